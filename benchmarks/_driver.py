@@ -1,0 +1,71 @@
+"""A contestant's driver: a cold process that starts machines, measures, and waits to be killed.
+
+It imports next to nothing before the first machine runs, since that time is
+what is measured. It reports in JSON lines on the stdout it was given, and keeps
+that descriptor from libraries that print and from the machines it starts.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+
+from benchmarks._contestant import Contestant, load
+
+BUSY = 15.0  # seconds that a call holds a machine after its driver is killed; over every limit
+
+
+def main(name: str, started: float, kind: str) -> None:
+    """Measure contestant `name`; `started` is the monotonic time this process was asked for."""
+    parent = os.getppid()
+    report = os.dup(1)  # not inheritable
+    os.dup2(2, 1)
+
+    def emit(key: str, value: object) -> None:
+        os.write(report, json.dumps({key: value}).encode() + b"\n")
+
+    contestant = load(name)()
+
+    async def session() -> None:
+        async with contestant.open():
+            await contestant.null()
+            emit("values", {"cold_start_s": time.monotonic() - started})
+            end_with_parent(parent)
+            from benchmarks import _measure
+
+            plan = _measure.QUICK if kind == "quick" else _measure.FULL
+            await _measure.measure(contestant, plan=plan, emit=emit)
+            emit("begin", "orphans")
+            await await_execution(contestant, emit)
+
+    contestant.run(session)
+
+
+async def await_execution(contestant: Contestant, emit: Callable[[str, object], None]) -> None:
+    """Hold a call on a machine, say who is to vanish, and stay until SIGKILL comes."""
+
+    async def call() -> None:
+        await contestant.hang(0, seconds=BUSY)
+
+    async def wait() -> None:
+        await contestant.pause(0.2)  # for the call to be there
+        emit("ready", contestant.pids())
+        await contestant.pause(BUSY)
+
+    await contestant.overlap(call, wait)
+
+
+def end_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when `parent` ends, or now if it has."""
+    import ctypes
+    import signal
+
+    PR_SET_PDEATHSIG = 1
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], float(sys.argv[2]), sys.argv[3])

@@ -1,0 +1,190 @@
+"""The timing loops and their statistics; they run in the driver, in the contestant's runtime."""
+
+from __future__ import annotations
+
+import os
+import signal
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from benchmarks._contestant import Contestant
+from benchmarks._metrics import DEATH_LIMIT
+from benchmarks._processes import cpu_seconds, unshared_bytes
+
+ARRAY_BYTES = 64 << 20
+IN_FLIGHT = 64
+TRANSFER_PATIENCE = 4  # times a loop's seconds: gRPC now and then needs 6 s for one array
+
+Values = dict[str, float]
+Emit = Callable[[str, object], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long a round may take. A loop ends at the first of its two bounds."""
+
+    calls: int
+    seconds: float
+    transfers: int
+    machines: int
+
+
+FULL = Plan(calls=3000, seconds=1.0, transfers=5, machines=20)
+QUICK = Plan(calls=500, seconds=0.3, transfers=2, machines=5)
+
+
+async def measure(contestant: Contestant, *, plan: Plan, emit: Emit) -> None:
+    """Measure what the contestant can do with an open session; one failure spoils one step."""
+    steps: Sequence[Callable[[Contestant, Plan], Awaitable[Values]]] = (
+        null_calls,
+        bursts,
+        bursts_in_threads,
+        transfers,
+        nulls_during_transfers,
+        growth,
+        death,
+    )
+    for step in steps:
+        emit("begin", step.__name__)
+        try:
+            emit("values", await step(contestant, plan))
+        except NotImplementedError:
+            continue
+        except Exception as exc:
+            emit("note", f"{step.__name__} failed: {type(exc).__name__}: {exc}")
+
+
+async def null_calls(contestant: Contestant, plan: Plan) -> Values:
+    """Time calls one after the other, and the processor time of both ends meanwhile."""
+    for _ in range(plan.calls // 10):  # caches, branch predictors, lazy imports
+        await contestant.null()
+    ends = (os.getpid(), contestant.pids()[0])
+    times: list[float] = []
+    clock = time.perf_counter
+    begin, processor = clock(), sum(map(cpu_seconds, ends))
+    while len(times) < plan.calls and clock() - begin < plan.seconds:
+        sent = clock()
+        await contestant.null()
+        times.append(clock() - sent)
+    processor = sum(map(cpu_seconds, ends)) - processor
+    return {
+        "null_p50_us": percentile(times, 50) * 1e6,
+        "null_p99_us": percentile(times, 99) * 1e6,
+        "null_cpu_us": processor / len(times) * 1e6,
+    }
+
+
+async def bursts(contestant: Contestant, plan: Plan) -> Values:
+    """Count the calls a machine answers when 64 are always under way."""
+    await contestant.burst(plan.seconds / 10, in_flight=IN_FLIGHT)  # opens connections, threads
+    begin = time.perf_counter()
+    calls = await contestant.burst(plan.seconds, in_flight=IN_FLIGHT)
+    return {"burst_per_s": calls / (time.perf_counter() - begin)}
+
+
+async def bursts_in_threads(contestant: Contestant, plan: Plan) -> Values:
+    """Count them for methods that run in threads."""
+    await contestant.burst_in_threads(plan.seconds / 10, in_flight=IN_FLIGHT)
+    begin = time.perf_counter()
+    calls = await contestant.burst_in_threads(plan.seconds, in_flight=IN_FLIGHT)
+    return {"burst_threads_per_s": calls / (time.perf_counter() - begin)}
+
+
+async def transfers(contestant: Contestant, plan: Plan) -> Values:
+    """Time a large array each way."""
+    import numpy as np
+
+    array = np.ones(ARRAY_BYTES, np.uint8)
+    up: list[float] = []
+    down: list[float] = []
+    # The first of each pays for fresh memory at both ends, and isn't counted.
+    started = time.perf_counter()
+    while len(up) <= plan.transfers:
+        begin = time.perf_counter()
+        if len(up) > 1 and begin - started > plan.seconds * TRANSFER_PATIENCE:
+            break
+        await contestant.upload(array)
+        between = time.perf_counter()
+        received = await contestant.download(ARRAY_BYTES)
+        down.append(time.perf_counter() - between)
+        up.append(between - begin)
+        if received != ARRAY_BYTES:
+            raise AssertionError(f"{received} bytes came back, not {ARRAY_BYTES}")
+    return {
+        "upload_mb_s": ARRAY_BYTES / statistics.median(up[1:]) / 1e6,
+        "download_mb_s": ARRAY_BYTES / statistics.median(down[1:]) / 1e6,
+    }
+
+
+async def nulls_during_transfers(contestant: Contestant, plan: Plan) -> Values:
+    """Time null calls while arrays go to and fro on the same connection."""
+    if contestant.is_sequential:
+        raise NotImplementedError
+    import numpy as np
+
+    array = np.ones(ARRAY_BYTES, np.uint8)
+    times: list[float] = []
+    is_over = False
+
+    async def transfer() -> None:
+        nonlocal is_over
+        try:
+            begin = time.perf_counter()
+            while time.perf_counter() - begin < plan.seconds:
+                await contestant.upload(array)
+                await contestant.download(ARRAY_BYTES)
+        finally:
+            is_over = True
+
+    async def probe() -> None:
+        while not is_over:
+            sent = time.perf_counter()
+            await contestant.null()
+            times.append(time.perf_counter() - sent)
+
+    await contestant.overlap(transfer, probe)
+    return {"busy_p99_ms": percentile(times, 99) * 1e3}
+
+
+async def growth(contestant: Contestant, plan: Plan) -> Values:
+    """Time the start of many machines, and weigh them: idle, and never used."""
+    before = len(contestant.pids())
+    begin = time.perf_counter()
+    await contestant.grow(plan.machines)
+    elapsed = time.perf_counter() - begin
+    fresh = contestant.pids()[before:]
+    if len(fresh) != plan.machines:
+        raise AssertionError(f"{len(fresh)} machines started, not {plan.machines}")
+    return {
+        "grow_ms": elapsed / plan.machines * 1e3,
+        "idle_mb": statistics.median(unshared_bytes(pid) for pid in fresh) / 1e6,
+    }
+
+
+async def death(contestant: Contestant, plan: Plan) -> Values:
+    """Kill the youngest machine under a call, and time how long the call takes to fail."""
+    killed = noticed = 0.0
+
+    async def call() -> None:
+        nonlocal noticed
+        try:
+            await contestant.hang(-1, seconds=DEATH_LIMIT)
+        except Exception:  # whatever it is called: the caller knows
+            noticed = time.perf_counter()
+
+    async def kill() -> None:
+        nonlocal killed
+        await contestant.pause(0.2)  # for the call to be there
+        os.kill(contestant.pids()[-1], signal.SIGKILL)
+        killed = time.perf_counter()
+
+    await contestant.overlap(call, kill)
+    return {"death_ms": (noticed - killed if noticed else DEATH_LIMIT) * 1e3}
+
+
+def percentile(samples: Sequence[float], percent: float) -> float:
+    """Return the smallest sample that `percent` of them don't exceed."""
+    ranked = sorted(samples)
+    return ranked[min(len(ranked) - 1, int(len(ranked) * percent / 100))]

@@ -1,0 +1,63 @@
+"""What is measured, in which unit, and what section 11 of the design asks of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One row of the table."""
+
+    key: str
+    title: str
+    unit: str
+    better: Literal["less", "more"] = "less"
+    limit: float | None = None  # a measurement stops here, so the truth may be anything above
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What bigmachine must reach: `bound` in the metric's unit, or times a rival's figure."""
+
+    metric: str
+    bound: float = 1.0
+    against: tuple[str, ...] = ()  # contestants in the same run; none: `bound` is absolute
+
+
+DEATH_LIMIT = 5.0  # seconds; after that, a death counts as not noticed
+
+METRICS = (
+    Metric("cold_start_s", "cold start of 1 machine", "s"),
+    Metric("grow_ms", "20 more machines, each", "ms"),
+    Metric("null_p50_us", "null call, median", "µs"),
+    Metric("null_p99_us", "null call, 99th percentile", "µs"),
+    Metric("null_cpu_us", "processor per call, both ends", "µs"),
+    Metric("burst_per_s", "calls/s, 64 in flight", "/s", "more"),
+    Metric("burst_threads_per_s", "calls/s, 64 in flight, `def`", "/s", "more"),
+    Metric("upload_mb_s", "64 MiB array to the machine", "MB/s", "more"),
+    Metric("download_mb_s", "64 MiB array back", "MB/s", "more"),
+    Metric("busy_p99_ms", "null p99 during transfers", "ms"),
+    Metric("death_ms", "machine killed, call failed", "ms", limit=DEATH_LIMIT * 1e3),
+    Metric("orphans_s", "driver killed, machines gone", "s", limit=DEATH_LIMIT),
+    Metric("idle_mb", "idle machine, unshared memory", "MB"),
+    Metric("import_s", "import", "s"),
+)
+BY_KEY = {metric.key: metric for metric in METRICS}
+
+TARGETS = (
+    Target("null_p50_us", 3.0, ("ssl",)),
+    Target("null_p50_us", 1.0, ("ray", "dask", "grpc", "rpyc")),
+    Target("null_cpu_us", 130.0),
+    Target("burst_per_s", 50_000),
+    Target("burst_threads_per_s", 10_000),
+    Target("upload_mb_s", 0.9, ("ssl",)),
+    Target("download_mb_s", 0.9, ("ssl",)),
+    Target("busy_p99_ms", 15.0),
+    Target("cold_start_s", 0.35),
+    Target("grow_ms", 10.0),
+    Target("orphans_s", 1.0),
+    Target("idle_mb", 30.0),
+    Target("import_s", 0.2),
+)

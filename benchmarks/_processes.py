@@ -1,0 +1,119 @@
+"""What /proc says about processes, and the certainty that none of this run's is left (Linux)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+# Set to the run's id in every driver's environment, and inherited from there:
+# a process that was orphaned, or made a session of its own, still carries it.
+MARKER = "BIGMACHINE_BENCH_RUN"
+
+POLL = 0.002  # seconds between two looks at processes that should be going away
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process by its id *and* start time, since ids are used again."""
+
+    pid: int
+    started: int
+
+    @classmethod
+    def of(cls, pid: int) -> Process | None:
+        """Return the process `pid`, or None if there is none, or only its zombie."""
+        fields = stat(pid)
+        return None if fields is None or fields[0] in "ZX" else cls(pid, int(fields[19]))
+
+    def is_alive(self) -> bool:
+        return Process.of(self.pid) == self
+
+    def kill(self) -> None:
+        """End it, if it is still the process it was."""
+        if self.is_alive():
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    @property
+    def command(self) -> str:
+        with suppress(OSError):
+            raw = Path(f"/proc/{self.pid}/cmdline").read_bytes()
+            return raw.replace(b"\0", b" ").decode(errors="replace").strip()
+        return "?"
+
+
+def stat(pid: int) -> list[str] | None:
+    """Return the fields of /proc/PID/stat from the third, the state, on."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return text.rpartition(")")[2].split()  # the second field may hold spaces and brackets
+
+
+def family(run_id: str, roots: Iterable[Process] = ()) -> set[Process]:
+    """Return what runs of this run: everything that carries its mark, or descends from `roots`."""
+    mark = f"{MARKER}={run_id}".encode()
+    parents: dict[int, list[int]] = {}
+    found: set[int] = {root.pid for root in roots if root.is_alive()}
+    for name in os.listdir("/proc"):
+        if not name.isdecimal():
+            continue
+        pid = int(name)
+        fields = stat(pid)
+        if fields is None:
+            continue
+        parents.setdefault(int(fields[1]), []).append(pid)
+        with suppress(OSError):
+            if mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                found.add(pid)
+    found.discard(os.getpid())
+    unseen = list(found)
+    while unseen:
+        children = [pid for pid in parents.get(unseen.pop(), []) if pid not in found]
+        found.update(children)
+        unseen += children
+    return {process for pid in found if (process := Process.of(pid))}
+
+
+def wait_gone(processes: Iterable[Process], *, limit: float) -> float:
+    """Wait until none of `processes` is left; return the seconds it took, at most `limit`."""
+    begin, left = time.monotonic(), set(processes)
+    while (elapsed := time.monotonic() - begin) < limit:
+        left = {process for process in left if process.is_alive()}
+        if not left:
+            return elapsed
+        time.sleep(POLL)
+    return limit
+
+
+def kill_all(run_id: str, known: Iterable[Process] = ()) -> None:
+    """End everything that is left of this run; repeated, for what was being started meanwhile."""
+    for _ in range(20):
+        left = family(run_id, known)
+        if not left:
+            return
+        for process in left:
+            process.kill()
+        wait_gone(left, limit=0.5)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time of all threads of a process, to the nanosecond.
+
+    That is clock_getcpuclockid(3), which Python lacks: Linux makes the clock's
+    number out of the process's.
+    """
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def unshared_bytes(pid: int) -> int:
+    """Return what ending the process would free: its private pages, clean and dirty."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    kilobytes = [int(line.split()[1]) for line in text.splitlines() if line.startswith("Private_")]
+    return sum(kilobytes) * 1024

@@ -1,0 +1,176 @@
+"""A run: each contestant's driver in turn, round after round, and the end of all of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks import _certificates
+from benchmarks._contestant import Contestant
+from benchmarks._metrics import DEATH_LIMIT
+from benchmarks._processes import MARKER, Process, family, kill_all, wait_gone
+
+DRIVER_LIMIT = {"full": 60.0, "quick": 40.0}  # seconds for one contestant's round
+IMPORT_LIMIT = 20.0  # seconds
+HELPERS_GRACE = 2.0  # seconds after its machines that a killed driver's helpers may stay
+# What an import should not bring along (section 11), for it costs every user of it.
+UNWANTED = {"azure", "boto3", "botocore", "cryptography", "google.cloud", "rich"}
+ERROR_LINES = 3  # of a failed driver's stderr that a note repeats
+
+
+@dataclass(slots=True)
+class Round:
+    """What one contestant did in one round."""
+
+    values: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+class Run:
+    """One run's temporary directory, mark, and processes. Made by `opened`."""
+
+    def __init__(self, directory: Path, *, kind: str) -> None:
+        self.id = uuid.uuid4().hex
+        self.kind = kind
+        self._directory = directory
+        self._known: set[Process] = set()
+        _certificates.write(directory / "certificates")
+        self._environ = {
+            **os.environ,
+            MARKER: self.id,
+            _certificates.DIRECTORY: str(directory / "certificates"),
+            "TMPDIR": str(directory),
+        }
+
+    def round(self, contestant: type[Contestant]) -> Round:
+        """Let a contestant start, measure, and be killed."""
+        outcome = Round()
+        self._time_import(contestant, outcome)
+        errors = self._directory / f"{contestant.name}.err"
+        with errors.open("wb") as stderr:
+            started = time.monotonic()
+            driver = self._spawn(
+                "-m", "benchmarks._driver", contestant.name, repr(started), self.kind, stderr=stderr
+            )
+        try:
+            machines = self._follow(driver, outcome, started + DRIVER_LIMIT[self.kind])
+            if machines:
+                self._orphan(driver, machines, outcome)
+            elif driver.poll():
+                tail = errors.read_text(errors="replace").strip().splitlines()[-ERROR_LINES:]
+                outcome.notes.append(f"driver ended with {driver.returncode}: " + " | ".join(tail))
+        finally:
+            self.end()
+            driver.wait()
+            assert driver.stdout is not None
+            driver.stdout.close()
+        return outcome
+
+    def end(self) -> None:
+        """Kill whatever is left of what this run started."""
+        kill_all(self.id, self._known)
+        self._known.clear()
+
+    def _spawn(self, *arguments: str, stderr: Any) -> subprocess.Popen[bytes]:
+        driver = subprocess.Popen(
+            [sys.executable, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env=self._environ,
+            start_new_session=True,  # Ctrl-C is ours to answer
+        )
+        self._note_processes(driver.pid)
+        return driver
+
+    def _note_processes(self, *pids: int) -> None:
+        self._known.update(process for pid in pids if (process := Process.of(pid)))
+
+    def _time_import(self, contestant: type[Contestant], outcome: Round) -> None:
+        """Time `import` in a fresh process, and name the slow modules it brought along."""
+        program = (
+            "import sys, time; t = time.perf_counter(); "
+            f"import {contestant.module}; t = time.perf_counter() - t; "
+            f"print(t, *sorted({UNWANTED} & set(sys.modules)))"
+        )
+        process = self._spawn("-c", program, stderr=subprocess.DEVNULL)
+        try:
+            answer = process.communicate(timeout=IMPORT_LIMIT)[0].decode().split()
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            outcome.notes.append(f"import {contestant.module} took over {IMPORT_LIMIT:g} s")
+            return
+        if process.returncode == 0:
+            outcome.values["import_s"] = float(answer[0])
+            if answer[1:]:
+                outcome.notes.append(f"import {contestant.module} loads {', '.join(answer[1:])}")
+
+    def _follow(
+        self, driver: subprocess.Popen[bytes], outcome: Round, deadline: float
+    ) -> list[Process]:
+        """Read what the driver reports; return its machines, or none if it didn't get so far."""
+        assert driver.stdout is not None
+        step, unread = "start", b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(driver.stdout, selectors.EVENT_READ)
+            while (left := deadline - time.monotonic()) > 0:
+                if not selector.select(left):
+                    continue
+                received = os.read(driver.stdout.fileno(), 1 << 16)
+                if not received:
+                    driver.wait()
+                    return []
+                *lines, unread = (unread + received).split(b"\n")
+                for key, value in [item for line in lines for item in json.loads(line).items()]:
+                    if key == "begin":
+                        step = value
+                    elif key == "values":
+                        outcome.values.update(value)
+                    elif key == "note":
+                        outcome.notes.append(value)
+                    elif key == "ready":
+                        return [machine for pid in value if (machine := Process.of(pid))]
+        outcome.notes.append(f"timed out during {step}")
+        return []
+
+    def _orphan(
+        self, driver: subprocess.Popen[bytes], machines: list[Process], outcome: Round
+    ) -> None:
+        """Kill the driver outright, and time how long its machines survive it."""
+        root = Process.of(driver.pid)
+        self._known.update(family(self.id, [root] if root else []), machines)
+        driver.kill()
+        outcome.values["orphans_s"] = wait_gone(machines, limit=DEATH_LIMIT)
+        wait_gone(self._known, limit=HELPERS_GRACE)
+        if left := [process for process in self._known if process.is_alive()]:
+            names = ", ".join(sorted({Path(p.command.split(" ")[0]).name for p in left}))
+            outcome.notes.append(f"{len(left)} processes outlived the driver: {names}")
+
+
+@contextmanager
+def opened(*, kind: str) -> Iterator[Run]:
+    """Open a run; at the end, however it comes, no process and no file of it is left."""
+    # /tmp, and a short name: Ray puts Unix sockets deep below it, and their paths
+    # may have 107 bytes.
+    directory = Path(tempfile.mkdtemp(prefix="bm", dir="/tmp"))
+    try:
+        run = Run(directory, kind=kind)
+        try:
+            yield run
+        finally:
+            run.end()
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)

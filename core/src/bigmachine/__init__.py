@@ -1,0 +1,105 @@
+"""bigmachine: ad-hoc clusters for Python.
+
+Start machines, install services on them, call their methods::
+
+    import bigmachine as bm
+
+    with bm.Session("local") as session:
+        machines = session.start(5, services={"PI": CirclePI()})
+        futures = [m.submit("PI.sample", 1_000_000) for m in machines]
+        print(sum(f.result() for f in futures))
+
+The layers, each of which imports only those below it:
+
+    6  cli/  worker.py        the command line; the machine's program
+    5  _sync.py  _portal.py   the synchronous face
+    4  _session.py            sessions
+    3  _machine.py  _supervisor.py  _worker.py   a machine seen from each end
+    2  system.py  _plugins.py  _entrypoints.py   the hook spec and its plugins
+    1  rpc/  boot/            the wire; how a machine comes up
+    0  errors.py  _values.py  _identity.py  _host.py
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._machine import AsyncMachine as AsyncMachine
+    from ._machine import AsyncStream as AsyncStream
+    from ._options import option as option
+    from ._session import AsyncSession as AsyncSession
+    from ._sync import Machine as Machine
+    from ._sync import Session as Session
+    from ._sync import Stream as Stream
+    from ._values import DiskInfo as DiskInfo
+    from ._values import Event as Event
+    from ._values import Gone as Gone
+    from ._values import Info as Info
+    from ._values import Instance as Instance
+    from ._values import Keepalive as Keepalive
+    from ._values import LoadInfo as LoadInfo
+    from ._values import MachineChanged as MachineChanged
+    from ._values import MachineHealth as MachineHealth
+    from ._values import MachinesStarted as MachinesStarted
+    from ._values import MemoryInfo as MemoryInfo
+    from ._values import SessionClosed as SessionClosed
+    from ._values import SessionOpened as SessionOpened
+    from ._values import State as State
+    from .boot import Boot as Boot
+    from .boot import MachineBoot as MachineBoot
+    from .errors import BigmachineError as BigmachineError
+    from .errors import BootError as BootError
+    from .errors import MachineError as MachineError
+    from .errors import MachineStopped as MachineStopped
+    from .errors import NotSupportedError as NotSupportedError
+    from .errors import PluginError as PluginError
+    from .errors import ProtocolError as ProtocolError
+    from .errors import RemoteError as RemoteError
+    from .errors import RpcError as RpcError
+    from .errors import StartError as StartError
+    from .errors import StopReason as StopReason
+    from .errors import TransportError as TransportError
+    from .errors import UnknownSystemError as UnknownSystemError
+    from .errors import UsageError as UsageError
+    from .system import Capability as Capability
+    from .system import System as System
+    from .system import hookimpl as hookimpl
+
+# The same names again, for when the program runs: each module is imported when one of
+# its names is first used. trio alone takes 0.15 s, and a session's system comes up
+# while it is imported.
+_HOMES = {
+    "_machine": "AsyncMachine AsyncStream",
+    "_options": "option",
+    "_session": "AsyncSession",
+    "_sync": "Machine Session Stream",
+    "_values": (
+        "DiskInfo Event Gone Info Instance Keepalive LoadInfo MachineChanged MachineHealth "
+        "MachinesStarted MemoryInfo SessionClosed SessionOpened State"
+    ),
+    "boot": "Boot MachineBoot",
+    "errors": (
+        "BigmachineError BootError MachineError MachineStopped NotSupportedError PluginError "
+        "ProtocolError RemoteError RpcError StartError StopReason TransportError "
+        "UnknownSystemError UsageError"
+    ),
+    "system": "Capability System hookimpl",
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        from importlib import import_module
+
+        value = getattr(import_module("." + _HOME_OF[name], __name__), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF})

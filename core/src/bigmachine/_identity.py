@@ -1,0 +1,182 @@
+"""Who is who: the session's certificate authority, and a certificate for each machine.
+
+A session is its own authority. The authority's key is made in the driver's memory
+and never leaves it. Every certificate, the driver's too, serves at both ends of a
+connection and names its holder as ``<name>.<session>`` in the DNS space of
+certificates only: no resolver is ever asked for these names.
+
+P-256 keys take 0.1 ms to make; RSA ones 30 to 70.
+"""
+
+from __future__ import annotations
+
+import datetime
+import inspect
+import os
+import ssl
+import tempfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .errors import ProtocolError
+
+if TYPE_CHECKING:
+    from cryptography.x509 import CertificateBuilder, Name
+
+_CLOCK_SKEW = datetime.timedelta(days=1)
+_VALIDITY = datetime.timedelta(days=365)
+
+
+class Authority:
+    """The certificate authority of one session.
+
+    `issue` makes a key and a certificate for a new member of the session.
+    """
+
+    def __init__(self, session: str) -> None:
+        # The one place certificates are made is the one place that needs this import.
+        from cryptography.hazmat.primitives.asymmetric import ec
+
+        self.session = session
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._certificate = self._sign_authority()
+
+    def issue(self, name: str, *, valid_for: datetime.timedelta = _VALIDITY) -> Identity:
+        """Make the identity of ``name``, a single DNS label such as ``"m3"``."""
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes, serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
+
+        full_name = f"{name}.{self.session}"
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = (
+            self._builder(_common_name(full_name), valid_for=valid_for)
+            .public_key(key.public_key())
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(full_name)]), critical=False)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(
+                x509.ExtendedKeyUsage([Usage.SERVER_AUTH, Usage.CLIENT_AUTH]), critical=False
+            )
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+                critical=False,
+            )
+            .sign(self._key, hashes.SHA256())
+        )
+        return Identity(
+            name=full_name,
+            session=self.session,
+            certificate=certificate.public_bytes(serialization.Encoding.PEM),
+            key=key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            ),
+            authority=self._certificate,
+        )
+
+    def _sign_authority(self) -> bytes:
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes, serialization
+
+        # The class has no defaults.
+        usage = dict.fromkeys(inspect.signature(x509.KeyUsage).parameters, False)
+        usage["key_cert_sign"] = True
+        public_key = self._key.public_key()
+        certificate = (
+            self._builder(_common_name(self.session), valid_for=_VALIDITY)
+            .public_key(public_key)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(x509.KeyUsage(**usage), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+        return certificate.public_bytes(serialization.Encoding.PEM)
+
+    def _builder(self, subject: Name, *, valid_for: datetime.timedelta) -> CertificateBuilder:
+        from cryptography import x509
+
+        now = datetime.datetime.now(datetime.UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(_common_name(self.session))
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - _CLOCK_SKEW)
+            .not_valid_after(now + valid_for)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One member of a session: its name, certificate and key, and whom it trusts.
+
+    ``name`` is the full name (``"m3.k2f9.bigmachine"``); the rest is PEM.
+    """
+
+    name: str
+    session: str
+    certificate: bytes
+    key: bytes
+    authority: bytes
+
+    def __repr__(self) -> str:  # never the key
+        return f"Identity({self.name!r})"
+
+    def server_context(self) -> ssl.SSLContext:
+        """TLS 1.3 for the accepting end; the peer must show a certificate of the session."""
+        context = self._context(ssl.PROTOCOL_TLS_SERVER)
+        context.num_tickets = 0  # connections live long; tickets would only cost a write each
+        return context
+
+    def client_context(self) -> ssl.SSLContext:
+        """TLS 1.3 for the dialling end; the peer's certificate must bear the name dialled."""
+        context = self._context(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = True
+        return context
+
+    def check_peer(self, certificate: dict[str, Any] | None) -> str:
+        """Return the name in a verified peer's certificate, if it is of this session.
+
+        ``certificate`` is what `ssl.SSLObject.getpeercert` gives. Raises
+        `ProtocolError` for none, or a name outside the session: the chain alone
+        proves who signed, not who is there.
+        """
+        for kind, value in (certificate or {}).get("subjectAltName", ()):
+            if kind == "DNS" and value.endswith("." + self.session):
+                return str(value)
+        raise ProtocolError(f"the peer's certificate names nobody of session {self.session}")
+
+    def _context(self, protocol: int) -> ssl.SSLContext:
+        context = ssl.SSLContext(protocol)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(cadata=self.authority.decode())
+        _load_chain(context, self.certificate + self.key)
+        return context
+
+
+def _load_chain(context: ssl.SSLContext, pem: bytes) -> None:
+    """Give ``context`` its certificate and key, without a key on disk where that can be."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("bigmachine-identity", os.MFD_CLOEXEC)
+        try:
+            os.write(fd, pem)
+            context.load_cert_chain(f"/proc/self/fd/{fd}")
+        finally:
+            os.close(fd)
+        return
+    # macOS and Windows: `ssl` reads a path only; the directory is the owner's alone.
+    with tempfile.TemporaryDirectory(prefix="bigmachine-") as folder:
+        path = os.path.join(folder, "identity.pem")
+        with open(path, "wb") as file:
+            file.write(pem)
+        context.load_cert_chain(path)
+
+
+def _common_name(text: str) -> Name:
+    from cryptography import x509
+    from cryptography.x509.oid import NameOID
+
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])

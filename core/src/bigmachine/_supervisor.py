@@ -1,0 +1,149 @@
+"""The one service every machine has: how its driver installs, watches and ends it."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import pickle
+import platform
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+
+import trio
+
+from . import _host
+from ._values import DiskInfo, Info, KeepaliveReply, LoadInfo, MemoryInfo
+from .errors import UsageError
+from .rpc import Services
+
+logger = logging.getLogger("bigmachine.machine")
+
+UNHEALTHY_MEMORY = 0.95
+"""A machine that uses this much of its host's memory is about to be killed for it."""
+
+SetUp = Callable[[object], Awaitable[None]]
+
+
+class Supervisor:
+    """Serves ``Supervisor.*`` on a machine, and ends the machine if nobody asks for it.
+
+    ``set_up`` calls a new service's own ``setup`` with a session; ``exit`` ends the
+    machine.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        *,
+        name: str,
+        maxprocs: int,
+        timeout: float,
+        set_up: SetUp,
+        exit: Callable[[int], object],
+    ) -> None:
+        self._services = services
+        self._name = name
+        self._maxprocs = maxprocs
+        self._set_up = set_up
+        self._exit = exit
+        self._deadline = trio.current_time() + timeout
+        self._ending = trio.Event()
+
+    async def ping(self, sequence: int = 0) -> int:
+        """Return ``sequence``."""
+        return sequence
+
+    async def pid(self) -> int:
+        """Return the machine's process id."""
+        return os.getpid()
+
+    async def info(self) -> Info:
+        """Say what this machine is."""
+        try:
+            release = version("bigmachine")
+        except PackageNotFoundError:
+            release = "unknown"
+        return Info(
+            name=self._name,
+            pid=os.getpid(),
+            python=(sys.version_info.major, sys.version_info.minor, sys.version_info.micro),
+            platform=sys.platform,
+            machine=platform.machine(),
+            hostname=socket.gethostname(),
+            maxprocs=self._maxprocs,
+            version=release,
+        )
+
+    async def register(self, name: str, pickled: bytes) -> None:
+        """Install a service, then run its ``setup`` if it has one."""
+        # In a thread: unpickling imports the service's modules, which may take seconds,
+        # and keepalives must be answered meanwhile.
+        service = await trio.to_thread.run_sync(_load_service, name, pickled)
+        self._services.add(name, service)
+        try:
+            await self._set_up(service)
+        except BaseException:
+            self._services.remove(name)
+            raise
+
+    async def keepalive(self, timeout: float) -> KeepaliveReply:
+        """Stay alive for ``timeout`` seconds more."""
+        self._deadline = max(self._deadline, trio.current_time() + timeout)
+        memory = _host.memory()
+        return KeepaliveReply(next=timeout, healthy=memory.used_fraction < UNHEALTHY_MEMORY)
+
+    async def memory(self) -> MemoryInfo:
+        """Read the memory in use."""
+        return _host.memory()
+
+    async def disk(self) -> DiskInfo:
+        """Read the room on the disk of the temporary directory."""
+        return await trio.to_thread.run_sync(_host.disk)
+
+    async def load(self) -> LoadInfo:
+        """Read the load averages."""
+        return _host.load()
+
+    async def environment(self, update: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Set the variables of ``update``, if any; return all of them."""
+        os.environ.update(update or {})
+        return dict(os.environ)
+
+    async def shutdown(self) -> None:
+        """End the machine, once this call's reply is out."""
+        self._ending.set()
+
+    async def watch(self) -> None:
+        """End the machine when it was told to, or when no keepalive came in time."""
+        while trio.current_time() < self._deadline:
+            with trio.move_on_at(self._deadline):
+                await self._ending.wait()
+                # The reply leaves with the frames of this round; give it one more.
+                await trio.sleep(_PARTING_SECONDS)
+                logger.debug("ending, as asked")
+                self._exit(0)
+                return
+        logger.error("no keepalive came in time: this machine ends itself")
+        self._exit(1)
+
+
+# Long enough for a reply to leave; nobody waits for it.
+_PARTING_SECONDS = 0.002
+
+
+def _load_service(name: str, pickled: bytes) -> object:
+    try:
+        return pickle.loads(pickled)
+    except Exception as exc:
+        raise UsageError(
+            f"service {name!r} can't be made on the machine ({type(exc).__name__}: {exc}); "
+            "its class must be importable there, or be defined in __main__ to travel by value"
+        ) from exc
+
+
+def has_async_setup(service: object) -> bool:
+    """Whether a service's ``setup`` is ``async def`` (and so gets the async session)."""
+    return inspect.iscoroutinefunction(getattr(service, "setup", None))

@@ -1,0 +1,169 @@
+"""The plain data that passes between the layers: states, instances, readings, events."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .errors import StopReason
+
+
+class State(enum.IntEnum):
+    """Where a machine is in its life; it only ever goes up."""
+
+    UNSTARTED = 0
+    STARTING = 1
+    RUNNING = 2
+    STOPPED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One machine as its provider knows it: plain data, no behaviour.
+
+    ``address`` is the ``host:port`` where the machine's wire is reached by the
+    system's own HTTP client; ``name`` the machine's name, as in its certificate.
+    ``cost_per_hour`` is in US dollars, None where it is unknown or free.
+    """
+
+    name: str
+    address: str
+    id: str = ""
+    zone: str = ""
+    cost_per_hour: float | None = None
+    details: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def addr(self) -> str:
+        """The address users see: where the machine is and, as the fragment, who it is."""
+        return f"https://{self.address}#{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Keepalive:
+    """How the driver and a machine watch each other; all in seconds.
+
+    The driver asks every ``period``, each time for at most ``rpc_timeout``. Once
+    no answer has come for ``timeout``, the driver calls the machine stopped; and
+    the machine, unasked for ``timeout``, ends itself.
+    """
+
+    period: float = 60.0
+    timeout: float = 120.0
+    rpc_timeout: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A backend's word that an instance no longer runs, and why.
+
+    ``detail`` is a clause for the user: ``"killed by signal 9 (SIGKILL)"``.
+    """
+
+    reason: StopReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What a machine says of itself when asked first."""
+
+    name: str
+    pid: int
+    python: tuple[int, int, int]
+    platform: str
+    machine: str
+    hostname: str
+    maxprocs: int
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryInfo:
+    """Memory of the host and of the machine's process, in bytes."""
+
+    total_bytes: int
+    available_bytes: int
+    process_bytes: int
+
+    @property
+    def used_fraction(self) -> float:
+        """How much of the host's memory is in use, 0 to 1."""
+        return 1 - self.available_bytes / self.total_bytes if self.total_bytes else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DiskInfo:
+    """The file system of the machine's temporary directory, in bytes."""
+
+    path: str
+    total_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadInfo:
+    """The host's load averages over 1, 5 and 15 minutes."""
+
+    one: float
+    five: float
+    fifteen: float
+
+
+@dataclass(frozen=True, slots=True)
+class KeepaliveReply:
+    """A machine's answer to a keepalive.
+
+    ``next`` is in how many seconds its watchdog ends it unless it is asked again.
+    A machine that is not ``healthy`` has used 95 % of its host's memory.
+    """
+
+    next: float
+    healthy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened in a session, told to every observer."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOpened(Event):
+    """The session is set up; nothing is started yet."""
+
+    session: str
+    system: str
+
+
+@dataclass(frozen=True, slots=True)
+class MachinesStarted(Event):
+    """The system launched ``instances``, perhaps fewer than the ``asked``."""
+
+    asked: int
+    instances: tuple[Instance, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MachineChanged(Event):
+    """A machine reached ``state``; ``error`` says why when that is ``STOPPED``."""
+
+    machine: str
+    addr: str
+    state: State
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MachineHealth(Event):
+    """A machine turned unhealthy (it used 95 % of its memory), or healthy again."""
+
+    machine: str
+    healthy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SessionClosed(Event):
+    """Every machine is stopped and everything the session made is released."""
+
+    session: str

@@ -1,0 +1,77 @@
+"""The ``bigmachine`` command: one file of this package for each subcommand."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from bigmachine.errors import BigmachineError
+
+from . import _systems
+
+_COMMANDS = (_systems,)  # each has `add(commands)`, which sets the default `run`
+
+_EXAMPLES = """\
+examples:
+  bigmachine systems           what machines can be started on, and its options
+  bigmachine systems --json    the same for programs
+"""
+
+_USAGE = 2  # the exit status argparse gives a wrong command line
+_INTERRUPTED = 130  # what shells give: 128 + SIGINT
+_BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` (default: the process's own) and return its exit status.
+
+    An error of ours is said on stderr in its own words, without a traceback, and
+    the status is 2. A wrong command line, and ``--help`` raise `SystemExit`, as
+    argparse has it.
+    """
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.version:  # argparse's own action would look it up at every start
+        print(f"bigmachine {_version()}")
+        return 0
+    if "run" not in arguments:
+        parser.print_help(sys.stderr)
+        return _USAGE
+    try:
+        status = int(arguments.run(arguments))
+        sys.stdout.flush()
+    except BigmachineError as exc:
+        print(f"bigmachine: {exc}", file=sys.stderr)
+        return _USAGE
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # The reader (`| head`) left. Python flushes stdout once more at exit: to nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bigmachine",
+        description="Ad-hoc clusters for Python.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for command in _COMMANDS:
+        command.add(commands)
+    return parser
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("bigmachine")
+    except PackageNotFoundError:
+        return "(not installed)"

@@ -1,0 +1,168 @@
+"""Every error the library raises, as one tree.
+
+::
+
+    BigmachineError
+    ├ UsageError(ValueError)        unpicklable argument, no services, no such method
+    ├ PluginError                   broken or duplicate plugin (cause chained)
+    │ └ UnknownSystemError(LookupError)
+    ├ NotSupportedError             an optional capability the system lacks
+    ├ StartError                    refused by the provider: quota, credentials, capacity
+    ├ MachineError   .machine
+    │ ├ BootError                   phase, console tail
+    │ └ MachineStopped              .reason says why
+    └ RpcError       .addr .method
+      ├ TransportError  temporary   may or may not have run
+      ├ ProtocolError               not ours, or another version
+      └ RemoteError                 the user's method raised
+
+``temporary`` is what ``retry=True`` reads, and nothing else.
+
+All of them pickle, so that a method running on one machine may raise what it
+met while calling another.
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+class StopReason(enum.Enum):
+    """Why a machine is ``STOPPED``."""
+
+    SHUTDOWN = "shutdown"
+    """The driver shut it down."""
+    CANCELLED = "cancelled"
+    """`Machine.cancel` was called."""
+    EXITED = "exited"
+    """Its process ended by itself, or was killed."""
+    OOM = "oom"
+    """The kernel killed it for want of memory."""
+    KEEPALIVE = "keepalive"
+    """It went silent for longer than the keepalive timeout."""
+    GONE = "gone"
+    """The provider says that the instance is gone (spot interruption, deleted by hand, …)."""
+    BOOT = "boot"
+    """It never came up; the `BootError` is its error."""
+
+
+class BigmachineError(Exception):
+    """Base of every error that bigmachine raises on purpose.
+
+    ``temporary`` tells whether the same call, made again, may succeed.
+    """
+
+    temporary: bool = False
+
+
+class UsageError(BigmachineError, ValueError):
+    """The caller asked for something that can't be; nothing was sent or started."""
+
+
+class PluginError(BigmachineError):
+    """A plugin is broken, or registered twice; the cause is chained."""
+
+
+class UnknownSystemError(PluginError, LookupError):
+    """No installed distribution provides the system that was asked for."""
+
+
+class NotSupportedError(BigmachineError):
+    """The system does not have this optional capability."""
+
+
+class StartError(BigmachineError):
+    """No machine could be started; the message has the provider's own words."""
+
+
+class MachineError(BigmachineError):
+    """Something is wrong with one machine, whose name is ``machine``."""
+
+    def __init__(self, message: str, *, machine: str = "") -> None:
+        super().__init__(message)
+        self.machine = machine
+
+
+class BootError(MachineError):
+    """A machine did not come up.
+
+    ``phase`` names the step that failed (``"connect"``, ``"services"``, …) and
+    ``console`` holds the last lines the machine printed. Both are in the message.
+    """
+
+    def __init__(
+        self, message: str, *, machine: str = "", phase: str = "", console: str = ""
+    ) -> None:
+        super().__init__(message, machine=machine)
+        self.phase = phase
+        self.console = console
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if self.console:
+            text += f"\nThe last lines {self.machine} printed:\n{_indented(self.console)}"
+        return text
+
+
+class MachineStopped(MachineError):
+    """The machine is ``STOPPED``, so the call can't be made, or was cut off."""
+
+    def __init__(
+        self, message: str, *, machine: str = "", reason: StopReason = StopReason.EXITED
+    ) -> None:
+        super().__init__(message, machine=machine)
+        self.reason = reason
+
+
+class RpcError(BigmachineError):
+    """A call failed between the caller and the method's return.
+
+    ``addr`` is the machine's address and ``method`` the ``"Service.method"`` called.
+    """
+
+    def __init__(self, message: str, *, addr: str = "", method: str = "") -> None:
+        super().__init__(message)
+        self.addr = addr
+        self.method = method
+
+
+class TransportError(RpcError):
+    """The connection broke; the method may or may not have run."""
+
+    temporary = True
+
+
+class ProtocolError(RpcError):
+    """The peer speaks something else: not bigmachine, or another version of it."""
+
+
+class RemoteError(RpcError):
+    """The method raised on the machine.
+
+    Raised itself when the original exception can't be unpickled here; otherwise
+    the original is raised with this as its ``__cause__``. ``type_name`` is the
+    original's qualified class name and ``traceback`` its formatted traceback.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        addr: str = "",
+        method: str = "",
+        type_name: str = "",
+        traceback: str = "",
+    ) -> None:
+        super().__init__(message, addr=addr, method=method)
+        self.type_name = type_name
+        self.traceback = traceback
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if self.traceback:
+            text += f"\nTraceback on the machine:\n{_indented(self.traceback)}"
+        return text
+
+
+def _indented(text: str) -> str:
+    return "\n".join("  " + line for line in text.rstrip().splitlines())

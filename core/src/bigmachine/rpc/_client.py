@@ -1,0 +1,111 @@
+"""Dialling a machine: from an address, through the system's HTTP client, to a `Connection`."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from ..errors import ProtocolError, TransportError, UsageError
+from ._channel import Channel, StreamChannel
+from ._connection import Connection
+from ._frames import DEFAULT_LIMIT_BYTES, PROTOCOL
+from ._post import PostConnection
+from ._server import LIMIT_HEADER
+
+if TYPE_CHECKING:
+    import httpx
+
+
+def split_addr(addr: str) -> tuple[str, str]:
+    """Split ``https://HOST:PORT#NAME`` into ``HOST:PORT`` and the machine's name."""
+    parts = urlsplit(addr)
+    if parts.scheme != "https" or not parts.netloc or not parts.fragment:
+        raise UsageError(
+            f"{addr!r} is not a machine's address; it looks like https://HOST:PORT#NAME"
+        )
+    return parts.netloc, parts.fragment
+
+
+@contextlib.asynccontextmanager
+async def dial(http: httpx.AsyncClient, addr: str) -> AsyncIterator[Connection | PostConnection]:
+    """Connect to the machine at ``addr``; the caller runs the connection inside the block.
+
+    Raises `ConnectionRefusedError` when nothing listens there (for a machine that
+    ran before, its process is gone), `TransportError` for other failures on the
+    way, and `ProtocolError` when who answers isn't this machine.
+    """
+    import httpx
+
+    address, name = split_addr(addr)
+    base = f"https://{address}"
+    request = http.build_request(
+        "GET",
+        f"{base}/rpc",
+        headers={"connection": "upgrade", "upgrade": PROTOCOL},
+        extensions={"sni_hostname": name, "timeout": {}},
+    )
+    try:
+        response = await http.send(request, stream=True)
+    except httpx.TransportError as exc:
+        raise _translated(exc, addr, name) from exc
+    try:
+        if response.status_code == 101:
+            stream: Any = response.extensions["network_stream"]
+            limit = int(response.headers.get(LIMIT_HEADER, DEFAULT_LIMIT_BYTES))
+            channel, leading = _channel(stream)
+            yield Connection(channel, addr=addr, machine=name, limit_bytes=limit, leading=leading)
+        elif response.status_code == 426 and response.headers.get("upgrade") == PROTOCOL:
+            # Ours, and of our version, but this client or what is between can't upgrade.
+            await response.aclose()
+            yield PostConnection(http, base=base, addr=addr, machine=name)
+        else:
+            raise _not_ours(response, addr)
+    finally:
+        await response.aclose()
+
+
+def _channel(stream: Any) -> tuple[Channel, bytes]:
+    """Return the channel of an upgraded connection, and what was read past the response."""
+    from ._transport import channel_of
+
+    # httpcore keeps bytes that came right behind the 101 in a wrapper of its stream.
+    # Machines wait for the client to speak first, so there are none.
+    channel = channel_of(stream)
+    return (channel, b"") if channel is not None else (StreamChannel(stream), b"")
+
+
+def _not_ours(response: httpx.Response, addr: str) -> ProtocolError:
+    theirs = response.headers.get("upgrade")
+    if theirs:
+        return ProtocolError(f"{addr} speaks {theirs}, we speak {PROTOCOL}", addr=addr)
+    return ProtocolError(
+        f"what answers at {addr} is not a bigmachine (HTTP status {response.status_code})",
+        addr=addr,
+    )
+
+
+def _translated(exc: httpx.TransportError, addr: str, name: str) -> Exception:
+    causes = list(_causes(exc))
+    for cause in causes:
+        if isinstance(cause, ssl.SSLError):
+            return ProtocolError(f"{addr} is not {name}, or won't have us: {cause}", addr=addr)
+    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
+        return ConnectionRefusedError(f"nothing listens at {addr}")
+    return TransportError(f"can't reach {addr}: {exc or type(exc).__name__}", addr=addr)
+
+
+def _causes(exc: BaseException) -> list[BaseException]:
+    found: list[BaseException] = []
+    queue: list[BaseException | None] = [exc]
+    while queue:
+        current = queue.pop()
+        if current is None or current in found:
+            continue
+        found.append(current)
+        queue += [current.__cause__, current.__context__]
+        if isinstance(current, BaseExceptionGroup):
+            queue += current.exceptions
+    return found

@@ -1,0 +1,276 @@
+"""The driver's end of a connection: calls go out, replies and streams come back."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import outcome
+import trio
+from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
+
+from ..errors import ProtocolError, TransportError, UsageError
+from ._channel import Channel
+from ._failure import load_exception
+from ._frames import (
+    DEFAULT_LIMIT_BYTES,
+    MAX_UPLOADS,
+    Frame,
+    FrameDecoder,
+    Kind,
+    control_frame,
+    message_frame,
+)
+from ._outbox import Outbox
+from ._payload import dumps_arguments, loads
+from ._streams import (
+    IncomingStream,
+    OutgoingStream,
+    StreamArgument,
+    is_file,
+    is_stream,
+    pump,
+)
+
+
+class ConnectionLost(TransportError):
+    """The connection itself ended; what came over it may be a `TransportError` too."""
+
+
+class Connection:
+    """One multiplexed connection to a machine.
+
+    `run` serves it; when that returns the connection is over, and every call on it
+    has ended in a `ConnectionLost`. ``limit_bytes`` is the largest message the
+    machine accepts.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        *,
+        addr: str,
+        machine: str,
+        limit_bytes: int = DEFAULT_LIMIT_BYTES,
+        leading: bytes = b"",
+    ) -> None:
+        self.addr = addr
+        self.machine = machine
+        self._channel = channel
+        self._limit_bytes = limit_bytes
+        self._outbox = Outbox(channel)
+        self._decoder = FrameDecoder(leading=leading)
+        self._next_stream = 1
+        self._calls: dict[int, Task] = {}
+        self._incoming: dict[int, IncomingStream] = {}
+        self._outgoing: dict[int, OutgoingStream] = {}
+        self._error: Exception | None = None
+        self.is_open = True
+
+    async def run(self) -> None:
+        """Send and receive until the connection ends, then end what was in flight."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._outbox.run)
+                await receive_frames(self._channel, self._decoder, self._outbox, self._handle)
+                nursery.cancel_scope.cancel()
+        except ProtocolError as exc:
+            self._error = exc
+        finally:
+            self.is_open = False
+            self._channel.close()
+            for task in self._calls.values():
+                reschedule(task, outcome.Error(_Lost()))
+            self._calls.clear()
+            for incoming in tuple(self._incoming.values()):
+                incoming.finish(self._lost(""))
+            for outgoing in self._outgoing.values():
+                outgoing.acked(0)
+
+    async def call(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Call ``"Service.method"`` and return what it returns.
+
+        Cancelling the caller cancels the method. Raises what the method raised
+        (see `RemoteError`), `UsageError` for arguments that can't travel, and
+        `ConnectionLost` when the connection ends first.
+        """
+        if any(map(is_stream, args)) or any(map(is_stream, kwargs.values())):
+            return await self._call_with_uploads(method, args, kwargs)
+        stream, _ = self._begin(method, args, kwargs)
+        return self._result(method, await self._reply(method, stream))
+
+    async def stream(
+        self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> IncomingStream:
+        """Call a generator method; return its items as an async iterator."""
+        if any(map(is_stream, args)) or any(map(is_stream, kwargs.values())):
+            raise UsageError(
+                f"{method}: a call that streams items back can't have a stream as argument too"
+            )
+        load_error = functools.partial(self._load_error, method=method)
+        stream, _ = self._begin(method, args, kwargs)
+        incoming = IncomingStream(self._outbox, stream, load_error)
+        incoming.on_close = lambda: self._forget(stream)
+        self._incoming[stream] = incoming
+        try:
+            first = await self._reply(method, stream)
+            if first.kind != Kind.STREAM:
+                self._result(method, first)  # raises what the method raised
+                raise UsageError(f"{method} is not a generator; call it with call()")
+        except BaseException:
+            self._incoming.pop(stream, None)
+            raise
+        return incoming
+
+    def _begin(
+        self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any], uploads: int = 0
+    ) -> tuple[int, trio.Event | None]:
+        """Send the call; return its stream, and the event of its body being out."""
+        if not self.is_open:
+            raise self._lost(method)
+        payload = dumps_arguments(method, args, dict(kwargs), limit_bytes=self._limit_bytes)
+        stream = self._next_stream
+        self._next_stream += 1 + uploads
+        frame, body = message_frame(Kind.CALL, stream, payload, method.encode(), uploads)
+        # With calls in flight more are likely to come this very moment: share a write.
+        self._outbox.post(frame, is_urgent=not self._calls)
+        return stream, self._outbox.post_body(stream, body) if body else None
+
+    async def _reply(self, method: str, stream: int) -> Frame:
+        """Wait for the first frame that answers a call; when cancelled, cancel the method."""
+        self._calls[stream] = current_task()
+
+        def cancel(_raise_cancel: object) -> Abort:
+            del self._calls[stream]
+            self._forget(stream)
+            self._outbox.cancel_body(stream)
+            self._outbox.post(control_frame(Kind.CANCEL, stream))
+            return Abort.SUCCEEDED
+
+        try:
+            frame: Frame = await wait_task_rescheduled(cancel)
+        except _Lost:
+            raise self._lost(method) from None
+        return frame
+
+    def _result(self, method: str, frame: Frame) -> Any:
+        if frame.kind == Kind.REPLY:
+            try:
+                return loads(frame)
+            except Exception as exc:
+                raise UsageError(
+                    f"{method} returned something that can't be unpickled here: {exc}"
+                ) from exc
+        if frame.kind == Kind.STREAM:
+            self._outbox.post(control_frame(Kind.CANCEL, frame.stream))
+            raise UsageError(f"{method} is a generator; call it with stream()")
+        raise self._load_error(frame, method=method)
+
+    async def _call_with_uploads(
+        self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any:
+        sources: list[Any] = []
+
+        def replace(value: Any) -> Any:
+            if not is_stream(value):
+                return value
+            sources.append(value)
+            return StreamArgument(len(sources), is_file=is_file(value))
+
+        args = [replace(value) for value in args]
+        kwargs = {name: replace(value) for name, value in kwargs.items()}
+        if len(sources) > MAX_UPLOADS:
+            raise UsageError(f"{method}: at most {MAX_UPLOADS} stream arguments in one call")
+        stream, body = self._begin(method, args, kwargs, len(sources))
+        failure: Exception | None = None
+
+        async def upload(source: Any, number: int) -> None:
+            nonlocal failure
+            outgoing = self._outgoing[number] = OutgoingStream(self._outbox, number)
+            try:
+                if body is not None:
+                    await body.wait()
+                await pump(source, outgoing)
+                self._outbox.post(control_frame(Kind.END, number))
+            except Exception as exc:  # the caller's own iterator raised
+                failure = exc
+                scope.cancel()
+            finally:
+                del self._outgoing[number]
+
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                for i, source in enumerate(sources, 1):
+                    nursery.start_soon(upload, source, stream + i)
+                frame = await self._reply(method, stream)
+                nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        return self._result(method, frame)
+
+    def _handle(self, frame: Frame) -> None:
+        stream, kind = frame.stream, frame.kind
+        task = self._calls.pop(stream, None)
+        if task is not None:
+            reschedule(task, outcome.Value(frame))
+        elif (incoming := self._incoming.get(stream)) is not None:
+            incoming.deliver(frame)
+            if kind != Kind.ITEM:
+                del self._incoming[stream]
+        elif kind == Kind.ACK and stream in self._outgoing:
+            self._outgoing[stream].acked(frame.aux)
+        # Else the stream was cancelled here while the frame was on its way; or it is the
+        # method that wants no more of an upload, which its reply is about to end anyway.
+
+    def _forget(self, stream: int) -> None:
+        self._incoming.pop(stream, None)
+        self._decoder.forget(stream)
+
+    def _load_error(self, frame: Frame, *, method: str) -> Exception:
+        return load_exception(frame, addr=self.addr, method=method, machine=self.machine)
+
+    def _lost(self, method: str) -> Exception:
+        what = f"{method}: " if method else ""
+        if self._error is not None:
+            return ConnectionLost(f"{what}{self._error}", addr=self.addr, method=method)
+        return ConnectionLost(
+            f"{what}the connection to {self.machine} ended; the call may or may not have run",
+            addr=self.addr,
+            method=method,
+        )
+
+
+async def receive_frames(
+    channel: Channel, decoder: FrameDecoder, outbox: Outbox, handle: Callable[[Frame], None]
+) -> None:
+    """Give each received frame to ``handle``, until the peer closes.
+
+    What is posted while one batch of frames is handled leaves in one write.
+    """
+    reads = 0
+    while True:
+        outbox.cork()
+        try:
+            for frame in decoder.frames():
+                handle(frame)
+                reads = 0
+        finally:
+            outbox.uncork()
+        if reads % _READS_PER_CHECKPOINT == 0:
+            # Let those run whom the frames woke, before asking the socket; and in the
+            # midst of a large body, which may never have to wait, let others run too.
+            await trio.lowlevel.checkpoint()
+        reads += 1
+        count = await channel.receive_into(decoder.buffer())
+        if not count:
+            return
+        decoder.received(count)
+
+
+# A read brings 256 KiB at most, in 0.2 ms.
+_READS_PER_CHECKPOINT = 4
+
+
+class _Lost(Exception):
+    """Woken because the connection ended."""

@@ -1,0 +1,95 @@
+"""Objects to payloads and back: cloudpickle, with large buffers out of band."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from typing import Any
+
+import cloudpickle
+
+from ..errors import UsageError
+from ._frames import MAX_BUFFERS, Buffer, Frame, Payload
+
+_PROTOCOL = 5  # the first with out-of-band buffers; in every Python we run on
+
+# A buffer below this is cheaper to copy into the pickle than to send by itself.
+_OUT_OF_BAND_BYTES = 32 << 10
+
+
+def dumps(value: object) -> Payload:
+    """Pickle anything cloudpickle can; raises what pickling raises.
+
+    Contiguous buffers (numpy, Arrow, `pickle.PickleBuffer`) of 32 KiB or more
+    are not copied, and neither are large ``bytes`` and ``str``.
+    """
+    chunks: list[Buffer] = []
+    buffers: list[memoryview] = []
+
+    def take(buffer: pickle.PickleBuffer) -> bool:
+        try:
+            raw = buffer.raw()
+        except BufferError:  # not contiguous
+            return True
+        if raw.nbytes < _OUT_OF_BAND_BYTES or len(buffers) == MAX_BUFFERS:
+            return True
+        buffers.append(raw)
+        return False
+
+    cloudpickle.Pickler(_Chunks(chunks), _PROTOCOL, take).dump(value)
+    size = sum(map(len, chunks))
+    return Payload(chunks, buffers, size, size + sum(raw.nbytes for raw in buffers))
+
+
+def dumps_whole(value: object) -> bytes:
+    """Pickle into one piece of bytes, for where there is no body to send."""
+    data: bytes = cloudpickle.dumps(value, _PROTOCOL)
+    return data
+
+
+def loads(frame: Frame) -> Any:
+    """Unpickle a message from an authenticated peer."""
+    return pickle.loads(frame.pickle, buffers=frame.buffers)
+
+
+def dumps_arguments(
+    method: str, args: Sequence[object], kwargs: dict[str, object], *, limit_bytes: int
+) -> Payload:
+    """Pickle a call's arguments; a `UsageError` names the one that can't be sent."""
+    try:
+        payload = dumps((tuple(args), kwargs))
+    except Exception as exc:
+        which = _unpicklable(args, kwargs)
+        raise UsageError(
+            f"{method}: {which} can't be pickled ({_first_line(exc)}); "
+            "pass plain data, or make the object on the machine"
+        ) from exc
+    if payload.size > limit_bytes:
+        raise UsageError(
+            f"{method}: the arguments take {payload.size:,} bytes and the machine accepts "
+            f"{limit_bytes:,}; send them in parts, for instance as an iterator argument"
+        )
+    return payload
+
+
+def _unpicklable(args: Sequence[object], kwargs: dict[str, object]) -> str:
+    named = [*((f"argument {i}", value) for i, value in enumerate(args)), *kwargs.items()]
+    for name, value in named:
+        try:
+            dumps(value)
+        except Exception:
+            return f"{name} (a {type(value).__name__})"
+    return "an argument"
+
+
+def _first_line(exc: Exception) -> str:
+    return (str(exc) or type(exc).__name__).splitlines()[0]
+
+
+class _Chunks:
+    """The file a pickler writes to: it keeps each piece as it comes, uncopied."""
+
+    __slots__ = ("write",)
+
+    def __init__(self, chunks: list[Buffer]) -> None:
+        self.write = chunks.append

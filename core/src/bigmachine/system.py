@@ -1,0 +1,218 @@
+"""The hook spec: `System`, the one class a backend subclasses.
+
+A whole backend, which runs each machine as a child process::
+
+    class Processes(System):
+        name = "processes"
+
+        async def start(self, count, boot):
+            instances = []
+            for _ in range(count):
+                machine = boot.machine()
+                socket = create_server(("127.0.0.1", 0))
+                process = await trio.lowlevel.open_process(
+                    [*machine.command, "--listen", f"fd:{socket.fileno()}"],
+                    stdin=subprocess.PIPE, pass_fds=[socket.fileno()],
+                )
+                await process.stdin.send_all(machine.config)
+                self.processes[machine.name] = process
+                port = socket.getsockname()[1]
+                instances.append(Instance(machine.name, f"127.0.0.1:{port}"))
+            return instances
+
+        async def stop(self, instance):
+            process = self.processes.pop(instance.name, None)
+            if process is not None:
+                process.kill()
+                await process.wait()
+
+It becomes a system by an entry point, in group ``bigmachine.systems``.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+import pluggy
+
+from ._identity import Identity as Identity
+from ._values import Event as Event
+from ._values import Gone as Gone
+from ._values import Instance as Instance
+from ._values import Keepalive as Keepalive
+from .boot import Boot as Boot
+from .errors import NotSupportedError, UsageError
+
+if TYPE_CHECKING:
+    import httpx
+    import trio
+
+hookspec = pluggy.HookspecMarker("bigmachine")
+hookimpl = pluggy.HookimplMarker("bigmachine")
+"""Marks the methods of an observer or wrapper; a `System`'s own methods need no mark."""
+
+
+class Capability(enum.StrEnum):
+    """What a system may be able to do beyond starting machines; declare what it can."""
+
+    TAIL = "tail"
+    READ = "read"
+    CONSOLE = "console"
+    INSTANCES = "instances"
+
+
+@dataclass(frozen=True, slots=True)
+class NoOptions:
+    """The options of a system that has none."""
+
+
+class System:
+    """A backend: where machines come from, how they are reached, how they go away.
+
+    A subclass sets ``name``, may set ``Options`` (a frozen dataclass, each field
+    made by `bigmachine.option`) and ``capabilities``, and overrides the hooks it
+    needs; only `start` must be. What it overrides *is* its hook implementation,
+    so arguments keep the names they have here, and those that aren't needed may
+    be left out.
+
+    One instance serves one session, on the driver, and another one, unpickled,
+    serves each machine: what isn't needed there stays out of ``__getstate__``.
+    """
+
+    name: ClassVar[str] = ""
+    Options: ClassVar[type[Any]] = NoOptions  # Any: each system has its own dataclass
+    capabilities: ClassVar[frozenset[Capability]] = frozenset()
+    boot_timeout: ClassVar[float] = 600.0
+    """How long after `start` returned a machine may take to run, in seconds."""
+
+    def __init__(self, options: Any = None) -> None:
+        self.options = self.Options() if options is None else options
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"options": self.options}
+
+    def prepare(self) -> None:
+        """Begin what may come up on the side while the driver still imports its modules.
+
+        Called when a session opens, before `setup`, in any thread; it must not wait.
+        """
+
+    # -- on the driver --------------------------------------------------------
+
+    @hookspec(firstresult=True)
+    async def setup(self) -> None:
+        """Check options and credentials, before anything is bought. Called once or more."""
+
+    @hookspec(firstresult=True)
+    async def start(self, count: int, boot: Boot) -> Sequence[Instance]:
+        """Launch up to ``count`` machines and return one `Instance` each.
+
+        Fewer is fine; none at all, or a refusal, is a `StartError` in the
+        provider's own words. When cancelled, nothing launched may be left.
+        """
+        raise NotSupportedError(f"system {self.name!r} can't start machines")
+
+    @hookspec(firstresult=True)
+    def maxprocs(self) -> int | None:
+        """Return how many processors each machine has, or None if it varies."""
+        return None
+
+    @hookspec(firstresult=True)
+    def keepalive(self) -> Keepalive:
+        """Return how often, and for how long, driver and machine look for each other."""
+        return Keepalive()
+
+    @hookspec(firstresult=True)
+    async def keepalive_failed(self, instance: Instance) -> Gone | None:
+        """Say why ``instance`` is gone, or None if it isn't known to be.
+
+        Called when a machine's connection broke or a keepalive went unanswered;
+        calls that were in flight wait for the answer, so it should come fast.
+        """
+        return None
+
+    @hookspec(firstresult=True)
+    async def stop(self, instance: Instance) -> None:
+        """Free one machine and return when it is gone. Fine to call again."""
+
+    @hookspec(firstresult=True)
+    async def shutdown(self) -> None:
+        """Release everything the session made. Fine to call again."""
+
+    @hookspec(firstresult=True)
+    def tail(self, instance: Instance) -> AsyncIterator[bytes]:
+        """Follow what the machine prints, line by line, until it is gone."""
+        raise self._lacks(Capability.TAIL)
+
+    @hookspec(firstresult=True)
+    def read(self, instance: Instance, path: str) -> AsyncIterator[bytes]:
+        """Read a file of the machine's host in chunks; `FileNotFoundError` if there is none."""
+        raise self._lacks(Capability.READ)
+
+    @hookspec(firstresult=True)
+    async def console(self, instance: Instance) -> str:
+        """Return what the machine's boot console shows, for boots that fail early."""
+        raise self._lacks(Capability.CONSOLE)
+
+    @hookspec(firstresult=True)
+    async def instances(self) -> Sequence[Instance]:
+        """List everything of ours that still exists, of any session."""
+        raise self._lacks(Capability.INSTANCES)
+
+    @hookspec
+    def event(self, event: Event) -> None:
+        """Observe. A plugin that raises here is logged and dropped."""
+
+    # -- on the driver and on machines ----------------------------------------
+
+    @hookspec(firstresult=True)
+    def http_client(self, identity: Identity) -> httpx.AsyncClient:
+        """Return a client that reaches machines by their `Instance.address`.
+
+        The only networking a backend must supply, and the default serves where
+        an address can be dialled. The machine dialled is named by the request's
+        ``sni_hostname`` extension.
+        """
+        from .rpc import http_client
+
+        return http_client(identity)
+
+    # -- on the machine -------------------------------------------------------
+
+    @hookspec(firstresult=True)
+    async def listen(self, address: str) -> Sequence[trio.abc.Listener[trio.abc.Stream]]:
+        """Open listeners at ``address``: ``HOST:PORT``, or ``fd:N`` for a passed socket."""
+        from .rpc import open_listeners
+
+        return await open_listeners(address)
+
+    @hookspec(firstresult=True)
+    def main(self, serve: Callable[[], Awaitable[None]]) -> NoReturn:
+        """Take over the machine's process: run ``serve`` in trio, then exit."""
+        import trio
+
+        trio.run(serve)
+        self.exit(0)
+
+    @hookspec(firstresult=True)
+    def exit(self, code: int) -> NoReturn:
+        """End the machine: its process and, where it has one of its own, its VM."""
+        os._exit(code)
+
+    def _lacks(self, capability: Capability) -> NotSupportedError:
+        return NotSupportedError(f"system {self.name!r} has no {capability!r} capability")
+
+
+def check_options(options: object, **problems: str | None) -> None:
+    """Raise a `UsageError` that lists ``problems``, option by option; None means fine.
+
+    For a backend's ``setup``: ``check_options(o, maxprocs=None if o.maxprocs > 0 else
+    "must be at least 1")``.
+    """
+    found = [f"{name}: {text}" for name, text in problems.items() if text]
+    if found:
+        raise UsageError(f"{type(options).__name__}: " + "; ".join(found))

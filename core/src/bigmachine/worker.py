@@ -1,0 +1,119 @@
+"""The machine's program: ``python -m bigmachine.worker --listen HOST:PORT``.
+
+Its configuration comes on standard input, which then stays open: when it ends, the
+driver is gone, and so is the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import pickle
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ._supervisor import has_async_setup
+from ._worker import serve
+from .boot import WorkerConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import trio
+
+# How long a thread that computes in pure Python may keep the loop waiting: at the
+# default of 5 ms a null call beside such a thread takes 5 ms, at this 0.2.
+_SWITCH_INTERVAL = 0.0005
+
+
+def main(config: bytes, *, listen: str, lifeline: int | None = None) -> NoReturn:
+    """Be a machine; never returns.
+
+    ``config`` is `MachineBoot.config`, ``listen`` an address for the system's
+    ``listen`` hook, and ``lifeline`` a file descriptor whose end is the driver's.
+    """
+    if lifeline is not None:
+        threading.Thread(target=_die_with, args=(lifeline,), name="lifeline", daemon=True).start()
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    # The driver's environment and arguments are the machine's own from here on.
+    loaded = WorkerConfig.load(config)
+    os.environ.update(loaded.environ)
+    sys.argv[:] = loaded.argv
+    system = loaded.system
+    system.main(functools.partial(serve, loaded, address=listen, set_up=_set_up))
+    system.exit(0)
+
+
+def preload() -> None:
+    """Import what every machine needs, for a process that forks machines."""
+    import cloudpickle
+    import h11
+    import trio
+
+    from . import _session, _sync
+
+    _ = (cloudpickle, h11, trio, _session, _sync)
+
+
+def _set_up(config: WorkerConfig, nursery: trio.Nursery) -> Callable[[object], Awaitable[None]]:
+    """Return the function that runs a new service's ``setup``, with a session for its peers."""
+    sessions: list[Any] = []  # the async one and its synchronous face, once they are wanted
+
+    async def set_up(service: Any) -> None:  # Any: a service is any object
+        if not callable(getattr(service, "setup", None)):
+            return
+        # Few services have one; the others' machines never pay for these imports.
+        import trio
+
+        from ._portal import Portal
+        from ._session import AsyncSession
+        from ._sync import Session
+
+        if not sessions:
+            session = await AsyncSession.on_machine(config, nursery)
+            sessions.extend([session, Session.on_machine(session, Portal(nursery))])
+        if has_async_setup(service):
+            await service.setup(sessions[0])
+        else:
+            await trio.to_thread.run_sync(service.setup, sessions[1])
+
+    return set_up
+
+
+def _die_with(lifeline: int) -> None:
+    """End this process and all that it started the moment the lifeline ends."""
+    try:
+        while os.read(lifeline, 4096):
+            pass
+    except OSError:
+        pass
+    finally:
+        if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bigmachine.worker", description=__doc__)
+    parser.add_argument("--listen", required=True, metavar="HOST:PORT|fd:N")
+    return parser.parse_args(argv)
+
+
+def _run() -> NoReturn:
+    arguments = _parse(sys.argv[1:])
+    lifeline = os.dup(0)
+    with open(lifeline, "rb", closefd=False) as stdin:
+        # A pickle says itself where it ends; nothing follows it but the end of input.
+        config = pickle.dumps(pickle.load(stdin), pickle.HIGHEST_PROTOCOL)
+    with open(os.devnull, "rb") as null:
+        os.dup2(null.fileno(), 0)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    main(config, listen=arguments.listen, lifeline=lifeline)
+
+
+if __name__ == "__main__":
+    _run()

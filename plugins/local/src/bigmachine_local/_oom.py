@@ -1,0 +1,111 @@
+"""Whether the kernel killed a process for want of memory.
+
+A process that is out of memory and one that somebody sent SIGKILL end alike. Two
+witnesses tell them apart, where they can be read: the kernel's log names each
+process it kills, and a memory cgroup counts its kills (``oom_kill``, in
+``memory.events`` of version 2 and ``memory.oom_control`` of version 1).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from pathlib import Path
+
+from ._descriptors import Descriptor
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_RECORD_BYTES = 1 << 14  # the kernel refuses to give a part of a record; they end at 8 KiB
+_KILLED = re.compile(rb"Killed process (\d+)|oom-kill:.*,pid=(\d+)")
+_COUNT = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
+
+
+class OomWatch:
+    """Watches for kills from the moment it is made."""
+
+    def __init__(self) -> None:
+        self._kernel_log = _open_kernel_log()
+        self._named: set[int] = set()  # pids in the kernel's log
+        self._verdicts: dict[int, bool] = {}
+        self._counters: dict[int, Path] = {}  # by pid: the file that counts kills
+        self._accounted: dict[Path, int] = {}
+
+    def watch(self, pid: int) -> None:
+        """Take note of where a process that has just started is counted."""
+        counter = _counter(pid)
+        if counter is not None:
+            self._counters[pid] = counter
+            self._accounted.setdefault(counter, _count(counter))
+
+    def is_victim(self, pid: int) -> bool:
+        """Tell whether a watched process that ended by SIGKILL was killed by the kernel."""
+        if pid not in self._verdicts:
+            self._read_kernel_log()
+            is_victim = pid in self._named
+            if (counter := self._counters.get(pid)) is not None:
+                is_victim = is_victim or _count(counter) > self._accounted[counter]
+                # Each kill counted has one victim: a later SIGKILL is not taken for it.
+                self._accounted[counter] += is_victim
+            self._verdicts[pid] = is_victim
+        return self._verdicts[pid]
+
+    def forget(self, pid: int) -> None:
+        """Stop watching: the number may become another process's."""
+        self._counters.pop(pid, None)
+        self._verdicts.pop(pid, None)
+        self._named.discard(pid)
+
+    def close(self) -> None:
+        """Close the kernel's log."""
+        if self._kernel_log is not None:
+            self._kernel_log.close()
+            self._kernel_log = None
+
+    def _read_kernel_log(self) -> None:
+        while self._kernel_log is not None:
+            try:
+                record = os.read(self._kernel_log.number, _RECORD_BYTES)
+            except BlockingIOError:
+                return
+            except BrokenPipeError:  # the kernel overwrote what we didn't read in time
+                continue
+            except OSError:
+                self.close()
+                return
+            if match := _KILLED.search(record):
+                self._named.add(int(match[1] or match[2]))
+
+
+def _open_kernel_log() -> Descriptor | None:
+    """Open the kernel's log at its end, if we may (root, mostly)."""
+    with contextlib.suppress(OSError):
+        kernel_log = Descriptor(os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        os.lseek(kernel_log.number, 0, os.SEEK_END)
+        return kernel_log
+    return None
+
+
+def _counter(pid: int) -> Path | None:
+    """Find the file that counts the kills in the memory cgroup of ``pid``."""
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    cgroups = {kinds: path.lstrip("/") for _, kinds, path in (line.split(":", 2) for line in lines)}
+    # In a container the path may be the host's, and its cgroup mounted as the root.
+    if "memory" in cgroups:
+        root, path, name = _CGROUPS / "memory", cgroups["memory"], "memory.oom_control"
+    else:
+        root, path, name = _CGROUPS, cgroups.get("", ""), "memory.events"
+    for file in (root / path / name, root / name):
+        if file.is_file():
+            return file
+    return None
+
+
+def _count(counter: Path) -> int:
+    with contextlib.suppress(OSError):
+        if match := _COUNT.search(counter.read_text()):
+            return int(match[1])
+    return 0

@@ -1,0 +1,163 @@
+"""The zygote: a process that has imported what a machine needs, and forks machines.
+
+It has a single thread, so that forking is safe, and it is their parent, so that it
+can kill and reap them whatever they do. It serves one driver over a socket, message
+by message, and answers in order:
+
+* ``{"launch": name}`` with four descriptors (`LAUNCH_DESCRIPTORS`) forks a machine:
+  ``{"pid": …}`` or ``{"error": …}``;
+* ``{"reap": pid}`` kills what is left of an ended machine's process group:
+  ``{"status": …}``. Until then the machine stays a zombie, so its pid means no other
+  process, and signals of the driver can't go astray.
+
+When the driver's end closes, every machine is killed at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+MESSAGE_BYTES = 1 << 16
+LAUNCH_DESCRIPTORS = ("config", "listen", "log", "lifeline")
+_NEVER_OPEN = 1 << 20  # above any descriptor of the zygote
+
+Entry = Callable[..., None]
+
+
+class Zygote:
+    """The driver's hold on it: its process and the socket that commands it.
+
+    Starting does not wait for it to be ready; it reads what it was sent once it is.
+    """
+
+    def __init__(self, entry: str) -> None:
+        from ._descriptors import close_in_children
+
+        self.entry = entry
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            # By its path, with -P and then our module path: it finds the very modules
+            # that we have, wherever they come from, and none in the current folder.
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", __file__, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,  # Ctrl-C in the terminal is the driver's alone
+            )
+        self.control = close_in_children(ours)
+        ours.setblocking(False)
+        path = [os.path.abspath(folder) for folder in sys.path]
+        with contextlib.suppress(OSError):  # it died at once: the first request will tell
+            ours.send(json.dumps({"path": path, "entry": entry}).encode())
+
+
+def main(control: socket.socket) -> None:
+    """Serve the driver at the other end of ``control`` until it is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    hello = json.loads(control.recv(MESSAGE_BYTES) or b"null")
+    if hello is None:
+        return
+    sys.path[:] = hello["path"]
+    entry_module, _, entry_name = hello["entry"].partition(":")
+    module = importlib.import_module(entry_module)
+    getattr(module, "preload", lambda: None)()
+    entry = getattr(module, entry_name)
+    gc.collect()
+    gc.freeze()  # collections in a machine then leave the pages alone that we share
+
+    machines: set[int] = set()
+    try:
+        while True:
+            message, descriptors, _, _ = socket.recv_fds(
+                control, MESSAGE_BYTES, len(LAUNCH_DESCRIPTORS), socket.MSG_CMSG_CLOEXEC
+            )
+            if not message:
+                return
+            request = json.loads(message)
+            if "reap" in request:
+                machines.discard(request["reap"])
+                reply: dict[str, int | str] = {"status": _reap(request["reap"])}
+            else:
+                try:
+                    pid = os.fork()
+                except OSError as exc:
+                    reply = {"error": str(exc)}
+                else:
+                    if pid == 0:
+                        _run_machine(entry, control, descriptors)
+                    machines.add(pid)
+                    reply = {"pid": pid}
+                for descriptor in descriptors:
+                    os.close(descriptor)
+            control.send(json.dumps(reply).encode())
+    except ConnectionError:  # the driver died with a reply unread
+        return
+    finally:
+        for pid in machines:
+            _kill_group(pid)
+        for pid in machines:
+            os.waitpid(pid, 0)
+
+
+def _run_machine(entry: Entry, control: socket.socket, descriptors: list[int]) -> NoReturn:
+    """Be a machine: in a session of its own, with nothing of the zygote's left open."""
+    status = 1
+    try:
+        os.setsid()
+        control.detach()  # closed below, so its destructor mustn't close whatever is there then
+        config, listen, log, lifeline = descriptors
+        os.lseek(config, 0, os.SEEK_SET)
+        with open(config, "rb") as file:
+            config_bytes = file.read()
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        _close_all_but(listen, lifeline)
+        sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        entry(config_bytes, listen=f"fd:{listen}", lifeline=lifeline)
+        status = 0
+    except SystemExit as exc:
+        status = exc.code if isinstance(exc.code, int) else int(exc.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os._exit(status)  # never back into the zygote's loop
+
+
+def _close_all_but(*kept: int) -> None:
+    start = 3
+    for descriptor in sorted(kept):
+        os.closerange(start, descriptor)
+        start = descriptor + 1
+    os.closerange(start, _NEVER_OPEN)
+
+
+def _reap(pid: int) -> int:
+    _kill_group(pid)  # what the machine left running; the zombie keeps its number ours
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def _kill_group(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:  # just forked, and no group leader yet
+        os.kill(pid, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(socket.socket(fileno=int(sys.argv[1])))

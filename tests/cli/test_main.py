@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from bigmachine import cli
+from bigmachine.cli import main
+from bigmachine.errors import UsageError
+
+
+def run(*argv: str, **options) -> subprocess.CompletedProcess[str]:
+    code = "import sys; from bigmachine.cli import main; sys.exit(main())"
+    return subprocess.run(
+        [sys.executable, "-c", code, *argv], capture_output=True, text=True, check=False, **options
+    )
+
+
+def test_help_shows_the_commands_and_examples(capsys) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    assert "systems" in out
+    assert "bigmachine systems --json" in out
+    assert all(len(line) <= 80 for line in out.splitlines())
+
+
+def test_version_is_printed(capsys) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("bigmachine ")
+
+
+def test_no_command_shows_the_help_and_fails(capsys) -> None:
+    assert main([]) == 2
+    assert "usage: bigmachine" in capsys.readouterr().err
+
+
+def test_an_unknown_command_fails_with_status_2() -> None:
+    done = run("sistems")
+    assert done.returncode == 2
+    assert "invalid choice: 'sistems'" in done.stderr
+
+
+def test_an_error_of_ours_is_said_without_a_traceback(install, capsys, monkeypatch) -> None:
+    class Command:
+        @staticmethod
+        def add(commands) -> None:
+            def fail(arguments) -> int:
+                raise UsageError("there is no such thing")
+
+            commands.add_parser("fail").set_defaults(run=fail)
+
+    monkeypatch.setattr(cli, "_COMMANDS", (Command,))
+    assert main(["fail"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err == "bigmachine: there is no such thing\n"
+    assert captured.out == ""
+
+
+def test_a_reader_that_leaves_is_no_traceback() -> None:
+    code = "import sys; from bigmachine.cli import main; sys.exit(main())"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "systems"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()  # long before Python is up to print anything
+    process.stdin.close()
+    error = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 141
+    assert error == b""
+
+
+def test_the_command_line_is_light_to_import() -> None:
+    code = "import sys, json, bigmachine; a = set(sys.modules); import bigmachine.cli; "
+    code += "print(json.dumps(sorted(set(sys.modules) - a)))"
+    added = set(json.loads(subprocess.check_output([sys.executable, "-c", code])))
+    heavy = {"rich", "cryptography", "httpx", "trio", "tomllib", "importlib.metadata", "pluggy"}
+    assert not heavy & added

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bigmachine.cli import main
+
+FANCY = """
+from dataclasses import dataclass
+from bigmachine._options import option
+from bigmachine.system import Capability, System
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    image: str = option(help="The image that machines boot; its architecture must be the driver's own.")
+    spot: bool = option(False, help="Whether to ask for spot machines.")
+    an_option_with_a_long_name: tuple[str, ...] = option(("a",), help="Some names.")
+
+class Fancy(System):
+    '''Machines that are fancy.
+
+    And more.
+    '''
+    name = "fancy"
+    Options = Options
+    capabilities = frozenset({Capability.TAIL, Capability.CONSOLE})
+
+    async def start(self, count): ...
+    def tail(self, instance): ...
+    async def console(self, instance): ...
+"""  # noqa: E501
+BROKEN = """
+from bigmachine.system import System
+class Broken(System):
+    name = "broken"
+    async def start(self, counts): ...
+"""
+
+
+@pytest.fixture
+def installed(install) -> None:
+    install("fancy-cloud", "[bigmachine.systems]\nfancy = fancy:Fancy", fancy=FANCY)
+    install("broken-cloud", "[bigmachine.systems]\nbroken = broken:Broken", broken=BROKEN)
+    install("gone-cloud", "[bigmachine.systems]\ngone = nowhere:Gone", version="0.2")
+
+
+def listing(capsys: pytest.CaptureFixture[str]) -> dict:
+    assert main(["systems", "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_systems_lists_what_a_system_can_do_and_takes(installed, capsys) -> None:
+    assert main(["systems"]) == 0
+    out = capsys.readouterr().out
+    assert out[out.index("fancy ") :].startswith("""\
+fancy             fancy-cloud 1.0
+  Machines that are fancy.
+  capabilities    console, tail
+  image           The image that machines boot; its architecture must be the
+                  driver's own. (str; required)
+                  BIGMACHINE_FANCY_IMAGE
+  spot            Whether to ask for spot machines. (bool; default False)
+                  BIGMACHINE_FANCY_SPOT
+  an_option_with_a_long_name
+                  Some names. (list of str; default ('a',))
+                  BIGMACHINE_FANCY_AN_OPTION_WITH_A_LONG_NAME
+
+""")
+    assert all(len(line) <= 80 for line in out.splitlines())
+
+
+def test_a_broken_system_is_shown_with_its_reason_beside_the_others(installed, capsys) -> None:
+    assert main(["systems"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "broken broken-cloud 1.0 BROKEN: system 'broken'" in out
+    assert "hook 'start' has no argument 'counts'" in out
+    assert "gone gone-cloud 0.2 BROKEN: system 'gone' of gone-cloud 0.2 can't be imported" in out
+    assert "fancy fancy-cloud 1.0 Machines" in out
+
+
+def test_systems_says_what_pip_install_would_add(install, capsys) -> None:
+    install("our-own", "[bigmachine.systems]\nec2 = fancy:Fancy", fancy=FANCY)
+    main(["systems"])
+    out = capsys.readouterr().out.partition("Not installed:")[2]
+    assert '  gcp             pip install "bigmachine[gcp]"\n' in out
+    assert "ec2" not in out
+
+
+def test_json_tells_the_same(installed, capsys) -> None:
+    found = listing(capsys)
+    systems = {system["name"]: system for system in found["systems"]}
+    fancy = systems["fancy"]
+    assert (fancy["dist"], fancy["version"], fancy["broken"]) == ("fancy-cloud", "1.0", None)
+    assert fancy["entry_point"] == "fancy:Fancy"
+    assert fancy["capabilities"] == ["console", "tail"]
+    assert fancy["options"][1] == {
+        "name": "spot",
+        "type": "bool",
+        "default": False,
+        "required": False,
+        "help": "Whether to ask for spot machines.",
+        "env": "BIGMACHINE_FANCY_SPOT",
+    }
+    assert "nowhere" in systems["gone"]["broken"]
+    assert found["available"]["azure"] == 'pip install "bigmachine[azure]"'
+
+
+def test_a_name_provided_twice_is_shown_as_broken(install, capsys) -> None:
+    install("one", "[bigmachine.systems]\nfancy = fancy:Fancy", fancy=FANCY)
+    install("two", "[bigmachine.systems]\nfancy = fancy:Fancy")
+    systems = [system for system in listing(capsys)["systems"] if system["name"] == "fancy"]
+    assert {system["dist"] for system in systems} == {"one", "two"}
+    assert all("provided by" in system["broken"] for system in systems)

@@ -1,0 +1,149 @@
+"""What the tests of the local system start: real processes that run a script they are given."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import socket
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from bigmachine._identity import Authority
+from bigmachine.boot import Boot, MachineBoot, WorkerConfig
+from bigmachine.boot._order import machine_names
+from bigmachine.system import Instance
+from bigmachine_local import LocalOptions, LocalSystem
+
+SLEEP = "import signal\nwhile True: signal.pause()"
+
+
+def main(config: bytes, *, listen: str, lifeline: int) -> None:
+    """A machine in small: hangs on its lifeline and runs the script it was sent."""
+
+    def follow() -> None:
+        while os.read(lifeline, 4096):
+            pass
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=follow, daemon=True).start()
+    script = WorkerConfig.load(config).environ["SCRIPT"]
+    exec(script, {"listen": listen, "lifeline": lifeline})
+
+
+class ScriptSystem(LocalSystem):
+    """The local system with the machine in small instead of the worker."""
+
+    entry = "local_machines:main"
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptMachine(MachineBoot):
+    """For the spawning path: the same machine by a command."""
+
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, __file__]
+
+
+class ScriptBoot(Boot):
+    """An order for machines that run ``script``."""
+
+    def __init__(self, system: LocalSystem, script: str, prefix: str = "m") -> None:
+        super().__init__(
+            authority=Authority("test.bigmachine"),
+            system=system,
+            names=machine_names(prefix),
+            keepalive=system.keepalive(),
+            maxprocs=1,
+            argv=(),
+            environ={"SCRIPT": script},
+        )
+
+    def machine(self) -> MachineBoot:
+        order = super().machine()
+        return ScriptMachine(order.name, order.config)
+
+
+@contextlib.asynccontextmanager
+async def opened(**options: Any) -> AsyncIterator[ScriptSystem]:
+    """A system that is set up, and shut down afterwards."""
+    system = ScriptSystem(LocalOptions(**options))
+    await system.setup()
+    try:
+        yield system
+    finally:
+        with trio.CancelScope(shield=True):
+            await system.shutdown()
+
+
+async def start_one(system: LocalSystem, script: str, prefix: str = "m") -> Instance:
+    """Start one machine that runs ``script``."""
+    (instance,) = await system.start(1, ScriptBoot(system, script, prefix))
+    return instance
+
+
+async def first_line(system: LocalSystem, instance: Instance) -> bytes:
+    """Wait for the first line that a machine prints; also a way to see that it runs."""
+    async for line in system.tail(instance):
+        return line
+    raise AssertionError("the machine printed nothing")
+
+
+async def ended(pid: int) -> None:
+    """Wait until no process of this number runs, by the kernel's own notice."""
+    with contextlib.suppress(ProcessLookupError):
+        pidfd = os.pidfd_open(pid)
+        try:
+            await trio.lowlevel.wait_readable(pidfd)
+        finally:
+            os.close(pidfd)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process of this number runs; a zombie doesn't."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def children() -> set[int]:
+    """The process ids of this process's children, ended ones that nobody reaped included."""
+    return children_of(os.getpid())
+
+
+def children_of(pid: int) -> set[int]:
+    """The same of another process."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return {int(child) for task in tasks for child in (task / "children").read_text().split()}
+
+
+def descriptors() -> dict[int, str]:
+    """The open file descriptors of this process and what they are."""
+    found = {}
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found[int(entry.name)] = os.readlink(entry)
+    return found
+
+
+@contextlib.contextmanager
+def port_taken() -> Iterator[int]:
+    """A port of this computer that somebody else listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+if __name__ == "__main__":
+    with open(0, "rb", buffering=0, closefd=False) as stdin:
+        received = pickle.dumps(pickle.load(stdin))
+    sys.stdout.reconfigure(line_buffering=True)
+    main(received, listen=sys.argv[2], lifeline=0)

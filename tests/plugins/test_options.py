@@ -1,0 +1,306 @@
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+
+from bigmachine._options import OptionInfo, describe_options, option, resolve_options
+from bigmachine.errors import PluginError, UsageError
+
+
+class Disk(enum.Enum):
+    SSD = "ssd"
+    HDD = "hdd"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    instance_type: str = option("small", help="What to launch.")
+    count: int = option(1, help="How many.")
+    price: float | None = option(None, help="At most this, in dollars an hour.")
+    spot: bool = option(False, help="Whether to ask for spot machines.")
+    zones: tuple[str, ...] = option((), help="Where.")
+    ports: list[int] = field(default_factory=list)
+    market: Literal["spot", "on-demand"] = option("spot", help="How to buy.")
+    disk: Disk = option(Disk.SSD, help="Which disk.")
+    key: Path | None = option(None, help="A file.")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "project" / "src"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def resolve(profile: str | None = None, /, **keywords: Any) -> Options:
+    return resolve_options(Options, system_name="ec2", keywords=keywords, profile=profile)
+
+
+# -- precedence ----------------------------------------------------------------
+
+
+def test_keyword_beats_environment_beats_profile_beats_table_beats_default(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert resolve().instance_type == "small"
+    (here / "bigmachine.toml").write_text("""
+        [ec2]
+        instance_type = "table"
+        count = 7
+        [profiles.big.ec2]
+        instance_type = "profile"
+    """)
+    assert resolve().instance_type == "table"
+    assert resolve("big") == Options(instance_type="profile", count=7)
+    monkeypatch.setenv("BIGMACHINE_EC2_INSTANCE_TYPE", "environment")
+    assert resolve("big").instance_type == "environment"
+    assert resolve("big", instance_type="keyword").instance_type == "keyword"
+
+
+@pytest.mark.parametrize("folder", [".", "..", "../.."])
+def test_the_nearest_file_at_or_above_the_current_folder_is_read(here: Path, folder: str) -> None:
+    (here / folder / "bigmachine.toml").write_text("ec2.count = 3")
+    assert resolve().count == 3
+
+
+def test_a_nearer_file_hides_one_further_up(here: Path) -> None:
+    (here / "bigmachine.toml").write_text("ec2.count = 3")
+    (here.parent / "bigmachine.toml").write_text("ec2.count = 4\nec2.spot = true")
+    assert resolve() == Options(count=3)
+
+
+def test_pyproject_serves_too(here: Path) -> None:
+    (here / "pyproject.toml").write_text("[project]\nname = 'not-bigmachine'")  # none of ours
+    (here.parent / "pyproject.toml").write_text("""
+        [tool.bigmachine.ec2]
+        count = 5
+        [tool.bigmachine.profiles.big.ec2]
+        count = 50
+    """)
+    assert resolve().count == 5
+    assert resolve("big").count == 50
+
+
+def test_someone_elses_malformed_pyproject_is_no_concern(here: Path) -> None:
+    (here / "pyproject.toml").write_text("this is [not toml")
+    assert resolve() == Options()
+
+
+def test_a_profile_that_leaves_out_the_system_leaves_its_table(here: Path) -> None:
+    (here / "bigmachine.toml").write_text("ec2.count = 3\nprofiles.big.gcp.count = 30")
+    assert resolve("big").count == 3
+
+
+def test_a_wrong_value_that_is_overridden_does_not_matter(monkeypatch) -> None:
+    monkeypatch.setenv("BIGMACHINE_EC2_COUNT", "many")
+    assert resolve(count=2).count == 2
+
+
+# -- mistakes ------------------------------------------------------------------
+
+
+def test_a_misspelt_keyword_suggests_the_right_one() -> None:
+    with pytest.raises(UsageError) as caught:
+        resolve(instance_typ="x")
+    text = str(caught.value)
+    assert "system 'ec2' has no option 'instance_typ'; did you mean 'instance_type'?" in text
+    assert "keyword" in text
+    assert "zones" in text  # all of them are listed
+    assert isinstance(caught.value, ValueError)
+
+
+def test_a_misspelt_variable_is_named(monkeypatch) -> None:
+    monkeypatch.setenv("BIGMACHINE_EC2_INSTANCETYPE", "x")
+    with pytest.raises(UsageError, match="did you mean 'instance_type'") as caught:
+        resolve(instance_type="right")
+    assert "variable BIGMACHINE_EC2_INSTANCETYPE" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "table"),
+    [
+        ("[ec2]\ninstance-type = 1", "[ec2]"),
+        ("[profiles.big.ec2]\ninstance-type = 1", "[profiles.big.ec2]"),
+    ],
+)
+def test_a_misspelt_key_names_its_file_and_table(here: Path, text: str, table: str) -> None:
+    (here / "bigmachine.toml").write_text(text)
+    with pytest.raises(UsageError, match="did you mean 'instance_type'") as caught:
+        resolve("big" if "big" in text else None)
+    assert str(here / "bigmachine.toml") in str(caught.value)
+    assert table in str(caught.value)
+
+
+def test_an_unknown_profile_lists_those_there(here: Path) -> None:
+    with pytest.raises(UsageError, match=r"no profile 'big'.*no bigmachine\.toml"):
+        resolve("big")
+    (here / "bigmachine.toml").write_text("[profiles.small.ec2]\n[profiles.bigger.ec2]")
+    with pytest.raises(UsageError) as caught:
+        resolve("bigge")
+    assert "did you mean 'bigger'?" in str(caught.value)
+    assert "small, bigger" in str(caught.value)
+    assert str(here) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[ec2", "ec2 = 3", "profiles = 3", "profiles.big = 3"])
+def test_a_malformed_file_is_named(here: Path, text: str) -> None:
+    (here / "bigmachine.toml").write_text(text)
+    with pytest.raises(UsageError, match=r"bigmachine\.toml"):
+        resolve("big" if "big" in text else None)
+
+
+def test_a_missing_required_option_says_how_to_set_it() -> None:
+    @dataclass(frozen=True, slots=True)
+    class Required:
+        size: int = option(1, help="How big.")
+        image: str = option(help="The image that machines boot.")
+
+    with pytest.raises(UsageError) as caught:
+        resolve_options(Required, system_name="my-cloud")
+    assert "'my-cloud' needs the option 'image'" in str(caught.value)
+    assert "The image that machines boot." in str(caught.value)
+    assert "BIGMACHINE_MY_CLOUD_IMAGE" in str(caught.value)
+    assert resolve_options(Required, system_name="my-cloud", keywords={"image": "x"}).size == 1
+
+
+def test_what_the_dataclass_itself_refuses_is_a_usage_error() -> None:
+    @dataclass(frozen=True)
+    class Picky:
+        size: int = option(1, help="How big.")
+
+        def __post_init__(self) -> None:
+            if self.size < 0:
+                raise ValueError("size must be positive")
+
+    with pytest.raises(UsageError, match="'picky' are refused: size must be positive"):
+        resolve_options(Picky, system_name="picky", keywords={"size": -1})
+
+
+def test_options_that_are_no_dataclass_are_the_plugins_fault() -> None:
+    class Plain: ...
+
+    with pytest.raises(PluginError, match="must be a dataclass"):
+        resolve_options(Plain, system_name="plain")
+
+
+# -- values --------------------------------------------------------------------
+
+GOOD_TEXTS = [
+    ("instance_type", "c7i.large", "c7i.large"),
+    ("count", "12", 12),
+    ("price", "0.5", 0.5),
+    ("price", "", None),
+    ("price", "none", None),
+    ("spot", "true", True),
+    ("spot", "1", True),
+    ("spot", "False", False),
+    ("spot", "0", False),
+    ("zones", "a, b,c", ("a", "b", "c")),
+    ("zones", "", ()),
+    ("ports", "1,2", [1, 2]),
+    ("market", "on-demand", "on-demand"),
+    ("disk", "hdd", Disk.HDD),
+    ("key", "/k", Path("/k")),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "value"), GOOD_TEXTS)
+def test_a_variables_text_is_converted(monkeypatch, name: str, text: str, value: object) -> None:
+    monkeypatch.setenv(f"BIGMACHINE_EC2_{name.upper()}", text)
+    found = getattr(resolve(), name)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("count", "many", "int"),
+        ("count", "", "int"),
+        ("price", "cheap", "float or None"),
+        ("spot", "maybe", "bool"),
+        ("ports", "1,two", "list of int"),
+        ("market", "stolen", "'spot' or 'on-demand'"),
+        ("disk", "tape", "'ssd' or 'hdd'"),
+    ],
+)
+def test_a_variables_wrong_text_says_what_is_expected(
+    monkeypatch, name: str, text: str, expected: str
+) -> None:
+    monkeypatch.setenv(f"BIGMACHINE_EC2_{name.upper()}", text)
+    with pytest.raises(UsageError) as caught:
+        resolve()
+    assert f"option {name!r} of system 'ec2' takes {expected}, not {text!r}" in str(caught.value)
+    assert f"BIGMACHINE_EC2_{name.upper()}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "value"),
+    [
+        ("count", np.int64(4), 4),
+        ("price", 2, 2.0),
+        ("price", None, None),
+        ("zones", ["a", "b"], ("a", "b")),
+        ("disk", "hdd", Disk.HDD),
+        ("disk", Disk.HDD, Disk.HDD),
+        ("key", "/k", Path("/k")),
+    ],
+)
+def test_a_keywords_value_is_taken(name: str, given: object, value: object) -> None:
+    found = getattr(resolve(**{name: given}), name)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("count", "4"),
+        ("count", True),
+        ("count", 4.0),
+        ("count", None),
+        ("spot", 1),
+        ("spot", "true"),
+        ("price", "0.5"),
+        ("zones", "a"),
+        ("zones", [1]),
+        ("instance_type", 5),
+        ("market", "stolen"),
+        ("disk", "tape"),
+    ],
+)
+def test_a_keywords_value_of_another_type_is_refused(name: str, given: object) -> None:
+    with pytest.raises(UsageError, match=f"option '{name}'.*set as a keyword"):
+        resolve(**{name: given})
+
+
+def test_a_files_value_of_another_type_is_refused(here: Path) -> None:
+    (here / "bigmachine.toml").write_text("ec2.count = '4'")
+    with pytest.raises(UsageError, match=r"takes int, not '4' \(set in .*bigmachine\.toml"):
+        resolve()
+
+
+# -- description ---------------------------------------------------------------
+
+
+def test_options_describe_themselves() -> None:
+    described = {info.name: info for info in describe_options(Options, system_name="ec2")}
+    assert list(described) == [
+        *("instance_type", "count", "price", "spot", "zones", "ports", "market", "disk", "key")
+    ]
+    assert described["zones"] == OptionInfo(
+        name="zones",
+        type="list of str",
+        default=(),
+        required=False,
+        help="Where.",
+        env="BIGMACHINE_EC2_ZONES",
+    )
+    assert described["ports"].default == []
+    assert described["market"].type == "'spot' or 'on-demand'"
