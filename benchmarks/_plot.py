@@ -50,7 +50,7 @@ def write(report: Report, directory: Path) -> Iterator[Path]:
     with plt.rc_context(style):
         rows = -(-len(PANELS) // COLUMNS)
         height = 0.9 + rows * (0.95 + 0.2 * len(report.contestants))
-        figure, grid = plt.subplots(rows, COLUMNS, figsize=(11.5, height), layout="constrained")
+        figure, grid = plt.subplots(rows, COLUMNS, figsize=(12.5, height), layout="constrained")
         for axes, key in zip(grid.flat, PANELS, strict=False):
             draw(axes, BY_KEY[key], report)
         about = report.about
@@ -140,7 +140,7 @@ def label(axes: Any, metric: Metric, report: Report, *, bound: float | None) -> 
     axes.spines[["top", "right", "bottom", "left"]].set_visible(False)
     title = report.title(metric)
     title = f"{title[0].upper()}{title[1:]}" + ("" if metric.unit == "/s" else f", {metric.unit}")
-    axes.set_title(title, loc="left", fontsize=10, fontweight="bold", pad=16)
+    axes.set_title(title, loc="left", fontsize=9.5, fontweight="bold", pad=16)
     good = "left is better" if metric.better == "less" else "right is better"
     axes.text(0, 1.04, good, transform=axes.transAxes, fontsize=8, color=QUIET)
     if bound:

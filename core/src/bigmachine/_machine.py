@@ -465,7 +465,7 @@ class AsyncMachine:
         """Wait for a connection; raise if the machine is stopped."""
         while self._connection is None:
             if self._state == State.STOPPED:
-                raise self._stopped()
+                raise self.stopped()
             await self._changed.wait()
         return self._connection
 
@@ -474,10 +474,10 @@ class AsyncMachine:
         while self._is_judging and self._state != State.STOPPED:
             await self._changed.wait()
         if self._state == State.STOPPED:
-            return self._stopped(lost.method)
+            return self.stopped(lost.method)
         return TransportError(str(lost), addr=lost.addr, method=lost.method)
 
-    def _stopped(self, method: str = "") -> MachineStopped:
+    def stopped(self, method: str = "") -> MachineStopped:
         """Return a new error for one caller; the machine's own is shared."""
         error = self._error
         reason = error.reason if isinstance(error, MachineStopped) else StopReason.BOOT

@@ -18,6 +18,10 @@ from .rpc import TaskPool
 T = TypeVar("T")
 
 
+class LoopEnded(UsageError):
+    """The session that owned the loop is over."""
+
+
 class Portal:
     """Runs async functions in the trio loop it was made in, for callers in other threads.
 
@@ -73,10 +77,10 @@ class Portal:
         try:
             self._token.run_sync_soon(function)
         except trio.RunFinishedError:
-            raise UsageError("the session is shut down; open a new one") from None
+            raise LoopEnded("the session is shut down; open a new one") from None
 
     def _cancel(self, job: Any) -> None:
-        with contextlib.suppress(UsageError):  # the loop has ended, and the job with it
+        with contextlib.suppress(LoopEnded):  # the loop has ended, and the job with it
             self.post(job.cancel)
 
     def _check_caller(self) -> None:
@@ -113,7 +117,7 @@ class LoopThread:
 
     def close(self) -> None:
         """Leave the context; raises what leaving it raised. Ctrl-C waits on, once."""
-        with contextlib.suppress(UsageError):
+        with contextlib.suppress(LoopEnded):
             self.portal.post(self._stop.set)
         try:
             self._closed.result()

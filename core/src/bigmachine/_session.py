@@ -63,7 +63,7 @@ class AsyncSession:
     ) -> None:
         chosen = choose_system(system, profile=profile, keywords=options)
         self._plugins = Plugins(chosen, observers=plugins, installed=load_observers())
-        self.name = _session_name(name)
+        self._name = _session_name(name)
         self._machines: list[AsyncMachine] = []
         self._boot_log = BootLog()
         self._names = machine_names()
@@ -78,7 +78,7 @@ class AsyncSession:
         """Make the session that a service's ``setup`` gets: it dials peers, and starts none."""
         session = cls.__new__(cls)
         session._plugins = Plugins(config.system)
-        session.name = config.identity.session
+        session._name = config.identity.session
         session._machines = []
         session._boot_log = BootLog()
         session._authority = None
@@ -89,6 +89,11 @@ class AsyncSession:
 
     def __repr__(self) -> str:
         return f"<Session {self.name} on {self._plugins.system.name!r}>"
+
+    @property
+    def name(self) -> str:
+        """Its name, unique in the world: what everything it makes is marked with."""
+        return self._name
 
     @property
     def system(self) -> System:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ._entrypoints import choose_system
 from ._stub import make_stub
 from ._values import DiskInfo, Instance, LoadInfo, MemoryInfo, State
-from .errors import UsageError
+from .errors import MachineStopped, UsageError
 from .system import System
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ._session import AsyncSession
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Session:
@@ -91,7 +92,7 @@ class Session:
 
     @property
     def name(self) -> str:
-        """Its name, unique in the world."""
+        """Its name, unique in the world; it opens the session."""
         return self._open()[0].name
 
     @property
@@ -211,18 +212,18 @@ class Machine:
 
     def wait(self, state: State = State.RUNNING) -> None:
         """Wait until it has reached ``state``, or a later one."""
-        self._portal.run(self._machine.wait, state)
+        self._run(self._machine.wait, state)
 
     def call(self, method: str, /, *args: Any, retry: bool = False, **kwargs: Any) -> Any:
         """Call ``"Service.method"``; see `AsyncMachine.call`."""
-        return self._portal.run(self._machine.call, method, *args, retry=retry, **kwargs)
+        return self._run(self._machine.call, method, *args, retry=retry, **kwargs)
 
     def submit(self, method: str, /, *args: Any, retry: bool = False, **kwargs: Any) -> Future[Any]:
         """Call ``"Service.method"`` without waiting; cancelling the future cancels the method.
 
         The future can be given to `concurrent.futures.wait` and ``as_completed``.
         """
-        return self._portal.submit(self._machine.call, method, *args, retry=retry, **kwargs)
+        return self._submit(self._machine.call, method, *args, retry=retry, **kwargs)
 
     def stream(self, method: str, /, *args: Any, **kwargs: Any) -> Stream:
         """Call a generator method; iterate over what it yields."""
@@ -240,27 +241,47 @@ class Machine:
 
     def memory(self) -> MemoryInfo:
         """Read its memory."""
-        return self._portal.run(self._machine.memory)
+        return self._run(self._machine.memory)
 
     def disk(self) -> DiskInfo:
         """Read the room on its disk."""
-        return self._portal.run(self._machine.disk)
+        return self._run(self._machine.disk)
 
     def load(self) -> LoadInfo:
         """Read its load averages."""
-        return self._portal.run(self._machine.load)
+        return self._run(self._machine.load)
 
     def read(self, path: str) -> bytes:
         """Read a file of its host."""
-        return self._portal.run(self._machine.read, path)
+        return self._run(self._machine.read, path)
 
     def cancel(self) -> None:
         """Stop it at once: what is pending ends in `MachineStopped`."""
-        self._portal.post(self._machine.cancel)
+        with contextlib.suppress(UsageError):  # shut down with its session
+            self._portal.post(self._machine.cancel)
 
     def shutdown(self) -> None:
         """Free it, and return when its provider has confirmed that it is gone."""
-        self._portal.run(self._machine.shutdown)
+        with contextlib.suppress(MachineStopped):  # shut down with its session
+            self._run(self._machine.shutdown)
+
+    def _run(self, function: Callable[..., Awaitable[R]], *args: Any, **kwargs: Any) -> R:
+        from ._portal import LoopEnded
+
+        try:
+            return self._portal.run(function, *args, **kwargs)
+        except LoopEnded:
+            raise self._machine.stopped() from None
+
+    def _submit(
+        self, function: Callable[..., Awaitable[R]], *args: Any, **kwargs: Any
+    ) -> Future[R]:
+        from ._portal import LoopEnded
+
+        try:
+            return self._portal.submit(function, *args, **kwargs)
+        except LoopEnded:
+            raise self._machine.stopped() from None
 
 
 class Stream:

@@ -249,11 +249,13 @@ class StreamChannel(Channel):
         self._received = memoryview(b"")
         self._unsent: list[Buffer] = []
         self._is_broken = False
-        self._scope = trio.CancelScope()
+        self._receiving: trio.CancelScope | None = None
 
     async def receive_into(self, buffer: memoryview) -> int:
         if not self._received:
-            with self._scope:
+            if self._is_broken:
+                return 0
+            with trio.CancelScope() as self._receiving:
                 try:
                     if isinstance(self._stream, trio.abc.Stream):
                         data = await self._stream.receive_some(_READ_BYTES)
@@ -295,7 +297,8 @@ class StreamChannel(Channel):
 
     def close(self) -> None:
         self._is_broken = True
-        self._scope.cancel()
+        if self._receiving is not None:
+            self._receiving.cancel()
 
 
 _NOT_SENT_BYTES = 256 << 10

@@ -34,8 +34,11 @@ class ForkLauncher:
 
     async def launch(self, orders: Sequence[Order]) -> None:
         """See `Launcher`. When cancelled it still waits for answers: each is a process."""
-        if self._parent.is_dead():
-            self._parent = self._parent.replace()
+        parent = self._parent
+        if parent.is_dead():
+            await parent.close()
+            if self._parent is parent:  # else another start has replaced it meanwhile
+                self._parent = parent.successor()
         await self._parent.launch(orders)
 
     async def close(self) -> None:
@@ -83,12 +86,11 @@ class _Parent:
         except OSError:
             return True
 
-    def replace(self) -> _Parent:
-        """Bury a dead zygote and start another."""
-        self._control.close()
-        status = self._zygote.process.wait()  # its socket is closed: it has all but ended
+    def successor(self) -> _Parent:
+        """Start another zygote in place of one that has died."""
         logger.warning(
-            "the process that forks machines ended with status %s; starting another", status
+            "the process that forks machines ended with status %s; starting another",
+            self._zygote.process.returncode,
         )
         return _Parent(Zygote(self._zygote.entry))
 

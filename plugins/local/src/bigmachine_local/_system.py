@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ._process import Launcher, Order, Process
     from ._zygote import Zygote
 
-_DESCRIPTORS = 6  # per machine: log, lifeline, pidfd; its connections; two while it starts
+_DESCRIPTORS = 6  # per machine: log, lifeline, pidfd; and its ends, later its connections
 _EXIT_GRACE = 0.5  # a connection breaks some ms before its process is seen to have ended
 _CLEANUP = 10.0  # SIGKILL takes ms; longer only if the kernel is stuck
 _CHUNK_BYTES = 1 << 18
@@ -72,10 +72,7 @@ class LocalSystem(System):
         self._oom: OomWatch | None = None
 
     def prepare(self) -> None:
-        """Start the zygote, if this system forks, and don't wait for it.
-
-        `setup` does it; a driver that has other things to import may do it before.
-        """
+        """Start the zygote, if this system forks, and don't wait for it."""
         if self._zygote is None and self._is_forking():
             from ._zygote import Zygote
 
@@ -113,11 +110,13 @@ class LocalSystem(System):
                 orders.append(self._order(boot))
             await self._chosen_launcher().launch(orders)
             await trio.lowlevel.checkpoint_if_cancelled()  # launching is shielded in part
-        except BaseException:
+        except BaseException as exc:
             with trio.move_on_after(_CLEANUP, shield=True):
                 await _end([order.process for order in orders if order.process])
             for order in orders:
                 self._ports.pop(order.machine.name, None)
+            if isinstance(exc, OSError):
+                raise StartError(f"can't start {count} machines: {exc}") from exc
             raise
         finally:
             for order in orders:

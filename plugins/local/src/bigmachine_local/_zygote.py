@@ -30,7 +30,6 @@ from typing import NoReturn
 
 MESSAGE_BYTES = 1 << 16
 LAUNCH_DESCRIPTORS = ("config", "listen", "log", "lifeline")
-_NEVER_OPEN = 1 << 20  # above any descriptor of the zygote
 
 Entry = Callable[..., None]
 
@@ -124,7 +123,7 @@ def _run_machine(entry: Entry, control: socket.socket, descriptors: list[int]) -
         os.dup2(log, 1)
         os.dup2(log, 2)
         _close_all_but(listen, lifeline)
-        sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
         signal.signal(signal.SIGINT, signal.default_int_handler)
         entry(config_bytes, listen=f"fd:{listen}", lifeline=lifeline)
         status = 0
@@ -139,11 +138,10 @@ def _run_machine(entry: Entry, control: socket.socket, descriptors: list[int]) -
 
 
 def _close_all_but(*kept: int) -> None:
-    start = 3
-    for descriptor in sorted(kept):
-        os.closerange(start, descriptor)
-        start = descriptor + 1
-    os.closerange(start, _NEVER_OPEN)
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) not in kept:
+            with contextlib.suppress(OSError):  # the listing's own is closed by now
+                os.close(int(name))
 
 
 def _reap(pid: int) -> int:

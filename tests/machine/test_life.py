@@ -1,0 +1,489 @@
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+import trio
+
+import bigmachine as bm
+from bigmachine.system import Keepalive
+
+
+class Echo:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def echo(self, value: object) -> object:
+        self.calls += 1
+        return value
+
+    async def forever(self) -> None:
+        await trio.sleep_forever()
+
+    async def flaky(self, failures: int) -> int:
+        self.calls += 1
+        if self.calls <= failures:
+            raise bm.TransportError("try again")
+        return self.calls
+
+    async def broken(self) -> None:
+        self.calls += 1
+        raise ValueError("for good")
+
+
+class BadSetup:
+    def setup(self, session: bm.Session) -> None:
+        raise RuntimeError("no data set here")
+
+
+class SlowSetup:
+    async def setup(self, session: bm.AsyncSession) -> None:
+        await trio.sleep(250)
+
+
+SERVICES = {"Echo": Echo()}
+
+
+def test_an_hour_of_keepalives_passes_and_the_last_reply_times_are_kept(run):
+    async def test(kit):
+        async with kit.session() as session:
+            [machine] = await session.start(1, services=SERVICES)
+            began = trio.current_time()
+            await trio.sleep(3600)
+            assert trio.current_time() - began >= 3600
+            assert machine.state == bm.State.RUNNING
+            assert len(machine.keepalive_reply_times) >= 60
+            assert await machine.call("Echo.echo", 1) == 1
+
+    run(test)
+
+
+def test_states_only_go_up_and_are_told_to_observers(run):
+    class Observer:
+        def __init__(self):
+            self.states = []
+
+        @bm.hookimpl
+        def event(self, event):
+            if isinstance(event, bm.MachineChanged):
+                self.states.append(event.state)
+
+    async def test(kit):
+        observer = Observer()
+        async with kit.session(plugins=[observer]) as session:
+            [machine] = await session.start(1, services=SERVICES, wait=False)
+            assert machine.state == bm.State.UNSTARTED
+            await machine.wait(bm.State.STARTING)
+            await machine.wait(bm.State.RUNNING)
+            await machine.wait(bm.State.STARTING)  # was, and so returns
+            await machine.shutdown()
+            assert machine.state == bm.State.STOPPED
+        assert observer.states == [bm.State.STARTING, bm.State.RUNNING, bm.State.STOPPED]
+
+    run(test)
+
+
+def test_a_call_made_before_running_waits_for_it(run):
+    async def test(kit):
+        async with kit.session() as session:
+            services = {"Slow": SlowSetup(), "Echo": Echo()}
+            [machine] = await session.start(1, services=services, wait=False)
+            assert await machine.call("Echo.echo", 7) == 7
+            assert trio.current_time() >= 250
+
+    run(test)
+
+
+def test_a_call_on_a_stopped_machine_fails_fast_with_the_reason(run):
+    async def test(kit):
+        async with kit.session() as session:
+            [machine] = await session.start(1, services=SERVICES)
+            await machine.shutdown()
+            with pytest.raises(bm.MachineStopped, match="it was shut down") as caught:
+                await machine.call("Echo.echo", 1)
+            assert caught.value.reason is bm.StopReason.SHUTDOWN
+            assert caught.value.machine == machine.name
+
+    run(test)
+
+
+def test_cancel_ends_the_pending_calls_at_once_and_frees_the_machine(run):
+    async def test(kit):
+        async with kit.session() as session:
+            [machine] = await session.start(1, services=SERVICES)
+            began = trio.current_time()
+
+            async def call():
+                with pytest.raises(bm.MachineStopped) as caught:
+                    await machine.call("Echo.forever")
+                assert caught.value.reason is bm.StopReason.CANCELLED
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(call)
+                await trio.testing.wait_all_tasks_blocked()
+                machine.cancel()
+            assert trio.current_time() == began
+            await machine.shutdown()
+            assert kit.system.stopped == [machine.instance.name]
+
+    run(test)
+
+
+def test_a_killed_machine_ends_its_pending_calls_with_the_systems_reason(run):
+    async def test(kit):
+        async with kit.session() as session:
+            machine, other = await session.start(2, services=SERVICES)
+
+            async def call():
+                with pytest.raises(bm.MachineStopped, match="killed in a test") as caught:
+                    await machine.call("Echo.forever")
+                assert caught.value.reason is bm.StopReason.EXITED
+
+            began = trio.current_time()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(call)
+                await trio.testing.wait_all_tasks_blocked()
+                kit.system.host(machine).kill()
+            assert trio.current_time() == began
+            assert machine.state == bm.State.STOPPED
+            assert await other.call("Echo.echo", 1) == 1
+            assert session.machines == [other]
+
+    run(test)
+
+
+def test_a_machine_whose_port_refuses_is_stopped_at_once_even_if_its_system_knows_nothing(run):
+    async def test(kit):
+        kit.system.is_telling = False
+        async with kit.session() as session:
+            [machine] = await session.start(1, services=SERVICES)
+            kit.system.host(machine).kill()
+            await machine.wait(bm.State.STOPPED)
+            assert trio.current_time() < kit.system.timings.period
+            assert machine.error.reason is bm.StopReason.EXITED
+
+    run(test)
+
+
+def test_a_connection_that_breaks_under_a_living_machine_is_dialled_anew(run):
+    async def test(kit):
+        async with kit.session() as session:
+            [machine] = await session.start(1, services=SERVICES)
+
+            async def call():
+                with pytest.raises(bm.TransportError) as caught:
+                    await machine.call("Echo.forever")
+                assert caught.value.temporary
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(call)
+                await trio.testing.wait_all_tasks_blocked()
+                kit.system.host(machine).reset()
+            assert machine.state == bm.State.RUNNING
+            assert await machine.call("Echo.echo", 1) == 1
+
+    run(test)
+
+
+def test_retry_calls_again_after_temporary_errors_only(run):
+    async def test(kit):
+        async with kit.session() as session:
+            [machine] = await session.start(1, services={"A": Echo(), "B": Echo()})
+            with pytest.raises(bm.TransportError):
+                await machine.call("A.flaky", 1)
+            assert await machine.call("A.flaky", 4, retry=True) == 5
+            with pytest.raises(ValueError, match="for good"):
+                await machine.call("B.broken", retry=True)
+            assert await machine.call("B.flaky", 0) == 2  # so broken ran once
+
+    run(test)
+
+
+def test_retry_ends_when_the_machine_does(run):
+    async def test(kit):
+        async with kit.session() as session:
+            [machine] = await session.start(1, services=SERVICES)
+
+            async def call():
+                with pytest.raises(bm.MachineStopped):
+                    await machine.call("Echo.flaky", 10**9, retry=True)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(call)
+                await trio.sleep(100)
+                kit.system.host(machine).kill()
+
+    run(test)
+
+
+def test_a_silent_machine_is_stopped_after_the_timeout_and_ends_itself_too(run):
+    async def test(kit):
+        async with kit.session() as session:
+            [machine] = await session.start(1, services=SERVICES)
+            kit.system.is_telling = False
+            kit.system.host(machine).partition()
+            silent_since = trio.current_time()
+
+            with pytest.raises(bm.MachineStopped) as caught:
+                await machine.call("Echo.forever")
+            assert caught.value.reason is bm.StopReason.KEEPALIVE
+            timings = kit.system.timings
+            silence = trio.current_time() - silent_since
+            assert timings.timeout <= silence <= timings.timeout + timings.period
+            assert "keepalive timeout 120 s, rpc timeout 10 s" in str(machine.error)
+
+    run(test)
+
+
+def test_a_machine_that_nobody_asks_ends_itself(run):
+    async def test(kit):
+        async with kit.session() as session:
+            [machine] = await session.start(1, services=SERVICES)
+            host = kit.system.host(machine)
+            host.partition()
+            with trio.move_on_after(3 * kit.system.timings.timeout):
+                while host.name not in kit.system.exits:
+                    await trio.sleep(1)
+            assert kit.system.exits[host.name] == 1
+
+    run(test)
+
+
+def test_a_partition_shorter_than_the_timeout_is_survived(run):
+    async def test(kit):
+        async with kit.session() as session:
+            [machine] = await session.start(1, services=SERVICES)
+            kit.system.host(machine).partition()
+            await trio.sleep(kit.system.timings.timeout / 2)
+            kit.system.host(machine).heal()
+            assert await machine.call("Echo.echo", 1) == 1
+            await trio.sleep(10 * kit.system.timings.timeout)
+            assert machine.state == bm.State.RUNNING
+
+    run(test)
+
+
+def test_setup_that_raises_fails_the_machine_with_its_traceback(run):
+    async def test(kit):
+        async with kit.session() as session:
+            with pytest.raises(bm.StartError, match="no data set here") as caught:
+                await session.start(2, services={"Bad": BadSetup()})
+            assert "in setup" in str(caught.value)
+            assert isinstance(caught.value.__cause__, bm.BootError)
+            assert caught.value.__cause__.phase == "service 'Bad'"
+            assert session.machines == []
+        assert len(kit.system.stopped) == 2
+
+    run(test)
+
+
+def test_calls_on_a_machine_that_did_not_boot_say_so(run):
+    async def test(kit):
+        async with kit.session() as session:
+            [machine] = await session.start(1, services={"Bad": BadSetup()}, wait=False)
+            with pytest.raises(bm.MachineStopped, match="did not boot") as caught:
+                await machine.call("Bad.anything")
+            assert caught.value.reason is bm.StopReason.BOOT
+            assert isinstance(caught.value.__cause__, bm.BootError)
+
+    run(test)
+
+
+def test_a_machine_that_never_answers_is_a_boot_error_in_bounded_time(run):
+    async def test(kit):
+        kit.system.boot_timeout = 42.0
+
+        class Deaf:
+            @bm.hookimpl(wrapper=True)
+            def start(self):
+                starting = yield
+
+                async def start():
+                    instances = await starting
+                    for instance in instances:
+                        kit.system.network[instance.address].partition()
+                    return instances
+
+                return start()
+
+        async with kit.session(plugins=[Deaf()]) as session:
+            with pytest.raises(bm.StartError, match="phase connect: not done after 42 s"):
+                await session.start(1, services=SERVICES)
+
+    run(test)
+
+
+def test_fewer_machines_than_asked_is_a_warning_and_an_event(run, caplog):
+    class Observer:
+        started = None
+
+        @bm.hookimpl
+        def event(self, event):
+            if isinstance(event, bm.MachinesStarted):
+                self.started = event
+
+    async def test(kit):
+        observer = Observer()
+        kit.system.start_count = 2
+        async with kit.session(plugins=[observer]) as session:
+            machines = await session.start(3, services=SERVICES)
+            assert len(machines) == 2
+        assert (observer.started.asked, len(observer.started.instances)) == (3, 2)
+
+    with caplog.at_level(logging.WARNING, logger="bigmachine"):
+        run(test)
+    assert "2 of the 3 machines" in caplog.text
+
+
+def test_no_machine_at_all_is_a_start_error(run):
+    async def test(kit):
+        kit.system.start_count = 0
+        async with kit.session() as session:
+            with pytest.raises(bm.StartError, match="none of 3"):
+                await session.start(3, services=SERVICES)
+
+    run(test)
+
+
+@pytest.mark.parametrize("n", [0, -1, True, 2.5, "3"])
+def test_a_number_of_machines_below_one_is_refused(run, n):
+    async def test(kit):
+        async with kit.session() as session:
+            with pytest.raises(bm.UsageError, match="must be 1 or more"):
+                await session.start(n, services=SERVICES)
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("services", "message"),
+    [
+        ({}, "no services"),
+        ({"Lock": threading.Lock()}, "service 'Lock' .a lock. can't be pickled"),
+        ({"Supervisor": Echo()}, "taken by every machine"),
+        ({"not an identifier": Echo()}, "must be an identifier"),
+    ],
+)
+def test_services_that_cannot_be_are_refused_before_anything_is_started(run, services, message):
+    async def test(kit):
+        async with kit.session() as session:
+            with pytest.raises(bm.UsageError, match=message):
+                await session.start(1, services=services)
+        assert kit.system.network == {}
+
+    run(test)
+
+
+def test_a_session_ends_all_its_machines_whatever_ends_the_block(run):
+    async def test(kit):
+        with pytest.raises(ZeroDivisionError):
+            async with kit.session() as session:
+                machines = await session.start(3, services=SERVICES)
+                1 / 0  # noqa: B018
+        assert sorted(kit.system.stopped) == sorted(m.instance.name for m in machines)
+
+    run(test)
+
+
+def test_connect_dials_a_machine_that_somebody_else_owns(run):
+    class Caller:
+        async def setup(self, session):
+            self.session = session
+
+        async def call(self, addr, value):
+            peer = await self.session.connect(addr)
+            assert not peer.owned
+            assert peer is await self.session.connect(addr)
+            return await peer.call("Echo.echo", value)
+
+        async def start(self):
+            await self.session.start(1, services={"Echo": Echo()})
+
+    async def test(kit):
+        async with kit.session() as session:
+            services = {"Echo": Echo(), "Caller": Caller()}
+            one, other = await session.start(2, services=services)
+            assert await one.call("Caller.call", other.addr, "hello") == "hello"
+            with pytest.raises(bm.UsageError, match="only the driver starts machines"):
+                await one.call("Caller.start")
+            with pytest.raises(bm.UsageError, match="another session"):
+                await session.connect("https://m1:1#m1.other.bigmachine")
+            with pytest.raises(bm.UsageError, match="https://HOST:PORT#NAME"):
+                await session.connect("m1:1")
+
+    run(test)
+
+
+def test_a_dialled_machine_is_let_go_of_and_lives_on(run):
+    async def test(kit):
+        async with kit.session() as session:
+            [machine] = await session.start(1, services=SERVICES)
+            async with kit_session_of_same_authority(session) as other:
+                dialled = await other.connect(machine.addr)
+                await dialled.shutdown()
+                assert dialled.state == bm.State.STOPPED
+            assert await machine.call("Echo.echo", 1) == 1
+
+    run(test)
+
+
+def kit_session_of_same_authority(session):
+    """Open a second session that is a member of the first, as a machine's is."""
+    import contextlib
+
+    from bigmachine.boot import WorkerConfig
+
+    @contextlib.asynccontextmanager
+    async def opened():
+        config = WorkerConfig(
+            identity=session._authority.issue("guest"),
+            system=session.system,
+            keepalive=Keepalive(),
+            maxprocs=1,
+            argv=(),
+            environ={},
+        )
+        async with trio.open_nursery() as nursery:
+            yield await bm.AsyncSession.on_machine(config, nursery)
+            nursery.cancel_scope.cancel()
+
+    return opened()
+
+
+def test_two_sessions_on_two_systems_live_side_by_side(run):
+    from memory import MemorySystem
+
+    class OtherSystem(MemorySystem):
+        name = "other"
+
+    async def test(kit):
+        async with kit.session() as one:
+            other_system = OtherSystem()
+            other_system.nursery = kit.system.nursery
+            async with bm.AsyncSession(other_system) as two:
+                [a] = await one.start(1, services=SERVICES)
+                [b] = await two.start(1, services=SERVICES)
+                assert await a.call("Echo.echo", "a") == "a"
+                assert await b.call("Echo.echo", "b") == "b"
+                with pytest.raises(bm.UsageError, match="another session"):
+                    await two.connect(a.addr)
+            assert a.state == bm.State.RUNNING
+            assert b.state == bm.State.STOPPED
+
+    run(test)
+
+
+def test_a_machine_dialled_under_anothers_name_is_refused(run):
+    async def test(kit):
+        async with kit.session() as session:
+            one, other = await session.start(2, services=SERVICES)
+            kit.system.network[one.instance.address], kit.system.network[other.instance.address] = (
+                kit.system.host(other),
+                kit.system.host(one),
+            )
+            kit.system.host(other).reset()
+            await one.wait(bm.State.STOPPED) if one.state else None
+            assert bm.State.STOPPED in (one.state, other.state)
+
+    run(test)
