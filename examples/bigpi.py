@@ -74,7 +74,7 @@ class Estimate:
 
     @property
     def off(self) -> str:
-        """The true error."""
+        """How far it is from π, to the same digits."""
         return f"{abs(4 * self.hits / self.samples - math.pi):.{self.digits}f}"
 
     def __str__(self) -> str:
@@ -116,20 +116,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(prog="bigpi", description="Estimate π on several machines.")
     add = parser.add_argument
-    add("-n", "--samples", type=_count, default=SAMPLES, help=f"points (default {SAMPLES:,})")
-    add("--machines", type=_count, default=5, metavar="N", help="how many (default 5)")
-    add("--system", default="local", help="where they run (default local); see bigmachine systems")
-    option_help = "an option of the system, such as -o maxprocs=2"
-    add(
-        "-o",
-        dest="options",
-        type=_option,
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help=option_help,
-    )
-    add("--seed", help="the same seed and samples give the same π (default: random)")
+    add("-n", "--samples", type=_count, default=SAMPLES, help=f"default {SAMPLES:,}")
+    add("--machines", type=_count, default=5, metavar="N", help="default 5")
+    add("--system", default="local", help="default local; `bigmachine systems` lists them")
+    add("-o", dest="options", type=_option, action="append", default=[], metavar="KEY=VALUE")
+    add("--seed", help="with the same seed and samples, π comes out the same")
+    parser.epilog = "-o gives the system an option, for instance -o maxprocs=2; it may be repeated."
     arguments = parser.parse_args(argv)
     seed = arguments.seed or str(random.SystemRandom().getrandbits(32))
     try:
@@ -172,11 +164,11 @@ def show(machines: Sequence[bm.Machine], n: int, estimates: Iterator[Estimate]) 
                 print(f"{result.samples / n:4.0%}  {result}", flush=True)
     console.print(_table(machines, result, len(machines)))
     cores = sum(machine.maxprocs for machine in machines)
-    console.print(
+    print(
         f"{result} ({_many(result.samples, 'sample')}, {_many(len(machines), 'machine')}, "
-        f"{_many(cores, 'core')}, {result.seconds:.1f} s; off by {result.off})",
-        highlight=False,
+        f"{_many(cores, 'core')}, {result.seconds:.1f} s)"
     )
+    print(f"The true error is {result.off}.")
 
 
 def _table(machines: Sequence[bm.Machine], result: Estimate, rows: int) -> Table:

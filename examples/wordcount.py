@@ -1,17 +1,19 @@
 """Count words in text files: ``python examples/wordcount.py [FILE ...]``.
 
-Each file streams up to a machine as it is read, and counts stream back before the
-file is through: neither end ever holds all of it. Written with the trio face.
+Each file streams up to a machine while it is read, and the machine adds its words to
+what it has counted so far; in the end the counts stream back and are merged. No file
+is ever whole in memory, at either end. Written with the trio face.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import re
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,21 +21,27 @@ import trio
 
 import bigmachine as bm
 
-LINES = 2_000  # counted before the counts are sent
+ITEMS = 1_000  # words in one part of what streams back
 
 
 class WordCount:
-    """The service: one on each machine."""
+    """The service: one on each machine, with counts of its own."""
 
-    def count(self, text: BinaryIO) -> Iterator[Counter[str]]:
-        """Yield the counts of ``text``, a part at a time."""
-        counts: Counter[str] = Counter()
-        for number, line in enumerate(text, start=1):
-            counts.update(words(line))
-            if number % LINES == 0:
-                yield counts
-                counts = Counter()
-        yield counts
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def add(self, text: BinaryIO) -> int:
+        """Count the words of ``text``; return how many they are."""
+        before = self._counts.total()
+        for line in text:
+            self._counts.update(words(line))
+        return self._counts.total() - before
+
+    def counts(self) -> Iterator[dict[str, int]]:
+        """Yield all the counts, a part at a time."""
+        items = iter(self._counts.items())
+        while part := dict(itertools.islice(items, ITEMS)):
+            yield part
 
 
 def words(line: bytes) -> list[str]:
@@ -47,12 +55,14 @@ async def count_words(paths: Sequence[Path], *, machines: int) -> Counter[str]:
     remaining = iter(paths)  # shared: whichever machine is free takes the next
 
     async def work(machine: bm.AsyncMachine) -> None:
+        found = []
         for path in remaining:
             with path.open("rb") as file:
-                parts: AsyncIterator[Counter[str]] = machine.stream("WordCount.count", file)
-                async for counts in parts:
-                    total.update(counts)
-            print(f"{machine.name}: {path}", file=sys.stderr)
+                found.append(await machine.call("WordCount.add", file))
+        print(f"{machine.name}: {sum(found):,} words in {len(found)} files", file=sys.stderr)
+        async with machine.stream("WordCount.counts") as parts:
+            async for part in parts:
+                total.update(part)
 
     async with bm.AsyncSession("local") as session, trio.open_nursery() as nursery:
         for machine in await session.start(machines, services={"WordCount": WordCount()}):

@@ -117,7 +117,7 @@ def test_ctrl_c_in_a_call_cancels_the_remote_work_and_leaves_the_session_usable(
         signal.pthread_kill(main, signal.SIGINT)
 
     helper = threading.Thread(target=interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012
         helper.start()
         machine.call("Work.forever")
     helper.join()

@@ -377,10 +377,10 @@ def test_services_that_cannot_be_are_refused_before_anything_is_started(run, ser
 
 def test_a_session_ends_all_its_machines_whatever_ends_the_block(run):
     async def test(kit):
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(ZeroDivisionError):  # noqa: PT012
             async with kit.session() as session:
                 machines = await session.start(3, services=SERVICES)
-                1 / 0  # noqa: B018
+                1 / 0
         assert sorted(kit.system.stopped) == sorted(m.instance.name for m in machines)
 
     run(test)

@@ -39,6 +39,11 @@ class Channel(ABC):
     def has_unsent(self) -> bool:
         """Whether `flush` has something to do."""
 
+    @property
+    @abstractmethod
+    def is_drained(self) -> bool:
+        """Whether the next `receive_into` will, most likely, have to wait."""
+
     @abstractmethod
     async def flush(self) -> None:
         """Wait until all is handed to the kernel, or the connection is broken."""
@@ -91,7 +96,11 @@ class TlsChannel(Channel):
             server_hostname=None if server_side else server_hostname,
         )
         self._unsent = bytearray()
+        self._is_drained = False
         self._is_broken = False
+        self._is_ended = False
+        self.failure: ssl.SSLError | None = None
+        """Why TLS ended the connection, if it did: an alert, or a record that didn't verify."""
 
     async def handshake(self) -> None:
         """Shake hands; raises `ssl.SSLError`, or `OSError` when the peer goes away."""
@@ -122,27 +131,32 @@ class TlsChannel(Channel):
     async def receive_into(self, buffer: memoryview) -> int:
         tls, incoming = self._tls, self._incoming
         count = 0
-        while True:
+        while not self._is_ended:
             # Asking TLS when it has nothing costs an exception, so ask only when it may have.
             while incoming.pending or tls.pending():
                 try:
                     read: int = tls.read(len(buffer) - count, buffer[count:])  # type: ignore[assignment]
                 except ssl.SSLWantReadError:
                     break
-                except ssl.SSLError:  # an unverified record, or the peer's close_notify
+                except ssl.SSLError as exc:
+                    self._is_ended = True
+                    if not isinstance(exc, ssl.SSLZeroReturnError):  # the peer's close_notify
+                        self.failure = exc
                     return count
                 if not read:
+                    self._is_ended = True
                     return count
                 count += read
                 if count == len(buffer):
                     return count
-            if self._outgoing.pending:  # TLS answers by itself, for instance a KeyUpdate
+            if self._outgoing.pending:
+                # TLS answers by itself, for instance a KeyUpdate. What the kernel doesn't
+                # take goes out with the next send: two tasks can't wait for room in it.
                 self._push()
-                await self.flush()
             if count:
                 return count
-            if not await self._receive():
-                return 0
+            self._is_ended = not await self._receive()
+        return 0
 
     def send_nowait(self, *pieces: Buffer) -> None:
         if self._is_broken:
@@ -158,6 +172,10 @@ class TlsChannel(Channel):
     @property
     def has_unsent(self) -> bool:
         return bool(self._unsent)
+
+    @property
+    def is_drained(self) -> bool:
+        return self._is_drained and not self._incoming.pending
 
     async def flush(self) -> None:
         while self._unsent:
@@ -206,19 +224,23 @@ class TlsChannel(Channel):
         """Move bytes from the socket to TLS; False at the end."""
         shared = _shared_buffer()
         while True:
+            if self._is_drained:
+                try:
+                    await wait_readable(self._sock)
+                except (OSError, trio.ClosedResourceError):
+                    return False
             try:
                 count = self._sock.recv_into(shared)
                 break
             except BlockingIOError:
-                pass
+                self._is_drained = True
             except OSError:
-                return False
-            try:
-                await wait_readable(self._sock)
-            except (OSError, trio.ClosedResourceError):
                 return False
         if not count:
             return False
+        # A socket that gave less than it might have is empty, most likely: asking it again
+        # at once would cost an exception.
+        self._is_drained = count < len(shared)
         self._incoming.write(shared[:count])
         return True
 
@@ -249,11 +271,12 @@ class StreamChannel(Channel):
         self._received = memoryview(b"")
         self._unsent: list[Buffer] = []
         self._is_broken = False
+        self._is_closed = False
         self._receiving: trio.CancelScope | None = None
 
     async def receive_into(self, buffer: memoryview) -> int:
         if not self._received:
-            if self._is_broken:
+            if self._is_closed:  # a broken one may still have something to say
                 return 0
             with trio.CancelScope() as self._receiving:
                 try:
@@ -280,6 +303,10 @@ class StreamChannel(Channel):
     def has_unsent(self) -> bool:
         return bool(self._unsent)
 
+    @property
+    def is_drained(self) -> bool:
+        return not self._received
+
     async def flush(self) -> None:
         while self._unsent:
             data = b"".join(self._unsent)
@@ -296,7 +323,7 @@ class StreamChannel(Channel):
                 self._unsent.clear()
 
     def close(self) -> None:
-        self._is_broken = True
+        self._is_broken = self._is_closed = True
         if self._receiving is not None:
             self._receiving.cancel()
 

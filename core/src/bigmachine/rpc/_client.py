@@ -52,12 +52,12 @@ async def dial(http: httpx.AsyncClient, addr: str) -> AsyncIterator[Connection |
     except httpx.TransportError as exc:
         raise _translated(exc, addr, name) from exc
     try:
-        if response.status_code == 101:
-            stream: Any = response.extensions["network_stream"]
+        upgrade, stream = response.headers.get("upgrade"), _network_stream(response)
+        if response.status_code == 101 and upgrade == PROTOCOL and stream is not None:
             limit = int(response.headers.get(LIMIT_HEADER, DEFAULT_LIMIT_BYTES))
             channel, leading = _channel(stream)
             yield Connection(channel, addr=addr, machine=name, limit_bytes=limit, leading=leading)
-        elif response.status_code == 426 and response.headers.get("upgrade") == PROTOCOL:
+        elif response.status_code in (101, 426) and upgrade == PROTOCOL:
             # Ours, and of our version, but this client or what is between can't upgrade.
             await response.aclose()
             yield PostConnection(http, base=base, addr=addr, machine=name)
@@ -65,6 +65,11 @@ async def dial(http: httpx.AsyncClient, addr: str) -> AsyncIterator[Connection |
             raise _not_ours(response, addr)
     finally:
         await response.aclose()
+
+
+def _network_stream(response: httpx.Response) -> Any:
+    # Whatever the HTTP client has there; it need not be httpcore's.
+    return response.extensions.get("network_stream")
 
 
 def _channel(stream: Any) -> tuple[Channel, bytes]:

@@ -33,6 +33,9 @@ from ._streams import (
     pump,
 )
 
+# Stream numbers are u32: at 50,000 calls a second they last for a day.
+_LAST_STREAM = 2**32 - 1
+
 
 class ConnectionLost(TransportError):
     """The connection itself ended; what came over it may be a `TransportError` too."""
@@ -60,8 +63,9 @@ class Connection:
         self._channel = channel
         self._limit_bytes = limit_bytes
         self._outbox = Outbox(channel)
-        self._decoder = FrameDecoder(leading=leading)
+        self._decoder = FrameDecoder(leading=leading, is_wanted=self._is_wanted)
         self._next_stream = 1
+        self._has_wrapped = False
         self._calls: dict[int, Task] = {}
         self._incoming: dict[int, IncomingStream] = {}
         self._outgoing: dict[int, OutgoingStream] = {}
@@ -73,10 +77,11 @@ class Connection:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._outbox.run)
-                await receive_frames(self._channel, self._decoder, self._outbox, self._handle)
+                try:
+                    await receive_frames(self._channel, self._decoder, self._outbox, self._handle)
+                except ProtocolError as exc:
+                    self._error = exc
                 nursery.cancel_scope.cancel()
-        except ProtocolError as exc:
-            self._error = exc
         finally:
             self.is_open = False
             self._channel.close()
@@ -131,11 +136,27 @@ class Connection:
             raise self._lost(method)
         payload = dumps_arguments(method, args, dict(kwargs), limit_bytes=self._limit_bytes)
         stream = self._next_stream
-        self._next_stream += 1 + uploads
+        if stream + uploads > _LAST_STREAM or self._has_wrapped:
+            stream = self._free_stream(1 + uploads)
+        self._next_stream = stream + 1 + uploads
         frame, body = message_frame(Kind.CALL, stream, payload, method.encode(), uploads)
         # With calls in flight more are likely to come this very moment: share a write.
         self._outbox.post(frame, is_urgent=not self._calls)
         return stream, self._outbox.post_body(stream, body) if body else None
+
+    def _free_stream(self, count: int) -> int:
+        """Return the first of ``count`` free stream numbers, for a second time round."""
+        stream, self._has_wrapped = self._next_stream, True
+        while True:
+            if stream + count - 1 > _LAST_STREAM:
+                stream = 1
+            used = [n for n in range(stream, stream + count) if self._is_in_use(n)]
+            if not used:
+                return stream
+            stream = used[-1] + 1
+
+    def _is_in_use(self, stream: int) -> bool:
+        return self._is_wanted(stream) or stream in self._outgoing
 
     async def _reply(self, method: str, stream: int) -> Frame:
         """Wait for the first frame that answers a call; when cancelled, cancel the method."""
@@ -183,7 +204,7 @@ class Connection:
         if len(sources) > MAX_UPLOADS:
             raise UsageError(f"{method}: at most {MAX_UPLOADS} stream arguments in one call")
         stream, body = self._begin(method, args, kwargs, len(sources))
-        failure: Exception | None = None
+        failure: BaseException | None = None
 
         async def upload(source: Any, number: int) -> None:
             nonlocal failure
@@ -193,17 +214,23 @@ class Connection:
                     await body.wait()
                 await pump(source, outgoing)
                 self._outbox.post(control_frame(Kind.END, number))
-            except Exception as exc:  # the caller's own iterator raised
+            except trio.Cancelled:
+                raise
+            except BaseException as exc:  # the caller's own iterator raised
                 failure = exc
                 scope.cancel()
             finally:
+                self._outbox.cancel_body(number)
                 del self._outgoing[number]
 
         with trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:
                 for i, source in enumerate(sources, 1):
                     nursery.start_soon(upload, source, stream + i)
-                frame = await self._reply(method, stream)
+                try:
+                    frame = await self._reply(method, stream)
+                except ConnectionLost as exc:  # by itself, not in the nursery's group
+                    failure = exc
                 nursery.cancel_scope.cancel()
         if failure is not None:
             raise failure
@@ -222,6 +249,9 @@ class Connection:
             self._outgoing[stream].acked(frame.aux)
         # Else the stream was cancelled here while the frame was on its way; or it is the
         # method that wants no more of an upload, which its reply is about to end anyway.
+
+    def _is_wanted(self, stream: int) -> bool:
+        return stream in self._calls or stream in self._incoming
 
     def _forget(self, stream: int) -> None:
         self._incoming.pop(stream, None)
@@ -257,9 +287,9 @@ async def receive_frames(
                 reads = 0
         finally:
             outbox.uncork()
-        if reads % _READS_PER_CHECKPOINT == 0:
-            # Let those run whom the frames woke, before asking the socket; and in the
-            # midst of a large body, which may never have to wait, let others run too.
+        if not channel.is_drained and reads % _READS_PER_CHECKPOINT == 0:
+            # Where there is no need to wait, let those run whom the frames woke; and in
+            # the midst of a large body, let others run now and then.
             await trio.lowlevel.checkpoint()
         reads += 1
         count = await channel.receive_into(decoder.buffer())

@@ -62,11 +62,15 @@ def load_exception(frame: Frame, *, addr: str, method: str, machine: str) -> Exc
         original = pickle.loads(pickled) if pickled is not None else None
     except Exception:
         original = None
-    if not isinstance(original, Exception):
+    # The first two can't be raised from a coroutine, or would end the caller's stream.
+    if isinstance(original, (StopIteration, StopAsyncIteration)) or not isinstance(
+        original, Exception
+    ):
         return remote
     if is_refusal:
         return original
-    original.__cause__ = remote
+    # Past the class's own __setattr__: a frozen dataclass may be an exception too.
+    BaseException.__setattr__(original, "__cause__", remote)
     return original
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import enum
 import mmap
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 from ..errors import ProtocolError
@@ -54,7 +54,7 @@ HEADER_BYTES = _HEADER.size
 
 
 class Kind(enum.IntEnum):
-    """What a frame is for. Streams are numbered by the client and never reused."""
+    """What a frame is for. Streams are numbered by the client, upwards."""
 
     CALL = 1
     """Call a method: aux is the length of the name that precedes the pickle."""
@@ -148,11 +148,19 @@ class FrameDecoder:
 
     Read into `buffer`, say how much with `received`, then iterate over `frames`.
     A `ProtocolError` means that the peer can't be believed any more: close.
-    ``limit_bytes`` is the largest message accepted.
+    ``limit_bytes`` is the largest message accepted, and ``is_wanted`` tells whether
+    anybody waits for a stream: the body of one that nobody wants is skipped.
     """
 
-    def __init__(self, *, limit_bytes: int = DEFAULT_LIMIT_BYTES, leading: bytes = b"") -> None:
+    def __init__(
+        self,
+        *,
+        limit_bytes: int = DEFAULT_LIMIT_BYTES,
+        leading: bytes = b"",
+        is_wanted: Callable[[int], bool] | None = None,
+    ) -> None:
         self._limit_bytes = limit_bytes
+        self._is_wanted = is_wanted
         self._scratch = memoryview(bytearray(max(_MIN_SCRATCH_BYTES, len(leading))))
         self._scratch[: len(leading)] = leading
         self._start = 0
@@ -226,12 +234,12 @@ class FrameDecoder:
                 return
             self._start = end
             if kind in _MESSAGES:
+                if aux > length or (aux and kind != Kind.CALL):
+                    raise ProtocolError("a method's name has no place in its frame")
                 payload = self._scratch[begin:end].tobytes()
                 if count:
                     self._begin_body(kind, stream, flags, count, aux, payload)
                     continue
-                if aux > length or (aux and kind != Kind.CALL):
-                    raise ProtocolError("a method's name is longer than its frame")
                 name = _name(payload[:aux]) if aux else ""
                 pickle = payload[aux:] if aux else payload
                 yield Frame(kind, stream, flags >> _UPLOADS_SHIFT, name, pickle, (), length)
@@ -254,8 +262,14 @@ class FrameDecoder:
             raise ProtocolError(
                 f"a message of {size} bytes was announced; the limit is {self._limit_bytes}"
             )
-        name = _name(payload[table_bytes : table_bytes + aux]) if kind == Kind.CALL else ""
-        body = _Body(kind, stream, name, payload[table_bytes + aux :], flags, sizes)
+        name = _name(payload[table_bytes : table_bytes + aux]) if aux else ""
+        if self._is_wanted is not None and kind != Kind.CALL and not self._is_wanted(stream):
+            # Cancelled here while it was on its way: the peer stops somewhere in the body.
+            return
+        try:
+            body = _Body(kind, stream, name, payload[table_bytes + aux :], flags, sizes)
+        except (MemoryError, OSError) as exc:
+            raise ProtocolError(f"there is no memory for a message of {size} bytes") from exc
         self._bodies[stream] = body
         if body.is_full:  # nothing but empty buffers
             self._target = body
@@ -347,7 +361,10 @@ def _name(encoded: bytes) -> str:
 def _allocate(size: int) -> memoryview:
     if size < _MMAP_BYTES:
         return memoryview(bytearray(size))
-    memory = mmap.mmap(-1, size)
-    if hasattr(memory, "madvise") and hasattr(mmap, "MADV_HUGEPAGE"):
-        memory.madvise(mmap.MADV_HUGEPAGE)  # 32 page faults for 64 MiB, not 16,384
+    if not hasattr(mmap, "MAP_ANONYMOUS"):  # Windows
+        return memoryview(mmap.mmap(-1, size))
+    # Private, not the default, so that huge pages serve: 64 MiB are then filled in 7 ms, not 50.
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        memory.madvise(mmap.MADV_HUGEPAGE)
     return memoryview(memory)

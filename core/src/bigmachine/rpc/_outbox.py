@@ -17,6 +17,11 @@ from ._channel import Channel
 from ._frames import CHUNK_BYTES, Buffer, data_header
 
 
+# A write costs as much as encoding ten small frames; beyond that, holding frames back
+# for company only leaves the peer idle.
+_BATCH_FRAMES = 16
+
+
 class Outbox:
     """Sends frames through a channel; `run` is its task, for as long as the connection lives."""
 
@@ -40,6 +45,8 @@ class Outbox:
                 self._wake()
         else:
             self._small.append(frame)
+            if len(self._small) >= _BATCH_FRAMES and not self._channel.has_unsent:
+                self._channel.send_nowait(self._take_small())
             self._wake()
 
     def post_body(self, stream: int, pieces: Sequence[Buffer]) -> trio.Event:

@@ -16,6 +16,8 @@ _PROTOCOL = 5  # the first with out-of-band buffers; in every Python we run on
 # A buffer below this is cheaper to copy into the pickle than to send by itself.
 _OUT_OF_BAND_BYTES = 32 << 10
 
+_NUMBERS = frozenset({type(None), bool, int, float, complex})
+
 
 def dumps(value: object) -> Payload:
     """Pickle anything cloudpickle can; raises what pickling raises.
@@ -23,6 +25,8 @@ def dumps(value: object) -> Payload:
     Contiguous buffers (numpy, Arrow, `pickle.PickleBuffer`) of 32 KiB or more
     are not copied, and neither are large ``bytes`` and ``str``.
     """
+    if _is_plain(value):
+        return _plain(value)
     chunks: list[Buffer] = []
     buffers: list[memoryview] = []
 
@@ -41,6 +45,19 @@ def dumps(value: object) -> Payload:
     return Payload(chunks, buffers, size, size + sum(raw.nbytes for raw in buffers))
 
 
+def _is_plain(value: object) -> bool:
+    """Whether the plain pickler does: a fifth of the time, and most small calls are such."""
+    kind = type(value)
+    return kind in _NUMBERS or (
+        (kind is str or kind is bytes) and len(value) < _OUT_OF_BAND_BYTES  # type: ignore[arg-type]
+    )
+
+
+def _plain(value: object) -> Payload:
+    data = pickle.dumps(value, _PROTOCOL)
+    return Payload((data,), (), len(data), len(data))
+
+
 def dumps_whole(value: object) -> bytes:
     """Pickle into one piece of bytes, for where there is no body to send."""
     data: bytes = cloudpickle.dumps(value, _PROTOCOL)
@@ -57,7 +74,8 @@ def dumps_arguments(
 ) -> Payload:
     """Pickle a call's arguments; a `UsageError` names the one that can't be sent."""
     try:
-        payload = dumps((tuple(args), kwargs))
+        is_plain = not kwargs and all(map(_is_plain, args))
+        payload = (_plain if is_plain else dumps)((tuple(args), kwargs))
     except Exception as exc:
         which = _unpicklable(args, kwargs)
         raise UsageError(

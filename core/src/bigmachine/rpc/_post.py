@@ -57,7 +57,12 @@ class PostConnection:
             ) from exc
         frame = Frame(Kind.REPLY, 0, 0, "", response.content, (), len(response.content))
         if response.status_code == 200:
-            return loads(frame)
+            try:
+                return loads(frame)
+            except Exception as exc:
+                raise UsageError(
+                    f"{method} returned something that can't be unpickled here: {exc}"
+                ) from exc
         if response.status_code in (400, STATUS_RAISED):
             raise load_exception(frame, addr=self.addr, method=method, machine=self.machine)
         raise ProtocolError(

@@ -25,7 +25,7 @@ import trio
 from .._identity import Identity
 from ..errors import ProtocolError, UsageError
 from ._channel import Channel, StreamChannel, TlsChannel
-from ._failure import dump_exception
+from ._failure import Refused, dump_exception
 from ._frames import DEFAULT_LIMIT_BYTES, PROTOCOL
 from ._payload import dumps_whole
 from ._services import Services
@@ -73,18 +73,18 @@ class Server:
         task_status: trio.TaskStatus[list[Any]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Accept and serve until cancelled."""
-        async with trio.open_nursery() as nursery:
-            self._tasks = TaskPool(nursery)
-            self._threads = ThreadPool(self._maxprocs)
-            try:
+        self._threads = ThreadPool(self._maxprocs)
+        try:
+            async with trio.open_nursery() as nursery:
+                self._tasks = TaskPool(nursery)
                 await trio.serve_listeners(
                     self._serve_stream,
                     list(listeners),
                     handler_nursery=nursery,
                     task_status=task_status,
                 )
-            finally:
-                self._threads.close()
+        finally:
+            self._threads.close()  # after the connections, whose generators end in threads
 
     async def _serve_stream(self, stream: trio.abc.Stream) -> None:
         """Serve one connection; whatever goes wrong with it stays here."""
@@ -139,7 +139,10 @@ class Server:
 
     async def call(self, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """Call a method for a POST; a generator's result is an iterator of either kind."""
-        method = self.services.find(name)
+        try:
+            method = self.services.find(name)
+        except UsageError as exc:
+            raise Refused(exc) from None
         if not method.is_async:
             outcome: list[Any] = []
             done = trio.Event()
@@ -157,9 +160,9 @@ class Server:
             except trio.Cancelled:
                 job.cancel()
                 raise
-            result, exc = outcome[0]
-            if exc is not None:
-                raise exc
+            result, error = outcome[0]
+            if error is not None:
+                raise error
             return result
         result = method.function(*args, **kwargs)
         return result if isinstance(result, AsyncIterator) else await result
@@ -175,10 +178,10 @@ class _HttpConnection:
 
     async def run(self) -> None:
         while True:
-            event = await self._next_event()
-            if not isinstance(event, h11.Request):
-                return
             try:
+                event = await self._next_event()
+                if not isinstance(event, h11.Request):
+                    return
                 if await self._respond(event):
                     return
             except h11.RemoteProtocolError:
@@ -226,14 +229,18 @@ class _HttpConnection:
             body = await self._body(headers)
             args, kwargs = _parse(body, is_json=is_json)
         except UsageError as exc:
-            await self._send_error(400, exc, is_json=is_json)
+            await self._send_error(400, Refused(exc), is_json=is_json)
             return
         try:
             result = await self._server.call(name, args, kwargs)
             if hasattr(result, "__anext__") or hasattr(result, "__next__"):
-                raise UsageError(f"{name} is a generator: it streams over an upgraded connection")
-            content = _render(result, is_json=is_json)
-        except Exception as exc:
+                raise Refused(
+                    UsageError(f"{name} is a generator: it streams over an upgraded connection")
+                )
+            content = _render(name, result, is_json=is_json)
+        except trio.Cancelled:
+            raise
+        except BaseException as exc:  # SystemExit too: it is the method's, not the machine's
             await self._send_error(STATUS_RAISED, exc, is_json=is_json)
         else:
             kind = _JSON if is_json else _PICKLE
@@ -253,9 +260,10 @@ class _HttpConnection:
                 raise UsageError(f"the request is larger than {limit} bytes")
         return b"".join(parts)
 
-    async def _send_error(self, status: int, exc: Exception, *, is_json: bool) -> None:
+    async def _send_error(self, status: int, exc: BaseException, *, is_json: bool) -> None:
         if is_json:
-            story = {"error": type(exc).__qualname__, "message": str(exc)}
+            error = exc.error if isinstance(exc, Refused) else exc
+            story = {"error": type(error).__qualname__, "message": str(exc)}
             await self._send(status, json.dumps(story).encode() + b"\n", {"content-type": _JSON})
         else:
             content = b"".join(dump_exception(exc).chunks)
@@ -309,8 +317,10 @@ def _parse(body: bytes, *, is_json: bool) -> tuple[Sequence[Any], dict[str, Any]
         raise UsageError(f"the request's arguments can't be read: {exc}") from exc
 
 
-def _render(result: object, *, is_json: bool) -> bytes:
+def _render(name: str, result: object, *, is_json: bool) -> bytes:
     try:
         return json.dumps(result).encode() + b"\n" if is_json else dumps_whole(result)
     except Exception as exc:
-        raise UsageError(f"the result can't be sent: {exc}") from exc
+        kind, way = type(result).__name__, "sent as JSON" if is_json else "pickled"
+        error = UsageError(f"{name} returned a {kind}, which can't be {way} ({exc})")
+        raise Refused(error) from exc

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -69,13 +70,13 @@ class Services:
 
 def method_names(service: object) -> list[str]:
     """Return the methods of ``service`` that can be called from afar."""
+    # Statically: to look at a property's or a cached_property's value is to compute it.
     return [
         name
         for name in dir(service)
         if not name.startswith("_")
         and name not in _RESERVED
-        and not isinstance(inspect.getattr_static(service, name, None), property)
-        and callable(getattr(service, name, None))
+        and _is_method(inspect.getattr_static(service, name, None))
     ]
 
 
@@ -83,6 +84,14 @@ def check_service_name(name: str) -> None:
     """Raise `UsageError` unless ``name`` can be the part before the dot."""
     if not isinstance(name, str) or not name.isidentifier():
         raise UsageError(f"a service's name must be an identifier, not {name!r}")
+
+
+def _is_method(attribute: object) -> bool:
+    return callable(attribute) or isinstance(attribute, _METHOD_DESCRIPTORS)
+
+
+# What makes a method of a class's attribute but can't be called itself.
+_METHOD_DESCRIPTORS = (classmethod, functools.partialmethod, functools.singledispatchmethod)
 
 
 def _there_are(wanted: str, names: list[str]) -> str:

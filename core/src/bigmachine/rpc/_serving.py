@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import functools
 import io
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -60,10 +61,12 @@ class ServingConnection:
         self._tasks = tasks
         self._threads = threads
         self._outbox = Outbox(channel)
-        self._decoder = FrameDecoder(limit_bytes=limit_bytes, leading=leading)
         # How to cancel each call that runs, and the streams that belong to it.
         self._calls: dict[int, Callable[[], object]] = {}
         self._uploads: dict[int, IncomingStream] = {}
+        self._decoder = FrameDecoder(
+            limit_bytes=limit_bytes, leading=leading, is_wanted=self._uploads.__contains__
+        )
         self._uploads_of: dict[int, range] = {}
         self._outgoing: dict[int, OutgoingStream] = {}
 
@@ -99,6 +102,8 @@ class ServingConnection:
 
     def _begin(self, frame: Frame) -> None:
         stream = frame.stream
+        if stream in self._calls or stream in self._uploads:
+            raise ProtocolError("a call began on the stream of one that still runs")
         self._calls[stream] = _nothing
         try:
             method = self._services.find(frame.name)
@@ -107,6 +112,8 @@ class ServingConnection:
             return
         if frame.aux:
             numbers = range(stream + 1, stream + 1 + frame.aux)
+            if not self._uploads.keys().isdisjoint(numbers):
+                raise ProtocolError("a call's uploads have the streams of another's")
             self._uploads_of[stream] = numbers
             for number in numbers:
                 self._uploads[number] = IncomingStream(self._outbox, number, _upload_error)
@@ -125,9 +132,11 @@ class ServingConnection:
             if not isinstance(result, AsyncIterator):
                 result = await result
             if isinstance(result, AsyncIterator):
-                await self._send_items(stream, result)
+                await self._send_items(method, stream, result)
+            elif isinstance(result, Iterator):
+                _GeneratorRun(self, self._threads, method, stream, result).begin()
             else:
-                self._reply(stream, _dump_result(method, result))
+                self._reply(stream, _dump(method, "returned", result))
         except trio.Cancelled:
             self._end(stream)
             raise
@@ -140,28 +149,28 @@ class ServingConnection:
             args, kwargs = self._arguments(method, frame, self._for_thread)
             result = method.function(*args, **kwargs)
             if isinstance(result, Iterator):
-                return _GeneratorRun(self, self._threads, stream, result).begin
+                return _GeneratorRun(self, self._threads, method, stream, result).begin
             if isinstance(result, AsyncIterator):
-                job = functools.partial(self._run_items, stream, result)
+                job = functools.partial(self._run_items, method, stream, result)
                 return lambda: self._replace(stream, lambda: self._tasks.start(job).cancel)
-            return functools.partial(self._reply, stream, _dump_result(method, result))
+            return functools.partial(self._reply, stream, _dump(method, "returned", result))
         except BaseException as exc:
-            return functools.partial(self._fail, stream, exc)
+            return functools.partial(self._finish, stream, Kind.ERROR, dump_exception(exc))
 
-    async def _run_items(self, stream: int, items: AsyncIterator[Any]) -> None:
+    async def _run_items(self, method: Method, stream: int, items: AsyncIterator[Any]) -> None:
         try:
-            await self._send_items(stream, items)
+            await self._send_items(method, stream, items)
         except trio.Cancelled:
             self._end(stream)
             raise
         except BaseException as exc:
             self._fail(stream, exc)
 
-    async def _send_items(self, stream: int, items: AsyncIterator[Any]) -> None:
+    async def _send_items(self, method: Method, stream: int, items: AsyncIterator[Any]) -> None:
         outgoing = self.open_stream(stream)
         try:
             async for item in items:
-                await outgoing.send(item)
+                await outgoing.send(_dump(method, "yielded", item))
         finally:
             if hasattr(items, "aclose"):
                 with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
@@ -221,10 +230,10 @@ class ServingConnection:
     def _fail(self, stream: int, exc: BaseException) -> None:
         self._finish(stream, Kind.ERROR, dump_exception(exc))
 
-    def end_stream(self, stream: int, exc: BaseException | None) -> None:
-        """Tell the caller that the items are complete, or cut off by ``exc``."""
-        if exc is not None:
-            self._fail(stream, exc)
+    def end_stream(self, stream: int, error: Payload | None) -> None:
+        """Tell the caller that the items are complete, or cut off by an ``error``."""
+        if error is not None:
+            self._finish(stream, Kind.ERROR, error)
         elif self._end(stream):
             self._outbox.post(control_frame(Kind.END, stream))
 
@@ -265,11 +274,15 @@ class _GeneratorRun:
         self,
         connection: ServingConnection,
         threads: ThreadPool,
+        method: Method,
         stream: int,
         items: Iterator[Any],
     ) -> None:
         self._connection = connection
         self._threads = threads
+        self._method = method
+        # One for all its steps, whichever threads they meet.
+        self._context = contextvars.copy_context()
         self._stream = stream
         self._items = items
         self._outgoing: OutgoingStream | None = None
@@ -289,7 +302,7 @@ class _GeneratorRun:
     def _resume(self) -> None:
         if not self._is_stepping:
             self._is_stepping = True
-            self._threads.start(self._step)
+            self._threads.start(functools.partial(self._context.run, self._step))
 
     def _step(self) -> Callable[[], None]:
         """Compute one item; in a thread."""
@@ -298,14 +311,12 @@ class _GeneratorRun:
             return _nothing
         try:
             item = next(self._items)
+            return functools.partial(self._sent, _dump(self._method, "yielded", item))
         except StopIteration:
             return functools.partial(self._last, None)
         except BaseException as exc:
-            return functools.partial(self._last, exc)
-        try:
-            return functools.partial(self._sent, dumps(item))
-        except Exception as exc:
-            return functools.partial(self._last, exc)
+            self._close()
+            return functools.partial(self._last, dump_exception(exc))
 
     def _sent(self, payload: Payload) -> None:
         self._is_stepping = False
@@ -317,9 +328,9 @@ class _GeneratorRun:
         if self._outgoing.has_room:
             self._resume()
 
-    def _last(self, exc: BaseException | None) -> None:
+    def _last(self, error: Payload | None) -> None:
         if not self._is_cancelled:
-            self._connection.end_stream(self._stream, exc)
+            self._connection.end_stream(self._stream, error)
 
     def _cancel(self) -> None:
         self._is_cancelled = True
@@ -342,13 +353,13 @@ def _for_async(incoming: IncomingStream, is_file: bool) -> Any:
     return AsyncFile(incoming) if is_file else incoming
 
 
-def _dump_result(method: Method, result: object) -> Payload:
+def _dump(method: Method, verb: str, value: object) -> Payload:
     try:
-        return dumps(result)
+        return dumps(value)
     except Exception as exc:
         raise Refused(
             UsageError(
-                f"{method.name} returned a {type(result).__name__}, which can't be pickled ({exc})"
+                f"{method.name} {verb} a {type(value).__name__}, which can't be pickled ({exc})"
             )
         ) from exc
 

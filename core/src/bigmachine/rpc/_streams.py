@@ -14,6 +14,7 @@ from typing import Any
 
 import trio
 
+from ..errors import UsageError
 from ._frames import Frame, Kind, Payload, control_frame, message_frame
 from ._outbox import Outbox
 from ._payload import dumps, loads
@@ -58,9 +59,8 @@ class OutgoingStream:
         if body:
             self._body = self._outbox.post_body(self.stream, body)
 
-    async def send(self, value: object) -> None:
+    async def send(self, payload: Payload) -> None:
         """Send an item, as soon as the window lets it."""
-        payload = dumps(value)
         await self.room()
         self.post(payload)
 
@@ -145,7 +145,18 @@ class IncomingStream:
         if self._end is None:
             cost = sum(item_cost(frame.size) for frame in frames)
             self._outbox.post(control_frame(Kind.ACK, self.stream, cost))
-        return [loads(frame) for frame in frames]
+        items = []
+        for frame in frames:
+            try:
+                items.append(loads(frame))
+            except Exception as exc:
+                self.close()
+                self._end = UsageError(f"an item of the stream can't be unpickled here: {exc}")
+                self._end.__cause__ = exc
+                if not items:
+                    raise self._end from exc
+                break  # those before it first
+        return items
 
     def close(self) -> None:
         """Want no more; tells the sender so, unless the stream is over anyway."""
@@ -178,7 +189,12 @@ def _stream_argument(stream: int, is_file: bool) -> StreamArgument:
 
 def is_file(value: object) -> bool:
     """Whether an argument is streamed up as a file."""
-    return callable(getattr(value, "read", None)) and not isinstance(value, type)
+    # Not all that has a ``read`` is a file: configparser, an instrument's driver, …
+    return (
+        hasattr(value, "read")
+        and (hasattr(value, "readline") or hasattr(value, "readinto"))
+        and not isinstance(value, type)
+    )
 
 
 def is_stream(value: object) -> bool:
@@ -187,16 +203,29 @@ def is_stream(value: object) -> bool:
 
 
 async def pump(source: Any, outgoing: OutgoingStream) -> None:
-    """Send all of an iterator, async iterator or file; what it raises is raised here."""
+    """Send all of an iterator, async iterator or file; what it raises is raised here.
+
+    `UsageError` for an item that can't be pickled.
+    """
     if isinstance(source, AsyncIterator):
+        text = is_file(source)  # trio's files: by line, and perhaps as text
         async for item in source:
-            await outgoing.send(item)
+            await outgoing.send(_dump_item(_encoded(item) if text else item))
     else:
         # A plain iterator may block (a disk, a generator that computes): not in our loop.
         step = (lambda: _read_chunk(source)) if is_file(source) else (lambda: _next(source))
         while (item := await _in_thread(step)) is not _END:
-            await outgoing.send(item)
+            await outgoing.send(_dump_item(item))
     await outgoing.body_sent()
+
+
+def _dump_item(item: object) -> Payload:
+    try:
+        return dumps(item)
+    except Exception as exc:
+        raise UsageError(
+            f"an iterator argument yielded a {type(item).__name__}, which can't be pickled ({exc})"
+        ) from exc
 
 
 async def _in_thread(step: Callable[[], Any]) -> Any:
@@ -208,10 +237,11 @@ def _next(source: Iterator[Any]) -> Any:
 
 
 def _read_chunk(file: Any) -> Any:
-    chunk = file.read(FILE_CHUNK_BYTES)
-    if isinstance(chunk, str):
-        chunk = chunk.encode()
-    return chunk or _END
+    return _encoded(file.read(FILE_CHUNK_BYTES)) or _END
+
+
+def _encoded(chunk: Any) -> Any:
+    return chunk.encode() if isinstance(chunk, str) else chunk
 
 
 class ThreadStream:

@@ -148,7 +148,8 @@ class ThreadPool:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            aftermath = job.run() if job.begin() else _nothing
+            # In a context of its own: what a method sets is not for the thread's next one.
+            aftermath = contextvars.copy_context().run(job.run) if job.begin() else _nothing
             self.post(lambda aftermath=aftermath: self._finish(aftermath))  # type: ignore[misc]
             del job, aftermath
 

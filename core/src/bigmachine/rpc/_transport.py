@@ -142,7 +142,10 @@ class _TlsStream(httpcore.AsyncNetworkStream):
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         with _httpcore_errors(httpcore.ReadError, httpcore.ReadTimeout), _within(timeout):
-            return await self._channel.receive_some(min(max_bytes, 64 << 10))
+            data = await self._channel.receive_some(min(max_bytes, 64 << 10))
+            if not data and self._channel.failure is not None:
+                raise self._channel.failure
+            return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         if buffer:

@@ -1,0 +1,69 @@
+"""The repository's Markdown files, and what the tests take out of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PAGES = sorted(
+    page
+    for pattern in ("*.md", "core/*.md", "plugins/*/*.md", "docs/*.md", "benchmarks/*.md")
+    for page in ROOT.glob(pattern)
+)
+
+
+def page_id(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """A fenced block: its language, its text, and the number of its first line."""
+
+    language: str
+    text: str
+    line: int
+
+
+def snippets(page: Path) -> list[Snippet]:
+    found = []
+    lines = page.read_text().splitlines()
+    begin: int | None = None
+    for number, line in enumerate(lines):
+        if line.startswith("```"):
+            if begin is None:
+                begin = number
+            else:
+                language = lines[begin].removeprefix("```").strip()
+                found.append(Snippet(language, "\n".join(lines[begin + 1 : number]), begin + 2))
+                begin = None
+    assert begin is None, f"{page_id(page)}: the block at line {begin} is not closed"
+    return found
+
+
+def prose(page: Path) -> str:
+    """Return the text outside of fenced blocks."""
+    return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """Return what a link to one of the page's headings may name, as GitHub makes it."""
+    headings = re.findall(r"^#+ (.*)$", prose(page), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links(page: Path) -> Iterator[str]:
+    yield from re.findall(r"\]\(([^)\s]+)\)", prose(page))
+
+
+def section(page: Path, heading: str) -> str:
+    """Return the text below the first heading that contains ``heading``, up to the next one."""
+    parts = re.split(r"^#+ (.*)$", page.read_text(), flags=re.MULTILINE)
+    for title, text in zip(parts[1::2], parts[2::2], strict=True):
+        if heading in title:
+            return text
+    raise LookupError(f"{page_id(page)} has no heading with {heading!r}")

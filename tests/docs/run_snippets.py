@@ -1,0 +1,20 @@
+"""Run the Python snippets of a Markdown file, one after the other, as one ``__main__``."""
+
+from __future__ import annotations
+
+import linecache
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from markdown import snippets
+
+if __name__ == "__main__":
+    page = Path(sys.argv[1])
+    for snippet in snippets(page):
+        if snippet.language == "python":
+            # Blank lines before it, so that a traceback has the page's own line numbers.
+            source = "\n" * (snippet.line - 1) + snippet.text + "\n"
+            linecache.cache[str(page)] = (len(source), None, source.splitlines(True), str(page))
+            exec(compile(source, str(page), "exec"), globals())

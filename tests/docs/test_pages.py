@@ -1,0 +1,114 @@
+"""The documentation's links lead somewhere, and what is public is documented."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+
+import pytest
+from markdown import PAGES, ROOT, anchors, links, page_id, section
+
+import bigmachine as bm
+from bigmachine._options import describe_options
+from bigmachine._plugins import _HOOKS
+from bigmachine_local import LocalOptions
+
+REFERENCE = ROOT / "docs/reference.md"
+BACKENDS = ROOT / "docs/backends.md"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_the_links_between_pages_resolve(page):
+    for link in links(page):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{link} leads nowhere"
+        assert target.is_relative_to(ROOT)
+        if anchor:
+            assert anchor in anchors(target), f"{link}: there is no such heading"
+
+
+def test_the_package_pages_have_no_links_into_the_repository():
+    for page in (ROOT / "core/README.md", *ROOT.glob("plugins/*/README.md")):
+        assert [link for link in links(page) if not link.startswith("https:")] == []
+
+
+def test_every_page_of_the_docs_is_in_the_index():
+    linked = set(links(ROOT / "docs/index.md"))
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"} <= linked
+
+
+@pytest.mark.parametrize("name", bm.__all__)
+def test_every_public_name_is_in_the_reference(name):
+    assert re.search(rf"`{name}[`(]", REFERENCE.read_text())
+
+
+@pytest.mark.parametrize("cls", [bm.Session, bm.Machine, bm.Stream, bm.AsyncStream])
+def test_every_public_member_is_in_the_reference(cls):
+    names = {name for name in vars(cls) if not name.startswith("_")} - {"on_machine"}
+    documented = re.findall(r"^\| `(\w+)", section(REFERENCE, cls.__name__ + suffix(cls)), re.M)
+    assert set(documented) == names
+
+
+def suffix(cls: type) -> str:
+    return "(system" if cls is bm.Session else "`"
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in bm.__all__ if dataclasses.is_dataclass(getattr(bm, n))]
+)
+def test_every_field_of_public_data_is_in_the_reference(name):
+    [row] = re.findall(rf"^\| `{name}` \|(.*)\|$", REFERENCE.read_text(), re.M) or [""]
+    for field in dataclasses.fields(getattr(bm, name)):
+        assert f"`{field.name}`" in row
+
+
+@pytest.mark.parametrize("enum", [bm.State, bm.StopReason, bm.Capability])
+def test_every_member_of_a_public_enum_is_in_the_reference(enum):
+    for member in enum:
+        assert re.search(rf"\b{member.name}\b", REFERENCE.read_text())
+
+
+@pytest.mark.parametrize("hook", _HOOKS)
+def test_every_hook_is_documented_with_its_arguments(hook):
+    function = _HOOKS[hook]
+    arguments = ", ".join(list(inspect.signature(function).parameters)[1:])
+    is_async = "async " if inspect.iscoroutinefunction(function) else ""
+    assert section(BACKENDS, f"`{is_async}{hook}({arguments})`").strip()
+
+
+def test_no_hook_is_documented_that_does_not_exist():
+    headings = re.findall(r"^### `(?:async )?(\w+)\(", BACKENDS.read_text(), re.M)
+    assert set(headings) == set(_HOOKS)
+
+
+def test_the_local_systems_readme_lists_its_options():
+    readme = (ROOT / "plugins/local/README.md").read_text()
+    documented = re.findall(r"^\| `(\w+)` \| (.*?) \|", readme, re.M)
+    options = describe_options(LocalOptions, system_name="local")
+    assert [name for name, _ in documented] == [option.name for option in options]
+    for option, (_, default) in zip(options, documented, strict=True):
+        assert default.strip("`").strip('"') == str(option.default)
+
+
+def test_the_limits_in_the_docs_are_those_of_the_wire():
+    from bigmachine.rpc import _frames, _streams
+
+    table = section(ROOT / "docs/wire.md", "Limits")
+    assert _frames._MAX_PAYLOAD_BYTES == 128 << 10
+    assert "| a frame that is not DATA | 128 KiB |" in table
+    assert _frames.CHUNK_BYTES == 256 << 10
+    assert "| a DATA frame | 256 KiB |" in table
+    assert f"{_frames.MAX_BUFFERS}; further" in table
+    assert f"| {_frames.MAX_UPLOADS} |" in table
+    assert f"| {_frames.DEFAULT_LIMIT_BYTES >> 30} GiB |" in table
+    assert f"| {_streams.WINDOW_BYTES >> 20} MiB |" in table
+    kinds = dict(
+        re.findall(r"^\| (\d+) \| (\w+) \|", section(ROOT / "docs/wire.md", "Frames"), re.M)
+    )
+    assert {int(number): name for number, name in kinds.items()} == {
+        kind.value: kind.name for kind in _frames.Kind
+    }

@@ -1,0 +1,102 @@
+"""Every snippet in the documentation runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from markdown import PAGES, ROOT, page_id, snippets
+
+RUNNER = Path(__file__).with_name("run_snippets.py")
+
+# Tools that a reader has, or is told to get; the rest must be commands of this workspace.
+TOOLS = {"pip", "uv", "just", "rm"}
+
+with_language = {
+    language: [page for page in PAGES if any(s.language == language for s in snippets(page))]
+    for language in ("python", "console", "toml")
+}
+
+
+@pytest.mark.parametrize("page", with_language["python"], ids=page_id)
+def test_the_python_snippets_of_a_page_run_in_order(page, tmp_path):
+    if "curl" in page.read_text() and not shutil.which("curl"):
+        pytest.skip("curl is not installed")
+    (tmp_path / "README.md").write_bytes((ROOT / "README.md").read_bytes())  # a file to read
+    run = subprocess.run(
+        [sys.executable, str(RUNNER), str(page)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=60,
+        env={k: v for k, v in os.environ.items() if not k.startswith("BIGMACHINE_")},
+    )
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize("page", with_language["console"], ids=page_id)
+def test_the_commands_of_a_page_exist(page):
+    for snippet in snippets(page):
+        if snippet.language == "console":
+            for line in snippet.text.splitlines():
+                if line.startswith("$ "):
+                    for command in line.removeprefix("$ ").split(" && "):
+                        check_command(shlex.split(command, comments=True))
+
+
+def check_command(words: list[str]) -> None:
+    if words[:2] == ["uv", "run"]:
+        words = words[2:]
+        while words[0].startswith("-"):
+            words = words[2:] if words[0] in ("--group", "--python") else words[1:]
+    program = words[0]
+    if program == "python":
+        module = words[2] if words[1] == "-m" else words[1]
+        target = ROOT / (module if module.endswith(".py") else module.replace(".", "/"))
+        assert target.exists() or target.with_suffix(".py").exists() or module == "pytest", module
+    elif program == ".ci/run":
+        assert os.access(ROOT / program, os.X_OK)
+    elif program not in TOOLS:
+        scripts = Path(sys.executable).parent
+        assert (scripts / program).exists(), f"there is no command {program!r}"
+    for word in words[1:]:  # files and folders of the repository that the command is given
+        if word.startswith(("tests/", "examples/", "docs/")):
+            assert (ROOT / word.partition("::")[0]).exists(), word
+
+
+@pytest.mark.parametrize("page", with_language["toml"], ids=page_id)
+def test_the_toml_snippets_of_a_page_can_be_read(page):
+    for snippet in snippets(page):
+        if snippet.language == "toml":
+            tomllib.loads(snippet.text)
+
+
+def test_the_options_file_of_the_docs_does_what_they_say(tmp_path, monkeypatch):
+    import bigmachine as bm
+
+    [snippet] = [s for s in snippets(ROOT / "docs/machines.md") if s.language == "toml"]
+    (tmp_path / "bigmachine.toml").write_text(snippet.text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BIGMACHINE_LOCAL_MAXPROCS", raising=False)
+    assert bm.Session("local").system.options.maxprocs == 2
+    assert bm.Session("local", profile="wide").system.options.maxprocs == 4
+    monkeypatch.setenv("BIGMACHINE_LOCAL_MAXPROCS", "3")
+    assert bm.Session("local", profile="wide").system.options.maxprocs == 3
+    assert bm.Session("local", profile="wide", maxprocs=1).system.options.maxprocs == 1
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/backends.md"])
+def test_the_backend_that_is_shown_takes_less_than_40_lines(page):
+    [source] = [s.text for s in snippets(ROOT / page) if "(bm.System)" in s.text]
+    begin = source.index("class Processes")
+    end = re.compile(r"^(?=\S)", re.M).search(source, begin + 1)
+    assert end
+    lines = [line for line in source[begin : end.start()].splitlines() if line.strip()]
+    assert 20 < len(lines) < 40

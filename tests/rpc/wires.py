@@ -1,0 +1,214 @@
+"""Both ends of the wire in one trio loop: in memory, in lockstep, and over real TLS sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import trio
+import trio.testing
+
+from bigmachine._identity import Authority, Identity
+from bigmachine.rpc import Connection, Server, Services, dial, http_client
+from bigmachine.rpc._channel import Channel, StreamChannel
+from bigmachine.rpc._frames import DEFAULT_LIMIT_BYTES
+from bigmachine.rpc._serving import ServingConnection
+from bigmachine.rpc._tasks import TaskPool, ThreadPool
+
+AUTHORITY = Authority("test.bigmachine")
+MACHINE = AUTHORITY.issue("m0")
+DRIVER = AUTHORITY.issue("driver")
+
+
+class Wire:
+    """A connection to a service named ``S``, and what hangs on it at either end."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.serving: ServingConnection | None = None
+
+    def cut(self) -> None:
+        """End the connection at the machine's end."""
+        assert self.serving is not None
+        self.serving._channel.close()
+
+    async def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return await self.connection.call(f"S.{method}", args, kwargs)
+
+    async def stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return await self.connection.stream(f"S.{method}", args, kwargs)
+
+    async def check_nothing_is_left(self) -> None:
+        """Fail if a call, stream or half a message is left behind at either end."""
+        if not self.connection.is_open:
+            return
+        # Whatever was sent before a round trip is dealt with after it.
+        with contextlib.suppress(ValueError):
+            await self.connection.call("Nobody.there", (), {})
+        ours = self.connection
+        assert not ours._calls
+        assert not ours._incoming
+        assert not ours._outgoing
+        assert ours._decoder.is_idle
+        assert not ours._outbox._bodies
+        if (theirs := self.serving) is not None:
+            assert not theirs._calls
+            assert not theirs._uploads
+            assert not theirs._uploads_of
+            assert not theirs._outgoing
+            assert not theirs._outbox._bodies
+            assert theirs._decoder.is_idle
+
+
+Open = Callable[..., AbstractAsyncContextManager[Wire]]
+
+
+def services(service: object) -> Services:
+    found = Services()
+    found.add("S", service)
+    return found
+
+
+@contextlib.asynccontextmanager
+async def thread_pool(limit: int) -> AsyncIterator[ThreadPool]:
+    pool = ThreadPool(limit)
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
+@contextlib.asynccontextmanager
+async def over_streams(
+    ours: trio.abc.Stream,
+    theirs: trio.abc.Stream,
+    service: object,
+    *,
+    maxprocs: int = 2,
+    limit_bytes: int = DEFAULT_LIMIT_BYTES,
+) -> AsyncIterator[Wire]:
+    async with trio.open_nursery() as nursery, thread_pool(maxprocs) as threads:
+        serving = ServingConnection(
+            StreamChannel(theirs),
+            services=services(service),
+            tasks=TaskPool(nursery),
+            threads=threads,
+            limit_bytes=limit_bytes,
+        )
+        connection = Connection(
+            StreamChannel(ours), addr="https://memory:1#m0", machine="m0", limit_bytes=limit_bytes
+        )
+
+        async def run_and_close(end: Connection | ServingConnection, stream: Any) -> None:
+            async with stream:  # as the server and `dial` do
+                await end.run()
+
+        nursery.start_soon(run_and_close, serving, theirs)
+        nursery.start_soon(run_and_close, connection, ours)
+        wire = Wire(connection)
+        wire.serving = serving
+        yield wire
+        await wire.check_nothing_is_left()
+        nursery.cancel_scope.cancel()
+
+
+def memory(service: object, **options: int) -> AbstractAsyncContextManager[Wire]:
+    return over_streams(*trio.testing.memory_stream_pair(), service, **options)
+
+
+def lockstep(service: object, **options: int) -> AbstractAsyncContextManager[Wire]:
+    """No byte is sent before the other end asks for it."""
+    return over_streams(*trio.testing.lockstep_stream_pair(), service, **options)
+
+
+class WatchedServer(Server):
+    """The server, with its frame connections where a test can see them."""
+
+    async def serve_frames(self, channel: Channel, leading: bytes) -> None:
+        serving = self.last = ServingConnection(
+            channel,
+            services=self.services,
+            tasks=self._tasks,
+            threads=self._threads,
+            limit_bytes=self.limit_bytes,
+            leading=leading,
+        )
+        await serving.run()
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    service: object,
+    *,
+    identity: Identity = MACHINE,
+    maxprocs: int = 2,
+    limit_bytes: int = DEFAULT_LIMIT_BYTES,
+) -> AsyncIterator[tuple[WatchedServer, str]]:
+    """A server on loopback, and its ``HOST:PORT``."""
+    server = WatchedServer(
+        services(service), identity=identity, maxprocs=maxprocs, limit_bytes=limit_bytes
+    )
+    async with trio.open_nursery() as nursery:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        port = listeners[0].socket.getsockname()[1]
+        await nursery.start(server.serve, listeners)
+        yield server, f"127.0.0.1:{port}"
+        nursery.cancel_scope.cancel()
+
+
+@contextlib.asynccontextmanager
+async def tls(
+    service: object, *, maxprocs: int = 2, limit_bytes: int = DEFAULT_LIMIT_BYTES
+) -> AsyncIterator[Wire]:
+    async with (
+        serving(service, maxprocs=maxprocs, limit_bytes=limit_bytes) as (server, address),
+        http_client(DRIVER) as http,
+        dial(http, f"https://{address}#{MACHINE.name}") as connection,
+        trio.open_nursery() as nursery,
+    ):
+        assert isinstance(connection, Connection)
+        nursery.start_soon(connection.run)
+        wire = Wire(connection)
+        with contextlib.suppress(ValueError):
+            await connection.call("Nobody.there", (), {})
+        wire.serving = server.last
+        yield wire
+        await wire.check_nothing_is_left()
+        nursery.cancel_scope.cancel()
+
+
+WIRES: dict[str, Open] = {"memory": memory, "lockstep": lockstep, "tls": tls}
+
+
+def run(test: Callable[[], Awaitable[None]], **options: Any) -> None:
+    """Run a test in trio; one that hangs fails soon and says where."""
+
+    async def main() -> None:
+        if "clock" in options:
+            await test()
+            return
+        with trio.fail_after(30):
+            await test()
+
+    trio.run(main, **options)
+    assert not threads_of_pools(), "a thread outlived its pool"
+
+
+def threads_of_pools() -> list[str]:
+    """The names of the pools' threads that still run, after those that end were waited for."""
+    left = [t for t in threading.enumerate() if t.name.startswith("bigmachine-")]
+    for thread in left:
+        thread.join(5)
+    return [thread.name for thread in left if thread.is_alive()]
+
+
+def unwrapped(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+    """All the exceptions in a group that are none themselves."""
+    for exc in group.exceptions:
+        if isinstance(exc, BaseExceptionGroup):
+            yield from unwrapped(exc)
+        else:
+            yield exc
