@@ -15,7 +15,7 @@ from benchmarks._processes import cpu_seconds, unshared_bytes
 
 ARRAY_BYTES = 64 << 20
 IN_FLIGHT = 64
-TRANSFER_PATIENCE = 4  # times a loop's seconds: gRPC now and then needs 6 s for one array
+TRANSFER_PATIENCE = 4  # times a loop's seconds: gRPC was once seen to take 6 s for an array
 
 Values = dict[str, float]
 Emit = Callable[[str, object], None]
@@ -177,8 +177,9 @@ async def death(contestant: Contestant, plan: Plan) -> Values:
     async def kill() -> None:
         nonlocal killed
         await contestant.pause(0.2)  # for the call to be there
-        os.kill(contestant.pids()[-1], signal.SIGKILL)
-        killed = time.perf_counter()
+        victim = contestant.pids()[-1]
+        killed = time.perf_counter()  # before: the call may fail before kill(2) returns
+        os.kill(victim, signal.SIGKILL)
 
     await contestant.overlap(call, kill)
     return {"death_ms": (noticed - killed if noticed else DEATH_LIMIT) * 1e3}

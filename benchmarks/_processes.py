@@ -81,15 +81,20 @@ def family(run_id: str, roots: Iterable[Process] = ()) -> set[Process]:
     return {process for pid in found if (process := Process.of(pid))}
 
 
-def wait_gone(processes: Iterable[Process], *, limit: float) -> float:
-    """Wait until none of `processes` is left; return the seconds it took, at most `limit`."""
-    begin, left = time.monotonic(), set(processes)
-    while (elapsed := time.monotonic() - begin) < limit:
+def wait_gone(processes: Iterable[Process], *, limit: float, begin: float | None = None) -> float:
+    """Wait until none of `processes` is left; return the seconds since `begin`, at most `limit`.
+
+    `begin` is the monotonic time before whatever is to end them was done: on a
+    busy computer they may all be gone before this function is even entered.
+    """
+    begin = time.monotonic() if begin is None else begin
+    left = set(processes)
+    while True:
         left = {process for process in left if process.is_alive()}
-        if not left:
-            return elapsed
+        elapsed = time.monotonic() - begin
+        if not left or elapsed >= limit:
+            return min(elapsed, limit)
         time.sleep(POLL)
-    return limit
 
 
 def kill_all(run_id: str, known: Iterable[Process] = ()) -> None:

@@ -22,6 +22,7 @@ from benchmarks._run import Round
 
 LABEL, CELL = 29, 8  # columns of the table's label and of a figure: 29 + 5 + 6 × 9 + 11 = 99
 OURS = "bigmachine"
+BUSY_LOAD = 0.5  # processes that run or wait, per processor, before the run
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,14 @@ class Report:
             f"Python {about['python']}",
             f"{about['when']}, load {about['load']:.1f} before the run; {rounds}, {about['kind']}; "
             "loopback",
+            *self._doubts(),
         ]
+
+    def _doubts(self) -> list[str]:
+        """Say so if other work was disturbing: it moves even the ratios of this run."""
+        if self.about["load"] < BUSY_LOAD * self.about["processors"]:
+            return []
+        return ["THIS COMPUTER WAS BUSY with other work: neither figures nor verdicts hold."]
 
     def _table(self) -> list[str]:
         widths = {c.name: max(CELL, len(c.title)) for c in self.contestants}

@@ -54,8 +54,8 @@ class Run:
             "TMPDIR": str(directory),
         }
 
-    def round(self, contestant: type[Contestant]) -> Round:
-        """Let a contestant start, measure, and be killed."""
+    def round(self, contestant: type[Contestant], *, until: float = float("inf")) -> Round:
+        """Let a contestant start, measure, and be killed; it ends at monotonic time `until`."""
         outcome = Round()
         self._time_import(contestant, outcome)
         errors = self._directory / f"{contestant.name}.err"
@@ -65,7 +65,7 @@ class Run:
                 "-m", "benchmarks._driver", contestant.name, repr(started), self.kind, stderr=stderr
             )
         try:
-            machines = self._follow(driver, outcome, started + DRIVER_LIMIT[self.kind])
+            machines = self._follow(driver, outcome, min(until, started + DRIVER_LIMIT[self.kind]))
             if machines:
                 self._orphan(driver, machines, outcome)
             elif driver.poll():
@@ -152,8 +152,9 @@ class Run:
         """Kill the driver outright, and time how long its machines survive it."""
         root = Process.of(driver.pid)
         self._known.update(family(self.id, [root] if root else []), machines)
+        begin = time.monotonic()
         driver.kill()
-        outcome.values["orphans_s"] = wait_gone(machines, limit=DEATH_LIMIT)
+        outcome.values["orphans_s"] = wait_gone(machines, limit=DEATH_LIMIT, begin=begin)
         wait_gone(self._known, limit=HELPERS_GRACE)
         if left := [process for process in self._known if process.is_alive()]:
             names = ", ".join(sorted({Path(p.command.split(" ")[0]).name for p in left}))

@@ -95,7 +95,7 @@ def test_the_options_file_of_the_docs_does_what_they_say(tmp_path, monkeypatch):
 @pytest.mark.parametrize("page", ["README.md", "docs/backends.md"])
 def test_the_backend_that_is_shown_takes_less_than_40_lines(page):
     [source] = [s.text for s in snippets(ROOT / page) if "(bm.System)" in s.text]
-    begin = source.index("class Processes")
+    begin = source.index("class Processes(")
     end = re.compile(r"^(?=\S)", re.M).search(source, begin + 1)
     assert end
     lines = [line for line in source[begin : end.start()].splitlines() if line.strip()]

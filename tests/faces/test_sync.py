@@ -266,5 +266,3 @@ def test_pending_submits_of_a_machine_that_is_cancelled_end_at_once(session):
         with pytest.raises(bm.MachineStopped) as caught:
             future.result()
         assert caught.value.reason is bm.StopReason.CANCELLED
-
-

@@ -195,7 +195,10 @@ class Network(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         try:
-            return _Stream(await self._hosts[f"{host}:{port}"].dial())
+            there = self._hosts.get(f"{host}:{port}")
+            if there is None:
+                raise ConnectionRefusedError
+            return _Stream(await there.dial())
         except OSError as exc:
             raise httpcore.ConnectError from exc
 

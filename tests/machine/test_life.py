@@ -409,6 +409,8 @@ def test_connect_dials_a_machine_that_somebody_else_owns(run):
                 await one.call("Caller.start")
             with pytest.raises(bm.UsageError, match="another session"):
                 await session.connect("https://m1:1#m1.other.bigmachine")
+            with pytest.raises(bm.TransportError, match="nothing listens"):
+                await session.connect(f"https://nowhere:1#m9.{session.name}")
             with pytest.raises(bm.UsageError, match="https://HOST:PORT#NAME"):
                 await session.connect("m1:1")
 

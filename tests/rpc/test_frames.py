@@ -170,7 +170,11 @@ def test_a_large_pickle_travels_as_body() -> None:
 
 
 def test_a_frame_counts_the_bytes_of_its_payload() -> None:
-    for content in (payload(b"abc"), payload(b"abc", [b"de", b"", b"f" * 100]), payload(bytes(70_000))):
+    for content in (
+        payload(b"abc"),
+        payload(b"abc", [b"de", b"", b"f" * 100]),
+        payload(bytes(70_000)),
+    ):
         decoder = FrameDecoder()
         wire = sent(Kind.ITEM, 1, content)
         room = decoder.buffer()

@@ -233,7 +233,17 @@ def test_only_iterators_and_files_are_streams() -> None:
     import configparser
     import tempfile
 
-    for value in (Driver(), Driver, configparser.ConfigParser(), [1], (1,), {}, "x", b"x", range(3)):
+    for value in (
+        Driver(),
+        Driver,
+        configparser.ConfigParser(),
+        [1],
+        (1,),
+        {},
+        "x",
+        b"x",
+        range(3),
+    ):
         assert not is_stream(value)
     for value in (iter([]), (x for x in ()), zip([], strict=True), map(str, [])):
         assert is_stream(value)

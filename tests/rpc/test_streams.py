@@ -189,11 +189,12 @@ def test_small_items_count_too(wire: Open, way: str) -> None:
         async with wire(service) as w:
             stream = await w.stream(way, 100_000)
             await anext(stream)
-            while service.made < WINDOW_BYTES // item_cost(3):
+            # A pickled int has 5 to 20 bytes.
+            while service.made < WINDOW_BYTES // item_cost(20):
                 await w.call("value")
             for _ in range(20):
                 await w.call("value")
-            assert service.made <= WINDOW_BYTES // item_cost(3) + 2
+            assert service.made <= WINDOW_BYTES // item_cost(5) + 2
             stream.close()
             await service.ended.wait()
 
@@ -443,6 +444,7 @@ def test_a_generator_has_one_context_for_all_its_steps(wire: Open) -> None:
 class Uploads:
     def __init__(self) -> None:
         self.taken = 0
+        self.began = threading.Event()
         self.error: BaseException | None = None
         self.ended = trio.Event()
         self.token = trio.lowlevel.current_trio_token()
@@ -475,6 +477,7 @@ class Uploads:
 
     def consume(self, items: Iterator[Any]) -> int:
         try:
+            self.began.set()
             for _ in items:
                 self.taken += 1
         except BaseException as exc:
@@ -486,6 +489,7 @@ class Uploads:
 
     async def async_consume(self, items: AsyncIterator[Any]) -> int:
         try:
+            self.began.set()
             async for _ in items:
                 self.taken += 1
         except BaseException as exc:
@@ -573,9 +577,7 @@ def test_an_iterator_argument_is_streamed_up(wire: Open, prefix: str, count: int
 def test_several_arguments_are_streamed_up_at_once(wire: Open, prefix: str) -> None:
     async def main() -> None:
         async with wire(Uploads()) as w:
-            found = await w.call(
-                prefix + "both", iter(range(100)), second=counted(100), factor=2
-            )
+            found = await w.call(prefix + "both", iter(range(100)), second=counted(100), factor=2)
             assert found == [(i, 2 * i) for i in range(100)]
 
     run(main)
@@ -666,15 +668,15 @@ def test_the_caller_s_iterator_is_at_most_two_windows_ahead(wire: Open, prefix: 
     run(main)
 
 
-def test_what_the_caller_s_iterator_raises_is_raised_at_the_caller(
-    wire: Open, prefix: str
-) -> None:
-    def broken() -> Iterator[int]:
+def test_what_the_caller_s_iterator_raises_is_raised_at_the_caller(wire: Open, prefix: str) -> None:
+    def broken(began: threading.Event) -> Iterator[int]:
         yield 1
+        began.wait(20)
         raise Fruit("mine")
 
-    async def async_broken() -> AsyncIterator[int]:
+    async def async_broken(began: threading.Event) -> AsyncIterator[int]:
         yield 1
+        await trio.to_thread.run_sync(began.wait, 20)
         raise Fruit("mine")
 
     async def main() -> None:
@@ -682,7 +684,7 @@ def test_what_the_caller_s_iterator_raises_is_raised_at_the_caller(
             service = Uploads()
             async with wire(service) as w:
                 with pytest.raises(Fruit, match="mine") as error:
-                    await w.call(prefix + "consume", items())
+                    await w.call(prefix + "consume", items(service.began))
                 assert error.value.__cause__ is None
                 # And the handler does not take it for the end.
                 await service.ended.wait()
@@ -744,6 +746,7 @@ def test_cancelling_the_call_ends_its_upload_and_its_handler(wire: Open, prefix:
             try:
                 for i in range(20):
                     yield i
+                await trio.to_thread.run_sync(service.began.wait, 20)
                 halfway.set()
                 await trio.sleep_forever()
             finally:
@@ -771,6 +774,7 @@ def test_a_lost_connection_ends_uploads_with_one_error_at_either_end(
 
         async def items() -> AsyncIterator[int]:
             yield 1
+            await trio.to_thread.run_sync(service.began.wait, 20)
             halfway.set()
             await trio.sleep_forever()
 

@@ -190,7 +190,7 @@ def run(test: Callable[[], Awaitable[None]], **options: Any) -> None:
         if "clock" in options:
             await test()
             return
-        with trio.fail_after(30):
+        with trio.fail_after(10):
             await test()
 
     trio.run(main, **options)

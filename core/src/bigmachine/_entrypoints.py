@@ -42,6 +42,10 @@ def choose_system(
             given = ", ".join(map(repr, keywords or ["profile"]))
             raise UsageError(f"system {system.name!r} is made already: {given} can't be given too")
         return system
+    if not isinstance(system, str) and not (
+        isinstance(system, type) and issubclass(system, System)
+    ):
+        raise UsageError(f"a session is on a system, by name or as a System, not on {system!r}")
     cls = load_system(system) if isinstance(system, str) else system
     name = system if isinstance(system, str) else cls.name
     return cls(

@@ -306,7 +306,9 @@ class AsyncMachine:
         while True:
             try:
                 return await nursery.start(self._serve_connection)  # type: ignore[no-any-return]
-            except (ConnectionRefusedError, TransportError):
+            except (ConnectionRefusedError, TransportError) as exc:
+                if not self.owned:  # it was said to run, so there is nothing to wait for
+                    raise TransportError(str(exc), addr=self.addr) from exc
                 if (gone := await self._ask_why()) is not None:
                     raise BigmachineError(gone.detail) from None
             await trio.sleep(next(pauses))

@@ -143,7 +143,7 @@ class LoopThread:
         token = trio.lowlevel.current_trio_token()
         self._stop = trio.Event()
         with trio.CancelScope() as scope:
-            self._cancel = lambda: token.run_sync_soon(scope.cancel)
+            self._cancel = lambda: _soon(token, scope.cancel)
             async with self._context:
                 self._cancel = _nothing
                 async with trio.open_nursery() as nursery:
@@ -152,6 +152,11 @@ class LoopThread:
                     nursery.cancel_scope.cancel()
         if not self._opened.done():
             raise KeyboardInterrupt
+
+
+def _soon(token: trio.lowlevel.TrioToken, function: Callable[[], object]) -> None:
+    with contextlib.suppress(trio.RunFinishedError):
+        token.run_sync_soon(function)
 
 
 def _nothing() -> None:

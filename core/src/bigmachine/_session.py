@@ -18,12 +18,13 @@ import trio
 from ._entrypoints import choose_system, load_observers
 from ._identity import Authority
 from ._machine import AsyncMachine
+from ._naming import check_service_name
 from ._output import BootLog
 from ._plugins import Plugins
 from ._values import Instance, MachinesStarted, SessionClosed, SessionOpened, State
 from .boot import Boot, WorkerConfig, machine_names
 from .errors import RpcError, StartError, UsageError
-from .rpc import check_service_name, dumps_whole, split_addr
+from .rpc import dumps_whole, split_addr
 from .system import System
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import typing
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, TypeVar, cast
 
+from ._naming import check_service_name, method_names
 from .errors import UsageError
-from .rpc import check_service_name, method_names
 
 T = TypeVar("T")
 

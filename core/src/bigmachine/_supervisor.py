@@ -6,16 +6,14 @@ import inspect
 import logging
 import os
 import pickle
-import platform
-import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 
 import trio
 
 from . import _host
 from ._values import DiskInfo, Info, KeepaliveReply, LoadInfo, MemoryInfo
+from ._version import __version__ as __version__
 from .errors import UsageError
 from .rpc import Services
 
@@ -62,19 +60,16 @@ class Supervisor:
 
     async def info(self) -> Info:
         """Say what this machine is."""
-        try:
-            release = version("bigmachine")
-        except PackageNotFoundError:
-            release = "unknown"
+        host = os.uname()
         return Info(
             name=self._name,
             pid=os.getpid(),
             python=(sys.version_info.major, sys.version_info.minor, sys.version_info.micro),
             platform=sys.platform,
-            machine=platform.machine(),
-            hostname=socket.gethostname(),
+            machine=host.machine,
+            hostname=host.nodename,
             maxprocs=self._maxprocs,
-            version=release,
+            version=__version__,
         )
 
     async def register(self, name: str, pickled: bytes) -> None:

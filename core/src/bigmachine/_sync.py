@@ -58,6 +58,7 @@ class Session:
     ) -> None:
         self._system = choose_system(system, profile=profile, keywords=options)
         self._name = name
+        self._unique_name: str | None = None
         self._plugins = plugins
         self._thread: LoopThread | None = None
         self._opened: tuple[AsyncSession, Portal] | None = None
@@ -70,6 +71,7 @@ class Session:
         face = cls.__new__(cls)
         face._system = session.system
         face._thread = None
+        face._unique_name = session.name
         face._opened = (session, portal)
         face._is_shut = False
         face._faces = {}
@@ -92,8 +94,10 @@ class Session:
 
     @property
     def name(self) -> str:
-        """Its name, unique in the world; it opens the session."""
-        return self._open()[0].name
+        """Its name, unique in the world; asked for first, it opens the session."""
+        if self._unique_name is None:
+            self._unique_name = self._open()[0].name
+        return self._unique_name
 
     @property
     def system(self) -> System:
@@ -149,6 +153,7 @@ class Session:
             session = AsyncSession(self._system, name=self._name, plugins=self._plugins)
             self._thread = LoopThread(session)
             self._opened = (session, self._thread.portal)
+            self._unique_name = session.name
             atexit.register(self.shutdown)
         return self._opened
 

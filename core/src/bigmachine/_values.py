@@ -17,6 +17,9 @@ class State(enum.IntEnum):
     RUNNING = 2
     STOPPED = 3
 
+    def __str__(self) -> str:
+        return self.name
+
 
 @dataclass(frozen=True, slots=True)
 class Instance:

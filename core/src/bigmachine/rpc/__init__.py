@@ -12,8 +12,6 @@ from ._post import PostConnection as PostConnection
 from ._server import Server as Server
 from ._server import open_listeners as open_listeners
 from ._services import Services as Services
-from ._services import check_service_name as check_service_name
-from ._services import method_names as method_names
 from ._streams import IncomingStream as IncomingStream
 from ._tasks import TaskPool as TaskPool
 

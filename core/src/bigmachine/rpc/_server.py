@@ -273,6 +273,10 @@ class _HttpConnection:
         self, status: int, content: bytes, headers: dict[str, str] | None = None
     ) -> None:
         lines = [*(headers or {}).items(), ("content-length", str(len(content)))]
+        if self._http.their_state is h11.SEND_BODY and not isinstance(
+            self._http.next_event(), h11.EndOfMessage
+        ):
+            lines.append(("connection", "close"))  # rather than read a body nobody wants
         with contextlib.suppress(h11.LocalProtocolError):  # the peer is past answering
             head = self._http.send(h11.Response(status_code=status, headers=lines))
             data = self._http.send(h11.Data(data=content))

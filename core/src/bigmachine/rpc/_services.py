@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from .._naming import check_service_name, method_names
 from ..errors import UsageError
-
-# Called by the machine when the service is installed, never from afar.
-_RESERVED = frozenset({"setup"})
 
 
 class Method(NamedTuple):
@@ -68,35 +65,9 @@ class Services:
         return Method(name, function, is_async)
 
 
-def method_names(service: object) -> list[str]:
-    """Return the methods of ``service`` that can be called from afar."""
-    # Statically: to look at a property's or a cached_property's value is to compute it.
-    return [
-        name
-        for name in dir(service)
-        if not name.startswith("_")
-        and name not in _RESERVED
-        and _is_method(inspect.getattr_static(service, name, None))
-    ]
-
-
-def check_service_name(name: str) -> None:
-    """Raise `UsageError` unless ``name`` can be the part before the dot."""
-    if not isinstance(name, str) or not name.isidentifier():
-        raise UsageError(f"a service's name must be an identifier, not {name!r}")
-
-
-def _is_method(attribute: object) -> bool:
-    return callable(attribute) or isinstance(attribute, _METHOD_DESCRIPTORS)
-
-
-# What makes a method of a class's attribute but can't be called itself.
-_METHOD_DESCRIPTORS = (classmethod, functools.partialmethod, functools.singledispatchmethod)
-
-
 def _there_are(wanted: str, names: list[str]) -> str:
     if not names:
         return "there are none"
+    there_are = f"here are: {', '.join(sorted(names))}"
     close = difflib.get_close_matches(wanted, names, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}There are: {', '.join(sorted(names))}"
+    return f"did you mean {close[0]!r}? T{there_are}" if close else f"t{there_are}"

@@ -69,6 +69,8 @@ def main(control: socket.socket) -> None:
     if hello is None:
         return
     sys.path[:] = hello["path"]
+    import bigmachine_local  # noqa: F401  # each machine unpickles its system
+
     entry_module, _, entry_name = hello["entry"].partition(":")
     module = importlib.import_module(entry_module)
     getattr(module, "preload", lambda: None)()

@@ -1,0 +1,38 @@
+# One-word tasks. `just` is optional: each is one command, shown here and in CONTRIBUTING.md.
+
+# List the tasks.
+default:
+    @just --list
+
+# Run all tests, or those given.
+test *arguments:
+    uv run pytest {{arguments}}
+
+# Check style and formatting.
+lint:
+    uv run ruff check
+    uv run ruff format --check
+
+# Check types.
+types:
+    uv run mypy
+
+# Check who imports whom.
+layers:
+    uv run lint-imports
+
+# Run the documentation's snippets; check its links and its completeness.
+docs:
+    uv run pytest tests/docs
+
+# Measure, with the peers.
+bench *arguments:
+    uv run --group peers python -m benchmarks {{arguments}}
+
+# Build sdists and wheels into dist/.
+build:
+    uv build --all-packages
+
+# All that a change must pass.
+ci:
+    .ci/run

@@ -1,0 +1,44 @@
+"""The services of these tests; a module by itself, since machines import it: it must be light."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+
+import trio
+
+
+class Basic:
+    async def echo(self, value):
+        return value
+
+    def pid(self):
+        return os.getpid()
+
+    async def forever(self):
+        await trio.sleep_forever()
+
+    def eat(self, n_bytes):
+        self.memory = bytearray(n_bytes)
+
+    def lock(self):
+        return threading.Lock()
+
+    def children(self):
+        """Start a process of our own and leave it running."""
+        return subprocess.Popen(["sleep", "1000"]).pid
+
+
+class FailsOnTheMachine:
+    """Travels well, arrives badly."""
+
+    def __init__(self):
+        self.driver = os.getpid()
+
+    def __reduce__(self):
+        return _arrive, ()
+
+
+def _arrive():
+    raise ImportError("No module named 'driver_only'")
