@@ -14,7 +14,6 @@ ONLY_SYNC = {
 }
 ONLY_ASYNC = {
     "stopped": "for the synchronous face",
-    "run": "the session's own, for its nursery",
     "take": "the synchronous stream batches by it",
     "aclose": "called close in the synchronous face",
 }

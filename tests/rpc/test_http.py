@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import pickle
+import re
 import shutil
 import ssl
-import subprocess
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,6 @@ class Service:
         raise SystemExit(3)
 
     def lock(self) -> Any:
-        import threading
-
         return threading.Lock()
 
     def items(self) -> Iterator[int]:
@@ -340,12 +339,13 @@ def test_who_asks_first_is_told_to_go_on() -> None:
 @pytest.mark.parametrize(
     "garbage",
     [
-        b"\xff" * 100,
+        b"\xff" * 100 + b"\r\n\r\n",
         b"GARBAGE\r\n\r\n",
         b"GET / HTTP/1.1\r\n\r\n",
         b"POST /rpc/S.add HTTP/1.1\r\nhost: m\r\ncontent-length: -1\r\n\r\n",
         b"GET /" + b"x" * 100_000,
     ],
+    ids=["bytes", "words", "no host", "length", "long"],
 )
 def test_what_is_no_http_is_status_400_and_the_end(garbage: bytes) -> None:
     async def main() -> None:
@@ -522,9 +522,9 @@ def test_a_post_is_refused_as_a_frame_would_be() -> None:
                 ("S.async_items", (), "S.async_items is a generator"),
                 ("S.unloadable", (), "S.unloadable returned something that can't be unpickled"),
                 ("S.add", (Unloadable(),), "not here"),
-                ("S.add", ([x for x in [open]][0], trio.Event()), "argument"),
+                ("S.add", (1, threading.Lock()), "argument 1 (a lock) can't be pickled"),
             ):
-                with pytest.raises(UsageError, match=message.replace(".", r"\.")) as error:
+                with pytest.raises(UsageError, match=re.escape(message)) as error:
                     await connection.call(method, args, {})
                 assert not isinstance(error.value.__cause__, RemoteError)
 
@@ -660,14 +660,3 @@ def test_the_process_s_proxies_are_not_for_machines(monkeypatch: pytest.MonkeyPa
             assert isinstance(connection, Connection)
 
     run(main)
-
-
-def test_subprocesses_of_the_tests_are_gone() -> None:
-    found = subprocess.run(["ps", "-o", "comm=", "--ppid", str(_pid())], capture_output=True)
-    assert set(found.stdout.decode().split()) <= {"ps"}
-
-
-def _pid() -> int:
-    import os
-
-    return os.getpid()

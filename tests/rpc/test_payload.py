@@ -223,7 +223,7 @@ def test_a_call_beyond_the_limit_leaves_the_connection_usable(wire: Open) -> Non
 
 
 class Driver:
-    """Has a read, and is no file: an instrument, a config parser, …"""
+    """Has a read, and is no file; so have instruments and config parsers."""
 
     def read(self) -> float:
         return 1.5

@@ -198,7 +198,7 @@ def service(request: pytest.FixtureRequest) -> object:
 
 
 async def error_of(w: Wire, method: str, *args: Any) -> Exception:
-    with pytest.raises(Exception) as error:  # noqa: PT011
+    with pytest.raises(Exception) as error:
         await w.call(method, *args)
     # Nothing that a method does ends the connection.
     assert await w.call("fine") == "fine"

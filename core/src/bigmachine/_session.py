@@ -17,6 +17,7 @@ import trio
 
 from ._entrypoints import choose_system, load_observers
 from ._identity import Authority
+from ._life import Life
 from ._machine import AsyncMachine
 from ._naming import check_service_name
 from ._output import BootLog
@@ -225,15 +226,16 @@ class AsyncSession:
         self, nursery: trio.Nursery, instance: Instance, services: Mapping[str, bytes] | None
     ) -> AsyncMachine:
         assert self._http is not None
-        machine = AsyncMachine(
+        life = Life(
             instance,
             plugins=self._plugins,
             http=self._http,
             services=services,
             boot_log=self._boot_log,
         )
+        machine = AsyncMachine(life)
         self._machines = [*self.machines, machine]
-        nursery.start_soon(machine.run, name=f"bigmachine {machine.name}")
+        nursery.start_soon(life.run, name=f"bigmachine {machine.name}")
         return machine
 
     async def _release(self) -> None:

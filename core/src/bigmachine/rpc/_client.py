@@ -95,7 +95,8 @@ def _not_ours(response: httpx.Response, addr: str) -> ProtocolError:
 def _translated(exc: httpx.TransportError, addr: str, name: str) -> Exception:
     causes = list(_causes(exc))
     for cause in causes:
-        if isinstance(cause, ssl.SSLError):
+        # To want to read is no fault: the peer went away while we waited.
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLWantReadError):
             return ProtocolError(f"{addr} is not {name}, or won't have us: {cause}", addr=addr)
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
         return ConnectionRefusedError(f"nothing listens at {addr}")
@@ -110,6 +111,7 @@ def _causes(exc: BaseException) -> list[BaseException]:
         if current is None or current in found:
             continue
         found.append(current)
+        # The context too: httpcore raises "from None" what has a cause.
         queue += [current.__cause__, current.__context__]
         if isinstance(current, BaseExceptionGroup):
             queue += current.exceptions

@@ -16,7 +16,6 @@ from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_resch
 from ._channel import Channel
 from ._frames import CHUNK_BYTES, Buffer, data_header
 
-
 # A write costs as much as encoding ten small frames; beyond that, holding frames back
 # for company only leaves the peer idle.
 _BATCH_FRAMES = 16

@@ -35,6 +35,7 @@ from ._streams import (
     StreamArgument,
     ThreadFile,
     ThreadStream,
+    close_generator,
 )
 from ._tasks import TaskPool, ThreadPool
 
@@ -172,9 +173,7 @@ class ServingConnection:
             async for item in items:
                 await outgoing.send(_dump(method, "yielded", item))
         finally:
-            if hasattr(items, "aclose"):
-                with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
-                    await items.aclose()
+            await close_generator(items)
             await outgoing.body_sent()
         self.end_stream(stream, None)
 
@@ -344,9 +343,6 @@ class _GeneratorRun:
 
 
 _UPLOAD_KINDS = frozenset({Kind.ITEM, Kind.END, Kind.ERROR})
-
-# A generator's own clean-up, after its caller has gone.
-_CLOSE_TIMEOUT = 5.0
 
 
 def _for_async(incoming: IncomingStream, is_file: bool) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import Any
 
 import trio
@@ -24,6 +24,9 @@ WINDOW_BYTES = 4 << 20
 
 FILE_CHUNK_BYTES = 256 << 10
 """How much of a file argument goes into one item."""
+
+# A generator's own clean-up, after its consumer has gone.
+_CLOSE_TIMEOUT = 5.0
 
 # An empty item takes memory too: it holds the number of items in the window to 16,384.
 _ITEM_COST_BYTES = 256
@@ -209,14 +212,24 @@ async def pump(source: Any, outgoing: OutgoingStream) -> None:
     """
     if isinstance(source, AsyncIterator):
         text = is_file(source)  # trio's files: by line, and perhaps as text
-        async for item in source:
-            await outgoing.send(_dump_item(_encoded(item) if text else item))
+        try:
+            async for item in source:
+                await outgoing.send(_dump_item(_encoded(item) if text else item))
+        finally:
+            await close_generator(source)
     else:
         # A plain iterator may block (a disk, a generator that computes): not in our loop.
         step = (lambda: _read_chunk(source)) if is_file(source) else (lambda: _next(source))
         while (item := await _in_thread(step)) is not _END:
             await outgoing.send(_dump_item(item))
     await outgoing.body_sent()
+
+
+async def close_generator(items: AsyncIterator[Any]) -> None:
+    """End an async generator that nobody will exhaust; cancelled or not, but bounded."""
+    if isinstance(items, AsyncGenerator):
+        with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+            await items.aclose()
 
 
 def _dump_item(item: object) -> Payload:
