@@ -117,23 +117,42 @@ def test_others_are_refused_and_told_so(who: str) -> None:
     run(main)
 
 
-def test_a_certificate_of_the_right_authority_for_another_session_is_refused() -> None:
-    # The chain proves who signed, not who is there: the name has to fit too.
-    foreign = Authority(SESSION)
-    foreign._key, foreign._certificate = AUTHORITY._key, AUTHORITY._certificate
-    foreign.session = "s1.bigmachine.evil"
-    us = dataclasses.replace(foreign.issue("driver"), authority=MACHINE.authority)
+def signed_for(name: str, subject: Identity, key: Any) -> bytes:
+    """A certificate for ``name`` with the key of ``subject``, signed by ``key``, as PEM."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
 
+    model = x509.load_pem_x509_certificate(subject.certificate)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(model.subject)
+        .issuer_name(model.issuer)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(model.not_valid_before_utc)
+        .not_valid_after(model.not_valid_after_utc)
+        .public_key(model.public_key())
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def test_a_certificate_of_the_right_authority_needs_a_name_of_the_session() -> None:
+    # The chain proves who signed, not who is there.
     async def main() -> None:
         service = Service()
         async with serving(service) as (_, port):
-            with pytest.raises((ProtocolError, TransportError)):
-                await call(us, port)
-            assert await call(DRIVER, port) == 1
+            for name, is_ours in (("driver.s1.bigmachine", True), ("driver.s2.bigmachine", False)):
+                pem = signed_for(name, DRIVER, AUTHORITY._key)
+                us = dataclasses.replace(DRIVER, certificate=pem)
+                if is_ours:
+                    assert await call(us, port) == 1
+                else:
+                    with pytest.raises((ProtocolError, TransportError)):
+                        await call(us, port)
         assert service.calls == 1
 
-    with contextlib.suppress(ssl.SSLError):
-        run(main)
+    run(main)
 
 
 def test_no_certificate_is_refused() -> None:
@@ -453,27 +472,11 @@ def test_a_certificate_names_machine_and_session_and_signs_nothing() -> None:
 
 
 def test_a_member_can_not_sign_for_others() -> None:
-    # A machine's own key under a certificate that it makes for a "driver".
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives import serialization
 
     key = serialization.load_pem_private_key(MACHINE.key, None)
-    machine = x509.load_pem_x509_certificate(MACHINE.certificate)
-    forged = (
-        x509.CertificateBuilder()
-        .subject_name(machine.subject)
-        .issuer_name(machine.subject)
-        .serial_number(1)
-        .not_valid_before(machine.not_valid_before_utc)
-        .not_valid_after(machine.not_valid_after_utc)
-        .public_key(key.public_key())  # type: ignore[arg-type]
-        .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName("driver.s1.bigmachine")]), critical=False
-        )
-        .sign(key, hashes.SHA256())  # type: ignore[arg-type]
-    )
-    pem = forged.public_bytes(serialization.Encoding.PEM)
-    us = dataclasses.replace(MACHINE, certificate=pem + MACHINE.certificate)
+    forged = signed_for("driver.s1.bigmachine", MACHINE, key)
+    us = dataclasses.replace(MACHINE, certificate=forged + MACHINE.certificate)
 
     async def main() -> None:
         service = Service()

@@ -593,12 +593,16 @@ def test_stream_numbers_start_again_and_pass_over_those_in_use() -> None:
     async def main() -> None:
         service = Waiting()
         async with memory(service) as w, trio.open_nursery() as nursery:
-            nursery.start_soon(w.call, "forever")  # on stream 1
-            await service.began.wait()
+            for stream in (1, 4, 5, 9):
+                w.connection._next_stream = stream
+                nursery.start_soon(w.call, "forever")
+                await service.began.wait()
+                await w.call("echo", None)
             w.connection._next_stream = 2**32 - 3
             for i in range(10):
                 assert await w.call("echo", i) == i
-            assert 2 < w.connection._next_stream < 20
+            # Two before the end, then 2, 3, 6, 7, 8, 10, 11 and 12; or it went wrong.
+            assert 12 <= w.connection._next_stream <= 14
             nursery.cancel_scope.cancel()
 
     run(main)

@@ -42,3 +42,15 @@ class FailsOnTheMachine:
 
 def _arrive():
     raise ImportError("No module named 'driver_only'")
+
+
+class Mapper:
+    """Streams both ways at once."""
+
+    async def double(self, numbers):
+        async for number in numbers:
+            yield 2 * number
+
+    def shout(self, file):
+        for line in file:
+            yield line.decode().upper()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import pickle
 import signal
@@ -19,7 +20,7 @@ import trio.testing
 
 import bigmachine as bm
 
-from .services import Basic, FailsOnTheMachine
+from .services import Basic, FailsOnTheMachine, Mapper
 
 FORK = [True, False]
 
@@ -27,7 +28,7 @@ FORK = [True, False]
 def is_alive(pid):
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"
 
@@ -324,3 +325,51 @@ def test_errors_survive_pickling():
     ):
         copy = pickle.loads(pickle.dumps(error))
         assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))
+
+
+def test_a_call_streams_both_ways_at_once():
+    async def main():
+        async with bm.AsyncSession("local") as session:
+            [machine] = await session.start(1, services={"Mapper": Mapper()})
+            send, receive = trio.open_memory_channel(0)
+            doubled = machine.stream("Mapper.double", receive)
+            async with trio.open_nursery() as nursery:
+
+                async def feed():
+                    async with send:
+                        for number in range(3):
+                            await send.send(number)
+                            # The next goes up only when this one has come back.
+                            await answered.receive()
+
+                answer, answered = trio.open_memory_channel(0)
+                nursery.start_soon(feed)
+                results = []
+                async for number in doubled:
+                    results.append(number)
+                    await answer.send(None)
+            assert results == [0, 2, 4]
+
+            def broken():
+                yield 1
+                raise ZeroDivisionError("in the caller's own iterator")
+
+            items = machine.stream("Mapper.double", broken())
+            with pytest.raises(ZeroDivisionError, match="the caller's own"):  # noqa: PT012
+                async for _ in items:
+                    pass
+            # Leaving early ends the upload too.
+            endless = itertools.count()
+            async with machine.stream("Mapper.double", endless) as numbers:
+                assert await numbers.__anext__() == 0
+            assert await machine.call("Supervisor.ping", 5) == 5
+
+    trio.run(main)
+
+
+def test_a_file_is_mapped_line_by_line_from_plain_code(session_machine):
+    with bm.Session("local") as session:
+        [machine] = session.start(1, services={"Mapper": Mapper()})
+        with open(__file__, "rb") as file:
+            lines = list(machine.stream("Mapper.shout", file))
+        assert lines == Path(__file__).read_text().upper().splitlines(keepends=True)

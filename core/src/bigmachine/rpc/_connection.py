@@ -15,7 +15,6 @@ from ._channel import Channel
 from ._failure import load_exception
 from ._frames import (
     DEFAULT_LIMIT_BYTES,
-    MAX_UPLOADS,
     Frame,
     FrameDecoder,
     Kind,
@@ -24,14 +23,8 @@ from ._frames import (
 )
 from ._outbox import Outbox
 from ._payload import dumps_arguments, loads
-from ._streams import (
-    IncomingStream,
-    OutgoingStream,
-    StreamArgument,
-    is_file,
-    is_stream,
-    pump,
-)
+from ._streams import IncomingStream, OutgoingStream, is_stream
+from ._uploads import Uploads
 
 # Stream numbers are u32: at 50,000 calls a second they last for a day.
 _LAST_STREAM = 2**32 - 1
@@ -76,6 +69,7 @@ class Connection:
         """Send and receive until the connection ends, then end what was in flight."""
         try:
             async with trio.open_nursery() as nursery:
+                self._nursery = nursery
                 nursery.start_soon(self._outbox.run)
                 try:
                     await receive_frames(self._channel, self._decoder, self._outbox, self._handle)
@@ -108,23 +102,39 @@ class Connection:
     async def stream(
         self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> IncomingStream:
-        """Call a generator method; return its items as an async iterator."""
-        if any(map(is_stream, args)) or any(map(is_stream, kwargs.values())):
-            raise UsageError(
-                f"{method}: a call that streams items back can't have a stream as argument too"
-            )
-        load_error = functools.partial(self._load_error, method=method)
-        stream, _ = self._begin(method, args, kwargs)
-        incoming = IncomingStream(self._outbox, stream, load_error)
-        incoming.on_close = lambda: self._forget(stream)
+        """Call a generator method; return its items as an async iterator.
+
+        Iterators and files among the arguments are streamed up meanwhile.
+        """
+        uploads = Uploads(method, args, kwargs)
+        stream, body = self._begin(method, uploads.args, uploads.kwargs, uploads.count)
+        incoming = IncomingStream(
+            self._outbox, stream, functools.partial(self._load_error, method=method)
+        )
         self._incoming[stream] = incoming
+
+        def close() -> None:
+            self._forget(stream)
+            uploads.cancel()
+
+        async def upload() -> None:
+            try:
+                await uploads.run(self._outbox, self._outgoing, stream, body)
+            except BaseException as exc:  # the caller's own iterator raised
+                if isinstance(exc, trio.Cancelled):
+                    raise
+                incoming.abort(exc)
+
+        incoming.on_close = close
+        if uploads.count:
+            self._nursery.start_soon(upload)
         try:
             first = await self._reply(method, stream)
             if first.kind != Kind.STREAM:
                 self._result(method, first)  # raises what the method raised
                 raise UsageError(f"{method} is not a generator; call it with call()")
         except BaseException:
-            self._incoming.pop(stream, None)
+            close()
             raise
         return incoming
 
@@ -191,42 +201,23 @@ class Connection:
     async def _call_with_uploads(
         self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Any:
-        sources: list[Any] = []
-
-        def replace(value: Any) -> Any:
-            if not is_stream(value):
-                return value
-            sources.append(value)
-            return StreamArgument(len(sources), is_file=is_file(value))
-
-        args = [replace(value) for value in args]
-        kwargs = {name: replace(value) for name, value in kwargs.items()}
-        if len(sources) > MAX_UPLOADS:
-            raise UsageError(f"{method}: at most {MAX_UPLOADS} stream arguments in one call")
-        stream, body = self._begin(method, args, kwargs, len(sources))
+        uploads = Uploads(method, args, kwargs)
+        stream, body = self._begin(method, uploads.args, uploads.kwargs, uploads.count)
         failure: BaseException | None = None
 
-        async def upload(source: Any, number: int) -> None:
+        async def upload() -> None:
             nonlocal failure
-            outgoing = self._outgoing[number] = OutgoingStream(self._outbox, number)
             try:
-                if body is not None:
-                    await body.wait()
-                await pump(source, outgoing)
-                self._outbox.post(control_frame(Kind.END, number))
-            except trio.Cancelled:
-                raise
+                await uploads.run(self._outbox, self._outgoing, stream, body)
             except BaseException as exc:  # the caller's own iterator raised
+                if isinstance(exc, trio.Cancelled):
+                    raise
                 failure = exc
                 scope.cancel()
-            finally:
-                self._outbox.cancel_body(number)
-                del self._outgoing[number]
 
         with trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:
-                for i, source in enumerate(sources, 1):
-                    nursery.start_soon(upload, source, stream + i)
+                nursery.start_soon(upload)
                 try:
                     frame = await self._reply(method, stream)
                 except ConnectionLost as exc:  # by itself, not in the nursery's group
@@ -244,7 +235,7 @@ class Connection:
         elif (incoming := self._incoming.get(stream)) is not None:
             incoming.deliver(frame)
             if kind != Kind.ITEM:
-                del self._incoming[stream]
+                incoming.on_close()  # nothing more comes, and nothing goes up
         elif kind == Kind.ACK and stream in self._outgoing:
             self._outgoing[stream].acked(frame.aux)
         # Else the stream was cancelled here while the frame was on its way; or it is the

@@ -35,7 +35,7 @@ from ._streams import (
     StreamArgument,
     ThreadFile,
     ThreadStream,
-    close_generator,
+    close_items,
 )
 from ._tasks import TaskPool, ThreadPool
 
@@ -173,7 +173,7 @@ class ServingConnection:
             async for item in items:
                 await outgoing.send(_dump(method, "yielded", item))
         finally:
-            await close_generator(items)
+            await close_items(items)
             await outgoing.body_sent()
         self.end_stream(stream, None)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import trio
@@ -106,7 +106,7 @@ class IncomingStream:
         self._load_error = load_error
         self._frames: deque[Frame] = deque()
         self._arrived: trio.Event | None = None
-        self._end: Exception | None = None
+        self._end: BaseException | None = None
         self.on_close: Callable[[], None] = _nothing
 
     def deliver(self, frame: Frame) -> None:
@@ -163,8 +163,12 @@ class IncomingStream:
 
     def close(self) -> None:
         """Want no more; tells the sender so, unless the stream is over anyway."""
+        self.abort(trio.ClosedResourceError("the stream was closed"))
+
+    def abort(self, end: BaseException) -> None:
+        """Want no more, because of ``end``, which the consumer meets at once."""
         if self._end is None:
-            self._end = trio.ClosedResourceError("the stream was closed")
+            self._end = end
             self._outbox.post(control_frame(Kind.CANCEL, self.stream))
         self._frames.clear()
         self._notify()
@@ -216,7 +220,8 @@ async def pump(source: Any, outgoing: OutgoingStream) -> None:
             async for item in source:
                 await outgoing.send(_dump_item(_encoded(item) if text else item))
         finally:
-            await close_generator(source)
+            if not text:
+                await close_items(source)
     else:
         # A plain iterator may block (a disk, a generator that computes): not in our loop.
         step = (lambda: _read_chunk(source)) if is_file(source) else (lambda: _next(source))
@@ -225,9 +230,9 @@ async def pump(source: Any, outgoing: OutgoingStream) -> None:
     await outgoing.body_sent()
 
 
-async def close_generator(items: AsyncIterator[Any]) -> None:
-    """End an async generator that nobody will exhaust; cancelled or not, but bounded."""
-    if isinstance(items, AsyncGenerator):
+async def close_items(items: AsyncIterator[Any]) -> None:
+    """End a generator or channel that nobody will exhaust; cancelled or not, but bounded."""
+    if hasattr(items, "aclose"):
         with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
             await items.aclose()
 
