@@ -53,7 +53,7 @@ def test_an_hour_of_keepalives_passes_and_the_last_reply_times_are_kept(run):
             await trio.sleep(3600)
             assert trio.current_time() - began >= 3600
             assert machine.state == bm.State.RUNNING
-            assert len(machine.keepalive_reply_times) >= 60
+            assert len(machine.keepalive_reply_times) >= 59
             assert await machine.call("Echo.echo", 1) == 1
 
     run(test)

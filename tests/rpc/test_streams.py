@@ -829,6 +829,211 @@ def test_an_unknown_method_with_an_upload_is_refused_like_any(wire: Open) -> Non
     run(main)
 
 
+# -- both ways -----------------------------------------------------------------
+
+
+class BothWays(Uploads):
+    def twice(self, items: Iterator[int]) -> Iterator[int]:
+        self.began.set()
+        try:
+            for item in items:
+                yield 2 * item
+        except BaseException as exc:
+            self.error = exc
+            raise
+        finally:
+            self.token.run_sync_soon(self.ended.set)
+
+    async def async_twice(self, items: AsyncIterator[int]) -> AsyncIterator[int]:
+        self.began.set()
+        try:
+            async for item in items:
+                yield 2 * item
+        except BaseException as exc:
+            self.error = exc
+            raise
+        finally:
+            self.ended.set()
+
+    def after_all(self, items: Iterator[int]) -> Iterator[int]:
+        """Streams back when it has everything: until then it is no stream."""
+        self.began.set()
+        try:
+            return iter(list(items))
+        finally:
+            self.token.run_sync_soon(self.ended.set)
+
+    async def async_after_all(self, items: AsyncIterator[int]) -> Iterator[int]:
+        self.began.set()
+        try:
+            return iter([item async for item in items])
+        finally:
+            self.ended.set()
+
+    def lines_of(self, file: Any) -> Iterator[bytes]:
+        yield from file
+
+    async def async_lines_of(self, file: Any) -> AsyncIterator[bytes]:
+        async for line in file:
+            yield line
+
+
+def test_a_call_may_stream_both_ways_at_once(wire: Open, prefix: str) -> None:
+    async def main() -> None:
+        async with wire(BothWays()) as w:
+            for method, factor in (("twice", 2), ("after_all", 1)):
+                for source in (iter(range(200)), counted(200)):
+                    stream = await w.stream(prefix + method, source)
+                    assert [i async for i in stream] == [factor * i for i in range(200)]
+            text = TEXTS[4][:20_000]
+            with on_disk(text) as file:
+                stream = await w.stream(prefix + "lines_of", file)
+                assert [line async for line in stream] == text.splitlines(keepends=True)
+
+    run(main)
+
+
+def test_items_come_back_while_others_are_still_to_be_sent(wire: Open, prefix: str) -> None:
+    async def main() -> None:
+        async with wire(BothWays()) as w:
+            send, receive = trio.open_memory_channel[int](0)
+            stream = await w.stream(prefix + "twice", receive)
+            for i in range(20):
+                await send.send(i)
+                assert await anext(stream) == 2 * i
+            await send.aclose()
+            assert [i async for i in stream] == []
+
+    run(main)
+
+
+@pytest.mark.parametrize("method", ["twice", "after_all"])
+def test_a_source_that_raises_ends_the_stream_with_its_exception(
+    wire: Open, prefix: str, method: str
+) -> None:
+    async def main() -> None:
+        service = BothWays()
+
+        async def broken() -> AsyncIterator[int]:
+            yield 1
+            await trio.to_thread.run_sync(service.began.wait, 20)
+            raise Fruit("mine")
+
+        async def consume(w: Any) -> None:
+            stream = await w.stream(prefix + method, broken())
+            async for _ in stream:
+                pass
+
+        async with wire(service) as w:
+            with pytest.raises(Fruit, match="mine"):
+                await consume(w)
+            await service.ended.wait()
+            assert await w.call("total", iter([1, 2])) == 3
+
+    run(main)
+
+
+@pytest.mark.parametrize("reads", [0, 5])
+def test_closing_the_stream_ends_its_source_and_its_handler(
+    wire: Open, prefix: str, reads: int
+) -> None:
+    async def main() -> None:
+        service = BothWays()
+        closed = trio.Event()
+
+        async def source() -> AsyncIterator[int]:
+            try:
+                while True:
+                    yield 1
+                    await trio.lowlevel.checkpoint()
+            finally:
+                closed.set()
+
+        async with wire(service) as w:
+            stream = await w.stream(prefix + "twice", source())
+            for _ in range(reads):
+                await anext(stream)
+            await trio.to_thread.run_sync(service.began.wait, 20)
+            stream.close()
+            await closed.wait()
+            await service.ended.wait()
+
+    run(main)
+
+
+def test_cancelling_a_stream_that_has_not_begun_ends_its_source(wire: Open, prefix: str) -> None:
+    async def main() -> None:
+        service = BothWays()
+        closed = trio.Event()
+
+        async def source() -> AsyncIterator[int]:
+            try:
+                yield 1
+                await trio.sleep_forever()
+            finally:
+                closed.set()
+
+        async with wire(service) as w:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(w.stream, prefix + "after_all", source())
+                await trio.to_thread.run_sync(service.began.wait, 20)
+                nursery.cancel_scope.cancel()
+            await closed.wait()
+            await service.ended.wait()
+
+    run(main)
+
+
+def test_a_method_that_is_no_generator_ends_the_source_of_its_stream(
+    wire: Open, prefix: str
+) -> None:
+    async def main() -> None:
+        async with wire(BothWays()) as w:
+            with pytest.raises(UsageError, match="is not a generator"):
+                await w.stream(prefix + "ignores", counted(10_000_000))
+            with pytest.raises(UsageError, match="no method 'nothing'"):
+                await w.stream("nothing", counted(10_000_000))
+            with pytest.raises(Fruit, match="full"):
+                await w.stream(prefix + "raises", counted(10_000_000))
+            while w.connection._outgoing:
+                await trio.lowlevel.checkpoint()
+
+    run(main)
+
+
+def test_a_lost_connection_ends_a_stream_s_source_too(wire: Open, prefix: str) -> None:
+    async def main() -> None:
+        service = BothWays()
+        released, closed = trio.Event(), trio.Event()
+
+        async def source() -> AsyncIterator[int]:
+            try:
+                while True:
+                    yield 1
+                    await trio.lowlevel.checkpoint()
+            finally:
+                with trio.CancelScope(shield=True):
+                    await released.wait()
+                closed.set()
+
+        async def consume(stream: Any) -> None:
+            async for _ in stream:
+                pass
+
+        async with wire(service) as w:
+            stream = await w.stream(prefix + "twice", source())
+            await anext(stream)
+            w.cut()
+            with pytest.raises(ConnectionLost):
+                await consume(stream)
+            assert not closed.is_set()  # the news of the end does not wait for it
+            released.set()
+            await closed.wait()
+            await service.ended.wait()
+
+    run(main)
+
+
 # -- files ---------------------------------------------------------------------
 
 TEXTS = [

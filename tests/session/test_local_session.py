@@ -259,11 +259,12 @@ def test_a_stranger_cannot_reach_a_machine(session_machine):
     host, port = session_machine.instance.address.split(":")
     raw = socket.create_connection((host, int(port)))
     with context.wrap_socket(raw) as tls:
-        with pytest.raises((ssl.SSLError, ConnectionError)):  # noqa: PT012
-            tls.sendall(b"POST /rpc/Supervisor.pid HTTP/1.1\r\nhost: x\r\n\r\n")
-            while tls.recv(100):
-                pytest.fail("it answered")
-            raise ConnectionError
+        tls.sendall(b"POST /rpc/Supervisor.pid HTTP/1.1\r\nhost: x\r\n\r\n")
+        try:
+            answer = tls.recv(100)
+        except (ssl.SSLError, ConnectionError):
+            answer = b""
+    assert answer == b""
     assert session_machine.call("Basic.echo", 1) == 1
 
 
@@ -355,7 +356,7 @@ def test_a_call_streams_both_ways_at_once():
                 raise ZeroDivisionError("in the caller's own iterator")
 
             items = machine.stream("Mapper.double", broken())
-            with pytest.raises(ZeroDivisionError, match="the caller's own"):  # noqa: PT012
+            with pytest.raises(ZeroDivisionError, match="the caller's own"):
                 async for _ in items:
                     pass
             # Leaving early ends the upload too.

@@ -59,7 +59,7 @@ def _host_memory() -> tuple[int, int]:
 
 
 def _process_memory() -> int:
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(AttributeError, OSError, ValueError):
         resident_pages = int(Path("/proc/self/statm").read_text().split()[1])
         return resident_pages * os.sysconf("SC_PAGE_SIZE")
     return 0

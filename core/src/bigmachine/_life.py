@@ -104,7 +104,9 @@ class Life:
 
     async def explain(self, lost: ConnectionLost) -> BigmachineError:
         """Wait until it is known why the connection was lost; return what to raise."""
-        while self._is_judging and self.state != State.STOPPED:
+        while self.state != State.STOPPED and (
+            self._is_judging or (self._link is not None and not self._link.is_open)
+        ):
             await self._changed.wait()
         if self.state == State.STOPPED:
             return self.stopped(lost.method)
@@ -197,8 +199,9 @@ class Life:
                 # From here on it is kept alive: its services may take long to set up.
                 nursery.start_soon(self._keep_alive)
                 phase = "services"
-                info: Info = await connection.call("Supervisor.info", (), {})
-                self.maxprocs = self.maxprocs or info.maxprocs
+                if self.maxprocs is None:
+                    info: Info = await connection.call("Supervisor.info", (), {})
+                    self.maxprocs = info.maxprocs
                 for name, pickled in self._services.items():
                     phase = f"service {name!r}"
                     await connection.call("Supervisor.register", (name, pickled), {})
@@ -273,6 +276,8 @@ class Life:
     async def _keep_alive(self) -> None:
         keepalive = self._keepalive
         waits = pauses()
+        # The machine's own clock runs from its start, so the first one is not urgent.
+        await trio.sleep(keepalive.period)
         while True:
             began = trio.current_time()
             reply = await self._ask_alive()

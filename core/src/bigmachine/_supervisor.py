@@ -6,6 +6,7 @@ import inspect
 import logging
 import os
 import pickle
+import platform
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -60,14 +61,13 @@ class Supervisor:
 
     async def info(self) -> Info:
         """Say what this machine is."""
-        host = os.uname()
         return Info(
             name=self._name,
             pid=os.getpid(),
             python=(sys.version_info.major, sys.version_info.minor, sys.version_info.micro),
             platform=sys.platform,
-            machine=host.machine,
-            hostname=host.nodename,
+            machine=platform.machine(),
+            hostname=platform.node(),
             maxprocs=self._maxprocs,
             version=__version__,
         )

@@ -59,6 +59,7 @@ class Connection:
         self._decoder = FrameDecoder(leading=leading, is_wanted=self._is_wanted)
         self._next_stream = 1
         self._has_wrapped = False
+        self._is_running = trio.Event()
         self._calls: dict[int, Task] = {}
         self._incoming: dict[int, IncomingStream] = {}
         self._outgoing: dict[int, OutgoingStream] = {}
@@ -67,25 +68,28 @@ class Connection:
 
     async def run(self) -> None:
         """Send and receive until the connection ends, then end what was in flight."""
-        try:
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
-                nursery.start_soon(self._outbox.run)
-                try:
-                    await receive_frames(self._channel, self._decoder, self._outbox, self._handle)
-                except ProtocolError as exc:
-                    self._error = exc
-                nursery.cancel_scope.cancel()
-        finally:
-            self.is_open = False
-            self._channel.close()
-            for task in self._calls.values():
-                reschedule(task, outcome.Error(_Lost()))
-            self._calls.clear()
-            for incoming in tuple(self._incoming.values()):
-                incoming.finish(self._lost(""))
-            for outgoing in self._outgoing.values():
-                outgoing.acked(0)
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            self._is_running.set()
+            nursery.start_soon(self._outbox.run)
+            try:
+                await receive_frames(self._channel, self._decoder, self._outbox, self._handle)
+            except ProtocolError as exc:
+                self._error = exc
+            finally:
+                self._end()  # before the uploads' sources are closed, which may take a while
+            nursery.cancel_scope.cancel()
+
+    def _end(self) -> None:
+        self.is_open = False
+        self._channel.close()
+        for task in self._calls.values():
+            reschedule(task, outcome.Error(_Lost()))
+        self._calls.clear()
+        for incoming in tuple(self._incoming.values()):
+            incoming.finish(self._lost(""))
+        for outgoing in self._outgoing.values():
+            outgoing.acked(0)
 
     async def call(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Call ``"Service.method"`` and return what it returns.
@@ -107,6 +111,8 @@ class Connection:
         Iterators and files among the arguments are streamed up meanwhile.
         """
         uploads = Uploads(method, args, kwargs)
+        if uploads.count:
+            await self._is_running.wait()
         stream, body = self._begin(method, uploads.args, uploads.kwargs, uploads.count)
         incoming = IncomingStream(
             self._outbox, stream, functools.partial(self._load_error, method=method)
@@ -124,6 +130,9 @@ class Connection:
                 if isinstance(exc, trio.Cancelled):
                     raise
                 incoming.abort(exc)
+                task = self._calls.pop(stream, None)
+                if task is not None:  # it has not even begun, and now never will
+                    reschedule(task, outcome.Error(exc))
 
         incoming.on_close = close
         if uploads.count:

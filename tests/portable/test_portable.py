@@ -1,0 +1,47 @@
+"""The driver's side does without Linux: macOS and Windows drive machines elsewhere."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def python(*arguments):
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT, timeout=110
+    )
+
+
+def test_the_drivers_tests_pass_without_what_only_linux_has():
+    run = python(
+        *("-m", "pytest", "-q", "-p", "tests.portable.without_linux", "-p", "no:cacheprovider"),
+        *("tests/machine", "tests/plugins/test_options.py", "tests/plugins/test_plugins.py"),
+    )
+    assert run.returncode == 0, run.stdout
+    assert " passed" in run.stdout
+
+
+PROGRAM = """
+import sys
+import tests.portable.without_linux
+sys.platform = "win32"
+import bigmachine as bm
+for name in bm.__all__:
+    getattr(bm, name)
+from bigmachine.cli import main
+assert main(["systems"]) == 0
+try:
+    with bm.Session("local"):
+        pass
+except bm.NotSupportedError as exc:
+    print(exc)
+"""
+
+
+def test_everything_imports_and_the_local_system_says_what_to_use_instead():
+    run = python("-c", PROGRAM)
+    assert run.returncode == 0, run.stderr
+    assert "does not run on Windows; use WSL, or a system in the cloud" in run.stdout

@@ -1,0 +1,36 @@
+"""A pytest plugin that takes away what Linux has and other drivers' systems lack.
+
+What other packages need of it they have imported by then; only our code notices.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import socket
+import sys
+
+import httpx  # noqa: F401
+import trio
+import trio.testing  # noqa: F401
+
+LINUX_ONLY = {
+    os: "fork killpg getpgrp setsid memfd_create pidfd_open register_at_fork sched_getaffinity "
+    "getloadavg uname sysconf set_blocking",
+    socket: "TCP_NOTSENT_LOWAT SOCK_SEQPACKET send_fds recv_fds",
+    mmap: "MAP_ANONYMOUS MAP_PRIVATE MADV_HUGEPAGE",
+    signal: "pidfd_send_signal SIGKILL",
+}
+
+for module, names in LINUX_ONLY.items():
+    for name in names.split():
+        if hasattr(module, name):
+            delattr(module, name)
+for name in ("resource", "fcntl", "pwd", "grp", "termios"):
+    sys.modules[name] = None  # type: ignore[assignment]
+sys.platform = "darwin"  # pytest itself would look for more of Windows than its name
+
+
+def pytest_sessionfinish() -> None:
+    sys.platform = "linux"  # for its own farewell
