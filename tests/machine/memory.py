@@ -18,7 +18,7 @@ from trio.testing import memory_stream_pair
 import bigmachine as bm
 from bigmachine._worker import serve
 from bigmachine.boot import Boot, WorkerConfig
-from bigmachine.system import Gone, Identity, Instance, Keepalive, System
+from bigmachine.system import Capability, Gone, Identity, Instance, Keepalive, System
 from bigmachine.worker import _set_up
 
 
@@ -27,6 +27,7 @@ class MemorySystem(System):
 
     name = "memory"
     boot_timeout = 300.0
+    capabilities = frozenset({Capability.TAIL})
 
     def __init__(self, options: Any = None, *, timings: Keepalive | None = None) -> None:
         super().__init__(options)
@@ -37,6 +38,7 @@ class MemorySystem(System):
         self.exits: dict[str, int] = {}
         self.is_telling = True  # whether keepalive_failed knows of killed machines
         self.start_count: int | None = None
+        self.boot_lines: list[bytes] = []
 
     async def start(self, count: int, boot: Boot) -> list[Instance]:
         assert self.nursery is not None
@@ -69,6 +71,11 @@ class MemorySystem(System):
         if host.scope.cancel_called and self.is_telling:
             return Gone(bm.StopReason.EXITED, "killed in a test")
         return None
+
+    async def tail(self, instance: Instance) -> Any:
+        for line in self.boot_lines:
+            yield line
+        await self.network[instance.address].is_dead.wait()
 
     async def stop(self, instance: Instance) -> None:
         self.network[instance.address].kill()
@@ -119,6 +126,7 @@ class Host(trio.abc.Listener[trio.StapledStream[Any, Any]]):
         self.scope = trio.CancelScope()
         self.is_up = trio.Event()
         self.is_up.set()
+        self.is_dead = trio.Event()
         self.is_refusing = False
         self._arrivals, self._accepted = trio.open_memory_channel[Any](1000)
         self._streams: list[Any] = []
@@ -142,6 +150,7 @@ class Host(trio.abc.Listener[trio.StapledStream[Any, Any]]):
     def kill(self) -> None:
         """End the machine: its connections break, its port refuses."""
         self.is_refusing = True
+        self.is_dead.set()
         self.scope.cancel()
         self.reset()
 

@@ -290,24 +290,60 @@ def test_calls_on_a_machine_that_did_not_boot_say_so(run):
     run(test)
 
 
+class Deaf:
+    """Has machines start that never answer."""
+
+    def __init__(self, system):
+        self.system = system
+
+    @bm.hookimpl(wrapper=True)
+    def start(self):
+        starting = yield
+
+        async def start():
+            instances = await starting
+            for instance in instances:
+                self.system.network[instance.address].partition()
+            return instances
+
+        return start()
+
+
+def test_boot_noise_is_hidden_until_boots_fail_again_and_again(run, capsys, caplog):
+    async def test(kit):
+        kit.system.boot_lines = [b"fsck: clean", b"kernel: no such disk"]
+        async with kit.session() as session:
+            await session.start(1, services=SERVICES)
+            assert capsys.readouterr().err == ""
+        async with kit.session(plugins=[Deaf(kit.system)]) as session:
+            for _ in range(3):
+                with pytest.raises(bm.StartError, match="kernel: no such disk") as caught:
+                    await session.start(1, services=SERVICES)
+                assert caught.value.__cause__.console == "fsck: clean\nkernel: no such disk"
+                assert capsys.readouterr().err == ""
+            assert "3 boots failed in a row" in caplog.text
+            with pytest.raises(bm.StartError):
+                await session.start(1, services=SERVICES)
+            assert "m3: kernel: no such disk\n" in capsys.readouterr().err
+
+    run(test)
+
+
+def test_boot_noise_is_shown_to_who_debugs(run, capsys, caplog):
+    async def test(kit):
+        kit.system.boot_lines = [b"fsck: clean"]
+        async with kit.session() as session:
+            await session.start(1, services=SERVICES)
+        assert capsys.readouterr().err == "m0: fsck: clean\n"
+
+    with caplog.at_level(logging.DEBUG, logger="bigmachine.boot"):
+        run(test)
+
+
 def test_a_machine_that_never_answers_is_a_boot_error_in_bounded_time(run):
     async def test(kit):
         kit.system.boot_timeout = 42.0
-
-        class Deaf:
-            @bm.hookimpl(wrapper=True)
-            def start(self):
-                starting = yield
-
-                async def start():
-                    instances = await starting
-                    for instance in instances:
-                        kit.system.network[instance.address].partition()
-                    return instances
-
-                return start()
-
-        async with kit.session(plugins=[Deaf()]) as session:
+        async with kit.session(plugins=[Deaf(kit.system)]) as session:
             with pytest.raises(bm.StartError, match="phase connect: not done after 42 s"):
                 await session.start(1, services=SERVICES)
 
