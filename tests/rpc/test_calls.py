@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import trio
+import trio.testing
 from wires import Open, lockstep, memory, run, tls
 
 from bigmachine.errors import BigmachineError, TransportError, UsageError
@@ -596,8 +597,7 @@ def test_stream_numbers_start_again_and_pass_over_those_in_use() -> None:
             for stream in (1, 4, 5, 9):
                 w.connection._next_stream = stream
                 nursery.start_soon(w.call, "forever")
-                await service.began.wait()
-                await w.call("echo", None)
+                await trio.testing.wait_all_tasks_blocked()
             w.connection._next_stream = 2**32 - 3
             for i in range(10):
                 assert await w.call("echo", i) == i
