@@ -36,6 +36,7 @@ from ._streams import (
     ThreadFile,
     ThreadStream,
     close_items,
+    item_cost,
 )
 from ._tasks import TaskPool, ThreadPool
 
@@ -285,6 +286,7 @@ class _GeneratorRun:
         self._stream = stream
         self._items = items
         self._outgoing: OutgoingStream | None = None
+        self._room = 0
         self._is_stepping = False
         self._is_cancelled = False
 
@@ -301,31 +303,37 @@ class _GeneratorRun:
     def _resume(self) -> None:
         if not self._is_stepping:
             self._is_stepping = True
+            self._room = self._outgoing.room_bytes if self._outgoing is not None else 0
             self._threads.start(functools.partial(self._context.run, self._step))
 
     def _step(self) -> Callable[[], None]:
-        """Compute one item; in a thread."""
-        if self._is_cancelled:
-            self._close()
-            return _nothing
-        try:
-            item = next(self._items)
-            return functools.partial(self._sent, _dump(self._method, "yielded", item))
-        except StopIteration:
-            return functools.partial(self._last, None)
-        except BaseException as exc:
-            self._close()
-            return functools.partial(self._last, dump_exception(exc))
+        """Compute items; in a thread, until the window is full or another call wants it."""
+        room = self._room
+        while not self._is_cancelled:
+            try:
+                payload = _dump(self._method, "yielded", next(self._items))
+            except StopIteration:
+                return functools.partial(self._last, None)
+            except BaseException as exc:
+                self._close()
+                return functools.partial(self._last, dump_exception(exc))
+            room -= item_cost(payload.size)
+            if room <= 0 or payload.size > _LARGE_ITEM_BYTES or self._threads.is_wanted:
+                return functools.partial(self._pause, payload)
+            self._threads.post(functools.partial(self._post, payload))
+        self._close()
+        return _nothing
 
-    def _sent(self, payload: Payload) -> None:
+    def _post(self, payload: Payload) -> None:
+        if not self._is_cancelled and self._outgoing is not None:
+            self._outgoing.post(payload)
+
+    def _pause(self, payload: Payload) -> None:
+        """Take the last item of a step; go on if there is room."""
+        self._post(payload)
         self._is_stepping = False
-        if self._is_cancelled:
-            self._resume()  # to close the generator where it runs
-            return
-        assert self._outgoing is not None
-        self._outgoing.post(payload)
-        if self._outgoing.has_room:
-            self._resume()
+        if self._is_cancelled or (self._outgoing is not None and self._outgoing.has_room):
+            self._resume()  # if cancelled, to close the generator where it runs
 
     def _last(self, error: Payload | None) -> None:
         if not self._is_cancelled:
@@ -341,6 +349,9 @@ class _GeneratorRun:
             with contextlib.suppress(BaseException):
                 close()
 
+
+# Above this an item may have a body, behind which the next one has to wait.
+_LARGE_ITEM_BYTES = 16 << 10
 
 _UPLOAD_KINDS = frozenset({Kind.ITEM, Kind.END, Kind.ERROR})
 

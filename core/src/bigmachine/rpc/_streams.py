@@ -54,6 +54,11 @@ class OutgoingStream:
         """Whether the next item may be posted now."""
         return self._ahead < WINDOW_BYTES and (self._body is None or self._body.is_set())
 
+    @property
+    def room_bytes(self) -> int:
+        """How much the window still takes."""
+        return WINDOW_BYTES - self._ahead
+
     def post(self, payload: Payload) -> None:
         """Send an item; only when `has_room`."""
         self._ahead += item_cost(payload.size)

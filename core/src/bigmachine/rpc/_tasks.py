@@ -131,6 +131,11 @@ class ThreadPool:
         self._jobs.put(job)
         return job
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a job waits for a thread."""
+        return self._pending > self._threads
+
     def post(self, function: Callable[[], None]) -> None:
         """Call ``function`` in the trio loop; from any thread."""
         self._done.append(function)
