@@ -41,6 +41,9 @@ class Contestant(abc.ABC):
     distributions: ClassVar[tuple[str, ...]] = ()  # whose versions are reported
     install: ClassVar[str] = ""  # how to have it, if it is missing
     wire: ClassVar[str]  # how bytes travel, for the report
+    # The cold start of a contestant whose usual program is not the async one measured here:
+    # starts a machine, calls it, prints `time.monotonic()`.
+    cold_program: ClassVar[str] = ""
     is_sequential: ClassVar[bool] = False  # a connection carries one call at a time
 
     # -- machines ----------------------------------------------------------

@@ -29,6 +29,14 @@ class Bigmachine(Contestant):
     module = "bigmachine"
     distributions = ("bigmachine", "bigmachine-local", "trio", "httpx")
     install = "uv sync   (or: pip install -e core -e plugins/local)"
+    cold_program = """
+import time
+import bigmachine as bm
+from benchmarks._service import Bench
+with bm.Session("local") as session:
+    session.start(1, services={"Bench": Bench()})[0].call("Bench.null")
+    print(time.monotonic())
+"""
     wire = "frames after an HTTP upgrade, mutual TLS 1.3"
 
     def __init__(self) -> None:

@@ -39,7 +39,7 @@ class BadSetup:
 
 class SlowSetup:
     async def setup(self, session: bm.AsyncSession) -> None:
-        await trio.sleep(250)
+        await trio.sleep(450)  # longer than the boot timeout
 
 
 SERVICES = {"Echo": Echo()}
@@ -90,7 +90,19 @@ def test_a_call_made_before_running_waits_for_it(run):
             services = {"Slow": SlowSetup(), "Echo": Echo()}
             [machine] = await session.start(1, services=services, wait=False)
             assert await machine.call("Echo.echo", 7) == 7
-            assert trio.current_time() >= 250
+            assert trio.current_time() >= 450
+
+    run(test)
+
+
+def test_a_start_cancelled_half_way_leaves_no_machine(run):
+    async def test(kit):
+        async with kit.session() as session:
+            with trio.move_on_after(100):
+                await session.start(3, services={"Slow": SlowSetup()})
+            assert session.machines == []
+            while len(kit.system.stopped) < 3:
+                await trio.sleep(1)
 
     run(test)
 

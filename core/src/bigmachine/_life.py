@@ -195,16 +195,16 @@ class Life:
         try:
             with trio.fail_after(timeout):
                 connection = await self._first_connection(nursery)
-                self._output.is_booting = False
-                # From here on it is kept alive: its services may take long to set up.
-                nursery.start_soon(self._keep_alive)
-                phase = "services"
-                if self.maxprocs is None:
-                    info: Info = await connection.call("Supervisor.info", (), {})
-                    self.maxprocs = info.maxprocs
-                for name, pickled in self._services.items():
-                    phase = f"service {name!r}"
-                    await connection.call("Supervisor.register", (name, pickled), {})
+            self._output.is_booting = False
+            # From here on keepalives bound it, not time: a service may take long to set up.
+            nursery.start_soon(self._keep_alive)
+            phase = "services"
+            if self.maxprocs is None:
+                info: Info = await connection.call("Supervisor.info", (), {})
+                self.maxprocs = info.maxprocs
+            for name, pickled in self._services.items():
+                phase = f"service {name!r}"
+                await connection.call("Supervisor.register", (name, pickled), {})
         except ConnectionLost as exc:
             gone = await self._ask_why()
             raise self._boot_error(phase, gone.detail if gone else str(exc), exc) from exc

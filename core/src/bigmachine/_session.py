@@ -176,8 +176,13 @@ class AsyncSession:
         machines = [self._adopt(nursery, instance, pickled) for instance in instances]
         self._plugins.notify(MachinesStarted(n, tuple(instances)))
         if wait:
-            for machine in machines:
-                await machine.wait(State.RUNNING)
+            try:
+                for machine in machines:
+                    await machine.wait(State.RUNNING)
+            except BaseException:  # cancelled: nobody will ever hold these
+                for machine in machines:
+                    machine.cancel()
+                raise
             failed = [machine for machine in machines if machine.state != State.RUNNING]
             if failed and len(failed) == len(machines):
                 raise StartError(f"none of {n} machines started. {failed[0].error}") from (

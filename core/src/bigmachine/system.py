@@ -87,7 +87,10 @@ class System:
     Options: ClassVar[type[Any]] = NoOptions  # Any: each system has its own dataclass
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
     boot_timeout: ClassVar[float] = 600.0
-    """How long after `start` returned a machine may take to run, in seconds."""
+    """How long after `start` returned a machine may take to answer, in seconds.
+
+    Its services' ``setup`` may take longer: by then keepalives tell whether it lives.
+    """
 
     def __init__(self, options: Any = None) -> None:
         self.options = self.Options() if options is None else options

@@ -49,6 +49,8 @@ def main(config: bytes, *, listen: str, lifeline: int | None = None) -> NoReturn
 
 def preload() -> None:
     """Import what every machine needs, for a process that forks machines."""
+    import ssl
+
     import cloudpickle
     import h11
     import trio
@@ -56,6 +58,10 @@ def preload() -> None:
     from . import _session, _sync
 
     _ = (cloudpickle, h11, trio, _session, _sync)
+    # The first of a process has OpenSSL read its configuration and fetch its algorithms.
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).wrap_bio(
+        ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True
+    )
 
 
 def _set_up(config: WorkerConfig, nursery: trio.Nursery) -> Callable[[object], Awaitable[None]]:
