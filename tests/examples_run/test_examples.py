@@ -62,7 +62,7 @@ def run(tmp_path: Path) -> Iterator[Runner]:
     if sys.platform == "linux":
         deadline = time.monotonic() + 1.0  # what a killed driver's machines are allowed
         while runner.left_running() and time.monotonic() < deadline:
-            time.sleep(0.01)
+            os.sched_yield()
         assert runner.left_running() == []
 
 
@@ -149,6 +149,23 @@ def test_bigpi_refuses_bad_input_in_words_and_with_status_2(run, arguments, mess
     assert done.stdout == ""
 
 
+def busy_machines(run: Runner, driver: int) -> int:
+    """Count the machines that have sampled for a tenth of a second."""
+    ticks = 0.1 * os.sysconf("SC_CLK_TCK")
+    return sum(
+        is_machine(pid, driver) and processor_ticks(pid) > ticks
+        for pid in map(int_of, run.left_running())
+    )
+
+
+def processor_ticks(pid: int) -> int:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    except OSError:
+        return 0
+    return int(fields[11]) + int(fields[12])
+
+
 @linux
 def test_ctrl_c_ends_bigpi_with_status_130_and_leaves_no_machine(run):
     process = subprocess.Popen(
@@ -159,9 +176,8 @@ def test_ctrl_c_ends_bigpi_with_status_130_and_leaves_no_machine(run):
         env=run.environ,
     )
     deadline = time.monotonic() + 20
-    while len(run.left_running()) < 5 and time.monotonic() < deadline:  # it, a zygote, 3 machines
-        time.sleep(0.01)
-    time.sleep(0.3)  # let it sample
+    while busy_machines(run, process.pid) < 3 and time.monotonic() < deadline:
+        os.sched_yield()
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=20)
     assert process.returncode == 130

@@ -7,7 +7,7 @@ import pickle
 import traceback
 from types import TracebackType
 
-from ..errors import BigmachineError, ProtocolError, RemoteError
+from ..errors import BigmachineError, ProtocolError, RemoteError, UsageError
 from ._frames import Frame, Payload
 from ._payload import dumps, dumps_whole, loads
 
@@ -43,6 +43,16 @@ def dump_exception(exc: BaseException) -> Payload:
         except Exception:
             original = None
     return dumps((type_name, message, story, original, is_refusal))
+
+
+def dump_value(method: str, verb: str, value: object) -> Payload:
+    """Pickle what a method ``"returned"`` or ``"yielded"``; refuse, by name, what can't be."""
+    try:
+        return dumps(value)
+    except Exception as exc:
+        raise Refused(
+            UsageError(f"{method} {verb} a {type(value).__name__}, which can't be pickled ({exc})")
+        ) from exc
 
 
 def load_exception(frame: Frame, *, addr: str, method: str, machine: str) -> Exception:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import functools
 import io
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -14,7 +13,7 @@ import trio
 from ..errors import BigmachineError, ProtocolError, UsageError
 from ._channel import Channel
 from ._connection import receive_frames
-from ._failure import Refused, dump_exception
+from ._failure import Refused, dump_exception, dump_value
 from ._frames import (
     DEFAULT_LIMIT_BYTES,
     Frame,
@@ -24,8 +23,9 @@ from ._frames import (
     control_frame,
     message_frame,
 )
+from ._generators import GeneratorRun
 from ._outbox import Outbox
-from ._payload import dumps, loads
+from ._payload import loads
 from ._services import Method, Services
 from ._streams import (
     FILE_CHUNK_BYTES,
@@ -36,7 +36,6 @@ from ._streams import (
     ThreadFile,
     ThreadStream,
     close_items,
-    item_cost,
 )
 from ._tasks import TaskPool, ThreadPool
 
@@ -136,9 +135,9 @@ class ServingConnection:
             if isinstance(result, AsyncIterator):
                 await self._send_items(method, stream, result)
             elif isinstance(result, Iterator):
-                _GeneratorRun(self, self._threads, method, stream, result).begin()
+                GeneratorRun(self, self._threads, method.name, stream, result).begin()
             else:
-                self._reply(stream, _dump(method, "returned", result))
+                self._reply(stream, dump_value(method.name, "returned", result))
         except trio.Cancelled:
             self._end(stream)
             raise
@@ -151,11 +150,13 @@ class ServingConnection:
             args, kwargs = self._arguments(method, frame, self._for_thread)
             result = method.function(*args, **kwargs)
             if isinstance(result, Iterator):
-                return _GeneratorRun(self, self._threads, method, stream, result).begin
+                return GeneratorRun(self, self._threads, method.name, stream, result).begin
             if isinstance(result, AsyncIterator):
                 job = functools.partial(self._run_items, method, stream, result)
                 return lambda: self._replace(stream, lambda: self._tasks.start(job).cancel)
-            return functools.partial(self._reply, stream, _dump(method, "returned", result))
+            return functools.partial(
+                self._reply, stream, dump_value(method.name, "returned", result)
+            )
         except BaseException as exc:
             return functools.partial(self._finish, stream, Kind.ERROR, dump_exception(exc))
 
@@ -172,7 +173,7 @@ class ServingConnection:
         outgoing = self.open_stream(stream)
         try:
             async for item in items:
-                await outgoing.send(_dump(method, "yielded", item))
+                await outgoing.send(dump_value(method.name, "yielded", item))
         finally:
             await close_items(items)
             await outgoing.body_sent()
@@ -263,112 +264,11 @@ class ServingConnection:
             cancel()
 
 
-class _GeneratorRun:
-    """A plain generator on its way through the thread pool.
-
-    It holds a thread only while it computes: when the window is full it leaves,
-    and comes back when the receiver has caught up.
-    """
-
-    def __init__(
-        self,
-        connection: ServingConnection,
-        threads: ThreadPool,
-        method: Method,
-        stream: int,
-        items: Iterator[Any],
-    ) -> None:
-        self._connection = connection
-        self._threads = threads
-        self._method = method
-        # One for all its steps, whichever threads they meet.
-        self._context = contextvars.copy_context()
-        self._stream = stream
-        self._items = items
-        self._outgoing: OutgoingStream | None = None
-        self._room = 0
-        self._is_stepping = False
-        self._is_cancelled = False
-
-    def begin(self) -> None:
-        """Start to send; in the trio loop, as all that follows but ``_step``."""
-        if not self._connection.is_wanted(self._stream):
-            self._cancel()
-            return
-        self._connection.on_cancel(self._stream, self._cancel)
-        self._outgoing = self._connection.open_stream(self._stream)
-        self._outgoing.on_room = self._resume
-        self._resume()
-
-    def _resume(self) -> None:
-        if not self._is_stepping:
-            self._is_stepping = True
-            self._room = self._outgoing.room_bytes if self._outgoing is not None else 0
-            self._threads.start(functools.partial(self._context.run, self._step))
-
-    def _step(self) -> Callable[[], None]:
-        """Compute items; in a thread, until the window is full or another call wants it."""
-        room = self._room
-        while not self._is_cancelled:
-            try:
-                payload = _dump(self._method, "yielded", next(self._items))
-            except StopIteration:
-                return functools.partial(self._last, None)
-            except BaseException as exc:
-                self._close()
-                return functools.partial(self._last, dump_exception(exc))
-            room -= item_cost(payload.size)
-            if room <= 0 or payload.size > _LARGE_ITEM_BYTES or self._threads.is_wanted:
-                return functools.partial(self._pause, payload)
-            self._threads.post(functools.partial(self._post, payload))
-        self._close()
-        return _nothing
-
-    def _post(self, payload: Payload) -> None:
-        if not self._is_cancelled and self._outgoing is not None:
-            self._outgoing.post(payload)
-
-    def _pause(self, payload: Payload) -> None:
-        """Take the last item of a step; go on if there is room."""
-        self._post(payload)
-        self._is_stepping = False
-        if self._is_cancelled or (self._outgoing is not None and self._outgoing.has_room):
-            self._resume()  # if cancelled, to close the generator where it runs
-
-    def _last(self, error: Payload | None) -> None:
-        if not self._is_cancelled:
-            self._connection.end_stream(self._stream, error)
-
-    def _cancel(self) -> None:
-        self._is_cancelled = True
-        self._resume()
-
-    def _close(self) -> None:
-        close = getattr(self._items, "close", None)
-        if close is not None:
-            with contextlib.suppress(BaseException):
-                close()
-
-
-# Above this an item may have a body, behind which the next one has to wait.
-_LARGE_ITEM_BYTES = 16 << 10
-
 _UPLOAD_KINDS = frozenset({Kind.ITEM, Kind.END, Kind.ERROR})
 
 
 def _for_async(incoming: IncomingStream, is_file: bool) -> Any:
     return AsyncFile(incoming) if is_file else incoming
-
-
-def _dump(method: Method, verb: str, value: object) -> Payload:
-    try:
-        return dumps(value)
-    except Exception as exc:
-        raise Refused(
-            UsageError(
-                f"{method.name} {verb} a {type(value).__name__}, which can't be pickled ({exc})"
-            )
-        ) from exc
 
 
 def _upload_error(frame: Frame) -> Exception:
