@@ -17,7 +17,7 @@ import trio.testing  # noqa: F401
 
 LINUX_ONLY = {
     os: "fork killpg getpgrp setsid memfd_create pidfd_open register_at_fork sched_getaffinity "
-    "getloadavg uname sysconf set_blocking",
+    "getloadavg uname set_blocking",
     socket: "TCP_NOTSENT_LOWAT SOCK_SEQPACKET send_fds recv_fds",
     mmap: "MAP_ANONYMOUS MAP_PRIVATE MADV_HUGEPAGE",
     signal: "pidfd_send_signal SIGKILL",
