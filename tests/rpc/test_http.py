@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import pickle
 import re
 import shutil
@@ -19,8 +20,16 @@ import pytest
 import trio
 from wires import DRIVER, MACHINE, run, serving
 
+from bigmachine._parallel import parallel
 from bigmachine.errors import ProtocolError, RemoteError, TransportError, UsageError
-from bigmachine.rpc import Connection, ConnectionLost, PostConnection, dial, http_client
+from bigmachine.rpc import (
+    Connection,
+    ConnectionLost,
+    PostConnection,
+    Services,
+    dial,
+    http_client,
+)
 from bigmachine.rpc._channel import StreamChannel
 from bigmachine.rpc._server import STATUS_RAISED
 
@@ -70,6 +79,33 @@ class Service:
 
     def unloadable(self) -> Any:
         return Unloadable()
+
+
+class ParallelService:
+    @parallel
+    def pid(self) -> int:
+        return os.getpid()
+
+    @parallel
+    def fault(self) -> None:
+        raise Fault(7)
+
+    @parallel
+    def lock(self) -> Any:
+        return threading.Lock()
+
+    @parallel
+    def dies(self) -> None:
+        os.kill(os.getpid(), 9)
+
+    @parallel
+    def echo(self, value: Any) -> Any:
+        return value
+
+    @parallel
+    def forever(self, folder: Path) -> None:
+        (folder / "pid").symlink_to(str(os.getpid()))
+        threading.Event().wait()
 
 
 class Unloadable:
@@ -151,6 +187,57 @@ def test_what_the_method_raises_is_status_590(method: str) -> None:
             # And the machine lives.
             answer = await http.post(url.replace(method, "add"), json={"args": [1]}, extensions=SNI)
             assert answer.json() == 2
+
+    run(main)
+
+
+def test_a_post_runs_a_parallel_method_in_a_process() -> None:
+    async def main() -> None:
+        found = Services()
+        found.add("S", ParallelService(), pickled=pickle.dumps(ParallelService()))
+        async with client(found) as (http, url, _):
+            answer = await http.post(f"{url}/rpc/S.pid", json={}, extensions=SNI)
+            pid = answer.json()
+            assert pid != os.getpid()
+            for method, error, is_ours in (("fault", "Fault", False), ("lock", "UsageError", True)):
+                at = f"{url}/rpc/S.{method}"
+                answer = await http.post(at, json={}, extensions=SNI)
+                assert answer.status_code == STATUS_RAISED
+                assert answer.json()["error"] == error
+                answer = await http.post(at, content=arguments(), headers=PICKLE, extensions=SNI)
+                type_name, _, story, _, is_refusal = pickle.loads(answer.content)
+                assert type_name.endswith(error)
+                assert is_refusal == is_ours
+                assert ("in fault\n" in story) is not is_ours
+            post = PostConnection(http, base=url, addr="a", machine=MACHINE.name)
+            with pytest.raises(Fault) as caught:
+                await post.call("S.fault", (), {})
+            assert "in fault\n" in str(caught.value.__cause__)
+            with pytest.raises(RemoteError, match="SIGKILL"):
+                await post.call("S.dies", (), {})
+            array = np.arange(1 << 20)
+            assert np.array_equal(await post.call("S.echo", (array,), {}), array)
+            # The server's end is the end of its processes.
+            pid = await post.call("S.pid", (), {})
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+    run(main)
+
+
+def test_the_end_of_the_server_ends_the_process_of_a_post(tmp_path: Path) -> None:
+    async def main() -> None:
+        found = Services()
+        found.add("S", ParallelService(), pickled=pickle.dumps(ParallelService()))
+        async with client(found) as (http, url, _), trio.open_nursery() as nursery:
+            post = PostConnection(http, base=url, addr="a", machine=MACHINE.name)
+            nursery.start_soon(post.call, "S.forever", (tmp_path,), {})
+            while not (tmp_path / "pid").is_symlink():
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+        with contextlib.suppress(ProcessLookupError):
+            while True:
+                os.kill(int(os.readlink(tmp_path / "pid")), 0)
 
     run(main)
 

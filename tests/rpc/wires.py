@@ -67,6 +67,8 @@ Open = Callable[..., AbstractAsyncContextManager[Wire]]
 
 
 def services(service: object) -> Services:
+    if isinstance(service, Services):
+        return service
     found = Services()
     found.add("S", service)
     return found

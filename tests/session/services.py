@@ -51,6 +51,10 @@ class Mapper:
         async for number in numbers:
             yield 2 * number
 
+    def first(self, numbers):
+        """Return before all has been read."""
+        return next(numbers)
+
     def shout(self, file):
         for line in file:
             yield line.decode().upper()

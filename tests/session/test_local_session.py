@@ -328,6 +328,14 @@ def test_errors_survive_pickling():
         assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))
 
 
+@pytest.mark.parametrize("count", [3, 10**7])
+def test_a_method_may_return_before_its_stream_is_all_sent(count):
+    with bm.Session("local") as session:
+        [machine] = session.start(1, services={"Mapper": Mapper()})
+        for _ in range(5):
+            assert machine.call("Mapper.first", (n for n in range(count))) == 0
+
+
 def test_a_call_streams_both_ways_at_once():
     async def main():
         async with bm.AsyncSession("local") as session:

@@ -17,7 +17,7 @@ The layers, each of which imports only those below it:
     3  _machine.py  _supervisor.py  _worker.py   a machine seen from each end
     2  system.py  _plugins.py  _entrypoints.py   the hook spec and its plugins
     1  rpc/  boot/            the wire; how a machine comes up
-    0  errors.py  _values.py  _identity.py  _host.py
+    0  errors.py  _values.py  _identity.py  _host.py  _parallel.py
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ._machine import AsyncMachine as AsyncMachine
     from ._machine import AsyncStream as AsyncStream
     from ._options import option as option
+    from ._parallel import parallel as parallel
     from ._session import AsyncSession as AsyncSession
     from ._sync import Machine as Machine
     from ._sync import Session as Session
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "_machine": "AsyncMachine AsyncStream",
     "_options": "option",
+    "_parallel": "parallel",
     "_session": "AsyncSession",
     "_sync": "Machine Session Stream",
     "_values": (

@@ -77,7 +77,7 @@ class Supervisor:
         # In a thread: unpickling imports the service's modules, which may take seconds,
         # and keepalives must be answered meanwhile.
         service = await trio.to_thread.run_sync(_load_service, name, pickled)
-        self._services.add(name, service)
+        self._services.add(name, service, pickled=pickled)
         try:
             await self._set_up(service)
         except BaseException:

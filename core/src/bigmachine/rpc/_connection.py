@@ -127,7 +127,7 @@ class Connection:
             try:
                 await uploads.run(self._outbox, self._outgoing, stream, body)
             except BaseException as exc:  # the caller's own iterator raised
-                if isinstance(exc, trio.Cancelled):
+                if exc is not uploads.failure:  # cancelled, which trio may put in a group
                     raise
                 incoming.abort(exc)
                 task = self._calls.pop(stream, None)
@@ -219,7 +219,7 @@ class Connection:
             try:
                 await uploads.run(self._outbox, self._outgoing, stream, body)
             except BaseException as exc:  # the caller's own iterator raised
-                if isinstance(exc, trio.Cancelled):
+                if exc is not uploads.failure:  # cancelled, which trio may put in a group
                     raise
                 failure = exc
                 scope.cancel()

@@ -6,6 +6,7 @@ import os
 import pickle
 import traceback
 from types import TracebackType
+from typing import Any
 
 from ..errors import BigmachineError, ProtocolError, RemoteError, UsageError
 from ._frames import Frame, Payload
@@ -53,6 +54,20 @@ def dump_value(method: str, verb: str, value: object) -> Payload:
         raise Refused(
             UsageError(f"{method} {verb} a {type(value).__name__}, which can't be pickled ({exc})")
         ) from exc
+
+
+def load_arguments(frame: Frame) -> tuple[list[Any], dict[str, Any]]:
+    """Unpickle the arguments of a call; refuse, by the method's name, what can't be."""
+    try:
+        args, kwargs = loads(frame)
+    except Exception as exc:
+        raise Refused(
+            UsageError(
+                f"{frame.name}: the arguments can't be unpickled on the machine "
+                f"({type(exc).__name__}: {exc}); is their module there?"
+            )
+        ) from exc
+    return args, kwargs
 
 
 def load_exception(frame: Frame, *, addr: str, method: str, machine: str) -> Exception:

@@ -11,12 +11,13 @@ Nothing a peer sends is parsed as more than HTTP until its certificate is verifi
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import pickle
 import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import h11
@@ -27,7 +28,7 @@ from ..errors import ProtocolError, UsageError
 from ._channel import Channel, StreamChannel, TlsChannel
 from ._failure import Refused, dump_exception
 from ._frames import DEFAULT_LIMIT_BYTES, PROTOCOL
-from ._payload import dumps_whole
+from ._payload import dumps, dumps_whole
 from ._services import Services
 from ._serving import ServingConnection
 from ._tasks import TaskPool, ThreadPool
@@ -85,6 +86,7 @@ class Server:
                 )
         finally:
             self._threads.close()  # after the connections, whose generators end in threads
+            self.services.close()
 
     async def _serve_stream(self, stream: trio.abc.Stream) -> None:
         """Serve one connection; whatever goes wrong with it stays here."""
@@ -146,10 +148,15 @@ class Server:
         if not method.is_async:
             outcome: list[Any] = []
             done = trio.Event()
+            function: Callable[[], Any] = functools.partial(method.function, *args, **kwargs)
+            cancel: Callable[[], None] = _nothing
+            if method.processes is not None:
+                in_process = method.processes.call(name, dumps((args, kwargs)))
+                function, cancel = in_process.result, in_process.cancel
 
             def run() -> Any:
                 try:
-                    outcome.append((method.function(*args, **kwargs), None))
+                    outcome.append((function(), None))
                 except BaseException as exc:
                     outcome.append((None, exc))
                 return done.set
@@ -159,6 +166,7 @@ class Server:
                 await done.wait()
             except trio.Cancelled:
                 job.cancel()
+                cancel()
                 raise
             result, error = outcome[0]
             if error is not None:
@@ -328,3 +336,7 @@ def _render(name: str, result: object, *, is_json: bool) -> bytes:
         kind, way = type(result).__name__, "sent as JSON" if is_json else "pickled"
         error = UsageError(f"{name} returned a {kind}, which can't be {way} ({exc})")
         raise Refused(error) from exc
+
+
+def _nothing() -> None:
+    pass

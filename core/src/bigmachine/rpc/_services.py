@@ -8,15 +8,21 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .._naming import check_service_name, method_names
+from .._parallel import runs_in_processes
 from ..errors import UsageError
+from ._processes import ProcessPool
 
 
 class Method(NamedTuple):
-    """A bound service method; a coroutine function runs in the loop, the rest in threads."""
+    """A bound service method.
+
+    A coroutine function runs in the loop, the rest in threads, or in ``processes``.
+    """
 
     name: str
     function: Callable[..., Any]
     is_async: bool
+    processes: ProcessPool | None = None
 
 
 class Services:
@@ -25,19 +31,36 @@ class Services:
     def __init__(self) -> None:
         self._objects: dict[str, object] = {}
         self._methods: dict[str, Method] = {}
+        self._pools: dict[str, ProcessPool] = {}
 
-    def add(self, name: str, service: object) -> None:
-        """Install ``service``; `UsageError` if the name is taken."""
+    def add(self, name: str, service: object, *, pickled: bytes | None = None) -> None:
+        """Install ``service``; `UsageError` if the name is taken.
+
+        The processes of its parallel methods make their copies from what is ``pickled``;
+        without it, these methods run in threads.
+        """
         check_service_name(name)
         if name in self._objects:
             raise UsageError(f"a service named {name!r} is installed already")
         self._objects[name] = service
+        # Only then are the bytes kept: a service may be large.
+        if pickled is not None and any(
+            runs_in_processes(getattr(service, method)) for method in method_names(service)
+        ):
+            self._pools[name] = ProcessPool(pickled)
 
     def remove(self, name: str) -> None:
         """Take a service away again, as when its ``setup`` failed."""
         del self._objects[name]
         for method in [m for m in self._methods if m.startswith(name + ".")]:
             del self._methods[method]
+        if name in self._pools:
+            self._pools.pop(name).close()
+
+    def close(self) -> None:
+        """End the processes of all services."""
+        for pool in self._pools.values():
+            pool.close()
 
     def find(self, name: str) -> Method:
         """Return the method called ``"Service.method"``; `UsageError` lists what there is."""
@@ -62,7 +85,8 @@ class Services:
             )
         function = getattr(service, method_name)
         is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-        return Method(name, function, is_async)
+        pool = self._pools.get(service_name) if runs_in_processes(function) else None
+        return Method(name, function, is_async, pool)
 
 
 def _there_are(wanted: str, names: list[str]) -> str:

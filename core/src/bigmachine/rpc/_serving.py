@@ -13,7 +13,7 @@ import trio
 from ..errors import BigmachineError, ProtocolError, UsageError
 from ._channel import Channel
 from ._connection import receive_frames
-from ._failure import Refused, dump_exception, dump_value
+from ._failure import Refused, dump_exception, dump_value, load_arguments
 from ._frames import (
     DEFAULT_LIMIT_BYTES,
     Frame,
@@ -26,6 +26,7 @@ from ._frames import (
 from ._generators import GeneratorRun
 from ._outbox import Outbox
 from ._payload import loads
+from ._processes import ProcessCall
 from ._services import Method, Services
 from ._streams import (
     FILE_CHUNK_BYTES,
@@ -121,14 +122,19 @@ class ServingConnection:
         if method.is_async:
             run = functools.partial(self._run_async, method, frame)
             self._calls[stream] = self._tasks.start(run).cancel
-        else:
+        elif method.processes is None:
             run_in_thread = functools.partial(self._run_in_thread, method, frame)
             self._calls[stream] = self._threads.start(run_in_thread).cancel
+        else:
+            arguments = Payload((frame.pickle,), frame.buffers, len(frame.pickle), frame.size)
+            call = method.processes.call(method.name, arguments)
+            self._calls[stream] = call.cancel
+            self._threads.start(functools.partial(self._run_in_process, call, frame))
 
     async def _run_async(self, method: Method, frame: Frame) -> None:
         stream = frame.stream
         try:
-            args, kwargs = self._arguments(method, frame, _for_async)
+            args, kwargs = self._arguments(frame, _for_async)
             result = method.function(*args, **kwargs)
             if not isinstance(result, AsyncIterator):
                 result = await result
@@ -147,7 +153,7 @@ class ServingConnection:
     def _run_in_thread(self, method: Method, frame: Frame) -> Callable[[], None]:
         stream = frame.stream
         try:
-            args, kwargs = self._arguments(method, frame, self._for_thread)
+            args, kwargs = self._arguments(frame, self._for_thread)
             result = method.function(*args, **kwargs)
             if isinstance(result, Iterator):
                 return GeneratorRun(self, self._threads, method.name, stream, result).begin
@@ -159,6 +165,20 @@ class ServingConnection:
             )
         except BaseException as exc:
             return functools.partial(self._finish, stream, Kind.ERROR, dump_exception(exc))
+
+    def _run_in_process(self, call: ProcessCall, frame: Frame) -> Callable[[], None]:
+        try:
+            if frame.aux:
+                raise Refused(
+                    UsageError(
+                        f"{frame.name} is parallel, and iterators and files can't be streamed "
+                        "into its process: pass a list, or bytes"
+                    )
+                )
+            kind, payload = call.run()
+        except BaseException as exc:
+            kind, payload = Kind.ERROR, dump_exception(exc)
+        return functools.partial(self._finish, frame.stream, kind, payload)
 
     async def _run_items(self, method: Method, stream: int, items: AsyncIterator[Any]) -> None:
         try:
@@ -180,17 +200,9 @@ class ServingConnection:
         self.end_stream(stream, None)
 
     def _arguments(
-        self, method: Method, frame: Frame, adapt: Callable[[IncomingStream, bool], Any]
+        self, frame: Frame, adapt: Callable[[IncomingStream, bool], Any]
     ) -> tuple[list[Any], dict[str, Any]]:
-        try:
-            args, kwargs = loads(frame)
-        except Exception as exc:
-            raise Refused(
-                UsageError(
-                    f"{method.name}: the arguments can't be unpickled on the machine "
-                    f"({type(exc).__name__}: {exc}); is their module there?"
-                )
-            ) from exc
+        args, kwargs = load_arguments(frame)
         if not frame.aux:
             return args, kwargs
 

@@ -17,12 +17,14 @@ class Uploads:
     """Takes the iterators and files out of a call's arguments, and sends them.
 
     ``args`` and ``kwargs`` are what goes into the call instead: each stream is
-    replaced by its place among them.
+    replaced by its place among them, and ``failure`` is what the first source raised
+    that did.
     """
 
     def __init__(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         self._sources: list[Any] = []
         self._scope = trio.CancelScope()
+        self.failure: BaseException | None = None
         self.args = [self._replace(value) for value in args]
         self.kwargs = {name: self._replace(value) for name, value in kwargs.items()}
         if self.count > MAX_UPLOADS:
@@ -44,7 +46,6 @@ class Uploads:
 
         Raises what a source raised, by itself; `cancel` makes it return.
         """
-        failures: list[BaseException] = []
 
         async def send(source: Any, stream: int) -> None:
             outgoing[stream] = OutgoingStream(outbox, stream)
@@ -54,7 +55,8 @@ class Uploads:
             except trio.Cancelled:
                 raise
             except BaseException as exc:
-                failures.append(exc)
+                if self.failure is None:
+                    self.failure = exc
                 self._scope.cancel()
             finally:
                 outbox.cancel_body(stream)
@@ -66,8 +68,8 @@ class Uploads:
             async with trio.open_nursery() as nursery:
                 for place, source in enumerate(self._sources, 1):
                     nursery.start_soon(send, source, call + place)
-        if failures:
-            raise failures[0]
+        if self.failure is not None:
+            raise self.failure
 
     def cancel(self) -> None:
         """Send no more."""
