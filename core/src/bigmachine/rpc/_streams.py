@@ -117,7 +117,8 @@ class IncomingStream:
     def deliver(self, frame: Frame) -> None:
         """Take a frame from the connection."""
         if frame.kind == Kind.ITEM:
-            self._frames.append(frame)
+            if self._end is None:  # else it was on its way when we closed
+                self._frames.append(frame)
         elif frame.kind == Kind.END:
             self.finish(StopAsyncIteration())
         elif frame.kind == Kind.ERROR:
