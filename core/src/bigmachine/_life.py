@@ -207,13 +207,13 @@ class Life:
                 await connection.call("Supervisor.register", (name, pickled), {})
         except ConnectionLost as exc:
             gone = await self._ask_why()
-            raise self._boot_error(phase, gone.detail if gone else str(exc), exc) from exc
+            raise self._boot_error(phase, gone.detail if gone else str(exc)) from exc
         except trio.TooSlowError as exc:
-            raise self._boot_error(phase, f"not done after {timeout:.0f} s", exc) from exc
+            raise self._boot_error(phase, f"not done after {timeout:.0f} s") from exc
         except Exception as exc:
-            raise self._boot_error(phase, _story(exc), exc) from exc
+            raise self._boot_error(phase, _story(exc)) from exc
 
-    def _boot_error(self, phase: str, story: str, cause: BaseException) -> BootError:
+    def _boot_error(self, phase: str, story: str) -> BootError:
         return BootError(
             f"{self.name} did not boot; it failed in phase {phase}: {story}",
             machine=self.name,

@@ -22,7 +22,7 @@ from ._frames import (
     message_frame,
 )
 from ._outbox import Outbox
-from ._payload import dumps_arguments, loads
+from ._payload import dumps_arguments, loads_result
 from ._streams import IncomingStream, OutgoingStream, is_stream
 from ._uploads import Uploads
 
@@ -196,12 +196,7 @@ class Connection:
 
     def _result(self, method: str, frame: Frame) -> Any:
         if frame.kind == Kind.REPLY:
-            try:
-                return loads(frame)
-            except Exception as exc:
-                raise UsageError(
-                    f"{method} returned something that can't be unpickled here: {exc}"
-                ) from exc
+            return loads_result(method, frame)
         if frame.kind == Kind.STREAM:
             self._outbox.post(control_frame(Kind.CANCEL, frame.stream))
             raise UsageError(f"{method} is a generator; call it with stream()")

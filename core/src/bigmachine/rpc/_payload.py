@@ -69,6 +69,16 @@ def loads(frame: Frame) -> Any:
     return pickle.loads(frame.pickle, buffers=frame.buffers)
 
 
+def loads_result(method: str, frame: Frame) -> Any:
+    """Unpickle what a method returned; `UsageError` if that can't be done here."""
+    try:
+        return loads(frame)
+    except Exception as exc:
+        raise UsageError(
+            f"{method} returned something that can't be unpickled here: {exc}"
+        ) from exc
+
+
 def dumps_arguments(
     method: str, args: Sequence[object], kwargs: dict[str, object], *, limit_bytes: int
 ) -> Payload:

@@ -15,7 +15,7 @@ from ..errors import ProtocolError, UsageError
 from ._connection import ConnectionLost
 from ._failure import load_exception
 from ._frames import DEFAULT_LIMIT_BYTES, Frame, Kind
-from ._payload import dumps_arguments, dumps_whole, loads
+from ._payload import dumps_arguments, dumps_whole, loads_result
 from ._server import STATUS_RAISED
 from ._streams import is_stream
 
@@ -57,12 +57,7 @@ class PostConnection:
             ) from exc
         frame = Frame(Kind.REPLY, 0, 0, "", response.content, (), len(response.content))
         if response.status_code == 200:
-            try:
-                return loads(frame)
-            except Exception as exc:
-                raise UsageError(
-                    f"{method} returned something that can't be unpickled here: {exc}"
-                ) from exc
+            return loads_result(method, frame)
         if response.status_code in (400, STATUS_RAISED):
             raise load_exception(frame, addr=self.addr, method=method, machine=self.machine)
         raise ProtocolError(
