@@ -19,7 +19,7 @@ import bigmachine as bm
 from bigmachine._worker import serve
 from bigmachine.boot import Boot, WorkerConfig
 from bigmachine.system import Capability, Gone, Identity, Instance, Keepalive, System
-from bigmachine.worker import _set_up
+from bigmachine.worker import set_up
 
 
 class MemorySystem(System):
@@ -58,7 +58,7 @@ class MemorySystem(System):
         system = Machine(self, host)
         object.__setattr__(config, "system", system)
         with host.scope:
-            await serve(config, address=host.name, set_up=_set_up)
+            await serve(config, address=host.name, set_up=set_up)
 
     def keepalive(self) -> Keepalive:
         return self.timings

@@ -91,6 +91,14 @@ class System:
 
     Its services' ``setup`` may take longer: by then keepalives tell whether it lives.
     """
+    orphan_timeout: ClassVar[float] = 180.0
+    """How long after the driver's death anything it made may be left, in seconds.
+
+    A promise, which the conformance kit holds the system to by killing drivers. The
+    default leaves room for the default keepalives and for a VM to power off.
+    """
+    is_billed: ClassVar[bool] = False
+    """Whether machines cost money: then the conformance kit starts none unless told to."""
 
     def __init__(self, options: Any = None) -> None:
         self.options = self.Options() if options is None else options

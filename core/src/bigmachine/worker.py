@@ -43,7 +43,7 @@ def main(config: bytes, *, listen: str, lifeline: int | None = None) -> NoReturn
     os.environ.update(loaded.environ)
     sys.argv[:] = loaded.argv
     system = loaded.system
-    system.main(functools.partial(serve, loaded, address=listen, set_up=_set_up))
+    system.main(functools.partial(serve, loaded, address=listen, set_up=set_up))
     system.exit(0)
 
 
@@ -64,11 +64,11 @@ def preload() -> None:
     )
 
 
-def _set_up(config: WorkerConfig, nursery: trio.Nursery) -> Callable[[object], Awaitable[None]]:
+def set_up(config: WorkerConfig, nursery: trio.Nursery) -> Callable[[object], Awaitable[None]]:
     """Return the function that runs a new service's ``setup``, with a session for its peers."""
     sessions: list[Any] = []  # the async one and its synchronous face, once they are wanted
 
-    async def set_up(service: Any) -> None:  # Any: a service is any object
+    async def set_up_service(service: Any) -> None:  # Any: a service is any object
         if not callable(getattr(service, "setup", None)):
             return
         # Few services have one; the others' machines never pay for these imports.
@@ -86,7 +86,7 @@ def _set_up(config: WorkerConfig, nursery: trio.Nursery) -> Callable[[object], A
         else:
             await trio.to_thread.run_sync(service.setup, sessions[1])
 
-    return set_up
+    return set_up_service
 
 
 def _die_with(lifeline: int) -> None:

@@ -16,13 +16,15 @@ from ._streams import IncomingStream as IncomingStream
 from ._tasks import TaskPool as TaskPool
 
 if TYPE_CHECKING:
+    from ._transport import Connect as Connect
+    from ._transport import MachineClient as MachineClient
     from ._transport import http_client as http_client
 
 
 def __getattr__(name: str) -> Any:
     # httpx takes 0.1 s to import, and a machine that calls no peer never needs it.
-    if name == "http_client":
-        from ._transport import http_client
+    if name in ("http_client", "MachineClient", "Connect"):
+        from . import _transport
 
-        return http_client
+        return getattr(_transport, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -23,6 +23,9 @@ class Channel(ABC):
     there is one place that learns of it.
     """
 
+    failure: Exception | None = None
+    """Why the connection broke, where that is known: say, a TLS alert."""
+
     @abstractmethod
     async def receive_into(self, buffer: memoryview) -> int:
         """Receive at least one byte; 0 at the end, however it came.
@@ -99,8 +102,6 @@ class TlsChannel(Channel):
         self._is_drained = False
         self._is_broken = False
         self._is_ended = False
-        self.failure: ssl.SSLError | None = None
-        """Why TLS ended the connection, if it did: an alert, or a record that didn't verify."""
 
     async def handshake(self) -> None:
         """Shake hands; raises `ssl.SSLError`, or `OSError` when the peer goes away."""
@@ -287,6 +288,7 @@ class StreamChannel(Channel):
                 except Exception as exc:
                     if not _is_connection_error(exc):
                         raise
+                    self.failure = exc
                     return 0
                 self._received = memoryview(bytes(data))
         count = min(len(self._received), len(buffer))

@@ -1,7 +1,7 @@
-"""The default HTTP client: httpx over httpcore over `TlsChannel`.
+"""The HTTP client that reaches machines: httpx over httpcore over our own TLS.
 
 httpx has no way to choose httpcore's network backend, so a small transport of our
-own puts them together. All that other code sees is an `httpx.AsyncClient`.
+own puts them together. Most code sees but an `httpx.AsyncClient`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
 import httpcore
@@ -17,24 +17,50 @@ import httpx
 import trio
 
 from .._identity import Identity
-from ._channel import Channel, TlsChannel
+from ._channel import Channel, StreamChannel, TlsChannel
 
 CHANNEL_INFO = "bigmachine.channel"
 """What to ask a network stream for to get the `Channel` under it."""
 
 
-def http_client(identity: Identity) -> httpx.AsyncClient:
-    """Return a client that dials machines over TCP and TLS 1.3 as ``identity``.
+Connect = Callable[[str, int], Awaitable[trio.abc.Stream]]
+"""Opens a byte stream to a host and port; raises `OSError` when it can't."""
 
+
+def http_client(identity: Identity, *, connect: Connect = trio.open_tcp_stream) -> MachineClient:
+    """Return a client that dials machines as ``identity``, by TLS 1.3 over what ``connect`` opens.
+
+    The default is TCP; a backend whose machines are behind a tunnel brings its own.
     Requests name the machine in their ``sni_hostname`` extension; it is verified.
     """
-    return httpx.AsyncClient(transport=_Transport(identity.client_context()), timeout=None)
+    return MachineClient(identity.client_context(), connect)
+
+
+class MachineClient(httpx.AsyncClient):
+    """What `http_client` returns.
+
+    ``connect`` may be replaced, by a wrapper that puts itself between a client and
+    its machines: every connection opened from then on comes through it.
+    """
+
+    def __init__(self, context: ssl.SSLContext, connect: Connect) -> None:
+        self._network = _NetworkBackend(connect)
+        super().__init__(transport=_Transport(context, self._network), timeout=None)
+
+    @property
+    def connect(self) -> Connect:
+        """What opens the byte stream under each connection."""
+        return self._network.connect
+
+    @connect.setter
+    def connect(self, connect: Connect) -> None:
+        self._network.connect = connect
 
 
 class _Transport(httpx.AsyncBaseTransport):
     """httpx's transport interface over a connection pool with our network backend."""
 
-    def __init__(self, context: ssl.SSLContext) -> None:
+    def __init__(self, context: ssl.SSLContext, network: _NetworkBackend) -> None:
         # No limits: an upgraded connection holds its place in the pool while it lives.
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=context,
@@ -42,7 +68,7 @@ class _Transport(httpx.AsyncBaseTransport):
             max_keepalive_connections=0,
             http1=True,
             http2=False,
-            network_backend=_NetworkBackend(),
+            network_backend=network,
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -87,7 +113,10 @@ class _ResponseStream(httpx.AsyncByteStream):
 
 
 class _NetworkBackend(httpcore.AsyncNetworkBackend):
-    """Dials for httpcore: TCP by trio, then TLS by `TlsChannel`."""
+    """Dials for httpcore."""
+
+    def __init__(self, connect: Connect) -> None:
+        self.connect = connect
 
     async def connect_tcp(
         self,
@@ -98,18 +127,17 @@ class _NetworkBackend(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         with _httpcore_errors(httpcore.ConnectError, httpcore.ConnectTimeout), _within(timeout):
-            stream = await trio.open_tcp_stream(host, port, local_address=local_address)
-            return _TcpStream(socket.socket(fileno=stream.socket.detach()))
+            return _ClearStream(await self.connect(host, port))
 
     async def sleep(self, seconds: float) -> None:
         await trio.sleep(seconds)
 
 
-class _TcpStream(httpcore.AsyncNetworkStream):
-    """A connected socket that waits for its TLS; machines don't speak in clear."""
+class _ClearStream(httpcore.AsyncNetworkStream):
+    """A connection that waits for its TLS; machines don't speak in clear."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
 
     async def start_tls(
         self,
@@ -117,28 +145,39 @@ class _TcpStream(httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        with _httpcore_errors(httpcore.ConnectError, httpcore.ConnectTimeout):
-            channel = TlsChannel(self._sock, ssl_context, server_hostname=server_hostname)
-            try:
-                with _within(timeout):
+        with _httpcore_errors(httpcore.ConnectError, httpcore.ConnectTimeout), _within(timeout):
+            if isinstance(self._stream, trio.SocketStream):
+                sock = socket.socket(fileno=self._stream.socket.detach())
+                channel = TlsChannel(sock, ssl_context, server_hostname=server_hostname)
+                try:
                     await channel.handshake()
+                except BaseException:
+                    channel.close()
+                    raise
+                return _TlsStream(channel)
+            tls = trio.SSLStream(
+                self._stream, ssl_context, server_hostname=server_hostname, https_compatible=True
+            )
+            try:
+                await tls.do_handshake()
             except BaseException:
-                channel.close()
+                await trio.aclose_forcefully(tls)
                 raise
-        return _TlsStream(channel)
+            return _TlsStream(StreamChannel(tls), stream=tls)
 
     async def aclose(self) -> None:
-        self._sock.close()
+        await trio.aclose_forcefully(self._stream)
 
     def get_extra_info(self, info: str) -> Any:
-        return self._sock if info == "socket" else None
+        return None
 
 
 class _TlsStream(httpcore.AsyncNetworkStream):
-    """A `TlsChannel` as httpcore's network stream."""
+    """A secure `Channel` as httpcore's network stream; ``stream`` is to be closed with it."""
 
-    def __init__(self, channel: TlsChannel) -> None:
+    def __init__(self, channel: Channel, *, stream: trio.abc.Stream | None = None) -> None:
         self._channel = channel
+        self._stream = stream
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         with _httpcore_errors(httpcore.ReadError, httpcore.ReadTimeout), _within(timeout):
@@ -154,13 +193,15 @@ class _TlsStream(httpcore.AsyncNetworkStream):
 
     async def aclose(self) -> None:
         self._channel.close()
+        if self._stream is not None:
+            await trio.aclose_forcefully(self._stream)
 
     def get_extra_info(self, info: str) -> Any:
         if info == CHANNEL_INFO:
             return self._channel
-        if info == "ssl_object":
+        if info == "ssl_object" and isinstance(self._channel, TlsChannel):
             return self._channel.ssl_object
-        return self._channel.socket if info == "socket" else None
+        return None
 
 
 def channel_of(stream: Any) -> Channel | None:

@@ -59,6 +59,7 @@ class LocalSystem(System):
     Options = LocalOptions
     capabilities = frozenset({Capability.TAIL, Capability.READ})
     boot_timeout = 60.0
+    orphan_timeout = 5.0  # machines die in ms; on a box that swaps it takes longer
     entry: ClassVar[str] = "bigmachine.worker:main"  # what a forked machine runs
 
     options: LocalOptions
