@@ -44,6 +44,8 @@ class Contestant(abc.ABC):
     # The cold start of a contestant whose usual program is not the async one measured here:
     # starts a machine, calls it, prints `time.monotonic()`.
     cold_program: ClassVar[str] = ""
+    # Prints how many kB its driver needs for each of 1,000 machines.
+    crowd_program: ClassVar[str] = ""
     is_sequential: ClassVar[bool] = False  # a connection carries one call at a time
 
     # -- machines ----------------------------------------------------------

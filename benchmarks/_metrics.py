@@ -42,6 +42,7 @@ METRICS = (
     Metric("death_ms", "machine killed, call failed", "ms", limit=DEATH_LIMIT * 1e3),
     Metric("orphans_s", "driver killed, machines gone", "s", limit=DEATH_LIMIT),
     Metric("idle_mb", "idle machine, unshared memory", "MB"),
+    Metric("driver_kb", "driver, for each of 1,000", "kB"),
     Metric("import_s", "import", "s"),
 )
 BY_KEY = {metric.key: metric for metric in METRICS}
@@ -59,5 +60,6 @@ TARGETS = (
     Target("grow_ms", 10.0),
     Target("orphans_s", 1.0),
     Target("idle_mb", 30.0),
+    Target("driver_kb", 100.0),
     Target("import_s", 0.2),
 )

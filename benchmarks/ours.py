@@ -37,6 +37,7 @@ with bm.Session("local") as session:
     session.start(1, services={"Bench": Bench()})[0].call("Bench.null")
     print(time.monotonic())
 """
+    crowd_program = "import trio; from benchmarks._crowd import weigh; trio.run(weigh)"
     wire = "frames after an HTTP upgrade, mutual TLS 1.3"
 
     def __init__(self) -> None:

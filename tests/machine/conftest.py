@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,26 +9,52 @@ import trio
 from trio.testing import MockClock
 
 import bigmachine as bm
-from bigmachine._session import _one_error_nursery
+from bigmachine.testing import InProcessSystem
 
-sys.path.insert(0, str(Path(__file__).parent))
 
-from memory import MemorySystem
+class KitSystem(InProcessSystem):
+    """In-process machines, of which the test says how much their system does and knows."""
+
+    capabilities = InProcessSystem.capabilities | {bm.Capability.TAIL}
+    boot_timeout = 300.0
+    is_telling = True  # whether keepalive_failed knows of machines that ended
+    start_count: int | None = None  # of machines, whatever was asked for
+    boot_lines: tuple[bytes, ...] = ()  # what each machine prints
+
+    def __init__(self, options: Any = None) -> None:
+        super().__init__(options)
+        self.stopped: list[str] = []
+
+    async def start(self, count, boot):
+        return await super().start(count if self.start_count is None else self.start_count, boot)
+
+    async def keepalive_failed(self, instance):
+        return await super().keepalive_failed(instance) if self.is_telling else None
+
+    async def stop(self, instance):
+        await super().stop(instance)
+        self.stopped.append(instance.name)
+
+    async def tail(self, instance):
+        for line in self.boot_lines:
+            yield line
+        await trio.sleep_forever()
 
 
 class Kit:
-    """A session on in-memory machines, and time that passes when everybody waits."""
+    """A session on in-process machines."""
 
     def __init__(self) -> None:
-        self.system = MemorySystem()
+        self.system = KitSystem()
+
+    @property
+    def timings(self) -> bm.Keepalive:
+        return self.system.keepalive()
 
     @contextlib.asynccontextmanager
     async def session(self, **options: Any) -> AsyncIterator[bm.AsyncSession]:
-        async with _one_error_nursery() as nursery:
-            self.system.nursery = nursery
-            async with bm.AsyncSession(self.system, **options) as session:
-                yield session
-            nursery.cancel_scope.cancel()
+        async with bm.AsyncSession(self.system, **options) as session:
+            yield session
 
 
 Test = Callable[[Kit], Awaitable[None]]

@@ -8,6 +8,7 @@ import trio
 
 import bigmachine as bm
 from bigmachine.system import Keepalive
+from bigmachine.testing import InProcessSystem
 
 
 class Echo:
@@ -148,7 +149,9 @@ def test_a_killed_machine_ends_its_pending_calls_with_the_systems_reason(run):
             machine, other = await session.start(2, services=SERVICES)
 
             async def call():
-                with pytest.raises(bm.MachineStopped, match="killed in a test") as caught:
+                with pytest.raises(
+                    bm.MachineStopped, match="killed by InProcessSystem.kill"
+                ) as caught:
                     await machine.call("Echo.forever")
                 assert caught.value.reason is bm.StopReason.EXITED
 
@@ -156,7 +159,7 @@ def test_a_killed_machine_ends_its_pending_calls_with_the_systems_reason(run):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(call)
                 await trio.testing.wait_all_tasks_blocked()
-                kit.system.host(machine).kill()
+                kit.system.kill(machine)
             assert trio.current_time() == began
             assert machine.state == bm.State.STOPPED
             assert await other.call("Echo.echo", 1) == 1
@@ -170,9 +173,9 @@ def test_a_machine_whose_port_refuses_is_stopped_at_once_even_if_its_system_know
         kit.system.is_telling = False
         async with kit.session() as session:
             [machine] = await session.start(1, services=SERVICES)
-            kit.system.host(machine).kill()
+            kit.system.kill(machine)
             await machine.wait(bm.State.STOPPED)
-            assert trio.current_time() < kit.system.timings.period
+            assert trio.current_time() < kit.timings.period
             assert machine.error.reason is bm.StopReason.EXITED
 
     run(test)
@@ -191,7 +194,7 @@ def test_a_connection_that_breaks_under_a_living_machine_is_dialled_anew(run):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(call)
                 await trio.testing.wait_all_tasks_blocked()
-                kit.system.host(machine).reset()
+                kit.system.reset(machine)
             assert machine.state == bm.State.RUNNING
             assert await machine.call("Echo.echo", 1) == 1
 
@@ -224,7 +227,7 @@ def test_retry_ends_when_the_machine_does(run):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(call)
                 await trio.sleep(100)
-                kit.system.host(machine).kill()
+                kit.system.kill(machine)
 
     run(test)
 
@@ -234,13 +237,13 @@ def test_a_silent_machine_is_stopped_after_the_timeout_and_ends_itself_too(run):
         async with kit.session() as session:
             [machine] = await session.start(1, services=SERVICES)
             kit.system.is_telling = False
-            kit.system.host(machine).partition()
+            kit.system.partition(machine)
             silent_since = trio.current_time()
 
             with pytest.raises(bm.MachineStopped) as caught:
                 await machine.call("Echo.forever")
             assert caught.value.reason is bm.StopReason.KEEPALIVE
-            timings = kit.system.timings
+            timings = kit.timings
             silence = trio.current_time() - silent_since
             assert timings.timeout <= silence <= timings.timeout + timings.period
             assert "keepalive timeout 120 s, rpc timeout 10 s" in str(machine.error)
@@ -252,12 +255,11 @@ def test_a_machine_that_nobody_asks_ends_itself(run):
     async def test(kit):
         async with kit.session() as session:
             [machine] = await session.start(1, services=SERVICES)
-            host = kit.system.host(machine)
-            host.partition()
-            with trio.move_on_after(3 * kit.system.timings.timeout):
-                while host.name not in kit.system.exits:
+            kit.system.partition(machine)
+            with trio.move_on_after(3 * kit.timings.timeout):
+                while not kit.system.exited:
                     await trio.sleep(1)
-            assert kit.system.exits[host.name] == 1
+            assert kit.system.exited == {machine.name: 1}
 
     run(test)
 
@@ -266,11 +268,11 @@ def test_a_partition_shorter_than_the_timeout_is_survived(run):
     async def test(kit):
         async with kit.session() as session:
             [machine] = await session.start(1, services=SERVICES)
-            kit.system.host(machine).partition()
-            await trio.sleep(kit.system.timings.timeout / 2)
-            kit.system.host(machine).heal()
+            kit.system.partition(machine)
+            await trio.sleep(kit.timings.timeout / 2)
+            kit.system.heal(machine)
             assert await machine.call("Echo.echo", 1) == 1
-            await trio.sleep(10 * kit.system.timings.timeout)
+            await trio.sleep(10 * kit.timings.timeout)
             assert machine.state == bm.State.RUNNING
 
     run(test)
@@ -315,7 +317,7 @@ class Deaf:
         async def start():
             instances = await starting
             for instance in instances:
-                self.system.network[instance.address].partition()
+                self.system.partition(instance)
             return instances
 
         return start()
@@ -323,7 +325,7 @@ class Deaf:
 
 def test_boot_noise_is_hidden_until_boots_fail_again_and_again(run, capsys, caplog):
     async def test(kit):
-        kit.system.boot_lines = [b"fsck: clean", b"kernel: no such disk"]
+        kit.system.boot_lines = (b"fsck: clean", b"kernel: no such disk")
         async with kit.session() as session:
             await session.start(1, services=SERVICES)
             assert capsys.readouterr().err == ""
@@ -343,7 +345,7 @@ def test_boot_noise_is_hidden_until_boots_fail_again_and_again(run, capsys, capl
 
 def test_boot_noise_is_shown_to_who_debugs(run, capsys, caplog):
     async def test(kit):
-        kit.system.boot_lines = [b"fsck: clean"]
+        kit.system.boot_lines = (b"fsck: clean",)
         async with kit.session() as session:
             await session.start(1, services=SERVICES)
         assert capsys.readouterr().err == "m0: fsck: clean\n"
@@ -418,7 +420,8 @@ def test_services_that_cannot_be_are_refused_before_anything_is_started(run, ser
         async with kit.session() as session:
             with pytest.raises(bm.UsageError, match=message):
                 await session.start(1, services=services)
-        assert kit.system.network == {}
+            assert await kit.system.instances() == []
+        assert kit.system.stopped == []
 
     run(test)
 
@@ -502,16 +505,9 @@ def kit_session_of_same_authority(session):
 
 
 def test_two_sessions_on_two_systems_live_side_by_side(run):
-    from memory import MemorySystem
-
-    class OtherSystem(MemorySystem):
-        name = "other"
-
     async def test(kit):
         async with kit.session() as one:
-            other_system = OtherSystem()
-            other_system.nursery = kit.system.nursery
-            async with bm.AsyncSession(other_system) as two:
+            async with bm.AsyncSession(InProcessSystem) as two:
                 [a] = await one.start(1, services=SERVICES)
                 [b] = await two.start(1, services=SERVICES)
                 assert await a.call("Echo.echo", "a") == "a"
@@ -528,12 +524,49 @@ def test_a_machine_dialled_under_anothers_name_is_refused(run):
     async def test(kit):
         async with kit.session() as session:
             one, other = await session.start(2, services=SERVICES)
-            kit.system.network[one.instance.address], kit.system.network[other.instance.address] = (
-                kit.system.host(other),
-                kit.system.host(one),
-            )
-            kit.system.host(other).reset()
-            await one.wait(bm.State.STOPPED) if one.state else None
-            assert bm.State.STOPPED in (one.state, other.state)
+            with pytest.raises(bm.ProtocolError, match=f"is not {one.instance.name}"):
+                await session.connect(f"https://{other.instance.address}#{one.instance.name}")
 
     run(test)
+
+
+def test_a_boot_error_shows_the_boot_console_where_there_is_one(run):
+    class Console:
+        @bm.hookimpl(wrapper=True)
+        def console(self):
+            reading = yield
+
+            async def said():
+                assert await reading == ""
+                return "BIOS: no bootable disk"
+
+            return said()
+
+    async def test(kit):
+        async with kit.session(plugins=[Console()]) as session:
+            with pytest.raises(bm.StartError) as caught:
+                await session.start(1, services={"Bad": BadSetup()})
+        assert caught.value.__cause__.console == "BIOS: no bootable disk"
+
+    run(test)
+
+
+def test_a_console_that_cannot_be_read_leaves_the_boot_error_as_it_is(run, caplog):
+    class Console:
+        @bm.hookimpl(wrapper=True)
+        def console(self):
+            reading = yield
+
+            async def fails():
+                await reading
+                raise OSError("throttled")
+
+            return fails()
+
+    async def test(kit):
+        async with kit.session(plugins=[Console()]) as session:
+            with pytest.raises(bm.StartError, match="no data set here"):
+                await session.start(1, services={"Bad": BadSetup()})
+
+    run(test)
+    assert "its console can't be read" in caplog.text

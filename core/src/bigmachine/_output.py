@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from collections import deque
+from collections.abc import AsyncIterator
+
+import trio
+
+from ._plugins import Plugins
+from ._values import Instance
+from .system import Capability
 
 logger = logging.getLogger("bigmachine.boot")
+_machine_logger = logging.getLogger("bigmachine.machine")
 
 _CONSOLE_LINES = 50  # what a BootError shows
 _FAILURES_UNTIL_SHOWN = 3
+_LAST_WORDS_TIMEOUT = 2.0
+_BOOT_WORDS_TIMEOUT = 0.5  # of a machine that perhaps goes on running
 
 
 class BootLog:
@@ -44,12 +55,52 @@ class Output:
         self._name = name
         self._boot_log = boot_log
         self._last: deque[str] = deque(maxlen=_CONSOLE_LINES)
+        self._ended = trio.Event()
         self.is_booting = True
 
-    @property
-    def console(self) -> str:
-        """The last lines it printed."""
-        return "\n".join(self._last)
+    async def console(self, plugins: Plugins, instance: Instance, *, within: float) -> str:
+        """Return its last lines: of its boot console, where there is one, and that it printed."""
+        text = ""
+        if Capability.CONSOLE in plugins.system.capabilities:
+            with trio.move_on_after(within):
+                try:
+                    text = await plugins.hooks.console(instance=instance)
+                except Exception:
+                    _machine_logger.exception("%s: its console can't be read", self._name)
+        if Capability.TAIL in plugins.system.capabilities:
+            # If it has ended, what it said about that may still be on its way.
+            with trio.move_on_after(_BOOT_WORDS_TIMEOUT):
+                await self._ended.wait()
+        return "\n".join([*text.splitlines()[-_CONSOLE_LINES:], *self._last])
+
+    @contextlib.asynccontextmanager
+    async def following(
+        self, plugins: Plugins, instance: Instance, *, owned: bool
+    ) -> AsyncIterator[None]:
+        """Follow an ``owned`` instance's output while the block runs, and for its last words."""
+        if not owned or Capability.TAIL not in plugins.system.capabilities:
+            yield
+            return
+        # Shielded: whatever ends the block, there are last words.
+        scope = trio.CancelScope(shield=True)
+
+        async def follow() -> None:
+            with scope:
+                try:
+                    async for line in plugins.hooks.tail(instance=instance):
+                        self.line(line)
+                except Exception:
+                    _machine_logger.exception("%s: its output can't be followed", self._name)
+            self._ended.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow)
+            try:
+                yield
+            finally:
+                with trio.move_on_after(_LAST_WORDS_TIMEOUT, shield=True):
+                    await self._ended.wait()
+                scope.cancel()
 
     def line(self, line: bytes) -> None:
         """Take one line, without its newline."""

@@ -174,6 +174,7 @@ class AsyncSession:
         instances = await self._plugins.hooks.start(count=n, boot=boot)
         # No checkpoint until each instance has somebody who will free it.
         machines = [self._adopt(nursery, instance, pickled) for instance in instances]
+        self._machines = [*self.machines, *machines]
         self._plugins.notify(MachinesStarted(n, tuple(instances)))
         if wait:
             try:
@@ -214,6 +215,7 @@ class AsyncSession:
                 break
         else:
             machine = self._adopt(self._nursery, Instance(name=name, address=address), None)
+            self._machines = [*self.machines, machine]
         await machine.wait(State.RUNNING)
         if machine.state == State.STOPPED and machine.error is not None:
             cause = machine.error.__cause__
@@ -238,10 +240,8 @@ class AsyncSession:
             services=services,
             boot_log=self._boot_log,
         )
-        machine = AsyncMachine(life)
-        self._machines = [*self.machines, machine]
-        nursery.start_soon(life.run, name=f"bigmachine {machine.name}")
-        return machine
+        nursery.start_soon(life.run, name=f"bigmachine {life.name}")
+        return AsyncMachine(life)
 
     async def _release(self) -> None:
         with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):

@@ -95,8 +95,10 @@ def _not_ours(response: httpx.Response, addr: str) -> ProtocolError:
 def _translated(exc: httpx.TransportError, addr: str, name: str) -> Exception:
     causes = list(_causes(exc))
     for cause in causes:
-        # To want to read is no fault: the peer went away while we waited.
-        if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLWantReadError):
+        # To want to read, or find the end, is no fault: the peer went away while we waited.
+        if isinstance(cause, ssl.SSLError) and not isinstance(
+            cause, ssl.SSLWantReadError | ssl.SSLEOFError
+        ):
             return ProtocolError(f"{addr} is not {name}, or won't have us: {cause}", addr=addr)
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
         return ConnectionRefusedError(f"nothing listens at {addr}")

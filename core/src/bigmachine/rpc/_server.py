@@ -97,7 +97,13 @@ class Server:
                     await _HttpConnection(self, channel).run()
                 finally:
                     channel.close()
-        except (ssl.SSLError, OSError, ProtocolError, h11.RemoteProtocolError) as exc:
+        except (
+            ssl.SSLError,
+            OSError,
+            trio.BrokenResourceError,
+            ProtocolError,
+            h11.RemoteProtocolError,
+        ) as exc:
             logger.debug("a connection was refused or broke: %s", exc)
         except trio.TooSlowError:
             logger.debug("a connection did not finish its TLS handshake")
