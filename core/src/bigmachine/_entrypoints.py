@@ -32,6 +32,7 @@ def choose_system(
     *,
     profile: str | None = None,
     keywords: Mapping[str, Any] | None = None,  # Any: each system has options of its own
+    texts: Mapping[str, str] | None = None,
 ) -> System:
     """Make the system a session was asked for: by name, by class, or already made.
 
@@ -53,6 +54,7 @@ def choose_system(
             cls.Options,
             system_name=name,
             keywords=keywords,
+            texts=texts,
             profile=profile,
             other_systems=[entry.name for entry in installed_systems()],
         )

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("bigmachine.machine")
 
 _REPLY_TIMES = 64  # kept for whoever watches
+_POLITE_TIMEOUT = 2.0  # a machine that hangs, or can't be reached, doesn't answer
 _STOP_TIMEOUT = 120.0  # for a provider to confirm that an instance is gone
 
 
@@ -129,7 +130,7 @@ class Life:
         connection = self._link.connection
         if self.owned and self.state != State.STOPPED and connection is not None:
             # Asked politely, it flushes its output first.
-            polite = trio.move_on_after(self._keepalive.rpc_timeout)
+            polite = trio.move_on_after(min(_POLITE_TIMEOUT, self._keepalive.rpc_timeout))
             with polite, contextlib.suppress(BigmachineError):
                 await connection.call("Supervisor.shutdown", (), {})
         self.stop(StopReason.SHUTDOWN, "it was shut down")

@@ -81,6 +81,7 @@ def resolve_options(
     *,
     system_name: str,
     keywords: Mapping[str, Any] | None = None,  # Any: each option has its own type
+    texts: Mapping[str, str] | None = None,
     profile: str | None = None,
     other_systems: Iterable[str] = (),
 ) -> T:
@@ -89,6 +90,7 @@ def resolve_options(
     The file is the nearest ``bigmachine.toml``, or ``pyproject.toml`` with a
     ``tool.bigmachine`` table, in the current folder or above it. Its table ``[ec2]``
     always applies, and ``[profiles.NAME.ec2]`` over it where ``profile`` is NAME.
+    ``texts`` were given on a command line, and are parsed as variables are.
     ``other_systems`` own the variables that start like this system's but go on
     with their longer name.
 
@@ -100,6 +102,7 @@ def resolve_options(
     fields = {field.name: field for field in _fields(options)}
     sources = [
         _Source("as a keyword", dict(keywords or {})),
+        _Source("on the command line", dict(texts or {}), is_text=True),
         *_environment(fields, system_name=system_name, other_systems=other_systems),
         *_file(system_name, profile=profile),
     ]

@@ -24,7 +24,6 @@ _logger = logging.getLogger("bigmachine.plugins")
 _HOOKS: dict[str, FunctionType] = {
     name: value for name, value in vars(System).items() if hasattr(value, "bigmachine_spec")
 }
-_REQUIRED = ("start",)  # everything else has a default that works, or says what is lacking
 _OBSERVED = ("event",)  # told to every plugin; all other hooks are the one system's
 
 
@@ -216,9 +215,9 @@ def _check_system(system: System) -> None:
         value = inspect.getattr_static(system, name)
         if not isinstance(value, FunctionType | staticmethod | classmethod):
             raise PluginError(f"{_label(system)}: hook {name!r} is {value!r}, not a method")
-    for name in _REQUIRED:
-        if not _is_overridden(system, name):
-            raise PluginError(f"{_label(system)} does not override the required hook {name!r}")
+    # Everything else has a default that works, or says what is lacking.
+    if not _is_overridden(system, "start") and type(system).launch is System.launch:
+        raise PluginError(f"{_label(system)} must override the hook 'start', or 'launch'")
     for value in system.capabilities:
         if value not in set(Capability):
             raise PluginError(

@@ -4,21 +4,17 @@ A whole backend, which runs each machine as a child process::
 
     class Processes(System):
         name = "processes"
+        processes = {}
 
-        async def start(self, count, boot):
-            instances = []
-            for _ in range(count):
-                machine = boot.machine()
-                socket = create_server(("127.0.0.1", 0))
-                process = await trio.lowlevel.open_process(
+        async def launch(self, machine):
+            with create_server(("127.0.0.1", 0)) as socket:
+                process = self.processes[machine.name] = await trio.lowlevel.open_process(
                     [*machine.command, "--listen", f"fd:{socket.fileno()}"],
                     stdin=subprocess.PIPE, pass_fds=[socket.fileno()],
                 )
-                await process.stdin.send_all(machine.config)
-                self.processes[machine.name] = process
-                port = socket.getsockname()[1]
-                instances.append(Instance(machine.name, f"127.0.0.1:{port}"))
-            return instances
+                address = f"127.0.0.1:{socket.getsockname()[1]}"
+            await process.stdin.send_all(machine.config)
+            return Instance(machine.name, address)
 
         async def stop(self, instance):
             process = self.processes.pop(instance.name, None)
@@ -45,6 +41,7 @@ from ._values import Gone as Gone
 from ._values import Instance as Instance
 from ._values import Keepalive as Keepalive
 from .boot import Boot as Boot
+from .boot import MachineBoot as MachineBoot
 from .errors import NotSupportedError, UsageError
 
 if TYPE_CHECKING:
@@ -75,7 +72,7 @@ class System:
 
     A subclass sets ``name``, may set ``Options`` (a frozen dataclass, each field
     made by `bigmachine.option`) and ``capabilities``, and overrides the hooks it
-    needs; only `start` must be. What it overrides *is* its hook implementation,
+    needs; only `start`, or `launch`, must be. What it overrides *is* its hook implementation,
     so arguments keep the names they have here, and those that aren't needed may
     be left out.
 
@@ -124,8 +121,20 @@ class System:
 
         Fewer is fine; none at all, or a refusal, is a `StartError` in the
         provider's own words. When cancelled, nothing launched may be left.
+
+        The default calls `launch` for each machine, up to 32 at once.
         """
-        raise NotSupportedError(f"system {self.name!r} can't start machines")
+        from ._launching import launch_each
+
+        return await launch_each(self, count=count, boot=boot)
+
+    async def launch(self, machine: MachineBoot) -> Instance:
+        """Launch one machine; for backends that need not override `start`. Not a hook.
+
+        Note what you make under ``machine.name`` as soon as it exists: if this raises, or
+        is cancelled, `stop` is called with an `Instance` of that name, its address empty.
+        """
+        raise NotSupportedError(f"system {self.name!r} can't launch machines")
 
     @hookspec(firstresult=True)
     def maxprocs(self) -> int | None:

@@ -7,6 +7,7 @@ driver is gone, and so is the machine.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import os
 import pickle
@@ -36,6 +37,7 @@ def main(config: bytes, *, listen: str, lifeline: int | None = None) -> NoReturn
     ``listen`` hook, and ``lifeline`` a file descriptor whose end is the driver's.
     """
     if lifeline is not None:
+        _tie_to(lifeline)
         threading.Thread(target=_die_with, args=(lifeline,), name="lifeline", daemon=True).start()
     sys.setswitchinterval(_SWITCH_INTERVAL)
     # The driver's environment and arguments are the machine's own from here on.
@@ -89,6 +91,30 @@ def set_up(config: WorkerConfig, nursery: trio.Nursery) -> Callable[[object], Aw
     return set_up_service
 
 
+def _tie_to(lifeline: int) -> None:
+    """Have the kernel kill this process, and its group, when the lifeline ends, if it can.
+
+    The thread does so too, but not while native code holds the interpreter, nor while the
+    process is stopped. Linux tells of a pipe's news by a signal of one's choice, and
+    nothing comes through this pipe any more but its end.
+    """
+    if sys.platform != "linux":
+        return
+    import fcntl
+    import stat
+
+    if stat.S_ISFIFO(os.fstat(lifeline).st_mode):
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpid() if _is_leader() else os.getpid())
+            fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+            flags = fcntl.fcntl(lifeline, fcntl.F_GETFL)
+            fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
+
+
+def _is_leader() -> bool:
+    return hasattr(os, "killpg") and os.getpgrp() == os.getpid()
+
+
 def _die_with(lifeline: int) -> None:
     """End this process and all that it started the moment the lifeline ends."""
     try:
@@ -97,7 +123,7 @@ def _die_with(lifeline: int) -> None:
     except OSError:
         pass
     finally:
-        if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
+        if _is_leader():
             os.killpg(0, signal.SIGKILL)
         os._exit(1)
 

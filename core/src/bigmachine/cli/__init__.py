@@ -9,14 +9,17 @@ from collections.abc import Sequence
 
 from bigmachine.errors import BigmachineError
 
-from . import _systems
+from . import _conformance, _new_backend, _systems
 
-_COMMANDS = (_systems,)  # each has `add(commands)`, which sets the default `run`
+# Each has `add(commands)`, which sets the default `run`.
+_COMMANDS = (_systems, _conformance, _new_backend)
 
 _EXAMPLES = """\
 examples:
   bigmachine systems           what machines can be started on, and its options
   bigmachine systems --json    the same for programs
+  bigmachine conformance NAME  prove that a backend keeps its contract
+  bigmachine new-backend NAME  write a package with a backend of your own
 """
 
 _USAGE = 2  # the exit status argparse gives a wrong command line

@@ -1,0 +1,79 @@
+"""The default of the `start` hook: a system's `launch`, for several machines at once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from ._values import Instance
+from .errors import StartError
+
+if TYPE_CHECKING:
+    from .boot import Boot, MachineBoot
+    from .system import System
+
+logger = logging.getLogger("bigmachine.session")
+
+_AT_ONCE = 32  # more gain nothing on this computer, and providers throttle
+_UNDO_TIMEOUT = 120.0  # for a provider to confirm that what was launched is gone
+
+
+async def launch_each(system: System, *, count: int, boot: Boot) -> Sequence[Instance]:
+    """Launch ``count`` machines; return those that could be, in the order of their names.
+
+    A machine whose launch failed is stopped, by its name, and so are all when this is
+    cancelled. Raises `StartError` if none could be launched.
+    """
+    import trio
+
+    launched: dict[str, Instance] = {}
+    errors: list[Exception] = []
+    machines: list[MachineBoot] = []
+    limiter = trio.CapacityLimiter(_AT_ONCE)
+
+    async def launch(machine: MachineBoot) -> None:
+        async with limiter:
+            try:
+                launched[machine.name] = await system.launch(machine)
+            except Exception as exc:
+                errors.append(exc)
+                await _undo(system, [machine])
+
+    try:
+        async with trio.open_nursery() as nursery:
+            for _ in range(count):
+                machines.append(boot.machine())
+                nursery.start_soon(launch, machines[-1])
+    except BaseException:  # cancelled: nobody will ever hold these
+        await _undo(system, machines)
+        raise
+    if errors and not launched:
+        raise _refusal(errors[0]) from errors[0]
+    for error in errors:
+        logger.warning("a machine can't be launched: %s", _refusal(error))
+    return [launched[machine.name] for machine in machines if machine.name in launched]
+
+
+async def _undo(system: System, machines: Iterable[MachineBoot]) -> None:
+    """Free whatever there is of ``machines``, all at once."""
+    import trio
+
+    async def stop(machine: MachineBoot) -> None:
+        try:
+            await system.stop(Instance(name=machine.name, address=""))
+        except Exception:
+            logger.exception("%s: its launch can't be undone", machine.name)
+
+    with trio.move_on_after(_UNDO_TIMEOUT, shield=True) as scope:
+        async with trio.open_nursery() as nursery:
+            for machine in machines:
+                nursery.start_soon(stop, machine)
+    if scope.cancelled_caught:
+        logger.error("launches are not confirmed to be undone after %g s", _UNDO_TIMEOUT)
+
+
+def _refusal(error: Exception) -> StartError:
+    if isinstance(error, StartError):
+        return error
+    return StartError(f"can't launch a machine: {type(error).__name__}: {error}")

@@ -1,0 +1,145 @@
+"""``bigmachine conformance``: prove that an installed backend keeps the contract."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bigmachine.errors import NotSupportedError, UsageError
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand to the parser's ``commands``."""
+    text = "prove that an installed backend keeps the contract of backends"
+    parser = commands.add_parser(
+        "conformance",
+        help=text,
+        description=text.capitalize() + ". Needs pytest.",
+    )
+    argument = parser.add_argument
+    argument("name", metavar="NAME", help="the system, as in `bigmachine systems`")
+    argument(
+        "-o",
+        "--option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an option of the system; may be given again",
+    )
+    argument(
+        "--bad-option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an option that the system must refuse; may be given again",
+    )
+    argument(
+        "--patience",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="how long anything that should be prompt may take (default 30)",
+    )
+    argument("--json", metavar="FILE", help="write the report to FILE, as JSON")
+    argument("--junit", metavar="FILE", help="write the report to FILE, as JUnit XML")
+    argument(
+        "--tier",
+        choices=["offline", "local", "live"],
+        default="local",
+        help="`offline` starts no machine, `local` only those that cost nothing (the default), "
+        "`live` also those that cost money",
+    )
+    argument("--max-cost", type=float, metavar="USD", help="the most that tier `live` may spend")
+    argument(
+        "--cost-per-hour",
+        type=float,
+        default=1.0,
+        metavar="USD",
+        help="what a machine costs, for the estimate, where its provider doesn't say (default 1)",
+    )
+    argument("-k", dest="only", metavar="EXPRESSION", help="only tests whose names match")
+    argument("-v", "--verbose", action="store_true", help="list the clauses that were kept, too")
+    argument("--pytest", default="", metavar="ARGUMENTS", help="anything more for pytest")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the suite; the status is 0 if every clause that applies is kept, 1 if not."""
+    try:
+        import pytest
+    except ModuleNotFoundError:
+        raise NotSupportedError(
+            'the conformance kit needs pytest: pip install "bigmachine[testing]"'
+        ) from None
+    from bigmachine._entrypoints import choose_system
+
+    if (arguments.tier == "live") != (arguments.max_cost is not None):
+        raise UsageError("--tier live spends money, up to --max-cost USD: give both, or neither")
+    options = _options(arguments.option)
+    choose_system(arguments.name, texts=options)  # a wrong name or option is said here
+    with tempfile.TemporaryDirectory(prefix="bigmachine-conformance-") as folder:
+        # Its own root, so that no configuration of whatever project this is has a say.
+        config = Path(folder, "pytest.ini")
+        config.write_text("[pytest]\n", encoding="utf-8")
+        module = Path(folder, f"test_{arguments.name.replace('-', '_')}.py")
+        module.write_text(_module(arguments, options), encoding="utf-8")
+        status = pytest.main(
+            [
+                str(module),
+                f"--rootdir={folder}",
+                f"--config-file={config}",
+                f"--override-ini=cache_dir={Path(folder, 'cache')}",
+                "-Wignore::pytest.PytestAssertRewriteWarning",  # this command has imported us
+                *_given(arguments),
+            ]
+        )
+    return int(status)
+
+
+def _module(arguments: argparse.Namespace, options: Mapping[str, str]) -> str:
+    """Return the test module that the backend's author would write."""
+    title = arguments.name.replace("-", " ").title().replace(" ", "")
+    bad_options = [{key: value} for key, value in _options(arguments.bad_option).items()]
+    return f"""\
+import pytest
+
+from bigmachine._entrypoints import choose_system
+from bigmachine.testing.conformance import Suite
+
+
+class Test{title}(Suite):
+    patience = {arguments.patience!r}
+    cost_per_hour = {arguments.cost_per_hour!r}
+    bad_options = {bad_options!r}
+
+    @pytest.fixture
+    def system(self):
+        return choose_system({arguments.name!r}, texts={dict(options)!r})
+"""
+
+
+def _given(arguments: argparse.Namespace) -> list[str]:
+    given = ["--no-header", "--tb=short", "-rN", "-v" if arguments.verbose else "-q"]
+    given.append(f"--conformance-tier={arguments.tier}")
+    if arguments.json:
+        given.append(f"--conformance-json={arguments.json}")
+    if arguments.junit:
+        given.append(f"--junitxml={arguments.junit}")
+    if arguments.max_cost is not None:
+        given.append(f"--conformance-max-cost={arguments.max_cost}")
+    if arguments.only:
+        given += ["-k", arguments.only]
+    return given + shlex.split(arguments.pytest)
+
+
+def _options(given: Sequence[str]) -> dict[str, str]:
+    options = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UsageError(f"{text!r} is no option; it looks like key=value")
+        options[key] = value
+    return options

@@ -1,0 +1,250 @@
+"""The service that the conformance kit installs on machines, to look at them from the inside.
+
+Imports the standard library and trio only: machines have no pytest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import ssl
+import sys
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import trio
+
+if TYPE_CHECKING:
+    from bigmachine import AsyncSession
+
+BOOT_FAILS = "conformance: this boot fails on purpose"
+
+
+def fail_boot() -> NoReturn:
+    """Raise; called where a sabotaged configuration is unpickled."""
+    raise RuntimeError(BOOT_FAILS)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a machine's process is: under an equal ``host``, process numbers are the same."""
+
+    host: str
+    pid: int
+
+
+class Probe:
+    """Does on the machine what the kit asks for."""
+
+    def __init__(self) -> None:
+        self.cancelled = 0
+        self.session: AsyncSession | None = None
+        self._release = threading.Event()
+
+    def __getstate__(self) -> dict[str, object]:
+        return {}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__init__()  # type: ignore[misc]
+
+    async def setup(self, session: AsyncSession) -> None:
+        """Keep the session, for `ask_peer`."""
+        self.session = session
+
+    # -- calls ------------------------------------------------------------------
+
+    def echo(self, value: object) -> object:
+        """Return ``value``."""
+        return value
+
+    async def echo_async(self, value: object, *, times: int = 1) -> list[object]:
+        """Return ``value`` some times."""
+        return [value] * times
+
+    def fail(self, text: str) -> NoReturn:
+        """Raise `LookupError`."""
+        raise LookupError(text)
+
+    def count(self, to: int) -> Iterator[int]:
+        """Yield the numbers below ``to``."""
+        yield from range(to)
+
+    async def total(self, numbers: AsyncIterator[int]) -> int:
+        """Add up a stream."""
+        total = 0
+        async for number in numbers:
+            total += number
+        return total
+
+    def digest(self, data: bytes) -> tuple[int, str]:
+        """Return the size and the SHA-256 of ``data``."""
+        return len(data), hashlib.sha256(data).hexdigest()
+
+    def pattern(self, size_bytes: int) -> bytes:
+        """Return ``size_bytes`` random bytes."""
+        return os.urandom(size_bytes)
+
+    async def wait_forever(self) -> None:
+        """Wait until cancelled, and count that."""
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.cancelled += 1
+
+    async def count_cancelled(self) -> int:
+        """Return how many waits were cancelled."""
+        return self.cancelled
+
+    def block(self) -> None:
+        """Hold a worker thread, deaf to any cancellation."""
+        self._release.wait(_BLOCK_TIMEOUT)
+
+    async def ask_peer(self, addr: str) -> str:
+        """Connect to another machine from this one; return what it calls itself."""
+        assert self.session is not None
+        peer = await self.session.connect(addr)
+        try:
+            return str((await peer.call("Supervisor.info")).name)
+        finally:
+            await peer.shutdown()
+
+    # -- the machine ------------------------------------------------------------
+
+    def place(self) -> Place:
+        """Say where this process is."""
+        try:
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+            host = f"{boot}/{os.readlink('/proc/self/ns/pid')}"
+        except OSError:
+            host = socket.gethostname()
+        return Place(host, os.getpid())
+
+    def processors(self) -> int:
+        """Return how many processors this process may run on."""
+        if hasattr(os, "sched_getaffinity"):
+            return len(os.sched_getaffinity(0))
+        return os.cpu_count() or 1
+
+    def environ(self, name: str) -> str | None:
+        """Return an environment variable."""
+        return os.environ.get(name)
+
+    def argv(self) -> list[str]:
+        """Return `sys.argv`."""
+        return sys.argv
+
+    def print_lines(self, first: int, count: int, *, to_stderr: bool = False) -> None:
+        """Print numbered lines."""
+        stream = sys.stderr if to_stderr else sys.stdout
+        for number in range(first, first + count):
+            print(f"line {number}", file=stream)
+        stream.flush()
+
+    def print_raw(self, data: bytes) -> None:
+        """Write bytes that may be no text, and no line."""
+        os.write(1, data)
+
+    def write_file(self, data: bytes) -> str:
+        """Write a new file; return its path."""
+        descriptor, path = tempfile.mkstemp(prefix="bigmachine-conformance-")
+        with open(descriptor, "wb") as file:
+            file.write(data)
+        return path
+
+    def remove_file(self, path: str) -> None:
+        """Remove a file."""
+        os.unlink(path)
+
+    def start_child(self) -> int:
+        """Start a process that would outlive everybody; return its number."""
+        # Not by `subprocess`, whose objects complain when nobody waits for them.
+        return os.posix_spawnp("sleep", ["sleep", "600"], os.environ)
+
+    # -- what it listens on ------------------------------------------------------
+
+    def answers_strangers(self) -> list[str]:
+        """Try every port that this process listens on, without a certificate.
+
+        Returns one line for each that gave an answer: in clear, or over TLS to a
+        client that showed no certificate. A refusal (the connection ends, a TLS
+        alert) is none.
+        """
+        found = []
+        for host, port in _listening():
+            for way, ask in (("in clear", _ask_in_clear), ("over TLS", _ask_over_tls)):
+                answer = ask(host, port)
+                if answer:
+                    found.append(
+                        f"{host}:{port} answers {way} to who shows no certificate: {answer[:40]!r}"
+                    )
+        return found
+
+
+_REQUEST = b"GET /rpc HTTP/1.1\r\nHost: machine\r\n\r\n"
+_LISTEN = "0A"  # the state's number in /proc/net/tcp
+_ASK_TIMEOUT = 5.0
+_BLOCK_TIMEOUT = 30.0  # where the machine is a part of the driver, the thread outlives it
+
+
+def _listening() -> Iterator[tuple[str, int]]:
+    """Yield the TCP addresses that this process listens on, as Linux tells them."""
+    try:
+        descriptors = os.listdir("/proc/self/fd")
+    except OSError:
+        return
+    links = set()
+    for descriptor in descriptors:
+        try:
+            links.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+        except OSError:
+            continue
+    for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+        try:
+            rows = Path(f"/proc/self/net/{table}").read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for row in rows:
+            fields = row.split()
+            if fields[3] == _LISTEN and f"socket:[{fields[9]}]" in links:
+                address, port = fields[1].split(":")
+                yield _host(address, family), int(port, 16)
+
+
+def _host(text: str, family: socket.AddressFamily) -> str:
+    # Words of 32 bits in the computer's own order; a wildcard is reached by loopback.
+    words = [int(text[i : i + 8], 16).to_bytes(4, sys.byteorder) for i in range(0, len(text), 8)]
+    packed = b"".join(words)
+    if not any(packed):
+        return "127.0.0.1" if family == socket.AF_INET else "::1"
+    return socket.inet_ntop(family, packed)
+
+
+def _ask_in_clear(host: str, port: int) -> bytes:
+    try:
+        with socket.create_connection((host, port), _ASK_TIMEOUT) as sock:
+            sock.sendall(_REQUEST)
+            answer = sock.recv(100)
+    except OSError:
+        return b""
+    is_alert = answer[:1] == b"\x15"  # TLS says that this was no TLS
+    return b"" if is_alert else answer
+
+
+def _ask_over_tls(host: str, port: int) -> bytes:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((host, port), _ASK_TIMEOUT) as sock,
+            context.wrap_socket(sock, server_hostname="stranger") as tls,
+        ):
+            tls.sendall(_REQUEST)
+            return tls.recv(100)
+    except OSError:  # ssl.SSLError is one
+        return b""

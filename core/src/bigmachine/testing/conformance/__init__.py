@@ -1,0 +1,45 @@
+"""The conformance kit: proves that a backend keeps the contract of ``docs/backend-contract.md``.
+
+A backend's author writes one fixture::
+
+    import pytest
+    from bigmachine.testing.conformance import Suite
+
+    class TestMySystem(Suite):
+        @pytest.fixture
+        def system(self):
+            return MySystem()
+
+or runs ``bigmachine conformance NAME -o key=value``. Both need pytest, which
+``pip install "bigmachine[testing]"`` adds.
+
+Each test cites a clause of the contract (`_clauses`). The suite is made of one file
+for each part of the contract (`_offline`, `_starting`, `_wire`, `_identity`, `_ending`,
+`_cancelling`, `_capabilities`); `_kit` has what they share, `_plugin` and `_report` what
+pytest prints.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._suite import Suite as Suite
+
+__all__ = ["Suite"]
+
+
+def __getattr__(name: str) -> Any:
+    # Late: pytest loads the kit's plugin from this package in every run of anybody's
+    # tests, and pays for the suite only where it is used.
+    if name == "Suite":
+        try:
+            from ._suite import Suite
+        except ModuleNotFoundError as exc:
+            if exc.name != "pytest":
+                raise
+            raise ModuleNotFoundError(
+                'the conformance kit needs pytest: pip install "bigmachine[testing]"', name="pytest"
+            ) from None
+        return Suite
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

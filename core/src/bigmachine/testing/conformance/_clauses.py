@@ -1,0 +1,97 @@
+"""Clauses: what ties each test to the sentence of the contract that it proves."""
+
+from __future__ import annotations
+
+import enum
+import functools
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bigmachine.system import Capability
+
+if TYPE_CHECKING:
+    from ._kit import Kit
+
+CONTRACT = 1
+"""The version of the contract; it grows when a clause is added or asks for more."""
+
+
+class Level(enum.StrEnum):
+    """How binding a clause is, in the words of RFC 2119."""
+
+    MUST = "MUST"
+    SHOULD = "SHOULD"
+    MAY = "MAY"
+
+
+class Tier(enum.StrEnum):
+    """How far a run goes; each tier has the ones before it."""
+
+    OFFLINE = "offline"
+    """No machine is started."""
+    LOCAL = "local"
+    """Machines are started that cost nothing."""
+    LIVE = "live"
+    """Machines are started that cost money."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """One clause of the contract, as a test cites it.
+
+    ``tier`` is ``OFFLINE``, or ``LOCAL`` if it takes machines; those of a system that is
+    billed make that ``LIVE``. ``needs`` is the capability without which it does not apply.
+    """
+
+    id: str
+    level: Level
+    tier: Tier
+    needs: Capability | None
+
+
+# A test before and after it is decorated: any further arguments are fixtures.
+Test = Callable[..., Coroutine[Any, Any, None]]
+Decorated = Callable[..., None]
+
+
+def must(
+    id: str, *, tier: Tier = Tier.LOCAL, needs: Capability | None = None
+) -> Callable[[Test], Decorated]:
+    """Make a test of an ``async def`` method that takes a `Kit`, and have it cite a clause."""
+    return _citing(Clause(id, Level.MUST, tier, needs))
+
+
+def should(
+    id: str, *, tier: Tier = Tier.LOCAL, needs: Capability | None = None
+) -> Callable[[Test], Decorated]:
+    """Like `must`; such a clause may be waived, with a reason."""
+    return _citing(Clause(id, Level.SHOULD, tier, needs))
+
+
+def may(
+    id: str, *, tier: Tier = Tier.LOCAL, needs: Capability | None = None
+) -> Callable[[Test], Decorated]:
+    """Like `must`, for what a backend may do, and then does in this way."""
+    return _citing(Clause(id, Level.MAY, tier, needs))
+
+
+def clause_of(suite: type, name: str) -> Clause | None:
+    """Return the clause that the test called ``name`` of a suite cites, overridden or not."""
+    for cls in suite.__mro__:
+        clause = getattr(vars(cls).get(name), "clause", None)
+        if isinstance(clause, Clause):
+            return clause
+    return None
+
+
+def _citing(clause: Clause) -> Callable[[Test], Decorated]:
+    def decorate(test: Test) -> Decorated:
+        @functools.wraps(test)
+        def run(self: object, kit: Kit, **fixtures: object) -> None:
+            kit.run(clause, functools.partial(test, self, kit, **fixtures))
+
+        run.clause = clause  # type: ignore[attr-defined]
+        return run
+
+    return decorate

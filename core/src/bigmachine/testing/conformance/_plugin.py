@@ -1,0 +1,165 @@
+"""The kit's pytest plugin: its options, and the report at the end.
+
+pytest loads it by its entry point in every environment that has bigmachine, so it
+imports nothing until a suite is collected.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from ._meter import Meter
+    from ._report import Report
+
+_METER: pytest.StashKey[Meter] = pytest.StashKey()
+_REPORT: pytest.StashKey[Report] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the kit's options."""
+    group = parser.getgroup("bigmachine conformance")
+    add = group.addoption
+    add(
+        "--conformance-json",
+        metavar="FILE",
+        help="write the report of a backend's conformance to FILE, as JSON",
+    )
+    add(
+        "--conformance-tier",
+        choices=["offline", "local", "live"],
+        default="local",
+        help="how far to go: `offline` starts no machine, `local` only those that cost nothing "
+        "(the default), `live` also those that cost money, up to --conformance-max-cost",
+    )
+    add(
+        "--conformance-max-cost",
+        type=float,
+        metavar="USD",
+        help="the most that tier `live` may spend, in US dollars",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse to spend without a ceiling."""
+    is_live = config.option.conformance_tier == "live"
+    if is_live != (config.option.conformance_max_cost is not None):
+        raise pytest.UsageError("--conformance-tier=live and --conformance-max-cost go together")
+
+
+def meter_of(config: pytest.Config) -> Meter:
+    """Return what this run may spend, and has spent."""
+    from ._clauses import Tier
+    from ._meter import Meter
+
+    if _METER not in config.stash:
+        options = config.option
+        config.stash[_METER] = Meter(
+            tier=Tier(options.conformance_tier), ceiling=options.conformance_max_cost or 0.0
+        )
+    return config.stash[_METER]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the suites' tests in the contract's order, and take note of them."""
+    suites = [item for item in items if _suite_of(item) is not None]
+    if not suites:
+        return
+    from ._clauses import clause_of
+    from ._report import Report, contract_order
+
+    def order(item: pytest.Item) -> Any:
+        clause = clause_of(_suite_of(item), _function_name(item))
+        return contract_order(clause) if clause else ()
+
+    report = config.stash[_REPORT] = Report()
+    begin = 0
+    for suite, group in itertools.groupby(list(items), key=_suite_of):
+        tests = list(group)
+        if suite is not None:
+            items[begin : begin + len(tests)] = sorted(tests, key=order)
+            for item in tests:
+                report.collect(item.nodeid, suite, _function_name(item))
+        begin += len(tests)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Say what a run on machines that cost money may cost, before the first is started."""
+    report = session.config.stash.get(_REPORT, None)
+    if report is None or session.config.option.conformance_tier != "live":
+        return
+    meter = meter_of(session.config)
+    for suite, tests in report.machine_tests().items():
+        meter.is_billed, meter.cost_per_hour = True, suite.cost_per_hour
+        terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+        if terminal is not None:
+            terminal.write_line(
+                f"{suite.__name__}: {tests} tests start machines. Where these cost "
+                f"${suite.cost_per_hour:.2f} an hour, that is ${meter.estimate(tests):.2f} "
+                f"at most; the ceiling is ${meter.ceiling:.2f}."
+            )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Any:
+    """Give JUnit reports the clause of each test."""
+    suite = _suite_of(item)
+    if suite is not None:
+        from ._clauses import clause_of
+
+        clause = clause_of(suite, _function_name(item))
+        if clause is not None:
+            item.user_properties.append(("clause", clause.id))
+            item.user_properties.append(("level", str(clause.level)))
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """Take note of what became of each test."""
+    outcome = yield
+    report = item.config.stash.get(_REPORT, None)
+    if report is not None and _suite_of(item) is not None:
+        system = getattr(item, "funcargs", {}).get("system")
+        report.take(outcome, system)
+    return outcome
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print the report, and write it where it was asked for."""
+    report = config.stash.get(_REPORT, None)
+    if report is None or config.option.collectonly:
+        return
+    report.spent = meter_of(config).spent
+    terminalreporter.section("conformance")
+    for line in report.lines(is_verbose=config.get_verbosity() > 0):
+        terminalreporter.write_line(line)
+    if config.option.conformance_json:
+        text = json.dumps(report.as_dict(), indent=2, ensure_ascii=False)
+        Path(config.option.conformance_json).write_text(text + "\n", encoding="utf-8")
+
+
+def _suite_of(item: pytest.Item) -> Any:  # a subclass of Suite, which is not imported here
+    cls = getattr(item, "cls", None)
+    return (
+        cls
+        if any(base.__name__ == "Suite" and base.__module__ == _SUITE for base in _mro(cls))
+        else None
+    )
+
+
+def _mro(cls: type | None) -> tuple[type, ...]:
+    return cls.__mro__ if cls is not None else ()
+
+
+def _function_name(item: pytest.Item) -> str:
+    return str(getattr(item, "originalname", None) or item.name)
+
+
+_SUITE = f"{__package__}._suite"

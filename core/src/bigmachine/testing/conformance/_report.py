@@ -1,0 +1,230 @@
+"""What a run says of a backend: clause by clause, the core apart from each capability."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from bigmachine._entrypoints import installed_systems
+from bigmachine.system import Capability, System
+
+from ._clauses import CONTRACT, Clause, Level, Tier, clause_of
+
+if TYPE_CHECKING:
+    import pytest
+
+    from ._suite import Suite
+
+PASSED, FAILED, SKIPPED, WAIVED, NOT_RUN = "passed", "failed", "skipped", "waived", "not run"
+
+_WIDTH = 100
+
+
+@dataclass(slots=True)
+class Result:
+    """One test, and what became of it."""
+
+    clause: Clause
+    title: str
+    outcome: str = NOT_RUN
+    reason: str = ""
+    seconds: float = 0.0
+
+    @property
+    def is_blemish(self) -> bool:
+        """Whether it keeps a level from being called conformant."""
+        if self.outcome == SKIPPED:
+            return self.reason.startswith(("blocked", "tier", "the spending ceiling"))
+        return self.outcome in (FAILED, NOT_RUN)
+
+
+class Report:
+    """The results of all suites of one run, by suite."""
+
+    def __init__(self) -> None:
+        self.spent = 0.0
+        self._suites: dict[type[Suite], dict[str, Result]] = {}
+        self._systems: dict[type[Suite], System] = {}
+        self._suite_of: dict[str, type[Suite]] = {}
+
+    def collect(self, nodeid: str, suite: type[Suite], name: str) -> None:
+        """Expect one test."""
+        clause = clause_of(suite, name)
+        if clause is not None:
+            title = name.removeprefix("test_").replace("_", " ")
+            self._suites.setdefault(suite, {})[nodeid] = Result(clause, title)
+            self._suite_of[nodeid] = suite
+
+    def machine_tests(self) -> dict[type[Suite], int]:
+        """Count the tests that start machines, by suite."""
+        return {
+            suite: sum(result.clause.tier is not Tier.OFFLINE for result in results.values())
+            for suite, results in self._suites.items()
+        }
+
+    def take(self, report: pytest.TestReport, system: System | None) -> None:
+        """Take in what pytest says of a test."""
+        suite = self._suite_of.get(report.nodeid)
+        if suite is None:
+            return
+        if system is not None:
+            self._systems[suite] = system
+        result = self._suites[suite][report.nodeid]
+        result.seconds += report.duration
+        if hasattr(report, "wasxfail"):
+            # "reason: " is what pytest puts before it for xfail(run=False) and the like.
+            reason = str(report.wasxfail).removeprefix("reason: ")
+            if report.passed:
+                reason = f"the waiver ({reason}) isn't needed any more"
+            result.outcome, result.reason = PASSED if report.passed else WAIVED, reason
+        elif report.failed:
+            result.outcome, result.reason = FAILED, _first_line(report)
+        elif report.skipped:
+            result.outcome, result.reason = SKIPPED, _skip_reason(report)
+        elif report.when == "call":
+            result.outcome = PASSED
+
+    def lines(self, *, is_verbose: bool) -> Iterator[str]:
+        """Lay it out for a terminal."""
+        for suite in self._suites:
+            told = self._as_dict(suite)
+            yield f"{told['system'] or suite.__name__}: contract {CONTRACT}{_dist(told)}"
+            yield ""
+            for level in told["levels"]:
+                counts = ", ".join(f"{n} {what}" for what, n in level["counts"].items() if n)
+                yield f"  {level['name']:10}  {level['verdict']:15}  {counts}".rstrip()
+            yield ""
+            for result in sorted(self._suites[suite].values(), key=_order):
+                # The lines above say all of what passed, wasn't chosen or isn't declared.
+                is_told = not result.reason or "is not declared" in result.reason
+                is_told = is_told and result.outcome != FAILED
+                if is_verbose or not is_told:
+                    yield from _row(result)
+            yield ""
+        if self.spent:
+            yield f"  spent about ${self.spent:.2f}"
+
+    def as_dict(self) -> dict[str, Any]:  # Any: this is JSON
+        """Lay it out for programs."""
+        return {
+            "contract": CONTRACT,
+            "spent": round(self.spent, 2),
+            "suites": [self._as_dict(suite) for suite in self._suites],
+        }
+
+    def _as_dict(self, suite: type[Suite]) -> dict[str, Any]:
+        system = self._systems.get(suite)
+        results = sorted(self._suites[suite].values(), key=_order)
+        levels = [("core", [r for r in results if r.clause.needs is None])]
+        levels += [(str(c), [r for r in results if r.clause.needs is c]) for c in Capability]
+        return {
+            "suite": suite.__name__,
+            "system": system.name if system else None,
+            "class": f"{type(system).__module__}:{type(system).__qualname__}" if system else None,
+            "dist": _installed(system),
+            "capabilities": sorted(map(str, system.capabilities)) if system else [],
+            "levels": [
+                {
+                    "name": name,
+                    "verdict": _verdict(name, of_level, system),
+                    "counts": {
+                        outcome: sum(r.outcome == outcome for r in of_level)
+                        for outcome in (PASSED, FAILED, WAIVED, SKIPPED, NOT_RUN)
+                    },
+                }
+                for name, of_level in levels
+            ],
+            "tests": [
+                {
+                    "clause": r.clause.id,
+                    "level": str(r.clause.level),
+                    "tier": str(r.clause.tier),
+                    "capability": str(r.clause.needs) if r.clause.needs else None,
+                    **{k: v for k, v in asdict(r).items() if k != "clause"},
+                }
+                for r in results
+            ],
+        }
+
+
+def _verdict(name: str, results: list[Result], system: System | None) -> str:
+    if system is not None and name in set(Capability) and name not in system.capabilities:
+        return "not declared"
+    if any(r.outcome == FAILED for r in results):
+        return "NOT CONFORMANT"
+    if not results or any(r.is_blemish for r in results):
+        return "not proven"
+    if any(r.outcome == WAIVED and r.clause.level is Level.MUST for r in results):
+        return "with waivers"
+    return "conformant"
+
+
+def _row(result: Result) -> list[str]:
+    head = f"  {result.clause.id:12} {result.clause.level!s:6} {result.outcome:7}  "
+    text = result.title + (f": {result.reason}" if result.reason else "")
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=head, subsequent_indent=" " * len(head), max_lines=4
+    )
+
+
+def contract_order(clause: Clause) -> tuple[int, str, int]:
+    """Sort clauses as the contract has them."""
+    section, _, number = clause.id.rpartition("-")
+    return (
+        _SECTIONS.index(section) if section in _SECTIONS else len(_SECTIONS),
+        section,
+        int(number) if number.isdigit() else 0,
+    )
+
+
+def _order(result: Result) -> tuple[int, str, int]:
+    return contract_order(result.clause)
+
+
+_SECTIONS = (
+    "WAIVER",
+    "HOOKS",
+    "IMPORT",
+    "OPTIONS",
+    "START",
+    "MACHINE",
+    "WIRE",
+    "IDENTITY",
+    "KEEPALIVE",
+    "STOP",
+    "SHUTDOWN",
+    "ORPHAN",
+    "FOREIGN",
+    "CANCEL",
+    "TAIL",
+    "READ",
+    "CONSOLE",
+    "INSTANCES",
+)
+"""The sections of the contract, in its order."""
+
+
+def _installed(system: System | None) -> str | None:
+    if system is not None:
+        for entry in installed_systems():
+            if entry.name == system.name:
+                return str(entry)
+    return None
+
+
+def _dist(told: dict[str, Any]) -> str:
+    return f", {told['dist']}" if told["dist"] else ""
+
+
+def _first_line(report: pytest.TestReport) -> str:
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = str(crash.message if crash is not None else report.longrepr)
+    return text.strip().partition("\n")[0].removeprefix("AssertionError: ")
+
+
+def _skip_reason(report: pytest.TestReport) -> str:
+    longrepr = report.longrepr
+    text = longrepr[2] if isinstance(longrepr, tuple) else str(longrepr)
+    return text.removeprefix("Skipped: ")

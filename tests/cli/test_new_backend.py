@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import bigmachine as bm
+from bigmachine.cli import main
+
+FILES = {
+    "pyproject.toml",
+    "README.md",
+    ".gitignore",
+    "src/bigmachine_my_slurm/__init__.py",
+    "src/bigmachine_my_slurm/_system.py",
+    "tests/test_conformance.py",
+}
+RULES = "E,F,W,I,UP,B,SIM,C4,RUF,PIE,PT,RET,D1"  # as ours, but for the layout of docstrings
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "bigmachine-my-slurm"
+
+
+@pytest.fixture
+def package(folder: Path, install, monkeypatch: pytest.MonkeyPatch, capsys) -> Path:
+    """A new backend, as an editable installation would have it."""
+    assert main(["new-backend", "my-slurm"]) == 0
+    about = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    [(group, points)] = about["entry-points"].items()
+    lines = [f"[{group}]", *(f"{name} = {value}" for name, value in points.items())]
+    install(about["name"], "\n".join(lines), about["version"])
+    monkeypatch.syspath_prepend(folder / "src")
+    yield folder
+    for name in [name for name in sys.modules if name.partition(".")[0] == "bigmachine_my_slurm"]:
+        del sys.modules[name]
+
+
+class Echo:
+    def echo(self, value):
+        return value
+
+    def nice(self):
+        return os.nice(0)
+
+
+def test_it_writes_a_package_and_says_what_is_in_it(folder: Path, capsys) -> None:
+    assert main(["new-backend", "my-slurm"]) == 0
+    written = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    assert written == FILES
+    out = capsys.readouterr().out
+    assert "Made the backend 'my-slurm' in bigmachine-my-slurm:" in out
+    assert all(f"  {path}" in out for path in FILES)
+    for command in ("cd bigmachine-my-slurm", "pip install -e '.[test]'", "pytest"):
+        assert f"\n  {command}" in out
+
+
+def test_nothing_of_the_template_is_left_in_it(folder: Path, capsys) -> None:
+    main(["new-backend", "my-slurm"])
+    for path in folder.rglob("*"):
+        assert "mycloud" not in path.name
+        assert path.is_dir() or "mycloud" not in path.read_text().lower()
+
+
+def test_a_folder_may_be_named_and_may_be_there_if_it_is_empty(folder: Path, capsys) -> None:
+    folder.mkdir()
+    assert main(["new-backend", "my-slurm", "--directory", str(folder)]) == 0
+    assert main(["new-backend", "other", "--directory", "a/new/one"]) == 0
+    assert Path("a/new/one/src/bigmachine_other/_system.py").exists()
+    assert "cd a/new/one\n" in capsys.readouterr().out
+
+
+def test_a_session_on_it_works(package: Path) -> None:
+    with bm.Session("my-slurm", nice=7) as session:
+        first, second = session.start(2, services={"Echo": Echo()})
+        assert second.call("Echo.echo", "hello") == "hello"
+        assert first.call("Echo.nice") >= 7
+
+
+def test_it_refuses_its_bad_option(package: Path) -> None:
+    with pytest.raises(bm.UsageError, match="nice: must be"), bm.Session("my-slurm", nice=20):
+        pass
+
+
+def test_it_is_listed_with_its_option(package: Path, capsys) -> None:
+    capsys.readouterr()
+    assert main(["systems"]) == 0
+    out = capsys.readouterr().out
+    assert "my-slurm          bigmachine-my-slurm 0.1.0" in out
+    assert "BIGMACHINE_MY_SLURM_NICE" in out
+
+
+def test_its_own_test_is_the_conformance_kit(package: Path) -> None:
+    from bigmachine.testing.conformance import Suite
+
+    module = runpy.run_path(str(package / "tests/test_conformance.py"))
+    assert issubclass(module["TestMySlurm"], Suite)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        f"ruff check --isolated --line-length=100 --select={RULES} --ignore=D107 .",
+        "ruff format --isolated --line-length=100 --check .",
+        "mypy --strict src",
+    ],
+)
+def test_it_is_in_good_style(folder: Path, command: str, capsys) -> None:
+    main(["new-backend", "my-slurm"])
+    name, *arguments = command.split()
+    tool = shutil.which(name, path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if tool is None:
+        pytest.skip(f"{name} is not installed")
+    core = Path(bm.__file__).parents[1]
+    run = subprocess.run(
+        [tool, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MYPYPATH": f"src:{core}"},
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("My_Slurm", "such as 'my-slurm'"),
+        ("2fast", "such as 'fast'"),
+        ("-", ""),
+        ("", ""),
+        ("a--b", "such as 'a-b'"),
+        ("../up", "such as 'up'"),
+        ("naïve", ""),
+    ],
+)
+def test_a_name_that_cannot_be_is_refused_with_one_that_can(
+    folder: Path, capsys, name: str, hint: str
+) -> None:
+    assert main(["new-backend", "--", name]) == 2
+    err = capsys.readouterr().err
+    assert f"{name!r} can't be the name of a system" in err
+    assert hint in err
+    assert not [*folder.parent.iterdir()]
+
+
+def test_a_folder_with_files_in_it_is_left_alone(folder: Path, capsys) -> None:
+    folder.mkdir()
+    (folder / "notes").write_text("mine")
+    assert main(["new-backend", "my-slurm"]) == 2
+    assert "there already, and not empty: choose another --directory" in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == ["notes"]
+
+
+def test_a_file_in_the_way_is_said_to_be_one(folder: Path, capsys) -> None:
+    folder.write_text("a file")
+    assert main(["new-backend", "my-slurm"]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert main(["new-backend", "other", "--directory", str(folder / "below")]) == 2
+    assert "can't write" in capsys.readouterr().err
+
+
+def test_the_name_of_a_system_that_is_there_is_warned_of(folder: Path, capsys) -> None:
+    assert main(["new-backend", "local"]) == 0
+    assert "warning: bigmachine-local" in capsys.readouterr().err
+    assert main(["new-backend", "ec2"]) == 0
+    assert "warning: 'ec2' is" in capsys.readouterr().err
+    assert main(["new-backend", "plain"]) == 0
+    assert capsys.readouterr().err == ""

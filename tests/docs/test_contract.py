@@ -1,0 +1,79 @@
+"""The contract of backends and the conformance kit say the same."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+from markdown import ROOT, section
+
+from bigmachine._plugins import _HOOKS
+from bigmachine.system import Capability
+from bigmachine.testing.conformance import Suite
+from bigmachine.testing.conformance._clauses import CONTRACT, clause_of
+from bigmachine.testing.conformance._report import _SECTIONS
+
+CONTRACT_PAGE = ROOT / "docs/backend-contract.md"
+TEXT = CONTRACT_PAGE.read_text()
+CLAUSES = dict(re.findall(r"^\*\*([A-Z]+-\d+)\*\* (MUST|SHOULD|MAY)\. ", TEXT, re.M))
+TESTS = {name: clause_of(Suite, name) for name in dir(Suite) if name.startswith("test_")}
+
+
+def test_every_test_of_the_kit_cites_a_clause():
+    assert [name for name, clause in TESTS.items() if clause is None] == []
+
+
+def test_every_clause_has_a_test_and_every_test_a_clause():
+    assert {clause.id for clause in TESTS.values()} == set(CLAUSES)
+    assert len(CLAUSES) > 50
+
+
+def test_no_clause_number_is_given_twice():
+    numbers = re.findall(r"^\*\*([A-Z]+-\d+)\*\*", TEXT, re.M)
+    assert len(numbers) == len(set(numbers))
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_a_clause_binds_as_much_in_the_kit_as_in_the_contract(name):
+    assert CLAUSES[TESTS[name].id] == TESTS[name].level
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_a_clause_needs_a_capability_in_the_kit_if_it_does_in_the_contract(name):
+    clause = TESTS[name]
+    heading = next(h for h in re.findall(r"^## (.*)", TEXT, re.M) if h.startswith(prefix(clause)))
+    declared = re.search(r"capability `(\w+)`", heading)
+    by_hook = {f"`{capability}`": capability for capability in Capability}
+    named = [c for hook, c in by_hook.items() if hook in text_of(clause.id)]
+    if declared:
+        assert clause.needs == declared[1]
+    elif clause.needs is not None:  # CANCEL: the clause itself names the hook
+        assert clause.needs in named
+    else:
+        assert named == []
+
+
+def prefix(clause):
+    return clause.id.rpartition("-")[0] + ":"
+
+
+def text_of(clause_id):
+    return re.search(rf"^\*\*{clause_id}\*\*(.*?)(?=^\*\*|^#|\Z)", TEXT, re.M | re.S)[1]
+
+
+def test_the_sections_of_the_contract_are_in_the_reports_order():
+    headings = re.findall(r"^## ([A-Z]+):", TEXT, re.M)
+    assert tuple(headings) == _SECTIONS
+    in_text = list(dict.fromkeys(clause_id.rpartition("-")[0] for clause_id in CLAUSES))
+    assert in_text == headings
+
+
+@pytest.mark.parametrize("hook", _HOOKS)
+def test_every_hook_is_in_the_contract_with_its_arguments(hook):
+    arguments = ", ".join(list(inspect.signature(_HOOKS[hook]).parameters)[1:])
+    assert f"`{hook}({arguments})`" in section(CONTRACT_PAGE, "HOOKS: the class")
+
+
+def test_the_contract_says_its_version():
+    assert f"Version {CONTRACT}. " in TEXT

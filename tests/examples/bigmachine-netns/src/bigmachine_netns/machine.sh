@@ -1,0 +1,98 @@
+# One machine's host: a network namespace, plugged into a switch that all of them share.
+#
+#   machine.sh run NAME SWITCH/BITS FIRST LAST PORT COMMAND...
+#       Make it, with the first free address of those from FIRST to LAST (numbers), and say
+#       which; run COMMAND in it, until that ends or standard input does; take it away.
+#   machine.sh free NAMESPACE
+#       Take away what `run` could not, because it was killed itself.
+#
+# The switch is a bridge in a namespace of its own, where the computer's firewall and its
+# forwarding rules have no say. The first machine makes it, the last one takes it away, and
+# nobody makes or takes anything but under the lock.
+
+set -eu
+switch=bigmachine-switch # its namespace
+uplink=bigmachine0       # the computer's own network card at the switch
+lock=/run/bigmachine-netns.lock
+
+run() {
+    name=$1 card=$2 n=$3 last=$4 port=$5
+    shift 5
+    trap : HUP INT PIPE TERM # it ends when the machine has, and the host is taken away
+    trap 'exec 9>&-; free' EXIT # after a failure it may still hold the lock
+    {
+        flock -w 30 9 || fail "another process has held $lock for 30 s"
+        while
+            address=$((n >> 24)).$((n >> 16 & 255)).$((n >> 8 & 255)).$((n & 255))
+            exists /run/netns/bigmachine-"$address"-*
+        do
+            [ "$n" -lt "$last" ] || fail "every address of the subnet is taken"
+            n=$((n + 1))
+        done
+        namespace=bigmachine-$address-$name
+        ip netns add "$namespace"
+        plug_in
+    } 9>$lock
+    echo "$address"
+    exec >&2 2>/dev/null # so the shell's own remarks, such as "Killed", go nowhere
+    # Whichever ends first, the machine or the lifeline that cat reads, takes all with it:
+    # also a machine that is stopped, or whose interpreter is stuck.
+    setsid sh -c 'exec 2>&1; { cat; kill -9 0; } | { ip netns exec "$0" "$@"; kill -9 0; }' \
+        "$namespace" "$@" --listen "$address:$port" || :
+}
+
+plug_in() {
+    [ -e /run/netns/$switch ] || ip netns add $switch
+    ip -n $switch link show bridge >/dev/null 2>&1 || ip -n $switch link add bridge up type bridge
+    ip link show $uplink >/dev/null 2>&1 ||
+        ip link add $uplink type veth peer name computer netns $switch
+    ip -n $switch link set computer master bridge up
+    ip addr replace "$card" dev $uplink
+    ip link set $uplink up
+    # A card always has the same number for the same address, since others remember it.
+    mac=$(printf 02:00:%08x "$n" | sed 's/\(..\)\(..\)\(..\)\(..\)$/\1:\2:\3:\4/')
+    ip -n $switch link add "$address" master bridge up \
+        type veth peer name eth0 address "$mac" netns "$namespace"
+    ip -n "$namespace" addr add "$address/${card#*/}" dev eth0
+    ip -n "$namespace" link set eth0 up
+    ip -n "$namespace" link set lo up
+}
+
+free() {
+    set +e
+    case ${namespace-} in bigmachine-[0-9]*-*) ;; *) return 0 ;; esac
+    # All that runs there, whatever group or session it went to; and see it end.
+    while pids=$(ip netns pids "$namespace") && [ "$pids" ]; do
+        kill -9 $pids
+        sleep 0.01
+    done
+    address=${namespace#bigmachine-}
+    {
+        flock -w 30 9
+        if [ -e "/run/netns/$namespace" ]; then # else the address may be another's by now
+            ip -n $switch link del "${address%%-*}"
+            ip netns del "$namespace"
+        fi
+        if ! exists /run/netns/bigmachine-[0-9]*; then
+            ip link del $uplink
+            ip netns del $switch
+        fi
+    } 9>$lock
+    [ ! -e "/run/netns/$namespace" ]
+} 2>/dev/null
+
+exists() {
+    [ -e "$1" ] # a pattern that nothing matches stands for itself
+}
+
+fail() {
+    echo "$*" >&2
+    exit 1
+}
+
+verb=$1
+shift
+case $verb in
+run) run "$@" ;;
+free) namespace=$1 && free ;;
+esac

@@ -1,0 +1,44 @@
+"""The netns system keeps the contract of a backend."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from bigmachine_netns import NetnsSystem
+
+from bigmachine.testing.conformance import Suite
+
+
+def lack():
+    """Say why network namespaces can't be made here; None if they can."""
+    if os.geteuid() != 0 or not shutil.which("ip"):
+        return "needs root, and the command ip"
+    probe = subprocess.run(["unshare", "--net", "--mount", "true"], capture_output=True, text=True)
+    return probe.stderr.strip() or None
+
+
+@pytest.mark.skipif(lack() is not None, reason=str(lack()))
+class TestNetns(Suite):
+    bad_options = ({"subnet": "nonsense"}, {"subnet": "10.0.0.0/31"}, {"subnet": "8.8.0.0/16"})
+
+    @pytest.fixture
+    def system(self):
+        return NetnsSystem()
+
+    def leftovers(self):
+        """List all that this system makes: namespaces, and network cards."""
+        namespaces = Path("/run/netns").glob("bigmachine-*")
+        cards = Path("/sys/class/net").glob("bigmachine*")
+        return [path.name for path in (*namespaces, *cards)]
+
+    @contextlib.contextmanager
+    def foreign(self):
+        """Make a namespace that isn't ours, though it is called much like ours."""
+        subprocess.run(["ip", "netns", "add", "bigmachine-of-somebody-else"], check=True)
+        try:
+            yield Path("/run/netns/bigmachine-of-somebody-else").exists
+        finally:
+            subprocess.run(["ip", "netns", "del", "bigmachine-of-somebody-else"], check=True)

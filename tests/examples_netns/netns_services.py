@@ -1,0 +1,65 @@
+"""What the machines of these tests run; a light module, since each of them imports it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+
+
+class Host:
+    """Looks at the machine from inside, and misbehaves in it."""
+
+    def setup(self, session):
+        self.session = session
+
+    async def echo(self, value):
+        return value
+
+    async def slow_echo(self, value, seconds):
+        import trio
+
+        await trio.sleep(seconds)
+        return value
+
+    def ask(self, addr, value):
+        return self.session.connect(addr).call("Host.echo", value)
+
+    def reaches(self, address):
+        """Whether anything at all comes back from an address."""
+        try:
+            socket.create_connection((address, 1), 0.5).close()
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+
+    def cards(self):
+        """Return the network cards there are, with their addresses."""
+        listing = subprocess.run(
+            ["ip", "-br", "-4", "addr"], capture_output=True, text=True, check=True
+        )
+        rows = [line.split() for line in listing.stdout.splitlines()]
+        return {card.partition("@")[0]: addresses for card, _, *addresses in rows}
+
+    def say(self, text):
+        print(text)
+
+    def pid(self):
+        return os.getpid()
+
+    def start_deserter(self):
+        """Start a process that leaves the machine's session; return its number."""
+        return subprocess.Popen(["sleep", "1000"], start_new_session=True).pid
+
+    async def hog(self):
+        """Never let another thread of the interpreter run again, from a moment later on."""
+        threading.Timer(0.2, pow, (3, 10**10)).start()
+
+    async def crash(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    async def freeze(self):
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGSTOP)).start()
