@@ -25,6 +25,10 @@ layers:
 docs:
     uv run pytest tests/docs
 
+# Prove that a backend keeps the contract: `just conformance local`.
+conformance *arguments:
+    uv run bigmachine conformance {{arguments}}
+
 # Measure, with the peers.
 bench *arguments:
     uv run --group peers python -m benchmarks {{arguments}}

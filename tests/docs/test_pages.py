@@ -10,8 +10,12 @@ import pytest
 from markdown import PAGES, ROOT, anchors, links, page_id, section
 
 import bigmachine as bm
+from bigmachine import testing
 from bigmachine._options import describe_options
 from bigmachine._plugins import _HOOKS
+from bigmachine.testing import InProcessSystem
+from bigmachine.testing.conformance import Suite
+from bigmachine.testing.faults import Faults
 from bigmachine_local import LocalOptions
 
 REFERENCE = ROOT / "docs/reference.md"
@@ -44,6 +48,19 @@ def test_every_page_of_the_docs_is_in_the_index():
 @pytest.mark.parametrize("name", bm.__all__)
 def test_every_public_name_is_in_the_reference(name):
     assert re.search(rf"`{name}[`(]", REFERENCE.read_text())
+
+
+@pytest.mark.parametrize("name", testing.__all__)
+def test_every_public_name_for_tests_is_in_the_reference(name):
+    assert re.search(rf"`{name}[`(]", section(REFERENCE, "For tests"))
+
+
+@pytest.mark.parametrize("cls", [Faults, InProcessSystem, Suite])
+def test_every_public_member_for_tests_is_in_the_reference(cls):
+    [row] = re.findall(rf"^\| `[a-z.]*{cls.__name__}\b.*", section(REFERENCE, "For tests"), re.M)
+    inherited = {*dir(bm.System), "kit", "event", "http_client"}  # the last two are hooks
+    names = {n for n in vars(cls) if not n.startswith(("_", "test_"))} - inherited
+    assert {name for name in names if f"`{name}`" not in row and name not in row} == set()
 
 
 @pytest.mark.parametrize("cls", [bm.Session, bm.Machine, bm.Stream, bm.AsyncStream])

@@ -27,9 +27,9 @@ async def launch_each(system: System, *, count: int, boot: Boot) -> Sequence[Ins
     """
     import trio
 
+    machines = [boot.machine() for _ in range(count)]
     launched: dict[str, Instance] = {}
     errors: list[Exception] = []
-    machines: list[MachineBoot] = []
     limiter = trio.CapacityLimiter(_AT_ONCE)
 
     async def launch(machine: MachineBoot) -> None:
@@ -42,9 +42,8 @@ async def launch_each(system: System, *, count: int, boot: Boot) -> Sequence[Ins
 
     try:
         async with trio.open_nursery() as nursery:
-            for _ in range(count):
-                machines.append(boot.machine())
-                nursery.start_soon(launch, machines[-1])
+            for machine in machines:
+                nursery.start_soon(launch, machine)
     except BaseException:  # cancelled: nobody will ever hold these
         await _undo(system, machines)
         raise

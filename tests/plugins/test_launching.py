@@ -1,0 +1,185 @@
+"""`System.launch`: one machine at a time, and core sees to the rest."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+import bigmachine as bm
+from bigmachine._launching import launch_each
+
+
+class Order:
+    def __init__(self, name):
+        self.name = name
+
+
+class Boot:
+    """Gives out m0, m1, and so on."""
+
+    def __init__(self):
+        self.given = []
+
+    def machine(self):
+        self.given.append(Order(f"m{len(self.given)}"))
+        return self.given[-1]
+
+
+class Shelf(bm.System):
+    """Machines as names on a shelf, put there after a while that differs."""
+
+    name = "shelf"
+
+    def __init__(self, *, fails=(), slow=()):
+        super().__init__()
+        self.fails, self.slow = set(fails), set(slow)
+        self.there = set()
+        self.stopped = []
+        self.most_at_once = self.at_once = 0
+
+    async def launch(self, machine):
+        self.there.add(machine.name)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await trio.sleep(100 if machine.name in self.slow else 1)
+        finally:
+            self.at_once -= 1
+        if machine.name in self.fails:
+            raise bm.StartError(f"no room for {machine.name}")
+        return bm.Instance(machine.name, f"{machine.name}:1")
+
+    async def stop(self, instance):
+        assert instance.address == ""
+        await trio.sleep(1)
+        self.there.discard(instance.name)
+        self.stopped.append(instance.name)
+
+
+def run(test):
+    trio.run(test, clock=MockClock(autojump_threshold=0))
+
+
+def test_machines_are_launched_at_once_and_returned_in_the_order_of_their_names():
+    async def test():
+        shelf = Shelf(slow={"m0"})
+        instances = await launch_each(shelf, count=3, boot=Boot())
+        assert [instance.name for instance in instances] == ["m0", "m1", "m2"]
+        assert shelf.most_at_once == 3
+        assert trio.current_time() == 100
+
+    run(test)
+
+
+def test_many_machines_are_launched_a_few_at_a_time():
+    async def test():
+        shelf = Shelf()
+        assert len(await launch_each(shelf, count=100, boot=Boot())) == 100
+        assert shelf.most_at_once == 32
+
+    run(test)
+
+
+def test_a_launch_that_fails_is_undone_and_the_others_are_returned(caplog):
+    async def test():
+        shelf = Shelf(fails={"m1"})
+        instances = await launch_each(shelf, count=3, boot=Boot())
+        assert [instance.name for instance in instances] == ["m0", "m2"]
+        assert shelf.stopped == ["m1"]
+        assert shelf.there == {"m0", "m2"}
+
+    run(test)
+    assert "no room for m1" in caplog.text
+
+
+def test_if_every_launch_fails_a_refusal_is_raised_in_the_providers_words():
+    async def test():
+        shelf = Shelf(fails={"m0", "m1"})
+        with pytest.raises(bm.StartError, match="^no room for m[01]$"):
+            await launch_each(shelf, count=2, boot=Boot())
+        assert shelf.there == set()
+
+    run(test)
+
+
+def test_any_other_error_of_a_launch_is_the_cause_of_a_start_error():
+    class Broken(Shelf):
+        async def launch(self, machine):
+            raise OSError("no such command")
+
+    async def test():
+        with pytest.raises(bm.StartError, match="OSError: no such command") as caught:
+            await launch_each(Broken(), count=1, boot=Boot())
+        assert isinstance(caught.value.__cause__, OSError)
+
+    run(test)
+
+
+def test_a_cancelled_start_undoes_what_was_launched_and_what_was_about_to_be():
+    async def test():
+        shelf = Shelf(slow={"m1"})
+        with trio.move_on_after(10) as scope:
+            await launch_each(shelf, count=2, boot=Boot())
+        assert scope.cancelled_caught
+        assert sorted(shelf.stopped) == ["m0", "m1"]
+        assert shelf.there == set()
+
+    run(test)
+
+
+def test_an_undoing_that_fails_does_not_keep_the_others_from_being_undone(caplog):
+    class Sticky(Shelf):
+        async def stop(self, instance):
+            if instance.name == "m0":
+                raise OSError("throttled")
+            await super().stop(instance)
+
+    async def test():
+        shelf = Sticky()
+        with trio.move_on_after(0.5):
+            await launch_each(shelf, count=3, boot=Boot())
+        assert shelf.there == {"m0"}
+
+    run(test)
+    assert "m0: its launch can't be undone" in caplog.text
+
+
+def test_an_undoing_that_hangs_is_given_up_after_two_minutes(caplog):
+    class Hanging(Shelf):
+        async def stop(self, instance):
+            await trio.sleep_forever()
+
+    async def test():
+        with trio.move_on_after(0.5):
+            await launch_each(Hanging(), count=1, boot=Boot())
+        assert trio.current_time() == 120.5
+
+    run(test)
+    assert "not confirmed to be undone after 120 s" in caplog.text
+
+
+def test_a_session_starts_machines_by_launch():
+    from bigmachine.testing import InProcessSystem
+
+    class Given:
+        def __init__(self, machine):
+            self.machine = lambda: machine
+
+    class OneByOne(InProcessSystem):
+        start = bm.System.start
+
+        async def launch(self, machine):
+            [instance] = await InProcessSystem.start(self, 1, Given(machine))
+            return instance
+
+    class Echo:
+        async def echo(self, value):
+            return value
+
+    async def test():
+        async with bm.AsyncSession(OneByOne()) as session:
+            machines = await session.start(3, services={"Echo": Echo()})
+            assert [await machine.call("Echo.echo", 1) for machine in machines] == [1, 1, 1]
+
+    trio.run(test)
