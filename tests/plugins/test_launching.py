@@ -128,6 +128,16 @@ def test_a_cancelled_start_undoes_what_was_launched_and_what_was_about_to_be():
     run(test)
 
 
+def test_what_was_not_begun_is_not_undone():
+    async def test():
+        shelf = Shelf(slow={f"m{number}" for number in range(100)})
+        with trio.move_on_after(10):
+            await launch_each(shelf, count=100, boot=Boot())
+        assert len(shelf.stopped) == 32
+
+    run(test)
+
+
 def test_an_undoing_that_fails_does_not_keep_the_others_from_being_undone(caplog):
     class Sticky(Shelf):
         async def stop(self, instance):

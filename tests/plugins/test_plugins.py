@@ -101,9 +101,7 @@ def test_a_missing_required_hook_is_named() -> None:
     class Nothing(System):
         name = "nothing"
 
-    with pytest.raises(
-        PluginError, match=r"'nothing'.*override the hook 'start', or 'launch'"
-    ):
+    with pytest.raises(PluginError, match=r"'nothing'.*override the hook 'start', or 'launch'"):
         Plugins(Nothing())
 
 

@@ -28,12 +28,14 @@ async def launch_each(system: System, *, count: int, boot: Boot) -> Sequence[Ins
     import trio
 
     machines = [boot.machine() for _ in range(count)]
+    begun: list[MachineBoot] = []
     launched: dict[str, Instance] = {}
     errors: list[Exception] = []
     limiter = trio.CapacityLimiter(_AT_ONCE)
 
     async def launch(machine: MachineBoot) -> None:
         async with limiter:
+            begun.append(machine)
             try:
                 launched[machine.name] = await system.launch(machine)
             except Exception as exc:
@@ -45,7 +47,7 @@ async def launch_each(system: System, *, count: int, boot: Boot) -> Sequence[Ins
             for machine in machines:
                 nursery.start_soon(launch, machine)
     except BaseException:  # cancelled: nobody will ever hold these
-        await _undo(system, machines)
+        await _undo(system, begun)
         raise
     if errors and not launched:
         raise _refusal(errors[0]) from errors[0]

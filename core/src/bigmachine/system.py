@@ -4,7 +4,10 @@ A whole backend, which runs each machine as a child process::
 
     class Processes(System):
         name = "processes"
-        processes = {}
+
+        def __init__(self, options=None):
+            super().__init__(options)
+            self.processes = {}
 
         async def launch(self, machine):
             with create_server(("127.0.0.1", 0)) as socket:

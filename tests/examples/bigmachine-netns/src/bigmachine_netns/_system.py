@@ -1,6 +1,5 @@
 """The ``netns`` system: machines as hosts of a network that exists on this computer only."""
 
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import trio
@@ -8,7 +7,8 @@ import trio
 import bigmachine as bm
 from bigmachine.system import check_options
 
-from ._host import Host, check_computer, find_instances, find_problem, free
+from ._checks import check_computer, find_problem
+from ._host import Host, find_instances, free, instance_at
 
 GRACE = 1.0  # a connection breaks some ms before its machine is seen to be gone
 
@@ -36,19 +36,16 @@ class NetnsSystem(bm.System):
         check_options(self.options, subnet=find_problem(self.options.subnet))
         await check_computer(self.options.subnet)
 
-    async def start(self, count, boot):
-        async with AsyncExitStack() as undo:
-            new = [Host(boot.machine(), self.options.subnet) for _ in range(count)]
-            for host in new:
-                await undo.enter_async_context(host)
-            undo.pop_all()
-        self.hosts |= {host.instance.name: host for host in new}
-        return [host.instance for host in new]
+    async def launch(self, machine):
+        host = self.hosts[machine.name] = await Host.open(machine, self.options.subnet)
+        address = await host.address()
+        await host.process.stdin.send_all(machine.config)
+        return instance_at(address, machine.name)
 
     async def keepalive_failed(self, instance):
         with trio.move_on_after(GRACE):
             if host := self.hosts.get(instance.name):
-                await host.wait()
+                await host.process.wait()
             return bm.Gone(bm.StopReason.EXITED, "its process ended")
         return None
 
@@ -58,13 +55,13 @@ class NetnsSystem(bm.System):
                 yield line
 
     async def stop(self, instance):
+        await free(instance.name)
         if host := self.hosts.pop(instance.name, None):
             await host.close()
-        await free(instance)
 
     async def shutdown(self):
-        for host in [*self.hosts.values()]:
-            await host.close()
+        for name in [*self.hosts]:
+            await self.stop(bm.Instance(name, address=""))
 
     async def instances(self):
         return find_instances()

@@ -2,9 +2,9 @@
 #
 #   machine.sh run NAME SWITCH/BITS FIRST LAST PORT COMMAND...
 #       Make it, with the first free address of those from FIRST to LAST (numbers), and say
-#       which; run COMMAND in it, until that ends or standard input does; take it away.
-#   machine.sh free NAMESPACE
-#       Take away what `run` could not, because it was killed itself.
+#       which; run COMMAND in it, whose standard input is the script's own; take it away.
+#   machine.sh free NAME
+#       Kill all that runs in it, and take it away.
 #
 # The switch is a bridge in a namespace of its own, where the computer's firewall and its
 # forwarding rules have no say. The first machine makes it, the last one takes it away, and
@@ -16,8 +16,8 @@ uplink=bigmachine0       # the computer's own network card at the switch
 lock=/run/bigmachine-netns.lock
 
 run() {
-    name=$1 card=$2 n=$3 last=$4 port=$5
-    shift 5
+    card=$1 n=$2 last=$3 port=$4
+    shift 4
     trap : HUP INT PIPE TERM # it ends when the machine has, and the host is taken away
     trap 'exec 9>&-; free' EXIT # after a failure it may still hold the lock
     {
@@ -35,10 +35,7 @@ run() {
     } 9>$lock
     echo "$address"
     exec >&2 2>/dev/null # so the shell's own remarks, such as "Killed", go nowhere
-    # Whichever ends first, the machine or the lifeline that cat reads, takes all with it:
-    # also a machine that is stopped, or whose interpreter is stuck.
-    setsid sh -c 'exec 2>&1; { cat; kill -9 0; } | { ip netns exec "$0" "$@"; kill -9 0; }' \
-        "$namespace" "$@" --listen "$address:$port" || :
+    setsid ip netns exec "$namespace" "$@" --listen "$address:$port" 2>&1 || :
 }
 
 plug_in() {
@@ -60,25 +57,25 @@ plug_in() {
 
 free() {
     set +e
-    case ${namespace-} in bigmachine-[0-9]*-*) ;; *) return 0 ;; esac
+    set -- /run/netns/bigmachine-[0-9]*-"$name"
     # All that runs there, whatever group or session it went to; and see it end.
-    while pids=$(ip netns pids "$namespace") && [ "$pids" ]; do
+    while pids=$(ip netns pids "${1##*/}") && [ "$pids" ]; do
         kill -9 $pids
         sleep 0.01
     done
-    address=${namespace#bigmachine-}
+    address=${1#*/bigmachine-}
     {
         flock -w 30 9
-        if [ -e "/run/netns/$namespace" ]; then # else the address may be another's by now
+        if exists "$1"; then # else the address may be another's by now
             ip -n $switch link del "${address%%-*}"
-            ip netns del "$namespace"
+            ip netns del "${1##*/}"
         fi
         if ! exists /run/netns/bigmachine-[0-9]*; then
             ip link del $uplink
             ip netns del $switch
         fi
     } 9>$lock
-    [ ! -e "/run/netns/$namespace" ]
+    ! exists "$1"
 } 2>/dev/null
 
 exists() {
@@ -90,9 +87,6 @@ fail() {
     exit 1
 }
 
-verb=$1
-shift
-case $verb in
-run) run "$@" ;;
-free) namespace=$1 && free ;;
-esac
+verb=$1 name=$2
+shift 2
+$verb "$@"
