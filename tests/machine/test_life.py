@@ -570,3 +570,16 @@ def test_a_console_that_cannot_be_read_leaves_the_boot_error_as_it_is(run, caplo
 
     run(test)
     assert "its console can't be read" in caplog.text
+
+
+def test_a_machine_that_was_reached_late_is_asked_before_its_own_clock_runs_out(run):
+    async def test(kit):
+        async with kit.session() as session:
+            [machine] = await session.start(1, services=SERVICES, wait=False)
+            kit.system.partition(machine)
+            await trio.sleep(100)  # of the 120 after which it ends itself
+            kit.system.heal(machine)
+            await trio.sleep(3600)
+            assert machine.state == bm.State.RUNNING
+
+    run(test)

@@ -189,13 +189,14 @@ class Life:
     async def _boot(self, nursery: trio.Nursery) -> None:
         phase = "connect"
         timeout = self.plugins.system.boot_timeout if self.owned else self._keepalive.timeout
-        self._last_reply = trio.current_time()
+        began = trio.current_time()
         try:
             with trio.fail_after(timeout):
                 connection = await self._link.first(nursery)
             self._output.is_booting = False
             # From here on keepalives bound it, not time: a service may take long to set up.
-            nursery.start_soon(self._keep_alive, nursery)
+            self._last_reply = trio.current_time()
+            nursery.start_soon(self._keep_alive, nursery, began)
             phase = "services"
             if self.maxprocs is None:
                 info: Info = await connection.call("Supervisor.info", (), {})
@@ -221,11 +222,12 @@ class Life:
             ),
         )
 
-    async def _keep_alive(self, nursery: trio.Nursery) -> None:
+    async def _keep_alive(self, nursery: trio.Nursery, began: float) -> None:
         """Ask the machine for a sign of life, again and again; stop it when none comes."""
+        # The machine's own clock runs from its start, be it long before it was reached.
+        due = began + self._keepalive.period
         while True:
-            # The machine's own clock runs from its start, so the first one is not urgent.
-            await trio.sleep(self._keepalive.period)
+            await trio.sleep_until(due)
             ask = self._link.ask
             for pause in pauses():
                 began = trio.current_time()
@@ -242,6 +244,7 @@ class Life:
                 await trio.sleep(min(pause, max(self._keepalive.timeout - silence, FIRST_PAUSE)))
                 # It may be the connection alone that is dead.
                 ask = functools.partial(self._link.ask_anew, nursery)
+            due = trio.current_time() + self._keepalive.period
 
     def _judge(self, gone: Gone | None, silence: float) -> None:
         """Stop a machine that is known to be gone, or was silent for too long."""

@@ -42,6 +42,7 @@ class Probe:
     """Does on the machine what the kit asks for."""
 
     def __init__(self) -> None:
+        self.waits = 0
         self.cancelled = 0
         self.session: AsyncSession | None = None
         self._release = threading.Event()
@@ -90,15 +91,16 @@ class Probe:
         return os.urandom(size_bytes)
 
     async def wait_forever(self) -> None:
-        """Wait until cancelled, and count that."""
+        """Wait until cancelled, and count both."""
+        self.waits += 1
         try:
             await trio.sleep_forever()
         finally:
             self.cancelled += 1
 
-    async def count_cancelled(self) -> int:
-        """Return how many waits were cancelled."""
-        return self.cancelled
+    async def count_waits(self) -> tuple[int, int]:
+        """Return how many waits have begun, and how many of them were cancelled."""
+        return self.waits, self.cancelled
 
     def block(self) -> None:
         """Hold a worker thread, deaf to any cancellation."""

@@ -29,10 +29,13 @@ class Cancelling:
 
     @must("CANCEL-2")
     async def test_stop_can_be_cancelled_and_then_done(self, kit: Kit) -> None:
-        async with kit.session() as session:
+        unstopped = Unstopped()
+        async with kit.session(unstopped) as session, unstopped:
             stop = session._plugins.hooks.stop
+            await session.start(1, services=SERVICES)  # so that what helpers there are exist
             for turns in _TURNS:
-                [machine, *_] = await session.start(1, services=SERVICES)
+                before = kit.traces()
+                [machine, *others] = await session.start(1, services=SERVICES)
                 process = await kit.process_of(machine)
                 is_cancelled = await _cancelled(
                     kit, functools.partial(stop, instance=machine.instance), turns
@@ -43,6 +46,9 @@ class Cancelling:
                 await kit.is_silent(session, machine.instance)
                 if process is not None:
                     await kit.eventually(f"{process} is gone", functools.partial(_is_gone, process))
+                for other in others:
+                    await stop(instance=other.instance)
+                await kit.settled(before)
 
     @must("CANCEL-3")
     async def test_shutdown_can_be_cancelled_and_then_done(self, kit: Kit) -> None:
@@ -110,6 +116,7 @@ class Cancelling:
 
 async def _cancelled(kit: Kit, hook: Callable[[], Awaitable[object]], turns: int) -> bool:
     """Call a hook and cancel it after some turns of the loop; False if it returned nevertheless."""
+    is_done = False
     with kit.giving_up(), trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
 
@@ -122,9 +129,9 @@ async def _cancelled(kit: Kit, hook: Callable[[], Awaitable[object]], turns: int
             if not turns:
                 scope.cancel()
             await hook()
+            is_done = True
             nursery.cancel_scope.cancel()
-            return False
-    return True
+    return not is_done
 
 
 def _is_gone(process: Process) -> bool:

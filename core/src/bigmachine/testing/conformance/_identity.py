@@ -80,7 +80,7 @@ class Stranger(Identity):
 
 
 async def _check_refused(kit: Kit, identity: Identity, instance: Instance, shown: str) -> None:
-    async with _client(kit, identity) as http:
+    async with _client(kit, identity) as http, kit.promptly("the refusal"):
         try:
             async with dial(http, instance.addr):
                 pass

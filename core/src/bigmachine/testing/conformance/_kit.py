@@ -391,27 +391,27 @@ class Recorder:
 
 
 class Unstopped:
-    """A wrapper that, as long as its block runs, keeps a session from freeing machines.
+    """A wrapper under which, as long as its block runs, only the block's task frees machines.
 
     A session that sees one of its machines end has it freed by `stop`, and so would hide
-    what `shutdown` leaves undone.
+    what another `stop`, or `shutdown`, leaves undone.
     """
 
     def __init__(self) -> None:
-        self._is_on = False
+        self._task: trio.lowlevel.Task | None = None
 
     async def __aenter__(self) -> Unstopped:
-        self._is_on = True
+        self._task = trio.lowlevel.current_task()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        self._is_on = False
+        self._task = None
 
     @hookimpl(wrapper=True)
     def stop(self) -> Any:
         """Do nothing instead."""
         stopping = yield
-        if not self._is_on:
+        if self._task in (None, trio.lowlevel.current_task()):
             return stopping
         stopping.close()  # a coroutine that is never to run
         return trio.lowlevel.checkpoint()

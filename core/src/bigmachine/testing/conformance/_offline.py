@@ -170,12 +170,13 @@ class Offline:
                         texts=options if is_text else None,
                     )
                 )
+                here = kit.traces()
                 try:
                     await system.setup()
                 except UsageError as exc:
                     refused = exc
-                    kit_traces = kit.traces()
-                    assert kit_traces <= before, f"made before {options} was refused: {kit_traces}"
+                    made = kit.traces() - here
+                    assert not made, f"made before {options} was refused: {sorted(made)}"
                 finally:
                     await system.shutdown()
             except UsageError as exc:

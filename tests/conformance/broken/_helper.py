@@ -1,0 +1,23 @@
+"""A process that a backend has beside its machines, as a tunnel or a log shipper would be."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+
+class Helper:
+    """Runs until it is ended; if it is ``tied`` to the driver, until that dies at most."""
+
+    def __init__(self, *, tied: bool) -> None:
+        there, self._lifeline = os.pipe()
+        command = ["cat"] if tied else ["sleep", "600"]
+        self._pid = os.posix_spawnp(
+            command[0], command, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, there, 0)]
+        )
+        os.close(there)
+
+    def end(self) -> None:
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+        os.close(self._lifeline)

@@ -1,0 +1,99 @@
+"""Sections READ, CONSOLE and INSTANCES broken."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+from bigmachine.system import Instance
+
+from ..cloud import ACCOUNT, SESSION, CloudSystem
+from . import breaks
+
+
+@breaks("READ-1")
+class FirstChunkOnly(CloudSystem):
+    """`read` returns what the first answer holds."""
+
+    async def read(self, instance, path):
+        async for chunk in super().read(instance, path):
+            yield chunk
+            return
+
+
+@breaks("READ-2")
+class MissingIsEmpty(CloudSystem):
+    """A file that isn't there reads as an empty one."""
+
+    async def read(self, instance, path):
+        try:
+            async for chunk in super().read(instance, path):
+                yield chunk
+        except FileNotFoundError:
+            return
+
+
+@breaks("CONSOLE-1")
+class ConsoleOfTheLiving(CloudSystem):
+    """The console is of VMs that run, and one whose boot failed does not."""
+
+    async def console(self, instance):
+        await super().console(instance)
+        return ""
+
+
+@breaks("CONSOLE-2")
+class NoConsoleYet(CloudSystem):
+    """A console that has nothing to show is None."""
+
+    async def console(self, instance):
+        return await super().console(instance) or None
+
+
+@breaks("INSTANCES-1")
+class ListsWithoutIds(CloudSystem):
+    """`instances` has names and addresses, and no ids."""
+
+    async def instances(self):
+        return [replace(instance, id="") for instance in await super().instances()]
+
+
+@breaks("INSTANCES-2", "INSTANCES-4")
+class ListsItsOwn(CloudSystem):
+    """`instances` lists what this object has started."""
+
+    def _is_ours(self, vm):
+        return vm.tags.get(SESSION) in self._sessions
+
+
+@breaks("INSTANCES-3")
+class ListsTheGone(CloudSystem):
+    """`instances` lists terminated VMs with those that run."""
+
+    _ever: ClassVar[list[Instance]] = []
+
+    async def start(self, count, boot):
+        instances = await super().start(count, boot)
+        self._ever.extend(instances)
+        return instances
+
+    async def instances(self):
+        await super().instances()
+        return list(self._ever)
+
+
+@breaks("INSTANCES-4")
+class StopsItsOwn(CloudSystem):
+    """`stop` does nothing for a machine that this object didn't start."""
+
+    async def stop(self, instance):
+        if instance.name in self._machines:
+            await super().stop(instance)
+
+
+@breaks("INSTANCES-5")
+class ListsEverything(CloudSystem):
+    """`instances` lists all VMs of the account."""
+
+    async def instances(self):
+        return [self._instance(vm) for vm in await ACCOUNT.describe()]

@@ -1,0 +1,188 @@
+"""Sections KEEPALIVE, STOP, SHUTDOWN and FOREIGN broken."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import trio
+
+from bigmachine.errors import StopReason
+from bigmachine.system import Gone, Keepalive
+from bigmachine_local import LocalSystem
+
+from ..cloud import ACCOUNT, MACHINE, SESSION, CloudSystem
+from . import breaks
+from ._helper import Helper
+
+
+@breaks("KEEPALIVE-1")
+class ForgetsTheSilent(CloudSystem):
+    """A machine that was asked for is dropped from the table that `stop` looks into."""
+
+    async def keepalive_failed(self, instance):
+        gone = await super().keepalive_failed(instance)
+        if gone is None:
+            self._dropped = {*getattr(self, "_dropped", ()), instance.name}
+        return gone
+
+    async def stop(self, instance):
+        if instance.name not in getattr(self, "_dropped", ()):
+            await super().stop(instance)
+
+
+@breaks("KEEPALIVE-3")
+class HastyVerdict(CloudSystem):
+    """Whoever asks for a machine is told that it is gone, or he would not ask."""
+
+    async def keepalive_failed(self, instance):
+        await trio.lowlevel.checkpoint()
+        return Gone(StopReason.EXITED, "it does not answer")
+
+
+@breaks("KEEPALIVE-4")
+class AsksForTheFreed(CloudSystem):
+    """`keepalive_failed` looks into a table from which `stop` has taken the machine."""
+
+    async def stop(self, instance):
+        await super().stop(instance)
+        self._freed = {*getattr(self, "_freed", ()), instance.name}
+
+    async def keepalive_failed(self, instance):
+        if instance.name in getattr(self, "_freed", ()):
+            raise KeyError(instance.name)
+        return await super().keepalive_failed(instance)
+
+
+@breaks("STOP-1")
+class StopsNeighbours(CloudSystem):
+    """`stop` ends the machine and all that were started after it, as a stack would."""
+
+    async def stop(self, instance):
+        names = list(self._machines)
+        if instance.name in names:
+            for name in names[names.index(instance.name) + 1 :]:
+                await super().stop(self._machines[name].instance)
+        await super().stop(instance)
+
+
+@breaks("STOP-1", "START-11", "KEEPALIVE-1", "CANCEL-2")
+class LeavesTheDisk(CloudSystem):
+    """`stop` deletes the VM, and the disk is left for `shutdown`."""
+
+    async def stop(self, instance):
+        await super(CloudSystem, self).stop(instance)
+        for vm in await ACCOUNT.describe({MACHINE: instance.name}):
+            await ACCOUNT.delete(vm.id)
+
+
+@breaks("STOP-2")
+class StopsLater(CloudSystem):
+    """`stop` returns once the provider has accepted the request."""
+
+    async def stop(self, instance):
+        await trio.lowlevel.checkpoint()
+        trio.lowlevel.spawn_system_task(self._stop_later, instance)
+
+    async def _stop_later(self, instance):
+        await trio.sleep(0.3)
+        await super().stop(instance)
+
+
+@breaks("STOP-3")
+class StopsOnce(CloudSystem):
+    """`stop` looks the machine up, and a KeyError says that it isn't there any more."""
+
+    async def stop(self, instance):
+        freed = self.__dict__.setdefault("_freed", set())
+        if instance.name in freed:
+            raise KeyError(instance.name)
+        await super().stop(instance)
+        freed.add(instance.name)
+
+
+@breaks("STOP-4")
+class PoliteStop(LocalSystem):
+    """`stop` sends SIGTERM, for a machine to end in order, and gives up on one that doesn't."""
+
+    def main(self, serve):
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+        super().main(serve)
+
+    def keepalive(self):
+        return Keepalive(period=10.0, timeout=120.0, rpc_timeout=1.0)
+
+    async def stop(self, instance):
+        process = self._processes.get(instance.name)
+        if process is None:
+            return
+        if not process._exited:
+            os.kill(process.pid, signal.SIGTERM)
+        with trio.move_on_after(3.0):
+            await process.wait()
+            self._forget(instance.name)
+
+
+@breaks("SHUTDOWN-1", "CANCEL-3")
+class LeavesItToStop(CloudSystem):
+    """`shutdown` deletes the firewall; the machines are stopped one by one before, it thinks."""
+
+    async def shutdown(self):
+        for session in self._sessions:
+            for firewall in await ACCOUNT.describe({SESSION: session}, kind="firewall"):
+                await ACCOUNT.delete(firewall.id)
+
+
+@breaks("SHUTDOWN-2")
+class LeavesItsHelper(CloudSystem):
+    """The process that ships logs ends with the driver, but not with the session."""
+
+    async def start(self, count, boot):
+        if not hasattr(self, "_shipper"):
+            self._shipper = Helper(tied=True)
+        return await super().start(count, boot)
+
+
+@breaks("SHUTDOWN-2")
+class LeavesItsFirewall(CloudSystem):
+    """`shutdown` deletes the machines, and not what all of them needed."""
+
+    async def _delete(self, tags):
+        for resource in await ACCOUNT.describe(tags, kind=None):
+            if resource.kind != "firewall":
+                await super()._delete({MACHINE: resource.tags[MACHINE]})
+
+
+@breaks("SHUTDOWN-3", "OPTIONS-3")
+class ShutdownNeedsSetup(CloudSystem):
+    """`shutdown` uses what only `setup` makes."""
+
+    async def setup(self):
+        await super().setup()
+        self._account = ACCOUNT
+
+    async def shutdown(self):
+        await self._account.describe()
+        await super().shutdown()
+
+
+@breaks("FOREIGN-1")
+class DeletesAllSessions(CloudSystem):
+    """`shutdown` deletes everything that bigmachine has ever tagged."""
+
+    async def shutdown(self):
+        for vm in await ACCOUNT.describe():
+            if MACHINE in vm.tags:
+                await self._free(self._instance(vm))
+        await super().shutdown()
+
+
+@breaks("FOREIGN-2")
+class DeletesLooseDisks(CloudSystem):
+    """`shutdown` tidies up: it deletes each disk that no machine of ours has."""
+
+    async def shutdown(self):
+        await super().shutdown()
+        for disk in await ACCOUNT.describe(kind="disk"):
+            if MACHINE not in disk.tags:
+                await ACCOUNT.delete(disk.id)

@@ -1,0 +1,36 @@
+"""Section ORPHAN broken."""
+
+from __future__ import annotations
+
+from bigmachine_local import LocalSystem
+
+from . import breaks
+from ._helper import Helper
+
+
+@breaks("ORPHAN-1", "ORPHAN-2", "ORPHAN-4", "ORPHAN-5")
+class OutlivesTheDriver(LocalSystem):
+    """The process that ships logs is ended by `shutdown`, which a killed driver never calls."""
+
+    orphan_timeout = 2.0
+    _shipper = None
+
+    async def setup(self):
+        await super().setup()
+        if self._shipper is None:
+            self._shipper = Helper(tied=False)
+
+    async def shutdown(self):
+        await super().shutdown()
+        if self._shipper is not None:
+            self._shipper.end()
+            self._shipper = None
+
+
+@breaks("ORPHAN-3")
+class ExitsWhenAsked(LocalSystem):
+    """`exit` takes an error status for a fault that somebody will want to look into."""
+
+    def exit(self, code):
+        if code == 0:
+            super().exit(code)

@@ -1,0 +1,85 @@
+"""Section TAIL broken."""
+
+from __future__ import annotations
+
+import trio
+
+from bigmachine_local import LocalSystem
+
+from . import breaks
+
+
+@breaks("TAIL-1")
+class DropsLines(LocalSystem):
+    """The log comes by datagrams, and some get lost."""
+
+    def tail(self, instance):
+        return self._thinned(super().tail(instance))
+
+    async def _thinned(self, log):
+        number = 0
+        async for line in log:
+            number += 1
+            if number % 97:
+                yield line
+
+
+@breaks("TAIL-2")
+class WaitsForTheGone(LocalSystem):
+    """`tail` waits until its machine appears, and one that is gone never does."""
+
+    def tail(self, instance):
+        if instance.name in self._processes:
+            return super().tail(instance)
+        return self._waiting()
+
+    async def _waiting(self):
+        await trio.sleep_forever()
+        yield b""
+
+
+@breaks("TAIL-3", "TAIL-5")
+class LosesLastWords(LocalSystem):
+    """`tail` fetches the log every second, and no more once its machine is gone."""
+
+    def tail(self, instance):
+        process = self._processes.get(instance.name)
+        return self._polled(process, instance) if process else super().tail(instance)
+
+    async def _polled(self, process, instance):
+        is_new = True
+        async for line in process.log:
+            if is_new:
+                await trio.sleep(1.0)
+            if instance.name not in self._processes:
+                return
+            is_new = not process.log._lines
+            yield line
+
+
+@breaks("TAIL-4")
+class TextOnly(LocalSystem):
+    """`tail` decodes each line, which only text survives."""
+
+    def tail(self, instance):
+        return self._decoded(super().tail(instance))
+
+    async def _decoded(self, log):
+        async for line in log:
+            yield line.decode().encode()
+
+
+@breaks("TAIL-5")
+class LateTail(LocalSystem):
+    """`tail` begins when the machine is up, and finds nothing if it never was."""
+
+    def tail(self, instance):
+        process = self._processes.get(instance.name)
+        return self._late(process) if process else super().tail(instance)
+
+    async def _late(self, process):
+        await trio.sleep(0.5)
+        if process._exited and not process.is_killed:
+            return
+        async for line in process.log:
+            yield line

@@ -1,0 +1,125 @@
+"""Sections WIRE and IDENTITY broken, on the driver's side."""
+
+from __future__ import annotations
+
+import errno
+import ssl
+
+import trio
+
+from ..cloud import CloudSystem
+from . import breaks
+
+_LIMIT_BYTES = 5 << 20
+
+
+@breaks("WIRE-2", "WIRE-5", "WIRE-7", "KEEPALIVE-2")
+class NoUpgrade(CloudSystem):
+    """The client is one that does requests and answers, and nothing else."""
+
+    def http_client(self, identity):
+        client = super().http_client(identity)
+        client.event_hooks = {"response": [_without_stream]}
+        return client
+
+
+async def _without_stream(response):
+    response.extensions.pop("network_stream", None)
+
+
+@breaks("WIRE-3")
+class PayloadLimit(CloudSystem):
+    """The gateway cuts connections that carry more than its limit."""
+
+    def http_client(self, identity):
+        return _behind(super().http_client(identity), _Limited)
+
+
+@breaks("WIRE-6")
+class NoPeers(CloudSystem):
+    """The client goes through the driver's own tunnel, which machines don't have."""
+
+    def http_client(self, identity):
+        client = super().http_client(identity)
+        if self._place is not None:
+            client.connect = _unreachable
+        return client
+
+
+async def _unreachable(host, port):
+    await trio.lowlevel.checkpoint()
+    raise OSError(errno.ENETUNREACH, "no tunnel is open")
+
+
+@breaks("KEEPALIVE-2", options={"rpc_timeout": 0.5})
+class HidesTheEnd(CloudSystem):
+    """The gateway keeps the driver's connection open when the machine's own has ended."""
+
+    def http_client(self, identity):
+        return _behind(super().http_client(identity), _Endless)
+
+
+@breaks("IDENTITY-3", "IDENTITY-4")
+class TrustsAnybody(CloudSystem):
+    """The client verifies nothing: it is a private network after all."""
+
+    def http_client(self, identity):
+        return super().http_client(_Gullible(identity))
+
+
+class _Gullible:
+    def __init__(self, identity):
+        self._identity = identity
+
+    def client_context(self):
+        context = self._identity.client_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+
+
+def _behind(client, gateway):
+    connect = client.connect
+
+    async def dial(host, port):
+        return gateway(await connect(host, port))
+
+    client.connect = dial
+    return client
+
+
+class _Gateway(trio.abc.Stream):
+    def __init__(self, stream):
+        self._stream = stream
+
+    async def send_all(self, data):
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self):
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes=None):
+        return await self._stream.receive_some(max_bytes)
+
+    async def aclose(self):
+        await self._stream.aclose()
+
+
+class _Limited(_Gateway):
+    _sent = 0
+
+    async def send_all(self, data):
+        self._sent += len(data)
+        if self._sent > _LIMIT_BYTES:
+            await trio.aclose_forcefully(self._stream)
+            raise trio.BrokenResourceError("413: too large")
+        await super().send_all(data)
+
+
+class _Endless(_Gateway):
+    async def receive_some(self, max_bytes=None):
+        try:
+            data = await super().receive_some(max_bytes)
+        except trio.BrokenResourceError:
+            data = b""
+        return data or await trio.sleep_forever()

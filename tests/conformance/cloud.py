@@ -1,0 +1,269 @@
+"""A reference backend: a make-believe provider in this process, and a system that is right.
+
+What the provider makes costs money, so to speak: VMs, each with a disk, and a firewall for
+each session. Its calls take a moment, may be cancelled before or after they took effect,
+lose answers and run out of capacity, as real ones do. The machine in a VM is one of
+`InProcessSystem`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import trio
+
+from bigmachine import option
+from bigmachine.boot import Boot, MachineBoot
+from bigmachine.errors import StartError, StopReason
+from bigmachine.system import Gone, Instance, check_options
+from bigmachine.testing import InProcessOptions, InProcessSystem
+
+T = TypeVar("T")
+
+ZONES = ("north", "south", "tiny")
+SESSION = "bigmachine-session"
+MACHINE = "bigmachine-machine"
+"""The tags of what is ours."""
+
+_CLEANUP = 10.0  # a provider's answer may take that long, and no longer
+_TRIES = 3  # of a call whose answer was lost
+
+
+@dataclass(frozen=True, slots=True)
+class CloudOptions(InProcessOptions):
+    """Options of the ``cloud`` system."""
+
+    zone: str = option("north", help="Where machines are: north, south or tiny.")
+
+
+class CloudSystem(InProcessSystem):
+    """Machines in VMs of the make-believe provider."""
+
+    name = "cloud"
+    Options = CloudOptions
+
+    options: CloudOptions
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._sessions: set[str] = set()
+
+    async def setup(self) -> None:
+        """Check the options."""
+        await super().setup()
+        zone = self.options.zone
+        check_options(
+            self.options, zone=None if zone in ZONES else f"must be one of {', '.join(ZONES)}"
+        )
+        await ACCOUNT.describe()  # are the credentials good?
+
+    async def start(self, count: int, boot: Boot) -> Sequence[Instance]:
+        """Make VMs until there are enough, or no more to be had."""
+        self._sessions.add(boot.session)
+        orders: list[MachineBoot] = []
+        instances: list[Instance] = []
+        try:
+            await self._prepare(boot.session)
+            for _ in range(count):
+                orders.append(boot.machine())
+                instances.append(await self._launch_vm(boot.session, orders[-1]))
+        except OutOfCapacity as exc:
+            await self._give_back(orders[-1:])
+            if not instances:
+                raise StartError(f"no machine in zone {self.options.zone!r}: {exc}") from exc
+        except BaseException:
+            await self._undo(orders)
+            raise
+        return instances
+
+    async def keepalive_failed(self, instance: Instance) -> Gone | None:
+        """Ask the provider, then the machine's own end."""
+        if not await ACCOUNT.describe({MACHINE: instance.name}):
+            return Gone(StopReason.EXITED, "its VM was deleted")
+        return await super().keepalive_failed(instance)
+
+    async def stop(self, instance: Instance) -> None:
+        """Delete the VM and its disk, whichever system made them."""
+        await self._free(instance)
+
+    async def shutdown(self) -> None:
+        """Delete all that is tagged with this object's sessions."""
+        await super().shutdown()
+        for session in tuple(self._sessions):
+            await self._delete({SESSION: session})
+            self._sessions.discard(session)
+
+    async def instances(self) -> Sequence[Instance]:
+        """List the VMs with our tag."""
+        return [self._instance(vm) for vm in await ACCOUNT.describe() if self._is_ours(vm)]
+
+    # -- steps, which the broken backends take wrongly ------------------------------
+
+    async def _prepare(self, session: str) -> None:
+        """Make what all machines of a session need."""
+        await self._create("firewall", token=f"firewall of {session}", tags={SESSION: session})
+
+    async def _launch_vm(self, session: str, order: MachineBoot) -> Instance:
+        tags = {SESSION: session, MACHINE: order.name}
+        await self._create("disk", token=f"disk of {order.name}", tags=tags)
+        vm = await self._create("vm", token=f"vm of {order.name}", tags=tags)
+        await self._power_on(vm, order)
+        return self._instance(vm)
+
+    async def _create(self, kind: str, *, token: str, tags: Mapping[str, str]) -> Resource:
+        return await _retried(
+            lambda: ACCOUNT.create(kind, token=token, tags=tags, zone=self.options.zone)
+        )
+
+    async def _power_on(self, vm: Resource, order: MachineBoot) -> None:
+        """Have the machine begin; on a real provider that is a part of `create`."""
+        [launched] = await super().start(1, _One(order))
+        vm.address = launched.address
+
+    async def _undo(self, orders: Sequence[MachineBoot]) -> None:
+        """Delete what a start has made, whose answers may be on their way yet."""
+        with trio.move_on_after(_CLEANUP, shield=True):
+            for order in orders:
+                await self._free(Instance(name=order.name, address=""))
+
+    async def _give_back(self, orders: Sequence[MachineBoot]) -> None:
+        """Delete what was made for VMs that were then not to be had."""
+        await self._undo(orders)
+
+    async def _free(self, instance: Instance) -> None:
+        await super().stop(instance)
+        await self._delete({MACHINE: instance.name})
+
+    async def _delete(self, tags: Mapping[str, str]) -> None:
+        """Delete all that bears ``tags``; done again, it goes on where it was cancelled."""
+        for resource in await ACCOUNT.describe(tags, kind=None):
+            if resource.address:
+                await InProcessSystem.stop(self, self._instance(resource))
+            await ACCOUNT.delete(resource.id)
+
+    def _is_ours(self, vm: Resource) -> bool:
+        return MACHINE in vm.tags
+
+    def _instance(self, vm: Resource) -> Instance:
+        return Instance(
+            name=vm.tags.get(MACHINE, ""), address=vm.address, id=vm.id, cost_per_hour=0.5
+        )
+
+
+class OutOfCapacity(Exception):
+    """The provider has no VM of that kind left."""
+
+
+@dataclass
+class Resource:
+    """Something at the provider."""
+
+    id: str
+    kind: str
+    zone: str
+    tags: Mapping[str, str]
+    address: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.id} {dict(self.tags)}"
+
+
+@dataclass
+class Account:
+    """The provider, as one customer sees it. It forgets nothing that isn't deleted."""
+
+    resources: dict[str, Resource] = field(default_factory=dict)
+    capacity: dict[str, int] = field(default_factory=dict)
+    """How many more VMs a zone has; where it isn't said, any number."""
+    lost_answers: int = 0
+    """How many of the next VMs are made without an answer."""
+    _tokens: dict[str, str] = field(default_factory=dict)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    async def create(
+        self, kind: str, *, token: str, tags: Mapping[str, str], zone: str = ""
+    ) -> Resource:
+        """Make something, or return what was made with this token.
+
+        Raises `OutOfCapacity`, or `TimeoutError` when nobody knows what came of it.
+        """
+        await _latency()
+        made = self.resources.get(self._tokens.get(token, ""))
+        if made is None:
+            if kind == "vm":
+                self._take_place(zone)
+            made = self.add(kind, zone=zone, tags=tags)
+            self._tokens[token] = made.id
+        if kind == "vm" and self.lost_answers:
+            self.lost_answers -= 1
+            raise TimeoutError(f"no answer to create {kind}")
+        await _latency()
+        return made
+
+    async def delete(self, id: str) -> None:
+        """Delete something; fine if it is gone."""
+        await _latency()
+        resource = self.resources.pop(id, None)
+        if resource is not None and resource.kind == "vm" and resource.zone in self.capacity:
+            self.capacity[resource.zone] += 1
+        await _latency()
+
+    async def describe(
+        self, tags: Mapping[str, str] | None = None, *, kind: str | None = "vm"
+    ) -> list[Resource]:
+        """List what bears all of ``tags``."""
+        await _latency()
+        wanted = (tags or {}).items()
+        return [
+            resource
+            for resource in tuple(self.resources.values())
+            if kind in (None, resource.kind) and wanted <= resource.tags.items()
+        ]
+
+    def add(self, kind: str, *, zone: str = "", tags: Mapping[str, str] | None = None) -> Resource:
+        """Make something at once, as another program might."""
+        resource = Resource(f"{kind}-{next(self._numbers)}", kind, zone, dict(tags or {}))
+        self.resources[resource.id] = resource
+        return resource
+
+    def _take_place(self, zone: str) -> None:
+        if zone in self.capacity:
+            if not self.capacity[zone]:
+                raise OutOfCapacity(f"InsufficientCapacity: zone {zone} has no VM left")
+            self.capacity[zone] -= 1
+
+
+ACCOUNT = Account()
+"""The one of this process."""
+
+
+class _One:
+    """A `Boot` for the one machine that was named already."""
+
+    def __init__(self, order: MachineBoot) -> None:
+        self._order = order
+
+    def machine(self) -> MachineBoot:
+        return self._order
+
+
+async def _latency() -> None:
+    for _ in range(2):
+        await trio.lowlevel.checkpoint()
+
+
+async def _retried(call: Callable[[], Awaitable[T]]) -> T:
+    for _ in range(_TRIES - 1):
+        try:
+            return await call()
+        except TimeoutError:
+            continue
+    return await call()
+
+
+def leftovers() -> list[str]:
+    """Name everything that exists."""
+    return [str(resource) for resource in ACCOUNT.resources.values()]
