@@ -15,8 +15,8 @@ or runs ``bigmachine conformance NAME -o key=value``. Both need pytest, which
 
 Each test cites a clause of the contract (`_clauses`). The suite is made of one file
 for each part of the contract (`_offline`, `_starting`, `_wire`, `_identity`, `_ending`,
-`_cancelling`, `_capabilities`); `_kit` has what they share, `_plugin` and `_report` what
-pytest prints.
+`_cancelling`, `_capabilities`); `_kit`, `_shared` and `_wrappers` have what they share,
+`_plugin` and `_report` what pytest prints.
 """
 
 from __future__ import annotations

@@ -10,8 +10,10 @@ import trio
 from bigmachine.system import Capability
 
 from ._clauses import must
-from ._kit import SERVICES, Kit, Unstopped
+from ._kit import Kit
 from ._processes import Process
+from ._shared import SERVICES
+from ._wrappers import Unstopped
 
 _TURNS = (0, 1, 3, 10)  # of the loop, after which a hook is cancelled
 

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import functools
 import os
-from collections import defaultdict
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from bigmachine._machine import AsyncMachine
 from bigmachine.errors import BootError, StartError
-from bigmachine.system import Capability, Instance, hookimpl
+from bigmachine.system import Capability
 
 from .._probe import BOOT_FAILS
 from ._clauses import must, should
-from ._kit import SERVICES, Kit
-from ._starting import Saboteur
+from ._kit import Kit
+from ._shared import SERVICES
+from ._wrappers import Log, Saboteur
 
 if TYPE_CHECKING:
     from ._suite import Suite
@@ -166,31 +164,6 @@ class Capabilities:
 
 def _has_last(lines: list[bytes]) -> bool:
     return f"line {_LINES - 1}".encode() in lines
-
-
-class Log:
-    """A wrapper that keeps what machines print."""
-
-    def __init__(self) -> None:
-        self.lines: dict[str, list[bytes]] = defaultdict(list)
-        self.ended: set[str] = set()
-
-    def of(self, machine: AsyncMachine) -> list[bytes]:
-        """Return the lines of one machine so far."""
-        return self.lines[machine.instance.name]
-
-    @hookimpl(wrapper=True)
-    def tail(self, instance: Instance) -> Any:
-        """Keep each line, and whether they ended."""
-        lines = yield
-
-        async def kept() -> AsyncIterator[bytes]:
-            async for line in lines:
-                self.lines[instance.name].append(line)
-                yield line
-            self.ended.add(instance.name)
-
-        return kept()
 
 
 async def _failed_boot(kit: Kit) -> str:

@@ -15,8 +15,10 @@ from bigmachine.system import Gone, Keepalive, hookimpl
 
 from ..faults import Faults
 from ._clauses import must, should
-from ._kit import SERVICES, Kit, Recorder, Unstopped, answers
+from ._kit import Kit, answers
 from ._orphans import Report, driver, process_at
+from ._shared import SERVICES
+from ._wrappers import Recorder, Unstopped
 
 if TYPE_CHECKING:
     from collections.abc import Generator

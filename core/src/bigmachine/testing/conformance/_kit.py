@@ -14,7 +14,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import pytest
@@ -25,14 +25,15 @@ from bigmachine._machine import AsyncMachine
 from bigmachine._plugins import Plugins, check_system
 from bigmachine._portal import LoopThread
 from bigmachine._session import AsyncSession
-from bigmachine.errors import BigmachineError, PluginError, RpcError
+from bigmachine.errors import PluginError, RpcError
 from bigmachine.rpc import dial
-from bigmachine.system import Instance, System, hookimpl
+from bigmachine.system import Instance, System
 
 from .._probe import Place, Probe
 from ._clauses import Clause, Tier
 from ._orphans import Order
 from ._processes import MARK, Process, find, marked
+from ._shared import SERVICES, Shared
 
 if TYPE_CHECKING:
     from ._meter import Meter
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Test = Callable[[], Awaitable[None]]
 
-SERVICES = {"Probe": Probe()}
 HOOKS = "HOOKS-1"
 """The clause without which nothing else can be tested at all."""
 BASICS = "START-1"
@@ -49,7 +49,6 @@ BASICS = "START-1"
 
 _POLL = 0.02  # between two looks at what can't be waited for
 _DIAL_TIMEOUT = 2.0  # an address that says nothing for so long doesn't answer
-_SHARED_MACHINES = 2
 _TEST_TIMEOUT = 600.0  # for a test as a whole; its steps are bounded by the suite's patience
 
 
@@ -336,144 +335,6 @@ async def answers(http: Any, instance: Instance) -> bool:  # Any: an httpx.Async
         except (RpcError, OSError):
             return False
     return False
-
-
-class Recorder:
-    """A wrapper that keeps what a session asked of its system, and what it was answered."""
-
-    def __init__(self) -> None:
-        self.identity: Identity | None = None
-        self.asked: list[int] = []
-        self.named: list[str] = []
-        self.returned: list[Any] = []
-        self.questions = 0  # for machines that may be gone
-        self.gone: list[Any] = []
-
-    @hookimpl(wrapper=True)
-    def http_client(self, identity: Identity) -> Any:
-        """Keep the driver's identity."""
-        self.identity = identity
-        return (yield)
-
-    @hookimpl(wrapper=True)
-    def start(self, count: int, boot: Any) -> Any:
-        """Keep the number asked for, the names given out and the instances returned."""
-        self.asked.append(count)
-        make = boot.machine
-
-        def machine() -> Any:
-            made = make()
-            self.named.append(made.name)
-            return made
-
-        boot.machine = machine
-        launching = yield
-
-        async def recorded() -> Sequence[Instance]:
-            instances = await launching
-            self.returned.append(instances)
-            return instances  # type: ignore[no-any-return]
-
-        return recorded()
-
-    @hookimpl(wrapper=True)
-    def keepalive_failed(self) -> Any:
-        """Count the questions, and keep each answer."""
-        self.questions += 1
-        asking = yield
-
-        async def recorded() -> Any:
-            gone = await asking
-            self.gone.append(gone)
-            return gone
-
-        return recorded()
-
-
-class Unstopped:
-    """A wrapper under which, as long as its block runs, only the block's task frees machines.
-
-    A session that sees one of its machines end has it freed by `stop`, and so would hide
-    what another `stop`, or `shutdown`, leaves undone.
-    """
-
-    def __init__(self) -> None:
-        self._task: trio.lowlevel.Task | None = None
-
-    async def __aenter__(self) -> Unstopped:
-        self._task = trio.lowlevel.current_task()
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        self._task = None
-
-    @hookimpl(wrapper=True)
-    def stop(self) -> Any:
-        """Do nothing instead."""
-        stopping = yield
-        if self._task in (None, trio.lowlevel.current_task()):
-            return stopping
-        stopping.close()  # a coroutine that is never to run
-        return trio.lowlevel.checkpoint()
-
-
-class Shared:
-    """Two machines that stay up, in a session that a task of the loop holds open."""
-
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
-        self.recorder = Recorder()
-        self.session: AsyncSession | None = None
-        self.machines: list[AsyncMachine] = []
-        self._close = trio.Event()
-        self._closed = trio.Event()
-
-    async def is_well(self) -> bool:
-        """Whether both machines still run: a fault that some test found may have ended them."""
-        if len(self.machines) < _SHARED_MACHINES:
-            return False
-        with trio.move_on_after(self._kit.patience):
-            try:
-                for machine in self.machines:
-                    await machine.call("Supervisor.ping")
-            except BigmachineError:
-                return False
-            return True
-        return False
-
-    async def open(self) -> None:
-        """Start the machines; raises what that raises."""
-        assert self._kit._loop is not None
-        opened: list[BaseException | None] = []
-        is_open = trio.Event()
-
-        async def hold() -> None:
-            try:
-                async with self._kit.session(self.recorder) as self.session:
-                    self.machines = [
-                        machine
-                        for _ in range(_SHARED_MACHINES)  # one by one: a start may give fewer
-                        for machine in (await self.session.start(1, services=SERVICES))[:1]
-                    ]
-                    opened.append(None)
-                    is_open.set()
-                    await self._close.wait()
-            except Exception as exc:
-                opened.append(exc)
-                is_open.set()
-            finally:
-                self._closed.set()
-
-        # A job of the loop's own: it outlives the test that was the first to need it.
-        trio.lowlevel.spawn_system_task(hold, name="conformance: shared machines")
-        await is_open.wait()
-        if opened[0] is not None:
-            raise opened[0]
-
-    async def close(self) -> None:
-        """End the session."""
-        self._close.set()
-        await self._closed.wait()
 
 
 def check_hooks(system: type[System]) -> None:

@@ -5,23 +5,23 @@ from __future__ import annotations
 import functools
 import pickle
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
 from bigmachine._machine import AsyncMachine
 from bigmachine._values import State
-from bigmachine.boot import MachineBoot
 from bigmachine.errors import StartError
 from bigmachine.rpc import split_addr
-from bigmachine.system import Instance, hookimpl
+from bigmachine.system import Instance
 
-from .._probe import fail_boot
 from ._clauses import may, must, should
-from ._kit import SERVICES, Kit, Recorder
+from ._kit import Kit
 from ._loop import Stopwatch
 from ._processes import marked
+from ._shared import SERVICES
+from ._wrappers import Recorder, Saboteur, Spy
 
 if TYPE_CHECKING:
     from bigmachine._session import AsyncSession
@@ -242,68 +242,6 @@ class Starting:
                 f"{', '.join(map(str, children))} is gone",
                 lambda: not any(child.is_alive for child in children),
             )
-
-
-class Saboteur:
-    """A wrapper that gives machines a configuration that can't be loaded, unless ``is_idle``."""
-
-    def __init__(self) -> None:
-        self.is_idle = False
-
-    @hookimpl(wrapper=True)
-    def start(self, boot: Any) -> Any:
-        """Spoil what `boot` gives out."""
-        make = boot.machine
-
-        def machine() -> MachineBoot:
-            made: MachineBoot = make()
-            if self.is_idle:
-                return made
-            outer = pickle.loads(made.config)
-            outer["config"] = pickle.dumps(_Failing())
-            return MachineBoot(name=made.name, config=pickle.dumps(outer))
-
-        boot.machine = machine
-        return (yield)
-
-
-class Spy:
-    """A wrapper that knows the private keys that are given out."""
-
-    def __init__(self) -> None:
-        self._keys: list[bytes] = []
-
-    def is_in(self, text: bytes) -> bool:
-        """Whether ``text`` holds one of the keys, in clear or as hex or base64."""
-        import base64
-
-        for key in self._keys:
-            # Any encoding of the whole has this piece of the middle in one of three shifts.
-            for shift in range(3):
-                piece = key[60 + shift : 108 + shift]
-                if piece in text or base64.b64encode(piece) in text or piece.hex().encode() in text:
-                    return True
-        return False
-
-    @hookimpl(wrapper=True)
-    def start(self, boot: Any) -> Any:
-        """Keep the keys."""
-        make = boot.machine
-
-        def machine() -> MachineBoot:
-            made: MachineBoot = make()
-            begin = made.config.find(b"-----BEGIN PRIVATE KEY-----")
-            assert begin >= 0
-            self._keys.append(made.config[begin : begin + 200])
-            return made
-
-        boot.machine = machine
-        return (yield)
-
-
-class _Failing:
-    def __reduce__(self) -> Any:
-        return fail_boot, ()
 
 
 async def _check_each_is_itself(machines: Sequence[AsyncMachine]) -> None:

@@ -1,0 +1,80 @@
+"""The machines that tests share: those that only call them, and leave them as they were."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from bigmachine._machine import AsyncMachine
+from bigmachine._session import AsyncSession
+from bigmachine.errors import BigmachineError
+
+from .._probe import Probe
+from ._wrappers import Recorder
+
+if TYPE_CHECKING:
+    from ._kit import Kit
+
+SERVICES = {"Probe": Probe()}
+
+_SHARED_MACHINES = 2
+
+
+class Shared:
+    """Two machines that stay up, in a session that a task of the loop holds open."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+        self.recorder = Recorder()
+        self.session: AsyncSession | None = None
+        self.machines: list[AsyncMachine] = []
+        self._close = trio.Event()
+        self._closed = trio.Event()
+
+    async def is_well(self) -> bool:
+        """Whether both machines still run: a fault that some test found may have ended them."""
+        if len(self.machines) < _SHARED_MACHINES:
+            return False
+        with trio.move_on_after(self._kit.patience):
+            try:
+                for machine in self.machines:
+                    await machine.call("Supervisor.ping")
+            except BigmachineError:
+                return False
+            return True
+        return False
+
+    async def open(self) -> None:
+        """Start the machines; raises what that raises."""
+        assert self._kit._loop is not None
+        opened: list[BaseException | None] = []
+        is_open = trio.Event()
+
+        async def hold() -> None:
+            try:
+                async with self._kit.session(self.recorder) as self.session:
+                    self.machines = [
+                        machine
+                        for _ in range(_SHARED_MACHINES)  # one by one: a start may give fewer
+                        for machine in (await self.session.start(1, services=SERVICES))[:1]
+                    ]
+                    opened.append(None)
+                    is_open.set()
+                    await self._close.wait()
+            except Exception as exc:
+                opened.append(exc)
+                is_open.set()
+            finally:
+                self._closed.set()
+
+        # A job of the loop's own: it outlives the test that was the first to need it.
+        trio.lowlevel.spawn_system_task(hold, name="conformance: shared machines")
+        await is_open.wait()
+        if opened[0] is not None:
+            raise opened[0]
+
+    async def close(self) -> None:
+        """End the session."""
+        self._close.set()
+        await self._closed.wait()

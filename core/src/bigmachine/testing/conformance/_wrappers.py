@@ -1,0 +1,182 @@
+"""The wrappers under which the kit's sessions run: they watch, spoil, and hold back."""
+
+from __future__ import annotations
+
+import base64
+import pickle
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import trio
+
+from bigmachine._identity import Identity
+from bigmachine._machine import AsyncMachine
+from bigmachine.boot import MachineBoot
+from bigmachine.system import Instance, hookimpl
+
+from .._probe import fail_boot
+
+
+class Recorder:
+    """A wrapper that keeps what a session asked of its system, and what it was answered."""
+
+    def __init__(self) -> None:
+        self.identity: Identity | None = None
+        self.asked: list[int] = []
+        self.named: list[str] = []
+        self.returned: list[Any] = []
+        self.questions = 0  # for machines that may be gone
+        self.gone: list[Any] = []
+
+    @hookimpl(wrapper=True)
+    def http_client(self, identity: Identity) -> Any:
+        """Keep the driver's identity."""
+        self.identity = identity
+        return (yield)
+
+    @hookimpl(wrapper=True)
+    def start(self, count: int, boot: Any) -> Any:
+        """Keep the number asked for, the names given out and the instances returned."""
+        self.asked.append(count)
+        make = boot.machine
+
+        def machine() -> Any:
+            made = make()
+            self.named.append(made.name)
+            return made
+
+        boot.machine = machine
+        launching = yield
+
+        async def recorded() -> Sequence[Instance]:
+            instances = await launching
+            self.returned.append(instances)
+            return instances  # type: ignore[no-any-return]
+
+        return recorded()
+
+    @hookimpl(wrapper=True)
+    def keepalive_failed(self) -> Any:
+        """Count the questions, and keep each answer."""
+        self.questions += 1
+        asking = yield
+
+        async def recorded() -> Any:
+            gone = await asking
+            self.gone.append(gone)
+            return gone
+
+        return recorded()
+
+
+class Log:
+    """A wrapper that keeps what machines print."""
+
+    def __init__(self) -> None:
+        self.lines: dict[str, list[bytes]] = defaultdict(list)
+        self.ended: set[str] = set()
+
+    def of(self, machine: AsyncMachine) -> list[bytes]:
+        """Return the lines of one machine so far."""
+        return self.lines[machine.instance.name]
+
+    @hookimpl(wrapper=True)
+    def tail(self, instance: Instance) -> Any:
+        """Keep each line, and whether they ended."""
+        lines = yield
+
+        async def kept() -> AsyncIterator[bytes]:
+            async for line in lines:
+                self.lines[instance.name].append(line)
+                yield line
+            self.ended.add(instance.name)
+
+        return kept()
+
+
+class Unstopped:
+    """A wrapper under which, as long as its block runs, only the block's task frees machines.
+
+    A session that sees one of its machines end has it freed by `stop`, and so would hide
+    what another `stop`, or `shutdown`, leaves undone.
+    """
+
+    def __init__(self) -> None:
+        self._task: trio.lowlevel.Task | None = None
+
+    async def __aenter__(self) -> Unstopped:
+        self._task = trio.lowlevel.current_task()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._task = None
+
+    @hookimpl(wrapper=True)
+    def stop(self) -> Any:
+        """Do nothing instead."""
+        stopping = yield
+        if self._task in (None, trio.lowlevel.current_task()):
+            return stopping
+        stopping.close()  # a coroutine that is never to run
+        return trio.lowlevel.checkpoint()
+
+
+class Saboteur:
+    """A wrapper that gives machines a configuration that can't be loaded, unless ``is_idle``."""
+
+    def __init__(self) -> None:
+        self.is_idle = False
+
+    @hookimpl(wrapper=True)
+    def start(self, boot: Any) -> Any:
+        """Spoil what `boot` gives out."""
+        make = boot.machine
+
+        def machine() -> MachineBoot:
+            made: MachineBoot = make()
+            if self.is_idle:
+                return made
+            outer = pickle.loads(made.config)
+            outer["config"] = pickle.dumps(_Failing())
+            return MachineBoot(name=made.name, config=pickle.dumps(outer))
+
+        boot.machine = machine
+        return (yield)
+
+
+class Spy:
+    """A wrapper that knows the private keys that are given out."""
+
+    def __init__(self) -> None:
+        self._keys: list[bytes] = []
+
+    def is_in(self, text: bytes) -> bool:
+        """Whether ``text`` holds one of the keys, in clear or as hex or base64."""
+        for key in self._keys:
+            # Any encoding of the whole has this piece of the middle in one of three shifts.
+            for shift in range(3):
+                piece = key[60 + shift : 108 + shift]
+                if piece in text or base64.b64encode(piece) in text or piece.hex().encode() in text:
+                    return True
+        return False
+
+    @hookimpl(wrapper=True)
+    def start(self, boot: Any) -> Any:
+        """Keep the keys."""
+        make = boot.machine
+
+        def machine() -> MachineBoot:
+            made: MachineBoot = make()
+            begin = made.config.find(b"-----BEGIN PRIVATE KEY-----")
+            assert begin >= 0
+            self._keys.append(made.config[begin : begin + 200])
+            return made
+
+        boot.machine = machine
+        return (yield)
+
+
+class _Failing:
+    def __reduce__(self) -> Any:
+        return fail_boot, ()
