@@ -8,25 +8,13 @@ if TYPE_CHECKING:
     from ._in_process import InProcessOptions as InProcessOptions
     from ._in_process import InProcessSystem as InProcessSystem
 
-# The same names again, for when the program runs: each module is imported when one of
-# its names is first used, as in `bigmachine` itself.
-_HOMES = {
-    "_in_process": "InProcessOptions InProcessSystem",
-}
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
-
-__all__ = sorted(_HOME_OF)
+__all__ = ["InProcessOptions", "InProcessSystem"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME_OF:
-        from importlib import import_module
+    # Late: machines import the kit's probe from this package, and need none of these.
+    if name in __all__:
+        from . import _in_process
 
-        value = getattr(import_module("." + _HOME_OF[name], __name__), name)
-        globals()[name] = value
-        return value
+        return getattr(_in_process, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME_OF})

@@ -5,12 +5,11 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-import trio
-
 from bigmachine.system import Capability
 
 from ._clauses import must
 from ._kit import Kit
+from ._loop import after_turns, cancelled
 from ._processes import Process
 from ._shared import SERVICES
 from ._wrappers import Unstopped
@@ -118,22 +117,8 @@ class Cancelling:
 
 async def _cancelled(kit: Kit, hook: Callable[[], Awaitable[object]], turns: int) -> bool:
     """Call a hook and cancel it after some turns of the loop; False if it returned nevertheless."""
-    is_done = False
-    with kit.giving_up(), trio.CancelScope() as scope:
-        async with trio.open_nursery() as nursery:
-
-            async def cancel() -> None:
-                for _ in range(turns):
-                    await trio.lowlevel.checkpoint()
-                scope.cancel()
-
-            nursery.start_soon(cancel)
-            if not turns:
-                scope.cancel()
-            await hook()
-            is_done = True
-            nursery.cancel_scope.cancel()
-    return not is_done
+    with kit.giving_up():
+        return await cancelled(hook, after_turns(turns))
 
 
 def _is_gone(process: Process) -> bool:

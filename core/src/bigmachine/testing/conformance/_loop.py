@@ -1,11 +1,15 @@
-"""How long the steps of a trio loop take."""
+"""The turns of a trio loop: how long they take, and calls that are cancelled after some of them."""
 
 from __future__ import annotations
 
+import functools
 import time
-from types import TracebackType
+from collections.abc import Awaitable, Callable
 
 import trio
+
+Moment = Callable[[], Awaitable[None]]
+"""Waits until it has come."""
 
 
 class Stopwatch(trio.abc.Instrument):
@@ -21,16 +25,11 @@ class Stopwatch(trio.abc.Instrument):
         self._began = 0.0
         self._waits = 0
 
-    async def __aenter__(self) -> Stopwatch:
+    def __enter__(self) -> Stopwatch:
         trio.lowlevel.add_instrument(self)
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         trio.lowlevel.remove_instrument(self)
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
@@ -42,6 +41,36 @@ class Stopwatch(trio.abc.Instrument):
         """See `trio.abc.Instrument`."""
         if self._began and _waits() > self._waits:
             self.longest = max(self.longest, time.perf_counter() - self._began)
+
+
+async def cancelled(call: Callable[[], Awaitable[object]], moment: Moment | None) -> bool:
+    """Await ``call``, cancel it at a moment (None: before it begins); tell if it was cut off."""
+    is_done = False
+    with trio.CancelScope() as scope:
+
+        async def cancel(moment: Moment) -> None:
+            await moment()
+            scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            if moment is None:
+                scope.cancel()
+            else:
+                nursery.start_soon(cancel, moment)
+            await call()
+            is_done = True
+            nursery.cancel_scope.cancel()
+    return not is_done
+
+
+def after_turns(count: int) -> Moment | None:
+    """Return the moment after some turns of the loop; None for before the first."""
+    return functools.partial(_turn, count) if count else None
+
+
+async def _turn(times: int) -> None:
+    for _ in range(times):
+        await trio.lowlevel.checkpoint()
 
 
 def _waits() -> int:

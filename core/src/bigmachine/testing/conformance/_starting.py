@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import pickle
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +18,7 @@ from bigmachine.system import Instance
 
 from ._clauses import may, must, should
 from ._kit import Kit
-from ._loop import Stopwatch
+from ._loop import Moment, Stopwatch, after_turns, cancelled
 from ._processes import marked
 from ._shared import SERVICES
 from ._wrappers import Recorder, Saboteur, Spy
@@ -147,10 +147,11 @@ class Starting:
 
     @must("START-9")
     async def test_the_loop_turns_while_machines_start(self, kit: Kit) -> None:
-        async with Stopwatch() as stopwatch, kit.session() as session:
-            machines = await session.start(2, services=SERVICES)
-            for machine in machines:
-                await machine.shutdown()
+        with Stopwatch() as stopwatch:
+            async with kit.session() as session:
+                machines = await session.start(2, services=SERVICES)
+                for machine in machines:
+                    await machine.shutdown()
         assert stopwatch.longest <= _HELD_SECONDS, (
             f"a hook kept trio's loop from turning for {stopwatch.longest:.1f} s "
             f"(at most {_HELD_SECONDS:g}): await what waits, or use trio.to_thread.run_sync"
@@ -250,43 +251,27 @@ async def _check_each_is_itself(machines: Sequence[AsyncMachine]) -> None:
         assert info.name == machine.instance.name
 
 
-Moment = Callable[[], Awaitable[None]]
-
-
-def _moments(seconds: float) -> Iterator[Moment]:
+def _moments(seconds: float) -> Iterator[Moment | None]:
     """Yield the moments at which to cancel a start that takes ``seconds``."""
     for turns in _CANCEL_AFTER:
-        yield functools.partial(_turn, turns)
+        yield after_turns(turns)
     if seconds >= _LONG_SECONDS:
         for share in _CANCEL_AT:
             yield functools.partial(trio.sleep, share * seconds)
 
 
-async def _turn(times: int) -> None:
-    for _ in range(times):
-        await trio.lowlevel.checkpoint()
-
-
-async def _cancel_at(kit: Kit, session: AsyncSession, moment: Moment) -> bool:
+async def _cancel_at(kit: Kit, session: AsyncSession, moment: Moment | None) -> bool:
     """Start a machine and cancel that at some moment; False if it was done before."""
-    with trio.CancelScope() as scope:
+    machines: list[AsyncMachine] = []
 
-        async def cancel() -> None:
-            await moment()
-            scope.cancel()
+    async def start() -> None:
+        machines.extend(await session.start(1, services=SERVICES, wait=False))
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(cancel)
-            if moment.args == (0,):  # type: ignore[attr-defined]
-                scope.cancel()
-            async with kit.promptly("the end of a start that was cancelled", 2 * kit.patience):
-                machines = await session.start(1, services=SERVICES, wait=False)
-            nursery.cancel_scope.cancel()
-            with trio.CancelScope(shield=True):
-                for machine in machines:
-                    await machine.shutdown()
-            return False
-    return True
+    async with kit.promptly("the end of a start that was cancelled", 2 * kit.patience):
+        is_cut_off = await cancelled(start, moment)
+    for machine in machines:
+        await machine.shutdown()
+    return is_cut_off
 
 
 async def _made_by(
