@@ -8,7 +8,12 @@ import threading
 import httpx
 import pytest
 import trio
-from trio.testing import MockClock, check_two_way_stream, memory_stream_pair
+from trio.testing import (
+    MockClock,
+    check_two_way_stream,
+    memory_stream_pair,
+    wait_all_tasks_blocked,
+)
 
 import bigmachine as bm
 from bigmachine.testing import InProcessOptions, InProcessSystem
@@ -22,6 +27,9 @@ BODY = bytes(range(256)) * 40
 class Echo:
     async def echo(self, value: object) -> object:
         return value
+
+    async def zeros(self, n: int) -> bytes:
+        return bytes(n)
 
     async def count(self, n: int):
         for i in range(n):
@@ -492,6 +500,24 @@ def test_a_handshake_that_is_cut_off_in_a_boot_is_repeated(kind, direction, capl
     with caplog.at_level(logging.ERROR):
         run(test)
     assert caplog.records == []
+
+
+def test_replies_that_are_due_get_out_before_a_machine_ends():
+    async def main() -> None:
+        faults = Faults(kinds=(), mean_delay=0.5)
+        async with bm.AsyncSession(system(), plugins=[faults]) as session:
+            [machine] = await session.start(1, services=SERVICES)
+            faults.inject(Fault.DELAY, direction=DOWN)
+
+            async def download() -> None:
+                assert len(await machine.call("Echo.zeros", 4 << 20)) == 4 << 20
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(download)
+                await wait_all_tasks_blocked()  # until it fills all that is between the two
+                await machine.call("Supervisor.shutdown")
+
+    run(main)
 
 
 def test_a_system_whose_connections_cannot_be_got_at_is_refused():

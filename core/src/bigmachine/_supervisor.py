@@ -29,8 +29,8 @@ SetUp = Callable[[object], Awaitable[None]]
 class Supervisor:
     """Serves ``Supervisor.*`` on a machine, and ends the machine if nobody asks for it.
 
-    ``set_up`` calls a new service's own ``setup`` with a session; ``exit`` ends the
-    machine.
+    ``set_up`` calls a new service's own ``setup`` with a session; ``flush`` sends the
+    replies that are due, in at most so many seconds; ``exit`` ends the machine.
     """
 
     def __init__(
@@ -41,12 +41,14 @@ class Supervisor:
         maxprocs: int,
         timeout: float,
         set_up: SetUp,
+        flush: Callable[[float], Awaitable[None]],
         exit: Callable[[int], object],
     ) -> None:
         self._services = services
         self._name = name
         self._maxprocs = maxprocs
         self._set_up = set_up
+        self._flush = flush
         self._exit = exit
         self._deadline = trio.current_time() + timeout
         self._ending = trio.Event()
@@ -116,8 +118,8 @@ class Supervisor:
         while trio.current_time() < self._deadline:
             with trio.move_on_at(self._deadline):
                 await self._ending.wait()
-                # The reply leaves with the frames of this round; give it one more.
-                await trio.sleep(_PARTING_SECONDS)
+                await trio.sleep(_ROUND_SECONDS)
+                await self._flush(_PARTING_SECONDS)
                 logger.debug("ending, as asked")
                 self._exit(0)
                 return
@@ -125,8 +127,8 @@ class Supervisor:
         self._exit(1)
 
 
-# Long enough for a reply to leave; nobody waits for it.
-_PARTING_SECONDS = 0.002
+_ROUND_SECONDS = 0.002  # the reply to a POST, of which nobody keeps count, leaves in a round
+_PARTING_SECONDS = 1.0  # for replies to leave, should the way be slow or the peer not read
 
 
 def _load_service(name: str, pickled: bytes) -> object:

@@ -20,6 +20,7 @@ async def serve(config: WorkerConfig, *, address: str, set_up: SetUpFactory) -> 
     system = config.system
     maxprocs = config.maxprocs or _host.processors()
     services = Services()
+    server = Server(services, identity=config.identity, maxprocs=maxprocs)
     async with trio.open_nursery() as nursery:
         supervisor = Supervisor(
             services,
@@ -27,10 +28,10 @@ async def serve(config: WorkerConfig, *, address: str, set_up: SetUpFactory) -> 
             maxprocs=maxprocs,
             timeout=config.keepalive.timeout,
             set_up=set_up(config, nursery),
+            flush=server.flush,
             exit=lambda code: system.exit(code),
         )
         services.add("Supervisor", supervisor)
-        server = Server(services, identity=config.identity, maxprocs=maxprocs)
         listeners = await system.listen(address)
         await nursery.start(server.serve, listeners)
         nursery.start_soon(supervisor.watch)

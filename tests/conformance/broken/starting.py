@@ -90,6 +90,14 @@ class ForgetsTheUnanswered(CloudSystem):
         await super()._undo(orders)
 
 
+@breaks("START-7")
+class UndoesTheLastOnly(CloudSystem):
+    """A cancelled start deletes the VM that it was making, not those that were made before."""
+
+    async def _undo(self, orders):
+        await super()._undo(orders[-1:])
+
+
 @breaks("START-8")
 class RetryWithoutToken(CloudSystem):
     """Each try to make a VM has a token of its own."""

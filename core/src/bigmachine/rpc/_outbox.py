@@ -30,6 +30,7 @@ class Outbox:
         self._bodies: deque[_Body] = deque()
         self._parked: Task | None = None
         self._is_corked = False
+        self._idle: trio.Event | None = None  # made by who waits for it
 
     def post(self, frame: bytes, *, is_urgent: bool = True) -> None:
         """Send a frame: at once if nothing is ahead of it and it ``is_urgent``.
@@ -75,6 +76,13 @@ class Outbox:
         if self._channel.has_unsent or self._small or self._bodies:
             self._wake()
 
+    async def flushed(self) -> None:
+        """Wait until all that was posted so far is sent, or can't be."""
+        # Its task parks when there is nothing to send, and is not woken by what left at once.
+        if self._parked is None:
+            self._idle = self._idle or trio.Event()
+            await self._idle.wait()
+
     async def run(self) -> None:
         """Send until cancelled."""
         channel = self._channel
@@ -87,6 +95,9 @@ class Outbox:
                 self._send_chunk()
                 await trio.lowlevel.checkpoint()
             elif not channel.has_unsent:
+                if self._idle is not None:
+                    self._idle.set()
+                    self._idle = None
                 self._parked = current_task()
                 await wait_task_rescheduled(self._unpark)
 

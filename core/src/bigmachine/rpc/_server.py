@@ -66,6 +66,7 @@ class Server:
         self._context = identity.server_context() if identity is not None else None
         self._maxprocs = maxprocs
         self._limit_bytes = limit_bytes
+        self._connections: set[ServingConnection] = set()
 
     async def serve(
         self,
@@ -131,14 +132,26 @@ class Server:
 
     async def serve_frames(self, channel: Channel, leading: bytes) -> None:
         """Serve the calls of a connection that was upgraded."""
-        await ServingConnection(
+        connection = ServingConnection(
             channel,
             services=self.services,
             tasks=self._tasks,
             threads=self._threads,
             limit_bytes=self._limit_bytes,
             leading=leading,
-        ).run()
+        )
+        self._connections.add(connection)
+        try:
+            await connection.run()
+        finally:
+            self._connections.discard(connection)
+
+    async def flush(self, timeout: float) -> None:
+        """Send the replies that are due so far, in at most ``timeout`` seconds for all."""
+        with trio.move_on_after(timeout):
+            async with trio.open_nursery() as nursery:
+                for connection in self._connections:
+                    nursery.start_soon(connection.flushed)
 
     @property
     def limit_bytes(self) -> int:

@@ -85,6 +85,10 @@ class ServingConnection:
             for stream in tuple(self._calls):
                 self._cancel(stream)
 
+    async def flushed(self) -> None:
+        """Wait until all replies that are due so far are sent."""
+        await self._outbox.flushed()
+
     def _handle(self, frame: Frame) -> None:
         kind, stream = frame.kind, frame.stream
         if kind == Kind.CALL:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bigmachine._session import AsyncSession
 
 _HELD_SECONDS = 1.0  # the longest that a hook may keep the loop from turning
+_CANCELLED = 3  # machines of a start that is cancelled: when one is made, another is not yet
 _CANCEL_AFTER = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)  # turns of the loop
 _LONG_SECONDS = 0.5  # a start that takes longer is where the turns above don't get to
 _CANCEL_AT = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the time that a start takes
@@ -122,15 +123,17 @@ class Starting:
         async with kit.session() as session:
             # So that what helpers there are exist; and to know how long it takes.
             began = trio.current_time()
-            [machine, *_] = await session.start(1, services=SERVICES, wait=False)
+            machines = await session.start(_CANCELLED, services=SERVICES, wait=False)
             seconds = trio.current_time() - began
-            await machine.wait(State.RUNNING)
+            for machine in machines:
+                await machine.wait(State.RUNNING)
             before = kit.traces()
             for moment in _moments(seconds):
                 if not await _cancel_at(kit, session, moment):
                     break  # it was done before
                 await kit.settled(before)
-            assert await machine.call("Probe.echo", "here") == "here"
+            for machine in machines:
+                assert await machine.call("Probe.echo", "here") == "here"
 
     @must("START-8")
     async def test_a_create_that_lost_its_answer_is_not_made_twice(self, kit: Kit) -> None:
@@ -261,11 +264,11 @@ def _moments(seconds: float) -> Iterator[Moment | None]:
 
 
 async def _cancel_at(kit: Kit, session: AsyncSession, moment: Moment | None) -> bool:
-    """Start a machine and cancel that at some moment; False if it was done before."""
+    """Start machines and cancel that at some moment; False if it was done before."""
     machines: list[AsyncMachine] = []
 
     async def start() -> None:
-        machines.extend(await session.start(1, services=SERVICES, wait=False))
+        machines.extend(await session.start(_CANCELLED, services=SERVICES, wait=False))
 
     async with kit.promptly("the end of a start that was cancelled", 2 * kit.patience):
         is_cut_off = await cancelled(start, moment)
