@@ -258,10 +258,10 @@ def test_a_start_cancelled_at_any_moment_leaves_nothing(computer: Computer) -> N
             for milliseconds in range(0, 120, 10):
                 with trio.move_on_after(milliseconds / 1000):
                     await s.start(3, services=SERVICES)
-                # What was cancelled has been undone by then, but for machines that ran already.
-                for machine in s.machines:
+                for machine in s.machines:  # the start may have been done before
                     await machine.shutdown()
-                assert computer.namespaces() == []
+                # What was cancelled while it booted is freed in the background.
+                await eventually(lambda: computer.namespaces() == [])
 
     trio.run(main)
 

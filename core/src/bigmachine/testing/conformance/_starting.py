@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bigmachine._session import AsyncSession
 
 _HELD_SECONDS = 1.0  # the longest that a hook may keep the loop from turning
-_CANCELLED = 3  # machines of a start that is cancelled: when one is made, another is not yet
+_CANCELLED = 2  # machines of a start that is cancelled: one may be made, and the other not yet
 _CANCEL_AFTER = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)  # turns of the loop
 _LONG_SECONDS = 0.5  # a start that takes longer is where the turns above don't get to
 _CANCEL_AT = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the time that a start takes
