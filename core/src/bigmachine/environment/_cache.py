@@ -1,0 +1,80 @@
+"""Wheels and archives that were made, kept in the user's cache folder under what they are of."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import UsageError
+
+_LIMIT_BYTES = 2 << 30
+_IN_USE = 3600.0  # seconds since its last use in which an entry may be about to be sent
+
+
+class Cache:
+    """Files by key. Any number of processes may use one folder at once.
+
+    ``folder`` is by default ``bigmachine`` in ``$XDG_CACHE_HOME`` or ``~/.cache``. Beyond
+    ``limit_bytes`` the files that were used longest ago go first.
+    """
+
+    def __init__(self, folder: Path | None = None, *, limit_bytes: int = _LIMIT_BYTES) -> None:
+        if folder is None:
+            base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+            folder = Path(base) / "bigmachine" / "environment"
+        self._folder = folder
+        self._limit_bytes = limit_bytes
+
+    def file(self, key: str, make: Callable[[Path], None]) -> Path:
+        """Return the file kept under ``key``; ``make(folder)`` writes one if there is none.
+
+        Raises `UsageError` if the folder can't be written.
+        """
+        try:
+            return self._file(key, make)
+        except OSError as exc:
+            raise UsageError(
+                f"can't keep what travels in {self._folder}: {exc}; make room there, or set "
+                "XDG_CACHE_HOME to a folder that can be written"
+            ) from exc
+
+    def _file(self, key: str, make: Callable[[Path], None]) -> Path:
+        entry = self._folder / key
+        if not entry.exists():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            new = Path(tempfile.mkdtemp(dir=self._folder, prefix=".new-"))
+            try:
+                make(new)
+                self._keep(new, entry)
+            finally:
+                shutil.rmtree(new, ignore_errors=True)
+            self._trim()
+        os.utime(entry)
+        [file] = entry.iterdir()
+        return file
+
+    def _keep(self, new: Path, entry: Path) -> None:
+        try:
+            new.rename(entry)
+        except OSError:
+            if not entry.exists():  # if it does, another process was faster, with the same
+                raise
+
+    def _trim(self) -> None:
+        used = {}
+        for entry in self._folder.iterdir():
+            try:
+                size = sum(file.stat().st_size for file in entry.iterdir())
+                used[entry] = (entry.stat().st_mtime, size)
+            except OSError:
+                continue  # another process has just removed it
+        total = sum(size for _, size in used.values())
+        for entry, (last, size) in sorted(used.items(), key=lambda item: item[1]):
+            if total <= self._limit_bytes or last > time.time() - _IN_USE:
+                break
+            shutil.rmtree(entry, ignore_errors=True)
+            total -= size

@@ -1,0 +1,101 @@
+"""Where modules are imported from: which folders are the user's own, and which installed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UsageError
+
+logger = logging.getLogger("bigmachine.environment")
+
+_SITE_NAMES = frozenset({"site-packages", "dist-packages"})  # the latter is Debian's
+_PROGRAM_NAMES = frozenset({"bin", "Scripts"})  # the latter is Windows'
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The entries of an import path, told apart; each in the order of the path.
+
+    ``script`` is the folder of the program itself, None where that is installed.
+    ``folders`` are local ones, ``script`` first unless the path has it elsewhere.
+    ``sites`` hold installed distributions.
+    """
+
+    script: Path | None
+    folders: tuple[Path, ...]
+    sites: tuple[Path, ...]
+
+
+def find_places(path: Sequence[str], *, script: str | os.PathLike[str] | None = None) -> Places:
+    """Sort the entries of the import path ``path``.
+
+    ``script`` is the program, or the folder of a notebook; by default it is this
+    process's ``__main__``. Raises `UsageError` if there is no such file.
+    """
+    script_folder = _folder_of(Path(script)) if script is not None else _folder_of_main()
+    entries = [Path(os.path.abspath(entry)) for entry in path]
+    if script_folder is not None and script_folder not in entries:
+        entries.insert(0, script_folder)
+    folders: dict[str, Path] = {}
+    sites: dict[str, Path] = {}
+    for entry in entries:
+        if not entry.is_dir():
+            if entry.exists() and not _is_stdlib(entry):
+                logger.warning("%s is on the import path, is no folder, and is left out", entry)
+        elif entry == script_folder:
+            folders.setdefault(os.path.realpath(entry), entry)
+        elif _is_site(entry):
+            sites.setdefault(os.path.realpath(entry), entry)
+        elif not _is_of_python(entry):
+            folders.setdefault(os.path.realpath(entry), entry)
+    return Places(script_folder, tuple(folders.values()), tuple(sites.values()))
+
+
+def _folder_of(script: Path) -> Path:
+    if not script.exists():
+        raise UsageError(f"there is no script {script}")
+    script = Path(os.path.abspath(script))
+    return script if script.is_dir() else script.parent
+
+
+def _folder_of_main() -> Path | None:
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    if file is None:  # a notebook, `python -c` or a prompt: they import from here
+        return Path.cwd()
+    folder = Path(os.path.abspath(file)).parent
+    if not folder.is_dir() or _is_site(folder) or _is_of_python(folder):
+        return None
+    # `python -m package.module` imports from the folder that the package is in.
+    package = getattr(main, "__package__", None) or ""
+    for _ in filter(None, package.split(".")):
+        folder = folder.parent
+    return folder
+
+
+def _is_site(folder: Path) -> bool:
+    return folder.name in _SITE_NAMES or any(folder.glob("*.dist-info"))
+
+
+def _is_of_python(folder: Path) -> bool:
+    """Say whether the folder belongs to Python, to an installed package, or to a tool."""
+    return (
+        _is_stdlib(folder)
+        or not _SITE_NAMES.isdisjoint(folder.parts)
+        or (folder.name in _PROGRAM_NAMES and (folder.parent / "pyvenv.cfg").exists())
+        or folder.samefile(os.path.dirname(sys.executable))
+        or folder.name == ".ipython"  # settings and history, which IPython puts on the path
+    )
+
+
+def _is_stdlib(entry: Path) -> bool:
+    return (
+        (entry / "os.py").exists()
+        or entry.name == "lib-dynload"
+        or (entry.suffix == ".zip" and entry.name.startswith("python3"))
+    )

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bigmachine.environment._cache import Cache
+from bigmachine.errors import UsageError
+
+
+def writer(text: str):
+    return lambda folder: (folder / "file").write_text(text)
+
+
+def refuse(folder: Path) -> None:
+    raise AssertionError("made again")
+
+
+def test_a_file_is_made_once_and_kept_in_the_users_cache_folder(cache):
+    file = Cache().file("key", writer("text"))
+    assert file.read_text() == "text"
+    assert Cache().file("key", refuse) == file
+    assert file.is_relative_to(cache / "bigmachine")
+
+
+def test_what_could_not_be_made_leaves_nothing(tmp_path):
+    with pytest.raises(AssertionError):
+        Cache(tmp_path).file("key", refuse)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_of_two_that_make_the_same_at_once_both_have_it(tmp_path):
+    def make(folder: Path) -> None:
+        writer("text")(folder)
+        Cache(tmp_path).file("key", writer("text"))  # the other one is faster
+
+    assert Cache(tmp_path).file("key", make).read_text() == "text"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["key"]
+
+
+def test_processes_may_share_it(tmp_path):
+    source = """if True:
+        import sys
+        from pathlib import Path
+        from bigmachine.environment._cache import Cache
+        for key in map(str, range(50)):
+            file = Cache(Path(sys.argv[1])).file(key, lambda f: (f / "file").write_text("x" * 9999))
+            assert len(file.read_text()) == 9999
+    """
+    command = [sys.executable, "-c", source, str(tmp_path)]
+    processes = [subprocess.Popen(command) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert len([*tmp_path.iterdir()]) == 50
+
+
+def test_what_was_used_longest_ago_goes_first(tmp_path):
+    for age, key in enumerate(["young", "middle", "old", "oldest"]):
+        Cache(tmp_path).file(key, writer("x" * 10))
+        os.utime(tmp_path / key, (1000 - age, 1000 - age))
+    cache = Cache(tmp_path, limit_bytes=35)
+    cache.file("oldest", refuse)  # used now
+    cache.file("new", writer("x" * 10))
+    assert {entry.name for entry in tmp_path.iterdir()} == {"young", "oldest", "new"}
+
+
+def test_what_was_just_used_stays_however_much_it_is(tmp_path):
+    cache = Cache(tmp_path, limit_bytes=25)
+    for key in "abcde":
+        cache.file(key, writer("x" * 10))
+    assert len([*tmp_path.iterdir()]) == 5
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_that_says_what_to_do(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="set XDG_CACHE_HOME"):
+        Cache(tmp_path / "file" / "folder").file("key", writer("text"))
