@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ._sync import Machine as Machine
     from ._sync import Session as Session
     from ._sync import Stream as Stream
+    from ._values import BootProgress as BootProgress
     from ._values import DiskInfo as DiskInfo
     from ._values import Event as Event
     from ._values import Gone as Gone
@@ -77,7 +78,8 @@ _HOMES = {
     "_session": "AsyncSession",
     "_sync": "Machine Session Stream",
     "_values": (
-        "DiskInfo Event Gone Info Instance Keepalive LoadInfo MachineChanged MachineHealth "
+        "BootProgress DiskInfo Event Gone Info Instance Keepalive LoadInfo MachineChanged "
+        "MachineHealth "
         "MachinesStarted MemoryInfo SessionClosed SessionOpened State"
     ),
     "boot": "Boot MachineBoot",

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import ProtocolError
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
     from cryptography.x509 import CertificateBuilder, Name
 
 _CLOCK_SKEW = datetime.timedelta(days=1)
@@ -41,33 +42,23 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._certificate = self._sign_authority()
 
-    def issue(self, name: str, *, valid_for: datetime.timedelta = _VALIDITY) -> Identity:
-        """Make the identity of ``name``, a single DNS label such as ``"m3"``."""
-        from cryptography import x509
-        from cryptography.hazmat.primitives import hashes, serialization
-        from cryptography.hazmat.primitives.asymmetric import ec
-        from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
+    def issue(
+        self, name: str, *, valid_for: datetime.timedelta = _VALIDITY, may_dial: bool = True
+    ) -> Identity:
+        """Make the identity of ``name``, a single DNS label such as ``"m3"``.
 
-        full_name = f"{name}.{self.session}"
+        One that may not dial is good for the accepting end of a connection only.
+        """
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = (
-            self._builder(_common_name(full_name), valid_for=valid_for)
-            .public_key(key.public_key())
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(full_name)]), critical=False)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(
-                x509.ExtendedKeyUsage([Usage.SERVER_AUTH, Usage.CLIENT_AUTH]), critical=False
-            )
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
-                critical=False,
-            )
-            .sign(self._key, hashes.SHA256())
-        )
         return Identity(
-            name=full_name,
+            name=f"{name}.{self.session}",
             session=self.session,
-            certificate=certificate.public_bytes(serialization.Encoding.PEM),
+            certificate=self._certify(
+                name, key.public_key(), valid_for=valid_for, may_dial=may_dial
+            ),
             key=key.private_bytes(
                 serialization.Encoding.PEM,
                 serialization.PrivateFormat.PKCS8,
@@ -75,6 +66,54 @@ class Authority:
             ),
             authority=self._certificate,
         )
+
+    def certify(self, name: str, point: bytes) -> Identity:
+        """Certify a key that was made elsewhere, and stays there: the identity has none.
+
+        ``point`` is the public key: an uncompressed point on P-256, 65 bytes. Raises
+        `ProtocolError` for what is none.
+        """
+        from cryptography.hazmat.primitives.asymmetric import ec
+
+        try:
+            public = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+        except ValueError as exc:
+            raise ProtocolError(f"{name} sent what is no public key: {exc}") from exc
+        return Identity(
+            name=f"{name}.{self.session}",
+            session=self.session,
+            certificate=self._certify(name, public, valid_for=_VALIDITY, may_dial=True),
+            key=b"",
+            authority=self._certificate,
+        )
+
+    def _certify(
+        self,
+        name: str,
+        public_key: EllipticCurvePublicKey,
+        *,
+        valid_for: datetime.timedelta,
+        may_dial: bool,
+    ) -> bytes:
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes, serialization
+        from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
+
+        full_name = f"{name}.{self.session}"
+        usage = [Usage.SERVER_AUTH, *([Usage.CLIENT_AUTH] if may_dial else [])]
+        certificate = (
+            self._builder(_common_name(full_name), valid_for=valid_for)
+            .public_key(public_key)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(full_name)]), critical=False)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.ExtendedKeyUsage(usage), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+                critical=False,
+            )
+            .sign(self._key, hashes.SHA256())
+        )
+        return certificate.public_bytes(serialization.Encoding.PEM)
 
     def _sign_authority(self) -> bytes:
         from cryptography import x509

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from ._booting import BootFailed, Booting
 from ._link import FIRST_PAUSE, Link
 from ._link import pauses as pauses
 from ._output import BootLog, Output
 from ._plugins import Plugins
+from ._relays import Relays
 from ._values import (
+    BootProgress,
     Gone,
     Info,
     Instance,
@@ -37,6 +40,9 @@ from .rpc import Connection, ConnectionLost, PostConnection
 if TYPE_CHECKING:
     import httpx
 
+    from ._shipment import Shipment
+    from .boot import Boot
+
 logger = logging.getLogger("bigmachine.machine")
 
 _REPLY_TIMES = 64  # kept for whoever watches
@@ -48,7 +54,8 @@ class Life:
     """The life of one machine; `run` leads it, in a task of the session's.
 
     ``services`` are those to install, pickled; None for a machine that somebody
-    else owns, which is only watched.
+    else owns, which is only watched. A machine that comes up by the boot program has
+    been launched by ``boot``, and is sent the ``shipment``, by way of the ``relays``.
     """
 
     def __init__(
@@ -59,6 +66,9 @@ class Life:
         http: httpx.AsyncClient,
         services: Mapping[str, bytes] | None,
         boot_log: BootLog,
+        boot: Boot | None = None,
+        shipment: Shipment | None = None,
+        relays: Relays | None = None,
     ) -> None:
         self.instance = instance
         self.owned = services is not None
@@ -83,6 +93,24 @@ class Life:
             ask_why=self._ask_why,
             on_change=self._notify,
         )
+        self._booting = (
+            Booting(
+                instance,
+                boot=boot,
+                shipment=shipment,
+                relays=relays or Relays(),
+                http=http,
+                timings=self._keepalive,
+                boot_timeout=plugins.system.boot_timeout,
+                build_timeout=plugins.system.build_timeout,
+                ask_why=self._ask_why,
+                on_progress=self._boot_progress,
+                on_output=self._output.line,
+            )
+            if boot is not None and shipment is not None
+            else None
+        )
+        self._phase_began = 0.0
         self._is_healthy = True
         self._last_reply = 0.0
         self._freed = trio.Event()
@@ -191,6 +219,9 @@ class Life:
         timeout = self.plugins.system.boot_timeout if self.owned else self._keepalive.timeout
         began = trio.current_time()
         try:
+            if self._booting is not None:
+                await self._booting.run()
+                began = trio.current_time()
             with trio.fail_after(timeout):
                 connection = await self._link.first(nursery)
             self._output.is_booting = False
@@ -204,6 +235,9 @@ class Life:
             for name, pickled in self._services.items():
                 phase = f"service {name!r}"
                 await connection.call("Supervisor.register", (name, pickled), {})
+        except BootFailed as exc:
+            assert self._booting is not None
+            raise await self._boot_error(self._booting.phase, str(exc)) from exc
         except ConnectionLost as exc:
             gone = await self._ask_why()
             raise await self._boot_error(phase, gone.detail if gone else str(exc)) from exc
@@ -212,7 +246,15 @@ class Life:
         except Exception as exc:
             raise await self._boot_error(phase, _story(exc)) from exc
 
+    def _boot_progress(self, phase: str, done: int, of: int) -> None:
+        now = trio.current_time()
+        if not of:
+            self._phase_began = now
+        self.plugins.notify(BootProgress(self.name, phase, done, of, now - self._phase_began))
+
     async def _boot_error(self, phase: str, story: str) -> BootError:
+        if self._booting is not None and phase == "connect":
+            await self._booting.last_words()
         return BootError(
             f"{self.name} did not boot; it failed in phase {phase}: {story}",
             machine=self.name,

@@ -22,6 +22,8 @@ from ._machine import AsyncMachine
 from ._naming import check_service_name
 from ._output import BootLog
 from ._plugins import Plugins
+from ._relays import Relays
+from ._shipment import Shipment
 from ._values import Instance, MachinesStarted, SessionClosed, SessionOpened, State
 from .boot import Boot, WorkerConfig, machine_names
 from .errors import RpcError, StartError, UsageError
@@ -171,9 +173,14 @@ class AsyncSession:
             argv=sys.argv if argv is None else argv,
             environ=environ or {},
         )
+        shipment = await Shipment.capture() if self.system.ships_environment else None
         instances = await self._plugins.hooks.start(count=n, boot=boot)
         # No checkpoint until each instance has somebody who will free it.
-        machines = [self._adopt(nursery, instance, pickled) for instance in instances]
+        relays = Relays()
+        machines = [
+            self._adopt(nursery, instance, pickled, boot=boot, shipment=shipment, relays=relays)
+            for instance in instances
+        ]
         self._machines = [*self.machines, *machines]
         self._plugins.notify(MachinesStarted(n, tuple(instances)))
         if wait:
@@ -230,7 +237,14 @@ class AsyncSession:
                     nursery.start_soon(machine.shutdown)
 
     def _adopt(
-        self, nursery: trio.Nursery, instance: Instance, services: Mapping[str, bytes] | None
+        self,
+        nursery: trio.Nursery,
+        instance: Instance,
+        services: Mapping[str, bytes] | None,
+        *,
+        boot: Boot | None = None,
+        shipment: Shipment | None = None,
+        relays: Relays | None = None,
     ) -> AsyncMachine:
         assert self._http is not None
         life = Life(
@@ -239,6 +253,9 @@ class AsyncSession:
             http=self._http,
             services=services,
             boot_log=self._boot_log,
+            boot=boot,
+            shipment=shipment,
+            relays=relays,
         )
         nursery.start_soon(life.run, name=f"bigmachine {life.name}")
         return AsyncMachine(life)

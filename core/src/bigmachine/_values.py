@@ -158,6 +158,22 @@ class MachineChanged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class BootProgress(Event):
+    """How far a machine's boot is.
+
+    ``phase`` is ``"boot"``, ``"identify"``, ``"upload"``, ``"build"`` or ``"start"``. Of an
+    upload ``done`` and ``of`` are in bytes, of a build in distributions and folders; in the
+    other phases both are 0. ``seconds`` is how long the phase has taken.
+    """
+
+    machine: str
+    phase: str
+    done: int
+    of: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class MachineHealth(Event):
     """A machine turned unhealthy (it used 95 % of its memory), or healthy again."""
 

@@ -91,6 +91,13 @@ class System:
 
     Its services' ``setup`` may take longer: by then keepalives tell whether it lives.
     """
+    ships_environment: ClassVar[bool] = False
+    """Whether machines have nothing of the driver's, and come up by `bigmachine.boot.user_data`.
+
+    Then the session captures its environment before `start`, and sends it to each machine.
+    """
+    build_timeout: ClassVar[float] = 600.0
+    """How long a machine may take to build that environment, in seconds."""
     orphan_timeout: ClassVar[float] = 180.0
     """How long after the driver's death anything it made may be left, in seconds.
 

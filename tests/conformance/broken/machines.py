@@ -9,7 +9,7 @@ import ssl
 import threading
 from dataclasses import replace
 
-from bigmachine.boot import MachineBoot, WorkerConfig
+from bigmachine.boot import WorkerConfig
 from bigmachine.system import Identity
 from bigmachine_local import LocalSystem
 
@@ -27,7 +27,8 @@ class ManyProcessors(CloudSystem):
 
 def _changed(order, **changes):
     try:
-        return MachineBoot(order.name, replace(WorkerConfig.load(order.config), **changes).dump())
+        config = replace(WorkerConfig.load(order.config), **changes)
+        return replace(order, config=config.dump())
     except RuntimeError:  # it can't be loaded: the machine is to tell
         return order
 

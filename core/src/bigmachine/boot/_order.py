@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import datetime
+import functools
 import itertools
 import os
 import pickle
+import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from .._identity import Authority, Identity
 from .._values import Keepalive
+from ..errors import ProtocolError
 
 if TYPE_CHECKING:
     from ..system import System
+
+_CREDENTIAL_VALIDITY = datetime.timedelta(hours=1)  # for the slowest of VMs to boot
 
 
 class Boot:
     """What a backend needs to bring up the machines of one ``start``.
 
-    Ask `machine` once for each machine to be launched.
+    Ask `machine` once for each machine to be launched. Machines that have none of the
+    driver's code come up by `bigmachine.boot.user_data`, which is the same for all of them.
     """
 
     def __init__(
@@ -37,8 +44,9 @@ class Boot:
         self._authority = authority
         self._system = system
         self._names = names
-        self._keepalive = keepalive
+        self.keepalive = keepalive
         self._maxprocs = maxprocs
+        self._certified: set[str] = set()
         self.argv = tuple(argv)
         self.environ = dict(environ)
 
@@ -54,12 +62,46 @@ class Boot:
         config = WorkerConfig(
             identity=identity,
             system=self._system,
-            keepalive=self._keepalive,
+            keepalive=self.keepalive,
             maxprocs=self._maxprocs,
             argv=self.argv,
             environ=self.environ,
         )
-        return MachineBoot(name=identity.name, config=config.dump())
+        return MachineBoot(name=identity.name, config=config.dump(), boot=self)
+
+    @functools.cached_property
+    def credential(self) -> Identity:
+        """What the boot program serves under until its machine has an identity of its own.
+
+        It can't dial anybody, and nobody but the driver, in these machines' boot, dials it.
+        """
+        return self._authority.issue(
+            f"boot-{secrets.token_hex(4)}", valid_for=_CREDENTIAL_VALIDITY, may_dial=False
+        )
+
+    def certify(self, name: str, point: bytes) -> Identity:
+        """Certify the key that the machine of that full name has made for itself, once."""
+        if name in self._certified:
+            raise ProtocolError(f"{name} has been given its identity already")
+        self._certified.add(name)
+        return self._authority.certify(name.partition(".")[0], point)
+
+    def remote_config(self, identity: Identity) -> bytes:
+        """Return the configuration of a worker that has neither this driver's files nor folder.
+
+        The boot program adds the key, and where what it has built is.
+        """
+        config = WorkerConfig(
+            identity=identity,
+            system=self._system,
+            keepalive=self.keepalive,
+            maxprocs=self._maxprocs,
+            argv=self.argv,
+            environ=self.environ,
+            path=(),
+            cwd="",
+        )
+        return config.dump()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +116,7 @@ class MachineBoot:
 
     name: str
     config: bytes = field(repr=False)
+    boot: Boot = field(repr=False, compare=False)
 
     @property
     def command(self) -> list[str]:
@@ -107,13 +150,14 @@ class WorkerConfig:
     def load(cls, data: bytes) -> WorkerConfig:
         """Read what `dump` wrote; takes on the driver's module path and folder first."""
         outer = pickle.loads(data)
+        made_there = outer.get("identity", {})  # by the boot program, whose key never travels
         sys.path[:] = [*dict.fromkeys([*outer["path"], *sys.path])]
         if os.path.isdir(outer["cwd"]):
             os.chdir(outer["cwd"])
         config = pickle.loads(outer["config"])
         if not isinstance(config, cls):
             raise TypeError(f"expected a WorkerConfig, got {type(config).__name__}")
-        return config
+        return replace(config, identity=replace(config.identity, **made_there))
 
 
 def machine_names(prefix: str = "m") -> Iterator[str]:

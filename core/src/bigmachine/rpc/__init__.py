@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._client import dial as dial
 from ._client import split_addr as split_addr
+from ._client import transport_error as transport_error
 from ._connection import Connection as Connection
 from ._connection import ConnectionLost as ConnectionLost
 from ._frames import DEFAULT_LIMIT_BYTES as DEFAULT_LIMIT_BYTES

@@ -50,7 +50,7 @@ async def dial(http: httpx.AsyncClient, addr: str) -> AsyncIterator[Connection |
     try:
         response = await http.send(request, stream=True)
     except httpx.TransportError as exc:
-        raise _translated(exc, addr, name) from exc
+        raise transport_error(exc, addr=addr) from exc
     try:
         upgrade, stream = response.headers.get("upgrade"), _network_stream(response)
         if response.status_code == 101 and upgrade == PROTOCOL and stream is not None:
@@ -92,7 +92,9 @@ def _not_ours(response: httpx.Response, addr: str) -> ProtocolError:
     )
 
 
-def _translated(exc: httpx.TransportError, addr: str, name: str) -> Exception:
+def transport_error(exc: httpx.TransportError, *, addr: str) -> Exception:
+    """Return what to raise for a request to ``addr`` that got no response; see `dial`."""
+    _, name = split_addr(addr)
     causes = list(_causes(exc))
     for cause in causes:
         # To want to read, or find the end, is no fault: the peer went away while we waited.

@@ -6,6 +6,7 @@ import base64
 import pickle
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import trio
@@ -139,7 +140,7 @@ class Saboteur:
                 return made
             outer = pickle.loads(made.config)
             outer["config"] = pickle.dumps(_Failing())
-            return MachineBoot(name=made.name, config=pickle.dumps(outer))
+            return replace(made, config=pickle.dumps(outer))
 
         boot.machine = machine
         return (yield)

@@ -1,0 +1,131 @@
+"""What a cloud's user data carries: the boot program, whole, with a boot credential."""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import importlib.resources
+import json
+from typing import TYPE_CHECKING, Literal
+
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from ._order import Boot
+
+Form = Literal["cloud-init", "script"]
+
+PORT = 7443
+"""Where machines listen, if the backend doesn't say otherwise."""
+
+_POWEROFF = (("systemctl", "poweroff"), ("poweroff", "-f"), ("halt", "-f", "-p"))
+_SCRIPT = """\
+#!/bin/sh
+# A machine of bigmachine session {session}. It powers itself off once its driver is gone.
+umask 077
+off() {{ {off}; }}
+mkdir -p {runtime} && cd {runtime} || off
+(sleep {guard}; [ -e running ] || off) </dev/null >/dev/null 2>&1 &
+python=$(command -v python3) || {{
+echo "bigmachine: this image has no python3: choose another" | tee /dev/console
+off
+exit 1
+}}
+cat >boot.json <<'BIGMACHINE'
+{configuration}
+BIGMACHINE
+cat >boot.py <<'BIGMACHINE'
+{program}
+BIGMACHINE
+if [ -d /run/systemd/system ]; then
+cat >/run/systemd/system/bigmachine.service <<BIGMACHINE
+[Unit]
+DefaultDependencies=no
+Conflicts=shutdown.target
+Before=shutdown.target
+SuccessAction=poweroff
+FailureAction=poweroff
+[Service]
+ExecStart=$python {runtime}/boot.py {runtime}/boot.json
+StandardOutput=journal+console
+StandardError=journal+console
+OOMPolicy=continue
+LimitNOFILE=65536
+BIGMACHINE
+systemctl daemon-reload
+systemctl start --no-block bigmachine.service || off
+else
+setsid $python boot.py {runtime}/boot.json </dev/null &
+fi
+"""
+
+
+def user_data(
+    boot: Boot,
+    *,
+    form: Form = "cloud-init",
+    listen: str = f"0.0.0.0:{PORT}",
+    contact_seconds: float = 600.0,
+    lifetime_seconds: float = 0.0,
+    compress: bool = True,
+    poweroff: tuple[tuple[str, ...], ...] = _POWEROFF,
+    folder: str = "/var/lib/bigmachine",
+    runtime: str = "/run/bigmachine",
+) -> bytes:
+    """Render what brings up the machines of a ``start``: the same bytes for all of them.
+
+    As ``"cloud-init"`` it runs as soon as the network is up, before the system's services;
+    as ``"script"`` wherever a start-up script runs. Gzip, which cloud-init takes and most
+    start-up scripts don't, with ``compress``: some 11 KiB.
+
+    The machine listens at ``listen``. It powers off by the first of the ``poweroff``
+    commands that works: when no driver has called ``contact_seconds`` after its boot, when
+    the driver is then silent for the keepalive timeout, when the worker has ended, and
+    ``lifetime_seconds`` after its boot in any case, where that is not 0. ``folder`` keeps
+    what was received and built, for an image or a later session; ``runtime``, which must be
+    in memory, the boot credential.
+    """
+    if form not in ("cloud-init", "script"):
+        raise UsageError(f"form: must be 'cloud-init' or 'script', not {form!r}")
+    credential = boot.credential
+    configuration = {
+        "session": boot.session,
+        "certificate": credential.certificate.decode(),
+        "key": credential.key.decode(),
+        "authority": credential.authority.decode(),
+        "listen": listen,
+        "contact_seconds": contact_seconds,
+        "silence_seconds": boot.keepalive.timeout,
+        "lifetime_seconds": lifetime_seconds,
+        "folder": folder,
+        "runtime": runtime,
+        "poweroff": poweroff,
+    }
+    script = _SCRIPT.format(
+        session=boot.session,
+        off=" || ".join(" ".join(command) for command in poweroff) or "exit",
+        guard=int(contact_seconds) + _GUARD_SECONDS,
+        runtime=runtime,
+        configuration=json.dumps(configuration),
+        program=program(),
+    )
+    if form == "cloud-init":
+        script = "#cloud-boothook\n" + script
+    data = script.encode("ascii")
+    return gzip.compress(data, 9, mtime=0) if compress else data
+
+
+# For a boot that never gets as far as the program, which looks after itself.
+_GUARD_SECONDS = 60
+
+
+def program() -> str:
+    """Return the boot program without what a machine doesn't read: comments and docstrings."""
+    source = importlib.resources.files(__package__).joinpath("program.py").read_text("utf-8")
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module) and ast.get_docstring(
+            node
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)

@@ -1,0 +1,143 @@
+"""VMs of a kind: each a boot program in a process, as its user data starts it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+import bigmachine as bm
+from bigmachine.boot import Boot, MachineBoot, user_data
+from bigmachine.errors import StopReason
+from bigmachine.system import Capability, Gone, Instance, Keepalive
+
+TIMINGS = Keepalive(period=1.0, timeout=6.0, rpc_timeout=2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class VmOptions:
+    """Options of the ``vm`` system."""
+
+    python: str = bm.option(sys.executable, help="The image's python3.")
+
+
+class VmSystem(bm.System):
+    """Machines that have nothing of the driver's but the network."""
+
+    name = "vm"
+    Options = VmOptions
+    capabilities = frozenset({Capability.CONSOLE})
+    ships_environment = True
+    boot_timeout = 30.0
+    orphan_timeout = 30.0
+
+    options: VmOptions
+
+    def __init__(self, options: VmOptions | None = None) -> None:
+        super().__init__(options)
+        self.vms: dict[str, Vm] = {}
+
+    def keepalive(self) -> Keepalive:
+        return TIMINGS
+
+    async def launch(self, machine: MachineBoot) -> Instance:
+        vm = self.vms[machine.name] = Vm(self.options.python)
+        await vm.power_on(machine.boot)
+        return Instance(machine.name, vm.address)
+
+    async def keepalive_failed(self, instance: Instance) -> Gone | None:
+        vm = self.vms.get(instance.name)
+        if vm is not None and vm.is_off:
+            return Gone(StopReason.EXITED, "it is powered off")
+        return None
+
+    async def stop(self, instance: Instance) -> None:
+        vm = self.vms.get(instance.name)
+        if vm is not None:
+            await vm.destroy()
+
+    async def console(self, instance: Instance) -> str:
+        return self.vms[instance.name].console()
+
+
+class Vm:
+    """One of them: a folder that is its disk, and a process."""
+
+    def __init__(self, python: str = sys.executable) -> None:
+        self.disk = Path(tempfile.mkdtemp(prefix="bigmachine-vm-"))
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
+        (self.disk / "bin").mkdir()
+        (self.disk / "bin" / "python3").symlink_to(python)
+        self._console = self.disk / "console"
+
+    async def power_on(self, boot: Boot, **options: object) -> None:
+        """Boot it."""
+        script = user_data(
+            boot,
+            form="script",
+            listen=self.address,
+            compress=False,
+            folder=str(self.disk / "store"),
+            runtime=str(self.disk / "run"),
+            poweroff=(),
+            **{"contact_seconds": 20.0, **options},
+        )
+        with self._console.open("wb") as console:
+            await trio.run_process(
+                ["sh"],
+                stdin=script,
+                stdout=console,
+                stderr=console,
+                cwd=self.disk,
+                env={"PATH": f"{self.disk}/bin:/usr/bin:/bin", "HOME": str(self.disk)},
+            )
+
+    @property
+    def pid(self) -> int | None:
+        """The boot program's process; None before it runs."""
+        with contextlib.suppress(OSError, ValueError):
+            return int((self.disk / "run" / "running").read_text())
+        return None
+
+    @property
+    def is_off(self) -> bool:
+        """Whether it ran, and has ended."""
+        return self.pid is not None and not _is_alive(self.pid)
+
+    def console(self) -> str:
+        """What it has printed, and its worker."""
+        files = (self._console, self.disk / "store" / "boot.log")
+        return "".join(file.read_text(errors="replace") for file in files if file.exists())
+
+    async def power_off(self) -> None:
+        """Pull its plug."""
+        if self.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+            with trio.move_on_after(10, shield=True):
+                while _is_alive(self.pid):
+                    await trio.sleep(0.01)
+
+    async def destroy(self) -> None:
+        """End it, whatever it does, and take its disk away."""
+        with trio.move_on_after(10, shield=True):
+            while self.disk.exists() and self.pid is None and self._console.exists():
+                await trio.sleep(0.02)
+        await self.power_off()
+        shutil.rmtree(self.disk, ignore_errors=True)
+
+
+def _is_alive(pid: int | None) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
