@@ -29,6 +29,10 @@ docs:
 conformance *arguments:
     uv run bigmachine conformance {{arguments}}
 
+# Make the image that the tests' cloud in a box boots its hosts from. Needs root and apt.
+cloudbox:
+    uv run python -m tests.cloudbox build
+
 # Measure, with the peers.
 bench *arguments:
     uv run --group peers python -m benchmarks {{arguments}}
