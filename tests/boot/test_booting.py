@@ -122,7 +122,8 @@ def test_a_module_with_a_syntax_error_is_told_with_the_machines_own_words(projec
     assert "def answer(:" in done.stderr
 
 
-def test_when_the_driver_is_killed_its_machines_power_off(project: Path):
+@pytest.mark.parametrize("hangs", [False, True], ids=["runs", "hangs"])
+def test_when_the_driver_is_killed_its_machines_power_off(project: Path, hangs: bool):
     with subprocess.Popen(
         [sys.executable, "main.py", "1", "wait"],
         cwd=project,
@@ -135,6 +136,8 @@ def test_when_the_driver_is_killed_its_machines_power_off(project: Path):
             assert driver.stdout is not None
             told = json.loads(driver.stdout.readline())["told"]
             [boot] = json.loads(driver.stdout.readline())
+            if hangs:  # and can't see by itself that its driver is gone
+                os.kill(told[0]["pid"], signal.SIGSTOP)
         finally:
             driver.kill()
     processes = [

@@ -28,6 +28,7 @@ logger = logging.getLogger("bigmachine.boot")
 
 _IDENTIFY_SECONDS = 60.0
 _START_SECONDS = 60.0
+_LONGEST_PAUSE = 1.0  # between two calls to a VM that is about to answer
 _POLL_SECONDS = 0.1  # of a build's progress
 _TRIES = 2  # of a blob that arrives damaged
 _DAMAGED = 422
@@ -286,13 +287,16 @@ class Booting:
                 await self._check_is_there()
                 if self.phase != "boot":
                     self._check_is_heard(began, exc)
-            await trio.sleep(pause)
+            await trio.sleep(min(pause, _LONGEST_PAUSE))
         raise AssertionError("pauses have no end")
 
     async def _call(self, method: str, **arguments: Any) -> Any:
-        with trio.move_on_after(self._timings.rpc_timeout):
+        # A manifest may be of megabytes, and the link slow.
+        timings = self._timings
+        seconds = timings.timeout if method == "plan" else timings.rpc_timeout
+        with trio.move_on_after(seconds):
             return await self._wire.call(method, **arguments)
-        raise TransportError(f"no answer in {self._timings.rpc_timeout:g} s")
+        raise TransportError(f"no answer in {seconds:g} s")
 
     def _check_is_heard(self, last: float, exc: Exception) -> None:
         """Raise if there was no sign of life since ``last`` for as long as the machine waits."""

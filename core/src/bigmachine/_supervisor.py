@@ -30,7 +30,8 @@ class Supervisor:
     """Serves ``Supervisor.*`` on a machine, and ends the machine if nobody asks for it.
 
     ``set_up`` calls a new service's own ``setup`` with a session; ``flush`` sends the
-    replies that are due, in at most so many seconds; ``exit`` ends the machine.
+    replies that are due, in at most so many seconds; ``heard`` is called at each
+    keepalive; ``exit`` ends the machine.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Supervisor:
         timeout: float,
         set_up: SetUp,
         flush: Callable[[float], Awaitable[None]],
+        heard: Callable[[], object],
         exit: Callable[[int], object],
     ) -> None:
         self._services = services
@@ -49,6 +51,7 @@ class Supervisor:
         self._maxprocs = maxprocs
         self._set_up = set_up
         self._flush = flush
+        self._heard = heard
         self._exit = exit
         self._deadline = trio.current_time() + timeout
         self._ending = trio.Event()
@@ -89,6 +92,7 @@ class Supervisor:
     async def keepalive(self, timeout: float) -> KeepaliveReply:
         """Stay alive for ``timeout`` seconds more."""
         self._deadline = max(self._deadline, trio.current_time() + timeout)
+        self._heard()
         memory = _host.memory()
         return KeepaliveReply(next=timeout, healthy=memory.used_fraction < UNHEALTHY_MEMORY)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Awaitable, Callable
 
 import trio
@@ -29,9 +31,27 @@ async def serve(config: WorkerConfig, *, address: str, set_up: SetUpFactory) -> 
             timeout=config.keepalive.timeout,
             set_up=set_up(config, nursery),
             flush=server.flush,
+            heard=_heartbeat(),
             exit=lambda code: system.exit(code),
         )
         services.add("Supervisor", supervisor)
         listeners = await system.listen(address)
         await nursery.start(server.serve, listeners)
         nursery.start_soon(supervisor.watch)
+
+
+def _heartbeat() -> Callable[[], object]:
+    """Return what tells the boot program, where there is one, that the driver was heard.
+
+    It ends the VM of a worker that hangs, and can't see itself that its driver is gone.
+    """
+    fd = os.environ.pop("BIGMACHINE_HEARTBEAT", "")
+    if not fd:
+        return lambda: None
+    os.set_inheritable(int(fd), False)
+
+    def beat() -> None:
+        with contextlib.suppress(OSError):  # the program is gone, and so will be this worker
+            os.write(int(fd), b".")
+
+    return beat

@@ -46,6 +46,8 @@ PEERS_AT_ONCE = 64  # connections; who has no certificate can open them, too
 BODY_BYTES = 64 << 20  # of a request that isn't a blob
 EARLY_SECONDS = 60.0  # a worker that ends so early has never come up
 LAST_WORDS_SECONDS = 10.0
+LAST_LINES_SECONDS = 1.0
+WORKER_SECONDS = 5.0  # to end itself, once its driver is silent
 TAIL_BYTES = 64 << 10  # of the log, in one answer
 
 
@@ -106,7 +108,7 @@ class Program:
             file.write(str(os.getpid()))  # the script's own guard may go
         try:
             start = self.server.serve()
-            self.guard.stand_down()
+            self.guard.step_back()
             began = time.monotonic()
             status = self.work(start)
             why = f"the worker ended with status {status}"
@@ -117,27 +119,47 @@ class Program:
         except BaseException as exc:
             self.log.say(traceback.format_exc())
             self.end(f"it failed: {exc!r}")
+        while True:  # another thread is ending it: wait for that
+            time.sleep(60)
 
     def work(self, start: Json) -> int:
         """Run the worker on the listening socket; its input ends when this program does."""
         fd = self.server.listener.fileno()
+        heartbeat, beats = os.pipe()
         self._worker = worker = subprocess.Popen(
             [start["python"], "-m", "bigmachine.worker", "--listen", f"fd:{fd}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            pass_fds=[fd],
+            pass_fds=[fd, beats],
             cwd=start["cwd"],
             start_new_session=True,
-            env={**os.environ, "BIGMACHINE_LOG": self.log.path, "VIRTUAL_ENV": start["prefix"]},
+            env={
+                **os.environ,
+                "BIGMACHINE_HEARTBEAT": str(beats),
+                "BIGMACHINE_LOG": self.log.path,
+                "VIRTUAL_ENV": start["prefix"],
+            },
         )
+        os.close(beats)
         assert worker.stdin is not None
         assert worker.stdout is not None
         worker.stdin.write(start["config"])
         worker.stdin.flush()
-        for line in worker.stdout:
+        copying = threading.Thread(target=self._copy, args=(worker.stdout,), daemon=True)
+        copying.start()
+        threading.Thread(target=self._hear, args=(heartbeat,), daemon=True).start()
+        status = worker.wait()
+        copying.join(LAST_LINES_SECONDS)  # what it had started may hold its output open for ever
+        return status
+
+    def _copy(self, output: Any) -> None:
+        for line in output:
             self.log.write(line)
-        return worker.wait()
+
+    def _hear(self, heartbeat: int) -> None:
+        while os.read(heartbeat, 4096):
+            self.guard.heard()
 
     def end(self, why: str) -> None:
         """Power the VM off, and end. Once."""
@@ -174,9 +196,10 @@ class Guard:
         self._deadline = time.monotonic() + self._silence_seconds
         self._why = f"the driver was silent for {self._silence_seconds:g} s"
 
-    def stand_down(self) -> None:
-        """Leave the driver's silence to the worker from now on."""
-        self._deadline = float("inf")
+    def step_back(self) -> None:
+        """Leave the driver's silence to the worker, unless that hangs and can't end itself."""
+        self._silence_seconds += WORKER_SECONDS
+        self.heard()
 
     def _watch(self) -> None:
         while True:
@@ -193,8 +216,8 @@ class Log:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._file = open(path, "ab", buffering=0)  # noqa: SIM115, the program's own
-        self._lock = threading.Lock()
+        self._file = open(path, "wb", buffering=0)  # noqa: SIM115, the program's own
+        self._lock = threading.RLock()  # a signal may come while it is held
         self._began = time.monotonic()
 
     def say(self, text: str) -> None:
