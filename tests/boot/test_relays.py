@@ -13,6 +13,7 @@ import pytest
 import trio
 import trio.testing
 
+from bigmachine._boot_wire import BootWire
 from bigmachine._booting import BootFailed, Booting
 from bigmachine._identity import Authority
 from bigmachine._relays import Relay, Relays
@@ -26,7 +27,7 @@ from bigmachine.rpc import http_client
 from .test_program import boot_of
 from .vms import Vm
 
-TIMINGS = Keepalive(period=1, timeout=10, rpc_timeout=5)
+TIMINGS = Keepalive(period=0.3, timeout=10, rpc_timeout=5)
 
 
 def instances(count: int) -> list[Instance]:
@@ -37,10 +38,8 @@ def test_machines_form_a_chain_that_begins_at_the_driver():
     async def main() -> None:
         relays = Relays()
         members = [relays.join(instance) for instance in instances(5)]
-        async with contextlib.AsyncExitStack() as stack:
-            sources = [
-                await stack.enter_async_context(relays.source_of(member)) for member in members
-            ]
+        with contextlib.ExitStack() as stack:
+            sources = [stack.enter_context(relays.source_of(member)) for member in members]
             # Each serves one, the driver too.
             assert sources.count(None) == 1
             assert len(set(sources)) == 5
@@ -60,7 +59,7 @@ def test_nobody_fetches_from_a_machine_that_failed_or_leaves():
         first, second, third = (relays.join(instance) for instance in instances(3))
         relays.leave(first)
         relays.failed(second)
-        async with relays.source_of(third) as source:
+        with relays.source_of(third) as source:
             assert source is None
 
     trio.run(main)
@@ -72,11 +71,11 @@ def test_where_machines_cannot_reach_one_another_the_driver_serves_several_at_on
         members = [relays.join(instance) for instance in instances(9)]
         for member in members[:3]:
             relays.failed(member)
-        async with contextlib.AsyncExitStack() as stack:
+        with contextlib.ExitStack() as stack:
             for member in members[3:7]:
-                assert await stack.enter_async_context(relays.source_of(member)) is None
+                assert stack.enter_context(relays.source_of(member)) is None
             with trio.move_on_after(0) as scope:  # the fifth has to wait
-                await stack.enter_async_context(relays.source_of(members[8]))
+                await relays.turn(members[8])
             assert scope.cancelled_caught
 
     trio.run(main)
@@ -88,10 +87,7 @@ def test_who_is_fetched_from_stays_until_that_is_done():
         one, other = instances(2)
         first = relays.join(one)
         async with trio.open_nursery() as nursery:
-            async with (
-                relays.source_of(first),
-                relays.source_of(relays.join(other)) as source,
-            ):
+            with relays.source_of(first), relays.source_of(relays.join(other)) as source:
                 assert source is first
                 relays.leave(first)
                 done = trio.Event()
@@ -160,9 +156,9 @@ class Fleet:
 
 
 @contextlib.asynccontextmanager
-async def fleet(count: int, folder: Path) -> AsyncIterator[Fleet]:
+async def fleet(count: int, folder: Path, *, timeout: float = 10.0) -> AsyncIterator[Fleet]:
     authority = Authority("test.bigmachine")
-    boot = boot_of(authority)
+    boot = boot_of(authority, timeout=timeout)
     environment = await trio.to_thread.run_sync(lambda: capture(folder, path=[str(folder)]))
     manifest = await trio.to_thread.run_sync(environment.manifest)
     CountedShipment.sent_bytes = 0
@@ -200,6 +196,35 @@ def test_the_driver_sends_little_more_than_once_what_many_machines_get(folder: P
             assert f.shipment.sent_bytes == size
             for told in f.progress.values():
                 assert ("upload", size) in told
+
+    trio.run(main)
+
+
+def test_a_machine_whose_turn_comes_late_is_kept_alive_meanwhile(folder: Path):
+    async def main() -> None:
+        async with fleet(2, folder, timeout=1.0) as f:
+            patient, forgotten = f.vms
+            [blocker] = instances(1)
+            relay = f.relays.join(blocker)
+            f.relays.leave(relay)
+            async with trio.open_nursery() as nursery:
+                with f.relays.source_of(relay) as source:
+                    assert source is None  # the driver is busy with it
+                    nursery.start_soon(f.bring_up, patient)
+                    with trio.fail_after(20):
+                        while ("upload", 0) not in f.progress.get("m0.test.bigmachine", ()):
+                            await trio.sleep(0.02)
+                        # Called once from now on, another does not wait that long.
+                        name = f.boot.credential.name
+                        wire = BootWire(f.http, address=forgotten.address, name=name)
+                        info = None
+                        while info is None:
+                            with contextlib.suppress(ConnectionRefusedError):
+                                info = await wire.call("info")
+                        while not forgotten.is_off:
+                            await trio.sleep(0.02)
+                    assert not patient.is_off
+            assert f.failed == {}
 
     trio.run(main)
 

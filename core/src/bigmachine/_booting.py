@@ -91,11 +91,7 @@ class Booting:
         manifest = self._shipment.manifest
         await self._in_phase("boot", self._boot_timeout, self._first_contact)
         config = await self._in_phase("identify", _IDENTIFY_SECONDS, self._identify)
-        plan = await self._in_phase(
-            "upload", float("inf"), lambda: self._until_done("plan", manifest=manifest)
-        )
-        if not plan["built"]:
-            await self._in_phase("upload", float("inf"), self._upload)
+        await self._in_phase("upload", float("inf"), lambda: self._upload(manifest))
         await self._in_phase("build", self._build_timeout, lambda: self._build(manifest))
         await self._in_phase("start", _START_SECONDS, lambda: self._start(config))
 
@@ -148,13 +144,18 @@ class Booting:
             self._wire.name = old
             return False
 
-    async def _upload(self) -> None:
+    async def _upload(self, manifest: dict[str, Any]) -> None:
         """Have the machine get all that it lacks: from other machines, or from here."""
-        missing = (await self._until_done("status"))["missing"]
+        plan = await self._until_done("plan", manifest=manifest)
+        if plan["built"]:
+            return
+        missing = plan["missing"]
         relay = self._relays.join(self._instance)
+        self._progressed = trio.current_time()
         try:
             while missing:
-                async with self._relays.source_of(relay) as source:
+                await self._alive_until(self._relays.turn, relay)
+                with self._relays.source_of(relay) as source:
                     if source is None:
                         missing = await self._send(missing)
                     else:
@@ -271,9 +272,13 @@ class Booting:
         if self._relay is None:
             return
         self._relays.leave(self._relay)
-        while self._relay.readers:
+        await self._alive_until(self._relays.drained, self._relay)
+
+    async def _alive_until(self, event: Callable[[Relay], Awaitable[None]], relay: Relay) -> None:
+        """Wait for something that may take long, and have the machine wait, too."""
+        while True:
             with trio.move_on_after(self._timings.period):
-                await self._relays.drained(self._relay)
+                return await event(relay)
             await self._until_done("keepalive")
 
     async def _until_done(self, method: str, **arguments: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 
 import trio
 
@@ -35,12 +35,15 @@ class Relays:
         self._notify()
         return relay
 
-    @contextlib.asynccontextmanager
-    async def source_of(self, relay: Relay) -> AsyncIterator[Relay | None]:
-        """Wait for a machine to fetch from, and hold it for the block; None is the driver."""
-        while (source := self._choose(relay)) is relay:
+    async def turn(self, relay: Relay) -> None:
+        """Wait until `source_of` has something for a machine."""
+        while self._choose(relay) is relay:
             await self._changed.wait()
-        relay.source = source
+
+    @contextlib.contextmanager
+    def source_of(self, relay: Relay) -> Iterator[Relay | None]:
+        """Hold a machine to fetch from, for the block; None is the driver. After `turn`."""
+        source = relay.source = self._choose(relay)
         if source is None:
             self._served_by_driver += 1
         else:
