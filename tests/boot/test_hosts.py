@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -53,7 +54,19 @@ PROGRAM = """
                 began = time.monotonic()
                 [machine] = await session.start(1, services={"Asked": Asked()})
                 told = await machine.call("Asked.about")
-            [host] = box.hosts
+                [host] = box.hosts
+                if "cut" in sys.argv:
+                    timeout = session.system.timings.timeout
+                    await host.cut()
+                    await trio.sleep(timeout / 3)
+                    await host.mend()
+                    told["again"] = await machine.call("Asked.about")
+                    await host.cut()
+                    await machine.wait(bm.State.STOPPED)
+                    told["error"] = str(machine.error)
+                    with trio.move_on_after(2 * timeout):
+                        await host.wait_off()
+                    told["console"] = host.console()
             seconds = {phase: round(at - began, 2) for phase, at in watch.began.items()}
             print(json.dumps({"told": told, "seconds": seconds, "off": host.is_off}))
 
@@ -90,6 +103,18 @@ def run(project: Path, *arguments: str) -> Any:
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def test_a_link_that_is_cut_for_a_moment_costs_nothing_and_for_longer_the_machine(project: Path):
+    found = run(project, "cut")
+    told = found["told"]
+    assert told["again"]["answer"] == 42
+    # Whichever of the two is noticed first: both ends wait as long.
+    assert re.search("it was silent for|its host is powered off", told["error"])
+    # It has seen for itself that nobody asks any more.
+    assert "no keepalive came in time" in told["console"]
+    assert "ending: the worker ended with status 1" in told["console"]
+    assert found["off"]
 
 
 def test_a_host_that_has_only_python_runs_the_programs_code_with_all_that_it_imports(project: Path):

@@ -44,8 +44,7 @@ IDLE_SECONDS = 120.0  # of a connection between requests
 GROWTH_SECONDS = 30.0  # that a reader of a blob still on its way waits for more of it
 PEERS_AT_ONCE = 64  # connections; who has no certificate can open them, too
 BODY_BYTES = 64 << 20  # of a request that isn't a blob
-EARLY_SECONDS = 60.0  # a worker that ends so early has never come up
-LAST_WORDS_SECONDS = 10.0
+LAST_WORDS_SECONDS = 10.0  # for the driver to read why a worker has not come up
 LAST_LINES_SECONDS = 1.0
 WORKER_SECONDS = 5.0  # to end itself, once its driver is silent
 TAIL_BYTES = 64 << 10  # of the log, in one answer
@@ -94,6 +93,7 @@ class Program:
         self.boot = Boot(self)
         self.server = Server(config, self.boot)
         self._worker: subprocess.Popen[bytes] | None = None
+        self._was_up = False  # the worker: the driver has reached it
         self._is_ending = threading.Lock()
 
     def run(self) -> None:
@@ -109,12 +109,11 @@ class Program:
         try:
             start = self.server.serve()
             self.guard.step_back()
-            began = time.monotonic()
             status = self.work(start)
             why = f"the worker ended with status {status}"
-            if status and time.monotonic() - began < EARLY_SECONDS:
+            if status and not self._was_up:
                 self.log.say(why)
-                self.server.serve(LAST_WORDS_SECONDS)  # so that the driver can read the log
+                self.server.serve(LAST_WORDS_SECONDS)
             self.end(why)
         except BaseException as exc:
             self.log.say(traceback.format_exc())
@@ -159,6 +158,7 @@ class Program:
 
     def _hear(self, heartbeat: int) -> None:
         while os.read(heartbeat, 4096):
+            self._was_up = True
             self.guard.heard()
 
     def end(self, why: str) -> None:
