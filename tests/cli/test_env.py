@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,9 @@ def project(tmp_path, monkeypatch) -> Path:
     folder.mkdir()
     (folder / "run.py").write_text("12345")
     (folder / "big.bin").write_bytes(b"x" * 300_000)
-    monkeypatch.syspath_prepend(folder)
+    # Other tests of the run have put their own folders on the path.
+    installed = [entry for entry in sys.path if not Path(entry).is_relative_to(ROOT / "tests")]
+    monkeypatch.setattr(sys, "path", [str(folder), *installed])
     return folder
 
 

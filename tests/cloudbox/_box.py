@@ -42,7 +42,7 @@ class Box:
     @property
     def subnet(self) -> str:
         """The first three bytes of its addresses; the driver's ends with ``.1``."""
-        return f"10.213.{self._number}"
+        return f"10.215.{self._number}"
 
     @property
     def pid(self) -> int:

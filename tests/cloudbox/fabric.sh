@@ -22,13 +22,13 @@ ip link set lo up
 # With an address of its own; else it takes its ports', and changes it when they come and go.
 ip link add bridge address 02:00:00:00:00:01 up type bridge
 ip link set uplink master bridge up
-ip addr add "10.213.$n.254/24" dev bridge # the hosts' gateway, which leads nowhere
+ip addr add "10.215.$n.254/24" dev bridge # the hosts' gateway, which leads nowhere
 ip addr add 169.254.169.254/32 dev bridge # where clouds have their metadata service
 ip addr add 168.63.129.16/32 dev bridge   # and Azure another
 # It has no route to forward by, so it says at once that there is none.
 echo 1 >/proc/sys/net/ipv4/ip_forward
 
-nsenter --net="/proc/$driver/ns/net" ip addr add "10.213.$n.1/24" dev "cloudbox$n"
+nsenter --net="/proc/$driver/ns/net" ip addr add "10.215.$n.1/24" dev "cloudbox$n"
 nsenter --net="/proc/$driver/ns/net" ip link set "cloudbox$n" alias "$name" up
 
 echo "$n"

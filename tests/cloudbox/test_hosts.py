@@ -28,10 +28,10 @@ def test_a_host_runs_its_user_data_whose_server_is_reached_from_here_and_from_an
             await host.wait_console("the user data runs as root")
         async with connect(host, 80) as stream:
             await stream.send_all(b"GET /hostname HTTP/1.0\r\n\r\n")
-            assert b"ip-10-213-" in b"".join([part async for part in stream])
+            assert b"ip-10-215-" in b"".join([part async for part in stream])
         status, name = await ask(other, f"http://{host.address}/hostname")
         assert status == 200
-        assert name.startswith("ip-10-213-")
+        assert name.startswith("ip-10-215-")
 
     in_box(main)
 

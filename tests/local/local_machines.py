@@ -69,7 +69,7 @@ class ScriptBoot(Boot):
 
     def machine(self) -> MachineBoot:
         order = super().machine()
-        return ScriptMachine(order.name, order.config)
+        return ScriptMachine(order.name, order.config, order.boot)
 
 
 @contextlib.asynccontextmanager

@@ -20,7 +20,7 @@ from ..errors import ProtocolError
 if TYPE_CHECKING:
     from ..system import System
 
-_CREDENTIAL_VALIDITY = datetime.timedelta(hours=1)  # for the slowest of VMs to boot
+_CREDENTIAL_VALIDITY = datetime.timedelta(minutes=30)  # for the slowest of VMs to boot
 
 
 class Boot:
