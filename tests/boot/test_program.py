@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import hashlib
 import json
@@ -13,6 +14,7 @@ import sys
 import zipfile
 from collections.abc import AsyncIterator
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,8 @@ import trio
 from bigmachine._boot_wire import BootWire, Refusal
 from bigmachine._identity import Authority
 from bigmachine.boot import Boot, machine_names, user_data
+from bigmachine.boot import program as boot_program
+from bigmachine.boot._user_data import program
 from bigmachine.errors import ProtocolError, TransportError
 from bigmachine.rpc import http_client
 from bigmachine.system import Keepalive
@@ -175,6 +179,17 @@ def test_it_is_identified_receives_and_builds_on_each_python(version: str) -> No
             await r.off()
 
     trio.run(main)
+
+
+def test_what_is_sent_is_the_file_but_for_comments_and_docstrings() -> None:
+    # As it is written: what one Python makes of the source, an older one may not read.
+    source = Path(boot_program.__file__).read_text()
+    text = program()
+    written = {line.partition("  #")[0] for line in source.splitlines()}
+    assert {line for line in text.splitlines() if line.strip() != "pass"} <= written
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
+            assert ast.get_docstring(node) is None
 
 
 def test_user_data_is_small_enough_for_any_cloud() -> None:

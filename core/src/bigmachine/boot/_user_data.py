@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import gzip
 import importlib.resources
+import io
 import json
+import tokenize
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import UsageError
@@ -122,10 +124,19 @@ _GUARD_SECONDS = 60
 def program() -> str:
     """Return the boot program without what a machine doesn't read: comments and docstrings."""
     source = importlib.resources.files(__package__).joinpath("program.py").read_text("utf-8")
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module) and ast.get_docstring(
-            node
-        ):
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
+    # Lines are cut, and the rest stays as it is written: what `ast.unparse` makes of it can
+    # be read by the driver's Python, and not by older ones.
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column].rstrip()
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
+            continue
+        if ast.get_docstring(node) is not None:
+            first, last = node.body[0].lineno, node.body[0].end_lineno or 0
+            lines[first - 1 : last] = [""] * (last - first + 1)
+            if len(node.body) == 1:
+                lines[first - 1] = " " * node.body[0].col_offset + "pass"
+    return "\n".join(line for line in lines if line)

@@ -134,9 +134,11 @@ def import_roots(distribution: Distribution) -> list[Path]:
 
 def _read_all(sites: Iterable[Path]) -> Iterator[Distribution]:
     for metadata in importlib.metadata.distributions(path=[str(site) for site in sites]):
-        name = metadata.metadata["Name"]
-        version = metadata.metadata["Version"]
-        if not name or not version:  # what an interrupted removal leaves behind
+        fields = metadata.metadata
+        # What an interrupted removal leaves behind has neither.
+        name = fields["Name"] if "Name" in fields else ""
+        version = fields["Version"] if "Version" in fields else ""
+        if not name or not version:
             logger.warning("a distribution without a name or version is left out: %s", metadata)
             continue
         origin, source = _origin(metadata)
