@@ -136,8 +136,7 @@ def _read_all(sites: Iterable[Path]) -> Iterator[Distribution]:
     for metadata in importlib.metadata.distributions(path=[str(site) for site in sites]):
         fields = metadata.metadata
         # What an interrupted removal leaves behind has neither.
-        name = fields["Name"] if "Name" in fields else ""
-        version = fields["Version"] if "Version" in fields else ""
+        name, version = (fields.get_all(field, [""])[0] for field in ("Name", "Version"))
         if not name or not version:
             logger.warning("a distribution without a name or version is left out: %s", metadata)
             continue
