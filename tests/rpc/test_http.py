@@ -733,11 +733,12 @@ def test_a_block_that_is_left_closes_its_connection() -> None:
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(connection.run)
                         assert await connection.call("S.add", (1,), {}) == 2
+                        [there] = server._connections
                         nursery.cancel_scope.cancel()
                 with pytest.raises(ConnectionLost):
                     await connection.call("S.add", (1,), {})
                 # The other end sees it, by itself.
-                while server.last._channel.socket.fileno() >= 0:  # type: ignore[attr-defined]
+                while there._channel.socket.fileno() >= 0 or server._connections:
                     await trio.lowlevel.checkpoint()
 
     run(main)

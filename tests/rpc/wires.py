@@ -13,7 +13,7 @@ import trio.testing
 
 from bigmachine._identity import Authority, Identity
 from bigmachine.rpc import Connection, Server, Services, dial, http_client
-from bigmachine.rpc._channel import Channel, StreamChannel
+from bigmachine.rpc._channel import StreamChannel
 from bigmachine.rpc._frames import DEFAULT_LIMIT_BYTES
 from bigmachine.rpc._serving import ServingConnection
 from bigmachine.rpc._tasks import TaskPool, ThreadPool
@@ -126,21 +126,6 @@ def lockstep(service: object, **options: int) -> AbstractAsyncContextManager[Wir
     return over_streams(*trio.testing.lockstep_stream_pair(), service, **options)
 
 
-class WatchedServer(Server):
-    """The server, with its frame connections where a test can see them."""
-
-    async def serve_frames(self, channel: Channel, leading: bytes) -> None:
-        serving = self.last = ServingConnection(
-            channel,
-            services=self.services,
-            tasks=self._tasks,
-            threads=self._threads,
-            limit_bytes=self.limit_bytes,
-            leading=leading,
-        )
-        await serving.run()
-
-
 @contextlib.asynccontextmanager
 async def serving(
     service: object,
@@ -148,9 +133,9 @@ async def serving(
     identity: Identity = MACHINE,
     maxprocs: int = 2,
     limit_bytes: int = DEFAULT_LIMIT_BYTES,
-) -> AsyncIterator[tuple[WatchedServer, str]]:
+) -> AsyncIterator[tuple[Server, str]]:
     """A server on loopback, and its ``HOST:PORT``."""
-    server = WatchedServer(
+    server = Server(
         services(service), identity=identity, maxprocs=maxprocs, limit_bytes=limit_bytes
     )
     async with trio.open_nursery() as nursery:
@@ -176,7 +161,7 @@ async def tls(
         wire = Wire(connection)
         with contextlib.suppress(ValueError):
             await connection.call("Nobody.there", (), {})
-        wire.serving = server.last
+        [wire.serving] = server._connections
         yield wire
         await wire.check_nothing_is_left()
         nursery.cancel_scope.cancel()
