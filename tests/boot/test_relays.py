@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 from bigmachine._boot_wire import BootWire
-from bigmachine._booting import BootFailed, Booting
+from bigmachine._booting import BootFailed, Booting, Delivery
 from bigmachine._identity import Authority
 from bigmachine._relays import Relay, Relays
 from bigmachine._shipment import Shipment
@@ -138,9 +138,7 @@ class Fleet:
 
         booting = Booting(
             Instance(name, vm.address),
-            boot=self.boot,
-            shipment=self.shipment,
-            relays=self.relays,
+            delivery=Delivery(self.boot, self.shipment, self.relays),
             http=self.http,
             timings=TIMINGS,
             boot_timeout=30,

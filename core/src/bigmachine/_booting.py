@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
@@ -39,6 +40,15 @@ class BootFailed(BigmachineError):
     """A phase of a boot failed, for the reason that the message gives."""
 
 
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What the machines of one start have in common: their order, and what they are sent."""
+
+    boot: Boot
+    shipment: Shipment
+    relays: Relays = field(default_factory=Relays)
+
+
 class Booting:
     """Brings up one machine; `run` returns when its worker is about to serve.
 
@@ -51,9 +61,7 @@ class Booting:
         self,
         instance: Instance,
         *,
-        boot: Boot,
-        shipment: Shipment,
-        relays: Relays,
+        delivery: Delivery,
         http: httpx.AsyncClient,
         timings: Keepalive,
         boot_timeout: float,
@@ -64,13 +72,13 @@ class Booting:
     ) -> None:
         self.phase = "boot"
         self._instance = instance
-        self._boot = boot
-        self._shipment = shipment
-        self._relays = relays
+        self._boot = delivery.boot
+        self._shipment = delivery.shipment
+        self._relays = delivery.relays
         self._relay: Relay | None = None  # while it has what others may lack
         self._damaged: Counter[str] = Counter()
         self._progressed = 0.0
-        self._wire = BootWire(http, address=instance.address, name=boot.credential.name)
+        self._wire = BootWire(http, address=instance.address, name=delivery.boot.credential.name)
         self._timings = timings
         self._boot_timeout = boot_timeout
         self._build_timeout = build_timeout
@@ -210,8 +218,7 @@ class Booting:
         return (await self._until_done("status"))["missing"]  # type: ignore[no-any-return]
 
     def _report_upload(self, missing: dict[str, int]) -> None:
-        sizes = self._shipment.sizes_bytes
-        total = sum(sizes.values())
+        sizes, total = self._shipment.sizes_bytes, self._shipment.size_bytes
         left = sum(sizes[sha256] - have for sha256, have in missing.items())
         self._progressed = trio.current_time()
         self._on_progress("upload", total - left, total)

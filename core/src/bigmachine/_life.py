@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ._booting import BootFailed, Booting
+from ._booting import BootFailed, Booting, Delivery
 from ._link import FIRST_PAUSE, Link
 from ._link import pauses as pauses
 from ._output import BootLog, Output
 from ._plugins import Plugins
-from ._relays import Relays
 from ._values import (
     BootProgress,
     Gone,
@@ -40,9 +39,6 @@ from .rpc import Connection, ConnectionLost, PostConnection
 if TYPE_CHECKING:
     import httpx
 
-    from ._shipment import Shipment
-    from .boot import Boot
-
 logger = logging.getLogger("bigmachine.machine")
 
 _REPLY_TIMES = 64  # kept for whoever watches
@@ -55,7 +51,7 @@ class Life:
 
     ``services`` are those to install, pickled; None for a machine that somebody
     else owns, which is only watched. A machine that comes up by the boot program has
-    been launched by ``boot``, and is sent the ``shipment``, by way of the ``relays``.
+    a share in its start's ``delivery``.
     """
 
     def __init__(
@@ -66,9 +62,7 @@ class Life:
         http: httpx.AsyncClient,
         services: Mapping[str, bytes] | None,
         boot_log: BootLog,
-        boot: Boot | None = None,
-        shipment: Shipment | None = None,
-        relays: Relays | None = None,
+        delivery: Delivery | None = None,
     ) -> None:
         self.instance = instance
         self.owned = services is not None
@@ -96,9 +90,7 @@ class Life:
         self._booting = (
             Booting(
                 instance,
-                boot=boot,
-                shipment=shipment,
-                relays=relays or Relays(),
+                delivery=delivery,
                 http=http,
                 timings=self._keepalive,
                 boot_timeout=plugins.system.boot_timeout,
@@ -107,7 +99,7 @@ class Life:
                 on_progress=self._boot_progress,
                 on_output=self._output.line,
             )
-            if boot is not None and shipment is not None
+            if delivery is not None
             else None
         )
         self._phase_began = 0.0

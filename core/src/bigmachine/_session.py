@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from ._booting import Delivery
 from ._entrypoints import choose_system, load_observers
 from ._identity import Authority
 from ._life import Life
@@ -22,7 +23,6 @@ from ._machine import AsyncMachine
 from ._naming import check_service_name
 from ._output import BootLog
 from ._plugins import Plugins
-from ._relays import Relays
 from ._shipment import Shipment
 from ._values import Instance, MachinesStarted, SessionClosed, SessionOpened, State
 from .boot import Boot, WorkerConfig, machine_names
@@ -173,13 +173,13 @@ class AsyncSession:
             argv=sys.argv if argv is None else argv,
             environ=environ or {},
         )
-        shipment = await Shipment.capture() if self.system.ships_environment else None
+        delivery = (
+            Delivery(boot, await Shipment.capture()) if self.system.ships_environment else None
+        )
         instances = await self._plugins.hooks.start(count=n, boot=boot)
         # No checkpoint until each instance has somebody who will free it.
-        relays = Relays()
         machines = [
-            self._adopt(nursery, instance, pickled, boot=boot, shipment=shipment, relays=relays)
-            for instance in instances
+            self._adopt(nursery, instance, pickled, delivery=delivery) for instance in instances
         ]
         self._machines = [*self.machines, *machines]
         self._plugins.notify(MachinesStarted(n, tuple(instances)))
@@ -242,9 +242,7 @@ class AsyncSession:
         instance: Instance,
         services: Mapping[str, bytes] | None,
         *,
-        boot: Boot | None = None,
-        shipment: Shipment | None = None,
-        relays: Relays | None = None,
+        delivery: Delivery | None = None,
     ) -> AsyncMachine:
         assert self._http is not None
         life = Life(
@@ -253,9 +251,7 @@ class AsyncSession:
             http=self._http,
             services=services,
             boot_log=self._boot_log,
-            boot=boot,
-            shipment=shipment,
-            relays=relays,
+            delivery=delivery,
         )
         nursery.start_soon(life.run, name=f"bigmachine {life.name}")
         return AsyncMachine(life)

@@ -14,11 +14,18 @@ _CHUNK_BYTES = 256 << 10
 
 
 class Shipment:
-    """An environment on its way: its ``manifest``, and the blobs which that names."""
+    """An environment on its way: its ``manifest``, and the blobs which that names.
+
+    ``sizes_bytes`` has the size of each blob, by its SHA-256.
+    """
 
     def __init__(self, environment: Environment, manifest: dict[str, Any]) -> None:
         self._environment = environment
         self.manifest = manifest
+        wheels = [entry["wheel"] for entry in manifest["distributions"] if entry["wheel"]]
+        files = [blob for folder in manifest["folders"] for blob in folder["blobs"]]
+        self.sizes_bytes = {blob["sha256"]: int(blob["size"]) for blob in [*wheels, *files]}
+        self.size_bytes = sum(self.sizes_bytes.values())
 
     @classmethod
     async def capture(cls) -> Shipment:
@@ -31,14 +38,6 @@ class Shipment:
             return cls(environment, environment.manifest(wheels="all"))
 
         return await trio.to_thread.run_sync(work)
-
-    @property
-    def sizes_bytes(self) -> dict[str, int]:
-        """The size of each blob, by its SHA-256."""
-        manifest = self.manifest
-        wheels = [entry["wheel"] for entry in manifest["distributions"] if entry["wheel"]]
-        files = [blob for folder in manifest["folders"] for blob in folder["blobs"]]
-        return {blob["sha256"]: blob["size"] for blob in [*wheels, *files]}
 
     async def read(self, sha256: str, offset: int) -> AsyncIterator[bytes]:
         """Read a blob from ``offset`` on, in chunks."""
