@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +12,6 @@ from bigmachine.environment import Target
 from bigmachine.environment._tools import find_uv
 
 HERE = Target.here()
-ROOT = Path(__file__).parents[2]
 
 # Where this repository is installed as editable, its wheels are built.
 pytestmark = pytest.mark.skipif(find_uv() is None, reason="there is no uv")
@@ -30,9 +30,10 @@ def project(tmp_path, monkeypatch) -> Path:
     folder.mkdir()
     (folder / "run.py").write_text("12345")
     (folder / "big.bin").write_bytes(b"x" * 300_000)
-    # Other tests of the run have put their own folders on the path.
-    installed = [entry for entry in sys.path if not Path(entry).is_relative_to(ROOT / "tests")]
-    monkeypatch.setattr(sys, "path", [str(folder), *installed])
+    # Other tests of the run have put their own folders on ours.
+    tell = [sys.executable, "-c", "import json, sys; print(json.dumps(sys.path[1:]))"]
+    path = json.loads(subprocess.run(tell, stdout=subprocess.PIPE, check=True).stdout)
+    monkeypatch.setattr(sys, "path", [str(folder), *path])
     return folder
 
 

@@ -62,9 +62,11 @@ class Log:
     async def _fill(self) -> None:
         """Wait until there is a line, or the log has ended."""
         while not self._lines and self._pipe.number >= 0:
-            try:
+            with contextlib.suppress(trio.ClosedResourceError):
                 await trio.lowlevel.wait_readable(self._pipe)
-            except trio.ClosedResourceError:  # by `finish`, which took the rest
+            # Closed by `finish`, which took the rest: while this task waited, or after
+            # the pipe became readable and before the task ran again.
+            if self._pipe.number < 0:
                 return
             with contextlib.suppress(BlockingIOError):
                 if not self._read():

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import os
+
+import trio
+import trio.testing
+
+from bigmachine_local._descriptors import pipe
+from bigmachine_local._log import Log
+
+
+async def lines_of(log: Log, lines: list[bytes]) -> None:
+    async for line in log:
+        lines.append(line)
+
+
+async def finish_just_after_a_line() -> list[bytes]:
+    """Close a log between its pipe's becoming readable and its reader's turn, half the times."""
+    reading, writing = pipe()
+    log = Log(reading)
+    lines: list[bytes] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lines_of, log, lines)
+        await trio.testing.wait_all_tasks_blocked()
+        os.write(writing.number, b"last words\nunfinished")
+        await trio.lowlevel.checkpoint()  # trio runs what is ready in either order
+        log.finish()
+    writing.close()
+    return lines
+
+
+def test_a_log_that_is_closed_as_a_line_arrives_ends_with_that_line():
+    for _ in range(30):
+        assert trio.run(finish_just_after_a_line) == [b"last words", b"unfinished"]
