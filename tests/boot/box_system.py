@@ -1,10 +1,10 @@
-"""Machines as hosts of a cloud in a box: what a cloud's plugin does, without its API."""
+"""Machines as hosts of a cloud in a box: what a cloud's plugin does, with an API of four verbs."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import trio
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import bigmachine as bm
 from bigmachine.boot import PORT, MachineBoot, user_data
@@ -12,52 +12,58 @@ from bigmachine.errors import StopReason
 from bigmachine.system import Capability, Gone, Instance, Keepalive
 
 if TYPE_CHECKING:
-    from tests.cloudbox import Box, Host
+    import httpx
 
-TIMINGS = Keepalive(period=2.0, timeout=10.0, rpc_timeout=3.0)
+
+@dataclass(frozen=True, slots=True)
+class BoxOptions:
+    """Options of the ``box`` system."""
+
+    endpoint: str = bm.option("", help="The URL of a `tests.boot.box_cloud.BoxCloud`.")
+    keeps: bool = bm.option(False, help="Whether hosts stay on when their machine has ended.")
 
 
 class BoxSystem(bm.System):
-    """Starts hosts of a box."""
+    """Starts hosts of a box, which another process owns."""
 
     name = "box"
+    Options = BoxOptions
     capabilities = frozenset({Capability.CONSOLE})
     ships_environment = True
     boot_timeout = 90.0
     orphan_timeout = 60.0
 
-    def __init__(self, box: Box, *, timings: Keepalive = TIMINGS) -> None:
-        super().__init__()
-        self.box = box
-        self.hosts: dict[str, Host] = {}
-        self.timings = timings
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        self.__dict__.update(state, timings=TIMINGS)
+    options: BoxOptions
 
     def keepalive(self) -> Keepalive:
-        return self.timings
+        return Keepalive(period=2.0, timeout=10.0, rpc_timeout=3.0)
 
     async def launch(self, machine: MachineBoot) -> Instance:
-        from tests.cloudbox import Ec2
-
-        host = self.hosts[machine.name] = await self.box.boot(
-            Ec2(user_data=user_data(machine.boot))
+        data = user_data(
+            machine.boot, contact_seconds=30, **({"poweroff": ()} if self.options.keeps else {})
         )
-        return Instance(machine.name, f"{host.address}:{PORT}")
+        host = await self._ask("PUT", machine.name, data)
+        return Instance(machine.name, f"{host['address']}:{PORT}")
 
     async def keepalive_failed(self, instance: Instance) -> Gone | None:
-        host = self.hosts.get(instance.name)
-        if host is not None and host.is_off:
+        if (await self._ask("GET", instance.name))["is_off"]:
             return Gone(StopReason.EXITED, "its host is powered off")
         return None
 
     async def stop(self, instance: Instance) -> None:
-        host = self.hosts.get(instance.name)
-        if host is not None and not host.is_off:
-            with trio.move_on_after(5):
-                await host.wait_off()
-            await host.kill()
+        if not self.options.keeps:
+            await self._ask("DELETE", instance.name)
 
     async def console(self, instance: Instance) -> str:
-        return self.hosts[instance.name].console()
+        return str((await self._ask("GET", instance.name))["console"])
+
+    async def _ask(self, verb: str, name: str, content: bytes = b"") -> Any:
+        async with self._client() as client:
+            reply = await client.request(verb, f"/{name}", content=content, timeout=60)
+        reply.raise_for_status()
+        return json.loads(reply.content)
+
+    def _client(self) -> httpx.AsyncClient:
+        import httpx
+
+        return httpx.AsyncClient(base_url=self.options.endpoint, trust_env=False)

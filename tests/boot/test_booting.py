@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bigmachine.environment._tools import find_pip, find_uv
-
-pytestmark = pytest.mark.skipif(
-    not (find_uv() or find_pip()),
-    reason="editable packages are built by uv or pip: neither is here",
-)
+from .projects import make_project
 
 PROGRAM = """
     import json, os, sys
@@ -63,15 +56,7 @@ PROGRAM = """
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A folder with a program, a package of its own and some data."""
-    folder = tmp_path / "project"
-    (folder / "helpers" / "deep").mkdir(parents=True)
-    (folder / "helpers" / "__init__.py").touch()
-    (folder / "helpers" / "deep" / "__init__.py").write_text("def answer():\n    return 42\n")
-    (folder / "data.txt").write_text("some data")
-    (folder / "main.py").write_text(textwrap.dedent(PROGRAM))
-    shutil.copy(Path(__file__).with_name("vms.py"), folder)
-    return folder
+    return make_project(tmp_path / "project", PROGRAM, Path(__file__).with_name("vms.py"))
 
 
 def environ(tmp_path: Path) -> dict[str, str]:

@@ -229,7 +229,7 @@ class Life:
                 await connection.call("Supervisor.register", (name, pickled), {})
         except BootFailed as exc:
             assert self._booting is not None
-            raise await self._boot_error(self._booting.phase, str(exc)) from exc
+            raise await self._boot_error(self._booting.phase, str(exc)) from None
         except ConnectionLost as exc:
             gone = await self._ask_why()
             raise await self._boot_error(phase, gone.detail if gone else str(exc)) from exc

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import sys
 from collections import deque
 from collections.abc import AsyncIterator
@@ -17,7 +18,9 @@ from .system import Capability
 logger = logging.getLogger("bigmachine.boot")
 _machine_logger = logging.getLogger("bigmachine.machine")
 
-_CONSOLE_LINES = 50  # what a BootError shows
+_CONSOLE_LINES = 20  # what a BootError shows of how the VM booted
+_LINES = 50  # and of what its machine printed
+_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\r")  # ECMA-48's, with which systemd colours
 _FAILURES_UNTIL_SHOWN = 3
 _LAST_WORDS_TIMEOUT = 2.0
 _BOOT_WORDS_TIMEOUT = 0.5  # of a machine that perhaps goes on running
@@ -54,7 +57,7 @@ class Output:
     def __init__(self, name: str, boot_log: BootLog) -> None:
         self._name = name
         self._boot_log = boot_log
-        self._last: deque[str] = deque(maxlen=_CONSOLE_LINES)
+        self._last: deque[str] = deque(maxlen=_LINES)
         self._ended = trio.Event()
         self.is_booting = True
 
@@ -71,7 +74,8 @@ class Output:
             # If it has ended, what it said about that may still be on its way.
             with trio.move_on_after(_BOOT_WORDS_TIMEOUT):
                 await self._ended.wait()
-        return "\n".join([*text.splitlines()[-_CONSOLE_LINES:], *self._last])
+        lines = [line for line in _ESCAPES.sub("", text).splitlines() if line.strip()]
+        return "\n".join([*lines[-_CONSOLE_LINES:], *self._last])
 
     @contextlib.asynccontextmanager
     async def following(

@@ -45,8 +45,8 @@ cat >/run/systemd/system/bigmachine.service <<BIGMACHINE
 DefaultDependencies=no
 Conflicts=shutdown.target
 Before=shutdown.target
-SuccessAction=poweroff
-FailureAction=poweroff
+SuccessAction={action}
+FailureAction={action}
 [Service]
 ExecStart=$python {runtime}/boot.py {runtime}/boot.json
 StandardOutput=journal+console
@@ -81,9 +81,10 @@ def user_data(
     start-up scripts don't, with ``compress``: some 11 KiB.
 
     The machine listens at ``listen``. It powers off by the first of the ``poweroff``
-    commands that works: when no driver has called ``contact_seconds`` after its boot, when
-    the driver is then silent for the keepalive timeout, when the worker has ended, and
-    ``lifetime_seconds`` after its boot in any case, where that is not 0. ``folder`` keeps
+    commands that works, and stays on where there are none: when no driver has called
+    ``contact_seconds`` after its boot, when the driver is then silent for the keepalive
+    timeout, when the worker has ended, and ``lifetime_seconds`` after its boot in any
+    case, where that is not 0. ``folder`` keeps
     what was received and built, for an image or a later session; ``runtime``, which must be
     in memory, the boot credential.
     """
@@ -107,6 +108,7 @@ def user_data(
         session=boot.session,
         off=" || ".join(" ".join(command) for command in poweroff) or "exit",
         guard=int(contact_seconds) + _GUARD_SECONDS,
+        action="poweroff" if poweroff else "none",
         runtime=runtime,
         configuration=json.dumps(configuration),
         program=program(),
