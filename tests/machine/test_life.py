@@ -364,6 +364,34 @@ def test_a_machine_that_never_answers_is_a_boot_error_in_bounded_time(run):
     run(test)
 
 
+def test_a_provider_that_never_answers_is_a_start_error_in_bounded_time(run):
+    class Busy:
+        undone = False
+
+        @bm.hookimpl(wrapper=True)
+        def start(self):
+            starting = yield
+
+            async def start():
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    starting.close()
+                    self.undone = True
+
+            return start()
+
+    async def test(kit):
+        busy = Busy()
+        kit.system.start_timeout = 42.0
+        async with kit.session(plugins=[busy]) as session:
+            with pytest.raises(bm.StartError, match="phase provision: .* after 42 s"):
+                await session.start(1, services=SERVICES)
+            assert busy.undone
+
+    run(test)
+
+
 def test_fewer_machines_than_asked_is_a_warning_and_an_event(run, caplog):
     class Observer:
         started = None

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from ._values import LoadInfo as LoadInfo
     from ._values import MachineChanged as MachineChanged
     from ._values import MachineHealth as MachineHealth
+    from ._values import MachinesRequested as MachinesRequested
     from ._values import MachinesStarted as MachinesStarted
     from ._values import MemoryInfo as MemoryInfo
     from ._values import SessionClosed as SessionClosed
@@ -79,8 +80,8 @@ _HOMES = {
     "_sync": "Machine Session Stream",
     "_values": (
         "BootProgress DiskInfo Event Gone Info Instance Keepalive LoadInfo MachineChanged "
-        "MachineHealth "
-        "MachinesStarted MemoryInfo SessionClosed SessionOpened State"
+        "MachineHealth MachinesRequested MachinesStarted MemoryInfo SessionClosed SessionOpened "
+        "State"
     ),
     "boot": "Boot MachineBoot",
     "errors": (

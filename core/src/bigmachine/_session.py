@@ -24,7 +24,14 @@ from ._naming import check_service_name
 from ._output import BootLog
 from ._plugins import Plugins
 from ._shipment import Shipment
-from ._values import Instance, MachinesStarted, SessionClosed, SessionOpened, State
+from ._values import (
+    Instance,
+    MachinesRequested,
+    MachinesStarted,
+    SessionClosed,
+    SessionOpened,
+    State,
+)
 from .boot import Boot, WorkerConfig, machine_names
 from .errors import RpcError, StartError, UsageError
 from .rpc import dumps_whole, split_addr
@@ -176,7 +183,7 @@ class AsyncSession:
         delivery = (
             Delivery(boot, await Shipment.capture()) if self.system.ships_environment else None
         )
-        instances = await self._plugins.hooks.start(count=n, boot=boot)
+        instances = await self._provision(n, boot)
         # No checkpoint until each instance has somebody who will free it.
         machines = [
             self._adopt(nursery, instance, pickled, delivery=delivery) for instance in instances
@@ -204,6 +211,17 @@ class AsyncSession:
         if len(machines) < n:
             logger.warning("%d of the %d machines asked for were started", len(machines), n)
         return machines
+
+    async def _provision(self, n: int, boot: Boot) -> Sequence[Instance]:
+        self._plugins.notify(MachinesRequested(n))
+        timeout = self.system.start_timeout
+        with trio.move_on_after(timeout):
+            instances: Sequence[Instance] = await self._plugins.hooks.start(count=n, boot=boot)
+            return instances
+        raise StartError(
+            f"phase provision: system {self.system.name!r} had not started {n} machines after "
+            f"{timeout:g} s; what it had begun is undone"
+        )
 
     async def connect(self, addr: str) -> AsyncMachine:
         """Dial a machine of this session that somebody else owns, by its ``addr``.

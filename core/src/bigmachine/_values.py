@@ -140,6 +140,13 @@ class SessionOpened(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class MachinesRequested(Event):
+    """The system is asked for machines: they are provisioned until `MachinesStarted`."""
+
+    asked: int
+
+
+@dataclass(frozen=True, slots=True)
 class MachinesStarted(Event):
     """The system launched ``instances``, perhaps fewer than the ``asked``."""
 

@@ -86,6 +86,8 @@ class System:
     name: ClassVar[str] = ""
     Options: ClassVar[type[Any]] = NoOptions  # Any: each system has its own dataclass
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
+    start_timeout: ClassVar[float] = 900.0
+    """How long `start` may take, in seconds; then it is cancelled, and undoes what it began."""
     boot_timeout: ClassVar[float] = 600.0
     """How long after `start` returned a machine may take to answer, in seconds.
 
