@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 import os
@@ -9,13 +10,14 @@ import pickle
 import platform
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from types import ModuleType
 
 import trio
 
 from . import _host
 from ._values import DiskInfo, Info, KeepaliveReply, LoadInfo, MemoryInfo
 from ._version import __version__ as __version__
-from .errors import UsageError
+from .errors import NotSupportedError, UsageError
 from .rpc import Services
 
 logger = logging.getLogger("bigmachine.machine")
@@ -31,7 +33,8 @@ class Supervisor:
 
     ``set_up`` calls a new service's own ``setup`` with a session; ``flush`` sends the
     replies that are due, in at most so many seconds; ``heard`` is called at each
-    keepalive; ``exit`` ends the machine.
+    keepalive; ``exit`` ends the machine. ``log`` is the folder of the boot program's log,
+    where there is one.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Supervisor:
         flush: Callable[[float], Awaitable[None]],
         heard: Callable[[], object],
         exit: Callable[[int], object],
+        log: str = "",
     ) -> None:
         self._services = services
         self._name = name
@@ -53,6 +57,7 @@ class Supervisor:
         self._flush = flush
         self._heard = heard
         self._exit = exit
+        self._log = log
         self._deadline = trio.current_time() + timeout
         self._ending = trio.Event()
 
@@ -113,6 +118,28 @@ class Supervisor:
         os.environ.update(update or {})
         return dict(os.environ)
 
+    async def tail(self, offset: int) -> tuple[int, bytes]:
+        """Wait until there is more in the log than ``offset`` bytes; return where, and what.
+
+        That is later than ``offset`` if what was there is gone: some 16 MiB are kept.
+        """
+        if not self._log:
+            raise NotSupportedError("this machine has no log: its system knows what it prints")
+        program = await trio.to_thread.run_sync(_import_boot_program)
+        is_late = False
+        while True:
+            at, data = program.read_log(self._log, offset)
+            # Whoever prints line by line is not to cost a call for each line.
+            if data and (is_late or len(data) == program.CHUNK_BYTES):
+                return at, data
+            is_late = True
+            # Another process writes the file, and no way to wait for that is portable.
+            await trio.sleep(_LOG_POLL_SECONDS)
+
+    async def mark(self, text: str) -> None:
+        """Print a line, after all that was printed so far."""
+        await trio.to_thread.run_sync(_print_mark, text, abandon_on_cancel=True)
+
     async def shutdown(self) -> None:
         """End the machine, once this call's reply is out."""
         self._ending.set()
@@ -133,6 +160,20 @@ class Supervisor:
 
 _ROUND_SECONDS = 0.002  # the reply to a POST, of which nobody keeps count, leaves in a round
 _PARTING_SECONDS = 1.0  # for replies to leave, should the way be slow or the peer not read
+_LOG_POLL_SECONDS = 0.1
+
+
+def _import_boot_program() -> ModuleType:
+    from .boot import program
+
+    return program
+
+
+def _print_mark(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # closed by whom it belongs to
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os.write(2, text.encode() + b"\n")
 
 
 def _load_service(name: str, pickled: bytes) -> object:

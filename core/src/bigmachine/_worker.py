@@ -33,6 +33,8 @@ async def serve(config: WorkerConfig, *, address: str, set_up: SetUpFactory) -> 
             flush=server.flush,
             heard=_heartbeat(),
             exit=lambda code: system.exit(code),
+            # Not for the processes that services start: they are no machines.
+            log=os.environ.pop("BIGMACHINE_LOG", ""),
         )
         services.add("Supervisor", supervisor)
         listeners = await system.listen(address)
