@@ -16,6 +16,7 @@ import trio.testing
 from bigmachine._boot_wire import BootWire
 from bigmachine._booting import BootFailed, Booting, Delivery
 from bigmachine._identity import Authority
+from bigmachine._log import MachineLog
 from bigmachine._relays import Relay, Relays
 from bigmachine._shipment import Shipment
 from bigmachine._values import Gone, Instance, Keepalive
@@ -145,7 +146,7 @@ class Fleet:
             build_timeout=60,
             ask_why=why,
             on_progress=lambda phase, done, of: told.append((phase, done)),
-            on_output=lambda line: None,
+            log=MachineLog(lambda lines: None),
         )
         try:
             await booting.run()

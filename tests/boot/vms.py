@@ -115,7 +115,7 @@ class Vm:
 
     def console(self) -> str:
         """What it has printed, and its worker."""
-        files = (self._console, self.disk / "store" / "boot.log")
+        files = [self._console, *sorted((self.disk / "store" / "log").glob("*"))]
         return "".join(file.read_text(errors="replace") for file in files if file.exists())
 
     async def power_off(self) -> None:

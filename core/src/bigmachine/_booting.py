@@ -14,6 +14,7 @@ import trio
 
 from ._boot_wire import BootWire, Refusal
 from ._link import FIRST_PAUSE, AskWhy, pauses
+from ._log import MachineLog
 from ._relays import Relay, Relays
 from ._shipment import Shipment
 from ._values import Instance, Keepalive
@@ -68,7 +69,7 @@ class Booting:
         build_timeout: float,
         ask_why: AskWhy,
         on_progress: Callable[[str, int, int], None],
-        on_output: Callable[[bytes], None],
+        log: MachineLog,
     ) -> None:
         self.phase = "boot"
         self._instance = instance
@@ -84,8 +85,7 @@ class Booting:
         self._build_timeout = build_timeout
         self._ask_why = ask_why
         self._on_progress = on_progress
-        self._on_output = on_output
-        self._log_offset = 0
+        self._log = log
 
     async def run(self) -> None:
         """Go through the phases. Raises `BootFailed`, and `ProtocolError` for an impostor."""
@@ -103,12 +103,19 @@ class Booting:
         await self._in_phase("build", self._build_timeout, lambda: self._build(manifest))
         await self._in_phase("start", _START_SECONDS, lambda: self._start(config))
 
-    async def last_words(self) -> None:
-        """Read on in the log, if the boot program still serves it: its worker may have ended."""
+    async def last_words(self) -> str | None:
+        """Read the log to its end, if the boot program serves it; say how its worker ended.
+
+        The machine powers off then. None if the worker may be alive.
+        """
         with contextlib.suppress(BigmachineError, ConnectionRefusedError):
-            status = await self._call("status", log_offset=self._log_offset)
-            self._show(status)
-            await self._call("abandon", why="its worker has not come up")
+            while self._show(status := await self._call("status", log_offset=self._log.offset)):
+                pass
+            ended: str | None = status["ended"]
+            with contextlib.suppress(BigmachineError, ConnectionRefusedError):
+                await self._call("abandon", why=ended or "its worker has not come up")
+            return ended
+        return None
 
     async def _in_phase(self, phase: str, seconds: float, step: Callable[[], Awaitable[T]]) -> T:
         self.phase = phase
@@ -259,17 +266,20 @@ class Booting:
             )
 
     async def _status(self) -> Any:
-        status = await self._until_done("status", log_offset=self._log_offset)
+        status = await self._until_done("status", log_offset=self._log.offset)
         self._show(status)
         return status
 
-    def _show(self, status: Any) -> None:
-        self._log_offset = status["log_offset"]
-        for line in status["log"].encode().splitlines():
-            self._on_output(line)
+    def _show(self, status: Any) -> bool:
+        """Take what it brings of the log; False if that is nothing."""
+        data = status["log"].encode("latin-1")
+        self._log.take(status["log_offset"], data)
+        return bool(data)
 
     async def _start(self, config: bytes) -> None:
         await self._pass_on()
+        while (await self._status())["log"]:  # the rest is the worker's
+            pass
         # If the answer was lost, or the order, whoever dials next will see.
         with contextlib.suppress(TransportError, ConnectionRefusedError):
             await self._call("start", config=base64.b64encode(config).decode())

@@ -6,14 +6,15 @@ import contextlib
 import functools
 import logging
 from collections import deque
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import trio
 
 from ._booting import BootFailed, Booting, Delivery
 from ._link import FIRST_PAUSE, Link
 from ._link import pauses as pauses
+from ._log import MachineLog
 from ._output import BootLog, Output
 from ._plugins import Plugins
 from ._values import (
@@ -35,6 +36,7 @@ from .errors import (
     TransportError,
 )
 from .rpc import Connection, ConnectionLost, PostConnection
+from .system import Capability
 
 if TYPE_CHECKING:
     import httpx
@@ -77,6 +79,9 @@ class Life:
         self._services = services or {}
         self._boot_log = boot_log
         self._output = Output(self.name, boot_log)
+        # A system that follows what machines print knows all that is in their logs.
+        self._has_tail = Capability.TAIL in plugins.system.capabilities
+        self._log = MachineLog(_ignore if self._has_tail else self._output.lines)
         self._changed = trio.Event()
         self._link = Link(
             self.name,
@@ -85,6 +90,7 @@ class Life:
             owned=self.owned,
             timings=self._keepalive,
             ask_why=self._ask_why,
+            ask_stranger=self._ask_stranger,
             on_change=self._notify,
         )
         self._booting = (
@@ -97,7 +103,7 @@ class Life:
                 build_timeout=plugins.system.build_timeout,
                 ask_why=self._ask_why,
                 on_progress=self._boot_progress,
-                on_output=self._output.line,
+                log=self._log,
             )
             if delivery is not None
             else None
@@ -149,6 +155,7 @@ class Life:
         """Stop, after asking the machine to end by itself; return when it is freed."""
         connection = self._link.connection
         if self.owned and self.state != State.STOPPED and connection is not None:
+            await self._log.catch_up(connection, within=_POLITE_TIMEOUT)
             # Asked politely, it flushes its output first.
             polite = trio.move_on_after(min(_POLITE_TIMEOUT, self._keepalive.rpc_timeout))
             with polite, contextlib.suppress(BigmachineError):
@@ -188,6 +195,7 @@ class Life:
                     self.stop(StopReason.EXITED, f"an internal error: {exc!r}", cause=exc)
                 finally:
                     self.stop(StopReason.SHUTDOWN, "its session ended")
+                    self._log.finish()
                     if self.owned:
                         await self._free()
         finally:
@@ -215,28 +223,45 @@ class Life:
                 await self._booting.run()
                 began = trio.current_time()
             with trio.fail_after(timeout):
-                connection = await self._link.first(nursery)
+                await self._link.first(nursery)
             self._output.is_booting = False
+            if self._booting is not None and not self._has_tail:
+                nursery.start_soon(self._log.follow, self._linked)
             # From here on keepalives bound it, not time: a service may take long to set up.
             self._last_reply = trio.current_time()
             nursery.start_soon(self._keep_alive, nursery, began)
             phase = "services"
             if self.maxprocs is None:
-                info: Info = await connection.call("Supervisor.info", (), {})
+                info: Info = await self._ask_until_answered(nursery, "Supervisor.info")
                 self.maxprocs = info.maxprocs
             for name, pickled in self._services.items():
                 phase = f"service {name!r}"
-                await connection.call("Supervisor.register", (name, pickled), {})
+                await self._ask_until_answered(nursery, "Supervisor.register", name, pickled)
         except BootFailed as exc:
             assert self._booting is not None
             raise await self._boot_error(self._booting.phase, str(exc)) from None
         except ConnectionLost as exc:
-            gone = await self._ask_why()
-            raise await self._boot_error(phase, gone.detail if gone else str(exc)) from exc
+            raise await self._boot_error(phase, str(exc)) from exc
         except trio.TooSlowError as exc:
             raise await self._boot_error(phase, f"not done after {timeout:.0f} s") from exc
         except Exception as exc:
             raise await self._boot_error(phase, _story(exc)) from exc
+
+    async def _ask_until_answered(self, nursery: trio.Nursery, method: str, *args: Any) -> Any:
+        """Call a method that may be called again, over a new connection when one is lost.
+
+        Keepalives bound it. Raises `ConnectionLost` with the reason, once the machine is gone.
+        """
+        for pause in pauses():
+            try:
+                if (connection := self._link.connection) is not None:
+                    return await connection.call(method, args, {})
+            except ConnectionLost as exc:
+                logger.debug("%s: %s", self.name, exc)
+            if (gone := await self._link.renew(nursery)) is not None:
+                raise ConnectionLost(gone.detail, addr=self.addr, method=method)
+            await trio.sleep(pause)
+        raise AssertionError("pauses have no end")
 
     def _boot_progress(self, phase: str, done: int, of: int) -> None:
         now = trio.current_time()
@@ -246,7 +271,9 @@ class Life:
 
     async def _boot_error(self, phase: str, story: str) -> BootError:
         if self._booting is not None and phase == "connect":
-            await self._booting.last_words()
+            story = await self._booting.last_words() or story
+        elif (connection := self._link.connection) is not None:
+            await self._log.catch_up(connection, within=_POLITE_TIMEOUT)
         return BootError(
             f"{self.name} did not boot; it failed in phase {phase}: {story}",
             machine=self.name,
@@ -303,6 +330,18 @@ class Life:
                 logger.exception("%s: the keepalive_failed hook raised", self.name)
         return None
 
+    async def _ask_stranger(self) -> Gone | None:
+        """Ask who answers, and is not the worker: the boot program, once the worker has ended."""
+        if self._booting is None or (ended := await self._booting.last_words()) is None:
+            return None
+        return Gone(StopReason.EXITED, ended)
+
+    async def _linked(self) -> Connection | PostConnection:
+        """Wait for a connection that is not known to be lost, whatever the state."""
+        while (connection := self._link.connection) is None or not connection.is_open:
+            await self._changed.wait()
+        return connection
+
     async def _free(self) -> None:
         with trio.move_on_after(_STOP_TIMEOUT, shield=True) as scope:
             try:
@@ -329,6 +368,10 @@ class Life:
     def _notify(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
+
+
+def _ignore(lines: Sequence[bytes]) -> None:
+    pass
 
 
 def _story(exc: BaseException) -> str:

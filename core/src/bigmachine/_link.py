@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import trio
 
 from ._values import Gone, Keepalive, KeepaliveReply
-from .errors import BigmachineError, RpcError, StopReason, TransportError
+from .errors import BigmachineError, ProtocolError, RpcError, StopReason, TransportError
 from .rpc import Connection, PostConnection, dial
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ class Link:
 
     Each connection is served by a task in the nursery that those methods are given,
     from its dial until it is lost, or closed here. ``ask_why`` asks why the machine
-    is gone, if it is. ``on_change`` is called when `connection` changes, or
-    `is_in_doubt`. An ``owned`` machine is kept alive by being asked; of another one
-    it is only seen whether it lives.
+    is gone, if it is, and ``ask_stranger`` so who answers in its place. ``on_change`` is
+    called when `connection` changes, or `is_in_doubt`. An ``owned`` machine is kept alive
+    by being asked; of another one it is only seen whether it lives.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Link:
         owned: bool,
         timings: Keepalive,
         ask_why: AskWhy,
+        ask_stranger: AskWhy,
         on_change: Callable[[], None],
     ) -> None:
         self._name = name
@@ -50,6 +51,7 @@ class Link:
         self._owned = owned
         self._timings = timings
         self._ask_why = ask_why
+        self._ask_stranger = ask_stranger
         self._on_change = on_change
         self._served: _Served | None = None
         self._lost = trio.Event()
@@ -87,8 +89,14 @@ class Link:
         """Each time the connection is lost, dial again; return once the machine is gone."""
         while True:
             await self._lost.wait()
-            if (gone := await self._ask_why()) is not None:
+            if (gone := await self.renew(nursery)) is not None:
                 return gone
+
+    async def renew(self, nursery: trio.Nursery) -> Gone | None:
+        """Dial again, if the connection is lost, until the machine answers, or is gone."""
+        if (gone := await self._ask_why()) is not None:
+            return gone
+        if self.connection is None or not self.connection.is_open:
             for pause in pauses():
                 try:
                     self._use(await self._dial(nursery))
@@ -98,10 +106,15 @@ class Link:
                 except (RpcError, trio.TooSlowError) as exc:
                     # Perhaps the network; how long it may last is the keepalive's to say.
                     logger.debug("%s: can't be reached: %s", self._name, exc)
+                    if isinstance(exc, ProtocolError):
+                        gone = await self._ask_stranger()
+                        if gone is not None:
+                            return gone
                 finally:
                     self._is_judging = False
                     self._on_change()
                 await trio.sleep(pause)
+        return None
 
     async def ask(self) -> KeepaliveReply | None:
         """Ask for a sign of life; None if none comes in time."""

@@ -7,7 +7,7 @@ import logging
 import re
 import sys
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import trio
 
@@ -92,7 +92,7 @@ class Output:
             with scope:
                 try:
                     async for line in plugins.hooks.tail(instance=instance):
-                        self.line(line)
+                        self.lines([line])
                 except Exception:
                     _machine_logger.exception("%s: its output can't be followed", self._name)
             self._ended.set()
@@ -106,10 +106,10 @@ class Output:
                     await self._ended.wait()
                 scope.cancel()
 
-    def line(self, line: bytes) -> None:
-        """Take one line, without its newline."""
-        text = line.decode(errors="backslashreplace")
-        self._last.append(text)
-        if not self.is_booting or self._boot_log.is_shown:
-            # One write a line, so that lines of several machines don't mix.
-            sys.stderr.write(f"{self._name}: {text}\n")
+    def lines(self, lines: Sequence[bytes]) -> None:
+        """Take lines, without their newlines."""
+        texts = [line.decode(errors="backslashreplace") for line in lines]
+        self._last.extend(texts)
+        if texts and (not self.is_booting or self._boot_log.is_shown):
+            # In one write, so that lines of several machines don't mix.
+            sys.stderr.write("".join(f"{self._name}: {text}\n" for text in texts))

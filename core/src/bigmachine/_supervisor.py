@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import inspect
 import logging
 import os
@@ -9,13 +11,14 @@ import pickle
 import platform
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from types import ModuleType
 
 import trio
 
 from . import _host
 from ._values import DiskInfo, Info, KeepaliveReply, LoadInfo, MemoryInfo
 from ._version import __version__ as __version__
-from .errors import UsageError
+from .errors import NotSupportedError, UsageError
 from .rpc import Services
 
 logger = logging.getLogger("bigmachine.machine")
@@ -29,9 +32,10 @@ SetUp = Callable[[object], Awaitable[None]]
 class Supervisor:
     """Serves ``Supervisor.*`` on a machine, and ends the machine if nobody asks for it.
 
-    ``set_up`` calls a new service's own ``setup`` with a session; ``flush`` sends the
-    replies that are due, in at most so many seconds; ``heard`` is called at each
-    keepalive; ``exit`` ends the machine.
+    ``set_up`` calls a new service's own ``setup`` with a session, in a task of ``nursery``;
+    ``flush`` sends the replies that are due, in at most so many seconds; ``heard`` is called
+    at each keepalive; ``exit`` ends the machine. ``log`` is the folder of the boot program's
+    log, where there is one.
     """
 
     def __init__(
@@ -41,18 +45,23 @@ class Supervisor:
         name: str,
         maxprocs: int,
         timeout: float,
+        nursery: trio.Nursery,
         set_up: SetUp,
         flush: Callable[[float], Awaitable[None]],
         heard: Callable[[], object],
         exit: Callable[[int], object],
+        log: str = "",
     ) -> None:
         self._services = services
         self._name = name
         self._maxprocs = maxprocs
+        self._nursery = nursery
         self._set_up = set_up
+        self._installations: dict[str, _Installation] = {}
         self._flush = flush
         self._heard = heard
         self._exit = exit
+        self._log = log
         self._deadline = trio.current_time() + timeout
         self._ending = trio.Event()
 
@@ -78,16 +87,41 @@ class Supervisor:
         )
 
     async def register(self, name: str, pickled: bytes) -> None:
-        """Install a service, then run its ``setup`` if it has one."""
-        # In a thread: unpickling imports the service's modules, which may take seconds,
-        # and keepalives must be answered meanwhile.
-        service = await trio.to_thread.run_sync(_load_service, name, pickled)
-        self._services.add(name, service, pickled=pickled)
+        """Install a service, then run its ``setup`` if it has one.
+
+        Fine to call again with the same bytes, by who has lost the reply: this joins what is
+        going on, or has succeeded. What failed is tried anew.
+        """
+        digest = await trio.to_thread.run_sync(_digest, pickled)
+        installation = self._installations.get(name)
+        if installation is None:
+            installation = self._installations[name] = _Installation(digest)
+            # A task of its own: the end of a connection cancels the calls that came over it.
+            self._nursery.start_soon(self._install, installation, name, pickled)
+        elif installation.digest != digest:
+            raise UsageError(f"a service named {name!r} is installed already")
+        await installation.is_done.wait()
+        if installation.error is not None:
+            raise installation.error
+
+    async def _install(self, installation: _Installation, name: str, pickled: bytes) -> None:
         try:
-            await self._set_up(service)
-        except BaseException:
-            self._services.remove(name)
+            # In a thread: unpickling imports the service's modules, which may take seconds,
+            # and keepalives must be answered meanwhile.
+            service = await trio.to_thread.run_sync(_load_service, name, pickled)
+            self._services.add(name, service, pickled=pickled)
+            try:
+                await self._set_up(service)
+            except BaseException:
+                self._services.remove(name)
+                raise
+        except trio.Cancelled:
             raise
+        except BaseException as exc:  # SystemExit too: it is the service's, not the machine's
+            installation.error = exc
+            del self._installations[name]
+        finally:
+            installation.is_done.set()
 
     async def keepalive(self, timeout: float) -> KeepaliveReply:
         """Stay alive for ``timeout`` seconds more."""
@@ -113,6 +147,28 @@ class Supervisor:
         os.environ.update(update or {})
         return dict(os.environ)
 
+    async def tail(self, offset: int) -> tuple[int, bytes]:
+        """Wait until there is more in the log than ``offset`` bytes; return where, and what.
+
+        That is later than ``offset`` if what was there is gone: some 16 MiB are kept.
+        """
+        if not self._log:
+            raise NotSupportedError("this machine has no log: its system knows what it prints")
+        program = await trio.to_thread.run_sync(_import_boot_program)
+        is_late = False
+        while True:
+            at, data = program.read_log(self._log, offset)
+            # Whoever prints line by line is not to cost a call for each line.
+            if data and (is_late or len(data) == program.CHUNK_BYTES):
+                return at, data
+            is_late = True
+            # Another process writes the file, and no way to wait for that is portable.
+            await trio.sleep(_LOG_POLL_SECONDS)
+
+    async def mark(self, text: str) -> None:
+        """Print a line, after all that was printed so far."""
+        await trio.to_thread.run_sync(_print_mark, text, abandon_on_cancel=True)
+
     async def shutdown(self) -> None:
         """End the machine, once this call's reply is out."""
         self._ending.set()
@@ -133,6 +189,33 @@ class Supervisor:
 
 _ROUND_SECONDS = 0.002  # the reply to a POST, of which nobody keeps count, leaves in a round
 _PARTING_SECONDS = 1.0  # for replies to leave, should the way be slow or the peer not read
+_LOG_POLL_SECONDS = 0.1
+
+
+def _import_boot_program() -> ModuleType:
+    from .boot import program
+
+    return program
+
+
+def _print_mark(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # closed by whom it belongs to
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os.write(2, text.encode() + b"\n")
+
+
+class _Installation:
+    """A service that is being installed, or was."""
+
+    def __init__(self, digest: bytes) -> None:
+        self.digest = digest
+        self.is_done = trio.Event()
+        self.error: BaseException | None = None
+
+
+def _digest(pickled: bytes) -> bytes:
+    return hashlib.sha256(pickled).digest()
 
 
 def _load_service(name: str, pickled: bytes) -> object:

@@ -29,10 +29,13 @@ async def serve(config: WorkerConfig, *, address: str, set_up: SetUpFactory) -> 
             name=config.identity.name,
             maxprocs=maxprocs,
             timeout=config.keepalive.timeout,
+            nursery=nursery,
             set_up=set_up(config, nursery),
             flush=server.flush,
             heard=_heartbeat(),
             exit=lambda code: system.exit(code),
+            # Not for the processes that services start: they are no machines.
+            log=os.environ.pop("BIGMACHINE_LOG", ""),
         )
         services.add("Supervisor", supervisor)
         listeners = await system.listen(address)

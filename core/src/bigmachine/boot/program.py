@@ -44,10 +44,10 @@ IDLE_SECONDS = 120.0  # of a connection between requests
 GROWTH_SECONDS = 30.0  # that a reader of a blob still on its way waits for more of it
 PEERS_AT_ONCE = 64  # connections; who has no certificate can open them, too
 BODY_BYTES = 64 << 20  # of a request that isn't a blob
-LAST_WORDS_SECONDS = 10.0  # for the driver to read why a worker has not come up
+LAST_WORDS_SECONDS = 5.0  # for the driver to read why its worker has ended
 LAST_LINES_SECONDS = 1.0
 WORKER_SECONDS = 5.0  # to end itself, once its driver is silent
-TAIL_BYTES = 64 << 10  # of the log, in one answer
+LOG_BYTES = 16 << 20  # of a file of the log, of which there are two
 
 
 class BootError(Exception):
@@ -87,7 +87,7 @@ class Program:
     def __init__(self, config: Configuration) -> None:
         os.makedirs(config.folder, mode=0o700, exist_ok=True)
         self.config = config
-        self.log = Log(os.path.join(config.folder, "boot.log"))
+        self.log = Log(os.path.join(config.folder, "log"))
         self.guard = Guard(config, self.end)
         self.blobs = Blobs(os.path.join(config.folder, "blobs"), heard=self.guard.heard)
         self.boot = Boot(self)
@@ -111,8 +111,8 @@ class Program:
             self.guard.step_back()
             status = self.work(start)
             why = f"the worker ended with status {status}"
-            if status and not self._was_up:
-                self.log.say(why)
+            if status:
+                self.boot.ended = why
                 self.server.serve(LAST_WORDS_SECONDS)
             self.end(why)
         except BaseException as exc:
@@ -136,7 +136,7 @@ class Program:
             env={
                 **os.environ,
                 "BIGMACHINE_HEARTBEAT": str(beats),
-                "BIGMACHINE_LOG": self.log.path,
+                "BIGMACHINE_LOG": self.log.folder,
                 "VIRTUAL_ENV": start["prefix"],
             },
         )
@@ -153,8 +153,9 @@ class Program:
         return status
 
     def _copy(self, output: Any) -> None:
-        for line in output:
-            self.log.write(line)
+        while data := output.read1(1 << 16):
+            # Once the driver reads it, a slow console must not hold up who prints.
+            self.log.write(data, not self._was_up)
 
     def _hear(self, heartbeat: int) -> None:
         while os.read(heartbeat, 4096):
@@ -212,11 +213,17 @@ class Guard:
 
 
 class Log:
-    """What was said, in a file that the driver reads on, and on the console."""
+    """What was said, in files that the driver reads on, and on the console.
 
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self._file = open(path, "wb", buffering=0)  # noqa: SIM115, the program's own
+    The files are named by the offset that they begin at. The last two are kept: a disk
+    must not fill up.
+    """
+
+    def __init__(self, folder: str) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.makedirs(folder)
+        self.folder = folder
+        self._open(0)
         self._lock = threading.RLock()  # a signal may come while it is held
         self._began = time.monotonic()
 
@@ -225,19 +232,43 @@ class Log:
         line = f"bigmachine [{time.monotonic() - self._began:6.2f} s] {text.rstrip()}\n"
         self.write(line.encode("utf-8", "replace"))
 
-    def write(self, line: bytes) -> None:
-        """Write a line, with its end; what has no room is lost."""
+    def write(self, data: bytes, to_console: bool = True) -> None:
+        """Write it as it is; what has no room is lost."""
         with self._lock:
-            for fd in (2, self._file.fileno()):
+            for fd in (self._file, 2)[: 1 + to_console]:
                 with contextlib.suppress(OSError):
-                    os.write(fd, line)
+                    os.write(fd, data)
+            with contextlib.suppress(OSError):
+                if (size := os.fstat(self._file).st_size) >= LOG_BYTES:
+                    for begin in begins(self.folder)[:-1]:
+                        os.unlink(f"{self.folder}/{begin}")
+                    full = self._file
+                    self._open(self._begin + size)
+                    os.close(full)
 
-    def read(self, offset: int) -> tuple[str, int]:
-        """Return what was said from ``offset`` on, and the offset to go on from."""
-        with open(self.path, "rb") as file:
-            file.seek(offset)
-            data = file.read(TAIL_BYTES)
-        return data.decode("utf-8", "replace"), offset + len(data)
+    def _open(self, begin: int) -> None:
+        self._file = os.open(f"{self.folder}/{begin}", os.O_WRONLY | os.O_CREAT)
+        self._begin = begin
+
+
+def begins(folder: str) -> list[int]:
+    """Return where the log's files begin, in order."""
+    return sorted(map(int, os.listdir(folder)))
+
+
+def read_log(folder: str, offset: int) -> tuple[int, bytes]:
+    """Return some of what the log says from ``offset`` on, and where that begins.
+
+    That is later than ``offset`` if what was there is gone. The worker calls it, too.
+    """
+    while True:
+        here = begins(folder)
+        begin = max([b for b in here if b <= offset] or here[:1])
+        start = max(begin, offset)
+        # It may be gone since.
+        with contextlib.suppress(FileNotFoundError), open(f"{folder}/{begin}", "rb") as file:
+            file.seek(start - begin)
+            return start, file.read(CHUNK_BYTES)
 
 
 class Boot:
@@ -250,6 +281,7 @@ class Boot:
         self._key: int | None = None
         self._builder: Builder | None = None
         self.identity: tuple[str, str] | None = None  # PEM of certificate and key
+        self.ended: str | None = None  # how the worker did
 
     def info(self) -> Json:
         """Say what this VM is, and whether it knows its name already."""
@@ -315,14 +347,15 @@ class Boot:
         return {}
 
     def status(self, log_offset: int = 0) -> Json:
-        """Say how far everything is, and what was said from ``log_offset`` on."""
-        text, offset = self._program.log.read(log_offset)
+        """Say how far everything is, and what was said from ``log_offset`` on, as Latin-1."""
+        offset, data = read_log(self._program.log.folder, log_offset)
         builder = self._builder
         return {
             "missing": self._blobs.missing(),
             "failed": self._blobs.failed,
             "build": builder.status() if builder is not None else {},
-            "log": text,
+            "ended": self.ended,
+            "log": data.decode("latin-1"),
             "log_offset": offset,
         }
 
