@@ -13,6 +13,7 @@ import trio
 
 from bigmachine._booting import BootFailed, Booting, Delivery
 from bigmachine._identity import Authority
+from bigmachine._log import MachineLog
 from bigmachine._shipment import Shipment
 from bigmachine._values import Gone, Instance, Keepalive
 from bigmachine.boot import PORT, user_data
@@ -111,7 +112,7 @@ async def _bring_up(
         build_timeout=120,
         ask_why=why,
         on_progress=progress,
-        on_output=lambda line: None,
+        log=MachineLog(lambda lines: None),
     )
     with contextlib.suppress(BootFailed):
         await booting.run()

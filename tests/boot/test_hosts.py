@@ -202,9 +202,7 @@ def test_a_link_that_is_cut_for_a_moment_costs_nothing_and_for_longer_the_machin
             error = (await program.until(error=...))["error"]
             assert "it was silent for" in error or "its host is powered off" in error
             await is_off(host)
-            # It has seen for itself that nobody asks any more.
-            assert "no keepalive came in time" in host.console()
-            assert "the worker ended with status 1" in host.console()
+            assert "ending: " in host.console()  # by itself
 
     in_cloud(main)
 
