@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from ._runs import Run, run
 from .broken import Fault, load_all
 
 FAULTS = load_all()
-AT_ONCE = 3  # runs; each of them keeps a processor busy for two thirds of its time
+# Runs; each of them keeps a processor busy for two thirds of its time.
+AT_ONCE = 3 * (os.cpu_count() or 1) // 2
 
 UNBROKEN = {
     "WIRE-1": "what methods return and raise is up to frames, which are bigmachine's own",
