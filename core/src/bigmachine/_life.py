@@ -7,7 +7,7 @@ import functools
 import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -223,7 +223,7 @@ class Life:
                 await self._booting.run()
                 began = trio.current_time()
             with trio.fail_after(timeout):
-                connection = await self._link.first(nursery)
+                await self._link.first(nursery)
             self._output.is_booting = False
             if self._booting is not None and not self._has_tail:
                 nursery.start_soon(self._log.follow, self._linked)
@@ -232,21 +232,36 @@ class Life:
             nursery.start_soon(self._keep_alive, nursery, began)
             phase = "services"
             if self.maxprocs is None:
-                info: Info = await connection.call("Supervisor.info", (), {})
+                info: Info = await self._ask_until_answered(nursery, "Supervisor.info")
                 self.maxprocs = info.maxprocs
             for name, pickled in self._services.items():
                 phase = f"service {name!r}"
-                await connection.call("Supervisor.register", (name, pickled), {})
+                await self._ask_until_answered(nursery, "Supervisor.register", name, pickled)
         except BootFailed as exc:
             assert self._booting is not None
             raise await self._boot_error(self._booting.phase, str(exc)) from exc
         except ConnectionLost as exc:
-            gone = await self._ask_why() or await self._ask_stranger()
-            raise await self._boot_error(phase, gone.detail if gone else str(exc)) from exc
+            raise await self._boot_error(phase, str(exc)) from exc
         except trio.TooSlowError as exc:
             raise await self._boot_error(phase, f"not done after {timeout:.0f} s") from exc
         except Exception as exc:
             raise await self._boot_error(phase, _story(exc)) from exc
+
+    async def _ask_until_answered(self, nursery: trio.Nursery, method: str, *args: Any) -> Any:
+        """Call a method that may be called again, over a new connection when one is lost.
+
+        Keepalives bound it. Raises `ConnectionLost` with the reason, once the machine is gone.
+        """
+        for pause in pauses():
+            try:
+                if (connection := self._link.connection) is not None:
+                    return await connection.call(method, args, {})
+            except ConnectionLost as exc:
+                logger.debug("%s: %s", self.name, exc)
+            if (gone := await self._link.renew(nursery)) is not None:
+                raise ConnectionLost(gone.detail, addr=self.addr, method=method)
+            await trio.sleep(pause)
+        raise AssertionError("pauses have no end")
 
     def _boot_progress(self, phase: str, done: int, of: int) -> None:
         now = trio.current_time()

@@ -89,8 +89,14 @@ class Link:
         """Each time the connection is lost, dial again; return once the machine is gone."""
         while True:
             await self._lost.wait()
-            if (gone := await self._ask_why()) is not None:
+            if (gone := await self.renew(nursery)) is not None:
                 return gone
+
+    async def renew(self, nursery: trio.Nursery) -> Gone | None:
+        """Dial again, if the connection is lost, until the machine answers, or is gone."""
+        if (gone := await self._ask_why()) is not None:
+            return gone
+        if self.connection is None or not self.connection.is_open:
             for pause in pauses():
                 try:
                     self._use(await self._dial(nursery))
@@ -108,6 +114,7 @@ class Link:
                     self._is_judging = False
                     self._on_change()
                 await trio.sleep(pause)
+        return None
 
     async def ask(self) -> KeepaliveReply | None:
         """Ask for a sign of life; None if none comes in time."""

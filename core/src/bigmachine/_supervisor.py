@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import inspect
 import logging
 import os
@@ -31,10 +32,10 @@ SetUp = Callable[[object], Awaitable[None]]
 class Supervisor:
     """Serves ``Supervisor.*`` on a machine, and ends the machine if nobody asks for it.
 
-    ``set_up`` calls a new service's own ``setup`` with a session; ``flush`` sends the
-    replies that are due, in at most so many seconds; ``heard`` is called at each
-    keepalive; ``exit`` ends the machine. ``log`` is the folder of the boot program's log,
-    where there is one.
+    ``set_up`` calls a new service's own ``setup`` with a session, in a task of ``nursery``;
+    ``flush`` sends the replies that are due, in at most so many seconds; ``heard`` is called
+    at each keepalive; ``exit`` ends the machine. ``log`` is the folder of the boot program's
+    log, where there is one.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Supervisor:
         name: str,
         maxprocs: int,
         timeout: float,
+        nursery: trio.Nursery,
         set_up: SetUp,
         flush: Callable[[float], Awaitable[None]],
         heard: Callable[[], object],
@@ -53,7 +55,9 @@ class Supervisor:
         self._services = services
         self._name = name
         self._maxprocs = maxprocs
+        self._nursery = nursery
         self._set_up = set_up
+        self._installations: dict[str, _Installation] = {}
         self._flush = flush
         self._heard = heard
         self._exit = exit
@@ -83,16 +87,41 @@ class Supervisor:
         )
 
     async def register(self, name: str, pickled: bytes) -> None:
-        """Install a service, then run its ``setup`` if it has one."""
-        # In a thread: unpickling imports the service's modules, which may take seconds,
-        # and keepalives must be answered meanwhile.
-        service = await trio.to_thread.run_sync(_load_service, name, pickled)
-        self._services.add(name, service, pickled=pickled)
+        """Install a service, then run its ``setup`` if it has one.
+
+        Fine to call again with the same bytes, by who has lost the reply: this joins what is
+        going on, or has succeeded. What failed is tried anew.
+        """
+        digest = await trio.to_thread.run_sync(_digest, pickled)
+        installation = self._installations.get(name)
+        if installation is None:
+            installation = self._installations[name] = _Installation(digest)
+            # A task of its own: the end of a connection cancels the calls that came over it.
+            self._nursery.start_soon(self._install, installation, name, pickled)
+        elif installation.digest != digest:
+            raise UsageError(f"a service named {name!r} is installed already")
+        await installation.is_done.wait()
+        if installation.error is not None:
+            raise installation.error
+
+    async def _install(self, installation: _Installation, name: str, pickled: bytes) -> None:
         try:
-            await self._set_up(service)
-        except BaseException:
-            self._services.remove(name)
+            # In a thread: unpickling imports the service's modules, which may take seconds,
+            # and keepalives must be answered meanwhile.
+            service = await trio.to_thread.run_sync(_load_service, name, pickled)
+            self._services.add(name, service, pickled=pickled)
+            try:
+                await self._set_up(service)
+            except BaseException:
+                self._services.remove(name)
+                raise
+        except trio.Cancelled:
             raise
+        except BaseException as exc:  # SystemExit too: it is the service's, not the machine's
+            installation.error = exc
+            del self._installations[name]
+        finally:
+            installation.is_done.set()
 
     async def keepalive(self, timeout: float) -> KeepaliveReply:
         """Stay alive for ``timeout`` seconds more."""
@@ -174,6 +203,19 @@ def _print_mark(text: str) -> None:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os.write(2, text.encode() + b"\n")
+
+
+class _Installation:
+    """A service that is being installed, or was."""
+
+    def __init__(self, digest: bytes) -> None:
+        self.digest = digest
+        self.is_done = trio.Event()
+        self.error: BaseException | None = None
+
+
+def _digest(pickled: bytes) -> bytes:
+    return hashlib.sha256(pickled).digest()
 
 
 def _load_service(name: str, pickled: bytes) -> object:

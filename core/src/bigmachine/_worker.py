@@ -29,6 +29,7 @@ async def serve(config: WorkerConfig, *, address: str, set_up: SetUpFactory) -> 
             name=config.identity.name,
             maxprocs=maxprocs,
             timeout=config.keepalive.timeout,
+            nursery=nursery,
             set_up=set_up(config, nursery),
             flush=server.flush,
             heard=_heartbeat(),

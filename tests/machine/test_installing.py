@@ -1,0 +1,168 @@
+"""Services are installed once on each machine, whatever happens to its connections meanwhile."""
+
+from __future__ import annotations
+
+import pickle
+
+import outcome
+import pytest
+import trio
+import trio.testing
+
+import bigmachine as bm
+from bigmachine.testing import InProcessOptions, InProcessSystem
+
+TIMEOUT = 30.0
+
+
+class Counted:
+    """Counts its set-ups, which the test holds up; machines are in this process."""
+
+    setups = 0
+    began = trio.Event()
+    may_end = trio.Event()
+    error: Exception | None = None
+
+    def __init__(self, text: str = "") -> None:
+        self.text = text
+
+    async def setup(self, session: bm.AsyncSession) -> None:
+        Counted.setups += 1
+        Counted.began.set()
+        await Counted.may_end.wait()
+        if Counted.error is not None:
+            raise Counted.error
+
+    async def say(self) -> str:
+        return self.text
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("setups", 0), ("error", None)):
+        monkeypatch.setattr(Counted, name, value)
+    for name in ("began", "may_end"):
+        monkeypatch.setattr(Counted, name, trio.Event())
+
+
+def run(test) -> None:
+    async def bounded() -> None:
+        options = InProcessOptions(keepalive_period=5, keepalive_timeout=TIMEOUT, rpc_timeout=2)
+        with trio.fail_after(3600):
+            async with bm.AsyncSession(InProcessSystem(options)) as session:
+                await test(session)
+
+    trio.run(bounded, clock=trio.testing.MockClock(autojump_threshold=0.02))
+
+
+async def start_hurt(session: bm.AsyncSession, hurt) -> bm.AsyncMachine:
+    """Start a machine, and have ``hurt`` do what it likes while its set-up waits."""
+    started: list[outcome.Outcome[list[bm.AsyncMachine]]] = []
+
+    async def start() -> None:
+        started.append(await outcome.acapture(session.start, 1, services={"It": Counted("here")}))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(start)
+        await Counted.began.wait()
+        await hurt(session.system)
+    [machine] = started[0].unwrap()
+    return machine
+
+
+def test_a_set_up_goes_on_when_its_connection_is_lost_and_runs_once():
+    async def test(session):
+        async def hurt(system):
+            for _ in range(5):
+                system.reset("m0")
+                await trio.sleep(3)
+            Counted.may_end.set()
+
+        machine = await start_hurt(session, hurt)
+        assert await machine.call("It.say") == "here"
+        assert Counted.setups == 1
+
+    run(test)
+
+
+def test_a_reply_that_is_lost_is_no_error():
+    async def test(session):
+        async def hurt(system):
+            system.partition("m0")
+            Counted.may_end.set()
+            await trio.sleep(1)  # it is set up, and its reply on its way
+            system.reset("m0")
+            system.heal("m0")
+
+        machine = await start_hurt(session, hurt)
+        assert await machine.call("It.say") == "here"
+        assert Counted.setups == 1
+
+    run(test)
+
+
+def test_a_machine_that_ends_while_it_is_set_up_is_a_boot_error_with_the_reason():
+    async def test(session):
+        async def hurt(system):
+            system.kill("m0")
+
+        with pytest.raises(bm.StartError, match=r"service 'It'.*InProcessSystem\.kill"):
+            await start_hurt(session, hurt)
+
+    run(test)
+
+
+def test_a_machine_that_is_cut_off_while_it_is_set_up_is_given_up_after_the_keepalive_timeout():
+    async def test(session):
+        async def hurt(system):
+            system.reset("m0")
+            system.partition("m0")
+
+        began = trio.current_time()
+        with pytest.raises(bm.StartError, match="m0 stopped"):
+            await start_hurt(session, hurt)
+        assert TIMEOUT <= trio.current_time() - began <= 2 * TIMEOUT
+
+    run(test)
+
+
+def test_the_same_service_may_be_registered_again_and_another_one_may_not():
+    async def test(session):
+        Counted.may_end.set()
+        [machine] = await session.start(1, services={"It": Counted("here")})
+        Counted.may_end, Counted.setups = trio.Event(), 0
+        same, other = pickle.dumps(Counted("one")), pickle.dumps(Counted("other"))
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(machine.call, "Supervisor.register", "New", same)
+            await Counted.began.wait()
+            await trio.sleep(1)
+            with pytest.raises(bm.UsageError, match="installed already"):
+                await machine.call("Supervisor.register", "New", other)
+            Counted.may_end.set()
+        await machine.call("Supervisor.register", "New", same)
+        with pytest.raises(bm.UsageError, match="installed already"):
+            await machine.call("Supervisor.register", "New", other)
+        with pytest.raises(bm.UsageError, match="installed already"):
+            await machine.call("Supervisor.register", "Supervisor", same)
+        assert Counted.setups == 1
+        assert await machine.call("New.say") == "one"
+
+    run(test)
+
+
+def test_a_set_up_that_failed_may_be_tried_anew_with_what_is_registered_then():
+    async def test(session):
+        Counted.may_end.set()
+        [machine] = await session.start(1, services={"It": Counted("here")})
+        Counted.error = ValueError("on purpose")
+        Counted.setups = 0
+        for text in ("one", "other"):
+            with pytest.raises(ValueError, match="on purpose"):
+                await machine.call("Supervisor.register", "New", pickle.dumps(Counted(text)))
+        Counted.error = None
+        await machine.call("Supervisor.register", "New", pickle.dumps(Counted("third")))
+        assert Counted.setups == 3
+        assert await machine.call("New.say") == "third"
+
+    run(test)
