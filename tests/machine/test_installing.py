@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import threading
-import time
-from pathlib import Path
 
 import outcome
 import pytest
@@ -14,7 +11,6 @@ import trio.testing
 
 import bigmachine as bm
 from bigmachine.testing import InProcessOptions, InProcessSystem
-from bigmachine.testing.faults import Fault, Faults
 
 TIMEOUT = 30.0
 
@@ -39,28 +35,6 @@ class Counted:
 
     async def say(self) -> str:
         return self.text
-
-
-class CountedInFile:
-    """Notes each of its set-ups in a file, and ends it when there is another one."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def setup(self, session: bm.Session) -> None:
-        with (self.folder / "setups").open("a") as file:
-            file.write("once\n")
-        _wait_for(self.folder / "go")
-
-    def say(self) -> str:
-        return "here"
-
-
-def _wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 30
-    while not path.exists():
-        assert time.monotonic() < deadline, path
-        time.sleep(0.01)
 
 
 @pytest.fixture(autouse=True)
@@ -192,22 +166,3 @@ def test_a_set_up_that_failed_may_be_tried_anew_with_what_is_registered_then():
         assert await machine.call("New.say") == "third"
 
     run(test)
-
-
-def test_a_set_up_in_a_thread_of_a_process_runs_once_too(tmp_path):
-    faults = Faults(kinds=())
-
-    def interfere() -> None:
-        _wait_for(tmp_path / "setups")
-        for _ in range(3):
-            faults.inject(Fault.RESET)
-        (tmp_path / "go").touch()
-
-    with bm.Session("local", plugins=[faults]) as session:
-        thread = threading.Thread(target=interfere)
-        thread.start()
-        [machine] = session.start(1, services={"It": CountedInFile(tmp_path)})
-        thread.join()
-        assert machine.call("It.say") == "here"
-    assert (tmp_path / "setups").read_text() == "once\n"
-    assert any(injection.fault == Fault.RESET for injection in faults.injected)
