@@ -46,8 +46,8 @@ class Tools:
             "PIP_NO_CACHE_DIR": "1",
             "PIP_RETRIES": "1",
             "PIP_TIMEOUT": f"{INDEX_SECONDS:g}",
-            # What it keeps of indexes may tell their passwords; and what is linked to a
-            # cache is altered in it, too, if a program alters it.
+            # What is linked to a cache is altered in it, too, if a program alters it; and
+            # nothing of an index that has a password should stay.
             "UV_NO_CACHE": "1",
             "UV_HTTP_CONNECT_TIMEOUT": f"{INDEX_SECONDS:g}",
             "UV_PYTHON_INSTALL_BIN": "0",
