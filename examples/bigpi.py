@@ -44,6 +44,15 @@ class CirclePI:
         return hits
 
 
+class Told:
+    """An observer that says what machines are sent, where they have none of this program."""
+
+    @bm.hookimpl
+    def event(self, event: bm.Event) -> None:
+        if isinstance(event, bm.EnvironmentCaptured):
+            print(event, flush=True)
+
+
 @dataclass
 class Estimate:
     """What is known so far, over all and by machine."""
@@ -125,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     seed = arguments.seed or str(random.SystemRandom().getrandbits(32))
     try:
-        with bm.Session(arguments.system, **dict(arguments.options)) as session:
+        with bm.Session(arguments.system, plugins=[Told()], **dict(arguments.options)) as session:
             machines = session.start(arguments.machines, services={"PI": CirclePI()}, wait=False)
             show(machines, arguments.samples, estimate(machines, arguments.samples, seed))
     except bm.BigmachineError as exc:

@@ -22,10 +22,14 @@ PROGRAM = """
 
     class Watch:
         phases = {}
+        captured = []
         @hookimpl
         def event(self, event):
             if isinstance(event, bm.BootProgress):
                 self.phases.setdefault(event.phase, []).append((event.done, event.of))
+            if isinstance(event, bm.EnvironmentCaptured):
+                assert not self.phases
+                self.captured.append([event.distributions, event.files, event.size_bytes])
 
     class Asked:
         def about(self):
@@ -47,7 +51,8 @@ PROGRAM = """
             machines = session.start(int(sys.argv[1]), services={"Asked": Asked()})
             told = [machine.call("Asked.about") for machine in machines]
             system = session.system
-            print(json.dumps({"told": told, "phases": Watch.phases}), flush=True)
+            found = {"told": told, "phases": Watch.phases, "captured": Watch.captured}
+            print(json.dumps(found), flush=True)
             if "wait" in sys.argv:
                 print(json.dumps([vm.pid for vm in system.vms.values()]), flush=True)
                 sys.stdin.read()
@@ -94,6 +99,10 @@ def test_a_program_finds_its_own_code_and_all_that_is_installed_on_its_machines(
         assert "bigmachine-vm-" in told["prefix"]
     assert len({told["pid"] for told in found["told"]}) == 2
     assert list(found["phases"]) == ["boot", "identify", "upload", "build", "start"]
+    [[distributions, files, size_bytes]] = found["captured"]
+    assert distributions > 10
+    assert files == 5  # the program's own, this of its machines, and its data
+    assert size_bytes in {of for _, of in found["phases"]["upload"]}
     uploaded = [done for done, of in found["phases"]["upload"] if of]
     assert uploaded[-1] > 0
     assert list((project.parent / "disks").iterdir()) == []

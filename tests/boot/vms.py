@@ -19,6 +19,16 @@ from bigmachine.boot import Boot, MachineBoot, user_data
 from bigmachine.errors import StopReason
 from bigmachine.system import Capability, Gone, Instance, Keepalive
 
+# An image whose own settings name an index that refuses, as nobody listens there: what is
+# fetched comes from where the driver says, and no test asks an index of the world.
+NOWHERE = "http://127.0.0.1:9"
+_NO_INDEX = {
+    "PIP_CONFIG_FILE": os.devnull,
+    "PIP_INDEX_URL": NOWHERE,
+    "UV_DEFAULT_INDEX": NOWHERE,
+    "UV_NO_CONFIG": "1",
+    "UV_PYTHON_INSTALL_MIRROR": NOWHERE,
+}
 TIMINGS = Keepalive(period=1.0, timeout=6.0, rpc_timeout=2.0)
 
 
@@ -98,7 +108,7 @@ class Vm:
                 stdout=console,
                 stderr=console,
                 cwd=self.disk,
-                env={"PATH": f"{self.disk}/bin:/usr/bin:/bin", "HOME": str(self.disk)},
+                env={"PATH": f"{self.disk}/bin:/usr/bin:/bin", "HOME": str(self.disk), **_NO_INDEX},
             )
 
     @property

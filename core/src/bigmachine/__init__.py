@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from ._sync import Stream as Stream
     from ._values import BootProgress as BootProgress
     from ._values import DiskInfo as DiskInfo
+    from ._values import EnvironmentCaptured as EnvironmentCaptured
+    from ._values import EnvironmentOptions as EnvironmentOptions
     from ._values import Event as Event
     from ._values import Gone as Gone
     from ._values import Info as Info
@@ -79,9 +81,9 @@ _HOMES = {
     "_session": "AsyncSession",
     "_sync": "Machine Session Stream",
     "_values": (
-        "BootProgress DiskInfo Event Gone Info Instance Keepalive LoadInfo MachineChanged "
-        "MachineHealth MachinesRequested MachinesStarted MemoryInfo SessionClosed SessionOpened "
-        "State"
+        "BootProgress DiskInfo EnvironmentCaptured EnvironmentOptions Event Gone Info Instance "
+        "Keepalive LoadInfo MachineChanged MachineHealth MachinesRequested MachinesStarted "
+        "MemoryInfo SessionClosed SessionOpened State"
     ),
     "boot": "Boot MachineBoot",
     "errors": (

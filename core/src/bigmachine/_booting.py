@@ -19,7 +19,7 @@ from ._relays import Relay, Relays
 from ._shipment import Shipment
 from ._values import Instance, Keepalive
 from .boot import Boot
-from .errors import BigmachineError, TransportError
+from .errors import BigmachineError, TransportError, UsageError
 
 if TYPE_CHECKING:
     import httpx
@@ -41,6 +41,10 @@ class BootFailed(BigmachineError):
     """A phase of a boot failed, for the reason that the message gives."""
 
 
+class NeedsWheels(BigmachineError):
+    """A machine can't get what an index has, for the reason that the message gives."""
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """What the machines of one start have in common: their order, and what they are sent."""
@@ -48,6 +52,7 @@ class Delivery:
     boot: Boot
     shipment: Shipment
     relays: Relays = field(default_factory=Relays)
+    whole_relays: Relays = field(default_factory=Relays)  # of those that have no index
 
 
 class Booting:
@@ -76,6 +81,7 @@ class Booting:
         self._boot = delivery.boot
         self._shipment = delivery.shipment
         self._relays = delivery.relays
+        self._whole_relays = delivery.whole_relays
         self._relay: Relay | None = None  # while it has what others may lack
         self._damaged: Counter[str] = Counter()
         self._progressed = 0.0
@@ -96,11 +102,14 @@ class Booting:
                 self._relays.leave(self._relay)
 
     async def _run(self) -> None:
-        manifest = self._shipment.manifest
         await self._in_phase("boot", self._boot_timeout, self._first_contact)
         config = await self._in_phase("identify", _IDENTIFY_SECONDS, self._identify)
-        await self._in_phase("upload", float("inf"), lambda: self._upload(manifest))
-        await self._in_phase("build", self._build_timeout, lambda: self._build(manifest))
+        try:
+            await self._deliver()
+        except NeedsWheels as exc:
+            logger.info("%s is sent all wheels: %s", self._instance.name, exc)
+            await self._in_phase("upload", float("inf"), self._turn_to_wheels)
+            await self._deliver()
         await self._in_phase("start", _START_SECONDS, lambda: self._start(config))
 
     async def last_words(self) -> str | None:
@@ -116,6 +125,21 @@ class Booting:
                 await self._call("abandon", why=ended or "its worker has not come up")
             return ended
         return None
+
+    async def _deliver(self) -> None:
+        manifest = self._shipment.manifest
+        await self._in_phase("upload", float("inf"), lambda: self._upload(manifest))
+        await self._in_phase("build", self._build_timeout, lambda: self._build(manifest))
+
+    async def _turn_to_wheels(self) -> None:
+        """Take the shipment that needs no index, and the chain of those that it goes to."""
+        await self._pass_on()
+        self._relay = None
+        try:
+            self._shipment = await self._alive_until(self._shipment.whole)
+        except UsageError as exc:
+            raise BootFailed(f"it has no index, and wheels can't be made: {exc}") from exc
+        self._relays = self._whole_relays
 
     async def _in_phase(self, phase: str, seconds: float, step: Callable[[], Awaitable[T]]) -> T:
         self.phase = phase
@@ -169,7 +193,7 @@ class Booting:
         self._progressed = trio.current_time()
         try:
             while missing:
-                await self._alive_until(self._relays.turn, relay)
+                await self._alive_until(lambda: self._relays.turn(relay))
                 with self._relays.source_of(relay) as source:
                     if source is None:
                         missing = await self._send(missing)
@@ -251,6 +275,8 @@ class Booting:
         await self._until_done("build")
         while True:
             status = (await self._status())["build"]
+            if status["needs_wheels"]:
+                raise NeedsWheels(status["error"])
             if status["error"]:
                 raise BootFailed(status["error"])
             self._on_progress("build", status["done"], status["of"])
@@ -286,16 +312,16 @@ class Booting:
 
     async def _pass_on(self) -> None:
         """Wait for the machines that fetch from this one: its worker has no files to give."""
-        if self._relay is None:
+        if (relay := self._relay) is None:
             return
-        self._relays.leave(self._relay)
-        await self._alive_until(self._relays.drained, self._relay)
+        self._relays.leave(relay)
+        await self._alive_until(lambda: self._relays.drained(relay))
 
-    async def _alive_until(self, event: Callable[[Relay], Awaitable[None]], relay: Relay) -> None:
+    async def _alive_until(self, wait: Callable[[], Awaitable[T]]) -> T:
         """Wait for something that may take long, and have the machine wait, too."""
         while True:
             with trio.move_on_after(self._timings.period):
-                return await event(relay)
+                return await wait()
             await self._until_done("keepalive")
 
     async def _until_done(self, method: str, **arguments: Any) -> Any:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast, overload
 
+from ._values import EnvironmentOptions
 from .errors import PluginError, UsageError
 
 T = TypeVar("T")
@@ -84,6 +85,7 @@ def resolve_options(
     texts: Mapping[str, str] | None = None,
     profile: str | None = None,
     other_systems: Iterable[str] = (),
+    owner: str | None = None,
 ) -> T:
     """Make an instance of a system's ``Options`` dataclass from all that was set.
 
@@ -92,12 +94,13 @@ def resolve_options(
     always applies, and ``[profiles.NAME.ec2]`` over it where ``profile`` is NAME.
     ``texts`` were given on a command line, and are parsed as variables are.
     ``other_systems`` own the variables that start like this system's but go on
-    with their longer name.
+    with their longer name. ``owner`` says in words whose options they are.
 
     Raises `UsageError`, saying where it stands, for an option that doesn't
     exist, a value of another type, a required option that nothing sets, and an
     unknown profile; `PluginError` if ``options`` is no dataclass.
     """
+    owner = owner or f"system {system_name!r}"
     hints = _hints(options)
     fields = {field.name: field for field in _fields(options)}
     sources = [
@@ -111,7 +114,7 @@ def resolve_options(
         for name, value in source.values.items():
             if name not in fields:
                 raise UsageError(
-                    f"system {system_name!r} has no option {name!r}{did_you_mean(name, fields)}"
+                    f"{owner} has no option {name!r}{did_you_mean(name, fields)}"
                     f" (set {source.where}; "
                     + (f"options: {', '.join(fields)})" if fields else "it has none)")
                 )
@@ -120,20 +123,32 @@ def resolve_options(
                     values[name] = _convert(value, hints[name], is_text=source.is_text)
                 except ValueError as exc:
                     raise UsageError(
-                        f"option {name!r} of system {system_name!r} takes "
+                        f"option {name!r} of {owner} takes "
                         f"{_type_name(hints[name])}, not {value!r} (set {source.where})"
                     ) from exc
     for name, field in fields.items():
         if name not in values and _is_required(field):
             raise UsageError(
-                f"system {system_name!r} needs the option {name!r}"
+                f"{owner} needs the option {name!r}"
                 f" ({field.metadata.get('help') or _type_name(hints[name])}): pass it as a "
                 f"keyword, set {_prefix(system_name)}{name.upper()}, or put it in bigmachine.toml"
             )
     try:
         return options(**values)
     except (TypeError, ValueError) as exc:  # its own __post_init__
-        raise UsageError(f"the options of system {system_name!r} are refused: {exc}") from exc
+        raise UsageError(f"the options of {owner} are refused: {exc}") from exc
+
+
+def environment_options(
+    given: EnvironmentOptions | None, *, profile: str | None
+) -> EnvironmentOptions:
+    """Return what a session was given, or else what is set as `resolve_options` finds it.
+
+    The table is ``[environment]``, and a variable ``BIGMACHINE_ENVIRONMENT_EXCLUDE``.
+    """
+    return given or resolve_options(
+        EnvironmentOptions, system_name="environment", profile=profile, owner="the environment"
+    )
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:

@@ -21,10 +21,12 @@ from ._identity import Authority
 from ._life import Life
 from ._machine import AsyncMachine
 from ._naming import check_service_name
+from ._options import environment_options
 from ._output import BootLog
 from ._plugins import Plugins
 from ._shipment import Shipment
 from ._values import (
+    EnvironmentOptions,
     Instance,
     MachinesRequested,
     MachinesStarted,
@@ -57,7 +59,8 @@ class AsyncSession:
     ``system`` is the name of an installed system (or a `System` already made), and
     ``options`` are that system's; see ``bigmachine systems``. ``profile`` chooses a
     set of options from ``bigmachine.toml``. ``plugins`` observe or wrap the
-    system's hooks. ``name`` marks what the session makes.
+    system's hooks. ``name`` marks what the session makes. ``environment`` says what goes
+    to machines that have none of the driver's code; where they have, it is of no effect.
 
     When the block ends, however it does, every machine is shut down and everything
     the session made is released.
@@ -70,10 +73,14 @@ class AsyncSession:
         name: str | None = None,
         profile: str | None = None,
         plugins: Iterable[object] = (),
+        environment: EnvironmentOptions | None = None,
         **options: Any,
     ) -> None:
         chosen = choose_system(system, profile=profile, keywords=options)
         self._plugins = Plugins(chosen, observers=plugins, installed=load_observers())
+        self._environment = environment
+        if chosen.ships_environment:
+            self._environment = environment_options(environment, profile=profile)
         self._name = _session_name(name)
         self._machines: list[AsyncMachine] = []
         self._boot_log = BootLog()
@@ -180,9 +187,7 @@ class AsyncSession:
             argv=sys.argv if argv is None else argv,
             environ=environ or {},
         )
-        delivery = (
-            Delivery(boot, await Shipment.capture()) if self.system.ships_environment else None
-        )
+        delivery = await self._capture(boot, nursery) if self.system.ships_environment else None
         instances = await self._provision(n, boot)
         # No checkpoint until each instance has somebody who will free it.
         machines = [
@@ -253,6 +258,16 @@ class AsyncSession:
             async with trio.open_nursery() as nursery:
                 for machine in self._machines:
                     nursery.start_soon(machine.shutdown)
+
+    async def _capture(self, boot: Boot, nursery: trio.Nursery) -> Delivery:
+        began = trio.current_time()
+        shipment = await Shipment.capture(self._environment or EnvironmentOptions())
+        # Should a machine have no index, most of the wheels are made by then.
+        nursery.start_soon(shipment.pack, name="bigmachine wheels")
+        captured = shipment.event(trio.current_time() - began)
+        logger.info("%s", captured)
+        self._plugins.notify(captured)
+        return Delivery(boot, shipment)
 
     def _adopt(
         self,

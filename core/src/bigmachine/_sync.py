@@ -17,8 +17,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._entrypoints import choose_system
+from ._options import environment_options
 from ._stub import make_stub
-from ._values import DiskInfo, Instance, LoadInfo, MemoryInfo, State
+from ._values import DiskInfo, EnvironmentOptions, Instance, LoadInfo, MemoryInfo, State
 from .errors import MachineStopped, UsageError
 from .system import System
 
@@ -54,9 +55,13 @@ class Session:
         name: str | None = None,
         profile: str | None = None,
         plugins: Iterable[object] = (),
+        environment: EnvironmentOptions | None = None,
         **options: Any,
     ) -> None:
         self._system = choose_system(system, profile=profile, keywords=options)
+        self._environment = environment
+        if self._system.ships_environment:
+            self._environment = environment_options(environment, profile=profile)
         self._name = name
         self._unique_name: str | None = None
         self._plugins = plugins
@@ -150,7 +155,12 @@ class Session:
             from ._portal import LoopThread
             from ._session import AsyncSession
 
-            session = AsyncSession(self._system, name=self._name, plugins=self._plugins)
+            session = AsyncSession(
+                self._system,
+                name=self._name,
+                plugins=self._plugins,
+                environment=self._environment,
+            )
             self._thread = LoopThread(session)
             self._opened = (session, self._thread.portal)
             self._unique_name = session.name

@@ -6,7 +6,9 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .errors import StopReason
+from .errors import StopReason, UsageError
+
+LIMIT_BYTES = 64 << 20  # of the local files that travel, unless more is asked for
 
 
 class State(enum.IntEnum):
@@ -114,6 +116,28 @@ class LoadInfo:
     fifteen: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentOptions:
+    """What of the driver's environment goes to machines that have none of its code.
+
+    ``include`` and ``exclude`` are patterns of the form of ``.gitignore``, of files of local
+    folders, ``without`` names installed distributions that stay, and ``limit_bytes`` is how
+    much the local files may be.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    limit_bytes: int = LIMIT_BYTES
+
+    def __post_init__(self) -> None:
+        for name in ("include", "exclude", "without"):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                raise UsageError(f"EnvironmentOptions: {name} is a list of strings, not {value!r}")
+            object.__setattr__(self, name, tuple(value))
+
+
 @dataclass(frozen=True, slots=True)
 class KeepaliveReply:
     """A machine's answer to a keepalive.
@@ -162,6 +186,30 @@ class MachineChanged(Event):
     addr: str
     state: State
     error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentCaptured(Event):
+    """It is known what machines that have none of the driver's code are sent.
+
+    ``digest`` names the environment, of that many ``distributions`` and local ``files``.
+    ``size_bytes`` go to each machine that has a package index, and more to one that has
+    none. It took ``seconds``.
+    """
+
+    digest: str
+    distributions: int
+    files: int
+    size_bytes: int
+    seconds: float
+
+    def __str__(self) -> str:
+        """Say it in a line, for people."""
+        mebibytes = self.size_bytes / (1 << 20)
+        return (
+            f"environment {self.digest[:12]}: {self.distributions} distributions and {self.files} "
+            f"local files, {mebibytes:.1f} MiB to send, captured in {self.seconds:.1f} s"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -325,6 +325,8 @@ class Boot:
         if builder.is_built:
             return {"built": True, "missing": {}}
         self._blobs.expect({blob["sha256"]: blob["size"] for blob in builder.blobs()})
+        if builder.tools:
+            builder.tools.prepare()
         return {"built": False, "missing": self._blobs.missing()}
 
     def fetch(self, blobs: list[str], address: str, name: str) -> Json:
@@ -798,6 +800,11 @@ class Builder:
         self._manifest = manifest
         self._blobs = blobs
         self._say = say
+        self.tools: Any = None  # for asking indexes: the `Tools` of tools.py
+        if manifest.get("tools"):
+            names: dict[str, Any] = {}
+            exec(manifest["tools"], names)  # the driver's own words, as all that runs here
+            self.tools = names["Tools"](manifest, os.path.join(folder, "tools"), blobs.path)
         self.prefix = os.path.join(folder, "environments", manifest["digest"])
         self.python = os.path.join(self.prefix, "bin", "python")
         self._site = os.path.join(
@@ -813,6 +820,7 @@ class Builder:
         self._what = ""
         self._built: Json = None
         self._error: str | None = None
+        self._needs_wheels = False  # to be built: there is no index
 
     @property
     def is_built(self) -> bool:
@@ -826,7 +834,8 @@ class Builder:
     def blobs(self) -> list[Json]:
         """List the blobs that it takes."""
         wheels = [d["wheel"] for d in self._manifest["distributions"] if d["wheel"]]
-        return wheels + [b for entry in self._manifest["folders"] for b in entry["blobs"]]
+        tools = self.tools.blobs() if self.tools else []
+        return tools + wheels + [b for e in self._manifest["folders"] for b in e["blobs"]]
 
     def status(self) -> Json:
         """Say how many steps are done, of how many; what was built, or why not."""
@@ -836,12 +845,13 @@ class Builder:
             "what": self._what,
             "built": self._built,
             "error": self._error,
+            "needs_wheels": self._needs_wheels,
         }
 
     def begin(self) -> None:
         """Build in a thread of its own; again, if it failed."""
         if self._thread is None or not self._thread.is_alive():
-            self._error = None
+            self._error, self._needs_wheels = None, False
             self._thread = threading.Thread(target=self._run, daemon=True)
             self._thread.start()
 
@@ -859,17 +869,18 @@ class Builder:
             self._say(traceback.format_exc())
             self._error = f"{type(exc).__name__}: {exc}"
         if self._error:
-            self._say("the environment can't be built: " + self._error)
+            what = "wheels are needed" if self._needs_wheels else "the environment can't be built"
+            self._say(f"{what}: {self._error}")
             shutil.rmtree(self.prefix, ignore_errors=True)
 
     def _build(self) -> None:
         shutil.rmtree(self.prefix, ignore_errors=True)
         self._make_interpreter()
         self._done = 0
-        for entry in self._manifest["distributions"]:
+        wheels = [entry for entry in self._manifest["distributions"] if entry["wheel"]]
+        self._install(len(self._manifest["distributions"]) - len(wheels))
+        for entry in wheels:
             self._what = entry["name"] + " " + entry["version"]
-            if entry["wheel"] is None:
-                raise BootError(self._what + " came without a wheel, and there is no index here")
             self._unpack(self._blobs.path(entry["wheel"]["sha256"]))
             self._done += 1
         for entry in self._manifest["folders"]:
@@ -877,16 +888,20 @@ class Builder:
             self._lay_out(entry, os.path.join(self.prefix, "folders", entry["id"]))
             self._done += 1
         with open(self._mark, "w") as file:
-            json.dump(self._manifest, file)
+            # Indexes may have passwords.
+            json.dump({**self._manifest, "tools": None, "indexes": None}, file)
 
     def _make_interpreter(self) -> None:
         """Make a virtual environment; by hand, for Debian's python3 has no `ensurepip`."""
         wanted = self._manifest["python"]
-        there = pythons()
-        if wanted not in there:
+        there, why = pythons(), ""
+        if wanted not in there and self.tools:
+            there[wanted], why = self.tools.python(wanted)
+        if not there.get(wanted):
             raise BootError(
-                f"the driver runs Python {wanted}, and this image has {', '.join(there)}: choose "
-                f"an image with Python {wanted}, or run the driver on a Python that the image has"
+                f"the driver runs Python {wanted}, and this image has {', '.join(pythons())}: "
+                f"choose an image with Python {wanted}, or run the driver on a Python that the "
+                f"image has. {why}"
             )
         base = os.path.realpath(there[wanted])
         for folder in (os.path.dirname(self.python), self._site):
@@ -895,6 +910,17 @@ class Builder:
             os.symlink(base, os.path.join(self.prefix, "bin", name))
         with open(os.path.join(self.prefix, "pyvenv.cfg"), "w") as file:
             file.write(f"home = {os.path.dirname(base)}\ninclude-system-site-packages = false\n")
+
+    def _install(self, count: int) -> None:
+        """Install what came without a wheel from an index."""
+        self._what = f"{count} distributions from the index"
+        if count:
+            why = self.tools.install(self.python) if self.tools else "there are no tools for it"
+            if why:
+                self._needs_wheels = True
+                raise BootError(f"uv can't install {self._what}: {why}")
+            self._say("uv installed " + self._what)
+        self._done = count
 
     def _unpack(self, path: str) -> None:
         """Install a wheel: it is a zip, some of whose folders go elsewhere."""

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from .._values import LIMIT_BYTES
 from ..errors import UsageError
 from ._cache import Cache
 from ._distributions import Distribution, Origin, import_roots, installed, normalize
@@ -21,7 +22,6 @@ from ._sizes import size_text
 from ._target import Target
 from ._wheels import Wheels
 
-LIMIT_BYTES = 64 << 20
 _NAMED = 5  # files, and folders, that the message about too much names
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -16,6 +16,7 @@ from ._availability import Problem, find_problems
 from ._cache import Cache
 from ._distributions import Distribution, Origin, normalize
 from ._indexes import Indexes
+from ._pip import find_pip_wheel
 from ._scan import Folder
 from ._target import Target
 from ._wheels import Wheels
@@ -91,8 +92,8 @@ class Environment:
         """Return the manifest: plain JSON that says what the environment is, and its digest.
 
         ``wheels`` names the distributions of an index that the machine can't get from one,
-        and that are packed for it; what comes from no index always is. The digest doesn't
-        depend on it.
+        and that are packed for it; what comes from no index always is. Where it is to get
+        something from one, pip's own wheel goes along. The digest doesn't depend on it.
 
         Builds wheels and packs archives, and keeps them in the user's cache folder. Raises
         `UsageError` for what can't be built, packed or read.
@@ -119,11 +120,13 @@ class Environment:
             "content": content,
             "distributions": distributions,
             "folders": [{"id": str(n), **entry} for n, entry in enumerate(folders)],
-            "indexes": {
-                **asdict(self.indexes),
-                "extra_index_urls": list(self.indexes.extra_index_urls),
-            },
+            "pip": self._pip() if any(not each["wheel"] for each in distributions) else None,
+            "indexes": self.indexes.variables(),
         }
+
+    def pack(self, distribution: Distribution) -> None:
+        """Make its wheel, for a manifest to come; raises `UsageError` if it can't be made."""
+        self._wheels.wheel(distribution)
 
     def check(self, target: Target) -> list[Problem]:
         """List what can't be had on ``target``; empty if the environment can be built there.
@@ -141,6 +144,10 @@ class Environment:
         if wanted - known:
             raise UsageError(f"not in this environment: {', '.join(sorted(wanted - known))}")
         return wanted
+
+    def _pip(self) -> Json | None:
+        wheel = find_pip_wheel(cache=self._cache)
+        return {**self._blob_entry(wheel), "filename": wheel.name} if wheel else None
 
     def _entry(self, distribution: Distribution, *, wanted: set[str]) -> Json:
         is_index = distribution.origin is Origin.INDEX

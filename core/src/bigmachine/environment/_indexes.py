@@ -14,15 +14,31 @@ from typing import Any
 
 from ..errors import UsageError
 
+_TRAVEL = ("UV_INDEX_STRATEGY", "UV_PYTHON_INSTALL_MIRROR")
 _HERE_ONLY = frozenset({"localhost", "127.0.0.1", "::1", ""})  # of no use to a machine
 
 
 @dataclass(frozen=True, slots=True)
 class Indexes:
-    """The URL of the index, None for the public one, and of more to ask; with credentials."""
+    """The URL of the index, None for the public one, and of more to ask; with credentials.
+
+    ``more`` are uv's variables for which of them to take, and where it gets Pythons.
+    """
 
     index_url: str | None = None
     extra_index_urls: tuple[str, ...] = ()
+    more: tuple[tuple[str, str], ...] = ()
+
+    def variables(self) -> dict[str, str]:
+        """Return the variables that make pip and uv ask them; none for what isn't set."""
+        urls = {
+            "INDEX_URL": self.index_url or "",
+            "EXTRA_INDEX_URL": " ".join(self.extra_index_urls),
+        }
+        of_uv = {"INDEX_URL": "UV_DEFAULT_INDEX", "EXTRA_INDEX_URL": "UV_INDEX"}
+        found = {"PIP_" + name: value for name, value in urls.items() if value}
+        found |= {of_uv[name]: value for name, value in urls.items() if value}
+        return found | dict(self.more)
 
 
 def configured_indexes() -> Indexes:
@@ -39,6 +55,7 @@ def configured_indexes() -> Indexes:
     return Indexes(
         index if index and _is_reachable(index) else None,
         tuple(url for url in extra if _is_reachable(url)),
+        tuple((name, os.environ[name]) for name in _TRAVEL if os.environ.get(name)),
     )
 
 
