@@ -16,10 +16,11 @@ import pytest
 
 from bigmachine.environment._tools import find_pip, find_uv
 
-pytestmark = pytest.mark.skipif(
+needs_a_builder = pytest.mark.skipif(
     not (find_uv() or find_pip()),
     reason="editable packages are built by uv or pip: neither is here",
 )
+pytestmark = needs_a_builder
 
 PROGRAM = """
     import json, os, sys
