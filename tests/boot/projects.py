@@ -11,10 +11,14 @@ import pytest
 from bigmachine.environment._tools import find_pip, find_uv
 
 
+needs_a_builder = pytest.mark.skipif(
+    not (find_uv() or find_pip()),
+    reason="editable packages are built by uv or pip: neither is here",
+)
+
+
 def make_project(folder: Path, program: str, *modules: Path) -> Path:
     """Write a project whose ``main.py`` is ``program``, with copies of ``modules``."""
-    if not (find_uv() or find_pip()):
-        pytest.skip("editable packages are built by uv or pip: neither is here")
     (folder / "helpers" / "deep").mkdir(parents=True)
     (folder / "helpers" / "__init__.py").touch()
     (folder / "helpers" / "deep" / "__init__.py").write_text("def answer():\n    return 42\n")

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from .projects import make_project
+from .projects import make_project, needs_a_builder
+
+pytestmark = needs_a_builder
 
 PROGRAM = """
     import json, os, sys

@@ -20,9 +20,9 @@ from tests.cloudbox import Box, Ec2, Host
 from tests.cloudbox.fixtures import InBox, in_box  # noqa: F401
 
 from .box_cloud import BoxCloud, Driver, driver
-from .projects import make_project
+from .projects import make_project, needs_a_builder
 
-pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [needs_a_builder, pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
 
 IMAGE_PYTHON = "3.11"
 OFF_SECONDS = 60.0  # what the issue asks for, with the timings of `BoxSystem`

@@ -91,6 +91,15 @@ class Rig:
                 return status
             await trio.sleep(0.02)
 
+    def prefix(self, manifest: dict[str, Any]) -> Path:
+        return self.vm.disk / "store" / "environments" / manifest["digest"]
+
+    async def kept(self, manifest: dict[str, Any]) -> None:
+        """Wait until what was built is marked as such: when it is all on the disk."""
+        with trio.fail_after(60):
+            while not (self.prefix(manifest) / "bigmachine.json").exists():
+                await trio.sleep(0.02)
+
     async def off(self) -> None:
         """Wait until the VM is off."""
         with trio.fail_after(20):
@@ -102,15 +111,27 @@ class Rig:
 async def rig(
     python: str = sys.executable, *, timeout: float = 10.0, **options: float
 ) -> AsyncIterator[Rig]:
-    authority = Authority("test.bigmachine")
-    boot = boot_of(authority, timeout=timeout)
     vm = Vm(python)
+    try:
+        async with booted(vm, timeout=timeout, **options) as r:
+            yield r
+    finally:
+        await vm.destroy()
+
+
+@contextlib.asynccontextmanager
+async def booted(
+    vm: Vm, session: str = "test.bigmachine", *, timeout: float = 10.0, **options: float
+) -> AsyncIterator[Rig]:
+    """Boot a VM, for a session of that name; pull its plug in the end."""
+    authority = Authority(session)
+    boot = boot_of(authority, timeout=timeout)
     try:
         await vm.power_on(boot, **options)
         async with http_client(authority.issue("driver")) as http:
             yield Rig(vm, authority, boot, http)
     finally:
-        await vm.destroy()
+        await vm.power_off()
 
 
 def hash_of(data: bytes) -> str:
@@ -169,10 +190,11 @@ def test_it_is_identified_receives_and_builds_on_each_python(version: str) -> No
             status = await r.built(manifest)
             assert status["error"] is None
             assert status["built"] == manifest["content"]
-            prefix = next((r.vm.disk / "store" / "environments").iterdir())
-            done = subprocess.run([prefix / "bin" / "tool"], capture_output=True, check=True)
+            tool = r.prefix(manifest) / "bin" / "tool"
+            done = subprocess.run([tool], capture_output=True, check=True)
             assert done.stdout == b"tool\n"
             # Once it is built, nothing is missing any more.
+            await r.kept(manifest)
             plan = await r.wire.call("plan", manifest=manifest)
             assert plan == {"built": True, "missing": {}}
             await r.wire.call("abandon")
@@ -181,15 +203,18 @@ def test_it_is_identified_receives_and_builds_on_each_python(version: str) -> No
     trio.run(main)
 
 
-def test_what_is_sent_is_the_file_but_for_comments_and_docstrings() -> None:
+def test_what_is_sent_is_the_file_but_for_comments_docstrings_and_indentation() -> None:
     # As it is written: what one Python makes of the source, an older one may not read.
     source = Path(boot_program.__file__).read_text()
     text = program()
-    written = {line.partition("  #")[0] for line in source.splitlines()}
-    assert {line for line in text.splitlines() if line.strip() != "pass"} <= written
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
-            assert ast.get_docstring(node) is None
+    written = {line.partition("  #")[0].strip() for line in source.splitlines()}
+    assert {line.strip() for line in text.splitlines() if line.strip() != "pass"} <= written
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        is_documented = isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module)
+        if is_documented and ast.get_docstring(node) is not None:
+            node.body[:1] = [] if len(node.body) > 1 else [ast.Pass()]
+    assert ast.dump(ast.parse(text)) == ast.dump(tree)
 
 
 def test_user_data_is_small_enough_for_any_cloud() -> None:

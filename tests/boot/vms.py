@@ -37,6 +37,7 @@ class VmOptions:
     """Options of the ``vm`` system."""
 
     python: str = bm.option(sys.executable, help="The image's python3.")
+    disk: str = bm.option("", help="Where the disk of a machine is, and stays.")
 
 
 class VmSystem(bm.System):
@@ -59,7 +60,8 @@ class VmSystem(bm.System):
         return TIMINGS
 
     async def launch(self, machine: MachineBoot) -> Instance:
-        vm = self.vms[machine.name] = Vm(self.options.python)
+        disk = Path(self.options.disk) if self.options.disk else None
+        vm = self.vms[machine.name] = Vm(self.options.python, disk=disk)
         await vm.power_on(machine.boot)
         return Instance(machine.name, vm.address)
 
@@ -72,7 +74,7 @@ class VmSystem(bm.System):
     async def stop(self, instance: Instance) -> None:
         vm = self.vms.get(instance.name)
         if vm is not None:
-            await vm.destroy()
+            await (vm.power_off() if self.options.disk else vm.destroy())
 
     async def console(self, instance: Instance) -> str:
         return self.vms[instance.name].console()
@@ -81,16 +83,18 @@ class VmSystem(bm.System):
 class Vm:
     """One of them: a folder that is its disk, and a process."""
 
-    def __init__(self, python: str = sys.executable) -> None:
-        self.disk = Path(tempfile.mkdtemp(prefix="bigmachine-vm-"))
+    def __init__(self, python: str = sys.executable, *, disk: Path | None = None) -> None:
+        self.disk = disk or Path(tempfile.mkdtemp(prefix="bigmachine-vm-"))
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.address = f"127.0.0.1:{probe.getsockname()[1]}"
-        (self.disk / "bin").mkdir()
-        (self.disk / "bin" / "python3").symlink_to(python)
+        (self.disk / "bin").mkdir(exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            (self.disk / "bin" / "python3").symlink_to(python)
         self._console = self.disk / "console"
 
     async def power_on(self, boot: Boot, **options: object) -> None:
-        """Boot it."""
+        """Boot it; its memory is empty."""
+        shutil.rmtree(self.disk / "run", ignore_errors=True)
         script = user_data(
             boot,
             form="script",

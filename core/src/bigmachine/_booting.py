@@ -189,6 +189,7 @@ class Booting:
         if plan["built"]:
             return
         missing = plan["missing"]
+        self._report_upload(missing)
         relay = self._relays.join(self._instance)
         self._progressed = trio.current_time()
         try:

@@ -124,7 +124,7 @@ _GUARD_SECONDS = 60
 
 
 def program() -> str:
-    """Return the boot program without what a machine doesn't read: comments and docstrings."""
+    """Return the boot program without what a machine doesn't read: comments, docstrings, looks."""
     source = importlib.resources.files(__package__).joinpath("program.py").read_text("utf-8")
     # Lines are cut, and the rest stays as it is written: what `ast.unparse` makes of it can
     # be read by the driver's Python, and not by older ones.
@@ -141,4 +141,10 @@ def program() -> str:
             lines[first - 1 : last] = [""] * (last - first + 1)
             if len(node.body) == 1:
                 lines[first - 1] = " " * node.body[0].col_offset + "pass"
-    return "\n".join(line for line in lines if line)
+    return "\n".join(_dedented(line) for line in lines if line)
+
+
+def _dedented(line: str) -> str:
+    """Indent by one for four: some 280 bytes less, packed."""
+    code = line.lstrip(" ")
+    return " " * ((len(line) - len(code)) // 4) + code

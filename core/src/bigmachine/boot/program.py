@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import glob
 import hashlib
 import http.client
 import http.server
@@ -48,6 +49,8 @@ LAST_WORDS_SECONDS = 5.0  # for the driver to read why its worker has ended
 LAST_LINES_SECONDS = 1.0
 WORKER_SECONDS = 5.0  # to end itself, once its driver is silent
 LOG_BYTES = 16 << 20  # of a file of the log, of which there are two
+KEPT = 3  # environments, the one that is asked for among them
+UNPACKED = 4  # times its blobs' size is what an environment takes, at a guess
 
 
 class BootError(Exception):
@@ -280,6 +283,7 @@ class Boot:
         self._blobs = program.blobs
         self._key: int | None = None
         self._builder: Builder | None = None
+        self._planning = threading.Lock()
         self.identity: tuple[str, str] | None = None  # PEM of certificate and key
         self.ended: str | None = None  # how the worker did
 
@@ -322,12 +326,14 @@ class Boot:
         """Take the manifest; say what of it is not here yet, and whether it is built."""
         builder = Builder(manifest, self._config.folder, self._blobs, self._program.log.say)
         self._builder = builder
-        if builder.is_built:
-            return {"built": True, "missing": {}}
-        self._blobs.expect({blob["sha256"]: blob["size"] for blob in builder.blobs()})
-        if builder.tools:
-            builder.tools.prepare()
-        return {"built": False, "missing": self._blobs.missing()}
+        with self._planning:  # it comes again, if the answer is late
+            self._blobs.expect(builder.sizes, check=not builder.is_kept())
+            if builder.is_built:
+                return {"built": True, "missing": {}}
+            builder.make_room()
+            if builder.tools:
+                builder.tools.prepare()
+            return {"built": False, "missing": self._blobs.missing()}
 
     def fetch(self, blobs: list[str], address: str, name: str) -> Json:
         """Begin to receive blobs, one after the other, from the machine of that name."""
@@ -343,7 +349,8 @@ class Boot:
     def build(self) -> Json:
         """Begin to build the environment; `status` tells how far it is."""
         builder = self._planned()
-        if missing := self._blobs.missing():
+        missing = self._blobs.missing()
+        if missing and not builder.is_built:
             raise Refused(409, f"{len(missing)} files of the environment are not here yet")
         builder.begin()
         return {}
@@ -671,9 +678,18 @@ class Blobs:
         """Return where the whole file is."""
         return os.path.join(self._folder, sha256)
 
-    def expect(self, sizes: dict[str, int]) -> None:
-        """Take note of the blobs that are wanted, with their sizes in bytes."""
+    def expect(self, sizes: dict[str, int], *, check: bool) -> None:
+        """Take note of the blobs that are wanted, with their sizes in bytes, and of their use.
+
+        With ``check``, delete those that are damaged: the power failed before all was written.
+        """
         self._sizes.update(sizes)
+        for sha256 in sizes:
+            path = self.path(sha256)
+            if os.path.exists(path):
+                os.utime(path)
+                if check and hash_of(path) != sha256:
+                    os.unlink(path)
 
     def missing(self) -> dict[str, int]:
         """Return what is wanted and not whole, each with how much of it is here."""
@@ -805,6 +821,11 @@ class Builder:
             names: dict[str, Any] = {}
             exec(manifest["tools"], names)  # the driver's own words, as all that runs here
             self.tools = names["Tools"](manifest, os.path.join(folder, "tools"), blobs.path)
+        self._folder = folder
+        tools = self.tools.blobs() if self.tools else []
+        wheels = [d["wheel"] for d in manifest["distributions"] if d["wheel"]]
+        files = [blob for entry in manifest["folders"] for blob in entry["blobs"]]
+        self.sizes = {blob["sha256"]: blob["size"] for blob in tools + wheels + files}
         self.prefix = os.path.join(folder, "environments", manifest["digest"])
         self.python = os.path.join(self.prefix, "bin", "python")
         self._site = os.path.join(
@@ -825,17 +846,50 @@ class Builder:
     @property
     def is_built(self) -> bool:
         """Whether it was, now or in an earlier session."""
-        return os.path.exists(self._mark)
+        return self._built is not None
 
     @property
     def _mark(self) -> str:
         return os.path.join(self.prefix, "bigmachine.json")
 
-    def blobs(self) -> list[Json]:
-        """List the blobs that it takes."""
-        wheels = [d["wheel"] for d in self._manifest["distributions"] if d["wheel"]]
-        tools = self.tools.blobs() if self.tools else []
-        return tools + wheels + [b for e in self._manifest["folders"] for b in e["blobs"]]
+    def is_kept(self) -> bool:
+        """Take what an earlier session has built, if it is as it was."""
+        if os.path.exists(self._mark):
+            try:
+                with open(self._mark) as file:
+                    altered = json.load(file).items() ^ self._files().items()
+            except Exception as exc:  # whatever was done to it
+                altered = {(repr(exc), "")}
+            if not altered:
+                self._built = self._manifest["content"]
+                os.utime(self.prefix)
+            else:
+                self._say(f"altered, so it is built again: {sorted(dict(altered))[:9]}")
+        return self.is_built
+
+    def make_room(self) -> None:
+        """Delete what is unused for longest, until few environments are left, and there is room.
+
+        Room is made for this one to come, or once it is built, for another like it.
+        """
+        size = sum(self.sizes.values())
+        missing = size - sum(map(self._blobs.have, self.sizes))
+        paths = glob.glob(os.path.join(self._folder, "*", "?" * 64 + "*"))
+        others = [path for path in paths if os.path.basename(path)[:64] not in self.sizes]
+        surplus = sum(map(os.path.isdir, others)) - KEPT
+        for path in sorted(others, key=os.path.getmtime):
+            if self.is_built and path == self.prefix:
+                continue
+            free = shutil.disk_usage(self._folder).free
+            if surplus > 0 or free < missing + UNPACKED * size:
+                self._say("deleted, unused for long: " + path)
+                surplus -= os.path.isdir(path)
+                shutil.rmtree(path, ignore_errors=True)
+                with contextlib.suppress(OSError):
+                    os.unlink(path)  # a file
+        free = shutil.disk_usage(self._folder).free
+        if not self.is_built and free < missing + size:  # unpacked, it takes no less
+            raise Refused(507, f"the disk is full: {missing + size} bytes to come, {free} free")
 
     def status(self) -> Json:
         """Say how many steps are done, of how many; what was built, or why not."""
@@ -859,8 +913,11 @@ class Builder:
         try:
             if not self.is_built:
                 self._build()
-            self._built = self._content()
-            self._say("the environment is built")
+                # Before the worker runs in it, and may alter it.
+                built, files = self._content(), self._files()
+                self._built = built
+                self._say("the environment is built")
+                self._keep(files)
         except BootError as exc:
             self._error = str(exc)
         except OSError as exc:
@@ -872,6 +929,15 @@ class Builder:
             what = "wheels are needed" if self._needs_wheels else "the environment can't be built"
             self._say(f"{what}: {self._error}")
             shutil.rmtree(self.prefix, ignore_errors=True)
+
+    def _keep(self, files: dict[str, str]) -> None:
+        """Mark it as built once it is all on the disk, while the worker runs; delete others."""
+        if self._built == self._manifest["content"]:
+            with contextlib.suppress(OSError):
+                os.sync()
+                with open(self._mark, "w") as file:
+                    json.dump(files, file)
+                self.make_room()
 
     def _build(self) -> None:
         shutil.rmtree(self.prefix, ignore_errors=True)
@@ -887,9 +953,6 @@ class Builder:
             self._what = "folder " + entry["name"]
             self._lay_out(entry, os.path.join(self.prefix, "folders", entry["id"]))
             self._done += 1
-        with open(self._mark, "w") as file:
-            # Indexes may have passwords.
-            json.dump({**self._manifest, "tools": None, "indexes": None}, file)
 
     def _make_interpreter(self) -> None:
         """Make a virtual environment; by hand, for Debian's python3 has no `ensurepip`."""
@@ -987,15 +1050,24 @@ class Builder:
             # A local package's version has its source's hash as well; its wheel was checked.
             if entry["wheel"] and built["distributions"].get(name) == entry["version"]:
                 built["distributions"][name] = asked.get(name, entry["version"])
-        files = {}
-        for entry in self._manifest["folders"]:
-            top = os.path.join(self.prefix, "folders", entry["id"])
-            for folder, _, names in os.walk(top):
-                for name in names:
-                    path = os.path.join(folder, name)
-                    if os.sep + "__pycache__" + os.sep not in path:
-                        files[entry["id"] + "/" + os.path.relpath(path, top)] = hash_of(path)
+        top = os.path.join(self.prefix, "folders")
+        files = {os.path.relpath(path, top): hash_of(path) for path in files_in(top)}
         return {**built, "files": files}
+
+    def _files(self) -> dict[str, str]:
+        """Say of each file what changes when it does, without reading it."""
+        return {
+            path: f"{os.path.getsize(path)} {int(os.path.getmtime(path))}"
+            for path in files_in(self.prefix)
+            if path != self._mark
+        }
+
+
+def files_in(top: str) -> Iterator[str]:
+    """Find the files below a folder, but for what Python makes of them."""
+    for folder, _, names in os.walk(top):
+        if os.path.basename(folder) != "__pycache__":
+            yield from (os.path.join(folder, name) for name in names)
 
 
 LIST_DISTRIBUTIONS = """
