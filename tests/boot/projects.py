@@ -10,7 +10,6 @@ import pytest
 
 from bigmachine.environment._tools import find_pip, find_uv
 
-
 needs_a_builder = pytest.mark.skipif(
     not (find_uv() or find_pip()),
     reason="editable packages are built by uv or pip: neither is here",

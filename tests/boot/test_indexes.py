@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import zipfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,9 @@ import trio
 
 from bigmachine._booting import BootFailed, Booting, Delivery
 from bigmachine._identity import Authority
+from bigmachine._log import MachineLog
 from bigmachine._values import Gone, Instance, Keepalive
-from bigmachine.boot import tools
+from bigmachine.boot import modules
 from bigmachine.boot.tools import without_secrets
 from bigmachine.environment import Environment, capture
 from bigmachine.environment._tools import find_uv
@@ -200,8 +201,8 @@ async def booted(
         if machine.phases[-1:] != [phase]:
             machine.phases.append(phase)
 
-    def output(line: bytes) -> None:
-        machine.log += line.decode() + "\n"
+    def output(lines: Sequence[bytes]) -> None:
+        machine.log += "".join(f"{line.decode()}\n" for line in lines)
 
     try:
         await machine.vm.power_on(boot)
@@ -216,7 +217,7 @@ async def booted(
                 build_timeout=60,
                 ask_why=why,
                 on_progress=progress,
-                on_output=output,
+                log=MachineLog(output),
             )
             try:
                 await booting.run()
@@ -387,14 +388,8 @@ def test_a_python_that_uv_gets_is_what_the_environment_runs_on():
             uv.chmod(0o755)
             await r.identify()
             data = wheel()
-            source = Path(tools.__file__).read_text()
-            manifest = {
-                **manifest_of(data, python="3.8"),
-                "pip": None,
-                "indexes": {},
-                "tools": source,
-            }
-            await r.wire.call("plan", manifest=manifest)
+            manifest = manifest_of(data, python="3.8")
+            await r.wire.call("plan", manifest=manifest, modules=modules())
             await r.upload(data)
             status = await r.built(manifest)
             assert status["error"] is None

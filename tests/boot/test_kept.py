@@ -19,6 +19,7 @@ import pytest
 import trio
 
 from bigmachine._boot_wire import Refusal
+from bigmachine.boot import modules
 
 from .projects import needs_a_builder
 from .test_booting import environ
@@ -62,7 +63,7 @@ def numbered(number: int, *, size_bytes: int = 1000) -> tuple[bytes, dict[str, A
 async def build(r: Rig, manifest: dict[str, Any], *blobs: bytes) -> dict[str, int]:
     """Do what a driver does; return what was missing."""
     await r.identify()
-    plan = await r.wire.call("plan", manifest=manifest)
+    plan = await r.wire.call("plan", manifest=manifest, modules=modules())
     for blob in blobs:
         if hash_of(blob) in plan["missing"]:
             await r.upload(blob)
@@ -76,7 +77,7 @@ def prefix_of(vm: Vm, manifest: dict[str, Any]) -> Path:
 
 
 def log_of(vm: Vm) -> str:
-    return (vm.disk / "store" / "boot.log").read_text()
+    return "".join(path.read_text() for path in (vm.disk / "store" / "log").iterdir())
 
 
 def test_another_session_finds_what_was_built_and_nothing_of_the_first_ones_secrets(vm: Vm):
@@ -87,13 +88,13 @@ def test_another_session_finds_what_was_built_and_nothing_of_the_first_ones_secr
             await build(r, manifest, data, b"data")
             key = r.boot.credential.key
         store = vm.disk / "store"
-        assert {path.name for path in store.iterdir()} == {"blobs", "environments", "boot.log"}
+        assert {path.name for path in store.iterdir()} == {"blobs", "environments", "log"}
         assert not any(key in path.read_bytes() for path in store.rglob("*") if path.is_file())
         shutil.rmtree(store / "blobs")  # an image may do without
         async with booted(vm, "second.bigmachine") as r:
             assert (await r.contact())["identified"] is False
             await r.identify()
-            plan = await r.wire.call("plan", manifest=manifest)
+            plan = await r.wire.call("plan", manifest=manifest, modules=modules())
             assert plan == {"built": True, "missing": {}}
             assert (await r.built(manifest))["built"] == manifest["content"]
             assert log_of(vm).count("boot program on") == 1
@@ -128,7 +129,7 @@ def test_an_environment_that_was_altered_is_built_again_of_what_is_there(
         ALTERATIONS[what](file)
         async with booted(vm) as r:
             await r.identify()
-            plan = await r.wire.call("plan", manifest=manifest)
+            plan = await r.wire.call("plan", manifest=manifest, modules=modules())
             assert plan == {"built": False, "missing": {}}
             assert (await r.built(manifest))["built"] == manifest["content"]
             assert file.read_bytes() == content
@@ -163,7 +164,7 @@ def test_what_a_build_that_was_cut_short_has_left_does_not_count_as_built(vm: Vm
         manifest = manifest_of(*wheels)
         async with booted(vm) as r:
             await r.identify()
-            await r.wire.call("plan", manifest=manifest)
+            await r.wire.call("plan", manifest=manifest, modules=modules())
             for data in wheels:
                 await r.upload(data)
             await r.wire.call("build")
@@ -187,7 +188,7 @@ def test_a_fresh_build_that_is_not_what_was_asked_for_is_never_taken_for_it(vm: 
         for _ in range(2):
             async with booted(vm) as r:
                 await r.identify()
-                plan = await r.wire.call("plan", manifest=manifest)
+                plan = await r.wire.call("plan", manifest=manifest, modules=modules())
                 assert plan["built"] is False
                 if plan["missing"]:
                     await r.upload(data)
@@ -206,7 +207,7 @@ def test_a_blob_that_a_crash_has_damaged_comes_again(vm: Vm):
         manifest = manifest_of(data)
         async with booted(vm) as r:
             await r.identify()
-            await r.wire.call("plan", manifest=manifest)
+            await r.wire.call("plan", manifest=manifest, modules=modules())
             await r.upload(data)
         (vm.disk / "store" / "blobs" / hash_of(data)).write_bytes(bytes(len(data)))
         async with booted(vm) as r:
@@ -230,7 +231,7 @@ def test_the_environments_that_were_used_last_are_kept_with_their_blobs(vm: Vm):
         async with booted(vm) as r:
             await r.identify()
             unfinished = os.urandom(1000)
-            await r.wire.call("plan", manifest=manifest_of(unfinished))
+            await r.wire.call("plan", manifest=manifest_of(unfinished), modules=modules())
             with contextlib.suppress(Refusal):
                 await r.upload(unfinished[:500], sha256=hash_of(unfinished))
             assert [*store.glob("blobs/*.part")]
@@ -282,7 +283,7 @@ def test_a_full_disk_is_cleared_of_what_is_unused_before_a_machine_is_refused(sm
         async with booted(small_disk) as r:
             await r.identify()
             with pytest.raises(Refusal, match=r"the disk is full: 18\d+ bytes to come, 16\d+ free"):
-                await r.wire.call("plan", manifest=of_third)
+                await r.wire.call("plan", manifest=of_third, modules=modules())
 
     trio.run(main)
 
@@ -315,15 +316,15 @@ PROGRAM = """
     from vms import VmOptions, VmSystem
 
     class Watch:
-        sent_bytes = 0
+        uploads = {}  # by their size: what was there at first, and is there now
         times = {}
         @hookimpl
         def event(self, event):
             if isinstance(event, bm.BootProgress):
                 self.times.setdefault(event.phase, time.monotonic())
                 if event.phase == "upload" and event.of:
-                    self.first = getattr(self, "first", event.done)
-                    self.sent_bytes = event.done - self.first
+                    first, _ = self.uploads.get(event.of, (event.done, 0))
+                    self.uploads[event.of] = first, event.done
 
     class Asked:
         def about(self):
@@ -344,7 +345,8 @@ PROGRAM = """
             [machine] = session.start(1, services={"Asked": Asked()})
             told = machine.call("Asked.about")
         build = watch.times["start"] - watch.times["build"]
-        print(json.dumps({**told, "sent_bytes": watch.sent_bytes, "build": build}))
+        sent_bytes = sum(now - first for first, now in watch.uploads.values())
+        print(json.dumps({**told, "sent_bytes": sent_bytes, "build": build}))
 """
 DATA_BYTES = 300 << 10  # so that it is no part of an archive with others
 

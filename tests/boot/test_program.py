@@ -22,7 +22,7 @@ import trio
 
 from bigmachine._boot_wire import BootWire, Refusal
 from bigmachine._identity import Authority
-from bigmachine.boot import Boot, machine_names, user_data
+from bigmachine.boot import Boot, machine_names, modules, user_data
 from bigmachine.boot import program as boot_program
 from bigmachine.boot._user_data import program
 from bigmachine.errors import ProtocolError, TransportError
@@ -173,6 +173,8 @@ def manifest_of(*wheels: bytes, python: str = HERE, digest: str = "d" * 64) -> d
         "content": content,
         "distributions": entries,
         "folders": [],
+        "pip": None,
+        "indexes": {},
     }
 
 
@@ -184,7 +186,7 @@ def test_it_is_identified_receives_and_builds_on_each_python(version: str) -> No
             await r.identify()
             data = wheel()
             manifest = manifest_of(data, python=version)
-            plan = await r.wire.call("plan", manifest=manifest)
+            plan = await r.wire.call("plan", manifest=manifest, modules=modules())
             assert plan == {"built": False, "missing": {hash_of(data): 0}}
             await r.upload(data)
             status = await r.built(manifest)
@@ -195,7 +197,7 @@ def test_it_is_identified_receives_and_builds_on_each_python(version: str) -> No
             assert done.stdout == b"tool\n"
             # Once it is built, nothing is missing any more.
             await r.kept(manifest)
-            plan = await r.wire.call("plan", manifest=manifest)
+            plan = await r.wire.call("plan", manifest=manifest, modules=modules())
             assert plan == {"built": True, "missing": {}}
             await r.wire.call("abandon")
             await r.off()
@@ -284,7 +286,7 @@ def test_another_machine_may_read_blobs_and_nothing_else() -> None:
         async with rig() as r:
             await r.identify()
             data = wheel()
-            await r.wire.call("plan", manifest=manifest_of(data))
+            await r.wire.call("plan", manifest=manifest_of(data), modules=modules())
             await r.upload(data)
             async with http_client(r.authority.issue("m7")) as peer:
                 extensions = {"sni_hostname": r.name}
@@ -302,7 +304,7 @@ def test_an_upload_that_broke_off_goes_on_where_it_was() -> None:
         async with rig() as r:
             await r.identify()
             data = os.urandom(3 << 20)
-            await r.wire.call("plan", manifest=manifest_of(data))
+            await r.wire.call("plan", manifest=manifest_of(data), modules=modules())
 
             async def half() -> AsyncIterator[bytes]:
                 yield data[: 1 << 20]
@@ -327,7 +329,7 @@ def test_a_blob_that_was_damaged_on_its_way_is_refused_and_may_come_again() -> N
         async with rig() as r:
             await r.identify()
             data = wheel()
-            await r.wire.call("plan", manifest=manifest_of(data))
+            await r.wire.call("plan", manifest=manifest_of(data), modules=modules())
             damaged = data[:50] + bytes([data[50] ^ 1]) + data[51:]
             with pytest.raises(Refusal, match="damaged on its way"):
                 await r.upload(damaged, sha256=hash_of(data))
@@ -344,7 +346,7 @@ def test_a_wheel_that_is_none_fails_the_build_in_words() -> None:
         async with rig() as r:
             await r.identify()
             data = b"no zip"
-            await r.wire.call("plan", manifest=manifest_of(data))
+            await r.wire.call("plan", manifest=manifest_of(data), modules=modules())
             await r.upload(data)
             status = await r.built(manifest_of(data))
             assert "the wheel of little 1.0 is broken" in status["error"]
@@ -357,7 +359,7 @@ def test_a_python_that_is_not_there_is_said_with_those_that_are() -> None:
         async with rig() as r:
             await r.identify()
             manifest = manifest_of(python="3.99")
-            await r.wire.call("plan", manifest=manifest)
+            await r.wire.call("plan", manifest=manifest, modules=modules())
             status = await r.built(manifest)
             assert "the driver runs Python 3.99, and this image has 3." in status["error"]
 
@@ -402,7 +404,7 @@ def test_an_upload_that_trickles_in_for_long_is_a_sign_of_the_drivers_life() -> 
         async with rig(timeout=1.0) as r:
             await r.identify()
             data = os.urandom(1 << 20)
-            await r.wire.call("plan", manifest=manifest_of(data))
+            await r.wire.call("plan", manifest=manifest_of(data), modules=modules())
 
             async def slowly() -> AsyncIterator[bytes]:
                 for begin in range(0, len(data), 64 << 10):  # 16 times a quarter of the timeout
@@ -448,7 +450,7 @@ def test_what_is_no_manifest_of_its_format_is_refused() -> None:
         async with rig() as r:
             await r.identify()
             with pytest.raises(Refusal, match="another format of manifests"):
-                await r.wire.call("plan", manifest={"format": 2})
+                await r.wire.call("plan", manifest={"format": 2}, modules=modules())
             with pytest.raises(Refusal, match="no plan yet"):
                 await r.wire.call("build")
             with pytest.raises(Refusal, match="there is only Boot"):

@@ -18,7 +18,7 @@ from ._log import MachineLog
 from ._relays import Relay, Relays
 from ._shipment import Shipment
 from ._values import Instance, Keepalive
-from .boot import Boot
+from .boot import Boot, modules
 from .errors import BigmachineError, TransportError, UsageError
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ class Booting:
 
     async def _upload(self, manifest: dict[str, Any]) -> None:
         """Have the machine get all that it lacks: from other machines, or from here."""
-        plan = await self._until_done("plan", manifest=manifest)
+        plan = await self._until_done("plan", manifest=manifest, modules=modules())
         if plan["built"]:
             return
         missing = plan["missing"]

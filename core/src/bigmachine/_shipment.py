@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -28,8 +27,7 @@ class Shipment:
 
     def __init__(self, environment: Environment, manifest: dict[str, Any]) -> None:
         self.environment = environment
-        tools = importlib.resources.files("bigmachine.boot").joinpath("tools.py")
-        self.manifest = {**manifest, "tools": tools.read_text("utf-8")}
+        self.manifest = manifest
         wheels = [entry["wheel"] for entry in manifest["distributions"] if entry["wheel"]]
         files = [blob for folder in manifest["folders"] for blob in folder["blobs"]]
         pip = [manifest["pip"]] if manifest["pip"] else []

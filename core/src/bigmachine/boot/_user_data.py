@@ -123,6 +123,18 @@ def user_data(
 _GUARD_SECONDS = 60
 
 
+def modules() -> dict[str, str]:
+    """Return the rest of the boot program, which the driver sends with its plan.
+
+    The sources of modules, by their names, in the order of their imports.
+    """
+    folder = importlib.resources.files(__package__)
+    return {name: folder.joinpath(name + ".py").read_text("utf-8") for name in _REST}
+
+
+_REST = ("tools", "builder")
+
+
 def program() -> str:
     """Return the boot program without what a machine doesn't read: comments, docstrings, looks."""
     source = importlib.resources.files(__package__).joinpath("program.py").read_text("utf-8")
