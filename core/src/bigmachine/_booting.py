@@ -104,10 +104,7 @@ class Booting:
     async def _run(self) -> None:
         await self._in_phase("boot", self._boot_timeout, self._first_contact)
         config = await self._in_phase("identify", _IDENTIFY_SECONDS, self._identify)
-        try:
-            await self._deliver()
-        except NeedsWheels as exc:
-            logger.info("%s is sent all wheels: %s", self._instance.name, exc)
+        if not await self._deliver():
             await self._in_phase("upload", float("inf"), self._turn_to_wheels)
             await self._deliver()
         await self._in_phase("start", _START_SECONDS, lambda: self._start(config))
@@ -126,10 +123,16 @@ class Booting:
             return ended
         return None
 
-    async def _deliver(self) -> None:
+    async def _deliver(self) -> bool:
+        """Have the shipment uploaded and built; False if that takes more wheels than it has."""
         manifest = self._shipment.manifest
         await self._in_phase("upload", float("inf"), lambda: self._upload(manifest))
-        await self._in_phase("build", self._build_timeout, lambda: self._build(manifest))
+        try:
+            await self._in_phase("build", self._build_timeout, lambda: self._build(manifest))
+        except NeedsWheels as exc:
+            logger.info("%s is sent all wheels: %s", self._instance.name, exc)
+            return False
+        return True
 
     async def _turn_to_wheels(self) -> None:
         """Take the shipment that needs no index, and the chain of those that it goes to."""

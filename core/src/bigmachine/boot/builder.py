@@ -107,7 +107,12 @@ class Builder:
                     os.unlink(path)  # a file
         free = shutil.disk_usage(self._folder).free
         if not self.is_built and free < missing + size:  # unpacked, it takes no less
-            raise Refused(507, f"the disk is full: {missing + size} bytes to come, {free} free")
+            needed, left = (missing + size) >> 20, free >> 20
+            raise Refused(
+                507,
+                f"the disk is full: at least {needed} MiB are needed, and {left} are free: "
+                "have the machine start with a bigger disk, or leave out what it doesn't need",
+            )
 
     def status(self) -> Json:
         """Say how many steps are done, of how many; what was built, or why not."""

@@ -693,11 +693,11 @@ class Blobs:
         return os.path.join(self._folder, sha256)
 
     def expect(self, sizes: dict[str, int], *, check: bool) -> None:
-        """Take note of the blobs that are wanted, with their sizes in bytes, and of their use.
+        """Take note of the blobs that are wanted now, with sizes in bytes, and of their use.
 
         With ``check``, delete those that are damaged: the power failed before all was written.
         """
-        self._sizes.update(sizes)
+        self._sizes = dict(sizes)
         for sha256 in sizes:
             path = self.path(sha256)
             if os.path.exists(path):

@@ -155,8 +155,9 @@ class Tools:
         else:
             if done.returncode == 0:
                 return
-            # In one line of the log.
-            story = " ".join(without_secrets(done.stdout.decode("utf-8", "replace")).split())
+            # In one line of the log; warnings come first, and the reason last.
+            said = without_secrets(done.stdout.decode("utf-8", "replace"))
+            story = " ".join(said.partition("ERROR: ")[2].split() or said.split())
         name = os.path.basename(command[1] if command[0] == sys.executable else command[0])
         raise NoAnswer(f"{name}: {story[-STORY_CHARACTERS:]}")
 
