@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,16 @@ from tests.cloudbox._cloud import serve
 class BoxCloud:
     """Hosts of a box by the names of the machines on them; it serves `BoxSystem`.
 
-    A host that a driver wants to keep is ``kept`` for the next machine.
+    A host that a driver wants to keep is ``kept`` for the next machine. ``files``, by path,
+    are laid over the hosts' image.
     """
 
     def __init__(self, box: Box, *, disk_bytes: int = 1 << 30) -> None:
+        self.box = box
+        self.files: dict[str, bytes] = {}
         self.hosts: dict[str, Host] = {}
         self.kept: Host | None = None
         self.endpoint = ""
-        self._box = box
         self._disk_bytes = disk_bytes
 
     @contextlib.asynccontextmanager
@@ -56,9 +59,20 @@ class BoxCloud:
 
     async def _launch(self, user_data: bytes) -> Host:
         if self.kept is None:
-            return await self._box.boot(Ec2(user_data=user_data), disk_bytes=self._disk_bytes)
+            cloud = Image(user_data=user_data, changes=self.files)
+            return await self.box.boot(cloud, disk_bytes=self._disk_bytes)
         await self.kept.run("sh", "-c", gzip.decompress(user_data).decode())
         return self.kept
+
+
+@dataclass
+class Image(Ec2):
+    """An instance of an image of one's own: other files than Debian's."""
+
+    changes: dict[str, bytes] = field(default_factory=dict)
+
+    def files(self, host: Host, /) -> dict[str, bytes]:
+        return {**super().files(host), **self.changes}
 
 
 class Driver:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import ssl
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -16,10 +17,13 @@ import pytest
 import trio
 
 from bigmachine.boot import PORT
+from bigmachine.environment import capture
+from bigmachine.environment._tools import find_uv
 from tests.cloudbox import Box, Ec2, Host
 from tests.cloudbox.fixtures import InBox, in_box  # noqa: F401
 
 from .box_cloud import BoxCloud, Driver, driver
+from .index import Index, pack_uv
 from .projects import make_project, needs_a_builder
 
 pytestmark = [needs_a_builder, pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -146,6 +150,36 @@ def test_a_host_that_has_only_python_runs_the_programs_code_with_all_that_it_imp
             phases = list(dict.fromkeys(each["phase"] for each in program.told if "phase" in each))
             assert phases == ["STARTING", *PHASES, "RUNNING", "STOPPED"]
         await is_off(only(cloud.hosts))
+
+    in_cloud(main)
+
+
+def test_a_host_takes_from_an_index_what_that_has_and_the_rest_from_the_driver(
+    in_cloud: InCloud, project: Path, tmp_path: Path
+) -> None:
+    if find_uv() is None:
+        pytest.skip("there is no uv to offer")
+
+    async def main(cloud: BoxCloud) -> None:
+        with Index(tmp_path / "index", host=f"{cloud.box.subnet}.1") as index:
+            index.add(pack_uv(tmp_path))
+            environment = capture(project, path=sys.path)
+            for entry in environment.manifest(wheels="all")["distributions"]:
+                if entry["index"]:
+                    index.add(environment.blob(entry["wheel"]["sha256"]).path)
+            cloud.files["etc/pip.conf"] = f"[global]\ntrusted-host = {cloud.box.subnet}.1".encode()
+            settings = {"PIP_INDEX_URL": index.url, "UV_DEFAULT_INDEX": index.url}
+            async with driver(project, cloud, **settings) as program:
+                told = (await program.until(told=...))["told"]
+                assert told["numpy"] == 3.0
+                print("seconds:", seconds_of(program))
+                phases = [each["phase"] for each in program.told if "phase" in each]
+                assert [*dict.fromkeys(phases)] == ["STARTING", *PHASES, "RUNNING"]
+                [size] = {each["of"] for each in program.told if each.get("phase") == "upload"} - {
+                    0
+                }
+                assert size < 4 << 20  # pip, and what is editable
+                assert any(asked.startswith("/simple/numpy/numpy-") for asked in index.asked)
 
     in_cloud(main)
 

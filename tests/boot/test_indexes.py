@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import functools
-import hashlib
-import http.server
 import json
 import os
 import shutil
 import socket
 import sys
-import threading
 import zipfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +30,7 @@ from bigmachine.errors import StopReason
 from bigmachine.rpc import http_client
 
 from ..environment.kit import write_files, write_wheel
+from .index import HOST, Index, pack_uv
 from .test_program import boot_of, manifest_of, rig, wheel
 from .test_relays import CountedShipment
 from .vms import NOWHERE, Vm
@@ -41,85 +38,15 @@ from .vms import NOWHERE, Vm
 pytestmark = pytest.mark.skipif(find_uv() is None, reason="there is no uv")
 
 TIMINGS = Keepalive(period=1.0, timeout=20.0, rpc_timeout=5.0)
-HOST = "127.0.0.2"  # this computer, but not by the names that no machine is told of
 SETTINGS = (
     "UV_DEFAULT_INDEX UV_INDEX_URL UV_INDEX UV_EXTRA_INDEX_URL UV_INDEX_STRATEGY "
     "UV_PYTHON_INSTALL_MIRROR PIP_INDEX_URL PIP_EXTRA_INDEX_URL"
 )
 
 
-class Index:
-    """A package index on loopback: wheels in a folder, to whoever has the password, if any."""
-
-    def __init__(self, folder: Path, *, password: str = "") -> None:
-        self.folder = folder
-        self.asked: list[str] = []
-        self._authorization = "Basic " + base64.b64encode(f"me:{password}".encode()).decode()
-        index = self
-
-        class Handler(http.server.SimpleHTTPRequestHandler):
-            def do_GET(self) -> None:
-                if password and self.headers.get("authorization") != index._authorization:
-                    self.send_response(401)
-                    self.send_header("www-authenticate", "Basic")
-                    self.send_header("content-length", "0")
-                    self.end_headers()
-                    return
-                index.asked.append(self.path)
-                super().do_GET()
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        handler = functools.partial(Handler, directory=str(folder))
-        self._server = http.server.ThreadingHTTPServer((HOST, 0), handler)
-        user = f"me:{password}@" if password else ""
-        self.url = f"http://{user}{HOST}:{self._server.server_port}/simple"
-
-    def __enter__(self) -> Index:
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def add(self, file: Path) -> Path:
-        """Offer a wheel; return where it is."""
-        name = file.name.partition("-")[0].replace("_", "-")
-        place = self.folder / "simple" / name
-        place.mkdir(parents=True, exist_ok=True)
-        offered = Path(shutil.copy(file, place))
-        links = "".join(f'<a href="{f.name}">{f.name}</a>' for f in place.glob("*.whl"))
-        (place / "index.html").write_text(f"<!DOCTYPE html><html><body>{links}</body></html>")
-        return offered
-
-
 @pytest.fixture(scope="session")
 def uv_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """uv, as an index has it."""
-    [uv, *module] = find_uv() or [""]
-    if module:
-        uv = str(Path(sys.executable).with_name("uv"))
-    path = tmp_path_factory.mktemp("uv") / "uv-0.0.1-py3-none-any.whl"
-    files: dict[str, bytes] = {
-        "uv-0.0.1.data/scripts/uv": Path(uv).read_bytes(),
-        "uv-0.0.1.dist-info/METADATA": b"Metadata-Version: 2.1\nName: uv\nVersion: 0.0.1\n",
-        "uv-0.0.1.dist-info/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\n"
-        b"Tag: py3-none-any\n",
-    }
-    record = ""
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in files.items():
-            info = zipfile.ZipInfo(name)
-            info.external_attr = 0o100755 << 16
-            archive.writestr(info, content)
-            digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode()
-            record += f"{name},sha256={digest.rstrip('=')},{len(content)}\n"
-        archive.writestr("uv-0.0.1.dist-info/RECORD", record + "uv-0.0.1.dist-info/RECORD,,\n")
-    return path
+    return pack_uv(tmp_path_factory.mktemp("uv"))
 
 
 @pytest.fixture(autouse=True)

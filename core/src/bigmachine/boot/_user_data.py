@@ -78,7 +78,7 @@ def user_data(
 
     As ``"cloud-init"`` it runs as soon as the network is up, before the system's services;
     as ``"script"`` wherever a start-up script runs. Gzip, which cloud-init takes and most
-    start-up scripts don't, with ``compress``: under 12 KiB.
+    start-up scripts don't, with ``compress``: under 10 KiB.
 
     The machine listens at ``listen``. It powers off by the first of the ``poweroff``
     commands that works, and stays on where there are none: when no driver has called
