@@ -221,7 +221,7 @@ def test_what_is_sent_is_the_file_but_for_comments_docstrings_and_indentation() 
 
 def test_user_data_is_small_enough_for_any_cloud() -> None:
     boot = boot_of(Authority("a-long-name-of-a-computer-0123abcd.bigmachine"))
-    assert len(user_data(boot)) < 12 << 10
+    assert len(user_data(boot)) < 10 << 10
 
 
 def test_the_boot_credential_is_good_for_one_exchange_and_opens_nothing_after_it() -> None:

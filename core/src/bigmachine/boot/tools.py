@@ -24,7 +24,7 @@ Json = Any  # what json gives
 INDEX_SECONDS = 5.0
 FIRST_SECONDS = 30.0  # for uv's first question: it keeps to the above by itself, unless it is old
 POLL_SECONDS = 0.05
-STORY_CHARACTERS = 500  # of what a tool said, its last
+STORY_CHARACTERS = 400  # of what a tool said, its last
 
 
 class Tools:
@@ -155,9 +155,8 @@ class Tools:
         else:
             if done.returncode == 0:
                 return
-            # In one line of the log; warnings come first, and the reason last.
-            said = without_secrets(done.stdout.decode("utf-8", "replace"))
-            story = " ".join(said.partition("ERROR: ")[2].split() or said.split())
+            # In one line of the log; the reason comes last.
+            story = " ".join(without_secrets(done.stdout.decode("utf-8", "replace")).split())
         name = os.path.basename(command[1] if command[0] == sys.executable else command[0])
         raise NoAnswer(f"{name}: {story[-STORY_CHARACTERS:]}")
 
