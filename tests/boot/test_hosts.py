@@ -7,7 +7,6 @@ import json
 import os
 import re
 import ssl
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from bigmachine.environment import capture
 from bigmachine.environment._tools import find_uv
 from tests.cloudbox import Box, Ec2, Host
 from tests.cloudbox.fixtures import InBox, in_box  # noqa: F401
+from tests.paths import fresh_path
 
 from .box_cloud import BoxCloud, Driver, driver
 from .index import Index, pack_uv
@@ -163,7 +163,7 @@ def test_a_host_takes_from_an_index_what_that_has_and_the_rest_from_the_driver(
     async def main(cloud: BoxCloud) -> None:
         with Index(tmp_path / "index", host=f"{cloud.box.subnet}.1") as index:
             index.add(pack_uv(tmp_path))
-            environment = capture(project, path=sys.path)
+            environment = capture(project, path=[str(project), *fresh_path()])
             for entry in environment.manifest(wheels="all")["distributions"]:
                 if entry["index"]:
                     index.add(environment.blob(entry["wheel"]["sha256"]).path)

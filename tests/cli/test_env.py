@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from bigmachine.cli import main
 from bigmachine.environment import Target
 from bigmachine.environment._tools import find_uv
+from tests.paths import fresh_path
 
 HERE = Target.here()
 
@@ -30,10 +30,7 @@ def project(tmp_path, monkeypatch) -> Path:
     folder.mkdir()
     (folder / "run.py").write_text("12345")
     (folder / "big.bin").write_bytes(b"x" * 300_000)
-    # Other tests of the run have put their own folders on ours.
-    tell = [sys.executable, "-c", "import json, sys; print(json.dumps(sys.path[1:]))"]
-    path = json.loads(subprocess.run(tell, stdout=subprocess.PIPE, check=True).stdout)
-    monkeypatch.setattr(sys, "path", [str(folder), *path])
+    monkeypatch.setattr(sys, "path", [str(folder), *fresh_path()])
     return folder
 
 
