@@ -24,7 +24,7 @@ from bigmachine._log import MachineLog
 from bigmachine._values import Gone, Instance, Keepalive
 from bigmachine.boot import modules
 from bigmachine.boot.tools import without_secrets
-from bigmachine.environment import Environment, capture
+from bigmachine.environment import Environment, Target, capture
 from bigmachine.environment._tools import find_uv
 from bigmachine.errors import StopReason
 from bigmachine.rpc import http_client
@@ -212,6 +212,26 @@ def test_a_machine_with_a_uv_of_its_own_is_sent_no_pip(
 
 def test_without_an_index_everything_is_sent(environment: Environment):
     assert "Connection refused" in trio.run(check_it_comes_up_on_wheels, environment)
+
+
+def test_wheels_that_only_run_where_the_driver_does_are_not_sent_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PIP_INDEX_URL", NOWHERE)
+    tag = "cp38-abi3-linux_riscv64"
+    with zipfile.ZipFile(write_wheel(tmp_path, "native", "1.0", {"n.py": ""}, tag=tag)) as archive:
+        archive.extractall(tmp_path / "site")
+    project = write_files(tmp_path / "project", {"run.py": "import n\n"})
+    environment = capture(project, path=[str(project), str(tmp_path / "site")])
+    environment.target = Target("linux", "riscv64", environment.target.python)
+
+    async def main() -> None:
+        async with booted(environment) as machine:
+            assert machine.phases == ["boot", "identify", "upload", "build", "upload"]
+            assert f"these are for linux/riscv64: native-1.0-{tag}.whl;" in machine.error
+            assert machine.shipment.sent_bytes == machine.shipment.size_bytes  # and no wheel
+
+    trio.run(main)
 
 
 def test_an_index_that_is_silent_is_given_up(

@@ -56,15 +56,21 @@ def write_files(folder: Path, files: Mapping[str, str | bytes]) -> Path:
 
 
 def write_wheel(
-    folder: Path, name: str, version: str, files: Mapping[str, str], *, metadata: str = ""
+    folder: Path,
+    name: str,
+    version: str,
+    files: Mapping[str, str],
+    *,
+    metadata: str = "",
+    tag: str = "py3-none-any",
 ) -> Path:
     info = f"{name.replace('-', '_')}-{version}.dist-info"
     files = {
         **files,
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{metadata}",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n",
     }
-    path = folder / f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
+    path = folder / f"{name.replace('-', '_')}-{version}-{tag}.whl"
     record = ""
     with zipfile.ZipFile(path, "w") as wheel:
         for file, content in files.items():

@@ -85,6 +85,7 @@ class Booting:
         self._relay: Relay | None = None  # while it has what others may lack
         self._damaged: Counter[str] = Counter()
         self._progressed = 0.0
+        self._info: dict[str, Any] = {}  # what the machine says of itself
         self._wire = BootWire(http, address=instance.address, name=delivery.boot.credential.name)
         self._timings = timings
         self._boot_timeout = boot_timeout
@@ -134,6 +135,16 @@ class Booting:
             return False
         return True
 
+    def _check_platform(self) -> None:
+        there = self._info["platform"], self._info["machine"]
+        if alien := self._shipment.alien(*there):
+            here = self._shipment.environment.target
+            raise BootFailed(
+                f"the machine is {'/'.join(there)} and must be sent wheels, but these are for "
+                f"{here.system}/{here.machine}: {', '.join(alien)}; let the machine reach a "
+                "package index that has them, or choose an image of the driver's platform"
+            )
+
     async def _turn_to_wheels(self) -> None:
         """Take the shipment that needs no index, and the chain of those that it goes to."""
         await self._pass_on()
@@ -157,8 +168,8 @@ class Booting:
 
     async def _first_contact(self) -> None:
         """Call until the boot program answers."""
-        info = await self._until_done("info")
-        logger.debug("%s: %s", self._instance.name, info)
+        self._info = await self._until_done("info")
+        logger.debug("%s: %s", self._instance.name, self._info)
 
     async def _identify(self) -> bytes:
         """Certify the key that the machine makes; return its worker's configuration."""
@@ -188,6 +199,7 @@ class Booting:
 
     async def _upload(self, manifest: dict[str, Any]) -> None:
         """Have the machine get all that it lacks: from other machines, or from here."""
+        self._check_platform()
         plan = await self._until_done("plan", manifest=manifest, modules=modules())
         if plan["built"]:
             return

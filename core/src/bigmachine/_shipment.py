@@ -54,6 +54,17 @@ class Shipment:
 
         return await trio.to_thread.run_sync(work)
 
+    def alien(self, system: str, machine: str) -> list[str]:
+        """Name the wheels that don't run on a machine, for they are the driver's platform's.
+
+        ``system`` and ``machine`` are what `sys.platform` and `platform.machine` say there.
+        """
+        here = self.environment.target
+        if type(here).of(system, machine, here.python) == here:
+            return []
+        wheels = [entry["wheel"] for entry in self.manifest["distributions"] if entry["wheel"]]
+        return [w["filename"] for w in wheels if not w["filename"].endswith("-none-any.whl")]
+
     def event(self, seconds: float) -> EnvironmentCaptured:
         """Return what observers are told of it, captured in ``seconds``."""
         return EnvironmentCaptured(

@@ -42,12 +42,14 @@ class Target:
     @classmethod
     def here(cls) -> Target:
         """Return what this process runs on."""
-        machine = platform.machine().lower()
-        return cls(
-            system=_SYSTEMS.get(sys.platform, sys.platform),
-            machine=_MACHINES.get(machine, machine),
-            python=f"{sys.version_info.major}.{sys.version_info.minor}",
-        )
+        python = f"{sys.version_info.major}.{sys.version_info.minor}"
+        return cls.of(sys.platform, platform.machine(), python)
+
+    @classmethod
+    def of(cls, system: str, machine: str, python: str) -> Target:
+        """Return it by the names that `sys.platform` and `platform.machine` have for it."""
+        machine = machine.lower()
+        return cls(_SYSTEMS.get(system, system), _MACHINES.get(machine, machine), python)
 
     @classmethod
     def parse(cls, text: str) -> Target:
