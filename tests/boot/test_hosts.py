@@ -282,7 +282,7 @@ def test_a_file_that_is_damaged_on_its_way_is_refused(in_cloud: InCloud, project
         async with driver(project, cloud, "damage") as program:
             assert await program.end() == 1
             assert "BootError" in program.errors
-            assert "was damaged on its way" in program.errors
+            assert "model.bin of folder project was damaged on its way 2 times" in program.errors
         await is_off(only(cloud.hosts))
 
     in_cloud(main)

@@ -16,6 +16,7 @@ import trio
 
 from tests.cloudbox import _dhcp
 from tests.cloudbox._cloud import Cloud, Request, Response, serve
+from tests.cloudbox._delay import Delay
 from tests.cloudbox._host import Host
 from tests.cloudbox._image import root, why_not
 from tests.cloudbox._leftovers import left, new_name, sweep, sweep_dead
@@ -124,6 +125,10 @@ class Box:
     def left(self) -> list[str]:
         """List what there is of it on this computer, as the computer itself has it."""
         return left(self.name)
+
+    async def plug_in(self, delay: Delay, *, host: int) -> None:
+        """Put a delay into the cable of the host with that process, as long as the box is open."""
+        await delay.plug_in(host, self._nursery)
 
     async def apply_links(self) -> None:
         """Let the network know what is lost on the hosts' links."""

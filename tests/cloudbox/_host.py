@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from tests.cloudbox._delay import Delay
 from tests.cloudbox._leftovers import processes_of
 from tests.cloudbox._network import Link, run_in
 
@@ -41,6 +42,7 @@ class Host:
         self.link = Link(f"h{number}")
         self.group = f"{box.name}-{self.link.name}"  # of processes
         self._box = box
+        self._delay: Delay | None = None
         self._off = trio.Event()
         self._console = bytearray()
         self._process: trio.Process
@@ -113,11 +115,14 @@ class Host:
         await self._box.apply_links()
 
     async def delay(self, seconds: float) -> None:
-        """Delay every packet, each way; in place of `limit`. `Unsupported` without netem."""
-        await self._shape("netem", "delay", f"{seconds * 1000:.3f}ms")
+        """Delay every packet, each way, from now on."""
+        if self._delay is None:
+            self._delay = Delay(self._box.pid, self.link.name)
+            await self._box.plug_in(self._delay, host=await self._init())
+        self._delay.seconds = seconds
 
     async def limit(self, *, bits_per_second: int) -> None:
-        """Let no more through, each way; in place of `delay`."""
+        """Let no more through, each way."""
         burst = max(bits_per_second // 8 // 100, 5000)  # 10 ms of it, and a packet at least
         await self._shape(
             "tbf", "rate", f"{bits_per_second}bit", "burst", f"{burst}", "latency", "200ms"

@@ -1,11 +1,10 @@
 """The network of a box: sockets in its namespace, and what befalls the packets of a host."""
 
 import ctypes
-import os
 import socket
 import subprocess
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -69,18 +68,14 @@ def listen(address: str, port: int) -> socket.socket:
 
 def open_in(pid: int, make: Callable[[], T]) -> T:
     """Call ``make`` in the network of the process: a socket that is made there stays there."""
-    outcome: list[T] = []
-    fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
+    with open(f"/proc/{pid}/ns/net") as namespace:
 
-    def enter() -> None:
-        if ctypes.CDLL(None, use_errno=True).setns(fd, CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), "setns")
-        outcome.append(make())
+        def enter() -> T:
+            if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), "setns")
+            return make()
 
-    # A namespace is entered by a thread. It is one of our own, since trio's would be
-    # used again for something else, and be in the wrong network then.
-    thread = threading.Thread(target=enter)
-    thread.start()
-    thread.join()
-    os.close(fd)
-    return outcome[0]
+        # A namespace is entered by a thread. It is one of our own, since trio's would be
+        # used again for something else, and be in the wrong network then.
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            return thread.submit(enter).result()

@@ -252,10 +252,14 @@ class Booting:
             try:
                 await self._put(sha256, missing)
             except Refusal as exc:
-                if exc.status == _DAMAGED:
-                    self._damaged[sha256] += 1
-                if exc.status not in (_DAMAGED, _ELSEWHERE) or self._damaged[sha256] == _TRIES:
+                if exc.status not in (_DAMAGED, _ELSEWHERE):
                     raise
+                self._damaged[sha256] += exc.status == _DAMAGED
+                if self._damaged[sha256] == _TRIES:
+                    raise BootFailed(
+                        f"{self._shipment.what_is(sha256)} was damaged on its way {_TRIES} times: "
+                        f"are this computer's disk and memory sound? ({exc})"
+                    ) from exc
                 break
             except (TransportError, ConnectionRefusedError) as exc:
                 await self._check_is_there()

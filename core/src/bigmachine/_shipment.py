@@ -54,6 +54,17 @@ class Shipment:
 
         return await trio.to_thread.run_sync(work)
 
+    def what_is(self, sha256: str) -> str:
+        """Name a blob as a person knows it."""
+        for entry in self.manifest["distributions"]:
+            if entry["wheel"] and entry["wheel"]["sha256"] == sha256:
+                return f"the wheel {entry['wheel']['filename']}"
+        for folder in self.manifest["folders"]:
+            for blob in folder["blobs"]:
+                if blob["sha256"] == sha256:
+                    return f"{blob.get('path', 'an archive')} of folder {folder['name']}"
+        return "pip's wheel"
+
     def alien(self, system: str, machine: str) -> list[str]:
         """Name the wheels that don't run on a machine, for they are the driver's platform's.
 
