@@ -93,6 +93,15 @@ def wheels_of(environment: Environment) -> dict[str, Path]:
     }
 
 
+def offer_all(
+    environment: Environment, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> Environment:
+    """Have an index offer all that is installed; return the environment of a driver that has it."""
+    for file in wheels_of(environment).values():
+        index.add(file)
+    return set_index(environment, index.url, monkeypatch)
+
+
 @dataclass
 class Machine:
     """A VM that booted, and what was told of it."""
@@ -174,9 +183,7 @@ async def check_it_comes_up_on_wheels(environment: Environment) -> str:
 def test_what_an_index_has_is_not_sent(
     environment: Environment, index: Index, monkeypatch: pytest.MonkeyPatch
 ):
-    for file in wheels_of(environment).values():
-        index.add(file)
-    there = set_index(environment, index.url, monkeypatch)
+    there = offer_all(environment, index, monkeypatch)
 
     async def main() -> None:
         async with booted(there) as machine:
@@ -196,9 +203,7 @@ def test_what_an_index_has_is_not_sent(
 def test_a_machine_with_a_uv_of_its_own_is_sent_no_pip(
     environment: Environment, index: Index, monkeypatch: pytest.MonkeyPatch
 ):
-    for file in wheels_of(environment).values():
-        index.add(file)
-    there = set_index(environment, index.url, monkeypatch)
+    there = offer_all(environment, index, monkeypatch)
 
     async def main() -> None:
         async with booted(there, uv=True) as machine:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import subprocess
-import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -22,7 +20,8 @@ from bigmachine._boot_wire import Refusal
 from bigmachine.boot import modules
 
 from .projects import needs_a_builder
-from .test_booting import environ
+from .test_booting import result
+from .test_booting import run as run_program
 from .test_program import Rig, booted, hash_of, manifest_of, wheel
 from .test_relays import fleet
 from .vms import Vm
@@ -367,17 +366,7 @@ def project(tmp_path: Path) -> Path:
 
 def run(project: Path) -> Any:
     """Run the program, a session, on the machine that is kept."""
-    done = subprocess.run(
-        [sys.executable, "main.py", project.parent / "disk"],
-        cwd=project,
-        env=environ(project.parent),
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return result(run_program(project, str(project.parent / "disk")))
 
 
 @needs_a_builder

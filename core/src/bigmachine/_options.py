@@ -18,10 +18,13 @@ import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from ._values import EnvironmentOptions
 from .errors import PluginError, UsageError
+
+if TYPE_CHECKING:
+    from .system import System
 
 T = TypeVar("T")
 
@@ -140,13 +143,16 @@ def resolve_options(
 
 
 def environment_options(
-    given: EnvironmentOptions | None, *, profile: str | None
+    system: System, given: EnvironmentOptions | None, *, profile: str | None
 ) -> EnvironmentOptions:
     """Return what a session was given, or else what is set as `resolve_options` finds it.
 
-    The table is ``[environment]``, and a variable ``BIGMACHINE_ENVIRONMENT_EXCLUDE``.
+    The table is ``[environment]``, and a variable ``BIGMACHINE_ENVIRONMENT_EXCLUDE``. They
+    are of no effect where a system's machines have the driver's code.
     """
-    return given or resolve_options(
+    if given is not None or not system.ships_environment:
+        return given or EnvironmentOptions()
+    return resolve_options(
         EnvironmentOptions, system_name="environment", profile=profile, owner="the environment"
     )
 

@@ -78,9 +78,7 @@ class AsyncSession:
     ) -> None:
         chosen = choose_system(system, profile=profile, keywords=options)
         self._plugins = Plugins(chosen, observers=plugins, installed=load_observers())
-        self._environment = environment
-        if chosen.ships_environment:
-            self._environment = environment_options(environment, profile=profile)
+        self._environment = environment_options(chosen, environment, profile=profile)
         self._name = _session_name(name)
         self._machines: list[AsyncMachine] = []
         self._boot_log = BootLog()
@@ -261,7 +259,7 @@ class AsyncSession:
 
     async def _capture(self, boot: Boot, nursery: trio.Nursery) -> Delivery:
         began = trio.current_time()
-        shipment = await Shipment.capture(self._environment or EnvironmentOptions())
+        shipment = await Shipment.capture(self._environment)
         # Should a machine have no index, most of the wheels are made by then.
         nursery.start_soon(shipment.pack, name="bigmachine wheels")
         captured = shipment.event(trio.current_time() - began)

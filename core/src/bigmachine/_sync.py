@@ -59,9 +59,7 @@ class Session:
         **options: Any,
     ) -> None:
         self._system = choose_system(system, profile=profile, keywords=options)
-        self._environment = environment
-        if self._system.ships_environment:
-            self._environment = environment_options(environment, profile=profile)
+        self._environment = environment_options(self._system, environment, profile=profile)
         self._name = name
         self._unique_name: str | None = None
         self._plugins = plugins

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import gzip
 import importlib.resources
 import io
@@ -123,6 +124,7 @@ def user_data(
 _GUARD_SECONDS = 60
 
 
+@functools.cache  # every machine is sent the same
 def modules() -> dict[str, str]:
     """Return the rest of the boot program, which the driver sends with its plan.
 
