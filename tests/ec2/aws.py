@@ -53,7 +53,7 @@ class Aws:
     url: str = ""
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     capacity: dict[str, int] = field(default_factory=dict)
-    """How many more instances there are, by ``"MARKET TYPE ZONE"``; any number where it isn't said."""
+    """How many more instances there are, by ``"MARKET TYPE ZONE"``; else any number."""
     answers_until_running: int = 1
     """How many times a new instance is described as pending, without a public address."""
     answers_until_terminated: int = 1
@@ -116,8 +116,7 @@ class Aws:
     def count(self, action: str) -> int:
         """Return how often an action was asked for, without rehearsals."""
         return sum(
-            name == action and parameters.get("DryRun") != "true"
-            for name, parameters in self.asked
+            name == action and parameters.get("DryRun") != "true" for name, parameters in self.asked
         )
 
     def requests(self, action: str) -> list[dict[str, str]]:
@@ -126,7 +125,9 @@ class Aws:
 
     def instances(self) -> list[Any]:
         """List all instances that there ever were, moto's own objects."""
-        return [vm for reservation in self.ec2.reservations.values() for vm in reservation.instances]
+        return [
+            vm for reservation in self.ec2.reservations.values() for vm in reservation.instances
+        ]
 
     def interrupt(self, id: str) -> None:
         """Take a spot instance back, as EC2 describes it then."""
@@ -163,7 +164,7 @@ class Aws:
                 del of_vpc[id]
 
     def add_image(self, parameter: str = "", *, architecture: str = "x86_64", **more: Any) -> str:
-        """Register an image with a root disk of 15 GiB, named by an SSM parameter; return its id."""
+        """Register an image with a root disk of 15 GiB, under a parameter; return its id."""
         id = f"ami-{len(self.ec2.amis):017x}"
         self.ec2.amis[id] = Ami(
             self.ec2,
@@ -205,6 +206,7 @@ class Aws:
 
         * A new instance is ``pending``, and its public address is not there yet; one that is told
           to end is ``shutting-down`` first ("Amazon EC2 instance state changes").
+        * To terminate an instance twice is fine (API reference of TerminateInstances).
         * DescribeInstances has the filter ``client-token`` (its API reference).
         """
         run, terminate = InstanceBackend.run_instances, Instance.terminate
@@ -221,10 +223,12 @@ class Aws:
             return reservation
 
         def terminate_instance(self: Any) -> Any:
+            if self.state in ("shutting-down", "terminated"):
+                return self._state
             previous = terminate(self)
             aws._pending.pop(self.id, None)
-            if previous.name != "terminated" and aws.answers_until_terminated:
-                aws._ending.setdefault(self.id, aws.answers_until_terminated)
+            if aws.answers_until_terminated:
+                aws._ending[self.id] = aws.answers_until_terminated
                 self._state = InstanceState("shutting-down", 32)
             return previous
 
@@ -282,7 +286,9 @@ class Aws:
             answer = _ask(app, environ, body)
         if action == "DescribeInstances":
             self._pass_time()
-        return answer if fault is None else _reply(fault.status, _error("Unavailable", "overloaded"))
+        return (
+            answer if fault is None else _reply(fault.status, _error("Unavailable", "overloaded"))
+        )
 
     def _run_instances(
         self, app: Any, environ: dict[str, Any], parameters: dict[str, str]
@@ -378,7 +384,11 @@ def _ask(app: Any, environ: Mapping[str, Any], body: bytes) -> tuple[str, list[A
 
 
 def _reply(status: int, content: bytes) -> tuple[str, list[Any], bytes]:
-    return f"{status} X", [("Content-Type", "text/xml"), ("Content-Length", str(len(content)))], content
+    return (
+        f"{status} X",
+        [("Content-Type", "text/xml"), ("Content-Length", str(len(content)))],
+        content,
+    )
 
 
 def _parameter(name: str, value: str) -> Parameter:

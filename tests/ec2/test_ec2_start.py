@@ -209,7 +209,7 @@ def test_fewer_than_asked_is_a_warning_with_the_whole_story(run, aws, caplog):
         assert "on-demand c7i.large in us-east-1a" in caplog.text
 
     places = [f"{market} us-east-1{zone}" for market in (SPOT, ON_DEMAND) for zone in ZONES]
-    aws.capacity = {place: 0 for place in places} | {f"{ON_DEMAND} us-east-1f": 2}
+    aws.capacity = dict.fromkeys(places, 0) | {f"{ON_DEMAND} us-east-1f": 2}
     run(test)
 
 

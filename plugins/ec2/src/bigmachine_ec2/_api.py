@@ -29,8 +29,8 @@ logger = logging.getLogger("bigmachine.ec2")
 
 # Each a little below what AWS grants a new account for each action ("Request throttling for
 # the Amazon EC2 API"): 20 a second and 100 at once for reading, 2 and 5 for RunInstances.
-_READS = {"rate": 15.0, "burst": 50}
-_WRITES = {"rate": 2.0, "burst": 5}
+_READ_RATE, _READ_BURST = 15.0, 50
+_WRITE_RATE, _WRITE_BURST = 2.0, 5
 
 _CONNECTIONS = 16
 _CONNECT_TIMEOUT = 10.0
@@ -50,8 +50,8 @@ class Api:
     def __init__(self, options: Ec2Options) -> None:
         self._options = options
         self._limiter = trio.CapacityLimiter(_CONNECTIONS)
-        self._reads = Pace(rate=_READS["rate"], burst=int(_READS["burst"]))
-        self._writes = Pace(rate=_WRITES["rate"], burst=int(_WRITES["burst"]))
+        self._reads = Pace(rate=_READ_RATE, burst=_READ_BURST)
+        self._writes = Pace(rate=_WRITE_RATE, burst=_WRITE_BURST)
         self._session: Any = None  # boto3 has no types of its own
         self._clients: dict[str, Any] = {}
         self._making = threading.Lock()  # making a client is not safe in threads, using one is
@@ -96,16 +96,17 @@ class Api:
         Its answer is waited for, even when this is cancelled: who has made something must
         know it. While it isn't known what became of a request, it is repeated.
         """
+        rests = pauses(_TRIES)
         with trio.CancelScope() as scope:
-            for pause in pauses(_TRIES):
+            while True:
                 try:
                     return await self._once(action, parameters, pace=self._writes)
                 except AwsError as error:
-                    if not error.is_temporary:
+                    pause = next(rests, None)
+                    scope.shield = error.is_unknown = scope.shield or error.is_unknown
+                    if not error.is_temporary or pause is None:
                         raise
-                    scope.shield = scope.shield or error.is_unknown
                     await self._rest(error, pause)
-            return await self._once(action, parameters, pace=self._writes)
         raise AssertionError  # nobody cancels this scope
 
     async def would_be_allowed(self, action: str, **parameters: Any) -> None:
@@ -152,12 +153,7 @@ class Api:
     def _call(self, action: str, parameters: Mapping[str, Any]) -> Reply:
         """Call AWS once, in a thread."""
         from botocore import xform_name
-        from botocore.exceptions import (
-            BotoCoreError,
-            ClientError,
-            ConnectionError,
-            HTTPClientError,
-        )
+        from botocore.exceptions import BotoCoreError, ClientError
         from botocore.parsers import ResponseParserError
 
         service, _, operation = action.partition(":")
@@ -169,10 +165,7 @@ class Api:
             raise AwsError(
                 action, str(error.get("Code", "Unknown")), str(error.get("Message", exc))
             ) from exc
-        except (ConnectionError, HTTPClientError, ResponseParserError) as exc:
-            # There was no connection, or none until the answer; or it is somebody else's answer.
-            raise AwsError(action, type(exc).__name__, str(exc), is_unanswered=True) from exc
-        except BotoCoreError as exc:
+        except (BotoCoreError, ResponseParserError) as exc:
             raise AwsError(action, type(exc).__name__, str(exc)) from exc
 
     def _client(self, service: str) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
-import outcome
 import trio
 
 T = TypeVar("T")
@@ -32,25 +31,27 @@ class Batch(Generic[T]):
         self._waiting.append(question)
         try:
             async with self._lock:
-                if question.answer is None:
+                if not question.is_answered:
                     await self._ask_for_all()
         finally:
             if question in self._waiting:  # cancelled
                 self._waiting.remove(question)
-        assert question.answer is not None
-        return question.answer.unwrap()
+        if question.error is not None:
+            raise question.error
+        return question.answer
 
     async def _ask_for_all(self) -> None:
         # Whoever asks is the first that waits: the lock is fair.
         questions = self._waiting[: self._most]
-        answers = await outcome.acapture(self._ask, [*dict.fromkeys(q.key for q in questions)])
-        if isinstance(answers, outcome.Error) and not isinstance(answers.error, Exception):
-            raise answers.error  # cancelled: the next one asks
+        answers: Mapping[str, T] = {}
+        error: Exception | None = None
+        try:  # cancelled, this leaves the questions to the next one
+            answers = await self._ask([*dict.fromkeys(q.key for q in questions)])
+        except Exception as exc:
+            error = exc
         for question in questions:
-            if isinstance(answers, outcome.Error):
-                question.answer = answers
-            else:
-                question.answer = outcome.Value(answers.value.get(question.key))
+            question.answer, question.error = answers.get(question.key), error
+            question.is_answered = True
             if question in self._waiting:
                 self._waiting.remove(question)
 
@@ -80,4 +81,6 @@ class _Question(Generic[T]):
 
     def __init__(self, key: str) -> None:
         self.key = key
-        self.answer: outcome.Value[T | None] | outcome.Error | None = None
+        self.is_answered = False
+        self.answer: T | None = None
+        self.error: Exception | None = None

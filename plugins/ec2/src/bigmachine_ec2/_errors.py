@@ -33,10 +33,14 @@ _UNKNOWN_OUTCOME = frozenset(
         "Unavailable",
         "RequestTimeout",
         "RequestTimeoutException",
-        "500",  # botocore's code for an answer that is no XML
+        "500",  # botocore's codes for answers without a body
         "502",
         "503",
         "504",
+        "ConnectionClosedError",  # and its own errors
+        "HTTPClientError",
+        "ReadTimeoutError",
+        "ResponseParserError",
     }
 )
 _CAPACITY = frozenset(
@@ -123,12 +127,13 @@ class AwsError(Exception):
     ``action`` is what was called, named as in an IAM policy: ``"ec2:RunInstances"``.
     """
 
-    def __init__(self, action: str, code: str, message: str, *, is_unanswered: bool = False):
+    def __init__(self, action: str, code: str, message: str) -> None:
         super().__init__(f"{action}: {code}: {message}")
         self.action = action
         self.code = code
         self.message = _ENCODED.sub("", message).strip()
-        self._is_unanswered = is_unanswered
+        self.is_unknown = code in _UNKNOWN_OUTCOME
+        """Whether nobody knows what became of the request, or of an earlier try of it."""
 
     @property
     def is_throttled(self) -> bool:
@@ -136,14 +141,9 @@ class AwsError(Exception):
         return self.code in _THROTTLED
 
     @property
-    def is_unknown(self) -> bool:
-        """Whether nobody knows what became of the request."""
-        return self._is_unanswered or self.code in _UNKNOWN_OUTCOME
-
-    @property
     def is_temporary(self) -> bool:
         """Whether the same request may well succeed a little later."""
-        return self.is_throttled or self.is_unknown
+        return self.is_throttled or self.code in _UNKNOWN_OUTCOME | _UNREACHABLE
 
     @property
     def is_capacity(self) -> bool:

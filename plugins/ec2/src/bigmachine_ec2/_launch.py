@@ -36,7 +36,7 @@ class Offer:
     subnet: Subnet
 
     def __str__(self) -> str:
-        return f"{self.market} {self.kind.name} in {self.subnet.zone}"
+        return f"{self.market} {self.kind} in {self.subnet.zone}"
 
 
 def offers(
@@ -207,6 +207,7 @@ class Launch:
             vm = Vm.of(raw)
             self._machines.note(vm.id)
             self.vms.append(vm)
+        logger.info("%d of %d: %s", len(reply["Instances"]), len(labels), offer)
         return len(reply["Instances"])
 
 

@@ -15,7 +15,7 @@ from bigmachine.system import Instance
 
 from ._api import Api
 from ._errors import AwsError
-from ._tags import HOST, SESSION, STARTED, tag_specifications, tags_of
+from ._tags import HOST, SESSION, STARTED, filters, tag_specifications, tags_of
 
 _LOOK_UP_TIMEOUT = 15.0
 _LONGEST_POLL = 5.0
@@ -212,12 +212,12 @@ async def delete_group(api: Api, id: str) -> None:
         pause = min(_LONGEST_POLL, pause * 2)
 
 
-async def find_groups(api: Api) -> list[Instance]:
-    """List the security groups of all sessions in the region."""
+async def find_groups(api: Api, *, session: str = "") -> list[Instance]:
+    """List the security groups of this session, or of all, in the region."""
     raws = await api.read_all(
         "ec2:DescribeSecurityGroups",
         "SecurityGroups",
-        Filters=[{"Name": "tag-key", "Values": [SESSION]}],
+        Filters=filters({SESSION: [session]} if session else {SESSION: ["*"]}),
     )
     groups = []
     for raw in raws:

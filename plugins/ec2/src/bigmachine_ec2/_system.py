@@ -86,6 +86,11 @@ class Ec2System(System):
         self._ids.update((instance.name, instance.id) for instance in instances)
         return instances
 
+    def maxprocs(self) -> int | None:
+        """Return how many vCPUs each instance has, if all types that may be bought agree."""
+        counts = {offer.kind.vcpus for offer in self._plan.offers} if self._plan else set()
+        return counts.pop() if len(counts) == 1 else None
+
     async def keepalive_failed(self, instance: Instance) -> Gone | None:
         """Say what EC2 says of the instance."""
         from ._errors import AwsError
@@ -199,7 +204,6 @@ class Ec2System(System):
         network = await find_network(api, subnets=o.subnets)
         await check_groups(api, network, groups=o.security_groups)
         await _check_key_pair(api, o.key_pair)
-        images = await find_images(api, image=o.image, disk=o.disk, types=types)
         zones = {subnet.zone for subnet in network.subnets}
         for kind in types:
             if not kind.zones & zones:
@@ -209,6 +213,7 @@ class Ec2System(System):
                 )
             if not kind.markets & {*o.markets}:
                 raise UsageError(f"market: {kind.name} is not sold as {' or '.join(o.markets)}")
+        images = await find_images(api, image=o.image, disk=o.disk, types=types)
         allow = list(o.allow)
         if not allow and not o.security_groups:
             allow = await own_addresses(network, is_public=o.public_address, look_up=self.look_up)
@@ -327,15 +332,14 @@ class Ec2System(System):
             return
         with trio.move_on_after(_UNDO_TIMEOUT, shield=True) as scope:
             try:
-                made = [vm for token in launch.tokens for vm in await self._made_by(token)]
+                made = [
+                    vm for token in launch.tokens for vm in await self._machines.find_made(token)
+                ]
                 await self._machines.free({vm.id for vm in (*launch.vms, *made)})
             except Exception:
                 logger.exception("instances of a start that failed may run until the session ends")
         if scope.cancelled_caught:
             logger.error("instances are not confirmed to be gone after %g s", _UNDO_TIMEOUT)
-
-    async def _made_by(self, token: str) -> list[Vm]:
-        return await self._machines.find_made(token)
 
     async def _find_ours(self, instance: Instance) -> str:
         """Return the id of an instance that this object did not make, if it is a session's."""
@@ -349,13 +353,17 @@ class Ec2System(System):
         return next((vm.id for vm in found if vm.name == instance.name), "")
 
     async def _release(self, session: str) -> None:
-        from ._network import delete_group
+        from ._network import delete_group, find_groups
 
         found = await self._machines.find(session=[session])
         await self._machines.free({*self._ids.values(), *(vm.id for vm in found)})
         self._ids.clear()
+        # Looked up as well: its answer may have been lost for good.
+        groups = {group.id for group in await find_groups(self._api, session=session)}
         if self._group is not None and self._group.id:
-            await delete_group(self._api, self._group.id)
+            groups.add(self._group.id)
+        for id in groups:
+            await delete_group(self._api, id)
         self._group = None
         self._session = ""
 

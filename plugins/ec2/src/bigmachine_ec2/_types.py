@@ -10,6 +10,7 @@ from bigmachine.errors import UsageError
 from ._api import Api
 
 _DEFAULTS = ("m7i.large", "m6i.large", "m5.large")  # general purpose, the newest first
+_ARCHITECTURES = ("x86_64", "arm64")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,9 @@ class InstanceType:
     markets: frozenset[str]
     zones: frozenset[str]
 
+    def __str__(self) -> str:
+        return f"{self.name} ({self.vcpus} vCPUs, {self.memory_bytes / (1 << 30):g} GiB)"
+
 
 async def find_types(api: Api, names: Sequence[str]) -> list[InstanceType]:
     """Return the types of these names, in this order; without any, one that the region has.
@@ -40,6 +44,11 @@ async def find_types(api: Api, names: Sequence[str]) -> list[InstanceType]:
         raise UsageError(
             f"instance_type: {', '.join(unknown)}: EC2 has no such type in {api.region}; those "
             f"that it has: `aws ec2 describe-instance-types --region {api.region}`"
+        )
+    if strange := [name for name in names if found[name].architecture not in _ARCHITECTURES]:
+        raise UsageError(
+            f"instance_type: {', '.join(strange)}: machines run Linux on "
+            f"{' or '.join(_ARCHITECTURES)}, and that type is {found[strange[0]].architecture}"
         )
     return [found[name] for name in names]
 
