@@ -130,18 +130,20 @@ class Aws:
         ]
 
     def interrupt(self, id: str) -> None:
-        """Take a spot instance back, as EC2 describes it then."""
-        [vm] = [vm for vm in self.instances() if vm.id == id]
-        vm._state = InstanceState("terminated", 48)
-        message = "Server.SpotInstanceTermination: Spot instance termination"
-        vm.state_reason = StateReason(message, "Server.SpotInstanceTermination")
+        """Take a spot instance back."""
+        self._end(id, "Server.SpotInstanceTermination", "Spot instance termination")
 
     def power_off(self, id: str) -> None:
         """Have the guest of an instance power itself off."""
+        self._end(id, "Client.InstanceInitiatedShutdown", "Instance initiated shutdown")
+
+    def _end(self, id: str, code: str, message: str) -> None:
+        """End an instance for a reason that moto has not, of the API reference's StateReason."""
+        self.ec2.terminate_instances([id])
+        self._ending.pop(id, None)
         [vm] = [vm for vm in self.instances() if vm.id == id]
         vm._state = InstanceState("terminated", 48)
-        message = "Client.InstanceInitiatedShutdown: Instance initiated shutdown"
-        vm.state_reason = StateReason(message, "Client.InstanceInitiatedShutdown")
+        vm.state_reason = StateReason(f"{code}: {message}", code)
 
     def leftovers(self) -> list[str]:
         """Name all that would be on the bill, or in the way: of any session, and of none."""

@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from bigmachine_ec2._batch import Batch, for_each
-from bigmachine_ec2._pace import Pace, pauses
+from bigmachine_ec2._pace import Pace, pauses, polls
 
 
 def run(test):
@@ -53,6 +53,12 @@ def test_pauses_grow_and_differ_and_end():
     assert most == sorted(most[:6]) + most[6:]
     assert max(most) <= 20.0
     assert most[0] <= 0.5
+
+
+def test_looks_grow_rare_and_never_end():
+    first = [pause for pause, _ in zip(polls(), range(20), strict=False)]
+    assert first == sorted(first)
+    assert first[-1] == 5.0
 
 
 class Asked:

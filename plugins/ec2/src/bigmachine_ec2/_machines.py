@@ -17,10 +17,10 @@ from ._api import Api
 from ._batch import Batch, for_each
 from ._errors import AwsError
 from ._options import TAG_PREFIX
+from ._pace import polls
 
 _AT_ONCE = 200  # values that a filter takes, by the API reference of DescribeInstances
 _NEW_SECONDS = 120.0  # a new instance may be unknown for some seconds: "Eventual consistency"
-_LONGEST_POLL = 5.0
 _LIVING = ("pending", "running", "stopping", "stopped", "shutting-down")
 
 _REASONS = {  # of the API reference's StateReason, and "Troubleshoot an instance's stop"
@@ -162,14 +162,13 @@ class Machines:
         await for_each(ids, self._free)
 
     async def _free(self, id: str) -> None:
-        is_told, pause = False, 0.25
-        while True:
+        is_told = False
+        for pause in polls():
             is_told = is_told or bool(await self._terminate(id))
             vm = await self.look(id)
             if vm.is_free if vm else not self.is_new(id):
                 return
             await trio.sleep(pause)
-            pause = min(_LONGEST_POLL, pause * 2)
 
     async def _describe_all(self, ids: Sequence[str]) -> dict[str, Vm]:
         # By a filter, for an id that EC2 does not know is no error there.

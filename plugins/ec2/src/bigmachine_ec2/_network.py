@@ -15,10 +15,10 @@ from bigmachine.system import Instance
 
 from ._api import Api
 from ._errors import AwsError
+from ._pace import polls
 from ._tags import HOST, SESSION, STARTED, filters, tag_specifications, tags_of
 
 _LOOK_UP_TIMEOUT = 15.0
-_LONGEST_POLL = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +198,7 @@ async def delete_group(api: Api, id: str) -> None:
     EC2 lets go of a group some time after its last instance is terminated: until then this
     waits, for as long as it is not cancelled.
     """
-    pause = 0.5
-    while True:
+    for pause in polls():
         try:
             await api.write("ec2:DeleteSecurityGroup", GroupId=id)
             return
@@ -209,7 +208,6 @@ async def delete_group(api: Api, id: str) -> None:
             if error.code not in ("DependencyViolation", "InvalidGroup.InUse"):
                 raise
         await trio.sleep(pause)
-        pause = min(_LONGEST_POLL, pause * 2)
 
 
 async def find_groups(api: Api, *, session: str = "") -> list[Instance]:

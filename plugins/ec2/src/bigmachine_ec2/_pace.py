@@ -1,4 +1,4 @@
-"""How fast one client may ask: a token bucket, and pauses after AWS has said "too many"."""
+"""How fast one client may ask: a token bucket, pauses between tries, and between looks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import trio
 
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 20.0
+_FIRST_POLL = 0.25
+_LONGEST_POLL = 5.0
 
 
 class Pace:
@@ -29,6 +31,14 @@ class Pace:
     def exhaust(self) -> None:
         """Take the bucket for empty: somebody else uses the account, too."""
         self._due = max(self._due, trio.current_time() + self._gap)
+
+
+def polls() -> Iterator[float]:
+    """Yield how long to wait between looks at something that AWS is about to do, without end."""
+    seconds = _FIRST_POLL
+    while True:
+        yield seconds
+        seconds = min(_LONGEST_POLL, seconds * 2)
 
 
 def pauses(tries: int) -> Iterator[float]:

@@ -27,7 +27,6 @@ logger = logging.getLogger("bigmachine.ec2")
 _CONTACT_SECONDS = 300.0  # the driver calls each second; only a dead one is silent that long
 _UNDO_TIMEOUT = 150.0  # EC2 takes a minute or so to terminate an instance
 _ADDRESS_TIMEOUT = 120.0  # an address comes within seconds of the launch
-_LONGEST_POLL = 3.0
 
 
 class Ec2System(System):
@@ -315,8 +314,9 @@ class Ec2System(System):
         return instances
 
     async def _await_address(self, vm: Vm, settled: dict[str, Vm]) -> None:
-        pause = 0.25
-        while True:
+        from ._pace import polls
+
+        for pause in polls():
             found = await self._machines.look(vm.id)
             if found is not None:
                 settled[vm.id] = found
@@ -324,7 +324,6 @@ class Ec2System(System):
                 if instance.address or found.is_gone:
                     return
             await trio.sleep(pause)
-            pause = min(_LONGEST_POLL, pause * 2)
 
     async def _undo(self, launch: Launch | None) -> None:
         """Free what a start has made that nobody will ever hold."""
