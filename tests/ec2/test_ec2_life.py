@@ -181,13 +181,16 @@ def test_an_instance_that_is_not_ours_is_never_terminated(run, aws):
         instance_type="m1.small",
     )
     [foreign] = reservation.instances
+    group = aws.ec2.create_security_group("theirs", "theirs", aws.ec2.get_default_vpc().id)
 
     async def test(kit):
         [instance] = await kit.start()
         assert foreign.id not in {i.id for i in await kit.system.instances()}
         await kit.system.stop(Instance(instance.name, "", id=foreign.id))
+        await kit.system.stop(Instance("security-group", "", id=group.id))
         await kit.system.shutdown()
         assert foreign.state in ("pending", "running")
+        assert group.id in aws.leftovers()
 
     run(test)
     aws.ec2.terminate_instances([foreign.id])
@@ -321,9 +324,13 @@ def test_lists_of_many_pages_are_read_to_the_end(run, aws, monkeypatch):
 # -- a start that is cancelled --------------------------------------------------------
 
 
-def test_a_start_that_is_cancelled_while_ec2_buys_frees_what_was_bought(run, aws):
+@pytest.mark.parametrize("answers_until_known", [0, 3])
+def test_a_start_that_is_cancelled_while_ec2_buys_frees_what_was_bought(
+    run, aws, answers_until_known
+):
     async def test(kit):
         system = await kit.setup()
+        aws.answers_until_known = answers_until_known
         aws.gate.clear()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(system.start, 3, kit.boot)

@@ -99,16 +99,17 @@ def test_one_who_is_cancelled_while_asking_for_others_leaves_it_to_them():
         ask, answers = Asked(), []
         batch = Batch(ask, most=4)
 
-        async def others():
-            await trio.sleep(0.1)
-            answers.append(await batch("b"))
+        async def one(key, after, seconds):
+            await trio.sleep(after)
+            with trio.move_on_after(seconds):
+                answers.append(await batch(key))
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(others)
-            with trio.move_on_after(0.5):
-                await batch("a")
-        assert answers == ["B"]
-        assert ask.requests == [["a"], ["b"]]
+            nursery.start_soon(one, "first", 0.0, 9.0)
+            nursery.start_soon(one, "cancelled", 0.1, 1.5)
+            nursery.start_soon(one, "other", 0.2, 9.0)
+        assert answers == ["FIRST", "OTHER"]
+        assert ask.requests == [["first"], ["cancelled", "other"], ["other"]]
 
     run(test)
 

@@ -334,3 +334,12 @@ def test_what_travels_to_machines_is_the_options_alone(run, aws):
 
     run(test)
     assert Kit(aws).system.name == "ec2"
+
+
+def test_a_session_opens_and_closes_by_the_systems_name(aws):
+    options = {"region": "us-east-1", "endpoint_url": aws.url, "allow": ["192.0.2.7/32"]}
+    with bm.Session("ec2", **options) as session:
+        assert session.machines == []
+    assert aws.count("GetCallerIdentity") == 1
+    with pytest.raises(UsageError, match="disk: must be at least 1 GiB"), bm.Session("ec2", disk=0):
+        pass

@@ -5,22 +5,22 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import trio
 
 from bigmachine.boot import Boot, user_data
-from bigmachine.errors import BigmachineError, StartError, UsageError
+from bigmachine.errors import BigmachineError, StartError, StopReason
 from bigmachine.system import Capability, Gone, Instance, System
 
 from ._options import Ec2Options, check_offline
 
 if TYPE_CHECKING:
     from ._api import Api
-    from ._launch import Launch, Offer
+    from ._launch import Launch
     from ._machines import Machines, Vm
-    from ._network import Network, SessionGroup
+    from ._network import SessionGroup
+    from ._plan import Plan
 
 logger = logging.getLogger("bigmachine.ec2")
 
@@ -48,7 +48,7 @@ class Ec2System(System):
     def __init__(self, options: Ec2Options | None = None) -> None:
         super().__init__(options)
         self._opened: tuple[Api, Machines] | None = None
-        self._plan: _Plan | None = None
+        self._plan: Plan | None = None
         self._group: SessionGroup | None = None
         self._session = ""  # once it may have something at AWS
         self._ids: dict[str, str] = {}  # of instances that are not freed, by the machine's name
@@ -56,11 +56,13 @@ class Ec2System(System):
 
     async def setup(self) -> None:
         """Check the options, and with AWS all that they name, and the right to use it."""
+        from ._plan import make_plan, rehearse
+
         check_offline(self.options)
         with self._readable():
             self._who = await self._api.identity()
-            self._plan = await self._make_plan()
-            await self._rehearse(self._plan)
+            self._plan = await make_plan(self._api, self.options, look_up=self.look_up)
+            await rehearse(self._api, self.options, self._plan)
 
     async def start(self, count: int, boot: Boot) -> Sequence[Instance]:
         """Buy instances until there are enough, or no more to be had."""
@@ -103,18 +105,17 @@ class Ec2System(System):
             if vm is not None:
                 return vm.gone() if vm.is_gone else None
             if instance.id not in self._ids.values() or not self._machines.is_new(instance.id):
-                from bigmachine.errors import StopReason
-
                 return Gone(StopReason.GONE, "EC2 knows no such instance any more")
         return None
 
     async def stop(self, instance: Instance) -> None:
         """Terminate the instance and wait until it is terminated."""
-        from ._network import delete_group
+        from ._network import delete_group, find_groups
 
         with self._readable():
             if instance.id.startswith("sg-"):  # one of `instances`
-                await delete_group(self._api, instance.id)
+                if instance.id in {group.id for group in await find_groups(self._api)}:
+                    await delete_group(self._api, instance.id)
                 return
             id = instance.id or self._ids.get(instance.name, "")
             if id not in self._ids.values():
@@ -134,8 +135,9 @@ class Ec2System(System):
                 f"session {self._session} may still have instances, or its security group, on "
                 f"EC2: see those with the tag bigmachine:session. {error}"
             ) from error
-        if self._opened is not None:
-            await self._api.close()
+        finally:
+            if self._opened is not None:
+                await self._api.close()
 
     async def console(self, instance: Instance) -> str:
         """Return what the instance's console shows; EC2 keeps 64 KB of it."""
@@ -191,59 +193,6 @@ class Ec2System(System):
             yield
         except AwsError as error:
             raise explain(error, who=self._who) from error
-
-    async def _make_plan(self) -> _Plan:
-        from ._image import find_images
-        from ._launch import offers
-        from ._network import check_groups, find_network, own_addresses
-        from ._types import find_types
-
-        o, api = self.options, self._api
-        types = await find_types(api, o.instance_types)
-        network = await find_network(api, subnets=o.subnets)
-        await check_groups(api, network, groups=o.security_groups)
-        await _check_key_pair(api, o.key_pair)
-        zones = {subnet.zone for subnet in network.subnets}
-        for kind in types:
-            if not kind.zones & zones:
-                raise UsageError(
-                    f"instance_type: {kind.name} is not offered in {', '.join(sorted(zones))}, "
-                    f"where the subnets are, but in {', '.join(sorted(kind.zones))}"
-                )
-            if not kind.markets & {*o.markets}:
-                raise UsageError(f"market: {kind.name} is not sold as {' or '.join(o.markets)}")
-        images = await find_images(api, image=o.image, disk=o.disk, types=types)
-        allow = list(o.allow)
-        if not allow and not o.security_groups:
-            allow = await own_addresses(network, is_public=o.public_address, look_up=self.look_up)
-        return _Plan(network, tuple(offers(o, types, images, network.subnets)), tuple(allow))
-
-    async def _rehearse(self, plan: _Plan) -> None:
-        """Have AWS check the requests that `start` is going to make."""
-        from ._errors import AwsError
-        from ._launch import run_request
-        from ._tags import session_tags, tag_specifications
-
-        tags = session_tags("rehearsal", self.options.own_tags)
-        if not self.options.security_groups:
-            await self._api.would_be_allowed(
-                "ec2:CreateSecurityGroup",
-                GroupName="bigmachine-rehearsal",
-                Description="never made",
-                VpcId=plan.network.vpc,
-                TagSpecifications=tag_specifications(tags, "security-group"),
-            )
-        for offer in {offer.market: offer for offer in reversed(plan.offers)}.values():
-            request = run_request(
-                self.options, offer, tags=tags, groups=self.options.security_groups
-            )
-            try:
-                await self._api.would_be_allowed(
-                    "ec2:RunInstances", MinCount=1, MaxCount=1, **request
-                )
-            except AwsError as error:
-                if not (error.is_capacity or error.is_quota):  # other offers may be had
-                    raise
 
     async def _prepare(self, session: str, data: bytes) -> Launch:
         from ._launch import USER_DATA_LIMIT, Launch
@@ -365,22 +314,3 @@ class Ec2System(System):
             await delete_group(self._api, id)
         self._group = None
         self._session = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What `setup` found: the network, what can be bought in it, and who may come in."""
-
-    network: Network
-    offers: tuple[Offer, ...]
-    allow: tuple[str, ...]
-
-
-async def _check_key_pair(api: Api, key_pair: str) -> None:
-    if not key_pair:
-        return
-    reply = await api.read(
-        "ec2:DescribeKeyPairs", Filters=[{"Name": "key-name", "Values": [key_pair]}]
-    )
-    if not reply["KeyPairs"]:
-        raise UsageError(f"key_pair: there is no {key_pair!r} in {api.region}")
