@@ -171,7 +171,7 @@ def test_a_file_in_the_way_is_said_to_be_one(folder: Path, capsys) -> None:
 def test_the_name_of_a_system_that_is_there_is_warned_of(folder: Path, capsys) -> None:
     assert main(["new-backend", "local"]) == 0
     assert "warning: bigmachine-local" in capsys.readouterr().err
-    assert main(["new-backend", "ec2"]) == 0
-    assert "warning: 'ec2' is" in capsys.readouterr().err
+    assert main(["new-backend", "gcp"]) == 0
+    assert "warning: 'gcp' is" in capsys.readouterr().err
     assert main(["new-backend", "plain"]) == 0
     assert capsys.readouterr().err == ""

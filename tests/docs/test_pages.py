@@ -16,6 +16,7 @@ from bigmachine._plugins import _HOOKS
 from bigmachine.testing import InProcessSystem
 from bigmachine.testing.conformance import Suite
 from bigmachine.testing.faults import Faults
+from bigmachine_ec2 import Ec2Options
 from bigmachine_local import LocalOptions
 
 REFERENCE = ROOT / "docs/reference.md"
@@ -102,10 +103,11 @@ def test_no_hook_is_documented_that_does_not_exist():
     assert set(headings) == set(_HOOKS)
 
 
-def test_the_local_systems_readme_lists_its_options():
-    readme = (ROOT / "plugins/local/README.md").read_text()
+@pytest.mark.parametrize(("system", "cls"), [("local", LocalOptions), ("ec2", Ec2Options)])
+def test_a_systems_readme_lists_its_options(system, cls):
+    readme = (ROOT / f"plugins/{system}/README.md").read_text()
     documented = re.findall(r"^\| `(\w+)` \| (.*?) \|", readme, re.M)
-    options = describe_options(LocalOptions, system_name="local")
+    options = describe_options(cls, system_name=system)
     assert [name for name, _ in documented] == [option.name for option in options]
     for option, (_, default) in zip(options, documented, strict=True):
         assert default.strip("`").strip('"') == str(option.default)

@@ -1,0 +1,124 @@
+"""The image that machines boot: the one that was asked for, or one with the driver's Python."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bigmachine.errors import UsageError
+
+from ._api import Api
+from ._errors import AwsError
+from ._types import InstanceType
+
+_UBUNTU = "/aws/service/canonical/ubuntu/server/{}/stable/current/{}/hvm/ebs-gp3/ami-id"
+_DEBIAN = "/aws/service/debian/release/{}/latest/{}"
+
+# Machines need the driver's minor version of Python, and these have it as their python3. The
+# parameters are documented by Canonical ("Find Ubuntu images on AWS") and by the Debian wiki
+# ("Cloud/AmazonEC2Image").
+_RELEASES = {
+    (3, 11): (_DEBIAN, "12"),
+    (3, 12): (_UBUNTU, "24.04"),
+    (3, 13): (_DEBIAN, "13"),
+    (3, 14): (_UBUNTU, "26.04"),
+}
+_ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64"}  # EC2's names, and the distributions'
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An AMI whose root disk, on EBS, is ``root_device`` and takes ``root_gib`` or more."""
+
+    id: str
+    name: str
+    architecture: str
+    root_device: str
+    root_gib: int
+
+
+async def find_images(
+    api: Api, *, image: str, disk: int, types: Sequence[InstanceType]
+) -> dict[str, Image]:
+    """Return the image for each architecture of ``types``.
+
+    ``image`` and ``disk`` are the options of these names. Raises `UsageError` if there is no
+    such image, or it does not fit the types or the disk.
+    """
+    found = {}
+    for architecture in dict.fromkeys(kind.architecture for kind in types):
+        chosen = await _describe(api, await _image_id(api, image or default_image(architecture)))
+        if chosen.architecture != architecture:
+            misfits = ", ".join(t.name for t in types if t.architecture == architecture)
+            raise UsageError(
+                f"image: {chosen.id} ({chosen.name}) is for {chosen.architecture}, and "
+                f"{misfits} for {architecture}: choose an image and types of one architecture"
+            )
+        if disk < chosen.root_gib:
+            raise UsageError(
+                f"disk: {chosen.id} ({chosen.name}) needs {chosen.root_gib} GiB, not {disk}"
+            )
+        found[architecture] = chosen
+    return found
+
+
+def default_image(architecture: str, version: tuple[int, int] = sys.version_info[:2]) -> str:
+    """Return the SSM parameter of the image with this version of Python, the driver's own.
+
+    Raises `UsageError` if none of the images that we know has it.
+    """
+    if version not in _RELEASES or architecture not in _ARCHITECTURES:
+        raise UsageError(
+            f"image: no Ubuntu or Debian that is known here has Python {version[0]}.{version[1]} "
+            f"for {architecture}: pass an image that has, or run the driver with another Python "
+            f"({', '.join(f'{major}.{minor}' for major, minor in _RELEASES)})"
+        )
+    form, release = _RELEASES[version]
+    return form.format(release, _ARCHITECTURES[architecture])
+
+
+async def _image_id(api: Api, image: str) -> str:
+    if not image.startswith("/"):
+        return image
+    try:
+        reply = await api.read("ssm:GetParameter", Name=image)
+    except AwsError as error:
+        if error.code != "ParameterNotFound":
+            raise
+        raise UsageError(
+            f"image: there is no SSM parameter {image} in {api.region}; pass an AMI of the "
+            f"region, image='ami-…'"
+        ) from error
+    return str(reply["Parameter"]["Value"])
+
+
+async def _describe(api: Api, id: str) -> Image:
+    # By a filter as well: an id of another form would be another error.
+    raws = await api.read_all(
+        "ec2:DescribeImages", "Images", Filters=[{"Name": "image-id", "Values": [id]}]
+    )
+    if not raws:
+        raise UsageError(
+            f"image: {id} does not exist in {api.region}, or may not be used by this account: "
+            f"an AMI belongs to one region"
+        )
+    raw = raws[0]
+    name = raw.get("Name", "")
+    if raw.get("State") != "available":
+        raise UsageError(f"image: {id} ({name}) is not available: it is {raw.get('State')}")
+    if raw.get("RootDeviceType") != "ebs":
+        raise UsageError(f"image: {id} ({name}) has no root disk on EBS")
+    root = raw["RootDeviceName"]
+    sizes = [
+        mapping.get("Ebs", {}).get("VolumeSize", 0)
+        for mapping in raw.get("BlockDeviceMappings", ())
+        if mapping.get("DeviceName") == root
+    ]
+    return Image(
+        id=id,
+        name=name,
+        architecture=raw["Architecture"],
+        root_device=root,
+        root_gib=max(sizes, default=0),
+    )

@@ -1,0 +1,257 @@
+"""Where instances are, in the network, and who may come near them."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import trio
+
+from bigmachine.boot import PORT
+from bigmachine.errors import StartError, UsageError
+from bigmachine.system import Instance
+
+from ._api import Api
+from ._errors import AwsError
+from ._pace import polls
+from ._tags import HOST, SESSION, STARTED, filters, tag_specifications, tags_of
+
+_LOOK_UP_TIMEOUT = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Subnet:
+    """A subnet, and the availability zone it is in."""
+
+    id: str
+    zone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A VPC, its CIDR blocks, and those of its subnets where instances may be."""
+
+    vpc: str
+    blocks: tuple[str, ...]
+    subnets: tuple[Subnet, ...]
+
+
+async def find_network(api: Api, *, subnets: Sequence[str]) -> Network:
+    """Return the VPC of these subnets, in this order; or the default VPC with all of its own.
+
+    Raises `UsageError` if there are none, or they are in several VPCs.
+    """
+    if subnets:
+        raws = {
+            raw["SubnetId"]: raw
+            for raw in await api.read_all(
+                "ec2:DescribeSubnets",
+                "Subnets",
+                Filters=[{"Name": "subnet-id", "Values": [*subnets]}],
+            )
+        }
+        if missing := [id for id in subnets if id not in raws]:
+            raise UsageError(f"subnets: {', '.join(missing)}: not in {api.region}")
+        chosen = [raws[id] for id in subnets]
+    else:
+        vpcs = await api.read_all(
+            "ec2:DescribeVpcs", "Vpcs", Filters=[{"Name": "is-default", "Values": ["true"]}]
+        )
+        if not vpcs:
+            raise UsageError(
+                f"subnets: there is no default VPC in {api.region}: name subnets of another, or "
+                f"make one (`aws ec2 create-default-vpc --region {api.region}`)"
+            )
+        found = await api.read_all(
+            "ec2:DescribeSubnets",
+            "Subnets",
+            Filters=[{"Name": "vpc-id", "Values": [vpcs[0]["VpcId"]]}],
+        )
+        if not found:
+            raise UsageError(f"subnets: the default VPC of {api.region} has none: name others")
+        chosen = sorted(found, key=lambda raw: str(raw["AvailabilityZone"]))
+    ids = {raw["VpcId"] for raw in chosen}
+    if len(ids) > 1:
+        raise UsageError(f"subnets: must be in one VPC, not in {', '.join(sorted(ids))}")
+    [vpc] = ids
+    [raw] = await api.read_all(
+        "ec2:DescribeVpcs", "Vpcs", Filters=[{"Name": "vpc-id", "Values": [vpc]}]
+    )
+    blocks = [block["CidrBlock"] for block in raw.get("CidrBlockAssociationSet", ())]
+    return Network(
+        vpc=vpc,
+        blocks=tuple(blocks or [raw["CidrBlock"]]),
+        subnets=tuple(Subnet(raw["SubnetId"], raw["AvailabilityZone"]) for raw in chosen),
+    )
+
+
+async def check_groups(api: Api, network: Network, *, groups: Sequence[str]) -> None:
+    """Raise `UsageError` unless all of these security groups are in the network's VPC."""
+    if not groups:
+        return
+    raws = await api.read_all(
+        "ec2:DescribeSecurityGroups",
+        "SecurityGroups",
+        Filters=[{"Name": "group-id", "Values": [*groups]}],
+    )
+    vpcs = {raw["GroupId"]: raw["VpcId"] for raw in raws}
+    if missing := [id for id in groups if id not in vpcs]:
+        raise UsageError(f"security_groups: {', '.join(missing)}: not in {api.region}")
+    if strange := [id for id in groups if vpcs[id] != network.vpc]:
+        raise UsageError(
+            f"security_groups: {', '.join(f'{id} is in {vpcs[id]}' for id in strange)}, and the "
+            f"subnets are in {network.vpc}"
+        )
+
+
+async def own_addresses(network: Network, *, is_public: bool, look_up: str) -> list[str]:
+    """Return this computer's addresses as instances see them, as CIDR blocks.
+
+    Of an instance's private address, it is the one that the way to the VPC begins at. Of a
+    public address, it is the one that the service at the URL ``look_up`` sees; and, on a computer
+    in the same VPC, also the private one, for there an instance's public name means its
+    private address.
+
+    Raises `StartError` if the service can't be asked.
+    """
+    private = [own for own in map(_address_towards, network.blocks) if own]
+    if not is_public:
+        if private:
+            return [f"{own}/32" for own in dict.fromkeys(private)]
+        raise UsageError(
+            f"public_address: from here no way leads to the VPC's private addresses "
+            f"({', '.join(network.blocks)}): use public ones, or name in `allow` who may reach them"
+        )
+    blocks = [ipaddress.ip_network(block) for block in network.blocks]
+    inside = [own for own in private if any(ipaddress.ip_address(own) in b for b in blocks)]
+    return [f"{own}/32" for own in dict.fromkeys([await _public_address(look_up), *inside])]
+
+
+class SessionGroup:
+    """The session's security group: one port, for the driver and for the session's machines."""
+
+    def __init__(self, api: Api, *, session: str, vpc: str) -> None:
+        self.id = ""
+        self._api = api
+        self._name = f"bigmachine-{session}"
+        self._vpc = vpc
+        self._lock = trio.Lock()
+        self._is_open = False
+
+    async def open(self, *, allow: Sequence[str], tags: Mapping[str, str]) -> str:
+        """Make the group, unless it is made, and return its id. Raises `AwsError`."""
+        async with self._lock:
+            if not self.id:
+                self.id = await self._make(tags)
+            if not self._is_open:
+                await self._let_in(allow)
+                self._is_open = True
+        return self.id
+
+    async def _make(self, tags: Mapping[str, str]) -> str:
+        try:
+            reply = await self._api.write(
+                "ec2:CreateSecurityGroup",
+                GroupName=self._name,
+                Description="The machines of a bigmachine session; it goes with them",
+                VpcId=self._vpc,
+                TagSpecifications=tag_specifications(tags, "security-group"),
+            )
+            return str(reply["GroupId"])
+        except AwsError as error:
+            # A session's name is unique, so this is ours, made by a request whose answer was lost.
+            if error.code != "InvalidGroup.Duplicate":
+                raise
+        with trio.CancelScope(shield=True):
+            [raw] = await self._api.read_all(
+                "ec2:DescribeSecurityGroups",
+                "SecurityGroups",
+                Filters=[
+                    {"Name": "group-name", "Values": [self._name]},
+                    {"Name": "vpc-id", "Values": [self._vpc]},
+                ],
+            )
+        return str(raw["GroupId"])
+
+    async def _let_in(self, allow: Sequence[str]) -> None:
+        port = {"IpProtocol": "tcp", "FromPort": PORT, "ToPort": PORT}
+        ranges = [{"CidrIp": block, "Description": "the driver"} for block in allow]
+        try:
+            await self._api.write(
+                "ec2:AuthorizeSecurityGroupIngress",
+                GroupId=self.id,
+                IpPermissions=[
+                    {**port, "IpRanges": ranges},
+                    {**port, "UserIdGroupPairs": [{"GroupId": self.id}]},
+                ],
+            )
+        except AwsError as error:
+            if error.code != "InvalidPermission.Duplicate":  # an answer was lost
+                raise
+
+
+async def delete_group(api: Api, id: str) -> None:
+    """Delete a security group, as soon as no instance is in it. Fine if it is gone.
+
+    EC2 lets go of a group some time after its last instance is terminated: until then this
+    waits, for as long as it is not cancelled.
+    """
+    for pause in polls():
+        try:
+            await api.write("ec2:DeleteSecurityGroup", GroupId=id)
+            return
+        except AwsError as error:
+            if error.is_missing:
+                return
+            if error.code not in ("DependencyViolation", "InvalidGroup.InUse"):
+                raise
+        await trio.sleep(pause)
+
+
+async def find_groups(api: Api, *, session: str = "") -> list[Instance]:
+    """List the security groups of this session, or of all, in the region."""
+    raws = await api.read_all(
+        "ec2:DescribeSecurityGroups",
+        "SecurityGroups",
+        Filters=filters({SESSION: [session]} if session else {SESSION: ["*"]}),
+    )
+    groups = []
+    for raw in raws:
+        tags = tags_of(raw)
+        details = {
+            "kind": "security-group",
+            "session": tags[SESSION],
+            "host": tags.get(HOST, ""),
+            "started": tags.get(STARTED, ""),
+        }
+        name = f"security-group.{tags[SESSION]}"
+        groups.append(Instance(name=name, address="", id=raw["GroupId"], details=details))
+    return groups
+
+
+def _address_towards(block: str) -> str | None:
+    """Return the address that a packet to ``block`` would leave from, if there is a way to it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((str(ipaddress.ip_network(block)[1]), PORT))  # it sends nothing
+        except OSError:
+            return None
+        return str(probe.getsockname()[0])
+
+
+async def _public_address(look_up: str) -> str:
+    import httpx
+
+    try:
+        # Not through a proxy, whose address it would be: machines are dialled directly.
+        async with httpx.AsyncClient(trust_env=False, timeout=_LOOK_UP_TIMEOUT) as client:
+            reply = await client.get(look_up)
+            reply.raise_for_status()
+            return str(ipaddress.IPv4Address(reply.text.strip()))
+    except (httpx.HTTPError, ValueError) as exc:
+        raise StartError(
+            f"this computer's public address is not to be had from {look_up} ({exc!r}): name in "
+            f"`allow` who may reach the machines, as allow=['203.0.113.7/32']"
+        ) from exc

@@ -1,0 +1,86 @@
+"""What `setup` finds out with AWS, before anything is made: all that the options name is there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bigmachine.errors import UsageError
+
+from ._api import Api
+from ._errors import AwsError
+from ._image import find_images
+from ._launch import Offer, offers, run_request
+from ._network import Network, check_groups, find_network, own_addresses
+from ._options import Ec2Options
+from ._tags import session_tags, tag_specifications
+from ._types import InstanceType, find_types
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The network, what can be bought in it, in order, and who may come in, as CIDR blocks."""
+
+    network: Network
+    offers: tuple[Offer, ...]
+    allow: tuple[str, ...]
+
+
+async def make_plan(api: Api, o: Ec2Options, *, look_up: str) -> Plan:
+    """Look up all that the options name.
+
+    ``look_up`` is the URL of a service that tells this computer's public address. Raises
+    `UsageError`, by the name of the option, for what is not there or does not fit; and `AwsError`.
+    """
+    types = await find_types(api, o.instance_types)
+    network = await find_network(api, subnets=o.subnets)
+    await check_groups(api, network, groups=o.security_groups)
+    await _check_key_pair(api, o.key_pair)
+    for kind in types:
+        _check_sold(kind, o, network)
+    images = await find_images(api, image=o.image, disk=o.disk, types=types)
+    allow = [*o.allow]
+    if not allow and not o.security_groups:
+        allow = await own_addresses(network, is_public=o.public_address, look_up=look_up)
+    return Plan(network, tuple(offers(o, types, images, network.subnets)), tuple(allow))
+
+
+async def rehearse(api: Api, o: Ec2Options, plan: Plan) -> None:
+    """Have AWS check the requests that `start` is going to make, by dry runs. Raises `AwsError`."""
+    tags = session_tags("rehearsal", o.own_tags)
+    if not o.security_groups:
+        await api.would_be_allowed(
+            "ec2:CreateSecurityGroup",
+            GroupName="bigmachine-rehearsal",
+            Description="never made",
+            VpcId=plan.network.vpc,
+            TagSpecifications=tag_specifications(tags, "security-group"),
+        )
+    first_of_markets = {offer.market: offer for offer in reversed(plan.offers)}.values()
+    for offer in first_of_markets:
+        request = run_request(o, offer, tags=tags, groups=o.security_groups)
+        try:
+            await api.would_be_allowed("ec2:RunInstances", MinCount=1, MaxCount=1, **request)
+        except AwsError as error:
+            if not (error.is_capacity or error.is_quota):  # other offers may be had
+                raise
+
+
+def _check_sold(kind: InstanceType, o: Ec2Options, network: Network) -> None:
+    zones = {subnet.zone for subnet in network.subnets}
+    if not kind.zones & zones:
+        raise UsageError(
+            f"instance_type: {kind.name} is not offered in {', '.join(sorted(zones))}, where the "
+            f"subnets are, but in {', '.join(sorted(kind.zones))}"
+        )
+    if not kind.markets & {*o.markets}:
+        raise UsageError(f"market: {kind.name} is not sold as {' or '.join(o.markets)}")
+
+
+async def _check_key_pair(api: Api, key_pair: str) -> None:
+    if not key_pair:
+        return
+    reply = await api.read(
+        "ec2:DescribeKeyPairs", Filters=[{"Name": "key-name", "Values": [key_pair]}]
+    )
+    if not reply["KeyPairs"]:
+        raise UsageError(f"key_pair: there is no {key_pair!r} in {api.region}")

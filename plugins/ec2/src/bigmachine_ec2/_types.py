@@ -1,0 +1,83 @@
+"""What EC2 says of instance types: their size, and where they are sold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bigmachine.errors import UsageError
+
+from ._api import Api
+
+_DEFAULTS = ("m7i.large", "m6i.large", "m5.large")  # general purpose, the newest first
+_ARCHITECTURES = ("x86_64", "arm64")
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceType:
+    """An instance type. ``architecture`` is EC2's word: ``"x86_64"`` or ``"arm64"``.
+
+    ``markets`` are those it is sold on, ``"spot"`` and ``"on-demand"``; ``zones`` the
+    availability zones of the region where it is offered.
+    """
+
+    name: str
+    vcpus: int
+    memory_bytes: int
+    architecture: str
+    markets: frozenset[str]
+    zones: frozenset[str]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.vcpus} vCPUs, {self.memory_bytes / (1 << 30):g} GiB)"
+
+
+async def find_types(api: Api, names: Sequence[str]) -> list[InstanceType]:
+    """Return the types of these names, in this order; without any, one that the region has.
+
+    Raises `UsageError` for those that the region does not have.
+    """
+    found = await _describe(api, names or _DEFAULTS)
+    if not names:
+        return [*found.values()][:1]
+    if unknown := [name for name in names if name not in found]:
+        raise UsageError(
+            f"instance_type: {', '.join(unknown)}: EC2 has no such type in {api.region}; those "
+            f"that it has: `aws ec2 describe-instance-types --region {api.region}`"
+        )
+    if strange := [name for name in names if found[name].architecture not in _ARCHITECTURES]:
+        raise UsageError(
+            f"instance_type: {', '.join(strange)}: machines run Linux on "
+            f"{' or '.join(_ARCHITECTURES)}, and that type is {found[strange[0]].architecture}"
+        )
+    return [found[name] for name in names]
+
+
+async def _describe(api: Api, names: Sequence[str]) -> dict[str, InstanceType]:
+    """Return those of these types that the region has, in order."""
+    filters = [{"Name": "instance-type", "Values": [*names]}]
+    # By a filter, which leaves out what it doesn't know; asked for by name, one unknown type
+    # is an error that hides the others.
+    raws = await api.read_all(
+        "ec2:DescribeInstanceTypes", "InstanceTypes", Filters=filters, MaxResults=100
+    )
+    offers = await api.read_all(
+        "ec2:DescribeInstanceTypeOfferings",
+        "InstanceTypeOfferings",
+        LocationType="availability-zone",
+        Filters=filters,
+    )
+    found: dict[str, InstanceType] = {}
+    for raw in sorted(raws, key=lambda raw: names.index(raw["InstanceType"])):
+        name = raw["InstanceType"]
+        architectures = raw["ProcessorInfo"]["SupportedArchitectures"]
+        found[name] = InstanceType(
+            name=name,
+            vcpus=raw["VCpuInfo"]["DefaultVCpus"],
+            memory_bytes=raw["MemoryInfo"]["SizeInMiB"] << 20,
+            # Old types run i386, too, and images of it are no longer made.
+            architecture=next(a for a in architectures if a != "i386"),
+            markets=frozenset(raw["SupportedUsageClasses"]),
+            zones=frozenset(o["Location"] for o in offers if o["InstanceType"] == name),
+        )
+    return found

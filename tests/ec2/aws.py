@@ -1,0 +1,415 @@
+"""AWS on loopback: moto, served over HTTP in this process, and mended where AWS does otherwise.
+
+Each mend names the source of what AWS does. The rest is for tests to arrange: capacity, refusals,
+answers that are lost, and requests that hang.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import datetime
+import io
+import json
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+import moto.ec2.utils
+from moto.ec2.models import ec2_backends
+from moto.ec2.models.amis import Ami
+from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState, StateReason
+from moto.server import DomainDispatcherApplication, create_backend_app
+from moto.ssm.models import Parameter, ssm_backends
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+ACCOUNT = "123456789012"
+REGION = "us-east-1"
+USER_DATA_LIMIT = 16384
+
+UBUNTU = "/aws/service/canonical/ubuntu/server/{}/stable/current/{}/hvm/ebs-gp3/ami-id"
+DEBIAN = "/aws/service/debian/release/{}/latest/{}"
+
+Parameters = Mapping[str, str]
+
+
+@dataclass
+class Fault:
+    """What happens to the next ``times`` requests of an action for which ``when`` holds."""
+
+    action: str
+    answer: Callable[[Parameters], bytes | None]  # None: moto's own, which is then lost
+    status: int
+    times: int
+    when: Callable[[Parameters], bool]
+
+
+@dataclass
+class Aws:
+    """The AWS of these tests; all that was asked of it is in ``asked``."""
+
+    url: str = ""
+    asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    capacity: dict[str, int] = field(default_factory=dict)
+    """How many more instances there are, by ``"MARKET TYPE ZONE"``; else any number."""
+    answers_until_running: int = 1
+    """How many times a new instance is described as pending, without a public address."""
+    answers_until_terminated: int = 1
+    answers_until_known: int = 0
+    """How many times instances that were just made are unknown to all other requests."""
+    gate: threading.Event = field(default_factory=threading.Event)
+    """While it isn't set, RunInstances, carried out, does not answer."""
+    held: threading.Event = field(default_factory=threading.Event)
+    """Set once a RunInstances is held up by the gate."""
+    groups_at_first: set[str] = field(default_factory=set)
+    _faults: list[Fault] = field(default_factory=list)
+    _tokens: dict[str, tuple[dict[str, str], tuple[str, list[Any], bytes]]] = field(
+        default_factory=dict
+    )
+    _pending: dict[str, list[Any]] = field(default_factory=dict)
+    _ending: dict[str, int] = field(default_factory=dict)
+    _unknown: int = 0
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @property
+    def ec2(self) -> Any:
+        """Moto's own state of the region."""
+        return ec2_backends[ACCOUNT][REGION]
+
+    # -- for tests --------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Take back all that a test has arranged."""
+        self.asked.clear()
+        self.capacity.clear()
+        self._faults.clear()
+        self._tokens.clear()
+        self._unknown = 0
+        self.answers_until_running = self.answers_until_terminated = 1
+        self.answers_until_known = 0
+        self.gate.set()
+        self.held.clear()
+
+    def refuse(
+        self,
+        action: str,
+        code: str,
+        message: str = "as the test wants it",
+        *,
+        status: int = 400,
+        times: int = 1,
+        when: Callable[[Parameters], bool] = lambda parameters: True,
+    ) -> None:
+        """Have the next requests of an action refused."""
+
+        def answer(parameters: Parameters) -> bytes:
+            return _error(code, message)
+
+        self._faults.append(Fault(action, answer, status, times, when))
+
+    def lose_answer(self, action: str, *, times: int = 1) -> None:
+        """Have the next requests of an action carried out, and answered by no more than a 503."""
+        self._faults.append(Fault(action, lambda _: None, 503, times, lambda _: True))
+
+    def count(self, action: str) -> int:
+        """Return how often an action was asked for, without rehearsals."""
+        return sum(
+            name == action and parameters.get("DryRun") != "true" for name, parameters in self.asked
+        )
+
+    def requests(self, action: str) -> list[dict[str, str]]:
+        """Return the parameters of an action's requests, without rehearsals."""
+        return [p for name, p in self.asked if name == action and p.get("DryRun") != "true"]
+
+    def instances(self) -> list[Any]:
+        """List all instances that there ever were, moto's own objects."""
+        return [
+            vm for reservation in self.ec2.reservations.values() for vm in reservation.instances
+        ]
+
+    def interrupt(self, id: str) -> None:
+        """Take a spot instance back."""
+        self._end(id, "Server.SpotInstanceTermination", "Spot instance termination")
+
+    def power_off(self, id: str) -> None:
+        """Have the guest of an instance power itself off."""
+        self._end(id, "Client.InstanceInitiatedShutdown", "Instance initiated shutdown")
+
+    def _end(self, id: str, code: str, message: str) -> None:
+        """End an instance for a reason that moto has not, of the API reference's StateReason."""
+        self.ec2.terminate_instances([id])
+        self._ending.pop(id, None)
+        [vm] = [vm for vm in self.instances() if vm.id == id]
+        vm._state = InstanceState("terminated", 48)
+        vm.state_reason = StateReason(f"{code}: {message}", code)
+
+    def leftovers(self) -> list[str]:
+        """Name all that would be on the bill, or in the way: of any session, and of none."""
+        ec2 = self.ec2
+        vms = [vm.id for vm in self.instances() if vm.state != "terminated"]
+        groups = [g.id for of_vpc in ec2.groups.values() for g in of_vpc.values()]
+        own = [id for id in groups if id not in self.groups_at_first]
+        return [*vms, *own, *ec2.volumes, *ec2.enis]
+
+    def clear(self) -> None:
+        """Delete all that is left."""
+        ec2 = self.ec2
+        ec2.reservations.clear()
+        ec2.volumes.clear()
+        ec2.enis.clear()
+        self._pending.clear()
+        self._ending.clear()
+        for of_vpc in ec2.groups.values():
+            for id in [id for id in of_vpc if id not in self.groups_at_first]:
+                del of_vpc[id]
+
+    def add_image(self, parameter: str = "", *, architecture: str = "x86_64", **more: Any) -> str:
+        """Register an image with a root disk of 15 GiB, under a parameter; return its id."""
+        id = f"ami-{len(self.ec2.amis):017x}"
+        self.ec2.amis[id] = Ami(
+            self.ec2,
+            id,
+            name=f"image {parameter}",
+            architecture=architecture,
+            **{"root_device_type": "ebs", "root_device_name": "/dev/xvda", **more},
+        )
+        if parameter:
+            ssm = ssm_backends[ACCOUNT][REGION]
+            ssm._parameters[parameter].append(_parameter(parameter, id))
+        return id
+
+    # -- the server -------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[Aws]:
+        """Serve on loopback while the block runs."""
+        with self._mended():
+            app = DomainDispatcherApplication(create_backend_app)
+            server = make_server(
+                "127.0.0.1", 0, self._wrapped(app), threaded=True, request_handler=_Quiet
+            )
+            self.url = f"http://127.0.0.1:{server.server_port}"
+            self.groups_at_first = {g for of in self.ec2.groups.values() for g in of}
+            thread = threading.Thread(target=server.serve_forever, args=[0.01])
+            thread.start()
+            try:
+                yield self
+            finally:
+                self.gate.set()
+                server.shutdown()
+                thread.join()
+                server.server_close()
+
+    @contextlib.contextmanager
+    def _mended(self) -> Iterator[None]:
+        """Mend moto's models.
+
+        * A new instance is ``pending``, and its public address is not there yet; one that is told
+          to end is ``shutting-down`` first ("Amazon EC2 instance state changes").
+        * To terminate an instance twice is fine (API reference of TerminateInstances).
+        * DescribeInstances has the filter ``client-token`` (its API reference).
+        """
+        run, terminate = InstanceBackend.run_instances, Instance.terminate
+        aws = self
+
+        def run_instances(self: Any, *args: Any, **kwargs: Any) -> Any:
+            reservation = run(self, *args, **kwargs)
+            for vm in reservation.instances if aws.answers_until_running else ():
+                nic = vm.nics[0]
+                aws._pending[vm.id] = [aws.answers_until_running, nic, nic.public_ip]
+                vm._state = InstanceState("pending", 0)
+                nic.public_ip = None
+            aws._unknown = aws.answers_until_known
+            return reservation
+
+        def terminate_instance(self: Any) -> Any:
+            if self.state in ("shutting-down", "terminated"):
+                return self._state
+            previous = terminate(self)
+            aws._pending.pop(self.id, None)
+            if aws.answers_until_terminated:
+                aws._ending[self.id] = aws.answers_until_terminated
+                self._state = InstanceState("shutting-down", 32)
+            return previous
+
+        InstanceBackend.run_instances = run_instances
+        Instance.terminate = terminate_instance
+        moto.ec2.utils.filter_dict_attribute_mapping["client-token"] = "client_token"
+        try:
+            yield
+        finally:
+            InstanceBackend.run_instances = run
+            Instance.terminate = terminate
+            del moto.ec2.utils.filter_dict_attribute_mapping["client-token"]
+
+    def _wrapped(self, app: Any) -> Any:
+        def serve(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+            body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            action, parameters = _parse(environ, body)
+            with self._lock:
+                self.asked.append((action, parameters))
+                status, headers, answer = self._answer(app, environ, body, action, parameters)
+            if action == "RunInstances" and not self.gate.is_set():
+                self.held.set()
+                self.gate.wait(30)
+            start(status, headers)
+            return [answer]
+
+        return serve
+
+    def _answer(
+        self,
+        app: Any,
+        environ: dict[str, Any],
+        body: bytes,
+        action: str,
+        parameters: dict[str, str],
+    ) -> tuple[str, list[Any], bytes]:
+        fault = next(
+            (f for f in self._faults if f.times and f.action == action and f.when(parameters)), None
+        )
+        if fault is not None:
+            fault.times -= 1
+            if refusal := fault.answer(parameters):
+                return _reply(fault.status, refusal)
+        if action == "RunInstances" and parameters.get("DryRun") != "true":
+            answer = self._run_instances(app, environ, parameters)
+        elif action == "DeleteSecurityGroup" and self._is_used(parameters["GroupId"]):
+            answer = _reply(400, _error("DependencyViolation", "it has a dependent object"))
+        elif action in ("DescribeInstances", "TerminateInstances") and self._unknown:
+            self._unknown -= 1
+            if action == "TerminateInstances":
+                answer = _reply(400, _error("InvalidInstanceID.NotFound", "they do not exist"))
+            else:
+                answer = _reply(200, _NOTHING)
+        else:
+            answer = _ask(app, environ, body)
+        if action == "DescribeInstances":
+            self._pass_time()
+        return (
+            answer if fault is None else _reply(fault.status, _error("Unavailable", "overloaded"))
+        )
+
+    def _run_instances(
+        self, app: Any, environ: dict[str, Any], parameters: dict[str, str]
+    ) -> tuple[str, list[Any], bytes]:
+        """Mend RunInstances, by its API reference, and "Ensuring idempotency in EC2 API requests".
+
+        * As many are launched as there are, up to ``MaxCount``; fewer than ``MinCount`` are none,
+          and an InsufficientInstanceCapacity, with status 500.
+        * A request with a ``ClientToken`` is carried out once; the same again has the same
+          answer, and another with that token is an IdempotentParameterMismatch.
+        * User data has at most 16 KiB before base64.
+        """
+        token = parameters.get("ClientToken", "")
+        if token in self._tokens:
+            asked, answer = self._tokens[token]
+            if asked == parameters:
+                return answer
+            return _reply(400, _error("IdempotentParameterMismatch", "another request had it"))
+        if len(base64.b64decode(parameters.get("UserData", ""))) > USER_DATA_LIMIT:
+            message = f"User data is limited to {USER_DATA_LIMIT} bytes"
+            return _reply(400, _error("InvalidParameterValue", message))
+        least, most = int(parameters["MinCount"]), int(parameters["MaxCount"])
+        place = self._place(parameters)
+        count = min(most, self.capacity.get(place, most))
+        if count < least:
+            message = f"We currently do not have sufficient capacity for {place}"
+            return _reply(500, _error("InsufficientInstanceCapacity", message))
+        if place in self.capacity:
+            self.capacity[place] -= count
+        answer = _ask(app, environ, urlencode({**parameters, "MinCount": count}).encode())
+        if token and answer[0].startswith("200"):
+            self._tokens[token] = parameters, answer
+        return answer
+
+    def _place(self, parameters: Parameters) -> str:
+        subnet = self.ec2.get_subnet(parameters["NetworkInterface.1.SubnetId"])
+        market = parameters.get("InstanceMarketOptions.MarketType", "on-demand")
+        return f"{market} {parameters['InstanceType']} {subnet.availability_zone}"
+
+    def _is_used(self, group: str) -> bool:
+        """Whether an instance is in the group: then it can't be deleted, by its API reference."""
+        return any(
+            group in [g.id for g in vm.security_groups]
+            or group in [g.id for nic in vm.nics.values() for g in nic.group_set]
+            for vm in self.instances()
+            if vm.state != "terminated"
+        )
+
+    def _pass_time(self) -> None:
+        for vm in self.instances():
+            if vm.id in self._pending:
+                self._pending[vm.id][0] -= 1
+                left, nic, address = self._pending[vm.id]
+                if left <= 0:
+                    del self._pending[vm.id]
+                    nic.public_ip = address
+                    vm._state = InstanceState("running", 16)
+            elif vm.id in self._ending:
+                self._ending[vm.id] -= 1
+                if self._ending[vm.id] <= 0:
+                    del self._ending[vm.id]
+                    vm._state = InstanceState("terminated", 48)
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_request(self, *args: Any) -> None:
+        pass
+
+
+_NOTHING = (
+    b'<DescribeInstancesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">'
+    b"<requestId>r</requestId><reservationSet/></DescribeInstancesResponse>"
+)
+
+
+def _parse(environ: Mapping[str, Any], body: bytes) -> tuple[str, dict[str, str]]:
+    if target := environ.get("HTTP_X_AMZ_TARGET"):
+        return target.rpartition(".")[2], {k: str(v) for k, v in json.loads(body).items()}
+    parameters = dict(parse_qsl(body.decode(), keep_blank_values=True))
+    return parameters.get("Action", ""), parameters
+
+
+def _ask(app: Any, environ: Mapping[str, Any], body: bytes) -> tuple[str, list[Any], bytes]:
+    answer: list[Any] = []
+
+    def start(status: str, headers: list[Any], exc_info: Any = None) -> None:
+        answer.extend((status, headers))
+
+    request = {**environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+    content = b"".join(app(request, start))
+    status, headers = answer
+    return status, headers, content
+
+
+def _reply(status: int, content: bytes) -> tuple[str, list[Any], bytes]:
+    return (
+        f"{status} X",
+        [("Content-Type", "text/xml"), ("Content-Length", str(len(content)))],
+        content,
+    )
+
+
+def _parameter(name: str, value: str) -> Parameter:
+    return Parameter(
+        account_id=ACCOUNT,
+        name=name,
+        value=value,
+        parameter_type="String",
+        description=None,
+        allowed_pattern=None,
+        keyid=None,
+        last_modified_date=datetime.datetime.now(datetime.UTC),
+        version=1,
+        data_type="aws:ec2:image",
+    )
+
+
+def _error(code: str, message: str) -> bytes:
+    return (
+        f"<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error>"
+        "</Errors><RequestID>r</RequestID></Response>"
+    ).encode()

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+import trio
+
+# moto would make 1,300 images first, and none that is wanted here.
+os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
+
+from bigmachine._identity import Authority
+from bigmachine._options import resolve_options
+from bigmachine.boot import Boot, machine_names
+from bigmachine.system import Instance, Keepalive
+from bigmachine_ec2 import Ec2Options, Ec2System, _api
+
+from .aws import DEBIAN, REGION, UBUNTU, Aws
+
+TYPE = "c7i.large"
+"""An instance type that is offered in five of the six zones: not in ``us-east-1e``."""
+
+
+class Kit:
+    """An ``ec2`` system, and what a session asks of it."""
+
+    def __init__(self, aws: Aws, **options: Any) -> None:
+        self.aws = aws
+        given = {"region": REGION, "endpoint_url": aws.url, "instance_type": TYPE}
+        if not options.get("security_groups"):
+            given["allow"] = ["192.0.2.7/32"]
+        given = {**given, **options}
+        self.options = resolve_options(Ec2Options, system_name="ec2", keywords=given)
+        self.system = Ec2System(self.options)
+        self.boot = Boot(
+            authority=Authority("test-0123abcd.bigmachine"),
+            system=self.system,
+            names=machine_names(),
+            keepalive=Keepalive(),
+            maxprocs=None,
+            argv=(),
+            environ={},
+        )
+
+    async def setup(self) -> Ec2System:
+        await self.system.setup()
+        return self.system
+
+    async def start(self, count: int = 1) -> list[Instance]:
+        await self.system.setup()
+        return [*await self.system.start(count, self.boot)]
+
+    def other(self) -> Kit:
+        """Return that of another driver, with another session."""
+        kit = Kit(self.aws)
+        kit.system = Ec2System(self.options)
+        kit.boot._authority = Authority("other-89abcdef.bigmachine")
+        return kit
+
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def served() -> Iterator[Aws]:
+    with Aws().serving() as aws:
+        for architecture, name in (("x86_64", "amd64"), ("arm64", "arm64")):
+            for form, release in (
+                (UBUNTU, "24.04"),
+                (UBUNTU, "26.04"),
+                (DEBIAN, "12"),
+                (DEBIAN, "13"),
+            ):
+                aws.add_image(form.format(release, name), architecture=architecture)
+        yield aws
+
+
+@pytest.fixture
+def aws(served: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
+    """AWS, with made-up credentials; a test that leaves anything there fails."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "BIGMACHINE_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "made-up")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "made-up")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, os.devnull)
+    # Nobody else uses this account, and no test is about how long AWS makes us wait.
+    monkeypatch.setattr("bigmachine_ec2._pace._FIRST_PAUSE", 0.02)
+    monkeypatch.setattr("bigmachine_ec2._pace._FIRST_POLL", 0.02)
+    monkeypatch.setattr(_api, "_WRITE_RATE", 100.0)
+    served.reset()
+    yield served
+    served.gate.set()
+    left = served.leftovers()
+    served.clear()
+    assert left == []
+
+
+@pytest.fixture
+def run(aws: Aws) -> Run:
+    """Run an async test with a `Kit`, made with the options given, and shut its system down."""
+
+    def run(test: Callable[[Kit], Awaitable[Any]], **options: Any) -> Any:
+        async def main() -> Any:
+            kit = Kit(aws, **options)
+            try:
+                with trio.fail_after(60):
+                    return await test(kit)
+            finally:
+                with trio.move_on_after(30, shield=True):
+                    await kit.system.shutdown()
+
+        return trio.run(main)
+
+    return run

@@ -1,0 +1,95 @@
+"""The AWS of these tests does as AWS does, where moto does not."""
+
+from __future__ import annotations
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from .aws import REGION
+
+
+@pytest.fixture
+def ec2(aws):
+    config = Config(retries={"total_max_attempts": 1})
+    client = boto3.client("ec2", region_name=REGION, endpoint_url=aws.url, config=config)
+    yield client
+    ids = [vm.id for vm in aws.instances()]
+    if ids:
+        client.terminate_instances(InstanceIds=ids)
+        client.describe_instances()
+    client.close()
+
+
+@pytest.fixture
+def request_(aws):
+    subnet = next(s for s in aws.ec2.describe_subnets() if s.availability_zone == "us-east-1a")
+    return {
+        "ImageId": next(iter(aws.ec2.amis)),
+        "InstanceType": "c7i.large",
+        "MinCount": 1,
+        "MaxCount": 3,
+        "NetworkInterfaces": [
+            {"DeviceIndex": 0, "SubnetId": subnet.id, "DeleteOnTermination": True}
+        ],
+    }
+
+
+def code_of(call, **parameters):
+    with pytest.raises(ClientError) as caught:
+        call(**parameters)
+    return caught.value.response["Error"]["Code"]
+
+
+def test_as_many_are_launched_as_there_are_up_to_max_count(aws, ec2, request_):
+    assert len(ec2.run_instances(**request_)["Instances"]) == 3
+    aws.capacity["on-demand c7i.large us-east-1a"] = 2
+    made = ec2.run_instances(**request_)["Instances"]
+    assert [raw["AmiLaunchIndex"] for raw in made] == [0, 1]
+    assert code_of(ec2.run_instances, **request_) == "InsufficientInstanceCapacity"
+
+
+def test_a_request_with_a_token_is_carried_out_once(aws, ec2, request_):
+    first = ec2.run_instances(ClientToken="t", **request_)
+    again = ec2.run_instances(ClientToken="t", **request_)
+    assert [i["InstanceId"] for i in first["Instances"]] == [
+        i["InstanceId"] for i in again["Instances"]
+    ]
+    assert len(aws.instances()) == 3
+    other = {**request_, "MaxCount": 2}
+    assert code_of(ec2.run_instances, ClientToken="t", **other) == "IdempotentParameterMismatch"
+    filters = [{"Name": "client-token", "Values": ["t"]}]
+    [reservation] = ec2.describe_instances(Filters=filters)["Reservations"]
+    assert len(reservation["Instances"]) == 3
+
+
+def test_user_data_is_limited(ec2, request_):
+    ec2.run_instances(UserData=b"x" * 16384, **request_)
+    code = code_of(ec2.run_instances, UserData=b"x" * 16385, **request_)
+    assert code == "InvalidParameterValue"
+
+
+def test_an_instance_is_pending_first_and_shutting_down_before_it_is_terminated(ec2, request_):
+    def look():
+        [vm] = ec2.describe_instances()["Reservations"][0]["Instances"]
+        return vm["State"]["Name"], bool(vm.get("PublicIpAddress"))
+
+    request = {**request_, "MaxCount": 1}
+    request["NetworkInterfaces"][0]["AssociatePublicIpAddress"] = True
+    [made] = ec2.run_instances(**request)["Instances"]
+    assert made["State"]["Name"] == "pending"
+    assert [look(), look()] == [("pending", False), ("running", True)]
+    ec2.terminate_instances(InstanceIds=[made["InstanceId"]])
+    assert [look()[0], look()[0]] == ["shutting-down", "terminated"]
+
+
+def test_a_group_with_an_instance_in_it_cant_be_deleted(aws, ec2, request_):
+    vpc = aws.ec2.get_default_vpc().id
+    group = ec2.create_security_group(GroupName="g", Description="g", VpcId=vpc)["GroupId"]
+    request_["NetworkInterfaces"][0]["Groups"] = [group]
+    [made] = ec2.run_instances(**{**request_, "MaxCount": 1})["Instances"]
+    assert code_of(ec2.delete_security_group, GroupId=group) == "DependencyViolation"
+    ec2.terminate_instances(InstanceIds=[made["InstanceId"]])
+    ec2.describe_instances()
+    ec2.delete_security_group(GroupId=group)

@@ -1,0 +1,478 @@
+"""Instances are watched, found by whoever looks, and freed; nothing is left, whatever happens."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import threading
+
+import pytest
+import trio
+
+from bigmachine.errors import BigmachineError, StartError, StopReason, UsageError
+from bigmachine.system import Instance
+from bigmachine_ec2 import Ec2Options, Ec2System
+
+SESSION = "test-0123abcd.bigmachine"
+
+
+async def until(condition, timeout=20.0):
+    with trio.fail_after(timeout):
+        while not condition():
+            await trio.sleep(0.005)
+
+
+def states(aws):
+    return [vm.state for vm in aws.instances()]
+
+
+# -- watch ----------------------------------------------------------------------------
+
+
+def test_an_instance_that_runs_is_not_gone(run, aws):
+    async def test(kit):
+        [instance] = await kit.start()
+        assert await kit.system.keepalive_failed(instance) is None
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("befall", "reason", "detail"),
+    [
+        ("interrupt", StopReason.GONE, "EC2 took the spot instance back"),
+        ("power_off", StopReason.EXITED, "it powered itself off"),
+    ],
+)
+def test_an_instance_that_ended_is_gone_for_ec2s_reason(run, aws, befall, reason, detail):
+    async def test(kit):
+        [instance] = await kit.start()
+        getattr(aws, befall)(instance.id)
+        gone = await kit.system.keepalive_failed(instance)
+        assert gone.reason is reason
+        assert gone.detail.startswith(detail)
+        assert "EC2 says" in gone.detail
+
+    run(test)
+
+
+def test_an_instance_that_somebody_terminated_is_gone(run, aws):
+    async def test(kit):
+        [instance] = await kit.start()
+        aws.ec2.terminate_instances([instance.id])
+        gone = await kit.system.keepalive_failed(instance)
+        assert gone.detail.startswith("somebody terminated it")
+        await kit.system.stop(instance)
+        assert (await kit.system.keepalive_failed(instance)).reason is StopReason.GONE
+
+    run(test)
+
+
+def test_an_instance_that_ec2_forgot_is_gone_but_not_a_new_one(run, aws):
+    async def test(kit):
+        [instance] = await kit.start()
+        aws._unknown = 1
+        assert await kit.system.keepalive_failed(instance) is None
+        stranger = Instance("m9.test-0123abcd.bigmachine", "", id="i-0123456789abcdef0")
+        assert "knows no such instance" in (await kit.system.keepalive_failed(stranger)).detail
+
+    run(test)
+
+
+def test_when_ec2_cant_be_asked_nothing_is_said_of_the_instance(run, aws):
+    async def test(kit):
+        [instance] = await kit.start()
+        aws.refuse("DescribeInstances", "UnauthorizedOperation", status=403)
+        assert await kit.system.keepalive_failed(instance) is None
+
+    run(test)
+
+
+def test_many_who_ask_at_once_are_answered_by_few_requests(run, aws):
+    async def test(kit):
+        instances = await kit.start(40)
+        aws.interrupt(instances[7].id)
+        aws.asked.clear()
+        found = {}
+
+        async def ask(instance):
+            found[instance.name] = await kit.system.keepalive_failed(instance)
+
+        async with trio.open_nursery() as nursery:
+            for instance in instances:
+                nursery.start_soon(ask, instance)
+        assert [name for name, gone in found.items() if gone] == [instances[7].name]
+        assert aws.count("DescribeInstances") <= 2
+
+    run(test)
+
+
+def test_the_console_is_read_by_nitros_way_and_by_the_old_one(run, aws):
+    async def test(kit):
+        [instance] = await kit.start()
+        assert "Linux version" in await kit.system.console(instance)
+        aws.refuse("GetConsoleOutput", "UnsupportedOperation", when=lambda p: "Latest" in p)
+        assert "Linux version" in await kit.system.console(instance)
+        assert "Latest" not in aws.requests("GetConsoleOutput")[-1]
+
+    run(test)
+
+
+# -- stop, and find what is left ------------------------------------------------------
+
+
+def test_stop_returns_when_the_instance_is_terminated_and_frees_no_other(run, aws):
+    async def test(kit):
+        aws.answers_until_terminated = 3
+        one, other = await kit.start(2)
+        await kit.system.stop(one)
+        assert sorted(states(aws)) == ["running", "terminated"]
+        await kit.system.stop(one)
+        await kit.system.stop(Instance(one.name, ""))
+        await kit.system.stop(Instance(f"m7.{SESSION}", ""))
+        assert await kit.system.keepalive_failed(other) is None
+
+    run(test)
+
+
+def test_stop_by_name_alone_finds_the_instance(run, aws):
+    async def test(kit):
+        one, other = await kit.start(2)
+        reaper = kit.other().system
+        await reaper.stop(Instance(one.name, ""))
+        assert await kit.system.keepalive_failed(one)
+        assert await kit.system.keepalive_failed(other) is None
+        await reaper.shutdown()
+
+    run(test)
+
+
+def test_stop_waits_for_an_instance_that_ec2_does_not_know_yet(run, aws):
+    async def test(kit):
+        [instance] = await kit.start()
+        aws._unknown = 4
+        await kit.system.stop(instance)
+        assert states(aws) == ["terminated"]
+
+    run(test)
+
+
+def test_stop_cancelled_can_be_called_again(run, aws):
+    async def test(kit):
+        aws.answers_until_terminated = 4
+        [instance] = await kit.start()
+        with trio.move_on_after(0.1) as scope:
+            await kit.system.stop(instance)
+        assert scope.cancelled_caught
+        await kit.system.stop(instance)
+        assert states(aws) == ["terminated"]
+
+    run(test)
+
+
+def test_an_instance_that_is_not_ours_is_never_terminated(run, aws):
+    reservation = aws.ec2.run_instances(
+        next(iter(aws.ec2.amis)),
+        1,
+        None,
+        [],
+        region_name="us-east-1",
+        is_instance_type_default=True,
+        instance_type="m1.small",
+    )
+    [foreign] = reservation.instances
+    group = aws.ec2.create_security_group("theirs", "theirs", aws.ec2.get_default_vpc().id)
+
+    async def test(kit):
+        [instance] = await kit.start()
+        assert foreign.id not in {i.id for i in await kit.system.instances()}
+        await kit.system.stop(Instance(instance.name, "", id=foreign.id))
+        await kit.system.stop(Instance("security-group", "", id=group.id))
+        await kit.system.shutdown()
+        assert foreign.state in ("pending", "running")
+        assert group.id in aws.leftovers()
+
+    run(test)
+    aws.ec2.terminate_instances([foreign.id])
+    aws.clear()
+
+
+def test_instances_lists_those_of_all_sessions_and_their_groups(run, aws):
+    async def test(kit):
+        other = kit.other()
+        mine = await kit.start(2)
+        theirs = await other.start(1)
+        fresh = Ec2System(kit.options)
+        listed = {i.name: i for i in await fresh.instances()}
+        for instance in (*mine, *theirs):
+            found = listed[instance.name]
+            assert (found.id, found.zone, found.address) == (
+                instance.id,
+                instance.zone,
+                instance.address,
+            )
+            assert found.details["session"] == instance.name.partition(".")[2]
+            assert found.details["host"]
+            assert found.details["started"].startswith("20")
+        assert len([i for i in listed.values() if i.details["kind"] == "security-group"]) == 2
+        await other.system.shutdown()
+        listed = {i.name for i in await fresh.instances()}
+        assert listed == {i.name for i in mine} | {f"security-group.{SESSION}"}
+        for instance in await fresh.instances():  # which is how a dead session is reaped
+            await fresh.stop(instance)
+        assert await fresh.instances() == []
+        await fresh.shutdown()
+
+    run(test)
+
+
+# -- shutdown -------------------------------------------------------------------------
+
+
+def test_shutdown_frees_all_that_the_session_made_and_nothing_else(run, aws):
+    async def test(kit):
+        other = kit.other()
+        await kit.start(3)
+        [theirs] = await other.start(1)
+        await kit.system.shutdown()
+        assert sorted(states(aws)) == ["running"] + ["terminated"] * 3
+        assert await other.system.keepalive_failed(theirs) is None
+        await kit.system.shutdown()
+        await other.system.shutdown()
+
+    run(test)
+
+
+def test_shutdown_finds_instances_by_their_tags_that_nobody_remembers(run, aws):
+    async def test(kit):
+        await kit.start(2)
+        kit.system._ids.clear()
+        await kit.system.shutdown()
+        assert states(aws) == ["terminated"] * 2
+
+    run(test)
+
+
+def test_shutdown_waits_until_no_instance_is_in_the_group(run, aws):
+    async def test(kit):
+        await kit.start()
+        aws.refuse("DeleteSecurityGroup", "DependencyViolation", times=2)
+        await kit.system.shutdown()
+        assert aws.count("DeleteSecurityGroup") == 3
+
+    run(test)
+
+
+def test_shutdown_cancelled_can_be_called_again(run, aws):
+    async def test(kit):
+        aws.answers_until_terminated = 4
+        await kit.start(2)
+        with trio.move_on_after(0.1) as scope:
+            await kit.system.shutdown()
+        assert scope.cancelled_caught
+        await kit.system.shutdown()
+        assert states(aws) == ["terminated"] * 2
+
+    run(test)
+
+
+def test_shutdown_without_a_setup_asks_nothing(aws):
+    async def main():
+        system = Ec2System(Ec2Options())
+        await system.shutdown()
+        await system.shutdown()
+
+    trio.run(main)
+    assert not aws.asked
+
+
+def test_a_shutdown_that_aws_refuses_says_what_may_be_left(run, aws):
+    async def test(kit):
+        await kit.start()
+        aws.refuse("TerminateInstances", "UnauthorizedOperation", status=403)
+        with pytest.raises(BigmachineError, match=f"{SESSION} may still have instances"):
+            await kit.system.shutdown()
+
+    run(test)
+
+
+def test_shutdown_finds_a_group_whose_answer_was_lost_for_good(run, aws):
+    async def test(kit):
+        system = await kit.setup()
+        aws.lose_answer("CreateSecurityGroup", times=1)
+        aws.refuse("CreateSecurityGroup", "Unavailable", status=503, times=99)
+        with pytest.raises(StartError, match="CreateSecurityGroup failed: .*Unavailable"):
+            await system.start(1, kit.boot)
+        assert len(aws.leftovers()) == 1
+        await system.shutdown()
+
+    run(test)
+
+
+def test_lists_of_many_pages_are_read_to_the_end(run, aws, monkeypatch):
+    async def test(kit):
+        started = [(await kit.start())[0] for _ in range(7)]
+        monkeypatch.setattr("bigmachine_ec2._api._PAGE", 5)
+        listed = {i.id for i in await kit.system.instances()}
+        assert {i.id for i in started} <= listed
+        await kit.system.shutdown()
+        assert states(aws) == ["terminated"] * 7
+
+    run(test)
+
+
+# -- a start that is cancelled --------------------------------------------------------
+
+
+@pytest.mark.parametrize("answers_until_known", [0, 3])
+def test_a_start_that_is_cancelled_while_ec2_buys_frees_what_was_bought(
+    run, aws, answers_until_known
+):
+    async def test(kit):
+        system = await kit.setup()
+        aws.answers_until_known = answers_until_known
+        aws.gate.clear()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(system.start, 3, kit.boot)
+            await until(aws.held.is_set)
+            nursery.cancel_scope.cancel()
+            aws.gate.set()
+        assert states(aws) == ["terminated"] * 3
+
+    run(test)
+
+
+def test_a_start_that_is_cancelled_while_it_waits_for_addresses_frees_all(run, aws):
+    async def test(kit):
+        aws.answers_until_running = 1000
+        system = await kit.setup()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(system.start, 3, kit.boot)
+            await until(lambda: aws.count("DescribeInstances") > 0)
+            nursery.cancel_scope.cancel()
+        assert states(aws) == ["terminated"] * 3
+
+    run(test)
+
+
+def test_a_start_cancelled_while_nobody_knows_what_was_bought_frees_it(run, aws):
+    async def test(kit):
+        system = await kit.setup()
+        aws.lose_answer("RunInstances", times=3)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(system.start, 2, kit.boot)
+            await until(lambda: aws.count("RunInstances") > 0)
+            nursery.cancel_scope.cancel()
+        assert states(aws) == ["terminated"] * 2
+        assert aws.count("RunInstances") >= 2
+
+    run(test)
+
+
+@pytest.mark.parametrize("after", [0.0, 0.01, 0.03, 0.06, 0.1, 0.2, 0.4])
+def test_a_start_cancelled_at_any_time_leaves_nothing_and_harms_nobody(run, aws, after):
+    async def test(kit):
+        [running] = await kit.start()
+        started = []
+        with trio.move_on_after(after):
+            started = await kit.system.start(2, kit.boot)
+        for instance in started:
+            await kit.system.stop(instance)
+        assert sorted(states(aws))[0] == "running"
+        assert states(aws).count("terminated") == len(aws.instances()) - 1
+        assert await kit.system.keepalive_failed(running) is None
+
+    run(test)
+
+
+# -- who may come near ----------------------------------------------------------------
+
+
+def rules_of(aws):
+    [request] = aws.requests("AuthorizeSecurityGroupIngress")
+    return request
+
+
+def test_the_group_lets_in_the_driver_and_the_sessions_machines_on_one_port(run, aws):
+    async def test(kit):
+        await kit.start()
+        await kit.system.start(1, kit.boot)
+        rules = rules_of(aws)
+        assert {v for k, v in rules.items() if k.endswith("Port")} == {"7443"}
+        blocks = [v for k, v in rules.items() if k.endswith("CidrIp")]
+        assert blocks == ["192.0.2.7/32", "10.0.0.0/8"]
+        pairs = [v for k, v in rules.items() if "Groups.1.GroupId" in k]
+        assert pairs == [rules["GroupId"]]
+        assert aws.count("CreateSecurityGroup") == 1
+
+    run(test, allow=["192.0.2.7/32", "10.0.0.0/8"])
+
+
+@pytest.fixture
+def look_up():
+    """A service that tells all who ask that they are 198.51.100.4."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        answer = b"198.51.100.4\n"
+
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(self.answer)))
+            self.end_headers()
+            self.wfile.write(self.answer)
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=functools.partial(server.serve_forever, 0.01))
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_the_drivers_public_address_is_looked_up(run, aws, look_up):
+    async def test(kit):
+        kit.system.look_up = f"http://127.0.0.1:{look_up.server_port}"
+        await kit.start()
+        assert [v for k, v in rules_of(aws).items() if "Cidr" in k] == ["198.51.100.4/32"]
+
+    run(test, allow=[])
+
+
+def test_an_address_that_cant_be_looked_up_is_asked_of_the_user(run, aws, look_up):
+    async def test(kit):
+        kit.system.look_up = f"http://127.0.0.1:{look_up.server_port}"
+        with pytest.raises(StartError, match="allow=.'203.0.113.7/32'."):
+            await kit.setup()
+
+    look_up.RequestHandlerClass.answer = b"<html>a captive portal</html>"
+    run(test, allow=[])
+
+
+def test_with_private_addresses_the_driver_is_where_its_way_to_the_vpc_begins(run, aws):
+    vpc = aws.ec2.create_vpc("127.0.0.0/16")  # to which there is a way from here: loopback
+    subnet = aws.ec2.create_subnet(vpc.id, "127.0.1.0/24", "us-east-1a")
+
+    async def test(kit):
+        await kit.start()
+        assert [v for k, v in rules_of(aws).items() if "Cidr" in k] == ["127.0.0.1/32"]
+
+    try:
+        run(test, allow=[], public_address=False, subnets=[subnet.id])
+    finally:
+        assert aws.leftovers() in ([], [g for g in aws.leftovers() if g.startswith("sg-")])
+        aws.clear()
+        aws.ec2.delete_subnet(subnet.id)
+        del aws.ec2.vpcs[vpc.id]
+
+
+def test_a_usage_error_of_setup_leaves_shutdown_fine(run, aws):
+    async def test(kit):
+        with pytest.raises(UsageError):
+            await kit.setup()
+        await kit.system.shutdown()
+
+    run(test, disk=1)
