@@ -14,7 +14,7 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
 import moto.ec2.utils
@@ -24,6 +24,9 @@ from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState, 
 from moto.server import DomainDispatcherApplication, create_backend_app
 from moto.ssm.models import Parameter, ssm_backends
 from werkzeug.serving import WSGIRequestHandler, make_server
+
+if TYPE_CHECKING:
+    from .box import Ec2Box
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
@@ -59,17 +62,19 @@ class Aws:
     answers_until_terminated: int = 1
     answers_until_known: int = 0
     """How many times instances that were just made are unknown to all other requests."""
-    gate: threading.Event = field(default_factory=threading.Event)
+    gate: threading.Event = field(default_factory=lambda: _set_event())
     """While it isn't set, RunInstances, carried out, does not answer."""
     held: threading.Event = field(default_factory=threading.Event)
     """Set once a RunInstances is held up by the gate."""
     groups_at_first: set[str] = field(default_factory=set)
+    box: Ec2Box | None = None
+    """Where the instances are that really boot."""
     _faults: list[Fault] = field(default_factory=list)
     _tokens: dict[str, tuple[dict[str, str], tuple[str, list[Any], bytes]]] = field(
         default_factory=dict
     )
     _pending: dict[str, list[Any]] = field(default_factory=dict)
-    _ending: dict[str, int] = field(default_factory=dict)
+    _ending: dict[str, float] = field(default_factory=dict)
     _unknown: int = 0
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -137,13 +142,39 @@ class Aws:
         """Have the guest of an instance power itself off."""
         self._end(id, "Client.InstanceInitiatedShutdown", "Instance initiated shutdown")
 
+    def went_off(self, id: str) -> None:
+        """Take note that an instance's host has gone off: as it was told to, or by itself."""
+        with self._lock:
+            [vm] = [vm for vm in self.instances() if vm.id == id]
+            if vm.state == "shutting-down":
+                self._ending[id] = 0
+            elif vm.state != "terminated":
+                self.power_off(id)
+
+    @contextlib.contextmanager
+    def hosting(self, box: Ec2Box, *, block: str) -> Iterator[Ec2Box]:
+        """Have instances be hosts of ``box``, whose network is the default VPC's."""
+        [vpc] = [vpc for vpc in self.ec2.vpcs.values() if vpc.is_default]
+        [association] = vpc._cidr_block_association_set.values()
+        first, self.box = association["cidr_block"], box
+        vpc.cidr_block = association["cidr_block"] = block
+        try:
+            yield box
+        finally:
+            vpc.cidr_block = association["cidr_block"] = first
+            self.box = None
+
     def _end(self, id: str, code: str, message: str) -> None:
         """End an instance for a reason that moto has not, of the API reference's StateReason."""
-        self.ec2.terminate_instances([id])
-        self._ending.pop(id, None)
-        [vm] = [vm for vm in self.instances() if vm.id == id]
-        vm._state = InstanceState("terminated", 48)
-        vm.state_reason = StateReason(f"{code}: {message}", code)
+        with self._lock:
+            [vm] = [vm for vm in self.instances() if vm.id == id]
+            if code.startswith("Client.") and vm.instance_initiated_shutdown_behavior == "stop":
+                vm._state = InstanceState("stopped", 80)
+            else:
+                self.ec2.terminate_instances([id])
+                self._ending.pop(id, None)
+                vm._state = InstanceState("terminated", 48)
+            vm.state_reason = StateReason(f"{code}: {message}", code)
 
     def leftovers(self) -> list[str]:
         """Name all that would be on the bill, or in the way: of any session, and of none."""
@@ -179,6 +210,14 @@ class Aws:
             ssm = ssm_backends[ACCOUNT][REGION]
             ssm._parameters[parameter].append(_parameter(parameter, id))
         return id
+
+    def add_images(self) -> None:
+        """Register those that are the defaults of the ``ec2`` system."""
+        for architecture, name in (("x86_64", "amd64"), ("arm64", "arm64")):
+            for release in ("24.04", "26.04"):
+                self.add_image(UBUNTU.format(release, name), architecture=architecture)
+            for release in ("12", "13"):
+                self.add_image(DEBIAN.format(release, name), architecture=architecture)
 
     # -- the server -------------------------------------------------------------------
 
@@ -221,6 +260,8 @@ class Aws:
                 aws._pending[vm.id] = [aws.answers_until_running, nic, nic.public_ip]
                 vm._state = InstanceState("pending", 0)
                 nic.public_ip = None
+            for vm in reservation.instances if aws.box else ():
+                aws.box.launch(vm)
             aws._unknown = aws.answers_until_known
             return reservation
 
@@ -229,8 +270,12 @@ class Aws:
                 return self._state
             previous = terminate(self)
             aws._pending.pop(self.id, None)
-            if aws.answers_until_terminated:
-                aws._ending[self.id] = aws.answers_until_terminated
+            answers: float = aws.answers_until_terminated
+            if aws.box and self.id in aws.box.hosts:
+                answers = float("inf")  # until it went off
+                aws.box.end(self.id)
+            if answers:
+                aws._ending[self.id] = answers
                 self._state = InstanceState("shutting-down", 32)
             return previous
 
@@ -276,6 +321,9 @@ class Aws:
                 return _reply(fault.status, refusal)
         if action == "RunInstances" and parameters.get("DryRun") != "true":
             answer = self._run_instances(app, environ, parameters)
+        elif action == "GetConsoleOutput" and self.box:
+            console = base64.b64encode(self.box.console(parameters["InstanceId"]).encode())
+            answer = _reply(200, _CONSOLE % console)
         elif action == "DeleteSecurityGroup" and self._is_used(parameters["GroupId"]):
             answer = _reply(400, _error("DependencyViolation", "it has a dependent object"))
         elif action in ("DescribeInstances", "TerminateInstances") and self._unknown:
@@ -355,6 +403,12 @@ class Aws:
                     vm._state = InstanceState("terminated", 48)
 
 
+def _set_event() -> threading.Event:
+    event = threading.Event()
+    event.set()
+    return event
+
+
 class _Quiet(WSGIRequestHandler):
     def log_request(self, *args: Any) -> None:
         pass
@@ -363,6 +417,12 @@ class _Quiet(WSGIRequestHandler):
 _NOTHING = (
     b'<DescribeInstancesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">'
     b"<requestId>r</requestId><reservationSet/></DescribeInstancesResponse>"
+)
+
+
+_CONSOLE = (
+    b'<GetConsoleOutputResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">'
+    b"<requestId>r</requestId><output>%s</output></GetConsoleOutputResponse>"
 )
 
 

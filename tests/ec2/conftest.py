@@ -16,7 +16,8 @@ from bigmachine.boot import Boot, machine_names
 from bigmachine.system import Instance, Keepalive
 from bigmachine_ec2 import Ec2Options, Ec2System, _api
 
-from .aws import DEBIAN, REGION, UBUNTU, Aws
+from .aws import REGION, Aws
+from .box import Ec2Box, ec2_in_a_box, environ, why_not_here
 
 TYPE = "c7i.large"
 """An instance type that is offered in five of the six zones: not in ``us-east-1e``."""
@@ -65,14 +66,7 @@ Run = Callable[..., Any]
 @pytest.fixture(scope="session")
 def served() -> Iterator[Aws]:
     with Aws().serving() as aws:
-        for architecture, name in (("x86_64", "amd64"), ("arm64", "arm64")):
-            for form, release in (
-                (UBUNTU, "24.04"),
-                (UBUNTU, "26.04"),
-                (DEBIAN, "12"),
-                (DEBIAN, "13"),
-            ):
-                aws.add_image(form.format(release, name), architecture=architecture)
+        aws.add_images()
         yield aws
 
 
@@ -96,6 +90,25 @@ def aws(served: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     left = served.leftovers()
     served.clear()
     assert left == []
+
+
+@pytest.fixture(scope="session")
+def boxed(served: Aws) -> Iterator[Ec2Box]:
+    if reason := why_not_here():
+        pytest.skip(reason)
+    with ec2_in_a_box(served) as box:
+        yield box
+
+
+@pytest.fixture
+def ec2(aws: Aws, boxed: Ec2Box, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ec2Box]:
+    """EC2 in a box, for drivers of this process and its children; nothing may be left."""
+    for name, value in environ(aws).items():
+        monkeypatch.setenv(name, value)
+    yield boxed
+    running = boxed.running()
+    boxed.clear()
+    assert running == []
 
 
 @pytest.fixture

@@ -1,0 +1,112 @@
+"""Machines of ``ec2`` come up on hosts that really boot; whatever befalls them, nothing is left."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+
+import pytest
+
+import bigmachine as bm
+from bigmachine.errors import MachineStopped, StartError, StopReason
+from bigmachine.system import Keepalive
+
+from .echo import Echo
+
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(240)]
+
+
+class Brisk:
+    """Drivers and machines look for each other more often, and tests are over sooner."""
+
+    @bm.hookimpl(wrapper=True)
+    def keepalive(self):
+        yield
+        return Keepalive(period=2, timeout=10, rpc_timeout=3)
+
+
+def start(session, count=1):
+    return session.start(count, services={"Echo": Echo()})
+
+
+def ids(ec2):
+    return [*ec2.hosts]
+
+
+def until(condition, timeout=60.0):
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_bigpi_runs_as_it_is(ec2, aws):
+    done = subprocess.run(
+        ["bigpi", "--system", "ec2", "-n", "1000000", "--machines", "3"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1,000,000 samples, 3 machines" in done.stdout
+    assert aws.leftovers() == []
+    assert ec2.running() == []
+
+
+def test_a_host_that_is_lost_is_noticed_by_its_silence_and_freed(ec2, aws):
+    with bm.Session("ec2", plugins=[Brisk()]) as session:
+        first, second = start(session, 2)
+        ec2.lose(ids(ec2)[0])
+        with pytest.raises(MachineStopped, match="silent") as caught:
+            first.call("Echo.sleep", 60)
+        assert caught.value.reason is StopReason.KEEPALIVE
+        assert second.call("Echo.echo", 2) == 2
+        until(lambda: aws.instances()[0].state == "terminated")
+    assert aws.leftovers() == []
+
+
+def test_a_machine_whose_cable_is_cut_ends_itself_and_is_gone_at_the_provider_too(ec2, aws):
+    with bm.Session("ec2", plugins=[Brisk()]) as session:
+        [machine] = start(session)
+        [id] = ids(ec2)
+        ec2.cut(id)
+        with pytest.raises(MachineStopped):
+            machine.call("Echo.sleep", 60)
+        until(lambda: not ec2.running())
+    assert aws.leftovers() == []
+
+
+def test_what_is_short_in_one_market_comes_from_the_next(ec2, aws):
+    for zone in "abcdef":
+        aws.capacity[f"spot c7i.large us-east-1{zone}"] = 0
+    aws.capacity["spot c7i.large us-east-1c"] = 1
+    with bm.Session("ec2", instance_type="c7i.large") as session:
+        machines = start(session, 2)
+        assert [machine.call("Echo.echo", 3) for machine in machines] == [3, 3]
+        markets = [vm.lifecycle or "on-demand" for vm in aws.instances()]
+        assert sorted(markets) == ["on-demand", "spot"]
+    assert aws.leftovers() == []
+
+
+def test_when_nothing_is_to_be_had_that_is_told_and_nothing_is_left(ec2, aws):
+    for market in ("spot", "on-demand"):
+        for zone in "abcdef":
+            aws.capacity[f"{market} c7i.large us-east-1{zone}"] = 0
+    with (
+        bm.Session("ec2", instance_type="c7i.large") as session,
+        pytest.raises(StartError, match="(?s)spot c7i.large.*on-demand c7i.large") as caught,
+    ):
+        start(session, 2)
+    assert "InsufficientInstanceCapacity" in str(caught.value)
+    assert ec2.hosts == {}
+    assert aws.leftovers() == []
+
+
+def test_a_machine_that_is_told_to_end_is_gone_when_that_returns(ec2, aws):
+    with bm.Session("ec2") as session:
+        first, second = start(session, 2)
+        first.shutdown()
+        assert [vm.state for vm in aws.instances()] == ["terminated", "running"]
+        assert second.call("Echo.echo", 2) == 2
+    assert ec2.running() == []
