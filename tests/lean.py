@@ -35,4 +35,7 @@ def _unneeded(names: tuple[str, ...], but: tuple[str, ...]) -> tuple[str, ...]:
             requirement = Requirement(text)
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 ahead.append(canonicalize_name(requirement.name))
-    return tuple(sorted(name for name in installed if name not in needed))
+    # What is of this very repository costs nothing: it is a folder that is there anyway.
+    return tuple(
+        sorted(n for n in installed if n not in needed and not n.startswith("bigmachine"))
+    )
