@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from ._values import Notice
+from .errors import BigmachineError
 
 if TYPE_CHECKING:
     from .rpc import Connection, PostConnection
@@ -51,8 +52,9 @@ class Notices:
                 is_new = error != last_error
                 logger.log(
                     logging.ERROR if is_new else logging.DEBUG,
-                    "the provider's notices can't be followed, and are asked for again",
-                    exc_info=is_new,
+                    "the provider's notices can't be followed, and are asked for again: %s",
+                    error,
+                    exc_info=is_new and not isinstance(exc, BigmachineError),
                 )
                 last_error = error
             await trio.sleep(pause)
