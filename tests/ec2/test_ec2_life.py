@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import re
 import threading
 
 import pytest
@@ -40,7 +41,7 @@ def test_an_instance_that_runs_is_not_gone(run, aws):
 @pytest.mark.parametrize(
     ("befall", "reason", "detail"),
     [
-        ("interrupt", StopReason.GONE, "EC2 took the spot instance back"),
+        ("interrupt", StopReason.INTERRUPTED, "EC2 took the spot instance back"),
         ("power_off", StopReason.EXITED, "it powered itself off"),
     ],
 )
@@ -54,6 +55,21 @@ def test_an_instance_that_ended_is_gone_for_ec2s_reason(run, aws, befall, reason
         assert "EC2 says" in gone.detail
 
     run(test)
+
+
+def test_every_reason_that_the_api_reference_has_is_told_in_words():
+    from botocore.session import Session
+
+    from bigmachine_ec2._machines import _REASONS
+
+    model = Session().get_service_model("ec2").shape_for("StateReason").members["Message"]
+    codes = re.findall(r"<code>((?:Client|Server)[\w.]+)</code>", model.documentation)
+    assert len(codes) >= 12
+    assert set(codes) <= set(_REASONS)
+    assert {code for code in codes if _REASONS[code][0] is StopReason.INTERRUPTED} == {
+        "Server.SpotInstanceShutdown",
+        "Server.SpotInstanceTermination",
+    }
 
 
 def test_an_instance_that_somebody_terminated_is_gone(run, aws):

@@ -45,9 +45,11 @@ if TYPE_CHECKING:
     from ._values import LoadInfo as LoadInfo
     from ._values import MachineChanged as MachineChanged
     from ._values import MachineHealth as MachineHealth
+    from ._values import MachineNotice as MachineNotice
     from ._values import MachinesRequested as MachinesRequested
     from ._values import MachinesStarted as MachinesStarted
     from ._values import MemoryInfo as MemoryInfo
+    from ._values import Notice as Notice
     from ._values import SessionClosed as SessionClosed
     from ._values import SessionOpened as SessionOpened
     from ._values import State as State
@@ -82,8 +84,8 @@ _HOMES = {
     "_sync": "Machine Session Stream",
     "_values": (
         "BootProgress DiskInfo EnvironmentCaptured EnvironmentOptions Event Gone Info Instance "
-        "Keepalive LoadInfo MachineChanged MachineHealth MachinesRequested MachinesStarted "
-        "MemoryInfo SessionClosed SessionOpened State"
+        "Keepalive LoadInfo MachineChanged MachineHealth MachineNotice MachinesRequested "
+        "MachinesStarted MemoryInfo Notice SessionClosed SessionOpened State"
     ),
     "boot": "Boot MachineBoot",
     "errors": (

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from ._booting import BootFailed, Booting, Delivery
-from ._link import FIRST_PAUSE, Link
+from ._link import FIRST_PAUSE, REFUSED, Link
 from ._link import pauses as pauses
 from ._log import MachineLog
+from ._notices import follow
 from ._output import BootLog, Output
 from ._plugins import Plugins
 from ._values import (
@@ -25,6 +26,8 @@ from ._values import (
     Keepalive,
     MachineChanged,
     MachineHealth,
+    MachineNotice,
+    Notice,
     State,
 )
 from .errors import (
@@ -36,7 +39,7 @@ from .errors import (
     TransportError,
 )
 from .rpc import Connection, ConnectionLost, PostConnection
-from .system import Capability
+from .system import Capability, gives_notices
 
 if TYPE_CHECKING:
     import httpx
@@ -74,6 +77,7 @@ class Life:
         self.state = State.UNSTARTED
         self.error: BaseException | None = None
         self.reply_times: deque[float] = deque(maxlen=_REPLY_TIMES)
+        self.notices: tuple[Notice, ...] = ()
         self.plugins = plugins
         self._keepalive: Keepalive = plugins.hooks.keepalive()
         self._services = services or {}
@@ -212,6 +216,8 @@ class Life:
                 self._boot_log.succeeded()
                 self._set_state(State.RUNNING)
                 gone = await self._link.keep(nursery)
+                if gone is REFUSED:
+                    gone = self._as_announced(gone)
                 self.stop(gone.reason, gone.detail)
 
     async def _boot(self, nursery: trio.Nursery) -> None:
@@ -227,6 +233,8 @@ class Life:
             self._output.is_booting = False
             if self._booting is not None and not self._has_tail:
                 nursery.start_soon(self._log.follow, self._linked)
+            if self.owned and gives_notices(self.plugins.system):
+                nursery.start_soon(follow, self._linked, self._take_notice)
             # From here on keepalives bound it, not time: a service may take long to set up.
             self._last_reply = trio.current_time()
             nursery.start_soon(self._keep_alive, nursery, began)
@@ -313,11 +321,25 @@ class Life:
         if gone is not None:
             self.stop(gone.reason, gone.detail)
         elif silence >= timeout:
-            self.stop(
-                StopReason.KEEPALIVE,
+            detail = (
                 f"it was silent for {silence:.0f} s (keepalive timeout "
-                f"{timeout:g} s, rpc timeout {rpc_timeout:g} s)",
+                f"{timeout:g} s, rpc timeout {rpc_timeout:g} s)"
             )
+            gone = self._as_announced(Gone(StopReason.KEEPALIVE, detail))
+            self.stop(gone.reason, gone.detail)
+
+    def _as_announced(self, gone: Gone) -> Gone:
+        """Say of a loss that the provider can't explain that it had given notice, if it had."""
+        for notice in reversed(self.notices):
+            if notice.kind == "interruption":
+                detail = f"{gone.detail}, and before that there was notice: {notice}"
+                return Gone(StopReason.INTERRUPTED, detail)
+        return gone
+
+    def _take_notice(self, notice: Notice) -> None:
+        self.notices += (notice,)
+        logger.warning("%s: %s: %s", self.name, notice.kind, notice)
+        self.plugins.notify(MachineNotice(self.name, notice.kind, notice.detail, notice.at))
 
     async def _ask_why(self) -> Gone | None:
         """Ask the system why the machine is gone, if it is."""
@@ -334,7 +356,7 @@ class Life:
         """Ask who answers, and is not the worker: the boot program, once the worker has ended."""
         if self._booting is None or (ended := await self._booting.last_words()) is None:
             return None
-        return Gone(StopReason.EXITED, ended)
+        return self._as_announced(Gone(StopReason.EXITED, ended))
 
     async def _linked(self) -> Connection | PostConnection:
         """Wait for a connection that is not known to be lost, whatever the state."""

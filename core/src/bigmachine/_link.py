@@ -20,6 +20,8 @@ logger = logging.getLogger("bigmachine.machine")
 
 FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 5.0  # between retries
 
+REFUSED = Gone(StopReason.EXITED, "nothing listens at its address any more")
+
 AskWhy = Callable[[], Awaitable[Gone | None]]
 
 
@@ -102,7 +104,7 @@ class Link:
                     self._use(await self._dial(nursery))
                     break
                 except ConnectionRefusedError:
-                    return Gone(StopReason.EXITED, "nothing listens at its address any more")
+                    return REFUSED
                 except (RpcError, trio.TooSlowError) as exc:
                     # Perhaps the network; how long it may last is the keepalive's to say.
                     logger.debug("%s: can't be reached: %s", self._name, exc)

@@ -11,7 +11,7 @@ import trio
 
 from ._life import Life, pauses
 from ._stub import make_stub
-from ._values import DiskInfo, Instance, LoadInfo, MemoryInfo, State
+from ._values import DiskInfo, Instance, LoadInfo, MemoryInfo, Notice, State
 from .errors import MachineStopped, StopReason
 from .rpc import ConnectionLost, IncomingStream
 
@@ -73,6 +73,11 @@ class AsyncMachine:
     def keepalive_reply_times(self) -> list[float]:
         """How long its last keepalives took, in seconds, the newest first."""
         return [*reversed(self._life.reply_times)]
+
+    @property
+    def notices(self) -> list[Notice]:
+        """What its provider has said about its future, so far; of an owned machine alone."""
+        return [*self._life.notices]
 
     async def wait(self, state: State = State.RUNNING) -> None:
         """Wait until it has reached ``state``, or a later one."""

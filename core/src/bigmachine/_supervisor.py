@@ -16,7 +16,8 @@ from types import ModuleType
 import trio
 
 from . import _host
-from ._values import DiskInfo, Info, KeepaliveReply, LoadInfo, MemoryInfo
+from ._notices import Notices
+from ._values import DiskInfo, Info, KeepaliveReply, LoadInfo, MemoryInfo, Notice
 from ._version import __version__ as __version__
 from .errors import NotSupportedError, UsageError
 from .rpc import Services
@@ -34,8 +35,8 @@ class Supervisor:
 
     ``set_up`` calls a new service's own ``setup`` with a session, in a task of ``nursery``;
     ``flush`` sends the replies that are due, in at most so many seconds; ``heard`` is called
-    at each keepalive; ``exit`` ends the machine. ``log`` is the folder of the boot program's
-    log, where there is one.
+    at each keepalive; ``exit`` ends the machine. ``notices`` are those of its provider, where
+    the system has such, and ``log`` is the folder of the boot program's log, if any.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Supervisor:
         flush: Callable[[float], Awaitable[None]],
         heard: Callable[[], object],
         exit: Callable[[int], object],
+        notices: Notices | None = None,
         log: str = "",
     ) -> None:
         self._services = services
@@ -61,6 +63,7 @@ class Supervisor:
         self._flush = flush
         self._heard = heard
         self._exit = exit
+        self._notices = notices
         self._log = log
         self._deadline = trio.current_time() + timeout
         self._ending = trio.Event()
@@ -164,6 +167,12 @@ class Supervisor:
             is_late = True
             # Another process writes the file, and no way to wait for that is portable.
             await trio.sleep(_LOG_POLL_SECONDS)
+
+    async def notices(self, after: int) -> list[Notice]:
+        """Wait until the provider has given more than ``after`` notices; return the later ones."""
+        if self._notices is None:
+            raise NotSupportedError("this machine's system gives its machines no notices")
+        return await self._notices.after(after)
 
     async def mark(self, text: str) -> None:
         """Print a line, after all that was printed so far."""

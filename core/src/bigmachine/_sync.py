@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ._entrypoints import choose_system
 from ._options import environment_options
 from ._stub import make_stub
-from ._values import DiskInfo, EnvironmentOptions, Instance, LoadInfo, MemoryInfo, State
+from ._values import DiskInfo, EnvironmentOptions, Instance, LoadInfo, MemoryInfo, Notice, State
 from .errors import MachineStopped, UsageError
 from .system import System
 
@@ -222,6 +222,11 @@ class Machine:
     def keepalive_reply_times(self) -> list[float]:
         """How long its last keepalives took, in seconds, the newest first."""
         return self._machine.keepalive_reply_times
+
+    @property
+    def notices(self) -> list[Notice]:
+        """What its provider has said about its future, so far; of an owned machine alone."""
+        return self._machine.notices
 
     def wait(self, state: State = State.RUNNING) -> None:
         """Wait until it has reached ``state``, or a later one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -68,6 +69,31 @@ class Gone:
 
     reason: StopReason
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a provider tells one of its machines about that machine's future.
+
+    ``kind`` is ``"interruption"`` (the machine will be taken back), ``"rebalance"`` (it may
+    be, soon), ``"maintenance"``, or another word of the system's. ``detail`` is a clause for
+    the user: ``"EC2 will terminate the spot instance"``. ``at`` is when that is due, with a
+    time zone; None if there is no telling.
+    """
+
+    kind: str
+    detail: str
+    at: datetime.datetime | None = None
+
+    def __post_init__(self) -> None:
+        if self.at is not None and self.at.utcoffset() is None:
+            raise UsageError(f"Notice: at has no time zone: {self.at}")
+
+    def __str__(self) -> str:
+        """Say it in a line, for people."""
+        if self.at is None:
+            return self.detail
+        return f"{self.detail} at {self.at.astimezone(datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +260,16 @@ class MachineHealth(Event):
 
     machine: str
     healthy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MachineNotice(Event):
+    """A machine was told about its future by its provider: the fields of the `Notice`."""
+
+    machine: str
+    kind: str
+    detail: str
+    at: datetime.datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,11 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from . import _host
+from ._notices import Notices
 from ._supervisor import Supervisor
 from .boot import WorkerConfig
 from .rpc import Server, Services
+from .system import gives_notices
 
 # Given the worker's config and its nursery, gives the function that runs a service's setup.
 SetUpFactory = Callable[[WorkerConfig, trio.Nursery], Callable[[object], Awaitable[None]]]
@@ -22,6 +24,7 @@ async def serve(config: WorkerConfig, *, address: str, set_up: SetUpFactory) -> 
     system = config.system
     maxprocs = config.maxprocs or _host.processors()
     services = Services()
+    notices = Notices() if gives_notices(system) else None
     server = Server(services, identity=config.identity, maxprocs=maxprocs)
     async with trio.open_nursery() as nursery:
         supervisor = Supervisor(
@@ -34,6 +37,7 @@ async def serve(config: WorkerConfig, *, address: str, set_up: SetUpFactory) -> 
             flush=server.flush,
             heard=_heartbeat(),
             exit=lambda code: system.exit(code),
+            notices=notices,
             # Not for the processes that services start: they are no machines.
             log=os.environ.pop("BIGMACHINE_LOG", ""),
         )
@@ -41,6 +45,8 @@ async def serve(config: WorkerConfig, *, address: str, set_up: SetUpFactory) -> 
         listeners = await system.listen(address)
         await nursery.start(server.serve, listeners)
         nursery.start_soon(supervisor.watch)
+        if notices is not None:
+            nursery.start_soon(notices.hear, system.notices)
 
 
 def _heartbeat() -> Callable[[], object]:

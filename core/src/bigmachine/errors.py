@@ -41,7 +41,9 @@ class StopReason(enum.Enum):
     KEEPALIVE = "keepalive"
     """It went silent for longer than the keepalive timeout."""
     GONE = "gone"
-    """The provider says that the instance is gone (spot interruption, deleted by hand, …)."""
+    """The provider says that the instance is gone (deleted by hand, its host failed, …)."""
+    INTERRUPTED = "interrupted"
+    """The provider took it back, as it may with spot machines."""
     BOOT = "boot"
     """It never came up; the `BootError` is its error."""
 

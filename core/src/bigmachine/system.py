@@ -43,6 +43,7 @@ from ._values import Event as Event
 from ._values import Gone as Gone
 from ._values import Instance as Instance
 from ._values import Keepalive as Keepalive
+from ._values import Notice as Notice
 from .boot import Boot as Boot
 from .boot import MachineBoot as MachineBoot
 from .errors import NotSupportedError, UsageError
@@ -235,8 +236,24 @@ class System:
         """End the machine: its process and, where it has one of its own, its VM."""
         os._exit(code)
 
+    @hookspec(firstresult=True)
+    async def notices(self) -> AsyncIterator[Notice]:
+        """Tell what the provider says about this machine's future, as soon as it does.
+
+        Followed for the machine's life, beside its services, so it must not block; begun
+        anew, after a pause, if it raises. What it gives again is passed on once.
+        """
+        nothing: tuple[Notice, ...] = ()
+        for notice in nothing:
+            yield notice
+
     def _lacks(self, capability: Capability) -> NotSupportedError:
         return NotSupportedError(f"system {self.name!r} has no {capability!r} capability")
+
+
+def gives_notices(system: System) -> bool:
+    """Whether the system overrides the hook `System.notices`: otherwise nobody follows it."""
+    return type(system).notices is not System.notices
 
 
 def check_options(options: object, **problems: str | None) -> None:

@@ -17,7 +17,16 @@ import trio
 from .._options import option
 from ..boot import Boot, MachineBoot
 from ..errors import NotSupportedError, StopReason, UsageError
-from ..system import Capability, Gone, Identity, Instance, Keepalive, System, check_options
+from ..system import (
+    Capability,
+    Gone,
+    Identity,
+    Instance,
+    Keepalive,
+    Notice,
+    System,
+    check_options,
+)
 from ._machine import InProcessMachine, end_all, running
 from ._memory import connect
 from ._surroundings import Surroundings
@@ -58,9 +67,9 @@ class InProcessSystem(System):
             first, second = session.start(2, services={"PI": CirclePI()})
             system.kill(first)
 
-    What happens to machines is up to the test: `kill`, `partition`, `heal` and
-    `reset` may be called from any thread, with a machine, its `Instance` or its
-    name. All of it works under `trio.testing.MockClock` too.
+    What happens to machines is up to the test: `kill`, `partition`, `heal`, `reset`
+    and `give_notice` may be called from any thread, with a machine, its `Instance` or
+    its name. All of it works under `trio.testing.MockClock` too.
 
     The machines share what a process has once. The ``environ`` and ``argv`` given to
     ``session.start`` are set in `os.environ` and `sys.argv`, for all, until `shutdown`
@@ -102,7 +111,7 @@ class InProcessSystem(System):
 
     def kill(self, machine: Machine | AsyncMachine | Instance | str) -> None:
         """End it as SIGKILL would: its connections end, and who dials it is refused."""
-        self._find(machine).do(lambda it: it.end("killed by InProcessSystem.kill"))
+        self._find(machine).do(InProcessMachine.kill)
 
     def reset(self, machine: Machine | AsyncMachine | Instance | str) -> None:
         """Break its connections, and lose what is on its way; the machine lives."""
@@ -115,6 +124,10 @@ class InProcessSystem(System):
     def heal(self, machine: Machine | AsyncMachine | Instance | str) -> None:
         """Undo `partition`; what was held back arrives."""
         self._find(machine).do(lambda it: it.host.heal())
+
+    def give_notice(self, machine: Machine | AsyncMachine | Instance | str, notice: Notice) -> None:
+        """Tell it what its provider would; after an ``"interruption"`` `kill` is that."""
+        self._find(machine).do(lambda it: it.tell(notice))
 
     # -- on the driver -------------------------------------------------------------
 
@@ -160,8 +173,9 @@ class InProcessSystem(System):
         """Say how the machine ended; None while it lives, reachable or not."""
         await trio.lowlevel.checkpoint()
         machine = self._machines.get(instance.name)
-        epitaph = machine.epitaph if machine else "it was stopped"
-        return Gone(StopReason.EXITED, epitaph) if epitaph else None
+        if machine is None:
+            return Gone(StopReason.EXITED, "it was stopped")
+        return Gone(machine.reason, machine.epitaph) if machine.epitaph else None
 
     async def stop(self, instance: Instance) -> None:
         """End the machine, whichever system of this process started it."""
@@ -215,6 +229,12 @@ class InProcessSystem(System):
         if self._place is None:
             raise UsageError(f"{address!r} is no machine of this process")
         return [self._place.host]
+
+    async def notices(self) -> AsyncIterator[Notice]:
+        """Give those of `give_notice`."""
+        assert self._place is not None
+        async for notice in self._place.told:
+            yield notice
 
     def main(self, serve: Callable[[], Awaitable[None]]) -> NoReturn:
         """Refuse: there is no process to take over."""

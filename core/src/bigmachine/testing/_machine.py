@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import logging
+import math
 import signal
 import sys
 import threading
@@ -15,7 +16,8 @@ import trio
 
 from .._worker import serve
 from ..boot import WorkerConfig
-from ..system import Instance
+from ..errors import StopReason
+from ..system import Instance, Notice
 from ..worker import set_up
 from ._memory import Host
 from ._surroundings import Surroundings
@@ -37,6 +39,9 @@ class InProcessMachine:
         self.instance = Instance(name=name, address=self.host.address)
         self.epitaph = ""  # how it ended, once it has
         self.console = ""
+        self.reason = StopReason.EXITED
+        self._is_taken_back = False  # or will be, as its provider has said
+        self._telling, self.told = trio.open_memory_channel[Notice](math.inf)
         self._exited = exited
         self._scope = trio.CancelScope()
         self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
@@ -79,6 +84,12 @@ class InProcessMachine:
             self.host.token.run_sync_soon(call)
             done.result()
 
+    def kill(self) -> None:
+        """End as by SIGKILL; by its provider, if that has said so."""
+        if not self.epitaph and self._is_taken_back:
+            self.reason = StopReason.INTERRUPTED
+        self.end("killed by InProcessSystem.kill")
+
     def end(self, epitaph: str) -> None:
         """End at once; what its tasks still do reaches nobody."""
         if not self.epitaph:
@@ -86,6 +97,11 @@ class InProcessMachine:
             self._scope.cancel()
             self.host.close()
             running.pop(self.host.address, None)
+
+    def tell(self, notice: Notice) -> None:
+        """Give it a notice of its provider's."""
+        self._is_taken_back = self._is_taken_back or notice.kind == "interruption"
+        self._telling.send_nowait(notice)
 
     def exit(self, code: int) -> None:
         """End with an exit code of its own."""

@@ -23,11 +23,20 @@ _AT_ONCE = 200  # values that a filter takes, by the API reference of DescribeIn
 _NEW_SECONDS = 120.0  # a new instance may be unknown for some seconds: "Eventual consistency"
 _LIVING = ("pending", "running", "stopping", "stopped", "shutting-down")
 
-_REASONS = {  # of the API reference's StateReason, and "Troubleshoot an instance's stop"
+_TOOK_BACK = (StopReason.INTERRUPTED, "EC2 took the spot instance back")
+_REASONS = {  # all of the API reference's StateReason; others are told in EC2's own words
     "Client.InstanceInitiatedShutdown": (StopReason.EXITED, "it powered itself off"),
+    "Client.InstanceTerminated": (StopReason.GONE, "it ended while an image was made of it"),
+    "Client.InternalError": (StopReason.GONE, "EC2 could not launch it"),
+    "Client.InvalidSnapshot.NotFound": (StopReason.GONE, "EC2 could not launch it"),
+    "Client.UserInitiatedHibernate": (StopReason.GONE, "somebody hibernated it"),
     "Client.UserInitiatedShutdown": (StopReason.GONE, "somebody terminated it"),
-    "Server.SpotInstanceTermination": (StopReason.GONE, "EC2 took the spot instance back"),
-    "Server.SpotInstanceShutdown": (StopReason.GONE, "EC2 took the spot instance back"),
+    "Client.VolumeLimitExceeded": (StopReason.GONE, "EC2 could not launch it"),
+    "Server.InsufficientInstanceCapacity": (StopReason.GONE, "EC2 had no room to launch it"),
+    "Server.InternalError": (StopReason.GONE, "EC2 had an internal error"),
+    "Server.ScheduledStop": (StopReason.GONE, "EC2 retired its host"),
+    "Server.SpotInstanceShutdown": _TOOK_BACK,
+    "Server.SpotInstanceTermination": _TOOK_BACK,
 }
 
 

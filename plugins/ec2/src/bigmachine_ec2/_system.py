@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import trio
 
 from bigmachine.boot import Boot, user_data
 from bigmachine.errors import BigmachineError, StartError, StopReason
-from bigmachine.system import Capability, Gone, Instance, System
+from bigmachine.system import Capability, Gone, Instance, Notice, System
 
 from ._options import Ec2Options, check_offline
 
@@ -42,6 +42,8 @@ class Ec2System(System):
     orphan_timeout = _CONTACT_SECONDS + 60.0 + 120.0 + 60.0
     look_up: ClassVar[str] = "https://checkip.amazonaws.com"
     """The URL of AWS's service that tells a computer its public address."""
+    metadata: ClassVar[str] = "http://169.254.169.254"
+    """The URL of the instance metadata service, on an instance."""
 
     options: Ec2Options
 
@@ -164,6 +166,14 @@ class Ec2System(System):
             groups = await find_groups(self._api)
         living = (vm for vm in vms if vm.state != "shutting-down")
         return [*(vm.instance(is_public=is_public) for vm in living), *groups]
+
+    # -- on the machine ---------------------------------------------------------------
+
+    def notices(self) -> AsyncIterator[Notice]:
+        """Give what EC2 tells its instance: interruptions, rebalancing and maintenance."""
+        from ._notices import read_notices
+
+        return read_notices(self.metadata)
 
     # -- steps ------------------------------------------------------------------------
 
