@@ -9,21 +9,25 @@ from __future__ import annotations
 import base64
 import contextlib
 import datetime
+import functools
 import io
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
-import moto.ec2.utils
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.amis import Ami
 from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState, StateReason
 from moto.server import DomainDispatcherApplication, create_backend_app
+from moto.servicequotas.models import ServiceQuotasBackend
 from moto.ssm.models import Parameter, ssm_backends
 from werkzeug.serving import WSGIRequestHandler, make_server
+
+from .fleets import create_fleet
 
 if TYPE_CHECKING:
     from .box import Ec2Box
@@ -31,11 +35,15 @@ if TYPE_CHECKING:
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
 USER_DATA_LIMIT = 16384
+PURCHASES = ("RunInstances", "CreateFleet")
+WITH_TOKEN = (*PURCHASES, "CreateLaunchTemplate")
 
 UBUNTU = "/aws/service/canonical/ubuntu/server/{}/stable/current/{}/hvm/ebs-gp3/ami-id"
 DEBIAN = "/aws/service/debian/release/{}/latest/{}"
 
 Parameters = Mapping[str, str]
+Answer = tuple[str, list[Any], bytes]
+"""Status, headers and content."""
 
 
 @dataclass
@@ -63,16 +71,20 @@ class Aws:
     answers_until_known: int = 0
     """How many times instances that were just made are unknown to all other requests."""
     gate: threading.Event = field(default_factory=lambda: _set_event())
-    """While it isn't set, RunInstances, carried out, does not answer."""
+    """While it isn't set, a purchase, carried out, does not answer."""
     held: threading.Event = field(default_factory=threading.Event)
-    """Set once a RunInstances is held up by the gate."""
+    """Set once a purchase is held up by the gate."""
+    refuse_pool: Callable[[str, int], tuple[str, str] | None] = lambda place, count: None
+    """The error, code and message, of so many instances at a place in a fleet, if any."""
+    unknown_templates: int = 0
+    """How many fleets find their new launch template unknown."""
+    quotas: dict[str, float] = field(default_factory=dict)
+    """Quotas of EC2 that Service Quotas tells, by code; it has none of the others."""
     groups_at_first: set[str] = field(default_factory=set)
     box: Ec2Box | None = None
     """Where the instances are that really boot."""
     _faults: list[Fault] = field(default_factory=list)
-    _tokens: dict[str, tuple[dict[str, str], tuple[str, list[Any], bytes]]] = field(
-        default_factory=dict
-    )
+    _tokens: dict[str, tuple[dict[str, str], Answer]] = field(default_factory=dict)
     _pending: dict[str, list[Any]] = field(default_factory=dict)
     _ending: dict[str, float] = field(default_factory=dict)
     _unknown: int = 0
@@ -91,7 +103,9 @@ class Aws:
         self.capacity.clear()
         self._faults.clear()
         self._tokens.clear()
-        self._unknown = 0
+        self._unknown = self.unknown_templates = 0
+        self.refuse_pool = lambda place, count: None
+        self.quotas.clear()
         self.answers_until_running = self.answers_until_terminated = 1
         self.answers_until_known = 0
         self.gate.set()
@@ -113,6 +127,10 @@ class Aws:
             return _error(code, message)
 
         self._faults.append(Fault(action, answer, status, times, when))
+
+    def answer(self, action: str, answer: Callable[[Parameters], bytes]) -> None:
+        """Have all requests of an action but rehearsals answered by this, in place of moto."""
+        self._faults.append(Fault(action, answer, 200, sys.maxsize, _is_no_rehearsal))
 
     def lose_answer(self, action: str, *, times: int = 1) -> None:
         """Have the next requests of an action carried out, and answered by no more than a 503."""
@@ -182,7 +200,7 @@ class Aws:
         vms = [vm.id for vm in self.instances() if vm.state != "terminated"]
         groups = [g.id for of_vpc in ec2.groups.values() for g in of_vpc.values()]
         own = [id for id in groups if id not in self.groups_at_first]
-        return [*vms, *own, *ec2.volumes, *ec2.enis]
+        return [*vms, *own, *ec2.volumes, *ec2.enis, *ec2.launch_templates]
 
     def clear(self) -> None:
         """Delete all that is left."""
@@ -190,6 +208,8 @@ class Aws:
         ec2.reservations.clear()
         ec2.volumes.clear()
         ec2.enis.clear()
+        for template in [*ec2.launch_templates.values()]:
+            ec2.delete_launch_template(template.name, template.id)
         self._pending.clear()
         self._ending.clear()
         for of_vpc in ec2.groups.values():
@@ -248,8 +268,9 @@ class Aws:
         * A new instance is ``pending``, and its public address is not there yet; one that is told
           to end is ``shutting-down`` first ("Amazon EC2 instance state changes").
         * To terminate an instance twice is fine (API reference of TerminateInstances).
-        * DescribeInstances has the filter ``client-token`` (its API reference).
+        * Service Quotas has quotas of EC2 (API reference of GetServiceQuota).
         """
+        quota = ServiceQuotasBackend.get_service_quota
         run, terminate = InstanceBackend.run_instances, Instance.terminate
         aws = self
 
@@ -279,15 +300,21 @@ class Aws:
                 self._state = InstanceState("shutting-down", 32)
             return previous
 
+        def get_service_quota(self: Any, service_code: str, quota_code: str) -> dict[str, Any]:
+            if quota_code not in aws.quotas:
+                return dict(quota(self, service_code, quota_code))
+            name = f"the name of {quota_code}"
+            return {"QuotaCode": quota_code, "QuotaName": name, "Value": aws.quotas[quota_code]}
+
+        ServiceQuotasBackend.get_service_quota = get_service_quota
         InstanceBackend.run_instances = run_instances
         Instance.terminate = terminate_instance
-        moto.ec2.utils.filter_dict_attribute_mapping["client-token"] = "client_token"
         try:
             yield
         finally:
+            ServiceQuotasBackend.get_service_quota = quota
             InstanceBackend.run_instances = run
             Instance.terminate = terminate
-            del moto.ec2.utils.filter_dict_attribute_mapping["client-token"]
 
     def _wrapped(self, app: Any) -> Any:
         def serve(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
@@ -296,7 +323,7 @@ class Aws:
             with self._lock:
                 self.asked.append((action, parameters))
                 status, headers, answer = self._answer(app, environ, body, action, parameters)
-            if action == "RunInstances" and not self.gate.is_set():
+            if action in PURCHASES and not self.gate.is_set():
                 self.held.set()
                 self.gate.wait(30)
             start(status, headers)
@@ -311,7 +338,7 @@ class Aws:
         body: bytes,
         action: str,
         parameters: dict[str, str],
-    ) -> tuple[str, list[Any], bytes]:
+    ) -> Answer:
         fault = next(
             (f for f in self._faults if f.times and f.action == action and f.when(parameters)), None
         )
@@ -319,8 +346,12 @@ class Aws:
             fault.times -= 1
             if refusal := fault.answer(parameters):
                 return _reply(fault.status, refusal)
-        if action == "RunInstances" and parameters.get("DryRun") != "true":
-            answer = self._run_instances(app, environ, parameters)
+        if action in WITH_TOKEN and parameters.get("DryRun") != "true":
+            answer = self._once(app, environ, action, parameters)
+        elif action == "CreateFleet":
+            answer = _reply(412, _error("DryRunOperation", "it would have succeeded"))
+        elif action == "DeleteLaunchTemplate" and not self._has_template(parameters):
+            answer = _reply(400, _error("InvalidLaunchTemplateName.NotFoundException", "unknown"))
         elif action == "GetConsoleOutput" and self.box:
             console = base64.b64encode(self.box.console(parameters["InstanceId"]).encode())
             answer = _reply(200, _CONSOLE % console)
@@ -340,16 +371,13 @@ class Aws:
             answer if fault is None else _reply(fault.status, _error("Unavailable", "overloaded"))
         )
 
-    def _run_instances(
-        self, app: Any, environ: dict[str, Any], parameters: dict[str, str]
-    ) -> tuple[str, list[Any], bytes]:
-        """Mend RunInstances, by its API reference, and "Ensuring idempotency in EC2 API requests".
+    def _once(
+        self, app: Any, environ: dict[str, Any], action: str, parameters: dict[str, str]
+    ) -> Answer:
+        """Mend what takes a ``ClientToken``, by "Ensuring idempotency in EC2 API requests".
 
-        * As many are launched as there are, up to ``MaxCount``; fewer than ``MinCount`` are none,
-          and an InsufficientInstanceCapacity, with status 500.
-        * A request with a ``ClientToken`` is carried out once; the same again has the same
-          answer, and another with that token is an IdempotentParameterMismatch.
-        * User data has at most 16 KiB before base64.
+        It is carried out once; the same again has the same answer, and another request with
+        that token is an IdempotentParameterMismatch.
         """
         token = parameters.get("ClientToken", "")
         if token in self._tokens:
@@ -357,6 +385,29 @@ class Aws:
             if asked == parameters:
                 return answer
             return _reply(400, _error("IdempotentParameterMismatch", "another request had it"))
+        ask = functools.partial(_ask, app, environ)
+        if action == "CreateFleet":
+            answer = _reply(*create_fleet(self, ask, parameters))
+        elif action == "RunInstances":
+            answer = self._run_instances(ask, parameters)
+        else:
+            answer = ask(urlencode(parameters).encode())
+        if token and answer[0].startswith("200"):
+            self._tokens[token] = parameters, answer
+        return answer
+
+    def _has_template(self, parameters: Parameters) -> bool:
+        """Whether DeleteLaunchTemplate names one that is there, by "Error codes" if not."""
+        templates = self.ec2.launch_templates.values()
+        return parameters["LaunchTemplateName"] in {template.name for template in templates}
+
+    def _run_instances(self, ask: Callable[[bytes], Answer], parameters: Parameters) -> Answer:
+        """Mend RunInstances, by its API reference.
+
+        * As many are launched as there are, up to ``MaxCount``; fewer than ``MinCount`` are none,
+          and an InsufficientInstanceCapacity, with status 500.
+        * User data has at most 16 KiB before base64.
+        """
         if len(base64.b64decode(parameters.get("UserData", ""))) > USER_DATA_LIMIT:
             message = f"User data is limited to {USER_DATA_LIMIT} bytes"
             return _reply(400, _error("InvalidParameterValue", message))
@@ -368,10 +419,7 @@ class Aws:
             return _reply(500, _error("InsufficientInstanceCapacity", message))
         if place in self.capacity:
             self.capacity[place] -= count
-        answer = _ask(app, environ, urlencode({**parameters, "MinCount": count}).encode())
-        if token and answer[0].startswith("200"):
-            self._tokens[token] = parameters, answer
-        return answer
+        return ask(urlencode({**parameters, "MinCount": count}).encode())
 
     def _place(self, parameters: Parameters) -> str:
         subnet = self.ec2.get_subnet(parameters["NetworkInterface.1.SubnetId"])
@@ -426,6 +474,10 @@ _CONSOLE = (
 )
 
 
+def _is_no_rehearsal(parameters: Parameters) -> bool:
+    return parameters.get("DryRun") != "true"
+
+
 def _parse(environ: Mapping[str, Any], body: bytes) -> tuple[str, dict[str, str]]:
     if target := environ.get("HTTP_X_AMZ_TARGET"):
         return target.rpartition(".")[2], {k: str(v) for k, v in json.loads(body).items()}
@@ -433,7 +485,7 @@ def _parse(environ: Mapping[str, Any], body: bytes) -> tuple[str, dict[str, str]
     return parameters.get("Action", ""), parameters
 
 
-def _ask(app: Any, environ: Mapping[str, Any], body: bytes) -> tuple[str, list[Any], bytes]:
+def _ask(app: Any, environ: Mapping[str, Any], body: bytes) -> Answer:
     answer: list[Any] = []
 
     def start(status: str, headers: list[Any], exc_info: Any = None) -> None:
@@ -445,7 +497,7 @@ def _ask(app: Any, environ: Mapping[str, Any], body: bytes) -> tuple[str, list[A
     return status, headers, content
 
 
-def _reply(status: int, content: bytes) -> tuple[str, list[Any], bytes]:
+def _reply(status: int, content: bytes) -> Answer:
     return (
         f"{status} X",
         [("Content-Type", "text/xml"), ("Content-Length", str(len(content)))],

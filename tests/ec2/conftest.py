@@ -84,6 +84,7 @@ def aws(served: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     monkeypatch.setattr("bigmachine_ec2._pace._FIRST_PAUSE", 0.02)
     monkeypatch.setattr("bigmachine_ec2._pace._FIRST_POLL", 0.02)
     monkeypatch.setattr(_api, "_WRITE_RATE", 100.0)
+    monkeypatch.setattr(_api, "_TAGS_RATE", 100.0)
     served.reset()
     yield served
     served.gate.set()
@@ -109,6 +110,14 @@ def ec2(aws: Aws, boxed: Ec2Box, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ec
     running = boxed.running()
     boxed.clear()
     assert running == []
+
+
+@pytest.fixture
+def one_offer(aws: Aws) -> dict[str, Any]:
+    """Options with which there is nothing to choose: what RunInstances buys, not CreateFleet."""
+    subnets = aws.ec2.describe_subnets()
+    [first] = [s.id for s in subnets if s.availability_zone == f"{REGION}a"]
+    return {"market": "on-demand", "subnets": [first]}
 
 
 @pytest.fixture

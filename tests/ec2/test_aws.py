@@ -59,9 +59,6 @@ def test_a_request_with_a_token_is_carried_out_once(aws, ec2, request_):
     assert len(aws.instances()) == 3
     other = {**request_, "MaxCount": 2}
     assert code_of(ec2.run_instances, ClientToken="t", **other) == "IdempotentParameterMismatch"
-    filters = [{"Name": "client-token", "Values": ["t"]}]
-    [reservation] = ec2.describe_instances(Filters=filters)["Reservations"]
-    assert len(reservation["Instances"]) == 3
 
 
 def test_user_data_is_limited(ec2, request_):
@@ -93,3 +90,87 @@ def test_a_group_with_an_instance_in_it_cant_be_deleted(aws, ec2, request_):
     ec2.terminate_instances(InstanceIds=[made["InstanceId"]])
     ec2.describe_instances()
     ec2.delete_security_group(GroupId=group)
+
+
+@pytest.fixture
+def fleet(aws, ec2):
+    """Parameters of a fleet of three, in two zones, by a template."""
+    zones = {s.availability_zone: s.id for s in aws.ec2.describe_subnets()}
+    data = {
+        "ImageId": next(iter(aws.ec2.amis)),
+        "InstanceInitiatedShutdownBehavior": "terminate",
+        "MetadataOptions": {"HttpTokens": "required"},
+        "UserData": "aGVsbG8=",
+        "NetworkInterfaces": [{"DeviceIndex": 0, "DeleteOnTermination": True}],
+        "TagSpecifications": [
+            {"ResourceType": "spot-instances-request", "Tags": [{"Key": "a", "Value": "b"}]}
+        ],
+    }
+    ec2.create_launch_template(LaunchTemplateName="template", LaunchTemplateData=data)
+    overrides = [
+        {"InstanceType": "c7i.large", "SubnetId": zones["us-east-1a"], "Priority": 2.0},
+        {"InstanceType": "c7i.large", "SubnetId": zones["us-east-1b"], "Priority": 1.0},
+    ]
+    template = {"LaunchTemplateName": "template", "Version": "1"}
+    yield {
+        "Type": "instant",
+        "LaunchTemplateConfigs": [
+            {"LaunchTemplateSpecification": template, "Overrides": overrides}
+        ],
+        "TargetCapacitySpecification": {
+            "TotalTargetCapacity": 3,
+            "DefaultTargetCapacityType": "spot",
+        },
+    }
+    ec2.delete_launch_template(LaunchTemplateName="template")
+
+
+def test_a_fleet_fills_its_pools_by_priority_and_tells_what_they_lack(aws, ec2, fleet):
+    aws.capacity = {"spot c7i.large us-east-1a": 1, "spot c7i.large us-east-1b": 1}
+    reply = ec2.create_fleet(**fleet)
+    zones = [raw["AvailabilityZone"] for raw in map(overrides_of, reply["Instances"])]
+    assert zones == ["us-east-1b", "us-east-1a"]
+    assert [len(raw["InstanceIds"]) for raw in reply["Instances"]] == [1, 1]
+    assert [raw["ErrorCode"] for raw in reply["Errors"]] == ["InsufficientInstanceCapacity"] * 2
+    assert [raw["Lifecycle"] for raw in reply["Errors"]] == ["spot"] * 2
+
+
+def overrides_of(raw):
+    return raw["LaunchTemplateAndOverrides"]["Overrides"]
+
+
+def test_a_fleets_instances_are_as_its_template_says(aws, ec2, fleet):
+    tags = [{"ResourceType": "instance", "Tags": [{"Key": "k", "Value": "v"}]}]
+    reply = ec2.create_fleet(**fleet, TagSpecifications=tags)
+    assert len(reply["Instances"][0]["InstanceIds"]) == len(aws.instances()) == 3
+    for vm in aws.instances():
+        assert vm.instance_initiated_shutdown_behavior == "terminate"
+        assert vm.metadata_options.http_tokens == "required"
+        assert str(vm.user_data) == "aGVsbG8="
+        assert vm.lifecycle == "spot"
+        told = {tag["key"]: tag["value"] for tag in vm.get_tags()}
+        assert told == {"k": "v", "aws:ec2:fleet-id": reply["FleetId"]}
+
+
+def test_a_fleet_with_a_token_is_made_once_and_a_rehearsed_one_never(aws, ec2, fleet):
+    assert code_of(ec2.create_fleet, DryRun=True, **fleet) == "DryRunOperation"
+    assert not aws.instances()
+    first = ec2.create_fleet(ClientToken="t", **fleet)
+    again = ec2.create_fleet(ClientToken="t", **fleet)
+    assert first["FleetId"] == again["FleetId"]
+    assert len(aws.instances()) == 3
+
+
+def test_what_a_fleet_can_not_be_is_refused(aws, ec2, fleet):
+    second = aws.ec2.create_subnet(aws.ec2.get_default_vpc().id, "172.31.240.0/24", "us-east-1a")
+    config = fleet["LaunchTemplateConfigs"][0]
+    on_demand = {"TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand"}
+    reply = ec2.create_fleet(**{**fleet, "TargetCapacitySpecification": on_demand})
+    assert {raw["ErrorCode"] for raw in reply["Errors"]} == {"InvalidParameterValue"}
+    config["Overrides"][1]["SubnetId"] = second.id
+    assert code_of(ec2.create_fleet, **fleet) == "InvalidFleetConfig"
+    aws.ec2.delete_subnet(second.id)
+    config["LaunchTemplateSpecification"]["LaunchTemplateName"] = "another"
+    code = code_of(ec2.create_fleet, **fleet)
+    assert code == "InvalidLaunchTemplateName.NotFoundException"
+    assert code_of(ec2.delete_launch_template, LaunchTemplateName="another") == code

@@ -374,13 +374,13 @@ def test_a_start_that_is_cancelled_while_it_waits_for_addresses_frees_all(run, a
 def test_a_start_cancelled_while_nobody_knows_what_was_bought_frees_it(run, aws):
     async def test(kit):
         system = await kit.setup()
-        aws.lose_answer("RunInstances", times=3)
+        aws.lose_answer("CreateFleet", times=3)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(system.start, 2, kit.boot)
-            await until(lambda: aws.count("RunInstances") > 0)
+            await until(lambda: aws.count("CreateFleet") > 0)
             nursery.cancel_scope.cancel()
         assert states(aws) == ["terminated"] * 2
-        assert aws.count("RunInstances") >= 2
+        assert aws.count("CreateFleet") >= 2
 
     run(test)
 

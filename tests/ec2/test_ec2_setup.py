@@ -17,7 +17,20 @@ from bigmachine_ec2._image import default_image
 from .aws import DEBIAN, UBUNTU
 from .conftest import Kit
 
-CREATES = ("CreateSecurityGroup", "RunInstances", "AuthorizeSecurityGroupIngress")
+CREATES = (
+    "CreateSecurityGroup",
+    "AuthorizeSecurityGroupIngress",
+    "CreateLaunchTemplate",
+    "CreateFleet",
+    "RunInstances",
+)
+REHEARSED = (
+    "CreateSecurityGroup",
+    "RunInstances",
+    "RunInstances",
+    "CreateLaunchTemplate",
+    "CreateFleet",
+)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +38,7 @@ CREATES = ("CreateSecurityGroup", "RunInstances", "AuthorizeSecurityGroupIngress
     [
         ({"market": "on-demand", "max_price": 0.1}, "max_price: is for spot instances"),
         ({"max_price": 0.0}, "max_price: must be more than 0"),
+        ({"max_price": 0.001}, "max_price: must be more than 0.001"),
         ({"image": "ubuntu"}, "image: must be an AMI"),
         ({"disk": 0}, "disk: must be at least 1 GiB"),
         ({"instance_type": ""}, "instance_type: must name a type"),
@@ -191,6 +205,8 @@ def test_credentials_that_aws_does_not_take_are_told_at_once(run, aws, code):
         "DescribeImages",
         "RunInstances",
         "CreateSecurityGroup",
+        "CreateLaunchTemplate",
+        "CreateFleet",
     ],
 )
 def test_a_missing_permission_is_named_with_who_lacks_it(run, aws, action):
@@ -232,7 +248,7 @@ def test_setup_makes_nothing_and_may_be_called_again(run, aws):
         assert aws.leftovers() == []
         assert not any(aws.count(action) for action in CREATES)
         rehearsed = [name for name, p in aws.asked if p.get("DryRun") == "true"]
-        assert rehearsed == ["CreateSecurityGroup", "RunInstances", "RunInstances"] * 2
+        assert rehearsed == [*REHEARSED] * 2
 
     run(test)
 
@@ -282,23 +298,6 @@ def test_the_default_image_has_the_drivers_python(version, parameter):
 def test_a_python_that_no_known_image_has_is_refused_before_anything_is_bought():
     with pytest.raises(UsageError, match=r"image: no Ubuntu or Debian .* has Python 3\.99"):
         default_image("x86_64", (3, 99))
-
-
-def test_each_architecture_gets_its_own_image(run, aws):
-    async def test(kit):
-        instances = await kit.start(2)
-        assert [i.details["instance_type"] for i in instances] == ["c7g.large", "c7i.large"]
-        architectures = [
-            aws.ec2.amis[request["ImageId"]].architecture
-            for request in aws.requests("RunInstances")
-            if request["InstanceType"] in ("c7g.large", "c7i.large")
-        ]
-        assert (architectures[0], architectures[-1]) == ("arm64", "x86_64")
-
-    zones = "abcdf"
-    aws.capacity = {f"on-demand c7g.large us-east-1{z}": 0 for z in zones}
-    aws.capacity["on-demand c7g.large us-east-1a"] = 1
-    run(test, instance_type=["c7g.large", "c7i.large"], market="on-demand")
 
 
 def test_options_come_from_the_environment(aws, monkeypatch):

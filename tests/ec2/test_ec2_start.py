@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from bigmachine.errors import StartError, UsageError
+from bigmachine.system import Instance
 
 from .conftest import TYPE
 
@@ -27,12 +28,22 @@ def test_machines_of_one_start_are_bought_with_one_request(run, aws):
         assert all(i.address.endswith(".amazonaws.com:7443") for i in instances)
         assert instances[0].details["instance_type"] == TYPE
         assert instances[0].details["market"] == "spot"
-        assert aws.count("RunInstances") == 1
+        assert aws.count("CreateFleet") == 1
+        assert aws.count("RunInstances") == 0
 
     run(test)
 
 
-def test_an_instance_is_made_so_that_it_costs_nothing_once_it_is_off(run, aws):
+def test_where_there_is_nothing_to_choose_run_instances_buys(run, aws, one_offer):
+    async def test(kit):
+        assert len(await kit.start(5)) == 5
+        assert aws.count("RunInstances") == 1
+        assert aws.count("CreateFleet") == aws.count("CreateLaunchTemplate") == 0
+
+    run(test, **one_offer)
+
+
+def test_an_instance_is_made_so_that_it_costs_nothing_once_it_is_off(run, aws, one_offer):
     async def test(kit):
         await kit.start()
         [vm] = aws.instances()
@@ -47,10 +58,10 @@ def test_an_instance_is_made_so_that_it_costs_nothing_once_it_is_off(run, aws):
         assert script.startswith(b"#cloud-boothook\n")
         assert b'"contact_seconds": 300.0, "silence_seconds": 120.0' in script
 
-    run(test)
+    run(test, **one_offer)
 
 
-def test_all_that_is_made_is_tagged_in_the_request_that_makes_it(run, aws):
+def test_all_that_is_made_is_tagged_in_the_request_that_makes_it(run, aws, one_offer):
     async def test(kit):
         await kit.start(2)
         [request] = aws.requests("RunInstances")
@@ -62,25 +73,19 @@ def test_all_that_is_made_is_tagged_in_the_request_that_makes_it(run, aws):
                 for i in range(1, 8)
                 if f"TagSpecification.{n}.Tag.{i}.Key" in request
             }
-            for n in range(1, 5)
+            for n in range(1, 4)
         }
-        assert set(specifications) == {
-            "instance",
-            "volume",
-            "network-interface",
-            "spot-instances-request",
-        }
+        assert set(specifications) == {"instance", "volume", "network-interface"}
         for tags in specifications.values():
             assert tags["bigmachine:session"] == "test-0123abcd.bigmachine"
-            assert tags["bigmachine:machines"] == "m0 m1"
+            assert tags["bigmachine:request"] == request["ClientToken"]
             assert tags["team"] == "ml"
             assert tags["empty"] == ""
             assert {"Name", "bigmachine:host", "bigmachine:started"} <= set(tags)
         [group] = aws.requests("CreateSecurityGroup")
         assert "bigmachine:session" in group.values()
-        assert aws.count("CreateTags") == 0
 
-    run(test, tags=["team=ml", "empty="])
+    run(test, tags=["team=ml", "empty="], **one_offer)
 
 
 def test_what_the_user_wants_of_an_instance_is_in_the_request(run, aws):
@@ -93,7 +98,6 @@ def test_what_the_user_wants_of_an_instance_is_in_the_request(run, aws):
     async def test(kit):
         [instance] = await kit.start()
         [request] = aws.requests("RunInstances")
-        assert request["InstanceMarketOptions.SpotOptions.MaxPrice"] == "0.031000"
         assert request["KeyName"] == "laptop"
         assert request["NetworkInterface.1.SecurityGroupId.1"] == group.id
         assert request["NetworkInterface.1.SubnetId"] == subnet.id
@@ -109,8 +113,7 @@ def test_what_the_user_wants_of_an_instance_is_in_the_request(run, aws):
     try:
         run(
             test,
-            market="spot",
-            max_price=0.031,
+            market="on-demand",
             key_pair="laptop",
             subnets=[subnet.id],
             security_groups=[group.id],
@@ -143,34 +146,6 @@ def test_an_instance_profile_goes_by_name_or_arn(run, aws, profile, key):
     run(test, instance_profile=profile)
 
 
-def test_zones_come_first_then_types_then_markets(run, aws):
-    async def test(kit):
-        instances = await kit.start()
-        assert [i.details["market"] for i in instances] == ["on-demand"]
-        asked = [
-            (
-                request.get("InstanceMarketOptions.MarketType", "on-demand"),
-                request["InstanceType"],
-                aws.ec2.get_subnet(request["NetworkInterface.1.SubnetId"]).availability_zone[-1],
-            )
-            for request in aws.requests("RunInstances")
-        ]
-        assert asked == [
-            *(("spot", kind, zone) for kind in ("c7i.large", "c6i.large") for zone in zones[kind]),
-            ("on-demand", "c7i.large", "a"),
-            ("on-demand", "c7i.large", "b"),
-        ]
-        tokens = [request["ClientToken"] for request in aws.requests("RunInstances")]
-        assert len(set(tokens)) == len(tokens)
-
-    zones = {"c7i.large": "abcdf", "c6i.large": "abcdf"}
-    aws.capacity = {
-        f"spot {kind} us-east-1{zone}": 0 for kind, each in zones.items() for zone in each
-    }
-    aws.capacity[f"{ON_DEMAND} us-east-1a"] = 0
-    run(test, instance_type=["c7i.large", "c6i.large"])
-
-
 def test_what_one_zone_lacks_comes_from_the_next(run, aws):
     async def test(kit):
         instances = await kit.start(7)
@@ -184,20 +159,52 @@ def test_what_one_zone_lacks_comes_from_the_next(run, aws):
     run(test)
 
 
-def test_many_machines_take_few_requests_and_keep_their_names(run, aws):
+def test_what_is_short_in_the_only_zone_is_told(run, aws, one_offer, caplog):
+    async def test(kit):
+        assert len(await kit.start(3)) == 2
+        assert "on-demand c7i.large in us-east-1a: InsufficientInstanceCapacity" in caplog.text
+
+    aws.capacity = {f"{ON_DEMAND} us-east-1a": 2}
+    run(test, **one_offer)
+
+
+@pytest.mark.parametrize("way", ["fleet", "run"])
+def test_many_machines_take_few_requests_and_are_listed_by_their_names(run, aws, one_offer, way):
     async def test(kit):
         instances = await kit.start(130)
         assert [i.name.partition(".")[0] for i in instances] == [f"m{i}" for i in range(130)]
-        assert aws.count("RunInstances") == 3
-        for request in aws.requests("RunInstances"):
-            values = [v for k, v in request.items() if ".Tag." in k and k.endswith("Value")]
-            assert max(map(len, values)) <= 256
+        assert aws.count("RunInstances") + aws.count("CreateFleet") == 1
+        for request in aws.requests("CreateTags"):
+            assert len(request["Tag.1.Value"]) <= 256
+        assert aws.count("CreateTags") < 10
         assert aws.count("DescribeInstances") < 20
         listed = {i.id: i.name for i in await kit.system.instances()}
         assert {i.id: i.name for i in instances}.items() <= listed.items()
         await kit.system.shutdown()
         assert aws.count("TerminateInstances") <= 5
 
+    run(test, **(one_offer if way == "run" else {}))
+
+
+def test_an_instance_without_a_name_is_listed_by_its_id(run, aws, caplog):
+    async def test(kit):
+        [instance] = await kit.start()
+        assert "by their ids" in caplog.text
+        listed = {i.id: i.name for i in await kit.system.instances()}
+        assert listed[instance.id] == f"{instance.id}.test-0123abcd.bigmachine"
+        await kit.system.stop(Instance(instance.name, ""))
+        assert [vm.state for vm in aws.instances()] == ["terminated"]
+
+    aws.refuse("CreateTags", "UnauthorizedOperation", status=403)
+    run(test)
+
+
+def test_names_are_told_of_instances_that_ec2_does_not_know_yet(run, aws):
+    async def test(kit):
+        [instance] = await kit.start()
+        assert instance.name in {i.name for i in await kit.system.instances()}
+
+    aws.refuse("CreateTags", "InvalidInstanceID.NotFound", times=2)
     run(test)
 
 
@@ -233,89 +240,109 @@ def test_a_spot_quota_that_is_used_up_ends_that_market_at_once(run, aws):
     async def test(kit):
         [instance] = await kit.start()
         assert instance.details["market"] == "on-demand"
-        assert aws.count("RunInstances") == 2
+        assert aws.count("CreateFleet") == 2
 
-    aws.refuse(
-        "RunInstances",
-        "MaxSpotInstanceCountExceeded",
-        "Max spot instance count exceeded",
-        when=lambda p: "InstanceMarketOptions.MarketType" in p and p.get("DryRun") != "true",
-        times=9,
-    )
+    def refuse(place, count):
+        if place.startswith("spot"):
+            return "MaxSpotInstanceCountExceeded", "Max spot instance count exceeded"
+        return None
+
+    aws.refuse_pool = refuse
     run(test)
 
 
-def test_a_quota_with_room_for_some_gives_those(run, aws):
+LIMIT = "You have requested more vCPU capacity than your current vCPU limit of 6 allows"
+
+
+@pytest.mark.parametrize("way", ["fleet", "run"])
+def test_a_quota_with_room_for_some_gives_those(run, aws, one_offer, way):
     async def test(kit):
         instances = await kit.start(7)
         assert len(instances) == 3
         assert [i.name[:2] for i in instances] == ["m0", "m1", "m2"]
 
-    def exceeds(parameters):
-        running = sum(vm.state != "terminated" for vm in aws.instances())
-        return running + int(parameters["MaxCount"]) > 3
+    def exceeds(count):
+        return sum(vm.state != "terminated" for vm in aws.instances()) + count > 3
 
-    message = "You have requested more vCPU capacity than your current vCPU limit of 6 allows"
-    aws.refuse("RunInstances", "VcpuLimitExceeded", message, times=99, when=exceeds)
-    run(test, market="on-demand")
+    aws.refuse_pool = lambda _, count: ("VcpuLimitExceeded", LIMIT) if exceeds(count) else None
+    aws.refuse(
+        "RunInstances",
+        "VcpuLimitExceeded",
+        LIMIT,
+        times=99,
+        when=lambda p: p.get("ClientToken") and exceeds(int(p["MaxCount"])),
+    )
+    run(test, **(one_offer if way == "run" else {"market": "on-demand"}))
 
 
-def test_a_quota_of_nothing_says_how_to_have_it_raised(run, aws):
+@pytest.mark.parametrize("way", ["fleet", "run"])
+def test_a_quota_of_nothing_says_how_to_have_it_raised(run, aws, one_offer, way):
     async def test(kit):
         with pytest.raises(StartError, match=r"VcpuLimitExceeded(.|\n)*Service Quotas"):
             await kit.start(4)
 
+    aws.refuse_pool = lambda place, count: ("VcpuLimitExceeded", "limit of 0")
     aws.refuse("RunInstances", "VcpuLimitExceeded", "limit of 0", times=99)
-    run(test, market="on-demand")
+    run(test, **(one_offer if way == "run" else {"market": "on-demand"}))
 
 
 def test_credentials_that_expire_while_buying_stop_it_and_what_was_had_is_kept(run, aws, caplog):
     async def test(kit):
-        assert len(await kit.start(3)) == 2
-        assert aws.count("RunInstances") == 2
+        system = await kit.setup()
+        aws.refuse("CreateFleet", "RequestExpired", when=is_second, times=9)
+        assert len(await system.start(3, kit.boot)) == 2
+        assert aws.count("CreateFleet") == 2
         assert "RequestExpired" in caplog.text
 
-    aws.capacity = {f"{SPOT} us-east-1a": 2}
-    aws.refuse(
-        "RunInstances",
-        "RequestExpired",
-        when=lambda p: p.get("DryRun") != "true" and p["MaxCount"] == "1",
-        times=9,
-    )
+    def is_second(parameters):
+        return parameters["TargetCapacitySpecification.TotalTargetCapacity"] == "1"
+
+    aws.capacity = dict.fromkeys([f"{SPOT} us-east-1{zone}" for zone in ZONES], 0)
+    aws.capacity[f"{SPOT} us-east-1b"] = 2
     run(test)
 
 
-def test_a_refusal_that_no_other_zone_would_mend_is_told_at_once(run, aws):
+WAYS = [("CreateFleet", False), ("RunInstances", True)]
+
+
+@pytest.mark.parametrize(("action", "is_one"), WAYS)
+def test_a_refusal_that_no_other_zone_would_mend_is_told_at_once(
+    run, aws, one_offer, action, is_one
+):
     async def test(kit):
         system = await kit.setup()
-        aws.refuse("RunInstances", "InvalidSubnetID.NotFound", "The subnet ID does not exist")
+        aws.refuse(action, "InvalidSubnetID.NotFound", "The subnet ID does not exist")
         with pytest.raises(UsageError, match="subnets: AWS answered InvalidSubnetID.NotFound"):
             await system.start(1, kit.boot)
-        assert aws.count("RunInstances") == 1
+        assert aws.count(action) == 1
 
-    run(test)
+    run(test, **(one_offer if is_one else {}))
 
 
-def test_a_request_whose_answer_was_lost_buys_nothing_twice(run, aws):
+@pytest.mark.parametrize(("action", "is_one"), WAYS)
+def test_a_request_whose_answer_was_lost_buys_nothing_twice(run, aws, one_offer, action, is_one):
     async def test(kit):
         system = await kit.setup()
-        aws.lose_answer("RunInstances", times=2)
+        aws.lose_answer(action, times=2)
         instances = await system.start(2, kit.boot)
         assert len(instances) == len(aws.instances()) == 2
-        assert len({r["ClientToken"] for r in aws.requests("RunInstances")}) == 1
+        assert len({r["ClientToken"] for r in aws.requests(action)}) == 1
 
-    run(test)
+    run(test, **(one_offer if is_one else {}))
 
 
-def test_what_was_bought_by_a_request_that_never_had_an_answer_is_freed(run, aws):
+@pytest.mark.parametrize(("action", "is_one"), WAYS)
+def test_what_was_bought_by_a_request_that_never_had_an_answer_is_freed(
+    run, aws, one_offer, action, is_one
+):
     async def test(kit):
         system = await kit.setup()
-        aws.lose_answer("RunInstances", times=99)
+        aws.lose_answer(action, times=99)
         with pytest.raises(StartError, match="Unavailable"):
             await system.start(2, kit.boot)
         assert [vm.state for vm in aws.instances()] == ["terminated"] * 2
 
-    run(test)
+    run(test, **(one_offer if is_one else {}))
 
 
 def test_a_group_whose_answer_was_lost_is_found_again(run, aws):
@@ -331,7 +358,7 @@ def test_a_group_whose_answer_was_lost_is_found_again(run, aws):
 
 def test_throttled_requests_are_made_again(run, aws):
     async def test(kit):
-        for action in ("RunInstances", "DescribeInstances", "TerminateInstances"):
+        for action in ("CreateFleet", "DescribeInstances", "TerminateInstances"):
             aws.refuse(action, "RequestLimitExceeded", status=503, times=2)
         system = await kit.setup()
         assert len(await system.start(1, kit.boot)) == 1
@@ -373,7 +400,9 @@ def test_user_data_that_ec2_would_refuse_is_refused_before(run, aws, monkeypatch
     async def test(kit):
         with pytest.raises(StartError, match="EC2 takes 1000"):
             await kit.start()
-        assert aws.count("RunInstances") == aws.count("CreateSecurityGroup") == 0
+        assert not {"CreateFleet", "CreateLaunchTemplate", "CreateSecurityGroup"} & {
+            name for name, parameters in aws.asked if "DryRun" not in parameters
+        }
 
     monkeypatch.setattr("bigmachine_ec2._launch.USER_DATA_LIMIT", 1000)
     run(test)

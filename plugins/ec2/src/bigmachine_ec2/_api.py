@@ -31,6 +31,7 @@ logger = logging.getLogger("bigmachine.ec2")
 # the Amazon EC2 API"): 20 a second and 100 at once for reading, 2 and 5 for RunInstances.
 _READ_RATE, _READ_BURST = 15.0, 50
 _WRITE_RATE, _WRITE_BURST = 2.0, 5
+_TAGS_RATE, _TAGS_BURST = 8.0, 50  # of 10 and 100
 
 _CONNECTIONS = 16
 _CONNECT_TIMEOUT = 10.0
@@ -52,6 +53,7 @@ class Api:
         self._limiter = trio.CapacityLimiter(_CONNECTIONS)
         self._reads = Pace(rate=_READ_RATE, burst=_READ_BURST)
         self._writes = Pace(rate=_WRITE_RATE, burst=_WRITE_BURST)
+        self._paces = {"ec2:CreateTags": Pace(rate=_TAGS_RATE, burst=_TAGS_BURST)}
         self._session: Any = None  # boto3 has no types of its own
         self._clients: dict[str, Any] = {}
         self._making = threading.Lock()  # making a client is not safe in threads, using one is
@@ -75,9 +77,9 @@ class Api:
         reply = await self._read("sts:GetCallerIdentity", {}, tries=_FIRST_TRIES)
         return str(reply["Arn"])
 
-    async def read(self, action: str, **parameters: Any) -> Reply:
+    async def read(self, action: str, *, tries: int = _TRIES, **parameters: Any) -> Reply:
         """Ask for something that changes nothing. Prompt when cancelled."""
-        return await self._read(action, parameters, tries=_TRIES)
+        return await self._read(action, parameters, tries=tries)
 
     async def read_all(self, action: str, key: str, **parameters: Any) -> list[Any]:
         """Return the lists under ``key`` of all pages."""
@@ -100,7 +102,8 @@ class Api:
         with trio.CancelScope() as scope:
             while True:
                 try:
-                    return await self._once(action, parameters, pace=self._writes)
+                    pace = self._paces.get(action, self._writes)
+                    return await self._once(action, parameters, pace=pace)
                 except AwsError as error:
                     pause = next(rests, None)
                     scope.shield = error.is_unknown = scope.shield or error.is_unknown

@@ -50,6 +50,8 @@ _CAPACITY = frozenset(
         "InsufficientHostCapacity",
         "InsufficientFreeAddressesInSubnet",
         "SpotMaxPriceTooLow",
+        "UnfulfillableCapacity",  # of fleets
+        "InvalidFleetConfiguration",  # of one pool: "… not supported in your requested …"
         "Unsupported",  # "… is not supported in your requested Availability Zone"
     }
 )
@@ -158,7 +160,17 @@ class AwsError(Exception):
     @property
     def is_missing(self) -> bool:
         """Whether what was named does not exist, or not yet."""
-        return self.code.endswith((".NotFound", ".Unknown"))
+        return self.code.endswith((".NotFound", ".NotFoundException", ".Unknown"))
+
+    @property
+    def is_unknown_template(self) -> bool:
+        """Whether EC2 does not know a launch template; a new one it will know in a moment."""
+        return self.is_missing and self.code.startswith("InvalidLaunchTemplate")
+
+    @property
+    def is_forbidden(self) -> bool:
+        """Whether it is who asks, and not what is asked for, that AWS does not like."""
+        return self.code in _PERMISSION | _CREDENTIALS
 
 
 def explain(error: AwsError, *, who: str = "") -> BigmachineError:

@@ -1,155 +1,75 @@
-"""Buying instances: over markets, types and subnets in the user's order, until there are enough."""
+"""Buying instances: by one way after the other, in the user's order, until there are enough."""
 
 from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+
+import trio
 
 from bigmachine.errors import BigmachineError, StartError
 
-from . import _tags
 from ._api import Api
 from ._errors import AwsError, explain
-from ._image import Image
+from ._fleet import Fleet, Templates
 from ._machines import Machines, Vm
-from ._network import Subnet
-from ._options import Ec2Options
-from ._types import InstanceType
+from ._offers import Offer, by_fleet, is_for_fleet
+from ._order import Bought, Order, Way
+from ._pace import pauses
+from ._run import Run
 
 logger = logging.getLogger("bigmachine.ec2")
 
 USER_DATA_LIMIT = 16384  # bytes before base64, by "Run commands when you launch an EC2 instance"
-_MOST_AT_ONCE = 100
-_VOLUME_TYPE = "gp3"
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """One thing to try to buy: a type, on a market, in a subnet."""
-
-    market: str
-    kind: InstanceType
-    image: Image
-    subnet: Subnet
-
-    def __str__(self) -> str:
-        return f"{self.market} {self.kind} in {self.subnet.zone}"
-
-
-def offers(
-    o: Ec2Options,
-    types: Sequence[InstanceType],
-    images: Mapping[str, Image],
-    subnets: Sequence[Subnet],
-) -> list[Offer]:
-    """List what can be bought, in order: zones first, then types, and markets last."""
-    return [
-        Offer(market, kind, images[kind.architecture], subnet)
-        for market in o.markets
-        for kind in types
-        if market in kind.markets
-        for subnet in subnets
-        if subnet.zone in kind.zones
-    ]
-
-
-def run_request(
-    o: Ec2Options,
-    offer: Offer,
-    *,
-    tags: Mapping[str, str],
-    groups: Sequence[str],
-    user_data: bytes = b"",
-) -> dict[str, Any]:
-    """Return the parameters of RunInstances, but for how many."""
-    card: dict[str, Any] = {
-        "DeviceIndex": 0,
-        "SubnetId": offer.subnet.id,
-        "AssociatePublicIpAddress": o.public_address,
-        "DeleteOnTermination": True,
-    }
-    disk = {"VolumeSize": o.disk, "VolumeType": _VOLUME_TYPE, "DeleteOnTermination": True}
-    kinds = ["instance", "volume", "network-interface"]
-    request: dict[str, Any] = {
-        "ImageId": offer.image.id,
-        "InstanceType": offer.kind.name,
-        "InstanceInitiatedShutdownBehavior": "terminate",  # else a VM that powers off is kept
-        "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled"},
-        "NetworkInterfaces": [{**card, "Groups": [*groups]} if groups else card],
-        "BlockDeviceMappings": [{"DeviceName": offer.image.root_device, "Ebs": disk}],
-    }
-    if user_data:
-        request["UserData"] = user_data
-    if offer.market == "spot":
-        kinds.append("spot-instances-request")
-        spot = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
-        if o.max_price is not None:
-            spot["MaxPrice"] = f"{o.max_price:f}"
-        request["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": spot}
-    if o.instance_profile:
-        key = "Arn" if o.instance_profile.startswith("arn:") else "Name"
-        request["IamInstanceProfile"] = {key: o.instance_profile}
-    if o.key_pair:
-        request["KeyName"] = o.key_pair
-    return {**request, "TagSpecifications": _tags.tag_specifications(tags, *kinds)}
+_TRIES = 6  # with their pauses up to 15 seconds
 
 
 class Launch:
     """The purchases of one ``start``: what was tried, what came of it.
 
-    ``vms`` are the instances that were made, in the order of the names given.
+    ``templates`` gets the names of launch templates that may be left.
     """
 
     def __init__(
         self,
         api: Api,
         machines: Machines,
+        order: Order,
         *,
-        options: Ec2Options,
         offers: Sequence[Offer],
-        tags: Mapping[str, str],
-        groups: Sequence[str],
-        user_data: bytes,
+        session: str,
+        templates: set[str],
     ) -> None:
         self.vms: list[Vm] = []
-        self.tokens: list[str] = []
-        """Client tokens of requests of which nobody knows what became."""
+        """The instances that were made."""
+        self.requests: list[str] = []
+        """Tokens of requests of which nobody knows what became."""
         self._api = api
         self._machines = machines
-        self._options = options
+        self._order = order
         self._offers = offers
-        self._tags = tags
-        self._groups = groups
-        self._user_data = user_data
+        self._session = session
+        self._templates = templates
         self._story: list[tuple[Offer, AwsError]] = []
 
-    async def buy(self, names: Sequence[str]) -> None:
-        """Buy an instance for each name, or for the first of them as far as it goes."""
-        labels = [name.partition(".")[0] for name in names]
+    async def buy(self, count: int) -> None:
+        """Buy so many instances, or as many as can be had."""
         closed: set[str] = set()
-        for offer in self._offers:
-            if offer.market in closed:
-                continue
-            most = _MOST_AT_ONCE
-            while wanted := [*_fitting(labels[len(self.vms) :][:most])]:
-                try:
-                    made = await self._run(offer, wanted)
-                except AwsError as error:
-                    self._story.append((offer, error))
-                    logger.info("%s: %s", offer, error)
-                    if error.is_quota and len(wanted) > 1:
-                        most = len(wanted) // 2  # the quota may have room for some
-                        continue
-                    if error.is_quota:
-                        closed.add(offer.market)
-                    elif not error.is_capacity:
-                        return  # no other offer would mend that
-                    break
-                if made < len(wanted):
-                    break
+        async with Templates(
+            self._api, self._order, session=self._session, names=self._templates
+        ) as templates:
+            for way in self._ways(templates):
+                market = way.offers[0].market
+                if market in closed:
+                    continue
+                refusals = await self._exhaust(way, count)
+                if len(self.vms) >= count:
+                    return
+                if all(error.is_quota for error in refusals):
+                    closed.add(market)
+                elif not any(error.is_capacity or error.is_quota for error in refusals):
+                    return  # no other offer would mend that
 
     def story(self) -> str:
         """Tell what was tried in vain, and what AWS said, a line for each kind of refusal."""
@@ -166,56 +86,66 @@ class Launch:
 
     def failure(self, *, who: str) -> BigmachineError:
         """Return the error of a start that got nothing."""
-        *_, (_, last) = self._story
-        if not (last.is_capacity or last.is_quota):
-            return explain(last, who=who)
-        is_quota = any(error.is_quota for _, error in self._story)
+        errors = [error for _, error in self._story]
+        told = (
+            f"EC2 has no machine for us in {self._api.region}. What was tried, and what AWS "
+            f"answered:\n{self.story()}"
+        )
+        if not (errors[-1].is_capacity or errors[-1].is_quota):
+            why = explain(errors[-1], who=who)
+            is_all = {error.code for error in errors} == {errors[-1].code}
+            return why if is_all else type(why)(f"{why}\n{told}")
         advice = (
-            "have the quota raised (Service Quotas, Amazon EC2)" if is_quota else "try again later"
+            "have the quota raised (Service Quotas, Amazon EC2)"
+            if any(error.is_quota for error in errors)
+            else "try again later"
         )
         return StartError(
-            f"EC2 has no machine for us in {self._api.region}. What was tried, and what AWS "
-            f"answered:\n{self.story()}\nName other types or subnets, allow another market or "
-            f"price, use another region, or {advice}."
+            f"{told}\nName other types or subnets, allow another market or price, use another "
+            f"region, or {advice}."
         )
 
-    async def _run(self, offer: Offer, labels: Sequence[str]) -> int:
-        """Buy up to one instance for each label; return how many were had."""
-        token = secrets.token_hex(16)
-        request = run_request(
-            self._options,
-            offer,
-            tags={**self._tags, _tags.MACHINES: " ".join(labels)},
-            groups=self._groups,
-            user_data=self._user_data,
-        )
-        self.tokens.append(token)
+    def _ways(self, templates: Templates) -> Iterator[Way]:
+        for offers in by_fleet(self._offers):
+            if is_for_fleet(offers):
+                yield Fleet(self._api, self._order, offers, templates)
+            else:
+                yield Run(self._api, self._order, offers[0])
+
+    async def _exhaust(self, way: Way, count: int) -> list[AwsError]:
+        """Buy by one way as much as it has; return its last refusals, if that was too little."""
+        most, rests = way.most, pauses(_TRIES)
+        while (wanted := min(most, count - len(self.vms))) > 0:
+            bought = await self._purchase(way, wanted)
+            errors = [error for _, error in bought.refusals]
+            left = wanted - len(bought.vms)
+            if left <= 0:
+                continue
+            if bought.is_passing and (pause := next(rests, None)) is not None:
+                await trio.sleep(pause)
+                continue
+            self._story += bought.refusals
+            for offer, error in bought.refusals:
+                logger.info("%s: %s", offer, error)
+            if left > 1 and any(error.is_quota for error in errors):
+                most = left // 2  # the quota may have room for some
+            elif errors:
+                return errors
+        return []
+
+    async def _purchase(self, way: Way, wanted: int) -> Bought:
+        request = secrets.token_hex(16)
+        self.requests.append(request)
         try:
-            reply = await self._api.write(
-                "ec2:RunInstances",
-                MinCount=1,
-                MaxCount=len(labels),
-                ClientToken=token,
-                **request,
-            )
+            bought = await way.buy(wanted, request=request)
         except AwsError as error:
             if not error.is_unknown:
-                self.tokens.remove(token)
-            raise
-        self.tokens.remove(token)
-        for raw in sorted(reply["Instances"], key=lambda raw: int(raw["AmiLaunchIndex"])):
-            vm = Vm.of(raw)
+                self.requests.remove(request)
+            refusals = [(offer, error) for offer in way.offers]
+            return Bought((), refusals, is_passing=error.is_unknown_template)
+        self.requests.remove(request)
+        self.vms += bought.vms
+        for vm in bought.vms:
             self._machines.note(vm.id)
-            self.vms.append(vm)
-        logger.info("%d of %d: %s", len(reply["Instances"]), len(labels), offer)
-        return len(reply["Instances"])
-
-
-def _fitting(labels: Sequence[str]) -> Iterator[str]:
-    """Yield as many of the first labels as one tag holds."""
-    room = _tags.MOST_VALUE + 1
-    for label in labels:
-        room -= len(label) + 1
-        if room < 0:
-            return
-        yield label
+        logger.info("%d of %d: %s …", len(bought.vms), wanted, way.offers[0])
+        return bought

@@ -17,9 +17,10 @@ from ._api import Api
 from ._batch import Batch, for_each
 from ._errors import AwsError
 from ._options import TAG_PREFIX
-from ._pace import polls
+from ._pace import pauses, polls
 
 _AT_ONCE = 200  # values that a filter takes, by the API reference of DescribeInstances
+_TRIES = 8
 _NEW_SECONDS = 120.0  # a new instance may be unknown for some seconds: "Eventual consistency"
 _LIVING = ("pending", "running", "stopping", "stopped", "shutting-down")
 
@@ -42,7 +43,7 @@ _REASONS = {  # all of the API reference's StateReason; others are told in EC2's
 
 @dataclass(frozen=True, slots=True)
 class Vm:
-    """An instance as EC2 describes it; ``name`` is that of its machine, whole.
+    """An instance as EC2 describes it; ``name`` is that of its machine, whole, once it is tagged.
 
     ``address`` is empty while EC2 has not given it one.
     """
@@ -65,14 +66,10 @@ class Vm:
         """Read one of DescribeInstances, or of RunInstances."""
         tags = _tags.tags_of(raw)
         session = tags.get(_tags.SESSION, "")
-        labels = tags.get(_tags.MACHINES, "").split()
-        index = raw.get("AmiLaunchIndex", 0)
-        # One that somebody else has given our tag to has no place among the names.
-        label = labels[index] if index < len(labels) else raw["InstanceId"]
         reason = raw.get("StateReason") or {}
         return cls(
             id=raw["InstanceId"],
-            name=f"{label}.{session}",
+            name=f"{_tags.label_of(raw)}.{session}",
             state=raw["State"]["Name"],
             reason=reason.get("Code", ""),
             reason_message=reason.get("Message", ""),
@@ -153,7 +150,8 @@ class Machines:
     async def find(self, **filters: Sequence[str]) -> list[Vm]:
         """Return those that are not terminated, by values of tags, named as in ``session=``.
 
-        Raises `AwsError`. Without filters, those of all sessions.
+        Raises `AwsError`. Without filters, those of all sessions; ``request=`` finds what the
+        requests with these tokens made.
         """
         asked = [
             {"Name": "instance-state-name", "Values": [*_LIVING]},
@@ -162,9 +160,24 @@ class Machines:
         ]
         return await self._describe_instances(asked)
 
-    async def find_made(self, token: str) -> list[Vm]:
-        """Return what a request with this client token made. Raises `AwsError`."""
-        return await self._describe_instances([{"Name": "client-token", "Values": [token]}])
+    async def name(self, labels: Mapping[str, str]) -> None:
+        """Tell other processes the labels of instances, by id. Raises `AwsError`."""
+
+        async def tag(some: tuple[list[str], dict[str, str]]) -> None:
+            ids, tags = some
+            pairs = [{"Key": key, "Value": value} for key, value in tags.items()]
+            rests = pauses(_TRIES)
+            while True:
+                try:
+                    await self._api.write("ec2:CreateTags", Resources=ids, Tags=pairs)
+                    return
+                except AwsError as error:
+                    pause = next(rests, None)
+                    if not error.is_missing or pause is None:
+                        raise
+                await trio.sleep(pause)
+
+        await for_each(_tags.machines_tags(labels), tag)
 
     async def free(self, ids: Iterable[str]) -> None:
         """Terminate instances; return when each is terminated. Raises `AwsError`."""

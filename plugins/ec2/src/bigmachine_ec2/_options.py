@@ -109,7 +109,8 @@ def _price_problem(o: Ec2Options) -> str | None:
         return None
     if o.market == "on-demand":
         return "is for spot instances, and market is 'on-demand': leave one of them out"
-    return None if o.max_price > 0 else "must be more than 0 US dollars an hour"
+    least = 0.001  # by the API reference of CreateFleet
+    return None if o.max_price > least else f"must be more than {least} US dollars an hour"
 
 
 def _image_problem(image: str) -> str | None:

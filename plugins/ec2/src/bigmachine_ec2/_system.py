@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -26,6 +27,7 @@ logger = logging.getLogger("bigmachine.ec2")
 
 _CONTACT_SECONDS = 300.0  # the driver calls each second; only a dead one is silent that long
 _UNDO_TIMEOUT = 150.0  # EC2 takes a minute or so to terminate an instance
+_NAMES_TIMEOUT = 60.0  # thousands take a quarter of it
 _ADDRESS_TIMEOUT = 120.0  # an address comes within seconds of the launch
 
 
@@ -52,6 +54,7 @@ class Ec2System(System):
         self._opened: tuple[Api, Machines] | None = None
         self._plan: Plan | None = None
         self._group: SessionGroup | None = None
+        self._templates: set[str] = set()  # names of launch templates that may be left
         self._session = ""  # once it may have something at AWS
         self._ids: dict[str, str] = {}  # of instances that are not freed, by the machine's name
         self._who = ""
@@ -76,13 +79,15 @@ class Ec2System(System):
             lifetime_seconds=self.options.lifetime or 0.0,
         )
         names = [boot.machine().name for _ in range(count)]
+        self._warn_of_quotas(count)
         launch: Launch | None = None
         with self._readable():
             try:
                 launch = await self._prepare(boot.session, data)
-                await launch.buy(names)
+                await launch.buy(count)
                 await self._forget_unknown(launch)
-                instances = await self._settle(launch)
+                instances = await self._settle(launch, names)
+                await self._tell_names(instances)
             except BaseException:
                 await self._undo(launch)
                 raise
@@ -127,15 +132,15 @@ class Ec2System(System):
         self._ids.pop(instance.name, None)
 
     async def shutdown(self) -> None:
-        """Terminate all instances of the session; delete its security group."""
+        """Terminate all instances of the session; delete its group, and templates that are left."""
         try:
             with self._readable():
                 if self._session:
                     await self._release(self._session)
         except BigmachineError as error:
             raise BigmachineError(
-                f"session {self._session} may still have instances, or its security group, on "
-                f"EC2: see those with the tag bigmachine:session. {error}"
+                f"session {self._session} may still have instances, its security group or launch "
+                f"templates on EC2: see those with the tag bigmachine:session. {error}"
             ) from error
         finally:
             if self._opened is not None:
@@ -207,6 +212,7 @@ class Ec2System(System):
     async def _prepare(self, session: str, data: bytes) -> Launch:
         from ._launch import USER_DATA_LIMIT, Launch
         from ._network import SessionGroup
+        from ._order import Order
         from ._tags import session_tags
 
         plan, api = self._plan, self._api
@@ -225,25 +231,34 @@ class Ec2System(System):
         return Launch(
             api,
             self._machines,
-            options=self.options,
+            Order(self.options, tags=tags, groups=groups, user_data=data),
             offers=plan.offers,
-            tags=tags,
-            groups=groups,
-            user_data=data,
+            session=session,
+            templates=self._templates,
         )
+
+    def _warn_of_quotas(self, count: int) -> None:
+        from ._quota import machines_within
+
+        plan = self._plan
+        assert plan is not None
+        room = machines_within(plan.offers, plan.quotas)
+        if room is not None and count > room:
+            told = "; ".join(map(str, plan.quotas.values()))
+            logger.warning("%d machines are more than the quota has room for: %s", count, told)
 
     async def _forget_unknown(self, launch: Launch) -> None:
         """Free what was made by requests that had no answer; fail if that was all."""
-        for token in [*launch.tokens]:
-            made = await self._machines.find_made(token)
+        if launch.requests:
+            made = await self._machines.find(request=launch.requests)
             await self._machines.free(vm.id for vm in made)
-            launch.tokens.remove(token)
+            launch.requests.clear()
         if not launch.vms:
             raise launch.failure(who=self._who)
         if story := launch.story():
             logger.warning("not all machines were to be had:\n%s", story)
 
-    async def _settle(self, launch: Launch) -> list[Instance]:
+    async def _settle(self, launch: Launch, names: Sequence[str]) -> list[Instance]:
         """Wait until the instances have addresses; return those that do, and free the others."""
         from ._batch import for_each
 
@@ -256,8 +271,8 @@ class Ec2System(System):
             await for_each(launch.vms, settle)
         instances = []
         failures = []
-        for bought in launch.vms:
-            vm = settled.get(bought.id, bought)
+        for bought, name in zip(launch.vms, names, strict=False):
+            vm = dataclasses.replace(settled.get(bought.id, bought), name=name)
             instance = vm.instance(is_public=self.options.public_address)
             if instance.address and not vm.is_gone:
                 instances.append(instance)
@@ -271,6 +286,17 @@ class Ec2System(System):
         for failure in failures:
             logger.warning("%s", failure)
         return instances
+
+    async def _tell_names(self, instances: Sequence[Instance]) -> None:
+        """Tag the instances with their names, for other processes, which can do without."""
+        from ._errors import AwsError
+
+        labels = {instance.id: instance.name.partition(".")[0] for instance in instances}
+        try:
+            with trio.move_on_after(_NAMES_TIMEOUT):
+                await self._machines.name(labels)
+        except AwsError as error:
+            logger.warning("instances are listed by their ids, not by their names: %s", error)
 
     async def _await_address(self, vm: Vm, settled: dict[str, Vm]) -> None:
         from ._pace import polls
@@ -290,9 +316,9 @@ class Ec2System(System):
             return
         with trio.move_on_after(_UNDO_TIMEOUT, shield=True) as scope:
             try:
-                made = [
-                    vm for token in launch.tokens for vm in await self._machines.find_made(token)
-                ]
+                made = []
+                if launch.requests:
+                    made = await self._machines.find(request=launch.requests)
                 await self._machines.free({vm.id for vm in (*launch.vms, *made)})
             except Exception:
                 logger.exception("instances of a start that failed may run until the session ends")
@@ -311,6 +337,7 @@ class Ec2System(System):
         return next((vm.id for vm in found if vm.name == instance.name), "")
 
     async def _release(self, session: str) -> None:
+        from ._fleet import delete_template
         from ._network import delete_group, find_groups
 
         found = await self._machines.find(session=[session])
@@ -323,4 +350,7 @@ class Ec2System(System):
         for id in groups:
             await delete_group(self._api, id)
         self._group = None
+        for name in [*self._templates]:
+            await delete_template(self._api, name)
+            self._templates.discard(name)
         self._session = ""

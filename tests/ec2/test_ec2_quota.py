@@ -1,0 +1,113 @@
+"""Quotas are asked for where they may be: too little for one machine is an error at once."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from bigmachine.errors import StartError
+from bigmachine_ec2._image import Image
+from bigmachine_ec2._network import Subnet
+from bigmachine_ec2._offers import Offer
+from bigmachine_ec2._quota import quota_code
+from bigmachine_ec2._types import InstanceType
+
+ON_DEMAND, SPOT = "L-1216C47A", "L-34B43A08"
+SPOT_G = "L-3819A6DF"
+CREATES = ("CreateSecurityGroup", "CreateLaunchTemplate", "CreateFleet", "RunInstances")
+
+
+def offer(kind, market):
+    everywhere = frozenset({"us-east-1a"})
+    wanted = InstanceType(kind, 2, 1 << 33, "x86_64", frozenset({market}), everywhere)
+    image = Image("ami-1", "image", "x86_64", "/dev/xvda", 8)
+    return Offer(market, wanted, image, Subnet("subnet-1", "us-east-1a"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "on_demand", "spot"),
+    [
+        ("c7i.large", ON_DEMAND, SPOT),
+        ("im4gn.large", ON_DEMAND, SPOT),
+        ("t4g.small", ON_DEMAND, SPOT),
+        ("dl1.24xlarge", "L-6E869C2A", "L-85EED4F7"),
+        ("d3.xlarge", ON_DEMAND, SPOT),
+        ("f2.6xlarge", "L-74FC7D96", "L-88CF9481"),
+        ("g4dn.xlarge", "L-DB2E81BA", SPOT_G),
+        ("vt1.3xlarge", "L-DB2E81BA", SPOT_G),
+        ("hpc7a.12xlarge", "L-F7808C92", ""),
+        ("inf2.xlarge", "L-1945791B", "L-B5D1601B"),
+        ("p4d.24xlarge", "L-417A185B", "L-7212CCBC"),
+        ("p5.48xlarge", "L-417A185B", ""),
+        ("trn1.2xlarge", "L-2C3B7624", "L-6B0D517C"),
+        ("u-6tb1.56xlarge", "L-43DA4232", ""),
+        ("x2gd.medium", "L-7295265B", "L-E3A00192"),
+        ("mac2.metal", "", ""),
+    ],
+)
+def test_each_family_has_its_quota(kind, on_demand, spot):
+    assert quota_code(offer(kind, "on-demand")) == on_demand
+    assert quota_code(offer(kind, "spot")) == spot
+
+
+@pytest.mark.parametrize("vcpus", [0.0, 3.0])
+def test_a_quota_without_room_for_one_machine_is_an_error_before_anything_is_made(run, aws, vcpus):
+    async def test(kit):
+        with pytest.raises(StartError) as caught:
+            await kit.setup()
+        text = str(caught.value)
+        assert "may run none of g4dn.xlarge in us-east-1" in text
+        assert f"the name of {SPOT_G} ({SPOT_G}): {vcpus:g} vCPUs" in text
+        assert "Have it raised (Service Quotas" in text
+
+    aws.quotas = {SPOT_G: vcpus}
+    run(test, instance_type="g4dn.xlarge", market="spot")
+    assert not any(aws.count(action) for action in CREATES)
+
+
+@pytest.mark.parametrize(
+    "quotas", [{SPOT: 0.0, ON_DEMAND: 2.0}, {SPOT: 0.0}, {}], ids=["other", "unknown", "none"]
+)
+def test_a_market_without_a_quota_is_no_error_while_another_may_have_one(run, aws, quotas):
+    async def test(kit):
+        assert len(await kit.start()) == 1
+
+    aws.quotas = dict(quotas)
+    run(test)
+
+
+def test_more_machines_than_the_quota_has_room_for_are_a_warning(run, aws, caplog):
+    async def test(kit):
+        system = await kit.setup()
+        await system.start(3, kit.boot)
+        assert "quota" not in caplog.text
+        await system.start(4, kit.boot)
+        assert "4 machines are more than the quota has room for: the name of" in caplog.text
+        assert "4 vCPUs" in caplog.text
+
+    aws.quotas = {SPOT: 2.0, ON_DEMAND: 4.0}
+    run(test)
+
+
+def test_without_the_right_to_ask_for_quotas_all_goes_on(run, aws, caplog):
+    async def test(kit):
+        with caplog.at_level(logging.DEBUG, "bigmachine.ec2"):
+            assert len(await kit.start(2)) == 2
+        records = [r for r in caplog.records if "quota" in r.getMessage()]
+        assert {r.levelno for r in records} == {logging.DEBUG}
+        assert any("AccessDeniedException" in r.getMessage() for r in records)
+
+    aws.quotas = {SPOT: 0.0, ON_DEMAND: 0.0}
+    aws.refuse("GetServiceQuota", "AccessDeniedException", status=400, times=9)
+    run(test)
+
+
+def test_a_service_that_does_not_answer_holds_nobody_up(run, aws, caplog, monkeypatch):
+    async def test(kit):
+        with caplog.at_level(logging.DEBUG, "bigmachine.ec2"):
+            await kit.setup()
+        assert "Service Quotas does not answer" in caplog.text
+
+    monkeypatch.setattr("bigmachine_ec2._quota._TIMEOUT", 0.0)
+    run(test)
