@@ -10,12 +10,23 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 
-def lean_environ(*more: str, but: tuple[str, ...] = ()) -> Mapping[str, str]:
+_WORKSPACE = "bigmachine-workspace"
+
+
+def lean_environ(
+    *more: str, but: tuple[str, ...] = (), with_tests: bool = False
+) -> Mapping[str, str]:
     """Return variables with which drivers send bigmachine, ``more``, and what these need.
 
-    Without ``but``, and what only these need.
+    Without ``but``, and what only these need. ``with_tests``, this very folder travels, too:
+    the workspace is then none that is installed.
     """
-    return {"BIGMACHINE_ENVIRONMENT_WITHOUT": ",".join(_unneeded(("bigmachine", *more), but))}
+    names = _unneeded(("bigmachine", *more), but)
+    return {
+        "BIGMACHINE_ENVIRONMENT_WITHOUT": ",".join(
+            name for name in names if with_tests or name != _WORKSPACE
+        )
+    }
 
 
 @functools.cache

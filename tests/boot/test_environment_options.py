@@ -23,8 +23,9 @@ NO_SUCH = bm.EnvironmentOptions(without=("no-such-thing",))
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lean: None) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BIGMACHINE_ENVIRONMENT_WITHOUT")
     return tmp_path
 
 

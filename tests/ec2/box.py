@@ -41,7 +41,7 @@ def environ(aws: Aws) -> dict[str, str]:
         "BIGMACHINE_EC2_ENDPOINT_URL": aws.url,
         "BIGMACHINE_EC2_REGION": REGION,
         "BIGMACHINE_EC2_PUBLIC_ADDRESS": "false",
-        **lean_environ("bigmachine-ec2", "numpy", "rich", but=("boto3",)),
+        **lean_environ("bigmachine-ec2", "numpy", "rich", but=("boto3",), with_tests=True),
     }
 
 
