@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime
-import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from bigmachine.boot import Driver
 
 from ._options import TAG_PREFIX
 
@@ -17,6 +18,8 @@ MACHINES = TAG_PREFIX + "machines"
 One request makes many instances, which all get the same tags; with the launch index, which EC2
 counts from 0 in each request, each one's name is known to any process from the first moment.
 """
+DRIVER = TAG_PREFIX + "driver"
+"""The driver, which thereby can be told to be alive or dead."""
 HOST = TAG_PREFIX + "host"
 """The driver's computer."""
 STARTED = TAG_PREFIX + "started"
@@ -25,7 +28,7 @@ STARTED = TAG_PREFIX + "started"
 MOST_VALUE = 256  # characters of a tag's value, by EC2's "Tag restrictions"
 
 
-def session_tags(session: str, more: Mapping[str, str]) -> dict[str, str]:
+def session_tags(session: str, driver: Driver, more: Mapping[str, str]) -> dict[str, str]:
     """Return the tags of all that a session makes, now."""
     now = datetime.datetime.now(datetime.UTC)
     label = session.partition(".")[0]
@@ -33,7 +36,8 @@ def session_tags(session: str, more: Mapping[str, str]) -> dict[str, str]:
         **more,
         "Name": f"bigmachine {label}",
         SESSION: session,
-        HOST: socket.gethostname()[:MOST_VALUE],
+        DRIVER: str(driver),
+        HOST: driver.host[:MOST_VALUE],
         STARTED: now.strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
 
@@ -47,6 +51,12 @@ def tag_specifications(tags: Mapping[str, str], *kinds: str) -> list[dict[str, A
 def tags_of(raw: Mapping[str, Any]) -> dict[str, str]:
     """Return the tags of a resource that AWS described."""
     return {tag["Key"]: tag["Value"] for tag in raw.get("Tags", ())}
+
+
+def details(tags: Mapping[str, str], *, kind: str, **more: str) -> dict[str, str]:
+    """Return the details of an `Instance` that core goes by, of something with these tags."""
+    keys = {"session": SESSION, "driver": DRIVER, "host": HOST, "started": STARTED}
+    return {"kind": kind, **{key: tags.get(tag, "") for key, tag in keys.items()}, **more}
 
 
 def filters(tags: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
