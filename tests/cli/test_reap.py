@@ -31,7 +31,7 @@ def test_what_a_dead_driver_left_is_freed_machines_first_and_said(things, dead, 
     assert main(["reap", "shelf"]) == 0
     assert things.left == []
     out = capsys.readouterr().out.splitlines()
-    assert out[0] == f"{NAME} on shelf: its driver is dead"
+    assert out[0] == f"{NAME} on shelf: its driver is dead; 5 things to free"
     assert set(out[1:3]) == {f"{NAME}: m0 ins-0002 is freed", f"{NAME}: m1 ins-0004 is freed"}
     assert set(out[3:5]) == {f"{NAME}: volume vol-000{n} is freed" for n in (1, 3)}
     assert out[5:] == [f"{NAME}: security-group sec-0000 is freed", "Freed 5 things."]
@@ -98,7 +98,7 @@ def test_one_that_may_be_in_use_is_freed_for_a_yes_only(things, driver, request,
     before = things.left
     assert main(["reap", "shelf", NAME]) == 1
     assert things.left == before
-    assert "it is left alone, for it may be in use: --yes frees it" in capsys.readouterr().err
+    assert "it is left alone, --yes frees it nevertheless" in capsys.readouterr().err
     assert main(["reap", "shelf", NAME, "--yes"]) == 0
     assert things.left == []
 
@@ -209,7 +209,7 @@ def test_a_ctrl_c_ends_it_and_it_can_be_run_again(things, dead, capsys):
         env=environ(things),
     )
     with process:
-        assert process.stdout.readline().endswith("its driver is dead\n")
+        assert process.stdout.readline().endswith("its driver is dead; 5 things to free\n")
         assert process.stdout.readline() == f"{NAME}: m1 ins-0004 is freed\n"
         process.send_signal(signal.SIGINT)
         error = process.stderr.read()

@@ -124,11 +124,12 @@ class Reaper:
 
     def _is_due(self, holding: Holding) -> bool:
         """Decide whether to free what a session has, and say why."""
-        from ._describing import describe_driver
+        from ._describing import count_text, describe_driver
 
         if not self._wanted:
             if holding.orphaned:
-                print(f"{_name(holding)}: {holding.orphaned}")
+                count = count_text(len(holding.things), "thing")
+                print(f"{_name(holding)}: {holding.orphaned}; {count} to free")
             else:
                 self._spared.append(holding)
             return bool(holding.orphaned)
@@ -138,9 +139,9 @@ class Reaper:
         about = f"{_name(holding)}: driver {describe_driver(holding)}"
         may_be_used = holding.is_alive or (holding.is_alive is None and holding.machines)
         if may_be_used and not (self._is_dry or self._is_sure or _is_confirmed(holding)):
-            self._fail(f"{about}; it is left alone, for it may be in use: --yes frees it")
+            self._fail(f"{about}; it is left alone, --yes frees it nevertheless")
             return False
-        print(about)
+        print(f"{about}; {count_text(len(holding.things), 'thing')} to free")
         return True
 
     async def _free_all(self, hooks: System, due: Sequence[Holding]) -> None:
