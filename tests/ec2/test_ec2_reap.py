@@ -143,6 +143,16 @@ def test_all_kinds_of_what_sessions_have_are_listed_and_nothing_else(region, dea
     assert max(map(len, out.splitlines())) <= 80
 
 
+def test_what_is_on_its_way_out_or_can_buy_nothing_more_is_not_listed(region, monkeypatch, capsys):
+    region.fill(DEAD, ELSEWHERE, machines=0)
+    monkeypatch.setattr("moto.ec2.models.elastic_block_store.Volume.status", "deleting")
+    for request in region.ec2.spot_instance_requests.values():
+        request.state = "active"
+    assert main(["ps", "ec2", "--json"]) == 0
+    [session] = json.loads(capsys.readouterr().out)["sessions"]
+    assert kinds(session["things"]) == ["security-group", "launch-template"]
+
+
 def test_what_a_dead_driver_left_is_freed_and_nothing_that_is_not_its(region, dead, capsys):
     region.fill(None)
     region.fill(ALIVE, Driver.here())

@@ -90,3 +90,19 @@ def test_of_one_in_another_container_nothing_is_known():
     inside = Driver.parse(ran.stdout.strip())
     assert inside.pid < 10
     assert inside.is_alive() is None
+
+
+@pytest.mark.root
+@pytest.mark.skipif(sys.platform != "linux", reason="needs mount namespaces")
+def test_where_there_is_no_proc_a_process_is_known_by_its_number():
+    code = (
+        "from dataclasses import replace; from bigmachine._driver import Driver; "
+        "here = Driver.here(); other = replace(here, pid=2**22 - 1); "
+        "print(here.started, here == Driver.here(), here.is_alive(), other.is_alive())"
+    )
+    script = f"umount -l /proc && exec {sys.executable} -c '{code}'"
+    command = ["unshare", "--mount", "sh", "-c", script]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "umount" in ran.stderr or "unshare" in ran.stderr:
+        pytest.skip(f"/proc can't be taken away: {ran.stderr}")
+    assert ran.stdout.strip() == "0 True True False", ran.stderr

@@ -12,7 +12,6 @@ import os
 import re
 import socket
 import sys
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -101,5 +100,7 @@ def _place() -> str:
         # Containers on one computer share its boot, but each counts its processes from 1.
         words = [boot, str(os.stat("/proc/self/ns/pid").st_ino)]
     except OSError:  # no Linux; nothing in the standard library tells one boot from another
+        import uuid  # which imports much
+
         words = [f"{uuid.getnode():x}", socket.gethostname()]
     return hashlib.sha256(" ".join(words).encode()).hexdigest()[:_PLACE_LENGTH]
