@@ -92,7 +92,7 @@ class Region:
         asked = self.ec2.spot_instance_requests[request["SpotInstanceRequestId"]]
         asked.state = "open"
         cards = [card.id for card in asked.instance.nics.values()]
-        self.aws.power_off(asked.instance.id)
+        self.aws.interrupt(asked.instance.id)
         for card in cards:
             self.ec2.enis.pop(card, None)
         if machines:
