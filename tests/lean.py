@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-
 _WORKSPACE = "bigmachine-workspace"
 
 

@@ -8,6 +8,7 @@ lose answers and run out of capacity, as real ones do. The machine in a VM is on
 
 from __future__ import annotations
 
+import datetime
 import itertools
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -107,7 +108,9 @@ class CloudSystem(InProcessSystem):
         await self._create("firewall", token=f"firewall of {session}", tags={SESSION: session})
 
     async def _launch_vm(self, session: str, order: MachineBoot) -> Instance:
-        tags = {SESSION: session, MACHINE: order.name}
+        driver = order.boot.driver
+        more = {"driver": str(driver), "host": driver.host, "started": _now()}
+        tags = {SESSION: session, MACHINE: order.name, **more}
         await self._create("disk", token=f"disk of {order.name}", tags=tags)
         vm = await self._create("vm", token=f"vm of {order.name}", tags=tags)
         await self._power_on(vm, order)
@@ -148,8 +151,13 @@ class CloudSystem(InProcessSystem):
         return MACHINE in vm.tags
 
     def _instance(self, vm: Resource) -> Instance:
+        details = {key: vm.tags.get(key, "") for key in ("driver", "host", "started")}
         return Instance(
-            name=vm.tags.get(MACHINE, ""), address=vm.address, id=vm.id, cost_per_hour=0.5
+            name=vm.tags.get(MACHINE, ""),
+            address=vm.address,
+            id=vm.id,
+            cost_per_hour=0.5,
+            details={"kind": "instance", "session": vm.tags.get(SESSION, ""), **details},
         )
 
 
@@ -248,6 +256,10 @@ class _One:
 
     def machine(self) -> MachineBoot:
         return self._order
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 async def _latency() -> None:

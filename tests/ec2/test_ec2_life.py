@@ -233,7 +233,8 @@ def test_instances_lists_those_of_all_sessions_and_their_groups(run, aws):
         assert len([i for i in listed.values() if i.details["kind"] == "security-group"]) == 2
         await other.system.shutdown()
         listed = {i.name for i in await fresh.instances()}
-        assert listed == {i.name for i in mine} | {f"security-group.{SESSION}"}
+        besides = {f"{kind}.{SESSION}" for kind in ("volume", "security-group")}
+        assert listed == {i.name for i in mine} | besides
         for instance in await fresh.instances():  # which is how a dead session is reaped
             await fresh.stop(instance)
         assert await fresh.instances() == []

@@ -70,7 +70,7 @@ def test_all_that_is_made_is_tagged_in_the_request_that_makes_it(run, aws, one_o
                 request[f"TagSpecification.{n}.Tag.{i}.Key"]: request[
                     f"TagSpecification.{n}.Tag.{i}.Value"
                 ]
-                for i in range(1, 8)
+                for i in range(1, 10)
                 if f"TagSpecification.{n}.Tag.{i}.Key" in request
             }
             for n in range(1, 4)
@@ -81,7 +81,8 @@ def test_all_that_is_made_is_tagged_in_the_request_that_makes_it(run, aws, one_o
             assert tags["bigmachine:request"] == request["ClientToken"]
             assert tags["team"] == "ml"
             assert tags["empty"] == ""
-            assert {"Name", "bigmachine:host", "bigmachine:started"} <= set(tags)
+            own = {f"bigmachine:{key}" for key in ("session", "machines", "host", "started")}
+            assert {"Name", "bigmachine:driver", *own} <= set(tags)
         [group] = aws.requests("CreateSecurityGroup")
         assert "bigmachine:session" in group.values()
 

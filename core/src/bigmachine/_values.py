@@ -31,6 +31,16 @@ class Instance:
     ``address`` is the ``host:port`` where the machine's wire is reached by the
     system's own HTTP client; ``name`` the machine's name, as in its certificate.
     ``cost_per_hour`` is in US dollars, None where it is unknown or free.
+
+    ``details`` are for people, but for some keys that `System.instances` gives and
+    ``bigmachine ps`` and ``reap`` go by, each empty or left out where it doesn't apply:
+
+    * ``kind``: what it is, ``"instance"`` if it computes, which is the default; else
+      ``"volume"``, ``"security-group"``, or the like
+    * ``session``: the session's name; by default what follows the first dot of ``name``
+    * ``driver``: ``str(boot.driver)``, and ``host``: ``boot.driver.host``
+    * ``started``: when it, or its session, began: in UTC, as ``"2025-01-31T23:59:59Z"``
+    * ``state``, ``instance_type`` and ``market``, in the provider's words
     """
 
     name: str

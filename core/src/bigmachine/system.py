@@ -170,7 +170,10 @@ class System:
 
     @hookspec(firstresult=True)
     async def stop(self, instance: Instance) -> None:
-        """Free one machine and return when it is gone. Fine to call again."""
+        """Free one machine and return when it is gone. Fine to call again.
+
+        So may be freed whatever `instances` lists, machine or not, by any driver, without `setup`.
+        """
 
     @hookspec(firstresult=True)
     async def shutdown(self) -> None:
@@ -193,7 +196,11 @@ class System:
 
     @hookspec(firstresult=True)
     async def instances(self) -> Sequence[Instance]:
-        """List everything of ours that still exists, of any session."""
+        """List everything of ours that still exists, of any session; works without `setup`.
+
+        Each has in its ``details`` what it is and whose, see `Instance`. What must be gone
+        before something else can be freed is listed first: machines before what they use.
+        """
         raise self._lacks(Capability.INSTANCES)
 
     @hookspec

@@ -97,3 +97,28 @@ class ListsEverything(CloudSystem):
 
     async def instances(self):
         return [self._instance(vm) for vm in await ACCOUNT.describe()]
+
+
+@breaks("INSTANCES-6")
+class ListsNobodys(CloudSystem):
+    """What is listed doesn't say which driver it is of."""
+
+    def _instance(self, vm):
+        instance = super()._instance(vm)
+        details = {key: value for key, value in instance.details.items() if key != "driver"}
+        return replace(instance, details=details)
+
+
+@breaks("INSTANCES-2", "INSTANCES-4")
+class ListsOnceSetUp(CloudSystem):
+    """`instances` lists nothing before `setup` has looked up the account."""
+
+    _is_set_up = False
+
+    async def setup(self):
+        await super().setup()
+        self._is_set_up = True
+
+    async def instances(self):
+        found = await super().instances()
+        return found if self._is_set_up else []

@@ -1,5 +1,6 @@
 """How a machine comes up: what the driver hands a backend, and what reaches the machine."""
 
+from .._driver import Driver as Driver
 from ._order import Boot as Boot
 from ._order import MachineBoot as MachineBoot
 from ._order import WorkerConfig as WorkerConfig

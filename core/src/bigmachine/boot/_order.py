@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from .._driver import Driver
 from .._identity import Authority, Identity
 from .._values import Keepalive
 from ..errors import ProtocolError
@@ -54,6 +55,11 @@ class Boot:
     def session(self) -> str:
         """The session's name, unique in the world: what a backend tags its resources with."""
         return self._authority.session
+
+    @functools.cached_property
+    def driver(self) -> Driver:
+        """The driver: what a backend tags its resources with besides, as text and by its host."""
+        return Driver.here()
 
     def machine(self) -> MachineBoot:
         """Name one new machine and make its identity and configuration."""

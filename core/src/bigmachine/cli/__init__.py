@@ -9,16 +9,18 @@ from collections.abc import Sequence
 
 from bigmachine.errors import BigmachineError
 
-from . import _conformance, _env, _new_backend, _systems
+from . import _conformance, _env, _new_backend, _ps, _reap, _systems
 
 # Each has `add(commands)`, which sets the default `run`.
-_COMMANDS = (_systems, _env, _conformance, _new_backend)
+_COMMANDS = (_systems, _env, _ps, _reap, _conformance, _new_backend)
 
 _EXAMPLES = """\
 examples:
   bigmachine systems           what machines can be started on, and its options
   bigmachine systems --json    the same for programs
   bigmachine env SCRIPT        what would travel to the machines
+  bigmachine ps                what sessions have, and what it costs
+  bigmachine reap              free what dead drivers have left
   bigmachine conformance NAME  prove that a backend keeps its contract
   bigmachine new-backend NAME  write a package with a backend of your own
 """

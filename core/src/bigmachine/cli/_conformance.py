@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import shlex
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from bigmachine.errors import NotSupportedError, UsageError
+
+from ._arguments import add_option, parse_options
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -21,14 +23,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     argument = parser.add_argument
     argument("name", metavar="NAME", help="the system, as in `bigmachine systems`")
-    argument(
-        "-o",
-        "--option",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="an option of the system; may be given again",
-    )
+    add_option(parser)
     argument(
         "--bad-option",
         action="append",
@@ -78,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if (arguments.tier == "live") != (arguments.max_cost is not None):
         raise UsageError("--tier live spends money, up to --max-cost USD: give both, or neither")
-    options = _options(arguments.option)
+    options = parse_options(arguments.option)
     choose_system(arguments.name, texts=options)  # a wrong name or option is said here
     with tempfile.TemporaryDirectory(prefix="bigmachine-conformance-") as folder:
         # Its own root, so that no configuration of whatever project this is has a say.
@@ -102,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _module(arguments: argparse.Namespace, options: Mapping[str, str]) -> str:
     """Return the test module that the backend's author would write."""
     title = arguments.name.replace("-", " ").title().replace(" ", "")
-    bad_options = [{key: value} for key, value in _options(arguments.bad_option).items()]
+    bad_options = [{key: value} for key, value in parse_options(arguments.bad_option).items()]
     return f"""\
 import pytest
 
@@ -133,13 +128,3 @@ def _given(arguments: argparse.Namespace) -> list[str]:
     if arguments.only:
         given += ["-k", arguments.only]
     return given + shlex.split(arguments.pytest)
-
-
-def _options(given: Sequence[str]) -> dict[str, str]:
-    options = {}
-    for text in given:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise UsageError(f"{text!r} is no option; it looks like key=value")
-        options[key] = value
-    return options

@@ -247,7 +247,7 @@ class InProcessSystem(System):
         raise SystemExit(code)
 
     def _launch(self, order: MachineBoot) -> InProcessMachine:
-        machine = self._machines[order.name] = InProcessMachine(order.name, exited=self._exited)
+        machine = self._machines[order.name] = InProcessMachine(order, exited=self._exited)
         machine.begin(order.config, surroundings=self._surroundings)
         return machine
 

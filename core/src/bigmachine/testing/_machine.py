@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import datetime
 import logging
 import math
 import signal
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterable
 import trio
 
 from .._worker import serve
-from ..boot import WorkerConfig
+from ..boot import Boot, MachineBoot, WorkerConfig
 from ..errors import StopReason
 from ..system import Instance, Notice
 from ..worker import set_up
@@ -33,10 +34,12 @@ class InProcessMachine:
     It belongs to the trio loop that it was made in; `do` is the way in from elsewhere.
     """
 
-    def __init__(self, name: str, *, exited: dict[str, int]) -> None:
-        self.short_name = name.partition(".")[0]
+    def __init__(self, order: MachineBoot, *, exited: dict[str, int]) -> None:
+        self.short_name = order.name.partition(".")[0]
         self.host = Host(self.short_name)
-        self.instance = Instance(name=name, address=self.host.address)
+        self.instance = Instance(
+            name=order.name, address=self.host.address, details=_details(order.boot)
+        )
         self.epitaph = ""  # how it ended, once it has
         self.console = ""
         self.reason = StopReason.EXITED
@@ -184,3 +187,13 @@ def _interrupt() -> None:
     """Pass a Ctrl-C on to the program, for which it was meant: trio takes it to the main task."""
     if threading.current_thread() is threading.main_thread():
         signal.raise_signal(signal.SIGINT)
+
+
+def _details(boot: Boot) -> dict[str, str]:
+    return {
+        "kind": "instance",
+        "session": boot.session,
+        "driver": str(boot.driver),
+        "host": boot.driver.host,
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }

@@ -85,15 +85,13 @@ class Fleet:
 class Templates:
     """The launch templates of one start, which fleets need: made when asked for, gone at its end.
 
-    Use it as an async context manager. ``names`` gets the names of those that may exist: it is
-    the caller's, who frees at last what could not be deleted.
+    Use it as an async context manager. What can't be deleted is left to `Leftovers`.
     """
 
-    def __init__(self, api: Api, order: Order, *, session: str, names: set[str]) -> None:
+    def __init__(self, api: Api, order: Order, *, session: str) -> None:
         self._api = api
         self._order = order
         self._session = session
-        self._names = names
         self._made: dict[tuple[str, str], str] = {}
 
     async def __aenter__(self) -> Templates:
@@ -108,8 +106,7 @@ class Templates:
         with trio.move_on_after(_DELETE_TIMEOUT, shield=True):
             try:
                 for name in self._made.values():
-                    await delete_template(self._api, name)
-                    self._names.discard(name)
+                    await self._delete(name)
             except AwsError as error:
                 logger.warning("a launch template is left until the session ends: %s", error)
 
@@ -120,16 +117,13 @@ class Templates:
             token = secrets.token_hex(8)
             # Known before it exists, so that it is deleted even when its answer was lost.
             name = self._made[key] = f"bigmachine-{self._session}-{token}"
-            self._names.add(name)
             request = self._order.template_request(offer, name=name)
             await self._api.write("ec2:CreateLaunchTemplate", ClientToken=token, **request)
         return self._made[key]
 
-
-async def delete_template(api: Api, name: str) -> None:
-    """Delete a launch template. Fine if it is gone; instances made by it are unharmed."""
-    try:
-        await api.write("ec2:DeleteLaunchTemplate", LaunchTemplateName=name)
-    except AwsError as error:
-        if not error.is_missing:
-            raise
+    async def _delete(self, name: str) -> None:
+        try:
+            await self._api.write("ec2:DeleteLaunchTemplate", LaunchTemplateName=name)
+        except AwsError as error:
+            if not error.is_missing:  # whose request was refused, or its answer lost
+                raise

@@ -39,7 +39,6 @@ class Launch:
         *,
         offers: Sequence[Offer],
         session: str,
-        templates: set[str],
     ) -> None:
         self.vms: list[Vm] = []
         """The instances that were made."""
@@ -50,15 +49,12 @@ class Launch:
         self._order = order
         self._offers = offers
         self._session = session
-        self._templates = templates
         self._story: list[tuple[Offer, AwsError]] = []
 
     async def buy(self, count: int) -> None:
         """Buy so many instances, or as many as can be had."""
         closed: set[str] = set()
-        async with Templates(
-            self._api, self._order, session=self._session, names=self._templates
-        ) as templates:
+        async with Templates(self._api, self._order, session=self._session) as templates:
             for way in self._ways(templates):
                 market = way.offers[0].market
                 if market in closed:

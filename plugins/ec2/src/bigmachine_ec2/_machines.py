@@ -114,15 +114,13 @@ class Vm:
             address=f"{host}:{PORT}" if host else "",
             id=self.id,
             zone=self.zone,
-            details={
-                "kind": "instance",
-                "state": self.state,
-                "instance_type": self.kind,
-                "market": self.market,
-                "session": self.session,
-                "host": self.tags.get(_tags.HOST, ""),
-                "started": self.tags.get(_tags.STARTED, ""),
-            },
+            details=_tags.details(
+                self.tags,
+                kind="instance",
+                state=self.state,
+                instance_type=self.kind,
+                market=self.market,
+            ),
         )
 
 

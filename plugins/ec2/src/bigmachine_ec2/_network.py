@@ -11,14 +11,13 @@ import trio
 
 from bigmachine.boot import PORT
 from bigmachine.errors import StartError, UsageError
-from bigmachine.system import Instance
 
 from ._api import Api
 from ._errors import AwsError
-from ._pace import polls
-from ._tags import HOST, SESSION, STARTED, filters, tag_specifications, tags_of
+from ._tags import tag_specifications
 
 _LOOK_UP_TIMEOUT = 15.0
+_NEW_SECONDS = 120.0  # a new group may be unknown for some seconds: "Eventual consistency"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +138,30 @@ class SessionGroup:
         self._vpc = vpc
         self._lock = trio.Lock()
         self._is_open = False
+        self._seen = -float("inf")  # when, by trio's clock
 
     async def open(self, *, allow: Sequence[str], tags: Mapping[str, str]) -> str:
-        """Make the group, unless it is made, and return its id. Raises `AwsError`."""
+        """Make the group, unless it is there, and return its id. Raises `AwsError`."""
         async with self._lock:
+            if self.id and trio.current_time() >= self._seen + _NEW_SECONDS:
+                await self._look()
             if not self.id:
                 self.id = await self._make(tags)
             if not self._is_open:
                 await self._let_in(allow)
                 self._is_open = True
+                self._seen = trio.current_time()
         return self.id
+
+    async def _look(self) -> None:
+        """Forget the group if it is gone: between two starts, it may have been reaped."""
+        filters = [{"Name": "group-id", "Values": [self.id]}]
+        if await self._api.read_all(
+            "ec2:DescribeSecurityGroups", "SecurityGroups", Filters=filters
+        ):
+            self._seen = trio.current_time()
+        else:
+            self.id, self._is_open = "", False
 
     async def _make(self, tags: Mapping[str, str]) -> str:
         try:
@@ -190,45 +203,6 @@ class SessionGroup:
         except AwsError as error:
             if error.code != "InvalidPermission.Duplicate":  # an answer was lost
                 raise
-
-
-async def delete_group(api: Api, id: str) -> None:
-    """Delete a security group, as soon as no instance is in it. Fine if it is gone.
-
-    EC2 lets go of a group some time after its last instance is terminated: until then this
-    waits, for as long as it is not cancelled.
-    """
-    for pause in polls():
-        try:
-            await api.write("ec2:DeleteSecurityGroup", GroupId=id)
-            return
-        except AwsError as error:
-            if error.is_missing:
-                return
-            if error.code not in ("DependencyViolation", "InvalidGroup.InUse"):
-                raise
-        await trio.sleep(pause)
-
-
-async def find_groups(api: Api, *, session: str = "") -> list[Instance]:
-    """List the security groups of this session, or of all, in the region."""
-    raws = await api.read_all(
-        "ec2:DescribeSecurityGroups",
-        "SecurityGroups",
-        Filters=filters({SESSION: [session]} if session else {SESSION: ["*"]}),
-    )
-    groups = []
-    for raw in raws:
-        tags = tags_of(raw)
-        details = {
-            "kind": "security-group",
-            "session": tags[SESSION],
-            "host": tags.get(HOST, ""),
-            "started": tags.get(STARTED, ""),
-        }
-        name = f"security-group.{tags[SESSION]}"
-        groups.append(Instance(name=name, address="", id=raw["GroupId"], details=details))
-    return groups
 
 
 def _address_towards(block: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bigmachine.boot import Driver
 from bigmachine.errors import UsageError
 
 from ._api import Api
@@ -59,7 +60,7 @@ async def make_plan(api: Api, o: Ec2Options, *, look_up: str) -> Plan:
 
 async def rehearse(api: Api, o: Ec2Options, plan: Plan) -> None:
     """Have AWS check the requests that `start` is going to make, by dry runs. Raises `AwsError`."""
-    tags = session_tags("rehearsal", o.own_tags)
+    tags = session_tags("rehearsal", Driver.here(), o.own_tags)
     if not o.security_groups:
         await api.would_be_allowed(
             "ec2:CreateSecurityGroup",

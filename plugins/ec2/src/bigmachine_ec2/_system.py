@@ -19,6 +19,7 @@ from ._options import Ec2Options, check_offline
 if TYPE_CHECKING:
     from ._api import Api
     from ._launch import Launch
+    from ._leftovers import Leftovers
     from ._machines import Machines, Vm
     from ._network import SessionGroup
     from ._plan import Plan
@@ -51,10 +52,9 @@ class Ec2System(System):
 
     def __init__(self, options: Ec2Options | None = None) -> None:
         super().__init__(options)
-        self._opened: tuple[Api, Machines] | None = None
+        self._opened: tuple[Api, Machines, Leftovers] | None = None
         self._plan: Plan | None = None
         self._group: SessionGroup | None = None
-        self._templates: set[str] = set()  # names of launch templates that may be left
         self._session = ""  # once it may have something at AWS
         self._ids: dict[str, str] = {}  # of instances that are not freed, by the machine's name
         self._who = ""
@@ -83,7 +83,7 @@ class Ec2System(System):
         launch: Launch | None = None
         with self._readable():
             try:
-                launch = await self._prepare(boot.session, data)
+                launch = await self._prepare(boot, data)
                 await launch.buy(count)
                 await self._forget_unknown(launch)
                 instances = await self._settle(launch, names)
@@ -116,13 +116,12 @@ class Ec2System(System):
         return None
 
     async def stop(self, instance: Instance) -> None:
-        """Terminate the instance and wait until it is terminated."""
-        from ._network import delete_group, find_groups
+        """Terminate the instance and wait until it is terminated; or free what else is ours."""
+        from ._leftovers import is_leftover
 
         with self._readable():
-            if instance.id.startswith("sg-"):  # one of `instances`
-                if instance.id in {group.id for group in await find_groups(self._api)}:
-                    await delete_group(self._api, instance.id)
+            if is_leftover(instance.id):  # one of `instances`
+                await self._leftovers.free_ours(instance.id)
                 return
             id = instance.id or self._ids.get(instance.name, "")
             if id not in self._ids.values():
@@ -132,15 +131,16 @@ class Ec2System(System):
         self._ids.pop(instance.name, None)
 
     async def shutdown(self) -> None:
-        """Terminate all instances of the session; delete its group, and templates that are left."""
+        """Terminate all instances of the session, and delete all else that is tagged as its own."""
         try:
             with self._readable():
                 if self._session:
                     await self._release(self._session)
         except BigmachineError as error:
             raise BigmachineError(
-                f"session {self._session} may still have instances, its security group or launch "
-                f"templates on EC2: see those with the tag bigmachine:session. {error}"
+                f"session {self._session} may still have instances, or its security group, on "
+                f"EC2: see `bigmachine ps ec2`, and free them by `bigmachine reap ec2 "
+                f"{self._session}`. {error}"
             ) from error
         finally:
             if self._opened is not None:
@@ -162,15 +162,16 @@ class Ec2System(System):
         return str(reply.get("Output") or "")
 
     async def instances(self) -> Sequence[Instance]:
-        """List what has our tag in the region: instances, and sessions' security groups."""
-        from ._network import find_groups
+        """List what has our tag in the region: instances, and what is made besides."""
+        from ._leftovers import AFTER, BEFORE
 
         is_public = self.options.public_address
         with self._readable():
-            vms = await self._machines.find()
-            groups = await find_groups(self._api)
-        living = (vm for vm in vms if vm.state != "shutting-down")
-        return [*(vm.instance(is_public=is_public) for vm in living), *groups]
+            return [
+                *await self._leftovers.find(BEFORE),
+                *(vm.instance(is_public=is_public) for vm in await self._machines.find()),
+                *await self._leftovers.find(AFTER),
+            ]
 
     # -- on the machine ---------------------------------------------------------------
 
@@ -190,13 +191,18 @@ class Ec2System(System):
     def _machines(self) -> Machines:
         return self._parts()[1]
 
-    def _parts(self) -> tuple[Api, Machines]:
+    @property
+    def _leftovers(self) -> Leftovers:
+        return self._parts()[2]
+
+    def _parts(self) -> tuple[Api, Machines, Leftovers]:
         if self._opened is None:
             from ._api import Api
+            from ._leftovers import Leftovers
             from ._machines import Machines
 
             api = Api(self.options)
-            self._opened = api, Machines(api)
+            self._opened = api, Machines(api), Leftovers(api)
         return self._opened
 
     @contextlib.contextmanager
@@ -209,7 +215,7 @@ class Ec2System(System):
         except AwsError as error:
             raise explain(error, who=self._who) from error
 
-    async def _prepare(self, session: str, data: bytes) -> Launch:
+    async def _prepare(self, boot: Boot, data: bytes) -> Launch:
         from ._launch import USER_DATA_LIMIT, Launch
         from ._network import SessionGroup
         from ._order import Order
@@ -222,8 +228,8 @@ class Ec2System(System):
                 f"the boot program's user data has {len(data)} bytes, and EC2 takes "
                 f"{USER_DATA_LIMIT}: that is a fault of bigmachine"
             )
-        self._session = session
-        tags = session_tags(session, self.options.own_tags)
+        self._session = session = boot.session
+        tags = session_tags(session, boot.driver, self.options.own_tags)
         groups = self.options.security_groups
         if not groups:
             self._group = self._group or SessionGroup(api, session=session, vpc=plan.network.vpc)
@@ -234,7 +240,6 @@ class Ec2System(System):
             Order(self.options, tags=tags, groups=groups, user_data=data),
             offers=plan.offers,
             session=session,
-            templates=self._templates,
         )
 
     def _warn_of_quotas(self, count: int) -> None:
@@ -337,20 +342,20 @@ class Ec2System(System):
         return next((vm.id for vm in found if vm.name == instance.name), "")
 
     async def _release(self, session: str) -> None:
-        from ._fleet import delete_template
-        from ._network import delete_group, find_groups
+        from ._leftovers import AFTER, BEFORE
 
-        found = await self._machines.find(session=[session])
-        await self._machines.free({*self._ids.values(), *(vm.id for vm in found)})
+        try:
+            if "spot" in self.options.markets:
+                requests = await self._leftovers.find(BEFORE, session=session)
+                await self._leftovers.free(request.id for request in requests)
+        finally:  # whatever became of those, and most likely there are none
+            found = await self._machines.find(session=[session])
+            await self._machines.free({*self._ids.values(), *(vm.id for vm in found)})
         self._ids.clear()
         # Looked up as well: its answer may have been lost for good.
-        groups = {group.id for group in await find_groups(self._api, session=session)}
+        left = {thing.id for thing in await self._leftovers.find(AFTER, session=session)}
         if self._group is not None and self._group.id:
-            groups.add(self._group.id)
-        for id in groups:
-            await delete_group(self._api, id)
+            left.add(self._group.id)
+        await self._leftovers.free(left)
         self._group = None
-        for name in [*self._templates]:
-            await delete_template(self._api, name)
-            self._templates.discard(name)
         self._session = ""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime
-import socket
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from bigmachine.boot import Driver
 
 from ._options import TAG_PREFIX
 
@@ -24,6 +25,8 @@ them apart for good: launch indices repeat in a fleet, and ids don't tell their 
 gone. So the driver names instances once it has them, some dozens of them by one tag. It does not
 read that tag; it is for other processes, to which an instance is known by its id until then.
 """
+DRIVER = TAG_PREFIX + "driver"
+"""The driver, which thereby can be told to be alive or dead."""
 HOST = TAG_PREFIX + "host"
 """The driver's computer."""
 STARTED = TAG_PREFIX + "started"
@@ -33,7 +36,7 @@ MOST_VALUE = 256  # characters of a tag's value, by EC2's "Tag restrictions"
 _SHORTEST_END = 3  # characters of an instance's id that tell those under one tag apart, mostly
 
 
-def session_tags(session: str, more: Mapping[str, str]) -> dict[str, str]:
+def session_tags(session: str, driver: Driver, more: Mapping[str, str]) -> dict[str, str]:
     """Return the tags of all that a session makes, now."""
     now = datetime.datetime.now(datetime.UTC)
     label = session.partition(".")[0]
@@ -41,7 +44,8 @@ def session_tags(session: str, more: Mapping[str, str]) -> dict[str, str]:
         **more,
         "Name": f"bigmachine {label}",
         SESSION: session,
-        HOST: socket.gethostname()[:MOST_VALUE],
+        DRIVER: str(driver),
+        HOST: driver.host[:MOST_VALUE],
         STARTED: now.strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
 
@@ -55,6 +59,12 @@ def tag_specifications(tags: Mapping[str, str], *kinds: str) -> list[dict[str, A
 def tags_of(raw: Mapping[str, Any]) -> dict[str, str]:
     """Return the tags of a resource that AWS described."""
     return {tag["Key"]: tag["Value"] for tag in raw.get("Tags", ())}
+
+
+def details(tags: Mapping[str, str], *, kind: str, **more: str) -> dict[str, str]:
+    """Return the details of an `Instance` that core goes by, of something with these tags."""
+    keys = {"session": SESSION, "driver": DRIVER, "host": HOST, "started": STARTED}
+    return {"kind": kind, **{key: tags.get(tag, "") for key, tag in keys.items()}, **more}
 
 
 def filters(tags: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:

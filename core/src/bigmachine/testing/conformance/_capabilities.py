@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import os
 from typing import TYPE_CHECKING
 
 import pytest
 
+from bigmachine.boot import Driver
 from bigmachine.errors import BootError, StartError
 from bigmachine.system import Capability
 
@@ -118,7 +120,7 @@ class Capabilities:
     @must("INSTANCES-2", needs=Capability.INSTANCES)
     async def test_instances_lists_what_other_sessions_have(self, kit: Kit) -> None:
         machines = await kit.machines()
-        async with kit.visitor() as hooks:
+        async with kit.unopened() as hooks:
             names = {instance.name for instance in await hooks.instances()}
         assert {machine.instance.name for machine in machines} <= names
 
@@ -138,7 +140,7 @@ class Capabilities:
 
     @must("INSTANCES-4", needs=Capability.INSTANCES)
     async def test_what_is_listed_can_be_reaped_by_anybody(self, kit: Kit) -> None:
-        async with kit.session() as session, kit.visitor() as visitor:
+        async with kit.session() as session, kit.unopened() as visitor:
             machines = await session.start(2, services=SERVICES)
             process = await kit.process_of(machines[0])
             [found] = [i for i in await visitor.instances() if i.name == machines[0].instance.name]
@@ -160,6 +162,22 @@ class Capabilities:
                     pytest.skip("the suite makes nothing `foreign`")
                 listed = {i.id for i in await hooks.instances()}
         assert listed <= before, f"not ours, and listed: {listed - before}"
+
+    @should("INSTANCES-6", needs=Capability.INSTANCES)
+    async def test_what_is_listed_says_what_it_is_and_whose(self, kit: Kit) -> None:
+        session = await kit.shared_session()
+        machines = {machine.instance.name for machine in await kit.machines()}
+        listed = [i for i in await session._plugins.hooks.instances() if i.name in machines]
+        here = Driver.here()
+        assert listed, "none of the machines is listed"
+        for details in (instance.details for instance in listed):
+            assert all(isinstance(value, str) for value in details.values()), details
+            assert details.get("kind", "instance") == "instance"
+            assert details.get("session") == session.name
+            assert details.get("driver") == str(here), "that is str(boot.driver)"
+            assert details.get("host") == here.host
+            began = datetime.datetime.fromisoformat(details.get("started", ""))
+            assert began.utcoffset() == datetime.timedelta(0), "that is in UTC"
 
 
 def _has_last(lines: list[bytes]) -> bool:

@@ -1,0 +1,106 @@
+"""Who drives a session: one process on one computer, and whether it still lives.
+
+Whatever a session makes is marked with its driver, so that anybody who finds it later can
+tell what is in use from what was left behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import socket
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .errors import UsageError
+
+_TEXT = re.compile(r"(\d+)-(\d+)-([0-9a-f]+)")
+_PLACE_LENGTH = 20  # hexadecimal digits: 80 bits are unique among all computers' boots
+_DEAD = "ZX"  # states of /proc/PID/stat: it has ended, though its parent has not asked yet
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """The process that drives a session.
+
+    ``pid`` and ``place`` say which: ``place`` names the numbering of processes that the
+    ``pid`` is of, by the computer's boot and, on Linux, the PID namespace. ``started`` tells
+    the process from a later one of that number, in clock ticks since the boot; it is 0 where
+    that isn't to be had. ``host`` is the computer's name, for people; drivers are equal
+    without it.
+    """
+
+    pid: int
+    started: int
+    place: str
+    host: str = field(default="", compare=False)
+
+    @classmethod
+    def here(cls) -> Driver:
+        """Return this process."""
+        pid = os.getpid()
+        return cls(pid, _started(pid)[0], _place(), socket.gethostname())
+
+    @classmethod
+    def parse(cls, text: str, *, host: str = "") -> Driver:
+        """Read what `str` gave; raises `UsageError` for anything else."""
+        match = _TEXT.fullmatch(text)
+        if match is None:
+            raise UsageError(f"{text!r} names no driver; that is PID-STARTED-PLACE")
+        return cls(int(match[1]), int(match[2]), match[3], host)
+
+    def __str__(self) -> str:
+        """Give all but the host's name, in at most 63 characters of ``[a-z0-9-]``."""
+        return f"{self.pid}-{self.started}-{self.place}"
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this process can see that one: then it is known whether it lives."""
+        return self.place == _place()
+
+    def is_alive(self) -> bool | None:
+        """Say whether it lives; None if that can't be known from here.
+
+        That is so of a driver on another computer, in another container, or before this
+        computer's last boot. In doubt a process of its number is taken for it.
+        """
+        if not self.is_here or sys.platform == "win32":  # where signal 0 is Ctrl-C
+            return None
+        try:
+            os.kill(self.pid, 0)  # asks the kernel: /proc may hide what is another user's
+        except (ProcessLookupError, OverflowError):
+            return False
+        except OSError:  # it is another user's
+            pass
+        started, state = _started(self.pid)
+        if state in _DEAD:
+            return False
+        return not (self.started and started) or started == self.started
+
+
+def _started(pid: int) -> tuple[int, str]:
+    """Return when a process was started, in ticks since the boot, and its state's letter.
+
+    0 and a question mark where they aren't to be had.
+    """
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        # Fields 22 and 3 of proc(5); the second one, in parentheses, may hold anything.
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return int(fields[19]), fields[0]
+    return 0, "?"
+
+
+def _place() -> str:
+    """Name the set of processes among which this one has its number."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        # Containers on one computer share its boot, but each counts its processes from 1.
+        words = [boot, str(os.stat("/proc/self/ns/pid").st_ino)]
+    except OSError:  # no Linux; nothing in the standard library tells one boot from another
+        import uuid  # which imports much
+
+        words = [f"{uuid.getnode():x}", socket.gethostname()]
+    return hashlib.sha256(" ".join(words).encode()).hexdigest()[:_PLACE_LENGTH]

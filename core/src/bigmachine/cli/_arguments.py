@@ -1,0 +1,36 @@
+"""Arguments that several subcommands have: a system's options, and their profile."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from bigmachine.errors import UsageError
+
+
+def add_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``-o KEY=VALUE``."""
+    parser.add_argument(
+        "-o",
+        "--option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an option of the system; may be given again",
+    )
+
+
+def add_profile(parser: argparse.ArgumentParser) -> None:
+    """Add ``--profile NAME``."""
+    parser.add_argument("--profile", metavar="NAME", help="a set of options from bigmachine.toml")
+
+
+def parse_options(given: Sequence[str]) -> dict[str, str]:
+    """Return options by their keys; raises `UsageError` for what is none."""
+    options = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UsageError(f"{text!r} is no option; it looks like key=value")
+        options[key] = value
+    return options

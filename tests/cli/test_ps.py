@@ -1,0 +1,171 @@
+"""``bigmachine ps`` shows what sessions have, and who drives them."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from bigmachine.cli import main
+
+NAME = "train-0123abcd"
+
+
+def lines(capsys) -> list[str]:
+    return capsys.readouterr().out.splitlines()
+
+
+def test_each_session_is_shown_with_its_driver_its_age_its_things_and_what_it_costs(
+    things, dead, alive, capsys
+):
+    things.fill(NAME, dead, machines=2, hours=2, minutes=5)
+    things.fill("eval-89abcdef", alive, machines=1, seconds=7)
+    assert main(["ps", "shelf"]) == 0
+    out = re.sub(r"\d+ s ago", "7 s ago", capsys.readouterr().out)
+    assert out == (
+        f"""\
+train-0123abcd on shelf, began 2 h 5 min ago                            $0.124/h
+  driver: pid {dead.pid} of this computer, dead
+  m0  ins-0002  c7i.large spot  upper  running                          $0.062/h
+  m1  ins-0004  c7i.large spot  upper  running                          $0.062/h
+  volume          vol-0001  upper  in-use
+  volume          vol-0003  upper  in-use
+  security-group  sec-0000
+
+eval-89abcdef on shelf, began 7 s ago                                   $0.062/h
+  driver: pid {alive.pid} of this computer, alive
+  m0  ins-0007  c7i.large spot  upper  running                          $0.062/h
+  volume          vol-0006  upper  in-use
+  security-group  sec-0005
+
+2 sessions, 3 machines                                                  $0.186/h
+`bigmachine reap` frees what dead drivers have left.
+"""
+    )
+
+
+def test_machines_are_in_the_order_of_their_numbers(things, alive, capsys):
+    things.fill(NAME, alive, machines=11)
+    main(["ps", "shelf"])
+    shown = [line.split()[0] for line in lines(capsys) if line.startswith("  m")]
+    assert shown == [f"m{number}" for number in range(11)]
+
+
+def test_of_a_driver_elsewhere_it_is_said_where_and_that_it_may_be_alive(things, elsewhere, capsys):
+    things.fill(NAME, elsewhere)
+    main(["ps", "shelf"])
+    out = capsys.readouterr().out
+    assert f"  driver: pid {elsewhere.pid} on gpu-box, may be alive\n" in out
+    assert "reap" not in out
+
+
+def test_what_has_neither_driver_nor_time_is_shown_as_well(things, capsys):
+    things.put(f"m0.{NAME}.bigmachine")
+    assert main(["ps", "shelf"]) == 0
+    assert lines(capsys) == [
+        f"{NAME} on shelf",
+        "  driver: unknown, may be alive",
+        "  m0  ins-0000",
+        "",
+        "1 session, 1 machine",
+    ]
+
+
+def test_that_there_is_nothing_is_said(things, capsys):
+    assert main(["ps", "shelf"]) == 0
+    assert lines(capsys) == ["Nothing: no session has anything on shelf."]
+
+
+def test_json_has_all_of_it(things, dead, elsewhere, capsys):
+    things.fill(NAME, dead, hours=2)
+    things.fill("eval-89abcdef", elsewhere)
+    assert main(["ps", "shelf", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["failed"] == []
+    first, second = said["sessions"]
+    assert first["session"] == f"{NAME}.bigmachine"
+    assert first["system"] == "shelf"
+    assert first["orphaned"] == "its driver is dead"
+    assert first["cost_per_hour"] == 0.062
+    machine, volume, _ = first["things"]
+    assert (machine["id"], machine["kind"], machine["state"]) == ("ins-0002", "instance", "running")
+    assert (volume["kind"], volume["cost_per_hour"]) == ("volume", None)
+    assert second["orphaned"] is None
+    assert second["driver"] == {
+        "host": "gpu-box",
+        "pid": elsewhere.pid,
+        "is_here": False,
+        "is_alive": None,
+    }
+
+
+def test_without_a_name_all_systems_that_can_tell_are_asked_and_one_answer_will_do(things, capsys):
+    assert main(["ps"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "Nothing: no session has anything on shelf.\n"
+    assert "bigmachine: ec2 can't be asked: region: neither" in err
+    assert "local" not in out + err
+
+
+def test_if_none_can_be_asked_that_is_a_failure(things, capsys):
+    things.folder.rmdir()
+    assert main(["ps"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "shelf can't be asked: there is no shelf at" in err
+
+
+def test_a_system_that_was_named_and_cant_be_asked_is_a_failure(things, capsys):
+    assert main(["ps", "shelf", "ec2"]) == 1
+    out, err = capsys.readouterr()
+    assert out == "Nothing: no session has anything on shelf.\n"
+    assert "ec2 can't be asked" in err
+
+
+def test_a_system_that_cant_tell_says_so(things, capsys):
+    assert main(["ps", "local"]) == 1
+    assert "system 'local' has no 'instances' capability" in capsys.readouterr().err
+
+
+def test_options_are_those_of_the_one_system_that_is_named(things, alive, tmp_path, capsys):
+    things.fill(NAME, alive)
+    (tmp_path / "empty").mkdir()
+    assert main(["ps", "shelf", "-o", f"folder={tmp_path / 'empty'}"]) == 0
+    assert "Nothing" in capsys.readouterr().out
+    (tmp_path / "bigmachine.toml").write_text("[profiles.other.shelf]\nfolder = 'empty'\n")
+    assert main(["ps", "shelf", "-o", "folder=empty", "--profile", "other"]) == 0
+    assert "Nothing" in capsys.readouterr().out
+    assert main(["ps", "shelf", "-o", "fodler=empty"]) == 1
+    assert "did you mean 'folder'?" in capsys.readouterr().err
+    assert main(["ps", "-o", "folder=empty"]) == 2
+    assert "-o is an option of one system: name it" in capsys.readouterr().err
+
+
+def test_an_unknown_system_is_told(things, capsys):
+    assert main(["ps", "shlef"]) == 1
+    assert "did you mean 'shelf'?" in capsys.readouterr().err
+
+
+def test_a_broken_system_is_told_and_the_others_are_asked(things, install, capsys):
+    install("bent", "[bigmachine.systems]\nbent = not_there:System\n")
+    assert main(["ps"]) == 0
+    out, err = capsys.readouterr()
+    assert "Nothing" in out
+    assert "system 'bent' of bent 1.0 can't be imported" in err
+
+
+@pytest.mark.parametrize("days", [0.0003, 0.5, 400])
+def test_all_that_is_common_fits_a_terminal_of_80_columns(things, elsewhere, days, capsys):
+    name = f"{'a' * 24}-0123abcd"
+    things.fill(name, elsewhere, machines=3, days=days)
+    things.put(
+        f"m3.{name}.bigmachine",
+        zone="us-east-1a",
+        cost="0.0912",
+        instance_type="c7i.xlarge",
+        market="on-demand",
+        state="running",
+    )
+    main(["ps", "shelf"])
+    assert max(map(len, lines(capsys))) <= 80
