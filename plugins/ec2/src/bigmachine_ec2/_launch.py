@@ -18,12 +18,12 @@ from ._machines import Machines, Vm
 from ._network import Subnet
 from ._options import Ec2Options
 from ._types import InstanceType
+from ._volumes import block_devices
 
 logger = logging.getLogger("bigmachine.ec2")
 
 USER_DATA_LIMIT = 16384  # bytes before base64, by "Run commands when you launch an EC2 instance"
 _MOST_AT_ONCE = 100
-_VOLUME_TYPE = "gp3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,6 @@ def run_request(
         "AssociatePublicIpAddress": o.public_address,
         "DeleteOnTermination": True,
     }
-    disk = {"VolumeSize": o.disk, "VolumeType": _VOLUME_TYPE, "DeleteOnTermination": True}
     kinds = ["instance", "volume", "network-interface"]
     request: dict[str, Any] = {
         "ImageId": offer.image.id,
@@ -79,7 +78,12 @@ def run_request(
         "InstanceInitiatedShutdownBehavior": "terminate",  # else a VM that powers off is kept
         "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled"},
         "NetworkInterfaces": [{**card, "Groups": [*groups]} if groups else card],
-        "BlockDeviceMappings": [{"DeviceName": offer.image.root_device, "Ebs": disk}],
+        "BlockDeviceMappings": block_devices(
+            offer.image.root_device,
+            disk=o.disk,
+            data_disk=o.data_disk,
+            data_volumes=o.data_volumes,
+        ),
     }
     if user_data:
         request["UserData"] = user_data

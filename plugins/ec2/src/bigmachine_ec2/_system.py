@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import trio
 
@@ -13,10 +13,12 @@ from bigmachine.boot import Boot, user_data
 from bigmachine.errors import BigmachineError, StartError, StopReason
 from bigmachine.system import Capability, Gone, Instance, System
 
+from . import _immortal
 from ._options import Ec2Options, check_offline
 
 if TYPE_CHECKING:
     from ._api import Api
+    from ._guest import Guest
     from ._launch import Launch
     from ._machines import Machines, Vm
     from ._network import SessionGroup
@@ -53,12 +55,18 @@ class Ec2System(System):
         self._session = ""  # once it may have something at AWS
         self._ids: dict[str, str] = {}  # of instances that are not freed, by the machine's name
         self._who = ""
+        self._guest: Guest | None = None  # made by `setup`, and carried out on the machine
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_guest": self._guest}
 
     async def setup(self) -> None:
         """Check the options, and with AWS all that they name, and the right to use it."""
+        from ._guest import Guest
         from ._plan import make_plan, rehearse
 
         check_offline(self.options)
+        self._guest = Guest.read(self.options)
         with self._readable():
             self._who = await self._api.identity()
             self._plan = await make_plan(self._api, self.options, look_up=self.look_up)
@@ -72,6 +80,7 @@ class Ec2System(System):
             boot,
             contact_seconds=_CONTACT_SECONDS,
             lifetime_seconds=self.options.lifetime or 0.0,
+            is_immortal=self.options.immortal,
         )
         names = [boot.machine().name for _ in range(count)]
         launch: Launch | None = None
@@ -85,6 +94,8 @@ class Ec2System(System):
                 await self._undo(launch)
                 raise
         self._ids.update((instance.name, instance.id) for instance in instances)
+        if self.options.immortal:
+            self._warn(_immortal.warn_of_start, self._ids)
         return instances
 
     def maxprocs(self) -> int | None:
@@ -109,9 +120,11 @@ class Ec2System(System):
         return None
 
     async def stop(self, instance: Instance) -> None:
-        """Terminate the instance and wait until it is terminated."""
+        """Terminate the instance and wait until it is terminated; one's own immortals live on."""
         from ._network import delete_group, find_groups
 
+        if self.options.immortal and instance.name in self._ids:
+            return
         with self._readable():
             if instance.id.startswith("sg-"):  # one of `instances`
                 if instance.id in {group.id for group in await find_groups(self._api)}:
@@ -125,7 +138,7 @@ class Ec2System(System):
         self._ids.pop(instance.name, None)
 
     async def shutdown(self) -> None:
-        """Terminate all instances of the session; delete its security group."""
+        """Terminate all instances of the session but immortal ones; delete its security group."""
         try:
             with self._readable():
                 if self._session:
@@ -165,6 +178,18 @@ class Ec2System(System):
         living = (vm for vm in vms if vm.state != "shutting-down")
         return [*(vm.instance(is_public=is_public) for vm in living), *groups]
 
+    def main(self, serve: Callable[[], Awaitable[None]]) -> NoReturn:
+        """Set the machine up, then serve; end it where that can't be done, and say why."""
+        from ._commands import GuestError
+
+        try:
+            if self._guest is not None:
+                self._guest.set_up()
+        except GuestError as error:
+            logger.error("the machine can't be set up: %s", error)
+            self.exit(1)
+        super().main(serve)
+
     # -- steps ------------------------------------------------------------------------
 
     @property
@@ -197,7 +222,7 @@ class Ec2System(System):
     async def _prepare(self, session: str, data: bytes) -> Launch:
         from ._launch import USER_DATA_LIMIT, Launch
         from ._network import SessionGroup
-        from ._tags import session_tags
+        from ._tags import IMMORTAL, session_tags
 
         plan, api = self._plan, self._api
         assert plan is not None
@@ -208,6 +233,8 @@ class Ec2System(System):
             )
         self._session = session
         tags = session_tags(session, self.options.own_tags)
+        if self.options.immortal:
+            tags[IMMORTAL] = "yes"
         groups = self.options.security_groups
         if not groups:
             self._group = self._group or SessionGroup(api, session=session, vpc=plan.network.vpc)
@@ -289,6 +316,10 @@ class Ec2System(System):
         if scope.cancelled_caught:
             logger.error("instances are not confirmed to be gone after %g s", _UNDO_TIMEOUT)
 
+    def _warn(self, say: Callable[..., None], ids: Mapping[str, str]) -> None:
+        instances = [f"{name.partition('.')[0]} ({id})" for name, id in ids.items()]
+        say(instances, session=self._session, lifetime=self.options.lifetime)
+
     async def _find_ours(self, instance: Instance) -> str:
         """Return the id of an instance that this object did not make, if it is a session's."""
         if instance.id:
@@ -304,8 +335,17 @@ class Ec2System(System):
         from ._network import delete_group, find_groups
 
         found = await self._machines.find(session=[session])
-        await self._machines.free({*self._ids.values(), *(vm.id for vm in found)})
+        kept = {}
+        if self.options.immortal:
+            living = {vm.id for vm in found if not vm.is_gone}
+            kept = {name: id for name, id in self._ids.items() if id in living}
+        ids = {*self._ids.values(), *(vm.id for vm in found)} - {*kept.values()}
+        await self._machines.free(ids)
         self._ids.clear()
+        if kept:
+            self._warn(_immortal.warn_of_end, kept)
+            self._group, self._session = None, ""
+            return
         # Looked up as well: its answer may have been lost for good.
         groups = {group.id for group in await find_groups(self._api, session=session)}
         if self._group is not None and self._group.id:
