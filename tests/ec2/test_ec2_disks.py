@@ -158,16 +158,26 @@ def test_a_volume_that_has_anything_on_it_is_left_as_it_is(tmp_path, tool):
     with volumes(tmp_path) as [device]:
         subprocess.run([*tool, device], input=b",,\n", stdout=subprocess.DEVNULL, check=True)
         before = (tmp_path / "volume0").read_bytes()
-        with pytest.raises(GuestError, match=f"{device} is not new, and is left as it is: .*TYPE="):
+        not_new = f"{device} is not known to be new, and is left as it is: .*TYPE="
+        with pytest.raises(GuestError, match=not_new):
             mount([device], tmp_path / "data")
         assert (tmp_path / "volume0").read_bytes() == before
+
+
+@needs_loops
+def test_a_volume_that_cant_be_looked_at_is_left_as_it_is(tmp_path, monkeypatch):
+    with volumes(tmp_path) as [device], monkeypatch.context() as image:
+        image.setenv("PATH", str(tmp_path))
+        image.setattr("bigmachine_ec2._commands._SYSTEM_FOLDERS", str(tmp_path))
+        with pytest.raises(GuestError, match="not known to be new.*this image has no blkid"):
+            mount([device], tmp_path / "data")
 
 
 @needs_loops
 def test_no_volume_is_touched_if_one_of_them_is_not_new(tmp_path):
     with volumes(tmp_path, 2) as [one, other]:
         command("mkfs.ext4", "-q", other)
-        with pytest.raises(GuestError, match=f"{other} is not new"):
+        with pytest.raises(GuestError, match=f"{other} is not known to be new"):
             mount([one, other], tmp_path / "data")
         assert not (tmp_path / "volume0").read_bytes().strip(b"\0")
 

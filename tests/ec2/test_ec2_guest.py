@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import os
 import pickle
@@ -22,6 +24,7 @@ from bigmachine_ec2 import Ec2Options, Ec2System, _guest
 from bigmachine_ec2._commands import GuestError
 from bigmachine_ec2._guest import File, Guest, start_units, use_for_temporary_files
 
+from ..lean import lean_environ
 from .test_ec2_disks import needs_loops, volumes
 from .test_ec2_life import states
 
@@ -246,21 +249,12 @@ SERVICES = """
 """
 
 PROGRAM = """
-    import copy, importlib.metadata, json, sys
+    import copy, json, sys
     import bigmachine as bm
     from bigmachine_ec2 import Ec2Options, Ec2System
     from bigmachine_ec2._guest import Guest
     from services import Places
     from vms import VmSystem
-
-    # No more than a worker takes, and no boto3, which is the driver's.
-    NEEDED = {
-        "bigmachine", "bigmachine-ec2", "anyio", "attrs", "certifi", "cffi", "cloudpickle",
-        "cryptography", "h11", "httpcore", "httpx", "idna", "outcome", "pluggy", "pycparser",
-        "sniffio", "sortedcontainers", "trio", "typing-extensions", "typing_extensions",
-    }
-    ALL = {found.name for found in importlib.metadata.distributions()}
-    LITTLE = bm.EnvironmentOptions(without=sorted(ALL - NEEDED))
 
     class Ec2OnVms(VmSystem):
         "VMs of this computer, which are machines of the ec2 system."
@@ -274,13 +268,13 @@ PROGRAM = """
     def good(path, device, folder):
         read = Guest.read(Ec2Options(files=(f"{path}=services.py",)))
         guest = Guest((device,), folder, files=read.files)
-        with bm.Session(Ec2OnVms(guest), environment=LITTLE) as session:
+        with bm.Session(Ec2OnVms(guest)) as session:
             [machine] = session.start(1, services={"Places": Places()})
             return machine.call("Places.temporary"), machine.call("Places.read", path)
 
     def bad(path):
         guest = Guest.read(Ec2Options(files=(f"{path}=services.py",)))
-        with bm.Session(Ec2OnVms(guest), environment=LITTLE) as session:
+        with bm.Session(Ec2OnVms(guest)) as session:
             try:
                 session.start(1, services={"Places": Places()})
             except bm.StartError as exc:
@@ -305,7 +299,12 @@ def drive(tmp_path):
         done = subprocess.run(
             [sys.executable, "main.py", *map(str, scene)],
             cwd=folder,
-            env={**os.environ, "TMPDIR": str(tmp_path / "disks")},
+            # boto3 is the driver's alone.
+            env={
+                **os.environ,
+                **lean_environ("bigmachine-ec2", but=("boto3",)),
+                "TMPDIR": str(tmp_path / "disks"),
+            },
             stdout=subprocess.PIPE,
             text=True,
             timeout=240,
@@ -379,6 +378,7 @@ def test_immortal_instances_are_tagged_and_do_not_power_themselves_off(run, aws)
         values = {request[name.replace("Key", "Value")] for name in keys(request)}
         assert values == {"yes"}
         assert request["InstanceInitiatedShutdownBehavior"] == "terminate"  # by hand, say
+        assert b'"poweroff": []' in gzip.decompress(base64.b64decode(request["UserData"]))
         for instance in instances:
             kit.system._ids.clear()
             await kit.system.stop(instance)

@@ -24,9 +24,11 @@ PORT = 7443
 
 _POWEROFF = (("systemctl", "poweroff"), ("poweroff", "-f"), ("halt", "-f", "-p"))
 _ASIDE = "</dev/null >/dev/null 2>&1 &"
+_MORTAL = "It powers itself off once its driver is gone."
+_IMMORTAL = "It stays on though its driver is gone: end it by hand."
 _SCRIPT = """\
 #!/bin/sh
-# A machine of bigmachine session {session}. It powers itself off once its driver is gone.
+# A machine of bigmachine session {session}. {end}
 umask 077
 off() {{ {off}; }}
 {timer}mkdir -p {runtime} && cd {runtime} || off
@@ -113,6 +115,7 @@ def user_data(
     timer = f"(sleep {math.ceil(lifetime_seconds)}; {off}) {_ASIDE}\n"
     script = _SCRIPT.format(
         session=boot.session,
+        end=_IMMORTAL if is_immortal else _MORTAL,
         off="exit" if is_immortal else off,
         timer=timer if is_immortal and lifetime_seconds else "",
         guard=int(contact_seconds) + _GUARD_SECONDS,

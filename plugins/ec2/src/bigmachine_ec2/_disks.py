@@ -76,7 +76,9 @@ def check_is_new(device: str, *, deadline: float) -> None:
         if exc.status == _NOTHING_FOUND:
             return
         signatures = exc.said or str(exc)
-    raise GuestError(f"data volume {device} is not new, and is left as it is: {signatures}")
+    raise GuestError(
+        f"data volume {device} is not known to be new, and is left as it is: {signatures}"
+    )
 
 
 def mount_new(device: str, *, at: str, stripes: int, deadline: float) -> None:

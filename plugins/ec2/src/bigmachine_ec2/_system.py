@@ -93,9 +93,10 @@ class Ec2System(System):
             except BaseException:
                 await self._undo(launch)
                 raise
-        self._ids.update((instance.name, instance.id) for instance in instances)
+        new = {instance.name: instance.id for instance in instances}
+        self._ids.update(new)
         if self.options.immortal:
-            self._warn(_immortal.warn_of_start, self._ids)
+            self._warn(_immortal.warn_of_start, new)
         return instances
 
     def maxprocs(self) -> int | None:
