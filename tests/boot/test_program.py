@@ -7,10 +7,12 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import signal
 import ssl
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import AsyncIterator
 from io import BytesIO
@@ -109,7 +111,7 @@ class Rig:
 
 @contextlib.asynccontextmanager
 async def rig(
-    python: str = sys.executable, *, timeout: float = 10.0, **options: float
+    python: str = sys.executable, *, timeout: float = 10.0, **options: Any
 ) -> AsyncIterator[Rig]:
     vm = Vm(python)
     try:
@@ -121,7 +123,7 @@ async def rig(
 
 @contextlib.asynccontextmanager
 async def booted(
-    vm: Vm, session: str = "test.bigmachine", *, timeout: float = 10.0, **options: float
+    vm: Vm, session: str = "test.bigmachine", *, timeout: float = 10.0, **options: Any
 ) -> AsyncIterator[Rig]:
     """Boot a VM, for a session of that name; pull its plug in the end."""
     authority = Authority(session)
@@ -397,6 +399,37 @@ def test_a_machine_whose_lifetime_is_over_powers_off_though_its_driver_calls() -
             assert "its lifetime is over" in r.vm.console()
 
     trio.run(main)
+
+
+def test_an_immortal_machine_stays_on_whatever_ends_and_powers_off_after_its_lifetime(
+    tmp_path: Path,
+) -> None:
+    off = tmp_path / "off"
+    began = time.time()
+
+    async def main() -> None:
+        async with rig(
+            contact_seconds=1.0,
+            lifetime_seconds=4.0,
+            is_immortal=True,
+            poweroff=(("touch", str(off)),),
+        ) as r:
+            await r.off()
+            assert "no driver called in 1 s" in r.vm.console()
+            with trio.fail_after(20):
+                while not off.exists():
+                    await trio.sleep(0.02)
+
+    trio.run(main)
+    assert off.stat().st_mtime >= began + 4.0
+
+
+def test_an_immortal_machine_without_a_lifetime_has_nothing_that_powers_it_off() -> None:
+    boot = boot_of(Authority("test.bigmachine"))
+    text = user_data(boot, form="script", compress=False, is_immortal=True).decode()
+    assert "SuccessAction=none" in text
+    assert '"poweroff": []' in text
+    assert not re.search("systemctl poweroff|poweroff -f|halt", text)
 
 
 def test_an_upload_that_trickles_in_for_long_is_a_sign_of_the_drivers_life() -> None:

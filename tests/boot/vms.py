@@ -102,8 +102,7 @@ class Vm:
             compress=False,
             folder=str(self.disk / "store"),
             runtime=str(self.disk / "run"),
-            poweroff=(),
-            **{"contact_seconds": 20.0, **options},
+            **{"contact_seconds": 20.0, "poweroff": (), **options},
         )
         with self._console.open("wb") as console:
             await trio.run_process(

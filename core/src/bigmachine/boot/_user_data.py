@@ -8,6 +8,7 @@ import gzip
 import importlib.resources
 import io
 import json
+import math
 import tokenize
 from typing import TYPE_CHECKING, Literal
 
@@ -22,13 +23,16 @@ PORT = 7443
 """Where machines listen, if the backend doesn't say otherwise."""
 
 _POWEROFF = (("systemctl", "poweroff"), ("poweroff", "-f"), ("halt", "-f", "-p"))
+_ASIDE = "</dev/null >/dev/null 2>&1 &"
+_MORTAL = "It powers itself off once its driver is gone."
+_IMMORTAL = "It stays on though its driver is gone: end it by hand."
 _SCRIPT = """\
 #!/bin/sh
-# A machine of bigmachine session {session}. It powers itself off once its driver is gone.
+# A machine of bigmachine session {session}. {end}
 umask 077
 off() {{ {off}; }}
-mkdir -p {runtime} && cd {runtime} || off
-(sleep {guard}; [ -e running ] || off) </dev/null >/dev/null 2>&1 &
+{timer}mkdir -p {runtime} && cd {runtime} || off
+(sleep {guard}; [ -e running ] || off) {aside}
 python=$(command -v python3) || {{
 echo "bigmachine: this image has no python3: choose another" | tee /dev/console
 off
@@ -71,6 +75,7 @@ def user_data(
     contact_seconds: float = 600.0,
     lifetime_seconds: float = 0.0,
     compress: bool = True,
+    is_immortal: bool = False,
     poweroff: tuple[tuple[str, ...], ...] = _POWEROFF,
     folder: str = "/var/lib/bigmachine",
     runtime: str = "/run/bigmachine",
@@ -103,13 +108,19 @@ def user_data(
         "lifetime_seconds": lifetime_seconds,
         "folder": folder,
         "runtime": runtime,
-        "poweroff": poweroff,
+        "poweroff": () if is_immortal else poweroff,
     }
+    off = " || ".join(" ".join(command) for command in poweroff) or "exit"
+    # The program ends with its worker: it can't be what ends such a machine.
+    timer = f"(sleep {math.ceil(lifetime_seconds)}; {off}) {_ASIDE}\n"
     script = _SCRIPT.format(
         session=boot.session,
-        off=" || ".join(" ".join(command) for command in poweroff) or "exit",
+        end=_IMMORTAL if is_immortal else _MORTAL,
+        off="exit" if is_immortal else off,
+        timer=timer if is_immortal and lifetime_seconds else "",
         guard=int(contact_seconds) + _GUARD_SECONDS,
-        action="poweroff" if poweroff else "none",
+        action="poweroff" if poweroff and not is_immortal else "none",
+        aside=_ASIDE,
         runtime=runtime,
         configuration=json.dumps(configuration),
         program=program(),

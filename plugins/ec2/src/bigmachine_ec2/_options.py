@@ -6,16 +6,20 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Literal
 
 from bigmachine import option
 from bigmachine.system import check_options
+
+from ._volumes import MOST_DATA_VOLUMES, MOST_GIB
 
 Market = Literal["spot", "on-demand", "spot-then-on-demand"]
 
 TAG_PREFIX = "bigmachine:"
 _MOST_TAGS = 40  # EC2 takes 50 on a resource, some of which are ours
 _MOST_KEY, _MOST_VALUE = 128, 256  # characters of a tag
+_UNIT_NAME = r"[\w:.\\-]+\.(service|socket|timer|mount|automount|swap|path|slice|target)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,20 @@ class Ec2Options:
         "or Debian, that has the driver's version of Python.",
     )
     disk: int = option(20, help="Size of the root disk, in GiB.")
+    data_disk: int = option(
+        0,
+        help="Size of a data disk at /mnt/data, in GiB, which also holds temporary files; "
+        "0 is none.",
+    )
+    data_volumes: int = option(
+        4, help="How many EBS volumes the data disk is striped over: each adds its throughput."
+    )
+    files: tuple[str, ...] = option(
+        (), help="Files for the machines, as /PATH/THERE=path/here: root's, with the mode here."
+    )
+    units: tuple[str, ...] = option(
+        (), help="Paths of systemd units that machines start before they serve."
+    )
     subnets: tuple[str, ...] = option(
         (), help="Subnets, in order of preference; by default those of the default VPC."
     )
@@ -63,6 +81,11 @@ class Ec2Options:
     tags: tuple[str, ...] = option((), help="Further tags for all that is made, as KEY=VALUE.")
     lifetime: float | None = option(
         None, help="When an instance ends whatever happens, in seconds after its boot."
+    )
+    immortal: bool = option(
+        False,
+        help="For debugging: whether instances outlive the session, and bill on until you end "
+        "them, or their lifetime does.",
     )
     endpoint_url: str = option(
         "", help="URL of all AWS services, for emulators; by default those of the region."
@@ -93,6 +116,12 @@ def check_offline(o: Ec2Options) -> None:
         max_price=_price_problem(o),
         image=_image_problem(o.image),
         disk=None if o.disk >= 1 else "must be at least 1 GiB",
+        data_disk=_data_disk_problem(o),
+        data_volumes=None
+        if 1 <= o.data_volumes <= MOST_DATA_VOLUMES
+        else f"must be 1 to {MOST_DATA_VOLUMES}",
+        files=_files_problem(o.files),
+        units=_units_problem(o.units),
         subnets=_id_problem(o.subnets, "subnet"),
         security_groups=_id_problem(o.security_groups, "sg"),
         allow=_allow_problem(o),
@@ -117,6 +146,36 @@ def _image_problem(image: str) -> str | None:
     if not image or image.startswith(("ami-", "/")):
         return None
     return f"must be an AMI (ami-…) or an SSM parameter (/…), not {image!r}"
+
+
+def _data_disk_problem(o: Ec2Options) -> str | None:
+    least, most = max(o.data_volumes, 1), MOST_GIB * max(o.data_volumes, 1)
+    if o.data_disk and not least <= o.data_disk <= most:
+        return f"must be {least} to {most} GiB on {o.data_volumes} volumes, or 0 for none"
+    return None
+
+
+def _files_problem(files: tuple[str, ...]) -> str | None:
+    paths = [file.partition("=")[0] for file in files]
+    for file, path in zip(files, paths, strict=True):
+        if not all(file.partition("=")):
+            return f"must be /PATH/THERE=path/here, not {file!r}"
+        if str(PurePosixPath(path)) != path or not path.startswith("/") or ".." in path.split("/"):
+            return f"must have an absolute path on the machine, not {path!r}"
+    return _twice(paths)
+
+
+def _units_problem(units: tuple[str, ...]) -> str | None:
+    names = [re.split(r"[/\\]", unit)[-1] for unit in units]
+    strange = [name for name in names if not re.fullmatch(_UNIT_NAME, name)]
+    if strange:
+        return f"must be paths of units of systemd (NAME.service, …), not {strange[0]!r}"
+    return _twice(names)
+
+
+def _twice(names: list[str]) -> str | None:
+    twice = [name for name in names if names.count(name) > 1]
+    return f"must not have {twice[0]!r} twice" if twice else None
 
 
 def _id_problem(ids: tuple[str, ...], kind: str) -> str | None:

@@ -12,8 +12,7 @@ from ._errors import AwsError
 from ._machines import Vm
 from ._offers import Offer
 from ._options import Ec2Options
-
-_VOLUME_TYPE = "gp3"
+from ._volumes import block_devices
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +117,17 @@ class Order:
             card["SubnetId"] = subnet
         if self.groups:
             card["Groups"] = [*self.groups]
-        disk = {"VolumeSize": o.disk, "VolumeType": _VOLUME_TYPE, "DeleteOnTermination": True}
         wanted: dict[str, Any] = {
             "ImageId": offer.image.id,
             "InstanceInitiatedShutdownBehavior": "terminate",  # else a VM that powers off is kept
             "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled"},
             "NetworkInterfaces": [card],
-            "BlockDeviceMappings": [{"DeviceName": offer.image.root_device, "Ebs": disk}],
+            "BlockDeviceMappings": block_devices(
+                offer.image.root_device,
+                disk=o.disk,
+                data_disk=o.data_disk,
+                data_volumes=o.data_volumes,
+            ),
         }
         if o.instance_profile:
             key = "Arn" if o.instance_profile.startswith("arn:") else "Name"

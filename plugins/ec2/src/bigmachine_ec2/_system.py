@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import trio
 
@@ -14,10 +14,12 @@ from bigmachine.boot import Boot, user_data
 from bigmachine.errors import BigmachineError, StartError, StopReason
 from bigmachine.system import Capability, Gone, Instance, Notice, System
 
+from . import _immortal
 from ._options import Ec2Options, check_offline
 
 if TYPE_CHECKING:
     from ._api import Api
+    from ._guest import Guest
     from ._launch import Launch
     from ._leftovers import Leftovers
     from ._machines import Machines, Vm
@@ -58,12 +60,18 @@ class Ec2System(System):
         self._session = ""  # once it may have something at AWS
         self._ids: dict[str, str] = {}  # of instances that are not freed, by the machine's name
         self._who = ""
+        self._guest: Guest | None = None  # made by `setup`, and carried out on the machine
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_guest": self._guest}
 
     async def setup(self) -> None:
         """Check the options, and with AWS all that they name, and the right to use it."""
+        from ._guest import Guest
         from ._plan import make_plan, rehearse
 
         check_offline(self.options)
+        self._guest = Guest.read(self.options)
         with self._readable():
             self._who = await self._api.identity()
             self._plan = await make_plan(self._api, self.options, look_up=self.look_up)
@@ -77,6 +85,7 @@ class Ec2System(System):
             boot,
             contact_seconds=_CONTACT_SECONDS,
             lifetime_seconds=self.options.lifetime or 0.0,
+            is_immortal=self.options.immortal,
         )
         names = [boot.machine().name for _ in range(count)]
         self._warn_of_quotas(count)
@@ -91,7 +100,10 @@ class Ec2System(System):
             except BaseException:
                 await self._undo(launch)
                 raise
-        self._ids.update((instance.name, instance.id) for instance in instances)
+        new = {instance.name: instance.id for instance in instances}
+        self._ids.update(new)
+        if self.options.immortal:
+            self._warn(_immortal.warn_of_start, new)
         return instances
 
     def maxprocs(self) -> int | None:
@@ -116,9 +128,14 @@ class Ec2System(System):
         return None
 
     async def stop(self, instance: Instance) -> None:
-        """Terminate the instance and wait until it is terminated; or free what else is ours."""
+        """Terminate the instance and wait until it is terminated; or free what else is ours.
+
+        Immortal instances of one's own live on.
+        """
         from ._leftovers import is_leftover
 
+        if self.options.immortal and instance.name in self._ids:
+            return
         with self._readable():
             if is_leftover(instance.id):  # one of `instances`
                 await self._leftovers.free_ours(instance.id)
@@ -131,7 +148,10 @@ class Ec2System(System):
         self._ids.pop(instance.name, None)
 
     async def shutdown(self) -> None:
-        """Terminate all instances of the session, and delete all else that is tagged as its own."""
+        """Terminate all instances of the session, and delete all else that is tagged as its own.
+
+        Immortal instances live on, and their security group does.
+        """
         try:
             with self._readable():
                 if self._session:
@@ -181,6 +201,18 @@ class Ec2System(System):
 
         return read_notices(self.metadata)
 
+    def main(self, serve: Callable[[], Awaitable[None]]) -> NoReturn:
+        """Set the machine up, then serve; end it where that can't be done, and say why."""
+        from ._commands import GuestError
+
+        try:
+            if self._guest is not None:
+                self._guest.set_up()
+        except GuestError as error:
+            logger.error("the machine can't be set up: %s", error)
+            self.exit(1)
+        super().main(serve)
+
     # -- steps ------------------------------------------------------------------------
 
     @property
@@ -219,7 +251,7 @@ class Ec2System(System):
         from ._launch import USER_DATA_LIMIT, Launch
         from ._network import SessionGroup
         from ._order import Order
-        from ._tags import session_tags
+        from ._tags import IMMORTAL, session_tags
 
         plan, api = self._plan, self._api
         assert plan is not None
@@ -230,6 +262,8 @@ class Ec2System(System):
             )
         self._session = session = boot.session
         tags = session_tags(session, boot.driver, self.options.own_tags)
+        if self.options.immortal:
+            tags[IMMORTAL] = "yes"
         groups = self.options.security_groups
         if not groups:
             self._group = self._group or SessionGroup(api, session=session, vpc=plan.network.vpc)
@@ -330,6 +364,10 @@ class Ec2System(System):
         if scope.cancelled_caught:
             logger.error("instances are not confirmed to be gone after %g s", _UNDO_TIMEOUT)
 
+    def _warn(self, say: Callable[..., None], ids: Mapping[str, str]) -> None:
+        instances = [f"{name.partition('.')[0]} ({id})" for name, id in ids.items()]
+        say(instances, session=self._session, lifetime=self.options.lifetime)
+
     async def _find_ours(self, instance: Instance) -> str:
         """Return the id of an instance that this object did not make, if it is a session's."""
         if instance.id:
@@ -350,8 +388,15 @@ class Ec2System(System):
                 await self._leftovers.free(request.id for request in requests)
         finally:  # whatever became of those, and most likely there are none
             found = await self._machines.find(session=[session])
-            await self._machines.free({*self._ids.values(), *(vm.id for vm in found)})
+            living = {vm.id for vm in found if self.options.immortal and not vm.is_gone}
+            kept = {name: id for name, id in self._ids.items() if id in living}
+            ids = {*self._ids.values(), *(vm.id for vm in found)} - {*kept.values()}
+            await self._machines.free(ids)
         self._ids.clear()
+        if kept:
+            self._warn(_immortal.warn_of_end, kept)
+            self._group, self._session = None, ""
+            return
         # Looked up as well: its answer may have been lost for good.
         left = {thing.id for thing in await self._leftovers.find(AFTER, session=session)}
         if self._group is not None and self._group.id:

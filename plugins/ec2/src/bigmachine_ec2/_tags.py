@@ -31,6 +31,8 @@ HOST = TAG_PREFIX + "host"
 """The driver's computer."""
 STARTED = TAG_PREFIX + "started"
 """When the session began to start machines, in UTC."""
+IMMORTAL = TAG_PREFIX + "immortal"
+"""On what outlives its session, for debugging."""
 
 MOST_VALUE = 256  # characters of a tag's value, by EC2's "Tag restrictions"
 _SHORTEST_END = 3  # characters of an instance's id that tell those under one tag apart, mostly

@@ -1,0 +1,154 @@
+"""The machine's data volumes: found whatever Linux calls them, and mounted as one file system.
+
+Nothing but the kernel and what every cloud image has (util-linux, e2fsprogs) is needed: most
+images have neither mdadm nor LVM, and the kernel's device mapper stripes without them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import glob
+import os
+import re
+import struct
+import time
+from collections.abc import Sequence
+
+from ._commands import CommandError, GuestError, run
+from ._stripe import CHUNK_BYTES, stripe
+
+_POLL_SECONDS = 0.2
+_NOTHING_FOUND = 2  # blkid's exit status, by blkid(8)
+_BLOCK_BYTES = 4096
+
+
+def mount_data(names: Sequence[str], *, at: str, attached: float, deadline: float) -> None:
+    """Mount the new volumes attached under ``names`` (``"/dev/sdf"``, …) at the folder ``at``.
+
+    Several are striped. They must be ``attached`` and all done by ``deadline``, times by
+    `time.monotonic`. Raises `GuestError`: before any of them is touched, if one of them is not
+    there, is in use, or has anything on it.
+    """
+    if os.path.ismount(at):
+        raise GuestError(f"something is mounted at {at} already")
+    devices = find_volumes(names, deadline=attached)
+    for device in devices:
+        check_is_new(device, deadline=deadline)
+    whole = stripe(devices, deadline=deadline) if len(devices) > 1 else devices[0]
+    mount_new(whole, at=at, stripes=len(devices), deadline=deadline)
+
+
+def find_volumes(names: Sequence[str], *, deadline: float) -> list[str]:
+    """Return the block devices of the volumes attached under ``names``, in this order.
+
+    Waits for them: a volume may be attached some seconds after the machine has booted.
+    """
+    while True:
+        found = _nvme_volumes()
+        devices = [found.get(name) or _xen_volume(name) for name in names]
+        there = [device for device in devices if device]
+        if len(there) == len(names):
+            return there
+        if time.monotonic() >= deadline:
+            missing = [name for name, device in zip(names, devices, strict=True) if not device]
+            raise GuestError(
+                f"the data volumes {', '.join(missing)} are not there; the block devices are "
+                f"{', '.join(sorted(os.listdir('/sys/block'))) or 'none'}"
+            )
+        time.sleep(_POLL_SECONDS)
+
+
+def check_is_new(device: str, *, deadline: float) -> None:
+    """Raise `GuestError` if a block device is in use, or has a file system or partitions on it."""
+    try:
+        # The kernel refuses it for what is mounted, or a part of something else.
+        fd = os.open(device, os.O_RDONLY | os.O_EXCL)
+        try:
+            os.read(fd, 4096)  # blkid takes one that can't be read for an empty one
+        finally:
+            os.close(fd)
+    except OSError as exc:
+        raise GuestError(f"data volume {device} can't be used: {exc.strerror}") from exc
+    try:
+        signatures = run("blkid", "-p", device, deadline=deadline)
+    except CommandError as exc:
+        if exc.status == _NOTHING_FOUND:
+            return
+        signatures = exc.said or str(exc)
+    raise GuestError(
+        f"data volume {device} is not known to be new, and is left as it is: {signatures}"
+    )
+
+
+def mount_new(device: str, *, at: str, stripes: int, deadline: float) -> None:
+    """Make a file system on ``device`` and mount it; ``stripes`` is how many volumes it is on."""
+    chunk = CHUNK_BYTES // _BLOCK_BYTES
+    layout = [f"stride={chunk}", f"stripe_width={chunk * stripes}"] if stripes > 1 else []
+    # Nothing is reserved for root, which is who the worker is; a new volume has nothing to discard.
+    features = ",".join(["nodiscard", *layout])
+    options = ["-q", "-m", "0", "-b", str(_BLOCK_BYTES), "-E", features]
+    run("mkfs.ext4", *options, device, deadline=deadline)
+    os.makedirs(at, exist_ok=True)
+    run("mount", "-t", "ext4", "-o", "noatime", device, at, deadline=deadline)
+
+
+# -- names: NVMe on Nitro, else Xen ----------------------------------------------------
+
+# NVM Express Base Specification 1.4: the command Identify Controller, figures 88 and 247; and
+# nvme_admin_cmd of <linux/nvme_ioctl.h>. EBS gives the name that a volume was attached under in
+# the vendor's part of what is returned, as AWS's ebsnvme-id reads it.
+_IDENTIFY = 0x06
+_OF_CONTROLLER = 1
+_ADMIN_COMMAND = struct.Struct("<BBHIIIQQIIIIIIIIII")
+_NVME_IOCTL_ADMIN_CMD = 0xC0484E41
+_IDENTITY_BYTES = 4096
+_MODEL, _VENDOR_NAME = slice(24, 64), slice(3072, 3104)
+_EBS_MODEL = b"Amazon Elastic Block Store"
+
+
+def _nvme_volumes() -> dict[str, str]:
+    """Return the NVMe devices that are EBS volumes, by the names they were attached under."""
+    found: dict[str, str] = {}
+    for device in glob.glob("/dev/nvme*n*"):
+        if re.fullmatch(r"/dev/nvme\d+n\d+", device):
+            try:
+                name = volume_name(identify(device))
+            except OSError:  # it is on its way, or none that answers this
+                continue
+            if name:
+                found[name] = device
+    return found
+
+
+def volume_name(identity: bytes) -> str | None:
+    """Return the name that an EBS volume was attached under; None for any other NVMe disk.
+
+    ``identity`` is what `identify` returns. A volume attached as ``xvdf`` is ``/dev/sdf`` here.
+    """
+    if identity[_MODEL].strip(b"\0 ") != _EBS_MODEL:
+        return None
+    name = identity[_VENDOR_NAME].strip(b"\0 ").decode("ascii", "replace")
+    return re.sub(r"^(/dev/)?(sd|xvd)", "/dev/sd", name)
+
+
+def identify(device: str) -> bytes:
+    """Return the 4096 bytes with which an NVMe controller identifies itself. Raises `OSError`."""
+    identity = ctypes.create_string_buffer(_IDENTITY_BYTES)
+    # opcode, flags, command id, namespace, cdw2, cdw3, metadata, address, and so on
+    head = (_IDENTIFY, 0, 0, 0, 0, 0, 0, ctypes.addressof(identity), 0, _IDENTITY_BYTES)
+    command = bytearray(_ADMIN_COMMAND.pack(*head, _OF_CONTROLLER, *[0] * 7))
+    fd = os.open(device, os.O_RDONLY)
+    try:
+        fcntl.ioctl(fd, _NVME_IOCTL_ADMIN_CMD, command)
+    finally:
+        os.close(fd)
+    return identity.raw
+
+
+def _xen_volume(name: str) -> str | None:
+    """Return the device of a volume attached as ``/dev/sdf``, which Xen's driver calls xvdf."""
+    for device in (name, name.replace("/dev/sd", "/dev/xvd")):
+        if os.path.exists(device):
+            return os.path.realpath(device)
+    return None

@@ -1,0 +1,201 @@
+"""A machine's data volumes: found by their names, striped, formatted if new, and mounted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import struct
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bigmachine_ec2 import _disks, _stripe
+from bigmachine_ec2._commands import GuestError
+from bigmachine_ec2._disks import mount_data, volume_name
+
+SIZE_BYTES = 64 << 20
+
+
+def _has_loops() -> bool:
+    return os.path.exists("/dev/loop-control") and os.getuid() == 0
+
+
+needs_loops = pytest.mark.skipif(not _has_loops(), reason="takes root and loop devices")
+needs_mapper = pytest.mark.skipif(
+    not os.path.exists("/dev/mapper/control"), reason="the kernel has no device mapper"
+)
+
+
+def command(*words: str | Path) -> str:
+    return subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+
+@contextlib.contextmanager
+def volumes(folder: Path, count: int = 1) -> Iterator[list[str]]:
+    """Attach new volumes; what is mounted below the folder is unmounted in the end."""
+    with contextlib.ExitStack() as stack:
+        devices = []
+        for index in range(count):
+            image = folder / f"volume{index}"
+            image.write_bytes(b"")
+            os.truncate(image, SIZE_BYTES)
+            device = command("losetup", "--find", "--show", image)
+            stack.callback(command, "losetup", "--detach", device)
+            devices.append(device)
+        stack.callback(_remove_stripe)
+        stack.callback(_unmount, folder / "data")
+        yield devices
+
+
+def _unmount(folder: Path) -> None:
+    while folder.is_mount():
+        command("umount", folder)
+
+
+def _remove_stripe() -> None:
+    with contextlib.suppress(OSError):
+        control = os.open("/dev/mapper/control", os.O_RDWR)
+        try:
+            _stripe._dm(control, _stripe._DM_REMOVE)
+        finally:
+            os.close(control)
+
+
+def mount(names: list[str], at: Path, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    mount_data(names, at=str(at), attached=deadline, deadline=deadline + 60.0)
+
+
+# -- names ----------------------------------------------------------------------------
+
+
+def identity(model: str, name: bytes) -> bytes:
+    """Make up what an NVMe controller says of itself, as AWS's ebsnvme-id reads it."""
+    fields = struct.pack("<HH20s40s", 0x1D0F, 0x1D0F, b"vol0123", model.ljust(40).encode())
+    return fields.ljust(3072, b"\0") + name.ljust(1024, b"\0")
+
+
+@pytest.mark.parametrize("said", [b"sdf", b"/dev/sdf", b"xvdf", b"/dev/sdf".ljust(32)])
+def test_an_ebs_volume_is_known_by_the_name_it_was_attached_under(said):
+    assert volume_name(identity("Amazon Elastic Block Store", said)) == "/dev/sdf"
+
+
+def test_instance_store_is_no_volume():
+    assert volume_name(identity("Amazon EC2 NVMe Instance Storage", b"sdf")) is None
+
+
+def test_on_xen_a_volume_is_known_by_its_letter(tmp_path, monkeypatch):
+    (tmp_path / "xvdf").touch()
+    assert _disks._xen_volume(f"{tmp_path}/sdf") is None
+    real = os.path.exists
+    monkeypatch.setattr(os.path, "exists", lambda path: path == "/dev/xvdf" or real(path))
+    assert _disks._xen_volume("/dev/sdf") == "/dev/xvdf"
+
+
+def test_a_volume_that_does_not_come_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(GuestError, match=r"data volumes /dev/sdzz are not there; the block"):
+        mount(["/dev/sdzz"], tmp_path / "data", seconds=0.0)
+
+
+@needs_loops
+def test_a_volume_that_comes_late_is_waited_for(tmp_path, monkeypatch):
+    with volumes(tmp_path) as [device]:
+        name = tmp_path / "sdf"
+        polls = []
+
+        def present():
+            polls.append(1)
+            if len(polls) == 3:
+                name.symlink_to(device)
+            return {}
+
+        monkeypatch.setattr(_disks, "_nvme_volumes", present)
+        assert _disks.find_volumes([str(name)], deadline=time.monotonic() + 60) == [device]
+
+
+# -- file systems ---------------------------------------------------------------------
+
+
+@needs_loops
+def test_a_new_volume_is_formatted_and_mounted(tmp_path):
+    at = tmp_path / "data"
+    with volumes(tmp_path) as [device]:
+        mount([device], at)
+        (at / "file").write_text("here")
+        assert at.is_mount()
+        assert shutil.disk_usage(at).free > 0.7 * SIZE_BYTES
+        assert command("findmnt", "-no", "SOURCE,FSTYPE", at).split() == [device, "ext4"]
+
+
+@needs_loops
+@needs_mapper
+def test_several_volumes_are_striped(tmp_path):
+    at = tmp_path / "data"
+    with volumes(tmp_path, 3) as devices:
+        mount(devices, at)
+        assert shutil.disk_usage(at).free > 0.7 * 3 * SIZE_BYTES
+        data = os.urandom(48 << 20)
+        (at / "file").write_bytes(data)
+        _unmount(at)
+        # Each has a third of it, chunk by chunk.
+        parts = [(tmp_path / f"volume{index}").read_bytes() for index in range(3)]
+        chunk = _stripe.CHUNK_BYTES
+        rows = range(0, SIZE_BYTES, chunk)
+        whole = b"".join(part[row : row + chunk] for row in rows for part in parts)
+        assert data[: 8 << 20] in whole
+        assert all(chunk < len(part.rstrip(b"\0")) for part in parts)
+
+
+@needs_loops
+@pytest.mark.parametrize("tool", [["mkfs.ext4", "-q"], ["mkswap"], ["sfdisk", "-q"]])
+def test_a_volume_that_has_anything_on_it_is_left_as_it_is(tmp_path, tool):
+    if shutil.which(tool[0]) is None:
+        pytest.skip(f"there is no {tool[0]} here")
+    with volumes(tmp_path) as [device]:
+        subprocess.run([*tool, device], input=b",,\n", stdout=subprocess.DEVNULL, check=True)
+        before = (tmp_path / "volume0").read_bytes()
+        not_new = f"{device} is not known to be new, and is left as it is: .*TYPE="
+        with pytest.raises(GuestError, match=not_new):
+            mount([device], tmp_path / "data")
+        assert (tmp_path / "volume0").read_bytes() == before
+
+
+@needs_loops
+def test_a_volume_that_cant_be_looked_at_is_left_as_it_is(tmp_path, monkeypatch):
+    with volumes(tmp_path) as [device], monkeypatch.context() as image:
+        image.setenv("PATH", str(tmp_path))
+        image.setattr("bigmachine_ec2._commands._SYSTEM_FOLDERS", str(tmp_path))
+        with pytest.raises(GuestError, match="not known to be new.*this image has no blkid"):
+            mount([device], tmp_path / "data")
+
+
+@needs_loops
+def test_no_volume_is_touched_if_one_of_them_is_not_new(tmp_path):
+    with volumes(tmp_path, 2) as [one, other]:
+        command("mkfs.ext4", "-q", other)
+        with pytest.raises(GuestError, match=f"{other} is not known to be new"):
+            mount([one, other], tmp_path / "data")
+        assert not (tmp_path / "volume0").read_bytes().strip(b"\0")
+
+
+@needs_loops
+def test_a_volume_in_use_and_a_folder_in_use_are_refused(tmp_path):
+    with volumes(tmp_path, 2) as [one, other]:
+        mount([one], tmp_path / "data")
+        with pytest.raises(GuestError, match=f"{one} can't be used: Device or resource busy"):
+            mount([one], tmp_path / "elsewhere")
+        with pytest.raises(GuestError, match="something is mounted at .*data already"):
+            mount([other], tmp_path / "data")
+
+
+@pytest.mark.skipif(os.path.exists("/dev/mapper/control"), reason="the kernel has a device mapper")
+def test_a_kernel_that_cant_stripe_is_named(tmp_path):
+    parts = [tmp_path / "one", tmp_path / "two"]
+    for part in parts:
+        part.write_bytes(bytes(1 << 20))
+    with pytest.raises(GuestError, match="kernel has no device mapper"):
+        _stripe.stripe([str(part) for part in parts], deadline=time.monotonic() + 10)
