@@ -36,6 +36,4 @@ def _unneeded(names: tuple[str, ...], but: tuple[str, ...]) -> tuple[str, ...]:
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 ahead.append(canonicalize_name(requirement.name))
     # What is of this very repository costs nothing: it is a folder that is there anyway.
-    return tuple(
-        sorted(n for n in installed if n not in needed and not n.startswith("bigmachine"))
-    )
+    return tuple(sorted(n for n in installed if n not in needed and not n.startswith("bigmachine")))

@@ -25,6 +25,8 @@ from moto.server import DomainDispatcherApplication, create_backend_app
 from moto.ssm.models import Parameter, ssm_backends
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from .prices import PriceList
+
 if TYPE_CHECKING:
     from .box import Ec2Box
 
@@ -66,6 +68,7 @@ class Aws:
     """While it isn't set, RunInstances, carried out, does not answer."""
     held: threading.Event = field(default_factory=threading.Event)
     """Set once a RunInstances is held up by the gate."""
+    prices: PriceList = field(default_factory=PriceList)
     groups_at_first: set[str] = field(default_factory=set)
     box: Ec2Box | None = None
     """Where the instances are that really boot."""
@@ -89,6 +92,7 @@ class Aws:
         """Take back all that a test has arranged."""
         self.asked.clear()
         self.capacity.clear()
+        self.prices = PriceList()
         self._faults.clear()
         self._tokens.clear()
         self._unknown = 0
@@ -319,7 +323,9 @@ class Aws:
             fault.times -= 1
             if refusal := fault.answer(parameters):
                 return _reply(fault.status, refusal)
-        if action == "RunInstances" and parameters.get("DryRun") != "true":
+        if action in PriceList.ACTIONS:
+            answer = self.prices.answer(action, parameters, body)
+        elif action == "RunInstances" and parameters.get("DryRun") != "true":
             answer = self._run_instances(app, environ, parameters)
         elif action == "GetConsoleOutput" and self.box:
             console = base64.b64encode(self.box.console(parameters["InstanceId"]).encode())

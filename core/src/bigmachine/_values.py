@@ -31,6 +31,10 @@ class Instance:
     ``address`` is the ``host:port`` where the machine's wire is reached by the
     system's own HTTP client; ``name`` the machine's name, as in its certificate.
     ``cost_per_hour`` is in US dollars, None where it is unknown or free.
+
+    ``details`` are for people, and each system has its own. Two of them say what it is that
+    costs, wherever a cost is shown: ``instance_type``, as in ``"c7i.xlarge"``, and ``market``,
+    how it was bought, as in ``"spot"``.
     """
 
     name: str
@@ -44,6 +48,52 @@ class Instance:
     def addr(self) -> str:
         """The address users see: where the machine is and, as the fragment, who it is."""
         return f"https://{self.address}#{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class CostGroup:
+    """The machines of one kind, ``"c7i.xlarge spot"``, that a session paid for.
+
+    ``what`` is empty where the system does not say. Each ran for ``seconds``, on average.
+    """
+
+    count: int
+    what: str
+    seconds: float
+
+    def __str__(self) -> str:
+        """Say it for people: ``"3 × c7i.xlarge spot, 14 min"``."""
+        noun = f"× {self.what}" if self.what else f"machine{'s' * (self.count != 1)}"
+        return f"{self.count} {noun}, {_duration(self.seconds)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a session has cost so far, about: ``dollars`` for those whose price is known.
+
+    ``is_partial`` tells whether there are others. Machines that cost nothing are in no group;
+    a session that has none but those has a cost that is false, and empty as a string.
+    """
+
+    dollars: float = 0.0
+    is_partial: bool = False
+    groups: tuple[CostGroup, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.groups)
+
+    def __str__(self) -> str:
+        """Say it in a line, for people: ``"3 × c7i.xlarge spot, 14 min, about $0.05"``."""
+        if not self.groups:
+            return ""
+        total = _about(self.dollars)
+        if self.is_partial and not self.dollars:
+            total = "price unknown"
+        elif self.is_partial:
+            total += " for those whose price is known"
+        elif len(self.groups) > 1:
+            total += " in all"
+        return (", " if len(self.groups) == 1 else "; ").join((*map(str, self.groups), total))
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +323,47 @@ class MachineNotice(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CostWarning(Event):
+    """A session has spent most of its ``max_session_cost``, and machines run on.
+
+    It has cost ``dollars`` of the ``limit``; at the present rate its machines are stopped
+    for that in ``seconds``.
+    """
+
+    dollars: float
+    limit: float
+    seconds: float
+
+    def __str__(self) -> str:
+        """Say it in a line, for people."""
+        when = f"in {_duration(self.seconds)}" if self.seconds >= 1 else "now"
+        return (
+            f"{dollar_text(self.dollars)} of {dollar_text(self.limit)} (max_session_cost) are "
+            f"spent: at this rate all machines are stopped {when}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class SessionClosed(Event):
-    """Every machine is stopped and everything the session made is released."""
+    """Every machine is stopped and everything the session made is released, at this ``cost``."""
 
     session: str
+    cost: Cost = field(default_factory=Cost)
+
+
+def dollar_text(dollars: float) -> str:
+    """Return an amount as people read it: ``"$0.05"``."""
+    if 0 < dollars < 0.01:
+        return f"${dollars:.4f}"
+    return f"${dollars:,.2f}" if dollars < 1000 else f"${dollars:,.0f}"
+
+
+def _about(dollars: float) -> str:
+    return f"about {dollar_text(dollars)}" if dollars >= 0.005 else "less than $0.01"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

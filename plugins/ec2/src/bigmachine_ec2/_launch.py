@@ -17,6 +17,7 @@ from ._image import Image
 from ._machines import Machines, Vm
 from ._network import Subnet
 from ._options import Ec2Options
+from ._prices import Good
 from ._types import InstanceType
 
 logger = logging.getLogger("bigmachine.ec2")
@@ -37,6 +38,11 @@ class Offer:
 
     def __str__(self) -> str:
         return f"{self.market} {self.kind} in {self.subnet.zone}"
+
+    @property
+    def good(self) -> Good:
+        """What of it makes its price."""
+        return Good(self.market, self.kind.name, self.subnet.zone)
 
 
 def offers(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -17,10 +18,11 @@ from ._options import Ec2Options, check_offline
 
 if TYPE_CHECKING:
     from ._api import Api
-    from ._launch import Launch
+    from ._launch import Launch, Offer
     from ._machines import Machines, Vm
     from ._network import SessionGroup
     from ._plan import Plan
+    from ._prices import Prices
 
 logger = logging.getLogger("bigmachine.ec2")
 
@@ -49,7 +51,7 @@ class Ec2System(System):
 
     def __init__(self, options: Ec2Options | None = None) -> None:
         super().__init__(options)
-        self._opened: tuple[Api, Machines] | None = None
+        self._opened: tuple[Api, Machines, Prices] | None = None
         self._plan: Plan | None = None
         self._group: SessionGroup | None = None
         self._session = ""  # once it may have something at AWS
@@ -58,13 +60,20 @@ class Ec2System(System):
 
     async def setup(self) -> None:
         """Check the options, and with AWS all that they name, and the right to use it."""
+        from ._batch import for_each
         from ._plan import make_plan, rehearse
 
         check_offline(self.options)
         with self._readable():
             self._who = await self._api.identity()
-            self._plan = await make_plan(self._api, self.options, look_up=self.look_up)
-            await rehearse(self._api, self.options, self._plan)
+            plan = self._plan = await make_plan(self._api, self.options, look_up=self.look_up)
+            steps = (
+                functools.partial(rehearse, self._api, self.options, plan),
+                functools.partial(self._prices.ask, [offer.good for offer in plan.offers]),
+            )
+            await for_each(steps, lambda step: step())
+        if self.max_session_cost is not None:
+            self._prices.check(plan.offers, who=self._who)
 
     async def start(self, count: int, boot: Boot) -> Sequence[Instance]:
         """Buy instances until there are enough, or no more to be had."""
@@ -79,10 +88,11 @@ class Ec2System(System):
         launch: Launch | None = None
         with self._readable():
             try:
-                launch = await self._prepare(boot.session, data)
+                offers = self._affordable(count, boot.dollars_left)
+                launch = await self._prepare(boot.session, data, offers)
                 await launch.buy(names)
                 await self._forget_unknown(launch)
-                instances = await self._settle(launch)
+                instances = [*map(self._prices.priced, await self._settle(launch))]
             except BaseException:
                 await self._undo(launch)
                 raise
@@ -164,8 +174,10 @@ class Ec2System(System):
         with self._readable():
             vms = await self._machines.find()
             groups = await find_groups(self._api)
-        living = (vm for vm in vms if vm.state != "shutting-down")
-        return [*(vm.instance(is_public=is_public) for vm in living), *groups]
+            living = [vm for vm in vms if vm.state != "shutting-down"]
+            await self._prices.ask(vm.good for vm in living)
+        own = (self._prices.priced(vm.instance(is_public=is_public)) for vm in living)
+        return [*own, *groups]
 
     # -- on the machine ---------------------------------------------------------------
 
@@ -185,13 +197,18 @@ class Ec2System(System):
     def _machines(self) -> Machines:
         return self._parts()[1]
 
-    def _parts(self) -> tuple[Api, Machines]:
+    @property
+    def _prices(self) -> Prices:
+        return self._parts()[2]
+
+    def _parts(self) -> tuple[Api, Machines, Prices]:
         if self._opened is None:
             from ._api import Api
             from ._machines import Machines
+            from ._prices import Prices
 
             api = Api(self.options)
-            self._opened = api, Machines(api)
+            self._opened = api, Machines(api), Prices(api, self.options)
         return self._opened
 
     @contextlib.contextmanager
@@ -204,7 +221,13 @@ class Ec2System(System):
         except AwsError as error:
             raise explain(error, who=self._who) from error
 
-    async def _prepare(self, session: str, data: bytes) -> Launch:
+    def _affordable(self, count: int, dollars: float | None) -> Sequence[Offer]:
+        assert self._plan is not None
+        if dollars is None:
+            return self._plan.offers
+        return self._prices.within(self._plan.offers, count=count, dollars=dollars)
+
+    async def _prepare(self, session: str, data: bytes, offers: Sequence[Offer]) -> Launch:
         from ._launch import USER_DATA_LIMIT, Launch
         from ._network import SessionGroup
         from ._tags import session_tags
@@ -226,7 +249,7 @@ class Ec2System(System):
             api,
             self._machines,
             options=self.options,
-            offers=plan.offers,
+            offers=offers,
             tags=tags,
             groups=groups,
             user_data=data,
