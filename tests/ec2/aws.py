@@ -324,7 +324,7 @@ class Aws:
             if refusal := fault.answer(parameters):
                 return _reply(fault.status, refusal)
         if action in PriceList.ACTIONS:
-            answer = self.prices.answer(action, parameters, body)
+            answer = self.prices.answer(environ, action, parameters, body)
         elif action == "RunInstances" and parameters.get("DryRun") != "true":
             answer = self._run_instances(app, environ, parameters)
         elif action == "GetConsoleOutput" and self.box:

@@ -57,10 +57,12 @@ class PriceList:
     currency: str = "USD"
 
     def answer(
-        self, action: str, parameters: Mapping[str, str], body: bytes
+        self, environ: Mapping[str, Any], action: str, parameters: Mapping[str, str], body: bytes
     ) -> tuple[str, list[Any], bytes]:
         """Answer one request: status, headers, content."""
         if action == "GetProducts":
+            # Whose endpoint it is, by "Service endpoints" of the price list.
+            assert "/us-east-1/pricing/aws4_request" in environ["HTTP_AUTHORIZATION"]
             return self._products(json.loads(body))
         return self._history(parameters)
 

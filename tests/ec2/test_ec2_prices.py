@@ -7,6 +7,8 @@ import logging
 import pytest
 
 from bigmachine.errors import StartError, UsageError
+from bigmachine_ec2 import Ec2Options
+from bigmachine_ec2._api import Api
 
 from .conftest import TYPE
 from .prices import ADDRESS, EXTRAS, ON_DEMAND, SPOT
@@ -60,12 +62,24 @@ def test_all_that_a_session_may_buy_is_asked_for_once(run, aws):
         await kit.setup()
         await kit.start(2)
         await kit.system.start(1, kit.boot)
-        assert aws.count("DescribeSpotPriceHistory") == 1
+        [history] = aws.requests("DescribeSpotPriceHistory")
+        assert "StartTime" in history  # else it is that of three months
         asked = [r["Filters"] for r in aws.requests("GetProducts") if "NextToken" not in r]
         assert len(asked) == 4  # two types, the disk, the address
         assert len(set(asked)) == 4
 
     run(test, instance_type=[TYPE, "c6i.large"])
+
+
+def test_the_price_list_is_asked_where_it_is_for_other_regions_too(run, aws):
+    async def test(kit):
+        api = Api(Ec2Options(region="eu-west-1", endpoint_url=aws.url))
+        filters = [{"Type": "TERM_MATCH", "Field": "regionCode", "Value": "eu-west-1"}]
+        reply = await api.read("pricing:GetProducts", ServiceCode="AmazonEC2", Filters=filters)
+        assert reply["PriceList"]
+        await api.close()
+
+    run(test)
 
 
 def test_who_looks_from_elsewhere_sees_prices_too(run, aws):

@@ -125,6 +125,7 @@ def test_what_a_provider_did_not_confirm_to_be_gone_costs_until_the_session_is_r
             await trio.sleep(1000)
             assert session.cost.dollars == approximately(1020 * SECOND)
         assert events.closed.dollars == approximately(1020 * SECOND)
+        await trio.sleep(1000)
         assert session.cost == events.closed
 
     run(test)

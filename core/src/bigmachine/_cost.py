@@ -33,7 +33,7 @@ class Meter:
         self._is_billed = is_billed
         self._entries: dict[str, _Entry] = {}
         self._clock: trio.abc.Clock | None = None
-        self._changed = trio.Event()
+        self._changed = trio.Event()  # there are more machines; with fewer it is but early
         self._why_over = ""
 
     @property
@@ -79,14 +79,14 @@ class Meter:
         for instance in instances:
             if self._is_billed or instance.cost_per_hour is not None:
                 self._entries[instance.name] = _Entry(instance, since)
-        self._change()
+        self._changed.set()
+        self._changed = trio.Event()
 
     def freed(self, instance: Instance) -> None:
         """Count this one no longer: its provider has confirmed that it is gone."""
         entry = self._entries.get(instance.name)
         if entry is not None and entry.ended is None:
             entry.ended = self._now()
-            self._change()
 
     def close(self) -> None:
         """Count nothing any more: all is confirmed to be gone."""
@@ -133,10 +133,6 @@ class Meter:
 
     def _now(self) -> float:
         return 0.0 if self._clock is None else self._clock.current_time()
-
-    def _change(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
 
 
 @dataclass(slots=True)
