@@ -278,6 +278,22 @@ def test_a_system_is_told_what_is_left_and_starts_come_one_after_the_other():
     run(test)
 
 
+def test_a_start_that_is_under_way_when_the_limit_is_reached_comes_to_nothing():
+    async def test():
+        async with bm.AsyncSession(Paid, max_session_cost=2.0) as session:
+            session.system.seconds_to_stop = 0
+            first, _ = await session.start(2, services=SERVICES)
+            await trio.sleep_until(began := trio.current_time() + 905)
+            session.system.seconds_to_start = 50
+            with pytest.raises(bm.StartError, match=r"max_session_cost, \$2.00, is reached"):
+                await session.start(1, services=SERVICES)
+            assert first.state is bm.State.STOPPED
+            assert trio.current_time() >= began + 50  # it had not been refused
+        assert len(session.system.freed) == 3
+
+    run(test)
+
+
 def test_machines_that_turn_out_to_be_too_dear_are_stopped_at_once(events):
     async def test():
         async with bm.AsyncSession(Paid, plugins=[events], max_session_cost=0.1) as session:

@@ -113,7 +113,7 @@ class Meter:
             if warning <= _PRECISION_SECONDS and not has_warned:
                 has_warned = True
                 warn(CostWarning(self.cost.dollars, limit, max(0.0, end)))
-            why = self._why_unknown()
+            why = self._why_over or self._why_unknown()  # over, and yet a start went on
             if end <= _PRECISION_SECONDS:
                 why = f"max_session_cost, {dollar_text(limit)}, is reached"
             if why and stop(why):

@@ -149,11 +149,7 @@ class AsyncMachine:
 
         Returns before it is freed; `shutdown` waits for that.
         """
-        self.stop(StopReason.CANCELLED, "it was cancelled")
-
-    def stop(self, reason: StopReason, detail: str) -> None:
-        """Stop it at once as `cancel` does, for another reason; ``detail`` is a clause."""
-        self._life.stop(reason, detail)
+        self._life.stop(StopReason.CANCELLED, "it was cancelled")
 
     async def shutdown(self) -> None:
         """Free it, and return when its provider has confirmed that it is gone.

@@ -86,6 +86,7 @@ class AsyncSession:
         self._meter = Meter(is_billed=chosen.is_billed, limit=chosen.max_session_cost)
         self._buying = trio.Lock()
         self._machines: list[AsyncMachine] = []
+        self._lives: set[Life] = set()
         self._boot_log = BootLog()
         self._names = machine_names()
         self._authority: Authority | None = None
@@ -102,6 +103,7 @@ class AsyncSession:
         session._name = config.identity.session
         session._meter = Meter(is_billed=False)
         session._machines = []
+        session._lives = set()
         session._boot_log = BootLog()
         session._authority = None
         session._nursery = nursery
@@ -306,6 +308,7 @@ class AsyncSession:
             boot_log=self._boot_log,
             delivery=delivery,
         )
+        self._lives.add(life)
         nursery.start_soon(self._lead, life, name=f"bigmachine {life.name}")
         return AsyncMachine(life)
 
@@ -313,6 +316,7 @@ class AsyncSession:
         try:
             await life.run()
         finally:
+            self._lives.remove(life)
             if life.is_freed:
                 self._meter.freed(life.instance)
 
@@ -322,12 +326,12 @@ class AsyncSession:
             self._plugins.notify(warning)
 
         def stop(why: str) -> bool:
-            machines = [machine for machine in self.machines if machine.owned]
-            if machines:
+            running = [life for life in self._lives if life.owned and life.state < State.STOPPED]
+            if running:
                 logger.warning("all machines are stopped: %s", why)
-            for machine in machines:
-                machine.stop(StopReason.COST, why)
-            return bool(machines)
+            for life in running:
+                life.stop(StopReason.COST, why)
+            return bool(running)
 
         await self._meter.watch(warn=warn, stop=stop)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("bigmachine.ec2")
 
-_PATIENCE = 20.0  # nobody waits longer to know what is merely shown
+_PATIENCE = 10.0  # nobody waits longer to know what is merely shown
 _MOST_PRODUCTS = 100  # on a page, by the API reference of GetProducts
 _HOURS_PER_MONTH = 720.0  # of a GB-month, by the examples of "Amazon EBS pricing"
 _LEAST_SECONDS = 60.0  # billed of each instance, by "Per-second billing" of EC2's price pages
