@@ -45,12 +45,14 @@ class CirclePI:
 
 
 class Told:
-    """An observer that says what machines are sent, where they have none of this program."""
+    """An observer: what machines are sent, where they have none of this program, and their cost."""
 
     @bm.hookimpl
     def event(self, event: bm.Event) -> None:
-        if isinstance(event, bm.EnvironmentCaptured):
+        if isinstance(event, bm.EnvironmentCaptured | bm.CostWarning):
             print(event, flush=True)
+        elif isinstance(event, bm.SessionClosed) and event.cost:
+            print(f"cost: {event.cost}", flush=True)
 
 
 @dataclass

@@ -28,6 +28,7 @@ from moto.ssm.models import Parameter, ssm_backends
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from .fleets import create_fleet
+from .prices import PriceList
 
 if TYPE_CHECKING:
     from .box import Ec2Box
@@ -80,6 +81,7 @@ class Aws:
     """How many fleets find their new launch template unknown."""
     quotas: dict[str, float] = field(default_factory=dict)
     """Quotas of EC2 that Service Quotas tells, by code; it has none of the others."""
+    prices: PriceList = field(default_factory=PriceList)
     groups_at_first: set[str] = field(default_factory=set)
     box: Ec2Box | None = None
     """Where the instances are that really boot."""
@@ -101,6 +103,7 @@ class Aws:
         """Take back all that a test has arranged."""
         self.asked.clear()
         self.capacity.clear()
+        self.prices = PriceList()
         self._faults.clear()
         self._tokens.clear()
         self._unknown = self.unknown_templates = 0
@@ -346,7 +349,9 @@ class Aws:
             fault.times -= 1
             if refusal := fault.answer(parameters):
                 return _reply(fault.status, refusal)
-        if action in WITH_TOKEN and parameters.get("DryRun") != "true":
+        if action in PriceList.ACTIONS:
+            answer = self.prices.answer(environ, action, parameters, body)
+        elif action in WITH_TOKEN and parameters.get("DryRun") != "true":
             answer = self._once(app, environ, action, parameters)
         elif action == "CreateFleet":
             answer = _reply(412, _error("DryRunOperation", "it would have succeeded"))

@@ -135,7 +135,7 @@ def test_an_instance_profile_goes_by_name_or_arn(run, aws, profile, key):
     async def test(kit):
         with pytest.raises(UsageError, match=r"instance_profile: .*worker"):
             await kit.setup()
-        [_, request] = aws.asked[-1]
+        [request] = [parameters for action, parameters in aws.asked if action == "RunInstances"]
         assert request[f"IamInstanceProfile.{key}"] == profile
 
     aws.refuse(

@@ -16,6 +16,9 @@ from pathlib import Path
 
 import pytest
 
+import bigmachine as bm
+from examples import bigpi
+
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 BIGPI = Path(sys.executable).with_name("bigpi")
@@ -129,6 +132,15 @@ def test_bigpi_prints_plain_lines_when_it_is_not_on_a_terminal(run):
     done = run(BIGPI, "-n", 1_000_000, "--machines", 1)
     assert "\x1b" not in done.stdout
     assert re.search(r"^ 50%  π ≈ 3\.\d+ ± 0\.\d+$", done.stdout, re.M)
+
+
+def test_bigpi_says_in_the_end_what_its_machines_cost_if_anything(capsys):
+    observer = bigpi.Told()
+    observer.event(bm.SessionClosed("s"))
+    assert capsys.readouterr().out == ""
+    cost = bm.Cost(0.05, groups=(bm.CostGroup(3, "c7i.xlarge spot", 840),))
+    observer.event(bm.SessionClosed("s", cost))
+    assert capsys.readouterr().out == "cost: 3 × c7i.xlarge spot, 14 min, about $0.05\n"
 
 
 @pytest.mark.parametrize(

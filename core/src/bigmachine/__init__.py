@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from ._sync import Session as Session
     from ._sync import Stream as Stream
     from ._values import BootProgress as BootProgress
+    from ._values import Cost as Cost
+    from ._values import CostGroup as CostGroup
+    from ._values import CostWarning as CostWarning
     from ._values import DiskInfo as DiskInfo
     from ._values import EnvironmentCaptured as EnvironmentCaptured
     from ._values import EnvironmentOptions as EnvironmentOptions
@@ -83,9 +86,10 @@ _HOMES = {
     "_session": "AsyncSession",
     "_sync": "Machine Session Stream",
     "_values": (
-        "BootProgress DiskInfo EnvironmentCaptured EnvironmentOptions Event Gone Info Instance "
-        "Keepalive LoadInfo MachineChanged MachineHealth MachineNotice MachinesRequested "
-        "MachinesStarted MemoryInfo Notice SessionClosed SessionOpened State"
+        "BootProgress Cost CostGroup CostWarning DiskInfo EnvironmentCaptured "
+        "EnvironmentOptions Event Gone Info Instance Keepalive LoadInfo MachineChanged "
+        "MachineHealth MachineNotice MachinesRequested MachinesStarted MemoryInfo Notice "
+        "SessionClosed SessionOpened State"
     ),
     "boot": "Boot MachineBoot",
     "errors": (

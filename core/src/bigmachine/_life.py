@@ -115,6 +115,7 @@ class Life:
         self._phase_began = 0.0
         self._is_healthy = True
         self._last_reply = 0.0
+        self.is_freed = False  # whether its provider has confirmed that it is gone
         self._freed = trio.Event()
         self._scope = trio.CancelScope()
 
@@ -368,6 +369,7 @@ class Life:
         with trio.move_on_after(_STOP_TIMEOUT, shield=True) as scope:
             try:
                 await self.plugins.hooks.stop(instance=self.instance)
+                self.is_freed = True
             except Exception:
                 logger.exception("%s: it could not be freed", self.name)
         if scope.cancelled_caught:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from ._booting import Delivery
+from ._cost import Meter
 from ._entrypoints import choose_system, load_observers
 from ._identity import Authority
 from ._life import Life
@@ -26,6 +27,8 @@ from ._output import BootLog
 from ._plugins import Plugins
 from ._shipment import Shipment
 from ._values import (
+    Cost,
+    CostWarning,
     EnvironmentOptions,
     Instance,
     MachinesRequested,
@@ -35,7 +38,7 @@ from ._values import (
     State,
 )
 from .boot import Boot, WorkerConfig, machine_names
-from .errors import RpcError, StartError, UsageError
+from .errors import RpcError, StartError, StopReason, UsageError
 from .rpc import dumps_whole, split_addr
 from .system import System
 
@@ -80,7 +83,10 @@ class AsyncSession:
         self._plugins = Plugins(chosen, observers=plugins, installed=load_observers())
         self._environment = environment_options(chosen, environment, profile=profile)
         self._name = _session_name(name)
+        self._meter = Meter(is_billed=chosen.is_billed, limit=chosen.max_session_cost)
+        self._buying = trio.Lock()
         self._machines: list[AsyncMachine] = []
+        self._lives: set[Life] = set()
         self._boot_log = BootLog()
         self._names = machine_names()
         self._authority: Authority | None = None
@@ -95,7 +101,9 @@ class AsyncSession:
         session = cls.__new__(cls)
         session._plugins = Plugins(config.system)
         session._name = config.identity.session
+        session._meter = Meter(is_billed=False)
         session._machines = []
+        session._lives = set()
         session._boot_log = BootLog()
         session._authority = None
         session._nursery = nursery
@@ -121,6 +129,14 @@ class AsyncSession:
         """Its machines that are not ``STOPPED``, in the order they came."""
         return [machine for machine in self._machines if machine.state < State.STOPPED]
 
+    @property
+    def cost(self) -> Cost:
+        """About what its machines have cost so far; also once it is closed.
+
+        Nothing, and false, where they cost nothing. May be read in any thread.
+        """
+        return self._meter.cost
+
     async def __aenter__(self) -> AsyncSession:
         if self._nursery is not None:
             raise UsageError("a session is opened once; make another one")
@@ -136,6 +152,8 @@ class AsyncSession:
             nursery = await stack.enter_async_context(_one_error_nursery())
             stack.callback(nursery.cancel_scope.cancel)
             self._nursery = nursery
+            if self._meter.limit is not None:
+                nursery.start_soon(self._watch_cost, name="bigmachine cost")
             stack.push_async_callback(self.shutdown)
             self._plugins.notify(SessionOpened(self.name, self._plugins.system.name))
             self._stack = stack.pop_all()
@@ -216,11 +234,17 @@ class AsyncSession:
         return machines
 
     async def _provision(self, n: int, boot: Boot) -> Sequence[Instance]:
-        self._plugins.notify(MachinesRequested(n))
         timeout = self.system.start_timeout
-        with trio.move_on_after(timeout):
-            instances: Sequence[Instance] = await self._plugins.hooks.start(count=n, boot=boot)
-            return instances
+        # With a limit one after the other, for each spends of what the one before it left.
+        async with contextlib.nullcontext() if self._meter.limit is None else self._buying:
+            self._meter.check()
+            boot.dollars_left = self._meter.dollars_left
+            self._plugins.notify(MachinesRequested(n))
+            began = trio.current_time()
+            with trio.move_on_after(timeout):
+                instances: Sequence[Instance] = await self._plugins.hooks.start(count=n, boot=boot)
+                self._meter.started(instances, since=began)
+                return instances
         raise StartError(
             f"phase provision: system {self.system.name!r} had not started {n} machines after "
             f"{timeout:g} s; what it had begun is undone"
@@ -284,13 +308,40 @@ class AsyncSession:
             boot_log=self._boot_log,
             delivery=delivery,
         )
-        nursery.start_soon(life.run, name=f"bigmachine {life.name}")
+        self._lives.add(life)
+        nursery.start_soon(self._lead, life, name=f"bigmachine {life.name}")
         return AsyncMachine(life)
+
+    async def _lead(self, life: Life) -> None:
+        try:
+            await life.run()
+        finally:
+            self._lives.remove(life)
+            if life.is_freed:
+                self._meter.freed(life.instance)
+
+    async def _watch_cost(self) -> None:
+        def warn(warning: CostWarning) -> None:
+            logger.warning("%s", warning)
+            self._plugins.notify(warning)
+
+        def stop(why: str) -> bool:
+            running = [life for life in self._lives if life.owned and life.state < State.STOPPED]
+            if running:
+                logger.warning("all machines are stopped: %s", why)
+            for life in running:
+                life.stop(StopReason.COST, why)
+            return bool(running)
+
+        await self._meter.watch(warn=warn, stop=stop)
 
     async def _release(self) -> None:
         with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
             await self._plugins.hooks.shutdown()
-        self._plugins.notify(SessionClosed(self.name))
+            self._meter.close()
+        if cost := self.cost:
+            logger.info("session %s: %s", self.name, cost)
+        self._plugins.notify(SessionClosed(self.name, cost))
 
 
 @contextlib.asynccontextmanager

@@ -19,7 +19,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ._entrypoints import choose_system
 from ._options import environment_options
 from ._stub import make_stub
-from ._values import DiskInfo, EnvironmentOptions, Instance, LoadInfo, MemoryInfo, Notice, State
+from ._values import (
+    Cost,
+    DiskInfo,
+    EnvironmentOptions,
+    Instance,
+    LoadInfo,
+    MemoryInfo,
+    Notice,
+    State,
+)
 from .errors import MachineStopped, UsageError
 from .system import System
 
@@ -65,6 +74,7 @@ class Session:
         self._plugins = plugins
         self._thread: LoopThread | None = None
         self._opened: tuple[AsyncSession, Portal] | None = None
+        self._session: AsyncSession | None = None  # stays once it is closed
         self._is_shut = False
         self._faces: dict[AsyncMachine, Machine] = {}
 
@@ -76,6 +86,7 @@ class Session:
         face._thread = None
         face._unique_name = session.name
         face._opened = (session, portal)
+        face._session = session
         face._is_shut = False
         face._faces = {}
         return face
@@ -113,6 +124,11 @@ class Session:
         if self._opened is None:
             return []
         return [self._face(machine) for machine in self._opened[0].machines]
+
+    @property
+    def cost(self) -> Cost:
+        """About what its machines have cost so far; see `AsyncSession.cost`."""
+        return Cost() if self._session is None else self._session.cost
 
     def start(
         self,
@@ -159,6 +175,7 @@ class Session:
                 plugins=self._plugins,
                 environment=self._environment,
             )
+            self._session = session
             self._thread = LoopThread(session)
             self._opened = (session, self._thread.portal)
             self._unique_name = session.name

@@ -40,7 +40,9 @@ class Instance:
     * ``session``: the session's name; by default what follows the first dot of ``name``
     * ``driver``: ``str(boot.driver)``, and ``host``: ``boot.driver.host``
     * ``started``: when it, or its session, began: in UTC, as ``"2025-01-31T23:59:59Z"``
-    * ``state``, ``instance_type`` and ``market``, in the provider's words
+    * ``state``, in the provider's words
+    * ``instance_type``, as in ``"c7i.xlarge"``, and ``market``, how it was bought, as in
+      ``"spot"``: they say what it is that costs, wherever a cost is shown
     """
 
     name: str
@@ -54,6 +56,52 @@ class Instance:
     def addr(self) -> str:
         """The address users see: where the machine is and, as the fragment, who it is."""
         return f"https://{self.address}#{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class CostGroup:
+    """The machines of one kind, ``"c7i.xlarge spot"``, that a session paid for.
+
+    ``what`` is empty where the system does not say. Each ran for ``seconds``, on average.
+    """
+
+    count: int
+    what: str
+    seconds: float
+
+    def __str__(self) -> str:
+        """Say it for people: ``"3 × c7i.xlarge spot, 14 min"``."""
+        noun = f"× {self.what}" if self.what else f"machine{'s' * (self.count != 1)}"
+        return f"{self.count} {noun}, {_duration(self.seconds)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a session has cost so far, about: ``dollars`` for those whose price is known.
+
+    ``is_partial`` tells whether there are others. Machines that cost nothing are in no group;
+    a session that has none but those has a cost that is false, and empty as a string.
+    """
+
+    dollars: float = 0.0
+    is_partial: bool = False
+    groups: tuple[CostGroup, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.groups)
+
+    def __str__(self) -> str:
+        """Say it in a line, for people: ``"3 × c7i.xlarge spot, 14 min, about $0.05"``."""
+        if not self.groups:
+            return ""
+        total = _about(self.dollars)
+        if self.is_partial and not self.dollars:
+            total = "price unknown"
+        elif self.is_partial:
+            total += " for those whose price is known"
+        elif len(self.groups) > 1:
+            total += " in all"
+        return (", " if len(self.groups) == 1 else "; ").join((*map(str, self.groups), total))
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +331,47 @@ class MachineNotice(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CostWarning(Event):
+    """A session has spent most of its ``max_session_cost``, and machines run on.
+
+    It has cost ``dollars`` of the ``limit``; at the present rate its machines are stopped
+    for that in ``seconds``.
+    """
+
+    dollars: float
+    limit: float
+    seconds: float
+
+    def __str__(self) -> str:
+        """Say it in a line, for people."""
+        when = f"in {_duration(self.seconds)}" if self.seconds >= 1 else "now"
+        return (
+            f"{dollar_text(self.dollars)} of {dollar_text(self.limit)} (max_session_cost) are "
+            f"spent: at this rate all machines are stopped {when}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class SessionClosed(Event):
-    """Every machine is stopped and everything the session made is released."""
+    """Every machine is stopped and everything the session made is released, at this ``cost``."""
 
     session: str
+    cost: Cost = field(default_factory=Cost)
+
+
+def dollar_text(dollars: float) -> str:
+    """Return an amount as people read it: ``"$0.05"``."""
+    if 0 < dollars < 0.01:
+        return f"${dollars:.4f}"
+    return f"${dollars:,.2f}" if dollars < 1000 else f"${dollars:,.0f}"
+
+
+def _about(dollars: float) -> str:
+    return f"about {dollar_text(dollars)}" if dollars >= 0.005 else "less than $0.01"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -46,6 +46,8 @@ class StopReason(enum.Enum):
     """The provider took it back, as it may with spot machines."""
     BOOT = "boot"
     """It never came up; the `BootError` is its error."""
+    COST = "cost"
+    """The session would have cost more than its ``max_session_cost``."""
 
 
 class BigmachineError(Exception):

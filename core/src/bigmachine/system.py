@@ -116,6 +116,17 @@ class System:
     def __getstate__(self) -> dict[str, Any]:
         return {"options": self.options}
 
+    @property
+    def max_session_cost(self) -> float | None:
+        """The most that a session may cost, in US dollars; None for no limit.
+
+        This is the option of that name, where the system has one: a system that tells the
+        `Instance.cost_per_hour` of what it starts need do no more. One that knows it beforehand
+        must start nothing whose first minute costs more than `Boot.dollars_left`.
+        """
+        limit: float | None = getattr(self.options, "max_session_cost", None)
+        return limit
+
     def prepare(self) -> None:
         """Begin what may come up on the side while the driver still imports its modules.
 

@@ -50,6 +50,8 @@ class Boot:
         self._certified: set[str] = set()
         self.argv = tuple(argv)
         self.environ = dict(environ)
+        self.dollars_left: float | None = None
+        """What the session may still spend, in US dollars; None for no limit."""
 
     @property
     def session(self) -> str:

@@ -37,6 +37,7 @@ _CONNECTIONS = 16
 _CONNECT_TIMEOUT = 10.0
 _READ_TIMEOUT = 60.0  # RunInstances of a hundred takes seconds
 _PAGE = 500
+_PRICING_REGION = "us-east-1"  # the Price List API is in few regions, for all, and not in ours
 _TRIES = 8  # with their pauses up to a minute
 _FIRST_TRIES = 3
 
@@ -178,6 +179,7 @@ class Api:
             if service not in self._clients:
                 self._clients[service] = self._session.client(
                     service,
+                    region_name=_PRICING_REGION if service == "pricing" else None,
                     endpoint_url=self._options.endpoint_url or None,
                     config=Config(
                         connect_timeout=_CONNECT_TIMEOUT,

@@ -18,6 +18,7 @@ from ._batch import Batch, for_each
 from ._errors import AwsError
 from ._options import TAG_PREFIX
 from ._pace import pauses, polls
+from ._prices import Good
 
 _AT_ONCE = 200  # values that a filter takes, by the API reference of DescribeInstances
 _TRIES = 8
@@ -83,6 +84,11 @@ class Vm:
             session=session,
             tags=tags,
         )
+
+    @property
+    def good(self) -> Good:
+        """What of it makes its price."""
+        return Good(self.market, self.kind, self.zone)
 
     @property
     def is_ours(self) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ._image import Image
 from ._network import Subnet
 from ._options import Ec2Options
+from ._prices import Good
 from ._types import InstanceType
 
 
@@ -22,6 +23,11 @@ class Offer:
 
     def __str__(self) -> str:
         return f"{self.market} {self.kind} in {self.subnet.zone}"
+
+    @property
+    def good(self) -> Good:
+        """What of it makes its price."""
+        return Good(self.market, self.kind.name, self.subnet.zone)
 
 
 def offers(

@@ -40,6 +40,11 @@ class Ec2Options:
         help="The most to pay for a spot instance, in US dollars an hour; "
         "by default the on-demand price.",
     )
+    max_session_cost: float | None = option(
+        None,
+        help="The most that a session may cost, in US dollars: before it would cost more, "
+        "all its machines are stopped.",
+    )
     image: str = option(
         "",
         help="An AMI, or the SSM parameter that names one; by default the newest Ubuntu LTS, "
@@ -114,6 +119,9 @@ def check_offline(o: Ec2Options) -> None:
         o,
         instance_type=None if all(o.instance_types) else "must name a type",
         max_price=_price_problem(o),
+        max_session_cost=None
+        if o.max_session_cost is None or o.max_session_cost > 0
+        else "must be more than 0 US dollars",
         image=_image_problem(o.image),
         disk=None if o.disk >= 1 else "must be at least 1 GiB",
         data_disk=_data_disk_problem(o),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
     from ._leftovers import Leftovers
     from ._machines import Machines, Vm
     from ._network import SessionGroup
+    from ._offers import Offer
     from ._plan import Plan
+    from ._prices import Prices
+    from ._region import Region
 
 logger = logging.getLogger("bigmachine.ec2")
 
@@ -54,7 +58,7 @@ class Ec2System(System):
 
     def __init__(self, options: Ec2Options | None = None) -> None:
         super().__init__(options)
-        self._opened: tuple[Api, Machines, Leftovers] | None = None
+        self._opened: Region | None = None
         self._plan: Plan | None = None
         self._group: SessionGroup | None = None
         self._session = ""  # once it may have something at AWS
@@ -67,6 +71,7 @@ class Ec2System(System):
 
     async def setup(self) -> None:
         """Check the options, and with AWS all that they name, and the right to use it."""
+        from ._batch import for_each
         from ._guest import Guest
         from ._plan import make_plan, rehearse
 
@@ -74,8 +79,14 @@ class Ec2System(System):
         self._guest = Guest.read(self.options)
         with self._readable():
             self._who = await self._api.identity()
-            self._plan = await make_plan(self._api, self.options, look_up=self.look_up)
-            await rehearse(self._api, self.options, self._plan)
+            plan = self._plan = await make_plan(self._api, self.options, look_up=self.look_up)
+            steps = (
+                functools.partial(rehearse, self._api, self.options, plan),
+                functools.partial(self._prices.ask, [offer.good for offer in plan.offers]),
+            )
+            await for_each(steps, lambda step: step())
+        if self.max_session_cost is not None:
+            self._prices.check(plan.offers, who=self._who)
 
     async def start(self, count: int, boot: Boot) -> Sequence[Instance]:
         """Buy instances until there are enough, or no more to be had."""
@@ -92,10 +103,11 @@ class Ec2System(System):
         launch: Launch | None = None
         with self._readable():
             try:
-                launch = await self._prepare(boot, data)
+                offers = self._affordable(count, boot.dollars_left)
+                launch = await self._prepare(boot, data, offers)
                 await launch.buy(count)
                 await self._forget_unknown(launch)
-                instances = await self._settle(launch, names)
+                instances = [*map(self._prices.priced, await self._settle(launch, names))]
                 await self._tell_names(instances)
             except BaseException:
                 await self._undo(launch)
@@ -187,11 +199,12 @@ class Ec2System(System):
 
         is_public = self.options.public_address
         with self._readable():
-            return [
-                *await self._leftovers.find(BEFORE),
-                *(vm.instance(is_public=is_public) for vm in await self._machines.find()),
-                *await self._leftovers.find(AFTER),
-            ]
+            before = await self._leftovers.find(BEFORE)
+            vms = await self._machines.find()
+            after = await self._leftovers.find(AFTER)
+            await self._prices.ask(vm.good for vm in vms)
+        instances = (self._prices.priced(vm.instance(is_public=is_public)) for vm in vms)
+        return [*before, *instances, *after]
 
     # -- on the machine ---------------------------------------------------------------
 
@@ -216,26 +229,28 @@ class Ec2System(System):
     # -- steps ------------------------------------------------------------------------
 
     @property
+    def _region(self) -> Region:
+        if self._opened is None:
+            from ._region import Region
+
+            self._opened = Region(self.options)
+        return self._opened
+
+    @property
     def _api(self) -> Api:
-        return self._parts()[0]
+        return self._region.api
 
     @property
     def _machines(self) -> Machines:
-        return self._parts()[1]
+        return self._region.machines
 
     @property
     def _leftovers(self) -> Leftovers:
-        return self._parts()[2]
+        return self._region.leftovers
 
-    def _parts(self) -> tuple[Api, Machines, Leftovers]:
-        if self._opened is None:
-            from ._api import Api
-            from ._leftovers import Leftovers
-            from ._machines import Machines
-
-            api = Api(self.options)
-            self._opened = api, Machines(api), Leftovers(api)
-        return self._opened
+    @property
+    def _prices(self) -> Prices:
+        return self._region.prices
 
     @contextlib.contextmanager
     def _readable(self) -> Iterator[None]:
@@ -247,7 +262,13 @@ class Ec2System(System):
         except AwsError as error:
             raise explain(error, who=self._who) from error
 
-    async def _prepare(self, boot: Boot, data: bytes) -> Launch:
+    def _affordable(self, count: int, dollars: float | None) -> Sequence[Offer]:
+        assert self._plan is not None
+        if dollars is None:
+            return self._plan.offers
+        return self._prices.within(self._plan.offers, count=count, dollars=dollars)
+
+    async def _prepare(self, boot: Boot, data: bytes, offers: Sequence[Offer]) -> Launch:
         from ._launch import USER_DATA_LIMIT, Launch
         from ._network import SessionGroup
         from ._order import Order
@@ -272,7 +293,7 @@ class Ec2System(System):
             api,
             self._machines,
             Order(self.options, tags=tags, groups=groups, user_data=data),
-            offers=plan.offers,
+            offers=offers,
             session=session,
         )
 
