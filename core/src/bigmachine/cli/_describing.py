@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from bigmachine.system import Instance
 
-from ._holdings import Holding, kind_of
+from ._holdings import Holding
 
 _WIDTH = 80
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
@@ -38,7 +38,7 @@ def describe_driver(holding: Holding) -> str:
 
 def label(thing: Instance) -> str:
     """Say which of its session's things it is."""
-    kind = kind_of(thing)
+    kind = thing.kind
     return thing.name.partition(".")[0] if kind == "instance" else kind
 
 
