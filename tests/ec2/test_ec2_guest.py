@@ -414,7 +414,7 @@ def test_an_immortal_instance_that_has_ended_is_not_said_to_run(run, aws, caplog
 
 
 def test_what_a_start_that_fails_has_made_is_not_immortal(run, aws, monkeypatch):
-    monkeypatch.setattr("bigmachine_ec2._system._ADDRESS_TIMEOUT", 0.0)
+    monkeypatch.setattr("bigmachine_ec2._settling._ADDRESS_TIMEOUT", 0.0)
     aws.answers_until_running = 1000
 
     async def test(kit):
