@@ -72,6 +72,12 @@ def test_what_has_neither_driver_nor_time_is_shown_as_well(things, capsys):
     ]
 
 
+def test_a_machine_whose_name_is_not_known_is_shown_by_its_id_once(things, capsys):
+    things.put(f"ins-0000.{NAME}.bigmachine")
+    assert main(["ps", "shelf"]) == 0
+    assert "  instance  ins-0000" in lines(capsys)
+
+
 def test_that_there_is_nothing_is_said(things, capsys):
     assert main(["ps", "shelf"]) == 0
     assert lines(capsys) == ["Nothing: no session has anything on shelf."]

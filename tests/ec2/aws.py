@@ -356,7 +356,7 @@ class Aws:
         elif action == "CreateFleet":
             answer = _reply(412, _error("DryRunOperation", "it would have succeeded"))
         elif action == "DeleteLaunchTemplate" and not self._has_template(parameters):
-            answer = _reply(400, _error("InvalidLaunchTemplateName.NotFoundException", "unknown"))
+            answer = _reply(400, _error(_unknown_template(parameters), "unknown"))
         elif action == "GetConsoleOutput" and self.box:
             console = base64.b64encode(self.box.console(parameters["InstanceId"]).encode())
             answer = _reply(200, _CONSOLE % console)
@@ -402,9 +402,9 @@ class Aws:
         return answer
 
     def _has_template(self, parameters: Parameters) -> bool:
-        """Whether DeleteLaunchTemplate names one that is there, by "Error codes" if not."""
-        templates = self.ec2.launch_templates.values()
-        return parameters["LaunchTemplateName"] in {template.name for template in templates}
+        """Whether DeleteLaunchTemplate names one that is there, by its id or by its name."""
+        named = {parameters.get(key) for key in ("LaunchTemplateId", "LaunchTemplateName")}
+        return any(named & {t.id, t.name} for t in self.ec2.launch_templates.values())
 
     def _run_instances(self, ask: Callable[[bytes], Answer], parameters: Parameters) -> Answer:
         """Mend RunInstances, by its API reference.
@@ -481,6 +481,13 @@ _CONSOLE = (
 
 def _is_no_rehearsal(parameters: Parameters) -> bool:
     return parameters.get("DryRun") != "true"
+
+
+def _unknown_template(parameters: Parameters) -> str:
+    """Return the code for a launch template that is not there, by "Error codes"."""
+    if "LaunchTemplateId" in parameters:
+        return "InvalidLaunchTemplateId.NotFound"
+    return "InvalidLaunchTemplateName.NotFoundException"
 
 
 def _parse(environ: Mapping[str, Any], body: bytes) -> tuple[str, dict[str, str]]:

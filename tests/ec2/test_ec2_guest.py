@@ -79,38 +79,41 @@ def test_files_that_are_data_rather_than_settings_are_refused(run, aws, tmp_path
     run(test, files=[f"/etc/big={big}"])
 
 
-def test_a_data_disk_is_bought_as_volumes_that_go_with_the_instance(run, aws):
+@pytest.mark.parametrize("way", ["fleet", "run"])
+def test_a_data_disk_is_bought_as_volumes_that_go_with_the_instance(run, aws, one_offer, way):
     async def test(kit):
         await kit.start()
-        [request] = aws.requests("RunInstances")
-        disks = {
-            request[f"BlockDeviceMapping.{index}.DeviceName"]: {
-                name: request[f"BlockDeviceMapping.{index}.Ebs.{name}"]
-                for name in ("VolumeSize", "VolumeType", "DeleteOnTermination")
-            }
-            for index in (1, 2, 3, 4)
+        assert disks(aws) == {
+            "/dev/xvda": (20, "gp3", True),
+            **dict.fromkeys(("/dev/sdf", "/dev/sdg", "/dev/sdh"), (34, "gp3", True)),
         }
-        data = {"VolumeSize": "34", "VolumeType": "gp3", "DeleteOnTermination": "true"}
-        assert disks == {
-            "/dev/xvda": {**data, "VolumeSize": "20"},
-            **dict.fromkeys(("/dev/sdf", "/dev/sdg", "/dev/sdh"), data),
-        }
-        assert "BlockDeviceMapping.5.DeviceName" not in request
-        tags = [name for name, kind in request.items() if kind == "volume"]
-        assert tags  # as all that is made
+        for volume in aws.ec2.volumes.values():
+            assert "bigmachine:session" in dict(tags(volume))
         assert kit.system._guest.volumes == ("/dev/sdf", "/dev/sdg", "/dev/sdh")
 
-    run(test, data_disk=100, data_volumes=3)
+    run(test, data_disk=100, data_volumes=3, **(one_offer if way == "run" else {}))
 
 
 def test_without_a_data_disk_there_is_the_root_disk_alone(run, aws):
     async def test(kit):
         await kit.start()
-        [request] = aws.requests("RunInstances")
-        assert "BlockDeviceMapping.2.DeviceName" not in request
+        assert disks(aws) == {"/dev/xvda": (20, "gp3", True)}
         assert kit.system._guest.volumes == ()
 
     run(test)
+
+
+def tags(thing):
+    return [(tag["key"], tag["value"]) for tag in thing.get_tags()]
+
+
+def disks(aws):
+    """Return size in GiB, type, and whether it goes with the instance, of its volumes by name."""
+    [vm] = aws.instances()
+    return {
+        name: (disk.size, aws.ec2.volumes[disk.volume_id].volume_type, disk.delete_on_termination)
+        for name, disk in vm.block_device_mapping.items()
+    }
 
 
 # -- on the machine -------------------------------------------------------------------
@@ -371,22 +374,19 @@ def test_immortal_instances_outlive_their_session_and_that_is_said(run, aws, cap
     run(test, immortal=True)
 
 
-def test_immortal_instances_are_tagged_and_do_not_power_themselves_off(run, aws):
+@pytest.mark.parametrize("way", ["fleet", "run"])
+def test_immortal_instances_are_tagged_and_do_not_power_themselves_off(run, aws, one_offer, way):
     async def test(kit):
-        instances = await kit.start()
-        [request] = aws.requests("RunInstances")
-        values = {request[name.replace("Key", "Value")] for name in keys(request)}
-        assert values == {"yes"}
-        assert request["InstanceInitiatedShutdownBehavior"] == "terminate"  # by hand, say
-        assert b'"poweroff": []' in gzip.decompress(base64.b64decode(request["UserData"]))
-        for instance in instances:
-            kit.system._ids.clear()
-            await kit.system.stop(instance)
+        [instance] = await kit.start()
+        [vm] = aws.instances()
+        for thing in (vm, *aws.ec2.volumes.values()):
+            assert ("bigmachine:immortal", "yes") in tags(thing)
+        assert vm.instance_initiated_shutdown_behavior == "terminate"  # by hand, say
+        assert b'"poweroff": []' in gzip.decompress(base64.b64decode(str(vm.user_data)))
+        kit.system._ids.clear()
+        await kit.system.stop(instance)
 
-    def keys(request):
-        return [name for name, value in request.items() if value == "bigmachine:immortal"]
-
-    run(test, immortal=True)
+    run(test, immortal=True, **(one_offer if way == "run" else {}))
 
 
 def test_the_lifetime_of_immortal_instances_is_said(run, caplog):
@@ -414,7 +414,7 @@ def test_an_immortal_instance_that_has_ended_is_not_said_to_run(run, aws, caplog
 
 
 def test_what_a_start_that_fails_has_made_is_not_immortal(run, aws, monkeypatch):
-    monkeypatch.setattr("bigmachine_ec2._system._ADDRESS_TIMEOUT", 0.0)
+    monkeypatch.setattr("bigmachine_ec2._settling._ADDRESS_TIMEOUT", 0.0)
     aws.answers_until_running = 1000
 
     async def test(kit):
@@ -428,7 +428,8 @@ def test_what_a_start_that_fails_has_made_is_not_immortal(run, aws, monkeypatch)
 def test_mortal_instances_are_neither_tagged_as_immortal_nor_left(run, aws, caplog):
     async def test(kit):
         await kit.start()
-        assert "bigmachine:immortal" not in aws.requests("RunInstances")[0].values()
+        [vm] = aws.instances()
+        assert "bigmachine:immortal" not in dict(tags(vm))
         await kit.system.shutdown()
         assert states(aws) == ["terminated"]
         assert "immortal" not in caplog.text

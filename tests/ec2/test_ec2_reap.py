@@ -17,7 +17,7 @@ from bigmachine.cli import main
 from bigmachine.errors import BigmachineError
 from bigmachine.system import Instance
 from bigmachine_ec2 import Ec2Options, Ec2System
-from bigmachine_ec2._tags import tag_specifications
+from bigmachine_ec2._tags import machines_tags, tag_specifications
 
 from .conftest import REGION
 
@@ -42,8 +42,6 @@ def region(aws, monkeypatch):
     monkeypatch.setenv("BIGMACHINE_EC2_REGION", REGION)
     monkeypatch.setenv("BIGMACHINE_EC2_ENDPOINT_URL", aws.url)
     yield Region(aws)
-    aws.ec2.launch_templates.clear()
-    aws.ec2.launch_template_name_to_ids.clear()
     aws.ec2.spot_instance_requests.clear()
     aws.clear()
 
@@ -61,7 +59,6 @@ class Region:
         if session is not None:
             tags |= {
                 "bigmachine:session": session,
-                "bigmachine:machines": "m0 m1 m2",
                 "bigmachine:started": "2025-01-31T23:59:59Z",
             }
         if driver is not None:
@@ -70,9 +67,14 @@ class Region:
         with contextlib.closing(
             boto3.client("ec2", region_name=REGION, endpoint_url=self.aws.url)
         ) as ec2:
-            self._fill(ec2, name, functools.partial(tag_specifications, tags), machines)
+            made = self._fill(ec2, name, functools.partial(tag_specifications, tags), machines)
+            labels = {id: f"m{index}" for index, id in enumerate(made if session else ())}
+            for ids, names in machines_tags(labels):
+                pairs = [{"Key": key, "Value": value} for key, value in names.items()]
+                ec2.create_tags(Resources=ids, Tags=pairs)
 
-    def _fill(self, ec2, name, tagged, machines) -> None:
+    def _fill(self, ec2, name, tagged, machines) -> list[str]:
+        """Make them, and return the ids of the instances."""
         group = ec2.create_security_group(
             GroupName=name, Description="a group", TagSpecifications=tagged("security-group")
         )["GroupId"]
@@ -95,25 +97,25 @@ class Region:
         self.aws.interrupt(asked.instance.id)
         for card in cards:
             self.ec2.enis.pop(card, None)
-        if machines:
-            subnets = self.ec2.describe_subnets()
-            subnet = next(s for s in subnets if s.availability_zone == "us-east-1a")
-            card = {"DeviceIndex": 0, "SubnetId": subnet.id, "DeleteOnTermination": True}
-            ec2.run_instances(
-                ImageId=next(iter(self.ec2.amis)),
-                InstanceType="c7i.large",
-                MinCount=machines,
-                MaxCount=machines,
-                NetworkInterfaces=[{**card, "Groups": [group]}],
-                TagSpecifications=tagged("instance", "volume"),
-            )
+        if not machines:
+            return []
+        subnets = self.ec2.describe_subnets()
+        subnet = next(s for s in subnets if s.availability_zone == "us-east-1a")
+        card = {"DeviceIndex": 0, "SubnetId": subnet.id, "DeleteOnTermination": True}
+        made = ec2.run_instances(
+            ImageId=next(iter(self.ec2.amis)),
+            InstanceType="c7i.large",
+            MinCount=machines,
+            MaxCount=machines,
+            NetworkInterfaces=[{**card, "Groups": [group]}],
+            TagSpecifications=tagged("instance", "volume"),
+        )
+        return [vm["InstanceId"] for vm in made["Instances"]]
 
     @property
     def left(self) -> list[str]:
         """The ids of all that there is, whoever's it is."""
-        return sorted(
-            [*self.aws.leftovers(), *self.ec2.launch_templates, *self.ec2.spot_instance_requests]
-        )
+        return sorted([*self.aws.leftovers(), *self.ec2.spot_instance_requests])
 
 
 def kinds(things):
@@ -242,6 +244,7 @@ def test_to_list_and_to_free_takes_no_setup_and_none_of_its_requests(region, dea
         "DescribeSecurityGroups",
         "DescribeLaunchTemplates",
         "DescribeSpotInstanceRequests",
+        "GetProducts",
         "TerminateInstances",
         "DeleteVolume",
         "DeleteSecurityGroup",

@@ -81,7 +81,7 @@ def test_all_that_is_made_is_tagged_in_the_request_that_makes_it(run, aws, one_o
             assert tags["bigmachine:request"] == request["ClientToken"]
             assert tags["team"] == "ml"
             assert tags["empty"] == ""
-            own = {f"bigmachine:{key}" for key in ("session", "machines", "host", "started")}
+            own = {f"bigmachine:{key}" for key in ("session", "host", "started")}
             assert {"Name", "bigmachine:driver", *own} <= set(tags)
         [group] = aws.requests("CreateSecurityGroup")
         assert "bigmachine:session" in group.values()

@@ -210,8 +210,8 @@ with bm.Session("local") as session:
 def test_options_and_systems_that_do_not_exist_are_explained():
     with pytest.raises(bm.UsageError, match="did you mean 'maxprocs'"):
         bm.Session("local", maxproc=2)
-    with pytest.raises(bm.UnknownSystemError, match=r'pip install "bigmachine\[ec2\]"'):
-        bm.Session("ec2")
+    with pytest.raises(bm.UnknownSystemError, match=r'pip install "bigmachine\[azure\]"'):
+        bm.Session("azure")
     with pytest.raises(bm.UnknownSystemError, match="did you mean 'local'"):
         bm.Session("locla")
     with pytest.raises(bm.UsageError, match="at least 1"), bm.Session("local", maxprocs=0):

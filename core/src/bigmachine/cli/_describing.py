@@ -37,9 +37,9 @@ def describe_driver(holding: Holding) -> str:
 
 
 def label(thing: Instance) -> str:
-    """Say which of its session's things it is."""
-    kind = thing.kind
-    return thing.name.partition(".")[0] if kind == "instance" else kind
+    """Say which of its session's things it is: a machine by its name, if that is known."""
+    kind, name = thing.kind, thing.name.partition(".")[0]
+    return name if kind == "instance" and name != thing.id else kind
 
 
 def spread(left: str, right: str) -> str:

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 logger = logging.getLogger("bigmachine.ec2")
 
 
-def warn_of_start(instances: Iterable[str], *, session: str, lifetime: float | None) -> None:
-    """Say that these instances were started, and will not end."""
+def warn_of_start(ids: Mapping[str, str], *, session: str, lifetime: float | None) -> None:
+    """Say that these instances were started, and will not end: ids by machines' names."""
     logger.warning(
         "%s: immortal. Neither their session nor their driver's death ends them; %s",
-        ", ".join(instances),
+        _named(ids),
         _until(session, lifetime),
     )
 
 
-def warn_of_end(instances: Iterable[str], *, session: str, lifetime: float | None) -> None:
+def warn_of_end(ids: Mapping[str, str], *, session: str, lifetime: float | None) -> None:
     """Say that the session ends, and leaves these instances."""
     logger.warning(
         "session %s has ended, and LEAVES RUNNING, as they are immortal: %s, and its security "
         "group; %s",
         session,
-        ", ".join(instances),
+        _named(ids),
         _until(session, lifetime),
     )
+
+
+def _named(ids: Mapping[str, str]) -> str:
+    return ", ".join(f"{name.partition('.')[0]} ({id})" for name, id in ids.items())
 
 
 def _until(session: str, lifetime: float | None) -> str:

@@ -164,6 +164,17 @@ class Machines:
         ]
         return await self._describe_instances(asked)
 
+    async def find_ours(self, instance: Instance) -> str:
+        """Return the id of an instance, by its id or else its name, if a session made it."""
+        if instance.id:
+            vm = await self.look(instance.id)
+            return vm.id if vm is not None and vm.is_ours else ""
+        session = instance.name.partition(".")[2]
+        if not session:
+            return ""
+        found = await self.find(session=[session])
+        return next((vm.id for vm in found if vm.name == instance.name), "")
+
     async def name(self, labels: Mapping[str, str]) -> None:
         """Tell other processes the labels of instances, by id. Raises `AwsError`."""
 

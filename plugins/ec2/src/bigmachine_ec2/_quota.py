@@ -86,6 +86,14 @@ def check_quotas(offers: Sequence[Offer], quotas: Mapping[str, Quota], *, region
         )
 
 
+def warn_of_quotas(offers: Sequence[Offer], quotas: Mapping[str, Quota], *, count: int) -> None:
+    """Say so if it is known that so many can't be bought, whatever runs already."""
+    room = machines_within(offers, quotas)
+    if room is not None and count > room:
+        told = "; ".join(map(str, quotas.values()))
+        logger.warning("%d machines are more than the quota has room for: %s", count, told)
+
+
 def machines_within(offers: Sequence[Offer], quotas: Mapping[str, Quota]) -> int | None:
     """Return how many of the smallest the quotas have room for; None where that is not known."""
     least: dict[str, int] = {}

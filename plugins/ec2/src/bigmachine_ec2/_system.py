@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import trio
@@ -15,7 +14,7 @@ from bigmachine.boot import Boot, user_data
 from bigmachine.errors import BigmachineError, StartError, StopReason
 from bigmachine.system import Capability, Gone, Instance, Notice, System
 
-from . import _immortal
+from ._immortal import warn_of_end, warn_of_start
 from ._options import Ec2Options, check_offline
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from ._guest import Guest
     from ._launch import Launch
     from ._leftovers import Leftovers
-    from ._machines import Machines, Vm
+    from ._machines import Machines
     from ._network import SessionGroup
     from ._offers import Offer
     from ._plan import Plan
@@ -33,9 +32,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("bigmachine.ec2")
 
 _CONTACT_SECONDS = 300.0  # the driver calls each second; only a dead one is silent that long
-_UNDO_TIMEOUT = 150.0  # EC2 takes a minute or so to terminate an instance
-_NAMES_TIMEOUT = 60.0  # thousands take a quarter of it
-_ADDRESS_TIMEOUT = 120.0  # an address comes within seconds of the launch
 
 
 class Ec2System(System):
@@ -95,8 +91,12 @@ class Ec2System(System):
 
     async def start(self, count: int, boot: Boot) -> Sequence[Instance]:
         """Buy instances until there are enough, or no more to be had."""
+        from ._quota import warn_of_quotas
+        from ._settling import settle, tell_names
+
         if self._plan is None:
             await self.setup()
+        assert self._plan is not None
         data = user_data(
             boot,
             contact_seconds=_CONTACT_SECONDS,
@@ -104,23 +104,24 @@ class Ec2System(System):
             is_immortal=self.options.immortal,
         )
         names = [boot.machine().name for _ in range(count)]
-        self._warn_of_quotas(count)
-        launch: Launch | None = None
+        warn_of_quotas(self._plan.offers, self._plan.quotas, count=count)
+        offers = self._affordable(count, boot.dollars_left)
         with self._readable():
+            launch = await self._prepare(boot, data, offers)
             try:
-                offers = self._affordable(count, boot.dollars_left)
-                launch = await self._prepare(boot, data, offers)
                 await launch.buy(count)
-                await self._forget_unknown(launch)
-                instances = [*map(self._prices.priced, await self._settle(launch, names))]
-                await self._tell_names(instances)
+                await launch.confirm(who=self._who)
+                is_public = self.options.public_address
+                found = await settle(self._machines, launch.vms, names=names, is_public=is_public)
+                instances = [*map(self._prices.priced, found)]
+                await tell_names(self._machines, instances)
             except BaseException:
-                await self._undo(launch)
+                await launch.undo()
                 raise
         new = {instance.name: instance.id for instance in instances}
         self._ids.update(new)
         if self.options.immortal:
-            self._warn(_immortal.warn_of_start, new)
+            warn_of_start(new, session=self._session, lifetime=self.options.lifetime)
         return instances
 
     def maxprocs(self) -> int | None:
@@ -159,7 +160,7 @@ class Ec2System(System):
                 return
             id = instance.id or self._ids.get(instance.name, "")
             if id not in self._ids.values():
-                id = await self._find_ours(instance)
+                id = await self._machines.find_ours(instance)
             if id:
                 await self._machines.free([id])
         self._ids.pop(instance.name, None)
@@ -302,109 +303,6 @@ class Ec2System(System):
             session=session,
         )
 
-    def _warn_of_quotas(self, count: int) -> None:
-        from ._quota import machines_within
-
-        plan = self._plan
-        assert plan is not None
-        room = machines_within(plan.offers, plan.quotas)
-        if room is not None and count > room:
-            told = "; ".join(map(str, plan.quotas.values()))
-            logger.warning("%d machines are more than the quota has room for: %s", count, told)
-
-    async def _forget_unknown(self, launch: Launch) -> None:
-        """Free what was made by requests that had no answer; fail if that was all."""
-        if launch.requests:
-            made = await self._machines.find(request=launch.requests)
-            await self._machines.free(vm.id for vm in made)
-            launch.requests.clear()
-        if not launch.vms:
-            raise launch.failure(who=self._who)
-        if story := launch.story():
-            logger.warning("not all machines were to be had:\n%s", story)
-
-    async def _settle(self, launch: Launch, names: Sequence[str]) -> list[Instance]:
-        """Wait until the instances have addresses; return those that do, and free the others."""
-        from ._batch import for_each
-
-        settled: dict[str, Vm] = {}
-
-        async def settle(vm: Vm) -> None:
-            await self._await_address(vm, settled)
-
-        with trio.move_on_after(_ADDRESS_TIMEOUT):
-            await for_each(launch.vms, settle)
-        instances = []
-        failures = []
-        for bought, name in zip(launch.vms, names, strict=False):
-            vm = dataclasses.replace(settled.get(bought.id, bought), name=name)
-            instance = vm.instance(is_public=self.options.public_address)
-            if instance.address and not vm.is_gone:
-                instances.append(instance)
-            else:
-                why = vm.gone().detail if vm.is_gone else "EC2 gives it no address"
-                failures.append(f"{vm.name} ({vm.id}) did not come up: {why}")
-        known = {instance.id for instance in instances}
-        await self._machines.free(vm.id for vm in launch.vms if vm.id not in known)
-        if not instances:
-            raise StartError("; ".join(failures))
-        for failure in failures:
-            logger.warning("%s", failure)
-        return instances
-
-    async def _tell_names(self, instances: Sequence[Instance]) -> None:
-        """Tag the instances with their names, for other processes, which can do without."""
-        from ._errors import AwsError
-
-        labels = {instance.id: instance.name.partition(".")[0] for instance in instances}
-        try:
-            with trio.move_on_after(_NAMES_TIMEOUT):
-                await self._machines.name(labels)
-        except AwsError as error:
-            logger.warning("instances are listed by their ids, not by their names: %s", error)
-
-    async def _await_address(self, vm: Vm, settled: dict[str, Vm]) -> None:
-        from ._pace import polls
-
-        for pause in polls():
-            found = await self._machines.look(vm.id)
-            if found is not None:
-                settled[vm.id] = found
-                instance = found.instance(is_public=self.options.public_address)
-                if instance.address or found.is_gone:
-                    return
-            await trio.sleep(pause)
-
-    async def _undo(self, launch: Launch | None) -> None:
-        """Free what a start has made that nobody will ever hold."""
-        if launch is None:
-            return
-        with trio.move_on_after(_UNDO_TIMEOUT, shield=True) as scope:
-            try:
-                made = []
-                if launch.requests:
-                    made = await self._machines.find(request=launch.requests)
-                await self._machines.free({vm.id for vm in (*launch.vms, *made)})
-            except Exception:
-                logger.exception("instances of a start that failed may run until the session ends")
-        if scope.cancelled_caught:
-            logger.error("instances are not confirmed to be gone after %g s", _UNDO_TIMEOUT)
-
-    def _warn(self, say: Callable[..., None], ids: Mapping[str, str]) -> None:
-        instances = [f"{name.partition('.')[0]} ({id})" for name, id in ids.items()]
-        say(instances, session=self._session, lifetime=self.options.lifetime)
-
-    async def _find_ours(self, instance: Instance) -> str:
-        """Return the id of an instance that this object did not make, if it is a session's."""
-        if instance.id:
-            vm = await self._machines.look(instance.id)
-            return vm.id if vm is not None and vm.is_ours else ""
-        session = instance.name.partition(".")[2]
-        if not session:
-            return ""
-        found = await self._machines.find(session=[session])
-        return next((vm.id for vm in found if vm.name == instance.name), "")
-
     async def _release(self, session: str) -> None:
         from ._leftovers import AFTER, BEFORE
 
@@ -420,7 +318,7 @@ class Ec2System(System):
             await self._machines.free(ids)
         self._ids.clear()
         if kept:
-            self._warn(_immortal.warn_of_end, kept)
+            warn_of_end(kept, session=session, lifetime=self.options.lifetime)
             self._group, self._session = None, ""
             return
         # Looked up as well: its answer may have been lost for good.
