@@ -69,8 +69,12 @@ async def sweep(system: System, session: str) -> None:
     with trio.move_on_after(_MOST_SECONDS):
         last_seen = trio.current_time()
         while trio.current_time() < last_seen + _QUIET_SECONDS:
-            with contextlib.suppress(Exception):  # it is asked again, whatever it was
-                if things := await _found(hooks, session):
+            try:
+                things = await _found(hooks, session)
+            except Exception:  # whatever it was: there may be things, so it is asked again
+                last_seen = trio.current_time()
+            else:
+                if things:
                     last_seen = trio.current_time()
                     await _free(hooks, things)
             await trio.sleep(_PAUSE_SECONDS)
