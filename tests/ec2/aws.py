@@ -14,6 +14,7 @@ import io
 import json
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,8 @@ class Aws:
     quotas: dict[str, float] = field(default_factory=dict)
     """Quotas of EC2 that Service Quotas tells, by code; it has none of the others."""
     prices: PriceList = field(default_factory=PriceList)
+    ahead: float = 0.0
+    """How many seconds its clock is ahead of ours."""
     groups_at_first: set[str] = field(default_factory=set)
     box: Ec2Box | None = None
     """Where the instances are that really boot."""
@@ -111,6 +114,7 @@ class Aws:
         self.quotas.clear()
         self.answers_until_running = self.answers_until_terminated = 1
         self.answers_until_known = 0
+        self.ahead = 0.0
         self.gate.set()
         self.held.clear()
 
@@ -249,8 +253,9 @@ class Aws:
         """Serve on loopback while the block runs."""
         with self._mended():
             app = DomainDispatcherApplication(create_backend_app)
+            handler = type("Handler", (_Handler,), {"aws": self})
             server = make_server(
-                "127.0.0.1", 0, self._wrapped(app), threaded=True, request_handler=_Quiet
+                "127.0.0.1", 0, self._wrapped(app), threaded=True, request_handler=handler
             )
             self.url = f"http://127.0.0.1:{server.server_port}"
             self.groups_at_first = {g for of in self.ec2.groups.values() for g in of}
@@ -462,7 +467,12 @@ def _set_event() -> threading.Event:
     return event
 
 
-class _Quiet(WSGIRequestHandler):
+class _Handler(WSGIRequestHandler):
+    aws: Aws
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string((timestamp or time.time()) + self.aws.ahead)
+
     def log_request(self, *args: Any) -> None:
         pass
 

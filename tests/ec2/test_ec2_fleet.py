@@ -160,9 +160,9 @@ def test_a_fleet_pays_no_more_than_the_user_wants(run, aws):
         await kit.start()
         [request] = aws.requests("CreateFleet")
         prices = [v for k, v in request.items() if k.endswith("MaxPrice")]
-        assert prices == ["0.031000"] * len(ZONES)
+        assert prices == ["0.051000"] * len(ZONES)
 
-    run(test, market="spot", max_price=0.031)
+    run(test, market="spot", max_price=0.051)
 
 
 def test_types_of_both_architectures_are_in_one_fleet_each_with_its_image(run, aws):

@@ -89,10 +89,11 @@ class System:
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
     start_timeout: ClassVar[float] = 900.0
     """How long `start` may take, in seconds; then it is cancelled, and undoes what it began."""
-    boot_timeout: ClassVar[float] = 600.0
+    boot_timeout: float = 600.0
     """How long after `start` returned a machine may take to answer, in seconds.
 
-    Its services' ``setup`` may take longer: by then keepalives tell whether it lives.
+    `setup` may set it, where it depends on the options. The ``setup`` of services may take longer:
+    by then keepalives tell whether the machine lives.
     """
     ships_environment: ClassVar[bool] = False
     """Whether machines have nothing of the driver's, and come up by `bigmachine.boot.user_data`.

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from bigmachine.errors import StartError, UsageError
-
+from ._configuration import check_region, open_session
 from ._errors import AwsError
 from ._pace import Pace, pauses
 
@@ -70,12 +71,20 @@ class Api:
         async with self._opening:
             if self._session is None:
                 self._session = await trio.to_thread.run_sync(
-                    _open_session, self._options.region, abandon_on_cancel=True
+                    open_session, self._options.region, abandon_on_cancel=True
                 )
 
     async def identity(self) -> str:
-        """Return the ARN of who we are; the first call to make, for it is soon given up."""
-        reply = await self._read("sts:GetCallerIdentity", {}, tries=_FIRST_TRIES)
+        """Return the ARN of who we are; the first call to make, for it is soon given up.
+
+        Raises `UsageError` if there is no way to the region, and boto3 knows none of that name.
+        """
+        try:
+            reply = await self._read("sts:GetCallerIdentity", {}, tries=_FIRST_TRIES)
+        except AwsError as error:
+            if error.is_unreachable and not self._options.endpoint_url:
+                await trio.to_thread.run_sync(check_region, self._session)
+            raise
         return str(reply["Arn"])
 
     async def read(self, action: str, *, tries: int = _TRIES, **parameters: Any) -> Reply:
@@ -167,10 +176,16 @@ class Api:
         except ClientError as exc:
             error = exc.response.get("Error", {})
             raise AwsError(
-                action, str(error.get("Code", "Unknown")), str(error.get("Message", exc))
+                action,
+                str(error.get("Code", "Unknown")),
+                str(error.get("Message", exc)),
+                region=self.region,
+                ahead=_ahead(exc.response),
             ) from exc
         except (BotoCoreError, ResponseParserError) as exc:
-            raise AwsError(action, type(exc).__name__, str(exc)) from exc
+            raise AwsError(
+                action, type(exc).__name__, str(exc), region=self.region, is_answer=False
+            ) from exc
 
     def _client(self, service: str) -> Any:
         from botocore.config import Config
@@ -192,25 +207,10 @@ class Api:
             return self._clients[service]
 
 
-def _open_session(region: str) -> Any:
+def _ahead(response: Mapping[str, Any]) -> float:
+    """Return how many seconds this computer's clock is ahead of AWS's, by the answer's date."""
+    date = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
     try:
-        import boto3
-        from botocore.exceptions import BotoCoreError
-    except ImportError as exc:  # pip would not have it so
-        raise StartError("system 'ec2' needs boto3: pip install 'bigmachine[ec2]'") from exc
-    try:
-        session = boto3.Session(region_name=region or None)
-        credentials = session.get_credentials()
-    except BotoCoreError as exc:
-        raise StartError(f"the AWS configuration can't be used: {exc}") from exc
-    if not session.region_name:
-        raise UsageError(
-            "region: neither the option nor the AWS configuration says which; pass "
-            "region='eu-central-1', or the like, or set AWS_DEFAULT_REGION"
-        )
-    if credentials is None:
-        raise StartError(
-            "there are no AWS credentials: run `aws configure` or `aws sso login`, or set "
-            "AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        )
-    return session
+        return time.time() - parsedate_to_datetime(date).timestamp() if date else 0.0
+    except ValueError:
+        return 0.0

@@ -1,10 +1,8 @@
-"""What AWS refuses, told apart by what can be done about it, and told so that it can be."""
+"""What AWS refuses, told apart by what can be done about it."""
 
 from __future__ import annotations
 
 import re
-
-from bigmachine.errors import BigmachineError, StartError, UsageError
 
 # Codes are those of the EC2 API reference ("Error codes for the Amazon EC2 API") and of its
 # guide's "Common errors", where no other source is named.
@@ -75,12 +73,17 @@ _CREDENTIALS = frozenset(
         "InvalidClientTokenId",
         "InvalidSignatureException",
         "InvalidToken",
+        "LoginRefreshRequired",
+        "LoginTokenLoadError",
         "MissingAuthenticationToken",
         "NoCredentialsError",
         "NotSignedUp",
         "OptInRequired",
         "PartialCredentialsError",
+        "PendingVerification",
         "RequestExpired",
+        "RequestInTheFuture",
+        "RequestTimeTooSkewed",
         "SSOTokenLoadError",
         "SignatureDoesNotMatch",
         "TokenRetrievalError",
@@ -105,35 +108,34 @@ _UNREACHABLE = frozenset(
     }
 )
 
-_OPTIONS = {
-    "InvalidAMIID": "image",
-    "InvalidBlockDeviceMapping": "disk",
-    "InvalidGroup": "security_groups",
-    "InvalidGroupId": "security_groups",
-    "InvalidGroupI": "security_groups",
-    "InvalidInstanceType": "instance_type",
-    "InvalidKeyPair": "key_pair",
-    "InvalidParameterValue.IamInstanceProfile": "instance_profile",
-    "InvalidRegionError": "region",
-    "InvalidSubnet": "subnets",
-    "InvalidSubnetID": "subnets",
-    "ParameterNotFound": "image",
-}
-_PROFILE = re.compile(r"instance.?profile", re.IGNORECASE)
 _ENCODED = re.compile(r"\s*Encoded authorization failure message:.*", re.DOTALL)
 
 
 class AwsError(Exception):
     """A call to AWS failed. ``code`` and ``message`` are AWS's, or botocore's own error's.
 
-    ``action`` is what was called, named as in an IAM policy: ``"ec2:RunInstances"``.
+    ``action`` is what was called, named as in an IAM policy: ``"ec2:RunInstances"``, in
+    ``region``. ``is_answer`` says that AWS answered, and ``ahead`` how many seconds this
+    computer's clock was then ahead of AWS's.
     """
 
-    def __init__(self, action: str, code: str, message: str) -> None:
+    def __init__(
+        self,
+        action: str,
+        code: str,
+        message: str,
+        *,
+        region: str = "",
+        is_answer: bool = True,
+        ahead: float = 0.0,
+    ) -> None:
         super().__init__(f"{action}: {code}: {message}")
         self.action = action
         self.code = code
         self.message = _ENCODED.sub("", message).strip()
+        self.region = region
+        self.is_answer = is_answer
+        self.ahead = ahead
         self.is_unknown = code in _UNKNOWN_OUTCOME
         """Whether nobody knows what became of the request, or of an earlier try of it."""
 
@@ -145,7 +147,7 @@ class AwsError(Exception):
     @property
     def is_temporary(self) -> bool:
         """Whether the same request may well succeed a little later."""
-        return self.is_throttled or self.code in _UNKNOWN_OUTCOME | _UNREACHABLE
+        return self.is_throttled or self.is_unreachable or self.code in _UNKNOWN_OUTCOME
 
     @property
     def is_capacity(self) -> bool:
@@ -168,47 +170,21 @@ class AwsError(Exception):
         return self.is_missing and self.code.startswith("InvalidLaunchTemplate")
 
     @property
+    def is_unreachable(self) -> bool:
+        """Whether there was no way to AWS."""
+        return self.code in _UNREACHABLE
+
+    @property
+    def is_denied(self) -> bool:
+        """Whether who asks has no permission for that."""
+        return self.code in _PERMISSION
+
+    @property
+    def is_unauthenticated(self) -> bool:
+        """Whether AWS does not see who asks, or does not know the account in this region."""
+        return self.code in _CREDENTIALS
+
+    @property
     def is_forbidden(self) -> bool:
         """Whether it is who asks, and not what is asked for, that AWS does not like."""
-        return self.code in _PERMISSION | _CREDENTIALS
-
-
-def explain(error: AwsError, *, who: str = "") -> BigmachineError:
-    """Return what a user is told: which option, what AWS answered, what to do next.
-
-    ``who`` is the ARN of the credentials, where it is known.
-    """
-    said = f"AWS answered {error.code}: {error.message}"
-    if error.code in _PERMISSION:
-        return StartError(
-            f"{who or 'the AWS identity in use'} may not call {error.action}: have that action "
-            f"added to its IAM policy, or use other credentials ({said})"
-        )
-    if error.code in _CREDENTIALS:
-        return StartError(
-            f"AWS does not take the credentials: renew them (`aws sso login`, `aws configure`) "
-            f"and see to it that the clock is right and the region is enabled "
-            f"({error.action}: {said})"
-        )
-    if error.code in _UNREACHABLE:
-        return StartError(
-            f"AWS can't be reached: is the region right, and does this computer reach the "
-            f"internet? ({error.action}: {error.message})"
-        )
-    option = _option(error)
-    if option:
-        return UsageError(f"{option}: {said} ({error.action})")
-    if error.is_throttled:
-        return StartError(
-            f"AWS takes no more requests of this account for now; try again in some minutes, or "
-            f"have its request limits raised ({error.action}: {said})"
-        )
-    return StartError(f"{error.action} failed: {said}")
-
-
-def _option(error: AwsError) -> str | None:
-    if error.code in _OPTIONS:
-        return _OPTIONS[error.code]
-    if error.code.startswith("InvalidParameter") and _PROFILE.search(error.message):
-        return "instance_profile"
-    return _OPTIONS.get(error.code.partition(".")[0])
+        return self.is_denied or self.is_unauthenticated

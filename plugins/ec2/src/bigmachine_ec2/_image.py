@@ -57,7 +57,8 @@ async def find_images(
             )
         if disk < chosen.root_gib:
             raise UsageError(
-                f"disk: {chosen.id} ({chosen.name}) needs {chosen.root_gib} GiB, not {disk}"
+                f"disk: {disk} GiB are too few for {chosen.id} ({chosen.name}): set it to "
+                f"{chosen.root_gib} or more"
             )
         found[architecture] = chosen
     return found
@@ -100,15 +101,23 @@ async def _describe(api: Api, id: str) -> Image:
     )
     if not raws:
         raise UsageError(
-            f"image: {id} does not exist in {api.region}, or may not be used by this account: "
-            f"an AMI belongs to one region"
+            f"image: {id} does not exist in {api.region}, or this account may not use it: an AMI "
+            f"belongs to one region, and has another id in each; pass one of this region, or leave "
+            f"it out"
         )
     raw = raws[0]
     name = raw.get("Name", "")
     if raw.get("State") != "available":
-        raise UsageError(f"image: {id} ({name}) is not available: it is {raw.get('State')}")
+        raise UsageError(f"image: {id} ({name}) is {raw.get('State')}: pass one that is available")
+    if raw.get("Platform"):
+        raise UsageError(
+            f"image: {id} ({name}) is for {raw.get('PlatformDetails') or raw['Platform']}, and "
+            f"machines run Linux: pass another one, or leave it out"
+        )
     if raw.get("RootDeviceType") != "ebs":
-        raise UsageError(f"image: {id} ({name}) has no root disk on EBS")
+        raise UsageError(
+            f"image: {id} ({name}) has no root disk on EBS: pass one that has, or leave it out"
+        )
     root = raw["RootDeviceName"]
     sizes = [
         mapping.get("Ebs", {}).get("VolumeSize", 0)

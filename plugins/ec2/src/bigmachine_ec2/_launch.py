@@ -10,8 +10,9 @@ import trio
 
 from bigmachine.errors import BigmachineError, StartError
 
+from ._advice import explain
 from ._api import Api
-from ._errors import AwsError, explain
+from ._errors import AwsError
 from ._fleet import Fleet, Templates
 from ._machines import Machines, Vm
 from ._offers import Offer, by_fleet, is_for_fleet

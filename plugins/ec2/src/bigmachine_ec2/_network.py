@@ -52,7 +52,10 @@ async def find_network(api: Api, *, subnets: Sequence[str]) -> Network:
             )
         }
         if missing := [id for id in subnets if id not in raws]:
-            raise UsageError(f"subnets: {', '.join(missing)}: not in {api.region}")
+            raise UsageError(
+                f"subnets: {', '.join(missing)}: not in {api.region}, or not this account's; "
+                f"those that are: `aws ec2 describe-subnets --region {api.region}`"
+            )
         chosen = [raws[id] for id in subnets]
     else:
         vpcs = await api.read_all(
@@ -69,11 +72,15 @@ async def find_network(api: Api, *, subnets: Sequence[str]) -> Network:
             Filters=[{"Name": "vpc-id", "Values": [vpcs[0]["VpcId"]]}],
         )
         if not found:
-            raise UsageError(f"subnets: the default VPC of {api.region} has none: name others")
+            raise UsageError(
+                f"subnets: the default VPC of {api.region} has none: name others, or make one "
+                f"(`aws ec2 create-default-subnet --availability-zone {api.region}a`)"
+            )
         chosen = sorted(found, key=lambda raw: str(raw["AvailabilityZone"]))
     ids = {raw["VpcId"] for raw in chosen}
     if len(ids) > 1:
-        raise UsageError(f"subnets: must be in one VPC, not in {', '.join(sorted(ids))}")
+        of = ", ".join(f"{raw['SubnetId']} is in {raw['VpcId']}" for raw in chosen)
+        raise UsageError(f"subnets: must be in one VPC: {of}; name those of one")
     [vpc] = ids
     [raw] = await api.read_all(
         "ec2:DescribeVpcs", "Vpcs", Filters=[{"Name": "vpc-id", "Values": [vpc]}]
@@ -97,11 +104,14 @@ async def check_groups(api: Api, network: Network, *, groups: Sequence[str]) -> 
     )
     vpcs = {raw["GroupId"]: raw["VpcId"] for raw in raws}
     if missing := [id for id in groups if id not in vpcs]:
-        raise UsageError(f"security_groups: {', '.join(missing)}: not in {api.region}")
+        raise UsageError(
+            f"security_groups: {', '.join(missing)}: not in {api.region}, or not this account's; "
+            f"those that are: `aws ec2 describe-security-groups --region {api.region}`"
+        )
     if strange := [id for id in groups if vpcs[id] != network.vpc]:
         raise UsageError(
             f"security_groups: {', '.join(f'{id} is in {vpcs[id]}' for id in strange)}, and the "
-            f"subnets are in {network.vpc}"
+            f"subnets are in {network.vpc}: name groups of that VPC, or none"
         )
 
 

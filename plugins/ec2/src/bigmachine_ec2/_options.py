@@ -117,6 +117,7 @@ def check_offline(o: Ec2Options) -> None:
     """Raise a `UsageError` that lists what can't be right, whatever AWS has."""
     check_options(
         o,
+        region=_region_problem(o.region),
         instance_type=None if all(o.instance_types) else "must name a type",
         max_price=_price_problem(o),
         max_session_cost=None
@@ -139,6 +140,15 @@ def check_offline(o: Ec2Options) -> None:
         if not o.endpoint_url or re.match(r"https?://[^/]", o.endpoint_url)
         else "must begin with http:// or https://",
     )
+
+
+def _region_problem(region: str) -> str | None:
+    if not region or re.fullmatch(r"[a-z]+(-[a-z]+)+-\d+", region):
+        return None
+    zone = re.fullmatch(r"([a-z]+(?:-[a-z]+)+-\d+)(-.*|[a-z])", region)
+    if zone:
+        return f"must be a region, not a zone: {zone[1]!r}, and not {region!r}"
+    return f"must be the name of a region, as 'eu-central-1', and not {region!r}"
 
 
 def _price_problem(o: Ec2Options) -> str | None:

@@ -101,10 +101,14 @@ def _check_sold(kind: InstanceType, o: Ec2Options, network: Network) -> None:
     if not kind.zones & zones:
         raise UsageError(
             f"instance_type: {kind.name} is not offered in {', '.join(sorted(zones))}, where the "
-            f"subnets are, but in {', '.join(sorted(kind.zones))}"
+            f"subnets are, but in {', '.join(sorted(kind.zones))}: name a subnet there, or "
+            f"another type"
         )
     if not kind.markets & {*o.markets}:
-        raise UsageError(f"market: {kind.name} is not sold as {' or '.join(o.markets)}")
+        raise UsageError(
+            f"market: {kind.name} is not sold as {' or '.join(o.markets)}, but as "
+            f"{' or '.join(sorted(kind.markets))}: choose another market or type"
+        )
 
 
 async def _check_key_pair(api: Api, key_pair: str) -> None:
@@ -114,4 +118,7 @@ async def _check_key_pair(api: Api, key_pair: str) -> None:
         "ec2:DescribeKeyPairs", Filters=[{"Name": "key-name", "Values": [key_pair]}]
     )
     if not reply["KeyPairs"]:
-        raise UsageError(f"key_pair: there is no {key_pair!r} in {api.region}")
+        raise UsageError(
+            f"key_pair: there is no {key_pair!r} in {api.region}; those that there are: "
+            f"`aws ec2 describe-key-pairs --region {api.region}`"
+        )

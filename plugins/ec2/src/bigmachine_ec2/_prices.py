@@ -15,9 +15,10 @@ import trio
 from bigmachine.errors import StartError
 from bigmachine.system import Instance
 
+from ._advice import explain
 from ._api import Api
 from ._batch import for_each
-from ._errors import AwsError, explain
+from ._errors import AwsError
 from ._options import Ec2Options
 
 if TYPE_CHECKING:
@@ -105,6 +106,29 @@ class Prices:
         details = instance.details
         good = Good(details["market"], details["instance_type"], instance.zone)
         return replace(instance, cost_per_hour=self.per_hour(good))
+
+    def check_max_price(self, offers: Sequence[Offer]) -> None:
+        """Say so if spot instances cost more than ``max_price`` everywhere, for all types.
+
+        Raises `StartError` if there is no other market; else a warning is logged. Nothing
+        happens where a price is not known.
+        """
+        most = self._options.max_price
+        places = [(o.kind.name, o.subnet.zone) for o in offers if o.market == "spot"]
+        if most is None or not places:
+            return
+        if any(self._spot.get(place, 0.0) <= most for place in places):
+            return
+        (kind, zone), least = min(
+            ((place, self._spot[place]) for place in places), key=lambda item: item[1]
+        )
+        told = (
+            f"max_price: ${most:g} an hour buys no spot instance now: the cheapest is {kind} in "
+            f"{zone}, for ${least:g}"
+        )
+        if all(offer.market == "spot" for offer in offers):
+            raise StartError(f"{told}. Raise it, name other types, or try again later")
+        logger.warning("%s; until prices fall, all are bought on demand", told)
 
     def check(self, offers: Sequence[Offer], *, who: str) -> None:
         """Raise `StartError`, saying what to do, unless what is bought can be paid for knowingly.
@@ -220,7 +244,8 @@ class Prices:
     async def _all(self, action: str, key: str, **parameters: Any) -> list[Any]:
         with trio.move_on_after(_PATIENCE):
             return await self._api.read_all(action, key, **parameters)
-        raise AwsError(action, "ConnectTimeoutError", f"no answer for {_PATIENCE:g} s")
+        why = f"no answer for {_PATIENCE:g} s"
+        raise AwsError(action, "ConnectTimeoutError", why, is_answer=False)
 
 
 def _dollars(product: Mapping[str, Any]) -> list[float]:

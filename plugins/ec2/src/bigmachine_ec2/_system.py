@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("bigmachine.ec2")
 
+_METAL_BOOT_TIMEOUT = 1800.0  # its firmware takes minutes; AWS does not say how many
 _CONTACT_SECONDS = 300.0  # the driver calls each second; only a dead one is silent that long
 
 
@@ -86,8 +87,11 @@ class Ec2System(System):
                 functools.partial(self._prices.ask, [offer.good for offer in plan.offers]),
             )
             await for_each(steps, lambda step: step())
+        self._prices.check_max_price(plan.offers)
         if self.max_session_cost is not None:
             self._prices.check(plan.offers, who=self._who)
+        if any(offer.kind.is_metal for offer in plan.offers):
+            self.boot_timeout = _METAL_BOOT_TIMEOUT
 
     async def start(self, count: int, boot: Boot) -> Sequence[Instance]:
         """Buy instances until there are enough, or no more to be had."""
@@ -261,7 +265,8 @@ class Ec2System(System):
     @contextlib.contextmanager
     def _readable(self) -> Iterator[None]:
         """Raise what AWS refuses as the error that a user can do something about."""
-        from ._errors import AwsError, explain
+        from ._advice import explain
+        from ._errors import AwsError
 
         try:
             yield

@@ -18,7 +18,7 @@ class InstanceType:
     """An instance type. ``architecture`` is EC2's word: ``"x86_64"`` or ``"arm64"``.
 
     ``markets`` are those it is sold on, ``"spot"`` and ``"on-demand"``; ``zones`` the
-    availability zones of the region where it is offered.
+    availability zones of the region where it is offered. Bare metal, ``is_metal``, boots slowly.
     """
 
     name: str
@@ -27,6 +27,7 @@ class InstanceType:
     architecture: str
     markets: frozenset[str]
     zones: frozenset[str]
+    is_metal: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} ({self.vcpus} vCPUs, {self.memory_bytes / (1 << 30):g} GiB)"
@@ -48,7 +49,8 @@ async def find_types(api: Api, names: Sequence[str]) -> list[InstanceType]:
     if strange := [name for name in names if found[name].architecture not in _ARCHITECTURES]:
         raise UsageError(
             f"instance_type: {', '.join(strange)}: machines run Linux on "
-            f"{' or '.join(_ARCHITECTURES)}, and that type is {found[strange[0]].architecture}"
+            f"{' or '.join(_ARCHITECTURES)}, and that type is {found[strange[0]].architecture}: "
+            f"name another"
         )
     return [found[name] for name in names]
 
@@ -79,5 +81,6 @@ async def _describe(api: Api, names: Sequence[str]) -> dict[str, InstanceType]:
             architecture=next(a for a in architectures if a != "i386"),
             markets=frozenset(raw["SupportedUsageClasses"]),
             zones=frozenset(o["Location"] for o in offers if o["InstanceType"] == name),
+            is_metal=bool(raw.get("BareMetal")),
         )
     return found

@@ -187,7 +187,7 @@ def _has_last(lines: list[bytes]) -> bool:
 async def _failed_boot(kit: Kit) -> str:
     """Return what the error of a boot that failed shows of its console."""
     system = kit.system()
-    system.boot_timeout = kit.patience  # type: ignore[misc]  # a class's is for real machines
+    system.boot_timeout = kit.patience  # a class's is for real machines
     async with kit.session(Saboteur(), system=system) as session:
         with pytest.raises(StartError) as failed:
             await session.start(1, services=SERVICES)

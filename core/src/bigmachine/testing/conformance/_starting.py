@@ -186,7 +186,7 @@ class Starting:
             saboteur.is_idle = False
             before = kit.traces()
             # On the object: the class's own may be the minutes that a VM needs.
-            system.boot_timeout = kit.patience  # type: ignore[misc]
+            system.boot_timeout = kit.patience
             async with kit.promptly("a boot that fails", 2 * kit.patience):
                 with pytest.raises(StartError, match="boot"):
                     await session.start(1, services=SERVICES)

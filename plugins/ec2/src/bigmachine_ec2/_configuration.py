@@ -1,0 +1,67 @@
+"""What boto3 finds on this computer: credentials and the region; and what of it can't be used."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from bigmachine.errors import StartError, UsageError
+
+
+def open_session(region: str) -> Any:
+    """Return a boto3 session in that region, by default the configured one.
+
+    Raises `StartError` and `UsageError`, for users.
+    """
+    try:
+        import boto3
+        import botocore.session
+        from botocore.exceptions import BotoCoreError, ProfileNotFound
+    except ImportError as exc:  # pip would not have it so
+        raise StartError("system 'ec2' needs boto3: pip install 'bigmachine[ec2]'") from exc
+    try:
+        session = boto3.Session(region_name=region or None)
+        credentials = session.get_credentials()
+    except ProfileNotFound as exc:
+        name, names = exc.kwargs["profile"], botocore.session.Session().available_profiles
+        raise UsageError(
+            f"AWS_PROFILE: the AWS configuration has no profile {name!r}{_nearest(name, names)} "
+            f"It has {', '.join(names) or 'none'}: set it to one of these, or unset it"
+        ) from exc
+    except BotoCoreError as exc:
+        raise StartError(
+            f"the AWS configuration can't be used; boto3 says: {exc}. Mend it, as by "
+            f"`aws configure`; what it is now: `aws configure list`"
+        ) from exc
+    if not session.region_name:
+        raise UsageError(
+            "region: neither the option nor the AWS configuration says which; pass "
+            "region='eu-central-1', or the like, or set AWS_DEFAULT_REGION"
+        )
+    if credentials is None:
+        raise StartError(
+            "there are no AWS credentials: run `aws configure` or `aws sso login`, or set "
+            "AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    return session
+
+
+def check_region(session: Any) -> None:
+    """Raise `UsageError` if boto3 knows no region of that name, as it may not know a new one."""
+    name = session.region_name
+    known = [
+        region
+        for partition in session.get_available_partitions()
+        for region in session.get_available_regions("ec2", partition_name=partition)
+    ]
+    if name not in known:
+        raise UsageError(
+            f"region: AWS can't be reached in {name!r}, and boto3 knows no such region"
+            f"{_nearest(name, known)} All that there are: `aws account list-regions`"
+        )
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    matches = difflib.get_close_matches(name, names, 1)
+    return f"; did you mean {matches[0]!r}?" if matches else "."
