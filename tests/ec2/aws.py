@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qsl, urlencode
 
 from moto.ec2.models import ec2_backends
@@ -28,6 +28,7 @@ from moto.ssm.models import Parameter, ssm_backends
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from .fleets import create_fleet
+from .policy import Calls
 from .prices import PriceList
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class Fault:
 class Aws:
     """The AWS of these tests; all that was asked of it is in ``asked``."""
 
+    calls: ClassVar[Calls] = Calls()
+    """What the plugin has called, in all tests of this process."""
     url: str = ""
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     capacity: dict[str, int] = field(default_factory=dict)
@@ -102,6 +105,7 @@ class Aws:
     def reset(self) -> None:
         """Take back all that a test has arranged."""
         self.asked.clear()
+        self.calls.begin()
         self.capacity.clear()
         self.prices = PriceList()
         self._faults.clear()
@@ -325,6 +329,7 @@ class Aws:
             action, parameters = _parse(environ, body)
             with self._lock:
                 self.asked.append((action, parameters))
+                self.calls.note(environ, action, parameters)
                 status, headers, answer = self._answer(app, environ, body, action, parameters)
             if action in PURCHASES and not self.gate.is_set():
                 self.held.set()
@@ -403,8 +408,9 @@ class Aws:
 
     def _has_template(self, parameters: Parameters) -> bool:
         """Whether DeleteLaunchTemplate names one that is there, by "Error codes" if not."""
-        templates = self.ec2.launch_templates.values()
-        return parameters["LaunchTemplateName"] in {template.name for template in templates}
+        names = {template.name for template in self.ec2.launch_templates.values()}
+        id, name = parameters.get("LaunchTemplateId"), parameters.get("LaunchTemplateName")
+        return id in self.ec2.launch_templates or name in names
 
     def _run_instances(self, ask: Callable[[bytes], Answer], parameters: Parameters) -> Answer:
         """Mend RunInstances, by its API reference.
