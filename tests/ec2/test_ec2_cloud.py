@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -106,6 +107,8 @@ def test_the_script_says_whose_account_it_is_and_starts_nothing_unless_told_to(a
     assert f"region    {REGION}, " in said
     assert f"machines  {TYPE}, spot-then-on-demand: $0.107 an hour at most" in said
     assert "that might make it $2.00" in said
+    [tests] = re.findall(r"^tests     (\d+) start machines", said, re.MULTILINE)
+    assert f"{tests} tests start" in (ROOT / "docs/ec2.md").read_text().replace("\n", " ")
     assert "say --yes" in said
     assert changes(aws) == []
 

@@ -99,11 +99,28 @@ def ask(aws, **config) -> None:
         ec2.describe_regions()
 
 
+def test_a_policy_can_keep_sessions_apart_by_their_names(run, aws):
+    """As the docs say: it has to allow two names."""
+
+    async def test(kit):
+        await kit.start()
+
+    run(test, instance_type=[TYPE, "c6i.large"])
+    run(test, market="on-demand")
+    names = {"true": set(), "": set()}
+    for _, parameters in aws.asked:
+        for key, value in parameters.items():
+            if value == SESSION and key.endswith(".Key"):
+                name = parameters[key.removesuffix("Key") + "Value"]
+                names[parameters.get("DryRun", "")].add(name)
+    assert names == {"true": {"rehearsal"}, "": {"test-0123abcd.bigmachine"}}
+
+
 def test_ps_needs_only_what_the_docs_say(aws, monkeypatch):
     monkeypatch.setenv("BIGMACHINE_EC2_REGION", REGION)
     monkeypatch.setenv("BIGMACHINE_EC2_ENDPOINT_URL", aws.url)
-    region = Region(aws)
-    region.fill("a-0123abcd.bigmachine", machines=1)
+    Region(aws).fill("a-0123abcd.bigmachine", machines=2)
+    aws.instances()[-1].lifecycle = "spot"
     aws.calls.begin()
     assert main(["ps", "ec2"]) == 0
     aws.clear()
