@@ -26,7 +26,8 @@ class TestEc2InABox(Suite):
     bad_options = ({"disk": 1}, {"image": "ami-0bad"})
 
     @pytest.fixture(scope="class", autouse=True)
-    def region(self, served, boxed):
+    @classmethod
+    def region(cls, served, boxed):
         """The region, for as long as the suite's shared machines are there."""
         served.reset()
         with pytest.MonkeyPatch.context() as patch:
