@@ -37,6 +37,10 @@ test-cloud *arguments:
 cloudbox:
     uv run python -m tests.cloudbox build
 
+# Run a command with an EC2 in that box: `just ec2box bigpi --system ec2`.
+ec2box *command:
+    uv run python -m tests.ec2 {{command}}
+
 # Measure, with the peers.
 bench *arguments:
     uv run --group peers python -m benchmarks {{arguments}}
