@@ -29,6 +29,10 @@ docs:
 conformance *arguments:
     uv run bigmachine conformance {{arguments}}
 
+# Test on a real account, with real money; it asks first: `just test-cloud ec2`.
+test-cloud *arguments:
+    uv run python -m tests.cloud {{arguments}}
+
 # Make the image that the tests' cloud in a box boots its hosts from. Needs root and apt.
 cloudbox:
     uv run python -m tests.cloudbox build

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from benchmarks import _report, _run
-from benchmarks._contestant import CONTESTANTS, Contestant, load
+from benchmarks._contestant import CONTESTANTS, UNASKED, Contestant, load
 
 ROUNDS = 3
 # Seconds that a run may take, unless it was told how many rounds. No round is
@@ -77,8 +77,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--only",
         metavar="A,B",
-        default=",".join(CONTESTANTS),
-        help="of " + ", ".join(CONTESTANTS),
+        default=",".join(UNASKED),
+        help=f"of {', '.join(CONTESTANTS)}; all but ec2, which buys instances, if not given",
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", default=Path("benchmarks/results"), help="%(default)s"

@@ -29,7 +29,9 @@ CONTESTANTS = {
     "grpc": "benchmarks.grpc_:Grpc",
     "dask": "benchmarks.dask_:Dask",
     "ray": "benchmarks.ray_:Ray",
+    "ec2": "benchmarks.ours:Ec2",
 }
+UNASKED = tuple(name for name in CONTESTANTS if name != "ec2")  # which costs money
 
 
 class Contestant(abc.ABC):
@@ -47,6 +49,7 @@ class Contestant(abc.ABC):
     # Prints how many kB its driver needs for each of 1,000 machines.
     crowd_program: ClassVar[str] = ""
     is_sequential: ClassVar[bool] = False  # a connection carries one call at a time
+    is_here: ClassVar[bool] = True  # its machines are processes of this computer
 
     # -- machines ----------------------------------------------------------
 

@@ -48,6 +48,8 @@ def main(name: str, started: float, kind: str) -> None:
 
             plan = _measure.QUICK if kind == "quick" else _measure.FULL
             await _measure.measure(contestant, plan=plan, emit=emit)
+            if not contestant.is_here:
+                return
             emit("begin", "orphans")
             await await_execution(contestant, emit)
 

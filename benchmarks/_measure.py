@@ -60,7 +60,7 @@ async def null_calls(contestant: Contestant, plan: Plan) -> Values:
     """Time calls one after the other, and the processor time of both ends meanwhile."""
     for _ in range(plan.calls // 10):  # caches, branch predictors, lazy imports
         await contestant.null()
-    ends = (os.getpid(), contestant.pids()[0])
+    ends = (os.getpid(), *contestant.pids()[: contestant.is_here])
     times: list[float] = []
     clock = time.perf_counter
     begin, processor = clock(), sum(map(cpu_seconds, ends))
@@ -69,11 +69,11 @@ async def null_calls(contestant: Contestant, plan: Plan) -> Values:
         await contestant.null()
         times.append(clock() - sent)
     processor = sum(map(cpu_seconds, ends)) - processor
-    return {
+    values = {
         "null_p50_us": percentile(times, 50) * 1e6,
         "null_p99_us": percentile(times, 99) * 1e6,
-        "null_cpu_us": processor / len(times) * 1e6,
     }
+    return {**values, "null_cpu_us": processor / len(times) * 1e6} if contestant.is_here else values
 
 
 async def bursts(contestant: Contestant, plan: Plan) -> Values:
@@ -157,14 +157,19 @@ async def growth(contestant: Contestant, plan: Plan) -> Values:
     fresh = contestant.pids()[before:]
     if len(fresh) != plan.machines:
         raise AssertionError(f"{len(fresh)} machines started, not {plan.machines}")
+    values = {"grow_ms": elapsed / plan.machines * 1e3}
+    if not contestant.is_here:
+        return values
     return {
-        "grow_ms": elapsed / plan.machines * 1e3,
+        **values,
         "idle_mb": statistics.median(unshared_bytes(pid) for pid in fresh) / 1e6,
     }
 
 
 async def death(contestant: Contestant, plan: Plan) -> Values:
     """Kill the youngest machine under a call, and time how long the call takes to fail."""
+    if not contestant.is_here:
+        raise NotImplementedError
     killed = noticed = 0.0
 
     async def call() -> None:

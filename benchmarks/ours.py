@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from benchmarks import _service
 from benchmarks._contestant import Contestant
@@ -40,6 +40,8 @@ with bm.Session("local") as session:
     crowd_program = "import trio; from benchmarks._crowd import weigh; trio.run(weigh)"
     wire = "frames after an HTTP upgrade, mutual TLS 1.3"
 
+    system: ClassVar[str] = "local"
+
     def __init__(self) -> None:
         self._machines: list[Any] = []
         self._pids: list[int] = []
@@ -48,7 +50,7 @@ with bm.Session("local") as session:
     async def open(self) -> AsyncIterator[None]:
         import bigmachine as bm
 
-        async with bm.AsyncSession("local") as self._session:
+        async with bm.AsyncSession(self.system) as self._session:
             await self.grow(1)
             yield
 
@@ -128,3 +130,16 @@ with bm.Session("local") as session:
         import trio
 
         await trio.sleep(seconds)
+
+
+class Ec2(Bigmachine):
+    """The same on instances of EC2, with the options that variables and files say."""
+
+    name = "ec2"
+    title = "bigmachine on EC2"
+    distributions = ("bigmachine", "bigmachine-ec2", "trio", "httpx")
+    install = "uv sync   (or: pip install -e core -e plugins/ec2)"
+    cold_program = ""  # a start of minutes is no cold start of a library
+    crowd_program = ""
+    is_here = False
+    system = "ec2"

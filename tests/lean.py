@@ -45,5 +45,6 @@ def _unneeded(names: tuple[str, ...], but: tuple[str, ...]) -> tuple[str, ...]:
             requirement = Requirement(text)
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 ahead.append(canonicalize_name(requirement.name))
-    # What is of this very repository costs nothing: it is a folder that is there anyway.
-    return tuple(sorted(n for n in installed if n not in needed and not n.startswith("bigmachine")))
+    # Left out, what is installed as editable would travel as a folder of the driver's path.
+    ours = {name for name in installed if name.startswith("bigmachine") and name != _WORKSPACE}
+    return tuple(sorted(installed.keys() - needed - ours))

@@ -17,7 +17,7 @@ from markdown import PAGES, ROOT, page_id, snippets
 RUNNER = Path(__file__).with_name("run_snippets.py")
 
 # Tools that a reader has, or is told to get; the rest must be commands of this workspace.
-TOOLS = {"pip", "uv", "just", "rm"}
+TOOLS = {"aws", "pip", "uv", "just", "rm"}
 
 with_language = {
     language: [page for page in PAGES if any(s.language == language for s in snippets(page))]

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qsl, urlencode
 
 from moto.ec2.models import ec2_backends
@@ -29,6 +29,7 @@ from moto.ssm.models import Parameter, ssm_backends
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from .fleets import create_fleet
+from .policy import Calls
 from .prices import PriceList
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class Fault:
 class Aws:
     """The AWS of these tests; all that was asked of it is in ``asked``."""
 
+    calls: ClassVar[Calls] = Calls()
+    """What the plugin has called, in all tests of this process."""
     url: str = ""
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     capacity: dict[str, int] = field(default_factory=dict)
@@ -105,6 +108,7 @@ class Aws:
     def reset(self) -> None:
         """Take back all that a test has arranged."""
         self.asked.clear()
+        self.calls.begin()
         self.capacity.clear()
         self.prices = PriceList()
         self._faults.clear()
@@ -330,6 +334,7 @@ class Aws:
             action, parameters = _parse(environ, body)
             with self._lock:
                 self.asked.append((action, parameters))
+                self.calls.note(environ, action, parameters)
                 status, headers, answer = self._answer(app, environ, body, action, parameters)
             if action in PURCHASES and not self.gate.is_set():
                 self.held.set()

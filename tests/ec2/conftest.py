@@ -72,7 +72,10 @@ def served() -> Iterator[Aws]:
 
 @pytest.fixture
 def aws(served: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
-    """AWS, with made-up credentials; a test that leaves anything there fails."""
+    """AWS, with made-up credentials; a test that leaves anything there fails.
+
+    So does one whose calls the IAM policy would refuse.
+    """
     for name in [name for name in os.environ if name.startswith(("AWS_", "BIGMACHINE_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "made-up")
@@ -91,6 +94,7 @@ def aws(served: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     left = served.leftovers()
     served.clear()
     assert left == []
+    assert served.calls.refused == []
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
+import sys
+import textwrap
 import time
 
 import pytest
@@ -15,6 +20,29 @@ from .echo import Echo
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(240)]
 
+PROGRAM = """
+    import json, sys, time
+    import bigmachine as bm
+    from bigmachine.system import Keepalive
+
+    class Echo:
+        def echo(self, value):
+            return value
+
+    class Brisk:
+        @bm.hookimpl(wrapper=True)
+        def keepalive(self):
+            yield
+            return Keepalive(period=2, timeout=10, rpc_timeout=3)
+
+    if __name__ == "__main__":
+        with bm.Session("ec2", plugins=[Brisk()]) as session:
+            machines = session.start(2, services={"Echo": Echo()})
+            print(machines[0].call("Echo.echo", 1), flush=True)
+            print(session._session._sweeper._process.pid, flush=True)
+            sys.stdin.read()
+"""
+
 
 class Brisk:
     """Drivers and machines look for each other more often, and tests are over sooner."""
@@ -23,6 +51,24 @@ class Brisk:
     def keepalive(self):
         yield
         return Keepalive(period=2, timeout=10, rpc_timeout=3)
+
+
+@pytest.fixture
+def driver(ec2, tmp_path):
+    """A driver in a process of its own, with two machines; ``sweeper`` is what stands by it."""
+    (tmp_path / "main.py").write_text(textwrap.dedent(PROGRAM))
+    driver = subprocess.Popen(
+        [sys.executable, "main.py"], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert driver.stdout.readline() == b"1\n"
+        driver.sweeper = int(driver.stdout.readline())
+        yield driver
+    finally:
+        driver.kill()
+        driver.communicate()
+        with contextlib.suppress(ProcessLookupError, AttributeError):
+            os.kill(driver.sweeper, signal.SIGKILL)
 
 
 def start(session, count=1):
@@ -52,6 +98,55 @@ def test_bigpi_runs_as_it_is(ec2, aws):
     assert "1,000,000 samples, 3 machines" in done.stdout
     assert aws.leftovers() == []
     assert ec2.running() == []
+
+
+def test_a_driver_that_is_killed_leaves_nothing(ec2, aws, driver):
+    driver.kill()
+    until(lambda: not ec2.running())
+    until(lambda: aws.leftovers() == [])
+
+
+def test_a_driver_that_is_lost_with_its_computer_leaves_no_instance(ec2, aws, driver):
+    driver.kill()
+    os.kill(driver.sweeper, signal.SIGKILL)
+    until(lambda: not ec2.running())
+    until(lambda: {vm.state for vm in aws.instances()} == {"terminated"})
+    # A group costs nothing, and is there for whoever looks.
+    [group] = aws.leftovers()
+    assert group.startswith("sg-")
+    reaped = subprocess.run(["bigmachine", "reap", "ec2"], capture_output=True, text=True)
+    assert reaped.returncode == 0, reaped.stderr
+    assert f"security-group {group} is freed" in reaped.stdout
+    assert aws.leftovers() == []
+
+
+def test_a_spot_instance_that_is_taken_back_stops_its_machine_for_that_reason(ec2, aws):
+    with bm.Session("ec2", market="spot", plugins=[Brisk()]) as session:
+        first, second = start(session, 2)
+        ec2.interrupt(ids(ec2)[0])
+        with pytest.raises(MachineStopped, match="took the spot instance back") as caught:
+            first.call("Echo.sleep", 60)
+        assert caught.value.reason is StopReason.INTERRUPTED
+        assert second.call("Echo.echo", 2) == 2
+    assert aws.leftovers() == []
+
+
+def test_a_notice_of_a_spot_instances_end_is_told_by_its_machine(ec2, aws):
+    told = []
+
+    class Watch:
+        @bm.hookimpl
+        def event(self, event):
+            if isinstance(event, bm.MachineNotice):
+                told.append(event)
+
+    with bm.Session("ec2", market="spot", plugins=[Watch()]) as session:
+        _first, second = start(session, 2)
+        ec2.notify(ids(ec2)[1], at="2027-01-01T10:00:00Z")
+        until(lambda: told)
+        [notice] = told
+        assert (notice.machine, notice.kind) == (second.name, "interruption")
+        assert notice.at.isoformat() == "2027-01-01T10:00:00+00:00"
 
 
 def test_a_host_that_is_lost_is_noticed_by_its_silence_and_freed(ec2, aws):

@@ -11,10 +11,13 @@ from bigmachine.testing.conformance import Suite
 from bigmachine_ec2 import Ec2Options
 
 from .aws import REGION
+from .box import environ
 from .boxed import BoxedEc2
 from .conftest import TYPE
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(600)]
+
+SCARCE_TYPE = "c6i.large"
 
 
 class TestEc2InABox(Suite):
@@ -22,10 +25,24 @@ class TestEc2InABox(Suite):
     payload_bytes = 8 << 20
     bad_options = ({"disk": 1}, {"image": "ami-0bad"})
 
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def region(cls, served, boxed):
+        """The region, for as long as the suite's shared machines are there."""
+        served.reset()
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environ(served).items():
+                patch.setenv(name, value)
+            yield served
+        left = [*served.leftovers(), *boxed.running()]
+        boxed.clear()
+        served.clear()
+        assert left == []
+
     @pytest.fixture
-    def system(self, ec2, aws):
-        self.ec2, self.aws = ec2, aws
-        return self._system()
+    def system(self, region):
+        self.aws = region
+        return _system(TYPE)
 
     def leftovers(self):
         return self.aws.leftovers()
@@ -33,14 +50,13 @@ class TestEc2InABox(Suite):
     def scarce(self, count):
         for market in ("spot", "on-demand"):
             for zone in "abcdef":
-                self.aws.capacity[f"{market} {TYPE} {REGION}{zone}"] = 0
-        self.aws.capacity[f"spot {TYPE} {REGION}a"] = count
-        return self._system()
+                self.aws.capacity[f"{market} {SCARCE_TYPE} {REGION}{zone}"] = 0
+        self.aws.capacity[f"spot {SCARCE_TYPE} {REGION}a"] = count
+        return _system(SCARCE_TYPE)
 
     def flaky(self):
-        self.aws.lose_answer("RunInstances")
         self.aws.lose_answer("CreateFleet")
-        return self._system()
+        return _system(TYPE)
 
     @contextlib.contextmanager
     def foreign(self):
@@ -50,6 +66,7 @@ class TestEc2InABox(Suite):
         finally:
             del self.aws.ec2.volumes[volume.id]
 
-    def _system(self):
-        keywords = {"instance_type": TYPE}
-        return BoxedEc2(resolve_options(Ec2Options, system_name="ec2", keywords=keywords))
+
+def _system(kind):
+    keywords = {"instance_type": kind}
+    return BoxedEc2(resolve_options(Ec2Options, system_name="ec2", keywords=keywords))

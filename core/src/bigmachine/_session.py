@@ -26,6 +26,7 @@ from ._options import environment_options
 from ._output import BootLog
 from ._plugins import Plugins
 from ._shipment import Shipment
+from ._sweeper import Sweeper
 from ._values import (
     Cost,
     CostWarning,
@@ -85,6 +86,8 @@ class AsyncSession:
         self._name = _session_name(name)
         self._meter = Meter(is_billed=chosen.is_billed, limit=chosen.max_session_cost)
         self._buying = trio.Lock()
+        self._beginning = trio.Lock()
+        self._sweeper: Sweeper | None = None
         self._machines: list[AsyncMachine] = []
         self._lives: set[Life] = set()
         self._boot_log = BootLog()
@@ -242,6 +245,7 @@ class AsyncSession:
             self._plugins.notify(MachinesRequested(n))
             began = trio.current_time()
             with trio.move_on_after(timeout):
+                await self._begin_sweeper()
                 instances: Sequence[Instance] = await self._plugins.hooks.start(count=n, boot=boot)
                 self._meter.started(instances, since=began)
                 return instances
@@ -249,6 +253,12 @@ class AsyncSession:
             f"phase provision: system {self.system.name!r} had not started {n} machines after "
             f"{timeout:g} s; what it had begun is undone"
         )
+
+    async def _begin_sweeper(self) -> None:
+        if self.system.is_swept:
+            async with self._beginning:
+                if self._sweeper is None:
+                    self._sweeper = await Sweeper.begin(self.system, session=self.name)
 
     async def connect(self, addr: str) -> AsyncMachine:
         """Dial a machine of this session that somebody else owns, by its ``addr``.
@@ -338,6 +348,8 @@ class AsyncSession:
     async def _release(self) -> None:
         with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
             await self._plugins.hooks.shutdown()
+            if self._sweeper is not None:  # after what raised, it goes on when this process ends
+                await self._sweeper.dismiss()
             self._meter.close()
         if cost := self.cost:
             logger.info("session %s: %s", self.name, cost)

@@ -58,6 +58,16 @@ class Instance:
         """The address users see: where the machine is and, as the fragment, who it is."""
         return f"https://{self.address}#{self.name}"
 
+    @property
+    def kind(self) -> str:
+        """What it is, by its details: ``"instance"`` if it computes."""
+        return self.details.get("kind") or "instance"
+
+    @property
+    def session(self) -> str:
+        """The name of the session that it is of, by its details or its own name."""
+        return self.details.get("session") or self.name.partition(".")[2]
+
 
 @dataclass(frozen=True, slots=True)
 class CostGroup:

@@ -128,6 +128,15 @@ class System:
         limit: float | None = getattr(self.options, "max_session_cost", None)
         return limit
 
+    @property
+    def is_swept(self) -> bool:
+        """Whether a process beside the driver frees what this leaves, should the driver be killed.
+
+        It does so by `instances` and `stop`, of another object with the same options. By default
+        it's so where machines cost money, and are listed.
+        """
+        return self.is_billed and Capability.INSTANCES in self.capabilities
+
     def prepare(self) -> None:
         """Begin what may come up on the side while the driver still imports its modules.
 

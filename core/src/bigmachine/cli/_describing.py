@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from bigmachine.system import Instance
 
-from ._holdings import Holding, kind_of
+from ._holdings import Holding
 
 _WIDTH = 80
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
@@ -42,7 +42,7 @@ def _driver(holding: Holding) -> str:
 
 def label(thing: Instance) -> str:
     """Say which of its session's things it is: a machine by its name, if that is known."""
-    kind, name = kind_of(thing), thing.name.partition(".")[0]
+    kind, name = thing.kind, thing.name.partition(".")[0]
     return name if kind == "instance" and name != thing.id else kind
 
 

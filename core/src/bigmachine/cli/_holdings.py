@@ -54,7 +54,7 @@ class Holding:
     @property
     def machines(self) -> list[Instance]:
         """Those of its things that compute."""
-        return [thing for thing in self.things if kind_of(thing) == "instance"]
+        return [thing for thing in self.things if thing.kind == "instance"]
 
     @property
     def age(self) -> datetime.timedelta | None:
@@ -89,11 +89,6 @@ class Holding:
         return ""
 
 
-def kind_of(thing: Instance) -> str:
-    """Return what it is."""
-    return thing.details.get("kind") or "instance"
-
-
 @contextlib.asynccontextmanager
 async def opened(
     name: str, *, options: Mapping[str, str], profile: str | None
@@ -120,7 +115,7 @@ async def holdings(hooks: System, name: str) -> list[Holding]:
         raise BigmachineError(f"no answer within {_LIST_TIMEOUT:g} s")
     sessions: dict[str, list[Instance]] = {}
     for thing in things:
-        sessions.setdefault(_session_of(thing), []).append(thing)
+        sessions.setdefault(thing.session, []).append(thing)
     found = [_holding(name, session, things) for session, things in sessions.items()]
     latest = datetime.datetime.max.replace(tzinfo=datetime.UTC)
     return sorted(found, key=lambda holding: (holding.started or latest, holding.session))
@@ -159,10 +154,6 @@ def run_async(main: Callable[[], Awaitable[T]]) -> T:
     except* KeyboardInterrupt:
         pass
     raise KeyboardInterrupt
-
-
-def _session_of(thing: Instance) -> str:
-    return thing.details.get("session") or thing.name.partition(".")[2]
 
 
 def _holding(system: str, session: str, things: Sequence[Instance]) -> Holding:

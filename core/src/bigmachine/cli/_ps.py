@@ -76,7 +76,6 @@ async def _ask(
 
 
 def _describe(holding: Holding) -> dict[str, Any]:  # Any: this is JSON
-    from ._holdings import kind_of
 
     driver = holding.driver
     return {
@@ -94,7 +93,7 @@ def _describe(holding: Holding) -> dict[str, Any]:  # Any: this is JSON
         "things": [
             {
                 **thing.details,
-                "kind": kind_of(thing),
+                "kind": thing.kind,
                 "name": thing.name,
                 "id": thing.id,
                 "zone": thing.zone,

@@ -158,11 +158,9 @@ class Reaper:
         """Free one kind after the other, in the system's order: what comes later is in use."""
         import trio
 
-        from ._holdings import kind_of
-
         kinds: dict[str, list[Instance]] = {}
         for thing in holding.things:
-            kinds.setdefault(kind_of(thing), []).append(thing)
+            kinds.setdefault(thing.kind, []).append(thing)
         problems: list[str] = []
 
         async def free(thing: Instance) -> None:

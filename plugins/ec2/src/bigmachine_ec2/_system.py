@@ -63,6 +63,11 @@ class Ec2System(System):
         self._who = ""
         self._guest: Guest | None = None  # made by `setup`, and carried out on the machine
 
+    @property
+    def is_swept(self) -> bool:
+        """Whether nothing of it is meant to outlive its driver."""
+        return super().is_swept and not self.options.immortal
+
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_guest": self._guest}
 
