@@ -67,6 +67,19 @@ def test_a_session_with_one_thing_of_a_living_driver_is_not_orphaned(things, dea
     assert len(things.left) == 2
 
 
+def test_a_dead_drivers_immortal_machine_is_freed_by_who_names_it_and_by_nobody_else(
+    things, dead, capsys
+):
+    things.put(f"m0.{NAME}.bigmachine", driver=str(dead), immortal="yes")
+    things.put(f"m1.{NAME}.bigmachine", driver=str(dead))
+    assert main(["reap", "shelf"]) == 0
+    assert len(things.left) == 2
+    said = f"{NAME} on shelf: driver pid {dead.pid} of this computer, dead; machines are immortal"
+    assert f"  {said}\n" in capsys.readouterr().out
+    assert main(["reap", "shelf", NAME]) == 0
+    assert things.left == []
+
+
 def test_without_machines_a_session_is_left_behind_after_a_day(things, elsewhere, alive, capsys):
     things.fill(NAME, elsewhere, machines=0, hours=25)
     things.fill(OTHER, elsewhere, machines=0, hours=23)

@@ -12,6 +12,7 @@ import trio
 import bigmachine as bm
 from bigmachine.errors import BigmachineError, StartError, UsageError
 from bigmachine_ec2._api import Api
+from bigmachine_ec2._network import Network, own_addresses
 
 from .aws import UBUNTU, Aws
 from .conftest import Kit
@@ -521,6 +522,19 @@ def test_a_price_that_is_enough_somewhere_or_perhaps_is_fine(run, aws, caplog, p
 
     aws.prices.spot = prices
     run(test, max_price=0.03, market="spot")
+
+
+def test_private_addresses_to_which_no_way_leads_are_refused():
+    nowhere = Network("vpc-1", ("255.255.255.254/31",), ())  # where broadcasts go
+
+    async def test():
+        with pytest.raises(UsageError) as caught:
+            await own_addresses(nowhere, is_public=False, look_up="")
+        text = str(caught.value)
+        assert text.startswith("public_address: from here no way leads to the VPC's private addr")
+        assert "use public ones, or name in `allow` who may reach them" in text
+
+    trio.run(test)
 
 
 def test_a_region_that_only_boto3_does_not_know_is_asked(aws, monkeypatch):

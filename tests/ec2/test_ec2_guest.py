@@ -367,6 +367,8 @@ def test_immortal_instances_outlive_their_session_and_that_is_said(run, aws, cap
         other = Ec2System(kit.options)
         for found in await other.instances():
             assert found.details["session"] == kit.boot.session
+            is_machine = found.details["kind"] == "instance"
+            assert ("immortal" in found.details) == is_machine
             await other.stop(found)
         await other.shutdown()
         assert states(aws) == ["terminated", "terminated"]
@@ -430,6 +432,7 @@ def test_mortal_instances_are_neither_tagged_as_immortal_nor_left(run, aws, capl
         await kit.start()
         [vm] = aws.instances()
         assert "bigmachine:immortal" not in dict(tags(vm))
+        assert not any("immortal" in found.details for found in await kit.system.instances())
         await kit.system.shutdown()
         assert states(aws) == ["terminated"]
         assert "immortal" not in caplog.text

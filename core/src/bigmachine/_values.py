@@ -40,6 +40,7 @@ class Instance:
     * ``session``: the session's name; by default what follows the first dot of ``name``
     * ``driver``: ``str(boot.driver)``, and ``host``: ``boot.driver.host``
     * ``started``: when it, or its session, began: in UTC, as ``"2025-01-31T23:59:59Z"``
+    * ``immortal``: not empty for a machine that is meant to outlive its driver
     * ``state``, in the provider's words
     * ``instance_type``, as in ``"c7i.xlarge"``, and ``market``, how it was bought, as in
       ``"spot"``: they say what it is that costs, wherever a cost is shown

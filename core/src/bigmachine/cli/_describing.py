@@ -25,7 +25,11 @@ def describe_holding(holding: Holding) -> Iterator[str]:
 
 
 def describe_driver(holding: Holding) -> str:
-    """Say who drives a session, and whether that one lives."""
+    """Say who drives a session, whether that one lives, and whether machines outlive it."""
+    return _driver(holding) + ("; machines are immortal" if holding.is_immortal else "")
+
+
+def _driver(holding: Holding) -> str:
     if holding.driver is None:
         return f"on {holding.host}, may be alive" if holding.host else "unknown, may be alive"
     pid = f"pid {holding.driver.pid}"

@@ -73,9 +73,14 @@ class Holding:
         return next((host for thing in self.things if (host := thing.details.get("host"))), "")
 
     @property
+    def is_immortal(self) -> bool:
+        """Whether its user wants machines of it to outlive it."""
+        return any(machine.details.get("immortal") for machine in self.machines)
+
+    @property
     def orphaned(self) -> str:
         """Why it surely is of no use to anybody; empty if it may be."""
-        if not self.session or self.is_alive:
+        if not self.session or self.is_alive or self.is_immortal:
             return ""
         if self.is_alive is False:
             return "its driver is dead"

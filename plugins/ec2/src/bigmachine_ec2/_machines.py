@@ -126,6 +126,7 @@ class Vm:
                 state=self.state,
                 instance_type=self.kind,
                 market=self.market,
+                **({"immortal": self.tags[_tags.IMMORTAL]} if _tags.IMMORTAL in self.tags else {}),
             ),
         )
 
