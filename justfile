@@ -37,6 +37,10 @@ test-cloud *arguments:
 cloudbox:
     uv run python -m tests.cloudbox build
 
+# Run the conformance kit on an EC2 in that box, in a quarter of an hour.
+ec2kit *arguments:
+    BIGMACHINE_TEST_LONG=1 uv run pytest tests/ec2/test_ec2_box_conformance.py {{arguments}}
+
 # Run a command with an EC2 in that box: `just ec2box bigpi --system ec2`.
 ec2box *command:
     uv run python -m tests.ec2 {{command}}

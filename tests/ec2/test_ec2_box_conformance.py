@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 
 import pytest
 
@@ -15,7 +16,15 @@ from .box import environ
 from .boxed import BoxedEc2
 from .conftest import TYPE
 
-pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(
+        not os.environ.get("BIGMACHINE_TEST_LONG"),
+        reason="it takes a quarter of an hour: set BIGMACHINE_TEST_LONG=1",
+    ),
+]
 
 SCARCE_TYPE = "c6i.large"
 
