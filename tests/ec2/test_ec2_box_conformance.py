@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 
 import pytest
 
@@ -43,6 +44,8 @@ class TestEc2InABox(Suite):
             for name, value in environ(served).items():
                 patch.setenv(name, value)
             yield served
+            # The kit ends what stands by a driver together with it: that is a computer's loss.
+            subprocess.run(["bigmachine", "reap", "ec2"], check=True)
         left = [*served.leftovers(), *boxed.running()]
         boxed.clear()
         served.clear()

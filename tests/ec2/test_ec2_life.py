@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import pickle
 import re
 import threading
 
@@ -493,3 +494,14 @@ def test_a_usage_error_of_setup_leaves_shutdown_fine(run, aws):
         await kit.system.shutdown()
 
     run(test, disk=1)
+
+
+def test_on_a_machine_the_system_knows_nothing_and_says_so(run):
+    async def test(kit):
+        await kit.system.setup()
+        assert kit.system.maxprocs() == 2
+        there = pickle.loads(pickle.dumps(kit.system))
+        assert there.options == kit.system.options
+        assert there.maxprocs() is None
+
+    run(test)

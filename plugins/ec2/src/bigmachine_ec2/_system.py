@@ -71,6 +71,11 @@ class Ec2System(System):
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_guest": self._guest}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # On a machine, where peers are asked for what only the driver's knows.
+        Ec2System.__init__(self, state["options"])
+        self._guest = state["_guest"]
+
     async def setup(self) -> None:
         """Check the options, and with AWS all that they name, and the right to use it."""
         from ._batch import for_each

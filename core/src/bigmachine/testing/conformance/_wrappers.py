@@ -132,17 +132,18 @@ class Saboteur:
     @hookimpl(wrapper=True)
     def start(self, boot: Any) -> Any:
         """Spoil what `boot` gives out."""
-        make = boot.machine
+        if self.is_idle:
+            return (yield)
+        make, make_remote = boot.machine, boot.remote_config
 
         def machine() -> MachineBoot:
             made: MachineBoot = make()
-            if self.is_idle:
-                return made
-            outer = pickle.loads(made.config)
-            outer["config"] = pickle.dumps(_Failing())
-            return replace(made, config=pickle.dumps(outer))
+            return replace(made, config=_spoiled(made.config))
 
-        boot.machine = machine
+        def remote_config(identity: Identity) -> bytes:
+            return _spoiled(make_remote(identity))
+
+        boot.machine, boot.remote_config = machine, remote_config
         return (yield)
 
 
@@ -176,6 +177,10 @@ class Spy:
 
         boot.machine = machine
         return (yield)
+
+
+def _spoiled(config: bytes) -> bytes:
+    return pickle.dumps({**pickle.loads(config), "config": pickle.dumps(_Failing())})
 
 
 class _Failing:
