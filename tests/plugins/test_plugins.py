@@ -9,8 +9,9 @@ import pluggy
 import pytest
 import trio
 
+from bigmachine._events import Event, SessionClosed
 from bigmachine._plugins import Plugins, check_system
-from bigmachine._values import Event, Instance, Keepalive, SessionClosed
+from bigmachine._values import Instance, Keepalive
 from bigmachine.errors import NotSupportedError, PluginError
 from bigmachine.system import Capability, System, hookimpl
 

@@ -17,7 +17,7 @@ The layers, each of which imports only those below it:
     3  _machine.py  _supervisor.py  _worker.py   a machine seen from each end
     2  system.py  _plugins.py  _entrypoints.py   the hook spec and its plugins
     1  rpc/  boot/            the wire; how a machine comes up
-    0  errors.py  _values.py  _identity.py  _host.py  _parallel.py
+    0  errors.py  _values.py  _events.py  _identity.py  _host.py  _parallel.py
 """
 
 from __future__ import annotations
@@ -25,6 +25,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ._events import BootProgress as BootProgress
+    from ._events import CostWarning as CostWarning
+    from ._events import EnvironmentCaptured as EnvironmentCaptured
+    from ._events import Event as Event
+    from ._events import MachineChanged as MachineChanged
+    from ._events import MachineHealth as MachineHealth
+    from ._events import MachineNotice as MachineNotice
+    from ._events import MachinesRequested as MachinesRequested
+    from ._events import MachinesStarted as MachinesStarted
+    from ._events import SessionClosed as SessionClosed
+    from ._events import SessionOpened as SessionOpened
     from ._machine import AsyncMachine as AsyncMachine
     from ._machine import AsyncStream as AsyncStream
     from ._options import option as option
@@ -33,28 +44,17 @@ if TYPE_CHECKING:
     from ._sync import Machine as Machine
     from ._sync import Session as Session
     from ._sync import Stream as Stream
-    from ._values import BootProgress as BootProgress
     from ._values import Cost as Cost
     from ._values import CostGroup as CostGroup
-    from ._values import CostWarning as CostWarning
     from ._values import DiskInfo as DiskInfo
-    from ._values import EnvironmentCaptured as EnvironmentCaptured
     from ._values import EnvironmentOptions as EnvironmentOptions
-    from ._values import Event as Event
     from ._values import Gone as Gone
     from ._values import Info as Info
     from ._values import Instance as Instance
     from ._values import Keepalive as Keepalive
     from ._values import LoadInfo as LoadInfo
-    from ._values import MachineChanged as MachineChanged
-    from ._values import MachineHealth as MachineHealth
-    from ._values import MachineNotice as MachineNotice
-    from ._values import MachinesRequested as MachinesRequested
-    from ._values import MachinesStarted as MachinesStarted
     from ._values import MemoryInfo as MemoryInfo
     from ._values import Notice as Notice
-    from ._values import SessionClosed as SessionClosed
-    from ._values import SessionOpened as SessionOpened
     from ._values import State as State
     from .boot import Boot as Boot
     from .boot import MachineBoot as MachineBoot
@@ -80,16 +80,18 @@ if TYPE_CHECKING:
 # its names is first used. trio alone takes 0.15 s, and a session's system comes up
 # while it is imported.
 _HOMES = {
+    "_events": (
+        "BootProgress CostWarning EnvironmentCaptured Event MachineChanged MachineHealth "
+        "MachineNotice MachinesRequested MachinesStarted SessionClosed SessionOpened"
+    ),
     "_machine": "AsyncMachine AsyncStream",
     "_options": "option",
     "_parallel": "parallel",
     "_session": "AsyncSession",
     "_sync": "Machine Session Stream",
     "_values": (
-        "BootProgress Cost CostGroup CostWarning DiskInfo EnvironmentCaptured "
-        "EnvironmentOptions Event Gone Info Instance Keepalive LoadInfo MachineChanged "
-        "MachineHealth MachineNotice MachinesRequested MachinesStarted MemoryInfo Notice "
-        "SessionClosed SessionOpened State"
+        "Cost CostGroup DiskInfo EnvironmentOptions Gone Info Instance Keepalive LoadInfo "
+        "MemoryInfo Notice State"
     ),
     "boot": "Boot MachineBoot",
     "errors": (

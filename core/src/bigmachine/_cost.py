@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import trio
 
-from ._values import Cost, CostGroup, CostWarning, Instance, dollar_text
+from ._events import CostWarning
+from ._values import Cost, CostGroup, Instance, dollar_text
 from .errors import StartError
 
 _LEAST_SECONDS = 60.0  # clouds charge by the second after the first minute, which is owed whole

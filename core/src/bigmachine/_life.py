@@ -12,24 +12,14 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from ._booting import BootFailed, Booting, Delivery
+from ._events import BootProgress, MachineChanged, MachineHealth, MachineNotice
 from ._link import FIRST_PAUSE, REFUSED, Link
 from ._link import pauses as pauses
 from ._log import MachineLog
 from ._notices import follow
 from ._output import BootLog, Output
 from ._plugins import Plugins
-from ._values import (
-    BootProgress,
-    Gone,
-    Info,
-    Instance,
-    Keepalive,
-    MachineChanged,
-    MachineHealth,
-    MachineNotice,
-    Notice,
-    State,
-)
+from ._values import Gone, Info, Instance, Keepalive, Notice, State
 from .errors import (
     BigmachineError,
     BootError,

@@ -14,8 +14,8 @@ from typing import Any, cast
 
 import pluggy
 
+from ._events import Event
 from ._options import close_match, did_you_mean
-from ._values import Event
 from .errors import PluginError
 from .system import Capability, System
 

@@ -18,6 +18,7 @@ import trio
 from ._booting import Delivery
 from ._cost import Meter
 from ._entrypoints import choose_system, load_observers
+from ._events import CostWarning, MachinesRequested, MachinesStarted, SessionClosed, SessionOpened
 from ._identity import Authority
 from ._life import Life
 from ._machine import AsyncMachine
@@ -27,17 +28,7 @@ from ._output import BootLog
 from ._plugins import Plugins
 from ._shipment import Shipment
 from ._sweeper import Sweeper
-from ._values import (
-    Cost,
-    CostWarning,
-    EnvironmentOptions,
-    Instance,
-    MachinesRequested,
-    MachinesStarted,
-    SessionClosed,
-    SessionOpened,
-    State,
-)
+from ._values import Cost, EnvironmentOptions, Instance, State
 from .boot import Boot, WorkerConfig, machine_names
 from .errors import RpcError, StartError, StopReason, UsageError
 from .rpc import dumps_whole, split_addr
@@ -255,7 +246,8 @@ class AsyncSession:
         )
 
     async def _begin_sweeper(self) -> None:
-        if self.system.is_swept:
+        # On Windows nobody can wait for the pipe and look at the driver, too.
+        if self.system.is_swept and sys.platform != "win32":
             async with self._beginning:
                 if self._sweeper is None:
                     self._sweeper = await Sweeper.begin(self.system, session=self.name)

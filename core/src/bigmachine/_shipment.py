@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from ._values import EnvironmentCaptured
+from ._events import EnvironmentCaptured
 from .errors import UsageError
 
 if TYPE_CHECKING:

@@ -38,8 +38,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import pluggy
 
+from ._events import Event as Event
 from ._identity import Identity as Identity
-from ._values import Event as Event
 from ._values import Gone as Gone
 from ._values import Instance as Instance
 from ._values import Keepalive as Keepalive

@@ -80,6 +80,7 @@ class InProcessSystem(System):
     name = "in-process"
     Options = InProcessOptions
     capabilities = frozenset({Capability.READ, Capability.CONSOLE, Capability.INSTANCES})
+    is_swept = False  # what is of this process ends with it
     boot_timeout = 60.0
     orphan_timeout = 5.0  # they are part of the driver, and end with it
 

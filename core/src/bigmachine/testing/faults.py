@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from .._values import SessionOpened
+from .._events import SessionOpened
 from ..errors import NotSupportedError, UsageError
 from ..system import Event, hookimpl
 from ._fault_plan import Direction as Direction

@@ -9,7 +9,8 @@ import pytest
 
 from bigmachine.system import Event, Instance, hookimpl
 
-from ..._values import MachineChanged, MachinesStarted, State
+from ..._events import MachineChanged, MachinesStarted
+from ..._values import State
 from ._clauses import Tier
 
 MACHINES_A_TEST = 2
