@@ -153,7 +153,7 @@ class LeavesItsFirewall(CloudSystem):
                 await super()._delete({MACHINE: resource.tags[MACHINE]})
 
 
-@breaks("SHUTDOWN-3", "OPTIONS-3")
+@breaks("SHUTDOWN-3", "OPTIONS-3", "INSTANCES-2", "INSTANCES-4")
 class ShutdownNeedsSetup(CloudSystem):
     """`shutdown` uses what only `setup` makes."""
 

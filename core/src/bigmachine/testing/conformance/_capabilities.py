@@ -165,8 +165,8 @@ class Capabilities:
 
     @should("INSTANCES-6", needs=Capability.INSTANCES)
     async def test_what_is_listed_says_what_it_is_and_whose(self, kit: Kit) -> None:
-        session = await kit.shared_session()
         machines = {machine.instance.name for machine in await kit.machines()}
+        session = await kit.shared_session()  # after that: it may be another one by then
         listed = [i for i in await session._plugins.hooks.instances() if i.name in machines]
         here = Driver.here()
         assert listed, "none of the machines is listed"
