@@ -8,6 +8,7 @@ import os
 import re
 import ssl
 import time
+import zipfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tests.cloudbox import Box, Ec2, Host
 from tests.cloudbox.fixtures import InBox, in_box  # noqa: F401
 from tests.paths import fresh_path
 
+from ..environment.kit import write_wheel
 from .box_cloud import BoxCloud, Driver, driver
 from .index import Index, pack_uv
 from .projects import make_project, needs_a_builder
@@ -266,11 +268,14 @@ def test_a_link_that_is_cut_for_good_during_the_upload_is_a_boot_error_and_the_h
 def test_a_disk_that_has_no_room_is_a_boot_error_that_says_so(
     in_cloud: InCloud, project: Path, disk_mib: int, phase: str, words: str
 ) -> None:
-    # So little to send says nothing of the room that it takes.
-    (project / "zeros.bin").write_bytes(bytes(50 << 20))
+    # Its wheel is so small that nobody can tell what room it takes: more than any of the disks.
+    site = project.parent / "site"
+    wheel = write_wheel(project.parent, "zeros", "1.0", {"zeros.txt": "0" * (250 << 20)})
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
 
     async def main(cloud: BoxCloud) -> None:
-        async with driver(project, cloud) as program:
+        async with driver(project, cloud, PYTHONPATH=str(site)) as program:
             assert await program.end() == 1
             assert re.search(rf"BootError: .* in phase {phase}: .*{words}", program.errors)
         await is_off(only(cloud.hosts))
