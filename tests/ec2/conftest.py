@@ -97,7 +97,7 @@ def aws(served: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     assert served.calls.refused == []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # others' instances are not to boot
 def boxed(served: Aws) -> Iterator[Ec2Box]:
     if reason := why_not_here():
         pytest.skip(reason)
