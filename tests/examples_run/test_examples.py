@@ -131,7 +131,8 @@ def test_bigpi_does_a_single_sample(run):
 def test_bigpi_prints_plain_lines_when_it_is_not_on_a_terminal(run):
     done = run(BIGPI, "-n", 1_000_000, "--machines", 1)
     assert "\x1b" not in done.stdout
-    assert re.search(r"^ 50%  π ≈ 3\.\d+ ± 0\.\d+$", done.stdout, re.M)
+    # Not each tenth: two may have come between two looks.
+    assert re.search(r"^ [1-9]0%  π ≈ 3\.\d+ ± 0\.\d+$", done.stdout, re.M)
 
 
 def test_bigpi_says_in_the_end_what_its_machines_cost_if_anything(capsys):
