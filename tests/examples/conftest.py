@@ -1,20 +1,32 @@
-"""The examples' own tests find their packages, whether or not they are installed."""
+"""The examples' own tests find their packages, whether or not they are installed.
 
-import tempfile
+They alone do: what others test is not to find a backend more, nor to ship it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.examples.in_place import install_in_place
+from tests.examples.in_place import installed
 
-# Before they are collected: they import their package first thing.
-_site = tempfile.TemporaryDirectory(prefix="bigmachine-examples-")
-for _pyproject in Path(__file__).parent.glob("*/pyproject.toml"):
-    install_in_place(_pyproject.parent, site=Path(_site.name))
+PROJECTS = [path.parent for path in Path(__file__).parent.glob("*/pyproject.toml")]
 
 
-def pytest_unconfigure() -> None:
-    _site.cleanup()
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    with installed(*PROJECTS):  # the test modules import their package
+        return (yield)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def packages() -> Iterator[None]:
+    with installed(*PROJECTS):
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.examples.in_place import install_in_place
+from tests.examples.in_place import installed
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "bigmachine-netns"
 NAMESPACES = Path("/run/netns")
@@ -56,10 +56,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    install_in_place(EXAMPLE, site=tmp_path / "site")
-    yield
+def package() -> Iterator[None]:
+    with installed(EXAMPLE):
+        yield
     for name in [name for name in sys.modules if name.partition(".")[0] == "bigmachine_netns"]:
         del sys.modules[name]
 

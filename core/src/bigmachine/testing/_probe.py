@@ -164,8 +164,17 @@ class Probe:
 
     def start_child(self) -> int:
         """Start a process that would outlive everybody; return its number."""
-        # Not by `subprocess`, whose objects complain when nobody waits for them.
-        return os.posix_spawnp("sleep", ["sleep", "600"], os.environ)
+        # Not by `subprocess`, whose objects complain when nobody waits for them. It says that
+        # it runs: when a spawn returns, Linux doesn't show the child's environment yet.
+        program = "import os, time; os.write(1, b'.'); time.sleep(600)"
+        reading, writing = os.pipe()
+        with open(reading, "rb") as said:
+            argv = [sys.executable, "-ISc", program]
+            to_stdout = [(os.POSIX_SPAWN_DUP2, writing, 1)]
+            pid = os.posix_spawn(sys.executable, argv, os.environ, file_actions=to_stdout)
+            os.close(writing)
+            said.read(1)
+        return pid
 
     # -- what it listens on ------------------------------------------------------
 
