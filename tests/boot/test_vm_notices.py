@@ -11,23 +11,13 @@ from pathlib import Path
 from .projects import make_project, needs_a_builder
 
 PROGRAM = """
-    import json, os, re, signal, threading
-    from importlib.metadata import distributions, requires
+    import json, os, signal, threading
     from pathlib import Path
     import bigmachine as bm
     import trio
     from vms import VmSystem
 
     ANNOUNCED = Path.cwd() / "announced"
-
-    def closure(name, found):
-        "Names a distribution and all that it needs: nothing else is to be sent."
-        if name not in found:
-            found.add(name)
-            for line in requires(name) or ():
-                if ";" not in line:
-                    closure(re.match(r"[\\w.-]+", line)[0].lower(), found)
-        return found
 
     class Spot(VmSystem):
         "Its provider announces by a file, and takes back without a word."
@@ -52,10 +42,7 @@ PROGRAM = """
 
     if __name__ == "__main__":
         observer = Observer()
-        # cffi is needed under a condition, which are not read here.
-        names = {d.name.lower() for d in distributions()} - closure("bigmachine", {"cffi"})
-        lean = bm.EnvironmentOptions(without=names)
-        with bm.Session(Spot(), plugins=[observer], environment=lean) as session:
+        with bm.Session(Spot(), plugins=[observer]) as session:
             [machine] = session.start(1, services={"Shop": Shop()})
             ANNOUNCED.touch()
             assert observer.told.wait(60)

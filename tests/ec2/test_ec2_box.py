@@ -8,13 +8,13 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 
 import pytest
 
 import bigmachine as bm
 from bigmachine.errors import MachineStopped, StartError, StopReason
 from bigmachine.system import Keepalive
+from tests.waiting import until
 
 from .echo import Echo
 
@@ -77,13 +77,6 @@ def start(session, count=1):
 
 def ids(ec2):
     return [*ec2.hosts]
-
-
-def until(condition, timeout=60.0):
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_bigpi_runs_as_it_is(ec2, aws):

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.cli.shelf import put
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = "from tests.session.swept import main; main()"
@@ -64,13 +64,6 @@ def drive(tmp_path: Path) -> Iterator[Any]:
 
 def on(shelf: Path) -> list[str]:
     return sorted(path.stem for path in shelf.glob("*.json"))
-
-
-def until(condition: Any, timeout: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def lives(pid: int) -> bool:

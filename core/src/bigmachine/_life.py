@@ -13,10 +13,9 @@ import trio
 
 from ._booting import BootFailed, Booting, Delivery
 from ._events import BootProgress, MachineChanged, MachineHealth, MachineNotice
-from ._link import FIRST_PAUSE, REFUSED, Link
+from ._link import FIRST_PAUSE, REFUSED, Link, follow
 from ._link import pauses as pauses
 from ._log import MachineLog
-from ._notices import follow
 from ._output import BootLog, Output
 from ._plugins import Plugins
 from ._values import Gone, Info, Instance, Keepalive, Notice, State
@@ -225,7 +224,8 @@ class Life:
             if self._booting is not None and not self._has_tail:
                 nursery.start_soon(self._log.follow, self._linked)
             if self.owned and gives_notices(self.plugins.system):
-                nursery.start_soon(follow, self._linked, self._take_notice)
+                ask = self._ask_for_notices
+                nursery.start_soon(functools.partial(follow, what="notices"), self._linked, ask)
             # From here on keepalives bound it, not time: a service may take long to set up.
             self._last_reply = trio.current_time()
             nursery.start_soon(self._keep_alive, nursery, began)
@@ -327,10 +327,12 @@ class Life:
                 return Gone(StopReason.INTERRUPTED, detail)
         return gone
 
-    def _take_notice(self, notice: Notice) -> None:
-        self.notices += (notice,)
-        logger.warning("%s: %s: %s", self.name, notice.kind, notice)
-        self.plugins.notify(MachineNotice(self.name, notice.kind, notice.detail, notice.at))
+    async def _ask_for_notices(self, connection: Connection | PostConnection) -> None:
+        new: list[Notice] = await connection.call("Supervisor.notices", (len(self.notices),), {})
+        for notice in new:
+            self.notices += (notice,)
+            logger.warning("%s: %s: %s", self.name, notice.kind, notice)
+            self.plugins.notify(MachineNotice(self.name, notice.kind, notice.detail, notice.at))
 
     async def _ask_why(self) -> Gone | None:
         """Ask the system why the machine is gone, if it is."""

@@ -11,7 +11,7 @@ import trio
 
 from ._values import Gone, Keepalive, KeepaliveReply
 from .errors import BigmachineError, ProtocolError, RpcError, StopReason, TransportError
-from .rpc import Connection, PostConnection, dial
+from .rpc import Connection, ConnectionLost, PostConnection, dial
 
 if TYPE_CHECKING:
     import httpx
@@ -224,6 +224,29 @@ class _Served:
     def close(self) -> None:
         """End the task, and thus the connection and its calls."""
         self.scope.cancel()
+
+
+async def follow(
+    connected: Callable[[], Awaitable[Connection | PostConnection]],
+    ask: Callable[[Connection | PostConnection], Awaitable[None]],
+    *,
+    what: str,
+) -> None:
+    """Ask a machine for more and more of ``what``, over one connection after the other.
+
+    Until cancelled, or until it can't be asked: then that is logged.
+    """
+    waits = pauses()
+    while True:
+        connection = await connected()
+        try:
+            await ask(connection)
+            waits = pauses()
+        except ConnectionLost:
+            await trio.sleep(next(waits))
+        except Exception:
+            logger.exception("%s: its %s can't be followed", connection.machine, what)
+            return
 
 
 def pauses() -> Iterator[float]:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import trio
 
-from ._link import pauses
+from ._link import follow
 from .errors import BigmachineError
-from .rpc import Connection, ConnectionLost, PostConnection
-
-logger = logging.getLogger("bigmachine.machine")
+from .rpc import Connection, PostConnection
 
 _LINE_BYTES = 1 << 20  # longer lines are split: a machine may print without end
 
@@ -60,20 +57,8 @@ class MachineLog:
     async def follow(self, connected: Connected) -> None:
         """Read on, over whatever connection there is by then, until cancelled."""
         self._is_followed = True
-        waits = pauses()
         try:
-            while True:
-                connection = await connected()
-                # One part at a time: what a machine prints waits there, in files that are
-                # bounded, and in no queue that a call's reply would have to wait behind.
-                try:
-                    self.take(*await connection.call("Supervisor.tail", (self.offset,), {}))
-                    waits = pauses()
-                except ConnectionLost:
-                    await trio.sleep(next(waits))
-                except Exception:
-                    logger.exception("%s: its output can't be followed", connection.machine)
-                    return
+            await follow(connected, self._read, what="output")
         finally:
             self._is_followed = False
 
@@ -86,6 +71,11 @@ class MachineLog:
         with trio.move_on_after(within), contextlib.suppress(BigmachineError):
             await connection.call("Supervisor.mark", (mark,), {})
             await is_taken.wait()
+
+    async def _read(self, connection: Connection | PostConnection) -> None:
+        # One part at a time: what a machine prints waits there, in files that are bounded, and
+        # in no queue that a call's reply would have to wait behind.
+        self.take(*await connection.call("Supervisor.tail", (self.offset,), {}))
 
     def _without_marks(self, lines: Sequence[bytes]) -> Iterator[bytes]:
         for line in lines:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable
 
 import trio
 
 from ._values import Notice
 from .errors import BigmachineError
-
-if TYPE_CHECKING:
-    from .rpc import Connection, PostConnection
 
 logger = logging.getLogger("bigmachine.machine")
 
@@ -24,7 +20,7 @@ class Notices:
     """All that a machine was told, in order; what it is told again counts once.
 
     The system's ``notices`` hook tells the machine what its provider says, by `hear`; the
-    machine tells its driver, by `after`, which `follow` calls there.
+    machine tells its driver, which asks for more of them, by `after`.
     """
 
     def __init__(self) -> None:
@@ -71,29 +67,3 @@ class Notices:
         self._is_more.set()
         self._is_more = trio.Event()
         return True
-
-
-async def follow(
-    connected: Callable[[], Awaitable[Connection | PostConnection]],
-    take: Callable[[Notice], object],
-) -> None:
-    """Give ``take`` each of a machine's notices, over one connection after the other."""
-    from ._link import pauses  # late: a machine needs none of it
-    from .rpc import ConnectionLost
-
-    count = 0
-    waits = pauses()
-    while True:
-        connection = await connected()
-        try:
-            notices: list[Notice] = await connection.call("Supervisor.notices", (count,), {})
-        except ConnectionLost:
-            await trio.sleep(next(waits))
-        except Exception:
-            logger.exception("%s: its notices can't be followed", connection.machine)
-            return
-        else:
-            waits = pauses()
-            for notice in notices:
-                count += 1
-                take(notice)

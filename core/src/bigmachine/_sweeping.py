@@ -5,7 +5,6 @@ from __future__ import annotations
 # What only a sweep needs is imported by it: nearly all sweepers are dismissed, and each of
 # them lives as long as its session.
 import base64
-import contextlib
 import json
 import os
 import pickle
@@ -13,18 +12,16 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bigmachine._driver import Driver
 
 if TYPE_CHECKING:
-    from .system import Instance, System
+    from .system import System
 
 _LOOK_SECONDS = 1.0  # between two looks at the driver
 _QUIET_SECONDS = 45.0  # nothing is found: what was asked for last may yet become visible
 _PAUSE_SECONDS = 5.0
-_FREE_SECONDS = 300.0  # for one thing to be gone
 _MOST_SECONDS = 1800.0  # for all; then it is up to `bigmachine reap`
 
 
@@ -63,6 +60,7 @@ async def sweep(system: System, session: str) -> None:
     """Free all that a session has, until nothing of it is found any more."""
     import trio
 
+    from ._freeing import by_kind, free
     from ._plugins import Plugins
 
     hooks = Plugins(system).hooks
@@ -70,34 +68,18 @@ async def sweep(system: System, session: str) -> None:
         last_seen = trio.current_time()
         while trio.current_time() < last_seen + _QUIET_SECONDS:
             try:
-                things = await _found(hooks, session)
+                things = [thing for thing in await hooks.instances() if thing.session == session]
             except Exception:  # whatever it was: there may be things, so it is asked again
                 last_seen = trio.current_time()
             else:
                 if things:
                     last_seen = trio.current_time()
-                    await _free(hooks, things)
+                for kind in by_kind(things):
+                    async with trio.open_nursery() as nursery:
+                        for thing in kind:
+                            nursery.start_soon(free, hooks, thing)
             await trio.sleep(_PAUSE_SECONDS)
     await hooks.shutdown()
-
-
-async def _found(hooks: System, session: str) -> list[Instance]:
-    return [thing for thing in await hooks.instances() if thing.session == session]
-
-
-async def _free(hooks: System, things: Sequence[Instance]) -> None:
-    """Free things, one kind after the other: what is listed later may be in use until then."""
-    import trio
-
-    async def free(thing: Instance) -> None:
-        with trio.move_on_after(_FREE_SECONDS), contextlib.suppress(Exception):
-            await hooks.stop(instance=thing)
-
-    for kind in dict.fromkeys(thing.kind for thing in things):
-        async with trio.open_nursery() as nursery:
-            for thing in things:
-                if thing.kind == kind:
-                    nursery.start_soon(free, thing)
 
 
 def _read_order(fd: int) -> tuple[bytes, bool]:

@@ -142,11 +142,6 @@ def systems_to_ask(named: Sequence[str], options: Mapping[str, str]) -> tuple[li
     return able, broken
 
 
-def reason(exc: Exception) -> str:
-    """Say an error in its own words if it is ours, and with its type if it isn't."""
-    return str(exc) if isinstance(exc, BigmachineError) else f"{type(exc).__name__}: {exc}"
-
-
 def run_async(main: Callable[[], Awaitable[T]]) -> T:
     """Run ``main`` in trio; a Ctrl-C is a plain `KeyboardInterrupt`, in whatever task it came."""
     try:

@@ -57,7 +57,9 @@ async def _ask(
     """Ask all at once; return what they have, and why some of them didn't say."""
     import trio
 
-    from ._holdings import holdings, opened, reason
+    from bigmachine._freeing import reason
+
+    from ._holdings import holdings, opened
 
     found: dict[str, list[Holding]] = {}
     failed: dict[str, str] = {}

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from ._holdings import Holding
 
-_FREE_TIMEOUT = 300.0  # EC2 takes a minute or two to terminate an instance, Azure some more
 _AT_ONCE = 100  # of those that wait; how many ask at once is for the system to bound
 _SESSION = re.compile(r".+-[0-9a-f]{8}(\.bigmachine)?")  # as sessions are named
 
@@ -95,7 +94,9 @@ class Reaper:
 
     async def reap(self, name: str, options: Mapping[str, str], profile: str | None) -> None:
         """Free what is due on a system."""
-        from ._holdings import holdings, opened, reason
+        from bigmachine._freeing import reason
+
+        from ._holdings import holdings, opened
 
         try:
             async with opened(name, options=options, profile=profile) as hooks:
@@ -158,14 +159,13 @@ class Reaper:
         """Free one kind after the other, in the system's order: what comes later is in use."""
         import trio
 
-        kinds: dict[str, list[Instance]] = {}
-        for thing in holding.things:
-            kinds.setdefault(thing.kind, []).append(thing)
+        from bigmachine._freeing import by_kind, free
+
         problems: list[str] = []
 
-        async def free(thing: Instance) -> None:
+        async def attempt(thing: Instance) -> None:
             async with limiter:
-                problem = "" if self._is_dry else await _free(hooks, thing)
+                problem = "" if self._is_dry else await free(hooks, thing)
             what = f"{holding.short_name}: {_what(thing)}"
             if problem:
                 problems.append(f"{what} can't be freed: {problem}")
@@ -173,35 +173,19 @@ class Reaper:
                 self._freed += 1
                 print(f"{what} {'would be' if self._is_dry else 'is'} freed", flush=True)
 
-        for things in kinds.values():
+        for things in by_kind(holding.things):
             if problems:
                 problems += [f"{holding.short_name}: {_what(t)} is left, too" for t in things]
                 continue
             async with trio.open_nursery() as nursery:
                 for thing in things:
-                    nursery.start_soon(free, thing)
+                    nursery.start_soon(attempt, thing)
         for problem in problems:
             self._fail(problem)
 
     def _fail(self, text: str) -> None:
         self.has_failed = True
         _complain(text)
-
-
-async def _free(hooks: System, thing: Instance) -> str:
-    """Free a thing; return why it can't be, or nothing."""
-    import trio
-
-    from ._holdings import reason
-
-    try:
-        with trio.fail_after(_FREE_TIMEOUT):
-            await hooks.stop(instance=thing)
-    except trio.TooSlowError:
-        return f"it isn't gone after {_FREE_TIMEOUT:g} s; something may be using it"
-    except Exception as exc:
-        return reason(exc)
-    return ""
 
 
 def _is_confirmed(holding: Holding) -> bool:

@@ -80,7 +80,7 @@ class Api:
         Raises `UsageError` if there is no way to the region, and boto3 knows none of that name.
         """
         try:
-            reply = await self._read("sts:GetCallerIdentity", {}, tries=_FIRST_TRIES)
+            reply = await self.read("sts:GetCallerIdentity", tries=_FIRST_TRIES)
         except AwsError as error:
             if error.is_unreachable and not self._options.endpoint_url:
                 await trio.to_thread.run_sync(check_region, self._session)
@@ -89,7 +89,14 @@ class Api:
 
     async def read(self, action: str, *, tries: int = _TRIES, **parameters: Any) -> Reply:
         """Ask for something that changes nothing. Prompt when cancelled."""
-        return await self._read(action, parameters, tries=tries)
+        for pause in pauses(tries):
+            try:
+                return await self._once(action, parameters, pace=self._reads, is_reading=True)
+            except AwsError as error:
+                if not error.is_temporary:
+                    raise
+                await self._rest(error, pause)
+        return await self._once(action, parameters, pace=self._reads, is_reading=True)
 
     async def read_all(self, action: str, key: str, **parameters: Any) -> list[Any]:
         """Return the lists under ``key`` of all pages."""
@@ -136,16 +143,6 @@ class Api:
         for client in clients:
             client.close()
         await trio.lowlevel.checkpoint()
-
-    async def _read(self, action: str, parameters: Mapping[str, Any], *, tries: int) -> Reply:
-        for pause in pauses(tries):
-            try:
-                return await self._once(action, parameters, pace=self._reads, is_reading=True)
-            except AwsError as error:
-                if not error.is_temporary:
-                    raise
-                await self._rest(error, pause)
-        return await self._once(action, parameters, pace=self._reads, is_reading=True)
 
     async def _once(
         self, action: str, parameters: Mapping[str, Any], *, pace: Pace, is_reading: bool = False

@@ -28,10 +28,7 @@ _UNDO_TIMEOUT = 150.0  # EC2 takes a minute or so to terminate an instance
 
 
 class Launch:
-    """The purchases of one ``start``: what was tried, what came of it.
-
-    ``templates`` gets the names of launch templates that may be left.
-    """
+    """The purchases of one ``start``: what was tried, what came of it."""
 
     def __init__(
         self,

@@ -181,7 +181,7 @@ class Machines:
 
         async def tag(some: tuple[list[str], dict[str, str]]) -> None:
             ids, tags = some
-            pairs = [{"Key": key, "Value": value} for key, value in tags.items()]
+            pairs = _tags.pairs(tags)
             rests = pauses(_TRIES)
             while True:
                 try:

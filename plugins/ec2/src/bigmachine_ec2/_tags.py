@@ -54,8 +54,12 @@ def session_tags(session: str, driver: Driver, more: Mapping[str, str]) -> dict[
 
 def tag_specifications(tags: Mapping[str, str], *kinds: str) -> list[dict[str, Any]]:
     """Return ``tags`` as a create call takes them, for these kinds of resources."""
-    pairs = [{"Key": key, "Value": value} for key, value in tags.items()]
-    return [{"ResourceType": kind, "Tags": pairs} for kind in kinds]
+    return [{"ResourceType": kind, "Tags": pairs(tags)} for kind in kinds]
+
+
+def pairs(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return ``tags`` as AWS takes them."""
+    return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
 def tags_of(raw: Mapping[str, Any]) -> dict[str, str]:
