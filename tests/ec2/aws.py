@@ -250,6 +250,12 @@ class Aws:
             for release in ("12", "13"):
                 self.add_image(DEBIAN.format(release, name), architecture=architecture)
 
+    def route_out(self, table: Any) -> None:
+        """Have all that goes to the internet, by this route table, go through a gateway."""
+        gateway = self.ec2.create_internet_gateway()
+        self.ec2.attach_internet_gateway(gateway.id, table.vpc_id)
+        self.ec2.create_route(table.id, "0.0.0.0/0", gateway_id=gateway.id)
+
     # -- the server -------------------------------------------------------------------
 
     @contextlib.contextmanager
@@ -262,6 +268,7 @@ class Aws:
                 "127.0.0.1", 0, self._wrapped(app), threaded=True, request_handler=handler
             )
             self.url = f"http://127.0.0.1:{server.server_port}"
+            self._open_default_vpc()
             self.groups_at_first = {g for of in self.ec2.groups.values() for g in of}
             thread = threading.Thread(target=server.serve_forever, args=[0.01])
             thread.start()
@@ -272,6 +279,13 @@ class Aws:
                 server.shutdown()
                 thread.join()
                 server.server_close()
+
+    def _open_default_vpc(self) -> None:
+        """Connect it to the internet, by its main route table ("Default VPC components")."""
+        filters = {"vpc-id": self.ec2.get_default_vpc().id, "association.main": "true"}
+        [table] = self.ec2.describe_route_tables(filters=filters)
+        if len(table.routes) == 1:
+            self.route_out(table)
 
     @contextlib.contextmanager
     def _mended(self) -> Iterator[None]:

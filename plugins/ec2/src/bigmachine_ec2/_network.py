@@ -125,17 +125,23 @@ async def own_addresses(network: Network, *, is_public: bool, look_up: str) -> l
 
     Raises `StartError` if the service can't be asked.
     """
-    private = [own for own in map(_address_towards, network.blocks) if own]
     if not is_public:
+        private = [own for own in map(_address_towards, network.blocks) if own]
         if private:
             return [f"{own}/32" for own in dict.fromkeys(private)]
         raise UsageError(
             f"public_address: from here no way leads to the VPC's private addresses "
             f"({', '.join(network.blocks)}): use public ones, or name in `allow` who may reach them"
         )
+    own = [await _public_address(look_up), *addresses_inside(network)]
+    return [f"{address}/32" for address in dict.fromkeys(own)]
+
+
+def addresses_inside(network: Network) -> list[str]:
+    """Return this computer's own addresses in the network's VPC: none if it is elsewhere."""
     blocks = [ipaddress.ip_network(block) for block in network.blocks]
-    inside = [own for own in private if any(ipaddress.ip_address(own) in b for b in blocks)]
-    return [f"{own}/32" for own in dict.fromkeys([await _public_address(look_up), *inside])]
+    own = [address for address in map(_address_towards, network.blocks) if address]
+    return [a for a in own if any(ipaddress.ip_address(a) in block for block in blocks)]
 
 
 class SessionGroup:

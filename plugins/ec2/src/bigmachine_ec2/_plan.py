@@ -11,11 +11,12 @@ from bigmachine.errors import UsageError
 from ._api import Api
 from ._errors import AwsError
 from ._image import find_images
-from ._network import Network, check_groups, find_network, own_addresses
+from ._network import Network, addresses_inside, check_groups, find_network, own_addresses
 from ._offers import Offer, by_fleet, is_for_fleet, offers
 from ._options import Ec2Options
 from ._order import Order
 from ._quota import Quota, check_quotas, find_quotas
+from ._routes import within_reach
 from ._tags import session_tags, tag_specifications
 from ._types import InstanceType, find_types
 
@@ -44,6 +45,8 @@ async def make_plan(api: Api, o: Ec2Options, *, look_up: str) -> Plan:
     """
     types = await find_types(api, o.instance_types)
     network = await find_network(api, subnets=o.subnets)
+    if o.public_address and not addresses_inside(network):
+        network = await within_reach(api, network, is_named=bool(o.subnets))
     await check_groups(api, network, groups=o.security_groups)
     await _check_key_pair(api, o.key_pair)
     for kind in types:

@@ -1,0 +1,114 @@
+"""Subnets into which no public address leads: known before anything is bought."""
+
+from __future__ import annotations
+
+import ipaddress
+from types import SimpleNamespace
+
+import pytest
+
+from bigmachine.errors import UsageError
+from bigmachine_ec2 import _network
+
+
+@pytest.fixture
+def private(aws):
+    """A subnet of the default VPC with a route table of its own, which leads nowhere else."""
+    ec2 = aws.ec2
+    vpc = ec2.get_default_vpc()
+    subnet = ec2.create_subnet(vpc.id, "172.31.240.0/24", "us-east-1a")
+    table = ec2.create_route_table(vpc.id)
+    association = ec2.associate_route_table(table.id, subnet_id=subnet.id)
+    yield SimpleNamespace(id=subnet.id, table=table)
+    ec2.disassociate_route_table(association)
+    ec2.delete_route_table(table.id)
+    ec2.delete_subnet(subnet.id)
+
+
+@pytest.fixture
+def main_table(aws):
+    """The default VPC's main route table."""
+    filters = {"vpc-id": aws.ec2.get_default_vpc().id, "association.main": "true"}
+    [table] = aws.ec2.describe_route_tables(filters=filters)
+    return table
+
+
+def refused(run, **options) -> str:
+    async def test(kit):
+        with pytest.raises(UsageError) as caught:
+            await kit.setup()
+        said.append(str(caught.value))
+
+    said: list[str] = []
+    run(test, **options)
+    return said[0]
+
+
+def accepted(run, **options) -> set[str]:
+    async def test(kit):
+        await kit.setup()
+        chosen.update(offer.subnet.id for offer in kit.system._plan.offers)
+
+    chosen: set[str] = set()
+    run(test, **options)
+    return chosen
+
+
+def test_a_private_subnet_is_refused_where_machines_are_to_have_public_addresses(run, aws, private):
+    said = refused(run, subnets=[private.id])
+    assert said.startswith(f"subnets: no public address leads into {private.id}, ")
+    assert "name public subnets, or pass public_address=False" in said
+    assert accepted(run, subnets=[private.id], public_address=False) == {private.id}
+
+
+def test_a_nat_gateway_lets_nobody_in(run, aws, private):
+    route = aws.ec2.create_route(private.table.id, "0.0.0.0/0")
+    route.nat_gateway = SimpleNamespace(id="nat-0123")
+    assert private.id in refused(run, subnets=[private.id])
+
+
+def test_an_internet_gateway_of_the_subnets_own_table_does(run, aws, private):
+    aws.route_out(private.table)
+    assert accepted(run, subnets=[private.id]) == {private.id}
+
+
+def test_a_firewalls_endpoint_may(run, aws, private):
+    route = aws.ec2.create_route(private.table.id, "0.0.0.0/0")
+    route.gateway = SimpleNamespace(id="vpce-0123")
+    assert accepted(run, subnets=[private.id]) == {private.id}
+    route.destination_cidr_block = "10.0.0.0/8"
+    assert private.id in refused(run, subnets=[private.id])
+
+
+def test_by_default_private_subnets_of_the_default_vpc_are_passed_over(
+    run, private, main_table, monkeypatch
+):
+    chosen = accepted(run)
+    assert chosen
+    assert private.id not in chosen
+    monkeypatch.setattr(main_table, "_routes", {})
+    said = refused(run)
+    assert said.startswith("subnets: no public address leads into those of the default VPC of ")
+    assert "give them one, name public subnets, or pass public_address=False" in said
+
+
+def test_within_the_vpc_public_names_mean_private_addresses_and_will_do(
+    run, aws, private, monkeypatch
+):
+    # As the kernel answers on a computer that has an address there.
+    monkeypatch.setattr(
+        _network, "_address_towards", lambda block: str(ipaddress.ip_network(block)[9])
+    )
+    assert accepted(run, subnets=[private.id]) == {private.id}
+
+
+def test_routes_that_may_not_be_seen_are_in_nobodys_way(run, aws, private):
+    aws.refuse("DescribeRouteTables", "UnauthorizedOperation", times=1)
+    assert accepted(run, subnets=[private.id]) == {private.id}
+    aws.refuse("DescribeRouteTables", "InternalFailure", times=1)
+    assert private.id in refused(run, subnets=[private.id])
+
+
+def test_a_shared_vpcs_main_table_may_be_its_owners_to_see(run, main_table, monkeypatch):
+    monkeypatch.setattr(main_table, "main_association_id", None)
+    assert accepted(run)
