@@ -52,8 +52,8 @@ class Run:
         }
 
 
-def run(folder: Path, source: str, *, entry_points: str = "") -> Run:
-    """Run the suites of a module in an empty project at ``folder``."""
+def run(folder: Path, source: str, *, entry_points: str = "", only: str = "") -> Run:
+    """Run the suites of a module in an empty project at ``folder``; or ``only`` some tests."""
     (folder / "pytest.ini").write_text("[pytest]\n")
     (folder / "test_suite.py").write_text(source)
     if entry_points:
@@ -66,7 +66,7 @@ def run(folder: Path, source: str, *, entry_points: str = "") -> Run:
     report, mark = folder / "report.json", secrets.token_hex(8)
     path = [str(ROOT), str(PATH), str(folder)]
     with subprocess.Popen(
-        [*_PYTEST, f"--conformance-json={report}", str(folder)],
+        [*_PYTEST, f"--conformance-json={report}", "-k", only, str(folder)],
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from ._kit import Kit
 
+_GRACE = 5.0  # seconds
+_LOOK = 0.05
+
 
 @dataclass(frozen=True)
 class Order:
@@ -97,7 +100,7 @@ class Driver:
 
 @contextlib.asynccontextmanager
 async def driver(kit: Kit, order: Order) -> AsyncIterator[Driver]:
-    """Run a driver for the length of the block; whatever is left of it then is killed."""
+    """Run a driver for the length of the block; what is left of it a while later is killed."""
     mark = secrets.token_hex(8)
     process = await trio.lowlevel.open_process(
         [sys.executable, "-c", f"from {__name__} import main; main()"],
@@ -117,6 +120,10 @@ async def driver(kit: Kit, order: Order) -> AsyncIterator[Driver]:
         with trio.CancelScope(shield=True):
             process.kill()
             await process.wait()
+            # What takes a machine's things away is not to be cut off half-way.
+            with trio.move_on_after(_GRACE):
+                while handle.left():
+                    await trio.sleep(_LOOK)
         for left in handle.left():
             left.kill()
 
