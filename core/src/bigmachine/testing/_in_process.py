@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES = 1 << 18
 _CLEANUP = 10.0  # machines end within a few rounds of the loop
-# A machine that was asked to end does so after 2 ms, and `exited` is to have it.
-_GRACE = 0.01
+# A machine that was asked to end does so after 2 ms, and on a busy computer later; `exited` is
+# to have it.
+_GRACE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
