@@ -276,17 +276,20 @@ class Booting:
 
     async def _put(self, sha256: str, missing: dict[str, int]) -> None:
         offset, size = missing[sha256], self._shipment.sizes_bytes[sha256]
-        scope = trio.CancelScope()
+
+        def more_time() -> None:
+            scope.deadline = trio.current_time() + self._timings.timeout
 
         async def content() -> AsyncIterator[bytes]:
-            scope.deadline = trio.current_time() + self._timings.timeout
+            more_time()
             async for chunk in self._shipment.read(sha256, offset):
                 yield chunk
                 missing[sha256] += len(chunk)
-                scope.deadline = trio.current_time() + self._timings.timeout
+                more_time()
                 self._report_upload(missing)
 
-        with scope:
+        with trio.CancelScope() as scope:
+            more_time()  # first of all to connect, where it takes a new connection
             await self._wire.put(sha256, offset=offset, size_bytes=size, content=content())
         if scope.cancelled_caught:
             raise TransportError("nothing more got through")
