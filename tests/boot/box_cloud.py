@@ -32,6 +32,8 @@ class BoxCloud:
         self.hosts: dict[str, Host] = {}
         self.kept: Host | None = None
         self.endpoint = ""
+        self.patience = 5.0
+        """How long it lets a host that is to be deleted end itself, and say why, in seconds."""
         self._disk_bytes = disk_bytes
 
     @contextlib.asynccontextmanager
@@ -50,8 +52,7 @@ class BoxCloud:
             self.hosts[name] = await self._launch(request.body)
         host = self.hosts[name]
         if request.method == "DELETE" and not host.is_off:
-            # As it is told to end it may be about to end itself, and say why.
-            with trio.move_on_after(5):
+            with trio.move_on_after(self.patience):
                 await host.wait_off()
             await host.kill()
         about = {"address": host.address, "is_off": host.is_off, "console": host.console()}

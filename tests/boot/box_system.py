@@ -59,7 +59,7 @@ class BoxSystem(bm.System):
 
     async def _ask(self, verb: str, name: str, content: bytes = b"") -> Any:
         async with self._client() as client:
-            reply = await client.request(verb, f"/{name}", content=content, timeout=60)
+            reply = await client.request(verb, f"/{name}", content=content, timeout=90)
         reply.raise_for_status()
         return json.loads(reply.content)
 

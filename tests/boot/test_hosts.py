@@ -233,12 +233,13 @@ def test_a_link_that_is_cut_for_a_moment_costs_nothing_and_for_longer_the_machin
             await trio.sleep(10 / 3)  # of a keepalive timeout of 10
             await host.mend()
             await program.until(told=...)
+            cloud.patience = OFF_SECONDS
             await host.cut()
             await program.ask()
             error = (await program.until(error=...))["error"]
             assert "it was silent for" in error or "its host is powered off" in error
             await is_off(host)
-            assert "ending: " in host.console()  # by itself
+            assert "ending: " in host.console()  # by itself, however busy the computer is
 
     in_cloud(main)
 
