@@ -98,8 +98,9 @@ class Rig:
 
     async def kept(self, manifest: dict[str, Any]) -> None:
         """Wait until what was built is marked as such: when it is all on the disk."""
+        mark = self.prefix(manifest) / "bigmachine.json"
         with trio.fail_after(60):
-            while not (self.prefix(manifest) / "bigmachine.json").exists():
+            while not (mark.exists() and mark.read_text().endswith("}")):
                 await trio.sleep(0.02)
 
     async def off(self) -> None:
