@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -45,7 +44,6 @@ def test_an_upload_that_never_begins_is_a_boot_error(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "main.py"],
         cwd=project,
-        env=os.environ,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

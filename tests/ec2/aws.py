@@ -250,6 +250,12 @@ class Aws:
             for release in ("12", "13"):
                 self.add_image(DEBIAN.format(release, name), architecture=architecture)
 
+    def main_table(self) -> Any:
+        """Return the default VPC's main route table."""
+        filters = {"vpc-id": self.ec2.get_default_vpc().id, "association.main": "true"}
+        [table] = self.ec2.describe_route_tables(filters=filters)
+        return table
+
     def route_out(self, table: Any) -> None:
         """Have all that goes to the internet, by this route table, go through a gateway."""
         gateway = self.ec2.create_internet_gateway()
@@ -282,8 +288,7 @@ class Aws:
 
     def _open_default_vpc(self) -> None:
         """Connect it to the internet, by its main route table ("Default VPC components")."""
-        filters = {"vpc-id": self.ec2.get_default_vpc().id, "association.main": "true"}
-        [table] = self.ec2.describe_route_tables(filters=filters)
+        table = self.main_table()
         if len(table.routes) == 1:
             self.route_out(table)
 

@@ -25,14 +25,6 @@ def private(aws):
     ec2.delete_subnet(subnet.id)
 
 
-@pytest.fixture
-def main_table(aws):
-    """The default VPC's main route table."""
-    filters = {"vpc-id": aws.ec2.get_default_vpc().id, "association.main": "true"}
-    [table] = aws.ec2.describe_route_tables(filters=filters)
-    return table
-
-
 def refused(run, **options) -> str:
     async def test(kit):
         with pytest.raises(UsageError) as caught:
@@ -81,12 +73,12 @@ def test_a_firewalls_endpoint_may(run, aws, private):
 
 
 def test_by_default_private_subnets_of_the_default_vpc_are_passed_over(
-    run, private, main_table, monkeypatch
+    run, aws, private, monkeypatch
 ):
     chosen = accepted(run)
     assert chosen
     assert private.id not in chosen
-    monkeypatch.setattr(main_table, "_routes", {})
+    monkeypatch.setattr(aws.main_table(), "_routes", {})
     said = refused(run)
     assert said.startswith("subnets: no public address leads into those of the default VPC of ")
     assert "give them one, name public subnets, or pass public_address=False" in said
@@ -109,6 +101,6 @@ def test_routes_that_may_not_be_seen_are_in_nobodys_way(run, aws, private):
     assert private.id in refused(run, subnets=[private.id])
 
 
-def test_a_shared_vpcs_main_table_may_be_its_owners_to_see(run, main_table, monkeypatch):
-    monkeypatch.setattr(main_table, "main_association_id", None)
+def test_a_shared_vpcs_main_table_may_be_its_owners_to_see(run, aws, monkeypatch):
+    monkeypatch.setattr(aws.main_table(), "main_association_id", None)
     assert accepted(run)

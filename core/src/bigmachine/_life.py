@@ -224,8 +224,7 @@ class Life:
             if self._booting is not None and not self._has_tail:
                 nursery.start_soon(self._log.follow, self._linked)
             if self.owned and gives_notices(self.plugins.system):
-                ask = self._ask_for_notices
-                nursery.start_soon(functools.partial(follow, what="notices"), self._linked, ask)
+                nursery.start_soon(follow, self._linked, self._ask_for_notices, "notices")
             # From here on keepalives bound it, not time: a service may take long to set up.
             self._last_reply = trio.current_time()
             nursery.start_soon(self._keep_alive, nursery, began)

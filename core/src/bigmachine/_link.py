@@ -229,7 +229,6 @@ class _Served:
 async def follow(
     connected: Callable[[], Awaitable[Connection | PostConnection]],
     ask: Callable[[Connection | PostConnection], Awaitable[None]],
-    *,
     what: str,
 ) -> None:
     """Ask a machine for more and more of ``what``, over one connection after the other.

@@ -58,7 +58,7 @@ class MachineLog:
         """Read on, over whatever connection there is by then, until cancelled."""
         self._is_followed = True
         try:
-            await follow(connected, self._read, what="output")
+            await follow(connected, self._read, "output")
         finally:
             self._is_followed = False
 
