@@ -11,8 +11,8 @@ from markdown import PAGES, ROOT, anchors, links, page_id, section
 
 import bigmachine as bm
 from bigmachine import testing
-from bigmachine._options import describe_options
-from bigmachine._plugins import _HOOKS
+from bigmachine.system._options import describe_options
+from bigmachine.system._plugins import _HOOKS
 from bigmachine.testing import InProcessSystem
 from bigmachine.testing.conformance import Suite
 from bigmachine.testing.faults import Faults
