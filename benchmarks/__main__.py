@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from benchmarks import _computer, _report, _run
+from benchmarks import _bytecode, _computer, _report, _run
 from benchmarks._contestant import CONTESTANTS, DEFAULT, Contestant, load
 from benchmarks._measure import FULL, QUICK
 from benchmarks._results import Results, Round
@@ -41,6 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
     rounds: dict[str, list[Round]] = {contestant.name: [] for contestant in contestants}
     status = 0
     try:
+        say("compiling bytecode, which takes a minute the first time\n")
+        _bytecode.compile_all()
         run_rounds(contestants, rounds, kind=about["kind"], count=options.rounds)
     except KeyboardInterrupt:
         say("\ninterrupted; the results so far:\n")

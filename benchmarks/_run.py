@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks import _certificates
+from benchmarks import _bytecode, _certificates
 from benchmarks._contestant import Contestant
 from benchmarks._metrics import FAILURE_LIMIT
 from benchmarks._processes import MARKER, Process, kill_all, processes_of, wait_gone
@@ -40,7 +40,7 @@ class Run:
         self._known: set[Process] = set()
         _certificates.write(directory / "certificates")
         self._environ = {
-            **os.environ,
+            **_bytecode.environ(),
             MARKER: self.id,
             _certificates.DIRECTORY: str(directory / "certificates"),
             "TMPDIR": str(directory),
