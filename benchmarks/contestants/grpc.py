@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import collections
-import subprocess
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from typing import Any
 
 from benchmarks import _certificates
-from benchmarks._contestant import Contestant
 from benchmarks._service import Bench
-from benchmarks.floor import end_with_stdin, launch, read_port
+from benchmarks.contestants._servers import ServerContestant, count_calls, end_with_stdin
 
 # gRPC refuses messages of more than 4 MiB unless told otherwise.
 OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 SERVER_THREADS = 8
 
 
-class Grpc(Contestant):
+class Grpc(ServerContestant):
     """The blocking API at both ends.
 
     Of the four combinations with `grpc.aio` it answered the most calls/s (5k,
@@ -34,20 +29,7 @@ class Grpc(Contestant):
     install = "uv sync --group peers   (or: pip install grpcio)"
     wire = "HTTP/2, mutual TLS 1.3"
 
-    def __init__(self) -> None:
-        self._machines: list[tuple[subprocess.Popen[bytes], dict[str, Any]]] = []
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[None]:
-        await self.grow(1)
-        try:
-            yield
-        finally:
-            for process, _ in self._machines:
-                process.kill()
-                process.wait()
-
-    async def grow(self, count: int) -> None:
+    def connect(self, port: int) -> dict[str, Any]:
         import grpc
 
         credentials = grpc.ssl_channel_credentials(
@@ -55,51 +37,41 @@ class Grpc(Contestant):
             _certificates.path("client.key").read_bytes(),
             _certificates.path("client.pem").read_bytes(),
         )
-        processes = [launch("benchmarks.grpc_") for _ in range(count)]
-        for process, port in [(p, read_port(p)) for p in processes]:
-            channel = grpc.secure_channel(f"localhost:{port}", credentials, OPTIONS)
-            methods = {name: channel.unary_unary(f"/Bench/{name}") for name in METHODS}
-            methods["null"](b"", wait_for_ready=True)
-            self._machines.append((process, methods))
-
-    def pids(self) -> list[int]:
-        return [process.pid for process, _ in self._machines]
+        channel = grpc.secure_channel(f"localhost:{port}", credentials, OPTIONS)
+        methods = {name: channel.unary_unary(f"/Bench/{name}") for name in METHODS}
+        methods["null"](b"", wait_for_ready=True)
+        return methods
 
     async def null(self) -> None:
-        self._machines[0][1]["null"](b"")
+        self.machines[0]["null"](b"")
 
-    async def burst(self, seconds: float, *, in_flight: int) -> int:
-        null = self._machines[0][1]["null"]
-        pending = collections.deque(null.future(b"") for _ in range(in_flight))
-        calls, end = 0, time.perf_counter() + seconds
-        while pending:
-            pending.popleft().result()
-            calls += 1
-            if time.perf_counter() < end:
-                pending.append(null.future(b""))
-        return calls
+    async def call_many(self, seconds: float, *, in_flight: int) -> int:
+        null = self.machines[0]["null"].future
+        return count_calls(
+            lambda: null(b""), lambda call: call.result(), seconds=seconds, in_flight=in_flight
+        )
 
     async def upload(self, array: Any) -> None:
-        self._machines[0][1]["take"](array.tobytes())
+        self.machines[0]["receive"](array.tobytes())
 
     async def download(self, size_bytes: int) -> int:
         import numpy as np
 
-        answer = self._machines[0][1]["give"](str(size_bytes).encode())
+        answer = self.machines[0]["send"](str(size_bytes).encode())
         return int(np.frombuffer(answer, np.uint8).nbytes)
 
-    async def hang(self, machine: int, *, seconds: float) -> None:
-        self._machines[machine][1]["sleep"](str(seconds).encode())
+    async def sleep(self, machine: int, *, seconds: float) -> None:
+        self.machines[machine]["sleep"](str(seconds).encode())
 
 
-def take(bench: Bench, request: bytes) -> bytes:
+def receive(bench: Bench, request: bytes) -> bytes:
     import numpy as np
 
-    return str(bench.take(np.frombuffer(request, np.uint8))).encode()
+    return str(bench.receive(np.frombuffer(request, np.uint8))).encode()
 
 
-def give(bench: Bench, request: bytes) -> bytes:
-    answer: bytes = bench.give(int(request)).tobytes()
+def send(bench: Bench, request: bytes) -> bytes:
+    answer: bytes = bench.send(int(request)).tobytes()
     return answer
 
 
@@ -110,8 +82,8 @@ def sleep(bench: Bench, request: bytes) -> bytes:
 
 METHODS: dict[str, Callable[[Bench, bytes], bytes]] = {
     "null": lambda bench, request: b"",
-    "take": take,
-    "give": give,
+    "receive": receive,
+    "send": send,
     "sleep": sleep,
 }
 

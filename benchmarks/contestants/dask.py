@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import collections
 import ssl
 import tempfile
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 from benchmarks import _certificates
 from benchmarks._contestant import Contestant
 from benchmarks._service import Bench
+from benchmarks.contestants._servers import count_calls
 
 START_LIMIT = 60.0  # seconds
 
@@ -35,9 +34,8 @@ class Dask(Contestant):
     wire = "tornado, mutual TLS 1.3"
 
     def __init__(self) -> None:
-        self._actors: list[Any] = []
-        self._addresses: set[str] = set()
-        self._pids: list[int] = []
+        super().__init__()
+        self._workers: set[str] = set()  # the addresses of those that have an actor
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -72,50 +70,41 @@ class Dask(Contestant):
             ) as self._cluster,
             distributed.Client(self._cluster) as self._client,
         ):
-            await self._adopt(1)
+            self._add_actors(1)
             yield
 
-    async def grow(self, count: int) -> None:
-        total = len(self._actors) + count
+    async def start_more(self, count: int) -> None:
+        total = len(self.machines) + count
         self._cluster.scale(total)
-        await self._adopt(total)
+        self._add_actors(total)
 
-    async def _adopt(self, total: int) -> None:
+    def _add_actors(self, total: int) -> None:
+        """Wait until there are `total` workers; give each new one an actor."""
         self._client.wait_for_workers(total, timeout=START_LIMIT)
         # A client may learn of new workers a moment after the scheduler did.
-        known = set(self._client.scheduler_info(n_workers=-1)["workers"])
-        new = sorted(known - self._addresses)
-        self._addresses.update(new)
+        workers = set(self._client.scheduler_info(n_workers=-1)["workers"])
+        new = sorted(workers - self._workers)
+        self._workers.update(new)
         futures = [
             self._client.submit(AsyncBench, actor=True, pure=False, workers=[address])
             for address in new
         ]
         actors = [future.result() for future in futures]
-        self._pids += [pid.result() for pid in [actor.pid() for actor in actors]]
-        self._actors += actors
-
-    def pids(self) -> list[int]:
-        return list(self._pids)
+        self.pids += [pid.result() for pid in [actor.pid() for actor in actors]]
+        self.machines += actors
 
     async def null(self) -> None:
-        self._actors[0].null().result()
+        self.machines[0].null().result()
 
-    async def burst(self, seconds: float, *, in_flight: int) -> int:
-        null = self._actors[0].null
-        pending = collections.deque(null() for _ in range(in_flight))
-        calls, end = 0, time.perf_counter() + seconds
-        while pending:
-            pending.popleft().result()
-            calls += 1
-            if time.perf_counter() < end:
-                pending.append(null())
-        return calls
+    async def call_many(self, seconds: float, *, in_flight: int) -> int:
+        null = self.machines[0].null
+        return count_calls(null, lambda call: call.result(), seconds=seconds, in_flight=in_flight)
 
     async def upload(self, array: Any) -> None:
-        self._actors[0].take(array).result()
+        self.machines[0].receive(array).result()
 
     async def download(self, size_bytes: int) -> int:
-        return int(self._actors[0].give(size_bytes).result().nbytes)
+        return int(self.machines[0].send(size_bytes).result().nbytes)
 
-    async def hang(self, machine: int, *, seconds: float) -> None:
-        self._actors[machine].sleep(seconds).result()
+    async def sleep(self, machine: int, *, seconds: float) -> None:
+        self.machines[machine].sleep(seconds).result()

@@ -22,40 +22,34 @@ class Multiprocessing(Contestant):
     is_sequential = True
 
     def __init__(self) -> None:
+        super().__init__()
         self._context = multiprocessing.get_context("forkserver")
-        self._machines: list[tuple[Any, Any]] = []
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        self._context.set_forkserver_preload(["benchmarks.mp"])
-        await self.grow(1)
-        try:
+        self._context.set_forkserver_preload([__name__])
+        async with super().open():
             yield
-        finally:
-            for process, _ in self._machines:
-                process.kill()
-                process.join()
 
-    async def grow(self, count: int) -> None:
-        made = []
+    async def start_more(self, count: int) -> None:
+        pipes = []
         for _ in range(count):
-            here, there = self._context.Pipe()
-            process = self._context.Process(target=serve, args=(there,), daemon=True)
+            pipe, far_end = self._context.Pipe()
+            process = self._context.Process(target=serve, args=(far_end,), daemon=True)
             process.start()
-            there.close()  # or the death of the machine would never be seen here
-            made.append((process, here))
-        for _, pipe in made:
+            assert process.pid is not None
+            self.pids.append(process.pid)
+            far_end.close()  # or the driver would never see that the machine died
+            pipes.append(pipe)
+        for pipe in pipes:
             call(pipe, "null")
-        self._machines += made
-
-    def pids(self) -> list[int]:
-        return [process.pid for process, _ in self._machines]
+        self.machines += pipes
 
     async def null(self) -> None:
-        call(self._machines[0][1], "null")
+        call(self.machines[0], "null")
 
-    async def burst(self, seconds: float, *, in_flight: int) -> int:
-        pipe = self._machines[0][1]
+    async def call_many(self, seconds: float, *, in_flight: int) -> int:
+        pipe = self.machines[0]
         for _ in range(in_flight):
             pipe.send(("null", ()))
         calls, end = 0, time.perf_counter() + seconds
@@ -68,17 +62,17 @@ class Multiprocessing(Contestant):
         return calls + in_flight
 
     async def upload(self, array: Any) -> None:
-        call(self._machines[0][1], "take", array)
+        call(self.machines[0], "receive", array)
 
     async def download(self, size_bytes: int) -> int:
-        return int(call(self._machines[0][1], "give", size_bytes).nbytes)
+        return int(call(self.machines[0], "send", size_bytes).nbytes)
 
-    async def hang(self, machine: int, *, seconds: float) -> None:
-        call(self._machines[machine][1], "sleep", seconds)
+    async def sleep(self, machine: int, *, seconds: float) -> None:
+        call(self.machines[machine], "sleep", seconds)
 
 
 def call(pipe: Any, method: str, *args: Any) -> Any:
-    """Call a method at the other end of `pipe`."""
+    """Call a method of the machine at the other end of `pipe`."""
     pipe.send((method, args))
     return pipe.recv()
 

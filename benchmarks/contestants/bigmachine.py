@@ -1,4 +1,4 @@
-"""bigmachine: its trio face, one local machine per process, mutual TLS 1.3."""
+"""bigmachine: its trio API, one local machine per process, mutual TLS 1.3."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks._contestant import Contestant
 
 
 class Bench(_service.Bench):
-    """`async def` runs in the machine's loop; what is inherited, in its threads."""
+    """`async def` methods run in the machine's loop, inherited `def` methods in its threads."""
 
     async def null(self) -> None:  # type: ignore[override]
         """Do nothing, in the loop."""
@@ -29,7 +29,7 @@ class Bigmachine(Contestant):
     module = "bigmachine"
     distributions = ("bigmachine", "bigmachine-local", "trio", "httpx")
     install = "uv sync   (or: pip install -e core -e plugins/local)"
-    cold_program = """
+    cold_start_program = """
 import time
 import bigmachine as bm
 from benchmarks._service import Bench
@@ -37,55 +37,47 @@ with bm.Session("local") as session:
     session.start(1, services={"Bench": Bench()})[0].call("Bench.null")
     print(time.monotonic())
 """
-    crowd_program = "import trio; from benchmarks._crowd import weigh; trio.run(weigh)"
+    driver_memory_program = "from benchmarks.contestants._driver_memory import main; main()"
     wire = "frames after an HTTP upgrade, mutual TLS 1.3"
 
     system: ClassVar[str] = "local"
-
-    def __init__(self) -> None:
-        self._machines: list[Any] = []
-        self._pids: list[int] = []
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         import bigmachine as bm
 
-        async with bm.AsyncSession(self.system) as self._session:
-            await self.grow(1)
+        async with bm.AsyncSession(self.system) as self._session, super().open():
             yield
 
-    async def grow(self, count: int) -> None:
+    async def start_more(self, count: int) -> None:
         import trio
 
-        made = await self._session.start(count, services={"Bench": Bench()})
+        started = await self._session.start(count, services={"Bench": Bench()})
         pids: dict[Any, int] = {}
 
-        async def greet(machine: Any) -> None:
+        async def first_calls(machine: Any) -> None:
             await machine.call("Bench.null")
             pids[machine] = await machine.call("Bench.pid")
 
         async with trio.open_nursery() as nursery:
-            for machine in made:
-                nursery.start_soon(greet, machine)
-        self._machines += made
-        self._pids += [pids[machine] for machine in made]
-
-    def pids(self) -> list[int]:
-        return list(self._pids)
+            for machine in started:
+                nursery.start_soon(first_calls, machine)
+        self.machines += started
+        self.pids += [pids[machine] for machine in started]
 
     async def null(self) -> None:
-        await self._machines[0].call("Bench.null")
+        await self.machines[0].call("Bench.null")
 
-    async def burst(self, seconds: float, *, in_flight: int) -> int:
-        return await self._burst("Bench.null", seconds, in_flight=in_flight)
+    async def call_many(self, seconds: float, *, in_flight: int) -> int:
+        return await self._count_calls("Bench.null", seconds, in_flight=in_flight)
 
-    async def burst_in_threads(self, seconds: float, *, in_flight: int) -> int:
-        return await self._burst("Bench.null_in_thread", seconds, in_flight=in_flight)
+    async def call_many_in_threads(self, seconds: float, *, in_flight: int) -> int:
+        return await self._count_calls("Bench.null_in_thread", seconds, in_flight=in_flight)
 
-    async def _burst(self, method: str, seconds: float, *, in_flight: int) -> int:
+    async def _count_calls(self, method: str, seconds: float, *, in_flight: int) -> int:
         import trio
 
-        call = self._machines[0].call
+        call = self.machines[0].call
         calls, end = 0, time.perf_counter() + seconds
 
         async def caller() -> None:
@@ -100,13 +92,13 @@ with bm.Session("local") as session:
         return calls
 
     async def upload(self, array: Any) -> None:
-        await self._machines[0].call("Bench.take", array)
+        await self.machines[0].call("Bench.receive", array)
 
     async def download(self, size_bytes: int) -> int:
-        return int((await self._machines[0].call("Bench.give", size_bytes)).nbytes)
+        return int((await self.machines[0].call("Bench.send", size_bytes)).nbytes)
 
-    async def hang(self, machine: int, *, seconds: float) -> None:
-        await self._machines[machine].call("Bench.sleep", seconds)
+    async def sleep(self, machine: int, *, seconds: float) -> None:
+        await self.machines[machine].call("Bench.sleep", seconds)
 
     # -- the runtime is trio -------------------------------------------------
 
@@ -115,7 +107,7 @@ with bm.Session("local") as session:
 
         trio.run(main)
 
-    async def overlap(
+    async def run_both(
         self,
         background: Callable[[], Awaitable[None]],
         foreground: Callable[[], Awaitable[None]],
@@ -133,13 +125,13 @@ with bm.Session("local") as session:
 
 
 class Ec2(Bigmachine):
-    """The same on instances of EC2, with the options that variables and files say."""
+    """The same on EC2 instances, with the options of environment variables and files."""
 
     name = "ec2"
     title = "bigmachine on EC2"
     distributions = ("bigmachine", "bigmachine-ec2", "trio", "httpx")
     install = "uv sync   (or: pip install -e core -e plugins/ec2)"
-    cold_program = ""  # a start of minutes is no cold start of a library
-    crowd_program = ""
-    is_here = False
+    cold_start_program = ""  # a VM takes minutes to boot: that says nothing of the library
+    driver_memory_program = ""
+    is_local = False
     system = "ec2"

@@ -15,9 +15,9 @@ from benchmarks._contestant import Contestant
 from benchmarks._service import Bench
 
 ENVIRON = {
-    # No report home.
+    # Send no usage reports.
     "RAY_USAGE_STATS_ENABLED": "0",
-    # A parent called `uv run` is no wish to copy its environment to the workers.
+    # Started by `uv run`, Ray would otherwise set its environment up again for the workers.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     # Despite its name this is what keeps Ray on 127.0.0.1 on Linux too. Without it,
     # `_node_ip_address="127.0.0.1"` is replaced by the outward address, and every
@@ -37,10 +37,6 @@ class Ray(Contestant):
     install = "uv sync --group peers   (or: pip install ray)"
     wire = "gRPC and shared memory, no TLS"
 
-    def __init__(self) -> None:
-        self._actors: list[Any] = []
-        self._pids: list[int] = []
-
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         os.environ.update(ENVIRON)  # read while ray is imported
@@ -55,27 +51,24 @@ class Ray(Contestant):
             _node_ip_address="127.0.0.1",
             _temp_dir=str(Path(tempfile.gettempdir()) / "ray"),
         )
-        # An actor asks for no processor: 20 must fit on whatever computer this is.
+        # An actor reserves no processor: 20 must fit on any computer.
         self._actor: Any = ray.remote(num_cpus=0)(Bench)
-        await self.grow(1)
         try:
-            yield
+            async with super().open():
+                yield
         finally:
             ray.shutdown()
 
-    async def grow(self, count: int) -> None:
-        made = [self._actor.remote() for _ in range(count)]
-        self._pids += self._ray.get([actor.pid.remote() for actor in made])
-        self._actors += made
-
-    def pids(self) -> list[int]:
-        return list(self._pids)
+    async def start_more(self, count: int) -> None:
+        actors = [self._actor.remote() for _ in range(count)]
+        self.pids += self._ray.get([actor.pid.remote() for actor in actors])
+        self.machines += actors
 
     async def null(self) -> None:
-        self._ray.get(self._actors[0].null.remote())
+        self._ray.get(self.machines[0].null.remote())
 
-    async def burst(self, seconds: float, *, in_flight: int) -> int:
-        null = self._actors[0].null
+    async def call_many(self, seconds: float, *, in_flight: int) -> int:
+        null = self.machines[0].null
         pending = [null.remote() for _ in range(in_flight)]
         calls, end = 0, time.perf_counter() + seconds
         while pending:
@@ -87,10 +80,10 @@ class Ray(Contestant):
         return calls
 
     async def upload(self, array: Any) -> None:
-        self._ray.get(self._actors[0].take.remote(array))
+        self._ray.get(self.machines[0].receive.remote(array))
 
     async def download(self, size_bytes: int) -> int:
-        return int(self._ray.get(self._actors[0].give.remote(size_bytes)).nbytes)
+        return int(self._ray.get(self.machines[0].send.remote(size_bytes)).nbytes)
 
-    async def hang(self, machine: int, *, seconds: float) -> None:
-        self._ray.get(self._actors[machine].sleep.remote(seconds))
+    async def sleep(self, machine: int, *, seconds: float) -> None:
+        self._ray.get(self.machines[machine].sleep.remote(seconds))
