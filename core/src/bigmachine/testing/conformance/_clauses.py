@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import enum
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from bigmachine.system import Capability
 
-if TYPE_CHECKING:
-    from ._kit import Kit
-
-CONTRACT = 1
+CONTRACT = 2
 """The version of the contract; it grows when a clause is added or asks for more."""
 
 
@@ -48,6 +45,13 @@ class Clause:
     level: Level
     tier: Tier
     needs: Capability | None
+
+
+class Runner(Protocol):
+    """What runs tests: the `Kit`, of which clauses need not know more."""
+
+    def run(self, clause: Clause, test: Callable[[], Awaitable[None]]) -> None:
+        """Run one test, if its clause applies."""
 
 
 # A test before and after it is decorated: any further arguments are fixtures.
@@ -88,7 +92,7 @@ def clause_of(suite: type, name: str) -> Clause | None:
 def _citing(clause: Clause) -> Callable[[Test], Decorated]:
     def decorate(test: Test) -> Decorated:
         @functools.wraps(test)
-        def run(self: object, kit: Kit, **fixtures: object) -> None:
+        def run(self: object, kit: Runner, **fixtures: object) -> None:
             kit.run(clause, functools.partial(test, self, kit, **fixtures))
 
         run.clause = clause  # type: ignore[attr-defined]

@@ -7,15 +7,11 @@ test: the kit then leaves that loop behind and goes on in another.
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
-import math
 import os
 import secrets
-import threading
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -25,21 +21,20 @@ from bigmachine.errors import PluginError, RpcError
 from bigmachine.machine._async import AsyncMachine
 from bigmachine.rpc import dial
 from bigmachine.session._async import AsyncSession
-from bigmachine.session._loop_thread import LoopThread
 from bigmachine.system import Instance, System
 from bigmachine.system._plugins import Plugins, check_system
 
 from ._clauses import Clause, Tier
-from ._orphans import Order
+from ._driver_process import DriverJob, DriverProcess, run_driver
+from ._guarded_loop import GuardedLoop
 from ._probe import Place, Probe
-from ._processes import MARK, Process, find, marked
-from ._shared import SERVICES, Shared
+from ._processes import MARK, HostProcess, find, marked
+from ._shared import SERVICES, SharedMachines
 
 if TYPE_CHECKING:
-    from ._meter import Meter
-    from ._suite import Suite
+    from ._budget import Budget
+    from ._config import SuiteConfig
 
-T = TypeVar("T")
 Test = Callable[[], Awaitable[None]]
 
 HOOKS = "HOOKS-1"
@@ -49,27 +44,25 @@ BASICS = "START-1"
 
 _POLL = 0.02  # between two looks at what can't be waited for
 _DIAL_TIMEOUT = 2.0  # an address that says nothing for so long doesn't answer
-_TEST_TIMEOUT = 600.0  # for a test as a whole; its steps are bounded by the suite's timeout
 
 
 class Kit:
     """One backend under test; every test of a `Suite` gets it as ``kit``."""
 
-    def __init__(self, suite: Suite, system: System, meter: Meter) -> None:
-        self.suite = suite
+    def __init__(self, config: SuiteConfig, system: System, budget: Budget) -> None:
+        self.config = config
         self.system_class = type(system)
         self.options = system.options
         self.capabilities = system.capabilities
         self.boot_timeout = system.boot_timeout
         self.orphan_timeout = system.orphan_timeout
-        self.timeout = suite.timeout
-        self.meter = meter
-        self._loop: LoopThread | None = None
-        self._shared: Shared | None = None
+        self.timeout = config.timeout
+        self.mark = ""  # what all that this test starts bears
+        self._budget = budget
+        self._loop: GuardedLoop | None = None
+        self._shared: SharedMachines | None = None
         self._basics: str | None = None  # why machines can't be tested; "" if they can
         self._used_marks: list[str] = []
-        self._give_up_at = math.inf
-        self.mark = ""
 
     # -- running tests ------------------------------------------------------------
 
@@ -80,62 +73,30 @@ class Kit:
         if clause.needs is not None and clause.needs not in self.capabilities:
             pytest.skip(f"capability {clause.needs.value!r} is not declared")
         if clause.tier is not Tier.OFFLINE:
-            self.meter.admit()
+            self._budget.admit()
             if clause.id != BASICS:
                 self._demand_basics()
         with self._marked():
-            self.run_in_loop(test)
+            self._run_in_loop(test)
 
-    def run_in_loop(self, test: Callable[[], Awaitable[T]]) -> T:
-        """Run ``test`` in the loop, and give the loop up if the test hangs it."""
-        if self._loop is None:
-            self._loop = LoopThread(_nothing())
-
-        async def bounded() -> T:
-            with trio.fail_after(_TEST_TIMEOUT):
-                return await test()
-
-        future = self._loop.portal.submit(bounded)
-        try:
-            return self._watched(future)
-        except BaseException:
-            future.cancel()
-            raise
+    def giving_up(self) -> contextlib.AbstractContextManager[None]:
+        """Leave the loop behind if the block, which may ignore cancellation, takes too long."""
+        assert self._loop is not None
+        return self._loop.giving_up()
 
     def close(self) -> None:
         """End the shared machines, and whatever processes the tests left behind."""
-        if self._loop is not None:
-            with contextlib.suppress(Exception):
-                self._loop.portal.submit(self._close_shared).result(self.timeout)
-            if self._is_responsive():
-                self._loop.close()
-            self._loop = None
+        if self._loop is not None and not self._loop.is_abandoned:
+            self._loop.close(self._close_shared)
+        self._loop = None
         for mark in self._used_marks:
             for process in marked(mark):
                 process.kill()
 
-    def _watched(self, future: concurrent.futures.Future[T]) -> T:
-        while True:
-            concurrent.futures.wait([future], self.timeout)
-            if future.done():
-                return future.result()
-            if time.monotonic() > self._give_up_at:
-                self._abandon("a hook that was cancelled has not ended")
-            if not self._is_responsive():
-                self._abandon(
-                    "a hook holds up trio's loop: all that waits in an async hook must be awaited"
-                )
-
-    def _abandon(self, why: str) -> NoReturn:
-        # The loop's thread is a daemon: whatever hangs in it hangs until the tests end.
-        self._loop = self._shared = None
-        raise AssertionError(f"{why} after {self.timeout:g} s")
-
-    def _is_responsive(self) -> bool:
-        assert self._loop is not None
-        turned = threading.Event()
-        self._loop.portal.post(turned.set)
-        return turned.wait(self.timeout)
+    def _run_in_loop(self, test: Test) -> None:
+        if self._loop is None or self._loop.is_abandoned:
+            self._loop, self._shared = GuardedLoop(self.timeout), None
+        self._loop.run(test)
 
     def _demand_hooks(self) -> None:
         try:
@@ -147,7 +108,7 @@ class Kit:
         if self._basics is None:
             with self._marked():
                 try:
-                    self.run_in_loop(self.check_basics)
+                    self._run_in_loop(self.check_basics)
                     self._basics = ""
                 except Exception as exc:
                     self._basics = f"blocked by {BASICS}: {type(exc).__name__}: {exc}"
@@ -173,7 +134,7 @@ class Kit:
         """Open a session of its own for a test."""
         system = system or self.system()
         async with AsyncSession(
-            system, name="conformance", plugins=[self.meter.observer(), *plugins]
+            system, name="conformance", plugins=[self._budget.observer(), *plugins]
         ) as session:
             yield session
 
@@ -199,16 +160,19 @@ class Kit:
         async with self.visitor() as hooks, hooks.http_client(identity=identity) as http:
             yield http
 
-    def order(self, count: int, **how: Any) -> Order:
-        """Tell a driver in a process of its own what to do."""
-        return Order(system=self.system_class, options=self.options, count=count, **how)
+    @contextlib.asynccontextmanager
+    async def driver(self, count: int, **settings: Any) -> AsyncIterator[DriverProcess]:
+        """Run a driver in a process of its own, with ``count`` machines; see `DriverJob`."""
+        job = DriverJob(system=self.system_class, options=self.options, count=count, **settings)
+        async with run_driver(job, budget=self._budget) as process:
+            yield process
 
     async def machines(self) -> list[AsyncMachine]:
         """Return two running machines that tests share; they must leave them as they were."""
         shared = self._shared
         if shared is None or not await shared.is_well():
             await self._close_shared()
-            shared = self._shared = Shared(self)
+            shared = self._shared = SharedMachines(self.session, timeout=self.timeout)
             await shared.open()
         return shared.machines
 
@@ -240,8 +204,8 @@ class Kit:
         return {str(process) for process in marked(self.mark)} | self.leftovers()
 
     def leftovers(self) -> set[str]:
-        """List what the suite says there is at the provider."""
-        return set(self.suite.leftovers())
+        """List what the suite's author says there is at the provider."""
+        return set(self.config.leftovers())
 
     async def settled(self, before: Iterable[str], within: float | None = None) -> None:
         """Wait until nothing is there that was not there ``before``; fail after ``within``."""
@@ -254,7 +218,7 @@ class Kit:
             return
         raise AssertionError(f"left after {seconds:g} s: {', '.join(sorted(left))}")
 
-    async def process_of(self, machine: AsyncMachine) -> Process | None:
+    async def process_of(self, machine: AsyncMachine) -> HostProcess | None:
         """Find a machine's process, if it is one of its own on this computer."""
         there: Place = await machine.call("Probe.place")
         here = Probe().place()
@@ -303,15 +267,6 @@ class Kit:
             raise AssertionError(f"not done after {seconds:g} s: {what}") from None
 
     @contextlib.contextmanager
-    def giving_up(self) -> Iterator[None]:
-        """Give the loop up if the block, which can't be cancelled, exceeds the timeout."""
-        self._give_up_at = time.monotonic() + self.timeout
-        try:
-            yield
-        finally:
-            self._give_up_at = math.inf
-
-    @contextlib.contextmanager
     def _marked(self) -> Iterator[None]:
         """Have all that is started meanwhile bear a mark."""
         outer = os.environ.get(MARK)
@@ -343,8 +298,3 @@ def check_hooks(system: type[System]) -> None:
         check_system(system)
     except PluginError as exc:
         raise AssertionError(str(exc)) from exc
-
-
-@contextlib.asynccontextmanager
-async def _nothing() -> AsyncIterator[None]:
-    yield

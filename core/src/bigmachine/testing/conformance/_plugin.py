@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from ._meter import Meter
+    from ._budget import Budget
     from ._report import Report
 
-_METER: pytest.StashKey[Meter] = pytest.StashKey()
+_BUDGET: pytest.StashKey[Budget] = pytest.StashKey()
 _REPORT: pytest.StashKey[Report] = pytest.StashKey()
 
 
@@ -52,17 +52,17 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--conformance-tier=live and --conformance-max-cost go together")
 
 
-def meter_of(config: pytest.Config) -> Meter:
+def budget_of(config: pytest.Config) -> Budget:
     """Return what this run may spend, and has spent."""
+    from ._budget import Budget
     from ._clauses import Tier
-    from ._meter import Meter
 
-    if _METER not in config.stash:
+    if _BUDGET not in config.stash:
         options = config.option
-        config.stash[_METER] = Meter(
+        config.stash[_BUDGET] = Budget(
             tier=Tier(options.conformance_tier), ceiling=options.conformance_max_cost or 0.0
         )
-    return config.stash[_METER]
+    return config.stash[_BUDGET]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -94,15 +94,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     report = session.config.stash.get(_REPORT, None)
     if report is None or session.config.option.conformance_tier != "live":
         return
-    meter = meter_of(session.config)
+    budget = budget_of(session.config)
     for suite, tests in report.machine_tests().items():
-        meter.is_billed, meter.cost_per_hour = True, suite.cost_per_hour
+        budget.is_billed, budget.cost_per_hour = True, suite.cost_per_hour
         terminal = session.config.pluginmanager.get_plugin("terminalreporter")
         if terminal is not None:
             terminal.write_line(
                 f"{suite.__name__}: {tests} tests start machines. Where these cost "
-                f"${suite.cost_per_hour:.2f} an hour, that is ${meter.estimate(tests):.2f} "
-                f"at most; the ceiling is ${meter.ceiling:.2f}."
+                f"${suite.cost_per_hour:.2f} an hour, that is ${budget.estimate(tests):.2f} "
+                f"at most; the ceiling is ${budget.ceiling:.2f}."
             )
 
 
@@ -136,7 +136,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     report = config.stash.get(_REPORT, None)
     if report is None or config.option.collectonly:
         return
-    report.spent = meter_of(config).spent
+    report.spent = budget_of(config).spent
     terminalreporter.section("conformance")
     for line in report.lines(is_verbose=config.get_verbosity() > 0):
         terminalreporter.write_line(line)

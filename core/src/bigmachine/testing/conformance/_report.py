@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bigmachine.system import Capability, System
 from bigmachine.system._entrypoints import installed_systems
@@ -15,11 +15,11 @@ from ._clauses import CONTRACT, Clause, Level, Tier, clause_of
 if TYPE_CHECKING:
     import pytest
 
-    from ._suite import Suite
-
 PASSED, FAILED, SKIPPED, WAIVED, NOT_RUN = "passed", "failed", "skipped", "waived", "not run"
 
 _WIDTH = 100
+
+SuiteClass: TypeAlias = type[Any]  # a subclass of `Suite`, which is not imported here
 
 
 @dataclass(slots=True)
@@ -45,11 +45,11 @@ class Report:
 
     def __init__(self) -> None:
         self.spent = 0.0
-        self._suites: dict[type[Suite], dict[str, Result]] = {}
-        self._systems: dict[type[Suite], System] = {}
-        self._suite_of: dict[str, type[Suite]] = {}
+        self._suites: dict[SuiteClass, dict[str, Result]] = {}
+        self._systems: dict[SuiteClass, System] = {}
+        self._suite_of: dict[str, SuiteClass] = {}
 
-    def collect(self, nodeid: str, suite: type[Suite], name: str) -> None:
+    def collect(self, nodeid: str, suite: SuiteClass, name: str) -> None:
         """Expect one test."""
         clause = clause_of(suite, name)
         if clause is not None:
@@ -57,7 +57,7 @@ class Report:
             self._suites.setdefault(suite, {})[nodeid] = Result(clause, title)
             self._suite_of[nodeid] = suite
 
-    def machine_tests(self) -> dict[type[Suite], int]:
+    def machine_tests(self) -> dict[SuiteClass, int]:
         """Count the tests that start machines, by suite."""
         return {
             suite: sum(result.clause.tier is not Tier.OFFLINE for result in results.values())
@@ -114,7 +114,7 @@ class Report:
             "suites": [self._as_dict(suite) for suite in self._suites],
         }
 
-    def _as_dict(self, suite: type[Suite]) -> dict[str, Any]:
+    def _as_dict(self, suite: SuiteClass) -> dict[str, Any]:
         system = self._systems.get(suite)
         results = sorted(self._suites[suite].values(), key=_order)
         levels = [("core", [r for r in results if r.clause.needs is None])]

@@ -1,4 +1,4 @@
-"""The suite that a backend's author subclasses: its fixture, and what else he may say."""
+"""The suite that a backend's author subclasses: its fixture and its settings."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pytest
 from bigmachine.system import System
 
 from ._clauses import Tier, clause_of, must
+from ._config import SuiteConfig
 from ._kit import Kit
-from ._plugin import meter_of
+from ._plugin import budget_of
 from .clauses._cancelling import Cancelling
 from .clauses._capabilities import Capabilities
 from .clauses._ending import Ending
@@ -87,11 +88,23 @@ class Suite(Offline, Starting, Wire, Identities, Ending, Cancelling, Capabilitie
     def kit(self, _kits: dict[str, Kit], system: System, request: pytest.FixtureRequest) -> Kit:
         """What every test of the suite gets."""
         if "kit" not in _kits:
-            meter = meter_of(request.config)
-            meter.is_billed = system.is_billed
-            meter.cost_per_hour = self.cost_per_hour
-            _kits["kit"] = Kit(self, system, meter)
+            budget = budget_of(request.config)
+            budget.is_billed = system.is_billed
+            budget.cost_per_hour = self.cost_per_hour
+            _kits["kit"] = Kit(self._config(), system, budget)
         return _kits["kit"]
+
+    def _config(self) -> SuiteConfig:
+        return SuiteConfig(
+            timeout=self.timeout,
+            payload_bytes=self.payload_bytes,
+            cost_per_hour=self.cost_per_hour,
+            bad_options=self.bad_options,
+            leftovers=self.leftovers,
+            limited_capacity=self.limited_capacity,
+            lost_response=self.lost_response,
+            foreign_resource=self.foreign_resource,
+        )
 
     @must("WAIVER-1", tier=Tier.OFFLINE)
     async def test_no_test_is_overridden_without_a_reason(self, kit: Kit) -> None:

@@ -71,7 +71,7 @@ class Recorder:
         return recorded()
 
 
-class Log:
+class LogRecorder:
     """A wrapper that keeps what machines print."""
 
     def __init__(self) -> None:

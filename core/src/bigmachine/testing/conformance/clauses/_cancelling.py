@@ -10,7 +10,7 @@ from bigmachine.system import Capability
 from .._clauses import must
 from .._kit import Kit
 from .._loop import after_turns, cancelled
-from .._processes import Process
+from .._processes import HostProcess
 from .._shared import SERVICES
 from .._wrappers import Unstopped
 
@@ -121,7 +121,7 @@ async def _cancelled(kit: Kit, hook: Callable[[], Awaitable[object]], turns: int
         return await cancelled(hook, after_turns(turns))
 
 
-def _is_gone(process: Process) -> bool:
+def _is_gone(process: HostProcess) -> bool:
     return not process.is_alive
 
 

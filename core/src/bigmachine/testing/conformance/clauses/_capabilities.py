@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import functools
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,10 +16,7 @@ from .._clauses import must, should
 from .._kit import Kit
 from .._probe import BOOT_FAILS
 from .._shared import SERVICES
-from .._wrappers import Log, Saboteur
-
-if TYPE_CHECKING:
-    from .._suite import Suite
+from .._wrappers import LogRecorder, Saboteur
 
 _LINES = 1000
 _LONG_LINE_BYTES = 3 << 20
@@ -31,7 +27,7 @@ class Capabilities:
 
     @must("TAIL-1", needs=Capability.TAIL)
     async def test_tail_gives_every_line_in_order(self, kit: Kit) -> None:
-        log = Log()
+        log = LogRecorder()
         async with kit.session(log) as session:
             [machine, *_] = await session.start(1, services=SERVICES)
             lines = log.of(machine)
@@ -44,7 +40,7 @@ class Capabilities:
 
     @must("TAIL-2", needs=Capability.TAIL)
     async def test_tail_ends_with_the_machine(self, kit: Kit) -> None:
-        log = Log()
+        log = LogRecorder()
         async with kit.session(log) as session:
             [machine, *_] = await session.start(1, services=SERVICES)
             await machine.shutdown()  # the session waits for the tail, for a moment
@@ -55,7 +51,7 @@ class Capabilities:
 
     @should("TAIL-3", needs=Capability.TAIL)
     async def test_tail_gives_a_machines_last_words(self, kit: Kit) -> None:
-        log = Log()
+        log = LogRecorder()
         async with kit.session(log) as session:
             [machine, *_] = await session.start(1, services=SERVICES)
             await machine.call("Probe.print_lines", 0, 10)
@@ -64,7 +60,7 @@ class Capabilities:
 
     @must("TAIL-4", needs=Capability.TAIL)
     async def test_tail_takes_whatever_is_printed(self, kit: Kit) -> None:
-        log = Log()
+        log = LogRecorder()
         async with kit.session(log) as session:
             [machine, *_] = await session.start(1, services=SERVICES)
             for raw in (b"\xff\xfe\0\r no text\n", b"\n\n", b"x" * _LONG_LINE_BYTES + b"\n"):
@@ -154,10 +150,9 @@ class Capabilities:
 
     @must("INSTANCES-5", needs=Capability.INSTANCES)
     async def test_instances_lists_nothing_that_is_not_ours(self, kit: Kit) -> None:
-        suite: Suite = kit.suite
         async with kit.visitor() as hooks:
             before = {i.id for i in await hooks.instances()}
-            with suite.foreign_resource() as lives:
+            with kit.config.foreign_resource() as lives:
                 if lives is None:
                     pytest.skip("the suite makes nothing `foreign_resource`")
                 listed = {i.id for i in await hooks.instances()}

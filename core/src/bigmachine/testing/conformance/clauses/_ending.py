@@ -15,16 +15,13 @@ from bigmachine.system import Keepalive, Termination, hookimpl
 
 from ...faults import Faults
 from .._clauses import must, should
+from .._driver_process import DriverProcess, DriverReport, process_at
 from .._kit import Kit, answers
-from .._orphans import Report, driver, process_at
 from .._shared import SERVICES
 from .._wrappers import Recorder, Unstopped
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-
-    from .._orphans import Driver
-    from .._suite import Suite
 
 QUICK = Keepalive(period=0.2, timeout=1.5, rpc_timeout=0.5)
 """Timings under which a driver notices silence while a test waits."""
@@ -185,7 +182,7 @@ class Ending:
     @must("ORPHAN-1")
     async def test_nothing_is_left_of_a_driver_that_was_killed(self, kit: Kit) -> None:
         before = kit.leftovers()
-        async with driver(kit, kit.order(2)) as process:
+        async with kit.driver(2) as process:
             report = await process.running()
             process.kill()
             await _check_gone(kit, process, report, before)
@@ -195,10 +192,10 @@ class Ending:
         self, kit: Kit
     ) -> None:
         before = kit.leftovers()
-        async with driver(kit, kit.order(3)) as process:
+        async with kit.driver(3) as process:
             await process.named(2)
             process.kill()
-            await _check_gone(kit, process, Report(), before)
+            await _check_gone(kit, process, DriverReport(), before)
 
     @must("ORPHAN-3")
     async def test_a_machine_that_nobody_asks_for_ends_itself(self, kit: Kit) -> None:
@@ -206,7 +203,7 @@ class Ending:
             pytest.skip("its machines are no processes of their own")
         seconds = max(_LEAST_WATCH, kit.boot_timeout / _BOOTS_PER_WATCH)
         watch = Keepalive(period=seconds / 10, timeout=seconds, rpc_timeout=seconds / 6)
-        async with driver(kit, kit.order(1, keepalive=watch)) as process:
+        async with kit.driver(1, keepalive=watch) as process:
             report = await process.running()
             machines = [found for place in report.places if (found := process_at(place))]
             process.freeze()  # its lifelines stay open: only the machine's own watch is left
@@ -221,7 +218,7 @@ class Ending:
     @should("ORPHAN-4")
     async def test_nor_is_what_its_machines_had_started(self, kit: Kit) -> None:
         before = kit.leftovers()
-        async with driver(kit, kit.order(1, has_children=True)) as process:
+        async with kit.driver(1, has_children=True) as process:
             report = await process.running()
             process.kill()
             await _check_gone(kit, process, report, before)
@@ -231,7 +228,7 @@ class Ending:
         if await kit.process_of((await kit.machines())[0]) is None:
             pytest.skip("its machines are no processes of this computer")
         before = kit.leftovers()
-        async with driver(kit, kit.order(1)) as process:
+        async with kit.driver(1) as process:
             report = await process.running()
             machines = [found for place in report.places if (found := process_at(place))]
             for machine in machines:
@@ -255,8 +252,7 @@ class Ending:
 
     @must("FOREIGN-2")
     async def test_what_is_not_ours_is_never_touched(self, kit: Kit) -> None:
-        suite: Suite = kit.suite
-        with suite.foreign_resource() as lives:
+        with kit.config.foreign_resource() as lives:
             if lives is None:
                 pytest.skip("the suite makes nothing `foreign_resource`")
             async with kit.session() as session:
@@ -295,7 +291,9 @@ async def _ignore_end(machine: AsyncMachine) -> None:
         return
 
 
-async def _check_gone(kit: Kit, process: Driver, report: Report, before: set[str]) -> None:
+async def _check_gone(
+    kit: Kit, process: DriverProcess, report: DriverReport, before: set[str]
+) -> None:
     within = kit.orphan_timeout
 
     def left() -> set[str]:
@@ -311,7 +309,7 @@ async def _check_gone(kit: Kit, process: Driver, report: Report, before: set[str
     await _check_silent(kit, report, within)
 
 
-async def _check_silent(kit: Kit, report: Report, within: float) -> None:
+async def _check_silent(kit: Kit, report: DriverReport, within: float) -> None:
     if report.identity is None:
         return
     async with kit.client(report.identity) as http:

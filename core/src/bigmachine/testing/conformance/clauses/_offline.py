@@ -12,7 +12,6 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cloudpickle
 import pytest
@@ -25,9 +24,6 @@ from bigmachine.system._plugins import check_system
 
 from .._clauses import Tier, must, should
 from .._kit import Kit, check_hooks
-
-if TYPE_CHECKING:
-    from .._suite import Suite
 
 _CONFIG_BYTES = 8 << 10  # a VM's user data holds 16 KiB, and more than this must go into it
 _IMPORTS = 3  # runs of each import at most, of which the quickest counts
@@ -153,11 +149,10 @@ class Offline:
 
     @must("OPTIONS-3")
     async def test_a_bad_option_is_refused_before_anything_is_made(self, kit: Kit) -> None:
-        suite: Suite = kit.suite
-        if not suite.bad_options:
+        if not kit.config.bad_options:
             pytest.skip("the suite names no `bad_options`")
         before = kit.traces()
-        for options in suite.bad_options:
+        for options in kit.config.bad_options:
             refused = None
             try:
                 # Texts are as on a command line; an author's may be of any type.

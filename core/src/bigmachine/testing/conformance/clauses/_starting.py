@@ -101,7 +101,7 @@ class Starting:
 
     @may("START-6")
     async def test_fewer_machines_than_asked_are_fine_and_none_is_an_error(self, kit: Kit) -> None:
-        system = kit.suite.limited_capacity(2)
+        system = kit.config.limited_capacity(2)
         if system is None:
             pytest.skip("the suite makes no `limited_capacity` system")
         async with kit.session(system=system) as session:
@@ -137,7 +137,7 @@ class Starting:
 
     @must("START-8")
     async def test_a_create_that_lost_its_answer_is_not_made_twice(self, kit: Kit) -> None:
-        system = kit.suite.lost_response()
+        system = kit.config.lost_response()
         if system is None:
             pytest.skip("the suite makes no `lost_response` system")
         async with kit.session(system=system) as session:

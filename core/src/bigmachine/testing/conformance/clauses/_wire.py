@@ -18,8 +18,6 @@ from .._kit import Kit
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .._suite import Suite
-
 _ITEMS = 500
 _CALLS = 500
 
@@ -46,9 +44,8 @@ class Wire:
 
     @must("WIRE-3")
     async def test_large_payloads_arrive_whole_in_either_direction(self, kit: Kit) -> None:
-        suite: Suite = kit.suite
         [machine, *_] = await kit.machines()
-        data = os.urandom(suite.payload_bytes)
+        data = os.urandom(kit.config.payload_bytes)
         size, digest = await machine.call("Probe.digest", data)
         assert (size, digest) == (len(data), hashlib.sha256(data).hexdigest())
         assert await machine.call("Probe.echo", data) == data

@@ -21,7 +21,7 @@ _TEST_SECONDS = 240.0  # a VM's boot, the test itself, and its end
 
 
 @dataclass
-class Meter:
+class Budget:
     """What a run has spent so far, in US dollars; 0 for systems that cost nothing.
 
     ``cost_per_hour`` is what one machine costs where its `Instance` doesn't say.
@@ -85,16 +85,16 @@ class Meter:
         if self.is_billed:
             self._spent += machines * _cost(self.cost_per_hour, _TEST_SECONDS)
 
-    def observer(self) -> MeterObserver:
+    def observer(self) -> BudgetObserver:
         """Make what has a session's machines counted."""
-        return MeterObserver(self)
+        return BudgetObserver(self)
 
 
-class MeterObserver:
-    """Tells the meter of one session's machines."""
+class BudgetObserver:
+    """Tells the budget of one session's machines."""
 
-    def __init__(self, meter: Meter) -> None:
-        self._meter = meter
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
         self._names: dict[str, str] = {}  # full names by addresses, which events have
 
     @hookimpl
@@ -103,9 +103,9 @@ class MeterObserver:
         if isinstance(event, MachinesStarted):
             for instance in event.instances:
                 self._names[instance.addr] = instance.name
-                self._meter.started(instance)
+                self._budget.started(instance)
         elif isinstance(event, MachineChanged) and event.state is State.STOPPED:
-            self._meter.ended(self._names.get(event.addr, ""))
+            self._budget.ended(self._names.get(event.addr, ""))
 
 
 def _cost(rate: float, seconds: float) -> float:
