@@ -75,18 +75,17 @@ class LocalSuite(Suite):
         return self.system_class(self.system_class.Options(**self.options))
 
 
-def suite_of(name: str) -> type[Suite]:
+def suite_of(name: str, *, timeout: float = TIMEOUT) -> type[Suite]:
     """Make the suite of a broken backend."""
     fault = load_all()[name]
     cls = fault.load()
     if issubclass(cls, Suite):
-        return cls
+        return type(f"Test{name}", (cls,), {})
     base = LocalSuite if issubclass(cls, LocalSystem) else CloudSuite
-
-    class TestBroken(base):
-        timeout = TIMEOUT
-        payload_bytes = PAYLOAD_BYTES
-        system_class = cls
-        options = fault.options
-
-    return TestBroken
+    settings = {
+        "timeout": timeout,
+        "payload_bytes": PAYLOAD_BYTES,
+        "system_class": cls,
+        "options": fault.options,
+    }
+    return type(f"Test{name}", (base,), settings)
