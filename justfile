@@ -31,19 +31,19 @@ conformance *arguments:
 
 # Test on a real account, with real money; it asks first: `just test-cloud ec2`.
 test-cloud *arguments:
-    uv run python -m tests.cloud {{arguments}}
+    uv run python -m tests.live {{arguments}}
 
 # Make the image that the tests' cloud in a box boots its hosts from. Needs root and apt.
 cloudbox:
-    uv run python -m tests.cloudbox build
+    uv run python -m tests.support.cloudbox build
 
 # Run the conformance kit on an EC2 in that box, in a quarter of an hour.
 ec2kit *arguments:
-    BIGMACHINE_TEST_LONG=1 uv run pytest tests/ec2/test_ec2_box_conformance.py {{arguments}}
+    BIGMACHINE_TEST_LONG=1 uv run pytest tests/conformance/backends/test_ec2_box.py {{arguments}}
 
 # Run a command with an EC2 in that box: `just ec2box bigpi --system ec2`.
 ec2box *command:
-    uv run python -m tests.ec2 {{command}}
+    uv run python -m tests.support.aws {{command}}
 
 # Measure, with the peers.
 bench *arguments:

@@ -7,7 +7,6 @@ import inspect
 import re
 
 import pytest
-from markdown import PAGES, ROOT, anchors, links, page_id, section
 
 import bigmachine as bm
 from bigmachine import testing
@@ -18,6 +17,7 @@ from bigmachine.testing.conformance import Suite
 from bigmachine.testing.faults import Faults
 from bigmachine_ec2 import Ec2Options
 from bigmachine_local import LocalOptions
+from tests.docs.markdown import PAGES, ROOT, anchors, links, page_id, section
 
 REFERENCE = ROOT / "docs/reference.md"
 BACKENDS = ROOT / "docs/backends.md"
