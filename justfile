@@ -21,9 +21,13 @@ types:
 layers:
     uv run lint-imports
 
-# Run the documentation's snippets; check its links and its completeness.
+# Run the snippets of the documentation; check its links and that nothing is missing.
 docs:
     uv run pytest tests/docs
+
+# Write docs/reference.md, from the docstrings.
+reference:
+    uv run python docs/make_reference.py
 
 # Prove that a backend keeps the contract: `just conformance local`.
 conformance *arguments:

@@ -1,4 +1,4 @@
-"""The drawing in ``docs/index.md`` is the layout of ``core/src/bigmachine``, and its layers hold."""
+"""The drawing in ``docs/index.md`` is the layout of ``core/src/bigmachine``, layers and all."""
 
 from __future__ import annotations
 
