@@ -1,1 +1,1 @@
-"""bigmachine beside its floor and its peers: run `python -m benchmarks` from the repo root."""
+"""bigmachine, its baseline and its peers: run `python -m benchmarks` from the repository's root."""

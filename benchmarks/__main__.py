@@ -1,27 +1,33 @@
-"""Measure bigmachine beside its floor and its peers.
+"""Compare bigmachine with a baseline (blocking `ssl` sockets) and with its peers.
 
-Contestants take turns within every round, in alternating direction, so that a
-drift of the computer's speed meets all of them; every figure comes from a fresh
-process. Nothing is sent anywhere but to this computer's loopback address.
+Contestants take turns within every round, in alternating order, so that changes of
+the computer's speed affect all of them; every figure comes from a new process.
+Nothing is sent anywhere but to this computer's loopback address.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import signal
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
-from benchmarks import _report, _run
-from benchmarks._contestant import CONTESTANTS, UNASKED, Contestant, load
+from benchmarks import _bytecode, _computer, _report, _run
+from benchmarks._contestant import CONTESTANTS, DEFAULT, Contestant, load
+from benchmarks._measure import FULL, QUICK
+from benchmarks._results import Results, Round
 
 ROUNDS = 3
-# Seconds that a run may take, unless it was told how many rounds. No round is
-# begun that would end later, and a turn that is under way is cut short.
+# Seconds that a run may take, if `--rounds` is not given. No round is begun that
+# would end later, and a turn that is under way is cut short.
 BUDGET = {"full": 345.0, "quick": 50.0}
-SHORTEST_TURN = 3.0  # seconds; with less left, a turn isn't begun
+SHORTEST_TURN = 3.0  # seconds; if less remains, no turn is begun
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,41 +37,22 @@ def main(arguments: list[str] | None = None) -> int:
     contestants = installed(options.only)
     if not contestants:
         return 1
-    kind = "quick" if options.quick else "full"
-    rounds = options.rounds or (1 if options.quick else ROUNDS)
-    about = _report.describe(contestants, kind=kind, rounds=rounds)
-    outcomes: dict[str, list[_run.Round]] = {contestant.name: [] for contestant in contestants}
+    about = describe(contestants, kind="quick" if options.quick else "full")
+    rounds: dict[str, list[Round]] = {contestant.name: [] for contestant in contestants}
     status = 0
     try:
-        with _run.opened(kind=kind) as run:
-            begun = time.monotonic()
-            until = begun + BUDGET[kind] if options.rounds is None else float("inf")
-            for number in range(rounds):
-                elapsed = time.monotonic() - begun
-                if number and options.rounds is None and elapsed * (1 + 1 / number) > BUDGET[kind]:
-                    say(f"{number} rounds took {elapsed:.0f} s: that is it\n")
-                    break
-                turns = contestants if number % 2 == 0 else contestants[::-1]
-                for contestant in turns:
-                    if until - time.monotonic() < SHORTEST_TURN:
-                        say(f"round {number + 1}/{rounds}: {contestant.title}: no time left\n")
-                        continue
-                    say(f"round {number + 1}/{rounds}: {contestant.title}")
-                    begin = time.monotonic()
-                    outcome = run.round(contestant, until=until)
-                    outcomes[contestant.name].append(outcome)
-                    say(f", {time.monotonic() - begin:.0f} s\n")
-                    for note in outcome.notes:
-                        say(f"    {note}\n")
+        say("compiling bytecode, which takes a minute the first time\n")
+        _bytecode.compile_all()
+        run_rounds(contestants, rounds, kind=about["kind"], count=options.rounds)
     except KeyboardInterrupt:
-        say("\ninterrupted; this is what there is:\n")
+        say("\ninterrupted; the results so far:\n")
         status = 130
-    about["rounds"] = max(len(taken) for taken in outcomes.values())
-    report = _report.Report(about, contestants, outcomes)
-    if report.is_empty():
+    about["rounds"] = max(len(done) for done in rounds.values())
+    results = Results(about, contestants, rounds)
+    if results.is_empty():
         return status or 1
-    print(report.text())
-    for path in report.write(options.out):
+    print(_report.table(results))
+    for path in _report.write(results, options.out):
         say(f"wrote {path}\n")
     return status
 
@@ -73,12 +60,12 @@ def main(arguments: list[str] | None = None) -> int:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, metavar="N", help=f"default: {ROUNDS}; quick: 1")
-    parser.add_argument("--quick", action="store_true", help="short loops, fewer machines: a look")
+    parser.add_argument("--quick", action="store_true", help="short loops and fewer machines")
     parser.add_argument(
         "--only",
         metavar="A,B",
-        default=",".join(UNASKED),
-        help=f"of {', '.join(CONTESTANTS)}; all but ec2, which buys instances, if not given",
+        default=",".join(DEFAULT),
+        help=f"of {', '.join(CONTESTANTS)}; default: all but ec2, which buys instances",
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", default=Path("benchmarks/results"), help="%(default)s"
@@ -93,7 +80,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def installed(names: list[str]) -> list[type[Contestant]]:
-    """Return the contestants that can run here, in the table's order; say how to have the rest."""
+    """Return the contestants that can run here, in the table's order; say how to install others."""
     found = []
     for name in CONTESTANTS:
         if name not in names:
@@ -106,13 +93,55 @@ def installed(names: list[str]) -> list[type[Contestant]]:
     return found
 
 
+def describe(contestants: Sequence[type[Contestant]], *, kind: str) -> dict[str, Any]:
+    """Describe the run that begins now, for its report."""
+    distributions = (d for contestant in contestants for d in contestant.distributions)
+    return {
+        "when": datetime.datetime.now().astimezone().isoformat(" ", "minutes"),
+        "kind": kind,
+        "plan": asdict(QUICK if kind == "quick" else FULL),
+        **_computer.describe(),
+        "versions": _computer.versions(["numpy", "cryptography", *distributions]),
+    }
+
+
+def run_rounds(
+    contestants: Sequence[type[Contestant]],
+    rounds: dict[str, list[Round]],
+    *,
+    kind: str,
+    count: int | None,
+) -> None:
+    """Add ``count`` rounds to ``rounds``; by default, as many as the budget allows."""
+    begin = time.monotonic()
+    end = begin + BUDGET[kind] if count is None else float("inf")
+    total = count or (1 if kind == "quick" else ROUNDS)
+    with _run.opened(kind=kind) as run:
+        for number in range(total):
+            now = time.monotonic()
+            if number and now + (now - begin) / number > end:
+                say(f"{number} rounds took {now - begin:.0f} s: no time for another\n")
+                break
+            for contestant in contestants if number % 2 == 0 else contestants[::-1]:
+                if end - time.monotonic() < SHORTEST_TURN:
+                    say(f"round {number + 1}/{total}: {contestant.title}: no time left\n")
+                    continue
+                say(f"round {number + 1}/{total}: {contestant.title}")
+                turn_begin = time.monotonic()
+                outcome = run.round(contestant, until=end)
+                rounds[contestant.name].append(outcome)
+                say(f", {time.monotonic() - turn_begin:.0f} s\n")
+                for note in outcome.notes:
+                    say(f"    {note}\n")
+
+
 def interrupt(signum: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def say(words: str) -> None:
-    """Tell of progress, apart from the result."""
-    print(words, end="", file=sys.stderr, flush=True)
+def say(text: str) -> None:
+    """Report progress on standard error; the results go to standard output."""
+    print(text, end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

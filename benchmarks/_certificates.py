@@ -1,4 +1,4 @@
-"""A P-256 authority and a certificate per end, as files, for contestants that make none."""
+"""A P-256 authority and a certificate per end, as files, for contestants that create none."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import ssl
 from pathlib import Path
 
-# Where the run's directory of certificates is told to drivers and machines.
+# The environment variable that tells drivers and machines where the certificates are.
 DIRECTORY = "BIGMACHINE_BENCH_CERTIFICATES"
 
 
@@ -63,12 +63,12 @@ def path(name: str) -> Path:
     return Path(os.environ[DIRECTORY]) / name
 
 
-def context(end: str) -> ssl.SSLContext:
+def tls_context(end: str) -> ssl.SSLContext:
     """Return a context for mutual TLS 1.3; `end` is "server" or "client"."""
     purpose = ssl.PROTOCOL_TLS_SERVER if end == "server" else ssl.PROTOCOL_TLS_CLIENT
-    made = ssl.SSLContext(purpose)
-    made.minimum_version = ssl.TLSVersion.TLSv1_3
-    made.verify_mode = ssl.CERT_REQUIRED
-    made.load_verify_locations(path("ca.pem"))
-    made.load_cert_chain(path(f"{end}.pem"), path(f"{end}.key"))
-    return made
+    context = ssl.SSLContext(purpose)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(path("ca.pem"))
+    context.load_cert_chain(path(f"{end}.pem"), path(f"{end}.key"))
+    return context

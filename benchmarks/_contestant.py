@@ -1,10 +1,10 @@
-"""What a contestant is: something that starts machines and calls them, one way or another.
+"""What a contestant is: a library, used in its own way to start machines and call them.
 
 Every timing loop is written once, as a coroutine (`_measure.py`), and must run
-inside the contestant's own runtime, or it would time a hop between threads. A
+inside the contestant's own runtime, or it would time a switch between threads. A
 blocking library therefore implements these coroutines without ever suspending
-(`Contestant.run` just steps them), and an async one overrides `run`, `overlap`
-and `pause`. What a contestant leaves out is reported as not measured.
+(`Contestant.run` just steps them), and an async one overrides `run`, `run_both`
+and `pause`. What a contestant doesn't implement is reported as not measured.
 """
 
 from __future__ import annotations
@@ -14,56 +14,58 @@ import importlib
 import importlib.util
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
-# Order of the table's columns and of the turns, the quick ones first: what runs
-# out of time is then a slow one. Modules are named, not imported: a driver
-# imports only its own, so that a cold start holds nobody else's imports.
+# Order of the table's columns and of the turns, the fast ones first: if time runs
+# out, a slow one is skipped. Modules are named, not imported: a driver imports
+# only its own contestant, so that no other one's imports count for its cold start.
 CONTESTANTS = {
-    "ssl": "benchmarks.floor:Floor",
-    "bigmachine": "benchmarks.ours:Bigmachine",
-    "multiprocessing": "benchmarks.mp:Multiprocessing",
-    "rpyc": "benchmarks.rpyc_:Rpyc",
-    "grpc": "benchmarks.grpc_:Grpc",
-    "dask": "benchmarks.dask_:Dask",
-    "ray": "benchmarks.ray_:Ray",
-    "ec2": "benchmarks.ours:Ec2",
+    "baseline": "benchmarks.contestants.baseline:Baseline",
+    "bigmachine": "benchmarks.contestants.bigmachine:Bigmachine",
+    "multiprocessing": "benchmarks.contestants.multiprocessing:Multiprocessing",
+    "rpyc": "benchmarks.contestants.rpyc:Rpyc",
+    "grpc": "benchmarks.contestants.grpc:Grpc",
+    "dask": "benchmarks.contestants.dask:Dask",
+    "ray": "benchmarks.contestants.ray:Ray",
+    "ec2": "benchmarks.contestants.bigmachine:Ec2",
 }
-UNASKED = tuple(name for name in CONTESTANTS if name != "ec2")  # which costs money
+DEFAULT = tuple(name for name in CONTESTANTS if name != "ec2")  # which costs money
 
 
 class Contestant(abc.ABC):
-    """One way to have machines; machine 0 is the one that the timing loops call."""
+    """One library's machines; machine 0 is the one that the timing loops call."""
 
     name: ClassVar[str]
     title: ClassVar[str]
-    module: ClassVar[str]  # what its user imports
+    module: ClassVar[str]  # what its users import
     distributions: ClassVar[tuple[str, ...]] = ()  # whose versions are reported
-    install: ClassVar[str] = ""  # how to have it, if it is missing
+    install: ClassVar[str] = ""  # how to install it
     wire: ClassVar[str]  # how bytes travel, for the report
-    # The cold start of a contestant whose usual program is not the async one measured here:
-    # starts a machine, calls it, prints `time.monotonic()`.
-    cold_program: ClassVar[str] = ""
-    # Prints how many kB its driver needs for each of 1,000 machines.
-    crowd_program: ClassVar[str] = ""
+    # A program that starts a machine, calls it, and prints `time.monotonic()`: the cold start
+    # of a contestant whose usual program is not the async one measured here.
+    cold_start_program: ClassVar[str] = ""
+    # A program that prints how many kB its driver needs for each of 1,000 machines.
+    driver_memory_program: ClassVar[str] = ""
     is_sequential: ClassVar[bool] = False  # a connection carries one call at a time
-    is_here: ClassVar[bool] = True  # its machines are processes of this computer
+    is_local: ClassVar[bool] = True  # its machines are processes of this computer
+
+    def __init__(self) -> None:
+        self.machines: list[Any] = []  # whatever the library calls a machine by
+        self.pids: list[int] = []  # the machines' process ids, in the same order
 
     # -- machines ----------------------------------------------------------
 
-    @abc.abstractmethod
-    def open(self) -> AbstractAsyncContextManager[None]:
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
         """Open a session with one machine, which is ready to be called."""
-
-    async def grow(self, count: int) -> None:
-        """Start `count` more machines; return when each has answered a null call."""
-        raise NotImplementedError
+        await self.start_more(1)
+        yield
 
     @abc.abstractmethod
-    def pids(self) -> list[int]:
-        """Process ids of all machines, in the order of their start."""
+    async def start_more(self, count: int) -> None:
+        """Start `count` more machines; return when each has answered a null call."""
 
     # -- calls -------------------------------------------------------------
 
@@ -71,12 +73,12 @@ class Contestant(abc.ABC):
     async def null(self) -> None:
         """Call a method that does nothing, and wait for its answer."""
 
-    async def burst(self, seconds: float, *, in_flight: int) -> int:
-        """Keep `in_flight` null calls going for `seconds`; return how many were answered."""
+    async def call_many(self, seconds: float, *, in_flight: int) -> int:
+        """Keep `in_flight` null calls under way for `seconds`; return how many were answered."""
         raise NotImplementedError
 
-    async def burst_in_threads(self, seconds: float, *, in_flight: int) -> int:
-        """Like `burst`, where methods run in threads and that is not the default."""
+    async def call_many_in_threads(self, seconds: float, *, in_flight: int) -> int:
+        """Like `call_many`, of a method that runs in a thread, where `null` does not."""
         raise NotImplementedError
 
     async def upload(self, array: Any) -> None:
@@ -84,10 +86,10 @@ class Contestant(abc.ABC):
         raise NotImplementedError
 
     async def download(self, size_bytes: int) -> int:
-        """Have a method return a numpy array of so many bytes; return its length."""
+        """Have a method return a numpy array of `size_bytes`; return its length."""
         raise NotImplementedError
 
-    async def hang(self, machine: int, *, seconds: float) -> None:
+    async def sleep(self, machine: int, *, seconds: float) -> None:
         """Call a method of machine number `machine` that sleeps. Raises if the machine dies."""
         raise NotImplementedError
 
@@ -97,7 +99,7 @@ class Contestant(abc.ABC):
         """Run `main` in this contestant's runtime."""
         step_through(main())
 
-    async def overlap(
+    async def run_both(
         self,
         background: Callable[[], Awaitable[None]],
         foreground: Callable[[], Awaitable[None]],
@@ -121,12 +123,12 @@ class Contestant(abc.ABC):
             raise failures[0]
 
     async def pause(self, seconds: float) -> None:
-        """Sleep, letting what else runs run."""
+        """Sleep in the driver, while `run_both` continues with the other function."""
         time.sleep(seconds)
 
     @classmethod
     def is_installed(cls) -> bool:
-        """Whether its module can be found; imports nothing."""
+        """Tell whether its module can be found, without importing it."""
         return importlib.util.find_spec(cls.module) is not None
 
 

@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import trio
+from bigmachine._worker import serve
 
 import bigmachine as bm
 from benchmarks._processes import unshared_bytes
 from benchmarks._service import Bench
-from bigmachine._worker import serve
 from bigmachine.boot import Boot, WorkerConfig
 from bigmachine.rpc import open_listeners
 from bigmachine.worker import set_up

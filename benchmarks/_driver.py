@@ -1,8 +1,8 @@
-"""A contestant's driver: a cold process that starts machines, measures, and waits to be killed.
+"""A contestant's driver: a new process that starts machines, measures, and waits to be killed.
 
-It imports next to nothing before the first machine runs, since that time is
-what is measured. It reports in JSON lines on the stdout it was given, and keeps
-that descriptor from libraries that print and from the machines it starts.
+It imports almost nothing before the first machine runs, since that time is
+measured. It reports in JSON lines on the stdout it was given, and keeps that
+descriptor from libraries that print and from the machines it starts.
 """
 
 import json
@@ -14,12 +14,12 @@ from collections.abc import Callable
 
 from benchmarks._contestant import Contestant, load
 
-BUSY = 15.0  # seconds that a call holds a machine after its driver is killed; over every limit
-CROWD_LIMIT = 30.0  # seconds
+CALL_SECONDS = 15.0  # of the call that is under way when the driver is killed; over every limit
+DRIVER_MEMORY_LIMIT = 30.0  # seconds
 
 
 def main(name: str, started: float, kind: str) -> None:
-    """Measure contestant `name`; `started` is the monotonic time this process was asked for."""
+    """Measure contestant `name`; `started` is the monotonic time of its start."""
     parent = os.getppid()
     report = os.dup(1)  # not inheritable
     os.dup2(2, 1)
@@ -28,61 +28,56 @@ def main(name: str, started: float, kind: str) -> None:
         os.write(report, json.dumps({key: value}).encode() + b"\n")
 
     contestant = load(name)()
-    if contestant.cold_program:
-        emit("values", {"cold_start_s": cold_start(contestant.cold_program)})
+    if contestant.cold_start_program:
+        begin = time.monotonic()
+        emit("values", {"cold_start_s": output_of(contestant.cold_start_program) - begin})
 
-    if contestant.crowd_program and kind == "full":  # it takes ten seconds
-        emit("begin", "crowd")
+    if contestant.driver_memory_program and kind == "full":  # it takes ten seconds
+        emit("begin", "driver_memory")
         try:
-            emit("values", {"driver_kb": crowd(contestant.crowd_program)})
+            driver_kb = output_of(contestant.driver_memory_program, timeout=DRIVER_MEMORY_LIMIT)
+            emit("values", {"driver_kb": driver_kb})
         except subprocess.SubprocessError as exc:
-            emit("note", f"crowd failed: {exc}")
+            emit("note", f"driver_memory failed: {exc}")
 
     async def session() -> None:
         async with contestant.open():
             await contestant.null()
-            if not contestant.cold_program:
+            if not contestant.cold_start_program:
                 emit("values", {"cold_start_s": time.monotonic() - started})
             end_with_parent(parent)
             from benchmarks import _measure
 
             plan = _measure.QUICK if kind == "quick" else _measure.FULL
             await _measure.measure(contestant, plan=plan, emit=emit)
-            if not contestant.is_here:
+            if not contestant.is_local:
                 return
             emit("begin", "orphans")
-            await await_execution(contestant, emit)
+            await wait_for_kill(contestant, emit)
 
     contestant.run(session)
 
 
-def cold_start(program: str) -> float:
-    """Run ``program``, which prints the monotonic time of its first call's end."""
-    began = time.monotonic()
-    run = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True)
-    return float(run.stdout) - began
-
-
-def crowd(program: str) -> float:
-    """Run ``program``, which prints its driver's kB for each of its machines."""
-    run = subprocess.run(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, check=True, timeout=CROWD_LIMIT
+def output_of(program: str, *, timeout: float | None = None) -> float:
+    """Run ``program`` in a new process; return the number that it prints."""
+    command = [sys.executable, "-c", program]
+    return float(
+        subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=timeout).stdout
     )
-    return float(run.stdout)
 
 
-async def await_execution(contestant: Contestant, emit: Callable[[str, object], None]) -> None:
-    """Hold a call on a machine, say who is to vanish, and stay until SIGKILL comes."""
+async def wait_for_kill(contestant: Contestant, emit: Callable[[str, object], None]) -> None:
+    """Call a machine, report the machines' process ids, and stay until SIGKILL comes."""
 
     async def call() -> None:
-        await contestant.hang(0, seconds=BUSY)
+        await contestant.sleep(0, seconds=CALL_SECONDS)
 
     async def wait() -> None:
-        await contestant.pause(0.2)  # for the call to be there
-        emit("ready", contestant.pids())
-        await contestant.pause(BUSY)
+        await contestant.pause(0.2)  # for the call to arrive
+        emit("ready", contestant.pids)
+        await contestant.pause(CALL_SECONDS)
 
-    await contestant.overlap(call, wait)
+    await contestant.run_both(call, wait)
 
 
 def end_with_parent(parent: int) -> None:

@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks._contestant import Contestant
-from benchmarks._metrics import DEATH_LIMIT
+from benchmarks._metrics import FAILURE_LIMIT
 from benchmarks._processes import cpu_seconds, unshared_bytes
 
 ARRAY_BYTES = 64 << 20
 IN_FLIGHT = 64
-TRANSFER_PATIENCE = 4  # times a loop's seconds: gRPC was once seen to take 6 s for an array
+TRANSFERS_LIMIT = 4  # times a loop's seconds: gRPC was once seen to take 6 s for an array
 
 Values = dict[str, float]
 Emit = Callable[[str, object], None]
@@ -23,7 +23,7 @@ Emit = Callable[[str, object], None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long a round may take. A loop ends at the first of its two bounds."""
+    """How much a round measures. A loop ends after its count or `seconds`, whichever is first."""
 
     calls: int
     seconds: float
@@ -36,15 +36,15 @@ QUICK = Plan(calls=500, seconds=0.3, transfers=2, machines=5)
 
 
 async def measure(contestant: Contestant, *, plan: Plan, emit: Emit) -> None:
-    """Measure what the contestant can do with an open session; one failure spoils one step."""
+    """Measure a contestant that has an open session; a step that fails is reported and skipped."""
     steps: Sequence[Callable[[Contestant, Plan], Awaitable[Values]]] = (
         null_calls,
-        bursts,
-        bursts_in_threads,
+        throughput,
+        throughput_in_threads,
         transfers,
-        nulls_during_transfers,
-        growth,
-        death,
+        null_calls_during_transfers,
+        more_machines,
+        machine_failure,
     )
     for step in steps:
         emit("begin", step.__name__)
@@ -60,7 +60,7 @@ async def null_calls(contestant: Contestant, plan: Plan) -> Values:
     """Time calls one after the other, and the processor time of both ends meanwhile."""
     for _ in range(plan.calls // 10):  # caches, branch predictors, lazy imports
         await contestant.null()
-    ends = (os.getpid(), *contestant.pids()[: contestant.is_here])
+    ends = (os.getpid(), *contestant.pids[: contestant.is_local])
     times: list[float] = []
     clock = time.perf_counter
     begin, processor = clock(), sum(map(cpu_seconds, ends))
@@ -73,23 +73,26 @@ async def null_calls(contestant: Contestant, plan: Plan) -> Values:
         "null_p50_us": percentile(times, 50) * 1e6,
         "null_p99_us": percentile(times, 99) * 1e6,
     }
-    return {**values, "null_cpu_us": processor / len(times) * 1e6} if contestant.is_here else values
+    return (
+        {**values, "null_cpu_us": processor / len(times) * 1e6} if contestant.is_local else values
+    )
 
 
-async def bursts(contestant: Contestant, plan: Plan) -> Values:
-    """Count the calls a machine answers when 64 are always under way."""
-    await contestant.burst(plan.seconds / 10, in_flight=IN_FLIGHT)  # opens connections, threads
+async def throughput(contestant: Contestant, plan: Plan) -> Values:
+    """Count the calls that a machine answers when 64 are always under way."""
+    return {"calls_per_s": await calls_per_second(contestant.call_many, plan)}
+
+
+async def throughput_in_threads(contestant: Contestant, plan: Plan) -> Values:
+    """Count them for a method that runs in a thread."""
+    return {"calls_in_threads_per_s": await calls_per_second(contestant.call_many_in_threads, plan)}
+
+
+async def calls_per_second(call_many: Callable[..., Awaitable[int]], plan: Plan) -> float:
+    await call_many(plan.seconds / 10, in_flight=IN_FLIGHT)  # opens connections, starts threads
     begin = time.perf_counter()
-    calls = await contestant.burst(plan.seconds, in_flight=IN_FLIGHT)
-    return {"burst_per_s": calls / (time.perf_counter() - begin)}
-
-
-async def bursts_in_threads(contestant: Contestant, plan: Plan) -> Values:
-    """Count them for methods that run in threads."""
-    await contestant.burst_in_threads(plan.seconds / 10, in_flight=IN_FLIGHT)
-    begin = time.perf_counter()
-    calls = await contestant.burst_in_threads(plan.seconds, in_flight=IN_FLIGHT)
-    return {"burst_threads_per_s": calls / (time.perf_counter() - begin)}
+    calls = await call_many(plan.seconds, in_flight=IN_FLIGHT)
+    return calls / (time.perf_counter() - begin)
 
 
 async def transfers(contestant: Contestant, plan: Plan) -> Values:
@@ -103,7 +106,7 @@ async def transfers(contestant: Contestant, plan: Plan) -> Values:
     started = time.perf_counter()
     while len(up) <= plan.transfers:
         begin = time.perf_counter()
-        if len(up) > 1 and begin - started > plan.seconds * TRANSFER_PATIENCE:
+        if len(up) > 1 and begin - started > plan.seconds * TRANSFERS_LIMIT:
             break
         await contestant.upload(array)
         between = time.perf_counter()
@@ -118,8 +121,8 @@ async def transfers(contestant: Contestant, plan: Plan) -> Values:
     }
 
 
-async def nulls_during_transfers(contestant: Contestant, plan: Plan) -> Values:
-    """Time null calls while arrays go to and fro on the same connection."""
+async def null_calls_during_transfers(contestant: Contestant, plan: Plan) -> Values:
+    """Time null calls while arrays travel both ways on the same connection."""
     if contestant.is_sequential:
         raise NotImplementedError
     import numpy as np
@@ -144,53 +147,53 @@ async def nulls_during_transfers(contestant: Contestant, plan: Plan) -> Values:
             await contestant.null()
             times.append(time.perf_counter() - sent)
 
-    await contestant.overlap(transfer, probe)
-    return {"busy_p99_ms": percentile(times, 99) * 1e3}
+    await contestant.run_both(transfer, probe)
+    return {"loaded_p99_ms": percentile(times, 99) * 1e3}
 
 
-async def growth(contestant: Contestant, plan: Plan) -> Values:
-    """Time the start of many machines, and weigh them: idle, and never used."""
-    before = len(contestant.pids())
+async def more_machines(contestant: Contestant, plan: Plan) -> Values:
+    """Time the start of many machines, and measure the memory of each while it is idle."""
+    before = len(contestant.pids)
     begin = time.perf_counter()
-    await contestant.grow(plan.machines)
+    await contestant.start_more(plan.machines)
     elapsed = time.perf_counter() - begin
-    fresh = contestant.pids()[before:]
-    if len(fresh) != plan.machines:
-        raise AssertionError(f"{len(fresh)} machines started, not {plan.machines}")
-    values = {"grow_ms": elapsed / plan.machines * 1e3}
-    if not contestant.is_here:
+    started = contestant.pids[before:]
+    if len(started) != plan.machines:
+        raise AssertionError(f"{len(started)} machines started, not {plan.machines}")
+    values = {"start_more_ms": elapsed / plan.machines * 1e3}
+    if not contestant.is_local:
         return values
     return {
         **values,
-        "idle_mb": statistics.median(unshared_bytes(pid) for pid in fresh) / 1e6,
+        "idle_mb": statistics.median(unshared_bytes(pid) for pid in started) / 1e6,
     }
 
 
-async def death(contestant: Contestant, plan: Plan) -> Values:
-    """Kill the youngest machine under a call, and time how long the call takes to fail."""
-    if not contestant.is_here:
+async def machine_failure(contestant: Contestant, plan: Plan) -> Values:
+    """Kill the last machine during a call, and time how long the call takes to fail."""
+    if not contestant.is_local:
         raise NotImplementedError
-    killed = noticed = 0.0
+    killed = failed = 0.0
 
     async def call() -> None:
-        nonlocal noticed
+        nonlocal failed
         try:
-            await contestant.hang(-1, seconds=DEATH_LIMIT)
-        except Exception:  # whatever it is called: the caller knows
-            noticed = time.perf_counter()
+            await contestant.sleep(-1, seconds=FAILURE_LIMIT)
+        except Exception:  # any: each library has its own
+            failed = time.perf_counter()
 
     async def kill() -> None:
         nonlocal killed
-        await contestant.pause(0.2)  # for the call to be there
-        victim = contestant.pids()[-1]
+        await contestant.pause(0.2)  # for the call to arrive
+        victim = contestant.pids[-1]
         killed = time.perf_counter()  # before: the call may fail before kill(2) returns
         os.kill(victim, signal.SIGKILL)
 
-    await contestant.overlap(call, kill)
-    return {"death_ms": (noticed - killed if noticed else DEATH_LIMIT) * 1e3}
+    await contestant.run_both(call, kill)
+    return {"failure_ms": (failed - killed if failed else FAILURE_LIMIT) * 1e3}
 
 
 def percentile(samples: Sequence[float], percent: float) -> float:
-    """Return the smallest sample that `percent` of them don't exceed."""
+    """Return the smallest sample that at least `percent` of them don't exceed."""
     ranked = sorted(samples)
     return ranked[min(len(ranked) - 1, int(len(ranked) * percent / 100))]

@@ -16,31 +16,49 @@ class Metric:
     better: Literal["less", "more"] = "less"
     limit: float | None = None  # a measurement stops here, so the truth may be anything above
 
+    @property
+    def sign(self) -> str:
+        """How a good value compares with a bound."""
+        return "≤" if self.better == "less" else "≥"
+
+    def is_within(self, value: float, bound: float) -> bool:
+        return value <= bound if self.better == "less" else value >= bound
+
+    def format(self, value: float) -> str:
+        """Write a value in at most 7 characters, with three significant digits."""
+        if self.limit is not None and value >= self.limit:
+            return f">{self.limit:g}"
+        if value >= 10_000:
+            return f"{value / 1000:.3g}k"
+        if value >= 100:
+            return f"{value:,.0f}"
+        return f"{value:.3g}" if value >= 0.1 else f"{value:.3f}"
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What bigmachine must reach: `bound` in the metric's unit, or times a rival's figure."""
+    """What bigmachine must reach: `bound` in the metric's unit, or times others' best median."""
 
     metric: str
     bound: float = 1.0
     against: tuple[str, ...] = ()  # contestants in the same run; none: `bound` is absolute
 
 
-DEATH_LIMIT = 5.0  # seconds; after that, a death counts as not noticed
+FAILURE_LIMIT = 5.0  # seconds; after that, a failure counts as not detected
 
 METRICS = (
     Metric("cold_start_s", "cold start of 1 machine", "s"),
-    Metric("grow_ms", "20 more machines, each", "ms"),
+    Metric("start_more_ms", "20 more machines, each", "ms"),
     Metric("null_p50_us", "null call, median", "µs"),
     Metric("null_p99_us", "null call, 99th percentile", "µs"),
-    Metric("null_cpu_us", "processor per call, both ends", "µs"),
-    Metric("burst_per_s", "calls/s, 64 in flight", "/s", "more"),
-    Metric("burst_threads_per_s", "calls/s, 64 in flight, `def`", "/s", "more"),
+    Metric("null_cpu_us", "CPU time per call, both ends", "µs"),
+    Metric("calls_per_s", "calls/s, 64 in flight", "/s", "more"),
+    Metric("calls_in_threads_per_s", "calls/s, 64 in flight, `def`", "/s", "more"),
     Metric("upload_mb_s", "64 MiB array to the machine", "MB/s", "more"),
     Metric("download_mb_s", "64 MiB array back", "MB/s", "more"),
-    Metric("busy_p99_ms", "null p99 during transfers", "ms"),
-    Metric("death_ms", "machine killed, call failed", "ms", limit=DEATH_LIMIT * 1e3),
-    Metric("orphans_s", "driver killed, machines gone", "s", limit=DEATH_LIMIT),
+    Metric("loaded_p99_ms", "null p99 during transfers", "ms"),
+    Metric("failure_ms", "machine killed, call failed", "ms", limit=FAILURE_LIMIT * 1e3),
+    Metric("orphans_s", "driver killed, machines gone", "s", limit=FAILURE_LIMIT),
     Metric("idle_mb", "idle machine, unshared memory", "MB"),
     Metric("driver_kb", "driver, for each of 1,000", "kB"),
     Metric("import_s", "import", "s"),
@@ -48,16 +66,16 @@ METRICS = (
 BY_KEY = {metric.key: metric for metric in METRICS}
 
 TARGETS = (
-    Target("null_p50_us", 3.0, ("ssl",)),
+    Target("null_p50_us", 3.0, ("baseline",)),
     Target("null_p50_us", 1.0, ("ray", "dask", "grpc", "rpyc")),
     Target("null_cpu_us", 130.0),
-    Target("burst_per_s", 50_000),
-    Target("burst_threads_per_s", 10_000),
-    Target("upload_mb_s", 0.9, ("ssl",)),
-    Target("download_mb_s", 0.9, ("ssl",)),
-    Target("busy_p99_ms", 15.0),
+    Target("calls_per_s", 50_000),
+    Target("calls_in_threads_per_s", 10_000),
+    Target("upload_mb_s", 0.9, ("baseline",)),
+    Target("download_mb_s", 0.9, ("baseline",)),
+    Target("loaded_p99_ms", 15.0),
     Target("cold_start_s", 0.35),
-    Target("grow_ms", 10.0),
+    Target("start_more_ms", 10.0),
     Target("orphans_s", 1.0),
     Target("idle_mb", 30.0),
     Target("driver_kb", 100.0),

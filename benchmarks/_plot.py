@@ -1,38 +1,37 @@
-"""The plot: one small chart per question, bigmachine in colour, its target as a line.
+"""The plot: one small chart per metric, bigmachine in colour, its target as a line.
 
-Dots on logarithmic axes, since the contestants lie up to a thousand times apart.
+Dots on logarithmic axes, since contestants differ by up to a thousand times.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks._metrics import BY_KEY, TARGETS, Metric
-
-if TYPE_CHECKING:
-    from benchmarks._report import Report
+from benchmarks._results import BASELINE, OURS, Results
 
 PANELS = (
     "cold_start_s",
-    "grow_ms",
+    "start_more_ms",
     "idle_mb",
     "null_p50_us",
-    "burst_per_s",
-    "busy_p99_ms",
+    "calls_per_s",
+    "loaded_p99_ms",
     "upload_mb_s",
     "download_mb_s",
     "orphans_s",
 )
 COLUMNS = 3
-OURS, FLOOR, PEER, INK, TARGET = "#c8375d", "#22282d", "#7d8b97", "#22282d", "#23795a"
-GRID, QUIET = "#e3e7ea", "#68737c"
-MARGIN = 1.9  # times the outermost figures: room at either side of an axis
+OURS_COLOUR, BASELINE_COLOUR, PEER_COLOUR = "#c8375d", "#22282d", "#7d8b97"
+TEXT, SMALL_TEXT, TARGET, GRID = "#22282d", "#68737c", "#23795a", "#e3e7ea"
+COLOURS = {OURS: OURS_COLOUR, BASELINE: BASELINE_COLOUR}
+MARGIN = 1.9  # times the outermost values: room at either side of an axis
 
 
-def write(report: Report, directory: Path) -> Iterator[Path]:
-    """Draw the report's medians into `bench.png` and `bench.svg`."""
+def write(results: Results, directory: Path) -> Iterator[Path]:
+    """Draw the medians into `bench.png` and `bench.svg`."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -42,27 +41,27 @@ def write(report: Report, directory: Path) -> Iterator[Path]:
         "font.family": "DejaVu Sans",
         "font.size": 9,
         "axes.edgecolor": GRID,
-        "text.color": INK,
-        "axes.labelcolor": INK,
-        "ytick.color": INK,
+        "text.color": TEXT,
+        "axes.labelcolor": TEXT,
+        "ytick.color": TEXT,
         "svg.fonttype": "none",
     }
     with plt.rc_context(style):
         rows = -(-len(PANELS) // COLUMNS)
-        height = 0.9 + rows * (0.95 + 0.2 * len(report.contestants))
+        height = 0.9 + rows * (0.95 + 0.2 * len(results.contestants))
         figure, grid = plt.subplots(rows, COLUMNS, figsize=(12.5, height), layout="constrained")
         for axes, key in zip(grid.flat, PANELS, strict=False):
-            draw(axes, BY_KEY[key], report)
-        about = report.about
+            draw(axes, BY_KEY[key], results)
+        about = results.about
         rounds = "One round" if about["rounds"] == 1 else f"Medians of {about['rounds']} rounds"
-        title = "bigmachine beside its floor and its peers"
+        title = "bigmachine, its baseline and its peers"
         figure.suptitle(title, fontsize=14, fontweight="bold", x=0.01, ha="left")
         figure.supxlabel(
             f"{rounds}; a line joins best and worst. Logarithmic. Dashed: bigmachine's target. "
             f"Loopback, {about['processors']} × {about['processor']}, Python {about['python']}. "
             "Ray and mp without TLS, the others mutual TLS 1.3.",
             fontsize=8,
-            color=QUIET,
+            color=SMALL_TEXT,
             x=0.01,
             ha="left",
         )
@@ -75,91 +74,82 @@ def write(report: Report, directory: Path) -> Iterator[Path]:
         plt.close(figure)
 
 
-def draw(axes: Any, metric: Metric, report: Report) -> None:
+def draw(axes: Any, metric: Metric, results: Results) -> None:
     """Draw a dot for each contestant that has the metric, and say who hasn't."""
-    from benchmarks._report import format_value
-
-    rows = [(c, report.figures.get((c.name, metric.key))) for c in report.contestants]
-    bound = target_value(metric, report)
-    values = [value for _, figure in rows if figure for value in figure.samples]
+    rows = [(c, results.summary(c.name, metric)) for c in results.contestants]
+    bound = target_value(metric, results)
+    values = [value for _, summary in rows if summary for value in summary.samples]
     values += [bound] if bound else []
     if not values:
         axes.set_visible(False)
         return
-    # The right margin is wider: a figure is written there.
+    # The right margin is wider: a value is written there.
     left, right = min(values) / MARGIN, max(values) * MARGIN**1.8
     axes.set_xscale("log")
     axes.set_xlim(left, right)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     if bound:
         axes.axvline(bound, color=TARGET, linewidth=1.1, linestyle=(0, (4, 2)), zorder=1)
-    for place, (contestant, figure) in enumerate(rows):
-        axes.axhline(place, color=GRID, linewidth=0.8, zorder=0)
-        if figure is None:
-            words = "not measured"
+    for row, (contestant, summary) in enumerate(rows):
+        axes.axhline(row, color=GRID, linewidth=0.8, zorder=0)
+        if summary is None:
             axes.text(
                 left * 1.05,
-                place,
-                words,
+                row,
+                "not measured",
                 va="center",
                 fontsize=7.5,
-                color=QUIET,
+                color=SMALL_TEXT,
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
             )
             continue
-        is_ours = contestant.name == "bigmachine"
-        colour = {"bigmachine": OURS, "ssl": FLOOR}.get(contestant.name, PEER)
-        low, high = min(figure.samples), max(figure.samples)
-        axes.hlines(place, low, high, color=colour, linewidth=2, zorder=2)
-        axes.scatter(figure.median, place, s=70 if is_ours else 46, color=colour, zorder=3)
+        is_ours = contestant.name == OURS
+        colour = COLOURS.get(contestant.name, PEER_COLOUR)
+        low, high = min(summary.samples), max(summary.samples)
+        axes.hlines(row, low, high, color=colour, linewidth=2, zorder=2)
+        axes.scatter(summary.median, row, s=70 if is_ours else 46, color=colour, zorder=3)
         axes.annotate(
-            format_value(metric, figure.median),
-            (high, place),
+            metric.format(summary.median),
+            (high, row),
             xytext=(7, 0),
             textcoords="offset points",
             va="center",
             fontsize=8.5,
             fontweight="bold" if is_ours else "normal",
-            color=colour if is_ours else INK,
+            color=colour if is_ours else TEXT,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
             zorder=2,
         )
-    label(axes, metric, report, bound=bound)
+    label(axes, metric, results, bound=bound)
 
 
-def label(axes: Any, metric: Metric, report: Report, *, bound: float | None) -> None:
-    """Name the rows, the question, and what is good."""
-    axes.set_yticks(range(len(report.contestants)), [c.title for c in report.contestants])
-    for text, contestant in zip(axes.get_yticklabels(), report.contestants, strict=True):
-        if contestant.name == "bigmachine":
+def label(axes: Any, metric: Metric, results: Results, *, bound: float | None) -> None:
+    """Name the rows and the metric, and say which direction is better."""
+    axes.set_yticks(range(len(results.contestants)), [c.title for c in results.contestants])
+    for text, contestant in zip(axes.get_yticklabels(), results.contestants, strict=True):
+        if contestant.name == OURS:
             text.set_fontweight("bold")
-            text.set_color(OURS)
+            text.set_color(OURS_COLOUR)
     axes.set_xticks([])
     axes.set_xticks([], minor=True)
     axes.tick_params(length=0)
     axes.spines[["top", "right", "bottom", "left"]].set_visible(False)
-    title = report.title(metric)
+    title = results.title(metric)
     title = f"{title[0].upper()}{title[1:]}" + ("" if metric.unit == "/s" else f", {metric.unit}")
     axes.set_title(title, loc="left", fontsize=9.5, fontweight="bold", pad=16)
-    good = "left is better" if metric.better == "less" else "right is better"
-    axes.text(0, 1.04, good, transform=axes.transAxes, fontsize=8, color=QUIET)
+    better = "left is better" if metric.better == "less" else "right is better"
+    axes.text(0, 1.04, better, transform=axes.transAxes, fontsize=8, color=SMALL_TEXT)
     if bound:
-        words = f"target {format_target(metric, bound)}"
-        axes.text(1, 1.04, words, transform=axes.transAxes, fontsize=8, color=TARGET, ha="right")
+        text = f"target {metric.sign} {metric.format(bound)}"
+        axes.text(1, 1.04, text, transform=axes.transAxes, fontsize=8, color=TARGET, ha="right")
 
 
-def target_value(metric: Metric, report: Report) -> float | None:
+def target_value(metric: Metric, results: Results) -> float | None:
     """Return what bigmachine must reach in this run, in the metric's unit."""
     for target in TARGETS:
         if target.metric == metric.key and not target.against:
             return target.bound
-        if target.metric == metric.key and target.against == ("ssl",):
-            floor = report.figures.get(("ssl", metric.key))
-            return target.bound * floor.median if floor else None
+        if target.metric == metric.key and target.against == (BASELINE,):
+            baseline = results.summary(BASELINE, metric)
+            return target.bound * baseline.median if baseline else None
     return None
-
-
-def format_target(metric: Metric, bound: float) -> str:
-    from benchmarks._report import format_value
-
-    return f"{'≤' if metric.better == 'less' else '≥'} {format_value(metric, bound)}"

@@ -1,4 +1,4 @@
-"""What /proc says about processes, and the certainty that none of this run's is left (Linux)."""
+"""Find, measure and end the processes of a run, by means of /proc (Linux)."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # Set to the run's id in every driver's environment, and inherited from there:
-# a process that was orphaned, or made a session of its own, still carries it.
+# a process that was orphaned, or has a session of its own, still has it.
 MARKER = "BIGMACHINE_BENCH_RUN"
 
-POLL = 0.002  # seconds between two looks at processes that should be going away
+POLL = 0.002  # seconds between two checks of processes that should end
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process by its id *and* start time, since ids are used again."""
+    """A process by its id *and* start time, since ids are reused."""
 
     pid: int
     started: int
@@ -34,7 +34,7 @@ class Process:
         return Process.of(self.pid) == self
 
     def kill(self) -> None:
-        """End it, if it is still the process it was."""
+        """Kill it, unless it has ended and its id may belong to another process."""
         if self.is_alive():
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
@@ -56,9 +56,9 @@ def stat(pid: int) -> list[str] | None:
     return text.rpartition(")")[2].split()  # the second field may hold spaces and brackets
 
 
-def family(run_id: str, roots: Iterable[Process] = ()) -> set[Process]:
-    """Return what runs of this run: everything that carries its mark, or descends from `roots`."""
-    mark = f"{MARKER}={run_id}".encode()
+def processes_of(run_id: str, roots: Iterable[Process] = ()) -> set[Process]:
+    """Return a run's processes: all that have its marker, and all descendants of `roots`."""
+    marker = f"{MARKER}={run_id}".encode()
     parents: dict[int, list[int]] = {}
     found: set[int] = {root.pid for root in roots if root.is_alive()}
     for name in os.listdir("/proc"):
@@ -70,7 +70,7 @@ def family(run_id: str, roots: Iterable[Process] = ()) -> set[Process]:
             continue
         parents.setdefault(int(fields[1]), []).append(pid)
         with suppress(OSError):
-            if mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            if marker in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
                 found.add(pid)
     found.discard(os.getpid())
     unseen = list(found)
@@ -82,37 +82,37 @@ def family(run_id: str, roots: Iterable[Process] = ()) -> set[Process]:
 
 
 def wait_gone(processes: Iterable[Process], *, limit: float, begin: float | None = None) -> float:
-    """Wait until none of `processes` is left; return the seconds since `begin`, at most `limit`.
+    """Wait until all `processes` have ended; return the seconds since `begin`, at most `limit`.
 
-    `begin` is the monotonic time before whatever is to end them was done: on a
-    busy computer they may all be gone before this function is even entered.
+    `begin` is the monotonic time before they were made to end: on a busy computer
+    they may all have ended before this function is called.
     """
     begin = time.monotonic() if begin is None else begin
-    left = set(processes)
+    alive = set(processes)
     while True:
-        left = {process for process in left if process.is_alive()}
+        alive = {process for process in alive if process.is_alive()}
         elapsed = time.monotonic() - begin
-        if not left or elapsed >= limit:
+        if not alive or elapsed >= limit:
             return min(elapsed, limit)
         time.sleep(POLL)
 
 
 def kill_all(run_id: str, known: Iterable[Process] = ()) -> None:
-    """End everything that is left of this run; repeated, for what was being started meanwhile."""
+    """Kill all processes of a run; repeated, since they may be starting others meanwhile."""
     for _ in range(20):
-        left = family(run_id, known)
-        if not left:
+        alive = processes_of(run_id, known)
+        if not alive:
             return
-        for process in left:
+        for process in alive:
             process.kill()
-        wait_gone(left, limit=0.5)
+        wait_gone(alive, limit=0.5)
 
 
 def cpu_seconds(pid: int) -> float:
     """Return the processor time of all threads of a process, to the nanosecond.
 
-    That is clock_getcpuclockid(3), which Python lacks: Linux makes the clock's
-    number out of the process's.
+    That is clock_getcpuclockid(3), which Python lacks: Linux derives the clock's
+    number from the process id.
     """
     return time.clock_gettime((~pid << 3) | 2)
 

@@ -1,4 +1,4 @@
-"""A run: each contestant's driver in turn, round after round, and the end of all of them."""
+"""A run: starts each contestant's driver in turn, and ends all processes that it started."""
 
 from __future__ import annotations
 
@@ -13,33 +13,25 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks import _certificates
+from benchmarks import _bytecode, _certificates
 from benchmarks._contestant import Contestant
-from benchmarks._metrics import DEATH_LIMIT
-from benchmarks._processes import MARKER, Process, family, kill_all, wait_gone
+from benchmarks._metrics import FAILURE_LIMIT
+from benchmarks._processes import MARKER, Process, kill_all, processes_of, wait_gone
+from benchmarks._results import Round
 
 DRIVER_LIMIT = {"full": 60.0, "quick": 40.0}  # seconds for one contestant's round
 IMPORT_LIMIT = 20.0  # seconds
-HELPERS_GRACE = 2.0  # seconds after its machines that a killed driver's helpers may stay
-# What an import should not bring along (section 11), for it costs every user of it.
+HELPERS_GRACE = 2.0  # seconds that other processes of a killed driver may outlive its machines
+# What `import` should not load (section 11), since every user would wait for it.
 UNWANTED = {"azure", "boto3", "botocore", "cryptography", "google.cloud", "rich"}
-ERROR_LINES = 3  # of a failed driver's stderr that a note repeats
-
-
-@dataclass(slots=True)
-class Round:
-    """What one contestant did in one round."""
-
-    values: dict[str, float] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+ERROR_LINES = 3  # of a failed driver's stderr that its note quotes
 
 
 class Run:
-    """One run's temporary directory, mark, and processes. Made by `opened`."""
+    """One run's temporary directory, marker, and processes. Created by `opened`."""
 
     def __init__(self, directory: Path, *, kind: str) -> None:
         self.id = uuid.uuid4().hex
@@ -48,14 +40,14 @@ class Run:
         self._known: set[Process] = set()
         _certificates.write(directory / "certificates")
         self._environ = {
-            **os.environ,
+            **_bytecode.environ(),
             MARKER: self.id,
             _certificates.DIRECTORY: str(directory / "certificates"),
             "TMPDIR": str(directory),
         }
 
     def round(self, contestant: type[Contestant], *, until: float = float("inf")) -> Round:
-        """Let a contestant start, measure, and be killed; it ends at monotonic time `until`."""
+        """Run and kill one driver of a contestant; it ends by monotonic time `until`."""
         outcome = Round()
         self._time_import(contestant, outcome)
         errors = self._directory / f"{contestant.name}.err"
@@ -81,7 +73,7 @@ class Run:
         return outcome
 
     def end(self) -> None:
-        """Kill whatever is left of what this run started."""
+        """Kill every process of this run that is still alive."""
         kill_all(self.id, self._known)
         self._known.clear()
 
@@ -92,7 +84,7 @@ class Run:
             stdout=subprocess.PIPE,
             stderr=stderr,
             env=self._environ,
-            start_new_session=True,  # Ctrl-C is ours to answer
+            start_new_session=True,  # Ctrl-C is for this process alone
         )
         self._note_processes(driver.pid)
         return driver
@@ -101,7 +93,7 @@ class Run:
         self._known.update(process for pid in pids if (process := Process.of(pid)))
 
     def _time_import(self, contestant: type[Contestant], outcome: Round) -> None:
-        """Time `import` in a fresh process, and name the slow modules it brought along."""
+        """Time `import` in a new process, and note the slow modules that it loads."""
         program = (
             "import sys, time; t = time.perf_counter(); "
             f"import {contestant.module}; t = time.perf_counter() - t; "
@@ -123,13 +115,13 @@ class Run:
     def _follow(
         self, driver: subprocess.Popen[bytes], outcome: Round, deadline: float
     ) -> list[Process]:
-        """Read what the driver reports; return its machines, or none if it didn't get so far."""
+        """Read what the driver reports; return its machines, or none if it ended early."""
         assert driver.stdout is not None
         step, unread = "start", b""
         with selectors.DefaultSelector() as selector:
             selector.register(driver.stdout, selectors.EVENT_READ)
-            while (left := deadline - time.monotonic()) > 0:
-                if not selector.select(left):
+            while (remaining := deadline - time.monotonic()) > 0:
+                if not selector.select(remaining):
                     continue
                 received = os.read(driver.stdout.fileno(), 1 << 16)
                 if not received:
@@ -151,21 +143,21 @@ class Run:
     def _orphan(
         self, driver: subprocess.Popen[bytes], machines: list[Process], outcome: Round
     ) -> None:
-        """Kill the driver outright, and time how long its machines survive it."""
+        """Kill the driver, and time how long its machines outlive it."""
         root = Process.of(driver.pid)
-        self._known.update(family(self.id, [root] if root else []), machines)
+        self._known.update(processes_of(self.id, [root] if root else []), machines)
         begin = time.monotonic()
         driver.kill()
-        outcome.values["orphans_s"] = wait_gone(machines, limit=DEATH_LIMIT, begin=begin)
+        outcome.values["orphans_s"] = wait_gone(machines, limit=FAILURE_LIMIT, begin=begin)
         wait_gone(self._known, limit=HELPERS_GRACE)
-        if left := [process for process in self._known if process.is_alive()]:
-            names = ", ".join(sorted({Path(p.command.split(" ")[0]).name for p in left}))
-            outcome.notes.append(f"{len(left)} processes outlived the driver: {names}")
+        if alive := [process for process in self._known if process.is_alive()]:
+            names = ", ".join(sorted({Path(p.command.split(" ")[0]).name for p in alive}))
+            outcome.notes.append(f"{len(alive)} processes outlived the driver: {names}")
 
 
 @contextmanager
 def opened(*, kind: str) -> Iterator[Run]:
-    """Open a run; at the end, however it comes, no process and no file of it is left."""
+    """Open a run; when it ends, for whatever reason, its processes and files are removed."""
     # /tmp, and a short name: Ray puts Unix sockets deep below it, and their paths
     # may have 107 bytes.
     directory = Path(tempfile.mkdtemp(prefix="bm", dir="/tmp"))
@@ -180,5 +172,5 @@ def opened(*, kind: str) -> Iterator[Run]:
 
 
 def _limit(contestant: type[Contestant], kind: str) -> float:
-    """Return how many seconds a contestant's round may take: machines elsewhere have to boot."""
-    return DRIVER_LIMIT[kind] * (1 if contestant.is_here else 10)
+    """Return how many seconds a contestant's round may take; VMs have to boot."""
+    return DRIVER_LIMIT[kind] * (1 if contestant.is_local else 10)

@@ -1,4 +1,4 @@
-"""The service every contestant's machine offers."""
+"""The service that every contestant's machines offer."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Bench:
     def null(self) -> None:
         """Do nothing."""
 
-    def take(self, array: Any) -> int:
+    def receive(self, array: Any) -> int:
         """Receive an array; return its length in bytes."""
         return int(array.nbytes)
 
-    def give(self, size_bytes: int) -> Any:
-        """Return an array of `size_bytes`, made once, so that making it isn't timed."""
+    def send(self, size_bytes: int) -> Any:
+        """Return an array of `size_bytes`, created once, so that creating it isn't timed."""
         if size_bytes not in self._arrays:
             import numpy as np  # here: an idle machine's memory should not hold it
 

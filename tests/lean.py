@@ -22,7 +22,7 @@ def lean_environ(
     """
     names = _unneeded(("bigmachine", *more), but)
     return {
-        "BIGMACHINE_ENVIRONMENT_WITHOUT": ",".join(
+        "BIGMACHINE_ENVIRONMENT_EXCLUDE_DISTRIBUTIONS": ",".join(
             name for name in names if with_tests or name != _WORKSPACE
         )
     }

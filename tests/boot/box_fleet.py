@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bigmachine._booting import BootFailed, Booting, Delivery
 from bigmachine._identity import Authority
-from bigmachine._log import MachineLog
-from bigmachine._shipment import Shipment
-from bigmachine._values import Gone, Instance, Keepalive
+from bigmachine._values import Instance, Keepalive, Termination
 from bigmachine.boot import PORT, user_data
+from bigmachine.boot._bootstrap import BootFailed, Booting, Delivery
+from bigmachine.boot._shipment import Shipment
 from bigmachine.environment import capture
 from bigmachine.errors import StopReason
+from bigmachine.machine._log import MachineLog
 from bigmachine.rpc import http_client
 from tests.cloudbox import Box, Ec2, Host
 
@@ -59,7 +59,7 @@ async def deliver(
     delivery = Delivery(boot, shipment)
     async with http_client(authority.issue("driver")) as http, trio.open_nursery() as nursery:
         for host in booted:
-            nursery.start_soon(_bring_up, host, boot.machine().name, http, delivery, times)
+            nursery.start_soon(_bring_up, host, boot.new_machine().name, http, delivery, times)
     sent = uplink.sent_bytes - before
     for host in booted:
         await host.kill()
@@ -96,8 +96,8 @@ class Uplink:
 async def _bring_up(
     host: Host, name: str, http: httpx.AsyncClient, delivery: Delivery, times: list[float]
 ) -> None:
-    async def why() -> Gone | None:
-        return Gone(StopReason.EXITED, host.console()) if host.is_off else None
+    async def why() -> Termination | None:
+        return Termination(StopReason.EXITED, host.console()) if host.is_off else None
 
     def progress(phase: str, done: int, of: int) -> None:
         if phase == "upload":

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import bigmachine as bm
-from bigmachine.boot import PORT, MachineBoot, user_data
+from bigmachine.boot import PORT, MachineSpec, user_data
 from bigmachine.errors import StopReason
-from bigmachine.system import Capability, Gone, Instance, Keepalive
+from bigmachine.system import Capability, Instance, Keepalive, Termination
 
 if TYPE_CHECKING:
     import httpx
@@ -38,16 +38,16 @@ class BoxSystem(bm.System):
     def keepalive(self) -> Keepalive:
         return Keepalive(period=2.0, timeout=10.0, rpc_timeout=3.0)
 
-    async def launch(self, machine: MachineBoot) -> Instance:
+    async def launch(self, spec: MachineSpec) -> Instance:
         data = user_data(
-            machine.boot, contact_seconds=30, **({"poweroff": ()} if self.options.keeps else {})
+            spec.request, contact_seconds=30, **({"poweroff": ()} if self.options.keeps else {})
         )
-        host = await self._ask("PUT", machine.name, data)
-        return Instance(machine.name, f"{host['address']}:{PORT}")
+        host = await self._ask("PUT", spec.name, data)
+        return Instance(spec.name, f"{host['address']}:{PORT}")
 
-    async def keepalive_failed(self, instance: Instance) -> Gone | None:
+    async def keepalive_failed(self, instance: Instance) -> Termination | None:
         if (await self._ask("GET", instance.name))["is_off"]:
-            return Gone(StopReason.EXITED, "its host is powered off")
+            return Termination(StopReason.EXITED, "its host is powered off")
         return None
 
     async def stop(self, instance: Instance) -> None:

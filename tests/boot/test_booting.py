@@ -28,7 +28,7 @@ PROGRAM = """
         @hookimpl
         def event(self, event):
             if isinstance(event, bm.BootProgress):
-                self.phases.setdefault(event.phase, []).append((event.done, event.of))
+                self.phases.setdefault(event.phase, []).append((event.done, event.total))
             if isinstance(event, bm.EnvironmentCaptured):
                 assert not self.phases
                 self.captured.append([event.distributions, event.files, event.size_bytes])

@@ -18,14 +18,14 @@ class Echo:
 
 
 # Refused before a machine is bought, so it shows that it was heard.
-HEARD = r"without=\['no-such-thing'\]: there is no such distribution"
-NO_SUCH = bm.EnvironmentOptions(without=("no-such-thing",))
+HEARD = r"exclude_distributions=\['no-such-thing'\]: there is no such distribution"
+NO_SUCH = bm.EnvironmentOptions(exclude_distributions=("no-such-thing",))
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lean: None) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("BIGMACHINE_ENVIRONMENT_WITHOUT")
+    monkeypatch.delenv("BIGMACHINE_ENVIRONMENT_EXCLUDE_DISTRIBUTIONS")
     return tmp_path
 
 
@@ -48,10 +48,10 @@ def test_it_is_heard_by_both_faces() -> None:
 def test_a_file_may_say_it_and_a_variable_and_the_program_overrides_both(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (here / "bigmachine.toml").write_text('environment.without = ["no-such-thing"]')
+    (here / "bigmachine.toml").write_text('environment.exclude_distributions = ["no-such-thing"]')
     with pytest.raises(bm.UsageError, match=HEARD):
         start()
-    monkeypatch.setenv("BIGMACHINE_ENVIRONMENT_WITHOUT", "nothing-either")
+    monkeypatch.setenv("BIGMACHINE_ENVIRONMENT_EXCLUDE_DISTRIBUTIONS", "nothing-either")
     with pytest.raises(bm.UsageError, match="nothing-either"):
         start()
     with pytest.raises(bm.UsageError, match=HEARD):
@@ -59,7 +59,7 @@ def test_a_file_may_say_it_and_a_variable_and_the_program_overrides_both(
 
 
 def test_a_profile_may_say_it(here: Path) -> None:
-    text = 'profiles.bare.environment.without = ["no-such-thing"]'
+    text = 'profiles.bare.environment.exclude_distributions = ["no-such-thing"]'
     (here / "bigmachine.toml").write_text(text)
     with (
         bm.Session(VmSystem, profile="bare") as session,

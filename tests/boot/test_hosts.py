@@ -56,7 +56,7 @@ PROGRAM = """
             if isinstance(event, bm.BootProgress):
                 if event.phase == "identify" and "damage" in sys.argv:
                     damage()
-                say(phase=event.phase, done=event.done, of=event.of)
+                say(phase=event.phase, done=event.done, of=event.total)
             elif isinstance(event, bm.MachineChanged):
                 say(phase=event.state.name)
 

@@ -18,15 +18,15 @@ from typing import Any
 import pytest
 import trio
 
-from bigmachine._booting import BootFailed, Booting, Delivery
 from bigmachine._identity import Authority
-from bigmachine._log import MachineLog
-from bigmachine._values import Gone, Instance, Keepalive
+from bigmachine._values import Instance, Keepalive, Termination
 from bigmachine.boot import modules
-from bigmachine.boot.tools import without_secrets
+from bigmachine.boot._bootstrap import BootFailed, Booting, Delivery
+from bigmachine.boot.vm.tools import without_secrets
 from bigmachine.environment import Environment, Target, capture
 from bigmachine.environment._tools import find_uv
 from bigmachine.errors import StopReason
+from bigmachine.machine._log import MachineLog
 from bigmachine.rpc import http_client
 
 from ..environment.kit import write_files, write_wheel
@@ -130,8 +130,8 @@ async def booted(
     if uv:
         (machine.vm.disk / "bin" / "uv").symlink_to(shutil.which("uv") or "")
 
-    async def why() -> Gone | None:
-        return Gone(StopReason.EXITED, "it is off") if machine.vm.is_off else None
+    async def why() -> Termination | None:
+        return Termination(StopReason.EXITED, "it is off") if machine.vm.is_off else None
 
     def progress(phase: str, done: int, of: int) -> None:
         if machine.phases[-1:] != [phase]:
@@ -145,7 +145,7 @@ async def booted(
         async with http_client(authority.issue("driver")) as http, trio.open_nursery() as nursery:
             nursery.start_soon(machine.shipment.pack)
             booting = Booting(
-                Instance(boot.machine().name, machine.vm.address),
+                Instance(boot.new_machine().name, machine.vm.address),
                 delivery=Delivery(boot, machine.shipment),
                 http=http,
                 timings=TIMINGS,

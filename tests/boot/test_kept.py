@@ -16,8 +16,8 @@ from zipfile import ZipFile
 import pytest
 import trio
 
-from bigmachine._boot_wire import Refusal
 from bigmachine.boot import modules
+from bigmachine.boot._client import Refusal
 
 from .projects import needs_a_builder
 from .test_booting import result
@@ -85,7 +85,7 @@ def test_another_session_finds_what_was_built_and_nothing_of_the_first_ones_secr
         manifest = manifest_with_a_folder(data)
         async with booted(vm, "first.bigmachine") as r:
             await build(r, manifest, data, b"data")
-            key = r.boot.credential.key
+            key = r.request.credential.key
         store = vm.disk / "store"
         assert {path.name for path in store.iterdir()} == {"blobs", "environments", "log"}
         assert not any(key in path.read_bytes() for path in store.rglob("*") if path.is_file())
@@ -299,7 +299,7 @@ def test_a_boot_ends_before_anything_is_sent_if_the_disk_has_no_room(
 
     async def main() -> None:
         async with fleet(0, tmp_path / "project") as f:
-            await small_disk.power_on(f.boot)
+            await small_disk.power_on(f.request)
             await f.bring_up(small_disk)
             [story] = f.failed.values()
             assert story.startswith("upload: the disk is full: ")
@@ -323,9 +323,9 @@ PROGRAM = """
         def event(self, event):
             if isinstance(event, bm.BootProgress):
                 self.times.setdefault(event.phase, time.monotonic())
-                if event.phase == "upload" and event.of:
-                    first, _ = self.uploads.get(event.of, (event.done, 0))
-                    self.uploads[event.of] = first, event.done
+                if event.phase == "upload" and event.total:
+                    first, _ = self.uploads.get(event.total, (event.done, 0))
+                    self.uploads[event.total] = first, event.done
 
     class Asked:
         def about(self):

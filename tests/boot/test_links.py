@@ -20,7 +20,7 @@ PROGRAM = """
 
         @bm.hookimpl
         def event(self, event):
-            if isinstance(event, bm.BootProgress) and event.phase == "upload" and event.of:
+            if isinstance(event, bm.BootProgress) and event.phase == "upload" and event.total:
                 self.faults.inject(Fault.RESET)
                 self.faults.partition()
 

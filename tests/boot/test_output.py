@@ -17,9 +17,9 @@ import pytest
 import trio
 import trio.testing
 
-from bigmachine._log import MachineLog
-from bigmachine.boot import program
+from bigmachine.boot.vm import program
 from bigmachine.environment._tools import find_pip, find_uv
+from bigmachine.machine._log import MachineLog
 
 needs_builder = pytest.mark.skipif(
     not (find_uv() or find_pip()),

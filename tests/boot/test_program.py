@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -22,11 +23,11 @@ from typing import Any
 import pytest
 import trio
 
-from bigmachine._boot_wire import BootWire, Refusal
 from bigmachine._identity import Authority
-from bigmachine.boot import Boot, machine_names, modules, user_data
-from bigmachine.boot import program as boot_program
+from bigmachine.boot import LaunchRequest, configure_worker, machine_names, modules, user_data
+from bigmachine.boot._client import BootWire, Refusal
 from bigmachine.boot._user_data import program
+from bigmachine.boot.vm import program as boot_program
 from bigmachine.errors import ProtocolError, TransportError
 from bigmachine.rpc import http_client
 from bigmachine.system import Keepalive
@@ -37,28 +38,27 @@ from .vms import Vm, VmSystem
 HERE = f"3.{sys.version_info.minor}"
 
 
-def boot_of(authority: Authority, *, timeout: float = 10.0) -> Boot:
-    return Boot(
+def boot_of(authority: Authority, *, timeout: float = 10.0) -> LaunchRequest:
+    return LaunchRequest(
         authority=authority,
-        system=VmSystem(),
         names=machine_names(),
         keepalive=Keepalive(period=1, timeout=timeout, rpc_timeout=5),
-        maxprocs=None,
         argv=["program"],
         environ={},
+        configure=functools.partial(configure_worker, system=VmSystem(), maxprocs=None),
     )
 
 
 class Rig:
     """A VM that boots, and what its driver has."""
 
-    def __init__(self, vm: Vm, authority: Authority, boot: Boot, http: Any) -> None:
+    def __init__(self, vm: Vm, authority: Authority, request: LaunchRequest, http: Any) -> None:
         self.vm = vm
         self.authority = authority
-        self.boot = boot
+        self.request = request
         self.http = http
-        self.wire = BootWire(http, address=vm.address, name=boot.credential.name)
-        self.name = boot.machine().name
+        self.wire = BootWire(http, address=vm.address, name=request.credential.name)
+        self.name = request.new_machine().name
 
     async def contact(self) -> Any:
         """Call until it answers."""
@@ -72,7 +72,7 @@ class Rig:
     async def identify(self) -> None:
         await self.contact()
         point = bytes.fromhex((await self.wire.call("key"))["point"])
-        identity = self.boot.certify(self.name, point)
+        identity = self.request.certify(self.name, point)
         await self.wire.call("identify", certificate=identity.certificate.decode())
         self.wire.name = self.name
 
@@ -231,18 +231,18 @@ def test_the_boot_credential_is_good_for_one_exchange_and_opens_nothing_after_it
     async def main() -> None:
         async with rig() as r:
             await r.identify()
-            old = BootWire(r.http, address=r.vm.address, name=r.boot.credential.name)
+            old = BootWire(r.http, address=r.vm.address, name=r.request.credential.name)
             with pytest.raises(ProtocolError, match="is not boot-"):
                 await old.call("info")
             # Whoever has read the user data can't dial with what is in it, either.
-            async with http_client(r.boot.credential) as thief:
-                for name in (r.name, r.boot.credential.name):
+            async with http_client(r.request.credential) as thief:
+                for name in (r.name, r.request.credential.name):
                     with pytest.raises((ProtocolError, TransportError)):
                         await BootWire(thief, address=r.vm.address, name=name).call("info")
             with pytest.raises(Refusal, match="its identity already"):
                 await r.wire.call("identify", certificate="")
             with pytest.raises(ProtocolError, match="its identity already"):
-                r.boot.certify(r.name, b"")
+                r.request.certify(r.name, b"")
 
     trio.run(main)
 
@@ -251,11 +251,11 @@ def test_the_boot_credential_can_dial_nobody_even_before() -> None:
     async def main() -> None:
         async with rig() as r:
             await r.contact()
-            async with http_client(r.boot.credential) as thief:
+            async with http_client(r.request.credential) as thief:
                 with pytest.raises((ProtocolError, TransportError)):
-                    await BootWire(thief, address=r.vm.address, name=r.boot.credential.name).call(
-                        "info"
-                    )
+                    await BootWire(
+                        thief, address=r.vm.address, name=r.request.credential.name
+                    ).call("info")
 
     trio.run(main)
 
@@ -268,10 +268,10 @@ def test_without_a_certificate_of_the_session_nobody_gets_in() -> None:
             async with http_client(others) as stranger:
                 with pytest.raises((ProtocolError, TransportError)):
                     await BootWire(
-                        stranger, address=r.vm.address, name=r.boot.credential.name
+                        stranger, address=r.vm.address, name=r.request.credential.name
                     ).call("info")
             host, _, port = r.vm.address.rpartition(":")
-            context = ssl.create_default_context(cadata=r.boot.credential.authority.decode())
+            context = ssl.create_default_context(cadata=r.request.credential.authority.decode())
             context.check_hostname = False
             stream = await trio.open_ssl_over_tcp_stream(host, int(port), ssl_context=context)
             with contextlib.suppress(trio.BrokenResourceError):  # it may be refused by then

@@ -13,16 +13,16 @@ import pytest
 import trio
 import trio.testing
 
-from bigmachine._boot_wire import BootWire
-from bigmachine._booting import BootFailed, Booting, Delivery
 from bigmachine._identity import Authority
-from bigmachine._log import MachineLog
-from bigmachine._relays import Relay, Relays
-from bigmachine._shipment import Shipment
-from bigmachine._values import Gone, Instance, Keepalive
-from bigmachine.boot import Boot
+from bigmachine._values import Instance, Keepalive, Termination
+from bigmachine.boot import LaunchRequest
+from bigmachine.boot._bootstrap import BootFailed, Booting, Delivery
+from bigmachine.boot._client import BootWire
+from bigmachine.boot._relays import Relay, Relays
+from bigmachine.boot._shipment import Shipment
 from bigmachine.environment import capture
 from bigmachine.errors import StopReason
+from bigmachine.machine._log import MachineLog
 from bigmachine.rpc import http_client
 
 from .test_program import boot_of
@@ -121,7 +121,7 @@ class CountedShipment(Shipment):
 class Fleet:
     """VMs that boot, and what is told of it."""
 
-    boot: Boot
+    request: LaunchRequest
     http: httpx.AsyncClient
     shipment: CountedShipment
     vms: list[Vm] = field(default_factory=list)
@@ -131,15 +131,15 @@ class Fleet:
 
     async def bring_up(self, vm: Vm) -> None:
         """Go through a machine's boot, as far as its worker, which there is none of."""
-        name = self.boot.machine().name
+        name = self.request.new_machine().name
         told = self.progress.setdefault(name, [])
 
-        async def why() -> Gone | None:
-            return Gone(StopReason.EXITED, "it is off") if vm.is_off else None
+        async def why() -> Termination | None:
+            return Termination(StopReason.EXITED, "it is off") if vm.is_off else None
 
         booting = Booting(
             Instance(name, vm.address),
-            delivery=Delivery(self.boot, self.shipment, self.relays),
+            delivery=Delivery(self.request, self.shipment, self.relays),
             http=self.http,
             timings=TIMINGS,
             boot_timeout=30,
@@ -214,7 +214,7 @@ def test_a_machine_whose_turn_comes_late_is_kept_alive_meanwhile(folder: Path):
                         while ("upload", 0) not in f.progress.get("m0.test.bigmachine", ()):
                             await trio.sleep(0.02)
                         # Called once from now on, another does not wait that long.
-                        name = f.boot.credential.name
+                        name = f.request.credential.name
                         wire = BootWire(f.http, address=forgotten.address, name=name)
                         info = None
                         while info is None:

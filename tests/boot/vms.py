@@ -15,9 +15,9 @@ from pathlib import Path
 import trio
 
 import bigmachine as bm
-from bigmachine.boot import Boot, MachineBoot, user_data
+from bigmachine.boot import LaunchRequest, MachineSpec, user_data
 from bigmachine.errors import StopReason
-from bigmachine.system import Capability, Gone, Instance, Keepalive
+from bigmachine.system import Capability, Instance, Keepalive, Termination
 
 # An image whose own settings name an index that refuses, as nobody listens there: what is
 # fetched comes from where the driver says, and no test asks an index of the world.
@@ -59,16 +59,16 @@ class VmSystem(bm.System):
     def keepalive(self) -> Keepalive:
         return TIMINGS
 
-    async def launch(self, machine: MachineBoot) -> Instance:
+    async def launch(self, spec: MachineSpec) -> Instance:
         disk = Path(self.options.disk) if self.options.disk else None
-        vm = self.vms[machine.name] = Vm(self.options.python, disk=disk)
-        await vm.power_on(machine.boot)
-        return Instance(machine.name, vm.address)
+        vm = self.vms[spec.name] = Vm(self.options.python, disk=disk)
+        await vm.power_on(spec.request)
+        return Instance(spec.name, vm.address)
 
-    async def keepalive_failed(self, instance: Instance) -> Gone | None:
+    async def keepalive_failed(self, instance: Instance) -> Termination | None:
         vm = self.vms.get(instance.name)
         if vm is not None and vm.is_off:
-            return Gone(StopReason.EXITED, "it is powered off")
+            return Termination(StopReason.EXITED, "it is powered off")
         return None
 
     async def stop(self, instance: Instance) -> None:
@@ -92,11 +92,11 @@ class Vm:
             (self.disk / "bin" / "python3").symlink_to(python)
         self._console = self.disk / "console"
 
-    async def power_on(self, boot: Boot, **options: object) -> None:
+    async def power_on(self, request: LaunchRequest, **options: object) -> None:
         """Boot it; its memory is empty."""
         shutil.rmtree(self.disk / "run", ignore_errors=True)
         script = user_data(
-            boot,
+            request,
             form="script",
             listen=self.address,
             compress=False,

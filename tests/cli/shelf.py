@@ -26,7 +26,7 @@ class ShelfSystem(bm.System):
     Options = ShelfOptions
     capabilities = frozenset({bm.Capability.INSTANCES})
 
-    async def launch(self, machine: bm.MachineBoot) -> bm.Instance:
+    async def launch(self, spec: bm.MachineSpec) -> bm.Instance:
         raise bm.StartError("nothing is started here")
 
     async def instances(self) -> Sequence[bm.Instance]:

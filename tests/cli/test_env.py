@@ -63,7 +63,15 @@ def test_json_tells_the_same_and_no_secrets_of_indexes(project, capsys, monkeypa
 
 def test_what_travels_can_be_chosen(project, capsys):
     (project / ".gitignore").write_text("*.bin\n")
-    options = ["--include", "big.*", "--exclude", "run.py", "--without", "numpy", "--json"]
+    options = [
+        "--include",
+        "big.*",
+        "--exclude",
+        "run.py",
+        "--exclude-distribution",
+        "numpy",
+        "--json",
+    ]
     assert main(["env", str(project), *options]) == 0
     manifest = json.loads(capsys.readouterr().out)["manifest"]
     assert {"0/.gitignore", "0/big.bin"} <= {*manifest["content"]["files"]}
@@ -80,7 +88,7 @@ def test_a_target_that_lacks_something_is_a_failure_that_names_it(project, capsy
     target = f"{HERE.platform}/py3.{int(HERE.python[2:]) + 1}"
     everything = json_of(capsys, project)["manifest"]["content"]["distributions"]
     local = ["bigmachine", "bigmachine-local", "bigmachine-workspace"]
-    without = [f"--without={name}" for name in everything if name not in local]
+    without = [f"--exclude-distribution={name}" for name in everything if name not in local]
     assert main(["env", str(project), *without, "--json", "--check", target]) == 1
     check = json.loads(capsys.readouterr().out)["check"]
     assert check["target"] == target
@@ -99,7 +107,7 @@ def json_of(capsys, project: Path) -> dict:
     [
         (["--check", "vax"], "'vax' is no target"),
         (["nowhere.py"], "there is no script nowhere.py"),
-        (["--without", "nothing-such"], "no such distribution"),
+        (["--exclude-distribution", "nothing-such"], "no such distribution"),
     ],
 )
 def test_what_cannot_be_is_said_in_a_line(project, capsys, arguments, words, monkeypatch):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bigmachine import _freeing
 from bigmachine.cli import main
+from bigmachine.reaper import _free
 
 NAME = "train-0123abcd"
 OTHER = "eval-89abcdef"
@@ -205,7 +205,7 @@ def test_what_cant_be_freed_is_told_with_what_waits_for_it_and_the_rest_is_freed
 
 
 def test_a_thing_that_is_not_gone_in_time_is_told(things, dead, capsys, monkeypatch):
-    monkeypatch.setattr(_freeing, "_TIMEOUT", 0.05)
+    monkeypatch.setattr(_free, "_TIMEOUT", 0.05)
     things.fill(NAME, dead, machines=0)
     things.slow("sec-0000")
     assert main(["reap", "shelf"]) == 1

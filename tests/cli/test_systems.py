@@ -8,7 +8,7 @@ from bigmachine.cli import main
 
 FANCY = """
 from dataclasses import dataclass
-from bigmachine._options import option
+from bigmachine.system._options import option
 from bigmachine.system import Capability, System
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Broken(System):
 def installed(install) -> None:
     install("fancy-cloud", "[bigmachine.systems]\nfancy = fancy:Fancy", fancy=FANCY)
     install("broken-cloud", "[bigmachine.systems]\nbroken = broken:Broken", broken=BROKEN)
-    install("gone-cloud", "[bigmachine.systems]\ngone = nowhere:Gone", version="0.2")
+    install("gone-cloud", "[bigmachine.systems]\ngone = nowhere:Termination", version="0.2")
 
 
 def listing(capsys: pytest.CaptureFixture[str]) -> dict:

@@ -18,9 +18,9 @@ import pytest
 import trio
 
 from bigmachine import cli
-from bigmachine._entrypoints import choose_system
 from bigmachine.cli._arguments import add_option, parse_options
 from bigmachine.errors import BigmachineError
+from bigmachine.system._entrypoints import choose_system
 from bigmachine.testing.conformance import Suite
 from bigmachine.testing.conformance._clauses import Clause, Tier, clause_of
 from bigmachine.testing.conformance._meter import Meter

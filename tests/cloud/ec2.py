@@ -13,8 +13,8 @@ from typing import Any, ClassVar, TypeVar
 
 import pytest
 
-from bigmachine._portal import LoopThread
 from bigmachine.boot import Driver
+from bigmachine.session._loop_thread import LoopThread
 from bigmachine.testing.conformance import Suite
 from bigmachine_ec2 import Ec2Options, Ec2System
 from bigmachine_ec2._api import Api
@@ -127,7 +127,7 @@ class Account:
 class TestEc2(Suite):
     account: ClassVar[Account | None] = None
     """Whose money it is: set by the script, and by nobody else."""
-    patience = 180.0  # EC2 takes a minute or more to terminate an instance
+    timeout = 180.0  # EC2 takes a minute or more to terminate an instance
     payload_bytes = 4 << 20  # by somebody's own line
     bad_options = (
         {"market": "on-demand", "max_price": 0.1},
@@ -150,7 +150,7 @@ class TestEc2(Suite):
         yield from (id for id, tags in self.account.things().items() if not is_rest(id, tags))
 
     @contextlib.contextmanager
-    def foreign(self) -> Iterator[Any]:
+    def foreign_resource(self) -> Iterator[Any]:
         assert self.account is not None
         group = self.account.make_group()
         if group is None:

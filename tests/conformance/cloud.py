@@ -17,9 +17,9 @@ from typing import TypeVar
 import trio
 
 from bigmachine import option
-from bigmachine.boot import Boot, MachineBoot
+from bigmachine.boot import LaunchRequest, MachineSpec
 from bigmachine.errors import StartError, StopReason
-from bigmachine.system import Gone, Instance, check_options
+from bigmachine.system import Instance, Termination, check_options
 from bigmachine.testing import InProcessOptions, InProcessSystem
 
 T = TypeVar("T")
@@ -61,16 +61,16 @@ class CloudSystem(InProcessSystem):
         )
         await ACCOUNT.describe()  # are the credentials good?
 
-    async def start(self, count: int, boot: Boot) -> Sequence[Instance]:
+    async def start(self, count: int, request: LaunchRequest) -> Sequence[Instance]:
         """Make VMs until there are enough, or no more to be had."""
-        self._sessions.add(boot.session)
-        orders: list[MachineBoot] = []
+        self._sessions.add(request.session)
+        orders: list[MachineSpec] = []
         instances: list[Instance] = []
         try:
-            await self._prepare(boot.session)
+            await self._prepare(request.session)
             for _ in range(count):
-                orders.append(boot.machine())
-                instances.append(await self._launch_vm(boot.session, orders[-1]))
+                orders.append(request.new_machine())
+                instances.append(await self._launch_vm(request.session, orders[-1]))
         except OutOfCapacity as exc:
             await self._give_back(orders[-1:])
             if not instances:
@@ -80,10 +80,10 @@ class CloudSystem(InProcessSystem):
             raise
         return instances
 
-    async def keepalive_failed(self, instance: Instance) -> Gone | None:
+    async def keepalive_failed(self, instance: Instance) -> Termination | None:
         """Ask the provider, then the machine's own end."""
         if not await ACCOUNT.describe({MACHINE: instance.name}):
-            return Gone(StopReason.EXITED, "its VM was deleted")
+            return Termination(StopReason.EXITED, "its VM was deleted")
         return await super().keepalive_failed(instance)
 
     async def stop(self, instance: Instance) -> None:
@@ -107,8 +107,8 @@ class CloudSystem(InProcessSystem):
         """Make what all machines of a session need."""
         await self._create("firewall", token=f"firewall of {session}", tags={SESSION: session})
 
-    async def _launch_vm(self, session: str, order: MachineBoot) -> Instance:
-        driver = order.boot.driver
+    async def _launch_vm(self, session: str, order: MachineSpec) -> Instance:
+        driver = order.request.driver
         more = {"driver": str(driver), "host": driver.host, "started": _now()}
         tags = {SESSION: session, MACHINE: order.name, **more}
         await self._create("disk", token=f"disk of {order.name}", tags=tags)
@@ -121,18 +121,18 @@ class CloudSystem(InProcessSystem):
             lambda: ACCOUNT.create(kind, token=token, tags=tags, zone=self.options.zone)
         )
 
-    async def _power_on(self, vm: Resource, order: MachineBoot) -> None:
+    async def _power_on(self, vm: Resource, order: MachineSpec) -> None:
         """Have the machine begin; on a real provider that is a part of `create`."""
         [launched] = await super().start(1, _One(order))
         vm.address = launched.address
 
-    async def _undo(self, orders: Sequence[MachineBoot]) -> None:
+    async def _undo(self, orders: Sequence[MachineSpec]) -> None:
         """Delete what a start has made, whose answers may be on their way yet."""
         with trio.move_on_after(_CLEANUP, shield=True):
             for order in orders:
                 await self._free(Instance(name=order.name, address=""))
 
-    async def _give_back(self, orders: Sequence[MachineBoot]) -> None:
+    async def _give_back(self, orders: Sequence[MachineSpec]) -> None:
         """Delete what was made for VMs that were then not to be had."""
         await self._undo(orders)
 
@@ -249,12 +249,12 @@ ACCOUNT = Account()
 
 
 class _One:
-    """A `Boot` for the one machine that was named already."""
+    """A `LaunchRequest` for the one machine that was named already."""
 
-    def __init__(self, order: MachineBoot) -> None:
+    def __init__(self, order: MachineSpec) -> None:
         self._order = order
 
-    def machine(self) -> MachineBoot:
+    def new_machine(self) -> MachineSpec:
         return self._order
 
 

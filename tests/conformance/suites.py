@@ -15,7 +15,7 @@ from bigmachine_local import LocalSystem
 from .broken import load_all
 from .cloud import ACCOUNT, CloudSystem, leftovers
 
-PATIENCE = 5.0  # of a broken backend: what fails for want of an end takes that long, or twice
+TIMEOUT = 5.0  # of a broken backend: what fails for want of an end takes that long, or twice
 PAYLOAD_BYTES = 6 << 20  # large enough to be cut into pieces
 PART_OF_THE_DRIVER = "its machines are tasks of the driver: what they start is the driver's"
 
@@ -47,16 +47,16 @@ class CloudSuite(InProcessSuite):
     def leftovers(self) -> Iterable[str]:
         return leftovers()
 
-    def scarce(self, count: int) -> System:
+    def limited_capacity(self, count: int) -> System:
         ACCOUNT.capacity["tiny"] = count
         return self._made(zone="tiny")
 
-    def flaky(self) -> System:
+    def lost_response(self) -> System:
         ACCOUNT.lost_answers = 1
         return self._made()
 
     @contextlib.contextmanager
-    def foreign(self) -> Iterator[Callable[[], bool]]:
+    def foreign_resource(self) -> Iterator[Callable[[], bool]]:
         theirs = [ACCOUNT.add(kind, tags={"owner": "billing"}) for kind in ("vm", "disk")]
         try:
             yield lambda: all(resource.id in ACCOUNT.resources for resource in theirs)
@@ -84,7 +84,7 @@ def suite_of(name: str) -> type[Suite]:
     base = LocalSuite if issubclass(cls, LocalSystem) else CloudSuite
 
     class TestBroken(base):
-        patience = PATIENCE
+        timeout = TIMEOUT
         payload_bytes = PAYLOAD_BYTES
         system_class = cls
         options = fault.options

@@ -19,13 +19,13 @@ class TidyingSystem(LocalSystem):
         super().__init__(options)
         self._tidier = None
 
-    async def start(self, count, boot):
+    async def start(self, count, request):
         if self._tidier is None:
             thing = Path(f"thing-{os.getpid()}").absolute()
             thing.touch()
             command = ["sh", "-c", _TIDY, "sh", thing]
             self._tidier = subprocess.Popen(command, stdin=subprocess.PIPE)
-        return await super().start(count, boot)
+        return await super().start(count, request)
 
     async def shutdown(self):
         await super().shutdown()

@@ -8,8 +8,8 @@ import re
 import pytest
 from markdown import ROOT, section
 
-from bigmachine._plugins import _HOOKS
 from bigmachine.system import Capability
+from bigmachine.system._plugins import _HOOKS
 from bigmachine.testing.conformance import Suite
 from bigmachine.testing.conformance._clauses import CONTRACT, clause_of
 from bigmachine.testing.conformance._report import _SECTIONS

@@ -10,7 +10,6 @@ from markdown import ROOT, section, snippets
 
 INDEX = ROOT / "docs/index.md"
 PACKAGE = ROOT / "core/src/bigmachine"
-UNLAYERED = {"__init__.py", "_version.py"}  # the public names, and a constant
 
 
 @dataclass(frozen=True)
@@ -81,11 +80,18 @@ def test_drawing_shows_nothing_twice():
 
 
 def test_drawing_has_the_layers_that_import_linter_checks():
-    assert drawn_layers() == import_layers()
+    checked = import_layers()
+    for drawn in drawn_layers():
+        # The linter may have several layers where the drawing has one: the root's files.
+        found: set[str] = set()
+        while checked and checked[0] <= drawn - found:
+            found |= checked.pop(0)
+        assert found == drawn
+    assert checked == []
 
 
-def test_only_the_public_names_and_the_version_have_no_layer():
-    assert {line.path for line in drawing() if line.layer is None} == UNLAYERED
+def test_only_the_public_names_have_no_layer():
+    assert [line.path for line in drawing() if line.layer is None] == ["__init__.py"]
 
 
 def places() -> list[str]:

@@ -8,8 +8,8 @@ import re
 import pytest
 from markdown import PAGES, ROOT, anchors, links, page_id, section
 
-from bigmachine._options import describe_options
-from bigmachine._plugins import _HOOKS
+from bigmachine.system._options import describe_options
+from bigmachine.system._plugins import _HOOKS
 from bigmachine_ec2 import Ec2Options
 from bigmachine_local import LocalOptions
 

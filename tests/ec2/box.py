@@ -12,7 +12,7 @@ from typing import Any
 
 import trio
 
-from bigmachine._portal import LoopThread
+from bigmachine.session._loop_thread import LoopThread
 from tests.cloudbox import Box, Ec2, Host, why_not
 from tests.lean import lean_environ
 

@@ -10,7 +10,7 @@ class BoxedEc2(Ec2System):
     """The system as it is, but that it is free of charge, and that nobody is patient for long."""
 
     is_billed = False
-    is_swept = True
+    uses_reaper = True
     orphan_timeout = 90.0
 
     def keepalive(self) -> Keepalive:

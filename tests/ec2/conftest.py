@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -11,9 +12,9 @@ import trio
 os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
 
 from bigmachine._identity import Authority
-from bigmachine._options import resolve_options
-from bigmachine.boot import Boot, machine_names
+from bigmachine.boot import LaunchRequest, configure_worker, machine_names
 from bigmachine.system import Instance, Keepalive
+from bigmachine.system._options import resolve_options
 from bigmachine_ec2 import Ec2Options, Ec2System, _api
 
 from .aws import REGION, Aws
@@ -34,14 +35,13 @@ class Kit:
         given = {**given, **options}
         self.options = resolve_options(Ec2Options, system_name="ec2", keywords=given)
         self.system = Ec2System(self.options)
-        self.boot = Boot(
+        self.request = LaunchRequest(
             authority=Authority("test-0123abcd.bigmachine"),
-            system=self.system,
             names=machine_names(),
             keepalive=Keepalive(),
-            maxprocs=None,
             argv=(),
             environ={},
+            configure=functools.partial(configure_worker, system=self.system, maxprocs=None),
         )
 
     async def setup(self) -> Ec2System:
@@ -50,13 +50,13 @@ class Kit:
 
     async def start(self, count: int = 1) -> list[Instance]:
         await self.system.setup()
-        return [*await self.system.start(count, self.boot)]
+        return [*await self.system.start(count, self.request)]
 
     def other(self) -> Kit:
         """Return that of another driver, with another session."""
         kit = Kit(self.aws)
         kit.system = Ec2System(self.options)
-        kit.boot._authority = Authority("other-89abcdef.bigmachine")
+        kit.request._authority = Authority("other-89abcdef.bigmachine")
         return kit
 
 

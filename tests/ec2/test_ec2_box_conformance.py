@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from bigmachine._options import resolve_options
+from bigmachine.system._options import resolve_options
 from bigmachine.testing.conformance import Suite
 from bigmachine_ec2 import Ec2Options
 
@@ -31,7 +31,7 @@ SCARCE_TYPE = "c6i.large"
 
 
 class TestEc2InABox(Suite):
-    patience = 60.0
+    timeout = 60.0
     payload_bytes = 8 << 20
     bad_options = ({"disk": 1}, {"image": "ami-0bad"})
 
@@ -59,19 +59,19 @@ class TestEc2InABox(Suite):
     def leftovers(self):
         return self.aws.leftovers()
 
-    def scarce(self, count):
+    def limited_capacity(self, count):
         for market in ("spot", "on-demand"):
             for zone in "abcdef":
                 self.aws.capacity[f"{market} {SCARCE_TYPE} {REGION}{zone}"] = 0
         self.aws.capacity[f"spot {SCARCE_TYPE} {REGION}a"] = count
         return _system(SCARCE_TYPE)
 
-    def flaky(self):
+    def lost_response(self):
         self.aws.lose_answer("CreateFleet")
         return _system(TYPE)
 
     @contextlib.contextmanager
-    def foreign(self):
+    def foreign_resource(self):
         volume = self.aws.ec2.create_volume(8, f"{REGION}a")
         try:
             yield lambda: volume.id in self.aws.ec2.volumes

@@ -204,7 +204,7 @@ def test_where_nothing_is_left_that_is_said(account, aws, capsys):
 
 def test_a_thing_that_is_not_ours_is_made_and_goes_again(account, aws, monkeypatch):
     monkeypatch.setattr(suite.TestEc2, "account", account)
-    with suite.TestEc2().foreign() as lives:
+    with suite.TestEc2().foreign_resource() as lives:
         assert lives()
         assert sessions_of(account.things(), run="r1") == set()
     assert not lives()
@@ -214,7 +214,7 @@ def test_a_thing_that_is_not_ours_is_made_and_goes_again(account, aws, monkeypat
 def test_without_the_right_to_make_it_there_is_none(account, aws, monkeypatch):
     monkeypatch.setattr(suite.TestEc2, "account", account)
     aws.refuse("CreateSecurityGroup", "UnauthorizedOperation", status=403)
-    with suite.TestEc2().foreign() as lives:
+    with suite.TestEc2().foreign_resource() as lives:
         assert lives is None
     aws.calls.begin()
 

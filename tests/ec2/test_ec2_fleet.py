@@ -299,7 +299,7 @@ def test_no_launch_template_outlives_a_start_that_fails(run, aws):
         system = await kit.setup()
         aws.refuse("CreateFleet", "InvalidParameterValue", "of a kind")
         with pytest.raises(StartError, match="of a kind"):
-            await system.start(1, kit.boot)
+            await system.start(1, kit.request)
         assert templates(aws) == []
 
     run(test)
@@ -310,7 +310,7 @@ def test_no_launch_template_outlives_a_start_that_is_cancelled(run, aws):
         system = await kit.setup()
         aws.gate.clear()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(system.start, 3, kit.boot)
+            nursery.start_soon(system.start, 3, kit.request)
             with trio.fail_after(20):
                 while not aws.held.is_set():
                     await trio.sleep(0.005)
@@ -326,7 +326,7 @@ def test_a_template_whose_answer_was_lost_is_made_once_and_deleted(run, aws):
     async def test(kit):
         system = await kit.setup()
         aws.lose_answer("CreateLaunchTemplate", times=2)
-        await system.start(1, kit.boot)
+        await system.start(1, kit.request)
         assert len({r["ClientToken"] for r in aws.requests("CreateLaunchTemplate")}) == 1
         assert templates(aws) == []
 
@@ -338,7 +338,7 @@ def test_a_template_of_which_nobody_knows_whether_it_was_made_is_deleted(run, aw
         system = await kit.setup()
         aws.lose_answer("CreateLaunchTemplate", times=99)
         with pytest.raises(StartError, match="CreateLaunchTemplate failed: .*Unavailable"):
-            await system.start(1, kit.boot)
+            await system.start(1, kit.request)
         assert aws.count("DeleteLaunchTemplate") == 1
         assert templates(aws) == []
 
@@ -349,7 +349,7 @@ def test_a_template_that_can_not_be_deleted_is_deleted_when_the_session_ends(run
     async def test(kit):
         system = await kit.setup()
         aws.refuse("DeleteLaunchTemplate", "InternalFailure", status=500, times=8)
-        assert len(await system.start(1, kit.boot)) == 1
+        assert len(await system.start(1, kit.request)) == 1
         assert "a launch template is left" in caplog.text
         assert len(templates(aws)) == 1
         await system.shutdown()
@@ -389,7 +389,7 @@ def test_thousands_are_bought_named_found_and_freed_in_few_requests(run, aws):
     async def test(kit):
         system = await kit.setup()
         many.serve(aws)
-        instances = await system.start(2500, kit.boot)
+        instances = await system.start(2500, kit.request)
         names = [f"m{i}.test-0123abcd.bigmachine" for i in range(2500)]
         assert [i.name for i in instances] == names
         assert {i.id for i in instances} == set(many.tags)

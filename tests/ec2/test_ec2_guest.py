@@ -349,7 +349,7 @@ def test_immortal_instances_outlive_their_session_and_that_is_said(run, aws, cap
         for index, id in enumerate(ids):
             assert f"m{index} ({id})" in told
         assert "immortal" in told
-        assert f"bigmachine reap {kit.boot.session}" in told
+        assert f"bigmachine reap {kit.request.session}" in told
         caplog.clear()
         for instance in instances:
             await kit.system.stop(instance)
@@ -359,14 +359,14 @@ def test_immortal_instances_outlive_their_session_and_that_is_said(run, aws, cap
         [told] = [record.getMessage() for record in caplog.records]
         assert "LEAVES RUNNING" in told
         assert all(id in told for id in ids)
-        assert f"bigmachine reap {kit.boot.session}" in told
+        assert f"bigmachine reap {kit.request.session}" in told
         assert "lifetime" not in told
         await kit.system.shutdown()
         assert states(aws) == ["running", "running"]
         # Whoever reaps is another process, and perhaps of the same profile.
         other = Ec2System(kit.options)
         for found in await other.instances():
-            assert found.details["session"] == kit.boot.session
+            assert found.details["session"] == kit.request.session
             is_machine = found.details["kind"] == "instance"
             assert ("immortal" in found.details) == is_machine
             await other.stop(found)
@@ -408,7 +408,7 @@ def test_an_immortal_instance_that_has_ended_is_not_said_to_run(run, aws, caplog
         told = caplog.records[-1].getMessage()
         assert other.id in told
         assert one.id not in told
-        kit.system._session = kit.boot.session
+        kit.system._session = kit.request.session
         aws.power_off(other.id)
         await kit.system.shutdown()
 

@@ -320,7 +320,7 @@ def test_shutdown_finds_a_group_whose_answer_was_lost_for_good(run, aws):
         aws.lose_answer("CreateSecurityGroup", times=1)
         aws.refuse("CreateSecurityGroup", "Unavailable", status=503, times=99)
         with pytest.raises(StartError, match="CreateSecurityGroup failed: .*Unavailable"):
-            await system.start(1, kit.boot)
+            await system.start(1, kit.request)
         assert len(aws.leftovers()) == 1
         await system.shutdown()
 
@@ -351,7 +351,7 @@ def test_a_start_that_is_cancelled_while_ec2_buys_frees_what_was_bought(
         aws.answers_until_known = answers_until_known
         aws.gate.clear()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(system.start, 3, kit.boot)
+            nursery.start_soon(system.start, 3, kit.request)
             await until(aws.held.is_set)
             nursery.cancel_scope.cancel()
             aws.gate.set()
@@ -365,7 +365,7 @@ def test_a_start_that_is_cancelled_while_it_waits_for_addresses_frees_all(run, a
         aws.answers_until_running = 1000
         system = await kit.setup()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(system.start, 3, kit.boot)
+            nursery.start_soon(system.start, 3, kit.request)
             await until(lambda: aws.count("DescribeInstances") > 0)
             nursery.cancel_scope.cancel()
         assert states(aws) == ["terminated"] * 3
@@ -378,7 +378,7 @@ def test_a_start_cancelled_while_nobody_knows_what_was_bought_frees_it(run, aws)
         system = await kit.setup()
         aws.lose_answer("CreateFleet", times=3)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(system.start, 2, kit.boot)
+            nursery.start_soon(system.start, 2, kit.request)
             await until(lambda: aws.count("CreateFleet") > 0)
             nursery.cancel_scope.cancel()
         assert states(aws) == ["terminated"] * 2
@@ -393,7 +393,7 @@ def test_a_start_cancelled_at_any_time_leaves_nothing_and_harms_nobody(run, aws,
         [running] = await kit.start()
         started = []
         with trio.move_on_after(after):
-            started = await kit.system.start(2, kit.boot)
+            started = await kit.system.start(2, kit.request)
         for instance in started:
             await kit.system.stop(instance)
         assert sorted(states(aws))[0] == "running"
@@ -414,7 +414,7 @@ def rules_of(aws):
 def test_the_group_lets_in_the_driver_and_the_sessions_machines_on_one_port(run, aws):
     async def test(kit):
         await kit.start()
-        await kit.system.start(1, kit.boot)
+        await kit.system.start(1, kit.request)
         rules = rules_of(aws)
         assert {v for k, v in rules.items() if k.endswith("Port")} == {"7443"}
         blocks = [v for k, v in rules.items() if k.endswith("CidrIp")]

@@ -37,7 +37,7 @@ def test_the_policy_is_what_the_calls_come_to(run, aws, one_offer, key_pair):
 
     async def leave(kit):
         await buy(kit)
-        Region(aws).fill(kit.boot.session, machines=0)  # which the end of the session frees
+        Region(aws).fill(kit.request.session, machines=0)  # which the end of the session frees
 
     group = next(iter(aws.groups_at_first))
     run(leave, instance_type=[TYPE, "c6i.large"])

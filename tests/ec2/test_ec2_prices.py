@@ -61,7 +61,7 @@ def test_all_that_a_session_may_buy_is_asked_for_once(run, aws):
     async def test(kit):
         await kit.setup()
         await kit.start(2)
-        await kit.system.start(1, kit.boot)
+        await kit.system.start(1, kit.request)
         [history] = aws.requests("DescribeSpotPriceHistory")
         assert "StartTime" in history  # else it is that of three months
         asked = [r["Filters"] for r in aws.requests("GetProducts") if "NextToken" not in r]
@@ -156,11 +156,11 @@ def test_a_limit_of_nothing_is_a_mistake(run, aws):
 def test_machines_whose_first_minute_is_dearer_than_what_is_left_are_not_bought(run, aws):
     async def test(kit):
         await kit.setup()
-        kit.boot.dollars_left = 9.5 * (SPOT + EXTRAS) / 60
+        kit.request.remaining_budget = 9.5 * (SPOT + EXTRAS) / 60
         with pytest.raises(StartError, match=f"10 × {TYPE} spot cost .* nothing was bought"):
-            await kit.system.start(10, kit.boot)
+            await kit.system.start(10, kit.request)
         assert not any(aws.count(create) for create in CREATES)
-        assert len(await kit.system.start(9, kit.boot)) == 9
+        assert len(await kit.system.start(9, kit.request)) == 9
 
     run(test, max_session_cost=1.0)
 
@@ -170,8 +170,8 @@ def test_what_is_too_dear_for_what_is_left_is_passed_over(run, aws):
 
     async def test(kit):
         await kit.setup()
-        kit.boot.dollars_left = 0.08 / 60
-        [instance] = await kit.system.start(1, kit.boot)
+        kit.request.remaining_budget = 0.08 / 60
+        [instance] = await kit.system.start(1, kit.request)
         assert instance.zone == "us-east-1c"
 
     run(test, max_session_cost=1.0)

@@ -80,9 +80,9 @@ def test_a_market_without_a_quota_is_no_error_while_another_may_have_one(run, aw
 def test_more_machines_than_the_quota_has_room_for_are_a_warning(run, aws, caplog):
     async def test(kit):
         system = await kit.setup()
-        await system.start(3, kit.boot)
+        await system.start(3, kit.request)
         assert "quota" not in caplog.text
-        await system.start(4, kit.boot)
+        await system.start(4, kit.request)
         assert "4 machines are more than the quota has room for: the name of" in caplog.text
         assert "4 vCPUs" in caplog.text
 

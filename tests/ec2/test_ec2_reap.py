@@ -274,7 +274,7 @@ def test_a_thing_that_is_not_tagged_is_not_freed_by_its_id(region, kind):
 def test_shutdown_frees_all_kinds_of_what_is_tagged_as_the_sessions(run, region):
     async def test(kit):
         await kit.start()
-        region.fill(kit.boot.session, kit.boot.driver, machines=0)
+        region.fill(kit.request.session, kit.request.driver, machines=0)
         region.fill(OTHER, ELSEWHERE, machines=0)
         await kit.system.shutdown()
         assert len(region.left) == 4  # the other's
@@ -319,10 +319,10 @@ def test_a_start_after_the_group_was_reaped_makes_a_new_one(run, region, monkeyp
         [group] = [id for id in region.left if id.startswith("sg-")]
         await kit.system.stop(Instance("security-group", "", id=group))
         assert region.left == []
-        await kit.system.start(1, kit.boot)
+        await kit.system.start(1, kit.request)
         assert region.aws.count("CreateSecurityGroup") == 2
         assert region.aws.count("AuthorizeSecurityGroupIngress") == 2
-        await kit.system.start(1, kit.boot)
+        await kit.system.start(1, kit.request)
         assert region.aws.count("CreateSecurityGroup") == 2
 
     run(test)

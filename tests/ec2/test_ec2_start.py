@@ -291,7 +291,7 @@ def test_credentials_that_expire_while_buying_stop_it_and_what_was_had_is_kept(r
     async def test(kit):
         system = await kit.setup()
         aws.refuse("CreateFleet", "RequestExpired", when=is_second, times=9)
-        assert len(await system.start(3, kit.boot)) == 2
+        assert len(await system.start(3, kit.request)) == 2
         assert aws.count("CreateFleet") == 2
         assert "RequestExpired" in caplog.text
 
@@ -314,7 +314,7 @@ def test_a_refusal_that_no_other_zone_would_mend_is_told_at_once(
         system = await kit.setup()
         aws.refuse(action, "InvalidSubnetID.NotFound", "The subnet ID does not exist")
         with pytest.raises(UsageError, match="subnets: .* AWS answered InvalidSubnetID.NotFound"):
-            await system.start(1, kit.boot)
+            await system.start(1, kit.request)
         assert aws.count(action) == 1
 
     run(test, **(one_offer if is_one else {}))
@@ -325,7 +325,7 @@ def test_a_request_whose_answer_was_lost_buys_nothing_twice(run, aws, one_offer,
     async def test(kit):
         system = await kit.setup()
         aws.lose_answer(action, times=2)
-        instances = await system.start(2, kit.boot)
+        instances = await system.start(2, kit.request)
         assert len(instances) == len(aws.instances()) == 2
         assert len({r["ClientToken"] for r in aws.requests(action)}) == 1
 
@@ -340,7 +340,7 @@ def test_what_was_bought_by_a_request_that_never_had_an_answer_is_freed(
         system = await kit.setup()
         aws.lose_answer(action, times=99)
         with pytest.raises(StartError, match="Unavailable"):
-            await system.start(2, kit.boot)
+            await system.start(2, kit.request)
         assert [vm.state for vm in aws.instances()] == ["terminated"] * 2
 
     run(test, **(one_offer if is_one else {}))
@@ -351,7 +351,7 @@ def test_a_group_whose_answer_was_lost_is_found_again(run, aws):
         system = await kit.setup()
         aws.lose_answer("CreateSecurityGroup")
         aws.lose_answer("AuthorizeSecurityGroupIngress")
-        await system.start(1, kit.boot)
+        await system.start(1, kit.request)
         assert len([i for i in await system.instances() if i.id.startswith("sg-")]) == 1
 
     run(test)
@@ -362,7 +362,7 @@ def test_throttled_requests_are_made_again(run, aws):
         for action in ("CreateFleet", "DescribeInstances", "TerminateInstances"):
             aws.refuse(action, "RequestLimitExceeded", status=503, times=2)
         system = await kit.setup()
-        assert len(await system.start(1, kit.boot)) == 1
+        assert len(await system.start(1, kit.request)) == 1
         await system.shutdown()
 
     run(test)
@@ -384,7 +384,7 @@ def test_an_instance_that_ends_at_once_is_an_error_with_its_reason(run, aws):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_interrupt_first, aws)
             with pytest.raises(StartError, match="m0.*EC2 took the spot instance back"):
-                await system.start(1, kit.boot)
+                await system.start(1, kit.request)
 
     run(test)
 

@@ -53,7 +53,9 @@ def test_what_an_index_has_no_wheel_of_is_told_with_who_requires_it(
     assert "nothing installed requires it" in h11.reason
     assert (pywin32.name, pywin32.required_by) == ("pywin32", ("h11",))
     assert str(pywin32).startswith("pywin32 306: no wheel of it can be had: pywin32==306 has no")
-    assert "by h11); if the machines don't need it: without=['pywin32']" in str(pywin32)
+    assert "by h11); if the machines don't need it: exclude_distributions=['pywin32']" in str(
+        pywin32
+    )
 
 
 def test_local_distributions_can_be_had_where_their_wheels_are_pure(

@@ -55,10 +55,10 @@ def test_a_distribution_can_be_left_out(venv, make_wheel, project):
     make_wheel("one")
     make_wheel("Two.X")
     venv.install("one", "two-x")
-    environment = capture(project, path=[str(venv.site)], without=["two_x"])
+    environment = capture(project, path=[str(venv.site)], exclude_distributions=["two_x"])
     assert [d.name for d in environment.distributions] == ["one"]
     with pytest.raises(UsageError, match="three.* no such distribution"):
-        capture(project, path=[str(venv.site)], without=["three"])
+        capture(project, path=[str(venv.site)], exclude_distributions=["three"])
 
 
 def test_a_script_in_a_package_that_is_installed_as_editable_needs_no_folder(venv, make_project):

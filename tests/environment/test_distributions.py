@@ -79,7 +79,9 @@ def test_one_that_an_operating_system_installed_cannot_tell_its_files(tmp_path):
     write_files(site, {"apt-2.0.egg-info/PKG-INFO": "Name: apt\nVersion: 2.0\n"})
     [found] = installed([site])
     assert (found.name, found.origin, found.has_record) == ("apt", Origin.INDEX, False)
-    with pytest.raises(UsageError, match=r"apt 2\.0 .* has no RECORD .*without=\['apt'\]"):
+    with pytest.raises(
+        UsageError, match=r"apt 2\.0 .* has no RECORD .*exclude_distributions=\['apt'\]"
+    ):
         found.record()
 
 

@@ -45,7 +45,7 @@ class Watch:
         self.is_silent.set()
         asking = yield
 
-        async def answer() -> bm.Gone | None:
+        async def answer() -> bm.Termination | None:
             gone = await asking
             return None if self._ignorant else gone
 

@@ -14,7 +14,7 @@ ONLY_SYNC = {
 }
 ONLY_ASYNC = {
     "stopped": "for the synchronous face",
-    "take": "the synchronous stream batches by it",
+    "receive": "the synchronous stream batches by it",
     "aclose": "called close in the synchronous face",
 }
 PAIRS = [

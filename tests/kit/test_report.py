@@ -126,7 +126,7 @@ class TestPlain(Suite):
 def test_a_system_that_starts_nothing_fails_one_clause_and_blocks_what_needs_machines(tmp_path):
     source = """
 class Empty(InProcessSystem):
-    async def start(self, count, boot):
+    async def start(self, count, request):
         raise bm.StartError("no capacity")
 
 class TestEmpty(Suite):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pickle
 import signal
@@ -17,9 +18,9 @@ from typing import Any
 import trio
 
 from bigmachine._identity import Authority
-from bigmachine.boot import Boot, MachineBoot, WorkerConfig
-from bigmachine.boot._order import machine_names
+from bigmachine.boot import LaunchRequest, MachineSpec, WorkerConfig, configure_worker
 from bigmachine.system import Instance
+from bigmachine.system._request import machine_names
 from bigmachine_local import LocalOptions, LocalSystem
 
 SLEEP = "import signal\nwhile True: signal.pause()"
@@ -45,7 +46,7 @@ class ScriptSystem(LocalSystem):
 
 
 @dataclass(frozen=True, slots=True)
-class ScriptMachine(MachineBoot):
+class ScriptMachine(MachineSpec):
     """For the spawning path: the same machine by a command."""
 
     @property
@@ -53,23 +54,22 @@ class ScriptMachine(MachineBoot):
         return [sys.executable, __file__]
 
 
-class ScriptBoot(Boot):
+class ScriptRequest(LaunchRequest):
     """An order for machines that run ``script``."""
 
     def __init__(self, system: LocalSystem, script: str, prefix: str = "m") -> None:
         super().__init__(
             authority=Authority("test.bigmachine"),
-            system=system,
             names=machine_names(prefix),
             keepalive=system.keepalive(),
-            maxprocs=1,
             argv=(),
             environ={"SCRIPT": script},
+            configure=functools.partial(configure_worker, system=system, maxprocs=1),
         )
 
-    def machine(self) -> MachineBoot:
-        order = super().machine()
-        return ScriptMachine(order.name, order.config, order.boot)
+    def new_machine(self) -> MachineSpec:
+        order = super().new_machine()
+        return ScriptMachine(order.name, order.config, order.request)
 
 
 @contextlib.asynccontextmanager
@@ -86,7 +86,7 @@ async def opened(**options: Any) -> AsyncIterator[ScriptSystem]:
 
 async def start_one(system: LocalSystem, script: str, prefix: str = "m") -> Instance:
     """Start one machine that runs ``script``."""
-    (instance,) = await system.start(1, ScriptBoot(system, script, prefix))
+    (instance,) = await system.start(1, ScriptRequest(system, script, prefix))
     return instance
 
 

@@ -27,7 +27,7 @@ import local_machines as lm
 
 async def main():
     async with lm.opened(fork={fork}) as system:
-        instances = await system.start({count}, lm.ScriptBoot(system, {script!r}))
+        instances = await system.start({count}, lm.ScriptRequest(system, {script!r}))
         for instance in instances:
             await lm.first_line(system, instance)
         print(*(instance.id for instance in instances), flush=True)
@@ -153,7 +153,7 @@ def test_a_zygote_that_dies_while_it_is_asked_fails_the_start_and_leaves_nothing
 
                 async def start() -> None:
                     with pytest.raises(StartError, match="fork=False"):
-                        await system.start(2, lm.ScriptBoot(system, lm.SLEEP))
+                        await system.start(2, lm.ScriptRequest(system, lm.SLEEP))
 
                 nursery.start_soon(start)
                 await trio.testing.wait_all_tasks_blocked()
@@ -174,7 +174,7 @@ def test_a_zygote_that_cannot_import_what_it_runs_fails_the_start(
         system = Broken()
         await system.setup()
         with pytest.raises(StartError, match="standard error"):
-            await system.start(1, lm.ScriptBoot(lm.ScriptSystem(), lm.SLEEP))
+            await system.start(1, lm.ScriptRequest(lm.ScriptSystem(), lm.SLEEP))
         await system.shutdown()
 
     trio.run(main)

@@ -13,9 +13,9 @@ import pytest
 import trio
 import trio.testing
 
-from bigmachine.boot import MachineBoot
+from bigmachine.boot import MachineSpec
 from bigmachine.errors import StartError, StopReason
-from bigmachine.system import Gone
+from bigmachine.system import Termination
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -68,7 +68,7 @@ def test_how_a_machine_ended_is_said(fork: bool, script: str, detail: str) -> No
         await lm.ended(int(instance.id))
         for _ in range(2):
             gone = await system.keepalive_failed(instance)
-            assert gone == Gone(StopReason.EXITED, detail)
+            assert gone == Termination(StopReason.EXITED, detail)
 
     run(test, fork=fork)
 
@@ -193,7 +193,7 @@ def test_stop_may_be_called_again_and_at_once(fork: bool) -> None:
                 nursery.start_soon(system.stop, instance)
         await system.stop(instance)
         gone = await system.keepalive_failed(instance)
-        assert gone == Gone(StopReason.EXITED, "its process was stopped")
+        assert gone == Termination(StopReason.EXITED, "its process was stopped")
         assert [line async for line in system.tail(instance)] == []
         await system.shutdown()
         await system.shutdown()
@@ -214,7 +214,7 @@ print(open_others, os.getsid(0) - os.getpid())
     )
 
     async def test(system: lm.ScriptSystem) -> None:
-        for instance in await system.start(5, lm.ScriptBoot(system, script)):
+        for instance in await system.start(5, lm.ScriptRequest(system, script)):
             assert await lm.first_line(system, instance) == b"[] 0"
 
     run(test, fork=fork)
@@ -235,7 +235,7 @@ def test_a_start_cancelled_halfway_leaves_nothing(fork: bool, count: int) -> Non
         before = lm.children()
         descriptors = lm.descriptors()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(system.start, count, lm.ScriptBoot(system, lm.SLEEP))
+            nursery.start_soon(system.start, count, lm.ScriptRequest(system, lm.SLEEP))
             await trio.testing.wait_all_tasks_blocked()  # on a cold zygote, or an exec
             nursery.cancel_scope.cancel()
         assert lm.children() == before
@@ -246,14 +246,14 @@ def test_a_start_cancelled_halfway_leaves_nothing(fork: bool, count: int) -> Non
 
 
 def test_a_start_that_fails_halfway_leaves_nothing(fork: bool) -> None:
-    class Broken(lm.ScriptBoot):
+    class Broken(lm.ScriptRequest):
         made = 0
 
-        def machine(self) -> MachineBoot:
+        def new_machine(self) -> MachineSpec:
             self.made += 1
             if self.made == 3:
                 raise RuntimeError("no third one")
-            return super().machine()
+            return super().new_machine()
 
     async def test(system: lm.ScriptSystem) -> None:
         await lm.start_one(system, lm.SLEEP, "first")
@@ -271,7 +271,7 @@ def test_machines_take_consecutive_ports_and_give_them_back(fork: bool) -> None:
         port = taken  # free once the block ends; the range above it is tried for real
 
     async def test(system: lm.ScriptSystem) -> None:
-        first, second = await system.start(2, lm.ScriptBoot(system, lm.SLEEP))
+        first, second = await system.start(2, lm.ScriptRequest(system, lm.SLEEP))
         assert first.address == f"127.0.0.1:{port}"
         assert second.address == f"127.0.0.1:{port + 1}"
         await system.stop(first)
@@ -295,7 +295,7 @@ def test_a_port_in_use_is_named(fork: bool) -> None:
 def test_starting_and_stopping_leaks_nothing(fork: bool) -> None:
     async def test(system: lm.ScriptSystem) -> None:
         async def cycle(number: int) -> None:
-            boot = lm.ScriptBoot(system, "print('x')\n" + lm.SLEEP, f"c{number}-")
+            boot = lm.ScriptRequest(system, "print('x')\n" + lm.SLEEP, f"c{number}-")
             for instance in await system.start(2, boot):
                 if number % 2:
                     await lm.first_line(system, instance)
@@ -318,7 +318,7 @@ def test_shutdown_leaves_nothing(fork: bool) -> None:
     before, descriptors = lm.children(), lm.descriptors()
 
     async def test(system: lm.ScriptSystem) -> None:
-        await system.start(3, lm.ScriptBoot(system, lm.SLEEP))
+        await system.start(3, lm.ScriptRequest(system, lm.SLEEP))
 
     run(test, fork=fork)
     assert lm.children() == before

@@ -24,7 +24,7 @@ from bigmachine.errors import StartError
 async def main():
     async with lm.opened(fork={fork}) as system:
         try:
-            instances = await system.start(20, lm.ScriptBoot(system, lm.SLEEP))
+            instances = await system.start(20, lm.ScriptRequest(system, lm.SLEEP))
             print(len(instances), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         except StartError as exc:
             print(len(lm.children()), exc)
@@ -82,7 +82,7 @@ def test_the_last_port_is_the_last_machine() -> None:
     async def main() -> None:
         async with lm.opened(port=65535) as system:
             with pytest.raises(StartError, match="no port is left"):
-                await system.start(2, lm.ScriptBoot(system, lm.SLEEP))
+                await system.start(2, lm.ScriptRequest(system, lm.SLEEP))
             assert await lm.start_one(system, lm.SLEEP)
 
     trio.run(main)

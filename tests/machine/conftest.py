@@ -25,8 +25,8 @@ class KitSystem(InProcessSystem):
         super().__init__(options)
         self.stopped: list[str] = []
 
-    async def start(self, count, boot):
-        return await super().start(count if self.start_count is None else self.start_count, boot)
+    async def start(self, count, request):
+        return await super().start(count if self.start_count is None else self.start_count, request)
 
     async def keepalive_failed(self, instance):
         return await super().keepalive_failed(instance) if self.is_telling else None

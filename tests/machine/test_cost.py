@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 import bigmachine as bm
 from bigmachine.testing import InProcessSystem
-from bigmachine.testing._in_process import InProcessOptions
+from bigmachine.testing.in_process._system import InProcessOptions
 
 PRICE = 3.6  # an hour: a tenth of a cent a second
 SECOND = PRICE / 3600
@@ -49,10 +49,10 @@ class Paid(InProcessSystem):
         self.orders: list[tuple[int, float | None]] = []
         self.freed: list[str] = []
 
-    async def start(self, count: int, boot: bm.Boot) -> Sequence[bm.Instance]:
-        self.orders.append((count, boot.dollars_left))
+    async def start(self, count: int, request: bm.LaunchRequest) -> Sequence[bm.Instance]:
+        self.orders.append((count, request.remaining_budget))
         await trio.sleep(self.seconds_to_start)
-        made = await super().start(count, boot)
+        made = await super().start(count, request)
         return [replace(i, cost_per_hour=self.price, details=self.details) for i in made]
 
     async def stop(self, instance: bm.Instance) -> None:

@@ -407,7 +407,7 @@ def test_fewer_machines_than_asked_is_a_warning_and_an_event(run, caplog):
         async with kit.session(plugins=[observer]) as session:
             machines = await session.start(3, services=SERVICES)
             assert len(machines) == 2
-        assert (observer.started.asked, len(observer.started.instances)) == (3, 2)
+        assert (observer.started.requested, len(observer.started.instances)) == (3, 2)
 
     with caplog.at_level(logging.WARNING, logger="bigmachine"):
         run(test)
@@ -524,6 +524,8 @@ def kit_session_of_same_authority(session):
             maxprocs=1,
             argv=(),
             environ={},
+            path=(),
+            cwd="",
         )
         async with trio.open_nursery() as nursery:
             yield await bm.AsyncSession.on_machine(config, nursery)

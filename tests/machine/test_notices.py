@@ -208,7 +208,7 @@ def test_what_the_provider_says_of_a_loss_goes_before_what_it_had_announced(run)
     class Knowing(KitSystem):
         async def keepalive_failed(self, instance):
             gone = await super().keepalive_failed(instance)
-            return gone and bm.Gone(bm.StopReason.OOM, "the kernel killed it")
+            return gone and bm.Termination(bm.StopReason.OOM, "the kernel killed it")
 
     async def test(kit):
         kit.system = Knowing()

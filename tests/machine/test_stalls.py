@@ -63,7 +63,7 @@ class Wire:
 class Knowing:
     """Answers for the system why a machine is gone."""
 
-    def __init__(self, gone: bm.Gone | None) -> None:
+    def __init__(self, gone: bm.Termination | None) -> None:
         self.gone = gone
 
     @bm.hookimpl(wrapper=True)
@@ -217,7 +217,7 @@ def test_a_machine_that_answers_on_no_connection_is_stopped_after_the_timeout(ru
 
 def test_a_silent_machine_that_its_system_knows_to_be_gone_is_stopped_at_once(run):
     async def test(setting):
-        gone = bm.Gone(bm.StopReason.EXITED, "deleted by somebody")
+        gone = bm.Termination(bm.StopReason.EXITED, "deleted by somebody")
         async with setting.machine(Knowing(gone)) as machine:
             setting.faults.inject(Fault.STALL)
             with pytest.raises(bm.MachineStopped, match="deleted by somebody"):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import bigmachine as bm
-from bigmachine import _parallel
+from bigmachine.services import _parallel
 
 from .services import FailsInTheCopy, OddError, Parallel
 

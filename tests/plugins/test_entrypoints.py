@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from bigmachine import _entrypoints
-from bigmachine._entrypoints import choose_system, installed_systems, load_observers, load_system
-from bigmachine._options import option
 from bigmachine.errors import PluginError, UnknownSystemError, UsageError
-from bigmachine.system import System
+from bigmachine.system import System, _entrypoints
+from bigmachine.system._entrypoints import (
+    choose_system,
+    installed_systems,
+    load_observers,
+    load_system,
+)
+from bigmachine.system._options import option
 
 SYSTEM = """
 from bigmachine.system import System
@@ -253,6 +257,6 @@ def test_a_variable_of_a_system_with_a_longer_name_is_left_alone(install, monkey
 
 
 def test_the_hook_spec_imports_neither_metadata_readers_nor_parsers() -> None:
-    code = "import sys, json, bigmachine._plugins, bigmachine._entrypoints; print(json.dumps(list(sys.modules)))"  # noqa: E501
+    code = "import sys, json, bigmachine.system._plugins, bigmachine.system._entrypoints; print(json.dumps(list(sys.modules)))"  # noqa: E501
     loaded = json.loads(subprocess.check_output([sys.executable, "-c", code]))
     assert not {"tomllib", "difflib", "cryptography", "argparse"} & set(loaded)

@@ -7,23 +7,12 @@ import trio
 from trio.testing import MockClock
 
 import bigmachine as bm
-from bigmachine._launching import launch_each
+from bigmachine.system._launch import launch_each
 
 
 class Order:
     def __init__(self, name):
         self.name = name
-
-
-class Boot:
-    """Gives out m0, m1, and so on."""
-
-    def __init__(self):
-        self.given = []
-
-    def machine(self):
-        self.given.append(Order(f"m{len(self.given)}"))
-        return self.given[-1]
 
 
 class Shelf(bm.System):
@@ -38,23 +27,28 @@ class Shelf(bm.System):
         self.stopped = []
         self.most_at_once = self.at_once = 0
 
-    async def launch(self, machine):
-        self.there.add(machine.name)
+    async def launch(self, spec):
+        self.there.add(spec.name)
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
-            await trio.sleep(100 if machine.name in self.slow else 1)
+            await trio.sleep(100 if spec.name in self.slow else 1)
         finally:
             self.at_once -= 1
-        if machine.name in self.fails:
-            raise bm.StartError(f"no room for {machine.name}")
-        return bm.Instance(machine.name, f"{machine.name}:1")
+        if spec.name in self.fails:
+            raise bm.StartError(f"no room for {spec.name}")
+        return bm.Instance(spec.name, f"{spec.name}:1")
 
     async def stop(self, instance):
         assert instance.address == ""
         await trio.sleep(1)
         self.there.discard(instance.name)
         self.stopped.append(instance.name)
+
+
+async def launch(shelf, count):
+    machines = [Order(f"m{number}") for number in range(count)]
+    return await launch_each(machines, launch=shelf.launch, stop=shelf.stop)
 
 
 def run(test):
@@ -64,7 +58,7 @@ def run(test):
 def test_machines_are_launched_at_once_and_returned_in_the_order_of_their_names():
     async def test():
         shelf = Shelf(slow={"m0"})
-        instances = await launch_each(shelf, count=3, boot=Boot())
+        instances = await launch(shelf, 3)
         assert [instance.name for instance in instances] == ["m0", "m1", "m2"]
         assert shelf.most_at_once == 3
         assert trio.current_time() == 100
@@ -75,7 +69,7 @@ def test_machines_are_launched_at_once_and_returned_in_the_order_of_their_names(
 def test_many_machines_are_launched_a_few_at_a_time():
     async def test():
         shelf = Shelf()
-        assert len(await launch_each(shelf, count=100, boot=Boot())) == 100
+        assert len(await launch(shelf, 100)) == 100
         assert shelf.most_at_once == 32
 
     run(test)
@@ -84,7 +78,7 @@ def test_many_machines_are_launched_a_few_at_a_time():
 def test_a_launch_that_fails_is_undone_and_the_others_are_returned(caplog):
     async def test():
         shelf = Shelf(fails={"m1"})
-        instances = await launch_each(shelf, count=3, boot=Boot())
+        instances = await launch(shelf, 3)
         assert [instance.name for instance in instances] == ["m0", "m2"]
         assert shelf.stopped == ["m1"]
         assert shelf.there == {"m0", "m2"}
@@ -97,7 +91,7 @@ def test_if_every_launch_fails_a_refusal_is_raised_in_the_providers_words():
     async def test():
         shelf = Shelf(fails={"m0", "m1"})
         with pytest.raises(bm.StartError, match="^no room for m[01]$"):
-            await launch_each(shelf, count=2, boot=Boot())
+            await launch(shelf, 2)
         assert shelf.there == set()
 
     run(test)
@@ -105,12 +99,12 @@ def test_if_every_launch_fails_a_refusal_is_raised_in_the_providers_words():
 
 def test_any_other_error_of_a_launch_is_the_cause_of_a_start_error():
     class Broken(Shelf):
-        async def launch(self, machine):
+        async def launch(self, spec):
             raise OSError("no such command")
 
     async def test():
         with pytest.raises(bm.StartError, match="OSError: no such command") as caught:
-            await launch_each(Broken(), count=1, boot=Boot())
+            await launch(Broken(), 1)
         assert isinstance(caught.value.__cause__, OSError)
 
     run(test)
@@ -120,7 +114,7 @@ def test_a_cancelled_start_undoes_what_was_launched_and_what_was_about_to_be():
     async def test():
         shelf = Shelf(slow={"m1"})
         with trio.move_on_after(10) as scope:
-            await launch_each(shelf, count=2, boot=Boot())
+            await launch(shelf, 2)
         assert scope.cancelled_caught
         assert sorted(shelf.stopped) == ["m0", "m1"]
         assert shelf.there == set()
@@ -132,7 +126,7 @@ def test_what_was_not_begun_is_not_undone():
     async def test():
         shelf = Shelf(slow={f"m{number}" for number in range(100)})
         with trio.move_on_after(10):
-            await launch_each(shelf, count=100, boot=Boot())
+            await launch(shelf, 100)
         assert len(shelf.stopped) == 32
 
     run(test)
@@ -148,7 +142,7 @@ def test_an_undoing_that_fails_does_not_keep_the_others_from_being_undone(caplog
     async def test():
         shelf = Sticky()
         with trio.move_on_after(0.5):
-            await launch_each(shelf, count=3, boot=Boot())
+            await launch(shelf, 3)
         assert shelf.there == {"m0"}
 
     run(test)
@@ -162,7 +156,7 @@ def test_an_undoing_that_hangs_is_given_up_after_two_minutes(caplog):
 
     async def test():
         with trio.move_on_after(0.5):
-            await launch_each(Hanging(), count=1, boot=Boot())
+            await launch(Hanging(), 1)
         assert trio.current_time() == 120.5
 
     run(test)
@@ -174,13 +168,13 @@ def test_a_session_starts_machines_by_launch():
 
     class Given:
         def __init__(self, machine):
-            self.machine = lambda: machine
+            self.new_machine = lambda: machine
 
     class OneByOne(InProcessSystem):
         start = bm.System.start
 
-        async def launch(self, machine):
-            [instance] = await InProcessSystem.start(self, 1, Given(machine))
+        async def launch(self, spec):
+            [instance] = await InProcessSystem.start(self, 1, Given(spec))
             return instance
 
     class Echo:

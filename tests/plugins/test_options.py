@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from bigmachine._options import OptionInfo, describe_options, option, resolve_options
 from bigmachine.errors import PluginError, UsageError
+from bigmachine.system._options import OptionInfo, describe_options, option, resolve_options
 
 
 class Disk(enum.Enum):

@@ -10,10 +10,10 @@ import pytest
 import trio
 
 from bigmachine._events import Event, SessionClosed
-from bigmachine._plugins import Plugins, check_system
 from bigmachine._values import Instance, Keepalive
 from bigmachine.errors import NotSupportedError, PluginError
 from bigmachine.system import Capability, System, hookimpl
+from bigmachine.system._plugins import Plugins, check_system
 
 EVENT = SessionClosed(session="s")
 
@@ -21,14 +21,14 @@ EVENT = SessionClosed(session="s")
 class Smallest(System):
     name = "smallest"
 
-    async def start(self, count: int, boot: Any) -> Sequence[Instance]:
+    async def start(self, count: int, request: Any) -> Sequence[Instance]:
         await trio.lowlevel.checkpoint()
         return [Instance(f"m{number}", "host:1") for number in range(count)]
 
 
 def start(plugins: Plugins, count: int = 2) -> Sequence[Instance]:
     async def call() -> Sequence[Instance]:
-        return await plugins.hooks.start(count=count, boot=None)  # type: ignore[arg-type]
+        return await plugins.hooks.start(count=count, request=None)  # type: ignore[arg-type]
 
     return trio.run(call)
 
@@ -86,7 +86,7 @@ def test_a_wrong_signature_is_refused_and_names_plugin_hook_and_what_is_offered(
     class Wrong(System):
         name = "wrong"
 
-        async def start(self, counts, boot): ...
+        async def start(self, counts, request): ...
 
     with pytest.raises(PluginError) as caught:
         Plugins(Wrong())
@@ -94,7 +94,7 @@ def test_a_wrong_signature_is_refused_and_names_plugin_hook_and_what_is_offered(
     assert "system 'wrong'" in text
     assert "Wrong" in text
     assert "hook 'start' has no argument 'counts'; did you mean 'count'?" in text
-    assert "it offers 'count', 'boot'" in text
+    assert "it offers 'count', 'request'" in text
     assert isinstance(caught.value.__cause__, pluggy.PluginValidationError)
 
 
@@ -110,7 +110,7 @@ def test_a_plain_def_where_the_hook_is_async_is_refused() -> None:
     class Sync(System):
         name = "sync"
 
-        def start(self, count, boot): ...
+        def start(self, count, request): ...
 
     with pytest.raises(PluginError, match=r"'sync'.*'start' must be `async def`"):
         Plugins(Sync())
@@ -141,15 +141,15 @@ def test_an_argument_that_pluggy_would_never_fill_is_refused() -> None:
     class Defaulted(System):
         name = "defaulted"
 
-        async def start(self, count, boot=None): ...
+        async def start(self, count, request=None): ...
 
     class KeywordOnly(System):
         name = "keyword-only"
 
-        async def start(self, count, *, boot): ...
+        async def start(self, count, *, request): ...
 
     for system in (Defaulted(), KeywordOnly()):
-        with pytest.raises(PluginError, match="'start' would never get 'boot'"):
+        with pytest.raises(PluginError, match="'start' would never get 'request'"):
             Plugins(system)
 
 

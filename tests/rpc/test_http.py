@@ -20,18 +20,11 @@ import pytest
 import trio
 from wires import DRIVER, MACHINE, run, serving
 
-from bigmachine._parallel import parallel
 from bigmachine.errors import ProtocolError, RemoteError, TransportError, UsageError
-from bigmachine.rpc import (
-    Connection,
-    ConnectionLost,
-    PostConnection,
-    Services,
-    dial,
-    http_client,
-)
+from bigmachine.rpc import Connection, ConnectionLost, PostConnection, Services, dial, http_client
 from bigmachine.rpc._channel import StreamChannel
-from bigmachine.rpc._server import STATUS_RAISED
+from bigmachine.rpc._protocol import STATUS_RAISED
+from bigmachine.services._parallel import parallel
 
 PICKLE = {"content-type": "application/x-pickle"}
 SNI = {"sni_hostname": MACHINE.name}
@@ -654,7 +647,7 @@ def test_another_version_is_a_protocol_error_that_names_both(
 ) -> None:
     async def main() -> None:
         async with client(Service()) as (http, _, addr):
-            monkeypatch.setattr("bigmachine.rpc._client.PROTOCOL", "bigmachine/2")
+            monkeypatch.setattr("bigmachine.rpc.client._dial.PROTOCOL", "bigmachine/2")
             with pytest.raises(ProtocolError, match="speaks bigmachine/1, we speak bigmachine/2"):
                 async with dial(http, addr):
                     pass

@@ -25,7 +25,7 @@ from bigmachine.rpc._frames import (
     message_frame,
 )
 from bigmachine.rpc._payload import dumps, dumps_arguments, loads
-from bigmachine.rpc._streams import is_file, is_stream
+from bigmachine.rpc.client._uploads import is_file, is_stream
 
 LARGE = 1 << 20
 SMALL = 100

@@ -338,9 +338,9 @@ def test_an_item_that_can_t_be_unpickled_ends_the_stream(wire: Open) -> None:
         service = Service()
         async with wire(service) as w:
             stream = await w.connection.stream("S.items", (), {})
-            assert await stream.take() == [1]
+            assert await stream.receive() == [1]
             with pytest.raises(UsageError, match="no such thing here"):
-                await stream.take()
+                await stream.receive()
             await service.ended.wait()
 
     run(main)

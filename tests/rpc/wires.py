@@ -15,8 +15,8 @@ from bigmachine._identity import Authority, Identity
 from bigmachine.rpc import Connection, Server, Services, dial, http_client
 from bigmachine.rpc._channel import StreamChannel
 from bigmachine.rpc._frames import DEFAULT_LIMIT_BYTES
-from bigmachine.rpc._serving import ServingConnection
 from bigmachine.rpc._tasks import TaskPool, ThreadPool
+from bigmachine.rpc.server._connection import ServingConnection
 
 AUTHORITY = Authority("test.bigmachine")
 MACHINE = AUTHORITY.issue("m0")

@@ -17,13 +17,13 @@ session: bm.AsyncSession
 
 
 class Swept(ShelfSystem):
-    is_swept = "swept" in sys.argv
+    uses_reaper = "swept" in sys.argv
 
-    async def start(self, count: int, boot: bm.Boot) -> Sequence[bm.Instance]:
+    async def start(self, count: int, request: bm.LaunchRequest) -> Sequence[bm.Instance]:
         for kind in ("instance", "volume", "security-group"):
-            put(self.options.folder, f"thing.{boot.session}", kind)
+            put(self.options.folder, f"thing.{request.session}", kind)
         sweeper = session._sweeper
-        say(session=boot.session, sweeper=sweeper and sweeper._process.pid)
+        say(session=request.session, sweeper=sweeper and sweeper._process.pid)
         if "fails" in sys.argv:
             raise bm.StartError("it fails")
         if "forks" in sys.argv and os.fork() == 0:

@@ -17,8 +17,8 @@ from trio.testing import (
 
 import bigmachine as bm
 from bigmachine.testing import InProcessOptions, InProcessSystem
-from bigmachine.testing._faulty_stream import FaultyStream
 from bigmachine.testing.faults import Direction, Fault, Faults, Injection
+from bigmachine.testing.faults._stream import FaultyStream
 
 UP, DOWN = Direction.UP, Direction.DOWN
 BODY = bytes(range(256)) * 40

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import math
 import os
 import pickle
@@ -13,9 +14,10 @@ import trio
 from trio.testing import MockClock, check_two_way_stream
 
 import bigmachine as bm
-from bigmachine.boot import Boot
-from bigmachine.testing import InProcessOptions, InProcessSystem, _machine, _memory
-from bigmachine.testing._memory import Host, connect
+from bigmachine.boot import LaunchRequest, configure_worker
+from bigmachine.testing import InProcessOptions, InProcessSystem
+from bigmachine.testing.in_process import _machine, _network
+from bigmachine.testing.in_process._network import Host, connect
 from examples import bigpi
 
 
@@ -54,7 +56,7 @@ def run(test):
 def _no_machine_is_left():
     yield
     assert _machine.running == {}
-    assert _memory._hosts == {}
+    assert _network._hosts == {}
 
 
 # -- how it is made -----------------------------------------------------------------
@@ -539,14 +541,13 @@ def cancelling(scope, *, after):
 def order(system, names):
     from bigmachine._identity import Authority
 
-    return Boot(
+    return LaunchRequest(
         authority=Authority("s.bigmachine"),
-        system=system,
         names=names,
         keepalive=system.keepalive(),
-        maxprocs=1,
         argv=sys.argv,
         environ={},
+        configure=functools.partial(configure_worker, system=system, maxprocs=1),
     )
 
 

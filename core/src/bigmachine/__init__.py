@@ -36,28 +36,18 @@ if TYPE_CHECKING:
     from ._events import MachinesStarted as MachinesStarted
     from ._events import SessionClosed as SessionClosed
     from ._events import SessionOpened as SessionOpened
-    from ._machine import AsyncMachine as AsyncMachine
-    from ._machine import AsyncStream as AsyncStream
-    from ._options import option as option
-    from ._parallel import parallel as parallel
-    from ._session import AsyncSession as AsyncSession
-    from ._sync import Machine as Machine
-    from ._sync import Session as Session
-    from ._sync import Stream as Stream
     from ._values import Cost as Cost
     from ._values import CostGroup as CostGroup
     from ._values import DiskInfo as DiskInfo
     from ._values import EnvironmentOptions as EnvironmentOptions
-    from ._values import Gone as Gone
-    from ._values import Info as Info
     from ._values import Instance as Instance
     from ._values import Keepalive as Keepalive
     from ._values import LoadInfo as LoadInfo
+    from ._values import MachineInfo as MachineInfo
     from ._values import MemoryInfo as MemoryInfo
     from ._values import Notice as Notice
     from ._values import State as State
-    from .boot import Boot as Boot
-    from .boot import MachineBoot as MachineBoot
+    from ._values import Termination as Termination
     from .errors import BigmachineError as BigmachineError
     from .errors import BootError as BootError
     from .errors import MachineError as MachineError
@@ -72,9 +62,19 @@ if TYPE_CHECKING:
     from .errors import TransportError as TransportError
     from .errors import UnknownSystemError as UnknownSystemError
     from .errors import UsageError as UsageError
+    from .machine._async import AsyncMachine as AsyncMachine
+    from .machine._async import AsyncStream as AsyncStream
+    from .machine._sync import Machine as Machine
+    from .machine._sync import Stream as Stream
+    from .services._parallel import parallel as parallel
+    from .session._async import AsyncSession as AsyncSession
+    from .session._sync import Session as Session
     from .system import Capability as Capability
+    from .system import LaunchRequest as LaunchRequest
+    from .system import MachineSpec as MachineSpec
     from .system import System as System
     from .system import hookimpl as hookimpl
+    from .system._options import option as option
 
 # The same names again, for when the program runs: each module is imported when one of
 # its names is first used. trio alone takes 0.15 s, and a session's system comes up
@@ -84,22 +84,22 @@ _HOMES = {
         "BootProgress CostWarning EnvironmentCaptured Event MachineChanged MachineHealth "
         "MachineNotice MachinesRequested MachinesStarted SessionClosed SessionOpened"
     ),
-    "_machine": "AsyncMachine AsyncStream",
-    "_options": "option",
-    "_parallel": "parallel",
-    "_session": "AsyncSession",
-    "_sync": "Machine Session Stream",
     "_values": (
-        "Cost CostGroup DiskInfo EnvironmentOptions Gone Info Instance Keepalive LoadInfo "
-        "MemoryInfo Notice State"
+        "Cost CostGroup DiskInfo EnvironmentOptions Instance Keepalive LoadInfo MachineInfo "
+        "MemoryInfo Notice State Termination"
     ),
-    "boot": "Boot MachineBoot",
     "errors": (
         "BigmachineError BootError MachineError MachineStopped NotSupportedError PluginError "
         "ProtocolError RemoteError RpcError StartError StopReason TransportError "
         "UnknownSystemError UsageError"
     ),
-    "system": "Capability System hookimpl",
+    "machine._async": "AsyncMachine AsyncStream",
+    "machine._sync": "Machine Stream",
+    "services._parallel": "parallel",
+    "session._async": "AsyncSession",
+    "session._sync": "Session",
+    "system": "Capability LaunchRequest MachineSpec System hookimpl",
+    "system._options": "option",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 

@@ -25,14 +25,14 @@ class SessionOpened(Event):
 class MachinesRequested(Event):
     """The system is asked for machines: they are provisioned until `MachinesStarted`."""
 
-    asked: int
+    requested: int
 
 
 @dataclass(frozen=True, slots=True)
 class MachinesStarted(Event):
-    """The system launched ``instances``, perhaps fewer than the ``asked``."""
+    """The system launched ``instances``, perhaps fewer than the ``requested``."""
 
-    asked: int
+    requested: int
     instances: tuple[Instance, ...]
 
 
@@ -75,14 +75,14 @@ class BootProgress(Event):
     """How far a machine's boot is.
 
     ``phase`` is ``"boot"``, ``"identify"``, ``"upload"``, ``"build"`` or ``"start"``. Of an
-    upload ``done`` and ``of`` are in bytes, of a build in distributions and folders; in the
+    upload ``done`` and ``total`` are in bytes, of a build in distributions and folders; in the
     other phases both are 0. ``seconds`` is how long the phase has taken.
     """
 
     machine: str
     phase: str
     done: int
-    of: int
+    total: int
     seconds: float
 
 

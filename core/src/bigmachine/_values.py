@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import enum
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from .errors import StopReason, UsageError
@@ -38,7 +38,7 @@ class Instance:
     * ``kind``: what it is, ``"instance"`` if it computes, which is the default; else
       ``"volume"``, ``"security-group"``, or the like
     * ``session``: the session's name; by default what follows the first dot of ``name``
-    * ``driver``: ``str(boot.driver)``, and ``host``: ``boot.driver.host``
+    * ``driver``: ``str(request.driver)``, and ``host``: ``request.driver.host``
     * ``started``: when it, or its session, began: in UTC, as ``"2025-01-31T23:59:59Z"``
     * ``immortal``: not empty for a machine that is meant to outlive its driver
     * ``state``, in the provider's words
@@ -77,12 +77,12 @@ class CostGroup:
     """
 
     count: int
-    what: str
+    kind: str
     seconds: float
 
     def __str__(self) -> str:
         """Say it for people: ``"3 × c7i.xlarge spot, 14 min"``."""
-        noun = f"× {self.what}" if self.what else f"machine{'s' * (self.count != 1)}"
+        noun = f"× {self.kind}" if self.kind else f"machine{'s' * (self.count != 1)}"
         return f"{self.count} {noun}, {duration_text(self.seconds)}"
 
 
@@ -130,7 +130,7 @@ class Keepalive:
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class Termination:
     """A backend's word that an instance no longer runs, and why.
 
     ``detail`` is a clause for the user: ``"killed by signal 9 (SIGKILL)"``.
@@ -138,6 +138,10 @@ class Gone:
 
     reason: StopReason
     detail: str
+
+
+Diagnose = Callable[[], Awaitable[Termination | None]]
+"""Finds out why a machine is gone; None if it is not known to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +170,7 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
-class Info:
+class MachineInfo:
     """What a machine says of itself when asked first."""
 
     name: str
@@ -222,11 +226,11 @@ class EnvironmentOptions:
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    without: tuple[str, ...] = ()
+    exclude_distributions: tuple[str, ...] = ()
     limit_bytes: int = LIMIT_BYTES
 
     def __post_init__(self) -> None:
-        for name in ("include", "exclude", "without"):
+        for name in ("include", "exclude", "exclude_distributions"):
             value = getattr(self, name)
             if isinstance(value, str):
                 raise UsageError(f"EnvironmentOptions: {name} is a list of strings, not {value!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 
 from bigmachine.errors import StopReason
-from bigmachine.system import Gone
+from bigmachine.system import Termination
 from bigmachine_local import LocalSystem
 
 from ..cloud import CloudSystem
@@ -60,7 +60,7 @@ class TakesItForGone(CloudSystem):
     async def keepalive_failed(self, instance):
         lost = self.__dict__.setdefault("_lost", set())
         if instance.name in lost:
-            return Gone(StopReason.EXITED, "the provider does not know it")
+            return Termination(StopReason.EXITED, "the provider does not know it")
         try:
             return await super().keepalive_failed(instance)
         except trio.Cancelled:

@@ -72,8 +72,8 @@ class ListsTheGone(CloudSystem):
 
     _ever: ClassVar[list[Instance]] = []
 
-    async def start(self, count, boot):
-        instances = await super().start(count, boot)
+    async def start(self, count, request):
+        instances = await super().start(count, request)
         self._ever.extend(instances)
         return instances
 

@@ -8,7 +8,7 @@ import signal
 import trio
 
 from bigmachine.errors import StopReason
-from bigmachine.system import Gone, Keepalive
+from bigmachine.system import Keepalive, Termination
 from bigmachine_local import LocalSystem
 
 from ..cloud import ACCOUNT, MACHINE, SESSION, CloudSystem
@@ -37,7 +37,7 @@ class HastyVerdict(CloudSystem):
 
     async def keepalive_failed(self, instance):
         await trio.lowlevel.checkpoint()
-        return Gone(StopReason.EXITED, "it does not answer")
+        return Termination(StopReason.EXITED, "it does not answer")
 
 
 @breaks("KEEPALIVE-4")
@@ -137,10 +137,10 @@ class LeavesItToStop(CloudSystem):
 class LeavesItsHelper(CloudSystem):
     """The process that ships logs ends with the driver, but not with the session."""
 
-    async def start(self, count, boot):
+    async def start(self, count, request):
         if not hasattr(self, "_shipper"):
             self._shipper = Helper(tied=True)
-        return await super().start(count, boot)
+        return await super().start(count, request)
 
 
 @breaks("SHUTDOWN-2")

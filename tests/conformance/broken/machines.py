@@ -61,8 +61,8 @@ class NeverExits(CloudSystem):
 class LeavesChildren(LocalSystem):
     """A machine's process is killed, and not the group that it leads."""
 
-    async def start(self, count, boot):
-        instances = await super().start(count, boot)
+    async def start(self, count, request):
+        instances = await super().start(count, request)
         for instance in instances:
             process = self._processes[instance.name]
             process._kill_group = lambda pid=process.pid: os.kill(pid, signal.SIGKILL)

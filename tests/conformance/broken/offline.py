@@ -20,7 +20,7 @@ add("HeavyImport", "heavy_backend", "IMPORT-1")
 class PlainStart(CloudSystem):
     """`start` was written as a plain function: nothing in it had to wait."""
 
-    def start(self, count, boot):
+    def start(self, count, request):
         return []
 
 

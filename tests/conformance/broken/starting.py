@@ -29,16 +29,16 @@ class HangingSetup(CloudSystem):
 class OneTooMany(CloudSystem):
     """One machine more is launched, to have a spare, and returned with the others."""
 
-    async def start(self, count, boot):
-        return await super().start(count + 1, boot)
+    async def start(self, count, request):
+        return await super().start(count + 1, request)
 
 
 @breaks("START-3", "START-4")
 class BatchAddresses(CloudSystem):
     """The machines of a batch are taken to be at the addresses numbered from the first on."""
 
-    async def start(self, count, boot):
-        instances = await super().start(count, boot)
+    async def start(self, count, request):
+        instances = await super().start(count, request)
         if count == 1:
             return instances
         self._batch = getattr(self, "_batch", [i.address for i in instances])
@@ -49,8 +49,8 @@ class BatchAddresses(CloudSystem):
 class CountedTwice(CloudSystem):
     """Of three machines the last was refused, and is returned like the others."""
 
-    async def start(self, count, boot):
-        instances = list(await super().start(count, boot))
+    async def start(self, count, request):
+        instances = list(await super().start(count, request))
         if count == 3:
             await self._free(instances[-1])
         return instances
@@ -116,29 +116,29 @@ class RetryWithoutToken(CloudSystem):
 class BlockingPause(CloudSystem):
     """A batch waits for its VMs in `time.sleep`."""
 
-    async def start(self, count, boot):
+    async def start(self, count, request):
         if count == 2:
             time.sleep(_HELD_SECONDS)
-        return await super().start(count, boot)
+        return await super().start(count, request)
 
 
 @breaks("START-10", options={"fork": False})
 class KeyInTheEnvironment(LocalSystem):
     """The machine's key goes to its process by an environment variable."""
 
-    async def start(self, count, boot):
+    async def start(self, count, request):
         try:
-            return await super().start(count, _Exporting(boot))
+            return await super().start(count, _Exporting(request))
         finally:
             os.environ.pop("MACHINE_KEY", None)
 
 
 class _Exporting:
-    def __init__(self, boot):
-        self._boot = boot
+    def __init__(self, request):
+        self._boot = request
 
-    def machine(self):
-        made = self._boot.machine()
+    def new_machine(self):
+        made = self._boot.new_machine()
         begin = made.config.find(b"-----BEGIN PRIVATE KEY-----")
         with contextlib.suppress(UnicodeDecodeError):
             os.environ["MACHINE_KEY"] = made.config[begin : begin + 220].decode()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from ..errors import UsageError
 
 if TYPE_CHECKING:
-    from ._order import Boot
+    from ..system._request import LaunchRequest
 
 Form = Literal["cloud-init", "script"]
 
@@ -68,7 +68,7 @@ fi
 
 
 def user_data(
-    boot: Boot,
+    request: LaunchRequest,
     *,
     form: Form = "cloud-init",
     listen: str = f"0.0.0.0:{PORT}",
@@ -96,15 +96,15 @@ def user_data(
     """
     if form not in ("cloud-init", "script"):
         raise UsageError(f"form: must be 'cloud-init' or 'script', not {form!r}")
-    credential = boot.credential
+    credential = request.credential
     configuration = {
-        "session": boot.session,
+        "session": request.session,
         "certificate": credential.certificate.decode(),
         "key": credential.key.decode(),
         "authority": credential.authority.decode(),
         "listen": listen,
         "contact_seconds": contact_seconds,
-        "silence_seconds": boot.keepalive.timeout,
+        "silence_seconds": request.keepalive.timeout,
         "lifetime_seconds": lifetime_seconds,
         "folder": folder,
         "runtime": runtime,
@@ -114,7 +114,7 @@ def user_data(
     # The program ends with its worker: it can't be what ends such a machine.
     timer = f"(sleep {math.ceil(lifetime_seconds)}; {off}) {_ASIDE}\n"
     script = _SCRIPT.format(
-        session=boot.session,
+        session=request.session,
         end=_IMMORTAL if is_immortal else _MORTAL,
         off="exit" if is_immortal else off,
         timer=timer if is_immortal and lifetime_seconds else "",
@@ -141,7 +141,7 @@ def modules() -> dict[str, str]:
 
     The sources of modules, by their names, in the order of their imports.
     """
-    folder = importlib.resources.files(__package__)
+    folder = importlib.resources.files("bigmachine.boot.vm")
     return {name: folder.joinpath(name + ".py").read_text("utf-8") for name in _REST}
 
 
@@ -150,7 +150,9 @@ _REST = ("tools", "builder")
 
 def program() -> str:
     """Return the boot program without what a machine doesn't read: comments, docstrings, looks."""
-    source = importlib.resources.files(__package__).joinpath("program.py").read_text("utf-8")
+    source = (
+        importlib.resources.files("bigmachine.boot.vm").joinpath("program.py").read_text("utf-8")
+    )
     # Lines are cut, and the rest stays as it is written: what `ast.unparse` makes of it can
     # be read by the driver's Python, and not by older ones.
     lines = source.splitlines()

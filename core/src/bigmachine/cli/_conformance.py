@@ -32,7 +32,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="an option that the system must refuse; may be given again",
     )
     argument(
-        "--patience",
+        "--timeout",
         type=float,
         default=30.0,
         metavar="SECONDS",
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise NotSupportedError(
             'the conformance kit needs pytest: pip install "bigmachine[testing]"'
         ) from None
-    from bigmachine._entrypoints import choose_system
+    from bigmachine.system._entrypoints import choose_system
 
     if (arguments.tier == "live") != (arguments.max_cost is not None):
         raise UsageError("--tier live spends money, up to --max-cost USD: give both, or neither")
@@ -101,12 +101,12 @@ def _module(arguments: argparse.Namespace, options: Mapping[str, str]) -> str:
     return f"""\
 import pytest
 
-from bigmachine._entrypoints import choose_system
+from bigmachine.system._entrypoints import choose_system
 from bigmachine.testing.conformance import Suite
 
 
 class Test{title}(Suite):
-    patience = {arguments.patience!r}
+    timeout = {arguments.timeout!r}
     cost_per_hour = {arguments.cost_per_hour!r}
     bad_options = {bad_options!r}
 

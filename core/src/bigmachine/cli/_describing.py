@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from bigmachine.system import Instance
 
-from ._holdings import Holding
+from ..reaper._leftovers import Holding
 
 _WIDTH = 80
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))

@@ -39,9 +39,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     for option, text in (
         ("--include", "what travels whatever a .gitignore says, by a pattern of its form"),
         ("--exclude", "what doesn't travel, by a pattern of the form of .gitignore"),
-        ("--without", "an installed distribution that doesn't travel"),
+        ("--exclude-distribution", "an installed distribution that doesn't travel"),
     ):
-        metavar = "NAME" if option == "--without" else "PATTERN"
+        metavar = "NAME" if option == "--exclude-distribution" else "PATTERN"
         help = f"{text}; may be given again"
         argument(option, action="append", default=[], metavar=metavar, help=help)
     parser.set_defaults(run=run)
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.script or os.getcwd(),
         include=arguments.include,
         exclude=arguments.exclude,
-        without=arguments.without,
+        exclude_distributions=arguments.exclude_distribution,
     )
     manifest = environment.manifest()
     problems = environment.check(target) if target else []

@@ -114,7 +114,7 @@ def _check_name(name: str) -> None:
 
 
 def _warnings(name: str) -> Iterator[str]:
-    from bigmachine._entrypoints import EXTRAS, installed_systems
+    from bigmachine.system._entrypoints import EXTRAS, installed_systems
 
     others = [entry for entry in installed_systems() if entry.name == name]
     if others:

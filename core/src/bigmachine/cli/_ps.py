@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ._arguments import add_option, add_profile, parse_options
 
 if TYPE_CHECKING:
-    from ._holdings import Holding
+    from ..reaper._leftovers import Holding
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     The status is 1 if a system that was named can't be asked, or of those that weren't, none.
     """
-    from ._holdings import run_async, systems_to_ask
+    from ..reaper._leftovers import run_async, systems_to_ask
 
     options = parse_options(arguments.option)
     names, problems = systems_to_ask(arguments.system, options)
@@ -57,9 +57,9 @@ async def _ask(
     """Ask all at once; return what they have, and why some of them didn't say."""
     import trio
 
-    from bigmachine._freeing import reason
+    from bigmachine.reaper._free import reason
 
-    from ._holdings import holdings, opened
+    from ..reaper._leftovers import holdings, opened
 
     found: dict[str, list[Holding]] = {}
     failed: dict[str, str] = {}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from bigmachine.system import Instance, System
 
-    from ._holdings import Holding
+    from ..reaper._leftovers import Holding
 
 _AT_ONCE = 100  # of those that wait; how many ask at once is for the system to bound
 _SESSION = re.compile(r".+-[0-9a-f]{8}(\.bigmachine)?")  # as sessions are named
@@ -53,7 +53,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Free what is to be freed; the status is 1 if something of it is left."""
-    from ._holdings import run_async, systems_to_ask
+    from ..reaper._leftovers import run_async, systems_to_ask
 
     options = parse_options(arguments.option)
     named, sessions = _split(arguments.names)
@@ -94,9 +94,9 @@ class Reaper:
 
     async def reap(self, name: str, options: Mapping[str, str], profile: str | None) -> None:
         """Free what is due on a system."""
-        from bigmachine._freeing import reason
+        from bigmachine.reaper._free import reason
 
-        from ._holdings import holdings, opened
+        from ..reaper._leftovers import holdings, opened
 
         try:
             async with opened(name, options=options, profile=profile) as hooks:
@@ -159,7 +159,7 @@ class Reaper:
         """Free one kind after the other, in the system's order: what comes later is in use."""
         import trio
 
-        from bigmachine._freeing import by_kind, free
+        from bigmachine.reaper._free import by_kind, free
 
         problems: list[str] = []
 
@@ -204,7 +204,7 @@ def _is_confirmed(holding: Holding) -> bool:
 
 def _split(names: Sequence[str]) -> tuple[list[str], list[str]]:
     """Tell the system, if it is given, from the sessions."""
-    from bigmachine._entrypoints import installed_systems
+    from bigmachine.system._entrypoints import installed_systems
 
     if not names:
         return [], []
@@ -214,7 +214,7 @@ def _split(names: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _full_name(session: str) -> str:
-    from ._holdings import SUFFIX
+    from ..reaper._leftovers import SUFFIX
 
     return session if session.endswith(SUFFIX) else session + SUFFIX
 

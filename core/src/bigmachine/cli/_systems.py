@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bigmachine.errors import PluginError
 
 if TYPE_CHECKING:
-    from bigmachine._entrypoints import Entry
+    from bigmachine.system._entrypoints import Entry
 
 _WIDTH = 80
 _INDENT = 18  # of the second column
@@ -28,7 +28,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the listing; a broken system is part of it, and no failure of the command."""
-    from bigmachine._entrypoints import EXTRAS, install_command, installed_systems
+    from bigmachine.system._entrypoints import EXTRAS, install_command, installed_systems
 
     systems = [_describe(entry) for entry in installed_systems()]
     names = {system["name"] for system in systems}
@@ -46,9 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _describe(entry: Entry) -> dict[str, Any]:  # Any: this is JSON
-    from bigmachine._entrypoints import load_system
-    from bigmachine._options import describe_options
-    from bigmachine._plugins import check_system
+    from bigmachine.system._entrypoints import load_system
+    from bigmachine.system._options import describe_options
+    from bigmachine.system._plugins import check_system
 
     known = {"name": entry.name, "dist": entry.dist, "version": entry.version}
     known["entry_point"] = entry.value

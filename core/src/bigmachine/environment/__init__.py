@@ -6,11 +6,11 @@ send to a machine, and opens it.
 """
 
 from ._availability import Problem as Problem
+from ._blob import Blob as Blob
 from ._capture import capture as capture
 from ._difference import difference as difference
 from ._distributions import Distribution as Distribution
 from ._distributions import Origin as Origin
-from ._environment import Blob as Blob
 from ._environment import Environment as Environment
 from ._scan import File as File
 from ._scan import Folder as Folder

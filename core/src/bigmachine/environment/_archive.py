@@ -19,18 +19,6 @@ _SMALL_BYTES = 256 << 10
 _LEVEL = 6
 
 
-def hash_file(path: Path) -> str:
-    """Return a file's SHA-256 (hex); raises `UsageError` if it can't be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as exc:
-        raise UsageError(
-            f"{path} was to travel to the machines, and can't be read any more: "
-            f"{exc.strerror}; start again"
-        ) from exc
-
-
 def big_files(folder: Folder) -> Iterator[File]:
     """Yield the files that travel by themselves."""
     return (file for file in folder.files if file.size_bytes > _SMALL_BYTES)

@@ -98,7 +98,7 @@ def _problem(
         reason += f" (required, on some platform, by {', '.join(required_by)})"
     else:
         reason += " (nothing installed requires it)"
-    reason += f"; if the machines don't need it: without=[{distribution.name!r}]"
+    reason += f"; if the machines don't need it: exclude_distributions=[{distribution.name!r}]"
     return Problem(distribution.name, distribution.version, reason, required_by)
 
 

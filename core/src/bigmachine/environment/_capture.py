@@ -30,7 +30,7 @@ def capture(
     *,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
-    without: Collection[str] = (),
+    exclude_distributions: Collection[str] = (),
     limit_bytes: int = LIMIT_BYTES,
     path: Sequence[str] | None = None,
 ) -> Environment:
@@ -52,7 +52,7 @@ def capture(
     read, or an editable distribution can't be built.
     """
     places = find_places(sys.path if path is None else path, script=script)
-    distributions = _without(installed(places.sites), without)
+    distributions = _without(installed(places.sites), exclude_distributions)
     cache = Cache()
     wheels = Wheels(cache=cache)
     editables = [each for each in distributions if each.origin is Origin.EDITABLE]
@@ -83,7 +83,9 @@ def _without(
     left_out = {normalize(name) for name in names}
     unknown = left_out - {distribution.name for distribution in distributions}
     if unknown:
-        raise UsageError(f"without={sorted(unknown)}: there is no such distribution installed")
+        raise UsageError(
+            f"exclude_distributions={sorted(unknown)}: there is no such distribution installed"
+        )
     return tuple(each for each in distributions if each.name not in left_out)
 
 

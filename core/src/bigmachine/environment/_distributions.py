@@ -93,7 +93,7 @@ class Distribution:
                 f"{self.name} {self.version} in {self.site} has no RECORD of its files (an "
                 "operating system's tool installed it, or an old one), so it can't be packed to "
                 f"travel; install it by pip or uv in a virtual environment, or leave it out by "
-                f"without=[{self.name!r}]"
+                f"exclude_distributions=[{self.name!r}]"
             )
         rows = []
         for row in csv.reader(text.splitlines()):

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 from ..errors import UsageError
-from ._archive import archive, big_files, hash_file
+from ._archive import archive, big_files
 from ._availability import Problem, find_problems
+from ._blob import Blob, hash_file
 from ._cache import Cache
 from ._distributions import Distribution, Origin, normalize
 from ._indexes import Indexes
@@ -25,28 +24,6 @@ Json = dict[str, Any]
 
 _FORMAT = 1
 _VERSION_HASH = 12  # hex digits of the source's hash in the version of a local distribution
-
-
-@dataclass(frozen=True, slots=True)
-class Blob:
-    """A file that travels, named by the SHA-256 (hex) of its contents."""
-
-    sha256: str
-    size_bytes: int
-    path: Path
-    mtime_ns: int
-
-    def open(self) -> BinaryIO:
-        """Open it for reading; raises `UsageError` if it is not what it was any more."""
-        try:
-            file = self.path.open("rb")
-        except OSError as exc:
-            raise UsageError(f"{self.path} has gone while it was to travel; start again") from exc
-        status = os.fstat(file.fileno())
-        if (status.st_size, status.st_mtime_ns) != (self.size_bytes, self.mtime_ns):
-            file.close()
-            raise UsageError(f"{self.path} was changed while it was to travel; start again")
-        return file
 
 
 class Environment:

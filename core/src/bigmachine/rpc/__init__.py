@@ -2,30 +2,30 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ._client import dial as dial
-from ._client import split_addr as split_addr
-from ._client import transport_error as transport_error
-from ._connection import Connection as Connection
-from ._connection import ConnectionLost as ConnectionLost
 from ._frames import DEFAULT_LIMIT_BYTES as DEFAULT_LIMIT_BYTES
 from ._payload import dumps_whole as dumps_whole
-from ._post import PostConnection as PostConnection
-from ._server import Server as Server
-from ._server import open_listeners as open_listeners
-from ._services import Services as Services
 from ._streams import IncomingStream as IncomingStream
 from ._tasks import TaskPool as TaskPool
+from .client._connection import Connection as Connection
+from .client._connection import ConnectionLost as ConnectionLost
+from .client._dial import dial as dial
+from .client._dial import split_addr as split_addr
+from .client._dial import transport_error as transport_error
+from .client._post import PostConnection as PostConnection
+from .server._http import Server as Server
+from .server._http import open_listeners as open_listeners
+from .server._registry import Services as Services
 
 if TYPE_CHECKING:
-    from ._transport import Connect as Connect
-    from ._transport import MachineClient as MachineClient
-    from ._transport import http_client as http_client
+    from .client._http import Connect as Connect
+    from .client._http import MachineClient as MachineClient
+    from .client._http import http_client as http_client
 
 
 def __getattr__(name: str) -> Any:
     # httpx takes 0.1 s to import, and a machine that calls no peer never needs it.
     if name in ("http_client", "MachineClient", "Connect"):
-        from . import _transport
+        from .client import _http
 
-        return getattr(_transport, name)
+        return getattr(_http, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

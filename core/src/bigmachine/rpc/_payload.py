@@ -8,7 +8,7 @@ from typing import Any
 
 import cloudpickle
 
-from ..errors import UsageError
+from ..errors import BigmachineError, UsageError
 from ._frames import MAX_BUFFERS, Buffer, Frame, Payload
 
 _PROTOCOL = 5  # the first with out-of-band buffers; in every Python we run on
@@ -121,3 +121,38 @@ class _Chunks:
 
     def __init__(self, chunks: list[Buffer]) -> None:
         self.write = chunks.append
+
+
+class Refused(Exception):
+    """Carries an error of ours (no such method, …) that no user's method raised.
+
+    It reaches the caller as ``error`` itself, with no `RemoteError` about it.
+    """
+
+    def __init__(self, error: BigmachineError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def dump_value(method: str, verb: str, value: object) -> Payload:
+    """Pickle what a method ``"returned"`` or ``"yielded"``; refuse, by name, what can't be."""
+    try:
+        return dumps(value)
+    except Exception as exc:
+        raise Refused(
+            UsageError(f"{method} {verb} a {type(value).__name__}, which can't be pickled ({exc})")
+        ) from exc
+
+
+def load_arguments(frame: Frame) -> tuple[list[Any], dict[str, Any]]:
+    """Unpickle the arguments of a call; refuse, by the method's name, what can't be."""
+    try:
+        args, kwargs = loads(frame)
+    except Exception as exc:
+        raise Refused(
+            UsageError(
+                f"{frame.name}: the arguments can't be unpickled on the machine "
+                f"({type(exc).__name__}: {exc}); is their module there?"
+            )
+        ) from exc
+    return args, kwargs

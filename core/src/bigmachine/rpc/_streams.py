@@ -7,9 +7,8 @@ its cost back by an ACK.
 
 from __future__ import annotations
 
-import io
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import trio
@@ -17,7 +16,7 @@ import trio
 from ..errors import UsageError
 from ._frames import Frame, Kind, Payload, control_frame, message_frame
 from ._outbox import Outbox
-from ._payload import dumps, loads
+from ._payload import loads
 
 WINDOW_BYTES = 4 << 20
 """How far a stream's sender may be ahead, in bytes. On a link of 100 ms that is 40 MB/s."""
@@ -137,10 +136,10 @@ class IncomingStream:
         return self
 
     async def __anext__(self) -> Any:
-        return (await self.take(1))[0]
+        return (await self.receive(1))[0]
 
-    async def take(self, most: int | None = None) -> list[Any]:
-        """Wait for an item; return it and up to ``most`` of those that are here."""
+    async def receive(self, max_items: int | None = None) -> list[Any]:
+        """Wait for an item; return it and up to ``max_items`` of those that are here."""
         while not self._frames:
             if self._end is not None:
                 self.on_close()
@@ -149,7 +148,9 @@ class IncomingStream:
             await self._arrived.wait()
         frames = [
             self._frames.popleft()
-            for _ in range(min(len(self._frames), len(self._frames) if most is None else most))
+            for _ in range(
+                min(len(self._frames), len(self._frames) if max_items is None else max_items)
+            )
         ]
         if self._end is None:
             cost = sum(item_cost(frame.size) for frame in frames)
@@ -200,161 +201,11 @@ def _stream_argument(stream: int, is_file: bool) -> StreamArgument:
     return StreamArgument(stream, is_file=is_file)
 
 
-def is_file(value: object) -> bool:
-    """Whether an argument is streamed up as a file."""
-    # Not all that has a ``read`` is a file: configparser, an instrument's driver, …
-    return (
-        hasattr(value, "read")
-        and (hasattr(value, "readline") or hasattr(value, "readinto"))
-        and not isinstance(value, type)
-    )
-
-
-def is_stream(value: object) -> bool:
-    """Whether an argument is streamed up: it can be gone through once only."""
-    return isinstance(value, (Iterator, AsyncIterator)) or is_file(value)
-
-
-async def pump(source: Any, outgoing: OutgoingStream) -> None:
-    """Send all of an iterator, async iterator or file; what it raises is raised here.
-
-    `UsageError` for an item that can't be pickled.
-    """
-    if isinstance(source, AsyncIterator):
-        text = is_file(source)  # trio's files: by line, and perhaps as text
-        try:
-            async for item in source:
-                await outgoing.send(_dump_item(_encoded(item) if text else item))
-        finally:
-            if not text:
-                await close_items(source)
-    else:
-        # A plain iterator may block (a disk, a generator that computes): not in our loop.
-        step = (lambda: _read_chunk(source)) if is_file(source) else (lambda: _next(source))
-        while (item := await _in_thread(step)) is not _END:
-            await outgoing.send(_dump_item(item))
-    await outgoing.body_sent()
-
-
 async def close_items(items: AsyncIterator[Any]) -> None:
     """End a generator or channel that nobody will exhaust; cancelled or not, but bounded."""
     if hasattr(items, "aclose"):
         with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
             await items.aclose()
-
-
-def _dump_item(item: object) -> Payload:
-    try:
-        return dumps(item)
-    except Exception as exc:
-        raise UsageError(
-            f"an iterator argument yielded a {type(item).__name__}, which can't be pickled ({exc})"
-        ) from exc
-
-
-async def _in_thread(step: Callable[[], Any]) -> Any:
-    return await trio.to_thread.run_sync(step, abandon_on_cancel=True)
-
-
-def _next(source: Iterator[Any]) -> Any:
-    return next(source, _END)
-
-
-def _read_chunk(file: Any) -> Any:
-    return _encoded(file.read(FILE_CHUNK_BYTES)) or _END
-
-
-def _encoded(chunk: Any) -> Any:
-    return chunk.encode() if isinstance(chunk, str) else chunk
-
-
-class ThreadStream:
-    """An incoming stream as a plain iterator, for a method that runs in a thread."""
-
-    def __init__(self, incoming: IncomingStream, run: Callable[..., Any]) -> None:
-        self._incoming = incoming
-        self._run = run
-        self._items: deque[Any] = deque()
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        if not self._items:
-            try:
-                self._items.extend(self._run(self._incoming.take))
-            except StopAsyncIteration:
-                raise StopIteration from None
-        return self._items.popleft()
-
-
-class ThreadFile(io.RawIOBase):
-    """A streamed-up file as a readable binary file, for a method that runs in a thread."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        if not self._rest:
-            self._rest = memoryview(next(self._chunks, b""))
-        count = min(len(buffer), len(self._rest))
-        buffer[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        return count
-
-
-class AsyncFile:
-    """A streamed-up file for an ``async def`` method: `read`, and ``async for`` over lines."""
-
-    def __init__(self, incoming: IncomingStream) -> None:
-        self._incoming = incoming
-        self._rest = bytearray()
-        self._is_ended = False
-
-    async def read(self, size: int = -1) -> bytes:
-        """Read ``size`` bytes, or all; fewer only at the end of the file."""
-        while (size < 0 or len(self._rest) < size) and await self._more():
-            pass
-        return self._cut(len(self._rest) if size < 0 else size)
-
-    async def readline(self) -> bytes:
-        """Read up to and with the next newline; nothing at the end."""
-        seen = 0
-        while (end := self._rest.find(b"\n", seen)) < 0:
-            seen = len(self._rest)
-            if not await self._more():
-                return self._cut(seen)
-        return self._cut(end + 1)
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        line = await self.readline()
-        if not line:
-            raise StopAsyncIteration
-        return line
-
-    async def _more(self) -> bool:
-        if not self._is_ended:
-            try:
-                for chunk in await self._incoming.take():
-                    self._rest += chunk
-            except StopAsyncIteration:
-                self._is_ended = True
-        return not self._is_ended
-
-    def _cut(self, size: int) -> bytes:
-        data = bytes(self._rest[:size])
-        del self._rest[:size]
-        return data
-
-
-_END: Any = object()
 
 
 def _nothing() -> None:

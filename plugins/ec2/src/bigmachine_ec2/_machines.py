@@ -10,7 +10,7 @@ import trio
 
 from bigmachine.boot import PORT
 from bigmachine.errors import StopReason
-from bigmachine.system import Gone, Instance
+from bigmachine.system import Instance, Termination
 
 from . import _tags
 from ._api import Api
@@ -105,12 +105,12 @@ class Vm:
         """Whether nothing is left of it but EC2's memory."""
         return self.state == "terminated"
 
-    def gone(self) -> Gone:
+    def gone(self) -> Termination:
         """Say why it runs no longer."""
         reason, detail = _REASONS.get(self.reason, (StopReason.GONE, ""))
         said = f"EC2 says {self.reason}: {self.reason_message}" if self.reason else ""
         words = [detail or f"its instance is {self.state}", f"({said})" if said else ""]
-        return Gone(reason, " ".join(filter(None, words)))
+        return Termination(reason, " ".join(filter(None, words)))
 
     def instance(self, *, is_public: bool) -> Instance:
         """Return what core knows of it."""

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import trio
 
-from bigmachine.boot import Boot, user_data
+from bigmachine.boot import LaunchRequest, user_data
 from bigmachine.errors import BigmachineError, StartError, StopReason
-from bigmachine.system import Capability, Gone, Instance, Notice, System
+from bigmachine.system import Capability, Instance, Notice, System, Termination
 
 from ._immortal import warn_of_end, warn_of_start
 from ._options import Ec2Options, check_offline
@@ -64,9 +64,9 @@ class Ec2System(System):
         self._guest: Guest | None = None  # made by `setup`, and carried out on the machine
 
     @property
-    def is_swept(self) -> bool:
+    def uses_reaper(self) -> bool:
         """Whether nothing of it is meant to outlive its driver."""
-        return super().is_swept and not self.options.immortal
+        return super().uses_reaper and not self.options.immortal
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_guest": self._guest}
@@ -98,7 +98,7 @@ class Ec2System(System):
         if any(offer.kind.is_metal for offer in plan.offers):
             self.boot_timeout = _METAL_BOOT_TIMEOUT
 
-    async def start(self, count: int, boot: Boot) -> Sequence[Instance]:
+    async def start(self, count: int, request: LaunchRequest) -> Sequence[Instance]:
         """Buy instances until there are enough, or no more to be had."""
         from ._quota import warn_of_quotas
         from ._settling import settle, tell_names
@@ -107,16 +107,16 @@ class Ec2System(System):
             await self.setup()
         assert self._plan is not None
         data = user_data(
-            boot,
+            request,
             contact_seconds=_CONTACT_SECONDS,
             lifetime_seconds=self.options.lifetime or 0.0,
             is_immortal=self.options.immortal,
         )
-        names = [boot.machine().name for _ in range(count)]
+        names = [request.new_machine().name for _ in range(count)]
         warn_of_quotas(self._plan.offers, self._plan.quotas, count=count)
-        offers = self._affordable(count, boot.dollars_left)
+        offers = self._affordable(count, request.remaining_budget)
         with self._readable():
-            launch = await self._prepare(boot, data, offers)
+            launch = await self._prepare(request, data, offers)
             try:
                 await launch.buy(count)
                 await launch.confirm(who=self._who)
@@ -138,7 +138,7 @@ class Ec2System(System):
         counts = {offer.kind.vcpus for offer in self._plan.offers} if self._plan else set()
         return counts.pop() if len(counts) == 1 else None
 
-    async def keepalive_failed(self, instance: Instance) -> Gone | None:
+    async def keepalive_failed(self, instance: Instance) -> Termination | None:
         """Say what EC2 says of the instance."""
         from ._errors import AwsError
 
@@ -151,7 +151,7 @@ class Ec2System(System):
             if vm is not None:
                 return vm.gone() if vm.is_gone else None
             if instance.id not in self._ids.values() or not self._machines.is_new(instance.id):
-                return Gone(StopReason.GONE, "EC2 knows no such instance any more")
+                return Termination(StopReason.GONE, "EC2 knows no such instance any more")
         return None
 
     async def stop(self, instance: Instance) -> None:
@@ -284,7 +284,9 @@ class Ec2System(System):
             return self._plan.offers
         return self._prices.within(self._plan.offers, count=count, dollars=dollars)
 
-    async def _prepare(self, boot: Boot, data: bytes, offers: Sequence[Offer]) -> Launch:
+    async def _prepare(
+        self, request: LaunchRequest, data: bytes, offers: Sequence[Offer]
+    ) -> Launch:
         from ._launch import USER_DATA_LIMIT, Launch
         from ._network import SessionGroup
         from ._order import Order
@@ -297,8 +299,8 @@ class Ec2System(System):
                 f"the boot program's user data has {len(data)} bytes, and EC2 takes "
                 f"{USER_DATA_LIMIT}: that is a fault of bigmachine"
             )
-        self._session = session = boot.session
-        tags = session_tags(session, boot.driver, self.options.own_tags)
+        self._session = session = request.session
+        tags = session_tags(session, request.driver, self.options.own_tags)
         if self.options.immortal:
             tags[IMMORTAL] = "yes"
         groups = self.options.security_groups

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import trio
 
-from bigmachine.boot import MachineBoot
+from bigmachine.boot import MachineSpec
 
 from ._descriptors import close_in_children, pipe
 from ._log import Log
@@ -66,7 +66,7 @@ class Order:
     since the machine gets the socket itself, nobody can take its port meanwhile.
     """
 
-    def __init__(self, machine: MachineBoot, listener: socket.socket) -> None:
+    def __init__(self, machine: MachineSpec, listener: socket.socket) -> None:
         self.machine = machine
         self.listener = close_in_children(listener)
         self.address = _address(listener)

@@ -18,9 +18,9 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from bigmachine.boot import Boot
+from bigmachine.boot import LaunchRequest
 from bigmachine.errors import NotSupportedError, StartError, StopReason
-from bigmachine.system import Capability, Gone, Instance, Keepalive, System, check_options
+from bigmachine.system import Capability, Instance, Keepalive, System, Termination, check_options
 
 if TYPE_CHECKING:
     from ._oom import OomWatch
@@ -72,7 +72,7 @@ class LocalSystem(System):
         self._launcher: Launcher | None = None
         self._oom: OomWatch | None = None
 
-    def prepare(self) -> None:
+    def warm_up(self) -> None:
         """Start the zygote, if this system forks, and don't wait for it."""
         if self._zygote is None and self._is_forking():
             from ._zygote import Zygote
@@ -93,9 +93,9 @@ class LocalSystem(System):
             port=None if 0 <= o.port <= _MAX_PORT else f"must be between 0 and {_MAX_PORT}",
             fork="is possible on Linux 5.3 and later only" if o.fork and not _can_fork() else None,
         )
-        self.prepare()
+        self.warm_up()
 
-    async def start(self, count: int, boot: Boot) -> Sequence[Instance]:
+    async def start(self, count: int, request: LaunchRequest) -> Sequence[Instance]:
         """Launch ``count`` machines: all of them, or none and a `StartError`."""
         import trio
 
@@ -108,7 +108,7 @@ class LocalSystem(System):
         orders: list[Order] = []
         try:
             for _ in range(count):
-                orders.append(self._order(boot))
+                orders.append(self._order(request))
             await self._chosen_launcher().launch(orders)
             await trio.lowlevel.checkpoint_if_cancelled()  # launching is shielded in part
         except BaseException as exc:
@@ -136,13 +136,13 @@ class LocalSystem(System):
         """
         return Keepalive(period=10.0, timeout=120.0, rpc_timeout=10.0)
 
-    async def keepalive_failed(self, instance: Instance) -> Gone | None:
+    async def keepalive_failed(self, instance: Instance) -> Termination | None:
         """Say how the process ended; None if it still runs half a second later."""
         import trio
 
         process = self._processes.get(instance.name)
         if process is None:
-            return Gone(StopReason.EXITED, "its process was stopped")
+            return Termination(StopReason.EXITED, "its process was stopped")
         with trio.move_on_after(_EXIT_GRACE):
             return self._explain(process, await process.wait())
         return None
@@ -184,7 +184,7 @@ class LocalSystem(System):
         return _can_fork() if self.options.fork is None else self.options.fork
 
     def _chosen_launcher(self) -> Launcher:
-        self.prepare()
+        self.warm_up()
         if self._launcher is None:
             if self._zygote is not None:
                 from ._fork import ForkLauncher
@@ -196,7 +196,7 @@ class LocalSystem(System):
                 self._launcher = SpawnLauncher()
         return self._launcher
 
-    def _order(self, boot: Boot) -> Order:
+    def _order(self, request: LaunchRequest) -> Order:
         from ._process import Order
 
         port = self.options.port
@@ -204,7 +204,7 @@ class LocalSystem(System):
             port = next(p for p in itertools.count(port) if p not in self._ports.values())
         listener = _listen(self.options.host, port)
         try:
-            order = Order(boot.machine(), listener)
+            order = Order(request.new_machine(), listener)
         except BaseException:
             listener.close()
             raise
@@ -226,15 +226,15 @@ class LocalSystem(System):
         if process and self._oom:
             self._oom.forget(process.pid)
 
-    def _explain(self, process: Process, status: int | None) -> Gone:
+    def _explain(self, process: Process, status: int | None) -> Termination:
         if status is None:
-            return Gone(StopReason.EXITED, "ended; the process that knew how is gone too")
+            return Termination(StopReason.EXITED, "ended; the process that knew how is gone too")
         if status >= 0:
-            return Gone(StopReason.EXITED, f"exited with status {status}")
+            return Termination(StopReason.EXITED, f"exited with status {status}")
         is_foreign_kill = status == -signal.SIGKILL and not process.is_killed
         if is_foreign_kill and self._oom and self._oom.is_victim(process.pid):
-            return Gone(StopReason.OOM, "killed by the kernel, which was out of memory")
-        return Gone(StopReason.EXITED, f"killed by signal {-status}{_signal_name(-status)}")
+            return Termination(StopReason.OOM, "killed by the kernel, which was out of memory")
+        return Termination(StopReason.EXITED, f"killed by signal {-status}{_signal_name(-status)}")
 
 
 async def _end(processes: Iterable[Process]) -> None:

@@ -35,7 +35,7 @@ class TestNetns(Suite):
         return [path.name for path in (*namespaces, *cards)]
 
     @contextlib.contextmanager
-    def foreign(self):
+    def foreign_resource(self):
         """Make a namespace that isn't ours, though it is called much like ours."""
         subprocess.run(["ip", "netns", "add", "bigmachine-of-somebody-else"], check=True)
         try:

@@ -21,17 +21,17 @@ import pytest
 import trio
 
 from bigmachine._identity import Identity
-from bigmachine._machine import AsyncMachine
-from bigmachine._plugins import Plugins, check_system
-from bigmachine._portal import LoopThread
-from bigmachine._session import AsyncSession
 from bigmachine.errors import PluginError, RpcError
+from bigmachine.machine._async import AsyncMachine
 from bigmachine.rpc import dial
+from bigmachine.session._async import AsyncSession
+from bigmachine.session._loop_thread import LoopThread
 from bigmachine.system import Instance, System
+from bigmachine.system._plugins import Plugins, check_system
 
-from .._probe import Place, Probe
 from ._clauses import Clause, Tier
 from ._orphans import Order
+from ._probe import Place, Probe
 from ._processes import MARK, Process, find, marked
 from ._shared import SERVICES, Shared
 
@@ -49,7 +49,7 @@ BASICS = "START-1"
 
 _POLL = 0.02  # between two looks at what can't be waited for
 _DIAL_TIMEOUT = 2.0  # an address that says nothing for so long doesn't answer
-_TEST_TIMEOUT = 600.0  # for a test as a whole; its steps are bounded by the suite's patience
+_TEST_TIMEOUT = 600.0  # for a test as a whole; its steps are bounded by the suite's timeout
 
 
 class Kit:
@@ -62,7 +62,7 @@ class Kit:
         self.capabilities = system.capabilities
         self.boot_timeout = system.boot_timeout
         self.orphan_timeout = system.orphan_timeout
-        self.patience = suite.patience
+        self.timeout = suite.timeout
         self.meter = meter
         self._loop: LoopThread | None = None
         self._shared: Shared | None = None
@@ -106,7 +106,7 @@ class Kit:
         """End the shared machines, and whatever processes the tests left behind."""
         if self._loop is not None:
             with contextlib.suppress(Exception):
-                self._loop.portal.submit(self._close_shared).result(self.patience)
+                self._loop.portal.submit(self._close_shared).result(self.timeout)
             if self._is_responsive():
                 self._loop.close()
             self._loop = None
@@ -116,7 +116,7 @@ class Kit:
 
     def _watched(self, future: concurrent.futures.Future[T]) -> T:
         while True:
-            concurrent.futures.wait([future], self.patience)
+            concurrent.futures.wait([future], self.timeout)
             if future.done():
                 return future.result()
             if time.monotonic() > self._give_up_at:
@@ -129,13 +129,13 @@ class Kit:
     def _abandon(self, why: str) -> NoReturn:
         # The loop's thread is a daemon: whatever hangs in it hangs until the tests end.
         self._loop = self._shared = None
-        raise AssertionError(f"{why} after {self.patience:g} s")
+        raise AssertionError(f"{why} after {self.timeout:g} s")
 
     def _is_responsive(self) -> bool:
         assert self._loop is not None
         turned = threading.Event()
         self._loop.portal.post(turned.set)
-        return turned.wait(self.patience)
+        return turned.wait(self.timeout)
 
     def _demand_hooks(self) -> None:
         try:
@@ -246,7 +246,7 @@ class Kit:
     async def settled(self, before: Iterable[str], within: float | None = None) -> None:
         """Wait until nothing is there that was not there ``before``; fail after ``within``."""
         before = set(before)
-        seconds = self.patience if within is None else within
+        seconds = self.timeout if within is None else within
         left: set[str] = set()
         with trio.move_on_after(seconds):
             while left := self.traces() - before:
@@ -282,8 +282,8 @@ class Kit:
     async def eventually(
         self, what: str, is_so: Callable[[], Awaitable[bool] | bool], within: float | None = None
     ) -> None:
-        """Wait until ``is_so``; fail after ``within`` seconds (default: the suite's patience)."""
-        seconds = self.patience if within is None else within
+        """Wait until ``is_so``; fail after ``within`` seconds (default: the suite's timeout)."""
+        seconds = self.timeout if within is None else within
         with trio.move_on_after(seconds):
             while True:
                 outcome = is_so()
@@ -294,8 +294,8 @@ class Kit:
 
     @contextlib.asynccontextmanager
     async def promptly(self, what: str, within: float | None = None) -> AsyncIterator[None]:
-        """Fail if the block takes longer than ``within`` seconds (default: patience)."""
-        seconds = self.patience if within is None else within
+        """Fail if the block takes longer than ``within`` seconds (default: timeout)."""
+        seconds = self.timeout if within is None else within
         try:
             with trio.fail_after(seconds):
                 yield
@@ -304,8 +304,8 @@ class Kit:
 
     @contextlib.contextmanager
     def giving_up(self) -> Iterator[None]:
-        """Give the loop up if the block, which can't be cancelled, takes longer than patience."""
-        self._give_up_at = time.monotonic() + self.patience
+        """Give the loop up if the block, which can't be cancelled, exceeds the timeout."""
+        self._give_up_at = time.monotonic() + self.timeout
         try:
             yield
         finally:

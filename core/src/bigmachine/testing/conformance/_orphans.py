@@ -18,7 +18,7 @@ import trio
 
 from bigmachine.system import Instance, Keepalive, System, hookimpl
 
-from .._probe import Place, Probe
+from ._probe import Place, Probe
 from ._processes import MARK, Process, find, marked
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def main() -> None:
 
 
 async def _drive(order: Order, report: Any) -> None:
-    from bigmachine._session import AsyncSession
+    from bigmachine.session._async import AsyncSession
 
     watcher = _Watcher(order, report)
     system = order.system(order.options)
@@ -185,14 +185,14 @@ class _Watcher:
         return (yield)
 
     @hookimpl(wrapper=True)
-    def start(self, boot: Any) -> Any:
-        make, named = boot.machine, 0
+    def start(self, request: Any) -> Any:
+        make, named = request.new_machine, 0
 
-        def machine() -> Any:
+        def new_machine() -> Any:
             nonlocal named
             named += 1
             self._report(Report(named=named))
             return make()
 
-        boot.machine = machine
+        request.new_machine = new_machine
         return (yield)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from bigmachine._entrypoints import installed_systems
 from bigmachine.system import Capability, System
+from bigmachine.system._entrypoints import installed_systems
 
 from ._clauses import CONTRACT, Clause, Level, Tier, clause_of
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bigmachine._machine import AsyncMachine
-from bigmachine._session import AsyncSession
 from bigmachine.errors import BigmachineError
+from bigmachine.machine._async import AsyncMachine
+from bigmachine.session._async import AsyncSession
 
-from .._probe import Probe
+from ._probe import Probe
 from ._wrappers import Recorder
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Shared:
         """Whether both machines still run: a fault that some test found may have ended them."""
         if len(self.machines) < _SHARED_MACHINES:
             return False
-        with trio.move_on_after(self._kit.patience):
+        with trio.move_on_after(self._kit.timeout):
             try:
                 for machine in self.machines:
                     await machine.call("Supervisor.ping")

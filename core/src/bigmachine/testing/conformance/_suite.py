@@ -10,16 +10,16 @@ import pytest
 
 from bigmachine.system import System
 
-from ._cancelling import Cancelling
-from ._capabilities import Capabilities
 from ._clauses import Tier, clause_of, must
-from ._ending import Ending
-from ._identity import Identities
 from ._kit import Kit
-from ._offline import Offline
 from ._plugin import meter_of
-from ._starting import Starting
-from ._wire import Wire
+from .clauses._cancelling import Cancelling
+from .clauses._capabilities import Capabilities
+from .clauses._ending import Ending
+from .clauses._identity import Identities
+from .clauses._offline import Offline
+from .clauses._starting import Starting
+from .clauses._wire import Wire
 
 
 class Suite(Offline, Starting, Wire, Identities, Ending, Cancelling, Capabilities):
@@ -31,7 +31,7 @@ class Suite(Offline, Starting, Wire, Identities, Ending, Cancelling, Capabilitie
     the report says so.
     """
 
-    patience: ClassVar[float] = 30.0
+    timeout: ClassVar[float] = 30.0
     """How long anything that should be prompt may take on this backend, in seconds."""
 
     payload_bytes: ClassVar[int] = 16 << 20
@@ -59,16 +59,16 @@ class Suite(Offline, Starting, Wire, Identities, Ending, Cancelling, Capabilitie
         """
         return ()
 
-    def scarce(self, count: int) -> System | None:
+    def limited_capacity(self, count: int) -> System | None:
         """Make a system that can start ``count`` machines and not one more; None if it can't be."""
         return None
 
-    def flaky(self) -> System | None:
+    def lost_response(self) -> System | None:
         """Make a system whose provider makes a machine but loses its first answer; or None."""
         return None
 
     @contextlib.contextmanager
-    def foreign(self) -> Iterator[Any]:
+    def foreign_resource(self) -> Iterator[Any]:
         """Make something at the provider that isn't ours; give a function that tells if it lives.
 
         The default gives None: nothing can be made.

@@ -12,11 +12,11 @@ from typing import Any
 import trio
 
 from bigmachine._identity import Identity
-from bigmachine._machine import AsyncMachine
-from bigmachine.boot import MachineBoot
+from bigmachine.boot import MachineSpec
+from bigmachine.machine._async import AsyncMachine
 from bigmachine.system import Instance, hookimpl
 
-from .._probe import fail_boot
+from ._probe import fail_boot
 
 
 class Recorder:
@@ -37,17 +37,17 @@ class Recorder:
         return (yield)
 
     @hookimpl(wrapper=True)
-    def start(self, count: int, boot: Any) -> Any:
+    def start(self, count: int, request: Any) -> Any:
         """Keep the number asked for, the names given out and the instances returned."""
         self.asked.append(count)
-        make = boot.machine
+        make = request.new_machine
 
-        def machine() -> Any:
+        def new_machine() -> Any:
             made = make()
             self.named.append(made.name)
             return made
 
-        boot.machine = machine
+        request.new_machine = new_machine
         launching = yield
 
         async def recorded() -> Sequence[Instance]:
@@ -130,20 +130,20 @@ class Saboteur:
         self.is_idle = False
 
     @hookimpl(wrapper=True)
-    def start(self, boot: Any) -> Any:
-        """Spoil what `boot` gives out."""
+    def start(self, request: Any) -> Any:
+        """Spoil what ``request`` gives out."""
         if self.is_idle:
             return (yield)
-        make, make_remote = boot.machine, boot.remote_config
+        make, make_remote = request.new_machine, request.remote_config
 
-        def machine() -> MachineBoot:
-            made: MachineBoot = make()
+        def new_machine() -> MachineSpec:
+            made: MachineSpec = make()
             return replace(made, config=_spoiled(made.config))
 
         def remote_config(identity: Identity) -> bytes:
             return _spoiled(make_remote(identity))
 
-        boot.machine, boot.remote_config = machine, remote_config
+        request.new_machine, request.remote_config = new_machine, remote_config
         return (yield)
 
 
@@ -164,18 +164,18 @@ class Spy:
         return False
 
     @hookimpl(wrapper=True)
-    def start(self, boot: Any) -> Any:
+    def start(self, request: Any) -> Any:
         """Keep the keys."""
-        make = boot.machine
+        make = request.new_machine
 
-        def machine() -> MachineBoot:
-            made: MachineBoot = make()
+        def new_machine() -> MachineSpec:
+            made: MachineSpec = make()
             begin = made.config.find(b"-----BEGIN PRIVATE KEY-----")
             assert begin >= 0
             self._keys.append(made.config[begin : begin + 200])
             return made
 
-        boot.machine = machine
+        request.new_machine = new_machine
         return (yield)
 
 

@@ -36,17 +36,17 @@ class NetnsSystem(bm.System):
         check_options(self.options, subnet=find_problem(self.options.subnet))
         await check_computer(self.options.subnet)
 
-    async def launch(self, machine):
-        host = self.hosts[machine.name] = await Host.open(machine, self.options.subnet)
+    async def launch(self, spec):
+        host = self.hosts[spec.name] = await Host.open(spec, self.options.subnet)
         address = await host.address()
-        await host.process.stdin.send_all(machine.config)
-        return instance_at(address, machine.name)
+        await host.process.stdin.send_all(spec.config)
+        return instance_at(address, spec.name)
 
     async def keepalive_failed(self, instance):
         with trio.move_on_after(GRACE):
             if host := self.hosts.get(instance.name):
                 await host.process.wait()
-            return bm.Gone(bm.StopReason.EXITED, "its process ended")
+            return bm.Termination(bm.StopReason.EXITED, "its process ended")
         return None
 
     async def tail(self, instance):

@@ -1,0 +1,1 @@
+"""One module per contestant; `benchmarks._contestant` says what a contestant must offer."""

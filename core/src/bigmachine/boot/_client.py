@@ -1,0 +1,78 @@
+"""The driver's end of the boot program's wire: its methods, and blobs, as HTTP requests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BigmachineError, ProtocolError, TransportError
+from ..rpc import transport_error
+
+if TYPE_CHECKING:
+    import httpx
+
+
+class Refusal(BigmachineError):
+    """The boot program answered that it can't; the text is its own, ``status`` HTTP's."""
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class BootWire:
+    """What the boot program at ``address`` can be asked, under the ``name`` it has by then.
+
+    Any request raises `ConnectionRefusedError` when nothing listens there,
+    `TransportError` for other failures on the way, `ProtocolError` when who answers is
+    somebody else, and `Refusal`.
+    """
+
+    def __init__(self, http: httpx.AsyncClient, *, address: str, name: str) -> None:
+        self._http = http
+        self._base = f"https://{address}"
+        self.name = name
+
+    async def call(self, method: str, **arguments: Any) -> Any:
+        """Call ``LaunchRequest.method``; arguments and result are JSON's."""
+        return await self._ask("POST", f"/rpc/Boot.{method}", json={"kwargs": arguments})
+
+    async def put(
+        self, sha256: str, *, offset: int, size_bytes: int, content: AsyncIterator[bytes]
+    ) -> None:
+        """Upload a blob from ``offset`` on."""
+        await self._ask(
+            "PUT",
+            f"/blobs/{sha256}?{offset}",
+            content=content,
+            headers={"content-length": str(size_bytes - offset)},
+        )
+
+    async def _ask(self, method: str, path: str, **options: Any) -> Any:
+        import httpx
+
+        addr = f"{self._base}#{self.name}"
+        try:
+            response = await self._http.request(
+                method,
+                self._base + path,
+                extensions={"sni_hostname": self.name, "timeout": {}},
+                **options,
+            )
+        except httpx.TransportError as exc:
+            raise transport_error(exc, addr=addr) from exc
+        try:
+            reply = response.json()
+        except ValueError:
+            raise ProtocolError(
+                f"what answers at {addr} is no boot program (HTTP status {response.status_code})",
+                addr=addr,
+            ) from None
+        if response.status_code == _RENEWED:
+            raise TransportError(str(reply.get("message")), addr=addr)
+        if response.status_code != 200:
+            raise Refusal(str(reply.get("message")), status=response.status_code)
+        return reply
+
+
+_RENEWED = 421  # the connection is of the time before the machine changed its certificate

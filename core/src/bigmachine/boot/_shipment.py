@@ -1,0 +1,119 @@
+"""What a session sends to its machines: the driver's environment, captured once a start."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from .._events import EnvironmentCaptured
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from .._values import EnvironmentOptions
+    from ..environment import Environment
+
+_CHUNK_BYTES = 256 << 10
+
+
+class Shipment:
+    """An environment on its way: its ``manifest``, and the blobs which that names.
+
+    What an index has is not among them, but for machines that have no index there is `whole`.
+    ``sizes_bytes`` has the size of each blob, by its SHA-256.
+    """
+
+    def __init__(self, environment: Environment, manifest: dict[str, Any]) -> None:
+        self.environment = environment
+        self.manifest = manifest
+        wheels = [entry["wheel"] for entry in manifest["distributions"] if entry["wheel"]]
+        files = [blob for folder in manifest["folders"] for blob in folder["blobs"]]
+        pip = [manifest["pip"]] if manifest["pip"] else []
+        blobs = [*pip, *wheels, *files]
+        self.sizes_bytes = {blob["sha256"]: int(blob["size"]) for blob in blobs}
+        self.size_bytes = sum(self.sizes_bytes.values())
+        self._packed = trio.Event()
+        self._whole: Shipment | UsageError | None = None
+
+    @classmethod
+    async def capture(cls, options: EnvironmentOptions) -> Shipment:
+        """Capture this process's environment; raises `UsageError` for what can't travel."""
+
+        def work() -> Shipment:
+            from ..environment import capture
+
+            environment = capture(
+                include=options.include,
+                exclude=options.exclude,
+                exclude_distributions=options.exclude_distributions,
+                limit_bytes=options.limit_bytes,
+            )
+            return cls(environment, environment.manifest())
+
+        return await trio.to_thread.run_sync(work)
+
+    def what_is(self, sha256: str) -> str:
+        """Name a blob as a person knows it."""
+        for entry in self.manifest["distributions"]:
+            if entry["wheel"] and entry["wheel"]["sha256"] == sha256:
+                return f"the wheel {entry['wheel']['filename']}"
+        for folder in self.manifest["folders"]:
+            for blob in folder["blobs"]:
+                if blob["sha256"] == sha256:
+                    return f"{blob.get('path', 'an archive')} of folder {folder['name']}"
+        return "pip's wheel"
+
+    def incompatible_wheels(self, system: str, machine: str) -> list[str]:
+        """Name the wheels that don't run on a machine, for they are the driver's platform's.
+
+        ``system`` and ``machine`` are what `sys.platform` and `platform.machine` say there.
+        """
+        here = self.environment.target
+        if type(here).of(system, machine, here.python) == here:
+            return []
+        wheels = [entry["wheel"] for entry in self.manifest["distributions"] if entry["wheel"]]
+        return [w["filename"] for w in wheels if not w["filename"].endswith("-none-any.whl")]
+
+    def event(self, seconds: float) -> EnvironmentCaptured:
+        """Return what observers are told of it, captured in ``seconds``."""
+        return EnvironmentCaptured(
+            digest=self.manifest["digest"],
+            distributions=len(self.manifest["distributions"]),
+            files=len(self.manifest["content"]["files"]),
+            size_bytes=self.size_bytes,
+            seconds=seconds,
+        )
+
+    async def pack(self) -> None:
+        """Make the wheels of all that is installed, so that `whole` has little to wait for."""
+        run = partial(trio.to_thread.run_sync, abandon_on_cancel=True)
+        try:
+            # One after the other: a session that ends meanwhile leaves but one unfinished.
+            for distribution in self.environment.distributions:
+                await run(self.environment.pack, distribution)
+            manifest = await run(partial(self.environment.manifest, wheels="all"))
+            self._whole = type(self)(self.environment, manifest)
+        except UsageError as exc:
+            self._whole = exc
+        finally:
+            self._packed.set()
+
+    async def whole(self) -> Shipment:
+        """Return it with the wheels of all that is installed, once `pack` has made them.
+
+        Raises `UsageError` if that can't be done.
+        """
+        await self._packed.wait()
+        if isinstance(self._whole, Shipment):
+            return self._whole
+        raise UsageError(str(self._whole)) from self._whole
+
+    async def read(self, sha256: str, offset: int) -> AsyncIterator[bytes]:
+        """Read a blob from ``offset`` on, in chunks."""
+        file = await trio.to_thread.run_sync(self.environment.blob(sha256).open)
+        with file:
+            file.seek(offset)
+            while chunk := await trio.to_thread.run_sync(file.read, _CHUNK_BYTES):
+                yield chunk

@@ -1,0 +1,4 @@
+"""One machine, seen from the driver: its lifecycle, its connection, its output.
+
+Its names are exported by `bigmachine`; nothing is imported here, since trio is imported late.
+"""

@@ -1,0 +1,244 @@
+"""A machine's link: its connection, dialled anew when it is lost, replaced when it is silent."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, cast
+
+import trio
+
+from .._backoff import backoff
+from .._values import Diagnose, Keepalive, KeepaliveReply, Termination
+from ..errors import BigmachineError, ProtocolError, RpcError, StopReason, TransportError
+from ..rpc import Connection, ConnectionLost, PostConnection, dial
+
+if TYPE_CHECKING:
+    import httpx
+
+logger = logging.getLogger("bigmachine.machine")
+
+REFUSED = Termination(StopReason.EXITED, "nothing listens at its address any more")
+
+
+class Link:
+    """The connection to one machine: `first` makes it, `keep` renews it, `ask` tests it.
+
+    Each connection is served by a task in the nursery that those methods are given,
+    from its dial until it is lost, or closed here. ``diagnose`` asks why the machine
+    is gone, if it is, and ``probe_boot_program`` so who answers in its place. ``on_change`` is
+    called when `connection` changes, or `is_in_doubt`. An ``owned`` machine is kept alive
+    by being asked; of another one it is only seen whether it lives.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        addr: str,
+        http: httpx.AsyncClient,
+        owned: bool,
+        timings: Keepalive,
+        diagnose: Diagnose,
+        probe_boot_program: Diagnose,
+        on_change: Callable[[], None],
+    ) -> None:
+        self._name = name
+        self._addr = addr
+        self._http = http
+        self._owned = owned
+        self._timings = timings
+        self._diagnose = diagnose
+        self._probe_boot_program = probe_boot_program
+        self._on_change = on_change
+        self._served: _Served | None = None
+        self._lost = trio.Event()
+        self._is_judging = False
+
+    @property
+    def connection(self) -> Connection | PostConnection | None:
+        """The live connection, if there is one."""
+        return self._served.connection if self._served is not None else None
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the connection is lost and it is not known yet why."""
+        connection = self.connection
+        return self._is_judging or (connection is not None and not connection.is_open)
+
+    async def first(self, nursery: trio.Nursery) -> Connection | PostConnection:
+        """Dial until the machine answers; raise if it can't any more."""
+        waits = backoff()
+        while True:
+            try:
+                served = await self._dial(nursery)
+            except (ConnectionRefusedError, TransportError, trio.TooSlowError) as exc:
+                if not self._owned and not isinstance(exc, trio.TooSlowError):
+                    # It was said to run, so there is nothing to wait for.
+                    raise TransportError(str(exc), addr=self._addr) from exc
+                if (gone := await self._diagnose()) is not None:
+                    raise BigmachineError(gone.detail) from None
+            else:
+                self._use(served)
+                return served.connection
+            await trio.sleep(next(waits))
+
+    async def keep(self, nursery: trio.Nursery) -> Termination:
+        """Each time the connection is lost, dial again; return once the machine is gone."""
+        while True:
+            await self._lost.wait()
+            if (gone := await self.renew(nursery)) is not None:
+                return gone
+
+    async def renew(self, nursery: trio.Nursery) -> Termination | None:
+        """Dial again, if the connection is lost, until the machine answers, or is gone."""
+        if (gone := await self._diagnose()) is not None:
+            return gone
+        if self.connection is None or not self.connection.is_open:
+            for pause in backoff():
+                try:
+                    self._use(await self._dial(nursery))
+                    break
+                except ConnectionRefusedError:
+                    return REFUSED
+                except (RpcError, trio.TooSlowError) as exc:
+                    # Perhaps the network; how long it may last is the keepalive's to say.
+                    logger.debug("%s: can't be reached: %s", self._name, exc)
+                    if isinstance(exc, ProtocolError):
+                        gone = await self._probe_boot_program()
+                        if gone is not None:
+                            return gone
+                finally:
+                    self._is_judging = False
+                    self._on_change()
+                await trio.sleep(pause)
+        return None
+
+    async def ask(self) -> KeepaliveReply | None:
+        """Ask for a sign of life; None if none comes in time."""
+        connection = self.connection
+        return await self._ask(connection) if connection is not None else None
+
+    async def ask_anew(self, nursery: trio.Nursery) -> KeepaliveReply | None:
+        """Ask a second time, and over a second connection too; None if neither brings an answer.
+
+        A connection may die without a word: a router on the way has forgotten it, and a
+        new one would get through. If only the new one is answered it takes the other's
+        place, whose calls end. If neither is, the network is cut or the machine hangs;
+        then the old one is kept, since its calls survive if that passes.
+        """
+        old = self._served
+        if old is None or isinstance(old.connection, PostConnection):
+            return None  # there is none, or each call dials its own
+        new = old_reply = new_reply = None
+        with trio.move_on_after(self._timings.rpc_timeout):
+            async with trio.open_nursery() as asking:
+
+                async def ask_old() -> None:
+                    nonlocal old_reply
+                    old_reply = await self._ask(old.connection)
+                    if old_reply is not None:
+                        asking.cancel_scope.cancel()
+
+                asking.start_soon(ask_old)
+                try:
+                    new = await self._dial(nursery)
+                    new_reply = await self._ask(new.connection)
+                    asking.cancel_scope.cancel()
+                except (ConnectionRefusedError, RpcError, trio.TooSlowError) as exc:
+                    logger.debug("%s: can't be reached anew: %s", self._name, exc)
+        if new_reply is not None and old_reply is None:
+            # After a cut both come back, but the old one may be the later: TCP repeats ever
+            # more rarely what was lost. Its calls are worth some patience.
+            old_reply = await self._ask(old.connection)
+        if new is not None:
+            if new_reply is not None and old_reply is None and self._served is old:
+                logger.warning(
+                    "%s: its connection fell silent and is replaced: it answers on a new one",
+                    self._name,
+                )
+                self._use(new)
+                old.close()
+            else:
+                new.close()
+        return old_reply or new_reply
+
+    async def _ask(self, connection: Connection | PostConnection) -> KeepaliveReply | None:
+        with trio.move_on_after(self._timings.rpc_timeout):
+            try:
+                if self._owned:
+                    reply = await connection.call(
+                        "Supervisor.keepalive", (self._timings.timeout,), {}
+                    )
+                    return cast(KeepaliveReply, reply)
+                await connection.call("Supervisor.ping", (), {})
+                return KeepaliveReply(next=self._timings.period, healthy=True)
+            except BigmachineError as exc:
+                logger.debug("%s: keepalive: %s", self._name, exc)
+        return None
+
+    async def _dial(self, nursery: trio.Nursery) -> _Served:
+        # Bounded, since what is lost on the way may be the answer to just this attempt.
+        with trio.fail_after(self._timings.rpc_timeout):
+            return await nursery.start(self._serve)  # type: ignore[no-any-return]
+
+    async def _serve(self, *, task_status: trio.TaskStatus[_Served]) -> None:
+        """Dial, and serve the connection until it is lost or closed."""
+        async with dial(self._http, self._addr) as connection:
+            served = _Served(connection)
+            try:
+                with served.scope:
+                    task_status.started(served)
+                    await connection.run()
+            finally:
+                if self._served is served:
+                    self._lose()
+
+    def _use(self, served: _Served) -> None:
+        """Have callers use this connection from now on."""
+        self._served = served
+        if self._lost.is_set():
+            self._lost = trio.Event()
+        if not served.connection.is_open:  # lost as soon as it was made
+            self._lose()
+        self._on_change()
+
+    def _lose(self) -> None:
+        self._served = None
+        self._is_judging = True
+        self._lost.set()
+        self._on_change()
+
+
+class _Served:
+    """A connection with the scope of the task that serves it."""
+
+    def __init__(self, connection: Connection | PostConnection) -> None:
+        self.connection = connection
+        self.scope = trio.CancelScope()
+
+    def close(self) -> None:
+        """End the task, and thus the connection and its calls."""
+        self.scope.cancel()
+
+
+async def follow(
+    connected: Callable[[], Awaitable[Connection | PostConnection]],
+    ask: Callable[[Connection | PostConnection], Awaitable[None]],
+    what: str,
+) -> None:
+    """Ask a machine for more and more of ``what``, over one connection after the other.
+
+    Until cancelled, or until it can't be asked: then that is logged.
+    """
+    waits = backoff()
+    while True:
+        connection = await connected()
+        try:
+            await ask(connection)
+            waits = backoff()
+        except ConnectionLost:
+            await trio.sleep(next(waits))
+        except Exception:
+            logger.exception("%s: its %s can't be followed", connection.machine, what)
+            return

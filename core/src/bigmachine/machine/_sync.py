@@ -1,0 +1,189 @@
+"""The sync API of one machine: each method runs its async twin in the session's loop."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .._values import (
+    DiskInfo,
+    Instance,
+    LoadInfo,
+    MemoryInfo,
+    Notice,
+    State,
+)
+from ..errors import MachineStopped, UsageError
+from ..services._stub import make_stub
+
+if TYPE_CHECKING:
+    from ._async import AsyncMachine, AsyncStream
+    from ._portal import Portal
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Machine:
+    """A machine of a `Session`; see `AsyncMachine`, whose synchronous face this is."""
+
+    def __init__(self, machine: AsyncMachine, portal: Portal) -> None:
+        self._machine = machine
+        self._portal = portal
+
+    def __repr__(self) -> str:
+        return repr(self._machine)
+
+    @property
+    def name(self) -> str:
+        """Its short name, unique in the session."""
+        return self._machine.name
+
+    @property
+    def addr(self) -> str:
+        """Its address, for `Session.connect` on another machine of the session."""
+        return self._machine.addr
+
+    @property
+    def instance(self) -> Instance:
+        """What its provider says of it."""
+        return self._machine.instance
+
+    @property
+    def owned(self) -> bool:
+        """Whether this session started it, keeps it alive and ends it."""
+        return self._machine.owned
+
+    @property
+    def maxprocs(self) -> int:
+        """How many processors it has; known once it is ``RUNNING`` at the latest."""
+        return self._machine.maxprocs
+
+    @property
+    def state(self) -> State:
+        """Where it is in its life."""
+        return self._machine.state
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why it stopped; None while it has not."""
+        return self._machine.error
+
+    @property
+    def keepalive_reply_times(self) -> list[float]:
+        """How long its last keepalives took, in seconds, the newest first."""
+        return self._machine.keepalive_reply_times
+
+    @property
+    def notices(self) -> list[Notice]:
+        """What its provider has said about its future, so far; of an owned machine alone."""
+        return self._machine.notices
+
+    def wait(self, state: State = State.RUNNING) -> None:
+        """Wait until it has reached ``state``, or a later one."""
+        self._run(self._machine.wait, state)
+
+    def call(self, method: str, /, *args: Any, retry: bool = False, **kwargs: Any) -> Any:
+        """Call ``"Service.method"``; see `AsyncMachine.call`."""
+        return self._run(self._machine.call, method, *args, retry=retry, **kwargs)
+
+    def submit(self, method: str, /, *args: Any, retry: bool = False, **kwargs: Any) -> Future[Any]:
+        """Call ``"Service.method"`` without waiting; cancelling the future cancels the method.
+
+        The future can be given to `concurrent.futures.wait` and ``as_completed``.
+        """
+        return self._submit(self._machine.call, method, *args, retry=retry, **kwargs)
+
+    def stream(self, method: str, /, *args: Any, **kwargs: Any) -> Stream:
+        """Call a generator method; iterate over what it yields."""
+        return Stream(self._machine.stream(method, *args, **kwargs), self._portal)
+
+    def service(self, interface: type[T], name: str) -> T:
+        """Return a typed stub: its methods call those of the service called ``name``.
+
+        ``interface`` is the service's class, or any class or Protocol with the
+        methods' signatures. Each call blocks until its result is here, so type
+        checkers are content with one whose methods are plain ``def``; generators
+        become iterators.
+        """
+        return make_stub(interface, name, call=self.call, stream=self.stream)
+
+    def memory(self) -> MemoryInfo:
+        """Read its memory."""
+        return self._run(self._machine.memory)
+
+    def disk(self) -> DiskInfo:
+        """Read the room on its disk."""
+        return self._run(self._machine.disk)
+
+    def load(self) -> LoadInfo:
+        """Read its load averages."""
+        return self._run(self._machine.load)
+
+    def read(self, path: str) -> bytes:
+        """Read a file of its host."""
+        return self._run(self._machine.read, path)
+
+    def cancel(self) -> None:
+        """Stop it at once: what is pending ends in `MachineStopped`."""
+        with contextlib.suppress(UsageError):  # shut down with its session
+            self._portal.post(self._machine.cancel)
+
+    def shutdown(self) -> None:
+        """Free it, and return when its provider has confirmed that it is gone."""
+        with contextlib.suppress(MachineStopped):  # shut down with its session
+            self._run(self._machine.shutdown)
+
+    def _run(self, function: Callable[..., Awaitable[R]], *args: Any, **kwargs: Any) -> R:
+        from ..machine._portal import LoopEnded
+
+        try:
+            return self._portal.run(function, *args, **kwargs)
+        except LoopEnded:
+            raise self._machine.stopped() from None
+
+    def _submit(
+        self, function: Callable[..., Awaitable[R]], *args: Any, **kwargs: Any
+    ) -> Future[R]:
+        from ..machine._portal import LoopEnded
+
+        try:
+            return self._portal.submit(function, *args, **kwargs)
+        except LoopEnded:
+            raise self._machine.stopped() from None
+
+
+class Stream:
+    """The items of a generator method: an iterator and a context manager."""
+
+    def __init__(self, stream: AsyncStream, portal: Portal) -> None:
+        self._stream = stream
+        self._portal = portal
+        self._items: deque[Any] = deque()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if not self._items:
+            try:
+                # All that are here: one hop for many small items.
+                self._items.extend(self._portal.run(self._stream.receive))
+            except StopAsyncIteration:
+                raise StopIteration from None
+        return self._items.popleft()
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the generator on the machine, if it has not ended."""
+        self._items.clear()
+        with contextlib.suppress(UsageError):  # the session was shut down before
+            self._portal.run(self._stream.aclose)

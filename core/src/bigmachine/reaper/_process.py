@@ -1,0 +1,63 @@
+"""A process beside the driver, which frees what the driver leaves when it is killed.
+
+Machines whose driver is dead end by themselves, after a while; but what else a session has at
+its provider stays, and so does a machine that hangs. This process shares nothing with the
+driver but a pipe, and frees both within seconds, by the hooks `instances` and `stop`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+
+import cloudpickle
+import trio
+
+from .._driver import Driver
+from ..system import System
+
+_PARTING_SECONDS = 5.0  # for the process to end once it is dismissed
+
+
+class Sweeper:
+    """The driver's end of it: begun before anything is made, dismissed once all is freed."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self._process = process
+
+    @classmethod
+    async def begin(cls, system: System, *, session: str) -> Sweeper:
+        """Start the process, for what this process makes in that session from now on."""
+        order = {
+            "session": session,
+            "driver": str(Driver.here()),
+            "path": [os.path.abspath(entry) for entry in sys.path],
+            "system": base64.b64encode(cloudpickle.dumps((type(system), system.options))).decode(),
+        }
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-m", "bigmachine.reaper"],
+            stdin=subprocess.PIPE,
+            # Whoever reads what the driver prints is not to wait for the sweeper's end.
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # neither Ctrl-C nor a closed terminal is for it
+        )
+        assert process.stdin is not None
+        await process.stdin.send_all(json.dumps(order).encode() + b"\n")
+        return cls(process)
+
+    async def dismiss(self) -> None:
+        """Let it end: nothing is left that it would have to free."""
+        assert self._process.stdin is not None
+        with trio.move_on_after(_PARTING_SECONDS, shield=True) as scope:
+            try:
+                await self._process.stdin.send_all(b"done\n")
+                await self._process.stdin.aclose()
+            except trio.BrokenResourceError:
+                pass  # somebody has killed it
+            await self._process.wait()
+        if scope.cancelled_caught:
+            self._process.kill()

@@ -1,0 +1,1 @@
+"""The caller's end of the wire; `bigmachine.rpc` exports what others use."""

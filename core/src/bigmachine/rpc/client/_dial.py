@@ -1,0 +1,122 @@
+"""Dialling a machine: from an address, through the system's HTTP client, to a `Connection`."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from ...errors import ProtocolError, TransportError, UsageError
+from .._channel import Channel, StreamChannel
+from .._frames import DEFAULT_LIMIT_BYTES, PROTOCOL
+from .._protocol import LIMIT_HEADER
+from ._connection import Connection
+from ._post import PostConnection
+
+if TYPE_CHECKING:
+    import httpx
+
+
+def split_addr(addr: str) -> tuple[str, str]:
+    """Split ``https://HOST:PORT#NAME`` into ``HOST:PORT`` and the machine's name."""
+    parts = urlsplit(addr)
+    if parts.scheme != "https" or not parts.netloc or not parts.fragment:
+        raise UsageError(
+            f"{addr!r} is not a machine's address; it looks like https://HOST:PORT#NAME"
+        )
+    return parts.netloc, parts.fragment
+
+
+@contextlib.asynccontextmanager
+async def dial(http: httpx.AsyncClient, addr: str) -> AsyncIterator[Connection | PostConnection]:
+    """Connect to the machine at ``addr``; the caller runs the connection inside the block.
+
+    Raises `ConnectionRefusedError` when nothing listens there (for a machine that
+    ran before, its process is gone), `TransportError` for other failures on the
+    way, and `ProtocolError` when who answers isn't this machine.
+    """
+    import httpx
+
+    address, name = split_addr(addr)
+    base = f"https://{address}"
+    request = http.build_request(
+        "GET",
+        f"{base}/rpc",
+        headers={"connection": "upgrade", "upgrade": PROTOCOL},
+        extensions={"sni_hostname": name, "timeout": {}},
+    )
+    try:
+        response = await http.send(request, stream=True)
+    except httpx.TransportError as exc:
+        raise transport_error(exc, addr=addr) from exc
+    try:
+        upgrade, stream = response.headers.get("upgrade"), _network_stream(response)
+        if response.status_code == 101 and upgrade == PROTOCOL and stream is not None:
+            limit = int(response.headers.get(LIMIT_HEADER, DEFAULT_LIMIT_BYTES))
+            channel, leading = _channel(stream)
+            yield Connection(channel, addr=addr, machine=name, limit_bytes=limit, leading=leading)
+        elif response.status_code in (101, 426) and upgrade == PROTOCOL:
+            # Ours, and of our version, but this client or what is between can't upgrade.
+            await response.aclose()
+            yield PostConnection(http, base=base, addr=addr, machine=name)
+        else:
+            raise _not_ours(response, addr)
+    finally:
+        await response.aclose()
+
+
+def _network_stream(response: httpx.Response) -> Any:
+    # Whatever the HTTP client has there; it need not be httpcore's.
+    return response.extensions.get("network_stream")
+
+
+def _channel(stream: Any) -> tuple[Channel, bytes]:
+    """Return the channel of an upgraded connection, and what was read past the response."""
+    from ._http import channel_of
+
+    # httpcore keeps bytes that came right behind the 101 in a wrapper of its stream.
+    # Machines wait for the client to speak first, so there are none.
+    channel = channel_of(stream)
+    return (channel, b"") if channel is not None else (StreamChannel(stream), b"")
+
+
+def _not_ours(response: httpx.Response, addr: str) -> ProtocolError:
+    theirs = response.headers.get("upgrade")
+    if theirs:
+        return ProtocolError(f"{addr} speaks {theirs}, we speak {PROTOCOL}", addr=addr)
+    return ProtocolError(
+        f"what answers at {addr} is not a bigmachine (HTTP status {response.status_code})",
+        addr=addr,
+    )
+
+
+def transport_error(exc: httpx.TransportError, *, addr: str) -> Exception:
+    """Return what to raise for a request to ``addr`` that got no response; see `dial`."""
+    _, name = split_addr(addr)
+    causes = list(_causes(exc))
+    for cause in causes:
+        # To want to read, or find the end, is no fault: the peer went away while we waited.
+        if isinstance(cause, ssl.SSLError) and not isinstance(
+            cause, ssl.SSLWantReadError | ssl.SSLEOFError
+        ):
+            return ProtocolError(f"{addr} is not {name}, or won't have us: {cause}", addr=addr)
+    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
+        return ConnectionRefusedError(f"nothing listens at {addr}")
+    return TransportError(f"can't reach {addr}: {exc or type(exc).__name__}", addr=addr)
+
+
+def _causes(exc: BaseException) -> list[BaseException]:
+    found: list[BaseException] = []
+    queue: list[BaseException | None] = [exc]
+    while queue:
+        current = queue.pop()
+        if current is None or current in found:
+            continue
+        found.append(current)
+        # The context too: httpcore raises "from None" what has a cause.
+        queue += [current.__cause__, current.__context__]
+        if isinstance(current, BaseExceptionGroup):
+            queue += current.exceptions
+    return found

@@ -1,0 +1,1 @@
+"""The machine's end of the wire; `bigmachine.rpc` exports what others use."""

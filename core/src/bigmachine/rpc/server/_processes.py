@@ -1,0 +1,265 @@
+"""Processes for ``@bm.parallel`` methods, each with a copy of one service.
+
+A call goes to its process as it came from the wire, and the reply goes to the wire as it
+came from the process: the machine unpickles neither. Both are messages over a socket::
+
+    count:u64  size:u64 …   then the head, the pickle and its out-of-band buffers
+
+The head of a call is the method's name, that of a reply its kind of frame.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from typing import Any
+
+from ...errors import BigmachineError, RemoteError, UsageError
+from .._exceptions import dump_exception, load_exception
+from .._frames import INLINE_BYTES, Frame, Kind, Payload
+from .._payload import Refused, dump_value, load_arguments, loads
+
+
+class ProcessPool:
+    """The processes of one service, started as calls need them and kept for the next.
+
+    There are as many as there were calls at once, and each call holds a thread of the
+    machine's `ThreadPool`: so that pool's limit is the processes' too.
+    """
+
+    def __init__(self, pickled: bytes) -> None:
+        self._pickled = pickled
+        self._lock = threading.Lock()
+        self._idle: list[_Process] = []
+        self._busy: set[_Process] = set()
+        self._is_closed = False
+
+    def call(self, method: str, arguments: Payload) -> ProcessCall:
+        """Return a call of ``"Service.method"``, to be run."""
+        return ProcessCall(self, method, arguments)
+
+    def take(self) -> _Process:
+        """Return a process that lives and is nobody else's."""
+        with self._lock:
+            if self._is_closed:
+                raise Refused(UsageError("the service is no longer installed"))
+            process = None
+            while process is None and self._idle:
+                process = self._idle.pop()
+                if process.has_ended():  # of its own, between two calls
+                    process.end()
+                    process = None
+            process = process or _Process(self._pickled)
+            self._busy.add(process)
+            return process
+
+    def give_back(self, process: _Process, *, is_usable: bool) -> None:
+        """Keep a process for the next call, or end it."""
+        with self._lock:
+            self._busy.discard(process)
+            if is_usable and not self._is_closed:
+                self._idle.append(process)
+                return
+        process.end()
+
+    def close(self) -> None:
+        """End all processes, whatever they do."""
+        with self._lock:
+            self._is_closed = True
+            idle, self._idle = self._idle, []
+            for process in self._busy:  # their calls wait for their end
+                process.kill()
+        for process in idle:
+            process.end()
+
+
+class ProcessCall:
+    """One call: it runs in a thread, and is cancelled from any other."""
+
+    def __init__(self, pool: ProcessPool, method: str, arguments: Payload) -> None:
+        self._pool = pool
+        self._method = method
+        self._arguments = arguments
+        self._lock = threading.Lock()
+        self._process: _Process | None = None
+        self._is_cancelled = False
+
+    def run(self) -> tuple[Kind, Payload]:
+        """Return the reply, of kind ``REPLY`` or ``ERROR``.
+
+        `RemoteError` if the process ended before it replied, as it does when cancelled.
+        """
+        if self._is_cancelled:  # while it waited for its thread; nobody waits for it now
+            raise Refused(UsageError(f"{self._method} was cancelled before it began"))
+        process = self._pool.take()
+        reply = None
+        with self._lock:
+            self._process = process
+            if self._is_cancelled:
+                process.kill()
+        try:
+            with contextlib.suppress(EOFError, OSError):
+                reply = process.exchange(self._method, self._arguments)
+        finally:
+            with self._lock:
+                self._process = None
+            is_usable = reply is not None and not self._is_cancelled
+            self._pool.give_back(process, is_usable=is_usable)
+        if reply is None:
+            story = f"{self._method}: its process {process.fate()} before the method returned"
+            raise Refused(RemoteError(story, method=self._method))
+        return reply
+
+    def result(self) -> Any:  # Any: the method's own
+        """Do as `run` does, and return or raise what the method did."""
+        kind, payload = self.run()
+        frame = _frame(kind, self._method, payload.chunks[0], payload.buffers)
+        if kind == Kind.REPLY:
+            return loads(frame)
+        error = load_exception(frame, addr="", method=self._method, machine="its machine")
+        # The original exception has a RemoteError as its cause, all else is ours.
+        if isinstance(error, BigmachineError) and error.__cause__ is None:
+            raise Refused(error)
+        raise error
+
+    def cancel(self) -> None:
+        """Kill the process, if it has begun; else it won't begin."""
+        with self._lock:
+            self._is_cancelled = True
+            if self._process is not None:
+                self._process.kill()
+
+
+class _Process:
+    """One process and our end of its socket."""
+
+    def __init__(self, pickled: bytes) -> None:
+        self._untold: bytes | None = pickled
+        self._socket, theirs = socket.socketpair()
+        # Not forked, as this process has threads; and in its group, to end with it. Our
+        # module path comes first: without it there may be no bigmachine to import.
+        path = [entry for entry in sys.path if isinstance(entry, str)]
+        program = (
+            "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+            f"sys.path[:] = {path!r}; sys.argv[:] = {sys.argv!r}; "
+            f"from {__name__} import main; main({theirs.fileno()})"
+        )
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", program],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+            )
+
+    def exchange(self, method: str, arguments: Payload) -> tuple[Kind, Payload]:
+        """Send a call and wait for its reply; `EOFError` or `OSError` if the process ends."""
+        if self._untold is not None:
+            pickled, self._untold = self._untold, None
+            _send(self._socket, b"", Payload((pickled,), (), len(pickled), len(pickled)))
+        _send(self._socket, method.encode(), arguments)
+        head, pickled_reply, *buffers = _receive(self._socket)
+        size = sum(part.nbytes for part in (pickled_reply, *buffers))
+        return Kind(head[0]), Payload((pickled_reply,), buffers, pickled_reply.nbytes, size)
+
+    def kill(self) -> None:
+        """End the process at once, and whatever waits for its reply."""
+        self._process.kill()
+        with contextlib.suppress(OSError):  # it is the other end's already
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def end(self) -> None:
+        """Kill the process, and take its exit status."""
+        self.kill()
+        self._process.wait()
+        self._socket.close()
+
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def fate(self) -> str:
+        """Say how it ended."""
+        status = self._process.returncode
+        if status >= 0:
+            return f"exited with status {status}"
+        try:
+            return f"was killed by signal {-status} ({signal.Signals(-status).name})"
+        except ValueError:  # a real-time signal has no name
+            return f"was killed by signal {-status}"
+
+
+def main(descriptor: int) -> None:
+    """Be such a process, until the machine closes its end of the socket."""
+    machine = socket.socket(fileno=descriptor)
+    # A process that a method leaves behind must not look like this one.
+    machine.set_inheritable(False)
+    os.register_at_fork(after_in_child=machine.close)
+    threading.Thread(target=_die_with, args=(machine,), daemon=True).start()
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    with contextlib.suppress(EOFError, OSError):
+        pickled: memoryview | None = _receive(machine)[1]
+        service: object = None
+        while True:
+            head, arguments, *buffers = _receive(machine)
+            name = str(head, "ascii")
+            kind = Kind.REPLY
+            try:
+                if pickled is not None:  # here, so that the call gets the error
+                    service, pickled = pickle.loads(pickled), None
+                payload = _call(service, _frame(Kind.CALL, name, arguments, buffers))
+            except BaseException as exc:
+                kind, payload = Kind.ERROR, dump_exception(exc)
+            del arguments, buffers
+            _send(machine, bytes([kind]), payload)
+            del payload
+
+
+def _call(service: object, frame: Frame) -> Payload:
+    args, kwargs = load_arguments(frame)
+    result = getattr(service, frame.name.partition(".")[2])(*args, **kwargs)
+    return dump_value(frame.name, "returned", result)
+
+
+def _die_with(machine: socket.socket) -> None:
+    """End this process the moment the machine is gone, even in the middle of a call."""
+    poll = select.poll()
+    poll.register(machine, 0)  # nothing but the hang-up
+    poll.poll()
+    os._exit(1)
+
+
+def _frame(kind: Kind, name: str, pickled: Any, buffers: Any) -> Frame:
+    return Frame(kind, 0, 0, name, pickled, buffers, 0)
+
+
+def _send(sock: socket.socket, head: bytes, payload: Payload) -> None:
+    sizes = [len(head), payload.pickle_bytes, *(buffer.nbytes for buffer in payload.buffers)]
+    parts = [struct.pack(f"<{1 + len(sizes)}Q", len(sizes), *sizes), head, *payload.chunks]
+    if payload.pickle_bytes <= INLINE_BYTES:
+        parts = [b"".join(parts)]
+    for part in (*parts, *payload.buffers):
+        sock.sendall(part)
+
+
+def _receive(sock: socket.socket) -> list[memoryview]:
+    (count,) = struct.unpack("<Q", _receive_exactly(sock, 8))
+    sizes = struct.unpack(f"<{count}Q", _receive_exactly(sock, 8 * count))
+    return [_receive_exactly(sock, size) for size in sizes]
+
+
+def _receive_exactly(sock: socket.socket, size: int) -> memoryview:
+    whole = view = memoryview(bytearray(size))
+    while view:
+        received = sock.recv_into(view)
+        if not received:
+            raise EOFError
+        view = view[received:]
+    return whole

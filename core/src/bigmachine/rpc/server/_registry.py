@@ -1,0 +1,96 @@
+"""The service objects of one machine, and what a method's name finds."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ...errors import UsageError
+from ...services._names import check_service_name, did_you_mean, method_names
+from ...services._parallel import runs_in_processes
+from ._processes import ProcessPool
+
+
+class Method(NamedTuple):
+    """A bound service method.
+
+    A coroutine function runs in the loop, the rest in threads, or in ``processes``.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    is_async: bool
+    processes: ProcessPool | None = None
+
+
+class Services:
+    """Service objects by name: ``"Service.method"`` finds any public method of any object."""
+
+    def __init__(self) -> None:
+        self._objects: dict[str, object] = {}
+        self._methods: dict[str, Method] = {}
+        self._pools: dict[str, ProcessPool] = {}
+
+    def add(self, name: str, service: object, *, pickled: bytes | None = None) -> None:
+        """Install ``service``; `UsageError` if the name is taken.
+
+        The processes of its parallel methods make their copies from what is ``pickled``;
+        without it, these methods run in threads.
+        """
+        check_service_name(name)
+        if name in self._objects:
+            raise UsageError(f"a service named {name!r} is installed already")
+        self._objects[name] = service
+        # Only then are the bytes kept: a service may be large.
+        if pickled is not None and any(
+            runs_in_processes(getattr(service, method)) for method in method_names(service)
+        ):
+            self._pools[name] = ProcessPool(pickled)
+
+    def remove(self, name: str) -> None:
+        """Take a service away again, as when its ``setup`` failed."""
+        del self._objects[name]
+        for method in [m for m in self._methods if m.startswith(name + ".")]:
+            del self._methods[method]
+        if name in self._pools:
+            self._pools.pop(name).close()
+
+    def close(self) -> None:
+        """End the processes of all services."""
+        for pool in self._pools.values():
+            pool.close()
+
+    def find(self, name: str) -> Method:
+        """Return the method called ``"Service.method"``; `UsageError` lists what there is."""
+        method = self._methods.get(name)
+        if method is None:
+            method = self._methods[name] = self._find(name)
+        return method
+
+    def _find(self, name: str) -> Method:
+        service_name, _, method_name = name.partition(".")
+        service = self._objects.get(service_name)
+        if service is None:
+            raise UsageError(
+                f"no service {service_name!r} here"
+                + _hint(service_name, [n for n in self._objects if n != "Supervisor"])
+            )
+        names = method_names(service)
+        if method_name not in names:
+            raise UsageError(
+                f"service {service_name!r} has no method {method_name!r}"
+                + _hint(method_name, names)
+            )
+        function = getattr(service, method_name)
+        is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+        pool = self._pools.get(service_name) if runs_in_processes(function) else None
+        return Method(name, function, is_async, pool)
+
+
+def _hint(wanted: str, names: list[str]) -> str:
+    if not names:
+        return "; there are none"
+    all_names = ", ".join(sorted(names))
+    guess = did_you_mean(wanted, names)
+    return f"{guess} There are: {all_names}" if guess else f"; there are: {all_names}"

@@ -1,0 +1,96 @@
+"""Streamed-up arguments as a method sees them: an iterator or a file, sync or async."""
+
+from __future__ import annotations
+
+import io
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+from .._streams import IncomingStream
+
+
+class ThreadStream:
+    """An incoming stream as a plain iterator, for a method that runs in a thread."""
+
+    def __init__(self, incoming: IncomingStream, run: Callable[..., Any]) -> None:
+        self._incoming = incoming
+        self._run = run
+        self._items: deque[Any] = deque()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if not self._items:
+            try:
+                self._items.extend(self._run(self._incoming.receive))
+            except StopAsyncIteration:
+                raise StopIteration from None
+        return self._items.popleft()
+
+
+class ThreadFile(io.RawIOBase):
+    """A streamed-up file as a readable binary file, for a method that runs in a thread."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._rest:
+            self._rest = memoryview(next(self._chunks, b""))
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+
+class AsyncFile:
+    """A streamed-up file for an ``async def`` method: `read`, and ``async for`` over lines."""
+
+    def __init__(self, incoming: IncomingStream) -> None:
+        self._incoming = incoming
+        self._rest = bytearray()
+        self._is_ended = False
+
+    async def read(self, size: int = -1) -> bytes:
+        """Read ``size`` bytes, or all; fewer only at the end of the file."""
+        while (size < 0 or len(self._rest) < size) and await self._more():
+            pass
+        return self._cut(len(self._rest) if size < 0 else size)
+
+    async def readline(self) -> bytes:
+        """Read up to and with the next newline; nothing at the end."""
+        seen = 0
+        while (end := self._rest.find(b"\n", seen)) < 0:
+            seen = len(self._rest)
+            if not await self._more():
+                return self._cut(seen)
+        return self._cut(end + 1)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        line = await self.readline()
+        if not line:
+            raise StopAsyncIteration
+        return line
+
+    async def _more(self) -> bool:
+        if not self._is_ended:
+            try:
+                for chunk in await self._incoming.receive():
+                    self._rest += chunk
+            except StopAsyncIteration:
+                self._is_ended = True
+        return not self._is_ended
+
+    def _cut(self, size: int) -> bytes:
+        data = bytes(self._rest[:size])
+        del self._rest[:size]
+        return data

@@ -1,0 +1,58 @@
+"""What can be called from afar: the names of services and of their methods.
+
+Apart from the wire, so that a driver may make stubs before it has imported trio.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Iterable
+
+from ..errors import UsageError
+
+# Called by the machine when the service is installed, never from afar.
+_RESERVED = frozenset({"setup"})
+
+# What makes a method of a class's attribute, but can't be called itself.
+_METHOD_DESCRIPTORS = (classmethod, functools.partialmethod, functools.singledispatchmethod)
+
+
+def method_names(service: object) -> list[str]:
+    """Return the methods of ``service`` that can be called from afar."""
+    # Statically: to look at a property's or a cached_property's value is to compute it.
+    return [
+        name
+        for name in dir(service)
+        if not name.startswith("_")
+        and name not in _RESERVED
+        and _is_method(inspect.getattr_static(service, name, None))
+    ]
+
+
+def check_service_name(name: str) -> None:
+    """Raise `UsageError` unless ``name`` can be the part before the dot."""
+    if not isinstance(name, str) or not name.isidentifier():
+        raise UsageError(f"a service's name must be an identifier, not {name!r}")
+
+
+def _is_method(attribute: object) -> bool:
+    return callable(attribute) or isinstance(attribute, _METHOD_DESCRIPTORS)
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the one of ``words`` nearest to ``word``, or ``""``."""
+    match = close_match(word, words)
+    return f"; did you mean {match!r}?" if match else ""
+
+
+def close_match(word: str, words: Iterable[str], *, cutoff: float = 0.65) -> str | None:
+    """Return the one of ``words`` that ``word`` was most likely meant to be, or None.
+
+    ``cutoff`` is `difflib`'s: 0.65 takes ``gpc`` for ``gcp``, and ``mainframe`` not for ``main``.
+    """
+    import difflib  # costs milliseconds, and only mistakes need it
+
+    by_form = {name.lower().replace("-", "_"): str(name) for name in words}
+    matches = difflib.get_close_matches(word.lower().replace("-", "_"), by_form, 1, cutoff)
+    return by_form[matches[0]] if matches else None

@@ -1,0 +1,70 @@
+"""Typed stubs: objects with the methods of a service's class, which call it from afar."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, TypeVar, cast
+
+from ..errors import UsageError
+from ._names import check_service_name, method_names
+
+T = TypeVar("T")
+
+_STREAMS = (Iterator, AsyncIterator)
+
+
+def make_stub(
+    interface: type[T], name: str, *, call: Callable[..., Any], stream: Callable[..., Any]
+) -> T:
+    """Return an object whose methods call ``name``'s by ``call``, generators by ``stream``.
+
+    A method streams if it is a generator function, or is annotated to return an
+    iterator; so a Protocol without bodies serves as well.
+    """
+    check_service_name(name)
+    if not isinstance(interface, type):
+        raise UsageError(f"service() takes the service's class, not {interface!r}")
+    return cast(T, _Stub(interface, name, call, stream))
+
+
+class _Stub:
+    def __init__(
+        self, interface: type, name: str, call: Callable[..., Any], stream: Callable[..., Any]
+    ) -> None:
+        self._interface = interface
+        self._name = name
+        self._call = call
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_") or name not in method_names(self._interface):
+            raise AttributeError(f"{self._interface.__name__} has no method {name!r}")
+        is_stream = _is_stream(getattr(self._interface, name))
+        send = self._stream if is_stream else self._call
+
+        def method(*args: Any, **kwargs: Any) -> Any:
+            return send(f"{self._name}.{name}", *args, **kwargs)
+
+        method.__name__ = name
+        method.__doc__ = getattr(self._interface, name).__doc__
+        self.__dict__[name] = method
+        return method
+
+    def __dir__(self) -> list[str]:
+        return method_names(self._interface)
+
+    def __repr__(self) -> str:
+        return f"<stub of {self._interface.__name__} as {self._name!r}>"
+
+
+def _is_stream(function: Any) -> bool:
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        return True
+    try:
+        result = typing.get_type_hints(function).get("return")
+    except (NameError, TypeError):  # annotations that only a type checker can read
+        return False
+    origin = typing.get_origin(result) or result
+    return isinstance(origin, type) and issubclass(origin, _STREAMS)

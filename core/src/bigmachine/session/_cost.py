@@ -1,0 +1,161 @@
+"""What a session's machines have cost so far, and when the user's limit is reached.
+
+It is an estimate from the prices that the system tells, on the high side: a machine counts from
+when it was asked for until its provider has confirmed that it is gone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import trio
+
+from .._events import CostWarning
+from .._values import Cost, CostGroup, Instance, dollar_text
+from ..errors import StartError
+
+_LEAST_SECONDS = 60.0  # clouds charge by the second after the first minute, which is owed whole
+_FREEING_SECONDS = 60.0  # until machines that are told to end cost nothing any more
+_WARNING_FRACTION = 0.8
+_WARNING_SECONDS = 60.0  # before the end, where money goes so fast that 80 % comes later
+_PRECISION_SECONDS = 0.01  # finer than anybody is billed, coarser than a clock's rounding
+
+
+class Meter:
+    """Counts what a session costs, by trio's clock, and watches over its ``limit`` in dollars.
+
+    ``is_billed`` tells whether machines without a price have an unknown one, or cost nothing.
+    """
+
+    def __init__(self, *, is_billed: bool, limit: float | None = None) -> None:
+        self.limit = limit
+        self._is_billed = is_billed
+        self._entries: dict[str, _Entry] = {}
+        self._clock: trio.abc.Clock | None = None
+        self._changed = trio.Event()  # there are more machines; with fewer it is but early
+        self._why_over = ""
+
+    @property
+    def cost(self) -> Cost:
+        """What was spent; may be read in any thread, and after the session."""
+        entries = [*self._entries.values()]
+        if not entries:
+            return Cost()
+        now = self._now()
+        by_kind: dict[str, list[_Entry]] = {}
+        for entry in entries:
+            by_kind.setdefault(_kind(entry.instance), []).append(entry)
+        return Cost(
+            dollars=sum(entry.dollars(now) for entry in entries),
+            is_partial=any(entry.instance.cost_per_hour is None for entry in entries),
+            groups=tuple(
+                CostGroup(len(those), kind, sum(e.seconds(now) for e in those) / len(those))
+                for kind, those in by_kind.items()
+            ),
+        )
+
+    @property
+    def remaining_budget(self) -> float | None:
+        """What may still be spent, besides what it costs to stop all that runs; None: any sum."""
+        if self.limit is None:
+            return None
+        after = self._now() + _FREEING_SECONDS
+        return self.limit - sum(entry.dollars(after) for entry in self._entries.values())
+
+    def check(self) -> None:
+        """Raise `StartError` if no more machines may be started."""
+        if self._why_over:
+            raise StartError(f"no more machines are started: {self._why_over}")
+        if self.limit is not None and (self.remaining_budget or 0.0) <= 0:
+            raise StartError(
+                f"no more machines are started: the session has cost {self.cost}, and "
+                f"max_session_cost is {dollar_text(self.limit)}"
+            )
+
+    def started(self, instances: Sequence[Instance], *, since: float) -> None:
+        """Count these from ``since`` on, a time of trio's clock."""
+        self._clock = trio.lowlevel.current_clock()
+        for instance in instances:
+            if self._is_billed or instance.cost_per_hour is not None:
+                self._entries[instance.name] = _Entry(instance, since)
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def freed(self, instance: Instance) -> None:
+        """Count this one no longer: its provider has confirmed that it is gone."""
+        entry = self._entries.get(instance.name)
+        if entry is not None and entry.ended is None:
+            entry.ended = self._now()
+
+    def close(self) -> None:
+        """Count nothing any more: all is confirmed to be gone."""
+        for entry in self._running():
+            self.freed(entry.instance)
+
+    async def watch(
+        self, *, warn: Callable[[CostWarning], None], stop: Callable[[str], bool]
+    ) -> None:
+        """Warn once when most of the limit is spent; stop all, saying why, before it is exceeded.
+
+        ``stop`` returns whether there was anything to stop. Does not return: a system may start
+        more than it was told that it can pay for.
+        """
+        limit = math.inf if self.limit is None else self.limit
+        has_warned = False
+        while True:
+            changed = self._changed
+            rate = sum(entry.per_second for entry in self._running())
+            end = warning = math.inf  # in how many seconds
+            if rate and self.remaining_budget is not None:
+                end = self.remaining_budget / rate
+                warning = end - max(_WARNING_SECONDS, (1 - _WARNING_FRACTION) * limit / rate)
+            if warning <= _PRECISION_SECONDS and not has_warned:
+                has_warned = True
+                warn(CostWarning(self.cost.dollars, limit, max(0.0, end)))
+            why = self._why_over or self._why_unknown()  # over, and yet a start went on
+            if end <= _PRECISION_SECONDS:
+                why = f"max_session_cost, {dollar_text(limit)}, is reached"
+            if why and stop(why):
+                self._why_over = why
+            with trio.move_on_after(math.inf if why else end if has_warned else warning):
+                await changed.wait()
+
+    def _why_unknown(self) -> str:
+        for entry in self._running():
+            if entry.instance.cost_per_hour is None:
+                what = _kind(entry.instance) or "its machines"
+                return f"the price of {what} is not known, so max_session_cost can't be kept"
+        return ""
+
+    def _running(self) -> list[_Entry]:
+        return [entry for entry in self._entries.values() if entry.ended is None]
+
+    def _now(self) -> float:
+        return 0.0 if self._clock is None else self._clock.current_time()
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One machine on the bill, between two times of trio's clock."""
+
+    instance: Instance
+    began: float
+    ended: float | None = None
+
+    @property
+    def per_second(self) -> float:
+        return (self.instance.cost_per_hour or 0.0) / 3600
+
+    def seconds(self, at: float) -> float:
+        return (at if self.ended is None else min(self.ended, at)) - self.began
+
+    def dollars(self, at: float) -> float:
+        return max(_LEAST_SECONDS, self.seconds(at)) * self.per_second
+
+
+def _kind(instance: Instance) -> str:
+    """Say what it is that costs: ``"c7i.xlarge spot"``; empty where the system doesn't."""
+    words = (instance.details.get(key, "") for key in ("instance_type", "market"))
+    return " ".join(filter(None, words))

@@ -1,0 +1,80 @@
+"""The thread that runs a trio loop for a synchronous session."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import threading
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import trio
+
+from ..machine._portal import LoopEnded, Portal, _nothing
+
+
+class LoopThread:
+    """A trio loop in a thread of its own, inside one async context manager.
+
+    Opened in the constructor: returns with the context entered, or raises what
+    entering it raised. `close` leaves the context and ends the thread.
+    """
+
+    def __init__(self, context: AbstractAsyncContextManager[Any]) -> None:
+        self._context = context
+        self._opened: concurrent.futures.Future[Portal] = concurrent.futures.Future()
+        self._closed: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._cancel: Callable[[], object] = _nothing
+        # A daemon, for a program that never closes its session; atexit closes it then.
+        self._thread = threading.Thread(target=self._run, name="bigmachine", daemon=True)
+        self._thread.start()
+        try:
+            self.portal = self._opened.result()
+        except BaseException:
+            self._cancel()  # Ctrl-C while it opens: let it clean up, then go
+            self._thread.join()
+            raise
+
+    def close(self) -> None:
+        """Leave the context; raises what leaving it raised. Ctrl-C waits on, once."""
+        with contextlib.suppress(LoopEnded):
+            self.portal.post(self._stop.set)
+        try:
+            self._closed.result()
+        except KeyboardInterrupt:
+            # Machines are being freed; giving up here is how they leak.
+            self._closed.result()
+            raise
+        finally:
+            if self._closed.done():
+                self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            trio.run(self._main)
+        except BaseException as exc:
+            if not self._opened.done():
+                self._opened.set_exception(exc)
+            self._closed.set_exception(exc)
+        else:
+            self._closed.set_result(None)
+
+    async def _main(self) -> None:
+        token = trio.lowlevel.current_trio_token()
+        self._stop = trio.Event()
+        with trio.CancelScope() as scope:
+            self._cancel = lambda: _soon(token, scope.cancel)
+            async with self._context:
+                self._cancel = _nothing
+                async with trio.open_nursery() as nursery:
+                    self._opened.set_result(Portal(nursery))
+                    await self._stop.wait()
+                    nursery.cancel_scope.cancel()
+        if not self._opened.done():
+            raise KeyboardInterrupt
+
+
+def _soon(token: trio.lowlevel.TrioToken, function: Callable[[], object]) -> None:
+    with contextlib.suppress(trio.RunFinishedError):
+        token.run_sync_soon(function)

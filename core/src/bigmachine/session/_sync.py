@@ -1,0 +1,184 @@
+"""The synchronous face: each method runs its async twin in a trio loop of the session's.
+
+The loop has a thread of its own, so keepalives beat while the program computes, and
+a running asyncio loop (a notebook's) is none of its business.
+
+trio is imported when a session opens, not before: by then the system is coming up.
+"""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .._values import (
+    Cost,
+    EnvironmentOptions,
+)
+from ..errors import UsageError
+from ..machine._sync import Machine
+from ..system import System
+from ..system._entrypoints import choose_system
+from ..system._options import environment_options
+
+if TYPE_CHECKING:
+    from ..machine._async import AsyncMachine
+    from ..machine._portal import Portal
+    from ._async import AsyncSession
+    from ._loop_thread import LoopThread
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Session:
+    """An ad-hoc cluster, for as long as its ``with`` block runs.
+
+    ::
+
+        with Session("local") as session:
+            machines = session.start(5, services={"PI": CirclePI()})
+            hits = machines[0].call("PI.sample", 1_000_000)
+
+    See `AsyncSession`, whose synchronous face this is. In a notebook the ``with``
+    may be left out: the session opens when it is first used, and `shutdown` or
+    the interpreter's end closes it. Ctrl-C in any call cancels what it waits for,
+    on the machine too, and leaves the session usable. Safe to use from several
+    threads, but not after `os.fork`.
+    """
+
+    def __init__(
+        self,
+        system: str | System | type[System] = "local",
+        *,
+        name: str | None = None,
+        profile: str | None = None,
+        plugins: Iterable[object] = (),
+        environment: EnvironmentOptions | None = None,
+        **options: Any,
+    ) -> None:
+        self._system = choose_system(system, profile=profile, keywords=options)
+        self._environment = environment_options(
+            environment, is_shipped=self._system.ships_environment, profile=profile
+        )
+        self._name = name
+        self._unique_name: str | None = None
+        self._plugins = plugins
+        self._thread: LoopThread | None = None
+        self._opened: tuple[AsyncSession, Portal] | None = None
+        self._session: AsyncSession | None = None  # stays once it is closed
+        self._is_shut = False
+        self._faces: dict[AsyncMachine, Machine] = {}
+
+    @classmethod
+    def on_machine(cls, session: AsyncSession, portal: Portal) -> Session:
+        """Make the session that a service's ``setup`` gets, over the machine's own loop."""
+        face = cls.__new__(cls)
+        face._system = session.system
+        face._thread = None
+        face._unique_name = session.name
+        face._opened = (session, portal)
+        face._session = session
+        face._is_shut = False
+        face._faces = {}
+        return face
+
+    def __repr__(self) -> str:
+        return f"<Session on {self._system.name!r}>"
+
+    def __enter__(self) -> Session:
+        self._open()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.shutdown()
+
+    @property
+    def name(self) -> str:
+        """Its name, unique in the world; asked for first, it opens the session."""
+        if self._unique_name is None:
+            self._unique_name = self._open()[0].name
+        return self._unique_name
+
+    @property
+    def system(self) -> System:
+        """The session's system."""
+        return self._system
+
+    @property
+    def machines(self) -> list[Machine]:
+        """Its machines that are not ``STOPPED``, in the order they came."""
+        if self._opened is None:
+            return []
+        return [self._face(machine) for machine in self._opened[0].machines]
+
+    @property
+    def cost(self) -> Cost:
+        """About what its machines have cost so far; see `AsyncSession.cost`."""
+        return Cost() if self._session is None else self._session.cost
+
+    def start(
+        self,
+        n: int,
+        *,
+        services: Mapping[str, object] | None = None,
+        environ: Mapping[str, str] | None = None,
+        argv: Sequence[str] | None = None,
+        wait: bool = True,
+    ) -> list[Machine]:
+        """Start ``n`` machines; see `AsyncSession.start`."""
+        session, portal = self._open()
+        machines = portal.run(
+            session.start, n, services=services, environ=environ, argv=argv, wait=wait
+        )
+        return [self._face(machine) for machine in machines]
+
+    def connect(self, addr: str) -> Machine:
+        """Dial a machine that somebody else owns; see `AsyncSession.connect`."""
+        session, portal = self._open()
+        return self._face(portal.run(session.connect, addr))
+
+    def shutdown(self) -> None:
+        """Free every machine and all else; the session is over. Fine to call again."""
+        self._is_shut = True
+        if self._thread is not None:
+            thread, self._thread = self._thread, None
+            self._opened = None
+            atexit.unregister(self.shutdown)
+            thread.close()
+
+    def _open(self) -> tuple[AsyncSession, Portal]:
+        if self._opened is None:
+            if self._is_shut:
+                raise UsageError("the session is shut down; open a new one")
+            # On its way while the rest is imported, which takes as long.
+            self._system.warm_up()
+            from ._async import AsyncSession
+            from ._loop_thread import LoopThread
+
+            session = AsyncSession(
+                self._system,
+                name=self._name,
+                plugins=self._plugins,
+                environment=self._environment,
+            )
+            self._session = session
+            self._thread = LoopThread(session)
+            self._opened = (session, self._thread.portal)
+            self._unique_name = session.name
+            atexit.register(self.shutdown)
+        return self._opened
+
+    def _face(self, machine: AsyncMachine) -> Machine:
+        assert self._opened is not None
+        face = self._faces.get(machine)
+        if face is None:
+            face = self._faces[machine] = Machine(machine, self._opened[1])
+        return face

@@ -1,0 +1,17 @@
+"""The hook spec, and what a backend's author needs beside it; see `System`."""
+
+from .._events import Event as Event
+from .._identity import Identity as Identity
+from .._values import Instance as Instance
+from .._values import Keepalive as Keepalive
+from .._values import Notice as Notice
+from .._values import Termination as Termination
+from ._request import LaunchRequest as LaunchRequest
+from ._request import MachineSpec as MachineSpec
+from ._system import Capability as Capability
+from ._system import NoOptions as NoOptions
+from ._system import System as System
+from ._system import check_options as check_options
+from ._system import gives_notices as gives_notices
+from ._system import hookimpl as hookimpl
+from ._system import hookspec as hookspec

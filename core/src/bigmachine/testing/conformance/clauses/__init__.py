@@ -1,0 +1,1 @@
+"""The tests of the contract of backends, a file for each of its sections."""

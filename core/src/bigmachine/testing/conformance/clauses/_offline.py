@@ -1,0 +1,220 @@
+"""What can be said of a backend without starting a machine: its class, its options, its module."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cloudpickle
+import pytest
+
+from bigmachine.errors import PluginError, UsageError
+from bigmachine.system import Keepalive
+from bigmachine.system._entrypoints import Entry, installed_systems, load_entry
+from bigmachine.system._options import describe_options, resolve_options
+from bigmachine.system._plugins import check_system
+
+from .._clauses import Tier, must, should
+from .._kit import Kit, check_hooks
+
+if TYPE_CHECKING:
+    from .._suite import Suite
+
+_CONFIG_BYTES = 8 << 10  # a VM's user data holds 16 KiB, and more than this must go into it
+_IMPORTS = 3  # runs of each import at most, of which the quickest counts
+_PRESENT = "trio, httpx, httpcore, bigmachine.system, bigmachine.rpc"
+"""What a session has imported in any case."""
+
+
+class Offline:
+    """Sections HOOKS, IMPORT and OPTIONS of the contract."""
+
+    @must("HOOKS-1", tier=Tier.OFFLINE)
+    async def test_the_hooks_are_implemented_as_they_are_specified(self, kit: Kit) -> None:
+        check_hooks(kit.system_class)
+
+    @should("HOOKS-2", tier=Tier.OFFLINE)
+    async def test_every_hook_overridden_is_declared_and_no_name_is_nearly_a_hooks(
+        self, kit: Kit, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with caplog.at_level(logging.WARNING, logger="bigmachine.plugins"):
+            check_system(kit.system_class)
+        assert not caplog.messages, "; ".join(caplog.messages)
+
+    @must("HOOKS-3", tier=Tier.OFFLINE)
+    async def test_timings_and_processors_make_sense_before_setup(self, kit: Kit) -> None:
+        system = kit.system()
+        maxprocs, keepalive = system.maxprocs(), system.keepalive()
+        assert maxprocs is None or (isinstance(maxprocs, int) and maxprocs >= 1), maxprocs
+        assert isinstance(keepalive, Keepalive), keepalive
+        assert 0 < keepalive.period < keepalive.timeout, keepalive
+        assert 0 < keepalive.rpc_timeout <= keepalive.timeout, keepalive
+        assert system.boot_timeout > 0
+        assert system.orphan_timeout > 0
+
+    @must("HOOKS-4", tier=Tier.OFFLINE)
+    async def test_a_system_travels_to_its_machines(self, kit: Kit) -> None:
+        system = kit.system()
+        pickled = cloudpickle.dumps(system)
+        there = pickle.loads(pickled)
+        assert type(there) is type(system)
+        assert there.options == system.options
+        assert len(pickled) <= _CONFIG_BYTES, (
+            f"the pickled system takes {len(pickled)} bytes; what a machine doesn't need "
+            "stays out of __getstate__"
+        )
+
+    @must("HOOKS-5", tier=Tier.OFFLINE)
+    async def test_making_a_system_starts_nothing(self, kit: Kit) -> None:
+        before, threads = kit.traces(), threading.active_count()
+        kit.system()
+        assert kit.traces() <= before
+        assert threading.active_count() <= threads
+
+    @should("IMPORT-1", tier=Tier.OFFLINE)
+    async def test_importing_the_backend_is_quick(self, kit: Kit) -> None:
+        module = kit.system_class.__module__.partition(".")[0]
+        if module == "__main__":
+            pytest.skip("the class is in no module that could be imported")
+        # trio is the heaviest thing that a session needs in any case.
+        ours = floor = math.inf
+        for _ in range(_IMPORTS):
+            floor = min(floor, _import_seconds("trio", after="ssl"))
+            ours = min(ours, _import_seconds(module, after=_PRESENT))
+            if ours <= floor:
+                return
+        raise AssertionError(
+            f"import {module} takes {ours:.3f} s, and trio {floor:.3f}: import SDKs in setup"
+        )
+
+    @must("IMPORT-2", tier=Tier.OFFLINE)
+    async def test_the_entry_point_bears_the_systems_name(self, kit: Kit) -> None:
+        cls = kit.system_class
+        found = [e for e in installed_systems() if e.name == cls.name or _leads_to(e, cls)]
+        if not found:
+            pytest.skip("no installed distribution offers this class")
+        assert [entry.name for entry in found] == [cls.name], (
+            f"{[str(e) + ' calls it ' + repr(e.name) for e in found]}; the class says {cls.name!r}"
+        )
+
+    @must("IMPORT-3", tier=Tier.OFFLINE)
+    async def test_a_broken_neighbour_does_no_harm(self, kit: Kit) -> None:
+        with tempfile.TemporaryDirectory(prefix="bigmachine-conformance-") as folder:
+            info = Path(folder, "broken_neighbour-1.0.dist-info")
+            info.mkdir()
+            (info / "METADATA").write_text(
+                "Metadata-Version: 2.1\nName: broken-neighbour\nVersion: 1.0\n"
+            )
+            (info / "entry_points.txt").write_text(
+                "[bigmachine.systems]\nbroken-neighbour = broken_neighbour:System\n"
+                "[bigmachine.observers]\nbroken-neighbour = broken_neighbour:Observer\n"
+            )
+            Path(folder, "broken_neighbour.py").write_text("raise ImportError('broken')\n")
+            program = (
+                "import pickle, sys\n"
+                "from bigmachine.session._async import AsyncSession\n"
+                "cls, options = pickle.load(sys.stdin.buffer)\n"
+                "AsyncSession(cls(options))\n"
+            )
+            run = _python(
+                program, cloudpickle.dumps((kit.system_class, kit.options)), path=[folder]
+            )
+        assert run.returncode == 0, run.stderr.decode(errors="replace")
+
+    @must("OPTIONS-1", tier=Tier.OFFLINE)
+    async def test_each_option_is_documented(self, kit: Kit) -> None:
+        cls = kit.system_class
+        assert dataclasses.is_dataclass(cls.Options), f"{cls.Options} is no dataclass"
+        assert cls.Options.__dataclass_params__.frozen, f"{cls.Options} is not frozen"  # type: ignore[attr-defined]
+        silent = [o.name for o in describe_options(cls.Options, system_name=cls.name) if not o.help]
+        assert not silent, f"without a help text: {', '.join(silent)}"
+        assert kit.system().options == kit.options
+
+    @must("OPTIONS-2")
+    async def test_setup_twice_is_fine(self, kit: Kit) -> None:
+        system = kit.system()
+        async with kit.promptly("setup, three times"):
+            await system.setup()
+            await system.setup()
+        try:
+            async with kit.session(system=system) as session:  # the third
+                assert session.machines == []
+        finally:
+            await system.shutdown()
+
+    @must("OPTIONS-3")
+    async def test_a_bad_option_is_refused_before_anything_is_made(self, kit: Kit) -> None:
+        suite: Suite = kit.suite
+        if not suite.bad_options:
+            pytest.skip("the suite names no `bad_options`")
+        before = kit.traces()
+        for options in suite.bad_options:
+            refused = None
+            try:
+                # Texts are as on a command line; an author's may be of any type.
+                is_text = all(isinstance(value, str) for value in options.values())
+                system = kit.system_class(
+                    resolve_options(
+                        kit.system_class.Options,
+                        system_name=kit.system_class.name,
+                        keywords=None if is_text else options,
+                        texts=options if is_text else None,
+                    )
+                )
+                here = kit.traces()
+                try:
+                    await system.setup()
+                except UsageError as exc:
+                    refused = exc
+                    made = kit.traces() - here
+                    assert not made, f"made before {options} was refused: {sorted(made)}"
+                finally:
+                    await system.shutdown()
+            except UsageError as exc:
+                refused = exc
+            assert refused is not None, f"setup accepts {dict(options)!r}"
+            named = [name for name in options if name in str(refused)]
+            assert named, f"the refusal of {dict(options)!r} names no option: {refused}"
+        await kit.settled(before)
+
+
+def _leads_to(entry: Entry, cls: type) -> bool:
+    # By what is there, not by its text: classes are offered where their package exports them.
+    if entry.value.partition(":")[0].partition(".")[0] != cls.__module__.partition(".")[0]:
+        return False
+    try:
+        return load_entry(entry) is cls
+    except PluginError:
+        return False
+
+
+def _import_seconds(module: str, *, after: str) -> float:
+    program = (
+        f"import {after}, time\nbegan = time.perf_counter()\nimport {module}\n"
+        "print(time.perf_counter() - began)"
+    )
+    run = _python(program)
+    assert run.returncode == 0, run.stderr.decode(errors="replace")
+    return float(run.stdout)
+
+
+def _python(
+    program: str, stdin: bytes = b"", *, path: list[str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a program with the module path of this process, and ``path`` before it."""
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        input=stdin,
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([*(path or []), *sys.path])},
+    )

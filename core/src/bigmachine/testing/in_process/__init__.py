@@ -1,0 +1,1 @@
+"""Machines that live in the process of the test."""

@@ -1,0 +1,199 @@
+"""One in-process machine: its place on the network, and the task that is its process."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import datetime
+import logging
+import math
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterable
+
+import trio
+
+from ...boot import LaunchRequest, MachineSpec, WorkerConfig
+from ...errors import StopReason
+from ...system import Instance, Notice
+from ...worker import set_up
+from ...worker._serve import serve
+from ._network import Host
+from ._process_state import Surroundings
+
+logger = logging.getLogger("bigmachine.testing")
+
+running: dict[str, InProcessMachine] = {}  # the machines of all systems in this process, by address
+
+
+class InProcessMachine:
+    """A machine that runs as a system task, whatever becomes of its session.
+
+    It belongs to the trio loop that it was made in; `do` is the way in from elsewhere.
+    """
+
+    def __init__(self, order: MachineSpec, *, exited: dict[str, int]) -> None:
+        self.short_name = order.name.partition(".")[0]
+        self.host = Host(self.short_name)
+        self.instance = Instance(
+            name=order.name, address=self.host.address, details=_details(order.request)
+        )
+        self.epitaph = ""  # how it ended, once it has
+        self.console = ""
+        self.reason = StopReason.EXITED
+        self._is_taken_back = False  # or will be, as its provider has said
+        self._telling, self.told = trio.open_memory_channel[Notice](math.inf)
+        self._exited = exited
+        self._scope = trio.CancelScope()
+        self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
+        running[self.host.address] = self
+
+    def begin(self, data: bytes, *, surroundings: Surroundings) -> None:
+        """Start its task, with the configuration in ``data``."""
+        path = sys.path[:]
+        try:
+            config = WorkerConfig.load(data)
+            surroundings.take(config.environ, config.argv)
+        except BaseException as exc:
+            self._crash(exc)
+            self._ended.set_result(None)
+            # Some modules exit as they are imported; but a Ctrl-C is for the program.
+            if isinstance(exc, Exception | SystemExit):
+                return
+            raise
+        finally:
+            sys.path[:] = path  # it took on the driver's, which is this process's own
+        # Of the system's: the session's nursery ends before its machines do.
+        trio.lowlevel.spawn_system_task(
+            self._run, config, name=f"bigmachine in-process {self.short_name}"
+        )
+
+    def do(self, function: Callable[[InProcessMachine], object]) -> None:
+        """Call ``function`` with it in its loop, from any thread, and wait for that."""
+        if _is_in_loop(self.host.token):
+            function(self)
+            return
+        done: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+        def call() -> None:
+            try:
+                function(self)
+            finally:
+                done.set_result(None)
+
+        with contextlib.suppress(trio.RunFinishedError):  # its machines ended with it
+            self.host.token.run_sync_soon(call)
+            done.result()
+
+    def kill(self) -> None:
+        """End as by SIGKILL; by its provider, if that has said so."""
+        if not self.epitaph and self._is_taken_back:
+            self.reason = StopReason.INTERRUPTED
+        self.end("killed by InProcessSystem.kill")
+
+    def end(self, epitaph: str) -> None:
+        """End at once; what its tasks still do reaches nobody."""
+        if not self.epitaph:
+            self.epitaph = epitaph
+            self._scope.cancel()
+            self.host.close()
+            running.pop(self.host.address, None)
+
+    def tell(self, notice: Notice) -> None:
+        """Give it a notice of its provider's."""
+        self._is_taken_back = self._is_taken_back or notice.kind == "interruption"
+        self._telling.send_nowait(notice)
+
+    def exit(self, code: int) -> None:
+        """End with an exit code of its own."""
+        if not self.epitaph:
+            self._exited[self.short_name] = code
+            self.end(f"exited with status {code}")
+
+    def free(self) -> None:
+        """End it, and take its place off the network."""
+        self.end("it was stopped")
+        self.host.heal()
+
+    async def wait_ended(self) -> None:
+        """Wait until its task is done; in any loop."""
+        event, token = trio.Event(), trio.lowlevel.current_trio_token()
+
+        def tell(_: object) -> None:
+            with contextlib.suppress(trio.RunFinishedError):
+                token.run_sync_soon(event.set)
+
+        self._ended.add_done_callback(tell)
+        await event.wait()
+
+    async def _run(self, config: WorkerConfig) -> None:
+        """Be the machine. Nothing may leave it but cancellation: it would end the whole run."""
+        try:
+            with self._scope:
+                await serve(config, address=self.host.address, set_up=set_up)
+        except BaseException as exc:
+            faults = _without_cancellation(exc)
+            if faults is None:
+                raise
+            if _holds(faults, KeyboardInterrupt):
+                _interrupt()
+            elif not self.epitaph:
+                self._crash(faults)
+        finally:
+            self.end("its loop ended")
+            self._ended.set_result(None)
+
+    def _crash(self, exc: BaseException) -> None:
+        while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
+            exc = exc.exceptions[0]  # the nurseries around it tell nobody anything
+        self.console = "".join(traceback.format_exception(exc))
+        logger.error("%s failed:\n%s", self.short_name, self.console)
+        self._exited[self.short_name] = 1
+        self.end(f"failed: {traceback.format_exception_only(exc)[-1].strip()}")
+
+
+async def end_all(machines: Iterable[InProcessMachine]) -> None:
+    """End all of ``machines``, then wait until each has."""
+    machines = tuple(machines)
+    for machine in machines:
+        machine.do(InProcessMachine.free)
+    for machine in machines:
+        await machine.wait_ended()
+
+
+def _is_in_loop(token: trio.lowlevel.TrioToken) -> bool:
+    try:
+        return trio.lowlevel.current_trio_token() is token
+    except RuntimeError:  # in no loop at all
+        return False
+
+
+def _without_cancellation(exc: BaseException) -> BaseException | None:
+    """Return the part of ``exc`` that isn't `trio.Cancelled`; None if there is no other."""
+    if isinstance(exc, BaseExceptionGroup):
+        return exc.split(trio.Cancelled)[1]
+    return None if isinstance(exc, trio.Cancelled) else exc
+
+
+def _holds(exc: BaseException, kind: type[BaseException]) -> bool:
+    if isinstance(exc, BaseExceptionGroup):
+        return exc.subgroup(kind) is not None
+    return isinstance(exc, kind)
+
+
+def _interrupt() -> None:
+    """Pass a Ctrl-C on to the program, for which it was meant: trio takes it to the main task."""
+    if threading.current_thread() is threading.main_thread():
+        signal.raise_signal(signal.SIGINT)
+
+
+def _details(request: LaunchRequest) -> dict[str, str]:
+    return {
+        "kind": "instance",
+        "session": request.session,
+        "driver": str(request.driver),
+        "host": request.driver.host,
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }

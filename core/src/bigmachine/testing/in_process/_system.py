@@ -1,0 +1,267 @@
+"""`InProcessSystem`: machines in this process, as tasks of the session's own trio loop.
+
+Only the network and the processes are make-believe: client, server, certificates, TLS
+and frames are those of every other system.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import trio
+
+from ...boot import LaunchRequest, MachineSpec
+from ...errors import NotSupportedError, StopReason, UsageError
+from ...system import (
+    Capability,
+    Identity,
+    Instance,
+    Keepalive,
+    Notice,
+    System,
+    Termination,
+    check_options,
+)
+from ...system._options import option
+from ._machine import InProcessMachine, end_all, running
+from ._network import connect
+from ._process_state import Surroundings
+
+if TYPE_CHECKING:
+    import httpx
+
+    from ...machine._async import AsyncMachine
+    from ...machine._sync import Machine
+
+_CHUNK_BYTES = 1 << 18
+_CLEANUP = 10.0  # machines end within a few rounds of the loop
+# A machine that was asked to end does so after 2 ms, and on a busy computer later; `exited` is
+# to have it.
+_GRACE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class InProcessOptions:
+    """Options of the ``in-process`` system."""
+
+    maxprocs: int = option(1, help="How many processors each machine has.")
+    keepalive_period: float = option(
+        60.0, help="How often a machine is asked for a sign of life, in seconds."
+    )
+    keepalive_timeout: float = option(
+        120.0, help="How long a machine may be silent, or not be asked, in seconds."
+    )
+    rpc_timeout: float = option(10.0, help="How long each sign of life may take, in seconds.")
+
+
+class InProcessSystem(System):
+    """Machines that live in this process and start in milliseconds, to test programs with.
+
+    ::
+
+        system = InProcessSystem()
+        with bm.Session(system) as session:
+            first, second = session.start(2, services={"PI": CirclePI()})
+            system.kill(first)
+
+    What happens to machines is up to the test: `kill`, `partition`, `heal`, `reset`
+    and `give_notice` may be called from any thread, with a machine, its `Instance` or
+    its name. All of it works under `trio.testing.MockClock` too.
+
+    The machines share what a process has once. The ``environ`` and ``argv`` given to
+    ``session.start`` are set in `os.environ` and `sys.argv`, for all, until `shutdown`
+    puts back what was there. What they print is the process's own output. The thread
+    of a ``def`` method goes on after its machine was killed, until the method returns.
+    """
+
+    name = "in-process"
+    Options = InProcessOptions
+    capabilities = frozenset({Capability.READ, Capability.CONSOLE, Capability.INSTANCES})
+    uses_reaper = False  # what is of this process ends with it
+    boot_timeout = 60.0
+    orphan_timeout = 5.0  # they are part of the driver, and end with it
+
+    options: InProcessOptions
+
+    def __init__(self, options: InProcessOptions | None = None) -> None:
+        super().__init__(options)
+        self._begin()
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:  # Any: a subclass's own
+        self.__dict__.update(state)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._machines: dict[str, InProcessMachine] = {}  # that it started, by full name
+        self._exited: dict[str, int] = {}
+        self._surroundings = Surroundings()
+        self._place: InProcessMachine | None = None  # the machine that this object is on, if any
+
+    # -- what a test does to machines --------------------------------------------
+
+    @property
+    def exited(self) -> Mapping[str, int]:
+        """The exit codes of the machines that ended themselves, by short name.
+
+        0 if it was asked to, 1 if nobody had asked it for a sign of life.
+        """
+        return MappingProxyType(self._exited)
+
+    def kill(self, machine: Machine | AsyncMachine | Instance | str) -> None:
+        """End it as SIGKILL would: its connections end, and who dials it is refused."""
+        self._find(machine).do(InProcessMachine.kill)
+
+    def reset(self, machine: Machine | AsyncMachine | Instance | str) -> None:
+        """Break its connections, and lose what is on its way; the machine lives."""
+        self._find(machine).do(lambda it: it.host.reset())
+
+    def partition(self, machine: Machine | AsyncMachine | Instance | str) -> None:
+        """Let nothing reach it or leave it, and say nothing: who dials it waits."""
+        self._find(machine).do(lambda it: it.host.partition())
+
+    def heal(self, machine: Machine | AsyncMachine | Instance | str) -> None:
+        """Undo `partition`; what was held back arrives."""
+        self._find(machine).do(lambda it: it.host.heal())
+
+    def give_notice(self, machine: Machine | AsyncMachine | Instance | str, notice: Notice) -> None:
+        """Tell it what its provider would; after an ``"interruption"`` `kill` is that."""
+        self._find(machine).do(lambda it: it.tell(notice))
+
+    # -- on the driver -------------------------------------------------------------
+
+    async def setup(self) -> None:
+        """Check the options."""
+        o = self.options
+        check_options(
+            o,
+            maxprocs=None if o.maxprocs > 0 else "must be at least 1",
+            keepalive_period=_positive(o.keepalive_period),
+            keepalive_timeout=_positive(o.keepalive_timeout),
+            rpc_timeout=_positive(o.rpc_timeout),
+        )
+
+    async def start(self, count: int, request: LaunchRequest) -> Sequence[Instance]:
+        """Start ``count`` machines, each a task of this loop."""
+        machines: list[InProcessMachine] = []
+        try:
+            for _ in range(count):
+                await trio.lowlevel.checkpoint()
+                machines.append(self._launch(request.new_machine()))
+            await trio.lowlevel.checkpoint_if_cancelled()
+        except BaseException:
+            with trio.move_on_after(_CLEANUP, shield=True):
+                await end_all(machines)
+            for machine in machines:
+                self._machines.pop(machine.instance.name, None)
+            raise
+        return [machine.instance for machine in machines]
+
+    def maxprocs(self) -> int:
+        """Return the option of that name."""
+        return self.options.maxprocs
+
+    def keepalive(self) -> Keepalive:
+        """Return the timings that are options."""
+        o = self.options
+        return Keepalive(
+            period=o.keepalive_period, timeout=o.keepalive_timeout, rpc_timeout=o.rpc_timeout
+        )
+
+    async def keepalive_failed(self, instance: Instance) -> Termination | None:
+        """Say how the machine ended; None while it lives, reachable or not."""
+        await trio.lowlevel.checkpoint()
+        machine = self._machines.get(instance.name)
+        if machine is None:
+            return Termination(StopReason.EXITED, "it was stopped")
+        return Termination(machine.reason, machine.epitaph) if machine.epitaph else None
+
+    async def stop(self, instance: Instance) -> None:
+        """End the machine, whichever system of this process started it."""
+        machine = self._machines.get(instance.name) or running.get(instance.address)
+        if machine is not None:
+            try:
+                with trio.move_on_after(_GRACE):
+                    await machine.wait_ended()
+            finally:  # cancelled or not
+                machine.do(InProcessMachine.free)
+            await machine.wait_ended()
+
+    async def shutdown(self) -> None:
+        """End every machine that this object started, and wait for it; put back what they set."""
+        await end_all(self._machines.values())
+        self._machines.clear()
+        self._surroundings.put_back()
+
+    async def read(self, instance: Instance, path: str) -> AsyncIterator[bytes]:
+        """Read a file of this computer."""
+        async with await trio.open_file(path, "rb") as file:
+            while chunk := await file.read(_CHUNK_BYTES):
+                yield chunk
+
+    async def console(self, instance: Instance) -> str:
+        """Return the traceback of a machine that failed."""
+        await trio.lowlevel.checkpoint()
+        machine = self._machines.get(instance.name) or running.get(instance.address)
+        return machine.console if machine else ""
+
+    async def instances(self) -> Sequence[Instance]:
+        """List the machines of every in-process system in this process."""
+        await trio.lowlevel.checkpoint()
+        return [machine.instance for machine in tuple(running.values())]
+
+    # -- on the driver and on machines -----------------------------------------------
+
+    def http_client(self, identity: Identity) -> httpx.AsyncClient:
+        """Return a client that dials in memory, from this machine if it is on one."""
+        from ...rpc import http_client
+
+        source = self._place.host if self._place else None
+        return http_client(identity, connect=functools.partial(connect, source=source))
+
+    # -- on the machine ----------------------------------------------------------------
+
+    async def listen(self, address: str) -> Sequence[trio.abc.Listener[trio.abc.Stream]]:
+        """Return the listener that the machine's address leads to."""
+        await trio.lowlevel.checkpoint()
+        self._place = running.get(address)
+        if self._place is None:
+            raise UsageError(f"{address!r} is no machine of this process")
+        return [self._place.host]
+
+    async def notices(self) -> AsyncIterator[Notice]:
+        """Give those of `give_notice`."""
+        assert self._place is not None
+        async for notice in self._place.told:
+            yield notice
+
+    def main(self, serve: Callable[[], Awaitable[None]]) -> NoReturn:
+        """Refuse: there is no process to take over."""
+        raise NotSupportedError("an in-process machine is started by its system alone")
+
+    def exit(self, code: int) -> NoReturn:
+        """End the machine; its task ends when it next waits for something."""
+        if self._place is not None:
+            self._place.do(lambda it: it.exit(code))
+        raise SystemExit(code)
+
+    def _launch(self, order: MachineSpec) -> InProcessMachine:
+        machine = self._machines[order.name] = InProcessMachine(order, exited=self._exited)
+        machine.begin(order.config, surroundings=self._surroundings)
+        return machine
+
+    def _find(self, machine: Machine | AsyncMachine | Instance | str) -> InProcessMachine:
+        name = getattr(machine, "instance", machine)
+        name = name.name if isinstance(name, Instance) else name
+        for full_name, found in self._machines.items():
+            if name in (full_name, full_name.partition(".")[0]):
+                return found
+        known = ", ".join(name.partition(".")[0] for name in self._machines)
+        raise UsageError(f"{name} is no machine of this system (it has {known or 'none'})")
+
+
+def _positive(seconds: float) -> str | None:
+    return None if seconds > 0 else "must be more than 0"

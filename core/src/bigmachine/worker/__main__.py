@@ -1,0 +1,5 @@
+"""``python -m bigmachine.worker``: be a machine."""
+
+from ._main import run
+
+run()

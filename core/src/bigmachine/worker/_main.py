@@ -1,0 +1,147 @@
+"""The machine's program: ``python -m bigmachine.worker --listen HOST:PORT``.
+
+Its configuration comes on standard input, which then stays open: when it ends, the
+driver is gone, and so is the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import os
+import pickle
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ..boot._config import WorkerConfig
+from ._serve import serve
+from ._supervisor import has_async_setup
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import trio
+
+# How long a thread that computes in pure Python may keep the loop waiting: at the
+# default of 5 ms a null call beside such a thread takes 5 ms, at this 0.2.
+_SWITCH_INTERVAL = 0.0005
+
+
+def main(config: bytes, *, listen: str, lifeline: int | None = None) -> NoReturn:
+    """Be a machine; never returns.
+
+    ``config`` is `MachineSpec.config`, ``listen`` an address for the system's
+    ``listen`` hook, and ``lifeline`` a file descriptor whose end is the driver's.
+    """
+    if lifeline is not None:
+        _tie_to(lifeline)
+        threading.Thread(target=_die_with, args=(lifeline,), name="lifeline", daemon=True).start()
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    # The driver's environment and arguments are the machine's own from here on.
+    loaded = WorkerConfig.load(config)
+    os.environ.update(loaded.environ)
+    sys.argv[:] = loaded.argv
+    system = loaded.system
+    system.main(functools.partial(serve, loaded, address=listen, set_up=set_up))
+    system.exit(0)
+
+
+def preload() -> None:
+    """Import what every machine needs, for a process that forks machines."""
+    import ssl
+
+    import cloudpickle
+    import h11
+    import trio
+
+    from ..session import _async, _sync
+
+    _ = (cloudpickle, h11, trio, _async, _sync)
+    # The first of a process has OpenSSL read its configuration and fetch its algorithms.
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).wrap_bio(
+        ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True
+    )
+
+
+def set_up(config: WorkerConfig, nursery: trio.Nursery) -> Callable[[object], Awaitable[None]]:
+    """Return the function that runs a new service's ``setup``, with a session for its peers."""
+    sessions: list[Any] = []  # the async one and its synchronous face, once they are wanted
+
+    async def set_up_service(service: Any) -> None:  # Any: a service is any object
+        if not callable(getattr(service, "setup", None)):
+            return
+        # Few services have one; the others' machines never pay for these imports.
+        import trio
+
+        from ..machine._portal import Portal
+        from ..session._async import AsyncSession
+        from ..session._sync import Session
+
+        if not sessions:
+            session = await AsyncSession.on_machine(config, nursery)
+            sessions.extend([session, Session.on_machine(session, Portal(nursery))])
+        if has_async_setup(service):
+            await service.setup(sessions[0])
+        else:
+            await trio.to_thread.run_sync(service.setup, sessions[1])
+
+    return set_up_service
+
+
+def _tie_to(lifeline: int) -> None:
+    """Have the kernel kill this process, and its group, when the lifeline ends, if it can.
+
+    The thread does so too, but not while native code holds the interpreter, nor while the
+    process is stopped. Linux tells of a pipe's news by a signal of one's choice, and
+    nothing comes through this pipe any more but its end.
+    """
+    if sys.platform != "linux":
+        return
+    import fcntl
+    import stat
+
+    if stat.S_ISFIFO(os.fstat(lifeline).st_mode):
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpid() if _is_leader() else os.getpid())
+            fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+            flags = fcntl.fcntl(lifeline, fcntl.F_GETFL)
+            fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
+
+
+def _is_leader() -> bool:
+    return hasattr(os, "killpg") and os.getpgrp() == os.getpid()
+
+
+def _die_with(lifeline: int) -> None:
+    """End this process and all that it started the moment the lifeline ends."""
+    try:
+        while os.read(lifeline, 4096):
+            pass
+    except OSError:
+        pass
+    finally:
+        if _is_leader():
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bigmachine.worker", description=__doc__)
+    parser.add_argument("--listen", required=True, metavar="HOST:PORT|fd:N")
+    return parser.parse_args(argv)
+
+
+def run() -> NoReturn:
+    arguments = _parse(sys.argv[1:])
+    lifeline = os.dup(0)
+    with open(lifeline, "rb", closefd=False) as stdin:
+        # A pickle says itself where it ends; nothing follows it but the end of input.
+        config = pickle.dumps(pickle.load(stdin), pickle.HIGHEST_PROTOCOL)
+    with open(os.devnull, "rb") as null:
+        os.dup2(null.fileno(), 0)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    main(config, listen=arguments.listen, lifeline=lifeline)

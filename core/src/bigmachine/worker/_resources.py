@@ -1,0 +1,95 @@
+"""Readings of the host a machine runs on: memory, disk and load.
+
+Linux has them in /proc and in the cgroup file systems; elsewhere `os.sysconf` gives
+what it can. A container's memory limit counts as the host's memory: it is what the
+kernel kills by.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from .._values import DiskInfo, LoadInfo, MemoryInfo
+
+
+def memory() -> MemoryInfo:
+    """Return the memory of the host, or of the smallest container this process is in."""
+    total, available = _host_memory()
+    for limit, used in _cgroup_memory():
+        if limit < total:
+            total, available = limit, max(0, min(available, limit - used))
+    return MemoryInfo(total_bytes=total, available_bytes=available, process_bytes=_process_memory())
+
+
+def disk() -> DiskInfo:
+    """Return the room in the file system of the temporary directory."""
+    path = tempfile.gettempdir()
+    usage = shutil.disk_usage(path)
+    return DiskInfo(path=path, total_bytes=usage.total, free_bytes=usage.free)
+
+
+def load() -> LoadInfo:
+    """Return the host's load averages; zeros where it keeps none."""
+    return LoadInfo(*os.getloadavg()) if hasattr(os, "getloadavg") else LoadInfo(0, 0, 0)
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _host_memory() -> tuple[int, int]:
+    with contextlib.suppress(OSError, KeyError, ValueError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        kilobytes = {
+            name: int(rest.split()[0]) for name, _, rest in (x.partition(":") for x in lines)
+        }
+        return kilobytes["MemTotal"] << 10, kilobytes["MemAvailable"] << 10
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return total, total  # how much is free is not to be had portably
+    return 0, 0
+
+
+def _process_memory() -> int:
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        resident_pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return resident_pages * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+def _cgroup_memory() -> Iterator[tuple[int, int]]:
+    """Yield (limit, used) in bytes for each memory cgroup above this process that has one."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers == "":
+                root, names = (
+                    Path("/sys/fs/cgroup"),
+                    ("memory.max", "memory.current", "memory.stat"),
+                )
+            elif "memory" in controllers.split(","):
+                root = Path("/sys/fs/cgroup/memory")
+                names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat")
+            else:
+                continue
+            folder = root / path.lstrip("/")
+            while folder != root.parent and folder.is_relative_to(root):
+                with contextlib.suppress(OSError, ValueError):  # no limit there: "max", or no file
+                    limit = int((folder / names[0]).read_text())
+                    used = int((folder / names[1]).read_text())
+                    yield limit, used - _file_cache(folder / names[2])
+                folder = folder.parent
+
+
+def _file_cache(stat: Path) -> int:
+    """Return the bytes of page cache a cgroup could give back before it kills."""
+    values = dict(line.split() for line in stat.read_text().splitlines())
+    return int(values.get("total_inactive_file", values.get("inactive_file", 0)))

@@ -1,0 +1,66 @@
+"""A machine from the inside: its services, its supervisor and its server, in one trio loop."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from ..boot._config import WorkerConfig
+from ..rpc import Server, Services
+from ..system import gives_notices
+from . import _resources
+from ._notices import Notices
+from ._supervisor import Supervisor
+
+# Given the worker's config and its nursery, gives the function that runs a service's setup.
+SetUpFactory = Callable[[WorkerConfig, trio.Nursery], Callable[[object], Awaitable[None]]]
+
+
+async def serve(config: WorkerConfig, *, address: str, set_up: SetUpFactory) -> None:
+    """Be the machine that ``config`` describes, listening at ``address``, until it ends."""
+    system = config.system
+    maxprocs = config.maxprocs or _resources.processors()
+    services = Services()
+    notices = Notices() if gives_notices(system) else None
+    server = Server(services, identity=config.identity, maxprocs=maxprocs)
+    async with trio.open_nursery() as nursery:
+        supervisor = Supervisor(
+            services,
+            name=config.identity.name,
+            maxprocs=maxprocs,
+            timeout=config.keepalive.timeout,
+            nursery=nursery,
+            set_up=set_up(config, nursery),
+            flush=server.flush,
+            heard=_heartbeat(),
+            exit=lambda code: system.exit(code),
+            notices=notices,
+            # Not for the processes that services start: they are no machines.
+            log=os.environ.pop("BIGMACHINE_LOG", ""),
+        )
+        services.add("Supervisor", supervisor)
+        listeners = await system.listen(address)
+        await nursery.start(server.serve, listeners)
+        nursery.start_soon(supervisor.watch)
+        if notices is not None:
+            nursery.start_soon(notices.hear, system.notices)
+
+
+def _heartbeat() -> Callable[[], object]:
+    """Return what tells the boot program, where there is one, that the driver was heard.
+
+    It ends the VM of a worker that hangs, and can't see itself that its driver is gone.
+    """
+    fd = os.environ.pop("BIGMACHINE_HEARTBEAT", "")
+    if not fd:
+        return lambda: None
+    os.set_inheritable(int(fd), False)
+
+    def beat() -> None:
+        with contextlib.suppress(OSError):  # the program is gone, and so will be this worker
+            os.write(int(fd), b".")
+
+    return beat
