@@ -23,7 +23,7 @@ from benchmarks._processes import unshared_bytes
 from benchmarks._service import Bench
 
 if TYPE_CHECKING:
-    from bigmachine.boot import MachineBoot
+    from bigmachine.boot import MachineSpec
 
 MACHINES = 1000
 WARM_UP_MACHINES = 20  # before those that count: caches, pools, lazy imports
@@ -51,19 +51,19 @@ class TaskSystem(bm.System):
                 stdout=subprocess.PIPE,
             )
 
-    async def launch(self, machine: MachineBoot) -> bm.Instance:
+    async def launch(self, spec: MachineSpec) -> bm.Instance:
         process = self._process
         assert process is not None
         assert process.stdin is not None
         assert process.stdout is not None
         async with self._lock:  # the next port printed is then this machine's
-            await process.stdin.send_all(pickle.dumps(machine.config))
+            await process.stdin.send_all(pickle.dumps(spec.config))
             line = b""
             while not line.endswith(b"\n"):
                 received = await process.stdout.receive_some()
                 assert received, "the machines' process ended"
                 line += received
-        return bm.Instance(machine.name, f"127.0.0.1:{int(line)}")
+        return bm.Instance(spec.name, f"127.0.0.1:{int(line)}")
 
     async def listen(self, address: str) -> Sequence[trio.abc.Listener[trio.abc.Stream]]:
         listeners = await super().listen(address)
