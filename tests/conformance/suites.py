@@ -82,7 +82,7 @@ def suite_of(name: str, *, timeout: float = TIMEOUT) -> type[Suite]:
         return type(f"Test{name}", (cls,), {})
     base = LocalSuite if issubclass(cls, LocalSystem) else CloudSuite
     settings = {
-        "timeout": timeout,
+        "timeout": fault.timeout or timeout,
         "payload_bytes": PAYLOAD_BYTES,
         "system_class": cls,
         "options": fault.options,
