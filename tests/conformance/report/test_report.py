@@ -121,6 +121,7 @@ class TestPlain(Suite):
     assert failed == {"HOOKS-1"}
     assert "`async def`" in run.results["HOOKS-1"][1]
     assert run.results["START-1"][1].startswith("blocked by HOOKS-1")
+    assert run.output.count("blocked by HOOKS-1") == 1
 
 
 def test_a_system_that_starts_nothing_fails_one_clause_and_blocks_what_needs_machines(tmp_path):

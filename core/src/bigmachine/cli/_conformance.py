@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import shlex
+import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bigmachine.errors import NotSupportedError, UsageError
+from bigmachine.errors import (
+    BigmachineError,
+    NotSupportedError,
+    PluginError,
+    UnknownSystemError,
+    UsageError,
+)
 
 from ._arguments import add_option, parse_options
+
+if TYPE_CHECKING:
+    from bigmachine.system import System
+
+_FAILED = 1  # the exit status that pytest gives failed tests
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -62,20 +77,30 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the suite; the status is 0 if every clause that applies is kept, 1 if not."""
+    """Run the suite; the status is 0 if the system keeps every clause that applies, 1 if not.
+
+    The system is checked once before the run: if no test could run, one message says why.
+    """
     try:
         import pytest
     except ModuleNotFoundError:
         raise NotSupportedError(
             'the conformance kit needs pytest: pip install "bigmachine[testing]"'
         ) from None
-    from bigmachine.system._entrypoints import choose_system
-
     if (arguments.tier == "live") != (arguments.max_cost is not None):
         raise UsageError("--tier live spends money, up to --max-cost USD: give both, or neither")
     options = parse_options(arguments.option)
-    choose_system(arguments.name, texts=options)  # a wrong name or option is said here
-    with tempfile.TemporaryDirectory(prefix="bigmachine-conformance-") as folder:
+    try:
+        _check(arguments.name, options)
+    except PluginError as exc:
+        if isinstance(exc, UnknownSystemError):
+            raise
+        print(f"bigmachine: no test can run: {exc}", file=sys.stderr)
+        return _FAILED
+    with (
+        tempfile.TemporaryDirectory(prefix="bigmachine-conformance-") as folder,
+        _compiled_once(Path(folder, "bytecode")),
+    ):
         # Its own root, so that no configuration of whatever project this is has a say.
         config = Path(folder, "pytest.ini")
         config.write_text("[pytest]\n", encoding="utf-8")
@@ -92,6 +117,40 @@ def run(arguments: argparse.Namespace) -> int:
             ]
         )
     return int(status)
+
+
+def _check(name: str, options: Mapping[str, str]) -> None:
+    """Raise what is wrong with the name or the options, or `PluginError` if no test can run."""
+    from bigmachine.system._entrypoints import choose_system
+    from bigmachine.system._plugins import check_system
+
+    try:
+        system: System = choose_system(name, texts=options)
+        check_system(type(system))
+    except BigmachineError:
+        raise
+    except Exception as exc:
+        raise PluginError(
+            f"system {name!r} cannot be created: {type(exc).__name__}: {exc}"
+        ) from exc
+
+
+@contextlib.contextmanager
+def _compiled_once(folder: Path) -> Iterator[None]:
+    """Keep bytecode in ``folder`` for the run, if it is kept nowhere else.
+
+    The kit starts a hundred processes. Without bytecode each would compile all that it imports.
+    """
+    name = "PYTHONDONTWRITEBYTECODE"
+    forbidden = os.environ.pop(name, None)
+    if forbidden:
+        os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
+    try:
+        yield
+    finally:
+        if forbidden:
+            os.environ[name] = forbidden
+            del os.environ["PYTHONPYCACHEPREFIX"]
 
 
 def _module(arguments: argparse.Namespace, options: Mapping[str, str]) -> str:

@@ -61,6 +61,7 @@ class Kit:
         self._budget = budget
         self._loop: GuardedLoop | None = None
         self._shared: SharedMachines | None = None
+        self._broken_hooks = _fault_in_hooks(self.system_class)
         self._basics: str | None = None  # why machines can't be tested; "" if they can
         self._used_marks: list[str] = []
 
@@ -68,8 +69,8 @@ class Kit:
 
     def run(self, clause: Clause, test: Test) -> None:
         """Run one test in the loop, if its clause applies here."""
-        if clause.id != HOOKS:
-            self._demand_hooks()
+        if clause.id != HOOKS and self._broken_hooks:
+            pytest.skip(f"blocked by {HOOKS}: {self._broken_hooks}")
         if clause.needs is not None and clause.needs not in self.capabilities:
             pytest.skip(f"capability {clause.needs.value!r} is not declared")
         if clause.tier is not Tier.OFFLINE:
@@ -98,12 +99,6 @@ class Kit:
             self._loop, self._shared = GuardedLoop(self.timeout), None
         self._loop.run(test)
 
-    def _demand_hooks(self) -> None:
-        try:
-            check_hooks(self.system_class)
-        except AssertionError as exc:
-            pytest.skip(f"blocked by {HOOKS}: {exc}")
-
     def _demand_basics(self) -> None:
         if self._basics is None:
             with self._marked():
@@ -114,6 +109,10 @@ class Kit:
                     self._basics = f"blocked by {BASICS}: {type(exc).__name__}: {exc}"
         if self._basics:
             pytest.skip(self._basics.partition("\n")[0])
+
+    def check_hooks(self) -> None:
+        """Raise `AssertionError` if a session would refuse the class."""
+        assert not self._broken_hooks, self._broken_hooks
 
     async def check_basics(self) -> None:
         """Start a machine, call it, and end it."""
@@ -292,9 +291,10 @@ async def answers(http: Any, instance: Instance) -> bool:  # Any: an httpx.Async
     return False
 
 
-def check_hooks(system: type[System]) -> None:
-    """Raise `AssertionError` where a session would refuse the class."""
+def _fault_in_hooks(system: type[System]) -> str:
+    """Say why a session would refuse the class; "" if it would not."""
     try:
         check_system(system)
     except PluginError as exc:
-        raise AssertionError(str(exc)) from exc
+        return str(exc)
+    return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -35,9 +36,13 @@ class Result:
     @property
     def is_blemish(self) -> bool:
         """Whether it keeps a level from being called conformant."""
-        if self.outcome == SKIPPED:
-            return self.reason.startswith(("blocked", "tier", "the spending ceiling"))
-        return self.outcome in (FAILED, NOT_RUN)
+        return self.is_untried or self.outcome in (FAILED, NOT_RUN)
+
+    @property
+    def is_untried(self) -> bool:
+        """Whether it was skipped although its clause applies."""
+        reasons = ("blocked", "tier", "the spending ceiling")
+        return self.outcome == SKIPPED and self.reason.startswith(reasons)
 
 
 class Report:
@@ -96,12 +101,18 @@ class Report:
                 counts = ", ".join(f"{n} {what}" for what, n in level["counts"].items() if n)
                 yield f"  {level['name']:10}  {level['verdict']:15}  {counts}".rstrip()
             yield ""
-            for result in sorted(self._suites[suite].values(), key=_order):
-                # The lines above say all of what passed, wasn't chosen or isn't declared.
+            results = sorted(self._suites[suite].values(), key=_order)
+            untried = Counter(result.reason for result in results if result.is_untried)
+            for result in results:
+                # The counts above tell enough of what passed, wasn't chosen or isn't declared.
                 is_told = not result.reason or "is not declared" in result.reason
                 is_told = is_told and result.outcome != FAILED
-                if is_verbose or not is_told:
+                if is_verbose or not (is_told or untried[result.reason] > 1):
                     yield from _row(result)
+            if not is_verbose:
+                for reason, count in untried.items():
+                    if count > 1:
+                        yield from _wrapped(f"{count} tests", "", SKIPPED, reason)
             yield ""
         if self.spent:
             yield f"  spent about ${self.spent:.2f}"
@@ -162,8 +173,12 @@ def _verdict(name: str, results: list[Result], system: System | None) -> str:
 
 
 def _row(result: Result) -> list[str]:
-    head = f"  {result.clause.id:12} {result.clause.level!s:6} {result.outcome:7}  "
     text = result.title + (f": {result.reason}" if result.reason else "")
+    return _wrapped(result.clause.id, str(result.clause.level), result.outcome, text)
+
+
+def _wrapped(what: str, level: str, outcome: str, text: str) -> list[str]:
+    head = f"  {what:12} {level:6} {outcome:7}  "
     return textwrap.wrap(
         text, _WIDTH, initial_indent=head, subsequent_indent=" " * len(head), max_lines=4
     )

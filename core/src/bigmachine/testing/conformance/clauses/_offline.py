@@ -23,7 +23,7 @@ from bigmachine.system._options import describe_options, resolve_options
 from bigmachine.system._plugins import check_system
 
 from .._clauses import Tier, must, should
-from .._kit import Kit, check_hooks
+from .._kit import Kit
 
 _CONFIG_BYTES = 8 << 10  # a VM's user data holds 16 KiB, and more than this must go into it
 _IMPORTS = 3  # runs of each import at most, of which the quickest counts
@@ -36,7 +36,7 @@ class Offline:
 
     @must("HOOKS-1", tier=Tier.OFFLINE)
     async def test_the_hooks_are_implemented_as_they_are_specified(self, kit: Kit) -> None:
-        check_hooks(kit.system_class)
+        kit.check_hooks()
 
     @should("HOOKS-2", tier=Tier.OFFLINE)
     async def test_every_hook_overridden_is_declared_and_no_name_is_nearly_a_hooks(
