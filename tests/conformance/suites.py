@@ -23,12 +23,12 @@ class InProcessSuite(Suite):
     """Of machines that are tasks of the driver, and so waive what is of processes."""
 
     @pytest.mark.xfail(reason=PART_OF_THE_DRIVER, run=False)
-    def test_what_a_machine_started_ends_with_it(self, kit):
-        super().test_what_a_machine_started_ends_with_it(kit)
+    def test_child_processes_end_with_their_machine(self, kit):
+        super().test_child_processes_end_with_their_machine(kit)
 
     @pytest.mark.xfail(reason=PART_OF_THE_DRIVER, run=False)
-    def test_nor_is_what_its_machines_had_started(self, kit):
-        super().test_nor_is_what_its_machines_had_started(kit)
+    def test_child_processes_are_gone_after_driver_is_killed(self, kit):
+        super().test_child_processes_are_gone_after_driver_is_killed(kit)
 
 
 class CloudSuite(InProcessSuite):

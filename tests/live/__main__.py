@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.live", description=__doc__)
     argument = parser.add_argument
     argument("system", choices=["ec2"], help="whose account")
-    argument("--max-cost", type=float, default=2.0, metavar="USD", help="the ceiling (default 2)")
+    argument("--max-cost", type=float, default=2.0, metavar="USD", help="cost limit (default 2)")
     argument("--yes", action="store_true", help="don't ask")
     argument("--offline", action="store_true", help="only what starts no machine, and is free")
     argument("-k", dest="only", metavar="EXPRESSION", help="only tests whose names match")

@@ -103,7 +103,7 @@ def test_without_pytest_it_says_how_to_get_it(capsys, monkeypatch):
     assert 'pip install "bigmachine[testing]"' in capsys.readouterr().err
 
 
-def test_live_without_a_ceiling_is_refused(capsys):
+def test_live_without_a_cost_limit_is_refused(capsys):
     assert main(["conformance", "local", "--tier", "live"]) == 2
     assert "--max-cost" in capsys.readouterr().err
 

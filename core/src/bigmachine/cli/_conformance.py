@@ -44,14 +44,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="an option that the system must refuse; may be given again",
+        help="an option that the system must refuse; can be repeated",
     )
     argument(
         "--timeout",
         type=float,
         default=30.0,
         metavar="SECONDS",
-        help="how long anything that should be prompt may take (default 30)",
+        help="how long anything that must be prompt may take (default 30)",
     )
     argument("--json", metavar="FILE", help="write the report to FILE, as JSON")
     argument("--junit", metavar="FILE", help="write the report to FILE, as JUnit XML")
@@ -59,20 +59,20 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--tier",
         choices=["offline", "local", "live"],
         default="local",
-        help="`offline` starts no machine, `local` only those that cost nothing (the default), "
-        "`live` also those that cost money",
+        help="`offline` starts no machine; `local`, the default, only machines that cost nothing; "
+        "`live` also machines that cost money",
     )
-    argument("--max-cost", type=float, metavar="USD", help="the most that tier `live` may spend")
+    argument("--max-cost", type=float, metavar="USD", help="the cost limit of tier `live`")
     argument(
         "--cost-per-hour",
         type=float,
         default=1.0,
         metavar="USD",
-        help="what a machine costs, for the estimate, where its provider doesn't say (default 1)",
+        help="the price of a machine per hour, if the backend does not say it (default 1)",
     )
-    argument("-k", dest="only", metavar="EXPRESSION", help="only tests whose names match")
-    argument("-v", "--verbose", action="store_true", help="list the clauses that were kept, too")
-    argument("--pytest", default="", metavar="ARGUMENTS", help="anything more for pytest")
+    argument("-k", dest="only", metavar="EXPRESSION", help="run only tests whose names match")
+    argument("-v", "--verbose", action="store_true", help="also list clauses that passed")
+    argument("--pytest", default="", metavar="ARGUMENTS", help="more arguments for pytest")
     parser.set_defaults(run=run)
 
 
@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
             'the conformance kit needs pytest: pip install "bigmachine[testing]"'
         ) from None
     if (arguments.tier == "live") != (arguments.max_cost is not None):
-        raise UsageError("--tier live spends money, up to --max-cost USD: give both, or neither")
+        raise UsageError("--tier live spends money, up to --max-cost USD: give both or neither")
     options = parse_options(arguments.option)
     try:
         _check(arguments.name, options)
@@ -101,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
         tempfile.TemporaryDirectory(prefix="bigmachine-conformance-") as folder,
         _compiled_once(Path(folder, "bytecode")),
     ):
-        # Its own root, so that no configuration of whatever project this is has a say.
+        # A root of its own: the configuration of the project in this folder must not apply.
         config = Path(folder, "pytest.ini")
         config.write_text("[pytest]\n", encoding="utf-8")
         module = Path(folder, f"test_{arguments.name.replace('-', '_')}.py")
@@ -154,7 +154,7 @@ def _compiled_once(folder: Path) -> Iterator[None]:
 
 
 def _module(arguments: argparse.Namespace, options: Mapping[str, str]) -> str:
-    """Return the test module that the backend's author would write."""
+    """Return the test module that the author of the backend would write."""
     title = arguments.name.replace("-", " ").title().replace(" ", "")
     bad_options = [{key: value} for key, value in parse_options(arguments.bad_option).items()]
     return f"""\

@@ -1,4 +1,4 @@
-"""What the author of a suite says of the backend, because the kit can't find it out."""
+"""The settings of a suite: what the kit cannot find out about a backend by itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bigmachine.system import System
 
 @dataclass(frozen=True, slots=True)
 class SuiteConfig:
-    """The settings of one `Suite`, which documents them, under the same names."""
+    """The settings of one `Suite`, where they are documented under the same names."""
 
     timeout: float
     payload_bytes: int

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ._budget import Budget  # late: it needs pytest, and drivers start quickly
 
 _GRACE = 5.0  # seconds
-_LOOK = 0.05
+_POLL = 0.05
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class DriverJob:
 
 @dataclass(frozen=True)
 class DriverReport:
-    """What a driver says: of a machine that is about to be launched, or of those that run."""
+    """What a driver reports: the machines named so far, or those that run."""
 
     named: int = 0
     instances: tuple[Instance, ...] = ()
@@ -52,7 +52,7 @@ class DriverReport:
 
 
 class DriverProcess:
-    """The handle on such a process."""
+    """A driver that runs in a process of its own."""
 
     def __init__(self, process: trio.Process, mark: str) -> None:
         self.process = process
@@ -71,15 +71,15 @@ class DriverProcess:
         return report
 
     def kill(self) -> None:
-        """End it as the kernel would."""
+        """Send SIGKILL."""
         self.process.send_signal(signal.SIGKILL)
 
     def freeze(self) -> None:
-        """Stop it: its files stay open, but it does nothing more."""
+        """Send SIGSTOP: its files stay open, but it does nothing more."""
         self.process.send_signal(signal.SIGSTOP)
 
     def left(self) -> list[HostProcess]:
-        """List what was started by it, or for it, and still runs on this computer."""
+        """List the processes that it, or anything that it started, has left on this computer."""
         return [process for process in marked(self.mark) if process.pid != self.process.pid]
 
     async def _next(self) -> DriverReport:
@@ -88,9 +88,7 @@ class DriverProcess:
             part = await self.process.stdout.receive_some()
             if not part:
                 status = await self.process.wait()
-                raise AssertionError(
-                    f"the driver ended by itself with status {status}; what it printed is above"
-                )
+                raise AssertionError(f"the driver exited with status {status}; its output is above")
             self._received += part
         line, _, rest = self._received.partition(b"\n")
         self._received = rest
@@ -100,14 +98,14 @@ class DriverProcess:
 
 @contextlib.asynccontextmanager
 async def run_driver(job: DriverJob, *, budget: Budget) -> AsyncIterator[DriverProcess]:
-    """Run a driver for the length of the block; what is left of it a while later is killed."""
+    """Run a driver during the block; processes that it leaves are killed after a grace period."""
     mark = secrets.token_hex(8)
     process = await trio.lowlevel.open_process(
         [sys.executable, "-c", f"from {__name__} import main; main()"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, MARK: mark, "PYTHONPATH": os.pathsep.join(sys.path)},
-        start_new_session=True,  # Ctrl-C in the terminal is for the tests
+        start_new_session=True,  # Ctrl-C in the terminal must end the tests, not the driver
     )
     handle = DriverProcess(process, mark)
     try:
@@ -120,24 +118,24 @@ async def run_driver(job: DriverJob, *, budget: Budget) -> AsyncIterator[DriverP
         with trio.CancelScope(shield=True):
             process.kill()
             await process.wait()
-            # What takes a machine's things away is not to be cut off half-way.
+            # A process that cleans up after the driver must not be killed half-way.
             with trio.move_on_after(_GRACE):
                 while handle.left():
-                    await trio.sleep(_LOOK)
+                    await trio.sleep(_POLL)
         for left in handle.left():
             left.kill()
 
 
 def process_at(place: Place) -> HostProcess | None:
-    """Find a machine's process by what it said of itself, if this computer runs it."""
+    """Return the process of a machine if it runs on this computer."""
     return find(place.pid) if place.host == Probe().place().host else None
 
 
 def main() -> None:
-    """Be the driver: read the job from standard input, report on standard output."""
+    """Run the job that standard input holds; report on standard output."""
     job: DriverJob = pickle.load(sys.stdin.buffer)
     reports = os.dup(1)
-    os.dup2(2, 1)  # what anybody prints is for the reader, not for the kit
+    os.dup2(2, 1)  # what others print must not mix with the reports
 
     def report(report: DriverReport) -> None:
         os.write(reports, pickle.dumps(report).hex().encode() + b"\n")
@@ -167,7 +165,7 @@ async def _drive(job: DriverJob, report: Any) -> None:
 
 
 class _Watcher:
-    """A wrapper that reports machines as they are named, and sets the timings asked for."""
+    """A wrapper that reports each machine as it is named, and sets the requested timings."""
 
     def __init__(self, job: DriverJob, report: Any) -> None:
         self._job = job

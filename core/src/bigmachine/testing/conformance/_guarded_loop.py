@@ -1,4 +1,4 @@
-"""The trio loop that tests run in: it is left behind if a backend hangs it."""
+"""The trio loop that tests run in; if a backend blocks it, the kit abandons it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _TEST_TIMEOUT = 600.0  # for a test as a whole; its steps are bounded by the sui
 
 
 class GuardedLoop:
-    """A trio loop in a thread of its own, which is a daemon's.
+    """A trio loop in a daemon thread.
 
-    It ``is_abandoned`` once something has blocked it for ``timeout`` seconds, or has ignored
-    its cancellation for so long. What hangs in it then hangs until the process ends.
+    It ``is_abandoned`` once a task has blocked it, or ignored its cancellation, for ``timeout``
+    seconds. The task then hangs until the process ends.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -47,7 +47,7 @@ class GuardedLoop:
             raise
 
     def close(self, clean_up: Callable[[], Awaitable[None]]) -> None:
-        """Await ``clean_up()`` for a while, and end the loop if it still turns."""
+        """Await ``clean_up()``, for a limited time, and end the loop unless it is blocked."""
         with contextlib.suppress(Exception):
             self._thread.portal.submit(clean_up).result(self._timeout)
         if self._is_responsive():

@@ -1,8 +1,8 @@
-"""What the tests of the kit share: systems and sessions of one backend, and its traces.
+"""What all tests of a suite use: systems and sessions of the backend, and its traces.
 
-All of a suite's tests run in one trio loop, in a thread of its own, so that those which
-only call machines share two that stay up, and a backend that hangs the loop costs one
-test: the kit then leaves that loop behind and goes on in another.
+The tests of a suite run in one trio loop in a thread of its own. So tests that only call
+machines can share two machines that stay up, and if a backend blocks the loop, only one
+test fails: the kit abandons the loop and continues in another.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ if TYPE_CHECKING:
 Test = Callable[[], Awaitable[None]]
 
 HOOKS = "HOOKS-1"
-"""The clause without which nothing else can be tested at all."""
+"""If this clause is broken, nothing else can be tested."""
 BASICS = "START-1"
-"""The clause without which nothing else can be tested that needs machines."""
+"""If this clause is broken, nothing else that needs machines can be tested."""
 
-_POLL = 0.02  # between two looks at what can't be waited for
-_DIAL_TIMEOUT = 2.0  # an address that says nothing for so long doesn't answer
+_POLL = 0.02  # between two checks of what sends no event
+_DIAL_TIMEOUT = 2.0  # if nothing answers for so long, nobody is there
 
 
 class Kit:
-    """One backend under test; every test of a `Suite` gets it as ``kit``."""
+    """One backend under test: the fixture ``kit`` of every test of a `Suite`."""
 
     def __init__(self, config: SuiteConfig, system: System, budget: Budget) -> None:
         self.config = config
@@ -57,7 +57,7 @@ class Kit:
         self.boot_timeout = system.boot_timeout
         self.orphan_timeout = system.orphan_timeout
         self.timeout = config.timeout
-        self.mark = ""  # what all that this test starts bears
+        self.mark = ""  # of all processes that the current test starts
         self._budget = budget
         self._loop: GuardedLoop | None = None
         self._shared: SharedMachines | None = None
@@ -81,12 +81,12 @@ class Kit:
             self._run_in_loop(test)
 
     def giving_up(self) -> contextlib.AbstractContextManager[None]:
-        """Leave the loop behind if the block, which may ignore cancellation, takes too long."""
+        """Abandon the loop if the block, which may ignore cancellation, takes too long."""
         assert self._loop is not None
         return self._loop.giving_up()
 
     def close(self) -> None:
-        """End the shared machines, and whatever processes the tests left behind."""
+        """End the shared machines, and kill all processes that the tests have left."""
         if self._loop is not None and not self._loop.is_abandoned:
             self._loop.close(self._close_shared)
         self._loop = None
@@ -123,14 +123,14 @@ class Kit:
     # -- systems, sessions, machines ------------------------------------------------
 
     def system(self) -> System:
-        """Make another system like the one under test, as a session makes it."""
+        """Create another system like the one under test, as a session does."""
         return self.system_class(self.options)
 
     @contextlib.asynccontextmanager
     async def session(
         self, *plugins: object, system: System | None = None
     ) -> AsyncIterator[AsyncSession]:
-        """Open a session of its own for a test."""
+        """Open a new session for one test."""
         system = system or self.system()
         async with AsyncSession(
             system, name="conformance", plugins=[self._budget.observer(), *plugins]
@@ -139,7 +139,7 @@ class Kit:
 
     @contextlib.asynccontextmanager
     async def unopened(self) -> AsyncIterator[System]:
-        """Make another system, to be set up by the block; gives its hooks."""
+        """Create another system, not set up yet; yield its hooks."""
         hooks = Plugins(self.system()).hooks
         try:
             yield hooks
@@ -148,26 +148,26 @@ class Kit:
 
     @contextlib.asynccontextmanager
     async def visitor(self) -> AsyncIterator[System]:
-        """Set up another system, as another driver would have it; gives its hooks."""
+        """Create and set up another system, as another driver would; yield its hooks."""
         async with self.unopened() as hooks:
             await hooks.setup()
             yield hooks
 
     @contextlib.asynccontextmanager
     async def client(self, identity: Identity) -> AsyncIterator[Any]:
-        """Make a client of the backend's for ``identity``."""
+        """Create the backend's HTTP client for ``identity``."""
         async with self.visitor() as hooks, hooks.http_client(identity=identity) as http:
             yield http
 
     @contextlib.asynccontextmanager
     async def driver(self, count: int, **settings: Any) -> AsyncIterator[DriverProcess]:
-        """Run a driver in a process of its own, with ``count`` machines; see `DriverJob`."""
+        """Run a driver with ``count`` machines in a process of its own; see `DriverJob`."""
         job = DriverJob(system=self.system_class, options=self.options, count=count, **settings)
         async with run_driver(job, budget=self._budget) as process:
             yield process
 
     async def machines(self) -> list[AsyncMachine]:
-        """Return two running machines that tests share; they must leave them as they were."""
+        """Return two running machines that tests share, and must not change."""
         shared = self._shared
         if shared is None or not await shared.is_well():
             await self._close_shared()
@@ -199,15 +199,15 @@ class Kit:
     # -- traces -----------------------------------------------------------------------
 
     def traces(self) -> set[str]:
-        """List what there is now: processes that this test started, and the suite's leftovers."""
+        """List what exists now: processes that this test started, and the suite's leftovers."""
         return {str(process) for process in marked(self.mark)} | self.leftovers()
 
     def leftovers(self) -> set[str]:
-        """List what the suite's author says there is at the provider."""
+        """List what exists at the provider, as the suite says."""
         return set(self.config.leftovers())
 
     async def settled(self, before: Iterable[str], within: float | None = None) -> None:
-        """Wait until nothing is there that was not there ``before``; fail after ``within``."""
+        """Wait until all that exists existed ``before``; fail after ``within`` seconds."""
         before = set(before)
         seconds = self.timeout if within is None else within
         left: set[str] = set()
@@ -215,32 +215,32 @@ class Kit:
             while left := self.traces() - before:
                 await trio.sleep(_POLL)
             return
-        raise AssertionError(f"left after {seconds:g} s: {', '.join(sorted(left))}")
+        raise AssertionError(f"still there after {seconds:g} s: {', '.join(sorted(left))}")
 
     async def process_of(self, machine: AsyncMachine) -> HostProcess | None:
-        """Find a machine's process, if it is one of its own on this computer."""
+        """Return a machine's own process on this computer; None if it has none."""
         there: Place = await machine.call("Probe.place")
         here = Probe().place()
         is_visible = there.host == here.host and there.pid != here.pid
         return find(there.pid) if is_visible else None
 
     async def is_in_process(self, machine: AsyncMachine) -> bool:
-        """Whether the machine is a part of this very process."""
+        """Whether the machine is a part of this process."""
         there: Place = await machine.call("Probe.place")
         return there == Probe().place()
 
     async def answers(self, session: AsyncSession, instance: Instance) -> bool:
-        """Whether a machine can be dialled, by the backend's own client."""
+        """Whether the backend's client can connect to a machine."""
         assert session._http is not None
         return await answers(session._http, instance)
 
     async def is_silent(self, session: AsyncSession, instance: Instance) -> None:
-        """Wait until a machine can't be dialled any more."""
+        """Wait until the backend's client cannot connect to a machine any more."""
 
         async def is_so() -> bool:
             return not await self.answers(session, instance)
 
-        await self.eventually(f"{instance.address} answers no more", is_so)
+        await self.eventually(f"{instance.address} stops answering", is_so)
 
     async def eventually(
         self, what: str, is_so: Callable[[], Awaitable[bool] | bool], within: float | None = None
@@ -267,7 +267,7 @@ class Kit:
 
     @contextlib.contextmanager
     def _marked(self) -> Iterator[None]:
-        """Have all that is started meanwhile bear a mark."""
+        """Mark all processes that are started in the block."""
         outer = os.environ.get(MARK)
         self.mark = os.environ[MARK] = secrets.token_hex(8)
         self._used_marks.append(self.mark)
@@ -281,7 +281,7 @@ class Kit:
 
 
 async def answers(http: Any, instance: Instance) -> bool:  # Any: an httpx.AsyncClient
-    """Whether the machine is reached at its address by ``http``."""
+    """Whether ``http`` can connect to the machine at its address."""
     with trio.move_on_after(_DIAL_TIMEOUT):
         try:
             async with dial(http, instance.addr):
@@ -292,7 +292,7 @@ async def answers(http: Any, instance: Instance) -> bool:  # Any: an httpx.Async
 
 
 def _fault_in_hooks(system: type[System]) -> str:
-    """Say why a session would refuse the class; "" if it would not."""
+    """Return why a session would refuse the class; "" if it would not."""
     try:
         check_system(system)
     except PluginError as exc:

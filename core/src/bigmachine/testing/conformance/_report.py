@@ -1,4 +1,4 @@
-"""What a run says of a backend: clause by clause, the core apart from each capability."""
+"""The report of a run: clause by clause, with a verdict for the core and for each capability."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SuiteClass: TypeAlias = type[Any]  # a subclass of `Suite`, which is not importe
 
 @dataclass(slots=True)
 class Result:
-    """One test, and what became of it."""
+    """One test and its outcome."""
 
     clause: Clause
     title: str
@@ -35,18 +35,18 @@ class Result:
 
     @property
     def is_blemish(self) -> bool:
-        """Whether it keeps a level from being called conformant."""
+        """Whether its level cannot be called conformant because of it."""
         return self.is_untried or self.outcome in (FAILED, NOT_RUN)
 
     @property
     def is_untried(self) -> bool:
         """Whether it was skipped although its clause applies."""
-        reasons = ("blocked", "tier", "the spending ceiling")
+        reasons = ("blocked", "tier", "the cost limit")
         return self.outcome == SKIPPED and self.reason.startswith(reasons)
 
 
 class Report:
-    """The results of all suites of one run, by suite."""
+    """The results of all suites of one run."""
 
     def __init__(self) -> None:
         self.spent = 0.0
@@ -55,7 +55,7 @@ class Report:
         self._suite_of: dict[str, SuiteClass] = {}
 
     def collect(self, nodeid: str, suite: SuiteClass, name: str) -> None:
-        """Expect one test."""
+        """Add a test that is to run."""
         clause = clause_of(suite, name)
         if clause is not None:
             title = name.removeprefix("test_").replace("_", " ")
@@ -63,14 +63,14 @@ class Report:
             self._suite_of[nodeid] = suite
 
     def machine_tests(self) -> dict[SuiteClass, int]:
-        """Count the tests that start machines, by suite."""
+        """Return how many tests start machines, by suite."""
         return {
             suite: sum(result.clause.tier is not Tier.OFFLINE for result in results.values())
             for suite, results in self._suites.items()
         }
 
     def take(self, report: pytest.TestReport, system: System | None) -> None:
-        """Take in what pytest says of a test."""
+        """Add what pytest reports of a test."""
         suite = self._suite_of.get(report.nodeid)
         if suite is None:
             return
@@ -79,10 +79,10 @@ class Report:
         result = self._suites[suite][report.nodeid]
         result.seconds += report.duration
         if hasattr(report, "wasxfail"):
-            # "reason: " is what pytest puts before it for xfail(run=False) and the like.
-            reason = str(report.wasxfail).removeprefix("reason: ")
+            # pytest puts these before the reason of xfail(run=False) and the like.
+            reason = str(report.wasxfail).removeprefix("reason: ").removeprefix("[NOTRUN] ")
             if report.passed:
-                reason = f"the waiver ({reason}) isn't needed any more"
+                reason = f"the waiver ({reason}) is no longer needed"
             result.outcome, result.reason = PASSED if report.passed else WAIVED, reason
         elif report.failed:
             result.outcome, result.reason = FAILED, _first_line(report)
@@ -92,7 +92,7 @@ class Report:
             result.outcome = PASSED
 
     def lines(self, *, is_verbose: bool) -> Iterator[str]:
-        """Lay it out for a terminal."""
+        """Return the report as lines for a terminal."""
         for suite in self._suites:
             told = self._as_dict(suite)
             yield f"{told['system'] or suite.__name__}: contract {CONTRACT}{_dist(told)}"
@@ -104,7 +104,7 @@ class Report:
             results = sorted(self._suites[suite].values(), key=_order)
             untried = Counter(result.reason for result in results if result.is_untried)
             for result in results:
-                # The counts above tell enough of what passed, wasn't chosen or isn't declared.
+                # The counts above suffice for what passed, wasn't chosen or isn't declared.
                 is_told = not result.reason or "is not declared" in result.reason
                 is_told = is_told and result.outcome != FAILED
                 if is_verbose or not (is_told or untried[result.reason] > 1):
@@ -118,7 +118,7 @@ class Report:
             yield f"  spent about ${self.spent:.2f}"
 
     def as_dict(self) -> dict[str, Any]:  # Any: this is JSON
-        """Lay it out for programs."""
+        """Return the report as data for programs."""
         return {
             "contract": CONTRACT,
             "spent": round(self.spent, 2),
@@ -185,7 +185,7 @@ def _wrapped(what: str, level: str, outcome: str, text: str) -> list[str]:
 
 
 def contract_order(clause: Clause) -> tuple[int, str, int]:
-    """Sort clauses as the contract has them."""
+    """Return a sort key: the order of the contract."""
     section, _, number = clause.id.rpartition("-")
     return (
         _SECTIONS.index(section) if section in _SECTIONS else len(_SECTIONS),

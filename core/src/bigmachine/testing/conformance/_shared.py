@@ -1,4 +1,4 @@
-"""The machines that tests share: those that only call them, and leave them as they were."""
+"""Machines that several tests share, because these only call them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class SharedMachines:
         self._closed = trio.Event()
 
     async def is_well(self) -> bool:
-        """Whether both machines still run: a fault that some test found may have ended them."""
+        """Whether both machines still run: a fault of the backend may have ended them."""
         if len(self.machines) < _SHARED_MACHINES:
             return False
         with trio.move_on_after(self._timeout):
@@ -59,7 +59,7 @@ class SharedMachines:
                 async with self._open_session(self.recorder) as self.session:
                     self.machines = [
                         machine
-                        for _ in range(_SHARED_MACHINES)  # one by one: a start may give fewer
+                        for _ in range(_SHARED_MACHINES)  # one by one: a start may return fewer
                         for machine in (await self.session.start(1, services=SERVICES))[:1]
                     ]
                     opened.append(None)
@@ -71,7 +71,7 @@ class SharedMachines:
             finally:
                 self._closed.set()
 
-        # A task of the loop's own: it outlives the test that was the first to need it.
+        # A system task: it outlives the test that opens the session.
         trio.lowlevel.spawn_system_task(hold, name="conformance: shared machines")
         await is_open.wait()
         if opened[0] is not None:
