@@ -41,7 +41,7 @@ class NoPeers(CloudSystem):
 
     def http_client(self, identity):
         client = super().http_client(identity)
-        if self._place is not None:
+        if self._here is not None:
             client.connect = _unreachable
         return client
 

@@ -538,7 +538,7 @@ def test_one_object_is_for_one_session():
         faults = Faults()
         async with bm.AsyncSession(system(), plugins=[faults]):
             pass
-        with pytest.raises(bm.UsageError, match="make another one"):
+        with pytest.raises(bm.UsageError, match="create another one"):
             async with bm.AsyncSession(system(), plugins=[faults]):
                 pass
 

@@ -1,4 +1,4 @@
-"""Faults: a plugin that hurts any system's connections, at a seeded rate."""
+"""`Faults`: a plugin that injects faults into the connections of any system."""
 
 from ._plan import Direction as Direction
 from ._plan import Fault as Fault

@@ -1,4 +1,4 @@
-"""What may happen to a connection, and the plan of it, which follows from a seed."""
+"""The kinds of faults, and the plan of faults that follows from a seed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 
 class Fault(enum.StrEnum):
-    """What may happen to the bytes of a connection, below its TLS."""
+    """What can happen to the bytes of a connection, below TLS."""
 
     DROP = "drop"
-    """Some bytes vanish; those after them arrive."""
+    """Some bytes are lost; those after them arrive."""
     DELAY = "delay"
     """The bytes from here on arrive later."""
     CORRUPT = "corrupt"
@@ -23,9 +23,9 @@ class Fault(enum.StrEnum):
     RESET = "reset"
     """The connection breaks at once, with an error at both ends."""
     HALF_CLOSE = "half-close"
-    """This direction ends as if closed, and the other goes on."""
+    """This direction ends as if closed; the other continues."""
     STALL = "stall"
-    """Nothing moves from here on, in this direction or in both, and nothing is said."""
+    """No more bytes arrive, in this direction or in both, without any error."""
 
 
 class Direction(enum.StrEnum):
@@ -38,20 +38,20 @@ class Direction(enum.StrEnum):
 
 
 LAST = frozenset({Fault.TRUNCATE, Fault.RESET, Fault.HALF_CLOSE, Fault.STALL})
-"""Those after which no byte passes that way any more."""
+"""The faults after which no more bytes pass in that direction."""
 
 MOST_BYTES = 1500
-"""How many bytes a fault strikes at most: what a packet holds."""
+"""How many bytes a fault affects at most: a packet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Injection:
     """One fault, planned or injected.
 
-    It strikes ``connection`` (counted from 0, in the order they are made) when the byte
-    at ``offset`` of that ``direction`` is about to pass. ``size_bytes`` is for a DROP or
-    CORRUPT how many bytes it strikes, ``seconds`` how long a DELAY takes, and ``both``
-    whether a STALL is of both directions.
+    It happens on ``connection``, counted from 0 in the order they are opened, before the
+    byte at ``offset`` of that ``direction``. ``size_bytes`` is how many bytes a DROP or
+    CORRUPT affects, ``seconds`` how long a DELAY takes, and ``both`` whether a STALL affects
+    both directions.
     """
 
     connection: int
@@ -72,8 +72,8 @@ def plan(
     mean_bytes: float,
     mean_delay: float,
 ) -> Iterator[Injection]:
-    """Yield what awaits one direction of a connection, in order; see `Faults`."""
-    # Only random() gives the same in all versions of Python.
+    """Yield the faults of one direction of a connection, in order; see `Faults`."""
+    # Only random() gives the same values in all versions of Python.
     draw = random.Random(f"{seed}/{connection}/{direction}").random
     offset = 0.0
     while kinds and math.isfinite(mean_bytes):

@@ -1,9 +1,7 @@
-"""`Faults`: a plugin that hurts the connections of any system, at a seeded rate."""
+"""`Faults`: a plugin that injects faults into the connections of any system."""
 
 from __future__ import annotations
 
-import concurrent.futures
-import contextlib
 import functools
 import logging
 import secrets
@@ -15,6 +13,7 @@ import trio
 from ..._events import SessionOpened
 from ...errors import NotSupportedError, UsageError
 from ...system import Event, hookimpl
+from .._in_loop import call_in_loop
 from ._plan import Direction as Direction
 from ._plan import Fault as Fault
 from ._plan import Injection as Injection
@@ -30,18 +29,19 @@ logger = logging.getLogger("bigmachine.faults")
 
 
 class Faults:
-    """Wraps a session's connections and hurts them: ``Session("ec2", plugins=[Faults()])``.
+    """Injects faults into a session's connections: ``Session("ec2", plugins=[Faults()])``.
 
-    Each direction of each connection has a `plan` of faults among ``kinds``, at byte
-    offsets that are on average ``mean_bytes`` apart. It follows from ``seed`` alone, so
-    the same seed hurts the same connection at the same bytes. With no seed one is made
-    up; it is logged when the session opens, and in the repr. No ``kinds`` means no
-    faults but those injected by hand: `inject`, `partition` and `heal` work from any
-    thread. A DELAY takes ``mean_delay`` seconds on average.
+    Each direction of each connection has a `plan` of faults among ``kinds``, on average
+    ``mean_bytes`` apart. It depends only on ``seed``: the same seed gives the same faults at
+    the same bytes. Without a seed, a random one is chosen; it is in the log when the session
+    opens, and in the repr. A DELAY takes ``mean_delay`` seconds on average.
 
-    Works on every system whose ``http_client`` is a `bigmachine.rpc.MachineClient`, as
-    the default one is. Plugins live on the driver, so machines' connections to their
-    peers are spared. One object is for one session.
+    Without ``kinds``, the only faults are those injected by hand: `inject`, `partition` and
+    `heal` work from any thread.
+
+    It works on every system whose ``http_client`` is a `bigmachine.rpc.MachineClient`, as
+    the default one is. A plugin lives on the driver, so connections between machines have
+    no faults. Create one object for each session.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Faults:
         chosen = {Fault(kind) for kind in kinds}
         self.kinds = tuple(fault for fault in Fault if fault in chosen)
         self.injected: list[Injection] = []
-        """What was injected so far, in the order that it happened."""
+        """The faults that were injected so far, in order."""
         self._token: trio.lowlevel.TrioToken | None = None
         self._streams: list[FaultyStream] = []
         self._count = 0
@@ -72,7 +72,7 @@ class Faults:
         return f"<Faults seed={self.seed} mean_bytes={self.mean_bytes} kinds: {kinds or 'none'}>"
 
     def plan(self, connection: int, direction: Direction) -> Iterator[Injection]:
-        """Yield what awaits one direction of a connection; ends if the direction does."""
+        """Yield the planned faults of one direction of a connection."""
         return plan(
             self.seed,
             connection=connection,
@@ -85,10 +85,10 @@ class Faults:
     def inject(
         self, fault: Fault, *, direction: Direction | None = None, address: str | None = None
     ) -> None:
-        """Hurt the live connections now; the bytes of a DROP or CORRUPT are the next to pass.
+        """Inject a fault into all open connections now; DROP and CORRUPT strike the next bytes.
 
-        ``direction`` None is both. ``address`` chooses the connections to one machine,
-        by its `Instance.address`. From any thread; returns when it has happened.
+        ``direction`` None is both. ``address`` selects the connections to one machine, by
+        its `Instance.address`. Works from any thread, and returns when it is done.
         """
         fault = Fault(fault)
         directions = [Direction(direction)] if direction is not None else [*Direction]
@@ -101,7 +101,7 @@ class Faults:
         self._in_loop(do)
 
     def partition(self) -> None:
-        """Let nothing through, on no connection, old or new, and say nothing, until `heal`."""
+        """Let nothing through on any connection, old or new, without any error, until `heal`."""
 
         def do() -> None:
             if self._passable.is_set():
@@ -110,29 +110,31 @@ class Faults:
         self._in_loop(do)
 
     def heal(self) -> None:
-        """End the `partition`: what was held back arrives. What a STALL holds never does."""
+        """End the `partition`: delayed bytes arrive, except those behind a STALL."""
         self._in_loop(lambda: self._passable.set())
 
     @hookimpl
     def event(self, event: Event) -> None:
         """Log the seed."""
         if isinstance(event, SessionOpened):
-            logger.warning("connections of session %s are hurt by %r", event.session, self)
+            logger.warning(
+                "faults are injected into the connections of session %s by %r", event.session, self
+            )
 
     @hookimpl(wrapper=True)
     def http_client(self) -> Generator[None, httpx.AsyncClient, httpx.AsyncClient]:
-        """Put itself between the client and its machines."""
+        """Wrap the client's connections."""
         from ...rpc import MachineClient
 
         client = yield
         if not isinstance(client, MachineClient):
             raise NotSupportedError(
-                "faults need an HTTP client whose connections they can get at, a "
-                f"bigmachine.rpc.MachineClient; this system's is {type(client).__module__}."
+                "faults need an HTTP client of the class bigmachine.rpc.MachineClient, whose "
+                f"connections can be wrapped; this system's is {type(client).__module__}."
                 f"{type(client).__qualname__}"
             )
         if self._token is not None:
-            raise UsageError(f"{self!r} was in a session already; make another one")
+            raise UsageError(f"{self!r} was used in a session before: create another one")
         self._token = trio.lowlevel.current_trio_token()
         client.connect = functools.partial(self._connect, client.connect)
         return client
@@ -143,19 +145,19 @@ class Faults:
             await self._passable.wait()
 
     def _record(self, injection: Injection) -> None:
-        """Note that a fault was injected."""
+        """Record that a fault was injected."""
         self.injected.append(injection)
         logger.debug("injected: %s", injection)
 
     def _forget(self, stream: FaultyStream) -> None:
-        """Let go of a connection that was closed."""
+        """Remove a connection that was closed."""
         if stream in self._streams:
             self._streams.remove(stream)
 
     async def _connect(self, connect: Connect, host: str, port: int) -> trio.abc.Stream:
         await self._wait_passable()
         inner = await connect(host, port)
-        # Counted once it is made, so that it doesn't matter how often a port refused.
+        # Counted once it is open: refused attempts must not change the plan.
         number, self._count = self._count, self._count + 1
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         stream = FaultyStream(
@@ -172,25 +174,8 @@ class Faults:
         return stream
 
     def _in_loop(self, function: Callable[[], None]) -> None:
-        """Call ``function`` in the session's loop, from wherever this is, and wait for it."""
-        if self._token is None or self._token is _this_loop():
+        """Call ``function`` in the session's loop, if there is one, and wait for it."""
+        if self._token is None:
             function()
-            return
-        done: concurrent.futures.Future[None] = concurrent.futures.Future()
-
-        def call() -> None:
-            try:
-                function()
-            finally:
-                done.set_result(None)
-
-        with contextlib.suppress(trio.RunFinishedError):  # and so did all connections
-            self._token.run_sync_soon(call)
-            done.result()
-
-
-def _this_loop() -> trio.lowlevel.TrioToken | None:
-    try:
-        return trio.lowlevel.current_trio_token()
-    except RuntimeError:  # in no loop at all
-        return None
+        else:
+            call_in_loop(self._token, function)

@@ -1,4 +1,4 @@
-"""`FaultyStream`: a byte stream in which faults happen, by plan or by hand."""
+"""`FaultyStream`: a byte stream with faults, planned or injected by hand."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _CHUNK_BYTES = 64 << 10
 
 
 class FaultyStream(trio.abc.Stream):
-    """A connection in which faults happen.
+    """A connection with faults.
 
-    What `inject` does is begun at once, and finished by the task that is woken by it,
-    since closing what is below may wait.
+    `inject` begins a fault at once. The task that it wakes completes the fault, because to
+    close the inner stream may have to wait.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class FaultyStream(trio.abc.Stream):
                     if not way.held:
                         data = await self._inner.receive_some(_CHUNK_BYTES)
                         way.held = memoryview(data)
-                        await self._wait_movable(way)  # the news of an end is held back too
+                        await self._wait_movable(way)  # the end of the stream is delayed, too
                         if not data:
                             return b""
                     piece = await self._next_piece(way, max_bytes)
@@ -104,7 +104,7 @@ class FaultyStream(trio.abc.Stream):
             await trio.aclose_forcefully(self._inner)
 
     def inject(self, fault: Fault, directions: Iterable[Direction]) -> None:
-        """Do it now."""
+        """Inject a fault now."""
         for direction in directions:
             way = self._up if direction is Direction.UP else self._down
             size_bytes = MOST_BYTES if fault in (Fault.DROP, Fault.CORRUPT) else 0
@@ -117,10 +117,10 @@ class FaultyStream(trio.abc.Stream):
             else:
                 way.by_hand.append(injection)
             if self._end is not None:
-                return  # of both directions, and so once is enough
+                return  # it affects both directions
 
     async def _next_piece(self, way: _Way, max_bytes: int) -> memoryview:
-        """Do the fault that is due, if one is; return what passes until the next, perhaps none."""
+        """Inject the fault that is due, if any; return the bytes that pass before the next."""
         injection = way.due()
         if injection is None:
             return way.take(max_bytes)
@@ -137,22 +137,22 @@ class FaultyStream(trio.abc.Stream):
         return memoryview(b"")
 
     def _finish(self, way: _Way, injection: Injection) -> None:
-        """Let no more bytes pass that way, or either way."""
+        """Let no more bytes pass in that direction, or in both."""
         if self._end is not None:
             return
         self._record(injection)
         can_half_close = isinstance(self._inner, trio.abc.HalfCloseableStream)
         if injection.fault is Fault.STALL:
-            # What waits below may finish, to nobody's knowledge.
+            # What waits in the inner stream may finish unnoticed.
             way.is_stalled = True
             if injection.both:
                 self._up.is_stalled = self._down.is_stalled = True
         elif injection.fault is Fault.HALF_CLOSE and way is self._down:
             way.is_ended = True
-            self._wake(self._down)  # a send goes on
+            self._wake(self._down)  # a send can continue
         elif injection.fault is Fault.HALF_CLOSE and can_half_close:
             way.is_ended = self._owes_eof = True
-            self._wake(self._up, self._down)  # a receive goes on when it has looked
+            self._wake(self._up, self._down)  # a receive can continue
         else:
             self._end = Fault.RESET if injection.fault is Fault.RESET else Fault.TRUNCATE
             self._wake(self._up, self._down)
@@ -163,12 +163,12 @@ class FaultyStream(trio.abc.Stream):
                 way.scope.cancel()
 
     async def _is_usable(self, way: _Way) -> bool:
-        """Finish what `_finish` began; whether bytes still go that way; raise if all is over."""
+        """Complete what `_finish` began; return whether bytes still pass; raise if it is closed."""
         if self._is_closed:
             raise trio.ClosedResourceError("this stream was closed")
         if self._end is not None:
             if self._end is Fault.RESET and isinstance(self._inner, trio.SocketStream):
-                with contextlib.suppress(OSError):  # have the kernel send RST
+                with contextlib.suppress(OSError):  # the kernel then sends RST
                     self._inner.setsockopt(
                         socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
                     )
@@ -191,7 +191,7 @@ class FaultyStream(trio.abc.Stream):
 
     @contextlib.contextmanager
     def _interruptible(self, way: _Way) -> Iterator[None]:
-        """Let `_wake` end what is waited for in the block, and then look again."""
+        """Let `_wake` interrupt the block."""
         try:
             with trio.CancelScope() as way.scope:
                 yield
@@ -203,11 +203,11 @@ class FaultyStream(trio.abc.Stream):
 
 
 class _Way:
-    """One direction of a connection: how far it is, and what awaits it."""
+    """One direction of a connection: its position, and its coming faults."""
 
     def __init__(self, plan: Iterator[Injection]) -> None:
         self.offset = 0
-        self.held = memoryview(b"")  # what is to pass next
+        self.held = memoryview(b"")  # the bytes that pass next
         self.to_drop = self.to_flip = 0
         self.by_hand: list[Injection] = []
         self.is_ended = False
@@ -219,7 +219,7 @@ class _Way:
 
     @contextlib.contextmanager
     def used(self) -> Iterator[None]:
-        """Keep a second task out."""
+        """Refuse a second task."""
         if self.is_used:
             raise trio.BusyResourceError("another task is using this stream in this direction")
         self.is_used = True
@@ -229,7 +229,7 @@ class _Way:
             self.is_used = False
 
     def due(self) -> Injection | None:
-        """Take the fault that strikes the next byte, if one does."""
+        """Return the fault before the next byte, if any."""
         if self.by_hand:
             return replace(self.by_hand.pop(0), offset=self.offset)
         found = self._next
@@ -239,16 +239,16 @@ class _Way:
         return found
 
     def take(self, max_bytes: int) -> memoryview:
-        """Take what passes of what is held: unhurt, or all of it corrupt, or none."""
+        """Return what passes of the held bytes: intact, corrupted or nothing."""
         if self.to_drop:
             count = min(self.to_drop, len(self.held))
             self.to_drop -= count
             self._advance(count)
             return memoryview(b"")
         if self.to_flip:
-            hurt = self._advance(min(self.to_flip, max_bytes, len(self.held)))
-            self.to_flip -= len(hurt)
-            return memoryview(bytes(byte ^ _FLIPPED for byte in hurt))
+            flipped = self._advance(min(self.to_flip, max_bytes, len(self.held)))
+            self.to_flip -= len(flipped)
+            return memoryview(bytes(byte ^ _FLIPPED for byte in flipped))
         if self._next is not None:
             max_bytes = min(max_bytes, self._next.offset - self.offset)
         return self._advance(min(max_bytes, len(self.held)))

@@ -1,4 +1,4 @@
-"""One in-process machine: its place on the network, and the task that is its process."""
+"""One in-process machine: its host on the network, and the task that is its process."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from ...errors import StopReason
 from ...system import Instance, Notice
 from ...worker import set_up
 from ...worker._serve import serve
+from .._in_loop import call_in_loop
 from ._network import Host
-from ._process_state import Surroundings
+from ._process_state import ProcessState
 
 logger = logging.getLogger("bigmachine.testing")
 
@@ -29,96 +30,83 @@ running: dict[str, InProcessMachine] = {}  # the machines of all systems in this
 
 
 class InProcessMachine:
-    """A machine that runs as a system task, whatever becomes of its session.
+    """A machine that runs as a system task, so that it can outlive its session.
 
-    It belongs to the trio loop that it was made in; `do` is the way in from elsewhere.
+    It belongs to the trio loop in which it was created. From elsewhere, use `do`.
     """
 
-    def __init__(self, order: MachineSpec, *, exited: dict[str, int]) -> None:
-        self.short_name = order.name.partition(".")[0]
+    def __init__(self, spec: MachineSpec, *, exited: dict[str, int]) -> None:
+        self.short_name = spec.name.partition(".")[0]
         self.host = Host(self.short_name)
         self.instance = Instance(
-            name=order.name, address=self.host.address, details=_details(order.request)
+            name=spec.name, address=self.host.address, details=_details(spec.request)
         )
-        self.epitaph = ""  # how it ended, once it has
+        self.exit_report = ""  # how it ended; "" while it runs
         self.console = ""
         self.reason = StopReason.EXITED
-        self._is_taken_back = False  # or will be, as its provider has said
+        self._is_interrupted = False  # or will be: its provider has given notice
         self._telling, self.told = trio.open_memory_channel[Notice](math.inf)
         self._exited = exited
         self._scope = trio.CancelScope()
         self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
         running[self.host.address] = self
 
-    def begin(self, data: bytes, *, surroundings: Surroundings) -> None:
-        """Start its task, with the configuration in ``data``."""
+    def begin(self, data: bytes, *, process_state: ProcessState) -> None:
+        """Start its task with the configuration in ``data``."""
         path = sys.path[:]
         try:
             config = WorkerConfig.load(data)
-            surroundings.take(config.environ, config.argv)
+            process_state.change(config.environ, config.argv)
         except BaseException as exc:
             self._crash(exc)
             self._ended.set_result(None)
-            # Some modules exit as they are imported; but a Ctrl-C is for the program.
+            # Some modules exit when they are imported. But Ctrl-C is for the program.
             if isinstance(exc, Exception | SystemExit):
                 return
             raise
         finally:
-            sys.path[:] = path  # it took on the driver's, which is this process's own
-        # Of the system's: the session's nursery ends before its machines do.
+            sys.path[:] = path  # `load` adds the driver's path, which is this process's own
+        # A system task: the session's nursery ends before its machines.
         trio.lowlevel.spawn_system_task(
             self._run, config, name=f"bigmachine in-process {self.short_name}"
         )
 
     def do(self, function: Callable[[InProcessMachine], object]) -> None:
         """Call ``function`` with it in its loop, from any thread, and wait for that."""
-        if _is_in_loop(self.host.token):
-            function(self)
-            return
-        done: concurrent.futures.Future[None] = concurrent.futures.Future()
-
-        def call() -> None:
-            try:
-                function(self)
-            finally:
-                done.set_result(None)
-
-        with contextlib.suppress(trio.RunFinishedError):  # its machines ended with it
-            self.host.token.run_sync_soon(call)
-            done.result()
+        call_in_loop(self.host.token, lambda: function(self))
 
     def kill(self) -> None:
-        """End as by SIGKILL; by its provider, if that has said so."""
-        if not self.epitaph and self._is_taken_back:
+        """End as by SIGKILL; after a notice of interruption, as by its provider."""
+        if not self.exit_report and self._is_interrupted:
             self.reason = StopReason.INTERRUPTED
         self.end("killed by InProcessSystem.kill")
 
-    def end(self, epitaph: str) -> None:
-        """End at once; what its tasks still do reaches nobody."""
-        if not self.epitaph:
-            self.epitaph = epitaph
+    def end(self, exit_report: str) -> None:
+        """End at once; its tasks can no longer send anything."""
+        if not self.exit_report:
+            self.exit_report = exit_report
             self._scope.cancel()
             self.host.close()
             running.pop(self.host.address, None)
 
     def tell(self, notice: Notice) -> None:
-        """Give it a notice of its provider's."""
-        self._is_taken_back = self._is_taken_back or notice.kind == "interruption"
+        """Give it a notice of its provider."""
+        self._is_interrupted = self._is_interrupted or notice.kind == "interruption"
         self._telling.send_nowait(notice)
 
     def exit(self, code: int) -> None:
-        """End with an exit code of its own."""
-        if not self.epitaph:
+        """End with an exit code."""
+        if not self.exit_report:
             self._exited[self.short_name] = code
             self.end(f"exited with status {code}")
 
     def free(self) -> None:
-        """End it, and take its place off the network."""
+        """End it, and remove its host from the network."""
         self.end("it was stopped")
         self.host.heal()
 
     async def wait_ended(self) -> None:
-        """Wait until its task is done; in any loop."""
+        """Wait until its task has ended; works in any loop."""
         event, token = trio.Event(), trio.lowlevel.current_trio_token()
 
         def tell(_: object) -> None:
@@ -129,7 +117,7 @@ class InProcessMachine:
         await event.wait()
 
     async def _run(self, config: WorkerConfig) -> None:
-        """Be the machine. Nothing may leave it but cancellation: it would end the whole run."""
+        """Run the machine. Only cancellation may leave this: all else would end the loop."""
         try:
             with self._scope:
                 await serve(config, address=self.host.address, set_up=set_up)
@@ -139,7 +127,7 @@ class InProcessMachine:
                 raise
             if _holds(faults, KeyboardInterrupt):
                 _interrupt()
-            elif not self.epitaph:
+            elif not self.exit_report:
                 self._crash(faults)
         finally:
             self.end("its loop ended")
@@ -147,7 +135,7 @@ class InProcessMachine:
 
     def _crash(self, exc: BaseException) -> None:
         while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
-            exc = exc.exceptions[0]  # the nurseries around it tell nobody anything
+            exc = exc.exceptions[0]  # the nurseries around it say nothing
         self.console = "".join(traceback.format_exception(exc))
         logger.error("%s failed:\n%s", self.short_name, self.console)
         self._exited[self.short_name] = 1
@@ -163,15 +151,8 @@ async def end_all(machines: Iterable[InProcessMachine]) -> None:
         await machine.wait_ended()
 
 
-def _is_in_loop(token: trio.lowlevel.TrioToken) -> bool:
-    try:
-        return trio.lowlevel.current_trio_token() is token
-    except RuntimeError:  # in no loop at all
-        return False
-
-
 def _without_cancellation(exc: BaseException) -> BaseException | None:
-    """Return the part of ``exc`` that isn't `trio.Cancelled`; None if there is no other."""
+    """Return the part of ``exc`` that is not `trio.Cancelled`, or None."""
     if isinstance(exc, BaseExceptionGroup):
         return exc.split(trio.Cancelled)[1]
     return None if isinstance(exc, trio.Cancelled) else exc
@@ -184,7 +165,7 @@ def _holds(exc: BaseException, kind: type[BaseException]) -> bool:
 
 
 def _interrupt() -> None:
-    """Pass a Ctrl-C on to the program, for which it was meant: trio takes it to the main task."""
+    """Pass Ctrl-C on to the program: trio raises it in the main task."""
     if threading.current_thread() is threading.main_thread():
         signal.raise_signal(signal.SIGINT)
 

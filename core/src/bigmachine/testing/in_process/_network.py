@@ -1,7 +1,7 @@
-"""A network in this process: `Host` for each machine on it, and `connect` to dial one.
+"""A network in this process: a `Host` for each machine, and `connect` to reach one.
 
 Its streams behave as TCP does: what was sent before a close still arrives, a slow reader
-holds up the writer, and through a partition nothing gets, not even the news of an end.
+blocks the writer, and a partition lets nothing through, not even the end of a stream.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import operator
 import trio
 from trio.lowlevel import ParkingLot, checkpoint, current_trio_token
 
-_ROOM_BYTES = 256 << 10  # on the way in one direction, about what a socket's buffers hold
-_CHUNK_BYTES = 64 << 10  # for a reader that leaves it to us
+_ROOM_BYTES = 256 << 10  # in transit in one direction: about the size of socket buffers
+_CHUNK_BYTES = 64 << 10  # if a reader sets no limit
 _PORT = 1  # one machine, one port
 
 _hosts: dict[str, Host] = {}  # of all systems in this process, by address
@@ -23,10 +23,10 @@ _numbers = itertools.count()
 
 
 class Host(trio.abc.Listener["MemoryStream"]):
-    """One machine's place on the network: where it is dialled, and from where it dials.
+    """One machine on the network: it accepts connections, and makes them.
 
-    It can be dialled from the start; who dials waits until the machine accepts. Belongs
-    to the trio loop that it was made in, and so do those who dial it.
+    Connections can be made from the start; they wait until the machine accepts them. It
+    belongs to the trio loop in which it was created, and so do its clients.
     """
 
     def __init__(self, name: str) -> None:
@@ -45,12 +45,12 @@ class Host(trio.abc.Listener["MemoryStream"]):
         return await self._arrived.receive()
 
     async def aclose(self) -> None:
-        """Stop listening; refuse who dials."""
+        """Stop listening; refuse new connections."""
         self.close()
         await checkpoint()
 
-    async def dialled_from(self, source: Host | None) -> MemoryStream:
-        """Return the dialler's end of a new connection; ``source`` None is the driver."""
+    async def connected_from(self, source: Host | None) -> MemoryStream:
+        """Return the client's end of a new connection; ``source`` None is the driver."""
         await checkpoint()
         ends = (source, self)
         while away := [end for end in ends if end is not None and end.is_partitioned]:
@@ -62,24 +62,24 @@ class Host(trio.abc.Listener["MemoryStream"]):
         return link.streams[0]
 
     def close(self) -> None:
-        """Vanish as the process behind it does: connections end, and who dials is refused."""
+        """Disappear with its process: connections end, and new ones are refused."""
         self._is_closed = True
         for link in tuple(self.links):
             link.close(self)
-        if not self.is_partitioned:  # else who dials must not learn of it
+        if not self.is_partitioned:  # else clients must not notice
             _hosts.pop(self.address, None)
 
     def reset(self) -> None:
-        """Break every connection, and lose what is on its way."""
+        """Break every connection, and lose what is in transit."""
         for link in tuple(self.links):
             link.reset()
 
     def partition(self) -> None:
-        """Let nothing through in either direction, and say nothing."""
+        """Let nothing through in either direction, without any error."""
         self.is_partitioned = True
 
     def heal(self) -> None:
-        """Let everything through again; what was held back arrives."""
+        """Let everything through again; delayed bytes arrive."""
         self.is_partitioned = False
         self.changed.unpark_all()
         for link in self.links:
@@ -89,7 +89,7 @@ class Host(trio.abc.Listener["MemoryStream"]):
 
 
 async def connect(host: str, port: int, *, source: Host | None = None) -> MemoryStream:
-    """Open a stream to the machine at ``host:port``; ``source`` is the one that dials.
+    """Open a stream to the machine at ``host:port`` from the machine ``source``.
 
     Raises `ConnectionRefusedError` if no machine is there.
     """
@@ -100,7 +100,7 @@ async def connect(host: str, port: int, *, source: Host | None = None) -> Memory
         raise _refused(address)
     if there.token is not current_trio_token():
         raise OSError(errno.ENETUNREACH, f"{address} is in another trio loop of this process")
-    return await there.dialled_from(source)
+    return await there.connected_from(source)
 
 
 class MemoryStream(trio.abc.Stream):
@@ -131,7 +131,7 @@ class MemoryStream(trio.abc.Stream):
             self._is_sending = False
 
     async def wait_send_all_might_not_block(self) -> None:
-        """Wait until there is room, or an error to be told."""
+        """Wait until there is room, or an error."""
         if self._is_sending:
             raise trio.BusyResourceError("another task is sending on this stream")
         self._is_sending = True
@@ -172,7 +172,7 @@ class MemoryStream(trio.abc.Stream):
         if not self.is_closed:
             self.is_closed = True
             self._sent.is_ended = True
-            self._received.break_()  # the peer's sends have nobody to go to
+            self._received.break_()  # nobody receives what the peer sends
             self._link.wake()
             self._link.forget_if_over()
 
@@ -193,7 +193,7 @@ class MemoryStream(trio.abc.Stream):
 
 
 class _Link:
-    """A connection between a dialler, the driver if None, and a host."""
+    """A connection between a client, the driver if None, and a host."""
 
     def __init__(self, source: Host | None, host: Host) -> None:
         self._ends = (source, host)
@@ -213,7 +213,7 @@ class _Link:
         return not any(end is not None and end.is_partitioned for end in self._ends)
 
     def close(self, host: Host) -> None:
-        """Close the end that is ``host``'s."""
+        """Close the end of ``host``."""
         for end, stream in zip(self._ends, self.streams, strict=True):
             if end is host:
                 stream.close()
@@ -225,12 +225,12 @@ class _Link:
         self.wake()
 
     def wake(self) -> None:
-        """Have those who wait here look again."""
+        """Wake all tasks that wait here."""
         for pipe in self._pipes:
             pipe.changed.unpark_all()
 
     def forget_if_over(self) -> None:
-        """Let go of it once both ends are closed."""
+        """Remove it from its hosts once both ends are closed."""
         if all(stream.is_closed for stream in self.streams):
             for end in self._ends:
                 if end is not None:
@@ -238,7 +238,7 @@ class _Link:
 
 
 class _Pipe:
-    """One direction of a connection: what was sent, and is not received yet."""
+    """One direction of a connection: bytes that were sent and not received yet."""
 
     __slots__ = ("changed", "data", "is_broken", "is_ended")
 
@@ -250,7 +250,7 @@ class _Pipe:
 
     @property
     def room(self) -> int:
-        """How many bytes may be put in now."""
+        """How many bytes can be sent now."""
         return _ROOM_BYTES - len(self.data)
 
     def put(self, data: memoryview) -> None:

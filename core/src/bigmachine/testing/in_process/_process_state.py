@@ -1,4 +1,4 @@
-"""What machines in this process change of it, its environment and arguments, and take back."""
+"""What in-process machines change in this process: its environment and arguments."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import threading
 from collections.abc import Mapping, Sequence
 
 _lock = threading.Lock()
-# What was there before anybody's machines, and who holds it changed: by the variable's
-# name, and by None for the arguments.
+# The values before any change, and whose changes are in effect: by the variable's name, and
+# by None for the arguments.
 _before: dict[str | None, str | Sequence[str] | None] = {}
-_holders: dict[str | None, set[Surroundings]] = {}
+_holders: dict[str | None, set[ProcessState]] = {}
 
 
-class Surroundings:
-    """One system's changes; what several changed comes back with the last of them."""
+class ProcessState:
+    """The changes of one system; a value that several systems changed is restored by the last."""
 
-    def take(self, environ: Mapping[str, str], argv: Sequence[str]) -> None:
+    def change(self, environ: Mapping[str, str], argv: Sequence[str]) -> None:
         """Set the variables of ``environ``, and `sys.argv`."""
         with _lock:
             for name, value in environ.items():
@@ -27,8 +27,8 @@ class Surroundings:
                 self._hold(None, tuple(sys.argv))
                 sys.argv[:] = argv
 
-    def put_back(self) -> None:
-        """Undo it. Fine to call again."""
+    def restore(self) -> None:
+        """Undo its changes; can be called again."""
         with _lock:
             for name in [name for name, holders in _holders.items() if self in holders]:
                 _holders[name].discard(self)

@@ -1,7 +1,7 @@
 """`InProcessSystem`: machines in this process, as tasks of the session's own trio loop.
 
-Only the network and the processes are make-believe: client, server, certificates, TLS
-and frames are those of every other system.
+Only the network and the processes are simulated. Client, server, certificates, TLS and
+frames are those of every other system.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ...system import (
 from ...system._options import option
 from ._machine import InProcessMachine, end_all, running
 from ._network import connect
-from ._process_state import Surroundings
+from ._process_state import ProcessState
 
 if TYPE_CHECKING:
     import httpx
@@ -39,8 +39,7 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES = 1 << 18
 _CLEANUP = 10.0  # machines end within a few rounds of the loop
-# A machine that was asked to end does so after 2 ms, and on a busy computer later; `exited` is
-# to have it.
+# A machine that was told to end takes 2 ms, on a busy computer longer. `exited` must contain it.
 _GRACE = 0.2
 
 
@@ -59,7 +58,7 @@ class InProcessOptions:
 
 
 class InProcessSystem(System):
-    """Machines that live in this process and start in milliseconds, to test programs with.
+    """Machines that live in this process and start in milliseconds, for tests of programs.
 
     ::
 
@@ -68,22 +67,22 @@ class InProcessSystem(System):
             first, second = session.start(2, services={"PI": CirclePI()})
             system.kill(first)
 
-    What happens to machines is up to the test: `kill`, `partition`, `heal`, `reset`
-    and `give_notice` may be called from any thread, with a machine, its `Instance` or
-    its name. All of it works under `trio.testing.MockClock` too.
+    A test can `kill`, `partition`, `heal` and `reset` machines, and `give_notice` to them,
+    from any thread. It names a machine by itself, by its `Instance` or by its name. All of
+    this also works under `trio.testing.MockClock`.
 
-    The machines share what a process has once. The ``environ`` and ``argv`` given to
-    ``session.start`` are set in `os.environ` and `sys.argv`, for all, until `shutdown`
-    puts back what was there. What they print is the process's own output. The thread
-    of a ``def`` method goes on after its machine was killed, until the method returns.
+    The machines share what a process has only once. The ``environ`` and ``argv`` given to
+    ``session.start`` are set in `os.environ` and `sys.argv`, for all of them, until
+    `shutdown` restores the old values. Their output is the output of the process. The
+    thread of a ``def`` method continues after its machine was killed, until it returns.
     """
 
     name = "in-process"
     Options = InProcessOptions
     capabilities = frozenset({Capability.READ, Capability.CONSOLE, Capability.INSTANCES})
-    uses_reaper = False  # what is of this process ends with it
+    uses_reaper = False  # its machines end with this process
     boot_timeout = 60.0
-    orphan_timeout = 5.0  # they are part of the driver, and end with it
+    orphan_timeout = 5.0  # its machines are part of the driver
 
     options: InProcessOptions
 
@@ -98,8 +97,8 @@ class InProcessSystem(System):
     def _begin(self) -> None:
         self._machines: dict[str, InProcessMachine] = {}  # that it started, by full name
         self._exited: dict[str, int] = {}
-        self._surroundings = Surroundings()
-        self._place: InProcessMachine | None = None  # the machine that this object is on, if any
+        self._process_state = ProcessState()
+        self._here: InProcessMachine | None = None  # the machine that this object runs on, if any
 
     # -- what a test does to machines --------------------------------------------
 
@@ -107,28 +106,28 @@ class InProcessSystem(System):
     def exited(self) -> Mapping[str, int]:
         """The exit codes of the machines that ended themselves, by short name.
 
-        0 if it was asked to, 1 if nobody had asked it for a sign of life.
+        0 if it was told to end, 1 if its driver was silent for too long.
         """
         return MappingProxyType(self._exited)
 
     def kill(self, machine: Machine | AsyncMachine | Instance | str) -> None:
-        """End it as SIGKILL would: its connections end, and who dials it is refused."""
+        """End it as SIGKILL would: its connections end, and new ones are refused."""
         self._find(machine).do(InProcessMachine.kill)
 
     def reset(self, machine: Machine | AsyncMachine | Instance | str) -> None:
-        """Break its connections, and lose what is on its way; the machine lives."""
+        """Break its connections and lose what is in transit; the machine keeps running."""
         self._find(machine).do(lambda it: it.host.reset())
 
     def partition(self, machine: Machine | AsyncMachine | Instance | str) -> None:
-        """Let nothing reach it or leave it, and say nothing: who dials it waits."""
+        """Let nothing in or out, without any error: new connections wait."""
         self._find(machine).do(lambda it: it.host.partition())
 
     def heal(self, machine: Machine | AsyncMachine | Instance | str) -> None:
-        """Undo `partition`; what was held back arrives."""
+        """Undo `partition`; delayed bytes arrive."""
         self._find(machine).do(lambda it: it.host.heal())
 
     def give_notice(self, machine: Machine | AsyncMachine | Instance | str, notice: Notice) -> None:
-        """Tell it what its provider would; after an ``"interruption"`` `kill` is that."""
+        """Give it a notice of its provider; after ``"interruption"``, `kill` is the provider's."""
         self._find(machine).do(lambda it: it.tell(notice))
 
     # -- on the driver -------------------------------------------------------------
@@ -161,26 +160,26 @@ class InProcessSystem(System):
         return [machine.instance for machine in machines]
 
     def maxprocs(self) -> int:
-        """Return the option of that name."""
+        """Return the option ``maxprocs``."""
         return self.options.maxprocs
 
     def keepalive(self) -> Keepalive:
-        """Return the timings that are options."""
+        """Return the timings of the options."""
         o = self.options
         return Keepalive(
             period=o.keepalive_period, timeout=o.keepalive_timeout, rpc_timeout=o.rpc_timeout
         )
 
     async def keepalive_failed(self, instance: Instance) -> Termination | None:
-        """Say how the machine ended; None while it lives, reachable or not."""
+        """Return how the machine ended; None while it runs, even if it is unreachable."""
         await trio.lowlevel.checkpoint()
         machine = self._machines.get(instance.name)
         if machine is None:
             return Termination(StopReason.EXITED, "it was stopped")
-        return Termination(machine.reason, machine.epitaph) if machine.epitaph else None
+        return Termination(machine.reason, machine.exit_report) if machine.exit_report else None
 
     async def stop(self, instance: Instance) -> None:
-        """End the machine, whichever system of this process started it."""
+        """End the machine, even if another system of this process started it."""
         machine = self._machines.get(instance.name) or running.get(instance.address)
         if machine is not None:
             try:
@@ -191,10 +190,10 @@ class InProcessSystem(System):
             await machine.wait_ended()
 
     async def shutdown(self) -> None:
-        """End every machine that this object started, and wait for it; put back what they set."""
+        """End every machine that this object started, and undo what they changed in the process."""
         await end_all(self._machines.values())
         self._machines.clear()
-        self._surroundings.put_back()
+        self._process_state.restore()
 
     async def read(self, instance: Instance, path: str) -> AsyncIterator[bytes]:
         """Read a file of this computer."""
@@ -216,41 +215,41 @@ class InProcessSystem(System):
     # -- on the driver and on machines -----------------------------------------------
 
     def http_client(self, identity: Identity) -> httpx.AsyncClient:
-        """Return a client that dials in memory, from this machine if it is on one."""
+        """Return a client that connects in memory, from the machine that it runs on, if any."""
         from ...rpc import http_client
 
-        source = self._place.host if self._place else None
+        source = self._here.host if self._here else None
         return http_client(identity, connect=functools.partial(connect, source=source))
 
     # -- on the machine ----------------------------------------------------------------
 
     async def listen(self, address: str) -> Sequence[trio.abc.Listener[trio.abc.Stream]]:
-        """Return the listener that the machine's address leads to."""
+        """Return the listener of the machine at this address."""
         await trio.lowlevel.checkpoint()
-        self._place = running.get(address)
-        if self._place is None:
-            raise UsageError(f"{address!r} is no machine of this process")
-        return [self._place.host]
+        self._here = running.get(address)
+        if self._here is None:
+            raise UsageError(f"{address!r} is not a machine of this process")
+        return [self._here.host]
 
     async def notices(self) -> AsyncIterator[Notice]:
-        """Give those of `give_notice`."""
-        assert self._place is not None
-        async for notice in self._place.told:
+        """Yield the notices of `give_notice`."""
+        assert self._here is not None
+        async for notice in self._here.told:
             yield notice
 
     def main(self, serve: Callable[[], Awaitable[None]]) -> NoReturn:
-        """Refuse: there is no process to take over."""
-        raise NotSupportedError("an in-process machine is started by its system alone")
+        """Raise `NotSupportedError`: there is no process to take over."""
+        raise NotSupportedError("only its system can start an in-process machine")
 
     def exit(self, code: int) -> NoReturn:
         """End the machine; its task ends when it next waits for something."""
-        if self._place is not None:
-            self._place.do(lambda it: it.exit(code))
+        if self._here is not None:
+            self._here.do(lambda it: it.exit(code))
         raise SystemExit(code)
 
-    def _launch(self, order: MachineSpec) -> InProcessMachine:
-        machine = self._machines[order.name] = InProcessMachine(order, exited=self._exited)
-        machine.begin(order.config, surroundings=self._surroundings)
+    def _launch(self, spec: MachineSpec) -> InProcessMachine:
+        machine = self._machines[spec.name] = InProcessMachine(spec, exited=self._exited)
+        machine.begin(spec.config, process_state=self._process_state)
         return machine
 
     def _find(self, machine: Machine | AsyncMachine | Instance | str) -> InProcessMachine:
@@ -260,7 +259,7 @@ class InProcessSystem(System):
             if name in (full_name, full_name.partition(".")[0]):
                 return found
         known = ", ".join(name.partition(".")[0] for name in self._machines)
-        raise UsageError(f"{name} is no machine of this system (it has {known or 'none'})")
+        raise UsageError(f"{name} is not a machine of this system (it has {known or 'none'})")
 
 
 def _positive(seconds: float) -> str | None:

@@ -114,11 +114,7 @@ class Starting:
             assert str(refused.value)
             await kit.settled(before)
             await _check_each_is_itself(machines)
-        async with kit.session() as plenty:
-            _, usual = await _made_by(kit, plenty, 2)
-        assert len(made) <= len(usual), (
-            f"two machines are {_list(usual)}, but created were {_list(made)}"
-        )
+        await _check_as_usual(kit, 2, made)
 
     @must("START-7")
     async def test_cancelled_start_leaves_nothing(self, kit: Kit) -> None:
@@ -145,12 +141,7 @@ class Starting:
         async with kit.session(system=system) as session:
             machines, made = await _made_by(kit, session, 1)
             await _check_each_is_itself(machines)
-        # A machine may consist of several resources, and need helpers.
-        async with kit.session() as sound:
-            _, usual = await _made_by(kit, sound, 1)
-        assert len(made) <= len(usual), (
-            f"one machine is {_list(usual)}, but created were {_list(made)}"
-        )
+        await _check_as_usual(kit, 1, made)
 
     @must("START-9")
     async def test_start_does_not_block_the_event_loop(self, kit: Kit) -> None:
@@ -288,6 +279,16 @@ async def _made_by(
     before = kit.traces()
     machines = await session.start(count, services=SERVICES)
     return machines, kit.traces() - before
+
+
+async def _check_as_usual(kit: Kit, count: int, made: set[str]) -> None:
+    """Fail if ``made`` are more traces than the system under test makes for ``count`` machines."""
+    # A machine may consist of several resources, and need helpers.
+    async with kit.session() as session:
+        _, usual = await _made_by(kit, session, count)
+    assert len(made) <= len(usual), (
+        f"{count} of its machines are {_list(usual)}, but created were {_list(made)}"
+    )
 
 
 def _list(traces: set[str]) -> str:
