@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from bigmachine._identity import Authority, Identity
-from bigmachine.rpc import Connection, Server, Services, dial, http_client
+from bigmachine.rpc import FrameConnection, Server, Services, dial, http_client
 from bigmachine.rpc._channel import StreamChannel
 from bigmachine.rpc._frames import DEFAULT_LIMIT_BYTES
 from bigmachine.rpc._tasks import TaskPool, ThreadPool
@@ -26,7 +26,7 @@ DRIVER = AUTHORITY.issue("driver")
 class Wire:
     """A connection to a service named ``S``, and what hangs on it at either end."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: FrameConnection) -> None:
         self.connection = connection
         self.serving: ServingConnection | None = None
 
@@ -100,11 +100,11 @@ async def over_streams(
             threads=threads,
             limit_bytes=limit_bytes,
         )
-        connection = Connection(
+        connection = FrameConnection(
             StreamChannel(ours), addr="https://memory:1#m0", machine="m0", limit_bytes=limit_bytes
         )
 
-        async def run_and_close(end: Connection | ServingConnection, stream: Any) -> None:
+        async def run_and_close(end: FrameConnection | ServingConnection, stream: Any) -> None:
             async with stream:  # as the server and `dial` do
                 await end.run()
 
@@ -156,7 +156,7 @@ async def tls(
         dial(http, f"https://{address}#{MACHINE.name}") as connection,
         trio.open_nursery() as nursery,
     ):
-        assert isinstance(connection, Connection)
+        assert isinstance(connection, FrameConnection)
         nursery.start_soon(connection.run)
         wire = Wire(connection)
         with contextlib.suppress(ValueError):

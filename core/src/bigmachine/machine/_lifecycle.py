@@ -23,7 +23,7 @@ from ..errors import (
     StopReason,
     TransportError,
 )
-from ..rpc import Connection, ConnectionLost, PostConnection
+from ..rpc import Connection, ConnectionLost
 from ..system import Capability, gives_notices
 from ..system._plugins import Plugins
 from ._link import REFUSED, Link, follow
@@ -109,7 +109,7 @@ class Lifecycle:
         self._scope = trio.CancelScope()
 
     @property
-    def connection(self) -> Connection | PostConnection | None:
+    def connection(self) -> Connection | None:
         """What callers use, while the machine is ``RUNNING`` and connected."""
         return self._link.connection if self.state == State.RUNNING else None
 
@@ -119,7 +119,7 @@ class Lifecycle:
             await self._changed.wait()
         await trio.lowlevel.checkpoint()
 
-    async def connected(self) -> Connection | PostConnection:
+    async def connected(self) -> Connection:
         """Wait for the connection; raise if the machine is stopped."""
         while (connection := self.connection) is None:
             if self.state == State.STOPPED:
@@ -326,7 +326,7 @@ class Lifecycle:
                 return Termination(StopReason.INTERRUPTED, detail)
         return gone
 
-    async def _ask_for_notices(self, connection: Connection | PostConnection) -> None:
+    async def _ask_for_notices(self, connection: Connection) -> None:
         new: list[Notice] = await connection.call("Supervisor.notices", (len(self.notices),), {})
         for notice in new:
             self.notices += (notice,)
@@ -350,7 +350,7 @@ class Lifecycle:
             return None
         return self._as_announced(Termination(StopReason.EXITED, ended))
 
-    async def _linked(self) -> Connection | PostConnection:
+    async def _linked(self) -> Connection:
         """Wait for a connection that is not known to be lost, whatever the state."""
         while (connection := self._link.connection) is None or not connection.is_open:
             await self._changed.wait()

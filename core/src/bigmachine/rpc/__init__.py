@@ -11,6 +11,7 @@ from .client._connection import ConnectionLost as ConnectionLost
 from .client._dial import dial as dial
 from .client._dial import split_addr as split_addr
 from .client._dial import transport_error as transport_error
+from .client._frame_connection import FrameConnection as FrameConnection
 from .client._post import PostConnection as PostConnection
 from .server._http import Server as Server
 from .server._http import open_listeners as open_listeners

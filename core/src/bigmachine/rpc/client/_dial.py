@@ -13,6 +13,7 @@ from .._channel import Channel, StreamChannel
 from .._frames import DEFAULT_LIMIT_BYTES, PROTOCOL
 from .._protocol import LIMIT_HEADER
 from ._connection import Connection
+from ._frame_connection import FrameConnection
 from ._post import PostConnection
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def split_addr(addr: str) -> tuple[str, str]:
 
 
 @contextlib.asynccontextmanager
-async def dial(http: httpx.AsyncClient, addr: str) -> AsyncIterator[Connection | PostConnection]:
+async def dial(http: httpx.AsyncClient, addr: str) -> AsyncIterator[Connection]:
     """Connect to the machine at ``addr``; the caller runs the connection inside the block.
 
     Raises `ConnectionRefusedError` when nothing listens there (for a machine that
@@ -56,7 +57,9 @@ async def dial(http: httpx.AsyncClient, addr: str) -> AsyncIterator[Connection |
         if response.status_code == 101 and upgrade == PROTOCOL and stream is not None:
             limit = int(response.headers.get(LIMIT_HEADER, DEFAULT_LIMIT_BYTES))
             channel, leading = _channel(stream)
-            yield Connection(channel, addr=addr, machine=name, limit_bytes=limit, leading=leading)
+            yield FrameConnection(
+                channel, addr=addr, machine=name, limit_bytes=limit, leading=leading
+            )
         elif response.status_code in (101, 426) and upgrade == PROTOCOL:
             # Ours, and of our version, but this client or what is between can't upgrade.
             await response.aclose()

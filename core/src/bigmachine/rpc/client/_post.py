@@ -16,15 +16,17 @@ from .._exceptions import load_exception
 from .._frames import DEFAULT_LIMIT_BYTES, Frame, Kind
 from .._payload import dumps_arguments, dumps_whole, loads_result
 from .._protocol import STATUS_RAISED
-from ._connection import ConnectionLost
+from ._connection import Connection, ConnectionLost
 from ._uploads import is_stream
 
 if TYPE_CHECKING:
     import httpx
 
 
-class PostConnection:
-    """Has the face of `Connection` where calls are concerned, over one HTTP client."""
+class PostConnection(Connection):
+    """Sends each call as a request of its own through one HTTP client."""
+
+    connects_per_call = True
 
     def __init__(self, http: httpx.AsyncClient, *, base: str, addr: str, machine: str) -> None:
         self.addr = addr
@@ -38,7 +40,6 @@ class PostConnection:
         await trio.sleep_forever()
 
     async def call(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Call ``"Service.method"`` and return what it returns."""
         import httpx
 
         if any(map(is_stream, [*args, *kwargs.values()])):
