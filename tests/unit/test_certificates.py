@@ -108,7 +108,7 @@ def test_others_are_refused_and_told_so(who: str) -> None:
     async def main() -> None:
         service = Service()
         async with serving(service) as (_, port):
-            with pytest.raises(ProtocolError, match="won't have us") as error:
+            with pytest.raises(ProtocolError, match="rejects our certificate") as error:
                 await call(us, port)
             assert not error.value.temporary
             assert await call(DRIVER, port) == 1

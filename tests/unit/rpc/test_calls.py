@@ -16,10 +16,10 @@ import trio.testing
 from bigmachine.errors import BigmachineError, TransportError, UsageError
 from bigmachine.rpc import ConnectionLost, FrameConnection
 from bigmachine.rpc._channel import Channel, StreamChannel
+from bigmachine.rpc._decoder import FrameDecoder
 from bigmachine.rpc._frames import (
     CHUNK_BYTES,
     INLINE_BYTES,
-    FrameDecoder,
     Kind,
     control_frame,
     message_frame,

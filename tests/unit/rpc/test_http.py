@@ -626,9 +626,9 @@ def test_a_post_is_refused_as_a_frame_would_be() -> None:
 def test_without_an_upgrade_streams_are_refused_in_words() -> None:
     async def main() -> None:
         async with fallback(Service()) as connection:
-            with pytest.raises(UsageError, match=r"S\.items: streams take a connection that upgr"):
+            with pytest.raises(UsageError, match=r"S\.items: streams need an upgraded conn"):
                 await connection.stream("S.items", (), {})
-            with pytest.raises(UsageError, match="streams take a connection that upgrades"):
+            with pytest.raises(UsageError, match="streams need an upgraded connection"):
                 await connection.call("S.add", (iter([1]),), {})
 
     run(main)

@@ -14,7 +14,7 @@ import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
 
 from ._channel import Channel
-from ._frames import CHUNK_BYTES, Buffer, data_header
+from ._frames import CHUNK_BYTES, Buffer, Kind, Payload, data_header, message_frame
 
 # A write costs as much as encoding ten small frames; beyond that, holding frames back
 # for company only leaves the peer idle.
@@ -48,6 +48,21 @@ class Outbox:
             if len(self._small) >= _BATCH_FRAMES and not self._channel.has_unsent:
                 self._channel.send_nowait(self._take_small())
             self._wake()
+
+    def post_message(
+        self,
+        kind: Kind,
+        stream: int,
+        payload: Payload,
+        *,
+        name: bytes = b"",
+        uploads: int = 0,
+        is_urgent: bool = True,
+    ) -> trio.Event | None:
+        """Send a message; if it has a body, return the event that says when that is out."""
+        frame, body = message_frame(kind, stream, payload, name, uploads)
+        self.post(frame, is_urgent=is_urgent)
+        return self.post_body(stream, body) if body else None
 
     def post_body(self, stream: int, pieces: Sequence[Buffer]) -> trio.Event:
         """Send a message's body, after the message's frame; the event says when it is out."""

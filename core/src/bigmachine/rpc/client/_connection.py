@@ -40,7 +40,10 @@ class Connection(ABC):
     async def stream(
         self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> IncomingStream:
-        """Call a generator method and return its items as an async iterator."""
+        """Call a generator method; return its items as an async iterator.
+
+        Iterators and files among the arguments are uploaded meanwhile.
+        """
 
 
 class ConnectionLost(TransportError):

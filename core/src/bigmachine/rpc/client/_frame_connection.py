@@ -1,4 +1,4 @@
-"""The driver's end of a connection: calls go out, replies and streams come back."""
+"""The caller's end of a connection: calls go out, replies and streams come back."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_resch
 
 from ...errors import ProtocolError, UsageError
 from .._channel import Channel
+from .._decoder import FrameDecoder
 from .._exceptions import load_exception
-from .._frames import DEFAULT_LIMIT_BYTES, Frame, FrameDecoder, Kind, control_frame, message_frame
+from .._frames import DEFAULT_LIMIT_BYTES, Frame, Kind, control_frame
+from .._marshal import dump_arguments, load_result
 from .._outbox import Outbox
-from .._payload import dumps_arguments, loads_result
 from .._receive import receive_frames
 from .._streams import IncomingStream, OutgoingStream
 from ._connection import Connection, ConnectionLost
@@ -57,7 +58,7 @@ class FrameConnection(Connection):
         self.is_open = True
 
     async def run(self) -> None:
-        """Send and receive until the connection ends, then end what was in flight."""
+        """Send and receive until the connection ends, then end all that was in flight."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             self._is_running.set()
@@ -90,10 +91,6 @@ class FrameConnection(Connection):
     async def stream(
         self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> IncomingStream:
-        """Call a generator method; return its items as an async iterator.
-
-        Iterators and files among the arguments are streamed up meanwhile.
-        """
         uploads = Uploads(method, args, kwargs)
         if uploads.count:
             await self._is_running.wait()
@@ -107,20 +104,9 @@ class FrameConnection(Connection):
             self._forget(stream)
             uploads.cancel()
 
-        async def upload() -> None:
-            try:
-                await uploads.run(self._outbox, self._outgoing, stream, body)
-            except BaseException as exc:  # the caller's own iterator raised
-                if exc is not uploads.failure:  # cancelled, which trio may put in a group
-                    raise
-                incoming.abort(exc)
-                task = self._calls.pop(stream, None)
-                if task is not None:  # it has not even begun, and now never will
-                    reschedule(task, outcome.Error(exc))
-
         incoming.on_close = close
         if uploads.count:
-            self._nursery.start_soon(upload)
+            self._nursery.start_soon(self._upload, uploads, stream, body)
         try:
             first = await self._reply(method, stream)
             if first.kind != Kind.STREAM:
@@ -134,21 +120,27 @@ class FrameConnection(Connection):
     def _begin(
         self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any], uploads: int = 0
     ) -> tuple[int, trio.Event | None]:
-        """Send the call; return its stream, and the event of its body being out."""
+        """Send the call; return its stream, and the event that says when its body is sent."""
         if not self.is_open:
             raise self._lost(method)
-        payload = dumps_arguments(method, args, dict(kwargs), limit_bytes=self._limit_bytes)
+        payload = dump_arguments(method, args, kwargs, limit_bytes=self._limit_bytes)
         stream = self._next_stream
         if stream + uploads > _LAST_STREAM or self._has_wrapped:
             stream = self._free_stream(1 + uploads)
         self._next_stream = stream + 1 + uploads
-        frame, body = message_frame(Kind.CALL, stream, payload, method.encode(), uploads)
-        # With calls in flight more are likely to come this very moment: share a write.
-        self._outbox.post(frame, is_urgent=not self._calls)
-        return stream, self._outbox.post_body(stream, body) if body else None
+        body = self._outbox.post_message(
+            Kind.CALL,
+            stream,
+            payload,
+            name=method.encode(),
+            uploads=uploads,
+            # With calls in flight, more are likely to follow at once: they share a write.
+            is_urgent=not self._calls,
+        )
+        return stream, body
 
     def _free_stream(self, count: int) -> int:
-        """Return the first of ``count`` free stream numbers, for a second time round."""
+        """Return the first of ``count`` free stream numbers, once all have been used."""
         stream, self._has_wrapped = self._next_stream, True
         while True:
             if stream + count - 1 > _LAST_STREAM:
@@ -162,14 +154,12 @@ class FrameConnection(Connection):
         return self._is_wanted(stream) or stream in self._outgoing
 
     async def _reply(self, method: str, stream: int) -> Frame:
-        """Wait for the first frame that answers a call; when cancelled, cancel the method."""
+        """Wait for the first frame of a call's reply; when cancelled, cancel the method."""
         self._calls[stream] = current_task()
 
         def cancel(_raise_cancel: object) -> Abort:
             del self._calls[stream]
-            self._forget(stream)
-            self._outbox.cancel_body(stream)
-            self._outbox.post(control_frame(Kind.CANCEL, stream))
+            self._cancel(stream)
             return Abort.SUCCEEDED
 
         try:
@@ -180,7 +170,7 @@ class FrameConnection(Connection):
 
     def _result(self, method: str, frame: Frame) -> Any:
         if frame.kind == Kind.REPLY:
-            return loads_result(method, frame)
+            return load_result(method, frame)
         if frame.kind == Kind.STREAM:
             self._outbox.post(control_frame(Kind.CANCEL, frame.stream))
             raise UsageError(f"{method} is a generator; call it with stream()")
@@ -191,29 +181,25 @@ class FrameConnection(Connection):
     ) -> Any:
         uploads = Uploads(method, args, kwargs)
         stream, body = self._begin(method, uploads.args, uploads.kwargs, uploads.count)
-        failure: BaseException | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._upload, uploads, stream, body)
+            # An error is raised after the nursery, so that it isn't in a group.
+            reply = await outcome.acapture(self._reply, method, stream)
+            nursery.cancel_scope.cancel()
+        return self._result(method, reply.unwrap())
 
-        async def upload() -> None:
-            nonlocal failure
-            try:
-                await uploads.run(self._outbox, self._outgoing, stream, body)
-            except BaseException as exc:  # the caller's own iterator raised
-                if exc is not uploads.failure:  # cancelled, which trio may put in a group
-                    raise
-                failure = exc
-                scope.cancel()
+    async def _upload(self, uploads: Uploads, stream: int, body: trio.Event | None) -> None:
+        await uploads.run(self._outbox, self._outgoing, stream, body, self._fail)
 
-        with trio.CancelScope() as scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(upload)
-                try:
-                    frame = await self._reply(method, stream)
-                except ConnectionLost as exc:  # by itself, not in the nursery's group
-                    failure = exc
-                nursery.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
-        return self._result(method, frame)
+    def _fail(self, stream: int, exc: BaseException) -> None:
+        """End a call, because the caller's own iterator raised ``exc``."""
+        task = self._calls.pop(stream, None)
+        incoming = self._incoming.get(stream)
+        if task is not None:  # the method has not replied, and its stream has not begun
+            self._cancel(stream)
+            reschedule(task, outcome.Error(exc))
+        elif incoming is not None:
+            incoming.abort(exc)
 
     def _handle(self, frame: Frame) -> None:
         stream, kind = frame.stream, frame.kind
@@ -226,11 +212,17 @@ class FrameConnection(Connection):
                 incoming.on_close()  # nothing more comes, and nothing goes up
         elif kind == Kind.ACK and stream in self._outgoing:
             self._outgoing[stream].acked(frame.aux)
-        # Else the stream was cancelled here while the frame was on its way; or it is the
-        # method that wants no more of an upload, which its reply is about to end anyway.
+        # Else the stream was cancelled here while the frame was on its way; or the method
+        # wants no more of an upload, which its reply is about to end anyway.
 
     def _is_wanted(self, stream: int) -> bool:
         return stream in self._calls or stream in self._incoming
+
+    def _cancel(self, stream: int) -> None:
+        """Tell the machine that nobody waits for a call any more."""
+        self._forget(stream)
+        self._outbox.cancel_body(stream)
+        self._outbox.post(control_frame(Kind.CANCEL, stream))
 
     def _forget(self, stream: int) -> None:
         self._incoming.pop(stream, None)
