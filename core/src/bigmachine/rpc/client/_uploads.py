@@ -10,7 +10,7 @@ import trio
 from ...errors import UsageError
 from .._frames import MAX_UPLOADS, Kind, Payload, control_frame
 from .._outbox import Outbox
-from .._payload import dumps
+from .._payload import dumps, is_plain
 from .._streams import FILE_CHUNK_BYTES, OutgoingStream, StreamArgument, close_items
 
 
@@ -95,6 +95,8 @@ def is_file(value: object) -> bool:
 
 def is_stream(value: object) -> bool:
     """Whether an argument is uploaded as a stream: it can be read only once."""
+    if is_plain(value):  # sooner than those below can tell
+        return False
     return isinstance(value, (Iterator, AsyncIterator)) or is_file(value)
 
 

@@ -24,7 +24,9 @@ class Call(ABC):
     `returned`, `replied` and `raised` return is then called in the trio loop.
     """
 
-    def __init__(self, method: Method, *, tasks: TaskPool, threads: ThreadPool) -> None:
+    __slots__ = ("_cancel", "_tasks", "_threads", "is_cancelled", "method")
+
+    def __init__(self, method: Method, tasks: TaskPool, threads: ThreadPool) -> None:
         self.method = method
         self.is_cancelled = False
         self._tasks = tasks

@@ -27,6 +27,8 @@ class FrameCall(Call):
     ``uploads`` are its stream arguments.
     """
 
+    __slots__ = ("_frame", "_outbox", "_running", "_stream", "_uploads", "outgoing")
+
     def __init__(
         self,
         method: Method,
@@ -38,7 +40,7 @@ class FrameCall(Call):
         tasks: TaskPool,
         threads: ThreadPool,
     ) -> None:
-        super().__init__(method, tasks=tasks, threads=threads)
+        super().__init__(method, tasks, threads)
         self.outgoing: OutgoingStream | None = None
         self._stream = frame.stream
         self._frame = frame

@@ -33,7 +33,7 @@ class PostCall(Call):
         tasks: TaskPool,
         threads: ThreadPool,
     ) -> None:
-        super().__init__(method, tasks=tasks, threads=threads)
+        super().__init__(method, tasks, threads)
         self._args = args
         self._kwargs = kwargs
         self._encoding = encoding
