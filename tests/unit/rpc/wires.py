@@ -16,6 +16,7 @@ from bigmachine.rpc import FrameConnection, Server, Services, dial, http_client
 from bigmachine.rpc._channel import StreamChannel
 from bigmachine.rpc._frames import DEFAULT_LIMIT_BYTES
 from bigmachine.rpc._tasks import TaskPool
+from bigmachine.rpc.server._call import Pools
 from bigmachine.rpc.server._connection import ServingConnection
 from bigmachine.rpc.server._threads import ThreadPool
 
@@ -95,8 +96,7 @@ async def over_streams(
         serving = ServingConnection(
             StreamChannel(theirs),
             services=services(service),
-            tasks=TaskPool(nursery),
-            threads=threads,
+            pools=Pools(TaskPool(nursery), threads),
             limit_bytes=limit_bytes,
         )
         connection = FrameConnection(

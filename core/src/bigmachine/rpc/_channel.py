@@ -13,19 +13,19 @@ from ._frames import Buffer
 class Channel(ABC):
     """A byte stream that can send without waiting.
 
-    `send_nowait` hands over at once what the kernel takes and keeps the rest for
-    `flush`. It never raises: a broken connection shows where it is read, so that
-    there is one place that learns of it.
+    `send_nowait` gives the kernel at once what it accepts and keeps the rest for
+    `flush`. It never raises: a broken connection is noticed by the reader alone, so
+    only one place has to handle it.
     """
 
     failure: Exception | None = None
-    """Why the connection broke, where that is known: say, a TLS alert."""
+    """Why the connection broke, if that is known: for instance, a TLS alert."""
 
     @abstractmethod
     async def receive_into(self, buffer: memoryview) -> int:
-        """Receive at least one byte; 0 at the end, however it came.
+        """Receive at least one byte; 0 at the end, whatever ended the connection.
 
-        Not always a checkpoint: it returns at once while data is at hand.
+        Not always a checkpoint: it returns at once if data has arrived.
         """
 
     @abstractmethod
@@ -44,11 +44,11 @@ class Channel(ABC):
 
     @abstractmethod
     async def flush(self) -> None:
-        """Wait until all is handed to the kernel, or the connection is broken."""
+        """Wait until the kernel has all of it, or the connection is broken."""
 
     @abstractmethod
     def close(self) -> None:
-        """Close both directions, at once; a task that waits here sees the end."""
+        """Close both directions at once; a task that is receiving sees the end."""
 
     async def send_all(self, *pieces: Buffer) -> None:
         """Send ``pieces`` and flush."""
@@ -65,7 +65,7 @@ class Channel(ABC):
 class StreamChannel(Channel):
     """A channel over any trio stream, or over the network stream of any HTTP client.
 
-    It is what a backend with its own tunnel, proxy or in-memory network gets.
+    A backend with its own tunnel, proxy or in-memory network gets this one.
     """
 
     def __init__(self, stream: trio.abc.Stream | NetworkStream) -> None:
@@ -78,7 +78,7 @@ class StreamChannel(Channel):
 
     async def receive_into(self, buffer: memoryview) -> int:
         if not self._received:
-            if self._is_closed:  # a broken one may still have something to say
+            if self._is_closed:  # a broken one may still have bytes to read
                 return 0
             with trio.CancelScope() as self._receiving:
                 try:

@@ -39,10 +39,9 @@ _KINDS = frozenset(Kind)
 class FrameDecoder:
     """Turns received bytes into frames.
 
-    Read into `buffer`, say how much with `received`, then iterate over `frames`.
-    A `ProtocolError` means that the peer can't be believed any more: close.
-    ``limit_bytes`` is the largest message accepted, and ``is_wanted`` tells whether
-    anybody waits for a stream: the body of one that nobody wants is skipped.
+    Read into `buffer`, report how much with `received`, then iterate over `frames`.
+    After a `ProtocolError`, close the connection. ``limit_bytes`` is the largest message
+    accepted. If ``is_wanted`` is False for a stream, the bodies of its messages are skipped.
     """
 
     def __init__(
@@ -58,9 +57,9 @@ class FrameDecoder:
         self._scratch[: len(leading)] = leading
         self._start = 0
         self._end = len(leading)
-        self._bodies: dict[int, _Body] = {}
+        self._bodies: dict[int, _IncomingBody] = {}
         # The rest of a DATA frame that has not all arrived: where it goes, and how much.
-        self._target: _Body | None = None
+        self._target: _IncomingBody | None = None
         self._missing = 0
 
     def buffer(self) -> memoryview:
@@ -70,7 +69,7 @@ class FrameDecoder:
         if self._start == self._end:
             self._start = self._end = 0
         elif self._end == len(self._scratch):
-            # A frame's beginning fills the memory to its end: bring it to the front of
+            # The beginning of a frame fills the memory to its end: move it to the front of
             # memory that has room for the rest.
             rest = self._scratch[self._start : self._end].tobytes()
             if 2 * len(rest) > len(self._scratch) and len(self._scratch) < _MAX_SCRATCH_BYTES:
@@ -80,7 +79,7 @@ class FrameDecoder:
         return self._scratch[self._end :]
 
     def received(self, count: int) -> None:
-        """Say that ``count`` bytes were received into what `buffer` returned."""
+        """Report that ``count`` bytes were received into what `buffer` returned."""
         if self._missing and self._target is not None and self._start == self._end:
             self._target.filled += count
             self._missing -= count
@@ -88,7 +87,7 @@ class FrameDecoder:
             self._end += count
 
     def forget(self, stream: int) -> None:
-        """Drop the unfinished message of a stream that was cancelled, if there is one."""
+        """Drop the unfinished message of a cancelled stream, if there is one."""
         body = self._bodies.pop(stream, None)
         if body is not None and body is self._target:
             self._target = None
@@ -155,10 +154,10 @@ class FrameDecoder:
             )
         name = _name(payload[table_bytes : table_bytes + aux]) if aux else ""
         if self._is_wanted is not None and kind != Kind.CALL and not self._is_wanted(stream):
-            # Cancelled here while it was on its way: the peer stops somewhere in the body.
+            # Cancelled here while it was sent: the peer stops somewhere in the body.
             return
         try:
-            body = _Body(kind, stream, name, payload[table_bytes + aux :], flags, sizes)
+            body = _IncomingBody(kind, stream, name, payload[table_bytes + aux :], flags, sizes)
         except (MemoryError, OSError) as exc:
             raise ProtocolError(f"there is no memory for a message of {size} bytes") from exc
         self._bodies[stream] = body
@@ -169,12 +168,12 @@ class FrameDecoder:
         body = self._bodies.get(stream)
         if length > CHUNK_BYTES or (body is not None and length > body.space()):
             raise ProtocolError(f"a DATA frame of {length} bytes has no place in its message")
-        # Without a body the stream was cancelled here while its bytes were on the way.
+        # Without a body, the stream was cancelled here while its bytes were sent.
         self._target = body
         self._missing = length
 
     def _take_data(self) -> None:
-        """Move what is in the scratch memory to where the current DATA frame goes."""
+        """Move bytes from the scratch memory to the body of the current DATA frame."""
         count = min(self._missing, self._end - self._start)
         if count and self._target is not None:
             room = self._target.room(count)
@@ -184,8 +183,8 @@ class FrameDecoder:
         self._missing -= count
 
 
-class _Body:
-    """The body of a message that is on its way, and how much of it is here."""
+class _IncomingBody:
+    """The body of a message, and how much of it has been received."""
 
     __slots__ = (
         "_at",

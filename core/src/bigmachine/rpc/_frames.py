@@ -47,7 +47,7 @@ class Kind(enum.IntEnum):
     ERROR = 3
     """The method raised, or an iterator did; ends the stream."""
     CANCEL = 4
-    """The sender no longer wants this stream; ends it."""
+    """The sender gives this stream up; ends it."""
     DATA = 5
     """Bytes of the body of the stream's current message."""
     STREAM = 6
@@ -57,7 +57,7 @@ class Kind(enum.IntEnum):
     END = 8
     """A stream of items is complete."""
     ACK = 9
-    """The receiver has taken items that cost aux: so much more may be sent."""
+    """The receiver has taken items that cost aux: the sender may send so much more."""
 
 
 MESSAGES = frozenset({Kind.CALL, Kind.REPLY, Kind.ERROR, Kind.ITEM})

@@ -15,9 +15,9 @@ _MAX_IDLE_TASKS = 256
 class TaskPool:
     """Runs coroutines in trio tasks that outlive them.
 
-    A new task with a cancel scope costs three times what a small call does
-    otherwise, so tasks wait for their next job inside a scope that serves until
-    it is cancelled. Each job runs in a fresh copy of the pool's context.
+    A new task with a cancel scope costs three times as much as a small call without
+    them. So tasks wait for their next job inside a scope that is kept until it is
+    cancelled. Each job runs in a fresh copy of the pool's context.
     """
 
     def __init__(self, nursery: trio.Nursery) -> None:
@@ -60,7 +60,7 @@ class TaskPool:
                     except trio.Cancelled:  # the pool ends
                         self._idle.remove(slot)
                         raise
-            # Cancelled with its job, not with the pool: a new scope, and on.
+            # Cancelled with its job, not with the pool: continue in a new scope.
             slot.job = None
             slot.scope = trio.CancelScope()
 
@@ -75,13 +75,13 @@ class Job:
         self.slot: _Slot | None = None
 
     def cancel(self) -> None:
-        """Cancel it, if it still runs: its task may be another job's by now."""
+        """Cancel it if it still runs; its task may run another job by now."""
         if self.slot is not None and self.slot.job is self:
             self.slot.scope.cancel()
 
 
 class _Slot:
-    """A task of the pool: parked as ``task`` when it has no ``job``."""
+    """One task of the pool; while it has no ``job``, it is parked as ``task``."""
 
     __slots__ = ("job", "scope", "task")
 

@@ -1,4 +1,4 @@
-"""What a caller needs of a connection to a machine, whichever way its calls travel."""
+"""What a caller needs of a connection to a machine, by frames or by POST."""
 
 from __future__ import annotations
 

@@ -209,7 +209,7 @@ class FrameConnection(Connection):
         elif (incoming := self._incoming.get(stream)) is not None:
             incoming.deliver(frame)
             if kind != Kind.ITEM:
-                incoming.on_close()  # nothing more comes, and nothing goes up
+                incoming.on_close()  # no more items come, and no more are uploaded
         elif kind == Kind.ACK and stream in self._outgoing:
             self._outgoing[stream].acked(frame.aux)
         # Else the stream was cancelled here while the frame was on its way; or the method
@@ -243,4 +243,4 @@ class FrameConnection(Connection):
 
 
 class _Lost(Exception):
-    """Woken because the connection ended."""
+    """Wakes a caller because the connection ended."""

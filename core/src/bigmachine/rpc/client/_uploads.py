@@ -95,7 +95,7 @@ def is_file(value: object) -> bool:
 
 def is_stream(value: object) -> bool:
     """Whether an argument is uploaded as a stream: it can be read only once."""
-    if is_plain(value):  # sooner than those below can tell
+    if is_plain(value):  # a shortcut: the checks below take longer
         return False
     return isinstance(value, (Iterator, AsyncIterator)) or is_file(value)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import trio
 
@@ -24,25 +24,24 @@ class Call(ABC):
     `returned`, `replied` and `raised` return is then called in the trio loop.
     """
 
-    __slots__ = ("_cancel", "_tasks", "_threads", "is_cancelled", "method")
+    __slots__ = ("_cancel", "_pools", "is_cancelled", "method")
 
-    def __init__(self, method: Method, tasks: TaskPool, threads: ThreadPool) -> None:
+    def __init__(self, method: Method, pools: Pools) -> None:
         self.method = method
         self.is_cancelled = False
-        self._tasks = tasks
-        self._threads = threads
+        self._pools = pools
         self._cancel: Callable[[], object] = _nothing
 
     def start(self) -> None:
         """Start the method."""
         if self.method.is_async:
-            self._cancel = self._tasks.start(self._run_in_loop).cancel
+            self._cancel = self._pools.tasks.start(self._run_in_loop).cancel
         elif self.method.processes is None:
-            self._cancel = self._threads.start(self._run_in_thread).cancel
+            self._cancel = self._pools.threads.start(self._run_in_thread).cancel
         else:
             process_call = self.method.processes.call(self.method.name)
             self._cancel = process_call.cancel
-            self._threads.start(functools.partial(self._run_in_process, process_call))
+            self._pools.threads.start(functools.partial(self._run_in_process, process_call))
 
     def cancel(self) -> None:
         """Cancel the method; one that runs in a thread continues, but nobody waits for it."""
@@ -114,7 +113,7 @@ class Call(ABC):
 
     def _start_items(self, items: AsyncIterator[Any]) -> None:
         if not self.is_cancelled:
-            self._cancel = self._tasks.start(functools.partial(self._run_items, items)).cancel
+            self._cancel = self._pools.tasks.start(functools.partial(self._run_items, items)).cancel
 
     async def _run_items(self, items: AsyncIterator[Any]) -> None:
         try:
@@ -123,6 +122,13 @@ class Call(ABC):
             raise
         except BaseException as exc:
             self.raised(exc)()
+
+
+class Pools(NamedTuple):
+    """The tasks and threads of a server, which run its methods."""
+
+    tasks: TaskPool
+    threads: ThreadPool
 
 
 def _nothing() -> None:

@@ -16,10 +16,9 @@ from .._outbox import Outbox
 from .._payload import loads
 from .._receive import receive_frames
 from .._streams import IncomingStream
-from .._tasks import TaskPool
+from ._call import Pools
 from ._frame_call import FrameCall
 from ._registry import Services
-from ._threads import ThreadPool
 
 
 class ServingConnection:
@@ -34,15 +33,13 @@ class ServingConnection:
         channel: Channel,
         *,
         services: Services,
-        tasks: TaskPool,
-        threads: ThreadPool,
+        pools: Pools,
         limit_bytes: int = DEFAULT_LIMIT_BYTES,
         leading: bytes = b"",
     ) -> None:
         self._channel = channel
         self._services = services
-        self._tasks = tasks
-        self._threads = threads
+        self._pools = pools
         self._outbox = Outbox(channel)
         self._calls: dict[int, FrameCall] = {}
         self._uploads: dict[int, IncomingStream] = {}
@@ -100,8 +97,7 @@ class ServingConnection:
             self._open_uploads(stream, frame.aux) if frame.aux else (),
             outbox=self._outbox,
             running=self._calls,
-            tasks=self._tasks,
-            threads=self._threads,
+            pools=self._pools,
         ).start()
 
     def _open_uploads(self, call: int, count: int) -> list[IncomingStream]:

@@ -12,12 +12,10 @@ from .._frames import Frame, Kind, Payload, control_frame
 from .._marshal import dump_result, load_arguments
 from .._outbox import Outbox
 from .._streams import IncomingStream, OutgoingStream, StreamArgument, close_items
-from .._tasks import TaskPool
-from ._call import Call
+from ._call import Call, Pools
 from ._generators import GeneratorRun
 from ._registry import Method
 from ._stream_arguments import async_argument, thread_argument
-from ._threads import ThreadPool
 
 
 class FrameCall(Call):
@@ -37,10 +35,9 @@ class FrameCall(Call):
         *,
         outbox: Outbox,
         running: dict[int, FrameCall],
-        tasks: TaskPool,
-        threads: ThreadPool,
+        pools: Pools,
     ) -> None:
-        super().__init__(method, tasks, threads)
+        super().__init__(method, pools)
         self.outgoing: OutgoingStream | None = None
         self._stream = frame.stream
         self._frame = frame
@@ -86,14 +83,14 @@ class FrameCall(Call):
         incoming = self._uploads[value.stream - 1]
         if self.method.is_async:
             return async_argument(incoming, is_file=value.is_file)
-        return thread_argument(incoming, is_file=value.is_file, run=self._threads.run)
+        return thread_argument(incoming, is_file=value.is_file, run=self._pools.threads.run)
 
     # -- its outcome ----------------------------------------------------------
 
     def returned(self, result: object) -> Callable[[], None]:
         name = self.method.name
         if isinstance(result, Iterator):
-            return GeneratorRun(self, self._threads, name, result).begin
+            return GeneratorRun(self, self._pools.threads, name, result).begin
         return functools.partial(self._finish, Kind.REPLY, dump_result(name, result))
 
     def replied(self, kind: Kind, payload: Payload) -> Callable[[], None]:

@@ -14,12 +14,12 @@ from .._marshal import dump_result
 from .._streams import OutgoingStream, item_cost
 from ._threads import ThreadPool
 
-# Above this an item may have a body, behind which the next one has to wait.
+# Above this an item may have a body, and the next item has to wait for it.
 _LARGE_ITEM_BYTES = 16 << 10
 
 
 class GeneratorRun:
-    """A plain generator on its way through the thread pool.
+    """Sends the items of a plain generator, which runs in the thread pool.
 
     It holds a thread only while it computes: when the window is full it leaves the
     thread, and continues when the receiver has caught up.
@@ -56,7 +56,7 @@ class GeneratorRun:
             self._threads.start(functools.partial(self._context.run, self._step))
 
     def _step(self) -> Callable[[], None]:
-        """Compute items; in a thread, until the window is full or another call wants it."""
+        """Compute items in a thread, until the window is full or another call needs the thread."""
         room = self._room
         while not self._is_cancelled:
             try:

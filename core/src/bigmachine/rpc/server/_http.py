@@ -17,11 +17,10 @@ from ...errors import UsageError
 from .._channel import Channel
 from .._exceptions import CallError
 from .._protocol import LIMIT_HEADER, PROTOCOL, STATUS_RAISED
-from .._tasks import TaskPool
+from ._call import Pools
 from ._encodings import Encoding, JsonEncoding, PickleEncoding
 from ._post import PostCall
 from ._registry import Services
-from ._threads import ThreadPool
 
 
 class HttpConnection:
@@ -32,14 +31,12 @@ class HttpConnection:
         channel: Channel,
         *,
         services: Services,
-        tasks: TaskPool,
-        threads: ThreadPool,
+        pools: Pools,
         limit_bytes: int,
     ) -> None:
         self._channel = channel
         self._services = services
-        self._tasks = tasks
-        self._threads = threads
+        self._pools = pools
         self._limit_bytes = limit_bytes
         self._http = h11.Connection(h11.SERVER)
 
@@ -109,9 +106,7 @@ class HttpConnection:
             method = self._services.find(name)
         except UsageError as exc:
             return STATUS_RAISED, encoding.dump_error(CallError(exc))
-        call = PostCall(
-            method, args, kwargs, encoding=encoding, tasks=self._tasks, threads=self._threads
-        )
+        call = PostCall(method, args, kwargs, encoding=encoding, pools=self._pools)
         return await call.response()
 
     async def _body(self, headers: dict[bytes, bytes]) -> bytes:

@@ -13,11 +13,9 @@ from .._exceptions import CallError, load_exception
 from .._frames import Frame, Kind, Payload
 from .._payload import dumps, loads
 from .._protocol import STATUS_RAISED
-from .._tasks import TaskPool
-from ._call import Call
+from ._call import Call, Pools
 from ._encodings import Encoding
 from ._registry import Method
-from ._threads import ThreadPool
 
 
 class PostCall(Call):
@@ -30,10 +28,9 @@ class PostCall(Call):
         kwargs: Mapping[str, Any],
         *,
         encoding: Encoding,
-        tasks: TaskPool,
-        threads: ThreadPool,
+        pools: Pools,
     ) -> None:
-        super().__init__(method, tasks, threads)
+        super().__init__(method, pools)
         self._args = args
         self._kwargs = kwargs
         self._encoding = encoding

@@ -95,7 +95,7 @@ class ProcessCall:
 
         `RemoteError` if the process ended before it replied, as it does when cancelled.
         """
-        if self._is_cancelled:  # while it waited for its thread; nobody waits for it now
+        if self._is_cancelled:  # while it waited for a thread; nobody waits for it now
             raise CallError(UsageError(f"{self._method} was cancelled before it began"))
         process = self._pool.take()
         reply = None
@@ -131,8 +131,8 @@ class _Process:
     def __init__(self, pickled: bytes) -> None:
         self._unsent_service: bytes | None = pickled
         self._socket, theirs = socket.socketpair()
-        # Not forked, as this process has threads; and in its group, to end with it. Our
-        # module path comes first: without it there may be no bigmachine to import.
+        # Not forked, because this process has threads; in its process group, to end with
+        # it. It gets our module path first, or it might not find bigmachine.
         path = [entry for entry in sys.path if isinstance(entry, str)]
         program = (
             "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
@@ -218,7 +218,7 @@ def _call(service: object, frame: Frame) -> Payload:
 def _die_with(machine: socket.socket) -> None:
     """End this process the moment the machine is gone, even in the middle of a call."""
     poll = select.poll()
-    poll.register(machine, 0)  # nothing but the hang-up
+    poll.register(machine, 0)  # only the end of the connection
     poll.poll()
     os._exit(1)
 

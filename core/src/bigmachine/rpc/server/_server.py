@@ -20,6 +20,7 @@ from .._channel import Channel, StreamChannel
 from .._frames import DEFAULT_LIMIT_BYTES
 from .._tasks import TaskPool
 from .._tls import TlsChannel
+from ._call import Pools
 from ._connection import ServingConnection
 from ._http import HttpConnection
 from ._registry import Services
@@ -59,10 +60,10 @@ class Server:
         task_status: trio.TaskStatus[list[Any]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Accept and serve until cancelled."""
-        self._threads = ThreadPool(self._maxprocs)
+        threads = ThreadPool(self._maxprocs)
         try:
             async with trio.open_nursery() as nursery:
-                self._tasks = TaskPool(nursery)
+                self._pools = Pools(TaskPool(nursery), threads)
                 await trio.serve_listeners(
                     self._serve_stream,
                     list(listeners),
@@ -70,7 +71,7 @@ class Server:
                     task_status=task_status,
                 )
         finally:
-            self._threads.close()  # after the connections, whose generators end in threads
+            threads.close()  # after the connections, whose generators end in threads
             self.services.close()
 
     async def flush(self, timeout: float) -> None:
@@ -96,7 +97,7 @@ class Server:
             ProtocolError,
             h11.RemoteProtocolError,
         ) as exc:
-            logger.debug("a connection was refused or broke: %s", exc)
+            logger.debug("a connection was rejected or broke: %s", exc)
         except trio.TooSlowError:
             logger.debug("a connection did not finish its TLS handshake")
         except Exception:
@@ -126,8 +127,7 @@ class Server:
         leading = await HttpConnection(
             channel,
             services=self.services,
-            tasks=self._tasks,
-            threads=self._threads,
+            pools=self._pools,
             limit_bytes=self._limit_bytes,
         ).run()
         if leading is None:
@@ -135,8 +135,7 @@ class Server:
         connection = ServingConnection(
             channel,
             services=self.services,
-            tasks=self._tasks,
-            threads=self._threads,
+            pools=self._pools,
             limit_bytes=self._limit_bytes,
             leading=leading,
         )

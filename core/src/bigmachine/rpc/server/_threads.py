@@ -66,7 +66,7 @@ class ThreadPool:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            # In a context of its own: what a method sets is not for the thread's next one.
+            # In a context of its own: the thread's next method must not see what this one sets.
             follow_up = contextvars.copy_context().run(job.run) if job.begin() else _nothing
             self.post(lambda follow_up=follow_up: self._finish(follow_up))  # type: ignore[misc]
             del job, follow_up
@@ -81,7 +81,7 @@ class ThreadPool:
 
 
 class ThreadJob:
-    """One function on its way through the pool."""
+    """One function that a thread of the pool runs."""
 
     __slots__ = ("_taken", "run")
 
