@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import ast
-import functools
 import gzip
-import importlib.resources
-import io
 import json
 import math
-import tokenize
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import UsageError
+from ._bundle import boot_program_source
 
 if TYPE_CHECKING:
     from ..system._request import LaunchRequest
@@ -123,7 +119,7 @@ def user_data(
         aside=_ASIDE,
         runtime=runtime,
         configuration=json.dumps(configuration),
-        program=program(),
+        program=boot_program_source(),
     )
     if form == "cloud-init":
         script = "#cloud-boothook\n" + script
@@ -133,45 +129,3 @@ def user_data(
 
 # For a boot that never gets as far as the program, which looks after itself.
 _GUARD_SECONDS = 60
-
-
-@functools.cache  # every machine is sent the same
-def modules() -> dict[str, str]:
-    """Return the rest of the boot program, which the driver sends with its plan.
-
-    The sources of modules, by their names, in the order of their imports.
-    """
-    folder = importlib.resources.files("bigmachine.boot.vm")
-    return {name: folder.joinpath(name + ".py").read_text("utf-8") for name in _REST}
-
-
-_REST = ("tools", "builder")
-
-
-def program() -> str:
-    """Return the boot program without what a machine doesn't read: comments, docstrings, looks."""
-    source = (
-        importlib.resources.files("bigmachine.boot.vm").joinpath("program.py").read_text("utf-8")
-    )
-    # Lines are cut, and the rest stays as it is written: what `ast.unparse` makes of it can
-    # be read by the driver's Python, and not by older ones.
-    lines = source.splitlines()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            row, column = token.start
-            lines[row - 1] = lines[row - 1][:column].rstrip()
-    for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
-            continue
-        if ast.get_docstring(node) is not None:
-            first, last = node.body[0].lineno, node.body[0].end_lineno or 0
-            lines[first - 1 : last] = [""] * (last - first + 1)
-            if len(node.body) == 1:
-                lines[first - 1] = " " * node.body[0].col_offset + "pass"
-    return "\n".join(_dedented(line) for line in lines if line)
-
-
-def _dedented(line: str) -> str:
-    """Indent by one for four: some 280 bytes less, packed."""
-    code = line.lstrip(" ")
-    return " " * ((len(line) - len(code)) // 4) + code
