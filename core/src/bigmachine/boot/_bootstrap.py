@@ -111,8 +111,10 @@ class Bootstrap:
         The machine powers off then. None if the worker may be alive.
         """
         with contextlib.suppress(BigmachineError, ConnectionRefusedError):
-            while self._take_log(status := await self._client.call("status", log_offset=self._log.offset)):
-                pass
+            has_more = True
+            while has_more:
+                status = await self._client.call("status", log_offset=self._log.offset)
+                has_more = self._take_log(status)
             ended: str | None = status["ended"]
             with contextlib.suppress(BigmachineError, ConnectionRefusedError):
                 await self._client.call("abandon", why=ended or "its worker has not come up")
@@ -214,8 +216,7 @@ class Bootstrap:
         content = self._shipment.manifest["content"]
         if status["built"] != content:
             raise PhaseFailed(
-                "what was built is not what was requested:\n"
-                + difference(content, status["built"])
+                "what was built is not what was requested:\n" + difference(content, status["built"])
             )
 
     async def _start(self, config: bytes) -> None:

@@ -77,7 +77,7 @@ class Relays:
             self._relays.remove(relay)
 
     def _choose(self, relay: Relay) -> Relay | None:
-        """Return the source for a machine (None is the driver), or the machine itself if none is free."""
+        """Return the source for a machine, None for the driver; itself if none is free."""
         do_relay = self._failures < _MAX_FAILURES
         if do_relay:
             for other in self._relays:

@@ -90,7 +90,7 @@ class Shipment:
         )
 
     async def pack(self) -> None:
-        """Make the wheels of all distributions, so that `with_all_wheels` has little to wait for."""
+        """Make the wheels of all distributions in advance: `with_all_wheels` then waits less."""
         run = partial(trio.to_thread.run_sync, abandon_on_cancel=True)
         try:
             # One after the other: a session that ends meanwhile leaves only one unfinished.

@@ -150,8 +150,8 @@ class Builder:
             self._say(traceback.format_exc())
             self._error = f"{type(exc).__name__}: {exc}"
         if self._error:
-            summary = "wheels are needed" if self._needs_wheels else "the environment can't be built"
-            self._say(f"{summary}: {self._error}")
+            outcome = "wheels are needed" if self._needs_wheels else "the build failed"
+            self._say(f"{outcome}: {self._error}")
             shutil.rmtree(self.prefix, ignore_errors=True)
 
     def _keep(self, files: dict[str, str]) -> None:
@@ -253,9 +253,7 @@ class Builder:
                     for member in tar:
                         target = os.path.normpath(os.path.join(folder, member.name))
                         if not member.isfile() or not target.startswith(folder + os.sep):
-                            raise BuildError(
-                                "a folder's archive has an entry that is not allowed: " + member.name
-                            )
+                            raise BuildError("a folder's archive may not contain " + member.name)
                         extracted = tar.extractfile(member)
                         assert extracted is not None
                         write_file(target, extracted, member.mode)

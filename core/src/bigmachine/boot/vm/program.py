@@ -42,9 +42,7 @@ class Program:
         heard = self._watchdog.heard
         blobs = BlobStore(os.path.join(config.folder, "blobs"), heard=heard)
         self._server = BootServer(config, blobs=blobs, heard=heard, say=log.say)
-        self._methods = BootMethods(
-            config, blobs=blobs, log=log, server=self._server, end=self.end
-        )
+        self._methods = BootMethods(config, blobs=blobs, log=log, server=self._server, end=self.end)
         self._worker: WorkerProcess | None = None
         self._is_ending = threading.Lock()
 
