@@ -218,10 +218,10 @@ def test_the_boot_credential_is_good_for_one_exchange_and_opens_nothing_after_it
             with pytest.raises(ProtocolError, match="is not boot-"):
                 await old.call("info")
             # Whoever has read the user data can't dial with what is in it, either.
-            async with http_client(r.request.credential) as thief:
+            async with http_client(r.request.credential) as client:
                 for name in (r.name, r.request.credential.name):
                     with pytest.raises((ProtocolError, TransportError)):
-                        await BootClient(thief, address=r.vm.address, name=name).call("info")
+                        await BootClient(client, address=r.vm.address, name=name).call("info")
             with pytest.raises(BootStatusError, match="its identity already"):
                 await r.wire.call("identify", certificate="")
             with pytest.raises(ProtocolError, match="its identity already"):
@@ -234,10 +234,10 @@ def test_the_boot_credential_can_dial_nobody_even_before() -> None:
     async def main() -> None:
         async with rig() as r:
             await r.contact()
-            async with http_client(r.request.credential) as thief:
+            async with http_client(r.request.credential) as client:
                 with pytest.raises((ProtocolError, TransportError)):
                     await BootClient(
-                        thief, address=r.vm.address, name=r.request.credential.name
+                        client, address=r.vm.address, name=r.request.credential.name
                     ).call("info")
 
     trio.run(main)

@@ -73,7 +73,7 @@ class Builder:
         return os.path.join(self.prefix, "bigmachine.json")
 
     def is_kept(self) -> bool:
-        """Whether an earlier session built it, and no file was changed since: then it is used."""
+        """Use what an earlier session built, if no file has changed since; return whether it is."""
         if os.path.exists(self._mark):
             try:
                 with open(self._mark) as file:

@@ -105,7 +105,7 @@ class BootMethods:
             manifest, self._config.folder, self._blobs, self._log.say
         )
         with self._planning:  # the driver calls again if the reply is late
-            self._blobs.expect(builder.sizes, check=not builder.is_kept())
+            self._blobs.expect(builder.sizes, check=not builder.reuse())
             if builder.is_built:
                 return {"built": True, "missing": {}}
             builder.make_room()
