@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from importlib.resources import files
@@ -55,6 +56,17 @@ class TestBundle:
                 elif isinstance(node, ast.Assign):
                     names.update(ast.unparse(target) for target in node.targets)
         assert [name for name, count in names.items() if count > 1] == []
+
+    def test_it_imports_the_standard_library_only(
+        self, modules: tuple[str, ...], bundle: Callable[[], str]
+    ) -> None:
+        imported = set()
+        for node in ast.walk(ast.parse(bundle())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(str(node.module).partition(".")[0])
+        assert imported <= sys.stdlib_module_names
 
     def test_it_has_all_code_of_the_modules_and_nothing_else(
         self, modules: tuple[str, ...], bundle: Callable[[], str]

@@ -72,7 +72,7 @@ class Builder:
     def _mark(self) -> str:
         return os.path.join(self.prefix, "bigmachine.json")
 
-    def is_kept(self) -> bool:
+    def reuse(self) -> bool:
         """Use what an earlier session built, if no file has changed since; return whether it is."""
         if os.path.exists(self._mark):
             try:
