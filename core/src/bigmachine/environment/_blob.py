@@ -33,6 +33,7 @@ class Blob:
         return file
 
 
+# `bigmachine.boot.vm.blobs` has its own: it runs where nothing of this package is installed.
 def hash_file(path: Path) -> str:
     """Return a file's SHA-256 (hex); raises `UsageError` if it can't be read."""
     try:

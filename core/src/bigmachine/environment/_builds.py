@@ -13,6 +13,7 @@ from email.parser import BytesParser
 from pathlib import Path
 
 from ..errors import UsageError
+from ._blob import hash_file
 from ._cache import Cache
 from ._distributions import Distribution
 from ._scan import scan
@@ -75,9 +76,8 @@ def hash_source(source: Path) -> str:
     """Return the hash (hex) of the names, modes and contents of a source folder's files."""
     total = hashlib.sha256()
     for file in scan(source, exclude=_BY_PRODUCTS).files:
-        with file.source.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-        total.update(f"{file.path}\0{file.mode}\0{digest}\n".encode("utf-8", "surrogateescape"))
+        entry = f"{file.path}\0{file.mode}\0{hash_file(file.source)}\n"
+        total.update(entry.encode("utf-8", "surrogateescape"))
     return total.hexdigest()
 
 
