@@ -16,7 +16,7 @@ def add_option(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="an option of the system; may be given again",
+        help="an option of the system; can be repeated",
     )
 
 
@@ -26,11 +26,11 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_options(given: Sequence[str]) -> dict[str, str]:
-    """Return options by their keys; raises `UsageError` for what is none."""
+    """Return options by their keys; raises `UsageError` if one is not KEY=VALUE."""
     options = {}
     for text in given:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise UsageError(f"{text!r} is no option; it looks like key=value")
+            raise UsageError(f"{text!r} is not an option: write key=value")
         options[key] = value
     return options
