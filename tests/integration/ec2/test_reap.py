@@ -18,7 +18,7 @@ from bigmachine.errors import BigmachineError
 from bigmachine.system import Instance
 from bigmachine_ec2 import Ec2Options, Ec2System
 from bigmachine_ec2._tags import machines_tags, tag_specifications
-from tests.integration.ec2.conftest import REGION
+from tests.support.aws.fixtures import REGION
 
 DEAD, ALIVE, OTHER = (f"{word}-0123abcd.bigmachine" for word in ("dead", "alive", "other"))
 DRIVER = "from bigmachine.boot import Driver; print(Driver.here(), flush=True); input()"
