@@ -158,7 +158,7 @@ def test_a_broken_system_is_told_and_the_others_are_asked(things, install, capsy
     assert main(["ps"]) == 0
     out, err = capsys.readouterr()
     assert "No session" in out
-    assert "system 'bent' of bent 1.0 can't be imported" in err
+    assert "system 'bent' of bent 1.0 cannot be imported" in err
 
 
 @pytest.mark.parametrize("days", [0.0003, 0.5, 400])
