@@ -136,7 +136,7 @@ def test_bigpi_prints_plain_lines_when_it_is_not_on_a_terminal(run):
 
 
 def test_bigpi_says_in_the_end_what_its_machines_cost_if_anything(capsys):
-    observer = bigpi.Told()
+    observer = bigpi.Printer()
     observer.event(bm.SessionClosed("s"))
     assert capsys.readouterr().out == ""
     cost = bm.Cost(0.05, groups=(bm.CostGroup(3, "c7i.xlarge spot", 840),))
