@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from bigmachine.errors import RemoteError
-from bigmachine.rpc import Connection, dial
+from bigmachine.rpc import FrameConnection, dial
 
 from .._clauses import must
 from .._kit import Kit
@@ -99,7 +99,7 @@ class Wire:
         session = await kit.shared_session()
         assert session._http is not None
         async with dial(session._http, machine.addr) as connection:
-            assert isinstance(connection, Connection), (
+            assert isinstance(connection, FrameConnection), (
                 "the client cannot upgrade connections: it sends calls as POST, without streams"
             )
 
