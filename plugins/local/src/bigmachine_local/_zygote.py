@@ -59,7 +59,8 @@ class Zygote:
         ours.setblocking(False)
         path = [os.path.abspath(folder) for folder in sys.path]
         with contextlib.suppress(OSError):  # it died at once: the first request will tell
-            ours.send(json.dumps({"path": path, "entry": entry}).encode())
+            hello = {"path": path, "system": __package__, "entry": entry}
+            ours.send(json.dumps(hello).encode())
 
 
 def main(control: socket.socket) -> None:
@@ -69,8 +70,7 @@ def main(control: socket.socket) -> None:
     if hello is None:
         return
     sys.path[:] = hello["path"]
-    import bigmachine_local  # noqa: F401  # each machine unpickles its system
-
+    importlib.import_module(hello["system"])  # each machine unpickles its system
     entry_module, _, entry_name = hello["entry"].partition(":")
     module = importlib.import_module(entry_module)
     getattr(module, "preload", lambda: None)()
