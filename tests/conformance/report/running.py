@@ -18,6 +18,10 @@ from bigmachine.testing.conformance import Suite
 """
 # What whoever runs these tests asks of pytest is not for the small suites.
 _ENVIRONMENT = {"PYTEST_ADDOPTS": "", "COLUMNS": "100"}
+_PYTEST = (
+    *(sys.executable, "-m", "pytest", "-pno:cacheprovider"),
+    "-pbigmachine.testing.conformance._plugin",
+)
 _REPORTS = ("--conformance-json=report.json", "--junitxml=junit.xml")
 
 
@@ -46,27 +50,24 @@ def run_suite(folder: Path, source: str, *arguments: str) -> Run:
     (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
     return run(
         folder,
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-p",
-            "no:cacheprovider",
-            "test_suite.py",
-            *_REPORTS,
-            *arguments,
-        ],
+        [*_PYTEST, "test_suite.py", *_REPORTS, *arguments],
+        PYTEST_DISABLE_PLUGIN_AUTOLOAD="1",  # the other plugins take longer than the tests
     )
 
 
-def run(folder: Path, command: list[str]) -> Run:
+def run(folder: Path, command: list[str], **environ: str) -> Run:
     done = subprocess.run(
         command,
         cwd=folder,
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(map(str, sys.path))},
+        env={
+            **os.environ,
+            **_ENVIRONMENT,
+            **environ,
+            "PYTHONPATH": os.pathsep.join(map(str, sys.path)),
+        },
     )
     report, junit = folder / "report.json", folder / "junit.xml"
     return Run(
