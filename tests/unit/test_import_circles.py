@@ -1,0 +1,77 @@
+"""No module imports, by whatever way round, a module that imports it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SOURCES = (ROOT / "core" / "src", *sorted((ROOT / "plugins").glob("*/src")))
+
+
+def test_no_import_circle_in_core() -> None:
+    circles = [" -> ".join(circle) for circle in _circles(_imports(SOURCES))]
+    assert not circles, "import circles:\n" + "\n".join(circles)
+
+
+def test_function_level_and_type_checking_imports_count(tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "a.py").write_text("def f():\n    from .b import x\n")
+    (package / "b.py").write_text("if TYPE_CHECKING:\n    from package import c\n")
+    (package / "c.py").write_text("import package.a\n")
+    [circle] = _circles(_imports([tmp_path]))
+    assert set(circle) == {"package.a", "package.b", "package.c"}
+
+
+def _imports(folders: Iterable[Path]) -> dict[str, set[str]]:
+    """Return what each module imports of the others, wherever in it the import stands."""
+    files = {
+        _name(file, folder): file for folder in folders for file in sorted(folder.rglob("*.py"))
+    }
+    return {name: set(_imported(name, file, files)) - {name} for name, file in files.items()}
+
+
+def _name(file: Path, folder: Path) -> str:
+    parts = file.relative_to(folder).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _imported(name: str, file: Path, known: dict[str, Path]) -> Iterator[str]:
+    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+        elif isinstance(node, ast.ImportFrom):
+            module = _absolute(node, package)
+            for alias in node.names:
+                # `from package import module` imports the module, `from module import name` not.
+                found = f"{module}.{alias.name}"
+                if found in known:
+                    yield found
+                elif module in known:
+                    yield module
+
+
+def _absolute(node: ast.ImportFrom, package: str) -> str:
+    if not node.level:
+        return node.module or ""
+    parts = package.split(".")
+    base = parts[: len(parts) - node.level + 1]
+    return ".".join([*base, node.module] if node.module else base)
+
+
+def _circles(imports: dict[str, set[str]]) -> Iterator[list[str]]:
+    """Yield circles, each as the modules on the way round, until none is left."""
+    remaining = {name: set(targets) for name, targets in imports.items()}
+    while True:
+        try:
+            TopologicalSorter(remaining).prepare()
+            return
+        except CycleError as exc:
+            circle: list[str] = exc.args[1][::-1]  # each imports the next
+            yield circle
+            remaining[circle[0]].discard(circle[1])
