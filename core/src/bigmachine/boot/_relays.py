@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-import trio
-
+from .._repeated_event import RepeatedEvent
 from .._values import Instance
 
 _DRIVER_ALONE = 4  # uploads at once, where machines can't reach one another
@@ -26,13 +25,13 @@ class Relays:
         self._relays: list[Relay] = []
         self._served_by_driver = 0
         self._failures = 0
-        self._changed = trio.Event()
+        self._changed = RepeatedEvent()
 
     def join(self, instance: Instance) -> Relay:
         """Take note of a machine that serves what it has, and what it gets."""
         relay = Relay(instance)
         self._relays.append(relay)
-        self._notify()
+        self._changed.set()
         return relay
 
     async def turn(self, relay: Relay) -> None:
@@ -56,18 +55,18 @@ class Relays:
                 self._served_by_driver -= 1
             else:
                 source.readers -= 1
-            self._notify()
+            self._changed.set()
 
     def failed(self, source: Relay) -> None:
         """Ask a machine no more that could not be reached, or broke off."""
         source.is_usable = False
         self._failures += 1
-        self._notify()
+        self._changed.set()
 
     def leave(self, relay: Relay) -> None:
         """Let nobody new fetch from a machine; those who do may finish."""
         relay.is_usable = False
-        self._notify()
+        self._changed.set()
 
     async def drained(self, relay: Relay) -> None:
         """Wait until nobody fetches from a machine."""
@@ -85,10 +84,6 @@ class Relays:
                     return other
         is_free = self._served_by_driver < (1 if do_relay else _DRIVER_ALONE)
         return None if is_free else relay
-
-    def _notify(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
 
 
 class Relay:

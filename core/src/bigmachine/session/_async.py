@@ -34,7 +34,7 @@ from ..system._entrypoints import choose_system, load_observers
 from ..system._options import environment_options
 from ..system._plugins import Plugins
 from ..system._request import LaunchRequest, machine_names
-from ._cost import Meter
+from ._cost import CostMeter
 
 if TYPE_CHECKING:
     import httpx
@@ -79,7 +79,7 @@ class AsyncSession:
             environment, is_shipped=chosen.ships_environment, profile=profile
         )
         self._name = _session_name(name)
-        self._meter = Meter(is_billed=chosen.is_billed, limit=chosen.max_session_cost)
+        self._meter = CostMeter(is_billed=chosen.is_billed, limit=chosen.max_session_cost)
         self._buying = trio.Lock()
         self._beginning = trio.Lock()
         self._sweeper: Sweeper | None = None
@@ -99,7 +99,7 @@ class AsyncSession:
         session = cls.__new__(cls)
         session._plugins = Plugins(config.system)
         session._name = config.identity.session
-        session._meter = Meter(is_billed=False)
+        session._meter = CostMeter(is_billed=False)
         session._machines = []
         session._lives = set()
         session._boot_log = BootLog()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import trio
 
 from .._events import CostWarning
+from .._repeated_event import RepeatedEvent
 from .._values import Cost, CostGroup, Instance, dollar_text
 from ..errors import StartError
 
@@ -23,7 +24,7 @@ _WARNING_SECONDS = 60.0  # before the end, where money goes so fast that 80 % co
 _PRECISION_SECONDS = 0.01  # finer than anybody is billed, coarser than a clock's rounding
 
 
-class Meter:
+class CostMeter:
     """Counts what a session costs, by trio's clock, and watches over its ``limit`` in dollars.
 
     ``is_billed`` tells whether machines without a price have an unknown one, or cost nothing.
@@ -34,7 +35,7 @@ class Meter:
         self._is_billed = is_billed
         self._entries: dict[str, _Entry] = {}
         self._clock: trio.abc.Clock | None = None
-        self._changed = trio.Event()  # there are more machines; with fewer it is but early
+        self._changed = RepeatedEvent()  # there are more machines; with fewer it is but early
         self._why_over = ""
 
     @property
@@ -81,7 +82,6 @@ class Meter:
             if self._is_billed or instance.cost_per_hour is not None:
                 self._entries[instance.name] = _Entry(instance, since)
         self._changed.set()
-        self._changed = trio.Event()
 
     def freed(self, instance: Instance) -> None:
         """Count this one no longer: its provider has confirmed that it is gone."""
@@ -105,7 +105,6 @@ class Meter:
         limit = math.inf if self.limit is None else self.limit
         has_warned = False
         while True:
-            changed = self._changed
             rate = sum(entry.per_second for entry in self._running())
             end = warning = math.inf  # in how many seconds
             if rate and self.remaining_budget is not None:
@@ -120,7 +119,7 @@ class Meter:
             if why and stop(why):
                 self._why_over = why
             with trio.move_on_after(math.inf if why else end if has_warned else warning):
-                await changed.wait()
+                await self._changed.wait()
 
     def _why_unknown(self) -> str:
         for entry in self._running():

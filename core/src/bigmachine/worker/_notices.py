@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 import trio
 
+from .._repeated_event import RepeatedEvent
 from .._values import Notice
 from ..errors import BigmachineError
 
@@ -25,7 +26,7 @@ class Notices:
 
     def __init__(self) -> None:
         self._told: dict[Notice, None] = {}
-        self._is_more = trio.Event()
+        self._is_more = RepeatedEvent()
 
     async def after(self, count: int) -> list[Notice]:
         """Wait until there are more than ``count``; return the later ones."""
@@ -65,5 +66,4 @@ class Notices:
             return False
         self._told[notice] = None
         self._is_more.set()
-        self._is_more = trio.Event()
         return True
