@@ -1,10 +1,10 @@
-# One-word tasks. `just` is optional: each is one command, shown here and in CONTRIBUTING.md.
+# Tasks. `just` is optional: each task is one command, which you can also type yourself.
 
 # List the tasks.
 default:
     @just --list
 
-# Run all tests, or those given.
+# Run the quick tests, or those given: see CONTRIBUTING.md.
 test *arguments:
     uv run pytest {{arguments}}
 
@@ -17,35 +17,39 @@ lint:
 types:
     uv run mypy
 
-# Check who imports whom.
+# Check that imports go down the layers only.
 layers:
     uv run lint-imports
 
-# Run the documentation's snippets; check its links and its completeness.
+# Run the snippets of the documentation; check its links and that nothing is missing.
 docs:
     uv run pytest tests/docs
+
+# Write docs/reference.md from the docstrings.
+reference:
+    uv run python docs/make_reference.py
 
 # Prove that a backend keeps the contract: `just conformance local`.
 conformance *arguments:
     uv run bigmachine conformance {{arguments}}
 
-# Test on a real account, with real money; it asks first: `just test-cloud ec2`.
+# Test on a real account, for real money; asks for confirmation first: `just test-cloud ec2`.
 test-cloud *arguments:
-    uv run python -m tests.cloud {{arguments}}
+    uv run python -m tests.live {{arguments}}
 
-# Make the image that the tests' cloud in a box boots its hosts from. Needs root and apt.
+# Create the image of the hosts in the tests' cloud in a box. Needs root and apt.
 cloudbox:
-    uv run python -m tests.cloudbox build
+    uv run python -m tests.support.cloudbox build
 
-# Run the conformance kit on an EC2 in that box, in a quarter of an hour.
+# Run the conformance kit on the EC2 in that box; takes a quarter of an hour.
 ec2kit *arguments:
-    BIGMACHINE_TEST_LONG=1 uv run pytest tests/ec2/test_ec2_box_conformance.py {{arguments}}
+    BIGMACHINE_TEST_LONG=1 uv run pytest tests/conformance/backends/test_ec2_box.py {{arguments}}
 
-# Run a command with an EC2 in that box: `just ec2box bigpi --system ec2`.
+# Run a command with the EC2 in that box: `just ec2box bigpi --system ec2`.
 ec2box *command:
-    uv run python -m tests.ec2 {{command}}
+    uv run python -m tests.support.aws {{command}}
 
-# Measure, with the peers.
+# Run the benchmarks, of bigmachine and of other libraries.
 bench *arguments:
     uv run --group peers python -m benchmarks {{arguments}}
 
@@ -53,6 +57,6 @@ bench *arguments:
 build:
     uv build --all-packages
 
-# All that a change must pass.
+# Run everything that a change must pass.
 ci:
     .ci/run

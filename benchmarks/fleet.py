@@ -14,8 +14,8 @@ from pathlib import Path
 
 import trio
 
-from tests.boot.box_fleet import deliver, shipment_of
-from tests.cloudbox import Box, why_not
+from tests.support.cloudbox import Box, why_not
+from tests.support.vms.box_fleet import deliver, shipment_of
 
 MAX_TIME = 2.0  # times what one host takes
 MAX_BYTES = 3.0  # times the environment's size

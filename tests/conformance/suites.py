@@ -11,9 +11,8 @@ import pytest
 from bigmachine.system import System
 from bigmachine.testing.conformance import Suite
 from bigmachine_local import LocalSystem
-
-from .broken import load_all
-from .cloud import ACCOUNT, CloudSystem, leftovers
+from tests.conformance.broken import load_all
+from tests.conformance.cloud import ACCOUNT, CloudSystem, leftovers
 
 TIMEOUT = 5.0  # of a broken backend: what fails for want of an end takes that long, or twice
 PAYLOAD_BYTES = 6 << 20  # large enough to be cut into pieces

@@ -6,9 +6,9 @@ import linecache
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from markdown import snippets
+from tests.docs.markdown import snippets
 
 if __name__ == "__main__":
     page = Path(sys.argv[1])

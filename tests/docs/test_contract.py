@@ -6,13 +6,13 @@ import inspect
 import re
 
 import pytest
-from markdown import ROOT, section
 
 from bigmachine.system import Capability
 from bigmachine.system._plugins import _HOOKS
 from bigmachine.testing.conformance import Suite
 from bigmachine.testing.conformance._clauses import CONTRACT, clause_of
 from bigmachine.testing.conformance._report import _SECTIONS
+from tests.docs.markdown import ROOT, section
 
 CONTRACT_PAGE = ROOT / "docs/backend-contract.md"
 TEXT = CONTRACT_PAGE.read_text()

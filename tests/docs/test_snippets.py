@@ -12,7 +12,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from markdown import PAGES, ROOT, page_id, snippets
+
+from tests.docs.markdown import PAGES, ROOT, page_id, snippets
 
 RUNNER = Path(__file__).with_name("run_snippets.py")
 

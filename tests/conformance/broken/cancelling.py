@@ -7,9 +7,8 @@ import trio
 from bigmachine.errors import StopReason
 from bigmachine.system import Termination
 from bigmachine_local import LocalSystem
-
-from ..cloud import CloudSystem
-from . import breaks
+from tests.conformance.broken import breaks
+from tests.conformance.cloud import CloudSystem
 
 
 async def _hang():

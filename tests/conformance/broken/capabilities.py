@@ -6,9 +6,8 @@ from dataclasses import replace
 from typing import ClassVar
 
 from bigmachine.system import Instance
-
-from ..cloud import ACCOUNT, SESSION, CloudSystem
-from . import breaks
+from tests.conformance.broken import breaks
+from tests.conformance.cloud import ACCOUNT, SESSION, CloudSystem
 
 
 @breaks("READ-1")

@@ -10,10 +10,9 @@ import trio
 from bigmachine.errors import StopReason
 from bigmachine.system import Keepalive, Termination
 from bigmachine_local import LocalSystem
-
-from ..cloud import ACCOUNT, MACHINE, SESSION, CloudSystem
-from . import breaks
-from ._helper import Helper
+from tests.conformance.broken import breaks
+from tests.conformance.broken._helper import Helper
+from tests.conformance.cloud import ACCOUNT, MACHINE, SESSION, CloudSystem
 
 
 @breaks("KEEPALIVE-1")

@@ -12,9 +12,8 @@ from dataclasses import replace
 from bigmachine.boot import WorkerConfig
 from bigmachine.system import Identity
 from bigmachine_local import LocalSystem
-
-from ..cloud import CloudSystem
-from . import breaks
+from tests.conformance.broken import breaks
+from tests.conformance.cloud import CloudSystem
 
 
 @breaks("MACHINE-1")

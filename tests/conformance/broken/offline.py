@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 
 from bigmachine.system import Keepalive
-
-from ..cloud import ACCOUNT, CloudOptions, CloudSystem
-from . import add, breaks
-from ._helper import Helper
+from tests.conformance.broken import add, breaks
+from tests.conformance.broken._helper import Helper
+from tests.conformance.cloud import ACCOUNT, CloudOptions, CloudSystem
 
 # Each suite below, or module that takes long to import, is loaded where it is run.
 add("Unexplained", "tests.conformance.broken.unexplained", "WAIVER-1")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from bigmachine_local import LocalSystem
-
-from . import breaks
-from ._helper import Helper
+from tests.conformance.broken import breaks
+from tests.conformance.broken._helper import Helper
 
 
 @breaks("ORPHAN-1", "ORPHAN-2", "ORPHAN-4", "ORPHAN-5")

@@ -10,9 +10,8 @@ from dataclasses import replace
 
 from bigmachine.system import Instance
 from bigmachine_local import LocalSystem
-
-from ..cloud import ACCOUNT, CloudSystem, _retried
-from . import breaks
+from tests.conformance.broken import breaks
+from tests.conformance.cloud import ACCOUNT, CloudSystem, _retried
 
 _HELD_SECONDS = 1.3  # more than the second that a hook may take
 

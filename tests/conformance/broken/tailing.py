@@ -5,8 +5,7 @@ from __future__ import annotations
 import trio
 
 from bigmachine_local import LocalSystem
-
-from . import breaks
+from tests.conformance.broken import breaks
 
 
 @breaks("TAIL-1")

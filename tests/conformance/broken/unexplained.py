@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..suites import CloudSuite
+from tests.conformance.suites import CloudSuite
 
 
 class Unexplained(CloudSuite):

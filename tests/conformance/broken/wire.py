@@ -7,8 +7,8 @@ import ssl
 
 import trio
 
-from ..cloud import CloudSystem
-from . import breaks
+from tests.conformance.broken import breaks
+from tests.conformance.cloud import CloudSystem
 
 _LIMIT_BYTES = 5 << 20
 

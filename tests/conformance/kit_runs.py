@@ -1,0 +1,109 @@
+"""Runs of the whole kit, each in a pytest of its own, and what they report."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.conformance.broken import PATH
+from tests.support.paths import ROOT
+
+MARK = "CONFORMANCE_RUN"
+_TIMEOUT = 900.0
+_GRACE = 5.0
+# Only the kit's own plugin: the others take longer to import than a third of its tests do.
+_ENVIRONMENT = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""}
+_PYTEST = [
+    *(sys.executable, "-m", "pytest", "-q", "--tb=short", "--durations=5"),
+    "-pno:cacheprovider",
+    "-pbigmachine.testing.conformance._plugin",
+]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that has ended."""
+
+    output: str
+    tests: list[dict[str, Any]]
+    left: list[str]
+    """The processes that were there after it, by their commands; they are ended by now."""
+
+    def clauses(self, outcome: str) -> set[str]:
+        """Return the clauses of the tests with that outcome."""
+        return {test["clause"] for test in self.tests if test["outcome"] == outcome}
+
+    @property
+    def blocked(self) -> set[str]:
+        """The clauses that could not be tested."""
+        return {
+            test["clause"]
+            for test in self.tests
+            if test["outcome"] == "skipped" and test["reason"].startswith("blocked")
+        }
+
+
+def run(folder: Path, source: str, *, entry_points: str = "", only: str = "") -> Run:
+    """Run the suites of a module in an empty project at ``folder``; or ``only`` some tests."""
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    (folder / "test_suite.py").write_text(source)
+    if entry_points:
+        info = folder / "broken_backend-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(
+            "Metadata-Version: 2.1\nName: broken-backend\nVersion: 1.0\n"
+        )
+        (info / "entry_points.txt").write_text(entry_points)
+    report, mark = folder / "report.json", secrets.token_hex(8)
+    path = [str(ROOT), str(PATH), str(folder)]
+    with subprocess.Popen(
+        [*_PYTEST, f"--conformance-json={report}", "-k", only, str(folder)],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, **_ENVIRONMENT, MARK: mark, "PYTHONPATH": os.pathsep.join(path)},
+        start_new_session=True,
+        text=True,
+        errors="replace",
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=_TIMEOUT)
+        finally:
+            process.kill()
+    left = _left(mark)
+    suites = json.loads(report.read_text())["suites"] if report.exists() else []
+    tests = [test for suite in suites for test in suite["tests"]]
+    return Run(output, tests, left)
+
+
+def _left(mark: str) -> list[str]:
+    """End what was started under ``mark`` and doesn't end by itself; return the commands."""
+    # Whom only the end of their starter tells to end need a moment for it, on a busy box.
+    deadline = time.monotonic() + _GRACE
+    while (found := _marked(mark)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return list(found.values())
+
+
+def _marked(mark: str) -> dict[int, str]:
+    """Return what runs that was started under ``mark``: commands by process id."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"{MARK}={mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+                found[int(folder.name)] = command.decode(errors="replace")
+    return found

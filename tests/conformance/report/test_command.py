@@ -1,0 +1,74 @@
+"""``bigmachine conformance``."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from bigmachine.cli import main
+from tests.conformance.report.running import run
+
+
+def bigmachine(folder, *arguments):
+    program = "import sys; from bigmachine.cli import main; sys.exit(main())"
+    return run(folder, [sys.executable, "-c", program, "conformance", *arguments])
+
+
+def test_it_runs_the_suite_on_an_installed_system_with_its_options(tmp_path):
+    done = bigmachine(
+        tmp_path,
+        "local",
+        *("-o", "maxprocs=2", "--bad-option", "port=-1", "--json", "report.json"),
+        *("--junit", "junit.xml", "-k", "refused or maxprocs or starts_runs"),
+    )
+    assert done.status == 0, done.output
+    assert done.results["OPTIONS-3"] == ("passed", "")
+    assert done.results["MACHINE-1"] == ("passed", "")
+    assert done.report["suites"][0]["dist"].startswith("bigmachine-local ")
+    assert 'value="START-1"' in done.junit
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["junit.xml", "report.json"]
+
+
+def test_its_status_is_1_when_a_clause_is_broken(tmp_path):
+    # More processors than any machine has.
+    done = bigmachine(tmp_path, "local", "-o", "maxprocs=4096", "-k", "maxprocs")
+    assert done.status == 1
+    assert "MACHINE-1" in done.output
+    assert "maxprocs is 4096" in done.output
+
+
+def test_an_unknown_system_is_refused_before_anything_runs(capsys):
+    assert main(["conformance", "locla"]) == 2
+    assert "did you mean 'local'" in capsys.readouterr().err
+
+
+def test_an_unknown_option_is_refused_before_anything_runs(capsys):
+    assert main(["conformance", "local", "-o", "maxproc=1"]) == 2
+    error = capsys.readouterr().err
+    assert "did you mean 'maxprocs'" in error
+    assert "on the command line" in error
+
+
+def test_an_option_without_a_value_is_refused(capsys):
+    assert main(["conformance", "local", "-o", "maxprocs"]) == 2
+    assert "key=value" in capsys.readouterr().err
+
+
+def test_without_pytest_it_says_how_to_get_it(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pytest", None)
+    assert main(["conformance", "local"]) == 2
+    assert 'pip install "bigmachine[testing]"' in capsys.readouterr().err
+
+
+def test_live_without_a_ceiling_is_refused(capsys):
+    assert main(["conformance", "local", "--tier", "live"]) == 2
+    assert "--max-cost" in capsys.readouterr().err
+
+
+def test_the_help_names_every_argument(capsys):
+    with pytest.raises(SystemExit):
+        main(["conformance", "--help"])
+    text = capsys.readouterr().out
+    for argument in ("--option", "--bad-option", "--json", "--junit", "--tier", "--max-cost"):
+        assert argument in text

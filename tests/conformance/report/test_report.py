@@ -1,0 +1,215 @@
+"""What the kit's pytest plugin prints, writes and refuses."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from tests.conformance.report.running import run_suite
+
+PLAIN = """
+class TestPlain(Suite):
+    @pytest.fixture
+    def system(self):
+        return InProcessSystem()
+"""
+
+
+def test_the_core_and_each_capability_have_a_verdict_of_their_own(tmp_path):
+    run = run_suite(tmp_path, PLAIN, "-k", "console_of or starts_runs or tail_ends")
+    assert run.status == 0, run.output
+    assert run.verdict("tail") == "not declared"
+    assert run.verdict("core") == "not proven"  # most of it was not run
+    assert run.results["CONSOLE-2"] == ("passed", "")
+    assert run.results["TAIL-2"] == ("skipped", "capability 'tail' is not declared")
+    assert run.results["STOP-1"][0] == "not run"
+    lines = [line.split() for line in run.output.splitlines()]
+    assert next(line for line in lines if line[:1] == ["tail"])[:3] == ["tail", "not", "declared"]
+
+
+def test_junit_has_the_clause_and_its_level(tmp_path):
+    run = run_suite(tmp_path, PLAIN, "-k", "starts_runs")
+    [case] = ET.fromstring(run.junit).iter("testcase")
+    properties = {p.get("name"): p.get("value") for p in case.iter("property")}
+    assert properties == {"clause": "START-1", "level": "MUST"}
+
+
+def test_a_test_overridden_without_a_reason_fails_the_suite(tmp_path):
+    source = (
+        PLAIN
+        + """
+    def test_stop_frees_one_machine_and_only_that(self, kit):
+        pass
+
+    test_streams_flow_in_either_direction = None
+"""
+    )
+    run = run_suite(tmp_path, source, "-k", "overridden")
+    assert run.status == 1
+    outcome, reason = run.results["WAIVER-1"]
+    assert outcome == "failed"
+    assert "(STOP-1)" in reason
+    assert "(WIRE-2)" in reason
+    assert run.verdict("core") == "NOT CONFORMANT"
+
+
+def test_a_test_under_xfail_without_a_reason_fails_the_suite(tmp_path):
+    source = (
+        PLAIN
+        + """
+    @pytest.mark.xfail
+    def test_a_machine_starts_runs_and_answers(self, kit):
+        assert False
+"""
+    )
+    run = run_suite(tmp_path, source, "-k", "overridden")
+    assert "(START-1)" in run.results["WAIVER-1"][1]
+
+
+def test_a_clause_waived_with_a_reason_is_told_and_is_not_conformant(tmp_path):
+    source = (
+        PLAIN
+        + """
+    @pytest.mark.xfail(reason="a test of the report")
+    def test_the_console_of_a_running_machine_is_text(self, kit):
+        assert False
+
+    @pytest.mark.xfail(reason="never tried", run=False)
+    def test_the_console_shows_why_a_boot_failed(self, kit):
+        assert False
+"""
+    )
+    run = run_suite(tmp_path, source, "-k", "overridden or console")
+    assert run.status == 0, run.output
+    assert run.results["WAIVER-1"] == ("passed", "")
+    assert run.results["CONSOLE-2"] == ("waived", "a test of the report")
+    assert run.results["CONSOLE-1"][0] == "waived"
+    assert "never tried" in run.results["CONSOLE-1"][1]
+    assert run.verdict("console") == "with waivers"
+    assert "a test of the report" in run.output
+
+
+def test_a_waiver_of_what_passes_is_seen(tmp_path):
+    source = (
+        PLAIN
+        + """
+    @pytest.mark.xfail(reason="long since mended")
+    def test_the_console_of_a_running_machine_is_text(self, kit):
+        super().test_the_console_of_a_running_machine_is_text(kit)
+"""
+    )
+    run = run_suite(tmp_path, source, "-k", "console_of")
+    outcome, reason = run.results["CONSOLE-2"]
+    assert outcome == "passed"
+    assert "long since mended" in reason
+
+
+def test_a_class_that_breaks_the_hook_spec_fails_one_clause_and_blocks_the_rest(tmp_path):
+    source = """
+class Plain(InProcessSystem):
+    def stop(self, instance):
+        pass
+
+class TestPlain(Suite):
+    @pytest.fixture
+    def system(self):
+        return Plain()
+"""
+    run = run_suite(tmp_path, source)
+    failed = {clause for clause, (outcome, _) in run.results.items() if outcome == "failed"}
+    assert failed == {"HOOKS-1"}
+    assert "`async def`" in run.results["HOOKS-1"][1]
+    assert run.results["START-1"][1].startswith("blocked by HOOKS-1")
+
+
+def test_a_system_that_starts_nothing_fails_one_clause_and_blocks_what_needs_machines(tmp_path):
+    source = """
+class Empty(InProcessSystem):
+    async def start(self, count, request):
+        raise bm.StartError("no capacity")
+
+class TestEmpty(Suite):
+    @pytest.fixture
+    def system(self):
+        return Empty()
+"""
+    run = run_suite(tmp_path, source, "-k", "starts_runs or stop_twice or timings")
+    assert run.results["START-1"][0] == "failed"
+    assert "no capacity" in run.results["START-1"][1]
+    assert run.results["STOP-3"] == ("skipped", "blocked by START-1: StartError: no capacity")
+    assert run.results["HOOKS-3"][0] == "passed"
+
+
+BILLED = """
+class Billed(InProcessSystem):
+    is_billed = True
+
+class TestBilled(Suite):
+    cost_per_hour = 36.0
+
+    @pytest.fixture
+    def system(self):
+        return Billed()
+"""
+
+
+def test_machines_that_cost_money_are_not_started_unless_told_to(tmp_path):
+    run = run_suite(tmp_path, BILLED, "-k", "starts_runs or timings")
+    assert run.status == 0
+    assert run.results["START-1"][0] == "skipped"
+    assert "cost money" in run.results["START-1"][1]
+    assert run.results["HOOKS-3"][0] == "passed"
+    assert run.verdict("core") == "not proven"
+
+
+def test_a_live_run_needs_a_ceiling(tmp_path):
+    run = run_suite(tmp_path, BILLED, "--conformance-tier=live")
+    assert run.status == 4
+    assert "--conformance-max-cost" in run.output
+
+
+def test_a_live_run_says_what_it_may_cost_and_then_what_it_did(tmp_path):
+    run = run_suite(
+        tmp_path,
+        BILLED,
+        "-k",
+        "starts_runs",
+        "--conformance-tier=live",
+        "--conformance-max-cost=50",
+    )
+    assert run.status == 0, run.output
+    assert run.results["START-1"][0] == "passed"
+    assert "tests start machines" in run.output
+    assert "the ceiling is $50.00" in run.output
+    assert run.report["spent"] == pytest.approx(0.6)  # one machine for the least that is charged
+    assert "spent about $0.60" in run.output
+
+
+def test_a_live_run_stops_at_its_ceiling(tmp_path):
+    arguments = ("--conformance-tier=live", "--conformance-max-cost=5.5")
+    run = run_suite(tmp_path, BILLED, "-k", "starts_runs or stop_twice or fewer", *arguments)
+    assert run.results["START-1"][0] == "passed"
+    outcome, reason = run.results["STOP-3"]
+    assert outcome == "skipped"
+    assert reason.startswith("the spending ceiling of $5.50 is reached")
+    assert run.verdict("core") == "not proven"
+
+
+def test_the_offline_tier_starts_no_machine(tmp_path):
+    run = run_suite(tmp_path, PLAIN, "-k", "starts_runs or timings", "--conformance-tier=offline")
+    assert run.results["START-1"] == ("skipped", "tier offline: no machine is started")
+    assert run.results["HOOKS-3"][0] == "passed"
+
+
+def test_two_suites_of_one_run_are_told_apart(tmp_path):
+    source = PLAIN + BILLED
+    run = run_suite(tmp_path, source, "-k", "timings")
+    assert [suite["suite"] for suite in run.report["suites"]] == ["TestPlain", "TestBilled"]
+
+
+def test_tests_that_are_no_suites_get_no_report(tmp_path):
+    run = run_suite(tmp_path, "def test_nothing():\n    pass\n")
+    assert run.status == 0
+    assert "conformance" not in run.output
+    assert run.report is None

@@ -1,0 +1,40 @@
+"""The reference is what its tool writes, and has every public name with a description."""
+
+from __future__ import annotations
+
+import re
+import runpy
+
+import pytest
+from markdown import ROOT, section
+
+import bigmachine as bm
+
+REFERENCE = ROOT / "docs/reference.md"
+TOOL = runpy.run_path(str(ROOT / "docs/make_reference.py"))
+CHAPTERS = TOOL["chapters"]()
+
+
+def test_reference_is_what_its_tool_writes():
+    assert REFERENCE.read_text() == TOOL["page"](), "run `just reference`"
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.title)
+def test_every_public_name_has_a_description(chapter):
+    for name in chapter.names:
+        entry = section(REFERENCE, f"`{name}`")
+        assert re.sub(r"^```.*?^```", "", entry, flags=re.DOTALL | re.MULTILINE).strip(), name
+
+
+def test_no_public_name_is_missing():
+    named = {name for chapter in CHAPTERS for name in chapter.names}
+    assert set(bm.__all__) <= named
+
+
+def test_every_public_member_is_in_the_reference():
+    for cls in (bm.Session, bm.AsyncSession, bm.Machine, bm.AsyncMachine, bm.Stream, bm.System):
+        entry = section(REFERENCE, f"`{cls.__name__}`")
+        names = [
+            name for name in vars(cls) if not name.startswith("_") and name not in TOOL["HIDDEN"]
+        ]
+        assert [n for n in names if not re.search(rf"^\* \*\*`.*\b{n}\b", entry, re.M)] == []

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.support.in_place import installed
+from tests.support.paths import ROOT
+
+EXAMPLE = ROOT / "examples" / "bigmachine-netns"
+NAMESPACES = Path("/run/netns")
+CARDS = Path("/sys/class/net")
+SOON = 20.0  # on a busy computer; what is waited for takes a fraction of a second
+
+
+def lack() -> str | None:
+    """Say why network namespaces can't be made here; None if they can."""
+    if sys.platform != "linux":
+        return "network namespaces are Linux's"
+    if os.geteuid() != 0:
+        return "only root makes network namespaces"
+    for tool in ("ip", "flock", "setsid", "unshare"):
+        if not shutil.which(tool):
+            return f"there is no command {tool!r}"
+    with contextlib.ExitStack() as undo:
+        name = f"bigmachine-probe-{secrets.token_hex(4)}"
+        for command in (
+            f"ip netns add {name}",
+            f"ip -n {name} link add veth0 type veth peer name veth1",
+            f"ip -n {name} link add bridge0 type bridge",
+        ):
+            made = subprocess.run(command.split(), capture_output=True, text=True)
+            if made.returncode:
+                return f"{command}: {made.stderr.strip()}"
+            if "netns add" in command:
+                undo.callback(subprocess.run, ["ip", "netns", "del", name], check=True)
+    return None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ours = [item for item in items if Path(__file__).parent in item.path.parents]
+    reason = lack() if ours else None
+    for item in ours:
+        item.add_marker(pytest.mark.root)
+        item.add_marker(pytest.mark.timeout(90))
+        if reason is not None and "computer" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True)
+def package() -> Iterator[None]:
+    with installed(EXAMPLE):
+        yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == "bigmachine_netns"]:
+        del sys.modules[name]
+
+
+class Computer:
+    """What is on this computer of the machines of one test, which bear its mark."""
+
+    def __init__(self) -> None:
+        self.mark = f"netns-{secrets.token_hex(4)}"  # the tests' name for their sessions
+
+    def namespaces(self) -> list[str]:
+        return sorted(p.name for p in NAMESPACES.glob(f"bigmachine-[0-9]*{self.mark}*"))
+
+    def processes(self) -> list[int]:
+        """List what bears the mark on its command line, or runs in a namespace of ours."""
+        found = set()
+        for namespace in self.namespaces():
+            inside = ["ip", "netns", "pids", namespace]
+            pids = subprocess.run(inside, capture_output=True, text=True).stdout
+            found.update(map(int, pids.split()))
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if self.mark.encode() in (folder / "cmdline").read_bytes():
+                    found.add(int(folder.name))
+        return sorted(found - {os.getpid()})
+
+    def left(self) -> list[str]:
+        left = [f"process {pid}" for pid in self.processes()] + self.namespaces()
+        if not [*NAMESPACES.glob("bigmachine-[0-9]*")]:  # nobody else's test runs meanwhile
+            left += [p.name for p in NAMESPACES.glob("bigmachine-switch")]
+            left += [p.name for p in CARDS.glob("bigmachine*")]
+        return left
+
+    def settles(self) -> bool:
+        """Wait until nothing is left; False if something still is."""
+        try:
+            trio.run(eventually, lambda: not self.left())
+        except trio.TooSlowError:
+            return False
+        return True
+
+
+@pytest.fixture
+def computer() -> Iterator[Computer]:
+    """A computer on which nothing is left of the test, even of one that fails."""
+    from bigmachine_netns import NetnsSystem
+
+    computer = Computer()
+    yield computer
+
+    async def reap() -> None:
+        system = NetnsSystem()
+        for instance in await system.instances():
+            if computer.mark in instance.id:
+                await system.stop(instance)
+
+    computer.settles()
+    left = computer.left()
+    trio.run(reap)
+    assert not left
+
+
+async def eventually(is_so: Callable[[], bool]) -> None:
+    """Wait until ``is_so``; raise `trio.TooSlowError` if that isn't soon."""
+    with trio.fail_after(SOON):
+        while not is_so():
+            await trio.sleep(0.02)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"

@@ -1,0 +1,31 @@
+"""The page that goes through the example shows what is in its files."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.examples.netns.conftest import EXAMPLE
+
+PAGE = EXAMPLE.parents[1] / "docs/writing-a-backend.md"
+LISTINGS = re.findall(r"^```(py|sh|toml)\n(.*?)^```", PAGE.read_text(), re.M | re.S)
+FILES = {
+    path.name: path.read_text()
+    for pattern in ("pyproject.toml", "src/bigmachine_netns/*.*", "tests/*.py")
+    for path in EXAMPLE.glob(pattern)
+}
+
+
+@pytest.mark.parametrize(
+    "listing", [text for _, text in LISTINGS], ids=lambda text: text.strip().partition("\n")[0]
+)
+def test_a_listing_of_the_page_is_a_piece_of_the_examples_files(listing: str) -> None:
+    assert any(listing in text for text in FILES.values())
+
+
+def test_the_page_shows_every_hook_of_the_class() -> None:
+    shown = "".join(text for _, text in LISTINGS)
+    [source] = re.findall(r"^class NetnsSystem\(.*\n(?:(?:    .*)?\n)*", FILES["_system.py"], re.M)
+    for line in source.splitlines():
+        assert line in shown

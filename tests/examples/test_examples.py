@@ -1,0 +1,291 @@
+"""The examples run, as a user would run them, and give the right results."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import bigmachine as bm
+from examples import bigpi
+from tests.support.paths import ROOT
+
+EXAMPLES = ROOT / "examples"
+BIGPI = Path(sys.executable).with_name("bigpi")
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+class Runner:
+    """Runs commands with a mark in their environment, by which to find what they left."""
+
+    def __init__(self, cwd: Path) -> None:
+        self.mark = f"BIGMACHINE_TEST_MARK={os.getpid()}-{time.monotonic_ns()}"
+        self.cwd = cwd
+        name, _, value = self.mark.partition("=")
+        self.environ = {**os.environ, name: value}
+
+    def __call__(self, *command: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(word) for word in command],
+            capture_output=True,
+            text=True,
+            cwd=self.cwd,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+        )
+
+    def left_running(self) -> list[str]:
+        """Return the command lines of the marked processes that still run."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if self.mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                    command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                    found.append(f"{folder.name} {command}")
+            except OSError:  # it ended, or is not ours
+                continue
+        return found
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Runner]:
+    runner = Runner(tmp_path)
+    yield runner
+    if sys.platform == "linux":
+        deadline = time.monotonic() + 1.0  # what a killed driver's machines are allowed
+        while runner.left_running() and time.monotonic() < deadline:
+            os.sched_yield()
+        left = runner.left_running()
+        for process in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int_of(process), signal.SIGKILL)
+        assert left == []
+
+
+def result(output: str) -> tuple[float, float, int]:
+    """Return π, its error and the number of samples from what bigpi prints in the end."""
+    pattern = (
+        r"^π ≈ ([\d.]+) ± ([\d.]+) \(([\d,]+) samples?, .* s\)\nThe true error is ([\d.]+)\.\n\Z"
+    )
+    match = re.search(pattern, output, re.M)
+    assert match, output
+    pi, error, samples, off = match.groups()
+    digits = [len(number.partition(".")[2]) for number in (pi, error, off)]
+    assert len(set(digits)) == 1
+    assert float(off) == pytest.approx(abs(float(pi) - math.pi), abs=1.001 * 10 ** -digits[0])
+    return float(pi), float(error), int(samples.replace(",", ""))
+
+
+@pytest.mark.parametrize("program", [[BIGPI], [sys.executable, EXAMPLES / "bigpi.py"]])
+def test_bigpi_estimates_pi_within_the_error_it_states(run, program):
+    n = 1_000_000
+    done = run(*program, "-n", n, "--machines", 3, "--seed", "a fixed one")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    pi, error, samples = result(done.stdout)
+    assert samples == n
+    assert error == pytest.approx(1.642 / math.sqrt(n), abs=0.001)
+    assert abs(pi - math.pi) <= 2 * error  # two standard errors; with this seed it is so
+    assert "3 machines, 3 cores" in done.stdout
+
+
+def test_bigpi_shows_each_machine_with_its_state_and_cores_and_the_total(run):
+    done = run(BIGPI, "-n", 500_000, "--machines", 2, "-o", "maxprocs=2")
+    rows = re.findall(r"^ *(m\d) +(\w+) +(\d+) +([\d,]+) ", done.stdout, re.M)
+    assert [(name, state, cores) for name, state, cores, _ in rows] == [
+        ("m0", "RUNNING", "2"),
+        ("m1", "RUNNING", "2"),
+    ]
+    [(cores, samples)] = re.findall(r"^ *total +(\d+) +([\d,]+) ", done.stdout, re.M)
+    assert (cores, samples) == ("4", "500,000")
+    assert sum(int(row[3].replace(",", "")) for row in rows) == 500_000
+
+
+def test_bigpi_gives_the_same_result_for_the_same_seed_on_any_number_of_machines(run):
+    outputs = [
+        run(BIGPI, "-n", 450_001, "--machines", count, "--seed", 7).stdout for count in (1, 3)
+    ]
+    assert result(outputs[0]) == result(outputs[1])
+
+
+def test_bigpi_does_a_single_sample(run):
+    done = run(BIGPI, "-n", 1, "--machines", 1)
+    pi, error, samples = result(done.stdout)
+    assert (samples, error) == (1, 2)
+    assert pi in (0, 4)
+    assert "(1 sample, 1 machine, 1 core, " in done.stdout
+
+
+def test_bigpi_prints_plain_lines_when_it_is_not_on_a_terminal(run):
+    done = run(BIGPI, "-n", 1_000_000, "--machines", 1)
+    assert "\x1b" not in done.stdout
+    # Not each tenth: two may have come between two looks.
+    assert re.search(r"^ [1-9]0%  π ≈ 3\.\d+ ± 0\.\d+$", done.stdout, re.M)
+
+
+def test_bigpi_says_in_the_end_what_its_machines_cost_if_anything(capsys):
+    observer = bigpi.Told()
+    observer.event(bm.SessionClosed("s"))
+    assert capsys.readouterr().out == ""
+    cost = bm.Cost(0.05, groups=(bm.CostGroup(3, "c7i.xlarge spot", 840),))
+    observer.event(bm.SessionClosed("s", cost))
+    assert capsys.readouterr().out == "cost: 3 × c7i.xlarge spot, 14 min, about $0.05\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-n", 0], "must be a whole number of 1 or more, not '0'"),
+        (["-n", -5], "must be a whole number of 1 or more, not '-5'"),
+        (["-n", "many"], "must be a whole number of 1 or more, not 'many'"),
+        (["-n", "inf"], "must be a whole number of 1 or more, not 'inf'"),
+        (["--machines", 0], "must be a whole number of 1 or more, not '0'"),
+        (["--system", "locl"], "no system 'locl' is installed; did you mean 'local'?"),
+        (["-o", "maxproc=2"], "no option 'maxproc'; did you mean 'maxprocs'?"),
+        (["-o", "maxprocs=two"], "takes int, not 'two'"),
+        (["-o", "maxprocs=0"], "maxprocs: must be at least 1"),
+        (["-o", "maxprocs"], "must be KEY=VALUE, not 'maxprocs'"),
+    ],
+)
+def test_bigpi_refuses_bad_input_in_words_and_with_status_2(run, arguments, message):
+    done = run(BIGPI, *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def busy_machines(run: Runner, driver: int) -> int:
+    """Count the machines that have sampled for a tenth of a second."""
+    ticks = 0.1 * os.sysconf("SC_CLK_TCK")
+    return sum(
+        is_machine(pid, driver) and processor_ticks(pid) > ticks
+        for pid in map(int_of, run.left_running())
+    )
+
+
+def processor_ticks(pid: int) -> int:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    except OSError:
+        return 0
+    return int(fields[11]) + int(fields[12])
+
+
+@linux
+def test_ctrl_c_ends_bigpi_with_status_130_and_leaves_no_machine(run):
+    process = subprocess.Popen(
+        [BIGPI, "-n", "1e12", "--machines", "3", "--seed", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=run.environ,
+    )
+    deadline = time.monotonic() + 20
+    while busy_machines(run, process.pid) < 3 and time.monotonic() < deadline:
+        os.sched_yield()
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert run.left_running() == []
+
+
+@linux
+def test_bigpi_goes_on_when_one_of_its_machines_is_killed(run):
+    process = subprocess.Popen(
+        [BIGPI, "-n", "20e6", "--machines", "2", "--seed", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=run.environ,
+    )
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    assert first.startswith(" 10%")
+    with_sockets = [p for p in map(int_of, run.left_running()) if is_machine(p, process.pid)]
+    os.kill(with_sockets[0], signal.SIGKILL)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    assert result(stdout)[2] == 20_000_000
+    assert stdout.count("STOPPED") == 1
+
+
+def int_of(text: str) -> int:
+    return int(text.partition(" ")[0])
+
+
+def is_machine(pid: int, driver: int) -> bool:
+    """Whether it is a child of the driver's child, the zygote."""
+    parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return parent not in (driver, os.getpid())
+
+
+def test_multisys_runs_two_sessions_at_once(run):
+    done = run(sys.executable, EXAMPLES / "multisys.py")
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r"^(\w+) (m\d): (\d) met in process (\d+)$", done.stdout, re.M)
+    assert [row[:3] for row in rows] == [
+        ("small", "m0", "1"),
+        ("small", "m1", "1"),
+        ("large", "m0", "2"),
+    ]
+    assert len({row[3] for row in rows}) == 3
+
+
+def count_directly(paths: list[Path]) -> Counter[str]:
+    texts = (path.read_text(errors="replace").lower() for path in paths)
+    return Counter(word for text in texts for word in re.findall(r"[^\W\d_]+", text))
+
+
+@pytest.mark.parametrize("machines", [1, 3])
+def test_wordcount_counts_what_a_direct_count_does(run, tmp_path, machines):
+    large = tmp_path / "large.txt"  # several chunks, and lines that lie across their edges
+    large.write_text("Füße laufen über die Straße, the street.\n" * 20_000)
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "no newline at the end.txt").write_text("the end")
+    paths = [*sorted(tmp_path.glob("*.txt")), ROOT / "README.md", EXAMPLES / "ring.py"]
+    done = run(
+        sys.executable, EXAMPLES / "wordcount.py", "--machines", machines, "--top", 5, *paths
+    )
+    assert done.returncode == 0, done.stderr
+    expected = count_directly(paths)
+    rows = re.findall(r"^ *([\d,]+)  (\w+)$", done.stdout, re.M)
+    counts = [(word, int(number.replace(",", ""))) for number, word in rows]
+    assert len(counts) == 5
+    assert all(expected[word] == number for word, number in counts)
+    assert [number for _, number in counts] == [n for _, n in expected.most_common(5)]
+    last = f"{expected.total():,}  words in all, {len(expected):,} different ones"
+    assert done.stdout.splitlines()[-1].strip() == last
+
+
+def test_wordcount_counts_the_repository_if_it_is_given_no_files(run):
+    done = run(sys.executable, "-m", "examples.wordcount")
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.splitlines()[-1].split()[0].replace(",", "")) > 10_000
+
+
+def test_wordcount_says_which_file_there_is_not(run):
+    done = run(sys.executable, EXAMPLES / "wordcount.py", "nowhere.txt")
+    assert done.returncode == 2
+    assert "nowhere.txt is not a file" in done.stderr
+
+
+@pytest.mark.parametrize(("machines", "length"), [(4, 100_001), (3, 2), (1, 5)])
+def test_ring_gives_every_machine_the_sum_that_the_driver_gets(run, machines, length):
+    done = run(sys.executable, EXAMPLES / "ring.py", "--machines", machines, "--length", length)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{8 * length:,} bytes each" in done.stdout
+    assert "each machine has the sum that the driver gets by itself" in done.stdout

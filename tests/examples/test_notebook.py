@@ -1,0 +1,78 @@
+"""The notebook runs in a kernel of this environment, and its cells show what they should."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.paths import ROOT
+
+nbclient = pytest.importorskip("nbclient")
+nbformat = pytest.importorskip("nbformat")
+
+NOTEBOOK = ROOT / "examples/notebook.ipynb"
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory) -> dict[str, str]:
+    """Run the notebook; return what each code cell printed, by its first line."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")  # Jupyter's own are none of our business
+        notebook = nbformat.read(NOTEBOOK, as_version=4)
+        folder = str(tmp_path_factory.mktemp("notebook"))
+        client = nbclient.NotebookClient(
+            notebook, timeout=60, kernel_name="python3", resources={"metadata": {"path": folder}}
+        )
+        client.execute()
+    return {
+        cell.source.splitlines()[0]: "".join(text_of(output) for output in cell.outputs)
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+    }
+
+
+def text_of(output) -> str:
+    if output.output_type == "error":
+        return "\n".join(output.traceback)
+    return output.get("text") or output.data["text/plain"]
+
+
+def test_it_is_stored_without_outputs():
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    nbformat.validate(notebook)
+    assert all(not cell.outputs for cell in notebook.cells if cell.cell_type == "code")
+
+
+def test_machines_start_with_a_class_that_was_defined_in_a_cell(outputs):
+    assert outputs["import random"].count("RUNNING") == 3
+    assert 10 <= int(outputs['machines[0].call("Dice.throw", 10)']) <= 60
+
+
+def test_calls_run_on_all_machines_at_once(outputs):
+    mean = outputs['futures = [machine.submit("Dice.throw", 100_000) for machine in machines]']
+    assert float(mean) == pytest.approx(3.5, abs=0.05)
+
+
+def test_items_stream_back(outputs):
+    throws = eval(outputs['throws = list(machines[1].stream("Dice.throws", 20))'])
+    assert len(throws) == 20
+    assert set(throws) <= {1, 2, 3, 4, 5, 6}
+
+
+def test_an_error_shows_the_traceback_of_the_machine(outputs):
+    shown = outputs['machines[0].call("Dice.lose")']
+    assert "Traceback on the machine" in shown
+    assert "in lose" in shown
+    assert "no dice on the table" in shown.splitlines()[-1]
+
+
+def test_an_interrupted_call_leaves_the_session_usable(outputs):
+    assert "KeyboardInterrupt" in outputs["import signal"]
+    machines, usable = outputs["print(session.machines)"].splitlines()
+    assert machines.count("RUNNING") == 3
+    assert usable == "True"
+
+
+def test_shutdown_frees_the_machines(outputs):
+    assert outputs["session.shutdown()"].count("STOPPED") == 3

@@ -1,0 +1,3 @@
+from __future__ import annotations
+
+from tests.support.cloudbox.fixtures import in_box as in_box

@@ -1,0 +1,199 @@
+"""Machines of ``ec2`` come up on hosts that really boot; whatever befalls them, nothing is left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+import bigmachine as bm
+from bigmachine.errors import MachineStopped, StartError, StopReason
+from bigmachine.system import Keepalive
+from tests.support.aws.echo import Echo
+from tests.support.waiting import until
+
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(240)]
+
+PROGRAM = """
+    import json, sys, time
+    import bigmachine as bm
+    from bigmachine.system import Keepalive
+
+    class Echo:
+        def echo(self, value):
+            return value
+
+    class Brisk:
+        @bm.hookimpl(wrapper=True)
+        def keepalive(self):
+            yield
+            return Keepalive(period=2, timeout=10, rpc_timeout=3)
+
+    if __name__ == "__main__":
+        with bm.Session("ec2", plugins=[Brisk()]) as session:
+            machines = session.start(2, services={"Echo": Echo()})
+            print(machines[0].call("Echo.echo", 1), flush=True)
+            print(session._session._sweeper._process.pid, flush=True)
+            sys.stdin.read()
+"""
+
+
+class Brisk:
+    """Drivers and machines look for each other more often, and tests are over sooner."""
+
+    @bm.hookimpl(wrapper=True)
+    def keepalive(self):
+        yield
+        return Keepalive(period=2, timeout=10, rpc_timeout=3)
+
+
+@pytest.fixture
+def driver(ec2, tmp_path):
+    """A driver in a process of its own, with two machines; ``sweeper`` is what stands by it."""
+    (tmp_path / "main.py").write_text(textwrap.dedent(PROGRAM))
+    driver = subprocess.Popen(
+        [sys.executable, "main.py"], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert driver.stdout.readline() == b"1\n"
+        driver.sweeper = int(driver.stdout.readline())
+        yield driver
+    finally:
+        driver.kill()
+        driver.communicate()
+        with contextlib.suppress(ProcessLookupError, AttributeError):
+            os.kill(driver.sweeper, signal.SIGKILL)
+
+
+def start(session, count=1):
+    return session.start(count, services={"Echo": Echo()})
+
+
+def ids(ec2):
+    return [*ec2.hosts]
+
+
+def test_bigpi_runs_as_it_is(ec2, aws):
+    done = subprocess.run(
+        ["bigpi", "--system", "ec2", "-n", "1000000", "--machines", "3"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1,000,000 samples, 3 machines" in done.stdout
+    assert aws.leftovers() == []
+    assert ec2.running() == []
+
+
+def test_a_driver_that_is_killed_leaves_nothing(ec2, aws, driver):
+    driver.kill()
+    until(lambda: not ec2.running())
+    until(lambda: aws.leftovers() == [])
+
+
+def test_a_driver_that_is_lost_with_its_computer_leaves_no_instance(ec2, aws, driver):
+    driver.kill()
+    os.kill(driver.sweeper, signal.SIGKILL)
+    until(lambda: not ec2.running())
+    until(lambda: {vm.state for vm in aws.instances()} == {"terminated"})
+    # A group costs nothing, and is there for whoever looks.
+    [group] = aws.leftovers()
+    assert group.startswith("sg-")
+    reaped = subprocess.run(["bigmachine", "reap", "ec2"], capture_output=True, text=True)
+    assert reaped.returncode == 0, reaped.stderr
+    assert f"security-group {group} is freed" in reaped.stdout
+    assert aws.leftovers() == []
+
+
+def test_a_spot_instance_that_is_taken_back_stops_its_machine_for_that_reason(ec2, aws):
+    with bm.Session("ec2", market="spot", plugins=[Brisk()]) as session:
+        first, second = start(session, 2)
+        ec2.interrupt(ids(ec2)[0])
+        with pytest.raises(MachineStopped, match="took the spot instance back") as caught:
+            first.call("Echo.sleep", 60)
+        assert caught.value.reason is StopReason.INTERRUPTED
+        assert second.call("Echo.echo", 2) == 2
+    assert aws.leftovers() == []
+
+
+def test_a_notice_of_a_spot_instances_end_is_told_by_its_machine(ec2, aws):
+    told = []
+
+    class Watch:
+        @bm.hookimpl
+        def event(self, event):
+            if isinstance(event, bm.MachineNotice):
+                told.append(event)
+
+    with bm.Session("ec2", market="spot", plugins=[Watch()]) as session:
+        _first, second = start(session, 2)
+        ec2.notify(ids(ec2)[1], at="2027-01-01T10:00:00Z")
+        until(lambda: told)
+        [notice] = told
+        assert (notice.machine, notice.kind) == (second.name, "interruption")
+        assert notice.at.isoformat() == "2027-01-01T10:00:00+00:00"
+
+
+def test_a_host_that_is_lost_is_noticed_by_its_silence_and_freed(ec2, aws):
+    with bm.Session("ec2", plugins=[Brisk()]) as session:
+        first, second = start(session, 2)
+        ec2.lose(ids(ec2)[0])
+        with pytest.raises(MachineStopped, match="silent") as caught:
+            first.call("Echo.sleep", 60)
+        assert caught.value.reason is StopReason.KEEPALIVE
+        assert second.call("Echo.echo", 2) == 2
+        until(lambda: aws.instances()[0].state == "terminated")
+    assert aws.leftovers() == []
+
+
+def test_a_machine_whose_cable_is_cut_ends_itself_and_is_gone_at_the_provider_too(ec2, aws):
+    with bm.Session("ec2", plugins=[Brisk()]) as session:
+        [machine] = start(session)
+        [id] = ids(ec2)
+        ec2.cut(id)
+        with pytest.raises(MachineStopped):
+            machine.call("Echo.sleep", 60)
+        until(lambda: not ec2.running())
+    assert aws.leftovers() == []
+
+
+def test_what_is_short_in_one_market_comes_from_the_next(ec2, aws):
+    for zone in "abcdef":
+        aws.capacity[f"spot c7i.large us-east-1{zone}"] = 0
+    aws.capacity["spot c7i.large us-east-1c"] = 1
+    with bm.Session("ec2", instance_type="c7i.large") as session:
+        machines = start(session, 2)
+        assert [machine.call("Echo.echo", 3) for machine in machines] == [3, 3]
+        markets = [vm.lifecycle or "on-demand" for vm in aws.instances()]
+        assert sorted(markets) == ["on-demand", "spot"]
+    assert aws.leftovers() == []
+
+
+def test_when_nothing_is_to_be_had_that_is_told_and_nothing_is_left(ec2, aws):
+    for market in ("spot", "on-demand"):
+        for zone in "abcdef":
+            aws.capacity[f"{market} c7i.large us-east-1{zone}"] = 0
+    with (
+        bm.Session("ec2", instance_type="c7i.large") as session,
+        pytest.raises(StartError, match="(?s)spot c7i.large.*on-demand c7i.large") as caught,
+    ):
+        start(session, 2)
+    assert "InsufficientInstanceCapacity" in str(caught.value)
+    assert ec2.hosts == {}
+    assert aws.leftovers() == []
+
+
+def test_a_machine_that_is_told_to_end_is_gone_when_that_returns(ec2, aws):
+    with bm.Session("ec2") as session:
+        first, second = start(session, 2)
+        first.shutdown()
+        assert [vm.state for vm in aws.instances()] == ["terminated", "running"]
+        assert second.call("Echo.echo", 2) == 2
+    assert ec2.running() == []

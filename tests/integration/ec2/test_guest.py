@@ -1,0 +1,440 @@
+"""What instances are set up with: disks that they are bought with, files, units; and immortals."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import os
+import pickle
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from bigmachine.environment._tools import find_pip, find_uv
+from bigmachine.errors import StartError, UsageError
+from bigmachine_ec2 import Ec2Options, Ec2System, _guest
+from bigmachine_ec2._commands import GuestError
+from bigmachine_ec2._guest import File, Guest, start_units, use_for_temporary_files
+from tests.integration.ec2.test_disks import needs_loops, volumes
+from tests.integration.ec2.test_life import states
+from tests.support import vms as vms_folder
+from tests.support.lean_environment import lean_environ
+
+needs_builder = pytest.mark.skipif(
+    not (find_uv() or find_pip()),
+    reason="editable packages are built by uv or pip: neither is here",
+)
+
+# -- options --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"data_disk": -1}, "data_disk: must be 4 to 262144 GiB on 4 volumes, or 0 for none"),
+        ({"data_disk": 3}, "data_disk: must be 4 to"),
+        ({"data_disk": 65537, "data_volumes": 1}, "data_disk: must be 1 to 65536 GiB on 1 vol"),
+        ({"data_disk": 100, "data_volumes": 12}, "data_volumes: must be 1 to 11"),
+        ({"data_disk": 100, "data_volumes": 0}, "data_volumes: must be 1 to 11"),
+        ({"files": ["/etc/motd"]}, "files: must be /PATH/THERE=path/here, not '/etc/motd'"),
+        ({"files": ["/etc/motd="]}, "files: must be /PATH/THERE=path/here, not '/etc/motd='"),
+        ({"files": ["etc/motd=x"]}, "files: must have an absolute path on the machine"),
+        ({"files": ["/etc/../motd=x"]}, "files: must have an absolute path on the machine"),
+        ({"files": ["/etc/=x"]}, "files: must have an absolute path on the machine"),
+        ({"files": ["/etc/motd=x", "/etc/motd=y"]}, "files: must not have '/etc/motd' twice"),
+        ({"units": ["x/run.sh"]}, "units: must be paths of units of systemd (NAME.service, …)"),
+        ({"units": ["x/a@.service"]}, "units: must be paths of units of systemd"),
+        ({"units": ["a/x.service", "b/x.service"]}, "units: must not have 'x.service' twice"),
+        ({"files": ["/etc/x=/nowhere/x"]}, "files: /nowhere/x: No such file or directory"),
+        ({"units": ["/nowhere/x.service"]}, "units: /nowhere/x.service: No such file or dir"),
+    ],
+)
+def test_what_cant_be_right_is_refused_without_asking_aws(run, aws, options, message):
+    async def test(kit):
+        with pytest.raises(UsageError) as caught:
+            await kit.setup()
+        assert message in str(caught.value)
+        assert not aws.asked
+
+    run(test, **options)
+
+
+def test_files_that_are_data_rather_than_settings_are_refused(run, aws, tmp_path):
+    big = tmp_path / "big"
+    big.write_bytes(bytes((1 << 20) + 1))
+
+    async def test(kit):
+        with pytest.raises(UsageError, match="more than 1 MiB together; they are for settings"):
+            await kit.setup()
+        assert not aws.asked
+
+    run(test, files=[f"/etc/big={big}"])
+
+
+@pytest.mark.parametrize("way", ["fleet", "run"])
+def test_a_data_disk_is_bought_as_volumes_that_go_with_the_instance(run, aws, one_offer, way):
+    async def test(kit):
+        await kit.start()
+        assert disks(aws) == {
+            "/dev/xvda": (20, "gp3", True),
+            **dict.fromkeys(("/dev/sdf", "/dev/sdg", "/dev/sdh"), (34, "gp3", True)),
+        }
+        for volume in aws.ec2.volumes.values():
+            assert "bigmachine:session" in dict(tags(volume))
+        assert kit.system._guest.volumes == ("/dev/sdf", "/dev/sdg", "/dev/sdh")
+
+    run(test, data_disk=100, data_volumes=3, **(one_offer if way == "run" else {}))
+
+
+def test_without_a_data_disk_there_is_the_root_disk_alone(run, aws):
+    async def test(kit):
+        await kit.start()
+        assert disks(aws) == {"/dev/xvda": (20, "gp3", True)}
+        assert kit.system._guest.volumes == ()
+
+    run(test)
+
+
+def tags(thing):
+    return [(tag["key"], tag["value"]) for tag in thing.get_tags()]
+
+
+def disks(aws):
+    """Return size in GiB, type, and whether it goes with the instance, of its volumes by name."""
+    [vm] = aws.instances()
+    return {
+        name: (disk.size, aws.ec2.volumes[disk.volume_id].volume_type, disk.delete_on_termination)
+        for name, disk in vm.block_device_mapping.items()
+    }
+
+
+# -- on the machine -------------------------------------------------------------------
+
+
+def guest_of(tmp_path, **options) -> Guest:
+    """Return what the machine gets of these options."""
+    system = Ec2System(Ec2Options(**options))
+    system._guest = Guest.read(system.options)
+    return pickle.loads(pickle.dumps(system))._guest
+
+
+def test_files_arrive_with_their_mode_and_nobody_elses_right_to_write(tmp_path):
+    for name, mode in (("secret", 0o600), ("script", 0o777)):
+        (tmp_path / name).write_text(name)
+        (tmp_path / name).chmod(mode)
+    there = tmp_path / "there"
+    files = tuple(f"{there}/deep/{name}={tmp_path}/{name}" for name in ("secret", "script"))
+    guest = guest_of(tmp_path, files=files)
+    (tmp_path / "secret").unlink()  # it travels
+    guest.set_up()
+    for name, mode in (("secret", 0o600), ("script", 0o755)):
+        file = there / "deep" / name
+        assert file.read_text() == name
+        assert stat.S_IMODE(file.stat().st_mode) == mode
+    assert sorted(os.listdir(there / "deep")) == ["script", "secret"]
+
+
+def test_a_file_that_cant_be_written_is_named(tmp_path):
+    (tmp_path / "here").write_text("")
+    guest = guest_of(tmp_path, files=(f"/proc/nowhere/x={tmp_path}/here",))
+    with pytest.raises(GuestError, match="/proc/nowhere/x can't be written: No such file"):
+        guest.set_up()
+
+
+def test_temporary_files_are_on_the_data_disk_unless_their_place_is_set(tmp_path, monkeypatch):
+    monkeypatch.delenv("TMPDIR", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    tempfile.gettempdir()  # which is kept
+    use_for_temporary_files(str(tmp_path))
+    child = [sys.executable, "-c", "import tempfile; print(tempfile.gettempdir())"]
+    assert tempfile.gettempdir() == str(tmp_path / "tmp")
+    assert subprocess.check_output(child, text=True).strip() == str(tmp_path / "tmp")
+    assert stat.S_IMODE((tmp_path / "tmp").stat().st_mode) == 0o1777
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    use_for_temporary_files(str(tmp_path))
+    assert tempfile.gettempdir() == str(tmp_path)
+
+
+SYSTEMCTL = """\
+#!/bin/sh
+echo "$@" >>{log}
+case "$*" in
+"start bad.service") echo "Job for bad.service failed."; exit 1;;
+"is-failed crashing.service") echo failed; exit 0;;
+is-failed*) echo active; exit 1;;
+esac
+"""
+JOURNALCTL = """\
+#!/bin/sh
+echo "what $4 said"
+"""
+
+
+@pytest.fixture
+def systemd(tmp_path, monkeypatch):
+    """Stand in for systemd; return the file of what it is told."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    log = tmp_path / "told"
+    for name, script in (("systemctl", SYSTEMCTL), ("journalctl", JOURNALCTL)):
+        (folder / name).write_text(script.format(log=log))
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setattr(_guest, "_UNITS_FOLDER", str(tmp_path / "system"))
+    return log
+
+
+def unit(tmp_path: Path, name: str) -> str:
+    (tmp_path / name).write_text("[Service]\nExecStart=/bin/true\n")
+    return str(tmp_path / name)
+
+
+def test_units_are_installed_and_started_in_their_order(tmp_path, systemd):
+    units = (unit(tmp_path, "b.service"), unit(tmp_path, "a.timer"))
+    guest_of(tmp_path, units=units).set_up()
+    for name in units:
+        installed = tmp_path / "system" / os.path.basename(name)
+        assert installed.read_bytes() == Path(name).read_bytes()
+    assert systemd.read_text().splitlines()[:4] == [
+        "daemon-reload",
+        "enable b.service a.timer",
+        "start b.service",
+        "start a.timer",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("bad", "systemctl start bad.service: Job for bad.service failed."), ("crashing", "failed")],
+)
+def test_a_unit_that_does_not_start_is_an_error_with_its_journal(tmp_path, systemd, name, why):
+    guest = guest_of(tmp_path, units=(unit(tmp_path, f"{name}.service"),))
+    with pytest.raises(GuestError) as caught:
+        guest.set_up()
+    assert f"unit {name}.service does not start: " in str(caught.value)
+    assert why in str(caught.value)
+    assert f"its journal:\nwhat --unit={name}.service said" in str(caught.value)
+
+
+def test_a_command_that_hangs_or_is_not_there_is_an_error(tmp_path, monkeypatch):
+    file = File(str(tmp_path / "x.service"), 0o644, b"")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("bigmachine_ec2._commands._SYSTEM_FOLDERS", str(tmp_path))
+    with pytest.raises(GuestError, match="this image has no systemctl"):
+        start_units([file], deadline=time.monotonic() + 60)
+    (tmp_path / "systemctl").write_text("#!/bin/sh\nexec /bin/sleep 1000\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    with pytest.raises(GuestError, match="systemctl daemon-reload: not done in time"):
+        start_units([file], deadline=time.monotonic())
+
+
+# -- with a real worker ---------------------------------------------------------------
+
+SERVICES = """
+    import os, subprocess, sys, tempfile
+
+    class Places:
+        def temporary(self):
+            child = "import tempfile; print(tempfile.gettempdir())"
+            return tempfile.gettempdir(), subprocess.getoutput(f"{sys.executable} -c '{child}'")
+
+        def read(self, path):
+            with open(path) as file:
+                return file.read()
+"""
+
+PROGRAM = """
+    import copy, json, sys
+    import bigmachine as bm
+    from bigmachine_ec2 import Ec2Options, Ec2System
+    from bigmachine_ec2._guest import Guest
+    from services import Places
+    from vms import VmSystem
+
+    class Ec2OnVms(VmSystem):
+        "VMs of this computer, which are machines of the ec2 system."
+        def __init__(self, guest):
+            super().__init__()
+            self.there = Ec2System(Ec2Options())
+            self.there._guest = guest
+        def __reduce__(self):
+            return copy.copy, (self.there,)  # what arrives
+
+    def good(path, device, folder):
+        read = Guest.read(Ec2Options(files=(f"{path}=services.py",)))
+        guest = Guest((device,), folder, files=read.files)
+        with bm.Session(Ec2OnVms(guest)) as session:
+            [machine] = session.start(1, services={"Places": Places()})
+            return machine.call("Places.temporary"), machine.call("Places.read", path)
+
+    def bad(path):
+        guest = Guest.read(Ec2Options(files=(f"{path}=services.py",)))
+        with bm.Session(Ec2OnVms(guest)) as session:
+            try:
+                session.start(1, services={"Places": Places()})
+            except bm.StartError as exc:
+                return str(exc)
+
+    if __name__ == "__main__":
+        print(json.dumps(globals()[sys.argv[1]](*sys.argv[2:])))
+"""
+
+
+@pytest.fixture
+def drive(tmp_path):
+    """Run a scene of the program, whose machines are boot programs in processes."""
+    folder = tmp_path / "project"
+    (tmp_path / "disks").mkdir()
+    folder.mkdir()
+    (folder / "services.py").write_text(textwrap.dedent(SERVICES))
+    (folder / "main.py").write_text(textwrap.dedent(PROGRAM))
+    shutil.copy(Path(vms_folder.__file__).with_name("vms.py"), folder)
+
+    def drive(*scene):
+        done = subprocess.run(
+            [sys.executable, "main.py", *map(str, scene)],
+            cwd=folder,
+            # boto3 is the driver's alone.
+            env={
+                **os.environ,
+                **lean_environ("bigmachine-ec2", but=("boto3",)),
+                "TMPDIR": str(tmp_path / "disks"),
+            },
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=240,
+            check=True,
+        )
+        return json.loads(done.stdout)
+
+    return drive
+
+
+@needs_builder
+@needs_loops
+def test_a_worker_sets_its_machine_up_before_it_serves(drive, tmp_path):
+    with volumes(tmp_path) as [device]:
+        file, data = tmp_path / "etc" / "some.conf", tmp_path / "data"
+        temporary, text = drive("good", file, device, data)
+        assert temporary == [f"{data}/tmp"] * 2
+        assert text == textwrap.dedent(SERVICES)
+
+
+@needs_builder
+def test_why_a_machine_cant_be_set_up_is_in_the_boot_error(drive):
+    story = drive("bad", "/proc/nowhere/x")
+    assert "the worker ended with status 1" in story
+    assert "the machine can't be set up: /proc/nowhere/x can't be written: No such file" in story
+    assert "Traceback" not in story
+
+
+# -- immortals ------------------------------------------------------------------------
+
+
+def test_immortal_instances_outlive_their_session_and_that_is_said(run, aws, caplog):
+    ids = []
+
+    async def test(kit):
+        instances = await kit.start(2)
+        ids.extend(instance.id for instance in instances)
+        [told] = [record.getMessage() for record in caplog.records]
+        for index, id in enumerate(ids):
+            assert f"m{index} ({id})" in told
+        assert "immortal" in told
+        assert f"bigmachine reap {kit.request.session}" in told
+        caplog.clear()
+        for instance in instances:
+            await kit.system.stop(instance)
+        await kit.system.shutdown()
+        assert states(aws) == ["running", "running"]
+        assert aws.count("TerminateInstances") == aws.count("DeleteSecurityGroup") == 0
+        [told] = [record.getMessage() for record in caplog.records]
+        assert "LEAVES RUNNING" in told
+        assert all(id in told for id in ids)
+        assert f"bigmachine reap {kit.request.session}" in told
+        assert "lifetime" not in told
+        await kit.system.shutdown()
+        assert states(aws) == ["running", "running"]
+        # Whoever reaps is another process, and perhaps of the same profile.
+        other = Ec2System(kit.options)
+        for found in await other.instances():
+            assert found.details["session"] == kit.request.session
+            is_machine = found.details["kind"] == "instance"
+            assert ("immortal" in found.details) == is_machine
+            await other.stop(found)
+        await other.shutdown()
+        assert states(aws) == ["terminated", "terminated"]
+
+    run(test, immortal=True)
+
+
+@pytest.mark.parametrize("way", ["fleet", "run"])
+def test_immortal_instances_are_tagged_and_do_not_power_themselves_off(run, aws, one_offer, way):
+    async def test(kit):
+        [instance] = await kit.start()
+        [vm] = aws.instances()
+        for thing in (vm, *aws.ec2.volumes.values()):
+            assert ("bigmachine:immortal", "yes") in tags(thing)
+        assert vm.instance_initiated_shutdown_behavior == "terminate"  # by hand, say
+        assert b'"poweroff": []' in gzip.decompress(base64.b64decode(str(vm.user_data)))
+        kit.system._ids.clear()
+        await kit.system.stop(instance)
+
+    run(test, immortal=True, **(one_offer if way == "run" else {}))
+
+
+def test_the_lifetime_of_immortal_instances_is_said(run, caplog):
+    async def test(kit):
+        await kit.start()
+        assert "until 3600 s after their boot" in caplog.text
+        kit.system._ids.clear()
+
+    run(test, immortal=True, lifetime=3600.0)
+
+
+def test_an_immortal_instance_that_has_ended_is_not_said_to_run(run, aws, caplog):
+    async def test(kit):
+        one, other = await kit.start(2)
+        aws.power_off(one.id)
+        await kit.system.shutdown()
+        told = caplog.records[-1].getMessage()
+        assert other.id in told
+        assert one.id not in told
+        kit.system._session = kit.request.session
+        aws.power_off(other.id)
+        await kit.system.shutdown()
+
+    run(test, immortal=True)
+
+
+def test_what_a_start_that_fails_has_made_is_not_immortal(run, aws, monkeypatch):
+    monkeypatch.setattr("bigmachine_ec2._settling._ADDRESS_TIMEOUT", 0.0)
+    aws.answers_until_running = 1000
+
+    async def test(kit):
+        with pytest.raises(StartError, match="EC2 gives it no address"):
+            await kit.start()
+        assert states(aws) == ["terminated"]
+
+    run(test, immortal=True)
+
+
+def test_mortal_instances_are_neither_tagged_as_immortal_nor_left(run, aws, caplog):
+    async def test(kit):
+        await kit.start()
+        [vm] = aws.instances()
+        assert "bigmachine:immortal" not in dict(tags(vm))
+        assert not any("immortal" in found.details for found in await kit.system.instances())
+        await kit.system.shutdown()
+        assert states(aws) == ["terminated"]
+        assert "immortal" not in caplog.text
+
+    run(test)

@@ -1,0 +1,231 @@
+"""The tests on a real account: they run when they are asked for, and find and free what is left."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import re
+import secrets
+import subprocess
+import sys
+
+import boto3
+import pytest
+
+from bigmachine.boot import Driver
+from bigmachine_ec2 import Ec2Options
+from bigmachine_ec2._tags import DRIVER, SESSION, tag_specifications
+from tests.integration.ec2.conftest import REGION, TYPE
+from tests.integration.ec2.test_reap import Region
+from tests.live import __main__ as script
+from tests.live import ec2 as suite
+from tests.live.ec2 import RUN, Account, sessions_of
+from tests.support.aws.policy import ROOT
+
+LEAKED = "leaked-0123abcd.bigmachine"
+CHANGES = ("Create", "Run", "Terminate", "Delete", "Cancel", "Authorize")
+SUITE = "tests/live/ec2.py"
+
+
+@pytest.fixture
+def options(aws):
+    """The script's ``-o``, for the emulated account."""
+    texts = (f"region={REGION}", f"endpoint_url={aws.url}", f"instance_type={TYPE}")
+    return [*texts, "allow=192.0.2.7/32"]
+
+
+@pytest.fixture
+def account(aws, monkeypatch):
+    for key, value in (("REGION", REGION), ("ENDPOINT_URL", aws.url)):
+        monkeypatch.setenv(f"BIGMACHINE_EC2_{key}", value)
+    options = Ec2Options(region=REGION, endpoint_url=aws.url)
+    account = Account(options, vpc=aws.ec2.get_default_vpc().id, run="r1")
+    yield account
+    account.close()
+    aws.ec2.spot_instance_requests.clear()
+    aws.clear()
+
+
+@pytest.fixture
+def ec2(aws):
+    with contextlib.closing(
+        boto3.client("ec2", region_name=REGION, endpoint_url=aws.url)
+    ) as client:
+        yield client
+
+
+def run(*command: str, **environ: str) -> tuple[int, str]:
+    """Run a Python module, without a terminal; return its status and what it says."""
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        env={**os.environ, **environ},
+    )
+    return done.returncode, done.stdout
+
+
+def with_options(options: list[str]) -> list[str]:
+    return [word for option in options for word in ("-o", option)]
+
+
+def changes(aws) -> list[str]:
+    """Return what was asked to be changed, but for rehearsals."""
+    return [name for name, p in aws.asked if name.startswith(CHANGES) and p.get("DryRun") != "true"]
+
+
+# -- only who asks for it ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["tests/live"],
+        [SUITE],
+        [SUITE, "--conformance-tier=live", "--conformance-max-cost=1"],
+    ],
+    ids=["folder", "file", "live"],
+)
+def test_pytest_by_itself_asks_nothing_of_an_account(aws, arguments):
+    status, said = run("pytest", "-q", "-pno:cacheprovider", *arguments, AWS_ENDPOINT_URL=aws.url)
+    assert aws.asked == []
+    assert " passed" not in said
+    assert status == (5 if arguments == ["tests/live"] else 0)
+
+
+@pytest.mark.parametrize("sure", ["", "yes"])
+def test_the_script_says_whose_account_it_is_and_starts_nothing_unless_told_to(aws, options, sure):
+    status, said = run("tests.live", "ec2", *with_options(options), BIGMACHINE_TEST_CLOUD=sure)
+    assert status == 2
+    assert "account   123456789012, as arn:aws:" in said
+    assert f"region    {REGION}, " in said
+    assert f"machines  {TYPE}, spot-then-on-demand: $0.107 an hour at most" in said
+    assert "that might make it $2.00" in said
+    [tests] = re.findall(r"^tests     (\d+) start machines", said, re.MULTILINE)
+    assert f"{tests} tests start" in (ROOT / "docs/ec2.md").read_text().replace("\n", " ")
+    assert "say --yes" in said
+    assert changes(aws) == []
+
+
+def test_what_is_wrong_is_said_before_anything_is_asked(aws, options):
+    aws.refuse("GetCallerIdentity", "ExpiredToken")
+    status, said = run("tests.live", "ec2", "--yes", *with_options(options))
+    assert status == 2
+    assert re.search("nothing was begun: .*credentials", said)
+    assert changes(aws) == []
+
+
+def test_the_part_that_starts_no_machine_passes_and_leaves_nothing(aws, options):
+    status, said = run("tests.live", "ec2", "--offline", *with_options(options))
+    assert status == 0, said
+    assert " passed" in said
+    assert " failed" not in said.splitlines()[-2]
+    assert said.endswith("Nothing is left of it.\n")
+
+
+# -- what is left -----------------------------------------------------------------------
+
+
+def test_all_that_comes_into_the_region_is_seen_tagged_or_not(account, aws):
+    before = account.things()
+    Region(aws).fill(None)
+    Region(aws).fill(LEAKED, machines=0)
+    new = {id: tags for id, tags in account.things().items() if id not in before}
+    kinds = sorted(id.partition("-")[0] for id in new)
+    assert kinds == ["i", "i", "lt", "lt", "sg", "sg", "sir", "sir", "vol", "vol", "vol", "vol"]
+    assert {tags.get(SESSION) for tags in new.values()} == {None, LEAKED}
+
+
+def test_what_is_gone_is_not_seen(account, aws):
+    before = account.things()
+    Region(aws).fill(LEAKED)
+    for vm in aws.instances():
+        aws.interrupt(vm.id)
+    new = {*account.things()} - {*before}
+    assert "i" not in {id.partition("-")[0] for id in new}
+
+
+def test_what_the_run_has_left_is_freed_and_what_may_be_anybodys_is_said(
+    account, aws, ec2, capsys, monkeypatch
+):
+    monkeypatch.setattr(script, "_GOING", 0.0)
+    before = account.things()
+    tags = {RUN: "r1", SESSION: LEAKED}
+    ours = [make_volume(ec2, tags), make_volume(ec2, tags)]
+    others = [
+        make_volume(ec2, {}),
+        make_volume(ec2, {SESSION: "other-89abcdef.bigmachine"}),
+        make_volume(ec2, {RUN: "r0", SESSION: "earlier-89abcdef.bigmachine"}),
+    ]
+    group = account.make_group()
+    texts = {"region": REGION, "endpoint_url": aws.url}
+    assert script.sweep(account, before, texts) == 3
+    said = capsys.readouterr().out
+    assert {*account.things()} - {*before} == {*others}
+    assert all(id in said.partition("STILL THERE")[0] for id in (*ours, group))
+    assert all(id in said.partition("STILL THERE")[2] for id in others)
+    assert aws.calls.refused == [
+        f"ec2:CreateSecurityGroup: its security-group has no tag {SESSION}"
+    ]
+    aws.calls.begin()
+
+
+def test_what_killed_drivers_leave_for_free_is_no_leak_and_goes_nevertheless(
+    account, ec2, capsys, monkeypatch
+):
+    monkeypatch.setattr(suite.TestEc2, "account", account)
+    before = account.things()
+    living = Driver.here()
+    dead = dataclasses.replace(living, started=1)
+    tags = {RUN: "r1", SESSION: LEAKED, DRIVER: str(dead)}
+    group = make_group(ec2, tags)
+    assert {*suite.TestEc2().leftovers()} == {*before}
+    volume = make_volume(ec2, tags)
+    other = make_group(ec2, {**tags, DRIVER: str(living)})
+    assert {*suite.TestEc2().leftovers()} - {*before} == {volume, other}
+    ec2.delete_volume(VolumeId=volume)
+    ec2.delete_security_group(GroupId=other)
+    assert script.sweep(account, before, {}) == 0
+    assert account.things() == before
+    assert f"{group} is freed" in capsys.readouterr().out
+
+
+def test_where_nothing_is_left_that_is_said(account, aws, capsys):
+    Region(aws).fill(LEAKED)
+    assert script.sweep(account, account.things(), {}) == 0
+    assert capsys.readouterr().out == "Nothing is left of it.\n"
+
+
+def test_a_thing_that_is_not_ours_is_made_and_goes_again(account, aws, monkeypatch):
+    monkeypatch.setattr(suite.TestEc2, "account", account)
+    with suite.TestEc2().foreign_resource() as lives:
+        assert lives()
+        assert sessions_of(account.things(), run="r1") == set()
+    assert not lives()
+    aws.calls.begin()  # it takes more than the policy, as the docs say
+
+
+def test_without_the_right_to_make_it_there_is_none(account, aws, monkeypatch):
+    monkeypatch.setattr(suite.TestEc2, "account", account)
+    aws.refuse("CreateSecurityGroup", "UnauthorizedOperation", status=403)
+    with suite.TestEc2().foreign_resource() as lives:
+        assert lives is None
+    aws.calls.begin()
+
+
+def make_volume(ec2, tags) -> str:
+    given = {"TagSpecifications": tag_specifications(tags, "volume")} if tags else {}
+    return ec2.create_volume(AvailabilityZone=f"{REGION}a", Size=1, **given)["VolumeId"]
+
+
+def make_group(ec2, tags) -> str:
+    return ec2.create_security_group(
+        GroupName=secrets.token_hex(4),
+        Description="a group",
+        TagSpecifications=tag_specifications(tags, "security-group"),
+    )["GroupId"]

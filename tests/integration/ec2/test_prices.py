@@ -1,0 +1,176 @@
+"""Instances have AWS's prices, and none is bought for more than the user allows."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from bigmachine.errors import StartError, UsageError
+from bigmachine_ec2 import Ec2Options
+from bigmachine_ec2._api import Api
+from tests.integration.ec2.conftest import TYPE
+from tests.support.aws.prices import ADDRESS, EXTRAS, ON_DEMAND, SPOT
+
+CREATES = ("CreateSecurityGroup", "RunInstances", "AuthorizeSecurityGroupIngress")
+
+
+def test_a_spot_instance_has_the_price_of_its_zone_with_its_disk_and_address(run, aws):
+    aws.prices.spot = {f"{TYPE} us-east-1a": 0.0331, f"{TYPE} us-east-1b": 0.5}
+
+    async def test(kit):
+        [instance] = await kit.start()
+        assert instance.cost_per_hour == pytest.approx(0.0331 + EXTRAS)
+
+    run(test, market="spot")
+
+
+def test_an_on_demand_instance_has_the_price_of_the_price_list(run, aws):
+    async def test(kit):
+        [instance] = await kit.start()
+        assert instance.cost_per_hour == pytest.approx(ON_DEMAND + EXTRAS)
+
+    run(test, market="on-demand")
+
+
+def test_the_price_is_that_of_the_market_and_type_that_were_had(run, aws):
+    aws.prices.on_demand["c6i.large"] = 0.085
+    for zone in "abcdf":
+        aws.capacity[f"spot {TYPE} us-east-1{zone}"] = int(zone == "a")
+        aws.capacity[f"spot c6i.large us-east-1{zone}"] = 0
+        aws.capacity[f"on-demand {TYPE} us-east-1{zone}"] = 0
+
+    async def test(kit):
+        first, second = await kit.start(2)
+        assert first.cost_per_hour == pytest.approx(SPOT + EXTRAS)
+        assert second.cost_per_hour == pytest.approx(0.085 + EXTRAS)
+
+    run(test, instance_type=[TYPE, "c6i.large"])
+
+
+def test_a_machine_without_a_public_address_does_not_pay_for_one(run, aws):
+    async def test(kit):
+        [instance] = await kit.start()
+        assert instance.cost_per_hour == pytest.approx(SPOT + 2 * (EXTRAS - ADDRESS))
+
+    run(test, public_address=False, disk=40, market="spot", allow=["10.0.0.0/8"])
+
+
+def test_all_that_a_session_may_buy_is_asked_for_once(run, aws):
+    async def test(kit):
+        await kit.setup()
+        await kit.start(2)
+        await kit.system.start(1, kit.request)
+        [history] = aws.requests("DescribeSpotPriceHistory")
+        assert "StartTime" in history  # else it is that of three months
+        asked = [r["Filters"] for r in aws.requests("GetProducts") if "NextToken" not in r]
+        assert len(asked) == 4  # two types, the disk, the address
+        assert len(set(asked)) == 4
+
+    run(test, instance_type=[TYPE, "c6i.large"])
+
+
+def test_the_price_list_is_asked_where_it_is_for_other_regions_too(run, aws):
+    async def test(kit):
+        api = Api(Ec2Options(region="eu-west-1", endpoint_url=aws.url))
+        filters = [{"Type": "TERM_MATCH", "Field": "regionCode", "Value": "eu-west-1"}]
+        reply = await api.read("pricing:GetProducts", ServiceCode="AmazonEC2", Filters=filters)
+        assert reply["PriceList"]
+        await api.close()
+
+    run(test)
+
+
+def test_who_looks_from_elsewhere_sees_prices_too(run, aws):
+    async def test(kit):
+        await kit.start()
+        other = kit.other()
+        vms = [i for i in await other.system.instances() if i.details["kind"] == "instance"]
+        assert [vm.cost_per_hour for vm in vms] == [pytest.approx(SPOT + EXTRAS)]
+        await other.system.shutdown()
+
+    run(test)
+
+
+@pytest.mark.parametrize("action", ["DescribeSpotPriceHistory", "GetProducts"])
+def test_without_the_right_to_ask_machines_start_and_one_line_says_why(run, aws, caplog, action):
+    aws.prices.denied.add(action)
+
+    async def test(kit):
+        with caplog.at_level(logging.INFO, "bigmachine.ec2"):
+            [instance] = await kit.start()
+        if action == "GetProducts":
+            assert instance.cost_per_hour == pytest.approx(SPOT)
+        else:
+            assert instance.cost_per_hour is None
+        [line] = [r.getMessage() for r in caplog.records if "cost" in r.getMessage()]
+        assert f"may not call {'pricing' if action == 'GetProducts' else 'ec2'}:{action}" in line
+
+    run(test)
+
+
+@pytest.mark.parametrize("action", ["ec2:DescribeSpotPriceHistory", "pricing:GetProducts"])
+def test_a_limit_without_the_right_to_ask_is_refused_before_anything_is_made(run, aws, action):
+    aws.prices.denied.add(action.partition(":")[2])
+
+    async def test(kit):
+        with pytest.raises(StartError) as caught:
+            await kit.setup()
+        assert "max_session_cost: what machines cost is not known" in str(caught.value)
+        assert f"may not call {action}" in str(caught.value)
+
+    run(test, max_session_cost=1.0)
+    assert not any(aws.count(create) for create in CREATES)
+
+
+def test_a_limit_where_there_are_no_prices_in_dollars_is_refused(run, aws):
+    aws.prices.currency = "CNY"
+
+    async def test(kit):
+        with pytest.raises(StartError, match="none in US dollars for"):
+            await kit.setup()
+
+    run(test, max_session_cost=1.0)
+
+
+def test_a_limit_for_types_without_a_price_is_refused(run, aws):
+    aws.prices.on_demand[TYPE] = 0
+
+    async def test(kit):
+        with pytest.raises(StartError, match=f"no price in US dollars for {TYPE}"):
+            await kit.setup()
+
+    run(test, max_session_cost=1.0, market="on-demand")
+
+
+def test_a_limit_of_nothing_is_a_mistake(run, aws):
+    async def test(kit):
+        with pytest.raises(UsageError, match="max_session_cost: must be more than 0"):
+            await kit.setup()
+        assert not aws.asked
+
+    run(test, max_session_cost=0.0)
+
+
+def test_machines_whose_first_minute_is_dearer_than_what_is_left_are_not_bought(run, aws):
+    async def test(kit):
+        await kit.setup()
+        kit.request.remaining_budget = 9.5 * (SPOT + EXTRAS) / 60
+        with pytest.raises(StartError, match=f"10 × {TYPE} spot cost .* nothing was bought"):
+            await kit.system.start(10, kit.request)
+        assert not any(aws.count(create) for create in CREATES)
+        assert len(await kit.system.start(9, kit.request)) == 9
+
+    run(test, max_session_cost=1.0)
+
+
+def test_what_is_too_dear_for_what_is_left_is_passed_over(run, aws):
+    aws.prices.spot = {f"{TYPE} us-east-1a": 0.3, f"{TYPE} us-east-1b": 0}
+
+    async def test(kit):
+        await kit.setup()
+        kit.request.remaining_budget = 0.08 / 60
+        [instance] = await kit.system.start(1, kit.request)
+        assert instance.zone == "us-east-1c"
+
+    run(test, max_session_cost=1.0)

@@ -1,0 +1,145 @@
+"""Opening a session on EC2: what is asked, what is chosen by default, and that nothing is made."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import trio
+
+import bigmachine as bm
+from bigmachine.errors import UsageError
+from bigmachine_ec2 import Ec2System
+from bigmachine_ec2._image import default_image
+from tests.integration.ec2.conftest import Kit
+from tests.support.aws.aws import DEBIAN, UBUNTU
+
+CREATES = (
+    "CreateSecurityGroup",
+    "AuthorizeSecurityGroupIngress",
+    "CreateLaunchTemplate",
+    "CreateFleet",
+    "RunInstances",
+)
+REHEARSED = (
+    "CreateSecurityGroup",
+    "RunInstances",
+    "RunInstances",
+    "CreateLaunchTemplate",
+    "CreateFleet",
+)
+
+
+def test_the_region_is_that_of_the_aws_configuration(run, aws, monkeypatch):
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+
+    async def test(kit):
+        system = await kit.setup()
+        assert system._api.region == "us-east-1"
+
+    run(test, region="")
+
+
+def test_setup_makes_nothing_and_may_be_called_again(run, aws):
+    async def test(kit):
+        await kit.setup()
+        await kit.setup()
+        assert aws.leftovers() == []
+        assert not any(aws.count(action) for action in CREATES)
+        rehearsed = [name for name, p in aws.asked if p.get("DryRun") == "true"]
+        assert rehearsed == [*REHEARSED] * 2
+
+    run(test)
+
+
+def test_setup_cancelled_can_be_called_again(run, aws):
+    async def test(kit):
+        for deadline in (0.0, 0.02, 0.1, 0.2):
+            with trio.move_on_after(deadline):
+                await kit.setup()
+        await kit.setup()
+
+    run(test)
+
+
+def test_machines_have_their_types_processors_where_all_agree(run, aws):
+    async def test(kit):
+        assert kit.system.maxprocs() is None
+        assert (await kit.setup()).maxprocs() == expected
+
+    expected = 4
+    run(test, instance_type=["c7i.xlarge", "c6i.xlarge"])
+    expected = None
+    run(test, instance_type=["c7i.xlarge", "c6i.large"])
+
+
+def test_the_default_type_is_the_newest_that_the_region_has(run, aws):
+    async def test(kit):
+        [instance] = await kit.start()
+        assert instance.details["instance_type"] == "m7i.large"
+
+    run(test, instance_type=[])
+
+
+@pytest.mark.parametrize(
+    ("version", "parameter"),
+    [
+        ((3, 11), DEBIAN.format("12", "amd64")),
+        ((3, 12), UBUNTU.format("24.04", "amd64")),
+        ((3, 13), DEBIAN.format("13", "amd64")),
+        ((3, 14), UBUNTU.format("26.04", "amd64")),
+    ],
+)
+def test_the_default_image_has_the_drivers_python(version, parameter):
+    assert default_image("x86_64", version) == parameter
+
+
+def test_a_python_that_no_known_image_has_is_refused_before_anything_is_bought():
+    with pytest.raises(UsageError, match=r"image: no Ubuntu or Debian .* has Python 3\.99"):
+        default_image("x86_64", (3, 99))
+
+
+def test_options_come_from_the_environment(aws, monkeypatch):
+    monkeypatch.setenv("BIGMACHINE_EC2_INSTANCE_TYPE", "c7i.large, c6i.large")
+    monkeypatch.setenv("BIGMACHINE_EC2_MAX_PRICE", "0.05")
+    monkeypatch.setenv("BIGMACHINE_EC2_PUBLIC_ADDRESS", "no")
+    session = bm.AsyncSession("ec2", tags=["team=ml"])
+    options = session.system.options
+    assert options.instance_types == ("c7i.large", "c6i.large")
+    assert (options.max_price, options.public_address) == (0.05, False)
+    assert options.own_tags == {"team": "ml"}
+
+
+def test_importing_it_imports_no_sdk():
+    program = (
+        "import sys, bigmachine_ec2; bigmachine_ec2.Ec2System();"
+        "print([m for m in ('boto3', 'botocore', 'httpx', 'trio') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ
+    )
+    assert "boto" not in done.stdout
+
+
+def test_what_travels_to_machines_is_the_options_alone(run, aws):
+    import pickle
+
+    async def test(kit):
+        await kit.setup()
+        there = pickle.loads(pickle.dumps(kit.system))
+        assert isinstance(there, Ec2System)
+        assert there.options == kit.options
+
+    run(test)
+    assert Kit(aws).system.name == "ec2"
+
+
+def test_a_session_opens_and_closes_by_the_systems_name(aws):
+    options = {"region": "us-east-1", "endpoint_url": aws.url, "allow": ["192.0.2.7/32"]}
+    with bm.Session("ec2", **options) as session:
+        assert session.machines == []
+    assert aws.count("GetCallerIdentity") == 1
+    with pytest.raises(UsageError, match="disk: must be at least 1 GiB"), bm.Session("ec2", disk=0):
+        pass

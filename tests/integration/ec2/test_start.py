@@ -1,0 +1,396 @@
+"""Instances are bought in the user's order, named and tagged from their first moment."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import logging
+
+import pytest
+import trio
+
+from bigmachine.errors import StartError, UsageError
+from bigmachine.system import Instance
+from tests.integration.ec2.conftest import TYPE
+
+SPOT, ON_DEMAND = f"spot {TYPE}", f"on-demand {TYPE}"
+ZONES = ("a", "b", "c", "d", "f")
+
+
+def test_machines_of_one_start_are_bought_with_one_request(run, aws):
+    async def test(kit):
+        instances = await kit.start(5)
+        names = [f"m{i}.test-0123abcd.bigmachine" for i in range(5)]
+        assert [i.name for i in instances] == names
+        assert len({i.address for i in instances}) == len({i.id for i in instances}) == 5
+        assert {i.zone for i in instances} == {"us-east-1a"}
+        assert all(i.address.endswith(".amazonaws.com:7443") for i in instances)
+        assert instances[0].details["instance_type"] == TYPE
+        assert instances[0].details["market"] == "spot"
+        assert aws.count("CreateFleet") == 1
+        assert aws.count("RunInstances") == 0
+
+    run(test)
+
+
+def test_where_there_is_nothing_to_choose_run_instances_buys(run, aws, one_offer):
+    async def test(kit):
+        assert len(await kit.start(5)) == 5
+        assert aws.count("RunInstances") == 1
+        assert aws.count("CreateFleet") == aws.count("CreateLaunchTemplate") == 0
+
+    run(test, **one_offer)
+
+
+def test_an_instance_is_made_so_that_it_costs_nothing_once_it_is_off(run, aws, one_offer):
+    async def test(kit):
+        await kit.start()
+        [vm] = aws.instances()
+        assert vm.instance_initiated_shutdown_behavior == "terminate"
+        assert vm.metadata_options.http_tokens == "required"
+        [request] = aws.requests("RunInstances")
+        assert request["BlockDeviceMapping.1.Ebs.DeleteOnTermination"] == "true"
+        assert request["BlockDeviceMapping.1.Ebs.VolumeSize"] == "20"
+        assert request["BlockDeviceMapping.1.DeviceName"] == "/dev/xvda"
+        assert request["NetworkInterface.1.DeleteOnTermination"] == "true"
+        script = gzip.decompress(base64.b64decode(request["UserData"]))
+        assert script.startswith(b"#cloud-boothook\n")
+        assert b'"contact_seconds": 300.0, "silence_seconds": 120.0' in script
+
+    run(test, **one_offer)
+
+
+def test_all_that_is_made_is_tagged_in_the_request_that_makes_it(run, aws, one_offer):
+    async def test(kit):
+        await kit.start(2)
+        [request] = aws.requests("RunInstances")
+        specifications = {
+            request[f"TagSpecification.{n}.ResourceType"]: {
+                request[f"TagSpecification.{n}.Tag.{i}.Key"]: request[
+                    f"TagSpecification.{n}.Tag.{i}.Value"
+                ]
+                for i in range(1, 10)
+                if f"TagSpecification.{n}.Tag.{i}.Key" in request
+            }
+            for n in range(1, 4)
+        }
+        assert set(specifications) == {"instance", "volume", "network-interface"}
+        for tags in specifications.values():
+            assert tags["bigmachine:session"] == "test-0123abcd.bigmachine"
+            assert tags["bigmachine:request"] == request["ClientToken"]
+            assert tags["team"] == "ml"
+            assert tags["empty"] == ""
+            own = {f"bigmachine:{key}" for key in ("session", "host", "started")}
+            assert {"Name", "bigmachine:driver", *own} <= set(tags)
+        [group] = aws.requests("CreateSecurityGroup")
+        assert "bigmachine:session" in group.values()
+
+    run(test, tags=["team=ml", "empty="], **one_offer)
+
+
+def test_what_the_user_wants_of_an_instance_is_in_the_request(run, aws):
+    aws.ec2.create_key_pair("laptop", "ed25519", tags=[])
+    vpc = aws.ec2.get_default_vpc()
+    subnet = next(s for s in aws.ec2.describe_subnets() if s.availability_zone == "us-east-1c")
+    group = aws.ec2.create_security_group("mine", "mine", vpc_id=vpc.id)
+    aws.groups_at_first.add(group.id)
+
+    async def test(kit):
+        [instance] = await kit.start()
+        [request] = aws.requests("RunInstances")
+        assert request["KeyName"] == "laptop"
+        assert request["NetworkInterface.1.SecurityGroupId.1"] == group.id
+        assert request["NetworkInterface.1.SubnetId"] == subnet.id
+        assert request["NetworkInterface.1.AssociatePublicIpAddress"] == "false"
+        assert request["BlockDeviceMapping.1.Ebs.VolumeSize"] == "100"
+        assert b'"lifetime_seconds": 3600.0' in gzip.decompress(
+            base64.b64decode(request["UserData"])
+        )
+        assert instance.address == f"{aws.instances()[-1].private_ip}:7443"
+        assert instance.zone == "us-east-1c"
+        assert aws.count("CreateSecurityGroup") == 0
+
+    try:
+        run(
+            test,
+            market="on-demand",
+            key_pair="laptop",
+            subnets=[subnet.id],
+            security_groups=[group.id],
+            public_address=False,
+            disk=100,
+            lifetime=3600,
+        )
+    finally:
+        aws.ec2.delete_key_pair("laptop")
+        aws.ec2.delete_security_group(group_id=group.id)
+
+
+@pytest.mark.parametrize(
+    ("profile", "key"),
+    [("worker", "Name"), ("arn:aws:iam::123456789012:instance-profile/worker", "Arn")],
+)
+def test_an_instance_profile_goes_by_name_or_arn(run, aws, profile, key):
+    async def test(kit):
+        with pytest.raises(UsageError, match=r"instance_profile: .*worker"):
+            await kit.setup()
+        [request] = [parameters for action, parameters in aws.asked if action == "RunInstances"]
+        assert request[f"IamInstanceProfile.{key}"] == profile
+
+    aws.refuse(
+        "RunInstances",
+        "InvalidParameterValue",
+        "Value (worker) for parameter iamInstanceProfile.name is invalid. "
+        "Invalid IAM Instance Profile name",
+    )
+    run(test, instance_profile=profile)
+
+
+def test_what_one_zone_lacks_comes_from_the_next(run, aws):
+    async def test(kit):
+        instances = await kit.start(7)
+        assert [i.zone[-1] for i in instances] == list("aabbbcc")
+        assert [i.name[:2] for i in instances] == [f"m{i}" for i in range(7)]
+        assert {i.name: i.id for i in instances} == {
+            i.name: i.id for i in await kit.system.instances() if i.details["kind"] == "instance"
+        }
+
+    aws.capacity = {f"{SPOT} us-east-1a": 2, f"{SPOT} us-east-1b": 3}
+    run(test)
+
+
+def test_what_is_short_in_the_only_zone_is_told(run, aws, one_offer, caplog):
+    async def test(kit):
+        assert len(await kit.start(3)) == 2
+        assert "on-demand c7i.large in us-east-1a: InsufficientInstanceCapacity" in caplog.text
+
+    aws.capacity = {f"{ON_DEMAND} us-east-1a": 2}
+    run(test, **one_offer)
+
+
+@pytest.mark.parametrize("way", ["fleet", "run"])
+def test_many_machines_take_few_requests_and_are_listed_by_their_names(run, aws, one_offer, way):
+    async def test(kit):
+        instances = await kit.start(130)
+        assert [i.name.partition(".")[0] for i in instances] == [f"m{i}" for i in range(130)]
+        assert aws.count("RunInstances") + aws.count("CreateFleet") == 1
+        for request in aws.requests("CreateTags"):
+            assert len(request["Tag.1.Value"]) <= 256
+        assert aws.count("CreateTags") < 10
+        assert aws.count("DescribeInstances") < 20
+        listed = {i.id: i.name for i in await kit.system.instances()}
+        assert {i.id: i.name for i in instances}.items() <= listed.items()
+        await kit.system.shutdown()
+        assert aws.count("TerminateInstances") <= 5
+
+    run(test, **(one_offer if way == "run" else {}))
+
+
+def test_an_instance_without_a_name_is_listed_by_its_id(run, aws, caplog):
+    async def test(kit):
+        [instance] = await kit.start()
+        assert "by their ids" in caplog.text
+        listed = {i.id: i.name for i in await kit.system.instances()}
+        assert listed[instance.id] == f"{instance.id}.test-0123abcd.bigmachine"
+        await kit.system.stop(Instance(instance.name, ""))
+        assert [vm.state for vm in aws.instances()] == ["terminated"]
+
+    aws.refuse("CreateTags", "UnauthorizedOperation", status=403)
+    run(test)
+
+
+def test_names_are_told_of_instances_that_ec2_does_not_know_yet(run, aws):
+    async def test(kit):
+        [instance] = await kit.start()
+        assert instance.name in {i.name for i in await kit.system.instances()}
+
+    aws.refuse("CreateTags", "InvalidInstanceID.NotFound", times=2)
+    run(test)
+
+
+def test_fewer_than_asked_is_a_warning_with_the_whole_story(run, aws, caplog):
+    async def test(kit):
+        with caplog.at_level(logging.WARNING, "bigmachine.ec2"):
+            assert len(await kit.start(3)) == 2
+        assert "InsufficientInstanceCapacity" in caplog.text
+        assert "on-demand c7i.large in us-east-1a" in caplog.text
+
+    places = [f"{market} us-east-1{zone}" for market in (SPOT, ON_DEMAND) for zone in ZONES]
+    aws.capacity = dict.fromkeys(places, 0) | {f"{ON_DEMAND} us-east-1f": 2}
+    run(test)
+
+
+def test_none_is_an_error_that_tells_what_was_tried_and_what_aws_said(run, aws):
+    async def test(kit):
+        with pytest.raises(StartError) as caught:
+            await kit.start()
+        text = str(caught.value)
+        assert (
+            "spot c7i.large in us-east-1a, us-east-1b, us-east-1c, us-east-1d, us-east-1f: "
+            "InsufficientInstanceCapacity: We currently do not have sufficient capacity" in text
+        )
+        assert "on-demand c7i.large in us-east-1a" in text
+        assert "Name other types or subnets" in text
+
+    aws.capacity = {f"{market} us-east-1{z}": 0 for market in (SPOT, ON_DEMAND) for z in ZONES}
+    run(test)
+
+
+def test_a_spot_quota_that_is_used_up_ends_that_market_at_once(run, aws):
+    async def test(kit):
+        [instance] = await kit.start()
+        assert instance.details["market"] == "on-demand"
+        assert aws.count("CreateFleet") == 2
+
+    def refuse(place, count):
+        if place.startswith("spot"):
+            return "MaxSpotInstanceCountExceeded", "Max spot instance count exceeded"
+        return None
+
+    aws.refuse_pool = refuse
+    run(test)
+
+
+LIMIT = "You have requested more vCPU capacity than your current vCPU limit of 6 allows"
+
+
+@pytest.mark.parametrize("way", ["fleet", "run"])
+def test_a_quota_with_room_for_some_gives_those(run, aws, one_offer, way):
+    async def test(kit):
+        instances = await kit.start(7)
+        assert len(instances) == 3
+        assert [i.name[:2] for i in instances] == ["m0", "m1", "m2"]
+
+    def exceeds(count):
+        return sum(vm.state != "terminated" for vm in aws.instances()) + count > 3
+
+    aws.refuse_pool = lambda _, count: ("VcpuLimitExceeded", LIMIT) if exceeds(count) else None
+    aws.refuse(
+        "RunInstances",
+        "VcpuLimitExceeded",
+        LIMIT,
+        times=99,
+        when=lambda p: p.get("ClientToken") and exceeds(int(p["MaxCount"])),
+    )
+    run(test, **(one_offer if way == "run" else {"market": "on-demand"}))
+
+
+@pytest.mark.parametrize("way", ["fleet", "run"])
+def test_a_quota_of_nothing_says_how_to_have_it_raised(run, aws, one_offer, way):
+    async def test(kit):
+        with pytest.raises(StartError, match=r"VcpuLimitExceeded(.|\n)*Service Quotas"):
+            await kit.start(4)
+
+    aws.refuse_pool = lambda place, count: ("VcpuLimitExceeded", "limit of 0")
+    aws.refuse("RunInstances", "VcpuLimitExceeded", "limit of 0", times=99)
+    run(test, **(one_offer if way == "run" else {"market": "on-demand"}))
+
+
+def test_credentials_that_expire_while_buying_stop_it_and_what_was_had_is_kept(run, aws, caplog):
+    async def test(kit):
+        system = await kit.setup()
+        aws.refuse("CreateFleet", "RequestExpired", when=is_second, times=9)
+        assert len(await system.start(3, kit.request)) == 2
+        assert aws.count("CreateFleet") == 2
+        assert "RequestExpired" in caplog.text
+
+    def is_second(parameters):
+        return parameters["TargetCapacitySpecification.TotalTargetCapacity"] == "1"
+
+    aws.capacity = dict.fromkeys([f"{SPOT} us-east-1{zone}" for zone in ZONES], 0)
+    aws.capacity[f"{SPOT} us-east-1b"] = 2
+    run(test)
+
+
+WAYS = [("CreateFleet", False), ("RunInstances", True)]
+
+
+@pytest.mark.parametrize(("action", "is_one"), WAYS)
+def test_a_refusal_that_no_other_zone_would_mend_is_told_at_once(
+    run, aws, one_offer, action, is_one
+):
+    async def test(kit):
+        system = await kit.setup()
+        aws.refuse(action, "InvalidSubnetID.NotFound", "The subnet ID does not exist")
+        with pytest.raises(UsageError, match="subnets: .* AWS answered InvalidSubnetID.NotFound"):
+            await system.start(1, kit.request)
+        assert aws.count(action) == 1
+
+    run(test, **(one_offer if is_one else {}))
+
+
+@pytest.mark.parametrize(("action", "is_one"), WAYS)
+def test_a_request_whose_answer_was_lost_buys_nothing_twice(run, aws, one_offer, action, is_one):
+    async def test(kit):
+        system = await kit.setup()
+        aws.lose_answer(action, times=2)
+        instances = await system.start(2, kit.request)
+        assert len(instances) == len(aws.instances()) == 2
+        assert len({r["ClientToken"] for r in aws.requests(action)}) == 1
+
+    run(test, **(one_offer if is_one else {}))
+
+
+@pytest.mark.parametrize(("action", "is_one"), WAYS)
+def test_what_was_bought_by_a_request_that_never_had_an_answer_is_freed(
+    run, aws, one_offer, action, is_one
+):
+    async def test(kit):
+        system = await kit.setup()
+        aws.lose_answer(action, times=99)
+        with pytest.raises(StartError, match="Unavailable"):
+            await system.start(2, kit.request)
+        assert [vm.state for vm in aws.instances()] == ["terminated"] * 2
+
+    run(test, **(one_offer if is_one else {}))
+
+
+def test_a_group_whose_answer_was_lost_is_found_again(run, aws):
+    async def test(kit):
+        system = await kit.setup()
+        aws.lose_answer("CreateSecurityGroup")
+        aws.lose_answer("AuthorizeSecurityGroupIngress")
+        await system.start(1, kit.request)
+        assert len([i for i in await system.instances() if i.id.startswith("sg-")]) == 1
+
+    run(test)
+
+
+def test_throttled_requests_are_made_again(run, aws):
+    async def test(kit):
+        for action in ("CreateFleet", "DescribeInstances", "TerminateInstances"):
+            aws.refuse(action, "RequestLimitExceeded", status=503, times=2)
+        system = await kit.setup()
+        assert len(await system.start(1, kit.request)) == 1
+        await system.shutdown()
+
+    run(test)
+
+
+def test_an_instance_that_ec2_does_not_know_yet_is_waited_for(run, aws):
+    async def test(kit):
+        aws.answers_until_known = 3
+        [instance] = await kit.start()
+        assert instance.address
+
+    run(test)
+
+
+def test_an_instance_that_ends_at_once_is_an_error_with_its_reason(run, aws):
+    async def test(kit):
+        system = await kit.setup()
+        aws.answers_until_running = 2
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_interrupt_first, aws)
+            with pytest.raises(StartError, match="m0.*EC2 took the spot instance back"):
+                await system.start(1, kit.request)
+
+    run(test)
+
+
+async def _interrupt_first(aws):
+    while not aws._pending:
+        await trio.sleep(0.01)
+    [id] = [*aws._pending]
+    del aws._pending[id]
+    aws.interrupt(id)

@@ -1,0 +1,182 @@
+"""What becomes of local machines when their driver, or the zygote, ends without a word."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import trio
+
+from bigmachine.errors import StartError, StopReason
+from tests.integration.local import local_machines as lm
+
+pytestmark = pytest.mark.timeout(60)
+
+HOG = "print('up'); pow(3, 10**10)"  # one call that never lets another thread run
+
+DRIVER = """
+import os, sys, signal, trio
+sys.path.insert(0, {folder!r})
+import local_machines as lm
+
+async def main():
+    async with lm.opened(fork={fork}) as system:
+        instances = await system.start({count}, lm.ScriptRequest(system, {script!r}))
+        for instance in instances:
+            await lm.first_line(system, instance)
+        print(*(instance.id for instance in instances), flush=True)
+        {then}
+        await trio.sleep_forever()
+
+trio.run(main)
+"""
+
+FORK = """
+        if os.fork() == 0:
+            print(os.getpid(), flush=True)
+            while True: signal.pause()
+"""
+
+
+@contextmanager
+def driver(
+    *, fork: bool, script: str, count: int = 2, then: str = ""
+) -> Iterator[subprocess.Popen[str]]:
+    code = DRIVER.format(
+        folder=os.path.dirname(lm.__file__), fork=fork, script=script, count=count, then=then
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def pids(process: subprocess.Popen[str]) -> list[int]:
+    """Read the line in which a driver says which machines it has."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, "the driver failed"
+    return [int(pid) for pid in line.split()]
+
+
+def end_of(pids: list[int]) -> None:
+    async def main() -> None:
+        for pid in pids:
+            await lm.ended(pid)
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize(
+    ("fork", "script"),
+    [(True, "print('up')\n" + lm.SLEEP), (True, HOG), (False, "print('up')\n" + lm.SLEEP)],
+    ids=["forked", "forked and hogging its interpreter", "spawned"],
+)
+def test_machines_end_with_a_driver_that_is_killed(fork: bool, script: str) -> None:
+    with driver(fork=fork, script=script) as process:
+        machines = pids(process)
+        assert all(map(lm.is_running, machines))
+        process.send_signal(signal.SIGKILL)
+        end_of(machines)
+
+
+@pytest.mark.parametrize("fork", [True, False])
+def test_a_child_forked_by_the_driver_does_not_keep_machines_alive(fork: bool) -> None:
+    with driver(fork=fork, script="print('up')\n" + lm.SLEEP, then=FORK.strip()) as process:
+        machines = pids(process)
+        (child,) = pids(process)
+        process.send_signal(signal.SIGKILL)
+        end_of(machines)
+        assert lm.is_running(child)
+        os.kill(child, signal.SIGKILL)
+
+
+def test_machines_end_with_the_driver_though_the_zygote_was_killed_before() -> None:
+    with driver(fork=True, script="print('up')\n" + lm.SLEEP) as process:
+        machines = pids(process)
+        (zygote,) = lm.children_of(process.pid)
+        os.kill(zygote, signal.SIGKILL)
+        end_of([zygote])
+        assert all(map(lm.is_running, machines))
+        process.send_signal(signal.SIGKILL)
+        end_of(machines)
+
+
+def test_a_killed_zygote_takes_no_machine_along_and_is_replaced(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        async with lm.opened(fork=True) as system:
+            old = await lm.start_one(system, lm.SLEEP, "old")
+            doomed = await lm.start_one(system, lm.SLEEP, "doomed")
+            (zygote,) = lm.children()
+            os.kill(zygote, signal.SIGKILL)
+            await lm.ended(zygote)
+            assert await system.keepalive_failed(old) is None
+
+            with caplog.at_level(logging.WARNING, "bigmachine.local"):
+                new = await lm.start_one(system, "raise SystemExit(3)", "new")
+            assert "ended with status -9; starting another" in caplog.text
+            await lm.ended(int(new.id))
+            gone = await system.keepalive_failed(new)
+            assert gone is not None
+            assert gone.detail == "exited with status 3"
+
+            os.kill(int(doomed.id), signal.SIGKILL)
+            gone = await system.keepalive_failed(doomed)
+            assert gone is not None
+            assert gone.reason is StopReason.EXITED
+            await system.stop(doomed)
+            await system.stop(old)
+            assert not lm.is_running(int(old.id))
+        assert lm.children() == set()
+
+    trio.run(main)
+
+
+def test_a_zygote_that_dies_while_it_is_asked_fails_the_start_and_leaves_nothing() -> None:
+    async def main() -> None:
+        async with lm.opened(fork=True) as system:
+            (zygote,) = lm.children()
+            os.kill(zygote, signal.SIGSTOP)
+            descriptors = lm.descriptors()
+            async with trio.open_nursery() as nursery:
+
+                async def start() -> None:
+                    with pytest.raises(StartError, match="fork=False"):
+                        await system.start(2, lm.ScriptRequest(system, lm.SLEEP))
+
+                nursery.start_soon(start)
+                await trio.testing.wait_all_tasks_blocked()
+                os.kill(zygote, signal.SIGKILL)
+            assert len(lm.descriptors()) <= len(descriptors) + 1  # the kernel's log
+            assert await lm.start_one(system, lm.SLEEP, "again")
+
+    trio.run(main)
+
+
+def test_a_zygote_that_cannot_import_what_it_runs_fails_the_start(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    class Broken(lm.ScriptSystem):
+        entry = "no_such_module:main"
+
+    async def main() -> None:
+        system = Broken()
+        await system.setup()
+        with pytest.raises(StartError, match="standard error"):
+            await system.start(1, lm.ScriptRequest(lm.ScriptSystem(), lm.SLEEP))
+        await system.shutdown()
+
+    trio.run(main)
+    assert "no_such_module" in capfd.readouterr().err
+    assert lm.children() == set()

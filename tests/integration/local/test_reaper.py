@@ -1,0 +1,134 @@
+"""What a driver that is killed leaves at its provider is freed by a process beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.paths import ROOT
+from tests.support.shelf import put
+from tests.support.waiting import until
+
+PROGRAM = "from tests.integration.local.reaped import main; main()"
+
+
+class Driver:
+    """The program, in a process of its own."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(folder), *arguments],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.started: list[int] = []
+
+    def hear(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        told = json.loads(self.process.stdout.readline())
+        self.started += [told[who] for who in ("sweeper", "child") if told.get(who)]
+        return dict(told)
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pid in self.started:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def drive(tmp_path: Path) -> Iterator[Any]:
+    drivers = []
+
+    def start(*arguments: str) -> Driver:
+        drivers.append(Driver(tmp_path, *arguments))
+        return drivers[-1]
+
+    yield start
+    for driver in drivers:
+        driver.end()
+
+
+def on(shelf: Path) -> list[str]:
+    return sorted(path.stem for path in shelf.glob("*.json"))
+
+
+def lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def test_what_a_killed_driver_left_is_freed_and_nothing_else(drive: Any, tmp_path: Path):
+    other = put(tmp_path, "m0.other-01234567.bigmachine")
+    driver = drive("swept")
+    driver.hear()
+    assert len(on(tmp_path)) == 4
+    driver.process.kill()
+    until(lambda: on(tmp_path) == [other])
+
+
+def test_a_thing_that_turns_up_late_is_freed_too(drive: Any, tmp_path: Path):
+    driver = drive("swept")
+    session = driver.hear()["session"]
+    driver.process.kill()
+    until(lambda: on(tmp_path) == [])
+    put(tmp_path, f"late.{session}")
+    until(lambda: on(tmp_path) == [])
+
+
+def test_children_that_hold_the_drivers_files_open_hold_nothing_up(drive: Any, tmp_path: Path):
+    driver = drive("swept", "forks")
+    driver.hear()
+    child = driver.hear()["child"]
+    driver.process.kill()
+    until(lambda: on(tmp_path) == [])
+    assert lives(child)
+
+
+def test_a_driver_that_is_stopped_may_go_on_and_nothing_is_freed(drive: Any, tmp_path: Path):
+    driver = drive("swept")
+    sweeper = driver.hear()["sweeper"]
+    driver.process.send_signal(signal.SIGSTOP)
+    # It looks at the driver once a second, and has looked when it has waited for the third time.
+    waits = Path(f"/proc/{sweeper}/status")
+    before = switches(waits)
+    until(lambda: switches(waits) >= before + 3)
+    assert len(on(tmp_path)) == 3
+    driver.process.send_signal(signal.SIGCONT)
+
+
+def switches(status: Path) -> int:
+    [line] = [s for s in status.read_text().splitlines() if s.startswith("voluntary_ctxt")]
+    return int(line.split()[1])
+
+
+def test_once_all_is_freed_the_sweeper_ends_with_the_session(drive: Any, tmp_path: Path):
+    driver = drive("swept", "fails", "frees")
+    sweeper = driver.hear()["sweeper"]
+    assert "it fails" in driver.hear()["error"]
+    assert driver.process.wait(30) == 0
+    assert not lives(sweeper)
+    assert on(tmp_path) == []
+
+
+def test_systems_that_are_not_swept_have_no_process_beside_the_driver(drive: Any, tmp_path: Path):
+    driver = drive()
+    assert driver.hear()["sweeper"] is None
+    driver.process.kill()
+    driver.process.wait()
+    assert len(on(tmp_path)) == 3

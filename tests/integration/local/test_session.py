@@ -1,0 +1,383 @@
+"""Sessions on real local machines: how they come up, fail, and go away."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trio
+import trio.testing
+
+import bigmachine as bm
+from tests.integration.local.services import Basic, FailsOnTheMachine, Mapper
+
+FORK = [True, False]
+
+
+def is_alive(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+async def gone(pids):
+    """Wait until none of ``pids`` runs; the test's own time limit bounds it."""
+    while any(map(is_alive, pids)):
+        await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("fork", FORK)
+def test_machines_start_serve_and_stop_on_both_paths(fork):
+    async def main():
+        async with bm.AsyncSession("local", fork=fork, maxprocs=2) as session:
+            machines = await session.start(3, services={"Basic": Basic()})
+            assert [m.state for m in machines] == [bm.State.RUNNING] * 3
+            assert len({m.addr for m in machines}) == 3
+            assert all(m.maxprocs == 2 and m.owned for m in machines)
+            pids = [await m.call("Basic.pid") for m in machines]
+            assert len({os.getpid(), *pids}) == 4
+            array = np.arange(1 << 20)
+            assert np.array_equal(await machines[0].call("Basic.echo", array), array)
+        assert not any(map(is_alive, pids))
+
+    trio.run(main)
+
+
+DRIVER = """
+import sys, trio
+import bigmachine as bm
+from tests.integration.local.services import Basic
+
+async def main():
+    async with bm.AsyncSession("local", fork={fork}) as session:
+        machines = await session.start(5, services={{"Basic": Basic()}})
+        print(*[await m.call("Basic.pid") for m in machines],
+              await machines[0].call("Basic.children"), flush=True)
+        await trio.sleep_forever()
+
+trio.run(main)
+"""
+
+
+@pytest.mark.parametrize("fork", FORK)
+def test_no_machine_outlives_a_driver_that_is_killed(fork):
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER.format(fork=fork)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        pids = [int(pid) for pid in driver.stdout.readline().split()]
+        assert len(pids) == 6  # five machines, and a process that one of them started
+        assert all(map(is_alive, pids))
+    finally:
+        driver.kill()
+        driver.wait()
+        driver.stdout.close()
+    trio.run(gone, pids)
+
+
+@pytest.mark.parametrize("fork", FORK)
+def test_a_killed_machine_fails_its_calls_with_the_signal_and_leaves_the_others(fork):
+    async def main():
+        async with bm.AsyncSession("local", fork=fork) as session:
+            one, other = await session.start(2, services={"Basic": Basic()})
+            pid = await one.call("Basic.pid")
+            child = await one.call("Basic.children")
+
+            async def call():
+                with pytest.raises(bm.MachineStopped, match=r"killed by signal 9 \(SIGKILL\)"):
+                    await one.call("Basic.forever")
+
+            async with trio.open_nursery() as nursery:
+                for _ in range(5):
+                    nursery.start_soon(call)
+                await trio.testing.wait_all_tasks_blocked()
+                os.kill(pid, signal.SIGKILL)
+            assert one.state == bm.State.STOPPED
+            assert await other.call("Basic.echo", 1) == 1
+            await one.shutdown()
+            await gone([child])
+
+    trio.run(main)
+
+
+def test_sessions_leak_no_descriptor_thread_process_or_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+    async def cycle(session):
+        [machine] = await session.start(1, services={"Basic": Basic()})
+        await machine.shutdown()
+
+    async def main(cycles):
+        async with bm.AsyncSession("local") as session:
+            for _ in range(cycles):
+                await cycle(session)
+
+    def held():
+        gc.collect()
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        return len(os.listdir("/proc/self/fd")), threading.active_count(), len(children)
+
+    trio.run(main, 2)
+    before = held()
+    trio.run(main, 100)
+    for _ in range(5):
+        trio.run(main, 1)
+    after = held()
+    # trio keeps idle threads for a while, so there may be fewer than before.
+    assert (after[0], after[2]) == (before[0], before[2])
+    assert after[1] <= before[1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unpicklable_argument_and_reply_are_named(session_machine):
+    call = session_machine.call
+    with pytest.raises(bm.UsageError, match=r"Basic.echo: argument 0 \(a lock\) can't be pickled"):
+        call("Basic.echo", threading.Lock())
+    with pytest.raises(bm.UsageError, match="Basic.lock returned a lock"):
+        call("Basic.lock")
+    # A lambda travels; cloudpickle sees to that.
+    assert call("Basic.echo", lambda: 5)() == 5
+    lock = threading.Lock()
+    with pytest.raises(bm.UsageError, match=r"value \(a function\) can't be pickled"):
+        call("Basic.echo", value=lambda: lock)
+
+
+def test_an_unknown_method_lists_the_ones_there_are(session_machine):
+    with pytest.raises(bm.UsageError, match="did you mean 'echo'.*There are: children, eat, echo"):
+        session_machine.call("Basic.ecko")
+    with pytest.raises(bm.UsageError, match="no service 'Nothing' here; there are: Basic"):
+        session_machine.call("Nothing.at_all")
+
+
+@pytest.fixture(scope="module")
+def session_machine():
+    with bm.Session("local") as session:
+        yield session.start(1, services={"Basic": Basic()})[0]
+
+
+def test_a_service_that_cannot_be_made_on_the_machine_is_a_start_error():
+    with bm.Session("local") as session:
+        with pytest.raises(bm.StartError, match="No module named 'driver_only'") as caught:
+            session.start(1, services={"Bad": FailsOnTheMachine()})
+        assert "must be importable there" in str(caught.value)
+        assert session.machines == []
+
+
+def test_a_port_in_use_is_named_and_nothing_is_started():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with bm.Session("local", port=port) as session:
+            with pytest.raises(bm.StartError, match=f"127.0.0.1:{port}.*port=0"):
+                session.start(1, services={"Basic": Basic()})
+            assert session.machines == []
+
+
+def test_too_few_descriptors_for_the_machines_asked_is_said_before_any_is_started():
+    program = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (80, 80))
+import bigmachine as bm
+from tests.integration.local.services import Basic
+with bm.Session("local") as session:
+    try:
+        session.start(50, services={"Basic": Basic()})
+    except bm.StartError as exc:
+        print(exc)
+    print(session.start(1, services={"Basic": Basic()})[0].call("Basic.echo", "still usable"))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    error, answer = run.stdout.splitlines()
+    assert "limit is 80" in error
+    assert "ulimit -n" in error
+    assert answer == "still usable"
+
+
+def test_options_and_systems_that_do_not_exist_are_explained():
+    with pytest.raises(bm.UsageError, match="did you mean 'maxprocs'"):
+        bm.Session("local", maxproc=2)
+    with pytest.raises(bm.UnknownSystemError, match=r'pip install "bigmachine\[azure\]"'):
+        bm.Session("azure")
+    with pytest.raises(bm.UnknownSystemError, match="did you mean 'local'"):
+        bm.Session("locla")
+    with pytest.raises(bm.UsageError, match="at least 1"), bm.Session("local", maxprocs=0):
+        pass
+
+
+def test_an_interrupted_start_leaves_no_machine():
+    async def main():
+        async with bm.AsyncSession("local") as session:
+            before = children_of_zygote(session)
+            for deadline in (0, 0.001, 0.005, 0.02):
+                with trio.move_on_after(deadline):
+                    await session.start(5, services={"Basic": Basic()})
+            assert session.machines == []
+            while children_of_zygote(session) != before:  # they are being freed
+                await trio.lowlevel.checkpoint()
+
+    trio.run(main)
+
+
+def children_of_zygote(session):
+    zygote = session.system._zygote.process.pid
+    return Path(f"/proc/{zygote}/task/{zygote}/children").read_text().split()
+
+
+def test_two_sessions_on_two_systems_at_once():
+    class Other(type(bm.Session("local").system)):
+        name = "other"
+
+    with bm.Session("local", maxprocs=1) as one, bm.Session(Other, maxprocs=2) as two:
+        [a] = one.start(1, services={"Basic": Basic()})
+        [b] = two.start(1, services={"Basic": Basic()})
+        assert (a.maxprocs, b.maxprocs) == (1, 2)
+        assert a.call("Basic.pid") != b.call("Basic.pid")
+        with pytest.raises(bm.UsageError, match="another session"):
+            one.connect(b.addr)
+
+
+def test_a_stranger_cannot_reach_a_machine(session_machine):
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    host, port = session_machine.instance.address.split(":")
+    raw = socket.create_connection((host, int(port)))
+    with context.wrap_socket(raw) as tls:
+        tls.sendall(b"POST /rpc/Supervisor.pid HTTP/1.1\r\nhost: x\r\n\r\n")
+        try:
+            answer = tls.recv(100)
+        except (ssl.SSLError, ConnectionError):
+            answer = b""
+    assert answer == b""
+    assert session_machine.call("Basic.echo", 1) == 1
+
+
+memory_cgroups = Path("/sys/fs/cgroup/memory")
+
+
+@pytest.fixture
+def small_cgroup():
+    if os.geteuid() != 0 or not (memory_cgroups / "cgroup.procs").exists():
+        pytest.skip("needs root and a cgroup v1 memory controller")
+    folder = memory_cgroups / f"bigmachine-test-{os.getpid()}"
+    folder.mkdir()
+    try:
+        (folder / "memory.limit_in_bytes").write_text(str(150 << 20))
+        yield folder
+    finally:
+        folder.rmdir()
+
+
+@pytest.mark.root
+def test_a_machine_killed_for_want_of_memory_says_so(small_cgroup):
+    with bm.Session("local") as session:
+        [machine] = session.start(1, services={"Basic": Basic()})
+        (small_cgroup / "cgroup.procs").write_text(str(machine.call("Basic.pid")))
+        with pytest.raises(bm.MachineStopped, match="out of memory") as caught:
+            machine.call("Basic.eat", 400 << 20)
+        assert caught.value.reason is bm.StopReason.OOM
+
+
+@pytest.mark.root
+def test_a_machine_that_has_used_95_percent_of_its_memory_is_unhealthy(small_cgroup, caplog):
+    class Observer:
+        def __init__(self):
+            self.events = []
+
+        @bm.hookimpl
+        def event(self, event):
+            if isinstance(event, bm.MachineHealth):
+                self.events.append(event)
+
+    observer = Observer()
+    with bm.Session("local", plugins=[observer]) as session:
+        [machine] = session.start(1, services={"Basic": Basic()})
+        (small_cgroup / "cgroup.procs").write_text(str(machine.call("Basic.pid")))
+        assert machine.call("Supervisor.keepalive", 60.0).healthy
+        memory = machine.memory()
+        assert memory.total_bytes == 150 << 20
+        room = memory.available_bytes
+        machine.call("Basic.eat", room - (3 << 20))
+        assert not machine.call("Supervisor.keepalive", 60.0).healthy
+        assert machine.memory().used_fraction > 0.95
+
+
+def test_errors_survive_pickling():
+    for error in (
+        bm.BootError("m", machine="m1", phase="p", console="c"),
+        bm.MachineStopped("m", machine="m1", reason=bm.StopReason.OOM),
+        bm.RemoteError("m", addr="a", method="x.y", type_name="T", traceback="tb"),
+    ):
+        copy = pickle.loads(pickle.dumps(error))
+        assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))
+
+
+@pytest.mark.parametrize("count", [3, 10**7])
+def test_a_method_may_return_before_its_stream_is_all_sent(count):
+    with bm.Session("local") as session:
+        [machine] = session.start(1, services={"Mapper": Mapper()})
+        for _ in range(5):
+            assert machine.call("Mapper.first", (n for n in range(count))) == 0
+
+
+def test_a_call_streams_both_ways_at_once():
+    async def main():
+        async with bm.AsyncSession("local") as session:
+            [machine] = await session.start(1, services={"Mapper": Mapper()})
+            send, receive = trio.open_memory_channel(0)
+            doubled = machine.stream("Mapper.double", receive)
+            async with trio.open_nursery() as nursery:
+
+                async def feed():
+                    async with send:
+                        for number in range(3):
+                            await send.send(number)
+                            # The next goes up only when this one has come back.
+                            await answered.receive()
+
+                answer, answered = trio.open_memory_channel(0)
+                nursery.start_soon(feed)
+                results = []
+                async for number in doubled:
+                    results.append(number)
+                    await answer.send(None)
+            assert results == [0, 2, 4]
+
+            def broken():
+                yield 1
+                raise ZeroDivisionError("in the caller's own iterator")
+
+            items = machine.stream("Mapper.double", broken())
+            with pytest.raises(ZeroDivisionError, match="the caller's own"):
+                async for _ in items:
+                    pass
+            # Leaving early ends the upload too.
+            endless = itertools.count()
+            async with machine.stream("Mapper.double", endless) as numbers:
+                assert await numbers.__anext__() == 0
+            assert await machine.call("Supervisor.ping", 5) == 5
+
+    trio.run(main)
+
+
+def test_a_file_is_mapped_line_by_line_from_plain_code(session_machine):
+    with bm.Session("local") as session:
+        [machine] = session.start(1, services={"Mapper": Mapper()})
+        with open(__file__, "rb") as file:
+            lines = list(machine.stream("Mapper.shout", file))
+        assert lines == Path(__file__).read_text().upper().splitlines(keepends=True)

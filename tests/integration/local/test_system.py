@@ -1,0 +1,116 @@
+"""The local system's options, limits and imports."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+
+import pytest
+import trio
+
+from bigmachine.errors import StartError, UsageError
+from bigmachine_local import LocalOptions, LocalSystem
+from tests.integration.local import local_machines as lm
+
+LIMITED = """
+import json, resource, sys, trio
+sys.path.insert(0, {folder!r})
+import local_machines as lm
+from bigmachine.errors import StartError
+
+async def main():
+    async with lm.opened(fork={fork}) as system:
+        try:
+            instances = await system.start(20, lm.ScriptRequest(system, lm.SLEEP))
+            print(len(instances), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        except StartError as exc:
+            print(len(lm.children()), exc)
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, {hard}))
+trio.run(main)
+"""
+
+
+def run_limited(*, fork: bool, hard: int) -> str:
+    code = LIMITED.format(folder=os.path.dirname(lm.__file__), fork=fork, hard=hard)
+    return subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+@pytest.mark.parametrize("fork", [True, False])
+def test_a_soft_limit_on_open_files_is_raised(fork: bool) -> None:
+    assert run_limited(fork=fork, hard=400) == "20 400"
+
+
+@pytest.mark.parametrize("fork", [True, False])
+def test_a_hard_limit_on_open_files_is_an_error_before_anything_is_started(fork: bool) -> None:
+    children, _, message = run_limited(fork=fork, hard=128).partition(" ")
+    assert int(children) == fork  # the zygote
+    assert "can't start 20 machines" in message
+    assert "limit is 64 (at most 128)" in message
+    assert "ulimit -n 1" in message
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"maxprocs": 0}, "maxprocs: must be at least 1"),
+        ({"port": 70000}, "port: must be between 0 and 65535"),
+        ({"host": ""}, "host: must not be empty"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_named(options: dict[str, object], problem: str) -> None:
+    with pytest.raises(UsageError, match=problem):
+        trio.run(LocalSystem(LocalOptions(**options)).setup)
+    assert lm.children() == set()
+
+
+def test_a_host_that_is_not_this_computer_is_refused_when_machines_start() -> None:
+    async def main() -> None:
+        async with lm.opened(host="192.0.2.1") as system:
+            with pytest.raises(StartError, match=r"can't listen on 192\.0\.2\.1"):
+                await lm.start_one(system, lm.SLEEP)
+
+    trio.run(main)
+
+
+def test_the_last_port_is_the_last_machine() -> None:
+    async def main() -> None:
+        async with lm.opened(port=65535) as system:
+            with pytest.raises(StartError, match="no port is left"):
+                await system.start(2, lm.ScriptRequest(system, lm.SLEEP))
+            assert await lm.start_one(system, lm.SLEEP)
+
+    trio.run(main)
+
+
+def test_setup_may_be_called_again() -> None:
+    async def main() -> None:
+        async with lm.opened() as system:
+            zygote = lm.children()
+            await system.setup()
+            assert lm.children() == zygote
+
+    trio.run(main)
+
+
+def test_a_system_keeps_its_options_when_it_is_pickled_and_nothing_else() -> None:
+    async def main() -> None:
+        async with lm.opened(maxprocs=3) as system:
+            await lm.start_one(system, lm.SLEEP)
+            copy = pickle.loads(pickle.dumps(system))
+            assert copy.options == system.options
+            assert vars(copy).keys() == {"options"}
+            assert copy.maxprocs() == 3
+
+    trio.run(main)
+
+
+def test_importing_it_imports_nothing_slow() -> None:
+    code = "import bigmachine_local, sys, json; print(json.dumps(sorted(sys.modules)))"
+    modules = set(json.loads(subprocess.check_output([sys.executable, "-c", code])))
+    assert not modules & {"trio", "httpx", "httpcore", "cryptography", "cloudpickle"}

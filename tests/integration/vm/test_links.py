@@ -1,0 +1,56 @@
+"""A link that is gone while a machine boots: a boot error, whatever was under way."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support import vms as vms_folder
+from tests.support.vms.projects import make_project, needs_a_builder
+
+PROGRAM = """
+    import bigmachine as bm
+    from bigmachine.testing.faults import Fault, Faults
+    from vms import VmSystem
+
+    class Cut:
+        "Nothing gets through any more, once an upload is about to begin, on a new connection."
+        def __init__(self, faults):
+            self.faults = faults
+
+        @bm.hookimpl
+        def event(self, event):
+            if isinstance(event, bm.BootProgress) and event.phase == "upload" and event.total:
+                self.faults.inject(Fault.RESET)
+                self.faults.partition()
+
+    class Echo:
+        def echo(self, value):
+            return value
+
+    if __name__ == "__main__":
+        faults = Faults(kinds=())
+        with bm.Session(VmSystem(), plugins=[faults, Cut(faults)]) as session:
+            try:
+                session.start(1, services={"Echo": Echo()})
+            except bm.StartError as error:
+                print(error)
+"""
+
+
+@needs_a_builder
+def test_an_upload_that_never_begins_is_a_boot_error(tmp_path: Path) -> None:
+    project = make_project(
+        tmp_path / "project", PROGRAM, Path(vms_folder.__file__).with_name("vms.py")
+    )
+    done = subprocess.run(
+        [sys.executable, "main.py"],
+        cwd=project,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=90,  # where it isn't one, it hangs
+    )
+    # For it was silent, or powered itself off by then, which its system knows.
+    assert "m0 did not boot; it failed in phase upload: " in done.stdout, done.stderr

@@ -1,0 +1,36 @@
+"""Run a command with an EC2 in a box: ``python -m tests.integration.ec2 bigpi --system ec2``.
+
+Its instances are hosts of this computer, and they end with the command. Needs root.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
+
+from tests.support.aws.aws import Aws
+from tests.support.aws.box import ec2_in_a_box, environ, why_not_here
+
+
+def main(command: list[str]) -> int:
+    """Return the command's exit status, or 3 where it left something."""
+    if not command:
+        sys.exit(__doc__)
+    if reason := why_not_here():
+        sys.exit(f"no EC2 in a box: {reason}")
+    with Aws().serving() as aws:
+        aws.add_images()
+        with ec2_in_a_box(aws) as box:
+            status = subprocess.call(command, env={**os.environ, **environ(aws)})
+            if left := aws.leftovers() + box.running():
+                print(f"left: {', '.join(left)}", file=sys.stderr)
+                box.clear()
+                return 3
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,192 @@
+"""What a virtual machine of Azure hears: its metadata service, and its wireserver."""
+
+from __future__ import annotations
+
+import base64
+import re
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape
+
+from tests.support.cloudbox._cloud import Cloud, Request, Response, find, listing
+from tests.support.cloudbox._image import root
+
+if TYPE_CHECKING:
+    from tests.support.cloudbox._host import Host
+
+WIRESERVER = "168.63.129.16"
+CHASSIS = b"7783-7084-3265-9085-8269-3286-77"  # the asset tag of every one, so they are known by it
+DMI = "usr/lib/python3/dist-packages/cloudinit/dmi.py"
+
+CLOUD_INIT = b"""\
+datasource_list: [Azure]
+datasource: {Azure: {apply_network_config: false}}
+"""
+
+# What Azure has on a CD in the machine's first boot.
+OVF = """\
+<Environment xmlns="http://schemas.dmtf.org/ovf/environment/1"
+    xmlns:wa="http://schemas.microsoft.com/windowsazure">
+  <wa:ProvisioningSection>
+    <wa:Version>1.0</wa:Version>
+    <LinuxProvisioningConfigurationSet xmlns="http://schemas.microsoft.com/windowsazure">
+      <ConfigurationSetType>LinuxProvisioningConfiguration</ConfigurationSetType>
+      <HostName>{name}</HostName>
+      <UserName>azureuser</UserName>
+      <DisableSshPasswordAuthentication>true</DisableSshPasswordAuthentication>
+      <CustomData>{custom_data}</CustomData>
+    </LinuxProvisioningConfigurationSet>
+  </wa:ProvisioningSection>
+  <wa:PlatformSettingsSection>
+    <wa:Version>1.0</wa:Version>
+    <PlatformSettings xmlns="http://schemas.microsoft.com/windowsazure">
+      <ProvisionGuestAgent>false</ProvisionGuestAgent>
+    </PlatformSettings>
+  </wa:PlatformSettingsSection>
+</Environment>
+"""
+
+GOAL_STATE = """\
+<?xml version="1.0" encoding="utf-8"?>
+<GoalState>
+  <Version>2012-11-30</Version>
+  <Incarnation>1</Incarnation>
+  <Machine><ExpectedState>Started</ExpectedState></Machine>
+  <Container>
+    <ContainerId>{vm_id}</ContainerId>
+    <RoleInstanceList>
+      <RoleInstance>
+        <InstanceId>{vm_id}</InstanceId>
+        <State>Started</State>
+        <Configuration></Configuration>
+      </RoleInstance>
+    </RoleInstanceList>
+  </Container>
+</GoalState>
+"""
+
+
+@dataclass
+class Azure(Cloud):
+    """A virtual machine: what ``virtualMachines`` was told of it, and what befell it since.
+
+    Its image runs cloud-init, which runs the custom data and reports to the wireserver.
+    """
+
+    custom_data: bytes = b""
+    name: str = "vm-1"
+    resource_group: str = "group-1"
+    subscription: str = "00000000-0000-0000-0000-000000000001"
+    location: str = "eastus"
+    vm_size: str = "Standard_D2s_v5"
+    vm_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    is_spot: bool = False
+    tags: dict[str, str] = field(default_factory=dict)
+    events: list[dict[str, Any]] = field(default_factory=list)  # scheduled, such as Preempt
+    approved: list[str] = field(default_factory=list)  # events that it said to start
+    token: dict[str, str] | None = None  # of its managed identity, if it has one
+    reports: list[str] = field(default_factory=list)  # what it told the wireserver: "Ready"
+
+    def files(self, host: Host, /) -> dict[str, bytes]:
+        data = base64.b64encode(self.custom_data).decode()
+        # cloud-init looks at no DMI in a container; Azure's are known by it.
+        dmi = (root() / DMI).read_text()
+        dmi = dmi.replace('"/sys/class/dmi/id"', '"/etc/dmi"').replace(
+            "if is_container():", "if 0:"
+        )
+        return {
+            "etc/cloud/cloud.cfg.d/95_cloud.cfg": CLOUD_INIT,
+            "etc/dmi/chassis_asset_tag": CHASSIS,
+            "etc/dmi/product_uuid": self.vm_id.encode(),
+            DMI: dmi.encode(),
+            "var/lib/cloud/seed/azure/ovf-env.xml": OVF.format(
+                name=escape(self.name), custom_data=data
+            ).encode(),
+        }
+
+    async def answer(self, request: Request, host: Host, /) -> Response:
+        if request.to == WIRESERVER:
+            return self._wire(request)
+        if request.headers.get("metadata", "").lower() != "true":
+            return refusal("Bad request. Required metadata header not specified")
+        if "x-forwarded-for" in request.headers:
+            return refusal("Bad request. It came through a proxy")
+        if "api-version" not in request.query:
+            return refusal("Bad request. api-version was not specified in the request")
+        _, _, service, *path = request.path.rstrip("/").split("/")
+        if service == "instance":
+            return self._instance("/".join(path), request, host)
+        elif service == "scheduledevents":
+            return self._events(request)
+        elif service == "identity" and path == ["oauth2", "token"]:
+            return self._token(request)
+        return Response(404)
+
+    def _instance(self, path: str, request: Request, host: Host) -> Response:
+        try:
+            found = find(self._tree(host), path)
+        except LookupError:
+            return Response(404)
+        if request.query.get("format") != "text":
+            return Response.of_json(found)
+        return Response(body=listing(found) if isinstance(found, dict | list) else str(found))
+
+    def _events(self, request: Request) -> Response:
+        if request.method == "POST":
+            ids = re.findall(rb'"EventId"\s*:\s*"([^"]+)"', request.body)
+            self.approved += [event.decode() for event in ids]
+            return Response()
+        return Response.of_json({"DocumentIncarnation": len(self.events), "Events": self.events})
+
+    def _token(self, request: Request) -> Response:
+        if self.token is None:
+            return refusal("Identity not found")
+        elif "resource" not in request.query:
+            return refusal("Required query variable 'resource' is missing")
+        return Response.of_json({"resource": request.query["resource"], **self.token})
+
+    def _wire(self, request: Request) -> Response:
+        if request.query.get("comp") == "health":
+            self.reports += re.findall(r"<State>(\w+)</State>", request.body.decode())
+            return Response()
+        if request.query.get("comp") == "goalstate":
+            body = GOAL_STATE.format(vm_id=self.vm_id)
+            return Response(200, body, {"Content-Type": "text/xml; charset=utf-8"})
+        return Response(404)
+
+    def _tree(self, host: Host) -> dict[str, Any]:
+        card = {
+            "ipv4": {
+                "ipAddress": [{"privateIpAddress": host.address, "publicIpAddress": ""}],
+                "subnet": [{"address": f"{host.address.rpartition('.')[0]}.0", "prefix": "24"}],
+            },
+            "ipv6": {"ipAddress": []},
+            "macAddress": host.mac.replace(":", "").upper(),
+        }
+        compute = {
+            "azEnvironment": "AzurePublicCloud",
+            "location": self.location,
+            "name": self.name,
+            "osProfile": {
+                "adminUsername": "azureuser",
+                "computerName": self.name,
+                "disablePasswordAuthentication": "true",
+            },
+            "osType": "Linux",
+            "priority": "Spot" if self.is_spot else "Regular",
+            "publicKeys": [],
+            "resourceGroupName": self.resource_group,
+            "resourceId": f"/subscriptions/{self.subscription}/resourceGroups/{self.resource_group}"
+            f"/providers/Microsoft.Compute/virtualMachines/{self.name}",
+            "subscriptionId": self.subscription,
+            "tagsList": [{"name": name, "value": value} for name, value in self.tags.items()],
+            "userData": "",
+            "vmId": self.vm_id,
+            "vmSize": self.vm_size,
+        }
+        return {"compute": compute, "network": {"interface": [card]}}
+
+
+def refusal(why: str) -> Response:
+    return Response.of_json({"error": "invalid_request", "error_description": why}, status=400)

@@ -1,0 +1,148 @@
+"""A cloud whose hosts drivers of other processes start; and such drivers."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from tests.support.cloudbox import Box, Ec2, Host, Request, Response
+from tests.support.cloudbox._cloud import serve
+
+
+class BoxCloud:
+    """Hosts of a box by the names of the machines on them; it serves `BoxSystem`.
+
+    A host that a driver wants to keep is ``kept`` for the next machine. ``files``, by path,
+    are laid over the hosts' image.
+    """
+
+    def __init__(self, box: Box, *, disk_bytes: int = 1 << 30) -> None:
+        self.box = box
+        self.files: dict[str, bytes] = {}
+        self.hosts: dict[str, Host] = {}
+        self.kept: Host | None = None
+        self.endpoint = ""
+        self.patience = 5.0
+        """How long it lets a host that is to be deleted end itself, and say why, in seconds."""
+        self._disk_bytes = disk_bytes
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[BoxCloud]:
+        """Serve drivers while the block runs."""
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        self.endpoint = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve, listeners, self._answer)
+            yield self
+            nursery.cancel_scope.cancel()
+
+    async def _answer(self, request: Request, asker: str) -> Response:
+        name = request.path[1:]
+        if request.method == "PUT":
+            self.hosts[name] = await self._launch(request.body)
+        host = self.hosts[name]
+        if request.method == "DELETE" and not host.is_off:
+            with trio.move_on_after(self.patience):
+                await host.wait_off()
+            await host.kill()
+        about = {"address": host.address, "is_off": host.is_off, "console": host.console()}
+        return Response.of_json(about)
+
+    async def _launch(self, user_data: bytes) -> Host:
+        if self.kept is None:
+            cloud = Image(user_data=user_data, changes=self.files)
+            return await self.box.boot(cloud, disk_bytes=self._disk_bytes)
+        await self.kept.run("sh", "-c", gzip.decompress(user_data).decode())
+        return self.kept
+
+
+@dataclass
+class Image(Ec2):
+    """An instance of an image of one's own: other files than Debian's."""
+
+    changes: dict[str, bytes] = field(default_factory=dict)
+
+    def files(self, host: Host, /) -> dict[str, bytes]:
+        return {**super().files(host), **self.changes}
+
+
+class Driver:
+    """A program in a process of its own, and what it has told so far, an object a line."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self.process = process
+        self.told: list[dict[str, Any]] = []
+        self.errors = ""
+        self._unread = b""
+
+    async def until(self, **wanted: Any) -> dict[str, Any]:
+        """Wait until it tells something with all these fields; return that."""
+        while True:
+            found = await self._next()
+            if all(key in found and value in (found[key], ...) for key, value in wanted.items()):
+                return found
+
+    async def ask(self) -> None:
+        """Have it call its machine once more."""
+        assert self.process.stdin is not None
+        await self.process.stdin.send_all(b"\n")
+
+    async def end(self) -> int:
+        """Let it end; return its exit status."""
+        assert self.process.stdin is not None
+        await self.process.stdin.aclose()
+        with contextlib.suppress(EOFError):
+            while True:
+                await self._next()
+        return await self.process.wait()
+
+    async def _next(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        while b"\n" not in self._unread:
+            data = await self.process.stdout.receive_some()
+            if not data:
+                raise EOFError(f"the driver ended:\n{self.errors}")
+            self._unread += data
+        line, self._unread = self._unread.split(b"\n", 1)
+        self.told.append(json.loads(line))
+        return self.told[-1]
+
+
+@contextlib.asynccontextmanager
+async def driver(
+    project: Path, cloud: BoxCloud, *arguments: str, **environ: str
+) -> AsyncIterator[Driver]:
+    """Run a project's program while the block runs; end it with SIGKILL if it still does."""
+    async with trio.open_nursery() as nursery:
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "main.py", cloud.endpoint, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=project,
+            env={**os.environ, **environ},
+        )
+        found = Driver(process)
+
+        async def read_errors() -> None:
+            assert process.stderr is not None
+            async for data in process.stderr:
+                found.errors += data.decode(errors="replace")
+
+        nursery.start_soon(read_errors)
+        try:
+            yield found
+        finally:
+            with trio.CancelScope(shield=True):
+                process.kill()
+                await process.wait()

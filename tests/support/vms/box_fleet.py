@@ -1,0 +1,119 @@
+"""A fleet of hosts that boot at once, each up to its worker, which there is none of."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import trio
+
+from bigmachine._identity import Authority
+from bigmachine._values import Instance, Keepalive, Termination
+from bigmachine.boot import PORT, user_data
+from bigmachine.boot._bootstrap import BootFailed, Booting, Delivery
+from bigmachine.boot._shipment import Shipment
+from bigmachine.environment import capture
+from bigmachine.errors import StopReason
+from bigmachine.machine._log import MachineLog
+from bigmachine.rpc import http_client
+from tests.support.cloudbox import Box, Ec2, Host
+from tests.unit.boot.test_program import boot_of
+
+if TYPE_CHECKING:
+    import httpx
+
+TIMINGS = Keepalive(period=2, timeout=30, rpc_timeout=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What it took to bring a shipment to some hosts: time for the uploads, and bytes sent."""
+
+    hosts: int
+    seconds: float
+    sent_bytes: int
+
+
+async def deliver(
+    box: Box, shipment: Shipment, *, hosts: int, bits_per_second: int | None = None
+) -> Delivered:
+    """Boot hosts and bring all of them a shipment; each link, the driver's too, may be limited."""
+    authority = Authority("test.bigmachine")
+    boot = boot_of(authority, timeout=TIMINGS.timeout)
+    data = user_data(boot)
+    booted = [await box.boot(Ec2(user_data=data)) for _ in range(hosts)]
+    uplink = Uplink(box)
+    for host in booted:
+        await host.wait_console("boot program on Python")
+        if bits_per_second:
+            await host.limit(bits_per_second=bits_per_second)
+    if bits_per_second:
+        uplink.limit(bits_per_second)
+    before = uplink.sent_bytes
+    times: list[float] = []  # of each progress in an upload
+    delivery = Delivery(boot, shipment)
+    async with http_client(authority.issue("driver")) as http, trio.open_nursery() as nursery:
+        for host in booted:
+            nursery.start_soon(_bring_up, host, boot.new_machine().name, http, delivery, times)
+    sent = uplink.sent_bytes - before
+    for host in booted:
+        await host.kill()
+    return Delivered(hosts, max(times) - min(times), sent)
+
+
+def shipment_of(folder: Path, *, files: int, file_bytes: int) -> Shipment:
+    """Capture a project of nothing but random data, in the empty folder that it makes."""
+    folder.mkdir()
+    for number in range(files):
+        (folder / f"data{number}").write_bytes(os.urandom(file_bytes))
+    environment = capture(folder, path=[str(folder)], limit_bytes=1 << 40)
+    return Shipment(environment, environment.manifest())
+
+
+class Uplink:
+    """The driver's card in the network of a box."""
+
+    def __init__(self, box: Box) -> None:
+        self._card = "cloudbox" + box.subnet.rpartition(".")[2]
+
+    def limit(self, bits_per_second: int) -> None:
+        """Let it send no more than that."""
+        rate = f"rate {bits_per_second}bit burst {bits_per_second // 800} latency 200ms"
+        command = f"tc qdisc replace dev {self._card} root tbf {rate}"
+        subprocess.run(command.split(), check=True)
+
+    @property
+    def sent_bytes(self) -> int:
+        """What it has sent, headers and all."""
+        return int(Path(f"/sys/class/net/{self._card}/statistics/tx_bytes").read_text())
+
+
+async def _bring_up(
+    host: Host, name: str, http: httpx.AsyncClient, delivery: Delivery, times: list[float]
+) -> None:
+    async def why() -> Termination | None:
+        return Termination(StopReason.EXITED, host.console()) if host.is_off else None
+
+    def progress(phase: str, done: int, of: int) -> None:
+        if phase == "upload":
+            times.append(trio.current_time())
+
+    booting = Booting(
+        Instance(name, f"{host.address}:{PORT}"),
+        delivery=delivery,
+        http=http,
+        timings=TIMINGS,
+        boot_timeout=120,
+        build_timeout=120,
+        ask_why=why,
+        on_progress=progress,
+        log=MachineLog(lambda lines: None),
+    )
+    with contextlib.suppress(BootFailed):
+        await booting.run()
+    if booting.phase != "start":
+        raise RuntimeError(f"{host!r} came as far as {booting.phase}:\n{host.console()}")

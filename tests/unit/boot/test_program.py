@@ -1,0 +1,500 @@
+"""The boot program, on each Python that an image may have, spoken to as its driver does."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import re
+import signal
+import ssl
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import AsyncIterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from bigmachine._identity import Authority
+from bigmachine.boot import LaunchRequest, configure_worker, machine_names, modules, user_data
+from bigmachine.boot._client import BootWire, Refusal
+from bigmachine.boot._user_data import program
+from bigmachine.boot.vm import program as boot_program
+from bigmachine.errors import ProtocolError, TransportError
+from bigmachine.rpc import http_client
+from bigmachine.system import Keepalive
+from tests.support.vms.pythons import PYTHONS
+from tests.support.vms.vms import Vm, VmSystem
+
+HERE = f"3.{sys.version_info.minor}"
+
+
+def boot_of(authority: Authority, *, timeout: float = 10.0) -> LaunchRequest:
+    return LaunchRequest(
+        authority=authority,
+        names=machine_names(),
+        keepalive=Keepalive(period=1, timeout=timeout, rpc_timeout=5),
+        argv=["program"],
+        environ={},
+        configure=functools.partial(configure_worker, system=VmSystem(), maxprocs=None),
+    )
+
+
+class Rig:
+    """A VM that boots, and what its driver has."""
+
+    def __init__(self, vm: Vm, authority: Authority, request: LaunchRequest, http: Any) -> None:
+        self.vm = vm
+        self.authority = authority
+        self.request = request
+        self.http = http
+        self.wire = BootWire(http, address=vm.address, name=request.credential.name)
+        self.name = request.new_machine().name
+
+    async def contact(self) -> Any:
+        """Call until it answers."""
+        with trio.fail_after(20):
+            while True:
+                try:
+                    return await self.wire.call("info")
+                except ConnectionRefusedError:
+                    await trio.sleep(0.02)
+
+    async def identify(self) -> None:
+        await self.contact()
+        point = bytes.fromhex((await self.wire.call("key"))["point"])
+        identity = self.request.certify(self.name, point)
+        await self.wire.call("identify", certificate=identity.certificate.decode())
+        self.wire.name = self.name
+
+    async def upload(self, data: bytes, *, offset: int = 0, sha256: str = "") -> None:
+        async def content() -> AsyncIterator[bytes]:
+            yield data[offset:]
+
+        await self.wire.put(
+            sha256 or hash_of(data), offset=offset, size_bytes=len(data), content=content()
+        )
+
+    async def built(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        """Build it, and return the outcome."""
+        await self.wire.call("build")
+        while True:
+            status = (await self.wire.call("status"))["build"]
+            if status["built"] or status["error"]:
+                return status
+            await trio.sleep(0.02)
+
+    def prefix(self, manifest: dict[str, Any]) -> Path:
+        return self.vm.disk / "store" / "environments" / manifest["digest"]
+
+    async def kept(self, manifest: dict[str, Any]) -> None:
+        """Wait until what was built is marked as such: when it is all on the disk."""
+        mark = self.prefix(manifest) / "bigmachine.json"
+        with trio.fail_after(60):
+            while not (mark.exists() and mark.read_text().endswith("}")):
+                await trio.sleep(0.02)
+
+    async def off(self) -> None:
+        """Wait until the VM is off."""
+        with trio.fail_after(20):
+            while not self.vm.is_off:
+                await trio.sleep(0.02)
+
+
+@contextlib.asynccontextmanager
+async def rig(
+    python: str = sys.executable, *, timeout: float = 10.0, **options: Any
+) -> AsyncIterator[Rig]:
+    vm = Vm(python)
+    try:
+        async with booted(vm, timeout=timeout, **options) as r:
+            yield r
+    finally:
+        await vm.destroy()
+
+
+@contextlib.asynccontextmanager
+async def booted(
+    vm: Vm, session: str = "test.bigmachine", *, timeout: float = 10.0, **options: Any
+) -> AsyncIterator[Rig]:
+    """Boot a VM, for a session of that name; pull its plug in the end."""
+    authority = Authority(session)
+    boot = boot_of(authority, timeout=timeout)
+    try:
+        await vm.power_on(boot, **options)
+        async with http_client(authority.issue("driver")) as http:
+            yield Rig(vm, authority, boot, http)
+    finally:
+        await vm.power_off()
+
+
+def hash_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def wheel(name: str = "little", version: str = "1.0", code: str = "here = 1\n") -> bytes:
+    file = BytesIO()
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(f"{name}.py", code)
+        archive.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        )
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\n")
+        archive.writestr(f"{name}-{version}.data/scripts/tool", "#!python\nprint('tool')\n")
+    return file.getvalue()
+
+
+def manifest_of(*wheels: bytes, python: str = HERE, digest: str = "d" * 64) -> dict[str, Any]:
+    entries = [
+        {
+            "name": "little",
+            "version": "1.0",
+            "index": False,
+            "wheel": {"sha256": hash_of(data), "size": len(data), "filename": "little.whl"},
+        }
+        for data in wheels
+    ]
+    content = {
+        "python": python,
+        "distributions": {entry["name"]: entry["version"] for entry in entries},
+        "files": {},
+    }
+    return {
+        "format": 1,
+        "python": python,
+        "digest": digest,
+        "content": content,
+        "distributions": entries,
+        "folders": [],
+        "pip": None,
+        "indexes": {},
+    }
+
+
+@pytest.mark.parametrize("version", PYTHONS)
+def test_it_is_identified_receives_and_builds_on_each_python(version: str) -> None:
+    async def main() -> None:
+        async with rig(PYTHONS[version]) as r:
+            assert (await r.contact())["python"].startswith(version + ".")
+            await r.identify()
+            data = wheel()
+            manifest = manifest_of(data, python=version)
+            plan = await r.wire.call("plan", manifest=manifest, modules=modules())
+            assert plan == {"built": False, "missing": {hash_of(data): 0}}
+            await r.upload(data)
+            status = await r.built(manifest)
+            assert status["error"] is None
+            assert status["built"] == manifest["content"]
+            tool = r.prefix(manifest) / "bin" / "tool"
+            done = subprocess.run([tool], capture_output=True, check=True)
+            assert done.stdout == b"tool\n"
+            # Once it is built, nothing is missing any more.
+            await r.kept(manifest)
+            plan = await r.wire.call("plan", manifest=manifest, modules=modules())
+            assert plan == {"built": True, "missing": {}}
+            await r.wire.call("abandon")
+            await r.off()
+
+    trio.run(main)
+
+
+def test_what_is_sent_is_the_file_but_for_comments_docstrings_and_indentation() -> None:
+    # As it is written: what one Python makes of the source, an older one may not read.
+    source = Path(boot_program.__file__).read_text()
+    text = program()
+    written = {line.partition("  #")[0].strip() for line in source.splitlines()}
+    assert {line.strip() for line in text.splitlines() if line.strip() != "pass"} <= written
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        is_documented = isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module)
+        if is_documented and ast.get_docstring(node) is not None:
+            node.body[:1] = [] if len(node.body) > 1 else [ast.Pass()]
+    assert ast.dump(ast.parse(text)) == ast.dump(tree)
+
+
+def test_user_data_is_small_enough_for_any_cloud() -> None:
+    boot = boot_of(Authority("a-long-name-of-a-computer-0123abcd.bigmachine"))
+    assert len(user_data(boot)) < 10 << 10
+
+
+def test_the_boot_credential_is_good_for_one_exchange_and_opens_nothing_after_it() -> None:
+    async def main() -> None:
+        async with rig() as r:
+            await r.identify()
+            old = BootWire(r.http, address=r.vm.address, name=r.request.credential.name)
+            with pytest.raises(ProtocolError, match="is not boot-"):
+                await old.call("info")
+            # Whoever has read the user data can't dial with what is in it, either.
+            async with http_client(r.request.credential) as thief:
+                for name in (r.name, r.request.credential.name):
+                    with pytest.raises((ProtocolError, TransportError)):
+                        await BootWire(thief, address=r.vm.address, name=name).call("info")
+            with pytest.raises(Refusal, match="its identity already"):
+                await r.wire.call("identify", certificate="")
+            with pytest.raises(ProtocolError, match="its identity already"):
+                r.request.certify(r.name, b"")
+
+    trio.run(main)
+
+
+def test_the_boot_credential_can_dial_nobody_even_before() -> None:
+    async def main() -> None:
+        async with rig() as r:
+            await r.contact()
+            async with http_client(r.request.credential) as thief:
+                with pytest.raises((ProtocolError, TransportError)):
+                    await BootWire(
+                        thief, address=r.vm.address, name=r.request.credential.name
+                    ).call("info")
+
+    trio.run(main)
+
+
+def test_without_a_certificate_of_the_session_nobody_gets_in() -> None:
+    async def main() -> None:
+        async with rig() as r:
+            await r.contact()
+            others = Authority("test.bigmachine").issue("driver")
+            async with http_client(others) as stranger:
+                with pytest.raises((ProtocolError, TransportError)):
+                    await BootWire(
+                        stranger, address=r.vm.address, name=r.request.credential.name
+                    ).call("info")
+            host, _, port = r.vm.address.rpartition(":")
+            context = ssl.create_default_context(cadata=r.request.credential.authority.decode())
+            context.check_hostname = False
+            stream = await trio.open_ssl_over_tcp_stream(host, int(port), ssl_context=context)
+            with contextlib.suppress(trio.BrokenResourceError):  # it may be refused by then
+                await stream.send_all(b"POST /rpc/Boot.info HTTP/1.1\r\nhost: x\r\n\r\n")
+            with pytest.raises(trio.BrokenResourceError):
+                await stream.receive_some()
+            await trio.aclose_forcefully(stream)
+            assert await r.wire.call("info")
+
+    trio.run(main)
+
+
+def test_another_machine_may_read_blobs_and_nothing_else() -> None:
+    async def main() -> None:
+        async with rig() as r:
+            await r.identify()
+            data = wheel()
+            await r.wire.call("plan", manifest=manifest_of(data), modules=modules())
+            await r.upload(data)
+            async with http_client(r.authority.issue("m7")) as peer:
+                extensions = {"sni_hostname": r.name}
+                url = f"https://{r.vm.address}/blobs/{hash_of(data)}?100"
+                response = await peer.get(url, extensions=extensions)
+                assert response.content == data[100:]
+                with pytest.raises(Refusal, match="only the session's driver"):
+                    await BootWire(peer, address=r.vm.address, name=r.name).call("info")
+
+    trio.run(main)
+
+
+def test_an_upload_that_broke_off_goes_on_where_it_was() -> None:
+    async def main() -> None:
+        async with rig() as r:
+            await r.identify()
+            data = os.urandom(3 << 20)
+            await r.wire.call("plan", manifest=manifest_of(data), modules=modules())
+
+            async def half() -> AsyncIterator[bytes]:
+                yield data[: 1 << 20]
+                raise OSError("the driver's network is down")
+
+            with pytest.raises(OSError, match="network is down"):
+                await r.wire.put(hash_of(data), offset=0, size_bytes=len(data), content=half())
+            with pytest.raises(Refusal, match="another offset"):
+                await r.upload(data, offset=2 << 20)
+            with trio.fail_after(20):
+                while missing := (await r.wire.call("status"))["missing"]:
+                    offset = missing[hash_of(data)]
+                    if offset:  # what was on its way may still come in
+                        with contextlib.suppress(Refusal):
+                            await r.upload(data, offset=offset)
+
+    trio.run(main)
+
+
+def test_a_blob_that_was_damaged_on_its_way_is_refused_and_may_come_again() -> None:
+    async def main() -> None:
+        async with rig() as r:
+            await r.identify()
+            data = wheel()
+            await r.wire.call("plan", manifest=manifest_of(data), modules=modules())
+            damaged = data[:50] + bytes([data[50] ^ 1]) + data[51:]
+            with pytest.raises(Refusal, match="damaged on its way"):
+                await r.upload(damaged, sha256=hash_of(data))
+            with pytest.raises(Refusal, match="not here yet"):
+                await r.wire.call("build")
+            await r.upload(data)
+            assert (await r.built(manifest_of(data)))["built"]
+
+    trio.run(main)
+
+
+def test_a_wheel_that_is_none_fails_the_build_in_words() -> None:
+    async def main() -> None:
+        async with rig() as r:
+            await r.identify()
+            data = b"no zip"
+            await r.wire.call("plan", manifest=manifest_of(data), modules=modules())
+            await r.upload(data)
+            status = await r.built(manifest_of(data))
+            assert "the wheel of little 1.0 is broken" in status["error"]
+
+    trio.run(main)
+
+
+def test_a_python_that_is_not_there_is_said_with_those_that_are() -> None:
+    async def main() -> None:
+        async with rig() as r:
+            await r.identify()
+            manifest = manifest_of(python="3.99")
+            await r.wire.call("plan", manifest=manifest, modules=modules())
+            status = await r.built(manifest)
+            assert "the driver runs Python 3.99, and this image has 3." in status["error"]
+
+    trio.run(main)
+
+
+def test_a_machine_that_nobody_calls_powers_off() -> None:
+    async def main() -> None:
+        async with rig(contact_seconds=1.0) as r:
+            await r.off()
+            assert "no driver called in 1 s" in r.vm.console()
+
+    trio.run(main)
+
+
+def test_a_machine_whose_driver_falls_silent_powers_off() -> None:
+    async def main() -> None:
+        async with rig(timeout=1.0) as r:
+            await r.identify()
+            await r.off()
+            assert "the driver was silent for 1 s" in r.vm.console()
+
+    trio.run(main)
+
+
+def test_a_machine_whose_lifetime_is_over_powers_off_though_its_driver_calls() -> None:
+    async def main() -> None:
+        async with rig(lifetime_seconds=1.5) as r:
+            await r.identify()
+            with trio.fail_after(20):
+                while not r.vm.is_off:
+                    with contextlib.suppress(TransportError, ConnectionRefusedError):
+                        await r.wire.call("keepalive")
+                    await trio.sleep(0.05)
+            assert "its lifetime is over" in r.vm.console()
+
+    trio.run(main)
+
+
+def test_an_immortal_machine_stays_on_whatever_ends_and_powers_off_after_its_lifetime(
+    tmp_path: Path,
+) -> None:
+    off = tmp_path / "off"
+    began = time.time()
+
+    async def main() -> None:
+        async with rig(
+            contact_seconds=1.0,
+            lifetime_seconds=4.0,
+            is_immortal=True,
+            poweroff=(("touch", str(off)),),
+        ) as r:
+            await r.off()
+            assert "no driver called in 1 s" in r.vm.console()
+            with trio.fail_after(20):
+                while not off.exists():
+                    await trio.sleep(0.02)
+
+    trio.run(main)
+    assert off.stat().st_mtime >= began + 4.0
+
+
+def test_an_immortal_machine_without_a_lifetime_has_nothing_that_powers_it_off() -> None:
+    boot = boot_of(Authority("test.bigmachine"))
+    text = user_data(boot, form="script", compress=False, is_immortal=True).decode()
+    assert "SuccessAction=none" in text
+    assert '"poweroff": []' in text
+    assert not re.search("systemctl poweroff|poweroff -f|halt", text)
+
+
+def test_an_upload_that_trickles_in_for_long_is_a_sign_of_the_drivers_life() -> None:
+    async def main() -> None:
+        async with rig(timeout=1.0) as r:
+            await r.identify()
+            data = os.urandom(1 << 20)
+            await r.wire.call("plan", manifest=manifest_of(data), modules=modules())
+
+            async def slowly() -> AsyncIterator[bytes]:
+                for begin in range(0, len(data), 64 << 10):  # 16 times a quarter of the timeout
+                    yield data[begin : begin + (64 << 10)]
+                    await trio.sleep(0.25)
+
+            await r.wire.put(hash_of(data), offset=0, size_bytes=len(data), content=slowly())
+            assert (await r.wire.call("status"))["missing"] == {}
+
+    trio.run(main)
+
+
+def test_a_service_manager_that_ends_the_program_ends_the_vm() -> None:
+    async def main() -> None:
+        async with rig() as r:
+            await r.contact()
+            os.kill(r.vm.pid or 0, signal.SIGTERM)
+            await r.off()
+            assert "ending: told to end" in r.vm.console()
+
+    trio.run(main)
+
+
+def test_who_floods_it_with_connections_does_not_keep_the_driver_out_for_good() -> None:
+    async def main() -> None:
+        async with rig() as r:
+            await r.contact()
+            host, _, port = r.vm.address.rpartition(":")
+            streams = [await trio.open_tcp_stream(host, int(port)) for _ in range(100)]
+            for stream in streams:
+                await stream.aclose()
+            with trio.fail_after(20):
+                while True:
+                    with contextlib.suppress(TransportError):
+                        await r.wire.call("info")
+                        break
+
+    trio.run(main)
+
+
+def test_what_is_no_manifest_of_its_format_is_refused() -> None:
+    async def main() -> None:
+        async with rig() as r:
+            await r.identify()
+            with pytest.raises(Refusal, match="another format of manifests"):
+                await r.wire.call("plan", manifest={"format": 2}, modules=modules())
+            with pytest.raises(Refusal, match="no plan yet"):
+                await r.wire.call("build")
+            with pytest.raises(Refusal, match="there is only Boot"):
+                await r.wire.call("nothing")
+
+    trio.run(main)
+
+
+def test_the_authoritys_key_is_not_in_user_data() -> None:
+    boot = boot_of(Authority("test.bigmachine"))
+    text = user_data(boot, form="script", compress=False).decode()
+    configuration = next(line for line in text.splitlines() if line.startswith("{"))
+    assert "authority" in json.loads(configuration)
+    assert configuration.count("BEGIN PRIVATE KEY") == 1  # the boot credential's own

@@ -1,0 +1,251 @@
+"""An environment goes from the driver to many machines, most of it by way of one another."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+import trio
+import trio.testing
+
+from bigmachine._identity import Authority
+from bigmachine._values import Instance, Keepalive, Termination
+from bigmachine.boot import LaunchRequest
+from bigmachine.boot._bootstrap import BootFailed, Booting, Delivery
+from bigmachine.boot._client import BootWire
+from bigmachine.boot._relays import Relay, Relays
+from bigmachine.boot._shipment import Shipment
+from bigmachine.environment import capture
+from bigmachine.errors import StopReason
+from bigmachine.machine._log import MachineLog
+from bigmachine.rpc import http_client
+from tests.support.vms.vms import Vm
+from tests.unit.boot.test_program import boot_of
+
+TIMINGS = Keepalive(period=0.3, timeout=10, rpc_timeout=5)
+
+
+def instances(count: int) -> list[Instance]:
+    return [Instance(f"m{number}", f"10.0.0.{number}:1") for number in range(count)]
+
+
+def test_machines_form_a_chain_that_begins_at_the_driver():
+    async def main() -> None:
+        relays = Relays()
+        members = [relays.join(instance) for instance in instances(5)]
+        with contextlib.ExitStack() as stack:
+            sources = [stack.enter_context(relays.source_of(member)) for member in members]
+            # Each serves one, the driver too.
+            assert sources.count(None) == 1
+            assert len(set(sources)) == 5
+            # And nobody gets what it has sent: all of them lead back to the driver.
+            for member in members:
+                link: Relay | None = member
+                for _ in members:
+                    link = link.source if link is not None else None
+                assert link is None
+
+    trio.run(main)
+
+
+def test_nobody_fetches_from_a_machine_that_failed_or_leaves():
+    async def main() -> None:
+        relays = Relays()
+        first, second, third = (relays.join(instance) for instance in instances(3))
+        relays.leave(first)
+        relays.failed(second)
+        with relays.source_of(third) as source:
+            assert source is None
+
+    trio.run(main)
+
+
+def test_where_machines_cannot_reach_one_another_the_driver_serves_several_at_once():
+    async def main() -> None:
+        relays = Relays()
+        members = [relays.join(instance) for instance in instances(9)]
+        for member in members[:3]:
+            relays.failed(member)
+        with contextlib.ExitStack() as stack:
+            for member in members[3:7]:
+                assert stack.enter_context(relays.source_of(member)) is None
+            with trio.move_on_after(0) as scope:  # the fifth has to wait
+                await relays.turn(members[8])
+            assert scope.cancelled_caught
+
+    trio.run(main)
+
+
+def test_who_is_fetched_from_stays_until_that_is_done():
+    async def main() -> None:
+        relays = Relays()
+        one, other = instances(2)
+        first = relays.join(one)
+        async with trio.open_nursery() as nursery:
+            with relays.source_of(first), relays.source_of(relays.join(other)) as source:
+                assert source is first
+                relays.leave(first)
+                done = trio.Event()
+
+                async def drain() -> None:
+                    await relays.drained(first)
+                    done.set()
+
+                nursery.start_soon(drain)
+                await trio.testing.wait_all_tasks_blocked()
+                assert not done.is_set()
+            with trio.fail_after(1):
+                await done.wait()
+
+    trio.run(main)
+
+
+class CountedShipment(Shipment):
+    """Counts what leaves the driver."""
+
+    sent_bytes = 0
+
+    async def read(self, sha256: str, offset: int) -> AsyncIterator[bytes]:
+        async for chunk in super().read(sha256, offset):
+            type(self).sent_bytes += len(chunk)
+            yield chunk
+
+
+@dataclass
+class Fleet:
+    """VMs that boot, and what is told of it."""
+
+    request: LaunchRequest
+    http: httpx.AsyncClient
+    shipment: CountedShipment
+    vms: list[Vm] = field(default_factory=list)
+    relays: Relays = field(default_factory=Relays)
+    progress: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    async def bring_up(self, vm: Vm) -> None:
+        """Go through a machine's boot, as far as its worker, which there is none of."""
+        name = self.request.new_machine().name
+        told = self.progress.setdefault(name, [])
+
+        async def why() -> Termination | None:
+            return Termination(StopReason.EXITED, "it is off") if vm.is_off else None
+
+        booting = Booting(
+            Instance(name, vm.address),
+            delivery=Delivery(self.request, self.shipment, self.relays),
+            http=self.http,
+            timings=TIMINGS,
+            boot_timeout=30,
+            build_timeout=60,
+            ask_why=why,
+            on_progress=lambda phase, done, of: told.append((phase, done)),
+            log=MachineLog(lambda lines: None),
+        )
+        try:
+            await booting.run()
+        except BootFailed as exc:
+            self.failed[name] = f"{booting.phase}: {exc}"
+
+
+@contextlib.asynccontextmanager
+async def fleet(count: int, folder: Path, *, timeout: float = 10.0) -> AsyncIterator[Fleet]:
+    authority = Authority("test.bigmachine")
+    boot = boot_of(authority, timeout=timeout)
+    environment = await trio.to_thread.run_sync(lambda: capture(folder, path=[str(folder)]))
+    manifest = await trio.to_thread.run_sync(environment.manifest)
+    CountedShipment.sent_bytes = 0
+    vms = [Vm() for _ in range(count)]
+    try:
+        for vm in vms:
+            await vm.power_on(boot)
+        async with http_client(authority.issue("driver")) as http:
+            yield Fleet(boot, http, CountedShipment(environment, manifest), vms)
+    finally:
+        for vm in vms:
+            await vm.destroy()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A program's folder with 12 MiB of data."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "project"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"data{number}").write_bytes(os.urandom(4 << 20))
+    return folder
+
+
+def test_the_driver_sends_little_more_than_once_what_many_machines_get(folder: Path):
+    async def main() -> None:
+        async with fleet(4, folder) as f:
+            async with trio.open_nursery() as nursery:
+                for vm in f.vms:
+                    nursery.start_soon(f.bring_up, vm)
+            assert f.failed == {}
+            size = sum(f.shipment.sizes_bytes.values())
+            assert size >= 12 << 20
+            assert f.shipment.sent_bytes == size
+            for told in f.progress.values():
+                assert ("upload", size) in told
+
+    trio.run(main)
+
+
+def test_a_machine_whose_turn_comes_late_is_kept_alive_meanwhile(folder: Path):
+    async def main() -> None:
+        async with fleet(2, folder, timeout=1.0) as f:
+            patient, forgotten = f.vms
+            [blocker] = instances(1)
+            relay = f.relays.join(blocker)
+            f.relays.leave(relay)
+            async with trio.open_nursery() as nursery:
+                with f.relays.source_of(relay) as source:
+                    assert source is None  # the driver is busy with it
+                    nursery.start_soon(f.bring_up, patient)
+                    with trio.fail_after(20):
+                        while ("upload", 0) not in f.progress.get("m0.test.bigmachine", ()):
+                            await trio.sleep(0.02)
+                        # Called once from now on, another does not wait that long.
+                        name = f.request.credential.name
+                        wire = BootWire(f.http, address=forgotten.address, name=name)
+                        info = None
+                        while info is None:
+                            with contextlib.suppress(ConnectionRefusedError):
+                                info = await wire.call("info")
+                        while not forgotten.is_off:
+                            await trio.sleep(0.02)
+                    assert not patient.is_off
+            assert f.failed == {}
+
+    trio.run(main)
+
+
+def test_a_machine_that_dies_while_it_passes_files_on_costs_the_others_nothing(folder: Path):
+    async def main() -> None:
+        async with fleet(4, folder) as f:
+            first = f.vms[0]
+
+            async def kill_it() -> None:
+                name = "m0.test.bigmachine"
+                while not any(phase == "upload" and done for phase, done in f.progress[name]):
+                    await trio.testing.wait_all_tasks_blocked()
+                await first.power_off()
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(f.bring_up, first)
+                await trio.testing.wait_all_tasks_blocked()  # so that it is the first
+                for vm in f.vms[1:]:
+                    nursery.start_soon(f.bring_up, vm)
+                nursery.start_soon(kill_it)
+            assert list(f.failed) == ["m0.test.bigmachine"]
+            for name in list(f.progress)[1:]:
+                assert f.progress[name][-1][0] == "start"
+
+    trio.run(main)

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from bigmachine.cli import main
+from bigmachine.environment import Target
+from bigmachine.environment._tools import find_uv
+from tests.support.paths import fresh_path
+
+HERE = Target.here()
+
+# Where this repository is installed as editable, its wheels are built.
+pytestmark = pytest.mark.skipif(find_uv() is None, reason="there is no uv")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "run.py").write_text("12345")
+    (folder / "big.bin").write_bytes(b"x" * 300_000)
+    monkeypatch.setattr(sys, "path", [str(folder), *fresh_path()])
+    return folder
+
+
+def test_env_shows_what_would_travel_and_how_big_it_is(project, capsys):
+    assert main(["env", str(project / "run.py")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"Python            {HERE.python}"
+    assert lines[1] == f"platform          {HERE.platform}"
+    assert "from an index" in lines[2]
+    assert f"  {project}  2 files, 293.0 KiB" in lines
+    assert "    293.0 KiB  big.bin" in lines
+    assert any(line.startswith("to upload  ") for line in lines)
+    assert lines[-1].startswith("digest            ")
+    assert len(lines[-1]) == 18 + 64
+
+
+def test_json_tells_the_same_and_no_secrets_of_indexes(project, capsys, monkeypatch):
+    monkeypatch.setenv("UV_INDEX", "https://user:secret@index.example/simple")
+    assert main(["env", str(project), "--json"]) == 0
+    out = capsys.readouterr().out
+    found = json.loads(out)
+    assert "secret" not in out
+    assert found["platform"] == HERE.platform
+    assert found["origins"]["numpy"] == {"origin": "index", "source": None}
+    assert {path.partition("/")[2] for path in found["manifest"]["content"]["files"]} >= {"run.py"}
+    upload = found["upload_bytes"]
+    assert 0 < upload["with_index"] < upload["without_index_at_most"]
+    assert found["check"] is None
+
+
+def test_what_travels_can_be_chosen(project, capsys):
+    (project / ".gitignore").write_text("*.bin\n")
+    options = [
+        "--include",
+        "big.*",
+        "--exclude",
+        "run.py",
+        "--exclude-distribution",
+        "numpy",
+        "--json",
+    ]
+    assert main(["env", str(project), *options]) == 0
+    manifest = json.loads(capsys.readouterr().out)["manifest"]
+    assert {"0/.gitignore", "0/big.bin"} <= {*manifest["content"]["files"]}
+    assert "0/run.py" not in manifest["content"]["files"]
+    assert "numpy" not in manifest["content"]["distributions"]
+
+
+def test_a_target_that_can_have_it_all_is_a_success(project, capsys):
+    assert main(["env", str(project), "--check", str(HERE)]) == 0
+    assert f"check             all of it can be had on {HERE}" in capsys.readouterr().out
+
+
+def test_a_target_that_lacks_something_is_a_failure_that_names_it(project, capsys):
+    target = f"{HERE.platform}/py3.{int(HERE.python[2:]) + 1}"
+    everything = json_of(capsys, project)["manifest"]["content"]["distributions"]
+    local = ["bigmachine", "bigmachine-local", "bigmachine-workspace"]
+    without = [f"--exclude-distribution={name}" for name in everything if name not in local]
+    assert main(["env", str(project), *without, "--json", "--check", target]) == 1
+    check = json.loads(capsys.readouterr().out)["check"]
+    assert check["target"] == target
+    assert [problem["name"] for problem in check["problems"]] == ["python"]
+    assert main(["env", str(project), *without, "--check", target]) == 1
+    assert f"1 can't be had on {target}:\n  python {HERE.python}: " in capsys.readouterr().out
+
+
+def json_of(capsys, project: Path) -> dict:
+    assert main(["env", str(project), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--check", "vax"], "'vax' is no target"),
+        (["nowhere.py"], "there is no script nowhere.py"),
+        (["--exclude-distribution", "nothing-such"], "no such distribution"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_line(project, capsys, arguments, words, monkeypatch):
+    monkeypatch.chdir(project)
+    assert main(["env", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("bigmachine: ")
+    assert words in err
+    assert err.count("\n") == 1

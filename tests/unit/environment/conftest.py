@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.unit.environment.kit import BACKEND, PYPROJECT, Venv, write_files, write_wheel
+
+MakeWheel = Callable[..., Path]
+MakeProject = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def wheels(tmp_path: Path) -> Path:
+    """A folder that `Venv.install` takes distributions from, as from an index."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def make_wheel(wheels: Path) -> MakeWheel:
+    """Write a pure wheel by hand: `files` by their path in it."""
+
+    def make(name: str, version: str = "1.0", /, *, metadata: str = "", **files: str) -> Path:
+        return write_wheel(wheels, name, version, files.pop("files", {}), metadata=metadata)
+
+    return make
+
+
+@pytest.fixture
+def venv(tmp_path: Path, wheels: Path) -> Venv:
+    return Venv(tmp_path / "venv", wheels)
+
+
+@pytest.fixture
+def make_project(tmp_path: Path) -> MakeProject:
+    """Write a source folder whose build needs nothing but Python."""
+
+    def make(name: str, /, *, files: Mapping[str, str], version: str = "0.1") -> Path:
+        folder = tmp_path / name
+        write_files(folder, {"pyproject.toml": PYPROJECT, "backend.py": BACKEND})
+        write_files(folder, {"VERSION": version, **files})
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def as_nobody() -> Iterator[None]:
+    """Give up root's right to read everything."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    yield
+    os.seteuid(0)

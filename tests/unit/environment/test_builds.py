@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import zipfile
+from importlib.util import find_spec
+
+import pytest
+
+from bigmachine.environment._builds import build, hash_source
+from bigmachine.environment._cache import Cache
+from bigmachine.environment._distributions import installed
+from bigmachine.errors import UsageError
+from tests.unit.environment.kit import write_files
+
+
+@pytest.fixture
+def source(venv, make_project, tmp_path, monkeypatch):
+    monkeypatch.setenv("BUILD_LOG", str(tmp_path / "log"))
+    folder = make_project("app", files={"src/app/__init__.py": "x = 1\n", ".gitignore": "*.tmp\n"})
+    venv.install("--editable", folder)
+    return folder
+
+
+def built(venv):
+    [distribution] = installed([venv.site])
+    return build(distribution, cache=Cache())
+
+
+def test_an_editable_distribution_travels_as_a_wheel_of_its_source(venv, source):
+    wheel = built(venv).wheel
+    assert wheel.name == "app-0.1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as opened:
+        assert opened.read("app/__init__.py") == b"x = 1\n"
+
+
+def test_it_is_built_again_only_when_its_source_has_changed(venv, source, tmp_path):
+    log = tmp_path / "log"
+    first = built(venv)
+    write_files(source, {"x.tmp": "", "build/lib/x.py": "", "app.egg-info/PKG-INFO": ""})
+    assert built(venv) == first
+    assert log.read_text() == "built\n"
+    write_files(source, {"src/app/__init__.py": "x = 2\n"})
+    second = built(venv)
+    assert second.source_hash != first.source_hash
+    assert log.read_text() == "built\n" * 2
+    with zipfile.ZipFile(second.wheel) as opened:
+        assert opened.read("app/__init__.py") == b"x = 2\n"
+
+
+def test_its_version_is_that_of_its_source_now(venv, source):
+    write_files(source, {"VERSION": "0.2"})
+    assert installed([venv.site])[0].version == "0.1"
+    assert built(venv).version == "0.2"
+
+
+def test_names_and_modes_are_part_of_the_hash_of_a_source(source):
+    hashes = {hash_source(source)}
+    (source / "VERSION").chmod(0o755)
+    hashes.add(hash_source(source))
+    (source / "VERSION").rename(source / "VERSION2")
+    hashes.add(hash_source(source))
+    assert len(hashes) == 3
+
+
+def test_a_build_that_fails_says_the_last_lines_of_why(venv, source, cache):
+    write_files(source, {"backend.py": "raise ValueError('this backend is broken')\n"})
+    with pytest.raises(UsageError, match=r"(?s)can't build a wheel of .*this backend is broken"):
+        built(venv)
+    assert [*(cache / "bigmachine").rglob("*.whl")] == []
+
+
+def test_without_an_index_the_tools_that_are_installed_build_it(venv, source, monkeypatch):
+    text = (source / "pyproject.toml").read_text()
+    text = text.replace("requires = []", 'requires = ["a-backend-that-no-index-has"]')
+    write_files(source, {"pyproject.toml": text})
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    assert built(venv).version == "0.1"
+
+
+def test_a_source_folder_that_is_gone_is_named(venv, source):
+    source.rename(source.parent / "elsewhere")
+    with pytest.raises(UsageError, match=f"app is installed as editable.*{source} is gone"):
+        built(venv)
+
+
+@pytest.mark.skipif(bool(find_spec("uv") or find_spec("pip")), reason="this Python has one itself")
+def test_without_uv_and_pip_the_error_says_what_to_install(venv, source, monkeypatch):
+    [distribution] = installed([venv.site])
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("UV", raising=False)
+    with pytest.raises(UsageError, match="neither uv nor pip to build one; pip install uv"):
+        build(distribution, cache=Cache())

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bigmachine.environment._indexes import Indexes, configured_indexes
+from bigmachine.errors import UsageError
+from tests.unit.environment.kit import write_files
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch) -> Path:
+    for name in [name for name in os.environ if name.startswith(("UV_", "PIP_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "home"
+
+
+def test_nothing_is_told_where_nothing_is_set():
+    assert configured_indexes() == Indexes(None, ())
+
+
+def test_variables_of_uv_and_pip_count(monkeypatch):
+    monkeypatch.setenv("PIP_INDEX_URL", "https://pip.example/simple")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://a.example/ https://b.example/")
+    found = ("https://a.example/", "https://b.example/")
+    assert configured_indexes() == Indexes("https://pip.example/simple", found)
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "https://user:word@uv.example/simple")
+    monkeypatch.setenv("UV_INDEX", "name=https://c.example/?x=y https://d.example/?x=y")
+    more = ("https://c.example/?x=y", "https://d.example/?x=y", *found)
+    assert configured_indexes() == Indexes("https://user:word@uv.example/simple", more)
+
+
+def test_files_of_uv_and_pip_count(home):
+    uv = '[[index]]\nurl = "https://a.example/"\n'
+    uv += '[[index]]\nurl = "https://b.example/"\ndefault = true'
+    write_files(home, {".config/uv/uv.toml": uv})
+    write_files(
+        home, {".config/pip/pip.conf": "[global]\nextra-index-url =\n  https://c.example/\n"}
+    )
+    assert configured_indexes() == Indexes(
+        "https://b.example/", ("https://a.example/", "https://c.example/")
+    )
+    project = '[tool.uv]\nindex-url = "https://d.example/"'
+    write_files(Path.cwd(), {"pyproject.toml": project})
+    assert configured_indexes().index_url == "https://d.example/"
+
+
+def test_indexes_of_this_computer_only_are_left_out(monkeypatch):
+    monkeypatch.setenv("UV_INDEX_URL", "http://localhost:3141/simple")
+    monkeypatch.setenv("UV_EXTRA_INDEX_URL", "file:///srv/index /srv/index http://[::1]/ http://x/")
+    assert configured_indexes() == Indexes(None, ("http://x/",))
+
+
+def test_a_file_that_cannot_be_read_is_named(home):
+    write_files(home, {".config/uv/uv.toml": "no toml"})
+    with pytest.raises(UsageError, match=r"uv\.toml may name package indexes, and can't be read"):
+        configured_indexes()

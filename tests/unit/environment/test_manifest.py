@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from bigmachine.environment import Environment, capture, difference
+from bigmachine.environment._distributions import installed
+from bigmachine.errors import UsageError
+from tests.unit.environment.kit import Venv, write_files
+
+MINOR = f"3.{sys.version_info.minor}"
+
+
+@pytest.fixture
+def project(tmp_path) -> Path:
+    files = {"run.py": "import app", "sub/x.py": "x", "big.bin": b"b" * 300_000, "tool": "#!sh"}
+    folder = write_files(tmp_path / "project", files)
+    (folder / "tool").chmod(0o755)
+    return folder
+
+
+@pytest.fixture
+def app(make_project) -> Path:
+    return make_project("app", files={"src/app/__init__.py": "x = 1\n"})
+
+
+@pytest.fixture
+def environment(venv, make_wheel, app, project) -> Environment:
+    make_wheel("one", "1.5", files={"one.py": ""})
+    two = make_wheel("two", files={"two.py": ""})
+    venv.install("one")
+    venv.install(two)
+    venv.install("--editable", app)
+    return captured(venv, project)
+
+
+def captured(venv: Venv, project: Path) -> Environment:
+    return capture(project / "run.py", path=[str(project), str(venv.site)])
+
+
+def test_a_manifest_is_plain_json_of_the_agreed_form(environment, project):
+    manifest = environment.manifest()
+    assert json.loads(json.dumps(manifest)) == manifest
+    assert (manifest["format"], manifest["python"]) == (1, MINOR)
+    assert [*manifest["content"]] == ["python", "distributions", "files"]
+    assert manifest["content"]["python"] == MINOR
+    assert {*manifest["content"]["files"]} == {"0/run.py", "0/sub/x.py", "0/big.bin", "0/tool"}
+    digest = hashlib.sha256((project / "big.bin").read_bytes()).hexdigest()
+    assert manifest["content"]["files"]["0/big.bin"] == digest
+    [folder] = manifest["folders"]
+    assert (folder["id"], folder["name"], folder["on_path"]) == ("0", "project", True)
+    small, big = folder["blobs"]
+    assert {*small} == {"sha256", "size", "tar"}
+    assert big == {"sha256": digest, "size": 300_000, "path": "big.bin", "mode": 0o644}
+    assert manifest["indexes"] == environment.indexes.variables()
+
+
+def test_the_digest_is_that_of_the_content_as_canonical_json(environment):
+    manifest = environment.manifest()
+    text = json.dumps(manifest["content"], sort_keys=True, separators=(",", ":"))
+    assert manifest["digest"] == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_what_is_from_no_index_has_a_wheel_and_a_hash_in_its_version(environment):
+    manifest = environment.manifest()
+    entries = {entry["name"]: entry for entry in manifest["distributions"]}
+    assert [*entries] == ["app", "one", "two"]
+    assert entries["one"] == {"name": "one", "version": "1.5", "index": True, "wheel": None}
+    assert entries["app"]["wheel"]["filename"] == "app-0.1-py3-none-any.whl"
+    assert (entries["app"]["version"], entries["app"]["index"]) == ("0.1", False)
+    versions = manifest["content"]["distributions"]
+    assert versions["one"] == "1.5"
+    for name, version in (("app", "0.1+"), ("two", "1.0+")):
+        assert versions[name].startswith(version)
+        assert len(versions[name]) == len(version) + 12
+
+
+def test_wheels_of_an_index_are_packed_where_asked_for_and_the_digest_stays(environment):
+    without = environment.manifest()
+    for wheels in (["One"], "all"):
+        manifest = environment.manifest(wheels=wheels)
+        entries = {entry["name"]: entry for entry in manifest["distributions"]}
+        assert entries["one"]["wheel"]["filename"] == "one-1.5-py3-none-any.whl"
+        assert manifest["digest"] == without["digest"]
+    with pytest.raises(UsageError, match="not in this environment: three"):
+        environment.manifest(wheels=["three"])
+
+
+def test_every_blob_of_a_manifest_can_be_opened_by_its_hash(environment):
+    manifest = environment.manifest(wheels="all")
+    blobs = [entry["wheel"] for entry in manifest["distributions"]]
+    blobs += [blob for folder in manifest["folders"] for blob in folder["blobs"]]
+    assert {blob["sha256"] for blob in blobs} == {*environment.blobs}
+    for blob in blobs:
+        opened = environment.blob(blob["sha256"])
+        assert opened.size_bytes == blob["size"]
+        with opened.open() as file:
+            assert hashlib.sha256(file.read()).hexdigest() == blob["sha256"]
+    with pytest.raises(UsageError, match="names a blob 00"):
+        environment.blob("00")
+
+
+def test_what_is_built_of_a_manifest_has_its_content(environment, tmp_path):
+    """As the boot program does it: wheels into a new environment, files into folders."""
+    manifest = environment.manifest(wheels="all")
+    other = Venv(tmp_path / "other", tmp_path)
+    for entry in manifest["distributions"]:
+        wheel = tmp_path / entry["wheel"]["filename"]
+        wheel.write_bytes(read(environment, entry["wheel"]))
+        other.install(wheel)
+    unpacked = tmp_path / "unpacked"
+    small, big = manifest["folders"][0]["blobs"]
+    with tarfile.open(environment.blob(small["sha256"]).path) as tar:
+        tar.extractall(unpacked, filter="data")
+    write_files(unpacked, {big["path"]: read(environment, big)})
+    assert (unpacked / "tool").stat().st_mode & 0o777 == 0o755
+    asked = manifest["content"]["distributions"]
+    versions = {each.name: each.version for each in installed([other.site])}
+    local = [entry["name"] for entry in manifest["distributions"] if not entry["index"]]
+    assert versions == {name: version.partition("+")[0] for name, version in asked.items()}
+    built = {
+        "python": other.run("import sys; print('%d.%d' % sys.version_info[:2])"),
+        "distributions": {**versions, **{name: asked[name] for name in local}},
+        "files": {
+            f"0/{file.relative_to(unpacked)}": hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in unpacked.rglob("*")
+            if file.is_file()
+        },
+    }
+    assert difference(manifest["content"], built) == ""
+    assert other.run("import app, one, two; print(app.x)") == "1"
+
+
+def read(environment: Environment, blob: dict) -> bytes:
+    with environment.blob(blob["sha256"]).open() as file:
+        return file.read()
+
+
+def test_the_same_environment_has_the_same_manifest_again(venv, environment, project, tmp_path):
+    first = environment.manifest(wheels="all")
+    (project / "run.py").touch()
+    assert captured(venv, project).manifest(wheels="all") == first
+
+
+def test_a_folders_archive_has_the_same_bytes_wherever_it_is_packed(
+    environment, project, monkeypatch, tmp_path
+):
+    [small, _] = environment.manifest()["folders"][0]["blobs"]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another-cache"))
+    (project / "sub/x.py").touch()
+    other = capture(project / "run.py", path=[])
+    assert other.manifest()["folders"][0]["blobs"][0] == small
+    assert other.blob(small["sha256"]).path.read_bytes()[4:8] == bytes(4)  # gzip's time
+
+
+@pytest.mark.parametrize("change", ["project/run.py", "app/src/app/__init__.py", "two", "python"])
+def test_a_change_of_anything_changes_the_digest(venv, environment, project, tmp_path, change):
+    before = environment.manifest()
+    if change == "two":
+        (venv.site / "two.py").write_text("changed")
+    elif change == "python":
+        environment.target = type(environment.target)("linux", "x86_64", "3.99")
+        assert environment.manifest()["digest"] != before["digest"]
+        return
+    else:
+        (tmp_path / change).write_text("x = 2")
+    after = captured(venv, project).manifest()
+    assert after["digest"] != before["digest"]
+    assert difference(before["content"], after["content"]).count("\n") == 0
+
+
+@pytest.mark.parametrize("name", ["run.py", "big.bin"])
+def test_a_file_that_is_gone_when_it_is_packed_is_named(environment, project, name):
+    (project / name).unlink()
+    with pytest.raises(UsageError, match=f"{project / name} was to travel .* start again"):
+        environment.manifest()
+
+
+def test_a_file_that_changes_while_it_travels_is_refused(environment, project):
+    [_, big] = environment.manifest()["folders"][0]["blobs"]
+    (project / "big.bin").write_text("changed")
+    with pytest.raises(UsageError, match=r"big\.bin was changed while"):
+        environment.blob(big["sha256"]).open()
+    (project / "big.bin").unlink()
+    with pytest.raises(UsageError, match=r"big\.bin has gone while"):
+        environment.blob(big["sha256"]).open()
+
+
+def test_one_that_cannot_be_packed_is_an_error_only_where_it_must_be(project, tmp_path):
+    site = tmp_path / "dist-packages"
+    write_files(site, {"apt-2.0.egg-info/PKG-INFO": "Name: apt\nVersion: 2.0\n"})
+    environment = capture(project, path=[str(site)])
+    assert environment.manifest()["content"]["distributions"] == {"apt": "2.0"}
+    with pytest.raises(UsageError, match="has no RECORD"):
+        environment.manifest(wheels="all")
+
+
+def test_any_file_name_travels(tmp_path):
+    names = ["a b.py", "é.txt", "comma,\"quote'.txt", "new\nline", os.fsdecode(b"not-utf8-\xff")]
+    write_files(tmp_path / "odd", {name: name.encode("utf-8", "surrogateescape") for name in names})
+    environment = capture(tmp_path / "odd", path=[])
+    manifest = environment.manifest()
+    assert {path[2:] for path in manifest["content"]["files"]} == {*names}
+    [blob] = manifest["folders"][0]["blobs"]
+    with tarfile.open(environment.blob(blob["sha256"]).path) as tar:
+        assert {*tar.getnames()} == {*names}

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bigmachine.environment._places import find_places
+from bigmachine.errors import UsageError
+from tests.unit.environment.kit import write_files
+
+TELL = """
+import sys
+from bigmachine.environment._places import find_places
+print(find_places(sys.path).script)
+"""
+
+
+def ran(*arguments: str | Path, cwd: Path) -> str:
+    command = [sys.executable, *map(str, arguments)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=cwd)
+    return done.stdout.strip()
+
+
+def test_the_folder_of_a_script_is_its_own(tmp_path):
+    write_files(tmp_path, {"project/run.py": TELL, "package/__main__.py": TELL})
+    assert ran(tmp_path / "project/run.py", cwd=Path("/")) == str(tmp_path / "project")
+
+
+def test_the_folder_of_a_module_run_by_name_is_the_one_its_package_is_in(tmp_path):
+    write_files(tmp_path, {"package/__init__.py": "", "package/sub/run.py": TELL})
+    assert ran("-m", "package.sub.run", cwd=tmp_path) == str(tmp_path)
+
+
+def test_the_folder_of_what_has_no_file_is_the_current_one(tmp_path):
+    assert ran("-c", TELL, cwd=tmp_path) == str(tmp_path)
+
+
+def test_a_program_that_is_installed_has_no_folder(tmp_path):
+    write_files(tmp_path, {"venv/pyvenv.cfg": "", "venv/bin/program": TELL})
+    assert ran(tmp_path / "venv/bin/program", cwd=tmp_path) == "None"
+
+
+def test_what_belongs_to_python_and_to_tools_is_no_local_folder(tmp_path):
+    write_files(
+        tmp_path,
+        {
+            "lib/python3.11/os.py": "",
+            "lib/python3.11/lib-dynload/x.so": "",
+            "lib/python3.11/site-packages/setuptools/_vendor/x.py": "",
+            "lib/python3.11/site-packages/x.py": "",
+            "bin/program": "",
+            "pyvenv.cfg": "",
+            "target/x-1.dist-info/METADATA": "",
+            "home/.ipython/profile_default/history.sqlite": "",
+            "own/x.py": "",
+            "project/run.py": "",
+        },
+    )
+    lib = tmp_path / "lib/python3.11"
+    path = [tmp_path / "bin", tmp_path / "lib/python311.zip", lib, lib / "lib-dynload"]
+    path += [lib / "site-packages", lib / "site-packages/setuptools/_vendor"]
+    path += [tmp_path / "own", tmp_path / "gone", tmp_path / "target", tmp_path / "home/.ipython"]
+    places = find_places([*map(str, path)], script=tmp_path / "project/run.py")
+    assert places.folders == (tmp_path / "project", tmp_path / "own")
+    assert places.sites == (lib / "site-packages", tmp_path / "target")
+
+
+def test_a_folder_is_told_once_and_where_it_is_on_the_path(tmp_path, monkeypatch):
+    write_files(tmp_path, {"a/run.py": "", "b/x.py": ""})
+    (tmp_path / "link").symlink_to("b")
+    monkeypatch.chdir(tmp_path)
+    path = [str(tmp_path / "b"), "b", "", str(tmp_path / "a"), str(tmp_path / "link")]
+    places = find_places(path, script="a/run.py")
+    assert places.folders == (tmp_path / "b", tmp_path, tmp_path / "a")
+    assert places.script == tmp_path / "a"
+
+
+def test_what_is_installed_beside_a_script_is_part_of_its_folder(tmp_path):
+    write_files(tmp_path, {"run.py": "", "x-1.dist-info/METADATA": "", "x.py": ""})
+    places = find_places([str(tmp_path)], script=tmp_path / "run.py")
+    assert (places.folders, places.sites) == ((tmp_path,), ())
+
+
+def test_an_archive_on_the_path_is_left_out_with_a_warning(tmp_path, caplog):
+    write_files(tmp_path, {"modules.zip": "", "python311.zip": ""})
+    path = [str(tmp_path / "modules.zip"), str(tmp_path / "python311.zip")]
+    assert find_places(path, script=tmp_path).folders == (tmp_path,)
+    [message] = caplog.messages
+    assert "modules.zip is on the import path, is no folder, and is left out" in message
+
+
+def test_a_script_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"there is no script .*nowhere\.py"):
+        find_places([], script=tmp_path / "nowhere.py")

@@ -1,0 +1,243 @@
+"""What a provider tells a machine about its future reaches the driver, once each."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+
+import pytest
+import trio
+
+import bigmachine as bm
+from tests.unit.machine.conftest import KitSystem
+from tests.unit.machine.test_life import kit_session_of_same_authority
+
+
+class Echo:
+    async def echo(self, value: object) -> object:
+        return value
+
+
+SERVICES = {"Echo": Echo()}
+NOON = datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.UTC)
+TAKEN_BACK = bm.Notice("interruption", "the provider takes it back", NOON)
+AT_RISK = bm.Notice("rebalance", "the provider may take it back")
+
+
+class Observer:
+    def __init__(self) -> None:
+        self.events: list[bm.MachineNotice] = []
+
+    @bm.hookimpl
+    def event(self, event):
+        if isinstance(event, bm.MachineNotice):
+            self.events.append(event)
+
+    async def until(self, count: int) -> None:
+        with trio.fail_after(300):
+            while len(self.events) < count:
+                await trio.sleep(1)
+
+
+def test_a_notice_is_an_event_and_a_warning_and_stays_with_its_machine(run, caplog):
+    async def test(kit):
+        observer = Observer()
+        async with kit.session(plugins=[observer]) as session:
+            one, other = await session.start(2, services=SERVICES)
+            kit.system.give_notice(other, TAKEN_BACK)
+            await observer.until(1)
+            assert observer.events == [
+                bm.MachineNotice(other.name, "interruption", "the provider takes it back", NOON)
+            ]
+            assert (one.notices, other.notices) == ([], [TAKEN_BACK])
+            assert other.state == bm.State.RUNNING
+            assert await other.call("Echo.echo", 1) == 1
+
+    run(test)
+    said = "m1: interruption: the provider takes it back at 2026-03-01 12:00:00 UTC"
+    assert said in [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+
+
+def test_each_notice_comes_once_whatever_happens_to_the_connection(run):
+    async def test(kit):
+        observer = Observer()
+        async with kit.session(plugins=[observer]) as session:
+            [machine] = await session.start(1, services=SERVICES)
+            for number in range(5):
+                kit.system.give_notice(machine, bm.Notice("test", f"before {number}"))
+                kit.system.reset(machine)  # it may be on its way
+                kit.system.give_notice(machine, bm.Notice("test", f"after {number}"))
+                await observer.until(2 * number + 2)
+            kit.system.partition(machine)
+            kit.system.give_notice(machine, AT_RISK)
+            await trio.sleep(kit.timings.timeout / 2)
+            kit.system.reset(machine)
+            kit.system.heal(machine)
+            await observer.until(11)
+            await trio.sleep(kit.timings.timeout)
+        details = [f"{when} {number}" for number in range(5) for when in ("before", "after")]
+        assert [event.detail for event in observer.events] == [*details, AT_RISK.detail]
+
+    run(test)
+
+
+def test_a_notice_that_is_repeated_counts_once_and_one_that_changed_is_new(run):
+    async def test(kit):
+        observer = Observer()
+        async with kit.session(plugins=[observer]) as session:
+            [machine] = await session.start(1, services=SERVICES)
+            later = bm.Notice(
+                TAKEN_BACK.kind, TAKEN_BACK.detail, NOON + datetime.timedelta(minutes=5)
+            )
+            for notice in (TAKEN_BACK, TAKEN_BACK, AT_RISK, TAKEN_BACK, later, AT_RISK):
+                kit.system.give_notice(machine, notice)
+                await trio.sleep(10)
+            assert machine.notices == [TAKEN_BACK, AT_RISK, later]
+        assert len(observer.events) == 3
+
+    run(test)
+
+
+class Faltering(KitSystem):
+    """Its hook raises again and again, and goes on when it is begun anew."""
+
+    async def notices(self):
+        if trio.current_time() < 100:
+            raise OSError("the provider is silent")
+        yield AT_RISK
+        if trio.current_time() < 300:
+            raise OSError("the provider is silent again")
+        yield "no notice at all"
+        yield TAKEN_BACK
+
+
+def test_a_hook_that_fails_is_logged_and_begun_anew_and_its_machine_lives(run, caplog):
+    async def test(kit):
+        kit.system = Faltering()
+        async with kit.session() as session:
+            [machine] = await session.start(1, services=SERVICES)
+            await trio.sleep(1000)
+            assert machine.notices == [AT_RISK, TAKEN_BACK]
+            assert machine.state == bm.State.RUNNING
+            assert await machine.call("Echo.echo", 1) == 1
+
+    run(test)
+    errors = [r for r in caplog.records if r.levelno == logging.ERROR]
+    # Each error once, not at each try.
+    assert [str(r.exc_info[1]) for r in errors[:2]] == [
+        "the provider is silent",
+        "the provider is silent again",
+    ]
+    assert "'no notice at all', which is no Notice" in errors[2].getMessage()
+    assert len(errors) == 3
+
+
+class Silent(KitSystem):
+    notices = bm.System.notices
+
+
+def test_nobody_asks_where_the_system_gives_no_notices(run, caplog):
+    async def test(kit):
+        kit.system = Silent()
+        async with kit.session() as session:
+            [machine] = await session.start(1, services=SERVICES)
+            await trio.sleep(100)
+            assert machine.notices == []
+            # Had the driver asked, this would be in the log.
+            with pytest.raises(bm.NotSupportedError, match="no notices"):
+                await machine.call("Supervisor.notices", 0)
+
+    run(test)
+    assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
+
+
+def test_a_machine_that_somebody_else_owns_is_not_followed(run):
+    async def test(kit):
+        async with kit.session() as session:
+            [machine] = await session.start(1, services=SERVICES)
+            async with kit_session_of_same_authority(session) as other:
+                dialled = await other.connect(machine.addr)
+                kit.system.give_notice(machine, TAKEN_BACK)
+                await trio.sleep(100)
+                assert (machine.notices, dialled.notices) == ([TAKEN_BACK], [])
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("befall", "said"), [("kill", "nothing listens"), ("partition", "it was silent for")]
+)
+def test_a_loss_that_nobody_can_explain_was_the_interruption_of_which_there_was_notice(
+    run, befall, said
+):
+    async def test(kit):
+        kit.system.is_telling = False
+        async with kit.session() as session:
+            [machine] = await session.start(1, services=SERVICES)
+            kit.system.give_notice(machine, TAKEN_BACK)
+            kit.system.give_notice(machine, AT_RISK)
+            await trio.sleep(10)
+            getattr(kit.system, befall)(machine)
+            await machine.wait(bm.State.STOPPED)
+            assert machine.error.reason is bm.StopReason.INTERRUPTED
+            assert said in str(machine.error)
+            assert f"there was notice: {TAKEN_BACK}" in str(machine.error)
+            with pytest.raises(bm.MachineStopped, match="there was notice") as caught:
+                await machine.call("Echo.echo", 1)
+            assert caught.value.reason is bm.StopReason.INTERRUPTED
+
+    run(test)
+
+
+def test_a_loss_without_notice_of_an_interruption_is_none(run):
+    async def test(kit):
+        kit.system.is_telling = False
+        async with kit.session() as session:
+            [machine] = await session.start(1, services=SERVICES)
+            kit.system.give_notice(machine, AT_RISK)
+            await trio.sleep(10)
+            kit.system.kill(machine)
+            await machine.wait(bm.State.STOPPED)
+            assert machine.error.reason is bm.StopReason.EXITED
+            assert "notice" not in str(machine.error)
+
+    run(test)
+
+
+def test_what_the_provider_says_of_a_loss_goes_before_what_it_had_announced(run):
+    class Knowing(KitSystem):
+        async def keepalive_failed(self, instance):
+            gone = await super().keepalive_failed(instance)
+            return gone and bm.Termination(bm.StopReason.OOM, "the kernel killed it")
+
+    async def test(kit):
+        kit.system = Knowing()
+        async with kit.session() as session:
+            [machine] = await session.start(1, services=SERVICES)
+            kit.system.give_notice(machine, TAKEN_BACK)
+            await trio.sleep(10)
+            kit.system.kill(machine)
+            await machine.wait(bm.State.STOPPED)
+            assert machine.error.reason is bm.StopReason.OOM
+            assert str(machine.error) == "m0 stopped: the kernel killed it"
+
+    run(test)
+
+
+def test_a_machine_killed_after_notice_was_interrupted_as_its_system_says(run):
+    async def test(kit):
+        async with kit.session() as session:
+            one, other = await session.start(2, services=SERVICES)
+            kit.system.give_notice(one, TAKEN_BACK)
+            for machine in (one, other):
+                kit.system.kill(machine)
+                await machine.wait(bm.State.STOPPED)
+            assert one.error.reason is bm.StopReason.INTERRUPTED
+            assert other.error.reason is bm.StopReason.EXITED
+
+    run(test)
+
+
+def test_a_time_without_its_zone_is_refused():
+    with pytest.raises(bm.UsageError, match="no time zone"):
+        bm.Notice("interruption", "the provider takes it back", datetime.datetime(2026, 3, 1))

@@ -1,0 +1,643 @@
+"""Calls over one connection: in memory, in lockstep, and over real TLS."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import trio
+import trio.testing
+
+from bigmachine.errors import BigmachineError, TransportError, UsageError
+from bigmachine.rpc import Connection, ConnectionLost
+from bigmachine.rpc._channel import Channel, StreamChannel
+from bigmachine.rpc._frames import (
+    CHUNK_BYTES,
+    INLINE_BYTES,
+    FrameDecoder,
+    Kind,
+    control_frame,
+    message_frame,
+)
+from bigmachine.rpc._outbox import Outbox
+from bigmachine.rpc._payload import dumps
+from tests.unit.rpc.wires import Open, lockstep, memory, run, tls
+
+
+class Basics:
+    def __init__(self) -> None:
+        self.thread: str | None = None
+
+    def add(self, a: int, b: int = 10) -> int:
+        self.thread = threading.current_thread().name
+        return a + b
+
+    async def async_add(self, a: int, b: int = 10) -> int:
+        self.thread = threading.current_thread().name
+        await trio.lowlevel.checkpoint()
+        return a + b
+
+    async def echo(self, value: Any) -> Any:
+        return value
+
+    def thread_echo(self, value: Any) -> Any:
+        return value
+
+    async def ones(self, size: int) -> Any:
+        return np.ones(size, np.uint8)
+
+    async def nbytes(self, value: Any) -> int:
+        return int(value.nbytes)
+
+
+def sent_event(channel: Channel, size: float) -> trio.Event:
+    """Return an event that is set when ``size`` bytes and more were sent."""
+    reached, left, send_nowait = trio.Event(), size, channel.send_nowait
+
+    def count(*pieces: Any) -> None:
+        nonlocal left
+        left -= sum(map(len, pieces))
+        if left < 0:
+            reached.set()
+        send_nowait(*pieces)
+
+    channel.send_nowait = count  # type: ignore[method-assign]
+    return reached
+
+
+def test_a_method_is_called_with_its_arguments(wire: Open) -> None:
+    async def main() -> None:
+        service = Basics()
+        async with wire(service) as w:
+            assert await w.call("add", 1) == 11
+            assert service.thread is not None
+            assert service.thread.startswith("bigmachine-")
+            assert await w.call("add", 1, b=2) == 3
+            assert await w.call("async_add", 1) == 11
+            assert service.thread == threading.current_thread().name
+            assert await w.call("async_add", a=1, b=3) == 4
+
+    run(main)
+
+
+def test_values_of_any_size_go_both_ways(wire: Open) -> None:
+    async def main() -> None:
+        async with wire(Basics()) as w:
+            for border in (0, INLINE_BYTES, CHUNK_BYTES):
+                for size in {max(0, border + delta) for delta in (-100, -1, 0, 1, 100)}:
+                    array = np.arange(size) % 256
+                    for method in ("echo", "thread_echo"):
+                        assert await w.call(method, b"x" * size) == b"x" * size
+                        assert (await w.call(method, array) == array).all()
+
+    run(main)
+
+
+def test_thousands_of_calls_run_interleaved(wire: Open) -> None:
+    async def main() -> None:
+        results: dict[int, int] = {}
+        async with wire(Basics()) as w:
+
+            async def caller(first: int) -> None:
+                for i in range(first, 2000, 50):
+                    results[i] = await w.call("async_add" if i % 2 else "add", i)
+
+            async with trio.open_nursery() as nursery:
+                for first in range(50):
+                    nursery.start_soon(caller, first)
+        assert results == {i: i + 10 for i in range(2000)}
+
+    run(main)
+
+
+def test_as_many_handlers_run_at_once_as_there_are_calls(wire: Open) -> None:
+    class Rendezvous:
+        def __init__(self) -> None:
+            self.here = 0
+            self.all_here = trio.Event()
+
+        async def meet(self) -> int:
+            self.here += 1
+            if self.here == 300:  # more than the task pool keeps
+                self.all_here.set()
+            await self.all_here.wait()
+            return self.here
+
+    async def main() -> None:
+        async with wire(Rendezvous()) as w:
+            for _ in range(2):
+                async with trio.open_nursery() as nursery:
+                    for _ in range(300):
+                        nursery.start_soon(w.call, "meet")
+
+    run(main)
+
+
+@pytest.mark.parametrize("wire", [lockstep, tls])  # memory takes all at once
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_a_small_call_is_not_stuck_behind_a_large_array(wire: Open, direction: str) -> None:
+    async def main() -> None:
+        size = 64 * CHUNK_BYTES
+        async with wire(Basics()) as w:
+            assert w.serving is not None
+            order: list[str] = []
+
+            async def transfer() -> None:
+                if direction == "up":
+                    assert await w.call("nbytes", np.ones(size, np.uint8)) == size
+                else:
+                    assert (await w.call("ones", size)).nbytes == size
+                order.append("large")
+
+            end = w.connection if direction == "up" else w.serving
+            under_way = sent_event(end._channel, 6 * CHUNK_BYTES)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(transfer)
+                await under_way.wait()
+                for _ in range(5):
+                    await w.call("echo", None)
+                    order.append("null")
+        # With 58 chunks to go the nulls' ten frames find their places in between.
+        assert order == ["null"] * 5 + ["large"]
+
+    run(main)
+
+
+def test_a_small_frame_waits_for_one_chunk_at_most() -> None:
+    async def main() -> None:
+        ours, theirs = trio.testing.lockstep_stream_pair()
+        outbox = Outbox(StreamChannel(ours))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(outbox.run)
+            outbox.post_body(1, [bytes(10 * CHUNK_BYTES)])
+            outbox.post_body(2, [bytes(10 * CHUNK_BYTES)])
+            await trio.testing.wait_all_tasks_blocked()
+            outbox.post(control_frame(Kind.END, 3))
+            decoder = FrameDecoder()
+            received = 0
+            frames: list[Any] = []
+            while not frames:
+                data = await theirs.receive_some()
+                received += len(data)
+                while data:
+                    room = decoder.buffer()
+                    count = min(len(room), len(data))
+                    room[:count] = data[:count]
+                    data = data[count:]
+                    decoder.received(count)
+                    frames += decoder.frames()
+            assert received <= CHUNK_BYTES + 3 * 16
+            nursery.cancel_scope.cancel()
+
+    run(main)
+
+
+# -- names ---------------------------------------------------------------------
+
+
+class Names:
+    value = 3
+    evaluated: bool = False
+
+    @property
+    def prop(self) -> Any:
+        Names.evaluated = True
+        return print
+
+    @functools.cached_property
+    def cached(self) -> Any:
+        Names.evaluated = True
+        return print
+
+    def setup(self, session: Any) -> None:
+        raise AssertionError("called from afar")
+
+    def _private(self) -> None:
+        raise AssertionError("called from afar")
+
+    @staticmethod
+    def static() -> str:
+        return "static"
+
+    @classmethod
+    def class_(cls) -> str:
+        return cls.__name__
+
+    def method(self, how: str = "method") -> str:
+        return how
+
+    partial = functools.partialmethod(method, "partial")
+
+
+def test_every_public_method_can_be_called_and_nothing_else(wire: Open) -> None:
+    async def main() -> None:
+        async with wire(Names()) as w:
+            for name, result in [
+                ("static", "static"),
+                ("class_", "Names"),
+                ("method", "method"),
+                ("partial", "partial"),
+            ]:
+                assert await w.call(name) == result
+            for name in ("value", "prop", "cached", "setup", "_private", "__init__", "", "a.b"):
+                with pytest.raises(UsageError, match="there are: class_, method, partial, static$"):
+                    await w.call(name)
+        assert not Names.evaluated
+
+    run(main)
+
+
+def test_an_unknown_name_says_what_there_is(wire: Open) -> None:
+    async def main() -> None:
+        async with wire(Basics()) as w:
+            with pytest.raises(UsageError) as error:
+                await w.call("asinc_add")
+            assert "no method 'asinc_add'" in str(error.value)
+            assert "did you mean 'async_add'? There are: add, async_add" in str(error.value)
+            # Nobody's method raised, so there is no remote traceback about it.
+            assert error.value.__cause__ is None
+            for name in ("s.add", "S", "", "T.add", "Sx"):
+                with pytest.raises(UsageError, match="(?i)there are"):
+                    await w.connection.call(name, (), {})
+            with pytest.raises(UsageError, match="no service 'SS' here; did you mean 'S'"):
+                await w.connection.call("SS.add", (), {})
+
+    run(main)
+
+
+def test_an_object_of_any_class_is_a_service(wire: Open) -> None:
+    async def main() -> None:
+        async with wire([3, 1, 2]) as w:
+            await w.call("sort")
+            assert await w.call("index", 3) == 2
+        async with wire({"a": 1}) as w:
+            assert await w.call("get", "a") == 1
+
+    run(main)
+
+
+# -- cancellation --------------------------------------------------------------
+
+
+class Waiting:
+    def __init__(self) -> None:
+        self.began = trio.Event()
+        self.cancelled = trio.Event()
+        self.release = threading.Event()
+        self.running = threading.Semaphore(0)
+        self.ran: list[int] = []
+
+    async def forever(self, _: object = None) -> None:
+        self.began.set()
+        try:
+            await trio.sleep_forever()
+        except trio.Cancelled:
+            self.cancelled.set()
+            raise
+
+    def block(self, number: int) -> int:
+        self.ran.append(number)
+        self.running.release()
+        self.release.wait(20)
+        return number
+
+    async def echo(self, value: Any) -> Any:
+        return value
+
+    async def nbytes(self, value: Any) -> int:
+        return int(value.nbytes)
+
+    async def ones(self, size: int) -> Any:
+        return np.ones(size, np.uint8)
+
+
+async def cancelled_once(began: trio.Event, function: Callable[..., Any], *args: Any) -> None:
+    """Start a call; cancel it when ``began`` is set."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(function, *args)
+        await began.wait()
+        nursery.cancel_scope.cancel()
+
+
+def test_cancelling_a_call_cancels_its_handler(wire: Open) -> None:
+    async def main() -> None:
+        service = Waiting()
+        async with wire(service) as w:
+            await cancelled_once(service.began, w.call, "forever")
+            await service.cancelled.wait()
+            assert await w.call("echo", 1) == 1
+
+    run(main)
+
+
+def test_cancelling_a_nursery_of_handlers_ends_them_all(wire: Open) -> None:
+    class Nested:
+        def __init__(self) -> None:
+            self.began = trio.Event()
+            self.ended = trio.Event()
+
+        async def forever(self) -> None:
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(trio.sleep_forever)
+                    nursery.start_soon(trio.sleep_forever)
+                    self.began.set()
+            finally:
+                self.ended.set()
+
+        async def one(self) -> int:
+            return 1
+
+    async def main() -> None:
+        service = Nested()
+        async with wire(service) as w:
+            await cancelled_once(service.began, w.call, "forever")
+            await service.ended.wait()
+            assert await w.call("one") == 1
+
+    run(main)
+
+
+def test_a_queued_job_whose_caller_has_gone_is_not_run(wire: Open) -> None:
+    async def main() -> None:
+        service = Waiting()
+        async with wire(service, maxprocs=1) as w, trio.open_nursery() as nursery:
+            nursery.start_soon(w.call, "block", 1)
+            await trio.to_thread.run_sync(service.running.acquire)
+            with trio.CancelScope() as scope:
+
+                async def cancel() -> None:
+                    await w.call("echo", None)  # by now the machine has the call below
+                    scope.cancel()
+
+                nursery.start_soon(cancel)
+                await w.call("block", 2)
+            await w.call("echo", None)  # by now it has its cancellation
+            service.release.set()
+            assert await w.call("block", 3) == 3
+            assert service.ran == [1, 3]
+
+    run(main)
+
+
+def test_a_handler_that_is_cancelled_late_keeps_its_thread_and_nobody_else_s_reply(
+    wire: Open,
+) -> None:
+    async def main() -> None:
+        service = Waiting()
+        async with wire(service, maxprocs=1) as w:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(w.call, "block", 1)
+                await trio.to_thread.run_sync(service.running.acquire)
+                nursery.cancel_scope.cancel()
+            service.release.set()
+            assert await w.call("block", 2) == 2
+            assert service.ran == [1, 2]
+
+    run(main)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_a_call_cancelled_in_mid_upload_leaves_the_connection_usable(
+    wire: Open, share: float
+) -> None:
+    async def main() -> None:
+        size = 40 * CHUNK_BYTES
+        async with wire(Waiting()) as w:
+            reached = sent_event(w.connection._channel, share * size)
+            await cancelled_once(reached, w.call, "nbytes", np.ones(size, np.uint8))
+            assert await w.call("echo", 7) == 7
+            assert await w.call("nbytes", np.ones(size, np.uint8)) == size
+
+    run(main)
+
+
+def test_a_large_reply_to_a_cancelled_call_is_cut_short_and_leaves_nothing(wire: Open) -> None:
+    # The reply's frame may be on its way already when the caller gives up: at every point.
+    async def main() -> None:
+        async with wire(Waiting()) as w:
+            for reads in range(6):
+                left = reads
+                reached = trio.Event()
+                receive_into = w.connection._channel.receive_into
+
+                async def counted(
+                    buffer: memoryview,
+                    receive_into: Any = receive_into,
+                    reached: trio.Event = reached,
+                ) -> int:
+                    nonlocal left
+                    left -= 1
+                    if left < 0:
+                        reached.set()
+                    return int(await receive_into(buffer))
+
+                w.connection._channel.receive_into = counted  # type: ignore[method-assign]
+                await cancelled_once(reached, w.call, "ones", 20 * CHUNK_BYTES)
+                w.connection._channel.receive_into = receive_into  # type: ignore[method-assign]
+                assert await w.call("echo", reads) == reads
+                await w.check_nothing_is_left()
+
+    run(main)
+
+
+def test_a_call_cancelled_at_any_moment_leaves_the_others_in_order(wire: Open) -> None:
+    async def main() -> None:
+        async with wire(Waiting()) as w:
+            done = []
+
+            async def cancelled(rounds: int) -> None:
+                with trio.CancelScope() as scope:
+
+                    async def cancel() -> None:
+                        for _ in range(rounds):
+                            await trio.lowlevel.checkpoint()
+                        scope.cancel()
+
+                    nursery.start_soon(cancel)
+                    await w.call("echo", np.ones(30_000 + 10_000 * rounds))
+
+            async def kept(i: int) -> None:
+                done.append(await w.call("echo", i) == i)
+
+            async with trio.open_nursery() as nursery:
+                for i in range(40):
+                    nursery.start_soon(cancelled, i)
+                    nursery.start_soon(kept, i)
+            assert done == [True] * 40
+
+    run(main)
+
+
+# -- the end of a connection ---------------------------------------------------
+
+
+def test_pending_calls_end_when_the_connection_does(wire: Open) -> None:
+    async def main() -> None:
+        service = Waiting()
+        errors: list[Exception] = []
+        async with wire(service) as w:
+
+            async def call(method: str, *args: Any) -> None:
+                try:
+                    await w.call(method, *args)
+                except Exception as exc:
+                    errors.append(exc)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(call, "forever")
+                nursery.start_soon(call, "block", 1)
+                nursery.start_soon(call, "block", 2)
+                nursery.start_soon(call, "block", 3)  # queued
+                await service.began.wait()
+                await trio.to_thread.run_sync(service.running.acquire)
+                w.cut()
+                await service.cancelled.wait()
+            for error in errors:
+                assert type(error) is ConnectionLost
+                assert isinstance(error, TransportError)
+                assert error.temporary
+                assert "may or may not have run" in str(error)
+            assert sorted(getattr(error, "method", "") for error in errors) == [
+                "S.block",
+                "S.block",
+                "S.block",
+                "S.forever",
+            ]
+            # And a new one doesn't begin.
+            with pytest.raises(ConnectionLost):
+                await w.call("echo", 1)
+            assert not w.connection.is_open
+            service.release.set()
+
+    run(main)
+
+
+def test_leaving_the_connection_cancels_what_runs_on_the_machine() -> None:
+    async def main() -> None:
+        service = Waiting()
+        lost: list[BigmachineError] = []
+
+        async def call(wire: Any) -> None:
+            try:
+                await wire.call("forever")
+            except ConnectionLost as exc:
+                lost.append(exc)
+
+        async with trio.open_nursery() as nursery, tls(service) as w:
+            nursery.start_soon(call, w)
+            await service.began.wait()
+            # Not by a CANCEL: the dialling end goes away.
+            w.connection._channel.close()
+            await service.cancelled.wait()
+        assert len(lost) == 1
+
+    run(main)
+
+
+def test_what_breaks_the_protocol_ends_the_connection_with_the_reason() -> None:
+    async def main() -> None:
+        for garbage in (b"\xff" * 100, b"HTTP/1.1 400 Bad Request\r\n\r\n", b""):
+            ours, theirs = trio.testing.memory_stream_pair()
+            connection = Connection(StreamChannel(ours), addr="https://h:1#m0", machine="m0")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(connection.run)
+                await theirs.send_all(garbage)
+                await theirs.send_eof()
+                with pytest.raises(ConnectionLost) as error:
+                    await connection.call("S.m", (), {})
+            assert ("announced" in str(error.value)) == bool(garbage)
+
+    run(main)
+
+
+def test_a_machine_drops_a_client_that_breaks_the_protocol(wire: Open) -> None:
+    async def main() -> None:
+        for garbage in (b"\xff" * 100, control_frame(Kind.STREAM, 1)):
+            service = Waiting()
+            async with wire(service) as w, trio.open_nursery() as nursery:
+
+                async def call(w: Any = w) -> None:
+                    with pytest.raises(ConnectionLost):
+                        await w.call("forever")
+
+                nursery.start_soon(call)
+                await service.began.wait()
+                w.connection._outbox.post(garbage)
+                await service.cancelled.wait()
+
+    run(main)
+
+
+@pytest.mark.parametrize("second", [1, 2, 3])
+def test_a_call_can_t_take_the_streams_of_one_that_runs(second: int) -> None:
+    async def main() -> None:
+        service = Waiting()
+        async with memory(service) as w:
+            for stream in (1, second):
+                payload = dumps(((), {}))
+                frame, _ = message_frame(Kind.CALL, stream, payload, b"S.forever", uploads=2)
+                w.connection._outbox.post(frame)
+            await service.cancelled.wait()
+            with pytest.raises(ConnectionLost):
+                await w.call("echo", 1)
+
+    run(main)
+
+
+def test_stream_numbers_start_again_and_pass_over_those_in_use() -> None:
+    async def main() -> None:
+        service = Waiting()
+        async with memory(service) as w, trio.open_nursery() as nursery:
+            for stream in (1, 4, 5, 9):
+                w.connection._next_stream = stream
+                nursery.start_soon(w.call, "forever")
+                await trio.testing.wait_all_tasks_blocked()
+            w.connection._next_stream = 2**32 - 3
+            for i in range(10):
+                assert await w.call("echo", i) == i
+            # Two before the end, then 2, 3, 6, 7, 8, 10, 11 and 12; or it went wrong.
+            assert 12 <= w.connection._next_stream <= 14
+            nursery.cancel_scope.cancel()
+
+    run(main)
+
+
+def test_a_finished_call_s_values_are_not_kept(wire: Open) -> None:
+    class Thing:
+        pass
+
+    class Keeps:
+        def __init__(self) -> None:
+            self.refs: list[weakref.ref[Any]] = []
+
+        async def take(self, thing: Any) -> Any:
+            self.refs.append(weakref.ref(thing))
+            return thing
+
+        def thread_take(self, thing: Any) -> Any:
+            self.refs.append(weakref.ref(thing))
+            return thing
+
+    async def main() -> None:
+        service = Keeps()
+        async with wire(service) as w:
+            for method in ("take", "thread_take"):
+                array = np.ones(10)
+                ours = weakref.ref(array)
+                result = await w.call(method, array)
+                theirs = weakref.ref(result)
+                del array, result
+                await w.call(method, np.ones(1))
+                await w.call(method, np.ones(1))
+                assert ours() is None
+                assert theirs() is None
+                assert service.refs[0]() is None
+                service.refs.clear()
+
+    run(main)

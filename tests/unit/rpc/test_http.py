@@ -1,0 +1,748 @@
+"""The HTTP face of a machine: plain requests, refusals, and clients that can't upgrade."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pickle
+import re
+import shutil
+import ssl
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import trio
+
+from bigmachine.errors import ProtocolError, RemoteError, TransportError, UsageError
+from bigmachine.rpc import Connection, ConnectionLost, PostConnection, Services, dial, http_client
+from bigmachine.rpc._channel import StreamChannel
+from bigmachine.rpc._protocol import STATUS_RAISED
+from bigmachine.services._parallel import parallel
+from tests.unit.rpc.wires import DRIVER, MACHINE, run, serving
+
+PICKLE = {"content-type": "application/x-pickle"}
+SNI = {"sni_hostname": MACHINE.name}
+
+
+class Fault(Exception):
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Service:
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def add(self, a: Any, b: Any = 1) -> Any:
+        self.calls.append((a, b))
+        return a + b
+
+    async def async_add(self, a: Any, b: Any = 1) -> Any:
+        self.calls.append((a, b))
+        await trio.lowlevel.checkpoint()
+        return a + b
+
+    def fault(self) -> None:
+        raise Fault(7)
+
+    async def async_fault(self) -> None:
+        raise Fault(7)
+
+    def exits(self) -> None:
+        raise SystemExit(3)
+
+    async def async_exits(self) -> None:
+        raise SystemExit(3)
+
+    def lock(self) -> Any:
+        return threading.Lock()
+
+    def items(self) -> Iterator[int]:
+        yield 1
+
+    async def async_items(self) -> AsyncIterator[int]:
+        yield 1
+
+    def unloadable(self) -> Any:
+        return Unloadable()
+
+
+class ParallelService:
+    @parallel
+    def pid(self) -> int:
+        return os.getpid()
+
+    @parallel
+    def fault(self) -> None:
+        raise Fault(7)
+
+    @parallel
+    def lock(self) -> Any:
+        return threading.Lock()
+
+    @parallel
+    def dies(self) -> None:
+        os.kill(os.getpid(), 9)
+
+    @parallel
+    def echo(self, value: Any) -> Any:
+        return value
+
+    @parallel
+    def forever(self, folder: Path) -> None:
+        (folder / "pid").symlink_to(str(os.getpid()))
+        threading.Event().wait()
+
+
+class Unloadable:
+    def __reduce__(self) -> Any:
+        return _explode, ()
+
+
+def _explode() -> None:
+    raise RuntimeError("not here")
+
+
+@contextlib.asynccontextmanager
+async def client(
+    service: object, **options: Any
+) -> AsyncIterator[tuple[httpx.AsyncClient, str, str]]:
+    """An HTTP client of the machine that serves ``service``, its URL and its address."""
+    async with serving(service, **options) as (_, address), http_client(DRIVER) as http:
+        yield http, f"https://{address}", f"https://{address}#{MACHINE.name}"
+
+
+def arguments(*args: Any, **kwargs: Any) -> bytes:
+    return pickle.dumps((args, kwargs))
+
+
+# -- POST ----------------------------------------------------------------------
+
+
+def test_a_pickled_call_is_answered_by_a_pickle() -> None:
+    async def main() -> None:
+        async with client(Service()) as (http, url, _):
+            for method in ("add", "async_add"):
+                array = np.arange(100_000)
+                for content, result in (
+                    (arguments(1, b=2), 3),
+                    (arguments("x", "y"), "xy"),
+                    (arguments(array), array + 1),
+                ):
+                    answer = await http.post(
+                        f"{url}/rpc/S.{method}", content=content, headers=PICKLE, extensions=SNI
+                    )
+                    assert answer.status_code == 200
+                    assert np.all(pickle.loads(answer.content) == result)
+
+    run(main)
+
+
+def test_a_call_in_json_is_answered_in_json() -> None:
+    async def main() -> None:
+        async with client(Service()) as (http, url, _):
+            for call, result in (
+                ({"args": [1, 2]}, 3),
+                ({"args": [1]}, 2),
+                ({"args": [], "kwargs": {"a": "x", "b": "y"}}, "xy"),
+            ):
+                answer = await http.post(f"{url}/rpc/S.add", json=call, extensions=SNI)
+                assert answer.status_code == 200
+                assert answer.headers["content-type"] == "application/json"
+                assert answer.json() == result
+
+    run(main)
+
+
+@pytest.mark.parametrize("method", ["fault", "async_fault", "exits", "async_exits"])
+def test_what_the_method_raises_is_status_590(method: str) -> None:
+    async def main() -> None:
+        async with client(Service()) as (http, url, _):
+            url = f"{url}/rpc/S.{method}"
+            answer = await http.post(url, content=arguments(), headers=PICKLE, extensions=SNI)
+            assert answer.status_code == STATUS_RAISED == 590
+            type_name, message, story, _, is_refusal = pickle.loads(answer.content)
+            assert type_name.rpartition(".")[2] in ("Fault", "SystemExit")
+            assert message in ("7", "3")
+            assert f"in {method}\n" in story
+            assert not is_refusal
+            answer = await http.post(url, json={}, extensions=SNI)
+            assert answer.status_code == 590
+            assert answer.json()["error"] in ("Fault", "SystemExit")
+            assert answer.json()["message"] in ("7", "3")
+            # And the machine lives.
+            answer = await http.post(url.replace(method, "add"), json={"args": [1]}, extensions=SNI)
+            assert answer.json() == 2
+
+    run(main)
+
+
+def test_a_post_runs_a_parallel_method_in_a_process() -> None:
+    async def main() -> None:
+        found = Services()
+        found.add("S", ParallelService(), pickled=pickle.dumps(ParallelService()))
+        async with client(found) as (http, url, _):
+            answer = await http.post(f"{url}/rpc/S.pid", json={}, extensions=SNI)
+            pid = answer.json()
+            assert pid != os.getpid()
+            for method, error, is_ours in (("fault", "Fault", False), ("lock", "UsageError", True)):
+                at = f"{url}/rpc/S.{method}"
+                answer = await http.post(at, json={}, extensions=SNI)
+                assert answer.status_code == STATUS_RAISED
+                assert answer.json()["error"] == error
+                answer = await http.post(at, content=arguments(), headers=PICKLE, extensions=SNI)
+                type_name, _, story, _, is_refusal = pickle.loads(answer.content)
+                assert type_name.endswith(error)
+                assert is_refusal == is_ours
+                assert ("in fault\n" in story) is not is_ours
+            post = PostConnection(http, base=url, addr="a", machine=MACHINE.name)
+            with pytest.raises(Fault) as caught:
+                await post.call("S.fault", (), {})
+            assert "in fault\n" in str(caught.value.__cause__)
+            with pytest.raises(RemoteError, match="SIGKILL"):
+                await post.call("S.dies", (), {})
+            array = np.arange(1 << 20)
+            assert np.array_equal(await post.call("S.echo", (array,), {}), array)
+            # The server's end is the end of its processes.
+            pid = await post.call("S.pid", (), {})
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+    run(main)
+
+
+def test_the_end_of_the_server_ends_the_process_of_a_post(tmp_path: Path) -> None:
+    async def main() -> None:
+        found = Services()
+        found.add("S", ParallelService(), pickled=pickle.dumps(ParallelService()))
+        async with client(found) as (http, url, _), trio.open_nursery() as nursery:
+            post = PostConnection(http, base=url, addr="a", machine=MACHINE.name)
+            nursery.start_soon(post.call, "S.forever", (tmp_path,), {})
+            while not (tmp_path / "pid").is_symlink():
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+        with contextlib.suppress(ProcessLookupError):
+            while True:
+                os.kill(int(os.readlink(tmp_path / "pid")), 0)
+
+    run(main)
+
+
+BROKEN = [
+    (b"", PICKLE),
+    (b"garbage", PICKLE),
+    (pickle.dumps(5), PICKLE),
+    (arguments(1)[:-3], PICKLE),
+    (pickle.dumps(Unloadable()), PICKLE),
+    (b"{", {"content-type": "application/json"}),
+    (b"5", {"content-type": "application/json"}),
+    (b'{"args": 5}', {"content-type": "application/json"}),
+    (b'{"kwargs": [1]}', {"content-type": "application/json"}),
+    (b"\xff", {"content-type": "application/json; charset=utf-8"}),
+]
+
+
+def test_a_body_that_is_no_call_is_status_400() -> None:
+    async def main() -> None:
+        service = Service()
+        async with client(service) as (http, url, _):
+            for content, headers in BROKEN:
+                answer = await http.post(
+                    f"{url}/rpc/S.add", content=content, headers=headers, extensions=SNI
+                )
+                assert answer.status_code == 400, content
+                if headers is PICKLE:
+                    assert pickle.loads(answer.content)[0] == "bigmachine.errors.UsageError"
+                else:
+                    assert answer.json()["error"] == "UsageError"
+        assert service.calls == []
+
+    run(main)
+
+
+def test_an_unknown_method_says_what_there_is_to_a_post_too() -> None:
+    async def main() -> None:
+        async with client(Service()) as (http, url, _):
+            answer = await http.post(f"{url}/rpc/S.ad", json={}, extensions=SNI)
+            assert answer.status_code == 590
+            assert answer.json()["error"] == "UsageError"
+            assert "did you mean 'add'?" in answer.json()["message"]
+
+    run(main)
+
+
+def test_what_json_can_t_say_is_a_usage_error() -> None:
+    async def main() -> None:
+        async with client(Service()) as (http, url, _):
+            for method in ("lock", "items", "async_items"):
+                answer = await http.post(f"{url}/rpc/S.{method}", json={}, extensions=SNI)
+                assert answer.status_code == 590
+                assert answer.json()["error"] == "UsageError"
+                assert f"S.{method}" in answer.json()["message"]
+
+    run(main)
+
+
+def test_other_paths_and_methods_are_not_found() -> None:
+    async def main() -> None:
+        async with client(Service()) as (http, url, _):
+            for method, path in [
+                ("GET", "/"),
+                ("GET", "/rpc/S.add"),
+                ("POST", "/"),
+                ("POST", "/rpc"),
+                ("DELETE", "/rpc/S.add"),
+                ("GET", "/../../etc/passwd"),
+            ]:
+                answer = await http.request(method, url + path, extensions=SNI)
+                assert answer.status_code == 404, path
+                assert "POST /rpc/Service.method" in answer.text
+
+    run(main)
+
+
+# -- the bytes of HTTP ---------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def raw(service: object, **options: Any) -> AsyncIterator[trio.SSLStream[Any]]:
+    """A TLS stream to a server, for what no HTTP client would send."""
+    async with serving(service, **options) as (_, address):
+        host, _, port = address.partition(":")
+        stream = await trio.open_ssl_over_tcp_stream(
+            host, int(port), https_compatible=True, ssl_context=_context(MACHINE.name)
+        )
+        async with stream:
+            yield stream
+
+
+def _context(name: str) -> ssl.SSLContext:
+    class Named(ssl.SSLContext):
+        def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
+            return super().wrap_bio(*args, **{**kwargs, "server_hostname": name})
+
+    context = DRIVER.client_context()
+    context.__class__ = Named
+    return context
+
+
+async def read_answer(stream: trio.abc.ReceiveStream) -> tuple[int, bytes]:
+    """Read one response with a content-length."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        part = await stream.receive_some(1)
+        assert part, data
+        data += part
+    head, _, body = data.partition(b"\r\n\r\n")
+    lines = dict(line.split(b": ", 1) for line in head.lower().split(b"\r\n")[1:])
+    while len(body) < int(lines.get(b"content-length", b"0")):
+        part = await stream.receive_some(1)
+        assert part
+        body += part
+    return int(head.split()[1]), body
+
+
+def request(body: bytes, *headers: str, path: str = "/rpc/S.add", method: str = "POST") -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "host: m", "content-type: application/json", *headers]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def sized(body: bytes) -> bytes:
+    return request(body, f"content-length: {len(body)}")
+
+
+def test_requests_follow_each_other_on_one_connection_even_ahead_of_the_answers() -> None:
+    async def main() -> None:
+        async with raw(Service()) as stream:
+            pipelined = b"".join(sized(json.dumps({"args": [i]}).encode()) for i in range(20))
+            await stream.send_all(pipelined)
+            for i in range(20):
+                assert await read_answer(stream) == (200, b"%d\n" % (i + 1))
+            # A refusal does not end it either.
+            await stream.send_all(request(b"", path="/nowhere", method="GET") + sized(b"{"))
+            assert (await read_answer(stream))[0] == 404
+            assert (await read_answer(stream))[0] == 400
+            await stream.send_all(sized(b'{"args": [1]}'))
+            assert await read_answer(stream) == (200, b"2\n")
+
+    run(main)
+
+
+def test_a_chunked_body_is_read_to_its_end_and_limited_too() -> None:
+    async def main() -> None:
+        async with raw(Service(), limit_bytes=1000) as stream:
+            chunked = request(b"", "transfer-encoding: chunked")
+            await stream.send_all(chunked + b'9\r\n{"args": \r\n6\r\n[1,2]}\r\n0\r\n\r\n')
+            assert await read_answer(stream) == (200, b"3\n")
+            await stream.send_all(chunked + b"258\r\n" + b" " * 0x258 + b"\r\n")
+            await stream.send_all(b"258\r\n" + b" " * 0x258 + b"\r\n")
+            status, body = await read_answer(stream)
+            assert status == 400
+            assert b"larger than 1000 bytes" in body
+            assert await stream.receive_some(1) == b""
+
+    run(main)
+
+
+def test_a_body_over_the_limit_is_refused_before_it_is_read() -> None:
+    async def main() -> None:
+        async with raw(Service(), limit_bytes=1000) as stream:
+            await stream.send_all(request(b"", "content-length: 1001"))
+            answer = bytearray()  # and not a byte of the body was sent
+            while part := await stream.receive_some(1000):
+                answer += part
+            assert answer.startswith(b"HTTP/1.1 400 ")
+            assert b"larger than 1000 bytes" in answer
+            assert b"connection: close" in answer.lower()
+        async with raw(Service(), limit_bytes=1000) as stream:
+            await stream.send_all(sized(b'{"args": [1]}'.ljust(1000)))
+            assert await read_answer(stream) == (200, b"2\n")
+
+    run(main)
+
+
+def test_who_asks_first_is_told_to_go_on() -> None:
+    async def main() -> None:
+        async with raw(Service()) as stream:
+            await stream.send_all(request(b"", "content-length: 13", "expect: 100-continue"))
+            assert (await read_answer(stream))[0] == 100
+            await stream.send_all(b'{"args": [1]}')
+            assert await read_answer(stream) == (200, b"2\n")
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\xff" * 100 + b"\r\n\r\n",
+        b"GARBAGE\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"POST /rpc/S.add HTTP/1.1\r\nhost: m\r\ncontent-length: -1\r\n\r\n",
+        b"GET /" + b"x" * 100_000,
+    ],
+    ids=["bytes", "words", "no host", "length", "long"],
+)
+def test_what_is_no_http_is_status_400_and_the_end(garbage: bytes) -> None:
+    async def main() -> None:
+        async with raw(Service()) as stream:
+            await stream.send_all(garbage)
+            assert (await read_answer(stream))[0] == 400
+            assert await stream.receive_some(1) == b""
+
+    run(main)
+
+
+def test_an_upgrade_request_may_be_followed_by_frames_at_once() -> None:
+    from bigmachine.rpc._frames import Kind, message_frame
+    from bigmachine.rpc._payload import dumps
+
+    async def main() -> None:
+        service = Service()
+        async with raw(service) as stream:
+            upgrade = ("connection: upgrade", "upgrade: bigmachine/1")
+            calls = b"".join(
+                message_frame(Kind.CALL, i, dumps(((i,), {})), b"S.async_add")[0]
+                for i in range(1, 200)
+            )
+            await stream.send_all(request(b"", *upgrade, path="/rpc", method="GET") + calls)
+            assert (await read_answer(stream))[0] == 101
+            connection = Connection(StreamChannel(stream), addr="", machine="m0")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(connection.run)
+                connection._next_stream = 1000
+                assert await connection.call("S.add", (5,), {}) == 6
+                assert sorted(service.calls) == sorted((i, 1) for i in [*range(1, 200), 5])
+                nursery.cancel_scope.cancel()
+
+    run(main)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_curl_with_a_client_certificate_can_call(tmp_path: Path) -> None:
+    (tmp_path / "us.pem").write_bytes(DRIVER.certificate + DRIVER.key)
+    (tmp_path / "ca.pem").write_bytes(DRIVER.authority)
+
+    async def main() -> None:
+        async with serving(Service()) as (_, address):
+            port = address.partition(":")[2]
+            command = ["curl", "--silent", "--show-error", "--cacert", "ca.pem", "--noproxy", "*"]
+            command += ["--resolve", f"{MACHINE.name}:{port}:127.0.0.1", "--json"]
+            command += ['{"args": [2], "kwargs": {"b": 40}}']
+            url = f"https://{MACHINE.name}:{port}/rpc/S.add"
+            done = await trio.run_process(
+                [*command, "--cert", "us.pem", url], cwd=tmp_path, capture_stdout=True
+            )
+            assert done.stdout == b"42\n"
+            refused = await trio.run_process(
+                [*command, url], cwd=tmp_path, check=False, capture_stderr=True
+            )
+            assert refused.returncode != 0
+            assert b"alert" in refused.stderr
+
+    run(main)
+
+
+# -- dialling ------------------------------------------------------------------
+
+
+def test_an_upgrade_gives_a_connection_that_knows_the_limit() -> None:
+    async def main() -> None:
+        async with (
+            client(Service(), limit_bytes=12_345) as (http, _, addr),
+            dial(http, addr) as connection,
+        ):
+            assert isinstance(connection, Connection)
+            assert connection.addr == addr
+            assert connection.machine == MACHINE.name
+            with pytest.raises(UsageError, match="accepts 12,345"):
+                await connection.call("S.add", (b"x" * 20_000,), {})
+
+    run(main)
+
+
+def test_a_client_of_another_make_upgrades_too() -> None:
+    async def main() -> None:
+        transport = httpx.AsyncHTTPTransport(verify=DRIVER.client_context())
+        async with (
+            serving(Service()) as (_, address),
+            httpx.AsyncClient(transport=transport, timeout=None) as http,
+            dial(http, f"https://{address}#{MACHINE.name}") as connection,
+            trio.open_nursery() as nursery,
+        ):
+            assert isinstance(connection, Connection)
+            assert isinstance(connection._channel, StreamChannel)
+            nursery.start_soon(connection.run)
+            array = np.arange(1_000_000)
+            assert (await connection.call("S.add", (array,), {}) == array + 1).all()
+            stream = await connection.stream("S.items", (), {})
+            assert [i async for i in stream] == [1]
+            with pytest.raises(Fault):
+                await connection.call("S.fault", (), {})
+            nursery.cancel_scope.cancel()
+
+    run(main)
+
+
+def test_several_connections_through_one_client_live_side_by_side() -> None:
+    async def main() -> None:
+        async with client(Service()) as (http, _, addr), contextlib.AsyncExitStack() as stack:
+            nursery = await stack.enter_async_context(trio.open_nursery())
+            for i in range(150):  # more than a pool has by default
+                connection = await stack.enter_async_context(dial(http, addr))
+                nursery.start_soon(connection.run)
+                assert await connection.call("S.async_add", (i,), {}) == i + 1
+            nursery.cancel_scope.cancel()
+
+    run(main)
+
+
+class NoUpgrade(httpx.AsyncBaseTransport):
+    """What a proxy on the way, or a transport of the ASGI kind, makes of requests."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+        self.inner = inner
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        for name in ("connection", "upgrade"):
+            request.headers.pop(name, None)
+        response = await self.inner.handle_async_request(request)
+        response.extensions.pop("network_stream", None)
+        return response
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
+
+
+@contextlib.asynccontextmanager
+async def fallback(service: object) -> AsyncIterator[PostConnection]:
+    transport = NoUpgrade(httpx.AsyncHTTPTransport(verify=DRIVER.client_context()))
+    async with (
+        serving(service) as (_, address),
+        httpx.AsyncClient(transport=transport, timeout=None) as http,
+        dial(http, f"https://{address}#{MACHINE.name}") as connection,
+        trio.open_nursery() as nursery,
+    ):
+        assert isinstance(connection, PostConnection)
+        nursery.start_soon(connection.run)
+        yield connection
+        nursery.cancel_scope.cancel()
+
+
+def test_a_client_that_can_t_upgrade_calls_by_post() -> None:
+    async def main() -> None:
+        async with fallback(Service()) as connection:
+            for method in ("S.add", "S.async_add"):
+                assert await connection.call(method, (1,), {"b": 5}) == 6
+                array = np.arange(100_000)
+                assert (await connection.call(method, (array,), {}) == array + 1).all()
+            assert await connection.call("S.add", ((lambda: 3)(),), {}) == 4
+            for method in ("S.fault", "S.async_fault"):
+                with pytest.raises(Fault) as error:
+                    await connection.call(method, (), {})
+                assert error.value.code == 7
+                assert isinstance(error.value.__cause__, RemoteError)
+                assert error.value.__cause__.method == method
+            with pytest.raises(RemoteError, match="SystemExit"):
+                await connection.call("S.exits", (), {})
+
+    run(main)
+
+
+def test_a_post_is_refused_as_a_frame_would_be() -> None:
+    async def main() -> None:
+        async with fallback(Service()) as connection:
+            for method, args, message in (
+                ("S.ad", (), "did you mean 'add'"),
+                ("T.add", (), "no service 'T'"),
+                ("S.lock", (), "S.lock returned a lock, which can't be pickled"),
+                ("S.items", (), "S.items is a generator"),
+                ("S.async_items", (), "S.async_items is a generator"),
+                ("S.unloadable", (), "S.unloadable returned something that can't be unpickled"),
+                ("S.add", (Unloadable(),), "not here"),
+                ("S.add", (1, threading.Lock()), "argument 1 (a lock) can't be pickled"),
+            ):
+                with pytest.raises(UsageError, match=re.escape(message)) as error:
+                    await connection.call(method, args, {})
+                assert not isinstance(error.value.__cause__, RemoteError)
+
+    run(main)
+
+
+def test_without_an_upgrade_streams_are_refused_in_words() -> None:
+    async def main() -> None:
+        async with fallback(Service()) as connection:
+            with pytest.raises(UsageError, match=r"S\.items: streams take a connection that upgr"):
+                await connection.stream("S.items", (), {})
+            with pytest.raises(UsageError, match="streams take a connection that upgrades"):
+                await connection.call("S.add", (iter([1]),), {})
+
+    run(main)
+
+
+def test_a_post_that_finds_nobody_is_a_lost_connection() -> None:
+    async def main() -> None:
+        transport = httpx.AsyncHTTPTransport(verify=DRIVER.client_context())
+        async with httpx.AsyncClient(transport=transport) as http:
+            async with serving(Service()) as (_, address):
+                pass
+            connection = PostConnection(
+                http, base=f"https://{address}", addr="a", machine=MACHINE.name
+            )
+            with pytest.raises(ConnectionLost, match="may or may not have run"):
+                await connection.call("S.add", (1,), {})
+
+    run(main)
+
+
+def test_another_version_is_a_protocol_error_that_names_both(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def main() -> None:
+        async with client(Service()) as (http, _, addr):
+            monkeypatch.setattr("bigmachine.rpc.client._dial.PROTOCOL", "bigmachine/2")
+            with pytest.raises(ProtocolError, match="speaks bigmachine/1, we speak bigmachine/2"):
+                async with dial(http, addr):
+                    pass
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "message"),
+    [
+        (200, {}, "is not a bigmachine (HTTP status 200)"),
+        (404, {}, "is not a bigmachine (HTTP status 404)"),
+        (426, {"upgrade": "h2c"}, "speaks h2c, we speak bigmachine/1"),
+        (101, {"upgrade": "websocket"}, "speaks websocket, we speak bigmachine/1"),
+    ],
+)
+def test_who_is_no_machine_is_told_from_one(
+    status: int, headers: dict[str, str], message: str
+) -> None:
+    async def main() -> None:
+        transport = httpx.MockTransport(lambda _: httpx.Response(status, headers=headers))
+        async with httpx.AsyncClient(transport=transport) as http:
+            with pytest.raises(ProtocolError) as error:
+                async with dial(http, "https://h:1#m0.test.bigmachine"):
+                    pass
+        assert message in str(error.value)
+        assert error.value.addr == "https://h:1#m0.test.bigmachine"
+
+    run(main)
+
+
+def test_an_address_that_is_none_is_a_usage_error() -> None:
+    async def main() -> None:
+        async with http_client(DRIVER) as http:
+            for addr in ("", "host:1", "http://host:1#m", "https://host:1", "https://#m"):
+                with pytest.raises(UsageError, match="looks like https://HOST:PORT#NAME"):
+                    async with dial(http, addr):
+                        pass
+
+    run(main)
+
+
+def test_nobody_there_is_told_from_a_broken_way() -> None:
+    async def main() -> None:
+        async with http_client(DRIVER) as http:
+            async with serving(Service()) as (_, address):
+                pass
+            with pytest.raises(ConnectionRefusedError, match="nothing listens at"):
+                async with dial(http, f"https://{address}#{MACHINE.name}"):
+                    pass
+            # One that accepts and closes at once.
+            listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+            port = listeners[0].socket.getsockname()[1]
+
+            async def close(stream: trio.SocketStream) -> None:
+                await stream.aclose()
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.serve_listeners, close, listeners)
+                with pytest.raises(TransportError, match="can't reach") as error:
+                    async with dial(http, f"https://127.0.0.1:{port}#{MACHINE.name}"):
+                        pass
+                assert error.value.temporary
+                nursery.cancel_scope.cancel()
+
+    run(main)
+
+
+def test_a_block_that_is_left_closes_its_connection() -> None:
+    async def main() -> None:
+        service = Service()
+        async with serving(service) as (server, address), http_client(DRIVER) as http:
+            for _ in range(3):
+                async with dial(http, f"https://{address}#{MACHINE.name}") as connection:
+                    assert isinstance(connection, Connection)
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(connection.run)
+                        assert await connection.call("S.add", (1,), {}) == 2
+                        [there] = server._connections
+                        nursery.cancel_scope.cancel()
+                with pytest.raises(ConnectionLost):
+                    await connection.call("S.add", (1,), {})
+                # The other end sees it, by itself.
+                while there._channel.socket.fileno() >= 0 or server._connections:
+                    await trio.lowlevel.checkpoint()
+
+    run(main)
+
+
+def test_the_process_s_proxies_are_not_for_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+
+    async def main() -> None:
+        async with client(Service()) as (http, _, addr), dial(http, addr) as connection:
+            assert isinstance(connection, Connection)
+
+    run(main)

@@ -1,0 +1,266 @@
+"""What travels: which buffers are copied, what arrives, and what is refused by name."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bigmachine.errors import UsageError
+from bigmachine.rpc._frames import (
+    INLINE_BYTES,
+    MAX_BUFFERS,
+    Frame,
+    FrameDecoder,
+    Kind,
+    Payload,
+    message_frame,
+)
+from bigmachine.rpc._payload import dumps, dumps_arguments, loads
+from bigmachine.rpc.client._uploads import is_file, is_stream
+from tests.unit.rpc.wires import Open, run
+
+LARGE = 1 << 20
+SMALL = 100
+
+
+def over_the_wire(payload: Payload) -> Any:
+    """Encode and decode a payload, and unpickle what comes out."""
+    frame, body = message_frame(Kind.REPLY, 1, payload)
+    wire = [frame]
+    for piece in body:
+        view = memoryview(piece).cast("B")
+        for at in range(0, len(view), 1000_00):
+            part = view[at : at + 1000_00]
+            wire += [len(part).to_bytes(4, "little") + b"\x01\0\0\0\x05" + bytes(7), bytes(part)]
+    decoder, found = FrameDecoder(), list[Frame]()
+    rest = memoryview(b"".join(wire))
+    while rest:
+        room = decoder.buffer()
+        count = min(len(room), len(rest))
+        room[:count] = rest[:count]
+        rest = rest[count:]
+        decoder.received(count)
+        found += decoder.frames()
+    assert decoder.is_idle
+    return loads(found[0])
+
+
+def shares(payload: Payload, array: Any) -> bool:
+    return any(
+        np.shares_memory(np.frombuffer(piece, np.uint8), array)
+        for piece in (*payload.chunks, *payload.buffers)
+    )
+
+
+ARRAYS: dict[str, Callable[[int], Any]] = {
+    "C order": lambda size: np.arange(size, dtype=np.int32).reshape(-1, 4),
+    "Fortran order": lambda size: np.asfortranarray(np.arange(size).reshape(-1, 4)),
+    "not contiguous": lambda size: np.arange(4 * size).reshape(-1, 4)[::2, ::2],
+    "read-only": lambda size: np.frombuffer(bytes(size), np.uint8),
+    "structured": lambda size: np.zeros(size, [("a", "i4"), ("b", "f8")]),
+    "of objects": lambda size: np.array([str(i) for i in range(size // 10)], dtype=object),
+    "0-d": lambda size: np.array(size),
+}
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_an_array_arrives_as_it_was(kind: str, size: int) -> None:
+    array = ARRAYS[kind](size)
+    found = over_the_wire(dumps(array))
+    assert found.dtype == array.dtype
+    assert (found == array).all()
+    assert found.flags.f_contiguous == array.flags.f_contiguous or kind == "not contiguous"
+    if kind != "read-only":
+        assert found.flags.writeable
+        found.flat[0] = found.flat[-1]
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 5), (5, 0)])
+def test_an_empty_array_arrives(shape: tuple[int, ...]) -> None:
+    assert over_the_wire(dumps([np.empty(shape), np.ones(LARGE)]))[0].shape == shape
+
+
+def test_large_memory_is_not_copied_to_be_sent() -> None:
+    for kind in ("C order", "Fortran order", "read-only"):
+        array = ARRAYS[kind](LARGE)
+        assert shares(dumps({"a": [array]}), array), kind
+    data = np.arange(LARGE, dtype=np.uint8)
+    text = "x" * LARGE
+    for value in (pickle.PickleBuffer(data), bytearray(data), data.tobytes()):
+        memory = np.frombuffer(value, np.uint8)
+        assert shares(dumps((1, value)), memory), type(value)
+    # A str shares its memory too, when it is ASCII: CPython has it as UTF-8 already.
+    payload = dumps(text)
+    assert over_the_wire(payload) == text
+
+
+def test_a_small_array_is_cheaper_inside_the_pickle() -> None:
+    assert dumps(np.ones(SMALL)).buffers == []
+    assert dumps([np.ones(SMALL)] * 5).pickle_bytes < INLINE_BYTES
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+def test_bytes_arrive_as_their_own_kind(kind: type, size: int) -> None:
+    value = kind(b"ab" * size)
+    found = over_the_wire(dumps([value, "é" * size]))
+    assert found == [value, "é" * size]
+    assert type(found[0]) is kind
+
+
+def test_a_pickle_buffer_arrives_as_memory_of_the_same_bytes() -> None:
+    for source in (b"x" * LARGE, bytearray(LARGE), b"x"):
+        found = over_the_wire(dumps(pickle.PickleBuffer(source)))
+        assert bytes(found) == bytes(source)
+
+
+def test_an_array_that_is_sent_twice_arrives_once() -> None:
+    array = np.ones(LARGE)
+    first, second = over_the_wire(dumps([array, array]))
+    assert first is second
+
+
+def test_more_buffers_than_a_message_may_have_travel_inside() -> None:
+    arrays = [np.full(1 << 15, i % 256, np.uint8) for i in range(MAX_BUFFERS + 5)]
+    payload = dumps(arrays)
+    assert len(payload.buffers) == MAX_BUFFERS
+    found = over_the_wire(payload)
+    assert [a[-1] for a in found] == [a[-1] for a in arrays]
+    assert all(a.flags.writeable for a in found)
+
+
+def test_a_payload_s_size_is_the_memory_of_all_its_parts() -> None:
+    payload = dumps([np.ones(LARGE, np.uint8), b"x" * LARGE])
+    assert 2 * LARGE < payload.size < 2 * LARGE + 1000
+    assert LARGE < payload.pickle_bytes < LARGE + 1000
+
+
+# -- code ----------------------------------------------------------------------
+
+
+def test_functions_and_classes_of_main_travel_by_value(wire: Open) -> None:
+    class Runner:
+        def run(self, function: Callable[..., Any], *args: Any) -> Any:
+            return function(*args)
+
+    async def main() -> None:
+        async with wire(Runner()) as w:
+            offset = 5
+            assert await w.call("run", lambda x: x + offset, 2) == 7
+
+    run(main)
+
+
+def test_what_is_pickled_in_one_main_is_unpickled_in_another() -> None:
+    script = """
+import sys
+from bigmachine.rpc._payload import dumps
+class Point:
+    def __init__(self, x): self.x = x
+    def twice(self): return scale(self.x)
+def scale(x): return FACTOR * x
+FACTOR = 2
+sys.stdout.buffer.write(b"".join(dumps(Point(21)).chunks))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert pickle.loads(done.stdout).twice() == 42
+
+
+# -- refusals ------------------------------------------------------------------
+
+
+class Unpicklable:
+    def __reduce__(self) -> Any:
+        raise RuntimeError("not me\nand more lines")
+
+
+def refusal(*args: Any, **kwargs: Any) -> str:
+    with pytest.raises(UsageError) as error:
+        dumps_arguments("S.m", args, kwargs, limit_bytes=1 << 20)
+    assert error.value.__cause__ is not None or "accepts" in str(error.value)
+    return str(error.value)
+
+
+def test_an_argument_that_can_t_be_pickled_is_named() -> None:
+    message = refusal(1, threading.Lock())
+    assert message.startswith("S.m: argument 1 (a lock) can't be pickled (")
+    assert "cannot pickle '_thread.lock' object" in message
+    assert "key (a Unpicklable) can't be pickled (not me);" in refusal(1, key=Unpicklable())
+    assert "argument 0 (a list)" in refusal([{"deep": Unpicklable()}], key=1)
+    assert "argument 0 (a generator)" in refusal(x for x in ())
+
+
+def test_arguments_beyond_the_machine_s_limit_are_refused_before_they_are_sent() -> None:
+    message = refusal(np.zeros(2 << 20, np.uint8))
+    assert "1,048,576" in message
+    assert "in parts" in message
+    size = dumps(((b"",), {})).size
+    dumps_arguments("S.m", (), {}, limit_bytes=size)
+
+
+def test_a_call_beyond_the_limit_leaves_the_connection_usable(wire: Open) -> None:
+    class Length:
+        def length(self, data: Any) -> int:
+            return len(data)
+
+    async def main() -> None:
+        async with wire(Length(), limit_bytes=200_000) as w:
+            for size in (250_000, 10 << 20):
+                with pytest.raises(UsageError, match="accepts 200,000"):
+                    await w.call("length", bytearray(size))
+            assert await w.call("length", b"x" * 190_000) == 190_000
+
+    run(main)
+
+
+class Driver:
+    """Has a read, and is no file; so have instruments and config parsers."""
+
+    def read(self) -> float:
+        return 1.5
+
+
+def test_only_iterators_and_files_are_streams() -> None:
+    import configparser
+    import tempfile
+
+    for value in (
+        Driver(),
+        Driver,
+        configparser.ConfigParser(),
+        [1],
+        (1,),
+        {},
+        "x",
+        b"x",
+        range(3),
+    ):
+        assert not is_stream(value)
+    for value in (iter([]), (x for x in ()), zip([], strict=True), map(str, [])):
+        assert is_stream(value)
+        assert not is_file(value)
+    with tempfile.TemporaryFile() as raw, tempfile.NamedTemporaryFile("w") as wrapped:
+        for file in (raw, wrapped, io.BytesIO(), io.StringIO()):
+            assert is_stream(file)
+            assert is_file(file)
+
+
+def test_an_object_that_only_has_a_read_is_an_argument_like_any(wire: Open) -> None:
+    class Reader:
+        def use(self, driver: Driver) -> float:
+            return driver.read()
+
+    async def main() -> None:
+        async with wire(Reader()) as w:
+            assert await w.call("use", Driver()) == 1.5
+
+    run(main)

@@ -1,0 +1,355 @@
+"""Where methods run: tasks that are used again, and at most so many threads."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Callable
+
+import trio
+import trio.testing
+
+from bigmachine.rpc._tasks import Job, TaskPool, ThreadPool
+from tests.unit.rpc.wires import run, thread_pool, threads_of_pools
+
+variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
+
+
+class Jobs:
+    """Runs functions in a thread pool and waits for their aftermaths."""
+
+    def __init__(self, pool: ThreadPool) -> None:
+        self.pool = pool
+        self.finished = 0
+        self.all_done = trio.Event()
+        self.started = 0
+
+    def start(self, function: Callable[[], object]) -> Callable[[], object]:
+        def run() -> Callable[[], None]:
+            function()
+            return self._finish
+
+        self.started += 1
+        return self.pool.start(run).cancel
+
+    def _finish(self) -> None:
+        self.finished += 1
+        if self.finished == self.started:
+            self.all_done.set()
+
+
+def test_at_most_so_many_threads_run_at_once() -> None:
+    async def main() -> None:
+        running, most, lock = 0, 0, threading.Lock()
+        barrier = threading.Barrier(3)
+
+        def work() -> None:
+            nonlocal running, most
+            with lock:
+                running += 1
+                most = max(most, running)
+            barrier.wait(20)  # all three, or none gets on
+            with lock:
+                running -= 1
+
+        async with thread_pool(3) as pool:
+            jobs = Jobs(pool)
+            for _ in range(30):
+                jobs.start(work)
+            await jobs.all_done.wait()
+        assert most == 3
+        assert jobs.finished == 30
+
+    run(main)
+
+
+def test_a_thread_serves_again_before_another_is_made() -> None:
+    async def main() -> None:
+        names: set[str] = set()
+        async with thread_pool(8) as pool:
+            for _ in range(20):
+                jobs = Jobs(pool)
+                jobs.start(lambda: names.add(threading.current_thread().name))
+                await jobs.all_done.wait()
+        assert names == {"bigmachine-1"}
+
+    run(main)
+
+
+def test_a_job_s_aftermath_runs_in_the_loop_in_the_order_of_completion() -> None:
+    async def main() -> None:
+        seen: list[tuple[int, int]] = []
+        async with thread_pool(1) as pool:
+            done = trio.Event()
+            for i in range(10):
+
+                def run(i: int = i) -> Callable[[], None]:
+                    def aftermath() -> None:
+                        seen.append((i, threading.get_ident()))
+                        if i == 9:
+                            done.set()
+
+                    return aftermath
+
+                pool.start(run)
+            await done.wait()
+        assert seen == [(i, threading.get_ident()) for i in range(10)]
+
+    run(main)
+
+
+def test_a_job_cancelled_in_time_is_not_run_and_the_pool_goes_on() -> None:
+    async def main() -> None:
+        ran: list[int] = []
+        gate = threading.Event()
+        async with thread_pool(1) as pool:
+            jobs = Jobs(pool)
+            jobs.start(lambda: gate.wait(20))
+            cancels = [jobs.start(lambda i=i: ran.append(i)) for i in range(4)]
+            assert cancels[1]()
+            assert not cancels[1]()
+            jobs.started -= 1
+            gate.set()
+            await jobs.all_done.wait()
+            assert not cancels[3]()  # too late: nothing happens
+            again = Jobs(pool)
+            again.start(lambda: ran.append(9))
+            await again.all_done.wait()
+        assert ran == [0, 2, 3, 9]
+
+    run(main)
+
+
+def test_the_threads_end_with_the_pool_after_the_work_that_was_given() -> None:
+    async def main() -> None:
+        async with thread_pool(4) as pool:
+            gate = threading.Barrier(5)
+            jobs = Jobs(pool)
+            for _ in range(4):
+                jobs.start(lambda: gate.wait(20))
+            gate.wait(20)
+            await jobs.all_done.wait()
+            alive = [t.name for t in threading.enumerate() if t.name.startswith("bigmachine-")]
+            assert len(alive) == 4
+        assert threads_of_pools() == []
+
+    run(main)
+
+
+def test_a_thread_that_outlives_the_loop_ends_quietly() -> None:
+    gate = threading.Event()
+
+    async def main() -> None:
+        async with thread_pool(1) as pool:
+            jobs = Jobs(pool)
+            jobs.start(lambda: gate.wait(20))
+
+    trio.run(main)
+    gate.set()
+    assert threads_of_pools() == []
+
+
+def test_context_variables_do_not_leak_from_one_thread_job_to_the_next() -> None:
+    async def main() -> None:
+        seen: list[str] = []
+
+        def work() -> None:
+            seen.append(variable.get())
+            variable.set("leaked")
+
+        async with thread_pool(1) as pool:
+            jobs = Jobs(pool)
+            for _ in range(5):
+                jobs.start(work)
+            await jobs.all_done.wait()
+        assert seen == ["unset"] * 5
+
+    run(main)
+
+
+# -- tasks ---------------------------------------------------------------------
+
+
+def test_tasks_are_used_again() -> None:
+    async def main() -> None:
+        tasks: set[trio.lowlevel.Task] = set()
+
+        async def work() -> None:
+            tasks.add(trio.lowlevel.current_task())
+            await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            pool = TaskPool(nursery)
+            for _ in range(20):
+                pool.start(work)
+                await trio.testing.wait_all_tasks_blocked()
+            assert len(tasks) == 1
+            for _ in range(5):
+                pool.start(work)
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(tasks) == 5
+            for _ in range(5):
+                pool.start(work)
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(tasks) == 5
+            nursery.cancel_scope.cancel()
+
+    run(main)
+
+
+def test_after_a_burst_only_some_tasks_are_kept() -> None:
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            pool = TaskPool(nursery)
+            for _ in range(1000):
+                pool.start(trio.lowlevel.checkpoint)
+            await trio.testing.wait_all_tasks_blocked()
+            assert 0 < len(nursery.child_tasks) <= 256
+            nursery.cancel_scope.cancel()
+
+    run(main)
+
+
+def test_cancelling_a_job_ends_it_alone_and_its_task_goes_on() -> None:
+    async def main() -> None:
+        events: list[str] = []
+
+        async def forever(name: str) -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                events.append(name)
+
+        async def note(name: str) -> None:
+            events.append(name)
+
+        async with trio.open_nursery() as nursery:
+            pool = TaskPool(nursery)
+            first = pool.start(lambda: forever("first"))
+            second = pool.start(lambda: forever("second"))
+            await trio.testing.wait_all_tasks_blocked()
+            first.cancel()
+            await trio.testing.wait_all_tasks_blocked()
+            assert events == ["first"]
+            pool.start(lambda: note("third"))
+            await trio.testing.wait_all_tasks_blocked()
+            assert events == ["first", "third"]
+            assert len(nursery.child_tasks) == 2
+            second.cancel()
+            second.cancel()
+            await trio.testing.wait_all_tasks_blocked()
+            assert events == ["first", "third", "second"]
+            nursery.cancel_scope.cancel()
+
+    run(main)
+
+
+def test_a_late_cancel_of_a_finished_job_never_hits_the_next() -> None:
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            pool = TaskPool(nursery)
+            old: list[Job] = []
+            finished = 0
+
+            async def work() -> None:
+                nonlocal finished
+                for job in old:
+                    job.cancel()
+                await trio.lowlevel.checkpoint()
+                await trio.lowlevel.checkpoint()
+                finished += 1
+
+            for i in range(10):
+                job = pool.start(work)
+                for other in old:
+                    other.cancel()
+                await trio.testing.wait_all_tasks_blocked()
+                job.cancel()
+                old.append(job)
+                assert finished == i + 1
+            nursery.cancel_scope.cancel()
+
+    run(main)
+
+
+def test_a_job_cancelled_before_it_began_is_not_run_and_the_next_is() -> None:
+    async def main() -> None:
+        ran: list[int] = []
+
+        async def note(i: int) -> None:
+            await trio.lowlevel.checkpoint()
+            ran.append(i)
+
+        async with trio.open_nursery() as nursery:
+            pool = TaskPool(nursery)
+            for i in range(3):  # in a new task, and in one that waited
+                pool.start(lambda i=i: note(i)).cancel()
+                await trio.testing.wait_all_tasks_blocked()
+                pool.start(lambda i=i: note(10 + i))
+                await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        assert ran == [10, 11, 12]
+
+    run(main)
+
+
+def test_a_job_that_is_done_when_its_cancellation_comes_is_just_done() -> None:
+    async def main() -> None:
+        done: list[int] = []
+
+        async with trio.open_nursery() as nursery:
+            pool = TaskPool(nursery)
+            jobs: list[Job] = []
+
+            async def work() -> None:
+                jobs[-1].cancel()  # of itself, with no checkpoint after it
+                done.append(len(jobs))
+
+            for _ in range(3):
+                jobs.append(pool.start(work))
+                await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        assert done == [1, 2, 3]
+
+    run(main)
+
+
+def test_context_variables_do_not_leak_from_one_task_s_job_to_the_next() -> None:
+    async def main() -> None:
+        seen: list[str] = []
+
+        async def work() -> None:
+            seen.append(variable.get())
+            variable.set("leaked")
+            await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            pool = TaskPool(nursery)
+            for _ in range(5):
+                pool.start(work)
+                await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        assert seen == ["unset"] * 5
+
+    run(main)
+
+
+def test_a_job_that_shields_itself_may_finish_after_its_cancellation() -> None:
+    async def main() -> None:
+        go, done = trio.Event(), trio.Event()
+
+        async def work() -> None:
+            with trio.CancelScope(shield=True):
+                await go.wait()
+            done.set()
+
+        async with trio.open_nursery() as nursery:
+            pool = TaskPool(nursery)
+            job = pool.start(work)
+            await trio.testing.wait_all_tasks_blocked()
+            job.cancel()
+            go.set()
+            await done.wait()
+            nursery.cancel_scope.cancel()
+
+    run(main)

@@ -1,0 +1,455 @@
+"""What a method raises, as its caller sees it; and that the connection goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import pickle
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from bigmachine.errors import (
+    BigmachineError,
+    MachineStopped,
+    RemoteError,
+    RpcError,
+    TransportError,
+    UsageError,
+)
+from tests.unit.rpc.wires import Open, Wire, memory, run
+
+
+class Plain(Exception):
+    pass
+
+
+class Signature(Exception):
+    """Can be pickled, and not unpickled: the classic."""
+
+    def __init__(self, code: int, *, reason: str) -> None:
+        super().__init__(f"{code}: {reason}")
+
+
+class Holding(Exception):
+    def __init__(self, lock: Any) -> None:
+        super().__init__("holds a lock")
+        self.lock = lock
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(Exception):
+    """Such can't be unpickled: Python itself sets its attributes."""
+
+    code: int
+
+
+class Rigid(Exception):
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("rigid")
+
+
+class Swapped(Exception):
+    """Turns into something else when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return str, ("no exception",)
+
+
+class Final(BaseException):
+    pass
+
+
+def raise_deep(exc: BaseException) -> None:
+    raise exc
+
+
+class Raises:
+    def plain(self) -> None:
+        raise_deep(Plain("one", 2))
+
+    def key(self) -> None:
+        {}["nothing"]
+
+    def caused(self) -> None:
+        try:
+            {}["nothing"]
+        except KeyError as exc:
+            raise Plain("caused") from exc
+
+    def noted(self) -> None:
+        exc = Plain("noted")
+        exc.add_note("look here")
+        raise exc
+
+    def signature(self) -> None:
+        raise Signature(5, reason="signature")
+
+    def holding(self) -> None:
+        raise Holding(threading.Lock())
+
+    def mute(self) -> None:
+        raise Mute
+
+    def frozen(self) -> None:
+        raise Frozen(3)
+
+    def rigid(self) -> None:
+        raise Rigid("rigid")
+
+    def swapped(self) -> None:
+        raise Swapped
+
+    def group(self) -> None:
+        raise ExceptionGroup("several", [Plain("first"), KeyError("second")])
+
+    def stop(self) -> None:
+        next(iter([]))
+
+    def async_stop(self) -> None:
+        raise StopAsyncIteration
+
+    def exits(self) -> None:
+        sys.exit("bye")
+
+    def interrupted(self) -> None:
+        raise KeyboardInterrupt
+
+    def final(self) -> None:
+        raise Final("final")
+
+    def asyncio_cancelled(self) -> None:
+        raise asyncio.CancelledError
+
+    def base_group(self) -> None:
+        raise BaseExceptionGroup("several", [Plain("first"), SystemExit(3)])
+
+    def usage(self) -> None:
+        raise UsageError("the method's own")
+
+    def transport(self) -> None:
+        raise TransportError("to a third machine", addr="https://a:1#b", method="T.m")
+
+    def stopped(self) -> None:
+        raise MachineStopped("a third machine", machine="m7")
+
+    def local_class(self) -> None:
+        class Local(Exception):
+            pass
+
+        raise Local("by value")
+
+    def lock(self) -> Any:
+        return threading.Lock()
+
+    def generator_in_a_list(self) -> Any:
+        return [(i for i in ())]
+
+    def unloadable(self) -> Any:
+        return Unloadable()
+
+    def fine(self, *args: Any) -> str:
+        return "fine"
+
+
+class Unloadable:
+    def __reduce__(self) -> Any:
+        return _explode, ()
+
+
+def _explode() -> None:
+    raise RuntimeError("not here")
+
+
+def asynchronous(service: object) -> object:
+    """The same service with ``async def`` methods."""
+
+    class Asynchronous:
+        pass
+
+    def method(name: str) -> Any:
+        function = getattr(service, name)
+
+        async def call(self: Any, *args: Any) -> Any:
+            await trio.lowlevel.checkpoint()
+            return function(*args)
+
+        return call
+
+    for name in dir(service):
+        if not name.startswith("_"):
+            setattr(Asynchronous, name, method(name))
+    return Asynchronous()
+
+
+@pytest.fixture(params=["def", "async def"])
+def service(request: pytest.FixtureRequest) -> object:
+    return Raises() if request.param == "def" else asynchronous(Raises())
+
+
+async def error_of(w: Wire, method: str, *args: Any) -> Exception:
+    with pytest.raises(Exception) as error:
+        await w.call(method, *args)
+    # Nothing that a method does ends the connection.
+    assert await w.call("fine") == "fine"
+    return error.value
+
+
+AS_THEMSELVES: dict[str, type[Exception]] = {
+    "plain": Plain,
+    "key": KeyError,
+    "caused": Plain,
+    "noted": Plain,
+    "rigid": Rigid,
+    "group": ExceptionGroup,
+    "usage": UsageError,
+    "transport": TransportError,
+    "stopped": MachineStopped,
+}
+
+
+@pytest.mark.parametrize("method", AS_THEMSELVES)
+def test_an_exception_arrives_as_itself_with_its_story_as_cause(
+    wire: Open, service: object, method: str
+) -> None:
+    async def main() -> None:
+        async with wire(service) as w:
+            error = await error_of(w, method)
+            assert type(error) is AS_THEMSELVES[method]
+            remote = error.__cause__
+            assert type(remote) is RemoteError
+            assert remote.method == f"S.{method}"
+            assert remote.addr == w.connection.addr
+            assert not remote.temporary
+            assert remote.type_name.endswith(AS_THEMSELVES[method].__name__)
+            # The user's method is in the traceback; what of ours called it isn't.
+            assert f"in {method}\n" in remote.traceback
+            assert "bigmachine/rpc" not in remote.traceback
+            assert remote.traceback in str(remote).replace("\n  ", "\n") + "\n"
+            assert f"raised {remote.type_name} on " in str(remote)
+
+    run(main)
+
+
+def test_an_exception_keeps_its_contents(wire: Open, service: object) -> None:
+    async def main() -> None:
+        async with wire(service) as w:
+            assert (await error_of(w, "plain")).args == ("one", 2)
+            assert (await error_of(w, "noted")).__notes__ == ["look here"]
+            caused = (await error_of(w, "caused")).__cause__
+            assert isinstance(caused, RemoteError)
+            assert "KeyError: 'nothing'" in caused.traceback
+            assert "direct cause" in caused.traceback
+            group = await error_of(w, "group")
+            assert isinstance(group, ExceptionGroup)
+            assert [type(exc) for exc in group.exceptions] == [Plain, KeyError]
+            transport = await error_of(w, "transport")
+            assert isinstance(transport, RpcError)
+            assert (transport.addr, transport.method) == ("https://a:1#b", "T.m")
+            stopped = await error_of(w, "stopped")
+            assert isinstance(stopped, MachineStopped)
+            assert stopped.machine == "m7"
+            local = await error_of(w, "local_class")
+            assert type(local).__name__ == "Local"
+            assert str(local) == "by value"
+
+    run(main)
+
+
+TOLD = {
+    "signature": ("Signature", "5: signature"),
+    "holding": ("Holding", "holds a lock"),
+    "mute": ("Mute", ""),
+    "swapped": ("Swapped", ""),
+    "frozen": ("Frozen", "3"),
+    "stop": ("StopIteration", ""),
+    "async_stop": ("StopAsyncIteration", ""),
+    "exits": ("SystemExit", "bye"),
+    "interrupted": ("KeyboardInterrupt", ""),
+    "final": ("Final", "final"),
+    "asyncio_cancelled": ("asyncio.exceptions.CancelledError", ""),
+    "base_group": ("BaseExceptionGroup", "several"),
+}
+
+
+@pytest.mark.parametrize("method", TOLD)
+def test_what_can_t_be_raised_here_is_told(wire: Open, service: object, method: str) -> None:
+    async def main() -> None:
+        async with wire(service) as w:
+            error = await error_of(w, method)
+            if method == "stop" and not isinstance(service, Raises):
+                assert isinstance(error, RuntimeError)  # as Python has it in a coroutine
+                return
+            if method == "mute":
+                assert type(error) is Mute
+                error = error.__cause__  # type: ignore[assignment]
+            assert type(error) is RemoteError
+            type_name, message = TOLD[method]
+            assert error.type_name.endswith(type_name)
+            assert message in str(error)
+            assert f"in {method}\n" in error.traceback
+            assert error.method == f"S.{method}"
+            assert not error.temporary
+
+    run(main)
+
+
+def test_a_stop_asynchronous_iteration_is_not_the_end_of_a_stream(wire: Open) -> None:
+    class Sneaky:
+        def items(self) -> Any:
+            yield 1
+            raise StopAsyncIteration
+
+    async def main() -> None:
+        async with wire(Sneaky()) as w:
+            stream = await w.stream("items")
+            assert await anext(stream) == 1
+            with pytest.raises(RemoteError, match="StopAsyncIteration"):
+                await anext(stream)
+
+    run(main)
+
+
+def test_wrong_arguments_are_a_type_error(wire: Open) -> None:
+    class One:
+        def one(self, a: int) -> None: ...
+        async def two(self, a: int) -> None: ...
+        def fine(self) -> str:
+            return "fine"
+
+    async def main() -> None:
+        async with wire(One()) as w:
+            for method in ("one", "two"):
+                error = await error_of(w, method)
+                assert type(error) is TypeError
+                assert "missing 1 required positional argument" in str(error)
+
+    run(main)
+
+
+@pytest.mark.parametrize("method", ["lock", "generator_in_a_list"])
+def test_a_result_that_can_t_be_pickled_names_its_method(
+    wire: Open, service: object, method: str
+) -> None:
+    async def main() -> None:
+        async with wire(service) as w:
+            error = await error_of(w, method)
+            assert isinstance(error, UsageError)
+            assert str(error).startswith(f"S.{method} returned a ")
+            assert "can't be pickled" in str(error)
+
+    run(main)
+
+
+def test_a_result_that_can_t_be_unpickled_names_its_method(wire: Open, service: object) -> None:
+    async def main() -> None:
+        async with wire(service) as w:
+            error = await error_of(w, "unloadable")
+            assert isinstance(error, UsageError)
+            assert str(error) == (
+                "S.unloadable returned something that can't be unpickled here: not here"
+            )
+
+    run(main)
+
+
+def test_arguments_that_can_t_be_unpickled_there_are_a_usage_error(
+    wire: Open, service: object
+) -> None:
+    async def main() -> None:
+        async with wire(service) as w:
+            error = await error_of(w, "fine", Unloadable())
+            assert isinstance(error, UsageError)
+            assert "S.fine: the arguments can't be unpickled on the machine" in str(error)
+            assert "not here" in str(error)
+
+    run(main)
+
+
+def test_a_module_that_is_missing_on_the_machine_is_named(tmp_path: Path) -> None:
+    # Pickled where the module is; unpickled in a process that lacks it.
+    (tmp_path / "only_here.py").write_text("class Thing: pass\nclass Oops(Exception): pass\n")
+    pickled = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, only_here\n"
+            "from bigmachine.rpc import dumps_whole\n"
+            "sys.stdout.buffer.write(dumps_whole(only_here.Thing()))\n",
+        ],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        check=True,
+    ).stdout
+
+    class Loads:
+        def fine(self, thing: Any) -> None: ...
+
+    async def main() -> None:
+        async with memory(Loads()) as w:
+            with pytest.raises(UsageError) as error:
+                await w.call("fine", Pickled(pickled))
+            assert "ModuleNotFoundError: No module named 'only_here'" in str(error.value)
+            assert "is their module there?" in str(error.value)
+
+    run(main)
+
+
+class Pickled:
+    """Travels as a pickle that was made elsewhere."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __reduce__(self) -> Any:
+        return pickle.loads, (self.data,)
+
+
+def test_an_exception_that_only_the_caller_can_t_unpickle_is_told(wire: Open) -> None:
+    class WithPicky(Raises):
+        def picky(self) -> None:
+            raise Picky
+
+    async def main() -> None:
+        async with wire(WithPicky()) as w:
+            error = await error_of(w, "picky")
+            assert isinstance(error, RemoteError)
+            assert error.type_name.endswith("Picky")
+            assert "in picky\n" in error.traceback
+
+    run(main)
+
+
+class Picky(Exception):
+    """Unpickles in the threads of the machine, not at the caller."""
+
+    def __reduce__(self) -> Any:
+        return _picky, ()
+
+
+def _picky() -> Picky:
+    if not threading.current_thread().name.startswith("bigmachine-"):
+        raise RuntimeError("not at the caller")
+    return Picky()
+
+
+def test_errors_of_ours_have_no_remote_story(wire: Open) -> None:
+    async def main() -> None:
+        async with wire(Raises()) as w:
+            for method in ("nothing", "lock"):
+                error = await error_of(w, method)
+                assert isinstance(error, BigmachineError)
+                assert error.__cause__ is None
+
+    run(main)

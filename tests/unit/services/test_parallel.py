@@ -1,0 +1,315 @@
+"""Parallel methods run in processes of the machine, which end with their calls and with it."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+from concurrent.futures import CancelledError
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bigmachine as bm
+from bigmachine.services import _parallel
+from tests.unit.services.services import FailsInTheCopy, OddError, Parallel
+
+pytestmark = pytest.mark.skipif(
+    not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="threads serve without a GIL"
+)
+
+
+@pytest.fixture(scope="module")
+def session():
+    with bm.Session("local", maxprocs=2) as session:
+        yield session
+
+
+@pytest.fixture
+def machine(session):
+    [machine] = session.start(1, services={"P": Parallel()})
+    yield machine
+    machine.shutdown()
+
+
+def is_alive(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def wait_until(condition):
+    """Return once ``condition()`` is true; the test's own time limit bounds it."""
+    while not (value := condition()):
+        os.sched_yield()
+    return value
+
+
+def announced(file):
+    return wait_until(lambda: int(file.read_text()) if file.exists() else None)
+
+
+def test_calls_run_in_at_most_maxprocs_processes_that_are_not_the_machines(machine):
+    futures = [machine.submit("P.pid") for _ in range(20)]
+    pids = {future.result() for future in futures}
+    assert 1 <= len(pids) <= 2
+    assert pids.isdisjoint({machine.call("P.machine_pid"), os.getpid()})
+
+
+def test_two_calls_run_at_the_same_time_in_two_processes(machine, tmp_path):
+    one = machine.submit("P.meet", tmp_path, "one", "two")
+    two = machine.submit("P.meet", tmp_path, "two", "one")
+    assert one.result() != two.result()
+
+
+def test_each_process_has_a_copy_of_the_service_as_it_was_sent(machine, tmp_path):
+    counts = {}
+    for _ in range(3):
+        pid, counts[pid] = machine.call("P.increment")
+    assert list(counts.values()) == [3]
+    assert machine.call("P.machine_count") == 1000
+
+
+def test_a_process_has_the_machines_folder_arguments_and_environment(session):
+    [machine] = session.start(
+        1, services={"P": Parallel()}, argv=["prog", "x"], environ={"FRUIT": "fig"}
+    )
+    assert machine.call("P.environment") == (os.getcwd(), ["prog", "x"], "fig")
+    machine.shutdown()
+
+
+def test_a_static_method_may_be_parallel(machine):
+    value, pid = machine.service(Parallel, "P").static(5)
+    assert value == 5
+    assert pid != machine.call("P.machine_pid")
+
+
+def test_an_exception_arrives_as_itself_with_the_traceback_of_the_process(machine):
+    with pytest.raises(OddError, match="too odd") as caught:
+        machine.call("P.fail", "too odd")
+    cause = caught.value.__cause__
+    assert isinstance(cause, bm.RemoteError)
+    assert "services.py" in cause.traceback
+    assert "raise OddError(message)" in cause.traceback
+    assert "_processes.py" not in cause.traceback
+
+
+def test_a_method_that_calls_sys_exit_fails_alone(machine):
+    pid = machine.call("P.pid")
+    with pytest.raises(bm.RemoteError, match="SystemExit"):
+        machine.call("P.exit", 3)
+    assert machine.call("P.pid") == pid
+
+
+def test_cancelling_a_future_ends_its_process_and_the_next_call_gets_another(machine, tmp_path):
+    future = machine.submit("P.compute_forever", tmp_path / "pid")
+    pid = announced(tmp_path / "pid")
+    assert is_alive(pid)
+    assert future.cancel()
+    wait_until(lambda: not is_alive(pid))
+    with pytest.raises(CancelledError):
+        future.result()
+    assert machine.call("P.pid") != pid
+
+
+def test_cancelled_calls_give_their_places_to_others(machine, tmp_path):
+    for round_ in range(3):
+        files = [tmp_path / f"{round_}-{number}" for number in range(2)]
+        futures = [machine.submit("P.compute_forever", file) for file in files]
+        pids = [announced(file) for file in files]
+        waiting = machine.submit("P.pid")
+        for future in futures:
+            future.cancel()
+        assert waiting.result() not in pids
+
+
+def test_a_call_cancelled_before_its_turn_is_never_begun(machine, tmp_path):
+    busy = [machine.submit("P.compute_forever", tmp_path / name) for name in ("one", "two")]
+    pids = [announced(tmp_path / name) for name in ("one", "two")]
+    machine.submit("P.compute_forever", tmp_path / "three").cancel()
+    for future in busy:
+        future.cancel()
+    assert machine.call("P.pid") not in pids
+    assert not (tmp_path / "three").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "args", "story"),
+    [
+        ("P.end_process", (7,), "exited with status 7"),
+        ("P.segfault", (), r"was killed by signal 11 \(SIGSEGV\)"),
+    ],
+)
+def test_a_call_whose_process_dies_says_how_and_the_next_one_works(machine, method, args, story):
+    with pytest.raises(bm.RemoteError, match=f"{method}: its process {story}") as caught:
+        machine.call(method, *args)
+    assert caught.value.method == method
+    assert isinstance(machine.call("P.pid"), int)
+
+
+def test_a_process_that_leaves_a_forked_child_behind_is_seen_to_die(machine):
+    with pytest.raises(bm.RemoteError, match="SIGKILL"):
+        machine.call("P.leave_a_child_and_die")
+
+
+def test_a_process_killed_between_calls_is_replaced(machine):
+    pid = machine.call("P.pid")
+    pidfd = os.pidfd_open(pid)
+    os.kill(pid, signal.SIGKILL)
+    select.select([pidfd], [], [])  # all its threads are gone, and its parent can see it
+    os.close(pidfd)
+    assert machine.call("P.pid") != pid
+
+
+def test_large_arrays_travel_both_ways_and_can_be_written_to(machine):
+    array = np.arange(3 << 20)
+    assert np.array_equal(machine.call("P.double", array, add=1), array * 2 + 1)
+
+
+def test_large_bytes_travel(machine):
+    assert machine.call("P.total", b"\1" * (20 << 20)) == 20 << 20
+
+
+def test_a_result_that_cant_be_pickled_is_named(machine):
+    with pytest.raises(bm.UsageError, match=r"P\.lock returned a lock, which can't be pickled"):
+        machine.call("P.lock")
+
+
+def test_a_stream_argument_is_refused(machine):
+    with pytest.raises(bm.UsageError, match=r"P\.total is parallel.*pass a list"):
+        machine.call("P.total", (n for n in range(3)))
+    assert machine.call("P.total", [1, 2]) == 3
+
+
+def test_a_copy_that_cant_be_made_is_the_calls_error(session, tmp_path):
+    [machine] = session.start(1, services={"P": FailsInTheCopy(tmp_path)})
+    for _ in range(2):
+        with pytest.raises(FileExistsError):
+            machine.call("P.pid")
+    machine.shutdown()
+
+
+def test_what_a_script_defines_travels_to_the_processes_and_what_they_print_to_it(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    run = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert run.stdout == "Mine('was here',) 3\n", run.stderr
+    assert "a word from the process" in run.stderr
+
+
+SCRIPT = """
+import bigmachine as bm
+
+class Mine(Exception): ...
+
+class Service:
+    @bm.parallel
+    def add(self, a, b):
+        print("a word from the process")
+        return a + b
+    @bm.parallel
+    def fail(self):
+        raise Mine("was here")
+
+if __name__ == "__main__":
+    with bm.Session("local", maxprocs=1) as session:
+        [machine] = session.start(1, services={"S": Service()})
+        try:
+            machine.call("S.fail")
+        except Mine as exc:
+            print(f"Mine{exc.args}", machine.call("S.add", 1, 2))
+"""
+
+
+@pytest.mark.parametrize("fork", [True, False])
+@pytest.mark.parametrize("victim", ["machine", "driver"])
+def test_processes_end_with_their_machine_and_driver(tmp_path, victim, fork):
+    files = [tmp_path / "one", tmp_path / "two"]
+    script = "import sys; sys.path[:] = %r; from tests.unit.services.test_parallel import drive; "
+    driver = subprocess.Popen(
+        [sys.executable, "-c", script % sys.path + f"drive({[*map(str, files)]!r}, {fork})"],
+        stdout=subprocess.PIPE,
+    )
+    machine = int(driver.stdout.readline())
+    pids = [announced(file) for file in files]
+    os.kill({"machine": machine, "driver": driver.pid}[victim], signal.SIGKILL)
+    wait_until(lambda: not any(map(is_alive, [machine, *pids])))
+    driver.stdout.close()
+    driver.wait()
+
+
+def drive(files, fork):
+    with bm.Session("local", maxprocs=2, fork=fork) as session:
+        [machine] = session.start(1, services={"P": Parallel()})
+        print(machine.call("P.machine_pid"), flush=True)
+        for future in [machine.submit("P.compute_forever", Path(file)) for file in files]:
+            future.exception()
+
+
+def test_a_shut_down_machine_leaves_no_process(session, tmp_path):
+    [machine] = session.start(1, services={"P": Parallel()})
+    idle = machine.call("P.pid")
+    machine.submit("P.compute_forever", tmp_path / "pid")
+    busy = announced(tmp_path / "pid")
+    machine.shutdown()
+    wait_until(lambda: not is_alive(idle) and not is_alive(busy))
+
+
+def test_async_methods_generators_and_what_is_no_function_are_refused_at_decoration():
+    async def coroutine(self): ...
+
+    def generator(self):
+        yield
+
+    async def both(self):
+        yield
+
+    for method in (coroutine, generator, both, staticmethod(is_alive), functools.partial(print)):
+        with pytest.raises(bm.UsageError, match=r"bm\.parallel is for plain def methods"):
+            bm.parallel(method)
+
+
+def test_on_a_free_threaded_interpreter_methods_run_in_threads(monkeypatch):
+    assert _parallel.runs_in_processes(Parallel.pid)
+    assert not _parallel.runs_in_processes(Parallel.machine_pid)
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    assert not _parallel.runs_in_processes(Parallel.pid)
+
+
+SNIPPET = """
+import bigmachine as bm
+
+class PI:
+    @bm.parallel
+    def sample(self, n: int, *, seed: str = "") -> float: return n / 2
+
+def use(machine: bm.Machine) -> None:
+    reveal_type(PI.sample)
+    reveal_type(machine.service(PI, "PI").sample(3, seed="x"))
+    PI().sample("three")
+"""
+
+
+def test_mypy_keeps_the_signature_of_a_parallel_method(tmp_path):
+    file = tmp_path / "snippet.py"
+    file.write_text(SNIPPET)
+    run = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "c"), str(file)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    function, result = re.findall(r'Revealed type is "(.*)"', run.stdout)
+    assert re.sub(r"\w+\.(?=\w)", "", function) == (
+        "def (self: PI, n: int, *, seed: str =) -> float"
+    )
+    assert result.endswith("float")
+    [error] = [line for line in run.stdout.splitlines() if ": error: " in line]
+    assert 'Argument 1 to "sample" of "PI" has incompatible type "str"' in error

@@ -1,0 +1,268 @@
+"""The synchronous face on real local machines."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import bigmachine as bm
+
+
+class Work:
+    """A service with one of each kind of method."""
+
+    def __init__(self):
+        self.cancelled = 0
+
+    def setup(self, session):
+        self.session = session
+
+    def add(self, a, b=0):
+        return a + b
+
+    async def forever(self):
+        import trio
+
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.cancelled += 1
+
+    async def cancellations(self):
+        return self.cancelled
+
+    def count(self, n):
+        yield from range(n)
+
+    def total(self, numbers):
+        return sum(numbers)
+
+    def fail(self):
+        raise LookupError("not there")
+
+    def ask(self, addr, *args):
+        return self.session.connect(addr).call("Work.add", *args)
+
+    def start(self):
+        self.session.start(1, services={"Work": Work()})
+
+    def pid(self):
+        return os.getpid()
+
+
+@pytest.fixture(scope="module")
+def session():
+    with bm.Session("local") as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def machine(session):
+    [machine] = session.start(1, services={"Work": Work()})
+    return machine
+
+
+def test_calls_submits_streams_and_uploads(machine):
+    assert machine.call("Work.add", 1, b=2) == 3
+    futures = [machine.submit("Work.add", i, i) for i in range(20)]
+    done, pending = concurrent.futures.wait(futures)
+    assert sorted(f.result() for f in done) == list(range(0, 40, 2))
+    assert not pending
+    assert list(machine.stream("Work.count", 1000)) == list(range(1000))
+    assert machine.call("Work.total", iter(range(10))) == 45
+
+
+def test_a_remote_exception_arrives_as_itself_with_the_remote_traceback(machine):
+    with pytest.raises(LookupError, match="not there") as caught:
+        machine.call("Work.fail")
+    assert isinstance(caught.value.__cause__, bm.RemoteError)
+    assert "in fail" in str(caught.value.__cause__)
+
+
+def test_readings_of_the_host(machine):
+    assert 0 < machine.memory().process_bytes < machine.memory().total_bytes
+    assert 0 < machine.disk().free_bytes <= machine.disk().total_bytes
+    assert machine.load().one >= 0
+    assert machine.maxprocs == 1
+    assert machine.call("Supervisor.pid") == machine.call("Work.pid") != os.getpid()
+    assert machine.read("/proc/version").startswith(b"Linux")
+    with pytest.raises(FileNotFoundError):
+        machine.read("/nonexistent")
+
+
+def test_cancelling_a_future_cancels_the_method_on_the_machine(machine):
+    before = machine.call("Work.cancellations")
+    future = machine.submit("Work.forever")
+    machine.call("Work.add", 1)  # by now it runs
+    assert future.cancel()
+    while machine.call("Work.cancellations") == before:
+        pass
+    assert future.cancelled()
+
+
+def test_ctrl_c_in_a_call_cancels_the_remote_work_and_leaves_the_session_usable(machine):
+    before = machine.call("Work.cancellations")
+    main = threading.main_thread().ident
+
+    def interrupt():
+        machine.call("Work.add", 1)  # the call in the main thread is under way by now
+        signal.pthread_kill(main, signal.SIGINT)
+
+    helper = threading.Thread(target=interrupt)
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+        helper.start()
+        machine.call("Work.forever")
+    helper.join()
+    while machine.call("Work.cancellations") == before:
+        pass
+    assert machine.call("Work.add", 2, 2) == 4
+
+
+def test_it_works_inside_a_running_asyncio_loop(machine):
+    async def cell():
+        return machine.call("Work.add", 20, 22)
+
+    assert asyncio.run(cell()) == 42
+
+
+def test_keepalives_beat_while_the_program_computes(session, machine):
+    # The loop answers at once although this thread never waits for it.
+    stop = threading.Event()
+    hog = threading.Thread(target=lambda: [None for _ in iter(stop.is_set, True)])
+    hog.start()
+    try:
+        assert machine.call("Work.add", 1, 1) == 2
+    finally:
+        stop.set()
+        hog.join()
+
+
+def test_a_session_is_refused_after_a_fork(machine):
+    def child(queue):
+        try:
+            machine.call("Work.add", 1)
+        except bm.UsageError as exc:
+            queue.put(str(exc))
+
+    context = multiprocessing.get_context("fork")
+    queue = context.SimpleQueue()
+    process = context.Process(target=child, args=(queue,))
+    process.start()
+    message = queue.get()
+    process.join()
+    assert "does not survive os.fork()" in message
+    assert machine.call("Work.add", 1) == 1
+
+
+def test_it_is_refused_in_the_loop_it_would_wait_for(session):
+    async def inside():
+        with pytest.raises(bm.UsageError, match="use the async classes"):
+            session._open()[1].run(None)
+
+    session._open()[1].run(inside)
+
+
+def test_machines_call_each_other_from_plain_methods(session, machine):
+    [other] = session.start(1, services={"Work": Work()})
+    assert other.call("Work.ask", machine.addr, 3, 4) == 7
+    with pytest.raises(bm.UsageError, match="only the driver starts machines"):
+        other.call("Work.start")
+    other.shutdown()
+    assert other.state == bm.State.STOPPED
+    assert session.machines == [machine]
+
+
+def test_a_typed_stub_calls_and_streams(machine):
+    stub = machine.service(Work, "Work")
+    assert stub.add(1, b=1) == 2
+    assert list(stub.count(3)) == [0, 1, 2]
+    with pytest.raises(AttributeError, match="no method 'nothing'"):
+        stub.nothing()
+    assert "add" in dir(stub)
+
+
+def test_a_killed_machine_ends_a_pending_call_with_its_signal(session):
+    [machine] = session.start(1, services={"Work": Work()})
+    future = machine.submit("Work.forever")
+    os.kill(machine.call("Supervisor.pid"), signal.SIGKILL)
+    with pytest.raises(bm.MachineStopped, match=r"killed by signal 9 \(SIGKILL\)") as caught:
+        future.result()
+    assert caught.value.reason is bm.StopReason.EXITED
+
+
+def test_a_session_opens_on_first_use_and_is_over_after_shutdown():
+    session = bm.Session("local")
+    [machine] = session.start(1, services={"Work": Work()})
+    assert machine.call("Work.add", 1) == 1
+    session.shutdown()
+    session.shutdown()
+    assert session.machines == []
+    with pytest.raises(bm.UsageError, match="shut down"):
+        session.start(1, services={"Work": Work()})
+    with pytest.raises(bm.MachineStopped):
+        machine.call("Work.add", 1)
+
+
+def test_a_program_that_never_closes_its_session_leaves_no_process():
+    program = """
+import bigmachine as bm
+from tests.unit.session.test_sync import Work
+session = bm.Session("local")
+machines = session.start(2, services={"Work": Work()})
+print(*[m.call("Work.pid") for m in machines])
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    for pid in result.stdout.split():
+        assert not os.path.exists(f"/proc/{pid}")
+
+
+def test_output_is_copied_with_the_machines_name_before_each_line(capfd):
+    class Printer:
+        def speak(self):
+            print("one\ntwo")
+            print("no newline", end="", file=sys.stderr)
+
+    with bm.Session("local") as session:
+        [machine] = session.start(1, services={"Printer": Printer()})
+        machine.call("Printer.speak")
+    lines = capfd.readouterr().err.splitlines()
+    name = machine.name
+    assert [line for line in lines if line.startswith(name)] == [
+        f"{name}: one",
+        f"{name}: two",
+        f"{name}: no newline",
+    ]
+
+
+def test_environ_and_argv_reach_the_machine(session):
+    class Reporter:
+        def report(self):
+            return os.environ.get("COLOUR"), sys.argv
+
+    [machine] = session.start(
+        1, services={"R": Reporter()}, environ={"COLOUR": "green"}, argv=["prog", "-x"]
+    )
+    assert machine.call("R.report") == ("green", ["prog", "-x"])
+    assert machine.call("Supervisor.environment")["COLOUR"] == "green"
+    machine.shutdown()
+
+
+def test_pending_submits_of_a_machine_that_is_cancelled_end_at_once(session):
+    [machine] = session.start(1, services={"Work": Work()})
+    futures = [machine.submit("Work.forever") for _ in range(10)]
+    machine.call("Work.add", 1)
+    machine.cancel()
+    for future in futures:
+        with pytest.raises(bm.MachineStopped) as caught:
+            future.result()
+        assert caught.value.reason is bm.StopReason.CANCELLED

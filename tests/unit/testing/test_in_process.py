@@ -1,0 +1,670 @@
+from __future__ import annotations
+
+import functools
+import math
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+import trio
+from trio.testing import MockClock, check_two_way_stream
+
+import bigmachine as bm
+from bigmachine.boot import LaunchRequest, configure_worker
+from bigmachine.testing import InProcessOptions, InProcessSystem
+from bigmachine.testing.in_process import _machine, _network
+from bigmachine.testing.in_process._network import Host, connect
+from examples import bigpi
+
+
+class Echo:
+    def setup(self, session: bm.Session) -> None:
+        self.session = session
+
+    def echo(self, value: object) -> object:
+        return value
+
+    async def forever(self) -> None:
+        await trio.sleep_forever()
+
+    def through(self, addr: str, value: object) -> object:
+        return self.session.connect(addr).call("Echo.echo", value)
+
+    def environ(self, name: str) -> str | None:
+        return os.environ.get(name)
+
+    def argv(self) -> list[str]:
+        return sys.argv
+
+    def exit(self, code: int) -> None:
+        self.session.system.exit(code)
+
+
+SERVICES = {"Echo": Echo()}
+
+
+def run(test):
+    """Run an async test under a clock that jumps whenever everybody waits."""
+    trio.run(test, clock=MockClock(autojump_threshold=0.02))
+
+
+@pytest.fixture(autouse=True)
+def _no_machine_is_left():
+    yield
+    assert _machine.running == {}
+    assert _network._hosts == {}
+
+
+# -- how it is made -----------------------------------------------------------------
+
+
+def test_a_session_takes_the_class_with_options_or_a_system_that_is_made():
+    for session, maxprocs in (
+        (bm.Session(InProcessSystem), 1),
+        (bm.Session(InProcessSystem, maxprocs=2), 2),
+        (bm.Session(InProcessSystem(InProcessOptions(maxprocs=3))), 3),
+    ):
+        with session:
+            [machine] = session.start(1, services=SERVICES)
+            assert machine.maxprocs == maxprocs
+            assert machine.call("Echo.echo", "hello") == "hello"
+
+
+def test_its_class_and_options_make_another_one_like_it():
+    system = InProcessSystem(InProcessOptions(keepalive_period=7, keepalive_timeout=8))
+    other = type(system)(system.options)
+    assert other.keepalive() == system.keepalive() == bm.Keepalive(7, 8, 10)
+
+
+@pytest.mark.parametrize(
+    "name", ["maxprocs", "keepalive_period", "keepalive_timeout", "rpc_timeout"]
+)
+def test_an_option_that_cannot_be_is_refused_before_anything_is_started(name):
+    with pytest.raises(bm.UsageError, match=f"InProcessOptions: {name}: must be"):
+        bm.Session(InProcessSystem, **{name: 0}).start(1, services=SERVICES)
+
+
+def test_importing_it_brings_neither_trio_nor_pytest_along():
+    program = (
+        "import sys, bigmachine.testing as t; t.__all__;"
+        "assert not {'trio', 'pytest', 'httpx'} & set(sys.modules); t.InProcessSystem"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+# -- the network --------------------------------------------------------------------
+
+
+def test_its_streams_are_what_trio_asks_of_a_stream():
+    async def open_pair():
+        host = Host("m0")
+        hosts.append(host)
+        return await connect(*split(host.address)), await host.accept()
+
+    async def clogged():
+        ours, theirs = await open_pair()
+        with trio.move_on_after(0):
+            await ours.send_all(bytes(10 << 20))
+        for stream in (ours, theirs):
+            with trio.move_on_after(0.01):
+                await stream.send_all(bytes(10 << 20))
+        return ours, theirs
+
+    async def test():
+        await check_two_way_stream(open_pair, clogged)
+        for host in hosts:
+            assert not host.links  # nothing remembers a connection that is over
+            host.close()
+
+    hosts: list[Host] = []
+    run(test)
+
+
+def split(address: str) -> tuple[str, int]:
+    host, _, port = address.partition(":")
+    return host, int(port)
+
+
+def test_a_slow_reader_holds_up_the_writer_until_it_reads():
+    async def test():
+        host = Host("m0")
+        ours = await connect(*split(host.address))
+        theirs = await host.accept()
+        data = os.urandom(3 << 20)
+        received = bytearray()
+        sent = []
+
+        async def send():
+            await ours.send_all(data)
+            sent.append(True)
+            await ours.aclose()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send)
+            await trio.testing.wait_all_tasks_blocked()
+            assert not sent
+            while part := await theirs.receive_some():
+                received += part
+        assert received == data
+        host.close()
+
+    run(test)
+
+
+def test_through_a_partition_nothing_gets_not_even_the_end_until_it_heals():
+    async def test():
+        host = Host("m0")
+        ours = await connect(*split(host.address))
+        theirs = await host.accept()
+        host.partition()
+        await theirs.send_all(b"held back")
+        await theirs.aclose()
+        received = []
+
+        async def receive():
+            while part := await ours.receive_some():
+                received.append(part)
+            received.append(b"the end")
+
+        async def dial():
+            await connect(*split(host.address))
+            received.append(b"dialled")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive)
+            nursery.start_soon(dial)
+            await trio.sleep(3600)
+            assert received == []
+            host.heal()
+            await trio.testing.wait_all_tasks_blocked()
+            assert sorted(received) == [b"dialled", b"held back", b"the end"]
+        host.close()
+
+    run(test)
+
+
+def test_a_host_that_vanishes_ends_its_connections_after_what_it_had_sent():
+    async def test():
+        host = Host("m0")
+        ours = await connect(*split(host.address))
+        theirs = await host.accept()
+        await theirs.send_all(b"last words")
+        host.close()
+        assert await ours.receive_some() == b"last words"
+        assert await ours.receive_some() == b""
+        with pytest.raises(trio.BrokenResourceError):
+            await ours.send_all(b"?")
+        with pytest.raises(trio.ClosedResourceError):
+            await theirs.send_all(b"it is dead")
+
+    run(test)
+
+
+def test_a_machine_that_ended_behind_a_partition_refuses_only_once_it_is_healed():
+    async def test():
+        host = Host("m0")
+        host.partition()
+        host.close()
+        with trio.move_on_after(3600) as scope:
+            await connect(*split(host.address))
+        assert scope.cancelled_caught
+        host.heal()
+        with pytest.raises(ConnectionRefusedError, match="no machine listens at m0-"):
+            await connect(*split(host.address))
+
+    run(test)
+
+
+# -- what happens to machines ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("reference", ["machine", "instance", "name", "full name"])
+def test_a_killed_machine_ends_its_calls_and_the_others_live(reference):
+    system = InProcessSystem()
+    with bm.Session(system) as session:
+        one, other = session.start(2, services=SERVICES)
+        pending = one.submit("Echo.forever")
+        system.kill(
+            {
+                "machine": one,
+                "instance": one.instance,
+                "name": one.name,
+                "full name": one.instance.name,
+            }[reference]
+        )
+        with pytest.raises(bm.MachineStopped, match="killed by InProcessSystem.kill") as caught:
+            pending.result(10)
+        assert caught.value.reason is bm.StopReason.EXITED
+        assert other.call("Echo.echo", 1) == 1
+        with pytest.raises(bm.TransportError, match="nothing listens"):
+            other.call("Echo.through", one.addr, 1)
+        system.kill(one)  # fine to do again
+        assert system.exited == {}
+
+
+def test_a_machine_that_is_not_the_systems_is_a_usage_error():
+    system, other = InProcessSystem(), InProcessSystem()
+    with bm.Session(system) as session, bm.Session(other) as elsewhere:
+        session.start(1, services=SERVICES)
+        [machine] = elsewhere.start(1, services=SERVICES)
+        with pytest.raises(bm.UsageError, match=r"m0\..* is no machine of this system .it has m0"):
+            system.kill(machine)
+        with pytest.raises(bm.UsageError, match="m7 is no machine"):
+            system.partition("m7")
+        assert machine.call("Echo.echo", 1) == 1
+
+
+def test_the_same_works_in_trio_and_from_a_services_thread():
+    async def test():
+        system = InProcessSystem()
+        async with bm.AsyncSession(system) as session:
+            one, other = await session.start(2, services=SERVICES)
+            system.kill(one)
+            await trio.to_thread.run_sync(system.kill, other)
+            await one.wait(bm.State.STOPPED)
+            await other.wait(bm.State.STOPPED)
+            assert trio.current_time() - began < system.options.keepalive_period
+
+    began = 0.0
+    trio.run(test, clock=MockClock(rate=1))
+
+
+def test_a_partitioned_machine_answers_again_once_it_is_healed():
+    async def test():
+        system = InProcessSystem()
+        async with bm.AsyncSession(system) as session:
+            [machine] = await session.start(1, services=SERVICES)
+            system.partition(machine)
+            answers = []
+
+            async def call():
+                answers.append(await machine.call("Echo.echo", 1))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(call)
+                await trio.sleep(100)
+                assert await system.keepalive_failed(machine.instance) is None
+                assert answers == []
+                system.heal(machine)
+            assert answers == [1]
+            assert machine.state is bm.State.RUNNING
+
+    run(test)
+
+
+def test_a_partitioned_machine_reaches_no_peer_either():
+    async def test():
+        system = InProcessSystem()
+        async with bm.AsyncSession(system) as session:
+            one, other = await session.start(2, services={"Echo": Peer()})
+            assert await one.call("Echo.through", other.addr) == "pong"
+            await one.call("Echo.note", other.addr, 50)
+            system.partition(one)
+            await trio.sleep(100)  # one asks meanwhile, in vain
+            assert await other.call("Echo.pings") == 1
+            system.heal(one)
+            await trio.sleep(1)
+            assert await other.call("Echo.pings") == 2
+
+    run(test)
+
+
+class Peer:
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def setup(self, session: bm.AsyncSession) -> None:
+        self.session = session
+
+    async def ping(self) -> str:
+        self.count += 1
+        return "pong"
+
+    async def pings(self) -> int:
+        return self.count
+
+    async def through(self, addr: str) -> object:
+        return await (await self.session.connect(addr)).call("Echo.ping")
+
+    async def note(self, addr: str, delay: float) -> None:
+        async def later() -> None:
+            await trio.sleep(delay)
+            await self.through(addr)
+
+        trio.lowlevel.spawn_system_task(later)
+
+
+def test_a_machine_whose_connections_are_reset_is_dialled_anew():
+    system = InProcessSystem()
+    with bm.Session(system) as session:
+        [machine] = session.start(1, services=SERVICES)
+        pending = machine.submit("Echo.forever")
+        session.start(1, services=SERVICES)  # by now the call is under way
+        system.reset(machine)
+        with pytest.raises(bm.TransportError) as caught:
+            pending.result(10)
+        assert caught.value.temporary
+        assert machine.call("Echo.echo", 1) == 1
+
+
+def test_exit_codes_tell_which_machines_ended_themselves_and_why():
+    async def test():
+        system = InProcessSystem()
+        async with bm.AsyncSession(system) as session:
+            asked, forgotten, killed, own = await session.start(4, services=SERVICES)
+            await asked.shutdown()
+            system.partition(forgotten)
+            system.kill(killed)
+            with pytest.raises(bm.MachineStopped, match="exited with status 3"):
+                await own.call("Echo.exit", 3)
+            await forgotten.wait(bm.State.STOPPED)
+            await trio.sleep(200)
+            assert system.exited == {"m0": 0, "m1": 1, "m3": 3}
+        assert system.exited["m1"] == 1  # it is still known
+
+    run(test)
+
+
+def test_an_hour_of_keepalives_passes_while_they_are_as_frequent_as_was_asked():
+    async def test():
+        async with bm.AsyncSession(InProcessSystem, keepalive_period=600.0, rpc_timeout=5.0) as s:
+            machine, watched = *(await s.start(1, services=SERVICES)), s.system.keepalive()
+            assert (watched.period, watched.rpc_timeout) == (600, 5)
+            await trio.sleep(110)  # the watchdog ends it if it isn't asked for 120 s
+            assert machine.state is bm.State.RUNNING
+            with pytest.raises(bm.MachineStopped):
+                await machine.call("Echo.forever")
+            assert s.system.exited == {"m0": 1}
+
+    run(test)
+
+
+# -- what machines share ----------------------------------------------------------------
+
+
+def test_environ_and_argv_are_the_machines_until_the_session_ends(monkeypatch):
+    monkeypatch.setenv("WAS_THERE", "before")
+    monkeypatch.delenv("WAS_NOT", raising=False)
+    argv = list(sys.argv)
+    with bm.Session(InProcessSystem) as session:
+        [machine] = session.start(
+            1, services=SERVICES, environ={"WAS_THERE": "new", "WAS_NOT": "new"}, argv=["prog", "x"]
+        )
+        assert machine.call("Echo.environ", "WAS_THERE") == "new"
+        assert machine.call("Echo.environ", "WAS_NOT") == "new"
+        assert machine.call("Echo.argv") == ["prog", "x"]
+    assert os.environ["WAS_THERE"] == "before"
+    assert "WAS_NOT" not in os.environ
+    assert sys.argv == argv
+
+
+def test_what_two_sessions_set_is_put_back_with_the_later_one(monkeypatch):
+    monkeypatch.setenv("SHARED", "before")
+    one, two = bm.Session(InProcessSystem), bm.Session(InProcessSystem)
+    one.start(1, services=SERVICES, environ={"SHARED": "one"})
+    two.start(1, services=SERVICES, environ={"SHARED": "two"})
+    one.shutdown()
+    assert os.environ["SHARED"] == "two"
+    two.shutdown()
+    assert os.environ["SHARED"] == "before"
+
+
+def test_the_module_path_of_the_process_stays_as_it_is(monkeypatch):
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    path = list(sys.path)
+    with bm.Session(InProcessSystem) as session:
+        session.start(1, services=SERVICES)
+        assert sys.path == path
+
+
+# -- machines that fail -----------------------------------------------------------------
+
+
+class Unloadable(InProcessSystem):
+    def __getstate__(self):
+        return {**super().__getstate__(), "bomb": Bomb()}
+
+
+class Bomb:
+    def __reduce__(self):
+        return explode, ()
+
+
+def explode():
+    raise ModuleNotFoundError("No module named 'dynamite'")
+
+
+def test_a_machine_whose_configuration_cannot_be_loaded_leaves_its_traceback(caplog):
+    async def test():
+        system = Unloadable()
+        async with bm.AsyncSession(system) as session:
+            with pytest.raises(bm.StartError, match="No module named 'dynamite'") as caught:
+                await session.start(2, services=SERVICES)
+            assert caught.value.__cause__.phase == "connect"
+            [machine, *_] = system._machines.values()
+            console = await system.console(machine.instance)
+            assert "Traceback" in console
+            assert "in explode" in console
+            assert system.exited == {"m0": 1, "m1": 1}
+
+    run(test)
+    assert "m0 failed" in caplog.text
+
+
+class Failing(InProcessSystem):
+    error: BaseException = OSError("no network card")
+
+    async def listen(self, address):
+        await super().listen(address)
+        raise type(self).error
+
+
+def test_an_error_in_a_machine_ends_that_machine_only():
+    async def test():
+        async with bm.AsyncSession(InProcessSystem) as sound:
+            [machine] = await sound.start(1, services=SERVICES)
+            async with bm.AsyncSession(Failing) as session:
+                with pytest.raises(bm.StartError, match="no network card"):
+                    await session.start(1, services=SERVICES)
+            assert await machine.call("Echo.echo", 1) == 1
+
+    run(test)
+
+
+class Interrupted(Failing):
+    error = KeyboardInterrupt()
+
+
+@pytest.fixture
+def _listens_to_ctrl_c():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # not so in the background
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_listens_to_ctrl_c")
+def test_a_ctrl_c_that_strikes_in_a_machine_reaches_the_program():
+    async def test():
+        async with bm.AsyncSession(Interrupted) as session:
+            await session.start(1, services=SERVICES)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(test)
+
+
+def test_a_machine_is_started_by_its_system_alone():
+    with pytest.raises(bm.NotSupportedError, match="started by its system alone"):
+        InProcessSystem().main(trio.sleep_forever)
+
+    async def test():
+        copy = pickle.loads(pickle.dumps(InProcessSystem()))
+        with pytest.raises(bm.UsageError, match="no machine of this process"):
+            await copy.listen("m0-nowhere.in-process:1")
+
+    run(test)
+
+
+# -- how they come and go -------------------------------------------------------------------
+
+
+class Slow:
+    async def setup(self, session: bm.AsyncSession) -> None:
+        await trio.sleep_forever()
+
+
+def test_a_start_cancelled_half_way_leaves_nothing():
+    async def test():
+        system = InProcessSystem()
+        living = trio.lowlevel.current_statistics().tasks_living
+        for named in range(5):
+            with trio.CancelScope() as scope:
+                await system.start(5, order(system, cancelling(scope, after=named)))
+            assert scope.cancelled_caught
+            assert await system.instances() == []
+            assert trio.lowlevel.current_statistics().tasks_living == living
+
+    run(test)
+
+
+def cancelling(scope, *, after):
+    """Name five machines, and cancel ``scope`` as one of them is named."""
+    for number in range(5):
+        if number == after:
+            scope.cancel()
+        yield f"m{number}"
+
+
+def order(system, names):
+    from bigmachine._identity import Authority
+
+    return LaunchRequest(
+        authority=Authority("s.bigmachine"),
+        names=names,
+        keepalive=system.keepalive(),
+        argv=sys.argv,
+        environ={},
+        configure=functools.partial(configure_worker, system=system, maxprocs=1),
+    )
+
+
+def test_many_starts_at_once_give_each_its_machines_at_addresses_of_their_own():
+    async def test():
+        started = []
+
+        async def start(session):
+            started.extend(await session.start(5, services=SERVICES))
+
+        async with bm.AsyncSession(InProcessSystem) as one, bm.AsyncSession(InProcessSystem) as two:
+            async with trio.open_nursery() as nursery:
+                for session in (one, two, one, two):
+                    nursery.start_soon(start, session)
+            assert len({machine.instance.address for machine in started}) == 20
+            assert len(await InProcessSystem().instances()) == 20
+            for machine in started:
+                assert await machine.call("Echo.echo", machine.name) == machine.name
+
+    run(test)
+
+
+def test_the_end_of_one_session_leaves_the_machines_of_another_alone():
+    with bm.Session(InProcessSystem) as one:
+        [a] = one.start(1, services=SERVICES)
+        with bm.Session(InProcessSystem) as two:
+            [b] = two.start(1, services=SERVICES)
+            assert [a.call("Echo.echo", "a"), b.call("Echo.echo", "b")] == ["a", "b"]
+        assert b.state is bm.State.STOPPED
+        assert a.call("Echo.echo", "a") == "a"
+
+
+def test_a_fresh_system_frees_what_another_one_listed_in_another_loop():
+    with bm.Session(InProcessSystem) as session:
+        [machine, other] = session.start(2, services=SERVICES)
+
+        async def free():
+            fresh = InProcessSystem()
+            listed = {instance.name: instance for instance in await fresh.instances()}
+            assert listed[machine.instance.name] == machine.instance
+            await fresh.stop(listed[machine.instance.name])
+            assert machine.instance not in await fresh.instances()
+            await fresh.shutdown()
+
+        trio.run(free)
+        machine.wait(bm.State.STOPPED)
+        assert machine.error.reason is bm.StopReason.EXITED
+        assert other.call("Echo.echo", 1) == 1
+
+
+def test_shutdown_is_fine_without_setup_and_again():
+    async def test():
+        system = InProcessSystem()
+        await system.shutdown()
+        await system.setup()
+        await system.start(3, order(system, (f"m{n}" for n in range(3))))
+        tasks = trio.lowlevel.current_statistics().tasks_living
+        await system.shutdown()
+        assert trio.lowlevel.current_statistics().tasks_living < tasks
+        assert await system.instances() == []
+        await system.shutdown()
+
+    run(test)
+
+
+def test_a_machine_is_freed_even_if_nobody_waits_for_it_any_more():
+    async def test():
+        system = InProcessSystem()
+        [instance] = await system.start(1, order(system, iter(["m0"])))
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await system.stop(instance)
+        assert scope.cancelled_caught
+        assert await system.instances() == []
+        assert await system.keepalive_failed(instance) is not None
+        await system.stop(instance)
+
+    run(test)
+
+
+def test_machines_end_with_the_loop_if_nobody_shuts_them_down():
+    async def test():
+        system = InProcessSystem()
+        await system.start(3, order(system, (f"m{n}" for n in range(3))))
+
+    run(test)
+    assert _machine.running == {}
+
+
+def test_it_reads_files_of_this_computer_and_has_no_console_while_it_runs(tmp_path):
+    file = tmp_path / "file"
+    file.write_bytes(b"x" * 1_000_000)
+
+    async def test():
+        async with bm.AsyncSession(InProcessSystem) as session:
+            [machine] = await session.start(1, services=SERVICES)
+            assert await machine.read(str(file)) == file.read_bytes()
+            with pytest.raises(FileNotFoundError):
+                await machine.read(str(tmp_path / "none"))
+            assert await session.system.console(machine.instance) == ""
+
+    trio.run(test)
+
+
+@pytest.mark.long
+def test_a_thousand_machines_estimate_pi_and_leave_nothing_behind(monkeypatch):
+    monkeypatch.setattr(bigpi, "BATCH", 1000)
+    monkeypatch.setattr(bigpi, "QUEUED", 1)  # so that each machine gets a batch
+    before = set(threading.enumerate())
+    with bm.Session(InProcessSystem()) as session:
+        machines = session.start(1000, services={"PI": bigpi.CirclePI()})
+        assert len(machines) == 1000
+        *_, result = bigpi.estimate(machines, 1_000_000, "seed")
+        assert len(result.samples_of) == 1000
+        assert abs(4 * result.hits / result.samples - math.pi) < 5 * result.error
+    assert _machine.running == {}
+    for thread in set(threading.enumerate()) - before:
+        if not thread.name.startswith("Trio thread"):  # which trio keeps for ten seconds
+            thread.join(10)
+            assert not thread.is_alive(), thread
