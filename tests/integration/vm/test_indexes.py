@@ -150,7 +150,7 @@ async def booted(
                 timings=TIMINGS,
                 boot_timeout=30,
                 build_timeout=60,
-                ask_why=why,
+                diagnose=why,
                 on_progress=progress,
                 log=MachineLog(output),
             )

@@ -109,7 +109,7 @@ async def _bring_up(
         timings=TIMINGS,
         boot_timeout=120,
         build_timeout=120,
-        ask_why=why,
+        diagnose=why,
         on_progress=progress,
         log=MachineLog(lambda lines: None),
     )

@@ -143,7 +143,7 @@ class Fleet:
             timings=TIMINGS,
             boot_timeout=30,
             build_timeout=60,
-            ask_why=why,
+            diagnose=why,
             on_progress=lambda phase, done, of: told.append((phase, done)),
             log=MachineLog(lambda lines: None),
         )
