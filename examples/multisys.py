@@ -21,7 +21,7 @@ class Meeting:
     def __init__(self, guests: int) -> None:
         self.guests = guests
 
-    def setup(self, session: bm.Session) -> None:
+    def setup(self, session: bm.PeerSession) -> None:
         self._barrier = threading.Barrier(self.guests)  # can't travel, so it is made here
 
     def attend(self) -> int:

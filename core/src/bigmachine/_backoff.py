@@ -1,4 +1,4 @@
-"""Growing pauses between tries."""
+"""Exponential backoff: growing pauses between attempts."""
 
 from __future__ import annotations
 

@@ -51,9 +51,6 @@ class Work:
     def ask(self, addr, *args):
         return self.session.connect(addr).call("Work.add", *args)
 
-    def start(self):
-        self.session.start(1, services={"Work": Work()})
-
     def pid(self):
         return os.getpid()
 
@@ -173,8 +170,6 @@ def test_it_is_refused_in_the_loop_it_would_wait_for(session):
 def test_machines_call_each_other_from_plain_methods(session, machine):
     [other] = session.start(1, services={"Work": Work()})
     assert other.call("Work.ask", machine.addr, 3, 4) == 7
-    with pytest.raises(bm.UsageError, match="only the driver starts machines"):
-        other.call("Work.start")
     other.shutdown()
     assert other.state == bm.State.STOPPED
     assert session.machines == [machine]

@@ -1,8 +1,8 @@
-"""A process beside the driver, which frees what the driver leaves when it is killed.
+"""The reaper process: it runs beside the driver, and frees its leftovers if it is killed.
 
-Machines whose driver is dead end by themselves, after a while; but what else a session has at
-its provider stays, and so does a machine that hangs. This process shares nothing with the
-driver but a pipe, and frees both within seconds, by the hooks `instances` and `stop`.
+Machines whose driver is dead end by themselves, after a while. But a machine that hangs does
+not, and a session's other resources stay at its provider. This process shares only a pipe with
+the driver, and frees both within seconds, by the hooks `instances` and `stop`.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from ..system import System
 _PARTING_SECONDS = 5.0  # for the process to end once it is dismissed
 
 
-class Sweeper:
-    """The driver's end of it: begun before anything is made, dismissed once all is freed."""
+class ReaperProcess:
+    """The driver's end of it: started before anything is made, dismissed once all is freed."""
 
     def __init__(self, process: trio.Process) -> None:
         self._process = process
 
     @classmethod
-    async def begin(cls, system: System, *, session: str) -> Sweeper:
-        """Start the process, for what this process makes in that session from now on."""
+    async def start(cls, system: System, *, session: str) -> ReaperProcess:
+        """Start the process, for all that this driver makes in ``session`` from now on."""
         order = {
             "session": session,
             "driver": str(Driver.here()),
@@ -40,7 +40,7 @@ class Sweeper:
         process = await trio.lowlevel.open_process(
             [sys.executable, "-m", "bigmachine.reaper"],
             stdin=subprocess.PIPE,
-            # Whoever reads what the driver prints is not to wait for the sweeper's end.
+            # Whoever reads the driver's output must not have to wait for this process to end.
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # neither Ctrl-C nor a closed terminal is for it
@@ -50,7 +50,7 @@ class Sweeper:
         return cls(process)
 
     async def dismiss(self) -> None:
-        """Let it end: nothing is left that it would have to free."""
+        """Let it end: nothing is left for it to free."""
         assert self._process.stdin is not None
         with trio.move_on_after(_PARTING_SECONDS, shield=True) as scope:
             try:

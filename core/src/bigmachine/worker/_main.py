@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     import trio
 
+    from ..session._peers import AsyncPeerSession, PeerSession
+
 # How long a thread that computes in pure Python may keep the loop waiting: at the
 # default of 5 ms a null call beside such a thread takes 5 ms, at this 0.2.
 _SWITCH_INTERVAL = 0.0005
@@ -57,9 +59,9 @@ def preload() -> None:
     import h11
     import trio
 
-    from ..session import _async, _sync
+    from ..session import _fleet, _peers
 
-    _ = (cloudpickle, h11, trio, _async, _sync)
+    _ = (cloudpickle, h11, trio, _fleet, _peers)
     # The first of a process has OpenSSL read its configuration and fetch its algorithms.
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).wrap_bio(
         ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True
@@ -68,21 +70,21 @@ def preload() -> None:
 
 def set_up(config: WorkerConfig, nursery: trio.Nursery) -> Callable[[object], Awaitable[None]]:
     """Return the function that runs a new service's ``setup``, with a session for its peers."""
-    sessions: list[Any] = []  # the async one and its synchronous face, once they are wanted
+    sessions: tuple[AsyncPeerSession, PeerSession] | None = None  # once a service wants one
 
     async def set_up_service(service: Any) -> None:  # Any: a service is any object
+        nonlocal sessions
         if not callable(getattr(service, "setup", None)):
             return
         # Few services have one; the others' machines never pay for these imports.
         import trio
 
         from ..machine._portal import Portal
-        from ..session._async import AsyncSession
-        from ..session._sync import Session
+        from ..session._peers import PeerSession, peer_session
 
-        if not sessions:
-            session = await AsyncSession.on_machine(config, nursery)
-            sessions.extend([session, Session.on_machine(session, Portal(nursery))])
+        if sessions is None:
+            session = peer_session(config.identity, system=config.system, nursery=nursery)
+            sessions = session, PeerSession(session, Portal(nursery))
         if has_async_setup(service):
             await service.setup(sessions[0])
         else:
