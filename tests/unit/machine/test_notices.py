@@ -128,7 +128,7 @@ def test_a_hook_that_fails_is_logged_and_begun_anew_and_its_machine_lives(run, c
         "the provider is silent",
         "the provider is silent again",
     ]
-    assert "'no notice at all', which is no Notice" in errors[2].getMessage()
+    assert "'no notice at all', which is not a Notice" in errors[2].getMessage()
     assert len(errors) == 3
 
 

@@ -178,6 +178,22 @@ class AsyncSession:
             logger.warning("%d of the %d machines asked for were started", len(machines), n)
         return machines
 
+    async def connect(self, addr: str) -> AsyncMachine:
+        """Connect to a machine of this session that it did not start, by its ``addr``.
+
+        Returns it ``RUNNING``; connecting to the same address again returns the same object.
+        Raises `RpcError` if the machine can't be reached, or another one answers.
+        """
+        if self._fleet is None:
+            raise _not_open()
+        return await self._fleet.connect(addr)
+
+    async def shutdown(self) -> None:
+        """Free every machine; return when each is confirmed to be gone. May be called again."""
+        with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+            if self._fleet is not None:
+                await self._fleet.shutdown()
+
     def _request(
         self,
         n: int,
@@ -265,22 +281,6 @@ class AsyncSession:
             async with self._reaper_lock:
                 if self._reaper is None:
                     self._reaper = await ReaperProcess.start(self.system, session=self.name)
-
-    async def connect(self, addr: str) -> AsyncMachine:
-        """Connect to a machine of this session that it did not start, by its ``addr``.
-
-        Returns it ``RUNNING``; connecting to the same address again returns the same object.
-        Raises `RpcError` if the machine can't be reached, or another one answers.
-        """
-        if self._fleet is None:
-            raise _not_open()
-        return await self._fleet.connect(addr)
-
-    async def shutdown(self) -> None:
-        """Free every machine; return when each is confirmed to be gone. May be called again."""
-        with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
-            if self._fleet is not None:
-                await self._fleet.shutdown()
 
     async def _capture(self, request: LaunchRequest) -> Delivery:
         """Capture the driver's environment, for machines that have none of its code."""
