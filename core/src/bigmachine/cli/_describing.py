@@ -9,27 +9,27 @@ from collections.abc import Iterator, Sequence
 
 from bigmachine.system import Instance
 
-from ..reaper._leftovers import Holding
+from ..reaper._leftovers import FoundSession
 
 _WIDTH = 80
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
-def describe_holding(holding: Holding) -> Iterator[str]:
+def describe_holding(holding: FoundSession) -> Iterator[str]:
     """Yield the lines that show what a session has."""
     yield spread(_title(holding), cost_text(holding.cost_per_hour))
     yield f"  driver: {describe_driver(holding)}"
     machines = holding.machines
     yield from _table(_sorted(machines))
-    yield from _table([thing for thing in holding.things if thing not in machines])
+    yield from _table([thing for thing in holding.resources if thing not in machines])
 
 
-def describe_driver(holding: Holding) -> str:
+def describe_driver(holding: FoundSession) -> str:
     """Say who drives a session, whether that one lives, and whether machines outlive it."""
     return _driver(holding) + ("; machines are immortal" if holding.is_immortal else "")
 
 
-def _driver(holding: Holding) -> str:
+def _driver(holding: FoundSession) -> str:
     if holding.driver is None:
         return f"on {holding.host}, may be alive" if holding.host else "unknown, may be alive"
     pid = f"pid {holding.driver.pid}"
@@ -61,7 +61,7 @@ def count_text(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
 
 
-def _title(holding: Holding) -> str:
+def _title(holding: FoundSession) -> str:
     age = f", began {_age(holding.age)} ago" if holding.age is not None else ""
     return f"{holding.short_name or 'no session'} on {holding.system}{age}"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ._arguments import add_option, add_profile, parse_options
 
 if TYPE_CHECKING:
-    from ..reaper._leftovers import Holding
+    from ..reaper._leftovers import FoundSession
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -53,21 +53,21 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _ask(
     names: Sequence[str], options: Mapping[str, str], profile: str | None
-) -> tuple[list[Holding], dict[str, str]]:
+) -> tuple[list[FoundSession], dict[str, str]]:
     """Ask all at once; return what they have, and why some of them didn't say."""
     import trio
 
     from bigmachine.reaper._free import reason
 
-    from ..reaper._leftovers import holdings, opened
+    from ..reaper._leftovers import find_sessions, opened
 
-    found: dict[str, list[Holding]] = {}
+    found: dict[str, list[FoundSession]] = {}
     failed: dict[str, str] = {}
 
     async def ask(name: str) -> None:
         try:
             async with opened(name, options=options, profile=profile) as hooks:
-                found[name] = await holdings(hooks, name)
+                found[name] = await find_sessions(hooks, name)
         except Exception as exc:
             failed[name] = reason(exc)
 
@@ -77,12 +77,12 @@ async def _ask(
     return [holding for name in names for holding in found.get(name, ())], failed
 
 
-def _describe(holding: Holding) -> dict[str, Any]:  # Any: this is JSON
+def _describe(holding: FoundSession) -> dict[str, Any]:  # Any: this is JSON
 
     driver = holding.driver
     return {
         "system": holding.system,
-        "session": holding.session,
+        "session": holding.name,
         "driver": {
             "host": holding.host or None,
             "pid": driver.pid if driver else None,
@@ -102,12 +102,12 @@ def _describe(holding: Holding) -> dict[str, Any]:  # Any: this is JSON
                 "address": thing.address,
                 "cost_per_hour": thing.cost_per_hour,
             }
-            for thing in holding.things
+            for thing in holding.resources
         ],
     }
 
 
-def _text(found: Sequence[Holding], answered: Sequence[str]) -> Iterator[str]:
+def _text(found: Sequence[FoundSession], answered: Sequence[str]) -> Iterator[str]:
     from ._describing import cost_text, count_text, describe_holding, spread
 
     if not found:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from bigmachine.system import Instance, System
 
-    from ..reaper._leftovers import Holding
+    from ..reaper._leftovers import FoundSession
 
 _AT_ONCE = 100  # of those that wait; how many ask at once is for the system to bound
 _SESSION = re.compile(r".+-[0-9a-f]{8}(\.bigmachine)?")  # as sessions are named
@@ -90,17 +90,17 @@ class Reaper:
         self._is_sure = is_sure
         self._met: set[str] = set()
         self._freed = 0
-        self._spared: list[Holding] = []
+        self._spared: list[FoundSession] = []
 
     async def reap(self, name: str, options: Mapping[str, str], profile: str | None) -> None:
         """Free what is due on a system."""
         from bigmachine.reaper._free import reason
 
-        from ..reaper._leftovers import holdings, opened
+        from ..reaper._leftovers import find_sessions, opened
 
         try:
             async with opened(name, options=options, profile=profile) as hooks:
-                found = await holdings(hooks, name)
+                found = await find_sessions(hooks, name)
                 self.answered.append(name)
                 await self._free_all(hooks, [holding for holding in found if self._is_due(holding)])
         except Exception as exc:
@@ -123,29 +123,29 @@ class Reaper:
         elif self.answered and not self.has_failed:
             print("Nothing to free.")
 
-    def _is_due(self, holding: Holding) -> bool:
+    def _is_due(self, holding: FoundSession) -> bool:
         """Decide whether to free what a session has, and say why."""
         from ._describing import count_text, describe_driver
 
         if not self._wanted:
             if holding.orphaned:
-                count = count_text(len(holding.things), "thing")
+                count = count_text(len(holding.resources), "thing")
                 print(f"{_name(holding)}: {holding.orphaned}; {count} to free")
             else:
                 self._spared.append(holding)
             return bool(holding.orphaned)
-        if holding.session not in self._wanted:
+        if holding.name not in self._wanted:
             return False
-        self._met.add(holding.session)
+        self._met.add(holding.name)
         about = f"{_name(holding)}: driver {describe_driver(holding)}"
         may_be_used = holding.is_alive or (holding.is_alive is None and holding.machines)
         if may_be_used and not (self._is_dry or self._is_sure or _is_confirmed(holding)):
             self._fail(f"{about}; it is left alone, --yes frees it nevertheless")
             return False
-        print(f"{about}; {count_text(len(holding.things), 'thing')} to free")
+        print(f"{about}; {count_text(len(holding.resources), 'thing')} to free")
         return True
 
-    async def _free_all(self, hooks: System, due: Sequence[Holding]) -> None:
+    async def _free_all(self, hooks: System, due: Sequence[FoundSession]) -> None:
         import trio
 
         limiter = trio.CapacityLimiter(_AT_ONCE)
@@ -154,7 +154,7 @@ class Reaper:
                 nursery.start_soon(self._free_holding, hooks, holding, limiter)
 
     async def _free_holding(
-        self, hooks: System, holding: Holding, limiter: trio.CapacityLimiter
+        self, hooks: System, holding: FoundSession, limiter: trio.CapacityLimiter
     ) -> None:
         """Free one kind after the other, in the system's order: what comes later is in use."""
         import trio
@@ -173,7 +173,7 @@ class Reaper:
                 self._freed += 1
                 print(f"{what} {'would be' if self._is_dry else 'is'} freed", flush=True)
 
-        for things in by_kind(holding.things):
+        for things in by_kind(holding.resources):
             if problems:
                 problems += [f"{holding.short_name}: {_what(t)} is left, too" for t in things]
                 continue
@@ -188,7 +188,7 @@ class Reaper:
         _complain(text)
 
 
-def _is_confirmed(holding: Holding) -> bool:
+def _is_confirmed(holding: FoundSession) -> bool:
     """Ask on the terminal; without one, there is nobody to say yes."""
     from ._describing import describe_holding
 
@@ -219,7 +219,7 @@ def _full_name(session: str) -> str:
     return session if session.endswith(SUFFIX) else session + SUFFIX
 
 
-def _name(holding: Holding) -> str:
+def _name(holding: FoundSession) -> str:
     return f"{holding.short_name or 'no session'} on {holding.system}"
 
 
