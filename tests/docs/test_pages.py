@@ -7,8 +7,8 @@ import re
 
 import pytest
 
+from bigmachine.system._hooks import HOOKS
 from bigmachine.system._options import describe_options
-from bigmachine.system._plugins import _HOOKS
 from bigmachine_ec2 import Ec2Options
 from bigmachine_local import LocalOptions
 from tests.docs.markdown import PAGES, ROOT, anchors, links, page_id, section
@@ -39,9 +39,9 @@ def test_every_page_of_the_docs_is_in_the_index():
     assert {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"} <= linked
 
 
-@pytest.mark.parametrize("hook", _HOOKS)
+@pytest.mark.parametrize("hook", HOOKS)
 def test_every_hook_is_documented_with_its_arguments(hook):
-    function = _HOOKS[hook]
+    function = HOOKS[hook]
     arguments = ", ".join(list(inspect.signature(function).parameters)[1:])
     is_async = "async " if inspect.iscoroutinefunction(function) else ""
     assert section(BACKENDS, f"`{is_async}{hook}({arguments})`").strip()
@@ -49,7 +49,7 @@ def test_every_hook_is_documented_with_its_arguments(hook):
 
 def test_no_hook_is_documented_that_does_not_exist():
     headings = re.findall(r"^### `(?:async )?(\w+)\(", BACKENDS.read_text(), re.M)
-    assert set(headings) == set(_HOOKS)
+    assert set(headings) == set(HOOKS)
 
 
 @pytest.mark.parametrize(("system", "cls"), [("local", LocalOptions), ("ec2", Ec2Options)])

@@ -13,8 +13,8 @@ import bigmachine as bm
 from bigmachine.errors import BigmachineError, StartError, UsageError
 from bigmachine_ec2._api import Api
 from bigmachine_ec2._network import Network, own_addresses
-from tests.integration.ec2.conftest import Kit
 from tests.support.aws.aws import UBUNTU, Aws
+from tests.support.aws.fixtures import Kit
 
 LINES = 6
 """How many lines of 80 columns a message has at most."""

@@ -16,11 +16,11 @@ import pytest
 from bigmachine.boot import Driver
 from bigmachine_ec2 import Ec2Options
 from bigmachine_ec2._tags import DRIVER, SESSION, tag_specifications
-from tests.integration.ec2.conftest import REGION, TYPE
 from tests.integration.ec2.test_reap import Region
 from tests.live import __main__ as script
 from tests.live import ec2 as suite
 from tests.live.ec2 import RUN, Account, sessions_of
+from tests.support.aws.fixtures import REGION, TYPE
 from tests.support.aws.policy import ROOT
 
 LEAKED = "leaked-0123abcd.bigmachine"
@@ -86,7 +86,7 @@ def changes(aws) -> list[str]:
     "arguments",
     [
         ["tests/live"],
-        [SUITE],
+        pytest.param([SUITE], marks=pytest.mark.long),
         [SUITE, "--conformance-tier=live", "--conformance-max-cost=1"],
     ],
     ids=["folder", "file", "live"],

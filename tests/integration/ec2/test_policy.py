@@ -11,8 +11,8 @@ import pytest
 from botocore.config import Config
 
 from bigmachine.cli import main
-from tests.integration.ec2.conftest import REGION, TYPE
 from tests.integration.ec2.test_reap import Region
+from tests.support.aws.fixtures import REGION, TYPE
 from tests.support.aws.policy import (
     FILE,
     NEEDS_NOTHING,

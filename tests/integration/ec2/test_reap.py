@@ -18,7 +18,7 @@ from bigmachine.errors import BigmachineError
 from bigmachine.system import Instance
 from bigmachine_ec2 import Ec2Options, Ec2System
 from bigmachine_ec2._tags import machines_tags, tag_specifications
-from tests.integration.ec2.conftest import REGION
+from tests.support.aws.fixtures import REGION
 
 DEAD, ALIVE, OTHER = (f"{word}-0123abcd.bigmachine" for word in ("dead", "alive", "other"))
 DRIVER = "from bigmachine.boot import Driver; print(Driver.here(), flush=True); input()"
@@ -130,11 +130,11 @@ def test_all_kinds_of_what_sessions_have_are_listed_and_nothing_else(region, dea
     assert session["driver"]["is_alive"] is False
     assert session["driver"]["pid"] == dead.pid
     assert session["started"] == "2025-01-31T23:59:59+00:00"
-    assert kinds(session["things"]) == (
+    assert kinds(session["resources"]) == (
         ["spot-request"] + ["instance"] * 2 + ["volume"] * 3 + ["security-group", "launch-template"]
     )
-    assert {thing["driver"] for thing in session["things"]} == {str(dead)}
-    states = {thing["kind"]: thing.get("state") for thing in session["things"]}
+    assert {thing["driver"] for thing in session["resources"]} == {str(dead)}
+    states = {thing["kind"]: thing.get("state") for thing in session["resources"]}
     assert states["instance"] in ("pending", "running")
     assert states["volume"] in ("available", "in-use")
     assert main(["ps", "ec2"]) == 0
@@ -151,7 +151,7 @@ def test_what_is_on_its_way_out_or_can_buy_nothing_more_is_not_listed(region, mo
         request.state = "active"
     assert main(["ps", "ec2", "--json"]) == 0
     [session] = json.loads(capsys.readouterr().out)["sessions"]
-    assert kinds(session["things"]) == ["security-group", "launch-template"]
+    assert kinds(session["resources"]) == ["security-group", "launch-template"]
 
 
 def test_what_a_dead_driver_left_is_freed_and_nothing_that_is_not_its(region, dead, capsys):
@@ -163,7 +163,7 @@ def test_what_a_dead_driver_left_is_freed_and_nothing_that_is_not_its(region, de
     assert main(["reap", "ec2"]) == 0
     assert region.left == before
     out = capsys.readouterr().out
-    assert "Freed 8 things." in out
+    assert "Freed 8 resources." in out
     assert f"alive-0123abcd on ec2: driver pid {Driver.here().pid} of this computer, alive" in out
     assert "other-0123abcd on ec2: driver pid 4711 on gpu-box, may be alive" in out
 

@@ -13,8 +13,8 @@ import bigmachine as bm
 from bigmachine.errors import UsageError
 from bigmachine_ec2 import Ec2System
 from bigmachine_ec2._image import default_image
-from tests.integration.ec2.conftest import Kit
 from tests.support.aws.aws import DEBIAN, UBUNTU
+from tests.support.aws.fixtures import Kit
 
 CREATES = (
     "CreateSecurityGroup",

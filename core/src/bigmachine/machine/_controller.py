@@ -12,14 +12,14 @@ import trio
 
 from .._repeated_event import RepeatedEvent
 from .._values import Instance, Keepalive, State, Termination
-from ..boot._bootstrap import Booting, Delivery
+from ..boot._bootstrap import BootBatch, Bootstrap
 from ..errors import BigmachineError, BootError, StopReason, TransportError
-from ..rpc import ConnectionLost
+from ..rpc import Connection, ConnectionLost
 from ..system import Capability, gives_notices
 from ..system._plugins import Plugins
 from ._keepalive import KeepaliveMonitor
 from ._lifecycle import Lifecycle
-from ._link import REFUSED, AnyConnection, Link, follow
+from ._link import REFUSED, Link, follow
 from ._log import MachineLog
 from ._notices import ReceivedNotices
 from ._output import BootLog, Output
@@ -38,7 +38,7 @@ class Controller:
     """Leads one machine through its lifecycle; the session calls `run` in a task of its own.
 
     ``services`` are those to install, pickled; None for a machine that another session owns,
-    which is only watched. ``delivery`` is what a machine that begins with the boot program is
+    which is only watched. ``batch`` is what a machine that begins with the boot program is
     sent.
     """
 
@@ -50,7 +50,7 @@ class Controller:
         http: httpx.AsyncClient,
         services: Mapping[str, bytes] | None,
         boot_log: BootLog,
-        delivery: Delivery | None = None,
+        batch: BootBatch | None = None,
     ) -> None:
         self.instance = instance
         self.owned = services is not None
@@ -74,10 +74,10 @@ class Controller:
         self.lifecycle = Lifecycle(
             name, addr=self.addr, changed=self._changed, notify=plugins.notify
         )
-        self._booting = (
-            Booting(
+        self._bootstrap = (
+            Bootstrap(
                 instance,
-                delivery=delivery,
+                batch=batch,
                 http=http,
                 timings=self._timings,
                 boot_timeout=plugins.system.boot_timeout,
@@ -86,7 +86,7 @@ class Controller:
                 on_progress=progress_reporter(name, notify=plugins.notify),
                 log=self._log,
             )
-            if delivery is not None
+            if batch is not None
             else None
         )
         self._link = Link(
@@ -103,7 +103,7 @@ class Controller:
             name,
             addr=self.addr,
             link=self._link,
-            booting=self._booting,
+            bootstrap=self._bootstrap,
             timeout=plugins.system.boot_timeout if self.owned else self._timings.timeout,
             log=self._log,
             console=functools.partial(
@@ -121,11 +121,11 @@ class Controller:
         )
 
     @property
-    def connection(self) -> AnyConnection | None:
+    def connection(self) -> Connection | None:
         """What callers use, while the machine is ``RUNNING`` and connected."""
         return self._link.connection if self.lifecycle.state == State.RUNNING else None
 
-    async def connected(self) -> AnyConnection:
+    async def connected(self) -> Connection:
         """Wait for the connection; raise if the machine is stopped."""
         while (connection := self.connection) is None:
             if self.lifecycle.state == State.STOPPED:
@@ -199,14 +199,14 @@ class Controller:
         """Do all that comes before ``RUNNING``; leave in ``nursery`` what goes on after it."""
         began = await self._startup.connect(nursery)
         self._output.is_booting = False
-        if self._booting is not None and not self._has_tail:
+        if self._bootstrap is not None and not self._has_tail:
             nursery.start_soon(self._log.follow, self._linked)
         if self.owned and gives_notices(self.plugins.system):
             nursery.start_soon(follow, self._linked, self.notices.ask, "notices")
         nursery.start_soon(self.keepalive.run, nursery, began)
         self.maxprocs = await self._startup.install(nursery, self._services, maxprocs=self.maxprocs)
 
-    async def _linked(self) -> AnyConnection:
+    async def _linked(self) -> Connection:
         """Wait for a connection that is not known to be lost, whatever the state."""
         while (connection := self._link.connection) is None or not connection.is_open:
             await self._changed.wait()
@@ -225,7 +225,7 @@ class Controller:
 
     async def _probe_boot_program(self) -> Termination | None:
         """Ask the boot program, if it answers in the worker's place, how the worker ended."""
-        if self._booting is None or (report := await self._booting.exit_report()) is None:
+        if self._bootstrap is None or (report := await self._bootstrap.exit_report()) is None:
             return None
         return self.notices.explain(Termination(StopReason.EXITED, report))
 

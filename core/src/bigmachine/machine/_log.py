@@ -9,12 +9,13 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 import trio
 
 from ..errors import BigmachineError
-from ._link import AnyConnection, follow
+from ..rpc import Connection
+from ._link import follow
 
 _CATCH_UP_SECONDS = 2.0  # a machine that hangs, or can't be reached, doesn't answer
 _LINE_BYTES = 1 << 20  # longer lines are split: a machine may print without end
 
-Connected = Callable[[], Awaitable[AnyConnection]]
+Connected = Callable[[], Awaitable[Connection]]
 
 
 class MachineLog:
@@ -62,9 +63,7 @@ class MachineLog:
         finally:
             self._is_followed = False
 
-    async def catch_up(
-        self, connection: AnyConnection, *, within: float = _CATCH_UP_SECONDS
-    ) -> None:
+    async def catch_up(self, connection: Connection, *, within: float = _CATCH_UP_SECONDS) -> None:
         """Wait, for so long at most, until all that the machine has printed by now was taken."""
         if not self._is_followed:
             return
@@ -74,7 +73,7 @@ class MachineLog:
             await connection.call("Supervisor.mark", (mark,), {})
             await is_taken.wait()
 
-    async def _read(self, connection: AnyConnection) -> None:
+    async def _read(self, connection: Connection) -> None:
         # One part at a time: the rest waits on the machine, in files of bounded size, and not in
         # a queue that would delay the replies of calls.
         self.take(*await connection.call("Supervisor.tail", (self.offset,), {}))

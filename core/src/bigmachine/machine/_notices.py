@@ -8,7 +8,7 @@ from collections.abc import Callable
 from .._events import Event, MachineNotice
 from .._values import Notice, Termination
 from ..errors import StopReason
-from ._link import AnyConnection
+from ..rpc import Connection
 
 logger = logging.getLogger("bigmachine.machine")
 
@@ -21,7 +21,7 @@ class ReceivedNotices:
         self._name = name
         self._notify = notify
 
-    async def ask(self, connection: AnyConnection) -> None:
+    async def ask(self, connection: Connection) -> None:
         """Wait for notices that are new, and take them."""
         new: list[Notice] = await connection.call("Supervisor.notices", (len(self.all),), {})
         for notice in new:

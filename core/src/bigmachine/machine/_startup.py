@@ -12,7 +12,7 @@ import trio
 from .._backoff import backoff
 from .._events import BootProgress, Event
 from .._values import MachineInfo
-from ..boot._bootstrap import BootFailed, Booting
+from ..boot._bootstrap import Bootstrap, PhaseFailed
 from ..errors import BootError, RemoteError
 from ..rpc import ConnectionLost
 from ._link import Link
@@ -24,7 +24,7 @@ logger = logging.getLogger("bigmachine.machine")
 class Startup:
     """Starts one machine: `connect`, then `install`. What fails there is a `BootError`.
 
-    ``booting`` brings up a machine that begins with the boot program. ``timeout`` bounds the
+    ``bootstrap`` brings up a machine that begins with the boot program. ``timeout`` bounds the
     first connection, in seconds. ``console`` reads the machine's last lines, for errors, once
     ``log`` has caught up.
     """
@@ -35,7 +35,7 @@ class Startup:
         *,
         addr: str,
         link: Link,
-        booting: Booting | None,
+        bootstrap: Bootstrap | None,
         timeout: float,
         log: MachineLog,
         console: Callable[[], Awaitable[str]],
@@ -43,7 +43,7 @@ class Startup:
         self._name = name
         self._addr = addr
         self._link = link
-        self._booting = booting
+        self._bootstrap = bootstrap
         self._timeout = timeout
         self._log = log
         self._console = console
@@ -52,14 +52,14 @@ class Startup:
         """Connect to the worker, in ``nursery``; return when the worker's clock began."""
         async with self._in_phase("connect"):
             try:
-                if self._booting is not None:
-                    await self._booting.run()
+                if self._bootstrap is not None:
+                    await self._bootstrap.run()
                 began = trio.current_time()
                 with trio.fail_after(self._timeout):
                     await self._link.first(nursery)
-            except BootFailed as exc:
-                assert self._booting is not None
-                raise await self._error(self._booting.phase, str(exc)) from None
+            except PhaseFailed as exc:
+                assert self._bootstrap is not None
+                raise await self._error(self._bootstrap.phase, str(exc)) from None
             except trio.TooSlowError as exc:
                 message = f"not done after {self._timeout:.0f} s"
                 raise await self._error("connect", message) from exc
@@ -110,8 +110,8 @@ class Startup:
             raise await self._error(phase, _message(exc)) from exc
 
     async def _error(self, phase: str, message: str) -> BootError:
-        if self._booting is not None and phase == "connect":
-            message = await self._booting.exit_report() or message
+        if self._bootstrap is not None and phase == "connect":
+            message = await self._bootstrap.exit_report() or message
         elif (connection := self._link.connection) is not None:
             await self._log.catch_up(connection)
         return BootError(

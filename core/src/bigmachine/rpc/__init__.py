@@ -5,16 +5,18 @@ from typing import TYPE_CHECKING, Any
 from ._frames import DEFAULT_LIMIT_BYTES as DEFAULT_LIMIT_BYTES
 from ._payload import dumps_whole as dumps_whole
 from ._streams import IncomingStream as IncomingStream
+from ._streams import ThreadIterator as ThreadIterator
 from ._tasks import TaskPool as TaskPool
 from .client._connection import Connection as Connection
 from .client._connection import ConnectionLost as ConnectionLost
 from .client._dial import dial as dial
 from .client._dial import split_addr as split_addr
 from .client._dial import transport_error as transport_error
+from .client._frame_connection import FrameConnection as FrameConnection
 from .client._post import PostConnection as PostConnection
-from .server._http import Server as Server
-from .server._http import open_listeners as open_listeners
 from .server._registry import Services as Services
+from .server._server import Server as Server
+from .server._server import open_listeners as open_listeners
 
 if TYPE_CHECKING:
     from .client._http import Connect as Connect

@@ -18,7 +18,7 @@ import trio
 from .._events import CostWarning, MachinesRequested, MachinesStarted, SessionClosed, SessionOpened
 from .._identity import Authority
 from .._values import Cost, EnvironmentOptions, Instance, State, Termination
-from ..boot._bootstrap import Delivery
+from ..boot._bootstrap import BootBatch
 from ..boot._config import configure_worker
 from ..boot._shipment import Shipment
 from ..errors import StartError, StopReason, UsageError
@@ -227,10 +227,10 @@ class AsyncSession:
         """Have the system launch up to ``n`` instances; return a machine for each."""
         if (fleet := self._fleet) is None:
             raise _not_open()
-        delivery = await self._capture(request) if self.system.ships_environment else None
+        batch = await self._capture(request) if self.system.ships_environment else None
         instances = await self._launch(n, request)
         # No checkpoint until each instance has somebody who will free it.
-        machines = [fleet.add(instance, pickled, delivery=delivery) for instance in instances]
+        machines = [fleet.add(instance, pickled, batch=batch) for instance in instances]
         self._plugins.notify(MachinesStarted(n, tuple(instances)))
         if not machines:
             raise StartError(f"system {self.system.name!r} started none of {n} machines")
@@ -282,7 +282,7 @@ class AsyncSession:
                 if self._reaper is None:
                     self._reaper = await ReaperProcess.start(self.system, session=self.name)
 
-    async def _capture(self, request: LaunchRequest) -> Delivery:
+    async def _capture(self, request: LaunchRequest) -> BootBatch:
         """Capture the driver's environment, for machines that have none of its code."""
         assert self._nursery is not None
         began = trio.current_time()
@@ -292,7 +292,7 @@ class AsyncSession:
         captured = shipment.event(trio.current_time() - began)
         logger.info("%s", captured)
         self._plugins.notify(captured)
-        return Delivery(request, shipment)
+        return BootBatch(request, shipment)
 
     async def _watch_cost(self) -> None:
         def warn(warning: CostWarning) -> None:

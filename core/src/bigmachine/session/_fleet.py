@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from .._values import Instance, State, Termination
-from ..boot._bootstrap import Delivery
+from ..boot._bootstrap import BootBatch
 from ..errors import RpcError, UsageError
 from ..machine._async import AsyncMachine
 from ..machine._controller import Controller
@@ -54,7 +54,7 @@ class Fleet:
         instance: Instance,
         services: Mapping[str, bytes] | None,
         *,
-        delivery: Delivery | None = None,
+        batch: BootBatch | None = None,
     ) -> AsyncMachine:
         """Take in an instance, and begin to lead it; see `Controller` for the arguments.
 
@@ -66,7 +66,7 @@ class Fleet:
             http=self._http,
             services=services,
             boot_log=self._boot_log,
-            delivery=delivery,
+            batch=batch,
         )
         machine = self._machines[controller] = AsyncMachine(controller)
         self._nursery.start_soon(self._lead, controller, name=f"bigmachine {controller.name}")

@@ -1,0 +1,155 @@
+"""AWS for tests, served once for all of a process; a ``conftest.py`` imports what it gives."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+import trio
+
+# moto would make 1,300 images first, and none that is wanted here.
+os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
+
+from bigmachine._identity import Authority
+from bigmachine.boot import LaunchRequest, configure_worker, machine_names
+from bigmachine.system import Instance, Keepalive
+from bigmachine.system._options import resolve_options
+from bigmachine_ec2 import Ec2Options, Ec2System, _api
+from tests.support.aws.aws import REGION, Aws
+from tests.support.aws.box import Ec2Box, ec2_in_a_box, environ, why_not_here
+from tests.support.aws.once import everything_once
+
+TYPE = "c7i.large"
+"""An instance type that is offered in five of the six zones: not in ``us-east-1e``."""
+
+
+class Kit:
+    """An ``ec2`` system, and what a session asks of it."""
+
+    def __init__(self, aws: Aws, **options: Any) -> None:
+        self.aws = aws
+        given = {"region": REGION, "endpoint_url": aws.url, "instance_type": TYPE}
+        if not options.get("security_groups"):
+            given["allow"] = ["192.0.2.7/32"]
+        given = {**given, **options}
+        self.options = resolve_options(Ec2Options, system_name="ec2", keywords=given)
+        self.system = Ec2System(self.options)
+        self.request = LaunchRequest(
+            authority=Authority("test-0123abcd.bigmachine"),
+            names=machine_names(),
+            keepalive=Keepalive(),
+            argv=(),
+            environ={},
+            configure=functools.partial(configure_worker, system=self.system, maxprocs=None),
+        )
+
+    async def setup(self) -> Ec2System:
+        await self.system.setup()
+        return self.system
+
+    async def start(self, count: int = 1) -> list[Instance]:
+        await self.system.setup()
+        return [*await self.system.start(count, self.request)]
+
+    def other(self) -> Kit:
+        """Return that of another driver, with another session."""
+        kit = Kit(self.aws)
+        kit.system = Ec2System(self.options)
+        kit.request._authority = Authority("other-89abcdef.bigmachine")
+        return kit
+
+
+Run = Callable[..., Any]
+
+
+_SERVED = pytest.StashKey[Aws]()
+
+
+@pytest.fixture(scope="session")
+def served(pytestconfig: pytest.Config) -> Aws:
+    """The AWS of all tests of this process, whichever ``conftest.py`` they have this from."""
+    if _SERVED not in pytestconfig.stash:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(everything_once())
+            aws = stack.enter_context(Aws().serving())
+            aws.add_images()
+            pytestconfig.add_cleanup(stack.pop_all().close)
+        pytestconfig.stash[_SERVED] = aws
+    return pytestconfig.stash[_SERVED]
+
+
+@pytest.fixture
+def aws(served: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
+    """AWS, with made-up credentials; a test that leaves anything there fails.
+
+    So does one whose calls the IAM policy would refuse.
+    """
+    for name in [name for name in os.environ if name.startswith(("AWS_", "BIGMACHINE_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "made-up")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "made-up")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, os.devnull)
+    # Nobody else uses this account, and no test is about how long AWS makes us wait.
+    monkeypatch.setattr("bigmachine_ec2._pace._FIRST_PAUSE", 0.02)
+    monkeypatch.setattr("bigmachine_ec2._pace._FIRST_POLL", 0.02)
+    monkeypatch.setattr(_api, "_WRITE_RATE", 100.0)
+    monkeypatch.setattr(_api, "_TAGS_RATE", 100.0)
+    served.reset()
+    yield served
+    served.gate.set()
+    left = served.leftovers()
+    served.clear()
+    assert left == []
+    assert served.calls.refused == []
+
+
+@pytest.fixture(scope="module")  # others' instances are not to boot
+def boxed(served: Aws) -> Iterator[Ec2Box]:
+    if reason := why_not_here():
+        pytest.skip(reason)
+    with ec2_in_a_box(served) as box:
+        yield box
+
+
+@pytest.fixture
+def ec2(aws: Aws, boxed: Ec2Box, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ec2Box]:
+    """EC2 in a box, for drivers of this process and its children; nothing may be left."""
+    for name, value in environ(aws).items():
+        monkeypatch.setenv(name, value)
+    yield boxed
+    running = boxed.running()
+    boxed.clear()
+    assert running == []
+
+
+@pytest.fixture
+def one_offer(aws: Aws) -> dict[str, Any]:
+    """Options with which there is nothing to choose: what RunInstances buys, not CreateFleet."""
+    subnets = aws.ec2.describe_subnets()
+    [first] = [s.id for s in subnets if s.availability_zone == f"{REGION}a"]
+    return {"market": "on-demand", "subnets": [first]}
+
+
+@pytest.fixture
+def run(aws: Aws) -> Run:
+    """Run an async test with a `Kit`, made with the options given, and shut its system down."""
+
+    def run(test: Callable[[Kit], Awaitable[Any]], **options: Any) -> Any:
+        async def main() -> Any:
+            kit = Kit(aws, **options)
+            try:
+                with trio.fail_after(60):
+                    return await test(kit)
+            finally:
+                with trio.move_on_after(30, shield=True):
+                    await kit.system.shutdown()
+
+        return trio.run(main)
+
+    return run
