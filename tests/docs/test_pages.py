@@ -63,10 +63,10 @@ def test_a_systems_readme_lists_its_options(system, cls):
 
 
 def test_the_limits_in_the_docs_are_those_of_the_wire():
-    from bigmachine.rpc import _frames, _streams
+    from bigmachine.rpc import _decoder, _frames, _streams
 
     table = section(ROOT / "docs/wire.md", "Limits")
-    assert _frames._MAX_PAYLOAD_BYTES == 128 << 10
+    assert _decoder._MAX_PAYLOAD_BYTES == 128 << 10
     assert "| a frame that is not DATA | 128 KiB |" in table
     assert _frames.CHUNK_BYTES == 256 << 10
     assert "| a DATA frame | 256 KiB |" in table

@@ -1,4 +1,12 @@
-"""The wire: how a call leaves one process and reaches a method in another."""
+"""The wire: how a call leaves one process and reaches a method in another.
+
+The way of a call: `client/_frame_connection` takes the streams out of its arguments
+(`client/_uploads`), pickles the rest (`_marshal`, `_payload`) and posts a frame (`_frames`,
+`_outbox`, `_channel`). On the machine, the frame is decoded (`_receive`, `_decoder`),
+`server/_connection` makes a `server/_frame_call` of it, and `server/_call` runs the method.
+The result comes back by the same files. Without an upgrade to frames, a call is a request:
+`client/_post`, `server/_http`, `server/_post`. Neither end imports the other.
+"""
 
 from typing import TYPE_CHECKING, Any
 

@@ -59,6 +59,7 @@ class FrameCall(Call):
 
     def load_arguments(self) -> tuple[Sequence[Any], Mapping[str, Any]]:
         args, kwargs = load_arguments(self._frame)
+        del self._frame  # it may be large, and the call may be long
         if not self._uploads:
             return args, kwargs
         return (
