@@ -23,19 +23,47 @@ _PARTING_SECONDS = 5.0  # for the process to end once it is dismissed
 
 
 class ReaperProcess:
-    """The driver's end of it: started before anything is made, dismissed once all is freed."""
+    """The driver's end of it, for ``session``, if the system uses a reaper.
 
-    def __init__(self, process: trio.Process) -> None:
-        self._process = process
+    `start` it before anything is made; `dismiss` it once all is freed.
+    """
 
-    @classmethod
-    async def start(cls, system: System, *, session: str) -> ReaperProcess:
-        """Start the process, for all that this driver makes in ``session`` from now on."""
+    def __init__(self, system: System, *, session: str) -> None:
+        self._system = system
+        self._session = session
+        self._process: trio.Process | None = None
+        self._start_lock = trio.Lock()
+
+    async def start(self) -> None:
+        """Start the process, for all that this driver makes from now on. May be called again."""
+        # On Windows nobody can wait for the pipe and look at the driver, too.
+        if self._system.uses_reaper and sys.platform != "win32":
+            async with self._start_lock:
+                if self._process is None:
+                    self._process = await self._open()
+
+    async def dismiss(self) -> None:
+        """Let it end: nothing is left for it to free."""
+        if self._process is None:
+            return
+        assert self._process.stdin is not None
+        with trio.move_on_after(_PARTING_SECONDS, shield=True) as scope:
+            try:
+                await self._process.stdin.send_all(b"done\n")
+                await self._process.stdin.aclose()
+            except trio.BrokenResourceError:
+                pass  # somebody has killed it
+            await self._process.wait()
+        if scope.cancelled_caught:
+            self._process.kill()
+
+    async def _open(self) -> trio.Process:
+        system = (type(self._system), self._system.options)
         order = {
-            "session": session,
+            "session": self._session,
             "driver": str(Driver.here()),
             "path": [os.path.abspath(entry) for entry in sys.path],
-            "system": base64.b64encode(cloudpickle.dumps((type(system), system.options))).decode(),
+            "system": base64.b64encode(cloudpickle.dumps(system)).decode(),
         }
         process = await trio.lowlevel.open_process(
             [sys.executable, "-m", "bigmachine.reaper"],
@@ -47,17 +75,4 @@ class ReaperProcess:
         )
         assert process.stdin is not None
         await process.stdin.send_all(json.dumps(order).encode() + b"\n")
-        return cls(process)
-
-    async def dismiss(self) -> None:
-        """Let it end: nothing is left for it to free."""
-        assert self._process.stdin is not None
-        with trio.move_on_after(_PARTING_SECONDS, shield=True) as scope:
-            try:
-                await self._process.stdin.send_all(b"done\n")
-                await self._process.stdin.aclose()
-            except trio.BrokenResourceError:
-                pass  # somebody has killed it
-            await self._process.wait()
-        if scope.cancelled_caught:
-            self._process.kill()
+        return process

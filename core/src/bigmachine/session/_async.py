@@ -79,8 +79,7 @@ class AsyncSession:
         self._name = _session_name(name)
         self._meter = CostMeter(is_billed=chosen.is_billed, limit=chosen.max_session_cost)
         self._budget_lock = trio.Lock()
-        self._reaper_lock = trio.Lock()
-        self._reaper: ReaperProcess | None = None
+        self._reaper = ReaperProcess(chosen, session=self._name)
         self._names = machine_names()
         self._authority: Authority | None = None
         self._http: httpx.AsyncClient | None = None
@@ -264,7 +263,7 @@ class AsyncSession:
             self._plugins.notify(MachinesRequested(n))
             began = trio.current_time()
             with trio.move_on_after(timeout):
-                await self._start_reaper()
+                await self._reaper.start()
                 instances: Sequence[Instance] = await self._plugins.hooks.start(
                     count=n, request=request
                 )
@@ -274,13 +273,6 @@ class AsyncSession:
             f"phase provision: system {self.system.name!r} had not started {n} machines after "
             f"{timeout:g} s; what it had started is undone"
         )
-
-    async def _start_reaper(self) -> None:
-        # On Windows nobody can wait for the pipe and look at the driver, too.
-        if self.system.uses_reaper and sys.platform != "win32":
-            async with self._reaper_lock:
-                if self._reaper is None:
-                    self._reaper = await ReaperProcess.start(self.system, session=self.name)
 
     async def _capture(self, request: LaunchRequest) -> BootBatch:
         """Capture the driver's environment, for machines that have none of its code."""
@@ -312,8 +304,7 @@ class AsyncSession:
         with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
             await self._plugins.hooks.shutdown()
             # If that raised, the reaper stays, and frees the rest once this process ends.
-            if self._reaper is not None:
-                await self._reaper.dismiss()
+            await self._reaper.dismiss()
             self._meter.close()
         if cost := self.cost:
             logger.info("session %s: %s", self.name, cost)
