@@ -7,8 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from bigmachine.errors import BigmachineError
-
+from ..errors import BigmachineError
 from . import _conformance, _env, _new_backend, _ps, _reap, _systems
 
 # Each has `add(commands)`, which sets the default of `run`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from bigmachine.errors import UsageError
+from ..errors import UsageError
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bigmachine.environment import Environment, Folder, Problem, Target
+    from ..environment import Environment, Folder, Problem, Target
 
 _MAX_NAMED = 3  # files of a folder
 _LARGE_BYTES = 256 << 10  # smaller files are not named
@@ -48,7 +48,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the environment; the status is 1 if something is not available for the target."""
-    from bigmachine.environment import Target, capture
+    from ..environment import Target, capture
 
     target = Target.parse(arguments.check) if arguments.check else None
     environment = capture(
@@ -91,8 +91,7 @@ def _describe(
 
 
 def _text(environment: Environment, manifest: dict[str, Any]) -> Iterator[str]:
-    from bigmachine.environment import Origin, size_text
-
+    from ..environment import Origin, size_text
     from ._table import labeled, table
 
     yield labeled("Python", environment.target.python)
@@ -125,8 +124,7 @@ _KINDS = {
 
 
 def _text_of_folder(folder: Folder) -> Iterator[str]:
-    from bigmachine.environment import size_text
-
+    from ..environment import size_text
     from ._table import count_text, table
 
     count = count_text(len(folder.files), "file")

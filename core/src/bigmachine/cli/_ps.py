@@ -57,8 +57,7 @@ async def _ask(
     """Query all at once; return their resources by session, and why some did not answer."""
     import trio
 
-    from bigmachine.reaper._free import reason
-
+    from ..reaper._free import reason
     from ..reaper._leftovers import find_sessions, opened
 
     found: dict[str, list[FoundSession]] = {}

@@ -14,9 +14,8 @@ from ._arguments import add_option, add_profile, parse_options
 if TYPE_CHECKING:
     import trio
 
-    from bigmachine.system import Instance, System
-
     from ..reaper._leftovers import FoundSession
+    from ..system import Instance, System
 
 _AT_ONCE = 100  # resources; the system limits its own requests to the provider
 _SESSION = re.compile(r".+-[0-9a-f]{8}(\.bigmachine)?")  # the form of session names
@@ -96,8 +95,7 @@ class Reaper:
 
     async def reap(self, name: str, options: Mapping[str, str], profile: str | None) -> None:
         """Free the resources on one system that are to be freed."""
-        from bigmachine.reaper._free import reason
-
+        from ..reaper._free import reason
         from ..reaper._leftovers import find_sessions, opened
 
         try:
@@ -166,7 +164,7 @@ class Reaper:
         """
         import trio
 
-        from bigmachine.reaper._free import by_kind, free
+        from ..reaper._free import by_kind, free
 
         problems: list[str] = []
 
@@ -213,7 +211,7 @@ def _is_confirmed(session: FoundSession) -> bool:
 
 def _split(names: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split the arguments into the system, if it is given, and the sessions."""
-    from bigmachine.system._entrypoints import installed_systems
+    from ..system._entrypoints import installed_systems
 
     if not names:
         return [], []

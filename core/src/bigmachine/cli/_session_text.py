@@ -5,10 +5,9 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator, Sequence
 
-from bigmachine.system import Instance
-
 from .._values import duration_text
 from ..reaper._leftovers import FoundSession
+from ..system import Instance
 from ._table import spread, table
 
 

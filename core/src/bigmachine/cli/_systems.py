@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from bigmachine.errors import PluginError
+from ..errors import PluginError
 
 if TYPE_CHECKING:
-    from bigmachine.system._entrypoints import Entry
+    from ..system._entrypoints import Entry
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -24,8 +24,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the list; it includes broken systems, and the status is 0 then, too."""
-    from bigmachine.system._entrypoints import EXTRAS, install_command, installed_systems
-
+    from ..system._entrypoints import EXTRAS, install_command, installed_systems
     from ._table import labeled
 
     systems = [_describe(entry) for entry in installed_systems()]
@@ -44,9 +43,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _describe(entry: Entry) -> dict[str, Any]:  # Any: this is JSON
-    from bigmachine.system._entrypoints import load_system
-    from bigmachine.system._options import describe_options
-    from bigmachine.system._plugins import check_system
+    from ..system._entrypoints import load_system
+    from ..system._options import describe_options
+    from ..system._plugins import check_system
 
     known = {"name": entry.name, "dist": entry.dist, "version": entry.version}
     known["entry_point"] = entry.value

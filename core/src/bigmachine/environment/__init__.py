@@ -5,7 +5,7 @@ A local file passes through these modules, in this order:
 1. `_capture`: `capture` describes this process's Python, its distributions and its local folders.
 2. `_import_path`: which entries of the import path are the user's own folders.
 3. `_scan`: which files of such a folder are sent.
-4. `_archive`: its small files go into one archive, and each large file travels by itself.
+4. `_archive`: its small files go into one archive, and each large file is a part of its own.
 5. `_blob`: each of these is a `Blob`, named by its hash in the manifest of an `Environment`.
 
 A distribution passes through `_distributions` and, if a machine needs its wheel, `_wheels`.

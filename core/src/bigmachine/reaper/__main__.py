@@ -14,7 +14,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from bigmachine._driver import Driver
+from .._driver import Driver
 
 if TYPE_CHECKING:
     from ..system import System

@@ -10,16 +10,16 @@ from typing import TypeVar
 
 import trio
 
-from bigmachine._driver import Driver
-from bigmachine.errors import BigmachineError, NotSupportedError, UsageError
-from bigmachine.system import Capability, Instance, System
-from bigmachine.system._entrypoints import (
+from .._driver import Driver
+from ..errors import BigmachineError, NotSupportedError, UsageError
+from ..system import Capability, Instance, System
+from ..system._entrypoints import (
     choose_system,
     installed_systems,
     load_observers,
     load_system,
 )
-from bigmachine.system._plugins import Plugins
+from ..system._plugins import Plugins
 
 T = TypeVar("T")
 

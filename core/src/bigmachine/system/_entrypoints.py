@@ -32,7 +32,7 @@ def choose_system(
     system: str | System | type[System],
     *,
     profile: str | None = None,
-    keywords: Mapping[str, Any] | None = None,  # Any: each system has options of its own
+    keywords: Mapping[str, Any] | None = None,  # Any: each system has its own options
     texts: Mapping[str, str] | None = None,
 ) -> System:
     """Make the system of a session; ``system`` is a name, a class, or a system already made.

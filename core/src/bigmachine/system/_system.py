@@ -168,7 +168,7 @@ class System:
         exception or is cancelled, `stop` is called with an `Instance` of that name and an
         empty address.
         """
-        raise NotSupportedError(f"system {self.name!r} can't launch machines")
+        raise NotSupportedError(f"system {self.name!r} cannot launch machines")
 
     @hookspec(firstresult=True)
     def maxprocs(self) -> int | None:
