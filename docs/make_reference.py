@@ -48,7 +48,8 @@ COMMANDS = """\
 
 # Where each public name of `bigmachine` goes (see `_part`), and what is public beside it.
 PARTS = {
-    "Sessions": "Start here: `Session` for scripts and notebooks, `AsyncSession` for trio.",
+    "Sessions": "Start here: `Session` for scripts and notebooks, `AsyncSession` for trio. The "
+    "`setup` of a service gets a `PeerSession` or an `AsyncPeerSession`.",
     "Machines": "Made by sessions. A call raises the method's own exception, with a `RemoteError` "
     "as its cause; or `MachineStopped`, `TransportError` or `UsageError`.",
     "Services": "See [Services](services.md).",
@@ -104,7 +105,7 @@ def chapters() -> list[Chapter]:
 
 
 def _part(name: str, value: Any) -> str:
-    if name in ("Session", "AsyncSession"):
+    if name in ("Session", "AsyncSession", "PeerSession", "AsyncPeerSession"):
         return "Sessions"
     if name in ("Machine", "AsyncMachine", "Stream", "AsyncStream"):
         return "Machines"

@@ -21,10 +21,9 @@ class Meeting:
     def __init__(self, guests: int) -> None:
         self.guests = guests
 
-    def setup(self, session: bm.Session) -> None:
-        self._barrier = threading.Barrier(
-            self.guests
-        )  # cannot be pickled, so it is made on the machine
+    def setup(self, session: bm.PeerSession) -> None:
+        # It cannot be pickled, so it is made on the machine.
+        self._barrier = threading.Barrier(self.guests)
 
     def attend(self) -> int:
         """Return the machine's process id, once all guests are here."""

@@ -25,7 +25,7 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 class Node:
     """One node of the ring: a service whose methods run in its machine's trio loop."""
 
-    async def setup(self, session: bm.AsyncSession) -> None:
+    async def setup(self, session: bm.AsyncPeerSession) -> None:
         """Keep the session, which can connect to the other machines."""
         self._session = session
         self._send, self._inbox = trio.open_memory_channel[Array](1)

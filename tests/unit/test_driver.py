@@ -37,7 +37,7 @@ def test_its_text_fits_a_label_of_any_provider_and_says_it_all():
 
 @pytest.mark.parametrize("text", ["", "laptop", "1-2", "1-2-xyz", "1-2-ab-cd"])
 def test_a_text_that_names_none_is_refused(text):
-    with pytest.raises(bm.UsageError, match="names no driver"):
+    with pytest.raises(bm.UsageError, match="is not a driver"):
         Driver.parse(text)
 
 

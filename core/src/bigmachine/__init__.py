@@ -11,13 +11,14 @@ Start machines, install services on them, call their methods::
 
 The layers, each of which imports only those below it:
 
-    6  cli/  worker.py        the command line; the machine's program
-    5  _sync.py  _portal.py   the synchronous face
-    4  _session.py            sessions
-    3  _machine.py  _supervisor.py  _worker.py   a machine seen from each end
-    2  system.py  _plugins.py  _entrypoints.py   the hook spec and its plugins
-    1  rpc/  boot/            the wire; how a machine comes up
-    0  errors.py  _values.py  _events.py  _identity.py  _host.py  _parallel.py
+    8  cli/  testing/        the command line; in-process system, conformance kit, faults
+    7  worker/               the machine's own program
+    6  session/              what a driver opens: async, and its sync API
+    5  machine/              one machine, seen from the driver
+    4  boot/  reaper/        how a bare machine comes up; what frees leftovers of dead drivers
+    3  system/               the hook spec, options, plugins
+    2  rpc/  environment/    the wire; what must be the same at both ends
+    1  services/  and the files beside this one
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ if TYPE_CHECKING:
     from .machine._sync import Stream as Stream
     from .services._parallel import parallel as parallel
     from .session._async import AsyncSession as AsyncSession
+    from .session._peers import AsyncPeerSession as AsyncPeerSession
+    from .session._peers import PeerSession as PeerSession
     from .session._sync import Session as Session
     from .system import Capability as Capability
     from .system import LaunchRequest as LaunchRequest
@@ -97,6 +100,7 @@ _HOMES = {
     "machine._sync": "Machine Stream",
     "services._parallel": "parallel",
     "session._async": "AsyncSession",
+    "session._peers": "AsyncPeerSession PeerSession",
     "session._sync": "Session",
     "system": "Capability LaunchRequest MachineSpec System hookimpl",
     "system._options": "option",

@@ -1,4 +1,4 @@
-"""Growing pauses between tries."""
+"""Exponential backoff: growing pauses between attempts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Iterator
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 5.0
 
 
-def backoff() -> Iterator[float]:
+def backoff(*, first: float = FIRST_PAUSE, longest: float = LONGEST_PAUSE) -> Iterator[float]:
     """Yield growing pauses with jitter, in seconds, without end."""
-    pause = FIRST_PAUSE
+    pause = first
     while True:
         yield pause * random.uniform(0.5, 1.5)
-        pause = min(1.5 * pause, LONGEST_PAUSE)
+        pause = min(1.5 * pause, longest)

@@ -1,7 +1,7 @@
-"""Who drives a session: one process on one computer, and whether it still lives.
+"""The driver of a session: one process on one computer, and whether it is still alive.
 
-Whatever a session makes is marked with its driver, so that anybody who finds it later can
-tell what is in use from what was left behind.
+Everything that a session makes is marked with its driver, so that leftovers can be told from
+what is in use.
 """
 
 from __future__ import annotations
@@ -19,18 +19,17 @@ from .errors import UsageError
 
 _TEXT = re.compile(r"(\d+)-(\d+)-([0-9a-f]+)")
 _PLACE_LENGTH = 20  # hexadecimal digits: 80 bits are unique among all computers' boots
-_DEAD = "ZX"  # states of /proc/PID/stat: it has ended, though its parent has not asked yet
+_DEAD = "ZX"  # states of /proc/PID/stat: it has ended, but its parent has not waited for it yet
 
 
 @dataclass(frozen=True, slots=True)
 class Driver:
     """The process that drives a session.
 
-    ``pid`` and ``place`` say which: ``place`` names the numbering of processes that the
-    ``pid`` is of, by the computer's boot and, on Linux, the PID namespace. ``started`` tells
-    the process from a later one of that number, in clock ticks since the boot; it is 0 where
-    that isn't to be had. ``host`` is the computer's name, for people; drivers are equal
-    without it.
+    ``place`` identifies where the ``pid`` is valid: the computer's boot and, on Linux, the PID
+    namespace. ``started`` tells the process from a later one with the same ``pid``, in clock
+    ticks since the boot; it is 0 where that is unknown. ``host`` is the computer's name, for
+    people; it is ignored when drivers are compared.
     """
 
     pid: int
@@ -46,26 +45,26 @@ class Driver:
 
     @classmethod
     def parse(cls, text: str, *, host: str = "") -> Driver:
-        """Read what `str` gave; raises `UsageError` for anything else."""
+        """Parse what `str` returned; raises `UsageError` for anything else."""
         match = _TEXT.fullmatch(text)
         if match is None:
-            raise UsageError(f"{text!r} names no driver; that is PID-STARTED-PLACE")
+            raise UsageError(f"{text!r} is not a driver; a driver is PID-STARTED-PLACE")
         return cls(int(match[1]), int(match[2]), match[3], host)
 
     def __str__(self) -> str:
-        """Give all but the host's name, in at most 63 characters of ``[a-z0-9-]``."""
+        """Return all but the host's name, in at most 63 characters of ``[a-z0-9-]``."""
         return f"{self.pid}-{self.started}-{self.place}"
 
     @property
     def is_here(self) -> bool:
-        """Whether this process can see that one: then it is known whether it lives."""
+        """Whether it runs where this process runs: then it is known whether it is alive."""
         return self.place == _place()
 
     def is_alive(self) -> bool | None:
-        """Say whether it lives; None if that can't be known from here.
+        """Return whether it is alive; None if that can't be known from here.
 
-        That is so of a driver on another computer, in another container, or before this
-        computer's last boot. In doubt a process of its number is taken for it.
+        It is unknown of a driver on another computer, in another container, or before this
+        computer's last boot. In doubt, a process with its ``pid`` is taken for it.
         """
         if not self.is_here or sys.platform == "win32":  # where signal 0 is Ctrl-C
             return None
@@ -84,7 +83,7 @@ class Driver:
 def _started(pid: int) -> tuple[int, str]:
     """Return when a process was started, in ticks since the boot, and its state's letter.
 
-    0 and a question mark where they aren't to be had.
+    0 and a question mark where they are unknown.
     """
     with contextlib.suppress(OSError, ValueError, IndexError):
         # Fields 22 and 3 of proc(5); the second one, in parentheses, may hold anything.
@@ -94,12 +93,12 @@ def _started(pid: int) -> tuple[int, str]:
 
 
 def _place() -> str:
-    """Name the set of processes among which this one has its number."""
+    """Return an identifier of where this process's ``pid`` is valid."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         # Containers on one computer share its boot, but each counts its processes from 1.
         words = [boot, str(os.stat("/proc/self/ns/pid").st_ino)]
-    except OSError:  # no Linux; nothing in the standard library tells one boot from another
+    except OSError:  # not Linux: nothing in the standard library tells one boot from another
         import uuid  # which imports much
 
         words = [f"{uuid.getnode():x}", socket.gethostname()]

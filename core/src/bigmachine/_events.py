@@ -1,4 +1,4 @@
-"""What observers are told: everything that happens in a session, as plain data."""
+"""The events of a session, as observers are told them: plain data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SessionOpened(Event):
 
 @dataclass(frozen=True, slots=True)
 class MachinesRequested(Event):
-    """The system is asked for machines: they are provisioned until `MachinesStarted`."""
+    """The system was asked for machines; `MachinesStarted` follows once it has launched them."""
 
     requested: int
 
@@ -48,11 +48,11 @@ class MachineChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentCaptured(Event):
-    """It is known what machines that have none of the driver's code are sent.
+    """The environment was captured, which is sent to machines that have none of the driver's code.
 
-    ``digest`` names the environment, of that many ``distributions`` and local ``files``.
-    ``size_bytes`` go to each machine that has a package index, and more to one that has
-    none. It took ``seconds``.
+    ``digest`` identifies it. It has so many ``distributions`` and local ``files``. A machine
+    with a package index is sent ``size_bytes``, one without an index is sent more. The capture
+    took ``seconds``.
     """
 
     digest: str
@@ -62,7 +62,7 @@ class EnvironmentCaptured(Event):
     seconds: float
 
     def __str__(self) -> str:
-        """Say it in a line, for people."""
+        """Return it as one line, for people."""
         return (
             f"environment {self.digest[:12]}: {self.distributions} distributions and {self.files} "
             f"local files, {size_text(self.size_bytes)} to send, captured in {self.seconds:.1f} s"
@@ -71,11 +71,11 @@ class EnvironmentCaptured(Event):
 
 @dataclass(frozen=True, slots=True)
 class BootProgress(Event):
-    """How far a machine's boot is.
+    """The progress of a machine's boot.
 
-    ``phase`` is ``"boot"``, ``"identify"``, ``"upload"``, ``"build"`` or ``"start"``. Of an
-    upload ``done`` and ``total`` are in bytes, of a build in distributions and folders; in the
-    other phases both are 0. ``seconds`` is how long the phase has taken.
+    ``phase`` is ``"boot"``, ``"identify"``, ``"upload"``, ``"build"`` or ``"start"``. ``done``
+    and ``total`` count bytes in an upload, distributions and folders in a build; in the other
+    phases both are 0. ``seconds`` is how long the phase has taken so far.
     """
 
     machine: str
@@ -95,7 +95,7 @@ class MachineHealth(Event):
 
 @dataclass(frozen=True, slots=True)
 class MachineNotice(Event):
-    """A machine was told about its future by its provider: the fields of the `Notice`."""
+    """The provider has announced something about a machine: the fields are the `Notice`'s."""
 
     machine: str
     kind: str
@@ -105,10 +105,10 @@ class MachineNotice(Event):
 
 @dataclass(frozen=True, slots=True)
 class CostWarning(Event):
-    """A session has spent most of its ``max_session_cost``, and machines run on.
+    """A session has spent most of its ``max_session_cost``, and its machines still run.
 
-    It has cost ``dollars`` of the ``limit``; at the present rate its machines are stopped
-    for that in ``seconds``.
+    It has cost ``dollars`` of the ``limit``. At the present rate, its machines will be stopped
+    in ``seconds``.
     """
 
     dollars: float
@@ -116,7 +116,7 @@ class CostWarning(Event):
     seconds: float
 
     def __str__(self) -> str:
-        """Say it in a line, for people."""
+        """Return it as one line, for people."""
         when = f"in {duration_text(self.seconds)}" if self.seconds >= 1 else "now"
         return (
             f"{dollar_text(self.dollars)} of {dollar_text(self.limit)} (max_session_cost) are "

@@ -1,7 +1,7 @@
-"""Who is who: the session's certificate authority, and a certificate for each machine.
+"""X.509 identities: the session's certificate authority, and a certificate for each machine.
 
 A session is its own authority. The authority's key is made in the driver's memory
-and never leaves it. Every certificate, the driver's too, serves at both ends of a
+and never leaves it. Every certificate, also the driver's, is valid at both ends of a
 connection and names its holder as ``<name>.<session>`` in the DNS space of
 certificates only: no resolver is ever asked for these names.
 
@@ -35,7 +35,7 @@ class Authority:
     """
 
     def __init__(self, session: str) -> None:
-        # The one place certificates are made is the one place that needs this import.
+        # Imported late: only what makes certificates needs it.
         from cryptography.hazmat.primitives.asymmetric import ec
 
         self.session = session
@@ -47,7 +47,7 @@ class Authority:
     ) -> Identity:
         """Make the identity of ``name``, a single DNS label such as ``"m3"``.
 
-        One that may not dial is good for the accepting end of a connection only.
+        An identity that may not dial is valid only at the accepting end of a connection.
         """
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ec
@@ -71,7 +71,7 @@ class Authority:
         """Certify a key that was made elsewhere, and stays there: the identity has none.
 
         ``point`` is the public key: an uncompressed point on P-256, 65 bytes. Raises
-        `ProtocolError` for what is none.
+        `ProtocolError` if it is not one.
         """
         from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -149,7 +149,7 @@ class Authority:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """One member of a session: its name, certificate and key, and whom it trusts.
+    """One member of a session: its name, certificate and key, and the authority that it trusts.
 
     ``name`` is the full name (``"m3.k2f9.bigmachine"``); the rest is PEM.
     """
@@ -176,11 +176,11 @@ class Identity:
         return context
 
     def check_peer(self, certificate: dict[str, Any] | None) -> str:
-        """Return the name in a verified peer's certificate, if it is of this session.
+        """Return the name in a verified peer's certificate, if it belongs to this session.
 
         ``certificate`` is what `ssl.SSLObject.getpeercert` gives. Raises
-        `ProtocolError` for none, or a name outside the session: the chain alone
-        proves who signed, not who is there.
+        `ProtocolError` if there is none, or the name is outside the session: the chain alone
+        proves who signed it, not who holds it.
         """
         for kind, value in (certificate or {}).get("subjectAltName", ()):
             if kind == "DNS" and value.endswith("." + self.session):
@@ -197,7 +197,7 @@ class Identity:
 
 
 def _load_chain(context: ssl.SSLContext, pem: bytes) -> None:
-    """Give ``context`` its certificate and key, without a key on disk where that can be."""
+    """Give ``context`` its certificate and key, without a key on disk where that is possible."""
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("bigmachine-identity", os.MFD_CLOEXEC)
         try:

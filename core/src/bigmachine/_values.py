@@ -1,4 +1,4 @@
-"""The plain data that passes between the layers: states, instances, readings, events."""
+"""The plain data that passes between the layers: states, instances, measurements."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 from .errors import StopReason, UsageError
 
-LIMIT_BYTES = 64 << 20  # of the local files that travel, unless more is asked for
+LIMIT_BYTES = 64 << 20  # of the local files that are sent, unless the user allows more
 
 
 class State(enum.IntEnum):
-    """Where a machine is in its life; it only ever goes up."""
+    """The state of a machine; each is followed only by a later one."""
 
     UNSTARTED = 0
     STARTING = 1
@@ -32,8 +32,8 @@ class Instance:
     system's own HTTP client; ``name`` the machine's name, as in its certificate.
     ``cost_per_hour`` is in US dollars, None where it is unknown or free.
 
-    ``details`` are for people, but for some keys that `System.instances` gives and
-    ``bigmachine ps`` and ``reap`` go by, each empty or left out where it doesn't apply:
+    ``details`` are for people, except for some keys that `System.instances` sets and
+    ``bigmachine ps`` and ``reap`` use. Each is empty or left out where it does not apply:
 
     * ``kind``: what it is, ``"instance"`` if it computes, which is the default; else
       ``"volume"``, ``"security-group"``, or the like
@@ -55,17 +55,17 @@ class Instance:
 
     @property
     def addr(self) -> str:
-        """The address users see: where the machine is and, as the fragment, who it is."""
+        """The address users see: where the machine is and, as the fragment, its name."""
         return f"https://{self.address}#{self.name}"
 
     @property
     def kind(self) -> str:
-        """What it is, by its details: ``"instance"`` if it computes."""
+        """Its kind, from its details: ``"instance"`` if it computes."""
         return self.details.get("kind") or "instance"
 
     @property
     def session(self) -> str:
-        """The name of the session that it is of, by its details or its own name."""
+        """The name of the session that it belongs to, from its details or its own name."""
         return self.details.get("session") or self.name.partition(".")[2]
 
 
@@ -73,7 +73,7 @@ class Instance:
 class CostGroup:
     """The machines of one kind, ``"c7i.xlarge spot"``, that a session paid for.
 
-    ``what`` is empty where the system does not say. Each ran for ``seconds``, on average.
+    ``kind`` is empty if the system does not say it. Each ran for ``seconds``, on average.
     """
 
     count: int
@@ -81,17 +81,18 @@ class CostGroup:
     seconds: float
 
     def __str__(self) -> str:
-        """Say it for people: ``"3 × c7i.xlarge spot, 14 min"``."""
+        """Return it for people: ``"3 × c7i.xlarge spot, 14 min"``."""
         noun = f"× {self.kind}" if self.kind else f"machine{'s' * (self.count != 1)}"
         return f"{self.count} {noun}, {duration_text(self.seconds)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a session has cost so far, about: ``dollars`` for those whose price is known.
+    """What a session has cost so far: an estimate, in ``dollars``.
 
-    ``is_partial`` tells whether there are others. Machines that cost nothing are in no group;
-    a session that has none but those has a cost that is false, and empty as a string.
+    ``is_partial`` tells whether there are machines whose price is unknown: ``dollars`` is
+    without them. Machines that cost nothing are in no group. If nothing costs anything, the
+    cost is false, and an empty string.
     """
 
     dollars: float = 0.0
@@ -102,7 +103,7 @@ class Cost:
         return bool(self.groups)
 
     def __str__(self) -> str:
-        """Say it in a line, for people: ``"3 × c7i.xlarge spot, 14 min, about $0.05"``."""
+        """Return it as one line, for people: ``"3 × c7i.xlarge spot, 14 min, about $0.05"``."""
         if not self.groups:
             return ""
         total = _about(self.dollars)
@@ -117,7 +118,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Keepalive:
-    """How the driver and a machine watch each other; all in seconds.
+    """How the driver and a machine watch each other; all times are in seconds.
 
     The driver asks every ``period``, each time for at most ``rpc_timeout``. Once
     no answer has come for ``timeout``, the driver calls the machine stopped; and
@@ -131,7 +132,7 @@ class Keepalive:
 
 @dataclass(frozen=True, slots=True)
 class Termination:
-    """A backend's word that an instance no longer runs, and why.
+    """Why an instance no longer runs.
 
     ``detail`` is a clause for the user: ``"killed by signal 9 (SIGKILL)"``.
     """
@@ -141,7 +142,7 @@ class Termination:
 
 
 Diagnose = Callable[[], Awaitable[Termination | None]]
-"""Finds out why a machine is gone; None if it is not known to be."""
+"""Finds out why a machine is gone; returns None if it is not known to be gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,7 @@ class Notice:
     ``kind`` is ``"interruption"`` (the machine will be taken back), ``"rebalance"`` (it may
     be, soon), ``"maintenance"``, or another word of the system's. ``detail`` is a clause for
     the user: ``"EC2 will terminate the spot instance"``. ``at`` is when that is due, with a
-    time zone; None if there is no telling.
+    time zone; None if that is unknown.
     """
 
     kind: str
@@ -163,7 +164,7 @@ class Notice:
             raise UsageError(f"Notice: at has no time zone: {self.at}")
 
     def __str__(self) -> str:
-        """Say it in a line, for people."""
+        """Return it as one line, for people."""
         if self.at is None:
             return self.detail
         return f"{self.detail} at {self.at.astimezone(datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
@@ -171,7 +172,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class MachineInfo:
-    """What a machine says of itself when asked first."""
+    """What a machine says about itself, when the driver first connects."""
 
     name: str
     pid: int
@@ -217,11 +218,11 @@ class LoadInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentOptions:
-    """What of the driver's environment goes to machines that have none of its code.
+    """Which part of the driver's environment is sent to machines that have none of its code.
 
-    ``include`` and ``exclude`` are patterns of the form of ``.gitignore``, of files of local
-    folders, ``without`` names installed distributions that stay, and ``limit_bytes`` is how
-    much the local files may be.
+    ``include`` and ``exclude`` are patterns for files of local folders, as in ``.gitignore``.
+    ``exclude_distributions`` names installed distributions that are not sent. ``limit_bytes``
+    is the largest total size of the local files.
     """
 
     include: tuple[str, ...] = ()
@@ -241,7 +242,7 @@ class EnvironmentOptions:
 class KeepaliveReply:
     """A machine's answer to a keepalive.
 
-    ``next`` is in how many seconds its watchdog ends it unless it is asked again.
+    ``next`` is the number of seconds after which it ends itself, if it is not asked again.
     A machine that is not ``healthy`` has used 95 % of its host's memory.
     """
 

@@ -16,10 +16,10 @@
       ├ ProtocolError               not ours, or another version
       └ RemoteError                 the user's method raised
 
-``temporary`` is what ``retry=True`` reads, and nothing else.
+``retry=True`` repeats calls that raise an error which is ``temporary``, and no others.
 
-All of them pickle, so that a method running on one machine may raise what it
-met while calling another.
+All of them can be pickled, so that a method on one machine may raise the error of its call
+to another machine.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ class StopReason(enum.Enum):
     EXITED = "exited"
     """Its process ended by itself, or was killed."""
     OOM = "oom"
-    """The kernel killed it for want of memory."""
+    """The kernel killed it because memory ran out."""
     KEEPALIVE = "keepalive"
-    """It went silent for longer than the keepalive timeout."""
+    """It was silent for longer than the keepalive timeout."""
     GONE = "gone"
     """The provider says that the instance is gone (deleted by hand, its host failed, …)."""
     INTERRUPTED = "interrupted"
     """The provider took it back, as it may with spot machines."""
     BOOT = "boot"
-    """It never came up; the `BootError` is its error."""
+    """It never started; its error is the `BootError`."""
     COST = "cost"
     """The session would have cost more than its ``max_session_cost``."""
 
@@ -60,7 +60,7 @@ class BigmachineError(Exception):
 
 
 class UsageError(BigmachineError, ValueError):
-    """The caller asked for something that can't be; nothing was sent or started."""
+    """The caller asked for something impossible; nothing was sent or started."""
 
 
 class PluginError(BigmachineError):
@@ -80,7 +80,7 @@ class StartError(BigmachineError):
 
 
 class MachineError(BigmachineError):
-    """Something is wrong with one machine, whose name is ``machine``."""
+    """An error of one machine, whose name is ``machine``."""
 
     def __init__(self, message: str, *, machine: str = "") -> None:
         super().__init__(message)
@@ -88,7 +88,7 @@ class MachineError(BigmachineError):
 
 
 class BootError(MachineError):
-    """A machine did not come up.
+    """A machine did not start.
 
     ``phase`` names the step that failed (``"connect"``, ``"services"``, …) and
     ``console`` holds the last lines the machine printed. Both are in the message.
@@ -137,7 +137,7 @@ class TransportError(RpcError):
 
 
 class ProtocolError(RpcError):
-    """The peer speaks something else: not bigmachine, or another version of it."""
+    """The peer is not a bigmachine, or has another version."""
 
 
 class RemoteError(RpcError):

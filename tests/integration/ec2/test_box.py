@@ -38,7 +38,7 @@ PROGRAM = """
         with bm.Session("ec2", plugins=[Brisk()]) as session:
             machines = session.start(2, services={"Echo": Echo()})
             print(machines[0].call("Echo.echo", 1), flush=True)
-            print(session._session._sweeper._process.pid, flush=True)
+            print(session._session._reaper._process.pid, flush=True)
             sys.stdin.read()
 """
 
@@ -54,20 +54,20 @@ class Brisk:
 
 @pytest.fixture
 def driver(ec2, tmp_path):
-    """A driver in a process of its own, with two machines; ``sweeper`` is what stands by it."""
+    """A driver in a process of its own, with two machines; ``reaper`` is what stands by it."""
     (tmp_path / "main.py").write_text(textwrap.dedent(PROGRAM))
     driver = subprocess.Popen(
         [sys.executable, "main.py"], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     try:
         assert driver.stdout.readline() == b"1\n"
-        driver.sweeper = int(driver.stdout.readline())
+        driver.reaper = int(driver.stdout.readline())
         yield driver
     finally:
         driver.kill()
         driver.communicate()
         with contextlib.suppress(ProcessLookupError, AttributeError):
-            os.kill(driver.sweeper, signal.SIGKILL)
+            os.kill(driver.reaper, signal.SIGKILL)
 
 
 def start(session, count=1):
@@ -100,7 +100,7 @@ def test_a_driver_that_is_killed_leaves_nothing(ec2, aws, driver):
 
 def test_a_driver_that_is_lost_with_its_computer_leaves_no_instance(ec2, aws, driver):
     driver.kill()
-    os.kill(driver.sweeper, signal.SIGKILL)
+    os.kill(driver.reaper, signal.SIGKILL)
     until(lambda: not ec2.running())
     until(lambda: {vm.state for vm in aws.instances()} == {"terminated"})
     # A group costs nothing, and is there for whoever looks.

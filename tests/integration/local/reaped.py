@@ -22,8 +22,8 @@ class Swept(ShelfSystem):
     async def start(self, count: int, request: bm.LaunchRequest) -> Sequence[bm.Instance]:
         for kind in ("instance", "volume", "security-group"):
             put(self.options.folder, f"thing.{request.session}", kind)
-        sweeper = session._sweeper
-        say(session=request.session, sweeper=sweeper and sweeper._process.pid)
+        process = session._reaper._process
+        say(session=request.session, reaper=process and process.pid)
         if "fails" in sys.argv:
             raise bm.StartError("it fails")
         if "forks" in sys.argv and os.fork() == 0:

@@ -16,7 +16,7 @@ class CountedInFile:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def setup(self, session: bm.Session) -> None:
+    def setup(self, session: bm.PeerSession) -> None:
         with (self.folder / "setups").open("a") as file:
             file.write("once\n")
         _wait_for(self.folder / "go")

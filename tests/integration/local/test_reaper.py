@@ -36,7 +36,7 @@ class Driver:
     def hear(self) -> dict[str, Any]:
         assert self.process.stdout is not None
         told = json.loads(self.process.stdout.readline())
-        self.started += [told[who] for who in ("sweeper", "child") if told.get(who)]
+        self.started += [told[who] for who in ("reaper", "child") if told.get(who)]
         return dict(told)
 
     def end(self) -> None:
@@ -102,10 +102,10 @@ def test_children_that_hold_the_drivers_files_open_hold_nothing_up(drive: Any, t
 
 def test_a_driver_that_is_stopped_may_go_on_and_nothing_is_freed(drive: Any, tmp_path: Path):
     driver = drive("swept")
-    sweeper = driver.hear()["sweeper"]
+    reaper = driver.hear()["reaper"]
     driver.process.send_signal(signal.SIGSTOP)
     # It looks at the driver once a second, and has looked when it has waited for the third time.
-    waits = Path(f"/proc/{sweeper}/status")
+    waits = Path(f"/proc/{reaper}/status")
     before = switches(waits)
     until(lambda: switches(waits) >= before + 3)
     assert len(on(tmp_path)) == 3
@@ -117,18 +117,18 @@ def switches(status: Path) -> int:
     return int(line.split()[1])
 
 
-def test_once_all_is_freed_the_sweeper_ends_with_the_session(drive: Any, tmp_path: Path):
+def test_once_all_is_freed_the_reaper_ends_with_the_session(drive: Any, tmp_path: Path):
     driver = drive("swept", "fails", "frees")
-    sweeper = driver.hear()["sweeper"]
+    reaper = driver.hear()["reaper"]
     assert "it fails" in driver.hear()["error"]
     assert driver.process.wait(30) == 0
-    assert not lives(sweeper)
+    assert not lives(reaper)
     assert on(tmp_path) == []
 
 
 def test_systems_that_are_not_swept_have_no_process_beside_the_driver(drive: Any, tmp_path: Path):
     driver = drive()
-    assert driver.hear()["sweeper"] is None
+    assert driver.hear()["reaper"] is None
     driver.process.kill()
     driver.process.wait()
     assert len(on(tmp_path)) == 3

@@ -26,7 +26,7 @@ class Counted:
     def __init__(self, text: str = "") -> None:
         self.text = text
 
-    async def setup(self, session: bm.AsyncSession) -> None:
+    async def setup(self, session: bm.AsyncPeerSession) -> None:
         Counted.setups += 1
         Counted.began.set()
         await Counted.may_end.wait()

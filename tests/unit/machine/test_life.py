@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 
@@ -7,7 +8,7 @@ import pytest
 import trio
 
 import bigmachine as bm
-from bigmachine.system import Keepalive
+from bigmachine.session._peers import peer_session
 from bigmachine.testing import InProcessSystem
 
 
@@ -34,12 +35,12 @@ class Echo:
 
 
 class BadSetup:
-    def setup(self, session: bm.Session) -> None:
+    def setup(self, session: bm.PeerSession) -> None:
         raise RuntimeError("no data set here")
 
 
 class SlowSetup:
-    async def setup(self, session: bm.AsyncSession) -> None:
+    async def setup(self, session: bm.AsyncPeerSession) -> None:
         await trio.sleep(450)  # longer than the boot timeout
 
 
@@ -476,16 +477,15 @@ def test_connect_dials_a_machine_that_somebody_else_owns(run):
             assert peer is await self.session.connect(addr)
             return await peer.call("Echo.echo", value)
 
-        async def start(self):
-            await self.session.start(1, services={"Echo": Echo()})
+        async def names(self):
+            return self.session.name, [machine.name for machine in self.session.machines]
 
     async def test(kit):
         async with kit.session() as session:
             services = {"Echo": Echo(), "Caller": Caller()}
             one, other = await session.start(2, services=services)
             assert await one.call("Caller.call", other.addr, "hello") == "hello"
-            with pytest.raises(bm.UsageError, match="only the driver starts machines"):
-                await one.call("Caller.start")
+            assert await one.call("Caller.names") == (session.name, [other.name])
             with pytest.raises(bm.UsageError, match="another session"):
                 await session.connect("https://m1:1#m1.other.bigmachine")
             with pytest.raises(bm.TransportError, match="nothing listens"):
@@ -500,7 +500,7 @@ def test_a_dialled_machine_is_let_go_of_and_lives_on(run):
     async def test(kit):
         async with kit.session() as session:
             [machine] = await session.start(1, services=SERVICES)
-            async with kit_session_of_same_authority(session) as other:
+            async with peer_session_of(session) as other:
                 dialled = await other.connect(machine.addr)
                 await dialled.shutdown()
                 assert dialled.state == bm.State.STOPPED
@@ -509,29 +509,13 @@ def test_a_dialled_machine_is_let_go_of_and_lives_on(run):
     run(test)
 
 
-def kit_session_of_same_authority(session):
-    """Open a second session that is a member of the first, as a machine's is."""
-    import contextlib
-
-    from bigmachine.boot import WorkerConfig
-
-    @contextlib.asynccontextmanager
-    async def opened():
-        config = WorkerConfig(
-            identity=session._authority.issue("guest"),
-            system=session.system,
-            keepalive=Keepalive(),
-            maxprocs=1,
-            argv=(),
-            environ={},
-            path=(),
-            cwd="",
-        )
-        async with trio.open_nursery() as nursery:
-            yield await bm.AsyncSession.on_machine(config, nursery)
-            nursery.cancel_scope.cancel()
-
-    return opened()
+@contextlib.asynccontextmanager
+async def peer_session_of(session):
+    """Open a session that connects to another one's machines, as a service's ``setup`` gets it."""
+    identity = session._authority.issue("guest")
+    async with trio.open_nursery() as nursery:
+        yield peer_session(identity, system=session.system, nursery=nursery)
+        nursery.cancel_scope.cancel()
 
 
 def test_two_sessions_on_two_systems_live_side_by_side(run):
@@ -599,7 +583,7 @@ def test_a_console_that_cannot_be_read_leaves_the_boot_error_as_it_is(run, caplo
                 await session.start(1, services={"Bad": BadSetup()})
 
     run(test)
-    assert "its console can't be read" in caplog.text
+    assert "reading its console failed" in caplog.text
 
 
 def test_a_machine_that_was_reached_late_is_asked_before_its_own_clock_runs_out(run):

@@ -10,7 +10,7 @@ import trio
 
 import bigmachine as bm
 from tests.unit.machine.conftest import KitSystem
-from tests.unit.machine.test_life import kit_session_of_same_authority
+from tests.unit.machine.test_life import peer_session_of
 
 
 class Echo:
@@ -128,7 +128,7 @@ def test_a_hook_that_fails_is_logged_and_begun_anew_and_its_machine_lives(run, c
         "the provider is silent",
         "the provider is silent again",
     ]
-    assert "'no notice at all', which is no Notice" in errors[2].getMessage()
+    assert "'no notice at all', which is not a Notice" in errors[2].getMessage()
     assert len(errors) == 3
 
 
@@ -155,7 +155,7 @@ def test_a_machine_that_somebody_else_owns_is_not_followed(run):
     async def test(kit):
         async with kit.session() as session:
             [machine] = await session.start(1, services=SERVICES)
-            async with kit_session_of_same_authority(session) as other:
+            async with peer_session_of(session) as other:
                 dialled = await other.connect(machine.addr)
                 kit.system.give_notice(machine, TAKEN_BACK)
                 await trio.sleep(100)

@@ -22,7 +22,7 @@ from examples import bigpi
 
 
 class Echo:
-    def setup(self, session: bm.Session) -> None:
+    def setup(self, session: bm.PeerSession) -> None:
         self.session = session
 
     def echo(self, value: object) -> object:
@@ -317,7 +317,7 @@ class Peer:
     def __init__(self) -> None:
         self.count = 0
 
-    async def setup(self, session: bm.AsyncSession) -> None:
+    async def setup(self, session: bm.AsyncPeerSession) -> None:
         self.session = session
 
     async def ping(self) -> str:
@@ -512,7 +512,7 @@ def test_a_machine_is_started_by_its_system_alone():
 
 
 class Slow:
-    async def setup(self, session: bm.AsyncSession) -> None:
+    async def setup(self, session: bm.AsyncPeerSession) -> None:
         await trio.sleep_forever()
 
 

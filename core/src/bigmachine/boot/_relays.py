@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-import trio
-
+from .._repeated_event import RepeatedEvent
 from .._values import Instance
 
 _DRIVER_UPLOADS = 4  # at once, if machines can't reach one another
@@ -26,13 +25,13 @@ class Relays:
         self._relays: list[Relay] = []
         self._served_by_driver = 0
         self._failures = 0
-        self._changed = trio.Event()
+        self._changed = RepeatedEvent()
 
     def join(self, instance: Instance) -> Relay:
         """Add a machine; it serves what it has, and what it receives."""
         relay = Relay(instance)
         self._relays.append(relay)
-        self._notify()
+        self._changed.set()
         return relay
 
     async def wait_for_source(self, relay: Relay) -> None:
@@ -56,18 +55,18 @@ class Relays:
                 self._served_by_driver -= 1
             else:
                 source.readers -= 1
-            self._notify()
+            self._changed.set()
 
     def mark_failed(self, source: Relay) -> None:
         """Use a source no more: it could not be reached, or broke off."""
         source.is_usable = False
         self._failures += 1
-        self._notify()
+        self._changed.set()
 
     def leave(self, relay: Relay) -> None:
         """Let no more machines fetch from this one; those that do may finish."""
         relay.is_usable = False
-        self._notify()
+        self._changed.set()
 
     async def wait_drained(self, relay: Relay) -> None:
         """Wait until no machine fetches from this one."""
@@ -85,10 +84,6 @@ class Relays:
                     return other
         is_free = self._served_by_driver < (1 if do_relay else _DRIVER_UPLOADS)
         return None if is_free else relay
-
-    def _notify(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
 
 
 class Relay:

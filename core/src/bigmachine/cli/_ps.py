@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ._arguments import add_option, add_profile, parse_options
 
 if TYPE_CHECKING:
-    from ..reaper._leftovers import Holding
+    from ..reaper._leftovers import FoundSession
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -53,43 +53,43 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _ask(
     names: Sequence[str], options: Mapping[str, str], profile: str | None
-) -> tuple[list[Holding], dict[str, str]]:
+) -> tuple[list[FoundSession], dict[str, str]]:
     """Query all at once; return their resources by session, and why some did not answer."""
     import trio
 
     from ..reaper._free import reason
-    from ..reaper._leftovers import holdings, opened
+    from ..reaper._leftovers import find_sessions, opened
 
-    found: dict[str, list[Holding]] = {}
+    found: dict[str, list[FoundSession]] = {}
     failed: dict[str, str] = {}
 
     async def ask(name: str) -> None:
         try:
             async with opened(name, options=options, profile=profile) as hooks:
-                found[name] = await holdings(hooks, name)
+                found[name] = await find_sessions(hooks, name)
         except Exception as exc:
             failed[name] = reason(exc)
 
     async with trio.open_nursery() as nursery:
         for name in names:
             nursery.start_soon(ask, name)
-    return [holding for name in names for holding in found.get(name, ())], failed
+    return [session for name in names for session in found.get(name, ())], failed
 
 
-def _describe(holding: Holding) -> dict[str, Any]:  # Any: this is JSON
-    driver = holding.driver
+def _describe(session: FoundSession) -> dict[str, Any]:  # Any: this is JSON
+    driver = session.driver
     return {
-        "system": holding.system,
-        "session": holding.session,
+        "system": session.system,
+        "session": session.name,
         "driver": {
-            "host": holding.host or None,
+            "host": session.host or None,
             "pid": driver.pid if driver else None,
             "is_here": driver.is_here if driver else None,
-            "is_alive": holding.is_alive,
+            "is_alive": session.is_alive,
         },
-        "started": holding.started and holding.started.isoformat(),
-        "orphaned": holding.orphaned or None,
-        "cost_per_hour": holding.cost_per_hour,
+        "started": session.started and session.started.isoformat(),
+        "orphaned": session.orphaned or None,
+        "cost_per_hour": session.cost_per_hour,
         "resources": [
             {
                 **resource.details,
@@ -100,27 +100,27 @@ def _describe(holding: Holding) -> dict[str, Any]:  # Any: this is JSON
                 "address": resource.address,
                 "cost_per_hour": resource.cost_per_hour,
             }
-            for resource in holding.things
+            for resource in session.resources
         ],
     }
 
 
-def _text(found: Sequence[Holding], answered: Sequence[str]) -> Iterator[str]:
-    from ._session_text import cost_text, describe_holding
+def _text(found: Sequence[FoundSession], answered: Sequence[str]) -> Iterator[str]:
+    from ._session_text import cost_text, describe_session
     from ._table import count_text, spread
 
     if not found:
         if answered:
             yield f"No session has resources on {' and '.join(answered)}."
         return
-    for holding in found:
-        yield from describe_holding(holding)
+    for session in found:
+        yield from describe_session(session)
         yield ""
-    machines = sum(len(holding.machines) for holding in found)
-    costs = [holding.cost_per_hour for holding in found if holding.cost_per_hour is not None]
+    machines = sum(len(session.machines) for session in found)
+    costs = [session.cost_per_hour for session in found if session.cost_per_hour is not None]
     yield spread(
         f"{count_text(len(found), 'session')}, {count_text(machines, 'machine')}",
         cost_text(sum(costs) if costs else None),
     )
-    if any(holding.orphaned for holding in found):
+    if any(session.orphaned for session in found):
         yield "`bigmachine reap` frees what dead drivers have left."

@@ -14,7 +14,7 @@ from ._arguments import add_option, add_profile, parse_options
 if TYPE_CHECKING:
     import trio
 
-    from ..reaper._leftovers import Holding
+    from ..reaper._leftovers import FoundSession
     from ..system import Instance, System
 
 _AT_ONCE = 100  # resources; the system limits its own requests to the provider
@@ -91,18 +91,18 @@ class Reaper:
         self._is_sure = is_sure
         self._found: set[str] = set()
         self._freed = 0
-        self._skipped: list[Holding] = []
+        self._skipped: list[FoundSession] = []
 
     async def reap(self, name: str, options: Mapping[str, str], profile: str | None) -> None:
         """Free the resources on one system that are to be freed."""
         from ..reaper._free import reason
-        from ..reaper._leftovers import holdings, opened
+        from ..reaper._leftovers import find_sessions, opened
 
         try:
             async with opened(name, options=options, profile=profile) as hooks:
-                found = await holdings(hooks, name)
+                found = await find_sessions(hooks, name)
                 self.answered.append(name)
-                await self._free_all(hooks, [holding for holding in found if self._is_due(holding)])
+                await self._free_all(hooks, [session for session in found if self._is_due(session)])
         except Exception as exc:
             _complain(f"cannot query {name}: {reason(exc)}")
 
@@ -111,52 +111,52 @@ class Reaper:
         from ._session_text import describe_driver, session_text
         from ._table import count_text
 
-        for session, given in self._wanted.items():
-            if self.answered and session not in self._found:
+        for name, given in self._wanted.items():
+            if self.answered and name not in self._found:
                 self._fail(f"no session {given} has resources on {' and '.join(self.answered)}")
         if self._skipped:
             print("Skipped: may be in use. Name the session to free it anyway:")
-        for holding in self._skipped:
-            print(f"  {session_text(holding)}: driver {describe_driver(holding)}")
+        for session in self._skipped:
+            print(f"  {session_text(session)}: driver {describe_driver(session)}")
         if self._freed:
             verb = "Would free" if self._is_dry else "Freed"
             print(f"{verb} {count_text(self._freed, 'resource')}.")
         elif self.answered and not self.has_failed:
             print("Nothing to free.")
 
-    def _is_due(self, holding: Holding) -> bool:
+    def _is_due(self, session: FoundSession) -> bool:
         """Decide whether to free a session's resources, and print why."""
         from ._session_text import describe_driver, session_text
         from ._table import count_text
 
         if not self._wanted:
-            if holding.orphaned:
-                count = count_text(len(holding.things), "resource")
-                print(f"{session_text(holding)}: {holding.orphaned}; {count} to free")
+            if session.orphaned:
+                count = count_text(len(session.resources), "resource")
+                print(f"{session_text(session)}: {session.orphaned}; {count} to free")
             else:
-                self._skipped.append(holding)
-            return bool(holding.orphaned)
-        if holding.session not in self._wanted:
+                self._skipped.append(session)
+            return bool(session.orphaned)
+        if session.name not in self._wanted:
             return False
-        self._found.add(holding.session)
-        about = f"{session_text(holding)}: driver {describe_driver(holding)}"
-        may_be_in_use = holding.is_alive or (holding.is_alive is None and holding.machines)
-        if may_be_in_use and not (self._is_dry or self._is_sure or _is_confirmed(holding)):
+        self._found.add(session.name)
+        about = f"{session_text(session)}: driver {describe_driver(session)}"
+        may_be_in_use = session.is_alive or (session.is_alive is None and session.machines)
+        if may_be_in_use and not (self._is_dry or self._is_sure or _is_confirmed(session)):
             self._fail(f"{about}; skipped: may be in use, --yes frees it anyway")
             return False
-        print(f"{about}; {count_text(len(holding.things), 'resource')} to free")
+        print(f"{about}; {count_text(len(session.resources), 'resource')} to free")
         return True
 
-    async def _free_all(self, hooks: System, due: Sequence[Holding]) -> None:
+    async def _free_all(self, hooks: System, due: Sequence[FoundSession]) -> None:
         import trio
 
         limiter = trio.CapacityLimiter(_AT_ONCE)
         async with trio.open_nursery() as nursery:
-            for holding in due:
-                nursery.start_soon(self._free_holding, hooks, holding, limiter)
+            for session in due:
+                nursery.start_soon(self._free_session, hooks, session, limiter)
 
-    async def _free_holding(
-        self, hooks: System, holding: Holding, limiter: trio.CapacityLimiter
+    async def _free_session(
+        self, hooks: System, session: FoundSession, limiter: trio.CapacityLimiter
     ) -> None:
         """Free one kind of resource after the other, in the system's order.
 
@@ -171,17 +171,17 @@ class Reaper:
         async def attempt(resource: Instance) -> None:
             async with limiter:
                 problem = "" if self._is_dry else await free(hooks, resource)
-            title = f"{holding.short_name}: {_title(resource)}"
+            title = f"{session.short_name}: {_title(resource)}"
             if problem:
                 problems.append(f"{title} cannot be freed: {problem}")
             else:
                 self._freed += 1
                 print(f"{title} {'would be' if self._is_dry else 'is'} freed", flush=True)
 
-        for resources in by_kind(holding.things):
+        for resources in by_kind(session.resources):
             if problems:
                 problems += [
-                    f"{holding.short_name}: {_title(r)} is not freed either" for r in resources
+                    f"{session.short_name}: {_title(r)} is not freed either" for r in resources
                 ]
                 continue
             async with trio.open_nursery() as nursery:
@@ -195,13 +195,13 @@ class Reaper:
         _complain(text)
 
 
-def _is_confirmed(holding: Holding) -> bool:
+def _is_confirmed(session: FoundSession) -> bool:
     """Ask for confirmation on the terminal; without a terminal, the answer is no."""
-    from ._session_text import describe_holding
+    from ._session_text import describe_session
 
     if not sys.stdin.isatty():
         return False
-    print("\n".join(describe_holding(holding)))
+    print("\n".join(describe_session(session)))
     try:
         return input("It may be in use. Free it all? [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:

@@ -6,33 +6,33 @@ import socket
 from collections.abc import Iterator, Sequence
 
 from .._values import duration_text
-from ..reaper._leftovers import Holding
+from ..reaper._leftovers import FoundSession
 from ..system import Instance
 from ._table import spread, table
 
 
-def describe_holding(holding: Holding) -> Iterator[str]:
+def describe_session(session: FoundSession) -> Iterator[str]:
     """Yield the lines that show a session's resources."""
-    title = session_text(holding)
-    if holding.age is not None:
+    title = session_text(session)
+    if session.age is not None:
         # Two clocks may differ by some seconds.
-        title += f", began {duration_text(max(0.0, holding.age.total_seconds()))} ago"
-    yield spread(title, cost_text(holding.cost_per_hour))
-    yield f"  driver: {describe_driver(holding)}"
-    machines = holding.machines
+        title += f", began {duration_text(max(0.0, session.age.total_seconds()))} ago"
+    yield spread(title, cost_text(session.cost_per_hour))
+    yield f"  driver: {describe_driver(session)}"
+    machines = session.machines
     # m2 comes before m10.
     yield from _table(sorted(machines, key=lambda machine: (len(label(machine)), label(machine))))
-    yield from _table([resource for resource in holding.things if resource not in machines])
+    yield from _table([resource for resource in session.resources if resource not in machines])
 
 
-def describe_driver(holding: Holding) -> str:
+def describe_driver(session: FoundSession) -> str:
     """Say who drives a session, whether that driver is alive, and if machines are immortal."""
-    return _driver(holding) + ("; machines are immortal" if holding.is_immortal else "")
+    return _driver(session) + ("; machines are immortal" if session.is_immortal else "")
 
 
-def session_text(holding: Holding) -> str:
+def session_text(session: FoundSession) -> str:
     """Return the session's name and its system."""
-    return f"{holding.short_name or 'no session'} on {holding.system}"
+    return f"{session.short_name or 'no session'} on {session.system}"
 
 
 def label(resource: Instance) -> str:
@@ -46,15 +46,15 @@ def cost_text(cost_per_hour: float | None) -> str:
     return "" if cost_per_hour is None else f"${cost_per_hour:.3f}/h"
 
 
-def _driver(holding: Holding) -> str:
-    if holding.driver is None:
-        return f"on {holding.host}, may be alive" if holding.host else "unknown, may be alive"
-    pid = f"pid {holding.driver.pid}"
-    if holding.is_alive is not None:
-        return f"{pid} of this computer, {'alive' if holding.is_alive else 'dead'}"
-    if holding.host == socket.gethostname():
-        return f"{pid} on {holding.host}, in another boot or container, may be alive"
-    return f"{pid} on {holding.host or 'another computer'}, may be alive"
+def _driver(session: FoundSession) -> str:
+    if session.driver is None:
+        return f"on {session.host}, may be alive" if session.host else "unknown, may be alive"
+    pid = f"pid {session.driver.pid}"
+    if session.is_alive is not None:
+        return f"{pid} of this computer, {'alive' if session.is_alive else 'dead'}"
+    if session.host == socket.gethostname():
+        return f"{pid} on {session.host}, in another boot or container, may be alive"
+    return f"{pid} on {session.host or 'another computer'}, may be alive"
 
 
 def _table(resources: Sequence[Instance]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A machine as its session's user has it: what it is, and calls to its services."""
+"""The async API of one machine: its properties, and calls to its services."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, TypeVar, cast
 import trio
 
 from .._backoff import backoff
-from .._values import DiskInfo, Instance, LoadInfo, MemoryInfo, Notice, State
+from .._values import DiskInfo, Instance, LoadInfo, MemoryInfo, Notice, State, Termination
 from ..errors import MachineStopped, StopReason
 from ..rpc import ConnectionLost, IncomingStream
 from ..services._stub import make_stub
-from ._lifecycle import Lifecycle
+from ._controller import Controller
 
 logger = logging.getLogger("bigmachine.machine")
 
@@ -22,74 +22,74 @@ T = TypeVar("T")
 
 
 class AsyncMachine:
-    """A machine of a session, owned by it or only dialled.
+    """A machine that the session has started, or is only connected to.
 
     Made by `AsyncSession.start` and `AsyncSession.connect`. A call made before the
     machine is ``RUNNING`` waits for it; on one that is ``STOPPED`` it raises
     `MachineStopped` at once, and so do the calls in flight when it stops.
     """
 
-    def __init__(self, life: Lifecycle) -> None:
-        self._life = life
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
 
     def __repr__(self) -> str:
         return f"<Machine {self.name} {self.state} at {self.instance.address}>"
 
     @property
     def name(self) -> str:
-        """Its short name, unique in the session: what its output is marked with."""
-        return self._life.name
+        """Its short name, unique in the session; each line of its output begins with it."""
+        return self._controller.name
 
     @property
     def addr(self) -> str:
         """Its address, for `AsyncSession.connect` on another machine of the session."""
-        return self._life.addr
+        return self._controller.addr
 
     @property
     def instance(self) -> Instance:
-        """What its provider says of it."""
-        return self._life.instance
+        """The machine as its provider knows it."""
+        return self._controller.instance
 
     @property
     def owned(self) -> bool:
         """Whether this session started it, keeps it alive and ends it."""
-        return self._life.owned
+        return self._controller.owned
 
     @property
     def maxprocs(self) -> int:
         """How many processors it has; known once it is ``RUNNING`` at the latest."""
-        return self._life.maxprocs or 1
+        return self._controller.maxprocs or 1
 
     @property
     def state(self) -> State:
-        """Where it is in its life."""
-        return self._life.state
+        """Its state."""
+        return self._controller.lifecycle.state
 
     @property
     def error(self) -> BaseException | None:
-        """Why it stopped; None while it has not."""
-        return self._life.error
+        """Why it stopped; None if it has not."""
+        return self._controller.lifecycle.error
 
     @property
     def keepalive_reply_times(self) -> list[float]:
         """How long its last keepalives took, in seconds, the newest first."""
-        return [*reversed(self._life.reply_times)]
+        return [*reversed(self._controller.keepalive.reply_times)]
 
     @property
     def notices(self) -> list[Notice]:
-        """What its provider has said about its future, so far; of an owned machine alone."""
-        return [*self._life.notices]
+        """What its provider has announced about it so far; only for an owned machine."""
+        return [*self._controller.notices.all]
 
     async def wait(self, state: State = State.RUNNING) -> None:
         """Wait until it has reached ``state``, or a later one."""
-        await self._life.wait(state)
+        await self._controller.lifecycle.wait(state)
 
     async def call(self, method: str, /, *args: Any, retry: bool = False, **kwargs: Any) -> Any:
         """Call ``"Service.method"`` on the machine; return what the method returns.
 
-        Iterators and files among the arguments are streamed up. With ``retry``, an
-        error that is ``temporary`` is met by calling again, with growing pauses,
-        for as long as the machine lives; the method may then run more than once.
+        Iterators and files among the arguments are streamed to the machine. With ``retry``,
+        the call is repeated with growing pauses after each error that is ``temporary``, as
+        long as the machine is not ``STOPPED``; the method may then run more than once.
         Cancelling the call cancels the method.
 
         Raises the method's own exception with a `RemoteError` as its cause,
@@ -98,10 +98,10 @@ class AsyncMachine:
         waits = backoff() if retry else None
         while True:
             try:
-                connection = self._life.connection or await self._life.connected()
+                connection = self._controller.connection or await self._controller.connected()
                 return await connection.call(method, args, kwargs)
             except ConnectionLost as exc:
-                error: Exception = await self._life.explain(exc)
+                error: Exception = await self._controller.explain(exc)
             except Exception as exc:
                 error = exc
             if waits is None or not getattr(error, "temporary", False):
@@ -114,26 +114,25 @@ class AsyncMachine:
         """Call a generator method; iterate over what it yields with ``async for``.
 
         The machine is at most 4 MiB ahead of you. Closing the stream, or leaving an
-        ``async with`` around it, ends the generator there.
+        ``async with`` around it, ends the generator on the machine.
         """
-        return AsyncStream(self._life, method, args, kwargs)
+        return AsyncStream(self._controller, method, args, kwargs)
 
     def service(self, interface: type[T], name: str) -> T:
         """Return a typed stub: its methods call those of the service called ``name``.
 
         ``interface`` is the service's class, or any class or Protocol with the
-        methods' signatures. Each call is to be awaited, so type checkers are
-        content with one whose methods are ``async def``; generators become async
-        iterators.
+        methods' signatures. Each call must be awaited, so type checkers accept an
+        interface whose methods are ``async def``; generators become async iterators.
         """
         return make_stub(interface, name, call=self.call, stream=self.stream)
 
     async def memory(self) -> MemoryInfo:
-        """Read its memory."""
+        """Measure its memory."""
         return cast(MemoryInfo, await self.call("Supervisor.memory"))
 
     async def disk(self) -> DiskInfo:
-        """Read the room on its disk."""
+        """Measure the space on its disk."""
         return cast(DiskInfo, await self.call("Supervisor.disk"))
 
     async def load(self) -> LoadInfo:
@@ -141,27 +140,27 @@ class AsyncMachine:
         return cast(LoadInfo, await self.call("Supervisor.load"))
 
     async def read(self, path: str) -> bytes:
-        """Read a file of its host; `NotSupportedError` where the system can't."""
-        chunks = self._life.plugins.hooks.read(instance=self.instance, path=path)
+        """Read a file of its host; raises `NotSupportedError` if the system can't."""
+        chunks = self._controller.plugins.hooks.read(instance=self.instance, path=path)
         return b"".join([chunk async for chunk in chunks])
 
     def cancel(self) -> None:
-        """Stop it at once: what is pending ends in `MachineStopped`.
+        """Stop it at once: pending calls raise `MachineStopped`.
 
         Returns before it is freed; `shutdown` waits for that.
         """
-        self._life.stop(StopReason.CANCELLED, "it was cancelled")
+        self._controller.stop(Termination(StopReason.CANCELLED, "it was cancelled"))
 
     async def shutdown(self) -> None:
         """Free it, and return when its provider has confirmed that it is gone.
 
-        A machine that is only dialled is let go of, and lives on.
+        Disconnects from a machine that this session did not start.
         """
-        await self._life.shutdown()
+        await self._controller.shutdown()
 
     def stopped(self) -> MachineStopped:
-        """Return the error that a call on it raises now that it is stopped."""
-        return self._life.stopped()
+        """Return the error that a call to it raises now that it is stopped."""
+        return self._controller.lifecycle.stopped_error()
 
 
 class AsyncStream:
@@ -169,12 +168,12 @@ class AsyncStream:
 
     def __init__(
         self,
-        life: Lifecycle,
+        controller: Controller,
         method: str,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> None:
-        self._life = life
+        self._controller = controller
         self._call = (method, args, kwargs)
         self._incoming: IncomingStream | None = None
         self._is_closed = False
@@ -186,7 +185,7 @@ class AsyncStream:
         return (await self.receive(1))[0]
 
     async def receive(self, max_items: int | None = None) -> list[Any]:
-        """Wait for an item; return it and up to ``max_items`` of those that are here.
+        """Wait for an item; return it and those that have arrived, ``max_items`` at most.
 
         Raises `StopAsyncIteration` at the end.
         """
@@ -197,7 +196,7 @@ class AsyncStream:
                 self._incoming = await self._open()
             return await self._incoming.receive(max_items)
         except ConnectionLost as exc:
-            error = await self._life.explain(exc)
+            error = await self._controller.explain(exc)
         raise error
 
     async def __aenter__(self) -> AsyncStream:
@@ -214,12 +213,12 @@ class AsyncStream:
         await trio.lowlevel.checkpoint()
 
     def __del__(self) -> None:
-        # Dropped half-way, and perhaps in another thread: the generator must end too.
+        # Dropped before its end, perhaps in another thread: the generator must end, too.
         if not self._is_closed and self._incoming is not None:
             with contextlib.suppress(trio.RunFinishedError):
                 self._token.run_sync_soon(self._incoming.close)
 
     async def _open(self) -> IncomingStream:
         self._token = trio.lowlevel.current_trio_token()
-        connection = self._life.connection or await self._life.connected()
+        connection = self._controller.connection or await self._controller.connected()
         return await connection.stream(*self._call)

@@ -1,4 +1,4 @@
-"""A machine's link: its connection, dialled anew when it is lost, replaced when it is silent."""
+"""The connection to one machine: made again when it is lost, replaced when it is silent."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import trio
 
 from .._backoff import backoff
+from .._repeated_event import RepeatedEvent
 from .._values import Diagnose, Keepalive, KeepaliveReply, Termination
 from ..errors import BigmachineError, ProtocolError, RpcError, StopReason, TransportError
 from ..rpc import Connection, ConnectionLost, dial
@@ -26,9 +27,9 @@ class Link:
 
     Each connection is served by a task in the nursery that those methods are given,
     from its dial until it is lost, or closed here. ``diagnose`` asks why the machine
-    is gone, if it is, and ``probe_boot_program`` so who answers in its place. ``on_change`` is
-    called when `connection` changes, or `is_in_doubt`. An ``owned`` machine is kept alive
-    by being asked; of another one it is only seen whether it lives.
+    is gone, if it is, and ``probe_boot_program`` asks the same of the boot program, which may
+    answer in the worker's place. ``changed`` is set when `connection` changes, or `is_in_doubt`.
+    An ``owned`` machine is kept alive by being asked; another one is only watched.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Link:
         timings: Keepalive,
         diagnose: Diagnose,
         probe_boot_program: Diagnose,
-        on_change: Callable[[], None],
+        changed: RepeatedEvent,
     ) -> None:
         self._name = name
         self._addr = addr
@@ -50,9 +51,8 @@ class Link:
         self._timings = timings
         self._diagnose = diagnose
         self._probe_boot_program = probe_boot_program
-        self._on_change = on_change
+        self._changed = changed
         self._served: _Served | None = None
-        self._lost = trio.Event()
         self._is_judging = False
 
     @property
@@ -74,7 +74,7 @@ class Link:
                 served = await self._dial(nursery)
             except (ConnectionRefusedError, TransportError, trio.TooSlowError) as exc:
                 if not self._owned and not isinstance(exc, trio.TooSlowError):
-                    # It was said to run, so there is nothing to wait for.
+                    # Its address was given, so it should run already: there is nothing to wait for.
                     raise TransportError(str(exc), addr=self._addr) from exc
                 if (gone := await self._diagnose()) is not None:
                     raise BigmachineError(gone.detail) from None
@@ -86,7 +86,8 @@ class Link:
     async def keep(self, nursery: trio.Nursery) -> Termination:
         """Each time the connection is lost, dial again; return once the machine is gone."""
         while True:
-            await self._lost.wait()
+            while self._served is not None:
+                await self._changed.wait()
             if (gone := await self.renew(nursery)) is not None:
                 return gone
 
@@ -102,7 +103,7 @@ class Link:
                 except ConnectionRefusedError:
                     return REFUSED
                 except (RpcError, trio.TooSlowError) as exc:
-                    # Perhaps the network; how long it may last is the keepalive's to say.
+                    # Perhaps the network fails; the keepalive bounds how long that may last.
                     logger.debug("%s: can't be reached: %s", self._name, exc)
                     if isinstance(exc, ProtocolError):
                         gone = await self._probe_boot_program()
@@ -110,7 +111,7 @@ class Link:
                             return gone
                 finally:
                     self._is_judging = False
-                    self._on_change()
+                    self._changed.set()
                 await trio.sleep(pause)
         return None
 
@@ -120,16 +121,16 @@ class Link:
         return await self._ask(connection) if connection is not None else None
 
     async def ask_anew(self, nursery: trio.Nursery) -> KeepaliveReply | None:
-        """Ask a second time, and over a second connection too; None if neither brings an answer.
+        """Ask again, over the old and over a new connection; None if neither brings a reply.
 
-        A connection may die without a word: a router on the way has forgotten it, and a
-        new one would get through. If only the new one is answered it takes the other's
-        place, whose calls end. If neither is, the network is cut or the machine hangs;
-        then the old one is kept, since its calls survive if that passes.
+        A connection may be dead without any error: a router on the way has dropped it, and a
+        new one would work. If only the new one brings a reply, it replaces the old one, whose
+        calls end. If neither does, the network is cut or the machine hangs; then the old one
+        is kept, since its calls survive if the machine answers again.
         """
         old = self._served
         if old is None or old.connection.connects_per_call:
-            return None  # there is none, or each call dials its own
+            return None  # there is none, or each call makes its own
         new = old_reply = new_reply = None
         with trio.move_on_after(self._timings.rpc_timeout):
             async with trio.open_nursery() as asking:
@@ -146,15 +147,15 @@ class Link:
                     new_reply = await self._ask(new.connection)
                     asking.cancel_scope.cancel()
                 except (ConnectionRefusedError, RpcError, trio.TooSlowError) as exc:
-                    logger.debug("%s: can't be reached anew: %s", self._name, exc)
+                    logger.debug("%s: can't be reached again: %s", self._name, exc)
         if new_reply is not None and old_reply is None:
-            # After a cut both come back, but the old one may be the later: TCP repeats ever
-            # more rarely what was lost. Its calls are worth some patience.
+            # After a cut both work again, but the old one perhaps later: TCP's retransmissions
+            # come more and more rarely. It is worth waiting for, since its calls survive.
             old_reply = await self._ask(old.connection)
         if new is not None:
             if new_reply is not None and old_reply is None and self._served is old:
                 logger.warning(
-                    "%s: its connection fell silent and is replaced: it answers on a new one",
+                    "%s: its connection was silent and is replaced: it answers on a new one",
                     self._name,
                 )
                 self._use(new)
@@ -178,7 +179,7 @@ class Link:
         return None
 
     async def _dial(self, nursery: trio.Nursery) -> _Served:
-        # Bounded, since what is lost on the way may be the answer to just this attempt.
+        # Bounded, since the reply to this very attempt may be lost on the way.
         with trio.fail_after(self._timings.rpc_timeout):
             return await nursery.start(self._serve)  # type: ignore[no-any-return]
 
@@ -195,19 +196,16 @@ class Link:
                     self._lose()
 
     def _use(self, served: _Served) -> None:
-        """Have callers use this connection from now on."""
+        """Use this connection from now on."""
         self._served = served
-        if self._lost.is_set():
-            self._lost = trio.Event()
         if not served.connection.is_open:  # lost as soon as it was made
             self._lose()
-        self._on_change()
+        self._changed.set()
 
     def _lose(self) -> None:
         self._served = None
         self._is_judging = True
-        self._lost.set()
-        self._on_change()
+        self._changed.set()
 
 
 class _Served:
@@ -227,9 +225,9 @@ async def follow(
     ask: Callable[[Connection], Awaitable[None]],
     what: str,
 ) -> None:
-    """Ask a machine for more and more of ``what``, over one connection after the other.
+    """Ask a machine for more of ``what``, again and again, over whatever connection there is.
 
-    Until cancelled, or until it can't be asked: then that is logged.
+    Ends when it is cancelled, or when asking fails for another reason than the connection.
     """
     waits = backoff()
     while True:
@@ -240,5 +238,5 @@ async def follow(
         except ConnectionLost:
             await trio.sleep(next(waits))
         except Exception:
-            logger.exception("%s: its %s can't be followed", connection.machine, what)
+            logger.exception("%s: following its %s failed", connection.machine, what)
             return

@@ -1,4 +1,4 @@
-"""A machine's log over the wire: what machines print that their system has no pipe to."""
+"""A machine's log, read over the wire: for systems that can't follow what machines print."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from ..errors import BigmachineError
 from ..rpc import Connection
 from ._link import follow
 
+_CATCH_UP_SECONDS = 2.0  # a machine that hangs, or can't be reached, doesn't answer
 _LINE_BYTES = 1 << 20  # longer lines are split: a machine may print without end
 
 Connected = Callable[[], Awaitable[Connection]]
 
 
 class MachineLog:
-    """How far a machine's log was read, and by how much it goes on.
+    """Reads a machine's log, and gives its lines to ``on_lines``, without their newlines.
 
-    The boot program gives parts of it, then the worker, over one connection after the
-    other, then the boot program again. Each part comes with its offset, so that no line
-    is lost or doubled in between. ``on_lines`` takes them, without their newlines.
+    Parts of it come from the boot program, then from the worker, over one connection after
+    the other, then from the boot program again. Each part comes with its ``offset``, so that
+    no line is lost or doubled.
     """
 
     def __init__(self, on_lines: Callable[[Sequence[bytes]], None]) -> None:
@@ -33,7 +34,7 @@ class MachineLog:
         self._is_followed = False
 
     def take(self, at: int, data: bytes) -> None:
-        """Take what the log says at an offset; what of it is known already is left out."""
+        """Take the part of the log at an offset; ignore what was taken already."""
         if at > self.offset:
             self.finish()
             lost = f"({at - self.offset} bytes were printed faster than they could be sent: lost)"
@@ -49,32 +50,32 @@ class MachineLog:
         self._on_lines(lines)
 
     def finish(self) -> None:
-        """Take the last line as it is: nothing more of it comes."""
+        """Take the last line as it is: it will not be continued."""
         if self._unfinished:
             self._on_lines([self._unfinished])
             self._unfinished = b""
 
     async def follow(self, connected: Connected) -> None:
-        """Read on, over whatever connection there is by then, until cancelled."""
+        """Go on reading, over whatever connection there is, until cancelled."""
         self._is_followed = True
         try:
             await follow(connected, self._read, "output")
         finally:
             self._is_followed = False
 
-    async def catch_up(self, connection: Connection, *, within: float) -> None:
-        """Wait until all that the machine has printed by now was taken; for so long at most."""
+    async def catch_up(self, connection: Connection, *, within: float = _CATCH_UP_SECONDS) -> None:
+        """Wait, for so long at most, until all that the machine has printed by now was taken."""
         if not self._is_followed:
             return
         mark, is_taken = f"bigmachine [{secrets.token_hex(8)}] so far", trio.Event()
-        self._marks[mark.encode()] = is_taken  # for good: it may come too late
+        self._marks[mark.encode()] = is_taken  # never removed here: it may come too late
         with trio.move_on_after(within), contextlib.suppress(BigmachineError):
             await connection.call("Supervisor.mark", (mark,), {})
             await is_taken.wait()
 
     async def _read(self, connection: Connection) -> None:
-        # One part at a time: what a machine prints waits there, in files that are bounded, and
-        # in no queue that a call's reply would have to wait behind.
+        # One part at a time: the rest waits on the machine, in files of bounded size, and not in
+        # a queue that would delay the replies of calls.
         self.take(*await connection.call("Supervisor.tail", (self.offset,), {}))
 
     def _without_marks(self, lines: Sequence[bytes]) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""What machines print, copied to the driver with the machine's name before each line."""
+"""What machines print, copied to the driver's standard error with the machine's name."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ..system._plugins import Plugins
 logger = logging.getLogger("bigmachine.boot")
 _machine_logger = logging.getLogger("bigmachine.machine")
 
-_CONSOLE_LINES = 20  # what a BootError shows of how the VM booted
-_LINES = 50  # and of what its machine printed
+_CONSOLE_LINES = 20  # of the boot console, in a BootError
+_LINES = 50  # of what the machine printed, in a BootError
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\r")  # ECMA-48's, with which systemd colours
 _FAILURES_UNTIL_SHOWN = 3
-_LAST_WORDS_TIMEOUT = 2.0
-_BOOT_WORDS_TIMEOUT = 0.5  # of a machine that perhaps goes on running
+_LAST_LINES_SECONDS = 2.0
+_BOOT_LINES_SECONDS = 0.5  # for a machine that perhaps goes on running
 
 
 class BootLog:
@@ -41,13 +41,13 @@ class BootLog:
         return self._failures >= _FAILURES_UNTIL_SHOWN or logger.isEnabledFor(logging.DEBUG)
 
     def failed(self) -> None:
-        """Count a boot that failed."""
+        """Count a failed boot."""
         self._failures += 1
         if self._failures == _FAILURES_UNTIL_SHOWN:
             logger.warning("%d boots failed in a row: boot logs are shown", self._failures)
 
     def succeeded(self) -> None:
-        """Begin to count anew."""
+        """Reset the count."""
         self._failures = 0
 
 
@@ -62,17 +62,17 @@ class Output:
         self.is_booting = True
 
     async def console(self, plugins: Plugins, instance: Instance, *, within: float) -> str:
-        """Return its last lines: of its boot console, where there is one, and that it printed."""
+        """Return its last lines: of its boot console, if there is one, and of its output."""
         text = ""
         if Capability.CONSOLE in plugins.system.capabilities:
             with trio.move_on_after(within):
                 try:
                     text = await plugins.hooks.console(instance=instance)
                 except Exception:
-                    _machine_logger.exception("%s: its console can't be read", self._name)
+                    _machine_logger.exception("%s: reading its console failed", self._name)
         if Capability.TAIL in plugins.system.capabilities:
-            # If it has ended, what it said about that may still be on its way.
-            with trio.move_on_after(_BOOT_WORDS_TIMEOUT):
+            # If it has ended, its last lines may still be on their way.
+            with trio.move_on_after(_BOOT_LINES_SECONDS):
                 await self._ended.wait()
         lines = [line for line in _ESCAPES.sub("", text).splitlines() if line.strip()]
         return "\n".join([*lines[-_CONSOLE_LINES:], *self._last])
@@ -81,11 +81,11 @@ class Output:
     async def following(
         self, plugins: Plugins, instance: Instance, *, owned: bool
     ) -> AsyncIterator[None]:
-        """Follow an ``owned`` instance's output while the block runs, and for its last words."""
+        """Follow an ``owned`` instance's output while the block runs, and until its last line."""
         if not owned or Capability.TAIL not in plugins.system.capabilities:
             yield
             return
-        # Shielded: whatever ends the block, there are last words.
+        # Shielded: whatever ends the block, the last lines are still to come.
         scope = trio.CancelScope(shield=True)
 
         async def follow() -> None:
@@ -94,7 +94,7 @@ class Output:
                     async for line in plugins.hooks.tail(instance=instance):
                         self.lines([line])
                 except Exception:
-                    _machine_logger.exception("%s: its output can't be followed", self._name)
+                    _machine_logger.exception("%s: following its output failed", self._name)
             self._ended.set()
 
         async with trio.open_nursery() as nursery:
@@ -102,7 +102,7 @@ class Output:
             try:
                 yield
             finally:
-                with trio.move_on_after(_LAST_WORDS_TIMEOUT, shield=True):
+                with trio.move_on_after(_LAST_LINES_SECONDS, shield=True):
                     await self._ended.wait()
                 scope.cancel()
 

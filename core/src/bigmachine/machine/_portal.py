@@ -1,4 +1,4 @@
-"""The bridge from ordinary threads into a trio loop, and the thread that runs one."""
+"""The bridge from ordinary threads into a trio loop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class LoopEnded(UsageError):
 class Portal:
     """Runs async functions in the trio loop it was made in, for callers in other threads.
 
-    A hop there and back costs 30 to 60 µs.
+    A round trip costs 30 to 60 µs.
     """
 
     def __init__(self, nursery: trio.Nursery) -> None:
@@ -41,7 +41,7 @@ class Portal:
         future: concurrent.futures.Future[T] = concurrent.futures.Future()
 
         async def job() -> None:
-            # The caller may cancel the future at any moment; then nobody wants the outcome.
+            # The caller may cancel the future at any moment; then nobody needs the outcome.
             with contextlib.suppress(concurrent.futures.InvalidStateError):
                 try:
                     result = await function(*args, **kwargs)
@@ -90,7 +90,3 @@ class Portal:
             )
         if threading.get_ident() == self._thread:
             raise UsageError("this would wait for itself: inside trio, use the async classes")
-
-
-def _nothing() -> None:
-    pass

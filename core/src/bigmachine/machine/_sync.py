@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,7 +28,7 @@ R = TypeVar("R")
 
 
 class Machine:
-    """A machine of a `Session`; see `AsyncMachine`, whose synchronous face this is."""
+    """A machine of a `Session`: the sync API of `AsyncMachine`."""
 
     def __init__(self, machine: AsyncMachine, portal: Portal) -> None:
         self._machine = machine
@@ -48,7 +49,7 @@ class Machine:
 
     @property
     def instance(self) -> Instance:
-        """What its provider says of it."""
+        """The machine as its provider knows it."""
         return self._machine.instance
 
     @property
@@ -63,12 +64,12 @@ class Machine:
 
     @property
     def state(self) -> State:
-        """Where it is in its life."""
+        """Its state."""
         return self._machine.state
 
     @property
     def error(self) -> BaseException | None:
-        """Why it stopped; None while it has not."""
+        """Why it stopped; None if it has not."""
         return self._machine.error
 
     @property
@@ -78,7 +79,7 @@ class Machine:
 
     @property
     def notices(self) -> list[Notice]:
-        """What its provider has said about its future, so far; of an owned machine alone."""
+        """What its provider has announced about it so far; only for an owned machine."""
         return self._machine.notices
 
     def wait(self, state: State = State.RUNNING) -> None:
@@ -94,7 +95,12 @@ class Machine:
 
         The future can be given to `concurrent.futures.wait` and ``as_completed``.
         """
-        return self._submit(self._machine.call, method, *args, retry=retry, **kwargs)
+        from ._portal import LoopEnded
+
+        try:
+            return self._portal.submit(self._machine.call, method, *args, retry=retry, **kwargs)
+        except LoopEnded:
+            raise self._machine.stopped() from None
 
     def stream(self, method: str, /, *args: Any, **kwargs: Any) -> Stream:
         """Call a generator method; iterate over what it yields."""
@@ -104,18 +110,17 @@ class Machine:
         """Return a typed stub: its methods call those of the service called ``name``.
 
         ``interface`` is the service's class, or any class or Protocol with the
-        methods' signatures. Each call blocks until its result is here, so type
-        checkers are content with one whose methods are plain ``def``; generators
-        become iterators.
+        methods' signatures. Each call waits for its result, so type checkers accept an
+        interface whose methods are plain ``def``; generators become iterators.
         """
         return make_stub(interface, name, call=self.call, stream=self.stream)
 
     def memory(self) -> MemoryInfo:
-        """Read its memory."""
+        """Measure its memory."""
         return self._run(self._machine.memory)
 
     def disk(self) -> DiskInfo:
-        """Read the room on its disk."""
+        """Measure the space on its disk."""
         return self._run(self._machine.disk)
 
     def load(self) -> LoadInfo:
@@ -127,32 +132,27 @@ class Machine:
         return self._run(self._machine.read, path)
 
     def cancel(self) -> None:
-        """Stop it at once: what is pending ends in `MachineStopped`."""
-        with contextlib.suppress(UsageError):  # shut down with its session
+        """Stop it at once: pending calls raise `MachineStopped`."""
+        with contextlib.suppress(UsageError):  # it was shut down with its session
             self._portal.post(self._machine.cancel)
 
     def shutdown(self) -> None:
         """Free it, and return when its provider has confirmed that it is gone."""
-        with contextlib.suppress(MachineStopped):  # shut down with its session
+        with contextlib.suppress(MachineStopped):  # it was shut down with its session
             self._run(self._machine.shutdown)
 
     def _run(self, function: Callable[..., Awaitable[R]], *args: Any, **kwargs: Any) -> R:
-        from ..machine._portal import LoopEnded
+        from ._portal import LoopEnded
 
         try:
             return self._portal.run(function, *args, **kwargs)
         except LoopEnded:
             raise self._machine.stopped() from None
 
-    def _submit(
-        self, function: Callable[..., Awaitable[R]], *args: Any, **kwargs: Any
-    ) -> Future[R]:
-        from ..machine._portal import LoopEnded
 
-        try:
-            return self._portal.submit(function, *args, **kwargs)
-        except LoopEnded:
-            raise self._machine.stopped() from None
+def sync_api(portal: Portal) -> Callable[[AsyncMachine], Machine]:
+    """Return a function that gives each machine of a session its one sync API."""
+    return functools.cache(lambda machine: Machine(machine, portal))
 
 
 class Stream:

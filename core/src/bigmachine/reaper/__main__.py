@@ -1,9 +1,9 @@
-"""The process of a sweeper, ``python -m bigmachine.reaper``; its order is on standard input."""
+"""The reaper process, ``python -m bigmachine.reaper``; its order is on standard input."""
 
 from __future__ import annotations
 
-# What only a sweep needs is imported by it: nearly all sweepers are dismissed, and each of
-# them lives as long as its session.
+# What is needed only to free leftovers is imported then: nearly all reapers are dismissed, and
+# each lives as long as its session.
 import base64
 import json
 import os
@@ -14,34 +14,34 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from bigmachine._driver import Driver
+from .._driver import Driver
 
 if TYPE_CHECKING:
     from ..system import System
 
 _LOOK_SECONDS = 1.0  # between two looks at the driver
-_QUIET_SECONDS = 45.0  # nothing is found: what was asked for last may yet become visible
+_QUIET_SECONDS = 45.0  # while nothing is found: what was made last may not be visible yet
 _PAUSE_SECONDS = 5.0
 _MOST_SECONDS = 1800.0  # for all; then it is up to `bigmachine reap`
 
 
 def main() -> None:
-    """Wait for the driver's end; sweep, unless the driver has said that nothing is left."""
+    """Wait for the driver's end; then free its leftovers, unless it said that there are none."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     line, has_more = _read_order(0)
     if has_more or not line:
-        return  # dismissed; or the driver died before it had made anything
+        return  # dismissed, or the driver died before it had made anything
     order = json.loads(line)
     if not is_dismissed(0, Driver.parse(order["driver"])):
         import trio
 
         sys.path[:] = dict.fromkeys([*order["path"], *sys.path])
         system_class, options = pickle.loads(base64.b64decode(order["system"]))
-        trio.run(sweep, system_class(options), order["session"])
+        trio.run(reap, system_class(options), order["session"])
 
 
 def is_dismissed(fd: int, driver: Driver) -> bool:
-    """Wait until the driver says that it is done, on ``fd``, or is dead; return which."""
+    """Wait until the driver is dead, or says on ``fd`` that it is done; return whether it did."""
     is_open = True
     while True:
         if is_open and select.select([fd], [], [], _LOOK_SECONDS)[0]:
@@ -56,8 +56,8 @@ def is_dismissed(fd: int, driver: Driver) -> bool:
             time.sleep(_LOOK_SECONDS)
 
 
-async def sweep(system: System, session: str) -> None:
-    """Free all that a session has, until nothing of it is found any more."""
+async def reap(system: System, session: str) -> None:
+    """Free all resources of a session, until none is found any more."""
     import trio
 
     from ..system._plugins import Plugins
@@ -68,22 +68,22 @@ async def sweep(system: System, session: str) -> None:
         last_seen = trio.current_time()
         while trio.current_time() < last_seen + _QUIET_SECONDS:
             try:
-                things = [thing for thing in await hooks.instances() if thing.session == session]
-            except Exception:  # whatever it was: there may be things, so it is asked again
+                leftovers = [one for one in await hooks.instances() if one.session == session]
+            except Exception:  # whatever it was: there may be leftovers, so it is asked again
                 last_seen = trio.current_time()
             else:
-                if things:
+                if leftovers:
                     last_seen = trio.current_time()
-                for kind in by_kind(things):
+                for kind in by_kind(leftovers):
                     async with trio.open_nursery() as nursery:
-                        for thing in kind:
-                            nursery.start_soon(free, hooks, thing)
+                        for leftover in kind:
+                            nursery.start_soon(free, hooks, leftover)
             await trio.sleep(_PAUSE_SECONDS)
     await hooks.shutdown()
 
 
 def _read_order(fd: int) -> tuple[bytes, bool]:
-    """Read a line, nothing if it does not end; and whether more than that was said."""
+    """Read a line, empty if it does not end; return it, and whether anything follows it."""
     received = b""
     while b"\n" not in received:
         if not (part := os.read(fd, 1 << 16)):

@@ -1,4 +1,4 @@
-"""Freeing what a session has at its provider, by whoever is left to do it."""
+"""How the resources of a session are freed, by the reaper process or `bigmachine reap`."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from ..system import Instance, System
 _TIMEOUT = 300.0  # EC2 takes a minute or two to terminate an instance, Azure some more
 
 
-def by_kind(things: Iterable[Instance]) -> list[list[Instance]]:
-    """Sort what `System.instances` lists by kind, in the order in which kinds can be freed.
+def by_kind(resources: Iterable[Instance]) -> list[list[Instance]]:
+    """Group what `System.instances` lists by kind, in the order in which kinds can be freed.
 
     That is the order of the list: what comes later may be in use by what comes first.
     """
     kinds: dict[str, list[Instance]] = {}
-    for thing in things:
-        kinds.setdefault(thing.kind, []).append(thing)
+    for resource in resources:
+        kinds.setdefault(resource.kind, []).append(resource)
     return [*kinds.values()]
 
 
-async def free(hooks: System, thing: Instance) -> str:
-    """Free a thing; return why it can't be, or nothing."""
+async def free(hooks: System, resource: Instance) -> str:
+    """Free a resource; return why it can't be freed, or an empty string."""
     try:
         with trio.fail_after(_TIMEOUT):
-            await hooks.stop(instance=thing)
+            await hooks.stop(instance=resource)
     except trio.TooSlowError:
         return f"it isn't gone after {_TIMEOUT:g} s; something may be using it"
     except Exception as exc:
@@ -36,5 +36,5 @@ async def free(hooks: System, thing: Instance) -> str:
 
 
 def reason(exc: Exception) -> str:
-    """Say an error in its own words if it is ours, and with its type if it isn't."""
+    """Return an error's message, with its type if it is not one of ours."""
     return str(exc) if isinstance(exc, BigmachineError) else f"{type(exc).__name__}: {exc}"

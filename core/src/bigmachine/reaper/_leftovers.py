@@ -1,4 +1,4 @@
-"""What sessions have at their providers, and whether it is surely left behind."""
+"""The resources that sessions have at their providers, and which of them are leftovers."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import TypeVar
 
 import trio
 
-from bigmachine._driver import Driver
-from bigmachine.errors import BigmachineError, NotSupportedError, UsageError
-from bigmachine.system import Capability, Instance, System
-from bigmachine.system._entrypoints import (
+from .._driver import Driver
+from ..errors import BigmachineError, NotSupportedError, UsageError
+from ..system import Capability, Instance, System
+from ..system._entrypoints import (
     choose_system,
     installed_systems,
     load_observers,
     load_system,
 )
-from bigmachine.system._plugins import Plugins
+from ..system._plugins import Plugins
 
 T = TypeVar("T")
 
 SUFFIX = ".bigmachine"
-"""What the names of all sessions end with, and people leave out."""
+"""The end of every session's name, which people leave out."""
 
 _OLD = datetime.timedelta(days=1)
 _LIST_TIMEOUT = 90.0  # a provider that is slow, or whose requests are tried again
@@ -32,16 +32,16 @@ _CLOSE_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
-    """What one session has on one system, in the order in which it can be freed.
+class FoundSession:
+    """One session on one system: its resources, in the order in which they can be freed.
 
-    ``driver`` is None, and ``started`` too, where nothing says them. ``is_alive`` tells
-    whether the driver lives, None if that isn't known.
+    ``name`` is empty for resources of no session. ``driver`` and ``started`` are None if they
+    are unknown. ``is_alive`` tells whether the driver is alive; None if that is unknown.
     """
 
     system: str
-    session: str
-    things: tuple[Instance, ...]
+    name: str
+    resources: tuple[Instance, ...]
     driver: Driver | None
     is_alive: bool | None
     started: datetime.datetime | None
@@ -49,12 +49,12 @@ class Holding:
     @property
     def short_name(self) -> str:
         """The session's name as people say it."""
-        return self.session.removesuffix(SUFFIX)
+        return self.name.removesuffix(SUFFIX)
 
     @property
     def machines(self) -> list[Instance]:
-        """Those of its things that compute."""
-        return [thing for thing in self.things if thing.kind == "instance"]
+        """Those of its resources that compute."""
+        return [one for one in self.resources if one.kind == "instance"]
 
     @property
     def age(self) -> datetime.timedelta | None:
@@ -63,24 +63,24 @@ class Holding:
 
     @property
     def cost_per_hour(self) -> float | None:
-        """What is known of its cost, in US dollars."""
-        costs = [thing.cost_per_hour for thing in self.things if thing.cost_per_hour is not None]
+        """The sum of the known prices, in US dollars."""
+        costs = [cost for one in self.resources if (cost := one.cost_per_hour) is not None]
         return sum(costs) if costs else None
 
     @property
     def host(self) -> str:
         """The driver's computer, as it calls itself; empty if nothing says."""
-        return next((host for thing in self.things if (host := thing.details.get("host"))), "")
+        return next((host for one in self.resources if (host := one.details.get("host"))), "")
 
     @property
     def is_immortal(self) -> bool:
-        """Whether its user wants machines of it to outlive it."""
+        """Whether some of its machines are meant to outlive it."""
         return any(machine.details.get("immortal") for machine in self.machines)
 
     @property
     def orphaned(self) -> str:
-        """Why it surely is of no use to anybody; empty if it may be."""
-        if not self.session or self.is_alive or self.is_immortal:
+        """Why its resources are surely leftovers; empty if they may be in use."""
+        if not self.name or self.is_alive or self.is_immortal:
             return ""
         if self.is_alive is False:
             return "its driver is dead"
@@ -93,7 +93,7 @@ class Holding:
 async def opened(
     name: str, *, options: Mapping[str, str], profile: str | None
 ) -> AsyncIterator[System]:
-    """Make a system to ask and to free with: gives its hooks. It isn't set up."""
+    """Make a system that can list and free resources; yield its hooks. It is not set up."""
     system = choose_system(name, profile=profile, texts=options)
     if Capability.INSTANCES not in system.capabilities:
         raise NotSupportedError(
@@ -107,24 +107,24 @@ async def opened(
             await hooks.shutdown()
 
 
-async def holdings(hooks: System, name: str) -> list[Holding]:
-    """Ask a system what there is, and sort it by session, the oldest first."""
+async def find_sessions(hooks: System, name: str) -> list[FoundSession]:
+    """Ask a system for all resources; return them by session, the oldest first."""
     with trio.move_on_after(_LIST_TIMEOUT) as scope:
-        things = await hooks.instances()
+        resources = await hooks.instances()
     if scope.cancelled_caught:
         raise BigmachineError(f"no answer within {_LIST_TIMEOUT:g} s")
     sessions: dict[str, list[Instance]] = {}
-    for thing in things:
-        sessions.setdefault(thing.session, []).append(thing)
-    found = [_holding(name, session, things) for session, things in sessions.items()]
+    for resource in resources:
+        sessions.setdefault(resource.session, []).append(resource)
+    found = [_found_session(name, session, those) for session, those in sessions.items()]
     latest = datetime.datetime.max.replace(tzinfo=datetime.UTC)
-    return sorted(found, key=lambda holding: (holding.started or latest, holding.session))
+    return sorted(found, key=lambda session: (session.started or latest, session.name))
 
 
 def systems_to_ask(named: Sequence[str], options: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """Return the systems that are asked, by default all that can list; and what is broken.
+    """Return the systems to ask, by default all that can list resources; and what is broken.
 
-    Raises `UsageError` for options of nobody knows which system.
+    Raises `UsageError` for options that are not for exactly one system.
     """
     if options and len(named) != 1:
         raise UsageError("-o is an option of one system: name it")
@@ -151,29 +151,31 @@ def run_async(main: Callable[[], Awaitable[T]]) -> T:
     raise KeyboardInterrupt
 
 
-def _holding(system: str, session: str, things: Sequence[Instance]) -> Holding:
-    drivers = {_driver_of(thing) for thing in things}
+def _found_session(system: str, name: str, resources: Sequence[Instance]) -> FoundSession:
+    drivers = {_driver_of(resource) for resource in resources}
     lives = {driver.is_alive() if driver else None for driver in drivers}
-    return Holding(
+    return FoundSession(
         system=system,
-        session=session,
-        things=tuple(things),
+        name=name,
+        resources=tuple(resources),
         driver=next((driver for driver in drivers if driver), None),
         is_alive=True if True in lives else None if None in lives else False,
-        started=min((time for thing in things if (time := _started(thing))), default=None),
+        started=min((time for one in resources if (time := _started(one))), default=None),
     )
 
 
-def _driver_of(thing: Instance) -> Driver | None:
+def _driver_of(resource: Instance) -> Driver | None:
     try:
-        return Driver.parse(thing.details.get("driver", ""), host=thing.details.get("host", ""))
+        return Driver.parse(
+            resource.details.get("driver", ""), host=resource.details.get("host", "")
+        )
     except UsageError:
         return None
 
 
-def _started(thing: Instance) -> datetime.datetime | None:
+def _started(resource: Instance) -> datetime.datetime | None:
     try:
-        started = datetime.datetime.fromisoformat(thing.details.get("started", ""))
+        started = datetime.datetime.fromisoformat(resource.details.get("started", ""))
     except ValueError:
         return None
     return started if started.tzinfo else started.replace(tzinfo=datetime.UTC)

@@ -1,8 +1,8 @@
-"""A process beside the driver, which frees what the driver leaves when it is killed.
+"""The reaper process: it runs beside the driver, and frees its leftovers if it is killed.
 
-Machines whose driver is dead end by themselves, after a while; but what else a session has at
-its provider stays, and so does a machine that hangs. This process shares nothing with the
-driver but a pipe, and frees both within seconds, by the hooks `instances` and `stop`.
+Machines whose driver is dead end by themselves, after a while. But a machine that hangs does
+not, and a session's other resources stay at its provider. This process shares only a pipe with
+the driver, and frees both within seconds, by the hooks `instances` and `stop`.
 """
 
 from __future__ import annotations
@@ -22,35 +22,30 @@ from ..system import System
 _PARTING_SECONDS = 5.0  # for the process to end once it is dismissed
 
 
-class Sweeper:
-    """The driver's end of it: begun before anything is made, dismissed once all is freed."""
+class ReaperProcess:
+    """The driver's end of it, for ``session``, if the system uses a reaper.
 
-    def __init__(self, process: trio.Process) -> None:
-        self._process = process
+    `start` it before anything is made; `dismiss` it once all is freed.
+    """
 
-    @classmethod
-    async def begin(cls, system: System, *, session: str) -> Sweeper:
-        """Start the process, for what this process makes in that session from now on."""
-        order = {
-            "session": session,
-            "driver": str(Driver.here()),
-            "path": [os.path.abspath(entry) for entry in sys.path],
-            "system": base64.b64encode(cloudpickle.dumps((type(system), system.options))).decode(),
-        }
-        process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", "bigmachine.reaper"],
-            stdin=subprocess.PIPE,
-            # Whoever reads what the driver prints is not to wait for the sweeper's end.
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # neither Ctrl-C nor a closed terminal is for it
-        )
-        assert process.stdin is not None
-        await process.stdin.send_all(json.dumps(order).encode() + b"\n")
-        return cls(process)
+    def __init__(self, system: System, *, session: str) -> None:
+        self._system = system
+        self._session = session
+        self._process: trio.Process | None = None
+        self._start_lock = trio.Lock()
+
+    async def start(self) -> None:
+        """Start the process, for all that this driver makes from now on. May be called again."""
+        # On Windows nobody can wait for the pipe and look at the driver, too.
+        if self._system.uses_reaper and sys.platform != "win32":
+            async with self._start_lock:
+                if self._process is None:
+                    self._process = await self._open()
 
     async def dismiss(self) -> None:
-        """Let it end: nothing is left that it would have to free."""
+        """Let it end: nothing is left for it to free."""
+        if self._process is None:
+            return
         assert self._process.stdin is not None
         with trio.move_on_after(_PARTING_SECONDS, shield=True) as scope:
             try:
@@ -61,3 +56,23 @@ class Sweeper:
             await self._process.wait()
         if scope.cancelled_caught:
             self._process.kill()
+
+    async def _open(self) -> trio.Process:
+        system = (type(self._system), self._system.options)
+        order = {
+            "session": self._session,
+            "driver": str(Driver.here()),
+            "path": [os.path.abspath(entry) for entry in sys.path],
+            "system": base64.b64encode(cloudpickle.dumps(system)).decode(),
+        }
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-m", "bigmachine.reaper"],
+            stdin=subprocess.PIPE,
+            # Whoever reads the driver's output must not have to wait for this process to end.
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # neither Ctrl-C nor a closed terminal is for it
+        )
+        assert process.stdin is not None
+        await process.stdin.send_all(json.dumps(order).encode() + b"\n")
+        return process

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import os
 import re
 import secrets
 import socket
@@ -18,23 +17,22 @@ import trio
 
 from .._events import CostWarning, MachinesRequested, MachinesStarted, SessionClosed, SessionOpened
 from .._identity import Authority
-from .._values import Cost, EnvironmentOptions, Instance, State
+from .._values import Cost, EnvironmentOptions, Instance, State, Termination
 from ..boot._bootstrap import BootBatch
-from ..boot._config import WorkerConfig, configure_worker
+from ..boot._config import configure_worker
 from ..boot._shipment import Shipment
-from ..errors import RpcError, StartError, StopReason, UsageError
+from ..errors import StartError, StopReason, UsageError
 from ..machine._async import AsyncMachine
-from ..machine._lifecycle import Lifecycle
-from ..machine._output import BootLog
-from ..reaper._process import Sweeper
-from ..rpc import dumps_whole, split_addr
+from ..reaper._process import ReaperProcess
+from ..rpc import dumps_whole
 from ..services._names import check_service_name
 from ..system import System
 from ..system._entrypoints import choose_system, load_observers
 from ..system._options import environment_options
 from ..system._plugins import Plugins
 from ..system._request import LaunchRequest, machine_names
-from ._cost import Meter
+from ._cost import CostMeter
+from ._fleet import Fleet
 
 if TYPE_CHECKING:
     import httpx
@@ -53,13 +51,13 @@ class AsyncSession:
             machines = await session.start(5, services={"PI": CirclePI()})
             hits = await machines[0].call("PI.sample", 1_000_000)
 
-    ``system`` is the name of an installed system (or a `System` already made), and
-    ``options`` are that system's; see ``bigmachine systems``. ``profile`` chooses a
-    set of options from ``bigmachine.toml``. ``plugins`` observe or wrap the
-    system's hooks. ``name`` marks what the session makes. ``environment`` says what goes
-    to machines that have none of the driver's code; where they have, it is of no effect.
+    ``system`` is the name of an installed system (or a `System` object), and ``options``
+    are that system's; see ``bigmachine systems``. ``profile`` chooses a set of options from
+    ``bigmachine.toml``. ``plugins`` observe or wrap the system's hooks. ``name`` becomes part
+    of the session's name. ``environment`` says what is sent to machines that have none of the
+    driver's code; it has no effect on other machines.
 
-    When the block ends, however it does, every machine is shut down and everything
+    When the block ends, for whatever reason, every machine is shut down and everything
     the session made is released.
     """
 
@@ -79,42 +77,22 @@ class AsyncSession:
             environment, is_shipped=chosen.ships_environment, profile=profile
         )
         self._name = _session_name(name)
-        self._meter = Meter(is_billed=chosen.is_billed, limit=chosen.max_session_cost)
-        self._buying = trio.Lock()
-        self._beginning = trio.Lock()
-        self._sweeper: Sweeper | None = None
-        self._machines: list[AsyncMachine] = []
-        self._lives: set[Lifecycle] = set()
-        self._boot_log = BootLog()
+        self._meter = CostMeter(is_billed=chosen.is_billed, limit=chosen.max_session_cost)
+        self._budget_lock = trio.Lock()
+        self._reaper = ReaperProcess(chosen, session=self._name)
         self._names = machine_names()
         self._authority: Authority | None = None
         self._http: httpx.AsyncClient | None = None
         self._nursery: trio.Nursery | None = None
+        self._fleet: Fleet | None = None
         self._stack = contextlib.AsyncExitStack()
-        self._pid = os.getpid()
-
-    @classmethod
-    async def on_machine(cls, config: WorkerConfig, nursery: trio.Nursery) -> AsyncSession:
-        """Make the session that a service's ``setup`` gets: it dials peers, and starts none."""
-        session = cls.__new__(cls)
-        session._plugins = Plugins(config.system)
-        session._name = config.identity.session
-        session._meter = Meter(is_billed=False)
-        session._machines = []
-        session._lives = set()
-        session._boot_log = BootLog()
-        session._authority = None
-        session._nursery = nursery
-        session._pid = os.getpid()
-        session._http = session._plugins.hooks.http_client(identity=config.identity)
-        return session
 
     def __repr__(self) -> str:
         return f"<Session {self.name} on {self._plugins.system.name!r}>"
 
     @property
     def name(self) -> str:
-        """Its name, unique in the world: what everything it makes is marked with."""
+        """Its name, unique in the world; everything it makes is marked with it."""
         return self._name
 
     @property
@@ -125,13 +103,13 @@ class AsyncSession:
     @property
     def machines(self) -> list[AsyncMachine]:
         """Its machines that are not ``STOPPED``, in the order they came."""
-        return [machine for machine in self._machines if machine.state < State.STOPPED]
+        return [] if self._fleet is None else self._fleet.machines
 
     @property
     def cost(self) -> Cost:
-        """About what its machines have cost so far; also once it is closed.
+        """An estimate of what its machines have cost so far; also once it is closed.
 
-        Nothing, and false, where they cost nothing. May be read in any thread.
+        It is false if they cost nothing. It may be read in any thread.
         """
         return self._meter.cost
 
@@ -139,7 +117,7 @@ class AsyncSession:
         if self._nursery is not None:
             raise UsageError("a session is opened once; make another one")
         async with contextlib.AsyncExitStack() as stack:
-            # First, so that what the system starts on the side comes up meanwhile.
+            # First: what the system starts in the background comes up meanwhile.
             stack.push_async_callback(self._release)
             self.system.warm_up()
             await self._plugins.hooks.setup()
@@ -150,6 +128,13 @@ class AsyncSession:
             nursery = await stack.enter_async_context(_one_error_nursery())
             stack.callback(nursery.cancel_scope.cancel)
             self._nursery = nursery
+            self._fleet = Fleet(
+                self.name,
+                plugins=self._plugins,
+                http=self._http,
+                nursery=nursery,
+                on_freed=self._meter.freed,
+            )
             if self._meter.limit is not None:
                 nursery.start_soon(self._watch_cost, name="bigmachine cost")
             stack.push_async_callback(self.shutdown)
@@ -178,70 +163,107 @@ class AsyncSession:
 
         Each machine gets its own copy of each service object, ``environ`` on top of
         its environment, and ``argv`` (by default the driver's) as `sys.argv`. With
-        ``wait``, returns those that are ``RUNNING``, once each is or has failed.
-        Fewer than ``n`` is a warning and an event; none is a `StartError`.
+        ``wait``, returns those that are ``RUNNING``, once each is running or has failed.
+        If some fail, a warning is logged; if all fail, `StartError` is raised.
 
-        Raises `UsageError`, before anything is started, for what can't be: no
-        services, one that can't be pickled, ``n`` below 1.
+        Raises `UsageError`, before anything is started, if there are no services, one of
+        them can't be pickled, or ``n`` is below 1.
         """
+        request, pickled = self._request(n, services or {}, environ or {}, argv)
+        machines = await self._provision(n, request, pickled)
+        if wait:
+            machines = await self._await_running(n, machines)
+        if len(machines) < n:
+            logger.warning("%d of the %d machines asked for were started", len(machines), n)
+        return machines
+
+    async def connect(self, addr: str) -> AsyncMachine:
+        """Connect to a machine of this session that it did not start, by its ``addr``.
+
+        Returns it ``RUNNING``; connecting to the same address again returns the same object.
+        Raises `RpcError` if the machine can't be reached, or another one answers.
+        """
+        if self._fleet is None:
+            raise _not_open()
+        return await self._fleet.connect(addr)
+
+    async def shutdown(self) -> None:
+        """Free every machine; return when each is confirmed to be gone. May be called again."""
+        with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+            if self._fleet is not None:
+                await self._fleet.shutdown()
+
+    def _request(
+        self,
+        n: int,
+        services: Mapping[str, object],
+        environ: Mapping[str, str],
+        argv: Sequence[str] | None,
+    ) -> tuple[LaunchRequest, dict[str, bytes]]:
+        """Check what `start` was given; return the request, and the services pickled."""
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise UsageError(f"the number of machines to start must be 1 or more, not {n!r}")
-        authority, nursery = self._authority, self._nursery
-        if nursery is None:
-            raise UsageError("open the session first: `with Session(...) as session:`")
-        if authority is None:
-            raise UsageError("only the driver starts machines; a machine connects to its peers")
-        pickled = _pickle_services(services or {})
+        if self._authority is None:
+            raise _not_open()
+        pickled = _pickle_services(services)
         request = LaunchRequest(
-            authority=authority,
+            authority=self._authority,
             names=self._names,
             keepalive=self._plugins.hooks.keepalive(),
             argv=sys.argv if argv is None else argv,
-            environ=environ or {},
+            environ=environ,
             configure=functools.partial(
                 configure_worker,
                 system=self.system,
                 maxprocs=self._plugins.hooks.maxprocs(),
             ),
         )
-        batch = await self._capture(request, nursery) if self.system.ships_environment else None
-        instances = await self._provision(n, request)
+        return request, pickled
+
+    async def _provision(
+        self, n: int, request: LaunchRequest, pickled: Mapping[str, bytes]
+    ) -> list[AsyncMachine]:
+        """Have the system launch up to ``n`` instances; return a machine for each."""
+        if (fleet := self._fleet) is None:
+            raise _not_open()
+        batch = await self._capture(request) if self.system.ships_environment else None
+        instances = await self._launch(n, request)
         # No checkpoint until each instance has somebody who will free it.
-        machines = [self._adopt(nursery, instance, pickled, batch=batch) for instance in instances]
-        self._machines = [*self.machines, *machines]
+        machines = [fleet.add(instance, pickled, batch=batch) for instance in instances]
         self._plugins.notify(MachinesStarted(n, tuple(instances)))
-        if wait:
-            try:
-                for machine in machines:
-                    await machine.wait(State.RUNNING)
-            except BaseException:  # cancelled: nobody will ever hold these
-                for machine in machines:
-                    machine.cancel()
-                raise
-            failed = [machine for machine in machines if machine.state != State.RUNNING]
-            if failed and len(failed) == len(machines):
-                raise StartError(f"none of {n} machines started. {failed[0].error}") from (
-                    failed[0].error
-                )
-            for machine in failed:
-                logger.warning("%s", machine.error)
-            machines = [machine for machine in machines if machine not in failed]
         if not machines:
-            raise StartError(f"system {self._plugins.system.name!r} started none of {n} machines")
-        if len(machines) < n:
-            logger.warning("%d of the %d machines asked for were started", len(machines), n)
+            raise StartError(f"system {self.system.name!r} started none of {n} machines")
         return machines
 
-    async def _provision(self, n: int, request: LaunchRequest) -> Sequence[Instance]:
+    async def _await_running(self, n: int, machines: Sequence[AsyncMachine]) -> list[AsyncMachine]:
+        """Wait until each machine is ``RUNNING``, or has failed; return those that are."""
+        try:
+            for machine in machines:
+                await machine.wait(State.RUNNING)
+        except BaseException:  # cancelled: nobody will ever get these
+            for machine in machines:
+                machine.cancel()
+            raise
+        running = [machine for machine in machines if machine.state == State.RUNNING]
+        if not running:
+            error = machines[0].error
+            raise StartError(f"none of {n} machines started. {error}") from error
+        for machine in machines:
+            if machine not in running:
+                logger.warning("%s", machine.error)
+        return running
+
+    async def _launch(self, n: int, request: LaunchRequest) -> Sequence[Instance]:
+        """Call the ``start`` hook, within the session's budget and the system's timeout."""
         timeout = self.system.start_timeout
-        # With a limit one after the other, for each spends of what the one before it left.
-        async with contextlib.nullcontext() if self._meter.limit is None else self._buying:
+        # With a limit, one at a time: each may spend what those before it have left.
+        async with contextlib.nullcontext() if self._meter.limit is None else self._budget_lock:
             self._meter.check()
             request.remaining_budget = self._meter.remaining_budget
             self._plugins.notify(MachinesRequested(n))
             began = trio.current_time()
             with trio.move_on_after(timeout):
-                await self._begin_sweeper()
+                await self._reaper.start()
                 instances: Sequence[Instance] = await self._plugins.hooks.start(
                     count=n, request=request
                 )
@@ -249,85 +271,20 @@ class AsyncSession:
                 return instances
         raise StartError(
             f"phase provision: system {self.system.name!r} had not started {n} machines after "
-            f"{timeout:g} s; what it had begun is undone"
+            f"{timeout:g} s; what it had started is undone"
         )
 
-    async def _begin_sweeper(self) -> None:
-        # On Windows nobody can wait for the pipe and look at the driver, too.
-        if self.system.uses_reaper and sys.platform != "win32":
-            async with self._beginning:
-                if self._sweeper is None:
-                    self._sweeper = await Sweeper.begin(self.system, session=self.name)
-
-    async def connect(self, addr: str) -> AsyncMachine:
-        """Dial a machine of this session that somebody else owns, by its ``addr``.
-
-        Returns it ``RUNNING``; dialling the same address again returns the same
-        object. Raises `RpcError` if it can't be reached or isn't who it should be.
-        """
-        address, name = split_addr(addr)
-        if not name.endswith("." + self.name):
-            raise UsageError(f"{addr} is a machine of another session than {self.name}")
-        if self._nursery is None:
-            raise UsageError("open the session first: `with Session(...) as session:`")
-        for known in self.machines:
-            if known.addr == addr:
-                machine = known
-                break
-        else:
-            machine = self._adopt(self._nursery, Instance(name=name, address=address), None)
-            self._machines = [*self.machines, machine]
-        await machine.wait(State.RUNNING)
-        if machine.state == State.STOPPED and machine.error is not None:
-            cause = machine.error.__cause__
-            raise cause if isinstance(cause, RpcError) else machine.error
-        return machine
-
-    async def shutdown(self) -> None:
-        """Free every machine; return when each is confirmed to be gone. Fine to call again."""
-        with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
-            async with trio.open_nursery() as nursery:
-                for machine in self._machines:
-                    nursery.start_soon(machine.shutdown)
-
-    async def _capture(self, request: LaunchRequest, nursery: trio.Nursery) -> BootBatch:
+    async def _capture(self, request: LaunchRequest) -> BootBatch:
+        """Capture the driver's environment, for machines that have none of its code."""
+        assert self._nursery is not None
         began = trio.current_time()
         shipment = await Shipment.capture(self._environment)
-        # Should a machine have no index, most of the wheels are made by then.
-        nursery.start_soon(shipment.pack, name="bigmachine wheels")
+        # If a machine turns out to have no index, most of the wheels are ready by then.
+        self._nursery.start_soon(shipment.pack, name="bigmachine wheels")
         captured = shipment.event(trio.current_time() - began)
         logger.info("%s", captured)
         self._plugins.notify(captured)
         return BootBatch(request, shipment)
-
-    def _adopt(
-        self,
-        nursery: trio.Nursery,
-        instance: Instance,
-        services: Mapping[str, bytes] | None,
-        *,
-        batch: BootBatch | None = None,
-    ) -> AsyncMachine:
-        assert self._http is not None
-        life = Lifecycle(
-            instance,
-            plugins=self._plugins,
-            http=self._http,
-            services=services,
-            boot_log=self._boot_log,
-            batch=batch,
-        )
-        self._lives.add(life)
-        nursery.start_soon(self._lead, life, name=f"bigmachine {life.name}")
-        return AsyncMachine(life)
-
-    async def _lead(self, life: Lifecycle) -> None:
-        try:
-            await life.run()
-        finally:
-            self._lives.remove(life)
-            if life.is_freed:
-                self._meter.freed(life.instance)
 
     async def _watch_cost(self) -> None:
         def warn(warning: CostWarning) -> None:
@@ -335,20 +292,19 @@ class AsyncSession:
             self._plugins.notify(warning)
 
         def stop(why: str) -> bool:
-            running = [life for life in self._lives if life.owned and life.state < State.STOPPED]
-            if running:
+            assert self._fleet is not None
+            stopped = self._fleet.stop_owned(Termination(StopReason.COST, why))
+            if stopped:
                 logger.warning("all machines are stopped: %s", why)
-            for life in running:
-                life.stop(StopReason.COST, why)
-            return bool(running)
+            return bool(stopped)
 
         await self._meter.watch(warn=warn, stop=stop)
 
     async def _release(self) -> None:
         with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
             await self._plugins.hooks.shutdown()
-            if self._sweeper is not None:  # after what raised, it goes on when this process ends
-                await self._sweeper.dismiss()
+            # If that raised, the reaper stays, and frees the rest once this process ends.
+            await self._reaper.dismiss()
             self._meter.close()
         if cost := self.cost:
             logger.info("session %s: %s", self.name, cost)
@@ -357,7 +313,7 @@ class AsyncSession:
 
 @contextlib.asynccontextmanager
 async def _one_error_nursery() -> AsyncIterator[trio.Nursery]:
-    """Open a nursery that raises the block's own error, not a group of that one error."""
+    """Open a nursery that raises a single error as itself, not in a group."""
     try:
         async with trio.open_nursery() as nursery:
             yield nursery
@@ -367,8 +323,12 @@ async def _one_error_nursery() -> AsyncIterator[trio.Nursery]:
         raise
 
 
+def _not_open() -> UsageError:
+    return UsageError("open the session first: `with Session(...) as session:`")
+
+
 def _session_name(name: str | None) -> str:
-    """Return a name unique in the world that is a DNS name, as certificates want it."""
+    """Return a name that is unique in the world, and a DNS name, as certificates need it."""
     label = re.sub(r"[^a-z0-9]+", "-", (name or socket.gethostname()).lower()).strip("-")
     return f"{label[:24] or 'session'}-{secrets.token_hex(4)}.bigmachine"
 
@@ -386,6 +346,6 @@ def _pickle_services(services: Mapping[str, object]) -> dict[str, bytes]:
         except Exception as exc:
             raise UsageError(
                 f"service {name!r} (a {type(service).__name__}) can't be pickled: {exc}; "
-                "make what can't travel in its setup(), which runs on the machine"
+                "make what can't be pickled in its setup(), which runs on the machine"
             ) from exc
     return pickled

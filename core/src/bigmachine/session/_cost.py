@@ -1,7 +1,7 @@
 """What a session's machines have cost so far, and when the user's limit is reached.
 
-It is an estimate from the prices that the system tells, on the high side: a machine counts from
-when it was asked for until its provider has confirmed that it is gone.
+It is an estimate from the system's prices, rather too high than too low: a machine counts from
+the request to start it until its provider has confirmed that it is gone.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from dataclasses import dataclass
 import trio
 
 from .._events import CostWarning
+from .._repeated_event import RepeatedEvent
 from .._values import Cost, CostGroup, Instance, dollar_text
 from ..errors import StartError
 
-_LEAST_SECONDS = 60.0  # clouds charge by the second after the first minute, which is owed whole
-_FREEING_SECONDS = 60.0  # until machines that are told to end cost nothing any more
+_LEAST_SECONDS = 60.0  # clouds charge for the whole first minute, then by the second
+_FREEING_SECONDS = 60.0  # until a machine that is stopped costs nothing any more
 _WARNING_FRACTION = 0.8
-_WARNING_SECONDS = 60.0  # before the end, where money goes so fast that 80 % comes later
+_WARNING_SECONDS = 60.0  # before the end, at a rate at which 80 % is reached later than that
 _PRECISION_SECONDS = 0.01  # finer than anybody is billed, coarser than a clock's rounding
 
 
-class Meter:
+class CostMeter:
     """Counts what a session costs, by trio's clock, and watches over its ``limit`` in dollars.
 
     ``is_billed`` tells whether machines without a price have an unknown one, or cost nothing.
@@ -34,12 +35,13 @@ class Meter:
         self._is_billed = is_billed
         self._entries: dict[str, _Entry] = {}
         self._clock: trio.abc.Clock | None = None
-        self._changed = trio.Event()  # there are more machines; with fewer it is but early
+        # Set when there are more machines. With fewer, `watch` wakes too early: it is harmless.
+        self._changed = RepeatedEvent()
         self._why_over = ""
 
     @property
     def cost(self) -> Cost:
-        """What was spent; may be read in any thread, and after the session."""
+        """The cost so far; may be read in any thread, and after the session."""
         entries = [*self._entries.values()]
         if not entries:
             return Cost()
@@ -58,7 +60,7 @@ class Meter:
 
     @property
     def remaining_budget(self) -> float | None:
-        """What may still be spent, besides what it costs to stop all that runs; None: any sum."""
+        """What may be spent on new machines, when the cost to stop the others is kept; or None."""
         if self.limit is None:
             return None
         after = self._now() + _FREEING_SECONDS
@@ -75,37 +77,35 @@ class Meter:
             )
 
     def started(self, instances: Sequence[Instance], *, since: float) -> None:
-        """Count these from ``since`` on, a time of trio's clock."""
+        """Count these instances from ``since`` on, a time of trio's clock."""
         self._clock = trio.lowlevel.current_clock()
         for instance in instances:
             if self._is_billed or instance.cost_per_hour is not None:
                 self._entries[instance.name] = _Entry(instance, since)
         self._changed.set()
-        self._changed = trio.Event()
 
     def freed(self, instance: Instance) -> None:
-        """Count this one no longer: its provider has confirmed that it is gone."""
+        """Stop counting an instance: its provider has confirmed that it is gone."""
         entry = self._entries.get(instance.name)
         if entry is not None and entry.ended is None:
             entry.ended = self._now()
 
     def close(self) -> None:
-        """Count nothing any more: all is confirmed to be gone."""
+        """Stop counting all instances: they are confirmed to be gone."""
         for entry in self._running():
             self.freed(entry.instance)
 
     async def watch(
         self, *, warn: Callable[[CostWarning], None], stop: Callable[[str], bool]
     ) -> None:
-        """Warn once when most of the limit is spent; stop all, saying why, before it is exceeded.
+        """Warn once when most of the limit is spent; stop all machines before it is exceeded.
 
-        ``stop`` returns whether there was anything to stop. Does not return: a system may start
-        more than it was told that it can pay for.
+        ``stop`` returns whether there was anything to stop. Does not return even then: a system
+        may start more machines than the budget allows.
         """
         limit = math.inf if self.limit is None else self.limit
         has_warned = False
         while True:
-            changed = self._changed
             rate = sum(entry.per_second for entry in self._running())
             end = warning = math.inf  # in how many seconds
             if rate and self.remaining_budget is not None:
@@ -114,13 +114,13 @@ class Meter:
             if warning <= _PRECISION_SECONDS and not has_warned:
                 has_warned = True
                 warn(CostWarning(self.cost.dollars, limit, max(0.0, end)))
-            why = self._why_over or self._why_unknown()  # over, and yet a start went on
+            why = self._why_over or self._why_unknown()  # a start went on when it was reached
             if end <= _PRECISION_SECONDS:
                 why = f"max_session_cost, {dollar_text(limit)}, is reached"
             if why and stop(why):
                 self._why_over = why
             with trio.move_on_after(math.inf if why else end if has_warned else warning):
-                await changed.wait()
+                await self._changed.wait()
 
     def _why_unknown(self) -> str:
         for entry in self._running():
@@ -156,6 +156,6 @@ class _Entry:
 
 
 def _kind(instance: Instance) -> str:
-    """Say what it is that costs: ``"c7i.xlarge spot"``; empty where the system doesn't."""
+    """Return what kind of machine it is: ``"c7i.xlarge spot"``; empty if unknown."""
     words = (instance.details.get(key, "") for key in ("instance_type", "market"))
     return " ".join(filter(None, words))

@@ -11,7 +11,7 @@ from typing import Any
 
 import trio
 
-from ..machine._portal import LoopEnded, Portal, _nothing
+from ..machine._portal import LoopEnded, Portal
 
 
 class LoopThread:
@@ -25,25 +25,26 @@ class LoopThread:
         self._context = context
         self._opened: concurrent.futures.Future[Portal] = concurrent.futures.Future()
         self._closed: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self._cancel: Callable[[], object] = _nothing
-        # A daemon, for a program that never closes its session; atexit closes it then.
+        self._cancel_opening: Callable[[], object] = lambda: None
+        # A daemon, for a program that never closes its session: atexit closes it then.
         self._thread = threading.Thread(target=self._run, name="bigmachine", daemon=True)
         self._thread.start()
         try:
             self.portal = self._opened.result()
         except BaseException:
-            self._cancel()  # Ctrl-C while it opens: let it clean up, then go
+            with contextlib.suppress(trio.RunFinishedError):
+                self._cancel_opening()  # Ctrl-C while it opens: let it clean up, then go
             self._thread.join()
             raise
 
     def close(self) -> None:
-        """Leave the context; raises what leaving it raised. Ctrl-C waits on, once."""
+        """Leave the context; raises what leaving it raised. The first Ctrl-C goes on waiting."""
         with contextlib.suppress(LoopEnded):
             self.portal.post(self._stop.set)
         try:
             self._closed.result()
         except KeyboardInterrupt:
-            # Machines are being freed; giving up here is how they leak.
+            # Machines are being freed: to give up here would leave some behind.
             self._closed.result()
             raise
         finally:
@@ -63,18 +64,13 @@ class LoopThread:
     async def _main(self) -> None:
         token = trio.lowlevel.current_trio_token()
         self._stop = trio.Event()
-        with trio.CancelScope() as scope:
-            self._cancel = lambda: _soon(token, scope.cancel)
+        with trio.CancelScope() as opening:
+            self._cancel_opening = lambda: token.run_sync_soon(opening.cancel)
             async with self._context:
-                self._cancel = _nothing
+                self._cancel_opening = lambda: None
                 async with trio.open_nursery() as nursery:
                     self._opened.set_result(Portal(nursery))
                     await self._stop.wait()
                     nursery.cancel_scope.cancel()
         if not self._opened.done():
             raise KeyboardInterrupt
-
-
-def _soon(token: trio.lowlevel.TrioToken, function: Callable[[], object]) -> None:
-    with contextlib.suppress(trio.RunFinishedError):
-        token.run_sync_soon(function)

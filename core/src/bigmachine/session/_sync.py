@@ -1,24 +1,24 @@
-"""The synchronous face: each method runs its async twin in a trio loop of the session's.
+"""The sync API of a session: each method runs its async twin in the session's trio loop.
 
-The loop has a thread of its own, so keepalives beat while the program computes, and
-a running asyncio loop (a notebook's) is none of its business.
+The loop has a thread of its own, so keepalives go on while the program computes, and
+it works beside a running asyncio loop, such as a notebook's.
 
-trio is imported when a session opens, not before: by then the system is coming up.
+trio is imported when a session opens, not before: meanwhile the system comes up.
 """
 
 from __future__ import annotations
 
 import atexit
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._values import (
     Cost,
     EnvironmentOptions,
 )
 from ..errors import UsageError
-from ..machine._sync import Machine
+from ..machine._sync import Machine, sync_api
 from ..system import System
 from ..system._entrypoints import choose_system
 from ..system._options import environment_options
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from ..machine._portal import Portal
     from ._async import AsyncSession
     from ._loop_thread import LoopThread
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 class Session:
@@ -42,11 +39,10 @@ class Session:
             machines = session.start(5, services={"PI": CirclePI()})
             hits = machines[0].call("PI.sample", 1_000_000)
 
-    See `AsyncSession`, whose synchronous face this is. In a notebook the ``with``
-    may be left out: the session opens when it is first used, and `shutdown` or
-    the interpreter's end closes it. Ctrl-C in any call cancels what it waits for,
-    on the machine too, and leaves the session usable. Safe to use from several
-    threads, but not after `os.fork`.
+    This is the sync API of `AsyncSession`. In a notebook the ``with`` may be left out:
+    the session opens when it is first used, and `shutdown` or the interpreter's end
+    closes it. Ctrl-C in a call cancels the call, also on the machine, and leaves the
+    session usable. Safe to use from several threads, but not after `os.fork`.
     """
 
     def __init__(
@@ -67,23 +63,9 @@ class Session:
         self._unique_name: str | None = None
         self._plugins = plugins
         self._thread: LoopThread | None = None
-        self._opened: tuple[AsyncSession, Portal] | None = None
+        self._opened: _Opened | None = None
         self._session: AsyncSession | None = None  # stays once it is closed
         self._is_shut = False
-        self._faces: dict[AsyncMachine, Machine] = {}
-
-    @classmethod
-    def on_machine(cls, session: AsyncSession, portal: Portal) -> Session:
-        """Make the session that a service's ``setup`` gets, over the machine's own loop."""
-        face = cls.__new__(cls)
-        face._system = session.system
-        face._thread = None
-        face._unique_name = session.name
-        face._opened = (session, portal)
-        face._session = session
-        face._is_shut = False
-        face._faces = {}
-        return face
 
     def __repr__(self) -> str:
         return f"<Session on {self._system.name!r}>"
@@ -102,9 +84,9 @@ class Session:
 
     @property
     def name(self) -> str:
-        """Its name, unique in the world; asked for first, it opens the session."""
+        """Its name, unique in the world; reading it opens the session."""
         if self._unique_name is None:
-            self._unique_name = self._open()[0].name
+            self._unique_name = self._open().session.name
         return self._unique_name
 
     @property
@@ -117,11 +99,11 @@ class Session:
         """Its machines that are not ``STOPPED``, in the order they came."""
         if self._opened is None:
             return []
-        return [self._face(machine) for machine in self._opened[0].machines]
+        return [self._opened.sync(machine) for machine in self._opened.session.machines]
 
     @property
     def cost(self) -> Cost:
-        """About what its machines have cost so far; see `AsyncSession.cost`."""
+        """An estimate of what its machines have cost so far; see `AsyncSession.cost`."""
         return Cost() if self._session is None else self._session.cost
 
     def start(
@@ -134,19 +116,19 @@ class Session:
         wait: bool = True,
     ) -> list[Machine]:
         """Start ``n`` machines; see `AsyncSession.start`."""
-        session, portal = self._open()
-        machines = portal.run(
-            session.start, n, services=services, environ=environ, argv=argv, wait=wait
+        opened = self._open()
+        machines = opened.portal.run(
+            opened.session.start, n, services=services, environ=environ, argv=argv, wait=wait
         )
-        return [self._face(machine) for machine in machines]
+        return [opened.sync(machine) for machine in machines]
 
     def connect(self, addr: str) -> Machine:
-        """Dial a machine that somebody else owns; see `AsyncSession.connect`."""
-        session, portal = self._open()
-        return self._face(portal.run(session.connect, addr))
+        """Connect to a machine that it did not start; see `AsyncSession.connect`."""
+        opened = self._open()
+        return opened.sync(opened.portal.run(opened.session.connect, addr))
 
     def shutdown(self) -> None:
-        """Free every machine and all else; the session is over. Fine to call again."""
+        """Free every machine and everything else; the session is over. May be called again."""
         self._is_shut = True
         if self._thread is not None:
             thread, self._thread = self._thread, None
@@ -154,11 +136,11 @@ class Session:
             atexit.unregister(self.shutdown)
             thread.close()
 
-    def _open(self) -> tuple[AsyncSession, Portal]:
+    def _open(self) -> _Opened:
         if self._opened is None:
             if self._is_shut:
                 raise UsageError("the session is shut down; open a new one")
-            # On its way while the rest is imported, which takes as long.
+            # It comes up while the rest is imported, which takes as long.
             self._system.warm_up()
             from ._async import AsyncSession
             from ._loop_thread import LoopThread
@@ -171,14 +153,15 @@ class Session:
             )
             self._session = session
             self._thread = LoopThread(session)
-            self._opened = (session, self._thread.portal)
+            self._opened = _Opened(session, self._thread.portal, sync_api(self._thread.portal))
             self._unique_name = session.name
             atexit.register(self.shutdown)
         return self._opened
 
-    def _face(self, machine: AsyncMachine) -> Machine:
-        assert self._opened is not None
-        face = self._faces.get(machine)
-        if face is None:
-            face = self._faces[machine] = Machine(machine, self._opened[1])
-        return face
+
+class _Opened(NamedTuple):
+    """An open session: with its loop, and its machines' sync APIs."""
+
+    session: AsyncSession
+    portal: Portal
+    sync: Callable[[AsyncMachine], Machine]

@@ -1,7 +1,7 @@
 """The machine's program: ``python -m bigmachine.worker --listen HOST:PORT``.
 
-Its configuration comes on standard input, which then stays open: when it ends, the
-driver is gone, and so is the machine.
+Its configuration comes on standard input, which then stays open: when standard input ends,
+the driver is gone, and the machine ends, too.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
     import trio
 
-# How long a thread that computes in pure Python may keep the loop waiting: at the
-# default of 5 ms a null call beside such a thread takes 5 ms, at this 0.2.
+    from ..session._peers import AsyncPeerSession, PeerSession
+
+# How long a thread that computes in pure Python may keep the loop waiting. With the default of
+# 5 ms, a null call beside such a thread takes 5 ms; with this value, 0.2 ms.
 _SWITCH_INTERVAL = 0.0005
 
 
@@ -57,10 +59,10 @@ def preload() -> None:
     import h11
     import trio
 
-    from ..session import _async, _sync
+    from ..session import _fleet, _peers
 
-    _ = (cloudpickle, h11, trio, _async, _sync)
-    # The first of a process has OpenSSL read its configuration and fetch its algorithms.
+    _ = (cloudpickle, h11, trio, _fleet, _peers)
+    # With a process's first one, OpenSSL reads its configuration and loads its algorithms.
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).wrap_bio(
         ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True
     )
@@ -68,21 +70,21 @@ def preload() -> None:
 
 def set_up(config: WorkerConfig, nursery: trio.Nursery) -> Callable[[object], Awaitable[None]]:
     """Return the function that runs a new service's ``setup``, with a session for its peers."""
-    sessions: list[Any] = []  # the async one and its synchronous face, once they are wanted
+    sessions: tuple[AsyncPeerSession, PeerSession] | None = None  # once a service wants one
 
     async def set_up_service(service: Any) -> None:  # Any: a service is any object
+        nonlocal sessions
         if not callable(getattr(service, "setup", None)):
             return
-        # Few services have one; the others' machines never pay for these imports.
+        # Few services have one; the machines of the others never need these imports.
         import trio
 
         from ..machine._portal import Portal
-        from ..session._async import AsyncSession
-        from ..session._sync import Session
+        from ..session._peers import PeerSession, peer_session
 
-        if not sessions:
-            session = await AsyncSession.on_machine(config, nursery)
-            sessions.extend([session, Session.on_machine(session, Portal(nursery))])
+        if sessions is None:
+            session = peer_session(config.identity, system=config.system, nursery=nursery)
+            sessions = session, PeerSession(session, Portal(nursery))
         if has_async_setup(service):
             await service.setup(sessions[0])
         else:
@@ -94,9 +96,9 @@ def set_up(config: WorkerConfig, nursery: trio.Nursery) -> Callable[[object], Aw
 def _tie_to(lifeline: int) -> None:
     """Have the kernel kill this process, and its group, when the lifeline ends, if it can.
 
-    The thread does so too, but not while native code holds the interpreter, nor while the
-    process is stopped. Linux tells of a pipe's news by a signal of one's choice, and
-    nothing comes through this pipe any more but its end.
+    The thread does so, too, but not while native code holds the interpreter, nor while the
+    process is stopped. Linux reports what happens on a pipe by a signal of one's choice, and
+    only its end can happen on this pipe.
     """
     if sys.platform != "linux":
         return
@@ -138,7 +140,7 @@ def run() -> NoReturn:
     arguments = _parse(sys.argv[1:])
     lifeline = os.dup(0)
     with open(lifeline, "rb", closefd=False) as stdin:
-        # A pickle says itself where it ends; nothing follows it but the end of input.
+        # A pickle marks its own end; after it, only the end of input follows.
         config = pickle.dumps(pickle.load(stdin), pickle.HIGHEST_PROTOCOL)
     with open(os.devnull, "rb") as null:
         os.dup2(null.fileno(), 0)

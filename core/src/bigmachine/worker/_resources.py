@@ -1,8 +1,8 @@
-"""Readings of the host a machine runs on: memory, disk and load.
+"""Measures the host that a machine runs on: memory, disk and load.
 
-Linux has them in /proc and in the cgroup file systems; elsewhere `os.sysconf` gives
-what it can. A container's memory limit counts as the host's memory: it is what the
-kernel kills by.
+On Linux from /proc and the cgroup file systems, elsewhere from `os.sysconf`, as far as
+possible. A container's memory limit counts as the host's memory, since the kernel kills
+processes that exceed it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def memory() -> MemoryInfo:
 
 
 def disk() -> DiskInfo:
-    """Return the room in the file system of the temporary directory."""
+    """Return the space in the file system of the temporary directory."""
     path = tempfile.gettempdir()
     usage = shutil.disk_usage(path)
     return DiskInfo(path=path, total_bytes=usage.total, free_bytes=usage.free)
@@ -54,7 +54,7 @@ def _host_memory() -> tuple[int, int]:
         return kilobytes["MemTotal"] << 10, kilobytes["MemAvailable"] << 10
     with contextlib.suppress(AttributeError, OSError, ValueError):
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        return total, total  # how much is free is not to be had portably
+        return total, total  # there is no portable way to know how much is free
     return 0, 0
 
 

@@ -1,4 +1,4 @@
-"""A machine from the inside: its services, its supervisor and its server, in one trio loop."""
+"""A machine's main task: its services, its supervisor and its server, in one trio loop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from . import _resources
 from ._notices import Notices
 from ._supervisor import Supervisor
 
-# Given the worker's config and its nursery, gives the function that runs a service's setup.
+# Takes the worker's config and its nursery; returns the function that runs a service's setup.
 SetUpFactory = Callable[[WorkerConfig, trio.Nursery], Callable[[object], Awaitable[None]]]
 
 
@@ -38,7 +38,7 @@ async def serve(config: WorkerConfig, *, address: str, set_up: SetUpFactory) -> 
             heard=_heartbeat(),
             exit=lambda code: system.exit(code),
             notices=notices,
-            # Not for the processes that services start: they are no machines.
+            # Not inherited by processes that services start: they are not machines.
             log=os.environ.pop("BIGMACHINE_LOG", ""),
         )
         services.add("Supervisor", supervisor)
@@ -46,13 +46,13 @@ async def serve(config: WorkerConfig, *, address: str, set_up: SetUpFactory) -> 
         await nursery.start(server.serve, listeners)
         nursery.start_soon(supervisor.watch)
         if notices is not None:
-            nursery.start_soon(notices.hear, system.notices)
+            nursery.start_soon(notices.follow, system.notices)
 
 
 def _heartbeat() -> Callable[[], object]:
-    """Return what tells the boot program, where there is one, that the driver was heard.
+    """Return a function that tells the boot program, if there is one, of a keepalive.
 
-    It ends the VM of a worker that hangs, and can't see itself that its driver is gone.
+    The boot program ends the VM if the worker hangs, and so can't notice that its driver is gone.
     """
     fd = os.environ.pop("BIGMACHINE_HEARTBEAT", "")
     if not fd:
@@ -60,7 +60,7 @@ def _heartbeat() -> Callable[[], object]:
     os.set_inheritable(int(fd), False)
 
     def beat() -> None:
-        with contextlib.suppress(OSError):  # the program is gone, and so will be this worker
+        with contextlib.suppress(OSError):  # the boot program is gone, and this worker soon, too
             os.write(int(fd), b".")
 
     return beat

@@ -1,4 +1,4 @@
-"""The one service every machine has: how its driver installs, watches and ends it."""
+"""The service that every machine has: its driver installs services, keeps it alive and ends it."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ SetUp = Callable[[object], Awaitable[None]]
 
 
 class Supervisor:
-    """Serves ``Supervisor.*`` on a machine, and ends the machine if nobody asks for it.
+    """Serves ``Supervisor.*`` on a machine, and ends the machine if no keepalive comes.
 
     ``set_up`` calls a new service's own ``setup`` with a session, in a task of ``nursery``;
-    ``flush`` sends the replies that are due, in at most so many seconds; ``heard`` is called
-    at each keepalive; ``exit`` ends the machine. ``notices`` are those of its provider, where
-    the system has such, and ``log`` is the folder of the boot program's log, if any.
+    ``flush`` sends the pending replies, in at most so many seconds; ``heard`` is called at each
+    keepalive; ``exit`` ends the machine. ``notices`` are those of its provider, if the system
+    has them, and ``log`` is the folder of the boot program's log, if there is one.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Supervisor:
         return os.getpid()
 
     async def info(self) -> MachineInfo:
-        """Say what this machine is."""
+        """Describe this machine."""
         return MachineInfo(
             name=self._name,
             pid=os.getpid(),
@@ -93,14 +93,14 @@ class Supervisor:
     async def register(self, name: str, pickled: bytes) -> None:
         """Install a service, then run its ``setup`` if it has one.
 
-        Fine to call again with the same bytes, by who has lost the reply: this joins what is
-        going on, or has succeeded. What failed is tried anew.
+        May be called again with the same bytes, by a driver that has lost the reply: it joins an
+        installation that is going on, or has succeeded. One that failed is tried again.
         """
         digest = await trio.to_thread.run_sync(_digest, pickled)
         installation = self._installations.get(name)
         if installation is None:
             installation = self._installations[name] = _Installation(digest)
-            # A task of its own: the end of a connection cancels the calls that came over it.
+            # A task of its own: when a connection ends, the calls that came over it are cancelled.
             self._nursery.start_soon(self._install, installation, name, pickled)
         elif installation.digest != digest:
             raise UsageError(f"a service named {name!r} is installed already")
@@ -135,15 +135,15 @@ class Supervisor:
         return KeepaliveReply(next=timeout, healthy=memory.used_fraction < UNHEALTHY_MEMORY)
 
     async def memory(self) -> MemoryInfo:
-        """Read the memory in use."""
+        """Measure the memory in use."""
         return _resources.memory()
 
     async def disk(self) -> DiskInfo:
-        """Read the room on the disk of the temporary directory."""
+        """Measure the space on the disk of the temporary directory."""
         return await trio.to_thread.run_sync(_resources.disk)
 
     async def load(self) -> LoadInfo:
-        """Read the load averages."""
+        """Measure the load averages."""
         return _resources.load()
 
     async def environment(self, update: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -154,18 +154,18 @@ class Supervisor:
     async def tail(self, offset: int) -> tuple[int, bytes]:
         """Wait until there is more in the log than ``offset`` bytes; return where, and what.
 
-        That is later than ``offset`` if what was there is gone: some 16 MiB are kept.
+        That is later than ``offset`` if that part of the log is gone: about 16 MiB are kept.
         """
         if not self._log:
             raise NotSupportedError("this machine has no log: its system knows what it prints")
         is_late = False
         while True:
             at, data = read_log(self._log, offset)
-            # Whoever prints line by line is not to cost a call for each line.
+            # A method that prints line by line should not cost a call for each line.
             if data and (is_late or len(data) == CHUNK_BYTES):
                 return at, data
             is_late = True
-            # Another process writes the file, and no way to wait for that is portable.
+            # Another process writes the file, and there is no portable way to wait for that.
             await trio.sleep(_LOG_POLL_SECONDS)
 
     async def notices(self, after: int) -> list[Notice]:
@@ -175,34 +175,34 @@ class Supervisor:
         return await self._notices.after(after)
 
     async def mark(self, text: str) -> None:
-        """Print a line, after all that was printed so far."""
+        """Print a line, after everything that was printed so far."""
         await trio.to_thread.run_sync(_print_mark, text, abandon_on_cancel=True)
 
     async def shutdown(self) -> None:
-        """End the machine, once this call's reply is out."""
+        """End the machine, once this call's reply is sent."""
         self._ending.set()
 
     async def watch(self) -> None:
-        """End the machine when it was told to, or when no keepalive came in time."""
+        """End the machine on `shutdown`, or if no keepalive comes in time."""
         while trio.current_time() < self._deadline:
             with trio.move_on_at(self._deadline):
                 await self._ending.wait()
                 await trio.sleep(_ROUND_SECONDS)
                 await self._flush(_PARTING_SECONDS)
-                logger.debug("ending, as asked")
+                logger.debug("shutting down, as requested")
                 self._exit(0)
                 return
         logger.error("no keepalive came in time: this machine ends itself")
         self._exit(1)
 
 
-_ROUND_SECONDS = 0.002  # the reply to a POST, of which nobody keeps count, leaves in a round
-_PARTING_SECONDS = 1.0  # for replies to leave, should the way be slow or the peer not read
+_ROUND_SECONDS = 0.002  # the reply to a POST is not counted, but sent within this time
+_PARTING_SECONDS = 1.0  # to send replies, if the network is slow or the peer does not read
 _LOG_POLL_SECONDS = 0.1
 
 
 def _print_mark(text: str) -> None:
-    with contextlib.suppress(OSError, ValueError):  # closed by whom it belongs to
+    with contextlib.suppress(OSError, ValueError):  # a service has closed it
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os.write(2, text.encode() + b"\n")

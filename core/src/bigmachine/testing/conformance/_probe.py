@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 import trio
 
 if TYPE_CHECKING:
-    from bigmachine import AsyncSession
+    from bigmachine import AsyncPeerSession
 
 BOOT_FAILS = "conformance: this boot fails on purpose"
 
@@ -44,7 +44,7 @@ class Probe:
     def __init__(self) -> None:
         self.waits = 0
         self.cancelled = 0
-        self.session: AsyncSession | None = None
+        self.session: AsyncPeerSession | None = None
         self._release = threading.Event()
 
     def __getstate__(self) -> dict[str, object]:
@@ -53,7 +53,7 @@ class Probe:
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__init__()  # type: ignore[misc]
 
-    async def setup(self, session: AsyncSession) -> None:
+    async def setup(self, session: AsyncPeerSession) -> None:
         """Keep the session, for `ask_peer`."""
         self.session = session
 

@@ -1,0 +1,240 @@
+"""What a session does with one machine: start it, keep it alive, stop it, free it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import trio
+
+from .._repeated_event import RepeatedEvent
+from .._values import Instance, Keepalive, State, Termination
+from ..boot._bootstrap import BootBatch, Bootstrap
+from ..errors import BigmachineError, BootError, StopReason, TransportError
+from ..rpc import Connection, ConnectionLost
+from ..system import Capability, gives_notices
+from ..system._plugins import Plugins
+from ._keepalive import KeepaliveMonitor
+from ._lifecycle import Lifecycle
+from ._link import REFUSED, Link, follow
+from ._log import MachineLog
+from ._notices import ReceivedNotices
+from ._output import BootLog, Output
+from ._startup import Startup, progress_reporter
+
+if TYPE_CHECKING:
+    import httpx
+
+logger = logging.getLogger("bigmachine.machine")
+
+_SHUTDOWN_SECONDS = 2.0  # a machine that hangs, or can't be reached, doesn't answer
+_STOP_SECONDS = 120.0  # for a provider to confirm that an instance is gone
+
+
+class Controller:
+    """Leads one machine through its lifecycle; the session calls `run` in a task of its own.
+
+    ``services`` are those to install, pickled; None for a machine that another session owns,
+    which is only watched. ``batch`` is what a machine that begins with the boot program is
+    sent.
+    """
+
+    def __init__(
+        self,
+        instance: Instance,
+        *,
+        plugins: Plugins,
+        http: httpx.AsyncClient,
+        services: Mapping[str, bytes] | None,
+        boot_log: BootLog,
+        batch: BootBatch | None = None,
+    ) -> None:
+        self.instance = instance
+        self.owned = services is not None
+        self.name = name = instance.name.partition(".")[0]
+        self.addr = instance.addr
+        self.maxprocs: int | None = plugins.hooks.maxprocs()
+        self.plugins = plugins
+        self.is_freed = False
+        """Whether its provider has confirmed that it is gone."""
+        self._services = services or {}
+        self._timings: Keepalive = plugins.hooks.keepalive()
+        self._changed = RepeatedEvent()  # the state, or the connection
+        self._freed = trio.Event()
+        self._scope = trio.CancelScope()
+        self._boot_log = boot_log
+        self._output = Output(name, boot_log)
+        # A system that follows what machines print knows all that is in their logs.
+        self._has_tail = Capability.TAIL in plugins.system.capabilities
+        self._log = MachineLog(self._output.lines if not self._has_tail else lambda lines: None)
+        self.notices = ReceivedNotices(name, notify=plugins.notify)
+        self.lifecycle = Lifecycle(
+            name, addr=self.addr, changed=self._changed, notify=plugins.notify
+        )
+        self._bootstrap = (
+            Bootstrap(
+                instance,
+                batch=batch,
+                http=http,
+                timings=self._timings,
+                boot_timeout=plugins.system.boot_timeout,
+                build_timeout=plugins.system.build_timeout,
+                diagnose=self._diagnose,
+                on_progress=progress_reporter(name, notify=plugins.notify),
+                log=self._log,
+            )
+            if batch is not None
+            else None
+        )
+        self._link = Link(
+            name,
+            addr=self.addr,
+            http=http,
+            owned=self.owned,
+            timings=self._timings,
+            diagnose=self._diagnose,
+            probe_boot_program=self._probe_boot_program,
+            changed=self._changed,
+        )
+        self._startup = Startup(
+            name,
+            addr=self.addr,
+            link=self._link,
+            bootstrap=self._bootstrap,
+            timeout=plugins.system.boot_timeout if self.owned else self._timings.timeout,
+            log=self._log,
+            console=functools.partial(
+                self._output.console, plugins, instance, within=self._timings.rpc_timeout
+            ),
+        )
+        self.keepalive = KeepaliveMonitor(
+            name,
+            link=self._link,
+            timings=self._timings,
+            diagnose=self._diagnose,
+            explain=self.notices.explain,
+            stop=self.stop,
+            notify=plugins.notify,
+        )
+
+    @property
+    def connection(self) -> Connection | None:
+        """What callers use, while the machine is ``RUNNING`` and connected."""
+        return self._link.connection if self.lifecycle.state == State.RUNNING else None
+
+    async def connected(self) -> Connection:
+        """Wait for the connection; raise if the machine is stopped."""
+        while (connection := self.connection) is None:
+            if self.lifecycle.state == State.STOPPED:
+                raise self.lifecycle.stopped_error()
+            await self._changed.wait()
+        return connection
+
+    async def explain(self, lost: ConnectionLost) -> BigmachineError:
+        """Wait until it is known why the connection was lost; return what to raise."""
+        while self.lifecycle.state != State.STOPPED and self._link.is_in_doubt:
+            await self._changed.wait()
+        if self.lifecycle.state == State.STOPPED:
+            return self.lifecycle.stopped_error(lost.method)
+        return TransportError(str(lost), addr=lost.addr, method=lost.method)
+
+    async def shutdown(self) -> None:
+        """Stop, after asking the machine to end by itself; return when it is freed."""
+        connection = self._link.connection
+        if self.owned and self.lifecycle.state != State.STOPPED and connection is not None:
+            await self._log.catch_up(connection)
+            # Asked politely, it flushes its output first.
+            polite = trio.move_on_after(min(_SHUTDOWN_SECONDS, self._timings.rpc_timeout))
+            with polite, contextlib.suppress(BigmachineError):
+                await connection.call("Supervisor.shutdown", (), {})
+        self.stop(Termination(StopReason.SHUTDOWN, "it was shut down"))
+        await self._freed.wait()
+
+    def stop(self, gone: Termination, *, cause: BaseException | None = None) -> None:
+        """Be ``STOPPED`` from now on, for the first reason given; `run` then frees it."""
+        self.lifecycle.stop(gone, cause=cause)
+        self._scope.cancel()
+
+    async def run(self) -> None:
+        """Start the machine and keep it alive; return when it is stopped and freed.
+
+        Called once. Nothing but cancellation leaves it.
+        """
+        try:
+            async with self._output.following(self.plugins, self.instance, owned=self.owned):
+                try:
+                    self.lifecycle.begin()
+                    with self._scope:
+                        await self._start_and_keep()
+                except Exception as exc:
+                    # A fault of ours, or of a plugin; it must not take the other machines along.
+                    logger.exception("%s: it is stopped after an internal error", self.name)
+                    gone = Termination(StopReason.EXITED, f"an internal error: {exc!r}")
+                    self.stop(gone, cause=exc)
+                finally:
+                    self.stop(Termination(StopReason.SHUTDOWN, "its session ended"))
+                    self._log.finish()
+                    if self.owned:
+                        await self._free()
+        finally:
+            self._freed.set()
+
+    async def _start_and_keep(self) -> None:
+        async with trio.open_nursery() as nursery:
+            try:
+                await self._start(nursery)
+            except BootError as exc:
+                self._boot_log.failed()
+                self.stop(Termination(StopReason.BOOT, "it did not boot"), cause=exc)
+            else:
+                self._boot_log.succeeded()
+                self.lifecycle.booted()
+                gone = await self._link.keep(nursery)
+                self.stop(self.notices.explain(gone) if gone is REFUSED else gone)
+
+    async def _start(self, nursery: trio.Nursery) -> None:
+        """Do all that comes before ``RUNNING``; leave in ``nursery`` what goes on after it."""
+        began = await self._startup.connect(nursery)
+        self._output.is_booting = False
+        if self._bootstrap is not None and not self._has_tail:
+            nursery.start_soon(self._log.follow, self._linked)
+        if self.owned and gives_notices(self.plugins.system):
+            nursery.start_soon(follow, self._linked, self.notices.ask, "notices")
+        nursery.start_soon(self.keepalive.run, nursery, began)
+        self.maxprocs = await self._startup.install(nursery, self._services, maxprocs=self.maxprocs)
+
+    async def _linked(self) -> Connection:
+        """Wait for a connection that is not known to be lost, whatever the state."""
+        while (connection := self._link.connection) is None or not connection.is_open:
+            await self._changed.wait()
+        return connection
+
+    async def _diagnose(self) -> Termination | None:
+        """Ask the system why the machine is gone, if it is."""
+        if not self.owned:
+            return None
+        with trio.move_on_after(self._timings.rpc_timeout):
+            try:
+                return await self.plugins.hooks.keepalive_failed(instance=self.instance)
+            except Exception:
+                logger.exception("%s: the keepalive_failed hook raised", self.name)
+        return None
+
+    async def _probe_boot_program(self) -> Termination | None:
+        """Ask the boot program, if it answers in the worker's place, how the worker ended."""
+        if self._bootstrap is None or (report := await self._bootstrap.exit_report()) is None:
+            return None
+        return self.notices.explain(Termination(StopReason.EXITED, report))
+
+    async def _free(self) -> None:
+        with trio.move_on_after(_STOP_SECONDS, shield=True) as scope:
+            try:
+                await self.plugins.hooks.stop(instance=self.instance)
+                self.is_freed = True
+            except Exception:
+                logger.exception("%s: it could not be freed", self.name)
+        if scope.cancelled_caught:
+            logger.error("%s: not confirmed to be gone after %g s", self.name, _STOP_SECONDS)

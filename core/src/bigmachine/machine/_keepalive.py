@@ -1,0 +1,102 @@
+"""Keepalives: ask a machine for a sign of life, measure its silence, watch its health."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+
+import trio
+
+from .._backoff import FIRST_PAUSE, backoff
+from .._events import Event, MachineHealth
+from .._values import Diagnose, Keepalive, KeepaliveReply, Termination
+from ..errors import StopReason
+from ._link import Link
+
+logger = logging.getLogger("bigmachine.machine")
+
+_REPLY_TIMES = 64  # how many are kept for observers
+
+
+class KeepaliveMonitor:
+    """Asks one machine for signs of life; calls ``stop`` when it is gone, or silent for too long.
+
+    ``diagnose`` asks whether the machine is known to be gone, and ``explain`` adds what may be
+    known about an unexplained silence. ``notify`` tells observers when the machine's health
+    changes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        link: Link,
+        timings: Keepalive,
+        diagnose: Diagnose,
+        explain: Callable[[Termination], Termination],
+        stop: Callable[[Termination], None],
+        notify: Callable[[Event], None],
+    ) -> None:
+        self.reply_times: deque[float] = deque(maxlen=_REPLY_TIMES)
+        """How long the last replies took, in seconds, the newest last."""
+        self._name = name
+        self._link = link
+        self._timings = timings
+        self._diagnose = diagnose
+        self._explain = explain
+        self._stop = stop
+        self._notify = notify
+        self._is_healthy = True
+
+    async def run(self, nursery: trio.Nursery, since: float) -> None:
+        """Ask every period until cancelled; new connections are served in ``nursery``.
+
+        ``since`` is when the machine's own clock began, perhaps long before it was reached: it
+        ends itself if it is not asked in time.
+        """
+        last_reply = trio.current_time()
+        due = since + self._timings.period
+        while True:
+            await trio.sleep_until(due)
+            last_reply = await self._ask_until_answered(nursery, last_reply)
+            due = last_reply + self._timings.period
+
+    async def _ask_until_answered(self, nursery: trio.Nursery, last_reply: float) -> float:
+        """Ask until there is a reply; return when that was. Stop the machine if it is gone."""
+        pauses = backoff()
+        began = trio.current_time()
+        reply = await self._link.ask()
+        while reply is None:
+            silence = trio.current_time() - last_reply
+            self._judge(await self._diagnose(), silence)
+            # Neither later than the timeout, nor so often that it costs.
+            left = max(self._timings.timeout - silence, FIRST_PAUSE)
+            await trio.sleep(min(next(pauses), left))
+            began = trio.current_time()
+            # It may be the connection alone that is dead.
+            reply = await self._link.ask_anew(nursery)
+        now = trio.current_time()
+        self.reply_times.append(now - began)
+        self._set_health(reply)
+        return now
+
+    def _judge(self, gone: Termination | None, silence: float) -> None:
+        """Stop a machine that is known to be gone, or was silent for too long."""
+        timeout, rpc_timeout = self._timings.timeout, self._timings.rpc_timeout
+        if gone is None and silence >= timeout:
+            detail = (
+                f"it was silent for {silence:.0f} s (keepalive timeout "
+                f"{timeout:g} s, rpc timeout {rpc_timeout:g} s)"
+            )
+            gone = self._explain(Termination(StopReason.KEEPALIVE, detail))
+        if gone is not None:
+            self._stop(gone)
+
+    def _set_health(self, reply: KeepaliveReply) -> None:
+        if reply.healthy == self._is_healthy:
+            return
+        self._is_healthy = reply.healthy
+        if not reply.healthy:
+            logger.warning("%s: it has used 95 %% of its memory and may soon be killed", self._name)
+        self._notify(MachineHealth(self._name, reply.healthy))

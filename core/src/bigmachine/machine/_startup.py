@@ -1,0 +1,147 @@
+"""How a machine starts: reach it, by way of its boot program if it has one; install services."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+import trio
+
+from .._backoff import backoff
+from .._events import BootProgress, Event
+from .._values import MachineInfo
+from ..boot._bootstrap import Bootstrap, PhaseFailed
+from ..errors import BootError, RemoteError
+from ..rpc import ConnectionLost
+from ._link import Link
+from ._log import MachineLog
+
+logger = logging.getLogger("bigmachine.machine")
+
+
+class Startup:
+    """Starts one machine: `connect`, then `install`. What fails there is a `BootError`.
+
+    ``bootstrap`` brings up a machine that begins with the boot program. ``timeout`` bounds the
+    first connection, in seconds. ``console`` reads the machine's last lines, for errors, once
+    ``log`` has caught up.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        addr: str,
+        link: Link,
+        bootstrap: Bootstrap | None,
+        timeout: float,
+        log: MachineLog,
+        console: Callable[[], Awaitable[str]],
+    ) -> None:
+        self._name = name
+        self._addr = addr
+        self._link = link
+        self._bootstrap = bootstrap
+        self._timeout = timeout
+        self._log = log
+        self._console = console
+
+    async def connect(self, nursery: trio.Nursery) -> float:
+        """Connect to the worker, in ``nursery``; return when the worker's clock began."""
+        async with self._in_phase("connect"):
+            try:
+                if self._bootstrap is not None:
+                    await self._bootstrap.run()
+                began = trio.current_time()
+                with trio.fail_after(self._timeout):
+                    await self._link.first(nursery)
+            except PhaseFailed as exc:
+                assert self._bootstrap is not None
+                raise await self._error(self._bootstrap.phase, str(exc)) from None
+            except trio.TooSlowError as exc:
+                message = f"not done after {self._timeout:.0f} s"
+                raise await self._error("connect", message) from exc
+        return began
+
+    async def install(
+        self, nursery: trio.Nursery, services: Mapping[str, bytes], *, maxprocs: int | None
+    ) -> int:
+        """Install ``services``, pickled; return how many processors the machine has.
+
+        No time bounds it, since a service may take long to set up: keepalives do.
+        """
+        if maxprocs is None:
+            async with self._in_phase("services"):
+                info: MachineInfo = await self._ask_until_answered(nursery, "Supervisor.info")
+                maxprocs = info.maxprocs
+        for name, pickled in services.items():
+            async with self._in_phase(f"service {name!r}"):
+                await self._ask_until_answered(nursery, "Supervisor.register", name, pickled)
+        return maxprocs
+
+    async def _ask_until_answered(self, nursery: trio.Nursery, method: str, *args: Any) -> Any:
+        """Call a method that may be called again, over a new connection when one is lost.
+
+        Raises `ConnectionLost` with the reason, once the machine is gone.
+        """
+        for pause in backoff():
+            try:
+                if (connection := self._link.connection) is not None:
+                    return await connection.call(method, args, {})
+            except ConnectionLost as exc:
+                logger.debug("%s: %s", self._name, exc)
+            if (gone := await self._link.renew(nursery)) is not None:
+                raise ConnectionLost(gone.detail, addr=self._addr, method=method)
+            await trio.sleep(pause)
+        raise AssertionError("the backoff has no end")
+
+    @contextlib.asynccontextmanager
+    async def _in_phase(self, phase: str) -> AsyncIterator[None]:
+        """Turn what the block raises into a `BootError` of this phase."""
+        try:
+            yield
+        except BootError:
+            raise
+        except ConnectionLost as exc:
+            raise await self._error(phase, str(exc)) from exc
+        except Exception as exc:
+            raise await self._error(phase, _message(exc)) from exc
+
+    async def _error(self, phase: str, message: str) -> BootError:
+        if self._bootstrap is not None and phase == "connect":
+            message = await self._bootstrap.exit_report() or message
+        elif (connection := self._link.connection) is not None:
+            await self._log.catch_up(connection)
+        return BootError(
+            f"{self._name} did not boot; it failed in phase {phase}: {message}",
+            machine=self._name,
+            phase=phase,
+            console=await self._console(),
+        )
+
+
+def progress_reporter(
+    name: str, *, notify: Callable[[Event], None]
+) -> Callable[[str, int, int], None]:
+    """Return a function that tells observers how far a phase of the boot is.
+
+    It takes the phase, what is done and the total; a total of 0 begins the phase.
+    """
+    began = 0.0
+
+    def report(phase: str, done: int, total: int) -> None:
+        nonlocal began
+        now = trio.current_time()
+        if not total:
+            began = now
+        notify(BootProgress(name, phase, done, total, now - began))
+
+    return report
+
+
+def _message(exc: BaseException) -> str:
+    """Return an error's message, with the machine's own traceback where there is one."""
+    remote = exc.__cause__
+    return str(remote) if isinstance(remote, RemoteError) else f"{type(exc).__name__}: {exc}"

@@ -1,0 +1,108 @@
+"""The machines of one session: those that it has started, and those that it is connected to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import trio
+
+from .._values import Instance, State, Termination
+from ..boot._bootstrap import BootBatch
+from ..errors import RpcError, UsageError
+from ..machine._async import AsyncMachine
+from ..machine._controller import Controller
+from ..machine._output import BootLog
+from ..rpc import split_addr
+from ..system._plugins import Plugins
+
+if TYPE_CHECKING:
+    import httpx
+
+
+class Fleet:
+    """The machines of ``session``, each led by a task in ``nursery``.
+
+    ``on_freed`` is called with each instance that its provider has confirmed to be gone.
+    """
+
+    def __init__(
+        self,
+        session: str,
+        *,
+        plugins: Plugins,
+        http: httpx.AsyncClient,
+        nursery: trio.Nursery,
+        on_freed: Callable[[Instance], None],
+    ) -> None:
+        self._session = session
+        self._plugins = plugins
+        self._http = http
+        self._nursery = nursery
+        self._on_freed = on_freed
+        self._boot_log = BootLog()
+        self._machines: dict[Controller, AsyncMachine] = {}  # until the task that leads it ends
+
+    @property
+    def machines(self) -> list[AsyncMachine]:
+        """Those that are not ``STOPPED``, in the order they came."""
+        machines = [*self._machines.values()]  # at once: other threads read this, too
+        return [machine for machine in machines if machine.state < State.STOPPED]
+
+    def add(
+        self,
+        instance: Instance,
+        services: Mapping[str, bytes] | None,
+        *,
+        batch: BootBatch | None = None,
+    ) -> AsyncMachine:
+        """Take in an instance, and begin to lead it; see `Controller` for the arguments.
+
+        From now on somebody will free it, and no checkpoint comes before.
+        """
+        controller = Controller(
+            instance,
+            plugins=self._plugins,
+            http=self._http,
+            services=services,
+            boot_log=self._boot_log,
+            batch=batch,
+        )
+        machine = self._machines[controller] = AsyncMachine(controller)
+        self._nursery.start_soon(self._lead, controller, name=f"bigmachine {controller.name}")
+        return machine
+
+    async def connect(self, addr: str) -> AsyncMachine:
+        """Return the machine with this ``addr``, ``RUNNING``; connect to it if it is new."""
+        address, name = split_addr(addr)
+        if not name.endswith("." + self._session):
+            raise UsageError(f"{addr} is a machine of another session than {self._session}")
+        known = (machine for machine in self.machines if machine.addr == addr)
+        machine = next(known, None) or self.add(Instance(name=name, address=address), None)
+        await machine.wait(State.RUNNING)
+        if machine.state == State.STOPPED and machine.error is not None:
+            cause = machine.error.__cause__
+            raise cause if isinstance(cause, RpcError) else machine.error
+        return machine
+
+    def stop_owned(self, gone: Termination) -> int:
+        """Stop all machines that the session has started; return how many."""
+        owned = [controller for controller, machine in self._machines.items() if machine.owned]
+        running = [one for one in owned if one.lifecycle.state < State.STOPPED]
+        for controller in running:
+            controller.stop(gone)
+        return len(running)
+
+    async def shutdown(self) -> None:
+        """Shut all down; return when those that the session has started are freed."""
+        async with trio.open_nursery() as nursery:
+            for machine in [*self._machines.values()]:
+                nursery.start_soon(machine.shutdown)
+
+    async def _lead(self, controller: Controller) -> None:
+        try:
+            await controller.run()
+        finally:
+            del self._machines[controller]
+            if controller.is_freed:
+                self._on_freed(controller.instance)

@@ -1,0 +1,104 @@
+"""What a service's ``setup`` gets on a machine: a way to connect to the other machines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..machine._sync import Machine, sync_api
+from ..system import System
+
+if TYPE_CHECKING:
+    import trio
+
+    from .._identity import Identity
+    from ..machine._async import AsyncMachine
+    from ..machine._portal import Portal
+    from ._fleet import Fleet
+
+
+class AsyncPeerSession:
+    """The driver's session as seen from one of its machines: it connects to the other machines.
+
+    An ``async def setup(self, session)`` of a service gets one. It cannot start machines.
+    """
+
+    def __init__(self, name: str, *, system: System, fleet: Fleet) -> None:
+        self._name = name
+        self._system = system
+        self._fleet = fleet
+
+    def __repr__(self) -> str:
+        return f"<PeerSession {self.name} on {self.system.name!r}>"
+
+    @property
+    def name(self) -> str:
+        """The name of the driver's session."""
+        return self._name
+
+    @property
+    def system(self) -> System:
+        """The session's system."""
+        return self._system
+
+    @property
+    def machines(self) -> list[AsyncMachine]:
+        """The machines that it is connected to, in the order they came."""
+        return self._fleet.machines
+
+    async def connect(self, addr: str) -> AsyncMachine:
+        """Connect to a machine of the session by its ``addr``.
+
+        Returns it ``RUNNING``; connecting to the same address again returns the same
+        object. Raises `RpcError` if the machine can't be reached, or another one answers.
+        """
+        return await self._fleet.connect(addr)
+
+
+class PeerSession:
+    """The driver's session as seen from one of its machines; see `AsyncPeerSession`.
+
+    A ``def setup(self, session)`` of a service gets one.
+    """
+
+    def __init__(self, session: AsyncPeerSession, portal: Portal) -> None:
+        self._session = session
+        self._portal = portal
+        self._sync = sync_api(portal)
+
+    def __repr__(self) -> str:
+        return repr(self._session)
+
+    @property
+    def name(self) -> str:
+        """The name of the driver's session."""
+        return self._session.name
+
+    @property
+    def system(self) -> System:
+        """The session's system."""
+        return self._session.system
+
+    @property
+    def machines(self) -> list[Machine]:
+        """The machines that it is connected to, in the order they came."""
+        return [self._sync(machine) for machine in self._session.machines]
+
+    def connect(self, addr: str) -> Machine:
+        """Connect to a machine of the session; see `AsyncPeerSession.connect`."""
+        return self._sync(self._portal.run(self._session.connect, addr))
+
+
+def peer_session(identity: Identity, *, system: System, nursery: trio.Nursery) -> AsyncPeerSession:
+    """Make the session of the machine with this ``identity``, over its own loop's ``nursery``."""
+    from ..system._plugins import Plugins
+    from ._fleet import Fleet
+
+    plugins = Plugins(system)
+    fleet = Fleet(
+        identity.session,
+        plugins=plugins,
+        http=plugins.hooks.http_client(identity=identity),
+        nursery=nursery,
+        on_freed=lambda instance: None,  # peers belong to the driver
+    )
+    return AsyncPeerSession(identity.session, system=system, fleet=fleet)
