@@ -115,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _say(facts: ec2.Facts, options: ec2.Ec2Options, count: int, given: argparse.Namespace) -> None:
     """Say whose account it is, and what comes."""
-    print(f"account   {facts.account}, as {facts.who}")
+    print(f"account   {facts.account}, as {facts.caller_arn}")
     print(f"region    {facts.region}, which has {count} things already")
     if given.offline:
         return
