@@ -1,8 +1,8 @@
 """Estimate π on several machines at once: ``bigpi``, or ``python examples/bigpi.py``.
 
-Random points in the unit square fall inside the quarter circle with probability π/4.
-The samples are cut into batches, each with its own random seed; a machine is given
-its next batches while it works on the last, and if it dies, others do its batches.
+A random point in the unit square is inside the quarter circle with probability π/4.
+The samples are split into batches, each with its own random seed. A machine gets its
+next batches while it computes; if it stops, other machines repeat its batches.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from rich.table import Table
 import bigmachine as bm
 
 SAMPLES = 60_000_000  # some seconds on two cores, at 0.2 µs each
-BATCH = 100_000  # a call of some 20 ms
-QUEUED = 2  # batches per core: one computed, the next one on its way
-REFRESH = 0.1  # seconds between two looks at the machines
+BATCH = 100_000  # samples in a call, which takes about 20 ms
+QUEUED = 2  # batches per core: one is computed, the next one is on its way
+REFRESH = 0.1  # seconds between two updates
 
 
 class CirclePI:
-    """The service: one on each machine."""
+    """The service; each machine has one."""
 
     def sample(self, n: int, seed: str) -> int:
-        """Return how many of ``n`` random points lie inside the quarter circle."""
+        """Return how many of ``n`` random points are inside the quarter circle."""
         uniform = random.Random(seed).random
         hits = 0
         for _ in range(n):
@@ -44,8 +44,8 @@ class CirclePI:
         return hits
 
 
-class Told:
-    """An observer: what machines are sent, where they have none of this program, and their cost."""
+class Printer:
+    """An observer: prints what is sent to machines without this program, and what they cost."""
 
     @bm.hookimpl
     def event(self, event: bm.Event) -> None:
@@ -57,12 +57,12 @@ class Told:
 
 @dataclass
 class Estimate:
-    """What is known so far, over all and by machine."""
+    """The estimate so far, in total and by machine."""
 
     hits: int = 0
     samples: int = 0
     samples_of: dict[str, int] = field(default_factory=dict)
-    began: float = field(default_factory=time.perf_counter)
+    started: float = field(default_factory=time.perf_counter)
 
     def add(self, machine: str, samples: int, hits: int) -> None:
         self.hits += hits
@@ -71,55 +71,55 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        return time.perf_counter() - self.began
+        return time.perf_counter() - self.started
 
     @property
     def error(self) -> float:
-        """The standard error: of 4 × a fraction whose variance is π/4 × (1 - π/4)."""
+        """The standard error of 4 × a fraction whose variance is π/4 × (1 - π/4)."""
         return 4 * math.sqrt(math.pi / 4 * (1 - math.pi / 4) / self.samples)
 
     @property
-    def digits(self) -> int:
-        """How many decimals the standard error leaves meaning in."""
+    def decimals(self) -> int:
+        """The number of significant decimals, given the standard error."""
         return max(0, math.ceil(-math.log10(self.error)))
 
     @property
-    def off(self) -> str:
-        """How far it is from π, to the same digits."""
-        return f"{abs(4 * self.hits / self.samples - math.pi):.{self.digits}f}"
+    def true_error(self) -> str:
+        """The distance from π, with as many decimals."""
+        return f"{abs(4 * self.hits / self.samples - math.pi):.{self.decimals}f}"
 
     def __str__(self) -> str:
         if not self.samples:
             return "π ≈ ?"
-        error = math.ceil(self.error * 10**self.digits) / 10**self.digits
-        return f"π ≈ {4 * self.hits / self.samples:.{self.digits}f} ± {error:.{self.digits}f}"
+        error = math.ceil(self.error * 10**self.decimals) / 10**self.decimals
+        return f"π ≈ {4 * self.hits / self.samples:.{self.decimals}f} ± {error:.{self.decimals}f}"
 
 
 def estimate(machines: Sequence[bm.Machine], n: int, seed: str) -> Iterator[Estimate]:
-    """Sample ``n`` points on ``machines``; yield the estimate as it grows."""
+    """Sample ``n`` points on ``machines``; yield the estimate again and again."""
     result = Estimate()
     batches = ((min(BATCH, n - start), f"{seed}/{start}") for start in range(0, n, BATCH))
-    again: list[tuple[int, str]] = []  # of machines that died
+    lost: list[tuple[int, str]] = []  # batches of machines that have stopped
     running: dict[Future[int], tuple[bm.Machine, tuple[int, str]]] = {}
     while result.samples < n:
         for machine in machines:
-            busy = sum(owner is machine for owner, _ in running.values())
-            room = QUEUED * machine.maxprocs - busy if machine.state is bm.State.RUNNING else 0
-            for _ in range(room):
-                batch = again.pop() if again else next(batches, None)
+            queued = sum(owner is machine for owner, _ in running.values())
+            free = QUEUED * machine.maxprocs - queued if machine.state is bm.State.RUNNING else 0
+            for _ in range(free):
+                batch = lost.pop() if lost else next(batches, None)
                 if batch:
                     running[machine.submit("PI.sample", *batch)] = machine, batch
         if all(machine.state is bm.State.STOPPED for machine in machines):
-            raise bm.StartError(f"all machines are gone. {machines[0].error}")
+            raise bm.StartError(f"all machines have stopped. {machines[0].error}")
         done, _ = wait(running, timeout=REFRESH, return_when=FIRST_COMPLETED)
         for future in done:
             machine, batch = running.pop(future)
             try:
                 result.add(machine.name, batch[0], future.result())
             except bm.MachineStopped:
-                again.append(batch)
+                lost.append(batch)
         if not running:
-            time.sleep(REFRESH)  # none is up yet
+            time.sleep(REFRESH)  # no machine is running yet
         yield result
 
 
@@ -127,29 +127,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(prog="bigpi", description="Estimate π on several machines.")
     add = parser.add_argument
-    add("-n", "--samples", type=_count, default=SAMPLES, help=f"default {SAMPLES:,}")
-    add("--machines", type=_count, default=5, metavar="N", help="default 5")
+    add("-n", "--samples", type=_positive, default=SAMPLES, help=f"default {SAMPLES:,}")
+    add("--machines", type=_positive, default=5, metavar="N", help="default 5")
     add("--system", default="local", help="default local; `bigmachine systems` lists them")
     add("-o", dest="options", type=_option, action="append", default=[], metavar="KEY=VALUE")
-    add("--seed", help="with the same seed and samples, π comes out the same")
-    parser.epilog = "-o gives the system an option, for instance -o maxprocs=2; it may be repeated."
+    add("--seed", help="with the same seed and samples, the result is the same")
+    parser.epilog = "-o sets an option of the system, such as -o maxprocs=2; it may be repeated."
     arguments = parser.parse_args(argv)
     seed = arguments.seed or str(random.SystemRandom().getrandbits(32))
     try:
-        with bm.Session(arguments.system, plugins=[Told()], **dict(arguments.options)) as session:
+        with bm.Session(
+            arguments.system, plugins=[Printer()], **dict(arguments.options)
+        ) as session:
             machines = session.start(arguments.machines, services={"PI": CirclePI()}, wait=False)
             show(machines, arguments.samples, estimate(machines, arguments.samples, seed))
     except bm.BigmachineError as exc:
         print(f"bigpi: {exc}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("bigpi: interrupted; its machines are gone", file=sys.stderr)
+        print("bigpi: interrupted; all machines have stopped", file=sys.stderr)
         return 130
     return 0
 
 
 def show(machines: Sequence[bm.Machine], n: int, estimates: Iterator[Estimate]) -> None:
-    """Show how the estimate grows, live on a terminal; then the machines and the result."""
+    """Show the estimate, live on a terminal; then the machines and the result."""
     console = Console()
     bar = Progress(
         BarColumn(bar_width=None),
@@ -176,10 +178,10 @@ def show(machines: Sequence[bm.Machine], n: int, estimates: Iterator[Estimate]) 
     console.print(_table(machines, result, len(machines)))
     cores = sum(machine.maxprocs for machine in machines)
     print(
-        f"{result} ({_many(result.samples, 'sample')}, {_many(len(machines), 'machine')}, "
-        f"{_many(cores, 'core')}, {result.seconds:.1f} s)"
+        f"{result} ({_count(result.samples, 'sample')}, {_count(len(machines), 'machine')}, "
+        f"{_count(cores, 'core')}, {result.seconds:.1f} s)"
     )
-    print(f"The true error is {result.off}.")
+    print(f"The true error is {result.true_error}.")
 
 
 def _table(machines: Sequence[bm.Machine], result: Estimate, rows: int) -> Table:
@@ -207,22 +209,22 @@ def _table(machines: Sequence[bm.Machine], result: Estimate, rows: int) -> Table
     return table
 
 
-def _many(count: int, noun: str) -> str:
+def _count(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
-def _count(text: str) -> int:
+def _positive(text: str) -> int:
     try:
         value = int(float(text)) if "e" in text.lower() else int(text)
     except (ValueError, OverflowError):
         value = 0
     if value < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of 1 or more, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more, not {text!r}")
     return value
 
 
 def _option(text: str) -> tuple[str, object]:
-    """Read ``key=value``, the value as in bigmachine.toml; a string needs no quotes."""
+    """Parse ``key=value``, the value as in bigmachine.toml; a string needs no quotes."""
     key, equals, value = text.partition("=")
     if not key or not equals:
         raise argparse.ArgumentTypeError(f"must be KEY=VALUE, not {text!r}")

@@ -1,7 +1,7 @@
-"""Two sessions at once, each on a system of its own: ``python examples/multisys.py``.
+"""Two sessions at once, each with its own system: ``python examples/multisys.py``.
 
-Here both are local, one with a core per machine and one with two. With other systems
-installed, the first could be ``bm.Session("local")`` and the second a cloud's.
+Here both systems are local; one has one core per machine, the other has two. The second
+could as well be a cloud: ``bm.Session("ec2")``.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ import bigmachine as bm
 
 
 class Meeting:
-    """A service whose guests wait for each other: it takes a core for every one of them."""
+    """A service whose guests wait for each other; so each guest needs a core."""
 
     def __init__(self, guests: int) -> None:
         self.guests = guests
 
     def setup(self, session: bm.Session) -> None:
-        self._barrier = threading.Barrier(self.guests)  # can't travel, so it is made here
+        self._barrier = threading.Barrier(
+            self.guests
+        )  # cannot be pickled, so it is made on the machine
 
     def attend(self) -> int:
         """Return the machine's process id, once all guests are here."""

@@ -1,8 +1,8 @@
 """Count words in text files: ``python examples/wordcount.py [FILE ...]``.
 
-Each file streams up to a machine while it is read, and the machine adds its words to
-what it has counted so far; in the end the counts stream back and are merged. No file
-is ever whole in memory, at either end. Written with the trio face.
+Each file is streamed to a machine while it is read, and the machine counts its words. At
+the end, the counts are streamed back and merged. Neither end ever has a whole file in
+memory. This example uses the trio API.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ import trio
 
 import bigmachine as bm
 
-ITEMS = 1_000  # words in one part of what streams back
+ITEMS = 1_000  # words in one item of the stream of counts
 
 
 class WordCount:
-    """The service: one on each machine, with counts of its own."""
+    """The service; each machine has one, with its own counts."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
 
     def add(self, text: BinaryIO) -> int:
-        """Count the words of ``text``; return how many they are."""
+        """Count the words of ``text``; return their number."""
         before = self._counts.total()
         for line in text:
             self._counts.update(words(line))
         return self._counts.total() - before
 
     def counts(self) -> Iterator[dict[str, int]]:
-        """Yield all the counts, a part at a time."""
+        """Yield all counts, some words at a time."""
         items = iter(self._counts.items())
         while part := dict(itertools.islice(items, ITEMS)):
             yield part
@@ -50,9 +50,9 @@ def words(line: bytes) -> list[str]:
 
 
 async def count_words(paths: Sequence[Path], *, machines: int) -> Counter[str]:
-    """Count the words of all files on so many machines."""
+    """Count the words of all files, on ``machines`` machines."""
     total: Counter[str] = Counter()
-    remaining = iter(paths)  # shared: whichever machine is free takes the next
+    remaining = iter(paths)  # shared: the next machine that is free takes the next file
 
     async def work(machine: bm.AsyncMachine) -> None:
         found = []
@@ -86,12 +86,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     total = trio.run(functools.partial(count_words, files, machines=arguments.machines))
     for word, count in total.most_common(arguments.top):
         print(f"{count:8,}  {word}")
-    print(f"{total.total():8,}  words in all, {len(total):,} different ones")
+    print(f"{total.total():8,}  words in total, {len(total):,} different ones")
     return 0
 
 
 def _own_files() -> list[Path]:
-    """Return the texts and sources of the repository this file is in."""
+    """Return the texts and sources of this repository."""
     root = Path(__file__).resolve().parent.parent
     paths = [*root.rglob("*.md"), *root.rglob("*.py")]
     return sorted(p for p in paths if not any(x[0] == "." for x in p.relative_to(root).parts))

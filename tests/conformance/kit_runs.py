@@ -1,4 +1,4 @@
-"""Runs of the whole kit, each in a pytest of its own, and what they report."""
+"""Runs of the kit, each in a pytest of its own, and what they report."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tests.conformance.broken import PATH
 from tests.support.paths import ROOT
 
 MARK = "CONFORMANCE_RUN"
+MODULE = "test_suite.py"
 _TIMEOUT = 900.0
 _GRACE = 5.0
 # Only the kit's own plugin: the others take longer to import than a third of its tests do.
@@ -34,13 +36,20 @@ class Run:
     """A run that has ended."""
 
     output: str
-    tests: list[dict[str, Any]]
+    suites: dict[str, list[dict[str, Any]]]
+    """What the report says of each test, by suite."""
     left: list[str]
     """The processes that were there after it, by their commands; they are ended by now."""
 
-    def clauses(self, outcome: str) -> set[str]:
-        """Return the clauses of the tests with that outcome."""
-        return {test["clause"] for test in self.tests if test["outcome"] == outcome}
+    @property
+    def tests(self) -> list[dict[str, Any]]:
+        """What the report says of each test of all suites."""
+        return [test for tests in self.suites.values() for test in tests]
+
+    def clauses(self, outcome: str, *, suite: str | None = None) -> set[str]:
+        """Return the clauses of the tests with that outcome, of one suite or all."""
+        tests = self.tests if suite is None else self.suites.get(suite, [])
+        return {test["clause"] for test in tests if test["outcome"] == outcome}
 
     @property
     def blocked(self) -> set[str]:
@@ -52,10 +61,12 @@ class Run:
         }
 
 
-def run(folder: Path, source: str, *, entry_points: str = "", only: str = "") -> Run:
-    """Run the suites of a module in an empty project at ``folder``; or ``only`` some tests."""
+def run(
+    folder: Path, source: str, *, entry_points: str = "", chosen: Sequence[str] = (MODULE,)
+) -> Run:
+    """Run the suites of a module, or ``chosen`` tests of it, in an empty project at ``folder``."""
     (folder / "pytest.ini").write_text("[pytest]\n")
-    (folder / "test_suite.py").write_text(source)
+    (folder / MODULE).write_text(source)
     if entry_points:
         info = folder / "broken_backend-1.0.dist-info"
         info.mkdir()
@@ -66,7 +77,7 @@ def run(folder: Path, source: str, *, entry_points: str = "", only: str = "") ->
     report, mark = folder / "report.json", secrets.token_hex(8)
     path = [str(ROOT), str(PATH), str(folder)]
     with subprocess.Popen(
-        [*_PYTEST, f"--conformance-json={report}", "-k", only, str(folder)],
+        [*_PYTEST, f"--conformance-json={report}", *chosen],
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -82,8 +93,7 @@ def run(folder: Path, source: str, *, entry_points: str = "", only: str = "") ->
             process.kill()
     left = _left(mark)
     suites = json.loads(report.read_text())["suites"] if report.exists() else []
-    tests = [test for suite in suites for test in suite["tests"]]
-    return Run(output, tests, left)
+    return Run(output, {suite["suite"]: suite["tests"] for suite in suites}, left)
 
 
 def _left(mark: str) -> list[str]:

@@ -23,12 +23,12 @@ class InProcessSuite(Suite):
     """Of machines that are tasks of the driver, and so waive what is of processes."""
 
     @pytest.mark.xfail(reason=PART_OF_THE_DRIVER, run=False)
-    def test_what_a_machine_started_ends_with_it(self, kit):
-        super().test_what_a_machine_started_ends_with_it(kit)
+    def test_child_processes_end_with_their_machine(self, kit):
+        super().test_child_processes_end_with_their_machine(kit)
 
     @pytest.mark.xfail(reason=PART_OF_THE_DRIVER, run=False)
-    def test_nor_is_what_its_machines_had_started(self, kit):
-        super().test_nor_is_what_its_machines_had_started(kit)
+    def test_child_processes_are_gone_after_driver_is_killed(self, kit):
+        super().test_child_processes_are_gone_after_driver_is_killed(kit)
 
 
 class CloudSuite(InProcessSuite):
@@ -74,18 +74,17 @@ class LocalSuite(Suite):
         return self.system_class(self.system_class.Options(**self.options))
 
 
-def suite_of(name: str) -> type[Suite]:
+def suite_of(name: str, *, timeout: float = TIMEOUT) -> type[Suite]:
     """Make the suite of a broken backend."""
     fault = load_all()[name]
     cls = fault.load()
     if issubclass(cls, Suite):
-        return cls
+        return type(f"Test{name}", (cls,), {})
     base = LocalSuite if issubclass(cls, LocalSystem) else CloudSuite
-
-    class TestBroken(base):
-        timeout = TIMEOUT
-        payload_bytes = PAYLOAD_BYTES
-        system_class = cls
-        options = fault.options
-
-    return TestBroken
+    settings = {
+        "timeout": fault.timeout or timeout,
+        "payload_bytes": PAYLOAD_BYTES,
+        "system_class": cls,
+        "options": fault.options,
+    }
+    return type(f"Test{name}", (base,), settings)

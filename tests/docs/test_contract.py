@@ -8,7 +8,7 @@ import re
 import pytest
 
 from bigmachine.system import Capability
-from bigmachine.system._plugins import _HOOKS
+from bigmachine.system._hooks import HOOKS
 from bigmachine.testing.conformance import Suite
 from bigmachine.testing.conformance._clauses import CONTRACT, clause_of
 from bigmachine.testing.conformance._report import _SECTIONS
@@ -69,9 +69,9 @@ def test_the_sections_of_the_contract_are_in_the_reports_order():
     assert in_text == headings
 
 
-@pytest.mark.parametrize("hook", _HOOKS)
+@pytest.mark.parametrize("hook", HOOKS)
 def test_every_hook_is_in_the_contract_with_its_arguments(hook):
-    arguments = ", ".join(list(inspect.signature(_HOOKS[hook]).parameters)[1:])
+    arguments = ", ".join(list(inspect.signature(HOOKS[hook]).parameters)[1:])
     assert f"`{hook}({arguments})`" in section(CONTRACT_PAGE, "HOOKS: the class")
 
 

@@ -6,7 +6,7 @@ import re
 import tomllib
 from dataclasses import dataclass
 
-from markdown import ROOT, section, snippets
+from tests.docs.markdown import ROOT, section, snippets
 
 INDEX = ROOT / "docs/index.md"
 PACKAGE = ROOT / "core/src/bigmachine"

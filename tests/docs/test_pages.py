@@ -7,8 +7,8 @@ import re
 
 import pytest
 
+from bigmachine.system._hooks import HOOKS
 from bigmachine.system._options import describe_options
-from bigmachine.system._plugins import _HOOKS
 from bigmachine_ec2 import Ec2Options
 from bigmachine_local import LocalOptions
 from tests.docs.markdown import PAGES, ROOT, anchors, links, page_id, section
@@ -39,9 +39,9 @@ def test_every_page_of_the_docs_is_in_the_index():
     assert {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"} <= linked
 
 
-@pytest.mark.parametrize("hook", _HOOKS)
+@pytest.mark.parametrize("hook", HOOKS)
 def test_every_hook_is_documented_with_its_arguments(hook):
-    function = _HOOKS[hook]
+    function = HOOKS[hook]
     arguments = ", ".join(list(inspect.signature(function).parameters)[1:])
     is_async = "async " if inspect.iscoroutinefunction(function) else ""
     assert section(BACKENDS, f"`{is_async}{hook}({arguments})`").strip()
@@ -49,7 +49,7 @@ def test_every_hook_is_documented_with_its_arguments(hook):
 
 def test_no_hook_is_documented_that_does_not_exist():
     headings = re.findall(r"^### `(?:async )?(\w+)\(", BACKENDS.read_text(), re.M)
-    assert set(headings) == set(_HOOKS)
+    assert set(headings) == set(HOOKS)
 
 
 @pytest.mark.parametrize(("system", "cls"), [("local", LocalOptions), ("ec2", Ec2Options)])
@@ -63,10 +63,10 @@ def test_a_systems_readme_lists_its_options(system, cls):
 
 
 def test_the_limits_in_the_docs_are_those_of_the_wire():
-    from bigmachine.rpc import _frames, _streams
+    from bigmachine.rpc import _decoder, _frames, _streams
 
     table = section(ROOT / "docs/wire.md", "Limits")
-    assert _frames._MAX_PAYLOAD_BYTES == 128 << 10
+    assert _decoder._MAX_PAYLOAD_BYTES == 128 << 10
     assert "| a frame that is not DATA | 128 KiB |" in table
     assert _frames.CHUNK_BYTES == 256 << 10
     assert "| a DATA frame | 256 KiB |" in table

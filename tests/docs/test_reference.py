@@ -6,9 +6,9 @@ import re
 import runpy
 
 import pytest
-from markdown import ROOT, section
 
 import bigmachine as bm
+from tests.docs.markdown import ROOT, section
 
 REFERENCE = ROOT / "docs/reference.md"
 TOOL = runpy.run_path(str(ROOT / "docs/make_reference.py"))

@@ -136,7 +136,7 @@ def test_bigpi_prints_plain_lines_when_it_is_not_on_a_terminal(run):
 
 
 def test_bigpi_says_in_the_end_what_its_machines_cost_if_anything(capsys):
-    observer = bigpi.Told()
+    observer = bigpi.Printer()
     observer.event(bm.SessionClosed("s"))
     assert capsys.readouterr().out == ""
     cost = bm.Cost(0.05, groups=(bm.CostGroup(3, "c7i.xlarge spot", 840),))
@@ -147,11 +147,11 @@ def test_bigpi_says_in_the_end_what_its_machines_cost_if_anything(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-n", 0], "must be a whole number of 1 or more, not '0'"),
-        (["-n", -5], "must be a whole number of 1 or more, not '-5'"),
-        (["-n", "many"], "must be a whole number of 1 or more, not 'many'"),
-        (["-n", "inf"], "must be a whole number of 1 or more, not 'inf'"),
-        (["--machines", 0], "must be a whole number of 1 or more, not '0'"),
+        (["-n", 0], "must be a whole number, 1 or more, not '0'"),
+        (["-n", -5], "must be a whole number, 1 or more, not '-5'"),
+        (["-n", "many"], "must be a whole number, 1 or more, not 'many'"),
+        (["-n", "inf"], "must be a whole number, 1 or more, not 'inf'"),
+        (["--machines", 0], "must be a whole number, 1 or more, not '0'"),
         (["--system", "locl"], "no system 'locl' is installed; did you mean 'local'?"),
         (["-o", "maxproc=2"], "no option 'maxproc'; did you mean 'maxprocs'?"),
         (["-o", "maxprocs=two"], "takes int, not 'two'"),
@@ -267,7 +267,7 @@ def test_wordcount_counts_what_a_direct_count_does(run, tmp_path, machines):
     assert len(counts) == 5
     assert all(expected[word] == number for word, number in counts)
     assert [number for _, number in counts] == [n for _, n in expected.most_common(5)]
-    last = f"{expected.total():,}  words in all, {len(expected):,} different ones"
+    last = f"{expected.total():,}  words in total, {len(expected):,} different ones"
     assert done.stdout.splitlines()[-1].strip() == last
 
 
@@ -288,4 +288,4 @@ def test_ring_gives_every_machine_the_sum_that_the_driver_gets(run, machines, le
     done = run(sys.executable, EXAMPLES / "ring.py", "--machines", machines, "--length", length)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{8 * length:,} bytes each" in done.stdout
-    assert "each machine has the sum that the driver gets by itself" in done.stdout
+    assert "each machine has the same sum as the driver" in done.stdout

@@ -22,15 +22,15 @@ from bigmachine.cli._arguments import add_option, parse_options
 from bigmachine.errors import BigmachineError
 from bigmachine.system._entrypoints import choose_system
 from bigmachine.testing.conformance import Suite
+from bigmachine.testing.conformance._budget import Budget
 from bigmachine.testing.conformance._clauses import Clause, Tier, clause_of
-from bigmachine.testing.conformance._meter import Meter
 from bigmachine_ec2 import Ec2System
 from tests.live import ec2
 
 SURE = "BIGMACHINE_TEST_CLOUD"
 """The environment variable that says yes where nobody can be asked: it names the system."""
 
-_TEST_SECONDS = 240.0  # a boot, the test itself, and an end: see the kit's meter
+_TEST_SECONDS = 240.0  # a boot, the test itself, and an end: see the kit's budget
 _GOING = 120.0  # EC2 deletes a volume some time after its instance
 _POLL = 5.0
 _LEFT = 3  # the exit status when something was left
@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.live", description=__doc__)
     argument = parser.add_argument
     argument("system", choices=["ec2"], help="whose account")
-    argument("--max-cost", type=float, default=2.0, metavar="USD", help="the ceiling (default 2)")
+    argument("--max-cost", type=float, default=2.0, metavar="USD", help="cost limit (default 2)")
     argument("--yes", action="store_true", help="don't ask")
     argument("--offline", action="store_true", help="only what starts no machine, and is free")
     argument("-k", dest="only", metavar="EXPRESSION", help="only tests whose names match")
@@ -123,7 +123,7 @@ def _say(facts: ec2.Facts, options: ec2.Ec2Options, count: int, given: argparse.
     print(f"machines  {' or '.join(options.instance_types)}, {options.market}: {price}")
     tests = sum(map(_is_for_machines, filter(None, (clause_of(Suite, n) for n in dir(Suite)))))
     rate = ec2.TestEc2.cost_per_hour if facts.price is None else facts.price
-    cost = Meter(is_billed=True, cost_per_hour=rate).estimate(tests)
+    cost = Budget(is_billed=True, cost_per_hour=rate).estimate(tests)
     print(
         f"tests     {tests} start machines, which takes up to {tests * _TEST_SECONDS / 3600:.0f} h"
     )

@@ -22,7 +22,7 @@ import trio.testing
 
 from bigmachine._identity import Authority, Identity
 from bigmachine.errors import ProtocolError, TransportError
-from bigmachine.rpc import Connection, Server, Services, dial, http_client
+from bigmachine.rpc import FrameConnection, Server, Services, dial, http_client
 
 SESSION = "s1.bigmachine"
 AUTHORITY = Authority(SESSION)
@@ -74,7 +74,7 @@ async def call(us: Identity, port: int, name: str = MACHINE.name) -> Any:
         dial(http, f"https://127.0.0.1:{port}#{name}") as connection,
         trio.open_nursery() as nursery,
     ):
-        assert isinstance(connection, Connection)
+        assert isinstance(connection, FrameConnection)
         nursery.start_soon(connection.run)
         result = await connection.call("S.call", (), {})
         nursery.cancel_scope.cancel()
@@ -108,7 +108,7 @@ def test_others_are_refused_and_told_so(who: str) -> None:
     async def main() -> None:
         service = Service()
         async with serving(service) as (_, port):
-            with pytest.raises(ProtocolError, match="won't have us") as error:
+            with pytest.raises(ProtocolError, match="rejects our certificate") as error:
                 await call(us, port)
             assert not error.value.temporary
             assert await call(DRIVER, port) == 1

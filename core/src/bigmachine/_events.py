@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass, field
 
-from ._values import Cost, Instance, State, dollar_text, duration_text
+from ._values import Cost, Instance, State, dollar_text, duration_text, size_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +63,9 @@ class EnvironmentCaptured(Event):
 
     def __str__(self) -> str:
         """Say it in a line, for people."""
-        mebibytes = self.size_bytes / (1 << 20)
         return (
             f"environment {self.digest[:12]}: {self.distributions} distributions and {self.files} "
-            f"local files, {mebibytes:.1f} MiB to send, captured in {self.seconds:.1f} s"
+            f"local files, {size_text(self.size_bytes)} to send, captured in {self.seconds:.1f} s"
         )
 
 

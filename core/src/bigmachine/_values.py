@@ -250,7 +250,7 @@ class KeepaliveReply:
 
 
 def dollar_text(dollars: float) -> str:
-    """Return an amount as people read it: ``"$0.05"``."""
+    """Return an amount in US dollars for people: ``"$0.05"``."""
     if 0 < dollars < 0.01:
         return f"${dollars:.4f}"
     return f"${dollars:,.2f}" if dollars < 1000 else f"${dollars:,.0f}"
@@ -260,9 +260,23 @@ def _about(dollars: float) -> str:
     return f"about {dollar_text(dollars)}" if dollars >= 0.005 else "less than $0.01"
 
 
+def size_text(size_bytes: int) -> str:
+    """Return a number of bytes for people: ``"812 B"``, ``"4.2 MiB"``."""
+    if size_bytes < 1024:
+        return f"{size_bytes} B"
+    size, units = size_bytes / 1024, ["KiB", "MiB", "GiB"]
+    while size >= 1024 and len(units) > 1:
+        size /= 1024
+        del units[0]
+    return f"{size:.1f} {units[0]}"
+
+
 def duration_text(seconds: float) -> str:
-    """Return a time as people read it: ``"14 min"``."""
+    """Return a duration for people: ``"14 min"``, ``"2 h 5 min"``, ``"3 d 4 h"``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+    if minutes < 90:
+        return f"{minutes} min"
+    hours = minutes // 60
+    return f"{hours} h {minutes % 60} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"

@@ -44,5 +44,5 @@ class TestNetns(Suite):
             subprocess.run(["ip", "netns", "del", "bigmachine-of-somebody-else"], check=True)
 
     @pytest.mark.xfail(reason="a namespace has a name and no more: it can't say whose it is")
-    def test_what_is_listed_says_what_it_is_and_whose(self, kit):
-        super().test_what_is_listed_says_what_it_is_and_whose(kit)
+    def test_listed_instances_have_the_documented_details(self, kit):
+        super().test_listed_instances_have_the_documented_details(kit)

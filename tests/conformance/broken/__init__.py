@@ -40,6 +40,8 @@ class Fault:
     options: Mapping[str, object] = field(default_factory=dict)
     entry_points: str = ""
     """What a distribution that is installed for the run declares."""
+    timeout: float | None = None
+    """The timeout of its suite, if the fault itself takes time."""
 
     def load(self) -> type:
         """Import the class."""
@@ -49,26 +51,26 @@ class Fault:
 FAULTS: dict[str, Fault] = {}
 
 
-def breaks(*clauses: str, options: Mapping[str, object] | None = None, entry_points: str = ""):
+def breaks(
+    *clauses: str,
+    options: Mapping[str, object] | None = None,
+    entry_points: str = "",
+    timeout: float | None = None,
+):
     """Register a class under the ``clauses`` that it breaks."""
 
     def register(cls: T) -> T:
-        add(cls.__name__, cls.__module__, *clauses, options=options, entry_points=entry_points)
+        FAULTS[cls.__name__] = Fault(
+            cls.__name__, cls.__module__, frozenset(clauses), options or {}, entry_points, timeout
+        )
         return cls
 
     return register
 
 
-def add(
-    name: str,
-    module: str,
-    *clauses: str,
-    options: Mapping[str, object] | None = None,
-    entry_points: str = "",
-) -> None:
+def add(name: str, module: str, *clauses: str) -> None:
     """Register a class that is not to be imported yet."""
-    assert name not in FAULTS, name
-    FAULTS[name] = Fault(name, module, frozenset(clauses), options or {}, entry_points)
+    FAULTS[name] = Fault(name, module, frozenset(clauses))
 
 
 def load_all() -> dict[str, Fault]:

@@ -8,5 +8,5 @@ from tests.conformance.suites import CloudSuite
 class Unexplained(CloudSuite):
     """A test that didn't fit was replaced by one that passes, and no word why."""
 
-    def test_read_of_a_missing_file_says_so(self, kit):
+    def test_read_of_a_missing_file_raises_file_not_found(self, kit):
         pass

@@ -8,6 +8,7 @@ import pytest
 
 from bigmachine.cli import main
 from tests.conformance.report.running import run
+from tests.conftest import Install
 
 
 def bigmachine(folder, *arguments):
@@ -38,6 +39,47 @@ def test_its_status_is_1_when_a_clause_is_broken(tmp_path):
     assert "maxprocs is 4096" in done.output
 
 
+BROKEN = """
+from bigmachine.testing import InProcessSystem
+
+class Misspelt(InProcessSystem):
+    name = "misspelt"
+
+    async def stop(self, machine):
+        pass
+
+class Unmade(InProcessSystem):
+    name = "unmade"
+
+    def __init__(self, options=None):
+        raise KeyError("home")
+"""
+ENTRY_POINTS = """
+[bigmachine.systems]
+misspelt = broken_backend:Misspelt
+unmade = broken_backend:Unmade
+lost = broken_backend:Lost
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("misspelt", "hook 'stop' has no argument 'machine'"),
+        ("unmade", "system 'unmade' cannot be created: KeyError: 'home'"),
+        ("lost", "no attribute 'Lost'"),
+    ],
+)
+def test_one_message_says_why_no_test_can_run(install: Install, capsys, name, words):
+    install("broken-backend", ENTRY_POINTS, broken_backend=BROKEN)
+    assert main(["conformance", name]) == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("\n") == 1
+    assert output.err.startswith("bigmachine: no test can run: ")
+    assert words in output.err
+
+
 def test_an_unknown_system_is_refused_before_anything_runs(capsys):
     assert main(["conformance", "locla"]) == 2
     assert "did you mean 'local'" in capsys.readouterr().err
@@ -61,7 +103,7 @@ def test_without_pytest_it_says_how_to_get_it(capsys, monkeypatch):
     assert 'pip install "bigmachine[testing]"' in capsys.readouterr().err
 
 
-def test_live_without_a_ceiling_is_refused(capsys):
+def test_live_without_a_cost_limit_is_refused(capsys):
     assert main(["conformance", "local", "--tier", "live"]) == 2
     assert "--max-cost" in capsys.readouterr().err
 

@@ -17,6 +17,8 @@ import trio
 
 from tests.examples.netns.conftest import EXAMPLE, SOON, Computer, eventually, is_running
 
+pytestmark = pytest.mark.long
+
 DRIVER = """
 import sys, time
 import bigmachine as bm

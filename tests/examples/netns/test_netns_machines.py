@@ -18,6 +18,8 @@ import bigmachine as bm
 from tests.examples.netns.conftest import Computer, eventually, is_running
 from tests.examples.netns.netns_services import Host
 
+pytestmark = pytest.mark.long
+
 SERVICES = {"Host": Host()}
 QUICK = bm.Keepalive(period=0.2, timeout=2.0, rpc_timeout=0.5)
 SWITCH = "bigmachine-switch"

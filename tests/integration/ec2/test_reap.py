@@ -130,11 +130,11 @@ def test_resources_of_all_kinds_are_listed_and_nothing_else(region, dead, capsys
     assert session["driver"]["is_alive"] is False
     assert session["driver"]["pid"] == dead.pid
     assert session["started"] == "2025-01-31T23:59:59+00:00"
-    assert kinds(session["things"]) == (
+    assert kinds(session["resources"]) == (
         ["spot-request"] + ["instance"] * 2 + ["volume"] * 3 + ["security-group", "launch-template"]
     )
-    assert {thing["driver"] for thing in session["things"]} == {str(dead)}
-    states = {thing["kind"]: thing.get("state") for thing in session["things"]}
+    assert {thing["driver"] for thing in session["resources"]} == {str(dead)}
+    states = {thing["kind"]: thing.get("state") for thing in session["resources"]}
     assert states["instance"] in ("pending", "running")
     assert states["volume"] in ("available", "in-use")
     assert main(["ps", "ec2"]) == 0
@@ -151,7 +151,7 @@ def test_ending_resources_and_fulfilled_spot_requests_are_not_listed(region, mon
         request.state = "active"
     assert main(["ps", "ec2", "--json"]) == 0
     [session] = json.loads(capsys.readouterr().out)["sessions"]
-    assert kinds(session["things"]) == ["security-group", "launch-template"]
+    assert kinds(session["resources"]) == ["security-group", "launch-template"]
 
 
 def test_reap_frees_a_dead_drivers_leftovers_and_nothing_else(region, dead, capsys):
@@ -163,7 +163,7 @@ def test_reap_frees_a_dead_drivers_leftovers_and_nothing_else(region, dead, caps
     assert main(["reap", "ec2"]) == 0
     assert region.left == before
     out = capsys.readouterr().out
-    assert "Freed 8 things." in out
+    assert "Freed 8 resources." in out
     assert f"alive-0123abcd on ec2: driver pid {Driver.here().pid} of this computer, alive" in out
     assert "other-0123abcd on ec2: driver pid 4711 on gpu-box, may be alive" in out
 

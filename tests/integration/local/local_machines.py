@@ -42,7 +42,7 @@ def main(config: bytes, *, listen: str, lifeline: int) -> None:
 class ScriptSystem(LocalSystem):
     """The local system with the machine in small instead of the worker."""
 
-    entry = "local_machines:main"
+    entry = f"{__name__}:main"
 
 
 @dataclass(frozen=True, slots=True)

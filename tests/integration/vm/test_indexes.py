@@ -20,8 +20,8 @@ import trio
 
 from bigmachine._identity import Authority
 from bigmachine._values import Instance, Keepalive, Termination
-from bigmachine.boot import modules
-from bigmachine.boot._bootstrap import BootFailed, Booting, Delivery
+from bigmachine.boot._bootstrap import BootBatch, Bootstrap, PhaseFailed
+from bigmachine.boot._bundle import builder_source
 from bigmachine.boot.vm.tools import without_secrets
 from bigmachine.environment import Environment, Target, capture
 from bigmachine.environment._tools import find_uv
@@ -143,9 +143,9 @@ async def booted(
         await machine.vm.power_on(boot)
         async with http_client(authority.issue("driver")) as http, trio.open_nursery() as nursery:
             nursery.start_soon(machine.shipment.pack)
-            booting = Booting(
+            bootstrap = Bootstrap(
                 Instance(boot.new_machine().name, machine.vm.address),
-                delivery=Delivery(boot, machine.shipment),
+                batch=BootBatch(boot, machine.shipment),
                 http=http,
                 timings=TIMINGS,
                 boot_timeout=30,
@@ -155,8 +155,8 @@ async def booted(
                 log=MachineLog(output),
             )
             try:
-                await booting.run()
-            except BootFailed as exc:
+                await bootstrap.run()
+            except PhaseFailed as exc:
                 machine.error = str(exc)
             yield machine
     finally:
@@ -172,7 +172,7 @@ async def check_it_comes_up_on_wheels(environment: Environment) -> str:
     async with booted(environment) as machine:
         assert machine.error == ""
         assert machine.phases == AFTER_ALL
-        whole = await machine.shipment.whole()
+        whole = await machine.shipment.with_all_wheels()
         pip = machine.shipment.manifest["pip"]["size"]
         assert machine.shipment.sent_bytes == pip + whole.size_bytes
         [line] = [line for line in machine.log.splitlines() if "wheels are needed" in line]
@@ -340,7 +340,7 @@ def test_a_python_that_uv_gets_is_what_the_environment_runs_on():
             await r.identify()
             data = wheel()
             manifest = manifest_of(data, python="3.8")
-            await r.wire.call("plan", manifest=manifest, modules=modules())
+            await r.wire.call("plan", manifest=manifest, builder_source=builder_source())
             await r.upload(data)
             status = await r.built(manifest)
             assert status["error"] is None

@@ -16,8 +16,8 @@ from zipfile import ZipFile
 import pytest
 import trio
 
-from bigmachine.boot import modules
-from bigmachine.boot._client import Refusal
+from bigmachine.boot._bundle import builder_source
+from bigmachine.boot._client import BootStatusError
 from tests.integration.vm.test_booting import result
 from tests.integration.vm.test_booting import run as run_program
 from tests.support import vms as vms_folder
@@ -62,7 +62,7 @@ def numbered(number: int, *, size_bytes: int = 1000) -> tuple[bytes, dict[str, A
 async def build(r: Rig, manifest: dict[str, Any], *blobs: bytes) -> dict[str, int]:
     """Do what a driver does; return what was missing."""
     await r.identify()
-    plan = await r.wire.call("plan", manifest=manifest, modules=modules())
+    plan = await r.wire.call("plan", manifest=manifest, builder_source=builder_source())
     for blob in blobs:
         if hash_of(blob) in plan["missing"]:
             await r.upload(blob)
@@ -93,7 +93,7 @@ def test_another_session_finds_what_was_built_and_nothing_of_the_first_ones_secr
         async with booted(vm, "second.bigmachine") as r:
             assert (await r.contact())["identified"] is False
             await r.identify()
-            plan = await r.wire.call("plan", manifest=manifest, modules=modules())
+            plan = await r.wire.call("plan", manifest=manifest, builder_source=builder_source())
             assert plan == {"built": True, "missing": {}}
             assert (await r.built(manifest))["built"] == manifest["content"]
             assert log_of(vm).count("boot program on") == 1
@@ -128,7 +128,7 @@ def test_an_environment_that_was_altered_is_built_again_of_what_is_there(
         ALTERATIONS[what](file)
         async with booted(vm) as r:
             await r.identify()
-            plan = await r.wire.call("plan", manifest=manifest, modules=modules())
+            plan = await r.wire.call("plan", manifest=manifest, builder_source=builder_source())
             assert plan == {"built": False, "missing": {}}
             assert (await r.built(manifest))["built"] == manifest["content"]
             assert file.read_bytes() == content
@@ -163,7 +163,7 @@ def test_what_a_build_that_was_cut_short_has_left_does_not_count_as_built(vm: Vm
         manifest = manifest_of(*wheels)
         async with booted(vm) as r:
             await r.identify()
-            await r.wire.call("plan", manifest=manifest, modules=modules())
+            await r.wire.call("plan", manifest=manifest, builder_source=builder_source())
             for data in wheels:
                 await r.upload(data)
             await r.wire.call("build")
@@ -187,7 +187,7 @@ def test_a_fresh_build_that_is_not_what_was_asked_for_is_never_taken_for_it(vm: 
         for _ in range(2):
             async with booted(vm) as r:
                 await r.identify()
-                plan = await r.wire.call("plan", manifest=manifest, modules=modules())
+                plan = await r.wire.call("plan", manifest=manifest, builder_source=builder_source())
                 assert plan["built"] is False
                 if plan["missing"]:
                     await r.upload(data)
@@ -206,7 +206,7 @@ def test_a_blob_that_a_crash_has_damaged_comes_again(vm: Vm):
         manifest = manifest_of(data)
         async with booted(vm) as r:
             await r.identify()
-            await r.wire.call("plan", manifest=manifest, modules=modules())
+            await r.wire.call("plan", manifest=manifest, builder_source=builder_source())
             await r.upload(data)
         (vm.disk / "store" / "blobs" / hash_of(data)).write_bytes(bytes(len(data)))
         async with booted(vm) as r:
@@ -230,8 +230,10 @@ def test_the_environments_that_were_used_last_are_kept_with_their_blobs(vm: Vm):
         async with booted(vm) as r:
             await r.identify()
             unfinished = os.urandom(1000)
-            await r.wire.call("plan", manifest=manifest_of(unfinished), modules=modules())
-            with contextlib.suppress(Refusal):
+            await r.wire.call(
+                "plan", manifest=manifest_of(unfinished), builder_source=builder_source()
+            )
+            with contextlib.suppress(BootStatusError):
                 await r.upload(unfinished[:500], sha256=hash_of(unfinished))
             assert [*store.glob("blobs/*.part")]
         for number in (0, 1, 2, 0):
@@ -282,9 +284,10 @@ def test_a_full_disk_is_cleared_of_what_is_unused_before_a_machine_is_refused(sm
         async with booted(small_disk) as r:
             await r.identify()
             with pytest.raises(
-                Refusal, match=r"the disk is full: at least 18 MiB are needed, and 1\d are free"
+                BootStatusError,
+                match=r"the disk is full: at least 18 MiB are needed, and 1\d are free",
             ):
-                await r.wire.call("plan", manifest=of_third, modules=modules())
+                await r.wire.call("plan", manifest=of_third, builder_source=builder_source())
 
     trio.run(main)
 

@@ -17,7 +17,8 @@ import pytest
 import trio
 import trio.testing
 
-from bigmachine.boot.vm import program
+from bigmachine.boot.vm import log as boot_log
+from bigmachine.boot.vm.log import LogFiles, read_log
 from bigmachine.environment._tools import find_pip, find_uv
 from bigmachine.machine._log import MachineLog
 from tests.support import vms as vms_folder
@@ -232,15 +233,15 @@ def test_a_system_that_follows_what_its_machines_print_is_not_doubled(drive):
 
 
 @pytest.fixture
-def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> Iterator[program.Log]:
-    monkeypatch.setattr(program, "LOG_BYTES", 10_000)
-    log = program.Log(str(tmp_path / "log"))
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> Iterator[LogFiles]:
+    monkeypatch.setattr(boot_log, "LOG_BYTES", 10_000)
+    log = LogFiles(str(tmp_path / "log"))
     yield log
     os.close(log._file)  # the program ends with it
 
 
-def read_all(log: program.Log, offset: int) -> Iterator[tuple[int, bytes]]:
-    while (part := program.read_log(log.folder, offset))[1]:
+def read_all(log: LogFiles, offset: int) -> Iterator[tuple[int, bytes]]:
+    while (part := read_log(log.folder, offset))[1]:
         yield part
         offset = part[0] + len(part[1])
 
@@ -252,10 +253,10 @@ def test_a_machine_that_prints_without_end_keeps_the_last_of_it_in_two_files(log
     files = [*Path(log.folder).iterdir()]
     assert len(files) == 2
     assert sum(file.stat().st_size for file in files) <= 2 * 11_000
-    begin, _ = program.read_log(log.folder, 0)
+    begin, _ = read_log(log.folder, 0)
     assert len(printed) - begin >= 10_000
     assert b"".join(data for _, data in read_all(log, 0)) == printed[begin:]
-    assert program.read_log(log.folder, len(printed)) == (len(printed), b"")
+    assert read_log(log.folder, len(printed)) == (len(printed), b"")
     assert b"".join(data for _, data in read_all(log, len(printed) - 5)) == printed[-5:]
 
 
@@ -268,7 +269,7 @@ def test_who_reads_while_it_is_written_misses_nothing_that_is_kept(log):
     writing.start()
     offset = 0
     while writing.is_alive() or offset < 160_000:
-        at, data = program.read_log(log.folder, offset)
+        at, data = read_log(log.folder, offset)
         assert at >= offset
         first = -(-at // 8)
         numbers = data[first * 8 - at :].split(b"\n")[:-1]
@@ -279,9 +280,9 @@ def test_who_reads_while_it_is_written_misses_nothing_that_is_kept(log):
 
 def test_the_log_of_an_earlier_boot_is_gone(log):
     log.write(b"old\n" * 5_000)
-    again = program.Log(log.folder)
+    again = LogFiles(log.folder)
     again.say("new")
-    assert program.read_log(log.folder, 0)[1].endswith(b"new\n")
+    assert read_log(log.folder, 0)[1].endswith(b"new\n")
     assert len([*Path(log.folder).iterdir()]) == 1
     os.close(again._file)
 

@@ -14,7 +14,7 @@ import trio
 from bigmachine._identity import Authority
 from bigmachine._values import Instance, Keepalive, Termination
 from bigmachine.boot import PORT, user_data
-from bigmachine.boot._bootstrap import BootFailed, Booting, Delivery
+from bigmachine.boot._bootstrap import BootBatch, Bootstrap, PhaseFailed
 from bigmachine.boot._shipment import Shipment
 from bigmachine.environment import capture
 from bigmachine.errors import StopReason
@@ -55,10 +55,10 @@ async def deliver(
         uplink.limit(bits_per_second)
     before = uplink.sent_bytes
     times: list[float] = []  # of each progress in an upload
-    delivery = Delivery(boot, shipment)
+    batch = BootBatch(boot, shipment)
     async with http_client(authority.issue("driver")) as http, trio.open_nursery() as nursery:
         for host in booted:
-            nursery.start_soon(_bring_up, host, boot.new_machine().name, http, delivery, times)
+            nursery.start_soon(_bring_up, host, boot.new_machine().name, http, batch, times)
     sent = uplink.sent_bytes - before
     for host in booted:
         await host.kill()
@@ -93,7 +93,7 @@ class Uplink:
 
 
 async def _bring_up(
-    host: Host, name: str, http: httpx.AsyncClient, delivery: Delivery, times: list[float]
+    host: Host, name: str, http: httpx.AsyncClient, batch: BootBatch, times: list[float]
 ) -> None:
     async def why() -> Termination | None:
         return Termination(StopReason.EXITED, host.console()) if host.is_off else None
@@ -102,9 +102,9 @@ async def _bring_up(
         if phase == "upload":
             times.append(trio.current_time())
 
-    booting = Booting(
+    bootstrap = Bootstrap(
         Instance(name, f"{host.address}:{PORT}"),
-        delivery=delivery,
+        batch=batch,
         http=http,
         timings=TIMINGS,
         boot_timeout=120,
@@ -113,7 +113,7 @@ async def _bring_up(
         on_progress=progress,
         log=MachineLog(lambda lines: None),
     )
-    with contextlib.suppress(BootFailed):
-        await booting.run()
-    if booting.phase != "start":
-        raise RuntimeError(f"{host!r} came as far as {booting.phase}:\n{host.console()}")
+    with contextlib.suppress(PhaseFailed):
+        await bootstrap.run()
+    if bootstrap.phase != "start":
+        raise RuntimeError(f"{host!r} came as far as {bootstrap.phase}:\n{host.console()}")

@@ -12,7 +12,7 @@ from pathlib import Path
 def _find() -> dict[str, str]:
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     found = {f"3.{sys.version_info.minor}": sys.executable}
-    for minor in range(9, 14):
+    for minor in range(9, 15):
         version = f"3.{minor}"
         here = [shutil.which(f"python{version}")]
         here += map(str, pyenv.glob(f"versions/{version}.*/bin/python{version}"))

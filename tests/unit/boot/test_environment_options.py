@@ -17,7 +17,7 @@ class Echo:
 
 
 # Refused before a machine is bought, so it shows that it was heard.
-HEARD = r"exclude_distributions=\['no-such-thing'\]: there is no such distribution"
+HEARD = r"exclude_distributions=\['no-such-thing'\]: not installed"
 NO_SUCH = bm.EnvironmentOptions(exclude_distributions=("no-such-thing",))
 
 

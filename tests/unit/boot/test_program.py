@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import functools
 import hashlib
@@ -24,10 +23,9 @@ import pytest
 import trio
 
 from bigmachine._identity import Authority
-from bigmachine.boot import LaunchRequest, configure_worker, machine_names, modules, user_data
-from bigmachine.boot._client import BootWire, Refusal
-from bigmachine.boot._user_data import program
-from bigmachine.boot.vm import program as boot_program
+from bigmachine.boot import LaunchRequest, configure_worker, machine_names, user_data
+from bigmachine.boot._bundle import builder_source
+from bigmachine.boot._client import BootClient, BootStatusError
 from bigmachine.errors import ProtocolError, TransportError
 from bigmachine.rpc import http_client
 from bigmachine.system import Keepalive
@@ -56,7 +54,7 @@ class Rig:
         self.authority = authority
         self.request = request
         self.http = http
-        self.wire = BootWire(http, address=vm.address, name=request.credential.name)
+        self.wire = BootClient(http, address=vm.address, name=request.credential.name)
         self.name = request.new_machine().name
 
     async def contact(self) -> Any:
@@ -188,7 +186,7 @@ def test_it_is_identified_receives_and_builds_on_each_python(version: str) -> No
             await r.identify()
             data = wheel()
             manifest = manifest_of(data, python=version)
-            plan = await r.wire.call("plan", manifest=manifest, modules=modules())
+            plan = await r.wire.call("plan", manifest=manifest, builder_source=builder_source())
             assert plan == {"built": False, "missing": {hash_of(data): 0}}
             await r.upload(data)
             status = await r.built(manifest)
@@ -199,26 +197,12 @@ def test_it_is_identified_receives_and_builds_on_each_python(version: str) -> No
             assert done.stdout == b"tool\n"
             # Once it is built, nothing is missing any more.
             await r.kept(manifest)
-            plan = await r.wire.call("plan", manifest=manifest, modules=modules())
+            plan = await r.wire.call("plan", manifest=manifest, builder_source=builder_source())
             assert plan == {"built": True, "missing": {}}
             await r.wire.call("abandon")
             await r.off()
 
     trio.run(main)
-
-
-def test_what_is_sent_is_the_file_but_for_comments_docstrings_and_indentation() -> None:
-    # As it is written: what one Python makes of the source, an older one may not read.
-    source = Path(boot_program.__file__).read_text()
-    text = program()
-    written = {line.partition("  #")[0].strip() for line in source.splitlines()}
-    assert {line.strip() for line in text.splitlines() if line.strip() != "pass"} <= written
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        is_documented = isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module)
-        if is_documented and ast.get_docstring(node) is not None:
-            node.body[:1] = [] if len(node.body) > 1 else [ast.Pass()]
-    assert ast.dump(ast.parse(text)) == ast.dump(tree)
 
 
 def test_user_data_is_small_enough_for_any_cloud() -> None:
@@ -230,15 +214,15 @@ def test_the_boot_credential_is_good_for_one_exchange_and_opens_nothing_after_it
     async def main() -> None:
         async with rig() as r:
             await r.identify()
-            old = BootWire(r.http, address=r.vm.address, name=r.request.credential.name)
+            old = BootClient(r.http, address=r.vm.address, name=r.request.credential.name)
             with pytest.raises(ProtocolError, match="is not boot-"):
                 await old.call("info")
             # Whoever has read the user data can't dial with what is in it, either.
-            async with http_client(r.request.credential) as thief:
+            async with http_client(r.request.credential) as client:
                 for name in (r.name, r.request.credential.name):
                     with pytest.raises((ProtocolError, TransportError)):
-                        await BootWire(thief, address=r.vm.address, name=name).call("info")
-            with pytest.raises(Refusal, match="its identity already"):
+                        await BootClient(client, address=r.vm.address, name=name).call("info")
+            with pytest.raises(BootStatusError, match="its identity already"):
                 await r.wire.call("identify", certificate="")
             with pytest.raises(ProtocolError, match="its identity already"):
                 r.request.certify(r.name, b"")
@@ -250,10 +234,10 @@ def test_the_boot_credential_can_dial_nobody_even_before() -> None:
     async def main() -> None:
         async with rig() as r:
             await r.contact()
-            async with http_client(r.request.credential) as thief:
+            async with http_client(r.request.credential) as client:
                 with pytest.raises((ProtocolError, TransportError)):
-                    await BootWire(
-                        thief, address=r.vm.address, name=r.request.credential.name
+                    await BootClient(
+                        client, address=r.vm.address, name=r.request.credential.name
                     ).call("info")
 
     trio.run(main)
@@ -266,7 +250,7 @@ def test_without_a_certificate_of_the_session_nobody_gets_in() -> None:
             others = Authority("test.bigmachine").issue("driver")
             async with http_client(others) as stranger:
                 with pytest.raises((ProtocolError, TransportError)):
-                    await BootWire(
+                    await BootClient(
                         stranger, address=r.vm.address, name=r.request.credential.name
                     ).call("info")
             host, _, port = r.vm.address.rpartition(":")
@@ -288,15 +272,15 @@ def test_another_machine_may_read_blobs_and_nothing_else() -> None:
         async with rig() as r:
             await r.identify()
             data = wheel()
-            await r.wire.call("plan", manifest=manifest_of(data), modules=modules())
+            await r.wire.call("plan", manifest=manifest_of(data), builder_source=builder_source())
             await r.upload(data)
             async with http_client(r.authority.issue("m7")) as peer:
                 extensions = {"sni_hostname": r.name}
                 url = f"https://{r.vm.address}/blobs/{hash_of(data)}?100"
                 response = await peer.get(url, extensions=extensions)
                 assert response.content == data[100:]
-                with pytest.raises(Refusal, match="only the session's driver"):
-                    await BootWire(peer, address=r.vm.address, name=r.name).call("info")
+                with pytest.raises(BootStatusError, match="only the session's driver"):
+                    await BootClient(peer, address=r.vm.address, name=r.name).call("info")
 
     trio.run(main)
 
@@ -306,7 +290,7 @@ def test_an_upload_that_broke_off_goes_on_where_it_was() -> None:
         async with rig() as r:
             await r.identify()
             data = os.urandom(3 << 20)
-            await r.wire.call("plan", manifest=manifest_of(data), modules=modules())
+            await r.wire.call("plan", manifest=manifest_of(data), builder_source=builder_source())
 
             async def half() -> AsyncIterator[bytes]:
                 yield data[: 1 << 20]
@@ -314,13 +298,13 @@ def test_an_upload_that_broke_off_goes_on_where_it_was() -> None:
 
             with pytest.raises(OSError, match="network is down"):
                 await r.wire.put(hash_of(data), offset=0, size_bytes=len(data), content=half())
-            with pytest.raises(Refusal, match="another offset"):
+            with pytest.raises(BootStatusError, match="another offset"):
                 await r.upload(data, offset=2 << 20)
             with trio.fail_after(20):
                 while missing := (await r.wire.call("status"))["missing"]:
                     offset = missing[hash_of(data)]
                     if offset:  # what was on its way may still come in
-                        with contextlib.suppress(Refusal):
+                        with contextlib.suppress(BootStatusError):
                             await r.upload(data, offset=offset)
 
     trio.run(main)
@@ -331,11 +315,11 @@ def test_a_blob_that_was_damaged_on_its_way_is_refused_and_may_come_again() -> N
         async with rig() as r:
             await r.identify()
             data = wheel()
-            await r.wire.call("plan", manifest=manifest_of(data), modules=modules())
+            await r.wire.call("plan", manifest=manifest_of(data), builder_source=builder_source())
             damaged = data[:50] + bytes([data[50] ^ 1]) + data[51:]
-            with pytest.raises(Refusal, match="damaged on its way"):
+            with pytest.raises(BootStatusError, match="damaged on its way"):
                 await r.upload(damaged, sha256=hash_of(data))
-            with pytest.raises(Refusal, match="not here yet"):
+            with pytest.raises(BootStatusError, match="not here yet"):
                 await r.wire.call("build")
             await r.upload(data)
             assert (await r.built(manifest_of(data)))["built"]
@@ -348,7 +332,7 @@ def test_a_wheel_that_is_none_fails_the_build_in_words() -> None:
         async with rig() as r:
             await r.identify()
             data = b"no zip"
-            await r.wire.call("plan", manifest=manifest_of(data), modules=modules())
+            await r.wire.call("plan", manifest=manifest_of(data), builder_source=builder_source())
             await r.upload(data)
             status = await r.built(manifest_of(data))
             assert "the wheel of little 1.0 is broken" in status["error"]
@@ -361,7 +345,7 @@ def test_a_python_that_is_not_there_is_said_with_those_that_are() -> None:
         async with rig() as r:
             await r.identify()
             manifest = manifest_of(python="3.99")
-            await r.wire.call("plan", manifest=manifest, modules=modules())
+            await r.wire.call("plan", manifest=manifest, builder_source=builder_source())
             status = await r.built(manifest)
             assert "the driver runs Python 3.99, and this image has 3." in status["error"]
 
@@ -437,7 +421,7 @@ def test_an_upload_that_trickles_in_for_long_is_a_sign_of_the_drivers_life() -> 
         async with rig(timeout=1.0) as r:
             await r.identify()
             data = os.urandom(1 << 20)
-            await r.wire.call("plan", manifest=manifest_of(data), modules=modules())
+            await r.wire.call("plan", manifest=manifest_of(data), builder_source=builder_source())
 
             async def slowly() -> AsyncIterator[bytes]:
                 for begin in range(0, len(data), 64 << 10):  # 16 times a quarter of the timeout
@@ -482,11 +466,11 @@ def test_what_is_no_manifest_of_its_format_is_refused() -> None:
     async def main() -> None:
         async with rig() as r:
             await r.identify()
-            with pytest.raises(Refusal, match="another format of manifests"):
-                await r.wire.call("plan", manifest={"format": 2}, modules=modules())
-            with pytest.raises(Refusal, match="no plan yet"):
+            with pytest.raises(BootStatusError, match="another format of manifests"):
+                await r.wire.call("plan", manifest={"format": 2}, builder_source=builder_source())
+            with pytest.raises(BootStatusError, match="no plan yet"):
                 await r.wire.call("build")
-            with pytest.raises(Refusal, match="there is only Boot"):
+            with pytest.raises(BootStatusError, match="there is only Boot"):
                 await r.wire.call("nothing")
 
     trio.run(main)

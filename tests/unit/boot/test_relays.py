@@ -16,8 +16,8 @@ import trio.testing
 from bigmachine._identity import Authority
 from bigmachine._values import Instance, Keepalive, Termination
 from bigmachine.boot import LaunchRequest
-from bigmachine.boot._bootstrap import BootFailed, Booting, Delivery
-from bigmachine.boot._client import BootWire
+from bigmachine.boot._bootstrap import BootBatch, Bootstrap, PhaseFailed
+from bigmachine.boot._client import BootClient
 from bigmachine.boot._relays import Relay, Relays
 from bigmachine.boot._shipment import Shipment
 from bigmachine.environment import capture
@@ -39,7 +39,7 @@ def test_machines_form_a_chain_that_begins_at_the_driver():
         relays = Relays()
         members = [relays.join(instance) for instance in instances(5)]
         with contextlib.ExitStack() as stack:
-            sources = [stack.enter_context(relays.source_of(member)) for member in members]
+            sources = [stack.enter_context(relays.source_for(member)) for member in members]
             # Each serves one, the driver too.
             assert sources.count(None) == 1
             assert len(set(sources)) == 5
@@ -58,8 +58,8 @@ def test_nobody_fetches_from_a_machine_that_failed_or_leaves():
         relays = Relays()
         first, second, third = (relays.join(instance) for instance in instances(3))
         relays.leave(first)
-        relays.failed(second)
-        with relays.source_of(third) as source:
+        relays.mark_failed(second)
+        with relays.source_for(third) as source:
             assert source is None
 
     trio.run(main)
@@ -70,12 +70,12 @@ def test_where_machines_cannot_reach_one_another_the_driver_serves_several_at_on
         relays = Relays()
         members = [relays.join(instance) for instance in instances(9)]
         for member in members[:3]:
-            relays.failed(member)
+            relays.mark_failed(member)
         with contextlib.ExitStack() as stack:
             for member in members[3:7]:
-                assert stack.enter_context(relays.source_of(member)) is None
+                assert stack.enter_context(relays.source_for(member)) is None
             with trio.move_on_after(0) as scope:  # the fifth has to wait
-                await relays.turn(members[8])
+                await relays.wait_for_source(members[8])
             assert scope.cancelled_caught
 
     trio.run(main)
@@ -87,13 +87,13 @@ def test_who_is_fetched_from_stays_until_that_is_done():
         one, other = instances(2)
         first = relays.join(one)
         async with trio.open_nursery() as nursery:
-            with relays.source_of(first), relays.source_of(relays.join(other)) as source:
+            with relays.source_for(first), relays.source_for(relays.join(other)) as source:
                 assert source is first
                 relays.leave(first)
                 done = trio.Event()
 
                 async def drain() -> None:
-                    await relays.drained(first)
+                    await relays.wait_drained(first)
                     done.set()
 
                 nursery.start_soon(drain)
@@ -124,7 +124,6 @@ class Fleet:
     http: httpx.AsyncClient
     shipment: CountedShipment
     vms: list[Vm] = field(default_factory=list)
-    relays: Relays = field(default_factory=Relays)
     progress: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -136,9 +135,9 @@ class Fleet:
         async def why() -> Termination | None:
             return Termination(StopReason.EXITED, "it is off") if vm.is_off else None
 
-        booting = Booting(
+        bootstrap = Bootstrap(
             Instance(name, vm.address),
-            delivery=Delivery(self.request, self.shipment, self.relays),
+            batch=BootBatch(self.request, self.shipment),
             http=self.http,
             timings=TIMINGS,
             boot_timeout=30,
@@ -148,9 +147,9 @@ class Fleet:
             log=MachineLog(lambda lines: None),
         )
         try:
-            await booting.run()
-        except BootFailed as exc:
-            self.failed[name] = f"{booting.phase}: {exc}"
+            await bootstrap.run()
+        except PhaseFailed as exc:
+            self.failed[name] = f"{bootstrap.phase}: {exc}"
 
 
 @contextlib.asynccontextmanager
@@ -203,10 +202,10 @@ def test_a_machine_whose_turn_comes_late_is_kept_alive_meanwhile(folder: Path):
         async with fleet(2, folder, timeout=1.0) as f:
             patient, forgotten = f.vms
             [blocker] = instances(1)
-            relay = f.relays.join(blocker)
-            f.relays.leave(relay)
+            relay = f.shipment.relays.join(blocker)
+            f.shipment.relays.leave(relay)
             async with trio.open_nursery() as nursery:
-                with f.relays.source_of(relay) as source:
+                with f.shipment.relays.source_for(relay) as source:
                     assert source is None  # the driver is busy with it
                     nursery.start_soon(f.bring_up, patient)
                     with trio.fail_after(20):
@@ -214,7 +213,7 @@ def test_a_machine_whose_turn_comes_late_is_kept_alive_meanwhile(folder: Path):
                             await trio.sleep(0.02)
                         # Called once from now on, another does not wait that long.
                         name = f.request.credential.name
-                        wire = BootWire(f.http, address=forgotten.address, name=name)
+                        wire = BootClient(f.http, address=forgotten.address, name=name)
                         info = None
                         while info is None:
                             with contextlib.suppress(ConnectionRefusedError):

@@ -81,7 +81,7 @@ def test_what_travels_can_be_chosen(project, capsys):
 
 def test_a_target_that_can_have_it_all_is_a_success(project, capsys):
     assert main(["env", str(project), "--check", str(HERE)]) == 0
-    assert f"check             all of it can be had on {HERE}" in capsys.readouterr().out
+    assert f"check             everything is available for {HERE}" in capsys.readouterr().out
 
 
 def test_a_target_that_lacks_something_is_a_failure_that_names_it(project, capsys):
@@ -94,7 +94,7 @@ def test_a_target_that_lacks_something_is_a_failure_that_names_it(project, capsy
     assert check["target"] == target
     assert [problem["name"] for problem in check["problems"]] == ["python"]
     assert main(["env", str(project), *without, "--check", target]) == 1
-    assert f"1 can't be had on {target}:\n  python {HERE.python}: " in capsys.readouterr().out
+    assert f"1 not available for {target}:\n  python {HERE.python}: " in capsys.readouterr().out
 
 
 def json_of(capsys, project: Path) -> dict:
@@ -105,9 +105,9 @@ def json_of(capsys, project: Path) -> dict:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--check", "vax"], "'vax' is no target"),
-        (["nowhere.py"], "there is no script nowhere.py"),
-        (["--exclude-distribution", "nothing-such"], "no such distribution"),
+        (["--check", "vax"], "'vax' is not a target"),
+        (["nowhere.py"], "no such script: nowhere.py"),
+        (["--exclude-distribution", "nothing-such"], ": not installed"),
     ],
 )
 def test_what_cannot_be_is_said_in_a_line(project, capsys, arguments, words, monkeypatch):

@@ -57,7 +57,7 @@ def test_it_writes_a_package_and_says_what_is_in_it(folder: Path, capsys) -> Non
     written = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     assert written == FILES
     out = capsys.readouterr().out
-    assert "Made the backend 'my-slurm' in bigmachine-my-slurm:" in out
+    assert "Created the backend 'my-slurm' in bigmachine-my-slurm:" in out
     assert all(f"  {path}" in out for path in FILES)
     for command in ("cd bigmachine-my-slurm", "pip install -e '.[test]'", "pytest"):
         assert f"\n  {command}" in out
@@ -147,7 +147,7 @@ def test_a_name_that_cannot_be_is_refused_with_one_that_can(
 ) -> None:
     assert main(["new-backend", "--", name]) == 2
     err = capsys.readouterr().err
-    assert f"{name!r} can't be the name of a system" in err
+    assert f"{name!r} cannot be the name of a system" in err
     assert hint in err
     assert not [*folder.parent.iterdir()]
 
@@ -156,16 +156,16 @@ def test_a_folder_with_files_in_it_is_left_alone(folder: Path, capsys) -> None:
     folder.mkdir()
     (folder / "notes").write_text("mine")
     assert main(["new-backend", "my-slurm"]) == 2
-    assert "there already, and not empty: choose another --directory" in capsys.readouterr().err
+    assert "exists and is not empty: choose another --directory" in capsys.readouterr().err
     assert [path.name for path in folder.iterdir()] == ["notes"]
 
 
 def test_a_file_in_the_way_is_said_to_be_one(folder: Path, capsys) -> None:
     folder.write_text("a file")
     assert main(["new-backend", "my-slurm"]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists and is not empty" in capsys.readouterr().err
     assert main(["new-backend", "other", "--directory", str(folder / "below")]) == 2
-    assert "can't write" in capsys.readouterr().err
+    assert "cannot write" in capsys.readouterr().err
 
 
 def test_the_name_of_a_system_that_is_there_is_warned_of(folder: Path, capsys) -> None:

@@ -80,7 +80,7 @@ def test_a_machine_whose_name_is_not_known_is_shown_by_its_id_once(things, capsy
 
 def test_that_there_is_nothing_is_said(things, capsys):
     assert main(["ps", "shelf"]) == 0
-    assert lines(capsys) == ["Nothing: no session has anything on shelf."]
+    assert lines(capsys) == ["No session has resources on shelf."]
 
 
 def test_json_has_all_of_it(things, dead, elsewhere, capsys):
@@ -94,7 +94,7 @@ def test_json_has_all_of_it(things, dead, elsewhere, capsys):
     assert first["system"] == "shelf"
     assert first["orphaned"] == "its driver is dead"
     assert first["cost_per_hour"] == 0.062
-    machine, volume, _ = first["things"]
+    machine, volume, _ = first["resources"]
     assert (machine["id"], machine["kind"], machine["state"]) == ("ins-0002", "instance", "running")
     assert (volume["kind"], volume["cost_per_hour"]) == ("volume", None)
     assert second["orphaned"] is None
@@ -109,8 +109,8 @@ def test_json_has_all_of_it(things, dead, elsewhere, capsys):
 def test_without_a_name_all_systems_that_can_tell_are_asked_and_one_answer_will_do(things, capsys):
     assert main(["ps"]) == 0
     out, err = capsys.readouterr()
-    assert out == "Nothing: no session has anything on shelf.\n"
-    assert "bigmachine: ec2 can't be asked: region: neither" in err
+    assert out == "No session has resources on shelf.\n"
+    assert "bigmachine: cannot query ec2: region: neither" in err
     assert "local" not in out + err
 
 
@@ -119,14 +119,14 @@ def test_if_none_can_be_asked_that_is_a_failure(things, capsys):
     assert main(["ps"]) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert "shelf can't be asked: there is no shelf at" in err
+    assert "cannot query shelf: there is no shelf at" in err
 
 
 def test_a_system_that_was_named_and_cant_be_asked_is_a_failure(things, capsys):
     assert main(["ps", "shelf", "ec2"]) == 1
     out, err = capsys.readouterr()
-    assert out == "Nothing: no session has anything on shelf.\n"
-    assert "ec2 can't be asked" in err
+    assert out == "No session has resources on shelf.\n"
+    assert "cannot query ec2" in err
 
 
 def test_a_system_that_cant_tell_says_so(things, capsys):
@@ -138,10 +138,10 @@ def test_options_are_those_of_the_one_system_that_is_named(things, alive, tmp_pa
     things.fill(NAME, alive)
     (tmp_path / "empty").mkdir()
     assert main(["ps", "shelf", "-o", f"folder={tmp_path / 'empty'}"]) == 0
-    assert "Nothing" in capsys.readouterr().out
+    assert "No session" in capsys.readouterr().out
     (tmp_path / "bigmachine.toml").write_text("[profiles.other.shelf]\nfolder = 'empty'\n")
     assert main(["ps", "shelf", "-o", "folder=empty", "--profile", "other"]) == 0
-    assert "Nothing" in capsys.readouterr().out
+    assert "No session" in capsys.readouterr().out
     assert main(["ps", "shelf", "-o", "fodler=empty"]) == 1
     assert "did you mean 'folder'?" in capsys.readouterr().err
     assert main(["ps", "-o", "folder=empty"]) == 2
@@ -157,8 +157,8 @@ def test_a_broken_system_is_told_and_the_others_are_asked(things, install, capsy
     install("bent", "[bigmachine.systems]\nbent = not_there:System\n")
     assert main(["ps"]) == 0
     out, err = capsys.readouterr()
-    assert "Nothing" in out
-    assert "system 'bent' of bent 1.0 can't be imported" in err
+    assert "No session" in out
+    assert "system 'bent' of bent 1.0 cannot be imported" in err
 
 
 @pytest.mark.parametrize("days", [0.0003, 0.5, 400])

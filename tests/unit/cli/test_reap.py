@@ -32,10 +32,10 @@ def test_what_a_dead_driver_left_is_freed_machines_first_and_said(things, dead, 
     assert main(["reap", "shelf"]) == 0
     assert things.left == []
     out = capsys.readouterr().out.splitlines()
-    assert out[0] == f"{NAME} on shelf: its driver is dead; 5 things to free"
+    assert out[0] == f"{NAME} on shelf: its driver is dead; 5 resources to free"
     assert set(out[1:3]) == {f"{NAME}: m0 ins-0002 is freed", f"{NAME}: m1 ins-0004 is freed"}
     assert set(out[3:5]) == {f"{NAME}: volume vol-000{n} is freed" for n in (1, 3)}
-    assert out[5:] == [f"{NAME}: security-group sec-0000 is freed", "Freed 5 things."]
+    assert out[5:] == [f"{NAME}: security-group sec-0000 is freed", "Freed 5 resources."]
     assert main(["reap", "shelf"]) == 0
     assert capsys.readouterr().out == "Nothing to free.\n"
 
@@ -112,7 +112,7 @@ def test_one_that_may_be_in_use_is_freed_for_a_yes_only(things, driver, request,
     before = things.left
     assert main(["reap", "shelf", NAME]) == 1
     assert things.left == before
-    assert "it is left alone, --yes frees it nevertheless" in capsys.readouterr().err
+    assert "skipped: may be in use, --yes frees it anyway" in capsys.readouterr().err
     assert main(["reap", "shelf", NAME, "--yes"]) == 0
     assert things.left == []
 
@@ -156,7 +156,7 @@ def test_on_a_terminal_it_shows_what_there_is_and_asks(things, elsewhere, answer
 def test_a_session_that_isnt_there_is_told(things, alive, capsys):
     things.fill(OTHER, alive)
     assert main(["reap", "shelf", NAME]) == 1
-    assert f"shelf: nothing of a session {NAME} is there" in capsys.readouterr().err
+    assert f"no session {NAME} has resources on shelf" in capsys.readouterr().err
     assert len(things.left) == 3
 
 
@@ -186,7 +186,7 @@ def test_a_dry_run_frees_nothing_and_says_what_would_be(things, dead, alive, cap
     out = capsys.readouterr().out
     assert f"{NAME}: m0 ins-0002 would be freed\n" in out
     assert f"{OTHER}: m0 ins-0005 would be freed\n" in out
-    assert out.count("Would free 3 things.") == 2
+    assert out.count("Would free 3 resources.") == 2
 
 
 def test_what_cant_be_freed_is_told_with_what_waits_for_it_and_the_rest_is_freed(
@@ -198,10 +198,10 @@ def test_what_cant_be_freed_is_told_with_what_waits_for_it_and_the_rest_is_freed
     assert main(["reap", "shelf"]) == 1
     assert things.left == ["ins-0002", "sec-0000", "vol-0001", "vol-0003"]
     out, err = capsys.readouterr()
-    assert f"bigmachine: {NAME}: m0 ins-0002 can't be freed: ins-0002 is jammed\n" in err
-    assert f"bigmachine: {NAME}: volume vol-0001 is left, too\n" in err
-    assert f"bigmachine: {NAME}: security-group sec-0000 is left, too\n" in err
-    assert out.endswith("Freed 4 things.\n")
+    assert f"bigmachine: {NAME}: m0 ins-0002 cannot be freed: ins-0002 is jammed\n" in err
+    assert f"bigmachine: {NAME}: volume vol-0001 is not freed either\n" in err
+    assert f"bigmachine: {NAME}: security-group sec-0000 is not freed either\n" in err
+    assert out.endswith("Freed 4 resources.\n")
 
 
 def test_a_thing_that_is_not_gone_in_time_is_told(things, dead, capsys, monkeypatch):
@@ -209,7 +209,7 @@ def test_a_thing_that_is_not_gone_in_time_is_told(things, dead, capsys, monkeypa
     things.fill(NAME, dead, machines=0)
     things.slow("sec-0000")
     assert main(["reap", "shelf"]) == 1
-    assert "can't be freed: it isn't gone after 0.05 s" in capsys.readouterr().err
+    assert "cannot be freed: it isn't gone after 0.05 s" in capsys.readouterr().err
 
 
 def test_a_ctrl_c_ends_it_and_it_can_be_run_again(things, dead, capsys):
@@ -223,13 +223,13 @@ def test_a_ctrl_c_ends_it_and_it_can_be_run_again(things, dead, capsys):
         env=environ(things),
     )
     with process:
-        assert process.stdout.readline().endswith("its driver is dead; 5 things to free\n")
+        assert process.stdout.readline().endswith("its driver is dead; 5 resources to free\n")
         assert process.stdout.readline() == f"{NAME}: m1 ins-0004 is freed\n"
         process.send_signal(signal.SIGINT)
         error = process.stderr.read()
     assert process.returncode == 130
     assert "Traceback" not in error
-    assert "interrupted: what isn't said to be freed may be left" in error
+    assert "interrupted: resources that are not reported as freed may still exist" in error
     assert things.left == ["ins-0002", "sec-0000", "vol-0001", "vol-0003"]
     Path(things.folder, "ins-0002.slow").unlink()
     assert main(["reap", "shelf"]) == 0
@@ -240,8 +240,8 @@ def test_a_system_that_cant_be_asked_is_told_and_the_others_are_reaped(things, d
     things.fill(NAME, dead)
     assert main(["reap"]) == 0
     assert things.left == []
-    assert "ec2 can't be asked: region: neither" in capsys.readouterr().err
+    assert "cannot query ec2: region: neither" in capsys.readouterr().err
     things.folder.joinpath("ins-0002.jammed").unlink(missing_ok=True)
     things.folder.rmdir()
     assert main(["reap", "shelf"]) == 1
-    assert "shelf can't be asked: there is no shelf" in capsys.readouterr().err
+    assert "cannot query shelf: there is no shelf" in capsys.readouterr().err

@@ -75,7 +75,7 @@ def test_a_broken_system_is_shown_with_its_reason_beside_the_others(installed, c
     out = " ".join(capsys.readouterr().out.split())
     assert "broken broken-cloud 1.0 BROKEN: system 'broken'" in out
     assert "hook 'start' has no argument 'counts'" in out
-    assert "gone gone-cloud 0.2 BROKEN: system 'gone' of gone-cloud 0.2 can't be imported" in out
+    assert "gone gone-cloud 0.2 BROKEN: system 'gone' of gone-cloud 0.2 cannot be imported" in out
     assert "fancy fancy-cloud 1.0 Machines" in out
 
 

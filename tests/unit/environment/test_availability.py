@@ -48,11 +48,11 @@ def test_what_an_index_has_no_wheel_of_is_told_with_who_requires_it(
     venv.install("idna", "pywin32", "h11")
     h11, pywin32 = check(venv, THERE, tmp_path / "wheels")
     assert (h11.name, h11.version, h11.required_by) == ("h11", "999", ())
-    assert "no wheel of it can be had: there is no version of h11==999" in h11.reason
+    assert "no wheel is available: there is no version of h11==999" in h11.reason
     assert "nothing installed requires it" in h11.reason
     assert (pywin32.name, pywin32.required_by) == ("pywin32", ("h11",))
-    assert str(pywin32).startswith("pywin32 306: no wheel of it can be had: pywin32==306 has no")
-    assert "by h11); if the machines don't need it: exclude_distributions=['pywin32']" in str(
+    assert str(pywin32).startswith("pywin32 306: no wheel is available: pywin32==306 has no")
+    assert "by h11); if the machines do not need it: exclude_distributions=['pywin32']" in str(
         pywin32
     )
 
@@ -95,7 +95,7 @@ def test_where_no_index_answers_it_says_that_it_cannot_be_checked(
     make_wheel("idna", "3.7")
     venv.install("idna")
     monkeypatch.setenv("UV_OFFLINE", "1")
-    expected = r"(?s)can't be checked, as no package index answers;.*network was disabled"
+    expected = r"(?s)cannot check .*no package index answers;.*network was disabled"
     with pytest.raises(UsageError, match=expected):
         check(venv, THERE, tmp_path / "wheels")
 
@@ -138,5 +138,5 @@ def test_pip_does_where_there_is_no_uv(index, venv, make_wheel, make_project, tm
     )
     assert done.returncode == 0, done.stderr
     problem, wheel = done.stdout.splitlines()
-    assert problem.startswith("pywin32 306: no wheel of it can be had: Could not find a version")
+    assert problem.startswith("pywin32 306: no wheel is available: Could not find a version")
     assert wheel == "app-0.1-py3-none-any.whl"

@@ -59,5 +59,7 @@ def test_indexes_of_this_computer_only_are_left_out(monkeypatch):
 
 def test_a_file_that_cannot_be_read_is_named(home):
     write_files(home, {".config/uv/uv.toml": "no toml"})
-    with pytest.raises(UsageError, match=r"uv\.toml may name package indexes, and can't be read"):
+    with pytest.raises(
+        UsageError, match=r"uv\.toml may configure package indexes, and cannot be read"
+    ):
         configured_indexes()

@@ -102,7 +102,7 @@ def test_every_blob_of_a_manifest_can_be_opened_by_its_hash(environment):
         assert opened.size_bytes == blob["size"]
         with opened.open() as file:
             assert hashlib.sha256(file.read()).hexdigest() == blob["sha256"]
-    with pytest.raises(UsageError, match="names a blob 00"):
+    with pytest.raises(UsageError, match="contains a blob 00"):
         environment.blob("00")
 
 
@@ -178,17 +178,17 @@ def test_a_change_of_anything_changes_the_digest(venv, environment, project, tmp
 @pytest.mark.parametrize("name", ["run.py", "big.bin"])
 def test_a_file_that_is_gone_when_it_is_packed_is_named(environment, project, name):
     (project / name).unlink()
-    with pytest.raises(UsageError, match=f"{project / name} was to travel .* start again"):
+    with pytest.raises(UsageError, match=f"{project / name} must be sent .* start again"):
         environment.manifest()
 
 
 def test_a_file_that_changes_while_it_travels_is_refused(environment, project):
     [_, big] = environment.manifest()["folders"][0]["blobs"]
     (project / "big.bin").write_text("changed")
-    with pytest.raises(UsageError, match=r"big\.bin was changed while"):
+    with pytest.raises(UsageError, match=r"big\.bin was changed before"):
         environment.blob(big["sha256"]).open()
     (project / "big.bin").unlink()
-    with pytest.raises(UsageError, match=r"big\.bin has gone while"):
+    with pytest.raises(UsageError, match=r"big\.bin was deleted before"):
         environment.blob(big["sha256"]).open()
 
 

@@ -108,8 +108,9 @@ def test_a_file_changed_by_hand_travels_as_it_is_with_a_warning(one, caplog):
     before = repack(the_one(one.site), cache=Cache())
     (one.site / "one/__init__.py").write_text("changed = True\n")
     after = repack(the_one(one.site), cache=Cache())
-    assert "one 1.0: changed since it was installed, and travels as it is: one/__init__.py" in (
-        caplog.text
+    assert (
+        "one 1.0: changed since it was installed; the changed files are sent: one/__init__.py"
+        in (caplog.text)
     )
     assert before != after
     with zipfile.ZipFile(after) as wheel:

@@ -81,9 +81,9 @@ def test_links_that_lead_nowhere_or_out_or_around_stay_with_a_warning(tmp_path, 
     assert taken(project) == [".gitignore", "sub/a.py"]
     [message] = caplog.messages
     assert "broken (a broken link)" in message
-    assert f"out (a link that leads out of the folder, to {tmp_path}/outside.txt)" in message
-    assert "sub/around (a link to a folder that it is in)" in message
-    assert "pipe (no file)" in message
+    assert f"out (a link that points outside the folder, to {tmp_path}/outside.txt)" in message
+    assert "sub/around (a link to a folder that contains it)" in message
+    assert "pipe (not a regular file)" in message
     assert "quiet" not in message
 
 
@@ -100,7 +100,7 @@ def test_what_cannot_be_read_is_named(secret, as_nobody):
     try:
         write_files(folder, {"a.py": "", secret + "x" * secret.endswith("/"): ""})
         (folder / secret).chmod(0)
-        with pytest.raises(UsageError, match=rf"{folder / secret} would .*(?i:permission denied)"):
+        with pytest.raises(UsageError, match=rf"{folder / secret} must .*(?i:permission denied)"):
             scan(folder)
     finally:
         (folder / secret).chmod(0o700)

@@ -24,7 +24,7 @@ def test_one_processor_has_one_name():
     "text", ["", "linux", "linux/x86_64", "linux/x86_64/3.11", "linux/vax/py3.11"]
 )
 def test_what_is_no_target_is_refused_with_an_example(text):
-    with pytest.raises(UsageError, match=r"is no target; it looks like linux/x86_64/py3\.11"):
+    with pytest.raises(UsageError, match=r"is not a target such as linux/x86_64/py3\.11"):
         Target.parse(text)
 
 

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.paths import ROOT
 
 
@@ -22,23 +24,16 @@ def python(*arguments):
     )
 
 
-def test_the_drivers_tests_pass_without_what_only_linux_has():
-    run = python(
-        *(
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "tests.unit.portable.without_linux",
-            "-p",
-            "no:cacheprovider",
-        ),
-        *(
-            "tests/unit/machine",
-            "tests/unit/system/test_options.py",
-            "tests/unit/system/test_plugins.py",
-        ),
-    )
+@pytest.mark.parametrize(
+    "tests",
+    [
+        ["tests/unit/machine/test_life.py"],
+        pytest.param(["tests/unit/machine", "tests/unit/system"], marks=pytest.mark.long),
+    ],
+)
+def test_driver_works_without_what_only_linux_has(tests):
+    options = ["-q", "-n0", "-p", "tests.unit.portable.without_linux", "-p", "no:cacheprovider"]
+    run = python("-m", "pytest", *options, *tests)
     assert run.returncode == 0, run.stdout + run.stderr
     assert " passed" in run.stdout
 

@@ -14,12 +14,12 @@ import trio
 import trio.testing
 
 from bigmachine.errors import BigmachineError, TransportError, UsageError
-from bigmachine.rpc import Connection, ConnectionLost
+from bigmachine.rpc import ConnectionLost, FrameConnection
 from bigmachine.rpc._channel import Channel, StreamChannel
+from bigmachine.rpc._decoder import FrameDecoder
 from bigmachine.rpc._frames import (
     CHUNK_BYTES,
     INLINE_BYTES,
-    FrameDecoder,
     Kind,
     control_frame,
     message_frame,
@@ -544,7 +544,7 @@ def test_what_breaks_the_protocol_ends_the_connection_with_the_reason() -> None:
     async def main() -> None:
         for garbage in (b"\xff" * 100, b"HTTP/1.1 400 Bad Request\r\n\r\n", b""):
             ours, theirs = trio.testing.memory_stream_pair()
-            connection = Connection(StreamChannel(ours), addr="https://h:1#m0", machine="m0")
+            connection = FrameConnection(StreamChannel(ours), addr="https://h:1#m0", machine="m0")
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(connection.run)
                 await theirs.send_all(garbage)

@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bigmachine.errors import ProtocolError
+from bigmachine.rpc._decoder import FrameDecoder
 from bigmachine.rpc._frames import (
     CHUNK_BYTES,
     HEADER_BYTES,
     INLINE_BYTES,
     MAX_BUFFERS,
     Frame,
-    FrameDecoder,
     Kind,
     Payload,
     control_frame,

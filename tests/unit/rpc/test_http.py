@@ -20,7 +20,14 @@ import pytest
 import trio
 
 from bigmachine.errors import ProtocolError, RemoteError, TransportError, UsageError
-from bigmachine.rpc import Connection, ConnectionLost, PostConnection, Services, dial, http_client
+from bigmachine.rpc import (
+    ConnectionLost,
+    FrameConnection,
+    PostConnection,
+    Services,
+    dial,
+    http_client,
+)
 from bigmachine.rpc._channel import StreamChannel
 from bigmachine.rpc._protocol import STATUS_RAISED
 from bigmachine.services._parallel import parallel
@@ -454,7 +461,7 @@ def test_an_upgrade_request_may_be_followed_by_frames_at_once() -> None:
             )
             await stream.send_all(request(b"", *upgrade, path="/rpc", method="GET") + calls)
             assert (await read_answer(stream))[0] == 101
-            connection = Connection(StreamChannel(stream), addr="", machine="m0")
+            connection = FrameConnection(StreamChannel(stream), addr="", machine="m0")
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(connection.run)
                 connection._next_stream = 1000
@@ -499,7 +506,7 @@ def test_an_upgrade_gives_a_connection_that_knows_the_limit() -> None:
             client(Service(), limit_bytes=12_345) as (http, _, addr),
             dial(http, addr) as connection,
         ):
-            assert isinstance(connection, Connection)
+            assert isinstance(connection, FrameConnection)
             assert connection.addr == addr
             assert connection.machine == MACHINE.name
             with pytest.raises(UsageError, match="accepts 12,345"):
@@ -517,7 +524,7 @@ def test_a_client_of_another_make_upgrades_too() -> None:
             dial(http, f"https://{address}#{MACHINE.name}") as connection,
             trio.open_nursery() as nursery,
         ):
-            assert isinstance(connection, Connection)
+            assert isinstance(connection, FrameConnection)
             assert isinstance(connection._channel, StreamChannel)
             nursery.start_soon(connection.run)
             array = np.arange(1_000_000)
@@ -619,9 +626,9 @@ def test_a_post_is_refused_as_a_frame_would_be() -> None:
 def test_without_an_upgrade_streams_are_refused_in_words() -> None:
     async def main() -> None:
         async with fallback(Service()) as connection:
-            with pytest.raises(UsageError, match=r"S\.items: streams take a connection that upgr"):
+            with pytest.raises(UsageError, match=r"S\.items: streams need an upgraded conn"):
                 await connection.stream("S.items", (), {})
-            with pytest.raises(UsageError, match="streams take a connection that upgrades"):
+            with pytest.raises(UsageError, match="streams need an upgraded connection"):
                 await connection.call("S.add", (iter([1]),), {})
 
     run(main)
@@ -722,7 +729,7 @@ def test_a_block_that_is_left_closes_its_connection() -> None:
         async with serving(service) as (server, address), http_client(DRIVER) as http:
             for _ in range(3):
                 async with dial(http, f"https://{address}#{MACHINE.name}") as connection:
-                    assert isinstance(connection, Connection)
+                    assert isinstance(connection, FrameConnection)
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(connection.run)
                         assert await connection.call("S.add", (1,), {}) == 2
@@ -743,6 +750,6 @@ def test_the_process_s_proxies_are_not_for_machines(monkeypatch: pytest.MonkeyPa
 
     async def main() -> None:
         async with client(Service()) as (http, _, addr), dial(http, addr) as connection:
-            assert isinstance(connection, Connection)
+            assert isinstance(connection, FrameConnection)
 
     run(main)

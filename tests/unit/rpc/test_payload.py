@@ -14,16 +14,17 @@ import numpy as np
 import pytest
 
 from bigmachine.errors import UsageError
+from bigmachine.rpc._decoder import FrameDecoder
 from bigmachine.rpc._frames import (
     INLINE_BYTES,
     MAX_BUFFERS,
     Frame,
-    FrameDecoder,
     Kind,
     Payload,
     message_frame,
 )
-from bigmachine.rpc._payload import dumps, dumps_arguments, loads
+from bigmachine.rpc._marshal import dump_arguments
+from bigmachine.rpc._payload import dumps, loads
 from bigmachine.rpc.client._uploads import is_file, is_stream
 from tests.unit.rpc.wires import Open, run
 
@@ -185,7 +186,7 @@ class Unpicklable:
 
 def refusal(*args: Any, **kwargs: Any) -> str:
     with pytest.raises(UsageError) as error:
-        dumps_arguments("S.m", args, kwargs, limit_bytes=1 << 20)
+        dump_arguments("S.m", args, kwargs, limit_bytes=1 << 20)
     assert error.value.__cause__ is not None or "accepts" in str(error.value)
     return str(error.value)
 
@@ -204,7 +205,7 @@ def test_arguments_beyond_the_machine_s_limit_are_refused_before_they_are_sent()
     assert "1,048,576" in message
     assert "in parts" in message
     size = dumps(((b"",), {})).size
-    dumps_arguments("S.m", (), {}, limit_bytes=size)
+    dump_arguments("S.m", (), {}, limit_bytes=size)
 
 
 def test_a_call_beyond_the_limit_leaves_the_connection_usable(wire: Open) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import trio
 import trio.testing
 
-from bigmachine.rpc._tasks import Job, TaskPool, ThreadPool
+from bigmachine.rpc._tasks import Job, TaskPool
+from bigmachine.rpc.server._threads import ThreadPool
 from tests.unit.rpc.wires import run, thread_pool, threads_of_pools
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")

@@ -255,7 +255,7 @@ def test_a_lost_connection_ends_the_generator_and_the_iteration(wire: Open, way:
 
 
 def test_a_server_that_ends_closes_its_generators() -> None:
-    from bigmachine.rpc import Connection, dial, http_client
+    from bigmachine.rpc import FrameConnection, dial, http_client
     from tests.unit.rpc.wires import DRIVER, MACHINE, serving
 
     async def main() -> None:
@@ -264,7 +264,7 @@ def test_a_server_that_ends_closes_its_generators() -> None:
             async with serving(service) as (_, address):
                 dialled = dial(http, f"https://{address}#{MACHINE.name}")
                 connection = await dialled.__aenter__()
-                assert isinstance(connection, Connection)
+                assert isinstance(connection, FrameConnection)
                 nursery.start_soon(connection.run)
                 stream = await connection.stream("S.plain", (1_000_000, 10_000), {})
                 await anext(stream)

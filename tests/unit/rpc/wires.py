@@ -12,11 +12,13 @@ import trio
 import trio.testing
 
 from bigmachine._identity import Authority, Identity
-from bigmachine.rpc import Connection, Server, Services, dial, http_client
+from bigmachine.rpc import FrameConnection, Server, Services, dial, http_client
 from bigmachine.rpc._channel import StreamChannel
 from bigmachine.rpc._frames import DEFAULT_LIMIT_BYTES
-from bigmachine.rpc._tasks import TaskPool, ThreadPool
+from bigmachine.rpc._tasks import TaskPool
+from bigmachine.rpc.server._call import Pools
 from bigmachine.rpc.server._connection import ServingConnection
+from bigmachine.rpc.server._threads import ThreadPool
 
 AUTHORITY = Authority("test.bigmachine")
 MACHINE = AUTHORITY.issue("m0")
@@ -26,7 +28,7 @@ DRIVER = AUTHORITY.issue("driver")
 class Wire:
     """A connection to a service named ``S``, and what hangs on it at either end."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: FrameConnection) -> None:
         self.connection = connection
         self.serving: ServingConnection | None = None
 
@@ -57,8 +59,6 @@ class Wire:
         if (theirs := self.serving) is not None:
             assert not theirs._calls
             assert not theirs._uploads
-            assert not theirs._uploads_of
-            assert not theirs._outgoing
             assert not theirs._outbox._bodies
             assert theirs._decoder.is_idle
 
@@ -96,15 +96,14 @@ async def over_streams(
         serving = ServingConnection(
             StreamChannel(theirs),
             services=services(service),
-            tasks=TaskPool(nursery),
-            threads=threads,
+            pools=Pools(TaskPool(nursery), threads),
             limit_bytes=limit_bytes,
         )
-        connection = Connection(
+        connection = FrameConnection(
             StreamChannel(ours), addr="https://memory:1#m0", machine="m0", limit_bytes=limit_bytes
         )
 
-        async def run_and_close(end: Connection | ServingConnection, stream: Any) -> None:
+        async def run_and_close(end: FrameConnection | ServingConnection, stream: Any) -> None:
             async with stream:  # as the server and `dial` do
                 await end.run()
 
@@ -156,7 +155,7 @@ async def tls(
         dial(http, f"https://{address}#{MACHINE.name}") as connection,
         trio.open_nursery() as nursery,
     ):
-        assert isinstance(connection, Connection)
+        assert isinstance(connection, FrameConnection)
         nursery.start_soon(connection.run)
         wire = Wire(connection)
         with contextlib.suppress(ValueError):
@@ -171,13 +170,13 @@ WIRES: dict[str, Open] = {"memory": memory, "lockstep": lockstep, "tls": tls}
 
 
 def run(test: Callable[[], Awaitable[None]], **options: Any) -> None:
-    """Run a test in trio; one that hangs fails soon and says where."""
+    """Run a test in trio; one that hangs fails and says where."""
 
     async def main() -> None:
         if "clock" in options:
             await test()
             return
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             await test()
 
     trio.run(main, **options)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 import select
 import signal
 import subprocess
@@ -281,35 +280,3 @@ def test_on_a_free_threaded_interpreter_methods_run_in_threads(monkeypatch):
     assert not _parallel.runs_in_processes(Parallel.machine_pid)
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
     assert not _parallel.runs_in_processes(Parallel.pid)
-
-
-SNIPPET = """
-import bigmachine as bm
-
-class PI:
-    @bm.parallel
-    def sample(self, n: int, *, seed: str = "") -> float: return n / 2
-
-def use(machine: bm.Machine) -> None:
-    reveal_type(PI.sample)
-    reveal_type(machine.service(PI, "PI").sample(3, seed="x"))
-    PI().sample("three")
-"""
-
-
-def test_mypy_keeps_the_signature_of_a_parallel_method(tmp_path):
-    file = tmp_path / "snippet.py"
-    file.write_text(SNIPPET)
-    run = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "c"), str(file)],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
-    function, result = re.findall(r'Revealed type is "(.*)"', run.stdout)
-    assert re.sub(r"\w+\.(?=\w)", "", function) == (
-        "def (self: PI, n: int, *, seed: str =) -> float"
-    )
-    assert result.endswith("float")
-    [error] = [line for line in run.stdout.splitlines() if ": error: " in line]
-    assert 'Argument 1 to "sample" of "PI" has incompatible type "str"' in error

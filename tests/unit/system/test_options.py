@@ -178,7 +178,7 @@ def test_what_the_dataclass_itself_refuses_is_a_usage_error() -> None:
             if self.size < 0:
                 raise ValueError("size must be positive")
 
-    with pytest.raises(UsageError, match="'picky' are refused: size must be positive"):
+    with pytest.raises(UsageError, match="'picky': size must be positive"):
         resolve_options(Picky, system_name="picky", keywords={"size": -1})
 
 

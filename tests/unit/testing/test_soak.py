@@ -117,7 +117,7 @@ class Soak:
         print(f"{self.faults!r}: {dict(self.ended)}, injected {dict(kinds)}")
 
 
-@pytest.fixture(params=SEEDS)
+@pytest.fixture(params=["fixed", pytest.param("random", marks=pytest.mark.long)])
 def soak(request):
     is_local = "local" in request.function.__name__
     soak = Soak(

@@ -7,5 +7,4 @@ from ..system._request import machine_names as machine_names
 from ._config import WorkerConfig as WorkerConfig
 from ._config import configure_worker as configure_worker
 from ._user_data import PORT as PORT
-from ._user_data import modules as modules
 from ._user_data import user_data as user_data

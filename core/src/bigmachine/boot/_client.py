@@ -12,20 +12,12 @@ if TYPE_CHECKING:
     import httpx
 
 
-class Refusal(BigmachineError):
-    """The boot program answered that it can't; the text is its own, ``status`` HTTP's."""
+class BootClient:
+    """Sends requests to the boot program at ``address``, which has ``name`` at present.
 
-    def __init__(self, message: str, *, status: int) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class BootWire:
-    """What the boot program at ``address`` can be asked, under the ``name`` it has by then.
-
-    Any request raises `ConnectionRefusedError` when nothing listens there,
-    `TransportError` for other failures on the way, `ProtocolError` when who answers is
-    somebody else, and `Refusal`.
+    Any request raises `ConnectionRefusedError` when nothing listens there, `TransportError`
+    for other failures on the way, `ProtocolError` when another program answers, and
+    `BootStatusError`.
     """
 
     def __init__(self, http: httpx.AsyncClient, *, address: str, name: str) -> None:
@@ -34,21 +26,21 @@ class BootWire:
         self.name = name
 
     async def call(self, method: str, **arguments: Any) -> Any:
-        """Call ``LaunchRequest.method``; arguments and result are JSON's."""
-        return await self._ask("POST", f"/rpc/Boot.{method}", json={"kwargs": arguments})
+        """Call ``Boot.method``; arguments and result are JSON values."""
+        return await self._request("POST", f"/rpc/Boot.{method}", json={"kwargs": arguments})
 
     async def put(
         self, sha256: str, *, offset: int, size_bytes: int, content: AsyncIterator[bytes]
     ) -> None:
         """Upload a blob from ``offset`` on."""
-        await self._ask(
+        await self._request(
             "PUT",
             f"/blobs/{sha256}?{offset}",
             content=content,
             headers={"content-length": str(size_bytes - offset)},
         )
 
-    async def _ask(self, method: str, path: str, **options: Any) -> Any:
+    async def _request(self, method: str, path: str, **options: Any) -> Any:
         import httpx
 
         addr = f"{self._base}#{self.name}"
@@ -68,11 +60,19 @@ class BootWire:
                 f"what answers at {addr} is no boot program (HTTP status {response.status_code})",
                 addr=addr,
             ) from None
-        if response.status_code == _RENEWED:
+        if response.status_code == _MISDIRECTED:
             raise TransportError(str(reply.get("message")), addr=addr)
         if response.status_code != 200:
-            raise Refusal(str(reply.get("message")), status=response.status_code)
+            raise BootStatusError(str(reply.get("message")), status=response.status_code)
         return reply
 
 
-_RENEWED = 421  # the connection is of the time before the machine changed its certificate
+class BootStatusError(BigmachineError):
+    """The boot program answered with an HTTP error ``status``; the message is its own."""
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+_MISDIRECTED = 421  # the connection is older than the machine's present certificate

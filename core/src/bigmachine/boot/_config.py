@@ -1,4 +1,4 @@
-"""What a worker is told before it serves its first connection."""
+"""The configuration of a worker: what it needs before it serves its first connection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """All that a worker is told before it serves its first connection."""
+    """All that a worker needs before it serves its first connection."""
 
     identity: Identity
     system: System
@@ -41,16 +41,16 @@ class WorkerConfig:
 
     @classmethod
     def load(cls, data: bytes) -> WorkerConfig:
-        """Read what `dump` wrote; takes on the driver's module path and folder first."""
+        """Read what `dump` wrote; sets the driver's module path and folder first."""
         outer = pickle.loads(data)
-        made_there = outer.get("identity", {})  # by the boot program, whose key never travels
+        machine_made = outer.get("identity", {})  # by the boot program: its key never travels
         sys.path[:] = [*dict.fromkeys([*outer["path"], *sys.path])]
         if os.path.isdir(outer["cwd"]):
             os.chdir(outer["cwd"])
         config = pickle.loads(outer["config"])
         if not isinstance(config, cls):
             raise TypeError(f"expected a WorkerConfig, got {type(config).__name__}")
-        return replace(config, identity=replace(config.identity, **made_there))
+        return replace(config, identity=replace(config.identity, **machine_made))
 
 
 def configure_worker(

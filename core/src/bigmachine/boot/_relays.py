@@ -1,4 +1,4 @@
-"""Who sends the environment to whom, so that the driver's uplink carries it about once."""
+"""Which machine fetches the environment from which: the driver's uplink carries it about once."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import trio
 
 from .._values import Instance
 
-_DRIVER_ALONE = 4  # uploads at once, where machines can't reach one another
-_FAILURES = 3  # of machines to reach one another, until that is taken for granted
+_DRIVER_UPLOADS = 4  # at once, if machines can't reach one another
+_MAX_FAILURES = 3  # of fetches; then machines are assumed not to reach one another
 
 
 class Relays:
     """The machines of one start, in the order in which they pass files on.
 
-    They form a chain: the driver sends to the first, which passes each file on to the
-    second while it still comes in, and so on. So each link carries everything once in
-    each direction, and all have it little later than one alone would. A machine whose
-    source fails takes another's place in the chain, or the driver serves it.
+    They form a chain: the driver sends to the first machine, which passes each file on to
+    the second while it still comes in, and so on. Each link carries everything once in each
+    direction, so all machines have it only a little later than one alone would. If a
+    machine's source fails, it gets another source, or the driver serves it.
     """
 
     def __init__(self) -> None:
@@ -29,20 +29,20 @@ class Relays:
         self._changed = trio.Event()
 
     def join(self, instance: Instance) -> Relay:
-        """Take note of a machine that serves what it has, and what it gets."""
+        """Add a machine; it serves what it has, and what it receives."""
         relay = Relay(instance)
         self._relays.append(relay)
         self._notify()
         return relay
 
-    async def turn(self, relay: Relay) -> None:
-        """Wait until `source_of` has something for a machine."""
+    async def wait_for_source(self, relay: Relay) -> None:
+        """Wait until there is a source for a machine."""
         while self._choose(relay) is relay:
             await self._changed.wait()
 
     @contextlib.contextmanager
-    def source_of(self, relay: Relay) -> Iterator[Relay | None]:
-        """Hold a machine to fetch from, for the block; None is the driver. After `turn`."""
+    def source_for(self, relay: Relay) -> Iterator[Relay | None]:
+        """Reserve a source for the block; None is the driver. After `wait_for_source`."""
         source = relay.source = self._choose(relay)
         if source is None:
             self._served_by_driver += 1
@@ -58,32 +58,32 @@ class Relays:
                 source.readers -= 1
             self._notify()
 
-    def failed(self, source: Relay) -> None:
-        """Ask a machine no more that could not be reached, or broke off."""
+    def mark_failed(self, source: Relay) -> None:
+        """Use a source no more: it could not be reached, or broke off."""
         source.is_usable = False
         self._failures += 1
         self._notify()
 
     def leave(self, relay: Relay) -> None:
-        """Let nobody new fetch from a machine; those who do may finish."""
+        """Let no more machines fetch from this one; those that do may finish."""
         relay.is_usable = False
         self._notify()
 
-    async def drained(self, relay: Relay) -> None:
-        """Wait until nobody fetches from a machine."""
+    async def wait_drained(self, relay: Relay) -> None:
+        """Wait until no machine fetches from this one."""
         while relay.readers:
             await self._changed.wait()
         if relay in self._relays:
             self._relays.remove(relay)
 
     def _choose(self, relay: Relay) -> Relay | None:
-        """Return the source for a machine, or itself if there is none now."""
-        do_relay = self._failures < _FAILURES
+        """Return the source for a machine, None for the driver; itself if none is free."""
+        do_relay = self._failures < _MAX_FAILURES
         if do_relay:
             for other in self._relays:
                 if other.is_usable and not other.readers and not other.depends_on(relay):
                     return other
-        is_free = self._served_by_driver < (1 if do_relay else _DRIVER_ALONE)
+        is_free = self._served_by_driver < (1 if do_relay else _DRIVER_UPLOADS)
         return None if is_free else relay
 
     def _notify(self) -> None:
@@ -102,7 +102,7 @@ class Relay:
         self.is_usable = True
 
     def depends_on(self, other: Relay) -> bool:
-        """Whether what it gets comes from ``other``, by however many steps."""
+        """Whether what it receives comes from ``other``, directly or not."""
         link: Relay | None = self
         while link is not None:
             if link is other:

@@ -1,4 +1,4 @@
-"""What a session sends to its machines: the driver's environment, captured once a start."""
+"""What a session sends to its machines: the driver's environment, captured at each start."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import trio
 
 from .._events import EnvironmentCaptured
 from ..errors import UsageError
+from ._relays import Relays
 
 if TYPE_CHECKING:
     from .._values import EnvironmentOptions
@@ -19,10 +20,11 @@ _CHUNK_BYTES = 256 << 10
 
 
 class Shipment:
-    """An environment on its way: its ``manifest``, and the blobs which that names.
+    """An environment to send: its ``manifest``, and the blobs that this names.
 
-    What an index has is not among them, but for machines that have no index there is `whole`.
-    ``sizes_bytes`` has the size of each blob, by its SHA-256.
+    What a package index has is not among them; machines without one get `with_all_wheels`.
+    ``sizes_bytes`` has the size of each blob, by its SHA-256. ``relays`` are the machines
+    that it goes to, which pass it on to one another.
     """
 
     def __init__(self, environment: Environment, manifest: dict[str, Any]) -> None:
@@ -34,6 +36,7 @@ class Shipment:
         blobs = [*pip, *wheels, *files]
         self.sizes_bytes = {blob["sha256"]: int(blob["size"]) for blob in blobs}
         self.size_bytes = sum(self.sizes_bytes.values())
+        self.relays = Relays()
         self._packed = trio.Event()
         self._whole: Shipment | UsageError | None = None
 
@@ -54,8 +57,8 @@ class Shipment:
 
         return await trio.to_thread.run_sync(work)
 
-    def what_is(self, sha256: str) -> str:
-        """Name a blob as a person knows it."""
+    def describe(self, sha256: str) -> str:
+        """Describe a blob to a person."""
         for entry in self.manifest["distributions"]:
             if entry["wheel"] and entry["wheel"]["sha256"] == sha256:
                 return f"the wheel {entry['wheel']['filename']}"
@@ -66,9 +69,9 @@ class Shipment:
         return "pip's wheel"
 
     def incompatible_wheels(self, system: str, machine: str) -> list[str]:
-        """Name the wheels that don't run on a machine, for they are the driver's platform's.
+        """List the wheels that don't run on a machine, because they are for another platform.
 
-        ``system`` and ``machine`` are what `sys.platform` and `platform.machine` say there.
+        ``system`` and ``machine`` are `sys.platform` and `platform.machine` there.
         """
         here = self.environment.target
         if type(here).of(system, machine, here.python) == here:
@@ -77,7 +80,7 @@ class Shipment:
         return [w["filename"] for w in wheels if not w["filename"].endswith("-none-any.whl")]
 
     def event(self, seconds: float) -> EnvironmentCaptured:
-        """Return what observers are told of it, captured in ``seconds``."""
+        """Return the event for observers; the capture took ``seconds``."""
         return EnvironmentCaptured(
             digest=self.manifest["digest"],
             distributions=len(self.manifest["distributions"]),
@@ -87,10 +90,10 @@ class Shipment:
         )
 
     async def pack(self) -> None:
-        """Make the wheels of all that is installed, so that `whole` has little to wait for."""
+        """Make the wheels of all distributions in advance: `with_all_wheels` then waits less."""
         run = partial(trio.to_thread.run_sync, abandon_on_cancel=True)
         try:
-            # One after the other: a session that ends meanwhile leaves but one unfinished.
+            # One after the other: a session that ends meanwhile leaves only one unfinished.
             for distribution in self.environment.distributions:
                 await run(self.environment.pack, distribution)
             manifest = await run(partial(self.environment.manifest, wheels="all"))
@@ -100,8 +103,8 @@ class Shipment:
         finally:
             self._packed.set()
 
-    async def whole(self) -> Shipment:
-        """Return it with the wheels of all that is installed, once `pack` has made them.
+    async def with_all_wheels(self) -> Shipment:
+        """Return a shipment with the wheels of all distributions, once `pack` has made them.
 
         Raises `UsageError` if that can't be done.
         """

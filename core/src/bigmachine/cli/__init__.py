@@ -11,35 +11,34 @@ from bigmachine.errors import BigmachineError
 
 from . import _conformance, _env, _new_backend, _ps, _reap, _systems
 
-# Each has `add(commands)`, which sets the default `run`.
+# Each has `add(commands)`, which sets the default of `run`.
 _COMMANDS = (_systems, _env, _ps, _reap, _conformance, _new_backend)
 
 _EXAMPLES = """\
 examples:
-  bigmachine systems           what machines can be started on, and its options
-  bigmachine systems --json    the same for programs
-  bigmachine env SCRIPT        what would travel to the machines
-  bigmachine ps                what sessions have, and what it costs
+  bigmachine systems           list the installed systems and their options
+  bigmachine systems --json    the same, for programs
+  bigmachine env SCRIPT        show what would be sent to the machines
+  bigmachine ps                list the resources of sessions, and their cost
   bigmachine reap              free what dead drivers have left
   bigmachine conformance NAME  prove that a backend keeps its contract
-  bigmachine new-backend NAME  write a package with a backend of your own
+  bigmachine new-backend NAME  write a package with a new backend
 """
 
-_USAGE = 2  # the exit status argparse gives a wrong command line
-_INTERRUPTED = 130  # what shells give: 128 + SIGINT
+_USAGE = 2  # the exit status of argparse for a wrong command line
+_INTERRUPTED = 130  # as in shells: 128 + SIGINT
 _BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (default: the process's own) and return its exit status.
 
-    An error of ours is said on stderr in its own words, without a traceback, and
-    the status is 2. A wrong command line, and ``--help`` raise `SystemExit`, as
-    argparse has it.
+    A `BigmachineError` is printed on stderr without a traceback, and the status is 2. A
+    wrong command line and ``--help`` raise `SystemExit`, as usual with argparse.
     """
     parser = _parser()
     arguments = parser.parse_args(argv)
-    if arguments.version:  # argparse's own action would look it up at every start
+    if arguments.version:  # argparse's own action would look it up at each start
         print(f"bigmachine {_version()}")
         return 0
     if "run" not in arguments:
@@ -54,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
-        # The reader (`| head`) left. Python flushes stdout once more at exit: to nowhere.
+        # The reader (`| head`) has ended. Python flushes stdout once more at exit: discard that.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     return status

@@ -1,4 +1,4 @@
-"""Arguments that several subcommands have: a system's options, and their profile."""
+"""Arguments that several subcommands have: a system's options, and a profile."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ def add_option(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="an option of the system; may be given again",
+        help="an option of the system; may be repeated",
     )
 
 
 def add_profile(parser: argparse.ArgumentParser) -> None:
     """Add ``--profile NAME``."""
-    parser.add_argument("--profile", metavar="NAME", help="a set of options from bigmachine.toml")
+    parser.add_argument(
+        "--profile", metavar="NAME", help="a named set of options in bigmachine.toml"
+    )
 
 
 def parse_options(given: Sequence[str]) -> dict[str, str]:
-    """Return options by their keys; raises `UsageError` for what is none."""
+    """Return options by key; raises `UsageError` for an argument that is not ``key=value``."""
     options = {}
     for text in given:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise UsageError(f"{text!r} is no option; it looks like key=value")
+            raise UsageError(f"{text!r} is not an option; write it as key=value")
         options[key] = value
     return options

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import shlex
+import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bigmachine.errors import NotSupportedError, UsageError
+from bigmachine.errors import (
+    BigmachineError,
+    NotSupportedError,
+    PluginError,
+    UnknownSystemError,
+    UsageError,
+)
 
 from ._arguments import add_option, parse_options
+
+if TYPE_CHECKING:
+    from bigmachine.system import System
+
+_FAILED = 1  # the exit status that pytest gives failed tests
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -29,14 +44,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="an option that the system must refuse; may be given again",
+        help="an option that the system must refuse; can be repeated",
     )
     argument(
         "--timeout",
         type=float,
         default=30.0,
         metavar="SECONDS",
-        help="how long anything that should be prompt may take (default 30)",
+        help="how long anything that must be prompt may take (default 30)",
     )
     argument("--json", metavar="FILE", help="write the report to FILE, as JSON")
     argument("--junit", metavar="FILE", help="write the report to FILE, as JUnit XML")
@@ -44,39 +59,49 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--tier",
         choices=["offline", "local", "live"],
         default="local",
-        help="`offline` starts no machine, `local` only those that cost nothing (the default), "
-        "`live` also those that cost money",
+        help="`offline` starts no machine; `local`, the default, only machines that cost nothing; "
+        "`live` also machines that cost money",
     )
-    argument("--max-cost", type=float, metavar="USD", help="the most that tier `live` may spend")
+    argument("--max-cost", type=float, metavar="USD", help="the cost limit of tier `live`")
     argument(
         "--cost-per-hour",
         type=float,
         default=1.0,
         metavar="USD",
-        help="what a machine costs, for the estimate, where its provider doesn't say (default 1)",
+        help="the price of a machine per hour, if the backend does not say it (default 1)",
     )
-    argument("-k", dest="only", metavar="EXPRESSION", help="only tests whose names match")
-    argument("-v", "--verbose", action="store_true", help="list the clauses that were kept, too")
-    argument("--pytest", default="", metavar="ARGUMENTS", help="anything more for pytest")
+    argument("-k", dest="only", metavar="EXPRESSION", help="run only tests whose names match")
+    argument("-v", "--verbose", action="store_true", help="also list clauses that passed")
+    argument("--pytest", default="", metavar="ARGUMENTS", help="more arguments for pytest")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the suite; the status is 0 if every clause that applies is kept, 1 if not."""
+    """Run the suite; the status is 0 if the system keeps every clause that applies, 1 if not.
+
+    The system is checked once before the run: if no test could run, one message says why.
+    """
     try:
         import pytest
     except ModuleNotFoundError:
         raise NotSupportedError(
             'the conformance kit needs pytest: pip install "bigmachine[testing]"'
         ) from None
-    from bigmachine.system._entrypoints import choose_system
-
     if (arguments.tier == "live") != (arguments.max_cost is not None):
-        raise UsageError("--tier live spends money, up to --max-cost USD: give both, or neither")
+        raise UsageError("--tier live spends money, up to --max-cost USD: give both or neither")
     options = parse_options(arguments.option)
-    choose_system(arguments.name, texts=options)  # a wrong name or option is said here
-    with tempfile.TemporaryDirectory(prefix="bigmachine-conformance-") as folder:
-        # Its own root, so that no configuration of whatever project this is has a say.
+    try:
+        _check(arguments.name, options)
+    except PluginError as exc:
+        if isinstance(exc, UnknownSystemError):
+            raise
+        print(f"bigmachine: no test can run: {exc}", file=sys.stderr)
+        return _FAILED
+    with (
+        tempfile.TemporaryDirectory(prefix="bigmachine-conformance-") as folder,
+        _compiled_once(Path(folder, "bytecode")),
+    ):
+        # A root of its own: the configuration of the project in this folder must not apply.
         config = Path(folder, "pytest.ini")
         config.write_text("[pytest]\n", encoding="utf-8")
         module = Path(folder, f"test_{arguments.name.replace('-', '_')}.py")
@@ -94,8 +119,42 @@ def run(arguments: argparse.Namespace) -> int:
     return int(status)
 
 
+def _check(name: str, options: Mapping[str, str]) -> None:
+    """Raise what is wrong with the name or the options, or `PluginError` if no test can run."""
+    from bigmachine.system._entrypoints import choose_system
+    from bigmachine.system._plugins import check_system
+
+    try:
+        system: System = choose_system(name, texts=options)
+        check_system(type(system))
+    except BigmachineError:
+        raise
+    except Exception as exc:
+        raise PluginError(
+            f"system {name!r} cannot be created: {type(exc).__name__}: {exc}"
+        ) from exc
+
+
+@contextlib.contextmanager
+def _compiled_once(folder: Path) -> Iterator[None]:
+    """Keep bytecode in ``folder`` for the run, if it is kept nowhere else.
+
+    The kit starts a hundred processes. Without bytecode each would compile all that it imports.
+    """
+    name = "PYTHONDONTWRITEBYTECODE"
+    forbidden = os.environ.pop(name, None)
+    if forbidden:
+        os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
+    try:
+        yield
+    finally:
+        if forbidden:
+            os.environ[name] = forbidden
+            del os.environ["PYTHONPYCACHEPREFIX"]
+
+
 def _module(arguments: argparse.Namespace, options: Mapping[str, str]) -> str:
-    """Return the test module that the backend's author would write."""
+    """Return the test module that the author of the backend would write."""
     title = arguments.name.replace("-", " ").title().replace(" ", "")
     bad_options = [{key: value} for key, value in parse_options(arguments.bad_option).items()]
     return f"""\

@@ -1,4 +1,4 @@
-"""``bigmachine env``: what of this computer would travel to the machines."""
+"""``bigmachine env``: what would be sent from this computer to the machines."""
 
 from __future__ import annotations
 
@@ -13,42 +13,41 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bigmachine.environment import Environment, Folder, Problem, Target
 
-_INDENT = 18  # of the second column
-_NAMED = 3  # how many of a folder's files are named
-_WORTH_NAMING_BYTES = 256 << 10
+_MAX_NAMED = 3  # files of a folder
+_LARGE_BYTES = 256 << 10  # smaller files are not named
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand to the parser's ``commands``."""
-    text = "show what of this computer would travel to the machines, and how big it is"
+    text = "show what would be sent from this computer to the machines, and its size"
     parser = commands.add_parser("env", help=text, description=text.capitalize() + ".")
     argument = parser.add_argument
     argument(
         "script",
         nargs="?",
         metavar="SCRIPT",
-        help="the program, or a notebook's folder (default: this folder)",
+        help="the program, or the folder of a notebook (default: the current folder)",
     )
     argument(
         "--check",
         metavar="TARGET",
-        help="say what can't be had on another platform, such as linux/x86_64/py3.11; "
-        "the status is 1 if there is anything",
+        help="list what is not available for another platform, such as linux/x86_64/py3.11; "
+        "the exit status is 1 if there is anything",
     )
     argument("--json", action="store_true", help="print JSON, for programs")
     for option, text in (
-        ("--include", "what travels whatever a .gitignore says, by a pattern of its form"),
-        ("--exclude", "what doesn't travel, by a pattern of the form of .gitignore"),
-        ("--exclude-distribution", "an installed distribution that doesn't travel"),
+        ("--include", "a pattern of files to send even if a .gitignore excludes them"),
+        ("--exclude", "a pattern of files not to send, in the format of .gitignore"),
+        ("--exclude-distribution", "an installed distribution not to send"),
     ):
         metavar = "NAME" if option == "--exclude-distribution" else "PATTERN"
-        help = f"{text}; may be given again"
+        help = f"{text}; may be repeated"
         argument(option, action="append", default=[], metavar=metavar, help=help)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what there is; the status is 1 if a target was given that can't have it all."""
+    """Print the environment; the status is 1 if something is not available for the target."""
     from bigmachine.environment import Target, capture
 
     target = Target.parse(arguments.check) if arguments.check else None
@@ -94,24 +93,26 @@ def _describe(
 def _text(environment: Environment, manifest: dict[str, Any]) -> Iterator[str]:
     from bigmachine.environment import Origin, size_text
 
-    yield _line("Python", environment.target.python)
-    yield _line("platform", environment.target.platform)
+    from ._table import labeled, table
+
+    yield labeled("Python", environment.target.python)
+    yield labeled("platform", environment.target.platform)
     counts = Counter(each.origin for each in environment.distributions)
     kinds = [f"{counts[origin]} {_KINDS[origin.value]}" for origin in Origin if counts[origin]]
-    yield _line("distributions", f"{len(environment.distributions)}: {', '.join(kinds)}")
+    yield labeled("distributions", f"{len(environment.distributions)}: {', '.join(kinds)}")
     local = [
         (each.name, f"{entry['version']}, {each.origin.value}", entry["wheel"]["size"], each.source)
         for each, entry in zip(environment.distributions, manifest["distributions"], strict=True)
         if each.origin is not Origin.INDEX
     ]
-    yield from _table([(a, b, f"{size_text(size)} wheel", d or "") for a, b, size, d in local])
-    yield _line("folders", "" if environment.folders else "none")
+    yield from table([(a, b, f"{size_text(size)} wheel", d or "") for a, b, size, d in local])
+    yield labeled("folders", "" if environment.folders else "none")
     for folder in environment.folders:
         yield from _text_of_folder(folder)
     with_index, without_index = _upload_bytes(environment, manifest)
-    yield _line("to upload", f"{size_text(with_index)}, to a machine that has a package index")
-    yield _line("", f"at most {size_text(without_index)}, to one that has none")
-    yield _line("digest", manifest["digest"])
+    yield labeled("to upload", f"{size_text(with_index)}, to a machine that has a package index")
+    yield labeled("", f"at most {size_text(without_index)}, to one that has none")
+    yield labeled("digest", manifest["digest"])
 
 
 _KINDS = {
@@ -126,45 +127,32 @@ _KINDS = {
 def _text_of_folder(folder: Folder) -> Iterator[str]:
     from bigmachine.environment import size_text
 
-    count = f"{len(folder.files)} file{'s' if len(folder.files) > 1 else ''}"
+    from ._table import count_text, table
+
+    count = count_text(len(folder.files), "file")
     yield f"  {folder.path}  {count}, {size_text(folder.size_bytes)}"
-    biggest = heapq.nlargest(_NAMED, folder.files, key=lambda file: file.size_bytes)
-    yield from _table(
-        [
-            (size_text(file.size_bytes), file.path)
-            for file in biggest
-            if file.size_bytes >= _WORTH_NAMING_BYTES
-        ],
-        indent=4,
-    )
+    largest = heapq.nlargest(_MAX_NAMED, folder.files, key=lambda file: file.size_bytes)
+    large = [file for file in largest if file.size_bytes >= _LARGE_BYTES]
+    yield from table([(size_text(file.size_bytes), file.path) for file in large], indent=4)
 
 
 def _text_of_check(target: Target, problems: Sequence[Problem]) -> Iterator[str]:
+    from ._table import labeled
+
     if not problems:
-        yield _line("check", f"all of it can be had on {target}")
+        yield labeled("check", f"everything is available for {target}")
         return
-    yield _line("check", f"{len(problems)} can't be had on {target}:")
+    yield labeled("check", f"{len(problems)} not available for {target}:")
     for problem in problems:
         yield f"  {problem}"
 
 
 def _upload_bytes(environment: Environment, manifest: dict[str, Any]) -> tuple[int, int]:
-    """Return how much goes to a machine that has an index, and at most to one without."""
+    """Return how much is sent to a machine with an index, and at most to one without."""
     wheels = [entry["wheel"] for entry in manifest["distributions"] if entry["wheel"]]
     blobs = wheels + [blob for entry in manifest["folders"] for blob in entry["blobs"]]
     with_index = sum({blob["sha256"]: blob["size"] for blob in blobs}.values())
     packed = zip(environment.distributions, manifest["distributions"], strict=True)
-    # A wheel is no bigger than its files; to pack them all, just to measure, takes seconds.
+    # A wheel is not larger than its files; packing them all to measure would take seconds.
     rest = sum(each.size_bytes for each, entry in packed if not entry["wheel"])
     return with_index, with_index + rest
-
-
-def _line(name: str, text: str) -> str:
-    return f"{name:{_INDENT}}{text}".rstrip()
-
-
-def _table(rows: Sequence[tuple[str, ...]], *, indent: int = 2) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
-        yield " " * indent + "  ".join(cells).rstrip()

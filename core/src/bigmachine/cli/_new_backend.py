@@ -1,4 +1,4 @@
-"""``bigmachine new-backend``: a package with a backend that works, to be made one's own."""
+"""``bigmachine new-backend``: write a package with a working backend, as a start for your own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bigmachine.errors import UsageError
 
-# What is written, and where from; the templates' own words are replaced in the paths too.
+# What is written, and its template. The name is replaced in the paths, too.
 _FILES = {
     "pyproject.toml": "pyproject.toml.in",
     "README.md": "README.md.in",
@@ -20,17 +20,17 @@ _FILES = {
     "tests/test_conformance.py": "test_conformance.py.in",
 }
 _ABOUT = {
-    "pyproject.toml": "its name, and the entry point that makes it known",
+    "pyproject.toml": "its name, and its entry point",
     "README.md": "what its users read",
-    "src/bigmachine_mycloud/_system.py": "the backend: TODO marks what to replace",
+    "src/bigmachine_mycloud/_system.py": "the backend: TODO marks what you must replace",
     "tests/test_conformance.py": "the conformance kit, on this backend",
 }
-_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")  # as an index has it: one spelling each
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")  # one spelling each, as in an index
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand to the parser's ``commands``."""
-    text = "write a package with a working backend, to be made your own"
+    text = "write a package with a working backend, as a start for your own"
     parser = commands.add_parser("new-backend", help=text, description=text.capitalize() + ".")
     parser.add_argument("name", metavar="NAME", help="the system's name, as sessions give it")
     parser.add_argument(
@@ -43,14 +43,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the package; refuses, before it writes anything, what can't be."""
+    """Write the package, after the name and the folder are checked."""
     name: str = arguments.name
     _check_name(name)
     folder: Path = arguments.directory or Path(f"bigmachine-{name}")
     for warning in _warnings(name):
         print(f"bigmachine: warning: {warning}", file=sys.stderr)
     written = write_backend(name, folder)
-    print(f"Made the backend {name!r} in {folder}:")
+    print(f"Created the backend {name!r} in {folder}:")
     width = max(map(len, written)) + 2
     for path, about in written.items():
         print(f"  {path:{width}}{about}".rstrip())
@@ -58,16 +58,16 @@ def run(arguments: argparse.Namespace) -> int:
 It works as it is. Next:
   cd {folder}
   pip install -e '.[test]'
-  pytest                       that it keeps the contract
-  bigmachine systems           what its users see
+  pytest                       test that it keeps the contract
+  bigmachine systems           show what its users see
 Then put your own machines into {next(p for p in written if p.endswith("_system.py"))}.""")
     return 0
 
 
 def write_backend(name: str, folder: Path) -> dict[str, str]:
-    """Write a package for the system ``name``; return what each file is for, by its path.
+    """Write a package for the system ``name``; return the purpose of each file, by its path.
 
-    Raises `UsageError` if ``folder`` has files in it, or can't be written.
+    Raises `UsageError` if ``folder`` is not empty, or cannot be written.
     """
     from importlib.resources import files
 
@@ -75,9 +75,7 @@ def write_backend(name: str, folder: Path) -> dict[str, str]:
     written = {}
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UsageError(
-                f"{folder} is there already, and not empty: choose another --directory"
-            )
+            raise UsageError(f"{folder} exists and is not empty: choose another --directory")
         for path, template in _FILES.items():
             target = folder / _personal(path, name)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -85,12 +83,12 @@ def write_backend(name: str, folder: Path) -> dict[str, str]:
             target.write_text(_personal(text, name), encoding="utf-8")
             written[_personal(path, name)] = _ABOUT.get(path, "")
     except OSError as exc:
-        raise UsageError(f"can't write {exc.filename}: {exc.strerror}") from exc
+        raise UsageError(f"cannot write {exc.filename}: {exc.strerror}") from exc
     return written
 
 
 def _personal(text: str, name: str) -> str:
-    """Replace the templates' ``mycloud``, in each of its spellings, by ``name``'s."""
+    """Replace ``mycloud``, in each of its spellings, by ``name``."""
     words = name.split("-")
     spellings = {
         "bigmachine_mycloud": f"bigmachine_{'_'.join(words)}",
@@ -108,8 +106,8 @@ def _check_name(name: str) -> None:
     plain = "-".join(words).lstrip("-0123456789")
     hint = f", such as {plain!r}" if _NAME.fullmatch(plain) else ""
     raise UsageError(
-        f"{name!r} can't be the name of a system: it takes lower-case letters, digits and "
-        f"single hyphens, and a letter first{hint}"
+        f"{name!r} cannot be the name of a system: use lower-case letters, digits and single "
+        f"hyphens, and begin with a letter{hint}"
     )
 
 
@@ -119,10 +117,10 @@ def _warnings(name: str) -> Iterator[str]:
     others = [entry for entry in installed_systems() if entry.name == name]
     if others:
         yield (
-            f"{others[0]} has a system {name!r} already: sessions refuse the name while both "
-            "are installed"
+            f"{others[0]} also has a system {name!r}: sessions refuse the name while both are "
+            "installed"
         )
     elif name in EXTRAS:
-        yield f"{name!r} is the name of one of bigmachine's own systems: nobody could have both"
+        yield f"{name!r} is the name of one of bigmachine's own systems: both cannot be installed"
     if name.startswith("bigmachine"):
         yield f"the package will be called bigmachine-{name}: give the name without the prefix"

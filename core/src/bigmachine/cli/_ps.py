@@ -1,4 +1,4 @@
-"""``bigmachine ps``: what sessions have at their providers, whoever drives them."""
+"""``bigmachine ps``: the resources of all sessions at their providers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand to the parser's ``commands``."""
-    text = "list what sessions have at their providers, and what it costs"
+    text = "list the resources of sessions at their providers, and their cost"
     parser = commands.add_parser("ps", help=text, description=text.capitalize() + ".")
     parser.add_argument(
         "system",
         nargs="*",
         metavar="SYSTEM",
-        help="the systems to ask (default: all installed ones that can tell)",
+        help="the systems to query (default: all installed ones that can list resources)",
     )
     add_option(parser)
     add_profile(parser)
@@ -31,16 +31,16 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what there is.
+    """Print all resources.
 
-    The status is 1 if a system that was named can't be asked, or of those that weren't, none.
+    The status is 1 if a system that was named cannot be queried, or, without names, if none can.
     """
     from ..reaper._leftovers import run_async, systems_to_ask
 
     options = parse_options(arguments.option)
     names, problems = systems_to_ask(arguments.system, options)
     found, failed = run_async(lambda: _ask(names, options, arguments.profile))
-    problems += [f"{name} can't be asked: {why}" for name, why in failed.items()]
+    problems += [f"cannot query {name}: {why}" for name, why in failed.items()]
     if arguments.json:
         print(json.dumps({"sessions": [*map(_describe, found)], "failed": problems}, indent=2))
     else:
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
 async def _ask(
     names: Sequence[str], options: Mapping[str, str], profile: str | None
 ) -> tuple[list[Holding], dict[str, str]]:
-    """Ask all at once; return what they have, and why some of them didn't say."""
+    """Query all at once; return their resources by session, and why some did not answer."""
     import trio
 
     from bigmachine.reaper._free import reason
@@ -78,7 +78,6 @@ async def _ask(
 
 
 def _describe(holding: Holding) -> dict[str, Any]:  # Any: this is JSON
-
     driver = holding.driver
     return {
         "system": holding.system,
@@ -92,27 +91,28 @@ def _describe(holding: Holding) -> dict[str, Any]:  # Any: this is JSON
         "started": holding.started and holding.started.isoformat(),
         "orphaned": holding.orphaned or None,
         "cost_per_hour": holding.cost_per_hour,
-        "things": [
+        "resources": [
             {
-                **thing.details,
-                "kind": thing.kind,
-                "name": thing.name,
-                "id": thing.id,
-                "zone": thing.zone,
-                "address": thing.address,
-                "cost_per_hour": thing.cost_per_hour,
+                **resource.details,
+                "kind": resource.kind,
+                "name": resource.name,
+                "id": resource.id,
+                "zone": resource.zone,
+                "address": resource.address,
+                "cost_per_hour": resource.cost_per_hour,
             }
-            for thing in holding.things
+            for resource in holding.things
         ],
     }
 
 
 def _text(found: Sequence[Holding], answered: Sequence[str]) -> Iterator[str]:
-    from ._describing import cost_text, count_text, describe_holding, spread
+    from ._session_text import cost_text, describe_holding
+    from ._table import count_text, spread
 
     if not found:
         if answered:
-            yield f"Nothing: no session has anything on {' and '.join(answered)}."
+            yield f"No session has resources on {' and '.join(answered)}."
         return
     for holding in found:
         yield from describe_holding(holding)

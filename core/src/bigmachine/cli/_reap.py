@@ -1,4 +1,4 @@
-"""``bigmachine reap``: free what sessions have left at their providers, and confirm it."""
+"""``bigmachine reap``: free what sessions have left at their providers."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from ..reaper._leftovers import Holding
 
-_AT_ONCE = 100  # of those that wait; how many ask at once is for the system to bound
-_SESSION = re.compile(r".+-[0-9a-f]{8}(\.bigmachine)?")  # as sessions are named
+_AT_ONCE = 100  # resources; the system limits its own requests to the provider
+_SESSION = re.compile(r".+-[0-9a-f]{8}(\.bigmachine)?")  # the form of session names
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -29,30 +29,30 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "reap",
         help=text,
         usage="bigmachine reap [SYSTEM] [SESSION ...] [options]",
-        description=f"{text.capitalize()}. Without SESSION, only what surely nobody uses: of "
-        "sessions whose driver ran on this computer and is dead, and of those that have no "
-        "machine and began more than a day ago.",
+        description=f"{text.capitalize()}. Without SESSION, only what is certainly not in use: "
+        "the resources of sessions whose driver ran on this computer and is dead, and of "
+        "sessions that have no machine and began more than a day ago.",
     )
     parser.add_argument(
         "names",
         nargs="*",
         metavar="SYSTEM, SESSION",
-        help="the system to ask (default: all installed ones that can tell), and sessions, "
-        "as `bigmachine ps` names them",
+        help="the system to query (default: all installed ones that can list resources), and "
+        "sessions, by their names in `bigmachine ps`",
     )
     add_option(parser)
     add_profile(parser)
     parser.add_argument(
-        "--dry-run", action="store_true", help="say what would be freed, and free nothing"
+        "--dry-run", action="store_true", help="show what would be freed, but free nothing"
     )
     parser.add_argument(
-        "--yes", action="store_true", help="free the sessions named even if they may be in use"
+        "--yes", action="store_true", help="free the named sessions even if they may be in use"
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Free what is to be freed; the status is 1 if something of it is left."""
+    """Free what can be freed; the status is 1 if some of it could not be."""
     from ..reaper._leftovers import run_async, systems_to_ask
 
     options = parse_options(arguments.option)
@@ -65,35 +65,37 @@ def run(arguments: argparse.Namespace) -> int:
         for name in names:
             run_async(functools.partial(reaper.reap, name, options, arguments.profile))
     except KeyboardInterrupt:
-        _complain("interrupted: what isn't said to be freed may be left; run it again to go on")
+        _complain(
+            "interrupted: resources that are not reported as freed may still exist; run it again"
+        )
         raise
-    reaper.say_rest()
+    reaper.print_summary()
     has_answer = reaper.answered == names if named else bool(reaper.answered)
     return 0 if has_answer and not reaper.has_failed else 1
 
 
 class Reaper:
-    """Frees sessions' things on one system after the other, and says so.
+    """Frees the resources of sessions on one system after the other, and prints each.
 
-    ``sessions`` are the names of those to free; without any, it is those that are surely
-    orphaned. One that ``is_dry`` only says what it would do, and one that ``is_sure`` does
-    not ask before it frees what may be in use.
+    ``sessions`` are the names of those to free; if there are none, orphaned sessions are
+    freed. If ``is_dry``, nothing is freed, only printed. If ``is_sure``, sessions that may be
+    in use are freed without a question.
     """
 
     def __init__(self, sessions: Sequence[str], *, is_dry: bool, is_sure: bool) -> None:
         self.answered: list[str] = []
-        """The systems that could be asked."""
+        """The systems that answered."""
         self.has_failed = False
-        """Whether something is left that was to be freed."""
+        """Whether something could not be freed."""
         self._wanted = {_full_name(session): session for session in sessions}
         self._is_dry = is_dry
         self._is_sure = is_sure
-        self._met: set[str] = set()
+        self._found: set[str] = set()
         self._freed = 0
-        self._spared: list[Holding] = []
+        self._skipped: list[Holding] = []
 
     async def reap(self, name: str, options: Mapping[str, str], profile: str | None) -> None:
-        """Free what is due on a system."""
+        """Free the resources on one system that are to be freed."""
         from bigmachine.reaper._free import reason
 
         from ..reaper._leftovers import holdings, opened
@@ -104,45 +106,47 @@ class Reaper:
                 self.answered.append(name)
                 await self._free_all(hooks, [holding for holding in found if self._is_due(holding)])
         except Exception as exc:
-            _complain(f"{name} can't be asked: {reason(exc)}")
+            _complain(f"cannot query {name}: {reason(exc)}")
 
-    def say_rest(self) -> None:
-        """Say what was not found, what was left alone, and how much was freed."""
-        from ._describing import count_text, describe_driver
+    def print_summary(self) -> None:
+        """Print which sessions were not found or were skipped, and how much was freed."""
+        from ._session_text import describe_driver, session_text
+        from ._table import count_text
 
         for session, given in self._wanted.items():
-            if self.answered and session not in self._met:
-                self._fail(f"{' and '.join(self.answered)}: nothing of a session {given} is there")
-        if self._spared:
-            print("Left alone, for it may be in use; name it to free it nevertheless:")
-        for holding in self._spared:
-            print(f"  {_name(holding)}: driver {describe_driver(holding)}")
+            if self.answered and session not in self._found:
+                self._fail(f"no session {given} has resources on {' and '.join(self.answered)}")
+        if self._skipped:
+            print("Skipped: may be in use. Name the session to free it anyway:")
+        for holding in self._skipped:
+            print(f"  {session_text(holding)}: driver {describe_driver(holding)}")
         if self._freed:
             verb = "Would free" if self._is_dry else "Freed"
-            print(f"{verb} {count_text(self._freed, 'thing')}.")
+            print(f"{verb} {count_text(self._freed, 'resource')}.")
         elif self.answered and not self.has_failed:
             print("Nothing to free.")
 
     def _is_due(self, holding: Holding) -> bool:
-        """Decide whether to free what a session has, and say why."""
-        from ._describing import count_text, describe_driver
+        """Decide whether to free a session's resources, and print why."""
+        from ._session_text import describe_driver, session_text
+        from ._table import count_text
 
         if not self._wanted:
             if holding.orphaned:
-                count = count_text(len(holding.things), "thing")
-                print(f"{_name(holding)}: {holding.orphaned}; {count} to free")
+                count = count_text(len(holding.things), "resource")
+                print(f"{session_text(holding)}: {holding.orphaned}; {count} to free")
             else:
-                self._spared.append(holding)
+                self._skipped.append(holding)
             return bool(holding.orphaned)
         if holding.session not in self._wanted:
             return False
-        self._met.add(holding.session)
-        about = f"{_name(holding)}: driver {describe_driver(holding)}"
-        may_be_used = holding.is_alive or (holding.is_alive is None and holding.machines)
-        if may_be_used and not (self._is_dry or self._is_sure or _is_confirmed(holding)):
-            self._fail(f"{about}; it is left alone, --yes frees it nevertheless")
+        self._found.add(holding.session)
+        about = f"{session_text(holding)}: driver {describe_driver(holding)}"
+        may_be_in_use = holding.is_alive or (holding.is_alive is None and holding.machines)
+        if may_be_in_use and not (self._is_dry or self._is_sure or _is_confirmed(holding)):
+            self._fail(f"{about}; skipped: may be in use, --yes frees it anyway")
             return False
-        print(f"{about}; {count_text(len(holding.things), 'thing')} to free")
+        print(f"{about}; {count_text(len(holding.things), 'resource')} to free")
         return True
 
     async def _free_all(self, hooks: System, due: Sequence[Holding]) -> None:
@@ -156,30 +160,35 @@ class Reaper:
     async def _free_holding(
         self, hooks: System, holding: Holding, limiter: trio.CapacityLimiter
     ) -> None:
-        """Free one kind after the other, in the system's order: what comes later is in use."""
+        """Free one kind of resource after the other, in the system's order.
+
+        What comes first may use what comes later, so after a failure nothing more is freed.
+        """
         import trio
 
         from bigmachine.reaper._free import by_kind, free
 
         problems: list[str] = []
 
-        async def attempt(thing: Instance) -> None:
+        async def attempt(resource: Instance) -> None:
             async with limiter:
-                problem = "" if self._is_dry else await free(hooks, thing)
-            what = f"{holding.short_name}: {_what(thing)}"
+                problem = "" if self._is_dry else await free(hooks, resource)
+            title = f"{holding.short_name}: {_title(resource)}"
             if problem:
-                problems.append(f"{what} can't be freed: {problem}")
+                problems.append(f"{title} cannot be freed: {problem}")
             else:
                 self._freed += 1
-                print(f"{what} {'would be' if self._is_dry else 'is'} freed", flush=True)
+                print(f"{title} {'would be' if self._is_dry else 'is'} freed", flush=True)
 
-        for things in by_kind(holding.things):
+        for resources in by_kind(holding.things):
             if problems:
-                problems += [f"{holding.short_name}: {_what(t)} is left, too" for t in things]
+                problems += [
+                    f"{holding.short_name}: {_title(r)} is not freed either" for r in resources
+                ]
                 continue
             async with trio.open_nursery() as nursery:
-                for thing in things:
-                    nursery.start_soon(attempt, thing)
+                for resource in resources:
+                    nursery.start_soon(attempt, resource)
         for problem in problems:
             self._fail(problem)
 
@@ -189,8 +198,8 @@ class Reaper:
 
 
 def _is_confirmed(holding: Holding) -> bool:
-    """Ask on the terminal; without one, there is nobody to say yes."""
-    from ._describing import describe_holding
+    """Ask for confirmation on the terminal; without a terminal, the answer is no."""
+    from ._session_text import describe_holding
 
     if not sys.stdin.isatty():
         return False
@@ -203,7 +212,7 @@ def _is_confirmed(holding: Holding) -> bool:
 
 
 def _split(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Tell the system, if it is given, from the sessions."""
+    """Split the arguments into the system, if it is given, and the sessions."""
     from bigmachine.system._entrypoints import installed_systems
 
     if not names:
@@ -219,16 +228,12 @@ def _full_name(session: str) -> str:
     return session if session.endswith(SUFFIX) else session + SUFFIX
 
 
-def _name(holding: Holding) -> str:
-    return f"{holding.short_name or 'no session'} on {holding.system}"
+def _title(resource: Instance) -> str:
+    from ._session_text import label
 
-
-def _what(thing: Instance) -> str:
-    from ._describing import label
-
-    return f"{label(thing)} {thing.id}".rstrip()
+    return f"{label(resource)} {resource.id}".rstrip()
 
 
 def _complain(text: str) -> None:
-    sys.stdout.flush()  # in the order of events, also where both go to one file
+    sys.stdout.flush()  # in the order of events, even if both go to one file
     print(f"bigmachine: {text}", file=sys.stderr)

@@ -1,10 +1,9 @@
-"""``bigmachine systems``: what machines can be started on, and with which options."""
+"""``bigmachine systems``: the installed systems and their options."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -14,21 +13,20 @@ from bigmachine.errors import PluginError
 if TYPE_CHECKING:
     from bigmachine.system._entrypoints import Entry
 
-_WIDTH = 80
-_INDENT = 18  # of the second column
-
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand to the parser's ``commands``."""
-    text = "list the systems that machines can be started on, and their options"
+    text = "list the installed systems, on which machines can be started, and their options"
     parser = commands.add_parser("systems", help=text, description=text.capitalize() + ".")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the listing; a broken system is part of it, and no failure of the command."""
+    """Print the list; it includes broken systems, and the status is 0 then, too."""
     from bigmachine.system._entrypoints import EXTRAS, install_command, installed_systems
+
+    from ._table import labeled
 
     systems = [_describe(entry) for entry in installed_systems()]
     names = {system["name"] for system in systems}
@@ -41,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     if available:
         print("Not installed:")
         for extra, command in available.items():
-            print(f"  {extra:{_INDENT - 2}}{command}")
+            print(labeled(extra, command, indent=2))
     return 0
 
 
@@ -68,24 +66,16 @@ def _describe(entry: Entry) -> dict[str, Any]:  # Any: this is JSON
 
 
 def _text(system: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{system['name']:{_INDENT}}{system['dist']} {system['version']}"
+    from ._table import labeled, wrapped
+
+    yield labeled(system["name"], f"{system['dist']} {system['version']}")
     if system["broken"] is not None:
-        yield from _wrap(f"BROKEN: {system['broken']}", indent=2)
+        yield from wrapped(f"BROKEN: {system['broken']}")
         return
-    yield from _wrap(system["summary"], indent=2)
-    yield f"  {'capabilities':{_INDENT - 2}}{', '.join(system['capabilities']) or 'none'}"
+    yield from wrapped(system["summary"])
+    yield labeled("capabilities", ", ".join(system["capabilities"]) or "none", indent=2)
     for option in system["options"]:
         default = "required" if option["required"] else f"default {option['default']!r}"
-        lines = _wrap(f"{option['help']} ({option['type']}; {default})", indent=_INDENT)
-        first = f"  {option['name']:{_INDENT - 2}}"
-        if first[-1] == " ":
-            lines[0] = first + lines[0].lstrip()
-        else:
-            yield first
-        yield from lines
-        yield " " * _INDENT + option["env"]
-
-
-def _wrap(text: str, *, indent: int) -> list[str]:
-    space = " " * indent
-    return textwrap.wrap(text, _WIDTH, initial_indent=space, subsequent_indent=space)
+        text = f"{option['help']} ({option['type']}; {default})"
+        yield from wrapped(text, label=option["name"])
+        yield labeled("", option["env"])

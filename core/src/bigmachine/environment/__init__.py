@@ -1,10 +1,17 @@
-"""What must be the same at both ends: the driver's environment, described and made to travel.
+"""What must be the same at both ends: the driver's environment, captured and described.
 
-`capture` looks at this process's Python, at all that is installed and at the local
-folders that modules are imported from. The `Environment` it returns says what to
-send to a machine, and opens it.
+A local file passes through these modules, in this order:
+
+1. `_capture`: `capture` describes this process's Python, its distributions and its local folders.
+2. `_import_path`: which entries of the import path are the user's own folders.
+3. `_scan`: which files of such a folder are sent.
+4. `_archive`: its small files go into one archive, and each large file travels by itself.
+5. `_blob`: each of these is a `Blob`, named by its hash in the manifest of an `Environment`.
+
+A distribution passes through `_distributions` and, if a machine needs its wheel, `_wheels`.
 """
 
+from .._values import size_text as size_text
 from ._availability import Problem as Problem
 from ._blob import Blob as Blob
 from ._capture import capture as capture
@@ -14,5 +21,4 @@ from ._distributions import Origin as Origin
 from ._environment import Environment as Environment
 from ._scan import File as File
 from ._scan import Folder as Folder
-from ._sizes import size_text as size_text
 from ._target import Target as Target

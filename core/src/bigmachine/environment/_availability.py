@@ -1,4 +1,4 @@
-"""What of an environment can't be had on another platform, found out before a machine is bought."""
+"""Which distributions are not available on another platform; checked before machines start."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ._target import Target
 from ._tools import Outcome, find_pip, find_uv, run
 
 _TAIL_LINES = 6
-# uv's and pip's words when it is the index, not the distribution, that is missing.
+# What uv and pip print if no index answers, as opposed to an index without the distribution.
 _NO_ANSWER = (
     "Failed to fetch",
     "error sending request",
@@ -27,9 +27,9 @@ _NO_ANSWER = (
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that can't be had on a target: a distribution, or ``python`` itself.
+    """Something that is not available for a target: a distribution, or ``python`` itself.
 
-    ``required_by`` names the distributions that require it, on some platform.
+    ``required_by`` names the distributions that require it, on any platform.
     """
 
     name: str
@@ -47,17 +47,17 @@ def find_problems(
     target: Target,
     wheel_name: Callable[[Distribution], str],
 ) -> list[Problem]:
-    """List what can't be had on ``target``, in the order of ``distributions``.
+    """List what is not available for ``target``, in the order of ``distributions``.
 
-    ``wheel_name`` gives the file name of the wheel that a distribution which is not from
-    an index travels as. The others are looked for on the indexes that the user has set.
+    ``wheel_name`` returns the file name of the wheel of a distribution that is not from an
+    index. The others are looked up on the indexes that the user has configured.
 
     Raises `UsageError` if there is neither uv nor pip, or no index answers.
     """
     here = Target.here()
     is_here = target == here
     reasons: dict[str, str] = {}
-    # What can be packed can be had wherever this is.
+    # On this platform, whatever can be packed is available.
     wanted = [
         distribution
         for distribution in distributions
@@ -70,7 +70,7 @@ def find_problems(
                 name = wheel_name(distribution)
                 if not _fits(name, target):
                     reasons[distribution.name] = (
-                        f"its wheel is for this platform only ({name}), and it comes from no "
+                        f"its wheel is for this platform only ({name}), and it is not from an "
                         "index; publish one for the target on an index, or make it pure Python"
                     )
     problems = [
@@ -80,8 +80,8 @@ def find_problems(
     ]
     if target.python != here.python:
         reason = (
-            f"the driver runs {here.python} and the target {target.python}, and code only travels "
-            f"between equals; run the driver on {target.python}, or choose an image with "
+            f"the driver runs {here.python} and the target {target.python}, but pickled code needs "
+            f"the same version; run the driver on {target.python}, or choose an image with "
             f"{here.python}"
         )
         problems.insert(0, Problem("python", here.python, reason))
@@ -95,42 +95,42 @@ def _problem(
         other.name for other in distributions if distribution.name in other.requires
     )
     if required_by:
-        reason += f" (required, on some platform, by {', '.join(required_by)})"
+        reason += f" (required, on some platforms, by {', '.join(required_by)})"
     else:
         reason += " (nothing installed requires it)"
-    reason += f"; if the machines don't need it: exclude_distributions=[{distribution.name!r}]"
+    reason += f"; if the machines do not need it: exclude_distributions=[{distribution.name!r}]"
     return Problem(distribution.name, distribution.version, reason, required_by)
 
 
 def _fits(wheel_name: str, target: Target) -> bool:
-    """Say whether a pure-Python wheel is for the target; no other is taken for one."""
+    """Return whether the wheel is pure Python and for the target's version."""
     python, abi, platform = wheel_name.removesuffix(".whl").split("-")[-3:]
     pythons = {"py3", f"py3{target.python.partition('.')[2]}"}
     return platform == "any" and abi == "none" and not pythons.isdisjoint(python.split("."))
 
 
 def _look_up(distributions: Sequence[Distribution], target: Target) -> Mapping[str, str]:
-    """Ask the indexes for wheels; return the reasons of what has none, by name."""
+    """Ask the indexes for wheels; return why there is none, by distribution."""
     if not distributions:
         return {}
     with tempfile.TemporaryDirectory(prefix="bigmachine-check-") as folder:
-        return _halve(distributions, _command(target, Path(folder)))
+        return _bisect(distributions, _command(target, Path(folder)))
 
 
-def _halve(distributions: Sequence[Distribution], command: list[str]) -> dict[str, str]:
-    """Find what can't be had by halves: one question is enough if all can."""
+def _bisect(distributions: Sequence[Distribution], command: list[str]) -> dict[str, str]:
+    """Find what is not available by bisection: if all are, one query is enough."""
     outcome = run([*command, *(f"{each.name}=={each.version}" for each in distributions)])
     if outcome.status == 0:
         return {}
     if outcome.status < 0 or any(words in outcome.output for words in _NO_ANSWER):
         raise UsageError(
-            "what the target can have can't be checked, as no package index answers; mend what uv "
-            f"or pip says, or set an index for it:\n{outcome.tail(_TAIL_LINES)}"
+            "cannot check what is available for the target: no package index answers; solve the "
+            f"problem that uv or pip reports, or configure an index:\n{outcome.tail(_TAIL_LINES)}"
         )
     if len(distributions) == 1:
-        return {distributions[0].name: f"no wheel of it can be had: {_reason(outcome)}"}
+        return {distributions[0].name: f"no wheel is available: {_reason(outcome)}"}
     middle = len(distributions) // 2
-    return _halve(distributions[:middle], command) | _halve(distributions[middle:], command)
+    return _bisect(distributions[:middle], command) | _bisect(distributions[middle:], command)
 
 
 def _reason(outcome: Outcome) -> str:
@@ -154,6 +154,6 @@ def _command(target: Target, folder: Path) -> list[str]:
         command += ["--python-version", target.python]
         return command + [f"--platform={platform}" for platform in target.pip_platforms]
     raise UsageError(
-        f"what {target} can have can't be checked, as there is neither uv nor pip to ask a package "
-        "index; pip install uv"
+        f"cannot check what is available for {target}: there is neither uv nor pip to query a "
+        "package index; pip install uv"
     )

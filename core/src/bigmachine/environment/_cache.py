@@ -1,4 +1,4 @@
-"""Wheels and archives that were made, kept in the user's cache folder under what they are of."""
+"""A cache of wheels and archives in the user's cache folder; keys are hashes of their content."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 from ..errors import UsageError
 
 _LIMIT_BYTES = 2 << 30
-_IN_USE = 3600.0  # seconds since its last use in which an entry may be about to be sent
+_IN_USE = 3600.0  # seconds after its last use in which an entry may be about to be sent
 
 
 class Cache:
     """Files by key. Any number of processes may use one folder at once.
 
-    ``folder`` is by default ``bigmachine`` in ``$XDG_CACHE_HOME`` or ``~/.cache``. Beyond
-    ``limit_bytes`` the files that were used longest ago go first.
+    ``folder`` is by default ``bigmachine`` in ``$XDG_CACHE_HOME`` or ``~/.cache``. If the
+    files are larger than ``limit_bytes``, those not used for longest are deleted first.
     """
 
     def __init__(self, folder: Path | None = None, *, limit_bytes: int = _LIMIT_BYTES) -> None:
@@ -30,15 +30,15 @@ class Cache:
         self._limit_bytes = limit_bytes
 
     def file(self, key: str, make: Callable[[Path], None]) -> Path:
-        """Return the file kept under ``key``; ``make(folder)`` writes one if there is none.
+        """Return the file of ``key``; if there is none, ``make(folder)`` writes it.
 
-        Raises `UsageError` if the folder can't be written.
+        Raises `UsageError` if the folder cannot be written.
         """
         try:
             return self._file(key, make)
         except OSError as exc:
             raise UsageError(
-                f"can't keep what travels in {self._folder}: {exc}; make room there, or set "
+                f"cannot write the cache {self._folder}: {exc}; free some space there, or set "
                 "XDG_CACHE_HOME to a folder that can be written"
             ) from exc
 
@@ -61,7 +61,7 @@ class Cache:
         try:
             new.rename(entry)
         except OSError:
-            if not entry.exists():  # if it does, another process was faster, with the same
+            if not entry.exists():  # if it exists, another process was faster, with the same file
                 raise
 
     def _trim(self) -> None:
@@ -71,10 +71,10 @@ class Cache:
                 size = sum(file.stat().st_size for file in entry.iterdir())
                 used[entry] = (entry.stat().st_mtime, size)
             except OSError:
-                continue  # another process has just removed it
+                continue  # another process has just deleted it
         total = sum(size for _, size in used.values())
-        for entry, (last, size) in sorted(used.items(), key=lambda item: item[1]):
-            if total <= self._limit_bytes or last > time.time() - _IN_USE:
+        for entry, (last_use, size) in sorted(used.items(), key=lambda item: item[1]):
+            if total <= self._limit_bytes or last_use > time.time() - _IN_USE:
                 break
             shutil.rmtree(entry, ignore_errors=True)
             total -= size

@@ -1,4 +1,4 @@
-"""Look at this process and its folders, and say what its environment is."""
+"""Describe this process's environment: its Python, its distributions and its local folders."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from .._values import LIMIT_BYTES
+from .._values import LIMIT_BYTES, size_text
 from ..errors import UsageError
 from ._cache import Cache
 from ._distributions import Distribution, Origin, import_roots, installed, normalize
 from ._environment import Environment
+from ._import_path import split_import_path
 from ._indexes import configured_indexes
-from ._places import find_places
 from ._scan import Folder, scan
-from ._sizes import size_text
 from ._target import Target
 from ._wheels import Wheels
 
-_NAMED = 5  # files, and folders, that the message about too much names
+_MAX_NAMED = 5  # files, and folders, in the message about too many bytes
 
 
 def capture(
@@ -39,31 +38,32 @@ def capture(
     ``script`` is a file, or the folder that a notebook imports from. ``path`` is the
     import path, by default `sys.path`.
 
-    Of every entry of the path that is neither Python's nor holds installed distributions,
-    the files that git would take travel. ``exclude`` and ``include`` are patterns of the
-    form of ``.gitignore``, relative to each such folder: what one of ``exclude`` names
-    stays, and what one of ``include`` names goes whatever a ``.gitignore`` says.
+    An entry of the path is a local folder if it does not belong to Python and contains no
+    installed distributions. Of a local folder, the files that git would add are sent.
+    ``exclude`` and ``include`` are patterns in the format of ``.gitignore``, relative to
+    each such folder: a file that ``exclude`` matches is not sent; a file that ``include``
+    matches is sent, even if a ``.gitignore`` excludes it.
 
-    Every installed distribution is part of it but those that ``without`` names. One that
-    is installed as editable travels as a wheel that is built of it, and not a second time
-    in a folder.
+    All installed distributions are included, except those in ``exclude_distributions``. One
+    that is installed as editable is sent as a wheel, built from its source; its files are
+    not sent again as part of a folder.
 
-    Raises `UsageError` if the folders' files are more than ``limit_bytes``, or can't be
-    read, or an editable distribution can't be built.
+    Raises `UsageError` if the files of the folders are larger than ``limit_bytes`` or cannot
+    be read, or if an editable distribution cannot be built.
     """
-    places = find_places(sys.path if path is None else path, script=script)
-    distributions = _without(installed(places.sites), exclude_distributions)
+    entries = split_import_path(sys.path if path is None else path, script=script)
+    distributions = _included(installed(entries.sites), exclude_distributions)
     cache = Cache()
     wheels = Wheels(cache=cache)
     editables = [each for each in distributions if each.origin is Origin.EDITABLE]
     roots = {os.path.realpath(root) for each in editables for root in import_roots(each)}
     folders = []
-    for place in places.folders:
-        if place != places.script and os.path.realpath(place) in roots:
+    for place in entries.folders:
+        if place != entries.script and os.path.realpath(place) in roots:
             continue  # it is on the path because of the editable distribution
         folder = scan(place, include=include, exclude=exclude)
         for distribution in editables:
-            folder = _without_files_of(distribution, folder, wheels)
+            folder = _without_wheel_files(folder, distribution, wheels)
         if folder.files:
             folders.append(folder)
     _check_size(folders, limit_bytes=limit_bytes)
@@ -77,29 +77,27 @@ def capture(
     )
 
 
-def _without(
-    distributions: Sequence[Distribution], names: Collection[str]
+def _included(
+    distributions: Sequence[Distribution], excluded: Collection[str]
 ) -> tuple[Distribution, ...]:
-    left_out = {normalize(name) for name in names}
-    unknown = left_out - {distribution.name for distribution in distributions}
+    names = {normalize(name) for name in excluded}
+    unknown = names - {distribution.name for distribution in distributions}
     if unknown:
-        raise UsageError(
-            f"exclude_distributions={sorted(unknown)}: there is no such distribution installed"
-        )
-    return tuple(each for each in distributions if each.name not in left_out)
+        raise UsageError(f"exclude_distributions={sorted(unknown)}: not installed")
+    return tuple(each for each in distributions if each.name not in names)
 
 
-def _without_files_of(distribution: Distribution, folder: Folder, wheels: Wheels) -> Folder:
-    """Leave out the files that the wheel of an editable distribution brings."""
+def _without_wheel_files(folder: Folder, distribution: Distribution, wheels: Wheels) -> Folder:
+    """Return ``folder`` without the files that are in the wheel of an editable distribution."""
     place = Path(os.path.realpath(folder.path))
     source = Path(os.path.realpath(distribution.source or ""))
     if not (place.is_relative_to(source) or source.is_relative_to(place)):
         return folder
-    brought = wheels.build(distribution).files()
+    in_wheel = wheels.build(distribution).files()
     roots = [os.path.realpath(root) for root in import_roots(distribution)]
     files = {os.path.join(place, file.path): file for file in folder.files}
     for path in [*files]:
-        if any(os.path.relpath(path, root).replace(os.sep, "/") in brought for root in roots):
+        if any(os.path.relpath(path, root).replace(os.sep, "/") in in_wheel for root in roots):
             del files[path]
     return replace(folder, files=tuple(files.values()))
 
@@ -114,12 +112,12 @@ def _check_size(folders: Sequence[Folder], *, limit_bytes: int) -> None:
         for file in folder.files:
             first, slash, _ = file.path.partition("/")
             sizes[folder.path / first if slash else folder.path] += file.size_bytes
-    lines = [f"  {size_text(size):>10}  {place}" for size, place in heapq.nlargest(_NAMED, files)]
-    lines += [f"  {size_text(size):>10}  {place}/" for place, size in sizes.most_common(_NAMED)]
+    largest = [(size, f"{path}") for size, path in heapq.nlargest(_MAX_NAMED, files)]
+    largest += [(size, f"{path}/") for path, size in sizes.most_common(_MAX_NAMED)]
     raise UsageError(
-        f"the local folders that would travel to the machines are {size_text(total)}, and the "
-        f"limit is {size_text(limit_bytes)}. The biggest files and folders:\n"
-        + "\n".join(lines)
-        + "\nLeave out what the machines don't need by exclude=['/data/', ...] or a .gitignore, or "
+        f"the local folders to send to the machines are {size_text(total)}, and the limit is "
+        f"{size_text(limit_bytes)}. The largest files and folders:\n"
+        + "\n".join(f"  {size_text(size):>10}  {path}" for size, path in largest)
+        + "\nExclude what the machines do not need by exclude=['/data/', ...] or a .gitignore, or "
         f"set limit_bytes={total} or more"
     )

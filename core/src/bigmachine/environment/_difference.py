@@ -1,48 +1,48 @@
-"""How the environment that was built differs from the one that was asked for."""
+"""How the environment that was built differs from the one that was requested."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_LINES = 12
+_MAX_LINES = 12
 
 
-def difference(asked: Mapping[str, Any], built: Mapping[str, Any]) -> str:  # Any: this is JSON
-    """Return the differences of two manifests' ``content``, a line each; empty if there are none.
+def difference(requested: Mapping[str, Any], built: Mapping[str, Any]) -> str:  # Any: JSON
+    """Compare the ``content`` of two manifests; return one line per difference, or ``""``.
 
-    Only the first lines are given, and how many more there are.
+    Only the first lines are returned, and how many more there are.
     """
-    lines = [*_lines(asked, built)]
-    more = len(lines) - _LINES
+    lines = [*_lines(requested, built)]
+    more = len(lines) - _MAX_LINES
     if more > 0:
-        lines[_LINES:] = [f"… and {more} more"]
+        lines[_MAX_LINES:] = [f"… and {more} more"]
     return "\n".join(lines)
 
 
-def _lines(asked: Mapping[str, Any], built: Mapping[str, Any]) -> Iterator[str]:
-    if asked.get("python") != built.get("python"):
-        yield f"Python: asked for {asked.get('python')}, built {built.get('python')}"
-    for name, wanted, got in _pairs(asked, built, "distributions"):
+def _lines(requested: Mapping[str, Any], built: Mapping[str, Any]) -> Iterator[str]:
+    if requested.get("python") != built.get("python"):
+        yield f"Python: requested {requested.get('python')}, built {built.get('python')}"
+    for name, wanted, got in _pairs(requested, built, "distributions"):
         if got is None:
             yield f"{name} {wanted}: missing"
         elif wanted is None:
-            yield f"{name} {got}: not asked for"
+            yield f"{name} {got}: not requested"
         else:
-            yield f"{name}: asked for {wanted}, built {got}"
-    for path, wanted, got in _pairs(asked, built, "files"):
-        # The number before a path is its folder's place on the import path.
-        place, _, file = path.partition("/")
-        what = (
-            "missing" if got is None else "not asked for" if wanted is None else "another content"
+            yield f"{name}: requested {wanted}, built {got}"
+    for path, wanted, got in _pairs(requested, built, "files"):
+        # The number before a path is the position of its folder on the import path.
+        position, _, file = path.partition("/")
+        problem = (
+            "missing" if got is None else "not requested" if wanted is None else "other content"
         )
-        yield f"{file} (folder {place}): {what}"
+        yield f"{file} (folder {position}): {problem}"
 
 
 def _pairs(
-    asked: Mapping[str, Any], built: Mapping[str, Any], part: str
+    requested: Mapping[str, Any], built: Mapping[str, Any], part: str
 ) -> Iterator[tuple[str, str | None, str | None]]:
-    one, other = asked.get(part, {}), built.get(part, {})
+    one, other = requested.get(part, {}), built.get(part, {})
     for key in sorted({*one, *other}):
         if one.get(key) != other.get(key):
             yield key, one.get(key), other.get(key)

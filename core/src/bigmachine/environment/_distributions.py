@@ -1,4 +1,4 @@
-"""What is installed: every distribution, its exact version, and where it came from."""
+"""The installed distributions: their exact versions, and where they came from."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ logger = logging.getLogger("bigmachine.environment")
 
 
 class Origin(enum.Enum):
-    """Where a distribution came from, as its ``direct_url.json`` (PEP 610) says."""
+    """Where a distribution came from, according to its ``direct_url.json`` (PEP 610)."""
 
     INDEX = "index"
     """A package index, or unknown."""
     EDITABLE = "editable"
-    """A local folder that its modules are still imported from."""
+    """A local folder; its modules are imported from there."""
     FOLDER = "folder"
-    """A local folder; what was installed is a copy."""
+    """A local folder; the installed files are a copy."""
     ARCHIVE = "archive"
     """A file, local or downloaded."""
     VCS = "vcs"
-    """A commit of a repository."""
+    """A commit in a repository."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordRow:
     """A line of a distribution's RECORD: a file, relative to the site folder.
 
-    ``digest`` is ``"sha256=<base64>"``, and it and ``size_bytes`` may be missing.
+    ``digest`` is ``"sha256=<base64>"`` or empty; ``size_bytes`` may be None.
     """
 
     path: str
@@ -51,7 +51,7 @@ class Distribution:
     """An installed distribution.
 
     ``name`` is normalized (PEP 503). ``source`` is the path of a local folder or the URL
-    of anything else; None for what came from an index.
+    of anything else; None if it came from an index.
     """
 
     name: str
@@ -67,12 +67,12 @@ class Distribution:
 
     @property
     def has_record(self) -> bool:
-        """Whether it tells its files; what Debian's tools installed doesn't."""
+        """Whether it lists its files; what Debian's tools installed does not."""
         return self.metadata.read_text("RECORD") is not None
 
     @property
     def requires(self) -> set[str]:
-        """The normalized names of what it requires on some platform, extras left out."""
+        """The normalized names of what it requires on any platform, without extras."""
         lines = self.metadata.metadata.get_all("Requires-Dist") or []
         return {
             normalize(re.split(r"[^\w.-]", line.strip(), maxsplit=1)[0])
@@ -82,7 +82,7 @@ class Distribution:
 
     @property
     def size_bytes(self) -> int:
-        """The size of its files, as its RECORD gives it."""
+        """The size of its files according to its RECORD; 0 without one."""
         return sum(row.size_bytes or 0 for row in self.record()) if self.has_record else 0
 
     def record(self) -> list[RecordRow]:
@@ -90,9 +90,9 @@ class Distribution:
         text = self.metadata.read_text("RECORD")
         if text is None:
             raise UsageError(
-                f"{self.name} {self.version} in {self.site} has no RECORD of its files (an "
-                "operating system's tool installed it, or an old one), so it can't be packed to "
-                f"travel; install it by pip or uv in a virtual environment, or leave it out by "
+                f"{self.name} {self.version} in {self.site} has no RECORD of its files (it was "
+                "installed by the operating system, or by an old tool), so it cannot be packed; "
+                "install it with pip or uv in a virtual environment, or leave it out by "
                 f"exclude_distributions=[{self.name!r}]"
             )
         rows = []
@@ -104,7 +104,7 @@ class Distribution:
 
 
 def installed(sites: Iterable[Path]) -> list[Distribution]:
-    """List the distributions in ``sites``, sorted by name; the first of a name counts."""
+    """List the distributions in ``sites``, sorted by name; of one name, the first site wins."""
     found: dict[str, Distribution] = {}
     for distribution in _read_all(sites):
         found.setdefault(distribution.name, distribution)
@@ -112,7 +112,7 @@ def installed(sites: Iterable[Path]) -> list[Distribution]:
 
 
 def normalize(name: str) -> str:
-    """Return the one spelling of a distribution's name (PEP 503)."""
+    """Return the normalized name of a distribution (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -128,17 +128,17 @@ def import_roots(distribution: Distribution) -> list[Path]:
             roots += [
                 Path(line) for line in lines if line and not line.startswith(("import ", "#"))
             ]
-    # Some build tools install an import hook instead, each in a form of its own.
+    # Some build tools install an import hook instead, each in its own format.
     return roots or [source, source / "src"]
 
 
 def _read_all(sites: Iterable[Path]) -> Iterator[Distribution]:
     for metadata in importlib.metadata.distributions(path=[str(site) for site in sites]):
         fields = metadata.metadata
-        # What an interrupted removal leaves behind has neither.
+        # An interrupted uninstallation leaves metadata without them.
         name, version = (fields.get_all(field, [""])[0] for field in ("Name", "Version"))
         if not name or not version:
-            logger.warning("a distribution without a name or version is left out: %s", metadata)
+            logger.warning("ignoring a distribution without a name or version: %s", metadata)
             continue
         origin, source = _origin(metadata)
         yield Distribution(normalize(name), version, origin, source, metadata)
@@ -146,7 +146,7 @@ def _read_all(sites: Iterable[Path]) -> Iterator[Distribution]:
 
 def _origin(metadata: importlib.metadata.Distribution) -> tuple[Origin, str | None]:
     text = metadata.read_text("direct_url.json")
-    # Conda's say where conda's own servers built them.
+    # Conda writes where its own servers built the package.
     if text is None or (metadata.read_text("INSTALLER") or "").strip() == "conda":
         return Origin.INDEX, None
     direct = json.loads(text)

@@ -1,4 +1,4 @@
-"""An environment: what it is made of, the manifest that tells a machine, and the blobs."""
+"""An environment: its parts, the manifest that describes it to a machine, and its blobs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import UsageError
-from ._archive import archive, big_files
+from ._archive import pack_folder
 from ._availability import Problem, find_problems
 from ._blob import Blob, hash_file
 from ._cache import Cache
 from ._distributions import Distribution, Origin, normalize
 from ._indexes import Indexes
-from ._pip import find_pip_wheel
+from ._pip_wheel import find_pip_wheel
 from ._scan import Folder
 from ._target import Target
 from ._wheels import Wheels
@@ -29,9 +29,9 @@ _VERSION_HASH = 12  # hex digits of the source's hash in the version of a local 
 class Environment:
     """What must be the same at both ends; made by `capture`.
 
-    ``target`` is where it was captured, ``distributions`` what is installed and
-    ``folders`` the local ones, in the order of the import path. ``size_bytes`` of an
-    index's distribution is of its files as they are, unpacked.
+    ``target`` is the platform that it was captured on, ``distributions`` what is installed,
+    and ``folders`` the local folders, in the order of the import path. The ``size_bytes`` of
+    a distribution from an index are those of its installed files.
     """
 
     def __init__(
@@ -55,33 +55,34 @@ class Environment:
 
     @property
     def blobs(self) -> Mapping[str, Blob]:
-        """Every blob that a manifest made so far names, by its hash."""
+        """Every blob in a manifest that was made so far, by its hash."""
         return self._blobs
 
     def blob(self, sha256: str) -> Blob:
-        """Return the blob of that hash; raises `UsageError` if no manifest made so far has it."""
+        """Return the blob of that hash; raises `UsageError` if no manifest so far contains it."""
         try:
             return self._blobs[sha256]
         except KeyError:
-            raise UsageError(f"no manifest of this environment names a blob {sha256}") from None
+            raise UsageError(f"no manifest of this environment contains a blob {sha256}") from None
 
     def manifest(self, *, wheels: Collection[str] | Literal["all"] = ()) -> Json:
-        """Return the manifest: plain JSON that says what the environment is, and its digest.
+        """Return the manifest: plain JSON that describes the environment, with its digest.
 
-        ``wheels`` names the distributions of an index that the machine can't get from one,
-        and that are packed for it; what comes from no index always is. Where it is to get
-        something from one, pip's own wheel goes along. The digest doesn't depend on it.
+        ``wheels`` names those distributions from an index that the machine cannot get from
+        one; their wheels are packed. A distribution that is not from an index is always
+        packed. If the machine must get something from an index, pip's own wheel is included.
+        None of this changes the digest.
 
         Builds wheels and packs archives, and keeps them in the user's cache folder. Raises
-        `UsageError` for what can't be built, packed or read.
+        `UsageError` for what cannot be built, packed or read.
         """
         wanted = self._names(wheels)
-        distributions = [self._entry(each, wanted=wanted) for each in self.distributions]
-        folders = [self._folder_entry(folder) for folder in self.folders]
+        distributions = [self._describe(each, wanted=wanted) for each in self.distributions]
+        folders = [self._describe_folder(folder) for folder in self.folders]
         content = {
             "python": self.target.python,
             "distributions": {
-                each.name: self._shown_version(each, entry["version"])
+                each.name: self._full_version(each, entry["version"])
                 for each, entry in zip(self.distributions, distributions, strict=True)
             },
             "files": {
@@ -102,13 +103,13 @@ class Environment:
         }
 
     def pack(self, distribution: Distribution) -> None:
-        """Make its wheel, for a manifest to come; raises `UsageError` if it can't be made."""
+        """Make its wheel, for a later manifest; raises `UsageError` if it cannot be made."""
         self._wheels.wheel(distribution)
 
     def check(self, target: Target) -> list[Problem]:
-        """List what can't be had on ``target``; empty if the environment can be built there.
+        """List what is not available for ``target``; empty if it can be built there.
 
-        Raises `UsageError` if that can't be found out: there is neither uv nor pip, or no
+        Raises `UsageError` if this cannot be checked: there is neither uv nor pip, or no
         package index answers.
         """
         return find_problems(self.distributions, target=target, wheel_name=self._wheels.name)
@@ -124,9 +125,9 @@ class Environment:
 
     def _pip(self) -> Json | None:
         wheel = find_pip_wheel(cache=self._cache)
-        return {**self._blob_entry(wheel), "filename": wheel.name} if wheel else None
+        return self._describe_wheel(wheel) if wheel else None
 
-    def _entry(self, distribution: Distribution, *, wanted: set[str]) -> Json:
+    def _describe(self, distribution: Distribution, *, wanted: set[str]) -> Json:
         is_index = distribution.origin is Origin.INDEX
         version, wheel = distribution.version, None
         if not is_index or distribution.name in wanted:
@@ -137,35 +138,35 @@ class Environment:
             "name": distribution.name,
             "version": version,
             "index": is_index,
-            "wheel": wheel and {**self._blob_entry(wheel), "filename": wheel.name},
+            "wheel": wheel and self._describe_wheel(wheel),
         }
 
-    def _shown_version(self, distribution: Distribution, version: str) -> str:
-        """Return the version with, for what is from no index, a hash of what it is made of."""
+    def _full_version(self, distribution: Distribution, version: str) -> str:
+        """Return the version; if it is not from an index, with a hash of its content."""
         if distribution.origin is Origin.INDEX:
             return version
-        made_of = self._wheels.contents_hash(distribution)
-        return f"{version}{'.' if '+' in version else '+'}{made_of[:_VERSION_HASH]}"
+        content_hash = self._wheels.content_hash(distribution)
+        return f"{version}{'.' if '+' in version else '+'}{content_hash[:_VERSION_HASH]}"
 
-    def _folder_entry(self, folder: Folder) -> Json:
-        hashes = self._hashes_of(folder)
-        packed = archive(folder, hashes=hashes, cache=self._cache)
-        blobs: list[Json] = [{**self._blob_entry(packed), "tar": True}] if packed else []
-        for file in big_files(folder):
-            entry = self._blob_entry(file.source, sha256=hashes[file.path])
-            blobs.append({**entry, "path": file.path, "mode": file.mode})
+    def _describe_wheel(self, wheel: Path) -> Json:
+        return {**self._describe_blob(Blob.of(wheel)), "filename": wheel.name}
+
+    def _describe_folder(self, folder: Folder) -> Json:
+        blobs = []
+        for part in pack_folder(folder, hashes=self._hashes_of(folder), cache=self._cache):
+            file = part.file
+            place = {"path": file.path, "mode": file.mode} if file else {"tar": True}
+            blobs.append({**self._describe_blob(part.blob), **place})
         return {"name": folder.path.name, "on_path": True, "blobs": blobs}
+
+    def _describe_blob(self, blob: Blob) -> Json:
+        self._blobs[blob.sha256] = blob
+        return {"sha256": blob.sha256, "size": blob.size_bytes}
 
     def _hashes_of(self, folder: Folder) -> dict[str, str]:
         if folder.path not in self._hashes:
             self._hashes[folder.path] = {f.path: hash_file(f.source) for f in folder.files}
         return self._hashes[folder.path]
-
-    def _blob_entry(self, path: Path, *, sha256: str | None = None) -> Json:
-        status = path.stat()
-        sha256 = sha256 or hash_file(path)
-        self._blobs[sha256] = Blob(sha256, status.st_size, path, status.st_mtime_ns)
-        return {"sha256": sha256, "size": status.st_size}
 
 
 def content_digest(content: Mapping[str, Any]) -> str:

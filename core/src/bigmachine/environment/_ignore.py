@@ -1,8 +1,8 @@
-"""Which paths a list of patterns names, as gitignore(5) has it.
+"""Which paths a list of patterns matches, by the rules of gitignore(5).
 
-Written from git's ``dir.c`` and ``wildmatch.c``; a test compares the two. Done here rather
-than by ``git ls-files`` so that what travels doesn't depend on whether git is installed,
-or trusts the folder's owner, or has the files in its index.
+Written from git's ``dir.c`` and ``wildmatch.c``; a test compares the results with git's. It
+does not use ``git ls-files``, so that the result does not depend on whether git is installed,
+trusts the folder's owner, or has the files in its index.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Patterns:
     """A list of patterns, such as one ``.gitignore``; the last one that matches decides.
 
     Paths have ``/`` between their parts and none at the ends. ``base`` is the folder
-    that the patterns are for; they have no say on what isn't below it.
+    that the patterns are for; they match nothing outside of it.
     """
 
     def __init__(self, lines: Iterable[str], *, base: str = "") -> None:
@@ -41,7 +41,7 @@ class Patterns:
         self._rules = [rule for line in lines if (rule := _parse(_bytewise(line)))]
 
     def decide(self, path: str, *, is_folder: bool) -> bool | None:
-        """Say whether ``path`` is named (True), un-named by a ``!`` (False), or neither (None)."""
+        """Return True if ``path`` matches, False if a ``!`` pattern matches last, else None."""
         if not path.startswith(self._base):
             return None
         path = _bytewise(path[len(self._base) :])
@@ -53,8 +53,8 @@ class Patterns:
                 return not rule.is_negated
         return None
 
-    def may_name_below(self, folder: str) -> bool:
-        """Say whether something below ``folder`` may be named, though it is not itself."""
+    def may_match_below(self, folder: str) -> bool:
+        """Return whether something below ``folder`` may match, though ``folder`` does not."""
         parts = _bytewise(folder).split("/")
         return any(not rule.is_negated and rule.may_match_below(parts) for rule in self._rules)
 
@@ -84,7 +84,7 @@ class _Rule:
 
 
 def _bytewise(text: str) -> str:
-    """Return a character for each byte: that is what a ``?`` stands for."""
+    """Return one character per byte: ``?`` matches one byte."""
     return os.fsencode(text).decode("latin-1")
 
 
@@ -107,7 +107,7 @@ def _without_trailing_spaces(line: str) -> str:
     end = position = 0
     while position < len(line):
         if line[position] == "\\":
-            position += 1  # what follows is taken as it is, a space too
+            position += 1  # the next character is literal, even a space
             end = position + 1
         elif line[position] != " ":
             end = position + 1
@@ -116,7 +116,7 @@ def _without_trailing_spaces(line: str) -> str:
 
 
 def _translate(pattern: str) -> str:
-    """Return the regular expression that matches what git's wildmatch does."""
+    """Return the regular expression that matches what git's wildmatch matches."""
     out = []
     position, length = 0, len(pattern)
     literal = len(re.split(r"[*?[\\]", pattern, maxsplit=1)[0])
@@ -126,7 +126,7 @@ def _translate(pattern: str) -> str:
         if char == "*":
             while position < length and pattern[position] == "*":
                 position += 1
-            # To git, what comes before the first wildcard is no part of the pattern.
+            # git compares the part before the first wildcard separately.
             at_begin = begin == literal or pattern[begin - 1] == "/"
             at_end = position == length or pattern[position] == "/"
             if position - begin == 1 or not (at_begin and at_end):
@@ -152,7 +152,7 @@ def _translate(pattern: str) -> str:
 
 
 def _translate_class(pattern: str, position: int) -> tuple[str, int]:
-    """Translate what follows a ``[``; return the regular expression and where it ended."""
+    """Translate what follows a ``[``; return the regular expression and its end."""
     is_negated = pattern[position : position + 1] in ("!", "^")
     begin = position = position + is_negated
     items: list[str] = []
@@ -176,7 +176,7 @@ def _translate_class(pattern: str, position: int) -> tuple[str, int]:
         ):
             high, position = _literal(pattern, position + 1)
         items.append(re.escape(low))
-        if low < high:  # git lets a range that runs backwards be its first character
+        if low < high:  # for git, a reversed range is its first character
             items.append(f"{re.escape(low)}-{re.escape(high)}")
     return _NEVER, len(pattern)  # never closed
 

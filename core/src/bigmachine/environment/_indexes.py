@@ -1,4 +1,4 @@
-"""Which package indexes the user has set, for the machines to ask the same ones."""
+"""The package indexes that the user has configured, so that the machines use the same ones."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from typing import Any
 
 from ..errors import UsageError
 
-_TRAVEL = ("UV_INDEX_STRATEGY", "UV_PYTHON_INSTALL_MIRROR")
-_HERE_ONLY = frozenset({"localhost", "127.0.0.1", "::1", ""})  # of no use to a machine
+_UV_VARIABLES = ("UV_INDEX_STRATEGY", "UV_PYTHON_INSTALL_MIRROR")
+_LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1", ""})  # a machine cannot reach them
 
 
 @dataclass(frozen=True, slots=True)
 class Indexes:
-    """The URL of the index, None for the public one, and of more to ask; with credentials.
+    """The URL of the index (None for the public one) and of extra indexes, with credentials.
 
-    ``more`` are uv's variables for which of them to take, and where it gets Pythons.
+    ``more`` are uv's variables, as pairs, for its index strategy and its source of Pythons.
     """
 
     index_url: str | None = None
@@ -30,52 +30,52 @@ class Indexes:
     more: tuple[tuple[str, str], ...] = ()
 
     def variables(self) -> dict[str, str]:
-        """Return the variables that make pip and uv ask them; none for what isn't set."""
+        """Return the environment variables that make pip and uv use them; only those needed."""
         urls = {
             "INDEX_URL": self.index_url or "",
             "EXTRA_INDEX_URL": " ".join(self.extra_index_urls),
         }
-        of_uv = {"INDEX_URL": "UV_DEFAULT_INDEX", "EXTRA_INDEX_URL": "UV_INDEX"}
+        uv_names = {"INDEX_URL": "UV_DEFAULT_INDEX", "EXTRA_INDEX_URL": "UV_INDEX"}
         found = {"PIP_" + name: value for name, value in urls.items() if value}
-        found |= {of_uv[name]: value for name, value in urls.items() if value}
+        found |= {uv_names[name]: value for name, value in urls.items() if value}
         return found | dict(self.more)
 
 
 def configured_indexes() -> Indexes:
-    """Return what is set for uv and pip, by variables and in the user's files.
+    """Return what is configured for uv and pip, by variables and in the user's files.
 
-    The first source that names an index counts, and every source's extra ones do.
-    Folders, and indexes of this computer's own, are left out.
+    The first source that has an index wins; the extra indexes of all sources are used.
+    Folders and indexes on this computer are left out, because machines cannot reach them.
     """
     index: str | None = None
     extra: dict[str, None] = {}
-    for one, more in _sources():
-        index = index or one
-        extra |= dict.fromkeys(more)
+    for source_index, source_extra in _sources():
+        index = index or source_index
+        extra |= dict.fromkeys(source_extra)
     return Indexes(
         index if index and _is_reachable(index) else None,
         tuple(url for url in extra if _is_reachable(url)),
-        tuple((name, os.environ[name]) for name in _TRAVEL if os.environ.get(name)),
+        tuple((name, os.environ[name]) for name in _UV_VARIABLES if os.environ.get(name)),
     )
 
 
 def _is_reachable(url: str) -> bool:
-    return (urllib.parse.urlsplit(url).hostname or "") not in _HERE_ONLY
+    return (urllib.parse.urlsplit(url).hostname or "") not in _LOCAL_HOSTS
 
 
 def _sources() -> Iterator[tuple[str | None, list[str]]]:
     environ = os.environ
     yield (
         environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL"),
-        # `name=url` gives an index a name.
+        # The form `name=url` is allowed.
         [_without_name(url) for url in environ.get("UV_INDEX", "").split()]
         + environ.get("UV_EXTRA_INDEX_URL", "").split(),
     )
     yield environ.get("PIP_INDEX_URL"), environ.get("PIP_EXTRA_INDEX_URL", "").split()
     for path in _uv_files():
-        yield _of_uv(path)
+        yield _read_uv_file(path)
     for path in _pip_files():
-        yield _of_pip(path)
+        yield _read_pip_file(path)
 
 
 def _without_name(url: str) -> str:
@@ -102,7 +102,7 @@ def _pip_files() -> Iterator[Path]:
     yield from (Path.home() / ".pip" / "pip.conf", Path("/etc/pip.conf"))
 
 
-def _of_uv(path: Path) -> tuple[str | None, list[str]]:
+def _read_uv_file(path: Path) -> tuple[str | None, list[str]]:
     if not path.is_file():
         return None, []
     try:
@@ -119,7 +119,7 @@ def _of_uv(path: Path) -> tuple[str | None, list[str]]:
     return index, extra + list(settings.get("extra-index-url", []))
 
 
-def _of_pip(path: Path) -> tuple[str | None, list[str]]:
+def _read_pip_file(path: Path) -> tuple[str | None, list[str]]:
     if not path.is_file():
         return None, []
     parser = configparser.RawConfigParser()
@@ -132,4 +132,6 @@ def _of_pip(path: Path) -> tuple[str | None, list[str]]:
 
 
 def _unreadable(path: Path, exc: Exception) -> UsageError:
-    return UsageError(f"{path} may name package indexes, and can't be read: {exc}; mend it")
+    return UsageError(
+        f"{path} may configure package indexes, and cannot be read: {exc}; correct it"
+    )

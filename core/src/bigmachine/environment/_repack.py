@@ -1,4 +1,4 @@
-"""A wheel of what is installed, packed again from its RECORD."""
+"""A wheel of an installed distribution, repacked from the files in its RECORD."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from pathlib import Path, PurePosixPath
 from ..errors import UsageError
 from ._cache import Cache
 from ._distributions import Distribution, RecordRow
+from ._messages import first_of
 
 logger = logging.getLogger("bigmachine.environment")
 
-# Of how and where it was installed: the installer at the other end writes its own.
-_LEFT_OUT = frozenset(
+# These say how and where it was installed: the installer at the other end writes its own.
+_INSTALLER_FILES = frozenset(
     {"INSTALLER", "REQUESTED", "RECORD", "RECORD.jws", "RECORD.p7s"}
     | {"direct_url.json", "uv_cache.json", "uv_build.json"}
 )
 _SCRIPT_FOLDERS = frozenset({"bin", "Scripts"})
-_TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip can tell
-# Measured with numpy: level 1 packs 110 MB/s, and level 6 packs 31 MB/s to an eighth less.
+_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can store
+# Measured with numpy: level 1 packs 110 MB/s; level 6 packs 31 MB/s, one eighth smaller.
 _LEVEL = 1
 _CHUNK_BYTES = 1 << 20
-_NAMED = 3  # how many files a message names
+_MAX_NAMED = 3  # files in a message
 
-# What installers make of `#!python`; the second is for paths too long for a kernel.
+# What installers write for `#!python`; the second is for paths too long for a kernel.
 _SHEBANGS = (
     re.compile(rb"#!\"?/[^\n]*?/python[\d.]*(?:\.exe)?\"?(?=[ \n\r])"),
     re.compile(rb"#!/bin/sh\n'''exec' [^\n]*?/python[\d.]*\"? \"\$0\" \"\$@\"\n' '''(?=\n)"),
@@ -40,11 +41,11 @@ _SHEBANGS = (
 
 
 def repack(distribution: Distribution, *, cache: Cache) -> Path:
-    """Pack the distribution as a wheel; return its file, whose folder is named by the contents.
+    """Pack the distribution as a wheel; return its file, in a folder named by a content hash.
 
-    The same contents give the same bytes. A file that was changed after it was installed
-    is packed as it is, with a warning. Raises `UsageError` if one is missing, or there
-    is no RECORD.
+    The same contents give the same bytes. If a file was changed after it was installed, the
+    changed file is packed, with a warning. Raises `UsageError` if a file is missing, or
+    there is no RECORD.
     """
     members = sorted(_members(distribution), key=lambda member: member.name)
     name = repacked_name(distribution)
@@ -68,13 +69,13 @@ def repacked_name(distribution: Distribution) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """A file of a wheel; ``head`` stands for the first ``skip`` bytes of its source."""
+    """A file of a wheel; ``head`` replaces the first ``skip`` bytes of its source."""
 
     name: str
     source: Path
     mode: int
     size_bytes: int
-    digest: str  # as a RECORD has it
+    digest: str  # as in a RECORD
     head: bytes = b""
     skip: int = 0
 
@@ -88,14 +89,16 @@ def _members(distribution: Distribution) -> Iterable[_Member]:
     members: list[_Member] = []
     for row in distribution.record():
         path = PurePosixPath(row.path)
-        if "__pycache__" in path.parts or (str(path.parent) == info and path.name in _LEFT_OUT):
+        if "__pycache__" in path.parts or (
+            str(path.parent) == info and path.name in _INSTALLER_FILES
+        ):
             continue
         if path.parent.name in _SCRIPT_FOLDERS and _script_name(path.name) in generated:
             continue
         source = Path(os.path.normpath(site / row.path))
         name = _name(source, site=site, data=info.removesuffix(".dist-info") + ".data")
         if name is None:
-            logger.warning("%s: left out, as it is outside of any Python: %s", info, source)
+            logger.warning("%s: not packed, because it is outside of any Python: %s", info, source)
             continue
         try:
             digest, status = _digest(source, row), source.stat()
@@ -107,16 +110,16 @@ def _members(distribution: Distribution) -> Iterable[_Member]:
         members.append(_member(name, source, digest, status))
     if missing:
         raise UsageError(
-            f"{distribution.name} {distribution.version} can't be packed to travel, for files of "
-            f"it are missing: {_some(missing)}. Install it again: pip install --force-reinstall "
-            f'--no-deps "{distribution.name}=={distribution.version}"'
+            f"{distribution.name} {distribution.version} cannot be packed: files are missing: "
+            f"{first_of(missing, most=_MAX_NAMED)}. Install it again: pip install "
+            f'--force-reinstall --no-deps "{distribution.name}=={distribution.version}"'
         )
     if changed:
         logger.warning(
-            "%s %s: changed since it was installed, and travels as it is: %s",
+            "%s %s: changed since it was installed; the changed files are sent: %s",
             distribution.name,
             distribution.version,
-            _some(changed),
+            first_of(changed, most=_MAX_NAMED),
         )
     return members
 
@@ -138,10 +141,10 @@ def _member(name: str, source: Path, digest: str, status: os.stat_result) -> _Me
 
 
 def _name(source: Path, *, site: Path, data: str) -> str | None:
-    """Return where a wheel has the file; None if no installer could put it there again."""
+    """Return the file's path in a wheel; None if no installer could put it there again."""
     if source.is_relative_to(site):
         relative = source.relative_to(site)
-        # Installed by `--target`, scripts are inside; no package can have this name and be one.
+        # `pip install --target` puts scripts here; no package has the name `bin` and one level.
         if len(relative.parts) == 2 and relative.parts[0] == "bin":
             return f"{data}/scripts/{relative.name}"
         return relative.as_posix()
@@ -155,7 +158,7 @@ def _name(source: Path, *, site: Path, data: str) -> str | None:
 
 
 def _prefix(site: Path) -> Path:
-    """Return the folder that an installation is in: of ``lib/python3.11/site-packages``."""
+    """Return the folder above ``lib/python3.11/site-packages``."""
     for parent in site.parents:
         if parent.name.lower() in ("lib", "lib64"):
             return parent.parent
@@ -177,8 +180,8 @@ def _info_folder(distribution: Distribution) -> str:
         if name == "RECORD" and folder.endswith(".dist-info"):
             return folder
     raise UsageError(
-        f"{distribution.name} {distribution.version} has a RECORD that doesn't name itself, so it "
-        "can't be packed to travel; install it again"
+        f"{distribution.name} {distribution.version} has a RECORD that does not list itself, so it "
+        "cannot be packed; install it again"
     )
 
 
@@ -188,7 +191,7 @@ def _write(path: Path, members: Iterable[_Member], distribution: Distribution) -
     with zipfile.ZipFile(path, "w") as wheel:
         for member in members:
             info = _zip_info(member.name, member.mode)
-            info.file_size = member.size_bytes  # says whether it needs the format of big files
+            info.file_size = member.size_bytes  # decides whether the zip64 format is needed
             with wheel.open(info, "w") as target, member.source.open("rb") as source:
                 source.seek(member.skip)
                 target.write(member.head)
@@ -200,15 +203,15 @@ def _write(path: Path, members: Iterable[_Member], distribution: Distribution) -
 
 def _zip_info(name: str, mode: int) -> zipfile.ZipInfo:
     info = zipfile.ZipInfo(name, _TIME)
-    info.create_system = 3  # Unix, whose permissions follow
+    info.create_system = 3  # Unix: the next line has its permissions
     info.external_attr = (stat.S_IFREG | mode) << 16
     info.compress_type = zipfile.ZIP_DEFLATED
-    info._compresslevel = _LEVEL  # type: ignore[attr-defined]  # public from Python 3.13 on
+    info._compresslevel = _LEVEL  # type: ignore[attr-defined]  # public since Python 3.13
     return info
 
 
 def _digest(path: Path, row: RecordRow) -> str:
-    """Hash a file, by the algorithm of its ``row``."""
+    """Hash a file with the algorithm of its ``row``."""
     algorithm = row.digest.partition("=")[0] or "sha256"
     with path.open("rb") as file:
         return _encode(algorithm, hashlib.file_digest(file, algorithm).digest())
@@ -220,8 +223,3 @@ def _encode(algorithm: str, digest: bytes) -> str:
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"' if any(c in name for c in ',"') else name
-
-
-def _some(paths: list[str]) -> str:
-    more = len(paths) - _NAMED
-    return ", ".join(paths[:_NAMED]) + (f" and {more} more" if more > 0 else "")

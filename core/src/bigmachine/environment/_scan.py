@@ -1,4 +1,4 @@
-"""What of a local folder travels: the files that git would take, and no more than a bound."""
+"""Which files of a local folder are sent: those that git would add, up to a limit."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ._ignore import Patterns
+from ._messages import first_of
 
 logger = logging.getLogger("bigmachine.environment")
 
-# Made by tools for themselves, and made again by them where they are missing.
-_LEFT_OUT_FOLDERS = frozenset(
+# Tools generate these for themselves, and again where they are missing.
+_GENERATED_FOLDERS = frozenset(
     {".git", ".hg", ".svn", "__pycache__", "node_modules", ".tox", ".nox", ".ipynb_checkpoints"}
     | {".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".import_linter_cache"}
 )
-_LEFT_OUT_FILES = (".pyc", ".DS_Store")
-# A folder with one of these is an environment: what it holds is a distribution, or Python.
+_GENERATED_FILES = (".pyc", ".DS_Store")
+# A folder that contains one of these is a virtual environment: Python and distributions.
 _ENVIRONMENT_MARKS = frozenset({"pyvenv.cfg", "conda-meta"})
 
-# Looking at this many takes about a second; a home folder with a million would take minutes.
+# Scanning this many takes about a second; a home folder with a million would take minutes.
 MAX_ENTRIES = 50_000
-_NAMED = 5  # how many paths a message names
+_MAX_NAMED = 5  # paths in a message
 
 
 @dataclass(frozen=True, slots=True)
 class File:
     """A file of a local folder.
 
-    ``path`` is relative to the folder, with ``/``; ``source`` where it is read; ``mode``
-    its permissions, of which only "executable" is kept.
+    ``path`` is relative to the folder, with ``/``; ``source`` is where it is read; ``mode``
+    is its permissions, reduced to 0o755 if it is executable, else 0o644.
     """
 
     path: str
@@ -46,14 +47,14 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A local folder that modules are imported from, and the files of it that travel."""
+    """A local folder that modules are imported from, and its files that are sent."""
 
     path: Path
     files: tuple[File, ...] = field(repr=False)
 
     @property
     def size_bytes(self) -> int:
-        """The size of its files."""
+        """The size of its files, in bytes."""
         return sum(file.size_bytes for file in self.files)
 
 
@@ -64,17 +65,17 @@ def scan(
     exclude: Sequence[str] = (),
     max_entries: int = MAX_ENTRIES,
 ) -> Folder:
-    """List the files of ``folder`` that travel, sorted by path.
+    """List the files of ``folder`` that are sent, sorted by path.
 
-    ``include`` and ``exclude`` are patterns of the form of ``.gitignore``, relative to
-    ``folder``. A file that ``exclude`` names stays; one that ``include`` names goes,
-    whatever a ``.gitignore`` says. What tools keep for themselves (``.git``,
-    ``__pycache__``, virtual environments, …) always stays.
+    ``include`` and ``exclude`` are patterns in the format of ``.gitignore``, relative to
+    ``folder``. A file that ``exclude`` matches is not sent; one that ``include`` matches is
+    sent, even if a ``.gitignore`` excludes it. What tools generate (``.git``,
+    ``__pycache__``, virtual environments, …) is never sent.
 
-    A symbolic link travels as what it points to. One that is broken, or leads out of the
-    folder or around in a circle, stays, with a warning, and so does what is no file.
+    A symbolic link is replaced by the file it points to. If a link is broken, points outside
+    the folder or forms a loop, it is not sent, with a warning; nor are sockets and pipes.
 
-    Raises `UsageError` for what can't be read, and for more than ``max_entries`` files.
+    Raises `UsageError` for what cannot be read, and for more than ``max_entries`` files.
     """
     walk = _Walk(folder, Patterns(include), Patterns(exclude), max_entries)
     files = sorted(walk.files(), key=lambda file: file.path)
@@ -84,7 +85,7 @@ def scan(
 
 @dataclass(frozen=True, slots=True)
 class _Visit:
-    """A folder to be looked at: below one that `include` names, or that is ignored, or neither."""
+    """A folder to scan: below one that `include` matches, or that is ignored, or neither."""
 
     path: str  # relative to the top, "" for itself
     ignores: tuple[Patterns, ...]  # the nearest first
@@ -103,7 +104,7 @@ class _Walk:
         self._max_entries = max_entries
         self._seen: Counter[str] = Counter()  # entries, by the first part of their path
         self._count = 0
-        self._stays: list[str] = []  # paths, with the reason
+        self._skipped: list[str] = []  # paths, with the reason
         self._prefix, self._outer = _outer_ignores(folder)
 
     def files(self) -> Iterator[File]:
@@ -129,14 +130,9 @@ class _Walk:
                     yield chosen
 
     def warn(self) -> None:
-        if self._stays:
-            more = len(self._stays) - _NAMED
-            logger.warning(
-                "%s: left out: %s%s",
-                self._folder,
-                "; ".join(self._stays[:_NAMED]),
-                f"; … and {more} more" if more > 0 else "",
-            )
+        if self._skipped:
+            paths = first_of(self._skipped, most=_MAX_NAMED, separator="; ")
+            logger.warning("%s: not sent: %s", self._folder, paths)
 
     def _entries(self, path: str) -> list[os.DirEntry[str]]:
         left = self._max_entries - self._count
@@ -155,10 +151,10 @@ class _Walk:
         self, entry: os.DirEntry[str], path: str, visit: _Visit, ignores: tuple[Patterns, ...]
     ) -> File | _Visit | None:
         is_link = entry.is_symlink()
-        is_folder = entry.is_dir(follow_symlinks=False)  # to git, a link is none
-        if entry.name in _LEFT_OUT_FOLDERS and entry.is_dir():
+        is_folder = entry.is_dir(follow_symlinks=False)  # for git, a link is not a folder
+        if entry.name in _GENERATED_FOLDERS and entry.is_dir():
             return None
-        if entry.name.endswith(_LEFT_OUT_FILES) and not is_folder:
+        if entry.name.endswith(_GENERATED_FILES) and not is_folder:
             return None
         if self._exclude.decide(path, is_folder=is_folder):
             return None
@@ -166,7 +162,7 @@ class _Walk:
         is_ignored = not is_included and (
             visit.is_ignored or _is_ignored(self._prefix + path, ignores, is_folder=is_folder)
         )
-        if is_ignored and not (is_folder and self._include.may_name_below(path)):
+        if is_ignored and not (is_folder and self._include.may_match_below(path)):
             return None
         if is_link and not self._may_follow(path):
             return None
@@ -178,11 +174,11 @@ class _Walk:
         link = self._folder / path
         target = os.path.realpath(link)
         if not os.path.exists(target):
-            self._stays.append(f"{path} (a broken link)")
+            self._skipped.append(f"{path} (a broken link)")
         elif not _is_within(target, self._real):
-            self._stays.append(f"{path} (a link that leads out of the folder, to {target})")
+            self._skipped.append(f"{path} (a link that points outside the folder, to {target})")
         elif _is_within(os.path.realpath(link.parent), target):
-            self._stays.append(f"{path} (a link to a folder that it is in)")
+            self._skipped.append(f"{path} (a link to a folder that contains it)")
         else:
             return True
         return False
@@ -194,7 +190,7 @@ class _Walk:
         except OSError as exc:
             raise _unreadable(source, exc) from exc
         if not stat.S_ISREG(status.st_mode):
-            self._stays.append(f"{path} (no file)")
+            self._skipped.append(f"{path} (not a regular file)")
             return None
         if not os.access(source, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
             raise _unreadable(source, PermissionError("permission denied"))
@@ -202,21 +198,21 @@ class _Walk:
         return File(path=path, source=source, size_bytes=status.st_size, mode=mode)
 
     def _too_many(self) -> UsageError:
-        biggest = [f"{name or '.'} ({count})" for name, count in self._seen.most_common(_NAMED)]
+        largest = [f"{name or '.'} ({count})" for name, count in self._seen.most_common(_MAX_NAMED)]
         return UsageError(
-            f"{self._folder} has more than {self._max_entries} files, and it would travel to the "
-            f"machines, as modules are imported from it; most of those seen are in "
-            f"{', '.join(biggest)}. Run the script from a folder of its own, or leave folders out "
-            "by a .gitignore or exclude=[...]"
+            f"{self._folder} has more than {self._max_entries} files. It must be sent to the "
+            f"machines, because modules are imported from it. Most files seen so far are in "
+            f"{', '.join(largest)}. Put the script in its own folder, or exclude folders by a "
+            ".gitignore or exclude=[...]"
         )
 
 
 def _outer_ignores(folder: Path) -> tuple[str, tuple[Patterns, ...]]:
     """Read the ``.gitignore`` files above ``folder``, up to the top of its git work tree.
 
-    Returns the prefix that makes a path in ``folder`` one in the work tree, and the
-    patterns. They have no say in a folder that is ignored itself: who runs a script in
-    there wants its files.
+    Return the prefix that turns a path in ``folder`` into one in the work tree, and the
+    patterns. If ``folder`` is ignored itself, they do not apply: a user who runs a script
+    there needs its files.
     """
     for top in (folder, *folder.parents):
         if (top / ".git").exists():
@@ -258,6 +254,6 @@ def _is_within(path: str, folder: str) -> bool:
 
 def _unreadable(path: Path, exc: OSError) -> UsageError:
     return UsageError(
-        f"{path} would travel to the machines, and can't be read: {exc.strerror or exc}; "
-        "make it readable, or leave it out by a .gitignore or exclude=[...]"
+        f"{path} must be sent to the machines and cannot be read: {exc.strerror or exc}; "
+        "make it readable, or exclude it by a .gitignore or exclude=[...]"
     )

@@ -1,4 +1,4 @@
-"""What an environment is for: an operating system, a processor and a Python."""
+"""The platform that an environment is for: operating system, processor and Python version."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from ..errors import UsageError
 
 _SYSTEMS = {"darwin": "macos", "win32": "windows"}
-_MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}  # one processor, named by two tribes
+_MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}  # two naming schemes
 _FORM = re.compile(r"(linux|macos|windows)/(\w+)/py(3\.\d+)")
 
-# As uv's `--python-platform` has them. Its `linux-gnu` means manylinux_2_28: glibc of 2018.
+# The values of uv's `--python-platform`. Its `linux-gnu` means manylinux_2_28: glibc of 2018.
 _UV_PLATFORMS = {
     "linux/x86_64": "x86_64-unknown-linux-gnu",
     "linux/aarch64": "aarch64-unknown-linux-gnu",
@@ -23,13 +23,13 @@ _UV_PLATFORMS = {
     "windows/x86_64": "x86_64-pc-windows-msvc",
     "windows/aarch64": "aarch64-pc-windows-msvc",
 }
-_NEWEST_GLIBC = 28  # the minor version that uv takes, for pip, which must be told all of them
+_NEWEST_GLIBC = 28  # the minor version that uv assumes; pip must be given all up to it
 _NEWEST_MACOS = 13  # likewise
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where an environment is to run.
+    """A platform that an environment can be built for.
 
     ``system`` is ``"linux"``, ``"macos"`` or ``"windows"``, ``machine`` the processor
     (``"x86_64"``, ``"aarch64"``) and ``python`` the minor version (``"3.11"``).
@@ -41,19 +41,19 @@ class Target:
 
     @classmethod
     def here(cls) -> Target:
-        """Return what this process runs on."""
+        """Return the platform of this process."""
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
         return cls.of(sys.platform, platform.machine(), python)
 
     @classmethod
     def of(cls, system: str, machine: str, python: str) -> Target:
-        """Return it by the names that `sys.platform` and `platform.machine` have for it."""
+        """Return it from the values of `sys.platform` and `platform.machine`."""
         machine = machine.lower()
         return cls(_SYSTEMS.get(system, system), _MACHINES.get(machine, machine), python)
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        """Read ``"linux/x86_64/py3.11"``; raises `UsageError` for anything of another form."""
+        """Parse ``"linux/x86_64/py3.11"``; raises `UsageError` for any other form."""
         match = _FORM.fullmatch(text)
         if match:
             machine = _MACHINES.get(match[2], match[2])
@@ -61,7 +61,7 @@ class Target:
                 return cls(system=match[1], machine=machine, python=match[3])
         known = ", ".join(_UV_PLATFORMS)
         raise UsageError(
-            f"{text!r} is no target; it looks like linux/x86_64/py3.11, of these: {known}"
+            f"{text!r} is not a target such as linux/x86_64/py3.11; known platforms: {known}"
         )
 
     @property
@@ -71,12 +71,12 @@ class Target:
 
     @property
     def uv_platform(self) -> str:
-        """The platform as uv's ``--python-platform`` takes it."""
+        """The platform as a value of uv's ``--python-platform``."""
         return _UV_PLATFORMS[self.platform]
 
     @property
     def pip_platforms(self) -> list[str]:
-        """The platform as pip's ``--platform`` takes it: every tag that a wheel may have."""
+        """The platform as values of pip's ``--platform``: every tag that a wheel may have."""
         if self.system == "linux":
             old = ["manylinux1", "manylinux2010"] if self.machine == "x86_64" else []
             new = [f"manylinux_2_{minor}" for minor in range(5, _NEWEST_GLIBC + 1)]

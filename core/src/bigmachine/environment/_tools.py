@@ -1,4 +1,4 @@
-"""The two tools that build wheels and ask package indexes: uv and pip."""
+"""Run uv or pip, which build wheels and query package indexes."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Compiling a big package takes minutes; one that hangs should not hang us for ever.
+# Compiling a large package takes minutes; a build that hangs must end some time.
 _TIMEOUT = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a command ended, and all that it said on stdout and stderr."""
+    """A command's exit status, and its output on stdout and stderr."""
 
     status: int
     output: str
 
-    def tail(self, lines: int) -> str:
-        """Return the last lines that it said, indented."""
-        said = [line for line in self.output.splitlines() if line.strip()]
-        return "\n".join("  " + line for line in said[-lines:])
+    def tail(self, count: int) -> str:
+        """Return the last ``count`` lines of its output, indented."""
+        lines = [line for line in self.output.splitlines() if line.strip()]
+        return "\n".join("  " + line for line in lines[-count:])
 
 
 def find_uv() -> list[str] | None:
-    """Return the command that runs uv, None if there is none."""
-    # uv tells what it runs where it is.
+    """Return the command that runs uv, or None if there is no uv."""
+    # uv sets this variable, its own path, for the commands that it runs.
     path = shutil.which("uv") or shutil.which(os.environ.get("UV", ""))
     if path:
         return [path]
@@ -37,12 +37,12 @@ def find_uv() -> list[str] | None:
 
 
 def find_pip() -> list[str] | None:
-    """Return the command that runs pip, None if there is none."""
+    """Return the command that runs pip, or None if there is no pip."""
     return [sys.executable, "-m", "pip"] if importlib.util.find_spec("pip") else None
 
 
 def run(command: Sequence[str]) -> Outcome:
-    """Run a command, in the user's own environment, so that it heeds the user's settings."""
+    """Run a command with the user's environment variables, so that the user's settings apply."""
     environ = {**os.environ, "NO_COLOR": "1", "UV_NO_PROGRESS": "1", "PIP_NO_INPUT": "1"}
     try:
         done = subprocess.run(
@@ -57,5 +57,5 @@ def run(command: Sequence[str]) -> Outcome:
     except subprocess.TimeoutExpired:
         return Outcome(-1, f"{command[0]} took more than {_TIMEOUT:g} s")
     except OSError as exc:
-        return Outcome(-1, f"{command[0]} can't be run: {exc}")
+        return Outcome(-1, f"cannot run {command[0]}: {exc}")
     return Outcome(done.returncode, done.stdout.decode("utf-8", "replace"))

@@ -14,7 +14,7 @@ import trio
 from .._backoff import FIRST_PAUSE, backoff
 from .._events import BootProgress, MachineChanged, MachineHealth, MachineNotice
 from .._values import Instance, Keepalive, MachineInfo, Notice, State, Termination
-from ..boot._bootstrap import BootFailed, Booting, Delivery
+from ..boot._bootstrap import BootBatch, Bootstrap, PhaseFailed
 from ..errors import (
     BigmachineError,
     BootError,
@@ -23,7 +23,7 @@ from ..errors import (
     StopReason,
     TransportError,
 )
-from ..rpc import Connection, ConnectionLost, PostConnection
+from ..rpc import Connection, ConnectionLost
 from ..system import Capability, gives_notices
 from ..system._plugins import Plugins
 from ._link import REFUSED, Link, follow
@@ -45,7 +45,7 @@ class Lifecycle:
 
     ``services`` are those to install, pickled; None for a machine that somebody
     else owns, which is only watched. A machine that comes up by the boot program has
-    a share in its start's ``delivery``.
+    a share in its start's ``batch``.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Lifecycle:
         http: httpx.AsyncClient,
         services: Mapping[str, bytes] | None,
         boot_log: BootLog,
-        delivery: Delivery | None = None,
+        batch: BootBatch | None = None,
     ) -> None:
         self.instance = instance
         self.owned = services is not None
@@ -86,10 +86,10 @@ class Lifecycle:
             probe_boot_program=self._probe_boot_program,
             on_change=self._notify,
         )
-        self._booting = (
-            Booting(
+        self._bootstrap = (
+            Bootstrap(
                 instance,
-                delivery=delivery,
+                batch=batch,
                 http=http,
                 timings=self._keepalive,
                 boot_timeout=plugins.system.boot_timeout,
@@ -98,7 +98,7 @@ class Lifecycle:
                 on_progress=self._boot_progress,
                 log=self._log,
             )
-            if delivery is not None
+            if batch is not None
             else None
         )
         self._phase_began = 0.0
@@ -109,7 +109,7 @@ class Lifecycle:
         self._scope = trio.CancelScope()
 
     @property
-    def connection(self) -> Connection | PostConnection | None:
+    def connection(self) -> Connection | None:
         """What callers use, while the machine is ``RUNNING`` and connected."""
         return self._link.connection if self.state == State.RUNNING else None
 
@@ -119,7 +119,7 @@ class Lifecycle:
             await self._changed.wait()
         await trio.lowlevel.checkpoint()
 
-    async def connected(self) -> Connection | PostConnection:
+    async def connected(self) -> Connection:
         """Wait for the connection; raise if the machine is stopped."""
         while (connection := self.connection) is None:
             if self.state == State.STOPPED:
@@ -215,13 +215,13 @@ class Lifecycle:
         timeout = self.plugins.system.boot_timeout if self.owned else self._keepalive.timeout
         began = trio.current_time()
         try:
-            if self._booting is not None:
-                await self._booting.run()
+            if self._bootstrap is not None:
+                await self._bootstrap.run()
                 began = trio.current_time()
             with trio.fail_after(timeout):
                 await self._link.first(nursery)
             self._output.is_booting = False
-            if self._booting is not None and not self._has_tail:
+            if self._bootstrap is not None and not self._has_tail:
                 nursery.start_soon(self._log.follow, self._linked)
             if self.owned and gives_notices(self.plugins.system):
                 nursery.start_soon(follow, self._linked, self._ask_for_notices, "notices")
@@ -235,9 +235,9 @@ class Lifecycle:
             for name, pickled in self._services.items():
                 phase = f"service {name!r}"
                 await self._ask_until_answered(nursery, "Supervisor.register", name, pickled)
-        except BootFailed as exc:
-            assert self._booting is not None
-            raise await self._boot_error(self._booting.phase, str(exc)) from None
+        except PhaseFailed as exc:
+            assert self._bootstrap is not None
+            raise await self._boot_error(self._bootstrap.phase, str(exc)) from None
         except ConnectionLost as exc:
             raise await self._boot_error(phase, str(exc)) from exc
         except trio.TooSlowError as exc:
@@ -268,8 +268,8 @@ class Lifecycle:
         self.plugins.notify(BootProgress(self.name, phase, done, total, now - self._phase_began))
 
     async def _boot_error(self, phase: str, story: str) -> BootError:
-        if self._booting is not None and phase == "connect":
-            story = await self._booting.exit_report() or story
+        if self._bootstrap is not None and phase == "connect":
+            story = await self._bootstrap.exit_report() or story
         elif (connection := self._link.connection) is not None:
             await self._log.catch_up(connection, within=_POLITE_TIMEOUT)
         return BootError(
@@ -326,7 +326,7 @@ class Lifecycle:
                 return Termination(StopReason.INTERRUPTED, detail)
         return gone
 
-    async def _ask_for_notices(self, connection: Connection | PostConnection) -> None:
+    async def _ask_for_notices(self, connection: Connection) -> None:
         new: list[Notice] = await connection.call("Supervisor.notices", (len(self.notices),), {})
         for notice in new:
             self.notices += (notice,)
@@ -346,11 +346,11 @@ class Lifecycle:
 
     async def _probe_boot_program(self) -> Termination | None:
         """Ask who answers, and is not the worker: the boot program, once the worker has ended."""
-        if self._booting is None or (ended := await self._booting.exit_report()) is None:
+        if self._bootstrap is None or (ended := await self._bootstrap.exit_report()) is None:
             return None
         return self._as_announced(Termination(StopReason.EXITED, ended))
 
-    async def _linked(self) -> Connection | PostConnection:
+    async def _linked(self) -> Connection:
         """Wait for a connection that is not known to be lost, whatever the state."""
         while (connection := self._link.connection) is None or not connection.is_open:
             await self._changed.wait()

@@ -11,7 +11,7 @@ import trio
 from .._backoff import backoff
 from .._values import Diagnose, Keepalive, KeepaliveReply, Termination
 from ..errors import BigmachineError, ProtocolError, RpcError, StopReason, TransportError
-from ..rpc import Connection, ConnectionLost, PostConnection, dial
+from ..rpc import Connection, ConnectionLost, dial
 
 if TYPE_CHECKING:
     import httpx
@@ -56,7 +56,7 @@ class Link:
         self._is_judging = False
 
     @property
-    def connection(self) -> Connection | PostConnection | None:
+    def connection(self) -> Connection | None:
         """The live connection, if there is one."""
         return self._served.connection if self._served is not None else None
 
@@ -66,7 +66,7 @@ class Link:
         connection = self.connection
         return self._is_judging or (connection is not None and not connection.is_open)
 
-    async def first(self, nursery: trio.Nursery) -> Connection | PostConnection:
+    async def first(self, nursery: trio.Nursery) -> Connection:
         """Dial until the machine answers; raise if it can't any more."""
         waits = backoff()
         while True:
@@ -128,7 +128,7 @@ class Link:
         then the old one is kept, since its calls survive if that passes.
         """
         old = self._served
-        if old is None or isinstance(old.connection, PostConnection):
+        if old is None or old.connection.connects_per_call:
             return None  # there is none, or each call dials its own
         new = old_reply = new_reply = None
         with trio.move_on_after(self._timings.rpc_timeout):
@@ -163,7 +163,7 @@ class Link:
                 new.close()
         return old_reply or new_reply
 
-    async def _ask(self, connection: Connection | PostConnection) -> KeepaliveReply | None:
+    async def _ask(self, connection: Connection) -> KeepaliveReply | None:
         with trio.move_on_after(self._timings.rpc_timeout):
             try:
                 if self._owned:
@@ -213,7 +213,7 @@ class Link:
 class _Served:
     """A connection with the scope of the task that serves it."""
 
-    def __init__(self, connection: Connection | PostConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.scope = trio.CancelScope()
 
@@ -223,8 +223,8 @@ class _Served:
 
 
 async def follow(
-    connected: Callable[[], Awaitable[Connection | PostConnection]],
-    ask: Callable[[Connection | PostConnection], Awaitable[None]],
+    connected: Callable[[], Awaitable[Connection]],
+    ask: Callable[[Connection], Awaitable[None]],
     what: str,
 ) -> None:
     """Ask a machine for more and more of ``what``, over one connection after the other.

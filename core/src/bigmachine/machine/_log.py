@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 import trio
 
 from ..errors import BigmachineError
-from ..rpc import Connection, PostConnection
+from ..rpc import Connection
 from ._link import follow
 
 _LINE_BYTES = 1 << 20  # longer lines are split: a machine may print without end
 
-Connected = Callable[[], Awaitable[Connection | PostConnection]]
+Connected = Callable[[], Awaitable[Connection]]
 
 
 class MachineLog:
@@ -62,7 +62,7 @@ class MachineLog:
         finally:
             self._is_followed = False
 
-    async def catch_up(self, connection: Connection | PostConnection, *, within: float) -> None:
+    async def catch_up(self, connection: Connection, *, within: float) -> None:
         """Wait until all that the machine has printed by now was taken; for so long at most."""
         if not self._is_followed:
             return
@@ -72,7 +72,7 @@ class MachineLog:
             await connection.call("Supervisor.mark", (mark,), {})
             await is_taken.wait()
 
-    async def _read(self, connection: Connection | PostConnection) -> None:
+    async def _read(self, connection: Connection) -> None:
         # One part at a time: what a machine prints waits there, in files that are bounded, and
         # in no queue that a call's reply would have to wait behind.
         self.take(*await connection.call("Supervisor.tail", (self.offset,), {}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -160,21 +159,17 @@ class Stream:
     """The items of a generator method: an iterator and a context manager."""
 
     def __init__(self, stream: AsyncStream, portal: Portal) -> None:
+        from ..rpc import ThreadIterator
+
         self._stream = stream
         self._portal = portal
-        self._items: deque[Any] = deque()
+        self._items = ThreadIterator(lambda: portal.run(stream.receive))
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
-        if not self._items:
-            try:
-                # All that are here: one hop for many small items.
-                self._items.extend(self._portal.run(self._stream.receive))
-            except StopAsyncIteration:
-                raise StopIteration from None
-        return self._items.popleft()
+        return next(self._items)
 
     def __enter__(self) -> Stream:
         return self

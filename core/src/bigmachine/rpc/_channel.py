@@ -1,16 +1,11 @@
-"""What a connection reads from and writes to: `Channel`, over TLS of our own or any stream."""
+"""What a connection reads from and writes to: `Channel`, and one over any stream."""
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import ssl
-import threading
 from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
 import trio
-from trio.lowlevel import wait_readable, wait_writable
 
 from ._frames import Buffer
 
@@ -18,19 +13,19 @@ from ._frames import Buffer
 class Channel(ABC):
     """A byte stream that can send without waiting.
 
-    `send_nowait` hands over at once what the kernel takes and keeps the rest for
-    `flush`. It never raises: a broken connection shows where it is read, so that
-    there is one place that learns of it.
+    `send_nowait` gives the kernel at once what it accepts and keeps the rest for
+    `flush`. It never raises: a broken connection is noticed by the reader alone, so
+    only one place has to handle it.
     """
 
     failure: Exception | None = None
-    """Why the connection broke, where that is known: say, a TLS alert."""
+    """Why the connection broke, if that is known: for instance, a TLS alert."""
 
     @abstractmethod
     async def receive_into(self, buffer: memoryview) -> int:
-        """Receive at least one byte; 0 at the end, however it came.
+        """Receive at least one byte; 0 at the end, whatever ended the connection.
 
-        Not always a checkpoint: it returns at once while data is at hand.
+        Not always a checkpoint: it returns at once if data has arrived.
         """
 
     @abstractmethod
@@ -49,11 +44,11 @@ class Channel(ABC):
 
     @abstractmethod
     async def flush(self) -> None:
-        """Wait until all is handed to the kernel, or the connection is broken."""
+        """Wait until the kernel has all of it, or the connection is broken."""
 
     @abstractmethod
     def close(self) -> None:
-        """Close both directions, at once; a task that waits here sees the end."""
+        """Close both directions at once; a task that is receiving sees the end."""
 
     async def send_all(self, *pieces: Buffer) -> None:
         """Send ``pieces`` and flush."""
@@ -67,204 +62,10 @@ class Channel(ABC):
         return bytes(memoryview(buffer)[:count])
 
 
-class TlsChannel(Channel):
-    """TLS over a non-blocking socket: `ssl.SSLObject` between two memory buffers.
-
-    Against `trio.SSLStream` it saves 2 of 3 parts of a small call's time and of a
-    large transfer's: received bytes go through one buffer that all connections of
-    a thread share and are decrypted into the caller's memory, and small sends reach
-    the kernel without a task switch. Takes over ``sock`` and closes it.
-    """
-
-    def __init__(
-        self,
-        sock: socket.socket,
-        context: ssl.SSLContext,
-        *,
-        server_side: bool = False,
-        server_hostname: str | None = None,
-    ) -> None:
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-            # Bytes that wait in the kernel are bytes that a small frame must queue behind.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOT_SENT_BYTES)
-        self._sock = sock
-        self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(
-            self._incoming,
-            self._outgoing,
-            server_side=server_side,
-            server_hostname=None if server_side else server_hostname,
-        )
-        self._unsent = bytearray()
-        self._is_drained = False
-        self._is_broken = False
-        self._is_ended = False
-
-    async def handshake(self) -> None:
-        """Shake hands; raises `ssl.SSLError`, or `OSError` when the peer goes away."""
-        while True:
-            try:
-                self._tls.do_handshake()
-            except ssl.SSLWantReadError:
-                await self._flush_tls()
-                if not await self._receive():
-                    raise ConnectionResetError("closed during the TLS handshake") from None
-            except ssl.SSLError:
-                await self._flush_tls()  # the alert tells the peer why
-                raise
-            else:
-                await self._flush_tls()
-                return
-
-    @property
-    def ssl_object(self) -> ssl.SSLObject:
-        """The TLS state, for the peer's certificate."""
-        return self._tls
-
-    @property
-    def socket(self) -> socket.socket:
-        """The socket under the TLS."""
-        return self._sock
-
-    async def receive_into(self, buffer: memoryview) -> int:
-        tls, incoming = self._tls, self._incoming
-        count = 0
-        while not self._is_ended:
-            # Asking TLS when it has nothing costs an exception, so ask only when it may have.
-            while incoming.pending or tls.pending():
-                try:
-                    read: int = tls.read(len(buffer) - count, buffer[count:])  # type: ignore[assignment]
-                except ssl.SSLWantReadError:
-                    break
-                except ssl.SSLError as exc:
-                    self._is_ended = True
-                    if not isinstance(exc, ssl.SSLZeroReturnError):  # the peer's close_notify
-                        self.failure = exc
-                    return count
-                if not read:
-                    self._is_ended = True
-                    return count
-                count += read
-                if count == len(buffer):
-                    return count
-            if self._outgoing.pending:
-                # TLS answers by itself, for instance a KeyUpdate. What the kernel doesn't
-                # take goes out with the next send: two tasks can't wait for room in it.
-                self._push()
-            if count:
-                return count
-            self._is_ended = not await self._receive()
-        return 0
-
-    def send_nowait(self, *pieces: Buffer) -> None:
-        if self._is_broken:
-            return
-        try:
-            for piece in pieces:
-                self._tls.write(piece)
-        except ssl.SSLError:
-            self._is_broken = True
-            return
-        self._push()
-
-    @property
-    def has_unsent(self) -> bool:
-        return bool(self._unsent)
-
-    @property
-    def is_drained(self) -> bool:
-        return self._is_drained and not self._incoming.pending
-
-    async def flush(self) -> None:
-        while self._unsent:
-            try:
-                del self._unsent[: self._sock.send(self._unsent)]
-            except BlockingIOError:
-                try:
-                    await wait_writable(self._sock)
-                except (OSError, trio.ClosedResourceError):
-                    self._break()
-            except OSError:
-                self._break()
-
-    def close(self) -> None:
-        if self._sock.fileno() < 0:
-            return
-        if not self._is_broken and not self._unsent:
-            with contextlib.suppress(ssl.SSLError):
-                self._tls.unwrap()  # close_notify: the peer can tell an end from a cut
-            self._push()
-        trio.lowlevel.notify_closing(self._sock)
-        self._sock.close()
-        self._break()
-
-    def _push(self) -> None:
-        """Hand what TLS has encrypted to the kernel, as far as it goes."""
-        data = self._outgoing.read()
-        if self._unsent:
-            self._unsent += data
-            return
-        try:
-            sent = self._sock.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self._break()
-            return
-        if sent < len(data):
-            self._unsent += memoryview(data)[sent:]
-
-    def _break(self) -> None:
-        self._is_broken = True
-        self._unsent.clear()
-
-    async def _receive(self) -> bool:
-        """Move bytes from the socket to TLS; False at the end."""
-        shared = _shared_buffer()
-        while True:
-            if self._is_drained:
-                try:
-                    await wait_readable(self._sock)
-                except (OSError, trio.ClosedResourceError):
-                    return False
-            try:
-                count = self._sock.recv_into(shared)
-                break
-            except BlockingIOError:
-                self._is_drained = True
-            except OSError:
-                return False
-        if not count:
-            return False
-        # A socket that gave less than it might have is empty, most likely: asking it again
-        # at once would cost an exception.
-        self._is_drained = count < len(shared)
-        self._incoming.write(shared[:count])
-        return True
-
-    async def _flush_tls(self) -> None:
-        self._push()
-        await self.flush()
-        if self._is_broken:
-            raise ConnectionResetError("closed during the TLS handshake")
-
-
-class NetworkStream(Protocol):
-    """The part of `httpcore.AsyncNetworkStream` that a channel needs."""
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes: ...
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None: ...
-    async def aclose(self) -> None: ...
-    def get_extra_info(self, info: str) -> Any: ...
-
-
 class StreamChannel(Channel):
     """A channel over any trio stream, or over the network stream of any HTTP client.
 
-    It is what a backend with its own tunnel, proxy or in-memory network gets.
+    A backend with its own tunnel, proxy or in-memory network gets this one.
     """
 
     def __init__(self, stream: trio.abc.Stream | NetworkStream) -> None:
@@ -277,7 +78,7 @@ class StreamChannel(Channel):
 
     async def receive_into(self, buffer: memoryview) -> int:
         if not self._received:
-            if self._is_closed:  # a broken one may still have something to say
+            if self._is_closed:  # a broken one may still have bytes to read
                 return 0
             with trio.CancelScope() as self._receiving:
                 try:
@@ -330,19 +131,16 @@ class StreamChannel(Channel):
             self._receiving.cancel()
 
 
-_NOT_SENT_BYTES = 256 << 10
+class NetworkStream(Protocol):
+    """The part of `httpcore.AsyncNetworkStream` that a channel needs."""
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes: ...
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None: ...
+    async def aclose(self) -> None: ...
+    def get_extra_info(self, info: str) -> Any: ...
+
+
 _READ_BYTES = 64 << 10
-_SHARED_BYTES = 256 << 10
-_local = threading.local()
-
-
-def _shared_buffer() -> memoryview:
-    """Return this thread's receive buffer: it is empty again before anyone else runs."""
-    try:
-        return _local.buffer  # type: ignore[no-any-return]
-    except AttributeError:
-        _local.buffer = memoryview(bytearray(_SHARED_BYTES))
-        return _local.buffer  # type: ignore[no-any-return]
 
 
 def _is_connection_error(exc: Exception) -> bool:

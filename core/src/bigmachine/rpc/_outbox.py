@@ -1,8 +1,8 @@
 """What a connection has yet to send, and in which order.
 
-Small frames go first, large bodies a chunk at a time in turn. A frame that finds
-nothing ahead of it is sent from the task that posts it; those of one batch of
-received frames, or of one scheduling round, share a write.
+Small frames go first; large bodies take turns, a chunk at a time. If nothing is queued,
+the task that posts a frame also sends it. Frames posted during one batch of received
+frames, or during one scheduling round, share a write.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
 
 from ._channel import Channel
-from ._frames import CHUNK_BYTES, Buffer, data_header
+from ._frames import CHUNK_BYTES, Buffer, Kind, Payload, data_header, message_frame
 
-# A write costs as much as encoding ten small frames; beyond that, holding frames back
-# for company only leaves the peer idle.
+# A write costs as much as encoding ten small frames. To hold back more frames than that
+# only leaves the peer idle.
 _BATCH_FRAMES = 16
 
 
@@ -27,16 +27,15 @@ class Outbox:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._small: list[bytes] = []
-        self._bodies: deque[_Body] = deque()
+        self._bodies: deque[_OutgoingBody] = deque()
         self._parked: Task | None = None
         self._is_corked = False
-        self._idle: trio.Event | None = None  # made by who waits for it
+        self._idle: trio.Event | None = None  # made by the task that waits for it
 
     def post(self, frame: bytes, *, is_urgent: bool = True) -> None:
-        """Send a frame: at once if nothing is ahead of it and it ``is_urgent``.
+        """Send a frame: at once if nothing is queued and it ``is_urgent``.
 
-        One that isn't is sent in the next scheduling round, with all that came
-        along until then.
+        Otherwise it is sent in the next scheduling round, with all that is posted until then.
         """
         is_first = not self._small and not self._channel.has_unsent
         if is_urgent and is_first and not self._is_corked:
@@ -49,9 +48,24 @@ class Outbox:
                 self._channel.send_nowait(self._take_small())
             self._wake()
 
+    def post_message(
+        self,
+        kind: Kind,
+        stream: int,
+        payload: Payload,
+        *,
+        name: bytes = b"",
+        uploads: int = 0,
+        is_urgent: bool = True,
+    ) -> trio.Event | None:
+        """Send a message; if it has a body, return the event that is set when that is sent."""
+        frame, body = message_frame(kind, stream, payload, name, uploads)
+        self.post(frame, is_urgent=is_urgent)
+        return self.post_body(stream, body) if body else None
+
     def post_body(self, stream: int, pieces: Sequence[Buffer]) -> trio.Event:
-        """Send a message's body, after the message's frame; the event says when it is out."""
-        body = _Body(stream, pieces)
+        """Send a message's body, after the message's frame; the event is set when it is sent."""
+        body = _OutgoingBody(stream, pieces)
         self._bodies.append(body)
         self._wake()
         return body.is_sent
@@ -65,11 +79,11 @@ class Outbox:
                 return
 
     def cork(self) -> None:
-        """Hold frames back until `uncork`: more of them are about to be posted."""
+        """Hold frames back until `uncork`, because more are about to be posted."""
         self._is_corked = True
 
     def uncork(self) -> None:
-        """Send what was held back."""
+        """Send the frames that were held back."""
         self._is_corked = False
         if self._small and not self._channel.has_unsent:
             self._channel.send_nowait(self._take_small())
@@ -77,8 +91,8 @@ class Outbox:
             self._wake()
 
     async def flushed(self) -> None:
-        """Wait until all that was posted so far is sent, or can't be."""
-        # Its task parks when there is nothing to send, and is not woken by what left at once.
+        """Wait until all that was posted so far is sent, or the connection is broken."""
+        # The task of `run` is parked when there is nothing to send.
         if self._parked is None:
             self._idle = self._idle or trio.Event()
             await self._idle.wait()
@@ -125,8 +139,8 @@ class Outbox:
         return Abort.SUCCEEDED
 
 
-class _Body:
-    """A body on its way out: the pieces not yet sent."""
+class _OutgoingBody:
+    """The pieces of a body that are not yet sent."""
 
     __slots__ = ("_at", "_pieces", "is_sent", "stream")
 

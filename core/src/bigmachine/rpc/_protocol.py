@@ -1,10 +1,15 @@
-"""What client and server of the HTTP side must agree on."""
+"""What the HTTP client and the HTTP server must agree on."""
 
 from __future__ import annotations
 
-STATUS_RAISED = 590
-"""The method raised: the body is the pickled error, or JSON that describes it."""
-
+PROTOCOL = "bigmachine/1"
+"""The upgrade token: the protocol's name and version."""
 
 LIMIT_HEADER = "bigmachine-limit"
-"""Header of the 101 response: the largest message accepted, in bytes."""
+"""The header of the 101 response that has the largest message accepted, in bytes."""
+
+STATUS_RAISED = 590
+"""The status if the method raised: the body is the pickled error, or JSON that describes it."""
+
+PICKLE_TYPE = "application/x-pickle"
+"""The content type of pickled arguments and results."""

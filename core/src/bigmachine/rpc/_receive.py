@@ -7,8 +7,12 @@ from collections.abc import Callable
 import trio
 
 from ._channel import Channel
-from ._frames import Frame, FrameDecoder
+from ._decoder import FrameDecoder
+from ._frames import Frame
 from ._outbox import Outbox
+
+# A read brings 256 KiB at most, in 0.2 ms.
+_READS_PER_CHECKPOINT = 4
 
 
 async def receive_frames(
@@ -16,7 +20,7 @@ async def receive_frames(
 ) -> None:
     """Give each received frame to ``handle``, until the peer closes.
 
-    What is posted while one batch of frames is handled leaves in one write.
+    All that is posted while one batch of frames is handled is sent in one write.
     """
     reads = 0
     while True:
@@ -28,15 +32,11 @@ async def receive_frames(
         finally:
             outbox.uncork()
         if not channel.is_drained and reads % _READS_PER_CHECKPOINT == 0:
-            # Where there is no need to wait, let those run whom the frames woke; and in
-            # the midst of a large body, let others run now and then.
+            # If there is no need to wait, let the tasks run that the frames woke; and
+            # within a large body, let other tasks run now and then.
             await trio.lowlevel.checkpoint()
         reads += 1
         count = await channel.receive_into(decoder.buffer())
         if not count:
             return
         decoder.received(count)
-
-
-# A read brings 256 KiB at most, in 0.2 ms.
-_READS_PER_CHECKPOINT = 4

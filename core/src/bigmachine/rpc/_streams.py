@@ -1,38 +1,38 @@
 """Streams of items, in either direction, with a window that the receiver opens.
 
-The sender of a stream may be `WINDOW_BYTES` ahead of the receiver's consumer. What
-an item costs follows from its size, so both ends count alike; taking an item gives
-its cost back by an ACK.
+The sender of a stream may be `WINDOW_BYTES` ahead of the receiver's consumer. An item's
+cost follows from its size, so both ends count the same; when the consumer receives an
+item, an ACK gives its cost back to the sender.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import trio
 
 from ..errors import UsageError
-from ._frames import Frame, Kind, Payload, control_frame, message_frame
+from ._frames import Frame, Kind, Payload, control_frame
 from ._outbox import Outbox
 from ._payload import loads
 
 WINDOW_BYTES = 4 << 20
-"""How far a stream's sender may be ahead, in bytes. On a link of 100 ms that is 40 MB/s."""
+"""How far a stream's sender may be ahead, in bytes: 40 MB/s on a link of 100 ms."""
 
 FILE_CHUNK_BYTES = 256 << 10
 """How much of a file argument goes into one item."""
 
-# A generator's own clean-up, after its consumer has gone.
+# How long a generator may clean up after its consumer has stopped reading.
 _CLOSE_TIMEOUT = 5.0
 
-# An empty item takes memory too: it holds the number of items in the window to 16,384.
+# An empty item takes memory too: this limits the items in the window to 16,384.
 _ITEM_COST_BYTES = 256
 
 
 def item_cost(size: int) -> int:
-    """Return what an item of ``size`` bytes takes of the window; one always fits."""
+    """Return how much of the window an item of ``size`` bytes takes; one always fits."""
     return min(size + _ITEM_COST_BYTES, WINDOW_BYTES)
 
 
@@ -55,19 +55,16 @@ class OutgoingStream:
 
     @property
     def room_bytes(self) -> int:
-        """How much the window still takes."""
+        """How much room the window has left."""
         return WINDOW_BYTES - self._ahead
 
     def post(self, payload: Payload) -> None:
-        """Send an item; only when `has_room`."""
+        """Send an item at once; call it only if `has_room`."""
         self._ahead += item_cost(payload.size)
-        frame, body = message_frame(Kind.ITEM, self.stream, payload)
-        self._outbox.post(frame)
-        if body:
-            self._body = self._outbox.post_body(self.stream, body)
+        self._body = self._outbox.post_message(Kind.ITEM, self.stream, payload)
 
     async def send(self, payload: Payload) -> None:
-        """Send an item, as soon as the window lets it."""
+        """Send an item as soon as the window has room."""
         await self.room()
         self.post(payload)
 
@@ -82,7 +79,7 @@ class OutgoingStream:
         await trio.lowlevel.checkpoint()
 
     def acked(self, cost: int) -> None:
-        """Take an ACK from the receiver."""
+        """Handle an ACK from the receiver."""
         self._ahead -= cost
         if self._acked is not None:
             self._acked.set()
@@ -90,7 +87,7 @@ class OutgoingStream:
             self.on_room()
 
     async def body_sent(self) -> None:
-        """Wait until the last item is out entirely, so that another frame may follow it."""
+        """Wait until the last item is sent entirely, so that another frame may follow it."""
         if self._body is not None:
             await self._body.wait()
 
@@ -98,8 +95,8 @@ class OutgoingStream:
 class IncomingStream:
     """The receiving end of a stream: an async iterator of its items.
 
-    ``load_error`` turns an ERROR frame into what is raised. Closing it early tells
-    the sender to stop.
+    ``load_error`` makes the exception to raise from an ERROR frame. Closing the stream
+    early tells the sender to stop.
     """
 
     def __init__(
@@ -114,20 +111,20 @@ class IncomingStream:
         self.on_close: Callable[[], None] = _nothing
 
     def deliver(self, frame: Frame) -> None:
-        """Take a frame from the connection."""
+        """Handle a frame from the connection."""
         if frame.kind == Kind.ITEM:
-            if self._end is None:  # else it was on its way when we closed
+            if self._end is None:  # else it was sent before the sender saw that we closed
                 self._frames.append(frame)
         elif frame.kind == Kind.END:
             self.finish(StopAsyncIteration())
         elif frame.kind == Kind.ERROR:
             self.finish(self._load_error(frame))
-        else:  # CANCEL: the sender gave up, for a reason of its own
+        else:  # CANCEL: the sender stopped, for a reason of its own
             self.finish(trio.BrokenResourceError("the sender cancelled the stream"))
         self._notify()
 
     def finish(self, end: Exception) -> None:
-        """Have the consumer meet ``end`` after the items that are here."""
+        """Raise ``end`` at the consumer after the items that have arrived."""
         if self._end is None:
             self._end = end
         self._notify()
@@ -139,19 +136,16 @@ class IncomingStream:
         return (await self.receive(1))[0]
 
     async def receive(self, max_items: int | None = None) -> list[Any]:
-        """Wait for an item; return it and up to ``max_items`` of those that are here."""
+        """Wait for an item; return all that have arrived, but at most ``max_items``."""
         while not self._frames:
             if self._end is not None:
                 self.on_close()
                 raise self._end
             self._arrived = trio.Event()
             await self._arrived.wait()
-        frames = [
-            self._frames.popleft()
-            for _ in range(
-                min(len(self._frames), len(self._frames) if max_items is None else max_items)
-            )
-        ]
+        arrived = len(self._frames)
+        count = arrived if max_items is None else min(arrived, max_items)
+        frames = [self._frames.popleft() for _ in range(count)]
         if self._end is None:
             cost = sum(item_cost(frame.size) for frame in frames)
             self._outbox.post(control_frame(Kind.ACK, self.stream, cost))
@@ -165,15 +159,15 @@ class IncomingStream:
                 self._end.__cause__ = exc
                 if not items:
                     raise self._end from exc
-                break  # those before it first
+                break  # return those before it first
         return items
 
     def close(self) -> None:
-        """Want no more; tells the sender so, unless the stream is over anyway."""
+        """Stop receiving; tell the sender so, unless the stream has ended."""
         self.abort(trio.ClosedResourceError("the stream was closed"))
 
     def abort(self, end: BaseException) -> None:
-        """Want no more, because of ``end``, which the consumer meets at once."""
+        """Stop receiving, and raise ``end`` at the consumer at once."""
         if self._end is None:
             self._end = end
             self._outbox.post(control_frame(Kind.CANCEL, self.stream))
@@ -186,8 +180,35 @@ class IncomingStream:
             self._arrived.set()
 
 
+class ThreadIterator:
+    """The items of a stream as a plain iterator, for code in a thread.
+
+    ``receive`` waits for items and returns all that have arrived: many small items take
+    one hop to the trio loop.
+    """
+
+    def __init__(self, receive: Callable[[], list[Any]]) -> None:
+        self._receive = receive
+        self._items: deque[Any] = deque()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if not self._items:
+            try:
+                self._items.extend(self._receive())
+            except StopAsyncIteration:
+                raise StopIteration from None
+        return self._items.popleft()
+
+    def clear(self) -> None:
+        """Drop the items that were received and not yet returned."""
+        self._items.clear()
+
+
 class StreamArgument:
-    """Stands in a call's arguments for an iterator or file that is streamed up."""
+    """Replaces an iterator or file, which is uploaded as a stream, in a call's arguments."""
 
     def __init__(self, stream: int, *, is_file: bool) -> None:
         self.stream = stream
@@ -202,7 +223,7 @@ def _stream_argument(stream: int, is_file: bool) -> StreamArgument:
 
 
 async def close_items(items: AsyncIterator[Any]) -> None:
-    """End a generator or channel that nobody will exhaust; cancelled or not, but bounded."""
+    """Close a generator or channel, even when cancelled, but within a bounded time."""
     if hasattr(items, "aclose"):
         with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
             await items.aclose()

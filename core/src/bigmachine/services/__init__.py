@@ -1,4 +1,4 @@
-"""What a user's object becomes: a named service, its typed stub, its methods in processes.
+"""User objects as services: the names of their methods, typed stubs, and `parallel` methods.
 
-Its names are exported by `bigmachine`; nothing is imported here, so that each is cheap by itself.
+`bigmachine` exports what users need. Nothing is imported here, so each module stays cheap.
 """

@@ -1,6 +1,6 @@
-"""What can be called from afar: the names of services and of their methods.
+"""What can be called remotely: the names of services and of their methods.
 
-Apart from the wire, so that a driver may make stubs before it has imported trio.
+It does not import trio, so a driver can make stubs before it needs trio.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from collections.abc import Iterable
 
 from ..errors import UsageError
 
-# Called by the machine when the service is installed, never from afar.
+# The machine calls it when it installs the service; nobody can call it remotely.
 _RESERVED = frozenset({"setup"})
 
-# What makes a method of a class's attribute, but can't be called itself.
+# What turns a class's attribute into a method, but can't be called itself.
 _METHOD_DESCRIPTORS = (classmethod, functools.partialmethod, functools.singledispatchmethod)
 
 
 def method_names(service: object) -> list[str]:
-    """Return the methods of ``service`` that can be called from afar."""
-    # Statically: to look at a property's or a cached_property's value is to compute it.
+    """Return the methods of ``service`` that can be called remotely."""
+    # Statically, because reading a property or cached_property would compute its value.
     return [
         name
         for name in dir(service)
@@ -41,17 +41,17 @@ def _is_method(attribute: object) -> bool:
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the one of ``words`` nearest to ``word``, or ``""``."""
+    """Return ``"; did you mean 'x'?"`` for the closest of ``words``, or ``""``."""
     match = close_match(word, words)
     return f"; did you mean {match!r}?" if match else ""
 
 
 def close_match(word: str, words: Iterable[str], *, cutoff: float = 0.65) -> str | None:
-    """Return the one of ``words`` that ``word`` was most likely meant to be, or None.
+    """Return the one of ``words`` that is closest to a misspelt ``word``, or None.
 
-    ``cutoff`` is `difflib`'s: 0.65 takes ``gpc`` for ``gcp``, and ``mainframe`` not for ``main``.
+    ``cutoff`` is `difflib`'s: at 0.65, ``gpc`` matches ``gcp``, but ``mainframe`` not ``main``.
     """
-    import difflib  # costs milliseconds, and only mistakes need it
+    import difflib  # takes milliseconds, and only mistakes need it
 
     by_form = {name.lower().replace("-", "_"): str(name) for name in words}
     matches = difflib.get_close_matches(word.lower().replace("-", "_"), by_form, 1, cutoff)

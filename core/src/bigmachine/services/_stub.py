@@ -1,4 +1,4 @@
-"""Typed stubs: objects with the methods of a service's class, which call it from afar."""
+"""Typed stubs: objects with the methods of a service's class, which call it remotely."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ _STREAMS = (Iterator, AsyncIterator)
 def make_stub(
     interface: type[T], name: str, *, call: Callable[..., Any], stream: Callable[..., Any]
 ) -> T:
-    """Return an object whose methods call ``name``'s by ``call``, generators by ``stream``.
+    """Return an object whose methods call the service ``name``.
 
-    A method streams if it is a generator function, or is annotated to return an
-    iterator; so a Protocol without bodies serves as well.
+    They use ``stream`` if the method of ``interface`` is a generator function or is
+    annotated to return an iterator, and ``call`` otherwise. So ``interface`` may be a
+    Protocol without method bodies.
     """
     check_service_name(name)
     if not isinstance(interface, type):
@@ -41,7 +42,7 @@ class _Stub:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_") or name not in method_names(self._interface):
             raise AttributeError(f"{self._interface.__name__} has no method {name!r}")
-        is_stream = _is_stream(getattr(self._interface, name))
+        is_stream = _is_generator(getattr(self._interface, name))
         send = self._stream if is_stream else self._call
 
         def method(*args: Any, **kwargs: Any) -> Any:
@@ -59,7 +60,7 @@ class _Stub:
         return f"<stub of {self._interface.__name__} as {self._name!r}>"
 
 
-def _is_stream(function: Any) -> bool:
+def _is_generator(function: Any) -> bool:
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         return True
     try:

@@ -19,7 +19,7 @@ import trio
 from .._events import CostWarning, MachinesRequested, MachinesStarted, SessionClosed, SessionOpened
 from .._identity import Authority
 from .._values import Cost, EnvironmentOptions, Instance, State
-from ..boot._bootstrap import Delivery
+from ..boot._bootstrap import BootBatch
 from ..boot._config import WorkerConfig, configure_worker
 from ..boot._shipment import Shipment
 from ..errors import RpcError, StartError, StopReason, UsageError
@@ -204,12 +204,10 @@ class AsyncSession:
                 maxprocs=self._plugins.hooks.maxprocs(),
             ),
         )
-        delivery = await self._capture(request, nursery) if self.system.ships_environment else None
+        batch = await self._capture(request, nursery) if self.system.ships_environment else None
         instances = await self._provision(n, request)
         # No checkpoint until each instance has somebody who will free it.
-        machines = [
-            self._adopt(nursery, instance, pickled, delivery=delivery) for instance in instances
-        ]
+        machines = [self._adopt(nursery, instance, pickled, batch=batch) for instance in instances]
         self._machines = [*self.machines, *machines]
         self._plugins.notify(MachinesStarted(n, tuple(instances)))
         if wait:
@@ -292,7 +290,7 @@ class AsyncSession:
                 for machine in self._machines:
                     nursery.start_soon(machine.shutdown)
 
-    async def _capture(self, request: LaunchRequest, nursery: trio.Nursery) -> Delivery:
+    async def _capture(self, request: LaunchRequest, nursery: trio.Nursery) -> BootBatch:
         began = trio.current_time()
         shipment = await Shipment.capture(self._environment)
         # Should a machine have no index, most of the wheels are made by then.
@@ -300,7 +298,7 @@ class AsyncSession:
         captured = shipment.event(trio.current_time() - began)
         logger.info("%s", captured)
         self._plugins.notify(captured)
-        return Delivery(request, shipment)
+        return BootBatch(request, shipment)
 
     def _adopt(
         self,
@@ -308,7 +306,7 @@ class AsyncSession:
         instance: Instance,
         services: Mapping[str, bytes] | None,
         *,
-        delivery: Delivery | None = None,
+        batch: BootBatch | None = None,
     ) -> AsyncMachine:
         assert self._http is not None
         life = Lifecycle(
@@ -317,7 +315,7 @@ class AsyncSession:
             http=self._http,
             services=services,
             boot_log=self._boot_log,
-            delivery=delivery,
+            batch=batch,
         )
         self._lives.add(life)
         nursery.start_soon(self._lead, life, name=f"bigmachine {life.name}")

@@ -1,4 +1,4 @@
-"""The hook spec, and what a backend's author needs beside it; see `System`."""
+"""The hook spec of backends, `System`, and the types of its arguments and results."""
 
 from .._events import Event as Event
 from .._identity import Identity as Identity
@@ -6,12 +6,12 @@ from .._values import Instance as Instance
 from .._values import Keepalive as Keepalive
 from .._values import Notice as Notice
 from .._values import Termination as Termination
+from ._options import NoOptions as NoOptions
+from ._options import check_options as check_options
 from ._request import LaunchRequest as LaunchRequest
 from ._request import MachineSpec as MachineSpec
 from ._system import Capability as Capability
-from ._system import NoOptions as NoOptions
 from ._system import System as System
-from ._system import check_options as check_options
 from ._system import gives_notices as gives_notices
 from ._system import hookimpl as hookimpl
 from ._system import hookspec as hookspec

@@ -1,6 +1,6 @@
-"""The systems and observers that installed distributions offer, found by name.
+"""Find and load the systems and observers of installed distributions by their entry points.
 
-Only what is asked for is imported, so a broken sibling breaks nothing.
+Only the requested one is imported, so a broken distribution does not affect others.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _logger = logging.getLogger("bigmachine.plugins")
 SYSTEMS = "bigmachine.systems"
 OBSERVERS = "bigmachine.observers"
 EXTRAS = ("local", "ec2", "gcp", "azure")
-"""The extras of the ``bigmachine`` distribution, each of which adds the system of that name."""
+"""The extras of the ``bigmachine`` distribution; each adds the system of that name."""
 
 
 def choose_system(
@@ -35,19 +35,20 @@ def choose_system(
     keywords: Mapping[str, Any] | None = None,  # Any: each system has options of its own
     texts: Mapping[str, str] | None = None,
 ) -> System:
-    """Make the system a session was asked for: by name, by class, or already made.
+    """Make the system of a session; ``system`` is a name, a class, or a system already made.
 
-    Raises what `load_system` and `resolve_options` do.
+    The other arguments are as for `resolve_options`. Raises what `load_system` and
+    `resolve_options` raise.
     """
     if isinstance(system, System):
         if keywords or profile is not None:
             given = ", ".join(map(repr, keywords or ["profile"]))
-            raise UsageError(f"system {system.name!r} is made already: {given} can't be given too")
+            raise UsageError(f"system {system.name!r} has its options already: remove {given}")
         return system
     if not isinstance(system, str) and not (
         isinstance(system, type) and issubclass(system, System)
     ):
-        raise UsageError(f"a session is on a system, by name or as a System, not on {system!r}")
+        raise UsageError(f"a session needs a system, as a name or a System, not {system!r}")
     cls = load_system(system) if isinstance(system, str) else system
     name = system if isinstance(system, str) else cls.name
     return cls(
@@ -63,13 +64,13 @@ def choose_system(
 
 
 def load_system(name: str) -> type[System]:
-    """Import the system called ``name``, and no other.
+    """Import the system ``name``, and no other.
 
-    Raises `UnknownSystemError` if nothing installed offers it, and `PluginError`
-    if what does is broken or two distributions do.
+    Raises `UnknownSystemError` if no installed distribution provides it, and `PluginError`
+    if it is broken, or two distributions provide it.
     """
     entries = [entry for entry in installed_systems() if entry.name == name]
-    if not entries:  # perhaps it was installed a moment ago, from a notebook
+    if not entries:  # it may have been installed a moment ago, from a notebook
         _scan.cache_clear()
         entries = [entry for entry in installed_systems() if entry.name == name]
     if not entries:
@@ -83,7 +84,7 @@ def load_system(name: str) -> type[System]:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry point: what a distribution calls it, and where its object is."""
+    """One entry point of a distribution; ``value`` is ``"module:name"`` of its object."""
 
     group: str
     name: str
@@ -96,7 +97,7 @@ class Entry:
 
 
 def installed_systems() -> list[Entry]:
-    """List the systems that installed distributions offer, without importing any."""
+    """List the systems that installed distributions provide, without importing any."""
     return sorted((e for e in _installed() if e.group == SYSTEMS), key=lambda e: e.name)
 
 
@@ -106,21 +107,21 @@ def install_command(extra: str) -> str:
 
 
 def load_entry(entry: Entry) -> type[System]:
-    """Import one of the `installed_systems`; `PluginError` if it's broken."""
+    """Import one of the `installed_systems`; `PluginError` if it is broken."""
     cls = _import(entry)
     if not (isinstance(cls, type) and issubclass(cls, System)):
         raise PluginError(
             f"system {entry.name!r} of {entry} is broken: "
-            f"{entry.value} is no subclass of bigmachine.system.System"
+            f"{entry.value} is not a subclass of bigmachine.system.System"
         )
     return cls
 
 
 def load_observers() -> dict[str, object]:
-    """Import the installed observers, by label; one that fails is logged and left out.
+    """Import the installed observers, by label; one that fails is logged and skipped.
 
-    An entry point's class is called, without arguments, for an instance of its
-    own; anything else (an object, a module) serves as it is.
+    If an entry point is a class, it is called without arguments; any other object (an
+    instance, a module) is the observer itself.
     """
     observers: dict[str, object] = {}
     for entry in _installed():
@@ -130,7 +131,7 @@ def load_observers() -> dict[str, object]:
                 plugin = _import(entry)
                 observers[label] = plugin() if isinstance(plugin, type) else plugin
             except Exception:
-                _logger.warning("observer %s is left out", label, exc_info=True)
+                _logger.warning("skipping observer %s", label, exc_info=True)
     return observers
 
 
@@ -139,10 +140,10 @@ def _import(entry: Entry) -> object:
 
     try:
         return EntryPoint(entry.name, entry.value, entry.group).load()
-    except (Exception, SystemExit) as exc:  # some modules exit where a dependency is missing
+    except (Exception, SystemExit) as exc:  # some modules exit if a dependency is missing
         raise PluginError(
             f"{entry.group.removeprefix('bigmachine.').removesuffix('s')} {entry.name!r} of "
-            f"{entry} can't be imported: {type(exc).__name__}: {exc}"
+            f"{entry} cannot be imported: {type(exc).__name__}: {exc}"
         ) from exc
 
 
@@ -150,21 +151,21 @@ def _installed() -> tuple[Entry, ...]:
     return _scan(tuple(sys.path))
 
 
-@functools.lru_cache(maxsize=1)  # a scan reads a file of each distribution: once is enough
+@functools.lru_cache(maxsize=1)  # a scan reads a file of each distribution
 def _scan(path: tuple[str, ...]) -> tuple[Entry, ...]:
     from importlib.metadata import distributions
 
-    # First on the path wins, as with imports: a dist may be there twice, say editable.
+    # The first on the path wins, as with imports: a distribution may be there twice.
     found: dict[str, list[Entry]] = {}
     for dist in distributions(path=list(path)):
         try:
-            # `entry_points()` would do, but one malformed file fails it for everybody.
+            # One malformed file would make `entry_points()` fail for all distributions.
             if "bigmachine." in (dist.read_text("entry_points.txt") or ""):
                 name = str(dist.metadata["Name"])
                 found.setdefault(name.lower().replace("_", "-"), list(_entries(name, dist)))
         except Exception:
-            where = getattr(dist, "_path", dist)  # private, so perhaps not there
-            _logger.warning("the metadata in %s can't be read", where, exc_info=True)
+            where = getattr(dist, "_path", dist)  # private, so it may not exist
+            _logger.warning("cannot read the metadata in %s", where, exc_info=True)
     return tuple(entry for entries in found.values() for entry in entries)
 
 

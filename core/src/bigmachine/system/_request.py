@@ -1,4 +1,4 @@
-"""The order for new machines that a session gives to a backend's ``start`` hook."""
+"""What a session asks a backend's ``start`` hook for: a `LaunchRequest` of `MachineSpec`s."""
 
 from __future__ import annotations
 
@@ -16,21 +16,25 @@ from .._identity import Authority, Identity
 from .._values import Keepalive
 from ..errors import ProtocolError
 
-_CREDENTIAL_VALIDITY = datetime.timedelta(minutes=30)  # for the slowest of VMs to boot
+_CREDENTIAL_VALIDITY = datetime.timedelta(minutes=30)  # enough for the slowest VM to boot
 
 
 class Configure(Protocol):
-    """Makes the configuration of a worker; ``is_remote``: it has none of the driver's files."""
+    """A function that makes the configuration of one worker."""
 
     def __call__(self, identity: Identity, request: LaunchRequest, *, is_remote: bool) -> bytes:
-        """Return what the worker reads from its standard input."""
+        """Return what the worker reads from its standard input.
+
+        ``is_remote`` tells whether the worker has none of the driver's files.
+        """
 
 
 class LaunchRequest:
-    """What a backend needs to bring up the machines of one ``start``.
+    """What a backend needs to launch the machines of one ``start``.
 
-    Call `new_machine` once for each machine to be launched. Machines that have none of the
-    driver's code come up by `bigmachine.boot.user_data`, which is the same for all of them.
+    Call `new_machine` once for each machine. Machines that have none of the driver's code
+    boot with `bigmachine.boot.user_data`, which is the same for all machines of a request.
+    ``keepalive`` has the timings, ``argv`` and ``environ`` are the arguments of ``start``.
     """
 
     def __init__(
@@ -51,20 +55,20 @@ class LaunchRequest:
         self.argv = tuple(argv)
         self.environ = dict(environ)
         self.remaining_budget: float | None = None
-        """What the session may still spend, in US dollars; None for no limit."""
+        """What the session may still spend, in US dollars; None means no limit."""
 
     @property
     def session(self) -> str:
-        """The session's name, unique in the world: what a backend tags its resources with."""
+        """The globally unique name of the session; backends tag their resources with it."""
         return self._authority.session
 
     @functools.cached_property
     def driver(self) -> Driver:
-        """The driver: what a backend tags its resources with besides, as text and by its host."""
+        """The driver; backends also tag resources with ``str(driver)`` and ``driver.host``."""
         return Driver.here()
 
     def new_machine(self) -> MachineSpec:
-        """Name one new machine and make its identity and configuration."""
+        """Make the name, the identity and the configuration of one new machine."""
         name = next(self._names)
         identity = self._authority.issue(name)
         return MachineSpec(
@@ -75,25 +79,26 @@ class LaunchRequest:
 
     @functools.cached_property
     def credential(self) -> Identity:
-        """What the boot program serves under until its machine has an identity of its own.
+        """The identity of the boot program until its machine has its own.
 
-        It can't dial anybody, and nobody but the driver, in these machines' boot, dials it.
+        It can only serve, not connect; and only the driver connects to it, while the machines
+        of this request boot.
         """
         return self._authority.issue(
             f"boot-{secrets.token_hex(4)}", valid_for=_CREDENTIAL_VALIDITY, may_dial=False
         )
 
     def certify(self, name: str, point: bytes) -> Identity:
-        """Certify the key that the machine of that full name has made for itself, once."""
+        """Certify the public key of the machine with that full name; only once per machine."""
         if name in self._certified:
-            raise ProtocolError(f"{name} has been given its identity already")
+            raise ProtocolError(f"{name} already has its identity")
         self._certified.add(name)
         return self._authority.certify(name.partition(".")[0], point)
 
     def remote_config(self, identity: Identity) -> bytes:
-        """Return the configuration of a worker that has neither this driver's files nor folder.
+        """Return the configuration of a worker that has none of the driver's files.
 
-        The boot program adds the key, and where what it has built is.
+        The boot program adds the machine's key, and the path of the built environment.
         """
         return self._configure(identity, self, is_remote=True)
 
@@ -102,10 +107,10 @@ class LaunchRequest:
 class MachineSpec:
     """One machine to launch.
 
-    Run ``command`` (or anything that calls `bigmachine.worker.main`) where the
-    machine is to be, with ``config`` on its standard input; keep that input
-    open: when it ends, the machine ends. ``config`` holds the machine's private
-    key, so it goes by a private channel and never on a command line.
+    Run ``command`` (or anything that calls `bigmachine.worker.main`) on the machine, and
+    write ``config`` to its standard input. Keep this input open: when it ends, the machine
+    ends. ``config`` contains the machine's private key, so send it over a private channel,
+    never on a command line.
     """
 
     name: str

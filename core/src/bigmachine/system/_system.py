@@ -1,6 +1,6 @@
-"""The hook spec: `System`, the one class a backend subclasses.
+"""The hook spec: `System`, the class that every backend subclasses.
 
-A whole backend, which runs each machine as a child process::
+This is a complete backend, which runs each machine as a child process::
 
     class Processes(System):
         name = "processes"
@@ -25,7 +25,7 @@ A whole backend, which runs each machine as a child process::
                 process.kill()
                 await process.wait()
 
-It becomes a system by an entry point, in group ``bigmachine.systems``.
+An entry point in the group ``bigmachine.systems`` gives it its name.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ from __future__ import annotations
 import enum
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import pluggy
@@ -41,7 +40,8 @@ import pluggy
 from .._events import Event
 from .._identity import Identity
 from .._values import Instance, Keepalive, Notice, Termination
-from ..errors import NotSupportedError, UsageError
+from ..errors import NotSupportedError
+from ._options import NoOptions
 from ._request import LaunchRequest, MachineSpec
 
 if TYPE_CHECKING:
@@ -50,11 +50,11 @@ if TYPE_CHECKING:
 
 hookspec = pluggy.HookspecMarker("bigmachine")
 hookimpl = pluggy.HookimplMarker("bigmachine")
-"""Marks the methods of an observer or wrapper; a `System`'s own methods need no mark."""
+"""Marks the hooks of an observer or a wrapper; the methods of a `System` need no mark."""
 
 
 class Capability(enum.StrEnum):
-    """What a system may be able to do beyond starting machines; declare what it can."""
+    """An optional hook that a system may declare; its value is the name of the hook."""
 
     TAIL = "tail"
     READ = "read"
@@ -62,50 +62,45 @@ class Capability(enum.StrEnum):
     INSTANCES = "instances"
 
 
-@dataclass(frozen=True, slots=True)
-class NoOptions:
-    """The options of a system that has none."""
-
-
 class System:
-    """A backend: where machines come from, how they are reached, how they go away.
+    """A backend: it starts machines, connects to them and stops them.
 
-    A subclass sets ``name``, may set ``Options`` (a frozen dataclass, each field
-    made by `bigmachine.option`) and ``capabilities``, and overrides the hooks it
-    needs; only `start`, or `launch`, must be. What it overrides *is* its hook implementation,
-    so arguments keep the names they have here, and those that aren't needed may
-    be left out.
+    A subclass sets ``name``. It may set ``Options`` (a frozen dataclass, whose fields are
+    made by `bigmachine.option`) and ``capabilities``. It must override `start` or `launch`,
+    and overrides whichever other hooks it needs. A method that overrides a hook implements
+    it without a mark. Its arguments must have the names that they have here; those that are
+    not needed may be left out.
 
-    One instance serves one session, on the driver, and another one, unpickled,
-    serves each machine: what isn't needed there stays out of ``__getstate__``.
+    On the driver, one object serves one session. On each machine, there is another object,
+    which was unpickled there; ``__getstate__`` leaves out what machines do not need.
     """
 
     name: ClassVar[str] = ""
     Options: ClassVar[type[Any]] = NoOptions  # Any: each system has its own dataclass
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
     start_timeout: ClassVar[float] = 900.0
-    """How long `start` may take, in seconds; then it is cancelled, and undoes what it began."""
+    """How long `start` may take, in seconds; then it is cancelled, and frees what it created."""
     boot_timeout: float = 600.0
-    """How long after `start` returned a machine may take to answer, in seconds.
+    """How long a machine may take to answer after `start` has returned, in seconds.
 
-    `setup` may set it, where it depends on the options. The ``setup`` of services may take longer:
-    by then keepalives tell whether the machine lives.
+    `setup` may set it, if it depends on the options. It does not limit the ``setup`` of
+    services: by then, keepalives show whether the machine is alive.
     """
     ships_environment: ClassVar[bool] = False
-    """Whether machines have nothing of the driver's, and come up by `bigmachine.boot.user_data`.
+    """Whether machines have none of the driver's code, and boot with `bigmachine.boot.user_data`.
 
-    Then the session captures its environment before `start`, and sends it to each machine.
+    If so, the session captures its environment before `start`, and sends it to each machine.
     """
     build_timeout: ClassVar[float] = 600.0
     """How long a machine may take to build that environment, in seconds."""
     orphan_timeout: ClassVar[float] = 180.0
-    """How long after the driver's death anything it made may be left, in seconds.
+    """How long resources may exist after the driver's death, in seconds.
 
-    A promise, which the conformance kit holds the system to by killing drivers. The
-    default leaves room for the default keepalives and for a VM to power off.
+    This is a promise: the conformance kit kills drivers and checks it. The default is enough
+    for the default keepalives and for a VM to power off.
     """
     is_billed: ClassVar[bool] = False
-    """Whether machines cost money: then the conformance kit starts none unless told to."""
+    """Whether machines cost money. If so, the conformance kit starts them only on request."""
 
     def __init__(self, options: Any = None) -> None:
         self.options = self.Options() if options is None else options
@@ -115,42 +110,49 @@ class System:
 
     @property
     def max_session_cost(self) -> float | None:
-        """The most that a session may cost, in US dollars; None for no limit.
+        """The most that a session may cost, in US dollars; None means no limit.
 
-        This is the option of that name, where the system has one: a system that tells the
-        `Instance.cost_per_hour` of what it starts need do no more. One that knows it beforehand
-        must start nothing whose first minute costs more than `LaunchRequest.remaining_budget`.
+        By default, this is the option of that name, if the system has it. If a system sets the
+        `Instance.cost_per_hour` of its machines, it needs to do no more. If it knows the price
+        before it starts a machine, it must not start one whose first minute costs more than
+        `LaunchRequest.remaining_budget`.
         """
         limit: float | None = getattr(self.options, "max_session_cost", None)
         return limit
 
     @property
     def uses_reaper(self) -> bool:
-        """Whether a process beside the driver frees what this leaves, should the driver be killed.
+        """Whether a process beside the driver frees the resources if the driver is killed.
 
-        It does so by `instances` and `stop`, of another object with the same options. By default
-        it's so where machines cost money, and are listed.
+        This process, the reaper, calls `instances` and `stop` of another object with the same
+        options. The default is true if the system ``is_billed`` and has the capability
+        ``INSTANCES``.
         """
         return self.is_billed and Capability.INSTANCES in self.capabilities
 
     def warm_up(self) -> None:
-        """Begin what may come up on the side while the driver still imports its modules.
+        """Start what can start in the background while the driver imports its modules.
 
-        Called when a session opens, before `setup`, in any thread; it must not wait.
+        Called when a session opens, before `setup`, in any thread. It must not wait. It is not
+        a hook.
         """
 
     # -- on the driver --------------------------------------------------------
 
     @hookspec(firstresult=True)
     async def setup(self) -> None:
-        """Check options and credentials, before anything is bought. Called once or more."""
+        """Validate options and credentials, before anything is purchased.
+
+        Raises `UsageError` for an invalid option. It may be called more than once.
+        """
 
     @hookspec(firstresult=True)
     async def start(self, count: int, request: LaunchRequest) -> Sequence[Instance]:
-        """Launch up to ``count`` machines and return one `Instance` each.
+        """Launch up to ``count`` machines; return an `Instance` for each one launched.
 
-        Fewer is fine; none at all, or a refusal, is a `StartError` in the
-        provider's own words. When cancelled, nothing launched may be left.
+        Call `LaunchRequest.new_machine` once for each machine. Fewer than ``count`` are
+        allowed. If none can be launched, it raises `StartError` with the provider's message.
+        If it is cancelled, it must free everything that it has created.
 
         The default calls `launch` for each machine, up to 32 at once.
         """
@@ -160,80 +162,93 @@ class System:
         return await launch_each(machines, launch=self.launch, stop=self.stop)
 
     async def launch(self, spec: MachineSpec) -> Instance:
-        """Launch one machine; for backends that need not override `start`. Not a hook.
+        """Launch one machine, for backends that do not override `start`. It is not a hook.
 
-        Note what you make under ``machine.name`` as soon as it exists: if this raises, or
-        is cancelled, `stop` is called with an `Instance` of that name, its address empty.
+        As soon as a resource exists, record it under ``spec.name``: if this raises an
+        exception or is cancelled, `stop` is called with an `Instance` of that name and an
+        empty address.
         """
         raise NotSupportedError(f"system {self.name!r} can't launch machines")
 
     @hookspec(firstresult=True)
     def maxprocs(self) -> int | None:
-        """Return how many processors each machine has, or None if it varies."""
+        """Return the number of processors of each machine, or None if it varies."""
         return None
 
     @hookspec(firstresult=True)
     def keepalive(self) -> Keepalive:
-        """Return how often, and for how long, driver and machine look for each other."""
+        """Return the timings of keepalives, in seconds."""
         return Keepalive()
 
     @hookspec(firstresult=True)
     async def keepalive_failed(self, instance: Instance) -> Termination | None:
-        """Say why ``instance`` is gone, or None if it isn't known to be.
+        """Return why ``instance`` is gone, or None if it is not known to be gone.
 
-        Called when a machine's connection broke or a keepalive went unanswered;
-        calls that were in flight wait for the answer, so it should come fast.
+        Called when the connection to a machine is lost or a keepalive is not answered. Pending
+        calls wait for the result, so it should be fast.
         """
         return None
 
     @hookspec(firstresult=True)
     async def stop(self, instance: Instance) -> None:
-        """Free one machine and return when it is gone. Fine to call again.
+        """Free one machine, and return when it is gone. It may be called again.
 
-        So may be freed whatever `instances` lists, machine or not, by any driver, without `setup`.
+        It must also free every other resource that `instances` lists, of any driver, without
+        a call of `setup` before.
         """
 
     @hookspec(firstresult=True)
     async def shutdown(self) -> None:
-        """Release everything the session made. Fine to call again."""
+        """Free everything that the session has created. It may be called again."""
 
     @hookspec(firstresult=True)
     def tail(self, instance: Instance) -> AsyncIterator[bytes]:
-        """Follow what the machine prints, line by line, until it is gone."""
+        """Yield the output of the machine, line by line, until the machine is gone.
+
+        Capability ``TAIL``; without it, `NotSupportedError`.
+        """
         raise self._lacks(Capability.TAIL)
 
     @hookspec(firstresult=True)
     def read(self, instance: Instance, path: str) -> AsyncIterator[bytes]:
-        """Read a file of the machine's host in chunks; `FileNotFoundError` if there is none."""
+        """Yield the content of a file on the machine's host, in chunks.
+
+        Raises `FileNotFoundError` if there is no such file. Capability ``READ``; without it,
+        `NotSupportedError`.
+        """
         raise self._lacks(Capability.READ)
 
     @hookspec(firstresult=True)
     async def console(self, instance: Instance) -> str:
-        """Return what the machine's boot console shows, for boots that fail early."""
+        """Return the text of the machine's boot console, for boots that fail early.
+
+        Capability ``CONSOLE``; without it, `NotSupportedError`.
+        """
         raise self._lacks(Capability.CONSOLE)
 
     @hookspec(firstresult=True)
     async def instances(self) -> Sequence[Instance]:
-        """List everything of ours that still exists, of any session; works without `setup`.
+        """List every resource of this system that exists, of any session, without `setup`.
 
-        Each has in its ``details`` what it is and whose, see `Instance`. What must be gone
-        before something else can be freed is listed first: machines before what they use.
+        The ``details`` of each say what it is and whose, see `Instance`. The order is the one
+        in which they can be freed: machines before the resources that they use. Capability
+        ``INSTANCES``; without it, `NotSupportedError`.
         """
         raise self._lacks(Capability.INSTANCES)
 
     @hookspec
     def event(self, event: Event) -> None:
-        """Observe. A plugin that raises here is logged and dropped."""
+        """Observe an event. An observer that raises an exception is logged and removed."""
 
     # -- on the driver and on machines ----------------------------------------
 
     @hookspec(firstresult=True)
     def http_client(self, identity: Identity) -> httpx.AsyncClient:
-        """Return a client that reaches machines by their `Instance.address`.
+        """Return a client that connects to machines at their `Instance.address`.
 
-        The only networking a backend must supply, and the default serves where
-        an address can be dialled. The machine dialled is named by the request's
-        ``sni_hostname`` extension.
+        This is the only networking that a backend must supply, and the default is enough if
+        the driver can connect to the address. The ``sni_hostname`` extension of a request
+        is the name of the machine.
         """
         from ..rpc import http_client
 
@@ -243,14 +258,14 @@ class System:
 
     @hookspec(firstresult=True)
     async def listen(self, address: str) -> Sequence[trio.abc.Listener[trio.abc.Stream]]:
-        """Open listeners at ``address``: ``HOST:PORT``, or ``fd:N`` for a passed socket."""
+        """Open listeners at ``address``: ``HOST:PORT``, or ``fd:N`` for an inherited socket."""
         from ..rpc import open_listeners
 
         return await open_listeners(address)
 
     @hookspec(firstresult=True)
     def main(self, serve: Callable[[], Awaitable[None]]) -> NoReturn:
-        """Take over the machine's process: run ``serve`` in trio, then exit."""
+        """Take over the machine's process: run ``serve`` in trio, then call `exit`."""
         import trio
 
         trio.run(serve)
@@ -258,15 +273,16 @@ class System:
 
     @hookspec(firstresult=True)
     def exit(self, code: int) -> NoReturn:
-        """End the machine: its process and, where it has one of its own, its VM."""
+        """End the machine: its process and, if the machine has its own VM, the VM."""
         os._exit(code)
 
     @hookspec(firstresult=True)
     async def notices(self) -> AsyncIterator[Notice]:
-        """Tell what the provider says about this machine's future, as soon as it does.
+        """Yield what the provider announces about this machine's future, without delay.
 
-        Followed for the machine's life, beside its services, so it must not block; begun
-        anew, after a pause, if it raises. What it gives again is passed on once.
+        It runs for the machine's whole life, in the loop of its services, so it must not block.
+        If it raises an exception, it is called again after a pause. A notice that is
+        yielded again is passed on once.
         """
         nothing: tuple[Notice, ...] = ()
         for notice in nothing:
@@ -277,16 +293,5 @@ class System:
 
 
 def gives_notices(system: System) -> bool:
-    """Whether the system overrides the hook `System.notices`: otherwise nobody follows it."""
+    """Return whether the system overrides the hook `System.notices`; else it need not run."""
     return type(system).notices is not System.notices
-
-
-def check_options(options: object, **problems: str | None) -> None:
-    """Raise a `UsageError` that lists ``problems``, option by option; None means fine.
-
-    For a backend's ``setup``: ``check_options(o, maxprocs=None if o.maxprocs > 0 else
-    "must be at least 1")``.
-    """
-    found = [f"{name}: {text}" for name, text in problems.items() if text]
-    if found:
-        raise UsageError(f"{type(options).__name__}: " + "; ".join(found))

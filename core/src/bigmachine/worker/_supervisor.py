@@ -11,12 +11,13 @@ import pickle
 import platform
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from types import ModuleType
 
 import trio
 
 from .._values import DiskInfo, KeepaliveReply, LoadInfo, MachineInfo, MemoryInfo, Notice
 from .._version import __version__ as __version__
+from ..boot.vm.common import CHUNK_BYTES
+from ..boot.vm.log import read_log
 from ..errors import NotSupportedError, UsageError
 from ..rpc import Services
 from . import _resources
@@ -157,12 +158,11 @@ class Supervisor:
         """
         if not self._log:
             raise NotSupportedError("this machine has no log: its system knows what it prints")
-        program = await trio.to_thread.run_sync(_import_boot_program)
         is_late = False
         while True:
-            at, data = program.read_log(self._log, offset)
+            at, data = read_log(self._log, offset)
             # Whoever prints line by line is not to cost a call for each line.
-            if data and (is_late or len(data) == program.CHUNK_BYTES):
+            if data and (is_late or len(data) == CHUNK_BYTES):
                 return at, data
             is_late = True
             # Another process writes the file, and no way to wait for that is portable.
@@ -199,12 +199,6 @@ class Supervisor:
 _ROUND_SECONDS = 0.002  # the reply to a POST, of which nobody keeps count, leaves in a round
 _PARTING_SECONDS = 1.0  # for replies to leave, should the way be slow or the peer not read
 _LOG_POLL_SECONDS = 0.1
-
-
-def _import_boot_program() -> ModuleType:
-    from ..boot.vm import program
-
-    return program
 
 
 def _print_mark(text: str) -> None:

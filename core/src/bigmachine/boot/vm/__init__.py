@@ -1,4 +1,6 @@
-"""What runs on a bare machine: the standard library only, Python 3.9 and later.
+"""What runs on a bare machine: standard library only, Python 3.9 and later.
 
-`bigmachine.boot.user_data` sends these modules to it, joined into one file.
+`bigmachine.boot.user_data` sends the boot program, `program` and all that it imports, joined
+into one file; see `bigmachine.boot._bundle`. `builder` and `tools` follow later, with the
+manifest.
 """

@@ -1,6 +1,6 @@
-"""How a machine builds the environment that its driver asks for. Sent with the manifest.
+"""Builds the environment that a manifest describes. Sent to the machine with the manifest.
 
-The boot program loads it, so Python 3.9 to 3.13, and the standard library.
+The boot program runs it: Python 3.9 to 3.14, and the standard library.
 """
 
 from __future__ import annotations
@@ -16,23 +16,25 @@ import tarfile
 import threading
 import traceback
 import zipfile
-from typing import Any, Callable, Iterator  # noqa: UP035, of 3.9 too
+from collections.abc import Iterator
+from typing import Any, Callable
 
-from .program import CHUNK_BYTES, Blobs, BootError, Json, Refused, describe, hash_of, pythons
+from .blobs import BlobStore, hash_file
+from .common import CHUNK_BYTES, HttpError, Json, describe, find_pythons
 from .tools import Tools
 
-KEPT = 3  # environments, the one that is asked for among them
-UNPACKED = 4  # times its blobs' size is what an environment takes, at a guess
+KEPT_ENVIRONMENTS = 3  # the requested one among them
+UNPACKED = 4  # an estimate: an environment takes so many times the size of its blobs
 
 
 class Builder:
     """Builds the environment that a manifest describes, in a folder named by its digest."""
 
     def __init__(
-        self, manifest: Json, folder: str, blobs: Blobs, say: Callable[[str], None]
+        self, manifest: Json, folder: str, blobs: BlobStore, say: Callable[[str], None]
     ) -> None:
         if manifest.get("format") != 1:
-            raise Refused(
+            raise HttpError(
                 400, "this boot program reads another format of manifests: start a new session"
             )
         self._manifest = manifest
@@ -56,27 +58,27 @@ class Builder:
         ]
         self._thread: threading.Thread | None = None
         self._done = 0
-        self._what = ""
+        self._step = ""
         self._built: Json = None
         self._error: str | None = None
-        self._needs_wheels = False  # to be built: there is no index
+        self._needs_wheels = False  # because it can't install from an index
 
     @property
     def is_built(self) -> bool:
-        """Whether it was, now or in an earlier session."""
+        """Whether it is built, in this session or an earlier one."""
         return self._built is not None
 
     @property
     def _mark(self) -> str:
         return os.path.join(self.prefix, "bigmachine.json")
 
-    def is_kept(self) -> bool:
-        """Take what an earlier session has built, if it is as it was."""
+    def reuse(self) -> bool:
+        """Use what an earlier session built, if no file has changed since; return whether it is."""
         if os.path.exists(self._mark):
             try:
                 with open(self._mark) as file:
                     altered = json.load(file).items() ^ self._files().items()
-            except Exception as exc:  # whatever was done to it
+            except Exception as exc:  # the mark may be damaged in any way
                 altered = {(repr(exc), "")}
             if not altered:
                 self._built = self._manifest["content"]
@@ -86,15 +88,15 @@ class Builder:
         return self.is_built
 
     def make_room(self) -> None:
-        """Delete what is unused for longest, until few environments are left, and there is room.
+        """Delete what was used least recently: surplus environments, and more if room is needed.
 
-        Room is made for this one to come, or once it is built, for another like it.
+        Room is needed for this environment; once it is built, for another like it.
         """
         size = sum(self.sizes.values())
-        missing = size - sum(map(self._blobs.have, self.sizes))
+        missing = size - sum(map(self._blobs.received, self.sizes))
         paths = glob.glob(os.path.join(self._folder, "*", "?" * 64 + "*"))
         others = [path for path in paths if os.path.basename(path)[:64] not in self.sizes]
-        surplus = sum(map(os.path.isdir, others)) - KEPT
+        surplus = sum(map(os.path.isdir, others)) - KEPT_ENVIRONMENTS
         for path in sorted(others, key=os.path.getmtime):
             if self.is_built and path == self.prefix:
                 continue
@@ -108,25 +110,24 @@ class Builder:
         free = shutil.disk_usage(self._folder).free
         if not self.is_built and free < missing + size:  # unpacked, it takes no less
             needed, left = (missing + size) >> 20, free >> 20
-            raise Refused(
+            raise HttpError(
                 507,
                 f"the disk is full: at least {needed} MiB are needed, and {left} are free: "
                 "have the machine start with a bigger disk, or leave out what it doesn't need",
             )
 
     def status(self) -> Json:
-        """Say how many steps are done, of how many; what was built, or why not."""
+        """Return the steps done and their total; what was built, or the error."""
         return {
             "done": self._done,
-            "of": len(self._manifest["distributions"]) + len(self._manifest["folders"]),
-            "what": self._what,
+            "total": len(self._manifest["distributions"]) + len(self._manifest["folders"]),
             "built": self._built,
             "error": self._error,
             "needs_wheels": self._needs_wheels,
         }
 
-    def begin(self) -> None:
-        """Build in a thread of its own; again, if it failed."""
+    def start(self) -> None:
+        """Build in a thread of its own; again if it failed before."""
         if self._thread is None or not self._thread.is_alive():
             self._error, self._needs_wheels = None, False
             self._thread = threading.Thread(target=self._run, daemon=True)
@@ -141,7 +142,7 @@ class Builder:
                 self._built = built
                 self._say("the environment is built")
                 self._keep(files)
-        except BootError as exc:
+        except BuildError as exc:
             self._error = str(exc)
         except OSError as exc:
             self._error = describe(exc)
@@ -149,12 +150,12 @@ class Builder:
             self._say(traceback.format_exc())
             self._error = f"{type(exc).__name__}: {exc}"
         if self._error:
-            what = "wheels are needed" if self._needs_wheels else "the environment can't be built"
-            self._say(f"{what}: {self._error}")
+            outcome = "wheels are needed" if self._needs_wheels else "the build failed"
+            self._say(f"{outcome}: {self._error}")
             shutil.rmtree(self.prefix, ignore_errors=True)
 
     def _keep(self, files: dict[str, str]) -> None:
-        """Mark it as built once it is all on the disk, while the worker runs; delete others."""
+        """Mark it as built once all is on the disk, while the worker runs; delete others."""
         if self._built == self._manifest["content"]:
             with contextlib.suppress(OSError):
                 os.sync()
@@ -167,28 +168,28 @@ class Builder:
         self._make_interpreter()
         self._done = 0
         wheels = [entry for entry in self._manifest["distributions"] if entry["wheel"]]
-        self._install(len(self._manifest["distributions"]) - len(wheels))
+        self._install_from_index(len(self._manifest["distributions"]) - len(wheels))
         for entry in wheels:
-            self._what = entry["name"] + " " + entry["version"]
+            self._step = entry["name"] + " " + entry["version"]
             self._unpack(self._blobs.path(entry["wheel"]["sha256"]))
             self._done += 1
         for entry in self._manifest["folders"]:
-            self._what = "folder " + entry["name"]
-            self._lay_out(entry, os.path.join(self.prefix, "folders", entry["id"]))
+            self._step = "folder " + entry["name"]
+            self._write_folder(entry, os.path.join(self.prefix, "folders", entry["id"]))
             self._done += 1
 
     def _make_interpreter(self) -> None:
-        """Make a virtual environment; by hand, for Debian's python3 has no `ensurepip`."""
+        """Make a virtual environment, without `venv`: Debian's python3 has no `ensurepip`."""
         wanted = self._manifest["python"]
-        there = pythons()
-        path, why = there.get(wanted), ""
+        found = find_pythons()
+        path, reason = found.get(wanted), ""
         if not path:
-            path, why = self.tools.python(wanted)
+            path, reason = self.tools.python(wanted)
         if not path:
-            raise BootError(
-                f"the driver runs Python {wanted}, and this image has {', '.join(there)}: "
+            raise BuildError(
+                f"the driver runs Python {wanted}, and this image has {', '.join(found)}: "
                 f"choose an image with Python {wanted}, or run the driver on a Python that the "
-                f"image has. {why}"
+                f"image has. {reason}"
             )
         base = os.path.realpath(path)
         for folder in (os.path.dirname(self.python), self._site):
@@ -198,26 +199,26 @@ class Builder:
         with open(os.path.join(self.prefix, "pyvenv.cfg"), "w") as file:
             file.write(f"home = {os.path.dirname(base)}\ninclude-system-site-packages = false\n")
 
-    def _install(self, count: int) -> None:
-        """Install what came without a wheel from an index."""
-        self._what = f"{count} distributions from the index"
+    def _install_from_index(self, count: int) -> None:
+        """Install the distributions that came without a wheel."""
+        self._step = f"{count} distributions from the index"
         if count:
-            why = self.tools.install(self.python)
-            if why:
+            reason = self.tools.install(self.python)
+            if reason:
                 self._needs_wheels = True
-                raise BootError(f"uv can't install {self._what}: {why}")
-            self._say("uv installed " + self._what)
+                raise BuildError(f"uv can't install {self._step}: {reason}")
+            self._say("uv installed " + self._step)
         self._done = count
 
     def _unpack(self, path: str) -> None:
-        """Install a wheel: it is a zip, some of whose folders go elsewhere."""
+        """Install a wheel: a zip, some of whose folders have a place of their own."""
         try:
             with zipfile.ZipFile(path) as wheel:
                 for info in wheel.infolist():
                     if not info.is_dir():
                         self._unpack_file(wheel, info)
         except zipfile.BadZipFile as exc:
-            raise BootError(f"the wheel of {self._what} is broken: {exc}") from exc
+            raise BuildError(f"the wheel of {self._step} is broken: {exc}") from exc
 
     def _unpack_file(self, wheel: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
         place, name = self._site, info.filename
@@ -229,7 +230,7 @@ class Builder:
                 place = os.path.join(self.prefix, places[kind])
         target = os.path.normpath(os.path.join(place, name))
         if not target.startswith(self.prefix + os.sep):
-            raise BootError(f"the wheel of {self._what} has a file outside: {name}")
+            raise BuildError(f"the wheel of {self._step} has a file outside: {name}")
         os.makedirs(os.path.dirname(target), exist_ok=True)
         with wheel.open(info) as source, open(target, "wb") as file:
             if place.endswith(os.sep + "bin"):
@@ -242,8 +243,8 @@ class Builder:
                 os.fchmod(file.fileno(), 0o755)
             shutil.copyfileobj(source, file, CHUNK_BYTES)
 
-    def _lay_out(self, entry: Json, folder: str) -> None:
-        """Write a folder's files."""
+    def _write_folder(self, entry: Json, folder: str) -> None:
+        """Write the files of a local folder."""
         os.makedirs(folder)
         for blob in entry["blobs"]:
             source = self._blobs.path(blob["sha256"])
@@ -252,9 +253,7 @@ class Builder:
                     for member in tar:
                         target = os.path.normpath(os.path.join(folder, member.name))
                         if not member.isfile() or not target.startswith(folder + os.sep):
-                            raise BootError(
-                                "a folder's archive has what it may not: " + member.name
-                            )
+                            raise BuildError("a folder's archive may not contain " + member.name)
                         extracted = tar.extractfile(member)
                         assert extracted is not None
                         write_file(target, extracted, member.mode)
@@ -263,23 +262,23 @@ class Builder:
                     write_file(os.path.join(folder, blob["path"]), file, blob.get("mode", 0o644))
 
     def _content(self) -> Json:
-        """Say what there is now, in the form of the manifest's ``content``."""
+        """Return what is installed, in the form of the manifest's ``content``."""
         output = subprocess.check_output(
             [self.python, "-c", LIST_DISTRIBUTIONS, self._site], stdin=subprocess.DEVNULL
         )
         built = json.loads(output)
-        asked = self._manifest["content"]["distributions"]
+        requested = self._manifest["content"]["distributions"]
         for entry in self._manifest["distributions"]:
             name = entry["name"]
-            # A local package's version has its source's hash as well; its wheel was checked.
+            # A local package's version includes its source's hash; its wheel was checked.
             if entry["wheel"] and built["distributions"].get(name) == entry["version"]:
-                built["distributions"][name] = asked.get(name, entry["version"])
+                built["distributions"][name] = requested.get(name, entry["version"])
         top = os.path.join(self.prefix, "folders")
-        files = {os.path.relpath(path, top): hash_of(path) for path in files_in(top)}
+        files = {os.path.relpath(path, top): hash_file(path) for path in files_in(top)}
         return {**built, "files": files}
 
     def _files(self) -> dict[str, str]:
-        """Say of each file what changes when it does, without reading it."""
+        """Return each file's size and time of writing, which change when the file does."""
         return {
             path: f"{os.path.getsize(path)} {int(os.path.getmtime(path))}"
             for path in files_in(self.prefix)
@@ -287,8 +286,12 @@ class Builder:
         }
 
 
+class BuildError(Exception):
+    """The environment can't be built; the driver gets the message as it is."""
+
+
 def files_in(top: str) -> Iterator[str]:
-    """Find the files below a folder, but for what Python makes of them."""
+    """Find the files below a folder, except for Python's bytecode."""
     for folder, _, names in os.walk(top):
         if os.path.basename(folder) != "__pycache__":
             yield from (os.path.join(folder, name) for name in names)
@@ -303,7 +306,7 @@ print(json.dumps({"python": "3.%d" % sys.version_info[1], "distributions": names
 
 
 def write_file(path: str, source: Any, mode: int) -> None:
-    """Write a file, and the folders on the way to it."""
+    """Write a file, and make its parent folders."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "wb") as file:
         shutil.copyfileobj(source, file, CHUNK_BYTES)

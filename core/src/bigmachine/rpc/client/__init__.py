@@ -1,1 +1,1 @@
-"""The caller's end of the wire; `bigmachine.rpc` exports what others use."""
+"""The caller's end of the wire. `bigmachine.rpc` exports what other packages use."""

@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 from ...errors import ProtocolError, TransportError, UsageError
 from .._channel import Channel, StreamChannel
-from .._frames import DEFAULT_LIMIT_BYTES, PROTOCOL
-from .._protocol import LIMIT_HEADER
+from .._frames import DEFAULT_LIMIT_BYTES
+from .._protocol import LIMIT_HEADER, PROTOCOL
 from ._connection import Connection
+from ._frame_connection import FrameConnection
 from ._post import PostConnection
 
 if TYPE_CHECKING:
@@ -30,12 +31,12 @@ def split_addr(addr: str) -> tuple[str, str]:
 
 
 @contextlib.asynccontextmanager
-async def dial(http: httpx.AsyncClient, addr: str) -> AsyncIterator[Connection | PostConnection]:
+async def dial(http: httpx.AsyncClient, addr: str) -> AsyncIterator[Connection]:
     """Connect to the machine at ``addr``; the caller runs the connection inside the block.
 
-    Raises `ConnectionRefusedError` when nothing listens there (for a machine that
-    ran before, its process is gone), `TransportError` for other failures on the
-    way, and `ProtocolError` when who answers isn't this machine.
+    Raises `ConnectionRefusedError` if nothing listens there (for a machine that ran
+    before, its process has ended), `ProtocolError` if another machine or program answers,
+    and `TransportError` for other failures on the way.
     """
     import httpx
 
@@ -56,9 +57,11 @@ async def dial(http: httpx.AsyncClient, addr: str) -> AsyncIterator[Connection |
         if response.status_code == 101 and upgrade == PROTOCOL and stream is not None:
             limit = int(response.headers.get(LIMIT_HEADER, DEFAULT_LIMIT_BYTES))
             channel, leading = _channel(stream)
-            yield Connection(channel, addr=addr, machine=name, limit_bytes=limit, leading=leading)
+            yield FrameConnection(
+                channel, addr=addr, machine=name, limit_bytes=limit, leading=leading
+            )
         elif response.status_code in (101, 426) and upgrade == PROTOCOL:
-            # Ours, and of our version, but this client or what is between can't upgrade.
+            # A machine of our version, but this client or a proxy on the way can't upgrade.
             await response.aclose()
             yield PostConnection(http, base=base, addr=addr, machine=name)
         else:
@@ -76,7 +79,7 @@ def _channel(stream: Any) -> tuple[Channel, bytes]:
     """Return the channel of an upgraded connection, and what was read past the response."""
     from ._http import channel_of
 
-    # httpcore keeps bytes that came right behind the 101 in a wrapper of its stream.
+    # httpcore keeps bytes that came right after the 101 in a wrapper of its stream.
     # Machines wait for the client to speak first, so there are none.
     channel = channel_of(stream)
     return (channel, b"") if channel is not None else (StreamChannel(stream), b"")
@@ -97,11 +100,13 @@ def transport_error(exc: httpx.TransportError, *, addr: str) -> Exception:
     _, name = split_addr(addr)
     causes = list(_causes(exc))
     for cause in causes:
-        # To want to read, or find the end, is no fault: the peer went away while we waited.
+        # These two are no TLS fault: the peer went away while we waited.
         if isinstance(cause, ssl.SSLError) and not isinstance(
             cause, ssl.SSLWantReadError | ssl.SSLEOFError
         ):
-            return ProtocolError(f"{addr} is not {name}, or won't have us: {cause}", addr=addr)
+            return ProtocolError(
+                f"{addr} is not {name}, or rejects our certificate: {cause}", addr=addr
+            )
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
         return ConnectionRefusedError(f"nothing listens at {addr}")
     return TransportError(f"can't reach {addr}: {exc or type(exc).__name__}", addr=addr)

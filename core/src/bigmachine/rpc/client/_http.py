@@ -1,7 +1,7 @@
 """The HTTP client that reaches machines: httpx over httpcore over our own TLS.
 
 httpx has no way to choose httpcore's network backend, so a small transport of our
-own puts them together. Most code sees but an `httpx.AsyncClient`.
+own joins them. Most code only sees an `httpx.AsyncClient`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import httpx
 import trio
 
 from ..._identity import Identity
-from .._channel import Channel, StreamChannel, TlsChannel
+from .._channel import Channel, StreamChannel
+from .._tls import TlsChannel
 
 CHANNEL_INFO = "bigmachine.channel"
-"""What to ask a network stream for to get the `Channel` under it."""
-
+"""The extra info of a network stream that is the `Channel` under it."""
 
 Connect = Callable[[str, int], Awaitable[trio.abc.Stream]]
 """Opens a byte stream to a host and port; raises `OSError` when it can't."""
@@ -39,8 +39,8 @@ def http_client(identity: Identity, *, connect: Connect = trio.open_tcp_stream) 
 class MachineClient(httpx.AsyncClient):
     """What `http_client` returns.
 
-    ``connect`` may be replaced, by a wrapper that puts itself between a client and
-    its machines: every connection opened from then on comes through it.
+    A wrapper that puts itself between a client and its machines may replace ``connect``:
+    it opens every connection from then on.
     """
 
     def __init__(self, context: ssl.SSLContext, connect: Connect) -> None:
@@ -98,7 +98,7 @@ class _Transport(httpx.AsyncBaseTransport):
 
 
 class _ResponseStream(httpx.AsyncByteStream):
-    """A response's body, its errors as httpx's."""
+    """A response's body, with its errors translated to httpx's."""
 
     def __init__(self, response: httpcore.Response) -> None:
         self._response = response
@@ -134,7 +134,7 @@ class _NetworkBackend(httpcore.AsyncNetworkBackend):
 
 
 class _ClearStream(httpcore.AsyncNetworkStream):
-    """A connection that waits for its TLS; machines don't speak in clear."""
+    """A connection before its TLS handshake; machines accept nothing without TLS."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
@@ -173,7 +173,7 @@ class _ClearStream(httpcore.AsyncNetworkStream):
 
 
 class _TlsStream(httpcore.AsyncNetworkStream):
-    """A secure `Channel` as httpcore's network stream; ``stream`` is to be closed with it."""
+    """A secure `Channel` as httpcore's network stream; ``stream`` is closed with it."""
 
     def __init__(self, channel: Channel, *, stream: trio.abc.Stream | None = None) -> None:
         self._channel = channel

@@ -1,7 +1,7 @@
 """Calls as plain POST requests, for an HTTP client that can't upgrade a connection.
 
-One request a call: it costs ten times what a frame does, and what takes frames,
-streams in either direction, is refused.
+One request per call: it costs ten times as much as a frame. Streams, in either direction,
+need frames and are a `UsageError`.
 """
 
 from __future__ import annotations
@@ -14,17 +14,20 @@ import trio
 from ...errors import ProtocolError, UsageError
 from .._exceptions import load_exception
 from .._frames import DEFAULT_LIMIT_BYTES, Frame, Kind
-from .._payload import dumps_arguments, dumps_whole, loads_result
-from .._protocol import STATUS_RAISED
-from ._connection import ConnectionLost
+from .._marshal import dump_arguments, load_result
+from .._payload import dumps_whole
+from .._protocol import PICKLE_TYPE, STATUS_RAISED
+from ._connection import Connection, ConnectionLost
 from ._uploads import is_stream
 
 if TYPE_CHECKING:
     import httpx
 
 
-class PostConnection:
-    """Has the face of `Connection` where calls are concerned, over one HTTP client."""
+class PostConnection(Connection):
+    """Sends each call as a request of its own through one HTTP client."""
+
+    connects_per_call = True
 
     def __init__(self, http: httpx.AsyncClient, *, base: str, addr: str, machine: str) -> None:
         self.addr = addr
@@ -38,17 +41,17 @@ class PostConnection:
         await trio.sleep_forever()
 
     async def call(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Call ``"Service.method"`` and return what it returns."""
         import httpx
 
         if any(map(is_stream, [*args, *kwargs.values()])):
-            self._refuse(method)
-        dumps_arguments(method, args, dict(kwargs), limit_bytes=DEFAULT_LIMIT_BYTES)
+            self._raise_no_streams(method)
+        # For its errors only, which name the argument that can't be sent.
+        dump_arguments(method, args, kwargs, limit_bytes=DEFAULT_LIMIT_BYTES)
         try:
             response = await self._http.post(
                 f"{self._base}/rpc/{method}",
                 content=dumps_whole((tuple(args), dict(kwargs))),
-                headers={"content-type": "application/x-pickle"},
+                headers={"content-type": PICKLE_TYPE},
                 extensions={"sni_hostname": self.machine, "timeout": {}},
             )
         except httpx.TransportError as exc:
@@ -57,7 +60,7 @@ class PostConnection:
             ) from exc
         frame = Frame(Kind.REPLY, 0, 0, "", response.content, (), len(response.content))
         if response.status_code == 200:
-            return loads_result(method, frame)
+            return load_result(method, frame)
         if response.status_code in (400, STATUS_RAISED):
             raise load_exception(frame, addr=self.addr, method=method, machine=self.machine)
         raise ProtocolError(
@@ -65,11 +68,11 @@ class PostConnection:
         )
 
     async def stream(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> NoReturn:
-        """Refuse: a stream takes frames."""
-        self._refuse(method)
+        """Raise `UsageError`: a stream needs frames."""
+        self._raise_no_streams(method)
 
-    def _refuse(self, method: str) -> NoReturn:
+    def _raise_no_streams(self, method: str) -> NoReturn:
         raise UsageError(
-            f"{method}: streams take a connection that upgrades, and this system's HTTP client "
-            "or a proxy on the way can't"
+            f"{method}: streams need an upgraded connection, which this system's HTTP client "
+            "or a proxy on the way does not support"
         )

@@ -1,4 +1,4 @@
-"""The stream arguments of one call, on their way to the machine."""
+"""The stream arguments of one call: taken out of its arguments, and sent to the machine."""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ import trio
 from ...errors import UsageError
 from .._frames import MAX_UPLOADS, Kind, Payload, control_frame
 from .._outbox import Outbox
-from .._payload import dumps
+from .._payload import dumps, is_plain
 from .._streams import FILE_CHUNK_BYTES, OutgoingStream, StreamArgument, close_items
 
 
 class Uploads:
     """Takes the iterators and files out of a call's arguments, and sends them.
 
-    ``args`` and ``kwargs`` are what goes into the call instead: each stream is
-    replaced by its place among them, and ``failure`` is what the first source raised
-    that did.
+    ``args`` and ``kwargs`` go into the call instead: a `StreamArgument` stands for each
+    stream.
     """
 
     def __init__(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         self._sources: list[Any] = []
         self._scope = trio.CancelScope()
-        self.failure: BaseException | None = None
+        self._failure: BaseException | None = None
         self.args = [self._replace(value) for value in args]
         self.kwargs = {name: self._replace(value) for name, value in kwargs.items()}
         if self.count > MAX_UPLOADS:
@@ -42,22 +41,23 @@ class Uploads:
         outgoing: dict[int, OutgoingStream],
         call: int,
         body: trio.Event | None,
+        on_failure: Callable[[int, BaseException], None],
     ) -> None:
-        """Send all, once the ``body`` of the ``call`` is out.
+        """Send all streams of the ``call``, once its ``body`` is sent, until `cancel`.
 
-        Raises what a source raised, by itself; `cancel` makes it return.
+        When a source raises, ``on_failure`` is called with the call and the exception.
         """
 
         async def send(source: Any, stream: int) -> None:
             outgoing[stream] = OutgoingStream(outbox, stream)
             try:
-                await pump(source, outgoing[stream])
+                await _send_items(source, outgoing[stream])
                 outbox.post(control_frame(Kind.END, stream))
             except trio.Cancelled:
                 raise
             except BaseException as exc:
-                if self.failure is None:
-                    self.failure = exc
+                if self._failure is None:
+                    self._failure = exc
                 self._scope.cancel()
             finally:
                 outbox.cancel_body(stream)
@@ -69,11 +69,11 @@ class Uploads:
             async with trio.open_nursery() as nursery:
                 for place, source in enumerate(self._sources, 1):
                     nursery.start_soon(send, source, call + place)
-        if self.failure is not None:
-            raise self.failure
+        if self._failure is not None:
+            on_failure(call, self._failure)
 
     def cancel(self) -> None:
-        """Send no more."""
+        """Stop sending."""
         self._scope.cancel()
 
     def _replace(self, value: Any) -> Any:
@@ -84,8 +84,8 @@ class Uploads:
 
 
 def is_file(value: object) -> bool:
-    """Whether an argument is streamed up as a file."""
-    # Not all that has a ``read`` is a file: configparser, an instrument's driver, …
+    """Whether an argument is uploaded as a file."""
+    # Not everything with a ``read`` is a file: configparser, an instrument's driver, …
     return (
         hasattr(value, "read")
         and (hasattr(value, "readline") or hasattr(value, "readinto"))
@@ -94,25 +94,27 @@ def is_file(value: object) -> bool:
 
 
 def is_stream(value: object) -> bool:
-    """Whether an argument is streamed up: it can be gone through once only."""
+    """Whether an argument is uploaded as a stream: it can be read only once."""
+    if is_plain(value):  # a shortcut: the checks below take longer
+        return False
     return isinstance(value, (Iterator, AsyncIterator)) or is_file(value)
 
 
-async def pump(source: Any, outgoing: OutgoingStream) -> None:
-    """Send all of an iterator, async iterator or file; what it raises is raised here.
+async def _send_items(source: Any, outgoing: OutgoingStream) -> None:
+    """Send all of an iterator, async iterator or file; raise what it raises.
 
     `UsageError` for an item that can't be pickled.
     """
     if isinstance(source, AsyncIterator):
-        text = is_file(source)  # trio's files: by line, and perhaps as text
+        is_text = is_file(source)  # trio's files: by line, and perhaps as text
         try:
             async for item in source:
-                await outgoing.send(_dump_item(_encoded(item) if text else item))
+                await outgoing.send(_dump_item(_encoded(item) if is_text else item))
         finally:
-            if not text:
+            if not is_text:
                 await close_items(source)
     else:
-        # A plain iterator may block (a disk, a generator that computes): not in our loop.
+        # A plain iterator may block (a disk, a generator that computes), so it runs in a thread.
         step = (lambda: _read_chunk(source)) if is_file(source) else (lambda: _next(source))
         while (item := await _in_thread(step)) is not _END:
             await outgoing.send(_dump_item(item))

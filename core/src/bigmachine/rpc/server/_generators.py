@@ -1,4 +1,4 @@
-"""Plain generators of service methods: computed in threads, sent as the receiver keeps up."""
+"""Plain generators of service methods: computed in threads, as fast as the receiver reads."""
 
 from __future__ import annotations
 
@@ -6,42 +6,33 @@ import contextlib
 import contextvars
 import functools
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from .._exceptions import dump_exception
 from .._frames import Payload
-from .._payload import dump_value
+from .._marshal import dump_result
 from .._streams import OutgoingStream, item_cost
-from .._tasks import ThreadPool
+from ._threads import ThreadPool
 
-if TYPE_CHECKING:
-    from ._connection import ServingConnection
-
-# Above this an item may have a body, behind which the next one has to wait.
+# Above this an item may have a body, and the next item has to wait for it.
 _LARGE_ITEM_BYTES = 16 << 10
 
 
 class GeneratorRun:
-    """A plain generator on its way through the thread pool.
+    """Sends the items of a plain generator, which runs in the thread pool.
 
-    It holds a thread only while it computes: when the window is full it leaves,
-    and comes back when the receiver has caught up.
+    It holds a thread only while it computes: when the window is full it leaves the
+    thread, and continues when the receiver has caught up.
     """
 
     def __init__(
-        self,
-        connection: ServingConnection,
-        threads: ThreadPool,
-        method: str,
-        stream: int,
-        items: Iterator[Any],
+        self, call: StreamingCall, threads: ThreadPool, method: str, items: Iterator[Any]
     ) -> None:
-        self._connection = connection
+        self._call = call
         self._threads = threads
         self._method = method
-        # One for all its steps, whichever threads they meet.
+        # One context for all its steps, whichever threads run them.
         self._context = contextvars.copy_context()
-        self._stream = stream
         self._items = items
         self._outgoing: OutgoingStream | None = None
         self._room = 0
@@ -49,12 +40,12 @@ class GeneratorRun:
         self._is_cancelled = False
 
     def begin(self) -> None:
-        """Start to send; in the trio loop, as all that follows but ``_step``."""
-        if not self._connection.is_wanted(self._stream):
+        """Start to send; in the trio loop, like all other methods but ``_step``."""
+        if self._call.is_cancelled:
             self._cancel()
             return
-        self._connection.on_cancel(self._stream, self._cancel)
-        self._outgoing = self._connection.open_stream(self._stream)
+        self._call.on_cancel(self._cancel)
+        self._outgoing = self._call.open_stream()
         self._outgoing.on_room = self._resume
         self._resume()
 
@@ -65,18 +56,18 @@ class GeneratorRun:
             self._threads.start(functools.partial(self._context.run, self._step))
 
     def _step(self) -> Callable[[], None]:
-        """Compute items; in a thread, until the window is full or another call wants it."""
+        """Compute items in a thread, until the window is full or another call needs the thread."""
         room = self._room
         while not self._is_cancelled:
             try:
-                payload = dump_value(self._method, "yielded", next(self._items))
+                payload = dump_result(self._method, next(self._items), verb="yielded")
             except StopIteration:
                 return functools.partial(self._last, None)
             except BaseException as exc:
                 self._close()
                 return functools.partial(self._last, dump_exception(exc))
             room -= item_cost(payload.size)
-            if room <= 0 or payload.size > _LARGE_ITEM_BYTES or self._threads.is_wanted:
+            if room <= 0 or payload.size > _LARGE_ITEM_BYTES or self._threads.has_waiting_jobs:
                 return functools.partial(self._pause, payload)
             self._threads.post(functools.partial(self._post, payload))
         self._close()
@@ -87,7 +78,7 @@ class GeneratorRun:
             self._outgoing.post(payload)
 
     def _pause(self, payload: Payload) -> None:
-        """Take the last item of a step; go on if there is room."""
+        """Post the last item of a step; continue if there is room."""
         self._post(payload)
         self._is_stepping = False
         if self._is_cancelled or (self._outgoing is not None and self._outgoing.has_room):
@@ -95,7 +86,7 @@ class GeneratorRun:
 
     def _last(self, error: Payload | None) -> None:
         if not self._is_cancelled:
-            self._connection.end_stream(self._stream, error)
+            self._call.end_stream(error)
 
     def _cancel(self) -> None:
         self._is_cancelled = True
@@ -106,6 +97,16 @@ class GeneratorRun:
         if close is not None:
             with contextlib.suppress(BaseException):
                 close()
+
+
+class StreamingCall(Protocol):
+    """The call whose method returned the generator."""
+
+    is_cancelled: bool
+
+    def on_cancel(self, cancel: Callable[[], object]) -> None: ...
+    def open_stream(self) -> OutgoingStream: ...
+    def end_stream(self, error: Payload | None) -> None: ...
 
 
 def _nothing() -> None:

@@ -1,11 +1,11 @@
 """Processes for ``@bm.parallel`` methods, each with a copy of one service.
 
-A call goes to its process as it came from the wire, and the reply goes to the wire as it
-came from the process: the machine unpickles neither. Both are messages over a socket::
+The machine passes a call on to its process, and the process's reply on to the caller,
+without unpickling either. Both are messages over a socket::
 
     count:u64  size:u64 …   then the head, the pickle and its out-of-band buffers
 
-The head of a call is the method's name, that of a reply its kind of frame.
+The head of a call is the method's name; the head of a reply is its kind of frame.
 """
 
 from __future__ import annotations
@@ -20,19 +20,18 @@ import struct
 import subprocess
 import sys
 import threading
-from typing import Any
 
-from ...errors import BigmachineError, RemoteError, UsageError
-from .._exceptions import dump_exception, load_exception
+from ...errors import RemoteError, UsageError
+from .._exceptions import CallError, dump_exception
 from .._frames import INLINE_BYTES, Frame, Kind, Payload
-from .._payload import Refused, dump_value, load_arguments, loads
+from .._marshal import dump_result, load_arguments
 
 
 class ProcessPool:
-    """The processes of one service, started as calls need them and kept for the next.
+    """The processes of one service: started when calls need them, kept for the next calls.
 
-    There are as many as there were calls at once, and each call holds a thread of the
-    machine's `ThreadPool`: so that pool's limit is the processes' too.
+    There are as many as there were calls at once. Each call holds a thread of the
+    machine's `ThreadPool`, so the limit of that pool is the limit of the processes, too.
     """
 
     def __init__(self, pickled: bytes) -> None:
@@ -42,15 +41,15 @@ class ProcessPool:
         self._busy: set[_Process] = set()
         self._is_closed = False
 
-    def call(self, method: str, arguments: Payload) -> ProcessCall:
+    def call(self, method: str) -> ProcessCall:
         """Return a call of ``"Service.method"``, to be run."""
-        return ProcessCall(self, method, arguments)
+        return ProcessCall(self, method)
 
     def take(self) -> _Process:
-        """Return a process that lives and is nobody else's."""
+        """Return a live process that no other call has."""
         with self._lock:
             if self._is_closed:
-                raise Refused(UsageError("the service is no longer installed"))
+                raise CallError(UsageError("the service is no longer installed"))
             process = None
             while process is None and self._idle:
                 process = self._idle.pop()
@@ -71,7 +70,7 @@ class ProcessPool:
         process.end()
 
     def close(self) -> None:
-        """End all processes, whatever they do."""
+        """End all processes, even those that are busy."""
         with self._lock:
             self._is_closed = True
             idle, self._idle = self._idle, []
@@ -84,21 +83,20 @@ class ProcessPool:
 class ProcessCall:
     """One call: it runs in a thread, and is cancelled from any other."""
 
-    def __init__(self, pool: ProcessPool, method: str, arguments: Payload) -> None:
+    def __init__(self, pool: ProcessPool, method: str) -> None:
         self._pool = pool
         self._method = method
-        self._arguments = arguments
         self._lock = threading.Lock()
         self._process: _Process | None = None
         self._is_cancelled = False
 
-    def run(self) -> tuple[Kind, Payload]:
+    def run(self, arguments: Payload) -> tuple[Kind, Payload]:
         """Return the reply, of kind ``REPLY`` or ``ERROR``.
 
         `RemoteError` if the process ended before it replied, as it does when cancelled.
         """
-        if self._is_cancelled:  # while it waited for its thread; nobody waits for it now
-            raise Refused(UsageError(f"{self._method} was cancelled before it began"))
+        if self._is_cancelled:  # while it waited for a thread; nobody waits for it now
+            raise CallError(UsageError(f"{self._method} was cancelled before it began"))
         process = self._pool.take()
         reply = None
         with self._lock:
@@ -107,31 +105,20 @@ class ProcessCall:
                 process.kill()
         try:
             with contextlib.suppress(EOFError, OSError):
-                reply = process.exchange(self._method, self._arguments)
+                reply = process.exchange(self._method, arguments)
         finally:
             with self._lock:
                 self._process = None
             is_usable = reply is not None and not self._is_cancelled
             self._pool.give_back(process, is_usable=is_usable)
         if reply is None:
-            story = f"{self._method}: its process {process.fate()} before the method returned"
-            raise Refused(RemoteError(story, method=self._method))
+            how = process.exit_report()
+            message = f"{self._method}: its process {how} before the method returned"
+            raise CallError(RemoteError(message, method=self._method))
         return reply
 
-    def result(self) -> Any:  # Any: the method's own
-        """Do as `run` does, and return or raise what the method did."""
-        kind, payload = self.run()
-        frame = _frame(kind, self._method, payload.chunks[0], payload.buffers)
-        if kind == Kind.REPLY:
-            return loads(frame)
-        error = load_exception(frame, addr="", method=self._method, machine="its machine")
-        # The original exception has a RemoteError as its cause, all else is ours.
-        if isinstance(error, BigmachineError) and error.__cause__ is None:
-            raise Refused(error)
-        raise error
-
     def cancel(self) -> None:
-        """Kill the process, if it has begun; else it won't begin."""
+        """Kill the process if the call has begun; otherwise it never begins."""
         with self._lock:
             self._is_cancelled = True
             if self._process is not None:
@@ -142,10 +129,10 @@ class _Process:
     """One process and our end of its socket."""
 
     def __init__(self, pickled: bytes) -> None:
-        self._untold: bytes | None = pickled
+        self._unsent_service: bytes | None = pickled
         self._socket, theirs = socket.socketpair()
-        # Not forked, as this process has threads; and in its group, to end with it. Our
-        # module path comes first: without it there may be no bigmachine to import.
+        # Not forked, because this process has threads; in its process group, to end with
+        # it. It gets our module path first, or it might not find bigmachine.
         path = [entry for entry in sys.path if isinstance(entry, str)]
         program = (
             "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
@@ -161,8 +148,8 @@ class _Process:
 
     def exchange(self, method: str, arguments: Payload) -> tuple[Kind, Payload]:
         """Send a call and wait for its reply; `EOFError` or `OSError` if the process ends."""
-        if self._untold is not None:
-            pickled, self._untold = self._untold, None
+        if self._unsent_service is not None:
+            pickled, self._unsent_service = self._unsent_service, None
             _send(self._socket, b"", Payload((pickled,), (), len(pickled), len(pickled)))
         _send(self._socket, method.encode(), arguments)
         head, pickled_reply, *buffers = _receive(self._socket)
@@ -170,9 +157,9 @@ class _Process:
         return Kind(head[0]), Payload((pickled_reply,), buffers, pickled_reply.nbytes, size)
 
     def kill(self) -> None:
-        """End the process at once, and whatever waits for its reply."""
+        """Kill the process; whatever waits for its reply sees the end."""
         self._process.kill()
-        with contextlib.suppress(OSError):  # it is the other end's already
+        with contextlib.suppress(OSError):  # the other end has closed it
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def end(self) -> None:
@@ -184,8 +171,8 @@ class _Process:
     def has_ended(self) -> bool:
         return self._process.poll() is not None
 
-    def fate(self) -> str:
-        """Say how it ended."""
+    def exit_report(self) -> str:
+        """Describe how it ended."""
         status = self._process.returncode
         if status >= 0:
             return f"exited with status {status}"
@@ -196,7 +183,7 @@ class _Process:
 
 
 def main(descriptor: int) -> None:
-    """Be such a process, until the machine closes its end of the socket."""
+    """Run as such a process, until the machine closes its end of the socket."""
     machine = socket.socket(fileno=descriptor)
     # A process that a method leaves behind must not look like this one.
     machine.set_inheritable(False)
@@ -214,7 +201,7 @@ def main(descriptor: int) -> None:
             try:
                 if pickled is not None:  # here, so that the call gets the error
                     service, pickled = pickle.loads(pickled), None
-                payload = _call(service, _frame(Kind.CALL, name, arguments, buffers))
+                payload = _call(service, Frame(Kind.CALL, 0, 0, name, arguments, buffers, 0))
             except BaseException as exc:
                 kind, payload = Kind.ERROR, dump_exception(exc)
             del arguments, buffers
@@ -225,19 +212,15 @@ def main(descriptor: int) -> None:
 def _call(service: object, frame: Frame) -> Payload:
     args, kwargs = load_arguments(frame)
     result = getattr(service, frame.name.partition(".")[2])(*args, **kwargs)
-    return dump_value(frame.name, "returned", result)
+    return dump_result(frame.name, result)
 
 
 def _die_with(machine: socket.socket) -> None:
     """End this process the moment the machine is gone, even in the middle of a call."""
     poll = select.poll()
-    poll.register(machine, 0)  # nothing but the hang-up
+    poll.register(machine, 0)  # only the end of the connection
     poll.poll()
     os._exit(1)
-
-
-def _frame(kind: Kind, name: str, pickled: Any, buffers: Any) -> Frame:
-    return Frame(kind, 0, 0, name, pickled, buffers, 0)
 
 
 def _send(sock: socket.socket, head: bytes, payload: Payload) -> None:

@@ -1,4 +1,4 @@
-"""The service objects of one machine, and what a method's name finds."""
+"""The service objects of one machine, and the look-up of their methods."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ._processes import ProcessPool
 class Method(NamedTuple):
     """A bound service method.
 
-    A coroutine function runs in the loop, the rest in threads, or in ``processes``.
+    An async one runs in the loop, all others in threads or in ``processes``.
     """
 
     name: str
@@ -35,21 +35,21 @@ class Services:
     def add(self, name: str, service: object, *, pickled: bytes | None = None) -> None:
         """Install ``service``; `UsageError` if the name is taken.
 
-        The processes of its parallel methods make their copies from what is ``pickled``;
-        without it, these methods run in threads.
+        The processes of its parallel methods make their copies from ``pickled``; without
+        it, these methods run in threads.
         """
         check_service_name(name)
         if name in self._objects:
             raise UsageError(f"a service named {name!r} is installed already")
         self._objects[name] = service
-        # Only then are the bytes kept: a service may be large.
+        # Otherwise the bytes are not kept: a service may be large.
         if pickled is not None and any(
             runs_in_processes(getattr(service, method)) for method in method_names(service)
         ):
             self._pools[name] = ProcessPool(pickled)
 
     def remove(self, name: str) -> None:
-        """Take a service away again, as when its ``setup`` failed."""
+        """Remove a service, for instance if its ``setup`` failed."""
         del self._objects[name]
         for method in [m for m in self._methods if m.startswith(name + ".")]:
             del self._methods[method]

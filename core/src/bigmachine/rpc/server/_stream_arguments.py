@@ -1,56 +1,31 @@
-"""Streamed-up arguments as a method sees them: an iterator or a file, sync or async."""
+"""Stream arguments as a method sees them: an iterator or a file, sync or async."""
 
 from __future__ import annotations
 
+import functools
 import io
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-from .._streams import IncomingStream
+from .._streams import FILE_CHUNK_BYTES, IncomingStream, ThreadIterator
 
 
-class ThreadStream:
-    """An incoming stream as a plain iterator, for a method that runs in a thread."""
+def thread_argument(incoming: IncomingStream, *, is_file: bool, run: Callable[..., Any]) -> Any:
+    """Return a plain iterator or binary file, for a method that runs in a thread.
 
-    def __init__(self, incoming: IncomingStream, run: Callable[..., Any]) -> None:
-        self._incoming = incoming
-        self._run = run
-        self._items: deque[Any] = deque()
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        if not self._items:
-            try:
-                self._items.extend(self._run(self._incoming.receive))
-            except StopAsyncIteration:
-                raise StopIteration from None
-        return self._items.popleft()
+    ``run`` runs an async function in the trio loop and waits for it.
+    """
+    items = ThreadIterator(functools.partial(run, incoming.receive))
+    return io.BufferedReader(_ThreadFile(items), FILE_CHUNK_BYTES) if is_file else items
 
 
-class ThreadFile(io.RawIOBase):
-    """A streamed-up file as a readable binary file, for a method that runs in a thread."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        if not self._rest:
-            self._rest = memoryview(next(self._chunks, b""))
-        count = min(len(buffer), len(self._rest))
-        buffer[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        return count
+def async_argument(incoming: IncomingStream, *, is_file: bool) -> Any:
+    """Return an async iterator or file, for a method that runs in the trio loop."""
+    return AsyncFile(incoming) if is_file else incoming
 
 
 class AsyncFile:
-    """A streamed-up file for an ``async def`` method: `read`, and ``async for`` over lines."""
+    """An uploaded file for an ``async def`` method: `read`, and ``async for`` over lines."""
 
     def __init__(self, incoming: IncomingStream) -> None:
         self._incoming = incoming
@@ -64,7 +39,7 @@ class AsyncFile:
         return self._cut(len(self._rest) if size < 0 else size)
 
     async def readline(self) -> bytes:
-        """Read up to and with the next newline; nothing at the end."""
+        """Read to the next newline, and with it; nothing at the end."""
         seen = 0
         while (end := self._rest.find(b"\n", seen)) < 0:
             seen = len(self._rest)
@@ -94,3 +69,22 @@ class AsyncFile:
         data = bytes(self._rest[:size])
         del self._rest[:size]
         return data
+
+
+class _ThreadFile(io.RawIOBase):
+    """An uploaded file as a readable binary file, for a method that runs in a thread."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._rest:
+            self._rest = memoryview(next(self._chunks, b""))
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count

@@ -1,4 +1,4 @@
-"""The conformance kit: proves that a backend keeps the contract of ``docs/backend-contract.md``.
+"""The conformance kit: it proves that a backend keeps ``docs/backend-contract.md``.
 
 A backend's author writes one fixture::
 
@@ -13,10 +13,9 @@ A backend's author writes one fixture::
 or runs ``bigmachine conformance NAME -o key=value``. Both need pytest, which
 ``pip install "bigmachine[testing]"`` adds.
 
-Each test cites a clause of the contract (`_clauses`). The suite is made of one file
-for each part of the contract (`_offline`, `_starting`, `_wire`, `_identity`, `_ending`,
-`_cancelling`, `_capabilities`); `_kit`, `_shared` and `_wrappers` have what they share,
-`_plugin` and `_report` what pytest prints.
+Each test cites a clause of the contract (`_clauses`). The tests are in ``clauses/``, by
+sections of the contract; all of them use `_kit`. `_plugin` and `_report` are what pytest
+runs and prints.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ __all__ = ["Suite"]
 
 
 def __getattr__(name: str) -> Any:
-    # Late: pytest loads the kit's plugin from this package in every run of anybody's
-    # tests, and pays for the suite only where it is used.
+    # Late: pytest loads the kit's plugin from this package in every run of anybody's tests,
+    # and only suites should pay for the rest.
     if name == "Suite":
         try:
             from ._suite import Suite

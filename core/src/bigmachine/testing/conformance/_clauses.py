@@ -1,20 +1,17 @@
-"""Clauses: what ties each test to the sentence of the contract that it proves."""
+"""Clauses: each test cites the clause of the contract that it proves."""
 
 from __future__ import annotations
 
 import enum
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from bigmachine.system import Capability
 
-if TYPE_CHECKING:
-    from ._kit import Kit
-
-CONTRACT = 1
-"""The version of the contract; it grows when a clause is added or asks for more."""
+CONTRACT = 2
+"""The version of the contract. It grows if clauses demand more, or public names change."""
 
 
 class Level(enum.StrEnum):
@@ -26,22 +23,22 @@ class Level(enum.StrEnum):
 
 
 class Tier(enum.StrEnum):
-    """How far a run goes; each tier has the ones before it."""
+    """How far a run goes; each tier includes the ones before it."""
 
     OFFLINE = "offline"
     """No machine is started."""
     LOCAL = "local"
-    """Machines are started that cost nothing."""
+    """Only machines that cost nothing are started."""
     LIVE = "live"
-    """Machines are started that cost money."""
+    """Machines that cost money are started, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clause:
     """One clause of the contract, as a test cites it.
 
-    ``tier`` is ``OFFLINE``, or ``LOCAL`` if it takes machines; those of a system that is
-    billed make that ``LIVE``. ``needs`` is the capability without which it does not apply.
+    ``tier`` is ``OFFLINE``, or ``LOCAL`` if the test needs machines: ``LIVE`` if these are
+    billed. ``needs`` is the capability without which the clause does not apply.
     """
 
     id: str
@@ -50,7 +47,14 @@ class Clause:
     needs: Capability | None
 
 
-# A test before and after it is decorated: any further arguments are fixtures.
+class Runner(Protocol):
+    """What runs tests: the part of the `Kit` that this module needs."""
+
+    def run(self, clause: Clause, test: Callable[[], Awaitable[None]]) -> None:
+        """Run one test, if its clause applies."""
+
+
+# A test before and after it is decorated. Arguments beyond the kit are fixtures.
 Test = Callable[..., Coroutine[Any, Any, None]]
 Decorated = Callable[..., None]
 
@@ -58,7 +62,7 @@ Decorated = Callable[..., None]
 def must(
     id: str, *, tier: Tier = Tier.LOCAL, needs: Capability | None = None
 ) -> Callable[[Test], Decorated]:
-    """Make a test of an ``async def`` method that takes a `Kit`, and have it cite a clause."""
+    """Turn an ``async def`` method that takes a `Kit` into a test that cites a clause."""
     return _citing(Clause(id, Level.MUST, tier, needs))
 
 
@@ -72,12 +76,12 @@ def should(
 def may(
     id: str, *, tier: Tier = Tier.LOCAL, needs: Capability | None = None
 ) -> Callable[[Test], Decorated]:
-    """Like `must`, for what a backend may do, and then does in this way."""
+    """Like `must`, for what a backend may do: if it does it, then in this way."""
     return _citing(Clause(id, Level.MAY, tier, needs))
 
 
 def clause_of(suite: type, name: str) -> Clause | None:
-    """Return the clause that the test called ``name`` of a suite cites, overridden or not."""
+    """Return the clause that the suite's test ``name`` cites, even if the test is overridden."""
     for cls in suite.__mro__:
         clause = getattr(vars(cls).get(name), "clause", None)
         if isinstance(clause, Clause):
@@ -88,7 +92,7 @@ def clause_of(suite: type, name: str) -> Clause | None:
 def _citing(clause: Clause) -> Callable[[Test], Decorated]:
     def decorate(test: Test) -> Decorated:
         @functools.wraps(test)
-        def run(self: object, kit: Kit, **fixtures: object) -> None:
+        def run(self: object, kit: Runner, **fixtures: object) -> None:
             kit.run(clause, functools.partial(test, self, kit, **fixtures))
 
         run.clause = clause  # type: ignore[attr-defined]

@@ -1,21 +1,17 @@
-"""What the tests of the kit share: systems and sessions of one backend, and its traces.
+"""What all tests of a suite use: systems and sessions of the backend, and its traces.
 
-All of a suite's tests run in one trio loop, in a thread of its own, so that those which
-only call machines share two that stay up, and a backend that hangs the loop costs one
-test: the kit then leaves that loop behind and goes on in another.
+The tests of a suite run in one trio loop in a thread of its own. So tests that only call
+machines can share two machines that stay up, and if a backend blocks the loop, only one
+test fails: the kit abandons the loop and continues in another.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
-import math
 import os
 import secrets
-import threading
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -25,134 +21,98 @@ from bigmachine.errors import PluginError, RpcError
 from bigmachine.machine._async import AsyncMachine
 from bigmachine.rpc import dial
 from bigmachine.session._async import AsyncSession
-from bigmachine.session._loop_thread import LoopThread
 from bigmachine.system import Instance, System
 from bigmachine.system._plugins import Plugins, check_system
 
 from ._clauses import Clause, Tier
-from ._orphans import Order
+from ._driver_process import DriverJob, DriverProcess, run_driver
+from ._guarded_loop import GuardedLoop
 from ._probe import Place, Probe
-from ._processes import MARK, Process, find, marked
-from ._shared import SERVICES, Shared
+from ._processes import MARK, HostProcess, find, marked
+from ._shared import SERVICES, SharedMachines
 
 if TYPE_CHECKING:
-    from ._meter import Meter
-    from ._suite import Suite
+    from ._budget import Budget
+    from ._config import SuiteConfig
 
-T = TypeVar("T")
 Test = Callable[[], Awaitable[None]]
 
 HOOKS = "HOOKS-1"
-"""The clause without which nothing else can be tested at all."""
+"""If this clause is broken, nothing else can be tested."""
 BASICS = "START-1"
-"""The clause without which nothing else can be tested that needs machines."""
+"""If this clause is broken, nothing else that needs machines can be tested."""
 
-_POLL = 0.02  # between two looks at what can't be waited for
-_DIAL_TIMEOUT = 2.0  # an address that says nothing for so long doesn't answer
-_TEST_TIMEOUT = 600.0  # for a test as a whole; its steps are bounded by the suite's timeout
+_POLL = 0.02  # between two checks of what sends no event
+_DIAL_TIMEOUT = 2.0  # if nothing answers for so long, nobody is there
 
 
 class Kit:
-    """One backend under test; every test of a `Suite` gets it as ``kit``."""
+    """One backend under test: the fixture ``kit`` of every test of a `Suite`."""
 
-    def __init__(self, suite: Suite, system: System, meter: Meter) -> None:
-        self.suite = suite
+    def __init__(self, config: SuiteConfig, system: System, budget: Budget) -> None:
+        self.config = config
         self.system_class = type(system)
         self.options = system.options
         self.capabilities = system.capabilities
         self.boot_timeout = system.boot_timeout
         self.orphan_timeout = system.orphan_timeout
-        self.timeout = suite.timeout
-        self.meter = meter
-        self._loop: LoopThread | None = None
-        self._shared: Shared | None = None
+        self.timeout = config.timeout
+        self.mark = ""  # of all processes that the current test starts
+        self._budget = budget
+        self._loop: GuardedLoop | None = None
+        self._shared: SharedMachines | None = None
+        self._broken_hooks = _fault_in_hooks(self.system_class)
         self._basics: str | None = None  # why machines can't be tested; "" if they can
         self._used_marks: list[str] = []
-        self._give_up_at = math.inf
-        self.mark = ""
 
     # -- running tests ------------------------------------------------------------
 
     def run(self, clause: Clause, test: Test) -> None:
         """Run one test in the loop, if its clause applies here."""
-        if clause.id != HOOKS:
-            self._demand_hooks()
+        if clause.id != HOOKS and self._broken_hooks:
+            pytest.skip(f"blocked by {HOOKS}: {self._broken_hooks}")
         if clause.needs is not None and clause.needs not in self.capabilities:
             pytest.skip(f"capability {clause.needs.value!r} is not declared")
         if clause.tier is not Tier.OFFLINE:
-            self.meter.admit()
+            self._budget.admit()
             if clause.id != BASICS:
                 self._demand_basics()
         with self._marked():
-            self.run_in_loop(test)
+            self._run_in_loop(test)
 
-    def run_in_loop(self, test: Callable[[], Awaitable[T]]) -> T:
-        """Run ``test`` in the loop, and give the loop up if the test hangs it."""
-        if self._loop is None:
-            self._loop = LoopThread(_nothing())
-
-        async def bounded() -> T:
-            with trio.fail_after(_TEST_TIMEOUT):
-                return await test()
-
-        future = self._loop.portal.submit(bounded)
-        try:
-            return self._watched(future)
-        except BaseException:
-            future.cancel()
-            raise
+    def giving_up(self) -> contextlib.AbstractContextManager[None]:
+        """Abandon the loop if the block, which may ignore cancellation, takes too long."""
+        assert self._loop is not None
+        return self._loop.giving_up()
 
     def close(self) -> None:
-        """End the shared machines, and whatever processes the tests left behind."""
-        if self._loop is not None:
-            with contextlib.suppress(Exception):
-                self._loop.portal.submit(self._close_shared).result(self.timeout)
-            if self._is_responsive():
-                self._loop.close()
-            self._loop = None
+        """End the shared machines, and kill all processes that the tests have left."""
+        if self._loop is not None and not self._loop.is_abandoned:
+            self._loop.close(self._close_shared)
+        self._loop = None
         for mark in self._used_marks:
             for process in marked(mark):
                 process.kill()
 
-    def _watched(self, future: concurrent.futures.Future[T]) -> T:
-        while True:
-            concurrent.futures.wait([future], self.timeout)
-            if future.done():
-                return future.result()
-            if time.monotonic() > self._give_up_at:
-                self._abandon("a hook that was cancelled has not ended")
-            if not self._is_responsive():
-                self._abandon(
-                    "a hook holds up trio's loop: all that waits in an async hook must be awaited"
-                )
-
-    def _abandon(self, why: str) -> NoReturn:
-        # The loop's thread is a daemon: whatever hangs in it hangs until the tests end.
-        self._loop = self._shared = None
-        raise AssertionError(f"{why} after {self.timeout:g} s")
-
-    def _is_responsive(self) -> bool:
-        assert self._loop is not None
-        turned = threading.Event()
-        self._loop.portal.post(turned.set)
-        return turned.wait(self.timeout)
-
-    def _demand_hooks(self) -> None:
-        try:
-            check_hooks(self.system_class)
-        except AssertionError as exc:
-            pytest.skip(f"blocked by {HOOKS}: {exc}")
+    def _run_in_loop(self, test: Test) -> None:
+        if self._loop is None or self._loop.is_abandoned:
+            self._loop, self._shared = GuardedLoop(self.timeout), None
+        self._loop.run(test)
 
     def _demand_basics(self) -> None:
         if self._basics is None:
             with self._marked():
                 try:
-                    self.run_in_loop(self.check_basics)
+                    self._run_in_loop(self.check_basics)
                     self._basics = ""
                 except Exception as exc:
                     self._basics = f"blocked by {BASICS}: {type(exc).__name__}: {exc}"
         if self._basics:
             pytest.skip(self._basics.partition("\n")[0])
+
+    def check_hooks(self) -> None:
+        """Raise `AssertionError` if a session would refuse the class."""
+        assert not self._broken_hooks, self._broken_hooks
 
     async def check_basics(self) -> None:
         """Start a machine, call it, and end it."""
@@ -163,23 +123,23 @@ class Kit:
     # -- systems, sessions, machines ------------------------------------------------
 
     def system(self) -> System:
-        """Make another system like the one under test, as a session makes it."""
+        """Create another system like the one under test, as a session does."""
         return self.system_class(self.options)
 
     @contextlib.asynccontextmanager
     async def session(
         self, *plugins: object, system: System | None = None
     ) -> AsyncIterator[AsyncSession]:
-        """Open a session of its own for a test."""
+        """Open a new session for one test."""
         system = system or self.system()
         async with AsyncSession(
-            system, name="conformance", plugins=[self.meter.observer(), *plugins]
+            system, name="conformance", plugins=[self._budget.observer(), *plugins]
         ) as session:
             yield session
 
     @contextlib.asynccontextmanager
     async def unopened(self) -> AsyncIterator[System]:
-        """Make another system, to be set up by the block; gives its hooks."""
+        """Create another system, not set up yet; yield its hooks."""
         hooks = Plugins(self.system()).hooks
         try:
             yield hooks
@@ -188,27 +148,30 @@ class Kit:
 
     @contextlib.asynccontextmanager
     async def visitor(self) -> AsyncIterator[System]:
-        """Set up another system, as another driver would have it; gives its hooks."""
+        """Create and set up another system, as another driver would; yield its hooks."""
         async with self.unopened() as hooks:
             await hooks.setup()
             yield hooks
 
     @contextlib.asynccontextmanager
     async def client(self, identity: Identity) -> AsyncIterator[Any]:
-        """Make a client of the backend's for ``identity``."""
+        """Create the backend's HTTP client for ``identity``."""
         async with self.visitor() as hooks, hooks.http_client(identity=identity) as http:
             yield http
 
-    def order(self, count: int, **how: Any) -> Order:
-        """Tell a driver in a process of its own what to do."""
-        return Order(system=self.system_class, options=self.options, count=count, **how)
+    @contextlib.asynccontextmanager
+    async def driver(self, count: int, **settings: Any) -> AsyncIterator[DriverProcess]:
+        """Run a driver with ``count`` machines in a process of its own; see `DriverJob`."""
+        job = DriverJob(system=self.system_class, options=self.options, count=count, **settings)
+        async with run_driver(job, budget=self._budget) as process:
+            yield process
 
     async def machines(self) -> list[AsyncMachine]:
-        """Return two running machines that tests share; they must leave them as they were."""
+        """Return two running machines that tests share, and must not change."""
         shared = self._shared
         if shared is None or not await shared.is_well():
             await self._close_shared()
-            shared = self._shared = Shared(self)
+            shared = self._shared = SharedMachines(self.session, timeout=self.timeout)
             await shared.open()
         return shared.machines
 
@@ -236,15 +199,15 @@ class Kit:
     # -- traces -----------------------------------------------------------------------
 
     def traces(self) -> set[str]:
-        """List what there is now: processes that this test started, and the suite's leftovers."""
+        """List what exists now: processes that this test started, and the suite's leftovers."""
         return {str(process) for process in marked(self.mark)} | self.leftovers()
 
     def leftovers(self) -> set[str]:
-        """List what the suite says there is at the provider."""
-        return set(self.suite.leftovers())
+        """List what exists at the provider, as the suite says."""
+        return set(self.config.leftovers())
 
     async def settled(self, before: Iterable[str], within: float | None = None) -> None:
-        """Wait until nothing is there that was not there ``before``; fail after ``within``."""
+        """Wait until all that exists existed ``before``; fail after ``within`` seconds."""
         before = set(before)
         seconds = self.timeout if within is None else within
         left: set[str] = set()
@@ -252,32 +215,32 @@ class Kit:
             while left := self.traces() - before:
                 await trio.sleep(_POLL)
             return
-        raise AssertionError(f"left after {seconds:g} s: {', '.join(sorted(left))}")
+        raise AssertionError(f"still there after {seconds:g} s: {', '.join(sorted(left))}")
 
-    async def process_of(self, machine: AsyncMachine) -> Process | None:
-        """Find a machine's process, if it is one of its own on this computer."""
+    async def process_of(self, machine: AsyncMachine) -> HostProcess | None:
+        """Return a machine's own process on this computer; None if it has none."""
         there: Place = await machine.call("Probe.place")
         here = Probe().place()
         is_visible = there.host == here.host and there.pid != here.pid
         return find(there.pid) if is_visible else None
 
     async def is_in_process(self, machine: AsyncMachine) -> bool:
-        """Whether the machine is a part of this very process."""
+        """Whether the machine is a part of this process."""
         there: Place = await machine.call("Probe.place")
         return there == Probe().place()
 
     async def answers(self, session: AsyncSession, instance: Instance) -> bool:
-        """Whether a machine can be dialled, by the backend's own client."""
+        """Whether the backend's client can connect to a machine."""
         assert session._http is not None
         return await answers(session._http, instance)
 
     async def is_silent(self, session: AsyncSession, instance: Instance) -> None:
-        """Wait until a machine can't be dialled any more."""
+        """Wait until the backend's client cannot connect to a machine any more."""
 
         async def is_so() -> bool:
             return not await self.answers(session, instance)
 
-        await self.eventually(f"{instance.address} answers no more", is_so)
+        await self.eventually(f"{instance.address} stops answering", is_so)
 
     async def eventually(
         self, what: str, is_so: Callable[[], Awaitable[bool] | bool], within: float | None = None
@@ -303,17 +266,8 @@ class Kit:
             raise AssertionError(f"not done after {seconds:g} s: {what}") from None
 
     @contextlib.contextmanager
-    def giving_up(self) -> Iterator[None]:
-        """Give the loop up if the block, which can't be cancelled, exceeds the timeout."""
-        self._give_up_at = time.monotonic() + self.timeout
-        try:
-            yield
-        finally:
-            self._give_up_at = math.inf
-
-    @contextlib.contextmanager
     def _marked(self) -> Iterator[None]:
-        """Have all that is started meanwhile bear a mark."""
+        """Mark all processes that are started in the block."""
         outer = os.environ.get(MARK)
         self.mark = os.environ[MARK] = secrets.token_hex(8)
         self._used_marks.append(self.mark)
@@ -327,7 +281,7 @@ class Kit:
 
 
 async def answers(http: Any, instance: Instance) -> bool:  # Any: an httpx.AsyncClient
-    """Whether the machine is reached at its address by ``http``."""
+    """Whether ``http`` can connect to the machine at its address."""
     with trio.move_on_after(_DIAL_TIMEOUT):
         try:
             async with dial(http, instance.addr):
@@ -337,14 +291,10 @@ async def answers(http: Any, instance: Instance) -> bool:  # Any: an httpx.Async
     return False
 
 
-def check_hooks(system: type[System]) -> None:
-    """Raise `AssertionError` where a session would refuse the class."""
+def _fault_in_hooks(system: type[System]) -> str:
+    """Return why a session would refuse the class; "" if it would not."""
     try:
         check_system(system)
     except PluginError as exc:
-        raise AssertionError(str(exc)) from exc
-
-
-@contextlib.asynccontextmanager
-async def _nothing() -> AsyncIterator[None]:
-    yield
+        return str(exc)
+    return ""

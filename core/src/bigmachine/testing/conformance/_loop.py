@@ -1,4 +1,4 @@
-"""The turns of a trio loop: how long they take, and calls that are cancelled after some of them."""
+"""The steps of a trio loop: how long they take, and how to cancel a call after some of them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from collections.abc import Awaitable, Callable
 import trio
 
 Moment = Callable[[], Awaitable[None]]
-"""Waits until it has come."""
+"""Returns when the moment has come."""
 
 
 class Stopwatch(trio.abc.Instrument):
-    """Measures the longest time that a task kept the loop from turning.
+    """Measures the longest time that a task blocked the loop.
 
-    Only steps that gave up the processor count: a hook that sleeps or waits for the
-    network does, while one that the kernel had to hold back on a busy computer, or that
-    computes for a moment, does not.
+    Only steps that gave up the processor count: those of a hook that sleeps or waits for
+    the network. A step that was slow because the computer is busy does not count.
     """
 
     def __init__(self) -> None:
@@ -44,7 +43,7 @@ class Stopwatch(trio.abc.Instrument):
 
 
 async def cancelled(call: Callable[[], Awaitable[object]], moment: Moment | None) -> bool:
-    """Await ``call``, cancel it at a moment (None: before it begins); tell if it was cut off."""
+    """Await ``call`` and cancel it at a moment, None for at once; return whether that ended it."""
     is_done = False
     with trio.CancelScope() as scope:
 
@@ -63,18 +62,18 @@ async def cancelled(call: Callable[[], Awaitable[object]], moment: Moment | None
     return not is_done
 
 
-def after_turns(count: int) -> Moment | None:
-    """Return the moment after some turns of the loop; None for before the first."""
-    return functools.partial(_turn, count) if count else None
+def after_steps(count: int) -> Moment | None:
+    """Return the moment after ``count`` steps of the loop; None for before the first."""
+    return functools.partial(_step, count) if count else None
 
 
-async def _turn(times: int) -> None:
+async def _step(times: int) -> None:
     for _ in range(times):
         await trio.lowlevel.checkpoint()
 
 
 def _waits() -> int:
-    """How often this thread gave up the processor by itself."""
+    """Return how often this thread gave up the processor voluntarily."""
     try:
         import resource
 

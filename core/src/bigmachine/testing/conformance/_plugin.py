@@ -1,7 +1,7 @@
 """The kit's pytest plugin: its options, and the report at the end.
 
-pytest loads it by its entry point in every environment that has bigmachine, so it
-imports nothing until a suite is collected.
+pytest loads it in every environment that has bigmachine. So it imports nothing of
+bigmachine until a suite is collected.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from ._meter import Meter
+    from ._budget import Budget
     from ._report import Report
 
-_METER: pytest.StashKey[Meter] = pytest.StashKey()
+_BUDGET: pytest.StashKey[Budget] = pytest.StashKey()
 _REPORT: pytest.StashKey[Report] = pytest.StashKey()
 
 
@@ -28,46 +28,46 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add(
         "--conformance-json",
         metavar="FILE",
-        help="write the report of a backend's conformance to FILE, as JSON",
+        help="write the conformance report to FILE as JSON",
     )
     add(
         "--conformance-tier",
         choices=["offline", "local", "live"],
         default="local",
-        help="how far to go: `offline` starts no machine, `local` only those that cost nothing "
-        "(the default), `live` also those that cost money, up to --conformance-max-cost",
+        help="how far to go: `offline` starts no machine; `local`, the default, only machines that "
+        "cost nothing; `live` also machines that cost money, up to --conformance-max-cost",
     )
     add(
         "--conformance-max-cost",
         type=float,
         metavar="USD",
-        help="the most that tier `live` may spend, in US dollars",
+        help="the cost limit of tier `live`, in US dollars",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse to spend without a ceiling."""
+    """Refuse to spend money without a cost limit."""
     is_live = config.option.conformance_tier == "live"
     if is_live != (config.option.conformance_max_cost is not None):
         raise pytest.UsageError("--conformance-tier=live and --conformance-max-cost go together")
 
 
-def meter_of(config: pytest.Config) -> Meter:
-    """Return what this run may spend, and has spent."""
+def budget_of(config: pytest.Config) -> Budget:
+    """Return the budget of this run."""
+    from ._budget import Budget
     from ._clauses import Tier
-    from ._meter import Meter
 
-    if _METER not in config.stash:
+    if _BUDGET not in config.stash:
         options = config.option
-        config.stash[_METER] = Meter(
-            tier=Tier(options.conformance_tier), ceiling=options.conformance_max_cost or 0.0
+        config.stash[_BUDGET] = Budget(
+            tier=Tier(options.conformance_tier), max_cost=options.conformance_max_cost or 0.0
         )
-    return config.stash[_METER]
+    return config.stash[_BUDGET]
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put the suites' tests in the contract's order, and take note of them."""
+    """Sort the tests of suites by clause, and prepare the report."""
     suites = [item for item in items if _suite_of(item) is not None]
     if not suites:
         return
@@ -90,25 +90,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Say what a run on machines that cost money may cost, before the first is started."""
+    """Print what the run may cost, before any machine that costs money is started."""
     report = session.config.stash.get(_REPORT, None)
     if report is None or session.config.option.conformance_tier != "live":
         return
-    meter = meter_of(session.config)
+    budget = budget_of(session.config)
     for suite, tests in report.machine_tests().items():
-        meter.is_billed, meter.cost_per_hour = True, suite.cost_per_hour
+        budget.is_billed, budget.cost_per_hour = True, suite.cost_per_hour
         terminal = session.config.pluginmanager.get_plugin("terminalreporter")
         if terminal is not None:
             terminal.write_line(
-                f"{suite.__name__}: {tests} tests start machines. Where these cost "
-                f"${suite.cost_per_hour:.2f} an hour, that is ${meter.estimate(tests):.2f} "
-                f"at most; the ceiling is ${meter.ceiling:.2f}."
+                f"{suite.__name__}: {tests} tests start machines. At "
+                f"${suite.cost_per_hour:.2f} per machine and hour, they cost at most "
+                f"${budget.estimate(tests):.2f}. The cost limit is ${budget.max_cost:.2f}."
             )
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Any:
-    """Give JUnit reports the clause of each test."""
+    """Add the clause of each test to JUnit reports."""
     suite = _suite_of(item)
     if suite is not None:
         from ._clauses import clause_of
@@ -122,7 +122,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Any:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    """Take note of what became of each test."""
+    """Add the outcome of each test to the report."""
     outcome = yield
     report = item.config.stash.get(_REPORT, None)
     if report is not None and _suite_of(item) is not None:
@@ -132,11 +132,11 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Print the report, and write it where it was asked for."""
+    """Print the report, and write it to a file if one was requested."""
     report = config.stash.get(_REPORT, None)
     if report is None or config.option.collectonly:
         return
-    report.spent = meter_of(config).spent
+    report.spent = budget_of(config).spent
     terminalreporter.section("conformance")
     for line in report.lines(is_verbose=config.get_verbosity() > 0):
         terminalreporter.write_line(line)

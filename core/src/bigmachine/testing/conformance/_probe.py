@@ -1,4 +1,4 @@
-"""The service that the conformance kit installs on machines, to look at them from the inside.
+"""The service that the kit installs on machines, to examine them from the inside.
 
 Imports the standard library and trio only: machines have no pytest.
 """
@@ -26,20 +26,20 @@ BOOT_FAILS = "conformance: this boot fails on purpose"
 
 
 def fail_boot() -> NoReturn:
-    """Raise; called where a sabotaged configuration is unpickled."""
+    """Raise an error; runs when a broken configuration is unpickled."""
     raise RuntimeError(BOOT_FAILS)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a machine's process is: under an equal ``host``, process numbers are the same."""
+    """Where a machine's process runs: process ids are comparable if ``host`` is equal."""
 
     host: str
     pid: int
 
 
 class Probe:
-    """Does on the machine what the kit asks for."""
+    """Runs on the machine what a test needs there."""
 
     def __init__(self) -> None:
         self.waits = 0
@@ -64,7 +64,7 @@ class Probe:
         return value
 
     async def echo_async(self, value: object, *, times: int = 1) -> list[object]:
-        """Return ``value`` some times."""
+        """Return ``value``, several times."""
         return [value] * times
 
     def fail(self, text: str) -> NoReturn:
@@ -103,11 +103,11 @@ class Probe:
         return self.waits, self.cancelled
 
     def block(self) -> None:
-        """Hold a worker thread, deaf to any cancellation."""
+        """Block a worker thread and ignore cancellation."""
         self._release.wait(_BLOCK_TIMEOUT)
 
     async def ask_peer(self, addr: str) -> str:
-        """Connect to another machine from this one; return what it calls itself."""
+        """Connect to another machine from this one; return its name."""
         assert self.session is not None
         peer = await self.session.connect(addr)
         try:
@@ -118,7 +118,7 @@ class Probe:
     # -- the machine ------------------------------------------------------------
 
     def place(self) -> Place:
-        """Say where this process is."""
+        """Return where this process runs."""
         try:
             boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
             host = f"{boot}/{os.readlink('/proc/self/ns/pid')}"
@@ -148,7 +148,7 @@ class Probe:
         stream.flush()
 
     def print_raw(self, data: bytes) -> None:
-        """Write bytes that may be no text, and no line."""
+        """Write bytes that need not be text or whole lines."""
         os.write(1, data)
 
     def write_file(self, data: bytes) -> str:
@@ -163,9 +163,9 @@ class Probe:
         os.unlink(path)
 
     def start_child(self) -> int:
-        """Start a process that would outlive everybody; return its number."""
-        # Not by `subprocess`, whose objects complain when nobody waits for them. It says that
-        # it runs: when a spawn returns, Linux doesn't show the child's environment yet.
+        """Start a process that runs for ten minutes unless it is killed; return its id."""
+        # Not by `subprocess`, which warns if nobody waits for the process. Wait until it writes:
+        # when a spawn returns, Linux does not show the child's environment yet.
         program = "import os, time; os.write(1, b'.'); time.sleep(600)"
         reading, writing = os.pipe()
         with open(reading, "rb") as said:
@@ -178,12 +178,12 @@ class Probe:
 
     # -- what it listens on ------------------------------------------------------
 
-    def answers_strangers(self) -> list[str]:
+    def open_ports(self) -> list[str]:
         """Try every port that this process listens on, without a certificate.
 
         Returns one line for each that gave an answer: in clear, or over TLS to a
-        client that showed no certificate. A refusal (the connection ends, a TLS
-        alert) is none.
+        client without certificate. A refusal (the connection ends, a TLS alert) is no
+        answer.
         """
         found = []
         for host, port in _listening():
@@ -191,7 +191,7 @@ class Probe:
                 answer = ask(host, port)
                 if answer:
                     found.append(
-                        f"{host}:{port} answers {way} to who shows no certificate: {answer[:40]!r}"
+                        f"{host}:{port} answers a client without certificate {way}: {answer[:40]!r}"
                     )
         return found
 

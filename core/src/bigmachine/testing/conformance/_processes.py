@@ -20,7 +20,7 @@ _PROC = Path("/proc")
 
 
 @dataclass(frozen=True, slots=True)
-class Process:
+class HostProcess:
     """A process: its number, when it started (numbers are used again), and what it runs."""
 
     pid: int
@@ -56,7 +56,7 @@ class Process:
             os.close(pidfd)
 
 
-def marked(mark: str) -> list[Process]:
+def marked(mark: str) -> list[HostProcess]:
     """List the processes that were started with ``mark`` in their environment, but this one."""
     wanted = f"{MARK}={mark}".encode()
     found = []
@@ -72,14 +72,14 @@ def marked(mark: str) -> list[Process]:
     return found
 
 
-def find(pid: int) -> Process | None:
+def find(pid: int) -> HostProcess | None:
     """Describe the process ``pid``; None if there is none that runs."""
     started = _started(pid)
     if started is None:
         return None
     with contextlib.suppress(OSError):
         words = (_PROC / str(pid) / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
-        return Process(pid, started, b" ".join(words).decode(errors="replace")[:120])
+        return HostProcess(pid, started, b" ".join(words).decode(errors="replace")[:120])
     return None
 
 

@@ -1,11 +1,12 @@
-"""What a run says of a backend: clause by clause, the core apart from each capability."""
+"""The report of a run: clause by clause, with a verdict for the core and for each capability."""
 
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bigmachine.system import Capability, System
 from bigmachine.system._entrypoints import installed_systems
@@ -15,16 +16,16 @@ from ._clauses import CONTRACT, Clause, Level, Tier, clause_of
 if TYPE_CHECKING:
     import pytest
 
-    from ._suite import Suite
-
 PASSED, FAILED, SKIPPED, WAIVED, NOT_RUN = "passed", "failed", "skipped", "waived", "not run"
 
 _WIDTH = 100
 
+SuiteClass: TypeAlias = type[Any]  # a subclass of `Suite`, which is not imported here
+
 
 @dataclass(slots=True)
 class Result:
-    """One test, and what became of it."""
+    """One test and its outcome."""
 
     clause: Clause
     title: str
@@ -34,38 +35,42 @@ class Result:
 
     @property
     def is_blemish(self) -> bool:
-        """Whether it keeps a level from being called conformant."""
-        if self.outcome == SKIPPED:
-            return self.reason.startswith(("blocked", "tier", "the spending ceiling"))
-        return self.outcome in (FAILED, NOT_RUN)
+        """Whether its level cannot be called conformant because of it."""
+        return self.is_untried or self.outcome in (FAILED, NOT_RUN)
+
+    @property
+    def is_untried(self) -> bool:
+        """Whether it was skipped although its clause applies."""
+        reasons = ("blocked", "tier", "the cost limit")
+        return self.outcome == SKIPPED and self.reason.startswith(reasons)
 
 
 class Report:
-    """The results of all suites of one run, by suite."""
+    """The results of all suites of one run."""
 
     def __init__(self) -> None:
         self.spent = 0.0
-        self._suites: dict[type[Suite], dict[str, Result]] = {}
-        self._systems: dict[type[Suite], System] = {}
-        self._suite_of: dict[str, type[Suite]] = {}
+        self._suites: dict[SuiteClass, dict[str, Result]] = {}
+        self._systems: dict[SuiteClass, System] = {}
+        self._suite_of: dict[str, SuiteClass] = {}
 
-    def collect(self, nodeid: str, suite: type[Suite], name: str) -> None:
-        """Expect one test."""
+    def collect(self, nodeid: str, suite: SuiteClass, name: str) -> None:
+        """Add a test that is to run."""
         clause = clause_of(suite, name)
         if clause is not None:
             title = name.removeprefix("test_").replace("_", " ")
             self._suites.setdefault(suite, {})[nodeid] = Result(clause, title)
             self._suite_of[nodeid] = suite
 
-    def machine_tests(self) -> dict[type[Suite], int]:
-        """Count the tests that start machines, by suite."""
+    def machine_tests(self) -> dict[SuiteClass, int]:
+        """Return how many tests start machines, by suite."""
         return {
             suite: sum(result.clause.tier is not Tier.OFFLINE for result in results.values())
             for suite, results in self._suites.items()
         }
 
     def take(self, report: pytest.TestReport, system: System | None) -> None:
-        """Take in what pytest says of a test."""
+        """Add what pytest reports of a test."""
         suite = self._suite_of.get(report.nodeid)
         if suite is None:
             return
@@ -74,10 +79,10 @@ class Report:
         result = self._suites[suite][report.nodeid]
         result.seconds += report.duration
         if hasattr(report, "wasxfail"):
-            # "reason: " is what pytest puts before it for xfail(run=False) and the like.
-            reason = str(report.wasxfail).removeprefix("reason: ")
+            # pytest puts these before the reason of xfail(run=False) and the like.
+            reason = str(report.wasxfail).removeprefix("reason: ").removeprefix("[NOTRUN] ")
             if report.passed:
-                reason = f"the waiver ({reason}) isn't needed any more"
+                reason = f"the waiver ({reason}) is no longer needed"
             result.outcome, result.reason = PASSED if report.passed else WAIVED, reason
         elif report.failed:
             result.outcome, result.reason = FAILED, _first_line(report)
@@ -87,7 +92,7 @@ class Report:
             result.outcome = PASSED
 
     def lines(self, *, is_verbose: bool) -> Iterator[str]:
-        """Lay it out for a terminal."""
+        """Return the report as lines for a terminal."""
         for suite in self._suites:
             told = self._as_dict(suite)
             yield f"{told['system'] or suite.__name__}: contract {CONTRACT}{_dist(told)}"
@@ -96,25 +101,31 @@ class Report:
                 counts = ", ".join(f"{n} {what}" for what, n in level["counts"].items() if n)
                 yield f"  {level['name']:10}  {level['verdict']:15}  {counts}".rstrip()
             yield ""
-            for result in sorted(self._suites[suite].values(), key=_order):
-                # The lines above say all of what passed, wasn't chosen or isn't declared.
+            results = sorted(self._suites[suite].values(), key=_order)
+            untried = Counter(result.reason for result in results if result.is_untried)
+            for result in results:
+                # The counts above suffice for what passed, wasn't chosen or isn't declared.
                 is_told = not result.reason or "is not declared" in result.reason
                 is_told = is_told and result.outcome != FAILED
-                if is_verbose or not is_told:
+                if is_verbose or not (is_told or untried[result.reason] > 1):
                     yield from _row(result)
+            if not is_verbose:
+                for reason, count in untried.items():
+                    if count > 1:
+                        yield from _wrapped(f"{count} tests", "", SKIPPED, reason)
             yield ""
         if self.spent:
             yield f"  spent about ${self.spent:.2f}"
 
     def as_dict(self) -> dict[str, Any]:  # Any: this is JSON
-        """Lay it out for programs."""
+        """Return the report as data for programs."""
         return {
             "contract": CONTRACT,
             "spent": round(self.spent, 2),
             "suites": [self._as_dict(suite) for suite in self._suites],
         }
 
-    def _as_dict(self, suite: type[Suite]) -> dict[str, Any]:
+    def _as_dict(self, suite: SuiteClass) -> dict[str, Any]:
         system = self._systems.get(suite)
         results = sorted(self._suites[suite].values(), key=_order)
         levels = [("core", [r for r in results if r.clause.needs is None])]
@@ -162,15 +173,19 @@ def _verdict(name: str, results: list[Result], system: System | None) -> str:
 
 
 def _row(result: Result) -> list[str]:
-    head = f"  {result.clause.id:12} {result.clause.level!s:6} {result.outcome:7}  "
     text = result.title + (f": {result.reason}" if result.reason else "")
+    return _wrapped(result.clause.id, str(result.clause.level), result.outcome, text)
+
+
+def _wrapped(what: str, level: str, outcome: str, text: str) -> list[str]:
+    head = f"  {what:12} {level:6} {outcome:7}  "
     return textwrap.wrap(
         text, _WIDTH, initial_indent=head, subsequent_indent=" " * len(head), max_lines=4
     )
 
 
 def contract_order(clause: Clause) -> tuple[int, str, int]:
-    """Sort clauses as the contract has them."""
+    """Return a sort key: the order of the contract."""
     section, _, number = clause.id.rpartition("-")
     return (
         _SECTIONS.index(section) if section in _SECTIONS else len(_SECTIONS),

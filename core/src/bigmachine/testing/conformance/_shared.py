@@ -1,8 +1,9 @@
-"""The machines that tests share: those that only call them, and leave them as they were."""
+"""Machines that several tests share, because these only call them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 import trio
 
@@ -13,19 +14,22 @@ from bigmachine.session._async import AsyncSession
 from ._probe import Probe
 from ._wrappers import Recorder
 
-if TYPE_CHECKING:
-    from ._kit import Kit
-
 SERVICES = {"Probe": Probe()}
 
 _SHARED_MACHINES = 2
 
 
-class Shared:
+class SharedMachines:
     """Two machines that stay up, in a session that a task of the loop holds open."""
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
+    def __init__(
+        self,
+        open_session: Callable[[object], AbstractAsyncContextManager[AsyncSession]],
+        *,
+        timeout: float,
+    ) -> None:
+        self._open_session = open_session
+        self._timeout = timeout
         self.recorder = Recorder()
         self.session: AsyncSession | None = None
         self.machines: list[AsyncMachine] = []
@@ -33,10 +37,10 @@ class Shared:
         self._closed = trio.Event()
 
     async def is_well(self) -> bool:
-        """Whether both machines still run: a fault that some test found may have ended them."""
+        """Whether both machines still run: a fault of the backend may have ended them."""
         if len(self.machines) < _SHARED_MACHINES:
             return False
-        with trio.move_on_after(self._kit.timeout):
+        with trio.move_on_after(self._timeout):
             try:
                 for machine in self.machines:
                     await machine.call("Supervisor.ping")
@@ -47,16 +51,15 @@ class Shared:
 
     async def open(self) -> None:
         """Start the machines; raises what that raises."""
-        assert self._kit._loop is not None
         opened: list[BaseException | None] = []
         is_open = trio.Event()
 
         async def hold() -> None:
             try:
-                async with self._kit.session(self.recorder) as self.session:
+                async with self._open_session(self.recorder) as self.session:
                     self.machines = [
                         machine
-                        for _ in range(_SHARED_MACHINES)  # one by one: a start may give fewer
+                        for _ in range(_SHARED_MACHINES)  # one by one: a start may return fewer
                         for machine in (await self.session.start(1, services=SERVICES))[:1]
                     ]
                     opened.append(None)
@@ -68,7 +71,7 @@ class Shared:
             finally:
                 self._closed.set()
 
-        # A job of the loop's own: it outlives the test that was the first to need it.
+        # A system task: it outlives the test that opens the session.
         trio.lowlevel.spawn_system_task(hold, name="conformance: shared machines")
         await is_open.wait()
         if opened[0] is not None:

@@ -1,4 +1,4 @@
-"""The suite that a backend's author subclasses: its fixture, and what else he may say."""
+"""The suite that a backend's author subclasses: its fixture and its settings."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pytest
 from bigmachine.system import System
 
 from ._clauses import Tier, clause_of, must
+from ._config import SuiteConfig
 from ._kit import Kit
-from ._plugin import meter_of
+from ._plugin import budget_of
 from .clauses._cancelling import Cancelling
 from .clauses._capabilities import Capabilities
 from .clauses._ending import Ending
@@ -25,26 +26,26 @@ from .clauses._wire import Wire
 class Suite(Offline, Starting, Wire, Identities, Ending, Cancelling, Capabilities):
     """The conformance tests of one backend.
 
-    Subclass it under a name that begins with ``Test`` and give it the fixture
-    ``system``. The rest is optional: what the kit can't find out by itself. A test may be
-    overridden only with ``@pytest.mark.xfail(reason=…)``: that waives its clause, and
-    the report says so.
+    Write a subclass whose name begins with ``Test``, and give it the fixture ``system``.
+    The rest is optional: what the kit cannot find out by itself. If a test is overridden,
+    it must be marked with ``@pytest.mark.xfail(reason=…)``. This waives its clause, and
+    the report shows it.
     """
 
     timeout: ClassVar[float] = 30.0
-    """How long anything that should be prompt may take on this backend, in seconds."""
+    """How many seconds anything that must be prompt may take on this backend."""
 
     payload_bytes: ClassVar[int] = 16 << 20
-    """How large the large payloads are."""
+    """The size of large payloads."""
 
     cost_per_hour: ClassVar[float] = 1.0
-    """What a machine costs an hour where its `Instance` doesn't say, in US dollars.
+    """The price of a machine per hour, in US dollars, if its `Instance` does not say it.
 
-    Only of interest to a system that ``is_billed``.
+    Only used if the system ``is_billed``.
     """
 
     bad_options: ClassVar[Sequence[Mapping[str, Any]]] = ()
-    """Sets of options that ``setup`` must refuse."""
+    """Sets of options, each of which ``setup`` must refuse."""
 
     @pytest.fixture
     def system(self) -> System:
@@ -52,26 +53,26 @@ class Suite(Offline, Starting, Wire, Identities, Ending, Cancelling, Capabilitie
         raise NotImplementedError("write a fixture `system` that returns the system under test")
 
     def leftovers(self) -> Iterable[str]:
-        """Name everything that exists now at the provider, of whatever session.
+        """Name everything that exists at the provider now, of all sessions.
 
-        What is there after a test and was not there before it has been leaked. The
-        default finds processes of this computer only.
+        A name that is new after a test is a leak. By default, the kit finds only processes
+        of this computer.
         """
         return ()
 
     def limited_capacity(self, count: int) -> System | None:
-        """Make a system that can start ``count`` machines and not one more; None if it can't be."""
+        """Create a system that can start ``count`` machines and no more; or return None."""
         return None
 
     def lost_response(self) -> System | None:
-        """Make a system whose provider makes a machine but loses its first answer; or None."""
+        """Create a system whose provider loses the response to its first create; or return None."""
         return None
 
     @contextlib.contextmanager
     def foreign_resource(self) -> Iterator[Any]:
-        """Make something at the provider that isn't ours; give a function that tells if it lives.
+        """Create a resource that is not ours; yield a function that tells whether it exists.
 
-        The default gives None: nothing can be made.
+        The default yields None: nothing can be created.
         """
         yield None
 
@@ -85,13 +86,25 @@ class Suite(Offline, Starting, Wire, Identities, Ending, Cancelling, Capabilitie
 
     @pytest.fixture
     def kit(self, _kits: dict[str, Kit], system: System, request: pytest.FixtureRequest) -> Kit:
-        """What every test of the suite gets."""
+        """The backend under test, for every test of the suite."""
         if "kit" not in _kits:
-            meter = meter_of(request.config)
-            meter.is_billed = system.is_billed
-            meter.cost_per_hour = self.cost_per_hour
-            _kits["kit"] = Kit(self, system, meter)
+            budget = budget_of(request.config)
+            budget.is_billed = system.is_billed
+            budget.cost_per_hour = self.cost_per_hour
+            _kits["kit"] = Kit(self._config(), system, budget)
         return _kits["kit"]
+
+    def _config(self) -> SuiteConfig:
+        return SuiteConfig(
+            timeout=self.timeout,
+            payload_bytes=self.payload_bytes,
+            cost_per_hour=self.cost_per_hour,
+            bad_options=self.bad_options,
+            leftovers=self.leftovers,
+            limited_capacity=self.limited_capacity,
+            lost_response=self.lost_response,
+            foreign_resource=self.foreign_resource,
+        )
 
     @must("WAIVER-1", tier=Tier.OFFLINE)
     async def test_no_test_is_overridden_without_a_reason(self, kit: Kit) -> None:
@@ -103,6 +116,6 @@ class Suite(Offline, Starting, Wire, Identities, Ending, Cancelling, Capabilitie
                     clause = clause_of(Suite, name)
                     overridden.append(f"{name} ({clause.id if clause else 'no clause'})")
         assert not overridden, (
-            f"overridden: {', '.join(overridden)}; a clause is waived by overriding its test "
-            'with @pytest.mark.xfail(reason="…"), and in no other way'
+            f"overridden: {', '.join(overridden)}. To waive a clause, mark the test that overrides "
+            'its test with @pytest.mark.xfail(reason="…")'
         )

@@ -1,4 +1,4 @@
-"""The wrappers under which the kit's sessions run: they watch, spoil, and hold back."""
+"""Wrappers around the hooks of the system under test: they record, break or suppress calls."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from ._probe import fail_boot
 
 
 class Recorder:
-    """A wrapper that keeps what a session asked of its system, and what it was answered."""
+    """A wrapper that records what a session requests from its system, and what it gets."""
 
     def __init__(self) -> None:
         self.identity: Identity | None = None
-        self.asked: list[int] = []
+        self.requested: list[int] = []
         self.named: list[str] = []
         self.returned: list[Any] = []
-        self.questions = 0  # for machines that may be gone
+        self.diagnoses = 0  # how often `keepalive_failed` was called
         self.gone: list[Any] = []
 
     @hookimpl(wrapper=True)
     def http_client(self, identity: Identity) -> Any:
-        """Keep the driver's identity."""
+        """Record the driver's identity."""
         self.identity = identity
         return (yield)
 
     @hookimpl(wrapper=True)
     def start(self, count: int, request: Any) -> Any:
-        """Keep the number asked for, the names given out and the instances returned."""
-        self.asked.append(count)
+        """Record the requested number, the names of machines, and the instances returned."""
+        self.requested.append(count)
         make = request.new_machine
 
         def new_machine() -> Any:
@@ -59,8 +59,8 @@ class Recorder:
 
     @hookimpl(wrapper=True)
     def keepalive_failed(self) -> Any:
-        """Count the questions, and keep each answer."""
-        self.questions += 1
+        """Count the calls, and record each result."""
+        self.diagnoses += 1
         asking = yield
 
         async def recorded() -> Any:
@@ -71,8 +71,8 @@ class Recorder:
         return recorded()
 
 
-class Log:
-    """A wrapper that keeps what machines print."""
+class LogRecorder:
+    """A wrapper that records what machines print."""
 
     def __init__(self) -> None:
         self.lines: dict[str, list[bytes]] = defaultdict(list)
@@ -84,7 +84,7 @@ class Log:
 
     @hookimpl(wrapper=True)
     def tail(self, instance: Instance) -> Any:
-        """Keep each line, and whether they ended."""
+        """Record each line, and whether the log has ended."""
         lines = yield
 
         async def kept() -> AsyncIterator[bytes]:
@@ -97,10 +97,10 @@ class Log:
 
 
 class Unstopped:
-    """A wrapper under which, as long as its block runs, only the block's task frees machines.
+    """A wrapper under which only the task of its block can stop machines, while the block runs.
 
-    A session that sees one of its machines end has it freed by `stop`, and so would hide
-    what another `stop`, or `shutdown`, leaves undone.
+    A session stops each machine that ends. That would hide what an earlier `stop`, or
+    `shutdown`, failed to free.
     """
 
     def __init__(self) -> None:
@@ -119,44 +119,44 @@ class Unstopped:
         stopping = yield
         if self._task in (None, trio.lowlevel.current_task()):
             return stopping
-        stopping.close()  # a coroutine that is never to run
+        stopping.close()  # a coroutine that must never run
         return trio.lowlevel.checkpoint()
 
 
-class Saboteur:
-    """A wrapper that gives machines a configuration that can't be loaded, unless ``is_idle``."""
+class BootBreaker:
+    """A wrapper that gives machines a configuration that cannot be loaded, unless ``is_idle``."""
 
     def __init__(self) -> None:
         self.is_idle = False
 
     @hookimpl(wrapper=True)
     def start(self, request: Any) -> Any:
-        """Spoil what ``request`` gives out."""
+        """Break the configurations that ``request`` returns."""
         if self.is_idle:
             return (yield)
         make, make_remote = request.new_machine, request.remote_config
 
         def new_machine() -> MachineSpec:
             made: MachineSpec = make()
-            return replace(made, config=_spoiled(made.config))
+            return replace(made, config=_broken(made.config))
 
         def remote_config(identity: Identity) -> bytes:
-            return _spoiled(make_remote(identity))
+            return _broken(make_remote(identity))
 
         request.new_machine, request.remote_config = new_machine, remote_config
         return (yield)
 
 
-class Spy:
-    """A wrapper that knows the private keys that are given out."""
+class KeyRecorder:
+    """A wrapper that records the private keys that machines get."""
 
     def __init__(self) -> None:
         self._keys: list[bytes] = []
 
     def is_in(self, text: bytes) -> bool:
-        """Whether ``text`` holds one of the keys, in clear or as hex or base64."""
+        """Whether ``text`` contains one of the keys, as it is, as hex or as base64."""
         for key in self._keys:
-            # Any encoding of the whole has this piece of the middle in one of three shifts.
+            # Base64 of the whole contains one of three encodings of a piece from its middle.
             for shift in range(3):
                 piece = key[60 + shift : 108 + shift]
                 if piece in text or base64.b64encode(piece) in text or piece.hex().encode() in text:
@@ -165,7 +165,7 @@ class Spy:
 
     @hookimpl(wrapper=True)
     def start(self, request: Any) -> Any:
-        """Keep the keys."""
+        """Record the keys."""
         make = request.new_machine
 
         def new_machine() -> MachineSpec:
@@ -179,7 +179,7 @@ class Spy:
         return (yield)
 
 
-def _spoiled(config: bytes) -> bytes:
+def _broken(config: bytes) -> bytes:
     return pickle.dumps({**pickle.loads(config), "config": pickle.dumps(_Failing())})
 
 

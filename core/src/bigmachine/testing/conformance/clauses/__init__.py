@@ -1,1 +1,1 @@
-"""The tests of the contract of backends, a file for each of its sections."""
+"""The tests of the backend contract, grouped by its sections."""

@@ -1,4 +1,4 @@
-"""Every async hook under trio's cancellation: it ends soon, and what it left undone can be done."""
+"""Section CANCEL: a hook that is cancelled ends promptly, and can be called again."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from bigmachine.system import Capability
 
 from .._clauses import must
 from .._kit import Kit
-from .._loop import after_turns, cancelled
-from .._processes import Process
+from .._loop import after_steps, cancelled
+from .._processes import HostProcess
 from .._shared import SERVICES
 from .._wrappers import Unstopped
 
-_TURNS = (0, 1, 3, 10)  # of the loop, after which a hook is cancelled
+_STEPS = (0, 1, 3, 10)  # of the loop, after which a hook is cancelled
 
 
 class Cancelling:
     """Section CANCEL of the contract; a cancelled `start` is START-7."""
 
     @must("CANCEL-1")
-    async def test_setup_can_be_cancelled_and_then_done(self, kit: Kit) -> None:
-        for turns in _TURNS:
+    async def test_setup_can_be_repeated_after_cancellation(self, kit: Kit) -> None:
+        for steps in _STEPS:
             async with kit.unopened() as hooks:
-                if await _cancelled(kit, hooks.setup, turns):
+                if await _cancelled(kit, hooks.setup, steps):
                     async with kit.promptly("setup after one that was cancelled"):
                         await hooks.setup()
 
     @must("CANCEL-2")
-    async def test_stop_can_be_cancelled_and_then_done(self, kit: Kit) -> None:
+    async def test_stop_can_be_repeated_after_cancellation(self, kit: Kit) -> None:
         unstopped = Unstopped()
         async with kit.session(unstopped) as session, unstopped:
             stop = session._plugins.hooks.stop
-            await session.start(1, services=SERVICES)  # so that what helpers there are exist
-            for turns in _TURNS:
+            await session.start(1, services=SERVICES)  # so that helpers exist
+            for steps in _STEPS:
                 before = kit.traces()
                 [machine, *others] = await session.start(1, services=SERVICES)
                 process = await kit.process_of(machine)
                 is_cancelled = await _cancelled(
-                    kit, functools.partial(stop, instance=machine.instance), turns
+                    kit, functools.partial(stop, instance=machine.instance), steps
                 )
                 if is_cancelled:
                     await stop(instance=machine.instance)
-                # Whether it waits for the end is another clause's.
+                # Whether `stop` waits for the end is STOP-2.
                 await kit.is_silent(session, machine.instance)
                 if process is not None:
                     await kit.eventually(f"{process} is gone", functools.partial(_is_gone, process))
@@ -52,8 +52,8 @@ class Cancelling:
                 await kit.settled(before)
 
     @must("CANCEL-3")
-    async def test_shutdown_can_be_cancelled_and_then_done(self, kit: Kit) -> None:
-        for turns in _TURNS:
+    async def test_shutdown_can_be_repeated_after_cancellation(self, kit: Kit) -> None:
+        for steps in _STEPS:
             unstopped = Unstopped()
             async with kit.session(unstopped) as session, unstopped:
                 helped = await session.start(1, services=SERVICES)  # so that helpers exist
@@ -61,7 +61,7 @@ class Cancelling:
                 machines = [*helped, *await session.start(1, services=SERVICES)]
                 made = kit.traces() - before
                 shutdown = session._plugins.hooks.shutdown
-                if await _cancelled(kit, shutdown, turns):
+                if await _cancelled(kit, shutdown, steps):
                     async with kit.promptly("shutdown after one that was cancelled"):
                         await shutdown()
                 for machine in machines:
@@ -74,54 +74,54 @@ class Cancelling:
         hooks = (await kit.shared_session())._plugins.hooks
         ask = functools.partial(hooks.keepalive_failed, instance=machine.instance)
         was_gone = await ask() is not None  # if so, another clause is broken
-        for turns in _TURNS:
-            await _cancelled(kit, ask, turns)
+        for steps in _STEPS:
+            await _cancelled(kit, ask, steps)
             gone = await ask()
-            assert gone is None or was_gone, f"once it was cancelled, it says: {gone}"
+            assert gone is None or was_gone, f"after a cancelled call it returns: {gone}"
         assert await machine.call("Probe.echo", 1) == 1
 
     @must("CANCEL-5", needs=Capability.TAIL)
-    async def test_following_a_log_can_be_cancelled(self, kit: Kit) -> None:
+    async def test_tail_can_be_cancelled(self, kit: Kit) -> None:
         [machine, *_] = await kit.machines()
         hooks = (await kit.shared_session())._plugins.hooks
         await _cancelled(kit, lambda: _exhaust(hooks.tail(instance=machine.instance)), 10)
         assert await machine.call("Probe.echo", 1) == 1
 
     @must("CANCEL-6", needs=Capability.READ)
-    async def test_reading_a_file_can_be_cancelled(self, kit: Kit) -> None:
+    async def test_read_can_be_cancelled(self, kit: Kit) -> None:
         [machine, *_] = await kit.machines()
         hooks = (await kit.shared_session())._plugins.hooks
         path = await machine.call("Probe.write_file", bytes(1 << 20))
         try:
-            for turns in _TURNS:
+            for steps in _STEPS:
                 await _cancelled(
-                    kit, lambda: _exhaust(hooks.read(instance=machine.instance, path=path)), turns
+                    kit, lambda: _exhaust(hooks.read(instance=machine.instance, path=path)), steps
                 )
         finally:
             await machine.call("Probe.remove_file", path)
 
     @must("CANCEL-7", needs=Capability.CONSOLE)
-    async def test_reading_the_console_can_be_cancelled(self, kit: Kit) -> None:
+    async def test_console_can_be_cancelled(self, kit: Kit) -> None:
         [machine, *_] = await kit.machines()
         hooks = (await kit.shared_session())._plugins.hooks
-        for turns in _TURNS:
-            await _cancelled(kit, lambda: hooks.console(instance=machine.instance), turns)
+        for steps in _STEPS:
+            await _cancelled(kit, lambda: hooks.console(instance=machine.instance), steps)
 
     @must("CANCEL-8", needs=Capability.INSTANCES)
-    async def test_listing_instances_can_be_cancelled(self, kit: Kit) -> None:
+    async def test_instances_can_be_cancelled(self, kit: Kit) -> None:
         await kit.machines()
         hooks = (await kit.shared_session())._plugins.hooks
-        for turns in _TURNS:
-            await _cancelled(kit, hooks.instances, turns)
+        for steps in _STEPS:
+            await _cancelled(kit, hooks.instances, steps)
 
 
-async def _cancelled(kit: Kit, hook: Callable[[], Awaitable[object]], turns: int) -> bool:
-    """Call a hook and cancel it after some turns of the loop; False if it returned nevertheless."""
+async def _cancelled(kit: Kit, hook: Callable[[], Awaitable[object]], steps: int) -> bool:
+    """Call a hook and cancel it after some steps of the loop; False if it returned before."""
     with kit.giving_up():
-        return await cancelled(hook, after_turns(turns))
+        return await cancelled(hook, after_steps(steps))
 
 
-def _is_gone(process: Process) -> bool:
+def _is_gone(process: HostProcess) -> bool:
     return not process.is_alive
 
 

@@ -1,4 +1,4 @@
-"""Machines go away: on silence, when told to, with their session, and with their driver."""
+"""Sections KEEPALIVE, STOP, SHUTDOWN, ORPHAN and FOREIGN: how machines end."""
 
 from __future__ import annotations
 
@@ -15,69 +15,64 @@ from bigmachine.system import Keepalive, Termination, hookimpl
 
 from ...faults import Faults
 from .._clauses import must, should
+from .._driver_process import DriverProcess, DriverReport, process_at
 from .._kit import Kit, answers
-from .._orphans import Report, driver, process_at
 from .._shared import SERVICES
 from .._wrappers import Recorder, Unstopped
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from .._orphans import Driver
-    from .._suite import Suite
-
 QUICK = Keepalive(period=0.2, timeout=1.5, rpc_timeout=0.5)
-"""Timings under which a driver notices silence while a test waits."""
+"""Timings under which a driver notices a silent machine within a test."""
 
-_LEAST_WATCH = 3.0  # for a busy computer: a machine whose driver is late ends itself
-_BOOTS_PER_WATCH = 20  # the longer a boot may take, the more seldom drivers look for its end
+_MIN_WATCH = 3.0  # on a busy computer a driver is late, and its machine must not end yet
+_BOOTS_PER_WATCH = 20  # if a boot takes minutes, a machine is asked less often
 
 
 class Ending:
     """Sections KEEPALIVE, STOP, SHUTDOWN, ORPHAN and FOREIGN of the contract."""
 
     @must("KEEPALIVE-1")
-    async def test_a_silent_machine_is_asked_for_and_then_stopped(self, kit: Kit) -> None:
+    async def test_silent_machine_is_diagnosed_and_stopped(self, kit: Kit) -> None:
         recorder, faults, quick = Recorder(), Faults(kinds=()), Quick()
         async with kit.session(quick, faults, recorder) as session:
-            spare = await session.start(
-                1, services=SERVICES
-            )  # so that what helpers there are exist
+            spare = await session.start(1, services=SERVICES)  # so that helpers exist
             for machine in spare:
                 await machine.shutdown()
             before = kit.traces()
             quick.is_idle = False
             [machine, *_] = await session.start(1, services=SERVICES)
-            recorder.questions = 0
+            recorder.diagnoses = 0
             faults.partition()
             async with kit.promptly("the end of a silent machine", QUICK.timeout + kit.timeout):
                 await machine.wait(State.STOPPED)
-            assert recorder.questions, "keepalive_failed was never asked"
+            assert recorder.diagnoses, "keepalive_failed was never called"
             await kit.settled(before)
             faults.heal()
 
     @must("KEEPALIVE-2")
-    async def test_a_machine_that_ended_by_itself_is_stopped_soon(self, kit: Kit) -> None:
+    async def test_machine_that_exits_is_stopped_promptly(self, kit: Kit) -> None:
         recorder = Recorder()
         async with kit.session(recorder) as session:
             [machine, *_] = await session.start(1, services=SERVICES)
             await machine.call("Supervisor.shutdown")
-            async with kit.promptly("the machine is seen to have ended"):
+            async with kit.promptly("the machine is STOPPED"):
                 await machine.wait(State.STOPPED)
             assert all(gone is None or isinstance(gone, Termination) for gone in recorder.gone)
 
     @must("KEEPALIVE-3")
-    async def test_a_machine_that_runs_is_not_said_to_be_gone(self, kit: Kit) -> None:
+    async def test_running_machine_is_not_reported_as_gone(self, kit: Kit) -> None:
         for machine in await kit.machines():
             session = await kit.shared_session()
             async with kit.promptly(
                 "keepalive_failed", session._plugins.hooks.keepalive().rpc_timeout
             ):
                 gone = await session._plugins.hooks.keepalive_failed(instance=machine.instance)
-            assert gone is None, f"{machine.name} runs, and keepalive_failed says: {gone}"
+            assert gone is None, f"{machine.name} runs, but keepalive_failed returns: {gone}"
 
     @must("KEEPALIVE-4")
-    async def test_asking_for_a_machine_that_was_freed_is_no_error(self, kit: Kit) -> None:
+    async def test_keepalive_failed_accepts_a_machine_that_was_freed(self, kit: Kit) -> None:
         async with kit.session() as session:
             [machine, *_] = await session.start(1, services=SERVICES)
             await machine.shutdown()
@@ -88,7 +83,7 @@ class Ending:
     # -- STOP ---------------------------------------------------------------------
 
     @must("STOP-1")
-    async def test_stop_frees_one_machine_and_only_that(self, kit: Kit) -> None:
+    async def test_stop_frees_only_the_given_machine(self, kit: Kit) -> None:
         unstopped = Unstopped()
         async with kit.session(unstopped) as session, unstopped:
             machines = await session.start(1, services=SERVICES)
@@ -107,7 +102,7 @@ class Ending:
                 async with kit.promptly(f"an answer of {machine.name}, which wasn't stopped"):
                     assert await machine.call("Probe.echo", 1) == 1
             for process in processes:
-                assert process is None or process.is_alive, f"{process} is gone, too"
+                assert process is None or process.is_alive, f"{process} is gone as well"
 
     @must("STOP-2")
     async def test_stop_returns_when_the_machine_is_gone(self, kit: Kit) -> None:
@@ -115,12 +110,14 @@ class Ending:
             [machine, *_] = await session.start(1, services=SERVICES)
             process = await kit.process_of(machine)
             await session._plugins.hooks.stop(instance=machine.instance)
-            # At once: what is asked is that it has waited.
-            assert process is None or not process.is_alive, f"{process} runs after stop"
-            assert not await kit.answers(session, machine.instance), "it answers after stop"
+            # At once: `stop` must have waited.
+            assert process is None or not process.is_alive, f"{process} still runs after stop"
+            assert not await kit.answers(session, machine.instance), (
+                f"{machine.name} still answers after stop"
+            )
 
     @must("STOP-3")
-    async def test_stop_twice_is_fine_and_so_is_an_instance_that_never_was(self, kit: Kit) -> None:
+    async def test_stop_accepts_stopped_and_unknown_instances(self, kit: Kit) -> None:
         async with kit.session() as session:
             [machine, *_] = await session.start(1, services=SERVICES)
             stop = session._plugins.hooks.stop
@@ -131,16 +128,16 @@ class Ending:
                 await stop(instance=unknown)
 
     @must("STOP-4")
-    async def test_a_machine_that_hangs_is_stopped_like_any_other(self, kit: Kit) -> None:
+    async def test_hung_machine_can_be_stopped(self, kit: Kit) -> None:
         async with kit.session() as session:
             [machine, *_] = await session.start(1, services=SERVICES)
             process = await kit.process_of(machine)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_ignore_end, machine)
+                nursery.start_soon(_block, machine)
                 await machine.call("Supervisor.ping")
                 if process is not None:
                     process.freeze()
-                async with kit.promptly("stop of a machine that hangs"):
+                async with kit.promptly("stop of a hung machine"):
                     await session._plugins.hooks.stop(instance=machine.instance)
                 nursery.cancel_scope.cancel()
             await kit.is_silent(session, machine.instance)
@@ -158,8 +155,12 @@ class Ending:
             async with kit.promptly("shutdown"):
                 await session._plugins.hooks.shutdown()
             for machine, process in zip(machines, processes, strict=True):
-                assert not await kit.answers(session, machine.instance), "it answers after shutdown"
-                assert process is None or not process.is_alive, f"{process} runs after shutdown"
+                assert not await kit.answers(session, machine.instance), (
+                    f"{machine.name} answers after shutdown"
+                )
+                assert process is None or not process.is_alive, (
+                    f"{process} still runs after shutdown"
+                )
 
     @must("SHUTDOWN-2")
     async def test_shutdown_leaves_nothing(self, kit: Kit) -> None:
@@ -167,12 +168,12 @@ class Ending:
         system = kit.system()
         async with kit.session(system=system) as session:
             await session.start(2, services=SERVICES)
-        # No patience: a driver may be a program that ends here.
+        # At once: the driver may be a program that ends here.
         left = kit.traces() - before
-        assert not left, f"left after shutdown: {', '.join(sorted(left))}"
+        assert not left, f"still there after shutdown: {', '.join(sorted(left))}"
 
     @must("SHUTDOWN-3")
-    async def test_shutdown_is_fine_twice_and_with_nothing_to_shut_down(self, kit: Kit) -> None:
+    async def test_shutdown_can_be_called_again_and_without_machines(self, kit: Kit) -> None:
         async with kit.promptly("shutdown"):
             await kit.system().shutdown()
             system = kit.system()
@@ -183,55 +184,53 @@ class Ending:
     # -- ORPHAN -------------------------------------------------------------------
 
     @must("ORPHAN-1")
-    async def test_nothing_is_left_of_a_driver_that_was_killed(self, kit: Kit) -> None:
+    async def test_nothing_is_left_after_driver_is_killed(self, kit: Kit) -> None:
         before = kit.leftovers()
-        async with driver(kit, kit.order(2)) as process:
+        async with kit.driver(2) as process:
             report = await process.running()
             process.kill()
             await _check_gone(kit, process, report, before)
 
     @must("ORPHAN-2")
-    async def test_nothing_is_left_of_a_driver_that_was_killed_while_starting(
-        self, kit: Kit
-    ) -> None:
+    async def test_nothing_is_left_after_driver_is_killed_during_start(self, kit: Kit) -> None:
         before = kit.leftovers()
-        async with driver(kit, kit.order(3)) as process:
+        async with kit.driver(3) as process:
             await process.named(2)
             process.kill()
-            await _check_gone(kit, process, Report(), before)
+            await _check_gone(kit, process, DriverReport(), before)
 
     @must("ORPHAN-3")
-    async def test_a_machine_that_nobody_asks_for_ends_itself(self, kit: Kit) -> None:
+    async def test_machine_ends_itself_if_its_driver_is_silent(self, kit: Kit) -> None:
         if await kit.is_in_process((await kit.machines())[0]):
-            pytest.skip("its machines are no processes of their own")
-        seconds = max(_LEAST_WATCH, kit.boot_timeout / _BOOTS_PER_WATCH)
+            pytest.skip("its machines are not processes of their own")
+        seconds = max(_MIN_WATCH, kit.boot_timeout / _BOOTS_PER_WATCH)
         watch = Keepalive(period=seconds / 10, timeout=seconds, rpc_timeout=seconds / 6)
-        async with driver(kit, kit.order(1, keepalive=watch)) as process:
+        async with kit.driver(1, keepalive=watch) as process:
             report = await process.running()
             machines = [found for place in report.places if (found := process_at(place))]
-            process.freeze()  # its lifelines stay open: only the machine's own watch is left
+            process.freeze()  # its connections stay open: only the machine itself can notice
 
             def are_gone() -> bool:
                 return not any(machine.is_alive for machine in machines)
 
             within = watch.timeout + kit.timeout
-            await kit.eventually("the machine has ended itself", are_gone, within)
+            await kit.eventually("the machine ends itself", are_gone, within)
             await _check_silent(kit, report, within)
 
     @should("ORPHAN-4")
-    async def test_nor_is_what_its_machines_had_started(self, kit: Kit) -> None:
+    async def test_child_processes_are_gone_after_driver_is_killed(self, kit: Kit) -> None:
         before = kit.leftovers()
-        async with driver(kit, kit.order(1, has_children=True)) as process:
+        async with kit.driver(1, has_children=True) as process:
             report = await process.running()
             process.kill()
             await _check_gone(kit, process, report, before)
 
     @should("ORPHAN-5")
-    async def test_nor_is_a_machine_that_hangs(self, kit: Kit) -> None:
+    async def test_hung_machine_is_gone_after_driver_is_killed(self, kit: Kit) -> None:
         if await kit.process_of((await kit.machines())[0]) is None:
-            pytest.skip("its machines are no processes of this computer")
+            pytest.skip("its machines are not processes of this computer")
         before = kit.leftovers()
-        async with driver(kit, kit.order(1)) as process:
+        async with kit.driver(1) as process:
             report = await process.running()
             machines = [found for place in report.places if (found := process_at(place))]
             for machine in machines:
@@ -242,7 +241,7 @@ class Ending:
     # -- FOREIGN ------------------------------------------------------------------
 
     @must("FOREIGN-1")
-    async def test_another_sessions_machines_live_on(self, kit: Kit) -> None:
+    async def test_machines_of_another_session_keep_running(self, kit: Kit) -> None:
         ours = await kit.machines()
         async with kit.session() as other:
             machines = await other.start(1, services=SERVICES)
@@ -254,21 +253,20 @@ class Ending:
             assert machine.state is State.RUNNING
 
     @must("FOREIGN-2")
-    async def test_what_is_not_ours_is_never_touched(self, kit: Kit) -> None:
-        suite: Suite = kit.suite
-        with suite.foreign_resource() as lives:
+    async def test_foreign_resources_are_never_touched(self, kit: Kit) -> None:
+        with kit.config.foreign_resource() as lives:
             if lives is None:
-                pytest.skip("the suite makes nothing `foreign_resource`")
+                pytest.skip("the suite's `foreign_resource` creates nothing")
             async with kit.session() as session:
                 await session.start(1, services=SERVICES)
-                assert lives(), "what isn't ours went while machines started"
-            assert lives(), "what isn't ours went with a session"
+                assert lives(), "a foreign resource was deleted while machines started"
+            assert lives(), "a foreign resource was deleted with a session"
 
 
 class Quick:
-    """A wrapper under which a driver, unless it ``is_idle``, notices silence in seconds.
+    """A wrapper under which a driver notices a silent machine in seconds, unless ``is_idle``.
 
-    The machine's own watch stays as it is, so that it isn't what ends the machine.
+    The machine keeps its own timings, so that it does not end itself first.
     """
 
     def __init__(self) -> None:
@@ -277,25 +275,27 @@ class Quick:
 
     @hookimpl(wrapper=True)
     def start(self, request: LaunchRequest) -> Generator[None, Any, Any]:
-        """Take note: by now the machine has been given its timings."""
+        """Remember that the machine has got its timings."""
         self._has_started = not self.is_idle
         return (yield)
 
     @hookimpl(wrapper=True)
     def keepalive(self) -> Generator[None, Keepalive, Keepalive]:
-        """Give `QUICK` to who asks after a start: the driver's side of the new machine."""
+        """Return `QUICK` after a start: only the driver's side of the new machine asks then."""
         usual = yield
         return QUICK if self._has_started else usual
 
 
-async def _ignore_end(machine: AsyncMachine) -> None:
+async def _block(machine: AsyncMachine) -> None:
     try:
         await machine.call("Probe.block")
     except Exception:
         return
 
 
-async def _check_gone(kit: Kit, process: Driver, report: Report, before: set[str]) -> None:
+async def _check_gone(
+    kit: Kit, process: DriverProcess, report: DriverReport, before: set[str]
+) -> None:
     within = kit.orphan_timeout
 
     def left() -> set[str]:
@@ -306,12 +306,12 @@ async def _check_gone(kit: Kit, process: Driver, report: Report, before: set[str
     except AssertionError:
         rest = ", ".join(sorted(left()))
         raise AssertionError(
-            f"left {within:g} s (orphan_timeout) after the driver was killed: {rest}"
+            f"still there {within:g} s (orphan_timeout) after the driver was killed: {rest}"
         ) from None
     await _check_silent(kit, report, within)
 
 
-async def _check_silent(kit: Kit, report: Report, within: float) -> None:
+async def _check_silent(kit: Kit, report: DriverReport, within: float) -> None:
     if report.identity is None:
         return
     async with kit.client(report.identity) as http:
@@ -320,4 +320,4 @@ async def _check_silent(kit: Kit, report: Report, within: float) -> None:
             async def is_silent(instance=instance) -> bool:  # type: ignore[no-untyped-def]
                 return not await answers(http, instance)
 
-            await kit.eventually(f"{instance.address} answers no more", is_silent, within)
+            await kit.eventually(f"{instance.address} stops answering", is_silent, within)

@@ -1,4 +1,4 @@
-"""Nobody talks to a machine, or is taken for one, without the session's certificate."""
+"""Section IDENTITY: both ends refuse a peer without a valid certificate of the session."""
 
 from __future__ import annotations
 
@@ -23,56 +23,56 @@ class Identities:
     """Section IDENTITY of the contract."""
 
     @must("IDENTITY-1")
-    async def test_a_machine_refuses_who_has_another_sessions_certificate(self, kit: Kit) -> None:
+    async def test_machine_refuses_a_certificate_of_another_session(self, kit: Kit) -> None:
         [machine, *_] = await kit.machines()
         driver = await kit.shared_identity()
-        # As good a forgery as can be made: the right names, and signed by another key.
+        # The best possible forgery: the right names, signed by another key.
         forged = Authority(driver.session).issue("driver")
         forged = replace(forged, authority=driver.authority)
         await _check_refused(kit, forged, machine.instance, "a certificate of another authority")
 
     @must("IDENTITY-2")
-    async def test_a_machine_refuses_who_has_no_certificate(self, kit: Kit) -> None:
+    async def test_machine_refuses_a_client_without_certificate(self, kit: Kit) -> None:
         [machine, *_] = await kit.machines()
         driver = await kit.shared_identity()
-        stranger = Stranger(driver.name, driver.session, b"", b"", driver.authority)
+        stranger = NoCertificate(driver.name, driver.session, b"", b"", driver.authority)
         await _check_refused(kit, stranger, machine.instance, "no certificate")
 
     @must("IDENTITY-3")
-    async def test_the_client_refuses_a_machine_of_another_name(self, kit: Kit) -> None:
+    async def test_client_refuses_a_machine_with_another_name(self, kit: Kit) -> None:
         first, second = await kit.machines()
         driver = await kit.shared_identity()
         misled = replace(first.instance, name=second.instance.name)
         async with _client(kit, driver) as http:
             with pytest.raises(ProtocolError):
                 async with dial(http, misled.addr):
-                    pytest.fail(f"{first.name} was taken for {second.name}")
+                    pytest.fail(f"{first.name} was accepted as {second.name}")
 
     @must("IDENTITY-4")
-    async def test_the_client_refuses_a_machine_of_another_authority(self, kit: Kit) -> None:
+    async def test_client_refuses_a_machine_of_another_authority(self, kit: Kit) -> None:
         [machine, *_] = await kit.machines()
         driver = await kit.shared_identity()
-        # To who trusts another authority, this machine is the impostor.
+        # For a client that trusts another authority, this machine is the impostor.
         other = replace(driver, authority=Authority(driver.session).issue("driver").authority)
         async with _client(kit, other) as http:
             with pytest.raises(ProtocolError):
                 async with dial(http, machine.addr):
-                    pytest.fail("an impostor was taken for a machine")
+                    pytest.fail("a machine of another authority was accepted")
 
     @must("IDENTITY-5")
-    async def test_every_port_of_a_machine_demands_a_certificate(self, kit: Kit) -> None:
+    async def test_every_port_of_a_machine_requires_a_certificate(self, kit: Kit) -> None:
         [machine, *_] = await kit.machines()
         if await kit.is_in_process(machine):
-            pytest.skip("its machines are no processes of their own")
-        answers = await machine.call("Probe.answers_strangers")
+            pytest.skip("its machines are not processes of their own")
+        answers = await machine.call("Probe.open_ports")
         assert not answers, "; ".join(answers)
 
 
-class Stranger(Identity):
-    """Somebody who shows no certificate."""
+class NoCertificate(Identity):
+    """A client without certificate."""
 
     def client_context(self) -> ssl.SSLContext:
-        """TLS 1.3 that verifies the machine and shows nothing."""
+        """Return a context that verifies the machine, but has no certificate."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.load_verify_locations(cadata=self.authority.decode())
@@ -86,7 +86,7 @@ async def _check_refused(kit: Kit, identity: Identity, instance: Instance, shown
                 pass
         except (RpcError, OSError):
             return
-    raise AssertionError(f"the machine serves a client that shows {shown}")
+    raise AssertionError(f"the machine serves a client with {shown}")
 
 
 @asynccontextmanager

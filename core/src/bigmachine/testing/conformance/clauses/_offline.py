@@ -1,4 +1,4 @@
-"""What can be said of a backend without starting a machine: its class, its options, its module."""
+"""Sections HOOKS, IMPORT and OPTIONS: what can be tested without a machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cloudpickle
 import pytest
@@ -24,26 +23,23 @@ from bigmachine.system._options import describe_options, resolve_options
 from bigmachine.system._plugins import check_system
 
 from .._clauses import Tier, must, should
-from .._kit import Kit, check_hooks
+from .._kit import Kit
 
-if TYPE_CHECKING:
-    from .._suite import Suite
-
-_CONFIG_BYTES = 8 << 10  # a VM's user data holds 16 KiB, and more than this must go into it
-_IMPORTS = 3  # runs of each import at most, of which the quickest counts
+_CONFIG_BYTES = 8 << 10  # a VM's user data holds 16 KiB, and contains more than this
+_IMPORTS = 3  # attempts at most, of which the fastest counts
 _PRESENT = "trio, httpx, httpcore, bigmachine.system, bigmachine.rpc"
-"""What a session has imported in any case."""
+"""What every session imports."""
 
 
 class Offline:
     """Sections HOOKS, IMPORT and OPTIONS of the contract."""
 
     @must("HOOKS-1", tier=Tier.OFFLINE)
-    async def test_the_hooks_are_implemented_as_they_are_specified(self, kit: Kit) -> None:
-        check_hooks(kit.system_class)
+    async def test_hooks_match_their_specification(self, kit: Kit) -> None:
+        kit.check_hooks()
 
     @should("HOOKS-2", tier=Tier.OFFLINE)
-    async def test_every_hook_overridden_is_declared_and_no_name_is_nearly_a_hooks(
+    async def test_overridden_hooks_are_declared_and_no_name_resembles_a_hook(
         self, kit: Kit, caplog: pytest.LogCaptureFixture
     ) -> None:
         with caplog.at_level(logging.WARNING, logger="bigmachine.plugins"):
@@ -51,7 +47,7 @@ class Offline:
         assert not caplog.messages, "; ".join(caplog.messages)
 
     @must("HOOKS-3", tier=Tier.OFFLINE)
-    async def test_timings_and_processors_make_sense_before_setup(self, kit: Kit) -> None:
+    async def test_keepalive_and_maxprocs_are_valid_before_setup(self, kit: Kit) -> None:
         system = kit.system()
         maxprocs, keepalive = system.maxprocs(), system.keepalive()
         assert maxprocs is None or (isinstance(maxprocs, int) and maxprocs >= 1), maxprocs
@@ -62,19 +58,19 @@ class Offline:
         assert system.orphan_timeout > 0
 
     @must("HOOKS-4", tier=Tier.OFFLINE)
-    async def test_a_system_travels_to_its_machines(self, kit: Kit) -> None:
+    async def test_system_can_be_pickled_for_its_machines(self, kit: Kit) -> None:
         system = kit.system()
         pickled = cloudpickle.dumps(system)
         there = pickle.loads(pickled)
         assert type(there) is type(system)
         assert there.options == system.options
         assert len(pickled) <= _CONFIG_BYTES, (
-            f"the pickled system takes {len(pickled)} bytes; what a machine doesn't need "
-            "stays out of __getstate__"
+            f"the pickled system takes {len(pickled)} bytes, at most {_CONFIG_BYTES} are allowed: "
+            "leave out of __getstate__ what machines do not need"
         )
 
     @must("HOOKS-5", tier=Tier.OFFLINE)
-    async def test_making_a_system_starts_nothing(self, kit: Kit) -> None:
+    async def test_creating_a_system_starts_nothing(self, kit: Kit) -> None:
         before, threads = kit.traces(), threading.active_count()
         kit.system()
         assert kit.traces() <= before
@@ -84,8 +80,8 @@ class Offline:
     async def test_importing_the_backend_is_quick(self, kit: Kit) -> None:
         module = kit.system_class.__module__.partition(".")[0]
         if module == "__main__":
-            pytest.skip("the class is in no module that could be imported")
-        # trio is the heaviest thing that a session needs in any case.
+            pytest.skip("the class is in no module that can be imported")
+        # trio is the slowest import of every session.
         ours = floor = math.inf
         for _ in range(_IMPORTS):
             floor = min(floor, _import_seconds("trio", after="ssl"))
@@ -93,21 +89,21 @@ class Offline:
             if ours <= floor:
                 return
         raise AssertionError(
-            f"import {module} takes {ours:.3f} s, and trio {floor:.3f}: import SDKs in setup"
+            f"import {module} takes {ours:.3f} s, import trio {floor:.3f} s: import SDKs in setup"
         )
 
     @must("IMPORT-2", tier=Tier.OFFLINE)
-    async def test_the_entry_point_bears_the_systems_name(self, kit: Kit) -> None:
+    async def test_entry_point_has_the_name_of_the_system(self, kit: Kit) -> None:
         cls = kit.system_class
         found = [e for e in installed_systems() if e.name == cls.name or _leads_to(e, cls)]
         if not found:
             pytest.skip("no installed distribution offers this class")
         assert [entry.name for entry in found] == [cls.name], (
-            f"{[str(e) + ' calls it ' + repr(e.name) for e in found]}; the class says {cls.name!r}"
+            f"{[f'{e} calls it {e.name!r}' for e in found]}, but the class's name is {cls.name!r}"
         )
 
     @must("IMPORT-3", tier=Tier.OFFLINE)
-    async def test_a_broken_neighbour_does_no_harm(self, kit: Kit) -> None:
+    async def test_broken_plugins_of_others_do_no_harm(self, kit: Kit) -> None:
         with tempfile.TemporaryDirectory(prefix="bigmachine-conformance-") as folder:
             info = Path(folder, "broken_neighbour-1.0.dist-info")
             info.mkdir()
@@ -133,14 +129,14 @@ class Offline:
     @must("OPTIONS-1", tier=Tier.OFFLINE)
     async def test_each_option_is_documented(self, kit: Kit) -> None:
         cls = kit.system_class
-        assert dataclasses.is_dataclass(cls.Options), f"{cls.Options} is no dataclass"
+        assert dataclasses.is_dataclass(cls.Options), f"{cls.Options} is not a dataclass"
         assert cls.Options.__dataclass_params__.frozen, f"{cls.Options} is not frozen"  # type: ignore[attr-defined]
         silent = [o.name for o in describe_options(cls.Options, system_name=cls.name) if not o.help]
-        assert not silent, f"without a help text: {', '.join(silent)}"
+        assert not silent, f"options without a help text: {', '.join(silent)}"
         assert kit.system().options == kit.options
 
     @must("OPTIONS-2")
-    async def test_setup_twice_is_fine(self, kit: Kit) -> None:
+    async def test_setup_can_be_called_again(self, kit: Kit) -> None:
         system = kit.system()
         async with kit.promptly("setup, three times"):
             await system.setup()
@@ -152,15 +148,14 @@ class Offline:
             await system.shutdown()
 
     @must("OPTIONS-3")
-    async def test_a_bad_option_is_refused_before_anything_is_made(self, kit: Kit) -> None:
-        suite: Suite = kit.suite
-        if not suite.bad_options:
-            pytest.skip("the suite names no `bad_options`")
+    async def test_bad_option_is_refused_before_anything_is_created(self, kit: Kit) -> None:
+        if not kit.config.bad_options:
+            pytest.skip("the suite sets no `bad_options`")
         before = kit.traces()
-        for options in suite.bad_options:
+        for options in kit.config.bad_options:
             refused = None
             try:
-                # Texts are as on a command line; an author's may be of any type.
+                # Texts are parsed as on a command line. An author may also give values.
                 is_text = all(isinstance(value, str) for value in options.values())
                 system = kit.system_class(
                     resolve_options(
@@ -176,19 +171,19 @@ class Offline:
                 except UsageError as exc:
                     refused = exc
                     made = kit.traces() - here
-                    assert not made, f"made before {options} was refused: {sorted(made)}"
+                    assert not made, f"created before {options} was refused: {sorted(made)}"
                 finally:
                     await system.shutdown()
             except UsageError as exc:
                 refused = exc
             assert refused is not None, f"setup accepts {dict(options)!r}"
             named = [name for name in options if name in str(refused)]
-            assert named, f"the refusal of {dict(options)!r} names no option: {refused}"
+            assert named, f"the error for {dict(options)!r} does not name the option: {refused}"
         await kit.settled(before)
 
 
 def _leads_to(entry: Entry, cls: type) -> bool:
-    # By what is there, not by its text: classes are offered where their package exports them.
+    # Compare the classes, not the text: an entry point may name a re-export.
     if entry.value.partition(":")[0].partition(".")[0] != cls.__module__.partition(".")[0]:
         return False
     try:
@@ -210,7 +205,7 @@ def _import_seconds(module: str, *, after: str) -> float:
 def _python(
     program: str, stdin: bytes = b"", *, path: list[str] | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a program with the module path of this process, and ``path`` before it."""
+    """Run a program with this process's module path, and ``path`` in front of it."""
     return subprocess.run(
         [sys.executable, "-c", program],
         input=stdin,

@@ -1,4 +1,4 @@
-"""Machines come up: what `start` returns, in all its circumstances, and what they are then."""
+"""Sections START and MACHINE: what `start` returns, and what the machines are like."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from bigmachine.system import Instance
 
 from .._clauses import may, must, should
 from .._kit import Kit
-from .._loop import Moment, Stopwatch, after_turns, cancelled
+from .._loop import Moment, Stopwatch, after_steps, cancelled
 from .._processes import marked
 from .._shared import SERVICES
-from .._wrappers import Recorder, Saboteur, Spy
+from .._wrappers import BootBreaker, KeyRecorder, Recorder
 
 if TYPE_CHECKING:
     from bigmachine.session._async import AsyncSession
 
-_HELD_SECONDS = 1.0  # the longest that a hook may keep the loop from turning
-_CANCELLED = 2  # machines of a start that is cancelled: one may be made, and the other not yet
-_CANCEL_AFTER = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)  # turns of the loop
-_LONG_SECONDS = 0.5  # a start that takes longer is where the turns above don't get to
+_MAX_BLOCKED_SECONDS = 1.0  # how long a hook may block the loop
+_CANCELLED = 2  # machines of a cancelled start: one may exist when the other does not
+_CANCEL_AFTER = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)  # steps of the loop
+_LONG_SECONDS = 0.5  # a longer start takes more steps than these
 _CANCEL_AT = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the time that a start takes
 
 
@@ -37,11 +37,11 @@ class Starting:
     """Sections START and MACHINE of the contract."""
 
     @must("START-1")
-    async def test_a_machine_starts_runs_and_answers(self, kit: Kit) -> None:
+    async def test_machine_starts_runs_and_answers(self, kit: Kit) -> None:
         await kit.check_basics()
 
     @must("START-2")
-    async def test_start_returns_one_to_n_instances_under_the_names_given(self, kit: Kit) -> None:
+    async def test_start_returns_instances_with_the_names_it_was_given(self, kit: Kit) -> None:
         recorder = Recorder()
         async with kit.session(recorder) as session:
             await session.start(3, services=SERVICES, wait=False)
@@ -49,22 +49,22 @@ class Starting:
             assert all(isinstance(instance, Instance) for instance in instances), instances
             assert 1 <= len(instances) <= 3, f"asked for 3 machines, got {len(instances)}"
             names = [instance.name for instance in instances]
-            assert len(set(names)) == len(names), f"names come twice: {names}"
+            assert len(set(names)) == len(names), f"names are not unique: {names}"
             assert set(names) <= set(recorder.named), (
-                f"{set(names) - set(recorder.named)}: a machine's name is that of its MachineSpec"
+                f"{set(names) - set(recorder.named)}: not the name of a MachineSpec of this start"
             )
             assert pickle.loads(pickle.dumps(list(instances))) == list(instances)
             for instance in instances:
                 assert instance.cost_per_hour is None or instance.cost_per_hour >= 0
 
     @must("START-3")
-    async def test_each_machine_has_an_address_of_its_own(self, kit: Kit) -> None:
+    async def test_each_machine_has_its_own_address(self, kit: Kit) -> None:
         recorder = Recorder()
         async with kit.session(recorder) as session:
             for _ in range(2):
                 await session.start(2, services=SERVICES, wait=False)
             addresses = [instance.address for given in recorder.returned for instance in given]
-            assert len(set(addresses)) == len(addresses), f"addresses come twice: {addresses}"
+            assert len(set(addresses)) == len(addresses), f"addresses are not unique: {addresses}"
             for given in recorder.returned:
                 for instance in given:
                     host_and_port, name = split_addr(instance.addr)
@@ -74,7 +74,7 @@ class Starting:
                     )
 
     @must("START-4")
-    async def test_several_starts_at_once_do_not_disturb_each_other(self, kit: Kit) -> None:
+    async def test_concurrent_starts_do_not_disturb_each_other(self, kit: Kit) -> None:
         started: list[AsyncMachine] = []
 
         async with kit.session() as session:
@@ -89,10 +89,10 @@ class Starting:
             await _check_each_is_itself(started)
 
     @must("START-5")
-    async def test_all_machines_that_were_started_run(self, kit: Kit) -> None:
+    async def test_all_started_machines_run(self, kit: Kit) -> None:
         async with kit.session() as session:
             machines = await session.start(3, services=SERVICES, wait=False)
-            async with kit.promptly("machines that run", kit.boot_timeout + kit.timeout):
+            async with kit.promptly("machines are RUNNING", kit.boot_timeout + kit.timeout):
                 for machine in machines:
                     await machine.wait(State.RUNNING)
             failed = [str(machine.error) for machine in machines if machine.error]
@@ -100,13 +100,13 @@ class Starting:
             await _check_each_is_itself(machines)
 
     @may("START-6")
-    async def test_fewer_machines_than_asked_are_fine_and_none_is_an_error(self, kit: Kit) -> None:
-        system = kit.suite.limited_capacity(2)
+    async def test_fewer_machines_are_accepted_and_none_is_an_error(self, kit: Kit) -> None:
+        system = kit.config.limited_capacity(2)
         if system is None:
-            pytest.skip("the suite makes no `limited_capacity` system")
+            pytest.skip("the suite's `limited_capacity` returns no system")
         async with kit.session(system=system) as session:
             machines, made = await _made_by(kit, session, 4)
-            assert len(machines) == 2, f"{len(machines)} machines, where 2 can be had"
+            assert len(machines) == 2, f"{len(machines)} machines, but the capacity is 2"
             await _check_each_is_itself(machines)
             before = kit.traces()
             with pytest.raises(StartError) as refused:
@@ -116,12 +116,14 @@ class Starting:
             await _check_each_is_itself(machines)
         async with kit.session() as plenty:
             _, usual = await _made_by(kit, plenty, 2)
-        assert len(made) <= len(usual), f"two machines are {_list(usual)}, but made: {_list(made)}"
+        assert len(made) <= len(usual), (
+            f"two machines are {_list(usual)}, but created were {_list(made)}"
+        )
 
     @must("START-7")
-    async def test_a_start_cancelled_half_way_leaves_nothing(self, kit: Kit) -> None:
+    async def test_cancelled_start_leaves_nothing(self, kit: Kit) -> None:
         async with kit.session() as session:
-            # So that what helpers there are exist; and to know how long it takes.
+            # So that helpers exist, and to measure how long a start takes.
             began = trio.current_time()
             machines = await session.start(_CANCELLED, services=SERVICES, wait=False)
             seconds = trio.current_time() - began
@@ -130,44 +132,46 @@ class Starting:
             before = kit.traces()
             for moment in _moments(seconds):
                 if not await _cancel_at(kit, session, moment):
-                    break  # it was done before
+                    break  # the start was done before
                 await kit.settled(before)
             for machine in machines:
                 assert await machine.call("Probe.echo", "here") == "here"
 
     @must("START-8")
-    async def test_a_create_that_lost_its_answer_is_not_made_twice(self, kit: Kit) -> None:
-        system = kit.suite.lost_response()
+    async def test_lost_response_does_not_create_a_second_machine(self, kit: Kit) -> None:
+        system = kit.config.lost_response()
         if system is None:
-            pytest.skip("the suite makes no `lost_response` system")
+            pytest.skip("the suite's `lost_response` returns no system")
         async with kit.session(system=system) as session:
             machines, made = await _made_by(kit, session, 1)
             await _check_each_is_itself(machines)
-        # A machine may be of several things, and may need helpers: as many as usually.
+        # A machine may consist of several resources, and need helpers.
         async with kit.session() as sound:
             _, usual = await _made_by(kit, sound, 1)
-        assert len(made) <= len(usual), f"one machine is {_list(usual)}, but made: {_list(made)}"
+        assert len(made) <= len(usual), (
+            f"one machine is {_list(usual)}, but created were {_list(made)}"
+        )
 
     @must("START-9")
-    async def test_the_loop_turns_while_machines_start(self, kit: Kit) -> None:
+    async def test_start_does_not_block_the_event_loop(self, kit: Kit) -> None:
         with Stopwatch() as stopwatch:
             async with kit.session() as session:
                 machines = await session.start(2, services=SERVICES)
                 for machine in machines:
                     await machine.shutdown()
-        assert stopwatch.longest <= _HELD_SECONDS, (
-            f"a hook kept trio's loop from turning for {stopwatch.longest:.1f} s "
-            f"(at most {_HELD_SECONDS:g}): await what waits, or use trio.to_thread.run_sync"
+        assert stopwatch.longest <= _MAX_BLOCKED_SECONDS, (
+            f"a hook blocked trio's loop for {stopwatch.longest:.1f} s (at most "
+            f"{_MAX_BLOCKED_SECONDS:g} s are allowed): use await, or trio.to_thread.run_sync"
         )
 
     @must("START-10")
-    async def test_no_key_is_on_a_command_line_or_in_an_environment(self, kit: Kit) -> None:
-        spy = Spy()
-        async with kit.session(spy) as session:
+    async def test_private_key_is_in_no_command_line_or_environment(self, kit: Kit) -> None:
+        keys = KeyRecorder()
+        async with kit.session(keys) as session:
             await session.start(1, services=SERVICES)
             processes = marked(kit.mark)
             if not processes:
-                pytest.skip("its machines are no processes of this computer")
+                pytest.skip("its machines are not processes of this computer")
             for process in processes:
                 for file in ("cmdline", "environ"):
                     try:
@@ -175,19 +179,19 @@ class Starting:
                             text = opened.read()
                     except OSError:
                         continue
-                    assert not spy.is_in(text), f"the {file} of {process} holds a private key"
+                    assert not keys.is_in(text), f"the {file} of {process} contains a private key"
 
     @must("START-11")
-    async def test_a_machine_that_cannot_boot_is_an_error_and_is_freed(self, kit: Kit) -> None:
-        system, saboteur = kit.system(), Saboteur()
-        async with kit.session(saboteur, system=system) as session:
-            saboteur.is_idle = True
+    async def test_failed_boot_is_an_error_and_its_machine_is_freed(self, kit: Kit) -> None:
+        system, breaker = kit.system(), BootBreaker()
+        async with kit.session(breaker, system=system) as session:
+            breaker.is_idle = True
             machines = await session.start(1, services=SERVICES)  # so that helpers exist
-            saboteur.is_idle = False
+            breaker.is_idle = False
             before = kit.traces()
-            # On the object: the class's own may be the minutes that a VM needs.
+            # The class's own may be minutes.
             system.boot_timeout = kit.timeout
-            async with kit.promptly("a boot that fails", 2 * kit.timeout):
+            async with kit.promptly("the error of a failed boot", 2 * kit.timeout):
                 with pytest.raises(StartError, match="boot"):
                     await session.start(1, services=SERVICES)
             assert session.machines == machines
@@ -196,7 +200,7 @@ class Starting:
     # -- MACHINE ------------------------------------------------------------------
 
     @must("MACHINE-1")
-    async def test_maxprocs_agrees_with_what_the_machine_sees(self, kit: Kit) -> None:
+    async def test_maxprocs_matches_the_machine(self, kit: Kit) -> None:
         promised = kit.system().maxprocs()
         for machine in await kit.machines():
             seen = await machine.call("Probe.processors")
@@ -206,41 +210,41 @@ class Starting:
             assert promised in (None, machine.maxprocs)
 
     @must("MACHINE-2")
-    async def test_the_environment_asked_for_arrives(self, kit: Kit) -> None:
+    async def test_requested_environment_reaches_the_machine(self, kit: Kit) -> None:
         name, value = "CONFORMANCE_VALUE", "ä = 'b' $c \"d\"\nnext line"
         async with kit.session() as session:
             [machine, *_] = await session.start(1, services=SERVICES, environ={name: value})
             assert await machine.call("Probe.environ", name) == value
 
     @must("MACHINE-3")
-    async def test_the_arguments_asked_for_arrive(self, kit: Kit) -> None:
+    async def test_requested_arguments_reach_the_machine(self, kit: Kit) -> None:
         argv = ["program", "--flag", "two words", ""]
         async with kit.session() as session:
             [machine, *_] = await session.start(1, services=SERVICES, argv=argv)
             assert await machine.call("Probe.argv") == argv
 
     @must("MACHINE-4")
-    async def test_a_machine_that_is_told_to_end_ends(self, kit: Kit) -> None:
+    async def test_machine_ends_when_it_is_told_to(self, kit: Kit) -> None:
         async with kit.session() as session:
             [machine, *_] = await session.start(1, services=SERVICES)
             process = await kit.process_of(machine)
             await machine.call("Supervisor.shutdown")
             await kit.eventually(
-                "the machine's address answers no more",
+                "the machine's address stops answering",
                 lambda: _is_silent(kit, session, machine),
             )
             if process is not None:
                 await kit.eventually(f"{process} is gone", lambda: not process.is_alive)
 
     @should("MACHINE-5")
-    async def test_what_a_machine_started_ends_with_it(self, kit: Kit) -> None:
+    async def test_child_processes_end_with_their_machine(self, kit: Kit) -> None:
         async with kit.session() as session:
             [machine, *_] = await session.start(1, services=SERVICES)
             before = set(marked(kit.mark))
             await machine.call("Probe.start_child")
             children = set(marked(kit.mark)) - before
             if not children:
-                pytest.skip("its machines are no processes of this computer")
+                pytest.skip("its machines are not processes of this computer")
             await machine.shutdown()
             await kit.eventually(
                 f"{', '.join(map(str, children))} is gone",
@@ -255,22 +259,22 @@ async def _check_each_is_itself(machines: Sequence[AsyncMachine]) -> None:
 
 
 def _moments(seconds: float) -> Iterator[Moment | None]:
-    """Yield the moments at which to cancel a start that takes ``seconds``."""
-    for turns in _CANCEL_AFTER:
-        yield after_turns(turns)
+    """Yield the moments at which a start that takes ``seconds`` is cancelled."""
+    for steps in _CANCEL_AFTER:
+        yield after_steps(steps)
     if seconds >= _LONG_SECONDS:
         for share in _CANCEL_AT:
             yield functools.partial(trio.sleep, share * seconds)
 
 
 async def _cancel_at(kit: Kit, session: AsyncSession, moment: Moment | None) -> bool:
-    """Start machines and cancel that at some moment; False if it was done before."""
+    """Start machines and cancel the start; return False if it was done before."""
     machines: list[AsyncMachine] = []
 
     async def start() -> None:
         machines.extend(await session.start(_CANCELLED, services=SERVICES, wait=False))
 
-    async with kit.promptly("the end of a start that was cancelled", 2 * kit.timeout):
+    async with kit.promptly("a cancelled start ends", 2 * kit.timeout):
         is_cut_off = await cancelled(start, moment)
     for machine in machines:
         await machine.shutdown()
@@ -280,7 +284,7 @@ async def _cancel_at(kit: Kit, session: AsyncSession, moment: Moment | None) -> 
 async def _made_by(
     kit: Kit, session: AsyncSession, count: int
 ) -> tuple[list[AsyncMachine], set[str]]:
-    """Start machines; return them, and the traces that this has made."""
+    """Start machines; return them and the traces that they have created."""
     before = kit.traces()
     machines = await session.start(count, services=SERVICES)
     return machines, kit.traces() - before

@@ -1,4 +1,4 @@
-"""Machines are reached through the backend's own client: calls, streams, payloads, peers."""
+"""Section WIRE: calls, streams, payloads and peers, through the backend's client."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ import pytest
 import trio
 
 from bigmachine.errors import RemoteError
-from bigmachine.rpc import Connection, dial
+from bigmachine.rpc import FrameConnection, dial
 
 from .._clauses import must
 from .._kit import Kit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from .._suite import Suite
 
 _ITEMS = 500
 _CALLS = 500
@@ -28,7 +26,7 @@ class Wire:
     """Section WIRE of the contract."""
 
     @must("WIRE-1")
-    async def test_calls_give_their_results_and_raise_their_errors(self, kit: Kit) -> None:
+    async def test_calls_return_results_and_raise_errors(self, kit: Kit) -> None:
         for machine in await kit.machines():
             for value in (None, 1.5, "ä\0", b"\xff" * 1000, {"k": [1, (2,)]}):
                 assert await machine.call("Probe.echo", value) == value
@@ -38,23 +36,22 @@ class Wire:
             assert isinstance(raised.value.__cause__, RemoteError)
 
     @must("WIRE-2")
-    async def test_streams_flow_in_either_direction(self, kit: Kit) -> None:
+    async def test_streams_work_in_both_directions(self, kit: Kit) -> None:
         [machine, *_] = await kit.machines()
         received = [item async for item in machine.stream("Probe.count", _ITEMS)]
         assert received == list(range(_ITEMS))
         assert await machine.call("Probe.total", _numbers()) == sum(range(_ITEMS))
 
     @must("WIRE-3")
-    async def test_large_payloads_arrive_whole_in_either_direction(self, kit: Kit) -> None:
-        suite: Suite = kit.suite
+    async def test_large_payloads_arrive_complete_in_both_directions(self, kit: Kit) -> None:
         [machine, *_] = await kit.machines()
-        data = os.urandom(suite.payload_bytes)
+        data = os.urandom(kit.config.payload_bytes)
         size, digest = await machine.call("Probe.digest", data)
         assert (size, digest) == (len(data), hashlib.sha256(data).hexdigest())
         assert await machine.call("Probe.echo", data) == data
 
     @must("WIRE-4")
-    async def test_many_calls_at_once_each_get_their_own_answer(self, kit: Kit) -> None:
+    async def test_concurrent_calls_each_get_their_own_result(self, kit: Kit) -> None:
         machines = await kit.machines()
         wrong: list[object] = []
 
@@ -71,7 +68,7 @@ class Wire:
         assert not wrong
 
     @must("WIRE-5")
-    async def test_a_cancelled_call_is_cancelled_on_the_machine(self, kit: Kit) -> None:
+    async def test_cancelled_call_is_cancelled_on_the_machine(self, kit: Kit) -> None:
         [machine, *_] = await kit.machines()
         waiting, cancelled = await machine.call("Probe.count_waits")
 
@@ -83,16 +80,16 @@ class Wire:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(machine.call, "Probe.wait_forever")
-            # A call that is cancelled before it is out, or before it began, proves nothing.
+            # A call that is cancelled before it runs on the machine proves nothing.
             await kit.eventually("the method waits", is_waiting)
             nursery.cancel_scope.cancel()
         await kit.eventually("the method is cancelled", is_cancelled)
 
     @must("WIRE-6")
-    async def test_machines_reach_each_other(self, kit: Kit) -> None:
+    async def test_machines_can_call_each_other(self, kit: Kit) -> None:
         first, second = await kit.machines()
         for here, there in ((first, second), (second, first)):
-            async with kit.promptly("a call from machine to machine"):
+            async with kit.promptly("a call from one machine to the other"):
                 answer = await here.call("Probe.ask_peer", there.addr)
             assert answer == there.instance.name
 
@@ -102,8 +99,8 @@ class Wire:
         session = await kit.shared_session()
         assert session._http is not None
         async with dial(session._http, machine.addr) as connection:
-            assert isinstance(connection, Connection), (
-                "the client can't upgrade connections: each call is a POST, streams are refused"
+            assert isinstance(connection, FrameConnection), (
+                "the client cannot upgrade connections: it sends calls as POST, without streams"
             )
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from bigmachine.environment._places import find_places
+from bigmachine.environment._import_path import split_import_path
 from bigmachine.errors import UsageError
 from tests.unit.environment.kit import write_files
 
 TELL = """
 import sys
-from bigmachine.environment._places import find_places
-print(find_places(sys.path).script)
+from bigmachine.environment._import_path import split_import_path
+print(split_import_path(sys.path).script)
 """
 
 
@@ -62,7 +62,7 @@ def test_what_belongs_to_python_and_to_tools_is_no_local_folder(tmp_path):
     path = [tmp_path / "bin", tmp_path / "lib/python311.zip", lib, lib / "lib-dynload"]
     path += [lib / "site-packages", lib / "site-packages/setuptools/_vendor"]
     path += [tmp_path / "own", tmp_path / "gone", tmp_path / "target", tmp_path / "home/.ipython"]
-    places = find_places([*map(str, path)], script=tmp_path / "project/run.py")
+    places = split_import_path([*map(str, path)], script=tmp_path / "project/run.py")
     assert places.folders == (tmp_path / "project", tmp_path / "own")
     assert places.sites == (lib / "site-packages", tmp_path / "target")
 
@@ -72,25 +72,25 @@ def test_a_folder_is_told_once_and_where_it_is_on_the_path(tmp_path, monkeypatch
     (tmp_path / "link").symlink_to("b")
     monkeypatch.chdir(tmp_path)
     path = [str(tmp_path / "b"), "b", "", str(tmp_path / "a"), str(tmp_path / "link")]
-    places = find_places(path, script="a/run.py")
+    places = split_import_path(path, script="a/run.py")
     assert places.folders == (tmp_path / "b", tmp_path, tmp_path / "a")
     assert places.script == tmp_path / "a"
 
 
 def test_what_is_installed_beside_a_script_is_part_of_its_folder(tmp_path):
     write_files(tmp_path, {"run.py": "", "x-1.dist-info/METADATA": "", "x.py": ""})
-    places = find_places([str(tmp_path)], script=tmp_path / "run.py")
+    places = split_import_path([str(tmp_path)], script=tmp_path / "run.py")
     assert (places.folders, places.sites) == ((tmp_path,), ())
 
 
 def test_an_archive_on_the_path_is_left_out_with_a_warning(tmp_path, caplog):
     write_files(tmp_path, {"modules.zip": "", "python311.zip": ""})
     path = [str(tmp_path / "modules.zip"), str(tmp_path / "python311.zip")]
-    assert find_places(path, script=tmp_path).folders == (tmp_path,)
+    assert split_import_path(path, script=tmp_path).folders == (tmp_path,)
     [message] = caplog.messages
-    assert "modules.zip is on the import path, is no folder, and is left out" in message
+    assert "modules.zip is on the import path but is not a folder: it is not sent" in message
 
 
 def test_a_script_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(UsageError, match=r"there is no script .*nowhere\.py"):
-        find_places([], script=tmp_path / "nowhere.py")
+    with pytest.raises(UsageError, match=r"no such script: .*nowhere\.py"):
+        split_import_path([], script=tmp_path / "nowhere.py")

@@ -1,4 +1,4 @@
-"""The spending of a run on machines that cost money, and its ceiling."""
+"""What a run spends on machines that cost money, and its cost limit."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _TEST_SECONDS = 240.0  # a VM's boot, the test itself, and its end
 
 
 @dataclass
-class Meter:
+class Budget:
     """What a run has spent so far, in US dollars; 0 for systems that cost nothing.
 
-    ``cost_per_hour`` is what one machine costs where its `Instance` doesn't say.
-    ``tier`` is how far the run may go, and ``ceiling`` what it may spend.
+    ``cost_per_hour`` is the price of a machine if its `Instance` does not say it.
+    ``tier`` is how far the run may go, ``max_cost`` how much it may spend.
     """
 
     tier: Tier = Tier.LOCAL
-    ceiling: float = 0.0
+    max_cost: float = 0.0
     is_billed: bool = False
     cost_per_hour: float = 0.0
     _running: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Meter:
 
     @property
     def spent(self) -> float:
-        """What was spent until now, of machines that still run too."""
+        """What was spent until now, including machines that still run."""
         now = time.monotonic()
         return self._spent + sum(_cost(rate, now - began) for began, rate in self._running.values())
 
@@ -51,21 +51,21 @@ class Meter:
         return tests * self.test_estimate if self.is_billed else 0.0
 
     def admit(self) -> None:
-        """Skip a test that takes machines if they may not be started, or paid for."""
+        """Skip a test that needs machines if they may not be started, or cost too much."""
         if self.tier is Tier.OFFLINE:
             pytest.skip("tier offline: no machine is started")
         if not self.is_billed:
             return
         if self.tier is not Tier.LIVE:
             pytest.skip(f"tier {self.tier}: its machines cost money")
-        if self.spent + self.test_estimate > self.ceiling:
+        if self.spent + self.test_estimate > self.max_cost:
             pytest.skip(
-                f"the spending ceiling of ${self.ceiling:.2f} is reached: ${self.spent:.2f} "
+                f"the cost limit of ${self.max_cost:.2f} is reached: ${self.spent:.2f} "
                 f"spent, and this test may cost ${self.test_estimate:.2f}"
             )
 
     def started(self, instance: Instance) -> None:
-        """Begin to count a machine."""
+        """Start counting a machine."""
         if not self.is_billed:
             return
         rate = instance.cost_per_hour
@@ -75,26 +75,26 @@ class Meter:
         )
 
     def ended(self, name: str) -> None:
-        """End counting the machine of that full name."""
+        """Stop counting the machine with that full name."""
         if name in self._running:
             began, rate = self._running.pop(name)
             self._spent += _cost(rate, time.monotonic() - began)
 
     def charge(self, machines: int) -> None:
-        """Count machines that nobody watched, at what a test may cost."""
+        """Count machines that were not observed, for as long as a test may take."""
         if self.is_billed:
             self._spent += machines * _cost(self.cost_per_hour, _TEST_SECONDS)
 
-    def observer(self) -> MeterObserver:
-        """Make what has a session's machines counted."""
-        return MeterObserver(self)
+    def observer(self) -> BudgetObserver:
+        """Return an observer that counts the machines of one session."""
+        return BudgetObserver(self)
 
 
-class MeterObserver:
-    """Tells the meter of one session's machines."""
+class BudgetObserver:
+    """Counts the machines of one session."""
 
-    def __init__(self, meter: Meter) -> None:
-        self._meter = meter
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
         self._names: dict[str, str] = {}  # full names by addresses, which events have
 
     @hookimpl
@@ -103,9 +103,9 @@ class MeterObserver:
         if isinstance(event, MachinesStarted):
             for instance in event.instances:
                 self._names[instance.addr] = instance.name
-                self._meter.started(instance)
+                self._budget.started(instance)
         elif isinstance(event, MachineChanged) and event.state is State.STOPPED:
-            self._meter.ended(self._names.get(event.addr, ""))
+            self._budget.ended(self._names.get(event.addr, ""))
 
 
 def _cost(rate: float, seconds: float) -> float:

@@ -1,4 +1,4 @@
-"""pip's own wheel, which a machine gets uv with: it knows indexes, proxies and certificates."""
+"""pip's own wheel: a machine installs uv with it; it knows indexes, proxies and certificates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ._repack import repack
 
 
 def find_pip_wheel(*, cache: Cache) -> Path | None:
-    """Return the wheel that Python brings along, or else the installed pip, packed again.
+    """Return the wheel that Python bundles, or else the installed pip, repacked.
 
     None if there is neither.
     """
@@ -27,12 +27,12 @@ def find_pip_wheel(*, cache: Cache) -> Path | None:
         metadata = importlib.metadata.distribution("pip")
         pip = Distribution("pip", metadata.version, Origin.INDEX, None, metadata)
         return repack(pip, cache=cache)
-    except (importlib.metadata.PackageNotFoundError, UsageError):  # Debian's can't be packed
+    except (importlib.metadata.PackageNotFoundError, UsageError):  # Debian's cannot be packed
         return None
 
 
 def _bundles() -> Iterator[Path]:
-    """Yield the folders where `ensurepip` has its wheels; some systems have one of their own."""
+    """Yield the folders where `ensurepip` has its wheels; some systems have their own."""
     folder = sysconfig.get_config_var("WHEEL_PKG_DIR")
     if folder:
         yield Path(folder)

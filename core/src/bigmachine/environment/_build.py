@@ -1,4 +1,4 @@
-"""A wheel of a local source folder, built by the user's own tools and kept."""
+"""Build a wheel of a local source folder with the user's own tools, uv or pip, and cache it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from email.parser import BytesParser
 from pathlib import Path
 
 from ..errors import UsageError
+from ._blob import hash_file, hash_list
 from ._cache import Cache
 from ._distributions import Distribution
 from ._scan import scan
@@ -21,45 +22,45 @@ from ._tools import Outcome, find_pip, find_uv, run
 
 logger = logging.getLogger("bigmachine.environment")
 
-# Builds leave these in the source folder: they must not look like a change of the source.
-_BY_PRODUCTS = ("/build/", "/dist/", "*.egg-info/")
-# uv's and pip's words when what a build requires can't be had.
+# Builds leave these in the source folder. They are no change of the source.
+_BUILD_OUTPUTS = ("/build/", "/dist/", "*.egg-info/")
+# What uv and pip print if the requirements of a build are not available.
 _NO_REQUIREMENTS = ("build-system.requires", "install build dependencies")
 _TAIL_LINES = 15
 
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """A wheel that was built, and the hash of the source that it was built from."""
+    """A wheel that was built, and the hash of its source."""
 
     wheel: Path
     source_hash: str
 
     @property
     def version(self) -> str:
-        """The version in its metadata: as of now, not of when it was installed."""
+        """The version in its metadata. It may be newer than the installed one."""
         with zipfile.ZipFile(self.wheel) as wheel:
             [name] = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
             return str(BytesParser().parsebytes(wheel.read(name))["Version"])
 
     def files(self) -> set[str]:
-        """Return the names of what is in it."""
+        """Return the names of its files."""
         with zipfile.ZipFile(self.wheel) as wheel:
             return set(wheel.namelist())
 
 
 def build(distribution: Distribution, *, cache: Cache) -> Build:
-    """Build the wheel of an editable distribution, unless its source is as it was.
+    """Build the wheel of an editable distribution, unless ``cache`` has it for this source.
 
-    Its source is what git would take of the folder. Raises `UsageError` with the last
-    lines of what the tool said if it can't be built.
+    The source is what git would add of the folder. Raises `UsageError` with the last lines
+    of the tool's output if the wheel cannot be built.
     """
     assert distribution.source is not None
     source = Path(distribution.source)
     if not source.is_dir():
         raise UsageError(
-            f"{distribution.name} is installed as editable, and its folder {source} is gone; "
-            "install it again, or uninstall it"
+            f"{distribution.name} is installed as editable, and its folder {source} does not "
+            "exist; install it again, or uninstall it"
         )
     source_hash = hash_source(source)
     key = hashlib.sha256(f"{source_hash} {distribution.name} {Target.here()}".encode()).hexdigest()
@@ -73,12 +74,8 @@ def build(distribution: Distribution, *, cache: Cache) -> Build:
 
 def hash_source(source: Path) -> str:
     """Return the hash (hex) of the names, modes and contents of a source folder's files."""
-    total = hashlib.sha256()
-    for file in scan(source, exclude=_BY_PRODUCTS).files:
-        with file.source.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-        total.update(f"{file.path}\0{file.mode}\0{digest}\n".encode("utf-8", "surrogateescape"))
-    return total.hexdigest()
+    files = scan(source, exclude=_BUILD_OUTPUTS).files
+    return hash_list(files, {file.path: hash_file(file.source) for file in files})
 
 
 def _build(source: Path, folder: Path) -> None:
@@ -94,13 +91,13 @@ def _build(source: Path, folder: Path) -> None:
             if not any(words in outcome.output for words in _NO_REQUIREMENTS):
                 break
     raise UsageError(
-        f"can't build a wheel of {source}, which is installed as editable and would travel as a "
+        f"cannot build a wheel of {source}, which is installed as editable and must be sent as a "
         f"wheel:\n{outcome.tail(_TAIL_LINES)}"
     )
 
 
 def _commands(source: Path, folder: Path) -> Iterator[list[str]]:
-    """Yield the command, and the one for when the build's requirements can't be had."""
+    """Yield the command, and the one to try if the build's requirements are not available."""
     uv, pip = find_uv(), find_pip()
     if uv:
         command = [*uv, "build", "--wheel", "--python", sys.executable, "--out-dir", str(folder)]
@@ -108,7 +105,7 @@ def _commands(source: Path, folder: Path) -> Iterator[list[str]]:
         command = [*pip, "wheel", "--no-deps", "--wheel-dir", str(folder)]
     else:
         raise UsageError(
-            f"{source} is installed as editable and would travel as a wheel, and there is neither "
+            f"{source} is installed as editable and must be sent as a wheel, and there is neither "
             "uv nor pip to build one; pip install uv"
         )
     yield [*command, str(source)]

@@ -1,4 +1,4 @@
-"""Where modules are imported from: which folders are the user's own, and which installed."""
+"""The entries of the import path: the user's own folders, and those of installed packages."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _PROGRAM_NAMES = frozenset({"bin", "Scripts"})  # the latter is Windows'
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """The entries of an import path, told apart; each in the order of the path.
+class ImportPath:
+    """The entries of an import path by kind, each kind in the order of the path.
 
-    ``script`` is the folder of the program itself, None where that is installed.
-    ``folders`` are local ones, ``script`` first unless the path has it elsewhere.
-    ``sites`` hold installed distributions.
+    ``script`` is the folder of the program itself, or None if the program is installed.
+    ``folders`` are local, with ``script`` first unless it is elsewhere on the path.
+    ``sites`` contain installed distributions.
     """
 
     script: Path | None
@@ -31,8 +31,10 @@ class Places:
     sites: tuple[Path, ...]
 
 
-def find_places(path: Sequence[str], *, script: str | os.PathLike[str] | None = None) -> Places:
-    """Sort the entries of the import path ``path``.
+def split_import_path(
+    path: Sequence[str], *, script: str | os.PathLike[str] | None = None
+) -> ImportPath:
+    """Sort the entries of the import path ``path`` by kind.
 
     ``script`` is the program, or the folder of a notebook; by default it is this
     process's ``__main__``. Raises `UsageError` if there is no such file.
@@ -46,19 +48,21 @@ def find_places(path: Sequence[str], *, script: str | os.PathLike[str] | None = 
     for entry in entries:
         if not entry.is_dir():
             if entry.exists() and not _is_stdlib(entry):
-                logger.warning("%s is on the import path, is no folder, and is left out", entry)
+                logger.warning(
+                    "%s is on the import path but is not a folder: it is not sent", entry
+                )
         elif entry == script_folder:
             folders.setdefault(os.path.realpath(entry), entry)
         elif _is_site(entry):
             sites.setdefault(os.path.realpath(entry), entry)
-        elif not _is_of_python(entry):
+        elif not _belongs_to_python(entry):
             folders.setdefault(os.path.realpath(entry), entry)
-    return Places(script_folder, tuple(folders.values()), tuple(sites.values()))
+    return ImportPath(script_folder, tuple(folders.values()), tuple(sites.values()))
 
 
 def _folder_of(script: Path) -> Path:
     if not script.exists():
-        raise UsageError(f"there is no script {script}")
+        raise UsageError(f"no such script: {script}")
     script = Path(os.path.abspath(script))
     return script if script.is_dir() else script.parent
 
@@ -66,10 +70,10 @@ def _folder_of(script: Path) -> Path:
 def _folder_of_main() -> Path | None:
     main = sys.modules["__main__"]
     file = getattr(main, "__file__", None)
-    if file is None:  # a notebook, `python -c` or a prompt: they import from here
+    if file is None:  # a notebook, `python -c` or a prompt: these import from here
         return Path.cwd()
     folder = Path(os.path.abspath(file)).parent
-    if not folder.is_dir() or _is_site(folder) or _is_of_python(folder):
+    if not folder.is_dir() or _is_site(folder) or _belongs_to_python(folder):
         return None
     # `python -m package.module` imports from the folder that the package is in.
     package = getattr(main, "__package__", None) or ""
@@ -82,14 +86,14 @@ def _is_site(folder: Path) -> bool:
     return folder.name in _SITE_NAMES or any(folder.glob("*.dist-info"))
 
 
-def _is_of_python(folder: Path) -> bool:
-    """Say whether the folder belongs to Python, to an installed package, or to a tool."""
+def _belongs_to_python(folder: Path) -> bool:
+    """Return whether the folder belongs to Python, to an installed package, or to a tool."""
     return (
         _is_stdlib(folder)
         or not _SITE_NAMES.isdisjoint(folder.parts)
         or (folder.name in _PROGRAM_NAMES and (folder.parent / "pyvenv.cfg").exists())
         or folder.samefile(os.path.dirname(sys.executable))
-        or folder.name == ".ipython"  # settings and history, which IPython puts on the path
+        or folder.name == ".ipython"  # settings and history; IPython adds it to the path
     )
 
 

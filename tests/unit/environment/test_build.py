@@ -5,7 +5,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from bigmachine.environment._builds import build, hash_source
+from bigmachine.environment._build import build, hash_source
 from bigmachine.environment._cache import Cache
 from bigmachine.environment._distributions import installed
 from bigmachine.errors import UsageError
@@ -63,7 +63,7 @@ def test_names_and_modes_are_part_of_the_hash_of_a_source(source):
 
 def test_a_build_that_fails_says_the_last_lines_of_why(venv, source, cache):
     write_files(source, {"backend.py": "raise ValueError('this backend is broken')\n"})
-    with pytest.raises(UsageError, match=r"(?s)can't build a wheel of .*this backend is broken"):
+    with pytest.raises(UsageError, match=r"(?s)cannot build a wheel of .*this backend is broken"):
         built(venv)
     assert [*(cache / "bigmachine").rglob("*.whl")] == []
 
@@ -78,7 +78,7 @@ def test_without_an_index_the_tools_that_are_installed_build_it(venv, source, mo
 
 def test_a_source_folder_that_is_gone_is_named(venv, source):
     source.rename(source.parent / "elsewhere")
-    with pytest.raises(UsageError, match=f"app is installed as editable.*{source} is gone"):
+    with pytest.raises(UsageError, match=f"app is installed as editable.*{source} does not exist"):
         built(venv)
 
 

@@ -1,10 +1,12 @@
-"""Type checkers understand stubs, calls and sessions."""
+"""Type checkers understand stubs, calls and sessions, and methods that run in processes."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
+
+import pytest
 
 SNIPPET = """
 from collections.abc import Iterator
@@ -13,6 +15,8 @@ import bigmachine as bm
 class PI:
     def sample(self, n: int) -> int: return n
     def many(self, n: int) -> Iterator[int]: yield n
+    @bm.parallel
+    def in_process(self, n: int, *, seed: str = "") -> float: return 1.0
 
 class AsyncPI:
     async def sample(self, n: int) -> int: return n
@@ -23,6 +27,8 @@ def plain(machine: bm.Machine) -> None:
     reveal_type(stub.many(3))
     stub.sample("three")
     reveal_type(machine.submit("PI.sample", 3))
+    reveal_type(PI.in_process)
+    stub.in_process("three")
 
 async def trio_native(machine: bm.AsyncMachine) -> None:
     reveal_type(await machine.service(AsyncPI, "PI").sample(3))
@@ -30,7 +36,8 @@ async def trio_native(machine: bm.AsyncMachine) -> None:
 """
 
 
-def test_mypy_knows_the_types_of_a_stubs_methods(tmp_path):
+@pytest.mark.long  # mypy reads trio and httpx, which takes most of a minute on a busy computer
+def test_mypy_knows_the_types_of_stubs_calls_and_parallel_methods(tmp_path):
     file = tmp_path / "snippet.py"
     file.write_text(SNIPPET)
     run = subprocess.run(
@@ -39,8 +46,19 @@ def test_mypy_knows_the_types_of_a_stubs_methods(tmp_path):
         text=True,
         cwd=tmp_path,
     )
-    revealed = re.findall(r'Revealed type is "(?:\w+\.)*(\w+(?:\[\w+\])?)"', run.stdout)
-    assert revealed == ["int", "Iterator[int]", "Future[Any]", "int", "State"], run.stdout
+    revealed = [
+        re.sub(r"\w+\.(?=\w)", "", text)
+        for text in re.findall(r'Revealed type is "(.*)"', run.stdout)
+    ]
+    assert revealed == [
+        "int",
+        "Iterator[int]",
+        "Future[Any]",
+        "def (self: PI, n: int, *, seed: str =) -> float",
+        "int",
+        "State",
+    ], run.stdout
     errors = [line for line in run.stdout.splitlines() if ": error: " in line]
-    assert len(errors) == 1, run.stdout
-    assert 'Argument 1 to "sample" of "PI" has incompatible type "str"' in errors[0]
+    assert len(errors) == 2, run.stdout
+    for method, error in zip(("sample", "in_process"), errors, strict=True):
+        assert f'Argument 1 to "{method}" of "PI" has incompatible type "str"' in error

@@ -1,4 +1,4 @@
-"""A driver in a process of its own, to be killed or stopped, and the machines it leaves."""
+"""A driver in a process of its own, to be killed or frozen, and the machines that it leaves."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ import trio
 from bigmachine.system import Instance, Keepalive, System, hookimpl
 
 from ._probe import Place, Probe
-from ._processes import MARK, Process, find, marked
+from ._processes import MARK, HostProcess, find, marked
 
 if TYPE_CHECKING:
     from bigmachine._identity import Identity
 
-    from ._kit import Kit
+    from ._budget import Budget  # late: it needs pytest, and drivers start quickly
 
 _GRACE = 5.0  # seconds
-_LOOK = 0.05
+_POLL = 0.05
 
 
 @dataclass(frozen=True)
-class Order:
-    """What a driver is to do; it then waits for its end."""
+class DriverJob:
+    """What a driver does before it waits for its end."""
 
     system: type[System]
     options: Any  # each system has its own
@@ -42,8 +42,8 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Report:
-    """What a driver says: of a machine that is about to be launched, or of those that run."""
+class DriverReport:
+    """What a driver reports: the machines named so far, or those that run."""
 
     named: int = 0
     instances: tuple[Instance, ...] = ()
@@ -51,8 +51,8 @@ class Report:
     identity: Identity | None = None
 
 
-class Driver:
-    """The handle on such a process."""
+class DriverProcess:
+    """A driver that runs in a process of its own."""
 
     def __init__(self, process: trio.Process, mark: str) -> None:
         self.process = process
@@ -64,100 +64,98 @@ class Driver:
         while (await self._next()).named < count:
             pass
 
-    async def running(self) -> Report:
+    async def running(self) -> DriverReport:
         """Wait until the machines run."""
         while not (report := await self._next()).instances:
             pass
         return report
 
     def kill(self) -> None:
-        """End it as the kernel would."""
+        """Send SIGKILL."""
         self.process.send_signal(signal.SIGKILL)
 
     def freeze(self) -> None:
-        """Stop it: its files stay open, but it does nothing more."""
+        """Send SIGSTOP: its files stay open, but it does nothing more."""
         self.process.send_signal(signal.SIGSTOP)
 
-    def left(self) -> list[Process]:
-        """List what was started by it, or for it, and still runs on this computer."""
+    def left(self) -> list[HostProcess]:
+        """List the processes that it, or anything that it started, has left on this computer."""
         return [process for process in marked(self.mark) if process.pid != self.process.pid]
 
-    async def _next(self) -> Report:
+    async def _next(self) -> DriverReport:
         assert self.process.stdout is not None
         while b"\n" not in self._received:
             part = await self.process.stdout.receive_some()
             if not part:
                 status = await self.process.wait()
-                raise AssertionError(
-                    f"the driver ended by itself with status {status}; what it printed is above"
-                )
+                raise AssertionError(f"the driver exited with status {status}; its output is above")
             self._received += part
         line, _, rest = self._received.partition(b"\n")
         self._received = rest
-        report: Report = pickle.loads(bytes.fromhex(line.decode()))
+        report: DriverReport = pickle.loads(bytes.fromhex(line.decode()))
         return report
 
 
 @contextlib.asynccontextmanager
-async def driver(kit: Kit, order: Order) -> AsyncIterator[Driver]:
-    """Run a driver for the length of the block; what is left of it a while later is killed."""
+async def run_driver(job: DriverJob, *, budget: Budget) -> AsyncIterator[DriverProcess]:
+    """Run a driver during the block; processes that it leaves are killed after a grace period."""
     mark = secrets.token_hex(8)
     process = await trio.lowlevel.open_process(
         [sys.executable, "-c", f"from {__name__} import main; main()"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, MARK: mark, "PYTHONPATH": os.pathsep.join(sys.path)},
-        start_new_session=True,  # Ctrl-C in the terminal is for the tests
+        start_new_session=True,  # Ctrl-C in the terminal must end the tests, not the driver
     )
-    handle = Driver(process, mark)
+    handle = DriverProcess(process, mark)
     try:
         assert process.stdin is not None
-        await process.stdin.send_all(cloudpickle.dumps(order))
+        await process.stdin.send_all(cloudpickle.dumps(job))
         await process.stdin.aclose()
         yield handle
     finally:
-        kit.meter.charge(order.count)
+        budget.charge(job.count)
         with trio.CancelScope(shield=True):
             process.kill()
             await process.wait()
-            # What takes a machine's things away is not to be cut off half-way.
+            # A process that cleans up after the driver must not be killed half-way.
             with trio.move_on_after(_GRACE):
                 while handle.left():
-                    await trio.sleep(_LOOK)
+                    await trio.sleep(_POLL)
         for left in handle.left():
             left.kill()
 
 
-def process_at(place: Place) -> Process | None:
-    """Find a machine's process by what it said of itself, if this computer runs it."""
+def process_at(place: Place) -> HostProcess | None:
+    """Return the process of a machine if it runs on this computer."""
     return find(place.pid) if place.host == Probe().place().host else None
 
 
 def main() -> None:
-    """Be the driver: read the order from standard input, report on standard output."""
-    order: Order = pickle.load(sys.stdin.buffer)
+    """Run the job that standard input holds; report on standard output."""
+    job: DriverJob = pickle.load(sys.stdin.buffer)
     reports = os.dup(1)
-    os.dup2(2, 1)  # what anybody prints is for the reader, not for the kit
+    os.dup2(2, 1)  # what others print must not mix with the reports
 
-    def report(report: Report) -> None:
+    def report(report: DriverReport) -> None:
         os.write(reports, pickle.dumps(report).hex().encode() + b"\n")
 
-    trio.run(_drive, order, report)
+    trio.run(_drive, job, report)
 
 
-async def _drive(order: Order, report: Any) -> None:
+async def _drive(job: DriverJob, report: Any) -> None:
     from bigmachine.session._async import AsyncSession
 
-    watcher = _Watcher(order, report)
-    system = order.system(order.options)
+    watcher = _Watcher(job, report)
+    system = job.system(job.options)
     async with AsyncSession(system, name="conformance-orphans", plugins=[watcher]) as session:
-        machines = await session.start(order.count, services={"Probe": Probe()})
-        if order.has_children:
+        machines = await session.start(job.count, services={"Probe": Probe()})
+        if job.has_children:
             for machine in machines:
                 await machine.call("Probe.start_child")
         places = [await machine.call("Probe.place") for machine in machines]
         report(
-            Report(
+            DriverReport(
                 instances=tuple(machine.instance for machine in machines),
                 places=tuple(places),
                 identity=watcher.identity,
@@ -167,17 +165,17 @@ async def _drive(order: Order, report: Any) -> None:
 
 
 class _Watcher:
-    """A wrapper that reports machines as they are named, and sets the timings asked for."""
+    """A wrapper that reports each machine as it is named, and sets the requested timings."""
 
-    def __init__(self, order: Order, report: Any) -> None:
-        self._order = order
+    def __init__(self, job: DriverJob, report: Any) -> None:
+        self._job = job
         self._report = report
         self.identity: Identity | None = None
 
     @hookimpl(wrapper=True)
     def keepalive(self) -> Any:
         keepalive = yield
-        return self._order.keepalive or keepalive
+        return self._job.keepalive or keepalive
 
     @hookimpl(wrapper=True)
     def http_client(self, identity: Identity) -> Any:
@@ -191,7 +189,7 @@ class _Watcher:
         def new_machine() -> Any:
             nonlocal named
             named += 1
-            self._report(Report(named=named))
+            self._report(DriverReport(named=named))
             return make()
 
         request.new_machine = new_machine

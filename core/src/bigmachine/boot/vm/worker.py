@@ -1,0 +1,71 @@
+"""The worker's process, and what the boot program hears of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from typing import Any, Callable
+
+from .common import Json
+from .log import LogFiles
+
+LAST_LINES_SECONDS = 1.0
+
+
+class WorkerProcess:
+    """The worker, on the listening socket ``fd``; its input ends when this program does.
+
+    ``heard`` is called whenever the worker's driver is heard. What is printed goes to the log.
+    """
+
+    def __init__(self, start: Json, fd: int, *, log: LogFiles, heard: Callable[[], None]) -> None:
+        self._log = log
+        self._heard = heard
+        self._was_up = False  # the driver has reached it
+        heartbeat, beats = os.pipe()
+        self._process = subprocess.Popen(
+            [start["python"], "-m", "bigmachine.worker", "--listen", f"fd:{fd}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=[fd, beats],
+            cwd=start["cwd"],
+            start_new_session=True,
+            env={
+                **os.environ,
+                "BIGMACHINE_HEARTBEAT": str(beats),
+                "BIGMACHINE_LOG": log.folder,
+                "VIRTUAL_ENV": start["prefix"],
+            },
+        )
+        os.close(beats)
+        self._heartbeat = heartbeat
+
+    def run(self, config: bytes) -> int:
+        """Give it its configuration, and wait for its end; return its exit status."""
+        process = self._process
+        assert process.stdin is not None
+        process.stdin.write(config)
+        process.stdin.flush()
+        copying = threading.Thread(target=self._copy, args=(process.stdout,), daemon=True)
+        copying.start()
+        threading.Thread(target=self._hear, args=(self._heartbeat,), daemon=True).start()
+        status = process.wait()
+        copying.join(LAST_LINES_SECONDS)  # what it started may hold its output open for ever
+        return status
+
+    def kill(self) -> None:
+        """Kill it, if it still runs."""
+        if self._process.poll() is None:
+            self._process.kill()
+
+    def _copy(self, output: Any) -> None:
+        while data := output.read1(1 << 16):
+            # Once the driver reads the log, a slow console must not hold up who prints.
+            self._log.write(data, not self._was_up)
+
+    def _hear(self, heartbeat: int) -> None:
+        while os.read(heartbeat, 4096):
+            self._was_up = True
+            self._heard()

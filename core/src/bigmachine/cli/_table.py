@@ -1,0 +1,53 @@
+"""Lay out text in aligned columns, for terminals of 80 characters."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+
+WIDTH = 80
+_LABEL_WIDTH = 18
+
+
+def table(
+    rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), indent: int = 2
+) -> Iterator[str]:
+    """Yield a line for each of ``rows``, with its cells in columns; empty columns are left out.
+
+    ``right`` has one more cell per row, for the right edge of the terminal.
+    """
+    columns = [column for column in zip(*rows, strict=True) if any(column)]
+    widths = [max(map(len, column)) for column in columns]
+    for row, end in zip(zip(*columns, strict=True), right or [""] * len(rows), strict=True):
+        cells = (f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
+        yield spread(" " * indent + "  ".join(cells).rstrip(), end)
+
+
+def spread(left: str, right: str) -> str:
+    """Return a line with one text at each edge of the terminal."""
+    return f"{left:{WIDTH - len(right) - 2}}  {right}".rstrip()
+
+
+def labeled(label: str, text: str, *, indent: int = 0) -> str:
+    """Return a line with ``label`` and, in the second column, ``text``."""
+    return f"{' ' * indent}{label:{_LABEL_WIDTH - indent}}{text}".rstrip()
+
+
+def wrapped(text: str, *, label: str = "", indent: int = 2) -> Iterator[str]:
+    """Yield the lines of ``text``, in the second column if it has a ``label``.
+
+    A label that is too long for the first column gets a line of its own.
+    """
+    start = " " * indent
+    if label:
+        start += f"{label:{_LABEL_WIDTH - indent}}"
+        indent = _LABEL_WIDTH
+        if not start.endswith(" "):
+            yield start
+            start = " " * indent
+    yield from textwrap.wrap(text, WIDTH, initial_indent=start, subsequent_indent=" " * indent)
+
+
+def count_text(number: int, noun: str) -> str:
+    """Return a number with its noun: ``"1 machine"``, ``"2 machines"``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,130 @@
+"""A call that arrived as a frame; its outcome leaves as frames, too."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ...errors import UsageError
+from .._exceptions import CallError, dump_exception
+from .._frames import Frame, Kind, Payload, control_frame
+from .._marshal import dump_result, load_arguments
+from .._outbox import Outbox
+from .._streams import IncomingStream, OutgoingStream, StreamArgument, close_items
+from ._call import Call, Pools
+from ._generators import GeneratorRun
+from ._registry import Method
+from ._stream_arguments import async_argument, thread_argument
+
+
+class FrameCall(Call):
+    """Replies to one CALL frame.
+
+    While it runs it is in ``running``, the calls of its connection by stream number.
+    ``uploads`` are its stream arguments.
+    """
+
+    __slots__ = ("_frame", "_outbox", "_running", "_stream", "_uploads", "outgoing")
+
+    def __init__(
+        self,
+        method: Method,
+        frame: Frame,
+        uploads: Sequence[IncomingStream],
+        *,
+        outbox: Outbox,
+        running: dict[int, FrameCall],
+        pools: Pools,
+    ) -> None:
+        super().__init__(method, pools)
+        self.outgoing: OutgoingStream | None = None
+        self._stream = frame.stream
+        self._frame = frame
+        self._uploads = uploads
+        self._outbox = outbox
+        self._running = running
+        running[self._stream] = self
+
+    def end(self) -> bool:
+        """Forget the call; False if it has ended already, as when its caller cancelled it."""
+        if self._running.get(self._stream) is not self:
+            return False
+        del self._running[self._stream]
+        for upload in self._uploads:
+            upload.close()
+        return True
+
+    # -- its arguments --------------------------------------------------------
+
+    def load_arguments(self) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        args, kwargs = load_arguments(self._frame)
+        del self._frame  # it may be large, and the call may be long
+        if not self._uploads:
+            return args, kwargs
+        return (
+            [self._with_stream(value) for value in args],
+            {name: self._with_stream(value) for name, value in kwargs.items()},
+        )
+
+    def pickled_arguments(self) -> Payload:
+        frame = self._frame
+        if self._uploads:
+            raise CallError(
+                UsageError(
+                    f"{frame.name} is parallel, and iterators and files can't be streamed "
+                    "into its process: pass a list, or bytes"
+                )
+            )
+        return Payload((frame.pickle,), frame.buffers, len(frame.pickle), frame.size)
+
+    def _with_stream(self, value: Any) -> Any:
+        if not isinstance(value, StreamArgument):
+            return value
+        incoming = self._uploads[value.stream - 1]
+        if self.method.is_async:
+            return async_argument(incoming, is_file=value.is_file)
+        return thread_argument(incoming, is_file=value.is_file, run=self._pools.threads.run)
+
+    # -- its outcome ----------------------------------------------------------
+
+    def returned(self, result: object) -> Callable[[], None]:
+        name = self.method.name
+        if isinstance(result, Iterator):
+            return GeneratorRun(self, self._pools.threads, name, result).begin
+        return functools.partial(self._finish, Kind.REPLY, dump_result(name, result))
+
+    def replied(self, kind: Kind, payload: Payload) -> Callable[[], None]:
+        return functools.partial(self._finish, kind, payload)
+
+    def raised(self, exc: BaseException) -> Callable[[], None]:
+        return functools.partial(self._finish, Kind.ERROR, dump_exception(exc))
+
+    async def send_items(self, items: AsyncIterator[Any]) -> None:
+        outgoing = self.open_stream()
+        try:
+            async for item in items:
+                await outgoing.send(dump_result(self.method.name, item, verb="yielded"))
+        finally:
+            await close_items(items)
+            await outgoing.body_sent()
+        self.end_stream(None)
+
+    def open_stream(self) -> OutgoingStream:
+        """Tell the caller that items follow."""
+        self.outgoing = OutgoingStream(self._outbox, self._stream)
+        self._outbox.post(control_frame(Kind.STREAM, self._stream))
+        return self.outgoing
+
+    def end_stream(self, error: Payload | None) -> None:
+        """Tell the caller that the items are complete, or end with an ``error``."""
+        if error is not None:
+            self._finish(Kind.ERROR, error)
+        elif self.end():
+            self._outbox.post(control_frame(Kind.END, self._stream))
+
+    def _finish(self, kind: Kind, payload: Payload) -> None:
+        if self.end():
+            # With more calls running, more replies may be due at once: they share a write.
+            is_urgent = not self._running
+            self._outbox.post_message(kind, self._stream, payload, is_urgent=is_urgent)

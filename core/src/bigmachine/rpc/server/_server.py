@@ -1,0 +1,162 @@
+"""The machine's server: accepts connections, verifies certificates, and serves calls.
+
+Nothing a peer sends is parsed as more than TLS until its certificate is verified.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+from collections.abc import Sequence
+from typing import Any
+
+import h11
+import trio
+
+from ..._identity import Identity
+from ...errors import ProtocolError, UsageError
+from .._channel import Channel, StreamChannel
+from .._frames import DEFAULT_LIMIT_BYTES
+from .._tasks import TaskPool
+from .._tls import TlsChannel
+from ._call import Pools
+from ._connection import ServingConnection
+from ._http import HttpConnection
+from ._registry import Services
+from ._threads import ThreadPool
+
+logger = logging.getLogger("bigmachine.rpc")
+
+_HANDSHAKE_TIMEOUT = 30.0
+
+
+class Server:
+    """Serves the service objects of one machine to the members of its session.
+
+    Without an ``identity``, the listeners' streams must already be secure, as in-memory
+    ones are. ``maxprocs`` bounds the threads that run ``def`` methods.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        *,
+        identity: Identity | None,
+        maxprocs: int,
+        limit_bytes: int = DEFAULT_LIMIT_BYTES,
+    ) -> None:
+        self.services = services
+        self._identity = identity
+        self._context = identity.server_context() if identity is not None else None
+        self._maxprocs = maxprocs
+        self._limit_bytes = limit_bytes
+        self._connections: set[ServingConnection] = set()
+
+    async def serve(
+        self,
+        listeners: Sequence[trio.abc.Listener[Any]],
+        *,
+        task_status: trio.TaskStatus[list[Any]] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Accept and serve until cancelled."""
+        threads = ThreadPool(self._maxprocs)
+        try:
+            async with trio.open_nursery() as nursery:
+                self._pools = Pools(TaskPool(nursery), threads)
+                await trio.serve_listeners(
+                    self._serve_stream,
+                    list(listeners),
+                    handler_nursery=nursery,
+                    task_status=task_status,
+                )
+        finally:
+            threads.close()  # after the connections, whose generators end in threads
+            self.services.close()
+
+    async def flush(self, timeout: float) -> None:
+        """Send the replies that are due so far, in at most ``timeout`` seconds for all."""
+        with trio.move_on_after(timeout):
+            async with trio.open_nursery() as nursery:
+                for connection in self._connections:
+                    nursery.start_soon(connection.flushed)
+
+    async def _serve_stream(self, stream: trio.abc.Stream) -> None:
+        """Serve one connection; its errors are logged and end nothing else."""
+        try:
+            async with stream:
+                channel = await self._secure(stream)
+                try:
+                    await self._serve_channel(channel)
+                finally:
+                    channel.close()
+        except (
+            ssl.SSLError,
+            OSError,
+            trio.BrokenResourceError,
+            ProtocolError,
+            h11.RemoteProtocolError,
+        ) as exc:
+            logger.debug("a connection was rejected or broke: %s", exc)
+        except trio.TooSlowError:
+            logger.debug("a connection did not finish its TLS handshake")
+        except Exception:
+            logger.exception("a connection failed")
+
+    async def _secure(self, stream: trio.abc.Stream) -> Channel:
+        if self._context is None or self._identity is None:
+            return StreamChannel(stream)
+        with trio.fail_after(_HANDSHAKE_TIMEOUT):
+            if isinstance(stream, trio.SocketStream):
+                sock = socket.socket(fileno=stream.socket.detach())
+                channel = TlsChannel(sock, self._context, server_side=True)
+                try:
+                    await channel.handshake()
+                    self._identity.check_peer(channel.ssl_object.getpeercert())
+                except BaseException:
+                    channel.close()
+                    raise
+                return channel
+            tls = trio.SSLStream(stream, self._context, server_side=True, https_compatible=True)
+            await tls.do_handshake()
+            self._identity.check_peer(tls.getpeercert())
+            return StreamChannel(tls)
+
+    async def _serve_channel(self, channel: Channel) -> None:
+        """Serve HTTP requests and, after an upgrade, frames."""
+        leading = await HttpConnection(
+            channel,
+            services=self.services,
+            pools=self._pools,
+            limit_bytes=self._limit_bytes,
+        ).run()
+        if leading is None:
+            return
+        connection = ServingConnection(
+            channel,
+            services=self.services,
+            pools=self._pools,
+            limit_bytes=self._limit_bytes,
+            leading=leading,
+        )
+        self._connections.add(connection)
+        try:
+            await connection.run()
+        finally:
+            self._connections.discard(connection)
+
+
+async def open_listeners(address: str) -> list[trio.SocketListener]:
+    """Open listeners at ``HOST:PORT``, or take over the listening socket ``fd:N``."""
+    if address.startswith("fd:"):
+        sock = socket.socket(fileno=int(address.removeprefix("fd:")))
+        return [trio.SocketListener(trio.socket.from_stdlib_socket(sock))]
+    host, _, port = address.rpartition(":")
+    if not port.isdigit():
+        raise UsageError(f"a machine listens at HOST:PORT or fd:N, not at {address!r}")
+    try:
+        return await trio.open_tcp_listeners(int(port), host=host.strip("[]") or None)
+    except OSError as exc:
+        raise UsageError(
+            f"can't listen at {address}: {exc.strerror or exc}; is another program there?"
+        ) from exc

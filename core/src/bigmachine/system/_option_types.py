@@ -1,0 +1,80 @@
+"""Convert the value of an option to its annotated type, and name this type for people."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import numbers
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+_UNIONS = (typing.Union, types.UnionType)
+_LISTS = (tuple, list, Sequence)
+_NUMBERS = {int: numbers.Integral, float: numbers.Real}  # NumPy's numbers are these, too
+_BOOLEANS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+
+def convert(value: Any, kind: Any, *, is_text: bool) -> object:  # Any: checked here
+    """Return ``value`` as an object of the annotation ``kind``; `ValueError` if it is none.
+
+    If ``is_text``, the value is a string to parse.
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in _UNIONS:
+        if types.NoneType in arguments and (value is None or (is_text and value in ("", "none"))):
+            return None
+        for member in arguments:
+            with contextlib.suppress(ValueError):
+                return convert(value, member, is_text=is_text)
+    elif origin in _LISTS:
+        if is_text:
+            value = [item.strip() for item in str(value).split(",") if item.strip()]
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            items = [convert(item, arguments[0], is_text=is_text) for item in value]
+            return items if origin is list else tuple(items)
+    elif choices := _choices(kind):
+        for written, choice in choices.items():
+            if value in (written, choice) or (is_text and value == str(written)):
+                return choice
+    elif not isinstance(kind, type):  # an annotation that cannot be checked
+        return value
+    elif is_text and kind is bool:
+        if str(value).lower() in _BOOLEANS:
+            return _BOOLEANS[str(value).lower()]
+    elif is_text:
+        if kind in (int, float, str, Path):
+            return kind(value)
+    elif kind in _NUMBERS:
+        if isinstance(value, _NUMBERS[kind]) and not isinstance(value, bool):
+            return kind(value)
+    elif isinstance(value, kind):
+        return value
+    elif kind is Path and isinstance(value, str):
+        return Path(value)
+    raise ValueError(value)
+
+
+def type_name(kind: Any) -> str:  # Any: an annotation
+    """Return the annotation ``kind`` in words: ``"list of str"``, ``"int or None"``."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in _UNIONS:
+        return " or ".join(map(type_name, arguments))
+    if origin in _LISTS:
+        return f"list of {type_name(arguments[0])}"
+    if choices := _choices(kind):
+        return " or ".join(map(repr, choices))
+    if kind is types.NoneType:
+        return "None"
+    return kind.__name__ if isinstance(kind, type) else str(kind)
+
+
+def _choices(kind: Any) -> dict[object, object]:
+    """Return the values of a `Literal` or an enum by their written form; else nothing."""
+    if typing.get_origin(kind) is typing.Literal:
+        return {choice: choice for choice in typing.get_args(kind)}
+    if isinstance(kind, enum.EnumMeta):
+        return {choice.value: choice for choice in cast(type[enum.Enum], kind)}
+    return {}
