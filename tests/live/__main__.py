@@ -150,7 +150,8 @@ def _pytest_arguments(given: argparse.Namespace) -> list[str]:
         tier = ["--conformance-tier=live", f"--conformance-max-cost={given.max_cost}"]
     only = ["-k", given.only] if given.only else []
     file = str(Path(ec2.__file__))
-    return [file, *tier, *only, "--tb=short", "-Wdefault", "-pno:cacheprovider", "-v"]
+    # In this process, which has the account's fixture for the suite.
+    return [file, *tier, *only, "-n0", "--tb=short", "-Wdefault", "-pno:cacheprovider", "-v"]
 
 
 if __name__ == "__main__":

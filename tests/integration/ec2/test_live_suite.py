@@ -92,7 +92,9 @@ def changes(aws) -> list[str]:
     ids=["folder", "file", "live"],
 )
 def test_pytest_alone_sends_no_request_to_an_account(aws, arguments):
-    status, said = run("pytest", "-q", "-n0", "-pno:cacheprovider", *arguments, AWS_ENDPOINT_URL=aws.url)
+    status, said = run(
+        "pytest", "-q", "-n0", "-pno:cacheprovider", *arguments, AWS_ENDPOINT_URL=aws.url
+    )
     assert aws.asked == []
     assert " passed" not in said
     assert status == (5 if arguments == ["tests/live"] else 0)

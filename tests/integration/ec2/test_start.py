@@ -124,6 +124,7 @@ def test_instance_options_are_in_the_request(run, aws):
     finally:
         aws.ec2.delete_key_pair("laptop")
         aws.ec2.delete_security_group(group_id=group.id)
+        aws.groups_at_first.remove(group.id)
 
 
 @pytest.mark.parametrize(
