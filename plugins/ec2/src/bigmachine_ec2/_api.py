@@ -129,7 +129,7 @@ class Api:
                     if not error.is_temporary or delay is None:
                         raise
                     await self._back_off(error, delay)
-        raise AssertionError  # nobody cancels this scope
+        raise AssertionError  # this scope is never cancelled
 
     async def dry_run(self, action: str, **parameters: Any) -> None:
         """Have AWS check a change and the permission for it, without making it."""

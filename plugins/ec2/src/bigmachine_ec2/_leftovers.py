@@ -1,4 +1,4 @@
-"""What sessions have in a region besides instances: found by its tags, and deleted."""
+"""What sessions have in a region other than instances: found by its tags, and deleted."""
 
 from __future__ import annotations
 
