@@ -115,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _say(facts: ec2.Facts, options: ec2.Ec2Options, count: int, given: argparse.Namespace) -> None:
     """Say whose account it is, and what comes."""
-    print(f"account   {facts.account}, as {facts.who}")
+    print(f"account   {facts.account}, as {facts.caller_arn}")
     print(f"region    {facts.region}, which has {count} things already")
     if given.offline:
         return
@@ -150,7 +150,8 @@ def _pytest_arguments(given: argparse.Namespace) -> list[str]:
         tier = ["--conformance-tier=live", f"--conformance-max-cost={given.max_cost}"]
     only = ["-k", given.only] if given.only else []
     file = str(Path(ec2.__file__))
-    return [file, *tier, *only, "--tb=short", "-Wdefault", "-pno:cacheprovider", "-v"]
+    # In this process, which has the account's fixture for the suite.
+    return [file, *tier, *only, "-n0", "--tb=short", "-Wdefault", "-pno:cacheprovider", "-v"]
 
 
 if __name__ == "__main__":

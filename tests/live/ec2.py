@@ -19,9 +19,9 @@ from bigmachine.testing.conformance import Suite
 from bigmachine_ec2 import Ec2Options, Ec2System
 from bigmachine_ec2._api import Api
 from bigmachine_ec2._errors import AwsError
-from bigmachine_ec2._leftovers import AFTER, BEFORE, GROUP, TEMPLATE
-from bigmachine_ec2._machines import _LIVING
+from bigmachine_ec2._leftovers import FREED_AFTER_INSTANCES, FREED_BEFORE_INSTANCES, GROUP, TEMPLATE
 from bigmachine_ec2._tags import DRIVER, SESSION, tag_specifications, tags_of
+from bigmachine_ec2._vms import LIVE_STATES
 
 T = TypeVar("T")
 Things = dict[str, dict[str, str]]
@@ -39,7 +39,7 @@ RUN = "bigmachine-test"
 class Facts:
     """What is known of an account before money is spent; ``price`` is the dearest machine's."""
 
-    who: str
+    caller_arn: str
     region: str
     vpc: str
     price: float | None
@@ -47,7 +47,7 @@ class Facts:
     @property
     def account(self) -> str:
         """The account's number."""
-        return self.who.split(":")[4]
+        return self.caller_arn.split(":")[4]
 
 
 async def look(system: Ec2System) -> Facts:
@@ -55,10 +55,10 @@ async def look(system: Ec2System) -> Facts:
     try:
         await system.setup()
         assert system._plan is not None
-        prices = [system._prices.per_hour(offer.good) for offer in system._plan.offers]
+        prices = [system._prices.per_hour(offer.price_key) for offer in system._plan.offers]
         known = [price for price in prices if price is not None]
         return Facts(
-            who=system._who,
+            caller_arn=system._caller_arn,
             region=system._api.region,
             vpc=system._plan.network.vpc,
             price=max(known) if len(known) == len(prices) else None,
@@ -98,14 +98,20 @@ class Account:
         return self._loop.portal.submit(ask).result()
 
     async def _things(self) -> Things:
-        living = [{"Name": "instance-state-name", "Values": [*_LIVING]}]
+        living = [{"Name": "instance-state-name", "Values": [*LIVE_STATES]}]
         reservations = await self._api.read_all(
             "ec2:DescribeInstances", "Reservations", Filters=living
         )
         found = {vm["InstanceId"]: tags_of(vm) for r in reservations for vm in r["Instances"]}
-        for kind in (*BEFORE, *AFTER):
-            raws = await self._api.read_all(kind.describe, kind.key, MaxResults=kind.most)
-            found.update({r[kind.id]: tags_of(r) for r in raws if r.get("State") not in kind.gone})
+        for kind in (*FREED_BEFORE_INSTANCES, *FREED_AFTER_INSTANCES):
+            raws = await self._api.read_all(kind.describe, kind.list_key, MaxResults=kind.page_size)
+            found.update(
+                {
+                    r[kind.id_key]: tags_of(r)
+                    for r in raws
+                    if r.get("State") not in kind.deleted_states
+                }
+            )
         return found
 
     async def _make_group(self) -> str | None:
@@ -170,7 +176,7 @@ def sessions_of(things: Things, *, run: str) -> set[str]:
 
 def is_rest(id: str, tags: Mapping[str, str]) -> bool:
     """Whether it costs nothing, and was left by a driver that was killed, which can't be helped."""
-    return id.startswith((GROUP.ids, TEMPLATE.ids)) and _is_dead(tags.get(DRIVER, ""))
+    return id.startswith((GROUP.id_prefix, TEMPLATE.id_prefix)) and _is_dead(tags.get(DRIVER, ""))
 
 
 def _is_dead(driver: str) -> bool:

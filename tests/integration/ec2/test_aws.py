@@ -42,7 +42,7 @@ def code_of(call, **parameters):
     return caught.value.response["Error"]["Code"]
 
 
-def test_as_many_are_launched_as_there_are_up_to_max_count(aws, ec2, request_):
+def test_run_instances_launches_what_capacity_allows_up_to_max_count(aws, ec2, request_):
     assert len(ec2.run_instances(**request_)["Instances"]) == 3
     aws.capacity["on-demand c7i.large us-east-1a"] = 2
     made = ec2.run_instances(**request_)["Instances"]
@@ -50,7 +50,7 @@ def test_as_many_are_launched_as_there_are_up_to_max_count(aws, ec2, request_):
     assert code_of(ec2.run_instances, **request_) == "InsufficientInstanceCapacity"
 
 
-def test_a_request_with_a_token_is_carried_out_once(aws, ec2, request_):
+def test_request_with_client_token_is_idempotent(aws, ec2, request_):
     first = ec2.run_instances(ClientToken="t", **request_)
     again = ec2.run_instances(ClientToken="t", **request_)
     assert [i["InstanceId"] for i in first["Instances"]] == [
@@ -61,13 +61,13 @@ def test_a_request_with_a_token_is_carried_out_once(aws, ec2, request_):
     assert code_of(ec2.run_instances, ClientToken="t", **other) == "IdempotentParameterMismatch"
 
 
-def test_user_data_is_limited(ec2, request_):
+def test_user_data_over_16_kib_is_refused(ec2, request_):
     ec2.run_instances(UserData=b"x" * 16384, **request_)
     code = code_of(ec2.run_instances, UserData=b"x" * 16385, **request_)
     assert code == "InvalidParameterValue"
 
 
-def test_an_instance_is_pending_first_and_shutting_down_before_it_is_terminated(ec2, request_):
+def test_instance_passes_through_pending_and_shutting_down(ec2, request_):
     def look():
         [vm] = ec2.describe_instances()["Reservations"][0]["Instances"]
         return vm["State"]["Name"], bool(vm.get("PublicIpAddress"))
@@ -81,7 +81,7 @@ def test_an_instance_is_pending_first_and_shutting_down_before_it_is_terminated(
     assert [look()[0], look()[0]] == ["shutting-down", "terminated"]
 
 
-def test_a_group_with_an_instance_in_it_cant_be_deleted(aws, ec2, request_):
+def test_security_group_in_use_cannot_be_deleted(aws, ec2, request_):
     vpc = aws.ec2.get_default_vpc().id
     group = ec2.create_security_group(GroupName="g", Description="g", VpcId=vpc)["GroupId"]
     request_["NetworkInterfaces"][0]["Groups"] = [group]
@@ -125,7 +125,7 @@ def fleet(aws, ec2):
     ec2.delete_launch_template(LaunchTemplateName="template")
 
 
-def test_a_fleet_fills_its_pools_by_priority_and_tells_what_they_lack(aws, ec2, fleet):
+def test_fleet_fills_pools_by_priority_and_reports_missing_capacity(aws, ec2, fleet):
     aws.capacity = {"spot c7i.large us-east-1a": 1, "spot c7i.large us-east-1b": 1}
     reply = ec2.create_fleet(**fleet)
     zones = [raw["AvailabilityZone"] for raw in map(overrides_of, reply["Instances"])]
@@ -139,7 +139,7 @@ def overrides_of(raw):
     return raw["LaunchTemplateAndOverrides"]["Overrides"]
 
 
-def test_a_fleets_instances_are_as_its_template_says(aws, ec2, fleet):
+def test_fleet_instances_follow_the_launch_template(aws, ec2, fleet):
     tags = [{"ResourceType": "instance", "Tags": [{"Key": "k", "Value": "v"}]}]
     reply = ec2.create_fleet(**fleet, TagSpecifications=tags)
     assert len(reply["Instances"][0]["InstanceIds"]) == len(aws.instances()) == 3
@@ -152,7 +152,7 @@ def test_a_fleets_instances_are_as_its_template_says(aws, ec2, fleet):
         assert told == {"k": "v", "aws:ec2:fleet-id": reply["FleetId"]}
 
 
-def test_a_fleet_with_a_token_is_made_once_and_a_rehearsed_one_never(aws, ec2, fleet):
+def test_fleet_with_client_token_is_idempotent_and_dry_run_launches_none(aws, ec2, fleet):
     assert code_of(ec2.create_fleet, DryRun=True, **fleet) == "DryRunOperation"
     assert not aws.instances()
     first = ec2.create_fleet(ClientToken="t", **fleet)
@@ -161,7 +161,7 @@ def test_a_fleet_with_a_token_is_made_once_and_a_rehearsed_one_never(aws, ec2, f
     assert len(aws.instances()) == 3
 
 
-def test_what_a_fleet_can_not_be_is_refused(aws, ec2, fleet):
+def test_invalid_fleet_is_refused(aws, ec2, fleet):
     second = aws.ec2.create_subnet(aws.ec2.get_default_vpc().id, "172.31.240.0/24", "us-east-1a")
     config = fleet["LaunchTemplateConfigs"][0]
     on_demand = {"TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand"}

@@ -12,7 +12,7 @@ import trio
 import bigmachine as bm
 from bigmachine.errors import BigmachineError, StartError, UsageError
 from bigmachine_ec2._api import Api
-from bigmachine_ec2._network import Network, own_addresses
+from bigmachine_ec2._network import Network, driver_addresses
 from tests.support.aws.aws import UBUNTU, Aws
 from tests.support.aws.fixtures import Kit
 
@@ -92,7 +92,7 @@ CREDENTIALS = [
     ),
     Bad(
         "an account that is not verified",
-        ("AWS answered PendingVerification", "see the AWS console, or AWS's support"),
+        ("AWS answered PendingVerification", "see the AWS console, or ask AWS Support"),
         arrange=refused("DescribeVpcs", "PendingVerification", "Your account is being verified."),
         error=StartError,
     ),
@@ -104,7 +104,7 @@ CREDENTIALS = [
     ),
     Bad(
         "a profile whose single sign-on is over",
-        ("signed on to AWS no longer, or not yet: `aws sso login`", "boto3 says SSOTokenLoadError"),
+        ("not signed in to AWS: run `aws sso login`", "boto3 says SSOTokenLoadError"),
         environ={"AWS_PROFILE": "dev", "AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None},
         error=StartError,
         is_asked=False,
@@ -113,7 +113,7 @@ CREDENTIALS = [
         "no permission",
         (
             "arn:aws:sts::123456789012:user/moto may not call ec2:DescribeVpcs",
-            "added to its IAM policy",
+            "add that action to its IAM policy",
             "AWS answered UnauthorizedOperation: You are not authorized.)",
         ),
         arrange=refused(
@@ -128,19 +128,23 @@ CREDENTIALS = [
 REGION = [
     Bad(
         "no region",
-        ("region: neither the option nor", "pass region='eu-central-1'", "AWS_DEFAULT_REGION"),
+        (
+            "region: set neither by the option nor",
+            "pass one, like region='eu-central-1'",
+            "AWS_DEFAULT_REGION",
+        ),
         {"region": ""},
         is_asked=False,
     ),
     Bad(
         "a zone for a region",
-        ("region: must be a region, not a zone: 'us-east-1', and not 'us-east-1a'",),
+        ("region: must be a region, not a zone: 'us-east-1', not 'us-east-1a'",),
         {"region": "us-east-1a"},
         is_asked=False,
     ),
     Bad(
         "a place for a region",
-        ("region: must be the name of a region, as 'eu-central-1', and not 'Frankfurt'",),
+        ("region: must be the name of a region, like 'eu-central-1', not 'Frankfurt'",),
         {"region": "Frankfurt"},
         is_asked=False,
     ),
@@ -157,7 +161,7 @@ REGION = [
     ),
     Bad(
         "no way to AWS",
-        ("AWS can't be reached in eu-central-1", "does this computer reach the internet"),
+        ("AWS can't be reached in eu-central-1", "check the internet connection"),
         {"region": "eu-central-1", "endpoint_url": ""},
         environ={"AWS_ENDPOINT_URL": "http://127.0.0.1:9"},
         error=StartError,
@@ -166,7 +170,7 @@ REGION = [
     Bad(
         "a region that is not enabled",
         (
-            "region: AWS does not take the credentials in eu-south-2",
+            "region: AWS rejects the credentials in eu-south-2",
             "`aws account enable-region --region-name eu-south-2`",
             f"AWS answered InvalidClientTokenId: {IS_INVALID}",
         ),
@@ -176,7 +180,7 @@ REGION = [
     ),
     Bad(
         "an endpoint that is not there",
-        ("AWS can't be reached in us-east-1", "is the region right?", "127.0.0.1:9"),
+        ("AWS can't be reached in us-east-1", "the region's name", "127.0.0.1:9"),
         {"endpoint_url": "http://127.0.0.1:9"},
         error=StartError,
         is_asked=False,
@@ -200,7 +204,7 @@ TYPES = [
     ),
     Bad(
         "a type that is not sold on the market",
-        ("market: u-6tb1.56xlarge is not sold as spot, but as on-demand: choose another",),
+        ("market: u-6tb1.56xlarge is not offered as spot, but as on-demand: choose another",),
         {"instance_type": "u-6tb1.56xlarge", "market": "spot"},
     ),
     Bad(
@@ -214,9 +218,9 @@ TYPES = [
     Bad(
         "a quota of zero",
         (
-            "may run none of c7i.large in us-east-1",
+            "quota does not allow a single c7i.large in us-east-1",
             "the name of L-34B43A08 (L-34B43A08): 0 vCPUs",
-            "Have it raised (Service Quotas, Amazon EC2",
+            "Request a quota increase (Service Quotas, Amazon EC2",
         ),
         {"market": "spot"},
         arrange=lambda aws: aws.quotas.update({"L-34B43A08": 0.0}),
@@ -227,7 +231,7 @@ TYPES = [
 MARKETS = [
     Bad(
         "contradictory market options",
-        ("max_price: is for spot instances, and market is 'on-demand': leave one of them out",),
+        ("max_price: is for spot instances, but market is 'on-demand': omit one of them",),
         {"market": "on-demand", "max_price": 0.1},
         is_asked=False,
     ),
@@ -240,9 +244,9 @@ MARKETS = [
     Bad(
         "a price below the market's",
         (
-            "max_price: $0.03 an hour buys no spot instance now",
+            "max_price: no spot instance costs $0.03 an hour or less now",
             "the cheapest is c7i.large in us-east-1b, for $0.035",
-            "Raise it, name other types, or try again later",
+            "Raise max_price, name other types, or try again later",
         ),
         {"market": "spot", "max_price": 0.03},
         arrange=lambda aws: aws.prices.spot.update({"c7i.large us-east-1b": 0.035}),
@@ -262,7 +266,7 @@ IMAGES = [
         (
             "image: ami-00000000000000bad does not exist in us-east-1",
             "an AMI belongs to one region, and has another id in each",
-            "pass one of this region, or leave it out",
+            "pass one of this region, or omit it",
         ),
         {"image": "ami-00000000000000bad"},
     ),
@@ -274,20 +278,20 @@ IMAGES = [
     Bad(
         "an image for another architecture",
         (
-            "image: {amd64} (image {amd64_name}) is for x86_64, and c7g.large for arm64",
+            "image: {amd64} (image {amd64_name}) is for x86_64, but c7g.large for arm64",
             "choose an image and types of one architecture",
         ),
         {"instance_type": "c7g.large", "image": UBUNTU.format("24.04", "amd64")},
     ),
     Bad(
         "an image for Windows",
-        ("image: {windows} (image ) is for windows, and machines run Linux", "leave it out"),
+        ("image: {windows} (image ) is for windows, and machines run Linux", "or omit it"),
         {"image": "{windows}"},
     ),
     Bad(
         "an image whose terms are not accepted",
         (
-            "image: AWS does not take it: do what it answers, pass another one, or leave it out",
+            "image: AWS rejects it: follow AWS's answer, pass another one, or omit it",
             "AWS answered OptInRequired: In order to use this AWS Marketplace",
         ),
         arrange=refused(
@@ -298,7 +302,7 @@ IMAGES = [
     ),
     Bad(
         "a disk too small for the image",
-        ("disk: 14 GiB are too few for ami-", "set it to 15 or more"),
+        ("disk: 14 GiB is too small for ami-", "set it to 15 or more"),
         {"disk": 14},
     ),
 ]
@@ -336,14 +340,14 @@ NETWORK = [
     Bad(
         "a security group of another VPC",
         (
-            "security_groups: {other_group} is in {other_vpc}, and the subnets are in {vpc}",
+            "security_groups: {other_group} is in {other_vpc}, but the subnets are in {vpc}",
             "name groups of that VPC, or none",
         ),
         {"subnets": ["{subnet}"], "security_groups": ["{other_group}"]},
     ),
     Bad(
         "someone to let in, and groups that do",
-        ("allow: is for the session's own security group, and security_groups are given",),
+        ("allow: is for the session's own security group, but security_groups are given",),
         {"security_groups": ["sg-1"], "allow": ["10.0.0.0/8"]},
         is_asked=False,
     ),
@@ -361,7 +365,7 @@ NETWORK = [
     Bad(
         "an instance profile that is not there",
         (
-            "instance_profile: AWS does not take it; those that there are: `aws iam list-inst",
+            "instance_profile: AWS rejects it; list all with `aws iam list-inst",
             "AWS answered InvalidParameterValue: Value (nobody)",
         ),
         {"instance_profile": "nobody"},
@@ -384,8 +388,8 @@ OTHERS = [
         ("a tag of AWS", "tags: must not set 'aws:x'", {"tags": ["aws:x=1"]}),
         ("the name", "tags: must not set 'Name'", {"tags": ["Name=1"]}),
         ("a tag of ours", "tags: must not set 'bigmachine:s'", {"tags": ["bigmachine:s=1"]}),
-        ("too many tags", "tags: must be 40 at most", {"tags": [f"k{i}=" for i in range(41)]}),
-        ("too long a tag", "tags: 'k': keys have 128", {"tags": ["k=" + "v" * 257]}),
+        ("too many tags", "tags: must be at most 40", {"tags": [f"k{i}=" for i in range(41)]}),
+        ("too long a tag", "tags: 'k': keys have at most 128", {"tags": ["k=" + "v" * 257]}),
         ("no lifetime", "lifetime: must be more than 0 seconds", {"lifetime": 0.0}),
         ("no URL", "endpoint_url: must begin with http", {"endpoint_url": "localhost:5000"}),
     ]
@@ -440,7 +444,7 @@ def profiles(tmp_path, monkeypatch):
     [*CREDENTIALS, *REGION, *TYPES, *MARKETS, *IMAGES, *NETWORK, *OTHERS],
     ids=lambda bad: bad.id,
 )
-def test_bad_input_is_refused_before_anything_is_made(run, aws, ids, profiles, monkeypatch, bad):
+def test_bad_input_is_refused_before_anything_is_created(run, aws, ids, profiles, monkeypatch, bad):
     def filled(value: Any) -> Any:
         if isinstance(value, list):
             return [*map(filled, value)]
@@ -484,9 +488,9 @@ def made(aws: Aws):
         "CreateFleet",
     ],
 )
-def test_a_missing_permission_is_named_with_who_lacks_it(run, aws, action):
+def test_missing_permission_error_names_action_and_identity(run, aws, action):
     async def test(kit):
-        with pytest.raises(StartError, match=f"user/moto may not call ec2:{action}: have that"):
+        with pytest.raises(StartError, match=f"user/moto may not call ec2:{action}: add that"):
             await kit.setup()
 
     aws.refuse(action, "UnauthorizedOperation", status=403, times=9)
@@ -494,9 +498,9 @@ def test_a_missing_permission_is_named_with_who_lacks_it(run, aws, action):
     assert [*made(aws)] == []
 
 
-def test_user_data_that_ec2_would_refuse_is_refused_before(run, aws, monkeypatch):
+def test_oversized_user_data_is_refused_before_launch(run, aws, monkeypatch):
     async def test(kit):
-        with pytest.raises(StartError, match="EC2 takes 1000: that is a fault of bigmachine"):
+        with pytest.raises(StartError, match="EC2's limit is 1000: this is a bug in bigmachine"):
             await kit.start()
         assert [*made(aws)] == []
 
@@ -504,17 +508,17 @@ def test_user_data_that_ec2_would_refuse_is_refused_before(run, aws, monkeypatch
     run(test)
 
 
-def test_a_price_below_the_market_s_is_a_warning_where_another_market_is_allowed(run, aws, caplog):
+def test_max_price_below_spot_prices_is_a_warning_if_on_demand_is_allowed(run, aws, caplog):
     async def test(kit):
         await kit.setup()
-        assert "max_price: $0.03 an hour buys no spot instance now" in caplog.text
-        assert "until prices fall, all are bought on demand" in caplog.text
+        assert "max_price: no spot instance costs $0.03 an hour or less now" in caplog.text
+        assert "until prices fall, all instances are on-demand" in caplog.text
 
     run(test, max_price=0.03)
 
 
 @pytest.mark.parametrize("prices", [{"c7i.large us-east-1b": 0.02}, {"c7i.large us-east-1b": 0}])
-def test_a_price_that_is_enough_somewhere_or_perhaps_is_fine(run, aws, caplog, prices):
+def test_max_price_passes_if_one_spot_price_is_lower_or_unknown(run, aws, caplog, prices):
     async def test(kit):
         await kit.setup()
         assert "max_price" not in caplog.text
@@ -523,31 +527,33 @@ def test_a_price_that_is_enough_somewhere_or_perhaps_is_fine(run, aws, caplog, p
     run(test, max_price=0.03, market="spot")
 
 
-def test_private_addresses_to_which_no_way_leads_are_refused():
+def test_private_addresses_without_a_route_are_refused():
     nowhere = Network("vpc-1", ("255.255.255.254/31",), ())  # where broadcasts go
 
     async def test():
         with pytest.raises(UsageError) as caught:
-            await own_addresses(nowhere, is_public=False, look_up="")
+            await driver_addresses(nowhere, is_public=False, address_service_url="")
         text = str(caught.value)
-        assert text.startswith("public_address: from here no way leads to the VPC's private addr")
-        assert "use public ones, or name in `allow` who may reach them" in text
+        assert text.startswith(
+            "public_address: this computer has no route to the VPC's private addr"
+        )
+        assert "use public ones, or set `allow` to the CIDR blocks" in text
 
     trio.run(test)
 
 
-def test_a_region_that_only_boto3_does_not_know_is_asked(aws, monkeypatch):
+def test_region_unknown_to_boto3_but_reachable_is_accepted(aws, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", aws.url)
     api = Api(Kit(aws, region="eu-central-9", endpoint_url="").options)
 
     async def test():
-        assert await api.identity()
+        assert await api.caller_arn()
         await api.close()
 
     trio.run(test)
 
 
-def test_bare_metal_has_more_time_to_boot(run, aws):
+def test_bare_metal_has_a_longer_boot_timeout(run, aws):
     async def test(kit):
         usual = kit.system.boot_timeout
         system = await kit.setup()
@@ -556,13 +562,13 @@ def test_bare_metal_has_more_time_to_boot(run, aws):
     run(test, instance_type=["c7i.large", "c7i.metal-24xl"])
 
 
-def test_a_misspelt_option_suggests_the_right_one(aws):
+def test_misspelt_option_suggests_the_right_one(aws):
     with pytest.raises(UsageError, match="no option 'instance_typ'; did you mean 'instance_type'"):
         bm.Session("ec2", instance_typ="c7i.large")
     assert not aws.asked
 
 
-def test_an_answer_that_is_no_aws_is_told(run, aws):
+def test_response_not_from_aws_is_reported(run, aws):
     async def test(kit):
         with pytest.raises(StartError, match="boto3 says ResponseParserError"):
             await kit.setup()

@@ -78,7 +78,7 @@ def ids(ec2):
     return [*ec2.hosts]
 
 
-def test_bigpi_runs_as_it_is(ec2, aws):
+def test_bigpi_runs_unchanged(ec2, aws):
     done = subprocess.run(
         ["bigpi", "--system", "ec2", "-n", "1000000", "--machines", "3"],
         capture_output=True,
@@ -92,13 +92,13 @@ def test_bigpi_runs_as_it_is(ec2, aws):
     assert ec2.running() == []
 
 
-def test_a_driver_that_is_killed_leaves_nothing(ec2, aws, driver):
+def test_killed_driver_leaves_nothing(ec2, aws, driver):
     driver.kill()
     until(lambda: not ec2.running())
     until(lambda: aws.leftovers() == [])
 
 
-def test_a_driver_that_is_lost_with_its_computer_leaves_no_instance(ec2, aws, driver):
+def test_driver_lost_with_its_computer_leaves_no_instance(ec2, aws, driver):
     driver.kill()
     os.kill(driver.reaper, signal.SIGKILL)
     until(lambda: not ec2.running())
@@ -112,7 +112,7 @@ def test_a_driver_that_is_lost_with_its_computer_leaves_no_instance(ec2, aws, dr
     assert aws.leftovers() == []
 
 
-def test_a_spot_instance_that_is_taken_back_stops_its_machine_for_that_reason(ec2, aws):
+def test_interrupted_spot_instance_stops_its_machine_as_interrupted(ec2, aws):
     with bm.Session("ec2", market="spot", plugins=[Brisk()]) as session:
         first, second = start(session, 2)
         ec2.interrupt(ids(ec2)[0])
@@ -123,7 +123,7 @@ def test_a_spot_instance_that_is_taken_back_stops_its_machine_for_that_reason(ec
     assert aws.leftovers() == []
 
 
-def test_a_notice_of_a_spot_instances_end_is_told_by_its_machine(ec2, aws):
+def test_spot_interruption_notice_reaches_the_driver(ec2, aws):
     told = []
 
     class Watch:
@@ -141,7 +141,7 @@ def test_a_notice_of_a_spot_instances_end_is_told_by_its_machine(ec2, aws):
         assert notice.at.isoformat() == "2027-01-01T10:00:00+00:00"
 
 
-def test_a_host_that_is_lost_is_noticed_by_its_silence_and_freed(ec2, aws):
+def test_lost_host_is_detected_by_keepalive_and_terminated(ec2, aws):
     with bm.Session("ec2", plugins=[Brisk()]) as session:
         first, second = start(session, 2)
         ec2.lose(ids(ec2)[0])
@@ -153,7 +153,7 @@ def test_a_host_that_is_lost_is_noticed_by_its_silence_and_freed(ec2, aws):
     assert aws.leftovers() == []
 
 
-def test_a_machine_whose_cable_is_cut_ends_itself_and_is_gone_at_the_provider_too(ec2, aws):
+def test_disconnected_machine_powers_off_and_is_terminated(ec2, aws):
     with bm.Session("ec2", plugins=[Brisk()]) as session:
         [machine] = start(session)
         [id] = ids(ec2)
@@ -164,7 +164,7 @@ def test_a_machine_whose_cable_is_cut_ends_itself_and_is_gone_at_the_provider_to
     assert aws.leftovers() == []
 
 
-def test_what_is_short_in_one_market_comes_from_the_next(ec2, aws):
+def test_missing_capacity_of_one_market_comes_from_the_next(ec2, aws):
     for zone in "abcdef":
         aws.capacity[f"spot c7i.large us-east-1{zone}"] = 0
     aws.capacity["spot c7i.large us-east-1c"] = 1
@@ -176,7 +176,7 @@ def test_what_is_short_in_one_market_comes_from_the_next(ec2, aws):
     assert aws.leftovers() == []
 
 
-def test_when_nothing_is_to_be_had_that_is_told_and_nothing_is_left(ec2, aws):
+def test_no_capacity_at_all_is_an_error_and_leaves_nothing(ec2, aws):
     for market in ("spot", "on-demand"):
         for zone in "abcdef":
             aws.capacity[f"{market} c7i.large us-east-1{zone}"] = 0
@@ -190,7 +190,7 @@ def test_when_nothing_is_to_be_had_that_is_told_and_nothing_is_left(ec2, aws):
     assert aws.leftovers() == []
 
 
-def test_a_machine_that_is_told_to_end_is_gone_when_that_returns(ec2, aws):
+def test_machine_shutdown_returns_after_termination(ec2, aws):
     with bm.Session("ec2") as session:
         first, second = start(session, 2)
         first.shutdown()

@@ -67,7 +67,7 @@ def _remove_stripe() -> None:
 
 def mount(names: list[str], at: Path, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
-    mount_data(names, at=str(at), attached=deadline, deadline=deadline + 60.0)
+    mount_data(names, at=str(at), attach_deadline=deadline, deadline=deadline + 60.0)
 
 
 # -- names ----------------------------------------------------------------------------
@@ -80,15 +80,15 @@ def identity(model: str, name: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("said", [b"sdf", b"/dev/sdf", b"xvdf", b"/dev/sdf".ljust(32)])
-def test_an_ebs_volume_is_known_by_the_name_it_was_attached_under(said):
+def test_ebs_volume_is_found_by_its_attachment_name(said):
     assert volume_name(identity("Amazon Elastic Block Store", said)) == "/dev/sdf"
 
 
-def test_instance_store_is_no_volume():
+def test_instance_store_is_not_an_ebs_volume():
     assert volume_name(identity("Amazon EC2 NVMe Instance Storage", b"sdf")) is None
 
 
-def test_on_xen_a_volume_is_known_by_its_letter(tmp_path, monkeypatch):
+def test_xen_volume_is_found_by_its_letter(tmp_path, monkeypatch):
     (tmp_path / "xvdf").touch()
     assert _disks._xen_volume(f"{tmp_path}/sdf") is None
     real = os.path.exists
@@ -96,13 +96,13 @@ def test_on_xen_a_volume_is_known_by_its_letter(tmp_path, monkeypatch):
     assert _disks._xen_volume("/dev/sdf") == "/dev/xvdf"
 
 
-def test_a_volume_that_does_not_come_is_an_error_that_names_it(tmp_path):
-    with pytest.raises(GuestError, match=r"data volumes /dev/sdzz are not there; the block"):
+def test_missing_volume_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(GuestError, match=r"data volumes /dev/sdzz are not attached; the block"):
         mount(["/dev/sdzz"], tmp_path / "data", seconds=0.0)
 
 
 @needs_loops
-def test_a_volume_that_comes_late_is_waited_for(tmp_path, monkeypatch):
+def test_late_volume_is_awaited(tmp_path, monkeypatch):
     with volumes(tmp_path) as [device]:
         name = tmp_path / "sdf"
         polls = []
@@ -121,7 +121,7 @@ def test_a_volume_that_comes_late_is_waited_for(tmp_path, monkeypatch):
 
 
 @needs_loops
-def test_a_new_volume_is_formatted_and_mounted(tmp_path):
+def test_new_volume_is_formatted_and_mounted(tmp_path):
     at = tmp_path / "data"
     with volumes(tmp_path) as [device]:
         mount([device], at)
@@ -152,48 +152,48 @@ def test_several_volumes_are_striped(tmp_path):
 
 @needs_loops
 @pytest.mark.parametrize("tool", [["mkfs.ext4", "-q"], ["mkswap"], ["sfdisk", "-q"]])
-def test_a_volume_that_has_anything_on_it_is_left_as_it_is(tmp_path, tool):
+def test_volume_with_data_is_not_changed(tmp_path, tool):
     if shutil.which(tool[0]) is None:
         pytest.skip(f"there is no {tool[0]} here")
     with volumes(tmp_path) as [device]:
         subprocess.run([*tool, device], input=b",,\n", stdout=subprocess.DEVNULL, check=True)
         before = (tmp_path / "volume0").read_bytes()
-        not_new = f"{device} is not known to be new, and is left as it is: .*TYPE="
+        not_new = f"{device} may not be new, and was not changed: .*TYPE="
         with pytest.raises(GuestError, match=not_new):
             mount([device], tmp_path / "data")
         assert (tmp_path / "volume0").read_bytes() == before
 
 
 @needs_loops
-def test_a_volume_that_cant_be_looked_at_is_left_as_it_is(tmp_path, monkeypatch):
+def test_volume_that_cannot_be_inspected_is_not_changed(tmp_path, monkeypatch):
     with volumes(tmp_path) as [device], monkeypatch.context() as image:
         image.setenv("PATH", str(tmp_path))
         image.setattr("bigmachine_ec2._commands._SYSTEM_FOLDERS", str(tmp_path))
-        with pytest.raises(GuestError, match="not known to be new.*this image has no blkid"):
+        with pytest.raises(GuestError, match="may not be new.*the image has no blkid"):
             mount([device], tmp_path / "data")
 
 
 @needs_loops
-def test_no_volume_is_touched_if_one_of_them_is_not_new(tmp_path):
+def test_no_volume_is_changed_if_one_has_data(tmp_path):
     with volumes(tmp_path, 2) as [one, other]:
         command("mkfs.ext4", "-q", other)
-        with pytest.raises(GuestError, match=f"{other} is not known to be new"):
+        with pytest.raises(GuestError, match=f"{other} may not be new"):
             mount([one, other], tmp_path / "data")
         assert not (tmp_path / "volume0").read_bytes().strip(b"\0")
 
 
 @needs_loops
-def test_a_volume_in_use_and_a_folder_in_use_are_refused(tmp_path):
+def test_volume_in_use_and_mount_point_in_use_are_refused(tmp_path):
     with volumes(tmp_path, 2) as [one, other]:
         mount([one], tmp_path / "data")
         with pytest.raises(GuestError, match=f"{one} can't be used: Device or resource busy"):
             mount([one], tmp_path / "elsewhere")
-        with pytest.raises(GuestError, match="something is mounted at .*data already"):
+        with pytest.raises(GuestError, match="a file system is already mounted at .*data"):
             mount([other], tmp_path / "data")
 
 
 @pytest.mark.skipif(os.path.exists("/dev/mapper/control"), reason="the kernel has a device mapper")
-def test_a_kernel_that_cant_stripe_is_named(tmp_path):
+def test_kernel_without_device_mapper_is_an_error(tmp_path):
     parts = [tmp_path / "one", tmp_path / "two"]
     for part in parts:
         part.write_bytes(bytes(1 << 20))

@@ -40,7 +40,7 @@ def tags_of(aws, id):
 # -- what is asked for ----------------------------------------------------------------
 
 
-def test_a_fleet_has_all_types_and_zones_of_a_market_by_the_users_order(run, aws):
+def test_fleet_has_all_types_and_zones_of_a_market_in_the_users_order(run, aws):
     async def test(kit):
         await kit.start()
         spot, on_demand = aws.requests("CreateFleet")
@@ -61,7 +61,7 @@ def test_a_fleet_has_all_types_and_zones_of_a_market_by_the_users_order(run, aws
     run(test, instance_type=["c7i.large", "c6i.large"])
 
 
-def test_what_one_type_lacks_in_all_zones_comes_from_the_next_type(run, aws):
+def test_missing_capacity_of_one_type_comes_from_the_next(run, aws):
     async def test(kit):
         instances = await kit.start(6)
         assert [(i.details["instance_type"], i.zone[-1]) for i in instances] == [
@@ -81,7 +81,7 @@ def test_what_one_type_lacks_in_all_zones_comes_from_the_next_type(run, aws):
     run(test, instance_type=["c7i.large", "c6i.large"])
 
 
-def test_a_second_subnet_of_a_zone_is_for_another_fleet(run, aws):
+def test_second_subnet_of_a_zone_goes_to_another_fleet(run, aws):
     vpc = aws.ec2.get_default_vpc()
     first = {s.availability_zone: s.id for s in aws.ec2.describe_subnets()}
     second = aws.ec2.create_subnet(vpc.id, "172.31.240.0/24", "us-east-1a")
@@ -110,7 +110,7 @@ def test_a_second_subnet_of_a_zone_is_for_another_fleet(run, aws):
 
 
 @pytest.mark.parametrize("market", ["spot", "on-demand"])
-def test_an_instance_of_a_fleet_is_made_as_any_other(run, aws, market):
+def test_fleet_instance_has_the_same_settings_as_any_other(run, aws, market):
     async def test(kit):
         await kit.start()
         [vm] = aws.instances()
@@ -135,7 +135,7 @@ def test_an_instance_of_a_fleet_is_made_as_any_other(run, aws, market):
     run(test, market=market, disk=30, tags=["team=ml"])
 
 
-def test_the_template_and_the_fleet_are_tagged_when_they_are_made(run, aws):
+def test_template_and_fleet_are_tagged_on_creation(run, aws):
     async def test(kit):
         await kit.start()
         [template] = aws.requests("CreateLaunchTemplate")
@@ -154,7 +154,7 @@ def test_the_template_and_the_fleet_are_tagged_when_they_are_made(run, aws):
     run(test)
 
 
-def test_a_fleet_pays_no_more_than_the_user_wants(run, aws):
+def test_fleet_respects_max_price(run, aws):
     async def test(kit):
         await kit.start()
         [request] = aws.requests("CreateFleet")
@@ -164,7 +164,7 @@ def test_a_fleet_pays_no_more_than_the_user_wants(run, aws):
     run(test, market="spot", max_price=0.051)
 
 
-def test_types_of_both_architectures_are_in_one_fleet_each_with_its_image(run, aws):
+def test_one_fleet_has_types_of_both_architectures_with_their_images(run, aws):
     async def test(kit):
         instances = await kit.start(3)
         kinds = ["c7g.large", "c7i.large", "c7i.large"]
@@ -186,7 +186,7 @@ def test_types_of_both_architectures_are_in_one_fleet_each_with_its_image(run, a
 # -- when there is too little ---------------------------------------------------------
 
 
-def test_what_spot_lacks_is_bought_on_demand(run, aws, caplog):
+def test_missing_spot_capacity_is_launched_on_demand(run, aws, caplog):
     async def test(kit):
         instances = await kit.start(5)
         assert [i.details["market"] for i in instances] == ["spot"] * 3 + ["on-demand"] * 2
@@ -199,7 +199,7 @@ def test_what_spot_lacks_is_bought_on_demand(run, aws, caplog):
     run(test)
 
 
-def test_a_total_failure_tells_the_whole_story(run, aws):
+def test_failed_start_lists_every_attempt(run, aws):
     async def test(kit):
         with pytest.raises(StartError) as caught:
             await kit.start(4)
@@ -213,7 +213,7 @@ def test_a_total_failure_tells_the_whole_story(run, aws):
             f"on-demand g4dn.xlarge in {zones}: VcpuLimitExceeded: your current vCPU limit of 0",
         ):
             assert line in text
-        assert "have the quota raised" in text
+        assert "request a quota increase" in text
 
     def refuse(place, count):
         if "g4dn" not in place:
@@ -228,7 +228,7 @@ def test_a_total_failure_tells_the_whole_story(run, aws):
     run(test, instance_type=["c7i.large", "g4dn.xlarge"])
 
 
-def test_an_error_at_the_end_does_not_hide_what_was_tried_before(run, aws):
+def test_last_error_does_not_hide_earlier_ones(run, aws):
     async def test(kit):
         with pytest.raises(StartError) as caught:
             await kit.start()
@@ -242,7 +242,7 @@ def test_an_error_at_the_end_does_not_hide_what_was_tried_before(run, aws):
     run(test)
 
 
-def test_what_only_one_type_is_refused_for_does_not_end_the_purchase(run, aws):
+def test_error_of_one_type_does_not_stop_the_launch(run, aws):
     async def test(kit):
         instances = await kit.start(2)
         assert {i.details["instance_type"] for i in instances} == {"c6i.large"}
@@ -255,7 +255,7 @@ def test_what_only_one_type_is_refused_for_does_not_end_the_purchase(run, aws):
     run(test, instance_type=["c7i.large", "c6i.large"])
 
 
-def test_pools_that_are_too_busy_are_asked_again_for_the_rest(run, aws):
+def test_throttled_pools_are_retried_for_the_rest(run, aws):
     async def test(kit):
         instances = await kit.start(5)
         assert {i.details["market"] for i in instances} == {"spot"}
@@ -321,7 +321,7 @@ def test_no_launch_template_outlives_a_start_that_is_cancelled(run, aws):
     run(test)
 
 
-def test_a_template_whose_answer_was_lost_is_made_once_and_deleted(run, aws):
+def test_template_whose_response_was_lost_is_created_once_and_deleted(run, aws):
     async def test(kit):
         system = await kit.setup()
         aws.lose_answer("CreateLaunchTemplate", times=2)
@@ -332,7 +332,7 @@ def test_a_template_whose_answer_was_lost_is_made_once_and_deleted(run, aws):
     run(test)
 
 
-def test_a_template_of_which_nobody_knows_whether_it_was_made_is_deleted(run, aws):
+def test_template_with_unknown_outcome_is_deleted(run, aws):
     async def test(kit):
         system = await kit.setup()
         aws.lose_answer("CreateLaunchTemplate", times=99)
@@ -344,7 +344,7 @@ def test_a_template_of_which_nobody_knows_whether_it_was_made_is_deleted(run, aw
     run(test)
 
 
-def test_a_template_that_can_not_be_deleted_is_deleted_when_the_session_ends(run, aws, caplog):
+def test_undeletable_template_is_deleted_at_the_end_of_the_session(run, aws, caplog):
     async def test(kit):
         system = await kit.setup()
         aws.refuse("DeleteLaunchTemplate", "InternalFailure", status=500, times=8)
@@ -357,7 +357,7 @@ def test_a_template_that_can_not_be_deleted_is_deleted_when_the_session_ends(run
     run(test)
 
 
-def test_a_template_that_ec2_does_not_know_yet_is_waited_for(run, aws):
+def test_template_not_yet_found_is_retried(run, aws):
     async def test(kit):
         aws.unknown_templates = 2
         assert len(await kit.start(2)) == 2
@@ -367,7 +367,7 @@ def test_a_template_that_ec2_does_not_know_yet_is_waited_for(run, aws):
     run(test, market="spot")
 
 
-def test_a_template_that_ec2_never_knows_is_an_error(run, aws, caplog):
+def test_template_never_found_is_an_error(run, aws, caplog):
     async def test(kit):
         aws.unknown_templates = 99
         with (
@@ -386,7 +386,7 @@ def test_a_template_that_ec2_never_knows_is_an_error(run, aws, caplog):
     ("count", "page"), [(200, 40), pytest.param(2500, 500, marks=pytest.mark.long)]
 )
 def test_many_machines_need_few_requests(run, aws, monkeypatch, count, page):
-    monkeypatch.setattr("bigmachine_ec2._fleet.Fleet.most", page)
+    monkeypatch.setattr("bigmachine_ec2._create_fleet.CreateFleet.max_count", page)
     monkeypatch.setattr("bigmachine_ec2._api._PAGE", page)
     many = Many()
 

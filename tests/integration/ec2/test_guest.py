@@ -20,9 +20,9 @@ import pytest
 
 from bigmachine.environment._tools import find_pip, find_uv
 from bigmachine.errors import StartError, UsageError
-from bigmachine_ec2 import Ec2Options, Ec2System, _guest
+from bigmachine_ec2 import Ec2Options, Ec2System, _guest_setup
 from bigmachine_ec2._commands import GuestError
-from bigmachine_ec2._guest import File, Guest, start_units, use_for_temporary_files
+from bigmachine_ec2._guest_setup import File, GuestSetup, start_units, use_for_temporary_files
 from tests.integration.ec2.test_disks import needs_loops, volumes
 from tests.integration.ec2.test_life import states
 from tests.support import vms as vms_folder
@@ -50,14 +50,14 @@ needs_builder = pytest.mark.skipif(
         ({"files": ["/etc/../motd=x"]}, "files: must have an absolute path on the machine"),
         ({"files": ["/etc/=x"]}, "files: must have an absolute path on the machine"),
         ({"files": ["/etc/motd=x", "/etc/motd=y"]}, "files: must not have '/etc/motd' twice"),
-        ({"units": ["x/run.sh"]}, "units: must be paths of units of systemd (NAME.service, …)"),
-        ({"units": ["x/a@.service"]}, "units: must be paths of units of systemd"),
+        ({"units": ["x/run.sh"]}, "units: must be paths of systemd units (NAME.service, …)"),
+        ({"units": ["x/a@.service"]}, "units: must be paths of systemd units"),
         ({"units": ["a/x.service", "b/x.service"]}, "units: must not have 'x.service' twice"),
         ({"files": ["/etc/x=/nowhere/x"]}, "files: /nowhere/x: No such file or directory"),
         ({"units": ["/nowhere/x.service"]}, "units: /nowhere/x.service: No such file or dir"),
     ],
 )
-def test_what_cant_be_right_is_refused_without_asking_aws(run, aws, options, message):
+def test_invalid_options_are_refused_without_a_request_to_aws(run, aws, options, message):
     async def test(kit):
         with pytest.raises(UsageError) as caught:
             await kit.setup()
@@ -67,12 +67,12 @@ def test_what_cant_be_right_is_refused_without_asking_aws(run, aws, options, mes
     run(test, **options)
 
 
-def test_files_that_are_data_rather_than_settings_are_refused(run, aws, tmp_path):
+def test_large_files_are_refused(run, aws, tmp_path):
     big = tmp_path / "big"
     big.write_bytes(bytes((1 << 20) + 1))
 
     async def test(kit):
-        with pytest.raises(UsageError, match="more than 1 MiB together; they are for settings"):
+        with pytest.raises(UsageError, match="together they exceed 1 MiB; they are for settings"):
             await kit.setup()
         assert not aws.asked
 
@@ -80,7 +80,7 @@ def test_files_that_are_data_rather_than_settings_are_refused(run, aws, tmp_path
 
 
 @pytest.mark.parametrize("way", ["fleet", "run"])
-def test_a_data_disk_is_bought_as_volumes_that_go_with_the_instance(run, aws, one_offer, way):
+def test_data_disk_volumes_are_deleted_with_the_instance(run, aws, one_offer, way):
     async def test(kit):
         await kit.start()
         assert disks(aws) == {
@@ -89,16 +89,16 @@ def test_a_data_disk_is_bought_as_volumes_that_go_with_the_instance(run, aws, on
         }
         for volume in aws.ec2.volumes.values():
             assert "bigmachine:session" in dict(tags(volume))
-        assert kit.system._guest.volumes == ("/dev/sdf", "/dev/sdg", "/dev/sdh")
+        assert kit.system._guest_setup.volumes == ("/dev/sdf", "/dev/sdg", "/dev/sdh")
 
     run(test, data_disk=100, data_volumes=3, **(one_offer if way == "run" else {}))
 
 
-def test_without_a_data_disk_there_is_the_root_disk_alone(run, aws):
+def test_without_a_data_disk_there_is_only_the_root_disk(run, aws):
     async def test(kit):
         await kit.start()
         assert disks(aws) == {"/dev/xvda": (20, "gp3", True)}
-        assert kit.system._guest.volumes == ()
+        assert kit.system._guest_setup.volumes == ()
 
     run(test)
 
@@ -119,14 +119,14 @@ def disks(aws):
 # -- on the machine -------------------------------------------------------------------
 
 
-def guest_of(tmp_path, **options) -> Guest:
+def guest_of(tmp_path, **options) -> GuestSetup:
     """Return what the machine gets of these options."""
     system = Ec2System(Ec2Options(**options))
-    system._guest = Guest.read(system.options)
-    return pickle.loads(pickle.dumps(system))._guest
+    system._guest_setup = GuestSetup.from_options(system.options)
+    return pickle.loads(pickle.dumps(system))._guest_setup
 
 
-def test_files_arrive_with_their_mode_and_nobody_elses_right_to_write(tmp_path):
+def test_files_keep_their_mode_and_are_writable_only_by_root(tmp_path):
     for name, mode in (("secret", 0o600), ("script", 0o777)):
         (tmp_path / name).write_text(name)
         (tmp_path / name).chmod(mode)
@@ -134,7 +134,7 @@ def test_files_arrive_with_their_mode_and_nobody_elses_right_to_write(tmp_path):
     files = tuple(f"{there}/deep/{name}={tmp_path}/{name}" for name in ("secret", "script"))
     guest = guest_of(tmp_path, files=files)
     (tmp_path / "secret").unlink()  # it travels
-    guest.set_up()
+    guest.apply()
     for name, mode in (("secret", 0o600), ("script", 0o755)):
         file = there / "deep" / name
         assert file.read_text() == name
@@ -142,14 +142,14 @@ def test_files_arrive_with_their_mode_and_nobody_elses_right_to_write(tmp_path):
     assert sorted(os.listdir(there / "deep")) == ["script", "secret"]
 
 
-def test_a_file_that_cant_be_written_is_named(tmp_path):
+def test_unwritable_file_is_named(tmp_path):
     (tmp_path / "here").write_text("")
     guest = guest_of(tmp_path, files=(f"/proc/nowhere/x={tmp_path}/here",))
-    with pytest.raises(GuestError, match="/proc/nowhere/x can't be written: No such file"):
-        guest.set_up()
+    with pytest.raises(GuestError, match="can't write /proc/nowhere/x: No such file"):
+        guest.apply()
 
 
-def test_temporary_files_are_on_the_data_disk_unless_their_place_is_set(tmp_path, monkeypatch):
+def test_temporary_files_are_on_the_data_disk_unless_tmpdir_is_set(tmp_path, monkeypatch):
     monkeypatch.delenv("TMPDIR", raising=False)
     monkeypatch.setattr(tempfile, "tempdir", None)
     tempfile.gettempdir()  # which is kept
@@ -188,7 +188,7 @@ def systemd(tmp_path, monkeypatch):
         (folder / name).write_text(script.format(log=log))
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setattr(_guest, "_UNITS_FOLDER", str(tmp_path / "system"))
+    monkeypatch.setattr(_guest_setup, "_UNITS_FOLDER", str(tmp_path / "system"))
     return log
 
 
@@ -197,9 +197,9 @@ def unit(tmp_path: Path, name: str) -> str:
     return str(tmp_path / name)
 
 
-def test_units_are_installed_and_started_in_their_order(tmp_path, systemd):
+def test_units_are_installed_and_started_in_order(tmp_path, systemd):
     units = (unit(tmp_path, "b.service"), unit(tmp_path, "a.timer"))
-    guest_of(tmp_path, units=units).set_up()
+    guest_of(tmp_path, units=units).apply()
     for name in units:
         installed = tmp_path / "system" / os.path.basename(name)
         assert installed.read_bytes() == Path(name).read_bytes()
@@ -215,24 +215,24 @@ def test_units_are_installed_and_started_in_their_order(tmp_path, systemd):
     ("name", "why"),
     [("bad", "systemctl start bad.service: Job for bad.service failed."), ("crashing", "failed")],
 )
-def test_a_unit_that_does_not_start_is_an_error_with_its_journal(tmp_path, systemd, name, why):
+def test_failed_unit_is_an_error_with_its_journal(tmp_path, systemd, name, why):
     guest = guest_of(tmp_path, units=(unit(tmp_path, f"{name}.service"),))
     with pytest.raises(GuestError) as caught:
-        guest.set_up()
-    assert f"unit {name}.service does not start: " in str(caught.value)
+        guest.apply()
+    assert f"unit {name}.service did not start: " in str(caught.value)
     assert why in str(caught.value)
     assert f"its journal:\nwhat --unit={name}.service said" in str(caught.value)
 
 
-def test_a_command_that_hangs_or_is_not_there_is_an_error(tmp_path, monkeypatch):
+def test_hung_or_missing_command_is_an_error(tmp_path, monkeypatch):
     file = File(str(tmp_path / "x.service"), 0o644, b"")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("bigmachine_ec2._commands._SYSTEM_FOLDERS", str(tmp_path))
-    with pytest.raises(GuestError, match="this image has no systemctl"):
+    with pytest.raises(GuestError, match="the image has no systemctl"):
         start_units([file], deadline=time.monotonic() + 60)
     (tmp_path / "systemctl").write_text("#!/bin/sh\nexec /bin/sleep 1000\n")
     (tmp_path / "systemctl").chmod(0o755)
-    with pytest.raises(GuestError, match="systemctl daemon-reload: not done in time"):
+    with pytest.raises(GuestError, match="systemctl daemon-reload: timed out"):
         start_units([file], deadline=time.monotonic())
 
 
@@ -255,7 +255,7 @@ PROGRAM = """
     import copy, json, sys
     import bigmachine as bm
     from bigmachine_ec2 import Ec2Options, Ec2System
-    from bigmachine_ec2._guest import Guest
+    from bigmachine_ec2._guest_setup import GuestSetup
     from services import Places
     from vms import VmSystem
 
@@ -264,19 +264,19 @@ PROGRAM = """
         def __init__(self, guest):
             super().__init__()
             self.there = Ec2System(Ec2Options())
-            self.there._guest = guest
+            self.there._guest_setup = guest
         def __reduce__(self):
             return copy.copy, (self.there,)  # what arrives
 
     def good(path, device, folder):
-        read = Guest.read(Ec2Options(files=(f"{path}=services.py",)))
-        guest = Guest((device,), folder, files=read.files)
+        read = GuestSetup.from_options(Ec2Options(files=(f"{path}=services.py",)))
+        guest = GuestSetup((device,), folder, files=read.files)
         with bm.Session(Ec2OnVms(guest)) as session:
             [machine] = session.start(1, services={"Places": Places()})
             return machine.call("Places.temporary"), machine.call("Places.read", path)
 
     def bad(path):
-        guest = Guest.read(Ec2Options(files=(f"{path}=services.py",)))
+        guest = GuestSetup.from_options(Ec2Options(files=(f"{path}=services.py",)))
         with bm.Session(Ec2OnVms(guest)) as session:
             try:
                 session.start(1, services={"Places": Places()})
@@ -320,7 +320,7 @@ def drive(tmp_path):
 
 @needs_builder
 @needs_loops
-def test_a_worker_sets_its_machine_up_before_it_serves(drive, tmp_path):
+def test_worker_sets_up_its_machine_before_it_serves(drive, tmp_path):
     with volumes(tmp_path) as [device]:
         file, data = tmp_path / "etc" / "some.conf", tmp_path / "data"
         temporary, text = drive("good", file, device, data)
@@ -329,17 +329,17 @@ def test_a_worker_sets_its_machine_up_before_it_serves(drive, tmp_path):
 
 
 @needs_builder
-def test_why_a_machine_cant_be_set_up_is_in_the_boot_error(drive):
+def test_boot_error_says_why_the_setup_failed(drive):
     story = drive("bad", "/proc/nowhere/x")
     assert "the worker ended with status 1" in story
-    assert "the machine can't be set up: /proc/nowhere/x can't be written: No such file" in story
+    assert "the machine's setup failed: can't write /proc/nowhere/x: No such file" in story
     assert "Traceback" not in story
 
 
 # -- immortals ------------------------------------------------------------------------
 
 
-def test_immortal_instances_outlive_their_session_and_that_is_said(run, aws, caplog):
+def test_immortal_instances_outlive_their_session_with_a_warning(run, aws, caplog):
     ids = []
 
     async def test(kit):
@@ -349,7 +349,7 @@ def test_immortal_instances_outlive_their_session_and_that_is_said(run, aws, cap
         for index, id in enumerate(ids):
             assert f"m{index} ({id})" in told
         assert "immortal" in told
-        assert f"bigmachine reap {kit.request.session}" in told
+        assert f"bigmachine reap ec2 {kit.request.session}" in told
         caplog.clear()
         for instance in instances:
             await kit.system.stop(instance)
@@ -359,7 +359,7 @@ def test_immortal_instances_outlive_their_session_and_that_is_said(run, aws, cap
         [told] = [record.getMessage() for record in caplog.records]
         assert "LEAVES RUNNING" in told
         assert all(id in told for id in ids)
-        assert f"bigmachine reap {kit.request.session}" in told
+        assert f"bigmachine reap ec2 {kit.request.session}" in told
         assert "lifetime" not in told
         await kit.system.shutdown()
         assert states(aws) == ["running", "running"]
@@ -377,7 +377,7 @@ def test_immortal_instances_outlive_their_session_and_that_is_said(run, aws, cap
 
 
 @pytest.mark.parametrize("way", ["fleet", "run"])
-def test_immortal_instances_are_tagged_and_do_not_power_themselves_off(run, aws, one_offer, way):
+def test_immortal_instances_are_tagged_and_do_not_power_off(run, aws, one_offer, way):
     async def test(kit):
         [instance] = await kit.start()
         [vm] = aws.instances()
@@ -391,16 +391,16 @@ def test_immortal_instances_are_tagged_and_do_not_power_themselves_off(run, aws,
     run(test, immortal=True, **(one_offer if way == "run" else {}))
 
 
-def test_the_lifetime_of_immortal_instances_is_said(run, caplog):
+def test_warning_names_the_lifetime_of_immortal_instances(run, caplog):
     async def test(kit):
         await kit.start()
-        assert "until 3600 s after their boot" in caplog.text
+        assert "until their lifetime of 3600 s ends" in caplog.text
         kit.system._ids.clear()
 
     run(test, immortal=True, lifetime=3600.0)
 
 
-def test_an_immortal_instance_that_has_ended_is_not_said_to_run(run, aws, caplog):
+def test_ended_immortal_instance_is_not_reported_as_running(run, aws, caplog):
     async def test(kit):
         one, other = await kit.start(2)
         aws.power_off(one.id)
@@ -415,19 +415,19 @@ def test_an_immortal_instance_that_has_ended_is_not_said_to_run(run, aws, caplog
     run(test, immortal=True)
 
 
-def test_what_a_start_that_fails_has_made_is_not_immortal(run, aws, monkeypatch):
-    monkeypatch.setattr("bigmachine_ec2._settling._ADDRESS_TIMEOUT", 0.0)
+def test_instances_of_a_failed_start_are_not_immortal(run, aws, monkeypatch):
+    monkeypatch.setattr("bigmachine_ec2._addresses._ADDRESS_TIMEOUT", 0.0)
     aws.answers_until_running = 1000
 
     async def test(kit):
-        with pytest.raises(StartError, match="EC2 gives it no address"):
+        with pytest.raises(StartError, match="EC2 assigned no address"):
             await kit.start()
         assert states(aws) == ["terminated"]
 
     run(test, immortal=True)
 
 
-def test_mortal_instances_are_neither_tagged_as_immortal_nor_left(run, aws, caplog):
+def test_mortal_instances_are_not_tagged_immortal_and_not_left(run, aws, caplog):
     async def test(kit):
         await kit.start()
         [vm] = aws.instances()

@@ -31,7 +31,7 @@ def states(aws):
 # -- watch ----------------------------------------------------------------------------
 
 
-def test_an_instance_that_runs_is_not_gone(run, aws):
+def test_running_instance_has_not_ended(run, aws):
     async def test(kit):
         [instance] = await kit.start()
         assert await kit.system.keepalive_failed(instance) is None
@@ -42,11 +42,11 @@ def test_an_instance_that_runs_is_not_gone(run, aws):
 @pytest.mark.parametrize(
     ("befall", "reason", "detail"),
     [
-        ("interrupt", StopReason.INTERRUPTED, "EC2 took the spot instance back"),
+        ("interrupt", StopReason.INTERRUPTED, "EC2 interrupted the spot instance"),
         ("power_off", StopReason.EXITED, "it powered itself off"),
     ],
 )
-def test_an_instance_that_ended_is_gone_for_ec2s_reason(run, aws, befall, reason, detail):
+def test_ended_instance_has_ec2s_reason(run, aws, befall, reason, detail):
     async def test(kit):
         [instance] = await kit.start()
         getattr(aws, befall)(instance.id)
@@ -58,10 +58,10 @@ def test_an_instance_that_ended_is_gone_for_ec2s_reason(run, aws, befall, reason
     run(test)
 
 
-def test_every_reason_that_the_api_reference_has_is_told_in_words():
+def test_every_state_reason_of_the_api_reference_has_a_message():
     from botocore.session import Session
 
-    from bigmachine_ec2._machines import _REASONS
+    from bigmachine_ec2._vms import _REASONS
 
     model = Session().get_service_model("ec2").shape_for("StateReason").members["Message"]
     codes = re.findall(r"<code>((?:Client|Server)[\w.]+)</code>", model.documentation)
@@ -73,7 +73,7 @@ def test_every_reason_that_the_api_reference_has_is_told_in_words():
     }
 
 
-def test_an_instance_that_somebody_terminated_is_gone(run, aws):
+def test_instance_terminated_by_somebody_has_ended(run, aws):
     async def test(kit):
         [instance] = await kit.start()
         aws.ec2.terminate_instances([instance.id])
@@ -85,18 +85,18 @@ def test_an_instance_that_somebody_terminated_is_gone(run, aws):
     run(test)
 
 
-def test_an_instance_that_ec2_forgot_is_gone_but_not_a_new_one(run, aws):
+def test_unknown_instance_has_ended_unless_it_is_new(run, aws):
     async def test(kit):
         [instance] = await kit.start()
         aws._unknown = 1
         assert await kit.system.keepalive_failed(instance) is None
         stranger = Instance("m9.test-0123abcd.bigmachine", "", id="i-0123456789abcdef0")
-        assert "knows no such instance" in (await kit.system.keepalive_failed(stranger)).detail
+        assert "no longer has this instance" in (await kit.system.keepalive_failed(stranger)).detail
 
     run(test)
 
 
-def test_when_ec2_cant_be_asked_nothing_is_said_of_the_instance(run, aws):
+def test_instance_state_is_unknown_if_ec2_cannot_be_reached(run, aws):
     async def test(kit):
         [instance] = await kit.start()
         aws.refuse("DescribeInstances", "UnauthorizedOperation", status=403)
@@ -105,7 +105,7 @@ def test_when_ec2_cant_be_asked_nothing_is_said_of_the_instance(run, aws):
     run(test)
 
 
-def test_many_who_ask_at_once_are_answered_by_few_requests(run, aws):
+def test_concurrent_state_checks_share_requests(run, aws):
     async def test(kit):
         instances = await kit.start(40)
         aws.interrupt(instances[7].id)
@@ -124,7 +124,7 @@ def test_many_who_ask_at_once_are_answered_by_few_requests(run, aws):
     run(test)
 
 
-def test_the_console_is_read_by_nitros_way_and_by_the_old_one(run, aws):
+def test_console_is_read_on_nitro_and_on_older_instances(run, aws):
     async def test(kit):
         [instance] = await kit.start()
         assert "Linux version" in await kit.system.console(instance)
@@ -138,7 +138,7 @@ def test_the_console_is_read_by_nitros_way_and_by_the_old_one(run, aws):
 # -- stop, and find what is left ------------------------------------------------------
 
 
-def test_stop_returns_when_the_instance_is_terminated_and_frees_no_other(run, aws):
+def test_stop_terminates_only_its_instance_and_waits_for_it(run, aws):
     async def test(kit):
         aws.answers_until_terminated = 3
         one, other = await kit.start(2)
@@ -152,7 +152,7 @@ def test_stop_returns_when_the_instance_is_terminated_and_frees_no_other(run, aw
     run(test)
 
 
-def test_stop_by_name_alone_finds_the_instance(run, aws):
+def test_stop_finds_the_instance_by_name(run, aws):
     async def test(kit):
         one, other = await kit.start(2)
         reaper = kit.other().system
@@ -164,7 +164,7 @@ def test_stop_by_name_alone_finds_the_instance(run, aws):
     run(test)
 
 
-def test_stop_waits_for_an_instance_that_ec2_does_not_know_yet(run, aws):
+def test_stop_waits_for_an_instance_not_yet_found(run, aws):
     async def test(kit):
         [instance] = await kit.start()
         aws._unknown = 4
@@ -174,7 +174,7 @@ def test_stop_waits_for_an_instance_that_ec2_does_not_know_yet(run, aws):
     run(test)
 
 
-def test_stop_cancelled_can_be_called_again(run, aws):
+def test_cancelled_stop_can_be_repeated(run, aws):
     async def test(kit):
         aws.answers_until_terminated = 4
         [instance] = await kit.start()
@@ -187,7 +187,7 @@ def test_stop_cancelled_can_be_called_again(run, aws):
     run(test)
 
 
-def test_an_instance_that_is_not_ours_is_never_terminated(run, aws):
+def test_foreign_instance_is_never_terminated(run, aws):
     reservation = aws.ec2.run_instances(
         next(iter(aws.ec2.amis)),
         1,
@@ -214,7 +214,7 @@ def test_an_instance_that_is_not_ours_is_never_terminated(run, aws):
     aws.clear()
 
 
-def test_instances_lists_those_of_all_sessions_and_their_groups(run, aws):
+def test_instances_lists_all_sessions_with_security_groups(run, aws):
     async def test(kit):
         other = kit.other()
         mine = await kit.start(2)
@@ -247,7 +247,7 @@ def test_instances_lists_those_of_all_sessions_and_their_groups(run, aws):
 # -- shutdown -------------------------------------------------------------------------
 
 
-def test_shutdown_frees_all_that_the_session_made_and_nothing_else(run, aws):
+def test_shutdown_frees_all_of_the_session_and_nothing_else(run, aws):
     async def test(kit):
         other = kit.other()
         await kit.start(3)
@@ -261,7 +261,7 @@ def test_shutdown_frees_all_that_the_session_made_and_nothing_else(run, aws):
     run(test)
 
 
-def test_shutdown_finds_instances_by_their_tags_that_nobody_remembers(run, aws):
+def test_shutdown_finds_forgotten_instances_by_their_tags(run, aws):
     async def test(kit):
         await kit.start(2)
         kit.system._ids.clear()
@@ -271,7 +271,7 @@ def test_shutdown_finds_instances_by_their_tags_that_nobody_remembers(run, aws):
     run(test)
 
 
-def test_shutdown_waits_until_no_instance_is_in_the_group(run, aws):
+def test_shutdown_waits_until_the_security_group_is_unused(run, aws):
     async def test(kit):
         await kit.start()
         aws.refuse("DeleteSecurityGroup", "DependencyViolation", times=2)
@@ -281,7 +281,7 @@ def test_shutdown_waits_until_no_instance_is_in_the_group(run, aws):
     run(test)
 
 
-def test_shutdown_cancelled_can_be_called_again(run, aws):
+def test_cancelled_shutdown_can_be_repeated(run, aws):
     async def test(kit):
         aws.answers_until_terminated = 4
         await kit.start(2)
@@ -294,7 +294,7 @@ def test_shutdown_cancelled_can_be_called_again(run, aws):
     run(test)
 
 
-def test_shutdown_without_a_setup_asks_nothing(aws):
+def test_shutdown_without_setup_sends_no_request(aws):
     async def main():
         system = Ec2System(Ec2Options())
         await system.shutdown()
@@ -304,7 +304,7 @@ def test_shutdown_without_a_setup_asks_nothing(aws):
     assert not aws.asked
 
 
-def test_a_shutdown_that_aws_refuses_says_what_may_be_left(run, aws):
+def test_failed_shutdown_says_what_may_be_left(run, aws):
     async def test(kit):
         await kit.start()
         aws.refuse("TerminateInstances", "UnauthorizedOperation", status=403)
@@ -314,7 +314,7 @@ def test_a_shutdown_that_aws_refuses_says_what_may_be_left(run, aws):
     run(test)
 
 
-def test_shutdown_finds_a_group_whose_answer_was_lost_for_good(run, aws):
+def test_shutdown_finds_a_security_group_whose_response_was_lost(run, aws):
     async def test(kit):
         system = await kit.setup()
         aws.lose_answer("CreateSecurityGroup", times=1)
@@ -327,7 +327,7 @@ def test_shutdown_finds_a_group_whose_answer_was_lost_for_good(run, aws):
     run(test)
 
 
-def test_lists_of_many_pages_are_read_to_the_end(run, aws, monkeypatch):
+def test_all_pages_of_a_list_are_read(run, aws, monkeypatch):
     async def test(kit):
         started = [(await kit.start())[0] for _ in range(7)]
         monkeypatch.setattr("bigmachine_ec2._api._PAGE", 5)
@@ -343,9 +343,7 @@ def test_lists_of_many_pages_are_read_to_the_end(run, aws, monkeypatch):
 
 
 @pytest.mark.parametrize("answers_until_known", [0, 3])
-def test_a_start_that_is_cancelled_while_ec2_buys_frees_what_was_bought(
-    run, aws, answers_until_known
-):
+def test_start_cancelled_during_launch_terminates_the_instances(run, aws, answers_until_known):
     async def test(kit):
         system = await kit.setup()
         aws.answers_until_known = answers_until_known
@@ -360,7 +358,7 @@ def test_a_start_that_is_cancelled_while_ec2_buys_frees_what_was_bought(
     run(test)
 
 
-def test_a_start_that_is_cancelled_while_it_waits_for_addresses_frees_all(run, aws):
+def test_start_cancelled_while_waiting_for_addresses_frees_all(run, aws):
     async def test(kit):
         aws.answers_until_running = 1000
         system = await kit.setup()
@@ -373,7 +371,7 @@ def test_a_start_that_is_cancelled_while_it_waits_for_addresses_frees_all(run, a
     run(test)
 
 
-def test_a_start_cancelled_while_nobody_knows_what_was_bought_frees_it(run, aws):
+def test_start_cancelled_with_unknown_outcome_frees_all(run, aws):
     async def test(kit):
         system = await kit.setup()
         aws.lose_answer("CreateFleet", times=3)
@@ -388,7 +386,7 @@ def test_a_start_cancelled_while_nobody_knows_what_was_bought_frees_it(run, aws)
 
 
 @pytest.mark.parametrize("after", [0.0, 0.01, 0.03, 0.06, 0.1, 0.2, 0.4])
-def test_a_start_cancelled_at_any_time_leaves_nothing_and_harms_nobody(run, aws, after):
+def test_start_cancelled_at_any_time_leaves_nothing(run, aws, after):
     async def test(kit):
         [running] = await kit.start()
         started = []
@@ -411,7 +409,7 @@ def rules_of(aws):
     return request
 
 
-def test_the_group_lets_in_the_driver_and_the_sessions_machines_on_one_port(run, aws):
+def test_security_group_allows_driver_and_machines_on_one_port(run, aws):
     async def test(kit):
         await kit.start()
         await kit.system.start(1, kit.request)
@@ -427,7 +425,7 @@ def test_the_group_lets_in_the_driver_and_the_sessions_machines_on_one_port(run,
 
 
 @pytest.fixture
-def look_up():
+def address_service():
     """A service that tells all who ask that they are 198.51.100.4."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -451,26 +449,26 @@ def look_up():
     server.server_close()
 
 
-def test_the_drivers_public_address_is_looked_up(run, aws, look_up):
+def test_drivers_public_address_is_looked_up(run, aws, address_service):
     async def test(kit):
-        kit.system.look_up = f"http://127.0.0.1:{look_up.server_port}"
+        kit.system.address_service_url = f"http://127.0.0.1:{address_service.server_port}"
         await kit.start()
         assert [v for k, v in rules_of(aws).items() if "Cidr" in k] == ["198.51.100.4/32"]
 
     run(test, allow=[])
 
 
-def test_an_address_that_cant_be_looked_up_is_asked_of_the_user(run, aws, look_up):
+def test_failed_address_look_up_asks_for_the_option(run, aws, address_service):
     async def test(kit):
-        kit.system.look_up = f"http://127.0.0.1:{look_up.server_port}"
+        kit.system.address_service_url = f"http://127.0.0.1:{address_service.server_port}"
         with pytest.raises(StartError, match="allow=.'203.0.113.7/32'."):
             await kit.setup()
 
-    look_up.RequestHandlerClass.answer = b"<html>a captive portal</html>"
+    address_service.RequestHandlerClass.answer = b"<html>a captive portal</html>"
     run(test, allow=[])
 
 
-def test_with_private_addresses_the_driver_is_where_its_way_to_the_vpc_begins(run, aws):
+def test_private_driver_address_is_the_source_address_to_the_vpc(run, aws):
     vpc = aws.ec2.create_vpc("127.0.0.0/16")  # to which there is a way from here: loopback
     subnet = aws.ec2.create_subnet(vpc.id, "127.0.1.0/24", "us-east-1a")
 
@@ -487,7 +485,7 @@ def test_with_private_addresses_the_driver_is_where_its_way_to_the_vpc_begins(ru
         del aws.ec2.vpcs[vpc.id]
 
 
-def test_a_usage_error_of_setup_leaves_shutdown_fine(run, aws):
+def test_shutdown_succeeds_after_a_usage_error_of_setup(run, aws):
     async def test(kit):
         with pytest.raises(UsageError):
             await kit.setup()
@@ -496,7 +494,7 @@ def test_a_usage_error_of_setup_leaves_shutdown_fine(run, aws):
     run(test, disk=1)
 
 
-def test_on_a_machine_the_system_knows_nothing_and_says_so(run):
+def test_system_on_a_machine_has_no_driver_state(run):
     async def test(kit):
         await kit.system.setup()
         assert kit.system.maxprocs() == 2

@@ -91,7 +91,7 @@ def changes(aws) -> list[str]:
     ],
     ids=["folder", "file", "live"],
 )
-def test_pytest_by_itself_asks_nothing_of_an_account(aws, arguments):
+def test_pytest_alone_sends_no_request_to_an_account(aws, arguments):
     status, said = run(
         "pytest", "-q", "-n0", "-pno:cacheprovider", *arguments, AWS_ENDPOINT_URL=aws.url
     )
@@ -101,7 +101,7 @@ def test_pytest_by_itself_asks_nothing_of_an_account(aws, arguments):
 
 
 @pytest.mark.parametrize("sure", ["", "yes"])
-def test_the_script_says_whose_account_it_is_and_starts_nothing_unless_told_to(aws, options, sure):
+def test_script_shows_the_account_and_starts_nothing_without_yes(aws, options, sure):
     status, said = run("tests.live", "ec2", *with_options(options), BIGMACHINE_TEST_CLOUD=sure)
     assert status == 2
     assert "account   123456789012, as arn:aws:" in said
@@ -114,7 +114,7 @@ def test_the_script_says_whose_account_it_is_and_starts_nothing_unless_told_to(a
     assert changes(aws) == []
 
 
-def test_what_is_wrong_is_said_before_anything_is_asked(aws, options):
+def test_script_reports_problems_before_it_begins(aws, options):
     aws.refuse("GetCallerIdentity", "ExpiredToken")
     status, said = run("tests.live", "ec2", "--yes", *with_options(options))
     assert status == 2
@@ -122,7 +122,7 @@ def test_what_is_wrong_is_said_before_anything_is_asked(aws, options):
     assert changes(aws) == []
 
 
-def test_the_part_that_starts_no_machine_passes_and_leaves_nothing(aws, options):
+def test_offline_part_passes_and_leaves_nothing(aws, options):
     status, said = run("tests.live", "ec2", "--offline", *with_options(options))
     assert status == 0, said
     assert " passed" in said
@@ -133,7 +133,7 @@ def test_the_part_that_starts_no_machine_passes_and_leaves_nothing(aws, options)
 # -- what is left -----------------------------------------------------------------------
 
 
-def test_all_that_comes_into_the_region_is_seen_tagged_or_not(account, aws):
+def test_new_resources_are_seen_tagged_or_not(account, aws):
     before = account.things()
     Region(aws).fill(None)
     Region(aws).fill(LEAKED, machines=0)
@@ -143,7 +143,7 @@ def test_all_that_comes_into_the_region_is_seen_tagged_or_not(account, aws):
     assert {tags.get(SESSION) for tags in new.values()} == {None, LEAKED}
 
 
-def test_what_is_gone_is_not_seen(account, aws):
+def test_deleted_resources_are_not_seen(account, aws):
     before = account.things()
     Region(aws).fill(LEAKED)
     for vm in aws.instances():
@@ -152,7 +152,7 @@ def test_what_is_gone_is_not_seen(account, aws):
     assert "i" not in {id.partition("-")[0] for id in new}
 
 
-def test_what_the_run_has_left_is_freed_and_what_may_be_anybodys_is_said(
+def test_leftovers_of_the_run_are_freed_and_untagged_ones_are_reported(
     account, aws, ec2, capsys, monkeypatch
 ):
     monkeypatch.setattr(script, "_GOING", 0.0)
@@ -177,7 +177,7 @@ def test_what_the_run_has_left_is_freed_and_what_may_be_anybodys_is_said(
     aws.calls.begin()
 
 
-def test_what_killed_drivers_leave_for_free_is_no_leak_and_goes_nevertheless(
+def test_free_leftovers_of_killed_drivers_are_freed_and_no_failure(
     account, ec2, capsys, monkeypatch
 ):
     monkeypatch.setattr(suite.TestEc2, "account", account)
@@ -197,13 +197,13 @@ def test_what_killed_drivers_leave_for_free_is_no_leak_and_goes_nevertheless(
     assert f"{group} is freed" in capsys.readouterr().out
 
 
-def test_where_nothing_is_left_that_is_said(account, aws, capsys):
+def test_no_leftovers_is_reported(account, aws, capsys):
     Region(aws).fill(LEAKED)
     assert script.sweep(account, account.things(), {}) == 0
     assert capsys.readouterr().out == "Nothing is left of it.\n"
 
 
-def test_a_thing_that_is_not_ours_is_made_and_goes_again(account, aws, monkeypatch):
+def test_foreign_resource_is_created_and_deleted(account, aws, monkeypatch):
     monkeypatch.setattr(suite.TestEc2, "account", account)
     with suite.TestEc2().foreign_resource() as lives:
         assert lives()
@@ -212,7 +212,7 @@ def test_a_thing_that_is_not_ours_is_made_and_goes_again(account, aws, monkeypat
     aws.calls.begin()  # it takes more than the policy, as the docs say
 
 
-def test_without_the_right_to_make_it_there_is_none(account, aws, monkeypatch):
+def test_without_permission_there_is_no_foreign_resource(account, aws, monkeypatch):
     monkeypatch.setattr(suite.TestEc2, "account", account)
     aws.refuse("CreateSecurityGroup", "UnauthorizedOperation", status=403)
     with suite.TestEc2().foreign_resource() as lives:

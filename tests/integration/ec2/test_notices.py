@@ -64,7 +64,7 @@ async def heard(imds, seconds):
     return [*notices]
 
 
-def test_an_interruption_is_noticed_within_seconds(run):
+def test_interruption_is_noticed_within_seconds(run):
     async def test(imds):
         assert await heard(imds, 60) == []
         imds.data[ACTION] = json.dumps(TERMINATE)
@@ -73,7 +73,7 @@ def test_an_interruption_is_noticed_within_seconds(run):
     run(test)
 
 
-def test_an_interruption_that_comes_up_later_is_seen_five_seconds_later(run):
+def test_later_interruption_is_seen_within_five_seconds(run):
     async def test(imds):
         async with trio.open_nursery() as nursery:
 
@@ -90,12 +90,12 @@ def test_an_interruption_that_comes_up_later_is_seen_five_seconds_later(run):
     run(test)
 
 
-def test_a_rebalance_recommendation_is_a_notice_without_an_end(run):
+def test_rebalance_recommendation_is_a_notice_without_a_time(run):
     async def test(imds):
         imds.data[REBALANCE] = json.dumps(RECOMMENDATION)
         [notice] = await heard(imds, 60)
         assert (notice.kind, notice.at) == ("rebalance", None)
-        assert "at risk of interruption since 2020-10-27T08:22:00Z" in notice.detail
+        assert "risk of interruption since 2020-10-27T08:22:00Z" in notice.detail
 
     run(test)
 
@@ -115,7 +115,7 @@ def test_maintenance_is_noticed_on_every_instance(run, life_cycle):
     run(test, life_cycle)
 
 
-def test_a_time_that_changed_is_a_new_notice(run):
+def test_changed_time_is_a_new_notice(run):
     async def test(imds):
         imds.data[MAINTENANCE] = json.dumps([REBOOT])
         [first] = await heard(imds, 60)
@@ -127,7 +127,7 @@ def test_a_time_that_changed_is_a_new_notice(run):
     run(test)
 
 
-def test_a_time_of_an_unknown_form_does_not_hide_the_notice(run):
+def test_malformed_time_does_not_hide_the_notice(run):
     async def test(imds):
         imds.data[ACTION] = json.dumps({**TERMINATE, "time": "soon"})
         [notice] = await heard(imds, 60)
@@ -136,7 +136,7 @@ def test_a_time_of_an_unknown_form_does_not_hide_the_notice(run):
     run(test)
 
 
-def test_an_on_demand_instance_does_not_ask_for_interruptions(run):
+def test_on_demand_instance_does_not_poll_for_interruptions(run):
     async def test(imds):
         await heard(imds, 600)
         asked = {path.removeprefix("/latest/meta-data/") for path in imds.requests}
@@ -146,7 +146,7 @@ def test_an_on_demand_instance_does_not_ask_for_interruptions(run):
     run(test, "on-demand")
 
 
-def test_one_token_serves_for_hours_and_is_renewed_before_it_ends(run):
+def test_token_is_reused_and_renewed_before_it_expires(run):
     async def test(imds):
         metadata = Metadata(imds.url)
         for hour in range(24):
@@ -158,7 +158,7 @@ def test_one_token_serves_for_hours_and_is_renewed_before_it_ends(run):
     run(test)
 
 
-def test_a_token_that_is_taken_no_more_is_replaced(run):
+def test_rejected_token_is_replaced(run):
     async def test(imds):
         async with trio.open_nursery() as nursery:
 
@@ -175,7 +175,7 @@ def test_a_token_that_is_taken_no_more_is_replaced(run):
 
 
 @pytest.mark.parametrize("status", [403, 500, 503])
-def test_a_service_that_refuses_is_an_error_that_says_so(run, status):
+def test_error_status_of_the_metadata_service_is_reported(run, status):
     async def test(imds):
         imds.status = status
         with pytest.raises(MetadataError, match=f"status {status}"):
@@ -184,10 +184,10 @@ def test_a_service_that_refuses_is_an_error_that_says_so(run, status):
     run(test)
 
 
-def test_a_service_that_is_silent_or_not_there_is_an_error_in_bounded_time(run):
+def test_unreachable_metadata_service_is_an_error_in_bounded_time(run):
     async def test(imds):
         imds.is_silent = True
-        with pytest.raises(MetadataError, match="has not answered for 5 s"):
+        with pytest.raises(MetadataError, match="did not respond within 5 s"):
             await heard(imds, 60)
         assert trio.current_time() < 10
 
@@ -202,10 +202,10 @@ def test_a_service_that_is_silent_or_not_there_is_an_error_in_bounded_time(run):
     trio.run(absent)
 
 
-def test_what_is_no_json_is_an_error(run):
+def test_malformed_json_is_an_error(run):
     async def test(imds):
         imds.data[ACTION] = "<html>"
-        with pytest.raises(MetadataError, match="is no JSON: b'<html>'"):
+        with pytest.raises(MetadataError, match="is not JSON: b'<html>'"):
             await heard(imds, 60)
 
     run(test)
@@ -220,14 +220,12 @@ class Guest(InProcessSystem):
     """In-process machines that are told what instances of EC2 are."""
 
     notices = Ec2System.notices
-    metadata = ""
+    metadata_url = ""
 
 
-def test_an_interruption_reaches_the_driver_once_also_after_the_service_failed(
-    run, monkeypatch, caplog
-):
+def test_interruption_reaches_the_driver_once_after_a_service_failure(run, monkeypatch, caplog):
     async def test(imds):
-        monkeypatch.setattr(Guest, "metadata", imds.url)
+        monkeypatch.setattr(Guest, "metadata_url", imds.url)
         imds.status = 503
         async with bm.AsyncSession(Guest) as session:
             [machine] = await session.start(1, services={"Echo": Echo()})
@@ -244,11 +242,11 @@ def test_an_interruption_reaches_the_driver_once_also_after_the_service_failed(
 
     run(test)
     [error] = [r for r in caplog.records if r.levelno == logging.ERROR]
-    assert error.getMessage().endswith("it gives no token, but status 503")
+    assert error.getMessage().endswith("no token: status 503")
     assert not error.exc_info  # one line, for it is no fault of ours
     [warning] = [r for r in caplog.records if r.levelno == logging.WARNING]
     assert "EC2 will terminate the spot instance at 2017-09-18 08:22:00 UTC" in warning.getMessage()
 
 
-def test_the_system_asks_the_address_that_aws_documents():
-    assert Ec2System.metadata == "http://169.254.169.254"
+def test_metadata_url_is_the_documented_one():
+    assert Ec2System.metadata_url == "http://169.254.169.254"

@@ -36,7 +36,7 @@ def key_pair(aws):
     aws.ec2.delete_key_pair("laptop")
 
 
-def test_the_policy_is_what_the_calls_come_to(run, aws, one_offer, key_pair):
+def test_policy_matches_the_plugins_calls(run, aws, one_offer, key_pair):
     """Have the plugin make each of its calls once."""
 
     async def buy(kit):
@@ -55,7 +55,7 @@ def test_the_policy_is_what_the_calls_come_to(run, aws, one_offer, key_pair):
     assert policy(aws.calls.recent) == POLICY
 
 
-def test_the_plugin_names_no_action_that_the_policy_does_not_allow_and_the_other_way_round():
+def test_policy_allows_exactly_the_actions_in_the_source():
     sources = (ROOT / "plugins/ec2/src/bigmachine_ec2").glob("*.py")
     named = {
         action.replace("service-quotas:", "servicequotas:")  # boto3's name, and policies'
@@ -65,7 +65,7 @@ def test_the_plugin_names_no_action_that_the_policy_does_not_allow_and_the_other
     assert named - NEEDS_NOTHING == allowed(POLICY) - {ROLES}
 
 
-def test_the_policy_allows_no_change_of_anything_but_what_is_tagged_as_ours():
+def test_policy_allows_changes_of_tagged_resources_only():
     unlimited = {
         action
         for statement in POLICY["Statement"]
@@ -81,11 +81,11 @@ def test_the_policy_allows_no_change_of_anything_but_what_is_tagged_as_ours():
             assert all(arn.endswith("/*") for arn in statement["Resource"])
 
 
-def test_the_policy_is_as_small_as_iam_wants_it():
+def test_policy_is_within_iams_size_limit():
     assert len(json.dumps(POLICY, separators=(",", ":"))) < MOST_CHARACTERS
 
 
-def test_a_call_that_the_policy_would_refuse_is_noted(aws):
+def test_call_outside_the_policy_is_detected(aws):
     """Else no other test would fail by it."""
     made = ("instance", "network-interface", "volume")
     untagged = [f"ec2:RunInstances: its {kind} has no tag {SESSION}" for kind in made]
@@ -107,7 +107,7 @@ def ask(aws, **config) -> None:
         ec2.describe_regions()
 
 
-def test_a_policy_can_keep_sessions_apart_by_their_names(run, aws):
+def test_policy_can_separate_sessions_by_name(run, aws):
     """As the docs say: it has to allow two names."""
 
     async def test(kit):
@@ -121,7 +121,7 @@ def test_a_policy_can_keep_sessions_apart_by_their_names(run, aws):
             if value == SESSION and key.endswith(".Key"):
                 name = parameters[key.removesuffix("Key") + "Value"]
                 names[parameters.get("DryRun", "")].add(name)
-    assert names == {"true": {"rehearsal"}, "": {"test-0123abcd.bigmachine"}}
+    assert names == {"true": {"dry-run"}, "": {"test-0123abcd.bigmachine"}}
 
 
 def test_ps_needs_only_what_the_docs_say(aws, monkeypatch):
@@ -137,7 +137,7 @@ def test_ps_needs_only_what_the_docs_say(aws, monkeypatch):
     assert json.loads(shown) == policy(aws.calls.recent)
 
 
-def test_the_docs_explain_each_statement_of_the_policy():
+def test_docs_explain_each_statement_of_the_policy():
     table = PAGE.read_text().partition("## Permissions")[2].partition("\n## ")[0]
     explained = re.findall(r"^\| `([A-Z]\w+)` \|", table, re.MULTILINE)
     assert explained == [statement["Sid"] for statement in POLICY["Statement"]]

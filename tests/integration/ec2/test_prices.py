@@ -15,7 +15,7 @@ from tests.support.aws.prices import ADDRESS, EXTRAS, ON_DEMAND, SPOT
 CREATES = ("CreateSecurityGroup", "RunInstances", "AuthorizeSecurityGroupIngress")
 
 
-def test_a_spot_instance_has_the_price_of_its_zone_with_its_disk_and_address(run, aws):
+def test_spot_price_includes_disk_and_address(run, aws):
     aws.prices.spot = {f"{TYPE} us-east-1a": 0.0331, f"{TYPE} us-east-1b": 0.5}
 
     async def test(kit):
@@ -25,7 +25,7 @@ def test_a_spot_instance_has_the_price_of_its_zone_with_its_disk_and_address(run
     run(test, market="spot")
 
 
-def test_an_on_demand_instance_has_the_price_of_the_price_list(run, aws):
+def test_on_demand_price_is_that_of_the_price_list(run, aws):
     async def test(kit):
         [instance] = await kit.start()
         assert instance.cost_per_hour == pytest.approx(ON_DEMAND + EXTRAS)
@@ -33,7 +33,7 @@ def test_an_on_demand_instance_has_the_price_of_the_price_list(run, aws):
     run(test, market="on-demand")
 
 
-def test_the_price_is_that_of_the_market_and_type_that_were_had(run, aws):
+def test_price_is_that_of_the_launched_market_and_type(run, aws):
     aws.prices.on_demand["c6i.large"] = 0.085
     for zone in "abcdf":
         aws.capacity[f"spot {TYPE} us-east-1{zone}"] = int(zone == "a")
@@ -48,7 +48,7 @@ def test_the_price_is_that_of_the_market_and_type_that_were_had(run, aws):
     run(test, instance_type=[TYPE, "c6i.large"])
 
 
-def test_a_machine_without_a_public_address_does_not_pay_for_one(run, aws):
+def test_price_without_public_address_excludes_it(run, aws):
     async def test(kit):
         [instance] = await kit.start()
         assert instance.cost_per_hour == pytest.approx(SPOT + 2 * (EXTRAS - ADDRESS))
@@ -56,7 +56,7 @@ def test_a_machine_without_a_public_address_does_not_pay_for_one(run, aws):
     run(test, public_address=False, disk=40, market="spot", allow=["10.0.0.0/8"])
 
 
-def test_all_that_a_session_may_buy_is_asked_for_once(run, aws):
+def test_each_price_is_requested_once(run, aws):
     async def test(kit):
         await kit.setup()
         await kit.start(2)
@@ -70,7 +70,7 @@ def test_all_that_a_session_may_buy_is_asked_for_once(run, aws):
     run(test, instance_type=[TYPE, "c6i.large"])
 
 
-def test_the_price_list_is_asked_where_it_is_for_other_regions_too(run, aws):
+def test_price_list_is_requested_in_its_own_region(run, aws):
     async def test(kit):
         api = Api(Ec2Options(region="eu-west-1", endpoint_url=aws.url))
         filters = [{"Type": "TERM_MATCH", "Field": "regionCode", "Value": "eu-west-1"}]
@@ -81,7 +81,7 @@ def test_the_price_list_is_asked_where_it_is_for_other_regions_too(run, aws):
     run(test)
 
 
-def test_who_looks_from_elsewhere_sees_prices_too(run, aws):
+def test_prices_are_listed_for_other_sessions(run, aws):
     async def test(kit):
         await kit.start()
         other = kit.other()
@@ -93,7 +93,7 @@ def test_who_looks_from_elsewhere_sees_prices_too(run, aws):
 
 
 @pytest.mark.parametrize("action", ["DescribeSpotPriceHistory", "GetProducts"])
-def test_without_the_right_to_ask_machines_start_and_one_line_says_why(run, aws, caplog, action):
+def test_without_price_permissions_machines_start_and_one_line_says_why(run, aws, caplog, action):
     aws.prices.denied.add(action)
 
     async def test(kit):
@@ -103,37 +103,37 @@ def test_without_the_right_to_ask_machines_start_and_one_line_says_why(run, aws,
             assert instance.cost_per_hour == pytest.approx(SPOT)
         else:
             assert instance.cost_per_hour is None
-        [line] = [r.getMessage() for r in caplog.records if "cost" in r.getMessage()]
+        [line] = [r.getMessage() for r in caplog.records if "prices" in r.getMessage()]
         assert f"may not call {'pricing' if action == 'GetProducts' else 'ec2'}:{action}" in line
 
     run(test)
 
 
 @pytest.mark.parametrize("action", ["ec2:DescribeSpotPriceHistory", "pricing:GetProducts"])
-def test_a_limit_without_the_right_to_ask_is_refused_before_anything_is_made(run, aws, action):
+def test_cost_limit_without_price_permissions_is_refused(run, aws, action):
     aws.prices.denied.add(action.partition(":")[2])
 
     async def test(kit):
         with pytest.raises(StartError) as caught:
             await kit.setup()
-        assert "max_session_cost: what machines cost is not known" in str(caught.value)
+        assert "max_session_cost: the machines' prices are unknown" in str(caught.value)
         assert f"may not call {action}" in str(caught.value)
 
     run(test, max_session_cost=1.0)
     assert not any(aws.count(create) for create in CREATES)
 
 
-def test_a_limit_where_there_are_no_prices_in_dollars_is_refused(run, aws):
+def test_cost_limit_without_prices_in_dollars_is_refused(run, aws):
     aws.prices.currency = "CNY"
 
     async def test(kit):
-        with pytest.raises(StartError, match="none in US dollars for"):
+        with pytest.raises(StartError, match="no price in US dollars for"):
             await kit.setup()
 
     run(test, max_session_cost=1.0)
 
 
-def test_a_limit_for_types_without_a_price_is_refused(run, aws):
+def test_cost_limit_for_types_without_a_price_is_refused(run, aws):
     aws.prices.on_demand[TYPE] = 0
 
     async def test(kit):
@@ -143,7 +143,7 @@ def test_a_limit_for_types_without_a_price_is_refused(run, aws):
     run(test, max_session_cost=1.0, market="on-demand")
 
 
-def test_a_limit_of_nothing_is_a_mistake(run, aws):
+def test_cost_limit_of_zero_is_refused(run, aws):
     async def test(kit):
         with pytest.raises(UsageError, match="max_session_cost: must be more than 0"):
             await kit.setup()
@@ -152,11 +152,11 @@ def test_a_limit_of_nothing_is_a_mistake(run, aws):
     run(test, max_session_cost=0.0)
 
 
-def test_machines_whose_first_minute_is_dearer_than_what_is_left_are_not_bought(run, aws):
+def test_machines_whose_first_minute_exceeds_the_budget_are_not_launched(run, aws):
     async def test(kit):
         await kit.setup()
         kit.request.remaining_budget = 9.5 * (SPOT + EXTRAS) / 60
-        with pytest.raises(StartError, match=f"10 × {TYPE} spot cost .* nothing was bought"):
+        with pytest.raises(StartError, match=f"10 × {TYPE} spot cost .* nothing was launched"):
             await kit.system.start(10, kit.request)
         assert not any(aws.count(create) for create in CREATES)
         assert len(await kit.system.start(9, kit.request)) == 9
@@ -164,7 +164,7 @@ def test_machines_whose_first_minute_is_dearer_than_what_is_left_are_not_bought(
     run(test, max_session_cost=1.0)
 
 
-def test_what_is_too_dear_for_what_is_left_is_passed_over(run, aws):
+def test_offers_over_budget_are_skipped(run, aws):
     aws.prices.spot = {f"{TYPE} us-east-1a": 0.3, f"{TYPE} us-east-1b": 0}
 
     async def test(kit):

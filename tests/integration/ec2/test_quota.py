@@ -8,10 +8,10 @@ import pytest
 
 from bigmachine.errors import StartError
 from bigmachine_ec2._image import Image
+from bigmachine_ec2._instance_types import InstanceType
 from bigmachine_ec2._network import Subnet
 from bigmachine_ec2._offers import Offer
 from bigmachine_ec2._quota import quota_code
-from bigmachine_ec2._types import InstanceType
 
 ON_DEMAND, SPOT = "L-1216C47A", "L-34B43A08"
 SPOT_G = "L-3819A6DF"
@@ -46,20 +46,20 @@ def offer(kind, market):
         ("mac2.metal", "", ""),
     ],
 )
-def test_each_family_has_its_quota(kind, on_demand, spot):
+def test_each_instance_family_has_its_quota(kind, on_demand, spot):
     assert quota_code(offer(kind, "on-demand")) == on_demand
     assert quota_code(offer(kind, "spot")) == spot
 
 
 @pytest.mark.parametrize("vcpus", [0.0, 3.0])
-def test_a_quota_without_room_for_one_machine_is_an_error_before_anything_is_made(run, aws, vcpus):
+def test_quota_below_one_machine_is_refused_before_anything_is_created(run, aws, vcpus):
     async def test(kit):
         with pytest.raises(StartError) as caught:
             await kit.setup()
         text = str(caught.value)
-        assert "may run none of g4dn.xlarge in us-east-1" in text
+        assert "quota does not allow a single g4dn.xlarge in us-east-1" in text
         assert f"the name of {SPOT_G} ({SPOT_G}): {vcpus:g} vCPUs" in text
-        assert "Have it raised (Service Quotas" in text
+        assert "Request a quota increase (Service Quotas" in text
 
     aws.quotas = {SPOT_G: vcpus}
     run(test, instance_type="g4dn.xlarge", market="spot")
@@ -69,7 +69,7 @@ def test_a_quota_without_room_for_one_machine_is_an_error_before_anything_is_mad
 @pytest.mark.parametrize(
     "quotas", [{SPOT: 0.0, ON_DEMAND: 2.0}, {SPOT: 0.0}, {}], ids=["other", "unknown", "none"]
 )
-def test_a_market_without_a_quota_is_no_error_while_another_may_have_one(run, aws, quotas):
+def test_used_up_market_is_no_error_if_another_may_have_quota(run, aws, quotas):
     async def test(kit):
         assert len(await kit.start()) == 1
 
@@ -77,20 +77,20 @@ def test_a_market_without_a_quota_is_no_error_while_another_may_have_one(run, aw
     run(test)
 
 
-def test_more_machines_than_the_quota_has_room_for_are_a_warning(run, aws, caplog):
+def test_more_machines_than_the_quota_allows_is_a_warning(run, aws, caplog):
     async def test(kit):
         system = await kit.setup()
         await system.start(3, kit.request)
         assert "quota" not in caplog.text
         await system.start(4, kit.request)
-        assert "4 machines are more than the quota has room for: the name of" in caplog.text
+        assert "4 machines are more than the quota allows: the name of" in caplog.text
         assert "4 vCPUs" in caplog.text
 
     aws.quotas = {SPOT: 2.0, ON_DEMAND: 4.0}
     run(test)
 
 
-def test_without_the_right_to_ask_for_quotas_all_goes_on(run, aws, caplog):
+def test_without_quota_permissions_machines_start(run, aws, caplog):
     async def test(kit):
         with caplog.at_level(logging.DEBUG, "bigmachine.ec2"):
             assert len(await kit.start(2)) == 2
@@ -103,11 +103,11 @@ def test_without_the_right_to_ask_for_quotas_all_goes_on(run, aws, caplog):
     run(test)
 
 
-def test_a_service_that_does_not_answer_holds_nobody_up(run, aws, caplog, monkeypatch):
+def test_unresponsive_quota_service_does_not_delay_setup(run, aws, caplog, monkeypatch):
     async def test(kit):
         with caplog.at_level(logging.DEBUG, "bigmachine.ec2"):
             await kit.setup()
-        assert "Service Quotas does not answer" in caplog.text
+        assert "Service Quotas does not respond" in caplog.text
 
     monkeypatch.setattr("bigmachine_ec2._quota._TIMEOUT", 0.0)
     run(test)

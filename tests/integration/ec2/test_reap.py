@@ -121,7 +121,7 @@ def kinds(things):
     return [thing["kind"] for thing in things]
 
 
-def test_all_kinds_of_what_sessions_have_are_listed_and_nothing_else(region, dead, capsys):
+def test_resources_of_all_kinds_are_listed_and_nothing_else(region, dead, capsys):
     region.fill(None)
     region.fill(DEAD, dead, machines=2)
     assert main(["ps", "ec2", "--json"]) == 0
@@ -144,7 +144,7 @@ def test_all_kinds_of_what_sessions_have_are_listed_and_nothing_else(region, dea
     assert max(map(len, out.splitlines())) <= 80
 
 
-def test_what_is_on_its_way_out_or_can_buy_nothing_more_is_not_listed(region, monkeypatch, capsys):
+def test_ending_resources_and_fulfilled_spot_requests_are_not_listed(region, monkeypatch, capsys):
     region.fill(DEAD, ELSEWHERE, machines=0)
     monkeypatch.setattr("moto.ec2.models.elastic_block_store.Volume.status", "deleting")
     for request in region.ec2.spot_instance_requests.values():
@@ -154,7 +154,7 @@ def test_what_is_on_its_way_out_or_can_buy_nothing_more_is_not_listed(region, mo
     assert kinds(session["resources"]) == ["security-group", "launch-template"]
 
 
-def test_what_a_dead_driver_left_is_freed_and_nothing_that_is_not_its(region, dead, capsys):
+def test_reap_frees_a_dead_drivers_leftovers_and_nothing_else(region, dead, capsys):
     region.fill(None)
     region.fill(ALIVE, Driver.here())
     region.fill(OTHER, ELSEWHERE)
@@ -168,7 +168,7 @@ def test_what_a_dead_driver_left_is_freed_and_nothing_that_is_not_its(region, de
     assert "other-0123abcd on ec2: driver pid 4711 on gpu-box, may be alive" in out
 
 
-def test_a_session_of_another_computer_is_freed_for_a_yes_only(region, capsys):
+def test_reap_frees_another_computers_session_only_with_yes(region, capsys):
     region.fill(OTHER, ELSEWHERE)
     before = region.left
     assert main(["reap", "ec2", "other-0123abcd"]) == 1
@@ -178,13 +178,13 @@ def test_a_session_of_another_computer_is_freed_for_a_yes_only(region, capsys):
     assert region.left == []
 
 
-def test_the_group_and_the_rest_of_a_session_without_machines_is_freed_after_a_day(region):
+def test_leftovers_without_machines_are_freed_after_a_day(region):
     region.fill(OTHER, ELSEWHERE, machines=0)
     assert main(["reap", "ec2"]) == 0
     assert region.left == []
 
 
-def test_instances_that_are_going_by_themselves_are_waited_for(region, dead, capsys):
+def test_reap_waits_for_instances_that_are_shutting_down(region, dead, capsys):
     region.aws.answers_until_terminated = 3
     region.fill(DEAD, dead, machines=1)
     [vm] = region.aws.instances()[-1:]
@@ -195,7 +195,7 @@ def test_instances_that_are_going_by_themselves_are_waited_for(region, dead, cap
     assert f"m0 {vm.id} is freed" in capsys.readouterr().out
 
 
-def test_a_volume_that_is_being_let_go_is_waited_for(region, dead):
+def test_reap_waits_for_a_volume_that_is_detaching(region, dead):
     region.fill(DEAD, dead, machines=0)
     region.aws.refuse("DeleteVolume", "VolumeInUse", times=2)
     assert main(["reap", "ec2"]) == 0
@@ -203,7 +203,7 @@ def test_a_volume_that_is_being_let_go_is_waited_for(region, dead):
     assert region.aws.count("DeleteVolume") == 3
 
 
-def test_what_was_deleted_in_the_meantime_is_free(region, dead):
+def test_resource_deleted_meanwhile_counts_as_freed(region, dead):
     region.fill(DEAD, dead, machines=0)
     for action, code in (
         ("DeleteVolume", "InvalidVolume.NotFound"),
@@ -215,7 +215,7 @@ def test_what_was_deleted_in_the_meantime_is_free(region, dead):
     assert main(["reap", "ec2"]) == 0
 
 
-def test_what_aws_refuses_is_told_and_makes_a_failure(region, dead, capsys):
+def test_refused_deletion_is_reported_as_a_failure(region, dead, capsys):
     region.fill(DEAD, dead, machines=1)
     region.aws.refuse("TerminateInstances", "UnauthorizedOperation", status=403, times=9)
     assert main(["reap", "ec2"]) == 1
@@ -226,13 +226,13 @@ def test_what_aws_refuses_is_told_and_makes_a_failure(region, dead, capsys):
     region.aws.reset()
 
 
-def test_a_missing_permission_to_list_is_a_failure_that_names_it(region, capsys):
+def test_missing_permission_to_list_is_a_failure_that_names_it(region, capsys):
     region.aws.refuse("DescribeLaunchTemplates", "UnauthorizedOperation", status=403)
     assert main(["ps", "ec2"]) == 1
     assert "may not call ec2:DescribeLaunchTemplates" in capsys.readouterr().err
 
 
-def test_to_list_and_to_free_takes_no_setup_and_none_of_its_requests(region, dead):
+def test_ps_and_reap_send_none_of_setups_requests(region, dead):
     region.fill(DEAD, dead, machines=1)
     region.aws.asked.clear()
     assert main(["reap", "ec2"]) == 0
@@ -253,7 +253,7 @@ def test_to_list_and_to_free_takes_no_setup_and_none_of_its_requests(region, dea
 
 
 @pytest.mark.parametrize("kind", ["vol-", "sg-", "lt-", "sir-"])
-def test_a_thing_that_is_not_tagged_is_not_freed_by_its_id(region, kind):
+def test_untagged_resource_is_not_deleted_by_id(region, kind):
     region.fill(None, machines=0)
     before = region.left
     [id] = [id for id in before if id.startswith(kind)]
@@ -270,7 +270,7 @@ def test_a_thing_that_is_not_tagged_is_not_freed_by_its_id(region, kind):
 # -- the session's own end ------------------------------------------------------------
 
 
-def test_shutdown_frees_all_kinds_of_what_is_tagged_as_the_sessions(run, region):
+def test_shutdown_deletes_tagged_resources_of_all_kinds(run, region):
     async def test(kit):
         await kit.start()
         region.fill(kit.request.session, kit.request.driver, machines=0)
@@ -282,7 +282,7 @@ def test_shutdown_frees_all_kinds_of_what_is_tagged_as_the_sessions(run, region)
     run(test)
 
 
-def test_a_shutdown_that_may_not_look_for_the_rest_terminates_the_instances(run, region):
+def test_shutdown_without_list_permissions_terminates_the_instances(run, region):
     async def test(kit):
         await kit.start()
         refused = "DescribeSpotInstanceRequests", "DescribeVolumes"
@@ -297,7 +297,7 @@ def test_a_shutdown_that_may_not_look_for_the_rest_terminates_the_instances(run,
     run(test)
 
 
-def test_the_driver_is_in_the_tags_of_all_that_is_made(run, region):
+def test_all_resources_are_tagged_with_the_driver(run, region):
     async def test(kit):
         await kit.start()
         listed = await kit.system.instances()
@@ -309,7 +309,7 @@ def test_the_driver_is_in_the_tags_of_all_that_is_made(run, region):
     run(test)
 
 
-def test_a_start_after_the_group_was_reaped_makes_a_new_one(run, region, monkeypatch):
+def test_start_recreates_a_reaped_security_group(run, region, monkeypatch):
     monkeypatch.setattr("bigmachine_ec2._network._NEW_SECONDS", 0.0)
 
     async def test(kit):

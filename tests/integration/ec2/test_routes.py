@@ -46,25 +46,25 @@ def accepted(run, **options) -> set[str]:
     return chosen
 
 
-def test_a_private_subnet_is_refused_where_machines_are_to_have_public_addresses(run, aws, private):
+def test_private_subnet_is_refused_for_public_addresses(run, aws, private):
     said = refused(run, subnets=[private.id])
-    assert said.startswith(f"subnets: no public address leads into {private.id}, ")
+    assert said.startswith(f"subnets: {private.id}: no route to an internet gateway")
     assert "name public subnets, or pass public_address=False" in said
     assert accepted(run, subnets=[private.id], public_address=False) == {private.id}
 
 
-def test_a_nat_gateway_lets_nobody_in(run, aws, private):
+def test_subnet_with_a_nat_gateway_is_private(run, aws, private):
     route = aws.ec2.create_route(private.table.id, "0.0.0.0/0")
     route.nat_gateway = SimpleNamespace(id="nat-0123")
     assert private.id in refused(run, subnets=[private.id])
 
 
-def test_an_internet_gateway_of_the_subnets_own_table_does(run, aws, private):
+def test_subnet_with_its_own_internet_route_is_public(run, aws, private):
     aws.route_out(private.table)
     assert accepted(run, subnets=[private.id]) == {private.id}
 
 
-def test_a_firewalls_endpoint_may(run, aws, private):
+def test_default_route_to_a_firewall_endpoint_is_public(run, aws, private):
     route = aws.ec2.create_route(private.table.id, "0.0.0.0/0")
     route.gateway = SimpleNamespace(id="vpce-0123")
     assert accepted(run, subnets=[private.id]) == {private.id}
@@ -72,35 +72,33 @@ def test_a_firewalls_endpoint_may(run, aws, private):
     assert private.id in refused(run, subnets=[private.id])
 
 
-def test_by_default_private_subnets_of_the_default_vpc_are_passed_over(
-    run, aws, private, monkeypatch
-):
+def test_private_subnets_of_the_default_vpc_are_skipped(run, aws, private, monkeypatch):
     chosen = accepted(run)
     assert chosen
     assert private.id not in chosen
     monkeypatch.setattr(aws.main_table(), "_routes", {})
     said = refused(run)
-    assert said.startswith("subnets: no public address leads into those of the default VPC of ")
-    assert "give them one, name public subnets, or pass public_address=False" in said
+    assert said.startswith(
+        "subnets: those of the default VPC of us-east-1 have no route to an internet gateway"
+    )
+    assert "add a route, name public subnets, or pass public_address=False" in said
 
 
-def test_within_the_vpc_public_names_mean_private_addresses_and_will_do(
-    run, aws, private, monkeypatch
-):
+def test_private_subnets_are_allowed_for_a_driver_within_the_vpc(run, aws, private, monkeypatch):
     # As the kernel answers on a computer that has an address there.
     monkeypatch.setattr(
-        _network, "_address_towards", lambda block: str(ipaddress.ip_network(block)[9])
+        _network, "_source_address", lambda block: str(ipaddress.ip_network(block)[9])
     )
     assert accepted(run, subnets=[private.id]) == {private.id}
 
 
-def test_routes_that_may_not_be_seen_are_in_nobodys_way(run, aws, private):
+def test_unreadable_route_tables_are_ignored(run, aws, private):
     aws.refuse("DescribeRouteTables", "UnauthorizedOperation", times=1)
     assert accepted(run, subnets=[private.id]) == {private.id}
     aws.refuse("DescribeRouteTables", "InternalFailure", times=1)
     assert private.id in refused(run, subnets=[private.id])
 
 
-def test_a_shared_vpcs_main_table_may_be_its_owners_to_see(run, aws, monkeypatch):
+def test_hidden_main_route_table_of_a_shared_vpc_is_ignored(run, aws, monkeypatch):
     monkeypatch.setattr(aws.main_table(), "main_association_id", None)
     assert accepted(run)

@@ -17,7 +17,7 @@ SPOT, ON_DEMAND = f"spot {TYPE}", f"on-demand {TYPE}"
 ZONES = ("a", "b", "c", "d", "f")
 
 
-def test_machines_of_one_start_are_bought_with_one_request(run, aws):
+def test_machines_of_one_start_are_launched_by_one_request(run, aws):
     async def test(kit):
         instances = await kit.start(5)
         names = [f"m{i}.test-0123abcd.bigmachine" for i in range(5)]
@@ -33,7 +33,7 @@ def test_machines_of_one_start_are_bought_with_one_request(run, aws):
     run(test)
 
 
-def test_where_there_is_nothing_to_choose_run_instances_buys(run, aws, one_offer):
+def test_single_offer_is_launched_by_run_instances(run, aws, one_offer):
     async def test(kit):
         assert len(await kit.start(5)) == 5
         assert aws.count("RunInstances") == 1
@@ -42,7 +42,7 @@ def test_where_there_is_nothing_to_choose_run_instances_buys(run, aws, one_offer
     run(test, **one_offer)
 
 
-def test_an_instance_is_made_so_that_it_costs_nothing_once_it_is_off(run, aws, one_offer):
+def test_powered_off_instance_is_terminated_with_its_disks(run, aws, one_offer):
     async def test(kit):
         await kit.start()
         [vm] = aws.instances()
@@ -60,7 +60,7 @@ def test_an_instance_is_made_so_that_it_costs_nothing_once_it_is_off(run, aws, o
     run(test, **one_offer)
 
 
-def test_all_that_is_made_is_tagged_in_the_request_that_makes_it(run, aws, one_offer):
+def test_all_resources_are_tagged_on_creation(run, aws, one_offer):
     async def test(kit):
         await kit.start(2)
         [request] = aws.requests("RunInstances")
@@ -88,7 +88,7 @@ def test_all_that_is_made_is_tagged_in_the_request_that_makes_it(run, aws, one_o
     run(test, tags=["team=ml", "empty="], **one_offer)
 
 
-def test_what_the_user_wants_of_an_instance_is_in_the_request(run, aws):
+def test_instance_options_are_in_the_request(run, aws):
     aws.ec2.create_key_pair("laptop", "ed25519", tags=[])
     vpc = aws.ec2.get_default_vpc()
     subnet = next(s for s in aws.ec2.describe_subnets() if s.availability_zone == "us-east-1c")
@@ -124,13 +124,14 @@ def test_what_the_user_wants_of_an_instance_is_in_the_request(run, aws):
     finally:
         aws.ec2.delete_key_pair("laptop")
         aws.ec2.delete_security_group(group_id=group.id)
+        aws.groups_at_first.remove(group.id)
 
 
 @pytest.mark.parametrize(
     ("profile", "key"),
     [("worker", "Name"), ("arn:aws:iam::123456789012:instance-profile/worker", "Arn")],
 )
-def test_an_instance_profile_goes_by_name_or_arn(run, aws, profile, key):
+def test_instance_profile_is_given_by_name_or_arn(run, aws, profile, key):
     async def test(kit):
         with pytest.raises(UsageError, match=r"instance_profile: .*worker"):
             await kit.setup()
@@ -146,7 +147,7 @@ def test_an_instance_profile_goes_by_name_or_arn(run, aws, profile, key):
     run(test, instance_profile=profile)
 
 
-def test_what_one_zone_lacks_comes_from_the_next(run, aws):
+def test_missing_capacity_of_one_zone_comes_from_the_next(run, aws):
     async def test(kit):
         instances = await kit.start(7)
         assert [i.zone[-1] for i in instances] == list("aabbbcc")
@@ -159,7 +160,7 @@ def test_what_one_zone_lacks_comes_from_the_next(run, aws):
     run(test)
 
 
-def test_what_is_short_in_the_only_zone_is_told(run, aws, one_offer, caplog):
+def test_missing_capacity_of_the_only_zone_is_reported(run, aws, one_offer, caplog):
     async def test(kit):
         assert len(await kit.start(3)) == 2
         assert "on-demand c7i.large in us-east-1a: InsufficientInstanceCapacity" in caplog.text
@@ -187,7 +188,7 @@ def test_many_machines_need_few_requests_and_are_listed_by_name(run, aws, one_of
     run(test, **(one_offer if way == "run" else {}))
 
 
-def test_an_instance_without_a_name_is_listed_by_its_id(run, aws, caplog):
+def test_unnamed_instance_is_listed_by_its_id(run, aws, caplog):
     async def test(kit):
         [instance] = await kit.start()
         assert "by their ids" in caplog.text
@@ -200,7 +201,7 @@ def test_an_instance_without_a_name_is_listed_by_its_id(run, aws, caplog):
     run(test)
 
 
-def test_names_are_told_of_instances_that_ec2_does_not_know_yet(run, aws):
+def test_instance_not_yet_found_is_named_after_retries(run, aws):
     async def test(kit):
         [instance] = await kit.start()
         assert instance.name in {i.name for i in await kit.system.instances()}
@@ -209,7 +210,7 @@ def test_names_are_told_of_instances_that_ec2_does_not_know_yet(run, aws):
     run(test)
 
 
-def test_fewer_than_asked_is_a_warning_with_the_whole_story(run, aws, caplog):
+def test_fewer_machines_than_requested_is_a_warning_with_every_error(run, aws, caplog):
     async def test(kit):
         with caplog.at_level(logging.WARNING, "bigmachine.ec2"):
             assert len(await kit.start(3)) == 2
@@ -221,7 +222,7 @@ def test_fewer_than_asked_is_a_warning_with_the_whole_story(run, aws, caplog):
     run(test)
 
 
-def test_none_is_an_error_that_tells_what_was_tried_and_what_aws_said(run, aws):
+def test_no_machine_is_an_error_with_every_attempt(run, aws):
     async def test(kit):
         with pytest.raises(StartError) as caught:
             await kit.start()
@@ -237,7 +238,7 @@ def test_none_is_an_error_that_tells_what_was_tried_and_what_aws_said(run, aws):
     run(test)
 
 
-def test_a_spot_quota_that_is_used_up_ends_that_market_at_once(run, aws):
+def test_used_up_spot_quota_ends_that_market(run, aws):
     async def test(kit):
         [instance] = await kit.start()
         assert instance.details["market"] == "on-demand"
@@ -256,7 +257,7 @@ LIMIT = "You have requested more vCPU capacity than your current vCPU limit of 6
 
 
 @pytest.mark.parametrize("way", ["fleet", "run"])
-def test_a_quota_with_room_for_some_gives_those(run, aws, one_offer, way):
+def test_quota_for_some_machines_launches_those(run, aws, one_offer, way):
     async def test(kit):
         instances = await kit.start(7)
         assert len(instances) == 3
@@ -277,7 +278,7 @@ def test_a_quota_with_room_for_some_gives_those(run, aws, one_offer, way):
 
 
 @pytest.mark.parametrize("way", ["fleet", "run"])
-def test_a_quota_of_nothing_says_how_to_have_it_raised(run, aws, one_offer, way):
+def test_used_up_quota_error_says_how_to_increase_it(run, aws, one_offer, way):
     async def test(kit):
         with pytest.raises(StartError, match=r"VcpuLimitExceeded(.|\n)*Service Quotas"):
             await kit.start(4)
@@ -287,7 +288,7 @@ def test_a_quota_of_nothing_says_how_to_have_it_raised(run, aws, one_offer, way)
     run(test, **(one_offer if way == "run" else {"market": "on-demand"}))
 
 
-def test_credentials_that_expire_while_buying_stop_it_and_what_was_had_is_kept(run, aws, caplog):
+def test_credentials_expiring_during_launch_keep_the_launched_instances(run, aws, caplog):
     async def test(kit):
         system = await kit.setup()
         aws.refuse("CreateFleet", "RequestExpired", when=is_second, times=9)
@@ -307,9 +308,7 @@ WAYS = [("CreateFleet", False), ("RunInstances", True)]
 
 
 @pytest.mark.parametrize(("action", "is_one"), WAYS)
-def test_a_refusal_that_no_other_zone_would_mend_is_told_at_once(
-    run, aws, one_offer, action, is_one
-):
+def test_error_that_applies_to_all_zones_is_reported_at_once(run, aws, one_offer, action, is_one):
     async def test(kit):
         system = await kit.setup()
         aws.refuse(action, "InvalidSubnetID.NotFound", "The subnet ID does not exist")
@@ -321,7 +320,7 @@ def test_a_refusal_that_no_other_zone_would_mend_is_told_at_once(
 
 
 @pytest.mark.parametrize(("action", "is_one"), WAYS)
-def test_a_request_whose_answer_was_lost_buys_nothing_twice(run, aws, one_offer, action, is_one):
+def test_request_with_a_lost_response_launches_nothing_twice(run, aws, one_offer, action, is_one):
     async def test(kit):
         system = await kit.setup()
         aws.lose_answer(action, times=2)
@@ -333,7 +332,7 @@ def test_a_request_whose_answer_was_lost_buys_nothing_twice(run, aws, one_offer,
 
 
 @pytest.mark.parametrize(("action", "is_one"), WAYS)
-def test_what_was_bought_by_a_request_that_never_had_an_answer_is_freed(
+def test_instances_of_a_request_without_response_are_terminated(
     run, aws, one_offer, action, is_one
 ):
     async def test(kit):
@@ -346,7 +345,7 @@ def test_what_was_bought_by_a_request_that_never_had_an_answer_is_freed(
     run(test, **(one_offer if is_one else {}))
 
 
-def test_a_group_whose_answer_was_lost_is_found_again(run, aws):
+def test_security_group_whose_response_was_lost_is_found(run, aws):
     async def test(kit):
         system = await kit.setup()
         aws.lose_answer("CreateSecurityGroup")
@@ -357,7 +356,7 @@ def test_a_group_whose_answer_was_lost_is_found_again(run, aws):
     run(test)
 
 
-def test_throttled_requests_are_made_again(run, aws):
+def test_throttled_requests_are_retried(run, aws):
     async def test(kit):
         for action in ("CreateFleet", "DescribeInstances", "TerminateInstances"):
             aws.refuse(action, "RequestLimitExceeded", status=503, times=2)
@@ -368,7 +367,7 @@ def test_throttled_requests_are_made_again(run, aws):
     run(test)
 
 
-def test_an_instance_that_ec2_does_not_know_yet_is_waited_for(run, aws):
+def test_instance_not_yet_found_is_awaited(run, aws):
     async def test(kit):
         aws.answers_until_known = 3
         [instance] = await kit.start()
@@ -377,13 +376,13 @@ def test_an_instance_that_ec2_does_not_know_yet_is_waited_for(run, aws):
     run(test)
 
 
-def test_an_instance_that_ends_at_once_is_an_error_with_its_reason(run, aws):
+def test_instance_that_ends_at_once_is_an_error_with_its_reason(run, aws):
     async def test(kit):
         system = await kit.setup()
         aws.answers_until_running = 2
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_interrupt_first, aws)
-            with pytest.raises(StartError, match="m0.*EC2 took the spot instance back"):
+            with pytest.raises(StartError, match="m0.*EC2 interrupted the spot instance"):
                 await system.start(1, kit.request)
 
     run(test)

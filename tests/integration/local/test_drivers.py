@@ -81,7 +81,7 @@ def end_of(pids: list[int]) -> None:
     [(True, "print('up')\n" + lm.SLEEP), (True, HOG), (False, "print('up')\n" + lm.SLEEP)],
     ids=["forked", "forked and hogging its interpreter", "spawned"],
 )
-def test_machines_end_with_a_driver_that_is_killed(fork: bool, script: str) -> None:
+def test_machines_end_with_a_killed_driver(fork: bool, script: str) -> None:
     with driver(fork=fork, script=script) as process:
         machines = pids(process)
         assert all(map(lm.is_running, machines))
@@ -90,7 +90,7 @@ def test_machines_end_with_a_driver_that_is_killed(fork: bool, script: str) -> N
 
 
 @pytest.mark.parametrize("fork", [True, False])
-def test_a_child_forked_by_the_driver_does_not_keep_machines_alive(fork: bool) -> None:
+def test_child_forked_by_the_driver_does_not_keep_machines_alive(fork: bool) -> None:
     with driver(fork=fork, script="print('up')\n" + lm.SLEEP, then=FORK.strip()) as process:
         machines = pids(process)
         (child,) = pids(process)
@@ -100,7 +100,7 @@ def test_a_child_forked_by_the_driver_does_not_keep_machines_alive(fork: bool) -
         os.kill(child, signal.SIGKILL)
 
 
-def test_machines_end_with_the_driver_though_the_zygote_was_killed_before() -> None:
+def test_machines_end_with_the_driver_after_the_zygote_was_killed() -> None:
     with driver(fork=True, script="print('up')\n" + lm.SLEEP) as process:
         machines = pids(process)
         (zygote,) = lm.children_of(process.pid)
@@ -111,7 +111,7 @@ def test_machines_end_with_the_driver_though_the_zygote_was_killed_before() -> N
         end_of(machines)
 
 
-def test_a_killed_zygote_takes_no_machine_along_and_is_replaced(
+def test_killed_zygote_kills_no_machine_and_is_replaced(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def main() -> None:
@@ -143,7 +143,7 @@ def test_a_killed_zygote_takes_no_machine_along_and_is_replaced(
     trio.run(main)
 
 
-def test_a_zygote_that_dies_while_it_is_asked_fails_the_start_and_leaves_nothing() -> None:
+def test_zygote_that_dies_during_a_start_fails_it_and_leaves_nothing() -> None:
     async def main() -> None:
         async with lm.opened(fork=True) as system:
             (zygote,) = lm.children()
@@ -164,7 +164,7 @@ def test_a_zygote_that_dies_while_it_is_asked_fails_the_start_and_leaves_nothing
     trio.run(main)
 
 
-def test_a_zygote_that_cannot_import_what_it_runs_fails_the_start(
+def test_zygote_with_an_import_error_fails_the_start(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     class Broken(lm.ScriptSystem):

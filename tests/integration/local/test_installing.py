@@ -32,7 +32,7 @@ def _wait_for(path: Path) -> None:
         time.sleep(0.01)
 
 
-def test_a_set_up_in_a_thread_of_a_process_runs_once_too(tmp_path):
+def test_setup_in_a_thread_of_a_process_runs_once(tmp_path):
     faults = Faults(kinds=())
 
     def interfere() -> None:

@@ -29,6 +29,6 @@ async def finish_just_after_a_line() -> list[bytes]:
     return lines
 
 
-def test_a_log_that_is_closed_as_a_line_arrives_ends_with_that_line():
+def test_log_closed_as_a_line_arrives_ends_with_that_line():
     for _ in range(30):
         assert trio.run(finish_just_after_a_line) == [b"last words", b"unfinished"]

@@ -33,7 +33,7 @@ def run(test: Callable[[lm.ScriptSystem], Awaitable[None]], *, fork: bool, port:
     trio.run(main)
 
 
-def test_a_machine_listens_on_the_address_it_is_said_to_have(fork: bool) -> None:
+def test_machine_listens_on_its_address(fork: bool) -> None:
     script = """
 import socket
 server = socket.socket(fileno=int(listen.removeprefix("fd:")))
@@ -62,7 +62,7 @@ server.accept()[0].send(b"hello")
         ("import os; os.kill(os.getpid(), 40)", "killed by signal 40"),
     ],
 )
-def test_how_a_machine_ended_is_said(fork: bool, script: str, detail: str) -> None:
+def test_keepalive_failed_says_how_a_machine_ended(fork: bool, script: str, detail: str) -> None:
     async def test(system: lm.ScriptSystem) -> None:
         instance = await lm.start_one(system, script)
         await lm.ended(int(instance.id))
@@ -73,7 +73,7 @@ def test_how_a_machine_ended_is_said(fork: bool, script: str, detail: str) -> No
     run(test, fork=fork)
 
 
-def test_nothing_is_said_of_a_machine_that_runs(fork: bool) -> None:
+def test_keepalive_failed_returns_none_for_a_running_machine(fork: bool) -> None:
     async def test(system: lm.ScriptSystem) -> None:
         instance = await lm.start_one(system, lm.SLEEP)
         assert await system.keepalive_failed(instance) is None
@@ -82,7 +82,7 @@ def test_nothing_is_said_of_a_machine_that_runs(fork: bool) -> None:
     run(test, fork=fork)
 
 
-def test_lines_arrive_in_order_and_the_last_one_without_its_newline(fork: bool) -> None:
+def test_lines_arrive_in_order_with_the_unfinished_last_one(fork: bool) -> None:
     script = """
 import sys
 for number in range(20_000): print(number)
@@ -99,7 +99,7 @@ print("end", end="")
     run(test, fork=fork)
 
 
-def test_what_was_printed_before_anyone_asked_is_kept_after_the_machine_ended(fork: bool) -> None:
+def test_output_before_the_first_reader_is_kept_after_the_end(fork: bool) -> None:
     async def test(system: lm.ScriptSystem) -> None:
         instance = await lm.start_one(system, "print('one'); print('two')")
         tail = system.tail(instance)
@@ -110,7 +110,7 @@ def test_what_was_printed_before_anyone_asked_is_kept_after_the_machine_ended(fo
     run(test, fork=fork)
 
 
-def test_a_line_without_end_comes_in_pieces(fork: bool) -> None:
+def test_endless_line_is_split(fork: bool) -> None:
     async def test(system: lm.ScriptSystem) -> None:
         instance = await lm.start_one(system, "print('x' * 3_000_000); print('y')")
         lines = [line async for line in system.tail(instance)]
@@ -120,7 +120,7 @@ def test_a_line_without_end_comes_in_pieces(fork: bool) -> None:
     run(test, fork=fork)
 
 
-def test_the_log_ends_with_the_machine_though_a_stray_process_holds_it_open(fork: bool) -> None:
+def test_log_ends_with_the_machine_if_a_stray_process_holds_it_open(fork: bool) -> None:
     script = """
 import subprocess
 stray = subprocess.Popen(["sleep", "1000"], start_new_session=True)
@@ -144,7 +144,7 @@ print(stray.pid)
     run(test, fork=fork)
 
 
-def test_a_cancelled_reader_loses_no_line(fork: bool) -> None:
+def test_cancelled_reader_loses_no_line(fork: bool) -> None:
     async def test(system: lm.ScriptSystem) -> None:
         instance = await lm.start_one(system, "print(1); print(2); " + "\n" + lm.SLEEP)
         assert await lm.first_line(system, instance) == b"1"
@@ -159,7 +159,7 @@ def test_a_cancelled_reader_loses_no_line(fork: bool) -> None:
     run(test, fork=fork)
 
 
-def test_stop_ends_what_the_machine_started_too(fork: bool) -> None:
+def test_stop_kills_the_machines_children(fork: bool) -> None:
     script = "import subprocess; print(subprocess.Popen(['sleep', '1000']).pid)\n" + lm.SLEEP
 
     async def test(system: lm.ScriptSystem) -> None:
@@ -172,7 +172,7 @@ def test_stop_ends_what_the_machine_started_too(fork: bool) -> None:
     run(test, fork=fork)
 
 
-def test_what_a_machine_leaves_behind_when_it_ends_by_itself_is_ended(fork: bool) -> None:
+def test_children_of_an_exited_machine_are_killed(fork: bool) -> None:
     script = "import subprocess; print(subprocess.Popen(['sleep', '1000']).pid)"
 
     async def test(system: lm.ScriptSystem) -> None:
@@ -185,7 +185,7 @@ def test_what_a_machine_leaves_behind_when_it_ends_by_itself_is_ended(fork: bool
     run(test, fork=fork)
 
 
-def test_stop_may_be_called_again_and_at_once(fork: bool) -> None:
+def test_stop_is_idempotent_and_may_overlap(fork: bool) -> None:
     async def test(system: lm.ScriptSystem) -> None:
         instance = await lm.start_one(system, lm.SLEEP)
         async with trio.open_nursery() as nursery:
@@ -201,7 +201,7 @@ def test_stop_may_be_called_again_and_at_once(fork: bool) -> None:
     run(test, fork=fork)
 
 
-def test_a_machine_has_only_its_own_descriptors_and_session(fork: bool) -> None:
+def test_machine_has_only_its_own_descriptors_and_session(fork: bool) -> None:
     script = (
         """
 import os
@@ -230,7 +230,7 @@ def test_ctrl_c_in_the_terminal_reaches_no_machine(fork: bool) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 5])
-def test_a_start_cancelled_halfway_leaves_nothing(fork: bool, count: int) -> None:
+def test_cancelled_start_leaves_nothing(fork: bool, count: int) -> None:
     async def test(system: lm.ScriptSystem) -> None:
         before = lm.children()
         descriptors = lm.descriptors()
@@ -245,7 +245,7 @@ def test_a_start_cancelled_halfway_leaves_nothing(fork: bool, count: int) -> Non
     run(test, fork=fork)
 
 
-def test_a_start_that_fails_halfway_leaves_nothing(fork: bool) -> None:
+def test_failed_start_leaves_nothing(fork: bool) -> None:
     class Broken(lm.ScriptRequest):
         made = 0
 
@@ -266,7 +266,7 @@ def test_a_start_that_fails_halfway_leaves_nothing(fork: bool) -> None:
     run(test, fork=fork)
 
 
-def test_machines_take_consecutive_ports_and_give_them_back(fork: bool) -> None:
+def test_machines_use_consecutive_ports_and_release_them(fork: bool) -> None:
     with lm.port_taken() as taken:
         port = taken  # free once the block ends; the range above it is tried for real
 
@@ -281,7 +281,7 @@ def test_machines_take_consecutive_ports_and_give_them_back(fork: bool) -> None:
     run(test, fork=fork, port=port)
 
 
-def test_a_port_in_use_is_named(fork: bool) -> None:
+def test_port_in_use_is_named(fork: bool) -> None:
     with lm.port_taken() as port:
 
         async def test(system: lm.ScriptSystem) -> None:
@@ -292,7 +292,7 @@ def test_a_port_in_use_is_named(fork: bool) -> None:
         run(test, fork=fork, port=port)
 
 
-def test_starting_and_stopping_leaks_nothing(fork: bool) -> None:
+def test_start_and_stop_leak_nothing(fork: bool) -> None:
     async def test(system: lm.ScriptSystem) -> None:
         async def cycle(number: int) -> None:
             boot = lm.ScriptRequest(system, "print('x')\n" + lm.SLEEP, f"c{number}-")
@@ -325,7 +325,7 @@ def test_shutdown_leaves_nothing(fork: bool) -> None:
     assert lm.descriptors() == descriptors
 
 
-def test_a_file_of_this_computer_can_be_read(fork: bool, tmp_path: Path) -> None:
+def test_read_returns_a_file_of_this_computer(fork: bool, tmp_path: Path) -> None:
     file = tmp_path / "big"
     file.write_bytes(os.urandom(1_000_000))
 

@@ -56,7 +56,7 @@ def eater(cgroup: Path) -> subprocess.Popen[bytes]:
     return process
 
 
-def test_a_machine_killed_for_want_of_memory_is_said_to_be(small_cgroup: Path) -> None:
+def test_out_of_memory_kill_is_reported(small_cgroup: Path) -> None:
     async def main() -> None:
         async with lm.opened() as system:
             instance = await lm.start_one(system, EAT_ON_CONTACT)
@@ -73,7 +73,7 @@ def test_a_machine_killed_for_want_of_memory_is_said_to_be(small_cgroup: Path) -
 
 
 @pytest.mark.parametrize("has_kernel_log", [True, False])
-def test_the_kernels_log_and_the_cgroups_count_each_know_the_victim(
+def test_kernel_log_and_cgroup_counter_each_identify_the_victim(
     small_cgroup: Path, has_kernel_log: bool
 ) -> None:
     watch = OomWatch()
@@ -93,7 +93,7 @@ def test_the_kernels_log_and_the_cgroups_count_each_know_the_victim(
     watch.close()
 
 
-def test_a_process_killed_by_somebody_is_no_victim() -> None:
+def test_process_killed_by_somebody_is_no_oom_victim() -> None:
     watch = OomWatch()
     with subprocess.Popen(["sleep", "1000"]) as process:
         watch.watch(process.pid)

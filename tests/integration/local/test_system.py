@@ -42,12 +42,12 @@ def run_limited(*, fork: bool, hard: int) -> str:
 
 
 @pytest.mark.parametrize("fork", [True, False])
-def test_a_soft_limit_on_open_files_is_raised(fork: bool) -> None:
+def test_soft_limit_on_open_files_is_raised(fork: bool) -> None:
     assert run_limited(fork=fork, hard=400) == "20 400"
 
 
 @pytest.mark.parametrize("fork", [True, False])
-def test_a_hard_limit_on_open_files_is_an_error_before_anything_is_started(fork: bool) -> None:
+def test_hard_limit_on_open_files_is_an_error_before_any_launch(fork: bool) -> None:
     children, _, message = run_limited(fork=fork, hard=128).partition(" ")
     assert int(children) == fork  # the zygote
     assert "can't start 20 machines" in message
@@ -63,13 +63,13 @@ def test_a_hard_limit_on_open_files_is_an_error_before_anything_is_started(fork:
         ({"host": ""}, "host: must not be empty"),
     ],
 )
-def test_an_option_that_makes_no_sense_is_named(options: dict[str, object], problem: str) -> None:
+def test_invalid_option_is_named(options: dict[str, object], problem: str) -> None:
     with pytest.raises(UsageError, match=problem):
         trio.run(LocalSystem(LocalOptions(**options)).setup)
     assert lm.children() == set()
 
 
-def test_a_host_that_is_not_this_computer_is_refused_when_machines_start() -> None:
+def test_foreign_host_is_refused_when_machines_start() -> None:
     async def main() -> None:
         async with lm.opened(host="192.0.2.1") as system:
             with pytest.raises(StartError, match=r"can't listen on 192\.0\.2\.1"):
@@ -78,7 +78,7 @@ def test_a_host_that_is_not_this_computer_is_refused_when_machines_start() -> No
     trio.run(main)
 
 
-def test_the_last_port_is_the_last_machine() -> None:
+def test_start_beyond_the_last_port_is_refused() -> None:
     async def main() -> None:
         async with lm.opened(port=65535) as system:
             with pytest.raises(StartError, match="no port is left"):
@@ -88,7 +88,7 @@ def test_the_last_port_is_the_last_machine() -> None:
     trio.run(main)
 
 
-def test_setup_may_be_called_again() -> None:
+def test_setup_is_idempotent() -> None:
     async def main() -> None:
         async with lm.opened() as system:
             zygote = lm.children()
@@ -98,7 +98,7 @@ def test_setup_may_be_called_again() -> None:
     trio.run(main)
 
 
-def test_a_system_keeps_its_options_when_it_is_pickled_and_nothing_else() -> None:
+def test_pickled_system_keeps_only_its_options() -> None:
     async def main() -> None:
         async with lm.opened(maxprocs=3) as system:
             await lm.start_one(system, lm.SLEEP)
@@ -110,7 +110,7 @@ def test_a_system_keeps_its_options_when_it_is_pickled_and_nothing_else() -> Non
     trio.run(main)
 
 
-def test_importing_it_imports_nothing_slow() -> None:
+def test_import_loads_no_slow_module() -> None:
     code = "import bigmachine_local, sys, json; print(json.dumps(sorted(sys.modules)))"
     modules = set(json.loads(subprocess.check_output([sys.executable, "-c", code])))
     assert not modules & {"trio", "httpx", "httpcore", "cryptography", "cloudpickle"}

@@ -19,7 +19,7 @@ from typing import Any
 from tests.support.paths import ROOT
 
 FILE = ROOT / "plugins/ec2/policy.json"
-TOUR = "tests/integration/ec2/test_policy.py::test_the_policy_is_what_the_calls_come_to"
+TOUR = "tests/integration/ec2/test_policy.py::test_policy_matches_the_plugins_calls"
 
 SESSION, MACHINES = "bigmachine:session", "bigmachine:machines"
 TAGS = "ec2:CreateTags"

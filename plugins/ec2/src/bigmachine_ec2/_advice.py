@@ -1,4 +1,4 @@
-"""What a user is told of an error of AWS: which option, what AWS answered, what to do next."""
+"""The user's error for an error of AWS: which option, what AWS answered, what to do next."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from bigmachine.errors import BigmachineError, StartError, UsageError
 
 from ._errors import AwsError
 
-# Seconds that a clock may be wrong: "in most cases, a request must reach AWS within five minutes
-# of the time stamp in the request" ("AWS Signature Version 4 for API requests").
-_MOST_SKEW = 300.0
+# Seconds of clock skew that AWS accepts: "in most cases, a request must reach AWS within five
+# minutes of the time stamp in the request" ("AWS Signature Version 4 for API requests").
+_MAX_SKEW = 300.0
 
-# EC2 says RequestExpired of temporary credentials, too.
+# EC2 also returns RequestExpired for temporary credentials.
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
-_SIGNED_OFF = frozenset(  # botocore's
+_NOT_SIGNED_IN = frozenset(  # botocore's
     {
         "LoginRefreshRequired",
         "LoginTokenLoadError",
@@ -26,8 +26,8 @@ _SIGNED_OFF = frozenset(  # botocore's
 _ACCOUNT = frozenset({"Blocked", "NotSignedUp", "OptInRequired", "PendingVerification"})
 
 # "Regions launched before March 20, 2019 are enabled by default" ("Enable or disable AWS
-# Regions in your account"), and these are all of them that ever will be. Regions of other
-# partitions have accounts of their own.
+# Regions in your account"), and this list is final. Other partitions have
+# accounts of their own.
 _ENABLED = frozenset(
     {
         "ap-northeast-1",
@@ -65,49 +65,49 @@ _OPTIONS = {
     "InvalidSubnetID": "subnets",
     "ParameterNotFound": "image",
 }
-_NEXT = {
-    "disk": "AWS does not take it: set it to what the image needs, or more",
-    "image": "AWS does not take it: do what it answers, pass another one, or leave it out",
-    "instance_profile": "AWS does not take it; those that there are: `aws iam "
-    "list-instance-profiles`",
-    "instance_type": "AWS does not take it: pass another one, or leave it out",
-    "key_pair": "AWS does not take it; those that there are: `aws ec2 describe-key-pairs`",
-    "region": "pass one as 'eu-central-1'",
-    "security_groups": "AWS does not take them; those that there are: `aws ec2 "
-    "describe-security-groups`",
-    "subnets": "AWS does not take them; those that there are: `aws ec2 describe-subnets`",
+_ADVICE = {
+    "disk": "AWS rejects it: set it to the size that the image needs, or more",
+    "image": "AWS rejects it: follow AWS's answer, pass another one, or omit it",
+    "instance_profile": "AWS rejects it; list all with `aws iam list-instance-profiles`",
+    "instance_type": "AWS rejects it: pass another one, or omit it",
+    "key_pair": "AWS rejects it; list all with `aws ec2 describe-key-pairs`",
+    "region": "pass one like 'eu-central-1'",
+    "security_groups": "AWS rejects them; list all with `aws ec2 describe-security-groups`",
+    "subnets": "AWS rejects them; list all with `aws ec2 describe-subnets`",
 }
 _PROFILE = re.compile(r"instance.?profile", re.IGNORECASE)
 
 
-def explain(error: AwsError, *, who: str = "") -> BigmachineError:
-    """Return what a user is told.
+def explain(error: AwsError, *, caller_arn: str = "") -> BigmachineError:
+    """Return the error for the user.
 
-    ``who`` is the ARN of the credentials, where it is known.
+    ``caller_arn`` is the ARN of the credentials, if known.
     """
-    said = f"{'AWS answered' if error.is_answer else 'boto3 says'} {error.code}: {error.message}"
-    where = f"({error.action}: {said})"
+    answer = (
+        f"{'AWS answered' if error.is_response else 'boto3 says'} {error.code}: {error.message}"
+    )
+    where = f"({error.action}: {answer})"
     if error.is_denied:
         return StartError(
-            f"{who or 'the AWS identity in use'} may not call {error.action}: have that action "
-            f"added to its IAM policy, or use other credentials ({said})"
+            f"{caller_arn or 'the AWS identity in use'} may not call {error.action}: add that "
+            f"action to its IAM policy, or use other credentials ({answer})"
         )
     option = _option(error)
     if option:
-        return UsageError(f"{option}: {_NEXT[option]} {where}")
+        return UsageError(f"{option}: {_ADVICE[option]} {where}")
     if error.is_unauthenticated:
         return StartError(f"{_credentials_advice(error)} {where}")
     if error.is_unreachable:
         return StartError(
-            f"AWS can't be reached in {error.region or 'the region'}: does this computer reach "
-            f"the internet, and is the region right? {where}"
+            f"AWS can't be reached in {error.region or 'the region'}: check the internet "
+            f"connection and the region's name {where}"
         )
     if error.is_throttled:
         return StartError(
-            f"AWS takes no more requests of this account for now; try again in some minutes, or "
-            f"have its request limits raised {where}"
+            f"AWS throttles the requests of this account; try again in some minutes, or request "
+            f"an increase of its API request limits {where}"
         )
-    return StartError(f"{error.action} failed: {said}")
+    return StartError(f"{error.action} failed: {answer}")
 
 
 def _option(error: AwsError) -> str | None:
@@ -116,36 +116,37 @@ def _option(error: AwsError) -> str | None:
     if error.code.startswith("InvalidParameter") and _PROFILE.search(error.message):
         return "instance_profile"
     if error.code == "OptInRequired" and "marketplace" in error.message.lower():
-        return "image"  # whose terms nobody has accepted; the answer says where
+        return "image"  # its terms are not accepted; the answer has the link
     return _OPTIONS.get(error.code.partition(".")[0])
 
 
 def _credentials_advice(error: AwsError) -> str:
-    """Say what to do. One code may mean many things, so what is sure comes first."""
-    if abs(error.ahead) > _MOST_SKEW:
-        minutes = f"{abs(error.ahead) / 60:.0f} minutes"
+    """Return what to do. A code may have several causes, so the certain ones come first."""
+    if abs(error.clock_skew) > _MAX_SKEW:
+        minutes = f"{abs(error.clock_skew) / 60:.0f} minutes"
+        direction = "ahead of" if error.clock_skew > 0 else "behind"
         return (
-            f"this computer's clock is {minutes} {'ahead of' if error.ahead > 0 else 'behind'} "
-            f"AWS's, which takes {_MOST_SKEW / 60:.0f} at most: set it right"
+            f"this computer's clock is {minutes} {direction} AWS's, which accepts "
+            f"{_MAX_SKEW / 60:.0f}: set it right"
         )
     if error.code in _EXPIRED:
-        return "the AWS credentials have expired: renew them, as by `aws sso login`"
-    if error.code in _SIGNED_OFF:
-        return "you are signed on to AWS no longer, or not yet: `aws sso login`, or `aws login`"
+        return "the AWS credentials have expired: renew them, for example with `aws sso login`"
+    if error.code in _NOT_SIGNED_IN:
+        return "you are not signed in to AWS: run `aws sso login` or `aws login`"
     if is_opt_in(error.region):
         return (
-            f"region: AWS does not take the credentials in {error.region}, which an account must "
-            f"enable: `aws account enable-region --region-name {error.region}`, and wait until "
-            f"it is; or use another region. If it is enabled, renew the credentials"
+            f"region: AWS rejects the credentials in {error.region}, an opt-in region: enable it "
+            f"with `aws account enable-region --region-name {error.region}` and wait, or use "
+            f"another region. If it is enabled, renew the credentials"
         )
     if error.code in _ACCOUNT:
-        return "the account can't use EC2 yet, or no more: see the AWS console, or AWS's support"
+        return "the account can't use EC2: see the AWS console, or ask AWS Support"
     return (
-        "AWS does not take the credentials: renew them (`aws configure`, `aws sso login`), and "
-        "see by `aws sts get-caller-identity` whether they are right"
+        "AWS rejects the credentials: renew them (`aws configure`, `aws sso login`), and "
+        "check them with `aws sts get-caller-identity`"
     )
 
 
 def is_opt_in(region: str) -> bool:
-    """Whether an account has to enable this region before it can use it."""
+    """Whether an account must enable this region before it can use it."""
     return bool(region) and region not in _ENABLED and not region.startswith(_OTHER_PARTITIONS)

@@ -1,4 +1,4 @@
-"""Many tasks ask about one thing each; one request asks about all of them."""
+"""Tasks in parallel: requests of many tasks combined into one, and work on many items at once."""
 
 from __future__ import annotations
 
@@ -11,55 +11,55 @@ T = TypeVar("T")
 
 
 class Batch(Generic[T]):
-    """Answers each caller about its key, by ``ask``, for up to ``most`` keys at a time.
+    """Looks each caller's key up with ``request``, which takes up to ``max_keys`` keys.
 
-    While one request is under way those who come wait; the first of them then asks for
-    all. So a lone caller loses no time, and a thousand make few requests.
+    Callers that come during a request wait for its end; then one request serves all of them.
+    So a single caller is not delayed, and a thousand callers need few requests.
     """
 
     def __init__(
-        self, ask: Callable[[Sequence[str]], Awaitable[Mapping[str, T]]], *, most: int
+        self, request: Callable[[Sequence[str]], Awaitable[Mapping[str, T]]], *, max_keys: int
     ) -> None:
-        self._ask = ask
-        self._most = most
-        self._waiting: list[_Question[T]] = []
+        self._request = request
+        self._max_keys = max_keys
+        self._waiting: list[_Lookup[T]] = []
         self._lock = trio.Lock()
 
     async def __call__(self, key: str) -> T | None:
-        """Return the answer for ``key``, None where there is none; raises what ``ask`` raised."""
-        question: _Question[T] = _Question(key)
-        self._waiting.append(question)
+        """Return the result for ``key``, None if there is none. Raises what ``request`` raised."""
+        lookup: _Lookup[T] = _Lookup(key)
+        self._waiting.append(lookup)
         try:
             async with self._lock:
-                if not question.is_answered:
-                    await self._ask_for_all()
+                if not lookup.is_done:
+                    await self._request_all()
         finally:
-            if question in self._waiting:  # cancelled
-                self._waiting.remove(question)
-        if question.error is not None:
-            raise question.error
-        return question.answer
+            if lookup in self._waiting:  # cancelled
+                self._waiting.remove(lookup)
+        if lookup.error is not None:
+            raise lookup.error
+        return lookup.result
 
-    async def _ask_for_all(self) -> None:
-        # Whoever asks is the first that waits: the lock is fair.
-        questions = self._waiting[: self._most]
-        answers: Mapping[str, T] = {}
+    async def _request_all(self) -> None:
+        # This task is the first that waits, because the lock is fair.
+        lookups = self._waiting[: self._max_keys]
+        results: Mapping[str, T] = {}
         error: Exception | None = None
-        try:  # cancelled, this leaves the questions to the next one
-            answers = await self._ask([*dict.fromkeys(q.key for q in questions)])
+        try:  # when cancelled, this leaves the lookups to the next task
+            results = await self._request([*dict.fromkeys(lookup.key for lookup in lookups)])
         except Exception as exc:
             error = exc
-        for question in questions:
-            question.answer, question.error = answers.get(question.key), error
-            question.is_answered = True
-            if question in self._waiting:
-                self._waiting.remove(question)
+        for lookup in lookups:
+            lookup.result, lookup.error = results.get(lookup.key), error
+            lookup.is_done = True
+            if lookup in self._waiting:
+                self._waiting.remove(lookup)
 
 
 async def for_each(items: Iterable[T], do: Callable[[T], Awaitable[None]]) -> None:
-    """Do something with all items at once; one that fails does not end the others.
+    """Call ``do`` for all items at once. If one call fails, the others continue.
 
-    Raises the first error when all have ended.
+    Raises the first error when all calls have ended.
     """
     errors: list[Exception] = []
 
@@ -76,11 +76,11 @@ async def for_each(items: Iterable[T], do: Callable[[T], Awaitable[None]]) -> No
         raise errors[0]
 
 
-class _Question(Generic[T]):
-    """One key, and its answer once there is one."""
+class _Lookup(Generic[T]):
+    """One key, and its result once there is one."""
 
     def __init__(self, key: str) -> None:
         self.key = key
-        self.is_answered = False
-        self.answer: T | None = None
+        self.is_done = False
+        self.result: T | None = None
         self.error: Exception | None = None

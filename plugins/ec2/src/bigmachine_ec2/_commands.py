@@ -1,4 +1,4 @@
-"""Commands of the machine that a worker sets itself up with, and what they say when they fail."""
+"""Commands that set the machine up, and their errors."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import time
 
 from bigmachine.errors import BigmachineError
 
-_SYSTEM_FOLDERS = "/usr/sbin:/sbin:/usr/bin:/bin"  # a user's own PATH may lack the first two
-_LAST_CHARACTERS = 2000  # of what a command says that are shown
+_SYSTEM_FOLDERS = "/usr/sbin:/sbin:/usr/bin:/bin"  # a user's PATH may lack the first two
+_LAST_CHARACTERS = 2000  # of a command's output that an error shows
 
 
 class GuestError(BigmachineError):
-    """A machine can't be set up as it was asked for; the message says why."""
+    """A machine's setup failed; the message says why."""
 
 
 class CommandError(GuestError):
-    """A command failed; ``status`` is what it exited with, and ``said`` what it printed."""
+    """A command failed; ``status`` is its exit status, and ``output`` what it printed."""
 
-    def __init__(self, message: str, *, status: int | None, said: str = "") -> None:
+    def __init__(self, message: str, *, status: int | None, output: str = "") -> None:
         super().__init__(message)
         self.status = status
-        self.said = said
+        self.output = output
 
 
 def run(*command: str, deadline: float) -> str:
-    """Run a command until ``deadline``, by `time.monotonic`; return what it prints.
+    """Run a command until ``deadline``, by `time.monotonic`; return its output.
 
-    Raises `CommandError`, which shows its last words.
+    Raises `CommandError`, which shows the end of the output.
     """
     line = " ".join(command)
     path = f"{os.environ.get('PATH', '')}:{_SYSTEM_FOLDERS}".lstrip(":")
@@ -43,11 +43,11 @@ def run(*command: str, deadline: float) -> str:
             check=False,
         )
     except FileNotFoundError as exc:
-        raise CommandError(f"{line}: this image has no {command[0]}", status=None) from exc
+        raise CommandError(f"{line}: the image has no {command[0]}", status=None) from exc
     except subprocess.TimeoutExpired as exc:
-        raise CommandError(f"{line}: not done in time", status=None) from exc
-    said = done.stdout.decode("utf-8", "replace").strip()
+        raise CommandError(f"{line}: timed out", status=None) from exc
+    output = done.stdout.decode("utf-8", "replace").strip()
     if done.returncode:
-        last = said[-_LAST_CHARACTERS:] or f"status {done.returncode}"
-        raise CommandError(f"{line}: {last}", status=done.returncode, said=said)
-    return said
+        last = output[-_LAST_CHARACTERS:] or f"status {done.returncode}"
+        raise CommandError(f"{line}: {last}", status=done.returncode, output=output)
+    return output

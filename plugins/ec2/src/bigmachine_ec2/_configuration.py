@@ -1,4 +1,4 @@
-"""What boto3 finds on this computer: credentials and the region; and what of it can't be used."""
+"""The AWS configuration of this computer, as boto3 finds it: credentials and the region."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def open_session(region: str) -> Any:
         import boto3
         import botocore.session
         from botocore.exceptions import BotoCoreError, ProfileNotFound
-    except ImportError as exc:  # pip would not have it so
+    except ImportError as exc:  # not after a regular installation
         raise StartError("system 'ec2' needs boto3: pip install 'bigmachine[ec2]'") from exc
     try:
         session = boto3.Session(region_name=region or None)
@@ -31,13 +31,13 @@ def open_session(region: str) -> Any:
         ) from exc
     except BotoCoreError as exc:
         raise StartError(
-            f"the AWS configuration can't be used; boto3 says: {exc}. Mend it, as by "
-            f"`aws configure`; what it is now: `aws configure list`"
+            f"the AWS configuration can't be used; boto3 says: {exc}. Correct it, for example "
+            f"with `aws configure`; show it with `aws configure list`"
         ) from exc
     if not session.region_name:
         raise UsageError(
-            "region: neither the option nor the AWS configuration says which; pass "
-            "region='eu-central-1', or the like, or set AWS_DEFAULT_REGION"
+            "region: set neither by the option nor by the AWS configuration; pass one, like "
+            "region='eu-central-1', or set AWS_DEFAULT_REGION"
         )
     if credentials is None:
         raise StartError(
@@ -48,7 +48,7 @@ def open_session(region: str) -> Any:
 
 
 def check_region(session: Any) -> None:
-    """Raise `UsageError` if boto3 knows no region of that name, as it may not know a new one."""
+    """Raise `UsageError` if boto3 has no region of that name. It may lack a new region."""
     name = session.region_name
     known = [
         region
@@ -58,7 +58,7 @@ def check_region(session: Any) -> None:
     if name not in known:
         raise UsageError(
             f"region: AWS can't be reached in {name!r}, and boto3 knows no such region"
-            f"{_nearest(name, known)} All that there are: `aws account list-regions`"
+            f"{_nearest(name, known)} List all with `aws account list-regions`"
         )
 
 

@@ -1,7 +1,7 @@
-"""The machine's data volumes: found whatever Linux calls them, and mounted as one file system.
+"""The machine's data volumes: found by their EBS names, and mounted as one file system.
 
-Nothing but the kernel and what every cloud image has (util-linux, e2fsprogs) is needed: most
-images have neither mdadm nor LVM, and the kernel's device mapper stripes without them.
+This needs only the kernel and what every cloud image has (util-linux, e2fsprogs): most images
+have neither mdadm nor LVM, and the kernel's device mapper can stripe without them.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ _NOTHING_FOUND = 2  # blkid's exit status, by blkid(8)
 _BLOCK_BYTES = 4096
 
 
-def mount_data(names: Sequence[str], *, at: str, attached: float, deadline: float) -> None:
+def mount_data(names: Sequence[str], *, at: str, attach_deadline: float, deadline: float) -> None:
     """Mount the new volumes attached under ``names`` (``"/dev/sdf"``, …) at the folder ``at``.
 
-    Several are striped. They must be ``attached`` and all done by ``deadline``, times by
-    `time.monotonic`. Raises `GuestError`: before any of them is touched, if one of them is not
-    there, is in use, or has anything on it.
+    Several volumes are striped. They must be attached by ``attach_deadline``, and mounted by
+    ``deadline``, times by `time.monotonic`. Raises `GuestError`; no volume is changed if one of
+    them is missing, is in use, or is not empty.
     """
     if os.path.ismount(at):
-        raise GuestError(f"something is mounted at {at} already")
-    devices = find_volumes(names, deadline=attached)
+        raise GuestError(f"a file system is already mounted at {at}")
+    devices = find_volumes(names, deadline=attach_deadline)
     for device in devices:
         check_is_new(device, deadline=deadline)
-    whole = stripe(devices, deadline=deadline) if len(devices) > 1 else devices[0]
-    mount_new(whole, at=at, stripes=len(devices), deadline=deadline)
+    device = stripe(devices, deadline=deadline) if len(devices) > 1 else devices[0]
+    mount_new(device, at=at, stripes=len(devices), deadline=deadline)
 
 
 def find_volumes(names: Sequence[str], *, deadline: float) -> list[str]:
     """Return the block devices of the volumes attached under ``names``, in this order.
 
-    Waits for them: a volume may be attached some seconds after the machine has booted.
+    This waits for them: a volume may be attached some seconds after the machine has booted.
     """
     while True:
         found = _nvme_volumes()
         devices = [found.get(name) or _xen_volume(name) for name in names]
-        there = [device for device in devices if device]
-        if len(there) == len(names):
-            return there
+        present = [device for device in devices if device]
+        if len(present) == len(names):
+            return present
         if time.monotonic() >= deadline:
             missing = [name for name, device in zip(names, devices, strict=True) if not device]
             raise GuestError(
-                f"the data volumes {', '.join(missing)} are not there; the block devices are "
+                f"the data volumes {', '.join(missing)} are not attached; the block devices are "
                 f"{', '.join(sorted(os.listdir('/sys/block'))) or 'none'}"
             )
         time.sleep(_POLL_SECONDS)
@@ -62,10 +62,10 @@ def find_volumes(names: Sequence[str], *, deadline: float) -> list[str]:
 def check_is_new(device: str, *, deadline: float) -> None:
     """Raise `GuestError` if a block device is in use, or has a file system or partitions on it."""
     try:
-        # The kernel refuses it for what is mounted, or a part of something else.
+        # The kernel refuses this for a device that is mounted, or part of another device.
         fd = os.open(device, os.O_RDONLY | os.O_EXCL)
         try:
-            os.read(fd, 4096)  # blkid takes one that can't be read for an empty one
+            os.read(fd, 4096)  # blkid considers an unreadable device empty
         finally:
             os.close(fd)
     except OSError as exc:
@@ -75,17 +75,15 @@ def check_is_new(device: str, *, deadline: float) -> None:
     except CommandError as exc:
         if exc.status == _NOTHING_FOUND:
             return
-        signatures = exc.said or str(exc)
-    raise GuestError(
-        f"data volume {device} is not known to be new, and is left as it is: {signatures}"
-    )
+        signatures = exc.output or str(exc)
+    raise GuestError(f"data volume {device} may not be new, and was not changed: {signatures}")
 
 
 def mount_new(device: str, *, at: str, stripes: int, deadline: float) -> None:
-    """Make a file system on ``device`` and mount it; ``stripes`` is how many volumes it is on."""
+    """Make a file system on ``device`` and mount it; ``stripes`` is the number of its volumes."""
     chunk = CHUNK_BYTES // _BLOCK_BYTES
     layout = [f"stride={chunk}", f"stripe_width={chunk * stripes}"] if stripes > 1 else []
-    # Nothing is reserved for root, which is who the worker is; a new volume has nothing to discard.
+    # No blocks reserved for root: the worker runs as root. A new volume has nothing to discard.
     features = ",".join(["nodiscard", *layout])
     options = ["-q", "-m", "0", "-b", str(_BLOCK_BYTES), "-E", features]
     run("mkfs.ext4", *options, device, deadline=deadline)
@@ -114,7 +112,7 @@ def _nvme_volumes() -> dict[str, str]:
         if re.fullmatch(r"/dev/nvme\d+n\d+", device):
             try:
                 name = volume_name(identify(device))
-            except OSError:  # it is on its way, or none that answers this
+            except OSError:  # it is being attached, or does not support this
                 continue
             if name:
                 found[name] = device

@@ -1,4 +1,4 @@
-"""What AWS refuses, told apart by what can be done about it."""
+"""Errors of AWS, classified by what can be done about them."""
 
 from __future__ import annotations
 
@@ -112,11 +112,10 @@ _ENCODED = re.compile(r"\s*Encoded authorization failure message:.*", re.DOTALL)
 
 
 class AwsError(Exception):
-    """A call to AWS failed. ``code`` and ``message`` are AWS's, or botocore's own error's.
+    """A request to AWS failed. ``code`` and ``message`` are AWS's, or those of a botocore error.
 
-    ``action`` is what was called, named as in an IAM policy: ``"ec2:RunInstances"``, in
-    ``region``. ``is_answer`` says that AWS answered, and ``ahead`` how many seconds this
-    computer's clock was then ahead of AWS's.
+    ``action`` is named as in an IAM policy: ``"ec2:RunInstances"``. ``is_response`` is whether
+    AWS answered, and ``clock_skew`` how many seconds this computer's clock was then ahead of AWS's.
     """
 
     def __init__(
@@ -126,32 +125,32 @@ class AwsError(Exception):
         message: str,
         *,
         region: str = "",
-        is_answer: bool = True,
-        ahead: float = 0.0,
+        is_response: bool = True,
+        clock_skew: float = 0.0,
     ) -> None:
         super().__init__(f"{action}: {code}: {message}")
         self.action = action
         self.code = code
         self.message = _ENCODED.sub("", message).strip()
         self.region = region
-        self.is_answer = is_answer
-        self.ahead = ahead
-        self.is_unknown = code in _UNKNOWN_OUTCOME
-        """Whether nobody knows what became of the request, or of an earlier try of it."""
+        self.is_response = is_response
+        self.clock_skew = clock_skew
+        self.is_outcome_unknown = code in _UNKNOWN_OUTCOME
+        """Whether this request, or an earlier attempt, may have been carried out."""
 
     @property
     def is_throttled(self) -> bool:
-        """Whether AWS did nothing, for there were too many requests."""
+        """Whether AWS did nothing, because there were too many requests."""
         return self.code in _THROTTLED
 
     @property
     def is_temporary(self) -> bool:
-        """Whether the same request may well succeed a little later."""
+        """Whether the same request may succeed a little later."""
         return self.is_throttled or self.is_unreachable or self.code in _UNKNOWN_OUTCOME
 
     @property
     def is_capacity(self) -> bool:
-        """Whether this zone has no such instance to sell, and another one may have."""
+        """Whether this zone has no such instance, and another zone may have one."""
         return self.code in _CAPACITY
 
     @property
@@ -160,31 +159,31 @@ class AwsError(Exception):
         return self.code in _QUOTA
 
     @property
-    def is_missing(self) -> bool:
-        """Whether what was named does not exist, or not yet."""
+    def is_not_found(self) -> bool:
+        """Whether a named resource does not exist, or not yet."""
         return self.code.endswith((".NotFound", ".NotFoundException", ".Unknown"))
 
     @property
-    def is_unknown_template(self) -> bool:
-        """Whether EC2 does not know a launch template; a new one it will know in a moment."""
-        return self.is_missing and self.code.startswith("InvalidLaunchTemplate")
+    def is_template_not_found(self) -> bool:
+        """Whether EC2 does not find a launch template; it finds a new one a little later."""
+        return self.is_not_found and self.code.startswith("InvalidLaunchTemplate")
 
     @property
     def is_unreachable(self) -> bool:
-        """Whether there was no way to AWS."""
+        """Whether AWS could not be reached."""
         return self.code in _UNREACHABLE
 
     @property
     def is_denied(self) -> bool:
-        """Whether who asks has no permission for that."""
+        """Whether the credentials lack a permission."""
         return self.code in _PERMISSION
 
     @property
     def is_unauthenticated(self) -> bool:
-        """Whether AWS does not see who asks, or does not know the account in this region."""
+        """Whether AWS rejects the credentials, or the account has no access to this region."""
         return self.code in _CREDENTIALS
 
     @property
     def is_forbidden(self) -> bool:
-        """Whether it is who asks, and not what is asked for, that AWS does not like."""
+        """Whether AWS rejects the caller, not the request's parameters."""
         return self.is_denied or self.is_unauthenticated

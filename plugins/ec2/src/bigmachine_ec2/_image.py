@@ -1,4 +1,4 @@
-"""The image that machines boot: the one that was asked for, or one with the driver's Python."""
+"""The image that machines boot: the requested one, or one with the driver's Python."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from bigmachine.errors import UsageError
 
 from ._api import Api
 from ._errors import AwsError
-from ._types import InstanceType
+from ._instance_types import InstanceType
 
 _UBUNTU = "/aws/service/canonical/ubuntu/server/{}/stable/current/{}/hvm/ebs-gp3/ami-id"
 _DEBIAN = "/aws/service/debian/release/{}/latest/{}"
 
-# Machines need the driver's minor version of Python, and these have it as their python3. The
+# Machines need the driver's minor version of Python; these releases have it as python3. The
 # parameters are documented by Canonical ("Find Ubuntu images on AWS") and by the Debian wiki
 # ("Cloud/AmazonEC2Image").
 _RELEASES = {
@@ -29,7 +29,7 @@ _ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64"}  # EC2's names, and the d
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An AMI whose root disk, on EBS, is ``root_device`` and takes ``root_gib`` or more."""
+    """An AMI whose root disk, on EBS, is ``root_device`` and needs at least ``root_gib``."""
 
     id: str
     name: str
@@ -43,21 +43,21 @@ async def find_images(
 ) -> dict[str, Image]:
     """Return the image for each architecture of ``types``.
 
-    ``image`` and ``disk`` are the options of these names. Raises `UsageError` if there is no
-    such image, or it does not fit the types or the disk.
+    ``image`` and ``disk`` are the options. Raises `UsageError` if there is no such image, or if
+    it does not fit the types or the disk.
     """
     found = {}
-    for architecture in dict.fromkeys(kind.architecture for kind in types):
+    for architecture in dict.fromkeys(each.architecture for each in types):
         chosen = await _describe(api, await _image_id(api, image or default_image(architecture)))
         if chosen.architecture != architecture:
             misfits = ", ".join(t.name for t in types if t.architecture == architecture)
             raise UsageError(
-                f"image: {chosen.id} ({chosen.name}) is for {chosen.architecture}, and "
+                f"image: {chosen.id} ({chosen.name}) is for {chosen.architecture}, but "
                 f"{misfits} for {architecture}: choose an image and types of one architecture"
             )
         if disk < chosen.root_gib:
             raise UsageError(
-                f"disk: {disk} GiB are too few for {chosen.id} ({chosen.name}): set it to "
+                f"disk: {disk} GiB is too small for {chosen.id} ({chosen.name}): set it to "
                 f"{chosen.root_gib} or more"
             )
         found[architecture] = chosen
@@ -67,11 +67,11 @@ async def find_images(
 def default_image(architecture: str, version: tuple[int, int] = sys.version_info[:2]) -> str:
     """Return the SSM parameter of the image with this version of Python, the driver's own.
 
-    Raises `UsageError` if none of the images that we know has it.
+    Raises `UsageError` if no known image has it.
     """
     if version not in _RELEASES or architecture not in _ARCHITECTURES:
         raise UsageError(
-            f"image: no Ubuntu or Debian that is known here has Python {version[0]}.{version[1]} "
+            f"image: no known release of Ubuntu or Debian has Python {version[0]}.{version[1]} "
             f"for {architecture}: pass an image that has, or run the driver with another Python "
             f"({', '.join(f'{major}.{minor}' for major, minor in _RELEASES)})"
         )
@@ -95,15 +95,15 @@ async def _image_id(api: Api, image: str) -> str:
 
 
 async def _describe(api: Api, id: str) -> Image:
-    # By a filter as well: an id of another form would be another error.
+    # By a filter, because a malformed id would be another error.
     raws = await api.read_all(
         "ec2:DescribeImages", "Images", Filters=[{"Name": "image-id", "Values": [id]}]
     )
     if not raws:
         raise UsageError(
             f"image: {id} does not exist in {api.region}, or this account may not use it: an AMI "
-            f"belongs to one region, and has another id in each; pass one of this region, or leave "
-            f"it out"
+            f"belongs to one region, and has another id in each; pass one of this region, or omit "
+            f"it"
         )
     raw = raws[0]
     name = raw.get("Name", "")
@@ -112,11 +112,11 @@ async def _describe(api: Api, id: str) -> Image:
     if raw.get("Platform"):
         raise UsageError(
             f"image: {id} ({name}) is for {raw.get('PlatformDetails') or raw['Platform']}, and "
-            f"machines run Linux: pass another one, or leave it out"
+            f"machines run Linux: pass another one, or omit it"
         )
     if raw.get("RootDeviceType") != "ebs":
         raise UsageError(
-            f"image: {id} ({name}) has no root disk on EBS: pass one that has, or leave it out"
+            f"image: {id} ({name}) has no root disk on EBS: pass one that has, or omit it"
         )
     root = raw["RootDeviceName"]
     sizes = [

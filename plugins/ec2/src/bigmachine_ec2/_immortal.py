@@ -1,4 +1,4 @@
-"""What is said, loudly, of instances that outlive their session because their user wants it."""
+"""Warnings about immortal instances, which outlive their session."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ logger = logging.getLogger("bigmachine.ec2")
 
 
 def warn_of_start(ids: Mapping[str, str], *, session: str, lifetime: float | None) -> None:
-    """Say that these instances were started, and will not end: ids by machines' names."""
+    """Log that these instances were started and will not end: ids by machine name."""
     logger.warning(
-        "%s: immortal. Neither their session nor their driver's death ends them; %s",
+        "%s: immortal: they outlive their session and their driver; %s",
         _named(ids),
-        _until(session, lifetime),
+        _end(session, lifetime),
     )
 
 
 def warn_of_end(ids: Mapping[str, str], *, session: str, lifetime: float | None) -> None:
-    """Say that the session ends, and leaves these instances."""
+    """Log that the session ends, and leaves these instances running."""
     logger.warning(
-        "session %s has ended, and LEAVES RUNNING, as they are immortal: %s, and its security "
+        "session %s has ended and LEAVES RUNNING, because they are immortal: %s, and its security "
         "group; %s",
         session,
         _named(ids),
-        _until(session, lifetime),
+        _end(session, lifetime),
     )
 
 
@@ -32,8 +32,8 @@ def _named(ids: Mapping[str, str]) -> str:
     return ", ".join(f"{name.partition('.')[0]} ({id})" for name, id in ids.items())
 
 
-def _until(session: str, lifetime: float | None) -> str:
-    words = "they are billed until you end them: bigmachine reap " + session
+def _end(session: str, lifetime: float | None) -> str:
+    words = "they are billed until you run: bigmachine reap ec2 " + session
     if lifetime is not None:
-        words += f" (or until {lifetime:g} s after their boot, the end of their lifetime)"
+        words += f" (or until their lifetime of {lifetime:g} s ends)"
     return words

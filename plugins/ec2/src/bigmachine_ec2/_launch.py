@@ -1,4 +1,4 @@
-"""Buying instances: by one way after the other, in the user's order, until there are enough."""
+"""Launching instances: by one method after the other, in the user's order, until enough run."""
 
 from __future__ import annotations
 
@@ -12,161 +12,164 @@ from bigmachine.errors import BigmachineError, StartError
 
 from ._advice import explain
 from ._api import Api
+from ._backoff import backoff
+from ._create_fleet import CreateFleet
 from ._errors import AwsError
-from ._fleet import Fleet, Templates
-from ._machines import Machines, Vm
-from ._offers import Offer, by_fleet, is_for_fleet
-from ._order import Bought, Order, Way
-from ._pace import pauses
-from ._run import Run
+from ._launch_method import LaunchMethod, LaunchResult
+from ._launch_specification import LaunchSpecification
+from ._launch_templates import LaunchTemplates
+from ._offers import Offer, fleet_groups, is_for_fleet
+from ._run_instances import RunInstances
+from ._vms import Vm, Vms
 
 logger = logging.getLogger("bigmachine.ec2")
 
 USER_DATA_LIMIT = 16384  # bytes before base64, by "Run commands when you launch an EC2 instance"
-_TRIES = 6  # with their pauses up to 15 seconds
+_ATTEMPTS = 6  # with their delays up to 15 seconds
 _UNDO_TIMEOUT = 150.0  # EC2 takes a minute or so to terminate an instance
 
 
 class Launch:
-    """The purchases of one ``start``: what was tried, what came of it."""
+    """All launch requests of one ``start``, and their results."""
 
     def __init__(
         self,
         api: Api,
-        machines: Machines,
-        order: Order,
+        vms: Vms,
+        specification: LaunchSpecification,
         *,
         offers: Sequence[Offer],
         session: str,
     ) -> None:
         self.vms: list[Vm] = []
-        """The instances that were made."""
+        """The instances that were launched."""
         self._api = api
-        self._machines = machines
-        self._order = order
+        self._region_vms = vms
+        self._specification = specification
         self._offers = offers
         self._session = session
-        self._unknown: list[str] = []  # tokens of requests of which nobody knows what became
-        self._story: list[tuple[Offer, AwsError]] = []
+        self._unknown: list[str] = []  # tokens of requests whose outcome is unknown
+        self._errors: list[tuple[Offer, AwsError]] = []
 
-    async def buy(self, count: int) -> None:
-        """Buy so many instances, or as many as can be had."""
-        closed: set[str] = set()
-        async with Templates(self._api, self._order, session=self._session) as templates:
-            for way in self._ways(templates):
-                market = way.offers[0].market
-                if market in closed:
+    async def run(self, count: int) -> None:
+        """Launch ``count`` instances, or as many as EC2 has."""
+        exhausted: set[str] = set()  # markets whose quota is used up
+        async with LaunchTemplates(
+            self._api, self._specification, session=self._session
+        ) as templates:
+            for method in self._methods(templates):
+                market = method.offers[0].market
+                if market in exhausted:
                     continue
-                refusals = await self._exhaust(way, count)
+                errors = await self._launch_by(method, count)
                 if len(self.vms) >= count:
                     return
-                if all(error.is_quota for error in refusals):
-                    closed.add(market)
-                elif not any(error.is_capacity or error.is_quota for error in refusals):
-                    return  # no other offer would mend that
+                if all(error.is_quota for error in errors):
+                    exhausted.add(market)
+                elif not any(error.is_capacity or error.is_quota for error in errors):
+                    return  # another offer would fail alike
 
-    async def confirm(self, *, who: str) -> None:
-        """Free what was made by requests that had no answer; fail if that was all.
+    async def confirm(self, *, caller_arn: str) -> None:
+        """Terminate what requests without a response launched; fail if nothing else was launched.
 
-        ``who`` is the ARN of the credentials, for errors; which are `AwsError`, or say why
-        there is nothing.
+        ``caller_arn`` is the ARN of the credentials, for errors. Raises `AwsError`, or the error
+        for the user if there is no instance.
         """
-        await self._machines.free(vm.id for vm in await self._made_unknown())
+        await self._region_vms.terminate(vm.id for vm in await self._find_unknown())
         self._unknown.clear()
         if not self.vms:
-            raise self._failure(who=who)
-        if story := self._told():
-            logger.warning("not all machines were to be had:\n%s", story)
+            raise self._failure(caller_arn=caller_arn)
+        if report := self._report():
+            logger.warning("fewer machines were launched than requested:\n%s", report)
 
     async def undo(self) -> None:
-        """Free all that was made. Bounded and shielded, and logs what it can't do."""
+        """Terminate all that was launched. Bounded and shielded; failures are logged."""
         with trio.move_on_after(_UNDO_TIMEOUT, shield=True) as scope:
             try:
-                made = await self._made_unknown()
-                await self._machines.free({vm.id for vm in (*self.vms, *made)})
+                found = await self._find_unknown()
+                await self._region_vms.terminate({vm.id for vm in (*self.vms, *found)})
             except Exception:
-                logger.exception("instances of a start that failed may run until the session ends")
+                logger.exception("instances of a failed start may run until the session ends")
         if scope.cancelled_caught:
-            logger.error("instances are not confirmed to be gone after %g s", _UNDO_TIMEOUT)
+            logger.error("instances are not confirmed terminated after %g s", _UNDO_TIMEOUT)
 
-    def _ways(self, templates: Templates) -> Iterator[Way]:
-        for offers in by_fleet(self._offers):
+    def _methods(self, templates: LaunchTemplates) -> Iterator[LaunchMethod]:
+        for offers in fleet_groups(self._offers):
             if is_for_fleet(offers):
-                yield Fleet(self._api, self._order, offers, templates)
+                yield CreateFleet(self._api, self._specification, offers, templates)
             else:
-                yield Run(self._api, self._order, offers[0])
+                yield RunInstances(self._api, self._specification, offers[0])
 
-    async def _exhaust(self, way: Way, count: int) -> list[AwsError]:
-        """Buy by one way as much as it has; return its last refusals, if that was too little."""
-        most, rests = way.most, pauses(_TRIES)
-        while (wanted := min(most, count - len(self.vms))) > 0:
-            bought = await self._purchase(way, wanted)
-            errors = [error for _, error in bought.refusals]
-            left = wanted - len(bought.vms)
-            if left <= 0:
+    async def _launch_by(self, method: LaunchMethod, count: int) -> list[AwsError]:
+        """Launch as many as one method has; return its last errors, if that was too few."""
+        max_count, delays = method.max_count, backoff(_ATTEMPTS)
+        while (wanted := min(max_count, count - len(self.vms))) > 0:
+            result = await self._request(method, wanted)
+            errors = [error for _, error in result.errors]
+            missing = wanted - len(result.vms)
+            if missing <= 0:
                 continue
-            if bought.is_passing and (pause := next(rests, None)) is not None:
-                await trio.sleep(pause)
+            if result.is_temporary and (delay := next(delays, None)) is not None:
+                await trio.sleep(delay)
                 continue
-            self._story += bought.refusals
-            for offer, error in bought.refusals:
+            self._errors += result.errors
+            for offer, error in result.errors:
                 logger.info("%s: %s", offer, error)
-            if left > 1 and any(error.is_quota for error in errors):
-                most = left // 2  # the quota may have room for some
+            if missing > 1 and any(error.is_quota for error in errors):
+                max_count = missing // 2  # the quota may have room for some
             elif errors:
                 return errors
         return []
 
-    async def _purchase(self, way: Way, wanted: int) -> Bought:
-        request = secrets.token_hex(16)
-        self._unknown.append(request)
+    async def _request(self, method: LaunchMethod, wanted: int) -> LaunchResult:
+        token = secrets.token_hex(16)
+        self._unknown.append(token)
         try:
-            bought = await way.buy(wanted, request=request)
+            result = await method.launch(wanted, token=token)
         except AwsError as error:
-            if not error.is_unknown:
-                self._unknown.remove(request)
-            refusals = [(offer, error) for offer in way.offers]
-            return Bought((), refusals, is_passing=error.is_unknown_template)
-        self._unknown.remove(request)
-        self.vms += bought.vms
-        for vm in bought.vms:
-            self._machines.note(vm.id)
-        logger.info("%d of %d: %s …", len(bought.vms), wanted, way.offers[0])
-        return bought
+            if not error.is_outcome_unknown:
+                self._unknown.remove(token)
+            errors = [(offer, error) for offer in method.offers]
+            return LaunchResult((), errors, is_temporary=error.is_template_not_found)
+        self._unknown.remove(token)
+        self.vms += result.vms
+        for vm in result.vms:
+            self._region_vms.note_launch(vm.id)
+        logger.info("%d of %d: %s …", len(result.vms), wanted, method.offers[0])
+        return result
 
-    async def _made_unknown(self) -> Sequence[Vm]:
-        return await self._machines.find(request=self._unknown) if self._unknown else ()
+    async def _find_unknown(self) -> Sequence[Vm]:
+        return await self._region_vms.find(request=self._unknown) if self._unknown else ()
 
-    def _told(self) -> str:
-        """Tell what was tried in vain, and what AWS said, a line for each kind of refusal."""
-        refusals: dict[tuple[str, str, str], list[tuple[Offer, AwsError]]] = {}
-        for offer, error in self._story:
-            refusals.setdefault((offer.market, offer.kind.name, error.code), []).append(
-                (offer, error)
-            )
+    def _report(self) -> str:
+        """List what failed, and AWS's messages: a line for each kind of error."""
+        groups: dict[tuple[str, str, str], list[tuple[Offer, AwsError]]] = {}
+        for offer, error in self._errors:
+            key = offer.market, offer.instance_type.name, error.code
+            groups.setdefault(key, []).append((offer, error))
         return "\n".join(
-            f"  {market} {kind} in {', '.join(dict.fromkeys(o.subnet.zone for o, _ in those))}: "
-            f"{code}: {those[0][1].message}"
-            for (market, kind, code), those in refusals.items()
+            f"  {market} {name} in {', '.join(dict.fromkeys(o.subnet.zone for o, _ in group))}: "
+            f"{code}: {group[0][1].message}"
+            for (market, name, code), group in groups.items()
         )
 
-    def _failure(self, *, who: str) -> BigmachineError:
-        """Return the error of a start that got nothing."""
-        errors = [error for _, error in self._story]
-        told = (
-            f"EC2 has no machine for us in {self._api.region}. What was tried, and what AWS "
-            f"answered:\n{self._told()}"
+    def _failure(self, *, caller_arn: str) -> BigmachineError:
+        """Return the error of a start that launched nothing."""
+        errors = [error for _, error in self._errors]
+        report = (
+            f"EC2 launched no instance in {self._api.region}. What was tried, and AWS's "
+            f"answers:\n{self._report()}"
         )
         if not (errors[-1].is_capacity or errors[-1].is_quota):
-            why = explain(errors[-1], who=who)
-            is_all = {error.code for error in errors} == {errors[-1].code}
-            return why if is_all else type(why)(f"{why}\n{told}")
+            error = explain(errors[-1], caller_arn=caller_arn)
+            is_only_one = {error.code for error in errors} == {errors[-1].code}
+            return error if is_only_one else type(error)(f"{error}\n{report}")
         advice = (
-            "have the quota raised (Service Quotas, Amazon EC2)"
+            "request a quota increase (Service Quotas, Amazon EC2)"
             if any(error.is_quota for error in errors)
             else "try again later"
         )
         return StartError(
-            f"{told}\nName other types or subnets, allow another market or price, use another "
+            f"{report}\nName other types or subnets, allow another market or price, use another "
             f"region, or {advice}."
         )

@@ -1,4 +1,4 @@
-"""What sessions have in a region besides instances: listed by its tags, and freed."""
+"""What sessions have in a region other than instances: found by its tags, and deleted."""
 
 from __future__ import annotations
 
@@ -12,139 +12,141 @@ from bigmachine.system import Instance
 
 from . import _tags
 from ._api import Api
+from ._backoff import poll_intervals
 from ._batch import for_each
 from ._errors import AwsError
-from ._pace import polls
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of thing, by the actions of the EC2 API reference.
+class ResourceKind:
+    """A kind of resource, and the actions of the EC2 API reference for it.
 
-    ``ids`` begin with it, ``describe`` answers with a list under ``key``, and ``delete`` takes
-    what ``named`` makes of an id. In the states ``gone`` nothing is left of it but EC2's memory.
+    ``describe`` returns a list under ``list_key``, each item with its id, which starts with
+    ``id_prefix``, under ``id_key``; ``delete`` takes the parameters that ``delete_parameters``
+    makes of these two. In the ``deleted_states`` EC2 merely still lists it.
     """
 
     name: str
-    ids: str
+    id_prefix: str
     describe: str
-    key: str
-    id: str
+    list_key: str
+    id_key: str
     delete: str
-    gone: frozenset[str] = frozenset()
-    most: int = 200  # at once: what DescribeLaunchTemplates takes, and the others take more
-    named: Callable[[str, str], dict[str, Any]] = lambda key, id: {key: id}
+    deleted_states: frozenset[str] = frozenset()
+    page_size: int = 200  # what DescribeLaunchTemplates takes; the others take more
+    delete_parameters: Callable[[str, str], dict[str, Any]] = lambda key, id: {key: id}
 
 
-REQUEST = Kind(
+REQUEST = ResourceKind(
     name="spot-request",
-    ids="sir-",
+    id_prefix="sir-",
     describe="ec2:DescribeSpotInstanceRequests",
-    key="SpotInstanceRequests",
-    id="SpotInstanceRequestId",
+    list_key="SpotInstanceRequests",
+    id_key="SpotInstanceRequestId",
     delete="ec2:CancelSpotInstanceRequests",
-    # One that is active has bought its instance, and being one-time will buy no other.
-    gone=frozenset({"active", "closed", "cancelled", "failed"}),
-    named=lambda key, id: {f"{key}s": [id]},
+    # One that is active has launched its instance; being one-time, it launches no other.
+    deleted_states=frozenset({"active", "closed", "cancelled", "failed"}),
+    delete_parameters=lambda key, id: {f"{key}s": [id]},
 )
-"""A request for a spot instance that may yet buy it: it "remains active until all instances
+"""A request for a spot instance that may yet launch it: it "remains active until all instances
 launch or you cancel the request" (API reference of SpotMarketOptions)."""
 
-VOLUME = Kind(
+VOLUME = ResourceKind(
     name="volume",
-    ids="vol-",
+    id_prefix="vol-",
     describe="ec2:DescribeVolumes",
-    key="Volumes",
-    id="VolumeId",
+    list_key="Volumes",
+    id_key="VolumeId",
     delete="ec2:DeleteVolume",
-    gone=frozenset({"deleting", "deleted"}),
+    deleted_states=frozenset({"deleting", "deleted"}),
 )
-GROUP = Kind(
+GROUP = ResourceKind(
     name="security-group",
-    ids="sg-",
+    id_prefix="sg-",
     describe="ec2:DescribeSecurityGroups",
-    key="SecurityGroups",
-    id="GroupId",
+    list_key="SecurityGroups",
+    id_key="GroupId",
     delete="ec2:DeleteSecurityGroup",
 )
-TEMPLATE = Kind(
+TEMPLATE = ResourceKind(
     name="launch-template",
-    ids="lt-",
+    id_prefix="lt-",
     describe="ec2:DescribeLaunchTemplates",
-    key="LaunchTemplates",
-    id="LaunchTemplateId",
+    list_key="LaunchTemplates",
+    id_key="LaunchTemplateId",
     delete="ec2:DeleteLaunchTemplate",
 )
 
-BEFORE = (REQUEST,)
-"""What is freed before the instances, lest it buys another."""
-AFTER = (VOLUME, GROUP, TEMPLATE)
-"""What is freed after them, for they use it."""
+FREED_BEFORE_INSTANCES = (REQUEST,)
+"""What is deleted before the instances, because it may launch another."""
+FREED_AFTER_INSTANCES = (VOLUME, GROUP, TEMPLATE)
+"""What is deleted after the instances, because they use it."""
 
+_KINDS = (*FREED_BEFORE_INSTANCES, *FREED_AFTER_INSTANCES)
 _IN_USE = ("DependencyViolation", "IncorrectState", "InvalidGroup.InUse", "VolumeInUse")
 
 
 class Leftovers:
-    """All that is tagged as a session's, but its instances. All methods raise `AwsError`."""
+    """The resources tagged with a session, without instances. All methods raise `AwsError`."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    async def find(self, kinds: Iterable[Kind], *, session: str = "*") -> list[Instance]:
-        """List what there is of these kinds, in their order, of a session or of all."""
-        return [thing for kind in kinds for thing in await self._find(kind, session)]
+    async def find(self, kinds: Iterable[ResourceKind], *, session: str = "*") -> list[Instance]:
+        """List the resources of these kinds, in their order, of one session or of all."""
+        return [found for kind in kinds for found in await self._find(kind, session)]
 
     async def free(self, ids: Iterable[str]) -> None:
-        """Delete things by their ids; return when each is gone. Fine if it is gone.
+        """Delete resources by id; return when all are deleted. One that does not exist is fine.
 
-        EC2 lets go of a thing some time after the last instance that uses it is terminated:
-        until then this waits, for as long as it is not cancelled.
+        EC2 refuses until some time after the last instance that uses the resource is
+        terminated. This waits for it until it is cancelled.
         """
         await for_each(ids, self._free)
 
     async def free_ours(self, id: str) -> None:
-        """Delete a thing by its id, if it is tagged as a session's."""
-        if id in {thing.id for thing in await self._find(_kind_of(id), "*")}:
+        """Delete a resource by id, if it is tagged with a session."""
+        if id in {found.id for found in await self._find(_kind_of(id), "*")}:
             await self._free(id)
 
-    async def _find(self, kind: Kind, session: str) -> list[Instance]:
+    async def _find(self, kind: ResourceKind, session: str) -> list[Instance]:
         raws = await self._api.read_all(
             kind.describe,
-            kind.key,
-            MaxResults=kind.most,
+            kind.list_key,
+            MaxResults=kind.page_size,
             Filters=_tags.filters({_tags.SESSION: [session]}),
         )
-        return [_thing(kind, raw) for raw in raws if raw.get("State") not in kind.gone]
+        return [_instance(kind, raw) for raw in raws if raw.get("State") not in kind.deleted_states]
 
     async def _free(self, id: str) -> None:
         kind = _kind_of(id)
-        for pause in polls():
+        for delay in poll_intervals():
             try:
-                await self._api.write(kind.delete, **kind.named(kind.id, id))
+                await self._api.write(kind.delete, **kind.delete_parameters(kind.id_key, id))
                 return
             except AwsError as error:
-                if error.is_missing:
+                if error.is_not_found:
                     return
                 if error.code not in _IN_USE:
                     raise
-            await trio.sleep(pause)
+            await trio.sleep(delay)
 
 
 def is_leftover(id: str) -> bool:
-    """Whether something of that id is of a kind that is listed here."""
-    return id.startswith(tuple(kind.ids for kind in (*BEFORE, *AFTER)))
+    """Whether this is the id of a resource of a kind that is listed here."""
+    return id.startswith(tuple(kind.id_prefix for kind in _KINDS))
 
 
-def _kind_of(id: str) -> Kind:
-    return next(kind for kind in (*BEFORE, *AFTER) if id.startswith(kind.ids))
+def _kind_of(id: str) -> ResourceKind:
+    return next(kind for kind in _KINDS if id.startswith(kind.id_prefix))
 
 
-def _thing(kind: Kind, raw: Mapping[str, Any]) -> Instance:
+def _instance(kind: ResourceKind, raw: Mapping[str, Any]) -> Instance:
     details = _tags.details(_tags.tags_of(raw), kind=kind.name, state=raw.get("State", ""))
     return Instance(
         name=f"{kind.name}.{details['session']}",
         address="",
-        id=raw[kind.id],
+        id=raw[kind.id_key],
         zone=raw.get("AvailabilityZone", ""),
         details=details,
     )

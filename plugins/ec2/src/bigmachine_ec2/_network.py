@@ -1,4 +1,4 @@
-"""Where instances are, in the network, and who may come near them."""
+"""The network that instances are in, and who may connect to them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ._errors import AwsError
 from ._tags import tag_specifications
 
 _LOOK_UP_TIMEOUT = 15.0
-_NEW_SECONDS = 120.0  # a new group may be unknown for some seconds: "Eventual consistency"
+_NEW_SECONDS = 120.0  # a new group may not be found for some seconds: "Eventual consistency"
 
 
 @dataclass(frozen=True, slots=True)
 class Subnet:
-    """A subnet, and the availability zone it is in."""
+    """A subnet, and its availability zone."""
 
     id: str
     zone: str
@@ -30,7 +30,7 @@ class Subnet:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A VPC, its CIDR blocks, and those of its subnets where instances may be."""
+    """A VPC, its CIDR blocks, and those of its subnets that may be used."""
 
     vpc: str
     blocks: tuple[str, ...]
@@ -38,9 +38,9 @@ class Network:
 
 
 async def find_network(api: Api, *, subnets: Sequence[str]) -> Network:
-    """Return the VPC of these subnets, in this order; or the default VPC with all of its own.
+    """Return these subnets, in this order, with their VPC; by default all of the default VPC.
 
-    Raises `UsageError` if there are none, or they are in several VPCs.
+    Raises `UsageError` if there are none, or if they are in several VPCs.
     """
     if subnets:
         raws = {
@@ -54,7 +54,7 @@ async def find_network(api: Api, *, subnets: Sequence[str]) -> Network:
         if missing := [id for id in subnets if id not in raws]:
             raise UsageError(
                 f"subnets: {', '.join(missing)}: not in {api.region}, or not this account's; "
-                f"those that are: `aws ec2 describe-subnets --region {api.region}`"
+                f"list all with `aws ec2 describe-subnets --region {api.region}`"
             )
         chosen = [raws[id] for id in subnets]
     else:
@@ -63,8 +63,8 @@ async def find_network(api: Api, *, subnets: Sequence[str]) -> Network:
         )
         if not vpcs:
             raise UsageError(
-                f"subnets: there is no default VPC in {api.region}: name subnets of another, or "
-                f"make one (`aws ec2 create-default-vpc --region {api.region}`)"
+                f"subnets: there is no default VPC in {api.region}: name subnets of another VPC, "
+                f"or create one (`aws ec2 create-default-vpc --region {api.region}`)"
             )
         found = await api.read_all(
             "ec2:DescribeSubnets",
@@ -73,14 +73,14 @@ async def find_network(api: Api, *, subnets: Sequence[str]) -> Network:
         )
         if not found:
             raise UsageError(
-                f"subnets: the default VPC of {api.region} has none: name others, or make one "
+                f"subnets: the default VPC of {api.region} has none: name others, or create one "
                 f"(`aws ec2 create-default-subnet --availability-zone {api.region}a`)"
             )
         chosen = sorted(found, key=lambda raw: str(raw["AvailabilityZone"]))
     ids = {raw["VpcId"] for raw in chosen}
     if len(ids) > 1:
-        of = ", ".join(f"{raw['SubnetId']} is in {raw['VpcId']}" for raw in chosen)
-        raise UsageError(f"subnets: must be in one VPC: {of}; name those of one")
+        listed = ", ".join(f"{raw['SubnetId']} is in {raw['VpcId']}" for raw in chosen)
+        raise UsageError(f"subnets: must be in one VPC: {listed}; name those of one VPC")
     [vpc] = ids
     [raw] = await api.read_all(
         "ec2:DescribeVpcs", "Vpcs", Filters=[{"Name": "vpc-id", "Values": [vpc]}]
@@ -106,46 +106,48 @@ async def check_groups(api: Api, network: Network, *, groups: Sequence[str]) -> 
     if missing := [id for id in groups if id not in vpcs]:
         raise UsageError(
             f"security_groups: {', '.join(missing)}: not in {api.region}, or not this account's; "
-            f"those that are: `aws ec2 describe-security-groups --region {api.region}`"
+            f"list all with `aws ec2 describe-security-groups --region {api.region}`"
         )
-    if strange := [id for id in groups if vpcs[id] != network.vpc]:
+    if foreign := [id for id in groups if vpcs[id] != network.vpc]:
         raise UsageError(
-            f"security_groups: {', '.join(f'{id} is in {vpcs[id]}' for id in strange)}, and the "
+            f"security_groups: {', '.join(f'{id} is in {vpcs[id]}' for id in foreign)}, but the "
             f"subnets are in {network.vpc}: name groups of that VPC, or none"
         )
 
 
-async def own_addresses(network: Network, *, is_public: bool, look_up: str) -> list[str]:
+async def driver_addresses(
+    network: Network, *, is_public: bool, address_service_url: str
+) -> list[str]:
     """Return this computer's addresses as instances see them, as CIDR blocks.
 
-    Of an instance's private address, it is the one that the way to the VPC begins at. Of a
-    public address, it is the one that the service at the URL ``look_up`` sees; and, on a computer
-    in the same VPC, also the private one, for there an instance's public name means its
-    private address.
+    For private addresses of instances: the source address of packets to the VPC. For public
+    ones: the address that the service at ``address_service_url`` sees; and, within the VPC, also
+    the private one, because there an instance's public name resolves to its private address.
 
-    Raises `StartError` if the service can't be asked.
+    Raises `StartError` if the service can't be reached.
     """
     if not is_public:
-        private = [own for own in map(_address_towards, network.blocks) if own]
+        private = [own for own in map(_source_address, network.blocks) if own]
         if private:
             return [f"{own}/32" for own in dict.fromkeys(private)]
         raise UsageError(
-            f"public_address: from here no way leads to the VPC's private addresses "
-            f"({', '.join(network.blocks)}): use public ones, or name in `allow` who may reach them"
+            f"public_address: this computer has no route to the VPC's private addresses "
+            f"({', '.join(network.blocks)}): use public ones, or set `allow` to the CIDR blocks "
+            f"that may connect"
         )
-    own = [await _public_address(look_up), *addresses_inside(network)]
+    own = [await _public_address(address_service_url), *addresses_inside(network)]
     return [f"{address}/32" for address in dict.fromkeys(own)]
 
 
 def addresses_inside(network: Network) -> list[str]:
-    """Return this computer's own addresses in the network's VPC: none if it is elsewhere."""
+    """Return this computer's own addresses in the network's VPC: none if it is outside."""
     blocks = [ipaddress.ip_network(block) for block in network.blocks]
-    own = [address for address in map(_address_towards, network.blocks) if address]
+    own = [address for address in map(_source_address, network.blocks) if address]
     return [a for a in own if any(ipaddress.ip_address(a) in block for block in blocks)]
 
 
-class SessionGroup:
-    """The session's security group: one port, for the driver and for the session's machines."""
+class SessionSecurityGroup:
+    """The session's security group: one port, open to the driver and the session's machines."""
 
     def __init__(self, api: Api, *, session: str, vpc: str) -> None:
         self.id = ""
@@ -154,23 +156,23 @@ class SessionGroup:
         self._vpc = vpc
         self._lock = trio.Lock()
         self._is_open = False
-        self._seen = -float("inf")  # when, by trio's clock
+        self._seen = -float("inf")  # when it was last found, by trio's clock
 
     async def open(self, *, allow: Sequence[str], tags: Mapping[str, str]) -> str:
-        """Make the group, unless it is there, and return its id. Raises `AwsError`."""
+        """Create the group, unless it exists, and return its id. Raises `AwsError`."""
         async with self._lock:
             if self.id and trio.current_time() >= self._seen + _NEW_SECONDS:
-                await self._look()
+                await self._check_exists()
             if not self.id:
-                self.id = await self._make(tags)
+                self.id = await self._create(tags)
             if not self._is_open:
-                await self._let_in(allow)
+                await self._allow(allow)
                 self._is_open = True
                 self._seen = trio.current_time()
         return self.id
 
-    async def _look(self) -> None:
-        """Forget the group if it is gone: between two starts, it may have been reaped."""
+    async def _check_exists(self) -> None:
+        """Forget the group if it was deleted: it may have been reaped between two starts."""
         filters = [{"Name": "group-id", "Values": [self.id]}]
         if await self._api.read_all(
             "ec2:DescribeSecurityGroups", "SecurityGroups", Filters=filters
@@ -179,18 +181,18 @@ class SessionGroup:
         else:
             self.id, self._is_open = "", False
 
-    async def _make(self, tags: Mapping[str, str]) -> str:
+    async def _create(self, tags: Mapping[str, str]) -> str:
         try:
             reply = await self._api.write(
                 "ec2:CreateSecurityGroup",
                 GroupName=self._name,
-                Description="The machines of a bigmachine session; it goes with them",
+                Description="Machines of a bigmachine session; deleted with them",
                 VpcId=self._vpc,
                 TagSpecifications=tag_specifications(tags, "security-group"),
             )
             return str(reply["GroupId"])
         except AwsError as error:
-            # A session's name is unique, so this is ours, made by a request whose answer was lost.
+            # Session names are unique, so an earlier attempt created it, and its response was lost.
             if error.code != "InvalidGroup.Duplicate":
                 raise
         with trio.CancelScope(shield=True):
@@ -204,7 +206,7 @@ class SessionGroup:
             )
         return str(raw["GroupId"])
 
-    async def _let_in(self, allow: Sequence[str]) -> None:
+    async def _allow(self, allow: Sequence[str]) -> None:
         port = {"IpProtocol": "tcp", "FromPort": PORT, "ToPort": PORT}
         ranges = [{"CidrIp": block, "Description": "the driver"} for block in allow]
         try:
@@ -217,12 +219,12 @@ class SessionGroup:
                 ],
             )
         except AwsError as error:
-            if error.code != "InvalidPermission.Duplicate":  # an answer was lost
+            if error.code != "InvalidPermission.Duplicate":  # a response was lost
                 raise
 
 
-def _address_towards(block: str) -> str | None:
-    """Return the address that a packet to ``block`` would leave from, if there is a way to it."""
+def _source_address(block: str) -> str | None:
+    """Return the source address of packets to ``block``; None without a route to it."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect((str(ipaddress.ip_network(block)[1]), PORT))  # it sends nothing
@@ -231,17 +233,17 @@ def _address_towards(block: str) -> str | None:
         return str(probe.getsockname()[0])
 
 
-async def _public_address(look_up: str) -> str:
+async def _public_address(address_service_url: str) -> str:
     import httpx
 
     try:
-        # Not through a proxy, whose address it would be: machines are dialled directly.
+        # Not through a proxy, whose address it would be: machines are reached directly.
         async with httpx.AsyncClient(trust_env=False, timeout=_LOOK_UP_TIMEOUT) as client:
-            reply = await client.get(look_up)
+            reply = await client.get(address_service_url)
             reply.raise_for_status()
             return str(ipaddress.IPv4Address(reply.text.strip()))
     except (httpx.HTTPError, ValueError) as exc:
         raise StartError(
-            f"this computer's public address is not to be had from {look_up} ({exc!r}): name in "
-            f"`allow` who may reach the machines, as allow=['203.0.113.7/32']"
+            f"{address_service_url} did not return this computer's public address ({exc!r}): set "
+            f"`allow` to the CIDR blocks that may connect, like allow=['203.0.113.7/32']"
         ) from exc

@@ -1,4 +1,4 @@
-"""What EC2 tells an instance about its future, read from its instance metadata service.
+"""EC2's notices to an instance, read from the instance metadata service.
 
 By the user guide's "Spot Instance interruption notices", "EC2 instance rebalance
 recommendations" and "Scheduled events for Amazon EC2 instances".
@@ -18,10 +18,10 @@ import trio
 from bigmachine.errors import BigmachineError
 from bigmachine.system import Notice
 
-_POLL_SECONDS = 5.0  # what the guide recommends for interruptions, which come two minutes ahead
-_MAINTENANCE_POLL_SECONDS = 60.0  # it comes days ahead
+_POLL_SECONDS = 5.0  # recommended for interruptions, which are announced two minutes ahead
+_MAINTENANCE_POLL_SECONDS = 60.0  # announced days ahead
 _TIMEOUT = 5.0
-_TOKEN_SECONDS = 21600  # the most there is
+_TOKEN_SECONDS = 21600  # the maximum
 _TOKEN_MARGIN = 60.0
 
 _TOKEN = "X-aws-ec2-metadata-token"
@@ -29,7 +29,7 @@ _TTL = "X-aws-ec2-metadata-token-ttl-seconds"
 
 
 async def read_notices(url: str) -> AsyncIterator[Notice]:
-    """Give all that the metadata service at ``url`` has to say, again each time it is read.
+    """Yield all notices of the metadata service at ``url``, again on every poll.
 
     Raises `MetadataError`.
     """
@@ -51,53 +51,55 @@ async def read_notices(url: str) -> AsyncIterator[Notice]:
 
 
 class MetadataError(BigmachineError):
-    """The instance metadata service does not answer, or not as AWS documents it."""
+    """The instance metadata service does not respond, or not as AWS documents."""
 
 
 class Metadata:
-    """The instance metadata service, version 2: it answers who first asked for a token.
+    """A client of the instance metadata service, version 2, which requires a token.
 
-    Each request has a connection of its own, so that none is kept for hours. The methods
-    raise `MetadataError`.
+    Each request has its own connection, so that none is open for hours. The methods raise
+    `MetadataError`.
     """
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._token = ""
-        self._is_valid_until = 0.0  # by trio's clock
+        self._valid_until = 0.0  # by trio's clock
 
     async def read_json(self, path: str) -> Any:
-        """Return what is at a path below ``meta-data``, of JSON; None if there is nothing."""
+        """Return the JSON at a path below ``meta-data``; None if there is none."""
         found = await self.read(path)
         try:
             return None if found is None else json.loads(found)
         except ValueError as exc:
-            raise MetadataError(f"{self._url}: {path} is no JSON: {found!r}") from exc
+            raise MetadataError(f"{self._url}: {path} is not JSON: {found!r}") from exc
 
     async def read(self, path: str) -> bytes | None:
-        """Return what is at a path below ``meta-data``, or None if there is nothing."""
+        """Return the bytes at a path below ``meta-data``; None if there are none."""
         target = f"/latest/meta-data/{path}"
-        if trio.current_time() >= self._is_valid_until:
+        if trio.current_time() >= self._valid_until:
             await self._renew()
-        status, body = await self._ask("GET", target, {_TOKEN: self._token})
-        if status == 401:  # the token is not valid, or no more
+        status, body = await self._request("GET", target, {_TOKEN: self._token})
+        if status == 401:  # the token is invalid or expired
             await self._renew()
-            status, body = await self._ask("GET", target, {_TOKEN: self._token})
+            status, body = await self._request("GET", target, {_TOKEN: self._token})
         if status == 404:
             return None
         if status != 200:
-            raise MetadataError(f"{self._url}: {path} is answered with status {status}")
+            raise MetadataError(f"{self._url}: {path}: status {status}")
         return body
 
     async def _renew(self) -> None:
-        asked = trio.current_time()
-        status, body = await self._ask("PUT", "/latest/api/token", {_TTL: str(_TOKEN_SECONDS)})
+        requested = trio.current_time()
+        status, body = await self._request("PUT", "/latest/api/token", {_TTL: str(_TOKEN_SECONDS)})
         if status != 200:
-            raise MetadataError(f"{self._url}: it gives no token, but status {status}")
+            raise MetadataError(f"{self._url}: no token: status {status}")
         self._token = body.decode("ascii")
-        self._is_valid_until = asked + _TOKEN_SECONDS - _TOKEN_MARGIN
+        self._valid_until = requested + _TOKEN_SECONDS - _TOKEN_MARGIN
 
-    async def _ask(self, method: str, target: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    async def _request(
+        self, method: str, target: str, headers: Mapping[str, str]
+    ) -> tuple[int, bytes]:
         parts = urlsplit(self._url)
         request = h11.Request(
             method=method,
@@ -110,7 +112,7 @@ class Metadata:
                 async with stream:
                     return await _exchange(stream, request)
         except trio.TooSlowError as exc:
-            raise MetadataError(f"{self._url} has not answered for {_TIMEOUT:g} s") from exc
+            raise MetadataError(f"{self._url} did not respond within {_TIMEOUT:g} s") from exc
         except (OSError, trio.BrokenResourceError, h11.RemoteProtocolError) as exc:
             raise MetadataError(f"{self._url} can't be read: {exc}") from exc
 
@@ -134,31 +136,35 @@ async def _exchange(stream: trio.SocketStream, request: h11.Request) -> tuple[in
 
 
 def _interruption(action: Mapping[str, str]) -> Notice:
-    """Read ``{"action": "terminate", "time": "2017-09-18T08:22:00Z"}``."""
-    does = action.get("action", "take back")  # or stop, or hibernate
-    return Notice("interruption", f"EC2 will {does} the spot instance", _time(action.get("time")))
+    """Parse ``{"action": "terminate", "time": "2017-09-18T08:22:00Z"}``."""
+    verb = action.get("action", "interrupt")  # or stop, or hibernate
+    return Notice("interruption", f"EC2 will {verb} the spot instance", _time(action.get("time")))
 
 
 def _rebalance(recommendation: Mapping[str, str]) -> Notice:
-    """Read ``{"noticeTime": "2020-10-27T08:22:00Z"}``, which is when it was given."""
+    """Parse ``{"noticeTime": "2020-10-27T08:22:00Z"}``, the time of the notice."""
     since = recommendation.get("noticeTime", "now")
-    return Notice("rebalance", f"EC2 sees the spot instance at risk of interruption since {since}")
+    return Notice(
+        "rebalance", f"the spot instance is at elevated risk of interruption since {since}"
+    )
 
 
 def _maintenance(event: Mapping[str, str]) -> Notice:
-    """Read one of the list, whose times are of the form ``21 Jan 2019 09:00:43 GMT``."""
-    what = ": ".join(filter(None, (event.get("Code", ""), event.get("Description", ""))))
-    return Notice("maintenance", f"EC2 has scheduled {what}", _time(event.get("NotBefore")))
+    """Parse one of the list, whose times have the form ``21 Jan 2019 09:00:43 GMT``."""
+    description = ": ".join(filter(None, (event.get("Code", ""), event.get("Description", ""))))
+    return Notice("maintenance", f"EC2 has scheduled {description}", _time(event.get("NotBefore")))
 
 
 def _time(text: str | None) -> datetime.datetime | None:
-    """Read a time of either form; None for one that can't be read."""
+    """Parse a time of either form; None if it is malformed."""
     if not text:
         return None
     try:
         found = datetime.datetime.fromisoformat(text)
     except ValueError:
-        from email.utils import parsedate_to_datetime  # late: few machines have maintenance
+        from email.utils import (
+            parsedate_to_datetime,  # imported late: few machines have maintenance
+        )
 
         try:
             found = parsedate_to_datetime(text)

@@ -1,4 +1,4 @@
-"""What a user may set of the ``ec2`` system, and what of it is wrong before AWS is asked."""
+"""The options of the ``ec2`` system, and the checks that need no request to AWS."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Literal
 from bigmachine import option
 from bigmachine.system import check_options
 
-from ._volumes import MOST_DATA_VOLUMES, MOST_GIB
+from ._volumes import MAX_DATA_VOLUMES, MAX_GIB
 
 Market = Literal["spot", "on-demand", "spot-then-on-demand"]
 
 TAG_PREFIX = "bigmachine:"
-_MOST_TAGS = 40  # EC2 takes 50 on a resource, some of which are ours
-_MOST_KEY, _MOST_VALUE = 128, 256  # characters of a tag
+_MAX_TAGS = 40  # EC2 allows 50 on a resource, and some are bigmachine's
+_MAX_KEY, _MAX_VALUE = 128, 256  # characters of a tag
 _UNIT_NAME = r"[\w:.\\-]+\.(service|socket|timer|mount|automount|swap|path|slice|target)"
 
 
@@ -33,17 +33,17 @@ class Ec2Options:
         "m6i.large and m5.large that the region has.",
     )
     market: Market = option(
-        "spot-then-on-demand", help="How instances are bought: spot ones may be taken back."
+        "spot-then-on-demand", help="How instances are bought: spot instances may be interrupted."
     )
     max_price: float | None = option(
         None,
-        help="The most to pay for a spot instance, in US dollars an hour; "
+        help="The highest price of a spot instance, in US dollars an hour; "
         "by default the on-demand price.",
     )
     max_session_cost: float | None = option(
         None,
-        help="The most that a session may cost, in US dollars: before it would cost more, "
-        "all its machines are stopped.",
+        help="The most that a session may cost, in US dollars. All its machines are stopped "
+        "before it would cost more.",
     )
     image: str = option(
         "",
@@ -57,54 +57,54 @@ class Ec2Options:
         "0 is none.",
     )
     data_volumes: int = option(
-        4, help="How many EBS volumes the data disk is striped over: each adds its throughput."
+        4, help="How many EBS volumes the data disk is striped over; each adds throughput."
     )
     files: tuple[str, ...] = option(
-        (), help="Files for the machines, as /PATH/THERE=path/here: root's, with the mode here."
+        (), help="Files for the machines, as /PATH/THERE=path/here, owned by root, with their mode."
     )
     units: tuple[str, ...] = option(
-        (), help="Paths of systemd units that machines start before they serve."
+        (), help="Paths of systemd units that a machine starts before it serves."
     )
     subnets: tuple[str, ...] = option(
         (), help="Subnets, in order of preference; by default those of the default VPC."
     )
     security_groups: tuple[str, ...] = option(
         (),
-        help="Security groups of the instances; by default one is made for the session, "
-        "which lets in the driver alone.",
+        help="Security groups of the instances; by default one is created for the session, "
+        "which allows only the driver.",
     )
     allow: tuple[str, ...] = option(
         (),
-        help="Who the session's security group lets in, as CIDR blocks; "
-        "by default the driver's own address.",
+        help="CIDR blocks that the session's security group allows; by default the driver's "
+        "own address.",
     )
     public_address: bool = option(
-        True, help="Whether instances have public addresses, and are reached by them."
+        True, help="Whether instances have public addresses, and the driver uses these."
     )
     instance_profile: str = option("", help="Name or ARN of the instances' IAM instance profile.")
     key_pair: str = option("", help="Name of an EC2 key pair for ssh to the instances.")
-    tags: tuple[str, ...] = option((), help="Further tags for all that is made, as KEY=VALUE.")
+    tags: tuple[str, ...] = option((), help="More tags for all resources, as KEY=VALUE.")
     lifetime: float | None = option(
-        None, help="When an instance ends whatever happens, in seconds after its boot."
+        None, help="The most that an instance runs, in seconds after its boot."
     )
     immortal: bool = option(
         False,
-        help="For debugging: whether instances outlive the session, and bill on until you end "
-        "them, or their lifetime does.",
+        help="For debugging: whether instances outlive the session. They are billed until you "
+        "reap them, or their lifetime ends.",
     )
     endpoint_url: str = option(
-        "", help="URL of all AWS services, for emulators; by default those of the region."
+        "", help="URL of all AWS services, for emulators; by default the region's URLs."
     )
 
     @property
     def instance_types(self) -> tuple[str, ...]:
-        """The instance types that were asked for, in order of preference, each once."""
+        """The requested instance types, in order of preference, each once."""
         given = self.instance_type
         return tuple(dict.fromkeys((given,) if isinstance(given, str) else given))
 
     @property
     def markets(self) -> tuple[str, ...]:
-        """The markets to try, in this order: ``"spot"`` and ``"on-demand"``."""
+        """The markets to try, in this order: of ``"spot"`` and ``"on-demand"``."""
         return ("spot", "on-demand") if self.market == "spot-then-on-demand" else (self.market,)
 
     @property
@@ -114,7 +114,7 @@ class Ec2Options:
 
 
 def check_offline(o: Ec2Options) -> None:
-    """Raise a `UsageError` that lists what can't be right, whatever AWS has."""
+    """Raise a `UsageError` that lists all problems that need no request to AWS."""
     check_options(
         o,
         region=_region_problem(o.region),
@@ -127,8 +127,8 @@ def check_offline(o: Ec2Options) -> None:
         disk=None if o.disk >= 1 else "must be at least 1 GiB",
         data_disk=_data_disk_problem(o),
         data_volumes=None
-        if 1 <= o.data_volumes <= MOST_DATA_VOLUMES
-        else f"must be 1 to {MOST_DATA_VOLUMES}",
+        if 1 <= o.data_volumes <= MAX_DATA_VOLUMES
+        else f"must be 1 to {MAX_DATA_VOLUMES}",
         files=_files_problem(o.files),
         units=_units_problem(o.units),
         subnets=_id_problem(o.subnets, "subnet"),
@@ -147,17 +147,17 @@ def _region_problem(region: str) -> str | None:
         return None
     zone = re.fullmatch(r"([a-z]+(?:-[a-z]+)+-\d+)(-.*|[a-z])", region)
     if zone:
-        return f"must be a region, not a zone: {zone[1]!r}, and not {region!r}"
-    return f"must be the name of a region, as 'eu-central-1', and not {region!r}"
+        return f"must be a region, not a zone: {zone[1]!r}, not {region!r}"
+    return f"must be the name of a region, like 'eu-central-1', not {region!r}"
 
 
 def _price_problem(o: Ec2Options) -> str | None:
     if o.max_price is None:
         return None
     if o.market == "on-demand":
-        return "is for spot instances, and market is 'on-demand': leave one of them out"
-    least = 0.001  # by the API reference of CreateFleet
-    return None if o.max_price > least else f"must be more than {least} US dollars an hour"
+        return "is for spot instances, but market is 'on-demand': omit one of them"
+    limit = 0.001  # by the API reference of CreateFleet
+    return None if o.max_price > limit else f"must be more than {limit} US dollars an hour"
 
 
 def _image_problem(image: str) -> str | None:
@@ -167,9 +167,9 @@ def _image_problem(image: str) -> str | None:
 
 
 def _data_disk_problem(o: Ec2Options) -> str | None:
-    least, most = max(o.data_volumes, 1), MOST_GIB * max(o.data_volumes, 1)
-    if o.data_disk and not least <= o.data_disk <= most:
-        return f"must be {least} to {most} GiB on {o.data_volumes} volumes, or 0 for none"
+    lowest, highest = max(o.data_volumes, 1), MAX_GIB * max(o.data_volumes, 1)
+    if o.data_disk and not lowest <= o.data_disk <= highest:
+        return f"must be {lowest} to {highest} GiB on {o.data_volumes} volumes, or 0 for none"
     return None
 
 
@@ -180,30 +180,30 @@ def _files_problem(files: tuple[str, ...]) -> str | None:
             return f"must be /PATH/THERE=path/here, not {file!r}"
         if str(PurePosixPath(path)) != path or not path.startswith("/") or ".." in path.split("/"):
             return f"must have an absolute path on the machine, not {path!r}"
-    return _twice(paths)
+    return _duplicate(paths)
 
 
 def _units_problem(units: tuple[str, ...]) -> str | None:
     names = [re.split(r"[/\\]", unit)[-1] for unit in units]
-    strange = [name for name in names if not re.fullmatch(_UNIT_NAME, name)]
-    if strange:
-        return f"must be paths of units of systemd (NAME.service, …), not {strange[0]!r}"
-    return _twice(names)
+    invalid = [name for name in names if not re.fullmatch(_UNIT_NAME, name)]
+    if invalid:
+        return f"must be paths of systemd units (NAME.service, …), not {invalid[0]!r}"
+    return _duplicate(names)
 
 
-def _twice(names: list[str]) -> str | None:
-    twice = [name for name in names if names.count(name) > 1]
-    return f"must not have {twice[0]!r} twice" if twice else None
+def _duplicate(names: list[str]) -> str | None:
+    duplicates = [name for name in names if names.count(name) > 1]
+    return f"must not have {duplicates[0]!r} twice" if duplicates else None
 
 
 def _id_problem(ids: tuple[str, ...], kind: str) -> str | None:
-    strange = [id for id in ids if not re.fullmatch(rf"{kind}-[0-9a-z]+", id)]
-    return f"must be ids ({kind}-…), not {', '.join(map(repr, strange))}" if strange else None
+    invalid = [id for id in ids if not re.fullmatch(rf"{kind}-[0-9a-z]+", id)]
+    return f"must be ids ({kind}-…), not {', '.join(map(repr, invalid))}" if invalid else None
 
 
 def _allow_problem(o: Ec2Options) -> str | None:
     if o.allow and o.security_groups:
-        return "is for the session's own security group, and security_groups are given"
+        return "is for the session's own security group, but security_groups are given"
     for block in o.allow:
         try:
             ipaddress.IPv4Network(block)
@@ -214,15 +214,15 @@ def _allow_problem(o: Ec2Options) -> str | None:
 
 def _tags_problem(tags: tuple[str, ...]) -> str | None:
     keys = [tag.partition("=")[0] for tag in tags]
-    if len(keys) > _MOST_TAGS:
-        return f"must be {_MOST_TAGS} at most"
+    if len(keys) > _MAX_TAGS:
+        return f"must be at most {_MAX_TAGS}"
     if len(set(keys)) < len(keys):
         return "must not have a key twice"
     for tag, key in zip(tags, keys, strict=True):
         if "=" not in tag or not key:
             return f"must be KEY=VALUE, not {tag!r}"
         if key.lower().startswith(("aws:", TAG_PREFIX)) or key == "Name":
-            return f"must not set {key!r}, which is not the user's"
-        if len(key) > _MOST_KEY or len(tag) - len(key) - 1 > _MOST_VALUE:
-            return f"{key[:20]!r}: keys have {_MOST_KEY} characters at most, values {_MOST_VALUE}"
+            return f"must not set {key!r}, which is reserved"
+        if len(key) > _MAX_KEY or len(tag) - len(key) - 1 > _MAX_VALUE:
+            return f"{key[:20]!r}: keys have at most {_MAX_KEY} characters, values {_MAX_VALUE}"
     return None

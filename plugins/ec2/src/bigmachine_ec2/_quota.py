@@ -1,4 +1,4 @@
-"""How much of each family this account may run in the region, as Service Quotas has it."""
+"""How many vCPUs of each instance family this account may run in the region, by Service Quotas."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ._offers import Offer
 
 logger = logging.getLogger("bigmachine.ec2")
 
-_TIMEOUT = 10.0  # a VPC without internet may have no way to Service Quotas
+_TIMEOUT = 10.0  # a VPC without internet access may not reach Service Quotas
 
 # Codes of the quotas, as `aws service-quotas list-service-quotas --service-code ec2` lists them:
-# vCPUs that run on demand, and those of spot requests. A family's quota is by the letters that
-# the names of its types begin with ("Amazon EC2 instance type quotas").
+# the vCPUs of on-demand instances, and of spot requests. A quota applies to the types whose names
+# start with these letters ("Amazon EC2 instance type quotas").
 _STANDARD = ("L-1216C47A", "L-34B43A08")
 _G_AND_VT = ("L-DB2E81BA", "L-3819A6DF")
 _CODES = {
@@ -42,7 +42,7 @@ _CODES = {
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """A quota: how many vCPUs, counting those that run already."""
+    """A quota: how many vCPUs may run, including those that run already."""
 
     code: str
     name: str
@@ -53,66 +53,67 @@ class Quota:
 
 
 async def find_quotas(api: Api, offers: Sequence[Offer]) -> dict[str, Quota]:
-    """Return the quotas that these offers fall under, by code: those that may be asked for."""
+    """Return the quotas that apply to these offers, by code, as far as they can be read."""
     found: dict[str, Quota] = {}
 
-    async def ask(code: str) -> None:
+    async def fetch(code: str) -> None:
         try:
             reply = await api.read(
-                "service-quotas:GetServiceQuota", tries=1, ServiceCode="ec2", QuotaCode=code
+                "service-quotas:GetServiceQuota", attempts=1, ServiceCode="ec2", QuotaCode=code
             )
         except AwsError as error:
-            logger.debug("the quota %s is not to be had: %s", code, error)
+            logger.debug("the quota %s can't be read: %s", code, error)
         else:
             raw = reply["Quota"]
             found[code] = Quota(code, raw.get("QuotaName", "its quota"), float(raw["Value"]))
 
     with trio.move_on_after(_TIMEOUT) as scope:
-        await for_each({code for code in map(quota_code, offers) if code}, ask)
+        await for_each({code for code in map(quota_code, offers) if code}, fetch)
     if scope.cancelled_caught:
-        logger.debug("Service Quotas does not answer")
+        logger.debug("Service Quotas does not respond")
     return found
 
 
 def check_quotas(offers: Sequence[Offer], quotas: Mapping[str, Quota], *, region: str) -> None:
-    """Raise `StartError` if it is known that not one of these can be bought."""
-    if machines_within(offers, quotas) == 0:
-        told = "; ".join(map(str, quotas.values()))
-        least = min(offer.kind.vcpus for offer in offers)
+    """Raise `StartError` if the quotas do not allow a single machine."""
+    if max_machines(offers, quotas) == 0:
+        listed = "; ".join(map(str, quotas.values()))
+        least = min(offer.instance_type.vcpus for offer in offers)
         raise StartError(
-            f"this account may run none of {_names(offers)} in {region}, where a machine has "
-            f"{least} vCPUs or more, and the quota is: {told}. Have it raised (Service Quotas, "
-            f"Amazon EC2; it takes hours or days), or use other types or another market or region"
+            f"this account's quota does not allow a single {_names(offers)} in {region}: a machine "
+            f"has at least {least} vCPUs, and the quota is: {listed}. Request a quota increase "
+            f"(Service Quotas, Amazon EC2; it takes hours or days), or use other types, another "
+            f"market or another region"
         )
 
 
 def warn_of_quotas(offers: Sequence[Offer], quotas: Mapping[str, Quota], *, count: int) -> None:
-    """Say so if it is known that so many can't be bought, whatever runs already."""
-    room = machines_within(offers, quotas)
+    """Log a warning if the quotas do not allow so many machines, even if none run already."""
+    room = max_machines(offers, quotas)
     if room is not None and count > room:
-        told = "; ".join(map(str, quotas.values()))
-        logger.warning("%d machines are more than the quota has room for: %s", count, told)
+        listed = "; ".join(map(str, quotas.values()))
+        logger.warning("%d machines are more than the quota allows: %s", count, listed)
 
 
-def machines_within(offers: Sequence[Offer], quotas: Mapping[str, Quota]) -> int | None:
-    """Return how many of the smallest the quotas have room for; None where that is not known."""
+def max_machines(offers: Sequence[Offer], quotas: Mapping[str, Quota]) -> int | None:
+    """Return how many machines of the smallest types the quotas allow; None if unknown."""
     least: dict[str, int] = {}
     for offer in offers:
         code = quota_code(offer)
         if code not in quotas:
             return None
-        least[code] = min(least.get(code, offer.kind.vcpus), offer.kind.vcpus)
+        least[code] = min(least.get(code, offer.instance_type.vcpus), offer.instance_type.vcpus)
     return sum(int(quotas[code].vcpus // vcpus) for code, vcpus in least.items())
 
 
 def quota_code(offer: Offer) -> str:
-    """Return the code of the quota for this type and market, or nothing where it is not known."""
-    [family] = re.findall("^[a-z]*", offer.kind.name)
+    """Return the code of the quota for this type and market; "" if unknown."""
+    [family] = re.findall("^[a-z]*", offer.instance_type.name)
     is_spot = offer.market == "spot"
-    if is_spot and re.match("p[5-9]", offer.kind.name):
-        return ""  # AWS had these under another quota than p2 to p4, and then no more
+    if is_spot and re.match("p[5-9]", offer.instance_type.name):
+        return ""  # AWS once had another quota for these than for p2 to p4, and no longer has it
     return _CODES.get(family, ("", ""))[is_spot]
 
 
 def _names(offers: Iterable[Offer]) -> str:
-    return ", ".join(dict.fromkeys(offer.kind.name for offer in offers))
+    return ", ".join(dict.fromkeys(offer.instance_type.name for offer in offers))

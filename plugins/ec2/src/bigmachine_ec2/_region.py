@@ -1,19 +1,19 @@
-"""All that is in a region of ours, or could be, as one user's credentials show it."""
+"""A region of EC2, as one user's credentials show it."""
 
 from __future__ import annotations
 
 from ._api import Api
 from ._leftovers import Leftovers
-from ._machines import Machines
 from ._options import Ec2Options
 from ._prices import Prices
+from ._vms import Vms
 
 
 class Region:
-    """The region of some options: one way to AWS, and what is asked and done over it."""
+    """The region that options name: one `Api`, and what uses it."""
 
     def __init__(self, options: Ec2Options) -> None:
         self.api = Api(options)
-        self.machines = Machines(self.api)
+        self.vms = Vms(self.api)
         self.leftovers = Leftovers(self.api)
         self.prices = Prices(self.api, options)

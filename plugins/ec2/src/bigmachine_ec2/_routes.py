@@ -1,4 +1,4 @@
-"""Into which subnets a public address leads: what their route tables say."""
+"""Which subnets are public, by their route tables."""
 
 from __future__ import annotations
 
@@ -16,34 +16,32 @@ from ._network import Network, Subnet
 logger = logging.getLogger("bigmachine.ec2")
 
 _ALL = "0.0.0.0/0"
-_INSTEAD = (
-    "or pass public_address=False, on a computer that has a way to the VPC's private addresses"
-)
+_INSTEAD = "or pass public_address=False on a computer that can reach the VPC's private addresses"
 
 
-async def within_reach(api: Api, network: Network, *, is_named: bool) -> Network:
-    """Return the network, less the subnets where a public address is of no use.
+async def keep_public_subnets(api: Api, network: Network, *, is_named: bool) -> Network:
+    """Return the network without its private subnets.
 
-    Raises `UsageError` if the user named one of these, or if no other is left.
+    Raises `UsageError` if the user named a private subnet, or if no public one is left.
     """
     public = await _public(api, network)
     private = [subnet.id for subnet in network.subnets if subnet not in public]
     if private and is_named:
         raise UsageError(
-            f"subnets: no public address leads into {', '.join(private)}, for no route leads from "
-            f"there to an internet gateway: name public subnets, {_INSTEAD}"
+            f"subnets: {', '.join(private)}: no route to an internet gateway, so public addresses "
+            f"don't work there: name public subnets, {_INSTEAD}"
         )
     if not public:
         raise UsageError(
-            f"subnets: no public address leads into those of the default VPC of {api.region}, for "
-            f"no route leads from there to an internet gateway: give them one, name public "
-            f"subnets, {_INSTEAD}"
+            f"subnets: those of the default VPC of {api.region} have no route to an internet "
+            f"gateway, so public addresses don't work there: add a route, name public subnets, "
+            f"{_INSTEAD}"
         )
     return dataclasses.replace(network, subnets=tuple(public))
 
 
 async def _public(api: Api, network: Network) -> Sequence[Subnet]:
-    """List the subnets that are not known to be private."""
+    """List the subnets, without those that are known to be private."""
     try:
         tables = await api.read_all(
             "ec2:DescribeRouteTables",
@@ -53,7 +51,7 @@ async def _public(api: Api, network: Network) -> Sequence[Subnet]:
     except AwsError as error:
         if not error.is_denied:
             raise
-        logger.debug("the routes of %s are not to be had: %s", network.vpc, error)
+        logger.debug("the route tables of %s can't be read: %s", network.vpc, error)
         return network.subnets
     main: Sequence[Mapping[str, Any]] | None = None
     explicit: dict[str, Sequence[Mapping[str, Any]]] = {}
@@ -64,13 +62,13 @@ async def _public(api: Api, network: Network) -> Sequence[Subnet]:
             elif "SubnetId" in association:
                 explicit[association["SubnetId"]] = table["Routes"]
     # "Otherwise, the subnet is implicitly associated with the main route table" ("Subnet route
-    # tables"); that of a VPC which is shared may be its owner's to see.
-    of = {subnet: explicit.get(subnet.id, main) for subnet in network.subnets}
-    return [subnet for subnet, routes in of.items() if routes is None or _leads_out(routes)]
+    # tables"); in a shared VPC only the owner may see it.
+    routes_of = {subnet: explicit.get(subnet.id, main) for subnet in network.subnets}
+    return [subnet for subnet, routes in routes_of.items() if routes is None or _leads_out(routes)]
 
 
 def _leads_out(routes: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether answers to the internet may leave as they came in.
+    """Whether packets can leave to the internet.
 
     By an internet gateway; or by a firewall's endpoint or network interface on the way to one.
     """

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from ._commands import CommandError, GuestError, run
 
 CHUNK_BYTES = 256 << 10
-"""How much is on one device before the next is turned to.
+"""How much is written to one device before the next.
 
 EBS counts up to 256 KiB as one operation of an SSD volume ("Amazon EBS I/O characteristics").
 """
 
 # <linux/dm-ioctl.h> (struct dm_ioctl, struct dm_target_spec) and the kernel's documentation of
-# dm-stripe. Its text interface is this header, and behind it what the command takes.
+# dm-stripe. Its text interface is this header, followed by what the command takes.
 _DM = struct.Struct("=IIIIIIiIIIQ128s129s7x")
 _DM_TARGET = struct.Struct("=QQiI16s")
 _DM_VERSION = (4, 0, 0)
@@ -28,19 +28,19 @@ _DEVICE_NAME = "bigmachine-data"
 
 
 def stripe(devices: Sequence[str], *, deadline: float) -> str:
-    """Make one block device of several, RAID 0, until the machine ends; return its path.
+    """Combine block devices into one, RAID 0, until the machine ends; return its path.
 
-    It has as many whole chunks of each as the smallest has.
+    It uses as many whole chunks of each device as the smallest has.
     """
     chunk = CHUNK_BYTES // _SECTOR_BYTES
     rows = min(map(_size_bytes, devices)) // CHUNK_BYTES
     table = " ".join([str(len(devices)), str(chunk), *(f"{device} 0" for device in devices)])
-    with contextlib.suppress(CommandError):  # it may be a part of the kernel
+    with contextlib.suppress(CommandError):  # it may be built into the kernel
         run("modprobe", "dm_mod", deadline=deadline)
     try:
         control = os.open("/dev/mapper/control", os.O_RDWR)
     except OSError as exc:
-        raise GuestError(f"this image's kernel has no device mapper: {exc}") from exc
+        raise GuestError(f"the image's kernel has no device mapper: {exc}") from exc
     try:
         minor = _dm(control, _DM_CREATE)
         try:
@@ -58,7 +58,7 @@ def stripe(devices: Sequence[str], *, deadline: float) -> str:
 
 
 def _dm(control: int, command: int, target: bytes = b"") -> int:
-    """Send the device mapper a command for our device; return that one's minor number."""
+    """Send the device mapper a command for our device; return the device's minor number."""
     header = _DM.pack(
         *(*_DM_VERSION, _DM_ROOM_BYTES, _DM.size, bool(target), 0, 0, 0, 0, 0),
         *(_DEVICE_NAME.encode(), b""),

@@ -19,20 +19,20 @@ from ._options import Ec2Options, check_offline
 
 if TYPE_CHECKING:
     from ._api import Api
-    from ._guest import Guest
+    from ._guest_setup import GuestSetup
     from ._launch import Launch
+    from ._launch_plan import LaunchPlan
     from ._leftovers import Leftovers
-    from ._machines import Machines
-    from ._network import SessionGroup
+    from ._network import SessionSecurityGroup
     from ._offers import Offer
-    from ._plan import Plan
     from ._prices import Prices
     from ._region import Region
+    from ._vms import Vms
 
 logger = logging.getLogger("bigmachine.ec2")
 
-_METAL_BOOT_TIMEOUT = 1800.0  # its firmware takes minutes; AWS does not say how many
-_CONTACT_SECONDS = 300.0  # the driver calls each second; only a dead one is silent that long
+_METAL_BOOT_TIMEOUT = 1800.0  # its firmware takes minutes; AWS does not document how many
+_CONTACT_SECONDS = 300.0  # the driver calls every second; only a dead one is silent that long
 
 
 class Ec2System(System):
@@ -43,12 +43,12 @@ class Ec2System(System):
     capabilities = frozenset({Capability.CONSOLE, Capability.INSTANCES})
     ships_environment = True
     is_billed = True
-    # The guard of an instance whose driver died before it called, a slow boot, and a minute
-    # for the instance to go.
+    # The time limit of an instance whose driver died before its first call, a slow boot, and a
+    # minute for the termination.
     orphan_timeout = _CONTACT_SECONDS + 60.0 + 120.0 + 60.0
-    look_up: ClassVar[str] = "https://checkip.amazonaws.com"
-    """The URL of AWS's service that tells a computer its public address."""
-    metadata: ClassVar[str] = "http://169.254.169.254"
+    address_service_url: ClassVar[str] = "https://checkip.amazonaws.com"
+    """The URL of AWS's service that returns the caller's public address."""
+    metadata_url: ClassVar[str] = "http://169.254.169.254"
     """The URL of the instance metadata service, on an instance."""
 
     options: Ec2Options
@@ -56,52 +56,55 @@ class Ec2System(System):
     def __init__(self, options: Ec2Options | None = None) -> None:
         super().__init__(options)
         self._opened: Region | None = None
-        self._plan: Plan | None = None
-        self._group: SessionGroup | None = None
-        self._session = ""  # once it may have something at AWS
-        self._ids: dict[str, str] = {}  # of instances that are not freed, by the machine's name
-        self._who = ""
-        self._guest: Guest | None = None  # made by `setup`, and carried out on the machine
+        self._plan: LaunchPlan | None = None
+        self._group: SessionSecurityGroup | None = None
+        self._session = ""  # set while it may have resources at AWS
+        self._ids: dict[str, str] = {}  # of live instances, by machine name
+        self._caller_arn = ""
+        self._guest_setup: GuestSetup | None = None  # read by `setup`, applied on the machine
 
     @property
     def uses_reaper(self) -> bool:
-        """Whether nothing of it is meant to outlive its driver."""
+        """Whether all its resources must be freed when its driver dies."""
         return super().uses_reaper and not self.options.immortal
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_guest": self._guest}
+        return {**super().__getstate__(), "_guest_setup": self._guest_setup}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # On a machine, where peers are asked for what only the driver's knows.
+        # On a machine, which gets the options and the guest setup, and no state of the driver.
         Ec2System.__init__(self, state["options"])
-        self._guest = state["_guest"]
+        self._guest_setup = state["_guest_setup"]
 
     async def setup(self) -> None:
-        """Check the options, and with AWS all that they name, and the right to use it."""
+        """Check the options, and with AWS all that they name and the permissions for it."""
         from ._batch import for_each
-        from ._guest import Guest
-        from ._plan import make_plan, rehearse
+        from ._budget import check_max_price, check_prices
+        from ._guest_setup import GuestSetup
+        from ._launch_plan import dry_run_requests, make_launch_plan
 
         check_offline(self.options)
-        self._guest = Guest.read(self.options)
+        self._guest_setup = GuestSetup.from_options(self.options)
         with self._readable():
-            self._who = await self._api.identity()
-            plan = self._plan = await make_plan(self._api, self.options, look_up=self.look_up)
+            self._caller_arn = await self._api.caller_arn()
+            plan = self._plan = await make_launch_plan(
+                self._api, self.options, address_service_url=self.address_service_url
+            )
             steps = (
-                functools.partial(rehearse, self._api, self.options, plan),
-                functools.partial(self._prices.ask, [offer.good for offer in plan.offers]),
+                functools.partial(dry_run_requests, self._api, self.options, plan),
+                functools.partial(self._prices.fetch, [offer.price_key for offer in plan.offers]),
             )
             await for_each(steps, lambda step: step())
-        self._prices.check_max_price(plan.offers)
+        check_max_price(self._prices, plan.offers, max_price=self.options.max_price)
         if self.max_session_cost is not None:
-            self._prices.check(plan.offers, who=self._who)
-        if any(offer.kind.is_metal for offer in plan.offers):
+            check_prices(self._prices, plan.offers, caller_arn=self._caller_arn)
+        if any(offer.instance_type.is_metal for offer in plan.offers):
             self.boot_timeout = _METAL_BOOT_TIMEOUT
 
     async def start(self, count: int, request: LaunchRequest) -> Sequence[Instance]:
-        """Buy instances until there are enough, or no more to be had."""
+        """Launch instances until there are enough, or EC2 has no more."""
+        from ._addresses import await_addresses, tag_names
         from ._quota import warn_of_quotas
-        from ._settling import settle, tell_names
 
         if self._plan is None:
             await self.setup()
@@ -118,12 +121,13 @@ class Ec2System(System):
         with self._readable():
             launch = await self._prepare(request, data, offers)
             try:
-                await launch.buy(count)
-                await launch.confirm(who=self._who)
-                is_public = self.options.public_address
-                found = await settle(self._machines, launch.vms, names=names, is_public=is_public)
+                await launch.run(count)
+                await launch.confirm(caller_arn=self._caller_arn)
+                found = await await_addresses(
+                    self._vms, launch.vms, names=names, is_public=self.options.public_address
+                )
                 instances = [*map(self._prices.priced, found)]
-                await tell_names(self._machines, instances)
+                await tag_names(self._vms, instances)
             except BaseException:
                 await launch.undo()
                 raise
@@ -134,30 +138,30 @@ class Ec2System(System):
         return instances
 
     def maxprocs(self) -> int | None:
-        """Return how many vCPUs each instance has, if all types that may be bought agree."""
-        counts = {offer.kind.vcpus for offer in self._plan.offers} if self._plan else set()
+        """Return how many vCPUs each instance has; None if the types differ."""
+        counts = {offer.instance_type.vcpus for offer in self._plan.offers} if self._plan else set()
         return counts.pop() if len(counts) == 1 else None
 
     async def keepalive_failed(self, instance: Instance) -> Termination | None:
-        """Say what EC2 says of the instance."""
+        """Return why the instance ended, as EC2 describes it; None if it runs."""
         from ._errors import AwsError
 
         with trio.move_on_after(self.keepalive().rpc_timeout):
             try:
-                vm = await self._machines.look(instance.id)
+                vm = await self._vms.describe(instance.id)
             except AwsError as error:
-                logger.warning("%s: EC2 can't be asked: %s", instance.name, error)
+                logger.warning("%s: the state of the instance is unknown: %s", instance.name, error)
                 return None
             if vm is not None:
-                return vm.gone() if vm.is_gone else None
-            if instance.id not in self._ids.values() or not self._machines.is_new(instance.id):
-                return Termination(StopReason.GONE, "EC2 knows no such instance any more")
+                return vm.termination() if vm.has_ended else None
+            if instance.id not in self._ids.values() or not self._vms.is_new(instance.id):
+                return Termination(StopReason.GONE, "EC2 no longer has this instance")
         return None
 
     async def stop(self, instance: Instance) -> None:
-        """Terminate the instance and wait until it is terminated; or free what else is ours.
+        """Terminate the instance, or delete another resource, and wait until that is done.
 
-        Immortal instances of one's own live on.
+        Immortal instances of this session are left running.
         """
         from ._leftovers import is_leftover
 
@@ -169,15 +173,15 @@ class Ec2System(System):
                 return
             id = instance.id or self._ids.get(instance.name, "")
             if id not in self._ids.values():
-                id = await self._machines.find_ours(instance)
+                id = await self._vms.find_ours(instance)
             if id:
-                await self._machines.free([id])
+                await self._vms.terminate([id])
         self._ids.pop(instance.name, None)
 
     async def shutdown(self) -> None:
-        """Terminate all instances of the session, and delete all else that is tagged as its own.
+        """Terminate all instances of the session, and delete all other resources tagged with it.
 
-        Immortal instances live on, and their security group does.
+        Immortal instances and their security group are left.
         """
         try:
             with self._readable():
@@ -185,8 +189,8 @@ class Ec2System(System):
                     await self._release(self._session)
         except BigmachineError as error:
             raise BigmachineError(
-                f"session {self._session} may still have instances, or its security group, on "
-                f"EC2: see `bigmachine ps ec2`, and free them by `bigmachine reap ec2 "
+                f"session {self._session} may still have instances or a security group on EC2: "
+                f"list them with `bigmachine ps ec2`, and free them with `bigmachine reap ec2 "
                 f"{self._session}`. {error}"
             ) from error
         finally:
@@ -194,7 +198,7 @@ class Ec2System(System):
                 await self._api.close()
 
     async def console(self, instance: Instance) -> str:
-        """Return what the instance's console shows; EC2 keeps 64 KB of it."""
+        """Return the instance's console output; EC2 keeps 64 KB of it."""
         from ._errors import AwsError
 
         id = instance.id or self._ids.get(instance.name, "")
@@ -204,40 +208,40 @@ class Ec2System(System):
             except AwsError as error:
                 if error.code not in ("UnsupportedOperation", "InvalidParameterCombination"):
                     raise
-                # Only Nitro instances show it as it grows; others from time to time.
+                # Only Nitro instances return the latest output; others update it from time to time.
                 reply = await self._api.read("ec2:GetConsoleOutput", InstanceId=id)
         return str(reply.get("Output") or "")
 
     async def instances(self) -> Sequence[Instance]:
-        """List what has our tag in the region: instances, and what is made besides."""
-        from ._leftovers import AFTER, BEFORE
+        """List what is tagged with a session in the region: instances and other resources."""
+        from ._leftovers import FREED_AFTER_INSTANCES, FREED_BEFORE_INSTANCES
 
         is_public = self.options.public_address
         with self._readable():
-            before = await self._leftovers.find(BEFORE)
-            vms = await self._machines.find()
-            after = await self._leftovers.find(AFTER)
-            await self._prices.ask(vm.good for vm in vms)
+            before = await self._leftovers.find(FREED_BEFORE_INSTANCES)
+            vms = await self._vms.find()
+            after = await self._leftovers.find(FREED_AFTER_INSTANCES)
+            await self._prices.fetch(vm.price_key for vm in vms)
         instances = (self._prices.priced(vm.instance(is_public=is_public)) for vm in vms)
         return [*before, *instances, *after]
 
     # -- on the machine ---------------------------------------------------------------
 
     def notices(self) -> AsyncIterator[Notice]:
-        """Give what EC2 tells its instance: interruptions, rebalancing and maintenance."""
+        """Yield EC2's notices to this instance: interruptions, rebalancing and maintenance."""
         from ._notices import read_notices
 
-        return read_notices(self.metadata)
+        return read_notices(self.metadata_url)
 
     def main(self, serve: Callable[[], Awaitable[None]]) -> NoReturn:
-        """Set the machine up, then serve; end it where that can't be done, and say why."""
+        """Set the machine up, then serve; log why and exit if the setup fails."""
         from ._commands import GuestError
 
         try:
-            if self._guest is not None:
-                self._guest.set_up()
+            if self._guest_setup is not None:
+                self._guest_setup.apply()
         except GuestError as error:
-            logger.error("the machine can't be set up: %s", error)
+            logger.error("the machine's setup failed: %s", error)
             self.exit(1)
         super().main(serve)
 
@@ -256,8 +260,8 @@ class Ec2System(System):
         return self._region.api
 
     @property
-    def _machines(self) -> Machines:
-        return self._region.machines
+    def _vms(self) -> Vms:
+        return self._region.vms
 
     @property
     def _leftovers(self) -> Leftovers:
@@ -269,35 +273,37 @@ class Ec2System(System):
 
     @contextlib.contextmanager
     def _readable(self) -> Iterator[None]:
-        """Raise what AWS refuses as the error that a user can do something about."""
+        """Raise AWS's errors as errors that tell the user what to do."""
         from ._advice import explain
         from ._errors import AwsError
 
         try:
             yield
         except AwsError as error:
-            raise explain(error, who=self._who) from error
+            raise explain(error, caller_arn=self._caller_arn) from error
 
-    def _affordable(self, count: int, dollars: float | None) -> Sequence[Offer]:
+    def _affordable(self, count: int, budget: float | None) -> Sequence[Offer]:
+        from ._budget import affordable
+
         assert self._plan is not None
-        if dollars is None:
+        if budget is None:
             return self._plan.offers
-        return self._prices.within(self._plan.offers, count=count, dollars=dollars)
+        return affordable(self._prices, self._plan.offers, count=count, budget=budget)
 
     async def _prepare(
         self, request: LaunchRequest, data: bytes, offers: Sequence[Offer]
     ) -> Launch:
         from ._launch import USER_DATA_LIMIT, Launch
-        from ._network import SessionGroup
-        from ._order import Order
+        from ._launch_specification import LaunchSpecification
+        from ._network import SessionSecurityGroup
         from ._tags import IMMORTAL, session_tags
 
         plan, api = self._plan, self._api
         assert plan is not None
         if len(data) > USER_DATA_LIMIT:
             raise StartError(
-                f"the boot program's user data has {len(data)} bytes, and EC2 takes "
-                f"{USER_DATA_LIMIT}: that is a fault of bigmachine"
+                f"the boot program's user data has {len(data)} bytes, and EC2's limit is "
+                f"{USER_DATA_LIMIT}: this is a bug in bigmachine"
             )
         self._session = session = request.session
         tags = session_tags(session, request.driver, self.options.own_tags)
@@ -305,36 +311,38 @@ class Ec2System(System):
             tags[IMMORTAL] = "yes"
         groups = self.options.security_groups
         if not groups:
-            self._group = self._group or SessionGroup(api, session=session, vpc=plan.network.vpc)
+            vpc = plan.network.vpc
+            self._group = self._group or SessionSecurityGroup(api, session=session, vpc=vpc)
             groups = (await self._group.open(allow=plan.allow, tags=tags),)
         return Launch(
             api,
-            self._machines,
-            Order(self.options, tags=tags, groups=groups, user_data=data),
+            self._vms,
+            LaunchSpecification(self.options, tags=tags, groups=groups, user_data=data),
             offers=offers,
             session=session,
         )
 
     async def _release(self, session: str) -> None:
-        from ._leftovers import AFTER, BEFORE
+        from ._leftovers import FREED_AFTER_INSTANCES, FREED_BEFORE_INSTANCES
 
         try:
             if "spot" in self.options.markets:
-                requests = await self._leftovers.find(BEFORE, session=session)
+                requests = await self._leftovers.find(FREED_BEFORE_INSTANCES, session=session)
                 await self._leftovers.free(request.id for request in requests)
-        finally:  # whatever became of those, and most likely there are none
-            found = await self._machines.find(session=[session])
-            living = {vm.id for vm in found if self.options.immortal and not vm.is_gone}
+        finally:  # even if that failed: most likely there are none
+            found = await self._vms.find(session=[session])
+            living = {vm.id for vm in found if self.options.immortal and not vm.has_ended}
             kept = {name: id for name, id in self._ids.items() if id in living}
             ids = {*self._ids.values(), *(vm.id for vm in found)} - {*kept.values()}
-            await self._machines.free(ids)
+            await self._vms.terminate(ids)
         self._ids.clear()
         if kept:
             warn_of_end(kept, session=session, lifetime=self.options.lifetime)
             self._group, self._session = None, ""
             return
-        # Looked up as well: its answer may have been lost for good.
-        left = {thing.id for thing in await self._leftovers.find(AFTER, session=session)}
+        # The security group is searched for, too: the response to its creation may be lost.
+        found_after = await self._leftovers.find(FREED_AFTER_INSTANCES, session=session)
+        left = {resource.id for resource in found_after}
         if self._group is not None and self._group.id:
             left.add(self._group.id)
         await self._leftovers.free(left)

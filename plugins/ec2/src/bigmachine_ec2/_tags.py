@@ -1,4 +1,4 @@
-"""The tags by which all that is ours is known, whoever looks."""
+"""The tags that identify every resource of a session, for any process."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from ._options import TAG_PREFIX
 SESSION = TAG_PREFIX + "session"
 """The session's name."""
 REQUEST = TAG_PREFIX + "request"
-"""The token of the request that made it; what a request made whose answer was lost is found by it.
+"""The token of the request that launched it, to find what a request without a response launched.
 
-EC2's own client token is not enough: a fleet's instances have others.
+EC2's own client token does not serve: a fleet's instances have others.
 """
 MACHINES = TAG_PREFIX + "machines"
 """Names of some machines, each with the end of its instance's id: ``m0=a1f m1=07c``.
 
-One request makes many instances, which all get the same tags, and nothing that EC2 gives tells
-them apart for good: launch indices repeat in a fleet, and ids don't tell their rank once some are
-gone. So the driver names instances once it has them, some dozens of them by one tag. It does not
-read that tag; it is for other processes, to which an instance is known by its id until then.
+One request launches many instances, all with the same tags, and EC2 has no permanent number for
+each: launch indices repeat in a fleet. So the driver names instances after the launch, some dozens
+with one tag. It does not read that tag itself; other processes do, and list an instance without
+it by its id.
 """
 DRIVER = TAG_PREFIX + "driver"
-"""The driver, which thereby can be told to be alive or dead."""
+"""The driver, to find out whether it is alive."""
 HOST = TAG_PREFIX + "host"
 """The driver's computer."""
 STARTED = TAG_PREFIX + "started"
 """When the session began to start machines, in UTC."""
 IMMORTAL = TAG_PREFIX + "immortal"
-"""On what outlives its session, for debugging."""
+"""On resources that outlive their session, for debugging."""
 
-MOST_VALUE = 256  # characters of a tag's value, by EC2's "Tag restrictions"
-_SHORTEST_END = 3  # characters of an instance's id that tell those under one tag apart, mostly
+MAX_VALUE = 256  # characters of a tag's value, by EC2's "Tag restrictions"
+_SHORTEST_END = 3  # characters of an instance's id: mostly enough within one tag
 
 
 def session_tags(session: str, driver: Driver, more: Mapping[str, str]) -> dict[str, str]:
-    """Return the tags of all that a session makes, now."""
+    """Return the tags of a session's resources, with the current time."""
     now = datetime.datetime.now(datetime.UTC)
     label = session.partition(".")[0]
     return {
@@ -47,13 +47,13 @@ def session_tags(session: str, driver: Driver, more: Mapping[str, str]) -> dict[
         "Name": f"bigmachine {label}",
         SESSION: session,
         DRIVER: str(driver),
-        HOST: driver.host[:MOST_VALUE],
+        HOST: driver.host[:MAX_VALUE],
         STARTED: now.strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
 
 
 def tag_specifications(tags: Mapping[str, str], *kinds: str) -> list[dict[str, Any]]:
-    """Return ``tags`` as a create call takes them, for these kinds of resources."""
+    """Return ``tags`` as a create request takes them, for these resource types."""
     return [{"ResourceType": kind, "Tags": pairs(tags)} for kind in kinds]
 
 
@@ -68,37 +68,37 @@ def tags_of(raw: Mapping[str, Any]) -> dict[str, str]:
 
 
 def details(tags: Mapping[str, str], *, kind: str, **more: str) -> dict[str, str]:
-    """Return the details of an `Instance` that core goes by, of something with these tags."""
+    """Return the details of an `Instance`, from a resource's tags."""
     keys = {"session": SESSION, "driver": DRIVER, "host": HOST, "started": STARTED}
     return {"kind": kind, **{key: tags.get(tag, "") for key, tag in keys.items()}, **more}
 
 
 def filters(tags: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
-    """Return a describe call's filters for resources that have one of the values of each tag."""
+    """Return a describe request's filters: resources with one of the values of each tag."""
     return [{"Name": f"tag:{key}", "Values": [*values]} for key, values in tags.items()]
 
 
 def machines_tags(labels: Mapping[str, str]) -> Iterator[tuple[list[str], dict[str, str]]]:
-    """Yield the tags that tell each instance's label, by its id: which ids get which tag."""
+    """Yield which ids get which tag, so that each instance's label can be found by its id."""
     ids = [*labels]
     shortest = min(map(len, labels.values()), default=0) + len("=") + _SHORTEST_END + len(" ")
     while ids:
-        count = min(len(ids), (MOST_VALUE + 1) // shortest)
-        while len(told := _pairs(ids[:count], labels)) > MOST_VALUE:
+        count = min(len(ids), (MAX_VALUE + 1) // shortest)
+        while len(text := _pairs(ids[:count], labels)) > MAX_VALUE:
             count -= 1
-        yield ids[:count], {MACHINES: told}
+        yield ids[:count], {MACHINES: text}
         ids = ids[count:]
 
 
 def label_of(raw: Mapping[str, Any]) -> str:
-    """Return the label of an instance that AWS described: its id, if it has got no other."""
+    """Return the label of an instance that AWS described: its id if it is not tagged."""
     id = str(raw["InstanceId"])
     pairs = (pair.partition("=") for pair in tags_of(raw).get(MACHINES, "").split())
     return next((label for label, _, end in pairs if end and id.endswith(end)), id)
 
 
 def _pairs(ids: Sequence[str], labels: Mapping[str, str]) -> str:
-    """Name the instances, by ends of their ids that are just long enough to differ."""
+    """Return the tag's value, with ends of the ids just long enough to differ."""
     end = _SHORTEST_END
     while len({id[-end:] for id in ids}) < len(ids):
         end += 1

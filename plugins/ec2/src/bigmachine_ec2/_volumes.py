@@ -1,17 +1,17 @@
-"""The disks that an instance is bought with: its root disk, and the volumes of its data disk."""
+"""An instance's disks: its root disk, and the volumes of its data disk."""
 
 from __future__ import annotations
 
 from typing import Any
 
-MOST_DATA_VOLUMES = 11
-"""How many volumes a data disk is striped over at most.
+MAX_DATA_VOLUMES = 11
+"""The most volumes that a data disk is striped over.
 
-So many names AWS recommends for EBS volumes ("Device names for volumes on Amazon EC2 instances"),
-and all instance types take as many ("Amazon EBS volume limits": the fewest, 28, are shared with
-network cards and instance store). More than 8 bring little, it says there.
+AWS recommends this many device names for EBS volumes ("Device names for volumes on Amazon EC2
+instances"), and all instance types support as many ("Amazon EBS volume limits": the lowest limit,
+28, is shared with network interfaces and instance store). More than 8 gain little, it says there.
 """
-MOST_GIB = 65536
+MAX_GIB = 65536
 """The largest gp3 volume, by the API reference's EbsBlockDevice."""
 
 _VOLUME_TYPE = "gp3"
@@ -19,7 +19,7 @@ _FIRST_LETTER = "f"  # /dev/sdf to /dev/sdp
 
 
 def data_names(count: int) -> tuple[str, ...]:
-    """Return the device names under which a data disk's volumes are attached."""
+    """Return the device names of a data disk's volumes."""
     return tuple(f"/dev/sd{chr(ord(_FIRST_LETTER) + index)}" for index in range(count))
 
 
@@ -28,8 +28,8 @@ def block_devices(
 ) -> list[dict[str, Any]]:
     """Return the BlockDeviceMappings of an instance.
 
-    ``disk`` and ``data_disk`` are sizes in GiB; there is no data disk of size 0. Its volumes are
-    of one size, together at least ``data_disk``.
+    ``disk`` and ``data_disk`` are sizes in GiB; 0 is no data disk. Its volumes have one size, and
+    together at least ``data_disk``.
     """
     sizes = {root_device: disk}
     if data_disk:

@@ -1,8 +1,8 @@
-"""The driver's file descriptors: each closes once, and no forked child keeps one.
+"""The driver's file descriptors: each is closed once, and forked children keep none.
 
-A machine lives until its driver's end of a pipe is closed. A child that user code
-forks from the driver, by `multiprocessing` say, has copies of all those ends: it
-would keep machines alive after their driver died, so it closes them first of all.
+A machine runs until its driver's end of a pipe is closed. A child that user code forks from the
+driver, for example by `multiprocessing`, inherits these ends and would keep machines alive after
+the driver's death. So it closes them at once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Descriptor:
         return self.number
 
     def close(self) -> None:
-        """Close it. Fine to call again."""
+        """Close it. Idempotent."""
         number, self.number = self.number, -1
         if number >= 0:
             os.close(number)
@@ -40,11 +40,11 @@ def pipe() -> tuple[Descriptor, Descriptor]:
     return Descriptor(reading), Descriptor(writing)
 
 
-def ensure_limit(wanted: int) -> str | None:
-    """Make room for ``wanted`` more descriptors; return what is wrong if there is none.
+def raise_limit(wanted: int) -> str | None:
+    """Raise the limit on open files for ``wanted`` more; return the problem if that fails.
 
-    The soft limit is raised as far as the hard one allows, since only the driver
-    feels it: machines start from a process that has the user's own limit.
+    The soft limit is raised up to the hard one. This affects only the driver: machines start
+    from a process that has the user's limit.
     """
     import resource
 
@@ -53,7 +53,7 @@ def ensure_limit(wanted: int) -> str | None:
     if soft == resource.RLIM_INFINITY or needed <= soft:
         return None
     if hard == resource.RLIM_INFINITY or needed <= hard:
-        # macOS refuses an infinite soft limit; take what is needed there.
+        # macOS refuses an infinite soft limit; there it is raised to what is needed.
         raised = needed if hard == resource.RLIM_INFINITY else hard
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
@@ -72,19 +72,19 @@ class _Closable(Protocol):
 
 _T = TypeVar("_T", bound=_Closable)
 
-_SPARE = 32  # the user's own files, and what a start opens for a moment
+_SPARE = 32  # the user's own files, and those that a start opens briefly
 _open: weakref.WeakSet[_Closable] = weakref.WeakSet()
 
 
-def close_in_children(thing: _T) -> _T:
-    """Have every child that is forked from this process close ``thing``."""
-    _open.add(thing)
-    return thing
+def close_in_children(resource: _T) -> _T:
+    """Make every child that is forked from this process close ``resource``."""
+    _open.add(resource)
+    return resource
 
 
 def _close_all() -> None:
-    for thing in list(_open):
-        thing.close()
+    for resource in list(_open):
+        resource.close()
 
 
 if hasattr(os, "register_at_fork"):

@@ -17,46 +17,46 @@ import trio
 from bigmachine.errors import StartError
 
 from ._descriptors import Descriptor
-from ._process import Order, Process, kill_group
+from ._process import PendingProcess, Process, kill_group
 from ._zygote import MESSAGE_BYTES, Zygote
 
 logger = logging.getLogger("bigmachine.local")
 
-_PATIENCE = 30.0  # for the zygote's imports on a slow and busy computer
-_BATCH = 32  # requests on their way at once; the kernel's buffers hold some 250
+_EXCHANGE_TIMEOUT = 30.0  # includes the zygote's imports on a slow and busy computer
+_BATCH = 32  # requests in flight; the kernel's buffers hold about 250
 
 
 class ForkLauncher:
-    """Has the zygote fork each machine; a zygote that has died is replaced."""
+    """A `Launcher` whose zygote forks each machine; a dead zygote is replaced."""
 
     def __init__(self, zygote: Zygote) -> None:
-        self._parent = _Parent(zygote)
+        self._client = _ZygoteClient(zygote)
 
-    async def launch(self, orders: Sequence[Order]) -> None:
-        """See `Launcher`. When cancelled it still waits for answers: each is a process."""
-        parent = self._parent
-        if parent.is_dead():
-            await parent.close()
-            if self._parent is parent:  # else another start has replaced it meanwhile
-                self._parent = parent.successor()
-        await self._parent.launch(orders)
+    async def launch(self, launches: Sequence[PendingProcess]) -> None:
+        """See `Launcher`. When cancelled this waits for the replies, each of which is a process."""
+        client = self._client
+        if client.is_dead():
+            await client.close()
+            if self._client is client:  # otherwise another start has replaced it
+                self._client = client.restarted()
+        await self._client.launch(launches)
 
     async def close(self) -> None:
         """End the zygote."""
-        await self._parent.close()
+        await self._client.close()
 
 
 class ForkedProcess(Process):
-    """A machine that is the zygote's child, not ours: watched by a pidfd."""
+    """A machine that is a child of the zygote, watched through a pidfd."""
 
-    def __init__(self, pid: int, order: Order, *, parent: _Parent) -> None:
-        self._pidfd = Descriptor(os.pidfd_open(pid))  # not reaped yet, so it is this machine
-        self._parent = parent
-        super().__init__(pid, order)
+    def __init__(self, pid: int, pending: PendingProcess, *, client: _ZygoteClient) -> None:
+        self._pidfd = Descriptor(os.pidfd_open(pid))  # not reaped yet, so the pid is this machine's
+        self._client = client
+        super().__init__(pid, pending)
 
     async def _wait_exit(self) -> int | None:
         await trio.lowlevel.wait_readable(self._pidfd)
-        status = await self._parent.reap(self.pid)
+        status = await self._client.reap(self.pid)
         self._pidfd.close()
         return status
 
@@ -64,19 +64,19 @@ class ForkedProcess(Process):
         poll = select.poll()
         poll.register(self._pidfd, select.POLLIN)
         if poll.poll(0):
-            return  # it has ended; without a zygote its number may be another's by now
+            return  # it has ended; without a zygote its pid may already be reused
         kill_group(self.pid)
-        with contextlib.suppress(ProcessLookupError):  # if it isn't a group's leader yet
+        with contextlib.suppress(ProcessLookupError):  # if it is not a group leader yet
             signal.pidfd_send_signal(self._pidfd.number, signal.SIGKILL)
 
 
-class _Parent:
-    """The conversation with one zygote: requests are answered in order."""
+class _ZygoteClient:
+    """The client of one zygote, which replies to requests in order."""
 
     def __init__(self, zygote: Zygote) -> None:
         self._zygote = zygote
         self._control = zygote.control
-        self._talking = trio.Lock()
+        self._lock = trio.Lock()
 
     def is_dead(self) -> bool:
         try:
@@ -86,69 +86,70 @@ class _Parent:
         except OSError:
             return True
 
-    def successor(self) -> _Parent:
-        """Start another zygote in place of one that has died."""
+    def restarted(self) -> _ZygoteClient:
+        """Return the client of a new zygote, in place of this dead one."""
         logger.warning(
             "the process that forks machines ended with status %s; starting another",
             self._zygote.process.returncode,
         )
-        return _Parent(Zygote(self._zygote.entry))
+        return _ZygoteClient(Zygote(self._zygote.entry))
 
-    async def launch(self, orders: Sequence[Order]) -> None:
+    async def launch(self, launches: Sequence[PendingProcess]) -> None:
         errors: list[str] = []
-        async with self._talking:
-            with self._patience():
-                for start in range(0, len(orders), _BATCH):
-                    batch = orders[start : start + _BATCH]
-                    for order in batch:
-                        await self._send_launch(order)
-                    for order in batch:
+        async with self._lock:
+            with self._exchange():
+                for start in range(0, len(launches), _BATCH):
+                    batch = launches[start : start + _BATCH]
+                    for pending in batch:
+                        await self._send_launch(pending)
+                    for pending in batch:
                         reply = await self._receive()
                         if "pid" in reply:
-                            order.process = ForkedProcess(reply["pid"], order, parent=self)
+                            pending.process = ForkedProcess(reply["pid"], pending, client=self)
                         else:
                             errors.append(reply["error"])
         if errors:
             raise StartError(
-                f"{len(errors)} of {len(orders)} machines can't be forked: {errors[0]}"
+                f"{len(errors)} of {len(launches)} machines can't be forked: {errors[0]}"
             )
 
     async def reap(self, pid: int) -> int | None:
-        """Take the status of a machine that has ended; None if its zygote is gone."""
-        async with self._talking:
-            with contextlib.suppress(StartError), self._patience():
+        """Return the exit status of a machine that has ended; None if its zygote is dead."""
+        async with self._lock:
+            with contextlib.suppress(StartError), self._exchange():
                 await self._send({"reap": pid})
                 return int((await self._receive())["status"])
         return None
 
     async def close(self) -> None:
-        async with self._talking:
+        async with self._lock:
             self._control.close()
             process = self._zygote.process
             if process.poll() is None:
-                process.kill()  # it may be importing yet, and not see that we hung up
+                process.kill()  # it may still be importing, and not read the socket
                 pidfd = Descriptor(os.pidfd_open(process.pid))
                 await trio.lowlevel.wait_readable(pidfd)
                 pidfd.close()
                 process.wait()
 
     @contextlib.contextmanager
-    def _patience(self) -> Iterator[None]:
-        """Shield an exchange, so that no answer is lost; a zygote that gives none is killed."""
+    def _exchange(self) -> Iterator[None]:
+        """Shield an exchange, so that no reply is lost. A zygote that does not reply is killed."""
         try:
-            with trio.fail_after(_PATIENCE, shield=True):
+            with trio.fail_after(_EXCHANGE_TIMEOUT, shield=True):
                 yield
         except (OSError, trio.TooSlowError) as exc:
             self._zygote.process.kill()
             raise StartError(
-                f"the process that forks machines (pid {self._zygote.process.pid}) is gone or "
-                "stuck; what it printed on standard error says why; the option fork=False "
-                "does without it"
+                f"the process that forks machines (pid {self._zygote.process.pid}) died or hangs: "
+                "see its standard error, or pass the option fork=False to run without it"
             ) from exc
 
-    async def _send_launch(self, order: Order) -> None:
-        machine = order.machine
-        config = Descriptor(os.memfd_create(machine.name, os.MFD_CLOEXEC))  # holds a key: no file
+    async def _send_launch(self, pending: PendingProcess) -> None:
+        machine = pending.machine
+        config = Descriptor(
+            os.memfd_create(machine.name, os.MFD_CLOEXEC)
+        )  # in memory: it holds a key
         try:
             with open(config.number, "wb", closefd=False) as file:
                 file.write(machine.config)
@@ -156,9 +157,9 @@ class _Parent:
                 {"launch": machine.name},
                 [
                     config.number,
-                    order.listener.fileno(),
-                    order.log_end.number,
-                    order.lifeline_end.number,
+                    pending.listener.fileno(),
+                    pending.log_end.number,
+                    pending.lifeline_end.number,
                 ],
             )
         finally:
@@ -181,6 +182,6 @@ class _Parent:
                 await trio.lowlevel.wait_readable(self._control)
                 continue
             if not message:
-                raise ConnectionResetError("end of the zygote's answers")
+                raise ConnectionResetError("the zygote closed the connection")
             reply: dict[str, Any] = json.loads(message)
             return reply

@@ -1,4 +1,4 @@
-"""What a machine prints, read from a pipe line by line."""
+"""A machine's output, read from a pipe line by line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import trio
 
 from ._descriptors import Descriptor
 
-_LINE_BYTES = 1 << 20  # longer lines are split: a machine may print without end
+_LINE_BYTES = 1 << 20  # longer lines are split: a machine may print without newlines
 _READ_BYTES = 1 << 16
 _PIPE_READS = 16  # a pipe holds 16 pages, of at most 64 KiB each
 
@@ -19,12 +19,12 @@ _PIPE_READS = 16  # a pipe holds 16 pages, of at most 64 KiB each
 class Log:
     """The driver's end of a machine's standard output and error: an iterator of lines.
 
-    Each line comes without its newline; several readers share them. It ends when
-    the machine is gone.
+    Lines have no newline. Several readers share them: each line goes to one reader. The
+    iterator ends when the machine has ended.
 
-    Nothing is read before somebody asks, so the memory held is one pipe buffer in
-    the kernel and one unfinished line here. A machine that fills the buffer waits
-    in ``print`` until its log is read.
+    The pipe is read on demand only, so the memory used is one pipe buffer in the kernel and one
+    unfinished line here. A machine that fills the buffer blocks in ``print`` until its log is
+    read.
     """
 
     def __init__(self, pipe: Descriptor) -> None:
@@ -46,10 +46,10 @@ class Log:
             return self._lines.popleft()
 
     def finish(self) -> None:
-        """Take what is left in the pipe and close it: the machine is gone.
+        """Read the rest of the pipe and close it: the machine has ended.
 
-        The end of the pipe is not waited for, since a process that the machine
-        left behind may hold it open.
+        This does not wait for the end of the pipe, because a process that the machine started
+        may still hold it open.
         """
         if self._pipe.number < 0:
             return
@@ -64,7 +64,7 @@ class Log:
         while not self._lines and self._pipe.number >= 0:
             with contextlib.suppress(trio.ClosedResourceError):
                 await trio.lowlevel.wait_readable(self._pipe)
-            # Closed by `finish`, which took the rest: while this task waited, or after
+            # `finish` may have read the rest and closed it: while this task waited, or after
             # the pipe became readable and before the task ran again.
             if self._pipe.number < 0:
                 return
@@ -73,7 +73,7 @@ class Log:
                     self._end()
 
     def _read(self) -> bool:
-        """Read once, without waiting. False: the pipe has ended."""
+        """Read once, without waiting. Returns False at the end of the pipe."""
         data = os.read(self._pipe.number, _READ_BYTES)
         *lines, self._unfinished = (self._unfinished + data).split(b"\n")
         for line in lines:

@@ -1,9 +1,8 @@
-"""Whether the kernel killed a process for want of memory.
+"""Whether the kernel killed a process because memory ran out.
 
-A process that is out of memory and one that somebody sent SIGKILL end alike. Two
-witnesses tell them apart, where they can be read: the kernel's log names each
-process it kills, and a memory cgroup counts its kills (``oom_kill``, in
-``memory.events`` of version 2 and ``memory.oom_control`` of version 1).
+Such a process ends by SIGKILL, like one that somebody killed. Two sources distinguish them, if
+they are readable: the kernel's log names each process it kills, and a memory cgroup counts its
+kills (``oom_kill``, in ``memory.events`` of version 2 and ``memory.oom_control`` of version 1).
 """
 
 from __future__ import annotations
@@ -16,45 +15,45 @@ from pathlib import Path
 from ._descriptors import Descriptor
 
 _CGROUPS = Path("/sys/fs/cgroup")
-_RECORD_BYTES = 1 << 14  # the kernel refuses to give a part of a record; they end at 8 KiB
+_RECORD_BYTES = 1 << 14  # the kernel returns whole records only; they have at most 8 KiB
 _KILLED = re.compile(rb"Killed process (\d+)|oom-kill:.*,pid=(\d+)")
 _COUNT = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 
 
 class OomWatch:
-    """Watches for kills from the moment it is made."""
+    """Watches for out-of-memory kills, from its creation on."""
 
     def __init__(self) -> None:
         self._kernel_log = _open_kernel_log()
-        self._named: set[int] = set()  # pids in the kernel's log
-        self._verdicts: dict[int, bool] = {}
-        self._counters: dict[int, Path] = {}  # by pid: the file that counts kills
-        self._accounted: dict[Path, int] = {}
+        self._killed: set[int] = set()  # pids that the kernel's log names as killed
+        self._results: dict[int, bool] = {}
+        self._counters: dict[int, Path] = {}  # by pid: the cgroup's file that counts kills
+        self._attributed: dict[Path, int] = {}
 
     def watch(self, pid: int) -> None:
-        """Take note of where a process that has just started is counted."""
+        """Watch a process that has just started."""
         counter = _counter(pid)
         if counter is not None:
             self._counters[pid] = counter
-            self._accounted.setdefault(counter, _count(counter))
+            self._attributed.setdefault(counter, _count(counter))
 
     def is_victim(self, pid: int) -> bool:
-        """Tell whether a watched process that ended by SIGKILL was killed by the kernel."""
-        if pid not in self._verdicts:
+        """Whether a watched process that ended by SIGKILL was killed by the kernel."""
+        if pid not in self._results:
             self._read_kernel_log()
-            is_victim = pid in self._named
+            is_victim = pid in self._killed
             if (counter := self._counters.get(pid)) is not None:
-                is_victim = is_victim or _count(counter) > self._accounted[counter]
-                # Each kill counted has one victim: a later SIGKILL is not taken for it.
-                self._accounted[counter] += is_victim
-            self._verdicts[pid] = is_victim
-        return self._verdicts[pid]
+                is_victim = is_victim or _count(counter) > self._attributed[counter]
+                # Each counted kill has one victim: it must not explain a later SIGKILL.
+                self._attributed[counter] += is_victim
+            self._results[pid] = is_victim
+        return self._results[pid]
 
     def forget(self, pid: int) -> None:
-        """Stop watching: the number may become another process's."""
+        """Stop watching: the pid may be reused."""
         self._counters.pop(pid, None)
-        self._verdicts.pop(pid, None)
-        self._named.discard(pid)
+        self._results.pop(pid, None)
+        self._killed.discard(pid)
 
     def close(self) -> None:
         """Close the kernel's log."""
@@ -68,17 +67,17 @@ class OomWatch:
                 record = os.read(self._kernel_log.number, _RECORD_BYTES)
             except BlockingIOError:
                 return
-            except BrokenPipeError:  # the kernel overwrote what we didn't read in time
+            except BrokenPipeError:  # the kernel has overwritten unread records
                 continue
             except OSError:
                 self.close()
                 return
             if match := _KILLED.search(record):
-                self._named.add(int(match[1] or match[2]))
+                self._killed.add(int(match[1] or match[2]))
 
 
 def _open_kernel_log() -> Descriptor | None:
-    """Open the kernel's log at its end, if we may (root, mostly)."""
+    """Open the kernel's log at its end, if permitted (mostly for root)."""
     with contextlib.suppress(OSError):
         kernel_log = Descriptor(os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
         os.lseek(kernel_log.number, 0, os.SEEK_END)

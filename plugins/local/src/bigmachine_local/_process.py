@@ -1,4 +1,4 @@
-"""A machine's process as its driver sees it, and what launches such processes."""
+"""A machine's process, seen from its driver, and the interface of what launches it."""
 
 from __future__ import annotations
 
@@ -19,51 +19,50 @@ from ._log import Log
 
 
 class Process(ABC):
-    """One running machine: its process group, its log, and the lifeline it hangs on."""
+    """One running machine: its process group, log and lifeline."""
 
-    def __init__(self, pid: int, order: Order) -> None:
+    def __init__(self, pid: int, pending: PendingProcess) -> None:
         self.pid = pid
-        self.log = Log(order.log)
-        self.is_killed = False  # by us
-        self._lifeline = order.lifeline
+        self.log = Log(pending.log)
+        self.is_killed = False  # by the driver
+        self._lifeline = pending.lifeline
         self._waiting = trio.Lock()
-        self._exited = False
+        self._has_exited = False
         self._status: int | None = None
 
     async def wait(self) -> int | None:
-        """Wait for the process to end; return its status, negative if it is a signal.
+        """Wait for the process to end; return its exit status, or minus a signal's number.
 
-        None: it has ended, but the status is lost. Afterwards nothing the machine
-        started in its process group runs any more, and nothing is held for it but
-        the rest of its log. Any number of tasks may wait.
+        None means that the status is lost. When this returns, no process of the machine's
+        process group runs, and only the rest of its log is still held. Several tasks may wait.
         """
         async with self._waiting:
-            if not self._exited:
+            if not self._has_exited:
                 self._status = await self._wait_exit()
-                self._exited = True
+                self._has_exited = True
                 self._lifeline.close()
                 self.log.finish()
         return self._status
 
     def kill(self) -> None:
         """Kill the machine and its process group, if it still runs."""
-        if not self._exited:
+        if not self._has_exited:
             self.is_killed = True
             self._kill_group()
 
     @abstractmethod
     async def _wait_exit(self) -> int | None:
-        """Wait for the end, kill what is left of the group, reap. Only called once at a time."""
+        """Wait for the end, kill the rest of the group, and reap. Calls never overlap."""
 
     @abstractmethod
     def _kill_group(self) -> None: ...
 
 
-class Order:
-    """A machine about to be launched, with its socket and the pipes that tie it to us.
+class PendingProcess:
+    """A machine's process before its launch: its listening socket, log pipe and lifeline.
 
-    The socket is listening already, so a connection made at once just waits; and
-    since the machine gets the socket itself, nobody can take its port meanwhile.
+    The socket already listens, so an early connection merely waits. The machine inherits the
+    socket, so no other process can take the port meanwhile.
     """
 
     def __init__(self, machine: MachineSpec, listener: socket.socket) -> None:
@@ -75,7 +74,7 @@ class Order:
         self.process: Process | None = None
 
     def close(self) -> None:
-        """Close the machine's ends; ours too if it wasn't launched."""
+        """Close the machine's ends, and the driver's ends if it was not launched."""
         self.listener.close()
         self.log_end.close()
         self.lifeline_end.close()
@@ -85,20 +84,20 @@ class Order:
 
 
 class Launcher(Protocol):
-    """A way to make processes."""
+    """Launches processes."""
 
-    async def launch(self, orders: Sequence[Order]) -> None:
-        """Launch a process for each order and set its ``process``.
+    async def launch(self, launches: Sequence[PendingProcess]) -> None:
+        """Launch the processes, and set the ``process`` of each.
 
-        Raises `StartError`, or is cancelled, with some launched and some not.
+        When this raises `StartError` or is cancelled, some may be launched.
         """
 
     async def close(self) -> None:
-        """Let go of everything but the processes. Fine to call again."""
+        """Release everything but the processes. Idempotent."""
 
 
 def kill_group(pid: int) -> None:
-    """Send SIGKILL to the group that ``pid``, which must not be reaped yet, leads."""
+    """Send SIGKILL to the process group of ``pid``, which must not be reaped yet."""
     with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for zombies
         os.killpg(pid, signal.SIGKILL)
 

@@ -1,4 +1,4 @@
-"""Machines as fresh Python processes: slower than forks, and possible everywhere."""
+"""Machines as new Python processes: slower than forks, and portable."""
 
 from __future__ import annotations
 
@@ -11,45 +11,45 @@ import trio
 from bigmachine.errors import StartError
 
 from ._descriptors import Descriptor
-from ._process import Order, Process, kill_group
+from ._process import PendingProcess, Process, kill_group
 
 
 class SpawnLauncher:
-    """Runs each machine's own command, its configuration and lifeline being standard input."""
+    """A `Launcher` that runs each machine's command; its lifeline is standard input."""
 
-    async def launch(self, orders: Sequence[Order]) -> None:
+    async def launch(self, launches: Sequence[PendingProcess]) -> None:
         """See `Launcher`."""
-        for order in orders:
-            listener = order.listener.fileno()
+        for pending in launches:
+            listener = pending.listener.fileno()
             try:
                 popen = await trio.lowlevel.open_process(
-                    [*order.machine.command, "--listen", f"fd:{listener}"],
-                    stdin=order.lifeline_end.number,
-                    stdout=order.log_end.number,
-                    stderr=order.log_end.number,
+                    [*pending.machine.command, "--listen", f"fd:{listener}"],
+                    stdin=pending.lifeline_end.number,
+                    stdout=pending.log_end.number,
+                    stderr=pending.log_end.number,
                     pass_fds=[listener],
-                    start_new_session=True,  # Ctrl-C in the terminal is the driver's alone
+                    start_new_session=True,  # Ctrl-C in the terminal is for the driver only
                 )
             except OSError as exc:
-                raise StartError(f"can't run {order.machine.command[0]}: {exc}") from exc
-            order.process = SpawnedProcess(popen, order)
-            await _write(order.lifeline, order.machine.config)
+                raise StartError(f"can't run {pending.machine.command[0]}: {exc}") from exc
+            pending.process = SpawnedProcess(popen, pending)
+            await _write(pending.lifeline, pending.machine.config)
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to release."""
 
 
 class SpawnedProcess(Process):
-    """A machine that is the driver's own child."""
+    """A machine that is a child of the driver."""
 
-    def __init__(self, popen: trio.Process, order: Order) -> None:
-        super().__init__(popen.pid, order)
+    def __init__(self, popen: trio.Process, pending: PendingProcess) -> None:
+        super().__init__(popen.pid, pending)
         self._popen = popen
 
     async def _wait_exit(self) -> int | None:
         status = await self._popen.wait()
-        # Reaped this moment. If the machine left something running, the group still
-        # has its number; if not, no other process can have got it yet.
+        # Just reaped. If the machine left processes running, the group id is still theirs; if
+        # not, no other process can have it yet.
         kill_group(self.pid)
         return status
 
@@ -60,7 +60,7 @@ class SpawnedProcess(Process):
 async def _write(pipe: Descriptor, data: bytes) -> None:
     os.set_blocking(pipe.number, False)
     rest = memoryview(data)
-    with contextlib.suppress(BrokenPipeError):  # it ended already; its status says why
+    with contextlib.suppress(BrokenPipeError):  # it has already ended; its status says why
         while rest:
             try:
                 rest = rest[os.write(pipe.number, rest) :]

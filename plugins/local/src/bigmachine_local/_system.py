@@ -1,9 +1,9 @@
 """The ``local`` system: machines as processes on this computer.
 
-A machine ends with its driver, however the driver ends: it holds one end of a pipe,
-its lifeline, and ends when the driver's end closes; and the zygote that forked it
-kills it then, in case it is too busy to notice. trio is imported late here, so that
-the zygote starts, and imports it, while the driver still does.
+A machine ends with its driver, however the driver ends. It holds one end of a pipe, its lifeline,
+and ends when the driver's end closes. The zygote that forked it then also kills it, in case it
+is too busy to notice. trio is imported late here, so that the zygote starts, and imports it, while
+the driver still does.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from bigmachine.system import Capability, Instance, Keepalive, System, Terminati
 
 if TYPE_CHECKING:
     from ._oom import OomWatch
-    from ._process import Launcher, Order, Process
+    from ._process import Launcher, PendingProcess, Process
     from ._zygote import Zygote
 
-_DESCRIPTORS = 6  # per machine: log, lifeline, pidfd; and its ends, later its connections
-_EXIT_GRACE = 0.5  # a connection breaks some ms before its process is seen to have ended
-_CLEANUP = 10.0  # SIGKILL takes ms; longer only if the kernel is stuck
+_DESCRIPTORS = 6  # per machine: log, lifeline, pidfd; the machine's ends, and later its connections
+_EXIT_GRACE = 0.5  # a broken connection is seen some ms before the process's end
+_CLEANUP_TIMEOUT = 10.0  # SIGKILL takes ms; longer only if the kernel is stuck
 _CHUNK_BYTES = 1 << 18
 _MAX_PORT = 65535
 
@@ -38,17 +38,19 @@ _MAX_PORT = 65535
 class LocalOptions:
     """Options of the ``local`` system."""
 
-    maxprocs: int = field(default=1, metadata={"help": "How many processors each machine has."})
+    maxprocs: int = field(default=1, metadata={"help": "Number of processors of each machine."})
     host: str = field(
-        default="127.0.0.1", metadata={"help": "The address that the machines listen on."}
+        default="127.0.0.1", metadata={"help": "Address that the machines listen on."}
     )
     port: int = field(
         default=0,
-        metadata={"help": "The first machine's port, the next ones following; 0 takes any."},
+        metadata={
+            "help": "Port of the first machine; others use the next ports. 0 is any free port."
+        },
     )
     fork: bool | None = field(
         default=None,
-        metadata={"help": "Whether to fork machines from a prepared process, as Linux can."},
+        metadata={"help": "Whether to fork machines from a prepared process; only on Linux."},
     )
 
 
@@ -59,7 +61,7 @@ class LocalSystem(System):
     Options = LocalOptions
     capabilities = frozenset({Capability.TAIL, Capability.READ})
     boot_timeout = 60.0
-    orphan_timeout = 5.0  # machines die in ms; on a box that swaps it takes longer
+    orphan_timeout = 5.0  # machines end in ms; longer on a computer that swaps
     entry: ClassVar[str] = "bigmachine.worker:main"  # what a forked machine runs
 
     options: LocalOptions
@@ -73,7 +75,7 @@ class LocalSystem(System):
         self._oom: OomWatch | None = None
 
     def warm_up(self) -> None:
-        """Start the zygote, if this system forks, and don't wait for it."""
+        """Start the zygote, if this system forks, without waiting for it."""
         if self._zygote is None and self._is_forking():
             from ._zygote import Zygote
 
@@ -91,66 +93,66 @@ class LocalSystem(System):
             maxprocs=None if o.maxprocs > 0 else "must be at least 1",
             host=None if o.host else "must not be empty",
             port=None if 0 <= o.port <= _MAX_PORT else f"must be between 0 and {_MAX_PORT}",
-            fork="is possible on Linux 5.3 and later only" if o.fork and not _can_fork() else None,
+            fork="requires Linux 5.3 or later" if o.fork and not _can_fork() else None,
         )
         self.warm_up()
 
     async def start(self, count: int, request: LaunchRequest) -> Sequence[Instance]:
-        """Launch ``count`` machines: all of them, or none and a `StartError`."""
+        """Launch ``count`` machines. If one fails, this stops all and raises `StartError`."""
         import trio
 
-        from ._descriptors import ensure_limit
+        from ._descriptors import raise_limit
         from ._oom import OomWatch
 
-        if problem := ensure_limit(count * _DESCRIPTORS):
+        if problem := raise_limit(count * _DESCRIPTORS):
             raise StartError(f"can't start {count} machines: {problem}")
         self._oom = self._oom or OomWatch()
-        orders: list[Order] = []
+        launches: list[PendingProcess] = []
         try:
             for _ in range(count):
-                orders.append(self._order(request))
-            await self._chosen_launcher().launch(orders)
+                launches.append(self._prepare(request))
+            await self._chosen_launcher().launch(launches)
             await trio.lowlevel.checkpoint_if_cancelled()  # launching is shielded in part
         except BaseException as exc:
-            with trio.move_on_after(_CLEANUP, shield=True):
-                await _end([order.process for order in orders if order.process])
-            for order in orders:
-                self._ports.pop(order.machine.name, None)
+            with trio.move_on_after(_CLEANUP_TIMEOUT, shield=True):
+                await _kill([pending.process for pending in launches if pending.process])
+            for pending in launches:
+                self._ports.pop(pending.machine.name, None)
             if isinstance(exc, OSError):
                 raise StartError(f"can't start {count} machines: {exc}") from exc
             raise
         finally:
-            for order in orders:
-                order.close()
-        return [self._registered(order) for order in orders]
+            for pending in launches:
+                pending.close()
+        return [self._register(pending) for pending in launches]
 
     def maxprocs(self) -> int:
         """Return the option of that name."""
         return self.options.maxprocs
 
     def keepalive(self) -> Keepalive:
-        """Look often, for it costs little; be patient, since lifelines end dead ones anyway.
+        """Return a short period, because a check is cheap, and a long timeout.
 
-        What silence is left to mean is a stopped process, or native code that holds
-        the interpreter for long.
+        Lifelines detect dead machines. So a silent machine is a stopped process, or runs native
+        code that holds the interpreter for long.
         """
         return Keepalive(period=10.0, timeout=120.0, rpc_timeout=10.0)
 
     async def keepalive_failed(self, instance: Instance) -> Termination | None:
-        """Say how the process ended; None if it still runs half a second later."""
+        """Return how the process ended; None if it still runs after half a second."""
         import trio
 
         process = self._processes.get(instance.name)
         if process is None:
             return Termination(StopReason.EXITED, "its process was stopped")
         with trio.move_on_after(_EXIT_GRACE):
-            return self._explain(process, await process.wait())
+            return self._termination(process, await process.wait())
         return None
 
     def tail(self, instance: Instance) -> AsyncIterator[bytes]:
-        """Follow what the machine prints, from its first line."""
+        """Follow the machine's output, from its first line."""
         process = self._processes.get(instance.name)
-        return process.log if process else _nothing()
+        return process.log if process else _no_lines()
 
     async def read(self, instance: Instance, path: str) -> AsyncIterator[bytes]:
         """Read a file of this computer."""
@@ -164,13 +166,13 @@ class LocalSystem(System):
         """Kill the machine's process group and wait until it has ended."""
         process = self._processes.get(instance.name)
         if process is not None:
-            await _end([process])
+            await _kill([process])
             self._forget(instance.name)
 
     async def shutdown(self) -> None:
         """Stop every machine, then the zygote."""
         processes = dict(self._processes)
-        await _end(processes.values())
+        await _kill(processes.values())
         for name in processes:
             self._forget(name)
         if self._zygote or self._launcher:
@@ -196,29 +198,29 @@ class LocalSystem(System):
                 self._launcher = SpawnLauncher()
         return self._launcher
 
-    def _order(self, request: LaunchRequest) -> Order:
-        from ._process import Order
+    def _prepare(self, request: LaunchRequest) -> PendingProcess:
+        from ._process import PendingProcess
 
         port = self.options.port
         if port:
             port = next(p for p in itertools.count(port) if p not in self._ports.values())
         listener = _listen(self.options.host, port)
         try:
-            order = Order(request.new_machine(), listener)
+            pending = PendingProcess(request.new_machine(), listener)
         except BaseException:
             listener.close()
             raise
         if port:
-            self._ports[order.machine.name] = port
-        return order
+            self._ports[pending.machine.name] = port
+        return pending
 
-    def _registered(self, order: Order) -> Instance:
-        process, name = order.process, order.machine.name
+    def _register(self, pending: PendingProcess) -> Instance:
+        process, name = pending.process, pending.machine.name
         assert process is not None
         self._processes[name] = process
         if self._oom:
             self._oom.watch(process.pid)
-        return Instance(name=name, address=order.address, id=str(process.pid))
+        return Instance(name=name, address=pending.address, id=str(process.pid))
 
     def _forget(self, name: str) -> None:
         process = self._processes.pop(name, None)
@@ -226,19 +228,22 @@ class LocalSystem(System):
         if process and self._oom:
             self._oom.forget(process.pid)
 
-    def _explain(self, process: Process, status: int | None) -> Termination:
+    def _termination(self, process: Process, status: int | None) -> Termination:
         if status is None:
-            return Termination(StopReason.EXITED, "ended; the process that knew how is gone too")
+            return Termination(
+                StopReason.EXITED,
+                "ended; its exit status is lost",
+            )
         if status >= 0:
             return Termination(StopReason.EXITED, f"exited with status {status}")
         is_foreign_kill = status == -signal.SIGKILL and not process.is_killed
         if is_foreign_kill and self._oom and self._oom.is_victim(process.pid):
-            return Termination(StopReason.OOM, "killed by the kernel, which was out of memory")
+            return Termination(StopReason.OOM, "killed by the kernel: out of memory")
         return Termination(StopReason.EXITED, f"killed by signal {-status}{_signal_name(-status)}")
 
 
-async def _end(processes: Iterable[Process]) -> None:
-    """Kill all, then see each of them ended."""
+async def _kill(processes: Iterable[Process]) -> None:
+    """Kill all, then wait for the end of each."""
     processes = list(processes)
     for process in processes:
         process.kill()
@@ -247,7 +252,7 @@ async def _end(processes: Iterable[Process]) -> None:
 
 
 def _can_fork() -> bool:
-    """Whether a zygote can work: Linux with pidfd (5.3), where forking is safe."""
+    """Whether a zygote works here: it needs Linux with pidfd (5.3)."""
     if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
         return False
     try:
@@ -259,14 +264,14 @@ def _can_fork() -> bool:
 
 def _listen(host: str, port: int) -> socket.socket:
     if port > _MAX_PORT:
-        raise StartError(f"no port is left for another machine: {port} is too high")
+        raise StartError(f"no port is left for another machine: {port} exceeds {_MAX_PORT}")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
     except OSError as exc:
         hint = ""
         if exc.errno == errno.EADDRINUSE:
-            hint = "; choose another first port, or port=0 for any that is free"
+            hint = "; choose another first port, or port=0 for any free port"
         raise StartError(
             f"can't listen on {host}:{port}: {os.strerror(exc.errno or 0)}{hint}"
         ) from exc
@@ -279,6 +284,6 @@ def _signal_name(number: int) -> str:
         return ""
 
 
-async def _nothing() -> AsyncIterator[bytes]:
+async def _no_lines() -> AsyncIterator[bytes]:
     return
     yield b""

@@ -1,14 +1,14 @@
 """The zygote: a process that has imported what a machine needs, and forks machines.
 
-It has a single thread, so that forking is safe, and it is their parent, so that it
-can kill and reap them whatever they do. It serves one driver over a socket, message
-by message, and answers in order:
+It has a single thread, so that forking is safe. It is the machines' parent, so that it can kill
+and reap them in any state. It serves one driver over a socket, and replies to its messages in
+order:
 
 * ``{"launch": name}`` with four descriptors (`LAUNCH_DESCRIPTORS`) forks a machine:
   ``{"pid": …}`` or ``{"error": …}``;
-* ``{"reap": pid}`` kills what is left of an ended machine's process group:
-  ``{"status": …}``. Until then the machine stays a zombie, so its pid means no other
-  process, and signals of the driver can't go astray.
+* ``{"reap": pid}`` kills the rest of an ended machine's process group: ``{"status": …}``.
+  Until then the machine stays a zombie, so that its pid is not reused, and the driver's
+  signals can't reach another process.
 
 When the driver's end closes, every machine is killed at once.
 """
@@ -35,9 +35,9 @@ Entry = Callable[..., None]
 
 
 class Zygote:
-    """The driver's hold on it: its process and the socket that commands it.
+    """The driver's side of the zygote: its process, and the socket to it.
 
-    Starting does not wait for it to be ready; it reads what it was sent once it is.
+    The constructor does not wait until the zygote is ready; it reads its messages later.
     """
 
     def __init__(self, entry: str) -> None:
@@ -46,25 +46,25 @@ class Zygote:
         self.entry = entry
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            # By its path, with -P and then our module path: it finds the very modules
-            # that we have, wherever they come from, and none in the current folder.
+            # Run by path, with -P and then the driver's module path: so it imports the same
+            # modules as the driver, and none from the current folder.
             self.process = subprocess.Popen(
                 [sys.executable, "-P", __file__, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                start_new_session=True,  # Ctrl-C in the terminal is the driver's alone
+                start_new_session=True,  # Ctrl-C in the terminal is for the driver only
             )
         self.control = close_in_children(ours)
         ours.setblocking(False)
         path = [os.path.abspath(folder) for folder in sys.path]
-        with contextlib.suppress(OSError):  # it died at once: the first request will tell
+        with contextlib.suppress(OSError):  # it died at once: the first request will fail
             hello = {"path": path, "system": __package__, "entry": entry}
             ours.send(json.dumps(hello).encode())
 
 
 def main(control: socket.socket) -> None:
-    """Serve the driver at the other end of ``control`` until it is gone."""
+    """Serve the driver at the other end of ``control`` until it closes the socket."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     hello = json.loads(control.recv(MESSAGE_BYTES) or b"null")
     if hello is None:
@@ -76,7 +76,7 @@ def main(control: socket.socket) -> None:
     getattr(module, "preload", lambda: None)()
     entry = getattr(module, entry_name)
     gc.collect()
-    gc.freeze()  # collections in a machine then leave the pages alone that we share
+    gc.freeze()  # so garbage collections in machines don't copy shared pages
 
     machines: set[int] = set()
     try:
@@ -103,7 +103,7 @@ def main(control: socket.socket) -> None:
                 for descriptor in descriptors:
                     os.close(descriptor)
             control.send(json.dumps(reply).encode())
-    except ConnectionError:  # the driver died with a reply unread
+    except ConnectionError:  # the driver died before it read a reply
         return
     finally:
         for pid in machines:
@@ -113,11 +113,11 @@ def main(control: socket.socket) -> None:
 
 
 def _run_machine(entry: Entry, control: socket.socket, descriptors: list[int]) -> NoReturn:
-    """Be a machine: in a session of its own, with nothing of the zygote's left open."""
+    """Run as a machine: in a new session, with no descriptor of the zygote open."""
     status = 1
     try:
         os.setsid()
-        control.detach()  # closed below, so its destructor mustn't close whatever is there then
+        control.detach()  # closed below; its destructor must not close a reused descriptor
         config, listen, log, lifeline = descriptors
         os.lseek(config, 0, os.SEEK_SET)
         with open(config, "rb") as file:
@@ -136,18 +136,18 @@ def _run_machine(entry: Entry, control: socket.socket, descriptors: list[int]) -
     finally:
         with contextlib.suppress(OSError):
             sys.stdout.flush()
-        os._exit(status)  # never back into the zygote's loop
+        os._exit(status)  # never return into the zygote's loop
 
 
 def _close_all_but(*kept: int) -> None:
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2 and int(name) not in kept:
-            with contextlib.suppress(OSError):  # the listing's own is closed by now
+            with contextlib.suppress(OSError):  # the descriptor of the listing is already closed
                 os.close(int(name))
 
 
 def _reap(pid: int) -> int:
-    _kill_group(pid)  # what the machine left running; the zombie keeps its number ours
+    _kill_group(pid)  # the rest of the group; the zombie keeps its pid from reuse
     _, status = os.waitpid(pid, 0)
     return os.waitstatus_to_exitcode(status)
 
@@ -155,7 +155,7 @@ def _reap(pid: int) -> int:
 def _kill_group(pid: int) -> None:
     try:
         os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:  # just forked, and no group leader yet
+    except ProcessLookupError:  # just forked, and not a group leader yet
         os.kill(pid, signal.SIGKILL)
 
 

@@ -1,4 +1,4 @@
-"""What a machine is set up with before it serves: its data disk, extra files, systemd units."""
+"""A machine's setup before it serves: its data disk, extra files, systemd units."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from ._options import Ec2Options
 
 _UNITS_FOLDER = "/etc/systemd/system"
-_MOST_BYTES = 1 << 20  # of all files; they go from the driver to each machine, one by one
-# Less than the keepalive timeout of 120 s, after which the boot program takes a worker that
-# does not serve for one that hangs.
+_MAX_BYTES = 1 << 20  # of all files; the driver sends them to each machine
+# Less than the keepalive timeout of 120 s, after which the boot program considers a worker that
+# does not serve hung.
 _SECONDS = 90.0
 _ATTACH_SECONDS = 60.0
-# A service of Type=simple, systemd's default, counts as started before its program even runs.
+# systemd counts a service of its default Type=simple as started before its program runs.
 _SETTLE_SECONDS = 1.0
 _JOURNAL_LINES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file for a machine: its absolute path there, permission bits, and what is in it."""
+    """A file for a machine: its absolute path there, permission bits and content."""
 
     path: str
     mode: int
@@ -40,13 +40,13 @@ class File:
 
     @classmethod
     def read(cls, local: str, *, path: str) -> File:
-        """Read it here, on the driver. Raises `OSError`."""
+        """Read the file on the driver. Raises `OSError`."""
         with open(Path(local).expanduser(), "rb") as file:
-            mode = os.fstat(file.fileno()).st_mode & 0o755  # nobody else writes what root reads
-            return cls(path, mode, file.read(_MOST_BYTES + 1))
+            mode = os.fstat(file.fileno()).st_mode & 0o755  # only root may write it
+            return cls(path, mode, file.read(_MAX_BYTES + 1))
 
     def write(self) -> None:
-        """Write it here, on the machine, all at once. Raises `GuestError`."""
+        """Write the file on the machine, atomically. Raises `GuestError`."""
         folder, name = os.path.split(self.path)
         try:
             os.makedirs(folder, exist_ok=True)
@@ -61,15 +61,15 @@ class File:
                     os.unlink(part)
                 raise
         except OSError as exc:
-            raise GuestError(f"{self.path} can't be written: {exc.strerror}") from exc
+            raise GuestError(f"can't write {self.path}: {exc.strerror}") from exc
 
 
 @dataclass(frozen=True, slots=True)
-class Guest:
-    """What a machine is set up with; made on the driver, and carried out on the machine.
+class GuestSetup:
+    """A machine's setup: read on the driver, applied on the machine.
 
-    ``volumes`` are the names under which the volumes of its data disk are attached, and
-    ``data_folder`` is where it is mounted.
+    ``volumes`` are the device names of the volumes of its data disk, which is mounted at
+    ``data_folder``.
     """
 
     volumes: tuple[str, ...] = ()
@@ -78,28 +78,32 @@ class Guest:
     units: tuple[File, ...] = ()
 
     @classmethod
-    def read(cls, o: Ec2Options) -> Guest:
-        """Gather what the options name. Raises `UsageError` for a file that can't be read."""
+    def from_options(cls, o: Ec2Options) -> GuestSetup:
+        """Read the files that the options name. Raises `UsageError` for one that can't be read."""
         files = _read("files", [tuple(file.split("=", 1)) for file in o.files])
         units = _read("units", [(f"{_UNITS_FOLDER}/{Path(unit).name}", unit) for unit in o.units])
         size = sum(len(file.content) for file in (*files, *units))
-        if size > _MOST_BYTES:
+        if size > _MAX_BYTES:
             raise UsageError(
-                f"Ec2Options: files, units: they have more than {_MOST_BYTES >> 20} MiB together; "
-                "they are for settings, and go to each machine one by one: send data as an "
-                "argument of a service, or have machines fetch it"
+                f"Ec2Options: files, units: together they exceed {_MAX_BYTES >> 20} MiB; they are "
+                "for settings, and are sent to each machine: send data as an argument of a "
+                "service method, or let the machines download it"
             )
         volumes = data_names(o.data_volumes) if o.data_disk else ()
         return cls(volumes, files=files, units=units)
 
-    def set_up(self) -> None:
-        """Do it: disk first, then files, then units. Raises `GuestError`."""
+    def apply(self) -> None:
+        """Mount the disk, write the files, start the units. Raises `GuestError`."""
         deadline = time.monotonic() + _SECONDS
         if self.volumes:
-            from ._disks import mount_data  # fcntl, which is not on every driver
+            from ._disks import mount_data  # needs fcntl, which not every driver has
 
-            attached = time.monotonic() + _ATTACH_SECONDS
-            mount_data(self.volumes, at=self.data_folder, attached=attached, deadline=deadline)
+            mount_data(
+                self.volumes,
+                at=self.data_folder,
+                attach_deadline=time.monotonic() + _ATTACH_SECONDS,
+                deadline=deadline,
+            )
             use_for_temporary_files(self.data_folder)
         for file in self.files:
             file.write()
@@ -108,19 +112,19 @@ class Guest:
 
 
 def use_for_temporary_files(folder: str) -> None:
-    """Have this process, and those that it starts, keep temporary files in ``folder``/tmp.
+    """Make this process and its children keep temporary files in ``folder``/tmp.
 
-    Unless ``TMPDIR`` is set, by who has started the machine.
+    Nothing changes if ``TMPDIR`` is set.
     """
     folder = os.path.join(folder, "tmp")
     os.makedirs(folder, exist_ok=True)
-    os.chmod(folder, 0o1777)  # as /tmp has it: for every user
+    os.chmod(folder, 0o1777)  # like /tmp: for every user
     os.environ.setdefault("TMPDIR", folder)
-    tempfile.tempdir = None  # it may have looked already
+    tempfile.tempdir = None  # it may be cached
 
 
 def start_units(units: Sequence[File], *, deadline: float) -> None:
-    """Install units of systemd, enable them, and start them in this order. Raises `GuestError`."""
+    """Install systemd units, enable them, and start them in this order. Raises `GuestError`."""
     for unit in units:
         unit.write()
     names = [os.path.basename(unit.path) for unit in units]
@@ -138,7 +142,7 @@ def start_units(units: Sequence[File], *, deadline: float) -> None:
 
 
 def _is_failed(unit: str, *, deadline: float) -> bool:
-    with contextlib.suppress(CommandError):  # that it is not, is how the command fails
+    with contextlib.suppress(CommandError):  # the command fails for a unit that has not
         run("systemctl", "is-failed", unit, deadline=deadline)
         return True
     return False
@@ -150,7 +154,7 @@ def _unit_failed(unit: str, why: str) -> GuestError:
         journal = run(*command, f"--unit={unit}", deadline=time.monotonic() + 5.0)
     except CommandError as exc:
         journal = str(exc)
-    return GuestError(f"unit {unit} does not start: {why}\nits journal:\n{journal}")
+    return GuestError(f"unit {unit} did not start: {why}\nits journal:\n{journal}")
 
 
 def _read(option: str, files: Iterable[tuple[str, ...]]) -> tuple[File, ...]:

@@ -1,4 +1,4 @@
-"""What EC2 says of instance types: their size, and where they are sold."""
+"""Instance types: their size, and where EC2 offers them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _ARCHITECTURES = ("x86_64", "arm64")
 class InstanceType:
     """An instance type. ``architecture`` is EC2's word: ``"x86_64"`` or ``"arm64"``.
 
-    ``markets`` are those it is sold on, ``"spot"`` and ``"on-demand"``; ``zones`` the
-    availability zones of the region where it is offered. Bare metal, ``is_metal``, boots slowly.
+    ``markets`` are the offered ones of ``"spot"`` and ``"on-demand"``; ``zones`` the
+    availability zones of the region that offer it. Bare metal, ``is_metal``, boots slowly.
     """
 
     name: str
@@ -34,7 +34,7 @@ class InstanceType:
 
 
 async def find_types(api: Api, names: Sequence[str]) -> list[InstanceType]:
-    """Return the types of these names, in this order; without any, one that the region has.
+    """Return the types of these names, in this order; without names, a default type.
 
     Raises `UsageError` for those that the region does not have.
     """
@@ -43,14 +43,14 @@ async def find_types(api: Api, names: Sequence[str]) -> list[InstanceType]:
         return [*found.values()][:1]
     if unknown := [name for name in names if name not in found]:
         raise UsageError(
-            f"instance_type: {', '.join(unknown)}: EC2 has no such type in {api.region}; those "
-            f"that it has: `aws ec2 describe-instance-types --region {api.region}`"
+            f"instance_type: {', '.join(unknown)}: EC2 has no such type in {api.region}; list "
+            f"all with `aws ec2 describe-instance-types --region {api.region}`"
         )
-    if strange := [name for name in names if found[name].architecture not in _ARCHITECTURES]:
+    if unsupported := [name for name in names if found[name].architecture not in _ARCHITECTURES]:
         raise UsageError(
-            f"instance_type: {', '.join(strange)}: machines run Linux on "
-            f"{' or '.join(_ARCHITECTURES)}, and that type is {found[strange[0]].architecture}: "
-            f"name another"
+            f"instance_type: {', '.join(unsupported)}: machines run Linux on "
+            f"{' or '.join(_ARCHITECTURES)}, but that type is "
+            f"{found[unsupported[0]].architecture}: name another"
         )
     return [found[name] for name in names]
 
@@ -58,8 +58,8 @@ async def find_types(api: Api, names: Sequence[str]) -> list[InstanceType]:
 async def _describe(api: Api, names: Sequence[str]) -> dict[str, InstanceType]:
     """Return those of these types that the region has, in order."""
     filters = [{"Name": "instance-type", "Values": [*names]}]
-    # By a filter, which leaves out what it doesn't know; asked for by name, one unknown type
-    # is an error that hides the others.
+    # By a filter, which ignores unknown types; by name, one unknown type would be an error that
+    # hides the others.
     raws = await api.read_all(
         "ec2:DescribeInstanceTypes", "InstanceTypes", Filters=filters, MaxResults=100
     )
@@ -77,7 +77,7 @@ async def _describe(api: Api, names: Sequence[str]) -> dict[str, InstanceType]:
             name=name,
             vcpus=raw["VCpuInfo"]["DefaultVCpus"],
             memory_bytes=raw["MemoryInfo"]["SizeInMiB"] << 20,
-            # Old types run i386, too, and images of it are no longer made.
+            # Old types also support i386, for which there are no current images.
             architecture=next(a for a in architectures if a != "i386"),
             markets=frozenset(raw["SupportedUsageClasses"]),
             zones=frozenset(o["Location"] for o in offers if o["InstanceType"] == name),

@@ -1,4 +1,4 @@
-"""Requests keep a pace, pauses differ, and many questions go in one request."""
+"""Requests keep a limiter, pauses differ, and many questions go in one request."""
 
 from __future__ import annotations
 
@@ -6,48 +6,49 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from bigmachine_ec2._backoff import backoff, poll_intervals
 from bigmachine_ec2._batch import Batch, for_each
-from bigmachine_ec2._pace import Pace, pauses, polls
+from bigmachine_ec2._rate_limiter import RateLimiter
 
 
 def run(test):
     return trio.run(test, clock=MockClock(autojump_threshold=0))
 
 
-def test_a_burst_goes_at_once_and_what_follows_at_the_rate():
+def test_burst_is_immediate_and_the_rest_is_rate_limited():
     async def test():
-        pace = Pace(rate=2.0, burst=5)
+        limiter = RateLimiter(rate=2.0, burst=5)
         began = trio.current_time()
         times = []
         for _ in range(9):
-            await pace.turn()
+            await limiter.wait()
             times.append(trio.current_time() - began)
         assert times == pytest.approx([0, 0, 0, 0, 0, 0.5, 1.0, 1.5, 2.0])
         await trio.sleep(100)
         began = trio.current_time()
         for _ in range(6):
-            await pace.turn()
+            await limiter.wait()
         assert trio.current_time() - began == pytest.approx(0.5)
 
     run(test)
 
 
-def test_after_a_refusal_there_is_no_burst():
+def test_drained_bucket_has_no_burst():
     async def test():
-        pace = Pace(rate=2.0, burst=5)
-        pace.exhaust()
+        limiter = RateLimiter(rate=2.0, burst=5)
+        limiter.drain()
         began = trio.current_time()
         for _ in range(4):
-            await pace.turn()
+            await limiter.wait()
         assert trio.current_time() - began == pytest.approx(2.0)
 
     run(test)
 
 
-def test_pauses_grow_and_differ_and_end():
+def test_backoff_grows_with_jitter_and_ends():
     most = [0.0] * 9
     for _ in range(300):
-        tried = [*pauses(10)]
+        tried = [*backoff(10)]
         assert len(tried) == 9
         most = [max(pair) for pair in zip(most, tried, strict=True)]
     assert most == sorted(most[:6]) + most[6:]
@@ -55,8 +56,8 @@ def test_pauses_grow_and_differ_and_end():
     assert most[0] <= 0.5
 
 
-def test_looks_grow_rare_and_never_end():
-    first = [pause for pause, _ in zip(polls(), range(20), strict=False)]
+def test_poll_intervals_grow_and_never_end():
+    first = [pause for pause, _ in zip(poll_intervals(), range(20), strict=False)]
     assert first == sorted(first)
     assert first[-1] == 5.0
 
@@ -74,10 +75,10 @@ class Asked:
         return {key: key.upper() for key in keys if key != "unknown"}
 
 
-def test_those_who_come_while_one_is_asked_for_are_asked_for_together():
+def test_callers_during_a_request_share_the_next_one():
     async def test():
         ask, answers = Asked(), {}
-        batch = Batch(ask, most=4)
+        batch = Batch(ask, max_keys=4)
 
         async def one(key):
             answers[key] = await batch(key)
@@ -94,10 +95,10 @@ def test_those_who_come_while_one_is_asked_for_are_asked_for_together():
     run(test)
 
 
-def test_one_who_is_cancelled_while_asking_for_others_leaves_it_to_them():
+def test_cancelled_caller_leaves_the_request_to_the_others():
     async def test():
         ask, answers = Asked(), []
-        batch = Batch(ask, most=4)
+        batch = Batch(ask, max_keys=4)
 
         async def one(key, after, seconds):
             await trio.sleep(after)
@@ -114,9 +115,9 @@ def test_one_who_is_cancelled_while_asking_for_others_leaves_it_to_them():
     run(test)
 
 
-def test_a_request_that_fails_fails_for_all_who_were_in_it():
+def test_failed_request_fails_for_all_its_callers():
     async def test():
-        batch, errors = Batch(Asked(), most=9), []
+        batch, errors = Batch(Asked(), max_keys=9), []
 
         async def one(key):
             try:
@@ -134,7 +135,7 @@ def test_a_request_that_fails_fails_for_all_who_were_in_it():
     run(test)
 
 
-def test_for_each_does_all_and_raises_the_first_error():
+def test_for_each_completes_all_and_raises_the_first_error():
     async def test():
         done = []
 

@@ -1,56 +1,53 @@
-"""What an instance is to be: one description, and the requests that are made of it."""
+"""What instances are launched with, and the launch requests that follow from it."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from . import _tags
-from ._errors import AwsError
-from ._machines import Vm
 from ._offers import Offer
 from ._options import Ec2Options
 from ._volumes import block_devices
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What all instances of one start have in common."""
+class LaunchSpecification:
+    """What all instances of one start have in common; its methods return request parameters."""
 
     options: Ec2Options
     tags: Mapping[str, str]
     groups: Sequence[str]
     user_data: bytes = b""
 
-    def run_request(self, offer: Offer, *, request: str = "") -> dict[str, Any]:
-        """Return the parameters of RunInstances, but for how many.
+    def run_instances_request(self, offer: Offer, *, token: str = "") -> dict[str, Any]:
+        """Return the parameters of RunInstances, without the count.
 
-        ``request`` is the token by which what was made is found again.
+        The instances are tagged with ``token``, to be found again.
         """
         o, kinds = self.options, ["instance", "volume", "network-interface"]
-        wanted = self._description(offer, subnet=offer.subnet.id)
+        parameters = self._shared_parameters(offer, subnet=offer.subnet.id)
         if self.user_data:
-            wanted["UserData"] = self.user_data
+            parameters["UserData"] = self.user_data
         if offer.market == "spot":
             kinds.append("spot-instances-request")
             spot = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
             if o.max_price is not None:
                 spot["MaxPrice"] = f"{o.max_price:f}"
-            wanted["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": spot}
+            parameters["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": spot}
         return {
-            **wanted,
-            "InstanceType": offer.kind.name,
-            "TagSpecifications": _tags.tag_specifications(self._tags_of(request), *kinds),
+            **parameters,
+            "InstanceType": offer.instance_type.name,
+            "TagSpecifications": _tags.tag_specifications(self._tags_of(token), *kinds),
         }
 
-    def template_request(self, offer: Offer, *, name: str) -> dict[str, Any]:
+    def launch_template_request(self, offer: Offer, *, name: str) -> dict[str, Any]:
         """Return the parameters of CreateLaunchTemplate, for offers of this market and image."""
-        # Not in a template for the other market: EC2 refuses tags for spot requests where there
-        # are none.
+        # EC2 refuses tags for spot requests in an on-demand template.
         kinds = ["network-interface", *["spot-instances-request"] * (offer.market == "spot")]
-        data = self._description(offer)
+        data = self._shared_parameters(offer)
         data["TagSpecifications"] = _tags.tag_specifications(self.tags, *kinds)
         if self.user_data:
             data["UserData"] = base64.b64encode(self.user_data).decode()  # not done by botocore
@@ -60,13 +57,13 @@ class Order:
             "TagSpecifications": _tags.tag_specifications(self.tags, "launch-template"),
         }
 
-    def fleet_request(
-        self, offers: Sequence[Offer], templates: Mapping[str, str], *, count: int, request: str
+    def create_fleet_request(
+        self, offers: Sequence[Offer], templates: Mapping[str, str], *, count: int, token: str
     ) -> dict[str, Any]:
         """Return the parameters of CreateFleet, for offers of one market.
 
-        ``templates`` are the names of launch templates by image. ``request`` is the token by
-        which what was made is found again.
+        ``templates`` are the names of launch templates, by image. The instances are tagged with
+        ``token``, to be found again.
         """
         market = offers[0].market
         configs = [
@@ -81,14 +78,14 @@ class Order:
             for image, name in templates.items()
         ]
         if market == "spot":
-            how = {
+            strategy = {
                 "SpotOptions": {
                     "AllocationStrategy": "capacity-optimized-prioritized",
                     "InstanceInterruptionBehavior": "terminate",
                 }
             }
         else:
-            how = {"OnDemandOptions": {"AllocationStrategy": "prioritized"}}
+            strategy = {"OnDemandOptions": {"AllocationStrategy": "prioritized"}}
         return {
             "Type": "instant",
             "LaunchTemplateConfigs": configs,
@@ -96,32 +93,32 @@ class Order:
                 "TotalTargetCapacity": count,
                 "DefaultTargetCapacityType": market,
             },
-            **how,
+            **strategy,
             "TagSpecifications": _tags.tag_specifications(
-                self._tags_of(request), "fleet", "instance", "volume"
+                self._tags_of(token), "fleet", "instance", "volume"
             ),
         }
 
-    def _description(self, offer: Offer, *, subnet: str = "") -> dict[str, Any]:
-        """Describe an instance, in words that RunInstances and launch templates share.
+    def _shared_parameters(self, offer: Offer, *, subnet: str = "") -> dict[str, Any]:
+        """Return the parameters that RunInstances and launch templates share.
 
-        It depends on the image of the offer alone.
+        Of the offer, they depend on the image alone.
         """
         o = self.options
-        card: dict[str, Any] = {
+        interface: dict[str, Any] = {
             "DeviceIndex": 0,
             "AssociatePublicIpAddress": o.public_address,
             "DeleteOnTermination": True,
         }
         if subnet:
-            card["SubnetId"] = subnet
+            interface["SubnetId"] = subnet
         if self.groups:
-            card["Groups"] = [*self.groups]
-        wanted: dict[str, Any] = {
+            interface["Groups"] = [*self.groups]
+        parameters: dict[str, Any] = {
             "ImageId": offer.image.id,
-            "InstanceInitiatedShutdownBehavior": "terminate",  # else a VM that powers off is kept
+            "InstanceInitiatedShutdownBehavior": "terminate",  # not "stop"
             "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled"},
-            "NetworkInterfaces": [card],
+            "NetworkInterfaces": [interface],
             "BlockDeviceMappings": block_devices(
                 offer.image.root_device,
                 disk=o.disk,
@@ -131,14 +128,14 @@ class Order:
         }
         if o.instance_profile:
             key = "Arn" if o.instance_profile.startswith("arn:") else "Name"
-            wanted["IamInstanceProfile"] = {key: o.instance_profile}
+            parameters["IamInstanceProfile"] = {key: o.instance_profile}
         if o.key_pair:
-            wanted["KeyName"] = o.key_pair
-        return wanted
+            parameters["KeyName"] = o.key_pair
+        return parameters
 
     def _override(self, offer: Offer, priority: int) -> dict[str, Any]:
         override = {
-            "InstanceType": offer.kind.name,
+            "InstanceType": offer.instance_type.name,
             "SubnetId": offer.subnet.id,
             "Priority": float(priority),  # "the lower the number, the higher the priority"
         }
@@ -146,34 +143,5 @@ class Order:
             override["MaxPrice"] = f"{self.options.max_price:f}"
         return override
 
-    def _tags_of(self, request: str) -> dict[str, str]:
-        return {**self.tags, _tags.REQUEST: request} if request else {**self.tags}
-
-
-@dataclass(frozen=True, slots=True)
-class Bought:
-    """What came of one purchase: instances, and which offers were refused, by what."""
-
-    vms: Sequence[Vm]
-    refusals: Sequence[tuple[Offer, AwsError]] = ()
-    is_passing: bool = False
-    """Whether the same purchase may well succeed a little later."""
-
-
-class Way(Protocol):
-    """A way to buy instances, of any of ``offers``, all of one market, up to ``most`` at once."""
-
-    @property
-    def offers(self) -> Sequence[Offer]: ...
-
-    @property
-    def most(self) -> int: ...
-
-    async def buy(self, count: int, *, request: str) -> Bought:
-        """Buy up to ``count`` instances. Raises `AwsError` where there are none for certain,
-        or, if that `is_unknown`, perhaps some.
-
-        ``request`` is a token of this purchase: it makes a repeated one the same purchase, and
-        what was made is tagged by it. No checkpoint follows once there are instances.
-        """
-        ...
+    def _tags_of(self, token: str) -> dict[str, str]:
+        return {**self.tags, _tags.REQUEST: token} if token else {**self.tags}

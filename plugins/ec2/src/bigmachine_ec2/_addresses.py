@@ -1,0 +1,72 @@
+"""After the launch: wait for the instances' addresses, and tag them with their names."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+
+import trio
+
+from bigmachine.errors import StartError
+from bigmachine.system import Instance
+
+from ._backoff import poll_intervals
+from ._batch import for_each
+from ._errors import AwsError
+from ._vms import Vm, Vms
+
+logger = logging.getLogger("bigmachine.ec2")
+
+_ADDRESS_TIMEOUT = 120.0  # an address comes within seconds of the launch
+_NAMES_TIMEOUT = 60.0  # thousands of instances take a quarter of it
+
+
+async def await_addresses(
+    region_vms: Vms, vms: Sequence[Vm], *, names: Sequence[str], is_public: bool
+) -> list[Instance]:
+    """Wait until these instances have addresses; terminate those that get none.
+
+    Returns the others, under these names. ``is_public`` selects the public or the private
+    address. Raises `StartError` if none gets an address, and `AwsError`.
+    """
+    described: dict[str, Vm] = {}
+
+    async def await_address(vm: Vm) -> None:
+        for delay in poll_intervals():
+            found = await region_vms.describe(vm.id)
+            if found is not None:
+                described[vm.id] = found
+                if found.instance(is_public=is_public).address or found.has_ended:
+                    return
+            await trio.sleep(delay)
+
+    with trio.move_on_after(_ADDRESS_TIMEOUT):
+        await for_each(vms, await_address)
+    instances = []
+    failures = []
+    for launched, name in zip(vms, names, strict=False):
+        vm = dataclasses.replace(described.get(launched.id, launched), name=name)
+        instance = vm.instance(is_public=is_public)
+        if instance.address and not vm.has_ended:
+            instances.append(instance)
+        else:
+            why = vm.termination().detail if vm.has_ended else "EC2 assigned no address"
+            failures.append(f"{vm.name} ({vm.id}) did not come up: {why}")
+    started = {instance.id for instance in instances}
+    await region_vms.terminate(vm.id for vm in vms if vm.id not in started)
+    if not instances:
+        raise StartError("; ".join(failures))
+    for failure in failures:
+        logger.warning("%s", failure)
+    return instances
+
+
+async def tag_names(region_vms: Vms, instances: Sequence[Instance]) -> None:
+    """Tag instances with their names, for other processes. A failure is logged, and no error."""
+    labels = {instance.id: instance.name.partition(".")[0] for instance in instances}
+    try:
+        with trio.move_on_after(_NAMES_TIMEOUT):
+            await region_vms.tag_labels(labels)
+    except AwsError as error:
+        logger.warning("instances are listed by their ids, not by their names: %s", error)

@@ -1,0 +1,131 @@
+"""What `setup` validates with AWS before anything is created: all that the options name exists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bigmachine.boot import Driver
+from bigmachine.errors import UsageError
+
+from ._api import Api
+from ._errors import AwsError
+from ._image import find_images
+from ._instance_types import InstanceType, find_types
+from ._launch_specification import LaunchSpecification
+from ._network import Network, addresses_inside, check_groups, driver_addresses, find_network
+from ._offers import Offer, fleet_groups, is_for_fleet, list_offers
+from ._options import Ec2Options
+from ._quota import Quota, check_quotas, find_quotas
+from ._routes import keep_public_subnets
+from ._tags import session_tags, tag_specifications
+
+_DRY_RUN_NAME = "bigmachine-dry-run"
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchPlan:
+    """The network, the offers in it, in order, and the CIDR blocks that may connect.
+
+    ``quotas`` are those of the offers, by code, as far as they are known.
+    """
+
+    network: Network
+    offers: tuple[Offer, ...]
+    allow: tuple[str, ...]
+    quotas: Mapping[str, Quota]
+
+
+async def make_launch_plan(api: Api, o: Ec2Options, *, address_service_url: str) -> LaunchPlan:
+    """Look up all that the options name.
+
+    ``address_service_url`` is a service that returns this computer's public address. Raises
+    `UsageError`, with the option's name, for what does not exist or does not fit; `StartError`
+    if the account's quota does not allow a single machine; and `AwsError`.
+    """
+    types = await find_types(api, o.instance_types)
+    network = await find_network(api, subnets=o.subnets)
+    if o.public_address and not addresses_inside(network):
+        network = await keep_public_subnets(api, network, is_named=bool(o.subnets))
+    await check_groups(api, network, groups=o.security_groups)
+    await _check_key_pair(api, o.key_pair)
+    for instance_type in types:
+        _check_offered(instance_type, o, network)
+    images = await find_images(api, image=o.image, disk=o.disk, types=types)
+    allow = [*o.allow]
+    if not allow and not o.security_groups:
+        allow = await driver_addresses(
+            network, is_public=o.public_address, address_service_url=address_service_url
+        )
+    offers = tuple(list_offers(o, types, images, network.subnets))
+    quotas = await find_quotas(api, offers)
+    check_quotas(offers, quotas, region=api.region)
+    return LaunchPlan(network, offers, tuple(allow), quotas)
+
+
+async def dry_run_requests(api: Api, o: Ec2Options, plan: LaunchPlan) -> None:
+    """Have AWS check the requests that `start` will send, by dry runs. Raises `AwsError`."""
+    tags = session_tags("dry-run", Driver.here(), o.own_tags)
+    if not o.security_groups:
+        await api.dry_run(
+            "ec2:CreateSecurityGroup",
+            GroupName=_DRY_RUN_NAME,
+            Description="dry run: never created",
+            VpcId=plan.network.vpc,
+            TagSpecifications=tag_specifications(tags, "security-group"),
+        )
+    specification = LaunchSpecification(o, tags=tags, groups=o.security_groups)
+    for offer in {offer.market: offer for offer in reversed(plan.offers)}.values():
+        request = specification.run_instances_request(offer)
+        try:
+            await api.dry_run("ec2:RunInstances", MinCount=1, MaxCount=1, **request)
+        except AwsError as error:
+            if not (error.is_capacity or error.is_quota):  # other offers may be available
+                raise
+    for offers in fleet_groups(plan.offers):
+        if is_for_fleet(offers):
+            await _dry_run_fleet(api, specification, offers)
+            return
+
+
+async def _dry_run_fleet(
+    api: Api, specification: LaunchSpecification, offers: Sequence[Offer]
+) -> None:
+    template = specification.launch_template_request(offers[0], name=_DRY_RUN_NAME)
+    await api.dry_run("ec2:CreateLaunchTemplate", **template)
+    templates = {offer.image.id: _DRY_RUN_NAME for offer in offers}
+    fleet = specification.create_fleet_request(offers, templates, count=1, token="")
+    try:
+        await api.dry_run("ec2:CreateFleet", **fleet)
+    except AwsError as error:
+        # The template does not exist; the dry run of RunInstances has checked the rest.
+        if error.is_forbidden:
+            raise
+
+
+def _check_offered(instance_type: InstanceType, o: Ec2Options, network: Network) -> None:
+    zones = {subnet.zone for subnet in network.subnets}
+    if not instance_type.zones & zones:
+        raise UsageError(
+            f"instance_type: {instance_type.name} is not offered in {', '.join(sorted(zones))}, "
+            f"where the subnets are, but in {', '.join(sorted(instance_type.zones))}: name a "
+            f"subnet there, or another type"
+        )
+    if not instance_type.markets & {*o.markets}:
+        raise UsageError(
+            f"market: {instance_type.name} is not offered as {' or '.join(o.markets)}, but as "
+            f"{' or '.join(sorted(instance_type.markets))}: choose another market or type"
+        )
+
+
+async def _check_key_pair(api: Api, key_pair: str) -> None:
+    if not key_pair:
+        return
+    reply = await api.read(
+        "ec2:DescribeKeyPairs", Filters=[{"Name": "key-name", "Values": [key_pair]}]
+    )
+    if not reply["KeyPairs"]:
+        raise UsageError(
+            f"key_pair: there is no {key_pair!r} in {api.region}; list all with "
+            f"`aws ec2 describe-key-pairs --region {api.region}`"
+        )

@@ -1,0 +1,31 @@
+"""Launching by RunInstances: one type, on one market, in one subnet."""
+
+from __future__ import annotations
+
+from ._api import Api
+from ._launch_method import MAX_COUNT, LaunchResult
+from ._launch_specification import LaunchSpecification
+from ._offers import Offer
+from ._vms import Vm
+
+
+class RunInstances:
+    """A `LaunchMethod` with one offer."""
+
+    max_count = MAX_COUNT
+
+    def __init__(self, api: Api, specification: LaunchSpecification, offer: Offer) -> None:
+        self.offers = [offer]
+        self._api = api
+        self._specification = specification
+
+    async def launch(self, count: int, *, token: str) -> LaunchResult:
+        """Launch as many as EC2 has."""
+        reply = await self._api.write(
+            "ec2:RunInstances",
+            MinCount=1,
+            MaxCount=count,
+            ClientToken=token,
+            **self._specification.run_instances_request(self.offers[0], token=token),
+        )
+        return LaunchResult([Vm.from_response(raw) for raw in reply["Instances"]])

@@ -1,0 +1,243 @@
+"""bigmachine's instances as EC2 describes them: listed, found by their tags, and terminated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import trio
+
+from bigmachine.boot import PORT
+from bigmachine.errors import StopReason
+from bigmachine.system import Instance, Termination
+
+from . import _tags
+from ._api import Api
+from ._backoff import backoff, poll_intervals
+from ._batch import Batch, for_each
+from ._errors import AwsError
+from ._options import TAG_PREFIX
+from ._prices import PriceKey
+
+_MAX_VALUES = 200  # values that a filter takes, by the API reference of DescribeInstances
+_ATTEMPTS = 8
+_NEW_SECONDS = 120.0  # a new instance may be unknown for some seconds: "Eventual consistency"
+LIVE_STATES = ("pending", "running", "stopping", "stopped", "shutting-down")
+
+_INTERRUPTED = (StopReason.INTERRUPTED, "EC2 interrupted the spot instance")
+_REASONS = {  # all of the API reference's StateReason; for others EC2's own message is shown
+    "Client.InstanceInitiatedShutdown": (StopReason.EXITED, "it powered itself off"),
+    "Client.InstanceTerminated": (
+        StopReason.GONE,
+        "an image of it was being made",
+    ),
+    "Client.InternalError": (StopReason.GONE, "EC2 could not launch it"),
+    "Client.InvalidSnapshot.NotFound": (StopReason.GONE, "EC2 could not launch it"),
+    "Client.UserInitiatedHibernate": (StopReason.GONE, "somebody hibernated it"),
+    "Client.UserInitiatedShutdown": (StopReason.GONE, "somebody terminated it"),
+    "Client.VolumeLimitExceeded": (StopReason.GONE, "EC2 could not launch it"),
+    "Server.InsufficientInstanceCapacity": (StopReason.GONE, "EC2 had no capacity to launch it"),
+    "Server.InternalError": (StopReason.GONE, "EC2 had an internal error"),
+    "Server.ScheduledStop": (StopReason.GONE, "EC2 retired its host"),
+    "Server.SpotInstanceShutdown": _INTERRUPTED,
+    "Server.SpotInstanceTermination": _INTERRUPTED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Vm:
+    """An instance as EC2 describes it.
+
+    ``name`` is its machine's full name, once it is tagged. An address is empty while EC2 has
+    not assigned one.
+    """
+
+    id: str
+    name: str
+    state: str
+    reason: str
+    reason_message: str
+    zone: str
+    instance_type: str
+    market: str
+    public_address: str
+    private_address: str
+    session: str
+    tags: Mapping[str, str] = field(repr=False)
+
+    @classmethod
+    def from_response(cls, raw: Mapping[str, Any]) -> Vm:
+        """Parse one of a response to DescribeInstances or RunInstances."""
+        tags = _tags.tags_of(raw)
+        session = tags.get(_tags.SESSION, "")
+        reason = raw.get("StateReason") or {}
+        return cls(
+            id=raw["InstanceId"],
+            name=f"{_tags.label_of(raw)}.{session}",
+            state=raw["State"]["Name"],
+            reason=reason.get("Code", ""),
+            reason_message=reason.get("Message", ""),
+            zone=raw.get("Placement", {}).get("AvailabilityZone", ""),
+            instance_type=raw.get("InstanceType", ""),
+            market=raw.get("InstanceLifecycle", "on-demand"),
+            # The DNS name resolves to the private address within the VPC. So machines reach one
+            # another through a security group that allows only its own members.
+            public_address=raw.get("PublicDnsName") or raw.get("PublicIpAddress", ""),
+            private_address=raw.get("PrivateIpAddress", ""),
+            session=session,
+            tags=tags,
+        )
+
+    @property
+    def price_key(self) -> PriceKey:
+        """What its price depends on."""
+        return PriceKey(self.market, self.instance_type, self.zone)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether a session launched it."""
+        return bool(self.session)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it no longer runs, and won't run again."""
+        return self.state not in ("pending", "running")
+
+    @property
+    def is_terminated(self) -> bool:
+        """Whether it is terminated: EC2 merely still lists it."""
+        return self.state == "terminated"
+
+    def termination(self) -> Termination:
+        """Return why it no longer runs."""
+        reason, detail = _REASONS.get(self.reason, (StopReason.GONE, ""))
+        detail = detail or f"its instance is {self.state}"
+        if self.reason:
+            detail += f" (EC2 says {self.reason}: {self.reason_message})"
+        return Termination(reason, detail)
+
+    def instance(self, *, is_public: bool) -> Instance:
+        """Return it as a system's `Instance`."""
+        host = self.public_address if is_public else self.private_address
+        return Instance(
+            name=self.name,
+            address=f"{host}:{PORT}" if host else "",
+            id=self.id,
+            zone=self.zone,
+            details=_tags.details(
+                self.tags,
+                kind="instance",
+                state=self.state,
+                instance_type=self.instance_type,
+                market=self.market,
+                **({"immortal": self.tags[_tags.IMMORTAL]} if _tags.IMMORTAL in self.tags else {}),
+            ),
+        )
+
+
+class Vms:
+    """The instances of all sessions in one region. Tasks that ask at once share requests."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._describe = Batch(self._describe_all, max_keys=_MAX_VALUES)
+        self._terminate = Batch(self._terminate_all, max_keys=_MAX_VALUES)
+        self._launched: dict[str, float] = {}  # launch times, by trio's clock
+
+    def note_launch(self, id: str) -> None:
+        """Remember that an instance was launched just now."""
+        self._launched[id] = trio.current_time()
+
+    async def describe(self, id: str) -> Vm | None:
+        """Return an instance as it is now; None if EC2 has no such instance. Raises `AwsError`."""
+        return await self._describe(id)
+
+    def is_new(self, id: str) -> bool:
+        """Whether it was launched so recently that EC2 may not find it yet."""
+        return trio.current_time() < self._launched.get(id, -float("inf")) + _NEW_SECONDS
+
+    async def find(self, **tags: Sequence[str]) -> list[Vm]:
+        """Return the instances of all sessions that are not terminated, filtered by tags.
+
+        A filter is the tag's name without its prefix: ``session=``, or ``request=`` for what the
+        requests with these tokens launched. Raises `AwsError`.
+        """
+        filters = [
+            {"Name": "instance-state-name", "Values": [*LIVE_STATES]},
+            {"Name": "tag-key", "Values": [_tags.SESSION]},
+            *_tags.filters({TAG_PREFIX + key: values for key, values in tags.items()}),
+        ]
+        return await self._describe_instances(filters)
+
+    async def find_ours(self, instance: Instance) -> str:
+        """Return an instance's id, found by its id or its name; "" unless a session launched it."""
+        if instance.id:
+            vm = await self.describe(instance.id)
+            return vm.id if vm is not None and vm.is_ours else ""
+        session = instance.name.partition(".")[2]
+        if not session:
+            return ""
+        found = await self.find(session=[session])
+        return next((vm.id for vm in found if vm.name == instance.name), "")
+
+    async def tag_labels(self, labels: Mapping[str, str]) -> None:
+        """Tag instances with their labels, given by id, for other processes. Raises `AwsError`."""
+
+        async def tag(batch: tuple[list[str], dict[str, str]]) -> None:
+            ids, tags = batch
+            pairs = _tags.pairs(tags)
+            delays = backoff(_ATTEMPTS)
+            while True:
+                try:
+                    await self._api.write("ec2:CreateTags", Resources=ids, Tags=pairs)
+                    return
+                except AwsError as error:
+                    delay = next(delays, None)
+                    if not error.is_not_found or delay is None:
+                        raise
+                await trio.sleep(delay)
+
+        await for_each(_tags.machines_tags(labels), tag)
+
+    async def terminate(self, ids: Iterable[str]) -> None:
+        """Terminate instances; return when all are terminated. Raises `AwsError`."""
+        await for_each(ids, self._terminate_one)
+
+    async def _terminate_one(self, id: str) -> None:
+        is_requested = False
+        for delay in poll_intervals():
+            is_requested = is_requested or bool(await self._terminate(id))
+            vm = await self.describe(id)
+            if vm.is_terminated if vm else not self.is_new(id):
+                return
+            await trio.sleep(delay)
+
+    async def _describe_all(self, ids: Sequence[str]) -> dict[str, Vm]:
+        # By a filter, because an unknown id is no error there.
+        found = await self._describe_instances([{"Name": "instance-id", "Values": [*ids]}])
+        return {vm.id: vm for vm in found}
+
+    async def _describe_instances(self, filters: Sequence[Mapping[str, Any]]) -> list[Vm]:
+        reservations = await self._api.read_all(
+            "ec2:DescribeInstances", "Reservations", Filters=[*filters]
+        )
+        return [
+            Vm.from_response(raw)
+            for reservation in reservations
+            for raw in reservation["Instances"]
+        ]
+
+    async def _terminate_all(self, ids: Sequence[str]) -> dict[str, bool]:
+        """Terminate these; return which of them EC2 knows. One unknown id fails a whole request."""
+        try:
+            await self._api.write("ec2:TerminateInstances", InstanceIds=[*ids])
+        except AwsError as error:
+            if not error.is_not_found:
+                raise
+            if len(ids) == 1:
+                return {ids[0]: False}
+            known = set(await self._describe_all(ids))
+            accepted = await self._terminate_all([*known]) if 0 < len(known) < len(ids) else {}
+            return {id: accepted.get(id, False) for id in ids}
+        return dict.fromkeys(ids, True)
