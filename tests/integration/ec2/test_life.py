@@ -329,7 +329,8 @@ def test_shutdown_finds_a_security_group_whose_response_was_lost(run, aws):
 
 def test_all_pages_of_a_list_are_read(run, aws, monkeypatch):
     async def test(kit):
-        started = [(await kit.start())[0] for _ in range(7)]
+        system = await kit.setup()
+        started = [(await system.start(1, kit.request))[0] for _ in range(7)]
         monkeypatch.setattr("bigmachine_ec2._api._PAGE", 5)
         listed = {i.id for i in await kit.system.instances()}
         assert {i.id for i in started} <= listed

@@ -98,6 +98,7 @@ def aws(served: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     # Nobody else uses this account, and no test is about how long AWS makes us wait.
     monkeypatch.setattr("bigmachine_ec2._backoff._FIRST_DELAY", 0.02)
     monkeypatch.setattr("bigmachine_ec2._backoff._FIRST_POLL", 0.02)
+    monkeypatch.setattr(_api, "_READ_RATE", 1000.0)
     monkeypatch.setattr(_api, "_WRITE_RATE", 100.0)
     monkeypatch.setattr(_api, "_TAGS_RATE", 100.0)
     served.reset()
