@@ -46,6 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents and "in_box" in item.fixturenames:
             item.add_marker(pytest.mark.root)
+            item.add_marker(pytest.mark.long)
 
 
 class Quick(Cloud):

@@ -222,9 +222,9 @@ def test_the_boot_credential_is_good_for_one_exchange_and_opens_nothing_after_it
                 for name in (r.name, r.request.credential.name):
                     with pytest.raises((ProtocolError, TransportError)):
                         await BootClient(client, address=r.vm.address, name=name).call("info")
-            with pytest.raises(BootStatusError, match="already has its identity"):
+            with pytest.raises(BootStatusError, match="its identity already"):
                 await r.wire.call("identify", certificate="")
-            with pytest.raises(ProtocolError, match="already has its identity"):
+            with pytest.raises(ProtocolError, match="its identity already"):
                 r.request.certify(r.name, b"")
 
     trio.run(main)

@@ -110,7 +110,7 @@ def test_without_a_name_all_systems_that_can_tell_are_asked_and_one_answer_will_
     assert main(["ps"]) == 0
     out, err = capsys.readouterr()
     assert out == "No session has resources on shelf.\n"
-    assert "bigmachine: cannot query ec2: region: neither" in err
+    assert "bigmachine: cannot query ec2: region: set neither" in err
     assert "local" not in out + err
 
 

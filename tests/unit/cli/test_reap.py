@@ -240,7 +240,7 @@ def test_a_system_that_cant_be_asked_is_told_and_the_others_are_reaped(things, d
     things.fill(NAME, dead)
     assert main(["reap"]) == 0
     assert things.left == []
-    assert "cannot query ec2: region: neither" in capsys.readouterr().err
+    assert "cannot query ec2: region: set neither" in capsys.readouterr().err
     things.folder.joinpath("ins-0002.jammed").unlink(missing_ok=True)
     things.folder.rmdir()
     assert main(["reap", "shelf"]) == 1
