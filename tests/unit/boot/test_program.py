@@ -224,7 +224,7 @@ def test_the_boot_credential_is_good_for_one_exchange_and_opens_nothing_after_it
                         await BootClient(client, address=r.vm.address, name=name).call("info")
             with pytest.raises(BootStatusError, match="its identity already"):
                 await r.wire.call("identify", certificate="")
-            with pytest.raises(ProtocolError, match="its identity already"):
+            with pytest.raises(ProtocolError, match="already has its identity"):
                 r.request.certify(r.name, b"")
 
     trio.run(main)
