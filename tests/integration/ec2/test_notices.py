@@ -9,13 +9,13 @@ import logging
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 import bigmachine as bm
 from bigmachine.testing import InProcessSystem
 from bigmachine_ec2 import Ec2System
 from bigmachine_ec2._notices import Metadata, MetadataError, read_notices
 from tests.support.aws.imds import MOST_TTL, Imds
+from tests.support.clocks import jumping_clock
 
 # Each as the user guide shows it.
 LIFE = "instance-life-cycle"
@@ -50,7 +50,7 @@ def run():
                 imds.data[LIFE] = life_cycle
                 await test(imds)
 
-        trio.run(main, clock=MockClock(autojump_threshold=0.05))
+        trio.run(main, clock=jumping_clock(0.05))
 
     return run
 

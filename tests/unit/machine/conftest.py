@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 import bigmachine as bm
 from bigmachine.testing import InProcessSystem
+from tests.support.clocks import jumping_clock
 
 
 class KitSystem(InProcessSystem):
@@ -65,6 +65,6 @@ def run() -> Callable[[Test], None]:
     """Run an async test under a mock clock that jumps whenever everybody waits."""
 
     def run(test: Test) -> None:
-        trio.run(test, Kit(), clock=MockClock(autojump_threshold=0.02))
+        trio.run(test, Kit(), clock=jumping_clock())
 
     return run

@@ -7,10 +7,10 @@ import pickle
 import outcome
 import pytest
 import trio
-import trio.testing
 
 import bigmachine as bm
 from bigmachine.testing import InProcessOptions, InProcessSystem
+from tests.support.clocks import jumping_clock
 
 TIMEOUT = 30.0
 
@@ -52,7 +52,7 @@ def run(test) -> None:
             async with bm.AsyncSession(InProcessSystem(options)) as session:
                 await test(session)
 
-    trio.run(bounded, clock=trio.testing.MockClock(autojump_threshold=0.02))
+    trio.run(bounded, clock=jumping_clock())
 
 
 async def start_hurt(session: bm.AsyncSession, hurt) -> bm.AsyncMachine:

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import trio
-from trio.testing import MockClock
 
 import bigmachine as bm
 from bigmachine.system import Capability
 from bigmachine.testing import InProcessSystem
+from tests.support.clocks import jumping_clock
 
 
 class Echo:
@@ -41,5 +41,5 @@ def test_what_a_machine_prints_as_it_ends_is_waited_for_but_not_for_ever(capsys)
             began = trio.current_time()
         assert trio.current_time() - began < 5
 
-    trio.run(test, clock=MockClock(autojump_threshold=0.02))
+    trio.run(test, clock=jumping_clock())
     assert "m0: last words\n" in capsys.readouterr().err

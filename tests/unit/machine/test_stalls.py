@@ -7,11 +7,11 @@ import logging
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 import bigmachine as bm
 from bigmachine.testing import InProcessOptions, InProcessSystem
 from bigmachine.testing.faults import Direction, Fault, Faults
+from tests.support.clocks import jumping_clock
 
 PERIOD, TIMEOUT, RPC_TIMEOUT = 60.0, 300.0, 10.0
 # One keepalive that is not answered, and one that only a new connection answers.
@@ -99,7 +99,7 @@ class Setting:
 @pytest.fixture
 def run():
     def run(test) -> None:
-        trio.run(test, Setting(), clock=MockClock(autojump_threshold=0.02))
+        trio.run(test, Setting(), clock=jumping_clock())
 
     return run
 

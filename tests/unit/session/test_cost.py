@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 import bigmachine as bm
 from bigmachine.testing import InProcessSystem
 from bigmachine.testing.in_process._system import InProcessOptions
+from tests.support.clocks import jumping_clock
 
 PRICE = 3.6  # an hour: a tenth of a cent a second
 SECOND = PRICE / 3600
@@ -82,7 +82,7 @@ def events() -> Events:
 
 
 def run(test: Any) -> None:
-    trio.run(test, clock=MockClock(autojump_threshold=0.02))
+    trio.run(test, clock=jumping_clock())
 
 
 def approximately(dollars: float) -> Any:

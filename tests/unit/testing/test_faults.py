@@ -9,7 +9,6 @@ import httpx
 import pytest
 import trio
 from trio.testing import (
-    MockClock,
     check_two_way_stream,
     memory_stream_pair,
     wait_all_tasks_blocked,
@@ -19,6 +18,7 @@ import bigmachine as bm
 from bigmachine.testing import InProcessOptions, InProcessSystem
 from bigmachine.testing.faults import Direction, Fault, Faults, Injection
 from bigmachine.testing.faults._stream import FaultyStream
+from tests.support.clocks import jumping_clock
 
 UP, DOWN = Direction.UP, Direction.DOWN
 BODY = bytes(range(256)) * 40
@@ -50,7 +50,7 @@ def run(test) -> None:
         with trio.fail_after(3600):
             await test()
 
-    trio.run(bounded, clock=MockClock(autojump_threshold=0.02))
+    trio.run(bounded, clock=jumping_clock())
 
 
 async def nothing() -> None:

@@ -19,6 +19,7 @@ from bigmachine.testing import InProcessOptions, InProcessSystem
 from bigmachine.testing.in_process import _machine, _network
 from bigmachine.testing.in_process._network import Host, connect
 from examples import bigpi
+from tests.support.clocks import jumping_clock
 
 
 class Echo:
@@ -49,7 +50,7 @@ SERVICES = {"Echo": Echo()}
 
 def run(test):
     """Run an async test under a clock that jumps whenever everybody waits."""
-    trio.run(test, clock=MockClock(autojump_threshold=0.02))
+    trio.run(test, clock=jumping_clock())
 
 
 @pytest.fixture(autouse=True)

@@ -12,12 +12,12 @@ from collections import Counter
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 import bigmachine as bm
 from bigmachine.system import Keepalive
 from bigmachine.testing import InProcessSystem
 from bigmachine.testing.faults import Fault, Faults
+from tests.support.clocks import jumping_clock
 
 MIB = 1 << 20
 LARGEST_BYTES = 2 * MIB
@@ -136,7 +136,7 @@ def test_in_process_every_call_gives_its_answer_under_all_faults(soak):
             quick = Quick(period=5, rpc_timeout=1, timeout=3600)
             await soak.run(InProcessSystem(), quick, machines=2, tasks=4, calls=20)
 
-    trio.run(test, clock=MockClock(autojump_threshold=0.01))
+    trio.run(test, clock=jumping_clock(0.01))
     assert len(soak.faults.injected) > 5
     assert soak.ended["answered"] > 20
 
