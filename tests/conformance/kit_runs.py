@@ -9,7 +9,6 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,8 @@ from typing import Any
 
 from tests.conformance.broken import PATH
 from tests.support.paths import ROOT
+from tests.support.processes import marked
+from tests.support.waiting import until
 
 MARK = "CONFORMANCE_RUN"
 MODULE = "test_suite.py"
@@ -91,7 +92,7 @@ def run(
             output, _ = process.communicate(timeout=_TIMEOUT)
         finally:
             process.kill()
-    left = _left(mark)
+    left = _left(f"{MARK}={mark}")
     suites = json.loads(report.read_text())["suites"] if report.exists() else []
     return Run(output, {suite["suite"]: suite["tests"] for suite in suites}, left)
 
@@ -99,21 +100,10 @@ def run(
 def _left(mark: str) -> list[str]:
     """End what was started under ``mark`` and doesn't end by itself; return the commands."""
     # Whom only the end of their starter tells to end need a moment for it, on a busy box.
-    deadline = time.monotonic() + _GRACE
-    while (found := _marked(mark)) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    with contextlib.suppress(AssertionError):
+        until(lambda: not marked(mark), within=_GRACE)
+    found = marked(mark)
     for pid in found:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     return list(found.values())
-
-
-def _marked(mark: str) -> dict[int, str]:
-    """Return what runs that was started under ``mark``: commands by process id."""
-    found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if f"{MARK}={mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
-                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
-                found[int(folder.name)] = command.decode(errors="replace")
-    return found

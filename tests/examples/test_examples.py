@@ -19,6 +19,8 @@ import pytest
 import bigmachine as bm
 from examples import bigpi
 from tests.support.paths import ROOT
+from tests.support.processes import marked
+from tests.support.waiting import until
 
 EXAMPLES = ROOT / "examples"
 BIGPI = Path(sys.executable).with_name("bigpi")
@@ -46,17 +48,18 @@ class Runner:
             timeout=60,
         )
 
-    def left_running(self) -> list[str]:
-        """Return the command lines of the marked processes that still run."""
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if self.mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
-                    command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                    found.append(f"{folder.name} {command}")
-            except OSError:  # it ended, or is not ours
-                continue
-        return found
+    def start(self, *command: object) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [str(word) for word in command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environ,
+        )
+
+    def left_running(self) -> dict[int, str]:
+        """Return the marked processes that still run."""
+        return marked(self.mark)
 
 
 @pytest.fixture
@@ -64,14 +67,14 @@ def run(tmp_path: Path) -> Iterator[Runner]:
     runner = Runner(tmp_path)
     yield runner
     if sys.platform == "linux":
-        deadline = time.monotonic() + 1.0  # what a killed driver's machines are allowed
-        while runner.left_running() and time.monotonic() < deadline:
-            os.sched_yield()
+        # What a killed driver's machines are allowed.
+        with contextlib.suppress(AssertionError):
+            until(lambda: not runner.left_running(), within=1.0)
         left = runner.left_running()
-        for process in left:
+        for pid in left:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(int_of(process), signal.SIGKILL)
-        assert left == []
+                os.kill(pid, signal.SIGKILL)
+        assert not left
 
 
 def result(output: str) -> tuple[float, float, int]:
@@ -171,8 +174,7 @@ def busy_machines(run: Runner, driver: int) -> int:
     """Count the machines that have sampled for a tenth of a second."""
     ticks = 0.1 * os.sysconf("SC_CLK_TCK")
     return sum(
-        is_machine(pid, driver) and processor_ticks(pid) > ticks
-        for pid in map(int_of, run.left_running())
+        is_machine(pid, driver) and processor_ticks(pid) > ticks for pid in run.left_running()
     )
 
 
@@ -186,45 +188,27 @@ def processor_ticks(pid: int) -> int:
 
 @linux
 def test_ctrl_c_ends_bigpi_with_status_130_and_leaves_no_machine(run):
-    process = subprocess.Popen(
-        [BIGPI, "-n", "1e12", "--machines", "3", "--seed", "1"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=run.environ,
-    )
-    deadline = time.monotonic() + 20
-    while busy_machines(run, process.pid) < 3 and time.monotonic() < deadline:
-        os.sched_yield()
+    process = run.start(BIGPI, "-n", "1e12", "--machines", 3, "--seed", 1)
+    until(lambda: busy_machines(run, process.pid) == 3)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "Traceback" not in stderr
-    assert run.left_running() == []
+    assert not run.left_running()
 
 
 @linux
 def test_bigpi_goes_on_when_one_of_its_machines_is_killed(run):
-    process = subprocess.Popen(
-        [BIGPI, "-n", "20e6", "--machines", "2", "--seed", "1"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=run.environ,
-    )
+    process = run.start(BIGPI, "-n", "20e6", "--machines", 2, "--seed", 1)
     assert process.stdout is not None
     first = process.stdout.readline()
     assert first.startswith(" 10%")
-    with_sockets = [p for p in map(int_of, run.left_running()) if is_machine(p, process.pid)]
+    with_sockets = [p for p in run.left_running() if is_machine(p, process.pid)]
     os.kill(with_sockets[0], signal.SIGKILL)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 0, stderr
     assert result(stdout)[2] == 20_000_000
     assert stdout.count("STOPPED") == 1
-
-
-def int_of(text: str) -> int:
-    return int(text.partition(" ")[0])
 
 
 def is_machine(pid: int, driver: int) -> bool:

@@ -6,7 +6,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ import trio
 
 from tests.support.in_place import installed
 from tests.support.paths import ROOT
+from tests.support.waiting import until
 
 EXAMPLE = ROOT / "examples" / "bigmachine-netns"
 NAMESPACES = Path("/run/netns")
@@ -96,10 +97,9 @@ class Computer:
     def settles(self) -> bool:
         """Wait until nothing is left; False if something still is."""
         try:
-            trio.run(eventually, lambda: not self.left())
-        except trio.TooSlowError:
+            return until(lambda: not self.left(), within=SOON)
+        except AssertionError:
             return False
-        return True
 
 
 @pytest.fixture
@@ -120,18 +120,3 @@ def computer() -> Iterator[Computer]:
     left = computer.left()
     trio.run(reap)
     assert not left
-
-
-async def eventually(is_so: Callable[[], bool]) -> None:
-    """Wait until ``is_so``; raise `trio.TooSlowError` if that isn't soon."""
-    with trio.fail_after(SOON):
-        while not is_so():
-            await trio.sleep(0.02)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import trio
 
-from tests.examples.netns.conftest import EXAMPLE, SOON, Computer, eventually, is_running
+from tests.examples.netns.conftest import EXAMPLE, SOON, Computer
+from tests.support.processes import is_running
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.long
 
@@ -82,8 +83,8 @@ def test_nothing_is_left_of_a_driver_that_was_killed_while_machines_start(
     computer: Computer, namespaces: int
 ) -> None:
     with driver(computer, count=5) as process:
-        trio.run(eventually, lambda: computer.processes() != [])
-        trio.run(eventually, lambda: len(computer.namespaces()) >= namespaces)
+        until(lambda: computer.processes() != [])
+        until(lambda: len(computer.namespaces()) >= namespaces)
         process.kill()
         process.wait()
         assert computer.settles(), computer.left()
@@ -107,7 +108,7 @@ def test_several_drivers_at_once_share_the_switch_and_no_address(computer: Compu
         hosts = {addr.partition("#")[0] for addr in addrs}
         assert len(hosts) == 9
         processes[0].kill()
-        trio.run(eventually, lambda: len(computer.namespaces()) == 6)
+        until(lambda: len(computer.namespaces()) == 6)
         for process in processes[1:]:
             process.send_signal(signal.SIGINT)
             process.wait(SOON)

@@ -15,8 +15,10 @@ import pytest
 import trio
 
 import bigmachine as bm
-from tests.examples.netns.conftest import Computer, eventually, is_running
+from tests.examples.netns.conftest import Computer
 from tests.examples.netns.netns_services import Host
+from tests.support.processes import is_running
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.long
 

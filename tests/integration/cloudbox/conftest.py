@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -96,10 +96,3 @@ async def ask(host: Host, url: str, *, method: str = "GET", **headers: str) -> t
     with trio.fail_after(SOON):
         status, body = json.loads(await host.run("python3", "-c", ASK, asked))
     return status, body
-
-
-async def eventually(is_so: Callable[[], bool]) -> None:
-    """Wait until ``is_so``; raise `trio.TooSlowError` if that isn't soon."""
-    with trio.fail_after(SOON):
-        while not is_so():
-            await trio.sleep(0.02)

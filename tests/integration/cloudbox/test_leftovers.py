@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.integration.cloudbox.conftest import SOON, Quick, eventually, is_up
+from tests.integration.cloudbox.conftest import SOON, Quick, is_up
 from tests.support.cloudbox import Box, left
 from tests.support.cloudbox._leftovers import processes_of, sweep_dead
 from tests.support.cloudbox.fixtures import InBox
 from tests.support.paths import ROOT
+from tests.support.waiting import eventually
 
 OWNER = """\
 import trio

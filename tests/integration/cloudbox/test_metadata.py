@@ -6,9 +6,10 @@ import json
 
 import trio
 
-from tests.integration.cloudbox.conftest import SOON, Quick, ask, eventually
+from tests.integration.cloudbox.conftest import SOON, Quick, ask
 from tests.support.cloudbox import Azure, Box, Ec2, Gce, Host
 from tests.support.cloudbox.fixtures import InBox
+from tests.support.waiting import eventually
 
 EC2 = "http://169.254.169.254/latest"
 TOKEN = f"{EC2}/api/token"

@@ -12,6 +12,7 @@ import trio
 from bigmachine.errors import StartError
 from tests.support.aws.fixtures import TYPE
 from tests.support.aws.many import Many
+from tests.support.waiting import eventually
 
 ZONES = ("a", "b", "c", "d", "f")
 
@@ -310,9 +311,7 @@ def test_no_launch_template_outlives_a_start_that_is_cancelled(run, aws):
         aws.gate.clear()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(system.start, 3, kit.request)
-            with trio.fail_after(20):
-                while not aws.held.is_set():
-                    await trio.sleep(0.005)
+            await eventually(aws.held.is_set)
             nursery.cancel_scope.cancel()
             aws.gate.set()
         assert templates(aws) == []

@@ -14,14 +14,9 @@ import trio
 from bigmachine.errors import BigmachineError, StartError, StopReason, UsageError
 from bigmachine.system import Instance
 from bigmachine_ec2 import Ec2Options, Ec2System
+from tests.support.waiting import eventually
 
 SESSION = "test-0123abcd.bigmachine"
-
-
-async def until(condition, timeout=20.0):
-    with trio.fail_after(timeout):
-        while not condition():
-            await trio.sleep(0.005)
 
 
 def states(aws):
@@ -351,7 +346,7 @@ def test_start_cancelled_during_launch_terminates_the_instances(run, aws, answer
         aws.gate.clear()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(system.start, 3, kit.request)
-            await until(aws.held.is_set)
+            await eventually(aws.held.is_set)
             nursery.cancel_scope.cancel()
             aws.gate.set()
         assert states(aws) == ["terminated"] * 3
@@ -365,7 +360,7 @@ def test_start_cancelled_while_waiting_for_addresses_frees_all(run, aws):
         system = await kit.setup()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(system.start, 3, kit.request)
-            await until(lambda: aws.count("DescribeInstances") > 0)
+            await eventually(lambda: aws.count("DescribeInstances") > 0)
             nursery.cancel_scope.cancel()
         assert states(aws) == ["terminated"] * 3
 
@@ -378,7 +373,7 @@ def test_start_cancelled_with_unknown_outcome_frees_all(run, aws):
         aws.lose_answer("CreateFleet", times=3)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(system.start, 2, kit.request)
-            await until(lambda: aws.count("CreateFleet") > 0)
+            await eventually(lambda: aws.count("CreateFleet") > 0)
             nursery.cancel_scope.cancel()
         assert states(aws) == ["terminated"] * 2
         assert aws.count("CreateFleet") >= 2

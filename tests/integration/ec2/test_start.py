@@ -12,6 +12,7 @@ import trio
 from bigmachine.errors import StartError, UsageError
 from bigmachine.system import Instance
 from tests.support.aws.fixtures import TYPE
+from tests.support.waiting import eventually
 
 SPOT, ON_DEMAND = f"spot {TYPE}", f"on-demand {TYPE}"
 ZONES = ("a", "b", "c", "d", "f")
@@ -389,8 +390,6 @@ def test_instance_that_ends_at_once_is_an_error_with_its_reason(run, aws):
 
 
 async def _interrupt_first(aws):
-    while not aws._pending:
-        await trio.sleep(0.01)
-    [id] = [*aws._pending]
+    [id] = await eventually(lambda: [*aws._pending])
     del aws._pending[id]
     aws.interrupt(id)

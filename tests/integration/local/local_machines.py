@@ -107,14 +107,6 @@ async def ended(pid: int) -> None:
             os.close(pidfd)
 
 
-def is_running(pid: int) -> bool:
-    """Whether a process of this number runs; a zombie doesn't."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
-
-
 def children() -> set[int]:
     """The process ids of this process's children, ended ones that nobody reaped included."""
     return children_of(os.getpid())

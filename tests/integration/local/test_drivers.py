@@ -15,6 +15,7 @@ import trio
 
 from bigmachine.errors import StartError, StopReason
 from tests.integration.local import local_machines as lm
+from tests.support.processes import is_running
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -84,7 +85,7 @@ def end_of(pids: list[int]) -> None:
 def test_machines_end_with_a_killed_driver(fork: bool, script: str) -> None:
     with driver(fork=fork, script=script) as process:
         machines = pids(process)
-        assert all(map(lm.is_running, machines))
+        assert all(map(is_running, machines))
         process.send_signal(signal.SIGKILL)
         end_of(machines)
 
@@ -96,7 +97,7 @@ def test_child_forked_by_the_driver_does_not_keep_machines_alive(fork: bool) -> 
         (child,) = pids(process)
         process.send_signal(signal.SIGKILL)
         end_of(machines)
-        assert lm.is_running(child)
+        assert is_running(child)
         os.kill(child, signal.SIGKILL)
 
 
@@ -106,7 +107,7 @@ def test_machines_end_with_the_driver_after_the_zygote_was_killed() -> None:
         (zygote,) = lm.children_of(process.pid)
         os.kill(zygote, signal.SIGKILL)
         end_of([zygote])
-        assert all(map(lm.is_running, machines))
+        assert all(map(is_running, machines))
         process.send_signal(signal.SIGKILL)
         end_of(machines)
 
@@ -137,7 +138,7 @@ def test_killed_zygote_kills_no_machine_and_is_replaced(
             assert gone.reason is StopReason.EXITED
             await system.stop(doomed)
             await system.stop(old)
-            assert not lm.is_running(int(old.id))
+            assert not is_running(int(old.id))
         assert lm.children() == set()
 
     trio.run(main)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 
 import bigmachine as bm
 from bigmachine.testing.faults import Fault, Faults
+from tests.support.waiting import until
 
 
 class CountedInFile:
@@ -19,24 +19,17 @@ class CountedInFile:
     def setup(self, session: bm.PeerSession) -> None:
         with (self.folder / "setups").open("a") as file:
             file.write("once\n")
-        _wait_for(self.folder / "go")
+        until((self.folder / "go").exists)
 
     def say(self) -> str:
         return "here"
-
-
-def _wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 30
-    while not path.exists():
-        assert time.monotonic() < deadline, path
-        time.sleep(0.01)
 
 
 def test_setup_in_a_thread_of_a_process_runs_once(tmp_path):
     faults = Faults(kinds=())
 
     def interfere() -> None:
-        _wait_for(tmp_path / "setups")
+        until((tmp_path / "setups").exists)
         for _ in range(3):
             faults.inject(Fault.RESET)
         (tmp_path / "go").touch()

@@ -16,6 +16,7 @@ from bigmachine.boot import MachineSpec
 from bigmachine.errors import StartError, StopReason
 from bigmachine.system import Termination
 from tests.integration.local import local_machines as lm
+from tests.support.processes import is_running
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -77,7 +78,7 @@ def test_keepalive_failed_returns_none_for_a_running_machine(fork: bool) -> None
     async def test(system: lm.ScriptSystem) -> None:
         instance = await lm.start_one(system, lm.SLEEP)
         assert await system.keepalive_failed(instance) is None
-        assert lm.is_running(int(instance.id))
+        assert is_running(int(instance.id))
 
     run(test, fork=fork)
 
@@ -166,7 +167,7 @@ def test_stop_kills_the_machines_children(fork: bool) -> None:
         instance = await lm.start_one(system, script)
         child = int(await lm.first_line(system, instance))
         await system.stop(instance)
-        assert not lm.is_running(int(instance.id))
+        assert not is_running(int(instance.id))
         await lm.ended(child)
 
     run(test, fork=fork)

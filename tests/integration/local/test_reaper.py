@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.processes import is_running
 from tests.support.shelf import put
 from tests.support.waiting import until
 
@@ -66,13 +67,6 @@ def on(shelf: Path) -> list[str]:
     return sorted(path.stem for path in shelf.glob("*.json"))
 
 
-def lives(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
-
-
 def test_what_a_killed_driver_left_is_freed_and_nothing_else(drive: Any, tmp_path: Path):
     other = put(tmp_path, "m0.other-01234567.bigmachine")
     driver = drive("swept")
@@ -97,7 +91,7 @@ def test_children_that_hold_the_drivers_files_open_hold_nothing_up(drive: Any, t
     child = driver.hear()["child"]
     driver.process.kill()
     until(lambda: on(tmp_path) == [])
-    assert lives(child)
+    assert is_running(child)
 
 
 def test_a_driver_that_is_stopped_may_go_on_and_nothing_is_freed(drive: Any, tmp_path: Path):
@@ -122,7 +116,7 @@ def test_once_all_is_freed_the_reaper_ends_with_the_session(drive: Any, tmp_path
     reaper = driver.hear()["reaper"]
     assert "it fails" in driver.hear()["error"]
     assert driver.process.wait(30) == 0
-    assert not lives(reaper)
+    assert not is_running(reaper)
     assert on(tmp_path) == []
 
 

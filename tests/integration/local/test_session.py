@@ -20,22 +20,15 @@ import trio.testing
 
 import bigmachine as bm
 from tests.integration.local.services import Basic, FailsOnTheMachine, Mapper
+from tests.support.processes import is_running
+from tests.support.waiting import eventually
 
 FORK = [True, False]
 
 
-def is_alive(pid):
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
-
-
 async def gone(pids):
-    """Wait until none of ``pids`` runs; the test's own time limit bounds it."""
-    while any(map(is_alive, pids)):
-        await trio.lowlevel.checkpoint()
+    """Wait until none of ``pids`` runs."""
+    await eventually(lambda: not any(map(is_running, pids)))
 
 
 @pytest.mark.parametrize("fork", FORK)
@@ -50,7 +43,7 @@ def test_machines_start_serve_and_stop_on_both_paths(fork):
             assert len({os.getpid(), *pids}) == 4
             array = np.arange(1 << 20)
             assert np.array_equal(await machines[0].call("Basic.echo", array), array)
-        assert not any(map(is_alive, pids))
+        assert not any(map(is_running, pids))
 
     trio.run(main)
 
@@ -79,7 +72,7 @@ def test_no_machine_outlives_a_driver_that_is_killed(fork):
     try:
         pids = [int(pid) for pid in driver.stdout.readline().split()]
         assert len(pids) == 6  # five machines, and a process that one of them started
-        assert all(map(is_alive, pids))
+        assert all(map(is_running, pids))
     finally:
         driver.kill()
         driver.wait()

@@ -23,6 +23,7 @@ from tests.integration.vm.test_booting import run as run_program
 from tests.support import vms as vms_folder
 from tests.support.vms.projects import needs_a_builder
 from tests.support.vms.vms import Vm
+from tests.support.waiting import eventually
 from tests.unit.boot.test_program import Rig, booted, hash_of, manifest_of, wheel
 from tests.unit.boot.test_relays import fleet
 
@@ -167,8 +168,9 @@ def test_what_a_build_that_was_cut_short_has_left_does_not_count_as_built(vm: Vm
             for data in wheels:
                 await r.upload(data)
             await r.wire.call("build")
-            while not list(prefix_of(vm, manifest).glob("lib/*/site-packages/many")):
-                await trio.sleep(0.001)
+            await eventually(
+                lambda: list(prefix_of(vm, manifest).glob("lib/*/site-packages/many")), every=0.001
+            )
         prefix = prefix_of(vm, manifest)
         assert prefix.exists()
         assert not (prefix / MARK).exists()
@@ -193,9 +195,8 @@ def test_a_fresh_build_that_is_not_what_was_asked_for_is_never_taken_for_it(vm: 
                     await r.upload(data)
                 status = await r.built(manifest)
                 assert status["built"]["distributions"] == {"little": "2.0"}
-                with trio.fail_after(60):  # until the thread that builds, and marks, is done
-                    while len(os.listdir(f"/proc/{vm.pid}/task")) > 3:
-                        await trio.sleep(0.02)
+                # Until the thread that builds, and marks, is done.
+                await eventually(lambda: len(os.listdir(f"/proc/{vm.pid}/task")) <= 3)
 
     trio.run(main)
 
@@ -245,9 +246,8 @@ def test_the_environments_that_were_used_last_are_kept_with_their_blobs(vm: Vm):
             data, manifest = made[number]
             async with booted(vm) as r:
                 await build(r, manifest, data)
-                with trio.fail_after(20):  # while the session goes on
-                    while there() != (left, left):
-                        await trio.sleep(0.02)
+                # While the session goes on.
+                await eventually(lambda left=left: there() == (left, left))
                 assert "deleted, unused for long: " in log_of(vm)
         assert not [*store.glob("blobs/*.part")]
 

@@ -18,6 +18,7 @@ import bigmachine as bm
 from bigmachine.boot import LaunchRequest, MachineSpec, user_data
 from bigmachine.errors import StopReason
 from bigmachine.system import Capability, Instance, Keepalive, Termination
+from tests.support.processes import is_running
 
 # An image whose own settings name an index that refuses, as nobody listens there: what is
 # fetched comes from where the driver says, and no test asks an index of the world.
@@ -124,7 +125,7 @@ class Vm:
     @property
     def is_off(self) -> bool:
         """Whether it ran, and has ended."""
-        return self.pid is not None and not _is_alive(self.pid)
+        return self.pid is not None and not is_running(self.pid)
 
     def console(self) -> str:
         """What it has printed, and its worker."""
@@ -137,7 +138,7 @@ class Vm:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
             with trio.move_on_after(10, shield=True):
-                while _is_alive(self.pid):
+                while is_running(self.pid):
                     await trio.sleep(0.01)
 
     async def destroy(self) -> None:
@@ -147,10 +148,3 @@ class Vm:
                 await trio.sleep(0.02)
         await self.power_off()
         shutil.rmtree(self.disk, ignore_errors=True)
-
-
-def _is_alive(pid: int | None) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

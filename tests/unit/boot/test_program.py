@@ -31,6 +31,7 @@ from bigmachine.rpc import http_client
 from bigmachine.system import Keepalive
 from tests.support.vms.pythons import PYTHONS
 from tests.support.vms.vms import Vm, VmSystem
+from tests.support.waiting import eventually
 
 HERE = f"3.{sys.version_info.minor}"
 
@@ -96,15 +97,11 @@ class Rig:
     async def kept(self, manifest: dict[str, Any]) -> None:
         """Wait until what was built is marked as such: when it is all on the disk."""
         mark = self.prefix(manifest) / "bigmachine.json"
-        with trio.fail_after(60):
-            while not (mark.exists() and mark.read_text().endswith("}")):
-                await trio.sleep(0.02)
+        await eventually(lambda: mark.exists() and mark.read_text().endswith("}"))
 
     async def off(self) -> None:
         """Wait until the VM is off."""
-        with trio.fail_after(20):
-            while not self.vm.is_off:
-                await trio.sleep(0.02)
+        await eventually(lambda: self.vm.is_off)
 
 
 @contextlib.asynccontextmanager
@@ -400,9 +397,7 @@ def test_an_immortal_machine_stays_on_whatever_ends_and_powers_off_after_its_lif
         ) as r:
             await r.off()
             assert "no driver called in 1 s" in r.vm.console()
-            with trio.fail_after(20):
-                while not off.exists():
-                    await trio.sleep(0.02)
+            await eventually(off.exists)
 
     trio.run(main)
     assert off.stat().st_mtime >= began + 4.0

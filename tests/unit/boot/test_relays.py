@@ -25,6 +25,7 @@ from bigmachine.errors import StopReason
 from bigmachine.machine._log import MachineLog
 from bigmachine.rpc import http_client
 from tests.support.vms.vms import Vm
+from tests.support.waiting import eventually
 from tests.unit.boot.test_program import boot_of
 
 TIMINGS = Keepalive(period=0.3, timeout=10, rpc_timeout=5)
@@ -208,9 +209,11 @@ def test_a_machine_whose_turn_comes_late_is_kept_alive_meanwhile(folder: Path):
                 with f.shipment.relays.source_for(relay) as source:
                     assert source is None  # the driver is busy with it
                     nursery.start_soon(f.bring_up, patient)
-                    with trio.fail_after(20):
-                        while ("upload", 0) not in f.progress.get("m0.test.bigmachine", ()):
-                            await trio.sleep(0.02)
+                    progress = f.progress
+                    await eventually(
+                        lambda: ("upload", 0) in progress.get("m0.test.bigmachine", ())
+                    )
+                    with trio.fail_after(60):
                         # Called once from now on, another does not wait that long.
                         name = f.request.credential.name
                         wire = BootClient(f.http, address=forgotten.address, name=name)
@@ -218,8 +221,7 @@ def test_a_machine_whose_turn_comes_late_is_kept_alive_meanwhile(folder: Path):
                         while info is None:
                             with contextlib.suppress(ConnectionRefusedError):
                                 info = await wire.call("info")
-                        while not forgotten.is_off:
-                            await trio.sleep(0.02)
+                    await eventually(lambda: forgotten.is_off)
                     assert not patient.is_off
             assert f.failed == {}
 

@@ -10,6 +10,7 @@ import trio
 import bigmachine as bm
 from bigmachine.session._peers import peer_session
 from bigmachine.testing import InProcessSystem
+from tests.support.waiting import eventually
 
 
 class Echo:
@@ -103,8 +104,7 @@ def test_a_start_cancelled_half_way_leaves_no_machine(run):
             with trio.move_on_after(100):
                 await session.start(3, services={"Slow": SlowSetup()})
             assert session.machines == []
-            while len(kit.system.stopped) < 3:
-                await trio.sleep(1)
+            await eventually(lambda: len(kit.system.stopped) == 3, within=300, every=1)
 
     run(test)
 
@@ -257,9 +257,8 @@ def test_a_machine_that_nobody_asks_ends_itself(run):
         async with kit.session() as session:
             [machine] = await session.start(1, services=SERVICES)
             kit.system.partition(machine)
-            with trio.move_on_after(3 * kit.timings.timeout):
-                while not kit.system.exited:
-                    await trio.sleep(1)
+            system, within = kit.system, 3 * kit.timings.timeout
+            await eventually(lambda: system.exited, within=within, every=1)
             assert kit.system.exited == {machine.name: 1}
 
     run(test)

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 import bigmachine as bm
+from tests.support.waiting import eventually
 from tests.unit.machine.conftest import KitSystem
 from tests.unit.machine.test_life import peer_session_of
 
@@ -34,9 +35,7 @@ class Observer:
             self.events.append(event)
 
     async def until(self, count: int) -> None:
-        with trio.fail_after(300):
-            while len(self.events) < count:
-                await trio.sleep(1)
+        await eventually(lambda: len(self.events) >= count, within=300, every=1)
 
 
 def test_a_notice_is_an_event_and_a_warning_and_stays_with_its_machine(run, caplog):

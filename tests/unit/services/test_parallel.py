@@ -16,6 +16,8 @@ import pytest
 
 import bigmachine as bm
 from bigmachine.services import _parallel
+from tests.support.processes import is_running
+from tests.support.waiting import until
 from tests.unit.services.services import FailsInTheCopy, OddError, Parallel
 
 pytestmark = pytest.mark.skipif(
@@ -36,23 +38,8 @@ def machine(session):
     machine.shutdown()
 
 
-def is_alive(pid):
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
-
-
-def wait_until(condition):
-    """Return once ``condition()`` is true; the test's own time limit bounds it."""
-    while not (value := condition()):
-        os.sched_yield()
-    return value
-
-
 def announced(file):
-    return wait_until(lambda: int(file.read_text()) if file.exists() else None)
+    return until(lambda: int(file.read_text()) if file.exists() else None)
 
 
 def test_calls_run_in_at_most_maxprocs_processes_that_are_not_the_machines(machine):
@@ -110,9 +97,9 @@ def test_a_method_that_calls_sys_exit_fails_alone(machine):
 def test_cancelling_a_future_ends_its_process_and_the_next_call_gets_another(machine, tmp_path):
     future = machine.submit("P.compute_forever", tmp_path / "pid")
     pid = announced(tmp_path / "pid")
-    assert is_alive(pid)
+    assert is_running(pid)
     assert future.cancel()
-    wait_until(lambda: not is_alive(pid))
+    until(lambda: not is_running(pid))
     with pytest.raises(CancelledError):
         future.result()
     assert machine.call("P.pid") != pid
@@ -239,7 +226,7 @@ def test_processes_end_with_their_machine_and_driver(tmp_path, victim, fork):
     machine = int(driver.stdout.readline())
     pids = [announced(file) for file in files]
     os.kill({"machine": machine, "driver": driver.pid}[victim], signal.SIGKILL)
-    wait_until(lambda: not any(map(is_alive, [machine, *pids])))
+    until(lambda: not any(map(is_running, [machine, *pids])))
     driver.stdout.close()
     driver.wait()
 
@@ -258,7 +245,7 @@ def test_a_shut_down_machine_leaves_no_process(session, tmp_path):
     machine.submit("P.compute_forever", tmp_path / "pid")
     busy = announced(tmp_path / "pid")
     machine.shutdown()
-    wait_until(lambda: not is_alive(idle) and not is_alive(busy))
+    until(lambda: not is_running(idle) and not is_running(busy))
 
 
 def test_async_methods_generators_and_what_is_no_function_are_refused_at_decoration():
@@ -270,7 +257,7 @@ def test_async_methods_generators_and_what_is_no_function_are_refused_at_decorat
     async def both(self):
         yield
 
-    for method in (coroutine, generator, both, staticmethod(is_alive), functools.partial(print)):
+    for method in (coroutine, generator, both, staticmethod(is_running), functools.partial(print)):
         with pytest.raises(bm.UsageError, match=r"bm\.parallel is for plain def methods"):
             bm.parallel(method)
 

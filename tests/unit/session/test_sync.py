@@ -14,6 +14,7 @@ import threading
 import pytest
 
 import bigmachine as bm
+from tests.support.waiting import until
 
 
 class Work:
@@ -101,8 +102,7 @@ def test_cancelling_a_future_cancels_the_method_on_the_machine(machine):
     future = machine.submit("Work.forever")
     machine.call("Work.add", 1)  # by now it runs
     assert future.cancel()
-    while machine.call("Work.counts")[1] == cancelled:
-        pass
+    until(lambda: machine.call("Work.counts")[1] > cancelled)
     assert future.cancelled()
 
 
@@ -111,8 +111,7 @@ def test_ctrl_c_in_a_call_cancels_the_remote_work_and_leaves_the_session_usable(
     main = threading.main_thread().ident
 
     def interrupt():
-        while machine.call("Work.counts")[0] == begun:
-            pass
+        until(lambda: machine.call("Work.counts")[0] > begun)
         signal.pthread_kill(main, signal.SIGINT)
 
     helper = threading.Thread(target=interrupt)
@@ -120,8 +119,7 @@ def test_ctrl_c_in_a_call_cancels_the_remote_work_and_leaves_the_session_usable(
         helper.start()
         machine.call("Work.forever")
     helper.join()
-    while machine.call("Work.counts")[1] == cancelled:
-        pass
+    until(lambda: machine.call("Work.counts")[1] > cancelled)
     assert machine.call("Work.add", 2, 2) == 4
 
 
