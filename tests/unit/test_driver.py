@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,19 +13,14 @@ import pytest
 
 import bigmachine as bm
 from bigmachine._driver import Driver
-
-DRIVER = "from bigmachine._driver import Driver; print(Driver.here(), flush=True); input()"
+from tests.support.drivers import IDLE, driver
 
 
 @pytest.fixture
 def other():
     """Another driver on this computer: its process, and what it says of itself."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", DRIVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    with process:
-        yield process, Driver.parse(process.stdout.readline().strip())
-        process.kill()
+    with driver("-c", IDLE) as process:
+        yield process, Driver.parse(process.read_line())
 
 
 def test_its_text_fits_a_label_of_any_provider_and_says_it_all():
@@ -47,15 +43,15 @@ def test_this_process_is_alive():
 
 
 def test_another_is_alive_until_it_is_killed(other):
-    process, driver = other
-    assert driver.pid == process.pid
-    assert driver.is_alive() is True
-    process.kill()
+    process, name = other
+    assert name.pid == process.pid
+    assert name.is_alive() is True
+    process.send_signal(signal.SIGKILL)
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     if sys.platform == "linux":
-        assert driver.is_alive() is False  # though nobody has asked for its status yet
+        assert name.is_alive() is False  # though nobody has asked for its status yet
     process.wait()
-    assert driver.is_alive() is False
+    assert name.is_alive() is False
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="when a process began is in /proc")

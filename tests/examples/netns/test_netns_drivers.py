@@ -9,12 +9,12 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.examples.netns.conftest import EXAMPLE, SOON, Computer
+from tests.support.drivers import DriverProcess, driver
 from tests.support.processes import is_running
 from tests.support.waiting import until
 
@@ -41,39 +41,23 @@ with bm.Session("netns", name=sys.argv[1]) as session:
 """
 
 
-@contextlib.contextmanager
-def driver(
-    computer: Computer, *, count: int = 2, then: str = "", program: str = DRIVER
-) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, computer.mark, str(count), then],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        start_new_session=True,
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def words(process: subprocess.Popen[str]) -> list[str]:
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line, "the driver failed"
-    return line.split()
+def driver_on(
+    computer: Computer, *, count: int = 2, then: str = ""
+) -> contextlib.AbstractContextManager[DriverProcess]:
+    """Run a driver, which prints the addresses of its machines, and then their pids."""
+    environ = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    # What is left frees its namespaces by itself.
+    arguments = ("-c", DRIVER, computer.mark, str(count), then)
+    return driver(*arguments, environ=environ, kills_leftovers=False)
 
 
 @pytest.mark.parametrize("then", ["", "hog", "freeze"])
 def test_nothing_is_left_of_a_driver_that_was_killed(computer: Computer, then: str) -> None:
-    with driver(computer, then=then) as process:
-        assert len(words(process)) == 2
-        pids = [int(word) for word in words(process)]
+    with driver_on(computer, then=then) as process:
+        assert len(process.read_line().split()) == 2
+        pids = process.read_pids()
         assert len(computer.namespaces()) == 2
         process.kill()
-        process.wait()
         assert computer.settles(), computer.left()
         assert not any(map(is_running, pids))
 
@@ -82,20 +66,19 @@ def test_nothing_is_left_of_a_driver_that_was_killed(computer: Computer, then: s
 def test_nothing_is_left_of_a_driver_that_was_killed_while_machines_start(
     computer: Computer, namespaces: int
 ) -> None:
-    with driver(computer, count=5) as process:
+    with driver_on(computer, count=5) as process:
         until(lambda: computer.processes() != [])
         until(lambda: len(computer.namespaces()) >= namespaces)
         process.kill()
-        process.wait()
         assert computer.settles(), computer.left()
 
 
 def test_ctrl_c_ends_a_driver_and_all_that_it_made(computer: Computer) -> None:
-    with driver(computer) as process:
-        words(process)
-        pids = [int(word) for word in words(process)]
+    with driver_on(computer) as process:
+        process.read_line()
+        pids = process.read_pids()
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
-        assert words(process) == ["closing"]
+        assert process.read_line() == "closing"
         process.wait(SOON)
         assert computer.left() == []  # at once: the session has seen to it
         assert not any(map(is_running, pids))
@@ -103,8 +86,8 @@ def test_ctrl_c_ends_a_driver_and_all_that_it_made(computer: Computer) -> None:
 
 def test_several_drivers_at_once_share_the_switch_and_no_address(computer: Computer) -> None:
     with contextlib.ExitStack() as drivers:
-        processes = [drivers.enter_context(driver(computer, count=3)) for _ in range(3)]
-        addrs = [addr for process in processes for addr in words(process)]
+        processes = [drivers.enter_context(driver_on(computer, count=3)) for _ in range(3)]
+        addrs = [addr for process in processes for addr in process.read_line().split()]
         hosts = {addr.partition("#")[0] for addr in addrs}
         assert len(hosts) == 9
         processes[0].kill()

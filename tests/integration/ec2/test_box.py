@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
-import sys
 import textwrap
 
 import pytest
@@ -14,6 +12,7 @@ import pytest
 import bigmachine as bm
 from bigmachine.errors import MachineStopped, StartError, StopReason
 from bigmachine.system import Keepalive
+from tests.support import drivers
 from tests.support.aws.echo import Echo
 from tests.support.waiting import until
 
@@ -56,18 +55,10 @@ class Brisk:
 def driver(ec2, tmp_path):
     """A driver in a process of its own, with two machines; ``reaper`` is what stands by it."""
     (tmp_path / "main.py").write_text(textwrap.dedent(PROGRAM))
-    driver = subprocess.Popen(
-        [sys.executable, "main.py"], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    try:
-        assert driver.stdout.readline() == b"1\n"
-        driver.reaper = int(driver.stdout.readline())
-        yield driver
-    finally:
-        driver.kill()
-        driver.communicate()
-        with contextlib.suppress(ProcessLookupError, AttributeError):
-            os.kill(driver.reaper, signal.SIGKILL)
+    with drivers.driver("main.py", cwd=tmp_path) as process:
+        assert process.read_line() == "1"
+        [process.reaper] = process.read_pids()
+        yield process
 
 
 def start(session, count=1):

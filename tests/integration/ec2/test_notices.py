@@ -16,6 +16,7 @@ from bigmachine_ec2 import Ec2System
 from bigmachine_ec2._notices import Metadata, MetadataError, read_notices
 from tests.support.aws.imds import MOST_TTL, Imds
 from tests.support.clocks import jumping_clock
+from tests.support.services import Echo
 
 # Each as the user guide shows it.
 LIFE = "instance-life-cycle"
@@ -209,11 +210,6 @@ def test_malformed_json_is_an_error(run):
             await heard(imds, 60)
 
     run(test)
-
-
-class Echo:
-    async def echo(self, value: object) -> object:
-        return value
 
 
 class Guest(InProcessSystem):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import subprocess
-import sys
 
 import boto3
 import pytest
@@ -19,20 +17,17 @@ from bigmachine.system import Instance
 from bigmachine_ec2 import Ec2Options, Ec2System
 from bigmachine_ec2._tags import machines_tags, tag_specifications
 from tests.support.aws.fixtures import REGION
+from tests.support.drivers import IDLE, driver
 
 DEAD, ALIVE, OTHER = (f"{word}-0123abcd.bigmachine" for word in ("dead", "alive", "other"))
-DRIVER = "from bigmachine.boot import Driver; print(Driver.here(), flush=True); input()"
 ELSEWHERE = Driver(pid=4711, started=1, place="0123456789abcdef0123", host="gpu-box")
 
 
 @pytest.fixture(scope="module")
 def dead() -> Driver:
     """A driver that was killed."""
-    command = [sys.executable, "-c", DRIVER]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        driver = Driver.parse(process.stdout.readline().decode().strip(), host="laptop")
-        process.kill()
-    return driver
+    with driver("-c", IDLE) as process:
+        return Driver.parse(process.read_line(), host="laptop")
 
 
 @pytest.fixture

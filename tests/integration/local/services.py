@@ -6,18 +6,12 @@ import os
 import subprocess
 import threading
 
-import trio
+from tests.support.services import Echo
 
 
-class Basic:
-    async def echo(self, value):
-        return value
-
+class Basic(Echo):
     def pid(self):
         return os.getpid()
-
-    async def forever(self):
-        await trio.sleep_forever()
 
     def eat(self, n_bytes):
         self.memory = bytearray(n_bytes)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import pytest
 import trio
 
 from bigmachine.errors import StartError, StopReason
 from tests.integration.local import local_machines as lm
+from tests.support.drivers import DriverProcess, driver
 from tests.support.processes import is_running
 
 pytestmark = pytest.mark.timeout(60)
@@ -45,28 +43,14 @@ FORK = """
 """
 
 
-@contextmanager
-def driver(
+def driver_of(
     *, fork: bool, script: str, count: int = 2, then: str = ""
-) -> Iterator[subprocess.Popen[str]]:
+) -> AbstractContextManager[DriverProcess]:
+    """Run a driver, which prints the pids of its machines."""
     code = DRIVER.format(
         folder=os.path.dirname(lm.__file__), fork=fork, script=script, count=count, then=then
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def pids(process: subprocess.Popen[str]) -> list[int]:
-    """Read the line in which a driver says which machines it has."""
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line, "the driver failed"
-    return [int(pid) for pid in line.split()]
+    return driver("-c", code)
 
 
 def end_of(pids: list[int]) -> None:
@@ -83,8 +67,8 @@ def end_of(pids: list[int]) -> None:
     ids=["forked", "forked and hogging its interpreter", "spawned"],
 )
 def test_machines_end_with_a_killed_driver(fork: bool, script: str) -> None:
-    with driver(fork=fork, script=script) as process:
-        machines = pids(process)
+    with driver_of(fork=fork, script=script) as process:
+        machines = process.read_pids()
         assert all(map(is_running, machines))
         process.send_signal(signal.SIGKILL)
         end_of(machines)
@@ -92,9 +76,9 @@ def test_machines_end_with_a_killed_driver(fork: bool, script: str) -> None:
 
 @pytest.mark.parametrize("fork", [True, False])
 def test_child_forked_by_the_driver_does_not_keep_machines_alive(fork: bool) -> None:
-    with driver(fork=fork, script="print('up')\n" + lm.SLEEP, then=FORK.strip()) as process:
-        machines = pids(process)
-        (child,) = pids(process)
+    with driver_of(fork=fork, script="print('up')\n" + lm.SLEEP, then=FORK.strip()) as process:
+        machines = process.read_pids()
+        (child,) = process.read_pids()
         process.send_signal(signal.SIGKILL)
         end_of(machines)
         assert is_running(child)
@@ -102,8 +86,8 @@ def test_child_forked_by_the_driver_does_not_keep_machines_alive(fork: bool) -> 
 
 
 def test_machines_end_with_the_driver_after_the_zygote_was_killed() -> None:
-    with driver(fork=True, script="print('up')\n" + lm.SLEEP) as process:
-        machines = pids(process)
+    with driver_of(fork=True, script="print('up')\n" + lm.SLEEP) as process:
+        machines = process.read_pids()
         (zygote,) = lm.children_of(process.pid)
         os.kill(zygote, signal.SIGKILL)
         end_of([zygote])

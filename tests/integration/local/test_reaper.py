@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.paths import ROOT
+from tests.support.drivers import DriverProcess, driver
 from tests.support.processes import is_running
 from tests.support.shelf import put
 from tests.support.waiting import until
@@ -22,45 +19,19 @@ from tests.support.waiting import until
 PROGRAM = "from tests.integration.local.reaped import main; main()"
 
 
-class Driver:
-    """The program, in a process of its own."""
-
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(folder), *arguments],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.started: list[int] = []
-
-    def hear(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        told = json.loads(self.process.stdout.readline())
-        self.started += [told[who] for who in ("reaper", "child") if told.get(who)]
-        return dict(told)
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for pid in self.started:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-
 @pytest.fixture
 def drive(tmp_path: Path) -> Iterator[Any]:
-    drivers = []
+    """Start the program, in a process of its own."""
+    with contextlib.ExitStack() as stack:
 
-    def start(*arguments: str) -> Driver:
-        drivers.append(Driver(tmp_path, *arguments))
-        return drivers[-1]
+        def start(*arguments: str) -> DriverProcess:
+            return stack.enter_context(driver("-c", PROGRAM, str(tmp_path), *arguments))
 
-    yield start
-    for driver in drivers:
-        driver.end()
+        yield start
+
+
+def hear(driver: DriverProcess) -> dict[str, Any]:
+    return dict(json.loads(driver.read_line()))
 
 
 def on(shelf: Path) -> list[str]:
@@ -70,16 +41,16 @@ def on(shelf: Path) -> list[str]:
 def test_what_a_killed_driver_left_is_freed_and_nothing_else(drive: Any, tmp_path: Path):
     other = put(tmp_path, "m0.other-01234567.bigmachine")
     driver = drive("swept")
-    driver.hear()
+    hear(driver)
     assert len(on(tmp_path)) == 4
-    driver.process.kill()
+    driver.kill()
     until(lambda: on(tmp_path) == [other])
 
 
 def test_a_thing_that_turns_up_late_is_freed_too(drive: Any, tmp_path: Path):
     driver = drive("swept")
-    session = driver.hear()["session"]
-    driver.process.kill()
+    session = hear(driver)["session"]
+    driver.kill()
     until(lambda: on(tmp_path) == [])
     put(tmp_path, f"late.{session}")
     until(lambda: on(tmp_path) == [])
@@ -87,23 +58,23 @@ def test_a_thing_that_turns_up_late_is_freed_too(drive: Any, tmp_path: Path):
 
 def test_children_that_hold_the_drivers_files_open_hold_nothing_up(drive: Any, tmp_path: Path):
     driver = drive("swept", "forks")
-    driver.hear()
-    child = driver.hear()["child"]
-    driver.process.kill()
+    hear(driver)
+    child = hear(driver)["child"]
+    driver.kill()
     until(lambda: on(tmp_path) == [])
     assert is_running(child)
 
 
 def test_a_driver_that_is_stopped_may_go_on_and_nothing_is_freed(drive: Any, tmp_path: Path):
     driver = drive("swept")
-    reaper = driver.hear()["reaper"]
-    driver.process.send_signal(signal.SIGSTOP)
+    reaper = hear(driver)["reaper"]
+    driver.send_signal(signal.SIGSTOP)
     # It looks at the driver once a second, and has looked when it has waited for the third time.
     waits = Path(f"/proc/{reaper}/status")
     before = switches(waits)
     until(lambda: switches(waits) >= before + 3)
     assert len(on(tmp_path)) == 3
-    driver.process.send_signal(signal.SIGCONT)
+    driver.send_signal(signal.SIGCONT)
 
 
 def switches(status: Path) -> int:
@@ -113,16 +84,15 @@ def switches(status: Path) -> int:
 
 def test_once_all_is_freed_the_reaper_ends_with_the_session(drive: Any, tmp_path: Path):
     driver = drive("swept", "fails", "frees")
-    reaper = driver.hear()["reaper"]
-    assert "it fails" in driver.hear()["error"]
-    assert driver.process.wait(30) == 0
+    reaper = hear(driver)["reaper"]
+    assert "it fails" in hear(driver)["error"]
+    assert driver.wait(30) == 0
     assert not is_running(reaper)
     assert on(tmp_path) == []
 
 
 def test_systems_that_are_not_swept_have_no_process_beside_the_driver(drive: Any, tmp_path: Path):
     driver = drive()
-    assert driver.hear()["reaper"] is None
-    driver.process.kill()
-    driver.process.wait()
+    assert hear(driver)["reaper"] is None
+    driver.kill()
     assert len(on(tmp_path)) == 3

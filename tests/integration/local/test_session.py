@@ -20,6 +20,7 @@ import trio.testing
 
 import bigmachine as bm
 from tests.integration.local.services import Basic, FailsOnTheMachine, Mapper
+from tests.support.drivers import driver
 from tests.support.processes import is_running
 from tests.support.waiting import eventually
 
@@ -66,18 +67,12 @@ trio.run(main)
 
 @pytest.mark.parametrize("fork", FORK)
 def test_no_machine_outlives_a_driver_that_is_killed(fork):
-    driver = subprocess.Popen(
-        [sys.executable, "-c", DRIVER.format(fork=fork)], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        pids = [int(pid) for pid in driver.stdout.readline().split()]
+    with driver("-c", DRIVER.format(fork=fork)) as process:
+        pids = process.read_pids()
         assert len(pids) == 6  # five machines, and a process that one of them started
         assert all(map(is_running, pids))
-    finally:
-        driver.kill()
-        driver.wait()
-        driver.stdout.close()
-    trio.run(gone, pids)
+        process.kill()
+        trio.run(gone, pids)
 
 
 @pytest.mark.parametrize("fork", FORK)

@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 
 from tests.support import vms as vms_folder
+from tests.support.drivers import driver
+from tests.support.processes import is_running
 from tests.support.vms.projects import make_project, needs_a_builder
+from tests.support.waiting import until
 
 pytestmark = needs_a_builder
 
@@ -123,37 +126,11 @@ def test_a_module_with_a_syntax_error_is_told_with_the_machines_own_words(projec
 
 @pytest.mark.parametrize("hangs", [False, True], ids=["runs", "hangs"])
 def test_when_the_driver_is_killed_its_machines_power_off(project: Path, hangs: bool):
-    with subprocess.Popen(
-        [sys.executable, "main.py", "1", "wait"],
-        cwd=project,
-        env=environ(project.parent),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as driver:
-        try:
-            assert driver.stdout is not None
-            told = json.loads(driver.stdout.readline())["told"]
-            [boot] = json.loads(driver.stdout.readline())
-            if hangs:  # and can't see by itself that its driver is gone
-                os.kill(told[0]["pid"], signal.SIGSTOP)
-        finally:
-            driver.kill()
-    processes = [
-        os.pidfd_open(pid) for pid in (boot, told[0]["pid"]) if Path(f"/proc/{pid}").exists()
-    ]
-    try:
-        for pidfd in processes:
-            _wait_ended(pidfd)
-    finally:
-        for pidfd in processes:
-            os.close(pidfd)
-
-
-def _wait_ended(pidfd: int, seconds: float = 30.0) -> None:
-    """Wait until the process has ended; end it if it doesn't, and fail."""
-    import select
-
-    if not select.select([pidfd], [], [], seconds)[0]:
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        pytest.fail(f"it still runs after {seconds:g} s")
+    arguments = ("main.py", "1", "wait")
+    with driver(*arguments, cwd=project, environ=environ(project.parent)) as process:
+        [told] = json.loads(process.read_line())["told"]
+        [boot] = json.loads(process.read_line())
+        if hangs:  # and can't see by itself that its driver is gone
+            os.kill(told["pid"], signal.SIGSTOP)
+        process.kill()
+        until(lambda: not any(map(is_running, (boot, told["pid"]))))

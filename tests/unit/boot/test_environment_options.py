@@ -8,13 +8,8 @@ import pytest
 import trio
 
 import bigmachine as bm
+from tests.support.services import Echo
 from tests.support.vms.vms import VmSystem
-
-
-class Echo:
-    def echo(self, text: str) -> str:
-        return text
-
 
 # Refused before a machine is bought, so it shows that it was heard.
 HEARD = r"exclude_distributions=\['no-such-thing'\]: not installed"

@@ -3,8 +3,6 @@ from __future__ import annotations
 import datetime
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,13 +10,7 @@ import pytest
 
 from bigmachine._driver import Driver
 from tests.support import shelf
-
-DRIVER = """\
-from bigmachine._driver import Driver
-driver = Driver.here()
-print(driver, flush=True)
-input()
-"""
+from tests.support.drivers import IDLE, driver
 
 
 class Shelf:
@@ -74,20 +66,15 @@ def things(tmp_path: Path, install, monkeypatch: pytest.MonkeyPatch) -> Shelf:
 @pytest.fixture
 def dead() -> Driver:
     """A driver that was killed a moment ago."""
-    command = [sys.executable, "-c", DRIVER]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        driver = Driver.parse(process.stdout.readline().decode().strip(), host=socket.gethostname())
-        process.kill()
-    return driver
+    with driver("-c", IDLE) as process:
+        return Driver.parse(process.read_line(), host=socket.gethostname())
 
 
 @pytest.fixture
 def alive() -> Iterator[Driver]:
     """A driver that lives for the length of the test."""
-    command = [sys.executable, "-c", DRIVER]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        yield Driver.parse(process.stdout.readline().decode().strip(), host=socket.gethostname())
-        process.kill()
+    with driver("-c", IDLE) as process:
+        yield Driver.parse(process.read_line(), host=socket.gethostname())
 
 
 @pytest.fixture

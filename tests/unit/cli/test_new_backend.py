@@ -12,6 +12,7 @@ import pytest
 
 import bigmachine as bm
 from bigmachine.cli import main
+from tests.support.services import Echo
 
 FILES = {
     "pyproject.toml",
@@ -44,10 +45,7 @@ def package(folder: Path, install, monkeypatch: pytest.MonkeyPatch, capsys) -> P
         del sys.modules[name]
 
 
-class Echo:
-    def echo(self, value):
-        return value
-
+class Nice(Echo):
     def nice(self):
         return os.nice(0)
 
@@ -80,7 +78,7 @@ def test_a_folder_may_be_named_and_may_be_there_if_it_is_empty(folder: Path, cap
 
 def test_a_session_on_it_works(package: Path) -> None:
     with bm.Session("my-slurm", nice=7) as session:
-        first, second = session.start(2, services={"Echo": Echo()})
+        first, second = session.start(2, services={"Echo": Nice()})
         assert second.call("Echo.echo", "hello") == "hello"
         assert first.call("Echo.nice") >= 7
 

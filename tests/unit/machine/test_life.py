@@ -10,19 +10,13 @@ import trio
 import bigmachine as bm
 from bigmachine.session._peers import peer_session
 from bigmachine.testing import InProcessSystem
+from tests.support.services import Echo
 from tests.support.waiting import eventually
 
 
-class Echo:
+class Flaky(Echo):
     def __init__(self) -> None:
         self.calls = 0
-
-    async def echo(self, value: object) -> object:
-        self.calls += 1
-        return value
-
-    async def forever(self) -> None:
-        await trio.sleep_forever()
 
     async def flaky(self, failures: int) -> int:
         self.calls += 1
@@ -45,7 +39,7 @@ class SlowSetup:
         await trio.sleep(450)  # longer than the boot timeout
 
 
-SERVICES = {"Echo": Echo()}
+SERVICES = {"Echo": Flaky()}
 
 
 def test_an_hour_of_keepalives_passes_and_the_last_reply_times_are_kept(run):
@@ -205,7 +199,7 @@ def test_a_connection_that_breaks_under_a_living_machine_is_dialled_anew(run):
 def test_retry_calls_again_after_temporary_errors_only(run):
     async def test(kit):
         async with kit.session() as session:
-            [machine] = await session.start(1, services={"A": Echo(), "B": Echo()})
+            [machine] = await session.start(1, services={"A": Flaky(), "B": Flaky()})
             with pytest.raises(bm.TransportError):
                 await machine.call("A.flaky", 1)
             assert await machine.call("A.flaky", 4, retry=True) == 5

@@ -9,15 +9,10 @@ import pytest
 import trio
 
 import bigmachine as bm
+from tests.support.services import Echo
 from tests.support.waiting import eventually
 from tests.unit.machine.conftest import KitSystem
 from tests.unit.machine.test_life import peer_session_of
-
-
-class Echo:
-    async def echo(self, value: object) -> object:
-        return value
-
 
 SERVICES = {"Echo": Echo()}
 NOON = datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.UTC)

@@ -6,11 +6,7 @@ import bigmachine as bm
 from bigmachine.system import Capability
 from bigmachine.testing import InProcessSystem
 from tests.support.clocks import jumping_clock
-
-
-class Echo:
-    async def echo(self, value: object) -> object:
-        return value
+from tests.support.services import Echo
 
 
 class Talking(InProcessSystem):

@@ -12,19 +12,11 @@ import bigmachine as bm
 from bigmachine.testing import InProcessOptions, InProcessSystem
 from bigmachine.testing.faults import Direction, Fault, Faults
 from tests.support.clocks import jumping_clock
+from tests.support.services import Echo
 
 PERIOD, TIMEOUT, RPC_TIMEOUT = 60.0, 300.0, 10.0
 # One keepalive that is not answered, and one that only a new connection answers.
 LONGEST_HANG = PERIOD + 2 * RPC_TIMEOUT + 1
-
-
-class Echo:
-    async def echo(self, value: object) -> object:
-        return value
-
-    async def late(self, seconds: float) -> str:
-        await trio.sleep(seconds)
-        return "here"
 
 
 class Wire:

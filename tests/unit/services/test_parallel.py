@@ -16,6 +16,7 @@ import pytest
 
 import bigmachine as bm
 from bigmachine.services import _parallel
+from tests.support.drivers import driver
 from tests.support.processes import is_running
 from tests.support.waiting import until
 from tests.unit.services.services import FailsInTheCopy, OddError, Parallel
@@ -219,16 +220,11 @@ if __name__ == "__main__":
 def test_processes_end_with_their_machine_and_driver(tmp_path, victim, fork):
     files = [tmp_path / "one", tmp_path / "two"]
     script = "import sys; sys.path[:] = %r; from tests.unit.services.test_parallel import drive; "
-    driver = subprocess.Popen(
-        [sys.executable, "-c", script % sys.path + f"drive({[*map(str, files)]!r}, {fork})"],
-        stdout=subprocess.PIPE,
-    )
-    machine = int(driver.stdout.readline())
-    pids = [announced(file) for file in files]
-    os.kill({"machine": machine, "driver": driver.pid}[victim], signal.SIGKILL)
-    until(lambda: not any(map(is_running, [machine, *pids])))
-    driver.stdout.close()
-    driver.wait()
+    with driver("-c", script % sys.path + f"drive({[*map(str, files)]!r}, {fork})") as process:
+        [machine] = process.read_pids()
+        pids = [announced(file) for file in files]
+        os.kill({"machine": machine, "driver": process.pid}[victim], signal.SIGKILL)
+        until(lambda: not any(map(is_running, [machine, *pids])))
 
 
 def drive(files, fork):

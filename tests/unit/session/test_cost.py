@@ -14,15 +14,11 @@ import bigmachine as bm
 from bigmachine.testing import InProcessSystem
 from bigmachine.testing.in_process._system import InProcessOptions
 from tests.support.clocks import jumping_clock
+from tests.support.services import Echo
 
 PRICE = 3.6  # an hour: a tenth of a cent a second
 SECOND = PRICE / 3600
 SPOT = {"instance_type": "c7i.xlarge", "market": "spot"}
-
-
-class Echo:
-    async def echo(self, value: object) -> object:
-        return value
 
 
 SERVICES = {"Echo": Echo()}

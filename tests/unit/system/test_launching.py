@@ -8,6 +8,7 @@ from trio.testing import MockClock
 
 import bigmachine as bm
 from bigmachine.system._launch import launch_each
+from tests.support.services import Echo
 
 
 class Order:
@@ -176,10 +177,6 @@ def test_a_session_starts_machines_by_launch():
         async def launch(self, spec):
             [instance] = await InProcessSystem.start(self, 1, Given(spec))
             return instance
-
-    class Echo:
-        async def echo(self, value):
-            return value
 
     async def test():
         async with bm.AsyncSession(OneByOne()) as session:

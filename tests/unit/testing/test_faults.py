@@ -19,15 +19,13 @@ from bigmachine.testing import InProcessOptions, InProcessSystem
 from bigmachine.testing.faults import Direction, Fault, Faults, Injection
 from bigmachine.testing.faults._stream import FaultyStream
 from tests.support.clocks import jumping_clock
+from tests.support.services import Echo
 
 UP, DOWN = Direction.UP, Direction.DOWN
 BODY = bytes(range(256)) * 40
 
 
-class Echo:
-    async def echo(self, value: object) -> object:
-        return value
-
+class Lengthy(Echo):
     async def zeros(self, n: int) -> bytes:
         return bytes(n)
 
@@ -36,7 +34,7 @@ class Echo:
             yield i
 
 
-SERVICES = {"Echo": Echo()}
+SERVICES = {"Echo": Lengthy()}
 
 
 def system() -> InProcessSystem:

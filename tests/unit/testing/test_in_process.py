@@ -20,17 +20,14 @@ from bigmachine.testing.in_process import _machine, _network
 from bigmachine.testing.in_process._network import Host, connect
 from examples import bigpi
 from tests.support.clocks import jumping_clock
+from tests.support.services import Echo
 
 
-class Echo:
+class Inside(Echo):
+    """Sees what is around it, from threads."""
+
     def setup(self, session: bm.PeerSession) -> None:
         self.session = session
-
-    def echo(self, value: object) -> object:
-        return value
-
-    async def forever(self) -> None:
-        await trio.sleep_forever()
 
     def through(self, addr: str, value: object) -> object:
         return self.session.connect(addr).call("Echo.echo", value)
@@ -45,7 +42,7 @@ class Echo:
         self.session.system.exit(code)
 
 
-SERVICES = {"Echo": Echo()}
+SERVICES = {"Echo": Inside()}
 
 
 def run(test):

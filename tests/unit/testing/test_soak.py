@@ -18,6 +18,7 @@ from bigmachine.system import Keepalive
 from bigmachine.testing import InProcessSystem
 from bigmachine.testing.faults import Fault, Faults
 from tests.support.clocks import jumping_clock
+from tests.support.services import Echo
 
 MIB = 1 << 20
 LARGEST_BYTES = 2 * MIB
@@ -30,10 +31,7 @@ SEED = os.environ.get("BIGMACHINE_FAULT_SEED")
 SEEDS = {"asked": int(SEED)} if SEED else {"fixed": 1, "random": secrets.randbits(32)}
 
 
-class Echo:
-    async def echo(self, value: object) -> object:
-        return value
-
+class Numbering(Echo):
     async def numbered(self, n: int, item: bytes):
         for i in range(n):
             yield i, item
@@ -75,7 +73,7 @@ class Soak:
     async def start(self, session: bm.AsyncSession) -> bm.AsyncMachine:
         while True:
             try:
-                [machine] = await session.start(1, services={"Echo": Echo()})
+                [machine] = await session.start(1, services={"Echo": Numbering()})
                 return machine
             except bm.StartError:  # its first connection was hurt
                 self.ended["boot repeated"] += 1
