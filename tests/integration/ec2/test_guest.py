@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import json
 import os
 import pickle
 import shutil
@@ -27,6 +26,7 @@ from tests.integration.ec2.test_disks import needs_loops, volumes
 from tests.integration.ec2.test_life import states
 from tests.support import vms as vms_folder
 from tests.support.lean_environment import lean_environ
+from tests.support.vms.projects import told_by
 
 needs_builder = pytest.mark.skipif(
     not (find_uv() or find_pip()),
@@ -299,21 +299,8 @@ def drive(tmp_path):
     shutil.copy(Path(vms_folder.__file__).with_name("vms.py"), folder)
 
     def drive(*scene):
-        done = subprocess.run(
-            [sys.executable, "main.py", *map(str, scene)],
-            cwd=folder,
-            # boto3 is the driver's alone.
-            env={
-                **os.environ,
-                **lean_environ("bigmachine-ec2", but=("boto3",)),
-                "TMPDIR": str(tmp_path / "disks"),
-            },
-            stdout=subprocess.PIPE,
-            text=True,
-            timeout=240,
-            check=True,
-        )
-        return json.loads(done.stdout)
+        lean = lean_environ("bigmachine-ec2", but=("boto3",))  # boto3 is the driver's alone
+        return told_by(folder, *scene, TMPDIR=str(tmp_path / "disks"), **lean)
 
     return drive
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
-import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
@@ -22,6 +19,7 @@ from bigmachine.boot.vm.log import LogFiles, read_log
 from bigmachine.environment._tools import find_pip, find_uv
 from bigmachine.machine._log import MachineLog
 from tests.support import vms as vms_folder
+from tests.support.vms.projects import told_by
 
 needs_builder = pytest.mark.skipif(
     not (find_uv() or find_pip()),
@@ -176,16 +174,7 @@ def drive(tmp_path: Path) -> Callable[[str], Any]:
     shutil.copy(Path(vms_folder.__file__).with_name("vms.py"), folder)
 
     def drive(scene: str) -> Any:
-        done = subprocess.run(
-            [sys.executable, "main.py", scene],
-            cwd=folder,
-            env={**os.environ, "TMPDIR": str(tmp_path / "disks")},
-            stdout=subprocess.PIPE,
-            text=True,
-            timeout=240,
-            check=True,
-        )
-        return json.loads(done.stdout)
+        return told_by(folder, scene, TMPDIR=str(tmp_path / "disks"))
 
     return drive
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 from tests.support import vms as vms_folder
-from tests.support.vms.projects import make_project, needs_a_builder
+from tests.support.vms.projects import make_project, needs_a_builder, told_by
 
 PROGRAM = """
     import json, os, signal, threading
@@ -60,16 +56,7 @@ def test_the_end_of_a_vm_that_was_announced_is_an_interruption(tmp_path: Path):
     (tmp_path / "disks").mkdir()
     vms = Path(vms_folder.__file__).with_name("vms.py")
     folder = make_project(tmp_path / "project", PROGRAM, vms)
-    done = subprocess.run(
-        [sys.executable, "main.py"],
-        cwd=folder,
-        env={**os.environ, "TMPDIR": str(tmp_path / "disks")},
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=100,
-        check=True,
-    )
-    kind, state, reason, text = json.loads(done.stdout)
+    kind, state, reason, text = told_by(folder, TMPDIR=str(tmp_path / "disks"))
     assert (kind, state, reason) == ("interruption", "RUNNING", "INTERRUPTED")
     assert "the worker ended with status -15" in text
     assert "before that there was notice: it will be taken back" in text

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,3 +31,17 @@ def make_project(folder: Path, program: str, *modules: Path) -> Path:
     for module in modules:
         shutil.copy(module, folder)
     return folder
+
+
+def told_by(folder: Path, *arguments: object, **environ: str) -> Any:
+    """Run the program of a project; return the JSON that it prints."""
+    done = subprocess.run(
+        [sys.executable, "main.py", *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, **environ},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=240,
+        check=True,
+    )
+    return json.loads(done.stdout)

@@ -26,7 +26,7 @@ from bigmachine.rpc._frames import (
 )
 from bigmachine.rpc._outbox import Outbox
 from bigmachine.rpc._payload import dumps
-from tests.unit.rpc.wires import Open, lockstep, memory, run, tls
+from tests.unit.rpc.wires import Open, decoded, lockstep, memory, run, tls
 
 
 class Basics:
@@ -184,13 +184,7 @@ def test_a_small_frame_waits_for_one_chunk_at_most() -> None:
             while not frames:
                 data = await theirs.receive_some()
                 received += len(data)
-                while data:
-                    room = decoder.buffer()
-                    count = min(len(room), len(data))
-                    room[:count] = data[:count]
-                    data = data[count:]
-                    decoder.received(count)
-                    frames += decoder.frames()
+                frames += decoded(decoder, data)
             assert received <= CHUNK_BYTES + 3 * 16
             nursery.cancel_scope.cancel()
 

@@ -24,6 +24,7 @@ from bigmachine.rpc._frames import (
     data_header,
     message_frame,
 )
+from tests.unit.rpc.wires import decoded
 
 MESSAGES = [Kind.CALL, Kind.REPLY, Kind.ERROR, Kind.ITEM]
 CONTROLS = [Kind.CANCEL, Kind.STREAM, Kind.END, Kind.ACK]
@@ -44,17 +45,7 @@ def payload(pickle: bytes, buffers: Sequence[bytes] = ()) -> Payload:
 
 def feed(decoder: FrameDecoder, data: bytes, *, piece: int = 1 << 30) -> list[Seen]:
     """Receive ``data``, at most ``piece`` bytes at a time; return the frames."""
-    found: list[Seen] = []
-    rest = memoryview(data)
-    while rest:
-        room = decoder.buffer()
-        assert len(room) > 0
-        count = min(len(room), len(rest), piece)
-        room[:count] = rest[:count]
-        rest = rest[count:]
-        decoder.received(count)
-        found += map(seen, decoder.frames())
-    return found
+    return [seen(frame) for frame in decoded(decoder, data, piece=piece)]
 
 
 def header(
@@ -177,17 +168,7 @@ def test_a_frame_counts_the_bytes_of_its_payload() -> None:
     ):
         decoder = FrameDecoder()
         wire = sent(Kind.ITEM, 1, content)
-        room = decoder.buffer()
-        frames: list[Frame] = []
-        rest = memoryview(wire)
-        while rest:
-            room = decoder.buffer()
-            count = min(len(room), len(rest))
-            room[:count] = rest[:count]
-            rest = rest[count:]
-            decoder.received(count)
-            frames += decoder.frames()
-        assert [frame.size for frame in frames] == [content.size]
+        assert [frame.size for frame in decoded(decoder, wire)] == [content.size]
 
 
 SMALL = (

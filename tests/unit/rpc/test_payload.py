@@ -18,7 +18,6 @@ from bigmachine.rpc._decoder import FrameDecoder
 from bigmachine.rpc._frames import (
     INLINE_BYTES,
     MAX_BUFFERS,
-    Frame,
     Kind,
     Payload,
     message_frame,
@@ -26,7 +25,7 @@ from bigmachine.rpc._frames import (
 from bigmachine.rpc._marshal import dump_arguments
 from bigmachine.rpc._payload import dumps, loads
 from bigmachine.rpc.client._uploads import is_file, is_stream
-from tests.unit.rpc.wires import Open, run
+from tests.unit.rpc.wires import Open, decoded, run
 
 LARGE = 1 << 20
 SMALL = 100
@@ -41,15 +40,8 @@ def over_the_wire(payload: Payload) -> Any:
         for at in range(0, len(view), 1000_00):
             part = view[at : at + 1000_00]
             wire += [len(part).to_bytes(4, "little") + b"\x01\0\0\0\x05" + bytes(7), bytes(part)]
-    decoder, found = FrameDecoder(), list[Frame]()
-    rest = memoryview(b"".join(wire))
-    while rest:
-        room = decoder.buffer()
-        count = min(len(room), len(rest))
-        room[:count] = rest[:count]
-        rest = rest[count:]
-        decoder.received(count)
-        found += decoder.frames()
+    decoder = FrameDecoder()
+    found = list(decoded(decoder, b"".join(wire)))
     assert decoder.is_idle
     return loads(found[0])
 

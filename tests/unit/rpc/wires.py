@@ -14,7 +14,8 @@ import trio.testing
 from bigmachine._identity import Authority, Identity
 from bigmachine.rpc import FrameConnection, Server, Services, dial, http_client
 from bigmachine.rpc._channel import StreamChannel
-from bigmachine.rpc._frames import DEFAULT_LIMIT_BYTES
+from bigmachine.rpc._decoder import FrameDecoder
+from bigmachine.rpc._frames import DEFAULT_LIMIT_BYTES, Frame
 from bigmachine.rpc._tasks import TaskPool
 from bigmachine.rpc.server._call import Pools
 from bigmachine.rpc.server._connection import ServingConnection
@@ -23,6 +24,19 @@ from bigmachine.rpc.server._threads import ThreadPool
 AUTHORITY = Authority("test.bigmachine")
 MACHINE = AUTHORITY.issue("m0")
 DRIVER = AUTHORITY.issue("driver")
+
+
+def decoded(decoder: FrameDecoder, data: bytes, *, piece: int = 1 << 30) -> Iterator[Frame]:
+    """Receive ``data``, at most ``piece`` bytes at a time; give each frame as it is complete."""
+    rest = memoryview(data)
+    while rest:
+        room = decoder.buffer()
+        assert len(room) > 0
+        count = min(len(room), len(rest), piece)
+        room[:count] = rest[:count]
+        rest = rest[count:]
+        decoder.received(count)
+        yield from decoder.frames()
 
 
 class Wire:
