@@ -55,7 +55,7 @@ def run(test):
     trio.run(test, clock=MockClock(autojump_threshold=0))
 
 
-def test_machines_are_launched_at_once_and_returned_in_the_order_of_their_names():
+def test_machines_are_launched_concurrently_and_returned_in_name_order():
     async def test():
         shelf = Shelf(slow={"m0"})
         instances = await launch(shelf, 3)
@@ -66,7 +66,7 @@ def test_machines_are_launched_at_once_and_returned_in_the_order_of_their_names(
     run(test)
 
 
-def test_many_machines_are_launched_a_few_at_a_time():
+def test_at_most_32_machines_are_launched_concurrently():
     async def test():
         shelf = Shelf()
         assert len(await launch(shelf, 100)) == 100
@@ -75,7 +75,7 @@ def test_many_machines_are_launched_a_few_at_a_time():
     run(test)
 
 
-def test_a_launch_that_fails_is_undone_and_the_others_are_returned(caplog):
+def test_failed_launch_is_undone_and_other_machines_are_returned(caplog):
     async def test():
         shelf = Shelf(fails={"m1"})
         instances = await launch(shelf, 3)
@@ -87,7 +87,7 @@ def test_a_launch_that_fails_is_undone_and_the_others_are_returned(caplog):
     assert "no room for m1" in caplog.text
 
 
-def test_if_every_launch_fails_a_refusal_is_raised_in_the_providers_words():
+def test_start_error_has_provider_message_if_all_launches_fail():
     async def test():
         shelf = Shelf(fails={"m0", "m1"})
         with pytest.raises(bm.StartError, match="^no room for m[01]$"):
@@ -97,7 +97,7 @@ def test_if_every_launch_fails_a_refusal_is_raised_in_the_providers_words():
     run(test)
 
 
-def test_any_other_error_of_a_launch_is_the_cause_of_a_start_error():
+def test_other_error_of_launch_becomes_cause_of_start_error():
     class Broken(Shelf):
         async def launch(self, spec):
             raise OSError("no such command")
@@ -110,7 +110,7 @@ def test_any_other_error_of_a_launch_is_the_cause_of_a_start_error():
     run(test)
 
 
-def test_a_cancelled_start_undoes_what_was_launched_and_what_was_about_to_be():
+def test_cancelled_start_undoes_finished_and_unfinished_launches():
     async def test():
         shelf = Shelf(slow={"m1"})
         with trio.move_on_after(10) as scope:
@@ -122,7 +122,7 @@ def test_a_cancelled_start_undoes_what_was_launched_and_what_was_about_to_be():
     run(test)
 
 
-def test_what_was_not_begun_is_not_undone():
+def test_launch_that_has_not_begun_is_not_undone():
     async def test():
         shelf = Shelf(slow={f"m{number}" for number in range(100)})
         with trio.move_on_after(10):
@@ -132,7 +132,7 @@ def test_what_was_not_begun_is_not_undone():
     run(test)
 
 
-def test_an_undoing_that_fails_does_not_keep_the_others_from_being_undone(caplog):
+def test_other_launches_are_undone_if_undoing_one_fails(caplog):
     class Sticky(Shelf):
         async def stop(self, instance):
             if instance.name == "m0":
@@ -149,7 +149,7 @@ def test_an_undoing_that_fails_does_not_keep_the_others_from_being_undone(caplog
     assert "m0 was not launched, and freeing it failed" in caplog.text
 
 
-def test_an_undoing_that_hangs_is_given_up_after_two_minutes(caplog):
+def test_hung_undo_is_abandoned_after_two_minutes(caplog):
     class Hanging(Shelf):
         async def stop(self, instance):
             await trio.sleep_forever()
@@ -163,7 +163,7 @@ def test_an_undoing_that_hangs_is_given_up_after_two_minutes(caplog):
     assert "may still exist: no confirmation after 120 s" in caplog.text
 
 
-def test_a_session_starts_machines_by_launch():
+def test_session_starts_machines_with_launch():
     from bigmachine.testing import InProcessSystem
 
     class Given:

@@ -36,7 +36,7 @@ def start(plugins: Plugins, count: int = 2) -> Sequence[Instance]:
 # -- the system ----------------------------------------------------------------
 
 
-def test_an_unmarked_override_is_the_implementation() -> None:
+def test_override_needs_no_hookimpl_mark() -> None:
     class Two(Smallest):
         def maxprocs(self) -> int:
             return 2
@@ -47,7 +47,7 @@ def test_an_unmarked_override_is_the_implementation() -> None:
     assert isinstance(plugins.system, Two)
 
 
-def test_a_hook_not_overridden_gives_its_default() -> None:
+def test_hook_that_is_not_overridden_uses_default() -> None:
     plugins = Plugins(Smallest())
     assert plugins.hooks.keepalive() == Keepalive()
     assert plugins.hooks.maxprocs() is None
@@ -56,7 +56,7 @@ def test_a_hook_not_overridden_gives_its_default() -> None:
         plugins.hooks.tail(instance=Instance("m0", "host:1"))
 
 
-def test_a_hook_may_take_fewer_arguments_than_it_is_offered() -> None:
+def test_hook_may_omit_arguments() -> None:
     class CountOnly(System):
         name = "count"
 
@@ -66,14 +66,14 @@ def test_a_hook_may_take_fewer_arguments_than_it_is_offered() -> None:
     assert start(Plugins(CountOnly()), 5) == [5]
 
 
-def test_an_override_inherited_from_a_base_class_counts() -> None:
+def test_override_may_be_inherited() -> None:
     class Derived(Smallest):
         name = "derived"
 
     assert len(start(Plugins(Derived()))) == 2
 
 
-def test_two_sessions_hold_two_systems_side_by_side() -> None:
+def test_two_systems_do_not_share_hooks() -> None:
     class Other(Smallest):
         def maxprocs(self) -> int:
             return 9
@@ -82,7 +82,7 @@ def test_two_sessions_hold_two_systems_side_by_side() -> None:
     assert (one.hooks.maxprocs(), other.hooks.maxprocs()) == (None, 9)
 
 
-def test_a_wrong_signature_is_refused_and_names_plugin_hook_and_what_is_offered() -> None:
+def test_error_for_wrong_signature_names_plugin_hook_and_arguments() -> None:
     class Wrong(System):
         name = "wrong"
 
@@ -98,7 +98,7 @@ def test_a_wrong_signature_is_refused_and_names_plugin_hook_and_what_is_offered(
     assert isinstance(caught.value.__cause__, pluggy.PluginValidationError)
 
 
-def test_a_missing_required_hook_is_named() -> None:
+def test_error_names_missing_required_hook() -> None:
     class Nothing(System):
         name = "nothing"
 
@@ -106,7 +106,7 @@ def test_a_missing_required_hook_is_named() -> None:
         Plugins(Nothing())
 
 
-def test_a_plain_def_where_the_hook_is_async_is_refused() -> None:
+def test_plain_method_for_async_hook_is_refused() -> None:
     class Sync(System):
         name = "sync"
 
@@ -116,7 +116,7 @@ def test_a_plain_def_where_the_hook_is_async_is_refused() -> None:
         Plugins(Sync())
 
 
-def test_an_async_def_where_the_hook_is_plain_is_refused() -> None:
+def test_async_method_for_plain_hook_is_refused() -> None:
     class Async(Smallest):
         async def maxprocs(self): ...
 
@@ -124,7 +124,7 @@ def test_an_async_def_where_the_hook_is_plain_is_refused() -> None:
         Plugins(Async())
 
 
-def test_an_async_generator_serves_a_hook_that_returns_an_async_iterator() -> None:
+def test_async_generator_may_implement_hook_that_returns_async_iterator() -> None:
     class Tailed(Smallest):
         capabilities = frozenset({Capability.TAIL})
 
@@ -137,7 +137,7 @@ def test_an_async_generator_serves_a_hook_that_returns_an_async_iterator() -> No
     assert trio.run(lines) == [b"m"]
 
 
-def test_an_argument_that_pluggy_would_never_fill_is_refused() -> None:
+def test_argument_that_pluggy_never_passes_is_refused() -> None:
     class Defaulted(System):
         name = "defaulted"
 
@@ -153,7 +153,7 @@ def test_an_argument_that_pluggy_would_never_fill_is_refused() -> None:
             Plugins(system)
 
 
-def test_arguments_of_its_own_may_have_defaults_and_the_blame_falls_on_the_right_hook() -> None:
+def test_extra_arguments_with_defaults_are_never_reported_as_errors() -> None:
     class Own(Smallest):
         def maxprocs(self, extra=3, **more):
             return extra
@@ -166,7 +166,7 @@ def test_arguments_of_its_own_may_have_defaults_and_the_blame_falls_on_the_right
         Plugins(Wrong())
 
 
-def test_a_hook_that_is_no_method_is_refused() -> None:
+def test_hook_that_is_not_a_method_is_refused() -> None:
     class Constant(Smallest):
         maxprocs = 4
 
@@ -174,7 +174,7 @@ def test_a_hook_that_is_no_method_is_refused() -> None:
         Plugins(Constant())
 
 
-def test_a_system_without_a_name_is_refused() -> None:
+def test_system_without_name_is_refused() -> None:
     class Nameless(Smallest):
         name = ""
 
@@ -182,7 +182,9 @@ def test_a_system_without_a_name_is_refused() -> None:
         Plugins(Nameless())
 
 
-def test_a_method_that_is_nearly_a_hook_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_warning_is_logged_for_method_with_name_similar_to_hook(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     class Typos(Smallest):
         async def keepalive_fail(self, instance): ...
 
@@ -199,7 +201,7 @@ def test_a_method_that_is_nearly_a_hook_is_warned_of(caplog: pytest.LogCaptureFi
     ]
 
 
-def test_properties_of_a_plugin_are_not_run() -> None:
+def test_properties_of_plugins_are_not_evaluated() -> None:
     class Lazy(Smallest):
         @property
         def connection(self):
@@ -211,7 +213,7 @@ def test_properties_of_a_plugin_are_not_run() -> None:
     Plugins(Lazy(), observers=[Watching()])
 
 
-def test_a_class_can_be_checked_without_its_options() -> None:
+def test_system_class_can_be_checked_without_options() -> None:
     class NeedsOptions(Smallest):
         def __init__(self, options: object) -> None:
             raise AssertionError("made")
@@ -227,7 +229,7 @@ def test_a_class_can_be_checked_without_its_options() -> None:
 # -- capabilities --------------------------------------------------------------
 
 
-def test_a_capability_without_its_hook_is_refused() -> None:
+def test_capability_without_its_hook_is_refused() -> None:
     class Promises(Smallest):
         capabilities = frozenset({Capability.CONSOLE})
 
@@ -235,7 +237,7 @@ def test_a_capability_without_its_hook_is_refused() -> None:
         Plugins(Promises())
 
 
-def test_an_unknown_capability_is_refused_with_the_one_meant() -> None:
+def test_unknown_capability_is_refused_with_suggestion() -> None:
     class Misspelt(Smallest):
         capabilities: ClassVar = frozenset({"tial"})
 
@@ -243,7 +245,9 @@ def test_an_unknown_capability_is_refused_with_the_one_meant() -> None:
         Plugins(Misspelt())
 
 
-def test_a_hook_without_its_capability_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_warning_is_logged_for_hook_without_its_capability(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     class Modest(Smallest):
         async def console(self, instance: Instance) -> str:
             return ""
@@ -264,7 +268,7 @@ class Observer:
         self.seen.append(event)
 
 
-def test_every_plugin_is_told_of_an_event() -> None:
+def test_every_plugin_receives_event() -> None:
     class Watching(Smallest):
         def event(self, event: Event) -> None:
             seen.append(event)
@@ -275,7 +279,7 @@ def test_every_plugin_is_told_of_an_event() -> None:
     assert seen == one.seen == other.seen == [EVENT]
 
 
-def test_plugins_are_told_in_pluggys_order() -> None:
+def test_plugins_receive_event_in_order_of_pluggy() -> None:
     class Named:
         def __init__(self, name: str) -> None:
             self.name = name
@@ -294,7 +298,7 @@ def test_plugins_are_told_in_pluggys_order() -> None:
     assert order == ["eager", "b", "a"]
 
 
-def test_an_observer_may_be_a_module_and_may_ignore_the_event() -> None:
+def test_observer_may_be_module_and_may_omit_event_argument() -> None:
     module = ModuleType("told")
     told = []
 
@@ -307,7 +311,7 @@ def test_an_observer_may_be_a_module_and_may_ignore_the_event() -> None:
     assert told == [True]
 
 
-def test_an_observer_that_raises_is_logged_and_dropped_and_the_others_are_still_told(
+def test_observer_that_raises_is_removed_and_others_still_receive_events(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Raising:
@@ -339,7 +343,7 @@ def test_an_observer_that_raises_is_logged_and_dropped_and_the_others_are_still_
     assert "its own fault" in caplog.text
 
 
-def test_the_system_itself_raising_at_an_event_is_logged_and_kept(
+def test_system_that_raises_on_event_is_logged_and_kept(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Raising(Smallest):
@@ -353,7 +357,7 @@ def test_the_system_itself_raising_at_an_event_is_logged_and_kept(
     assert len(start(plugins)) == 2
 
 
-def test_a_plugin_given_twice_is_refused() -> None:
+def test_plugin_registered_twice_is_refused() -> None:
     observer = Observer()
     with pytest.raises(PluginError, match="Observer is registered twice"):
         Plugins(Smallest(), observers=[observer, observer])
@@ -363,7 +367,7 @@ def test_a_plugin_given_twice_is_refused() -> None:
     Plugins(Smallest(), observers=[Observer(), Observer()])  # two of a kind are fine
 
 
-def test_an_observer_without_hooks_is_refused() -> None:
+def test_observer_without_hooks_is_refused() -> None:
     class Unmarked:
         def event(self, event): ...
 
@@ -372,7 +376,7 @@ def test_an_observer_without_hooks_is_refused() -> None:
             Plugins(Smallest(), observers=[plugin])
 
 
-def test_an_observers_unmarked_method_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_warning_is_logged_for_unmarked_hook_of_observer(caplog: pytest.LogCaptureFixture) -> None:
     class Half(Observer):
         def shutdown(self): ...
 
@@ -380,7 +384,7 @@ def test_an_observers_unmarked_method_is_warned_of(caplog: pytest.LogCaptureFixt
     assert "Half.shutdown is not marked" in caplog.text
 
 
-def test_a_marked_method_that_is_no_hook_is_refused() -> None:
+def test_marked_method_that_is_not_a_hook_is_refused() -> None:
     class Misspelt:
         @hookimpl
         def evnt(self, event): ...
@@ -389,12 +393,12 @@ def test_a_marked_method_that_is_no_hook_is_refused() -> None:
         Plugins(Smallest(), observers=[Misspelt()])
 
 
-def test_an_observers_class_in_place_of_an_instance_is_refused() -> None:
+def test_observer_class_instead_of_instance_is_refused() -> None:
     with pytest.raises(PluginError, match="Observer is a class"):
         Plugins(Smallest(), observers=[Observer])
 
 
-def test_an_observer_may_not_take_the_systems_place() -> None:
+def test_observer_cannot_implement_hook_of_system() -> None:
     class Usurper:
         @hookimpl
         async def start(self, count): ...
@@ -404,7 +408,7 @@ def test_an_observer_may_not_take_the_systems_place() -> None:
             Plugins(Smallest(), observers=[plugin])
 
 
-def test_an_installed_observer_at_fault_is_logged_and_left_out(
+def test_faulty_installed_observer_is_logged_and_skipped(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Wrong:
@@ -424,7 +428,7 @@ def test_an_installed_observer_at_fault_is_logged_and_left_out(
 # -- wrappers ------------------------------------------------------------------
 
 
-def test_a_wrapper_surrounds_the_awaited_work() -> None:
+def test_wrapper_runs_before_and_after_awaited_hook() -> None:
     log: list[str] = []
 
     class Working(System):
@@ -467,7 +471,7 @@ def test_a_wrapper_surrounds_the_awaited_work() -> None:
     ]
 
 
-def test_a_wrapper_meets_the_error_of_the_awaited_work() -> None:
+def test_wrapper_can_catch_error_of_awaited_hook() -> None:
     class Failing(System):
         name = "failing"
 
@@ -494,7 +498,7 @@ def test_a_wrapper_meets_the_error_of_the_awaited_work() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
-def test_a_wrapper_that_forgets_to_return_is_named() -> None:
+def test_error_names_wrapper_that_returns_nothing() -> None:
     class Forgetful:
         @hookimpl(wrapper=True)
         def start(self):
@@ -504,7 +508,7 @@ def test_a_wrapper_that_forgets_to_return_is_named() -> None:
         start(Plugins(Smallest(), observers=[Forgetful()]))
 
 
-def test_an_async_wrapper_is_refused() -> None:
+def test_async_wrapper_is_refused() -> None:
     class AsyncWrapper:
         @hookimpl(wrapper=True)
         async def start(self):
@@ -514,7 +518,7 @@ def test_an_async_wrapper_is_refused() -> None:
         Plugins(Smallest(), observers=[AsyncWrapper()])
 
 
-def test_event_is_not_to_be_wrapped() -> None:
+def test_wrapper_of_event_is_refused() -> None:
     class EventWrapper:
         @hookimpl(wrapper=True)
         def event(self):
@@ -524,7 +528,7 @@ def test_event_is_not_to_be_wrapped() -> None:
         Plugins(Smallest(), observers=[EventWrapper()])
 
 
-def test_a_system_does_not_wrap_its_own_hooks() -> None:
+def test_system_that_wraps_its_own_hook_is_refused() -> None:
     class Selfish(Smallest):
         @hookimpl(wrapper=True)
         def shutdown(self):
