@@ -16,9 +16,7 @@ def lines(capsys) -> list[str]:
     return capsys.readouterr().out.splitlines()
 
 
-def test_each_session_is_shown_with_its_driver_its_age_its_things_and_what_it_costs(
-    things, dead, alive, capsys
-):
+def test_ps_shows_driver_age_resources_and_cost_of_each_session(things, dead, alive, capsys):
     things.fill(NAME, dead, machines=2, hours=2, minutes=5)
     things.fill("eval-89abcdef", alive, machines=1, seconds=7)
     assert main(["ps", "shelf"]) == 0
@@ -45,14 +43,14 @@ eval-89abcdef on shelf, began 7 s ago                                   $0.062/h
     )
 
 
-def test_machines_are_in_the_order_of_their_numbers(things, alive, capsys):
+def test_ps_orders_machines_by_number(things, alive, capsys):
     things.fill(NAME, alive, machines=11)
     main(["ps", "shelf"])
     shown = [line.split()[0] for line in lines(capsys) if line.startswith("  m")]
     assert shown == [f"m{number}" for number in range(11)]
 
 
-def test_of_a_driver_elsewhere_it_is_said_where_and_that_it_may_be_alive(things, elsewhere, capsys):
+def test_ps_shows_host_of_remote_driver_that_may_be_alive(things, elsewhere, capsys):
     things.fill(NAME, elsewhere)
     main(["ps", "shelf"])
     out = capsys.readouterr().out
@@ -60,7 +58,7 @@ def test_of_a_driver_elsewhere_it_is_said_where_and_that_it_may_be_alive(things,
     assert "reap" not in out
 
 
-def test_what_has_neither_driver_nor_time_is_shown_as_well(things, capsys):
+def test_ps_shows_resource_without_driver_and_start_time(things, capsys):
     things.put(f"m0.{NAME}.bigmachine")
     assert main(["ps", "shelf"]) == 0
     assert lines(capsys) == [
@@ -72,18 +70,18 @@ def test_what_has_neither_driver_nor_time_is_shown_as_well(things, capsys):
     ]
 
 
-def test_a_machine_whose_name_is_not_known_is_shown_by_its_id_once(things, capsys):
+def test_ps_shows_id_once_for_machine_without_name(things, capsys):
     things.put(f"ins-0000.{NAME}.bigmachine")
     assert main(["ps", "shelf"]) == 0
     assert "  instance  ins-0000" in lines(capsys)
 
 
-def test_that_there_is_nothing_is_said(things, capsys):
+def test_ps_says_that_no_session_has_resources(things, capsys):
     assert main(["ps", "shelf"]) == 0
     assert lines(capsys) == ["No session has resources on shelf."]
 
 
-def test_json_has_all_of_it(things, dead, elsewhere, capsys):
+def test_ps_json_has_sessions_resources_and_drivers(things, dead, elsewhere, capsys):
     things.fill(NAME, dead, hours=2)
     things.fill("eval-89abcdef", elsewhere)
     assert main(["ps", "shelf", "--json"]) == 0
@@ -106,7 +104,7 @@ def test_json_has_all_of_it(things, dead, elsewhere, capsys):
     }
 
 
-def test_without_a_name_all_systems_that_can_tell_are_asked_and_one_answer_will_do(things, capsys):
+def test_ps_queries_all_capable_systems_and_succeeds_if_one_answers(things, capsys):
     assert main(["ps"]) == 0
     out, err = capsys.readouterr()
     assert out == "No session has resources on shelf.\n"
@@ -114,7 +112,7 @@ def test_without_a_name_all_systems_that_can_tell_are_asked_and_one_answer_will_
     assert "local" not in out + err
 
 
-def test_if_none_can_be_asked_that_is_a_failure(things, capsys):
+def test_ps_fails_if_no_system_answers(things, capsys):
     things.folder.rmdir()
     assert main(["ps"]) == 1
     out, err = capsys.readouterr()
@@ -122,19 +120,19 @@ def test_if_none_can_be_asked_that_is_a_failure(things, capsys):
     assert "cannot query shelf: there is no shelf at" in err
 
 
-def test_a_system_that_was_named_and_cant_be_asked_is_a_failure(things, capsys):
+def test_ps_fails_if_named_system_does_not_answer(things, capsys):
     assert main(["ps", "shelf", "ec2"]) == 1
     out, err = capsys.readouterr()
     assert out == "No session has resources on shelf.\n"
     assert "cannot query ec2" in err
 
 
-def test_a_system_that_cant_tell_says_so(things, capsys):
+def test_ps_refuses_system_without_instances_capability(things, capsys):
     assert main(["ps", "local"]) == 1
     assert "system 'local' has no 'instances' capability" in capsys.readouterr().err
 
 
-def test_options_are_those_of_the_one_system_that_is_named(things, alive, tmp_path, capsys):
+def test_ps_options_require_exactly_one_named_system(things, alive, tmp_path, capsys):
     things.fill(NAME, alive)
     (tmp_path / "empty").mkdir()
     assert main(["ps", "shelf", "-o", f"folder={tmp_path / 'empty'}"]) == 0
@@ -148,12 +146,12 @@ def test_options_are_those_of_the_one_system_that_is_named(things, alive, tmp_pa
     assert "-o is an option of one system: name it" in capsys.readouterr().err
 
 
-def test_an_unknown_system_is_told(things, capsys):
+def test_ps_suggests_name_for_unknown_system(things, capsys):
     assert main(["ps", "shlef"]) == 1
     assert "did you mean 'shelf'?" in capsys.readouterr().err
 
 
-def test_a_broken_system_is_told_and_the_others_are_asked(things, install, capsys):
+def test_ps_reports_broken_system_and_queries_others(things, install, capsys):
     install("bent", "[bigmachine.systems]\nbent = not_there:System\n")
     assert main(["ps"]) == 0
     out, err = capsys.readouterr()
@@ -162,7 +160,7 @@ def test_a_broken_system_is_told_and_the_others_are_asked(things, install, capsy
 
 
 @pytest.mark.parametrize("days", [0.0003, 0.5, 400])
-def test_all_that_is_common_fits_a_terminal_of_80_columns(things, elsewhere, days, capsys):
+def test_ps_output_fits_80_columns(things, elsewhere, days, capsys):
     name = f"{'a' * 24}-0123abcd"
     things.fill(name, elsewhere, machines=3, days=days)
     things.put(

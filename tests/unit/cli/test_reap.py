@@ -27,7 +27,7 @@ def environ(things) -> dict[str, str]:
 # -- without names --------------------------------------------------------------------
 
 
-def test_what_a_dead_driver_left_is_freed_machines_first_and_said(things, dead, capsys):
+def test_reap_frees_and_lists_leftovers_of_dead_driver_machines_first(things, dead, capsys):
     things.fill(NAME, dead, machines=2, minutes=3)
     assert main(["reap", "shelf"]) == 0
     assert things.left == []
@@ -40,7 +40,7 @@ def test_what_a_dead_driver_left_is_freed_machines_first_and_said(things, dead, 
     assert capsys.readouterr().out == "Nothing to free.\n"
 
 
-def test_a_session_whose_driver_lives_or_may_live_is_left_alone(things, alive, elsewhere, capsys):
+def test_reap_skips_session_whose_driver_is_or_may_be_alive(things, alive, elsewhere, capsys):
     things.fill(NAME, alive, days=400)
     things.fill(OTHER, elsewhere, days=400)
     things.put("m0.nobodys-00000000.bigmachine", started="2020-01-01T00:00:00Z")
@@ -53,7 +53,7 @@ def test_a_session_whose_driver_lives_or_may_live_is_left_alone(things, alive, e
     assert "Nothing to free." in out
 
 
-def test_of_a_dead_drivers_session_and_a_living_ones_only_the_one_is_freed(things, dead, alive):
+def test_reap_frees_only_session_of_dead_driver(things, dead, alive):
     things.fill(OTHER, alive)
     before = things.left
     things.fill(NAME, dead)
@@ -61,16 +61,14 @@ def test_of_a_dead_drivers_session_and_a_living_ones_only_the_one_is_freed(thing
     assert things.left == before
 
 
-def test_a_session_with_one_thing_of_a_living_driver_is_not_orphaned(things, dead, alive):
+def test_reap_skips_session_if_one_resource_has_live_driver(things, dead, alive):
     things.put(f"m0.{NAME}.bigmachine", driver=str(dead))
     things.put(f"m1.{NAME}.bigmachine", driver=str(alive))
     assert main(["reap", "shelf"]) == 0
     assert len(things.left) == 2
 
 
-def test_a_dead_drivers_immortal_machine_is_freed_by_who_names_it_and_by_nobody_else(
-    things, dead, capsys
-):
+def test_reap_frees_immortal_session_of_dead_driver_only_by_name(things, dead, capsys):
     things.put(f"m0.{NAME}.bigmachine", driver=str(dead), immortal="yes")
     things.put(f"m1.{NAME}.bigmachine", driver=str(dead))
     assert main(["reap", "shelf"]) == 0
@@ -81,7 +79,7 @@ def test_a_dead_drivers_immortal_machine_is_freed_by_who_names_it_and_by_nobody_
     assert things.left == []
 
 
-def test_without_machines_a_session_is_left_behind_after_a_day(things, elsewhere, alive, capsys):
+def test_reap_frees_session_without_machines_after_one_day(things, elsewhere, alive, capsys):
     things.fill(NAME, elsewhere, machines=0, hours=25)
     things.fill(OTHER, elsewhere, machines=0, hours=23)
     things.fill("mine-00000001", alive, machines=0, hours=25)
@@ -98,7 +96,7 @@ def test_without_machines_a_session_is_left_behind_after_a_day(things, elsewhere
 
 @pytest.mark.parametrize("name", [NAME, f"{NAME}.bigmachine"])
 @pytest.mark.parametrize("system", [["shelf"], []])
-def test_a_session_that_is_named_is_freed_and_no_other(things, dead, system, name):
+def test_reap_frees_only_named_session(things, dead, system, name):
     things.fill(OTHER, dead)
     before = things.left
     things.fill(NAME, dead)
@@ -107,7 +105,7 @@ def test_a_session_that_is_named_is_freed_and_no_other(things, dead, system, nam
 
 
 @pytest.mark.parametrize("driver", ["alive", "elsewhere"])
-def test_one_that_may_be_in_use_is_freed_for_a_yes_only(things, driver, request, capsys):
+def test_reap_needs_yes_for_session_that_may_be_in_use(things, driver, request, capsys):
     things.fill(NAME, request.getfixturevalue(driver))
     before = things.left
     assert main(["reap", "shelf", NAME]) == 1
@@ -117,20 +115,22 @@ def test_one_that_may_be_in_use_is_freed_for_a_yes_only(things, driver, request,
     assert things.left == []
 
 
-def test_without_machines_one_of_a_driver_elsewhere_is_freed_by_its_name_alone(things, elsewhere):
+def test_reap_needs_no_yes_for_session_of_remote_driver_without_machines(things, elsewhere):
     things.fill(NAME, elsewhere, machines=0)
     assert main(["reap", "shelf", NAME]) == 0
     assert things.left == []
 
 
-def test_without_machines_one_of_a_living_driver_takes_a_yes(things, alive):
+def test_reap_needs_yes_for_session_of_live_driver_without_machines(things, alive):
     things.fill(NAME, alive, machines=0)
     assert main(["reap", "shelf", NAME]) == 1
     assert things.left == ["sec-0000"]
 
 
 @pytest.mark.parametrize(("answer", "status"), [("y", 0), ("n", 1), ("", 1), ("\x04", 1)])
-def test_on_a_terminal_it_shows_what_there_is_and_asks(things, elsewhere, answer, status):
+def test_reap_on_terminal_shows_resources_and_asks_for_confirmation(
+    things, elsewhere, answer, status
+):
     things.fill(NAME, elsewhere)
     terminal, side = pty.openpty()
     try:
@@ -153,19 +153,19 @@ def test_on_a_terminal_it_shows_what_there_is_and_asks(things, elsewhere, answer
     assert bool(things.left) == bool(status)
 
 
-def test_a_session_that_isnt_there_is_told(things, alive, capsys):
+def test_reap_reports_unknown_session(things, alive, capsys):
     things.fill(OTHER, alive)
     assert main(["reap", "shelf", NAME]) == 1
     assert f"no session {NAME} has resources on shelf" in capsys.readouterr().err
     assert len(things.left) == 3
 
 
-def test_a_system_that_isnt_there_is_told(things, capsys):
+def test_reap_suggests_name_for_unknown_system(things, capsys):
     assert main(["reap", "shlef"]) == 1
     assert "did you mean 'shelf'?" in capsys.readouterr().err
 
 
-def test_an_option_is_one_of_the_system_that_is_named(things, dead, tmp_path):
+def test_reap_options_require_named_system(things, dead, tmp_path):
     things.fill(NAME, dead)
     (tmp_path / "empty").mkdir()
     assert main(["reap", "shelf", "-o", "folder=empty"]) == 0
@@ -176,7 +176,7 @@ def test_an_option_is_one_of_the_system_that_is_named(things, dead, tmp_path):
 # -- dry runs, failures, Ctrl-C -------------------------------------------------------
 
 
-def test_a_dry_run_frees_nothing_and_says_what_would_be(things, dead, alive, capsys):
+def test_reap_dry_run_frees_nothing_and_lists_what_it_would_free(things, dead, alive, capsys):
     things.fill(NAME, dead)
     things.fill(OTHER, alive)
     before = things.left
@@ -189,9 +189,7 @@ def test_a_dry_run_frees_nothing_and_says_what_would_be(things, dead, alive, cap
     assert out.count("Would free 3 resources.") == 2
 
 
-def test_what_cant_be_freed_is_told_with_what_waits_for_it_and_the_rest_is_freed(
-    things, dead, capsys
-):
+def test_reap_reports_failure_and_dependent_resources_and_frees_the_rest(things, dead, capsys):
     things.fill(NAME, dead, machines=2)
     things.fill(OTHER, dead)
     things.jam("ins-0002")
@@ -204,7 +202,7 @@ def test_what_cant_be_freed_is_told_with_what_waits_for_it_and_the_rest_is_freed
     assert out.endswith("Freed 4 resources.\n")
 
 
-def test_a_thing_that_is_not_gone_in_time_is_told(things, dead, capsys, monkeypatch):
+def test_reap_reports_resource_that_is_not_gone_within_timeout(things, dead, capsys, monkeypatch):
     monkeypatch.setattr(_free, "_TIMEOUT", 0.05)
     things.fill(NAME, dead, machines=0)
     things.slow("sec-0000")
@@ -212,7 +210,7 @@ def test_a_thing_that_is_not_gone_in_time_is_told(things, dead, capsys, monkeypa
     assert "cannot be freed: it isn't gone after 0.05 s" in capsys.readouterr().err
 
 
-def test_a_ctrl_c_ends_it_and_it_can_be_run_again(things, dead, capsys):
+def test_reap_interrupted_by_ctrl_c_can_be_run_again(things, dead, capsys):
     things.fill(NAME, dead, machines=2)
     things.slow("ins-0002")
     process = subprocess.Popen(
@@ -236,7 +234,7 @@ def test_a_ctrl_c_ends_it_and_it_can_be_run_again(things, dead, capsys):
     assert things.left == []
 
 
-def test_a_system_that_cant_be_asked_is_told_and_the_others_are_reaped(things, dead, capsys):
+def test_reap_reports_system_without_answer_and_reaps_others(things, dead, capsys):
     things.fill(NAME, dead)
     assert main(["reap"]) == 0
     assert things.left == []
