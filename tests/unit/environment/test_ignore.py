@@ -69,19 +69,19 @@ def taken(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("patterns", LISTS)
-def test_a_gitignore_leaves_out_what_git_leaves_out(tree, patterns):
+def test_gitignore_excludes_same_files_as_git(tree, patterns):
     (tree / ".gitignore").write_bytes(patterns.encode())
     assert taken(tree) == taken_by_git(tree)
 
 
 @given(st.lists(st.text("ab*?/[]!^\\- .dirsub", max_size=8), max_size=3).map("\n".join))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
-def test_any_patterns_leave_out_what_git_leaves_out(tree, patterns):
+def test_random_patterns_exclude_same_files_as_git(tree, patterns):
     (tree / ".gitignore").write_bytes(patterns.encode())
     assert taken(tree) == taken_by_git(tree)
 
 
-def test_gitignores_of_folders_below_and_above_and_of_the_work_tree_count(tmp_path):
+def test_gitignore_files_of_parent_and_child_folders_and_work_tree_apply(tmp_path):
     files = {
         ".gitignore": "*.log\n/top\nproject/here\n",
         ".git/info/exclude": "secret\n",
@@ -100,12 +100,12 @@ def test_gitignores_of_folders_below_and_above_and_of_the_work_tree_count(tmp_pa
     assert "here" not in taken(project)
 
 
-def test_a_gitignore_above_has_no_say_in_a_folder_that_it_ignores(tmp_path):
+def test_gitignore_does_not_apply_inside_folder_that_it_excludes(tmp_path):
     write_files(tmp_path, {".git/HEAD": "", ".gitignore": "scratch/**\n*.log\n"})
     write_files(tmp_path, {"scratch/deep/run.py": "", "scratch/deep/x.log": ""})
     assert taken(tmp_path / "scratch/deep") == ["run.py", "x.log"]
 
 
-def test_a_gitignore_counts_without_git(tmp_path):
+def test_gitignore_applies_without_git(tmp_path):
     write_files(tmp_path, {"a.py": "", "b.log": "", ".gitignore": "\ufeff*.log\r\n"})
     assert taken(tmp_path) == [".gitignore", "a.py"]

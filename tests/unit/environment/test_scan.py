@@ -16,7 +16,7 @@ def taken(folder: Path, **options) -> list[str]:
     return [file.path for file in scan(folder, **options).files]
 
 
-def test_what_tools_keep_for_themselves_stays(tmp_path):
+def test_files_of_tools_are_skipped(tmp_path):
     write_files(
         tmp_path,
         {
@@ -36,7 +36,7 @@ def test_what_tools_keep_for_themselves_stays(tmp_path):
     assert taken(tmp_path) == ["a.py", "sub/b.py"]
 
 
-def test_include_wins_over_gitignore_and_exclude_over_both(tmp_path):
+def test_include_overrides_gitignore_and_exclude_overrides_both(tmp_path):
     files = dict.fromkeys(["a.py", "data/a.bin", "data/deep/b.bin", "data/c.csv", "x.log"], "")
     write_files(tmp_path, {**files, ".gitignore": "data/\n*.log\n", "data/.gitignore": "*\n"})
     assert taken(tmp_path) == [".gitignore", "a.py"]
@@ -47,7 +47,7 @@ def test_include_wins_over_gitignore_and_exclude_over_both(tmp_path):
     assert taken(tmp_path, exclude=["*.py", ".gitignore"]) == []
 
 
-def test_a_file_has_its_size_and_whether_it_can_be_run(tmp_path):
+def test_each_file_has_size_and_executable_mode(tmp_path):
     write_files(tmp_path, {"run": "12345", "text": "1"})
     (tmp_path / "run").chmod(0o700)
     (tmp_path / "text").chmod(0o666)
@@ -59,7 +59,7 @@ def test_a_file_has_its_size_and_whether_it_can_be_run(tmp_path):
     assert folder.size_bytes == 6
 
 
-def test_a_link_inside_travels_as_what_it_points_to(tmp_path):
+def test_link_inside_folder_is_replaced_by_its_target(tmp_path):
     write_files(tmp_path, {"real/a.py": "12", "real/b.py": ""})
     (tmp_path / "link.py").symlink_to("real/a.py")
     (tmp_path / "linked").symlink_to("real")
@@ -68,7 +68,7 @@ def test_a_link_inside_travels_as_what_it_points_to(tmp_path):
     assert scan(tmp_path).files[0].size_bytes == 2
 
 
-def test_links_that_lead_nowhere_or_out_or_around_stay_with_a_warning(tmp_path, caplog):
+def test_broken_external_and_circular_links_are_skipped_with_warning(tmp_path, caplog):
     write_files(
         tmp_path, {"project/sub/a.py": "", "outside.txt": "", "project/.gitignore": "quiet"}
     )
@@ -87,7 +87,7 @@ def test_links_that_lead_nowhere_or_out_or_around_stay_with_a_warning(tmp_path, 
     assert "quiet" not in message
 
 
-def test_a_folder_that_is_a_link_itself_is_followed(tmp_path):
+def test_folder_that_is_itself_a_link_is_followed(tmp_path):
     write_files(tmp_path, {"real/a.py": "", "real/link.py": ""})
     (tmp_path / "project").symlink_to("real")
     (tmp_path / "real/b.py").symlink_to("a.py")
@@ -95,7 +95,7 @@ def test_a_folder_that_is_a_link_itself_is_followed(tmp_path):
 
 
 @pytest.mark.parametrize("secret", ["secret.txt", "secret/", ".gitignore"])
-def test_what_cannot_be_read_is_named(secret, as_nobody):
+def test_error_names_unreadable_path(secret, as_nobody):
     folder = Path(tempfile.mkdtemp())
     try:
         write_files(folder, {"a.py": "", secret + "x" * secret.endswith("/"): ""})
@@ -107,7 +107,7 @@ def test_what_cannot_be_read_is_named(secret, as_nobody):
         shutil.rmtree(folder)
 
 
-def test_a_folder_with_too_many_files_fails_and_names_where_they_are(tmp_path):
+def test_error_for_too_many_files_names_their_folders(tmp_path):
     write_files(tmp_path, {f"photos/{n}/{m}.jpg": "" for n in range(10) for m in range(10)})
     write_files(tmp_path, {"a.py": "", ".venv/pyvenv.cfg": ""})
     with pytest.raises(UsageError, match=r"more than 50 files.* photos \(\d+\).*exclude="):
@@ -116,7 +116,7 @@ def test_a_folder_with_too_many_files_fails_and_names_where_they_are(tmp_path):
     assert MAX_ENTRIES < 100_000
 
 
-def test_a_huge_flat_folder_is_not_even_listed_to_its_end(tmp_path):
+def test_huge_flat_folder_is_not_listed_completely(tmp_path):
     write_files(tmp_path, {str(n): "" for n in range(100)})
     with pytest.raises(UsageError, match=r"more than 10 files.* \. \(11\)|more than 10 files"):
         scan(tmp_path, max_entries=10)

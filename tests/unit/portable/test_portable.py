@@ -31,7 +31,7 @@ def python(*arguments):
         pytest.param(["tests/unit/machine", "tests/unit/system"], marks=pytest.mark.long),
     ],
 )
-def test_driver_works_without_what_only_linux_has(tests):
+def test_driver_works_without_linux_only_functions(tests):
     options = ["-q", "-n0", "-p", "tests.unit.portable.without_linux", "-p", "no:cacheprovider"]
     run = python("-m", "pytest", *options, *tests)
     assert run.returncode == 0, run.stdout + run.stderr
@@ -55,7 +55,7 @@ except bm.NotSupportedError as exc:
 """
 
 
-def test_everything_imports_and_the_local_system_says_what_to_use_instead():
+def test_all_names_import_on_windows_and_local_system_suggests_others():
     run = python("-c", PROGRAM)
     assert run.returncode == 0, run.stderr
     assert "does not run on Windows; use WSL, or a system in the cloud" in run.stdout
