@@ -33,7 +33,7 @@ def start(environment: bm.EnvironmentOptions | None = None) -> None:
         session.start(1, services={"Echo": Echo()})
 
 
-def test_it_is_heard_by_both_faces() -> None:
+def test_environment_options_apply_to_sync_and_async_api() -> None:
     async def main() -> None:
         async with bm.AsyncSession(VmSystem(), environment=NO_SUCH) as session:
             await session.start(1, services={"Echo": Echo()})
@@ -44,7 +44,7 @@ def test_it_is_heard_by_both_faces() -> None:
         start(NO_SUCH)
 
 
-def test_a_file_may_say_it_and_a_variable_and_the_program_overrides_both(
+def test_precedence_of_environment_options_is_argument_variable_file(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (here / "bigmachine.toml").write_text('environment.exclude_distributions = ["no-such-thing"]')
@@ -57,7 +57,7 @@ def test_a_file_may_say_it_and_a_variable_and_the_program_overrides_both(
         start(NO_SUCH)
 
 
-def test_a_profile_may_say_it(here: Path) -> None:
+def test_environment_options_may_be_in_profile(here: Path) -> None:
     text = 'profiles.bare.environment.exclude_distributions = ["no-such-thing"]'
     (here / "bigmachine.toml").write_text(text)
     with (
@@ -68,18 +68,20 @@ def test_a_profile_may_say_it(here: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["environment.witout = []", "environment.limit_bytes = 'all'"])
-def test_what_a_file_has_wrong_is_said_when_the_session_is_made(here: Path, text: str) -> None:
+def test_invalid_environment_options_in_file_fail_when_session_is_created(
+    here: Path, text: str
+) -> None:
     (here / "bigmachine.toml").write_text(text)
     with pytest.raises(bm.UsageError, match="the environment"):
         bm.Session(VmSystem())
 
 
-def test_a_string_is_not_taken_for_a_list() -> None:
+def test_string_instead_of_list_is_refused() -> None:
     with pytest.raises(bm.UsageError, match="exclude is a list of strings, not '\\*.csv'"):
         bm.EnvironmentOptions(exclude="*.csv")  # type: ignore[arg-type]
 
 
-def test_where_no_environment_is_sent_it_is_of_no_effect(here: Path) -> None:
+def test_environment_options_are_ignored_if_no_environment_is_sent(here: Path) -> None:
     (here / "bigmachine.toml").write_text("environment.witout = []")
     with bm.Session("local", environment=NO_SUCH) as session:
         [machine] = session.start(1, services={"Echo": Echo()})

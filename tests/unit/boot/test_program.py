@@ -179,7 +179,7 @@ def manifest_of(*wheels: bytes, python: str = HERE, digest: str = "d" * 64) -> d
 
 
 @pytest.mark.parametrize("version", PYTHONS)
-def test_it_is_identified_receives_and_builds_on_each_python(version: str) -> None:
+def test_boot_program_builds_environment_on_each_python(version: str) -> None:
     async def main() -> None:
         async with rig(PYTHONS[version]) as r:
             assert (await r.contact())["python"].startswith(version + ".")
@@ -210,7 +210,7 @@ def test_user_data_is_small_enough_for_any_cloud() -> None:
     assert len(user_data(boot)) < 10 << 10
 
 
-def test_the_boot_credential_is_good_for_one_exchange_and_opens_nothing_after_it() -> None:
+def test_boot_credential_is_valid_for_one_exchange() -> None:
     async def main() -> None:
         async with rig() as r:
             await r.identify()
@@ -230,7 +230,7 @@ def test_the_boot_credential_is_good_for_one_exchange_and_opens_nothing_after_it
     trio.run(main)
 
 
-def test_the_boot_credential_can_dial_nobody_even_before() -> None:
+def test_boot_credential_does_not_authenticate_client() -> None:
     async def main() -> None:
         async with rig() as r:
             await r.contact()
@@ -243,7 +243,7 @@ def test_the_boot_credential_can_dial_nobody_even_before() -> None:
     trio.run(main)
 
 
-def test_without_a_certificate_of_the_session_nobody_gets_in() -> None:
+def test_client_without_certificate_of_session_is_refused() -> None:
     async def main() -> None:
         async with rig() as r:
             await r.contact()
@@ -267,7 +267,7 @@ def test_without_a_certificate_of_the_session_nobody_gets_in() -> None:
     trio.run(main)
 
 
-def test_another_machine_may_read_blobs_and_nothing_else() -> None:
+def test_other_machine_may_only_read_blobs() -> None:
     async def main() -> None:
         async with rig() as r:
             await r.identify()
@@ -285,7 +285,7 @@ def test_another_machine_may_read_blobs_and_nothing_else() -> None:
     trio.run(main)
 
 
-def test_an_upload_that_broke_off_goes_on_where_it_was() -> None:
+def test_interrupted_upload_resumes_at_its_offset() -> None:
     async def main() -> None:
         async with rig() as r:
             await r.identify()
@@ -310,7 +310,7 @@ def test_an_upload_that_broke_off_goes_on_where_it_was() -> None:
     trio.run(main)
 
 
-def test_a_blob_that_was_damaged_on_its_way_is_refused_and_may_come_again() -> None:
+def test_damaged_blob_is_refused_and_can_be_sent_again() -> None:
     async def main() -> None:
         async with rig() as r:
             await r.identify()
@@ -327,7 +327,7 @@ def test_a_blob_that_was_damaged_on_its_way_is_refused_and_may_come_again() -> N
     trio.run(main)
 
 
-def test_a_wheel_that_is_none_fails_the_build_in_words() -> None:
+def test_invalid_wheel_fails_build_with_clear_error() -> None:
     async def main() -> None:
         async with rig() as r:
             await r.identify()
@@ -340,7 +340,7 @@ def test_a_wheel_that_is_none_fails_the_build_in_words() -> None:
     trio.run(main)
 
 
-def test_a_python_that_is_not_there_is_said_with_those_that_are() -> None:
+def test_error_for_missing_python_lists_available_versions() -> None:
     async def main() -> None:
         async with rig() as r:
             await r.identify()
@@ -352,7 +352,7 @@ def test_a_python_that_is_not_there_is_said_with_those_that_are() -> None:
     trio.run(main)
 
 
-def test_a_machine_that_nobody_calls_powers_off() -> None:
+def test_machine_powers_off_if_no_driver_calls() -> None:
     async def main() -> None:
         async with rig(contact_seconds=1.0) as r:
             await r.off()
@@ -361,7 +361,7 @@ def test_a_machine_that_nobody_calls_powers_off() -> None:
     trio.run(main)
 
 
-def test_a_machine_whose_driver_falls_silent_powers_off() -> None:
+def test_machine_powers_off_if_driver_becomes_silent() -> None:
     async def main() -> None:
         async with rig(timeout=1.0) as r:
             await r.identify()
@@ -371,7 +371,7 @@ def test_a_machine_whose_driver_falls_silent_powers_off() -> None:
     trio.run(main)
 
 
-def test_a_machine_whose_lifetime_is_over_powers_off_though_its_driver_calls() -> None:
+def test_machine_powers_off_after_lifetime_although_driver_calls() -> None:
     async def main() -> None:
         async with rig(lifetime_seconds=1.5) as r:
             await r.identify()
@@ -385,7 +385,7 @@ def test_a_machine_whose_lifetime_is_over_powers_off_though_its_driver_calls() -
     trio.run(main)
 
 
-def test_an_immortal_machine_stays_on_whatever_ends_and_powers_off_after_its_lifetime(
+def test_immortal_machine_stays_on_until_its_lifetime_is_over(
     tmp_path: Path,
 ) -> None:
     off = tmp_path / "off"
@@ -408,7 +408,7 @@ def test_an_immortal_machine_stays_on_whatever_ends_and_powers_off_after_its_lif
     assert off.stat().st_mtime >= began + 4.0
 
 
-def test_an_immortal_machine_without_a_lifetime_has_nothing_that_powers_it_off() -> None:
+def test_immortal_machine_without_lifetime_never_powers_off() -> None:
     boot = boot_of(Authority("test.bigmachine"))
     text = user_data(boot, form="script", compress=False, is_immortal=True).decode()
     assert "SuccessAction=none" in text
@@ -416,7 +416,7 @@ def test_an_immortal_machine_without_a_lifetime_has_nothing_that_powers_it_off()
     assert not re.search("systemctl poweroff|poweroff -f|halt", text)
 
 
-def test_an_upload_that_trickles_in_for_long_is_a_sign_of_the_drivers_life() -> None:
+def test_slow_upload_counts_as_keepalive() -> None:
     async def main() -> None:
         async with rig(timeout=1.0) as r:
             await r.identify()
@@ -434,7 +434,7 @@ def test_an_upload_that_trickles_in_for_long_is_a_sign_of_the_drivers_life() -> 
     trio.run(main)
 
 
-def test_a_service_manager_that_ends_the_program_ends_the_vm() -> None:
+def test_vm_powers_off_if_service_manager_stops_boot_program() -> None:
     async def main() -> None:
         async with rig() as r:
             await r.contact()
@@ -445,7 +445,7 @@ def test_a_service_manager_that_ends_the_program_ends_the_vm() -> None:
     trio.run(main)
 
 
-def test_who_floods_it_with_connections_does_not_keep_the_driver_out_for_good() -> None:
+def test_driver_can_connect_after_flood_of_connections() -> None:
     async def main() -> None:
         async with rig() as r:
             await r.contact()
@@ -462,7 +462,7 @@ def test_who_floods_it_with_connections_does_not_keep_the_driver_out_for_good() 
     trio.run(main)
 
 
-def test_what_is_no_manifest_of_its_format_is_refused() -> None:
+def test_invalid_boot_calls_are_refused() -> None:
     async def main() -> None:
         async with rig() as r:
             await r.identify()
@@ -476,7 +476,7 @@ def test_what_is_no_manifest_of_its_format_is_refused() -> None:
     trio.run(main)
 
 
-def test_the_authoritys_key_is_not_in_user_data() -> None:
+def test_user_data_does_not_contain_key_of_authority() -> None:
     boot = boot_of(Authority("test.bigmachine"))
     text = user_data(boot, form="script", compress=False).decode()
     configuration = next(line for line in text.splitlines() if line.startswith("{"))

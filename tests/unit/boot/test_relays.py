@@ -34,7 +34,7 @@ def instances(count: int) -> list[Instance]:
     return [Instance(f"m{number}", f"10.0.0.{number}:1") for number in range(count)]
 
 
-def test_machines_form_a_chain_that_begins_at_the_driver():
+def test_machines_form_chain_that_begins_at_driver():
     async def main() -> None:
         relays = Relays()
         members = [relays.join(instance) for instance in instances(5)]
@@ -53,7 +53,7 @@ def test_machines_form_a_chain_that_begins_at_the_driver():
     trio.run(main)
 
 
-def test_nobody_fetches_from_a_machine_that_failed_or_leaves():
+def test_failed_or_leaving_machine_is_not_a_source():
     async def main() -> None:
         relays = Relays()
         first, second, third = (relays.join(instance) for instance in instances(3))
@@ -65,7 +65,7 @@ def test_nobody_fetches_from_a_machine_that_failed_or_leaves():
     trio.run(main)
 
 
-def test_where_machines_cannot_reach_one_another_the_driver_serves_several_at_once():
+def test_driver_serves_several_machines_if_they_cannot_reach_each_other():
     async def main() -> None:
         relays = Relays()
         members = [relays.join(instance) for instance in instances(9)]
@@ -81,7 +81,7 @@ def test_where_machines_cannot_reach_one_another_the_driver_serves_several_at_on
     trio.run(main)
 
 
-def test_who_is_fetched_from_stays_until_that_is_done():
+def test_source_machine_stays_until_its_receiver_is_done():
     async def main() -> None:
         relays = Relays()
         one, other = instances(2)
@@ -181,7 +181,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     return folder
 
 
-def test_the_driver_sends_little_more_than_once_what_many_machines_get(folder: Path):
+def test_driver_sends_environment_once_for_many_machines(folder: Path):
     async def main() -> None:
         async with fleet(4, folder) as f:
             async with trio.open_nursery() as nursery:
@@ -197,7 +197,7 @@ def test_the_driver_sends_little_more_than_once_what_many_machines_get(folder: P
     trio.run(main)
 
 
-def test_a_machine_whose_turn_comes_late_is_kept_alive_meanwhile(folder: Path):
+def test_machine_that_waits_for_upload_is_kept_alive(folder: Path):
     async def main() -> None:
         async with fleet(2, folder, timeout=1.0) as f:
             patient, forgotten = f.vms
@@ -226,7 +226,7 @@ def test_a_machine_whose_turn_comes_late_is_kept_alive_meanwhile(folder: Path):
     trio.run(main)
 
 
-def test_a_machine_that_dies_while_it_passes_files_on_costs_the_others_nothing(folder: Path):
+def test_other_machines_start_if_relaying_machine_dies(folder: Path):
     async def main() -> None:
         async with fleet(4, folder) as f:
             first = f.vms[0]
