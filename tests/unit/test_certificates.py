@@ -84,7 +84,7 @@ async def call(us: Identity, port: int, name: str = MACHINE.name) -> Any:
 # -- who gets in ---------------------------------------------------------------
 
 
-def test_members_of_a_session_reach_each_other() -> None:
+def test_identities_of_same_session_can_call_each_other() -> None:
     async def main() -> None:
         peer = AUTHORITY.issue("m1")
         async with serving(Service()) as (_, port):
@@ -96,7 +96,7 @@ def test_members_of_a_session_reach_each_other() -> None:
 
 
 @pytest.mark.parametrize("who", ["a stranger", "another session", "an expired one"])
-def test_others_are_refused_and_told_so(who: str) -> None:
+def test_foreign_or_expired_client_certificate_is_refused(who: str) -> None:
     us = {
         "a stranger": STRANGER,
         "another session": OTHER_SESSION,
@@ -137,7 +137,7 @@ def signed_for(name: str, subject: Identity, key: Any) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def test_a_certificate_of_the_right_authority_needs_a_name_of_the_session() -> None:
+def test_client_certificate_must_name_session() -> None:
     # The chain proves who signed, not who is there.
     async def main() -> None:
         service = Service()
@@ -155,7 +155,7 @@ def test_a_certificate_of_the_right_authority_needs_a_name_of_the_session() -> N
     run(main)
 
 
-def test_no_certificate_is_refused() -> None:
+def test_client_without_certificate_is_refused() -> None:
     async def main() -> None:
         service = Service()
         context = ssl.create_default_context(cadata=MACHINE.authority.decode())
@@ -174,7 +174,7 @@ def test_no_certificate_is_refused() -> None:
     run(main)
 
 
-def test_tls_below_1_3_is_refused() -> None:
+def test_server_refuses_tls_below_1_3() -> None:
     async def main() -> None:
         context = DRIVER.client_context()
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -190,7 +190,7 @@ def test_tls_below_1_3_is_refused() -> None:
     run(main)
 
 
-def test_our_client_takes_nothing_below_1_3() -> None:
+def test_client_refuses_tls_below_1_3() -> None:
     async def main() -> None:
         context = MACHINE.server_context()
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -222,7 +222,7 @@ async def tls_server(context: ssl.SSLContext) -> AsyncIterator[int]:
         nursery.cancel_scope.cancel()
 
 
-def test_a_machine_of_another_name_is_refused_by_the_client() -> None:
+def test_client_refuses_machine_with_other_name() -> None:
     async def main() -> None:
         service = Service()
         async with serving(service, AUTHORITY.issue("m1")) as (_, port):
@@ -239,7 +239,7 @@ def test_a_machine_of_another_name_is_refused_by_the_client() -> None:
     run(main)
 
 
-def test_a_machine_of_another_session_is_refused_by_the_client() -> None:
+def test_client_refuses_machine_of_other_session() -> None:
     async def main() -> None:
         for authority in (Authority("s2.bigmachine"), Authority(SESSION)):
             machine = authority.issue("m0")
@@ -250,7 +250,7 @@ def test_a_machine_of_another_session_is_refused_by_the_client() -> None:
     run(main)
 
 
-def test_plaintext_is_refused() -> None:
+def test_server_refuses_plaintext() -> None:
     async def main() -> None:
         service = Service()
         async with serving(service) as (_, port):
@@ -277,7 +277,7 @@ class Bomb:
         return os.mkdir, (str(self.path),)
 
 
-def test_nothing_is_unpickled_for_who_is_not_of_the_session(tmp_path: Path) -> None:
+def test_data_from_unauthenticated_client_is_never_unpickled(tmp_path: Path) -> None:
     async def main() -> None:
         path = tmp_path / "exploded"
         body = pickle.dumps(((Bomb(path),), {}))
@@ -336,7 +336,7 @@ class OneStream(trio.abc.Listener[Any]):
     async def aclose(self) -> None: ...
 
 
-def test_a_client_that_never_finishes_its_handshake_is_dropped() -> None:
+def test_client_that_never_finishes_handshake_is_disconnected() -> None:
     async def main() -> None:
         silent, theirs = trio.testing.memory_stream_pair()
         slow, also_theirs = trio.testing.memory_stream_pair()
@@ -360,7 +360,7 @@ def test_a_client_that_never_finishes_its_handshake_is_dropped() -> None:
     run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
-def test_half_open_connections_keep_nobody_else_out() -> None:
+def test_half_open_connections_do_not_block_other_clients() -> None:
     async def main() -> None:
         service = Service()
         async with serving(service) as (_, port):
@@ -378,7 +378,7 @@ def test_half_open_connections_keep_nobody_else_out() -> None:
 # -- what stays secret ---------------------------------------------------------
 
 
-def test_making_certificates_is_what_needs_cryptography() -> None:
+def test_cryptography_is_imported_only_to_create_certificates() -> None:
     script = """
 import sys
 import bigmachine._identity as identity
@@ -391,7 +391,7 @@ assert heavy() == {"cryptography"}, heavy()
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-def test_using_an_identity_does_not_need_cryptography() -> None:
+def test_using_identity_does_not_import_cryptography() -> None:
     script = """
 import pickle, sys
 identity = pickle.loads(sys.stdin.buffer.read())
@@ -401,7 +401,7 @@ assert "cryptography" not in sys.modules
     subprocess.run([sys.executable, "-c", script], input=pickle.dumps(MACHINE), check=True)
 
 
-def test_the_authority_s_key_leaves_it_in_no_identity() -> None:
+def test_identity_does_not_contain_key_of_authority() -> None:
     from cryptography.hazmat.primitives import serialization
 
     authority = Authority(SESSION)
@@ -430,14 +430,14 @@ def test_the_authority_s_key_leaves_it_in_no_identity() -> None:
     assert identity.key != authority.issue("m0").key
 
 
-def test_an_identity_shows_its_name_and_never_its_key() -> None:
+def test_repr_of_identity_shows_name_but_not_key() -> None:
     for text in (repr(MACHINE), str(MACHINE), f"{MACHINE}", repr([MACHINE]), f"{MACHINE!r}"):
         assert MACHINE.name in text
         assert "PRIVATE" not in text
         assert MACHINE.key.decode().split("\n")[1] not in text
 
 
-def test_a_key_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loading_key_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     before = len(os.listdir("/proc/self/fd"))
     MACHINE.server_context()
@@ -453,7 +453,7 @@ def test_a_key_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.MonkeyP
 # -- what certificates say -----------------------------------------------------
 
 
-def test_a_certificate_names_machine_and_session_and_signs_nothing() -> None:
+def test_certificate_names_machine_and_session_and_cannot_sign() -> None:
     from cryptography import x509
 
     leaf = x509.load_pem_x509_certificate(MACHINE.certificate)
@@ -471,7 +471,7 @@ def test_a_certificate_names_machine_and_session_and_signs_nothing() -> None:
     assert leaf.not_valid_after_utc > now + datetime.timedelta(days=30)
 
 
-def test_a_member_can_not_sign_for_others() -> None:
+def test_machine_cannot_sign_certificates_for_others() -> None:
     from cryptography.hazmat.primitives import serialization
 
     key = serialization.load_pem_private_key(MACHINE.key, None)
@@ -502,7 +502,7 @@ def test_a_member_can_not_sign_for_others() -> None:
         (None, False),
     ],
 )
-def test_a_peer_is_who_its_certificate_names(
+def test_name_of_peer_comes_from_its_certificate(
     certificate: dict[str, Any] | None, is_ours: bool
 ) -> None:
     if is_ours:
@@ -512,7 +512,7 @@ def test_a_peer_is_who_its_certificate_names(
             MACHINE.check_peer(certificate)
 
 
-def test_certificates_can_be_made_in_several_threads() -> None:
+def test_certificates_can_be_created_in_several_threads() -> None:
     found: list[Identity] = []
     threads = [
         threading.Thread(target=lambda i=i: found.append(AUTHORITY.issue(f"t{i}")))
