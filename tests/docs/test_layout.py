@@ -70,16 +70,16 @@ def drawn_layers() -> list[set[str]]:
     return list(layers.values())
 
 
-def test_drawing_shows_every_room_and_root_module():
+def test_drawing_shows_each_folder_and_root_module():
     assert {line.path for line in drawing()} == rooms_and_root_modules()
 
 
-def test_drawing_shows_nothing_twice():
+def test_drawing_has_no_duplicates():
     paths = [line.path for line in drawing()]
     assert len(paths) == len(set(paths))
 
 
-def test_drawing_has_the_layers_that_import_linter_checks():
+def test_drawing_has_same_layers_as_import_linter():
     checked = import_layers()
     for drawn in drawn_layers():
         # The linter may have several layers where the drawing has one: the root's files.
@@ -90,7 +90,7 @@ def test_drawing_has_the_layers_that_import_linter_checks():
     assert checked == []
 
 
-def test_only_the_public_names_have_no_layer():
+def test_only_init_module_has_no_layer():
     assert [line.path for line in drawing() if line.layer is None] == ["__init__.py"]
 
 
@@ -100,7 +100,7 @@ def places() -> list[str]:
     return [path for row in rows for path in re.findall(r"`([\w./-]+)`", row)]
 
 
-def test_every_place_that_the_index_names_exists():
+def test_each_path_in_index_exists():
     def is_there(path: str) -> bool:
         base = ROOT if path.startswith("plugins/") else PACKAGE
         return (base / path).is_dir() if path.endswith("/") else (base / path).is_file()
@@ -108,6 +108,6 @@ def test_every_place_that_the_index_names_exists():
     assert [path for path in places() if not is_there(path)] == []
 
 
-def test_every_room_is_among_the_places():
+def test_each_folder_is_listed_under_where_to_look():
     named = "\n".join(places())
     assert [r for r in rooms_and_root_modules() if r.endswith("/") and r not in named] == []

@@ -27,7 +27,7 @@ with_language = {
 
 
 @pytest.mark.parametrize("page", with_language["python"], ids=page_id)
-def test_the_python_snippets_of_a_page_run_in_order(page, tmp_path):
+def test_python_snippets_of_page_run_in_order(page, tmp_path):
     if "curl" in page.read_text() and not shutil.which("curl"):
         pytest.skip("curl is not installed")
     (tmp_path / "README.md").write_bytes((ROOT / "README.md").read_bytes())  # a file to read
@@ -43,7 +43,7 @@ def test_the_python_snippets_of_a_page_run_in_order(page, tmp_path):
 
 
 @pytest.mark.parametrize("page", with_language["console"], ids=page_id)
-def test_the_commands_of_a_page_exist(page):
+def test_commands_of_page_exist(page):
     for snippet in snippets(page):
         if snippet.language == "console":
             for line in snippet.text.splitlines():
@@ -73,13 +73,13 @@ def check_command(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("page", with_language["toml"], ids=page_id)
-def test_the_toml_snippets_of_a_page_can_be_read(page):
+def test_toml_snippets_of_page_are_valid(page):
     for snippet in snippets(page):
         if snippet.language == "toml":
             tomllib.loads(snippet.text)
 
 
-def test_the_options_file_of_the_docs_does_what_they_say(tmp_path, monkeypatch):
+def test_documented_options_file_works_as_described(tmp_path, monkeypatch):
     import bigmachine as bm
 
     [snippet] = [s for s in snippets(ROOT / "docs/machines.md") if s.language == "toml"]
@@ -94,7 +94,7 @@ def test_the_options_file_of_the_docs_does_what_they_say(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/backends.md"])
-def test_the_backend_that_is_shown_takes_less_than_40_lines(page):
+def test_documented_backend_has_less_than_40_lines(page):
     [source] = [s.text for s in snippets(ROOT / page) if "(bm.System)" in s.text]
     begin = source.index("class Processes(")
     end = re.compile(r"^(?=\S)", re.M).search(source, begin + 1)
