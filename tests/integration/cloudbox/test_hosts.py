@@ -18,7 +18,7 @@ systemd-run --quiet --working-directory=/etc python3 -m http.server 80
 """
 
 
-def test_a_host_runs_its_user_data_whose_server_is_reached_from_here_and_from_another(
+def test_server_started_by_user_data_is_reachable_from_driver_and_other_host(
     in_box: InBox,
 ) -> None:
     async def main(box: Box) -> None:
@@ -36,7 +36,7 @@ def test_a_host_runs_its_user_data_whose_server_is_reached_from_here_and_from_an
     in_box(main)
 
 
-def test_the_image_has_python_but_nothing_to_install_with(in_box: InBox) -> None:
+def test_image_has_python_but_no_installers(in_box: InBox) -> None:
     async def main(box: Box) -> None:
         host = await box.boot(Quick())
         assert await host.run("python3", "-c", "print('here')") == "here\n"
@@ -47,7 +47,7 @@ def test_the_image_has_python_but_nothing_to_install_with(in_box: InBox) -> None
     in_box(main)
 
 
-def test_a_host_of_another_cloud_runs_no_agent_of_googles(in_box: InBox) -> None:
+def test_host_of_other_cloud_runs_no_google_agent(in_box: InBox) -> None:
     async def main(box: Box) -> None:
         host = await box.boot(Quick())
         await is_up(host)
@@ -57,7 +57,7 @@ def test_a_host_of_another_cloud_runs_no_agent_of_googles(in_box: InBox) -> None
     in_box(main)
 
 
-def test_what_is_outside_the_box_is_out_of_reach_and_found_to_be_at_once(in_box: InBox) -> None:
+def test_connections_out_of_box_fail_at_once(in_box: InBox) -> None:
     async def main(box: Box) -> None:
         host = await box.boot(Quick())
         for address in ("192.0.2.1", "packages.example"):
@@ -70,7 +70,7 @@ def test_what_is_outside_the_box_is_out_of_reach_and_found_to_be_at_once(in_box:
     in_box(main)
 
 
-def test_a_host_that_powers_itself_off_is_seen_to_be_off(in_box: InBox) -> None:
+def test_host_that_powers_itself_off_is_reported_as_off(in_box: InBox) -> None:
     async def main(box: Box) -> None:
         host = await box.boot(Quick())
         await is_up(host)
@@ -85,7 +85,7 @@ def test_a_host_that_powers_itself_off_is_seen_to_be_off(in_box: InBox) -> None:
     in_box(main)
 
 
-def test_a_host_shuts_down_in_good_order_when_its_power_button_is_pressed(in_box: InBox) -> None:
+def test_host_shuts_down_cleanly_when_power_button_is_pressed(in_box: InBox) -> None:
     async def main(box: Box) -> None:
         host = await box.boot(Quick())
         await is_up(host)
@@ -97,7 +97,7 @@ def test_a_host_shuts_down_in_good_order_when_its_power_button_is_pressed(in_box
     in_box(main)
 
 
-def test_a_host_that_is_killed_says_nothing_more_and_the_others_go_on(in_box: InBox) -> None:
+def test_killed_host_sends_nothing_and_other_hosts_continue(in_box: InBox) -> None:
     async def main(box: Box) -> None:
         lost, other = [await box.boot(Quick()) for _ in range(2)]
         async with connect(lost) as to_lost, connect(other) as to_other:
@@ -115,7 +115,7 @@ def test_a_host_that_is_killed_says_nothing_more_and_the_others_go_on(in_box: In
     in_box(main)
 
 
-def test_a_small_disk_fills_up_and_the_host_lives_on(in_box: InBox) -> None:
+def test_host_survives_full_disk(in_box: InBox) -> None:
     async def main(box: Box) -> None:
         host = await box.boot(Quick(), disk_bytes=64 << 20)
         await is_up(host)
@@ -128,7 +128,7 @@ def test_a_small_disk_fills_up_and_the_host_lives_on(in_box: InBox) -> None:
     in_box(main)
 
 
-def test_the_failure_to_boot_is_on_the_console(in_box: InBox) -> None:
+def test_boot_failure_is_on_console(in_box: InBox) -> None:
     class Broken(Quick):
         nspawn_options = ("--no-such-option",)
 

@@ -33,7 +33,7 @@ trio.run(main)
 """
 
 
-def test_a_box_that_is_closed_leaves_nothing_though_its_hosts_ran(in_box: InBox) -> None:
+def test_closed_box_with_running_hosts_leaves_no_resources(in_box: InBox) -> None:
     boxes: list[Box] = []
 
     async def main(box: Box) -> None:
@@ -47,7 +47,7 @@ def test_a_box_that_is_closed_leaves_nothing_though_its_hosts_ran(in_box: InBox)
     assert boxes[0].left() == []
 
 
-def test_what_a_test_raises_comes_out_of_the_box_as_it_is(in_box: InBox) -> None:
+def test_exception_is_not_wrapped_by_box(in_box: InBox) -> None:
     async def main(box: Box) -> None:
         raise ZeroDivisionError
 
@@ -56,9 +56,7 @@ def test_what_a_test_raises_comes_out_of_the_box_as_it_is(in_box: InBox) -> None
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_an_owner_that_is_ended_by_a_signal_leaves_nothing(
-    in_box: InBox, number: signal.Signals
-) -> None:
+def test_owner_ended_by_signal_leaves_no_resources(in_box: InBox, number: signal.Signals) -> None:
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER],
         cwd=ROOT,
@@ -82,7 +80,7 @@ def test_an_owner_that_is_ended_by_a_signal_leaves_nothing(
         trio.run(main)
 
 
-def test_a_host_ends_with_its_supervisor_and_the_box_takes_away_what_that_left(
+def test_host_ends_with_its_supervisor_and_box_removes_leftovers(
     in_box: InBox,
 ) -> None:
     boxes: list[Box] = []
@@ -101,7 +99,7 @@ def test_a_host_ends_with_its_supervisor_and_the_box_takes_away_what_that_left(
     assert boxes[0].left() == []
 
 
-def test_what_dead_owners_left_is_swept_away_and_nothing_of_the_living(in_box: InBox) -> None:
+def test_only_leftovers_of_dead_owners_are_removed(in_box: InBox) -> None:
     async def main(box: Box) -> None:
         host = await box.boot(Quick())
         await is_up(host)

@@ -27,7 +27,7 @@ async def token(host: Host, ttl: str = "60") -> str:
     return token
 
 
-def test_an_ec2_token_is_good_for_the_host_that_asked_for_it_alone(in_box: InBox) -> None:
+def test_ec2_token_is_valid_only_for_host_that_requested_it(in_box: InBox) -> None:
     async def main(box: Box) -> None:
         one, two = [await box.boot(Quick(Ec2(instance_id=f"i-{n}"))) for n in (1, 2)]
         url = f"{EC2}/meta-data/instance-id"
@@ -39,7 +39,7 @@ def test_an_ec2_token_is_good_for_the_host_that_asked_for_it_alone(in_box: InBox
     in_box(main)
 
 
-def test_ec2_refuses_version_one_and_tokens_that_are_not_asked_for_properly(in_box: InBox) -> None:
+def test_ec2_refuses_imds_version_1_and_invalid_token_requests(in_box: InBox) -> None:
     async def main(box: Box) -> None:
         host = await box.boot(Quick(Ec2(user_data=b"secret")))
         assert (await ask(host, f"{EC2}/user-data"))[0] == 401
@@ -52,7 +52,7 @@ def test_ec2_refuses_version_one_and_tokens_that_are_not_asked_for_properly(in_b
     in_box(main)
 
 
-def test_an_ec2_host_hears_of_its_tags_itself_and_its_interruption(in_box: InBox) -> None:
+def test_ec2_host_sees_its_tags_identity_and_interruption(in_box: InBox) -> None:
     async def main(box: Box) -> None:
         cloud = Ec2(tags={"session": "s1"}, user_data=b"\x00\xff is not text"[2:])
         host = await box.boot(Quick(cloud))
@@ -72,7 +72,7 @@ def test_an_ec2_host_hears_of_its_tags_itself_and_its_interruption(in_box: InBox
     in_box(main)
 
 
-def test_a_gce_host_runs_its_startup_script(in_box: InBox) -> None:
+def test_gce_host_runs_startup_script(in_box: InBox) -> None:
     async def main(box: Box) -> None:
         host = await box.boot(Gce(startup_script=SCRIPT))
         with trio.fail_after(SOON):
@@ -81,7 +81,7 @@ def test_a_gce_host_runs_its_startup_script(in_box: InBox) -> None:
     in_box(main)
 
 
-def test_a_gce_host_hears_of_its_preemption_as_it_comes(in_box: InBox) -> None:
+def test_waiting_gce_host_is_notified_of_preemption(in_box: InBox) -> None:
     async def main(box: Box) -> None:
         cloud = Gce(token={"access_token": "t", "expires_in": 3600, "token_type": "Bearer"})
         quick = Quick(cloud)
@@ -111,7 +111,7 @@ def test_a_gce_host_hears_of_its_preemption_as_it_comes(in_box: InBox) -> None:
     in_box(main)
 
 
-def test_an_azure_host_runs_its_custom_data_and_reports_that_it_is_ready(in_box: InBox) -> None:
+def test_azure_host_runs_custom_data_and_reports_ready(in_box: InBox) -> None:
     async def main(box: Box) -> None:
         cloud = Azure(custom_data=SCRIPT.encode())
         host = await box.boot(cloud)
@@ -122,7 +122,7 @@ def test_an_azure_host_runs_its_custom_data_and_reports_that_it_is_ready(in_box:
     in_box(main)
 
 
-def test_an_azure_host_hears_of_its_eviction_and_gets_its_identitys_token(in_box: InBox) -> None:
+def test_azure_host_sees_eviction_and_gets_identity_token(in_box: InBox) -> None:
     async def main(box: Box) -> None:
         cloud = Azure(name="vm-7", is_spot=True)
         host = await box.boot(Quick(cloud))

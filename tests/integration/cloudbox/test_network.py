@@ -11,7 +11,7 @@ from tests.support.cloudbox._network import Link, ruleset
 from tests.support.cloudbox.fixtures import InBox
 
 
-def test_what_is_sent_on_a_cut_cable_arrives_once_it_is_mended_and_neither_end_was_told(
+def test_data_sent_during_cut_arrives_after_repair_without_connection_error(
     in_box: InBox,
 ) -> None:
     async def main(box: Box) -> None:
@@ -31,7 +31,7 @@ def test_what_is_sent_on_a_cut_cable_arrives_once_it_is_mended_and_neither_end_w
     in_box(main)
 
 
-def test_so_many_packets_of_a_hundred_are_lost_each_way(in_box: InBox) -> None:
+def test_given_percentage_of_packets_is_lost_each_way(in_box: InBox) -> None:
     async def main(box: Box) -> None:
         host = await box.boot(Quick())
         await is_up(host)
@@ -45,7 +45,7 @@ def test_so_many_packets_of_a_hundred_are_lost_each_way(in_box: InBox) -> None:
     in_box(main)
 
 
-def test_no_more_gets_through_than_the_limit(in_box: InBox) -> None:
+def test_bandwidth_limit_is_applied(in_box: InBox) -> None:
     async def main(box: Box) -> None:
         host = await box.boot(Quick())
         async with connect(host) as stream:
@@ -90,7 +90,7 @@ def test_packets_are_delayed_each_way(in_box: InBox) -> None:
     in_box(main)
 
 
-def test_the_ruleset_takes_the_place_of_what_was_known() -> None:
+def test_ruleset_replaces_previous_rules() -> None:
     assert ruleset([Link("h11"), Link("h12", is_cut=True), Link("h13", loss_percent=2.5)]) == (
         "table bridge cloudbox\n"
         "flush table bridge cloudbox\n"
