@@ -13,7 +13,7 @@ from tests.support.paths import fresh_path
 
 HERE = Target.here()
 
-# Where this repository is installed as editable, its wheels are built.
+# This repository may be installed as editable; uv then builds its wheels.
 pytestmark = pytest.mark.skipif(find_uv() is None, reason="there is no uv")
 
 
@@ -88,12 +88,12 @@ def test_env_check_fails_and_names_what_target_lacks(project, capsys):
     target = f"{HERE.platform}/py3.{int(HERE.python[2:]) + 1}"
     everything = json_of(capsys, project)["manifest"]["content"]["distributions"]
     local = ["bigmachine", "bigmachine-local", "bigmachine-workspace"]
-    without = [f"--exclude-distribution={name}" for name in everything if name not in local]
-    assert main(["env", str(project), *without, "--json", "--check", target]) == 1
+    exclude = [f"--exclude-distribution={name}" for name in everything if name not in local]
+    assert main(["env", str(project), *exclude, "--json", "--check", target]) == 1
     check = json.loads(capsys.readouterr().out)["check"]
     assert check["target"] == target
     assert [problem["name"] for problem in check["problems"]] == ["python"]
-    assert main(["env", str(project), *without, "--check", target]) == 1
+    assert main(["env", str(project), *exclude, "--check", target]) == 1
     assert f"1 not available for {target}:\n  python {HERE.python}: " in capsys.readouterr().out
 
 

@@ -49,14 +49,14 @@ def test_bigmachine_error_is_printed_without_traceback(install, capsys, monkeypa
         @staticmethod
         def add(commands) -> None:
             def fail(arguments) -> int:
-                raise UsageError("there is no such thing")
+                raise UsageError("no such file")
 
             commands.add_parser("fail").set_defaults(run=fail)
 
     monkeypatch.setattr(cli, "_COMMANDS", (Command,))
     assert main(["fail"]) == 2
     captured = capsys.readouterr()
-    assert captured.err == "bigmachine: there is no such thing\n"
+    assert captured.err == "bigmachine: no such file\n"
     assert captured.out == ""
 
 
@@ -68,7 +68,7 @@ def test_closed_standard_output_causes_no_traceback() -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    process.stdout.close()  # long before Python is up to print anything
+    process.stdout.close()  # long before the command can print anything
     process.stdin.close()
     error = process.stderr.read()
     process.stderr.close()

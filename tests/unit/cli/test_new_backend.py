@@ -21,7 +21,7 @@ FILES = {
     "src/bigmachine_my_slurm/_system.py",
     "tests/test_conformance.py",
 }
-RULES = "E,F,W,I,UP,B,SIM,C4,RUF,PIE,PT,RET,D1"  # as ours, but for the layout of docstrings
+RULES = "E,F,W,I,UP,B,SIM,C4,RUF,PIE,PT,RET,D1"  # ours, without layout of docstrings
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def package(folder: Path, install, monkeypatch: pytest.MonkeyPatch, capsys) -> Path:
-    """A new backend, as an editable installation would have it."""
+    """A new backend, importable as if it were installed as editable."""
     assert main(["new-backend", "my-slurm"]) == 0
     about = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
     [(group, points)] = about["entry-points"].items()

@@ -45,7 +45,7 @@ def installed(install) -> None:
     install("gone-cloud", "[bigmachine.systems]\ngone = nowhere:Termination", version="0.2")
 
 
-def listing(capsys: pytest.CaptureFixture[str]) -> dict:
+def systems_json(capsys: pytest.CaptureFixture[str]) -> dict:
     assert main(["systems", "--json"]) == 0
     return json.loads(capsys.readouterr().out)
 
@@ -88,7 +88,7 @@ def test_systems_lists_packages_that_pip_can_install(install, capsys) -> None:
 
 
 def test_systems_json_has_same_content(installed, capsys) -> None:
-    found = listing(capsys)
+    found = systems_json(capsys)
     systems = {system["name"]: system for system in found["systems"]}
     fancy = systems["fancy"]
     assert (fancy["dist"], fancy["version"], fancy["broken"]) == ("fancy-cloud", "1.0", None)
@@ -109,6 +109,6 @@ def test_systems_json_has_same_content(installed, capsys) -> None:
 def test_systems_shows_duplicate_name_as_broken(install, capsys) -> None:
     install("one", "[bigmachine.systems]\nfancy = fancy:Fancy", fancy=FANCY)
     install("two", "[bigmachine.systems]\nfancy = fancy:Fancy")
-    systems = [system for system in listing(capsys)["systems"] if system["name"] == "fancy"]
+    systems = [system for system in systems_json(capsys)["systems"] if system["name"] == "fancy"]
     assert {system["dist"] for system in systems} == {"one", "two"}
     assert all("provided by" in system["broken"] for system in systems)

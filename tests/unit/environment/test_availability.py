@@ -32,8 +32,8 @@ def check(venv: Venv, target: Target, folder: Path) -> list[Problem]:
 
 
 def test_everything_is_available_for_platform_of_driver(venv, make_wheel, tmp_path, monkeypatch):
-    make_wheel("nobody-has-this", "7.7")
-    venv.install("nobody-has-this")
+    make_wheel("no-such-distribution", "7.7")
+    venv.install("no-such-distribution")
     monkeypatch.setenv("UV_OFFLINE", "1")
     assert check(venv, HERE, tmp_path / "wheels") == []
 
@@ -41,7 +41,7 @@ def test_everything_is_available_for_platform_of_driver(venv, make_wheel, tmp_pa
 def test_missing_wheel_is_reported_with_distributions_that_require_it(
     index, venv, make_wheel, tmp_path, monkeypatch
 ):
-    monkeypatch.chdir(tmp_path)  # out of the reach of this project's own constraints
+    monkeypatch.chdir(tmp_path)  # outside this project, whose constraints would apply
     make_wheel("idna", "3.7")
     make_wheel("pywin32", "306")
     make_wheel("h11", "999", metadata="Requires-Dist: pywin32; sys_platform == 'win32'\n")
@@ -98,7 +98,9 @@ def test_check_without_index_raises_usage_error(venv, make_wheel, tmp_path, monk
         check(venv, THERE, tmp_path / "wheels")
 
 
-@pytest.mark.skipif(bool(find_spec("uv") or find_spec("pip")), reason="this Python has one itself")
+@pytest.mark.skipif(
+    bool(find_spec("uv") or find_spec("pip")), reason="this Python has uv or pip itself"
+)
 def test_check_without_uv_and_pip_says_what_to_install(venv, make_wheel, tmp_path, monkeypatch):
     make_wheel("idna", "3.7")
     venv.install("idna")

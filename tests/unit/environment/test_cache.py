@@ -15,27 +15,27 @@ def writer(text: str):
     return lambda folder: (folder / "file").write_text(text)
 
 
-def refuse(folder: Path) -> None:
-    raise AssertionError("made again")
+def fail_to_write(folder: Path) -> None:
+    raise AssertionError("created again")
 
 
 def test_file_is_created_once_and_kept_in_cache_folder_of_user(cache):
     file = Cache().file("key", writer("text"))
     assert file.read_text() == "text"
-    assert Cache().file("key", refuse) == file
+    assert Cache().file("key", fail_to_write) == file
     assert file.is_relative_to(cache / "bigmachine")
 
 
 def test_failed_creation_leaves_no_files(tmp_path):
     with pytest.raises(AssertionError):
-        Cache(tmp_path).file("key", refuse)
+        Cache(tmp_path).file("key", fail_to_write)
     assert [*tmp_path.iterdir()] == []
 
 
 def test_two_concurrent_writers_of_same_key_both_succeed(tmp_path):
     def make(folder: Path) -> None:
         writer("text")(folder)
-        Cache(tmp_path).file("key", writer("text"))  # the other one is faster
+        Cache(tmp_path).file("key", writer("text"))  # another process was faster
 
     assert Cache(tmp_path).file("key", make).read_text() == "text"
     assert [entry.name for entry in tmp_path.iterdir()] == ["key"]
@@ -61,7 +61,7 @@ def test_least_recently_used_file_is_removed_first(tmp_path):
         Cache(tmp_path).file(key, writer("x" * 10))
         os.utime(tmp_path / key, (1000 - age, 1000 - age))
     cache = Cache(tmp_path, limit_bytes=35)
-    cache.file("oldest", refuse)  # used now
+    cache.file("oldest", fail_to_write)  # most recently used
     cache.file("new", writer("x" * 10))
     assert {entry.name for entry in tmp_path.iterdir()} == {"young", "oldest", "new"}
 

@@ -118,7 +118,7 @@ def test_include_and_exclude_apply_to_every_folder(project, tmp_path):
 @pytest.mark.skipif(find_uv() is None, reason="there is no uv")
 def test_capture_of_editable_repository_has_no_source_folders():
     root = ROOT
-    # Other tests of the run have put their own folders on the path.
+    # Other tests may have added their own folders to the path.
     path = [entry for entry in sys.path if not Path(entry).is_relative_to(root / "tests")]
     environment = capture(root / "examples" / "bigpi.py", path=path)
     assert not [f for f in folders(environment) if f.name in ("src", "examples")]

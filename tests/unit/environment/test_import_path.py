@@ -10,36 +10,39 @@ from bigmachine.environment._import_path import split_import_path
 from bigmachine.errors import UsageError
 from tests.unit.environment.kit import write_files
 
-TELL = """
+PRINT_SCRIPT_FOLDER = """
 import sys
 from bigmachine.environment._import_path import split_import_path
 print(split_import_path(sys.path).script)
 """
 
 
-def ran(*arguments: str | Path, cwd: Path) -> str:
+def run_python(*arguments: str | Path, cwd: Path) -> str:
     command = [sys.executable, *map(str, arguments)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=cwd)
     return done.stdout.strip()
 
 
 def test_script_folder_is_folder_that_contains_script(tmp_path):
-    write_files(tmp_path, {"project/run.py": TELL, "package/__main__.py": TELL})
-    assert ran(tmp_path / "project/run.py", cwd=Path("/")) == str(tmp_path / "project")
+    write_files(
+        tmp_path,
+        {"project/run.py": PRINT_SCRIPT_FOLDER, "package/__main__.py": PRINT_SCRIPT_FOLDER},
+    )
+    assert run_python(tmp_path / "project/run.py", cwd=Path("/")) == str(tmp_path / "project")
 
 
 def test_script_folder_of_module_is_parent_of_its_package(tmp_path):
-    write_files(tmp_path, {"package/__init__.py": "", "package/sub/run.py": TELL})
-    assert ran("-m", "package.sub.run", cwd=tmp_path) == str(tmp_path)
+    write_files(tmp_path, {"package/__init__.py": "", "package/sub/run.py": PRINT_SCRIPT_FOLDER})
+    assert run_python("-m", "package.sub.run", cwd=tmp_path) == str(tmp_path)
 
 
 def test_script_folder_without_file_is_current_folder(tmp_path):
-    assert ran("-c", TELL, cwd=tmp_path) == str(tmp_path)
+    assert run_python("-c", PRINT_SCRIPT_FOLDER, cwd=tmp_path) == str(tmp_path)
 
 
 def test_installed_program_has_no_script_folder(tmp_path):
-    write_files(tmp_path, {"venv/pyvenv.cfg": "", "venv/bin/program": TELL})
-    assert ran(tmp_path / "venv/bin/program", cwd=tmp_path) == "None"
+    write_files(tmp_path, {"venv/pyvenv.cfg": "", "venv/bin/program": PRINT_SCRIPT_FOLDER})
+    assert run_python(tmp_path / "venv/bin/program", cwd=tmp_path) == "None"
 
 
 def test_folders_of_python_and_tools_are_not_local_folders(tmp_path):

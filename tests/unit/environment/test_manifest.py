@@ -107,7 +107,7 @@ def test_each_blob_can_be_opened_by_its_hash(environment):
 
 
 def test_environment_built_from_manifest_has_same_content(environment, tmp_path):
-    """As the boot program does it: wheels into a new environment, files into folders."""
+    """Install wheels and unpack files as the boot program does."""
     manifest = environment.manifest(wheels="all")
     other = Venv(tmp_path / "other", tmp_path)
     for entry in manifest["distributions"]:
@@ -120,13 +120,13 @@ def test_environment_built_from_manifest_has_same_content(environment, tmp_path)
         tar.extractall(unpacked, filter="data")
     write_files(unpacked, {big["path"]: read(environment, big)})
     assert (unpacked / "tool").stat().st_mode & 0o777 == 0o755
-    asked = manifest["content"]["distributions"]
+    requested = manifest["content"]["distributions"]
     versions = {each.name: each.version for each in installed([other.site])}
     local = [entry["name"] for entry in manifest["distributions"] if not entry["index"]]
-    assert versions == {name: version.partition("+")[0] for name, version in asked.items()}
+    assert versions == {name: version.partition("+")[0] for name, version in requested.items()}
     built = {
         "python": other.run("import sys; print('%d.%d' % sys.version_info[:2])"),
-        "distributions": {**versions, **{name: asked[name] for name in local}},
+        "distributions": {**versions, **{name: requested[name] for name in local}},
         "files": {
             f"0/{file.relative_to(unpacked)}": hashlib.sha256(file.read_bytes()).hexdigest()
             for file in unpacked.rglob("*")

@@ -19,7 +19,7 @@ from tests.unit.environment.kit import Venv, write_files
 SCRIPT = "#!python\nprint('a script')\n"
 
 
-def the_one(site: Path, name: str = "one") -> Distribution:
+def find_distribution(site: Path, name: str = "one") -> Distribution:
     [found] = [each for each in installed([site]) if each.name == name]
     return found
 
@@ -44,7 +44,7 @@ def one(venv, make_wheel) -> Venv:
 
 def test_repacked_wheel_installs_same_files_elsewhere(one, tmp_path):
     assert (one.folder / "bin/one-script").read_text().startswith(f"#!{one.folder}")
-    wheel = repack(the_one(one.site), cache=Cache())
+    wheel = repack(find_distribution(one.site), cache=Cache())
     assert wheel.name == "one-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel) as opened:
         assert opened.namelist() == [
@@ -67,7 +67,7 @@ def test_repacked_wheel_installs_same_files_elsewhere(one, tmp_path):
 
 
 def test_repacked_wheel_has_correct_record(one):
-    with zipfile.ZipFile(repack(the_one(one.site), cache=Cache())) as wheel:
+    with zipfile.ZipFile(repack(find_distribution(one.site), cache=Cache())) as wheel:
         rows = list(csv.reader(wheel.read("one-1.0.dist-info/RECORD").decode().splitlines()))
         assert [row[0] for row in rows] == wheel.namelist()
         assert rows.pop() == ["one-1.0.dist-info/RECORD", "", ""]
@@ -80,8 +80,8 @@ def test_repacked_wheel_has_correct_record(one):
 def test_same_contents_give_same_wheel_bytes(one, tmp_path, make_wheel, wheels):
     other = Venv(tmp_path / "other-place", wheels)
     other.install("one")
-    first = repack(the_one(one.site), cache=Cache(tmp_path / "1"))
-    second = repack(the_one(other.site), cache=Cache(tmp_path / "2"))
+    first = repack(find_distribution(one.site), cache=Cache(tmp_path / "1"))
+    second = repack(find_distribution(other.site), cache=Cache(tmp_path / "2"))
     assert first.read_bytes() == second.read_bytes()
     with zipfile.ZipFile(first) as wheel:
         assert {info.date_time for info in wheel.infolist()} == {(1980, 1, 1, 0, 0, 0)}
@@ -89,7 +89,7 @@ def test_same_contents_give_same_wheel_bytes(one, tmp_path, make_wheel, wheels):
 
 def test_executable_file_in_package_stays_executable(one):
     (one.site / "one/__init__.py").chmod(0o755)
-    with zipfile.ZipFile(repack(the_one(one.site), cache=Cache())) as wheel:
+    with zipfile.ZipFile(repack(find_distribution(one.site), cache=Cache())) as wheel:
         modes = {info.filename: info.external_attr >> 16 for info in wheel.infolist()}
     assert modes["one/__init__.py"] == stat.S_IFREG | 0o755
     assert modes["one/a,b.txt"] == stat.S_IFREG | 0o644
@@ -99,15 +99,15 @@ def test_script_with_too_long_interpreter_path_becomes_portable(one):
     script = one.folder / "bin/one-script"
     body = "'''exec' '/very long/bin/python' \"$0\" \"$@\"\n' '''\nprint('a script')\n"
     script.write_text("#!/bin/sh\n" + body.replace("'/very long/bin/python'", "/long/bin/python"))
-    with zipfile.ZipFile(repack(the_one(one.site), cache=Cache())) as wheel:
+    with zipfile.ZipFile(repack(find_distribution(one.site), cache=Cache())) as wheel:
         content = wheel.read("one-1.0.data/scripts/one-script").decode()
     assert content == "#!python\nprint('a script')\n"
 
 
 def test_file_changed_by_hand_is_sent_as_it_is_with_warning(one, caplog):
-    before = repack(the_one(one.site), cache=Cache())
+    before = repack(find_distribution(one.site), cache=Cache())
     (one.site / "one/__init__.py").write_text("changed = True\n")
-    after = repack(the_one(one.site), cache=Cache())
+    after = repack(find_distribution(one.site), cache=Cache())
     assert (
         "one 1.0: changed since it was installed; the changed files are sent: one/__init__.py"
         in (caplog.text)
@@ -121,13 +121,13 @@ def test_error_for_missing_file_says_how_to_reinstall(one):
     (one.site / "one/a,b.txt").unlink()
     expected = r'one/a,b\.txt\. Install it again: .*--force-reinstall --no-deps "one==1\.0"'
     with pytest.raises(UsageError, match=expected):
-        repack(the_one(one.site), cache=Cache())
+        repack(find_distribution(one.site), cache=Cache())
 
 
 def test_distribution_in_target_folder_can_be_repacked(venv, make_wheel, tmp_path):
     make_wheel("one", files={"one.py": "", "one-1.0.data/scripts/one-script": SCRIPT})
     venv.install("one", "--target", tmp_path / "target")
-    with zipfile.ZipFile(repack(the_one(tmp_path / "target"), cache=Cache())) as wheel:
+    with zipfile.ZipFile(repack(find_distribution(tmp_path / "target"), cache=Cache())) as wheel:
         assert wheel.read("one-1.0.data/scripts/one-script").decode() == SCRIPT
 
 
@@ -143,8 +143,8 @@ def test_repacked_numpy_works_elsewhere(tmp_path):
 
 
 def test_repacked_wheel_is_cached(one, cache):
-    first = repack(the_one(one.site), cache=Cache())
+    first = repack(find_distribution(one.site), cache=Cache())
     made = first.stat().st_mtime_ns
-    assert repack(the_one(one.site), cache=Cache()) == first
+    assert repack(find_distribution(one.site), cache=Cache()) == first
     assert first.stat().st_mtime_ns == made
     assert first.is_relative_to(cache)

@@ -1,4 +1,4 @@
-"""The driver's side does without Linux: macOS and Windows drive machines elsewhere."""
+"""The driver works on macOS and Windows, with machines on other hosts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.paths import ROOT
 
 
 def python(*arguments):
-    # Without what the outer pytest was told.
+    # Without the options of the outer pytest.
     environ = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
     return subprocess.run(
         [sys.executable, *arguments],

@@ -28,7 +28,7 @@ class {name}(System):
 """
 
 
-def names() -> list[str]:
+def installed_names() -> list[str]:
     return [entry.name for entry in installed_systems()]
 
 
@@ -40,11 +40,11 @@ def test_system_is_loaded_by_name_of_its_entry_point(install) -> None:
 
 
 def test_only_requested_system_is_imported(install) -> None:
-    for name in ("asked", "other"):
+    for name in ("requested", "other"):
         entry = f"[bigmachine.systems]\n{name} = {name}_module:System{name}"
         install(name, entry, **{f"{name}_module": SYSTEM.format(name=f"System{name}")})
-    load_system("asked")
-    assert "asked_module" in sys.modules
+    load_system("requested")
+    assert "requested_module" in sys.modules
     assert "other_module" not in sys.modules
 
 
@@ -71,12 +71,12 @@ def test_error_for_unknown_system_suggests_similar_name(install) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "hint"),
+    ("requested", "hint"),
     [("gcp", ""), ("gpc", "; did you mean 'gcp'?"), ("GC-P", "; did you mean 'gcp'?")],
 )
-def test_error_for_unknown_system_names_package_to_install(asked: str, hint: str) -> None:
+def test_error_for_unknown_system_names_package_to_install(requested: str, hint: str) -> None:
     with pytest.raises(UnknownSystemError) as caught:
-        load_system(asked)
+        load_system(requested)
     assert hint in str(caught.value)
     assert 'pip install "bigmachine[gcp]"' in str(caught.value)
     assert "bigmachine[azure]" not in str(caught.value)
@@ -101,11 +101,11 @@ def test_import_error_names_distribution_and_version_of_system(install) -> None:
         "tiny-cloud",
         "[bigmachine.systems]\ntiny = tiny:Tiny",
         version="0.3",
-        tiny="import a_module_nobody_has",
+        tiny="import no_such_module",
     )
     with pytest.raises(PluginError, match=r"system 'tiny' of tiny-cloud 0\.3") as caught:
         load_system("tiny")
-    assert "a_module_nobody_has" in str(caught.value)
+    assert "no_such_module" in str(caught.value)
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)
 
 
@@ -146,7 +146,7 @@ def test_distribution_twice_on_import_path_is_not_a_duplicate(
             file.read_text().replace("Version: 1.0", "Version: 0.9")
         )
     monkeypatch.syspath_prepend(copy)
-    assert names().count("tiny") == 1
+    assert installed_names().count("tiny") == 1
     load_system("tiny")
 
 
@@ -192,12 +192,12 @@ def test_installed_observers_are_loaded_and_broken_ones_are_skipped(install, cap
         """[bigmachine.observers]
         a-class = watchers:Watcher
         a-module = watchers
-        unimportable = nowhere
-        unmakeable = watchers:Unmakeable
+        missing = nowhere
+        failing = watchers:Failing
         """.replace(" " * 8, ""),
         watchers=textwrap.dedent("""
             class Watcher: ...
-            class Unmakeable:
+            class Failing:
                 def __init__(self): raise RuntimeError("not today")
         """),
     )
@@ -206,7 +206,7 @@ def test_installed_observers_are_loaded_and_broken_ones_are_skipped(install, cap
     watcher, module = observers.values()
     assert type(watcher).__name__ == "Watcher"
     assert module.__name__ == "watchers"
-    assert "skipping observer 'unimportable' of watchers 1.0" in caplog.text
+    assert "skipping observer 'missing' of watchers 1.0" in caplog.text
     assert "not today" in caplog.text
 
 
@@ -216,7 +216,7 @@ def test_each_session_gets_its_own_observer(install) -> None:
     assert load_observers()[label] is not load_observers()[label]
 
 
-# -- choosing ------------------------------------------------------------------
+# -- choosing a system ---------------------------------------------------------
 
 
 @dataclass(frozen=True)

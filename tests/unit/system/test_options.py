@@ -31,7 +31,7 @@ class Options:
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "project" / "src"
     folder.mkdir(parents=True)
     monkeypatch.chdir(folder)
@@ -46,10 +46,10 @@ def resolve(profile: str | None = None, /, **keywords: Any) -> Options:
 
 
 def test_precedence_is_keyword_environment_profile_table_default(
-    here: Path, monkeypatch: pytest.MonkeyPatch
+    current_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert resolve().instance_type == "small"
-    (here / "bigmachine.toml").write_text("""
+    (current_folder / "bigmachine.toml").write_text("""
         [ec2]
         instance_type = "table"
         count = 7
@@ -64,20 +64,23 @@ def test_precedence_is_keyword_environment_profile_table_default(
 
 
 @pytest.mark.parametrize("folder", [".", "..", "../.."])
-def test_nearest_file_in_current_or_parent_folder_is_read(here: Path, folder: str) -> None:
-    (here / folder / "bigmachine.toml").write_text("ec2.count = 3")
+def test_nearest_file_in_current_or_parent_folder_is_read(
+    current_folder: Path, folder: str
+) -> None:
+    (current_folder / folder / "bigmachine.toml").write_text("ec2.count = 3")
     assert resolve().count == 3
 
 
-def test_nearer_file_hides_file_in_parent_folder(here: Path) -> None:
-    (here / "bigmachine.toml").write_text("ec2.count = 3")
-    (here.parent / "bigmachine.toml").write_text("ec2.count = 4\nec2.spot = true")
+def test_nearer_file_hides_file_in_parent_folder(current_folder: Path) -> None:
+    (current_folder / "bigmachine.toml").write_text("ec2.count = 3")
+    (current_folder.parent / "bigmachine.toml").write_text("ec2.count = 4\nec2.spot = true")
     assert resolve() == Options(count=3)
 
 
-def test_options_may_be_in_pyproject(here: Path) -> None:
-    (here / "pyproject.toml").write_text("[project]\nname = 'not-bigmachine'")  # none of ours
-    (here.parent / "pyproject.toml").write_text("""
+def test_options_may_be_in_pyproject(current_folder: Path) -> None:
+    # The word is in the nearer file, but no table for bigmachine.
+    (current_folder / "pyproject.toml").write_text("[project]\nname = 'not-bigmachine'")
+    (current_folder.parent / "pyproject.toml").write_text("""
         [tool.bigmachine.ec2]
         count = 5
         [tool.bigmachine.profiles.big.ec2]
@@ -87,13 +90,15 @@ def test_options_may_be_in_pyproject(here: Path) -> None:
     assert resolve("big").count == 50
 
 
-def test_malformed_pyproject_that_does_not_mention_bigmachine_is_ignored(here: Path) -> None:
-    (here / "pyproject.toml").write_text("this is [not toml")
+def test_malformed_pyproject_that_does_not_mention_bigmachine_is_ignored(
+    current_folder: Path,
+) -> None:
+    (current_folder / "pyproject.toml").write_text("this is [not toml")
     assert resolve() == Options()
 
 
-def test_profile_without_this_system_keeps_table_of_system(here: Path) -> None:
-    (here / "bigmachine.toml").write_text("ec2.count = 3\nprofiles.big.gcp.count = 30")
+def test_profile_without_this_system_keeps_table_of_system(current_folder: Path) -> None:
+    (current_folder / "bigmachine.toml").write_text("ec2.count = 3\nprofiles.big.gcp.count = 30")
     assert resolve("big").count == 3
 
 
@@ -129,28 +134,30 @@ def test_error_names_misspelt_variable(monkeypatch) -> None:
         ("[profiles.big.ec2]\ninstance-type = 1", "[profiles.big.ec2]"),
     ],
 )
-def test_error_names_file_and_table_of_misspelt_key(here: Path, text: str, table: str) -> None:
-    (here / "bigmachine.toml").write_text(text)
+def test_error_names_file_and_table_of_misspelt_key(
+    current_folder: Path, text: str, table: str
+) -> None:
+    (current_folder / "bigmachine.toml").write_text(text)
     with pytest.raises(UsageError, match="did you mean 'instance_type'") as caught:
         resolve("big" if "big" in text else None)
-    assert str(here / "bigmachine.toml") in str(caught.value)
+    assert str(current_folder / "bigmachine.toml") in str(caught.value)
     assert table in str(caught.value)
 
 
-def test_error_for_unknown_profile_lists_known_profiles(here: Path) -> None:
+def test_error_for_unknown_profile_lists_known_profiles(current_folder: Path) -> None:
     with pytest.raises(UsageError, match=r"no profile 'big'.*no bigmachine\.toml"):
         resolve("big")
-    (here / "bigmachine.toml").write_text("[profiles.small.ec2]\n[profiles.bigger.ec2]")
+    (current_folder / "bigmachine.toml").write_text("[profiles.small.ec2]\n[profiles.bigger.ec2]")
     with pytest.raises(UsageError) as caught:
         resolve("bigge")
     assert "did you mean 'bigger'?" in str(caught.value)
     assert "small, bigger" in str(caught.value)
-    assert str(here) in str(caught.value)
+    assert str(current_folder) in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["[ec2", "ec2 = 3", "profiles = 3", "profiles.big = 3"])
-def test_error_names_malformed_file(here: Path, text: str) -> None:
-    (here / "bigmachine.toml").write_text(text)
+def test_error_names_malformed_file(current_folder: Path, text: str) -> None:
+    (current_folder / "bigmachine.toml").write_text(text)
     with pytest.raises(UsageError, match=r"bigmachine\.toml"):
         resolve("big" if "big" in text else None)
 
@@ -282,8 +289,8 @@ def test_keyword_value_of_wrong_type_is_refused(name: str, given: object) -> Non
         resolve(**{name: given})
 
 
-def test_value_of_wrong_type_in_file_is_refused(here: Path) -> None:
-    (here / "bigmachine.toml").write_text("ec2.count = '4'")
+def test_value_of_wrong_type_in_file_is_refused(current_folder: Path) -> None:
+    (current_folder / "bigmachine.toml").write_text("ec2.count = '4'")
     with pytest.raises(UsageError, match=r"takes int, not '4' \(set in .*bigmachine\.toml"):
         resolve()
 

@@ -125,20 +125,22 @@ def test_async_method_for_plain_hook_is_refused() -> None:
 
 
 def test_async_generator_may_implement_hook_that_returns_async_iterator() -> None:
-    class Tailed(Smallest):
+    class WithTail(Smallest):
         capabilities = frozenset({Capability.TAIL})
 
         async def tail(self, instance: Instance) -> AsyncIterator[bytes]:
             yield instance.name.encode()
 
     async def lines() -> list[bytes]:
-        return [line async for line in Plugins(Tailed()).hooks.tail(instance=Instance("m", "h:1"))]
+        return [
+            line async for line in Plugins(WithTail()).hooks.tail(instance=Instance("m", "h:1"))
+        ]
 
     assert trio.run(lines) == [b"m"]
 
 
 def test_argument_that_pluggy_never_passes_is_refused() -> None:
-    class Defaulted(System):
+    class WithDefault(System):
         name = "defaulted"
 
         async def start(self, count, request=None): ...
@@ -148,20 +150,20 @@ def test_argument_that_pluggy_never_passes_is_refused() -> None:
 
         async def start(self, count, *, request): ...
 
-    for system in (Defaulted(), KeywordOnly()):
+    for system in (WithDefault(), KeywordOnly()):
         with pytest.raises(PluginError, match="'start' would never receive 'request'"):
             Plugins(system)
 
 
 def test_extra_arguments_with_defaults_are_never_reported_as_errors() -> None:
-    class Own(Smallest):
+    class ExtraArgument(Smallest):
         def maxprocs(self, extra=3, **more):
             return extra
 
-    class Wrong(Own):
+    class Wrong(ExtraArgument):
         async def stop(self, machine): ...
 
-    assert Plugins(Own()).hooks.maxprocs() == 3
+    assert Plugins(ExtraArgument()).hooks.maxprocs() == 3
     with pytest.raises(PluginError, match="hook 'stop' has no argument 'machine'"):
         Plugins(Wrong())
 
@@ -202,15 +204,15 @@ def test_warning_is_logged_for_method_with_name_similar_to_hook(
 
 
 def test_properties_of_plugins_are_not_evaluated() -> None:
-    class Lazy(Smallest):
+    class WithProperty(Smallest):
         @property
         def connection(self):
             raise AssertionError("read while registering")
 
-    class Watching(Observer):
-        connection = Lazy.connection
+    class Observing(Observer):
+        connection = WithProperty.connection
 
-    Plugins(Lazy(), observers=[Watching()])
+    Plugins(WithProperty(), observers=[Observing()])
 
 
 def test_system_class_can_be_checked_without_options() -> None:
@@ -230,11 +232,11 @@ def test_system_class_can_be_checked_without_options() -> None:
 
 
 def test_capability_without_its_hook_is_refused() -> None:
-    class Promises(Smallest):
+    class WithoutHook(Smallest):
         capabilities = frozenset({Capability.CONSOLE})
 
     with pytest.raises(PluginError, match="declares the capability 'console'"):
-        Plugins(Promises())
+        Plugins(WithoutHook())
 
 
 def test_unknown_capability_is_refused_with_suggestion() -> None:
@@ -248,11 +250,11 @@ def test_unknown_capability_is_refused_with_suggestion() -> None:
 def test_warning_is_logged_for_hook_without_its_capability(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    class Modest(Smallest):
+    class WithoutCapability(Smallest):
         async def console(self, instance: Instance) -> str:
             return ""
 
-    Plugins(Modest())
+    Plugins(WithoutCapability())
     assert "'console' but does not declare the capability" in caplog.text
 
 
@@ -269,13 +271,13 @@ class Observer:
 
 
 def test_every_plugin_receives_event() -> None:
-    class Watching(Smallest):
+    class Observing(Smallest):
         def event(self, event: Event) -> None:
             seen.append(event)
 
     seen: list[Event] = []
     one, other = Observer(), Observer()
-    Plugins(Watching(), observers=[one, other]).notify(EVENT)
+    Plugins(Observing(), observers=[one, other]).notify(EVENT)
     assert seen == one.seen == other.seen == [EVENT]
 
 
@@ -299,16 +301,16 @@ def test_plugins_receive_event_in_order_of_pluggy() -> None:
 
 
 def test_observer_may_be_module_and_may_omit_event_argument() -> None:
-    module = ModuleType("told")
-    told = []
+    module = ModuleType("observer")
+    calls = []
 
     @hookimpl
     def event():
-        told.append(True)
+        calls.append(True)
 
     module.event = event
     Plugins(Smallest(), observers=[module]).notify(EVENT)
-    assert told == [True]
+    assert calls == [True]
 
 
 def test_observer_that_raises_is_removed_and_others_still_receive_events(
@@ -320,7 +322,7 @@ def test_observer_that_raises_is_removed_and_others_still_receive_events(
         @hookimpl
         def event(self, event: Event) -> None:
             self.calls += 1
-            raise LookupError("its own fault")
+            raise LookupError("error in the observer")
 
         @hookimpl(wrapper=True)
         def maxprocs(self):
@@ -340,7 +342,7 @@ def test_observer_that_raises_is_removed_and_others_still_receive_events(
     assert record.levelno == logging.ERROR
     assert "Raising" in record.getMessage()
     assert record.exc_info is not None
-    assert "its own fault" in caplog.text
+    assert "error in the observer" in caplog.text
 
 
 def test_system_that_raises_on_event_is_logged_and_kept(
@@ -348,12 +350,12 @@ def test_system_that_raises_on_event_is_logged_and_kept(
 ) -> None:
     class Raising(Smallest):
         def event(self, event: Event) -> None:
-            raise LookupError("its own fault")
+            raise LookupError("error in the system")
 
     plugins = Plugins(Raising())
     plugins.notify(EVENT)
     plugins.notify(EVENT)
-    assert caplog.text.count("LookupError: its own fault") == 2
+    assert caplog.text.count("LookupError: error in the system") == 2
     assert len(start(plugins)) == 2
 
 
@@ -364,7 +366,9 @@ def test_plugin_registered_twice_is_refused() -> None:
     system = Smallest()
     with pytest.raises(PluginError, match=r"'smallest'.* is registered twice"):
         Plugins(system, observers=[system])
-    Plugins(Smallest(), observers=[Observer(), Observer()])  # two of a kind are fine
+    Plugins(
+        Smallest(), observers=[Observer(), Observer()]
+    )  # two instances of one class are allowed
 
 
 def test_observer_without_hooks_is_refused() -> None:
@@ -377,11 +381,11 @@ def test_observer_without_hooks_is_refused() -> None:
 
 
 def test_warning_is_logged_for_unmarked_hook_of_observer(caplog: pytest.LogCaptureFixture) -> None:
-    class Half(Observer):
+    class PartlyMarked(Observer):
         def shutdown(self): ...
 
-    Plugins(Smallest(), observers=[Half()])
-    assert "Half.shutdown is not marked" in caplog.text
+    Plugins(Smallest(), observers=[PartlyMarked()])
+    assert "PartlyMarked.shutdown is not marked" in caplog.text
 
 
 def test_marked_method_that_is_not_a_hook_is_refused() -> None:
@@ -399,11 +403,11 @@ def test_observer_class_instead_of_instance_is_refused() -> None:
 
 
 def test_observer_cannot_implement_hook_of_system() -> None:
-    class Usurper:
+    class OtherStart:
         @hookimpl
         async def start(self, count): ...
 
-    for plugin in (Usurper(), Smallest()):
+    for plugin in (OtherStart(), Smallest()):
         with pytest.raises(PluginError, match="only a system implements hook 'start'; wrap it"):
             Plugins(Smallest(), observers=[plugin])
 
@@ -472,7 +476,7 @@ def test_wrapper_runs_before_and_after_awaited_hook() -> None:
 
 
 def test_wrapper_can_catch_error_of_awaited_hook() -> None:
-    class Failing(System):
+    class FailingSystem(System):
         name = "failing"
 
         async def start(self):
@@ -492,9 +496,9 @@ def test_wrapper_can_catch_error_of_awaited_hook() -> None:
 
             return around()
 
-    assert start(Plugins(Failing(), observers=[Fallback()])) == []
+    assert start(Plugins(FailingSystem(), observers=[Fallback()])) == []
     with pytest.raises(OSError, match="no capacity"):
-        start(Plugins(Failing()))
+        start(Plugins(FailingSystem()))
 
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
@@ -529,10 +533,10 @@ def test_wrapper_of_event_is_refused() -> None:
 
 
 def test_system_that_wraps_its_own_hook_is_refused() -> None:
-    class Selfish(Smallest):
+    class WrapsItself(Smallest):
         @hookimpl(wrapper=True)
         def shutdown(self):
             return (yield)
 
     with pytest.raises(PluginError, match="a system overrides it instead"):
-        Plugins(Selfish())
+        Plugins(WrapsItself())
