@@ -1,4 +1,4 @@
-"""The contract of backends and the conformance kit say the same."""
+"""The contract of backends matches the conformance kit."""
 
 from __future__ import annotations
 

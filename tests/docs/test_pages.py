@@ -1,4 +1,4 @@
-"""The documentation's links resolve, and every hook, option and limit is documented."""
+"""Links in the documentation resolve, and each hook, option and limit is documented."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_links_between_pages_resolve(page):
             continue
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
-        assert target.exists(), f"{link} leads nowhere"
+        assert target.exists(), f"{link} does not exist"
         assert target.is_relative_to(ROOT)
         if anchor:
             assert anchor in anchors(target), f"{link}: there is no such heading"

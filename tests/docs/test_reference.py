@@ -1,4 +1,4 @@
-"""The reference is what its tool writes, and has every public name with a description."""
+"""The reference is up to date, and describes each public name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every snippet in the documentation runs."""
+"""All snippets in the documentation run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.docs.markdown import PAGES, ROOT, page_id, snippets
 
 RUNNER = Path(__file__).with_name("run_snippets.py")
 
-# Tools that a reader has, or is told to get; the rest must be commands of this workspace.
+# Tools that the reader must have. All other commands must be installed with this workspace.
 TOOLS = {"aws", "pip", "uv", "just", "rm"}
 
 with_language = {
@@ -30,7 +30,7 @@ with_language = {
 def test_python_snippets_of_page_run_in_order(page, tmp_path):
     if "curl" in page.read_text() and not shutil.which("curl"):
         pytest.skip("curl is not installed")
-    (tmp_path / "README.md").write_bytes((ROOT / "README.md").read_bytes())  # a file to read
+    (tmp_path / "README.md").write_bytes((ROOT / "README.md").read_bytes())  # a snippet reads it
     run = subprocess.run(
         [sys.executable, str(RUNNER), str(page)],
         capture_output=True,
@@ -67,7 +67,7 @@ def check_command(words: list[str]) -> None:
     elif program not in TOOLS:
         scripts = Path(sys.executable).parent
         assert (scripts / program).exists(), f"there is no command {program!r}"
-    for word in words[1:]:  # files and folders of the repository that the command is given
+    for word in words[1:]:  # arguments that are paths in the repository
         if word.startswith(("tests/", "examples/", "docs/")):
             assert (ROOT / word.partition("::")[0]).exists(), word
 

@@ -1,4 +1,4 @@
-"""Who gets in: real TLS connections to a real server on loopback, and what stays secret."""
+"""TLS authentication over real connections on loopback, and secrecy of keys."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SESSION = "s1.bigmachine"
 AUTHORITY = Authority(SESSION)
 MACHINE = AUTHORITY.issue("m0")
 DRIVER = AUTHORITY.issue("driver")
-STRANGER = Authority(SESSION).issue("driver")  # of the same name, by another authority
+FOREIGN_DRIVER = Authority(SESSION).issue("driver")  # same name, other authority
 OTHER_SESSION = Authority("s2.bigmachine").issue("driver")
 EXPIRED = AUTHORITY.issue("late", valid_for=-datetime.timedelta(minutes=5))
 
@@ -68,9 +68,9 @@ async def serving(
         nursery.cancel_scope.cancel()
 
 
-async def call(us: Identity, port: int, name: str = MACHINE.name) -> Any:
+async def call(client: Identity, port: int, name: str = MACHINE.name) -> Any:
     async with (
-        http_client(us) as http,
+        http_client(client) as http,
         dial(http, f"https://127.0.0.1:{port}#{name}") as connection,
         trio.open_nursery() as nursery,
     ):
@@ -81,7 +81,7 @@ async def call(us: Identity, port: int, name: str = MACHINE.name) -> Any:
     return result
 
 
-# -- who gets in ---------------------------------------------------------------
+# -- authentication ------------------------------------------------------------
 
 
 def test_identities_of_same_session_can_call_each_other() -> None:
@@ -95,21 +95,21 @@ def test_identities_of_same_session_can_call_each_other() -> None:
     run(main)
 
 
-@pytest.mark.parametrize("who", ["a stranger", "another session", "an expired one"])
-def test_foreign_or_expired_client_certificate_is_refused(who: str) -> None:
-    us = {
-        "a stranger": STRANGER,
-        "another session": OTHER_SESSION,
-        "an expired one": EXPIRED,
-    }[who]
-    # They do believe the machine; it is the machine that doesn't believe them.
-    us = dataclasses.replace(us, authority=MACHINE.authority)
+@pytest.mark.parametrize("kind", ["other authority", "other session", "expired"])
+def test_foreign_or_expired_client_certificate_is_refused(kind: str) -> None:
+    client = {
+        "other authority": FOREIGN_DRIVER,
+        "other session": OTHER_SESSION,
+        "expired": EXPIRED,
+    }[kind]
+    # The client trusts the machine, but the machine does not trust the client.
+    client = dataclasses.replace(client, authority=MACHINE.authority)
 
     async def main() -> None:
         service = Service()
         async with serving(service) as (_, port):
             with pytest.raises(ProtocolError, match="rejects our certificate") as error:
-                await call(us, port)
+                await call(client, port)
             assert not error.value.temporary
             assert await call(DRIVER, port) == 1
         assert service.calls == 1
@@ -138,18 +138,21 @@ def signed_for(name: str, subject: Identity, key: Any) -> bytes:
 
 
 def test_client_certificate_must_name_session() -> None:
-    # The chain proves who signed, not who is there.
+    # The chain proves only who signed the certificate, not whom it names.
     async def main() -> None:
         service = Service()
         async with serving(service) as (_, port):
-            for name, is_ours in (("driver.s1.bigmachine", True), ("driver.s2.bigmachine", False)):
+            for name, is_accepted in (
+                ("driver.s1.bigmachine", True),
+                ("driver.s2.bigmachine", False),
+            ):
                 pem = signed_for(name, DRIVER, AUTHORITY._key)
-                us = dataclasses.replace(DRIVER, certificate=pem)
-                if is_ours:
-                    assert await call(us, port) == 1
+                client = dataclasses.replace(DRIVER, certificate=pem)
+                if is_accepted:
+                    assert await call(client, port) == 1
                 else:
                     with pytest.raises((ProtocolError, TransportError)):
-                        await call(us, port)
+                        await call(client, port)
         assert service.calls == 1
 
     run(main)
@@ -165,7 +168,7 @@ def test_client_without_certificate_is_refused() -> None:
                 "127.0.0.1", port, ssl_context=context, https_compatible=True
             )
             async with stream:
-                await stream.do_handshake()  # with TLS 1.3 the client is done before it is judged
+                await stream.do_handshake()  # TLS 1.3: client is done before it is verified
                 with pytest.raises(trio.BrokenResourceError) as error:
                     await stream.receive_some(1)
             assert "certificate required" in str(error.value.__cause__)
@@ -196,7 +199,7 @@ def test_client_refuses_tls_below_1_3() -> None:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         async with tls_server(context) as port:
-            # Whether the server says why is up to it.
+            # The server may or may not send a reason.
             with pytest.raises((ProtocolError, TransportError)):
                 await call(DRIVER, port)
 
@@ -205,7 +208,7 @@ def test_client_refuses_tls_below_1_3() -> None:
 
 @contextlib.asynccontextmanager
 async def tls_server(context: ssl.SSLContext) -> AsyncIterator[int]:
-    """Something that speaks TLS and isn't a machine."""
+    """A TLS server that is not a machine; yields its port."""
 
     async def handle(stream: trio.SSLStream[Any]) -> None:
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
@@ -230,7 +233,7 @@ def test_client_refuses_machine_with_other_name() -> None:
                 await call(DRIVER, port)
             assert "m0.s1.bigmachine" in str(error.value)
             assert await call(DRIVER, port, "m1.s1.bigmachine") == 1
-        # Not even the driver's own certificate stands for a machine's.
+        # The driver's certificate is not accepted for a machine either.
         async with serving(service, DRIVER) as (_, port):
             with pytest.raises(ProtocolError):
                 await call(DRIVER, port)
@@ -267,8 +270,8 @@ def test_server_refuses_plaintext() -> None:
     run(main)
 
 
-class Bomb:
-    """Leaves a file where it is unpickled."""
+class MakesFolderWhenUnpickled:
+    """Makes a folder when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -279,22 +282,22 @@ class Bomb:
 
 def test_data_from_unauthenticated_client_is_never_unpickled(tmp_path: Path) -> None:
     async def main() -> None:
-        path = tmp_path / "exploded"
-        body = pickle.dumps(((Bomb(path),), {}))
+        path = tmp_path / "unpickled"
+        body = pickle.dumps(((MakesFolderWhenUnpickled(path),), {}))
         head = f"POST /rpc/S.call HTTP/1.1\r\nhost: m\r\ncontent-length: {len(body)}\r\n\r\n"
         request = head.encode() + body
         no_certificate = ssl.create_default_context(cadata=MACHINE.authority.decode())
         contexts = {"none": no_certificate}
-        for name, identity in (("stranger", STRANGER), ("expired", EXPIRED)):
-            us = dataclasses.replace(identity, authority=MACHINE.authority)
-            contexts[name] = us.client_context()
+        for name, identity in (("foreign", FOREIGN_DRIVER), ("expired", EXPIRED)):
+            client = dataclasses.replace(identity, authority=MACHINE.authority)
+            contexts[name] = client.client_context()
         async with serving(Service()) as (_, port):
             for context in contexts.values():
                 context.check_hostname = False
                 stream = await trio.open_ssl_over_tcp_stream(
                     "127.0.0.1", port, ssl_context=context, https_compatible=True
                 )
-                # With TLS 1.3 a client may speak before it is known whether it gets in.
+                # With TLS 1.3 a client may send data before the server has verified it.
                 with contextlib.suppress(trio.BrokenResourceError):
                     await stream.send_all(request)
                     assert await stream.receive_some(1000) == b""
@@ -305,7 +308,7 @@ def test_data_from_unauthenticated_client_is_never_unpickled(tmp_path: Path) -> 
                     while await plain.receive_some(1000):
                         pass
             assert not path.exists()
-            # The same from a member does: the test would see it.
+            # The same request from the driver is unpickled, so the test would notice.
             context = DRIVER.client_context()
             context.check_hostname = False
             stream = await trio.open_ssl_over_tcp_stream(
@@ -319,11 +322,11 @@ def test_data_from_unauthenticated_client_is_never_unpickled(tmp_path: Path) -> 
     run(main)
 
 
-# -- peers that dawdle ---------------------------------------------------------
+# -- slow clients --------------------------------------------------------------
 
 
-class OneStream(trio.abc.Listener[Any]):
-    """Accepts the streams it was given, and no more."""
+class StreamListener(trio.abc.Listener[Any]):
+    """A listener that accepts the given streams only."""
 
     def __init__(self, *streams: Any) -> None:
         self.streams = list(streams)
@@ -338,19 +341,19 @@ class OneStream(trio.abc.Listener[Any]):
 
 def test_client_that_never_finishes_handshake_is_disconnected() -> None:
     async def main() -> None:
-        silent, theirs = trio.testing.memory_stream_pair()
-        slow, also_theirs = trio.testing.memory_stream_pair()
+        silent, server_end = trio.testing.memory_stream_pair()
+        slow, other_server_end = trio.testing.memory_stream_pair()
         server = Server(Services(), identity=MACHINE, maxprocs=1)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(server.serve, [OneStream(theirs, also_theirs)])
+            nursery.start_soon(server.serve, [StreamListener(server_end, other_server_end)])
 
-            async def dribble() -> None:
+            async def send_slowly() -> None:
                 with contextlib.suppress(trio.BrokenResourceError):
                     while True:
                         await slow.send_all(b"\x16\x03\x01\x02\x00"[:1])
                         await trio.sleep(1)
 
-            nursery.start_soon(dribble)
+            nursery.start_soon(send_slowly)
             for stream in (silent, slow):
                 with trio.fail_after(120):
                     while await stream.receive_some(100):
@@ -368,14 +371,14 @@ def test_half_open_connections_do_not_block_other_clients() -> None:
                 for i in range(100):
                     sock = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
                     if i % 2:
-                        sock.send(b"\x16\x03\x01\x02\x00\x01")  # the beginning of a hello
+                        sock.send(b"\x16\x03\x01\x02\x00\x01")  # the beginning of a ClientHello
                 for i in range(5):
                     assert await call(DRIVER, port) == i + 1
 
     run(main)
 
 
-# -- what stays secret ---------------------------------------------------------
+# -- secrecy of keys -----------------------------------------------------------
 
 
 def test_cryptography_is_imported_only_to_create_certificates() -> None:
@@ -418,13 +421,13 @@ def test_identity_does_not_contain_key_of_authority() -> None:
         serialization.NoEncryption(),
     )
     for secret in (numbers, pem, der, pem.split(b"\n")[1]):
-        for shown in (
+        for text in (
             pickle.dumps(identity),
             repr(identity).encode(),
             repr(authority).encode(),
             repr(vars(authority)).encode(),
         ):
-            assert secret not in shown
+            assert secret not in text
     assert b"PRIVATE" not in identity.authority
     assert b"PRIVATE" not in identity.certificate
     assert identity.key != authority.issue("m0").key
@@ -443,14 +446,14 @@ def test_loading_key_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     MACHINE.server_context()
     assert os.listdir(tmp_path) == []
     assert len(os.listdir("/proc/self/fd")) == before
-    # And where there is no memfd.
+    # The same without memfd_create.
     monkeypatch.delattr(os, "memfd_create", raising=False)
     context = MACHINE.client_context()
     assert os.listdir(tmp_path) == []
     assert context.minimum_version == ssl.TLSVersion.TLSv1_3
 
 
-# -- what certificates say -----------------------------------------------------
+# -- content of certificates ---------------------------------------------------
 
 
 def test_certificate_names_machine_and_session_and_cannot_sign() -> None:
@@ -465,7 +468,7 @@ def test_certificate_names_machine_and_session_and_cannot_sign() -> None:
     assert constraints.ca
     assert constraints.path_length == 0
     leaf.verify_directly_issued_by(root)
-    # A driver's clock may be ahead of a machine's.
+    # The driver's clock may be ahead of the machine's.
     now = datetime.datetime.now(datetime.UTC)
     assert leaf.not_valid_before_utc < now - datetime.timedelta(hours=1)
     assert leaf.not_valid_after_utc > now + datetime.timedelta(days=30)
@@ -476,20 +479,20 @@ def test_machine_cannot_sign_certificates_for_others() -> None:
 
     key = serialization.load_pem_private_key(MACHINE.key, None)
     forged = signed_for("driver.s1.bigmachine", MACHINE, key)
-    us = dataclasses.replace(MACHINE, certificate=forged + MACHINE.certificate)
+    client = dataclasses.replace(MACHINE, certificate=forged + MACHINE.certificate)
 
     async def main() -> None:
         service = Service()
         async with serving(service) as (_, port):
             with pytest.raises((ProtocolError, TransportError)):
-                await call(us, port)
+                await call(client, port)
         assert service.calls == 0
 
     run(main)
 
 
 @pytest.mark.parametrize(
-    ("certificate", "is_ours"),
+    ("certificate", "is_accepted"),
     [
         ({"subjectAltName": (("DNS", "m0.s1.bigmachine"),)}, True),
         ({"subjectAltName": (("DNS", "s1.bigmachine"),)}, False),
@@ -503,9 +506,9 @@ def test_machine_cannot_sign_certificates_for_others() -> None:
     ],
 )
 def test_name_of_peer_comes_from_its_certificate(
-    certificate: dict[str, Any] | None, is_ours: bool
+    certificate: dict[str, Any] | None, is_accepted: bool
 ) -> None:
-    if is_ours:
+    if is_accepted:
         assert MACHINE.check_peer(certificate) == "m0.s1.bigmachine"
     else:
         with pytest.raises(ProtocolError, match="names nobody of session"):

@@ -1,4 +1,4 @@
-"""A session's driver is known by a short text, and is dead only for certain."""
+"""A short text identifies a driver; a driver is reported dead only if this is certain."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DRIVER = "from bigmachine._driver import Driver; print(Driver.here(), flush=True
 
 @pytest.fixture
 def other():
-    """Another driver on this computer: its process, and what it says of itself."""
+    """Another driver on this computer: its process and its `Driver`."""
     process = subprocess.Popen(
         [sys.executable, "-c", DRIVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -53,12 +53,12 @@ def test_other_driver_is_alive_until_it_is_killed(other):
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     if sys.platform == "linux":
-        assert driver.is_alive() is False  # though nobody has asked for its status yet
+        assert driver.is_alive() is False  # although its exit status was not read yet
     process.wait()
     assert driver.is_alive() is False
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="when a process began is in /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc for start times of processes")
 def test_later_process_with_same_pid_is_not_the_driver():
     assert replace(Driver.here(), started=1).is_alive() is False
 
@@ -69,7 +69,7 @@ def test_driver_without_start_time_is_identified_by_pid():
 
 def test_driver_of_other_user_is_alive():
     if os.geteuid() == 0:
-        pytest.skip("to root all processes are its own")
+        pytest.skip("root may signal all processes")
     assert replace(Driver.here(), pid=1, started=0).is_alive() is True
 
 
@@ -86,7 +86,7 @@ def test_state_of_driver_in_other_container_is_unknown():
     command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", code]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     if ran.returncode:
-        pytest.skip(f"no PID namespace to be had: {ran.stderr}")
+        pytest.skip(f"cannot create a PID namespace: {ran.stderr}")
     inside = Driver.parse(ran.stdout.strip())
     assert inside.pid < 10
     assert inside.is_alive() is None
@@ -104,5 +104,5 @@ def test_driver_is_identified_by_pid_if_proc_is_missing():
     command = ["unshare", "--mount", "sh", "-c", script]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     if "umount" in ran.stderr or "unshare" in ran.stderr:
-        pytest.skip(f"/proc can't be taken away: {ran.stderr}")
+        pytest.skip(f"cannot unmount /proc: {ran.stderr}")
     assert ran.stdout.strip() == "0 True True False", ran.stderr

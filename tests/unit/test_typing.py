@@ -1,4 +1,4 @@
-"""Type checkers understand stubs, calls and sessions, and methods that run in processes."""
+"""Type checkers know the types of stubs, calls and parallel methods."""
 
 from __future__ import annotations
 

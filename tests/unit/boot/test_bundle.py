@@ -1,4 +1,4 @@
-"""The modules that run on a bare machine, joined into the two texts that it is sent."""
+"""The modules that run on a bare machine are joined into two files: boot program and builder."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class TestBundle:
     def test_bundle_keeps_lines_as_written(
         self, modules: tuple[str, ...], bundle: Callable[[], str]
     ) -> None:
-        # What one Python would write for the same code, an older one might not read.
+        # `ast.unparse` of a new Python may write syntax that an older Python cannot read.
         written = {
             line.partition("  #")[0].strip()
             for module in modules

@@ -1,4 +1,4 @@
-"""The boot program, on each Python that an image may have, spoken to as its driver does."""
+"""The boot program on each supported Python, called as a driver calls it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def boot_of(authority: Authority, *, timeout: float = 10.0) -> LaunchRequest:
 
 
 class Rig:
-    """A VM that boots, and what its driver has."""
+    """A booted VM, and the driver's client and credentials for it."""
 
     def __init__(self, vm: Vm, authority: Authority, request: LaunchRequest, http: Any) -> None:
         self.vm = vm
@@ -58,7 +58,7 @@ class Rig:
         self.name = request.new_machine().name
 
     async def contact(self) -> Any:
-        """Call until it answers."""
+        """Call the boot program until it answers."""
         with trio.fail_after(20):
             while True:
                 try:
@@ -82,7 +82,7 @@ class Rig:
         )
 
     async def built(self, manifest: dict[str, Any]) -> dict[str, Any]:
-        """Build it, and return the outcome."""
+        """Build the environment, and return the result."""
         await self.wire.call("build")
         while True:
             status = (await self.wire.call("status"))["build"]
@@ -94,7 +94,7 @@ class Rig:
         return self.vm.disk / "store" / "environments" / manifest["digest"]
 
     async def kept(self, manifest: dict[str, Any]) -> None:
-        """Wait until what was built is marked as such: when it is all on the disk."""
+        """Wait until the environment is on the disk and marked as complete."""
         mark = self.prefix(manifest) / "bigmachine.json"
         with trio.fail_after(60):
             while not (mark.exists() and mark.read_text().endswith("}")):
@@ -123,7 +123,7 @@ async def rig(
 async def booted(
     vm: Vm, session: str = "test.bigmachine", *, timeout: float = 10.0, **options: Any
 ) -> AsyncIterator[Rig]:
-    """Boot a VM, for a session of that name; pull its plug in the end."""
+    """Boot a VM for a session of that name; power it off at the end."""
     authority = Authority(session)
     boot = boot_of(authority, timeout=timeout)
     try:
@@ -195,7 +195,7 @@ def test_boot_program_builds_environment_on_each_python(version: str) -> None:
             tool = r.prefix(manifest) / "bin" / "tool"
             done = subprocess.run([tool], capture_output=True, check=True)
             assert done.stdout == b"tool\n"
-            # Once it is built, nothing is missing any more.
+            # Nothing is missing after the build.
             await r.kept(manifest)
             plan = await r.wire.call("plan", manifest=manifest, builder_source=builder_source())
             assert plan == {"built": True, "missing": {}}
@@ -217,7 +217,7 @@ def test_boot_credential_is_valid_for_one_exchange() -> None:
             old = BootClient(r.http, address=r.vm.address, name=r.request.credential.name)
             with pytest.raises(ProtocolError, match="is not boot-"):
                 await old.call("info")
-            # Whoever has read the user data can't dial with what is in it, either.
+            # A client with the credential from the user data cannot connect either.
             async with http_client(r.request.credential) as client:
                 for name in (r.name, r.request.credential.name):
                     with pytest.raises((ProtocolError, TransportError)):
@@ -247,17 +247,18 @@ def test_client_without_certificate_of_session_is_refused() -> None:
     async def main() -> None:
         async with rig() as r:
             await r.contact()
-            others = Authority("test.bigmachine").issue("driver")
-            async with http_client(others) as stranger:
+            other_authority = Authority("test.bigmachine").issue("driver")
+            async with http_client(other_authority) as foreign_client:
                 with pytest.raises((ProtocolError, TransportError)):
                     await BootClient(
-                        stranger, address=r.vm.address, name=r.request.credential.name
+                        foreign_client, address=r.vm.address, name=r.request.credential.name
                     ).call("info")
             host, _, port = r.vm.address.rpartition(":")
             context = ssl.create_default_context(cadata=r.request.credential.authority.decode())
             context.check_hostname = False
             stream = await trio.open_ssl_over_tcp_stream(host, int(port), ssl_context=context)
-            with contextlib.suppress(trio.BrokenResourceError):  # it may be refused by then
+            # The server may have closed the connection already.
+            with contextlib.suppress(trio.BrokenResourceError):
                 await stream.send_all(b"POST /rpc/Boot.info HTTP/1.1\r\nhost: x\r\n\r\n")
             with pytest.raises(trio.BrokenResourceError):
                 await stream.receive_some()
@@ -303,7 +304,7 @@ def test_interrupted_upload_resumes_at_its_offset() -> None:
             with trio.fail_after(20):
                 while missing := (await r.wire.call("status"))["missing"]:
                     offset = missing[hash_of(data)]
-                    if offset:  # what was on its way may still come in
+                    if offset:  # data of the first upload may still arrive
                         with contextlib.suppress(BootStatusError):
                             await r.upload(data, offset=offset)
 
@@ -481,4 +482,4 @@ def test_user_data_does_not_contain_key_of_authority() -> None:
     text = user_data(boot, form="script", compress=False).decode()
     configuration = next(line for line in text.splitlines() if line.startswith("{"))
     assert "authority" in json.loads(configuration)
-    assert configuration.count("BEGIN PRIVATE KEY") == 1  # the boot credential's own
+    assert configuration.count("BEGIN PRIVATE KEY") == 1  # of the boot credential
