@@ -1,4 +1,4 @@
-"""The image is made once for each recipe, and what is missing is said."""
+"""The image is built once for each recipe, and missing requirements are reported."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_failed_build_leaves_no_image(tmp_path: Path, monkeypatch: pytest.Monkey
     recipe = tmp_path / "image.sh"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(_image, "RECIPE", recipe)
-    monkeypatch.setattr(_image, "ALONE", [])
+    monkeypatch.setattr(_image, "IN_NAMESPACES", [])
     recipe.write_text('mkdir "$1"; exit 1\n')
     with pytest.raises(Exception, match="exit status 1"):
         _image.build()
