@@ -50,7 +50,7 @@ async def receive_exactly(channel: Channel, size: int, *, most: int = 1 << 20) -
 
 
 @pytest.mark.parametrize("piece", [1, 7, 1000, 16_384, 16_385, 300_000])
-def test_bytes_arrive_in_order_whatever_the_pieces(piece: int) -> None:
+def test_bytes_arrive_in_order_for_any_piece_size(piece: int) -> None:
     async def main() -> None:
         total = min(piece * 500, 3_000_000)
         data = os.urandom(total)
@@ -71,7 +71,7 @@ def test_bytes_arrive_in_order_whatever_the_pieces(piece: int) -> None:
     run(main)
 
 
-def test_records_may_come_in_pieces_of_one_byte() -> None:
+def test_tls_records_may_arrive_byte_by_byte() -> None:
     async def main() -> None:
         raw, dialled = socket.socketpair()
         raw.setblocking(False)
@@ -118,7 +118,7 @@ def as_tcp(sock: socket.socket) -> Any:
     return Deaf(fileno=sock.detach())
 
 
-def test_an_orderly_end_is_an_end_after_the_last_byte() -> None:
+def test_closed_channel_delivers_all_bytes_and_then_end() -> None:
     async def main() -> None:
         async with tls_pair() as (ours, theirs):
             await ours.send_all(b"last words")
@@ -131,7 +131,7 @@ def test_an_orderly_end_is_an_end_after_the_last_byte() -> None:
     run(main)
 
 
-def test_a_peer_that_ends_tls_but_not_tcp_has_ended() -> None:
+def test_tls_close_notify_is_end_although_tcp_stays_open() -> None:
     async def main() -> None:
         async with tls_pair() as (ours, theirs):
             await ours.send_all(b"last words")
@@ -148,7 +148,7 @@ def test_a_peer_that_ends_tls_but_not_tcp_has_ended() -> None:
     run(main)
 
 
-def test_a_cut_off_peer_is_an_end() -> None:
+def test_tcp_end_without_close_notify_is_end() -> None:
     async def main() -> None:
         async with tls_pair() as (ours, theirs):
             theirs.send_nowait(b"abc")
@@ -159,7 +159,7 @@ def test_a_cut_off_peer_is_an_end() -> None:
     run(main)
 
 
-def test_a_reset_is_an_end_for_who_reads_and_who_writes() -> None:
+def test_reset_ends_reads_and_discards_unsent_bytes() -> None:
     async def main() -> None:
         async with tls_pair() as (ours, theirs):
             linger = struct.pack("ii", 1, 0)
@@ -175,7 +175,7 @@ def test_a_reset_is_an_end_for_who_reads_and_who_writes() -> None:
     run(main)
 
 
-def test_a_forged_record_is_an_end_with_a_reason() -> None:
+def test_forged_record_ends_channel_with_ssl_error() -> None:
     async def main() -> None:
         async with tls_pair() as (ours, theirs):
             theirs.socket.send(b"\x17\x03\x03\x00\x20" + bytes(32))
@@ -186,7 +186,7 @@ def test_a_forged_record_is_an_end_with_a_reason() -> None:
     run(main)
 
 
-def test_closing_wakes_who_waits() -> None:
+def test_close_of_tls_channel_wakes_waiting_reader_and_writer() -> None:
     async def main() -> None:
         async with tls_pair() as (ours, theirs), trio.open_nursery() as nursery:
 
@@ -208,7 +208,7 @@ def test_closing_wakes_who_waits() -> None:
     run(main)
 
 
-def test_what_was_sent_without_waiting_goes_before_what_is_sent_later() -> None:
+def test_bytes_sent_without_waiting_keep_their_order() -> None:
     async def main() -> None:
         async with tls_pair() as (ours, theirs), trio.open_nursery() as nursery:
             parts = [bytes([i]) * 1_000_000 for i in range(20)]
@@ -255,7 +255,7 @@ async def openssl_client(folder: Path) -> AsyncIterator[tuple[TlsChannel, trio.P
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command")
-def test_a_peer_may_update_its_keys_while_we_wait_to_send(tmp_path: Path) -> None:
+def test_peer_may_update_keys_while_we_wait_to_send(tmp_path: Path) -> None:
     # Python's ssl can't ask for a KeyUpdate; s_client does when it is told ``K``.
     async def main() -> None:
         async with openssl_client(tmp_path) as (channel, process), trio.open_nursery() as nursery:
@@ -284,7 +284,7 @@ def test_a_peer_may_update_its_keys_while_we_wait_to_send(tmp_path: Path) -> Non
 # -- any stream ----------------------------------------------------------------
 
 
-def test_any_stream_is_a_channel() -> None:
+def test_any_stream_works_as_channel() -> None:
     async def main() -> None:
         for pair in (trio.testing.memory_stream_pair, trio.testing.lockstep_stream_pair):
             ours, theirs = map(StreamChannel, pair())
@@ -299,7 +299,7 @@ def test_any_stream_is_a_channel() -> None:
     run(main)
 
 
-def test_a_channel_copies_what_it_could_not_send_at_once() -> None:
+def test_channel_copies_bytes_it_cannot_send_at_once() -> None:
     async def main() -> None:
         ours, theirs = map(StreamChannel, trio.testing.memory_stream_pair())
         data = bytearray(b"before")
@@ -311,7 +311,7 @@ def test_a_channel_copies_what_it_could_not_send_at_once() -> None:
     run(main)
 
 
-def test_the_end_of_a_stream_is_an_end_however_it_came() -> None:
+def test_every_connection_error_of_stream_is_end_of_channel() -> None:
     class Network:
         """What an HTTP client of another make gives."""
 
@@ -349,7 +349,7 @@ def test_the_end_of_a_stream_is_an_end_however_it_came() -> None:
     run(main)
 
 
-def test_what_came_before_a_broken_write_can_still_be_read() -> None:
+def test_received_bytes_can_be_read_after_failed_write() -> None:
     async def main() -> None:
         ours, theirs = trio.testing.memory_stream_pair()
         channel = StreamChannel(ours)
@@ -363,7 +363,7 @@ def test_what_came_before_a_broken_write_can_still_be_read() -> None:
     run(main)
 
 
-def test_closing_a_stream_s_channel_wakes_who_waits() -> None:
+def test_close_of_stream_channel_wakes_waiting_reader() -> None:
     async def main() -> None:
         ours, _theirs = trio.testing.memory_stream_pair()
         channel = StreamChannel(ours)

@@ -219,7 +219,7 @@ AS_THEMSELVES: dict[str, type[Exception]] = {
 
 
 @pytest.mark.parametrize("method", AS_THEMSELVES)
-def test_an_exception_arrives_as_itself_with_its_story_as_cause(
+def test_exception_keeps_its_type_and_has_remote_traceback_as_cause(
     wire: Open, service: object, method: str
 ) -> None:
     async def main() -> None:
@@ -241,7 +241,7 @@ def test_an_exception_arrives_as_itself_with_its_story_as_cause(
     run(main)
 
 
-def test_an_exception_keeps_its_contents(wire: Open, service: object) -> None:
+def test_exception_keeps_its_contents(wire: Open, service: object) -> None:
     async def main() -> None:
         async with wire(service) as w:
             assert (await error_of(w, "plain")).args == ("one", 2)
@@ -283,7 +283,9 @@ TOLD = {
 
 
 @pytest.mark.parametrize("method", TOLD)
-def test_what_can_t_be_raised_here_is_told(wire: Open, service: object, method: str) -> None:
+def test_exception_that_cannot_be_raised_at_caller_is_remote_error(
+    wire: Open, service: object, method: str
+) -> None:
     async def main() -> None:
         async with wire(service) as w:
             error = await error_of(w, method)
@@ -304,7 +306,7 @@ def test_what_can_t_be_raised_here_is_told(wire: Open, service: object, method: 
     run(main)
 
 
-def test_a_stop_asynchronous_iteration_is_not_the_end_of_a_stream(wire: Open) -> None:
+def test_stop_async_iteration_of_method_is_not_end_of_stream(wire: Open) -> None:
     class Sneaky:
         def items(self) -> Any:
             yield 1
@@ -320,7 +322,7 @@ def test_a_stop_asynchronous_iteration_is_not_the_end_of_a_stream(wire: Open) ->
     run(main)
 
 
-def test_wrong_arguments_are_a_type_error(wire: Open) -> None:
+def test_wrong_arguments_are_type_error(wire: Open) -> None:
     class One:
         def one(self, a: int) -> None: ...
         async def two(self, a: int) -> None: ...
@@ -338,7 +340,7 @@ def test_wrong_arguments_are_a_type_error(wire: Open) -> None:
 
 
 @pytest.mark.parametrize("method", ["lock", "generator_in_a_list"])
-def test_a_result_that_can_t_be_pickled_names_its_method(
+def test_error_for_unpicklable_result_names_method(
     wire: Open, service: object, method: str
 ) -> None:
     async def main() -> None:
@@ -351,7 +353,9 @@ def test_a_result_that_can_t_be_pickled_names_its_method(
     run(main)
 
 
-def test_a_result_that_can_t_be_unpickled_names_its_method(wire: Open, service: object) -> None:
+def test_error_for_result_that_cannot_be_unpickled_names_method(
+    wire: Open, service: object
+) -> None:
     async def main() -> None:
         async with wire(service) as w:
             error = await error_of(w, "unloadable")
@@ -363,7 +367,7 @@ def test_a_result_that_can_t_be_unpickled_names_its_method(wire: Open, service: 
     run(main)
 
 
-def test_arguments_that_can_t_be_unpickled_there_are_a_usage_error(
+def test_arguments_that_machine_cannot_unpickle_are_usage_error(
     wire: Open, service: object
 ) -> None:
     async def main() -> None:
@@ -376,7 +380,7 @@ def test_arguments_that_can_t_be_unpickled_there_are_a_usage_error(
     run(main)
 
 
-def test_a_module_that_is_missing_on_the_machine_is_named(tmp_path: Path) -> None:
+def test_module_missing_on_machine_is_named_in_error(tmp_path: Path) -> None:
     # Pickled where the module is; unpickled in a process that lacks it.
     (tmp_path / "only_here.py").write_text("class Thing: pass\nclass Oops(Exception): pass\n")
     pickled = subprocess.run(
@@ -416,7 +420,7 @@ class Pickled:
         return pickle.loads, (self.data,)
 
 
-def test_an_exception_that_only_the_caller_can_t_unpickle_is_told(wire: Open) -> None:
+def test_exception_that_caller_cannot_unpickle_is_remote_error(wire: Open) -> None:
     class WithPicky(Raises):
         def picky(self) -> None:
             raise Picky
@@ -444,7 +448,7 @@ def _picky() -> Picky:
     return Picky()
 
 
-def test_errors_of_ours_have_no_remote_story(wire: Open) -> None:
+def test_errors_of_bigmachine_have_no_remote_traceback(wire: Open) -> None:
     async def main() -> None:
         async with wire(Raises()) as w:
             for method in ("nothing", "lock"):
