@@ -92,7 +92,7 @@ def approximately(dollars: float) -> Any:
 # -- the meter ------------------------------------------------------------------------
 
 
-def test_a_machine_costs_from_when_it_is_asked_for_until_it_is_confirmed_to_be_gone(events, caplog):
+def test_machine_costs_from_request_until_its_stop_is_confirmed(events, caplog):
     async def test():
         with caplog.at_level(logging.INFO, "bigmachine.session"):
             async with bm.AsyncSession(Paid(), plugins=[events]) as session:
@@ -113,7 +113,7 @@ def test_a_machine_costs_from_when_it_is_asked_for_until_it_is_confirmed_to_be_g
     run(test)
 
 
-def test_what_a_provider_did_not_confirm_to_be_gone_costs_until_the_session_is_released(events):
+def test_machine_without_confirmed_stop_costs_until_session_ends(events):
     class Sticky(Paid):
         async def stop(self, instance):
             raise OSError("no answer")
@@ -131,7 +131,7 @@ def test_what_a_provider_did_not_confirm_to_be_gone_costs_until_the_session_is_r
     run(test)
 
 
-def test_a_session_on_a_system_that_costs_nothing_says_nothing_of_cost(events, caplog):
+def test_session_on_free_system_reports_no_cost(events, caplog):
     async def test():
         with caplog.at_level(logging.INFO, "bigmachine.session"):
             async with bm.AsyncSession(InProcessSystem(), plugins=[events]) as session:
@@ -144,7 +144,7 @@ def test_a_session_on_a_system_that_costs_nothing_says_nothing_of_cost(events, c
     run(test)
 
 
-def test_the_cost_is_there_for_synchronous_programs_too_after_the_end():
+def test_cost_of_sync_session_is_available_after_its_end():
     system = Paid()
     system.seconds_to_start = system.seconds_to_stop = 0
     session = bm.Session(system)
@@ -180,12 +180,12 @@ def test_the_cost_is_there_for_synchronous_programs_too_after_the_end():
         ),
     ],
 )
-def test_a_cost_reads_well(cost, text):
+def test_cost_is_printed_as_readable_text(cost, text):
     assert str(cost) == text
     assert bool(cost) == bool(text)
 
 
-def test_a_price_that_is_not_known_is_told(events):
+def test_unknown_price_is_reported(events):
     class Secret(Paid):
         price = None
         details = {}  # noqa: RUF012
@@ -202,7 +202,7 @@ def test_a_price_that_is_not_known_is_told(events):
 # -- the limit ------------------------------------------------------------------------
 
 
-def test_before_a_session_costs_more_than_its_limit_it_warns_and_then_stops_all(events, caplog):
+def test_session_warns_and_then_stops_all_machines_before_cost_limit(events, caplog):
     async def test():
         async with bm.AsyncSession(Paid, plugins=[events], max_session_cost=2.0) as session:
             first, second = await session.start(2, services=SERVICES)
@@ -234,7 +234,7 @@ def test_before_a_session_costs_more_than_its_limit_it_warns_and_then_stops_all(
     run(test)  # fmt: skip
 
 
-def test_the_warning_comes_a_minute_before_the_end_at_the_latest(events):
+def test_cost_warning_comes_at_least_one_minute_before_stop(events):
     async def test():
         # 80 % would be 20 seconds before the end.
         async with bm.AsyncSession(Paid, plugins=[events], max_session_cost=1.0) as session:
@@ -247,7 +247,7 @@ def test_the_warning_comes_a_minute_before_the_end_at_the_latest(events):
     run(test)
 
 
-def test_machines_that_are_freed_leave_more_for_the_others(events):
+def test_stopped_machine_leaves_more_budget_for_others(events):
     async def test():
         async with bm.AsyncSession(Paid, plugins=[events], max_session_cost=1.0) as session:
             *_, last = await session.start(2, services=SERVICES)
@@ -261,7 +261,7 @@ def test_machines_that_are_freed_leave_more_for_the_others(events):
     run(test)
 
 
-def test_a_system_is_told_what_is_left_and_starts_come_one_after_the_other():
+def test_system_receives_remaining_budget_and_starts_run_one_by_one():
     async def test():
         async with bm.AsyncSession(Paid, max_session_cost=2.0) as session:
             async with trio.open_nursery() as nursery:
@@ -278,7 +278,7 @@ def test_a_system_is_told_what_is_left_and_starts_come_one_after_the_other():
     run(test)
 
 
-def test_a_start_that_is_under_way_when_the_limit_is_reached_comes_to_nothing():
+def test_start_in_progress_fails_when_cost_limit_is_reached():
     async def test():
         async with bm.AsyncSession(Paid, max_session_cost=2.0) as session:
             session.system.seconds_to_stop = 0
@@ -294,7 +294,7 @@ def test_a_start_that_is_under_way_when_the_limit_is_reached_comes_to_nothing():
     run(test)
 
 
-def test_machines_that_turn_out_to_be_too_dear_are_stopped_at_once(events):
+def test_machines_that_exceed_cost_limit_are_stopped_at_once(events):
     async def test():
         async with bm.AsyncSession(Paid, plugins=[events], max_session_cost=0.1) as session:
             with pytest.raises(bm.StartError, match=r"max_session_cost, \$0.10, is reached"):
@@ -305,7 +305,7 @@ def test_machines_that_turn_out_to_be_too_dear_are_stopped_at_once(events):
     run(test)
 
 
-def test_once_the_limit_is_spent_by_machines_that_are_gone_none_is_started():
+def test_no_machine_is_started_after_cost_limit_is_spent():
     async def test():
         async with bm.AsyncSession(Paid, max_session_cost=0.1) as session:
             [machine] = await session.start(1, services=SERVICES)
@@ -321,7 +321,7 @@ def test_once_the_limit_is_spent_by_machines_that_are_gone_none_is_started():
     run(test)
 
 
-def test_with_a_limit_machines_of_unknown_price_are_stopped(events):
+def test_machines_of_unknown_price_are_stopped_if_cost_limit_is_set(events):
     class Secret(Paid):
         price = None
 
@@ -335,7 +335,7 @@ def test_with_a_limit_machines_of_unknown_price_are_stopped(events):
     run(test)
 
 
-def test_the_limit_is_an_option_like_all_others(monkeypatch):
+def test_cost_limit_can_be_set_by_environment_variable(monkeypatch):
     monkeypatch.setenv("BIGMACHINE_PAID_MAX_SESSION_COST", "2.5")
     assert bm.AsyncSession(Paid).system.max_session_cost == 2.5
     assert InProcessSystem().max_session_cost is None
