@@ -130,7 +130,7 @@ def soak(request):
     soak.report()
 
 
-def test_in_process_every_call_gives_its_answer_under_all_faults(soak):
+def test_every_call_in_process_is_answered_under_all_faults(soak):
     async def test():
         with trio.fail_after(24 * 3600):  # of the mock clock's
             quick = Quick(period=5, rpc_timeout=1, timeout=3600)
@@ -142,7 +142,7 @@ def test_in_process_every_call_gives_its_answer_under_all_faults(soak):
 
 
 @pytest.mark.long
-def test_on_local_machines_every_call_gives_its_answer_under_all_faults(soak):
+def test_every_call_on_local_machines_is_answered_under_all_faults(soak):
     async def test():
         with trio.fail_after(90):
             quick = Quick(period=0.2, rpc_timeout=0.5, timeout=60)
@@ -153,5 +153,5 @@ def test_on_local_machines_every_call_gives_its_answer_under_all_faults(soak):
     assert soak.ended["answered"] > 10
 
 
-def test_all_faults_are_among_those_that_soaks_inject():
+def test_soak_tests_inject_every_kind_of_fault():
     assert set(Faults().kinds) == set(Fault)
