@@ -70,7 +70,7 @@ async def start_hurt(session: bm.AsyncSession, hurt) -> bm.AsyncMachine:
     return machine
 
 
-def test_a_set_up_goes_on_when_its_connection_is_lost_and_runs_once():
+def test_setup_continues_after_lost_connection_and_runs_once():
     async def test(session):
         async def hurt(system):
             for _ in range(5):
@@ -85,7 +85,7 @@ def test_a_set_up_goes_on_when_its_connection_is_lost_and_runs_once():
     run(test)
 
 
-def test_a_reply_that_is_lost_is_no_error():
+def test_lost_reply_of_setup_is_not_an_error():
     async def test(session):
         async def hurt(system):
             system.partition("m0")
@@ -101,7 +101,7 @@ def test_a_reply_that_is_lost_is_no_error():
     run(test)
 
 
-def test_a_machine_that_ends_while_it_is_set_up_is_a_boot_error_with_the_reason():
+def test_machine_that_ends_during_setup_is_start_error_with_reason():
     async def test(session):
         async def hurt(system):
             system.kill("m0")
@@ -112,7 +112,7 @@ def test_a_machine_that_ends_while_it_is_set_up_is_a_boot_error_with_the_reason(
     run(test)
 
 
-def test_a_machine_that_is_cut_off_while_it_is_set_up_is_given_up_after_the_keepalive_timeout():
+def test_machine_unreachable_during_setup_stops_after_keepalive_timeout():
     async def test(session):
         async def hurt(system):
             system.reset("m0")
@@ -126,7 +126,7 @@ def test_a_machine_that_is_cut_off_while_it_is_set_up_is_given_up_after_the_keep
     run(test)
 
 
-def test_the_same_service_may_be_registered_again_and_another_one_may_not():
+def test_registered_name_accepts_same_service_again_but_no_other():
     async def test(session):
         Counted.may_end.set()
         [machine] = await session.start(1, services={"It": Counted("here")})
@@ -151,7 +151,7 @@ def test_the_same_service_may_be_registered_again_and_another_one_may_not():
     run(test)
 
 
-def test_a_set_up_that_failed_may_be_tried_anew_with_what_is_registered_then():
+def test_failed_setup_may_be_repeated_with_another_service():
     async def test(session):
         Counted.may_end.set()
         [machine] = await session.start(1, services={"It": Counted("here")})

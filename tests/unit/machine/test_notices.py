@@ -10,7 +10,7 @@ import trio
 
 import bigmachine as bm
 from tests.unit.machine.conftest import KitSystem
-from tests.unit.machine.test_life import peer_session_of
+from tests.unit.machine.test_lifecycle import peer_session_of
 
 
 class Echo:
@@ -39,7 +39,7 @@ class Observer:
                 await trio.sleep(1)
 
 
-def test_a_notice_is_an_event_and_a_warning_and_stays_with_its_machine(run, caplog):
+def test_notice_is_event_and_warning_and_is_kept_by_its_machine(run, caplog):
     async def test(kit):
         observer = Observer()
         async with kit.session(plugins=[observer]) as session:
@@ -58,7 +58,7 @@ def test_a_notice_is_an_event_and_a_warning_and_stays_with_its_machine(run, capl
     assert said in [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
 
 
-def test_each_notice_comes_once_whatever_happens_to_the_connection(run):
+def test_each_notice_arrives_once_despite_lost_connections(run):
     async def test(kit):
         observer = Observer()
         async with kit.session(plugins=[observer]) as session:
@@ -81,7 +81,7 @@ def test_each_notice_comes_once_whatever_happens_to_the_connection(run):
     run(test)
 
 
-def test_a_notice_that_is_repeated_counts_once_and_one_that_changed_is_new(run):
+def test_repeated_notice_counts_once_and_changed_notice_is_new(run):
     async def test(kit):
         observer = Observer()
         async with kit.session(plugins=[observer]) as session:
@@ -111,7 +111,7 @@ class Faltering(KitSystem):
         yield TAKEN_BACK
 
 
-def test_a_hook_that_fails_is_logged_and_begun_anew_and_its_machine_lives(run, caplog):
+def test_failed_notices_hook_is_logged_and_restarted(run, caplog):
     async def test(kit):
         kit.system = Faltering()
         async with kit.session() as session:
@@ -136,7 +136,7 @@ class Silent(KitSystem):
     notices = bm.System.notices
 
 
-def test_nobody_asks_where_the_system_gives_no_notices(run, caplog):
+def test_driver_asks_for_no_notices_if_system_gives_none(run, caplog):
     async def test(kit):
         kit.system = Silent()
         async with kit.session() as session:
@@ -151,7 +151,7 @@ def test_nobody_asks_where_the_system_gives_no_notices(run, caplog):
     assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
 
 
-def test_a_machine_that_somebody_else_owns_is_not_followed(run):
+def test_connected_machine_is_not_asked_for_notices(run):
     async def test(kit):
         async with kit.session() as session:
             [machine] = await session.start(1, services=SERVICES)
@@ -167,9 +167,7 @@ def test_a_machine_that_somebody_else_owns_is_not_followed(run):
 @pytest.mark.parametrize(
     ("befall", "said"), [("kill", "nothing listens"), ("partition", "it was silent for")]
 )
-def test_a_loss_that_nobody_can_explain_was_the_interruption_of_which_there_was_notice(
-    run, befall, said
-):
+def test_unexplained_loss_after_notice_is_interrupted(run, befall, said):
     async def test(kit):
         kit.system.is_telling = False
         async with kit.session() as session:
@@ -189,7 +187,7 @@ def test_a_loss_that_nobody_can_explain_was_the_interruption_of_which_there_was_
     run(test)
 
 
-def test_a_loss_without_notice_of_an_interruption_is_none(run):
+def test_unexplained_loss_without_interruption_notice_is_not_interrupted(run):
     async def test(kit):
         kit.system.is_telling = False
         async with kit.session() as session:
@@ -204,7 +202,7 @@ def test_a_loss_without_notice_of_an_interruption_is_none(run):
     run(test)
 
 
-def test_what_the_provider_says_of_a_loss_goes_before_what_it_had_announced(run):
+def test_reason_from_provider_takes_precedence_over_earlier_notice(run):
     class Knowing(KitSystem):
         async def keepalive_failed(self, instance):
             gone = await super().keepalive_failed(instance)
@@ -224,7 +222,7 @@ def test_what_the_provider_says_of_a_loss_goes_before_what_it_had_announced(run)
     run(test)
 
 
-def test_a_machine_killed_after_notice_was_interrupted_as_its_system_says(run):
+def test_machine_killed_after_interruption_notice_is_interrupted(run):
     async def test(kit):
         async with kit.session() as session:
             one, other = await session.start(2, services=SERVICES)
@@ -238,6 +236,6 @@ def test_a_machine_killed_after_notice_was_interrupted_as_its_system_says(run):
     run(test)
 
 
-def test_a_time_without_its_zone_is_refused():
+def test_notice_time_without_time_zone_is_refused():
     with pytest.raises(bm.UsageError, match="no time zone"):
         bm.Notice("interruption", "the provider takes it back", datetime.datetime(2026, 3, 1))

@@ -34,7 +34,7 @@ class Talking(InProcessSystem):
         await trio.sleep_forever()
 
 
-def test_what_a_machine_prints_as_it_ends_is_waited_for_but_not_for_ever(capsys):
+def test_session_waits_a_bounded_time_for_last_output_of_machine(capsys):
     async def test():
         async with bm.AsyncSession(Talking()) as session:
             await session.start(1, services={"Echo": Echo()})

@@ -114,7 +114,7 @@ async def fails(machine, method, *args) -> float:
 
 
 @pytest.mark.parametrize("direction", [Direction.UP, Direction.DOWN, None])
-def test_a_connection_that_falls_silent_under_a_living_machine_is_replaced(run, direction, caplog):
+def test_silent_connection_of_running_machine_is_replaced(run, direction, caplog):
     async def test(setting):
         async with setting.machine() as machine:
             setting.faults.inject(Fault.STALL, direction=direction)
@@ -130,7 +130,7 @@ def test_a_connection_that_falls_silent_under_a_living_machine_is_replaced(run, 
         run(test)
 
 
-def test_a_call_that_is_retried_gets_through_the_new_connection(run):
+def test_retried_call_uses_new_connection(run):
     async def test(setting):
         async with setting.machine() as machine:
             setting.faults.inject(Fault.STALL)
@@ -141,7 +141,7 @@ def test_a_call_that_is_retried_gets_through_the_new_connection(run):
     run(test)
 
 
-def test_connections_that_fall_silent_again_and_again_are_each_replaced(run):
+def test_each_of_several_silent_connections_is_replaced(run):
     async def test(setting):
         async with setting.machine() as machine:
             for _ in range(5):
@@ -153,7 +153,7 @@ def test_connections_that_fall_silent_again_and_again_are_each_replaced(run):
     run(test)
 
 
-def test_a_call_in_flight_survives_a_partition_shorter_than_the_timeout(run, caplog):
+def test_pending_call_survives_partition_shorter_than_timeout(run, caplog):
     async def test(setting):
         async with setting.machine() as machine:
 
@@ -173,7 +173,7 @@ def test_a_call_in_flight_survives_a_partition_shorter_than_the_timeout(run, cap
     run(test)
 
 
-def test_a_call_survives_when_its_connection_comes_back_later_than_a_new_one(run):
+def test_pending_call_survives_if_its_connection_answers_after_new_one(run):
     async def test(setting):
         async with setting.machine() as machine:
             call_began = trio.current_time()
@@ -199,7 +199,7 @@ def test_a_call_survives_when_its_connection_comes_back_later_than_a_new_one(run
     run(test)
 
 
-def test_a_machine_that_answers_on_no_connection_is_stopped_after_the_timeout(run):
+def test_machine_that_answers_on_no_connection_is_stopped_after_timeout(run):
     async def test(setting):
         async with setting.machine(Knowing(None)) as machine:
             setting.system.partition(machine)
@@ -215,7 +215,7 @@ def test_a_machine_that_answers_on_no_connection_is_stopped_after_the_timeout(ru
     run(test)
 
 
-def test_a_silent_machine_that_its_system_knows_to_be_gone_is_stopped_at_once(run):
+def test_silent_machine_that_system_reports_gone_is_stopped_at_once(run):
     async def test(setting):
         gone = bm.Termination(bm.StopReason.EXITED, "deleted by somebody")
         async with setting.machine(Knowing(gone)) as machine:
@@ -228,7 +228,7 @@ def test_a_silent_machine_that_its_system_knows_to_be_gone_is_stopped_at_once(ru
     run(test)
 
 
-def test_a_machine_on_a_silent_connection_is_shut_down_in_bounded_time(run):
+def test_shutdown_over_silent_connection_takes_bounded_time(run):
     async def test(setting):
         async with setting.machine() as machine:
             setting.faults.inject(Fault.STALL)
@@ -239,7 +239,7 @@ def test_a_machine_on_a_silent_connection_is_shut_down_in_bounded_time(run):
     run(test)
 
 
-def test_a_dial_that_is_lost_in_a_boot_is_repeated_long_before_the_boot_times_out(run):
+def test_lost_dial_during_boot_is_repeated_long_before_boot_timeout(run):
     async def test(setting):
         setting.wire.lost_dials = 2
         async with setting.machine() as machine:
@@ -249,7 +249,7 @@ def test_a_dial_that_is_lost_in_a_boot_is_repeated_long_before_the_boot_times_ou
     run(test)
 
 
-def test_a_peer_that_is_dialled_in_vain_is_dialled_again(run):
+def test_failed_dial_of_peer_is_repeated(run):
     class Caller:
         async def setup(self, session):
             self.session = session

@@ -29,7 +29,7 @@ class Observed:
         self.told.append(event.state)
 
 
-def test_observers_are_told_each_state_once():
+def test_observers_receive_each_state_once():
     machine = Observed()
     for _ in range(2):
         machine.lifecycle.begin()
@@ -41,7 +41,7 @@ def test_observers_are_told_each_state_once():
 
 
 @pytest.mark.parametrize("steps", [[], ["begin"], ["begin", "booted"]])
-def test_a_machine_stops_from_any_state_and_stays_stopped(steps):
+def test_machine_stops_from_any_state_and_stays_stopped(steps):
     machine = Observed().lifecycle
     for step in steps:
         getattr(machine, step)()
@@ -51,7 +51,7 @@ def test_a_machine_stops_from_any_state_and_stays_stopped(steps):
     assert machine.state == bm.State.STOPPED
 
 
-def test_the_first_reason_to_stop_is_the_machines_error():
+def test_first_stop_reason_is_error_of_machine():
     machine = Observed().lifecycle
     cause = OSError("reset")
     machine.stop(KILLED, cause=cause)
@@ -64,7 +64,7 @@ def test_the_first_reason_to_stop_is_the_machines_error():
     assert stopped.__cause__ is cause
 
 
-def test_a_boot_error_is_the_machines_error_itself():
+def test_boot_error_is_error_of_machine():
     machine = Observed().lifecycle
     error = bm.BootError("m0 did not boot", machine="m0", phase="connect", console="a line")
     machine.stop(bm.Termination(bm.StopReason.BOOT, "it did not boot"), cause=error)
@@ -74,7 +74,7 @@ def test_a_boot_error_is_the_machines_error_itself():
     assert (stopped.reason, stopped.__cause__) == (bm.StopReason.BOOT, error)
 
 
-def test_waiting_for_a_state_ends_at_it_or_at_a_later_one():
+def test_wait_for_state_ends_at_that_state_or_later_one():
     async def main() -> None:
         machine = Observed().lifecycle
         reached: list[bm.State] = []
