@@ -162,7 +162,7 @@ def test_small_call_does_not_wait_for_large_array(wire: Open, direction: str) ->
                 for _ in range(5):
                     await w.call("echo", None)
                     order.append("null")
-        # With 58 chunks to go the nulls' ten frames find their places in between.
+        # 58 chunks are still to be sent, so the ten frames of the null calls go in between.
         assert order == ["null"] * 5 + ["large"]
 
     run(main)
@@ -215,10 +215,10 @@ class Names:
         return print
 
     def setup(self, session: Any) -> None:
-        raise AssertionError("called from afar")
+        raise AssertionError("called remotely")
 
     def _private(self) -> None:
-        raise AssertionError("called from afar")
+        raise AssertionError("called remotely")
 
     @staticmethod
     def static() -> str:
@@ -259,7 +259,7 @@ def test_error_for_unknown_name_lists_available_names(wire: Open) -> None:
                 await w.call("asinc_add")
             assert "no method 'asinc_add'" in str(error.value)
             assert "did you mean 'async_add'? There are: add, async_add" in str(error.value)
-            # Nobody's method raised, so there is no remote traceback about it.
+            # No method raised, so there is no remote traceback.
             assert error.value.__cause__ is None
             for name in ("s.add", "S", "", "T.add", "Sx"):
                 with pytest.raises(UsageError, match="(?i)there are"):
@@ -377,7 +377,7 @@ def test_queued_call_does_not_run_after_its_cancellation(wire: Open) -> None:
 
                 nursery.start_soon(cancel)
                 await w.call("block", 2)
-            await w.call("echo", None)  # by now it has its cancellation
+            await w.call("echo", None)  # by now the machine has the cancellation
             service.release.set()
             assert await w.call("block", 3) == 3
             assert service.ran == [1, 3]
@@ -418,7 +418,7 @@ def test_connection_is_usable_after_call_is_cancelled_during_upload(
 
 
 def test_cancelled_call_with_large_reply_leaves_no_state_at_either_end(wire: Open) -> None:
-    # The reply's frame may be on its way already when the caller gives up: at every point.
+    # Cancel after each number of reads: part of the reply may have arrived already.
     async def main() -> None:
         async with wire(Waiting()) as w:
             for reads in range(6):
@@ -509,7 +509,7 @@ def test_pending_calls_fail_when_connection_is_lost(wire: Open) -> None:
                 "S.block",
                 "S.forever",
             ]
-            # And a new one doesn't begin.
+            # A new call fails too.
             with pytest.raises(ConnectionLost):
                 await w.call("echo", 1)
             assert not w.connection.is_open
@@ -532,7 +532,7 @@ def test_lost_connection_cancels_running_methods_on_machine() -> None:
         async with trio.open_nursery() as nursery, tls(service) as w:
             nursery.start_soon(call, w)
             await service.began.wait()
-            # Not by a CANCEL: the dialling end goes away.
+            # Without a CANCEL frame: the caller's end closes the connection.
             w.connection._channel.close()
             await service.cancelled.wait()
         assert len(lost) == 1
@@ -601,7 +601,7 @@ def test_stream_numbers_wrap_around_and_skip_numbers_in_use() -> None:
             w.connection._next_stream = 2**32 - 3
             for i in range(10):
                 assert await w.call("echo", i) == i
-            # Two before the end, then 2, 3, 6, 7, 8, 10, 11 and 12; or it went wrong.
+            # Two before the numbers wrap around, then 2, 3, 6, 7, 8, 10, 11 and 12.
             assert 12 <= w.connection._next_stream <= 14
             nursery.cancel_scope.cancel()
 
@@ -609,20 +609,17 @@ def test_stream_numbers_wrap_around_and_skip_numbers_in_use() -> None:
 
 
 def test_arguments_and_results_are_released_after_call(wire: Open) -> None:
-    class Thing:
-        pass
-
     class Keeps:
         def __init__(self) -> None:
             self.refs: list[weakref.ref[Any]] = []
 
-        async def take(self, thing: Any) -> Any:
-            self.refs.append(weakref.ref(thing))
-            return thing
+        async def take(self, value: Any) -> Any:
+            self.refs.append(weakref.ref(value))
+            return value
 
-        def thread_take(self, thing: Any) -> Any:
-            self.refs.append(weakref.ref(thing))
-            return thing
+        def thread_take(self, value: Any) -> Any:
+            self.refs.append(weakref.ref(value))
+            return value
 
     async def main() -> None:
         service = Keeps()

@@ -1,4 +1,4 @@
-"""The frame codec against a reference encoder of its own, and against peers that lie."""
+"""The frame codec against an independent reference encoder, and against invalid input."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def sent(kind: Kind, stream: int, content: Payload, name: str = "", uploads: int
     return b"".join(out)
 
 
-# -- what is sent arrives ------------------------------------------------------
+# -- valid input ---------------------------------------------------------------
 
 BORDERS = [
     size + delta
@@ -143,7 +143,7 @@ def test_any_mix_of_frames_arrives_as_sent(mix: list[Seen], pieces: int) -> None
             wire += sent(Kind(kind), stream, payload(pickle, buffers), name, aux)
         else:
             wire += control_frame(Kind(kind), stream, aux)
-    # Small pieces of large inputs would test patience.
+    # Small pieces of large inputs would take too long.
     piece = max(pieces, len(wire) // 3000)
     decoder = FrameDecoder()
     assert feed(decoder, wire, piece=piece) == mix
@@ -215,7 +215,7 @@ def test_input_may_be_split_anywhere() -> None:
 
 
 def test_truncated_input_yields_only_complete_frames_and_is_not_idle() -> None:
-    # Where frames end, and so where the input may be cut without anybody noticing.
+    # The ends of frames, where a cut cannot be detected.
     ends = {0: 0}
     for at in range(1, len(SMALL) + 1):
         decoder = FrameDecoder()
@@ -266,14 +266,14 @@ def test_large_buffer_is_not_moved_after_it_is_received() -> None:
     room[:4] = b"here"
     decoder.received(len(room))
     assert list(decoder.frames()) == []
-    # The rest, without the memory of the first part moving.
+    # Receive the rest: the memory of the first part must not move.
     rest = b"".join(header(CHUNK_BYTES, 1, 5) + bytes(CHUNK_BYTES) for _ in range(3))
     [(_, _, _, _, _, [buffer])] = feed(decoder, rest)
     assert buffer[:4] == b"here"
     room[:4] = b"over"
 
 
-# -- what nobody waits for -----------------------------------------------------
+# -- unwanted data -------------------------------------------------------------
 
 
 def test_rest_of_cancelled_stream_is_skipped() -> None:
@@ -295,7 +295,7 @@ def test_stream_may_be_forgotten_while_its_bytes_arrive() -> None:
         assert feed(decoder, wire[:head]) == []
         room = decoder.buffer()
         room[:count] = wire[head : head + count]
-        decoder.forget(1)  # by a caller that is cancelled meanwhile
+        decoder.forget(1)  # because its caller was cancelled
         decoder.received(count)
         assert list(decoder.frames()) == []
         assert feed(decoder, wire[head + count :]) == [(Kind.END, 2, 0, "", b"", [])]
@@ -313,7 +313,7 @@ def test_unwanted_body_takes_no_memory() -> None:
     for arrived in (b"", data_header(1, 1000) + bytes(1000)):
         decoder = FrameDecoder(is_wanted=lambda stream: stream != 1)
         tracemalloc.start()
-        # Its sender was told to stop, and does somewhere: the rest never comes.
+        # The sender stops when it is cancelled, so the rest never arrives.
         assert feed(decoder, announced + arrived + after) == [(Kind.END, 2, 0, "", b"", [])]
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
@@ -321,15 +321,15 @@ def test_unwanted_body_takes_no_memory() -> None:
         assert decoder.is_idle
 
 
-# -- a peer that lies ----------------------------------------------------------
+# -- invalid input -------------------------------------------------------------
 
 
 def frame_of(content: bytes, **fields: int) -> bytes:
     return header(len(content), **fields) + content
 
 
-LIES = {
-    "a frame longer than any": header(1 << 31, kind=2),
+INVALID = {
+    "a frame over the maximum length": header(1 << 31, kind=2),
     "a frame of 4 GiB": header((1 << 32) - 1),
     "a frame just over the limit": header(2 * INLINE_BYTES + 1, kind=2),
     "an unknown kind": header(0, kind=0),
@@ -347,7 +347,7 @@ LIES = {
     "65,535 buffers": frame_of(bytes(100), kind=2, count=65_535),
     "a buffer of 16 EiB": frame_of(b"\xff" * 8, kind=2, count=1),
     "buffers that add up to too much": frame_of(struct.pack("<Q", 600 << 20) * 2, kind=2, count=2),
-    "a message begun twice": 2 * frame_of(struct.pack("<Q", 10), kind=2, count=1),
+    "a message started twice": 2 * frame_of(struct.pack("<Q", 10), kind=2, count=1),
     "data beyond its chunk": data_header(1, CHUNK_BYTES + 1),
     "data beyond its buffer": frame_of(struct.pack("<Q", 10), kind=2, count=1) + data_header(1, 11),
     "data across two buffers": frame_of(struct.pack("<QQ", 10, 10), kind=2, count=2)
@@ -357,13 +357,13 @@ LIES = {
 }
 
 
-@pytest.mark.parametrize("lie", LIES)
-def test_invalid_input_is_protocol_error_and_takes_no_memory(lie: str) -> None:
+@pytest.mark.parametrize("case", INVALID)
+def test_invalid_input_is_protocol_error_and_takes_no_memory(case: str) -> None:
     decoder = FrameDecoder(limit_bytes=1 << 30)
     tracemalloc.start()
     try:
         with pytest.raises(ProtocolError):
-            feed(decoder, LIES[lie])
+            feed(decoder, INVALID[case])
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

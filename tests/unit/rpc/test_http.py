@@ -1,4 +1,4 @@
-"""The HTTP face of a machine: plain requests, refusals, and clients that can't upgrade."""
+"""The HTTP interface of a machine: plain requests, refusals, clients that can't upgrade."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PICKLE = {"content-type": "application/x-pickle"}
 SNI = {"sni_hostname": MACHINE.name}
 
 
-class Fault(Exception):
+class CustomError(Exception):
     def __init__(self, code: int) -> None:
         super().__init__(code)
         self.code = code
@@ -57,10 +57,10 @@ class Service:
         return a + b
 
     def fault(self) -> None:
-        raise Fault(7)
+        raise CustomError(7)
 
     async def async_fault(self) -> None:
-        raise Fault(7)
+        raise CustomError(7)
 
     def exits(self) -> None:
         raise SystemExit(3)
@@ -88,7 +88,7 @@ class ParallelService:
 
     @parallel
     def fault(self) -> None:
-        raise Fault(7)
+        raise CustomError(7)
 
     @parallel
     def lock(self) -> Any:
@@ -110,10 +110,10 @@ class ParallelService:
 
 class Unloadable:
     def __reduce__(self) -> Any:
-        return _explode, ()
+        return _fail_to_load, ()
 
 
-def _explode() -> None:
+def _fail_to_load() -> None:
     raise RuntimeError("not here")
 
 
@@ -175,16 +175,16 @@ def test_exception_of_method_is_status_590(method: str) -> None:
             url = f"{url}/rpc/S.{method}"
             answer = await http.post(url, content=arguments(), headers=PICKLE, extensions=SNI)
             assert answer.status_code == STATUS_RAISED == 590
-            type_name, message, story, _, is_refusal = pickle.loads(answer.content)
-            assert type_name.rpartition(".")[2] in ("Fault", "SystemExit")
+            type_name, message, traceback, _, is_refusal = pickle.loads(answer.content)
+            assert type_name.rpartition(".")[2] in ("CustomError", "SystemExit")
             assert message in ("7", "3")
-            assert f"in {method}\n" in story
+            assert f"in {method}\n" in traceback
             assert not is_refusal
             answer = await http.post(url, json={}, extensions=SNI)
             assert answer.status_code == 590
-            assert answer.json()["error"] in ("Fault", "SystemExit")
+            assert answer.json()["error"] in ("CustomError", "SystemExit")
             assert answer.json()["message"] in ("7", "3")
-            # And the machine lives.
+            # The machine still works.
             answer = await http.post(url.replace(method, "add"), json={"args": [1]}, extensions=SNI)
             assert answer.json() == 2
 
@@ -199,25 +199,28 @@ def test_post_runs_parallel_method_in_process() -> None:
             answer = await http.post(f"{url}/rpc/S.pid", json={}, extensions=SNI)
             pid = answer.json()
             assert pid != os.getpid()
-            for method, error, is_ours in (("fault", "Fault", False), ("lock", "UsageError", True)):
+            for method, error, is_ours in (
+                ("fault", "CustomError", False),
+                ("lock", "UsageError", True),
+            ):
                 at = f"{url}/rpc/S.{method}"
                 answer = await http.post(at, json={}, extensions=SNI)
                 assert answer.status_code == STATUS_RAISED
                 assert answer.json()["error"] == error
                 answer = await http.post(at, content=arguments(), headers=PICKLE, extensions=SNI)
-                type_name, _, story, _, is_refusal = pickle.loads(answer.content)
+                type_name, _, traceback, _, is_refusal = pickle.loads(answer.content)
                 assert type_name.endswith(error)
                 assert is_refusal == is_ours
-                assert ("in fault\n" in story) is not is_ours
+                assert ("in fault\n" in traceback) is not is_ours
             post = PostConnection(http, base=url, addr="a", machine=MACHINE.name)
-            with pytest.raises(Fault) as caught:
+            with pytest.raises(CustomError) as caught:
                 await post.call("S.fault", (), {})
             assert "in fault\n" in str(caught.value.__cause__)
             with pytest.raises(RemoteError, match="SIGKILL"):
                 await post.call("S.dies", (), {})
             array = np.arange(1 << 20)
             assert np.array_equal(await post.call("S.echo", (array,), {}), array)
-            # The server's end is the end of its processes.
+            # The end of the server ends its processes.
             pid = await post.call("S.pid", (), {})
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
@@ -320,7 +323,7 @@ def test_other_paths_and_http_methods_are_status_404() -> None:
 
 @contextlib.asynccontextmanager
 async def raw(service: object, **options: Any) -> AsyncIterator[trio.SSLStream[Any]]:
-    """A TLS stream to a server, for what no HTTP client would send."""
+    """A TLS stream to a server, for requests that no HTTP client would send."""
     async with serving(service, **options) as (_, address):
         host, _, port = address.partition(":")
         stream = await trio.open_ssl_over_tcp_stream(
@@ -372,7 +375,7 @@ def test_one_connection_serves_pipelined_requests() -> None:
             await stream.send_all(pipelined)
             for i in range(20):
                 assert await read_answer(stream) == (200, b"%d\n" % (i + 1))
-            # A refusal does not end it either.
+            # A refusal does not close the connection.
             await stream.send_all(request(b"", path="/nowhere", method="GET") + sized(b"{"))
             assert (await read_answer(stream))[0] == 404
             assert (await read_answer(stream))[0] == 400
@@ -435,7 +438,7 @@ def test_expect_100_continue_is_answered() -> None:
         b"POST /rpc/S.add HTTP/1.1\r\nhost: m\r\ncontent-length: -1\r\n\r\n",
         b"GET /" + b"x" * 100_000,
     ],
-    ids=["bytes", "words", "no host", "length", "long"],
+    ids=["binary", "not HTTP", "no host header", "negative length", "URL too long"],
 )
 def test_invalid_http_is_status_400_and_closes_connection(garbage: bytes) -> None:
     async def main() -> None:
@@ -531,7 +534,7 @@ def test_client_with_standard_httpx_transport_can_upgrade() -> None:
             assert (await connection.call("S.add", (array,), {}) == array + 1).all()
             stream = await connection.stream("S.items", (), {})
             assert [i async for i in stream] == [1]
-            with pytest.raises(Fault):
+            with pytest.raises(CustomError):
                 await connection.call("S.fault", (), {})
             nursery.cancel_scope.cancel()
 
@@ -552,7 +555,7 @@ def test_one_client_can_hold_many_connections() -> None:
 
 
 class NoUpgrade(httpx.AsyncBaseTransport):
-    """What a proxy on the way, or a transport of the ASGI kind, makes of requests."""
+    """Removes upgrade headers, as a proxy or an ASGI transport does."""
 
     def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
         self.inner = inner
@@ -592,7 +595,7 @@ def test_client_that_cannot_upgrade_calls_by_post() -> None:
                 assert (await connection.call(method, (array,), {}) == array + 1).all()
             assert await connection.call("S.add", ((lambda: 3)(),), {}) == 4
             for method in ("S.fault", "S.async_fault"):
-                with pytest.raises(Fault) as error:
+                with pytest.raises(CustomError) as error:
                     await connection.call(method, (), {})
                 assert error.value.code == 7
                 assert isinstance(error.value.__cause__, RemoteError)
@@ -705,7 +708,7 @@ def test_closed_port_and_broken_connection_are_different_errors() -> None:
             with pytest.raises(ConnectionRefusedError, match="nothing listens at"):
                 async with dial(http, f"https://{address}#{MACHINE.name}"):
                     pass
-            # One that accepts and closes at once.
+            # A server that accepts a connection and closes it at once.
             listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
             port = listeners[0].socket.getsockname()[1]
 
@@ -737,7 +740,7 @@ def test_leaving_dial_block_closes_connection() -> None:
                         nursery.cancel_scope.cancel()
                 with pytest.raises(ConnectionLost):
                     await connection.call("S.add", (1,), {})
-                # The other end sees it, by itself.
+                # The other end detects it by itself.
                 while there._channel.socket.fileno() >= 0 or server._connections:
                     await trio.lowlevel.checkpoint()
 

@@ -1,4 +1,4 @@
-"""What travels: which buffers are copied, what arrives, and what is refused by name."""
+"""Payloads: which buffers are copied, what arrives, and what is refused by name."""
 
 from __future__ import annotations
 
@@ -223,8 +223,8 @@ def test_connection_is_usable_after_call_over_limit(wire: Open) -> None:
     run(main)
 
 
-class Driver:
-    """Has a read, and is no file; so have instruments and config parsers."""
+class Instrument:
+    """Has a `read` method but is not a file, like many instruments and config parsers."""
 
     def read(self) -> float:
         return 1.5
@@ -235,8 +235,8 @@ def test_only_iterators_and_files_are_streams() -> None:
     import tempfile
 
     for value in (
-        Driver(),
-        Driver,
+        Instrument(),
+        Instrument,
         configparser.ConfigParser(),
         [1],
         (1,),
@@ -257,11 +257,11 @@ def test_only_iterators_and_files_are_streams() -> None:
 
 def test_object_with_read_method_is_ordinary_argument(wire: Open) -> None:
     class Reader:
-        def use(self, driver: Driver) -> float:
-            return driver.read()
+        def use(self, instrument: Instrument) -> float:
+            return instrument.read()
 
     async def main() -> None:
         async with wire(Reader()) as w:
-            assert await w.call("use", Driver()) == 1.5
+            assert await w.call("use", Instrument()) == 1.5
 
     run(main)

@@ -1,4 +1,4 @@
-"""Where methods run: tasks that are used again, and at most so many threads."""
+"""Where methods run: in tasks that are reused, and in a limited number of threads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", defau
 
 
 class Jobs:
-    """Runs functions in a thread pool and waits for their aftermaths."""
+    """Runs functions in a thread pool and waits until their results are handled."""
 
     def __init__(self, pool: ThreadPool) -> None:
         self.pool = pool
@@ -49,7 +49,7 @@ def test_thread_pool_runs_no_more_threads_than_its_limit() -> None:
             with lock:
                 running += 1
                 most = max(most, running)
-            barrier.wait(20)  # all three, or none gets on
+            barrier.wait(20)  # all three run at once, or none continues
             with lock:
                 running -= 1
 
@@ -85,12 +85,12 @@ def test_results_of_thread_jobs_are_handled_in_loop_in_order_of_completion() -> 
             for i in range(10):
 
                 def run(i: int = i) -> Callable[[], None]:
-                    def aftermath() -> None:
+                    def handle_result() -> None:
                         seen.append((i, threading.get_ident()))
                         if i == 9:
                             done.set()
 
-                    return aftermath
+                    return handle_result
 
                 pool.start(run)
             await done.wait()

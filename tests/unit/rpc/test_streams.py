@@ -23,12 +23,12 @@ ITEM = 1 << 18
 AHEAD = WINDOW_BYTES // item_cost(ITEM) + 1  # items of that size that a window takes at most
 
 
-class Fruit(Exception):
+class CustomError(Exception):
     pass
 
 
 class Streams:
-    """One generator in many ways; `made` counts what was yielded, `ended` its end."""
+    """One iterator, made in many ways; `made` counts its items, `ended` is set at its end."""
 
     def __init__(self) -> None:
         self.made = 0
@@ -83,12 +83,12 @@ class Streams:
 
     def breaks(self, after: int) -> Iterator[int]:
         yield from range(after)
-        raise Fruit("rotten")
+        raise CustomError("on purpose")
 
     async def async_breaks(self, after: int) -> AsyncIterator[int]:
         for i in range(after):
             yield i
-        raise Fruit("rotten")
+        raise CustomError("on purpose")
 
     def locks(self) -> Iterator[Any]:
         try:
@@ -174,7 +174,7 @@ def test_producer_is_at_most_one_window_ahead(wire: Open, way: str) -> None:
                 number, data = await anext(stream)
                 assert number == taken - 1
                 assert len(data) == ITEM
-                # One more was made, and waits for its turn.
+                # One more item is made, and waits to be sent.
                 assert service.made <= taken + AHEAD + 1
             stream.close()
             await service.ended.wait()
@@ -282,7 +282,7 @@ def test_exception_of_generator_arrives_after_its_items(wire: Open, way: str, af
             stream = await w.stream(way, after)
             for i in range(after):
                 assert await anext(stream) == i
-            with pytest.raises(Fruit, match="rotten") as error:
+            with pytest.raises(CustomError, match="on purpose") as error:
                 await anext(stream)
             assert isinstance(error.value.__cause__, RemoteError)
             assert way in error.value.__cause__.traceback
@@ -305,15 +305,15 @@ def test_unpicklable_item_ends_stream_and_generator(wire: Open, way: str) -> Non
     run(main)
 
 
-class Untravelled:
-    """Can be pickled here and can't be unpickled anywhere."""
+class Unloadable:
+    """Can be pickled, but not unpickled."""
 
     def __reduce__(self) -> Any:
-        return _explode, ()
+        return _fail_to_load, ()
 
 
-def _explode() -> None:
-    raise RuntimeError("no such thing here")
+def _fail_to_load() -> None:
+    raise RuntimeError("it cannot be loaded")
 
 
 def test_item_that_caller_cannot_unpickle_ends_stream(wire: Open) -> None:
@@ -324,7 +324,7 @@ def test_item_that_caller_cannot_unpickle_ends_stream(wire: Open) -> None:
         async def items(self) -> AsyncIterator[Any]:
             try:
                 yield 1
-                yield Untravelled()
+                yield Unloadable()
                 while True:
                     yield 2
                     await trio.lowlevel.checkpoint()
@@ -336,7 +336,7 @@ def test_item_that_caller_cannot_unpickle_ends_stream(wire: Open) -> None:
         async with wire(service) as w:
             stream = await w.connection.stream("S.items", (), {})
             assert await stream.receive() == [1]
-            with pytest.raises(UsageError, match="no such thing here"):
+            with pytest.raises(UsageError, match="it cannot be loaded"):
                 await stream.receive()
             await service.ended.wait()
 
@@ -433,7 +433,7 @@ def test_generator_keeps_one_context_for_all_its_steps(wire: Open) -> None:
     run(main)
 
 
-# -- up ------------------------------------------------------------------------
+# -- from caller to method -----------------------------------------------------
 
 
 class Uploads:
@@ -496,11 +496,11 @@ class Uploads:
 
     def raises(self, items: Iterator[Any]) -> None:
         next(items)
-        raise Fruit("full")
+        raise CustomError("full")
 
     async def async_raises(self, items: AsyncIterator[Any]) -> None:
         await anext(items)
-        raise Fruit("full")
+        raise CustomError("full")
 
     def sizes(self, items: Iterator[Any]) -> list[int]:
         return [item.nbytes for item in items]
@@ -601,7 +601,7 @@ def test_method_may_leave_streamed_argument_unread(wire: Open, prefix: str) -> N
             big = iter([np.zeros(40 << 20, np.uint8)])
             assert await w.call(prefix + "ignores", big) == "not read"
             assert await w.call(prefix + "first", counted(10_000_000)) == 0
-            with pytest.raises(Fruit):
+            with pytest.raises(CustomError):
                 await w.call(prefix + "raises", counted(10_000_000))
 
     run(main)
@@ -653,8 +653,8 @@ def test_iterator_of_caller_is_at_most_two_windows_ahead(wire: Open, prefix: str
                 for _ in range(50):
                     await w.call("null")
                     await trio.to_thread.run_sync(lambda: None)
-                # A thread takes at once all that is here: that is one window, and another
-                # may follow. An async handler takes one by one.
+                # A thread takes all received items at once: that is one window, and another
+                # may follow. An async handler takes items one by one.
                 assert made <= 2 * AHEAD + 2
                 await w.call("open")
         assert results == [6 * AHEAD - 1]
@@ -667,21 +667,21 @@ def test_exception_of_iterator_argument_is_raised_at_caller(wire: Open, prefix: 
     def broken(began: threading.Event) -> Iterator[int]:
         yield 1
         began.wait(20)
-        raise Fruit("mine")
+        raise CustomError("mine")
 
     async def async_broken(began: threading.Event) -> AsyncIterator[int]:
         yield 1
         await trio.to_thread.run_sync(began.wait, 20)
-        raise Fruit("mine")
+        raise CustomError("mine")
 
     async def main() -> None:
         for items in (broken, async_broken):
             service = Uploads()
             async with wire(service) as w:
-                with pytest.raises(Fruit, match="mine") as error:
+                with pytest.raises(CustomError, match="mine") as error:
                     await w.call(prefix + "consume", items(service.began))
                 assert error.value.__cause__ is None
-                # And the handler does not take it for the end.
+                # The handler does not mistake it for the end of the items.
                 await service.ended.wait()
                 assert isinstance(service.error, (trio.Cancelled, trio.ClosedResourceError))
                 assert await w.call(prefix + "total", iter([1, 2])) == 3
@@ -722,8 +722,8 @@ def test_item_that_machine_cannot_unpickle_is_usage_error(wire: Open, prefix: st
     async def main() -> None:
         service = Uploads()
         async with wire(service) as w:
-            with pytest.raises(UsageError, match="no such thing here"):
-                await w.call(prefix + "consume", iter([1, 2, Untravelled(), 3]))
+            with pytest.raises(UsageError, match="it cannot be loaded"):
+                await w.call(prefix + "consume", iter([1, 2, Unloadable(), 3]))
             assert service.taken == 2
 
     run(main)
@@ -772,7 +772,7 @@ def test_lost_connection_ends_upload_with_one_error_at_each_end(wire: Open, pref
         async with wire(service) as w, trio.open_nursery() as nursery:
 
             async def call() -> None:
-                # By itself, not in a group.
+                # Not in an exception group.
                 with pytest.raises(ConnectionLost):
                     await w.call(prefix + "consume", items())
 
@@ -822,7 +822,7 @@ def test_unknown_method_with_streamed_argument_is_refused(wire: Open) -> None:
     run(main)
 
 
-# -- both ways -----------------------------------------------------------------
+# -- in both directions --------------------------------------------------------
 
 
 class BothWays(Uploads):
@@ -849,7 +849,7 @@ class BothWays(Uploads):
             self.ended.set()
 
     def after_all(self, items: Iterator[int]) -> Iterator[int]:
-        """Streams back when it has everything: until then it is no stream."""
+        """Returns its stream only after it has read all items."""
         self.began.set()
         try:
             return iter(list(items))
@@ -910,7 +910,7 @@ def test_exception_of_source_ends_stream_with_that_exception(
         async def broken() -> AsyncIterator[int]:
             yield 1
             await trio.to_thread.run_sync(service.began.wait, 20)
-            raise Fruit("mine")
+            raise CustomError("mine")
 
         async def consume(w: Any) -> None:
             stream = await w.stream(prefix + method, broken())
@@ -918,7 +918,7 @@ def test_exception_of_source_ends_stream_with_that_exception(
                 pass
 
         async with wire(service) as w:
-            with pytest.raises(Fruit, match="mine"):
+            with pytest.raises(CustomError, match="mine"):
                 await consume(w)
             await service.ended.wait()
             assert await w.call("total", iter([1, 2])) == 3
@@ -984,7 +984,7 @@ def test_stream_that_fails_to_open_ends_its_source(wire: Open, prefix: str) -> N
                 await w.stream(prefix + "ignores", counted(10_000_000))
             with pytest.raises(UsageError, match="no method 'nothing'"):
                 await w.stream("nothing", counted(10_000_000))
-            with pytest.raises(Fruit, match="full"):
+            with pytest.raises(CustomError, match="full"):
                 await w.stream(prefix + "raises", counted(10_000_000))
             while w.connection._outgoing:
                 await trio.lowlevel.checkpoint()
@@ -1017,7 +1017,7 @@ def test_lost_connection_ends_source_of_stream(wire: Open, prefix: str) -> None:
             w.cut()
             with pytest.raises(ConnectionLost):
                 await consume(stream)
-            assert not closed.is_set()  # the news of the end does not wait for it
+            assert not closed.is_set()  # the error does not wait for the source to end
             released.set()
             await closed.wait()
             await service.ended.wait()
@@ -1108,12 +1108,12 @@ def test_read_error_of_file_argument_is_raised_at_caller(wire: Open, prefix: str
         def read(self, size: int = -1) -> bytes:
             self.reads += 1
             if self.reads == 3:
-                raise OSError("disk on fire")
+                raise OSError("disk failure")
             return b"x" * 1000
 
     async def main() -> None:
         async with wire(Uploads()) as w:
-            with pytest.raises(OSError, match="disk on fire") as error:
+            with pytest.raises(OSError, match="disk failure") as error:
                 await w.call(prefix + "read_all", Disk())
             assert not isinstance(error.value, BigmachineError)
 
