@@ -1,4 +1,4 @@
-"""Parallel methods run in processes of the machine, which end with their calls and with it."""
+"""Parallel methods run in child processes, which end with a cancelled call and the machine."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ import pytest
 
 import bigmachine as bm
 from bigmachine.services import _parallel
-from tests.unit.services.services import FailsInTheCopy, OddError, Parallel
+from tests.unit.services.services import CustomError, FailsToLoadInProcess, Parallel
 
 pytestmark = pytest.mark.skipif(
-    not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="threads serve without a GIL"
+    not getattr(sys, "_is_gil_enabled", lambda: True)(),
+    reason="without a GIL, methods run in threads",
 )
 
 
@@ -91,12 +92,12 @@ def test_static_method_may_be_parallel(machine):
 
 
 def test_exception_keeps_its_type_and_traceback_of_process(machine):
-    with pytest.raises(OddError, match="too odd") as caught:
-        machine.call("P.fail", "too odd")
+    with pytest.raises(CustomError, match="on purpose") as caught:
+        machine.call("P.fail", "on purpose")
     cause = caught.value.__cause__
     assert isinstance(cause, bm.RemoteError)
     assert "services.py" in cause.traceback
-    assert "raise OddError(message)" in cause.traceback
+    assert "raise CustomError(message)" in cause.traceback
     assert "_processes.py" not in cause.traceback
 
 
@@ -140,14 +141,14 @@ def test_queued_call_does_not_run_after_its_cancellation(machine, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("method", "args", "story"),
+    ("method", "args", "message"),
     [
         ("P.end_process", (7,), "exited with status 7"),
         ("P.segfault", (), r"was killed by signal 11 \(SIGSEGV\)"),
     ],
 )
-def test_error_says_how_process_died_and_next_call_works(machine, method, args, story):
-    with pytest.raises(bm.RemoteError, match=f"{method}: its process {story}") as caught:
+def test_error_says_how_process_died_and_next_call_works(machine, method, args, message):
+    with pytest.raises(bm.RemoteError, match=f"{method}: its process {message}") as caught:
         machine.call(method, *args)
     assert caught.value.method == method
     assert isinstance(machine.call("P.pid"), int)
@@ -155,14 +156,14 @@ def test_error_says_how_process_died_and_next_call_works(machine, method, args, 
 
 def test_death_of_process_is_detected_despite_its_forked_child(machine):
     with pytest.raises(bm.RemoteError, match="SIGKILL"):
-        machine.call("P.leave_a_child_and_die")
+        machine.call("P.fork_child_and_die")
 
 
 def test_process_killed_between_calls_is_replaced(machine):
     pid = machine.call("P.pid")
     pidfd = os.pidfd_open(pid)
     os.kill(pid, signal.SIGKILL)
-    select.select([pidfd], [], [])  # all its threads are gone, and its parent can see it
+    select.select([pidfd], [], [])  # all its threads have ended, and its parent can detect it
     os.close(pidfd)
     assert machine.call("P.pid") != pid
 
@@ -188,7 +189,7 @@ def test_stream_argument_of_parallel_method_is_refused(machine):
 
 
 def test_failure_to_copy_service_to_process_is_raised_by_call(session, tmp_path):
-    [machine] = session.start(1, services={"P": FailsInTheCopy(tmp_path)})
+    [machine] = session.start(1, services={"P": FailsToLoadInProcess(tmp_path)})
     for _ in range(2):
         with pytest.raises(FileExistsError):
             machine.call("P.pid")
@@ -200,7 +201,7 @@ def test_classes_of_script_reach_processes_and_their_output_reaches_script(tmp_p
     script.write_text(SCRIPT)
     run = subprocess.run([sys.executable, script], capture_output=True, text=True)
     assert run.stdout == "Mine('was here',) 3\n", run.stderr
-    assert "a word from the process" in run.stderr
+    assert "printed by the process" in run.stderr
 
 
 SCRIPT = """
@@ -211,7 +212,7 @@ class Mine(Exception): ...
 class Service:
     @bm.parallel
     def add(self, a, b):
-        print("a word from the process")
+        print("printed by the process")
         return a + b
     @bm.parallel
     def fail(self):
