@@ -1,4 +1,4 @@
-"""Services are installed once on each machine, whatever happens to its connections meanwhile."""
+"""Services are installed once on each machine, even if its connections are lost meanwhile."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TIMEOUT = 30.0
 
 
 class Counted:
-    """Counts its set-ups, which the test holds up; machines are in this process."""
+    """Counts calls of ``setup``, which wait for the test; machines are in this process."""
 
     setups = 0
     began = trio.Event()
@@ -38,7 +38,7 @@ class Counted:
 
 
 @pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+def reset_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("setups", 0), ("error", None)):
         monkeypatch.setattr(Counted, name, value)
     for name in ("began", "may_end"):
@@ -55,8 +55,8 @@ def run(test) -> None:
     trio.run(bounded, clock=trio.testing.MockClock(autojump_threshold=0.02))
 
 
-async def start_hurt(session: bm.AsyncSession, hurt) -> bm.AsyncMachine:
-    """Start a machine, and have ``hurt`` do what it likes while its set-up waits."""
+async def start_with_fault(session: bm.AsyncSession, inject_fault) -> bm.AsyncMachine:
+    """Start a machine, and run ``inject_fault`` while its ``setup`` waits."""
     started: list[outcome.Outcome[list[bm.AsyncMachine]]] = []
 
     async def start() -> None:
@@ -65,20 +65,20 @@ async def start_hurt(session: bm.AsyncSession, hurt) -> bm.AsyncMachine:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(start)
         await Counted.began.wait()
-        await hurt(session.system)
+        await inject_fault(session.system)
     [machine] = started[0].unwrap()
     return machine
 
 
 def test_setup_continues_after_lost_connection_and_runs_once():
     async def test(session):
-        async def hurt(system):
+        async def inject_fault(system):
             for _ in range(5):
                 system.reset("m0")
                 await trio.sleep(3)
             Counted.may_end.set()
 
-        machine = await start_hurt(session, hurt)
+        machine = await start_with_fault(session, inject_fault)
         assert await machine.call("It.say") == "here"
         assert Counted.setups == 1
 
@@ -87,14 +87,14 @@ def test_setup_continues_after_lost_connection_and_runs_once():
 
 def test_lost_reply_of_setup_is_not_an_error():
     async def test(session):
-        async def hurt(system):
+        async def inject_fault(system):
             system.partition("m0")
             Counted.may_end.set()
-            await trio.sleep(1)  # it is set up, and its reply on its way
+            await trio.sleep(1)  # ``setup`` is done, and its reply is not delivered
             system.reset("m0")
             system.heal("m0")
 
-        machine = await start_hurt(session, hurt)
+        machine = await start_with_fault(session, inject_fault)
         assert await machine.call("It.say") == "here"
         assert Counted.setups == 1
 
@@ -103,24 +103,24 @@ def test_lost_reply_of_setup_is_not_an_error():
 
 def test_machine_that_ends_during_setup_is_start_error_with_reason():
     async def test(session):
-        async def hurt(system):
+        async def inject_fault(system):
             system.kill("m0")
 
         with pytest.raises(bm.StartError, match=r"service 'It'.*InProcessSystem\.kill"):
-            await start_hurt(session, hurt)
+            await start_with_fault(session, inject_fault)
 
     run(test)
 
 
 def test_machine_unreachable_during_setup_stops_after_keepalive_timeout():
     async def test(session):
-        async def hurt(system):
+        async def inject_fault(system):
             system.reset("m0")
             system.partition("m0")
 
         began = trio.current_time()
         with pytest.raises(bm.StartError, match="m0 stopped"):
-            await start_hurt(session, hurt)
+            await start_with_fault(session, inject_fault)
         assert TIMEOUT <= trio.current_time() - began <= 2 * TIMEOUT
 
     run(test)

@@ -1,3 +1,5 @@
+"""The life of a machine on a system in this process: start, calls, keepalives, end."""
+
 from __future__ import annotations
 
 import contextlib
@@ -78,7 +80,7 @@ def test_states_only_advance_and_observers_receive_each(run):
             assert machine.state == bm.State.UNSTARTED
             await machine.wait(bm.State.STARTING)
             await machine.wait(bm.State.RUNNING)
-            await machine.wait(bm.State.STARTING)  # was, and so returns
+            await machine.wait(bm.State.STARTING)  # this state has passed, so it returns at once
             await machine.shutdown()
             assert machine.state == bm.State.STOPPED
         assert observer.states == [bm.State.STARTING, bm.State.RUNNING, bm.State.STOPPED]
@@ -171,7 +173,7 @@ def test_killed_machine_ends_pending_calls_with_reason_of_system(run):
 
 def test_machine_whose_port_refuses_stops_at_once_without_help_of_system(run):
     async def test(kit):
-        kit.system.is_telling = False
+        kit.system.reports_ended_machines = False
         async with kit.session() as session:
             [machine] = await session.start(1, services=SERVICES)
             kit.system.kill(machine)
@@ -211,7 +213,7 @@ def test_retry_repeats_call_only_after_temporary_errors(run):
             assert await machine.call("A.flaky", 4, retry=True) == 5
             with pytest.raises(ValueError, match="for good"):
                 await machine.call("B.broken", retry=True)
-            assert await machine.call("B.flaky", 0) == 2  # so broken ran once
+            assert await machine.call("B.flaky", 0) == 2  # so `broken` ran once
 
     run(test)
 
@@ -237,7 +239,7 @@ def test_silent_machine_is_stopped_after_timeout(run):
     async def test(kit):
         async with kit.session() as session:
             [machine] = await session.start(1, services=SERVICES)
-            kit.system.is_telling = False
+            kit.system.reports_ended_machines = False
             kit.system.partition(machine)
             silent_since = trio.current_time()
 
@@ -305,8 +307,8 @@ def test_call_on_machine_that_did_not_boot_says_so(run):
     run(test)
 
 
-class Deaf:
-    """Has machines start that never answer."""
+class Unreachable:
+    """Makes new machines unreachable, so that they never answer."""
 
     def __init__(self, system):
         self.system = system
@@ -330,7 +332,7 @@ def test_boot_output_is_hidden_until_several_boots_have_failed(run, capsys, capl
         async with kit.session() as session:
             await session.start(1, services=SERVICES)
             assert capsys.readouterr().err == ""
-        async with kit.session(plugins=[Deaf(kit.system)]) as session:
+        async with kit.session(plugins=[Unreachable(kit.system)]) as session:
             for _ in range(3):
                 with pytest.raises(bm.StartError, match="kernel: no such disk") as caught:
                     await session.start(1, services=SERVICES)
@@ -358,7 +360,7 @@ def test_boot_output_is_shown_at_debug_log_level(run, capsys, caplog):
 def test_machine_that_never_answers_is_start_error_after_boot_timeout(run):
     async def test(kit):
         kit.system.boot_timeout = 42.0
-        async with kit.session(plugins=[Deaf(kit.system)]) as session:
+        async with kit.session(plugins=[Unreachable(kit.system)]) as session:
             with pytest.raises(bm.StartError, match="phase connect: not done after 42 s"):
                 await session.start(1, services=SERVICES)
 
@@ -367,7 +369,7 @@ def test_machine_that_never_answers_is_start_error_after_boot_timeout(run):
 
 def test_provider_that_never_answers_is_start_error_after_start_timeout(run):
     class Busy:
-        undone = False
+        cancelled = False
 
         @bm.hookimpl(wrapper=True)
         def start(self):
@@ -378,7 +380,7 @@ def test_provider_that_never_answers_is_start_error_after_start_timeout(run):
                     await trio.sleep_forever()
                 finally:
                     starting.close()
-                    self.undone = True
+                    self.cancelled = True
 
             return start()
 
@@ -388,7 +390,7 @@ def test_provider_that_never_answers_is_start_error_after_start_timeout(run):
         async with kit.session(plugins=[busy]) as session:
             with pytest.raises(bm.StartError, match="phase provision: .* after 42 s"):
                 await session.start(1, services=SERVICES)
-            assert busy.undone
+            assert busy.cancelled
 
     run(test)
 
@@ -511,7 +513,7 @@ def test_shutdown_of_connected_machine_only_disconnects(run):
 
 @contextlib.asynccontextmanager
 async def peer_session_of(session):
-    """Open a session that connects to another one's machines, as a service's ``setup`` gets it."""
+    """Open a session like the one that a service's ``setup`` gets."""
     identity = session._authority.issue("guest")
     async with trio.open_nursery() as nursery:
         yield peer_session(identity, system=session.system, nursery=nursery)
@@ -550,11 +552,11 @@ def test_boot_error_contains_boot_console(run):
         def console(self):
             reading = yield
 
-            async def said():
+            async def read():
                 assert await reading == ""
                 return "BIOS: no bootable disk"
 
-            return said()
+            return read()
 
     async def test(kit):
         async with kit.session(plugins=[Console()]) as session:
@@ -591,7 +593,7 @@ def test_machine_reached_late_gets_keepalive_before_it_ends_itself(run):
         async with kit.session() as session:
             [machine] = await session.start(1, services=SERVICES, wait=False)
             kit.system.partition(machine)
-            await trio.sleep(100)  # of the 120 after which it ends itself
+            await trio.sleep(100)  # of the 120 s after which it ends itself
             kit.system.heal(machine)
             await trio.sleep(3600)
             assert machine.state == bm.State.RUNNING

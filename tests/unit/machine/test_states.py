@@ -15,10 +15,10 @@ DELETED = bm.Termination(bm.StopReason.GONE, "deleted by hand")
 
 
 class Observed:
-    """A lifecycle with the states that its observers were told."""
+    """A lifecycle with the states that its observers received."""
 
     def __init__(self) -> None:
-        self.told: list[bm.State] = []
+        self.received: list[bm.State] = []
         self.lifecycle = Lifecycle(
             "m0", addr="https://host:1#m0.s", changed=RepeatedEvent(), notify=self._notify
         )
@@ -26,7 +26,7 @@ class Observed:
     def _notify(self, event: bm.Event) -> None:
         assert isinstance(event, bm.MachineChanged)
         assert event.error is self.lifecycle.error
-        self.told.append(event.state)
+        self.received.append(event.state)
 
 
 def test_observers_receive_each_state_once():
@@ -37,7 +37,7 @@ def test_observers_receive_each_state_once():
         machine.lifecycle.booted()
     for _ in range(2):
         machine.lifecycle.stop(KILLED)
-    assert machine.told == [bm.State.STARTING, bm.State.RUNNING, bm.State.STOPPED]
+    assert machine.received == [bm.State.STARTING, bm.State.RUNNING, bm.State.STOPPED]
 
 
 @pytest.mark.parametrize("steps", [[], ["begin"], ["begin", "booted"]])
