@@ -1,4 +1,4 @@
-"""What machines cost is counted, and a limit to it is kept."""
+"""The cost of machines is counted, and its limit is enforced."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class PaidOptions(InProcessOptions):
 
 
 class Paid(InProcessSystem):
-    """Machines that cost money, and take a while to come and to go."""
+    """Machines that cost money, and take time to start and to stop."""
 
     name = "paid"
     Options = PaidOptions
@@ -46,11 +46,11 @@ class Paid(InProcessSystem):
 
     def _begin(self) -> None:
         super()._begin()
-        self.orders: list[tuple[int, float | None]] = []
+        self.requests: list[tuple[int, float | None]] = []
         self.freed: list[str] = []
 
     async def start(self, count: int, request: bm.LaunchRequest) -> Sequence[bm.Instance]:
-        self.orders.append((count, request.remaining_budget))
+        self.requests.append((count, request.remaining_budget))
         await trio.sleep(self.seconds_to_start)
         made = await super().start(count, request)
         return [replace(i, cost_per_hour=self.price, details=self.details) for i in made]
@@ -62,7 +62,7 @@ class Paid(InProcessSystem):
 
 
 class Events:
-    """An observer that keeps what it is told of cost, and when."""
+    """An observer that records the events about cost, and their times."""
 
     def __init__(self) -> None:
         self.warnings: list[tuple[float, bm.CostWarning]] = []
@@ -86,10 +86,10 @@ def run(test: Any) -> None:
 
 
 def approximately(dollars: float) -> Any:
-    return pytest.approx(dollars, abs=5 * SECOND)  # polite ends take a moment
+    return pytest.approx(dollars, abs=5 * SECOND)  # a graceful stop takes a moment
 
 
-# -- the meter ------------------------------------------------------------------------
+# -- the cost -------------------------------------------------------------------------
 
 
 def test_machine_costs_from_request_until_its_stop_is_confirmed(events, caplog):
@@ -98,7 +98,7 @@ def test_machine_costs_from_request_until_its_stop_is_confirmed(events, caplog):
             async with bm.AsyncSession(Paid(), plugins=[events]) as session:
                 assert session.cost == bm.Cost()
                 first, _ = await session.start(2, services=SERVICES)
-                assert session.cost.dollars == pytest.approx(2 * 60 * SECOND)  # the least
+                assert session.cost.dollars == pytest.approx(2 * 60 * SECOND)  # the minimum
                 await trio.sleep(100)
                 assert session.cost.dollars == approximately(2 * 120 * SECOND)
                 await first.shutdown()
@@ -114,12 +114,12 @@ def test_machine_costs_from_request_until_its_stop_is_confirmed(events, caplog):
 
 
 def test_machine_without_confirmed_stop_costs_until_session_ends(events):
-    class Sticky(Paid):
+    class NeverConfirms(Paid):
         async def stop(self, instance):
             raise OSError("no answer")
 
     async def test():
-        async with bm.AsyncSession(Sticky(), plugins=[events]) as session:
+        async with bm.AsyncSession(NeverConfirms(), plugins=[events]) as session:
             [machine] = await session.start(1, services=SERVICES)
             await machine.shutdown()
             await trio.sleep(1000)
@@ -186,12 +186,12 @@ def test_cost_is_printed_as_readable_text(cost, text):
 
 
 def test_unknown_price_is_reported(events):
-    class Secret(Paid):
+    class UnknownPrice(Paid):
         price = None
         details = {}  # noqa: RUF012
 
     async def test():
-        async with bm.AsyncSession(Secret(), plugins=[events]) as session:
+        async with bm.AsyncSession(UnknownPrice(), plugins=[events]) as session:
             await session.start(2, services=SERVICES)
             assert session.cost.is_partial
         assert str(events.closed) == "2 machines, 50 s, price unknown"
@@ -208,7 +208,7 @@ def test_session_warns_and_then_stops_all_machines_before_cost_limit(events, cap
             first, second = await session.start(2, services=SERVICES)
             began = trio.current_time()
             await first.wait(bm.State.STOPPED)
-            # A thousand seconds for two machines, less those to start them and to free them.
+            # A thousand seconds for two machines, minus the time to start and to stop them.
             assert trio.current_time() - began == pytest.approx(1000 - 20 - 60, abs=2)
             assert second.state is bm.State.STOPPED
             with pytest.raises(
@@ -223,7 +223,7 @@ def test_session_warns_and_then_stops_all_machines_before_cost_limit(events, cap
             assert warning.seconds == pytest.approx(200, abs=2)
             with pytest.raises(bm.StartError, match="no more machines are started: max_session_co"):
                 await session.start(1, services=SERVICES)
-            assert len(session.system.orders) == 1
+            assert len(session.system.requests) == 1
         assert len(session.system.freed) == 2
         assert 1.8 < events.closed.dollars <= 2.0
         assert (
@@ -267,13 +267,13 @@ def test_system_receives_remaining_budget_and_starts_run_one_by_one():
             async with trio.open_nursery() as nursery:
                 for _ in range(2):
                     nursery.start_soon(lambda: session.start(2, services=SERVICES))
-            (_, first), (_, second) = session.system.orders
+            (_, first), (_, second) = session.system.requests
             assert first == 2.0
-            # Two machines have run for 20 seconds, and take 60 more to end.
+            # Two machines have cost 20 seconds, and cost 60 more until they are stopped.
             assert second == pytest.approx(2.0 - 2 * 80 * SECOND, abs=0.01)
         async with bm.AsyncSession(Paid) as session:
             await session.start(1, services=SERVICES)
-            assert session.system.orders == [(1, None)]
+            assert session.system.requests == [(1, None)]
 
     run(test)
 
@@ -288,7 +288,7 @@ def test_start_in_progress_fails_when_cost_limit_is_reached():
             with pytest.raises(bm.StartError, match=r"max_session_cost, \$2.00, is reached"):
                 await session.start(1, services=SERVICES)
             assert first.state is bm.State.STOPPED
-            assert trio.current_time() >= began + 50  # it had not been refused
+            assert trio.current_time() >= began + 50  # the start was not refused at once
         assert len(session.system.freed) == 3
 
     run(test)
@@ -313,20 +313,20 @@ def test_no_machine_is_started_after_cost_limit_is_spent():
             session.system.price = 10 * PRICE
             with pytest.raises(bm.StartError):
                 await session.start(1, services=SERVICES)
-            assert len(session.system.orders) == 2
+            assert len(session.system.requests) == 2
             with pytest.raises(bm.StartError, match="no more machines are started"):
                 await session.start(1, services=SERVICES)
-            assert len(session.system.orders) == 2
+            assert len(session.system.requests) == 2
 
     run(test)
 
 
 def test_machines_of_unknown_price_are_stopped_if_cost_limit_is_set(events):
-    class Secret(Paid):
+    class UnknownPrice(Paid):
         price = None
 
     async def test():
-        async with bm.AsyncSession(Secret, plugins=[events], max_session_cost=9.0) as session:
+        async with bm.AsyncSession(UnknownPrice, plugins=[events], max_session_cost=9.0) as session:
             with pytest.raises(bm.StartError, match="the price of c7i.xlarge spot is not known"):
                 await session.start(1, services=SERVICES)
         assert len(session.system.freed) == 1

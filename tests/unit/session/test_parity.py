@@ -8,7 +8,7 @@ import pytest
 
 import bigmachine as bm
 
-# What only one of the two has, and why.
+# Names that only one of the two APIs has, and why.
 ONLY_SYNC = {
     "submit": "async code has nurseries",
 }

@@ -1,4 +1,4 @@
-"""The synchronous face on real local machines."""
+"""The sync API on real local machines."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_machine_reports_memory_disk_load_and_files_of_host(machine):
 def test_cancelling_future_cancels_method_on_machine(machine):
     _, cancelled = machine.call("Work.counts")
     future = machine.submit("Work.forever")
-    machine.call("Work.add", 1)  # by now it runs
+    machine.call("Work.add", 1)  # by now the method runs
     assert future.cancel()
     while machine.call("Work.counts")[1] == cancelled:
         pass
@@ -133,15 +133,15 @@ def test_session_works_inside_running_asyncio_loop(machine):
 
 
 def test_session_loop_runs_while_program_computes(session, machine):
-    # The loop answers at once although this thread never waits for it.
+    # Keepalives run in this loop, which must answer although another thread is busy.
     stop = threading.Event()
-    hog = threading.Thread(target=lambda: [None for _ in iter(stop.is_set, True)])
-    hog.start()
+    busy = threading.Thread(target=lambda: [None for _ in iter(stop.is_set, True)])
+    busy.start()
     try:
         assert machine.call("Work.add", 1, 1) == 2
     finally:
         stop.set()
-        hog.join()
+        busy.join()
 
 
 def test_use_of_session_after_fork_is_refused(machine):
