@@ -1,3 +1,5 @@
+"""Injected faults: their plan, their effect on a stream, and on a session."""
+
 from __future__ import annotations
 
 import itertools
@@ -53,12 +55,12 @@ def run(test) -> None:
     trio.run(bounded, clock=MockClock(autojump_threshold=0.02))
 
 
-async def nothing() -> None:
+async def no_wait() -> None:
     await trio.lowlevel.checkpoint()
 
 
-def hurt(inner, *planned: Injection, wait_passable=nothing) -> FaultyStream:
-    """A stream with a plan of the test's own; what happens is in its ``recorded``."""
+def faulty(inner, *planned: Injection, wait_passable=no_wait) -> FaultyStream:
+    """A stream with the given faults; those that have occurred are in ``recorded``."""
     recorded: list[Injection] = []
     stream = FaultyStream(
         inner,
@@ -150,7 +152,7 @@ def test_plan_without_kinds_is_empty():
 def test_stream_without_faults_keeps_stream_contract_of_trio():
     async def make():
         ours, theirs = memory_stream_pair()
-        return hurt(ours), hurt(theirs)
+        return faulty(ours), faulty(theirs)
 
     run(lambda: check_two_way_stream(make, None))
 
@@ -159,7 +161,7 @@ def test_stream_without_faults_keeps_stream_contract_of_trio():
 def test_faults_occur_at_their_offset_for_any_chunk_size(sizes):
     async def test():
         ours, theirs = memory_stream_pair()
-        stream = hurt(
+        stream = faulty(
             ours,
             fault(Fault.DROP, 100, size_bytes=20),
             fault(Fault.CORRUPT, 500, size_bytes=2),
@@ -187,7 +189,7 @@ def test_faults_occur_at_their_offset_for_any_chunk_size(sizes):
 def test_faults_apply_to_received_bytes(size):
     async def test():
         ours, theirs = memory_stream_pair()
-        stream = hurt(
+        stream = faulty(
             ours,
             fault(Fault.DROP, 100, DOWN, size_bytes=20),
             fault(Fault.CORRUPT, 500, DOWN, size_bytes=2),
@@ -209,7 +211,7 @@ def test_faults_apply_to_received_bytes(size):
 def test_half_close_ends_one_direction_and_discards_later_bytes():
     async def test():
         ours, theirs = await sockets()
-        stream = hurt(ours, fault(Fault.HALF_CLOSE, 5000))
+        stream = faulty(ours, fault(Fault.HALF_CLOSE, 5000))
         async with theirs, stream:
             await stream.send_all(BODY)
             assert await read(theirs) == BODY[:5000]
@@ -222,7 +224,7 @@ def test_half_close_ends_one_direction_and_discards_later_bytes():
 def test_reset_is_error_at_both_ends():
     async def test():
         ours, theirs = await sockets()
-        stream = hurt(ours, fault(Fault.RESET, 5000))
+        stream = faulty(ours, fault(Fault.RESET, 5000))
         async with theirs, stream:
             with pytest.raises(trio.BrokenResourceError, match="injected"):
                 await stream.send_all(BODY)
@@ -238,7 +240,7 @@ def test_reset_is_error_at_both_ends():
 def test_stall_blocks_one_or_both_directions_and_can_be_cancelled(both):
     async def test():
         ours, theirs = memory_stream_pair()
-        stream = hurt(ours, fault(Fault.STALL, 5000, both=both))
+        stream = faulty(ours, fault(Fault.STALL, 5000, both=both))
         with trio.move_on_after(1000) as sending:
             await stream.send_all(BODY)
         assert sending.cancelled_caught
@@ -256,7 +258,7 @@ def test_stall_blocks_one_or_both_directions_and_can_be_cancelled(both):
 def test_closing_stalled_stream_returns_at_once_and_wakes_waiting_tasks():
     async def test():
         ours, theirs = memory_stream_pair()
-        stream = hurt(ours, fault(Fault.STALL, 0, both=True))
+        stream = faulty(ours, fault(Fault.STALL, 0, both=True))
         woken = []
 
         async def wait(use):
@@ -285,7 +287,7 @@ def test_closing_stalled_stream_returns_at_once_and_wakes_waiting_tasks():
 def test_injected_end_wakes_waiting_reader(kind):
     async def test():
         ours, _theirs = memory_stream_pair()
-        stream = hurt(ours)
+        stream = faulty(ours)
 
         async def receive():
             try:
@@ -306,7 +308,7 @@ def test_injected_end_wakes_waiting_reader(kind):
 def test_fault_in_one_direction_does_not_affect_send_in_other(kind):
     async def test():
         ours, theirs = await sockets()
-        stream, data = hurt(ours), BODY * 2000  # more than the kernel takes
+        stream, data = faulty(ours), BODY * 2000  # more than the kernel takes
         async with theirs, stream:
             with trio.fail_after(10):
                 async with trio.open_nursery() as nursery:
@@ -325,7 +327,7 @@ def test_end_of_stream_arrives_only_after_partition():
     async def test():
         ours, theirs = memory_stream_pair()
         faults = Faults(kinds=[])
-        stream = hurt(ours, wait_passable=faults._wait_passable)
+        stream = faulty(ours, wait_passable=faults._wait_passable)
         with trio.move_on_after(1000) as receiving:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(stream.receive_some)
@@ -342,7 +344,7 @@ def test_end_of_stream_arrives_only_after_partition():
 def test_cancelled_receive_during_delay_loses_no_bytes():
     async def test():
         ours, theirs = memory_stream_pair()
-        stream = hurt(ours, fault(Fault.DELAY, 0, DOWN, seconds=100))
+        stream = faulty(ours, fault(Fault.DELAY, 0, DOWN, seconds=100))
         await theirs.send_all(b"hello")
         with trio.move_on_after(1):
             await stream.receive_some()
@@ -442,7 +444,8 @@ def test_call_during_partition_is_answered_after_heal():
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(heal)
-                assert await machine.call("Echo.echo", 2) == 2  # no retry: it survives
+                # Without retry: the call itself survives.
+                assert await machine.call("Echo.echo", 2) == 2
             assert faults.injected == []
 
     run(test)
@@ -458,7 +461,7 @@ def test_faults_can_be_injected_from_any_thread():
         faults.partition()
         threading.Timer(0.1, faults.heal).start()
         assert machine.call("Echo.echo", 2) == 2
-    faults.inject(Fault.RESET)  # to nothing
+    faults.inject(Fault.RESET)  # no connection is open
     assert len(faults.injected) == 1
 
 
@@ -487,8 +490,8 @@ def test_broken_stream_raises_transport_error_and_skips_no_item():
 def test_interrupted_handshake_during_boot_is_repeated(kind, direction, caplog):
     class First(Faults):
         def plan(self, connection, way):
-            hurts = connection == 0 and way is direction
-            return iter([Injection(0, way, 500, kind)] if hurts else [])
+            applies = connection == 0 and way is direction
+            return iter([Injection(0, way, 500, kind)] if applies else [])
 
     async def test():
         faults = First()
@@ -514,7 +517,7 @@ def test_pending_replies_are_sent_before_machine_ends():
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(download)
-                await wait_all_tasks_blocked()  # until it fills all that is between the two
+                await wait_all_tasks_blocked()  # until all buffers between the two are full
                 await machine.call("Supervisor.shutdown")
 
     run(main)

@@ -48,18 +48,18 @@ SERVICES = {"Echo": Echo()}
 
 
 def run(test):
-    """Run an async test under a clock that jumps whenever everybody waits."""
+    """Run an async test under a clock that jumps ahead whenever all tasks wait."""
     trio.run(test, clock=MockClock(autojump_threshold=0.02))
 
 
 @pytest.fixture(autouse=True)
-def _no_machine_is_left():
+def _no_machine_remains():
     yield
     assert _machine.running == {}
     assert _network._hosts == {}
 
 
-# -- how it is made -----------------------------------------------------------------
+# -- construction ------------------------------------------------------------------
 
 
 def test_session_accepts_system_class_or_system_instance():
@@ -117,7 +117,7 @@ def test_in_memory_streams_keep_stream_contract_of_trio():
     async def test():
         await check_two_way_stream(open_pair, clogged)
         for host in hosts:
-            assert not host.links  # nothing remembers a connection that is over
+            assert not host.links  # no closed connection is kept
             host.close()
 
     hosts: list[Host] = []
@@ -192,14 +192,14 @@ def test_closed_host_ends_its_connections_after_bytes_it_had_sent():
         host = Host("m0")
         ours = await connect(*split(host.address))
         theirs = await host.accept()
-        await theirs.send_all(b"last words")
+        await theirs.send_all(b"last bytes")
         host.close()
-        assert await ours.receive_some() == b"last words"
+        assert await ours.receive_some() == b"last bytes"
         assert await ours.receive_some() == b""
         with pytest.raises(trio.BrokenResourceError):
             await ours.send_all(b"?")
         with pytest.raises(trio.ClosedResourceError):
-            await theirs.send_all(b"it is dead")
+            await theirs.send_all(b"it is closed")
 
     run(test)
 
@@ -219,7 +219,7 @@ def test_host_closed_during_partition_refuses_only_after_heal():
     run(test)
 
 
-# -- what happens to machines ---------------------------------------------------------
+# -- kill, partition, heal, reset ------------------------------------------------------
 
 
 @pytest.mark.parametrize("reference", ["machine", "instance", "name", "full name"])
@@ -242,7 +242,7 @@ def test_killed_machine_ends_its_calls_and_others_keep_running(reference):
         assert other.call("Echo.echo", 1) == 1
         with pytest.raises(bm.TransportError, match="nothing listens"):
             other.call("Echo.through", one.addr, 1)
-        system.kill(one)  # fine to do again
+        system.kill(one)  # may be repeated
         assert system.exited == {}
 
 
@@ -304,7 +304,7 @@ def test_partitioned_machine_cannot_reach_peers():
             assert await one.call("Echo.through", other.addr) == "pong"
             await one.call("Echo.note", other.addr, 50)
             system.partition(one)
-            await trio.sleep(100)  # one asks meanwhile, in vain
+            await trio.sleep(100)  # one tries to reach other meanwhile, and cannot
             assert await other.call("Echo.pings") == 1
             system.heal(one)
             await trio.sleep(1)
@@ -355,13 +355,13 @@ def test_exit_codes_of_machines_that_ended_themselves_are_recorded():
     async def test():
         system = InProcessSystem()
         async with bm.AsyncSession(system) as session:
-            asked, forgotten, killed, own = await session.start(4, services=SERVICES)
-            await asked.shutdown()
-            system.partition(forgotten)
+            shut_down, isolated, killed, exited_itself = await session.start(4, services=SERVICES)
+            await shut_down.shutdown()
+            system.partition(isolated)
             system.kill(killed)
             with pytest.raises(bm.MachineStopped, match="exited with status 3"):
-                await own.call("Echo.exit", 3)
-            await forgotten.wait(bm.State.STOPPED)
+                await exited_itself.call("Echo.exit", 3)
+            await isolated.wait(bm.State.STOPPED)
             await trio.sleep(200)
             assert system.exited == {"m0": 0, "m1": 1, "m3": 3}
         assert system.exited["m1"] == 1  # it is still known
@@ -374,7 +374,7 @@ def test_machine_ends_itself_if_keepalives_are_too_rare():
         async with bm.AsyncSession(InProcessSystem, keepalive_period=600.0, rpc_timeout=5.0) as s:
             machine, watched = *(await s.start(1, services=SERVICES)), s.system.keepalive()
             assert (watched.period, watched.rpc_timeout) == (600, 5)
-            await trio.sleep(110)  # the watchdog ends it if it isn't asked for 120 s
+            await trio.sleep(110)  # the machine ends itself after 120 s without a keepalive
             assert machine.state is bm.State.RUNNING
             with pytest.raises(bm.MachineStopped):
                 await machine.call("Echo.forever")
@@ -383,7 +383,7 @@ def test_machine_ends_itself_if_keepalives_are_too_rare():
     run(test)
 
 
-# -- what machines share ----------------------------------------------------------------
+# -- shared process state ---------------------------------------------------------------
 
 
 def test_environ_and_argv_are_restored_after_session(monkeypatch):
@@ -426,29 +426,29 @@ def test_module_path_of_process_is_unchanged(monkeypatch):
 
 class Unloadable(InProcessSystem):
     def __getstate__(self):
-        return {**super().__getstate__(), "bomb": Bomb()}
+        return {**super().__getstate__(), "field": FailsToLoad()}
 
 
-class Bomb:
+class FailsToLoad:
     def __reduce__(self):
-        return explode, ()
+        return fail_to_load, ()
 
 
-def explode():
-    raise ModuleNotFoundError("No module named 'dynamite'")
+def fail_to_load():
+    raise ModuleNotFoundError("No module named 'missing_module'")
 
 
 def test_console_shows_traceback_if_configuration_cannot_be_loaded(caplog):
     async def test():
         system = Unloadable()
         async with bm.AsyncSession(system) as session:
-            with pytest.raises(bm.StartError, match="No module named 'dynamite'") as caught:
+            with pytest.raises(bm.StartError, match="No module named 'missing_module'") as caught:
                 await session.start(2, services=SERVICES)
             assert caught.value.__cause__.phase == "connect"
             [machine, *_] = system._machines.values()
             console = await system.console(machine.instance)
             assert "Traceback" in console
-            assert "in explode" in console
+            assert "in fail_to_load" in console
             assert system.exited == {"m0": 1, "m1": 1}
 
     run(test)
@@ -465,8 +465,8 @@ class Failing(InProcessSystem):
 
 def test_error_in_one_machine_ends_only_that_machine():
     async def test():
-        async with bm.AsyncSession(InProcessSystem) as sound:
-            [machine] = await sound.start(1, services=SERVICES)
+        async with bm.AsyncSession(InProcessSystem) as healthy:
+            [machine] = await healthy.start(1, services=SERVICES)
             async with bm.AsyncSession(Failing) as session:
                 with pytest.raises(bm.StartError, match="no network card"):
                     await session.start(1, services=SERVICES)
@@ -480,13 +480,14 @@ class Interrupted(Failing):
 
 
 @pytest.fixture
-def _listens_to_ctrl_c():
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # not so in the background
+def _default_sigint_handler():
+    # A process that was started in the background ignores SIGINT.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.usefixtures("_listens_to_ctrl_c")
+@pytest.mark.usefixtures("_default_sigint_handler")
 def test_ctrl_c_inside_machine_reaches_program():
     async def test():
         async with bm.AsyncSession(Interrupted) as session:
@@ -508,7 +509,7 @@ def test_machine_can_be_started_only_by_its_system():
     run(test)
 
 
-# -- how they come and go -------------------------------------------------------------------
+# -- start and stop --------------------------------------------------------------------------
 
 
 class Slow:
@@ -522,7 +523,7 @@ def test_cancelled_start_leaves_no_machine_and_no_task():
         living = trio.lowlevel.current_statistics().tasks_living
         for named in range(5):
             with trio.CancelScope() as scope:
-                await system.start(5, order(system, cancelling(scope, after=named)))
+                await system.start(5, launch_request(system, cancelling(scope, after=named)))
             assert scope.cancelled_caught
             assert await system.instances() == []
             assert trio.lowlevel.current_statistics().tasks_living == living
@@ -531,14 +532,14 @@ def test_cancelled_start_leaves_no_machine_and_no_task():
 
 
 def cancelling(scope, *, after):
-    """Name five machines, and cancel ``scope`` as one of them is named."""
+    """Yield the names of five machines, and cancel ``scope`` before one of them."""
     for number in range(5):
         if number == after:
             scope.cancel()
         yield f"m{number}"
 
 
-def order(system, names):
+def launch_request(system, names):
     from bigmachine._identity import Authority
 
     return LaunchRequest(
@@ -603,7 +604,7 @@ def test_shutdown_works_without_setup_and_twice():
         system = InProcessSystem()
         await system.shutdown()
         await system.setup()
-        await system.start(3, order(system, (f"m{n}" for n in range(3))))
+        await system.start(3, launch_request(system, (f"m{n}" for n in range(3))))
         tasks = trio.lowlevel.current_statistics().tasks_living
         await system.shutdown()
         assert trio.lowlevel.current_statistics().tasks_living < tasks
@@ -616,7 +617,7 @@ def test_shutdown_works_without_setup_and_twice():
 def test_cancelled_stop_still_stops_machine():
     async def test():
         system = InProcessSystem()
-        [instance] = await system.start(1, order(system, iter(["m0"])))
+        [instance] = await system.start(1, launch_request(system, iter(["m0"])))
         with trio.CancelScope() as scope:
             scope.cancel()
             await system.stop(instance)
@@ -631,7 +632,7 @@ def test_cancelled_stop_still_stops_machine():
 def test_machines_without_shutdown_end_with_loop():
     async def test():
         system = InProcessSystem()
-        await system.start(3, order(system, (f"m{n}" for n in range(3))))
+        await system.start(3, launch_request(system, (f"m{n}" for n in range(3))))
 
     run(test)
     assert _machine.running == {}
