@@ -27,7 +27,7 @@ def python(*arguments):
 @pytest.mark.parametrize(
     "tests",
     [
-        ["tests/unit/machine/test_life.py"],
+        ["tests/unit/machine/test_lifecycle.py"],
         pytest.param(["tests/unit/machine", "tests/unit/system"], marks=pytest.mark.long),
     ],
 )
