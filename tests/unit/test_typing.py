@@ -36,6 +36,7 @@ async def trio_native(machine: bm.AsyncMachine) -> None:
 """
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.long  # mypy reads trio and httpx, which takes most of a minute on a busy computer
 def test_mypy_knows_types_of_stubs_calls_and_parallel_methods(tmp_path):
     file = tmp_path / "snippet.py"
