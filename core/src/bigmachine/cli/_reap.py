@@ -140,8 +140,7 @@ class Reaper:
             return False
         self._found.add(session.name)
         about = f"{session_text(session)}: driver {describe_driver(session)}"
-        may_be_in_use = session.is_alive or (session.is_alive is None and session.machines)
-        if may_be_in_use and not (self._is_dry or self._is_sure or _is_confirmed(session)):
+        if session.may_be_in_use and not (self._is_dry or self._is_sure or _is_confirmed(session)):
             self._fail(f"{about}; skipped: may be in use, --yes frees it anyway")
             return False
         print(f"{about}; {count_text(len(session.resources), 'resource')} to free")

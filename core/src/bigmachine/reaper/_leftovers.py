@@ -78,6 +78,11 @@ class FoundSession:
         return any(machine.details.get("immortal") for machine in self.machines)
 
     @property
+    def may_be_in_use(self) -> bool:
+        """Whether a driver may still need its resources, so that only a yes frees them."""
+        return bool(self.is_alive or (self.is_alive is None and self.machines))
+
+    @property
     def orphaned(self) -> str:
         """Why its resources are surely leftovers; empty if they may be in use."""
         if not self.name or self.is_alive or self.is_immortal:
