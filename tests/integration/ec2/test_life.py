@@ -1,4 +1,4 @@
-"""Instances are watched, found by whoever looks, and freed; nothing is left, whatever happens."""
+"""Instances are watched, listed and freed; nothing is left, whatever fails."""
 
 from __future__ import annotations
 
@@ -427,7 +427,7 @@ def test_security_group_allows_driver_and_machines_on_one_port(run, aws):
 
 @pytest.fixture
 def address_service():
-    """A service that tells all who ask that they are 198.51.100.4."""
+    """A service that tells every client that its public address is 198.51.100.4."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         answer = b"198.51.100.4\n"
