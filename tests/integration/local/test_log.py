@@ -24,7 +24,7 @@ async def finish_as_line_arrives() -> list[bytes]:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(lines_of, log, lines)
         await trio.testing.wait_all_tasks_blocked()
-        os.write(writing.number, b"last words\nunfinished")
+        os.write(writing.number, b"last line\nunfinished")
         await trio.lowlevel.checkpoint()  # trio runs what is ready in either order
         log.finish()
     writing.close()
@@ -33,4 +33,4 @@ async def finish_as_line_arrives() -> list[bytes]:
 
 def test_log_closed_while_line_arrives_yields_that_line():
     for _ in range(30):
-        assert trio.run(finish_as_line_arrives) == [b"last words", b"unfinished"]
+        assert trio.run(finish_as_line_arrives) == [b"last line", b"unfinished"]
