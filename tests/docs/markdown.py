@@ -1,4 +1,4 @@
-"""The repository's Markdown files, and what the tests take out of them."""
+"""The Markdown files of the repository, and functions that read parts of them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def prose(page: Path) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """Return what a link to one of the page's headings may name, as GitHub makes it."""
+    """Return the anchors of the page's headings, as GitHub generates them."""
     headings = re.findall(r"^#+ (.*)$", prose(page), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

@@ -14,7 +14,7 @@ if __name__ == "__main__":
     page = Path(sys.argv[1])
     for snippet in snippets(page):
         if snippet.language == "python":
-            # Blank lines before it, so that a traceback has the page's own line numbers.
+            # Blank lines before it give tracebacks the line numbers of the page.
             source = "\n" * (snippet.line - 1) + snippet.text + "\n"
             linecache.cache[str(page)] = (len(source), None, source.splitlines(True), str(page))
             exec(compile(source, str(page), "exec"), globals())

@@ -1,4 +1,4 @@
-"""The contract of backends and the conformance kit say the same."""
+"""The contract of backends matches the conformance kit."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ CLAUSES = dict(re.findall(r"^\*\*([A-Z]+-\d+)\*\* (MUST|SHOULD|MAY)\. ", TEXT, r
 TESTS = {name: clause_of(Suite, name) for name in dir(Suite) if name.startswith("test_")}
 
 
-def test_every_test_of_the_kit_cites_a_clause():
+def test_each_test_of_kit_cites_clause():
     assert [name for name, clause in TESTS.items() if clause is None] == []
 
 
-def test_every_clause_has_a_test_and_every_test_a_clause():
+def test_each_clause_has_test_and_each_test_has_clause():
     assert {clause.id for clause in TESTS.values()} == set(CLAUSES)
     assert len(CLAUSES) > 50
 
 
-def test_no_clause_number_is_given_twice():
+def test_clause_numbers_are_unique():
     numbers = re.findall(r"^\*\*([A-Z]+-\d+)\*\*", TEXT, re.M)
     assert len(numbers) == len(set(numbers))
 
 
 @pytest.mark.parametrize("name", TESTS)
-def test_a_clause_binds_as_much_in_the_kit_as_in_the_contract(name):
+def test_clause_has_same_level_in_kit_and_contract(name):
     assert CLAUSES[TESTS[name].id] == TESTS[name].level
 
 
 @pytest.mark.parametrize("name", TESTS)
-def test_a_clause_needs_a_capability_in_the_kit_if_it_does_in_the_contract(name):
+def test_clause_needs_same_capability_in_kit_and_contract(name):
     clause = TESTS[name]
     heading = next(h for h in re.findall(r"^## (.*)", TEXT, re.M) if h.startswith(prefix(clause)))
     declared = re.search(r"capability `(\w+)`", heading)
@@ -62,7 +62,7 @@ def text_of(clause_id):
     return re.search(rf"^\*\*{clause_id}\*\*(.*?)(?=^\*\*|^#|\Z)", TEXT, re.M | re.S)[1]
 
 
-def test_the_sections_of_the_contract_are_in_the_reports_order():
+def test_sections_of_contract_are_in_order_of_report():
     headings = re.findall(r"^## ([A-Z]+):", TEXT, re.M)
     assert tuple(headings) == _SECTIONS
     in_text = list(dict.fromkeys(clause_id.rpartition("-")[0] for clause_id in CLAUSES))
@@ -70,10 +70,10 @@ def test_the_sections_of_the_contract_are_in_the_reports_order():
 
 
 @pytest.mark.parametrize("hook", HOOKS)
-def test_every_hook_is_in_the_contract_with_its_arguments(hook):
+def test_each_hook_is_in_contract_with_its_arguments(hook):
     arguments = ", ".join(list(inspect.signature(HOOKS[hook]).parameters)[1:])
     assert f"`{hook}({arguments})`" in section(CONTRACT_PAGE, "HOOKS: the class")
 
 
-def test_the_contract_says_its_version():
+def test_contract_states_its_version():
     assert f"Version {CONTRACT}. " in TEXT

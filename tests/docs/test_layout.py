@@ -1,4 +1,4 @@
-"""The drawing in ``docs/index.md`` is the layout of ``core/src/bigmachine``, layers and all."""
+"""The drawing in ``docs/index.md`` matches the folders and layers of ``core/src/bigmachine``."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ PACKAGE = ROOT / "core/src/bigmachine"
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the drawing: ``"4  boot/  what it is"``, its rooms indented below it."""
+    """One line of the drawing: ``"4  boot/  what it is"``, its subfolders indented below it."""
 
     layer: int | None
     path: str  # "boot/vm/", "errors.py"
-    says: str
+    description: str
 
 
 def drawing() -> list[Line]:
     [text] = [s.text for s in snippets(INDEX) if s.text.startswith("core/src/bigmachine/")]
     lines: list[Line] = []
     layer: int | None = None
-    rooms: list[str] = []
+    folders: list[str] = []
     for line in text.splitlines()[1:]:
         if not line.strip():
             layer = None
             continue
         match = re.fullmatch(r"([1-9 ])  ( *)([\w.]+/?)  +(\S.*)", line)
         assert match, f"not a line of the drawing: {line!r}"
-        number, indent, name, says = match.groups()
+        number, indent, name, description = match.groups()
         if number != " ":
             layer = int(number)
         depth = len(indent) // 2
-        rooms[depth:] = [name]
-        lines.append(Line(layer, "".join(rooms), says))
+        folders[depth:] = [name]
+        lines.append(Line(layer, "".join(folders), description))
     return lines
 
 
-def rooms_and_root_modules() -> set[str]:
-    rooms = {
+def folders_and_root_modules() -> set[str]:
+    folders = {
         f"{path.relative_to(PACKAGE).as_posix()}/"
         for path in PACKAGE.rglob("*")
         if path.is_dir() and any(path.glob("*.py"))
     }
-    return rooms | {path.name for path in PACKAGE.glob("*.py")}
+    return folders | {path.name for path in PACKAGE.glob("*.py")}
 
 
 def import_layers() -> list[set[str]]:
@@ -70,19 +70,19 @@ def drawn_layers() -> list[set[str]]:
     return list(layers.values())
 
 
-def test_drawing_shows_every_room_and_root_module():
-    assert {line.path for line in drawing()} == rooms_and_root_modules()
+def test_drawing_shows_each_folder_and_root_module():
+    assert {line.path for line in drawing()} == folders_and_root_modules()
 
 
-def test_drawing_shows_nothing_twice():
+def test_drawing_has_no_duplicates():
     paths = [line.path for line in drawing()]
     assert len(paths) == len(set(paths))
 
 
-def test_drawing_has_the_layers_that_import_linter_checks():
+def test_drawing_has_same_layers_as_import_linter():
     checked = import_layers()
     for drawn in drawn_layers():
-        # The linter may have several layers where the drawing has one: the root's files.
+        # The root's files are one layer in the drawing, and several in the linter.
         found: set[str] = set()
         while checked and checked[0] <= drawn - found:
             found |= checked.pop(0)
@@ -90,24 +90,24 @@ def test_drawing_has_the_layers_that_import_linter_checks():
     assert checked == []
 
 
-def test_only_the_public_names_have_no_layer():
+def test_only_init_module_has_no_layer():
     assert [line.path for line in drawing() if line.layer is None] == ["__init__.py"]
 
 
-def places() -> list[str]:
+def listed_paths() -> list[str]:
     """Return the paths in the tables below "Where to look"."""
     rows = re.findall(r"^\| .* \| (.*) \|$", section(INDEX, "Where to look"), re.M)
     return [path for row in rows for path in re.findall(r"`([\w./-]+)`", row)]
 
 
-def test_every_place_that_the_index_names_exists():
+def test_each_path_in_index_exists():
     def is_there(path: str) -> bool:
         base = ROOT if path.startswith(("plugins/", "tests/", "docs/")) else PACKAGE
         return (base / path).is_dir() if path.endswith("/") else (base / path).is_file()
 
-    assert [path for path in places() if not is_there(path)] == []
+    assert [path for path in listed_paths() if not is_there(path)] == []
 
 
-def test_every_room_is_among_the_places():
-    named = "\n".join(places())
-    assert [r for r in rooms_and_root_modules() if r.endswith("/") and r not in named] == []
+def test_each_folder_is_listed_under_where_to_look():
+    named = "\n".join(listed_paths())
+    assert [f for f in folders_and_root_modules() if f.endswith("/") and f not in named] == []

@@ -1,4 +1,4 @@
-"""The documentation's links resolve, and every hook, option and limit is documented."""
+"""Links in the documentation resolve, and each hook, option and limit is documented."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ BACKENDS = ROOT / "docs/backends.md"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
-def test_the_links_between_pages_resolve(page):
+def test_links_between_pages_resolve(page):
     for link in links(page):
         if re.match(r"[a-z]+:", link):
             continue
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
-        assert target.exists(), f"{link} leads nowhere"
+        assert target.exists(), f"{link} does not exist"
         assert target.is_relative_to(ROOT)
         if anchor:
             assert anchor in anchors(target), f"{link}: there is no such heading"
 
 
-def test_the_package_pages_have_no_links_into_the_repository():
+def test_package_readmes_have_no_relative_links():
     for page in (ROOT / "core/README.md", *ROOT.glob("plugins/*/README.md")):
         assert [link for link in links(page) if not link.startswith("https:")] == []
 
 
-def test_every_page_of_the_docs_is_in_the_index():
+def test_each_page_is_linked_from_index():
     linked = set(links(ROOT / "docs/index.md"))
     assert {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"} <= linked
 
 
 @pytest.mark.parametrize("hook", HOOKS)
-def test_every_hook_is_documented_with_its_arguments(hook):
+def test_each_hook_is_documented_with_its_arguments(hook):
     function = HOOKS[hook]
     arguments = ", ".join(list(inspect.signature(function).parameters)[1:])
     is_async = "async " if inspect.iscoroutinefunction(function) else ""
     assert section(BACKENDS, f"`{is_async}{hook}({arguments})`").strip()
 
 
-def test_no_hook_is_documented_that_does_not_exist():
+def test_each_documented_hook_exists():
     headings = re.findall(r"^### `(?:async )?(\w+)\(", BACKENDS.read_text(), re.M)
     assert set(headings) == set(HOOKS)
 
 
 @pytest.mark.parametrize(("system", "cls"), [("local", LocalOptions), ("ec2", Ec2Options)])
-def test_a_systems_readme_lists_its_options(system, cls):
+def test_readme_of_system_lists_its_options(system, cls):
     readme = (ROOT / f"plugins/{system}/README.md").read_text()
     documented = re.findall(r"^\| `(\w+)` \| (.*?) \|", readme, re.M)
     options = describe_options(cls, system_name=system)
@@ -62,7 +62,7 @@ def test_a_systems_readme_lists_its_options(system, cls):
         assert default.strip("`").strip('"') == str(option.default)
 
 
-def test_the_limits_in_the_docs_are_those_of_the_wire():
+def test_documented_limits_match_wire_protocol():
     from bigmachine.rpc import _decoder, _frames, _streams
 
     table = section(ROOT / "docs/wire.md", "Limits")

@@ -1,4 +1,4 @@
-"""Every snippet in the documentation runs."""
+"""All snippets in the documentation run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.docs.markdown import PAGES, ROOT, page_id, snippets
 
 RUNNER = Path(__file__).with_name("run_snippets.py")
 
-# Tools that a reader has, or is told to get; the rest must be commands of this workspace.
+# Tools that the reader must have. All other commands must be installed with this workspace.
 TOOLS = {"aws", "pip", "uv", "just", "rm"}
 
 with_language = {
@@ -27,10 +27,10 @@ with_language = {
 
 
 @pytest.mark.parametrize("page", with_language["python"], ids=page_id)
-def test_the_python_snippets_of_a_page_run_in_order(page, tmp_path):
+def test_python_snippets_of_page_run_in_order(page, tmp_path):
     if "curl" in page.read_text() and not shutil.which("curl"):
         pytest.skip("curl is not installed")
-    (tmp_path / "README.md").write_bytes((ROOT / "README.md").read_bytes())  # a file to read
+    (tmp_path / "README.md").write_bytes((ROOT / "README.md").read_bytes())  # a snippet reads it
     run = subprocess.run(
         [sys.executable, str(RUNNER), str(page)],
         capture_output=True,
@@ -43,7 +43,7 @@ def test_the_python_snippets_of_a_page_run_in_order(page, tmp_path):
 
 
 @pytest.mark.parametrize("page", with_language["console"], ids=page_id)
-def test_the_commands_of_a_page_exist(page):
+def test_commands_of_page_exist(page):
     for snippet in snippets(page):
         if snippet.language == "console":
             for line in snippet.text.splitlines():
@@ -67,19 +67,19 @@ def check_command(words: list[str]) -> None:
     elif program not in TOOLS:
         scripts = Path(sys.executable).parent
         assert (scripts / program).exists(), f"there is no command {program!r}"
-    for word in words[1:]:  # files and folders of the repository that the command is given
+    for word in words[1:]:  # arguments that are paths in the repository
         if word.startswith(("tests/", "examples/", "docs/")):
             assert (ROOT / word.partition("::")[0]).exists(), word
 
 
 @pytest.mark.parametrize("page", with_language["toml"], ids=page_id)
-def test_the_toml_snippets_of_a_page_can_be_read(page):
+def test_toml_snippets_of_page_are_valid(page):
     for snippet in snippets(page):
         if snippet.language == "toml":
             tomllib.loads(snippet.text)
 
 
-def test_the_options_file_of_the_docs_does_what_they_say(tmp_path, monkeypatch):
+def test_documented_options_file_works_as_described(tmp_path, monkeypatch):
     import bigmachine as bm
 
     [snippet] = [s for s in snippets(ROOT / "docs/machines.md") if s.language == "toml"]
@@ -94,7 +94,7 @@ def test_the_options_file_of_the_docs_does_what_they_say(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/backends.md"])
-def test_the_backend_that_is_shown_takes_less_than_40_lines(page):
+def test_documented_backend_has_less_than_40_lines(page):
     [source] = [s.text for s in snippets(ROOT / page) if "(bm.System)" in s.text]
     begin = source.index("class Processes(")
     end = re.compile(r"^(?=\S)", re.M).search(source, begin + 1)

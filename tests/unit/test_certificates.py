@@ -1,4 +1,4 @@
-"""Who gets in: real TLS connections to a real server on loopback, and what stays secret."""
+"""TLS authentication over real connections on loopback, and secrecy of keys."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SESSION = "s1.bigmachine"
 AUTHORITY = Authority(SESSION)
 MACHINE = AUTHORITY.issue("m0")
 DRIVER = AUTHORITY.issue("driver")
-STRANGER = Authority(SESSION).issue("driver")  # of the same name, by another authority
+FOREIGN_DRIVER = Authority(SESSION).issue("driver")  # same name, other authority
 OTHER_SESSION = Authority("s2.bigmachine").issue("driver")
 EXPIRED = AUTHORITY.issue("late", valid_for=-datetime.timedelta(minutes=5))
 
@@ -68,9 +68,9 @@ async def serving(
         nursery.cancel_scope.cancel()
 
 
-async def call(us: Identity, port: int, name: str = MACHINE.name) -> Any:
+async def call(client: Identity, port: int, name: str = MACHINE.name) -> Any:
     async with (
-        http_client(us) as http,
+        http_client(client) as http,
         dial(http, f"https://127.0.0.1:{port}#{name}") as connection,
         trio.open_nursery() as nursery,
     ):
@@ -81,10 +81,10 @@ async def call(us: Identity, port: int, name: str = MACHINE.name) -> Any:
     return result
 
 
-# -- who gets in ---------------------------------------------------------------
+# -- authentication ------------------------------------------------------------
 
 
-def test_members_of_a_session_reach_each_other() -> None:
+def test_identities_of_same_session_can_call_each_other() -> None:
     async def main() -> None:
         peer = AUTHORITY.issue("m1")
         async with serving(Service()) as (_, port):
@@ -95,21 +95,21 @@ def test_members_of_a_session_reach_each_other() -> None:
     run(main)
 
 
-@pytest.mark.parametrize("who", ["a stranger", "another session", "an expired one"])
-def test_others_are_refused_and_told_so(who: str) -> None:
-    us = {
-        "a stranger": STRANGER,
-        "another session": OTHER_SESSION,
-        "an expired one": EXPIRED,
-    }[who]
-    # They do believe the machine; it is the machine that doesn't believe them.
-    us = dataclasses.replace(us, authority=MACHINE.authority)
+@pytest.mark.parametrize("kind", ["other authority", "other session", "expired"])
+def test_foreign_or_expired_client_certificate_is_refused(kind: str) -> None:
+    client = {
+        "other authority": FOREIGN_DRIVER,
+        "other session": OTHER_SESSION,
+        "expired": EXPIRED,
+    }[kind]
+    # The client trusts the machine, but the machine does not trust the client.
+    client = dataclasses.replace(client, authority=MACHINE.authority)
 
     async def main() -> None:
         service = Service()
         async with serving(service) as (_, port):
             with pytest.raises(ProtocolError, match="rejects our certificate") as error:
-                await call(us, port)
+                await call(client, port)
             assert not error.value.temporary
             assert await call(DRIVER, port) == 1
         assert service.calls == 1
@@ -137,25 +137,28 @@ def signed_for(name: str, subject: Identity, key: Any) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def test_a_certificate_of_the_right_authority_needs_a_name_of_the_session() -> None:
-    # The chain proves who signed, not who is there.
+def test_client_certificate_must_name_session() -> None:
+    # The chain proves only who signed the certificate, not whom it names.
     async def main() -> None:
         service = Service()
         async with serving(service) as (_, port):
-            for name, is_ours in (("driver.s1.bigmachine", True), ("driver.s2.bigmachine", False)):
+            for name, is_accepted in (
+                ("driver.s1.bigmachine", True),
+                ("driver.s2.bigmachine", False),
+            ):
                 pem = signed_for(name, DRIVER, AUTHORITY._key)
-                us = dataclasses.replace(DRIVER, certificate=pem)
-                if is_ours:
-                    assert await call(us, port) == 1
+                client = dataclasses.replace(DRIVER, certificate=pem)
+                if is_accepted:
+                    assert await call(client, port) == 1
                 else:
                     with pytest.raises((ProtocolError, TransportError)):
-                        await call(us, port)
+                        await call(client, port)
         assert service.calls == 1
 
     run(main)
 
 
-def test_no_certificate_is_refused() -> None:
+def test_client_without_certificate_is_refused() -> None:
     async def main() -> None:
         service = Service()
         context = ssl.create_default_context(cadata=MACHINE.authority.decode())
@@ -165,7 +168,7 @@ def test_no_certificate_is_refused() -> None:
                 "127.0.0.1", port, ssl_context=context, https_compatible=True
             )
             async with stream:
-                await stream.do_handshake()  # with TLS 1.3 the client is done before it is judged
+                await stream.do_handshake()  # TLS 1.3: client is done before it is verified
                 with pytest.raises(trio.BrokenResourceError) as error:
                     await stream.receive_some(1)
             assert "certificate required" in str(error.value.__cause__)
@@ -174,7 +177,7 @@ def test_no_certificate_is_refused() -> None:
     run(main)
 
 
-def test_tls_below_1_3_is_refused() -> None:
+def test_server_refuses_tls_below_1_3() -> None:
     async def main() -> None:
         context = DRIVER.client_context()
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -190,13 +193,13 @@ def test_tls_below_1_3_is_refused() -> None:
     run(main)
 
 
-def test_our_client_takes_nothing_below_1_3() -> None:
+def test_client_refuses_tls_below_1_3() -> None:
     async def main() -> None:
         context = MACHINE.server_context()
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         async with tls_server(context) as port:
-            # Whether the server says why is up to it.
+            # The server may or may not send a reason.
             with pytest.raises((ProtocolError, TransportError)):
                 await call(DRIVER, port)
 
@@ -205,7 +208,7 @@ def test_our_client_takes_nothing_below_1_3() -> None:
 
 @contextlib.asynccontextmanager
 async def tls_server(context: ssl.SSLContext) -> AsyncIterator[int]:
-    """Something that speaks TLS and isn't a machine."""
+    """A TLS server that is not a machine; yields its port."""
 
     async def handle(stream: trio.SSLStream[Any]) -> None:
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
@@ -222,7 +225,7 @@ async def tls_server(context: ssl.SSLContext) -> AsyncIterator[int]:
         nursery.cancel_scope.cancel()
 
 
-def test_a_machine_of_another_name_is_refused_by_the_client() -> None:
+def test_client_refuses_machine_with_other_name() -> None:
     async def main() -> None:
         service = Service()
         async with serving(service, AUTHORITY.issue("m1")) as (_, port):
@@ -230,7 +233,7 @@ def test_a_machine_of_another_name_is_refused_by_the_client() -> None:
                 await call(DRIVER, port)
             assert "m0.s1.bigmachine" in str(error.value)
             assert await call(DRIVER, port, "m1.s1.bigmachine") == 1
-        # Not even the driver's own certificate stands for a machine's.
+        # The driver's certificate is not accepted for a machine either.
         async with serving(service, DRIVER) as (_, port):
             with pytest.raises(ProtocolError):
                 await call(DRIVER, port)
@@ -239,7 +242,7 @@ def test_a_machine_of_another_name_is_refused_by_the_client() -> None:
     run(main)
 
 
-def test_a_machine_of_another_session_is_refused_by_the_client() -> None:
+def test_client_refuses_machine_of_other_session() -> None:
     async def main() -> None:
         for authority in (Authority("s2.bigmachine"), Authority(SESSION)):
             machine = authority.issue("m0")
@@ -250,7 +253,7 @@ def test_a_machine_of_another_session_is_refused_by_the_client() -> None:
     run(main)
 
 
-def test_plaintext_is_refused() -> None:
+def test_server_refuses_plaintext() -> None:
     async def main() -> None:
         service = Service()
         async with serving(service) as (_, port):
@@ -267,8 +270,8 @@ def test_plaintext_is_refused() -> None:
     run(main)
 
 
-class Bomb:
-    """Leaves a file where it is unpickled."""
+class MakesFolderWhenUnpickled:
+    """Makes a folder when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -277,24 +280,24 @@ class Bomb:
         return os.mkdir, (str(self.path),)
 
 
-def test_nothing_is_unpickled_for_who_is_not_of_the_session(tmp_path: Path) -> None:
+def test_data_from_unauthenticated_client_is_never_unpickled(tmp_path: Path) -> None:
     async def main() -> None:
-        path = tmp_path / "exploded"
-        body = pickle.dumps(((Bomb(path),), {}))
+        path = tmp_path / "unpickled"
+        body = pickle.dumps(((MakesFolderWhenUnpickled(path),), {}))
         head = f"POST /rpc/S.call HTTP/1.1\r\nhost: m\r\ncontent-length: {len(body)}\r\n\r\n"
         request = head.encode() + body
         no_certificate = ssl.create_default_context(cadata=MACHINE.authority.decode())
         contexts = {"none": no_certificate}
-        for name, identity in (("stranger", STRANGER), ("expired", EXPIRED)):
-            us = dataclasses.replace(identity, authority=MACHINE.authority)
-            contexts[name] = us.client_context()
+        for name, identity in (("foreign", FOREIGN_DRIVER), ("expired", EXPIRED)):
+            client = dataclasses.replace(identity, authority=MACHINE.authority)
+            contexts[name] = client.client_context()
         async with serving(Service()) as (_, port):
             for context in contexts.values():
                 context.check_hostname = False
                 stream = await trio.open_ssl_over_tcp_stream(
                     "127.0.0.1", port, ssl_context=context, https_compatible=True
                 )
-                # With TLS 1.3 a client may speak before it is known whether it gets in.
+                # With TLS 1.3 a client may send data before the server has verified it.
                 with contextlib.suppress(trio.BrokenResourceError):
                     await stream.send_all(request)
                     assert await stream.receive_some(1000) == b""
@@ -305,7 +308,7 @@ def test_nothing_is_unpickled_for_who_is_not_of_the_session(tmp_path: Path) -> N
                     while await plain.receive_some(1000):
                         pass
             assert not path.exists()
-            # The same from a member does: the test would see it.
+            # The same request from the driver is unpickled, so the test would notice.
             context = DRIVER.client_context()
             context.check_hostname = False
             stream = await trio.open_ssl_over_tcp_stream(
@@ -319,11 +322,11 @@ def test_nothing_is_unpickled_for_who_is_not_of_the_session(tmp_path: Path) -> N
     run(main)
 
 
-# -- peers that dawdle ---------------------------------------------------------
+# -- slow clients --------------------------------------------------------------
 
 
-class OneStream(trio.abc.Listener[Any]):
-    """Accepts the streams it was given, and no more."""
+class StreamListener(trio.abc.Listener[Any]):
+    """A listener that accepts the given streams only."""
 
     def __init__(self, *streams: Any) -> None:
         self.streams = list(streams)
@@ -336,21 +339,21 @@ class OneStream(trio.abc.Listener[Any]):
     async def aclose(self) -> None: ...
 
 
-def test_a_client_that_never_finishes_its_handshake_is_dropped() -> None:
+def test_client_that_never_finishes_handshake_is_disconnected() -> None:
     async def main() -> None:
-        silent, theirs = trio.testing.memory_stream_pair()
-        slow, also_theirs = trio.testing.memory_stream_pair()
+        silent, server_end = trio.testing.memory_stream_pair()
+        slow, other_server_end = trio.testing.memory_stream_pair()
         server = Server(Services(), identity=MACHINE, maxprocs=1)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(server.serve, [OneStream(theirs, also_theirs)])
+            nursery.start_soon(server.serve, [StreamListener(server_end, other_server_end)])
 
-            async def dribble() -> None:
+            async def send_slowly() -> None:
                 with contextlib.suppress(trio.BrokenResourceError):
                     while True:
                         await slow.send_all(b"\x16\x03\x01\x02\x00"[:1])
                         await trio.sleep(1)
 
-            nursery.start_soon(dribble)
+            nursery.start_soon(send_slowly)
             for stream in (silent, slow):
                 with trio.fail_after(120):
                     while await stream.receive_some(100):
@@ -360,7 +363,7 @@ def test_a_client_that_never_finishes_its_handshake_is_dropped() -> None:
     run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
-def test_half_open_connections_keep_nobody_else_out() -> None:
+def test_half_open_connections_do_not_block_other_clients() -> None:
     async def main() -> None:
         service = Service()
         async with serving(service) as (_, port):
@@ -368,17 +371,17 @@ def test_half_open_connections_keep_nobody_else_out() -> None:
                 for i in range(100):
                     sock = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
                     if i % 2:
-                        sock.send(b"\x16\x03\x01\x02\x00\x01")  # the beginning of a hello
+                        sock.send(b"\x16\x03\x01\x02\x00\x01")  # the beginning of a ClientHello
                 for i in range(5):
                     assert await call(DRIVER, port) == i + 1
 
     run(main)
 
 
-# -- what stays secret ---------------------------------------------------------
+# -- secrecy of keys -----------------------------------------------------------
 
 
-def test_making_certificates_is_what_needs_cryptography() -> None:
+def test_cryptography_is_imported_only_to_create_certificates() -> None:
     script = """
 import sys
 import bigmachine._identity as identity
@@ -391,7 +394,7 @@ assert heavy() == {"cryptography"}, heavy()
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-def test_using_an_identity_does_not_need_cryptography() -> None:
+def test_using_identity_does_not_import_cryptography() -> None:
     script = """
 import pickle, sys
 identity = pickle.loads(sys.stdin.buffer.read())
@@ -401,7 +404,7 @@ assert "cryptography" not in sys.modules
     subprocess.run([sys.executable, "-c", script], input=pickle.dumps(MACHINE), check=True)
 
 
-def test_the_authority_s_key_leaves_it_in_no_identity() -> None:
+def test_identity_does_not_contain_key_of_authority() -> None:
     from cryptography.hazmat.primitives import serialization
 
     authority = Authority(SESSION)
@@ -418,42 +421,42 @@ def test_the_authority_s_key_leaves_it_in_no_identity() -> None:
         serialization.NoEncryption(),
     )
     for secret in (numbers, pem, der, pem.split(b"\n")[1]):
-        for shown in (
+        for text in (
             pickle.dumps(identity),
             repr(identity).encode(),
             repr(authority).encode(),
             repr(vars(authority)).encode(),
         ):
-            assert secret not in shown
+            assert secret not in text
     assert b"PRIVATE" not in identity.authority
     assert b"PRIVATE" not in identity.certificate
     assert identity.key != authority.issue("m0").key
 
 
-def test_an_identity_shows_its_name_and_never_its_key() -> None:
+def test_repr_of_identity_shows_name_but_not_key() -> None:
     for text in (repr(MACHINE), str(MACHINE), f"{MACHINE}", repr([MACHINE]), f"{MACHINE!r}"):
         assert MACHINE.name in text
         assert "PRIVATE" not in text
         assert MACHINE.key.decode().split("\n")[1] not in text
 
 
-def test_a_key_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loading_key_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     before = len(os.listdir("/proc/self/fd"))
     MACHINE.server_context()
     assert os.listdir(tmp_path) == []
     assert len(os.listdir("/proc/self/fd")) == before
-    # And where there is no memfd.
+    # The same without memfd_create.
     monkeypatch.delattr(os, "memfd_create", raising=False)
     context = MACHINE.client_context()
     assert os.listdir(tmp_path) == []
     assert context.minimum_version == ssl.TLSVersion.TLSv1_3
 
 
-# -- what certificates say -----------------------------------------------------
+# -- content of certificates ---------------------------------------------------
 
 
-def test_a_certificate_names_machine_and_session_and_signs_nothing() -> None:
+def test_certificate_names_machine_and_session_and_cannot_sign() -> None:
     from cryptography import x509
 
     leaf = x509.load_pem_x509_certificate(MACHINE.certificate)
@@ -465,31 +468,31 @@ def test_a_certificate_names_machine_and_session_and_signs_nothing() -> None:
     assert constraints.ca
     assert constraints.path_length == 0
     leaf.verify_directly_issued_by(root)
-    # A driver's clock may be ahead of a machine's.
+    # The driver's clock may be ahead of the machine's.
     now = datetime.datetime.now(datetime.UTC)
     assert leaf.not_valid_before_utc < now - datetime.timedelta(hours=1)
     assert leaf.not_valid_after_utc > now + datetime.timedelta(days=30)
 
 
-def test_a_member_can_not_sign_for_others() -> None:
+def test_machine_cannot_sign_certificates_for_others() -> None:
     from cryptography.hazmat.primitives import serialization
 
     key = serialization.load_pem_private_key(MACHINE.key, None)
     forged = signed_for("driver.s1.bigmachine", MACHINE, key)
-    us = dataclasses.replace(MACHINE, certificate=forged + MACHINE.certificate)
+    client = dataclasses.replace(MACHINE, certificate=forged + MACHINE.certificate)
 
     async def main() -> None:
         service = Service()
         async with serving(service) as (_, port):
             with pytest.raises((ProtocolError, TransportError)):
-                await call(us, port)
+                await call(client, port)
         assert service.calls == 0
 
     run(main)
 
 
 @pytest.mark.parametrize(
-    ("certificate", "is_ours"),
+    ("certificate", "is_accepted"),
     [
         ({"subjectAltName": (("DNS", "m0.s1.bigmachine"),)}, True),
         ({"subjectAltName": (("DNS", "s1.bigmachine"),)}, False),
@@ -502,17 +505,17 @@ def test_a_member_can_not_sign_for_others() -> None:
         (None, False),
     ],
 )
-def test_a_peer_is_who_its_certificate_names(
-    certificate: dict[str, Any] | None, is_ours: bool
+def test_name_of_peer_comes_from_its_certificate(
+    certificate: dict[str, Any] | None, is_accepted: bool
 ) -> None:
-    if is_ours:
+    if is_accepted:
         assert MACHINE.check_peer(certificate) == "m0.s1.bigmachine"
     else:
         with pytest.raises(ProtocolError, match="names nobody of session"):
             MACHINE.check_peer(certificate)
 
 
-def test_certificates_can_be_made_in_several_threads() -> None:
+def test_certificates_can_be_created_in_several_threads() -> None:
     found: list[Identity] = []
     threads = [
         threading.Thread(target=lambda i=i: found.append(AUTHORITY.issue(f"t{i}")))

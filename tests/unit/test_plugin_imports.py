@@ -12,7 +12,7 @@ PLUGINS = sorted(Path(__file__).parents[2].glob("plugins/*/src/*"))
 
 
 def imports(file: Path) -> Iterator[tuple[int, str, str]]:
-    """Yield each import, wherever it stands: its level, module, and name."""
+    """Yield level, module and name of each import, at any level of the code."""
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:

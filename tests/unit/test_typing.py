@@ -1,4 +1,4 @@
-"""Type checkers understand stubs, calls and sessions, and methods that run in processes."""
+"""Type checkers know the types of stubs, calls and parallel methods."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ async def trio_native(machine: bm.AsyncMachine) -> None:
 """
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.long  # mypy reads trio and httpx, which takes most of a minute on a busy computer
-def test_mypy_knows_the_types_of_stubs_calls_and_parallel_methods(tmp_path):
+def test_mypy_knows_types_of_stubs_calls_and_parallel_methods(tmp_path):
     file = tmp_path / "snippet.py"
     file.write_text(SNIPPET)
     run = subprocess.run(

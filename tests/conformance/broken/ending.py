@@ -115,7 +115,7 @@ class StopsBySigtermOnly(LocalSystem):
         process = self._processes.get(instance.name)
         if process is None:
             return
-        if not process._exited:
+        if not process._has_exited:
             os.kill(process.pid, signal.SIGTERM)
         with trio.move_on_after(3.0):
             await process.wait()

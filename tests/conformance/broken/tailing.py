@@ -83,7 +83,7 @@ class LateTail(LocalSystem):
     async def _late(self, process):
         with trio.move_on_after(_BOOT_SECONDS):
             await process.wait()
-        if process._exited and not process.is_killed:
+        if process._has_exited and not process.is_killed:
             return
         async for line in process.log:
             yield line

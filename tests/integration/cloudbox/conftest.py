@@ -10,25 +10,25 @@ import trio
 
 from tests.support.cloudbox import Cloud, Host, Request, Response
 
-SOON = 30.0  # on a busy computer; what is waited for takes a second or two
+TIMEOUT = 30.0  # seconds, on a busy computer; usually one or two are enough
 
 SERVER = """\
 import socket, threading
-calls = socket.create_server(("", 7))
-letters = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-letters.bind(("", 7))
-def echo(call):
-    while said := call.recv(65536):
-        call.sendall(said)
+connections = socket.create_server(("", 7))
+datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+datagrams.bind(("", 7))
+def echo(connection):
+    while data := connection.recv(65536):
+        connection.sendall(data)
 def answer():
     while True:
-        letters.sendto(*letters.recvfrom(1500))
+        datagrams.sendto(*datagrams.recvfrom(1500))
 threading.Thread(target=answer).start()
 while True:
-    threading.Thread(target=echo, args=(calls.accept()[0],)).start()
+    threading.Thread(target=echo, args=(connections.accept()[0],)).start()
 """
 
-ASK = """\
+FETCH = """\
 import json, sys, urllib.request
 method, url, headers = json.loads(sys.argv[1])
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -49,12 +49,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.long)
 
 
-class Quick(Cloud):
-    """Another cloud's metadata, for a host that doesn't wait for it: it echoes, on port 7."""
+class EchoCloud(Cloud):
+    """A cloud without cloud-init, whose hosts boot fast and echo what they receive on port 7.
+
+    If ``cloud`` is given, it answers metadata requests.
+    """
 
     def __init__(self, cloud: Cloud | None = None) -> None:
         self.cloud = cloud
-        self.asked: list[Request] = []
+        self.requests: list[Request] = []
 
     def files(self, host: Host, /) -> dict[str, bytes]:
         unit = b"[Service]\nExecStart=python3 /etc/echo.py\n"
@@ -66,15 +69,15 @@ class Quick(Cloud):
         }
 
     async def answer(self, request: Request, host: Host, /) -> Response:
-        self.asked.append(request)
+        self.requests.append(request)
         return await self.cloud.answer(request, host) if self.cloud else Response(404)
 
 
 @contextlib.asynccontextmanager
 async def connect(host: Host, port: int = 7) -> AsyncIterator[trio.SocketStream]:
-    """Connect to a host from here, as soon as it listens."""
+    """Connect to a host as soon as it listens."""
     stream = None
-    with trio.fail_after(SOON):
+    with trio.fail_after(TIMEOUT):
         while stream is None:
             with contextlib.suppress(OSError):
                 stream = await trio.open_tcp_stream(host.address, port)
@@ -83,23 +86,23 @@ async def connect(host: Host, port: int = 7) -> AsyncIterator[trio.SocketStream]
         yield stream
 
 
-async def is_up(host: Host) -> None:
-    """Wait until the server of a host answers, which is as soon as it has booted."""
+async def wait_until_up(host: Host) -> None:
+    """Wait until a host has booted and its server answers."""
     async with connect(host):
         pass
 
 
-async def ask(host: Host, url: str, *, method: str = "GET", **headers: str) -> tuple[int, str]:
-    """Have a host ask for something over HTTP; return the status and the body."""
+async def fetch(host: Host, url: str, *, method: str = "GET", **headers: str) -> tuple[int, str]:
+    """Send an HTTP request from a host; return the status and the body."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    asked = json.dumps([method, url, named])
-    with trio.fail_after(SOON):
-        status, body = json.loads(await host.run("python3", "-c", ASK, asked))
+    arguments = json.dumps([method, url, named])
+    with trio.fail_after(TIMEOUT):
+        status, body = json.loads(await host.run("python3", "-c", FETCH, arguments))
     return status, body
 
 
-async def eventually(is_so: Callable[[], bool]) -> None:
-    """Wait until ``is_so``; raise `trio.TooSlowError` if that isn't soon."""
-    with trio.fail_after(SOON):
+async def wait_until(is_so: Callable[[], bool]) -> None:
+    """Wait until ``is_so()``; raise `trio.TooSlowError` after `TIMEOUT`."""
+    with trio.fail_after(TIMEOUT):
         while not is_so():
             await trio.sleep(0.02)

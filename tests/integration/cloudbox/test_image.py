@@ -1,4 +1,4 @@
-"""The image is made once for each recipe, and what is missing is said."""
+"""The image is built once for each recipe, and missing requirements are reported."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import pytest
 from tests.support.cloudbox import _image, why_not
 
 
-def test_an_edit_of_the_recipe_builds_a_new_image(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_edited_recipe_has_new_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     before = _image.root()
     assert before.is_relative_to(tmp_path / "bigmachine" / "cloudbox")
@@ -23,13 +21,11 @@ def test_an_edit_of_the_recipe_builds_a_new_image(
     assert _image.root() != before
 
 
-def test_an_image_that_could_not_be_built_is_not_taken_for_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_build_leaves_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = tmp_path / "image.sh"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(_image, "RECIPE", recipe)
-    monkeypatch.setattr(_image, "ALONE", [])
+    monkeypatch.setattr(_image, "IN_NAMESPACES", [])
     recipe.write_text('mkdir "$1"; exit 1\n')
     with pytest.raises(Exception, match="exit status 1"):
         _image.build()
@@ -39,7 +35,7 @@ def test_an_image_that_could_not_be_built_is_not_taken_for_one(
     assert _image.root().exists()
 
 
-def test_what_is_missing_is_said_with_what_to_do_about_it(
+def test_missing_tool_is_reported_with_command_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
@@ -50,7 +46,7 @@ def test_what_is_missing_is_said_with_what_to_do_about_it(
     assert "apt-get install iproute2 mmdebstrap nftables systemd-container util-linux" in why_not()
 
 
-def test_an_image_that_is_not_built_is_missing(
+def test_missing_image_is_reported_with_command_to_build_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if reason := why_not(image=False):

@@ -1,4 +1,4 @@
-"""Nothing of a box outlives its owner, however that ends."""
+"""No resource of a box outlives its owner, however the owner ends."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.integration.cloudbox.conftest import SOON, Quick, eventually, is_up
-from tests.support.cloudbox import Box, left
-from tests.support.cloudbox._leftovers import processes_of, sweep_dead
+from tests.integration.cloudbox.conftest import TIMEOUT, EchoCloud, wait_until, wait_until_up
+from tests.support.cloudbox import Box, leftovers
+from tests.support.cloudbox._leftovers import processes_of, remove_leftovers_of_dead_boxes
 from tests.support.cloudbox.fixtures import InBox
 from tests.support.paths import ROOT
 
 OWNER = """\
 import trio
 from tests.support.cloudbox import Box
-from tests.integration.cloudbox.conftest import Quick, is_up
+from tests.integration.cloudbox.conftest import EchoCloud, wait_until_up
 
 async def main():
     async with Box() as box:
-        for host in [await box.boot(Quick()) for _ in range(2)]:
-            await is_up(host)
+        for host in [await box.boot(EchoCloud()) for _ in range(2)]:
+            await wait_until_up(host)
         print(box.name, flush=True)
         await trio.sleep_forever()
 
@@ -33,21 +33,21 @@ trio.run(main)
 """
 
 
-def test_a_box_that_is_closed_leaves_nothing_though_its_hosts_ran(in_box: InBox) -> None:
+def test_closed_box_with_running_hosts_leaves_no_resources(in_box: InBox) -> None:
     boxes: list[Box] = []
 
     async def main(box: Box) -> None:
         boxes.append(box)
-        await is_up(await box.boot(Quick()))
-        await box.boot(Quick())  # and one that has hardly begun
-        kinds = {line.split()[0] for line in box.left()}
+        await wait_until_up(await box.boot(EchoCloud()))
+        await box.boot(EchoCloud())  # this one has only begun to boot
+        kinds = {line.split()[0] for line in box.leftovers()}
         assert kinds == {"cgroup", "process", "card"}
 
     in_box(main)
-    assert boxes[0].left() == []
+    assert boxes[0].leftovers() == []
 
 
-def test_what_a_test_raises_comes_out_of_the_box_as_it_is(in_box: InBox) -> None:
+def test_exception_is_not_wrapped_by_box(in_box: InBox) -> None:
     async def main(box: Box) -> None:
         raise ZeroDivisionError
 
@@ -56,9 +56,7 @@ def test_what_a_test_raises_comes_out_of_the_box_as_it_is(in_box: InBox) -> None
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_an_owner_that_is_ended_by_a_signal_leaves_nothing(
-    in_box: InBox, number: signal.Signals
-) -> None:
+def test_owner_ended_by_signal_leaves_no_resources(in_box: InBox, number: signal.Signals) -> None:
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER],
         cwd=ROOT,
@@ -70,46 +68,46 @@ def test_an_owner_that_is_ended_by_a_signal_leaves_nothing(
     async def main() -> None:
         assert owner.stdout
         try:
-            with trio.fail_after(SOON):
+            with trio.fail_after(TIMEOUT):
                 name = (await trio.to_thread.run_sync(owner.stdout.readline)).strip()
-            assert len([line for line in left(name) if line.startswith("process")]) > 20
+            assert len([line for line in leftovers(name) if line.startswith("process")]) > 20
         finally:
             owner.send_signal(number)
         assert owner.wait() != 0
-        await eventually(lambda: not left(name))
+        await wait_until(lambda: not leftovers(name))
 
     with owner:
         trio.run(main)
 
 
-def test_a_host_ends_with_its_supervisor_and_the_box_takes_away_what_that_left(
+def test_host_ends_with_its_supervisor_and_box_removes_leftovers(
     in_box: InBox,
 ) -> None:
     boxes: list[Box] = []
 
     async def main(box: Box) -> None:
         boxes.append(box)
-        host = await box.boot(Quick())
-        await is_up(host)
+        host = await box.boot(EchoCloud())
+        await wait_until_up(host)
         host._process.kill()
-        with trio.fail_after(SOON):
+        with trio.fail_after(TIMEOUT):
             await host.wait_off()
-        await eventually(lambda: not processes_of(host.group))
-        assert any(host.group in line for line in box.left())
+        await wait_until(lambda: not processes_of(host.group))
+        assert any(host.group in line for line in box.leftovers())
 
     in_box(main)
-    assert boxes[0].left() == []
+    assert boxes[0].leftovers() == []
 
 
-def test_what_dead_owners_left_is_swept_away_and_nothing_of_the_living(in_box: InBox) -> None:
+def test_only_leftovers_of_dead_owners_are_removed(in_box: InBox) -> None:
     async def main(box: Box) -> None:
-        host = await box.boot(Quick())
-        await is_up(host)
-        group = next(line for line in box.left() if line.startswith("cgroup"))
+        host = await box.boot(EchoCloud())
+        await wait_until_up(host)
+        group = next(line for line in box.leftovers() if line.startswith("cgroup"))
         hierarchy = Path(group.removeprefix("cgroup ")).parent
-        dead = hierarchy / f"cloudbox-{os.getpid()}-1-0-h11"  # that had our number before us
+        dead = hierarchy / f"cloudbox-{os.getpid()}-1-0-h11"  # as if an earlier process had our PID
         (dead / "payload").mkdir(parents=True)
-        sweep_dead()
+        remove_leftovers_of_dead_boxes()
         assert not dead.exists()
         assert await host.run("echo", "here") == "here\n"
 

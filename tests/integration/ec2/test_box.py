@@ -116,7 +116,7 @@ def test_interrupted_spot_instance_stops_its_machine_as_interrupted(ec2, aws):
     with bm.Session("ec2", market="spot", plugins=[Brisk()]) as session:
         first, second = start(session, 2)
         ec2.interrupt(ids(ec2)[0])
-        with pytest.raises(MachineStopped, match="took the spot instance back") as caught:
+        with pytest.raises(MachineStopped, match="EC2 interrupted the spot instance") as caught:
             first.call("Echo.sleep", 60)
         assert caught.value.reason is StopReason.INTERRUPTED
         assert second.call("Echo.echo", 2) == 2

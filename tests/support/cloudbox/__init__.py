@@ -1,17 +1,17 @@
 """A cloud in a box: real hosts with systemd and cloud-init, on one computer, for tests.
 
-Each host is a machine of systemd-nspawn on a network of the box's own, where it finds the
-metadata service of the cloud that it is told it runs in. It boots, fetches its user data and
-runs it, as a virtual machine does; its `poweroff` is seen, its cable can be cut, and it can
-be lost at any moment. Nothing of it outlives the process that opened the box::
+Each host is a systemd-nspawn container. It is connected to a private network of the box, which
+has the metadata service of the host's cloud. Like a virtual machine, the host boots, fetches its
+user data and runs it. A test can wait for its power-off, cut its cable, or kill it at any moment.
+No resource of a box outlives the process that opened the box::
 
     async with Box() as box:
         host = await box.boot(Ec2(user_data=b"#!/bin/sh\\necho hello"))
         await host.wait_console("hello")
         await host.cut()
 
-It needs root, some tools, and an image, made once by ``python -m tests.support.cloudbox build``:
-`why_not` says what is missing.
+A box needs root, some tools, and an image, which ``python -m tests.support.cloudbox build`` builds
+once. `why_not` says what is missing.
 """
 
 from tests.support.cloudbox._azure import Azure
@@ -21,7 +21,7 @@ from tests.support.cloudbox._ec2 import Ec2
 from tests.support.cloudbox._gce import Gce
 from tests.support.cloudbox._host import Host
 from tests.support.cloudbox._image import build, why_not
-from tests.support.cloudbox._leftovers import left
+from tests.support.cloudbox._leftovers import leftovers
 from tests.support.cloudbox._network import Unsupported
 
 __all__ = [
@@ -35,6 +35,6 @@ __all__ = [
     "Response",
     "Unsupported",
     "build",
-    "left",
+    "leftovers",
     "why_not",
 ]

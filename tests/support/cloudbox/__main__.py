@@ -1,4 +1,4 @@
-"""``python -m tests.support.cloudbox build``: make the image that hosts boot from, once."""
+"""``python -m tests.support.cloudbox build`` builds the image from which hosts boot."""
 
 import sys
 

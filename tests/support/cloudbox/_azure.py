@@ -1,4 +1,4 @@
-"""What a virtual machine of Azure hears: its metadata service, and its wireserver."""
+"""The metadata service and the wireserver of a virtual machine on Azure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.support.cloudbox._host import Host
 
 WIRESERVER = "168.63.129.16"
-CHASSIS = b"7783-7084-3265-9085-8269-3286-77"  # the asset tag of every one, so they are known by it
+CHASSIS = b"7783-7084-3265-9085-8269-3286-77"  # asset tag of every Azure VM; cloud-init checks it
 DMI = "usr/lib/python3/dist-packages/cloudinit/dmi.py"
 
 CLOUD_INIT = b"""\
@@ -24,7 +24,7 @@ datasource_list: [Azure]
 datasource: {Azure: {apply_network_config: false}}
 """
 
-# What Azure has on a CD in the machine's first boot.
+# Azure provides this file on a CD at the first boot.
 OVF = """\
 <Environment xmlns="http://schemas.dmtf.org/ovf/environment/1"
     xmlns:wa="http://schemas.microsoft.com/windowsazure">
@@ -69,7 +69,7 @@ GOAL_STATE = """\
 
 @dataclass
 class Azure(Cloud):
-    """A virtual machine: what ``virtualMachines`` was told of it, and what befell it since.
+    """A virtual machine: the arguments of its creation, and its current state.
 
     Its image runs cloud-init, which runs the custom data and reports to the wireserver.
     """
@@ -84,13 +84,15 @@ class Azure(Cloud):
     is_spot: bool = False
     tags: dict[str, str] = field(default_factory=dict)
     events: list[dict[str, Any]] = field(default_factory=list)  # scheduled, such as Preempt
-    approved: list[str] = field(default_factory=list)  # events that it said to start
-    token: dict[str, str] | None = None  # of its managed identity, if it has one
-    reports: list[str] = field(default_factory=list)  # what it told the wireserver: "Ready"
+    approved: list[str] = field(default_factory=list)  # ids of events that the VM approved
+    token: dict[str, str] | None = None  # of its managed identity, if any
+    reports: list[str] = field(
+        default_factory=list
+    )  # states reported to the wireserver, such as "Ready"
 
     def files(self, host: Host, /) -> dict[str, bytes]:
         data = base64.b64encode(self.custom_data).decode()
-        # cloud-init looks at no DMI in a container; Azure's are known by it.
+        # cloud-init recognizes Azure by DMI data, which it does not read in a container.
         dmi = (root() / DMI).read_text()
         dmi = dmi.replace('"/sys/class/dmi/id"', '"/etc/dmi"').replace(
             "if is_container():", "if 0:"
@@ -109,11 +111,11 @@ class Azure(Cloud):
         if request.to == WIRESERVER:
             return self._wire(request)
         if request.headers.get("metadata", "").lower() != "true":
-            return refusal("Bad request. Required metadata header not specified")
+            return bad_request("Bad request. Required metadata header not specified")
         if "x-forwarded-for" in request.headers:
-            return refusal("Bad request. It came through a proxy")
+            return bad_request("Bad request. The request came through a proxy")
         if "api-version" not in request.query:
-            return refusal("Bad request. api-version was not specified in the request")
+            return bad_request("Bad request. api-version was not specified in the request")
         _, _, service, *path = request.path.rstrip("/").split("/")
         if service == "instance":
             return self._instance("/".join(path), request, host)
@@ -141,9 +143,9 @@ class Azure(Cloud):
 
     def _token(self, request: Request) -> Response:
         if self.token is None:
-            return refusal("Identity not found")
+            return bad_request("Identity not found")
         elif "resource" not in request.query:
-            return refusal("Required query variable 'resource' is missing")
+            return bad_request("Required query variable 'resource' is missing")
         return Response.of_json({"resource": request.query["resource"], **self.token})
 
     def _wire(self, request: Request) -> Response:
@@ -188,5 +190,7 @@ class Azure(Cloud):
         return {"compute": compute, "network": {"interface": [card]}}
 
 
-def refusal(why: str) -> Response:
-    return Response.of_json({"error": "invalid_request", "error_description": why}, status=400)
+def bad_request(description: str) -> Response:
+    return Response.of_json(
+        {"error": "invalid_request", "error_description": description}, status=400
+    )

@@ -1,4 +1,4 @@
-"""A box: a network of its own, the hosts on it, and what tells them of their cloud."""
+"""A box: a private network, its hosts, and their metadata services."""
 
 from __future__ import annotations
 
@@ -19,21 +19,26 @@ from tests.support.cloudbox._cloud import Cloud, Request, Response, serve
 from tests.support.cloudbox._delay import Delay
 from tests.support.cloudbox._host import Host
 from tests.support.cloudbox._image import root, why_not
-from tests.support.cloudbox._leftovers import left, new_name, sweep, sweep_dead
+from tests.support.cloudbox._leftovers import (
+    leftovers,
+    new_name,
+    remove_leftovers,
+    remove_leftovers_of_dead_boxes,
+)
 from tests.support.cloudbox._network import listen, open_in, ruleset, run_in
 
 SCRIPT = str(Path(__file__).with_name("fabric.sh"))
 METADATA = "169.254.169.254"  # of every cloud
 WIRESERVER = "168.63.129.16"  # of Azure
 FIRST, LAST = 11, 253  # the last byte of hosts' addresses
-PARTING = 20.0  # seconds for hosts to go, on a busy computer; it takes a tenth of one
+SHUTDOWN_TIMEOUT = 20.0  # seconds, on a busy computer; usually 0.1 s is enough
 
 
 class Box:
-    """Hosts on a network that leads nowhere but to the namespace of the process that opens it.
+    """Hosts on a network that is connected only to the network namespace of this process.
 
-    It serves their metadata from this process: what a test sets, its host hears. When
-    it is closed nothing is left of it; nor if this process is killed.
+    This process serves the hosts' metadata, so a test can change it at any time. No resource
+    remains after the box is closed, or after this process is killed.
     """
 
     def __init__(self) -> None:
@@ -42,12 +47,12 @@ class Box:
 
     @property
     def subnet(self) -> str:
-        """The first three bytes of its addresses; the driver's ends with ``.1``."""
+        """The first three bytes of its addresses; the driver's address ends with ``.1``."""
         return f"10.215.{self._number}"
 
     @property
     def pid(self) -> int:
-        """The process whose network is the box's."""
+        """The process that holds the network namespace of the box."""
         return self._fabric.pid
 
     async def __aenter__(self) -> Self:
@@ -63,14 +68,14 @@ class Box:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # What went wrong in the block is raised as it is, and not in our nursery's group.
+        # An exception of the block is raised as it is, not in an exception group of our nursery.
         await self._opened.__aexit__(None, None, None)
-        if (rest := self.left()) and error is None:
-            raise RuntimeError(f"left of a box: {', '.join(rest)}")
+        if (remaining := self.leftovers()) and error is None:
+            raise RuntimeError(f"leftovers of a box: {', '.join(remaining)}")
 
     @contextlib.asynccontextmanager
     async def _open(self) -> AsyncIterator[None]:
-        sweep_dead()
+        remove_leftovers_of_dead_boxes()
         self._numbers = itertools.count(FIRST)
         self._fabric = fabric = await trio.lowlevel.open_process(
             ["unshare", "--net", "sh", SCRIPT, str(os.getpid()), self.name],
@@ -82,60 +87,60 @@ class Box:
         assert fabric.stdout
         try:
             if not (number := await fabric.stdout.receive_some()):
-                raise RuntimeError("a box can't have its network: standard error says why")
+                raise RuntimeError("cannot create the network of a box: see standard error")
             self._number = int(number)
             async with trio.open_nursery() as self._nursery:
                 self._serve()
                 yield
-                with trio.move_on_after(PARTING, shield=True):
+                with trio.move_on_after(SHUTDOWN_TIMEOUT, shield=True):
                     for host in self.hosts:
                         await host.end()
                 self._nursery.cancel_scope.cancel()
         finally:
-            with trio.move_on_after(PARTING, shield=True):
+            with trio.move_on_after(SHUTDOWN_TIMEOUT, shield=True):
                 await fabric.stdin.aclose()
                 await fabric.wait()
-            sweep(self.name)
+            remove_leftovers(self.name)
 
     def _serve(self) -> None:
-        """Begin to serve the hosts, at addresses in their network."""
+        """Start the metadata services and the DHCP server, in the network of the hosts."""
         services = [
             trio.SocketListener(trio.socket.from_stdlib_socket(open_in(self.pid, make)))
             for make in (partial(listen, METADATA, 80), partial(listen, WIRESERVER, 80))
         ]
         self._nursery.start_soon(serve, services, self._answer)
         dhcp = open_in(self.pid, _dhcp.open_socket)
-        told = {"gateway": f"{self.subnet}.254", "wireserver": WIRESERVER}
-        self._nursery.start_soon(partial(_dhcp.serve, dhcp, **told))
+        options = {"gateway": f"{self.subnet}.254", "wireserver": WIRESERVER}
+        self._nursery.start_soon(partial(_dhcp.serve, dhcp, **options))
 
     async def boot(self, cloud: Cloud, *, disk_bytes: int = 1 << 30) -> Host:
-        """Have a new host boot, in a cloud of its own; return at once.
+        """Start to boot a new host in the given cloud; return at once.
 
-        Its disk takes so many bytes beyond what the image has; it is this computer's memory,
-        as far as it is written.
+        ``disk_bytes`` is the disk space in addition to the image. What is written there is kept
+        in the memory of this computer.
         """
         number = next(self._numbers)
         if number > LAST:
             raise RuntimeError(f"{self.name} has had {len(self.hosts)} hosts: its network is full")
         host = Host(self, number, cloud)
         self.hosts.append(host)
-        await self._nursery.start(partial(host._live, root=root(), disk_bytes=disk_bytes))
+        await self._nursery.start(partial(host._run, root=root(), disk_bytes=disk_bytes))
         return host
 
-    def left(self) -> list[str]:
-        """List what there is of it on this computer, as the computer itself has it."""
-        return left(self.name)
+    def leftovers(self) -> list[str]:
+        """List the resources of the box that exist on this computer."""
+        return leftovers(self.name)
 
     async def plug_in(self, delay: Delay, *, host: int) -> None:
-        """Put a delay into the cable of the host with that process, as long as the box is open."""
+        """Add a delay to the cable of the host with PID ``host``, until the box is closed."""
         await delay.plug_in(host, self._nursery)
 
     async def apply_links(self) -> None:
-        """Let the network know what is lost on the hosts' links."""
+        """Apply cuts and packet loss of all links to the network."""
         await run_in(self.pid, "nft", "-f", "-", stdin=ruleset([host.link for host in self.hosts]))
 
-    async def _answer(self, request: Request, asker: str) -> Response:
+    async def _answer(self, request: Request, sender: str) -> Response:
         for host in self.hosts:
-            if host.address == asker:
+            if host.address == sender:
                 return await host.cloud.answer(request, host)
         return Response(404)

@@ -1,4 +1,4 @@
-"""What a host hears of the cloud it runs in: files that it boots with, and HTTP answers."""
+"""The cloud of a host, as the host sees it: extra files of its image, and HTTP answers."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 
 class Cloud(abc.ABC):
-    """One host's view of its cloud. Attributes may be set while it runs: it sees that."""
+    """The cloud of one host. Attributes may be changed while the host runs, and it sees this."""
 
     nspawn_options: tuple[str, ...] = ()
 
     @abc.abstractmethod
     def files(self, host: Host, /) -> dict[str, bytes]:
-        """Return what to lay over the image, by path, without the first slash."""
+        """Return files to add to the image, by path without the first slash."""
 
     @abc.abstractmethod
     async def answer(self, request: Request, host: Host, /) -> Response:
-        """Answer what the host asks its metadata service."""
+        """Answer a request of the host to its metadata service."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a host asked; ``to`` is the address that it asked, and names are in lower case."""
+    """A request of a host. ``to`` is the address of the service; names are in lower case."""
 
     method: str
     path: str
@@ -45,7 +45,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What it is told."""
+    """The answer to a `Request`."""
 
     status: int = 200
     body: str | bytes = ""
@@ -57,7 +57,7 @@ class Response:
 
 
 def find(tree: Any, path: str) -> Any:
-    """Return what is at the path in a tree of dictionaries and lists; `LookupError` if nothing."""
+    """Return the value at a path in a tree of dictionaries and lists, or raise `LookupError`."""
     for step in filter(None, path.split("/")):
         if isinstance(tree, list):
             tree = dict(zip(map(str, range(len(tree))), tree, strict=True))
@@ -68,7 +68,7 @@ def find(tree: Any, path: str) -> Any:
 
 
 def listing(tree: Any) -> str:
-    """Write what is in a tree as the text services do: a name each line, folders with a slash."""
+    """List the names in a tree, one a line, folders with a slash, as metadata services do."""
     items = tree.items() if isinstance(tree, dict) else enumerate(tree)
     return "\n".join(f"{name}/" if isinstance(at, dict | list) else str(name) for name, at in items)
 
@@ -77,19 +77,19 @@ async def serve(
     listeners: list[trio.SocketListener],
     answer: Callable[[Request, str], Awaitable[Response]],
 ) -> None:
-    """Answer requests over HTTP, each with the address that it comes from, until cancelled."""
+    """Serve HTTP until cancelled. ``answer`` gets each request and the address of its sender."""
 
-    async def attend(stream: trio.SocketStream) -> None:
+    async def handle(stream: trio.SocketStream) -> None:
         with contextlib.suppress(trio.BrokenResourceError, h11.RemoteProtocolError):
-            await _attend(stream, answer)
+            await _handle(stream, answer)
 
-    await trio.serve_listeners(attend, listeners)
+    await trio.serve_listeners(handle, listeners)
 
 
-async def _attend(
+async def _handle(
     stream: trio.SocketStream, answer: Callable[[Request, str], Awaitable[Response]]
 ) -> None:
-    asker, to = stream.socket.getpeername()[0], stream.socket.getsockname()[0]
+    sender, to = stream.socket.getpeername()[0], stream.socket.getsockname()[0]
     connection = h11.Connection(h11.SERVER)
     while True:
         head, body = None, b""
@@ -112,7 +112,7 @@ async def _attend(
             body,
             to,
         )
-        response = await answer(request, asker)
+        response = await answer(request, sender)
         data = response.body.encode() if isinstance(response.body, str) else response.body
         headers = {"Content-Length": str(len(data)), **response.headers}
         for part in (

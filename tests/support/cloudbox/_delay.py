@@ -1,4 +1,4 @@
-"""Delay on a host's cable, by a program between its ends: not every kernel has netem."""
+"""Delay on the cable of a host, without netem, which not every kernel has."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ SOL_PACKET, PACKET_IGNORE_OUTGOING = 263, 23  # of linux/socket.h and if_packet.
 SIOCETHTOOL = 0x8946  # of linux/sockios.h
 ETHTOOL_STXCSUM, ETHTOOL_SGSO = 0x17, 0x24  # of linux/ethtool.h
 FRAME_BYTES = 1 << 16
-IN_FLIGHT = 10_000  # frames; what is more is lost, as in a switch
+IN_FLIGHT = 10_000  # frames; more are lost, as in a switch
 
 
 class Delay:
-    """Holds each frame for some ``seconds``, each way; frames keep their order.
+    """Delays each frame by ``seconds``, each way; frames keep their order.
 
-    The bridge's port becomes a tap of the same name, for whom the port is known by that,
-    and the host's cable ends in this program.
+    A tap replaces the bridge's port and takes its name, because rules refer to the port by name.
+    This program forwards frames between the tap and the cable of the host.
     """
 
     def __init__(self, fabric: int, port: str) -> None:
@@ -38,8 +38,8 @@ class Delay:
         self._port = port
 
     async def plug_in(self, host: int, nursery: trio.Nursery) -> None:
-        """Put it between the port and the host with the process ``host``, for good."""
-        # What the card would complete, checksums and segments, is nobody's card's to do.
+        """Insert the delay between the port and the host with process id ``host``, permanently."""
+        # No hardware completes checksums and segments on this path, so the kernel must.
         open_in(host, partial(complete_in_software, "eth0"))
         cable = f"{self._port}c"
         for command in (
@@ -63,21 +63,21 @@ class Delay:
             with wire:
                 try:
                     async with trio.open_nursery() as both:
-                        both.start_soon(self._carry, read_tap, wire.send)
-                        both.start_soon(self._carry, partial(wire.recv, FRAME_BYTES), write_tap)
+                        both.start_soon(self._forward, read_tap, wire.send)
+                        both.start_soon(self._forward, partial(wire.recv, FRAME_BYTES), write_tap)
                 finally:
                     os.close(tap)
 
         nursery.start_soon(serve)
 
-    async def _carry(
+    async def _forward(
         self, read: Callable[[], Awaitable[bytes]], write: Callable[[bytes], Awaitable[object]]
     ) -> None:
         held: deque[tuple[float, bytes]] = deque()
-        came = trio.Event()
+        arrived = trio.Event()
 
         async def release() -> None:
-            nonlocal came
+            nonlocal arrived
             while True:
                 while held:
                     due, frame = held[0]
@@ -86,9 +86,9 @@ class Delay:
                     try:
                         await write(frame)
                     except OSError:
-                        return  # the host is gone, and its end of the cable
-                came = trio.Event()
-                await came.wait()
+                        return  # the host has ended
+                arrived = trio.Event()
+                await arrived.wait()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(release)
@@ -100,21 +100,21 @@ class Delay:
                     return
                 if len(held) < IN_FLIGHT:
                     held.append((trio.current_time() + self.seconds, frame))
-                    came.set()
+                    arrived.set()
 
 
 def open_tap(name: str) -> int:
-    """Make a network card of which this process is the cable."""
+    """Create a tap: a network card whose frames this process reads and writes."""
     try:
         fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
     except OSError as exc:
-        raise Unsupported(f"no cards can be made here: {exc}") from exc
+        raise Unsupported(f"cannot create network cards here: {exc}") from exc
     fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI))
     return fd
 
 
 def open_wire(card: str) -> socket.socket:
-    """Open a socket for all that a card receives, and for what it is to send."""
+    """Open a socket that receives and sends all frames of a card."""
     wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
     wire.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
     wire.bind((card, ETH_P_ALL))
@@ -122,7 +122,7 @@ def open_wire(card: str) -> socket.socket:
 
 
 def complete_in_software(card: str) -> None:
-    """Have the kernel complete what it gives to a card."""
+    """Turn off checksum and segmentation offload of a card."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         for command in (ETHTOOL_SGSO, ETHTOOL_STXCSUM):
             value = ctypes.create_string_buffer(struct.pack("II", command, 0))

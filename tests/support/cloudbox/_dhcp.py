@@ -1,4 +1,4 @@
-"""The DHCP server of a box. Hosts don't need it: it is where Azure's learn their wireserver."""
+"""The DHCP server of a box. Only hosts on Azure need it, to find their wireserver."""
 
 import socket
 import struct
@@ -12,7 +12,7 @@ MASK, ROUTER, LEASE, KIND, ME, WIRESERVER, END = 1, 3, 51, 53, 54, 245, 255  # o
 
 
 def open_socket() -> socket.socket:
-    """Open its socket, in the network that it serves."""
+    """Open the server's socket in the current network namespace."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"bridge")
@@ -21,7 +21,7 @@ def open_socket() -> socket.socket:
 
 
 async def serve(sock: socket.socket, *, gateway: str, wireserver: str) -> None:
-    """Tell each host the address that it has, until cancelled."""
+    """Send each host its address, until cancelled."""
     with trio.socket.from_stdlib_socket(sock) as port:
         while True:
             packet = await port.recv(1500)
@@ -30,9 +30,9 @@ async def serve(sock: socket.socket, *, gateway: str, wireserver: str) -> None:
 
 
 def answer(packet: bytes, *, gateway: str, wireserver: str) -> bytes | None:
-    """Return the reply to a host's packet, if it is one to reply to.
+    """Return the reply to a packet of a host, or None.
 
-    It keeps no table: the last four bytes of a host's card are its address.
+    No table is needed: the last four bytes of a host's MAC address are its IP address.
     """
     kind = packet.partition(MAGIC + bytes([KIND, 1]))[2][:1]  # clients put it first
     if kind not in (bytes([DISCOVER]), bytes([REQUEST])):

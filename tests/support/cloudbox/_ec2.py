@@ -1,4 +1,4 @@
-"""What an instance of EC2 hears: its instance metadata service, of version 2 alone."""
+"""The instance metadata service of EC2, version 2 only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.cloudbox._cloud import Cloud, Request, Response, find, listin
 if TYPE_CHECKING:
     from tests.support.cloudbox._host import Host
 
-MOST_TTL = 21600  # seconds that a token may live
+MAX_TTL = 21600  # seconds that a token may live
 
 CLOUD_INIT = b"""\
 datasource_list: [Ec2]
@@ -23,9 +23,9 @@ datasource: {Ec2: {apply_full_imds_network_config: false, max_wait: 20, timeout:
 
 @dataclass
 class Ec2(Cloud):
-    """An instance: what ``RunInstances`` was told of it, and what befell it since.
+    """An instance: the arguments of ``RunInstances``, and its current state.
 
-    Its image runs cloud-init, which knows the cloud by the hypervisor's uuid.
+    Its image runs cloud-init, which recognizes EC2 by the uuid of the hypervisor.
     """
 
     user_data: bytes | None = None
@@ -40,11 +40,11 @@ class Ec2(Cloud):
     spot_action: dict[str, str] | None = None  # {"action": "terminate", "time": "…Z"}
     credentials: dict[str, dict[str, str]] = field(default_factory=dict)  # by role
 
-    # systemd in a container has no /sys/hypervisor, which tells cloud-init that this is EC2.
+    # A container has no /sys/hypervisor, by which cloud-init recognizes EC2.
     nspawn_options = ("--bind-ro=+/etc/hypervisor:/sys/hypervisor",)
 
     def __post_init__(self) -> None:
-        self._tokens: dict[str, float] = {}  # until when each is good; this host's alone
+        self._tokens: dict[str, float] = {}  # expiry times; valid for this host only
 
     def files(self, host: Host, /) -> dict[str, bytes]:
         uuid = f"ec2{secrets.token_hex(3)[1:]}-{'-'.join(map(secrets.token_hex, (2, 2, 2, 6)))}"
@@ -71,9 +71,9 @@ class Ec2(Cloud):
         if request.method != "PUT":
             return Response(405)
         if "x-forwarded-for" in request.headers:
-            return Response(403)  # it came through a proxy, which may be anybody's
+            return Response(403)  # the request came through a proxy
         ttl = request.headers.get("x-aws-ec2-metadata-token-ttl-seconds", "")
-        if not ttl.isdigit() or not 0 < int(ttl) <= MOST_TTL:
+        if not ttl.isdigit() or not 0 < int(ttl) <= MAX_TTL:
             return Response(400)
         token = secrets.token_urlsafe(40)
         self._tokens[token] = time.time() + int(ttl)

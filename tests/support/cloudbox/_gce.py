@@ -1,4 +1,4 @@
-"""What an instance of Google Compute Engine hears from its metadata server."""
+"""The metadata server of Google Compute Engine."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from tests.support.cloudbox._host import Host
 
 ROOT = "/computeMetadata/v1"
-LONGEST = 60.0  # seconds that a change is waited for, if the asker doesn't say
-PROMPT = 0.05  # seconds between two looks for a change
+MAX_WAIT = 60.0  # seconds to wait for a change, if the request has no timeout
+POLL_INTERVAL = 0.05  # seconds
 METADATA = "169.254.169.254"
 
 HOSTS = f"""\
 127.0.0.1 localhost
 {METADATA} metadata.google.internal metadata
 """
-# Google's own agent, in Debian's package of it, is in the image, and off.
+# The image contains Google's guest agent, disabled; this enables it.
 AGENT = b"""\
 [Unit]
 Wants=google-guest-agent.service google-startup-scripts.service google-shutdown-scripts.service
 """
-# What Google's images have rsyslog do: what the script prints is on the console.
+# As on Google's images, the output of the startup script goes to the console.
 CONSOLE = b"""\
 [Service]
 StandardOutput=journal+console
@@ -38,7 +38,7 @@ StandardOutput=journal+console
 
 @dataclass
 class Gce(Cloud):
-    """An instance: what ``instances.insert`` was told of it, and what befell it since.
+    """An instance: the arguments of ``instances.insert``, and its current state.
 
     Its image runs Google's guest agent, as Google's Debian images do, and not cloud-init: the
     agent runs the attribute ``startup-script``.
@@ -56,7 +56,7 @@ class Gce(Cloud):
     maintenance_event: str = "NONE"
     token: dict[str, Any] | None = None  # {"access_token": …, "expires_in": …, "token_type": …}
     scopes: tuple[str, ...] = ("https://www.googleapis.com/auth/cloud-platform",)
-    guest_attributes: dict[str, str] = field(default_factory=dict)  # that it has put there
+    guest_attributes: dict[str, str] = field(default_factory=dict)  # set by the instance
 
     def files(self, host: Host, /) -> dict[str, bytes]:
         return {
@@ -73,7 +73,7 @@ class Gce(Cloud):
         if request.headers.get("metadata-flavor") != "Google":
             return Response(403, "Missing Metadata-Flavor:Google header.")
         if "x-forwarded-for" in request.headers:
-            return Response(403)  # it came through a proxy, which may be anybody's
+            return Response(403)  # the request came through a proxy
         path = request.path.removeprefix(ROOT)
         _, _, attribute = path.partition("/instance/guest-attributes/")
         if request.method == "PUT" and attribute:
@@ -81,19 +81,19 @@ class Gce(Cloud):
             return Response()
         try:
             if request.query.get("wait_for_change", "").lower() == "true":
-                await self._change(path, request, host)
-            return self._at(path, request, host)
+                await self._wait_for_change(path, request, host)
+            return self._value(path, request, host)
         except LookupError:
             return Response(404)
 
-    async def _change(self, path: str, request: Request, host: Host) -> None:
-        """Return when what is at the path is another than the asker knows, or it's time."""
+    async def _wait_for_change(self, path: str, request: Request, host: Host) -> None:
+        """Wait until the value at the path changes, or until the timeout of the request."""
         known = request.query.get("last_etag") or etag(self._find(path, host))
-        with trio.move_on_after(float(request.query.get("timeout_sec", LONGEST))):
+        with trio.move_on_after(float(request.query.get("timeout_sec", MAX_WAIT))):
             while etag(self._find(path, host)) == known:
-                await trio.sleep(PROMPT)
+                await trio.sleep(POLL_INTERVAL)
 
-    def _at(self, path: str, request: Request, host: Host) -> Response:
+    def _value(self, path: str, request: Request, host: Host) -> Response:
         found = self._find(path, host)
         headers = {"Metadata-Flavor": "Google", "ETag": etag(found)}
         is_leaf = not isinstance(found, dict | list)
@@ -108,7 +108,7 @@ class Gce(Cloud):
         return Response(200, body, {**headers, "Content-Type": kind})
 
     def _find(self, path: str, host: Host) -> Any:
-        # A credential is handed out by its own path only, never with the rest.
+        # A credential is returned only for its own path, never as part of a tree.
         if path == "/instance/service-accounts/default/token" and self.token:
             return self.token
         return find(self._tree(host), path)
@@ -146,7 +146,7 @@ class Gce(Cloud):
 
 
 def camel(tree: Any, *, name: str = "") -> Any:
-    """Spell names as JSON has them, where paths have dashes; but not those of attributes."""
+    """Convert names with dashes to camel case, as JSON output has them, except in attributes."""
     if isinstance(tree, list):
         return [camel(item) for item in tree]
     if not isinstance(tree, dict) or name == "attributes":
@@ -160,5 +160,5 @@ def spell(name: str) -> str:
 
 
 def etag(value: Any) -> str:
-    """Name a value, so that another has another name."""
+    """Return a hash that identifies a value."""
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""One host: a machine that boots, runs what its cloud tells it to, and ends."""
+"""One host: it boots, runs its user data, and ends."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from tests.support.cloudbox._cloud import Cloud
 
 SCRIPT = str(Path(__file__).with_name("host.sh"))
-POWER_BUTTON = signal.SIGRTMIN + 4  # what systemd takes for it in a container
-PROMPT = 0.02  # seconds between two looks
-ENVIRONMENT = {  # of a command in a host, where nothing of ours would be right
+POWER_BUTTON = signal.SIGRTMIN + 4  # the signal for systemd in a container
+POLL_INTERVAL = 0.02  # seconds
+ENVIRONMENT = {  # of commands in a host; ours does not apply there
     "HOME": "/root",
     "LANG": "C.UTF-8",
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -32,15 +32,15 @@ ENVIRONMENT = {  # of a command in a host, where nothing of ours would be right
 
 
 class Host:
-    """A host of a box, as tests have it. `Box.boot` makes it."""
+    """A host of a box, created by `Box.boot`."""
 
     def __init__(self, box: Box, number: int, cloud: Cloud) -> None:
         self.cloud = cloud
         self.address = f"{box.subnet}.{number}"
-        # A card always has the same number for the same address, since others remember it.
+        # The MAC address depends on the IP address only, because other hosts cache the pair.
         self.mac = "02:00:" + ":".join(f"{int(byte):02x}" for byte in self.address.split("."))
         self.link = Link(f"h{number}")
-        self.group = f"{box.name}-{self.link.name}"  # of processes
+        self.group = f"{box.name}-{self.link.name}"  # its cgroup
         self._box = box
         self._delay: Delay | None = None
         self._off = trio.Event()
@@ -53,54 +53,56 @@ class Host:
 
     @property
     def is_off(self) -> bool:
-        """Whether it has ended, by itself or not, with all that was of it."""
+        """Whether it has ended, and its resources are removed."""
         return self._off.is_set()
 
     def console(self) -> str:
-        """Return what its console has shown so far."""
+        """Return the console output so far."""
         return self._console.decode(errors="replace").replace("\r\n", "\n")
 
     async def wait_console(self, text: str) -> None:
-        """Wait until its console has shown the text; raise if it goes off without."""
+        """Wait until the console has shown ``text``; raise if the host goes off before."""
         while text not in self.console():
             if self.is_off:
-                raise RuntimeError(f"{self!r} went off and never said {text!r}:\n{self.console()}")
-            await trio.sleep(PROMPT)
+                raise RuntimeError(
+                    f"{self!r} went off before it printed {text!r}:\n{self.console()}"
+                )
+            await trio.sleep(POLL_INTERVAL)
 
     async def wait_off(self) -> None:
         """Wait until it is off."""
         await self._off.wait()
 
     async def run(self, *command: str) -> str:
-        """Run a command in it, as root, once it has begun to boot; return what it prints."""
+        """Run a command as root, as soon as the boot has begun; return its output."""
         inside = ["nsenter", f"--target={await self._init()}", "--all", *command]
         done = await trio.run_process(
             inside, capture_stdout=True, capture_stderr=True, check=False, env=ENVIRONMENT
         )
         if done.returncode:
-            said = done.stderr.decode(errors="replace")
-            error = subprocess.CalledProcessError(done.returncode, command, done.stdout, said)
-            error.add_note(said)
+            output = done.stderr.decode(errors="replace")
+            error = subprocess.CalledProcessError(done.returncode, command, done.stdout, output)
+            error.add_note(output)
             raise error
         return done.stdout.decode()
 
     async def press_power_button(self) -> None:
-        """Have it shut down, as clouds do that end a machine in good order."""
+        """Ask the host to shut down, as clouds do for a clean stop."""
         os.kill(await self._init(), POWER_BUTTON)
 
     async def kill(self) -> None:
-        """Lose it at once, with all that runs in it; return when nothing is left of it."""
+        """Kill the host with all its processes; return when its resources are removed."""
         if not self.is_off:
-            await self.cut()  # or else its kernel would tell everyone that their calls are over
+            await self.cut()  # or the kernel would close its connections, and peers would notice
             await self.end()
 
     async def end(self) -> None:
-        """End it by hanging up, as the death of its owner does."""
+        """End the host by closing its lifeline, as the death of its owner does."""
         await self._lifeline.aclose()
         await self._off.wait()
 
     async def cut(self) -> None:
-        """Cut its cable: whatever is sent is lost, and neither end is told."""
+        """Cut the cable: all packets are lost, and neither end gets an error."""
         self.link.is_cut = True
         await self._box.apply_links()
 
@@ -110,7 +112,7 @@ class Host:
         await self._box.apply_links()
 
     async def lose(self, *, percent: float) -> None:
-        """Lose so many packets of a hundred, each way."""
+        """Lose a percentage of all packets, each way."""
         self.link.loss_percent = percent
         await self._box.apply_links()
 
@@ -122,8 +124,8 @@ class Host:
         self._delay.seconds = seconds
 
     async def limit(self, *, bits_per_second: int) -> None:
-        """Let no more through, each way."""
-        burst = max(bits_per_second // 8 // 100, 5000)  # 10 ms of it, and a packet at least
+        """Limit the bandwidth, each way."""
+        burst = max(bits_per_second // 8 // 100, 5000)  # 10 ms of data, and at least one packet
         await self._shape(
             "tbf", "rate", f"{bits_per_second}bit", "burst", f"{burst}", "latency", "200ms"
         )
@@ -133,21 +135,21 @@ class Host:
             await run_in(pid, "tc", "qdisc", "replace", "dev", card, "root", *discipline)
 
     async def _init(self) -> int:
-        """Return the number of its first process, once there is one."""
+        """Wait for the first process of the host; return its PID on this computer."""
         while not self.is_off:
-            # It is in two namespaces of processes: nspawn's, and the one around nspawn. Until
-            # it is systemd its root is still this computer's, where no command must run.
+            # It is in two PID namespaces: nspawn's, and the one around nspawn. Before it has become
+            # systemd, its root is that of this computer, where no command may run.
             for pid, numbers in processes_of(self.group).items():
                 with contextlib.suppress(OSError):
                     is_systemd = Path(f"/proc/{pid}/comm").read_text() == "systemd\n"
                     if is_systemd and len(numbers) == 3 and numbers[-1] == 1:
                         return pid
-            await trio.sleep(PROMPT)
+            await trio.sleep(POLL_INTERVAL)
         raise RuntimeError(f"{self!r} is off:\n{self.console()}")
 
-    async def _live(self, *, root: Path, disk_bytes: int, task_status: trio.TaskStatus) -> None:
-        """Boot it, hear its console, and notice its end."""
-        layer = os.memfd_create("layer")  # in memory, so that it goes with its owner
+    async def _run(self, *, root: Path, disk_bytes: int, task_status: trio.TaskStatus) -> None:
+        """Boot the host, read its console, and wait for its end."""
+        layer = os.memfd_create("layer")  # in memory, so it ends with its owner
         os.write(layer, archive(self.cloud.files(self)))
         box, files = self._box, f"/proc/{os.getpid()}/fd/{layer}"
         options = self.cloud.nspawn_options

@@ -1,4 +1,4 @@
-"""The image that hosts boot from: made once, kept in the user's cache."""
+"""The image from which hosts boot. It is built once and kept in the user's cache folder."""
 
 import fcntl
 import hashlib
@@ -10,7 +10,7 @@ from pathlib import Path
 
 RECIPE = Path(__file__).with_name("image.sh")
 
-# What is run here, and the Debian package that has it.
+# Required commands, and their Debian packages.
 TOOLS = {
     "ip": "iproute2",
     "mmdebstrap": "mmdebstrap",
@@ -22,14 +22,14 @@ TOOLS = {
     "unshare": "util-linux",
 }
 
-# In namespaces of its own, so that what it mounts and starts ends with it.
-ALONE = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+# A command with its own namespaces: its mounts and processes end with it.
+IN_NAMESPACES = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
 
 def why_not(*, image: bool = True) -> str | None:
-    """Say what is missing here for a box, and how to get it; None if nothing is.
+    """Return what a box needs and this computer lacks, and how to get it; None if nothing.
 
-    With ``image=False``, say what is missing to build the image.
+    With ``image=False``, return what is needed to build the image.
     """
     if sys.platform != "linux":
         return "needs Linux"
@@ -38,7 +38,7 @@ def why_not(*, image: bool = True) -> str | None:
     if missing := [tool for tool in TOOLS if not shutil.which(tool)]:
         packages = " ".join(sorted({TOOLS[tool] for tool in missing}))
         return f"needs {', '.join(missing)}: apt-get install {packages}"
-    # A container may have root, and yet none of these.
+    # In a container, root may lack these rights.
     probe = ["unshare", "--net", "--mount", "--pid", "--fork", "ip", "link", "add", "type", "veth"]
     refused = subprocess.run(probe, capture_output=True, text=True).stderr.strip()
     if refused:
@@ -49,28 +49,28 @@ def why_not(*, image: bool = True) -> str | None:
 
 
 def build() -> Path:
-    """Return the image's root, after it was built if it wasn't there; raise if it can't be.
+    """Build the image if it does not exist; return its root folder; raise if the build fails.
 
-    It takes a minute and 300 MB. Whoever comes meanwhile waits for the first.
+    The build takes a minute and 300 MB. Concurrent calls wait for the first one.
     """
-    there = root()
-    there.parent.mkdir(parents=True, exist_ok=True)
-    with open(there.parent / "lock", "w") as lock:
+    image = root()
+    image.parent.mkdir(parents=True, exist_ok=True)
+    with open(image.parent / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not there.exists():
-            half = there.with_name("half")
-            shutil.rmtree(half, ignore_errors=True)  # of a builder that was killed
-            subprocess.run([*ALONE, "sh", str(RECIPE), str(half)], check=True)
-            half.rename(there)
-    return there
+        if not image.exists():
+            half = image.with_name("half")
+            shutil.rmtree(half, ignore_errors=True)  # left by a build that was killed
+            subprocess.run([*IN_NAMESPACES, "sh", str(RECIPE), str(half)], check=True)
+            half.rename(image)
+    return image
 
 
 def root() -> Path:
-    """Return where the image's root is, once it is built: each recipe has its own."""
+    """Return the root folder of the image, built or not. Each recipe has its own."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home, "bigmachine", "cloudbox", recipe_hash(RECIPE.read_bytes()), "root")
 
 
 def recipe_hash(recipe: bytes) -> str:
-    """Name a recipe, so that an image of another is never taken for one of it."""
+    """Return a hash that identifies a recipe, so images of other recipes are never used."""
     return hashlib.sha256(recipe).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""What there is of a box on this computer, as the computer itself has it, not as we remember."""
+"""Find and remove the resources of boxes on this computer, without the memory of their owner."""
 
 import contextlib
 import itertools
@@ -15,15 +15,15 @@ _serial = itertools.count()
 
 
 def new_name() -> str:
-    """Name a box after its owner, so that anybody can tell when that is dead."""
-    return f"{PREFIX}-{os.getpid()}-{_began(os.getpid())}-{next(_serial)}"
+    """Return a name for a box that identifies its owner, so that others see when it is dead."""
+    return f"{PREFIX}-{os.getpid()}-{_start_time(os.getpid())}-{next(_serial)}"
 
 
-def left(name: str) -> list[str]:
-    """List all that exists of the box of that name: processes, cgroups, cards and mounts.
+def leftovers(name: str) -> list[str]:
+    """List the processes, cgroups, network cards and mounts of the box of that name.
 
-    Its namespaces have no names: each is held by a process, and the network also by the card
-    that the other end of its cable is.
+    Namespaces are not listed, because they have no names. Each exists only while a process or,
+    for a network, a card at the other end of its cable exists.
     """
     found = [f"cgroup {path}" for path in _cgroups(f"{name}-*")]
     pids = {pid for path in _cgroups(f"{name}-*") for pid in processes_of(path.name)}
@@ -40,30 +40,30 @@ def left(name: str) -> list[str]:
     return found + [f"mount {line}" for line in mounts if line.startswith(f"{PREFIX} ")]
 
 
-def sweep_dead() -> None:
-    """Take away what is left of boxes whose owner is dead."""
+def remove_leftovers_of_dead_boxes() -> None:
+    """Remove the resources of boxes whose owner is dead."""
     for top in _cgroups(f"{PREFIX}-*"):
-        _, pid, began, serial, _ = top.name.split("-")
-        if _began(int(pid)) != began:
-            sweep(f"{PREFIX}-{pid}-{began}-{serial}")
+        _, pid, started, serial, _ = top.name.split("-")
+        if _start_time(int(pid)) != started:
+            remove_leftovers(f"{PREFIX}-{pid}-{started}-{serial}")
 
 
-def sweep(name: str) -> None:
-    """Take away the cgroups of a box: a supervisor that is killed leaves them, and no more."""
+def remove_leftovers(name: str) -> None:
+    """Remove the cgroups of a box, the only resources that a killed supervisor leaves."""
     for top in _cgroups(f"{name}-*"):
         for process in processes_of(top.name):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-        with contextlib.suppress(OSError):  # while they end: then it is for the next box
+        with contextlib.suppress(OSError):  # processes still end: the next box removes it
             for folder, _, _ in os.walk(top, topdown=False):
                 os.rmdir(folder)
 
 
 def processes_of(group: str) -> dict[int, list[int]]:
-    """Return the processes of a cgroup, each with its numbers, from the outermost namespace in."""
+    """Return the processes of a cgroup, each with its PIDs, from the outermost namespace in."""
     found = {}
     for top in _cgroups(group):
-        for folder, _, _ in os.walk(top):  # which doesn't mind that some go meanwhile
+        for folder, _, _ in os.walk(top):  # ignores folders that disappear meanwhile
             with contextlib.suppress(OSError):
                 for pid in map(int, Path(folder, "cgroup.procs").read_text().split()):
                     if numbers := _numbers(pid):
@@ -72,7 +72,7 @@ def processes_of(group: str) -> dict[int, list[int]]:
 
 
 def _cgroups(pattern: str) -> Iterator[Path]:
-    """Find cgroups of ours, in each hierarchy that is mounted, or in the only one."""
+    """Yield the cgroups that match, in the unified hierarchy or in each one of version 1."""
     yield from CGROUPS.glob(pattern)
     yield from (path for path in CGROUPS.glob(f"*/{pattern}") if not path.parent.is_symlink())
 
@@ -85,8 +85,8 @@ def _numbers(pid: int) -> list[int]:
     return [int(number) for number in status.partition("NSpid:")[2].partition("\n")[0].split()]
 
 
-def _began(pid: int) -> str | None:
-    """Say when a process began: with its number, that is its alone. None if it has ended."""
+def _start_time(pid: int) -> str | None:
+    """Return the start time of a process, unique together with its PID; None if it has ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""The network of a box: sockets in its namespace, and what befalls the packets of a host."""
+"""The network of a box: sockets in its namespace, and rules that drop packets of a host."""
 
 import ctypes
 import socket
@@ -11,23 +11,23 @@ from typing import TypeVar
 import pytest
 import trio
 
-CLONE_NEWNET = 0x40000000  # of linux/sched.h
+CLONE_NEWNET = 0x40000000  # from linux/sched.h
 
 T = TypeVar("T")
 
 
 class Unsupported(pytest.skip.Exception):
-    """The kernel here can't do it; a test that asks for it is skipped."""
+    """The kernel lacks a function; a test that needs it is skipped."""
 
 
 @dataclass
 class Link:
-    """A host's cable, as nftables has it: what is lost on it, either way, without a word.
+    """The cable of a host, with the packets that nftables drops on it, either way.
 
-    Neither end is told: not even that of a cable that is cut sees its carrier go.
+    Neither end gets an error. If the cable is cut, both ends still see a carrier.
     """
 
-    name: str  # of the bridge's port
+    name: str  # the bridge's port
     is_cut: bool = False
     loss_percent: float = 0
 
@@ -38,7 +38,7 @@ class Link:
 
 
 def ruleset(links: list[Link]) -> str:
-    """Write all that nft has to know of the links; it takes the place of what it knew."""
+    """Return the nft rules for all links; they replace earlier rules."""
     lines = ["table bridge cloudbox", "flush table bridge cloudbox", "table bridge cloudbox {"]
     for hook, match in (("prerouting", "iifname"), ("postrouting", "oifname")):
         lines += [f"chain {hook} {{", f"type filter hook {hook} priority 0"]
@@ -48,26 +48,26 @@ def ruleset(links: list[Link]) -> str:
 
 
 async def run_in(pid: int, *command: str, stdin: str = "") -> str:
-    """Run a command in the network of the process; return what it prints."""
+    """Run a command in the network namespace of a process; return its output."""
     inside = ["nsenter", f"--net=/proc/{pid}/ns/net", *command]
     done = await trio.run_process(
         inside, stdin=stdin.encode(), capture_stdout=True, capture_stderr=True, check=False
     )
     if done.returncode:
-        said = done.stderr.decode().strip()
-        if "qdisc kind is unknown" in said:
+        error = done.stderr.decode().strip()
+        if "qdisc kind is unknown" in error:
             raise Unsupported(f"this kernel has no such traffic control: {' '.join(command)}")
-        raise subprocess.CalledProcessError(done.returncode, command, done.stdout, said)
+        raise subprocess.CalledProcessError(done.returncode, command, done.stdout, error)
     return done.stdout.decode()
 
 
 def listen(address: str, port: int) -> socket.socket:
-    """Open a TCP socket that listens."""
+    """Open a listening TCP socket."""
     return socket.create_server((address, port), backlog=100)
 
 
 def open_in(pid: int, make: Callable[[], T]) -> T:
-    """Call ``make`` in the network of the process: a socket that is made there stays there."""
+    """Call ``make`` in the network namespace of a process; a socket made there stays there."""
     with open(f"/proc/{pid}/ns/net") as namespace:
 
         def enter() -> T:
@@ -75,7 +75,7 @@ def open_in(pid: int, make: Callable[[], T]) -> T:
                 raise OSError(ctypes.get_errno(), "setns")
             return make()
 
-        # A namespace is entered by a thread. It is one of our own, since trio's would be
-        # used again for something else, and be in the wrong network then.
+        # A thread enters the namespace. A thread of trio's cache would be reused for
+        # something else, in the wrong network.
         with ThreadPoolExecutor(max_workers=1) as thread:
             return thread.submit(enter).result()

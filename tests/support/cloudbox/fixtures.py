@@ -1,4 +1,4 @@
-"""Fixtures for tests that need a cloud in a box: a ``conftest.py`` imports what it gives."""
+"""The fixture for tests that need a cloud in a box; a ``conftest.py`` imports it."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,7 +13,7 @@ InBox = Callable[[Callable[[Box], Awaitable[Any]]], Any]
 
 @pytest.fixture
 def in_box() -> InBox:
-    """Run an async function in a box of its own; skip the test where there can be none."""
+    """Return a function that runs an async function with a new box; skip if none is possible."""
     if reason := why_not():
         pytest.skip(f"a cloud in a box {reason}")
 

@@ -1,20 +1,20 @@
-# One host: a machine of systemd-nspawn, whose life is its owner's.
+# One host: a container of systemd-nspawn that ends with its owner.
 #
 #   host.sh run NAME FABRIC LAYER HOST ADDRESS MAC ROOT BYTES [OPTION...]
-#       Boot it from the folder ROOT with LAYER, a tar archive, laid over it; its disk takes
-#       BYTES; plug it into the network of the process FABRIC as HOST; NAME is its cgroup;
-#       OPTIONs are nspawn's. Its console is standard output. It ends when it powers off,
-#       or when standard input does, that is, with its owner.
+#       Boot it from the folder ROOT, with the tar archive LAYER on top and a disk of BYTES;
+#       connect it to the network of the process FABRIC as HOST; NAME is its cgroup; OPTIONs
+#       are nspawn's. Its console is standard output. It ends when it powers off, or when
+#       standard input ends, that is, with its owner.
 #
-# Nothing of it outlives this process but empty cgroups: mounts, network and processes are in
-# namespaces without names, and a process namespace dies with its first process.
+# Only empty cgroups may outlive this process: mounts, network and processes are in namespaces
+# without names, and a PID namespace ends with its first process.
 
 set -eu
 
 run() {
     name=$1
     exec 3<&0 4<"/proc/$2/ns/net" 5<"$3"
-    trap '' HUP INT TERM PIPE # it ends as said above
+    trap '' HUP INT TERM PIPE # it ends only as described above
     trap remove_cgroups EXIT
     for_each_hierarchy make_cgroup
     shift 3
@@ -54,13 +54,13 @@ inside() {
     ip link set eth0 up
     ip route add default via "${address%.*}.254"
 
-    mount -t tmpfs -o "size=$bytes,mode=755" cloudbox /mnt # here alone
+    mount -t tmpfs -o "size=$bytes,mode=755" cloudbox /mnt # in this namespace only
     mkdir /mnt/upper /mnt/work /mnt/root
     tar -x -C /mnt/upper
     mount -t overlay -o "lowerdir=$root,upperdir=/mnt/upper,workdir=/mnt/work" cloudbox /mnt/root
 
-    # A console of pipes would have no /dev/console, where cloud-init's output goes.
-    # Without the variable /proc/sys and /sys are read-only, and the network can't be set up.
+    # With `--console=pipe` there is no /dev/console, to which cloud-init writes.
+    # Without the variable, /proc/sys and /sys are read-only, and the network setup fails.
     SYSTEMD_NSPAWN_API_VFS_WRITABLE=network \
         systemd-nspawn --quiet --boot --directory=/mnt/root --machine="$host" --console=read-only \
         --network-namespace-path=/proc/self/ns/net --capability=CAP_NET_ADMIN \
@@ -68,8 +68,8 @@ inside() {
         </dev/null 4<&-
 }
 
-# nspawn needs a cgroup of the host's own in every hierarchy, systemd's and the unified too:
-# else all hosts share one, /payload, and whether they boot depends on who was there before.
+# nspawn needs a cgroup for each host in each hierarchy, including systemd's and the unified one.
+# Otherwise all hosts share one, /payload, and whether they boot depends on earlier hosts.
 for_each_hierarchy() {
     if [ -e /sys/fs/cgroup/cgroup.procs ]; then
         $1 /sys/fs/cgroup
@@ -82,7 +82,7 @@ for_each_hierarchy() {
 
 make_cgroup() {
     mkdir "$1/$name"
-    for file in cpuset.cpus cpuset.mems; do # of v1, which takes no process while they are empty
+    for file in cpuset.cpus cpuset.mems; do # v1 accepts no process while they are empty
         [ ! -e "$1/tasks" ] || [ ! -e "$1/$file" ] || cat "$1/$file" >"$1/$name/$file"
     done
 }
@@ -96,7 +96,7 @@ remove_cgroups() {
 }
 
 remove_cgroup() {
-    for _ in $(seq 100); do # the last process may be on its way out
+    for _ in $(seq 100); do # the last process may still be ending
         find "$1/$name" -depth -type d -exec rmdir {} + 2>/dev/null || :
         [ -e "$1/$name" ] || break
         sleep 0.02

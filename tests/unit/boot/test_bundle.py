@@ -1,4 +1,4 @@
-"""The modules that run on a bare machine, joined into the two texts that it is sent."""
+"""The modules that run on a bare machine are joined into two files: boot program and builder."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def is_left_out(node: ast.stmt) -> bool:
 @pytest.mark.parametrize(("modules", "bundle"), BUNDLES, ids=["boot program", "builder"])
 class TestBundle:
     @pytest.mark.parametrize("version", PYTHONS)
-    def test_every_python_here_compiles_it(
+    def test_each_python_compiles_bundle(
         self, modules: tuple[str, ...], bundle: Callable[[], str], version: str
     ) -> None:
         command = [PYTHONS[version], "-c", ON_EACH_PYTHON]
         subprocess.run(command, input=bundle(), text=True, check=True)
 
-    def test_no_two_modules_define_the_same_name(
+    def test_no_two_modules_define_same_name(
         self, modules: tuple[str, ...], bundle: Callable[[], str]
     ) -> None:
         names = Counter[str]()
@@ -57,7 +57,7 @@ class TestBundle:
                     names.update(ast.unparse(target) for target in node.targets)
         assert [name for name, count in names.items() if count > 1] == []
 
-    def test_it_imports_the_standard_library_only(
+    def test_bundle_imports_only_standard_library(
         self, modules: tuple[str, ...], bundle: Callable[[], str]
     ) -> None:
         imported = set()
@@ -68,7 +68,7 @@ class TestBundle:
                 imported.add(str(node.module).partition(".")[0])
         assert imported <= sys.stdlib_module_names
 
-    def test_it_has_all_code_of_the_modules_and_nothing_else(
+    def test_bundle_has_exactly_the_code_of_its_modules(
         self, modules: tuple[str, ...], bundle: Callable[[], str]
     ) -> None:
         expected = ast.parse("from __future__ import annotations")
@@ -81,10 +81,10 @@ class TestBundle:
             expected.body += [node for node in tree.body if not is_left_out(node)]
         assert ast.dump(ast.parse(bundle())) == ast.dump(expected)
 
-    def test_its_lines_are_as_written(
+    def test_bundle_keeps_lines_as_written(
         self, modules: tuple[str, ...], bundle: Callable[[], str]
     ) -> None:
-        # What one Python would write for the same code, an older one might not read.
+        # `ast.unparse` of a new Python may write syntax that an older Python cannot read.
         written = {
             line.partition("  #")[0].strip()
             for module in modules
@@ -110,7 +110,7 @@ class TestBundle:
         ("from .third import x", "third does not come before it"),
     ],
 )
-def test_modules_that_cannot_be_one_file_are_refused(second: str, message: str) -> None:
+def test_modules_that_cannot_be_joined_are_refused(second: str, message: str) -> None:
     first = "import time\nLIMIT = 1\ndef read(): ...\nclass Log: ..."
     with pytest.raises(BundleError, match=message):
         join({"first": first, "second": second})
@@ -118,7 +118,7 @@ def test_modules_that_cannot_be_one_file_are_refused(second: str, message: str) 
         join({"first": first, "second": second}, only=["second"])
 
 
-def test_modules_may_share_imports_and_names_within_functions() -> None:
+def test_modules_may_share_imports_and_local_names() -> None:
     first = 'import time\nimport http.client\ndef f():\n    x = 1\n    "no docstring"\n'
     second = (
         "import time\nimport http.server\nfrom .first import f\n"

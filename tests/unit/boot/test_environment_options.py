@@ -1,4 +1,4 @@
-"""What of the environment travels is the session's to say, in a program or in a file."""
+"""The session's options decide which parts of the environment are sent."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Echo:
         return text
 
 
-# Refused before a machine is bought, so it shows that it was heard.
-HEARD = r"exclude_distributions=\['no-such-thing'\]: not installed"
-NO_SUCH = bm.EnvironmentOptions(exclude_distributions=("no-such-thing",))
+# This error, before any machine is launched, shows that the options were read.
+NOT_INSTALLED = r"exclude_distributions=\['no-such-distribution'\]: not installed"
+UNKNOWN_DISTRIBUTION = bm.EnvironmentOptions(exclude_distributions=("no-such-distribution",))
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lean: None) -> Path:
+def current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lean: None) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("BIGMACHINE_ENVIRONMENT_EXCLUDE_DISTRIBUTIONS")
     return tmp_path
@@ -33,54 +33,58 @@ def start(environment: bm.EnvironmentOptions | None = None) -> None:
         session.start(1, services={"Echo": Echo()})
 
 
-def test_it_is_heard_by_both_faces() -> None:
+def test_environment_options_apply_to_sync_and_async_api() -> None:
     async def main() -> None:
-        async with bm.AsyncSession(VmSystem(), environment=NO_SUCH) as session:
+        async with bm.AsyncSession(VmSystem(), environment=UNKNOWN_DISTRIBUTION) as session:
             await session.start(1, services={"Echo": Echo()})
 
-    with pytest.raises(bm.UsageError, match=HEARD):
+    with pytest.raises(bm.UsageError, match=NOT_INSTALLED):
         trio.run(main)
-    with pytest.raises(bm.UsageError, match=HEARD):
-        start(NO_SUCH)
+    with pytest.raises(bm.UsageError, match=NOT_INSTALLED):
+        start(UNKNOWN_DISTRIBUTION)
 
 
-def test_a_file_may_say_it_and_a_variable_and_the_program_overrides_both(
-    here: Path, monkeypatch: pytest.MonkeyPatch
+def test_precedence_of_environment_options_is_argument_variable_file(
+    current_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (here / "bigmachine.toml").write_text('environment.exclude_distributions = ["no-such-thing"]')
-    with pytest.raises(bm.UsageError, match=HEARD):
+    (current_folder / "bigmachine.toml").write_text(
+        'environment.exclude_distributions = ["no-such-distribution"]'
+    )
+    with pytest.raises(bm.UsageError, match=NOT_INSTALLED):
         start()
-    monkeypatch.setenv("BIGMACHINE_ENVIRONMENT_EXCLUDE_DISTRIBUTIONS", "nothing-either")
-    with pytest.raises(bm.UsageError, match="nothing-either"):
+    monkeypatch.setenv("BIGMACHINE_ENVIRONMENT_EXCLUDE_DISTRIBUTIONS", "also-missing")
+    with pytest.raises(bm.UsageError, match="also-missing"):
         start()
-    with pytest.raises(bm.UsageError, match=HEARD):
-        start(NO_SUCH)
+    with pytest.raises(bm.UsageError, match=NOT_INSTALLED):
+        start(UNKNOWN_DISTRIBUTION)
 
 
-def test_a_profile_may_say_it(here: Path) -> None:
-    text = 'profiles.bare.environment.exclude_distributions = ["no-such-thing"]'
-    (here / "bigmachine.toml").write_text(text)
+def test_environment_options_may_be_in_profile(current_folder: Path) -> None:
+    text = 'profiles.bare.environment.exclude_distributions = ["no-such-distribution"]'
+    (current_folder / "bigmachine.toml").write_text(text)
     with (
         bm.Session(VmSystem, profile="bare") as session,
-        pytest.raises(bm.UsageError, match=HEARD),
+        pytest.raises(bm.UsageError, match=NOT_INSTALLED),
     ):
         session.start(1, services={"Echo": Echo()})
 
 
 @pytest.mark.parametrize("text", ["environment.witout = []", "environment.limit_bytes = 'all'"])
-def test_what_a_file_has_wrong_is_said_when_the_session_is_made(here: Path, text: str) -> None:
-    (here / "bigmachine.toml").write_text(text)
+def test_invalid_environment_options_in_file_fail_when_session_is_created(
+    current_folder: Path, text: str
+) -> None:
+    (current_folder / "bigmachine.toml").write_text(text)
     with pytest.raises(bm.UsageError, match="the environment"):
         bm.Session(VmSystem())
 
 
-def test_a_string_is_not_taken_for_a_list() -> None:
+def test_string_instead_of_list_is_refused() -> None:
     with pytest.raises(bm.UsageError, match="exclude is a list of strings, not '\\*.csv'"):
         bm.EnvironmentOptions(exclude="*.csv")  # type: ignore[arg-type]
 
 
-def test_where_no_environment_is_sent_it_is_of_no_effect(here: Path) -> None:
-    (here / "bigmachine.toml").write_text("environment.witout = []")
-    with bm.Session("local", environment=NO_SUCH) as session:
+def test_environment_options_are_ignored_if_no_environment_is_sent(current_folder: Path) -> None:
+    (current_folder / "bigmachine.toml").write_text("environment.witout = []")
+    with bm.Session("local", environment=UNKNOWN_DISTRIBUTION) as session:
         [machine] = session.start(1, services={"Echo": Echo()})
         assert machine.call("Echo.echo", "yes") == "yes"

@@ -1,4 +1,4 @@
-"""The boot program, on each Python that an image may have, spoken to as its driver does."""
+"""The boot program on each supported Python, called as a driver calls it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def boot_of(authority: Authority, *, timeout: float = 10.0) -> LaunchRequest:
 
 
 class Rig:
-    """A VM that boots, and what its driver has."""
+    """A booted VM, and the driver's client and credentials for it."""
 
     def __init__(self, vm: Vm, authority: Authority, request: LaunchRequest, http: Any) -> None:
         self.vm = vm
@@ -58,7 +58,7 @@ class Rig:
         self.name = request.new_machine().name
 
     async def contact(self) -> Any:
-        """Call until it answers."""
+        """Call the boot program until it answers."""
         with trio.fail_after(20):
             while True:
                 try:
@@ -82,7 +82,7 @@ class Rig:
         )
 
     async def built(self, manifest: dict[str, Any]) -> dict[str, Any]:
-        """Build it, and return the outcome."""
+        """Build the environment, and return the result."""
         await self.wire.call("build")
         while True:
             status = (await self.wire.call("status"))["build"]
@@ -94,7 +94,7 @@ class Rig:
         return self.vm.disk / "store" / "environments" / manifest["digest"]
 
     async def kept(self, manifest: dict[str, Any]) -> None:
-        """Wait until what was built is marked as such: when it is all on the disk."""
+        """Wait until the environment is on the disk and marked as complete."""
         mark = self.prefix(manifest) / "bigmachine.json"
         with trio.fail_after(60):
             while not (mark.exists() and mark.read_text().endswith("}")):
@@ -123,7 +123,7 @@ async def rig(
 async def booted(
     vm: Vm, session: str = "test.bigmachine", *, timeout: float = 10.0, **options: Any
 ) -> AsyncIterator[Rig]:
-    """Boot a VM, for a session of that name; pull its plug in the end."""
+    """Boot a VM for a session of that name; power it off at the end."""
     authority = Authority(session)
     boot = boot_of(authority, timeout=timeout)
     try:
@@ -179,7 +179,7 @@ def manifest_of(*wheels: bytes, python: str = HERE, digest: str = "d" * 64) -> d
 
 
 @pytest.mark.parametrize("version", PYTHONS)
-def test_it_is_identified_receives_and_builds_on_each_python(version: str) -> None:
+def test_boot_program_builds_environment_on_each_python(version: str) -> None:
     async def main() -> None:
         async with rig(PYTHONS[version]) as r:
             assert (await r.contact())["python"].startswith(version + ".")
@@ -195,7 +195,7 @@ def test_it_is_identified_receives_and_builds_on_each_python(version: str) -> No
             tool = r.prefix(manifest) / "bin" / "tool"
             done = subprocess.run([tool], capture_output=True, check=True)
             assert done.stdout == b"tool\n"
-            # Once it is built, nothing is missing any more.
+            # Nothing is missing after the build.
             await r.kept(manifest)
             plan = await r.wire.call("plan", manifest=manifest, builder_source=builder_source())
             assert plan == {"built": True, "missing": {}}
@@ -210,14 +210,14 @@ def test_user_data_is_small_enough_for_any_cloud() -> None:
     assert len(user_data(boot)) < 10 << 10
 
 
-def test_the_boot_credential_is_good_for_one_exchange_and_opens_nothing_after_it() -> None:
+def test_boot_credential_is_valid_for_one_exchange() -> None:
     async def main() -> None:
         async with rig() as r:
             await r.identify()
             old = BootClient(r.http, address=r.vm.address, name=r.request.credential.name)
             with pytest.raises(ProtocolError, match="is not boot-"):
                 await old.call("info")
-            # Whoever has read the user data can't dial with what is in it, either.
+            # A client with the credential from the user data cannot connect either.
             async with http_client(r.request.credential) as client:
                 for name in (r.name, r.request.credential.name):
                     with pytest.raises((ProtocolError, TransportError)):
@@ -230,7 +230,7 @@ def test_the_boot_credential_is_good_for_one_exchange_and_opens_nothing_after_it
     trio.run(main)
 
 
-def test_the_boot_credential_can_dial_nobody_even_before() -> None:
+def test_boot_credential_does_not_authenticate_client() -> None:
     async def main() -> None:
         async with rig() as r:
             await r.contact()
@@ -243,21 +243,22 @@ def test_the_boot_credential_can_dial_nobody_even_before() -> None:
     trio.run(main)
 
 
-def test_without_a_certificate_of_the_session_nobody_gets_in() -> None:
+def test_client_without_certificate_of_session_is_refused() -> None:
     async def main() -> None:
         async with rig() as r:
             await r.contact()
-            others = Authority("test.bigmachine").issue("driver")
-            async with http_client(others) as stranger:
+            other_authority = Authority("test.bigmachine").issue("driver")
+            async with http_client(other_authority) as foreign_client:
                 with pytest.raises((ProtocolError, TransportError)):
                     await BootClient(
-                        stranger, address=r.vm.address, name=r.request.credential.name
+                        foreign_client, address=r.vm.address, name=r.request.credential.name
                     ).call("info")
             host, _, port = r.vm.address.rpartition(":")
             context = ssl.create_default_context(cadata=r.request.credential.authority.decode())
             context.check_hostname = False
             stream = await trio.open_ssl_over_tcp_stream(host, int(port), ssl_context=context)
-            with contextlib.suppress(trio.BrokenResourceError):  # it may be refused by then
+            # The server may have closed the connection already.
+            with contextlib.suppress(trio.BrokenResourceError):
                 await stream.send_all(b"POST /rpc/Boot.info HTTP/1.1\r\nhost: x\r\n\r\n")
             with pytest.raises(trio.BrokenResourceError):
                 await stream.receive_some()
@@ -267,7 +268,7 @@ def test_without_a_certificate_of_the_session_nobody_gets_in() -> None:
     trio.run(main)
 
 
-def test_another_machine_may_read_blobs_and_nothing_else() -> None:
+def test_other_machine_may_only_read_blobs() -> None:
     async def main() -> None:
         async with rig() as r:
             await r.identify()
@@ -285,7 +286,7 @@ def test_another_machine_may_read_blobs_and_nothing_else() -> None:
     trio.run(main)
 
 
-def test_an_upload_that_broke_off_goes_on_where_it_was() -> None:
+def test_interrupted_upload_resumes_at_its_offset() -> None:
     async def main() -> None:
         async with rig() as r:
             await r.identify()
@@ -303,14 +304,14 @@ def test_an_upload_that_broke_off_goes_on_where_it_was() -> None:
             with trio.fail_after(20):
                 while missing := (await r.wire.call("status"))["missing"]:
                     offset = missing[hash_of(data)]
-                    if offset:  # what was on its way may still come in
+                    if offset:  # data of the first upload may still arrive
                         with contextlib.suppress(BootStatusError):
                             await r.upload(data, offset=offset)
 
     trio.run(main)
 
 
-def test_a_blob_that_was_damaged_on_its_way_is_refused_and_may_come_again() -> None:
+def test_damaged_blob_is_refused_and_can_be_sent_again() -> None:
     async def main() -> None:
         async with rig() as r:
             await r.identify()
@@ -327,7 +328,7 @@ def test_a_blob_that_was_damaged_on_its_way_is_refused_and_may_come_again() -> N
     trio.run(main)
 
 
-def test_a_wheel_that_is_none_fails_the_build_in_words() -> None:
+def test_invalid_wheel_fails_build_with_clear_error() -> None:
     async def main() -> None:
         async with rig() as r:
             await r.identify()
@@ -340,7 +341,7 @@ def test_a_wheel_that_is_none_fails_the_build_in_words() -> None:
     trio.run(main)
 
 
-def test_a_python_that_is_not_there_is_said_with_those_that_are() -> None:
+def test_error_for_missing_python_lists_available_versions() -> None:
     async def main() -> None:
         async with rig() as r:
             await r.identify()
@@ -352,7 +353,7 @@ def test_a_python_that_is_not_there_is_said_with_those_that_are() -> None:
     trio.run(main)
 
 
-def test_a_machine_that_nobody_calls_powers_off() -> None:
+def test_machine_powers_off_if_no_driver_calls() -> None:
     async def main() -> None:
         async with rig(contact_seconds=1.0) as r:
             await r.off()
@@ -361,7 +362,7 @@ def test_a_machine_that_nobody_calls_powers_off() -> None:
     trio.run(main)
 
 
-def test_a_machine_whose_driver_falls_silent_powers_off() -> None:
+def test_machine_powers_off_if_driver_becomes_silent() -> None:
     async def main() -> None:
         async with rig(timeout=1.0) as r:
             await r.identify()
@@ -371,7 +372,7 @@ def test_a_machine_whose_driver_falls_silent_powers_off() -> None:
     trio.run(main)
 
 
-def test_a_machine_whose_lifetime_is_over_powers_off_though_its_driver_calls() -> None:
+def test_machine_powers_off_after_lifetime_although_driver_calls() -> None:
     async def main() -> None:
         async with rig(lifetime_seconds=1.5) as r:
             await r.identify()
@@ -385,7 +386,7 @@ def test_a_machine_whose_lifetime_is_over_powers_off_though_its_driver_calls() -
     trio.run(main)
 
 
-def test_an_immortal_machine_stays_on_whatever_ends_and_powers_off_after_its_lifetime(
+def test_immortal_machine_stays_on_until_its_lifetime_is_over(
     tmp_path: Path,
 ) -> None:
     off = tmp_path / "off"
@@ -408,7 +409,7 @@ def test_an_immortal_machine_stays_on_whatever_ends_and_powers_off_after_its_lif
     assert off.stat().st_mtime >= began + 4.0
 
 
-def test_an_immortal_machine_without_a_lifetime_has_nothing_that_powers_it_off() -> None:
+def test_immortal_machine_without_lifetime_never_powers_off() -> None:
     boot = boot_of(Authority("test.bigmachine"))
     text = user_data(boot, form="script", compress=False, is_immortal=True).decode()
     assert "SuccessAction=none" in text
@@ -416,7 +417,7 @@ def test_an_immortal_machine_without_a_lifetime_has_nothing_that_powers_it_off()
     assert not re.search("systemctl poweroff|poweroff -f|halt", text)
 
 
-def test_an_upload_that_trickles_in_for_long_is_a_sign_of_the_drivers_life() -> None:
+def test_slow_upload_counts_as_keepalive() -> None:
     async def main() -> None:
         async with rig(timeout=1.0) as r:
             await r.identify()
@@ -434,7 +435,7 @@ def test_an_upload_that_trickles_in_for_long_is_a_sign_of_the_drivers_life() -> 
     trio.run(main)
 
 
-def test_a_service_manager_that_ends_the_program_ends_the_vm() -> None:
+def test_vm_powers_off_if_service_manager_stops_boot_program() -> None:
     async def main() -> None:
         async with rig() as r:
             await r.contact()
@@ -445,7 +446,7 @@ def test_a_service_manager_that_ends_the_program_ends_the_vm() -> None:
     trio.run(main)
 
 
-def test_who_floods_it_with_connections_does_not_keep_the_driver_out_for_good() -> None:
+def test_driver_can_connect_after_flood_of_connections() -> None:
     async def main() -> None:
         async with rig() as r:
             await r.contact()
@@ -462,7 +463,7 @@ def test_who_floods_it_with_connections_does_not_keep_the_driver_out_for_good() 
     trio.run(main)
 
 
-def test_what_is_no_manifest_of_its_format_is_refused() -> None:
+def test_invalid_boot_calls_are_refused() -> None:
     async def main() -> None:
         async with rig() as r:
             await r.identify()
@@ -476,9 +477,9 @@ def test_what_is_no_manifest_of_its_format_is_refused() -> None:
     trio.run(main)
 
 
-def test_the_authoritys_key_is_not_in_user_data() -> None:
+def test_user_data_does_not_contain_key_of_authority() -> None:
     boot = boot_of(Authority("test.bigmachine"))
     text = user_data(boot, form="script", compress=False).decode()
     configuration = next(line for line in text.splitlines() if line.startswith("{"))
     assert "authority" in json.loads(configuration)
-    assert configuration.count("BEGIN PRIVATE KEY") == 1  # the boot credential's own
+    assert configuration.count("BEGIN PRIVATE KEY") == 1  # of the boot credential

@@ -1,4 +1,4 @@
-"""An environment goes from the driver to many machines, most of it by way of one another."""
+"""Machines send the environment on to each other, so the driver sends it only once."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def instances(count: int) -> list[Instance]:
     return [Instance(f"m{number}", f"10.0.0.{number}:1") for number in range(count)]
 
 
-def test_machines_form_a_chain_that_begins_at_the_driver():
+def test_machines_form_chain_that_begins_at_driver():
     async def main() -> None:
         relays = Relays()
         members = [relays.join(instance) for instance in instances(5)]
         with contextlib.ExitStack() as stack:
             sources = [stack.enter_context(relays.source_for(member)) for member in members]
-            # Each serves one, the driver too.
+            # Each serves one machine, and so does the driver.
             assert sources.count(None) == 1
             assert len(set(sources)) == 5
-            # And nobody gets what it has sent: all of them lead back to the driver.
+            # There is no cycle: each chain of sources ends at the driver.
             for member in members:
                 link: Relay | None = member
                 for _ in members:
@@ -53,7 +53,7 @@ def test_machines_form_a_chain_that_begins_at_the_driver():
     trio.run(main)
 
 
-def test_nobody_fetches_from_a_machine_that_failed_or_leaves():
+def test_failed_or_leaving_machine_is_not_a_source():
     async def main() -> None:
         relays = Relays()
         first, second, third = (relays.join(instance) for instance in instances(3))
@@ -65,7 +65,7 @@ def test_nobody_fetches_from_a_machine_that_failed_or_leaves():
     trio.run(main)
 
 
-def test_where_machines_cannot_reach_one_another_the_driver_serves_several_at_once():
+def test_driver_serves_several_machines_if_they_cannot_reach_each_other():
     async def main() -> None:
         relays = Relays()
         members = [relays.join(instance) for instance in instances(9)]
@@ -81,7 +81,7 @@ def test_where_machines_cannot_reach_one_another_the_driver_serves_several_at_on
     trio.run(main)
 
 
-def test_who_is_fetched_from_stays_until_that_is_done():
+def test_source_machine_stays_until_its_receiver_is_done():
     async def main() -> None:
         relays = Relays()
         one, other = instances(2)
@@ -106,7 +106,7 @@ def test_who_is_fetched_from_stays_until_that_is_done():
 
 
 class CountedShipment(Shipment):
-    """Counts what leaves the driver."""
+    """Counts the bytes that the driver sends."""
 
     sent_bytes = 0
 
@@ -118,7 +118,7 @@ class CountedShipment(Shipment):
 
 @dataclass
 class Fleet:
-    """VMs that boot, and what is told of it."""
+    """VMs that boot, with the progress and errors that they report."""
 
     request: LaunchRequest
     http: httpx.AsyncClient
@@ -128,11 +128,11 @@ class Fleet:
     failed: dict[str, str] = field(default_factory=dict)
 
     async def bring_up(self, vm: Vm) -> None:
-        """Go through a machine's boot, as far as its worker, which there is none of."""
+        """Boot a machine up to the start of its worker, which these VMs do not have."""
         name = self.request.new_machine().name
-        told = self.progress.setdefault(name, [])
+        reported = self.progress.setdefault(name, [])
 
-        async def why() -> Termination | None:
+        async def diagnose() -> Termination | None:
             return Termination(StopReason.EXITED, "it is off") if vm.is_off else None
 
         bootstrap = Bootstrap(
@@ -142,8 +142,8 @@ class Fleet:
             timings=TIMINGS,
             boot_timeout=30,
             build_timeout=60,
-            diagnose=why,
-            on_progress=lambda phase, done, of: told.append((phase, done)),
+            diagnose=diagnose,
+            on_progress=lambda phase, done, of: reported.append((phase, done)),
             log=MachineLog(lambda lines: None),
         )
         try:
@@ -181,7 +181,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     return folder
 
 
-def test_the_driver_sends_little_more_than_once_what_many_machines_get(folder: Path):
+def test_driver_sends_environment_once_for_many_machines(folder: Path):
     async def main() -> None:
         async with fleet(4, folder) as f:
             async with trio.open_nursery() as nursery:
@@ -191,47 +191,47 @@ def test_the_driver_sends_little_more_than_once_what_many_machines_get(folder: P
             size = sum(f.shipment.sizes_bytes.values())
             assert size >= 12 << 20
             assert f.shipment.sent_bytes == size
-            for told in f.progress.values():
-                assert ("upload", size) in told
+            for reported in f.progress.values():
+                assert ("upload", size) in reported
 
     trio.run(main)
 
 
-def test_a_machine_whose_turn_comes_late_is_kept_alive_meanwhile(folder: Path):
+def test_machine_that_waits_for_upload_is_kept_alive(folder: Path):
     async def main() -> None:
         async with fleet(2, folder, timeout=1.0) as f:
-            patient, forgotten = f.vms
+            waiting, silent = f.vms
             [blocker] = instances(1)
             relay = f.shipment.relays.join(blocker)
             f.shipment.relays.leave(relay)
             async with trio.open_nursery() as nursery:
                 with f.shipment.relays.source_for(relay) as source:
-                    assert source is None  # the driver is busy with it
-                    nursery.start_soon(f.bring_up, patient)
+                    assert source is None  # the driver serves this machine
+                    nursery.start_soon(f.bring_up, waiting)
                     with trio.fail_after(20):
                         while ("upload", 0) not in f.progress.get("m0.test.bigmachine", ()):
                             await trio.sleep(0.02)
-                        # Called once from now on, another does not wait that long.
+                        # A machine that is called only once powers off in the meantime.
                         name = f.request.credential.name
-                        wire = BootClient(f.http, address=forgotten.address, name=name)
+                        wire = BootClient(f.http, address=silent.address, name=name)
                         info = None
                         while info is None:
                             with contextlib.suppress(ConnectionRefusedError):
                                 info = await wire.call("info")
-                        while not forgotten.is_off:
+                        while not silent.is_off:
                             await trio.sleep(0.02)
-                    assert not patient.is_off
+                    assert not waiting.is_off
             assert f.failed == {}
 
     trio.run(main)
 
 
-def test_a_machine_that_dies_while_it_passes_files_on_costs_the_others_nothing(folder: Path):
+def test_other_machines_start_if_relaying_machine_dies(folder: Path):
     async def main() -> None:
         async with fleet(4, folder) as f:
             first = f.vms[0]
 
-            async def kill_it() -> None:
+            async def kill_first() -> None:
                 name = "m0.test.bigmachine"
                 while not any(phase == "upload" and done for phase, done in f.progress[name]):
                     await trio.testing.wait_all_tasks_blocked()
@@ -239,10 +239,10 @@ def test_a_machine_that_dies_while_it_passes_files_on_costs_the_others_nothing(f
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(f.bring_up, first)
-                await trio.testing.wait_all_tasks_blocked()  # so that it is the first
+                await trio.testing.wait_all_tasks_blocked()  # it must be first in the chain
                 for vm in f.vms[1:]:
                     nursery.start_soon(f.bring_up, vm)
-                nursery.start_soon(kill_it)
+                nursery.start_soon(kill_first)
             assert list(f.failed) == ["m0.test.bigmachine"]
             for name in list(f.progress)[1:]:
                 assert f.progress[name][-1][0] == "start"

@@ -21,44 +21,46 @@ input()
 """
 
 
-class Shelf:
-    """What is on the shelf, and how sessions put it there."""
+class ShelfResources:
+    """The resources on a shelf, which is the fake provider of these tests."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def fill(self, session: str, driver: Driver | None, *, machines: int = 1, **ago: float) -> None:
-        """Have a session with machines, each with its volume, and a group."""
+    def add_session(
+        self, session: str, driver: Driver | None, *, machines: int = 1, **ago: float
+    ) -> None:
+        """Add a session: a security group, and machines with a volume each."""
         started = datetime.datetime.now(datetime.UTC) - datetime.timedelta(**ago)
-        marks = {"started": started.strftime("%Y-%m-%dT%H:%M:%SZ")}
+        tags = {"started": started.strftime("%Y-%m-%dT%H:%M:%SZ")}
         if driver is not None:
-            marks |= {"driver": str(driver), "host": driver.host}
+            tags |= {"driver": str(driver), "host": driver.host}
         name = f"{session}.bigmachine"
-        self.put(f"group.{name}", "security-group", **marks)
+        self.add(f"group.{name}", "security-group", **tags)
         for number in range(machines):
-            self.put(f"volume.{name}", "volume", zone="upper", state="in-use", **marks)
-            about = {"instance_type": "c7i.large", "market": "spot", "state": "running"}
-            place = {"zone": "upper", "cost": "0.062"}
-            self.put(f"m{number}.{name}", **about, **place, **marks)
+            self.add(f"volume.{name}", "volume", zone="upper", state="in-use", **tags)
+            details = {"instance_type": "c7i.large", "market": "spot", "state": "running"}
+            location = {"zone": "upper", "cost": "0.062"}
+            self.add(f"m{number}.{name}", **details, **location, **tags)
 
-    def put(self, name: str, kind: str = "instance", **more: str) -> str:
+    def add(self, name: str, kind: str = "instance", **more: str) -> str:
         return shelf.put(self.folder, name, kind, **more)
 
-    def jam(self, id: str) -> None:
+    def make_stop_fail(self, id: str) -> None:
         (self.folder / f"{id}.jammed").touch()
 
-    def slow(self, id: str) -> None:
+    def make_stop_hang(self, id: str) -> None:
         (self.folder / f"{id}.slow").touch()
 
     @property
-    def left(self) -> list[str]:
+    def ids(self) -> list[str]:
         return sorted(path.stem for path in self.folder.glob("*.json"))
 
 
 @pytest.fixture
-def things(tmp_path: Path, install, monkeypatch: pytest.MonkeyPatch) -> Shelf:
-    """A shelf, and the system of that name, installed, that finds it."""
-    folder = tmp_path / "things"
+def resources(tmp_path: Path, install, monkeypatch: pytest.MonkeyPatch) -> ShelfResources:
+    """An empty shelf, and the installed system ``shelf`` that reads it."""
+    folder = tmp_path / "resources"
     folder.mkdir()
     points = "[bigmachine.systems]\nshelf = shelf_of_this_test:ShelfSystem\n"
     install("shelf", points, shelf_of_this_test=Path(shelf.__file__).read_text())
@@ -66,14 +68,14 @@ def things(tmp_path: Path, install, monkeypatch: pytest.MonkeyPatch) -> Shelf:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-        monkeypatch.setenv(name, os.devnull)  # so that the system ec2 can't be asked
+        monkeypatch.setenv(name, os.devnull)  # so that the system ec2 cannot be queried
     monkeypatch.chdir(tmp_path)
-    return Shelf(folder)
+    return ShelfResources(folder)
 
 
 @pytest.fixture
-def dead() -> Driver:
-    """A driver that was killed a moment ago."""
+def dead_driver() -> Driver:
+    """A driver that has just been killed."""
     command = [sys.executable, "-c", DRIVER]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         driver = Driver.parse(process.stdout.readline().decode().strip(), host=socket.gethostname())
@@ -82,8 +84,8 @@ def dead() -> Driver:
 
 
 @pytest.fixture
-def alive() -> Iterator[Driver]:
-    """A driver that lives for the length of the test."""
+def live_driver() -> Iterator[Driver]:
+    """A driver that is alive during the test."""
     command = [sys.executable, "-c", DRIVER]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         yield Driver.parse(process.stdout.readline().decode().strip(), host=socket.gethostname())
@@ -91,6 +93,6 @@ def alive() -> Iterator[Driver]:
 
 
 @pytest.fixture
-def elsewhere() -> Driver:
+def remote_driver() -> Driver:
     """A driver on another computer."""
     return Driver(pid=os.getpid(), started=1, place="0123456789abcdef0123", host="gpu-box")

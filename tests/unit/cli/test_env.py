@@ -13,7 +13,7 @@ from tests.support.paths import fresh_path
 
 HERE = Target.here()
 
-# Where this repository is installed as editable, its wheels are built.
+# This repository may be installed as editable; uv then builds its wheels.
 pytestmark = pytest.mark.skipif(find_uv() is None, reason="there is no uv")
 
 
@@ -34,7 +34,7 @@ def project(tmp_path, monkeypatch) -> Path:
     return folder
 
 
-def test_env_shows_what_would_travel_and_how_big_it_is(project, capsys):
+def test_env_shows_contents_and_size_of_environment(project, capsys):
     assert main(["env", str(project / "run.py")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"Python            {HERE.python}"
@@ -47,7 +47,7 @@ def test_env_shows_what_would_travel_and_how_big_it_is(project, capsys):
     assert len(lines[-1]) == 18 + 64
 
 
-def test_json_tells_the_same_and_no_secrets_of_indexes(project, capsys, monkeypatch):
+def test_env_json_has_same_content_and_no_credentials_of_indexes(project, capsys, monkeypatch):
     monkeypatch.setenv("UV_INDEX", "https://user:secret@index.example/simple")
     assert main(["env", str(project), "--json"]) == 0
     out = capsys.readouterr().out
@@ -61,7 +61,7 @@ def test_json_tells_the_same_and_no_secrets_of_indexes(project, capsys, monkeypa
     assert found["check"] is None
 
 
-def test_what_travels_can_be_chosen(project, capsys):
+def test_env_options_choose_what_is_sent(project, capsys):
     (project / ".gitignore").write_text("*.bin\n")
     options = [
         "--include",
@@ -79,21 +79,21 @@ def test_what_travels_can_be_chosen(project, capsys):
     assert "numpy" not in manifest["content"]["distributions"]
 
 
-def test_a_target_that_can_have_it_all_is_a_success(project, capsys):
+def test_env_check_succeeds_if_everything_is_available_for_target(project, capsys):
     assert main(["env", str(project), "--check", str(HERE)]) == 0
     assert f"check             everything is available for {HERE}" in capsys.readouterr().out
 
 
-def test_a_target_that_lacks_something_is_a_failure_that_names_it(project, capsys):
+def test_env_check_fails_and_names_what_target_lacks(project, capsys):
     target = f"{HERE.platform}/py3.{int(HERE.python[2:]) + 1}"
     everything = json_of(capsys, project)["manifest"]["content"]["distributions"]
     local = ["bigmachine", "bigmachine-local", "bigmachine-workspace"]
-    without = [f"--exclude-distribution={name}" for name in everything if name not in local]
-    assert main(["env", str(project), *without, "--json", "--check", target]) == 1
+    exclude = [f"--exclude-distribution={name}" for name in everything if name not in local]
+    assert main(["env", str(project), *exclude, "--json", "--check", target]) == 1
     check = json.loads(capsys.readouterr().out)["check"]
     assert check["target"] == target
     assert [problem["name"] for problem in check["problems"]] == ["python"]
-    assert main(["env", str(project), *without, "--check", target]) == 1
+    assert main(["env", str(project), *exclude, "--check", target]) == 1
     assert f"1 not available for {target}:\n  python {HERE.python}: " in capsys.readouterr().out
 
 
@@ -110,7 +110,7 @@ def json_of(capsys, project: Path) -> dict:
         (["--exclude-distribution", "nothing-such"], ": not installed"),
     ],
 )
-def test_what_cannot_be_is_said_in_a_line(project, capsys, arguments, words, monkeypatch):
+def test_env_reports_usage_error_in_one_line(project, capsys, arguments, words, monkeypatch):
     monkeypatch.chdir(project)
     assert main(["env", *arguments]) == 2
     out, err = capsys.readouterr()

@@ -18,7 +18,7 @@ def run(*argv: str, **options) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_help_shows_the_commands_and_examples(capsys) -> None:
+def test_help_shows_commands_and_examples(capsys) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--help"])
     assert caught.value.code == 0
@@ -33,34 +33,34 @@ def test_version_is_printed(capsys) -> None:
     assert capsys.readouterr().out.startswith("bigmachine ")
 
 
-def test_no_command_shows_the_help_and_fails(capsys) -> None:
+def test_missing_command_shows_help_and_fails(capsys) -> None:
     assert main([]) == 2
     assert "usage: bigmachine" in capsys.readouterr().err
 
 
-def test_an_unknown_command_fails_with_status_2() -> None:
+def test_unknown_command_fails_with_status_2() -> None:
     done = run("sistems")
     assert done.returncode == 2
     assert "invalid choice: 'sistems'" in done.stderr
 
 
-def test_an_error_of_ours_is_said_without_a_traceback(install, capsys, monkeypatch) -> None:
+def test_bigmachine_error_is_printed_without_traceback(install, capsys, monkeypatch) -> None:
     class Command:
         @staticmethod
         def add(commands) -> None:
             def fail(arguments) -> int:
-                raise UsageError("there is no such thing")
+                raise UsageError("no such file")
 
             commands.add_parser("fail").set_defaults(run=fail)
 
     monkeypatch.setattr(cli, "_COMMANDS", (Command,))
     assert main(["fail"]) == 2
     captured = capsys.readouterr()
-    assert captured.err == "bigmachine: there is no such thing\n"
+    assert captured.err == "bigmachine: no such file\n"
     assert captured.out == ""
 
 
-def test_a_reader_that_leaves_is_no_traceback() -> None:
+def test_closed_standard_output_causes_no_traceback() -> None:
     code = "import sys; from bigmachine.cli import main; sys.exit(main())"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "systems"],
@@ -68,7 +68,7 @@ def test_a_reader_that_leaves_is_no_traceback() -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    process.stdout.close()  # long before Python is up to print anything
+    process.stdout.close()  # long before the command can print anything
     process.stdin.close()
     error = process.stderr.read()
     process.stderr.close()
@@ -76,7 +76,7 @@ def test_a_reader_that_leaves_is_no_traceback() -> None:
     assert error == b""
 
 
-def test_the_command_line_is_light_to_import() -> None:
+def test_cli_imports_no_heavy_modules() -> None:
     code = "import sys, json, bigmachine; a = set(sys.modules); import bigmachine.cli; "
     code += "print(json.dumps(sorted(set(sys.modules) - a)))"
     added = set(json.loads(subprocess.check_output([sys.executable, "-c", code])))

@@ -21,7 +21,7 @@ FILES = {
     "src/bigmachine_my_slurm/_system.py",
     "tests/test_conformance.py",
 }
-RULES = "E,F,W,I,UP,B,SIM,C4,RUF,PIE,PT,RET,D1"  # as ours, but for the layout of docstrings
+RULES = "E,F,W,I,UP,B,SIM,C4,RUF,PIE,PT,RET,D1"  # ours, without layout of docstrings
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def package(folder: Path, install, monkeypatch: pytest.MonkeyPatch, capsys) -> Path:
-    """A new backend, as an editable installation would have it."""
+    """A new backend, importable as if it were installed as editable."""
     assert main(["new-backend", "my-slurm"]) == 0
     about = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
     [(group, points)] = about["entry-points"].items()
@@ -52,7 +52,7 @@ class Echo:
         return os.nice(0)
 
 
-def test_it_writes_a_package_and_says_what_is_in_it(folder: Path, capsys) -> None:
+def test_new_backend_creates_package_and_lists_its_files(folder: Path, capsys) -> None:
     assert main(["new-backend", "my-slurm"]) == 0
     written = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     assert written == FILES
@@ -63,14 +63,14 @@ def test_it_writes_a_package_and_says_what_is_in_it(folder: Path, capsys) -> Non
         assert f"\n  {command}" in out
 
 
-def test_nothing_of_the_template_is_left_in_it(folder: Path, capsys) -> None:
+def test_new_backend_contains_no_template_names(folder: Path, capsys) -> None:
     main(["new-backend", "my-slurm"])
     for path in folder.rglob("*"):
         assert "mycloud" not in path.name
         assert path.is_dir() or "mycloud" not in path.read_text().lower()
 
 
-def test_a_folder_may_be_named_and_may_be_there_if_it_is_empty(folder: Path, capsys) -> None:
+def test_new_backend_accepts_empty_or_missing_directory(folder: Path, capsys) -> None:
     folder.mkdir()
     assert main(["new-backend", "my-slurm", "--directory", str(folder)]) == 0
     assert main(["new-backend", "other", "--directory", "a/new/one"]) == 0
@@ -78,19 +78,19 @@ def test_a_folder_may_be_named_and_may_be_there_if_it_is_empty(folder: Path, cap
     assert "cd a/new/one\n" in capsys.readouterr().out
 
 
-def test_a_session_on_it_works(package: Path) -> None:
+def test_session_works_with_new_backend(package: Path) -> None:
     with bm.Session("my-slurm", nice=7) as session:
         first, second = session.start(2, services={"Echo": Echo()})
         assert second.call("Echo.echo", "hello") == "hello"
         assert first.call("Echo.nice") >= 7
 
 
-def test_it_refuses_its_bad_option(package: Path) -> None:
+def test_new_backend_refuses_invalid_option(package: Path) -> None:
     with pytest.raises(bm.UsageError, match="nice: must be"), bm.Session("my-slurm", nice=20):
         pass
 
 
-def test_it_is_listed_with_its_option(package: Path, capsys) -> None:
+def test_systems_lists_new_backend_with_its_option(package: Path, capsys) -> None:
     capsys.readouterr()
     assert main(["systems"]) == 0
     out = capsys.readouterr().out
@@ -98,7 +98,7 @@ def test_it_is_listed_with_its_option(package: Path, capsys) -> None:
     assert "BIGMACHINE_MY_SLURM_NICE" in out
 
 
-def test_its_own_test_is_the_conformance_kit(package: Path) -> None:
+def test_new_backend_is_tested_with_conformance_kit(package: Path) -> None:
     from bigmachine.testing.conformance import Suite
 
     module = runpy.run_path(str(package / "tests/test_conformance.py"))
@@ -113,7 +113,7 @@ def test_its_own_test_is_the_conformance_kit(package: Path) -> None:
         "mypy --strict src",
     ],
 )
-def test_it_is_in_good_style(folder: Path, command: str, capsys) -> None:
+def test_new_backend_passes_linters_and_type_checker(folder: Path, command: str, capsys) -> None:
     main(["new-backend", "my-slurm"])
     name, *arguments = command.split()
     tool = shutil.which(name, path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
@@ -142,7 +142,7 @@ def test_it_is_in_good_style(folder: Path, command: str, capsys) -> None:
         ("naïve", ""),
     ],
 )
-def test_a_name_that_cannot_be_is_refused_with_one_that_can(
+def test_invalid_backend_name_is_refused_with_valid_suggestion(
     folder: Path, capsys, name: str, hint: str
 ) -> None:
     assert main(["new-backend", "--", name]) == 2
@@ -152,7 +152,7 @@ def test_a_name_that_cannot_be_is_refused_with_one_that_can(
     assert not [*folder.parent.iterdir()]
 
 
-def test_a_folder_with_files_in_it_is_left_alone(folder: Path, capsys) -> None:
+def test_new_backend_refuses_directory_with_files(folder: Path, capsys) -> None:
     folder.mkdir()
     (folder / "notes").write_text("mine")
     assert main(["new-backend", "my-slurm"]) == 2
@@ -160,7 +160,7 @@ def test_a_folder_with_files_in_it_is_left_alone(folder: Path, capsys) -> None:
     assert [path.name for path in folder.iterdir()] == ["notes"]
 
 
-def test_a_file_in_the_way_is_said_to_be_one(folder: Path, capsys) -> None:
+def test_new_backend_refuses_path_of_existing_file(folder: Path, capsys) -> None:
     folder.write_text("a file")
     assert main(["new-backend", "my-slurm"]) == 2
     assert "exists and is not empty" in capsys.readouterr().err
@@ -168,7 +168,7 @@ def test_a_file_in_the_way_is_said_to_be_one(folder: Path, capsys) -> None:
     assert "cannot write" in capsys.readouterr().err
 
 
-def test_the_name_of_a_system_that_is_there_is_warned_of(folder: Path, capsys) -> None:
+def test_warning_is_printed_if_system_name_exists_already(folder: Path, capsys) -> None:
     assert main(["new-backend", "local"]) == 0
     assert "warning: bigmachine-local" in capsys.readouterr().err
     assert main(["new-backend", "gcp"]) == 0

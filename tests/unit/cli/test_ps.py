@@ -1,4 +1,4 @@
-"""``bigmachine ps`` shows what sessions have, and who drives them."""
+"""``bigmachine ps`` shows sessions, their resources and their drivers."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ def lines(capsys) -> list[str]:
     return capsys.readouterr().out.splitlines()
 
 
-def test_each_session_is_shown_with_its_driver_its_age_its_things_and_what_it_costs(
-    things, dead, alive, capsys
+def test_ps_shows_driver_age_resources_and_cost_of_each_session(
+    resources, dead_driver, live_driver, capsys
 ):
-    things.fill(NAME, dead, machines=2, hours=2, minutes=5)
-    things.fill("eval-89abcdef", alive, machines=1, seconds=7)
+    resources.add_session(NAME, dead_driver, machines=2, hours=2, minutes=5)
+    resources.add_session("eval-89abcdef", live_driver, machines=1, seconds=7)
     assert main(["ps", "shelf"]) == 0
     out = re.sub(r"\d+ s ago", "7 s ago", capsys.readouterr().out)
     assert out == (
         f"""\
 train-0123abcd on shelf, began 2 h 5 min ago                            $0.124/h
-  driver: pid {dead.pid} of this computer, dead
+  driver: pid {dead_driver.pid} of this computer, dead
   m0  ins-0002  c7i.large spot  upper  running                          $0.062/h
   m1  ins-0004  c7i.large spot  upper  running                          $0.062/h
   volume          vol-0001  upper  in-use
@@ -34,7 +34,7 @@ train-0123abcd on shelf, began 2 h 5 min ago                            $0.124/h
   security-group  sec-0000
 
 eval-89abcdef on shelf, began 7 s ago                                   $0.062/h
-  driver: pid {alive.pid} of this computer, alive
+  driver: pid {live_driver.pid} of this computer, alive
   m0  ins-0007  c7i.large spot  upper  running                          $0.062/h
   volume          vol-0006  upper  in-use
   security-group  sec-0005
@@ -45,23 +45,23 @@ eval-89abcdef on shelf, began 7 s ago                                   $0.062/h
     )
 
 
-def test_machines_are_in_the_order_of_their_numbers(things, alive, capsys):
-    things.fill(NAME, alive, machines=11)
+def test_ps_orders_machines_by_number(resources, live_driver, capsys):
+    resources.add_session(NAME, live_driver, machines=11)
     main(["ps", "shelf"])
     shown = [line.split()[0] for line in lines(capsys) if line.startswith("  m")]
     assert shown == [f"m{number}" for number in range(11)]
 
 
-def test_of_a_driver_elsewhere_it_is_said_where_and_that_it_may_be_alive(things, elsewhere, capsys):
-    things.fill(NAME, elsewhere)
+def test_ps_shows_host_of_remote_driver_that_may_be_alive(resources, remote_driver, capsys):
+    resources.add_session(NAME, remote_driver)
     main(["ps", "shelf"])
     out = capsys.readouterr().out
-    assert f"  driver: pid {elsewhere.pid} on gpu-box, may be alive\n" in out
+    assert f"  driver: pid {remote_driver.pid} on gpu-box, may be alive\n" in out
     assert "reap" not in out
 
 
-def test_what_has_neither_driver_nor_time_is_shown_as_well(things, capsys):
-    things.put(f"m0.{NAME}.bigmachine")
+def test_ps_shows_resource_without_driver_and_start_time(resources, capsys):
+    resources.add(f"m0.{NAME}.bigmachine")
     assert main(["ps", "shelf"]) == 0
     assert lines(capsys) == [
         f"{NAME} on shelf",
@@ -72,24 +72,24 @@ def test_what_has_neither_driver_nor_time_is_shown_as_well(things, capsys):
     ]
 
 
-def test_a_machine_whose_name_is_not_known_is_shown_by_its_id_once(things, capsys):
-    things.put(f"ins-0000.{NAME}.bigmachine")
+def test_ps_shows_id_once_for_machine_without_name(resources, capsys):
+    resources.add(f"ins-0000.{NAME}.bigmachine")
     assert main(["ps", "shelf"]) == 0
     assert "  instance  ins-0000" in lines(capsys)
 
 
-def test_that_there_is_nothing_is_said(things, capsys):
+def test_ps_says_that_no_session_has_resources(resources, capsys):
     assert main(["ps", "shelf"]) == 0
     assert lines(capsys) == ["No session has resources on shelf."]
 
 
-def test_json_has_all_of_it(things, dead, elsewhere, capsys):
-    things.fill(NAME, dead, hours=2)
-    things.fill("eval-89abcdef", elsewhere)
+def test_ps_json_has_sessions_resources_and_drivers(resources, dead_driver, remote_driver, capsys):
+    resources.add_session(NAME, dead_driver, hours=2)
+    resources.add_session("eval-89abcdef", remote_driver)
     assert main(["ps", "shelf", "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said["failed"] == []
-    first, second = said["sessions"]
+    output = json.loads(capsys.readouterr().out)
+    assert output["failed"] == []
+    first, second = output["sessions"]
     assert first["session"] == f"{NAME}.bigmachine"
     assert first["system"] == "shelf"
     assert first["orphaned"] == "its driver is dead"
@@ -100,13 +100,13 @@ def test_json_has_all_of_it(things, dead, elsewhere, capsys):
     assert second["orphaned"] is None
     assert second["driver"] == {
         "host": "gpu-box",
-        "pid": elsewhere.pid,
+        "pid": remote_driver.pid,
         "is_here": False,
         "is_alive": None,
     }
 
 
-def test_without_a_name_all_systems_that_can_tell_are_asked_and_one_answer_will_do(things, capsys):
+def test_ps_queries_all_capable_systems_and_succeeds_if_one_answers(resources, capsys):
     assert main(["ps"]) == 0
     out, err = capsys.readouterr()
     assert out == "No session has resources on shelf.\n"
@@ -114,28 +114,28 @@ def test_without_a_name_all_systems_that_can_tell_are_asked_and_one_answer_will_
     assert "local" not in out + err
 
 
-def test_if_none_can_be_asked_that_is_a_failure(things, capsys):
-    things.folder.rmdir()
+def test_ps_fails_if_no_system_answers(resources, capsys):
+    resources.folder.rmdir()
     assert main(["ps"]) == 1
     out, err = capsys.readouterr()
     assert out == ""
     assert "cannot query shelf: there is no shelf at" in err
 
 
-def test_a_system_that_was_named_and_cant_be_asked_is_a_failure(things, capsys):
+def test_ps_fails_if_named_system_does_not_answer(resources, capsys):
     assert main(["ps", "shelf", "ec2"]) == 1
     out, err = capsys.readouterr()
     assert out == "No session has resources on shelf.\n"
     assert "cannot query ec2" in err
 
 
-def test_a_system_that_cant_tell_says_so(things, capsys):
+def test_ps_refuses_system_without_instances_capability(resources, capsys):
     assert main(["ps", "local"]) == 1
     assert "system 'local' has no 'instances' capability" in capsys.readouterr().err
 
 
-def test_options_are_those_of_the_one_system_that_is_named(things, alive, tmp_path, capsys):
-    things.fill(NAME, alive)
+def test_ps_options_require_exactly_one_named_system(resources, live_driver, tmp_path, capsys):
+    resources.add_session(NAME, live_driver)
     (tmp_path / "empty").mkdir()
     assert main(["ps", "shelf", "-o", f"folder={tmp_path / 'empty'}"]) == 0
     assert "No session" in capsys.readouterr().out
@@ -148,12 +148,12 @@ def test_options_are_those_of_the_one_system_that_is_named(things, alive, tmp_pa
     assert "-o is an option of one system: name it" in capsys.readouterr().err
 
 
-def test_an_unknown_system_is_told(things, capsys):
+def test_ps_suggests_name_for_unknown_system(resources, capsys):
     assert main(["ps", "shlef"]) == 1
     assert "did you mean 'shelf'?" in capsys.readouterr().err
 
 
-def test_a_broken_system_is_told_and_the_others_are_asked(things, install, capsys):
+def test_ps_reports_broken_system_and_queries_others(resources, install, capsys):
     install("bent", "[bigmachine.systems]\nbent = not_there:System\n")
     assert main(["ps"]) == 0
     out, err = capsys.readouterr()
@@ -162,10 +162,10 @@ def test_a_broken_system_is_told_and_the_others_are_asked(things, install, capsy
 
 
 @pytest.mark.parametrize("days", [0.0003, 0.5, 400])
-def test_all_that_is_common_fits_a_terminal_of_80_columns(things, elsewhere, days, capsys):
+def test_ps_output_fits_80_columns(resources, remote_driver, days, capsys):
     name = f"{'a' * 24}-0123abcd"
-    things.fill(name, elsewhere, machines=3, days=days)
-    things.put(
+    resources.add_session(name, remote_driver, machines=3, days=days)
+    resources.add(
         f"m3.{name}.bigmachine",
         zone="us-east-1a",
         cost="0.0912",

@@ -45,12 +45,12 @@ def installed(install) -> None:
     install("gone-cloud", "[bigmachine.systems]\ngone = nowhere:Termination", version="0.2")
 
 
-def listing(capsys: pytest.CaptureFixture[str]) -> dict:
+def systems_json(capsys: pytest.CaptureFixture[str]) -> dict:
     assert main(["systems", "--json"]) == 0
     return json.loads(capsys.readouterr().out)
 
 
-def test_systems_lists_what_a_system_can_do_and_takes(installed, capsys) -> None:
+def test_systems_lists_capabilities_and_options(installed, capsys) -> None:
     assert main(["systems"]) == 0
     out = capsys.readouterr().out
     assert out[out.index("fancy ") :].startswith("""\
@@ -70,7 +70,7 @@ fancy             fancy-cloud 1.0
     assert all(len(line) <= 80 for line in out.splitlines())
 
 
-def test_a_broken_system_is_shown_with_its_reason_beside_the_others(installed, capsys) -> None:
+def test_systems_shows_broken_system_with_reason_beside_others(installed, capsys) -> None:
     assert main(["systems"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "broken broken-cloud 1.0 BROKEN: system 'broken'" in out
@@ -79,7 +79,7 @@ def test_a_broken_system_is_shown_with_its_reason_beside_the_others(installed, c
     assert "fancy fancy-cloud 1.0 Machines" in out
 
 
-def test_systems_says_what_pip_install_would_add(install, capsys) -> None:
+def test_systems_lists_packages_that_pip_can_install(install, capsys) -> None:
     install("our-own", "[bigmachine.systems]\nec2 = fancy:Fancy", fancy=FANCY)
     main(["systems"])
     out = capsys.readouterr().out.partition("Not installed:")[2]
@@ -87,8 +87,8 @@ def test_systems_says_what_pip_install_would_add(install, capsys) -> None:
     assert "ec2" not in out
 
 
-def test_json_tells_the_same(installed, capsys) -> None:
-    found = listing(capsys)
+def test_systems_json_has_same_content(installed, capsys) -> None:
+    found = systems_json(capsys)
     systems = {system["name"]: system for system in found["systems"]}
     fancy = systems["fancy"]
     assert (fancy["dist"], fancy["version"], fancy["broken"]) == ("fancy-cloud", "1.0", None)
@@ -106,9 +106,9 @@ def test_json_tells_the_same(installed, capsys) -> None:
     assert found["available"]["azure"] == 'pip install "bigmachine[azure]"'
 
 
-def test_a_name_provided_twice_is_shown_as_broken(install, capsys) -> None:
+def test_systems_shows_duplicate_name_as_broken(install, capsys) -> None:
     install("one", "[bigmachine.systems]\nfancy = fancy:Fancy", fancy=FANCY)
     install("two", "[bigmachine.systems]\nfancy = fancy:Fancy")
-    systems = [system for system in listing(capsys)["systems"] if system["name"] == "fancy"]
+    systems = [system for system in systems_json(capsys)["systems"] if system["name"] == "fancy"]
     assert {system["dist"] for system in systems} == {"one", "two"}
     assert all("provided by" in system["broken"] for system in systems)

@@ -20,7 +20,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def wheels(tmp_path: Path) -> Path:
-    """A folder that `Venv.install` takes distributions from, as from an index."""
+    """A folder from which `Venv.install` installs distributions, in place of an index."""
     folder = tmp_path / "wheels"
     folder.mkdir()
     return folder
@@ -28,7 +28,7 @@ def wheels(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make_wheel(wheels: Path) -> MakeWheel:
-    """Write a pure wheel by hand: `files` by their path in it."""
+    """Return a function that writes a pure wheel with the given files, by path."""
 
     def make(name: str, version: str = "1.0", /, *, metadata: str = "", **files: str) -> Path:
         return write_wheel(wheels, name, version, files.pop("files", {}), metadata=metadata)
@@ -43,7 +43,7 @@ def venv(tmp_path: Path, wheels: Path) -> Venv:
 
 @pytest.fixture
 def make_project(tmp_path: Path) -> MakeProject:
-    """Write a source folder whose build needs nothing but Python."""
+    """Return a function that writes a source folder whose build needs only Python."""
 
     def make(name: str, /, *, files: Mapping[str, str], version: str = "0.1") -> Path:
         folder = tmp_path / name
@@ -55,8 +55,8 @@ def make_project(tmp_path: Path) -> MakeProject:
 
 
 @pytest.fixture
-def as_nobody() -> Iterator[None]:
-    """Give up root's right to read everything."""
+def as_unprivileged_user() -> Iterator[None]:
+    """Run the test as an unprivileged user, who cannot read every file."""
     if os.geteuid() != 0:
         yield
         return

@@ -1,4 +1,4 @@
-"""Tiny wheels, source folders and virtual environments, really installed by uv."""
+"""Small wheels, source folders and virtual environments, which uv really installs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bigmachine.environment._tools import find_uv
 
 
 class Venv:
-    """A virtual environment, made and filled by uv."""
+    """A virtual environment that uv creates and fills."""
 
     def __init__(self, folder: Path, wheels: Path) -> None:
         self.folder = folder
@@ -88,7 +88,7 @@ build-backend = "backend"
 backend-path = ["."]
 """
 
-# The package is in `src`, or beside this file; the log tells how often it was built.
+# The package is in `src`, or beside this file. The log has one line for each build.
 BACKEND = """\
 import os, pathlib, zipfile
 

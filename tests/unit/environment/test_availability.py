@@ -31,17 +31,17 @@ def check(venv: Venv, target: Target, folder: Path) -> list[Problem]:
     return capture(folder, path=[str(venv.site)]).check(target)
 
 
-def test_where_the_driver_is_everything_can_be_had(venv, make_wheel, tmp_path, monkeypatch):
-    make_wheel("nobody-has-this", "7.7")
-    venv.install("nobody-has-this")
+def test_everything_is_available_for_platform_of_driver(venv, make_wheel, tmp_path, monkeypatch):
+    make_wheel("no-such-distribution", "7.7")
+    venv.install("no-such-distribution")
     monkeypatch.setenv("UV_OFFLINE", "1")
     assert check(venv, HERE, tmp_path / "wheels") == []
 
 
-def test_what_an_index_has_no_wheel_of_is_told_with_who_requires_it(
+def test_missing_wheel_is_reported_with_distributions_that_require_it(
     index, venv, make_wheel, tmp_path, monkeypatch
 ):
-    monkeypatch.chdir(tmp_path)  # out of the reach of this project's own constraints
+    monkeypatch.chdir(tmp_path)  # outside this project, whose constraints would apply
     make_wheel("idna", "3.7")
     make_wheel("pywin32", "306")
     make_wheel("h11", "999", metadata="Requires-Dist: pywin32; sys_platform == 'win32'\n")
@@ -57,7 +57,7 @@ def test_what_an_index_has_no_wheel_of_is_told_with_who_requires_it(
     )
 
 
-def test_local_distributions_can_be_had_where_their_wheels_are_pure(
+def test_local_distribution_is_available_elsewhere_if_its_wheel_is_pure(
     venv, make_wheel, make_project, tmp_path
 ):
     pure = make_project("pure", files={"src/pure/__init__.py": ""})
@@ -71,13 +71,13 @@ def test_local_distributions_can_be_had_where_their_wheels_are_pure(
     assert "(compiled-0.1-cp311-cp311-linux_x86_64.whl)" in problem.reason
 
 
-def test_another_python_is_a_problem_itself(venv, tmp_path):
+def test_other_python_version_is_reported_as_problem(venv, tmp_path):
     [problem] = check(venv, Target(HERE.system, HERE.machine, "3.99"), tmp_path)
     assert (problem.name, problem.version) == ("python", HERE.python)
     assert "choose an image with" in problem.reason
 
 
-def test_what_has_no_record_is_looked_for_on_the_index_even_for_this_platform(
+def test_distribution_without_record_must_be_on_index_even_for_same_platform(
     index, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -89,9 +89,7 @@ def test_what_has_no_record_is_looked_for_on_the_index_even_for_this_platform(
     assert problem.name == "h11"
 
 
-def test_where_no_index_answers_it_says_that_it_cannot_be_checked(
-    venv, make_wheel, tmp_path, monkeypatch
-):
+def test_check_without_index_raises_usage_error(venv, make_wheel, tmp_path, monkeypatch):
     make_wheel("idna", "3.7")
     venv.install("idna")
     monkeypatch.setenv("UV_OFFLINE", "1")
@@ -100,8 +98,10 @@ def test_where_no_index_answers_it_says_that_it_cannot_be_checked(
         check(venv, THERE, tmp_path / "wheels")
 
 
-@pytest.mark.skipif(bool(find_spec("uv") or find_spec("pip")), reason="this Python has one itself")
-def test_without_uv_and_pip_it_says_what_to_install(venv, make_wheel, tmp_path, monkeypatch):
+@pytest.mark.skipif(
+    bool(find_spec("uv") or find_spec("pip")), reason="this Python has uv or pip itself"
+)
+def test_check_without_uv_and_pip_says_what_to_install(venv, make_wheel, tmp_path, monkeypatch):
     make_wheel("idna", "3.7")
     venv.install("idna")
     monkeypatch.setenv("PATH", "")
@@ -121,7 +121,7 @@ print(environment.manifest()["distributions"][0]["wheel"]["filename"])
 """
 
 
-def test_pip_does_where_there_is_no_uv(index, venv, make_wheel, make_project, tmp_path):
+def test_pip_is_used_if_uv_is_missing(index, venv, make_wheel, make_project, tmp_path):
     make_wheel("pywin32", "306")
     make_wheel("idna", "3.7")
     app = make_project("app", files={"src/app/__init__.py": ""})

@@ -20,39 +20,39 @@ def source(venv, make_project, tmp_path, monkeypatch):
     return folder
 
 
-def built(venv):
+def build_installed(venv):
     [distribution] = installed([venv.site])
     return build(distribution, cache=Cache())
 
 
-def test_an_editable_distribution_travels_as_a_wheel_of_its_source(venv, source):
-    wheel = built(venv).wheel
+def test_editable_distribution_is_sent_as_wheel_of_its_source(venv, source):
+    wheel = build_installed(venv).wheel
     assert wheel.name == "app-0.1-py3-none-any.whl"
     with zipfile.ZipFile(wheel) as opened:
         assert opened.read("app/__init__.py") == b"x = 1\n"
 
 
-def test_it_is_built_again_only_when_its_source_has_changed(venv, source, tmp_path):
+def test_wheel_is_rebuilt_only_if_source_has_changed(venv, source, tmp_path):
     log = tmp_path / "log"
-    first = built(venv)
+    first = build_installed(venv)
     write_files(source, {"x.tmp": "", "build/lib/x.py": "", "app.egg-info/PKG-INFO": ""})
-    assert built(venv) == first
+    assert build_installed(venv) == first
     assert log.read_text() == "built\n"
     write_files(source, {"src/app/__init__.py": "x = 2\n"})
-    second = built(venv)
+    second = build_installed(venv)
     assert second.source_hash != first.source_hash
     assert log.read_text() == "built\n" * 2
     with zipfile.ZipFile(second.wheel) as opened:
         assert opened.read("app/__init__.py") == b"x = 2\n"
 
 
-def test_its_version_is_that_of_its_source_now(venv, source):
+def test_version_comes_from_current_source(venv, source):
     write_files(source, {"VERSION": "0.2"})
     assert installed([venv.site])[0].version == "0.1"
-    assert built(venv).version == "0.2"
+    assert build_installed(venv).version == "0.2"
 
 
-def test_names_and_modes_are_part_of_the_hash_of_a_source(source):
+def test_hash_of_source_includes_names_and_modes(source):
     hashes = {hash_source(source)}
     (source / "VERSION").chmod(0o755)
     hashes.add(hash_source(source))
@@ -61,29 +61,31 @@ def test_names_and_modes_are_part_of_the_hash_of_a_source(source):
     assert len(hashes) == 3
 
 
-def test_a_build_that_fails_says_the_last_lines_of_why(venv, source, cache):
+def test_error_has_last_lines_of_failed_build(venv, source, cache):
     write_files(source, {"backend.py": "raise ValueError('this backend is broken')\n"})
     with pytest.raises(UsageError, match=r"(?s)cannot build a wheel of .*this backend is broken"):
-        built(venv)
+        build_installed(venv)
     assert [*(cache / "bigmachine").rglob("*.whl")] == []
 
 
-def test_without_an_index_the_tools_that_are_installed_build_it(venv, source, monkeypatch):
+def test_build_without_index_uses_installed_tools(venv, source, monkeypatch):
     text = (source / "pyproject.toml").read_text()
-    text = text.replace("requires = []", 'requires = ["a-backend-that-no-index-has"]')
+    text = text.replace("requires = []", 'requires = ["no-such-backend"]')
     write_files(source, {"pyproject.toml": text})
     monkeypatch.setenv("UV_OFFLINE", "1")
-    assert built(venv).version == "0.1"
+    assert build_installed(venv).version == "0.1"
 
 
-def test_a_source_folder_that_is_gone_is_named(venv, source):
+def test_error_names_missing_source_folder(venv, source):
     source.rename(source.parent / "elsewhere")
     with pytest.raises(UsageError, match=f"app is installed as editable.*{source} does not exist"):
-        built(venv)
+        build_installed(venv)
 
 
-@pytest.mark.skipif(bool(find_spec("uv") or find_spec("pip")), reason="this Python has one itself")
-def test_without_uv_and_pip_the_error_says_what_to_install(venv, source, monkeypatch):
+@pytest.mark.skipif(
+    bool(find_spec("uv") or find_spec("pip")), reason="this Python has uv or pip itself"
+)
+def test_build_without_uv_and_pip_says_what_to_install(venv, source, monkeypatch):
     [distribution] = installed([venv.site])
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("UV", raising=False)

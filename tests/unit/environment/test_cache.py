@@ -15,33 +15,33 @@ def writer(text: str):
     return lambda folder: (folder / "file").write_text(text)
 
 
-def refuse(folder: Path) -> None:
-    raise AssertionError("made again")
+def fail_to_write(folder: Path) -> None:
+    raise AssertionError("created again")
 
 
-def test_a_file_is_made_once_and_kept_in_the_users_cache_folder(cache):
+def test_file_is_created_once_and_kept_in_cache_folder_of_user(cache):
     file = Cache().file("key", writer("text"))
     assert file.read_text() == "text"
-    assert Cache().file("key", refuse) == file
+    assert Cache().file("key", fail_to_write) == file
     assert file.is_relative_to(cache / "bigmachine")
 
 
-def test_what_could_not_be_made_leaves_nothing(tmp_path):
+def test_failed_creation_leaves_no_files(tmp_path):
     with pytest.raises(AssertionError):
-        Cache(tmp_path).file("key", refuse)
+        Cache(tmp_path).file("key", fail_to_write)
     assert [*tmp_path.iterdir()] == []
 
 
-def test_of_two_that_make_the_same_at_once_both_have_it(tmp_path):
+def test_two_concurrent_writers_of_same_key_both_succeed(tmp_path):
     def make(folder: Path) -> None:
         writer("text")(folder)
-        Cache(tmp_path).file("key", writer("text"))  # the other one is faster
+        Cache(tmp_path).file("key", writer("text"))  # another process was faster
 
     assert Cache(tmp_path).file("key", make).read_text() == "text"
     assert [entry.name for entry in tmp_path.iterdir()] == ["key"]
 
 
-def test_processes_may_share_it(tmp_path):
+def test_processes_may_share_cache(tmp_path):
     source = """if True:
         import sys
         from pathlib import Path
@@ -56,24 +56,24 @@ def test_processes_may_share_it(tmp_path):
     assert len([*tmp_path.iterdir()]) == 50
 
 
-def test_what_was_used_longest_ago_goes_first(tmp_path):
+def test_least_recently_used_file_is_removed_first(tmp_path):
     for age, key in enumerate(["young", "middle", "old", "oldest"]):
         Cache(tmp_path).file(key, writer("x" * 10))
         os.utime(tmp_path / key, (1000 - age, 1000 - age))
     cache = Cache(tmp_path, limit_bytes=35)
-    cache.file("oldest", refuse)  # used now
+    cache.file("oldest", fail_to_write)  # most recently used
     cache.file("new", writer("x" * 10))
     assert {entry.name for entry in tmp_path.iterdir()} == {"young", "oldest", "new"}
 
 
-def test_what_was_just_used_stays_however_much_it_is(tmp_path):
+def test_recently_used_files_are_kept_beyond_limit(tmp_path):
     cache = Cache(tmp_path, limit_bytes=25)
     for key in "abcde":
         cache.file(key, writer("x" * 10))
     assert len([*tmp_path.iterdir()]) == 5
 
 
-def test_a_folder_that_cannot_be_written_is_an_error_that_says_what_to_do(tmp_path):
+def test_error_for_unwritable_folder_says_what_to_do(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="set XDG_CACHE_HOME"):
         Cache(tmp_path / "file" / "folder").file("key", writer("text"))

@@ -22,7 +22,7 @@ def project(tmp_path) -> Path:
     return write_files(tmp_path / "project", {"run.py": "", "helper.py": "", "data.txt": "1"})
 
 
-def test_the_scripts_folder_and_the_installed_distributions_are_captured(
+def test_folder_of_script_and_installed_distributions_are_captured(
     venv, make_wheel, project, tmp_path
 ):
     make_wheel("one")
@@ -37,7 +37,7 @@ def test_the_scripts_folder_and_the_installed_distributions_are_captured(
     }
 
 
-def test_a_process_captures_itself(project):
+def test_process_captures_its_own_environment(project):
     source = (
         "from bigmachine.environment import capture\nprint(*capture().folders[0].files, sep='|')"
     )
@@ -51,7 +51,7 @@ def test_a_process_captures_itself(project):
     ]
 
 
-def test_a_distribution_can_be_left_out(venv, make_wheel, project):
+def test_distribution_can_be_excluded(venv, make_wheel, project):
     make_wheel("one")
     make_wheel("Two.X")
     venv.install("one", "two-x")
@@ -61,21 +61,21 @@ def test_a_distribution_can_be_left_out(venv, make_wheel, project):
         capture(project, path=[str(venv.site)], exclude_distributions=["three"])
 
 
-def test_a_script_in_a_package_that_is_installed_as_editable_needs_no_folder(venv, make_project):
+def test_script_in_editable_package_needs_no_folder(venv, make_project):
     app = make_project("app", files={"app/__init__.py": "", "app/run.py": ""})
     venv.install("--editable", app)
     environment = capture(app / "app/run.py", path=[str(venv.site), str(app)])
     assert folders(environment) == {}
 
 
-def test_the_source_of_an_editable_distribution_needs_no_folder(venv, make_project, project):
+def test_source_of_editable_distribution_needs_no_folder(venv, make_project, project):
     app = make_project("app", files={"src/app/__init__.py": "", "src/notes.txt": ""})
     venv.install("--editable", app)
     environment = capture(project / "run.py", path=[str(venv.site), str(app / "src")])
     assert [*folders(environment)] == [project]
 
 
-def test_scripts_beside_an_editable_distribution_travel_without_its_modules(venv, make_project):
+def test_scripts_beside_editable_distribution_are_sent_without_its_modules(venv, make_project):
     for layout in ("", "src/"):
         name = "flat" if layout == "" else "inside"
         files = {f"{layout}{name}/__init__.py": "", "scripts/run.py": "", "scripts/helper.py": ""}
@@ -89,7 +89,7 @@ def test_scripts_beside_an_editable_distribution_travel_without_its_modules(venv
         assert taken == [*own, "scripts/helper.py", "scripts/run.py"]
 
 
-def test_too_much_is_refused_with_the_biggest_and_what_to_do(project):
+def test_error_above_size_limit_lists_biggest_files_and_says_what_to_do(project):
     write_files(project, {"data/big.bin": b"x" * 500_000, "data/more/x": b"x" * 300_000})
     write_files(project, {f"pictures/{n}.png": b"x" * 60_000 for n in range(10)})
     with pytest.raises(UsageError) as caught:
@@ -105,7 +105,7 @@ def test_too_much_is_refused_with_the_biggest_and_what_to_do(project):
     assert folders(small) == {project: ["data.txt", "helper.py", "run.py"]}
 
 
-def test_the_settings_of_a_folder_reach_every_folder(project, tmp_path):
+def test_include_and_exclude_apply_to_every_folder(project, tmp_path):
     write_files(tmp_path, {"other/a.txt": "", "other/b.bin": "", "other/.gitignore": "*.bin\n.*"})
     path = [str(tmp_path / "other")]
     environment = capture(project, path=path, include=["*.bin"], exclude=["*.txt"])
@@ -116,9 +116,9 @@ def test_the_settings_of_a_folder_reach_every_folder(project, tmp_path):
 
 
 @pytest.mark.skipif(find_uv() is None, reason="there is no uv")
-def test_this_repository_captures_itself_where_it_is_installed_as_editable():
+def test_capture_of_editable_repository_has_no_source_folders():
     root = ROOT
-    # Other tests of the run have put their own folders on the path.
+    # Other tests may have added their own folders to the path.
     path = [entry for entry in sys.path if not Path(entry).is_relative_to(root / "tests")]
     environment = capture(root / "examples" / "bigpi.py", path=path)
     assert not [f for f in folders(environment) if f.name in ("src", "examples")]

@@ -9,11 +9,11 @@ REQUESTED = {
 }
 
 
-def test_equal_contents_do_not_differ():
+def test_equal_contents_have_no_difference():
     assert difference(REQUESTED, REQUESTED) == ""
 
 
-def test_every_difference_has_a_line():
+def test_each_difference_has_one_line():
     built = {
         "python": "3.12",
         "distributions": {"numpy": "2.0", "app": "0.1+aaaaaaaaaaaa", "extra": "1"},
@@ -30,7 +30,7 @@ def test_every_difference_has_a_line():
     ]
 
 
-def test_many_differences_are_cut():
+def test_long_list_of_differences_is_truncated():
     built = {**REQUESTED, "files": {**REQUESTED["files"], **{f"0/{n}": "" for n in range(24)}}}
     lines = difference(REQUESTED, built).splitlines()
     assert len(lines) == 13

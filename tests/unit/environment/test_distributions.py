@@ -12,9 +12,7 @@ from bigmachine.errors import UsageError
 from tests.unit.environment.kit import write_files
 
 
-def test_every_distribution_has_its_version_and_where_it_came_from(
-    venv, make_wheel, make_project, tmp_path
-):
+def test_each_distribution_has_version_and_origin(venv, make_wheel, make_project, tmp_path):
     make_wheel("Of.Index", "1.5", files={"of_index.py": ""})
     archive = make_wheel("archived", files={"archived.py": ""})
     editable = make_project("edited", files={"src/edited/__init__.py": ""})
@@ -32,7 +30,7 @@ def test_every_distribution_has_its_version_and_where_it_came_from(
     ]
 
 
-def test_a_commit_of_a_repository_is_told_apart_and_what_conda_says_is_not_believed(tmp_path):
+def test_origin_of_commit_is_vcs_and_direct_url_of_conda_is_ignored(tmp_path):
     def add(name: str, direct: dict, installer: str) -> None:
         info = tmp_path / f"{name}-1.dist-info"
         write_files(
@@ -52,7 +50,7 @@ def test_a_commit_of_a_repository_is_told_apart_and_what_conda_says_is_not_belie
     ]
 
 
-def test_the_first_of_two_on_the_path_counts(tmp_path):
+def test_first_version_on_import_path_is_used(tmp_path):
     for site, version in (("one", "2"), ("two", "1")):
         metadata = f"Name: twice\nVersion: {version}\n"
         write_files(tmp_path, {f"{site}/twice-{version}.dist-info/METADATA": metadata})
@@ -60,20 +58,20 @@ def test_the_first_of_two_on_the_path_counts(tmp_path):
     assert found.version == "2"
 
 
-def test_what_an_interrupted_removal_leaves_behind_is_left_out_with_a_warning(tmp_path, caplog):
+def test_leftover_of_interrupted_removal_is_skipped_with_warning(tmp_path, caplog):
     write_files(tmp_path, {"~umpy-1.dist-info/METADATA": ""})
     assert installed([tmp_path]) == []
     assert "without a name" in caplog.text
 
 
-def test_what_a_distribution_requires_is_known_without_its_extras(venv, make_wheel):
+def test_requirements_of_extras_are_not_included(venv, make_wheel):
     requires = ["Other.One>=1; sys_platform == 'win32'", "two[x] (>1)", "no; extra == 'y'"]
     make_wheel("one", metadata="".join(f"Requires-Dist: {text}\n" for text in requires))
     venv.install("one")
     assert installed([venv.site])[0].requires == {"other-one", "two"}
 
 
-def test_one_that_an_operating_system_installed_cannot_tell_its_files(tmp_path):
+def test_distribution_of_operating_system_has_no_record(tmp_path):
     site = tmp_path / "dist-packages"
     write_files(site, {"apt-2.0.egg-info/PKG-INFO": "Name: apt\nVersion: 2.0\n"})
     [found] = installed([site])
@@ -84,7 +82,7 @@ def test_one_that_an_operating_system_installed_cannot_tell_its_files(tmp_path):
         found.record()
 
 
-def test_the_folders_that_an_editable_distribution_is_imported_from_are_known(venv, make_project):
+def test_import_roots_of_editable_distribution_are_found(venv, make_project):
     flat = make_project("flat", files={"flat/__init__.py": ""})
     inside = make_project("inside", files={"src/inside/__init__.py": ""})
     venv.install("--editable", flat, "--editable", inside)
@@ -94,13 +92,13 @@ def test_the_folders_that_an_editable_distribution_is_imported_from_are_known(ve
     assert import_roots(installed([venv.site])[0]) == [flat, flat / "src"]
 
 
-def test_a_size_is_that_of_the_installed_files(venv, make_wheel):
+def test_size_of_distribution_is_size_of_installed_files(venv, make_wheel):
     make_wheel("one", files={"one.py": "x" * 5000})
     venv.install("one")
     assert 5000 < installed([venv.site])[0].size_bytes < 6000
 
 
-def test_this_process_has_its_own_distributions():
+def test_distributions_of_this_process_are_found():
     sites = [Path(entry) for entry in sys.path if entry.endswith("site-packages")]
     found = {d.name: d for d in installed(sites)}
     assert found["bigmachine"].version == "0.1.0"

@@ -59,29 +59,29 @@ def git(*arguments: str) -> bytes:
     return subprocess.run(["git", *arguments], env=environ, check=True, capture_output=True).stdout
 
 
-def taken_by_git(folder: Path) -> list[str]:
+def listed_by_git(folder: Path) -> list[str]:
     out = git("-C", str(folder), "ls-files", "--others", "--exclude-standard", "-z")
     return sorted(os.fsdecode(name) for name in out.split(b"\0") if name)
 
 
-def taken(folder: Path) -> list[str]:
+def scanned_paths(folder: Path) -> list[str]:
     return [file.path for file in scan(folder).files]
 
 
 @pytest.mark.parametrize("patterns", LISTS)
-def test_a_gitignore_leaves_out_what_git_leaves_out(tree, patterns):
+def test_gitignore_excludes_same_files_as_git(tree, patterns):
     (tree / ".gitignore").write_bytes(patterns.encode())
-    assert taken(tree) == taken_by_git(tree)
+    assert scanned_paths(tree) == listed_by_git(tree)
 
 
 @given(st.lists(st.text("ab*?/[]!^\\- .dirsub", max_size=8), max_size=3).map("\n".join))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
-def test_any_patterns_leave_out_what_git_leaves_out(tree, patterns):
+def test_random_patterns_exclude_same_files_as_git(tree, patterns):
     (tree / ".gitignore").write_bytes(patterns.encode())
-    assert taken(tree) == taken_by_git(tree)
+    assert scanned_paths(tree) == listed_by_git(tree)
 
 
-def test_gitignores_of_folders_below_and_above_and_of_the_work_tree_count(tmp_path):
+def test_gitignore_files_of_parent_and_child_folders_and_work_tree_apply(tmp_path):
     files = {
         ".gitignore": "*.log\n/top\nproject/here\n",
         ".git/info/exclude": "secret\n",
@@ -94,18 +94,18 @@ def test_gitignores_of_folders_below_and_above_and_of_the_work_tree_count(tmp_pa
     git("init", "-q", str(tmp_path))
     (tmp_path / ".git/info/exclude").write_text("secret\n")
     project = tmp_path / "project"
-    assert taken(project) == taken_by_git(project)
-    assert "top" in taken(project)
-    assert "secret" not in taken(project)
-    assert "here" not in taken(project)
+    assert scanned_paths(project) == listed_by_git(project)
+    assert "top" in scanned_paths(project)
+    assert "secret" not in scanned_paths(project)
+    assert "here" not in scanned_paths(project)
 
 
-def test_a_gitignore_above_has_no_say_in_a_folder_that_it_ignores(tmp_path):
+def test_gitignore_does_not_apply_inside_folder_that_it_excludes(tmp_path):
     write_files(tmp_path, {".git/HEAD": "", ".gitignore": "scratch/**\n*.log\n"})
     write_files(tmp_path, {"scratch/deep/run.py": "", "scratch/deep/x.log": ""})
-    assert taken(tmp_path / "scratch/deep") == ["run.py", "x.log"]
+    assert scanned_paths(tmp_path / "scratch/deep") == ["run.py", "x.log"]
 
 
-def test_a_gitignore_counts_without_git(tmp_path):
+def test_gitignore_applies_without_git(tmp_path):
     write_files(tmp_path, {"a.py": "", "b.log": "", ".gitignore": "\ufeff*.log\r\n"})
-    assert taken(tmp_path) == [".gitignore", "a.py"]
+    assert scanned_paths(tmp_path) == [".gitignore", "a.py"]

@@ -10,39 +10,42 @@ from bigmachine.environment._import_path import split_import_path
 from bigmachine.errors import UsageError
 from tests.unit.environment.kit import write_files
 
-TELL = """
+PRINT_SCRIPT_FOLDER = """
 import sys
 from bigmachine.environment._import_path import split_import_path
 print(split_import_path(sys.path).script)
 """
 
 
-def ran(*arguments: str | Path, cwd: Path) -> str:
+def run_python(*arguments: str | Path, cwd: Path) -> str:
     command = [sys.executable, *map(str, arguments)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=cwd)
     return done.stdout.strip()
 
 
-def test_the_folder_of_a_script_is_its_own(tmp_path):
-    write_files(tmp_path, {"project/run.py": TELL, "package/__main__.py": TELL})
-    assert ran(tmp_path / "project/run.py", cwd=Path("/")) == str(tmp_path / "project")
+def test_script_folder_is_folder_that_contains_script(tmp_path):
+    write_files(
+        tmp_path,
+        {"project/run.py": PRINT_SCRIPT_FOLDER, "package/__main__.py": PRINT_SCRIPT_FOLDER},
+    )
+    assert run_python(tmp_path / "project/run.py", cwd=Path("/")) == str(tmp_path / "project")
 
 
-def test_the_folder_of_a_module_run_by_name_is_the_one_its_package_is_in(tmp_path):
-    write_files(tmp_path, {"package/__init__.py": "", "package/sub/run.py": TELL})
-    assert ran("-m", "package.sub.run", cwd=tmp_path) == str(tmp_path)
+def test_script_folder_of_module_is_parent_of_its_package(tmp_path):
+    write_files(tmp_path, {"package/__init__.py": "", "package/sub/run.py": PRINT_SCRIPT_FOLDER})
+    assert run_python("-m", "package.sub.run", cwd=tmp_path) == str(tmp_path)
 
 
-def test_the_folder_of_what_has_no_file_is_the_current_one(tmp_path):
-    assert ran("-c", TELL, cwd=tmp_path) == str(tmp_path)
+def test_script_folder_without_file_is_current_folder(tmp_path):
+    assert run_python("-c", PRINT_SCRIPT_FOLDER, cwd=tmp_path) == str(tmp_path)
 
 
-def test_a_program_that_is_installed_has_no_folder(tmp_path):
-    write_files(tmp_path, {"venv/pyvenv.cfg": "", "venv/bin/program": TELL})
-    assert ran(tmp_path / "venv/bin/program", cwd=tmp_path) == "None"
+def test_installed_program_has_no_script_folder(tmp_path):
+    write_files(tmp_path, {"venv/pyvenv.cfg": "", "venv/bin/program": PRINT_SCRIPT_FOLDER})
+    assert run_python(tmp_path / "venv/bin/program", cwd=tmp_path) == "None"
 
 
-def test_what_belongs_to_python_and_to_tools_is_no_local_folder(tmp_path):
+def test_folders_of_python_and_tools_are_not_local_folders(tmp_path):
     write_files(
         tmp_path,
         {
@@ -67,7 +70,7 @@ def test_what_belongs_to_python_and_to_tools_is_no_local_folder(tmp_path):
     assert places.sites == (lib / "site-packages", tmp_path / "target")
 
 
-def test_a_folder_is_told_once_and_where_it_is_on_the_path(tmp_path, monkeypatch):
+def test_folder_is_listed_once_in_order_of_import_path(tmp_path, monkeypatch):
     write_files(tmp_path, {"a/run.py": "", "b/x.py": ""})
     (tmp_path / "link").symlink_to("b")
     monkeypatch.chdir(tmp_path)
@@ -77,13 +80,13 @@ def test_a_folder_is_told_once_and_where_it_is_on_the_path(tmp_path, monkeypatch
     assert places.script == tmp_path / "a"
 
 
-def test_what_is_installed_beside_a_script_is_part_of_its_folder(tmp_path):
+def test_distribution_beside_script_belongs_to_script_folder(tmp_path):
     write_files(tmp_path, {"run.py": "", "x-1.dist-info/METADATA": "", "x.py": ""})
     places = split_import_path([str(tmp_path)], script=tmp_path / "run.py")
     assert (places.folders, places.sites) == ((tmp_path,), ())
 
 
-def test_an_archive_on_the_path_is_left_out_with_a_warning(tmp_path, caplog):
+def test_archive_on_import_path_is_skipped_with_warning(tmp_path, caplog):
     write_files(tmp_path, {"modules.zip": "", "python311.zip": ""})
     path = [str(tmp_path / "modules.zip"), str(tmp_path / "python311.zip")]
     assert split_import_path(path, script=tmp_path).folders == (tmp_path,)
@@ -91,6 +94,6 @@ def test_an_archive_on_the_path_is_left_out_with_a_warning(tmp_path, caplog):
     assert "modules.zip is on the import path but is not a folder: it is not sent" in message
 
 
-def test_a_script_that_is_not_there_is_refused(tmp_path):
+def test_missing_script_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"no such script: .*nowhere\.py"):
         split_import_path([], script=tmp_path / "nowhere.py")

@@ -21,11 +21,11 @@ def home(tmp_path, monkeypatch) -> Path:
     return tmp_path / "home"
 
 
-def test_nothing_is_told_where_nothing_is_set():
+def test_no_index_is_configured_by_default():
     assert configured_indexes() == Indexes(None, ())
 
 
-def test_variables_of_uv_and_pip_count(monkeypatch):
+def test_indexes_are_read_from_variables_of_uv_and_pip(monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", "https://pip.example/simple")
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://a.example/ https://b.example/")
     found = ("https://a.example/", "https://b.example/")
@@ -36,7 +36,7 @@ def test_variables_of_uv_and_pip_count(monkeypatch):
     assert configured_indexes() == Indexes("https://user:word@uv.example/simple", more)
 
 
-def test_files_of_uv_and_pip_count(home):
+def test_indexes_are_read_from_files_of_uv_and_pip(home):
     uv = '[[index]]\nurl = "https://a.example/"\n'
     uv += '[[index]]\nurl = "https://b.example/"\ndefault = true'
     write_files(home, {".config/uv/uv.toml": uv})
@@ -51,13 +51,13 @@ def test_files_of_uv_and_pip_count(home):
     assert configured_indexes().index_url == "https://d.example/"
 
 
-def test_indexes_of_this_computer_only_are_left_out(monkeypatch):
+def test_indexes_that_only_this_computer_reaches_are_skipped(monkeypatch):
     monkeypatch.setenv("UV_INDEX_URL", "http://localhost:3141/simple")
     monkeypatch.setenv("UV_EXTRA_INDEX_URL", "file:///srv/index /srv/index http://[::1]/ http://x/")
     assert configured_indexes() == Indexes(None, ("http://x/",))
 
 
-def test_a_file_that_cannot_be_read_is_named(home):
+def test_error_names_unreadable_file(home):
     write_files(home, {".config/uv/uv.toml": "no toml"})
     with pytest.raises(
         UsageError, match=r"uv\.toml may configure package indexes, and cannot be read"

@@ -44,7 +44,7 @@ def captured(venv: Venv, project: Path) -> Environment:
     return capture(project / "run.py", path=[str(project), str(venv.site)])
 
 
-def test_a_manifest_is_plain_json_of_the_agreed_form(environment, project):
+def test_manifest_is_plain_json_with_expected_keys(environment, project):
     manifest = environment.manifest()
     assert json.loads(json.dumps(manifest)) == manifest
     assert (manifest["format"], manifest["python"]) == (1, MINOR)
@@ -61,13 +61,13 @@ def test_a_manifest_is_plain_json_of_the_agreed_form(environment, project):
     assert manifest["indexes"] == environment.indexes.variables()
 
 
-def test_the_digest_is_that_of_the_content_as_canonical_json(environment):
+def test_digest_is_hash_of_content_as_canonical_json(environment):
     manifest = environment.manifest()
     text = json.dumps(manifest["content"], sort_keys=True, separators=(",", ":"))
     assert manifest["digest"] == hashlib.sha256(text.encode()).hexdigest()
 
 
-def test_what_is_from_no_index_has_a_wheel_and_a_hash_in_its_version(environment):
+def test_distribution_not_from_index_has_wheel_and_hash_in_version(environment):
     manifest = environment.manifest()
     entries = {entry["name"]: entry for entry in manifest["distributions"]}
     assert [*entries] == ["app", "one", "two"]
@@ -81,7 +81,7 @@ def test_what_is_from_no_index_has_a_wheel_and_a_hash_in_its_version(environment
         assert len(versions[name]) == len(version) + 12
 
 
-def test_wheels_of_an_index_are_packed_where_asked_for_and_the_digest_stays(environment):
+def test_requested_index_wheels_are_packed_without_changing_digest(environment):
     without = environment.manifest()
     for wheels in (["One"], "all"):
         manifest = environment.manifest(wheels=wheels)
@@ -92,7 +92,7 @@ def test_wheels_of_an_index_are_packed_where_asked_for_and_the_digest_stays(envi
         environment.manifest(wheels=["three"])
 
 
-def test_every_blob_of_a_manifest_can_be_opened_by_its_hash(environment):
+def test_each_blob_can_be_opened_by_its_hash(environment):
     manifest = environment.manifest(wheels="all")
     blobs = [entry["wheel"] for entry in manifest["distributions"]]
     blobs += [blob for folder in manifest["folders"] for blob in folder["blobs"]]
@@ -106,8 +106,8 @@ def test_every_blob_of_a_manifest_can_be_opened_by_its_hash(environment):
         environment.blob("00")
 
 
-def test_what_is_built_of_a_manifest_has_its_content(environment, tmp_path):
-    """As the boot program does it: wheels into a new environment, files into folders."""
+def test_environment_built_from_manifest_has_same_content(environment, tmp_path):
+    """Install wheels and unpack files as the boot program does."""
     manifest = environment.manifest(wheels="all")
     other = Venv(tmp_path / "other", tmp_path)
     for entry in manifest["distributions"]:
@@ -120,13 +120,13 @@ def test_what_is_built_of_a_manifest_has_its_content(environment, tmp_path):
         tar.extractall(unpacked, filter="data")
     write_files(unpacked, {big["path"]: read(environment, big)})
     assert (unpacked / "tool").stat().st_mode & 0o777 == 0o755
-    asked = manifest["content"]["distributions"]
+    requested = manifest["content"]["distributions"]
     versions = {each.name: each.version for each in installed([other.site])}
     local = [entry["name"] for entry in manifest["distributions"] if not entry["index"]]
-    assert versions == {name: version.partition("+")[0] for name, version in asked.items()}
+    assert versions == {name: version.partition("+")[0] for name, version in requested.items()}
     built = {
         "python": other.run("import sys; print('%d.%d' % sys.version_info[:2])"),
-        "distributions": {**versions, **{name: asked[name] for name in local}},
+        "distributions": {**versions, **{name: requested[name] for name in local}},
         "files": {
             f"0/{file.relative_to(unpacked)}": hashlib.sha256(file.read_bytes()).hexdigest()
             for file in unpacked.rglob("*")
@@ -142,15 +142,13 @@ def read(environment: Environment, blob: dict) -> bytes:
         return file.read()
 
 
-def test_the_same_environment_has_the_same_manifest_again(venv, environment, project, tmp_path):
+def test_same_environment_has_same_manifest(venv, environment, project, tmp_path):
     first = environment.manifest(wheels="all")
     (project / "run.py").touch()
     assert captured(venv, project).manifest(wheels="all") == first
 
 
-def test_a_folders_archive_has_the_same_bytes_wherever_it_is_packed(
-    environment, project, monkeypatch, tmp_path
-):
+def test_archive_of_same_folder_has_same_bytes(environment, project, monkeypatch, tmp_path):
     [small, _] = environment.manifest()["folders"][0]["blobs"]
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another-cache"))
     (project / "sub/x.py").touch()
@@ -160,7 +158,7 @@ def test_a_folders_archive_has_the_same_bytes_wherever_it_is_packed(
 
 
 @pytest.mark.parametrize("change", ["project/run.py", "app/src/app/__init__.py", "two", "python"])
-def test_a_change_of_anything_changes_the_digest(venv, environment, project, tmp_path, change):
+def test_each_change_changes_digest(venv, environment, project, tmp_path, change):
     before = environment.manifest()
     if change == "two":
         (venv.site / "two.py").write_text("changed")
@@ -176,13 +174,13 @@ def test_a_change_of_anything_changes_the_digest(venv, environment, project, tmp
 
 
 @pytest.mark.parametrize("name", ["run.py", "big.bin"])
-def test_a_file_that_is_gone_when_it_is_packed_is_named(environment, project, name):
+def test_error_names_file_that_was_deleted_before_packing(environment, project, name):
     (project / name).unlink()
     with pytest.raises(UsageError, match=f"{project / name} must be sent .* start again"):
         environment.manifest()
 
 
-def test_a_file_that_changes_while_it_travels_is_refused(environment, project):
+def test_file_changed_after_manifest_is_refused(environment, project):
     [_, big] = environment.manifest()["folders"][0]["blobs"]
     (project / "big.bin").write_text("changed")
     with pytest.raises(UsageError, match=r"big\.bin was changed before"):
@@ -192,7 +190,7 @@ def test_a_file_that_changes_while_it_travels_is_refused(environment, project):
         environment.blob(big["sha256"]).open()
 
 
-def test_one_that_cannot_be_packed_is_an_error_only_where_it_must_be(project, tmp_path):
+def test_distribution_without_record_is_error_only_if_it_must_be_packed(project, tmp_path):
     site = tmp_path / "dist-packages"
     write_files(site, {"apt-2.0.egg-info/PKG-INFO": "Name: apt\nVersion: 2.0\n"})
     environment = capture(project, path=[str(site)])
@@ -201,7 +199,7 @@ def test_one_that_cannot_be_packed_is_an_error_only_where_it_must_be(project, tm
         environment.manifest(wheels="all")
 
 
-def test_any_file_name_travels(tmp_path):
+def test_any_file_name_is_supported(tmp_path):
     names = ["a b.py", "é.txt", "comma,\"quote'.txt", "new\nline", os.fsdecode(b"not-utf8-\xff")]
     write_files(tmp_path / "odd", {name: name.encode("utf-8", "surrogateescape") for name in names})
     environment = capture(tmp_path / "odd", path=[])

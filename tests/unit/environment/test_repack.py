@@ -19,7 +19,7 @@ from tests.unit.environment.kit import Venv, write_files
 SCRIPT = "#!python\nprint('a script')\n"
 
 
-def the_one(site: Path, name: str = "one") -> Distribution:
+def find_distribution(site: Path, name: str = "one") -> Distribution:
     [found] = [each for each in installed([site]) if each.name == name]
     return found
 
@@ -42,9 +42,9 @@ def one(venv, make_wheel) -> Venv:
     return venv
 
 
-def test_a_wheel_packed_again_installs_the_same_elsewhere(one, tmp_path):
+def test_repacked_wheel_installs_same_files_elsewhere(one, tmp_path):
     assert (one.folder / "bin/one-script").read_text().startswith(f"#!{one.folder}")
-    wheel = repack(the_one(one.site), cache=Cache())
+    wheel = repack(find_distribution(one.site), cache=Cache())
     assert wheel.name == "one-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel) as opened:
         assert opened.namelist() == [
@@ -66,8 +66,8 @@ def test_a_wheel_packed_again_installs_the_same_elsewhere(one, tmp_path):
     assert (other.folder / "bin/one-command").exists()
 
 
-def test_the_record_of_the_wheel_is_right(one):
-    with zipfile.ZipFile(repack(the_one(one.site), cache=Cache())) as wheel:
+def test_repacked_wheel_has_correct_record(one):
+    with zipfile.ZipFile(repack(find_distribution(one.site), cache=Cache())) as wheel:
         rows = list(csv.reader(wheel.read("one-1.0.dist-info/RECORD").decode().splitlines()))
         assert [row[0] for row in rows] == wheel.namelist()
         assert rows.pop() == ["one-1.0.dist-info/RECORD", "", ""]
@@ -77,37 +77,37 @@ def test_the_record_of_the_wheel_is_right(one):
             assert (digest, int(size)) == (f"sha256={hashed.rstrip('=')}", len(content))
 
 
-def test_the_same_contents_give_the_same_bytes(one, tmp_path, make_wheel, wheels):
+def test_same_contents_give_same_wheel_bytes(one, tmp_path, make_wheel, wheels):
     other = Venv(tmp_path / "other-place", wheels)
     other.install("one")
-    first = repack(the_one(one.site), cache=Cache(tmp_path / "1"))
-    second = repack(the_one(other.site), cache=Cache(tmp_path / "2"))
+    first = repack(find_distribution(one.site), cache=Cache(tmp_path / "1"))
+    second = repack(find_distribution(other.site), cache=Cache(tmp_path / "2"))
     assert first.read_bytes() == second.read_bytes()
     with zipfile.ZipFile(first) as wheel:
         assert {info.date_time for info in wheel.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
-def test_a_program_in_a_package_can_be_run_at_the_other_end_too(one):
+def test_executable_file_in_package_stays_executable(one):
     (one.site / "one/__init__.py").chmod(0o755)
-    with zipfile.ZipFile(repack(the_one(one.site), cache=Cache())) as wheel:
+    with zipfile.ZipFile(repack(find_distribution(one.site), cache=Cache())) as wheel:
         modes = {info.filename: info.external_attr >> 16 for info in wheel.infolist()}
     assert modes["one/__init__.py"] == stat.S_IFREG | 0o755
     assert modes["one/a,b.txt"] == stat.S_IFREG | 0o644
 
 
-def test_a_script_with_a_path_too_long_for_a_kernel_is_made_portable_again(one):
+def test_script_with_too_long_interpreter_path_becomes_portable(one):
     script = one.folder / "bin/one-script"
     body = "'''exec' '/very long/bin/python' \"$0\" \"$@\"\n' '''\nprint('a script')\n"
     script.write_text("#!/bin/sh\n" + body.replace("'/very long/bin/python'", "/long/bin/python"))
-    with zipfile.ZipFile(repack(the_one(one.site), cache=Cache())) as wheel:
+    with zipfile.ZipFile(repack(find_distribution(one.site), cache=Cache())) as wheel:
         content = wheel.read("one-1.0.data/scripts/one-script").decode()
     assert content == "#!python\nprint('a script')\n"
 
 
-def test_a_file_changed_by_hand_travels_as_it_is_with_a_warning(one, caplog):
-    before = repack(the_one(one.site), cache=Cache())
+def test_file_changed_by_hand_is_sent_as_it_is_with_warning(one, caplog):
+    before = repack(find_distribution(one.site), cache=Cache())
     (one.site / "one/__init__.py").write_text("changed = True\n")
-    after = repack(the_one(one.site), cache=Cache())
+    after = repack(find_distribution(one.site), cache=Cache())
     assert (
         "one 1.0: changed since it was installed; the changed files are sent: one/__init__.py"
         in (caplog.text)
@@ -117,21 +117,21 @@ def test_a_file_changed_by_hand_travels_as_it_is_with_a_warning(one, caplog):
         assert wheel.read("one/__init__.py") == b"changed = True\n"
 
 
-def test_a_missing_file_is_an_error_that_says_how_to_reinstall(one):
+def test_error_for_missing_file_says_how_to_reinstall(one):
     (one.site / "one/a,b.txt").unlink()
     expected = r'one/a,b\.txt\. Install it again: .*--force-reinstall --no-deps "one==1\.0"'
     with pytest.raises(UsageError, match=expected):
-        repack(the_one(one.site), cache=Cache())
+        repack(find_distribution(one.site), cache=Cache())
 
 
-def test_a_distribution_installed_into_a_target_folder_can_be_packed(venv, make_wheel, tmp_path):
+def test_distribution_in_target_folder_can_be_repacked(venv, make_wheel, tmp_path):
     make_wheel("one", files={"one.py": "", "one-1.0.data/scripts/one-script": SCRIPT})
     venv.install("one", "--target", tmp_path / "target")
-    with zipfile.ZipFile(repack(the_one(tmp_path / "target"), cache=Cache())) as wheel:
+    with zipfile.ZipFile(repack(find_distribution(tmp_path / "target"), cache=Cache())) as wheel:
         assert wheel.read("one-1.0.data/scripts/one-script").decode() == SCRIPT
 
 
-def test_numpy_packed_again_works_elsewhere(tmp_path):
+def test_repacked_numpy_works_elsewhere(tmp_path):
     sites = [Path(entry) for entry in sys.path if entry.endswith("site-packages")]
     [numpy] = [each for each in installed(sites) if each.name == "numpy"]
     wheel = repack(numpy, cache=Cache())
@@ -142,9 +142,9 @@ def test_numpy_packed_again_works_elsewhere(tmp_path):
     assert (other.folder / "bin/f2py").exists()
 
 
-def test_a_wheel_is_packed_once(one, cache):
-    first = repack(the_one(one.site), cache=Cache())
+def test_repacked_wheel_is_cached(one, cache):
+    first = repack(find_distribution(one.site), cache=Cache())
     made = first.stat().st_mtime_ns
-    assert repack(the_one(one.site), cache=Cache()) == first
+    assert repack(find_distribution(one.site), cache=Cache()) == first
     assert first.stat().st_mtime_ns == made
     assert first.is_relative_to(cache)

@@ -12,11 +12,11 @@ from bigmachine.errors import UsageError
 from tests.unit.environment.kit import write_files
 
 
-def taken(folder: Path, **options) -> list[str]:
+def scanned_paths(folder: Path, **options) -> list[str]:
     return [file.path for file in scan(folder, **options).files]
 
 
-def test_what_tools_keep_for_themselves_stays(tmp_path):
+def test_files_of_tools_are_skipped(tmp_path):
     write_files(
         tmp_path,
         {
@@ -33,21 +33,21 @@ def test_what_tools_keep_for_themselves_stays(tmp_path):
             "sub/b.py": "",
         },
     )
-    assert taken(tmp_path) == ["a.py", "sub/b.py"]
+    assert scanned_paths(tmp_path) == ["a.py", "sub/b.py"]
 
 
-def test_include_wins_over_gitignore_and_exclude_over_both(tmp_path):
+def test_include_overrides_gitignore_and_exclude_overrides_both(tmp_path):
     files = dict.fromkeys(["a.py", "data/a.bin", "data/deep/b.bin", "data/c.csv", "x.log"], "")
     write_files(tmp_path, {**files, ".gitignore": "data/\n*.log\n", "data/.gitignore": "*\n"})
-    assert taken(tmp_path) == [".gitignore", "a.py"]
-    assert taken(tmp_path, include=["*.bin"])[2:] == ["data/a.bin", "data/deep/b.bin"]
-    assert taken(tmp_path, include=["/data/deep"])[2:] == ["data/deep/b.bin"]
+    assert scanned_paths(tmp_path) == [".gitignore", "a.py"]
+    assert scanned_paths(tmp_path, include=["*.bin"])[2:] == ["data/a.bin", "data/deep/b.bin"]
+    assert scanned_paths(tmp_path, include=["/data/deep"])[2:] == ["data/deep/b.bin"]
     everything = [".gitignore", "a.py", "data/.gitignore", "data/a.bin", "data/c.csv"]
-    assert taken(tmp_path, include=["data/"], exclude=["deep"]) == everything
-    assert taken(tmp_path, exclude=["*.py", ".gitignore"]) == []
+    assert scanned_paths(tmp_path, include=["data/"], exclude=["deep"]) == everything
+    assert scanned_paths(tmp_path, exclude=["*.py", ".gitignore"]) == []
 
 
-def test_a_file_has_its_size_and_whether_it_can_be_run(tmp_path):
+def test_each_file_has_size_and_executable_mode(tmp_path):
     write_files(tmp_path, {"run": "12345", "text": "1"})
     (tmp_path / "run").chmod(0o700)
     (tmp_path / "text").chmod(0o666)
@@ -59,16 +59,16 @@ def test_a_file_has_its_size_and_whether_it_can_be_run(tmp_path):
     assert folder.size_bytes == 6
 
 
-def test_a_link_inside_travels_as_what_it_points_to(tmp_path):
+def test_link_inside_folder_is_replaced_by_its_target(tmp_path):
     write_files(tmp_path, {"real/a.py": "12", "real/b.py": ""})
     (tmp_path / "link.py").symlink_to("real/a.py")
     (tmp_path / "linked").symlink_to("real")
     paths = ["link.py", "linked/a.py", "linked/b.py", "real/a.py", "real/b.py"]
-    assert taken(tmp_path) == paths
+    assert scanned_paths(tmp_path) == paths
     assert scan(tmp_path).files[0].size_bytes == 2
 
 
-def test_links_that_lead_nowhere_or_out_or_around_stay_with_a_warning(tmp_path, caplog):
+def test_broken_external_and_circular_links_are_skipped_with_warning(tmp_path, caplog):
     write_files(
         tmp_path, {"project/sub/a.py": "", "outside.txt": "", "project/.gitignore": "quiet"}
     )
@@ -78,7 +78,7 @@ def test_links_that_lead_nowhere_or_out_or_around_stay_with_a_warning(tmp_path, 
     (project / "quiet").symlink_to("../outside.txt")
     (project / "sub/around").symlink_to("..")
     os.mkfifo(project / "pipe")
-    assert taken(project) == [".gitignore", "sub/a.py"]
+    assert scanned_paths(project) == [".gitignore", "sub/a.py"]
     [message] = caplog.messages
     assert "broken (a broken link)" in message
     assert f"out (a link that points outside the folder, to {tmp_path}/outside.txt)" in message
@@ -87,15 +87,15 @@ def test_links_that_lead_nowhere_or_out_or_around_stay_with_a_warning(tmp_path, 
     assert "quiet" not in message
 
 
-def test_a_folder_that_is_a_link_itself_is_followed(tmp_path):
+def test_folder_that_is_itself_a_link_is_followed(tmp_path):
     write_files(tmp_path, {"real/a.py": "", "real/link.py": ""})
     (tmp_path / "project").symlink_to("real")
     (tmp_path / "real/b.py").symlink_to("a.py")
-    assert taken(tmp_path / "project") == ["a.py", "b.py", "link.py"]
+    assert scanned_paths(tmp_path / "project") == ["a.py", "b.py", "link.py"]
 
 
 @pytest.mark.parametrize("secret", ["secret.txt", "secret/", ".gitignore"])
-def test_what_cannot_be_read_is_named(secret, as_nobody):
+def test_error_names_unreadable_path(secret, as_unprivileged_user):
     folder = Path(tempfile.mkdtemp())
     try:
         write_files(folder, {"a.py": "", secret + "x" * secret.endswith("/"): ""})
@@ -107,16 +107,16 @@ def test_what_cannot_be_read_is_named(secret, as_nobody):
         shutil.rmtree(folder)
 
 
-def test_a_folder_with_too_many_files_fails_and_names_where_they_are(tmp_path):
+def test_error_for_too_many_files_names_their_folders(tmp_path):
     write_files(tmp_path, {f"photos/{n}/{m}.jpg": "" for n in range(10) for m in range(10)})
     write_files(tmp_path, {"a.py": "", ".venv/pyvenv.cfg": ""})
     with pytest.raises(UsageError, match=r"more than 50 files.* photos \(\d+\).*exclude="):
         scan(tmp_path, max_entries=50)
-    assert taken(tmp_path, max_entries=50, exclude=["photos"]) == ["a.py"]
+    assert scanned_paths(tmp_path, max_entries=50, exclude=["photos"]) == ["a.py"]
     assert MAX_ENTRIES < 100_000
 
 
-def test_a_huge_flat_folder_is_not_even_listed_to_its_end(tmp_path):
+def test_huge_flat_folder_is_not_listed_completely(tmp_path):
     write_files(tmp_path, {str(n): "" for n in range(100)})
     with pytest.raises(UsageError, match=r"more than 10 files.* \. \(11\)|more than 10 files"):
         scan(tmp_path, max_entries=10)

@@ -13,12 +13,12 @@ from bigmachine.testing import InProcessSystem
 
 
 class KitSystem(InProcessSystem):
-    """In-process machines, of which the test says how much their system does and knows."""
+    """In-process machines; a test sets what their system does and reports."""
 
     capabilities = InProcessSystem.capabilities | {bm.Capability.TAIL}
     boot_timeout = 300.0
-    is_telling = True  # whether keepalive_failed knows of machines that ended
-    start_count: int | None = None  # of machines, whatever was asked for
+    reports_ended_machines = True  # by keepalive_failed
+    start_count: int | None = None  # machines to start, whatever was requested
     boot_lines: tuple[bytes, ...] = ()  # what each machine prints
 
     def __init__(self, options: Any = None) -> None:
@@ -29,7 +29,7 @@ class KitSystem(InProcessSystem):
         return await super().start(count if self.start_count is None else self.start_count, request)
 
     async def keepalive_failed(self, instance):
-        return await super().keepalive_failed(instance) if self.is_telling else None
+        return await super().keepalive_failed(instance) if self.reports_ended_machines else None
 
     async def stop(self, instance):
         await super().stop(instance)
@@ -62,7 +62,7 @@ Test = Callable[[Kit], Awaitable[None]]
 
 @pytest.fixture
 def run() -> Callable[[Test], None]:
-    """Run an async test under a mock clock that jumps whenever everybody waits."""
+    """Run an async test under a mock clock that jumps ahead whenever all tasks wait."""
 
     def run(test: Test) -> None:
         trio.run(test, Kit(), clock=MockClock(autojump_threshold=0.02))

@@ -1,4 +1,4 @@
-"""Services are installed once on each machine, whatever happens to its connections meanwhile."""
+"""Services are installed once on each machine, even if its connections are lost meanwhile."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TIMEOUT = 30.0
 
 
 class Counted:
-    """Counts its set-ups, which the test holds up; machines are in this process."""
+    """Counts calls of ``setup``, which wait for the test; machines are in this process."""
 
     setups = 0
     began = trio.Event()
@@ -38,7 +38,7 @@ class Counted:
 
 
 @pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+def reset_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("setups", 0), ("error", None)):
         monkeypatch.setattr(Counted, name, value)
     for name in ("began", "may_end"):
@@ -55,8 +55,8 @@ def run(test) -> None:
     trio.run(bounded, clock=trio.testing.MockClock(autojump_threshold=0.02))
 
 
-async def start_hurt(session: bm.AsyncSession, hurt) -> bm.AsyncMachine:
-    """Start a machine, and have ``hurt`` do what it likes while its set-up waits."""
+async def start_with_fault(session: bm.AsyncSession, inject_fault) -> bm.AsyncMachine:
+    """Start a machine, and run ``inject_fault`` while its ``setup`` waits."""
     started: list[outcome.Outcome[list[bm.AsyncMachine]]] = []
 
     async def start() -> None:
@@ -65,68 +65,68 @@ async def start_hurt(session: bm.AsyncSession, hurt) -> bm.AsyncMachine:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(start)
         await Counted.began.wait()
-        await hurt(session.system)
+        await inject_fault(session.system)
     [machine] = started[0].unwrap()
     return machine
 
 
-def test_a_set_up_goes_on_when_its_connection_is_lost_and_runs_once():
+def test_setup_continues_after_lost_connection_and_runs_once():
     async def test(session):
-        async def hurt(system):
+        async def inject_fault(system):
             for _ in range(5):
                 system.reset("m0")
                 await trio.sleep(3)
             Counted.may_end.set()
 
-        machine = await start_hurt(session, hurt)
+        machine = await start_with_fault(session, inject_fault)
         assert await machine.call("It.say") == "here"
         assert Counted.setups == 1
 
     run(test)
 
 
-def test_a_reply_that_is_lost_is_no_error():
+def test_lost_reply_of_setup_is_not_an_error():
     async def test(session):
-        async def hurt(system):
+        async def inject_fault(system):
             system.partition("m0")
             Counted.may_end.set()
-            await trio.sleep(1)  # it is set up, and its reply on its way
+            await trio.sleep(1)  # ``setup`` is done, and its reply is not delivered
             system.reset("m0")
             system.heal("m0")
 
-        machine = await start_hurt(session, hurt)
+        machine = await start_with_fault(session, inject_fault)
         assert await machine.call("It.say") == "here"
         assert Counted.setups == 1
 
     run(test)
 
 
-def test_a_machine_that_ends_while_it_is_set_up_is_a_boot_error_with_the_reason():
+def test_machine_that_ends_during_setup_is_start_error_with_reason():
     async def test(session):
-        async def hurt(system):
+        async def inject_fault(system):
             system.kill("m0")
 
         with pytest.raises(bm.StartError, match=r"service 'It'.*InProcessSystem\.kill"):
-            await start_hurt(session, hurt)
+            await start_with_fault(session, inject_fault)
 
     run(test)
 
 
-def test_a_machine_that_is_cut_off_while_it_is_set_up_is_given_up_after_the_keepalive_timeout():
+def test_machine_unreachable_during_setup_stops_after_keepalive_timeout():
     async def test(session):
-        async def hurt(system):
+        async def inject_fault(system):
             system.reset("m0")
             system.partition("m0")
 
         began = trio.current_time()
         with pytest.raises(bm.StartError, match="m0 stopped"):
-            await start_hurt(session, hurt)
+            await start_with_fault(session, inject_fault)
         assert TIMEOUT <= trio.current_time() - began <= 2 * TIMEOUT
 
     run(test)
 
 
-def test_the_same_service_may_be_registered_again_and_another_one_may_not():
+def test_registered_name_accepts_same_service_again_but_no_other():
     async def test(session):
         Counted.may_end.set()
         [machine] = await session.start(1, services={"It": Counted("here")})
@@ -151,7 +151,7 @@ def test_the_same_service_may_be_registered_again_and_another_one_may_not():
     run(test)
 
 
-def test_a_set_up_that_failed_may_be_tried_anew_with_what_is_registered_then():
+def test_failed_setup_may_be_repeated_with_another_service():
     async def test(session):
         Counted.may_end.set()
         [machine] = await session.start(1, services={"It": Counted("here")})

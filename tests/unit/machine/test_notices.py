@@ -1,4 +1,4 @@
-"""What a provider tells a machine about its future reaches the driver, once each."""
+"""Each notice that a provider gives to a machine reaches the driver once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import trio
 
 import bigmachine as bm
 from tests.unit.machine.conftest import KitSystem
-from tests.unit.machine.test_life import peer_session_of
+from tests.unit.machine.test_lifecycle import peer_session_of
 
 
 class Echo:
@@ -20,8 +20,8 @@ class Echo:
 
 SERVICES = {"Echo": Echo()}
 NOON = datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.UTC)
-TAKEN_BACK = bm.Notice("interruption", "the provider takes it back", NOON)
-AT_RISK = bm.Notice("rebalance", "the provider may take it back")
+INTERRUPTION = bm.Notice("interruption", "the provider takes it back", NOON)
+REBALANCE = bm.Notice("rebalance", "the provider may take it back")
 
 
 class Observer:
@@ -39,91 +39,91 @@ class Observer:
                 await trio.sleep(1)
 
 
-def test_a_notice_is_an_event_and_a_warning_and_stays_with_its_machine(run, caplog):
+def test_notice_is_event_and_warning_and_is_kept_by_its_machine(run, caplog):
     async def test(kit):
         observer = Observer()
         async with kit.session(plugins=[observer]) as session:
             one, other = await session.start(2, services=SERVICES)
-            kit.system.give_notice(other, TAKEN_BACK)
+            kit.system.give_notice(other, INTERRUPTION)
             await observer.until(1)
             assert observer.events == [
                 bm.MachineNotice(other.name, "interruption", "the provider takes it back", NOON)
             ]
-            assert (one.notices, other.notices) == ([], [TAKEN_BACK])
+            assert (one.notices, other.notices) == ([], [INTERRUPTION])
             assert other.state == bm.State.RUNNING
             assert await other.call("Echo.echo", 1) == 1
 
     run(test)
-    said = "m1: interruption: the provider takes it back at 2026-03-01 12:00:00 UTC"
-    assert said in [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    message = "m1: interruption: the provider takes it back at 2026-03-01 12:00:00 UTC"
+    assert message in [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
 
 
-def test_each_notice_comes_once_whatever_happens_to_the_connection(run):
+def test_each_notice_arrives_once_despite_lost_connections(run):
     async def test(kit):
         observer = Observer()
         async with kit.session(plugins=[observer]) as session:
             [machine] = await session.start(1, services=SERVICES)
             for number in range(5):
                 kit.system.give_notice(machine, bm.Notice("test", f"before {number}"))
-                kit.system.reset(machine)  # it may be on its way
+                kit.system.reset(machine)  # while the notice may be in transit
                 kit.system.give_notice(machine, bm.Notice("test", f"after {number}"))
                 await observer.until(2 * number + 2)
             kit.system.partition(machine)
-            kit.system.give_notice(machine, AT_RISK)
+            kit.system.give_notice(machine, REBALANCE)
             await trio.sleep(kit.timings.timeout / 2)
             kit.system.reset(machine)
             kit.system.heal(machine)
             await observer.until(11)
             await trio.sleep(kit.timings.timeout)
         details = [f"{when} {number}" for number in range(5) for when in ("before", "after")]
-        assert [event.detail for event in observer.events] == [*details, AT_RISK.detail]
+        assert [event.detail for event in observer.events] == [*details, REBALANCE.detail]
 
     run(test)
 
 
-def test_a_notice_that_is_repeated_counts_once_and_one_that_changed_is_new(run):
+def test_repeated_notice_counts_once_and_changed_notice_is_new(run):
     async def test(kit):
         observer = Observer()
         async with kit.session(plugins=[observer]) as session:
             [machine] = await session.start(1, services=SERVICES)
             later = bm.Notice(
-                TAKEN_BACK.kind, TAKEN_BACK.detail, NOON + datetime.timedelta(minutes=5)
+                INTERRUPTION.kind, INTERRUPTION.detail, NOON + datetime.timedelta(minutes=5)
             )
-            for notice in (TAKEN_BACK, TAKEN_BACK, AT_RISK, TAKEN_BACK, later, AT_RISK):
+            for notice in (INTERRUPTION, INTERRUPTION, REBALANCE, INTERRUPTION, later, REBALANCE):
                 kit.system.give_notice(machine, notice)
                 await trio.sleep(10)
-            assert machine.notices == [TAKEN_BACK, AT_RISK, later]
+            assert machine.notices == [INTERRUPTION, REBALANCE, later]
         assert len(observer.events) == 3
 
     run(test)
 
 
-class Faltering(KitSystem):
-    """Its hook raises again and again, and goes on when it is begun anew."""
+class FailsRepeatedly(KitSystem):
+    """Its hook raises several times, and continues when it is restarted."""
 
     async def notices(self):
         if trio.current_time() < 100:
             raise OSError("the provider is silent")
-        yield AT_RISK
+        yield REBALANCE
         if trio.current_time() < 300:
             raise OSError("the provider is silent again")
         yield "no notice at all"
-        yield TAKEN_BACK
+        yield INTERRUPTION
 
 
-def test_a_hook_that_fails_is_logged_and_begun_anew_and_its_machine_lives(run, caplog):
+def test_failed_notices_hook_is_logged_and_restarted(run, caplog):
     async def test(kit):
-        kit.system = Faltering()
+        kit.system = FailsRepeatedly()
         async with kit.session() as session:
             [machine] = await session.start(1, services=SERVICES)
             await trio.sleep(1000)
-            assert machine.notices == [AT_RISK, TAKEN_BACK]
+            assert machine.notices == [REBALANCE, INTERRUPTION]
             assert machine.state == bm.State.RUNNING
             assert await machine.call("Echo.echo", 1) == 1
 
     run(test)
     errors = [r for r in caplog.records if r.levelno == logging.ERROR]
-    # Each error once, not at each try.
+    # Each error is logged once, not at each attempt.
     assert [str(r.exc_info[1]) for r in errors[:2]] == [
         "the provider is silent",
         "the provider is silent again",
@@ -132,18 +132,18 @@ def test_a_hook_that_fails_is_logged_and_begun_anew_and_its_machine_lives(run, c
     assert len(errors) == 3
 
 
-class Silent(KitSystem):
+class WithoutNotices(KitSystem):
     notices = bm.System.notices
 
 
-def test_nobody_asks_where_the_system_gives_no_notices(run, caplog):
+def test_driver_asks_for_no_notices_if_system_gives_none(run, caplog):
     async def test(kit):
-        kit.system = Silent()
+        kit.system = WithoutNotices()
         async with kit.session() as session:
             [machine] = await session.start(1, services=SERVICES)
             await trio.sleep(100)
             assert machine.notices == []
-            # Had the driver asked, this would be in the log.
+            # If the driver had asked, this error would be in the log.
             with pytest.raises(bm.NotSupportedError, match="no notices"):
                 await machine.call("Supervisor.notices", 0)
 
@@ -151,37 +151,35 @@ def test_nobody_asks_where_the_system_gives_no_notices(run, caplog):
     assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
 
 
-def test_a_machine_that_somebody_else_owns_is_not_followed(run):
+def test_connected_machine_is_not_asked_for_notices(run):
     async def test(kit):
         async with kit.session() as session:
             [machine] = await session.start(1, services=SERVICES)
             async with peer_session_of(session) as other:
                 dialled = await other.connect(machine.addr)
-                kit.system.give_notice(machine, TAKEN_BACK)
+                kit.system.give_notice(machine, INTERRUPTION)
                 await trio.sleep(100)
-                assert (machine.notices, dialled.notices) == ([TAKEN_BACK], [])
+                assert (machine.notices, dialled.notices) == ([INTERRUPTION], [])
 
     run(test)
 
 
 @pytest.mark.parametrize(
-    ("befall", "said"), [("kill", "nothing listens"), ("partition", "it was silent for")]
+    ("fault", "message"), [("kill", "nothing listens"), ("partition", "it was silent for")]
 )
-def test_a_loss_that_nobody_can_explain_was_the_interruption_of_which_there_was_notice(
-    run, befall, said
-):
+def test_unexplained_loss_after_notice_is_interrupted(run, fault, message):
     async def test(kit):
-        kit.system.is_telling = False
+        kit.system.reports_ended_machines = False
         async with kit.session() as session:
             [machine] = await session.start(1, services=SERVICES)
-            kit.system.give_notice(machine, TAKEN_BACK)
-            kit.system.give_notice(machine, AT_RISK)
+            kit.system.give_notice(machine, INTERRUPTION)
+            kit.system.give_notice(machine, REBALANCE)
             await trio.sleep(10)
-            getattr(kit.system, befall)(machine)
+            getattr(kit.system, fault)(machine)
             await machine.wait(bm.State.STOPPED)
             assert machine.error.reason is bm.StopReason.INTERRUPTED
-            assert said in str(machine.error)
-            assert f"there was notice: {TAKEN_BACK}" in str(machine.error)
+            assert message in str(machine.error)
+            assert f"there was notice: {INTERRUPTION}" in str(machine.error)
             with pytest.raises(bm.MachineStopped, match="there was notice") as caught:
                 await machine.call("Echo.echo", 1)
             assert caught.value.reason is bm.StopReason.INTERRUPTED
@@ -189,12 +187,12 @@ def test_a_loss_that_nobody_can_explain_was_the_interruption_of_which_there_was_
     run(test)
 
 
-def test_a_loss_without_notice_of_an_interruption_is_none(run):
+def test_unexplained_loss_without_interruption_notice_is_not_interrupted(run):
     async def test(kit):
-        kit.system.is_telling = False
+        kit.system.reports_ended_machines = False
         async with kit.session() as session:
             [machine] = await session.start(1, services=SERVICES)
-            kit.system.give_notice(machine, AT_RISK)
+            kit.system.give_notice(machine, REBALANCE)
             await trio.sleep(10)
             kit.system.kill(machine)
             await machine.wait(bm.State.STOPPED)
@@ -204,17 +202,17 @@ def test_a_loss_without_notice_of_an_interruption_is_none(run):
     run(test)
 
 
-def test_what_the_provider_says_of_a_loss_goes_before_what_it_had_announced(run):
-    class Knowing(KitSystem):
+def test_reason_from_provider_takes_precedence_over_earlier_notice(run):
+    class ReportsOutOfMemory(KitSystem):
         async def keepalive_failed(self, instance):
             gone = await super().keepalive_failed(instance)
             return gone and bm.Termination(bm.StopReason.OOM, "the kernel killed it")
 
     async def test(kit):
-        kit.system = Knowing()
+        kit.system = ReportsOutOfMemory()
         async with kit.session() as session:
             [machine] = await session.start(1, services=SERVICES)
-            kit.system.give_notice(machine, TAKEN_BACK)
+            kit.system.give_notice(machine, INTERRUPTION)
             await trio.sleep(10)
             kit.system.kill(machine)
             await machine.wait(bm.State.STOPPED)
@@ -224,11 +222,11 @@ def test_what_the_provider_says_of_a_loss_goes_before_what_it_had_announced(run)
     run(test)
 
 
-def test_a_machine_killed_after_notice_was_interrupted_as_its_system_says(run):
+def test_machine_killed_after_interruption_notice_is_interrupted(run):
     async def test(kit):
         async with kit.session() as session:
             one, other = await session.start(2, services=SERVICES)
-            kit.system.give_notice(one, TAKEN_BACK)
+            kit.system.give_notice(one, INTERRUPTION)
             for machine in (one, other):
                 kit.system.kill(machine)
                 await machine.wait(bm.State.STOPPED)
@@ -238,6 +236,6 @@ def test_a_machine_killed_after_notice_was_interrupted_as_its_system_says(run):
     run(test)
 
 
-def test_a_time_without_its_zone_is_refused():
+def test_notice_time_without_time_zone_is_refused():
     with pytest.raises(bm.UsageError, match="no time zone"):
         bm.Notice("interruption", "the provider takes it back", datetime.datetime(2026, 3, 1))

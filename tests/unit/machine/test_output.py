@@ -1,3 +1,5 @@
+"""The output of a machine reaches the driver."""
+
 from __future__ import annotations
 
 import trio
@@ -13,10 +15,10 @@ class Echo:
         return value
 
 
-class Talking(InProcessSystem):
-    """Has machines print as they are stopped, and then for ever."""
+class PrintsAtStop(InProcessSystem):
+    """Its machines print a line after they are stopped; their output never ends."""
 
-    name = "talking"
+    name = "prints-at-stop"
     capabilities = InProcessSystem.capabilities | {Capability.TAIL}
 
     def _begin(self) -> None:
@@ -29,17 +31,17 @@ class Talking(InProcessSystem):
 
     async def tail(self, instance):
         await self.stopped.wait()
-        await trio.sleep(1)  # on its way
-        yield b"last words"
+        await trio.sleep(1)  # the line takes a second to arrive
+        yield b"last output"
         await trio.sleep_forever()
 
 
-def test_what_a_machine_prints_as_it_ends_is_waited_for_but_not_for_ever(capsys):
+def test_session_waits_a_bounded_time_for_last_output_of_machine(capsys):
     async def test():
-        async with bm.AsyncSession(Talking()) as session:
+        async with bm.AsyncSession(PrintsAtStop()) as session:
             await session.start(1, services={"Echo": Echo()})
             began = trio.current_time()
         assert trio.current_time() - began < 5
 
     trio.run(test, clock=MockClock(autojump_threshold=0.02))
-    assert "m0: last words\n" in capsys.readouterr().err
+    assert "m0: last output\n" in capsys.readouterr().err

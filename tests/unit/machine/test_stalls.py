@@ -1,4 +1,4 @@
-"""A connection may die without a word while its machine lives; and a machine may hang."""
+"""A connection may fall silent while its machine runs; and a machine may hang."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bigmachine.testing import InProcessOptions, InProcessSystem
 from bigmachine.testing.faults import Direction, Fault, Faults
 
 PERIOD, TIMEOUT, RPC_TIMEOUT = 60.0, 300.0, 10.0
-# One keepalive that is not answered, and one that only a new connection answers.
+# One keepalive gets no answer, and one is answered only on a new connection.
 LONGEST_HANG = PERIOD + 2 * RPC_TIMEOUT + 1
 
 
@@ -27,8 +27,8 @@ class Echo:
         return "here"
 
 
-class Wire:
-    """Counts the connections that are open, and loses the answer to the first dials."""
+class Connections:
+    """Counts dials and open connections, and loses the answers to the first dials."""
 
     def __init__(self, *, lost_dials: int = 0) -> None:
         self.lost_dials = lost_dials
@@ -60,8 +60,8 @@ class Wire:
         return client
 
 
-class Knowing:
-    """Answers for the system why a machine is gone."""
+class KeepaliveAnswer:
+    """Replaces the system's answer to why a machine is gone."""
 
     def __init__(self, gone: bm.Termination | None) -> None:
         self.gone = gone
@@ -77,8 +77,8 @@ class Knowing:
         return ask()
 
 
-class Setting:
-    """A session on one in-process machine, and what is done to its wire."""
+class Scenario:
+    """A session on one in-process machine, with faults in its connections."""
 
     def __init__(self) -> None:
         options = InProcessOptions(
@@ -86,11 +86,11 @@ class Setting:
         )
         self.system = InProcessSystem(options)
         self.faults = Faults(kinds=[])
-        self.wire = Wire()
+        self.connections = Connections()
 
     @contextlib.asynccontextmanager
     async def machine(self, *plugins):
-        plugins = [self.wire, self.faults, *plugins]
+        plugins = [self.connections, self.faults, *plugins]
         async with bm.AsyncSession(self.system, plugins=plugins) as session:
             [machine] = await session.start(1, services={"Echo": Echo()})
             yield machine
@@ -99,13 +99,13 @@ class Setting:
 @pytest.fixture
 def run():
     def run(test) -> None:
-        trio.run(test, Setting(), clock=MockClock(autojump_threshold=0.02))
+        trio.run(test, Scenario(), clock=MockClock(autojump_threshold=0.02))
 
     return run
 
 
 async def fails(machine, method, *args) -> float:
-    """Call; assert that it fails for want of a connection; return how long that took."""
+    """Call; assert that the connection fails; return how long that took."""
     began = trio.current_time()
     with pytest.raises(bm.TransportError) as caught:
         await machine.call(method, *args)
@@ -114,26 +114,26 @@ async def fails(machine, method, *args) -> float:
 
 
 @pytest.mark.parametrize("direction", [Direction.UP, Direction.DOWN, None])
-def test_a_connection_that_falls_silent_under_a_living_machine_is_replaced(run, direction, caplog):
-    async def test(setting):
-        async with setting.machine() as machine:
-            setting.faults.inject(Fault.STALL, direction=direction)
+def test_silent_connection_of_running_machine_is_replaced(run, direction, caplog):
+    async def test(scenario):
+        async with scenario.machine() as machine:
+            scenario.faults.inject(Fault.STALL, direction=direction)
             assert await fails(machine, "Echo.late", 10_000) <= LONGEST_HANG
             assert machine.state == bm.State.RUNNING
             began = trio.current_time()
             assert await machine.call("Echo.echo", 1) == 1
             assert trio.current_time() == began
-            assert setting.wire.open == 1
+            assert scenario.connections.open == 1
         assert "m0: its connection was silent" in caplog.text
 
     with caplog.at_level(logging.WARNING):
         run(test)
 
 
-def test_a_call_that_is_retried_gets_through_the_new_connection(run):
-    async def test(setting):
-        async with setting.machine() as machine:
-            setting.faults.inject(Fault.STALL)
+def test_retried_call_uses_new_connection(run):
+    async def test(scenario):
+        async with scenario.machine() as machine:
+            scenario.faults.inject(Fault.STALL)
             began = trio.current_time()
             assert await machine.call("Echo.echo", 1, retry=True) == 1
             assert trio.current_time() - began <= LONGEST_HANG
@@ -141,97 +141,97 @@ def test_a_call_that_is_retried_gets_through_the_new_connection(run):
     run(test)
 
 
-def test_connections_that_fall_silent_again_and_again_are_each_replaced(run):
-    async def test(setting):
-        async with setting.machine() as machine:
+def test_each_of_several_silent_connections_is_replaced(run):
+    async def test(scenario):
+        async with scenario.machine() as machine:
             for _ in range(5):
-                setting.faults.inject(Fault.STALL)
+                scenario.faults.inject(Fault.STALL)
                 assert await fails(machine, "Echo.late", 10_000) <= LONGEST_HANG
             assert await machine.call("Echo.echo", 1) == 1
-            assert (setting.wire.dials, setting.wire.open) == (6, 1)
+            assert (scenario.connections.dials, scenario.connections.open) == (6, 1)
 
     run(test)
 
 
-def test_a_call_in_flight_survives_a_partition_shorter_than_the_timeout(run, caplog):
-    async def test(setting):
-        async with setting.machine() as machine:
+def test_pending_call_survives_partition_shorter_than_timeout(run, caplog):
+    async def test(scenario):
+        async with scenario.machine() as machine:
 
             async def part():
-                setting.faults.partition()
+                scenario.faults.partition()
                 await trio.sleep(TIMEOUT - 2 * PERIOD)
-                setting.faults.heal()
+                scenario.faults.heal()
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(part)
                 assert await machine.call("Echo.late", 10) == "here"
             await trio.sleep(TIMEOUT)
             assert machine.state == bm.State.RUNNING
-            assert setting.wire.open == 1
+            assert scenario.connections.open == 1
         assert caplog.text.count("replaced") == 0
 
     run(test)
 
 
-def test_a_call_survives_when_its_connection_comes_back_later_than_a_new_one(run):
-    async def test(setting):
-        async with setting.machine() as machine:
+def test_pending_call_survives_if_its_connection_answers_after_new_one(run):
+    async def test(scenario):
+        async with scenario.machine() as machine:
             call_began = trio.current_time()
 
             async def part():
-                setting.faults.partition()
-                setting.faults.mean_delay = 0.0
+                scenario.faults.partition()
+                scenario.faults.mean_delay = 0.0
                 await trio.sleep(PERIOD + 2 * RPC_TIMEOUT)
-                # TCP is about to repeat what was lost, but not at once.
-                for stream in setting.faults._streams:
+                # TCP sends the lost bytes again, but only after a while.
+                for stream in scenario.faults._streams:
                     stream._mean_delay = 0.7 * RPC_TIMEOUT
-                setting.faults.inject(Fault.DELAY, direction=Direction.DOWN)
-                setting.faults.heal()
+                scenario.faults.inject(Fault.DELAY, direction=Direction.DOWN)
+                scenario.faults.heal()
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(part)
                 assert await machine.call("Echo.late", 10) == "here"
             assert trio.current_time() - call_began > PERIOD + 2.5 * RPC_TIMEOUT
             await trio.sleep(RPC_TIMEOUT)
-            assert setting.wire.dials > 1
-            assert setting.wire.open == 1  # the new one was closed again
+            assert scenario.connections.dials > 1
+            assert scenario.connections.open == 1  # the new one was closed again
 
     run(test)
 
 
-def test_a_machine_that_answers_on_no_connection_is_stopped_after_the_timeout(run):
-    async def test(setting):
-        async with setting.machine(Knowing(None)) as machine:
-            setting.system.partition(machine)
+def test_machine_that_answers_on_no_connection_is_stopped_after_timeout(run):
+    async def test(scenario):
+        async with scenario.machine(KeepaliveAnswer(None)) as machine:
+            scenario.system.partition(machine)
             silent_since = trio.current_time()
             with pytest.raises(bm.MachineStopped) as caught:
                 await machine.call("Echo.late", 10_000)
             assert caught.value.reason is bm.StopReason.KEEPALIVE
             silence = trio.current_time() - silent_since
             assert TIMEOUT - PERIOD <= silence <= TIMEOUT + RPC_TIMEOUT
-            setting.system.heal(machine)
-        assert setting.wire.open == 0
+            scenario.system.heal(machine)
+        assert scenario.connections.open == 0
 
     run(test)
 
 
-def test_a_silent_machine_that_its_system_knows_to_be_gone_is_stopped_at_once(run):
-    async def test(setting):
+def test_silent_machine_that_system_reports_gone_is_stopped_at_once(run):
+    async def test(scenario):
         gone = bm.Termination(bm.StopReason.EXITED, "deleted by somebody")
-        async with setting.machine(Knowing(gone)) as machine:
-            setting.faults.inject(Fault.STALL)
+        async with scenario.machine(KeepaliveAnswer(gone)) as machine:
+            scenario.faults.inject(Fault.STALL)
             with pytest.raises(bm.MachineStopped, match="deleted by somebody"):
                 await machine.call("Echo.late", 10_000)
             assert trio.current_time() <= PERIOD + RPC_TIMEOUT + 1
-            assert setting.wire.dials == 1  # no need to try
+            assert scenario.connections.dials == 1  # no second connection was needed
 
     run(test)
 
 
-def test_a_machine_on_a_silent_connection_is_shut_down_in_bounded_time(run):
-    async def test(setting):
-        async with setting.machine() as machine:
-            setting.faults.inject(Fault.STALL)
+def test_shutdown_over_silent_connection_takes_bounded_time(run):
+    async def test(scenario):
+        async with scenario.machine() as machine:
+            scenario.faults.inject(Fault.STALL)
             began = trio.current_time()
             await machine.shutdown()
             assert trio.current_time() - began <= RPC_TIMEOUT + 1
@@ -239,17 +239,17 @@ def test_a_machine_on_a_silent_connection_is_shut_down_in_bounded_time(run):
     run(test)
 
 
-def test_a_dial_that_is_lost_in_a_boot_is_repeated_long_before_the_boot_times_out(run):
-    async def test(setting):
-        setting.wire.lost_dials = 2
-        async with setting.machine() as machine:
+def test_lost_dial_during_boot_is_repeated_long_before_boot_timeout(run):
+    async def test(scenario):
+        scenario.connections.lost_dials = 2
+        async with scenario.machine() as machine:
             assert trio.current_time() <= 2 * RPC_TIMEOUT + 1
             assert await machine.call("Echo.echo", 1) == 1
 
     run(test)
 
 
-def test_a_peer_that_is_dialled_in_vain_is_dialled_again(run):
+def test_failed_dial_of_peer_is_repeated(run):
     class Caller:
         async def setup(self, session):
             self.session = session
@@ -258,14 +258,14 @@ def test_a_peer_that_is_dialled_in_vain_is_dialled_again(run):
             peer = await self.session.connect(addr)
             return await peer.call("Echo.echo", "hello")
 
-    async def test(setting):
-        async with bm.AsyncSession(setting.system) as session:
+    async def test(scenario):
+        async with bm.AsyncSession(scenario.system) as session:
             one, other = await session.start(2, services={"Caller": Caller(), "Echo": Echo()})
-            setting.system.partition(other)
+            scenario.system.partition(other)
 
             async def heal():
                 await trio.sleep(4 * RPC_TIMEOUT)
-                setting.system.heal(other)
+                scenario.system.heal(other)
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(heal)

@@ -15,10 +15,10 @@ DELETED = bm.Termination(bm.StopReason.GONE, "deleted by hand")
 
 
 class Observed:
-    """A lifecycle with the states that its observers were told."""
+    """A lifecycle with the states that its observers received."""
 
     def __init__(self) -> None:
-        self.told: list[bm.State] = []
+        self.received: list[bm.State] = []
         self.lifecycle = Lifecycle(
             "m0", addr="https://host:1#m0.s", changed=RepeatedEvent(), notify=self._notify
         )
@@ -26,10 +26,10 @@ class Observed:
     def _notify(self, event: bm.Event) -> None:
         assert isinstance(event, bm.MachineChanged)
         assert event.error is self.lifecycle.error
-        self.told.append(event.state)
+        self.received.append(event.state)
 
 
-def test_observers_are_told_each_state_once():
+def test_observers_receive_each_state_once():
     machine = Observed()
     for _ in range(2):
         machine.lifecycle.begin()
@@ -37,11 +37,11 @@ def test_observers_are_told_each_state_once():
         machine.lifecycle.booted()
     for _ in range(2):
         machine.lifecycle.stop(KILLED)
-    assert machine.told == [bm.State.STARTING, bm.State.RUNNING, bm.State.STOPPED]
+    assert machine.received == [bm.State.STARTING, bm.State.RUNNING, bm.State.STOPPED]
 
 
 @pytest.mark.parametrize("steps", [[], ["begin"], ["begin", "booted"]])
-def test_a_machine_stops_from_any_state_and_stays_stopped(steps):
+def test_machine_stops_from_any_state_and_stays_stopped(steps):
     machine = Observed().lifecycle
     for step in steps:
         getattr(machine, step)()
@@ -51,7 +51,7 @@ def test_a_machine_stops_from_any_state_and_stays_stopped(steps):
     assert machine.state == bm.State.STOPPED
 
 
-def test_the_first_reason_to_stop_is_the_machines_error():
+def test_first_stop_reason_is_error_of_machine():
     machine = Observed().lifecycle
     cause = OSError("reset")
     machine.stop(KILLED, cause=cause)
@@ -64,7 +64,7 @@ def test_the_first_reason_to_stop_is_the_machines_error():
     assert stopped.__cause__ is cause
 
 
-def test_a_boot_error_is_the_machines_error_itself():
+def test_boot_error_is_error_of_machine():
     machine = Observed().lifecycle
     error = bm.BootError("m0 did not boot", machine="m0", phase="connect", console="a line")
     machine.stop(bm.Termination(bm.StopReason.BOOT, "it did not boot"), cause=error)
@@ -74,7 +74,7 @@ def test_a_boot_error_is_the_machines_error_itself():
     assert (stopped.reason, stopped.__cause__) == (bm.StopReason.BOOT, error)
 
 
-def test_waiting_for_a_state_ends_at_it_or_at_a_later_one():
+def test_wait_for_state_ends_at_that_state_or_later_one():
     async def main() -> None:
         machine = Observed().lifecycle
         reached: list[bm.State] = []

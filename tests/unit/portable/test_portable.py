@@ -1,4 +1,4 @@
-"""The driver's side does without Linux: macOS and Windows drive machines elsewhere."""
+"""The driver works on macOS and Windows, with machines on other hosts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.paths import ROOT
 
 
 def python(*arguments):
-    # Without what the outer pytest was told.
+    # Without the options of the outer pytest.
     environ = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
     return subprocess.run(
         [sys.executable, *arguments],
@@ -27,11 +27,11 @@ def python(*arguments):
 @pytest.mark.parametrize(
     "tests",
     [
-        ["tests/unit/machine/test_life.py"],
+        ["tests/unit/machine/test_lifecycle.py"],
         pytest.param(["tests/unit/machine", "tests/unit/system"], marks=pytest.mark.long),
     ],
 )
-def test_driver_works_without_what_only_linux_has(tests):
+def test_driver_works_without_linux_only_functions(tests):
     options = ["-q", "-n0", "-p", "tests.unit.portable.without_linux", "-p", "no:cacheprovider"]
     run = python("-m", "pytest", *options, *tests)
     assert run.returncode == 0, run.stdout + run.stderr
@@ -55,7 +55,7 @@ except bm.NotSupportedError as exc:
 """
 
 
-def test_everything_imports_and_the_local_system_says_what_to_use_instead():
+def test_all_names_import_on_windows_and_local_system_suggests_others():
     run = python("-c", PROGRAM)
     assert run.returncode == 0, run.stderr
     assert "does not run on Windows; use WSL, or a system in the cloud" in run.stdout

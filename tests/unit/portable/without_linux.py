@@ -1,6 +1,6 @@
-"""A pytest plugin that takes away what Linux has and other drivers' systems lack.
+"""A pytest plugin that removes functions and modules that exist on Linux only.
 
-What other packages need of it they have imported by then; only our code notices.
+Other packages are imported before, so this affects only our code.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ for module, names in LINUX_ONLY.items():
             delattr(module, name)
 for name in ("resource", "fcntl", "pwd", "grp", "termios"):
     sys.modules[name] = None  # type: ignore[assignment]
-sys.platform = "darwin"  # pytest itself would look for more of Windows than its name
+sys.platform = "darwin"  # not win32: pytest would use other functions of Windows
 
 
 def pytest_sessionfinish() -> None:
-    sys.platform = "linux"  # for its own farewell
+    sys.platform = "linux"  # pytest's last steps use it

@@ -70,7 +70,7 @@ def sent_event(channel: Channel, size: float) -> trio.Event:
     return reached
 
 
-def test_a_method_is_called_with_its_arguments(wire: Open) -> None:
+def test_method_is_called_with_its_arguments(wire: Open) -> None:
     async def main() -> None:
         service = Basics()
         async with wire(service) as w:
@@ -85,7 +85,7 @@ def test_a_method_is_called_with_its_arguments(wire: Open) -> None:
     run(main)
 
 
-def test_values_of_any_size_go_both_ways(wire: Open) -> None:
+def test_values_of_any_size_travel_both_ways(wire: Open) -> None:
     async def main() -> None:
         async with wire(Basics()) as w:
             for border in (0, INLINE_BYTES, CHUNK_BYTES):
@@ -98,7 +98,7 @@ def test_values_of_any_size_go_both_ways(wire: Open) -> None:
     run(main)
 
 
-def test_thousands_of_calls_run_interleaved(wire: Open) -> None:
+def test_thousands_of_interleaved_calls_return_their_own_results(wire: Open) -> None:
     async def main() -> None:
         results: dict[int, int] = {}
         async with wire(Basics()) as w:
@@ -115,7 +115,7 @@ def test_thousands_of_calls_run_interleaved(wire: Open) -> None:
     run(main)
 
 
-def test_as_many_handlers_run_at_once_as_there_are_calls(wire: Open) -> None:
+def test_all_async_calls_run_concurrently(wire: Open) -> None:
     class Rendezvous:
         def __init__(self) -> None:
             self.here = 0
@@ -140,7 +140,7 @@ def test_as_many_handlers_run_at_once_as_there_are_calls(wire: Open) -> None:
 
 @pytest.mark.parametrize("wire", [lockstep, tls])  # memory takes all at once
 @pytest.mark.parametrize("direction", ["up", "down"])
-def test_a_small_call_is_not_stuck_behind_a_large_array(wire: Open, direction: str) -> None:
+def test_small_call_does_not_wait_for_large_array(wire: Open, direction: str) -> None:
     async def main() -> None:
         size = 64 * CHUNK_BYTES
         async with wire(Basics()) as w:
@@ -162,13 +162,13 @@ def test_a_small_call_is_not_stuck_behind_a_large_array(wire: Open, direction: s
                 for _ in range(5):
                     await w.call("echo", None)
                     order.append("null")
-        # With 58 chunks to go the nulls' ten frames find their places in between.
+        # 58 chunks are still to be sent, so the ten frames of the null calls go in between.
         assert order == ["null"] * 5 + ["large"]
 
     run(main)
 
 
-def test_a_small_frame_waits_for_one_chunk_at_most() -> None:
+def test_small_frame_waits_for_at_most_one_chunk() -> None:
     async def main() -> None:
         ours, theirs = trio.testing.lockstep_stream_pair()
         outbox = Outbox(StreamChannel(ours))
@@ -215,10 +215,10 @@ class Names:
         return print
 
     def setup(self, session: Any) -> None:
-        raise AssertionError("called from afar")
+        raise AssertionError("called remotely")
 
     def _private(self) -> None:
-        raise AssertionError("called from afar")
+        raise AssertionError("called remotely")
 
     @staticmethod
     def static() -> str:
@@ -234,7 +234,7 @@ class Names:
     partial = functools.partialmethod(method, "partial")
 
 
-def test_every_public_method_can_be_called_and_nothing_else(wire: Open) -> None:
+def test_only_public_methods_can_be_called(wire: Open) -> None:
     async def main() -> None:
         async with wire(Names()) as w:
             for name, result in [
@@ -252,14 +252,14 @@ def test_every_public_method_can_be_called_and_nothing_else(wire: Open) -> None:
     run(main)
 
 
-def test_an_unknown_name_says_what_there_is(wire: Open) -> None:
+def test_error_for_unknown_name_lists_available_names(wire: Open) -> None:
     async def main() -> None:
         async with wire(Basics()) as w:
             with pytest.raises(UsageError) as error:
                 await w.call("asinc_add")
             assert "no method 'asinc_add'" in str(error.value)
             assert "did you mean 'async_add'? There are: add, async_add" in str(error.value)
-            # Nobody's method raised, so there is no remote traceback about it.
+            # No method raised, so there is no remote traceback.
             assert error.value.__cause__ is None
             for name in ("s.add", "S", "", "T.add", "Sx"):
                 with pytest.raises(UsageError, match="(?i)there are"):
@@ -270,7 +270,7 @@ def test_an_unknown_name_says_what_there_is(wire: Open) -> None:
     run(main)
 
 
-def test_an_object_of_any_class_is_a_service(wire: Open) -> None:
+def test_object_of_any_class_can_be_a_service(wire: Open) -> None:
     async def main() -> None:
         async with wire([3, 1, 2]) as w:
             await w.call("sort")
@@ -324,7 +324,7 @@ async def cancelled_once(began: trio.Event, function: Callable[..., Any], *args:
         nursery.cancel_scope.cancel()
 
 
-def test_cancelling_a_call_cancels_its_handler(wire: Open) -> None:
+def test_cancelling_call_cancels_its_handler(wire: Open) -> None:
     async def main() -> None:
         service = Waiting()
         async with wire(service) as w:
@@ -335,7 +335,7 @@ def test_cancelling_a_call_cancels_its_handler(wire: Open) -> None:
     run(main)
 
 
-def test_cancelling_a_nursery_of_handlers_ends_them_all(wire: Open) -> None:
+def test_cancelling_call_ends_all_tasks_of_its_handler(wire: Open) -> None:
     class Nested:
         def __init__(self) -> None:
             self.began = trio.Event()
@@ -363,7 +363,7 @@ def test_cancelling_a_nursery_of_handlers_ends_them_all(wire: Open) -> None:
     run(main)
 
 
-def test_a_queued_job_whose_caller_has_gone_is_not_run(wire: Open) -> None:
+def test_queued_call_does_not_run_after_its_cancellation(wire: Open) -> None:
     async def main() -> None:
         service = Waiting()
         async with wire(service, maxprocs=1) as w, trio.open_nursery() as nursery:
@@ -377,7 +377,7 @@ def test_a_queued_job_whose_caller_has_gone_is_not_run(wire: Open) -> None:
 
                 nursery.start_soon(cancel)
                 await w.call("block", 2)
-            await w.call("echo", None)  # by now it has its cancellation
+            await w.call("echo", None)  # by now the machine has the cancellation
             service.release.set()
             assert await w.call("block", 3) == 3
             assert service.ran == [1, 3]
@@ -385,7 +385,7 @@ def test_a_queued_job_whose_caller_has_gone_is_not_run(wire: Open) -> None:
     run(main)
 
 
-def test_a_handler_that_is_cancelled_late_keeps_its_thread_and_nobody_else_s_reply(
+def test_call_cancelled_while_running_does_not_disturb_next_call(
     wire: Open,
 ) -> None:
     async def main() -> None:
@@ -403,7 +403,7 @@ def test_a_handler_that_is_cancelled_late_keeps_its_thread_and_nobody_else_s_rep
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
-def test_a_call_cancelled_in_mid_upload_leaves_the_connection_usable(
+def test_connection_is_usable_after_call_is_cancelled_during_upload(
     wire: Open, share: float
 ) -> None:
     async def main() -> None:
@@ -417,8 +417,8 @@ def test_a_call_cancelled_in_mid_upload_leaves_the_connection_usable(
     run(main)
 
 
-def test_a_large_reply_to_a_cancelled_call_is_cut_short_and_leaves_nothing(wire: Open) -> None:
-    # The reply's frame may be on its way already when the caller gives up: at every point.
+def test_cancelled_call_with_large_reply_leaves_no_state_at_either_end(wire: Open) -> None:
+    # Cancel after each number of reads: part of the reply may have arrived already.
     async def main() -> None:
         async with wire(Waiting()) as w:
             for reads in range(6):
@@ -446,7 +446,7 @@ def test_a_large_reply_to_a_cancelled_call_is_cut_short_and_leaves_nothing(wire:
     run(main)
 
 
-def test_a_call_cancelled_at_any_moment_leaves_the_others_in_order(wire: Open) -> None:
+def test_call_cancelled_at_any_moment_does_not_disturb_other_calls(wire: Open) -> None:
     async def main() -> None:
         async with wire(Waiting()) as w:
             done = []
@@ -477,7 +477,7 @@ def test_a_call_cancelled_at_any_moment_leaves_the_others_in_order(wire: Open) -
 # -- the end of a connection ---------------------------------------------------
 
 
-def test_pending_calls_end_when_the_connection_does(wire: Open) -> None:
+def test_pending_calls_fail_when_connection_is_lost(wire: Open) -> None:
     async def main() -> None:
         service = Waiting()
         errors: list[Exception] = []
@@ -509,7 +509,7 @@ def test_pending_calls_end_when_the_connection_does(wire: Open) -> None:
                 "S.block",
                 "S.forever",
             ]
-            # And a new one doesn't begin.
+            # A new call fails too.
             with pytest.raises(ConnectionLost):
                 await w.call("echo", 1)
             assert not w.connection.is_open
@@ -518,7 +518,7 @@ def test_pending_calls_end_when_the_connection_does(wire: Open) -> None:
     run(main)
 
 
-def test_leaving_the_connection_cancels_what_runs_on_the_machine() -> None:
+def test_lost_connection_cancels_running_methods_on_machine() -> None:
     async def main() -> None:
         service = Waiting()
         lost: list[BigmachineError] = []
@@ -532,7 +532,7 @@ def test_leaving_the_connection_cancels_what_runs_on_the_machine() -> None:
         async with trio.open_nursery() as nursery, tls(service) as w:
             nursery.start_soon(call, w)
             await service.began.wait()
-            # Not by a CANCEL: the dialling end goes away.
+            # Without a CANCEL frame: the caller's end closes the connection.
             w.connection._channel.close()
             await service.cancelled.wait()
         assert len(lost) == 1
@@ -540,7 +540,7 @@ def test_leaving_the_connection_cancels_what_runs_on_the_machine() -> None:
     run(main)
 
 
-def test_what_breaks_the_protocol_ends_the_connection_with_the_reason() -> None:
+def test_invalid_data_from_machine_ends_connection_with_reason() -> None:
     async def main() -> None:
         for garbage in (b"\xff" * 100, b"HTTP/1.1 400 Bad Request\r\n\r\n", b""):
             ours, theirs = trio.testing.memory_stream_pair()
@@ -556,7 +556,7 @@ def test_what_breaks_the_protocol_ends_the_connection_with_the_reason() -> None:
     run(main)
 
 
-def test_a_machine_drops_a_client_that_breaks_the_protocol(wire: Open) -> None:
+def test_machine_closes_connection_that_sends_invalid_data(wire: Open) -> None:
     async def main() -> None:
         for garbage in (b"\xff" * 100, control_frame(Kind.STREAM, 1)):
             service = Waiting()
@@ -575,7 +575,7 @@ def test_a_machine_drops_a_client_that_breaks_the_protocol(wire: Open) -> None:
 
 
 @pytest.mark.parametrize("second", [1, 2, 3])
-def test_a_call_can_t_take_the_streams_of_one_that_runs(second: int) -> None:
+def test_reuse_of_stream_number_of_running_call_ends_connection(second: int) -> None:
     async def main() -> None:
         service = Waiting()
         async with memory(service) as w:
@@ -590,7 +590,7 @@ def test_a_call_can_t_take_the_streams_of_one_that_runs(second: int) -> None:
     run(main)
 
 
-def test_stream_numbers_start_again_and_pass_over_those_in_use() -> None:
+def test_stream_numbers_wrap_around_and_skip_numbers_in_use() -> None:
     async def main() -> None:
         service = Waiting()
         async with memory(service) as w, trio.open_nursery() as nursery:
@@ -601,28 +601,25 @@ def test_stream_numbers_start_again_and_pass_over_those_in_use() -> None:
             w.connection._next_stream = 2**32 - 3
             for i in range(10):
                 assert await w.call("echo", i) == i
-            # Two before the end, then 2, 3, 6, 7, 8, 10, 11 and 12; or it went wrong.
+            # Two before the numbers wrap around, then 2, 3, 6, 7, 8, 10, 11 and 12.
             assert 12 <= w.connection._next_stream <= 14
             nursery.cancel_scope.cancel()
 
     run(main)
 
 
-def test_a_finished_call_s_values_are_not_kept(wire: Open) -> None:
-    class Thing:
-        pass
-
+def test_arguments_and_results_are_released_after_call(wire: Open) -> None:
     class Keeps:
         def __init__(self) -> None:
             self.refs: list[weakref.ref[Any]] = []
 
-        async def take(self, thing: Any) -> Any:
-            self.refs.append(weakref.ref(thing))
-            return thing
+        async def take(self, value: Any) -> Any:
+            self.refs.append(weakref.ref(value))
+            return value
 
-        def thread_take(self, thing: Any) -> Any:
-            self.refs.append(weakref.ref(thing))
-            return thing
+        def thread_take(self, value: Any) -> Any:
+            self.refs.append(weakref.ref(value))
+            return value
 
     async def main() -> None:
         service = Keeps()

@@ -1,4 +1,4 @@
-"""The channels alone: TLS over a socket in awkward pieces, ends of every kind, any stream."""
+"""Channels without RPC: TLS in pieces of any size, every kind of end, any stream."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ async def tls_pair() -> AsyncIterator[tuple[TlsChannel, TlsChannel]]:
         theirs.close()
 
 
-async def receive_exactly(channel: Channel, size: int, *, most: int = 1 << 20) -> bytes:
+async def receive_exactly(channel: Channel, size: int, *, max_bytes: int = 1 << 20) -> bytes:
     parts = bytearray()
     while len(parts) < size:
-        part = await channel.receive_some(min(most, size - len(parts)))
+        part = await channel.receive_some(min(max_bytes, size - len(parts)))
         assert part, f"ended after {len(parts)} of {size} bytes"
         parts += part
     return bytes(parts)
 
 
 @pytest.mark.parametrize("piece", [1, 7, 1000, 16_384, 16_385, 300_000])
-def test_bytes_arrive_in_order_whatever_the_pieces(piece: int) -> None:
+def test_bytes_arrive_in_order_for_any_piece_size(piece: int) -> None:
     async def main() -> None:
         total = min(piece * 500, 3_000_000)
         data = os.urandom(total)
@@ -60,8 +60,8 @@ def test_bytes_arrive_in_order_whatever_the_pieces(piece: int) -> None:
                 for at in range(0, total, piece):
                     await channel.send_all(data[at : at + piece])
 
-            async def receive(channel: Channel, most: int) -> None:
-                assert await receive_exactly(channel, total, most=most) == data
+            async def receive(channel: Channel, max_bytes: int) -> None:
+                assert await receive_exactly(channel, total, max_bytes=max_bytes) == data
 
             nursery.start_soon(send, ours)
             nursery.start_soon(send, theirs)
@@ -71,7 +71,7 @@ def test_bytes_arrive_in_order_whatever_the_pieces(piece: int) -> None:
     run(main)
 
 
-def test_records_may_come_in_pieces_of_one_byte() -> None:
+def test_tls_records_may_arrive_byte_by_byte() -> None:
     async def main() -> None:
         raw, dialled = socket.socketpair()
         raw.setblocking(False)
@@ -109,21 +109,21 @@ def test_records_may_come_in_pieces_of_one_byte() -> None:
 
 
 def as_tcp(sock: socket.socket) -> Any:
-    """A socket of another family, deaf to TCP's own options."""
+    """A Unix socket as a TCP one: it ignores TCP's options."""
 
-    class Deaf(socket.socket):
+    class IgnoresOptions(socket.socket):
         def setsockopt(self, *args: Any) -> None:
             pass
 
-    return Deaf(fileno=sock.detach())
+    return IgnoresOptions(fileno=sock.detach())
 
 
-def test_an_orderly_end_is_an_end_after_the_last_byte() -> None:
+def test_closed_channel_delivers_all_bytes_and_then_end() -> None:
     async def main() -> None:
         async with tls_pair() as (ours, theirs):
-            await ours.send_all(b"last words")
+            await ours.send_all(b"last bytes")
             ours.close()
-            assert await receive_exactly(theirs, 10) == b"last words"
+            assert await receive_exactly(theirs, 10) == b"last bytes"
             for _ in range(3):
                 assert await theirs.receive_some(100) == b""
             assert theirs.failure is None
@@ -131,24 +131,24 @@ def test_an_orderly_end_is_an_end_after_the_last_byte() -> None:
     run(main)
 
 
-def test_a_peer_that_ends_tls_but_not_tcp_has_ended() -> None:
+def test_tls_close_notify_is_end_although_tcp_stays_open() -> None:
     async def main() -> None:
         async with tls_pair() as (ours, theirs):
-            await ours.send_all(b"last words")
+            await ours.send_all(b"last bytes")
             with contextlib.suppress(ssl.SSLError):
                 ours.ssl_object.unwrap()
             ours._push()
             await ours.flush()
             await trio.lowlevel.wait_readable(theirs.socket)
-            assert await receive_exactly(theirs, 10) == b"last words"
-            # TCP stays open: it isn't that which ends it.
+            assert await receive_exactly(theirs, 10) == b"last bytes"
+            # Only TLS has ended: TCP stays open.
             assert await theirs.receive_some(100) == b""
             assert await theirs.receive_some(100) == b""
 
     run(main)
 
 
-def test_a_cut_off_peer_is_an_end() -> None:
+def test_tcp_end_without_close_notify_is_end() -> None:
     async def main() -> None:
         async with tls_pair() as (ours, theirs):
             theirs.send_nowait(b"abc")
@@ -159,7 +159,7 @@ def test_a_cut_off_peer_is_an_end() -> None:
     run(main)
 
 
-def test_a_reset_is_an_end_for_who_reads_and_who_writes() -> None:
+def test_reset_ends_reads_and_discards_unsent_bytes() -> None:
     async def main() -> None:
         async with tls_pair() as (ours, theirs):
             linger = struct.pack("ii", 1, 0)
@@ -175,7 +175,7 @@ def test_a_reset_is_an_end_for_who_reads_and_who_writes() -> None:
     run(main)
 
 
-def test_a_forged_record_is_an_end_with_a_reason() -> None:
+def test_forged_record_ends_channel_with_ssl_error() -> None:
     async def main() -> None:
         async with tls_pair() as (ours, theirs):
             theirs.socket.send(b"\x17\x03\x03\x00\x20" + bytes(32))
@@ -186,7 +186,7 @@ def test_a_forged_record_is_an_end_with_a_reason() -> None:
     run(main)
 
 
-def test_closing_wakes_who_waits() -> None:
+def test_close_of_tls_channel_wakes_waiting_reader_and_writer() -> None:
     async def main() -> None:
         async with tls_pair() as (ours, theirs), trio.open_nursery() as nursery:
 
@@ -195,7 +195,7 @@ def test_closing_wakes_who_waits() -> None:
 
             async def send() -> None:
                 ours.send_nowait(bytes(50 << 20))
-                assert ours.has_unsent  # nobody reads over there
+                assert ours.has_unsent  # the peer does not read
                 await ours.flush()
 
             nursery.start_soon(receive)
@@ -208,7 +208,7 @@ def test_closing_wakes_who_waits() -> None:
     run(main)
 
 
-def test_what_was_sent_without_waiting_goes_before_what_is_sent_later() -> None:
+def test_bytes_sent_without_waiting_keep_their_order() -> None:
     async def main() -> None:
         async with tls_pair() as (ours, theirs), trio.open_nursery() as nursery:
             parts = [bytes([i]) * 1_000_000 for i in range(20)]
@@ -255,15 +255,15 @@ async def openssl_client(folder: Path) -> AsyncIterator[tuple[TlsChannel, trio.P
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command")
-def test_a_peer_may_update_its_keys_while_we_wait_to_send(tmp_path: Path) -> None:
-    # Python's ssl can't ask for a KeyUpdate; s_client does when it is told ``K``.
+def test_peer_may_update_keys_while_we_wait_to_send(tmp_path: Path) -> None:
+    # Python's ssl can't ask for a KeyUpdate; s_client sends one when its input is ``K``.
     async def main() -> None:
         async with openssl_client(tmp_path) as (channel, process), trio.open_nursery() as nursery:
             assert process.stdin is not None
             assert process.stdout is not None
             await process.stdin.send_all(b"K\n")
             await trio.lowlevel.wait_readable(channel.socket)
-            # Nobody reads what s_client prints, so it stops to read.
+            # Nobody reads the output of s_client, so it stops reading its input.
             channel.send_nowait(b"@" * (20 << 20))
             assert channel.has_unsent
             nursery.start_soon(channel.flush)
@@ -284,7 +284,7 @@ def test_a_peer_may_update_its_keys_while_we_wait_to_send(tmp_path: Path) -> Non
 # -- any stream ----------------------------------------------------------------
 
 
-def test_any_stream_is_a_channel() -> None:
+def test_any_stream_works_as_channel() -> None:
     async def main() -> None:
         for pair in (trio.testing.memory_stream_pair, trio.testing.lockstep_stream_pair):
             ours, theirs = map(StreamChannel, pair())
@@ -293,13 +293,13 @@ def test_any_stream_is_a_channel() -> None:
                     ours.send_nowait(part)
                 assert ours.has_unsent
                 nursery.start_soon(ours.flush)
-                assert await receive_exactly(theirs, 11, most=2) == b"onetwothree"
+                assert await receive_exactly(theirs, 11, max_bytes=2) == b"onetwothree"
                 assert not ours.has_unsent
 
     run(main)
 
 
-def test_a_channel_copies_what_it_could_not_send_at_once() -> None:
+def test_channel_copies_bytes_it_cannot_send_at_once() -> None:
     async def main() -> None:
         ours, theirs = map(StreamChannel, trio.testing.memory_stream_pair())
         data = bytearray(b"before")
@@ -311,9 +311,9 @@ def test_a_channel_copies_what_it_could_not_send_at_once() -> None:
     run(main)
 
 
-def test_the_end_of_a_stream_is_an_end_however_it_came() -> None:
+def test_every_connection_error_of_stream_is_end_of_channel() -> None:
     class Network:
-        """What an HTTP client of another make gives."""
+        """A network stream as another HTTP client has it."""
 
         def __init__(self, error: Exception) -> None:
             self.error = error
@@ -349,7 +349,7 @@ def test_the_end_of_a_stream_is_an_end_however_it_came() -> None:
     run(main)
 
 
-def test_what_came_before_a_broken_write_can_still_be_read() -> None:
+def test_received_bytes_can_be_read_after_failed_write() -> None:
     async def main() -> None:
         ours, theirs = trio.testing.memory_stream_pair()
         channel = StreamChannel(ours)
@@ -363,7 +363,7 @@ def test_what_came_before_a_broken_write_can_still_be_read() -> None:
     run(main)
 
 
-def test_closing_a_stream_s_channel_wakes_who_waits() -> None:
+def test_close_of_stream_channel_wakes_waiting_reader() -> None:
     async def main() -> None:
         ours, _theirs = trio.testing.memory_stream_pair()
         channel = StreamChannel(ours)

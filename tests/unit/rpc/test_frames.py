@@ -1,4 +1,4 @@
-"""The frame codec against a reference encoder of its own, and against peers that lie."""
+"""The frame codec against an independent reference encoder, and against invalid input."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def sent(kind: Kind, stream: int, content: Payload, name: str = "", uploads: int
     return b"".join(out)
 
 
-# -- what is sent arrives ------------------------------------------------------
+# -- valid input ---------------------------------------------------------------
 
 BORDERS = [
     size + delta
@@ -136,14 +136,14 @@ controls = st.tuples(
     mix=st.lists(st.one_of(messages(), controls), max_size=6),
     pieces=st.sampled_from([7, 1000, 4096, 70_000, 1 << 30]),
 )
-def test_any_mix_of_frames_arrives_as_it_was_sent(mix: list[Seen], pieces: int) -> None:
+def test_any_mix_of_frames_arrives_as_sent(mix: list[Seen], pieces: int) -> None:
     wire = b""
     for kind, stream, aux, name, pickle, buffers in mix:
         if kind in MESSAGES:
             wire += sent(Kind(kind), stream, payload(pickle, buffers), name, aux)
         else:
             wire += control_frame(Kind(kind), stream, aux)
-    # Small pieces of large inputs would test patience.
+    # Small pieces of large inputs would take too long.
     piece = max(pieces, len(wire) // 3000)
     decoder = FrameDecoder()
     assert feed(decoder, wire, piece=piece) == mix
@@ -152,7 +152,7 @@ def test_any_mix_of_frames_arrives_as_it_was_sent(mix: list[Seen], pieces: int) 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(message=messages(), chunk=st.sampled_from([1000, 65_536, CHUNK_BYTES]))
-def test_the_format_is_the_documented_one(message: Seen, chunk: int) -> None:
+def test_encoding_matches_documented_format(message: Seen, chunk: int) -> None:
     if not message[5] and len(message[4]) > INLINE_BYTES:
         message = (*message[:5], [b"x"])  # a lone large pickle: its flag is tested below
     decoder = FrameDecoder()
@@ -161,7 +161,7 @@ def test_the_format_is_the_documented_one(message: Seen, chunk: int) -> None:
     assert encoded(message) == sent(Kind(kind), stream, payload(pickle, buffers), name, aux)
 
 
-def test_a_large_pickle_travels_as_body() -> None:
+def test_large_pickle_is_sent_as_body() -> None:
     pickle = bytes(INLINE_BYTES + 1)
     wire = sent(Kind.REPLY, 9, payload(pickle))
     table = struct.pack("<Q", len(pickle))
@@ -169,7 +169,7 @@ def test_a_large_pickle_travels_as_body() -> None:
     assert feed(FrameDecoder(), wire) == [(Kind.REPLY, 9, 0, "", pickle, [])]
 
 
-def test_a_frame_counts_the_bytes_of_its_payload() -> None:
+def test_frame_size_is_size_of_its_payload() -> None:
     for content in (
         payload(b"abc"),
         payload(b"abc", [b"de", b"", b"f" * 100]),
@@ -206,7 +206,7 @@ SMALL_FRAMES: list[Seen] = [
 ]
 
 
-def test_it_does_not_matter_where_the_input_is_split() -> None:
+def test_input_may_be_split_anywhere() -> None:
     for at in range(len(SMALL) + 1):
         decoder = FrameDecoder()
         assert feed(decoder, SMALL[:at]) + feed(decoder, SMALL[at:]) == SMALL_FRAMES
@@ -214,8 +214,8 @@ def test_it_does_not_matter_where_the_input_is_split() -> None:
     assert feed(FrameDecoder(), SMALL, piece=1) == SMALL_FRAMES
 
 
-def test_a_truncated_input_gives_no_frame_too_many_and_is_not_idle() -> None:
-    # Where frames end, and so where the input may be cut without anybody noticing.
+def test_truncated_input_yields_only_complete_frames_and_is_not_idle() -> None:
+    # The ends of frames, where a cut cannot be detected.
     ends = {0: 0}
     for at in range(1, len(SMALL) + 1):
         decoder = FrameDecoder()
@@ -226,14 +226,14 @@ def test_a_truncated_input_gives_no_frame_too_many_and_is_not_idle() -> None:
     assert list(ends.values()) == list(range(len(SMALL_FRAMES) + 1))
 
 
-def test_bytes_that_came_with_the_upgrade_are_the_first() -> None:
+def test_bytes_received_with_upgrade_are_decoded_first() -> None:
     for at in range(len(SMALL) + 1):
         decoder = FrameDecoder(leading=SMALL[:at])
         frames = [*map(seen, decoder.frames()), *feed(decoder, SMALL[at:])]
         assert frames == SMALL_FRAMES
 
 
-def test_as_many_buffers_as_allowed_arrive() -> None:
+def test_maximum_number_of_buffers_arrives() -> None:
     buffers = [bytes([i % 256]) for i in range(MAX_BUFFERS)]
     big = bytes(INLINE_BYTES + 1)  # the pickle is then one buffer more
     decoder = FrameDecoder()
@@ -242,7 +242,7 @@ def test_as_many_buffers_as_allowed_arrive() -> None:
     ]
 
 
-def test_bodies_of_several_streams_interleave() -> None:
+def test_bodies_of_several_streams_may_interleave() -> None:
     first, second = [b"a" * 1000], [b"b" * 1000]
     one, two = (sent(Kind.ITEM, i, payload(b"", b)) for i, b in ((1, first), (2, second)))
     head = HEADER_BYTES + 8
@@ -258,7 +258,7 @@ def test_bodies_of_several_streams_interleave() -> None:
     assert [frame[2] for frame in frames if frame[0] == Kind.ACK] == list(range(0, 1000, 100))
 
 
-def test_a_large_buffer_is_received_where_it_stays() -> None:
+def test_large_buffer_is_not_moved_after_it_is_received() -> None:
     decoder = FrameDecoder()
     feed(decoder, header(8, 1, 2, 0, 1) + struct.pack("<Q", 1 << 20) + header(CHUNK_BYTES, 1, 5))
     room = decoder.buffer()
@@ -266,17 +266,17 @@ def test_a_large_buffer_is_received_where_it_stays() -> None:
     room[:4] = b"here"
     decoder.received(len(room))
     assert list(decoder.frames()) == []
-    # The rest, without the memory of the first part moving.
+    # Receive the rest: the memory of the first part must not move.
     rest = b"".join(header(CHUNK_BYTES, 1, 5) + bytes(CHUNK_BYTES) for _ in range(3))
     [(_, _, _, _, _, [buffer])] = feed(decoder, rest)
     assert buffer[:4] == b"here"
     room[:4] = b"over"
 
 
-# -- what nobody waits for -----------------------------------------------------
+# -- unwanted data -------------------------------------------------------------
 
 
-def test_the_rest_of_a_cancelled_stream_is_skipped() -> None:
+def test_rest_of_cancelled_stream_is_skipped() -> None:
     wire = sent(Kind.REPLY, 1, payload(b"p", [b"x" * 5000]))
     after = control_frame(Kind.END, 2)
     for at in (HEADER_BYTES + 9, HEADER_BYTES + 30, 2000, len(wire) - 1):
@@ -287,7 +287,7 @@ def test_the_rest_of_a_cancelled_stream_is_skipped() -> None:
         assert decoder.is_idle
 
 
-def test_a_stream_may_be_forgotten_while_its_bytes_are_being_received() -> None:
+def test_stream_may_be_forgotten_while_its_bytes_arrive() -> None:
     wire = sent(Kind.REPLY, 1, payload(b"p", [b"x" * 200_000])) + control_frame(Kind.END, 2)
     head = 2 * HEADER_BYTES + 9
     for count in (1, 100_000, 200_000):
@@ -295,25 +295,25 @@ def test_a_stream_may_be_forgotten_while_its_bytes_are_being_received() -> None:
         assert feed(decoder, wire[:head]) == []
         room = decoder.buffer()
         room[:count] = wire[head : head + count]
-        decoder.forget(1)  # by a caller that is cancelled meanwhile
+        decoder.forget(1)  # because its caller was cancelled
         decoder.received(count)
         assert list(decoder.frames()) == []
         assert feed(decoder, wire[head + count :]) == [(Kind.END, 2, 0, "", b"", [])]
         assert decoder.is_idle
 
 
-def test_data_of_an_unknown_stream_is_skipped() -> None:
+def test_data_of_unknown_stream_is_skipped() -> None:
     wire = data_header(5, 100) + bytes(100) + data_header(5, 0) + SMALL
     assert feed(FrameDecoder(), wire, piece=13) == SMALL_FRAMES
 
 
-def test_a_body_that_nobody_wants_takes_no_memory() -> None:
+def test_unwanted_body_takes_no_memory() -> None:
     announced = header(8, 1, 2, 0, 1) + struct.pack("<Q", 1 << 19)
     after = control_frame(Kind.END, 2)
     for arrived in (b"", data_header(1, 1000) + bytes(1000)):
         decoder = FrameDecoder(is_wanted=lambda stream: stream != 1)
         tracemalloc.start()
-        # Its sender was told to stop, and does somewhere: the rest never comes.
+        # The sender stops when it is cancelled, so the rest never arrives.
         assert feed(decoder, announced + arrived + after) == [(Kind.END, 2, 0, "", b"", [])]
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
@@ -321,15 +321,15 @@ def test_a_body_that_nobody_wants_takes_no_memory() -> None:
         assert decoder.is_idle
 
 
-# -- a peer that lies ----------------------------------------------------------
+# -- invalid input -------------------------------------------------------------
 
 
 def frame_of(content: bytes, **fields: int) -> bytes:
     return header(len(content), **fields) + content
 
 
-LIES = {
-    "a frame longer than any": header(1 << 31, kind=2),
+INVALID = {
+    "a frame over the maximum length": header(1 << 31, kind=2),
     "a frame of 4 GiB": header((1 << 32) - 1),
     "a frame just over the limit": header(2 * INLINE_BYTES + 1, kind=2),
     "an unknown kind": header(0, kind=0),
@@ -347,7 +347,7 @@ LIES = {
     "65,535 buffers": frame_of(bytes(100), kind=2, count=65_535),
     "a buffer of 16 EiB": frame_of(b"\xff" * 8, kind=2, count=1),
     "buffers that add up to too much": frame_of(struct.pack("<Q", 600 << 20) * 2, kind=2, count=2),
-    "a message begun twice": 2 * frame_of(struct.pack("<Q", 10), kind=2, count=1),
+    "a message started twice": 2 * frame_of(struct.pack("<Q", 10), kind=2, count=1),
     "data beyond its chunk": data_header(1, CHUNK_BYTES + 1),
     "data beyond its buffer": frame_of(struct.pack("<Q", 10), kind=2, count=1) + data_header(1, 11),
     "data across two buffers": frame_of(struct.pack("<QQ", 10, 10), kind=2, count=2)
@@ -357,27 +357,27 @@ LIES = {
 }
 
 
-@pytest.mark.parametrize("lie", LIES)
-def test_a_lie_is_a_protocol_error_and_costs_no_memory(lie: str) -> None:
+@pytest.mark.parametrize("case", INVALID)
+def test_invalid_input_is_protocol_error_and_takes_no_memory(case: str) -> None:
     decoder = FrameDecoder(limit_bytes=1 << 30)
     tracemalloc.start()
     try:
         with pytest.raises(ProtocolError):
-            feed(decoder, LIES[lie])
+            feed(decoder, INVALID[case])
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert peak < 1 << 18
 
 
-def test_a_message_over_the_limit_is_refused_before_memory_is_taken() -> None:
+def test_message_over_limit_is_refused_before_memory_is_allocated() -> None:
     announced = frame_of(struct.pack("<Q", 1001), kind=2, count=1)
     with pytest.raises(ProtocolError, match=r"1001 bytes .* limit is 1000"):
         feed(FrameDecoder(limit_bytes=1000), announced)
     assert feed(FrameDecoder(limit_bytes=1001), announced) == []
 
 
-def test_more_memory_than_there_is_is_a_protocol_error() -> None:
+def test_failed_memory_allocation_is_protocol_error() -> None:
     announced = frame_of(struct.pack("<Q", 1 << 62), kind=2, count=1)
     with pytest.raises(ProtocolError, match="no memory"):
         feed(FrameDecoder(limit_bytes=1 << 63), announced)
@@ -404,7 +404,7 @@ def test_more_memory_than_there_is_is_a_protocol_error() -> None:
         max_size=12,
     )
 )
-def test_random_input_is_frames_or_a_protocol_error(parts: Iterable[bytes]) -> None:
+def test_random_input_gives_frames_or_protocol_error(parts: Iterable[bytes]) -> None:
     wire = b"".join(parts)
     for piece in (1 << 30, 3):
         decoder = FrameDecoder(limit_bytes=1 << 20)

@@ -1,4 +1,4 @@
-"""The HTTP face of a machine: plain requests, refusals, and clients that can't upgrade."""
+"""The HTTP interface of a machine: plain requests, refusals, clients that can't upgrade."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PICKLE = {"content-type": "application/x-pickle"}
 SNI = {"sni_hostname": MACHINE.name}
 
 
-class Fault(Exception):
+class CustomError(Exception):
     def __init__(self, code: int) -> None:
         super().__init__(code)
         self.code = code
@@ -57,10 +57,10 @@ class Service:
         return a + b
 
     def fault(self) -> None:
-        raise Fault(7)
+        raise CustomError(7)
 
     async def async_fault(self) -> None:
-        raise Fault(7)
+        raise CustomError(7)
 
     def exits(self) -> None:
         raise SystemExit(3)
@@ -88,7 +88,7 @@ class ParallelService:
 
     @parallel
     def fault(self) -> None:
-        raise Fault(7)
+        raise CustomError(7)
 
     @parallel
     def lock(self) -> Any:
@@ -110,10 +110,10 @@ class ParallelService:
 
 class Unloadable:
     def __reduce__(self) -> Any:
-        return _explode, ()
+        return _fail_to_load, ()
 
 
-def _explode() -> None:
+def _fail_to_load() -> None:
     raise RuntimeError("not here")
 
 
@@ -133,7 +133,7 @@ def arguments(*args: Any, **kwargs: Any) -> bytes:
 # -- POST ----------------------------------------------------------------------
 
 
-def test_a_pickled_call_is_answered_by_a_pickle() -> None:
+def test_pickled_call_gets_pickled_reply() -> None:
     async def main() -> None:
         async with client(Service()) as (http, url, _):
             for method in ("add", "async_add"):
@@ -152,7 +152,7 @@ def test_a_pickled_call_is_answered_by_a_pickle() -> None:
     run(main)
 
 
-def test_a_call_in_json_is_answered_in_json() -> None:
+def test_json_call_gets_json_reply() -> None:
     async def main() -> None:
         async with client(Service()) as (http, url, _):
             for call, result in (
@@ -169,29 +169,29 @@ def test_a_call_in_json_is_answered_in_json() -> None:
 
 
 @pytest.mark.parametrize("method", ["fault", "async_fault", "exits", "async_exits"])
-def test_what_the_method_raises_is_status_590(method: str) -> None:
+def test_exception_of_method_is_status_590(method: str) -> None:
     async def main() -> None:
         async with client(Service()) as (http, url, _):
             url = f"{url}/rpc/S.{method}"
             answer = await http.post(url, content=arguments(), headers=PICKLE, extensions=SNI)
             assert answer.status_code == STATUS_RAISED == 590
-            type_name, message, story, _, is_refusal = pickle.loads(answer.content)
-            assert type_name.rpartition(".")[2] in ("Fault", "SystemExit")
+            type_name, message, traceback, _, is_refusal = pickle.loads(answer.content)
+            assert type_name.rpartition(".")[2] in ("CustomError", "SystemExit")
             assert message in ("7", "3")
-            assert f"in {method}\n" in story
+            assert f"in {method}\n" in traceback
             assert not is_refusal
             answer = await http.post(url, json={}, extensions=SNI)
             assert answer.status_code == 590
-            assert answer.json()["error"] in ("Fault", "SystemExit")
+            assert answer.json()["error"] in ("CustomError", "SystemExit")
             assert answer.json()["message"] in ("7", "3")
-            # And the machine lives.
+            # The machine still works.
             answer = await http.post(url.replace(method, "add"), json={"args": [1]}, extensions=SNI)
             assert answer.json() == 2
 
     run(main)
 
 
-def test_a_post_runs_a_parallel_method_in_a_process() -> None:
+def test_post_runs_parallel_method_in_process() -> None:
     async def main() -> None:
         found = Services()
         found.add("S", ParallelService(), pickled=pickle.dumps(ParallelService()))
@@ -199,25 +199,28 @@ def test_a_post_runs_a_parallel_method_in_a_process() -> None:
             answer = await http.post(f"{url}/rpc/S.pid", json={}, extensions=SNI)
             pid = answer.json()
             assert pid != os.getpid()
-            for method, error, is_ours in (("fault", "Fault", False), ("lock", "UsageError", True)):
+            for method, error, is_ours in (
+                ("fault", "CustomError", False),
+                ("lock", "UsageError", True),
+            ):
                 at = f"{url}/rpc/S.{method}"
                 answer = await http.post(at, json={}, extensions=SNI)
                 assert answer.status_code == STATUS_RAISED
                 assert answer.json()["error"] == error
                 answer = await http.post(at, content=arguments(), headers=PICKLE, extensions=SNI)
-                type_name, _, story, _, is_refusal = pickle.loads(answer.content)
+                type_name, _, traceback, _, is_refusal = pickle.loads(answer.content)
                 assert type_name.endswith(error)
                 assert is_refusal == is_ours
-                assert ("in fault\n" in story) is not is_ours
+                assert ("in fault\n" in traceback) is not is_ours
             post = PostConnection(http, base=url, addr="a", machine=MACHINE.name)
-            with pytest.raises(Fault) as caught:
+            with pytest.raises(CustomError) as caught:
                 await post.call("S.fault", (), {})
             assert "in fault\n" in str(caught.value.__cause__)
             with pytest.raises(RemoteError, match="SIGKILL"):
                 await post.call("S.dies", (), {})
             array = np.arange(1 << 20)
             assert np.array_equal(await post.call("S.echo", (array,), {}), array)
-            # The server's end is the end of its processes.
+            # The end of the server ends its processes.
             pid = await post.call("S.pid", (), {})
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
@@ -225,7 +228,7 @@ def test_a_post_runs_a_parallel_method_in_a_process() -> None:
     run(main)
 
 
-def test_the_end_of_the_server_ends_the_process_of_a_post(tmp_path: Path) -> None:
+def test_closing_server_ends_process_of_pending_post(tmp_path: Path) -> None:
     async def main() -> None:
         found = Services()
         found.add("S", ParallelService(), pickled=pickle.dumps(ParallelService()))
@@ -256,7 +259,7 @@ BROKEN = [
 ]
 
 
-def test_a_body_that_is_no_call_is_status_400() -> None:
+def test_invalid_body_is_status_400() -> None:
     async def main() -> None:
         service = Service()
         async with client(service) as (http, url, _):
@@ -274,7 +277,7 @@ def test_a_body_that_is_no_call_is_status_400() -> None:
     run(main)
 
 
-def test_an_unknown_method_says_what_there_is_to_a_post_too() -> None:
+def test_post_to_unknown_method_suggests_similar_name() -> None:
     async def main() -> None:
         async with client(Service()) as (http, url, _):
             answer = await http.post(f"{url}/rpc/S.ad", json={}, extensions=SNI)
@@ -285,7 +288,7 @@ def test_an_unknown_method_says_what_there_is_to_a_post_too() -> None:
     run(main)
 
 
-def test_what_json_can_t_say_is_a_usage_error() -> None:
+def test_result_that_json_cannot_express_is_usage_error() -> None:
     async def main() -> None:
         async with client(Service()) as (http, url, _):
             for method in ("lock", "items", "async_items"):
@@ -297,7 +300,7 @@ def test_what_json_can_t_say_is_a_usage_error() -> None:
     run(main)
 
 
-def test_other_paths_and_methods_are_not_found() -> None:
+def test_other_paths_and_http_methods_are_status_404() -> None:
     async def main() -> None:
         async with client(Service()) as (http, url, _):
             for method, path in [
@@ -320,7 +323,7 @@ def test_other_paths_and_methods_are_not_found() -> None:
 
 @contextlib.asynccontextmanager
 async def raw(service: object, **options: Any) -> AsyncIterator[trio.SSLStream[Any]]:
-    """A TLS stream to a server, for what no HTTP client would send."""
+    """A TLS stream to a server, for requests that no HTTP client would send."""
     async with serving(service, **options) as (_, address):
         host, _, port = address.partition(":")
         stream = await trio.open_ssl_over_tcp_stream(
@@ -365,14 +368,14 @@ def sized(body: bytes) -> bytes:
     return request(body, f"content-length: {len(body)}")
 
 
-def test_requests_follow_each_other_on_one_connection_even_ahead_of_the_answers() -> None:
+def test_one_connection_serves_pipelined_requests() -> None:
     async def main() -> None:
         async with raw(Service()) as stream:
             pipelined = b"".join(sized(json.dumps({"args": [i]}).encode()) for i in range(20))
             await stream.send_all(pipelined)
             for i in range(20):
                 assert await read_answer(stream) == (200, b"%d\n" % (i + 1))
-            # A refusal does not end it either.
+            # A refusal does not close the connection.
             await stream.send_all(request(b"", path="/nowhere", method="GET") + sized(b"{"))
             assert (await read_answer(stream))[0] == 404
             assert (await read_answer(stream))[0] == 400
@@ -382,7 +385,7 @@ def test_requests_follow_each_other_on_one_connection_even_ahead_of_the_answers(
     run(main)
 
 
-def test_a_chunked_body_is_read_to_its_end_and_limited_too() -> None:
+def test_chunked_body_is_read_completely_and_limited_in_size() -> None:
     async def main() -> None:
         async with raw(Service(), limit_bytes=1000) as stream:
             chunked = request(b"", "transfer-encoding: chunked")
@@ -398,7 +401,7 @@ def test_a_chunked_body_is_read_to_its_end_and_limited_too() -> None:
     run(main)
 
 
-def test_a_body_over_the_limit_is_refused_before_it_is_read() -> None:
+def test_body_over_limit_is_refused_before_it_is_read() -> None:
     async def main() -> None:
         async with raw(Service(), limit_bytes=1000) as stream:
             await stream.send_all(request(b"", "content-length: 1001"))
@@ -415,7 +418,7 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read() -> None:
     run(main)
 
 
-def test_who_asks_first_is_told_to_go_on() -> None:
+def test_expect_100_continue_is_answered() -> None:
     async def main() -> None:
         async with raw(Service()) as stream:
             await stream.send_all(request(b"", "content-length: 13", "expect: 100-continue"))
@@ -435,9 +438,9 @@ def test_who_asks_first_is_told_to_go_on() -> None:
         b"POST /rpc/S.add HTTP/1.1\r\nhost: m\r\ncontent-length: -1\r\n\r\n",
         b"GET /" + b"x" * 100_000,
     ],
-    ids=["bytes", "words", "no host", "length", "long"],
+    ids=["binary", "not HTTP", "no host header", "negative length", "URL too long"],
 )
-def test_what_is_no_http_is_status_400_and_the_end(garbage: bytes) -> None:
+def test_invalid_http_is_status_400_and_closes_connection(garbage: bytes) -> None:
     async def main() -> None:
         async with raw(Service()) as stream:
             await stream.send_all(garbage)
@@ -447,7 +450,7 @@ def test_what_is_no_http_is_status_400_and_the_end(garbage: bytes) -> None:
     run(main)
 
 
-def test_an_upgrade_request_may_be_followed_by_frames_at_once() -> None:
+def test_frames_may_follow_upgrade_request_immediately() -> None:
     from bigmachine.rpc._frames import Kind, message_frame
     from bigmachine.rpc._payload import dumps
 
@@ -473,7 +476,7 @@ def test_an_upgrade_request_may_be_followed_by_frames_at_once() -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-def test_curl_with_a_client_certificate_can_call(tmp_path: Path) -> None:
+def test_curl_can_call_with_client_certificate(tmp_path: Path) -> None:
     (tmp_path / "us.pem").write_bytes(DRIVER.certificate + DRIVER.key)
     (tmp_path / "ca.pem").write_bytes(DRIVER.authority)
 
@@ -500,7 +503,7 @@ def test_curl_with_a_client_certificate_can_call(tmp_path: Path) -> None:
 # -- dialling ------------------------------------------------------------------
 
 
-def test_an_upgrade_gives_a_connection_that_knows_the_limit() -> None:
+def test_upgraded_connection_knows_size_limit_of_machine() -> None:
     async def main() -> None:
         async with (
             client(Service(), limit_bytes=12_345) as (http, _, addr),
@@ -515,7 +518,7 @@ def test_an_upgrade_gives_a_connection_that_knows_the_limit() -> None:
     run(main)
 
 
-def test_a_client_of_another_make_upgrades_too() -> None:
+def test_client_with_standard_httpx_transport_can_upgrade() -> None:
     async def main() -> None:
         transport = httpx.AsyncHTTPTransport(verify=DRIVER.client_context())
         async with (
@@ -531,14 +534,14 @@ def test_a_client_of_another_make_upgrades_too() -> None:
             assert (await connection.call("S.add", (array,), {}) == array + 1).all()
             stream = await connection.stream("S.items", (), {})
             assert [i async for i in stream] == [1]
-            with pytest.raises(Fault):
+            with pytest.raises(CustomError):
                 await connection.call("S.fault", (), {})
             nursery.cancel_scope.cancel()
 
     run(main)
 
 
-def test_several_connections_through_one_client_live_side_by_side() -> None:
+def test_one_client_can_hold_many_connections() -> None:
     async def main() -> None:
         async with client(Service()) as (http, _, addr), contextlib.AsyncExitStack() as stack:
             nursery = await stack.enter_async_context(trio.open_nursery())
@@ -552,7 +555,7 @@ def test_several_connections_through_one_client_live_side_by_side() -> None:
 
 
 class NoUpgrade(httpx.AsyncBaseTransport):
-    """What a proxy on the way, or a transport of the ASGI kind, makes of requests."""
+    """Removes upgrade headers, as a proxy or an ASGI transport does."""
 
     def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
         self.inner = inner
@@ -583,7 +586,7 @@ async def fallback(service: object) -> AsyncIterator[PostConnection]:
         nursery.cancel_scope.cancel()
 
 
-def test_a_client_that_can_t_upgrade_calls_by_post() -> None:
+def test_client_that_cannot_upgrade_calls_by_post() -> None:
     async def main() -> None:
         async with fallback(Service()) as connection:
             for method in ("S.add", "S.async_add"):
@@ -592,7 +595,7 @@ def test_a_client_that_can_t_upgrade_calls_by_post() -> None:
                 assert (await connection.call(method, (array,), {}) == array + 1).all()
             assert await connection.call("S.add", ((lambda: 3)(),), {}) == 4
             for method in ("S.fault", "S.async_fault"):
-                with pytest.raises(Fault) as error:
+                with pytest.raises(CustomError) as error:
                     await connection.call(method, (), {})
                 assert error.value.code == 7
                 assert isinstance(error.value.__cause__, RemoteError)
@@ -603,7 +606,7 @@ def test_a_client_that_can_t_upgrade_calls_by_post() -> None:
     run(main)
 
 
-def test_a_post_is_refused_as_a_frame_would_be() -> None:
+def test_post_is_refused_with_same_errors_as_frame() -> None:
     async def main() -> None:
         async with fallback(Service()) as connection:
             for method, args, message in (
@@ -623,7 +626,7 @@ def test_a_post_is_refused_as_a_frame_would_be() -> None:
     run(main)
 
 
-def test_without_an_upgrade_streams_are_refused_in_words() -> None:
+def test_streams_without_upgrade_are_refused_with_reason() -> None:
     async def main() -> None:
         async with fallback(Service()) as connection:
             with pytest.raises(UsageError, match=r"S\.items: streams need an upgraded conn"):
@@ -634,7 +637,7 @@ def test_without_an_upgrade_streams_are_refused_in_words() -> None:
     run(main)
 
 
-def test_a_post_that_finds_nobody_is_a_lost_connection() -> None:
+def test_post_to_closed_server_is_lost_connection() -> None:
     async def main() -> None:
         transport = httpx.AsyncHTTPTransport(verify=DRIVER.client_context())
         async with httpx.AsyncClient(transport=transport) as http:
@@ -649,7 +652,7 @@ def test_a_post_that_finds_nobody_is_a_lost_connection() -> None:
     run(main)
 
 
-def test_another_version_is_a_protocol_error_that_names_both(
+def test_error_for_other_protocol_version_names_both_versions(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def main() -> None:
@@ -671,7 +674,7 @@ def test_another_version_is_a_protocol_error_that_names_both(
         (101, {"upgrade": "websocket"}, "speaks websocket, we speak bigmachine/1"),
     ],
 )
-def test_who_is_no_machine_is_told_from_one(
+def test_non_bigmachine_server_is_detected(
     status: int, headers: dict[str, str], message: str
 ) -> None:
     async def main() -> None:
@@ -686,7 +689,7 @@ def test_who_is_no_machine_is_told_from_one(
     run(main)
 
 
-def test_an_address_that_is_none_is_a_usage_error() -> None:
+def test_invalid_address_is_usage_error() -> None:
     async def main() -> None:
         async with http_client(DRIVER) as http:
             for addr in ("", "host:1", "http://host:1#m", "https://host:1", "https://#m"):
@@ -697,7 +700,7 @@ def test_an_address_that_is_none_is_a_usage_error() -> None:
     run(main)
 
 
-def test_nobody_there_is_told_from_a_broken_way() -> None:
+def test_closed_port_and_broken_connection_are_different_errors() -> None:
     async def main() -> None:
         async with http_client(DRIVER) as http:
             async with serving(Service()) as (_, address):
@@ -705,7 +708,7 @@ def test_nobody_there_is_told_from_a_broken_way() -> None:
             with pytest.raises(ConnectionRefusedError, match="nothing listens at"):
                 async with dial(http, f"https://{address}#{MACHINE.name}"):
                     pass
-            # One that accepts and closes at once.
+            # A server that accepts a connection and closes it at once.
             listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
             port = listeners[0].socket.getsockname()[1]
 
@@ -723,7 +726,7 @@ def test_nobody_there_is_told_from_a_broken_way() -> None:
     run(main)
 
 
-def test_a_block_that_is_left_closes_its_connection() -> None:
+def test_leaving_dial_block_closes_connection() -> None:
     async def main() -> None:
         service = Service()
         async with serving(service) as (server, address), http_client(DRIVER) as http:
@@ -737,14 +740,14 @@ def test_a_block_that_is_left_closes_its_connection() -> None:
                         nursery.cancel_scope.cancel()
                 with pytest.raises(ConnectionLost):
                     await connection.call("S.add", (1,), {})
-                # The other end sees it, by itself.
+                # The other end detects it by itself.
                 while there._channel.socket.fileno() >= 0 or server._connections:
                     await trio.lowlevel.checkpoint()
 
     run(main)
 
 
-def test_the_process_s_proxies_are_not_for_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_variables_of_process_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
 

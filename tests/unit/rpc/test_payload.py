@@ -1,4 +1,4 @@
-"""What travels: which buffers are copied, what arrives, and what is refused by name."""
+"""Payloads: which buffers are copied, what arrives, and what is refused by name."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ ARRAYS: dict[str, Callable[[int], Any]] = {
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
 @pytest.mark.parametrize("kind", ARRAYS)
-def test_an_array_arrives_as_it_was(kind: str, size: int) -> None:
+def test_array_arrives_unchanged(kind: str, size: int) -> None:
     array = ARRAYS[kind](size)
     found = over_the_wire(dumps(array))
     assert found.dtype == array.dtype
@@ -86,11 +86,11 @@ def test_an_array_arrives_as_it_was(kind: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 5), (5, 0)])
-def test_an_empty_array_arrives(shape: tuple[int, ...]) -> None:
+def test_empty_array_arrives_with_its_shape(shape: tuple[int, ...]) -> None:
     assert over_the_wire(dumps([np.empty(shape), np.ones(LARGE)]))[0].shape == shape
 
 
-def test_large_memory_is_not_copied_to_be_sent() -> None:
+def test_large_buffers_are_sent_without_copy() -> None:
     for kind in ("C order", "Fortran order", "read-only"):
         array = ARRAYS[kind](LARGE)
         assert shares(dumps({"a": [array]}), array), kind
@@ -104,33 +104,33 @@ def test_large_memory_is_not_copied_to_be_sent() -> None:
     assert over_the_wire(payload) == text
 
 
-def test_a_small_array_is_cheaper_inside_the_pickle() -> None:
+def test_small_array_is_sent_inside_pickle() -> None:
     assert dumps(np.ones(SMALL)).buffers == []
     assert dumps([np.ones(SMALL)] * 5).pickle_bytes < INLINE_BYTES
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
 @pytest.mark.parametrize("kind", [bytes, bytearray])
-def test_bytes_arrive_as_their_own_kind(kind: type, size: int) -> None:
+def test_bytes_and_bytearray_keep_their_type(kind: type, size: int) -> None:
     value = kind(b"ab" * size)
     found = over_the_wire(dumps([value, "é" * size]))
     assert found == [value, "é" * size]
     assert type(found[0]) is kind
 
 
-def test_a_pickle_buffer_arrives_as_memory_of_the_same_bytes() -> None:
+def test_pickle_buffer_arrives_with_same_bytes() -> None:
     for source in (b"x" * LARGE, bytearray(LARGE), b"x"):
         found = over_the_wire(dumps(pickle.PickleBuffer(source)))
         assert bytes(found) == bytes(source)
 
 
-def test_an_array_that_is_sent_twice_arrives_once() -> None:
+def test_array_sent_twice_in_one_message_arrives_as_one_object() -> None:
     array = np.ones(LARGE)
     first, second = over_the_wire(dumps([array, array]))
     assert first is second
 
 
-def test_more_buffers_than_a_message_may_have_travel_inside() -> None:
+def test_buffers_over_maximum_number_are_sent_inside_pickle() -> None:
     arrays = [np.full(1 << 15, i % 256, np.uint8) for i in range(MAX_BUFFERS + 5)]
     payload = dumps(arrays)
     assert len(payload.buffers) == MAX_BUFFERS
@@ -139,7 +139,7 @@ def test_more_buffers_than_a_message_may_have_travel_inside() -> None:
     assert all(a.flags.writeable for a in found)
 
 
-def test_a_payload_s_size_is_the_memory_of_all_its_parts() -> None:
+def test_payload_size_is_total_size_of_its_parts() -> None:
     payload = dumps([np.ones(LARGE, np.uint8), b"x" * LARGE])
     assert 2 * LARGE < payload.size < 2 * LARGE + 1000
     assert LARGE < payload.pickle_bytes < LARGE + 1000
@@ -148,7 +148,7 @@ def test_a_payload_s_size_is_the_memory_of_all_its_parts() -> None:
 # -- code ----------------------------------------------------------------------
 
 
-def test_functions_and_classes_of_main_travel_by_value(wire: Open) -> None:
+def test_local_function_is_sent_by_value(wire: Open) -> None:
     class Runner:
         def run(self, function: Callable[..., Any], *args: Any) -> Any:
             return function(*args)
@@ -161,7 +161,7 @@ def test_functions_and_classes_of_main_travel_by_value(wire: Open) -> None:
     run(main)
 
 
-def test_what_is_pickled_in_one_main_is_unpickled_in_another() -> None:
+def test_object_of_main_can_be_unpickled_in_another_process() -> None:
     script = """
 import sys
 from bigmachine.rpc._payload import dumps
@@ -191,7 +191,7 @@ def refusal(*args: Any, **kwargs: Any) -> str:
     return str(error.value)
 
 
-def test_an_argument_that_can_t_be_pickled_is_named() -> None:
+def test_unpicklable_argument_is_named_in_error() -> None:
     message = refusal(1, threading.Lock())
     assert message.startswith("S.m: argument 1 (a lock) can't be pickled (")
     assert "cannot pickle '_thread.lock' object" in message
@@ -200,7 +200,7 @@ def test_an_argument_that_can_t_be_pickled_is_named() -> None:
     assert "argument 0 (a generator)" in refusal(x for x in ())
 
 
-def test_arguments_beyond_the_machine_s_limit_are_refused_before_they_are_sent() -> None:
+def test_arguments_over_limit_are_refused_before_they_are_sent() -> None:
     message = refusal(np.zeros(2 << 20, np.uint8))
     assert "1,048,576" in message
     assert "in parts" in message
@@ -208,7 +208,7 @@ def test_arguments_beyond_the_machine_s_limit_are_refused_before_they_are_sent()
     dump_arguments("S.m", (), {}, limit_bytes=size)
 
 
-def test_a_call_beyond_the_limit_leaves_the_connection_usable(wire: Open) -> None:
+def test_connection_is_usable_after_call_over_limit(wire: Open) -> None:
     class Length:
         def length(self, data: Any) -> int:
             return len(data)
@@ -223,8 +223,8 @@ def test_a_call_beyond_the_limit_leaves_the_connection_usable(wire: Open) -> Non
     run(main)
 
 
-class Driver:
-    """Has a read, and is no file; so have instruments and config parsers."""
+class Instrument:
+    """Has a `read` method but is not a file, like many instruments and config parsers."""
 
     def read(self) -> float:
         return 1.5
@@ -235,8 +235,8 @@ def test_only_iterators_and_files_are_streams() -> None:
     import tempfile
 
     for value in (
-        Driver(),
-        Driver,
+        Instrument(),
+        Instrument,
         configparser.ConfigParser(),
         [1],
         (1,),
@@ -255,13 +255,13 @@ def test_only_iterators_and_files_are_streams() -> None:
             assert is_file(file)
 
 
-def test_an_object_that_only_has_a_read_is_an_argument_like_any(wire: Open) -> None:
+def test_object_with_read_method_is_ordinary_argument(wire: Open) -> None:
     class Reader:
-        def use(self, driver: Driver) -> float:
-            return driver.read()
+        def use(self, instrument: Instrument) -> float:
+            return instrument.read()
 
     async def main() -> None:
         async with wire(Reader()) as w:
-            assert await w.call("use", Driver()) == 1.5
+            assert await w.call("use", Instrument()) == 1.5
 
     run(main)

@@ -1,4 +1,4 @@
-"""Where methods run: tasks that are used again, and at most so many threads."""
+"""Where methods run: in tasks that are reused, and in a limited number of threads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", defau
 
 
 class Jobs:
-    """Runs functions in a thread pool and waits for their aftermaths."""
+    """Runs functions in a thread pool and waits until their results are handled."""
 
     def __init__(self, pool: ThreadPool) -> None:
         self.pool = pool
@@ -39,7 +39,7 @@ class Jobs:
             self.all_done.set()
 
 
-def test_at_most_so_many_threads_run_at_once() -> None:
+def test_thread_pool_runs_no_more_threads_than_its_limit() -> None:
     async def main() -> None:
         running, most, lock = 0, 0, threading.Lock()
         barrier = threading.Barrier(3)
@@ -49,7 +49,7 @@ def test_at_most_so_many_threads_run_at_once() -> None:
             with lock:
                 running += 1
                 most = max(most, running)
-            barrier.wait(20)  # all three, or none gets on
+            barrier.wait(20)  # all three run at once, or none continues
             with lock:
                 running -= 1
 
@@ -64,7 +64,7 @@ def test_at_most_so_many_threads_run_at_once() -> None:
     run(main)
 
 
-def test_a_thread_serves_again_before_another_is_made() -> None:
+def test_idle_thread_is_reused_before_new_one_is_started() -> None:
     async def main() -> None:
         names: set[str] = set()
         async with thread_pool(8) as pool:
@@ -77,7 +77,7 @@ def test_a_thread_serves_again_before_another_is_made() -> None:
     run(main)
 
 
-def test_a_job_s_aftermath_runs_in_the_loop_in_the_order_of_completion() -> None:
+def test_results_of_thread_jobs_are_handled_in_loop_in_order_of_completion() -> None:
     async def main() -> None:
         seen: list[tuple[int, int]] = []
         async with thread_pool(1) as pool:
@@ -85,12 +85,12 @@ def test_a_job_s_aftermath_runs_in_the_loop_in_the_order_of_completion() -> None
             for i in range(10):
 
                 def run(i: int = i) -> Callable[[], None]:
-                    def aftermath() -> None:
+                    def handle_result() -> None:
                         seen.append((i, threading.get_ident()))
                         if i == 9:
                             done.set()
 
-                    return aftermath
+                    return handle_result
 
                 pool.start(run)
             await done.wait()
@@ -99,7 +99,7 @@ def test_a_job_s_aftermath_runs_in_the_loop_in_the_order_of_completion() -> None
     run(main)
 
 
-def test_a_job_cancelled_in_time_is_not_run_and_the_pool_goes_on() -> None:
+def test_thread_job_cancelled_before_its_start_does_not_run() -> None:
     async def main() -> None:
         ran: list[int] = []
         gate = threading.Event()
@@ -121,7 +121,7 @@ def test_a_job_cancelled_in_time_is_not_run_and_the_pool_goes_on() -> None:
     run(main)
 
 
-def test_the_threads_end_with_the_pool_after_the_work_that_was_given() -> None:
+def test_threads_end_when_pool_closes() -> None:
     async def main() -> None:
         async with thread_pool(4) as pool:
             gate = threading.Barrier(5)
@@ -137,7 +137,7 @@ def test_the_threads_end_with_the_pool_after_the_work_that_was_given() -> None:
     run(main)
 
 
-def test_a_thread_that_outlives_the_loop_ends_quietly() -> None:
+def test_thread_that_outlives_loop_ends_without_error() -> None:
     gate = threading.Event()
 
     async def main() -> None:
@@ -150,7 +150,7 @@ def test_a_thread_that_outlives_the_loop_ends_quietly() -> None:
     assert threads_of_pools() == []
 
 
-def test_context_variables_do_not_leak_from_one_thread_job_to_the_next() -> None:
+def test_context_variables_do_not_leak_between_thread_jobs() -> None:
     async def main() -> None:
         seen: list[str] = []
 
@@ -171,7 +171,7 @@ def test_context_variables_do_not_leak_from_one_thread_job_to_the_next() -> None
 # -- tasks ---------------------------------------------------------------------
 
 
-def test_tasks_are_used_again() -> None:
+def test_idle_tasks_are_reused() -> None:
     async def main() -> None:
         tasks: set[trio.lowlevel.Task] = set()
 
@@ -198,7 +198,7 @@ def test_tasks_are_used_again() -> None:
     run(main)
 
 
-def test_after_a_burst_only_some_tasks_are_kept() -> None:
+def test_limited_number_of_idle_tasks_is_kept() -> None:
     async def main() -> None:
         async with trio.open_nursery() as nursery:
             pool = TaskPool(nursery)
@@ -211,7 +211,7 @@ def test_after_a_burst_only_some_tasks_are_kept() -> None:
     run(main)
 
 
-def test_cancelling_a_job_ends_it_alone_and_its_task_goes_on() -> None:
+def test_cancelling_job_ends_only_that_job_and_keeps_its_task() -> None:
     async def main() -> None:
         events: list[str] = []
 
@@ -245,7 +245,7 @@ def test_cancelling_a_job_ends_it_alone_and_its_task_goes_on() -> None:
     run(main)
 
 
-def test_a_late_cancel_of_a_finished_job_never_hits_the_next() -> None:
+def test_cancelling_finished_job_does_not_affect_next_job() -> None:
     async def main() -> None:
         async with trio.open_nursery() as nursery:
             pool = TaskPool(nursery)
@@ -273,7 +273,7 @@ def test_a_late_cancel_of_a_finished_job_never_hits_the_next() -> None:
     run(main)
 
 
-def test_a_job_cancelled_before_it_began_is_not_run_and_the_next_is() -> None:
+def test_task_job_cancelled_before_its_start_does_not_run() -> None:
     async def main() -> None:
         ran: list[int] = []
 
@@ -294,7 +294,7 @@ def test_a_job_cancelled_before_it_began_is_not_run_and_the_next_is() -> None:
     run(main)
 
 
-def test_a_job_that_is_done_when_its_cancellation_comes_is_just_done() -> None:
+def test_job_cancelled_after_its_last_checkpoint_completes() -> None:
     async def main() -> None:
         done: list[int] = []
 
@@ -315,7 +315,7 @@ def test_a_job_that_is_done_when_its_cancellation_comes_is_just_done() -> None:
     run(main)
 
 
-def test_context_variables_do_not_leak_from_one_task_s_job_to_the_next() -> None:
+def test_context_variables_do_not_leak_between_task_jobs() -> None:
     async def main() -> None:
         seen: list[str] = []
 
@@ -335,7 +335,7 @@ def test_context_variables_do_not_leak_from_one_task_s_job_to_the_next() -> None
     run(main)
 
 
-def test_a_job_that_shields_itself_may_finish_after_its_cancellation() -> None:
+def test_shielded_job_may_finish_after_its_cancellation() -> None:
     async def main() -> None:
         go, done = trio.Event(), trio.Event()
 

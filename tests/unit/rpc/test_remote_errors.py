@@ -1,4 +1,4 @@
-"""What a method raises, as its caller sees it; and that the connection goes on."""
+"""What a caller gets when a method raises; and that the connection stays usable."""
 
 from __future__ import annotations
 
@@ -30,37 +30,37 @@ class Plain(Exception):
 
 
 class Signature(Exception):
-    """Can be pickled, and not unpickled: the classic."""
+    """Can be pickled, but not unpickled: its arguments are not its `args`."""
 
     def __init__(self, code: int, *, reason: str) -> None:
         super().__init__(f"{code}: {reason}")
 
 
-class Holding(Exception):
+class HoldsLock(Exception):
     def __init__(self, lock: Any) -> None:
         super().__init__("holds a lock")
         self.lock = lock
 
 
-class Mute(Exception):
+class Unprintable(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no words")
 
 
 @dataclasses.dataclass(frozen=True)
 class Frozen(Exception):
-    """Such can't be unpickled: Python itself sets its attributes."""
+    """Can't be unpickled: Python has to set its attributes."""
 
     code: int
 
 
-class Rigid(Exception):
+class Immutable(Exception):
     def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError("rigid")
+        raise AttributeError("immutable")
 
 
 class Swapped(Exception):
-    """Turns into something else when it is unpickled."""
+    """Is a str after it is unpickled."""
 
     def __reduce__(self) -> Any:
         return str, ("no exception",)
@@ -96,16 +96,16 @@ class Raises:
         raise Signature(5, reason="signature")
 
     def holding(self) -> None:
-        raise Holding(threading.Lock())
+        raise HoldsLock(threading.Lock())
 
-    def mute(self) -> None:
-        raise Mute
+    def unprintable(self) -> None:
+        raise Unprintable
 
     def frozen(self) -> None:
         raise Frozen(3)
 
-    def rigid(self) -> None:
-        raise Rigid("rigid")
+    def immutable(self) -> None:
+        raise Immutable("immutable")
 
     def swapped(self) -> None:
         raise Swapped
@@ -164,10 +164,10 @@ class Raises:
 
 class Unloadable:
     def __reduce__(self) -> Any:
-        return _explode, ()
+        return _fail_to_load, ()
 
 
-def _explode() -> None:
+def _fail_to_load() -> None:
     raise RuntimeError("not here")
 
 
@@ -200,7 +200,7 @@ def service(request: pytest.FixtureRequest) -> object:
 async def error_of(w: Wire, method: str, *args: Any) -> Exception:
     with pytest.raises(Exception) as error:
         await w.call(method, *args)
-    # Nothing that a method does ends the connection.
+    # No exception of a method ends the connection.
     assert await w.call("fine") == "fine"
     return error.value
 
@@ -210,7 +210,7 @@ AS_THEMSELVES: dict[str, type[Exception]] = {
     "key": KeyError,
     "caused": Plain,
     "noted": Plain,
-    "rigid": Rigid,
+    "immutable": Immutable,
     "group": ExceptionGroup,
     "usage": UsageError,
     "transport": TransportError,
@@ -219,7 +219,7 @@ AS_THEMSELVES: dict[str, type[Exception]] = {
 
 
 @pytest.mark.parametrize("method", AS_THEMSELVES)
-def test_an_exception_arrives_as_itself_with_its_story_as_cause(
+def test_exception_keeps_its_type_and_has_remote_traceback_as_cause(
     wire: Open, service: object, method: str
 ) -> None:
     async def main() -> None:
@@ -232,7 +232,7 @@ def test_an_exception_arrives_as_itself_with_its_story_as_cause(
             assert remote.addr == w.connection.addr
             assert not remote.temporary
             assert remote.type_name.endswith(AS_THEMSELVES[method].__name__)
-            # The user's method is in the traceback; what of ours called it isn't.
+            # The traceback shows the user's method, but not our code that called it.
             assert f"in {method}\n" in remote.traceback
             assert "bigmachine/rpc" not in remote.traceback
             assert remote.traceback in str(remote).replace("\n  ", "\n") + "\n"
@@ -241,7 +241,7 @@ def test_an_exception_arrives_as_itself_with_its_story_as_cause(
     run(main)
 
 
-def test_an_exception_keeps_its_contents(wire: Open, service: object) -> None:
+def test_exception_keeps_its_contents(wire: Open, service: object) -> None:
     async def main() -> None:
         async with wire(service) as w:
             assert (await error_of(w, "plain")).args == ("one", 2)
@@ -266,10 +266,10 @@ def test_an_exception_keeps_its_contents(wire: Open, service: object) -> None:
     run(main)
 
 
-TOLD = {
+AS_REMOTE_ERROR = {
     "signature": ("Signature", "5: signature"),
-    "holding": ("Holding", "holds a lock"),
-    "mute": ("Mute", ""),
+    "holding": ("HoldsLock", "holds a lock"),
+    "unprintable": ("Unprintable", ""),
     "swapped": ("Swapped", ""),
     "frozen": ("Frozen", "3"),
     "stop": ("StopIteration", ""),
@@ -282,19 +282,21 @@ TOLD = {
 }
 
 
-@pytest.mark.parametrize("method", TOLD)
-def test_what_can_t_be_raised_here_is_told(wire: Open, service: object, method: str) -> None:
+@pytest.mark.parametrize("method", AS_REMOTE_ERROR)
+def test_exception_that_cannot_be_raised_at_caller_is_remote_error(
+    wire: Open, service: object, method: str
+) -> None:
     async def main() -> None:
         async with wire(service) as w:
             error = await error_of(w, method)
             if method == "stop" and not isinstance(service, Raises):
-                assert isinstance(error, RuntimeError)  # as Python has it in a coroutine
+                assert isinstance(error, RuntimeError)  # as Python raises it in a coroutine
                 return
-            if method == "mute":
-                assert type(error) is Mute
+            if method == "unprintable":
+                assert type(error) is Unprintable
                 error = error.__cause__  # type: ignore[assignment]
             assert type(error) is RemoteError
-            type_name, message = TOLD[method]
+            type_name, message = AS_REMOTE_ERROR[method]
             assert error.type_name.endswith(type_name)
             assert message in str(error)
             assert f"in {method}\n" in error.traceback
@@ -304,14 +306,14 @@ def test_what_can_t_be_raised_here_is_told(wire: Open, service: object, method: 
     run(main)
 
 
-def test_a_stop_asynchronous_iteration_is_not_the_end_of_a_stream(wire: Open) -> None:
-    class Sneaky:
+def test_stop_async_iteration_of_method_is_not_end_of_stream(wire: Open) -> None:
+    class RaisesStop:
         def items(self) -> Any:
             yield 1
             raise StopAsyncIteration
 
     async def main() -> None:
-        async with wire(Sneaky()) as w:
+        async with wire(RaisesStop()) as w:
             stream = await w.stream("items")
             assert await anext(stream) == 1
             with pytest.raises(RemoteError, match="StopAsyncIteration"):
@@ -320,7 +322,7 @@ def test_a_stop_asynchronous_iteration_is_not_the_end_of_a_stream(wire: Open) ->
     run(main)
 
 
-def test_wrong_arguments_are_a_type_error(wire: Open) -> None:
+def test_wrong_arguments_are_type_error(wire: Open) -> None:
     class One:
         def one(self, a: int) -> None: ...
         async def two(self, a: int) -> None: ...
@@ -338,7 +340,7 @@ def test_wrong_arguments_are_a_type_error(wire: Open) -> None:
 
 
 @pytest.mark.parametrize("method", ["lock", "generator_in_a_list"])
-def test_a_result_that_can_t_be_pickled_names_its_method(
+def test_error_for_unpicklable_result_names_method(
     wire: Open, service: object, method: str
 ) -> None:
     async def main() -> None:
@@ -351,7 +353,9 @@ def test_a_result_that_can_t_be_pickled_names_its_method(
     run(main)
 
 
-def test_a_result_that_can_t_be_unpickled_names_its_method(wire: Open, service: object) -> None:
+def test_error_for_result_that_cannot_be_unpickled_names_method(
+    wire: Open, service: object
+) -> None:
     async def main() -> None:
         async with wire(service) as w:
             error = await error_of(w, "unloadable")
@@ -363,7 +367,7 @@ def test_a_result_that_can_t_be_unpickled_names_its_method(wire: Open, service: 
     run(main)
 
 
-def test_arguments_that_can_t_be_unpickled_there_are_a_usage_error(
+def test_arguments_that_machine_cannot_unpickle_are_usage_error(
     wire: Open, service: object
 ) -> None:
     async def main() -> None:
@@ -376,16 +380,16 @@ def test_arguments_that_can_t_be_unpickled_there_are_a_usage_error(
     run(main)
 
 
-def test_a_module_that_is_missing_on_the_machine_is_named(tmp_path: Path) -> None:
+def test_module_missing_on_machine_is_named_in_error(tmp_path: Path) -> None:
     # Pickled where the module is; unpickled in a process that lacks it.
-    (tmp_path / "only_here.py").write_text("class Thing: pass\nclass Oops(Exception): pass\n")
+    (tmp_path / "only_here.py").write_text("class Value: pass\n")
     pickled = subprocess.run(
         [
             sys.executable,
             "-c",
             "import sys, only_here\n"
             "from bigmachine.rpc import dumps_whole\n"
-            "sys.stdout.buffer.write(dumps_whole(only_here.Thing()))\n",
+            "sys.stdout.buffer.write(dumps_whole(only_here.Value()))\n",
         ],
         cwd=tmp_path,
         env={"PYTHONPATH": str(tmp_path)},
@@ -394,7 +398,7 @@ def test_a_module_that_is_missing_on_the_machine_is_named(tmp_path: Path) -> Non
     ).stdout
 
     class Loads:
-        def fine(self, thing: Any) -> None: ...
+        def fine(self, value: Any) -> None: ...
 
     async def main() -> None:
         async with memory(Loads()) as w:
@@ -407,7 +411,7 @@ def test_a_module_that_is_missing_on_the_machine_is_named(tmp_path: Path) -> Non
 
 
 class Pickled:
-    """Travels as a pickle that was made elsewhere."""
+    """Is sent as a pickle that another process made."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -416,35 +420,35 @@ class Pickled:
         return pickle.loads, (self.data,)
 
 
-def test_an_exception_that_only_the_caller_can_t_unpickle_is_told(wire: Open) -> None:
-    class WithPicky(Raises):
-        def picky(self) -> None:
-            raise Picky
+def test_exception_that_caller_cannot_unpickle_is_remote_error(wire: Open) -> None:
+    class RaisesMachineOnly(Raises):
+        def machine_only(self) -> None:
+            raise MachineOnly
 
     async def main() -> None:
-        async with wire(WithPicky()) as w:
-            error = await error_of(w, "picky")
+        async with wire(RaisesMachineOnly()) as w:
+            error = await error_of(w, "machine_only")
             assert isinstance(error, RemoteError)
-            assert error.type_name.endswith("Picky")
-            assert "in picky\n" in error.traceback
+            assert error.type_name.endswith("MachineOnly")
+            assert "in machine_only\n" in error.traceback
 
     run(main)
 
 
-class Picky(Exception):
-    """Unpickles in the threads of the machine, not at the caller."""
+class MachineOnly(Exception):
+    """Can be unpickled in the threads of the machine, but not at the caller."""
 
     def __reduce__(self) -> Any:
-        return _picky, ()
+        return _machine_only, ()
 
 
-def _picky() -> Picky:
+def _machine_only() -> MachineOnly:
     if not threading.current_thread().name.startswith("bigmachine-"):
         raise RuntimeError("not at the caller")
-    return Picky()
+    return MachineOnly()
 
 
-def test_errors_of_ours_have_no_remote_story(wire: Open) -> None:
+def test_errors_of_bigmachine_have_no_remote_traceback(wire: Open) -> None:
     async def main() -> None:
         async with wire(Raises()) as w:
             for method in ("nothing", "lock"):

@@ -23,12 +23,12 @@ ITEM = 1 << 18
 AHEAD = WINDOW_BYTES // item_cost(ITEM) + 1  # items of that size that a window takes at most
 
 
-class Fruit(Exception):
+class CustomError(Exception):
     pass
 
 
 class Streams:
-    """One generator in many ways; `made` counts what was yielded, `ended` its end."""
+    """One iterator, made in many ways; `made` counts its items, `ended` is set at its end."""
 
     def __init__(self) -> None:
         self.made = 0
@@ -83,12 +83,12 @@ class Streams:
 
     def breaks(self, after: int) -> Iterator[int]:
         yield from range(after)
-        raise Fruit("rotten")
+        raise CustomError("on purpose")
 
     async def async_breaks(self, after: int) -> AsyncIterator[int]:
         for i in range(after):
             yield i
-        raise Fruit("rotten")
+        raise CustomError("on purpose")
 
     def locks(self) -> Iterator[Any]:
         try:
@@ -123,7 +123,7 @@ WAYS = [
 
 @pytest.mark.parametrize("way", [*WAYS, "listed"])
 @pytest.mark.parametrize("count", [0, 1, 500])
-def test_every_kind_of_generator_is_a_stream_in_order(wire: Open, way: str, count: int) -> None:
+def test_every_kind_of_generator_streams_in_order(wire: Open, way: str, count: int) -> None:
     async def main() -> None:
         async with wire(Streams()) as w:
             assert [i async for i in await w.stream(way, count)] == list(range(count))
@@ -132,7 +132,7 @@ def test_every_kind_of_generator_is_a_stream_in_order(wire: Open, way: str, coun
 
 
 @pytest.mark.parametrize("way", ["arrays", "async_arrays"])
-def test_items_of_any_size_pass_even_those_larger_than_the_window(wire: Open, way: str) -> None:
+def test_items_larger_than_window_are_streamed(wire: Open, way: str) -> None:
     async def main() -> None:
         sizes = [10, 2 * WINDOW_BYTES, 0, WINDOW_BYTES - 100, WINDOW_BYTES + 1, 1, 40_000, 100_000]
         async with wire(Streams()) as w:
@@ -143,7 +143,7 @@ def test_items_of_any_size_pass_even_those_larger_than_the_window(wire: Open, wa
     run(main)
 
 
-def test_many_streams_run_beside_each_other_and_beside_calls(wire: Open) -> None:
+def test_many_streams_and_calls_run_concurrently(wire: Open) -> None:
     async def main() -> None:
         totals: list[int] = []
         async with wire(Streams()) as w:
@@ -165,7 +165,7 @@ def test_many_streams_run_beside_each_other_and_beside_calls(wire: Open) -> None
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_the_producer_is_at_most_a_window_ahead(wire: Open, way: str) -> None:
+def test_producer_is_at_most_one_window_ahead(wire: Open, way: str) -> None:
     async def main() -> None:
         service = Streams()
         async with wire(service) as w:
@@ -174,7 +174,7 @@ def test_the_producer_is_at_most_a_window_ahead(wire: Open, way: str) -> None:
                 number, data = await anext(stream)
                 assert number == taken - 1
                 assert len(data) == ITEM
-                # One more was made, and waits for its turn.
+                # One more item is made, and waits to be sent.
                 assert service.made <= taken + AHEAD + 1
             stream.close()
             await service.ended.wait()
@@ -183,7 +183,7 @@ def test_the_producer_is_at_most_a_window_ahead(wire: Open, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["plain", "asynchronous"])
-def test_small_items_count_too(way: str) -> None:
+def test_small_items_count_towards_window(way: str) -> None:
     async def main() -> None:
         service = Streams()
         async with memory(service) as w:
@@ -201,7 +201,7 @@ def test_small_items_count_too(way: str) -> None:
     run(main)
 
 
-def test_a_stream_without_room_holds_no_thread(wire: Open) -> None:
+def test_stream_that_waits_for_window_holds_no_thread(wire: Open) -> None:
     async def main() -> None:
         service = Streams()
         async with wire(service, maxprocs=1) as w:
@@ -217,7 +217,7 @@ def test_a_stream_without_room_holds_no_thread(wire: Open) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("taken", [0, 1, 5])
-def test_closing_a_stream_early_ends_its_generator(wire: Open, way: str, taken: int) -> None:
+def test_closing_stream_early_ends_its_generator(wire: Open, way: str, taken: int) -> None:
     async def main() -> None:
         service = Streams()
         async with wire(service) as w:
@@ -239,7 +239,7 @@ def test_closing_a_stream_early_ends_its_generator(wire: Open, way: str, taken: 
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_lost_connection_ends_the_generator_and_the_iteration(wire: Open, way: str) -> None:
+def test_lost_connection_ends_generator_and_iteration(wire: Open, way: str) -> None:
     async def main() -> None:
         service = Streams()
         async with wire(service) as w:
@@ -254,7 +254,7 @@ def test_a_lost_connection_ends_the_generator_and_the_iteration(wire: Open, way:
     run(main)
 
 
-def test_a_server_that_ends_closes_its_generators() -> None:
+def test_closing_server_ends_its_generators() -> None:
     from bigmachine.rpc import FrameConnection, dial, http_client
     from tests.unit.rpc.wires import DRIVER, MACHINE, serving
 
@@ -276,13 +276,13 @@ def test_a_server_that_ends_closes_its_generators() -> None:
 
 @pytest.mark.parametrize("way", ["breaks", "async_breaks"])
 @pytest.mark.parametrize("after", [0, 3])
-def test_what_a_generator_raises_comes_after_its_items(wire: Open, way: str, after: int) -> None:
+def test_exception_of_generator_arrives_after_its_items(wire: Open, way: str, after: int) -> None:
     async def main() -> None:
         async with wire(Streams()) as w:
             stream = await w.stream(way, after)
             for i in range(after):
                 assert await anext(stream) == i
-            with pytest.raises(Fruit, match="rotten") as error:
+            with pytest.raises(CustomError, match="on purpose") as error:
                 await anext(stream)
             assert isinstance(error.value.__cause__, RemoteError)
             assert way in error.value.__cause__.traceback
@@ -292,9 +292,7 @@ def test_what_a_generator_raises_comes_after_its_items(wire: Open, way: str, aft
 
 
 @pytest.mark.parametrize("way", ["locks", "async_locks"])
-def test_an_item_that_can_t_be_pickled_ends_the_stream_and_the_generator(
-    wire: Open, way: str
-) -> None:
+def test_unpicklable_item_ends_stream_and_generator(wire: Open, way: str) -> None:
     async def main() -> None:
         service = Streams()
         async with wire(service) as w:
@@ -307,18 +305,18 @@ def test_an_item_that_can_t_be_pickled_ends_the_stream_and_the_generator(
     run(main)
 
 
-class Untravelled:
-    """Can be pickled here and can't be unpickled anywhere."""
+class Unloadable:
+    """Can be pickled, but not unpickled."""
 
     def __reduce__(self) -> Any:
-        return _explode, ()
+        return _fail_to_load, ()
 
 
-def _explode() -> None:
-    raise RuntimeError("no such thing here")
+def _fail_to_load() -> None:
+    raise RuntimeError("it cannot be loaded")
 
 
-def test_an_item_that_can_t_be_unpickled_ends_the_stream(wire: Open) -> None:
+def test_item_that_caller_cannot_unpickle_ends_stream(wire: Open) -> None:
     class Service:
         def __init__(self) -> None:
             self.ended = trio.Event()
@@ -326,7 +324,7 @@ def test_an_item_that_can_t_be_unpickled_ends_the_stream(wire: Open) -> None:
         async def items(self) -> AsyncIterator[Any]:
             try:
                 yield 1
-                yield Untravelled()
+                yield Unloadable()
                 while True:
                     yield 2
                     await trio.lowlevel.checkpoint()
@@ -338,14 +336,14 @@ def test_an_item_that_can_t_be_unpickled_ends_the_stream(wire: Open) -> None:
         async with wire(service) as w:
             stream = await w.connection.stream("S.items", (), {})
             assert await stream.receive() == [1]
-            with pytest.raises(UsageError, match="no such thing here"):
+            with pytest.raises(UsageError, match="it cannot be loaded"):
                 await stream.receive()
             await service.ended.wait()
 
     run(main)
 
 
-def test_a_stream_is_not_a_call_nor_the_other_way_round(wire: Open) -> None:
+def test_call_of_generator_and_stream_of_plain_method_are_refused(wire: Open) -> None:
     async def main() -> None:
         service = Streams()
         async with wire(service) as w:
@@ -362,7 +360,7 @@ def test_a_stream_is_not_a_call_nor_the_other_way_round(wire: Open) -> None:
     run(main)
 
 
-def test_cancelling_the_opening_of_a_stream_cancels_the_method(wire: Open) -> None:
+def test_cancelling_stream_before_it_opens_cancels_method(wire: Open) -> None:
     class Slow:
         def __init__(self) -> None:
             self.began, self.ended = trio.Event(), trio.Event()
@@ -387,7 +385,7 @@ def test_cancelling_the_opening_of_a_stream_cancels_the_method(wire: Open) -> No
     run(main)
 
 
-def test_a_cancelled_take_loses_no_item(wire: Open) -> None:
+def test_cancelled_receive_loses_no_item(wire: Open) -> None:
     class Gated:
         def __init__(self) -> None:
             self.go = trio.Event()
@@ -415,7 +413,7 @@ def test_a_cancelled_take_loses_no_item(wire: Open) -> None:
 variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
 
 
-def test_a_generator_has_one_context_for_all_its_steps(wire: Open) -> None:
+def test_generator_keeps_one_context_for_all_its_steps(wire: Open) -> None:
     class Contexts:
         def items(self, count: int) -> Iterator[int]:
             for i in range(count):
@@ -435,7 +433,7 @@ def test_a_generator_has_one_context_for_all_its_steps(wire: Open) -> None:
     run(main)
 
 
-# -- up ------------------------------------------------------------------------
+# -- from caller to method -----------------------------------------------------
 
 
 class Uploads:
@@ -498,11 +496,11 @@ class Uploads:
 
     def raises(self, items: Iterator[Any]) -> None:
         next(items)
-        raise Fruit("full")
+        raise CustomError("full")
 
     async def async_raises(self, items: AsyncIterator[Any]) -> None:
         await anext(items)
-        raise Fruit("full")
+        raise CustomError("full")
 
     def sizes(self, items: Iterator[Any]) -> list[int]:
         return [item.nbytes for item in items]
@@ -561,7 +559,7 @@ def prefix(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.parametrize("count", [0, 1, 300])
-def test_an_iterator_argument_is_streamed_up(wire: Open, prefix: str, count: int) -> None:
+def test_iterator_argument_is_streamed_to_method(wire: Open, prefix: str, count: int) -> None:
     async def main() -> None:
         async with wire(Uploads()) as w:
             total = sum(range(count))
@@ -571,7 +569,7 @@ def test_an_iterator_argument_is_streamed_up(wire: Open, prefix: str, count: int
     run(main)
 
 
-def test_several_arguments_are_streamed_up_at_once(wire: Open, prefix: str) -> None:
+def test_several_arguments_are_streamed_at_once(wire: Open, prefix: str) -> None:
     async def main() -> None:
         async with wire(Uploads()) as w:
             found = await w.call(prefix + "both", iter(range(100)), second=counted(100), factor=2)
@@ -580,7 +578,7 @@ def test_several_arguments_are_streamed_up_at_once(wire: Open, prefix: str) -> N
     run(main)
 
 
-def test_large_items_and_large_arguments_go_up(wire: Open, prefix: str) -> None:
+def test_large_items_and_large_arguments_are_streamed_to_method(wire: Open, prefix: str) -> None:
     async def main() -> None:
         sizes = [100, 300_000, WINDOW_BYTES + 1, 0, 2 * WINDOW_BYTES]
         async with wire(Uploads()) as w:
@@ -594,7 +592,7 @@ def test_large_items_and_large_arguments_go_up(wire: Open, prefix: str) -> None:
     run(main)
 
 
-def test_a_handler_may_leave_its_upload_unread(wire: Open, prefix: str) -> None:
+def test_method_may_leave_streamed_argument_unread(wire: Open, prefix: str) -> None:
     async def main() -> None:
         async with wire(Uploads()) as w:
             for items in (counted(10_000_000), iter(lambda: bytes(ITEM), b"")):
@@ -603,13 +601,13 @@ def test_a_handler_may_leave_its_upload_unread(wire: Open, prefix: str) -> None:
             big = iter([np.zeros(40 << 20, np.uint8)])
             assert await w.call(prefix + "ignores", big) == "not read"
             assert await w.call(prefix + "first", counted(10_000_000)) == 0
-            with pytest.raises(Fruit):
+            with pytest.raises(CustomError):
                 await w.call(prefix + "raises", counted(10_000_000))
 
     run(main)
 
 
-def test_the_caller_s_iterator_is_at_most_two_windows_ahead(wire: Open, prefix: str) -> None:
+def test_iterator_of_caller_is_at_most_two_windows_ahead(wire: Open, prefix: str) -> None:
     class Gate(Uploads):
         def __init__(self) -> None:
             super().__init__()
@@ -655,8 +653,8 @@ def test_the_caller_s_iterator_is_at_most_two_windows_ahead(wire: Open, prefix: 
                 for _ in range(50):
                     await w.call("null")
                     await trio.to_thread.run_sync(lambda: None)
-                # A thread takes at once all that is here: that is one window, and another
-                # may follow. An async handler takes one by one.
+                # A thread takes all received items at once: that is one window, and another
+                # may follow. An async handler takes items one by one.
                 assert made <= 2 * AHEAD + 2
                 await w.call("open")
         assert results == [6 * AHEAD - 1]
@@ -665,25 +663,25 @@ def test_the_caller_s_iterator_is_at_most_two_windows_ahead(wire: Open, prefix: 
     run(main)
 
 
-def test_what_the_caller_s_iterator_raises_is_raised_at_the_caller(wire: Open, prefix: str) -> None:
+def test_exception_of_iterator_argument_is_raised_at_caller(wire: Open, prefix: str) -> None:
     def broken(began: threading.Event) -> Iterator[int]:
         yield 1
         began.wait(20)
-        raise Fruit("mine")
+        raise CustomError("mine")
 
     async def async_broken(began: threading.Event) -> AsyncIterator[int]:
         yield 1
         await trio.to_thread.run_sync(began.wait, 20)
-        raise Fruit("mine")
+        raise CustomError("mine")
 
     async def main() -> None:
         for items in (broken, async_broken):
             service = Uploads()
             async with wire(service) as w:
-                with pytest.raises(Fruit, match="mine") as error:
+                with pytest.raises(CustomError, match="mine") as error:
                     await w.call(prefix + "consume", items(service.began))
                 assert error.value.__cause__ is None
-                # And the handler does not take it for the end.
+                # The handler does not mistake it for the end of the items.
                 await service.ended.wait()
                 assert isinstance(service.error, (trio.Cancelled, trio.ClosedResourceError))
                 assert await w.call(prefix + "total", iter([1, 2])) == 3
@@ -691,7 +689,7 @@ def test_what_the_caller_s_iterator_raises_is_raised_at_the_caller(wire: Open, p
     run(main)
 
 
-def test_an_iterator_that_raises_what_ends_programs_is_raised_alone(wire: Open) -> None:
+def test_system_exit_of_iterator_argument_is_raised_without_group(wire: Open) -> None:
     def broken() -> Iterator[int]:
         yield 1
         raise SystemExit(3)
@@ -705,7 +703,7 @@ def test_an_iterator_that_raises_what_ends_programs_is_raised_alone(wire: Open) 
     run(main)
 
 
-def test_an_item_of_the_caller_s_that_can_t_be_pickled_is_named(wire: Open, prefix: str) -> None:
+def test_unpicklable_item_of_argument_is_named_in_error(wire: Open, prefix: str) -> None:
     async def main() -> None:
         async with wire(Uploads()) as w:
             for items in (iter([1, threading.Lock()]), _async(1, threading.Lock())):
@@ -720,20 +718,18 @@ async def _async(*items: Any) -> AsyncIterator[Any]:
         yield item
 
 
-def test_an_item_that_can_t_be_unpickled_on_the_machine_is_an_error_there(
-    wire: Open, prefix: str
-) -> None:
+def test_item_that_machine_cannot_unpickle_is_usage_error(wire: Open, prefix: str) -> None:
     async def main() -> None:
         service = Uploads()
         async with wire(service) as w:
-            with pytest.raises(UsageError, match="no such thing here"):
-                await w.call(prefix + "consume", iter([1, 2, Untravelled(), 3]))
+            with pytest.raises(UsageError, match="it cannot be loaded"):
+                await w.call(prefix + "consume", iter([1, 2, Unloadable(), 3]))
             assert service.taken == 2
 
     run(main)
 
 
-def test_cancelling_the_call_ends_its_upload_and_its_handler(wire: Open, prefix: str) -> None:
+def test_cancelling_call_ends_its_upload_and_its_handler(wire: Open, prefix: str) -> None:
     async def main() -> None:
         service = Uploads()
         closed = trio.Event()
@@ -762,9 +758,7 @@ def test_cancelling_the_call_ends_its_upload_and_its_handler(wire: Open, prefix:
     run(main)
 
 
-def test_a_lost_connection_ends_uploads_with_one_error_at_either_end(
-    wire: Open, prefix: str
-) -> None:
+def test_lost_connection_ends_upload_with_one_error_at_each_end(wire: Open, prefix: str) -> None:
     async def main() -> None:
         service = Uploads()
         halfway = trio.Event()
@@ -778,7 +772,7 @@ def test_a_lost_connection_ends_uploads_with_one_error_at_either_end(
         async with wire(service) as w, trio.open_nursery() as nursery:
 
             async def call() -> None:
-                # By itself, not in a group.
+                # Not in an exception group.
                 with pytest.raises(ConnectionLost):
                     await w.call(prefix + "consume", items())
 
@@ -791,7 +785,7 @@ def test_a_lost_connection_ends_uploads_with_one_error_at_either_end(
     run(main)
 
 
-def test_a_channel_s_producer_learns_that_nobody_reads_any_more(wire: Open) -> None:
+def test_channel_argument_is_closed_after_call(wire: Open) -> None:
     async def main() -> None:
         send, receive = trio.open_memory_channel[int](0)
         async with wire(Uploads()) as w, trio.open_nursery() as nursery:
@@ -808,7 +802,7 @@ def test_a_channel_s_producer_learns_that_nobody_reads_any_more(wire: Open) -> N
     run(main)
 
 
-def test_a_call_with_too_many_streams_is_refused(wire: Open) -> None:
+def test_call_with_too_many_streams_is_refused(wire: Open) -> None:
     async def main() -> None:
         async with wire(Uploads()) as w:
             with pytest.raises(UsageError, match="at most 127"):
@@ -819,7 +813,7 @@ def test_a_call_with_too_many_streams_is_refused(wire: Open) -> None:
     run(main)
 
 
-def test_an_unknown_method_with_an_upload_is_refused_like_any(wire: Open) -> None:
+def test_unknown_method_with_streamed_argument_is_refused(wire: Open) -> None:
     async def main() -> None:
         async with wire(Uploads()) as w:
             with pytest.raises(UsageError, match="no method 'totl'"):
@@ -828,7 +822,7 @@ def test_an_unknown_method_with_an_upload_is_refused_like_any(wire: Open) -> Non
     run(main)
 
 
-# -- both ways -----------------------------------------------------------------
+# -- in both directions --------------------------------------------------------
 
 
 class BothWays(Uploads):
@@ -855,7 +849,7 @@ class BothWays(Uploads):
             self.ended.set()
 
     def after_all(self, items: Iterator[int]) -> Iterator[int]:
-        """Streams back when it has everything: until then it is no stream."""
+        """Returns its stream only after it has read all items."""
         self.began.set()
         try:
             return iter(list(items))
@@ -877,7 +871,7 @@ class BothWays(Uploads):
             yield line
 
 
-def test_a_call_may_stream_both_ways_at_once(wire: Open, prefix: str) -> None:
+def test_call_may_stream_in_both_directions_at_once(wire: Open, prefix: str) -> None:
     async def main() -> None:
         async with wire(BothWays()) as w:
             for method, factor in (("twice", 2), ("after_all", 1)):
@@ -892,7 +886,7 @@ def test_a_call_may_stream_both_ways_at_once(wire: Open, prefix: str) -> None:
     run(main)
 
 
-def test_items_come_back_while_others_are_still_to_be_sent(wire: Open, prefix: str) -> None:
+def test_results_arrive_while_items_are_still_being_sent(wire: Open, prefix: str) -> None:
     async def main() -> None:
         async with wire(BothWays()) as w:
             send, receive = trio.open_memory_channel[int](0)
@@ -907,7 +901,7 @@ def test_items_come_back_while_others_are_still_to_be_sent(wire: Open, prefix: s
 
 
 @pytest.mark.parametrize("method", ["twice", "after_all"])
-def test_a_source_that_raises_ends_the_stream_with_its_exception(
+def test_exception_of_source_ends_stream_with_that_exception(
     wire: Open, prefix: str, method: str
 ) -> None:
     async def main() -> None:
@@ -916,7 +910,7 @@ def test_a_source_that_raises_ends_the_stream_with_its_exception(
         async def broken() -> AsyncIterator[int]:
             yield 1
             await trio.to_thread.run_sync(service.began.wait, 20)
-            raise Fruit("mine")
+            raise CustomError("mine")
 
         async def consume(w: Any) -> None:
             stream = await w.stream(prefix + method, broken())
@@ -924,7 +918,7 @@ def test_a_source_that_raises_ends_the_stream_with_its_exception(
                 pass
 
         async with wire(service) as w:
-            with pytest.raises(Fruit, match="mine"):
+            with pytest.raises(CustomError, match="mine"):
                 await consume(w)
             await service.ended.wait()
             assert await w.call("total", iter([1, 2])) == 3
@@ -933,7 +927,7 @@ def test_a_source_that_raises_ends_the_stream_with_its_exception(
 
 
 @pytest.mark.parametrize("reads", [0, 5])
-def test_closing_the_stream_ends_its_source_and_its_handler(
+def test_closing_stream_ends_its_source_and_its_handler(
     wire: Open, prefix: str, reads: int
 ) -> None:
     async def main() -> None:
@@ -960,7 +954,7 @@ def test_closing_the_stream_ends_its_source_and_its_handler(
     run(main)
 
 
-def test_cancelling_a_stream_that_has_not_begun_ends_its_source(wire: Open, prefix: str) -> None:
+def test_cancelling_stream_before_it_opens_ends_its_source(wire: Open, prefix: str) -> None:
     async def main() -> None:
         service = BothWays()
         closed = trio.Event()
@@ -983,16 +977,14 @@ def test_cancelling_a_stream_that_has_not_begun_ends_its_source(wire: Open, pref
     run(main)
 
 
-def test_a_method_that_is_no_generator_ends_the_source_of_its_stream(
-    wire: Open, prefix: str
-) -> None:
+def test_stream_that_fails_to_open_ends_its_source(wire: Open, prefix: str) -> None:
     async def main() -> None:
         async with wire(BothWays()) as w:
             with pytest.raises(UsageError, match="is not a generator"):
                 await w.stream(prefix + "ignores", counted(10_000_000))
             with pytest.raises(UsageError, match="no method 'nothing'"):
                 await w.stream("nothing", counted(10_000_000))
-            with pytest.raises(Fruit, match="full"):
+            with pytest.raises(CustomError, match="full"):
                 await w.stream(prefix + "raises", counted(10_000_000))
             while w.connection._outgoing:
                 await trio.lowlevel.checkpoint()
@@ -1000,7 +992,7 @@ def test_a_method_that_is_no_generator_ends_the_source_of_its_stream(
     run(main)
 
 
-def test_a_lost_connection_ends_a_stream_s_source_too(wire: Open, prefix: str) -> None:
+def test_lost_connection_ends_source_of_stream(wire: Open, prefix: str) -> None:
     async def main() -> None:
         service = BothWays()
         released, closed = trio.Event(), trio.Event()
@@ -1025,7 +1017,7 @@ def test_a_lost_connection_ends_a_stream_s_source_too(wire: Open, prefix: str) -
             w.cut()
             with pytest.raises(ConnectionLost):
                 await consume(stream)
-            assert not closed.is_set()  # the news of the end does not wait for it
+            assert not closed.is_set()  # the error does not wait for the source to end
             released.set()
             await closed.wait()
             await service.ended.wait()
@@ -1065,7 +1057,7 @@ FILES: dict[str, Make] = {
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_a_file_argument_is_a_file_there(wire: Open, prefix: str, kind: str) -> None:
+def test_file_argument_is_readable_file_in_method(wire: Open, prefix: str, kind: str) -> None:
     async def main() -> None:
         async with wire(Uploads()) as w:
             for text in TEXTS:
@@ -1087,7 +1079,7 @@ def test_a_file_argument_is_a_file_there(wire: Open, prefix: str, kind: str) -> 
     run(main)
 
 
-def test_an_asynchronous_file_is_a_file_too(prefix: str) -> None:
+def test_async_file_argument_is_readable_file_in_method(prefix: str) -> None:
     async def main() -> None:
         async with memory(Uploads()) as w:
             for mode in ("rb", "r"):
@@ -1099,7 +1091,7 @@ def test_an_asynchronous_file_is_a_file_too(prefix: str) -> None:
     run(main)
 
 
-def test_a_file_that_is_read_from_its_middle_arrives_from_there(wire: Open, prefix: str) -> None:
+def test_file_argument_is_sent_from_its_current_position(wire: Open, prefix: str) -> None:
     async def main() -> None:
         file = io.BytesIO(b"0123456789")
         file.seek(4)
@@ -1109,19 +1101,19 @@ def test_a_file_that_is_read_from_its_middle_arrives_from_there(wire: Open, pref
     run(main)
 
 
-def test_a_file_that_fails_raises_at_the_caller(wire: Open, prefix: str) -> None:
+def test_read_error_of_file_argument_is_raised_at_caller(wire: Open, prefix: str) -> None:
     class Disk(io.RawIOBase):
         reads = 0
 
         def read(self, size: int = -1) -> bytes:
             self.reads += 1
             if self.reads == 3:
-                raise OSError("disk on fire")
+                raise OSError("disk failure")
             return b"x" * 1000
 
     async def main() -> None:
         async with wire(Uploads()) as w:
-            with pytest.raises(OSError, match="disk on fire") as error:
+            with pytest.raises(OSError, match="disk failure") as error:
                 await w.call(prefix + "read_all", Disk())
             assert not isinstance(error.value, BigmachineError)
 

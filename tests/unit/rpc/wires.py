@@ -26,7 +26,7 @@ DRIVER = AUTHORITY.issue("driver")
 
 
 class Wire:
-    """A connection to a service named ``S``, and what hangs on it at either end."""
+    """A connection to a service named ``S``, with both its ends."""
 
     def __init__(self, connection: FrameConnection) -> None:
         self.connection = connection
@@ -44,12 +44,12 @@ class Wire:
         return await self.connection.stream(f"S.{method}", args, kwargs)
 
     async def check_nothing_is_left(self) -> None:
-        """Fail if a call, stream or half a message is left behind at either end."""
+        """Fail if a call, a stream or part of a message is left at either end."""
         if not self.connection.is_open:
             return
-        # Whatever was sent before a round trip is dealt with after it.
+        # After a round trip, both ends have handled all that was sent before it.
         with contextlib.suppress(ValueError):
-            await self.connection.call("Nobody.there", (), {})
+            await self.connection.call("Unknown.method", (), {})
         ours = self.connection
         assert not ours._calls
         assert not ours._incoming
@@ -159,7 +159,7 @@ async def tls(
         nursery.start_soon(connection.run)
         wire = Wire(connection)
         with contextlib.suppress(ValueError):
-            await connection.call("Nobody.there", (), {})
+            await connection.call("Unknown.method", (), {})
         [wire.serving] = server._connections
         yield wire
         await wire.check_nothing_is_left()
@@ -184,7 +184,7 @@ def run(test: Callable[[], Awaitable[None]], **options: Any) -> None:
 
 
 def threads_of_pools() -> list[str]:
-    """The names of the pools' threads that still run, after those that end were waited for."""
+    """The names of pool threads that still run after a wait of up to 5 s for each."""
     left = [t for t in threading.enumerate() if t.name.startswith("bigmachine-")]
     for thread in left:
         thread.join(5)
@@ -192,7 +192,7 @@ def threads_of_pools() -> list[str]:
 
 
 def unwrapped(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
-    """All the exceptions in a group that are none themselves."""
+    """All exceptions in a group and in its nested groups."""
     for exc in group.exceptions:
         if isinstance(exc, BaseExceptionGroup):
             yield from unwrapped(exc)

@@ -1,4 +1,4 @@
-"""The services of these tests; a module by itself, since processes import it: it must be light."""
+"""The services of these tests, in a module of their own: processes import it, so it is small."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 import bigmachine as bm
 
 
-class OddError(Exception):
+class CustomError(Exception):
     pass
 
 
@@ -39,7 +39,7 @@ class Parallel:
 
     @bm.parallel
     def meet(self, folder, me, other):
-        """Return once ``other`` is here too, which it can only be at the same time."""
+        """Return once ``other`` is here too: both calls run at the same time."""
         (folder / me).touch()
         while not (folder / other).exists():
             time.sleep(0)
@@ -53,7 +53,7 @@ class Parallel:
 
     @bm.parallel
     def fail(self, message):
-        raise OddError(message)
+        raise CustomError(message)
 
     @bm.parallel
     def exit(self, status):
@@ -69,8 +69,8 @@ class Parallel:
         ctypes.string_at(0)
 
     @bm.parallel
-    def leave_a_child_and_die(self):
-        """Leave a forked process behind, which has copies of our files."""
+    def fork_child_and_die(self):
+        """Leave a forked process that has copies of our open files."""
         child = os.fork()
         if child == 0:
             signal.pause()
@@ -102,27 +102,27 @@ class Parallel:
         return os.getcwd(), sys.argv, os.environ.get("FRUIT")
 
 
-class FailsInTheCopy:
-    """Arrives well on the machine, and badly in its processes."""
+class FailsToLoadInProcess:
+    """Can be unpickled on the machine, but not again in its processes."""
 
     def __init__(self, folder):
         self.folder = folder
 
     def __reduce__(self):
-        return _arrive, (self.folder,)
+        return _load, (self.folder,)
 
     @bm.parallel
     def pid(self):
         return os.getpid()
 
 
-def _arrive(folder):
-    (folder / "arrived").touch(exist_ok=False)
-    return FailsInTheCopy(folder)
+def _load(folder):
+    (folder / "loaded").touch(exist_ok=False)
+    return FailsToLoadInProcess(folder)
 
 
 def announce(file):
-    """Write our pid to ``file``, all at once."""
+    """Write our pid to ``file`` in one step."""
     draft = file.with_suffix(".draft")
     draft.write_text(str(os.getpid()))
     draft.rename(file)

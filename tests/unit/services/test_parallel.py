@@ -1,4 +1,4 @@
-"""Parallel methods run in processes of the machine, which end with their calls and with it."""
+"""Parallel methods run in child processes, which end with a cancelled call and the machine."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ import pytest
 
 import bigmachine as bm
 from bigmachine.services import _parallel
-from tests.unit.services.services import FailsInTheCopy, OddError, Parallel
+from tests.unit.services.services import CustomError, FailsToLoadInProcess, Parallel
 
 pytestmark = pytest.mark.skipif(
-    not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="threads serve without a GIL"
+    not getattr(sys, "_is_gil_enabled", lambda: True)(),
+    reason="without a GIL, methods run in threads",
 )
 
 
@@ -55,20 +56,20 @@ def announced(file):
     return wait_until(lambda: int(file.read_text()) if file.exists() else None)
 
 
-def test_calls_run_in_at_most_maxprocs_processes_that_are_not_the_machines(machine):
+def test_calls_run_in_at_most_maxprocs_child_processes(machine):
     futures = [machine.submit("P.pid") for _ in range(20)]
     pids = {future.result() for future in futures}
     assert 1 <= len(pids) <= 2
     assert pids.isdisjoint({machine.call("P.machine_pid"), os.getpid()})
 
 
-def test_two_calls_run_at_the_same_time_in_two_processes(machine, tmp_path):
+def test_two_calls_run_at_once_in_two_processes(machine, tmp_path):
     one = machine.submit("P.meet", tmp_path, "one", "two")
     two = machine.submit("P.meet", tmp_path, "two", "one")
     assert one.result() != two.result()
 
 
-def test_each_process_has_a_copy_of_the_service_as_it_was_sent(machine, tmp_path):
+def test_each_process_has_own_copy_of_service_as_sent(machine, tmp_path):
     counts = {}
     for _ in range(3):
         pid, counts[pid] = machine.call("P.increment")
@@ -76,7 +77,7 @@ def test_each_process_has_a_copy_of_the_service_as_it_was_sent(machine, tmp_path
     assert machine.call("P.machine_count") == 1000
 
 
-def test_a_process_has_the_machines_folder_arguments_and_environment(session):
+def test_process_has_folder_arguments_and_environment_of_machine(session):
     [machine] = session.start(
         1, services={"P": Parallel()}, argv=["prog", "x"], environ={"FRUIT": "fig"}
     )
@@ -84,30 +85,30 @@ def test_a_process_has_the_machines_folder_arguments_and_environment(session):
     machine.shutdown()
 
 
-def test_a_static_method_may_be_parallel(machine):
+def test_static_method_may_be_parallel(machine):
     value, pid = machine.service(Parallel, "P").static(5)
     assert value == 5
     assert pid != machine.call("P.machine_pid")
 
 
-def test_an_exception_arrives_as_itself_with_the_traceback_of_the_process(machine):
-    with pytest.raises(OddError, match="too odd") as caught:
-        machine.call("P.fail", "too odd")
+def test_exception_keeps_its_type_and_traceback_of_process(machine):
+    with pytest.raises(CustomError, match="on purpose") as caught:
+        machine.call("P.fail", "on purpose")
     cause = caught.value.__cause__
     assert isinstance(cause, bm.RemoteError)
     assert "services.py" in cause.traceback
-    assert "raise OddError(message)" in cause.traceback
+    assert "raise CustomError(message)" in cause.traceback
     assert "_processes.py" not in cause.traceback
 
 
-def test_a_method_that_calls_sys_exit_fails_alone(machine):
+def test_sys_exit_in_method_does_not_end_its_process(machine):
     pid = machine.call("P.pid")
     with pytest.raises(bm.RemoteError, match="SystemExit"):
         machine.call("P.exit", 3)
     assert machine.call("P.pid") == pid
 
 
-def test_cancelling_a_future_ends_its_process_and_the_next_call_gets_another(machine, tmp_path):
+def test_cancelling_future_ends_its_process_and_next_call_gets_new_one(machine, tmp_path):
     future = machine.submit("P.compute_forever", tmp_path / "pid")
     pid = announced(tmp_path / "pid")
     assert is_alive(pid)
@@ -118,7 +119,7 @@ def test_cancelling_a_future_ends_its_process_and_the_next_call_gets_another(mac
     assert machine.call("P.pid") != pid
 
 
-def test_cancelled_calls_give_their_places_to_others(machine, tmp_path):
+def test_waiting_call_runs_after_running_calls_are_cancelled(machine, tmp_path):
     for round_ in range(3):
         files = [tmp_path / f"{round_}-{number}" for number in range(2)]
         futures = [machine.submit("P.compute_forever", file) for file in files]
@@ -129,7 +130,7 @@ def test_cancelled_calls_give_their_places_to_others(machine, tmp_path):
         assert waiting.result() not in pids
 
 
-def test_a_call_cancelled_before_its_turn_is_never_begun(machine, tmp_path):
+def test_queued_call_does_not_run_after_its_cancellation(machine, tmp_path):
     busy = [machine.submit("P.compute_forever", tmp_path / name) for name in ("one", "two")]
     pids = [announced(tmp_path / name) for name in ("one", "two")]
     machine.submit("P.compute_forever", tmp_path / "three").cancel()
@@ -140,67 +141,67 @@ def test_a_call_cancelled_before_its_turn_is_never_begun(machine, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("method", "args", "story"),
+    ("method", "args", "message"),
     [
         ("P.end_process", (7,), "exited with status 7"),
         ("P.segfault", (), r"was killed by signal 11 \(SIGSEGV\)"),
     ],
 )
-def test_a_call_whose_process_dies_says_how_and_the_next_one_works(machine, method, args, story):
-    with pytest.raises(bm.RemoteError, match=f"{method}: its process {story}") as caught:
+def test_error_says_how_process_died_and_next_call_works(machine, method, args, message):
+    with pytest.raises(bm.RemoteError, match=f"{method}: its process {message}") as caught:
         machine.call(method, *args)
     assert caught.value.method == method
     assert isinstance(machine.call("P.pid"), int)
 
 
-def test_a_process_that_leaves_a_forked_child_behind_is_seen_to_die(machine):
+def test_death_of_process_is_detected_despite_its_forked_child(machine):
     with pytest.raises(bm.RemoteError, match="SIGKILL"):
-        machine.call("P.leave_a_child_and_die")
+        machine.call("P.fork_child_and_die")
 
 
-def test_a_process_killed_between_calls_is_replaced(machine):
+def test_process_killed_between_calls_is_replaced(machine):
     pid = machine.call("P.pid")
     pidfd = os.pidfd_open(pid)
     os.kill(pid, signal.SIGKILL)
-    select.select([pidfd], [], [])  # all its threads are gone, and its parent can see it
+    select.select([pidfd], [], [])  # all its threads have ended, and its parent can detect it
     os.close(pidfd)
     assert machine.call("P.pid") != pid
 
 
-def test_large_arrays_travel_both_ways_and_can_be_written_to(machine):
+def test_large_arrays_travel_both_ways_and_are_writable(machine):
     array = np.arange(3 << 20)
     assert np.array_equal(machine.call("P.double", array, add=1), array * 2 + 1)
 
 
-def test_large_bytes_travel(machine):
+def test_large_bytes_reach_process(machine):
     assert machine.call("P.total", b"\1" * (20 << 20)) == 20 << 20
 
 
-def test_a_result_that_cant_be_pickled_is_named(machine):
+def test_error_for_unpicklable_result_names_method(machine):
     with pytest.raises(bm.UsageError, match=r"P\.lock returned a lock, which can't be pickled"):
         machine.call("P.lock")
 
 
-def test_a_stream_argument_is_refused(machine):
+def test_stream_argument_of_parallel_method_is_refused(machine):
     with pytest.raises(bm.UsageError, match=r"P\.total is parallel.*pass a list"):
         machine.call("P.total", (n for n in range(3)))
     assert machine.call("P.total", [1, 2]) == 3
 
 
-def test_a_copy_that_cant_be_made_is_the_calls_error(session, tmp_path):
-    [machine] = session.start(1, services={"P": FailsInTheCopy(tmp_path)})
+def test_failure_to_copy_service_to_process_is_raised_by_call(session, tmp_path):
+    [machine] = session.start(1, services={"P": FailsToLoadInProcess(tmp_path)})
     for _ in range(2):
         with pytest.raises(FileExistsError):
             machine.call("P.pid")
     machine.shutdown()
 
 
-def test_what_a_script_defines_travels_to_the_processes_and_what_they_print_to_it(tmp_path):
+def test_classes_of_script_reach_processes_and_their_output_reaches_script(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     run = subprocess.run([sys.executable, script], capture_output=True, text=True)
     assert run.stdout == "Mine('was here',) 3\n", run.stderr
-    assert "a word from the process" in run.stderr
+    assert "printed by the process" in run.stderr
 
 
 SCRIPT = """
@@ -211,7 +212,7 @@ class Mine(Exception): ...
 class Service:
     @bm.parallel
     def add(self, a, b):
-        print("a word from the process")
+        print("printed by the process")
         return a + b
     @bm.parallel
     def fail(self):
@@ -229,7 +230,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("fork", [True, False])
 @pytest.mark.parametrize("victim", ["machine", "driver"])
-def test_processes_end_with_their_machine_and_driver(tmp_path, victim, fork):
+def test_processes_end_when_machine_or_driver_is_killed(tmp_path, victim, fork):
     files = [tmp_path / "one", tmp_path / "two"]
     script = "import sys; sys.path[:] = %r; from tests.unit.services.test_parallel import drive; "
     driver = subprocess.Popen(
@@ -252,7 +253,7 @@ def drive(files, fork):
             future.exception()
 
 
-def test_a_shut_down_machine_leaves_no_process(session, tmp_path):
+def test_shutdown_of_machine_leaves_no_process(session, tmp_path):
     [machine] = session.start(1, services={"P": Parallel()})
     idle = machine.call("P.pid")
     machine.submit("P.compute_forever", tmp_path / "pid")
@@ -261,7 +262,7 @@ def test_a_shut_down_machine_leaves_no_process(session, tmp_path):
     wait_until(lambda: not is_alive(idle) and not is_alive(busy))
 
 
-def test_async_methods_generators_and_what_is_no_function_are_refused_at_decoration():
+def test_parallel_decorator_accepts_only_plain_def_methods():
     async def coroutine(self): ...
 
     def generator(self):
@@ -275,7 +276,7 @@ def test_async_methods_generators_and_what_is_no_function_are_refused_at_decorat
             bm.parallel(method)
 
 
-def test_on_a_free_threaded_interpreter_methods_run_in_threads(monkeypatch):
+def test_parallel_methods_run_in_threads_if_there_is_no_gil(monkeypatch):
     assert _parallel.runs_in_processes(Parallel.pid)
     assert not _parallel.runs_in_processes(Parallel.machine_pid)
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)

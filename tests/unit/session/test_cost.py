@@ -1,4 +1,4 @@
-"""What machines cost is counted, and a limit to it is kept."""
+"""The cost of machines is counted, and its limit is enforced."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class PaidOptions(InProcessOptions):
 
 
 class Paid(InProcessSystem):
-    """Machines that cost money, and take a while to come and to go."""
+    """Machines that cost money, and take time to start and to stop."""
 
     name = "paid"
     Options = PaidOptions
@@ -46,11 +46,11 @@ class Paid(InProcessSystem):
 
     def _begin(self) -> None:
         super()._begin()
-        self.orders: list[tuple[int, float | None]] = []
+        self.requests: list[tuple[int, float | None]] = []
         self.freed: list[str] = []
 
     async def start(self, count: int, request: bm.LaunchRequest) -> Sequence[bm.Instance]:
-        self.orders.append((count, request.remaining_budget))
+        self.requests.append((count, request.remaining_budget))
         await trio.sleep(self.seconds_to_start)
         made = await super().start(count, request)
         return [replace(i, cost_per_hour=self.price, details=self.details) for i in made]
@@ -62,7 +62,7 @@ class Paid(InProcessSystem):
 
 
 class Events:
-    """An observer that keeps what it is told of cost, and when."""
+    """An observer that records the events about cost, and their times."""
 
     def __init__(self) -> None:
         self.warnings: list[tuple[float, bm.CostWarning]] = []
@@ -86,19 +86,19 @@ def run(test: Any) -> None:
 
 
 def approximately(dollars: float) -> Any:
-    return pytest.approx(dollars, abs=5 * SECOND)  # polite ends take a moment
+    return pytest.approx(dollars, abs=5 * SECOND)  # a graceful stop takes a moment
 
 
-# -- the meter ------------------------------------------------------------------------
+# -- the cost -------------------------------------------------------------------------
 
 
-def test_a_machine_costs_from_when_it_is_asked_for_until_it_is_confirmed_to_be_gone(events, caplog):
+def test_machine_costs_from_request_until_its_stop_is_confirmed(events, caplog):
     async def test():
         with caplog.at_level(logging.INFO, "bigmachine.session"):
             async with bm.AsyncSession(Paid(), plugins=[events]) as session:
                 assert session.cost == bm.Cost()
                 first, _ = await session.start(2, services=SERVICES)
-                assert session.cost.dollars == pytest.approx(2 * 60 * SECOND)  # the least
+                assert session.cost.dollars == pytest.approx(2 * 60 * SECOND)  # the minimum
                 await trio.sleep(100)
                 assert session.cost.dollars == approximately(2 * 120 * SECOND)
                 await first.shutdown()
@@ -113,13 +113,13 @@ def test_a_machine_costs_from_when_it_is_asked_for_until_it_is_confirmed_to_be_g
     run(test)
 
 
-def test_what_a_provider_did_not_confirm_to_be_gone_costs_until_the_session_is_released(events):
-    class Sticky(Paid):
+def test_machine_without_confirmed_stop_costs_until_session_ends(events):
+    class NeverConfirms(Paid):
         async def stop(self, instance):
             raise OSError("no answer")
 
     async def test():
-        async with bm.AsyncSession(Sticky(), plugins=[events]) as session:
+        async with bm.AsyncSession(NeverConfirms(), plugins=[events]) as session:
             [machine] = await session.start(1, services=SERVICES)
             await machine.shutdown()
             await trio.sleep(1000)
@@ -131,7 +131,7 @@ def test_what_a_provider_did_not_confirm_to_be_gone_costs_until_the_session_is_r
     run(test)
 
 
-def test_a_session_on_a_system_that_costs_nothing_says_nothing_of_cost(events, caplog):
+def test_session_on_free_system_reports_no_cost(events, caplog):
     async def test():
         with caplog.at_level(logging.INFO, "bigmachine.session"):
             async with bm.AsyncSession(InProcessSystem(), plugins=[events]) as session:
@@ -144,7 +144,7 @@ def test_a_session_on_a_system_that_costs_nothing_says_nothing_of_cost(events, c
     run(test)
 
 
-def test_the_cost_is_there_for_synchronous_programs_too_after_the_end():
+def test_cost_of_sync_session_is_available_after_its_end():
     system = Paid()
     system.seconds_to_start = system.seconds_to_stop = 0
     session = bm.Session(system)
@@ -180,18 +180,18 @@ def test_the_cost_is_there_for_synchronous_programs_too_after_the_end():
         ),
     ],
 )
-def test_a_cost_reads_well(cost, text):
+def test_cost_is_printed_as_readable_text(cost, text):
     assert str(cost) == text
     assert bool(cost) == bool(text)
 
 
-def test_a_price_that_is_not_known_is_told(events):
-    class Secret(Paid):
+def test_unknown_price_is_reported(events):
+    class UnknownPrice(Paid):
         price = None
         details = {}  # noqa: RUF012
 
     async def test():
-        async with bm.AsyncSession(Secret(), plugins=[events]) as session:
+        async with bm.AsyncSession(UnknownPrice(), plugins=[events]) as session:
             await session.start(2, services=SERVICES)
             assert session.cost.is_partial
         assert str(events.closed) == "2 machines, 50 s, price unknown"
@@ -202,13 +202,13 @@ def test_a_price_that_is_not_known_is_told(events):
 # -- the limit ------------------------------------------------------------------------
 
 
-def test_before_a_session_costs_more_than_its_limit_it_warns_and_then_stops_all(events, caplog):
+def test_session_warns_and_then_stops_all_machines_before_cost_limit(events, caplog):
     async def test():
         async with bm.AsyncSession(Paid, plugins=[events], max_session_cost=2.0) as session:
             first, second = await session.start(2, services=SERVICES)
             began = trio.current_time()
             await first.wait(bm.State.STOPPED)
-            # A thousand seconds for two machines, less those to start them and to free them.
+            # A thousand seconds for two machines, minus the time to start and to stop them.
             assert trio.current_time() - began == pytest.approx(1000 - 20 - 60, abs=2)
             assert second.state is bm.State.STOPPED
             with pytest.raises(
@@ -223,7 +223,7 @@ def test_before_a_session_costs_more_than_its_limit_it_warns_and_then_stops_all(
             assert warning.seconds == pytest.approx(200, abs=2)
             with pytest.raises(bm.StartError, match="no more machines are started: max_session_co"):
                 await session.start(1, services=SERVICES)
-            assert len(session.system.orders) == 1
+            assert len(session.system.requests) == 1
         assert len(session.system.freed) == 2
         assert 1.8 < events.closed.dollars <= 2.0
         assert (
@@ -234,7 +234,7 @@ def test_before_a_session_costs_more_than_its_limit_it_warns_and_then_stops_all(
     run(test)  # fmt: skip
 
 
-def test_the_warning_comes_a_minute_before_the_end_at_the_latest(events):
+def test_cost_warning_comes_at_least_one_minute_before_stop(events):
     async def test():
         # 80 % would be 20 seconds before the end.
         async with bm.AsyncSession(Paid, plugins=[events], max_session_cost=1.0) as session:
@@ -247,7 +247,7 @@ def test_the_warning_comes_a_minute_before_the_end_at_the_latest(events):
     run(test)
 
 
-def test_machines_that_are_freed_leave_more_for_the_others(events):
+def test_stopped_machine_leaves_more_budget_for_others(events):
     async def test():
         async with bm.AsyncSession(Paid, plugins=[events], max_session_cost=1.0) as session:
             *_, last = await session.start(2, services=SERVICES)
@@ -261,24 +261,24 @@ def test_machines_that_are_freed_leave_more_for_the_others(events):
     run(test)
 
 
-def test_a_system_is_told_what_is_left_and_starts_come_one_after_the_other():
+def test_system_receives_remaining_budget_and_starts_run_one_by_one():
     async def test():
         async with bm.AsyncSession(Paid, max_session_cost=2.0) as session:
             async with trio.open_nursery() as nursery:
                 for _ in range(2):
                     nursery.start_soon(lambda: session.start(2, services=SERVICES))
-            (_, first), (_, second) = session.system.orders
+            (_, first), (_, second) = session.system.requests
             assert first == 2.0
-            # Two machines have run for 20 seconds, and take 60 more to end.
+            # Two machines have cost 20 seconds, and cost 60 more until they are stopped.
             assert second == pytest.approx(2.0 - 2 * 80 * SECOND, abs=0.01)
         async with bm.AsyncSession(Paid) as session:
             await session.start(1, services=SERVICES)
-            assert session.system.orders == [(1, None)]
+            assert session.system.requests == [(1, None)]
 
     run(test)
 
 
-def test_a_start_that_is_under_way_when_the_limit_is_reached_comes_to_nothing():
+def test_start_in_progress_fails_when_cost_limit_is_reached():
     async def test():
         async with bm.AsyncSession(Paid, max_session_cost=2.0) as session:
             session.system.seconds_to_stop = 0
@@ -288,13 +288,13 @@ def test_a_start_that_is_under_way_when_the_limit_is_reached_comes_to_nothing():
             with pytest.raises(bm.StartError, match=r"max_session_cost, \$2.00, is reached"):
                 await session.start(1, services=SERVICES)
             assert first.state is bm.State.STOPPED
-            assert trio.current_time() >= began + 50  # it had not been refused
+            assert trio.current_time() >= began + 50  # the start was not refused at once
         assert len(session.system.freed) == 3
 
     run(test)
 
 
-def test_machines_that_turn_out_to_be_too_dear_are_stopped_at_once(events):
+def test_machines_that_exceed_cost_limit_are_stopped_at_once(events):
     async def test():
         async with bm.AsyncSession(Paid, plugins=[events], max_session_cost=0.1) as session:
             with pytest.raises(bm.StartError, match=r"max_session_cost, \$0.10, is reached"):
@@ -305,7 +305,7 @@ def test_machines_that_turn_out_to_be_too_dear_are_stopped_at_once(events):
     run(test)
 
 
-def test_once_the_limit_is_spent_by_machines_that_are_gone_none_is_started():
+def test_no_machine_is_started_after_cost_limit_is_spent():
     async def test():
         async with bm.AsyncSession(Paid, max_session_cost=0.1) as session:
             [machine] = await session.start(1, services=SERVICES)
@@ -313,20 +313,20 @@ def test_once_the_limit_is_spent_by_machines_that_are_gone_none_is_started():
             session.system.price = 10 * PRICE
             with pytest.raises(bm.StartError):
                 await session.start(1, services=SERVICES)
-            assert len(session.system.orders) == 2
+            assert len(session.system.requests) == 2
             with pytest.raises(bm.StartError, match="no more machines are started"):
                 await session.start(1, services=SERVICES)
-            assert len(session.system.orders) == 2
+            assert len(session.system.requests) == 2
 
     run(test)
 
 
-def test_with_a_limit_machines_of_unknown_price_are_stopped(events):
-    class Secret(Paid):
+def test_machines_of_unknown_price_are_stopped_if_cost_limit_is_set(events):
+    class UnknownPrice(Paid):
         price = None
 
     async def test():
-        async with bm.AsyncSession(Secret, plugins=[events], max_session_cost=9.0) as session:
+        async with bm.AsyncSession(UnknownPrice, plugins=[events], max_session_cost=9.0) as session:
             with pytest.raises(bm.StartError, match="the price of c7i.xlarge spot is not known"):
                 await session.start(1, services=SERVICES)
         assert len(session.system.freed) == 1
@@ -335,7 +335,7 @@ def test_with_a_limit_machines_of_unknown_price_are_stopped(events):
     run(test)
 
 
-def test_the_limit_is_an_option_like_all_others(monkeypatch):
+def test_cost_limit_can_be_set_by_environment_variable(monkeypatch):
     monkeypatch.setenv("BIGMACHINE_PAID_MAX_SESSION_COST", "2.5")
     assert bm.AsyncSession(Paid).system.max_session_cost == 2.5
     assert InProcessSystem().max_session_cost is None

@@ -8,7 +8,7 @@ import pytest
 
 import bigmachine as bm
 
-# What only one of the two has, and why.
+# Names that only one of the two APIs has, and why.
 ONLY_SYNC = {
     "submit": "async code has nurseries",
 }
@@ -30,7 +30,7 @@ def public(cls):
 
 
 @pytest.mark.parametrize(("async_cls", "sync_cls"), PAIRS)
-def test_both_apis_have_the_same_names(async_cls, sync_cls):
+def test_sync_and_async_api_have_same_names(async_cls, sync_cls):
     only_async = public(async_cls) - public(sync_cls) - set(ONLY_ASYNC)
     only_sync = public(sync_cls) - public(async_cls) - set(ONLY_SYNC) - {"close"}
     assert not only_async
@@ -38,7 +38,7 @@ def test_both_apis_have_the_same_names(async_cls, sync_cls):
 
 
 @pytest.mark.parametrize(("async_cls", "sync_cls"), PAIRS)
-def test_both_apis_take_the_same_arguments(async_cls, sync_cls):
+def test_sync_and_async_api_take_same_arguments(async_cls, sync_cls):
     names = public(async_cls) & public(sync_cls)
     for name in names | ({"__init__"} if sync_cls is bm.Session else set()):
         ours, theirs = (inspect.getattr_static(cls, name) for cls in (async_cls, sync_cls))
@@ -49,6 +49,6 @@ def test_both_apis_take_the_same_arguments(async_cls, sync_cls):
 
 
 @pytest.mark.parametrize("cls", [cls for pair in PAIRS for cls in pair])
-def test_every_public_name_has_a_docstring(cls):
+def test_every_public_name_has_docstring(cls):
     for name in public(cls):
         assert inspect.getdoc(inspect.getattr_static(cls, name)), name

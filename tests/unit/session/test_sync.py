@@ -1,4 +1,4 @@
-"""The synchronous face on real local machines."""
+"""The sync API on real local machines."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def machine(session):
     return machine
 
 
-def test_calls_submits_streams_and_uploads(machine):
+def test_sync_api_calls_submits_and_streams_both_ways(machine):
     assert machine.call("Work.add", 1, b=2) == 3
     futures = [machine.submit("Work.add", i, i) for i in range(20)]
     done, pending = concurrent.futures.wait(futures)
@@ -78,14 +78,14 @@ def test_calls_submits_streams_and_uploads(machine):
     assert machine.call("Work.total", iter(range(10))) == 45
 
 
-def test_a_remote_exception_arrives_as_itself_with_the_remote_traceback(machine):
+def test_remote_exception_keeps_its_type_and_traceback(machine):
     with pytest.raises(LookupError, match="not there") as caught:
         machine.call("Work.fail")
     assert isinstance(caught.value.__cause__, bm.RemoteError)
     assert "in fail" in str(caught.value.__cause__)
 
 
-def test_readings_of_the_host(machine):
+def test_machine_reports_memory_disk_load_and_files_of_host(machine):
     assert 0 < machine.memory().process_bytes < machine.memory().total_bytes
     assert 0 < machine.disk().free_bytes <= machine.disk().total_bytes
     assert machine.load().one >= 0
@@ -96,17 +96,17 @@ def test_readings_of_the_host(machine):
         machine.read("/nonexistent")
 
 
-def test_cancelling_a_future_cancels_the_method_on_the_machine(machine):
+def test_cancelling_future_cancels_method_on_machine(machine):
     _, cancelled = machine.call("Work.counts")
     future = machine.submit("Work.forever")
-    machine.call("Work.add", 1)  # by now it runs
+    machine.call("Work.add", 1)  # by now the method runs
     assert future.cancel()
     while machine.call("Work.counts")[1] == cancelled:
         pass
     assert future.cancelled()
 
 
-def test_ctrl_c_in_a_call_cancels_the_remote_work_and_leaves_the_session_usable(machine):
+def test_ctrl_c_cancels_remote_method_and_session_stays_usable(machine):
     begun, cancelled = machine.call("Work.counts")
     main = threading.main_thread().ident
 
@@ -125,26 +125,26 @@ def test_ctrl_c_in_a_call_cancels_the_remote_work_and_leaves_the_session_usable(
     assert machine.call("Work.add", 2, 2) == 4
 
 
-def test_it_works_inside_a_running_asyncio_loop(machine):
+def test_session_works_inside_running_asyncio_loop(machine):
     async def cell():
         return machine.call("Work.add", 20, 22)
 
     assert asyncio.run(cell()) == 42
 
 
-def test_keepalives_beat_while_the_program_computes(session, machine):
-    # The loop answers at once although this thread never waits for it.
+def test_session_loop_runs_while_program_computes(session, machine):
+    # Keepalives run in this loop, which must answer although another thread is busy.
     stop = threading.Event()
-    hog = threading.Thread(target=lambda: [None for _ in iter(stop.is_set, True)])
-    hog.start()
+    busy = threading.Thread(target=lambda: [None for _ in iter(stop.is_set, True)])
+    busy.start()
     try:
         assert machine.call("Work.add", 1, 1) == 2
     finally:
         stop.set()
-        hog.join()
+        busy.join()
 
 
-def test_a_session_is_refused_after_a_fork(machine):
+def test_use_of_session_after_fork_is_refused(machine):
     def child(queue):
         try:
             machine.call("Work.add", 1)
@@ -161,7 +161,7 @@ def test_a_session_is_refused_after_a_fork(machine):
     assert machine.call("Work.add", 1) == 1
 
 
-def test_it_is_refused_in_the_loop_it_would_wait_for(session):
+def test_sync_call_inside_session_loop_is_refused(session):
     async def inside():
         with pytest.raises(bm.UsageError, match="use the async classes"):
             session._open()[1].run(None)
@@ -177,7 +177,7 @@ def test_machines_call_each_other_from_plain_methods(session, machine):
     assert session.machines == [machine]
 
 
-def test_a_typed_stub_calls_and_streams(machine):
+def test_typed_stub_calls_and_streams(machine):
     stub = machine.service(Work, "Work")
     assert stub.add(1, b=1) == 2
     assert list(stub.count(3)) == [0, 1, 2]
@@ -186,7 +186,7 @@ def test_a_typed_stub_calls_and_streams(machine):
     assert "add" in dir(stub)
 
 
-def test_a_killed_machine_ends_a_pending_call_with_its_signal(session):
+def test_killed_machine_ends_pending_call_with_its_signal(session):
     [machine] = session.start(1, services={"Work": Work()})
     future = machine.submit("Work.forever")
     os.kill(machine.call("Supervisor.pid"), signal.SIGKILL)
@@ -195,7 +195,7 @@ def test_a_killed_machine_ends_a_pending_call_with_its_signal(session):
     assert caught.value.reason is bm.StopReason.EXITED
 
 
-def test_a_session_opens_on_first_use_and_is_over_after_shutdown():
+def test_session_opens_on_first_use_and_is_unusable_after_shutdown():
     session = bm.Session("local")
     [machine] = session.start(1, services={"Work": Work()})
     assert machine.call("Work.add", 1) == 1
@@ -208,7 +208,7 @@ def test_a_session_opens_on_first_use_and_is_over_after_shutdown():
         machine.call("Work.add", 1)
 
 
-def test_a_program_that_never_closes_its_session_leaves_no_process():
+def test_program_that_never_closes_its_session_leaves_no_process():
     program = """
 import bigmachine as bm
 from tests.unit.session.test_sync import Work
@@ -223,7 +223,7 @@ print(*[m.call("Work.pid") for m in machines])
         assert not os.path.exists(f"/proc/{pid}")
 
 
-def test_output_is_copied_with_the_machines_name_before_each_line(capfd):
+def test_each_output_line_is_prefixed_with_machine_name(capfd):
     class Printer:
         def speak(self):
             print("one\ntwo")
@@ -241,7 +241,7 @@ def test_output_is_copied_with_the_machines_name_before_each_line(capfd):
     ]
 
 
-def test_environ_and_argv_reach_the_machine(session):
+def test_environ_and_argv_reach_machine(session):
     class Reporter:
         def report(self):
             return os.environ.get("COLOUR"), sys.argv
@@ -254,7 +254,7 @@ def test_environ_and_argv_reach_the_machine(session):
     machine.shutdown()
 
 
-def test_pending_submits_of_a_machine_that_is_cancelled_end_at_once(session):
+def test_cancelled_machine_ends_pending_futures_at_once(session):
     [machine] = session.start(1, services={"Work": Work()})
     futures = [machine.submit("Work.forever") for _ in range(10)]
     machine.call("Work.add", 1)

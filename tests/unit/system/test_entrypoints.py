@@ -28,34 +28,34 @@ class {name}(System):
 """
 
 
-def names() -> list[str]:
+def installed_names() -> list[str]:
     return [entry.name for entry in installed_systems()]
 
 
-def test_a_system_is_loaded_by_its_entry_points_name(install) -> None:
+def test_system_is_loaded_by_name_of_its_entry_point(install) -> None:
     install("tiny-cloud", "[bigmachine.systems]\ntiny = tiny:Tiny", tiny=SYSTEM.format(name="Tiny"))
     cls = load_system("tiny")
     assert issubclass(cls, System)
     assert cls.name == "Tiny"
 
 
-def test_only_the_system_asked_for_is_imported(install) -> None:
-    for name in ("asked", "other"):
+def test_only_requested_system_is_imported(install) -> None:
+    for name in ("requested", "other"):
         entry = f"[bigmachine.systems]\n{name} = {name}_module:System{name}"
         install(name, entry, **{f"{name}_module": SYSTEM.format(name=f"System{name}")})
-    load_system("asked")
-    assert "asked_module" in sys.modules
+    load_system("requested")
+    assert "requested_module" in sys.modules
     assert "other_module" not in sys.modules
 
 
-def test_installed_systems_are_listed_without_an_import(install) -> None:
+def test_installed_systems_are_listed_without_importing_them(install) -> None:
     install("tiny-cloud", "[bigmachine.systems]\ntiny = nowhere:Tiny", version="2.5")
     [entry] = [entry for entry in installed_systems() if entry.name == "tiny"]
     assert (entry.dist, entry.version, entry.value) == ("tiny-cloud", "2.5", "nowhere:Tiny")
     assert "nowhere" not in sys.modules
 
 
-def test_an_unknown_system_lists_what_is_installed(install) -> None:
+def test_error_for_unknown_system_lists_installed_systems(install) -> None:
     install("tiny-cloud", "[bigmachine.systems]\ntiny = tiny:Tiny")
     with pytest.raises(UnknownSystemError) as caught:
         load_system("teeny")
@@ -64,25 +64,25 @@ def test_an_unknown_system_lists_what_is_installed(install) -> None:
     assert "tiny" in str(caught.value).partition("installed: ")[2]
 
 
-def test_an_unknown_system_suggests_the_one_meant(install) -> None:
+def test_error_for_unknown_system_suggests_similar_name(install) -> None:
     install("tiny-cloud", "[bigmachine.systems]\ntinycloud = tiny:Tiny")
     with pytest.raises(UnknownSystemError, match="did you mean 'tinycloud'"):
         load_system("tiny-cloud")
 
 
 @pytest.mark.parametrize(
-    ("asked", "hint"),
+    ("requested", "hint"),
     [("gcp", ""), ("gpc", "; did you mean 'gcp'?"), ("GC-P", "; did you mean 'gcp'?")],
 )
-def test_an_unknown_system_says_what_to_pip_install(asked: str, hint: str) -> None:
+def test_error_for_unknown_system_names_package_to_install(requested: str, hint: str) -> None:
     with pytest.raises(UnknownSystemError) as caught:
-        load_system(asked)
+        load_system(requested)
     assert hint in str(caught.value)
     assert 'pip install "bigmachine[gcp]"' in str(caught.value)
     assert "bigmachine[azure]" not in str(caught.value)
 
 
-def test_a_name_like_none_says_everything_that_can_be_installed() -> None:
+def test_error_without_similar_system_lists_all_available_packages() -> None:
     with pytest.raises(UnknownSystemError) as caught:
         load_system("mainframe")
     assert "did you mean" not in str(caught.value)
@@ -90,22 +90,22 @@ def test_a_name_like_none_says_everything_that_can_be_installed() -> None:
         assert f'pip install "bigmachine[{extra}]"' in str(caught.value)
 
 
-def test_a_system_installed_while_running_is_found(install) -> None:
+def test_system_installed_at_run_time_is_found(install) -> None:
     installed_systems()
     install("late", "[bigmachine.systems]\nlate = late:Late", late=SYSTEM.format(name="Late"))
     assert load_system("late").name == "Late"
 
 
-def test_a_system_that_cannot_be_imported_names_its_dist_and_version(install) -> None:
+def test_import_error_names_distribution_and_version_of_system(install) -> None:
     install(
         "tiny-cloud",
         "[bigmachine.systems]\ntiny = tiny:Tiny",
         version="0.3",
-        tiny="import a_module_nobody_has",
+        tiny="import no_such_module",
     )
     with pytest.raises(PluginError, match=r"system 'tiny' of tiny-cloud 0\.3") as caught:
         load_system("tiny")
-    assert "a_module_nobody_has" in str(caught.value)
+    assert "no_such_module" in str(caught.value)
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)
 
 
@@ -118,13 +118,13 @@ def test_a_system_that_cannot_be_imported_names_its_dist_and_version(install) ->
         ("Tiny = 1", "not a subclass of bigmachine.system.System"),
     ],
 )
-def test_a_broken_system_is_a_plugin_error(install, source: str, reason: str) -> None:
+def test_broken_system_raises_plugin_error(install, source: str, reason: str) -> None:
     install("tiny-cloud", "[bigmachine.systems]\ntiny = tiny:Tiny", tiny=source)
     with pytest.raises(PluginError, match=reason):
         load_system("tiny")
 
 
-def test_two_dists_with_one_name_are_both_named(install) -> None:
+def test_error_for_duplicate_system_names_both_distributions(install) -> None:
     install("first", "[bigmachine.systems]\ntiny = first:Tiny", version="1.0")
     install("second", "[bigmachine.systems]\ntiny = second:Tiny", version="2.0")
     with pytest.raises(PluginError, match=r"'tiny' is provided by (first|second) .* and by"):
@@ -133,7 +133,9 @@ def test_two_dists_with_one_name_are_both_named(install) -> None:
         load_system("tiny")
 
 
-def test_one_dist_seen_twice_on_the_path_is_no_duplicate(install, tmp_path, monkeypatch) -> None:
+def test_distribution_twice_on_import_path_is_not_a_duplicate(
+    install, tmp_path, monkeypatch
+) -> None:
     entry = "[bigmachine.systems]\ntiny = tiny:Tiny"
     site = install("tiny-cloud", entry, tiny=SYSTEM.format(name="Tiny"))
     copy = tmp_path / "copy"
@@ -144,7 +146,7 @@ def test_one_dist_seen_twice_on_the_path_is_no_duplicate(install, tmp_path, monk
             file.read_text().replace("Version: 1.0", "Version: 0.9")
         )
     monkeypatch.syspath_prepend(copy)
-    assert names().count("tiny") == 1
+    assert installed_names().count("tiny") == 1
     load_system("tiny")
 
 
@@ -156,21 +158,23 @@ def test_one_dist_seen_twice_on_the_path_is_no_duplicate(install, tmp_path, monk
         "[bigmachine.systems]\nno equals sign",
     ],
 )
-def test_a_broken_sibling_breaks_nothing(install, broken_entry_points: str) -> None:
+def test_broken_entry_point_does_not_affect_other_systems(
+    install, broken_entry_points: str
+) -> None:
     install("broken", broken_entry_points, broken_module="1/0")
     install("fine", "[bigmachine.systems]\nfine = fine:Fine", fine=SYSTEM.format(name="Fine"))
     assert load_system("fine").name == "Fine"
     assert "broken_module" not in sys.modules
 
 
-def test_a_dist_with_unreadable_metadata_breaks_nothing(install) -> None:
+def test_unreadable_metadata_does_not_affect_other_systems(install) -> None:
     site = install("binary", "")
     (site / "binary-1.0.dist-info" / "entry_points.txt").write_bytes(b"[bigmachine.\xff\xfe")
     install("fine", "[bigmachine.systems]\nfine = fine:Fine", fine=SYSTEM.format(name="Fine"))
     assert load_system("fine").name == "Fine"
 
 
-def test_the_path_is_scanned_once(install) -> None:
+def test_import_path_is_scanned_once(install) -> None:
     install("fine", "[bigmachine.systems]\nfine = fine:Fine", fine=SYSTEM.format(name="Fine"))
     _entrypoints._scan.cache_clear()
     load_system("fine")
@@ -182,18 +186,18 @@ def test_the_path_is_scanned_once(install) -> None:
 # -- observers -----------------------------------------------------------------
 
 
-def test_installed_observers_are_loaded_and_broken_ones_left_out(install, caplog) -> None:
+def test_installed_observers_are_loaded_and_broken_ones_are_skipped(install, caplog) -> None:
     install(
         "watchers",
         """[bigmachine.observers]
         a-class = watchers:Watcher
         a-module = watchers
-        unimportable = nowhere
-        unmakeable = watchers:Unmakeable
+        missing = nowhere
+        failing = watchers:Failing
         """.replace(" " * 8, ""),
         watchers=textwrap.dedent("""
             class Watcher: ...
-            class Unmakeable:
+            class Failing:
                 def __init__(self): raise RuntimeError("not today")
         """),
     )
@@ -202,17 +206,17 @@ def test_installed_observers_are_loaded_and_broken_ones_left_out(install, caplog
     watcher, module = observers.values()
     assert type(watcher).__name__ == "Watcher"
     assert module.__name__ == "watchers"
-    assert "skipping observer 'unimportable' of watchers 1.0" in caplog.text
+    assert "skipping observer 'missing' of watchers 1.0" in caplog.text
     assert "not today" in caplog.text
 
 
-def test_each_session_gets_an_observer_of_its_own(install) -> None:
+def test_each_session_gets_its_own_observer(install) -> None:
     install("watchers", "[bigmachine.observers]\nw = watchers:W", watchers="class W: ...")
     label = "'w' of watchers 1.0"
     assert load_observers()[label] is not load_observers()[label]
 
 
-# -- choosing ------------------------------------------------------------------
+# -- choosing a system ---------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -227,7 +231,7 @@ class Sized(System):
     async def start(self, count): ...
 
 
-def test_a_system_is_made_with_its_options_by_name_or_by_class(install, monkeypatch) -> None:
+def test_system_is_created_with_options_from_name_or_class(install, monkeypatch) -> None:
     source = f"from {__name__} import Sized"
     install("sized", "[bigmachine.systems]\nsized = sized_module:Sized", sized_module=source)
     assert choose_system("sized", keywords={"size": 3}).options.size == 3
@@ -236,7 +240,7 @@ def test_a_system_is_made_with_its_options_by_name_or_by_class(install, monkeypa
     assert choose_system("sized").options.size == 5
 
 
-def test_a_system_already_made_takes_no_more_options() -> None:
+def test_options_for_system_instance_are_refused() -> None:
     system = Sized(Size(size=2))
     assert choose_system(system) is system
     with pytest.raises(UsageError, match="'sized' has its options already: remove 'size'"):
@@ -245,7 +249,7 @@ def test_a_system_already_made_takes_no_more_options() -> None:
         choose_system(system, profile="big")
 
 
-def test_a_variable_of_a_system_with_a_longer_name_is_left_alone(install, monkeypatch) -> None:
+def test_variable_of_system_with_longer_name_is_ignored(install, monkeypatch) -> None:
     install("spot", "[bigmachine.systems]\nsized-spot = spot:Spot")
     monkeypatch.setenv("BIGMACHINE_SIZED_SPOT_PRICE", "5")
     assert choose_system(Sized).options.size == 1
@@ -254,7 +258,7 @@ def test_a_variable_of_a_system_with_a_longer_name_is_left_alone(install, monkey
         choose_system(Sized)
 
 
-def test_the_hook_spec_imports_neither_metadata_readers_nor_parsers() -> None:
+def test_hook_spec_imports_no_metadata_readers_or_parsers() -> None:
     code = "import sys, json, bigmachine.system._plugins, bigmachine.system._entrypoints; print(json.dumps(list(sys.modules)))"  # noqa: E501
     loaded = json.loads(subprocess.check_output([sys.executable, "-c", code]))
     assert not {"tomllib", "difflib", "cryptography", "argparse"} & set(loaded)

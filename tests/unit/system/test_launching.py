@@ -1,4 +1,4 @@
-"""`System.launch`: one machine at a time, and core sees to the rest."""
+"""`System.launch` launches one machine; core calls it for each machine and handles failures."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ import bigmachine as bm
 from bigmachine.system._launch import launch_each
 
 
-class Order:
+class Spec:
     def __init__(self, name):
         self.name = name
 
 
 class Shelf(bm.System):
-    """Machines as names on a shelf, put there after a while that differs."""
+    """A system whose machines are names in a set. Launches take 1 s, ``slow`` ones 100 s."""
 
     name = "shelf"
 
     def __init__(self, *, fails=(), slow=()):
         super().__init__()
         self.fails, self.slow = set(fails), set(slow)
-        self.there = set()
+        self.existing = set()
         self.stopped = []
-        self.most_at_once = self.at_once = 0
+        self.max_concurrent = self.concurrent = 0
 
     async def launch(self, spec):
-        self.there.add(spec.name)
-        self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
+        self.existing.add(spec.name)
+        self.concurrent += 1
+        self.max_concurrent = max(self.max_concurrent, self.concurrent)
         try:
             await trio.sleep(100 if spec.name in self.slow else 1)
         finally:
-            self.at_once -= 1
+            self.concurrent -= 1
         if spec.name in self.fails:
             raise bm.StartError(f"no room for {spec.name}")
         return bm.Instance(spec.name, f"{spec.name}:1")
@@ -42,12 +42,12 @@ class Shelf(bm.System):
     async def stop(self, instance):
         assert instance.address == ""
         await trio.sleep(1)
-        self.there.discard(instance.name)
+        self.existing.discard(instance.name)
         self.stopped.append(instance.name)
 
 
 async def launch(shelf, count):
-    machines = [Order(f"m{number}") for number in range(count)]
+    machines = [Spec(f"m{number}") for number in range(count)]
     return await launch_each(machines, launch=shelf.launch, stop=shelf.stop)
 
 
@@ -55,49 +55,49 @@ def run(test):
     trio.run(test, clock=MockClock(autojump_threshold=0))
 
 
-def test_machines_are_launched_at_once_and_returned_in_the_order_of_their_names():
+def test_machines_are_launched_concurrently_and_returned_in_name_order():
     async def test():
         shelf = Shelf(slow={"m0"})
         instances = await launch(shelf, 3)
         assert [instance.name for instance in instances] == ["m0", "m1", "m2"]
-        assert shelf.most_at_once == 3
+        assert shelf.max_concurrent == 3
         assert trio.current_time() == 100
 
     run(test)
 
 
-def test_many_machines_are_launched_a_few_at_a_time():
+def test_at_most_32_machines_are_launched_concurrently():
     async def test():
         shelf = Shelf()
         assert len(await launch(shelf, 100)) == 100
-        assert shelf.most_at_once == 32
+        assert shelf.max_concurrent == 32
 
     run(test)
 
 
-def test_a_launch_that_fails_is_undone_and_the_others_are_returned(caplog):
+def test_failed_launch_is_undone_and_other_machines_are_returned(caplog):
     async def test():
         shelf = Shelf(fails={"m1"})
         instances = await launch(shelf, 3)
         assert [instance.name for instance in instances] == ["m0", "m2"]
         assert shelf.stopped == ["m1"]
-        assert shelf.there == {"m0", "m2"}
+        assert shelf.existing == {"m0", "m2"}
 
     run(test)
     assert "no room for m1" in caplog.text
 
 
-def test_if_every_launch_fails_a_refusal_is_raised_in_the_providers_words():
+def test_start_error_has_provider_message_if_all_launches_fail():
     async def test():
         shelf = Shelf(fails={"m0", "m1"})
         with pytest.raises(bm.StartError, match="^no room for m[01]$"):
             await launch(shelf, 2)
-        assert shelf.there == set()
+        assert shelf.existing == set()
 
     run(test)
 
 
-def test_any_other_error_of_a_launch_is_the_cause_of_a_start_error():
+def test_other_error_of_launch_becomes_cause_of_start_error():
     class Broken(Shelf):
         async def launch(self, spec):
             raise OSError("no such command")
@@ -110,19 +110,19 @@ def test_any_other_error_of_a_launch_is_the_cause_of_a_start_error():
     run(test)
 
 
-def test_a_cancelled_start_undoes_what_was_launched_and_what_was_about_to_be():
+def test_cancelled_start_undoes_finished_and_unfinished_launches():
     async def test():
         shelf = Shelf(slow={"m1"})
         with trio.move_on_after(10) as scope:
             await launch(shelf, 2)
         assert scope.cancelled_caught
         assert sorted(shelf.stopped) == ["m0", "m1"]
-        assert shelf.there == set()
+        assert shelf.existing == set()
 
     run(test)
 
 
-def test_what_was_not_begun_is_not_undone():
+def test_launch_that_has_not_begun_is_not_undone():
     async def test():
         shelf = Shelf(slow={f"m{number}" for number in range(100)})
         with trio.move_on_after(10):
@@ -132,49 +132,49 @@ def test_what_was_not_begun_is_not_undone():
     run(test)
 
 
-def test_an_undoing_that_fails_does_not_keep_the_others_from_being_undone(caplog):
-    class Sticky(Shelf):
+def test_other_launches_are_undone_if_undoing_one_fails(caplog):
+    class FailsToStop(Shelf):
         async def stop(self, instance):
             if instance.name == "m0":
                 raise OSError("throttled")
             await super().stop(instance)
 
     async def test():
-        shelf = Sticky()
+        shelf = FailsToStop()
         with trio.move_on_after(0.5):
             await launch(shelf, 3)
-        assert shelf.there == {"m0"}
+        assert shelf.existing == {"m0"}
 
     run(test)
     assert "m0 was not launched, and freeing it failed" in caplog.text
 
 
-def test_an_undoing_that_hangs_is_given_up_after_two_minutes(caplog):
-    class Hanging(Shelf):
+def test_hung_undo_is_abandoned_after_two_minutes(caplog):
+    class HangsInStop(Shelf):
         async def stop(self, instance):
             await trio.sleep_forever()
 
     async def test():
         with trio.move_on_after(0.5):
-            await launch(Hanging(), 1)
+            await launch(HangsInStop(), 1)
         assert trio.current_time() == 120.5
 
     run(test)
     assert "may still exist: no confirmation after 120 s" in caplog.text
 
 
-def test_a_session_starts_machines_by_launch():
+def test_session_starts_machines_with_launch():
     from bigmachine.testing import InProcessSystem
 
-    class Given:
+    class RequestForOne:
         def __init__(self, machine):
             self.new_machine = lambda: machine
 
-    class OneByOne(InProcessSystem):
+    class LaunchingSystem(InProcessSystem):
         start = bm.System.start
 
         async def launch(self, spec):
-            [instance] = await InProcessSystem.start(self, 1, Given(spec))
+            [instance] = await InProcessSystem.start(self, 1, RequestForOne(spec))
             return instance
 
     class Echo:
@@ -182,7 +182,7 @@ def test_a_session_starts_machines_by_launch():
             return value
 
     async def test():
-        async with bm.AsyncSession(OneByOne()) as session:
+        async with bm.AsyncSession(LaunchingSystem()) as session:
             machines = await session.start(3, services={"Echo": Echo()})
             assert [await machine.call("Echo.echo", 1) for machine in machines] == [1, 1, 1]
 

@@ -31,7 +31,7 @@ class Options:
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "project" / "src"
     folder.mkdir(parents=True)
     monkeypatch.chdir(folder)
@@ -45,11 +45,11 @@ def resolve(profile: str | None = None, /, **keywords: Any) -> Options:
 # -- precedence ----------------------------------------------------------------
 
 
-def test_keyword_beats_environment_beats_profile_beats_table_beats_default(
-    here: Path, monkeypatch: pytest.MonkeyPatch
+def test_precedence_is_keyword_environment_profile_table_default(
+    current_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert resolve().instance_type == "small"
-    (here / "bigmachine.toml").write_text("""
+    (current_folder / "bigmachine.toml").write_text("""
         [ec2]
         instance_type = "table"
         count = 7
@@ -64,20 +64,23 @@ def test_keyword_beats_environment_beats_profile_beats_table_beats_default(
 
 
 @pytest.mark.parametrize("folder", [".", "..", "../.."])
-def test_the_nearest_file_at_or_above_the_current_folder_is_read(here: Path, folder: str) -> None:
-    (here / folder / "bigmachine.toml").write_text("ec2.count = 3")
+def test_nearest_file_in_current_or_parent_folder_is_read(
+    current_folder: Path, folder: str
+) -> None:
+    (current_folder / folder / "bigmachine.toml").write_text("ec2.count = 3")
     assert resolve().count == 3
 
 
-def test_a_nearer_file_hides_one_further_up(here: Path) -> None:
-    (here / "bigmachine.toml").write_text("ec2.count = 3")
-    (here.parent / "bigmachine.toml").write_text("ec2.count = 4\nec2.spot = true")
+def test_nearer_file_hides_file_in_parent_folder(current_folder: Path) -> None:
+    (current_folder / "bigmachine.toml").write_text("ec2.count = 3")
+    (current_folder.parent / "bigmachine.toml").write_text("ec2.count = 4\nec2.spot = true")
     assert resolve() == Options(count=3)
 
 
-def test_pyproject_serves_too(here: Path) -> None:
-    (here / "pyproject.toml").write_text("[project]\nname = 'not-bigmachine'")  # none of ours
-    (here.parent / "pyproject.toml").write_text("""
+def test_options_may_be_in_pyproject(current_folder: Path) -> None:
+    # The word is in the nearer file, but no table for bigmachine.
+    (current_folder / "pyproject.toml").write_text("[project]\nname = 'not-bigmachine'")
+    (current_folder.parent / "pyproject.toml").write_text("""
         [tool.bigmachine.ec2]
         count = 5
         [tool.bigmachine.profiles.big.ec2]
@@ -87,17 +90,19 @@ def test_pyproject_serves_too(here: Path) -> None:
     assert resolve("big").count == 50
 
 
-def test_someone_elses_malformed_pyproject_is_no_concern(here: Path) -> None:
-    (here / "pyproject.toml").write_text("this is [not toml")
+def test_malformed_pyproject_that_does_not_mention_bigmachine_is_ignored(
+    current_folder: Path,
+) -> None:
+    (current_folder / "pyproject.toml").write_text("this is [not toml")
     assert resolve() == Options()
 
 
-def test_a_profile_that_leaves_out_the_system_leaves_its_table(here: Path) -> None:
-    (here / "bigmachine.toml").write_text("ec2.count = 3\nprofiles.big.gcp.count = 30")
+def test_profile_without_this_system_keeps_table_of_system(current_folder: Path) -> None:
+    (current_folder / "bigmachine.toml").write_text("ec2.count = 3\nprofiles.big.gcp.count = 30")
     assert resolve("big").count == 3
 
 
-def test_a_wrong_value_that_is_overridden_does_not_matter(monkeypatch) -> None:
+def test_invalid_value_is_ignored_if_overridden(monkeypatch) -> None:
     monkeypatch.setenv("BIGMACHINE_EC2_COUNT", "many")
     assert resolve(count=2).count == 2
 
@@ -105,7 +110,7 @@ def test_a_wrong_value_that_is_overridden_does_not_matter(monkeypatch) -> None:
 # -- mistakes ------------------------------------------------------------------
 
 
-def test_a_misspelt_keyword_suggests_the_right_one() -> None:
+def test_misspelt_keyword_suggests_correct_option() -> None:
     with pytest.raises(UsageError) as caught:
         resolve(instance_typ="x")
     text = str(caught.value)
@@ -115,7 +120,7 @@ def test_a_misspelt_keyword_suggests_the_right_one() -> None:
     assert isinstance(caught.value, ValueError)
 
 
-def test_a_misspelt_variable_is_named(monkeypatch) -> None:
+def test_error_names_misspelt_variable(monkeypatch) -> None:
     monkeypatch.setenv("BIGMACHINE_EC2_INSTANCETYPE", "x")
     with pytest.raises(UsageError, match="did you mean 'instance_type'") as caught:
         resolve(instance_type="right")
@@ -129,33 +134,35 @@ def test_a_misspelt_variable_is_named(monkeypatch) -> None:
         ("[profiles.big.ec2]\ninstance-type = 1", "[profiles.big.ec2]"),
     ],
 )
-def test_a_misspelt_key_names_its_file_and_table(here: Path, text: str, table: str) -> None:
-    (here / "bigmachine.toml").write_text(text)
+def test_error_names_file_and_table_of_misspelt_key(
+    current_folder: Path, text: str, table: str
+) -> None:
+    (current_folder / "bigmachine.toml").write_text(text)
     with pytest.raises(UsageError, match="did you mean 'instance_type'") as caught:
         resolve("big" if "big" in text else None)
-    assert str(here / "bigmachine.toml") in str(caught.value)
+    assert str(current_folder / "bigmachine.toml") in str(caught.value)
     assert table in str(caught.value)
 
 
-def test_an_unknown_profile_lists_those_there(here: Path) -> None:
+def test_error_for_unknown_profile_lists_known_profiles(current_folder: Path) -> None:
     with pytest.raises(UsageError, match=r"no profile 'big'.*no bigmachine\.toml"):
         resolve("big")
-    (here / "bigmachine.toml").write_text("[profiles.small.ec2]\n[profiles.bigger.ec2]")
+    (current_folder / "bigmachine.toml").write_text("[profiles.small.ec2]\n[profiles.bigger.ec2]")
     with pytest.raises(UsageError) as caught:
         resolve("bigge")
     assert "did you mean 'bigger'?" in str(caught.value)
     assert "small, bigger" in str(caught.value)
-    assert str(here) in str(caught.value)
+    assert str(current_folder) in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["[ec2", "ec2 = 3", "profiles = 3", "profiles.big = 3"])
-def test_a_malformed_file_is_named(here: Path, text: str) -> None:
-    (here / "bigmachine.toml").write_text(text)
+def test_error_names_malformed_file(current_folder: Path, text: str) -> None:
+    (current_folder / "bigmachine.toml").write_text(text)
     with pytest.raises(UsageError, match=r"bigmachine\.toml"):
         resolve("big" if "big" in text else None)
 
 
-def test_a_missing_required_option_says_how_to_set_it() -> None:
+def test_error_says_how_to_set_missing_required_option() -> None:
     @dataclass(frozen=True, slots=True)
     class Required:
         size: int = option(1, help="How big.")
@@ -169,7 +176,7 @@ def test_a_missing_required_option_says_how_to_set_it() -> None:
     assert resolve_options(Required, system_name="my-cloud", keywords={"image": "x"}).size == 1
 
 
-def test_what_the_dataclass_itself_refuses_is_a_usage_error() -> None:
+def test_value_error_from_options_dataclass_becomes_usage_error() -> None:
     @dataclass(frozen=True)
     class Picky:
         size: int = option(1, help="How big.")
@@ -182,7 +189,7 @@ def test_what_the_dataclass_itself_refuses_is_a_usage_error() -> None:
         resolve_options(Picky, system_name="picky", keywords={"size": -1})
 
 
-def test_options_that_are_no_dataclass_are_the_plugins_fault() -> None:
+def test_options_that_are_not_a_dataclass_raise_plugin_error() -> None:
     class Plain: ...
 
     with pytest.raises(PluginError, match="must be a dataclass"):
@@ -211,7 +218,9 @@ GOOD_TEXTS = [
 
 
 @pytest.mark.parametrize(("name", "text", "value"), GOOD_TEXTS)
-def test_a_variables_text_is_converted(monkeypatch, name: str, text: str, value: object) -> None:
+def test_text_of_variable_is_converted_to_option_type(
+    monkeypatch, name: str, text: str, value: object
+) -> None:
     monkeypatch.setenv(f"BIGMACHINE_EC2_{name.upper()}", text)
     found = getattr(resolve(), name)
     assert found == value
@@ -230,7 +239,7 @@ def test_a_variables_text_is_converted(monkeypatch, name: str, text: str, value:
         ("disk", "tape", "'ssd' or 'hdd'"),
     ],
 )
-def test_a_variables_wrong_text_says_what_is_expected(
+def test_error_for_invalid_variable_says_what_is_expected(
     monkeypatch, name: str, text: str, expected: str
 ) -> None:
     monkeypatch.setenv(f"BIGMACHINE_EC2_{name.upper()}", text)
@@ -252,7 +261,7 @@ def test_a_variables_wrong_text_says_what_is_expected(
         ("key", "/k", Path("/k")),
     ],
 )
-def test_a_keywords_value_is_taken(name: str, given: object, value: object) -> None:
+def test_valid_keyword_value_is_accepted(name: str, given: object, value: object) -> None:
     found = getattr(resolve(**{name: given}), name)
     assert found == value
     assert type(found) is type(value)
@@ -275,13 +284,13 @@ def test_a_keywords_value_is_taken(name: str, given: object, value: object) -> N
         ("disk", "tape"),
     ],
 )
-def test_a_keywords_value_of_another_type_is_refused(name: str, given: object) -> None:
+def test_keyword_value_of_wrong_type_is_refused(name: str, given: object) -> None:
     with pytest.raises(UsageError, match=f"option '{name}'.*set as a keyword"):
         resolve(**{name: given})
 
 
-def test_a_files_value_of_another_type_is_refused(here: Path) -> None:
-    (here / "bigmachine.toml").write_text("ec2.count = '4'")
+def test_value_of_wrong_type_in_file_is_refused(current_folder: Path) -> None:
+    (current_folder / "bigmachine.toml").write_text("ec2.count = '4'")
     with pytest.raises(UsageError, match=r"takes int, not '4' \(set in .*bigmachine\.toml"):
         resolve()
 
@@ -289,7 +298,7 @@ def test_a_files_value_of_another_type_is_refused(here: Path) -> None:
 # -- description ---------------------------------------------------------------
 
 
-def test_options_describe_themselves() -> None:
+def test_describe_options_lists_each_option() -> None:
     described = {info.name: info for info in describe_options(Options, system_name="ec2")}
     assert list(described) == [
         *("instance_type", "count", "price", "spot", "zones", "ports", "market", "disk", "key")

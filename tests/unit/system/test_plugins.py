@@ -36,7 +36,7 @@ def start(plugins: Plugins, count: int = 2) -> Sequence[Instance]:
 # -- the system ----------------------------------------------------------------
 
 
-def test_an_unmarked_override_is_the_implementation() -> None:
+def test_override_needs_no_hookimpl_mark() -> None:
     class Two(Smallest):
         def maxprocs(self) -> int:
             return 2
@@ -47,7 +47,7 @@ def test_an_unmarked_override_is_the_implementation() -> None:
     assert isinstance(plugins.system, Two)
 
 
-def test_a_hook_not_overridden_gives_its_default() -> None:
+def test_hook_that_is_not_overridden_uses_default() -> None:
     plugins = Plugins(Smallest())
     assert plugins.hooks.keepalive() == Keepalive()
     assert plugins.hooks.maxprocs() is None
@@ -56,7 +56,7 @@ def test_a_hook_not_overridden_gives_its_default() -> None:
         plugins.hooks.tail(instance=Instance("m0", "host:1"))
 
 
-def test_a_hook_may_take_fewer_arguments_than_it_is_offered() -> None:
+def test_hook_may_omit_arguments() -> None:
     class CountOnly(System):
         name = "count"
 
@@ -66,14 +66,14 @@ def test_a_hook_may_take_fewer_arguments_than_it_is_offered() -> None:
     assert start(Plugins(CountOnly()), 5) == [5]
 
 
-def test_an_override_inherited_from_a_base_class_counts() -> None:
+def test_override_may_be_inherited() -> None:
     class Derived(Smallest):
         name = "derived"
 
     assert len(start(Plugins(Derived()))) == 2
 
 
-def test_two_sessions_hold_two_systems_side_by_side() -> None:
+def test_two_systems_do_not_share_hooks() -> None:
     class Other(Smallest):
         def maxprocs(self) -> int:
             return 9
@@ -82,7 +82,7 @@ def test_two_sessions_hold_two_systems_side_by_side() -> None:
     assert (one.hooks.maxprocs(), other.hooks.maxprocs()) == (None, 9)
 
 
-def test_a_wrong_signature_is_refused_and_names_plugin_hook_and_what_is_offered() -> None:
+def test_error_for_wrong_signature_names_plugin_hook_and_arguments() -> None:
     class Wrong(System):
         name = "wrong"
 
@@ -98,7 +98,7 @@ def test_a_wrong_signature_is_refused_and_names_plugin_hook_and_what_is_offered(
     assert isinstance(caught.value.__cause__, pluggy.PluginValidationError)
 
 
-def test_a_missing_required_hook_is_named() -> None:
+def test_error_names_missing_required_hook() -> None:
     class Nothing(System):
         name = "nothing"
 
@@ -106,7 +106,7 @@ def test_a_missing_required_hook_is_named() -> None:
         Plugins(Nothing())
 
 
-def test_a_plain_def_where_the_hook_is_async_is_refused() -> None:
+def test_plain_method_for_async_hook_is_refused() -> None:
     class Sync(System):
         name = "sync"
 
@@ -116,7 +116,7 @@ def test_a_plain_def_where_the_hook_is_async_is_refused() -> None:
         Plugins(Sync())
 
 
-def test_an_async_def_where_the_hook_is_plain_is_refused() -> None:
+def test_async_method_for_plain_hook_is_refused() -> None:
     class Async(Smallest):
         async def maxprocs(self): ...
 
@@ -124,21 +124,23 @@ def test_an_async_def_where_the_hook_is_plain_is_refused() -> None:
         Plugins(Async())
 
 
-def test_an_async_generator_serves_a_hook_that_returns_an_async_iterator() -> None:
-    class Tailed(Smallest):
+def test_async_generator_may_implement_hook_that_returns_async_iterator() -> None:
+    class WithTail(Smallest):
         capabilities = frozenset({Capability.TAIL})
 
         async def tail(self, instance: Instance) -> AsyncIterator[bytes]:
             yield instance.name.encode()
 
     async def lines() -> list[bytes]:
-        return [line async for line in Plugins(Tailed()).hooks.tail(instance=Instance("m", "h:1"))]
+        return [
+            line async for line in Plugins(WithTail()).hooks.tail(instance=Instance("m", "h:1"))
+        ]
 
     assert trio.run(lines) == [b"m"]
 
 
-def test_an_argument_that_pluggy_would_never_fill_is_refused() -> None:
-    class Defaulted(System):
+def test_argument_that_pluggy_never_passes_is_refused() -> None:
+    class WithDefault(System):
         name = "defaulted"
 
         async def start(self, count, request=None): ...
@@ -148,25 +150,25 @@ def test_an_argument_that_pluggy_would_never_fill_is_refused() -> None:
 
         async def start(self, count, *, request): ...
 
-    for system in (Defaulted(), KeywordOnly()):
+    for system in (WithDefault(), KeywordOnly()):
         with pytest.raises(PluginError, match="'start' would never receive 'request'"):
             Plugins(system)
 
 
-def test_arguments_of_its_own_may_have_defaults_and_the_blame_falls_on_the_right_hook() -> None:
-    class Own(Smallest):
+def test_extra_arguments_with_defaults_are_never_reported_as_errors() -> None:
+    class ExtraArgument(Smallest):
         def maxprocs(self, extra=3, **more):
             return extra
 
-    class Wrong(Own):
+    class Wrong(ExtraArgument):
         async def stop(self, machine): ...
 
-    assert Plugins(Own()).hooks.maxprocs() == 3
+    assert Plugins(ExtraArgument()).hooks.maxprocs() == 3
     with pytest.raises(PluginError, match="hook 'stop' has no argument 'machine'"):
         Plugins(Wrong())
 
 
-def test_a_hook_that_is_no_method_is_refused() -> None:
+def test_hook_that_is_not_a_method_is_refused() -> None:
     class Constant(Smallest):
         maxprocs = 4
 
@@ -174,7 +176,7 @@ def test_a_hook_that_is_no_method_is_refused() -> None:
         Plugins(Constant())
 
 
-def test_a_system_without_a_name_is_refused() -> None:
+def test_system_without_name_is_refused() -> None:
     class Nameless(Smallest):
         name = ""
 
@@ -182,7 +184,9 @@ def test_a_system_without_a_name_is_refused() -> None:
         Plugins(Nameless())
 
 
-def test_a_method_that_is_nearly_a_hook_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_warning_is_logged_for_method_with_name_similar_to_hook(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     class Typos(Smallest):
         async def keepalive_fail(self, instance): ...
 
@@ -199,19 +203,19 @@ def test_a_method_that_is_nearly_a_hook_is_warned_of(caplog: pytest.LogCaptureFi
     ]
 
 
-def test_properties_of_a_plugin_are_not_run() -> None:
-    class Lazy(Smallest):
+def test_properties_of_plugins_are_not_evaluated() -> None:
+    class WithProperty(Smallest):
         @property
         def connection(self):
             raise AssertionError("read while registering")
 
-    class Watching(Observer):
-        connection = Lazy.connection
+    class Observing(Observer):
+        connection = WithProperty.connection
 
-    Plugins(Lazy(), observers=[Watching()])
+    Plugins(WithProperty(), observers=[Observing()])
 
 
-def test_a_class_can_be_checked_without_its_options() -> None:
+def test_system_class_can_be_checked_without_options() -> None:
     class NeedsOptions(Smallest):
         def __init__(self, options: object) -> None:
             raise AssertionError("made")
@@ -227,15 +231,15 @@ def test_a_class_can_be_checked_without_its_options() -> None:
 # -- capabilities --------------------------------------------------------------
 
 
-def test_a_capability_without_its_hook_is_refused() -> None:
-    class Promises(Smallest):
+def test_capability_without_its_hook_is_refused() -> None:
+    class WithoutHook(Smallest):
         capabilities = frozenset({Capability.CONSOLE})
 
     with pytest.raises(PluginError, match="declares the capability 'console'"):
-        Plugins(Promises())
+        Plugins(WithoutHook())
 
 
-def test_an_unknown_capability_is_refused_with_the_one_meant() -> None:
+def test_unknown_capability_is_refused_with_suggestion() -> None:
     class Misspelt(Smallest):
         capabilities: ClassVar = frozenset({"tial"})
 
@@ -243,12 +247,14 @@ def test_an_unknown_capability_is_refused_with_the_one_meant() -> None:
         Plugins(Misspelt())
 
 
-def test_a_hook_without_its_capability_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    class Modest(Smallest):
+def test_warning_is_logged_for_hook_without_its_capability(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class WithoutCapability(Smallest):
         async def console(self, instance: Instance) -> str:
             return ""
 
-    Plugins(Modest())
+    Plugins(WithoutCapability())
     assert "'console' but does not declare the capability" in caplog.text
 
 
@@ -264,18 +270,18 @@ class Observer:
         self.seen.append(event)
 
 
-def test_every_plugin_is_told_of_an_event() -> None:
-    class Watching(Smallest):
+def test_every_plugin_receives_event() -> None:
+    class Observing(Smallest):
         def event(self, event: Event) -> None:
             seen.append(event)
 
     seen: list[Event] = []
     one, other = Observer(), Observer()
-    Plugins(Watching(), observers=[one, other]).notify(EVENT)
+    Plugins(Observing(), observers=[one, other]).notify(EVENT)
     assert seen == one.seen == other.seen == [EVENT]
 
 
-def test_plugins_are_told_in_pluggys_order() -> None:
+def test_plugins_receive_event_in_order_of_pluggy() -> None:
     class Named:
         def __init__(self, name: str) -> None:
             self.name = name
@@ -294,20 +300,20 @@ def test_plugins_are_told_in_pluggys_order() -> None:
     assert order == ["eager", "b", "a"]
 
 
-def test_an_observer_may_be_a_module_and_may_ignore_the_event() -> None:
-    module = ModuleType("told")
-    told = []
+def test_observer_may_be_module_and_may_omit_event_argument() -> None:
+    module = ModuleType("observer")
+    calls = []
 
     @hookimpl
     def event():
-        told.append(True)
+        calls.append(True)
 
     module.event = event
     Plugins(Smallest(), observers=[module]).notify(EVENT)
-    assert told == [True]
+    assert calls == [True]
 
 
-def test_an_observer_that_raises_is_logged_and_dropped_and_the_others_are_still_told(
+def test_observer_that_raises_is_removed_and_others_still_receive_events(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Raising:
@@ -316,7 +322,7 @@ def test_an_observer_that_raises_is_logged_and_dropped_and_the_others_are_still_
         @hookimpl
         def event(self, event: Event) -> None:
             self.calls += 1
-            raise LookupError("its own fault")
+            raise LookupError("error in the observer")
 
         @hookimpl(wrapper=True)
         def maxprocs(self):
@@ -336,34 +342,36 @@ def test_an_observer_that_raises_is_logged_and_dropped_and_the_others_are_still_
     assert record.levelno == logging.ERROR
     assert "Raising" in record.getMessage()
     assert record.exc_info is not None
-    assert "its own fault" in caplog.text
+    assert "error in the observer" in caplog.text
 
 
-def test_the_system_itself_raising_at_an_event_is_logged_and_kept(
+def test_system_that_raises_on_event_is_logged_and_kept(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Raising(Smallest):
         def event(self, event: Event) -> None:
-            raise LookupError("its own fault")
+            raise LookupError("error in the system")
 
     plugins = Plugins(Raising())
     plugins.notify(EVENT)
     plugins.notify(EVENT)
-    assert caplog.text.count("LookupError: its own fault") == 2
+    assert caplog.text.count("LookupError: error in the system") == 2
     assert len(start(plugins)) == 2
 
 
-def test_a_plugin_given_twice_is_refused() -> None:
+def test_plugin_registered_twice_is_refused() -> None:
     observer = Observer()
     with pytest.raises(PluginError, match="Observer is registered twice"):
         Plugins(Smallest(), observers=[observer, observer])
     system = Smallest()
     with pytest.raises(PluginError, match=r"'smallest'.* is registered twice"):
         Plugins(system, observers=[system])
-    Plugins(Smallest(), observers=[Observer(), Observer()])  # two of a kind are fine
+    Plugins(
+        Smallest(), observers=[Observer(), Observer()]
+    )  # two instances of one class are allowed
 
 
-def test_an_observer_without_hooks_is_refused() -> None:
+def test_observer_without_hooks_is_refused() -> None:
     class Unmarked:
         def event(self, event): ...
 
@@ -372,15 +380,15 @@ def test_an_observer_without_hooks_is_refused() -> None:
             Plugins(Smallest(), observers=[plugin])
 
 
-def test_an_observers_unmarked_method_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    class Half(Observer):
+def test_warning_is_logged_for_unmarked_hook_of_observer(caplog: pytest.LogCaptureFixture) -> None:
+    class PartlyMarked(Observer):
         def shutdown(self): ...
 
-    Plugins(Smallest(), observers=[Half()])
-    assert "Half.shutdown is not marked" in caplog.text
+    Plugins(Smallest(), observers=[PartlyMarked()])
+    assert "PartlyMarked.shutdown is not marked" in caplog.text
 
 
-def test_a_marked_method_that_is_no_hook_is_refused() -> None:
+def test_marked_method_that_is_not_a_hook_is_refused() -> None:
     class Misspelt:
         @hookimpl
         def evnt(self, event): ...
@@ -389,22 +397,22 @@ def test_a_marked_method_that_is_no_hook_is_refused() -> None:
         Plugins(Smallest(), observers=[Misspelt()])
 
 
-def test_an_observers_class_in_place_of_an_instance_is_refused() -> None:
+def test_observer_class_instead_of_instance_is_refused() -> None:
     with pytest.raises(PluginError, match="Observer is a class"):
         Plugins(Smallest(), observers=[Observer])
 
 
-def test_an_observer_may_not_take_the_systems_place() -> None:
-    class Usurper:
+def test_observer_cannot_implement_hook_of_system() -> None:
+    class OtherStart:
         @hookimpl
         async def start(self, count): ...
 
-    for plugin in (Usurper(), Smallest()):
+    for plugin in (OtherStart(), Smallest()):
         with pytest.raises(PluginError, match="only a system implements hook 'start'; wrap it"):
             Plugins(Smallest(), observers=[plugin])
 
 
-def test_an_installed_observer_at_fault_is_logged_and_left_out(
+def test_faulty_installed_observer_is_logged_and_skipped(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Wrong:
@@ -424,7 +432,7 @@ def test_an_installed_observer_at_fault_is_logged_and_left_out(
 # -- wrappers ------------------------------------------------------------------
 
 
-def test_a_wrapper_surrounds_the_awaited_work() -> None:
+def test_wrapper_runs_before_and_after_awaited_hook() -> None:
     log: list[str] = []
 
     class Working(System):
@@ -467,8 +475,8 @@ def test_a_wrapper_surrounds_the_awaited_work() -> None:
     ]
 
 
-def test_a_wrapper_meets_the_error_of_the_awaited_work() -> None:
-    class Failing(System):
+def test_wrapper_can_catch_error_of_awaited_hook() -> None:
+    class FailingSystem(System):
         name = "failing"
 
         async def start(self):
@@ -488,13 +496,13 @@ def test_a_wrapper_meets_the_error_of_the_awaited_work() -> None:
 
             return around()
 
-    assert start(Plugins(Failing(), observers=[Fallback()])) == []
+    assert start(Plugins(FailingSystem(), observers=[Fallback()])) == []
     with pytest.raises(OSError, match="no capacity"):
-        start(Plugins(Failing()))
+        start(Plugins(FailingSystem()))
 
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
-def test_a_wrapper_that_forgets_to_return_is_named() -> None:
+def test_error_names_wrapper_that_returns_nothing() -> None:
     class Forgetful:
         @hookimpl(wrapper=True)
         def start(self):
@@ -504,7 +512,7 @@ def test_a_wrapper_that_forgets_to_return_is_named() -> None:
         start(Plugins(Smallest(), observers=[Forgetful()]))
 
 
-def test_an_async_wrapper_is_refused() -> None:
+def test_async_wrapper_is_refused() -> None:
     class AsyncWrapper:
         @hookimpl(wrapper=True)
         async def start(self):
@@ -514,7 +522,7 @@ def test_an_async_wrapper_is_refused() -> None:
         Plugins(Smallest(), observers=[AsyncWrapper()])
 
 
-def test_event_is_not_to_be_wrapped() -> None:
+def test_wrapper_of_event_is_refused() -> None:
     class EventWrapper:
         @hookimpl(wrapper=True)
         def event(self):
@@ -524,11 +532,11 @@ def test_event_is_not_to_be_wrapped() -> None:
         Plugins(Smallest(), observers=[EventWrapper()])
 
 
-def test_a_system_does_not_wrap_its_own_hooks() -> None:
-    class Selfish(Smallest):
+def test_system_that_wraps_its_own_hook_is_refused() -> None:
+    class WrapsItself(Smallest):
         @hookimpl(wrapper=True)
         def shutdown(self):
             return (yield)
 
     with pytest.raises(PluginError, match="a system overrides it instead"):
-        Plugins(Selfish())
+        Plugins(WrapsItself())

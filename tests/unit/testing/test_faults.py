@@ -1,3 +1,5 @@
+"""Injected faults: their plan, their effect on a stream, and on a session."""
+
 from __future__ import annotations
 
 import itertools
@@ -53,12 +55,12 @@ def run(test) -> None:
     trio.run(bounded, clock=MockClock(autojump_threshold=0.02))
 
 
-async def nothing() -> None:
+async def no_wait() -> None:
     await trio.lowlevel.checkpoint()
 
 
-def hurt(inner, *planned: Injection, wait_passable=nothing) -> FaultyStream:
-    """A stream with a plan of the test's own; what happens is in its ``recorded``."""
+def faulty(inner, *planned: Injection, wait_passable=no_wait) -> FaultyStream:
+    """A stream with the given faults; those that have occurred are in ``recorded``."""
     recorded: list[Injection] = []
     stream = FaultyStream(
         inner,
@@ -107,7 +109,7 @@ async def chunked(stream, sizes) -> None:
 # -- the plan ------------------------------------------------------------------
 
 
-def test_a_plan_is_the_same_for_the_same_seed_connection_and_direction_and_no_other():
+def test_plan_depends_only_on_seed_connection_and_direction():
     def plan(seed, connection, direction):
         faults = Faults(seed, mean_bytes=1000, kinds=[Fault.DELAY, Fault.CORRUPT])
         return [
@@ -119,19 +121,19 @@ def test_a_plan_is_the_same_for_the_same_seed_connection_and_direction_and_no_ot
     assert len({str(other) for other in others}) == 4
 
 
-def test_a_plan_stays_what_it_is_from_release_to_release():
+def test_plan_of_seed_is_stable_across_releases():
     found = [(p.offset, p.fault, p.size_bytes) for p in Faults(5, mean_bytes=1000).plan(0, UP)]
     assert found == [(2536, "delay", 0), (2810, "corrupt", 1346), (6347, "half-close", 0)]
 
 
-def test_faults_are_as_far_apart_as_asked():
+def test_mean_distance_between_faults_is_as_requested():
     faults = Faults(1, mean_bytes=5000, kinds=[Fault.DELAY])
     offsets = [p.offset for p in itertools.islice(faults.plan(0, UP), 2000)]
     assert offsets == sorted(offsets)
     assert offsets[-1] / 2000 == pytest.approx(5000, rel=0.1)
 
 
-def test_all_kinds_come_and_a_direction_that_ends_has_no_more_planned():
+def test_plans_use_all_kinds_and_end_with_fault_that_ends_direction():
     plans = [list(Faults(seed, mean_bytes=10).plan(0, UP)) for seed in range(200)]
     assert {p.fault for plan in plans for p in plan} == set(Fault)
     last = {Fault.TRUNCATE, Fault.RESET, Fault.HALF_CLOSE, Fault.STALL}
@@ -140,26 +142,26 @@ def test_all_kinds_come_and_a_direction_that_ends_has_no_more_planned():
     )
 
 
-def test_no_kinds_are_no_faults():
+def test_plan_without_kinds_is_empty():
     assert list(Faults(1, kinds=[]).plan(0, UP)) == []
 
 
 # -- a stream ------------------------------------------------------------------
 
 
-def test_a_stream_without_faults_keeps_to_trios_contract():
+def test_stream_without_faults_keeps_stream_contract_of_trio():
     async def make():
         ours, theirs = memory_stream_pair()
-        return hurt(ours), hurt(theirs)
+        return faulty(ours), faulty(theirs)
 
     run(lambda: check_two_way_stream(make, None))
 
 
 @pytest.mark.parametrize("sizes", [[len(BODY)], [1], [7, 500, 3]])
-def test_faults_strike_at_their_offset_whatever_the_chunks(sizes):
+def test_faults_occur_at_their_offset_for_any_chunk_size(sizes):
     async def test():
         ours, theirs = memory_stream_pair()
-        stream = hurt(
+        stream = faulty(
             ours,
             fault(Fault.DROP, 100, size_bytes=20),
             fault(Fault.CORRUPT, 500, size_bytes=2),
@@ -184,10 +186,10 @@ def test_faults_strike_at_their_offset_whatever_the_chunks(sizes):
 
 
 @pytest.mark.parametrize("size", [1, 7, 20_000])
-def test_what_is_received_is_hurt_alike(size):
+def test_faults_apply_to_received_bytes(size):
     async def test():
         ours, theirs = memory_stream_pair()
-        stream = hurt(
+        stream = faulty(
             ours,
             fault(Fault.DROP, 100, DOWN, size_bytes=20),
             fault(Fault.CORRUPT, 500, DOWN, size_bytes=2),
@@ -206,10 +208,10 @@ def test_what_is_received_is_hurt_alike(size):
     run(test)
 
 
-def test_a_half_close_ends_one_direction_and_what_is_sent_after_it_is_lost():
+def test_half_close_ends_one_direction_and_discards_later_bytes():
     async def test():
         ours, theirs = await sockets()
-        stream = hurt(ours, fault(Fault.HALF_CLOSE, 5000))
+        stream = faulty(ours, fault(Fault.HALF_CLOSE, 5000))
         async with theirs, stream:
             await stream.send_all(BODY)
             assert await read(theirs) == BODY[:5000]
@@ -219,10 +221,10 @@ def test_a_half_close_ends_one_direction_and_what_is_sent_after_it_is_lost():
     trio.run(test)
 
 
-def test_a_reset_is_an_error_at_both_ends():
+def test_reset_is_error_at_both_ends():
     async def test():
         ours, theirs = await sockets()
-        stream = hurt(ours, fault(Fault.RESET, 5000))
+        stream = faulty(ours, fault(Fault.RESET, 5000))
         async with theirs, stream:
             with pytest.raises(trio.BrokenResourceError, match="injected"):
                 await stream.send_all(BODY)
@@ -235,10 +237,10 @@ def test_a_reset_is_an_error_at_both_ends():
 
 
 @pytest.mark.parametrize("both", [False, True])
-def test_a_stall_holds_one_direction_or_both_and_can_be_cancelled(both):
+def test_stall_blocks_one_or_both_directions_and_can_be_cancelled(both):
     async def test():
         ours, theirs = memory_stream_pair()
-        stream = hurt(ours, fault(Fault.STALL, 5000, both=both))
+        stream = faulty(ours, fault(Fault.STALL, 5000, both=both))
         with trio.move_on_after(1000) as sending:
             await stream.send_all(BODY)
         assert sending.cancelled_caught
@@ -253,10 +255,10 @@ def test_a_stall_holds_one_direction_or_both_and_can_be_cancelled(both):
     run(test)
 
 
-def test_closing_a_stalled_stream_returns_at_once_and_wakes_who_waits():
+def test_closing_stalled_stream_returns_at_once_and_wakes_waiting_tasks():
     async def test():
         ours, theirs = memory_stream_pair()
-        stream = hurt(ours, fault(Fault.STALL, 0, both=True))
+        stream = faulty(ours, fault(Fault.STALL, 0, both=True))
         woken = []
 
         async def wait(use):
@@ -282,10 +284,10 @@ def test_closing_a_stalled_stream_returns_at_once_and_wakes_who_waits():
 
 
 @pytest.mark.parametrize("kind", [Fault.RESET, Fault.TRUNCATE, Fault.HALF_CLOSE])
-def test_who_waits_learns_of_an_end_that_is_injected_meanwhile(kind):
+def test_injected_end_wakes_waiting_reader(kind):
     async def test():
         ours, _theirs = memory_stream_pair()
-        stream = hurt(ours)
+        stream = faulty(ours)
 
         async def receive():
             try:
@@ -303,10 +305,10 @@ def test_who_waits_learns_of_an_end_that_is_injected_meanwhile(kind):
 
 
 @pytest.mark.parametrize("kind", [Fault.HALF_CLOSE, Fault.STALL])
-def test_what_befalls_one_direction_leaves_a_send_in_the_other_whole(kind):
+def test_fault_in_one_direction_does_not_affect_send_in_other(kind):
     async def test():
         ours, theirs = await sockets()
-        stream, data = hurt(ours), BODY * 2000  # more than the kernel takes
+        stream, data = faulty(ours), BODY * 2000  # more than the kernel takes
         async with theirs, stream:
             with trio.fail_after(10):
                 async with trio.open_nursery() as nursery:
@@ -321,11 +323,11 @@ def test_what_befalls_one_direction_leaves_a_send_in_the_other_whole(kind):
     trio.run(test)
 
 
-def test_the_news_of_an_end_waits_for_the_end_of_a_partition():
+def test_end_of_stream_arrives_only_after_partition():
     async def test():
         ours, theirs = memory_stream_pair()
         faults = Faults(kinds=[])
-        stream = hurt(ours, wait_passable=faults._wait_passable)
+        stream = faulty(ours, wait_passable=faults._wait_passable)
         with trio.move_on_after(1000) as receiving:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(stream.receive_some)
@@ -339,10 +341,10 @@ def test_the_news_of_an_end_waits_for_the_end_of_a_partition():
     run(test)
 
 
-def test_bytes_received_in_a_delay_that_is_cancelled_are_not_lost():
+def test_cancelled_receive_during_delay_loses_no_bytes():
     async def test():
         ours, theirs = memory_stream_pair()
-        stream = hurt(ours, fault(Fault.DELAY, 0, DOWN, seconds=100))
+        stream = faulty(ours, fault(Fault.DELAY, 0, DOWN, seconds=100))
         await theirs.send_all(b"hello")
         with trio.move_on_after(1):
             await stream.receive_some()
@@ -354,7 +356,7 @@ def test_bytes_received_in_a_delay_that_is_cancelled_are_not_lost():
 # -- in a session --------------------------------------------------------------
 
 
-def test_the_same_seed_hurts_the_same_connections_at_the_same_bytes():
+def test_same_seed_injects_same_faults_at_same_bytes():
     async def once() -> Faults:
         faults = Faults(3, mean_bytes=50_000)
         async with bm.AsyncSession(system(), plugins=[faults]) as session:
@@ -383,7 +385,7 @@ def test_the_same_seed_hurts_the_same_connections_at_the_same_bytes():
         assert longer == list(itertools.islice(runs[0].plan(connection, direction), len(longer)))
 
 
-def test_the_seed_is_logged_and_in_the_repr(caplog):
+def test_seed_is_in_log_and_in_repr(caplog):
     async def test():
         faults = Faults()
         async with bm.AsyncSession(system(), plugins=[faults]):
@@ -396,7 +398,7 @@ def test_the_seed_is_logged_and_in_the_repr(caplog):
 
 
 @pytest.mark.parametrize("kind", [*Fault])
-def test_whatever_is_injected_by_hand_calls_go_on_afterwards(kind):
+def test_calls_succeed_after_manually_injected_fault(kind):
     async def test():
         faults = Faults(kinds=[])
         async with bm.AsyncSession(system(), plugins=[faults]) as session:
@@ -410,7 +412,7 @@ def test_whatever_is_injected_by_hand_calls_go_on_afterwards(kind):
     run(test)
 
 
-def test_faults_are_injected_on_one_machines_connections_only():
+def test_fault_can_be_limited_to_connections_of_one_machine():
     async def test():
         faults = Faults(kinds=[])
         async with bm.AsyncSession(system(), plugins=[faults]) as session:
@@ -426,7 +428,7 @@ def test_faults_are_injected_on_one_machines_connections_only():
     run(test)
 
 
-def test_through_a_partition_nothing_gets_and_what_was_held_back_arrives_after_it():
+def test_call_during_partition_is_answered_after_heal():
     async def test():
         faults = Faults(kinds=[])
         async with bm.AsyncSession(system(), plugins=[faults]) as session:
@@ -442,13 +444,14 @@ def test_through_a_partition_nothing_gets_and_what_was_held_back_arrives_after_i
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(heal)
-                assert await machine.call("Echo.echo", 2) == 2  # no retry: it survives
+                # Without retry: the call itself survives.
+                assert await machine.call("Echo.echo", 2) == 2
             assert faults.injected == []
 
     run(test)
 
 
-def test_faults_are_injected_from_any_thread():
+def test_faults_can_be_injected_from_any_thread():
     faults = Faults(kinds=[])
     with bm.Session(InProcessSystem(), plugins=[faults]) as session:
         [machine] = session.start(1, services=SERVICES)
@@ -458,11 +461,11 @@ def test_faults_are_injected_from_any_thread():
         faults.partition()
         threading.Timer(0.1, faults.heal).start()
         assert machine.call("Echo.echo", 2) == 2
-    faults.inject(Fault.RESET)  # to nothing
+    faults.inject(Fault.RESET)  # no connection is open
     assert len(faults.injected) == 1
 
 
-def test_a_stream_that_breaks_raises_a_transport_error_and_no_item_is_missing_before_it():
+def test_broken_stream_raises_transport_error_and_skips_no_item():
     async def test():
         faults = Faults(kinds=[])
         async with bm.AsyncSession(system(), plugins=[faults]) as session:
@@ -484,11 +487,11 @@ def test_a_stream_that_breaks_raises_a_transport_error_and_no_item_is_missing_be
 @pytest.mark.parametrize(
     "kind", [Fault.TRUNCATE, Fault.RESET, Fault.HALF_CLOSE, Fault.STALL, Fault.DELAY]
 )
-def test_a_handshake_that_is_cut_off_in_a_boot_is_repeated(kind, direction, caplog):
+def test_interrupted_handshake_during_boot_is_repeated(kind, direction, caplog):
     class First(Faults):
         def plan(self, connection, way):
-            hurts = connection == 0 and way is direction
-            return iter([Injection(0, way, 500, kind)] if hurts else [])
+            applies = connection == 0 and way is direction
+            return iter([Injection(0, way, 500, kind)] if applies else [])
 
     async def test():
         faults = First()
@@ -502,7 +505,7 @@ def test_a_handshake_that_is_cut_off_in_a_boot_is_repeated(kind, direction, capl
     assert caplog.records == []
 
 
-def test_replies_that_are_due_get_out_before_a_machine_ends():
+def test_pending_replies_are_sent_before_machine_ends():
     async def main() -> None:
         faults = Faults(kinds=(), mean_delay=0.5)
         async with bm.AsyncSession(system(), plugins=[faults]) as session:
@@ -514,13 +517,13 @@ def test_replies_that_are_due_get_out_before_a_machine_ends():
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(download)
-                await wait_all_tasks_blocked()  # until it fills all that is between the two
+                await wait_all_tasks_blocked()  # until all buffers between the two are full
                 await machine.call("Supervisor.shutdown")
 
     run(main)
 
 
-def test_a_system_whose_connections_cannot_be_got_at_is_refused():
+def test_system_with_unsupported_http_client_is_refused():
     class Other(InProcessSystem):
         def http_client(self, identity):
             return httpx.AsyncClient()
@@ -533,7 +536,7 @@ def test_a_system_whose_connections_cannot_be_got_at_is_refused():
     run(test)
 
 
-def test_one_object_is_for_one_session():
+def test_faults_object_serves_only_one_session():
     async def test():
         faults = Faults()
         async with bm.AsyncSession(system(), plugins=[faults]):

@@ -48,21 +48,21 @@ SERVICES = {"Echo": Echo()}
 
 
 def run(test):
-    """Run an async test under a clock that jumps whenever everybody waits."""
+    """Run an async test under a clock that jumps ahead whenever all tasks wait."""
     trio.run(test, clock=MockClock(autojump_threshold=0.02))
 
 
 @pytest.fixture(autouse=True)
-def _no_machine_is_left():
+def _no_machine_remains():
     yield
     assert _machine.running == {}
     assert _network._hosts == {}
 
 
-# -- how it is made -----------------------------------------------------------------
+# -- construction ------------------------------------------------------------------
 
 
-def test_a_session_takes_the_class_with_options_or_a_system_that_is_made():
+def test_session_accepts_system_class_or_system_instance():
     for session, maxprocs in (
         (bm.Session(InProcessSystem), 1),
         (bm.Session(InProcessSystem, maxprocs=2), 2),
@@ -74,7 +74,7 @@ def test_a_session_takes_the_class_with_options_or_a_system_that_is_made():
             assert machine.call("Echo.echo", "hello") == "hello"
 
 
-def test_its_class_and_options_make_another_one_like_it():
+def test_class_and_options_of_system_make_equal_system():
     system = InProcessSystem(InProcessOptions(keepalive_period=7, keepalive_timeout=8))
     other = type(system)(system.options)
     assert other.keepalive() == system.keepalive() == bm.Keepalive(7, 8, 10)
@@ -83,12 +83,12 @@ def test_its_class_and_options_make_another_one_like_it():
 @pytest.mark.parametrize(
     "name", ["maxprocs", "keepalive_period", "keepalive_timeout", "rpc_timeout"]
 )
-def test_an_option_that_cannot_be_is_refused_before_anything_is_started(name):
+def test_invalid_option_is_refused_before_machines_are_started(name):
     with pytest.raises(bm.UsageError, match=f"InProcessOptions: {name}: must be"):
         bm.Session(InProcessSystem, **{name: 0}).start(1, services=SERVICES)
 
 
-def test_importing_it_brings_neither_trio_nor_pytest_along():
+def test_testing_package_imports_neither_trio_nor_pytest():
     program = (
         "import sys, bigmachine.testing as t; t.__all__;"
         "assert not {'trio', 'pytest', 'httpx'} & set(sys.modules); t.InProcessSystem"
@@ -99,7 +99,7 @@ def test_importing_it_brings_neither_trio_nor_pytest_along():
 # -- the network --------------------------------------------------------------------
 
 
-def test_its_streams_are_what_trio_asks_of_a_stream():
+def test_in_memory_streams_keep_stream_contract_of_trio():
     async def open_pair():
         host = Host("m0")
         hosts.append(host)
@@ -117,7 +117,7 @@ def test_its_streams_are_what_trio_asks_of_a_stream():
     async def test():
         await check_two_way_stream(open_pair, clogged)
         for host in hosts:
-            assert not host.links  # nothing remembers a connection that is over
+            assert not host.links  # no closed connection is kept
             host.close()
 
     hosts: list[Host] = []
@@ -129,7 +129,7 @@ def split(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def test_a_slow_reader_holds_up_the_writer_until_it_reads():
+def test_writer_waits_for_slow_reader():
     async def test():
         host = Host("m0")
         ours = await connect(*split(host.address))
@@ -155,7 +155,7 @@ def test_a_slow_reader_holds_up_the_writer_until_it_reads():
     run(test)
 
 
-def test_through_a_partition_nothing_gets_not_even_the_end_until_it_heals():
+def test_partition_holds_back_data_dials_and_end_until_it_is_healed():
     async def test():
         host = Host("m0")
         ours = await connect(*split(host.address))
@@ -187,24 +187,24 @@ def test_through_a_partition_nothing_gets_not_even_the_end_until_it_heals():
     run(test)
 
 
-def test_a_host_that_vanishes_ends_its_connections_after_what_it_had_sent():
+def test_closed_host_ends_its_connections_after_bytes_it_had_sent():
     async def test():
         host = Host("m0")
         ours = await connect(*split(host.address))
         theirs = await host.accept()
-        await theirs.send_all(b"last words")
+        await theirs.send_all(b"last bytes")
         host.close()
-        assert await ours.receive_some() == b"last words"
+        assert await ours.receive_some() == b"last bytes"
         assert await ours.receive_some() == b""
         with pytest.raises(trio.BrokenResourceError):
             await ours.send_all(b"?")
         with pytest.raises(trio.ClosedResourceError):
-            await theirs.send_all(b"it is dead")
+            await theirs.send_all(b"it is closed")
 
     run(test)
 
 
-def test_a_machine_that_ended_behind_a_partition_refuses_only_once_it_is_healed():
+def test_host_closed_during_partition_refuses_only_after_heal():
     async def test():
         host = Host("m0")
         host.partition()
@@ -219,11 +219,11 @@ def test_a_machine_that_ended_behind_a_partition_refuses_only_once_it_is_healed(
     run(test)
 
 
-# -- what happens to machines ---------------------------------------------------------
+# -- kill, partition, heal, reset ------------------------------------------------------
 
 
 @pytest.mark.parametrize("reference", ["machine", "instance", "name", "full name"])
-def test_a_killed_machine_ends_its_calls_and_the_others_live(reference):
+def test_killed_machine_ends_its_calls_and_others_keep_running(reference):
     system = InProcessSystem()
     with bm.Session(system) as session:
         one, other = session.start(2, services=SERVICES)
@@ -242,11 +242,11 @@ def test_a_killed_machine_ends_its_calls_and_the_others_live(reference):
         assert other.call("Echo.echo", 1) == 1
         with pytest.raises(bm.TransportError, match="nothing listens"):
             other.call("Echo.through", one.addr, 1)
-        system.kill(one)  # fine to do again
+        system.kill(one)  # may be repeated
         assert system.exited == {}
 
 
-def test_a_machine_that_is_not_the_systems_is_a_usage_error():
+def test_machine_of_another_system_is_usage_error():
     system, other = InProcessSystem(), InProcessSystem()
     with bm.Session(system) as session, bm.Session(other) as elsewhere:
         session.start(1, services=SERVICES)
@@ -258,7 +258,7 @@ def test_a_machine_that_is_not_the_systems_is_a_usage_error():
         assert machine.call("Echo.echo", 1) == 1
 
 
-def test_the_same_works_in_trio_and_from_a_services_thread():
+def test_kill_works_in_trio_and_from_another_thread():
     async def test():
         system = InProcessSystem()
         async with bm.AsyncSession(system) as session:
@@ -273,7 +273,7 @@ def test_the_same_works_in_trio_and_from_a_services_thread():
     trio.run(test, clock=MockClock(rate=1))
 
 
-def test_a_partitioned_machine_answers_again_once_it_is_healed():
+def test_partitioned_machine_answers_after_heal():
     async def test():
         system = InProcessSystem()
         async with bm.AsyncSession(system) as session:
@@ -296,7 +296,7 @@ def test_a_partitioned_machine_answers_again_once_it_is_healed():
     run(test)
 
 
-def test_a_partitioned_machine_reaches_no_peer_either():
+def test_partitioned_machine_cannot_reach_peers():
     async def test():
         system = InProcessSystem()
         async with bm.AsyncSession(system) as session:
@@ -304,7 +304,7 @@ def test_a_partitioned_machine_reaches_no_peer_either():
             assert await one.call("Echo.through", other.addr) == "pong"
             await one.call("Echo.note", other.addr, 50)
             system.partition(one)
-            await trio.sleep(100)  # one asks meanwhile, in vain
+            await trio.sleep(100)  # one tries to reach other meanwhile, and cannot
             assert await other.call("Echo.pings") == 1
             system.heal(one)
             await trio.sleep(1)
@@ -338,7 +338,7 @@ class Peer:
         trio.lowlevel.spawn_system_task(later)
 
 
-def test_a_machine_whose_connections_are_reset_is_dialled_anew():
+def test_reset_connection_is_reopened():
     system = InProcessSystem()
     with bm.Session(system) as session:
         [machine] = session.start(1, services=SERVICES)
@@ -351,17 +351,17 @@ def test_a_machine_whose_connections_are_reset_is_dialled_anew():
         assert machine.call("Echo.echo", 1) == 1
 
 
-def test_exit_codes_tell_which_machines_ended_themselves_and_why():
+def test_exit_codes_of_machines_that_ended_themselves_are_recorded():
     async def test():
         system = InProcessSystem()
         async with bm.AsyncSession(system) as session:
-            asked, forgotten, killed, own = await session.start(4, services=SERVICES)
-            await asked.shutdown()
-            system.partition(forgotten)
+            shut_down, isolated, killed, exited_itself = await session.start(4, services=SERVICES)
+            await shut_down.shutdown()
+            system.partition(isolated)
             system.kill(killed)
             with pytest.raises(bm.MachineStopped, match="exited with status 3"):
-                await own.call("Echo.exit", 3)
-            await forgotten.wait(bm.State.STOPPED)
+                await exited_itself.call("Echo.exit", 3)
+            await isolated.wait(bm.State.STOPPED)
             await trio.sleep(200)
             assert system.exited == {"m0": 0, "m1": 1, "m3": 3}
         assert system.exited["m1"] == 1  # it is still known
@@ -369,12 +369,12 @@ def test_exit_codes_tell_which_machines_ended_themselves_and_why():
     run(test)
 
 
-def test_an_hour_of_keepalives_passes_while_they_are_as_frequent_as_was_asked():
+def test_machine_ends_itself_if_keepalives_are_too_rare():
     async def test():
         async with bm.AsyncSession(InProcessSystem, keepalive_period=600.0, rpc_timeout=5.0) as s:
             machine, watched = *(await s.start(1, services=SERVICES)), s.system.keepalive()
             assert (watched.period, watched.rpc_timeout) == (600, 5)
-            await trio.sleep(110)  # the watchdog ends it if it isn't asked for 120 s
+            await trio.sleep(110)  # the machine ends itself after 120 s without a keepalive
             assert machine.state is bm.State.RUNNING
             with pytest.raises(bm.MachineStopped):
                 await machine.call("Echo.forever")
@@ -383,10 +383,10 @@ def test_an_hour_of_keepalives_passes_while_they_are_as_frequent_as_was_asked():
     run(test)
 
 
-# -- what machines share ----------------------------------------------------------------
+# -- shared process state ---------------------------------------------------------------
 
 
-def test_environ_and_argv_are_the_machines_until_the_session_ends(monkeypatch):
+def test_environ_and_argv_are_restored_after_session(monkeypatch):
     monkeypatch.setenv("WAS_THERE", "before")
     monkeypatch.delenv("WAS_NOT", raising=False)
     argv = list(sys.argv)
@@ -402,7 +402,7 @@ def test_environ_and_argv_are_the_machines_until_the_session_ends(monkeypatch):
     assert sys.argv == argv
 
 
-def test_what_two_sessions_set_is_put_back_with_the_later_one(monkeypatch):
+def test_environ_of_two_sessions_is_restored_after_last_one(monkeypatch):
     monkeypatch.setenv("SHARED", "before")
     one, two = bm.Session(InProcessSystem), bm.Session(InProcessSystem)
     one.start(1, services=SERVICES, environ={"SHARED": "one"})
@@ -413,7 +413,7 @@ def test_what_two_sessions_set_is_put_back_with_the_later_one(monkeypatch):
     assert os.environ["SHARED"] == "before"
 
 
-def test_the_module_path_of_the_process_stays_as_it_is(monkeypatch):
+def test_module_path_of_process_is_unchanged(monkeypatch):
     monkeypatch.setattr(sys, "path", ["", *sys.path])
     path = list(sys.path)
     with bm.Session(InProcessSystem) as session:
@@ -426,29 +426,29 @@ def test_the_module_path_of_the_process_stays_as_it_is(monkeypatch):
 
 class Unloadable(InProcessSystem):
     def __getstate__(self):
-        return {**super().__getstate__(), "bomb": Bomb()}
+        return {**super().__getstate__(), "field": FailsToLoad()}
 
 
-class Bomb:
+class FailsToLoad:
     def __reduce__(self):
-        return explode, ()
+        return fail_to_load, ()
 
 
-def explode():
-    raise ModuleNotFoundError("No module named 'dynamite'")
+def fail_to_load():
+    raise ModuleNotFoundError("No module named 'missing_module'")
 
 
-def test_a_machine_whose_configuration_cannot_be_loaded_leaves_its_traceback(caplog):
+def test_console_shows_traceback_if_configuration_cannot_be_loaded(caplog):
     async def test():
         system = Unloadable()
         async with bm.AsyncSession(system) as session:
-            with pytest.raises(bm.StartError, match="No module named 'dynamite'") as caught:
+            with pytest.raises(bm.StartError, match="No module named 'missing_module'") as caught:
                 await session.start(2, services=SERVICES)
             assert caught.value.__cause__.phase == "connect"
             [machine, *_] = system._machines.values()
             console = await system.console(machine.instance)
             assert "Traceback" in console
-            assert "in explode" in console
+            assert "in fail_to_load" in console
             assert system.exited == {"m0": 1, "m1": 1}
 
     run(test)
@@ -463,10 +463,10 @@ class Failing(InProcessSystem):
         raise type(self).error
 
 
-def test_an_error_in_a_machine_ends_that_machine_only():
+def test_error_in_one_machine_ends_only_that_machine():
     async def test():
-        async with bm.AsyncSession(InProcessSystem) as sound:
-            [machine] = await sound.start(1, services=SERVICES)
+        async with bm.AsyncSession(InProcessSystem) as healthy:
+            [machine] = await healthy.start(1, services=SERVICES)
             async with bm.AsyncSession(Failing) as session:
                 with pytest.raises(bm.StartError, match="no network card"):
                     await session.start(1, services=SERVICES)
@@ -480,14 +480,15 @@ class Interrupted(Failing):
 
 
 @pytest.fixture
-def _listens_to_ctrl_c():
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # not so in the background
+def _default_sigint_handler():
+    # A process that was started in the background ignores SIGINT.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.usefixtures("_listens_to_ctrl_c")
-def test_a_ctrl_c_that_strikes_in_a_machine_reaches_the_program():
+@pytest.mark.usefixtures("_default_sigint_handler")
+def test_ctrl_c_inside_machine_reaches_program():
     async def test():
         async with bm.AsyncSession(Interrupted) as session:
             await session.start(1, services=SERVICES)
@@ -496,7 +497,7 @@ def test_a_ctrl_c_that_strikes_in_a_machine_reaches_the_program():
         run(test)
 
 
-def test_a_machine_is_started_by_its_system_alone():
+def test_machine_can_be_started_only_by_its_system():
     with pytest.raises(bm.NotSupportedError, match="only its system can start"):
         InProcessSystem().main(trio.sleep_forever)
 
@@ -508,7 +509,7 @@ def test_a_machine_is_started_by_its_system_alone():
     run(test)
 
 
-# -- how they come and go -------------------------------------------------------------------
+# -- start and stop --------------------------------------------------------------------------
 
 
 class Slow:
@@ -516,13 +517,13 @@ class Slow:
         await trio.sleep_forever()
 
 
-def test_a_start_cancelled_half_way_leaves_nothing():
+def test_cancelled_start_leaves_no_machine_and_no_task():
     async def test():
         system = InProcessSystem()
         living = trio.lowlevel.current_statistics().tasks_living
         for named in range(5):
             with trio.CancelScope() as scope:
-                await system.start(5, order(system, cancelling(scope, after=named)))
+                await system.start(5, launch_request(system, cancelling(scope, after=named)))
             assert scope.cancelled_caught
             assert await system.instances() == []
             assert trio.lowlevel.current_statistics().tasks_living == living
@@ -531,14 +532,14 @@ def test_a_start_cancelled_half_way_leaves_nothing():
 
 
 def cancelling(scope, *, after):
-    """Name five machines, and cancel ``scope`` as one of them is named."""
+    """Yield the names of five machines, and cancel ``scope`` before one of them."""
     for number in range(5):
         if number == after:
             scope.cancel()
         yield f"m{number}"
 
 
-def order(system, names):
+def launch_request(system, names):
     from bigmachine._identity import Authority
 
     return LaunchRequest(
@@ -551,7 +552,7 @@ def order(system, names):
     )
 
 
-def test_many_starts_at_once_give_each_its_machines_at_addresses_of_their_own():
+def test_concurrent_starts_give_machines_unique_addresses():
     async def test():
         started = []
 
@@ -570,7 +571,7 @@ def test_many_starts_at_once_give_each_its_machines_at_addresses_of_their_own():
     run(test)
 
 
-def test_the_end_of_one_session_leaves_the_machines_of_another_alone():
+def test_end_of_one_session_does_not_stop_machines_of_another():
     with bm.Session(InProcessSystem) as one:
         [a] = one.start(1, services=SERVICES)
         with bm.Session(InProcessSystem) as two:
@@ -580,7 +581,7 @@ def test_the_end_of_one_session_leaves_the_machines_of_another_alone():
         assert a.call("Echo.echo", "a") == "a"
 
 
-def test_a_fresh_system_frees_what_another_one_listed_in_another_loop():
+def test_new_system_in_another_loop_can_stop_listed_machine():
     with bm.Session(InProcessSystem) as session:
         [machine, other] = session.start(2, services=SERVICES)
 
@@ -598,12 +599,12 @@ def test_a_fresh_system_frees_what_another_one_listed_in_another_loop():
         assert other.call("Echo.echo", 1) == 1
 
 
-def test_shutdown_is_fine_without_setup_and_again():
+def test_shutdown_works_without_setup_and_twice():
     async def test():
         system = InProcessSystem()
         await system.shutdown()
         await system.setup()
-        await system.start(3, order(system, (f"m{n}" for n in range(3))))
+        await system.start(3, launch_request(system, (f"m{n}" for n in range(3))))
         tasks = trio.lowlevel.current_statistics().tasks_living
         await system.shutdown()
         assert trio.lowlevel.current_statistics().tasks_living < tasks
@@ -613,10 +614,10 @@ def test_shutdown_is_fine_without_setup_and_again():
     run(test)
 
 
-def test_a_machine_is_freed_even_if_nobody_waits_for_it_any_more():
+def test_cancelled_stop_still_stops_machine():
     async def test():
         system = InProcessSystem()
-        [instance] = await system.start(1, order(system, iter(["m0"])))
+        [instance] = await system.start(1, launch_request(system, iter(["m0"])))
         with trio.CancelScope() as scope:
             scope.cancel()
             await system.stop(instance)
@@ -628,16 +629,16 @@ def test_a_machine_is_freed_even_if_nobody_waits_for_it_any_more():
     run(test)
 
 
-def test_machines_end_with_the_loop_if_nobody_shuts_them_down():
+def test_machines_without_shutdown_end_with_loop():
     async def test():
         system = InProcessSystem()
-        await system.start(3, order(system, (f"m{n}" for n in range(3))))
+        await system.start(3, launch_request(system, (f"m{n}" for n in range(3))))
 
     run(test)
     assert _machine.running == {}
 
 
-def test_it_reads_files_of_this_computer_and_has_no_console_while_it_runs(tmp_path):
+def test_machine_reads_files_of_this_computer_and_has_empty_console(tmp_path):
     file = tmp_path / "file"
     file.write_bytes(b"x" * 1_000_000)
 
@@ -653,7 +654,7 @@ def test_it_reads_files_of_this_computer_and_has_no_console_while_it_runs(tmp_pa
 
 
 @pytest.mark.long
-def test_a_thousand_machines_estimate_pi_and_leave_nothing_behind(monkeypatch):
+def test_thousand_machines_estimate_pi_and_leave_no_thread(monkeypatch):
     monkeypatch.setattr(bigpi, "BATCH", 1000)
     monkeypatch.setattr(bigpi, "QUEUED", 1)  # so that each machine gets a batch
     before = set(threading.enumerate())

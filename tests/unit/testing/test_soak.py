@@ -1,6 +1,6 @@
 """Calls and streams under all faults at once: each gives the right answer, or a named error.
 
-A seed that failed is tried again by ``BIGMACHINE_FAULT_SEED=<seed> pytest tests/unit/testing``.
+Repeat a seed that failed: ``BIGMACHINE_FAULT_SEED=<seed> pytest tests/unit/testing``.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from bigmachine.testing.faults import Fault, Faults
 
 MIB = 1 << 20
 LARGEST_BYTES = 2 * MIB
-MEAN_BYTES = 2 * MIB  # a call of the largest, up and down, gets through once in seven times
-# On real machines each attempt takes real time, and those that stall a second or more: the
-# largest get through more often than not, or an unlucky seed would take minutes.
+MEAN_BYTES = 2 * MIB  # one of seven calls of the largest size succeeds
+# On real machines each attempt takes real time; one that stalls takes a second or more. So most
+# calls of the largest size succeed at once: otherwise an unlucky seed would take minutes.
 LOCAL_LARGEST_BYTES = MIB // 4
 LOCAL_MEAN_BYTES = MIB
 SEED = os.environ.get("BIGMACHINE_FAULT_SEED")
@@ -39,8 +39,8 @@ class Echo:
             yield i, item
 
 
-class Quick:
-    """Has stalls noticed soon: after the time of ``period`` and twice ``rpc_timeout``."""
+class QuickKeepalive:
+    """Has stalls detected soon: after ``period`` plus twice ``rpc_timeout``."""
 
     def __init__(self, *, period: float, rpc_timeout: float, timeout: float) -> None:
         self.timings = Keepalive(period=period, rpc_timeout=rpc_timeout, timeout=timeout)
@@ -52,7 +52,7 @@ class Quick:
 
 
 class Soak:
-    """One run: what is called follows from the seed, and so does what goes wrong."""
+    """One run; its seed determines all calls and all faults."""
 
     def __init__(self, seed: int, *, mean_bytes: int, largest_bytes: int) -> None:
         self.faults = Faults(seed, mean_bytes=mean_bytes, mean_delay=0.02)
@@ -61,7 +61,9 @@ class Soak:
         self.random = random.Random(seed)
         self.noise = self.random.randbytes(largest_bytes)
 
-    async def run(self, system: object, quick: Quick, *, machines: int, tasks: int, calls: int):
+    async def run(
+        self, system: object, quick: QuickKeepalive, *, machines: int, tasks: int, calls: int
+    ):
         async with bm.AsyncSession(system, plugins=[quick, self.faults]) as session:
             started = [await self.start(session) for _ in range(machines)]
             async with trio.open_nursery() as nursery:
@@ -77,7 +79,7 @@ class Soak:
             try:
                 [machine] = await session.start(1, services={"Echo": Echo()})
                 return machine
-            except bm.StartError:  # its first connection was hurt
+            except bm.StartError:  # a fault hit its first connection
                 self.ended["boot repeated"] += 1
 
     async def use(self, machine: bm.AsyncMachine, draws: random.Random, calls: int) -> None:
@@ -125,15 +127,15 @@ def soak(request):
         mean_bytes=LOCAL_MEAN_BYTES if is_local else MEAN_BYTES,
         largest_bytes=LOCAL_LARGEST_BYTES if is_local else LARGEST_BYTES,
     )
-    print(f"to try this again: BIGMACHINE_FAULT_SEED={soak.faults.seed}")
+    print(f"to repeat this run: BIGMACHINE_FAULT_SEED={soak.faults.seed}")
     yield soak
     soak.report()
 
 
-def test_in_process_every_call_gives_its_answer_under_all_faults(soak):
+def test_every_call_in_process_is_answered_under_all_faults(soak):
     async def test():
         with trio.fail_after(24 * 3600):  # of the mock clock's
-            quick = Quick(period=5, rpc_timeout=1, timeout=3600)
+            quick = QuickKeepalive(period=5, rpc_timeout=1, timeout=3600)
             await soak.run(InProcessSystem(), quick, machines=2, tasks=4, calls=20)
 
     trio.run(test, clock=MockClock(autojump_threshold=0.01))
@@ -142,10 +144,10 @@ def test_in_process_every_call_gives_its_answer_under_all_faults(soak):
 
 
 @pytest.mark.long
-def test_on_local_machines_every_call_gives_its_answer_under_all_faults(soak):
+def test_every_call_on_local_machines_is_answered_under_all_faults(soak):
     async def test():
         with trio.fail_after(90):
-            quick = Quick(period=0.2, rpc_timeout=0.5, timeout=60)
+            quick = QuickKeepalive(period=0.2, rpc_timeout=0.5, timeout=60)
             await soak.run("local", quick, machines=3, tasks=4, calls=16)
 
     trio.run(test)
@@ -153,5 +155,5 @@ def test_on_local_machines_every_call_gives_its_answer_under_all_faults(soak):
     assert soak.ended["answered"] > 10
 
 
-def test_all_faults_are_among_those_that_soaks_inject():
+def test_soak_tests_inject_every_kind_of_fault():
     assert set(Faults().kinds) == set(Fault)

@@ -1,4 +1,4 @@
-"""No module imports, by whatever way round, a module that imports it."""
+"""The modules of core and plugins have no import cycles."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ ROOT = Path(__file__).parents[2]
 SOURCES = (ROOT / "core" / "src", *sorted((ROOT / "plugins").glob("*/src")))
 
 
-def test_no_import_circle_in_core() -> None:
-    circles = [" -> ".join(circle) for circle in _circles(_imports(SOURCES))]
-    assert not circles, "import circles:\n" + "\n".join(circles)
+def test_core_and_plugins_have_no_import_cycles() -> None:
+    cycles = [" -> ".join(cycle) for cycle in _cycles(_imports(SOURCES))]
+    assert not cycles, "import cycles:\n" + "\n".join(cycles)
 
 
-def test_function_level_and_type_checking_imports_count(tmp_path: Path) -> None:
+def test_function_level_and_type_checking_imports_are_included(tmp_path: Path) -> None:
     package = tmp_path / "package"
     package.mkdir()
     (package / "__init__.py").touch()
     (package / "a.py").write_text("def f():\n    from .b import x\n")
     (package / "b.py").write_text("if TYPE_CHECKING:\n    from package import c\n")
     (package / "c.py").write_text("import package.a\n")
-    [circle] = _circles(_imports([tmp_path]))
-    assert set(circle) == {"package.a", "package.b", "package.c"}
+    [cycle] = _cycles(_imports([tmp_path]))
+    assert set(cycle) == {"package.a", "package.b", "package.c"}
 
 
 def _imports(folders: Iterable[Path]) -> dict[str, set[str]]:
-    """Return what each module imports of the others, wherever in it the import stands."""
+    """Return the known modules that each module imports, at any level of its code."""
     files = {
         _name(file, folder): file for folder in folders for file in sorted(folder.rglob("*.py"))
     }
@@ -64,14 +64,14 @@ def _absolute(node: ast.ImportFrom, package: str) -> str:
     return ".".join([*base, node.module] if node.module else base)
 
 
-def _circles(imports: dict[str, set[str]]) -> Iterator[list[str]]:
-    """Yield circles, each as the modules on the way round, until none is left."""
+def _cycles(imports: dict[str, set[str]]) -> Iterator[list[str]]:
+    """Yield cycles, each as a list of its modules, until none is left."""
     remaining = {name: set(targets) for name, targets in imports.items()}
     while True:
         try:
             TopologicalSorter(remaining).prepare()
             return
         except CycleError as exc:
-            circle: list[str] = exc.args[1][::-1]  # each imports the next
-            yield circle
-            remaining[circle[0]].discard(circle[1])
+            cycle: list[str] = exc.args[1][::-1]  # each imports the next
+            yield cycle
+            remaining[cycle[0]].discard(cycle[1])

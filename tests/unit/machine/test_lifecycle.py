@@ -1,3 +1,5 @@
+"""The life of a machine on a system in this process: start, calls, keepalives, end."""
+
 from __future__ import annotations
 
 import contextlib
@@ -47,7 +49,7 @@ class SlowSetup:
 SERVICES = {"Echo": Echo()}
 
 
-def test_an_hour_of_keepalives_passes_and_the_last_reply_times_are_kept(run):
+def test_machine_runs_for_an_hour_and_keepalive_reply_times_are_kept(run):
     async def test(kit):
         async with kit.session() as session:
             [machine] = await session.start(1, services=SERVICES)
@@ -61,7 +63,7 @@ def test_an_hour_of_keepalives_passes_and_the_last_reply_times_are_kept(run):
     run(test)
 
 
-def test_states_only_go_up_and_are_told_to_observers(run):
+def test_states_only_advance_and_observers_receive_each(run):
     class Observer:
         def __init__(self):
             self.states = []
@@ -78,7 +80,7 @@ def test_states_only_go_up_and_are_told_to_observers(run):
             assert machine.state == bm.State.UNSTARTED
             await machine.wait(bm.State.STARTING)
             await machine.wait(bm.State.RUNNING)
-            await machine.wait(bm.State.STARTING)  # was, and so returns
+            await machine.wait(bm.State.STARTING)  # this state has passed, so it returns at once
             await machine.shutdown()
             assert machine.state == bm.State.STOPPED
         assert observer.states == [bm.State.STARTING, bm.State.RUNNING, bm.State.STOPPED]
@@ -86,7 +88,7 @@ def test_states_only_go_up_and_are_told_to_observers(run):
     run(test)
 
 
-def test_a_call_made_before_running_waits_for_it(run):
+def test_call_made_before_running_waits_until_machine_runs(run):
     async def test(kit):
         async with kit.session() as session:
             services = {"Slow": SlowSetup(), "Echo": Echo()}
@@ -97,7 +99,7 @@ def test_a_call_made_before_running_waits_for_it(run):
     run(test)
 
 
-def test_a_start_cancelled_half_way_leaves_no_machine(run):
+def test_cancelled_start_leaves_no_machine(run):
     async def test(kit):
         async with kit.session() as session:
             with trio.move_on_after(100):
@@ -109,7 +111,7 @@ def test_a_start_cancelled_half_way_leaves_no_machine(run):
     run(test)
 
 
-def test_a_call_on_a_stopped_machine_fails_fast_with_the_reason(run):
+def test_call_on_stopped_machine_fails_at_once_with_reason(run):
     async def test(kit):
         async with kit.session() as session:
             [machine] = await session.start(1, services=SERVICES)
@@ -122,7 +124,7 @@ def test_a_call_on_a_stopped_machine_fails_fast_with_the_reason(run):
     run(test)
 
 
-def test_cancel_ends_the_pending_calls_at_once_and_frees_the_machine(run):
+def test_cancel_ends_pending_calls_at_once_and_frees_machine(run):
     async def test(kit):
         async with kit.session() as session:
             [machine] = await session.start(1, services=SERVICES)
@@ -144,7 +146,7 @@ def test_cancel_ends_the_pending_calls_at_once_and_frees_the_machine(run):
     run(test)
 
 
-def test_a_killed_machine_ends_its_pending_calls_with_the_systems_reason(run):
+def test_killed_machine_ends_pending_calls_with_reason_of_system(run):
     async def test(kit):
         async with kit.session() as session:
             machine, other = await session.start(2, services=SERVICES)
@@ -169,9 +171,9 @@ def test_a_killed_machine_ends_its_pending_calls_with_the_systems_reason(run):
     run(test)
 
 
-def test_a_machine_whose_port_refuses_is_stopped_at_once_even_if_its_system_knows_nothing(run):
+def test_machine_whose_port_refuses_stops_at_once_without_help_of_system(run):
     async def test(kit):
-        kit.system.is_telling = False
+        kit.system.reports_ended_machines = False
         async with kit.session() as session:
             [machine] = await session.start(1, services=SERVICES)
             kit.system.kill(machine)
@@ -182,7 +184,7 @@ def test_a_machine_whose_port_refuses_is_stopped_at_once_even_if_its_system_know
     run(test)
 
 
-def test_a_connection_that_breaks_under_a_living_machine_is_dialled_anew(run):
+def test_broken_connection_of_running_machine_is_reopened(run):
     async def test(kit):
         async with kit.session() as session:
             [machine] = await session.start(1, services=SERVICES)
@@ -202,7 +204,7 @@ def test_a_connection_that_breaks_under_a_living_machine_is_dialled_anew(run):
     run(test)
 
 
-def test_retry_calls_again_after_temporary_errors_only(run):
+def test_retry_repeats_call_only_after_temporary_errors(run):
     async def test(kit):
         async with kit.session() as session:
             [machine] = await session.start(1, services={"A": Echo(), "B": Echo()})
@@ -211,12 +213,12 @@ def test_retry_calls_again_after_temporary_errors_only(run):
             assert await machine.call("A.flaky", 4, retry=True) == 5
             with pytest.raises(ValueError, match="for good"):
                 await machine.call("B.broken", retry=True)
-            assert await machine.call("B.flaky", 0) == 2  # so broken ran once
+            assert await machine.call("B.flaky", 0) == 2  # so `broken` ran once
 
     run(test)
 
 
-def test_retry_ends_when_the_machine_does(run):
+def test_retry_ends_when_machine_stops(run):
     async def test(kit):
         async with kit.session() as session:
             [machine] = await session.start(1, services=SERVICES)
@@ -233,11 +235,11 @@ def test_retry_ends_when_the_machine_does(run):
     run(test)
 
 
-def test_a_silent_machine_is_stopped_after_the_timeout_and_ends_itself_too(run):
+def test_silent_machine_is_stopped_after_timeout(run):
     async def test(kit):
         async with kit.session() as session:
             [machine] = await session.start(1, services=SERVICES)
-            kit.system.is_telling = False
+            kit.system.reports_ended_machines = False
             kit.system.partition(machine)
             silent_since = trio.current_time()
 
@@ -252,7 +254,7 @@ def test_a_silent_machine_is_stopped_after_the_timeout_and_ends_itself_too(run):
     run(test)
 
 
-def test_a_machine_that_nobody_asks_ends_itself(run):
+def test_machine_without_keepalives_ends_itself(run):
     async def test(kit):
         async with kit.session() as session:
             [machine] = await session.start(1, services=SERVICES)
@@ -265,7 +267,7 @@ def test_a_machine_that_nobody_asks_ends_itself(run):
     run(test)
 
 
-def test_a_partition_shorter_than_the_timeout_is_survived(run):
+def test_machine_survives_partition_shorter_than_timeout(run):
     async def test(kit):
         async with kit.session() as session:
             [machine] = await session.start(1, services=SERVICES)
@@ -279,7 +281,7 @@ def test_a_partition_shorter_than_the_timeout_is_survived(run):
     run(test)
 
 
-def test_setup_that_raises_fails_the_machine_with_its_traceback(run):
+def test_exception_in_setup_fails_start_with_its_traceback(run):
     async def test(kit):
         async with kit.session() as session:
             with pytest.raises(bm.StartError, match="no data set here") as caught:
@@ -293,7 +295,7 @@ def test_setup_that_raises_fails_the_machine_with_its_traceback(run):
     run(test)
 
 
-def test_calls_on_a_machine_that_did_not_boot_say_so(run):
+def test_call_on_machine_that_did_not_boot_says_so(run):
     async def test(kit):
         async with kit.session() as session:
             [machine] = await session.start(1, services={"Bad": BadSetup()}, wait=False)
@@ -305,8 +307,8 @@ def test_calls_on_a_machine_that_did_not_boot_say_so(run):
     run(test)
 
 
-class Deaf:
-    """Has machines start that never answer."""
+class Unreachable:
+    """Makes new machines unreachable, so that they never answer."""
 
     def __init__(self, system):
         self.system = system
@@ -324,13 +326,13 @@ class Deaf:
         return start()
 
 
-def test_boot_noise_is_hidden_until_boots_fail_again_and_again(run, capsys, caplog):
+def test_boot_output_is_hidden_until_several_boots_have_failed(run, capsys, caplog):
     async def test(kit):
         kit.system.boot_lines = (b"fsck: clean", b"kernel: no such disk")
         async with kit.session() as session:
             await session.start(1, services=SERVICES)
             assert capsys.readouterr().err == ""
-        async with kit.session(plugins=[Deaf(kit.system)]) as session:
+        async with kit.session(plugins=[Unreachable(kit.system)]) as session:
             for _ in range(3):
                 with pytest.raises(bm.StartError, match="kernel: no such disk") as caught:
                     await session.start(1, services=SERVICES)
@@ -344,7 +346,7 @@ def test_boot_noise_is_hidden_until_boots_fail_again_and_again(run, capsys, capl
     run(test)
 
 
-def test_boot_noise_is_shown_to_who_debugs(run, capsys, caplog):
+def test_boot_output_is_shown_at_debug_log_level(run, capsys, caplog):
     async def test(kit):
         kit.system.boot_lines = (b"fsck: clean",)
         async with kit.session() as session:
@@ -355,19 +357,19 @@ def test_boot_noise_is_shown_to_who_debugs(run, capsys, caplog):
         run(test)
 
 
-def test_a_machine_that_never_answers_is_a_boot_error_in_bounded_time(run):
+def test_machine_that_never_answers_is_start_error_after_boot_timeout(run):
     async def test(kit):
         kit.system.boot_timeout = 42.0
-        async with kit.session(plugins=[Deaf(kit.system)]) as session:
+        async with kit.session(plugins=[Unreachable(kit.system)]) as session:
             with pytest.raises(bm.StartError, match="phase connect: not done after 42 s"):
                 await session.start(1, services=SERVICES)
 
     run(test)
 
 
-def test_a_provider_that_never_answers_is_a_start_error_in_bounded_time(run):
+def test_provider_that_never_answers_is_start_error_after_start_timeout(run):
     class Busy:
-        undone = False
+        cancelled = False
 
         @bm.hookimpl(wrapper=True)
         def start(self):
@@ -378,7 +380,7 @@ def test_a_provider_that_never_answers_is_a_start_error_in_bounded_time(run):
                     await trio.sleep_forever()
                 finally:
                     starting.close()
-                    self.undone = True
+                    self.cancelled = True
 
             return start()
 
@@ -388,12 +390,12 @@ def test_a_provider_that_never_answers_is_a_start_error_in_bounded_time(run):
         async with kit.session(plugins=[busy]) as session:
             with pytest.raises(bm.StartError, match="phase provision: .* after 42 s"):
                 await session.start(1, services=SERVICES)
-            assert busy.undone
+            assert busy.cancelled
 
     run(test)
 
 
-def test_fewer_machines_than_asked_is_a_warning_and_an_event(run, caplog):
+def test_fewer_machines_than_requested_is_warning_and_event(run, caplog):
     class Observer:
         started = None
 
@@ -415,7 +417,7 @@ def test_fewer_machines_than_asked_is_a_warning_and_an_event(run, caplog):
     assert "2 of the 3 machines" in caplog.text
 
 
-def test_no_machine_at_all_is_a_start_error(run):
+def test_start_error_is_raised_if_no_machine_starts(run):
     async def test(kit):
         kit.system.start_count = 0
         async with kit.session() as session:
@@ -426,7 +428,7 @@ def test_no_machine_at_all_is_a_start_error(run):
 
 
 @pytest.mark.parametrize("n", [0, -1, True, 2.5, "3"])
-def test_a_number_of_machines_below_one_is_refused(run, n):
+def test_invalid_number_of_machines_is_refused(run, n):
     async def test(kit):
         async with kit.session() as session:
             with pytest.raises(bm.UsageError, match="must be 1 or more"):
@@ -444,7 +446,7 @@ def test_a_number_of_machines_below_one_is_refused(run, n):
         ({"not an identifier": Echo()}, "must be an identifier"),
     ],
 )
-def test_services_that_cannot_be_are_refused_before_anything_is_started(run, services, message):
+def test_invalid_services_are_refused_before_machines_are_started(run, services, message):
     async def test(kit):
         async with kit.session() as session:
             with pytest.raises(bm.UsageError, match=message):
@@ -455,7 +457,7 @@ def test_services_that_cannot_be_are_refused_before_anything_is_started(run, ser
     run(test)
 
 
-def test_a_session_ends_all_its_machines_whatever_ends_the_block(run):
+def test_exception_in_session_block_stops_all_machines(run):
     async def test(kit):
         with pytest.raises(ZeroDivisionError):  # noqa: PT012
             async with kit.session() as session:
@@ -466,7 +468,7 @@ def test_a_session_ends_all_its_machines_whatever_ends_the_block(run):
     run(test)
 
 
-def test_connect_dials_a_machine_that_somebody_else_owns(run):
+def test_connect_reaches_only_machines_of_same_session(run):
     class Caller:
         async def setup(self, session):
             self.session = session
@@ -496,7 +498,7 @@ def test_connect_dials_a_machine_that_somebody_else_owns(run):
     run(test)
 
 
-def test_a_dialled_machine_is_let_go_of_and_lives_on(run):
+def test_shutdown_of_connected_machine_only_disconnects(run):
     async def test(kit):
         async with kit.session() as session:
             [machine] = await session.start(1, services=SERVICES)
@@ -511,14 +513,14 @@ def test_a_dialled_machine_is_let_go_of_and_lives_on(run):
 
 @contextlib.asynccontextmanager
 async def peer_session_of(session):
-    """Open a session that connects to another one's machines, as a service's ``setup`` gets it."""
+    """Open a session like the one that a service's ``setup`` gets."""
     identity = session._authority.issue("guest")
     async with trio.open_nursery() as nursery:
         yield peer_session(identity, system=session.system, nursery=nursery)
         nursery.cancel_scope.cancel()
 
 
-def test_two_sessions_on_two_systems_live_side_by_side(run):
+def test_two_sessions_on_two_systems_work_independently(run):
     async def test(kit):
         async with kit.session() as one:
             async with bm.AsyncSession(InProcessSystem) as two:
@@ -534,7 +536,7 @@ def test_two_sessions_on_two_systems_live_side_by_side(run):
     run(test)
 
 
-def test_a_machine_dialled_under_anothers_name_is_refused(run):
+def test_connect_with_name_of_another_machine_is_refused(run):
     async def test(kit):
         async with kit.session() as session:
             one, other = await session.start(2, services=SERVICES)
@@ -544,17 +546,17 @@ def test_a_machine_dialled_under_anothers_name_is_refused(run):
     run(test)
 
 
-def test_a_boot_error_shows_the_boot_console_where_there_is_one(run):
+def test_boot_error_contains_boot_console(run):
     class Console:
         @bm.hookimpl(wrapper=True)
         def console(self):
             reading = yield
 
-            async def said():
+            async def read():
                 assert await reading == ""
                 return "BIOS: no bootable disk"
 
-            return said()
+            return read()
 
     async def test(kit):
         async with kit.session(plugins=[Console()]) as session:
@@ -565,7 +567,7 @@ def test_a_boot_error_shows_the_boot_console_where_there_is_one(run):
     run(test)
 
 
-def test_a_console_that_cannot_be_read_leaves_the_boot_error_as_it_is(run, caplog):
+def test_unreadable_console_does_not_hide_boot_error(run, caplog):
     class Console:
         @bm.hookimpl(wrapper=True)
         def console(self):
@@ -586,12 +588,12 @@ def test_a_console_that_cannot_be_read_leaves_the_boot_error_as_it_is(run, caplo
     assert "reading its console failed" in caplog.text
 
 
-def test_a_machine_that_was_reached_late_is_asked_before_its_own_clock_runs_out(run):
+def test_machine_reached_late_gets_keepalive_before_it_ends_itself(run):
     async def test(kit):
         async with kit.session() as session:
             [machine] = await session.start(1, services=SERVICES, wait=False)
             kit.system.partition(machine)
-            await trio.sleep(100)  # of the 120 after which it ends itself
+            await trio.sleep(100)  # of the 120 s after which it ends itself
             kit.system.heal(machine)
             await trio.sleep(3600)
             assert machine.state == bm.State.RUNNING
