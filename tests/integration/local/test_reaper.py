@@ -1,4 +1,4 @@
-"""What a driver that is killed leaves at its provider is freed by a process beside it."""
+"""The reaper, a process beside the driver, frees the leftovers of a killed driver."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROGRAM = "from tests.integration.local.reaped import main; main()"
 
 
 class Driver:
-    """The program, in a process of its own."""
+    """A driver in a process of its own."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.process = subprocess.Popen(
@@ -33,11 +33,11 @@ class Driver:
         )
         self.started: list[int] = []
 
-    def hear(self) -> dict[str, Any]:
+    def receive(self) -> dict[str, Any]:
         assert self.process.stdout is not None
-        told = json.loads(self.process.stdout.readline())
-        self.started += [told[who] for who in ("reaper", "child") if told.get(who)]
-        return dict(told)
+        message = json.loads(self.process.stdout.readline())
+        self.started += [message[name] for name in ("reaper", "child") if message.get(name)]
+        return dict(message)
 
     def end(self) -> None:
         self.process.kill()
@@ -62,7 +62,7 @@ def drive(tmp_path: Path) -> Iterator[Any]:
         driver.end()
 
 
-def on(shelf: Path) -> list[str]:
+def resources(shelf: Path) -> list[str]:
     return sorted(path.stem for path in shelf.glob("*.json"))
 
 
@@ -73,42 +73,42 @@ def lives(pid: int) -> bool:
         return False
 
 
-def test_what_a_killed_driver_left_is_freed_and_nothing_else(drive: Any, tmp_path: Path):
+def test_only_leftovers_of_killed_driver_are_freed(drive: Any, tmp_path: Path):
     other = put(tmp_path, "m0.other-01234567.bigmachine")
-    driver = drive("swept")
-    driver.hear()
-    assert len(on(tmp_path)) == 4
+    driver = drive("reaper")
+    driver.receive()
+    assert len(resources(tmp_path)) == 4
     driver.process.kill()
-    until(lambda: on(tmp_path) == [other])
+    until(lambda: resources(tmp_path) == [other])
 
 
-def test_a_thing_that_turns_up_late_is_freed_too(drive: Any, tmp_path: Path):
-    driver = drive("swept")
-    session = driver.hear()["session"]
+def test_resource_that_appears_late_is_freed(drive: Any, tmp_path: Path):
+    driver = drive("reaper")
+    session = driver.receive()["session"]
     driver.process.kill()
-    until(lambda: on(tmp_path) == [])
+    until(lambda: resources(tmp_path) == [])
     put(tmp_path, f"late.{session}")
-    until(lambda: on(tmp_path) == [])
+    until(lambda: resources(tmp_path) == [])
 
 
-def test_children_that_hold_the_drivers_files_open_hold_nothing_up(drive: Any, tmp_path: Path):
-    driver = drive("swept", "forks")
-    driver.hear()
-    child = driver.hear()["child"]
+def test_reaper_does_not_wait_for_children_of_driver(drive: Any, tmp_path: Path):
+    driver = drive("reaper", "forks")
+    driver.receive()
+    child = driver.receive()["child"]
     driver.process.kill()
-    until(lambda: on(tmp_path) == [])
+    until(lambda: resources(tmp_path) == [])
     assert lives(child)
 
 
-def test_a_driver_that_is_stopped_may_go_on_and_nothing_is_freed(drive: Any, tmp_path: Path):
-    driver = drive("swept")
-    reaper = driver.hear()["reaper"]
+def test_nothing_is_freed_while_driver_is_suspended(drive: Any, tmp_path: Path):
+    driver = drive("reaper")
+    reaper = driver.receive()["reaper"]
     driver.process.send_signal(signal.SIGSTOP)
-    # It looks at the driver once a second, and has looked when it has waited for the third time.
+    # The reaper checks the driver once a second; after its third wait it has checked.
     waits = Path(f"/proc/{reaper}/status")
     before = switches(waits)
     until(lambda: switches(waits) >= before + 3)
-    assert len(on(tmp_path)) == 3
+    assert len(resources(tmp_path)) == 3
     driver.process.send_signal(signal.SIGCONT)
 
 
@@ -117,18 +117,18 @@ def switches(status: Path) -> int:
     return int(line.split()[1])
 
 
-def test_once_all_is_freed_the_reaper_ends_with_the_session(drive: Any, tmp_path: Path):
-    driver = drive("swept", "fails", "frees")
-    reaper = driver.hear()["reaper"]
-    assert "it fails" in driver.hear()["error"]
+def test_reaper_ends_with_session_that_freed_everything(drive: Any, tmp_path: Path):
+    driver = drive("reaper", "fails", "frees")
+    reaper = driver.receive()["reaper"]
+    assert "it fails" in driver.receive()["error"]
     assert driver.process.wait(30) == 0
     assert not lives(reaper)
-    assert on(tmp_path) == []
+    assert resources(tmp_path) == []
 
 
-def test_systems_that_are_not_swept_have_no_process_beside_the_driver(drive: Any, tmp_path: Path):
+def test_system_without_reaper_starts_no_reaper_process(drive: Any, tmp_path: Path):
     driver = drive()
-    assert driver.hear()["reaper"] is None
+    assert driver.receive()["reaper"] is None
     driver.process.kill()
     driver.process.wait()
-    assert len(on(tmp_path)) == 3
+    assert len(resources(tmp_path)) == 3

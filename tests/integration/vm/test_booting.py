@@ -1,4 +1,4 @@
-"""A program whose machines have none of its code: from its own point of view."""
+"""Programs whose machines have none of their code, as the program sees it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from tests.support import vms as vms_folder
-from tests.support.vms.projects import make_project, needs_a_builder
+from tests.support.vms.projects import make_project, needs_builder
 
-pytestmark = needs_a_builder
+pytestmark = needs_builder
 
 PROGRAM = """
     import json, os, sys
@@ -34,8 +34,8 @@ PROGRAM = """
                 assert not self.phases
                 self.captured.append([event.distributions, event.files, event.size_bytes])
 
-    class Asked:
-        def about(self):
+    class Reporter:
+        def report(self):
             import bigmachine, h11, numpy
             from helpers.deep import answer
             return {
@@ -51,10 +51,10 @@ PROGRAM = """
 
     if __name__ == "__main__":
         with bm.Session(VmSystem(), plugins=[Watch()]) as session:
-            machines = session.start(int(sys.argv[1]), services={"Asked": Asked()})
-            told = [machine.call("Asked.about") for machine in machines]
+            machines = session.start(int(sys.argv[1]), services={"Reporter": Reporter()})
+            reports = [machine.call("Reporter.report") for machine in machines]
             system = session.system
-            found = {"told": told, "phases": Watch.phases, "captured": Watch.captured}
+            found = {"reports": reports, "phases": Watch.phases, "captured": Watch.captured}
             print(json.dumps(found), flush=True)
             if "wait" in sys.argv:
                 print(json.dumps([vm.pid for vm in system.vms.values()]), flush=True)
@@ -70,7 +70,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def environ(tmp_path: Path) -> dict[str, str]:
-    # What a VM leaves of its disk goes with the test's own folder.
+    # A VM's disk is in the test's own folder, which is deleted.
     (tmp_path / "disks").mkdir(exist_ok=True)
     return {**os.environ, "TMPDIR": str(tmp_path / "disks")}
 
@@ -92,28 +92,28 @@ def result(done: subprocess.CompletedProcess[str]) -> Any:
     return json.loads(done.stdout)
 
 
-def test_a_program_finds_its_own_code_and_all_that_is_installed_on_its_machines(project: Path):
+def test_program_finds_its_code_and_distributions_on_its_machines(project: Path):
     found = result(run(project, "2"))
-    for told in found["told"]:
-        assert told["answer"] == 42
-        assert told["numpy"] == 3.0
-        assert told["data"] == "some data"
-        assert told["argv"][1:] == ["2"]
-        # Not the driver's own, which happens to be on the same computer.
-        assert told["bigmachine"].startswith(told["prefix"])
-        assert "bigmachine-vm-" in told["prefix"]
-    assert len({told["pid"] for told in found["told"]}) == 2
+    for report in found["reports"]:
+        assert report["answer"] == 42
+        assert report["numpy"] == 3.0
+        assert report["data"] == "some data"
+        assert report["argv"][1:] == ["2"]
+        # Not the driver's, although the driver runs on the same computer.
+        assert report["bigmachine"].startswith(report["prefix"])
+        assert "bigmachine-vm-" in report["prefix"]
+    assert len({report["pid"] for report in found["reports"]}) == 2
     assert list(found["phases"]) == ["boot", "identify", "upload", "build", "start"]
     [[distributions, files, size_bytes]] = found["captured"]
     assert distributions > 10
-    assert files == 5  # the program's own, this of its machines, and its data
-    assert size_bytes in {of for _, of in found["phases"]["upload"]}
-    uploaded = [done for done, of in found["phases"]["upload"] if of]
+    assert files == 5  # the program's modules, vms.py and the data
+    assert size_bytes in {total for _, total in found["phases"]["upload"]}
+    uploaded = [done for done, total in found["phases"]["upload"] if total]
     assert uploaded[-1] > 0
     assert list((project.parent / "disks").iterdir()) == []
 
 
-def test_a_module_with_a_syntax_error_is_told_with_the_machines_own_words(project: Path):
+def test_syntax_error_on_machine_is_shown_by_driver(project: Path):
     (project / "helpers" / "deep" / "__init__.py").write_text("def answer(:\n")
     done = run(project, "1")
     assert done.returncode == 1
@@ -122,7 +122,7 @@ def test_a_module_with_a_syntax_error_is_told_with_the_machines_own_words(projec
 
 
 @pytest.mark.parametrize("hangs", [False, True], ids=["runs", "hangs"])
-def test_when_the_driver_is_killed_its_machines_power_off(project: Path, hangs: bool):
+def test_machines_power_off_after_driver_is_killed(project: Path, hangs: bool):
     with subprocess.Popen(
         [sys.executable, "main.py", "1", "wait"],
         cwd=project,
@@ -133,14 +133,14 @@ def test_when_the_driver_is_killed_its_machines_power_off(project: Path, hangs: 
     ) as driver:
         try:
             assert driver.stdout is not None
-            told = json.loads(driver.stdout.readline())["told"]
+            [report] = json.loads(driver.stdout.readline())["reports"]
             [boot] = json.loads(driver.stdout.readline())
-            if hangs:  # and can't see by itself that its driver is gone
-                os.kill(told[0]["pid"], signal.SIGSTOP)
+            if hangs:  # so that it can't notice that its driver is gone
+                os.kill(report["pid"], signal.SIGSTOP)
         finally:
             driver.kill()
     processes = [
-        os.pidfd_open(pid) for pid in (boot, told[0]["pid"]) if Path(f"/proc/{pid}").exists()
+        os.pidfd_open(pid) for pid in (boot, report["pid"]) if Path(f"/proc/{pid}").exists()
     ]
     try:
         for pidfd in processes:
@@ -151,7 +151,7 @@ def test_when_the_driver_is_killed_its_machines_power_off(project: Path, hangs: 
 
 
 def _wait_ended(pidfd: int, seconds: float = 30.0) -> None:
-    """Wait until the process has ended; end it if it doesn't, and fail."""
+    """Wait until the process has ended; if it doesn't end, kill it and fail."""
     import select
 
     if not select.select([pidfd], [], [], seconds)[0]:

@@ -10,9 +10,9 @@ import pytest
 
 from bigmachine.environment._tools import find_pip, find_uv
 
-needs_a_builder = pytest.mark.skipif(
+needs_builder = pytest.mark.skipif(
     not (find_uv() or find_pip()),
-    reason="editable packages are built by uv or pip: neither is here",
+    reason="editable packages are built by uv or pip: neither is installed",
 )
 
 
