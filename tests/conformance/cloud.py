@@ -1,9 +1,8 @@
-"""A reference backend: a make-believe provider in this process, and a system that is right.
+"""The reference backend: a fake provider in this process, and a correct system.
 
-What the provider makes costs money, so to speak: VMs, each with a disk, and a firewall for
-each session. Its calls take a moment, may be cancelled before or after they took effect,
-lose answers and run out of capacity, as real ones do. The machine in a VM is one of
-`InProcessSystem`.
+The provider's resources are VMs, each with a disk, and a firewall for each session. Like a real
+provider, its calls take a moment, may be cancelled before or after they took effect, lose
+responses, and run out of capacity. The machine in a VM is one of `InProcessSystem`.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ T = TypeVar("T")
 ZONES = ("north", "south", "tiny")
 SESSION = "bigmachine-session"
 MACHINE = "bigmachine-machine"
-"""The tags of what is ours."""
+"""The tags of bigmachine's resources."""
 
-_CLEANUP = 10.0  # a provider's answer may take that long, and no longer
-_TRIES = 3  # of a call whose answer was lost
+_CLEANUP = 10.0  # seconds: a provider responds sooner
+_TRIES = 3  # of a call whose response was lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class CloudOptions(InProcessOptions):
 
 
 class CloudSystem(InProcessSystem):
-    """Machines in VMs of the make-believe provider."""
+    """Machines in VMs of the fake provider."""
 
     name = "cloud"
     Options = CloudOptions
@@ -59,10 +58,10 @@ class CloudSystem(InProcessSystem):
         check_options(
             self.options, zone=None if zone in ZONES else f"must be one of {', '.join(ZONES)}"
         )
-        await ACCOUNT.describe()  # are the credentials good?
+        await ACCOUNT.describe()  # are the credentials valid?
 
     async def start(self, count: int, request: LaunchRequest) -> Sequence[Instance]:
-        """Make VMs until there are enough, or no more to be had."""
+        """Create VMs until there are enough, or the provider has no more."""
         self._sessions.add(request.session)
         orders: list[MachineSpec] = []
         instances: list[Instance] = []
@@ -81,17 +80,17 @@ class CloudSystem(InProcessSystem):
         return instances
 
     async def keepalive_failed(self, instance: Instance) -> Termination | None:
-        """Ask the provider, then the machine's own end."""
+        """Ask the provider, then the machine itself."""
         if not await ACCOUNT.describe({MACHINE: instance.name}):
             return Termination(StopReason.EXITED, "its VM was deleted")
         return await super().keepalive_failed(instance)
 
     async def stop(self, instance: Instance) -> None:
-        """Delete the VM and its disk, whichever system made them."""
+        """Delete the VM and its disk, whichever system object created them."""
         await self._free(instance)
 
     async def shutdown(self) -> None:
-        """Delete all that is tagged with this object's sessions."""
+        """Delete all resources that are tagged with this object's sessions."""
         await super().shutdown()
         for session in tuple(self._sessions):
             await self._delete({SESSION: session})
@@ -101,10 +100,10 @@ class CloudSystem(InProcessSystem):
         """List the VMs with our tag."""
         return [self._instance(vm) for vm in await ACCOUNT.describe() if self._is_ours(vm)]
 
-    # -- steps, which the broken backends take wrongly ------------------------------
+    # -- steps, which the broken backends override ----------------------------------
 
     async def _prepare(self, session: str) -> None:
-        """Make what all machines of a session need."""
+        """Create what all machines of a session share."""
         await self._create("firewall", token=f"firewall of {session}", tags={SESSION: session})
 
     async def _launch_vm(self, session: str, order: MachineSpec) -> Instance:
@@ -122,18 +121,18 @@ class CloudSystem(InProcessSystem):
         )
 
     async def _power_on(self, vm: Resource, order: MachineSpec) -> None:
-        """Have the machine begin; on a real provider that is a part of `create`."""
+        """Start the machine; on a real provider that is a part of `create`."""
         [launched] = await super().start(1, _One(order))
         vm.address = launched.address
 
     async def _undo(self, orders: Sequence[MachineSpec]) -> None:
-        """Delete what a start has made, whose answers may be on their way yet."""
+        """Delete what a start has created, even if the responses have not arrived yet."""
         with trio.move_on_after(_CLEANUP, shield=True):
             for order in orders:
                 await self._free(Instance(name=order.name, address=""))
 
     async def _give_back(self, orders: Sequence[MachineSpec]) -> None:
-        """Delete what was made for VMs that were then not to be had."""
+        """Delete what was created for VMs that the provider then refused."""
         await self._undo(orders)
 
     async def _free(self, instance: Instance) -> None:
@@ -141,7 +140,7 @@ class CloudSystem(InProcessSystem):
         await self._delete({MACHINE: instance.name})
 
     async def _delete(self, tags: Mapping[str, str]) -> None:
-        """Delete all that bears ``tags``; done again, it goes on where it was cancelled."""
+        """Delete all resources with ``tags``; if it was cancelled, a second call does the rest."""
         for resource in await ACCOUNT.describe(tags, kind=None):
             if resource.address:
                 await InProcessSystem.stop(self, self._instance(resource))
@@ -167,7 +166,7 @@ class OutOfCapacity(Exception):
 
 @dataclass
 class Resource:
-    """Something at the provider."""
+    """A resource at the provider."""
 
     id: str
     kind: str
@@ -181,22 +180,22 @@ class Resource:
 
 @dataclass
 class Account:
-    """The provider, as one customer sees it. It forgets nothing that isn't deleted."""
+    """The provider, as one customer sees it; resources exist until they are deleted."""
 
     resources: dict[str, Resource] = field(default_factory=dict)
     capacity: dict[str, int] = field(default_factory=dict)
-    """How many more VMs a zone has; where it isn't said, any number."""
-    lost_answers: int = 0
-    """How many of the next VMs are made without an answer."""
+    """How many more VMs a zone has; a zone that is not listed has any number."""
+    lost_responses: int = 0
+    """How many of the next VMs are created without a response."""
     _tokens: dict[str, str] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     async def create(
         self, kind: str, *, token: str, tags: Mapping[str, str], zone: str = ""
     ) -> Resource:
-        """Make something, or return what was made with this token.
+        """Create a resource, or return the one that was created with this token.
 
-        Raises `OutOfCapacity`, or `TimeoutError` when nobody knows what came of it.
+        Raises `OutOfCapacity`, or `TimeoutError` if the outcome is unknown.
         """
         await _latency()
         made = self.resources.get(self._tokens.get(token, ""))
@@ -205,14 +204,14 @@ class Account:
                 self._take_place(zone)
             made = self.add(kind, zone=zone, tags=tags)
             self._tokens[token] = made.id
-        if kind == "vm" and self.lost_answers:
-            self.lost_answers -= 1
-            raise TimeoutError(f"no answer to create {kind}")
+        if kind == "vm" and self.lost_responses:
+            self.lost_responses -= 1
+            raise TimeoutError(f"no response to create {kind}")
         await _latency()
         return made
 
     async def delete(self, id: str) -> None:
-        """Delete something; fine if it is gone."""
+        """Delete a resource; one that does not exist is no error."""
         await _latency()
         resource = self.resources.pop(id, None)
         if resource is not None and resource.kind == "vm" and resource.zone in self.capacity:
@@ -222,7 +221,7 @@ class Account:
     async def describe(
         self, tags: Mapping[str, str] | None = None, *, kind: str | None = "vm"
     ) -> list[Resource]:
-        """List what bears all of ``tags``."""
+        """List the resources that have all of ``tags``."""
         await _latency()
         wanted = (tags or {}).items()
         return [
@@ -232,7 +231,7 @@ class Account:
         ]
 
     def add(self, kind: str, *, zone: str = "", tags: Mapping[str, str] | None = None) -> Resource:
-        """Make something at once, as another program might."""
+        """Create a resource at once, as another program might."""
         resource = Resource(f"{kind}-{next(self._numbers)}", kind, zone, dict(tags or {}))
         self.resources[resource.id] = resource
         return resource
@@ -245,11 +244,11 @@ class Account:
 
 
 ACCOUNT = Account()
-"""The one of this process."""
+"""The only account of this process."""
 
 
 class _One:
-    """A `LaunchRequest` for the one machine that was named already."""
+    """A `LaunchRequest` for one machine that has a name already."""
 
     def __init__(self, order: MachineSpec) -> None:
         self._order = order
@@ -277,5 +276,5 @@ async def _retried(call: Callable[[], Awaitable[T]]) -> T:
 
 
 def leftovers() -> list[str]:
-    """Name everything that exists."""
+    """Describe every resource that exists."""
     return [str(resource) for resource in ACCOUNT.resources.values()]

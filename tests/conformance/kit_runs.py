@@ -1,4 +1,4 @@
-"""Runs of the kit, each in a pytest of its own, and what they report."""
+"""Runs of the kit, each in a pytest process of its own, and their reports."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MARK = "CONFORMANCE_RUN"
 MODULE = "test_suite.py"
 _TIMEOUT = 900.0
 _GRACE = 5.0
-# Only the kit's own plugin: the others take longer to import than a third of its tests do.
+# Only the kit's own plugin, since the others are slow to import.
 _ENVIRONMENT = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""}
 _PYTEST = [
     *(sys.executable, "-m", "pytest", "-q", "--tb=short", "--durations=5"),
@@ -38,13 +38,13 @@ class Run:
 
     output: str
     suites: dict[str, list[dict[str, Any]]]
-    """What the report says of each test, by suite."""
+    """The report on each test, by suite."""
     left: list[str]
-    """The processes that were there after it, by their commands; they are ended by now."""
+    """The commands of the processes that outlived the run; they have been killed."""
 
     @property
     def tests(self) -> list[dict[str, Any]]:
-        """What the report says of each test of all suites."""
+        """The report on each test of all suites."""
         return [test for tests in self.suites.values() for test in tests]
 
     def clauses(self, outcome: str, *, suite: str | None = None) -> set[str]:
@@ -98,8 +98,8 @@ def run(
 
 
 def _left(mark: str) -> list[str]:
-    """End what was started under ``mark`` and doesn't end by itself; return the commands."""
-    # Whom only the end of their starter tells to end need a moment for it, on a busy box.
+    """Kill the processes with ``mark`` that don't end by themselves; return their commands."""
+    # Processes that end after their parent need a moment for that on a busy computer.
     with contextlib.suppress(AssertionError):
         until(lambda: not marked(mark), within=_GRACE)
     found = marked(mark)

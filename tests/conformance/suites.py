@@ -1,4 +1,4 @@
-"""The suites of the reference backends, of which every broken one's is made, too."""
+"""The suites of the reference backends and of the broken backends."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from bigmachine_local import LocalSystem
 from tests.conformance.broken import load_all
 from tests.conformance.cloud import ACCOUNT, CloudSystem, leftovers
 
-TIMEOUT = 5.0  # of a broken backend: what fails for want of an end takes that long, or twice
+TIMEOUT = 5.0  # of a broken backend: a clause that hangs takes that long, or twice as long
 PAYLOAD_BYTES = 6 << 20  # large enough to be cut into pieces
-PART_OF_THE_DRIVER = "its machines are tasks of the driver: what they start is the driver's"
+RUNS_IN_DRIVER = "its machines run in the driver's process, which owns their child processes"
 
 
 class InProcessSuite(Suite):
-    """Of machines that are tasks of the driver, and so waive what is of processes."""
+    """For machines that run in the driver's process: clauses on their processes are waived."""
 
-    @pytest.mark.xfail(reason=PART_OF_THE_DRIVER, run=False)
+    @pytest.mark.xfail(reason=RUNS_IN_DRIVER, run=False)
     def test_child_processes_end_with_their_machine(self, kit):
         super().test_child_processes_end_with_their_machine(kit)
 
-    @pytest.mark.xfail(reason=PART_OF_THE_DRIVER, run=False)
+    @pytest.mark.xfail(reason=RUNS_IN_DRIVER, run=False)
     def test_child_processes_are_gone_after_driver_is_killed(self, kit):
         super().test_child_processes_are_gone_after_driver_is_killed(kit)
 
@@ -51,7 +51,7 @@ class CloudSuite(InProcessSuite):
         return self._made(zone="tiny")
 
     def lost_response(self) -> System:
-        ACCOUNT.lost_answers = 1
+        ACCOUNT.lost_responses = 1
         return self._made()
 
     @contextlib.contextmanager
@@ -75,7 +75,7 @@ class LocalSuite(Suite):
 
 
 def suite_of(name: str, *, timeout: float = TIMEOUT) -> type[Suite]:
-    """Make the suite of a broken backend."""
+    """Return the suite of a broken backend."""
     fault = load_all()[name]
     cls = fault.load()
     if issubclass(cls, Suite):

@@ -1,4 +1,4 @@
-"""The examples run, as a user would run them, and give the right results."""
+"""The examples run as a user runs them, and give correct results."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 class Runner:
-    """Runs commands with a mark in their environment, by which to find what they left."""
+    """Runs commands with a mark in their environment, which shows what they left running."""
 
     def __init__(self, cwd: Path) -> None:
         self.mark = f"BIGMACHINE_TEST_MARK={os.getpid()}-{time.monotonic_ns()}"
@@ -67,7 +67,7 @@ def run(tmp_path: Path) -> Iterator[Runner]:
     runner = Runner(tmp_path)
     yield runner
     if sys.platform == "linux":
-        # What a killed driver's machines are allowed.
+        # The time that machines of a killed driver have to end.
         with contextlib.suppress(AssertionError):
             until(lambda: not runner.left_running(), within=1.0)
         left = runner.left_running()
@@ -78,21 +78,23 @@ def run(tmp_path: Path) -> Iterator[Runner]:
 
 
 def result(output: str) -> tuple[float, float, int]:
-    """Return π, its error and the number of samples from what bigpi prints in the end."""
+    """Parse bigpi's last lines: π, its standard error and the number of samples."""
     pattern = (
         r"^π ≈ ([\d.]+) ± ([\d.]+) \(([\d,]+) samples?, .* s\)\nThe true error is ([\d.]+)\.\n\Z"
     )
     match = re.search(pattern, output, re.M)
     assert match, output
-    pi, error, samples, off = match.groups()
-    digits = [len(number.partition(".")[2]) for number in (pi, error, off)]
+    pi, error, samples, true_error = match.groups()
+    digits = [len(number.partition(".")[2]) for number in (pi, error, true_error)]
     assert len(set(digits)) == 1
-    assert float(off) == pytest.approx(abs(float(pi) - math.pi), abs=1.001 * 10 ** -digits[0])
+    assert float(true_error) == pytest.approx(
+        abs(float(pi) - math.pi), abs=1.001 * 10 ** -digits[0]
+    )
     return float(pi), float(error), int(samples.replace(",", ""))
 
 
 @pytest.mark.parametrize("program", [[BIGPI], [sys.executable, EXAMPLES / "bigpi.py"]])
-def test_bigpi_estimates_pi_within_the_error_it_states(run, program):
+def test_bigpi_result_is_within_stated_error(run, program):
     n = 1_000_000
     done = run(*program, "-n", n, "--machines", 3, "--seed", "a fixed one")
     assert done.returncode == 0, done.stderr
@@ -100,11 +102,11 @@ def test_bigpi_estimates_pi_within_the_error_it_states(run, program):
     pi, error, samples = result(done.stdout)
     assert samples == n
     assert error == pytest.approx(1.642 / math.sqrt(n), abs=0.001)
-    assert abs(pi - math.pi) <= 2 * error  # two standard errors; with this seed it is so
+    assert abs(pi - math.pi) <= 2 * error  # two standard errors; true for this seed
     assert "3 machines, 3 cores" in done.stdout
 
 
-def test_bigpi_shows_each_machine_with_its_state_and_cores_and_the_total(run):
+def test_bigpi_shows_state_and_cores_of_each_machine_and_total(run):
     done = run(BIGPI, "-n", 500_000, "--machines", 2, "-o", "maxprocs=2")
     rows = re.findall(r"^ *(m\d) +(\w+) +(\d+) +([\d,]+) ", done.stdout, re.M)
     assert [(name, state, cores) for name, state, cores, _ in rows] == [
@@ -116,14 +118,14 @@ def test_bigpi_shows_each_machine_with_its_state_and_cores_and_the_total(run):
     assert sum(int(row[3].replace(",", "")) for row in rows) == 500_000
 
 
-def test_bigpi_gives_the_same_result_for_the_same_seed_on_any_number_of_machines(run):
+def test_bigpi_result_depends_on_seed_but_not_on_machines(run):
     outputs = [
         run(BIGPI, "-n", 450_001, "--machines", count, "--seed", 7).stdout for count in (1, 3)
     ]
     assert result(outputs[0]) == result(outputs[1])
 
 
-def test_bigpi_does_a_single_sample(run):
+def test_bigpi_takes_single_sample(run):
     done = run(BIGPI, "-n", 1, "--machines", 1)
     pi, error, samples = result(done.stdout)
     assert (samples, error) == (1, 2)
@@ -131,14 +133,14 @@ def test_bigpi_does_a_single_sample(run):
     assert "(1 sample, 1 machine, 1 core, " in done.stdout
 
 
-def test_bigpi_prints_plain_lines_when_it_is_not_on_a_terminal(run):
+def test_bigpi_prints_plain_lines_without_terminal(run):
     done = run(BIGPI, "-n", 1_000_000, "--machines", 1)
     assert "\x1b" not in done.stdout
-    # Not each tenth: two may have come between two looks.
+    # Not every tenth is printed: two may pass between two updates.
     assert re.search(r"^ [1-9]0%  π ≈ 3\.\d+ ± 0\.\d+$", done.stdout, re.M)
 
 
-def test_bigpi_says_in_the_end_what_its_machines_cost_if_anything(capsys):
+def test_bigpi_ends_with_cost_of_billed_machines(capsys):
     observer = bigpi.Printer()
     observer.event(bm.SessionClosed("s"))
     assert capsys.readouterr().out == ""
@@ -162,7 +164,7 @@ def test_bigpi_says_in_the_end_what_its_machines_cost_if_anything(capsys):
         (["-o", "maxprocs"], "must be KEY=VALUE, not 'maxprocs'"),
     ],
 )
-def test_bigpi_refuses_bad_input_in_words_and_with_status_2(run, arguments, message):
+def test_bigpi_explains_bad_input_and_exits_with_status_2(run, arguments, message):
     done = run(BIGPI, *arguments)
     assert done.returncode == 2
     assert message in done.stderr
@@ -198,7 +200,7 @@ def test_ctrl_c_ends_bigpi_with_status_130_and_leaves_no_machine(run):
 
 
 @linux
-def test_bigpi_goes_on_when_one_of_its_machines_is_killed(run):
+def test_bigpi_continues_after_one_machine_is_killed(run):
     process = run.start(BIGPI, "-n", "20e6", "--machines", 2, "--seed", 1)
     assert process.stdout is not None
     first = process.stdout.readline()
@@ -235,7 +237,7 @@ def count_directly(paths: list[Path]) -> Counter[str]:
 
 
 @pytest.mark.parametrize("machines", [1, 3])
-def test_wordcount_counts_what_a_direct_count_does(run, tmp_path, machines):
+def test_wordcount_agrees_with_direct_count(run, tmp_path, machines):
     large = tmp_path / "large.txt"  # several chunks, and lines that lie across their edges
     large.write_text("Füße laufen über die Straße, the street.\n" * 20_000)
     (tmp_path / "empty.txt").touch()
@@ -255,20 +257,20 @@ def test_wordcount_counts_what_a_direct_count_does(run, tmp_path, machines):
     assert done.stdout.splitlines()[-1].strip() == last
 
 
-def test_wordcount_counts_the_repository_if_it_is_given_no_files(run):
+def test_wordcount_without_arguments_counts_repository(run):
     done = run(sys.executable, "-m", "examples.wordcount")
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.splitlines()[-1].split()[0].replace(",", "")) > 10_000
 
 
-def test_wordcount_says_which_file_there_is_not(run):
+def test_wordcount_names_missing_file(run):
     done = run(sys.executable, EXAMPLES / "wordcount.py", "nowhere.txt")
     assert done.returncode == 2
     assert "nowhere.txt is not a file" in done.stderr
 
 
 @pytest.mark.parametrize(("machines", "length"), [(4, 100_001), (3, 2), (1, 5)])
-def test_ring_gives_every_machine_the_sum_that_the_driver_gets(run, machines, length):
+def test_ring_gives_every_machine_the_drivers_sum(run, machines, length):
     done = run(sys.executable, EXAMPLES / "ring.py", "--machines", machines, "--length", length)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{8 * length:,} bytes each" in done.stdout

@@ -1,4 +1,4 @@
-"""The notebook runs in a kernel of this environment, and its cells show what they should."""
+"""The notebook runs in a kernel of this environment, and its cells print the right outputs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def outputs(tmp_path_factory) -> dict[str, str]:
     import warnings
 
     with warnings.catch_warnings():
-        warnings.simplefilter("default")  # Jupyter's own are none of our business
+        warnings.simplefilter("default")  # Jupyter's own warnings are no errors here
         notebook = nbformat.read(NOTEBOOK, as_version=4)
         folder = str(tmp_path_factory.mktemp("notebook"))
         client = nbclient.NotebookClient(
@@ -38,13 +38,13 @@ def text_of(output) -> str:
     return output.get("text") or output.data["text/plain"]
 
 
-def test_it_is_stored_without_outputs():
+def test_notebook_is_stored_without_outputs():
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     nbformat.validate(notebook)
     assert all(not cell.outputs for cell in notebook.cells if cell.cell_type == "code")
 
 
-def test_machines_start_with_a_class_that_was_defined_in_a_cell(outputs):
+def test_class_defined_in_cell_is_started_as_service(outputs):
     assert outputs["import random"].count("RUNNING") == 3
     assert 10 <= int(outputs['machines[0].call("Dice.throw", 10)']) <= 60
 
@@ -60,19 +60,19 @@ def test_items_stream_back(outputs):
     assert set(throws) <= {1, 2, 3, 4, 5, 6}
 
 
-def test_an_error_shows_the_traceback_of_the_machine(outputs):
+def test_error_shows_traceback_of_machine(outputs):
     shown = outputs['machines[0].call("Dice.lose")']
     assert "Traceback on the machine" in shown
     assert "in lose" in shown
     assert "no dice on the table" in shown.splitlines()[-1]
 
 
-def test_an_interrupted_call_leaves_the_session_usable(outputs):
+def test_session_is_usable_after_interrupted_call(outputs):
     assert "KeyboardInterrupt" in outputs["import signal"]
     machines, usable = outputs["print(session.machines)"].splitlines()
     assert machines.count("RUNNING") == 3
     assert usable == "True"
 
 
-def test_shutdown_frees_the_machines(outputs):
+def test_shutdown_frees_machines(outputs):
     assert outputs["session.shutdown()"].count("STOPPED") == 3

@@ -1,7 +1,7 @@
 """Test on a real account, with real money: ``python -m tests.live ec2 --max-cost 2``.
 
-It says which account it is and what it will cost at most, and asks; it runs the conformance kit;
-and it looks for what was left, and frees it. docs/ec2.md says more.
+It shows the account and the highest cost, and asks for confirmation. Then it runs the conformance
+kit, looks for leftovers, and frees them. docs/ec2.md says more.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from bigmachine.testing.conformance._clauses import Clause, Tier, clause_of
 from bigmachine_ec2 import Ec2System
 from tests.live import ec2
 
-SURE = "BIGMACHINE_TEST_CLOUD"
-"""The environment variable that says yes where nobody can be asked: it names the system."""
+CONFIRMED = "BIGMACHINE_TEST_CLOUD"
+"""The environment variable that confirms the run where nobody can be asked: it names the system."""
 
-_TEST_SECONDS = 240.0  # a boot, the test itself, and an end: see the kit's budget
-_GOING = 120.0  # EC2 deletes a volume some time after its instance
+_TEST_SECONDS = 240.0  # a boot, the test itself, and a termination: see the kit's budget
+_DELETION_SECONDS = 120.0  # EC2 deletes a volume some time after its instance
 _POLL = 5.0
-_LEFT = 3  # the exit status when something was left
+_LEFTOVERS = 3  # the exit status if there were leftovers
 
 
 def main(arguments: list[str]) -> int:
-    """Return 0 if all is well, 1 for failed tests, 2 if nothing was begun, 3 for leftovers."""
+    """Return 0 for success, 1 for failed tests, 2 if the run did not begin, 3 for leftovers."""
     parser = _parser()
     given = parser.parse_args(arguments)
     run = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
@@ -47,36 +47,38 @@ def main(arguments: list[str]) -> int:
         system = choose_system("ec2", texts=texts)
         facts = trio.run(ec2.look, system)
     except BigmachineError as error:
-        print(f"nothing was begun: {error}", file=sys.stderr)
+        print(f"nothing was started: {error}", file=sys.stderr)
         return 2
     account = ec2.Account(system.options, vpc=facts.vpc, run=run)
     try:
-        before = account.things()
-        _say(facts, system.options, len(before), given)
-        if not (given.offline or given.yes or os.environ.get(SURE) == "ec2" or _is_confirmed()):
-            print(f"nothing was begun: say --yes, or set {SURE}=ec2", file=sys.stderr)
+        before = account.resources()
+        _show(facts, system.options, len(before), given)
+        if not (
+            given.offline or given.yes or os.environ.get(CONFIRMED) == "ec2" or _is_confirmed()
+        ):
+            print(f"nothing was started: give --yes, or set {CONFIRMED}=ec2", file=sys.stderr)
             return 2
         if facts.price is not None:
             ec2.TestEc2.cost_per_hour = facts.price
         ec2.TestEc2.account = account
         status = int(pytest.main(_pytest_arguments(given)))
-        return sweep(account, before, texts) or min(status, 1)
+        return free_leftovers(account, before, texts) or min(status, 1)
     finally:
         ec2.TestEc2.account = None
         account.close()
 
 
-def sweep(account: ec2.Account, before: ec2.Things, texts: Mapping[str, str]) -> int:
-    """Look for what is there and was not there ``before``; free what is the run's; the status.
+def free_leftovers(account: ec2.Account, before: ec2.Resources, texts: Mapping[str, str]) -> int:
+    """Look for resources that were not there ``before``, free the run's, return the exit status.
 
-    Drivers that tests have killed leave what costs nothing: it is freed without a word against it.
+    Drivers that tests have killed leave resources that cost nothing; freeing them is no failure.
     """
-    until = time.monotonic() + _GOING
-    while _leaked(left := _new(account, before)) and time.monotonic() < until:
+    until = time.monotonic() + _DELETION_SECONDS
+    while _billed(left := _new(account, before)) and time.monotonic() < until:
         time.sleep(_POLL)
-    leaked = _leaked(left)
-    if leaked:
-        print(f"LEFT: {', '.join(leaked)}")
+    billed = _billed(left)
+    if billed:
+        print(f"LEFT: {', '.join(billed)}")
     if sessions := ec2.sessions_of(left, run=account.run):
         options = [word for key, text in texts.items() for word in ("-o", f"{key}={text}")]
         cli.main(["reap", "ec2", *sorted(sessions), "--yes", *options])
@@ -85,20 +87,20 @@ def sweep(account: ec2.Account, before: ec2.Things, texts: Mapping[str, str]) ->
             account.delete_group(id)
     rest = _new(account, before)
     if rest:
-        print(f"STILL THERE: {', '.join(rest)}; what is not tagged {ec2.RUN}={account.run} may")
-        print("be somebody else's: look at it, and delete what is not")
-    if leaked or rest:
-        return _LEFT
-    print("Nothing is left of it.")
+        print(f"STILL THERE: {', '.join(rest)}; resources without the tag {ec2.RUN}={account.run}")
+        print("may belong to somebody else: check them, and delete those that do not")
+    if billed or rest:
+        return _LEFTOVERS
+    print("The run left nothing.")
     return 0
 
 
-def _new(account: ec2.Account, before: ec2.Things) -> ec2.Things:
-    return {id: tags for id, tags in account.things().items() if id not in before}
+def _new(account: ec2.Account, before: ec2.Resources) -> ec2.Resources:
+    return {id: tags for id, tags in account.resources().items() if id not in before}
 
 
-def _leaked(left: ec2.Things) -> list[str]:
-    return [id for id, tags in left.items() if not ec2.is_rest(id, tags)]
+def _billed(left: ec2.Resources) -> list[str]:
+    return [id for id, tags in left.items() if not ec2.is_free_leftover(id, tags)]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -107,32 +109,36 @@ def _parser() -> argparse.ArgumentParser:
     argument("system", choices=["ec2"], help="whose account")
     argument("--max-cost", type=float, default=2.0, metavar="USD", help="cost limit (default 2)")
     argument("--yes", action="store_true", help="don't ask")
-    argument("--offline", action="store_true", help="only what starts no machine, and is free")
+    argument(
+        "--offline", action="store_true", help="only tests that start no machine, which are free"
+    )
     argument("-k", dest="only", metavar="EXPRESSION", help="only tests whose names match")
     add_option(parser)
     return parser
 
 
-def _say(facts: ec2.Facts, options: ec2.Ec2Options, count: int, given: argparse.Namespace) -> None:
-    """Say whose account it is, and what comes."""
+def _show(facts: ec2.Facts, options: ec2.Ec2Options, count: int, given: argparse.Namespace) -> None:
+    """Show the account, and what the run will do."""
     print(f"account   {facts.account}, as {facts.caller_arn}")
-    print(f"region    {facts.region}, which has {count} things already")
+    print(f"region    {facts.region}, which has {count} resources already")
     if given.offline:
         return
     price = "of unknown price" if facts.price is None else f"${facts.price:.3f} an hour at most"
     print(f"machines  {' or '.join(options.instance_types)}, {options.market}: {price}")
-    tests = sum(map(_is_for_machines, filter(None, (clause_of(Suite, n) for n in dir(Suite)))))
+    tests = sum(map(_starts_machines, filter(None, (clause_of(Suite, n) for n in dir(Suite)))))
     rate = ec2.TestEc2.cost_per_hour if facts.price is None else facts.price
     cost = Budget(is_billed=True, cost_per_hour=rate).estimate(tests)
     print(
         f"tests     {tests} start machines, which takes up to {tests * _TEST_SECONDS / 3600:.0f} h"
     )
-    print(f"cost      ${cost:.2f} at most; no test begins that might make it ${given.max_cost:.2f}")
+    print(
+        f"cost      ${cost:.2f} at most; none begins that might raise it to ${given.max_cost:.2f}"
+    )
 
 
-def _is_for_machines(clause: Clause) -> bool:
-    can = clause.needs is None or clause.needs in Ec2System.capabilities
-    return can and clause.tier is not Tier.OFFLINE
+def _starts_machines(clause: Clause) -> bool:
+    is_tested = clause.needs is None or clause.needs in Ec2System.capabilities
+    return is_tested and clause.tier is not Tier.OFFLINE
 
 
 def _is_confirmed() -> bool:
@@ -150,7 +156,7 @@ def _pytest_arguments(given: argparse.Namespace) -> list[str]:
         tier = ["--conformance-tier=live", f"--conformance-max-cost={given.max_cost}"]
     only = ["-k", given.only] if given.only else []
     file = str(Path(ec2.__file__))
-    # In this process, which has the account's fixture for the suite.
+    # In this process, where the suite's account is set.
     return [file, *tier, *only, "-n0", "--tb=short", "-Wdefault", "-pno:cacheprovider", "-v"]
 
 

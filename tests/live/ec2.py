@@ -1,6 +1,6 @@
-"""The conformance kit on a real account of AWS: run by ``python -m tests.live ec2`` alone.
+"""The conformance kit on a real AWS account; only ``python -m tests.live ec2`` runs it.
 
-pytest does not collect this file by itself, and given it by name, it skips all.
+pytest does not collect this file; if it is given by name, all its tests are skipped.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from bigmachine_ec2._tags import DRIVER, SESSION, tag_specifications, tags_of
 from bigmachine_ec2._vms import LIVE_STATES
 
 T = TypeVar("T")
-Things = dict[str, dict[str, str]]
-"""The tags of things, by id."""
+Resources = dict[str, dict[str, str]]
+"""Tags by resource id."""
 
 DEFAULTS = {
-    "instance_type": "t3.small,t3a.small",  # the cheapest that have 2 GiB
-    "lifetime": "14400",  # the last net: the run's tests share machines, for as long as it takes
+    "instance_type": "t3.small,t3a.small",  # the cheapest types with 2 GiB
+    "lifetime": "14400",  # seconds, a last resort: tests share machines for most of the run
 }
 RUN = "bigmachine-test"
-"""The tag of all that a run makes, with the run's name."""
+"""The tag of all resources of a run; its value is the run's name."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of an account before money is spent; ``price`` is the dearest machine's."""
+    """What is known about an account before money is spent; ``price`` is the highest one."""
 
     caller_arn: str
     region: str
@@ -51,7 +51,7 @@ class Facts:
 
 
 async def look(system: Ec2System) -> Facts:
-    """Check the options, and the right to buy, as every session does; nothing is made."""
+    """Check the options and permissions, as every session does; nothing is created."""
     try:
         await system.setup()
         assert system._plan is not None
@@ -68,7 +68,7 @@ async def look(system: Ec2System) -> Facts:
 
 
 class Account:
-    """All that is in an account's region, by the plugin's own code; for any thread, trio's too."""
+    """The resources in an account's region; any thread may use it, trio's as well."""
 
     def __init__(self, options: Ec2Options, *, vpc: str, run: str) -> None:
         self.options = options
@@ -77,16 +77,16 @@ class Account:
         self._api = Api(options)
         self._loop = LoopThread(contextlib.nullcontext())
 
-    def things(self) -> Things:
-        """Return the tags of all things of the kinds that sessions make, whosever, by id."""
-        return self._wait(self._things)
+    def resources(self) -> Resources:
+        """Return the tags of all resources of the kinds that sessions create, by id."""
+        return self._wait(self._resources)
 
     def make_group(self) -> str | None:
-        """Make a security group that is no session's; None where that is not allowed."""
+        """Create a security group that belongs to no session; None if that is not permitted."""
         return self._wait(self._make_group)
 
     def delete_group(self, id: str) -> None:
-        """Delete such a group."""
+        """Delete a security group."""
         self._wait(lambda: self._api.write("ec2:DeleteSecurityGroup", GroupId=id))
 
     def close(self) -> None:
@@ -97,7 +97,7 @@ class Account:
     def _wait(self, ask: Callable[[], Awaitable[T]]) -> T:
         return self._loop.portal.submit(ask).result()
 
-    async def _things(self) -> Things:
+    async def _resources(self) -> Resources:
         living = [{"Name": "instance-state-name", "Values": [*LIVE_STATES]}]
         reservations = await self._api.read_all(
             "ec2:DescribeInstances", "Reservations", Filters=living
@@ -119,7 +119,7 @@ class Account:
             reply = await self._api.write(
                 "ec2:CreateSecurityGroup",
                 GroupName=f"{RUN}-{secrets.token_hex(4)}",
-                Description="Nobody's: a test looks whether it is left alone",
+                Description="A test checks that sessions do not delete it",
                 VpcId=self._vpc,
                 TagSpecifications=tag_specifications({RUN: self.run}, "security-group"),
             )
@@ -132,9 +132,9 @@ class Account:
 
 class TestEc2(Suite):
     account: ClassVar[Account | None] = None
-    """Whose money it is: set by the script, and by nobody else."""
+    """The account to test on; only the script sets it."""
     timeout = 180.0  # EC2 takes a minute or more to terminate an instance
-    payload_bytes = 4 << 20  # by somebody's own line
+    payload_bytes = 4 << 20  # the connection may be slow
     bad_options = (
         {"market": "on-demand", "max_price": 0.1},
         {"disk": 0},
@@ -153,7 +153,9 @@ class TestEc2(Suite):
 
     def leftovers(self) -> Iterator[str]:
         assert self.account is not None
-        yield from (id for id, tags in self.account.things().items() if not is_rest(id, tags))
+        yield from (
+            id for id, tags in self.account.resources().items() if not is_free_leftover(id, tags)
+        )
 
     @contextlib.contextmanager
     def foreign_resource(self) -> Iterator[Any]:
@@ -163,19 +165,19 @@ class TestEc2(Suite):
             yield None
             return
         try:
-            yield lambda: group in self.account.things()
+            yield lambda: group in self.account.resources()
         finally:
             self.account.delete_group(group)
 
 
-def sessions_of(things: Things, *, run: str) -> set[str]:
-    """Return the sessions of a run that have one of these things."""
-    found = {tags.get(SESSION, "") for tags in things.values() if tags.get(RUN) == run}
+def sessions_of(resources: Resources, *, run: str) -> set[str]:
+    """Return the sessions of a run that own one of these resources."""
+    found = {tags.get(SESSION, "") for tags in resources.values() if tags.get(RUN) == run}
     return found - {""}
 
 
-def is_rest(id: str, tags: Mapping[str, str]) -> bool:
-    """Whether it costs nothing, and was left by a driver that was killed, which can't be helped."""
+def is_free_leftover(id: str, tags: Mapping[str, str]) -> bool:
+    """Whether a resource costs nothing and was left by a killed driver, which cannot be avoided."""
     return id.startswith((GROUP.id_prefix, TEMPLATE.id_prefix)) and _is_dead(tags.get(DRIVER, ""))
 
 

@@ -12,7 +12,7 @@ from bigmachine_netns import NetnsSystem
 from bigmachine.testing.conformance import Suite
 
 
-def lack():
+def missing_requirement():
     """Say why network namespaces can't be made here; None if they can."""
     if os.geteuid() != 0 or not shutil.which("ip"):
         return "needs root, and the command ip"
@@ -20,7 +20,7 @@ def lack():
     return probe.stderr.strip() or None
 
 
-@pytest.mark.skipif(lack() is not None, reason=str(lack()))
+@pytest.mark.skipif(missing_requirement() is not None, reason=str(missing_requirement()))
 class TestNetns(Suite):
     bad_options = ({"subnet": "nonsense"}, {"subnet": "10.0.0.0/31"}, {"subnet": "8.8.0.0/16"})
 
@@ -36,7 +36,7 @@ class TestNetns(Suite):
 
     @contextlib.contextmanager
     def foreign_resource(self):
-        """Make a namespace that isn't ours, though it is called much like ours."""
+        """Make a namespace that belongs to somebody else, with a similar name."""
         subprocess.run(["ip", "netns", "add", "bigmachine-of-somebody-else"], check=True)
         try:
             yield Path("/run/netns/bigmachine-of-somebody-else").exists

@@ -1,4 +1,4 @@
-"""The conformance kit on the ``ec2`` system, as far as it goes without a machine that boots."""
+"""The conformance kit on the ``ec2`` system; no machine boots."""
 
 from __future__ import annotations
 

@@ -37,13 +37,13 @@ class TestEc2InABox(Suite):
     @pytest.fixture(scope="class", autouse=True)
     @classmethod
     def region(cls, served, boxed):
-        """The region, for as long as the suite's shared machines are there."""
+        """The region, which lasts as long as the suite's shared machines."""
         served.reset()
         with pytest.MonkeyPatch.context() as patch:
             for name, value in environ(served).items():
                 patch.setenv(name, value)
             yield served
-            # The kit ends what stands by a driver together with it: that is a computer's loss.
+            # The kit kills a driver's reaper with it, as if the computer had failed. So reap here.
             subprocess.run(["bigmachine", "reap", "ec2"], check=True)
         left = [*served.leftovers(), *boxed.running()]
         boxed.clear()

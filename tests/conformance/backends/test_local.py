@@ -1,4 +1,4 @@
-"""The conformance kit on the ``local`` system, forking and not."""
+"""The conformance kit on the ``local`` system, with forked and with spawned machines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The conformance kit on the reference backend, which keeps every clause; ten times in a row."""
+"""The reference backend passes every clause of the conformance kit, ten times in a row."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.conformance.suites import CloudSuite
 RUNS = 10
 
 NOT_OF_A_CLOUD = {
-    "IMPORT-2",  # no distribution offers it
-    "START-10",  # the rest is of machines that are processes
+    "IMPORT-2",  # no distribution provides it
+    "START-10",  # this and the others are about machines that are processes
     "MACHINE-5",
     "IDENTITY-5",
     "ORPHAN-3",
@@ -29,7 +29,7 @@ class TestCloud(CloudSuite):
 
 @pytest.mark.long
 @pytest.mark.timeout(600)  # seven seconds a run, and more on a busy computer
-def test_a_correct_backend_passes_ten_times_in_a_row(tmp_path: Path):
+def test_correct_backend_passes_ten_times_in_a_row(tmp_path: Path):
     suites = "".join(f"class TestCloud{number}(CloudSuite): pass\n" for number in range(RUNS))
     done = run(tmp_path, f"from tests.conformance.suites import CloudSuite\n{suites}")
     assert len(done.tests) % RUNS == 0
@@ -39,7 +39,7 @@ def test_a_correct_backend_passes_ten_times_in_a_row(tmp_path: Path):
 
 
 @pytest.mark.long
-def test_no_clause_that_applies_to_a_cloud_is_skipped(tmp_path: Path):
+def test_no_clause_that_applies_to_clouds_is_skipped(tmp_path: Path):
     done = run(tmp_path, "from tests.conformance.suites import CloudSuite as TestCloud\n")
     untested = {
         test["clause"]

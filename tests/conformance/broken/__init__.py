@@ -1,8 +1,8 @@
 """Backends that are broken on purpose, each with one fault that an author might have made.
 
-Each is a small subclass of a right one, says its fault in its docstring, and names the
-clauses of the contract that it breaks: these, and no others, must fail. The modules go by
-the contract's sections; they import no pytest, since machines import them.
+Each is a small subclass of a correct backend. Its docstring says the fault in one sentence, and
+its decorator names the clauses of the contract that it breaks: these, and no others, must fail.
+The modules follow the contract's sections. They import no pytest, since machines import them.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ MODULES = (
     "capabilities",
 )
 PATH = Path(__file__).parent / "path"
-"""On the module path of each run: what must be a top-level module to show its fault."""
+"""On the module path of each run: modules that must be top-level ones to show their fault."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A broken system, or a suite that is, and what it breaks."""
+    """A broken system or suite, and the clauses that it breaks."""
 
     name: str
     module: str
     breaks: frozenset[str]
     options: Mapping[str, object] = field(default_factory=dict)
     entry_points: str = ""
-    """What a distribution that is installed for the run declares."""
+    """The entry points of a distribution that is installed for the run."""
     timeout: float | None = None
     """The timeout of its suite, if the fault itself takes time."""
 
@@ -69,7 +69,7 @@ def breaks(
 
 
 def add(name: str, module: str, *clauses: str) -> None:
-    """Register a class that is not to be imported yet."""
+    """Register a class that must not be imported yet."""
     FAULTS[name] = Fault(name, module, frozenset(clauses))
 
 

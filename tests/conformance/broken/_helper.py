@@ -1,4 +1,4 @@
-"""A process that a backend has beside its machines, as a tunnel or a log shipper would be."""
+"""A helper process of a backend, such as a tunnel or a log shipper."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 
 
 class Helper:
-    """Runs until it is ended; if it is ``tied`` to the driver, until that dies at most."""
+    """A process that runs until `end`; if ``tied``, it also ends when the driver dies."""
 
     def __init__(self, *, tied: bool) -> None:
         there, self._lifeline = os.pipe()

@@ -17,8 +17,8 @@ async def _hang():
 
 
 @breaks("CANCEL-1")
-class HoldsItsLock(CloudSystem):
-    """`setup` marks that it is at work, and a cancelled one leaves the mark."""
+class KeepsLockAfterCancel(CloudSystem):
+    """A cancelled `setup` leaves its lock held, so that the next one fails."""
 
     _is_at_work = False
 
@@ -32,7 +32,7 @@ class HoldsItsLock(CloudSystem):
 
 @breaks("CANCEL-2")
 class SwallowsCancellation(CloudSystem):
-    """`stop` takes whatever comes, cancellation too, for a VM that is gone already."""
+    """`stop` suppresses every exception, cancellation included."""
 
     async def stop(self, instance):
         try:
@@ -42,8 +42,8 @@ class SwallowsCancellation(CloudSystem):
 
 
 @breaks("CANCEL-3")
-class ForgetsBeforeItFrees(CloudSystem):
-    """`shutdown` clears its table, and then deletes what was in it."""
+class ForgetsBeforeFreeing(CloudSystem):
+    """`shutdown` clears its table before it deletes the resources in it."""
 
     async def shutdown(self):
         sessions, self._sessions = self._sessions, set()
@@ -53,8 +53,8 @@ class ForgetsBeforeItFrees(CloudSystem):
 
 
 @breaks("CANCEL-4")
-class TakesItForGone(CloudSystem):
-    """A question that is cut off is remembered as one that the provider couldn't answer."""
+class CancelledCheckMeansGone(CloudSystem):
+    """A cancelled `keepalive_failed` makes the next one report the machine as ended."""
 
     async def keepalive_failed(self, instance):
         lost = self.__dict__.setdefault("_lost", set())
@@ -69,7 +69,7 @@ class TakesItForGone(CloudSystem):
 
 @breaks("CANCEL-5")
 class EndlessTail(LocalSystem):
-    """`tail` ends by a message of its own, which comes when the machine is gone."""
+    """A cancelled `tail` waits for an end of the log that never comes."""
 
     def tail(self, instance):
         return self._lines(super().tail(instance))
@@ -84,7 +84,7 @@ class EndlessTail(LocalSystem):
 
 @breaks("CANCEL-6")
 class EndlessRead(CloudSystem):
-    """`read` waits for the transfer's end even when nobody wants it any more."""
+    """A cancelled `read` waits for an end of the transfer that never comes."""
 
     async def read(self, instance, path):
         try:
@@ -96,7 +96,7 @@ class EndlessRead(CloudSystem):
 
 @breaks("CANCEL-7")
 class EndlessConsole(CloudSystem):
-    """`console`, cut off, waits for an answer that nobody will send again."""
+    """A cancelled `console` waits for a response that never comes."""
 
     async def console(self, instance):
         try:
@@ -107,7 +107,7 @@ class EndlessConsole(CloudSystem):
 
 @breaks("CANCEL-8")
 class EndlessListing(CloudSystem):
-    """`instances` tries again for ever, whatever the reason is that it was cut off."""
+    """`instances` retries after every exception, cancellation included."""
 
     async def instances(self):
         while True:

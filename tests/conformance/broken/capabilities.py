@@ -12,7 +12,7 @@ from tests.conformance.cloud import ACCOUNT, SESSION, CloudSystem
 
 @breaks("READ-1")
 class FirstChunkOnly(CloudSystem):
-    """`read` returns what the first answer holds."""
+    """`read` yields only the first chunk of a file."""
 
     async def read(self, instance, path):
         async for chunk in super().read(instance, path):
@@ -21,8 +21,8 @@ class FirstChunkOnly(CloudSystem):
 
 
 @breaks("READ-2")
-class MissingIsEmpty(CloudSystem):
-    """A file that isn't there reads as an empty one."""
+class MissingFileIsEmpty(CloudSystem):
+    """`read` of a missing file yields nothing and raises nothing."""
 
     async def read(self, instance, path):
         try:
@@ -33,8 +33,8 @@ class MissingIsEmpty(CloudSystem):
 
 
 @breaks("CONSOLE-1")
-class ConsoleOfTheLiving(CloudSystem):
-    """The console is of VMs that run, and one whose boot failed does not."""
+class NoConsoleAfterFailedBoot(CloudSystem):
+    """`console` returns no output for a machine whose boot failed."""
 
     async def console(self, instance):
         await super().console(instance)
@@ -42,8 +42,8 @@ class ConsoleOfTheLiving(CloudSystem):
 
 
 @breaks("CONSOLE-2")
-class NoConsoleYet(CloudSystem):
-    """A console that has nothing to show is None."""
+class NoneForEmptyConsole(CloudSystem):
+    """`console` returns None if there is no output yet."""
 
     async def console(self, instance):
         return await super().console(instance) or None
@@ -51,23 +51,23 @@ class NoConsoleYet(CloudSystem):
 
 @breaks("INSTANCES-1")
 class ListsWithoutIds(CloudSystem):
-    """`instances` has names and addresses, and no ids."""
+    """`instances` returns names and addresses, but no ids."""
 
     async def instances(self):
         return [replace(instance, id="") for instance in await super().instances()]
 
 
 @breaks("INSTANCES-2", "INSTANCES-4")
-class ListsItsOwn(CloudSystem):
-    """`instances` lists what this object has started."""
+class ListsOwnOnly(CloudSystem):
+    """`instances` lists only what this object has started."""
 
     def _is_ours(self, vm):
         return vm.tags.get(SESSION) in self._sessions
 
 
 @breaks("INSTANCES-3")
-class ListsTheGone(CloudSystem):
-    """`instances` lists terminated VMs with those that run."""
+class ListsTerminated(CloudSystem):
+    """`instances` lists terminated VMs as well."""
 
     _ever: ClassVar[list[Instance]] = []
 
@@ -82,8 +82,8 @@ class ListsTheGone(CloudSystem):
 
 
 @breaks("INSTANCES-4")
-class StopsItsOwn(CloudSystem):
-    """`stop` does nothing for a machine that this object didn't start."""
+class StopsOwnOnly(CloudSystem):
+    """`stop` ignores a machine that this object has not started."""
 
     async def stop(self, instance):
         if instance.name in self._machines:
@@ -91,7 +91,7 @@ class StopsItsOwn(CloudSystem):
 
 
 @breaks("INSTANCES-5")
-class ListsEverything(CloudSystem):
+class ListsWholeAccount(CloudSystem):
     """`instances` lists all VMs of the account."""
 
     async def instances(self):
@@ -99,8 +99,8 @@ class ListsEverything(CloudSystem):
 
 
 @breaks("INSTANCES-6")
-class ListsNobodys(CloudSystem):
-    """What is listed doesn't say which driver it is of."""
+class ListsWithoutDriver(CloudSystem):
+    """`instances` does not say which driver a machine belongs to."""
 
     def _instance(self, vm):
         instance = super()._instance(vm)
@@ -109,8 +109,8 @@ class ListsNobodys(CloudSystem):
 
 
 @breaks("INSTANCES-2", "INSTANCES-4")
-class ListsOnceSetUp(CloudSystem):
-    """`instances` lists nothing before `setup` has looked up the account."""
+class ListsOnlyAfterSetup(CloudSystem):
+    """`instances` returns nothing before `setup` has run."""
 
     _is_set_up = False
 

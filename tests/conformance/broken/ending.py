@@ -16,8 +16,8 @@ from tests.conformance.cloud import ACCOUNT, MACHINE, SESSION, CloudSystem
 
 
 @breaks("KEEPALIVE-1")
-class ForgetsTheSilent(CloudSystem):
-    """A machine that was asked for is dropped from the table that `stop` looks into."""
+class ForgetsSilentMachine(CloudSystem):
+    """`keepalive_failed` drops the machine from the table that `stop` uses."""
 
     async def keepalive_failed(self, instance):
         gone = await super().keepalive_failed(instance)
@@ -31,8 +31,8 @@ class ForgetsTheSilent(CloudSystem):
 
 
 @breaks("KEEPALIVE-3")
-class HastyVerdict(CloudSystem):
-    """Whoever asks for a machine is told that it is gone, or he would not ask."""
+class AlwaysReportsEnd(CloudSystem):
+    """`keepalive_failed` reports every machine as ended."""
 
     async def keepalive_failed(self, instance):
         await trio.lowlevel.checkpoint()
@@ -40,8 +40,8 @@ class HastyVerdict(CloudSystem):
 
 
 @breaks("KEEPALIVE-4")
-class AsksForTheFreed(CloudSystem):
-    """`keepalive_failed` looks into a table from which `stop` has taken the machine."""
+class CheckAfterStopFails(CloudSystem):
+    """`keepalive_failed` raises KeyError for a machine that was stopped."""
 
     async def stop(self, instance):
         await super().stop(instance)
@@ -55,7 +55,7 @@ class AsksForTheFreed(CloudSystem):
 
 @breaks("STOP-1")
 class StopsNeighbours(CloudSystem):
-    """`stop` ends the machine and all that were started after it, as a stack would."""
+    """`stop` also stops all machines that were started after the given one."""
 
     async def stop(self, instance):
         names = list(self._machines)
@@ -66,8 +66,8 @@ class StopsNeighbours(CloudSystem):
 
 
 @breaks("STOP-1", "START-11", "KEEPALIVE-1", "CANCEL-2")
-class LeavesTheDisk(CloudSystem):
-    """`stop` deletes the VM, and the disk is left for `shutdown`."""
+class LeavesDisk(CloudSystem):
+    """`stop` deletes the VM, but leaves its disk until `shutdown`."""
 
     async def stop(self, instance):
         await super(CloudSystem, self).stop(instance)
@@ -77,7 +77,7 @@ class LeavesTheDisk(CloudSystem):
 
 @breaks("STOP-2")
 class StopsLater(CloudSystem):
-    """`stop` returns once the provider has accepted the request."""
+    """`stop` returns once the provider has accepted the request, before the VM is gone."""
 
     async def stop(self, instance):
         await trio.lowlevel.checkpoint()
@@ -90,7 +90,7 @@ class StopsLater(CloudSystem):
 
 @breaks("STOP-3")
 class StopsOnce(CloudSystem):
-    """`stop` looks the machine up, and a KeyError says that it isn't there any more."""
+    """A second `stop` of the same machine raises KeyError."""
 
     async def stop(self, instance):
         freed = self.__dict__.setdefault("_freed", set())
@@ -101,8 +101,8 @@ class StopsOnce(CloudSystem):
 
 
 @breaks("STOP-4")
-class PoliteStop(LocalSystem):
-    """`stop` sends SIGTERM, for a machine to end in order, and gives up on one that doesn't."""
+class StopsBySigtermOnly(LocalSystem):
+    """`stop` sends SIGTERM, and gives up on a machine that does not end."""
 
     def main(self, serve):
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
@@ -123,8 +123,8 @@ class PoliteStop(LocalSystem):
 
 
 @breaks("SHUTDOWN-1", "CANCEL-3")
-class LeavesItToStop(CloudSystem):
-    """`shutdown` deletes the firewall; the machines are stopped one by one before, it thinks."""
+class ShutdownLeavesMachines(CloudSystem):
+    """`shutdown` deletes the firewall, but not the machines."""
 
     async def shutdown(self):
         for session in self._sessions:
@@ -133,8 +133,8 @@ class LeavesItToStop(CloudSystem):
 
 
 @breaks("SHUTDOWN-2")
-class LeavesItsHelper(CloudSystem):
-    """The process that ships logs ends with the driver, but not with the session."""
+class LeavesHelperProcess(CloudSystem):
+    """`shutdown` leaves a helper process, which ends only with the driver."""
 
     async def start(self, count, request):
         if not hasattr(self, "_shipper"):
@@ -143,8 +143,8 @@ class LeavesItsHelper(CloudSystem):
 
 
 @breaks("SHUTDOWN-2")
-class LeavesItsFirewall(CloudSystem):
-    """`shutdown` deletes the machines, and not what all of them needed."""
+class LeavesFirewall(CloudSystem):
+    """`shutdown` deletes the machines, but not the firewall that they share."""
 
     async def _delete(self, tags):
         for resource in await ACCOUNT.describe(tags, kind=None):
@@ -154,7 +154,7 @@ class LeavesItsFirewall(CloudSystem):
 
 @breaks("SHUTDOWN-3", "OPTIONS-3", "INSTANCES-2", "INSTANCES-4")
 class ShutdownNeedsSetup(CloudSystem):
-    """`shutdown` uses what only `setup` makes."""
+    """`shutdown` fails unless `setup` has run."""
 
     async def setup(self):
         await super().setup()
@@ -167,7 +167,7 @@ class ShutdownNeedsSetup(CloudSystem):
 
 @breaks("FOREIGN-1")
 class DeletesAllSessions(CloudSystem):
-    """`shutdown` deletes everything that bigmachine has ever tagged."""
+    """`shutdown` deletes the machines of all sessions."""
 
     async def shutdown(self):
         for vm in await ACCOUNT.describe():
@@ -177,8 +177,8 @@ class DeletesAllSessions(CloudSystem):
 
 
 @breaks("FOREIGN-2")
-class DeletesLooseDisks(CloudSystem):
-    """`shutdown` tidies up: it deletes each disk that no machine of ours has."""
+class DeletesForeignDisks(CloudSystem):
+    """`shutdown` deletes every disk that belongs to no machine of bigmachine."""
 
     async def shutdown(self):
         await super().shutdown()

@@ -17,8 +17,8 @@ from tests.conformance.cloud import CloudSystem
 
 
 @breaks("MACHINE-1")
-class ManyProcessors(CloudSystem):
-    """`maxprocs` is of the type of machine that was meant to be the default."""
+class WrongMaxprocs(CloudSystem):
+    """`maxprocs` returns the number of another machine type."""
 
     def maxprocs(self):
         return 1024
@@ -28,21 +28,21 @@ def _changed(order, **changes):
     try:
         config = replace(WorkerConfig.load(order.config), **changes)
         return replace(order, config=config.dump())
-    except RuntimeError:  # it can't be loaded: the machine is to tell
+    except RuntimeError:  # it can't be loaded: the machine will report that
         return order
 
 
 @breaks("MACHINE-2")
-class EnvironmentLost(CloudSystem):
-    """The boot script begins with a clean environment."""
+class LosesEnvironment(CloudSystem):
+    """Machines do not get the requested environment variables."""
 
     async def _power_on(self, vm, order):
         await super()._power_on(vm, _changed(order, environ={}))
 
 
 @breaks("MACHINE-3")
-class ArgumentsLost(CloudSystem):
-    """The boot script calls the worker with arguments of its own."""
+class LosesArguments(CloudSystem):
+    """Machines do not get the requested arguments."""
 
     async def _power_on(self, vm, order):
         await super()._power_on(vm, _changed(order, argv=("worker",)))
@@ -50,7 +50,7 @@ class ArgumentsLost(CloudSystem):
 
 @breaks("MACHINE-4", "KEEPALIVE-2")
 class NeverExits(CloudSystem):
-    """`exit` was left for later."""
+    """`exit` does nothing."""
 
     def exit(self, code):
         pass
@@ -58,7 +58,7 @@ class NeverExits(CloudSystem):
 
 @breaks("MACHINE-5", options={"fork": False})
 class LeavesChildren(LocalSystem):
-    """A machine's process is killed, and not the group that it leads."""
+    """`stop` kills the machine's process, but not its process group."""
 
     async def start(self, count, request):
         instances = await super().start(count, request)
@@ -70,8 +70,8 @@ class LeavesChildren(LocalSystem):
 
 
 @breaks("IDENTITY-1", "IDENTITY-2", "IDENTITY-5")
-class ServesAnybody(LocalSystem):
-    """Certificates were in the way of a health check, so machines don't ask for them."""
+class AcceptsAnyClient(LocalSystem):
+    """Machines accept clients without a certificate."""
 
     def main(self, serve):
         context = Identity.server_context
@@ -87,8 +87,8 @@ class ServesAnybody(LocalSystem):
 
 
 @breaks("IDENTITY-5")
-class DebugPort(LocalSystem):
-    """Each machine has a page for debugging, open to whoever finds its port."""
+class OpenDebugPort(LocalSystem):
+    """Each machine serves a debug page on a port that is open to anybody."""
 
     def main(self, serve):
         server = http.server.ThreadingHTTPServer(("0.0.0.0", 0), _DebugPage)

@@ -10,46 +10,46 @@ from tests.conformance.broken import add, breaks
 from tests.conformance.broken._helper import Helper
 from tests.conformance.cloud import ACCOUNT, CloudOptions, CloudSystem
 
-# Each suite below, or module that takes long to import, is loaded where it is run.
-add("Unexplained", "tests.conformance.broken.unexplained", "WAIVER-1")
+# A suite, and a module that is slow to import, are loaded only where they run.
+add("OverridesWithoutReason", "tests.conformance.broken.overridden", "WAIVER-1")
 add("HeavyImport", "heavy_backend", "IMPORT-1")
 
 
 @breaks("HOOKS-1")
-class PlainStart(CloudSystem):
-    """`start` was written as a plain function: nothing in it had to wait."""
+class SynchronousStart(CloudSystem):
+    """`start` is a plain function instead of a coroutine function."""
 
     def start(self, count, request):
         return []
 
 
 @breaks("HOOKS-2")
-class NearlyAHook(CloudSystem):
-    """The hook was remembered as `tails`; nobody ever calls it."""
+class MisspeltHook(CloudSystem):
+    """The hook `tail` is misspelt as `tails`, so that it is never called."""
 
     def tails(self, instance):
         return iter(())
 
 
 @breaks("HOOKS-3")
-class RareKeepalive(CloudSystem):
-    """`period` and `timeout` were mixed up."""
+class PeriodExceedsTimeout(CloudSystem):
+    """The keepalive period is longer than the keepalive timeout."""
 
     def keepalive(self):
         return Keepalive(period=120.0, timeout=60.0, rpc_timeout=10.0)
 
 
 @breaks("HOOKS-4")
-class HeavyState(CloudSystem):
-    """The price list that the driver chooses machines by travels to each machine, too."""
+class LargeState(CloudSystem):
+    """The driver's price list is sent to each machine with the system."""
 
     def __getstate__(self):
         return {**super().__getstate__(), "prices": bytes(100_000)}
 
 
 @breaks("HOOKS-5")
-class EagerHelper(CloudSystem):
-    """The tunnel is opened in the constructor."""
+class ConstructorStartsProcess(CloudSystem):
+    """The constructor starts a helper process."""
 
     def __init__(self, options=None):
         super().__init__(options)
@@ -64,15 +64,15 @@ class EagerHelper(CloudSystem):
 
 @breaks(
     "IMPORT-2",
-    entry_points="[bigmachine.systems]\nclaud = tests.conformance.broken.offline:Misnamed\n",
+    entry_points="[bigmachine.systems]\nclaud = tests.conformance.broken.offline:MisspeltEntry\n",
 )
-class Misnamed(CloudSystem):
-    """Its entry point has a typing error in its name."""
+class MisspeltEntry(CloudSystem):
+    """The name of its entry point is misspelt."""
 
 
 @breaks("IMPORT-3")
-class NosyNeighbour(CloudSystem):
-    """It imports all installed systems, to see whether one of them is a fork of itself."""
+class ImportsAllSystems(CloudSystem):
+    """The constructor imports all installed systems."""
 
     def __init__(self, options=None):
         super().__init__(options)
@@ -86,14 +86,14 @@ class _Undocumented(CloudOptions):
 
 @breaks("OPTIONS-1")
 class UndocumentedOption(CloudSystem):
-    """An option was added in a hurry, without a word of what it is."""
+    """An option has no help text."""
 
     Options = _Undocumented
 
 
 @breaks("OPTIONS-2")
-class SetUpOnce(CloudSystem):
-    """`setup` takes a second call for a mistake of the caller's."""
+class SecondSetupFails(CloudSystem):
+    """A second call of `setup` raises an error."""
 
     _is_set_up = False
 
@@ -105,8 +105,8 @@ class SetUpOnce(CloudSystem):
 
 
 @breaks("OPTIONS-3")
-class TrustingSetup(CloudSystem):
-    """`setup` checks the credentials, and leaves the options to the provider."""
+class SetupIgnoresOptions(CloudSystem):
+    """`setup` does not validate the options."""
 
     async def setup(self):
         await ACCOUNT.describe()

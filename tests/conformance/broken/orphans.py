@@ -8,8 +8,8 @@ from tests.conformance.broken._helper import Helper
 
 
 @breaks("ORPHAN-1", "ORPHAN-2", "ORPHAN-4", "ORPHAN-5")
-class OutlivesTheDriver(LocalSystem):
-    """The process that ships logs is ended by `shutdown`, which a killed driver never calls."""
+class HelperOutlivesDriver(LocalSystem):
+    """A helper process outlives a killed driver, since only `shutdown` ends it."""
 
     orphan_timeout = 2.0
     _shipper = None
@@ -27,8 +27,8 @@ class OutlivesTheDriver(LocalSystem):
 
 
 @breaks("ORPHAN-3")
-class ExitsWhenAsked(LocalSystem):
-    """`exit` takes an error status for a fault that somebody will want to look into."""
+class IgnoresErrorExit(LocalSystem):
+    """`exit` does nothing if the status is an error."""
 
     def exit(self, code):
         if code == 0:

@@ -13,28 +13,28 @@ from bigmachine_local import LocalSystem
 from tests.conformance.broken import breaks
 from tests.conformance.cloud import ACCOUNT, CloudSystem, _retried
 
-_HELD_SECONDS = 1.3  # more than the second that a hook may take
+_HELD_SECONDS = 1.3  # a hook may block the event loop for one second at most
 
 
 @breaks("START-1")
 class HangingSetup(CloudSystem):
-    """`setup` waits for a provider that isn't reached, and has the whole loop wait."""
+    """`setup` blocks the event loop for an hour."""
 
     async def setup(self):
         time.sleep(3600)
 
 
 @breaks("START-2")
-class OneTooMany(CloudSystem):
-    """One machine more is launched, to have a spare, and returned with the others."""
+class StartsOneTooMany(CloudSystem):
+    """`start` launches and returns one machine more than requested."""
 
     async def start(self, count, request):
         return await super().start(count + 1, request)
 
 
 @breaks("START-3", "START-4")
-class BatchAddresses(CloudSystem):
-    """The machines of a batch are taken to be at the addresses numbered from the first on."""
+class RepeatsAddresses(CloudSystem):
+    """`start` gives the machines of each batch the addresses of the first batch."""
 
     async def start(self, count, request):
         instances = await super().start(count, request)
@@ -45,8 +45,8 @@ class BatchAddresses(CloudSystem):
 
 
 @breaks("START-5")
-class CountedTwice(CloudSystem):
-    """Of three machines the last was refused, and is returned like the others."""
+class ReturnsDeletedMachine(CloudSystem):
+    """`start` of three machines deletes the last one and returns it with the others."""
 
     async def start(self, count, request):
         instances = list(await super().start(count, request))
@@ -56,8 +56,8 @@ class CountedTwice(CloudSystem):
 
 
 @breaks("START-6")
-class DiskOfNobody(CloudSystem):
-    """The disk is made before its VM, and left there if that isn't to be had."""
+class LeavesDiskOfRefusedVm(CloudSystem):
+    """`start` leaves the disk of a VM that the provider then refuses to create."""
 
     async def _give_back(self, orders):
         pass
@@ -65,7 +65,7 @@ class DiskOfNobody(CloudSystem):
 
 @breaks("START-7")
 class UnshieldedCleanup(CloudSystem):
-    """A cancelled start deletes what it made, in calls that are cancelled, too."""
+    """The cleanup of a cancelled `start` is cancelled as well."""
 
     async def _undo(self, orders):
         for order in orders:
@@ -73,8 +73,8 @@ class UnshieldedCleanup(CloudSystem):
 
 
 @breaks("START-7")
-class ForgetsTheUnanswered(CloudSystem):
-    """A cancelled start deletes the VMs that it was told of, not those it had asked for."""
+class LeavesUnconfirmedVms(CloudSystem):
+    """A cancelled `start` deletes only VMs whose creation was confirmed."""
 
     async def _launch_vm(self, session, order):
         instance = await super()._launch_vm(session, order)
@@ -90,16 +90,16 @@ class ForgetsTheUnanswered(CloudSystem):
 
 
 @breaks("START-7")
-class UndoesTheLastOnly(CloudSystem):
-    """A cancelled start deletes the VM that it was making, not those that were made before."""
+class DeletesLastOnly(CloudSystem):
+    """A cancelled `start` deletes only the last VM that it created."""
 
     async def _undo(self, orders):
         await super()._undo(orders[-1:])
 
 
 @breaks("START-8")
-class RetryWithoutToken(CloudSystem):
-    """Each try to make a VM has a token of its own."""
+class NewTokenPerRetry(CloudSystem):
+    """Each retry of a VM's creation has a new idempotency token."""
 
     async def _create(self, kind, *, token, tags):
         if kind != "vm":
@@ -112,8 +112,8 @@ class RetryWithoutToken(CloudSystem):
 
 
 @breaks("START-9")
-class BlockingPause(CloudSystem):
-    """A batch waits for its VMs in `time.sleep`."""
+class BlockingWait(CloudSystem):
+    """`start` waits for its VMs in `time.sleep`, which blocks the event loop."""
 
     async def start(self, count, request):
         if count == 2:
@@ -122,8 +122,8 @@ class BlockingPause(CloudSystem):
 
 
 @breaks("START-10", options={"fork": False})
-class KeyInTheEnvironment(LocalSystem):
-    """The machine's key goes to its process by an environment variable."""
+class KeyInEnvironment(LocalSystem):
+    """The machine's private key is in an environment variable of its process."""
 
     async def start(self, count, request):
         try:
@@ -145,8 +145,8 @@ class _Exporting:
 
 
 @breaks("START-11")
-class LeavesTheFailed(CloudSystem):
-    """`stop` looks for VMs that run, and one whose boot failed does not."""
+class LeavesFailedBoots(CloudSystem):
+    """`stop` does nothing for a machine whose boot failed."""
 
     async def stop(self, instance):
         machine = self._machines.get(instance.name)

@@ -7,14 +7,14 @@ import trio
 from bigmachine_local import LocalSystem
 from tests.conformance.broken import breaks
 
-_FETCH_SECONDS = 1.0  # a machine ends sooner after its last line, on a busy computer too
-_BOOT_SECONDS = 2.0  # a boot that fails does so sooner
-_TIMEOUT = 30.0  # what is late here comes in the end, and the rest fails at once
+_FETCH_SECONDS = 1.0  # a machine ends sooner than that after its last line, on a busy computer too
+_BOOT_SECONDS = 2.0  # a failing boot ends sooner than that
+_TIMEOUT = 30.0  # late lines arrive in the end; other faults fail at once
 
 
 @breaks("TAIL-1")
 class DropsLines(LocalSystem):
-    """The log comes by datagrams, and some get lost."""
+    """`tail` loses some lines."""
 
     def tail(self, instance):
         return self._thinned(super().tail(instance))
@@ -28,8 +28,8 @@ class DropsLines(LocalSystem):
 
 
 @breaks("TAIL-2")
-class WaitsForTheGone(LocalSystem):
-    """`tail` waits until its machine appears, and one that is gone never does."""
+class TailOfStoppedHangs(LocalSystem):
+    """`tail` waits for ever for a machine that is gone."""
 
     def tail(self, instance):
         if instance.name in self._processes:
@@ -42,8 +42,8 @@ class WaitsForTheGone(LocalSystem):
 
 
 @breaks("TAIL-3", "TAIL-5", timeout=_TIMEOUT)
-class LosesLastWords(LocalSystem):
-    """`tail` fetches the log every second, and no more once its machine is gone."""
+class LosesLastLines(LocalSystem):
+    """`tail` fetches the log once a second, and stops when the machine has ended."""
 
     def tail(self, instance):
         process = self._processes.get(instance.name)
@@ -61,8 +61,8 @@ class LosesLastWords(LocalSystem):
 
 
 @breaks("TAIL-4")
-class TextOnly(LocalSystem):
-    """`tail` decodes each line, which only text survives."""
+class DecodesLines(LocalSystem):
+    """`tail` decodes each line, and fails if that is not text."""
 
     def tail(self, instance):
         return self._decoded(super().tail(instance))
@@ -74,7 +74,7 @@ class TextOnly(LocalSystem):
 
 @breaks("TAIL-5", timeout=_TIMEOUT)
 class LateTail(LocalSystem):
-    """`tail` begins when the machine is up, and finds nothing if it never was."""
+    """`tail` begins when the machine is up, and yields nothing if its boot failed."""
 
     def tail(self, instance):
         process = self._processes.get(instance.name)

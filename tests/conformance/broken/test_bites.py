@@ -1,4 +1,4 @@
-"""The kit bites: each broken backend fails the clauses that it breaks, and no other."""
+"""The kit detects each broken backend: it fails the clauses that it breaks, and no other."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ TESTS = {
     for name in dir(Suite)
     if name.startswith("test_") and (clause := clause_of(Suite, name))
 }
-"""The kit's tests, by their clauses."""
-# Processes: each run of the whole kit keeps a processor busy for two thirds of its time, while
-# clauses that are broken mostly wait.
+"""The kit's tests by clause."""
+# Numbers of processes. A run of the whole kit uses a processor two thirds of the time; tests of
+# broken clauses mostly wait.
 AT_ONCE = 3 * (os.cpu_count() or 1) // 2
 SHARES = 2 * (os.cpu_count() or 1)
-# What is broken fails with any timeout; that what is sound passes is for the whole kit to show.
+# Broken clauses fail with any timeout. Only runs of the whole kit must pass the other clauses.
 SHORT_TIMEOUT = 2.0
 
 UNBROKEN = {
-    "WIRE-1": "what methods return and raise is up to frames, which are bigmachine's own",
-    "WIRE-4": "which call an answer belongs to is up to frames, too",
+    "WIRE-1": "results and exceptions are encoded by bigmachine itself, not by backends",
+    "WIRE-4": "responses are matched to calls by bigmachine itself, not by backends",
 }
-"""The clauses that no backend here breaks, and why."""
+"""The clauses that no broken backend breaks, and why."""
 
 
-@pytest.mark.timeout(600)  # the first of them waits for its whole share of the runs
+@pytest.mark.timeout(600)  # the first test waits until its whole share of the runs has ended
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=lambda fault: fault.name)
 def test_broken_backend_fails_each_clause_it_breaks(fault: Fault, bites: Runs):
     run = bites.of(fault)
@@ -57,24 +57,24 @@ def test_broken_backend_fails_no_other_clause(fault: Fault, whole: Runs):
     if failed != fault.breaks:
         _explain(fault, run)
     assert failed == fault.breaks
-    # Without these two most can't be tested, and only then may anything stay untested.
+    # If one of these two fails, most clauses can't be tested; otherwise all must be tested.
     assert bool(run.blocked) == bool(failed & {"HOOKS-1", "START-1"})
     assert run.clauses("not run") == set()
     assert run.left == []
 
 
-def test_each_broken_backend_says_its_fault_in_a_sentence():
+def test_docstring_of_each_broken_backend_is_one_sentence():
     assert all((fault.load().__doc__ or "").strip().endswith(".") for fault in _importable())
 
 
-def test_each_clause_is_broken_by_some_backend_or_it_is_said_why_not():
+def test_each_clause_has_broken_backend_or_documented_reason():
     broken = frozenset().union(*(fault.breaks for fault in FAULTS.values()))
     assert broken <= set(TESTS)
     assert set(TESTS) - broken == set(UNBROKEN)
 
 
 class Runs:
-    """Runs of broken backends, several in each, that are begun before the tests that want them."""
+    """Runs of the kit, each with several broken backends, which begin before the first test."""
 
     def __init__(self, request: pytest.FixtureRequest, *, at_once: int) -> None:
         self._pool = concurrent.futures.ThreadPoolExecutor(at_once)
@@ -100,7 +100,7 @@ class Runs:
 def bites(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Runs]:
-    """Each broken backend with the clauses that it breaks, a share of them in each process."""
+    """Runs each broken backend with the clauses that it breaks; a process has a share of them."""
     runs = Runs(request, at_once=SHARES)
     for number in range(SHARES):
         faults = runs.faults[number::SHARES]
@@ -114,7 +114,7 @@ def bites(
 def whole(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Runs]:
-    """Each broken backend with the whole kit, in a process of its own."""
+    """Runs each broken backend with the whole kit, each in a process of its own."""
     runs = Runs(request, at_once=AT_ONCE)
     for fault in runs.faults:
         folder = tmp_path_factory.mktemp(fault.name)
@@ -137,7 +137,7 @@ def _run(faults: Sequence[Fault], folder: Path, *, chosen: Sequence[str]) -> Run
 
 
 def _chosen(faults: Iterable[Fault]) -> Iterator[str]:
-    """Yield what chooses the tests of the clauses that each fault breaks."""
+    """Yield the pytest arguments that select the tests of the clauses that each fault breaks."""
     for fault in faults:
         for clause in sorted(fault.breaks):
             yield f"{MODULE}::Test{fault.name}::{TESTS[clause]}"

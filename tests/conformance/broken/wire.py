@@ -15,7 +15,7 @@ _LIMIT_BYTES = 5 << 20
 
 @breaks("WIRE-2", "WIRE-5", "WIRE-7", "KEEPALIVE-2")
 class NoUpgrade(CloudSystem):
-    """The client is one that does requests and answers, and nothing else."""
+    """The HTTP client cannot upgrade a connection."""
 
     def http_client(self, identity):
         client = super().http_client(identity)
@@ -29,7 +29,7 @@ async def _without_stream(response):
 
 @breaks("WIRE-3")
 class PayloadLimit(CloudSystem):
-    """The gateway cuts connections that carry more than its limit."""
+    """A gateway cuts connections that carry more than its limit."""
 
     def http_client(self, identity):
         return _behind(super().http_client(identity), _Limited)
@@ -37,7 +37,7 @@ class PayloadLimit(CloudSystem):
 
 @breaks("WIRE-6")
 class NoPeers(CloudSystem):
-    """The client goes through the driver's own tunnel, which machines don't have."""
+    """The HTTP client works on the driver, but not on machines."""
 
     def http_client(self, identity):
         client = super().http_client(identity)
@@ -52,16 +52,16 @@ async def _unreachable(host, port):
 
 
 @breaks("KEEPALIVE-2", options={"rpc_timeout": 0.5})
-class HidesTheEnd(CloudSystem):
-    """The gateway keeps the driver's connection open when the machine's own has ended."""
+class HidesDisconnect(CloudSystem):
+    """A gateway keeps the driver's connection open after the machine has ended."""
 
     def http_client(self, identity):
         return _behind(super().http_client(identity), _Endless)
 
 
 @breaks("IDENTITY-3", "IDENTITY-4")
-class TrustsAnybody(CloudSystem):
-    """The client verifies nothing: it is a private network after all."""
+class TrustsAnyServer(CloudSystem):
+    """The HTTP client does not verify the server."""
 
     def http_client(self, identity):
         return super().http_client(_Gullible(identity))

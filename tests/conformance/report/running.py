@@ -1,4 +1,4 @@
-"""Runs of pytest on small suites, in a process and a folder of their own."""
+"""Runs of pytest on small suites, each in its own process and folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import bigmachine as bm
 from bigmachine.testing import InProcessSystem
 from bigmachine.testing.conformance import Suite
 """
-# What whoever runs these tests asks of pytest is not for the small suites.
+# The options of the surrounding pytest are not for the small suites.
 _ENVIRONMENT = {"PYTEST_ADDOPTS": "", "COLUMNS": "100"}
 _PYTEST = (
     *(sys.executable, "-m", "pytest", "-pno:cacheprovider"),
@@ -34,7 +34,7 @@ class Run:
 
     @property
     def results(self) -> dict[str, tuple[str, str]]:
-        """Outcome and reason of each clause of the only suite."""
+        """The outcome and reason of each clause; there is one suite."""
         [suite] = self.report["suites"]
         return {test["clause"]: (test["outcome"], test["reason"]) for test in suite["tests"]}
 

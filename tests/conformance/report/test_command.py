@@ -1,4 +1,4 @@
-"""``bigmachine conformance``."""
+"""The command ``bigmachine conformance``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def bigmachine(folder, *arguments):
     return run(folder, [sys.executable, "-c", program, "conformance", *arguments])
 
 
-def test_it_runs_the_suite_on_an_installed_system_with_its_options(tmp_path):
+def test_command_runs_suite_on_installed_system_with_options(tmp_path):
     done = bigmachine(
         tmp_path,
         "local",
@@ -31,7 +31,7 @@ def test_it_runs_the_suite_on_an_installed_system_with_its_options(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["junit.xml", "report.json"]
 
 
-def test_its_status_is_1_when_a_clause_is_broken(tmp_path):
+def test_exit_status_is_1_if_clause_fails(tmp_path):
     # More processors than any machine has.
     done = bigmachine(tmp_path, "local", "-o", "maxprocs=4096", "-k", "maxprocs")
     assert done.status == 1
@@ -48,8 +48,8 @@ class Misspelt(InProcessSystem):
     async def stop(self, machine):
         pass
 
-class Unmade(InProcessSystem):
-    name = "unmade"
+class FailsInConstructor(InProcessSystem):
+    name = "failing"
 
     def __init__(self, options=None):
         raise KeyError("home")
@@ -57,8 +57,8 @@ class Unmade(InProcessSystem):
 ENTRY_POINTS = """
 [bigmachine.systems]
 misspelt = broken_backend:Misspelt
-unmade = broken_backend:Unmade
-lost = broken_backend:Lost
+failing = broken_backend:FailsInConstructor
+missing = broken_backend:Missing
 """
 
 
@@ -66,11 +66,11 @@ lost = broken_backend:Lost
     ("name", "words"),
     [
         ("misspelt", "hook 'stop' has no argument 'machine'"),
-        ("unmade", "system 'unmade' cannot be created: KeyError: 'home'"),
-        ("lost", "no attribute 'Lost'"),
+        ("failing", "system 'failing' cannot be created: KeyError: 'home'"),
+        ("missing", "no attribute 'Missing'"),
     ],
 )
-def test_one_message_says_why_no_test_can_run(install: Install, capsys, name, words):
+def test_single_message_says_why_no_test_can_run(install: Install, capsys, name, words):
     install("broken-backend", ENTRY_POINTS, broken_backend=BROKEN)
     assert main(["conformance", name]) == 1
     output = capsys.readouterr()
@@ -80,35 +80,35 @@ def test_one_message_says_why_no_test_can_run(install: Install, capsys, name, wo
     assert words in output.err
 
 
-def test_an_unknown_system_is_refused_before_anything_runs(capsys):
+def test_unknown_system_is_refused_before_anything_runs(capsys):
     assert main(["conformance", "locla"]) == 2
     assert "did you mean 'local'" in capsys.readouterr().err
 
 
-def test_an_unknown_option_is_refused_before_anything_runs(capsys):
+def test_unknown_option_is_refused_before_anything_runs(capsys):
     assert main(["conformance", "local", "-o", "maxproc=1"]) == 2
     error = capsys.readouterr().err
     assert "did you mean 'maxprocs'" in error
     assert "on the command line" in error
 
 
-def test_an_option_without_a_value_is_refused(capsys):
+def test_option_without_value_is_refused(capsys):
     assert main(["conformance", "local", "-o", "maxprocs"]) == 2
     assert "key=value" in capsys.readouterr().err
 
 
-def test_without_pytest_it_says_how_to_get_it(capsys, monkeypatch):
+def test_error_says_how_to_install_missing_pytest(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "pytest", None)
     assert main(["conformance", "local"]) == 2
     assert 'pip install "bigmachine[testing]"' in capsys.readouterr().err
 
 
-def test_live_without_a_cost_limit_is_refused(capsys):
+def test_live_tier_without_cost_limit_is_refused(capsys):
     assert main(["conformance", "local", "--tier", "live"]) == 2
     assert "--max-cost" in capsys.readouterr().err
 
 
-def test_the_help_names_every_argument(capsys):
+def test_help_names_every_argument(capsys):
     with pytest.raises(SystemExit):
         main(["conformance", "--help"])
     text = capsys.readouterr().out

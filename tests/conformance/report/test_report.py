@@ -1,4 +1,4 @@
-"""What the kit's pytest plugin prints, writes and refuses."""
+"""The reports of the kit's pytest plugin, and the runs that it refuses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class TestPlain(Suite):
 """
 
 
-def test_the_core_and_each_capability_have_a_verdict_of_their_own(tmp_path):
+def test_core_and_each_capability_have_separate_verdicts(tmp_path):
     run = run_suite(tmp_path, PLAIN, "-k", "console_of or starts_runs or tail_ends")
     assert run.status == 0, run.output
     assert run.verdict("tail") == "not declared"
@@ -28,14 +28,14 @@ def test_the_core_and_each_capability_have_a_verdict_of_their_own(tmp_path):
     assert next(line for line in lines if line[:1] == ["tail"])[:3] == ["tail", "not", "declared"]
 
 
-def test_junit_has_the_clause_and_its_level(tmp_path):
+def test_junit_report_has_clause_and_level(tmp_path):
     run = run_suite(tmp_path, PLAIN, "-k", "starts_runs")
     [case] = ET.fromstring(run.junit).iter("testcase")
     properties = {p.get("name"): p.get("value") for p in case.iter("property")}
     assert properties == {"clause": "START-1", "level": "MUST"}
 
 
-def test_a_test_overridden_without_a_reason_fails_the_suite(tmp_path):
+def test_test_overridden_without_reason_fails_suite(tmp_path):
     source = (
         PLAIN
         + """
@@ -54,7 +54,7 @@ def test_a_test_overridden_without_a_reason_fails_the_suite(tmp_path):
     assert run.verdict("core") == "NOT CONFORMANT"
 
 
-def test_a_test_under_xfail_without_a_reason_fails_the_suite(tmp_path):
+def test_xfail_without_reason_fails_suite(tmp_path):
     source = (
         PLAIN
         + """
@@ -67,7 +67,7 @@ def test_a_test_under_xfail_without_a_reason_fails_the_suite(tmp_path):
     assert "(START-1)" in run.results["WAIVER-1"][1]
 
 
-def test_a_clause_waived_with_a_reason_is_told_and_is_not_conformant(tmp_path):
+def test_clause_waived_with_reason_is_reported_as_not_conformant(tmp_path):
     source = (
         PLAIN
         + """
@@ -90,11 +90,11 @@ def test_a_clause_waived_with_a_reason_is_told_and_is_not_conformant(tmp_path):
     assert "a test of the report" in run.output
 
 
-def test_a_waiver_of_what_passes_is_seen(tmp_path):
+def test_waiver_of_passing_clause_is_reported(tmp_path):
     source = (
         PLAIN
         + """
-    @pytest.mark.xfail(reason="long since mended")
+    @pytest.mark.xfail(reason="fixed long ago")
     def test_console_of_a_running_machine_is_text(self, kit):
         super().test_console_of_a_running_machine_is_text(kit)
 """
@@ -102,10 +102,10 @@ def test_a_waiver_of_what_passes_is_seen(tmp_path):
     run = run_suite(tmp_path, source, "-k", "console_of")
     outcome, reason = run.results["CONSOLE-2"]
     assert outcome == "passed"
-    assert "long since mended" in reason
+    assert "fixed long ago" in reason
 
 
-def test_a_class_that_breaks_the_hook_spec_fails_one_clause_and_blocks_the_rest(tmp_path):
+def test_invalid_hook_fails_one_clause_and_blocks_others(tmp_path):
     source = """
 class Plain(InProcessSystem):
     def stop(self, instance):
@@ -124,7 +124,7 @@ class TestPlain(Suite):
     assert run.output.count("blocked by HOOKS-1") == 1
 
 
-def test_a_system_that_starts_nothing_fails_one_clause_and_blocks_what_needs_machines(tmp_path):
+def test_failing_start_fails_one_clause_and_blocks_clauses_with_machines(tmp_path):
     source = """
 class Empty(InProcessSystem):
     async def start(self, count, request):
@@ -155,7 +155,7 @@ class TestBilled(Suite):
 """
 
 
-def test_machines_that_cost_money_are_not_started_unless_told_to(tmp_path):
+def test_billed_machines_are_not_started_by_default(tmp_path):
     run = run_suite(tmp_path, BILLED, "-k", "starts_runs or valid_before")
     assert run.status == 0
     assert run.results["START-1"][0] == "skipped"
@@ -164,13 +164,13 @@ def test_machines_that_cost_money_are_not_started_unless_told_to(tmp_path):
     assert run.verdict("core") == "not proven"
 
 
-def test_a_live_run_needs_a_cost_limit(tmp_path):
+def test_live_run_needs_cost_limit(tmp_path):
     run = run_suite(tmp_path, BILLED, "--conformance-tier=live")
     assert run.status == 4
     assert "--conformance-max-cost" in run.output
 
 
-def test_a_live_run_says_what_it_may_cost_and_then_what_it_did(tmp_path):
+def test_live_run_reports_cost_limit_and_actual_cost(tmp_path):
     run = run_suite(
         tmp_path,
         BILLED,
@@ -187,7 +187,7 @@ def test_a_live_run_says_what_it_may_cost_and_then_what_it_did(tmp_path):
     assert "spent about $0.60" in run.output
 
 
-def test_a_live_run_stops_at_its_cost_limit(tmp_path):
+def test_live_run_stops_at_cost_limit(tmp_path):
     arguments = ("--conformance-tier=live", "--conformance-max-cost=5.5")
     run = run_suite(tmp_path, BILLED, "-k", "starts_runs or unknown_instances or fewer", *arguments)
     assert run.results["START-1"][0] == "passed"
@@ -197,7 +197,7 @@ def test_a_live_run_stops_at_its_cost_limit(tmp_path):
     assert run.verdict("core") == "not proven"
 
 
-def test_the_offline_tier_starts_no_machine(tmp_path):
+def test_offline_tier_starts_no_machine(tmp_path):
     run = run_suite(
         tmp_path, PLAIN, "-k", "starts_runs or valid_before", "--conformance-tier=offline"
     )
@@ -205,13 +205,13 @@ def test_the_offline_tier_starts_no_machine(tmp_path):
     assert run.results["HOOKS-3"][0] == "passed"
 
 
-def test_two_suites_of_one_run_are_told_apart(tmp_path):
+def test_each_suite_of_one_run_is_reported_separately(tmp_path):
     source = PLAIN + BILLED
     run = run_suite(tmp_path, source, "-k", "valid_before_setup")
     assert [suite["suite"] for suite in run.report["suites"]] == ["TestPlain", "TestBilled"]
 
 
-def test_tests_that_are_no_suites_get_no_report(tmp_path):
+def test_other_tests_get_no_report(tmp_path):
     run = run_suite(tmp_path, "def test_nothing():\n    pass\n")
     assert run.status == 0
     assert "conformance" not in run.output

@@ -18,11 +18,11 @@ from tests.support.waiting import until
 
 EXAMPLE = ROOT / "examples" / "bigmachine-netns"
 NAMESPACES = Path("/run/netns")
-CARDS = Path("/sys/class/net")
-SOON = 20.0  # on a busy computer; what is waited for takes a fraction of a second
+INTERFACES = Path("/sys/class/net")
+SOON = 20.0  # seconds, for a busy computer; usually it takes a fraction of one
 
 
-def lack() -> str | None:
+def missing_requirement() -> str | None:
     """Say why network namespaces can't be made here; None if they can."""
     if sys.platform != "linux":
         return "network namespaces are Linux's"
@@ -49,7 +49,7 @@ def lack() -> str | None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ours = [item for item in items if Path(__file__).parent in item.path.parents]
-    reason = lack() if ours else None
+    reason = missing_requirement() if ours else None
     for item in ours:
         item.add_marker(pytest.mark.root)
         item.add_marker(pytest.mark.timeout(90))
@@ -66,7 +66,7 @@ def package() -> Iterator[None]:
 
 
 class Computer:
-    """What is on this computer of the machines of one test, which bear its mark."""
+    """The namespaces and processes on this computer that one test has made; they have its mark."""
 
     def __init__(self) -> None:
         self.mark = f"netns-{secrets.token_hex(4)}"  # the tests' name for their sessions
@@ -75,7 +75,7 @@ class Computer:
         return sorted(p.name for p in NAMESPACES.glob(f"bigmachine-[0-9]*{self.mark}*"))
 
     def processes(self) -> list[int]:
-        """List what bears the mark on its command line, or runs in a namespace of ours."""
+        """List processes with the mark on their command line, or in the test's namespaces."""
         found = set()
         for namespace in self.namespaces():
             inside = ["ip", "netns", "pids", namespace]
@@ -87,24 +87,24 @@ class Computer:
                     found.add(int(folder.name))
         return sorted(found - {os.getpid()})
 
-    def left(self) -> list[str]:
+    def leftovers(self) -> list[str]:
         left = [f"process {pid}" for pid in self.processes()] + self.namespaces()
-        if not [*NAMESPACES.glob("bigmachine-[0-9]*")]:  # nobody else's test runs meanwhile
+        if not [*NAMESPACES.glob("bigmachine-[0-9]*")]:  # no other test runs meanwhile
             left += [p.name for p in NAMESPACES.glob("bigmachine-switch")]
-            left += [p.name for p in CARDS.glob("bigmachine*")]
+            left += [p.name for p in INTERFACES.glob("bigmachine*")]
         return left
 
-    def settles(self) -> bool:
-        """Wait until nothing is left; False if something still is."""
+    def becomes_clean(self) -> bool:
+        """Wait until nothing is left; return whether that is so."""
         try:
-            return until(lambda: not self.left(), within=SOON)
+            return until(lambda: not self.leftovers(), within=SOON)
         except AssertionError:
             return False
 
 
 @pytest.fixture
 def computer() -> Iterator[Computer]:
-    """A computer on which nothing is left of the test, even of one that fails."""
+    """A computer on which nothing is left after the test, even if the test fails."""
     from bigmachine_netns import NetnsSystem
 
     computer = Computer()
@@ -116,7 +116,7 @@ def computer() -> Iterator[Computer]:
             if computer.mark in instance.id:
                 await system.stop(instance)
 
-    computer.settles()
-    left = computer.left()
+    computer.becomes_clean()
+    left = computer.leftovers()
     trio.run(reap)
     assert not left

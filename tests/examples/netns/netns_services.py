@@ -1,4 +1,4 @@
-"""What the machines of these tests run; a light module, since each of them imports it."""
+"""The service of these tests, in a light module, since each machine imports it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import threading
 
 
 class Host:
-    """Looks at the machine from inside, and misbehaves in it."""
+    """Inspects its machine from inside, and makes it fail."""
 
     def setup(self, session):
         self.session = session
@@ -28,7 +28,7 @@ class Host:
         return self.session.connect(addr).call("Host.echo", value)
 
     def reaches(self, address):
-        """Whether anything at all comes back from an address."""
+        """Whether an address answers at all."""
         try:
             socket.create_connection((address, 1), 0.5).close()
         except ConnectionRefusedError:
@@ -36,13 +36,13 @@ class Host:
         except OSError:
             return False
 
-    def cards(self):
-        """Return the network cards there are, with their addresses."""
+    def interfaces(self):
+        """Return the network interfaces, with their addresses."""
         listing = subprocess.run(
             ["ip", "-br", "-4", "addr"], capture_output=True, text=True, check=True
         )
         rows = [line.split() for line in listing.stdout.splitlines()]
-        return {card.partition("@")[0]: addresses for card, _, *addresses in rows}
+        return {name.partition("@")[0]: addresses for name, _, *addresses in rows}
 
     def say(self, text):
         print(text)
@@ -50,12 +50,12 @@ class Host:
     def pid(self):
         return os.getpid()
 
-    def start_deserter(self):
-        """Start a process that leaves the machine's session; return its number."""
+    def start_detached(self):
+        """Start a process that leaves the machine's session; return its process id."""
         return subprocess.Popen(["sleep", "1000"], start_new_session=True).pid
 
-    async def hog(self):
-        """Never let another thread of the interpreter run again, from a moment later on."""
+    async def hold_interpreter(self):
+        """Shortly after, hold the GIL, so that no other thread runs again."""
         threading.Timer(0.2, pow, (3, 10**10)).start()
 
     async def crash(self):

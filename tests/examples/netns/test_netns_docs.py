@@ -1,4 +1,4 @@
-"""The page that goes through the example shows what is in its files."""
+"""The page that explains the example shows the code of its files."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ FILES = {
 @pytest.mark.parametrize(
     "listing", [text for _, text in LISTINGS], ids=lambda text: text.strip().partition("\n")[0]
 )
-def test_a_listing_of_the_page_is_a_piece_of_the_examples_files(listing: str) -> None:
+def test_each_listing_in_page_is_part_of_example_file(listing: str) -> None:
     assert any(listing in text for text in FILES.values())
 
 
-def test_the_page_shows_every_hook_of_the_class() -> None:
+def test_page_shows_every_hook_of_class() -> None:
     shown = "".join(text for _, text in LISTINGS)
     [source] = re.findall(r"^class NetnsSystem\(.*\n(?:(?:    .*)?\n)*", FILES["_system.py"], re.M)
     for line in source.splitlines():

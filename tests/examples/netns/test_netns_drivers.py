@@ -1,4 +1,4 @@
-"""What becomes of namespaces, links and processes when their driver ends without a word."""
+"""Namespaces, links and processes are freed when their driver is killed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.examples.netns.netns_services import Host
 with bm.Session("netns", name=sys.argv[1]) as session:
     machines = session.start(int(sys.argv[2]), services={"Host": Host()})
     pids = [m.call("Host.pid") for m in machines]
-    pids += [m.call("Host.start_deserter") for m in machines]
+    pids += [m.call("Host.start_detached") for m in machines]
     if sys.argv[3]:
         for machine in machines:
             machine.call("Host." + sys.argv[3])
@@ -51,40 +51,38 @@ def driver_on(
     return driver(*arguments, environ=environ, kills_leftovers=False)
 
 
-@pytest.mark.parametrize("then", ["", "hog", "freeze"])
-def test_nothing_is_left_of_a_driver_that_was_killed(computer: Computer, then: str) -> None:
+@pytest.mark.parametrize("then", ["", "hold_interpreter", "freeze"])
+def test_killed_driver_leaves_nothing(computer: Computer, then: str) -> None:
     with driver_on(computer, then=then) as process:
         assert len(process.read_line().split()) == 2
         pids = process.read_pids()
         assert len(computer.namespaces()) == 2
         process.kill()
-        assert computer.settles(), computer.left()
+        assert computer.becomes_clean(), computer.leftovers()
         assert not any(map(is_running, pids))
 
 
 @pytest.mark.parametrize("namespaces", [0, 1, 2, 4])
-def test_nothing_is_left_of_a_driver_that_was_killed_while_machines_start(
-    computer: Computer, namespaces: int
-) -> None:
+def test_driver_killed_during_start_leaves_nothing(computer: Computer, namespaces: int) -> None:
     with driver_on(computer, count=5) as process:
         until(lambda: computer.processes() != [])
         until(lambda: len(computer.namespaces()) >= namespaces)
         process.kill()
-        assert computer.settles(), computer.left()
+        assert computer.becomes_clean(), computer.leftovers()
 
 
-def test_ctrl_c_ends_a_driver_and_all_that_it_made(computer: Computer) -> None:
+def test_ctrl_c_ends_driver_and_frees_everything(computer: Computer) -> None:
     with driver_on(computer) as process:
         process.read_line()
         pids = process.read_pids()
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
+        os.killpg(process.pid, signal.SIGINT)  # like a terminal, to the whole process group
         assert process.read_line() == "closing"
         process.wait(SOON)
-        assert computer.left() == []  # at once: the session has seen to it
+        assert computer.leftovers() == []  # at once, since the session has freed everything
         assert not any(map(is_running, pids))
 
 
-def test_several_drivers_at_once_share_the_switch_and_no_address(computer: Computer) -> None:
+def test_concurrent_drivers_share_switch_but_no_address(computer: Computer) -> None:
     with contextlib.ExitStack() as drivers:
         processes = [drivers.enter_context(driver_on(computer, count=3)) for _ in range(3)]
         addrs = [addr for process in processes for addr in process.read_line().split()]
@@ -95,10 +93,10 @@ def test_several_drivers_at_once_share_the_switch_and_no_address(computer: Compu
         for process in processes[1:]:
             process.send_signal(signal.SIGINT)
             process.wait(SOON)
-        assert computer.left() == []
+        assert computer.leftovers() == []
 
 
-def test_the_backend_takes_less_than_40_lines() -> None:
+def test_backend_is_shorter_than_40_lines() -> None:
     source = (EXAMPLE / "src/bigmachine_netns/_system.py").read_text()
     [text] = re.findall(r"^class NetnsSystem\(.*\n(?:(?:    .*)?\n)*", source, re.M)
     assert 20 < len([line for line in text.splitlines() if line.strip()]) < 40
@@ -114,14 +112,14 @@ def test_the_backend_takes_less_than_40_lines() -> None:
         ("1.1.0.0/16", "out in the Internet"),
     ],
 )
-def test_a_subnet_that_cannot_be_is_refused_with_the_reason(subnet: str, problem: str) -> None:
+def test_invalid_subnet_is_refused_with_reason(subnet: str, problem: str) -> None:
     import bigmachine as bm
 
     with pytest.raises(bm.UsageError, match=problem), bm.Session("netns", subnet=subnet):
         pass
 
 
-def test_a_subnet_that_the_computer_is_in_is_refused(computer: Computer) -> None:
+def test_subnet_of_this_computer_is_refused(computer: Computer) -> None:
     import bigmachine as bm
 
     listing = subprocess.run(["ip", "-4", "route"], capture_output=True, text=True, check=True)
@@ -133,7 +131,7 @@ def test_a_subnet_that_the_computer_is_in_is_refused(computer: Computer) -> None
         pass
 
 
-def test_a_missing_command_is_named_with_what_to_install(
+def test_missing_command_is_named_with_its_package(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     import bigmachine as bm
@@ -155,7 +153,7 @@ except bm.UsageError as exc:
 """
 
 
-def test_a_driver_without_root_is_told_how_to_get_it(computer: Computer) -> None:
+def test_error_without_root_suggests_sudo(computer: Computer) -> None:
     run = subprocess.run(
         [sys.executable, "-c", UNPRIVILEGED],
         capture_output=True,
@@ -165,7 +163,7 @@ def test_a_driver_without_root_is_told_how_to_get_it(computer: Computer) -> None
     assert "needs root: run the driver with sudo" in run.stdout, run.stderr
 
 
-def test_a_driver_without_the_capability_is_told_so(computer: Computer) -> None:
+def test_error_without_capability_suggests_privileged_container(computer: Computer) -> None:
     if not shutil.which("setpriv"):
         pytest.skip("there is no command 'setpriv'")
     program = UNPRIVILEGED.replace("os.setgid(65534), os.setuid(65534)", "")

@@ -1,4 +1,4 @@
-"""The example's own tests, which are the conformance kit, on its system."""
+"""The example's own tests: the conformance kit on its system."""
 
 from __future__ import annotations
 

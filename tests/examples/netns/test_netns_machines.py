@@ -1,4 +1,4 @@
-"""Machines in network namespaces, as a session uses them: over cards, cables and a switch."""
+"""Machines in network namespaces, as a session uses them: over network interfaces and a switch."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ SWITCH = "bigmachine-switch"
 
 
 class Watch:
-    """A wrapper with quick keepalives that knows when one went unanswered.
+    """A wrapper with quick keepalives that notices when one gets no response.
 
-    Where the system is ``ignorant`` it doesn't know what became of a machine, like a
-    provider on the far side of the same partition.
+    With ``ignorant`` the system does not know that a machine has ended, like a provider that the
+    driver cannot reach either.
     """
 
     def __init__(self, *, ignorant: bool = False) -> None:
@@ -73,12 +73,12 @@ def at_switch(command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([tool, "-n", SWITCH, *words], capture_output=True, text=True)
 
 
-def plug(machine: bm.AsyncMachine, way: str) -> None:
-    """Pull out the cable of a machine, or put it back: ``"down"``, ``"up"``."""
+def set_link(machine: bm.AsyncMachine, way: str) -> None:
+    """Disconnect a machine from the network, or connect it again: ``"down"``, ``"up"``."""
     assert at_switch(f"ip link set {address(machine)} {way}").returncode == 0
 
 
-def test_calls_work_from_the_driver_to_machines_and_between_them(computer: Computer) -> None:
+def test_driver_and_machines_can_call_machines(computer: Computer) -> None:
     async def main() -> None:
         async with session(computer) as s:
             first, second, third = await s.start(3, services=SERVICES)
@@ -89,13 +89,13 @@ def test_calls_work_from_the_driver_to_machines_and_between_them(computer: Compu
     trio.run(main)
 
 
-def test_each_machine_is_a_host_with_an_address_of_its_own(computer: Computer) -> None:
+def test_each_machine_is_host_with_its_own_address(computer: Computer) -> None:
     async def main() -> None:
         async with session(computer, subnet="10.214.7.0/24") as s:
             machines = await s.start(3, services=SERVICES)
             assert len(set(map(address, machines))) == 3
             for machine in machines:
-                assert await machine.call("Host.cards") == {
+                assert await machine.call("Host.interfaces") == {
                     "lo": ["127.0.0.1/8"],
                     "eth0": [f"{address(machine)}/24"],
                 }
@@ -105,7 +105,7 @@ def test_each_machine_is_a_host_with_an_address_of_its_own(computer: Computer) -
     trio.run(main)
 
 
-def test_what_is_called_crosses_the_network_cards(computer: Computer) -> None:
+def test_calls_cross_the_network_interfaces(computer: Computer) -> None:
     def received() -> int:
         return int(Path("/sys/class/net/bigmachine0/statistics/rx_bytes").read_text())
 
@@ -119,7 +119,7 @@ def test_what_is_called_crosses_the_network_cards(computer: Computer) -> None:
     trio.run(main)
 
 
-def test_work_goes_on_after_a_partition_shorter_than_the_keepalive_timeout(
+def test_calls_survive_partition_shorter_than_keepalive_timeout(
     computer: Computer,
 ) -> None:
     async def main() -> None:
@@ -132,11 +132,11 @@ def test_work_goes_on_after_a_partition_shorter_than_the_keepalive_timeout(
                 answers.append(await machine.call("Host.slow_echo", value, 0.3))
 
             nursery.start_soon(call, 1)
-            plug(machine, "down")
+            set_link(machine, "down")
             nursery.start_soon(call, 2)
             with trio.fail_after(QUICK.timeout):
                 await watch.is_silent.wait()
-            plug(machine, "up")
+            set_link(machine, "up")
             await eventually(lambda: sorted(answers) == [1, 2])
             assert await machine.call("Host.echo", 3) == 3
             assert machine.state is bm.State.RUNNING
@@ -144,12 +144,12 @@ def test_work_goes_on_after_a_partition_shorter_than_the_keepalive_timeout(
     trio.run(main)
 
 
-def test_a_longer_partition_stops_the_machine_and_frees_its_namespace(computer: Computer) -> None:
+def test_longer_partition_stops_machine_and_frees_namespace(computer: Computer) -> None:
     async def main() -> None:
         async with session(computer, Watch(ignorant=True)) as s:
             [machine, other] = await s.start(2, services=SERVICES)
             pid = await machine.call("Host.pid")
-            plug(machine, "down")
+            set_link(machine, "down")
             with pytest.raises(bm.MachineStopped) as stopped, trio.fail_after(20):
                 await machine.call("Host.echo", 1)
             assert stopped.value.reason is bm.StopReason.KEEPALIVE
@@ -161,24 +161,24 @@ def test_a_longer_partition_stops_the_machine_and_frees_its_namespace(computer: 
     trio.run(main)
 
 
-def test_partitioned_machines_do_not_reach_each_other_and_then_do(computer: Computer) -> None:
+def test_partitioned_machines_reach_each_other_after_repair(computer: Computer) -> None:
     async def main() -> None:
         async with session(computer) as s:
             first, second = await s.start(2, services=SERVICES)
             assert await first.call("Host.reaches", address(second))
-            plug(second, "down")
+            set_link(second, "down")
             assert not await first.call("Host.reaches", address(second))
-            plug(second, "up")
+            set_link(second, "up")
             with trio.fail_after(20):
                 while not await first.call("Host.reaches", address(second)):
-                    pass  # they have to find each other again
+                    pass  # the network needs a moment
             assert await first.call("Host.ask", second.addr, 1) == 1
-            assert await second.call("Host.echo", 2) == 2  # and the driver has found it too
+            assert await second.call("Host.echo", 2) == 2  # and the driver reaches it too
 
     trio.run(main)
 
 
-def test_a_slow_network_is_only_slow(computer: Computer) -> None:
+def test_calls_succeed_on_network_with_high_latency(computer: Computer) -> None:
     async def main() -> None:
         async with session(computer) as s:
             [machine] = await s.start(1, services=SERVICES)
@@ -193,23 +193,23 @@ def test_a_slow_network_is_only_slow(computer: Computer) -> None:
     trio.run(main)
 
 
-def test_a_narrow_network_is_only_narrow(computer: Computer) -> None:
+def test_calls_succeed_on_network_with_low_bandwidth(computer: Computer) -> None:
     async def main() -> None:
         async with session(computer) as s:
             [machine] = await s.start(1, services=SERVICES)
             shape = "root tbf rate 16mbit burst 32k latency 400ms"
             shaping = at_switch(f"tc qdisc add dev {address(machine)} {shape}")
             if shaping.returncode:
-                pytest.skip(f"this kernel can't narrow: {shaping.stderr.splitlines()[0]}")
+                pytest.skip(f"this kernel can't limit bandwidth: {shaping.stderr.splitlines()[0]}")
             began = time.perf_counter()
             data = os.urandom(1 << 20)
             assert await machine.call("Host.echo", data) == data
-            assert time.perf_counter() - began >= 0.4  # 8 Mbit at 16 a second
+            assert time.perf_counter() - began >= 0.4  # 8 Mbit at 16 Mbit a second
 
     trio.run(main)
 
 
-def test_a_machine_that_crashes_takes_its_namespace_along(computer: Computer) -> None:
+def test_namespace_of_crashed_machine_is_freed(computer: Computer) -> None:
     async def main() -> None:
         async with session(computer) as s:
             machine, other = await s.start(2, services=SERVICES)
@@ -222,25 +222,23 @@ def test_a_machine_that_crashes_takes_its_namespace_along(computer: Computer) ->
     trio.run(main)
 
 
-@pytest.mark.parametrize("how", ["freeze", "hog"])
-def test_a_machine_that_hangs_is_stopped_with_all_that_it_started(
-    computer: Computer, how: str
-) -> None:
+@pytest.mark.parametrize("how", ["freeze", "hold_interpreter"])
+def test_hung_machine_is_stopped_with_its_processes(computer: Computer, how: str) -> None:
     async def main() -> None:
         async with session(computer, Watch()) as s:
             [machine] = await s.start(1, services=SERVICES)
-            pids = [await machine.call("Host.pid"), await machine.call("Host.start_deserter")]
+            pids = [await machine.call("Host.pid"), await machine.call("Host.start_detached")]
             await machine.call(f"Host.{how}")
             with trio.fail_after(20):
                 await machine.wait(bm.State.STOPPED)
                 await machine.shutdown()
             assert not any(map(is_running, pids))
-            assert computer.left() == []
+            assert computer.leftovers() == []
 
     trio.run(main)
 
 
-def test_a_start_that_runs_out_of_addresses_has_the_machines_that_there_is_room_for(
+def test_start_with_too_few_addresses_starts_fewer_machines(
     computer: Computer,
 ) -> None:
     async def main() -> None:
@@ -255,13 +253,13 @@ def test_a_start_that_runs_out_of_addresses_has_the_machines_that_there_is_room_
     trio.run(main)
 
 
-def test_a_start_cancelled_at_any_moment_leaves_nothing(computer: Computer) -> None:
+def test_start_cancelled_at_any_time_leaves_nothing(computer: Computer) -> None:
     async def main() -> None:
         async with session(computer) as s:
             for milliseconds in range(0, 120, 10):
                 with trio.move_on_after(milliseconds / 1000):
                     await s.start(3, services=SERVICES)
-                for machine in s.machines:  # the start may have been done before
+                for machine in s.machines:  # if the start was completed before
                     await machine.shutdown()
                 # What was cancelled while it booted is freed in the background.
                 await eventually(lambda: computer.namespaces() == [])
@@ -269,7 +267,7 @@ def test_a_start_cancelled_at_any_moment_leaves_nothing(computer: Computer) -> N
     trio.run(main)
 
 
-def test_starts_at_once_get_addresses_of_their_own(computer: Computer) -> None:
+def test_concurrent_starts_use_different_addresses(computer: Computer) -> None:
     async def main() -> None:
         async with session(computer) as one, session(computer) as two:
             machines: list[bm.AsyncMachine] = []
@@ -287,13 +285,13 @@ def test_starts_at_once_get_addresses_of_their_own(computer: Computer) -> None:
     trio.run(main)
 
 
-def test_a_host_whose_script_was_killed_can_be_reaped_by_anybody(computer: Computer) -> None:
+def test_host_whose_script_was_killed_can_be_reaped(computer: Computer) -> None:
     from bigmachine_netns import NetnsSystem
 
     async def main() -> None:
         async with session(computer) as s:
             [machine] = await s.start(1, services=SERVICES)
-            for pid in computer.processes():  # as nobody but an administrator would
+            for pid in computer.processes():  # only an administrator would do that
                 if b"machine.sh" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     os.kill(pid, signal.SIGKILL)
             reaper = NetnsSystem()
@@ -306,7 +304,7 @@ def test_a_host_whose_script_was_killed_can_be_reaped_by_anybody(computer: Compu
     trio.run(main)
 
 
-def test_what_machines_print_reaches_the_driver_and_nothing_else_does(
+def test_output_of_machines_reaches_driver_and_nothing_else(
     computer: Computer, capfd: pytest.CaptureFixture[str]
 ) -> None:
     async def main() -> None:

@@ -1,4 +1,4 @@
-"""The AWS of these tests does as AWS does, where moto does not."""
+"""The emulated AWS of these tests behaves like AWS where moto does not."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_security_group_in_use_cannot_be_deleted(aws, ec2, request_):
 
 @pytest.fixture
 def fleet(aws, ec2):
-    """Parameters of a fleet of three, in two zones, by a template."""
+    """The parameters of a fleet of three instances, in two zones, with a launch template."""
     zones = {s.availability_zone: s.id for s in aws.ec2.describe_subnets()}
     data = {
         "ImageId": next(iter(aws.ec2.amis)),

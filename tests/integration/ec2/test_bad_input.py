@@ -1,4 +1,4 @@
-"""Bad input is refused before anything is made: which option, what AWS answered, what to do."""
+"""Bad input is refused before anything is created, with the option, AWS's error, and a remedy."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ CREDENTIALS = [
         is_asked=False,
     ),
     Bad(
-        "half of the credentials",
+        "incomplete credentials",
         ("missing: AWS_SECRET_ACCESS_KEY", "`aws configure`"),
         environ={"AWS_SECRET_ACCESS_KEY": None},
         error=StartError,
@@ -73,7 +73,7 @@ CREDENTIALS = [
         error=StartError,
     ),
     Bad(
-        "credentials that expire between two questions",
+        "credentials that expire between two requests",
         ("have expired: renew them", "AWS answered RequestExpired: Request has expired."),
         arrange=refused("DescribeVpcs", "RequestExpired", "Request has expired."),
         error=StartError,
@@ -85,25 +85,25 @@ CREDENTIALS = [
         error=StartError,
     ),
     Bad(
-        "a wrong clock",
+        "wrong clock",
         ("clock is 120 minutes behind AWS's", "AWS answered Signature", "set it right"),
         arrange=wrong_clock,
         error=StartError,
     ),
     Bad(
-        "an account that is not verified",
+        "unverified account",
         ("AWS answered PendingVerification", "see the AWS console, or ask AWS Support"),
         arrange=refused("DescribeVpcs", "PendingVerification", "Your account is being verified."),
         error=StartError,
     ),
     Bad(
-        "a profile that is not there",
+        "unknown profile",
         ("AWS_PROFILE: ", "no profile 'dve'; did you mean 'dev'?", "It has dev, prod: set it"),
         environ={"AWS_PROFILE": "dve"},
         is_asked=False,
     ),
     Bad(
-        "a profile whose single sign-on is over",
+        "profile with expired single sign-on",
         ("not signed in to AWS: run `aws sso login`", "boto3 says SSOTokenLoadError"),
         environ={"AWS_PROFILE": "dev", "AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None},
         error=StartError,
@@ -137,19 +137,19 @@ REGION = [
         is_asked=False,
     ),
     Bad(
-        "a zone for a region",
+        "zone instead of region",
         ("region: must be a region, not a zone: 'us-east-1', not 'us-east-1a'",),
         {"region": "us-east-1a"},
         is_asked=False,
     ),
     Bad(
-        "a place for a region",
+        "city instead of region",
         ("region: must be the name of a region, like 'eu-central-1', not 'Frankfurt'",),
         {"region": "Frankfurt"},
         is_asked=False,
     ),
     Bad(
-        "a misspelt region",
+        "misspelt region",
         (
             "region: AWS can't be reached in 'eu-centrl-1', and boto3 knows no such region",
             "did you mean 'eu-central-1'?",
@@ -160,7 +160,7 @@ REGION = [
         is_asked=False,
     ),
     Bad(
-        "no way to AWS",
+        "no connection to AWS",
         ("AWS can't be reached in eu-central-1", "check the internet connection"),
         {"region": "eu-central-1", "endpoint_url": ""},
         environ={"AWS_ENDPOINT_URL": "http://127.0.0.1:9"},
@@ -168,7 +168,7 @@ REGION = [
         is_asked=False,
     ),
     Bad(
-        "a region that is not enabled",
+        "disabled region",
         (
             "region: AWS rejects the credentials in eu-south-2",
             "`aws account enable-region --region-name eu-south-2`",
@@ -179,7 +179,7 @@ REGION = [
         error=StartError,
     ),
     Bad(
-        "an endpoint that is not there",
+        "unreachable endpoint",
         ("AWS can't be reached in us-east-1", "the region's name", "127.0.0.1:9"),
         {"endpoint_url": "http://127.0.0.1:9"},
         error=StartError,
@@ -189,12 +189,12 @@ REGION = [
 
 TYPES = [
     Bad(
-        "an unknown type",
+        "unknown instance type",
         ("instance_type: c7i.lrage: EC2 has no such type in us-east-1", "`aws ec2 describe-inst"),
         {"instance_type": ["c7i.large", "c7i.lrage"]},
     ),
     Bad(
-        "a type that the zones lack",
+        "type missing in all zones",
         (
             "instance_type: c7i.large is not offered in us-east-1e, where the subnets are",
             "but in us-east-1a, us-east-1b",
@@ -203,12 +203,12 @@ TYPES = [
         {"subnets": ["{in_zone_e}"]},
     ),
     Bad(
-        "a type that is not sold on the market",
+        "type not offered on the market",
         ("market: u-6tb1.56xlarge is not offered as spot, but as on-demand: choose another",),
         {"instance_type": "u-6tb1.56xlarge", "market": "spot"},
     ),
     Bad(
-        "a Mac",
+        "Mac instance type",
         (
             "instance_type: mac2.metal: machines run Linux on x86_64 or arm64",
             "that type is arm64_mac: name another",
@@ -216,7 +216,7 @@ TYPES = [
         {"instance_type": "mac2.metal"},
     ),
     Bad(
-        "a quota of zero",
+        "quota of zero",
         (
             "quota does not allow a single c7i.large in us-east-1",
             "the name of L-34B43A08 (L-34B43A08): 0 vCPUs",
@@ -236,13 +236,13 @@ MARKETS = [
         is_asked=False,
     ),
     Bad(
-        "a price that is none",
+        "invalid price",
         ("max_price: must be more than 0.001 US dollars an hour",),
         {"max_price": 0.001},
         is_asked=False,
     ),
     Bad(
-        "a price below the market's",
+        "price below the market price",
         (
             "max_price: no spot instance costs $0.03 an hour or less now",
             "the cheapest is c7i.large in us-east-1b, for $0.035",
@@ -262,7 +262,7 @@ IMAGES = [
         is_asked=False,
     ),
     Bad(
-        "an image of another region",
+        "image of another region",
         (
             "image: ami-00000000000000bad does not exist in us-east-1",
             "an AMI belongs to one region, and has another id in each",
@@ -271,12 +271,12 @@ IMAGES = [
         {"image": "ami-00000000000000bad"},
     ),
     Bad(
-        "a parameter that is not there",
+        "unknown SSM parameter",
         ("image: there is no SSM parameter /my/image in us-east-1", "pass an AMI of the region"),
         {"image": "/my/image"},
     ),
     Bad(
-        "an image for another architecture",
+        "image for another architecture",
         (
             "image: {amd64} (image {amd64_name}) is for x86_64, but c7g.large for arm64",
             "choose an image and types of one architecture",
@@ -284,12 +284,12 @@ IMAGES = [
         {"instance_type": "c7g.large", "image": UBUNTU.format("24.04", "amd64")},
     ),
     Bad(
-        "an image for Windows",
+        "image for Windows",
         ("image: {windows} (image ) is for windows, and machines run Linux", "or omit it"),
         {"image": "{windows}"},
     ),
     Bad(
-        "an image whose terms are not accepted",
+        "image with unaccepted terms",
         (
             "image: AWS rejects it: follow AWS's answer, pass another one, or omit it",
             "AWS answered OptInRequired: In order to use this AWS Marketplace",
@@ -301,7 +301,7 @@ IMAGES = [
         ),
     ),
     Bad(
-        "a disk too small for the image",
+        "disk too small for the image",
         ("disk: 14 GiB is too small for ami-", "set it to 15 or more"),
         {"disk": 14},
     ),
@@ -309,12 +309,12 @@ IMAGES = [
 
 NETWORK = [
     Bad(
-        "a subnet that is not there",
+        "unknown subnet",
         ("subnets: subnet-0bad: not in us-east-1", "`aws ec2 describe-subnets --region us-east-1`"),
         {"subnets": ["subnet-0bad"]},
     ),
     Bad(
-        "a subnet by another name",
+        "subnet given by zone",
         ("subnets: must be ids (subnet-…), not 'us-east-1a'",),
         {"subnets": ["us-east-1a"]},
         is_asked=False,
@@ -333,12 +333,12 @@ NETWORK = [
         arrange=lambda aws: setattr(aws.ec2.get_default_vpc(), "is_default", "false"),
     ),
     Bad(
-        "a security group that is not there",
+        "unknown security group",
         ("security_groups: sg-0bad: not in us-east-1", "`aws ec2 describe-security-groups"),
         {"security_groups": ["sg-0bad"]},
     ),
     Bad(
-        "a security group of another VPC",
+        "security group of another VPC",
         (
             "security_groups: {other_group} is in {other_vpc}, but the subnets are in {vpc}",
             "name groups of that VPC, or none",
@@ -346,24 +346,24 @@ NETWORK = [
         {"subnets": ["{subnet}"], "security_groups": ["{other_group}"]},
     ),
     Bad(
-        "someone to let in, and groups that do",
+        "allowed addresses and security groups together",
         ("allow: is for the session's own security group, but security_groups are given",),
         {"security_groups": ["sg-1"], "allow": ["10.0.0.0/8"]},
         is_asked=False,
     ),
     Bad(
-        "nobody's address",
+        "invalid allowed address",
         ("allow: must be IPv4 CIDR blocks: 10.0.0.1/8 has host bits set",),
         {"allow": ["10.0.0.1/8"]},
         is_asked=False,
     ),
     Bad(
-        "a key pair that is not there",
+        "unknown key pair",
         ("key_pair: there is no 'laptop' in us-east-1", "`aws ec2 describe-key-pairs"),
         {"key_pair": "laptop"},
     ),
     Bad(
-        "an instance profile that is not there",
+        "unknown instance profile",
         (
             "instance_profile: AWS rejects it; list all with `aws iam list-inst",
             "AWS answered InvalidParameterValue: Value (nobody)",
@@ -383,13 +383,17 @@ OTHERS = [
     for id, says, options in [
         ("no type", "instance_type: must name a type", {"instance_type": ""}),
         ("no disk", "disk: must be at least 1 GiB", {"disk": 0}),
-        ("a tag that is none", "tags: must be KEY=VALUE, not 'team'", {"tags": ["team"]}),
-        ("a tag twice", "tags: must not have a key twice", {"tags": ["a=1", "a=2"]}),
-        ("a tag of AWS", "tags: must not set 'aws:x'", {"tags": ["aws:x=1"]}),
-        ("the name", "tags: must not set 'Name'", {"tags": ["Name=1"]}),
-        ("a tag of ours", "tags: must not set 'bigmachine:s'", {"tags": ["bigmachine:s=1"]}),
+        ("invalid tag", "tags: must be KEY=VALUE, not 'team'", {"tags": ["team"]}),
+        ("repeated tag key", "tags: must not have a key twice", {"tags": ["a=1", "a=2"]}),
+        ("tag reserved by AWS", "tags: must not set 'aws:x'", {"tags": ["aws:x=1"]}),
+        ("tag Name", "tags: must not set 'Name'", {"tags": ["Name=1"]}),
+        (
+            "tag reserved by bigmachine",
+            "tags: must not set 'bigmachine:s'",
+            {"tags": ["bigmachine:s=1"]},
+        ),
         ("too many tags", "tags: must be at most 40", {"tags": [f"k{i}=" for i in range(41)]}),
-        ("too long a tag", "tags: 'k': keys have at most 128", {"tags": ["k=" + "v" * 257]}),
+        ("too long tag", "tags: 'k': keys have at most 128", {"tags": ["k=" + "v" * 257]}),
         ("no lifetime", "lifetime: must be more than 0 seconds", {"lifetime": 0.0}),
         ("no URL", "endpoint_url: must begin with http", {"endpoint_url": "localhost:5000"}),
     ]
@@ -398,7 +402,7 @@ OTHERS = [
 
 @pytest.fixture
 def ids(aws):
-    """What is in the region, and what is not of its default VPC."""
+    """Resources of the region, in its default VPC and in another one."""
     ec2 = aws.ec2
     subnets = {s.availability_zone: s.id for s in ec2.describe_subnets()}
     vpc = ec2.get_default_vpc()
@@ -428,7 +432,7 @@ def ids(aws):
 
 @pytest.fixture
 def profiles(tmp_path, monkeypatch):
-    """An AWS configuration with profiles; nobody is signed on to one of them."""
+    """An AWS configuration with profiles, one of which is not signed on."""
     config = tmp_path / "config"
     config.write_text(
         "[profile dev]\n"
@@ -468,7 +472,7 @@ def test_bad_input_is_refused_before_anything_is_created(run, aws, ids, profiles
 
 
 def made(aws: Aws):
-    """Yield all actions that were asked for and change anything."""
+    """Yield all requested actions that change anything."""
     for action, parameters in aws.asked:
         is_rehearsal = parameters.get("DryRun") == "true"
         if not action.startswith(("Describe", "Get")) and not is_rehearsal:

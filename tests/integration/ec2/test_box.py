@@ -1,4 +1,4 @@
-"""Machines of ``ec2`` come up on hosts that really boot; whatever befalls them, nothing is left."""
+"""Machines of ``ec2`` on hosts that really boot: whatever fails, nothing is left."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ PROGRAM = """
 
 
 class Brisk:
-    """Drivers and machines look for each other more often, and tests are over sooner."""
+    """Shorter keepalives, so that tests are faster."""
 
     @bm.hookimpl(wrapper=True)
     def keepalive(self):
@@ -53,7 +53,7 @@ class Brisk:
 
 @pytest.fixture
 def driver(ec2, tmp_path):
-    """A driver in a process of its own, with two machines; ``reaper`` is what stands by it."""
+    """A driver in a process of its own, with two machines; ``reaper`` is its reaper."""
     (tmp_path / "main.py").write_text(textwrap.dedent(PROGRAM))
     with drivers.driver("main.py", cwd=tmp_path) as process:
         assert process.read_line() == "1"

@@ -1,4 +1,4 @@
-"""A machine's data volumes: found by their names, striped, formatted if new, and mounted."""
+"""A machine's data volumes are found by name, striped, formatted if new, and mounted."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def command(*words: str | Path) -> str:
 
 @contextlib.contextmanager
 def volumes(folder: Path, count: int = 1) -> Iterator[list[str]]:
-    """Attach new volumes; what is mounted below the folder is unmounted in the end."""
+    """Attach new volumes; in the end, unmount everything below the folder."""
     with contextlib.ExitStack() as stack:
         devices = []
         for index in range(count):
@@ -74,7 +74,7 @@ def mount(names: list[str], at: Path, seconds: float = 60.0) -> None:
 
 
 def identity(model: str, name: bytes) -> bytes:
-    """Make up what an NVMe controller says of itself, as AWS's ebsnvme-id reads it."""
+    """Return the identification data of an NVMe controller, as AWS's ebsnvme-id reads it."""
     fields = struct.pack("<HH20s40s", 0x1D0F, 0x1D0F, b"vol0123", model.ljust(40).encode())
     return fields.ljust(3072, b"\0") + name.ljust(1024, b"\0")
 

@@ -1,4 +1,4 @@
-"""Fleets: EC2 chooses among types and subnets, by the user's order, and no template is left."""
+"""Fleets: EC2 chooses types and subnets in the user's order, and no launch template is left."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def places(*kinds, market="spot", zones=ZONES):
 
 
 def overrides(aws, request):
-    """Return the type and zone of each override, and its priority, by the configuration."""
+    """Return the type, zone and priority of each override, by the configuration."""
     found = []
     for config in range(1, 9):
         for n in range(1, 99):

@@ -1,4 +1,4 @@
-"""What instances are set up with: disks that they are bought with, files, units; and immortals."""
+"""The setup of instances: data disks, files and units; and immortal instances."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.integration.ec2.test_disks import needs_loops, volumes
 from tests.integration.ec2.test_life import states
 from tests.support import vms as vms_folder
 from tests.support.lean_environment import lean_environ
-from tests.support.vms.projects import told_by
+from tests.support.vms.projects import run_project
 
 needs_builder = pytest.mark.skipif(
     not (find_uv() or find_pip()),
@@ -108,7 +108,7 @@ def tags(thing):
 
 
 def disks(aws):
-    """Return size in GiB, type, and whether it goes with the instance, of its volumes by name."""
+    """Return size in GiB, type, and delete-on-termination of an instance's volumes, by name."""
     [vm] = aws.instances()
     return {
         name: (disk.size, aws.ec2.volumes[disk.volume_id].volume_type, disk.delete_on_termination)
@@ -120,7 +120,7 @@ def disks(aws):
 
 
 def guest_of(tmp_path, **options) -> GuestSetup:
-    """Return what the machine gets of these options."""
+    """Return the guest setup of these options."""
     system = Ec2System(Ec2Options(**options))
     system._guest_setup = GuestSetup.from_options(system.options)
     return pickle.loads(pickle.dumps(system))._guest_setup
@@ -180,7 +180,7 @@ echo "what $4 said"
 
 @pytest.fixture
 def systemd(tmp_path, monkeypatch):
-    """Stand in for systemd; return the file of what it is told."""
+    """Replace systemctl; return the log of its arguments."""
     folder = tmp_path / "bin"
     folder.mkdir()
     log = tmp_path / "told"
@@ -290,7 +290,7 @@ PROGRAM = """
 
 @pytest.fixture
 def drive(tmp_path):
-    """Run a scene of the program, whose machines are boot programs in processes."""
+    """Run a scene of the program, whose machines are simulated VMs."""
     folder = tmp_path / "project"
     (tmp_path / "disks").mkdir()
     folder.mkdir()
@@ -300,7 +300,7 @@ def drive(tmp_path):
 
     def drive(*scene):
         lean = lean_environ("bigmachine-ec2", but=("boto3",))  # boto3 is the driver's alone
-        return told_by(folder, *scene, TMPDIR=str(tmp_path / "disks"), **lean)
+        return run_project(folder, *scene, TMPDIR=str(tmp_path / "disks"), **lean)
 
     return drive
 

@@ -1,4 +1,4 @@
-"""Instances are watched, found by whoever looks, and freed; nothing is left, whatever happens."""
+"""Instances are watched, listed and freed; nothing is left, whatever fails."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def test_running_instance_has_not_ended(run, aws):
 
 
 @pytest.mark.parametrize(
-    ("befall", "reason", "detail"),
+    ("event", "reason", "detail"),
     [
         ("interrupt", StopReason.INTERRUPTED, "EC2 interrupted the spot instance"),
         ("power_off", StopReason.EXITED, "it powered itself off"),
     ],
 )
-def test_ended_instance_has_ec2s_reason(run, aws, befall, reason, detail):
+def test_ended_instance_has_ec2s_reason(run, aws, event, reason, detail):
     async def test(kit):
         [instance] = await kit.start()
-        getattr(aws, befall)(instance.id)
+        getattr(aws, event)(instance.id)
         gone = await kit.system.keepalive_failed(instance)
         assert gone.reason is reason
         assert gone.detail.startswith(detail)
@@ -85,8 +85,8 @@ def test_unknown_instance_has_ended_unless_it_is_new(run, aws):
         [instance] = await kit.start()
         aws._unknown = 1
         assert await kit.system.keepalive_failed(instance) is None
-        stranger = Instance("m9.test-0123abcd.bigmachine", "", id="i-0123456789abcdef0")
-        assert "no longer has this instance" in (await kit.system.keepalive_failed(stranger)).detail
+        unknown = Instance("m9.test-0123abcd.bigmachine", "", id="i-0123456789abcdef0")
+        assert "no longer has this instance" in (await kit.system.keepalive_failed(unknown)).detail
 
     run(test)
 
@@ -422,7 +422,7 @@ def test_security_group_allows_driver_and_machines_on_one_port(run, aws):
 
 @pytest.fixture
 def address_service():
-    """A service that tells all who ask that they are 198.51.100.4."""
+    """A service that tells every client that its public address is 198.51.100.4."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         answer = b"198.51.100.4\n"

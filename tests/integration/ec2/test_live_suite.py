@@ -1,4 +1,4 @@
-"""The tests on a real account: they run when they are asked for, and find and free what is left."""
+"""Tests on a real account run only on request, and find and free their leftovers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def ec2(aws):
 
 
 def run(*command: str, **environ: str) -> tuple[int, str]:
-    """Run a Python module, without a terminal; return its status and what it says."""
+    """Run a Python module without a terminal; return its exit status and output."""
     done = subprocess.run(
         [sys.executable, "-m", *command],
         cwd=ROOT,
@@ -75,11 +75,11 @@ def with_options(options: list[str]) -> list[str]:
 
 
 def changes(aws) -> list[str]:
-    """Return what was asked to be changed, but for rehearsals."""
+    """Return the requested actions that change anything, without dry runs."""
     return [name for name, p in aws.asked if name.startswith(CHANGES) and p.get("DryRun") != "true"]
 
 
-# -- only who asks for it ---------------------------------------------------------------
+# -- only on request --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -107,10 +107,10 @@ def test_script_shows_the_account_and_starts_nothing_without_yes(aws, options, s
     assert "account   123456789012, as arn:aws:" in said
     assert f"region    {REGION}, " in said
     assert f"machines  {TYPE}, spot-then-on-demand: $0.107 an hour at most" in said
-    assert "that might make it $2.00" in said
+    assert "that might raise it to $2.00" in said
     [tests] = re.findall(r"^tests     (\d+) start machines", said, re.MULTILINE)
     assert f"{tests} tests start" in (ROOT / "docs/ec2.md").read_text().replace("\n", " ")
-    assert "say --yes" in said
+    assert "give --yes" in said
     assert changes(aws) == []
 
 
@@ -118,7 +118,7 @@ def test_script_reports_problems_before_it_begins(aws, options):
     aws.refuse("GetCallerIdentity", "ExpiredToken")
     status, said = run("tests.live", "ec2", "--yes", *with_options(options))
     assert status == 2
-    assert re.search("nothing was begun: .*credentials", said)
+    assert re.search("nothing was started: .*credentials", said)
     assert changes(aws) == []
 
 
@@ -127,36 +127,36 @@ def test_offline_part_passes_and_leaves_nothing(aws, options):
     assert status == 0, said
     assert " passed" in said
     assert " failed" not in said.splitlines()[-2]
-    assert said.endswith("Nothing is left of it.\n")
+    assert said.endswith("The run left nothing.\n")
 
 
-# -- what is left -----------------------------------------------------------------------
+# -- leftovers --------------------------------------------------------------------------
 
 
 def test_new_resources_are_seen_tagged_or_not(account, aws):
-    before = account.things()
+    before = account.resources()
     Region(aws).fill(None)
     Region(aws).fill(LEAKED, machines=0)
-    new = {id: tags for id, tags in account.things().items() if id not in before}
+    new = {id: tags for id, tags in account.resources().items() if id not in before}
     kinds = sorted(id.partition("-")[0] for id in new)
     assert kinds == ["i", "i", "lt", "lt", "sg", "sg", "sir", "sir", "vol", "vol", "vol", "vol"]
     assert {tags.get(SESSION) for tags in new.values()} == {None, LEAKED}
 
 
 def test_deleted_resources_are_not_seen(account, aws):
-    before = account.things()
+    before = account.resources()
     Region(aws).fill(LEAKED)
     for vm in aws.instances():
         aws.interrupt(vm.id)
-    new = {*account.things()} - {*before}
+    new = {*account.resources()} - {*before}
     assert "i" not in {id.partition("-")[0] for id in new}
 
 
 def test_leftovers_of_the_run_are_freed_and_untagged_ones_are_reported(
     account, aws, ec2, capsys, monkeypatch
 ):
-    monkeypatch.setattr(script, "_GOING", 0.0)
-    before = account.things()
+    monkeypatch.setattr(script, "_DELETION_SECONDS", 0.0)
+    before = account.resources()
     tags = {RUN: "r1", SESSION: LEAKED}
     ours = [make_volume(ec2, tags), make_volume(ec2, tags)]
     others = [
@@ -166,9 +166,9 @@ def test_leftovers_of_the_run_are_freed_and_untagged_ones_are_reported(
     ]
     group = account.make_group()
     texts = {"region": REGION, "endpoint_url": aws.url}
-    assert script.sweep(account, before, texts) == 3
+    assert script.free_leftovers(account, before, texts) == 3
     said = capsys.readouterr().out
-    assert {*account.things()} - {*before} == {*others}
+    assert {*account.resources()} - {*before} == {*others}
     assert all(id in said.partition("STILL THERE")[0] for id in (*ours, group))
     assert all(id in said.partition("STILL THERE")[2] for id in others)
     assert aws.calls.refused == [
@@ -181,7 +181,7 @@ def test_free_leftovers_of_killed_drivers_are_freed_and_no_failure(
     account, ec2, capsys, monkeypatch
 ):
     monkeypatch.setattr(suite.TestEc2, "account", account)
-    before = account.things()
+    before = account.resources()
     living = Driver.here()
     dead = dataclasses.replace(living, started=1)
     tags = {RUN: "r1", SESSION: LEAKED, DRIVER: str(dead)}
@@ -192,22 +192,22 @@ def test_free_leftovers_of_killed_drivers_are_freed_and_no_failure(
     assert {*suite.TestEc2().leftovers()} - {*before} == {volume, other}
     ec2.delete_volume(VolumeId=volume)
     ec2.delete_security_group(GroupId=other)
-    assert script.sweep(account, before, {}) == 0
-    assert account.things() == before
+    assert script.free_leftovers(account, before, {}) == 0
+    assert account.resources() == before
     assert f"{group} is freed" in capsys.readouterr().out
 
 
 def test_no_leftovers_is_reported(account, aws, capsys):
     Region(aws).fill(LEAKED)
-    assert script.sweep(account, account.things(), {}) == 0
-    assert capsys.readouterr().out == "Nothing is left of it.\n"
+    assert script.free_leftovers(account, account.resources(), {}) == 0
+    assert capsys.readouterr().out == "The run left nothing.\n"
 
 
 def test_foreign_resource_is_created_and_deleted(account, aws, monkeypatch):
     monkeypatch.setattr(suite.TestEc2, "account", account)
     with suite.TestEc2().foreign_resource() as lives:
         assert lives()
-        assert sessions_of(account.things(), run="r1") == set()
+        assert sessions_of(account.resources(), run="r1") == set()
     assert not lives()
     aws.calls.begin()  # it takes more than the policy, as the docs say
 

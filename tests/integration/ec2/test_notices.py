@@ -1,4 +1,4 @@
-"""What EC2 tells an instance about its future is read from its metadata service, as AWS has it."""
+"""Notices of interruptions and maintenance are read from EC2's instance metadata service."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def run():
 
 
 async def heard(imds, seconds):
-    """Return what is read in so many seconds, each notice once."""
+    """Return the notices that are read within some seconds, each once."""
     notices = {}
     with trio.move_on_after(seconds):
         async for notice in read_notices(imds.url):
@@ -213,7 +213,7 @@ def test_malformed_json_is_an_error(run):
 
 
 class Guest(InProcessSystem):
-    """In-process machines that are told what instances of EC2 are."""
+    """In-process machines that read the notices of EC2 instances."""
 
     notices = Ec2System.notices
     metadata_url = ""

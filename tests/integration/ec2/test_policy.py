@@ -1,4 +1,4 @@
-"""The IAM policy allows what the plugin calls, on what is its own, and nothing else."""
+"""The IAM policy allows the plugin's calls, on bigmachine's resources, and nothing else."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def key_pair(aws):
 
 
 def test_policy_matches_the_plugins_calls(run, aws, one_offer, key_pair):
-    """Have the plugin make each of its calls once."""
+    """Make the plugin call each of its actions once."""
 
     async def buy(kit):
         [instance] = await kit.start()
@@ -86,7 +86,7 @@ def test_policy_is_within_iams_size_limit():
 
 
 def test_call_outside_the_policy_is_detected(aws):
-    """Else no other test would fail by it."""
+    """Otherwise a call outside the policy would fail no test."""
     made = ("instance", "network-interface", "volume")
     untagged = [f"ec2:RunInstances: its {kind} has no tag {SESSION}" for kind in made]
     assert why_refused("ec2:RunInstances", {}) == untagged
@@ -108,7 +108,7 @@ def ask(aws, **config) -> None:
 
 
 def test_policy_can_separate_sessions_by_name(run, aws):
-    """As the docs say: it has to allow two names."""
+    """As the docs say, the policy must then allow two names."""
 
     async def test(kit):
         await kit.start()

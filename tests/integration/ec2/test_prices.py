@@ -1,4 +1,4 @@
-"""Instances have AWS's prices, and none is bought for more than the user allows."""
+"""Instances have AWS's prices, and none is launched for more than the user allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quotas are asked for where they may be: too little for one machine is an error at once."""
+"""Quotas are read if that is permitted; a quota below one machine is an error at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests keep a limiter, pauses differ, and many questions go in one request."""
+"""Requests are rate-limited, backoff has jitter, and concurrent callers share one request."""
 
 from __future__ import annotations
 

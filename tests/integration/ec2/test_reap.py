@@ -1,4 +1,4 @@
-"""What sessions leave at EC2 is listed by `bigmachine ps` and freed by `bigmachine reap`."""
+"""Leftovers at EC2 are listed by `bigmachine ps` and freed by `bigmachine reap`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def dead() -> Driver:
 
 @pytest.fixture
 def region(aws, monkeypatch):
-    """The emulated region, for whoever asks by the system's name; what is left in it goes."""
+    """The emulated region, which `ec2` uses; it is emptied in the end."""
     monkeypatch.setenv("BIGMACHINE_EC2_REGION", REGION)
     monkeypatch.setenv("BIGMACHINE_EC2_ENDPOINT_URL", aws.url)
     yield Region(aws)
@@ -41,7 +41,7 @@ def region(aws, monkeypatch):
 
 
 class Region:
-    """What sessions, and others, have made in it."""
+    """A region with the resources of sessions and of other programs."""
 
     def __init__(self, aws) -> None:
         self.aws = aws

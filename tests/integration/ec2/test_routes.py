@@ -1,4 +1,4 @@
-"""Subnets into which no public address leads: known before anything is bought."""
+"""Subnets without an internet route are detected before anything is launched."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bigmachine_ec2 import _network
 
 @pytest.fixture
 def private(aws):
-    """A subnet of the default VPC with a route table of its own, which leads nowhere else."""
+    """A subnet of the default VPC whose route table has local routes only."""
     ec2 = aws.ec2
     vpc = ec2.get_default_vpc()
     subnet = ec2.create_subnet(vpc.id, "172.31.240.0/24", "us-east-1a")

@@ -1,4 +1,4 @@
-"""Opening a session on EC2: what is asked, what is chosen by default, and that nothing is made."""
+"""Setup of a session on EC2: its defaults and requests; it creates nothing."""
 
 from __future__ import annotations
 

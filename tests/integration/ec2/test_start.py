@@ -1,4 +1,4 @@
-"""Instances are bought in the user's order, named and tagged from their first moment."""
+"""Instances are launched in the user's order, and are named and tagged on creation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the local system start: real processes that run a script they are given."""
+"""Local machines for tests: real processes, each of which runs a given script."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SLEEP = "import signal\nwhile True: signal.pause()"
 
 
 def main(config: bytes, *, listen: str, lifeline: int) -> None:
-    """A machine in small: hangs on its lifeline and runs the script it was sent."""
+    """A minimal worker: runs its script, and ends when its lifeline closes."""
 
     def follow() -> None:
         while os.read(lifeline, 4096):
@@ -40,14 +40,14 @@ def main(config: bytes, *, listen: str, lifeline: int) -> None:
 
 
 class ScriptSystem(LocalSystem):
-    """The local system with the machine in small instead of the worker."""
+    """The local system with the minimal worker."""
 
     entry = f"{__name__}:main"
 
 
 @dataclass(frozen=True, slots=True)
 class ScriptMachine(MachineSpec):
-    """For the spawning path: the same machine by a command."""
+    """A spawned machine, whose command runs the minimal worker."""
 
     @property
     def command(self) -> list[str]:
@@ -55,7 +55,7 @@ class ScriptMachine(MachineSpec):
 
 
 class ScriptRequest(LaunchRequest):
-    """An order for machines that run ``script``."""
+    """A request for machines that run ``script``."""
 
     def __init__(self, system: LocalSystem, script: str, prefix: str = "m") -> None:
         super().__init__(
@@ -68,13 +68,13 @@ class ScriptRequest(LaunchRequest):
         )
 
     def new_machine(self) -> MachineSpec:
-        order = super().new_machine()
-        return ScriptMachine(order.name, order.config, order.request)
+        spec = super().new_machine()
+        return ScriptMachine(spec.name, spec.config, spec.request)
 
 
 @contextlib.asynccontextmanager
 async def opened(**options: Any) -> AsyncIterator[ScriptSystem]:
-    """A system that is set up, and shut down afterwards."""
+    """Set up a system, and shut it down afterwards."""
     system = ScriptSystem(LocalOptions(**options))
     await system.setup()
     try:
@@ -91,14 +91,14 @@ async def start_one(system: LocalSystem, script: str, prefix: str = "m") -> Inst
 
 
 async def first_line(system: LocalSystem, instance: Instance) -> bytes:
-    """Wait for the first line that a machine prints; also a way to see that it runs."""
+    """Wait for the first line that a machine prints, which also shows that it runs."""
     async for line in system.tail(instance):
         return line
     raise AssertionError("the machine printed nothing")
 
 
 async def ended(pid: int) -> None:
-    """Wait until no process of this number runs, by the kernel's own notice."""
+    """Wait until a process has ended."""
     with contextlib.suppress(ProcessLookupError):
         pidfd = os.pidfd_open(pid)
         try:
@@ -108,18 +108,18 @@ async def ended(pid: int) -> None:
 
 
 def children() -> set[int]:
-    """The process ids of this process's children, ended ones that nobody reaped included."""
+    """The process ids of this process's children, zombies included."""
     return children_of(os.getpid())
 
 
 def children_of(pid: int) -> set[int]:
-    """The same of another process."""
+    """The process ids of another process's children, zombies included."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return {int(child) for task in tasks for child in (task / "children").read_text().split()}
 
 
 def descriptors() -> dict[int, str]:
-    """The open file descriptors of this process and what they are."""
+    """The open file descriptors of this process, and the files that they refer to."""
     found = {}
     for entry in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
@@ -128,10 +128,20 @@ def descriptors() -> dict[int, str]:
 
 
 @contextlib.contextmanager
-def port_taken() -> Iterator[int]:
-    """A port of this computer that somebody else listens on."""
+def used_port() -> Iterator[int]:
+    """A port of this computer that is in use."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
+
+
+def two_free_ports() -> int:
+    """Return a port of this computer that is free, as is the next one."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = int(server.getsockname()[1])
+            with contextlib.suppress(OSError, OverflowError):
+                socket.create_server(("127.0.0.1", port + 1)).close()
+                return port
 
 
 if __name__ == "__main__":

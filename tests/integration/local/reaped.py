@@ -1,4 +1,4 @@
-"""A driver whose machine never comes up: it is in the middle of a start for as long as it lives."""
+"""A driver whose `start` never returns: it creates resources, and waits until it is killed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.support.shelf import ShelfSystem, put
 session: bm.AsyncSession
 
 
-class Swept(ShelfSystem):
-    uses_reaper = "swept" in sys.argv
+class ReapedSystem(ShelfSystem):
+    uses_reaper = "reaper" in sys.argv
 
     async def start(self, count: int, request: bm.LaunchRequest) -> Sequence[bm.Instance]:
         for kind in ("instance", "volume", "security-group"):
-            put(self.options.folder, f"thing.{request.session}", kind)
+            put(self.options.folder, f"resource.{request.session}", kind)
         process = session._reaper._process
         say(session=request.session, reaper=process and process.pid)
         if "fails" in sys.argv:
@@ -34,8 +34,8 @@ class Swept(ShelfSystem):
 
     async def shutdown(self) -> None:
         if "frees" in sys.argv:
-            for thing in await self.instances():
-                await self.stop(thing)
+            for resource in await self.instances():
+                await self.stop(resource)
 
 
 class Nothing:
@@ -47,13 +47,13 @@ def say(**fields: object) -> None:
 
 
 def main() -> None:
-    """Drive, with things in the folder that is the first argument."""
+    """Run the driver, whose resources are in the folder that is the first argument."""
     trio.run(_drive)
 
 
 async def _drive() -> None:
     global session
-    async with bm.AsyncSession(Swept, folder=sys.argv[1]) as session:
+    async with bm.AsyncSession(ReapedSystem, folder=sys.argv[1]) as session:
         try:
             await session.start(1, services={"Nothing": Nothing()})
         except bm.StartError as error:

@@ -1,4 +1,4 @@
-"""The services of these tests; a module by itself, since machines import it: it must be light."""
+"""The services of these tests, in a module of their own, which machines import quickly."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ class Basic(Echo):
         return threading.Lock()
 
     def children(self):
-        """Start a process of our own and leave it running."""
+        """Start a child process, leave it running, and return its id."""
         return subprocess.Popen(["sleep", "1000"]).pid
 
 
-class FailsOnTheMachine:
-    """Travels well, arrives badly."""
+class CannotBeUnpickled:
+    """Can be pickled on the driver, but not unpickled on a machine."""
 
     def __init__(self):
         self.driver = os.getpid()
 
     def __reduce__(self):
-        return _arrive, ()
+        return _unpickle, ()
 
 
-def _arrive():
+def _unpickle():
     raise ImportError("No module named 'driver_only'")
 
 
 class Mapper:
-    """Streams both ways at once."""
+    """Streams in both directions at once."""
 
     async def double(self, numbers):
         async for number in numbers:

@@ -1,4 +1,4 @@
-"""What becomes of local machines when their driver, or the zygote, ends without a word."""
+"""Local machines after their driver, or the zygote, was killed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.processes import is_running
 
 pytestmark = pytest.mark.timeout(60)
 
-HOG = "print('up'); pow(3, 10**10)"  # one call that never lets another thread run
+HOG = "print('up'); pow(3, 10**10)"  # one call, which never releases the GIL
 
 DRIVER = """
 import os, sys, signal, trio
@@ -53,7 +53,7 @@ def driver_of(
     return driver("-c", code)
 
 
-def end_of(pids: list[int]) -> None:
+def wait_ended(pids: list[int]) -> None:
     async def main() -> None:
         for pid in pids:
             await lm.ended(pid)
@@ -64,36 +64,36 @@ def end_of(pids: list[int]) -> None:
 @pytest.mark.parametrize(
     ("fork", "script"),
     [(True, "print('up')\n" + lm.SLEEP), (True, HOG), (False, "print('up')\n" + lm.SLEEP)],
-    ids=["forked", "forked and hogging its interpreter", "spawned"],
+    ids=["forked", "forked and holding its interpreter", "spawned"],
 )
 def test_machines_end_with_a_killed_driver(fork: bool, script: str) -> None:
     with driver_of(fork=fork, script=script) as process:
         machines = process.read_pids()
         assert all(map(is_running, machines))
         process.send_signal(signal.SIGKILL)
-        end_of(machines)
+        wait_ended(machines)
 
 
 @pytest.mark.parametrize("fork", [True, False])
-def test_child_forked_by_the_driver_does_not_keep_machines_alive(fork: bool) -> None:
+def test_child_forked_by_driver_does_not_keep_machines_alive(fork: bool) -> None:
     with driver_of(fork=fork, script="print('up')\n" + lm.SLEEP, then=FORK.strip()) as process:
         machines = process.read_pids()
         (child,) = process.read_pids()
         process.send_signal(signal.SIGKILL)
-        end_of(machines)
+        wait_ended(machines)
         assert is_running(child)
         os.kill(child, signal.SIGKILL)
 
 
-def test_machines_end_with_the_driver_after_the_zygote_was_killed() -> None:
+def test_machines_end_with_driver_after_zygote_was_killed() -> None:
     with driver_of(fork=True, script="print('up')\n" + lm.SLEEP) as process:
         machines = process.read_pids()
         (zygote,) = lm.children_of(process.pid)
         os.kill(zygote, signal.SIGKILL)
-        end_of([zygote])
+        wait_ended([zygote])
         assert all(map(is_running, machines))
         process.send_signal(signal.SIGKILL)
-        end_of(machines)
+        wait_ended(machines)
 
 
 def test_killed_zygote_kills_no_machine_and_is_replaced(
@@ -128,7 +128,7 @@ def test_killed_zygote_kills_no_machine_and_is_replaced(
     trio.run(main)
 
 
-def test_zygote_that_dies_during_a_start_fails_it_and_leaves_nothing() -> None:
+def test_zygote_killed_during_start_fails_it_and_leaves_nothing() -> None:
     async def main() -> None:
         async with lm.opened(fork=True) as system:
             (zygote,) = lm.children()

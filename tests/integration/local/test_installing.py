@@ -1,4 +1,4 @@
-"""Services of real processes are installed once, whatever happens to the connection meanwhile."""
+"""Services are installed once, even if the connection breaks meanwhile."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.waiting import until
 
 
 class CountedInFile:
-    """Notes each of its set-ups in a file, and ends it when there is another one."""
+    """Records each call of `setup` in a file; `setup` returns once a second file exists."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -25,17 +25,17 @@ class CountedInFile:
         return "here"
 
 
-def test_setup_in_a_thread_of_a_process_runs_once(tmp_path):
+def test_setup_runs_once_despite_broken_connections(tmp_path):
     faults = Faults(kinds=())
 
-    def interfere() -> None:
+    def break_connections() -> None:
         until((tmp_path / "setups").exists)
         for _ in range(3):
             faults.inject(Fault.RESET)
         (tmp_path / "go").touch()
 
     with bm.Session("local", plugins=[faults]) as session:
-        thread = threading.Thread(target=interfere)
+        thread = threading.Thread(target=break_connections)
         thread.start()
         [machine] = session.start(1, services={"It": CountedInFile(tmp_path)})
         thread.join()

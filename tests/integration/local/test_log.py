@@ -1,3 +1,5 @@
+"""The log of a local machine."""
+
 from __future__ import annotations
 
 import os
@@ -14,21 +16,21 @@ async def lines_of(log: Log, lines: list[bytes]) -> None:
         lines.append(line)
 
 
-async def finish_just_after_a_line() -> list[bytes]:
-    """Close a log between its pipe's becoming readable and its reader's turn, half the times."""
+async def finish_as_line_arrives() -> list[bytes]:
+    """Close a log after a line arrived; half the time its reader has not read that yet."""
     reading, writing = pipe()
     log = Log(reading)
     lines: list[bytes] = []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(lines_of, log, lines)
         await trio.testing.wait_all_tasks_blocked()
-        os.write(writing.number, b"last words\nunfinished")
+        os.write(writing.number, b"last line\nunfinished")
         await trio.lowlevel.checkpoint()  # trio runs what is ready in either order
         log.finish()
     writing.close()
     return lines
 
 
-def test_log_closed_as_a_line_arrives_ends_with_that_line():
+def test_log_closed_while_line_arrives_yields_that_line():
     for _ in range(30):
-        assert trio.run(finish_just_after_a_line) == [b"last words", b"unfinished"]
+        assert trio.run(finish_as_line_arrives) == [b"last line", b"unfinished"]

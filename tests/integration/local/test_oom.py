@@ -1,4 +1,4 @@
-"""Whether a kill by the kernel, for want of memory, is told from any other SIGKILL."""
+"""Kills by the kernel for lack of memory are distinguished from other kills."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def small_cgroup() -> Iterator[Path]:
 
 
 def eater(cgroup: Path) -> subprocess.Popen[bytes]:
-    """Start a process in the cgroup that eats too much once it is sent a line."""
+    """Start a process in the cgroup that exceeds its memory limit once it is sent a line."""
     process = subprocess.Popen([sys.executable, "-c", EAT], stdin=subprocess.PIPE)
     (cgroup / "cgroup.procs").write_text(str(process.pid))
     return process
@@ -73,7 +73,7 @@ def test_out_of_memory_kill_is_reported(small_cgroup: Path) -> None:
 
 
 @pytest.mark.parametrize("has_kernel_log", [True, False])
-def test_kernel_log_and_cgroup_counter_each_identify_the_victim(
+def test_kernel_log_and_cgroup_counter_each_identify_victim(
     small_cgroup: Path, has_kernel_log: bool
 ) -> None:
     watch = OomWatch()
@@ -93,7 +93,7 @@ def test_kernel_log_and_cgroup_counter_each_identify_the_victim(
     watch.close()
 
 
-def test_process_killed_by_somebody_is_no_oom_victim() -> None:
+def test_process_killed_by_another_process_is_no_oom_victim() -> None:
     watch = OomWatch()
     with subprocess.Popen(["sleep", "1000"]) as process:
         watch.watch(process.pid)

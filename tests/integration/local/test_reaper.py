@@ -1,4 +1,4 @@
-"""What a driver that is killed leaves at its provider is freed by a process beside it."""
+"""The reaper, a process beside the driver, frees the leftovers of a killed driver."""
 
 from __future__ import annotations
 
@@ -30,50 +30,50 @@ def drive(tmp_path: Path) -> Iterator[Any]:
         yield start
 
 
-def hear(driver: DriverProcess) -> dict[str, Any]:
+def receive(driver: DriverProcess) -> dict[str, Any]:
     return dict(json.loads(driver.read_line()))
 
 
-def on(shelf: Path) -> list[str]:
+def resources(shelf: Path) -> list[str]:
     return sorted(path.stem for path in shelf.glob("*.json"))
 
 
-def test_what_a_killed_driver_left_is_freed_and_nothing_else(drive: Any, tmp_path: Path):
+def test_only_leftovers_of_killed_driver_are_freed(drive: Any, tmp_path: Path):
     other = put(tmp_path, "m0.other-01234567.bigmachine")
-    driver = drive("swept")
-    hear(driver)
-    assert len(on(tmp_path)) == 4
+    driver = drive("reaper")
+    receive(driver)
+    assert len(resources(tmp_path)) == 4
     driver.kill()
-    until(lambda: on(tmp_path) == [other])
+    until(lambda: resources(tmp_path) == [other])
 
 
-def test_a_thing_that_turns_up_late_is_freed_too(drive: Any, tmp_path: Path):
-    driver = drive("swept")
-    session = hear(driver)["session"]
+def test_resource_that_appears_late_is_freed(drive: Any, tmp_path: Path):
+    driver = drive("reaper")
+    session = receive(driver)["session"]
     driver.kill()
-    until(lambda: on(tmp_path) == [])
+    until(lambda: resources(tmp_path) == [])
     put(tmp_path, f"late.{session}")
-    until(lambda: on(tmp_path) == [])
+    until(lambda: resources(tmp_path) == [])
 
 
-def test_children_that_hold_the_drivers_files_open_hold_nothing_up(drive: Any, tmp_path: Path):
-    driver = drive("swept", "forks")
-    hear(driver)
-    child = hear(driver)["child"]
+def test_reaper_does_not_wait_for_children_of_driver(drive: Any, tmp_path: Path):
+    driver = drive("reaper", "forks")
+    receive(driver)
+    child = receive(driver)["child"]
     driver.kill()
-    until(lambda: on(tmp_path) == [])
+    until(lambda: resources(tmp_path) == [])
     assert is_running(child)
 
 
-def test_a_driver_that_is_stopped_may_go_on_and_nothing_is_freed(drive: Any, tmp_path: Path):
-    driver = drive("swept")
-    reaper = hear(driver)["reaper"]
+def test_nothing_is_freed_while_driver_is_suspended(drive: Any, tmp_path: Path):
+    driver = drive("reaper")
+    reaper = receive(driver)["reaper"]
     driver.send_signal(signal.SIGSTOP)
-    # It looks at the driver once a second, and has looked when it has waited for the third time.
+    # The reaper checks the driver once a second; after its third wait it has checked.
     waits = Path(f"/proc/{reaper}/status")
     before = switches(waits)
     until(lambda: switches(waits) >= before + 3)
-    assert len(on(tmp_path)) == 3
+    assert len(resources(tmp_path)) == 3
     driver.send_signal(signal.SIGCONT)
 
 
@@ -82,17 +82,17 @@ def switches(status: Path) -> int:
     return int(line.split()[1])
 
 
-def test_once_all_is_freed_the_reaper_ends_with_the_session(drive: Any, tmp_path: Path):
-    driver = drive("swept", "fails", "frees")
-    reaper = hear(driver)["reaper"]
-    assert "it fails" in hear(driver)["error"]
+def test_reaper_ends_with_session_that_freed_everything(drive: Any, tmp_path: Path):
+    driver = drive("reaper", "fails", "frees")
+    reaper = receive(driver)["reaper"]
+    assert "it fails" in receive(driver)["error"]
     assert driver.wait(30) == 0
     assert not is_running(reaper)
-    assert on(tmp_path) == []
+    assert resources(tmp_path) == []
 
 
-def test_systems_that_are_not_swept_have_no_process_beside_the_driver(drive: Any, tmp_path: Path):
+def test_system_without_reaper_starts_no_reaper_process(drive: Any, tmp_path: Path):
     driver = drive()
-    assert hear(driver)["reaper"] is None
+    assert receive(driver)["reaper"] is None
     driver.kill()
-    assert len(on(tmp_path)) == 3
+    assert len(resources(tmp_path)) == 3

@@ -1,4 +1,4 @@
-"""Sessions on real local machines: how they come up, fail, and go away."""
+"""Sessions on real local machines: start, calls, failures and shutdown."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import trio
 import trio.testing
 
 import bigmachine as bm
-from tests.integration.local.services import Basic, FailsOnTheMachine, Mapper
+from tests.integration.local.services import Basic, CannotBeUnpickled, Mapper
 from tests.support.drivers import driver
 from tests.support.processes import is_running
 from tests.support.waiting import eventually
@@ -27,13 +27,13 @@ from tests.support.waiting import eventually
 FORK = [True, False]
 
 
-async def gone(pids):
+async def wait_ended(pids):
     """Wait until none of ``pids`` runs."""
     await eventually(lambda: not any(map(is_running, pids)))
 
 
 @pytest.mark.parametrize("fork", FORK)
-def test_machines_start_serve_and_stop_on_both_paths(fork):
+def test_machines_start_serve_and_stop(fork):
     async def main():
         async with bm.AsyncSession("local", fork=fork, maxprocs=2) as session:
             machines = await session.start(3, services={"Basic": Basic()})
@@ -66,17 +66,17 @@ trio.run(main)
 
 
 @pytest.mark.parametrize("fork", FORK)
-def test_no_machine_outlives_a_driver_that_is_killed(fork):
+def test_no_machine_outlives_killed_driver(fork):
     with driver("-c", DRIVER.format(fork=fork)) as process:
         pids = process.read_pids()
         assert len(pids) == 6  # five machines, and a process that one of them started
         assert all(map(is_running, pids))
         process.kill()
-        trio.run(gone, pids)
+        trio.run(wait_ended, pids)
 
 
 @pytest.mark.parametrize("fork", FORK)
-def test_a_killed_machine_fails_its_calls_with_the_signal_and_leaves_the_others(fork):
+def test_calls_to_killed_machine_fail_with_signal_and_others_go_on(fork):
     async def main():
         async with bm.AsyncSession("local", fork=fork) as session:
             one, other = await session.start(2, services={"Basic": Basic()})
@@ -95,7 +95,7 @@ def test_a_killed_machine_fails_its_calls_with_the_signal_and_leaves_the_others(
             assert one.state == bm.State.STOPPED
             assert await other.call("Basic.echo", 1) == 1
             await one.shutdown()
-            await gone([child])
+            await wait_ended([child])
 
     trio.run(main)
 
@@ -112,37 +112,37 @@ def test_sessions_leak_no_descriptor_thread_process_or_file(tmp_path, monkeypatc
             for _ in range(cycles):
                 await cycle(session)
 
-    def held():
+    def resources():
         gc.collect()
         children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
         return len(os.listdir("/proc/self/fd")), threading.active_count(), len(children)
 
     trio.run(main, 2)
-    before = held()
+    before = resources()
     trio.run(main, 100)
     for _ in range(5):
         trio.run(main, 1)
-    after = held()
+    after = resources()
     # trio keeps idle threads for a while, so there may be fewer than before.
     assert (after[0], after[2]) == (before[0], before[2])
     assert after[1] <= before[1]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unpicklable_argument_and_reply_are_named(session_machine):
+def test_unpicklable_argument_or_result_is_named(session_machine):
     call = session_machine.call
     with pytest.raises(bm.UsageError, match=r"Basic.echo: argument 0 \(a lock\) can't be pickled"):
         call("Basic.echo", threading.Lock())
     with pytest.raises(bm.UsageError, match="Basic.lock returned a lock"):
         call("Basic.lock")
-    # A lambda travels; cloudpickle sees to that.
+    # cloudpickle can pickle a lambda.
     assert call("Basic.echo", lambda: 5)() == 5
     lock = threading.Lock()
     with pytest.raises(bm.UsageError, match=r"value \(a function\) can't be pickled"):
         call("Basic.echo", value=lambda: lock)
 
 
-def test_an_unknown_method_lists_the_ones_there_are(session_machine):
+def test_unknown_method_error_lists_available_methods(session_machine):
     with pytest.raises(bm.UsageError, match="did you mean 'echo'.*There are: children, eat, echo"):
         session_machine.call("Basic.ecko")
     with pytest.raises(bm.UsageError, match="no service 'Nothing' here; there are: Basic"):
@@ -155,15 +155,15 @@ def session_machine():
         yield session.start(1, services={"Basic": Basic()})[0]
 
 
-def test_a_service_that_cannot_be_made_on_the_machine_is_a_start_error():
+def test_service_that_cannot_be_unpickled_is_start_error():
     with bm.Session("local") as session:
         with pytest.raises(bm.StartError, match="No module named 'driver_only'") as caught:
-            session.start(1, services={"Bad": FailsOnTheMachine()})
+            session.start(1, services={"Bad": CannotBeUnpickled()})
         assert "must be importable there" in str(caught.value)
         assert session.machines == []
 
 
-def test_a_port_in_use_is_named_and_nothing_is_started():
+def test_port_in_use_is_named_and_nothing_is_started():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with bm.Session("local", port=port) as session:
@@ -172,7 +172,7 @@ def test_a_port_in_use_is_named_and_nothing_is_started():
             assert session.machines == []
 
 
-def test_too_few_descriptors_for_the_machines_asked_is_said_before_any_is_started():
+def test_too_few_descriptors_is_error_before_any_machine_is_started():
     program = """
 import resource
 resource.setrlimit(resource.RLIMIT_NOFILE, (80, 80))
@@ -194,7 +194,7 @@ with bm.Session("local") as session:
     assert answer == "still usable"
 
 
-def test_options_and_systems_that_do_not_exist_are_explained():
+def test_unknown_option_or_system_error_suggests_alternative():
     with pytest.raises(bm.UsageError, match="did you mean 'maxprocs'"):
         bm.Session("local", maxproc=2)
     with pytest.raises(bm.UnknownSystemError, match=r'pip install "bigmachine\[azure\]"'):
@@ -205,7 +205,7 @@ def test_options_and_systems_that_do_not_exist_are_explained():
         pass
 
 
-def test_an_interrupted_start_leaves_no_machine():
+def test_cancelled_start_leaves_no_machine():
     async def main():
         async with bm.AsyncSession("local") as session:
             before = children_of_zygote(session)
@@ -224,7 +224,7 @@ def children_of_zygote(session):
     return Path(f"/proc/{zygote}/task/{zygote}/children").read_text().split()
 
 
-def test_two_sessions_on_two_systems_at_once():
+def test_two_sessions_use_two_systems_at_once():
     class Other(type(bm.Session("local").system)):
         name = "other"
 
@@ -237,7 +237,7 @@ def test_two_sessions_on_two_systems_at_once():
             one.connect(b.addr)
 
 
-def test_a_stranger_cannot_reach_a_machine(session_machine):
+def test_client_without_certificate_gets_no_response(session_machine):
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -255,14 +255,14 @@ def test_a_stranger_cannot_reach_a_machine(session_machine):
     assert session_machine.call("Basic.echo", 1) == 1
 
 
-memory_cgroups = Path("/sys/fs/cgroup/memory")
+MEMORY_CGROUPS = Path("/sys/fs/cgroup/memory")
 
 
 @pytest.fixture
 def small_cgroup():
-    if os.geteuid() != 0 or not (memory_cgroups / "cgroup.procs").exists():
+    if os.geteuid() != 0 or not (MEMORY_CGROUPS / "cgroup.procs").exists():
         pytest.skip("needs root and a cgroup v1 memory controller")
-    folder = memory_cgroups / f"bigmachine-test-{os.getpid()}"
+    folder = MEMORY_CGROUPS / f"bigmachine-test-{os.getpid()}"
     folder.mkdir()
     try:
         (folder / "memory.limit_in_bytes").write_text(str(150 << 20))
@@ -272,7 +272,7 @@ def small_cgroup():
 
 
 @pytest.mark.root
-def test_a_machine_killed_for_want_of_memory_says_so(small_cgroup):
+def test_machine_killed_by_oom_killer_stops_with_reason_oom(small_cgroup):
     with bm.Session("local") as session:
         [machine] = session.start(1, services={"Basic": Basic()})
         (small_cgroup / "cgroup.procs").write_text(str(machine.call("Basic.pid")))
@@ -282,7 +282,7 @@ def test_a_machine_killed_for_want_of_memory_says_so(small_cgroup):
 
 
 @pytest.mark.root
-def test_a_machine_that_has_used_95_percent_of_its_memory_is_unhealthy(small_cgroup, caplog):
+def test_machine_using_95_percent_of_its_memory_is_unhealthy(small_cgroup, caplog):
     class Observer:
         def __init__(self):
             self.events = []
@@ -316,14 +316,14 @@ def test_errors_survive_pickling():
 
 
 @pytest.mark.parametrize("count", [3, 10**7])
-def test_a_method_may_return_before_its_stream_is_all_sent(count):
+def test_method_may_return_before_its_stream_argument_is_fully_sent(count):
     with bm.Session("local") as session:
         [machine] = session.start(1, services={"Mapper": Mapper()})
         for _ in range(5):
             assert machine.call("Mapper.first", (n for n in range(count))) == 0
 
 
-def test_a_call_streams_both_ways_at_once():
+def test_call_streams_in_both_directions_at_once():
     async def main():
         async with bm.AsyncSession("local") as session:
             [machine] = await session.start(1, services={"Mapper": Mapper()})
@@ -363,7 +363,7 @@ def test_a_call_streams_both_ways_at_once():
     trio.run(main)
 
 
-def test_a_file_is_mapped_line_by_line_from_plain_code(session_machine):
+def test_file_argument_is_processed_line_by_line(session_machine):
     with bm.Session("local") as session:
         [machine] = session.start(1, services={"Mapper": Mapper()})
         with open(__file__, "rb") as file:

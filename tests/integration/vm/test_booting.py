@@ -1,4 +1,4 @@
-"""A program whose machines have none of its code: from its own point of view."""
+"""Programs whose machines have none of their code, as the program sees it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import pytest
 from tests.support import vms as vms_folder
 from tests.support.drivers import driver
 from tests.support.processes import is_running
-from tests.support.vms.projects import make_project, needs_a_builder
+from tests.support.vms.projects import make_project, needs_builder
 from tests.support.waiting import until
 
-pytestmark = needs_a_builder
+pytestmark = needs_builder
 
 PROGRAM = """
     import json, os, sys
@@ -37,8 +37,8 @@ PROGRAM = """
                 assert not self.phases
                 self.captured.append([event.distributions, event.files, event.size_bytes])
 
-    class Asked:
-        def about(self):
+    class Reporter:
+        def report(self):
             import bigmachine, h11, numpy
             from helpers.deep import answer
             return {
@@ -54,10 +54,10 @@ PROGRAM = """
 
     if __name__ == "__main__":
         with bm.Session(VmSystem(), plugins=[Watch()]) as session:
-            machines = session.start(int(sys.argv[1]), services={"Asked": Asked()})
-            told = [machine.call("Asked.about") for machine in machines]
+            machines = session.start(int(sys.argv[1]), services={"Reporter": Reporter()})
+            reports = [machine.call("Reporter.report") for machine in machines]
             system = session.system
-            found = {"told": told, "phases": Watch.phases, "captured": Watch.captured}
+            found = {"reports": reports, "phases": Watch.phases, "captured": Watch.captured}
             print(json.dumps(found), flush=True)
             if "wait" in sys.argv:
                 print(json.dumps([vm.pid for vm in system.vms.values()]), flush=True)
@@ -73,7 +73,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def environ(tmp_path: Path) -> dict[str, str]:
-    # What a VM leaves of its disk goes with the test's own folder.
+    # A VM's disk is in the test's own folder, which is deleted.
     (tmp_path / "disks").mkdir(exist_ok=True)
     return {**os.environ, "TMPDIR": str(tmp_path / "disks")}
 
@@ -95,28 +95,28 @@ def result(done: subprocess.CompletedProcess[str]) -> Any:
     return json.loads(done.stdout)
 
 
-def test_a_program_finds_its_own_code_and_all_that_is_installed_on_its_machines(project: Path):
+def test_program_finds_its_code_and_distributions_on_its_machines(project: Path):
     found = result(run(project, "2"))
-    for told in found["told"]:
-        assert told["answer"] == 42
-        assert told["numpy"] == 3.0
-        assert told["data"] == "some data"
-        assert told["argv"][1:] == ["2"]
-        # Not the driver's own, which happens to be on the same computer.
-        assert told["bigmachine"].startswith(told["prefix"])
-        assert "bigmachine-vm-" in told["prefix"]
-    assert len({told["pid"] for told in found["told"]}) == 2
+    for report in found["reports"]:
+        assert report["answer"] == 42
+        assert report["numpy"] == 3.0
+        assert report["data"] == "some data"
+        assert report["argv"][1:] == ["2"]
+        # Not the driver's, although the driver runs on the same computer.
+        assert report["bigmachine"].startswith(report["prefix"])
+        assert "bigmachine-vm-" in report["prefix"]
+    assert len({report["pid"] for report in found["reports"]}) == 2
     assert list(found["phases"]) == ["boot", "identify", "upload", "build", "start"]
     [[distributions, files, size_bytes]] = found["captured"]
     assert distributions > 10
-    assert files == 5  # the program's own, this of its machines, and its data
-    assert size_bytes in {of for _, of in found["phases"]["upload"]}
-    uploaded = [done for done, of in found["phases"]["upload"] if of]
+    assert files == 5  # the program's modules, vms.py and the data
+    assert size_bytes in {total for _, total in found["phases"]["upload"]}
+    uploaded = [done for done, total in found["phases"]["upload"] if total]
     assert uploaded[-1] > 0
     assert list((project.parent / "disks").iterdir()) == []
 
 
-def test_a_module_with_a_syntax_error_is_told_with_the_machines_own_words(project: Path):
+def test_syntax_error_on_machine_is_shown_by_driver(project: Path):
     (project / "helpers" / "deep" / "__init__.py").write_text("def answer(:\n")
     done = run(project, "1")
     assert done.returncode == 1
@@ -125,12 +125,12 @@ def test_a_module_with_a_syntax_error_is_told_with_the_machines_own_words(projec
 
 
 @pytest.mark.parametrize("hangs", [False, True], ids=["runs", "hangs"])
-def test_when_the_driver_is_killed_its_machines_power_off(project: Path, hangs: bool):
+def test_machines_power_off_after_driver_is_killed(project: Path, hangs: bool):
     arguments = ("main.py", "1", "wait")
     with driver(*arguments, cwd=project, environ=environ(project.parent)) as process:
-        [told] = json.loads(process.read_line())["told"]
+        [report] = json.loads(process.read_line())["reports"]
         [boot] = json.loads(process.read_line())
-        if hangs:  # and can't see by itself that its driver is gone
-            os.kill(told["pid"], signal.SIGSTOP)
+        if hangs:  # so that it can't notice that its driver is gone
+            os.kill(report["pid"], signal.SIGSTOP)
         process.kill()
-        until(lambda: not any(map(is_running, (boot, told["pid"]))))
+        until(lambda: not any(map(is_running, (boot, report["pid"]))))

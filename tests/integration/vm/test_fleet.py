@@ -1,4 +1,4 @@
-"""Many hosts get what one gets, and the driver sends it little more than once."""
+"""Many hosts get the same environment, and the driver sends it little more than once."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.support.vms.box_fleet import deliver, shipment_of
 pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(300)]
 
 
-# Sixteen hosts, 100 MB and how long it takes: benchmarks/fleet.py.
-def test_the_drivers_uplink_carries_little_more_than_once_what_six_hosts_get(
+# benchmarks/fleet.py measures the time for sixteen hosts and 100 MB.
+def test_driver_uploads_at_most_three_copies_for_six_hosts(
     in_box: InBox,
     tmp_path: Path,
 ) -> None:

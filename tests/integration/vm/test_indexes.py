@@ -1,4 +1,4 @@
-"""What a package index has, machines get from it; and what it hasn't, from the driver."""
+"""Machines install from a package index what it has; the driver sends the rest."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ import trio
 
 from bigmachine._identity import Authority
 from bigmachine._values import Instance, Keepalive, Termination
+from bigmachine.boot import _upload
 from bigmachine.boot._bootstrap import BootBatch, Bootstrap, PhaseFailed
 from bigmachine.boot._bundle import builder_source
 from bigmachine.boot.vm.tools import without_secrets
@@ -34,9 +35,12 @@ from tests.unit.boot.test_program import boot_of, manifest_of, rig, wheel
 from tests.unit.boot.test_relays import CountedShipment
 from tests.unit.environment.kit import write_files, write_wheel
 
-pytestmark = pytest.mark.skipif(find_uv() is None, reason="there is no uv")
+pytestmark = [
+    pytest.mark.skipif(find_uv() is None, reason="there is no uv"),
+    pytest.mark.timeout(400),  # more than a boot and a build may take
+]
 
-TIMINGS = Keepalive(period=1.0, timeout=20.0, rpc_timeout=5.0)
+TIMINGS = Keepalive(period=1.0, timeout=60.0, rpc_timeout=20.0)
 SETTINGS = (
     "UV_DEFAULT_INDEX UV_INDEX_URL UV_INDEX UV_EXTRA_INDEX_URL UV_INDEX_STRATEGY "
     "UV_PYTHON_INSTALL_MIRROR PIP_INDEX_URL PIP_EXTRA_INDEX_URL"
@@ -57,7 +61,7 @@ def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
-    """Two distributions of an index, one that is of none, and a program."""
+    """Two distributions that an index may have, a local one, and a program."""
     site = tmp_path / "site"
     for name, version in (("one", "1.0"), ("two", "2.0"), ("mine", "0.1")):
         code = {f"{name}.py": f"version = {version!r}\n" + "#" * 1000}
@@ -71,21 +75,28 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
 
 
 @pytest.fixture
-def index(tmp_path: Path, uv_wheel: Path) -> Iterator[Index]:
+def patient_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let machines wait longer for an index, which may be slow on a busy computer."""
+    limits = "\nINDEX_SECONDS, FIRST_SECONDS = 120.0, 240.0\n"  # of bigmachine.boot.vm.tools
+    monkeypatch.setattr(_upload, "builder_source", lambda: builder_source() + limits)
+
+
+@pytest.fixture
+def index(tmp_path: Path, uv_wheel: Path, patient_machines: None) -> Iterator[Index]:
     with Index(tmp_path / "index") as index:
         index.add(uv_wheel)
         yield index
 
 
 def set_index(environment: Environment, url: str, monkeypatch: pytest.MonkeyPatch) -> Environment:
-    """Return the same environment, captured by a driver that has that index."""
+    """Return the same environment, captured by a driver that uses the index."""
     monkeypatch.setenv("PIP_INDEX_URL", url)
     paths = [str(folder.path) for folder in environment.folders]
     return capture(paths[0], path=[*paths, str(environment.distributions[0].site)])
 
 
 def wheels_of(environment: Environment) -> dict[str, Path]:
-    """Pack everything, as for a machine that has no index."""
+    """Pack all distributions, as for a machine that has no index."""
     manifest = environment.manifest(wheels="all")
     return {
         d["name"]: environment.blob(d["wheel"]["sha256"]).path for d in manifest["distributions"]
@@ -95,7 +106,7 @@ def wheels_of(environment: Environment) -> dict[str, Path]:
 def offer_all(
     environment: Environment, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> Environment:
-    """Have an index offer all that is installed; return the environment of a driver that has it."""
+    """Add all distributions to an index; return the environment of a driver that uses it."""
     for file in wheels_of(environment).values():
         index.add(file)
     return set_index(environment, index.url, monkeypatch)
@@ -103,7 +114,7 @@ def offer_all(
 
 @dataclass
 class Machine:
-    """A VM that booted, and what was told of it."""
+    """A VM that booted, and what the driver knows about its boot."""
 
     vm: Vm
     shipment: CountedShipment
@@ -120,7 +131,7 @@ class Machine:
 async def booted(
     environment: Environment, *, uv: bool = False, **changes: Any
 ) -> AsyncIterator[Machine]:
-    """Boot a machine as far as its worker, which there is none of."""
+    """Boot a machine until its worker would start."""
     authority = Authority("test.bigmachine")
     boot = boot_of(authority, timeout=TIMINGS.timeout)
     manifest = await trio.to_thread.run_sync(environment.manifest)
@@ -129,10 +140,10 @@ async def booted(
     if uv:
         (machine.vm.disk / "bin" / "uv").symlink_to(shutil.which("uv") or "")
 
-    async def why() -> Termination | None:
+    async def diagnose() -> Termination | None:
         return Termination(StopReason.EXITED, "it is off") if machine.vm.is_off else None
 
-    def progress(phase: str, done: int, of: int) -> None:
+    def progress(phase: str, done: int, total: int) -> None:
         if machine.phases[-1:] != [phase]:
             machine.phases.append(phase)
 
@@ -148,9 +159,9 @@ async def booted(
                 batch=BootBatch(boot, machine.shipment),
                 http=http,
                 timings=TIMINGS,
-                boot_timeout=30,
-                build_timeout=60,
-                diagnose=why,
+                boot_timeout=120,
+                build_timeout=300,
+                diagnose=diagnose,
                 on_progress=progress,
                 log=MachineLog(output),
             )
@@ -163,15 +174,15 @@ async def booted(
         await machine.vm.destroy()
 
 
-DIRECTLY = ["boot", "identify", "upload", "build", "start"]
-AFTER_ALL = ["boot", "identify", "upload", "build", "upload", "build", "start"]
+PHASES_WITH_INDEX = ["boot", "identify", "upload", "build", "start"]
+PHASES_WITHOUT_INDEX = ["boot", "identify", "upload", "build", "upload", "build", "start"]
 
 
-async def check_it_comes_up_on_wheels(environment: Environment) -> str:
-    """Boot a machine that can't use its index; return what it said of that."""
+async def boot_without_index(environment: Environment) -> str:
+    """Boot a machine that can't use its index; return the line of its log that says why."""
     async with booted(environment) as machine:
         assert machine.error == ""
-        assert machine.phases == AFTER_ALL
+        assert machine.phases == PHASES_WITHOUT_INDEX
         whole = await machine.shipment.with_all_wheels()
         pip = machine.shipment.manifest["pip"]["size"]
         assert machine.shipment.sent_bytes == pip + whole.size_bytes
@@ -179,14 +190,14 @@ async def check_it_comes_up_on_wheels(environment: Environment) -> str:
         return line
 
 
-def test_what_an_index_has_is_not_sent(
+def test_distributions_on_index_are_not_sent(
     environment: Environment, index: Index, monkeypatch: pytest.MonkeyPatch
 ):
-    there = offer_all(environment, index, monkeypatch)
+    offered = offer_all(environment, index, monkeypatch)
 
     async def main() -> None:
-        async with booted(there) as machine:
-            assert (machine.error, machine.phases) == ("", DIRECTLY)
+        async with booted(offered) as machine:
+            assert (machine.error, machine.phases) == ("", PHASES_WITH_INDEX)
             entries = {d["name"]: d["wheel"] for d in machine.shipment.manifest["distributions"]}
             assert {name for name, entry in entries.items() if entry} == {"mine"}
             assert machine.shipment.sent_bytes == machine.shipment.size_bytes
@@ -194,33 +205,31 @@ def test_what_an_index_has_is_not_sent(
             folder = sum(b["size"] for b in machine.shipment.manifest["folders"][0]["blobs"])
             assert machine.shipment.size_bytes == pip + entries["mine"]["size"] + folder
             assert "uv installed 2 distributions from the index" in machine.log
-        assert not any("/mine" in path for path in index.asked)
+        assert not any("/mine" in path for path in index.requested)
 
     trio.run(main)
 
 
-def test_a_machine_with_a_uv_of_its_own_is_sent_no_pip(
+def test_machine_that_has_uv_is_sent_no_pip(
     environment: Environment, index: Index, monkeypatch: pytest.MonkeyPatch
 ):
-    there = offer_all(environment, index, monkeypatch)
+    offered = offer_all(environment, index, monkeypatch)
 
     async def main() -> None:
-        async with booted(there, uv=True) as machine:
-            assert (machine.error, machine.phases) == ("", DIRECTLY)
+        async with booted(offered, uv=True) as machine:
+            assert (machine.error, machine.phases) == ("", PHASES_WITH_INDEX)
             pip = machine.shipment.manifest["pip"]["size"]
             assert machine.shipment.sent_bytes == machine.shipment.size_bytes - pip
-        assert not any("/uv" in path for path in index.asked)
+        assert not any("/uv" in path for path in index.requested)
 
     trio.run(main)
 
 
-def test_without_an_index_everything_is_sent(environment: Environment):
-    assert "Connection refused" in trio.run(check_it_comes_up_on_wheels, environment)
+def test_everything_is_sent_without_index(environment: Environment):
+    assert "Connection refused" in trio.run(boot_without_index, environment)
 
 
-def test_wheels_that_only_run_where_the_driver_does_are_not_sent_elsewhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_incompatible_wheels_are_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PIP_INDEX_URL", NOWHERE)
     tag = "cp38-abi3-linux_riscv64"
     with zipfile.ZipFile(write_wheel(tmp_path, "native", "1.0", {"n.py": ""}, tag=tag)) as archive:
@@ -233,31 +242,29 @@ def test_wheels_that_only_run_where_the_driver_does_are_not_sent_elsewhere(
         async with booted(environment) as machine:
             assert machine.phases == ["boot", "identify", "upload", "build", "upload"]
             assert f"these are for linux/riscv64: native-1.0-{tag}.whl;" in machine.error
-            assert machine.shipment.sent_bytes == machine.shipment.size_bytes  # and no wheel
+            assert machine.shipment.sent_bytes == machine.shipment.size_bytes  # so no wheel
 
     trio.run(main)
 
 
-def test_an_index_that_is_silent_is_given_up(
-    environment: Environment, monkeypatch: pytest.MonkeyPatch
-):
+def test_unresponsive_index_is_abandoned(environment: Environment, monkeypatch: pytest.MonkeyPatch):
     with socket.create_server((HOST, 0)) as silent:
         url = f"http://{HOST}:{silent.getsockname()[1]}/simple"
-        there = set_index(environment, url, monkeypatch)
-        assert "no answer in " in trio.run(check_it_comes_up_on_wheels, there)
+        captured = set_index(environment, url, monkeypatch)
+        assert "no answer in " in trio.run(boot_without_index, captured)
 
 
-def test_an_index_that_lacks_a_version_is_done_without(
+def test_missing_version_on_index_is_sent_by_driver(
     environment: Environment, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     index.add(wheels_of(environment)["one"])
     for other in ("1.9", "2.0+local"):
         index.add(write_wheel(tmp_path, "two", other, {"two.py": ""}))
-    there = set_index(environment, index.url, monkeypatch)
-    assert "two==2.0" in trio.run(check_it_comes_up_on_wheels, there)
+    captured = set_index(environment, index.url, monkeypatch)
+    assert "two==2.0" in trio.run(boot_without_index, captured)
 
 
-def test_an_index_whose_file_is_damaged_is_done_without(
+def test_damaged_file_on_index_is_sent_by_driver(
     environment: Environment, index: Index, monkeypatch: pytest.MonkeyPatch
 ):
     index.add(wheels_of(environment)["one"])
@@ -265,12 +272,13 @@ def test_an_index_whose_file_is_damaged_is_done_without(
     data = bytearray(file.read_bytes())
     data[60] ^= 0xFF  # in the contents of its first member
     file.write_bytes(data)
-    there = set_index(environment, index.url, monkeypatch)
-    assert "two" in trio.run(check_it_comes_up_on_wheels, there)
+    captured = set_index(environment, index.url, monkeypatch)
+    assert "two" in trio.run(boot_without_index, captured)
 
 
-@pytest.mark.parametrize("has_all", [True, False], ids=["used", "done without"])
-def test_an_indexs_password_is_told_to_nobody_and_on_no_disk(
+@pytest.mark.usefixtures("patient_machines")
+@pytest.mark.parametrize("has_all", [True, False], ids=["used", "not used"])
+def test_index_password_is_in_no_log_and_on_no_disk(
     environment: Environment,
     tmp_path: Path,
     uv_wheel: Path,
@@ -278,15 +286,16 @@ def test_an_indexs_password_is_told_to_nobody_and_on_no_disk(
     has_all: bool,
 ):
     secret = "pass-6c1ed2"
-    told = [secret, base64.b64encode(f"me:{secret}".encode()).decode()]
+    secrets = [secret, base64.b64encode(f"me:{secret}".encode()).decode()]
 
-    async def main(there: Environment) -> None:
-        async with booted(there) as machine:
-            assert (machine.error, machine.phases) == ("", DIRECTLY if has_all else AFTER_ALL)
+    async def main(captured: Environment) -> None:
+        async with booted(captured) as machine:
+            phases = PHASES_WITH_INDEX if has_all else PHASES_WITHOUT_INDEX
+            assert (machine.error, machine.phases) == ("", phases)
             texts = [machine.log, machine.vm.console(), machine.error]
             contents = [path.read_bytes() for path in machine.files()]
             assert any(b"index" in content for content in contents)
-            for word in told:
+            for word in secrets:
                 assert not any(word in text for text in texts)
                 assert not any(word.encode() in content for content in contents)
 
@@ -310,14 +319,14 @@ def test_urls_are_shown_without_their_secrets(text: str, shown: str):
     assert without_secrets(text) == shown
 
 
-def test_a_python_that_uv_cannot_get_is_refused_with_the_reason(
+def test_python_that_uv_cannot_install_is_error_with_reason(
     environment: Environment, index: Index, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("UV_PYTHON_INSTALL_MIRROR", NOWHERE)
-    there = set_index(environment, index.url, monkeypatch)
+    captured = set_index(environment, index.url, monkeypatch)
 
     async def main() -> None:
-        async with booted(there, python="3.8") as machine:
+        async with booted(captured, python="3.8") as machine:
             assert machine.phases == ["boot", "identify", "upload", "build"]
             assert "the driver runs Python 3.8, and this image has 3." in machine.error
             assert "Connection refused" in machine.error
@@ -325,10 +334,10 @@ def test_a_python_that_uv_cannot_get_is_refused_with_the_reason(
     trio.run(main)
 
 
-def test_a_python_that_uv_gets_is_what_the_environment_runs_on():
+def test_environment_runs_on_python_installed_by_uv():
     async def main() -> None:
         async with rig() as r:
-            # One that knows of a single Python.
+            # A fake uv, which can install one Python.
             uv = r.vm.disk / "bin" / "uv"
             uv.write_text(
                 "#!/bin/sh\n"

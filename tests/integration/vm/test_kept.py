@@ -1,4 +1,4 @@
-"""A machine's disk outlives its session: what the next one finds on it, and what it deletes."""
+"""Machines whose disk is kept: what the next session finds there, and what is deleted."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from bigmachine.boot._client import BootStatusError
 from tests.integration.vm.test_booting import result
 from tests.integration.vm.test_booting import run as run_program
 from tests.support import vms as vms_folder
-from tests.support.vms.projects import needs_a_builder
+from tests.support.vms.projects import needs_builder
 from tests.support.vms.vms import Vm
 from tests.support.waiting import eventually
 from tests.unit.boot.test_program import Rig, booted, hash_of, manifest_of, wheel
 from tests.unit.boot.test_relays import fleet
 
-MARK = "bigmachine.json"
+MARKER = "bigmachine.json"
 FILE = "folders/0/data.txt"
-LITTLE = "lib/python*/site-packages/little.py"
+MODULE = "lib/python*/site-packages/little.py"
 
 
 @pytest.fixture
 def vm() -> Iterator[Vm]:
-    """A VM whose disk is kept for the test, from one power-on to the next."""
+    """A VM that keeps its disk until the end of the test."""
     vm = Vm()
     try:
         yield vm
@@ -51,7 +51,7 @@ def manifest_with_a_folder(*wheels: bytes, data: bytes = b"data") -> dict[str, A
 
 
 def numbered(number: int, *, size_bytes: int = 1000) -> tuple[bytes, dict[str, Any]]:
-    """Return a wheel that can't be packed any smaller, and the manifest of that alone."""
+    """Return a wheel of incompressible data, and the manifest of that wheel alone."""
     code = f"# {os.urandom(size_bytes // 2).hex()}\n" if size_bytes < 10_000 else ""
     file = BytesIO(wheel(code=code))
     if not code:
@@ -61,7 +61,7 @@ def numbered(number: int, *, size_bytes: int = 1000) -> tuple[bytes, dict[str, A
 
 
 async def build(r: Rig, manifest: dict[str, Any], *blobs: bytes) -> dict[str, int]:
-    """Do what a driver does; return what was missing."""
+    """Build an environment, as a driver does; return the blobs that were missing."""
     await r.identify()
     plan = await r.wire.call("plan", manifest=manifest, builder_source=builder_source())
     for blob in blobs:
@@ -80,7 +80,7 @@ def log_of(vm: Vm) -> str:
     return "".join(path.read_text() for path in (vm.disk / "store" / "log").iterdir())
 
 
-def test_another_session_finds_what_was_built_and_nothing_of_the_first_ones_secrets(vm: Vm):
+def test_next_session_finds_environment_but_no_secrets(vm: Vm):
     async def main() -> None:
         data = wheel()
         manifest = manifest_with_a_folder(data)
@@ -90,7 +90,7 @@ def test_another_session_finds_what_was_built_and_nothing_of_the_first_ones_secr
         store = vm.disk / "store"
         assert {path.name for path in store.iterdir()} == {"blobs", "environments", "log"}
         assert not any(key in path.read_bytes() for path in store.rglob("*") if path.is_file())
-        shutil.rmtree(store / "blobs")  # an image may do without
+        shutil.rmtree(store / "blobs")  # an image may be made without them
         async with booted(vm, "second.bigmachine") as r:
             assert (await r.contact())["identified"] is False
             await r.identify()
@@ -103,22 +103,20 @@ def test_another_session_finds_what_was_built_and_nothing_of_the_first_ones_secr
 
 
 ALTERATIONS: dict[str, Callable[[Path], object]] = {
-    "a file was written into": lambda file: file.write_text("more than there was"),
-    "a file was cut": lambda file: os.truncate(file, 1),
-    "a file is gone": Path.unlink,
-    "a file was replaced by one of the same size": lambda file: (
+    "file was changed": lambda file: file.write_text("more than there was"),
+    "file was truncated": lambda file: os.truncate(file, 1),
+    "file was deleted": Path.unlink,
+    "file was replaced by one of the same size": lambda file: (
         file.write_bytes(file.read_bytes()[::-1]),
         os.utime(file, (1e9, 1e9)),
     ),
-    "a file came in beside it": lambda file: (file.parent / "more.py").write_text(""),
+    "file was added": lambda file: (file.parent / "more.py").write_text(""),
 }
 
 
 @pytest.mark.parametrize("what", ALTERATIONS)
-@pytest.mark.parametrize("where", [FILE, LITTLE])
-def test_an_environment_that_was_altered_is_built_again_of_what_is_there(
-    vm: Vm, what: str, where: str
-):
+@pytest.mark.parametrize("where", [FILE, MODULE])
+def test_altered_environment_is_rebuilt_from_files_on_disk(vm: Vm, what: str, where: str):
     async def main() -> None:
         data = wheel()
         manifest = manifest_with_a_folder(data)
@@ -140,13 +138,13 @@ def test_an_environment_that_was_altered_is_built_again_of_what_is_there(
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"bin/py', "{}"])
-def test_a_mark_that_is_none_counts_for_nothing(vm: Vm, text: str):
+def test_invalid_completion_marker_is_ignored(vm: Vm, text: str):
     async def main() -> None:
         data = wheel()
         manifest = manifest_of(data)
         async with booted(vm) as r:
             await build(r, manifest, data)
-        (prefix_of(vm, manifest) / MARK).write_text(text)
+        (prefix_of(vm, manifest) / MARKER).write_text(text)
         async with booted(vm) as r:
             assert await build(r, manifest) == {}
             assert "altered" in log_of(vm)
@@ -154,10 +152,10 @@ def test_a_mark_that_is_none_counts_for_nothing(vm: Vm, text: str):
     trio.run(main)
 
 
-def test_what_a_build_that_was_cut_short_has_left_does_not_count_as_built(vm: Vm):
+def test_interrupted_build_does_not_count_as_built(vm: Vm):
     async def main() -> None:
         file = BytesIO()
-        with ZipFile(file, "w") as archive:  # takes long enough to be seen at work
+        with ZipFile(file, "w") as archive:  # takes long enough to be seen while it is built
             for number in range(5_000):
                 archive.writestr(f"many/file{number}.py", "")
         wheels = [wheel(), file.getvalue()]
@@ -173,19 +171,19 @@ def test_what_a_build_that_was_cut_short_has_left_does_not_count_as_built(vm: Vm
             )
         prefix = prefix_of(vm, manifest)
         assert prefix.exists()
-        assert not (prefix / MARK).exists()
-        (prefix / "left").touch()
+        assert not (prefix / MARKER).exists()
+        (prefix / "leftover").touch()
         async with booted(vm) as r:
             assert await build(r, manifest) == {}
-            assert not (prefix / "left").exists()
+            assert not (prefix / "leftover").exists()
 
     trio.run(main)
 
 
-def test_a_fresh_build_that_is_not_what_was_asked_for_is_never_taken_for_it(vm: Vm):
+def test_build_with_wrong_contents_is_never_used(vm: Vm):
     async def main() -> None:
         data = wheel(version="2.0")
-        manifest = manifest_of(data)  # which says that it is 1.0
+        manifest = manifest_of(data)  # which says that the version is 1.0
         for _ in range(2):
             async with booted(vm) as r:
                 await r.identify()
@@ -195,13 +193,13 @@ def test_a_fresh_build_that_is_not_what_was_asked_for_is_never_taken_for_it(vm: 
                     await r.upload(data)
                 status = await r.built(manifest)
                 assert status["built"]["distributions"] == {"little": "2.0"}
-                # Until the thread that builds, and marks, is done.
+                # Until the building thread has written the marker.
                 await eventually(lambda: len(os.listdir(f"/proc/{vm.pid}/task")) <= 3)
 
     trio.run(main)
 
 
-def test_a_blob_that_a_crash_has_damaged_comes_again(vm: Vm):
+def test_blob_damaged_by_crash_is_sent_again(vm: Vm):
     async def main() -> None:
         data = wheel()
         manifest = manifest_of(data)
@@ -216,12 +214,12 @@ def test_a_blob_that_a_crash_has_damaged_comes_again(vm: Vm):
     trio.run(main)
 
 
-def test_the_environments_that_were_used_last_are_kept_with_their_blobs(vm: Vm):
+def test_most_recently_used_environments_are_kept_with_their_blobs(vm: Vm):
     async def main() -> None:
         made = [numbered(number) for number in range(5)]
         store = vm.disk / "store"
 
-        def there() -> tuple[set[int], set[int]]:
+        def kept() -> tuple[set[int], set[int]]:
             blobs = {path.name for path in (store / "blobs").iterdir()}
             return (
                 {n for n, (_, manifest) in enumerate(made) if prefix_of(vm, manifest).exists()},
@@ -241,13 +239,13 @@ def test_the_environments_that_were_used_last_are_kept_with_their_blobs(vm: Vm):
             data, manifest = made[number]
             async with booted(vm) as r:
                 await build(r, manifest, data)
-        assert there() == ({0, 1, 2}, {0, 1, 2})
-        for number, left in ((3, {0, 2, 3}), (4, {0, 3, 4})):
+        assert kept() == ({0, 1, 2}, {0, 1, 2})
+        for number, expected in ((3, {0, 2, 3}), (4, {0, 3, 4})):
             data, manifest = made[number]
             async with booted(vm) as r:
                 await build(r, manifest, data)
                 # While the session goes on.
-                await eventually(lambda left=left: there() == (left, left))
+                await eventually(lambda expected=expected: kept() == (expected, expected))
                 assert "deleted, unused for long: " in log_of(vm)
         assert not [*store.glob("blobs/*.part")]
 
@@ -271,7 +269,7 @@ def small_disk(vm: Vm) -> Iterator[Vm]:
 
 
 @pytest.mark.root
-def test_a_full_disk_is_cleared_of_what_is_unused_before_a_machine_is_refused(small_disk: Vm):
+def test_unused_files_are_deleted_when_disk_is_full(small_disk: Vm):
     async def main() -> None:
         first, of_first = numbered(1, size_bytes=3 << 20)
         second, of_second = numbered(2, size_bytes=3 << 20)
@@ -293,7 +291,7 @@ def test_a_full_disk_is_cleared_of_what_is_unused_before_a_machine_is_refused(sm
 
 
 @pytest.mark.root
-def test_a_boot_ends_before_anything_is_sent_if_the_disk_has_no_room(
+def test_too_small_disk_is_boot_error_before_anything_is_sent(
     small_disk: Vm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -304,14 +302,14 @@ def test_a_boot_ends_before_anything_is_sent_if_the_disk_has_no_room(
         async with fleet(0, tmp_path / "project") as f:
             await small_disk.power_on(f.request)
             await f.bring_up(small_disk)
-            [story] = f.failed.values()
-            assert story.startswith("upload: the disk is full: ")
+            [message] = f.failed.values()
+            assert message.startswith("upload: the disk is full: ")
             assert f.shipment.sent_bytes == 0
 
     trio.run(main)
 
 
-# -- from a program's own point of view ------------------------------------------------
+# -- as a program sees it --------------------------------------------------------------
 
 PROGRAM = """
     import json, pathlib, sys, time
@@ -320,7 +318,7 @@ PROGRAM = """
     from vms import VmOptions, VmSystem
 
     class Watch:
-        uploads = {}  # by their size: what was there at first, and is there now
+        uploads = {}  # by size: the bytes there at first, and those there now
         times = {}
         @hookimpl
         def event(self, event):
@@ -330,10 +328,10 @@ PROGRAM = """
                     first, _ = self.uploads.get(event.total, (event.done, 0))
                     self.uploads[event.total] = first, event.done
 
-    class Asked:
-        def about(self):
-            # The machine is kept once all is on its disk.
-            while not (mark := pathlib.Path(sys.prefix, "bigmachine.json")).exists():
+    class Reporter:
+        def report(self):
+            # A disk is reused only once the marker is on it.
+            while not pathlib.Path(sys.prefix, "bigmachine.json").exists():
                 time.sleep(0.05)
             import numpy
             return {
@@ -346,13 +344,13 @@ PROGRAM = """
         watch = Watch()
         system = VmSystem(VmOptions(disk=sys.argv[1]))
         with bm.Session(system, plugins=[watch]) as session:
-            [machine] = session.start(1, services={"Asked": Asked()})
-            told = machine.call("Asked.about")
+            [machine] = session.start(1, services={"Reporter": Reporter()})
+            report = machine.call("Reporter.report")
         build = watch.times["start"] - watch.times["build"]
         sent_bytes = sum(now - first for first, now in watch.uploads.values())
-        print(json.dumps({**told, "sent_bytes": sent_bytes, "build": build}))
+        print(json.dumps({**report, "sent_bytes": sent_bytes, "build": build}))
 """
-DATA_BYTES = 300 << 10  # so that it is no part of an archive with others
+DATA_BYTES = 300 << 10  # so large that it is sent alone, not in an archive
 
 
 @pytest.fixture
@@ -368,14 +366,14 @@ def project(tmp_path: Path) -> Path:
 
 
 def run(project: Path) -> Any:
-    """Run the program, a session, on the machine that is kept."""
+    """Run the program, which opens a session, on the machine with the kept disk."""
     return result(run_program(project, str(project.parent / "disk")))
 
 
-@needs_a_builder
+@needs_builder
 @pytest.mark.long
 @pytest.mark.timeout(300)
-def test_a_program_sends_a_machine_that_was_kept_only_what_has_changed(project: Path):
+def test_kept_machine_is_sent_only_changed_files(project: Path):
     first = run(project)
     assert first["numpy"] == 3.0
     assert first["sent_bytes"] > DATA_BYTES

@@ -1,4 +1,4 @@
-"""A link that is gone while a machine boots: a boot error, whatever was under way."""
+"""A link that fails while a machine boots is a boot error."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.support import vms as vms_folder
-from tests.support.vms.projects import make_project, needs_a_builder
+from tests.support.vms.projects import make_project, needs_builder
 
 PROGRAM = """
     import bigmachine as bm
@@ -15,7 +15,7 @@ PROGRAM = """
     from vms import VmSystem
 
     class Cut:
-        "Nothing gets through any more, once an upload is about to begin, on a new connection."
+        "Cuts all connections, old and new, when an upload is about to begin."
         def __init__(self, faults):
             self.faults = faults
 
@@ -39,8 +39,8 @@ PROGRAM = """
 """
 
 
-@needs_a_builder
-def test_an_upload_that_never_begins_is_a_boot_error(tmp_path: Path) -> None:
+@needs_builder
+def test_upload_that_never_begins_is_boot_error(tmp_path: Path) -> None:
     project = make_project(
         tmp_path / "project", PROGRAM, Path(vms_folder.__file__).with_name("vms.py")
     )
@@ -50,7 +50,7 @@ def test_an_upload_that_never_begins_is_a_boot_error(tmp_path: Path) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=90,  # where it isn't one, it hangs
+        timeout=90,  # without the error it would hang
     )
-    # For it was silent, or powered itself off by then, which its system knows.
+    # The reason depends on the time: the machine was silent, or it has powered itself off.
     assert "m0 did not boot; it failed in phase upload: " in done.stdout, done.stderr

@@ -1,4 +1,4 @@
-"""What machines print that have nothing but the boot program's log: it arrives at the driver."""
+"""The output of machines whose only log is the boot program's arrives at the driver."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bigmachine.boot.vm.log import LogFiles, read_log
 from bigmachine.environment._tools import find_pip, find_uv
 from bigmachine.machine._log import MachineLog
 from tests.support import vms as vms_folder
-from tests.support.vms.projects import told_by
+from tests.support.vms.projects import run_project
 
 needs_builder = pytest.mark.skipif(
     not (find_uv() or find_pip()),
@@ -79,8 +79,8 @@ PROGRAM = """
     from services import *
     from vms import VmSystem
 
-    class Kept:
-        "Keeps what is written, and lets others wait for it."
+    class Captured:
+        "Keeps what is written; other threads can wait for a line."
         def __init__(self):
             self.text, self.grown = [], threading.Condition()
         def write(self, text):
@@ -105,61 +105,61 @@ PROGRAM = """
         async def tail(self, instance):
             while instance.name not in self.vms or "in the log" not in await self.console(instance):
                 await trio.sleep(0.05)
-            yield b"the system's own"
+            yield b"the system's output"
 
-    def talk(kept):
+    def talk(captured):
         with bm.Session(VmSystem(), plugins=[faults := Faults(kinds=())]) as session:
             machines = session.start(2, services={"Talker": Talker()})
             for machine in machines:
                 waiting = machine.submit("Talker.say_and_wait", f"live {machine.name}")
-                kept.wait_for(f"{machine.name}: live {machine.name}")
+                captured.wait_for(f"{machine.name}: live {machine.name}")
                 machine.call("Talker.release")
                 waiting.result()
                 machine.call("Talker.say_in_thread", "from a thread")
             m0, m1 = machines
             bursting = m1.submit("Talker.burst", BURST)
             for i in range(5):
-                kept.wait_for_burst(i * BURST // 10)
-                faults.inject(Fault.RESET)  # which may cut the call off; the method goes on
+                captured.wait_for_burst(i * BURST // 10)
+                faults.inject(Fault.RESET)  # which may end the call; the method continues
             with contextlib.suppress(bm.TransportError):
                 bursting.result()
-            kept.wait_for_burst(BURST - 1)
+            captured.wait_for_burst(BURST - 1)
             m0.call("Talker.say", "", retry=True)
             m0.call("Talker.say", "unfinished", end="", retry=True)
             m1.call("Talker.say", "at the very end", retry=True)
 
-    def die(kept):
+    def die(captured):
         with bm.Session(VmSystem()) as session:
             [machine] = session.start(1, services={"Talker": Talker()})
             try:
                 machine.call("Talker.burst_and_die", 1000)
             except bm.MachineStopped as exc:
-                told = [str(exc), exc.reason.name]
-        return told
+                errors = [str(exc), exc.reason.name]
+        return errors
 
-    def fail(kept):
-        told = []
+    def fail(captured):
+        errors = []
         with bm.Session(VmSystem()) as session:
             for service in Failing(), Dying():
                 try:
                     session.start(1, services={"It": service})
                 except bm.StartError as exc:
-                    told.append(str(exc))
-        return told
+                    errors.append(str(exc))
+        return errors
 
-    def own(kept):
+    def own(captured):
         with bm.Session(OwnTail()) as session:
             [machine] = session.start(1, services={"Talker": Talker()})
             machine.call("Talker.say", "in the log")
-            kept.wait_for("m0: the system's own")
+            captured.wait_for("m0: the system's output")
 
     if __name__ == "__main__":
-        real, sys.stderr = sys.stderr, Kept()
+        real, sys.stderr = sys.stderr, Captured()
         try:
-            told = globals()[sys.argv[1]](sys.stderr)
+            errors = globals()[sys.argv[1]](sys.stderr)
         finally:
-            kept, sys.stderr = sys.stderr, real
-        print(json.dumps({"told": told, "lines": kept.lines()}))
+            captured, sys.stderr = sys.stderr, real
+        print(json.dumps({"errors": errors, "lines": captured.lines()}))
 """
 
 
@@ -174,20 +174,20 @@ def drive(tmp_path: Path) -> Callable[[str], Any]:
     shutil.copy(Path(vms_folder.__file__).with_name("vms.py"), folder)
 
     def drive(scene: str) -> Any:
-        return told_by(folder, scene, TMPDIR=str(tmp_path / "disks"))
+        return run_project(folder, scene, TMPDIR=str(tmp_path / "disks"))
 
     return drive
 
 
-def of(machine: str, lines: list[str]) -> list[str]:
+def lines_of(machine: str, lines: list[str]) -> list[str]:
     return [line.partition(": ")[2] for line in lines if line.startswith(machine + ": ")]
 
 
 @needs_builder
-def test_every_line_arrives_once_and_in_order_while_it_is_printed_over_broken_connections(drive):
+def test_every_line_arrives_once_in_order_despite_broken_connections(drive):
     lines = drive("talk")["lines"]
-    assert of("m0", lines) == ["from setup", "live m0", "from a thread", "", "unfinished"]
-    assert of("m1", lines) == [
+    assert lines_of("m0", lines) == ["from setup", "live m0", "from a thread", "", "unfinished"]
+    assert lines_of("m1", lines) == [
         *("from setup", "live m1", "from a thread"),
         *(f"burst {i:07}" + "." * 86 for i in range(BURST_LINES)),
         "at the very end",
@@ -195,18 +195,18 @@ def test_every_line_arrives_once_and_in_order_while_it_is_printed_over_broken_co
 
 
 @needs_builder
-def test_a_worker_that_is_killed_leaves_its_last_words_and_the_machine_says_how_it_ended(drive):
+def test_last_output_and_exit_status_of_killed_worker_arrive(drive):
     outcome = drive("die")
-    text, reason = outcome["told"]
+    text, reason = outcome["errors"]
     assert "Talker.burst_and_die was cut off: m0 stopped: the worker ended with status -9" in text
     assert reason == "EXITED"
     burst = [f"burst {i:07}" + "." * 86 for i in range(1000)]
-    assert of("m0", outcome["lines"]) == ["from setup", *burst, "last word"]
+    assert lines_of("m0", outcome["lines"]) == ["from setup", *burst, "last word"]
 
 
 @needs_builder
-def test_what_a_setup_printed_before_it_failed_is_in_the_boot_error(drive):
-    raised, exited = drive("fail")["told"]
+def test_boot_error_contains_output_of_failed_setup(drive):
+    raised, exited = drive("fail")["errors"]
     assert "ValueError: on purpose" in raised
     assert "\n  about to fail" in raised
     assert "the worker ended with status 7" in exited
@@ -214,8 +214,8 @@ def test_what_a_setup_printed_before_it_failed_is_in_the_boot_error(drive):
 
 
 @needs_builder
-def test_a_system_that_follows_what_its_machines_print_is_not_doubled(drive):
-    assert of("m0", drive("own")["lines"]) == ["the system's own"]
+def test_output_is_not_doubled_if_system_implements_tail(drive):
+    assert lines_of("m0", drive("own")["lines"]) == ["the system's output"]
 
 
 # -- the log on the machine -----------------------------------------------------------------
@@ -226,7 +226,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> Iterator
     monkeypatch.setattr(boot_log, "LOG_BYTES", 10_000)
     log = LogFiles(str(tmp_path / "log"))
     yield log
-    os.close(log._file)  # the program ends with it
+    os.close(log._file)  # the boot program never closes it
 
 
 def read_all(log: LogFiles, offset: int) -> Iterator[tuple[int, bytes]]:
@@ -235,7 +235,7 @@ def read_all(log: LogFiles, offset: int) -> Iterator[tuple[int, bytes]]:
         offset = part[0] + len(part[1])
 
 
-def test_a_machine_that_prints_without_end_keeps_the_last_of_it_in_two_files(log):
+def test_endless_output_is_kept_in_two_files_of_bounded_size(log):
     printed = b"".join(b"line %07d\n" % i for i in range(10_000))
     for begin in range(0, len(printed), 1_000):
         log.write(printed[begin : begin + 1_000])
@@ -249,7 +249,7 @@ def test_a_machine_that_prints_without_end_keeps_the_last_of_it_in_two_files(log
     assert b"".join(data for _, data in read_all(log, len(printed) - 5)) == printed[-5:]
 
 
-def test_who_reads_while_it_is_written_misses_nothing_that_is_kept(log):
+def test_concurrent_reader_of_log_misses_nothing(log):
     def write() -> None:
         for i in range(20_000):
             log.write(b"%07d\n" % i)
@@ -267,7 +267,7 @@ def test_who_reads_while_it_is_written_misses_nothing_that_is_kept(log):
     writing.join()
 
 
-def test_the_log_of_an_earlier_boot_is_gone(log):
+def test_log_of_earlier_boot_is_deleted(log):
     log.write(b"old\n" * 5_000)
     again = LogFiles(log.folder)
     again.say("new")
@@ -276,43 +276,43 @@ def test_the_log_of_an_earlier_boot_is_gone(log):
     os.close(again._file)
 
 
-# -- the log as the driver reads it -----------------------------------------------------------
+# -- the log on the driver --------------------------------------------------------------------
 
 
-class Taken:
-    """A log of the driver's, and the lines that it gave."""
+class Received:
+    """A machine's log on the driver, and the lines that were received."""
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
         self.log = MachineLog(self.lines.extend)
 
 
-def test_parts_that_overlap_are_not_doubled_and_a_gap_is_told():
-    taken = Taken()
-    taken.log.take(0, b"one\ntw")
-    taken.log.take(0, b"one\ntwo\n")
-    taken.log.take(2, b"e\n")
-    assert taken.lines == [b"one", b"two"]
-    taken.log.take(8, b"cut")
-    taken.log.take(100, b"off\nlast")
-    assert taken.lines[2] == b"cut"
-    assert b"89 bytes" in taken.lines[3]
-    assert taken.lines[4:] == [b"off"]
-    taken.log.finish()
-    taken.log.finish()
-    assert taken.lines[5:] == [b"last"]
+def test_overlapping_parts_are_merged_and_gap_is_reported():
+    received = Received()
+    received.log.take(0, b"one\ntw")
+    received.log.take(0, b"one\ntwo\n")
+    received.log.take(2, b"e\n")
+    assert received.lines == [b"one", b"two"]
+    received.log.take(8, b"cut")
+    received.log.take(100, b"off\nlast")
+    assert received.lines[2] == b"cut"
+    assert b"89 bytes" in received.lines[3]
+    assert received.lines[4:] == [b"off"]
+    received.log.finish()
+    received.log.finish()
+    assert received.lines[5:] == [b"last"]
 
 
-def test_a_line_without_end_comes_in_parts():
-    taken = Taken()
+def test_endless_line_arrives_in_parts():
+    received = Received()
     for offset in range(0, 5 << 20, 1 << 18):
-        taken.log.take(offset, bytes(1 << 18))
-    assert len(taken.lines) == 5
-    assert b"".join(taken.lines) == bytes(5 << 20)
+        received.log.take(offset, bytes(1 << 18))
+    assert len(received.lines) == 5
+    assert b"".join(received.lines) == bytes(5 << 20)
 
 
 class Worker:
-    """Answers for a machine: what it is told to mark is in its log, after what is there."""
+    """A fake worker, which appends marks to its log."""
 
     def __init__(self, text: bytes) -> None:
         self.text = text
@@ -331,22 +331,23 @@ class Worker:
         return offset, self.text[offset : offset + 7]
 
 
-def test_all_that_was_printed_before_is_taken_when_the_driver_has_caught_up():
+def test_catch_up_receives_all_earlier_output():
     async def test() -> None:
-        taken, worker = Taken(), Worker(b"first\nunfinished")
+        received, worker = Received(), Worker(b"first\nunfinished")
 
         async def connected() -> Any:
             return worker
 
-        await taken.log.catch_up(worker, within=float("inf"))  # nobody follows: nothing to wait for
+        # Nobody follows the log yet, so there is nothing to wait for.
+        await received.log.catch_up(worker, within=float("inf"))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(taken.log.follow, connected)
+            nursery.start_soon(received.log.follow, connected)
             await trio.testing.wait_all_tasks_blocked()
-            assert taken.lines == [b"first"]
-            await taken.log.catch_up(worker, within=5)
-            assert taken.lines == [b"first", b"unfinished"]
-            await taken.log.catch_up(worker, within=5)
-            assert taken.lines == [b"first", b"unfinished"]
+            assert received.lines == [b"first"]
+            await received.log.catch_up(worker, within=5)
+            assert received.lines == [b"first", b"unfinished"]
+            await received.log.catch_up(worker, within=5)
+            assert received.lines == [b"first", b"unfinished"]
             nursery.cancel_scope.cancel()
 
     trio.run(test)

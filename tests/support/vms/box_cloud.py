@@ -1,4 +1,4 @@
-"""A cloud whose hosts drivers of other processes start; and such drivers."""
+"""A cloud of hosts in a box, and drivers in processes of their own that start hosts there."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from tests.support.cloudbox._cloud import serve
 
 
 class BoxCloud:
-    """Hosts of a box by the names of the machines on them; it serves `BoxSystem`.
+    """Hosts of a box, by the names of their machines; it serves `BoxSystem`.
 
-    A host that a driver wants to keep is ``kept`` for the next machine. ``files``, by path,
-    are laid over the hosts' image.
+    If ``kept`` is set, the next machine gets that host instead of a new one. ``files``, by path,
+    replace files of the hosts' image.
     """
 
     def __init__(self, box: Box, *, disk_bytes: int = 1 << 30) -> None:
@@ -32,8 +32,8 @@ class BoxCloud:
         self.hosts: dict[str, Host] = {}
         self.kept: Host | None = None
         self.endpoint = ""
-        self.patience = 5.0
-        """How long it lets a host that is to be deleted end itself, and say why, in seconds."""
+        self.delete_delay = 5.0
+        """Seconds that a host gets to power itself off, and say why, before it is deleted."""
         self._disk_bytes = disk_bytes
 
     @contextlib.asynccontextmanager
@@ -52,7 +52,7 @@ class BoxCloud:
             self.hosts[name] = await self._launch(request.body)
         host = self.hosts[name]
         if request.method == "DELETE" and not host.is_off:
-            with trio.move_on_after(self.patience):
+            with trio.move_on_after(self.delete_delay):
                 await host.wait_off()
             await host.kill()
         about = {"address": host.address, "is_off": host.is_off, "console": host.console()}
@@ -68,7 +68,7 @@ class BoxCloud:
 
 @dataclass
 class Image(Ec2):
-    """An instance of an image of one's own: other files than Debian's."""
+    """An instance of an image with changed files."""
 
     changes: dict[str, bytes] = field(default_factory=dict)
 
@@ -77,28 +77,28 @@ class Image(Ec2):
 
 
 class Driver:
-    """A program in a process of its own, and what it has told so far, an object a line."""
+    """A program in a process of its own, and the messages that it has printed: JSON lines."""
 
     def __init__(self, process: trio.Process) -> None:
         self.process = process
-        self.told: list[dict[str, Any]] = []
+        self.messages: list[dict[str, Any]] = []
         self.errors = ""
         self._unread = b""
 
     async def until(self, **wanted: Any) -> dict[str, Any]:
-        """Wait until it tells something with all these fields; return that."""
+        """Wait for a message with all these fields, and return it; ``...`` is any value."""
         while True:
             found = await self._next()
             if all(key in found and value in (found[key], ...) for key, value in wanted.items()):
                 return found
 
     async def ask(self) -> None:
-        """Have it call its machine once more."""
+        """Make it call its machine once more."""
         assert self.process.stdin is not None
         await self.process.stdin.send_all(b"\n")
 
     async def end(self) -> int:
-        """Let it end; return its exit status."""
+        """Make it end, and return its exit status."""
         assert self.process.stdin is not None
         await self.process.stdin.aclose()
         with contextlib.suppress(EOFError):
@@ -114,15 +114,15 @@ class Driver:
                 raise EOFError(f"the driver ended:\n{self.errors}")
             self._unread += data
         line, self._unread = self._unread.split(b"\n", 1)
-        self.told.append(json.loads(line))
-        return self.told[-1]
+        self.messages.append(json.loads(line))
+        return self.messages[-1]
 
 
 @contextlib.asynccontextmanager
 async def driver(
     project: Path, cloud: BoxCloud, *arguments: str, **environ: str
 ) -> AsyncIterator[Driver]:
-    """Run a project's program while the block runs; end it with SIGKILL if it still does."""
+    """Run a project's program; kill it at the end of the block if it still runs."""
     async with trio.open_nursery() as nursery:
         process = await trio.lowlevel.open_process(
             [sys.executable, "main.py", cloud.endpoint, *arguments],

@@ -1,4 +1,4 @@
-"""A fleet of hosts that boot at once, each up to its worker, which there is none of."""
+"""A fleet of hosts that boot at once, each until its worker would start."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TIMINGS = Keepalive(period=2, timeout=30, rpc_timeout=10)
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """What it took to bring a shipment to some hosts: time for the uploads, and bytes sent."""
+    """The seconds that all uploads took, and the bytes that the driver sent."""
 
     hosts: int
     seconds: float
@@ -41,7 +41,7 @@ class Delivered:
 async def deliver(
     box: Box, shipment: Shipment, *, hosts: int, bits_per_second: int | None = None
 ) -> Delivered:
-    """Boot hosts and bring all of them a shipment; each link, the driver's too, may be limited."""
+    """Boot hosts and upload a shipment to each; all links may be limited, the driver's too."""
     authority = Authority("test.bigmachine")
     boot = boot_of(authority, timeout=TIMINGS.timeout)
     data = user_data(boot)
@@ -54,11 +54,11 @@ async def deliver(
     if bits_per_second:
         uplink.limit(bits_per_second)
     before = uplink.sent_bytes
-    times: list[float] = []  # of each progress in an upload
+    times: list[float] = []  # of each progress event of an upload
     batch = BootBatch(boot, shipment)
     async with http_client(authority.issue("driver")) as http, trio.open_nursery() as nursery:
         for host in booted:
-            nursery.start_soon(_bring_up, host, boot.new_machine().name, http, batch, times)
+            nursery.start_soon(_boot, host, boot.new_machine().name, http, batch, times)
     sent = uplink.sent_bytes - before
     for host in booted:
         await host.kill()
@@ -66,7 +66,7 @@ async def deliver(
 
 
 def shipment_of(folder: Path, *, files: int, file_bytes: int) -> Shipment:
-    """Capture a project of nothing but random data, in the empty folder that it makes."""
+    """Create the folder, fill it with random data, and capture it as a project."""
     folder.mkdir()
     for number in range(files):
         (folder / f"data{number}").write_bytes(os.urandom(file_bytes))
@@ -75,30 +75,30 @@ def shipment_of(folder: Path, *, files: int, file_bytes: int) -> Shipment:
 
 
 class Uplink:
-    """The driver's card in the network of a box."""
+    """The driver's network interface in a box."""
 
     def __init__(self, box: Box) -> None:
-        self._card = "cloudbox" + box.subnet.rpartition(".")[2]
+        self._interface = "cloudbox" + box.subnet.rpartition(".")[2]
 
     def limit(self, bits_per_second: int) -> None:
-        """Let it send no more than that."""
+        """Limit what it sends."""
         rate = f"rate {bits_per_second}bit burst {bits_per_second // 800} latency 200ms"
-        command = f"tc qdisc replace dev {self._card} root tbf {rate}"
+        command = f"tc qdisc replace dev {self._interface} root tbf {rate}"
         subprocess.run(command.split(), check=True)
 
     @property
     def sent_bytes(self) -> int:
-        """What it has sent, headers and all."""
-        return int(Path(f"/sys/class/net/{self._card}/statistics/tx_bytes").read_text())
+        """The bytes that it has sent, headers included."""
+        return int(Path(f"/sys/class/net/{self._interface}/statistics/tx_bytes").read_text())
 
 
-async def _bring_up(
+async def _boot(
     host: Host, name: str, http: httpx.AsyncClient, batch: BootBatch, times: list[float]
 ) -> None:
-    async def why() -> Termination | None:
+    async def diagnose() -> Termination | None:
         return Termination(StopReason.EXITED, host.console()) if host.is_off else None
 
-    def progress(phase: str, done: int, of: int) -> None:
+    def progress(phase: str, done: int, total: int) -> None:
         if phase == "upload":
             times.append(trio.current_time())
 
@@ -109,11 +109,11 @@ async def _bring_up(
         timings=TIMINGS,
         boot_timeout=120,
         build_timeout=120,
-        diagnose=why,
+        diagnose=diagnose,
         on_progress=progress,
         log=MachineLog(lambda lines: None),
     )
     with contextlib.suppress(PhaseFailed):
         await bootstrap.run()
     if bootstrap.phase != "start":
-        raise RuntimeError(f"{host!r} came as far as {bootstrap.phase}:\n{host.console()}")
+        raise RuntimeError(f"{host!r} got as far as {bootstrap.phase}:\n{host.console()}")

@@ -1,4 +1,4 @@
-"""Machines as hosts of a cloud in a box: what a cloud's plugin does, with an API of four verbs."""
+"""A system whose machines are hosts of a cloud in a box, with a minimal API."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ class BoxOptions:
     """Options of the ``box`` system."""
 
     endpoint: str = bm.option("", help="The URL of a `tests.support.vms.box_cloud.BoxCloud`.")
-    keeps: bool = bm.option(False, help="Whether hosts stay on when their machine has ended.")
+    keeps_hosts: bool = bm.option(
+        False, help="Whether hosts stay on after their machine has ended."
+    )
 
 
 class BoxSystem(bm.System):
-    """Starts hosts of a box, which another process owns."""
+    """Starts hosts of a box that another process owns."""
 
     name = "box"
     Options = BoxOptions
@@ -40,24 +42,26 @@ class BoxSystem(bm.System):
 
     async def launch(self, spec: MachineSpec) -> Instance:
         data = user_data(
-            spec.request, contact_seconds=30, **({"poweroff": ()} if self.options.keeps else {})
+            spec.request,
+            contact_seconds=30,
+            **({"poweroff": ()} if self.options.keeps_hosts else {}),
         )
-        host = await self._ask("PUT", spec.name, data)
+        host = await self._request("PUT", spec.name, data)
         return Instance(spec.name, f"{host['address']}:{PORT}")
 
     async def keepalive_failed(self, instance: Instance) -> Termination | None:
-        if (await self._ask("GET", instance.name))["is_off"]:
+        if (await self._request("GET", instance.name))["is_off"]:
             return Termination(StopReason.EXITED, "its host is powered off")
         return None
 
     async def stop(self, instance: Instance) -> None:
-        if not self.options.keeps:
-            await self._ask("DELETE", instance.name)
+        if not self.options.keeps_hosts:
+            await self._request("DELETE", instance.name)
 
     async def console(self, instance: Instance) -> str:
-        return str((await self._ask("GET", instance.name))["console"])
+        return str((await self._request("GET", instance.name))["console"])
 
-    async def _ask(self, verb: str, name: str, content: bytes = b"") -> Any:
+    async def _request(self, verb: str, name: str, content: bytes = b"") -> Any:
         async with self._client() as client:
             reply = await client.request(verb, f"/{name}", content=content, timeout=90)
         reply.raise_for_status()

@@ -1,4 +1,4 @@
-"""A package index of our own, and the uv that machines get from it."""
+"""A package index for tests, and a wheel of uv for it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pathlib import Path
 
 from bigmachine.environment._tools import find_uv
 
-HOST = "127.0.0.2"  # this computer, but not by the names that no machine is told of
+HOST = "127.0.0.2"  # this computer; drivers do not send machines indexes at localhost or 127.0.0.1
 
 
 class Index:
-    """A package index: wheels in a folder, to whoever has the password, if any."""
+    """A package index: wheels in a folder; with a password, only for clients that have it."""
 
     def __init__(self, folder: Path, *, host: str = HOST, password: str = "") -> None:
         self.folder = folder
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         self._authorization = "Basic " + base64.b64encode(f"me:{password}".encode()).decode()
         index = self
 
@@ -34,7 +34,7 @@ class Index:
                     self.send_header("content-length", "0")
                     self.end_headers()
                     return
-                index.asked.append(self.path)
+                index.requested.append(self.path)
                 super().do_GET()
 
             def log_message(self, format: str, *args: object) -> None:
@@ -56,7 +56,7 @@ class Index:
         self._thread.join()
 
     def add(self, file: Path) -> Path:
-        """Offer a wheel; return where it is."""
+        """Offer a wheel; return the path of its copy."""
         name = file.name.partition("-")[0].replace("_", "-")
         place = self.folder / "simple" / name
         place.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ class Index:
 
 
 def pack_uv(folder: Path) -> Path:
-    """Make a wheel of the uv that is here, as an index has it."""
+    """Make a wheel of the installed uv, like the one that an index has."""
     [uv, *module] = find_uv() or [""]
     if module:
         uv = str(Path(sys.executable).with_name("uv"))

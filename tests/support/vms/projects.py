@@ -15,9 +15,9 @@ import pytest
 
 from bigmachine.environment._tools import find_pip, find_uv
 
-needs_a_builder = pytest.mark.skipif(
+needs_builder = pytest.mark.skipif(
     not (find_uv() or find_pip()),
-    reason="editable packages are built by uv or pip: neither is here",
+    reason="editable packages are built by uv or pip: neither is installed",
 )
 
 
@@ -33,7 +33,7 @@ def make_project(folder: Path, program: str, *modules: Path) -> Path:
     return folder
 
 
-def told_by(folder: Path, *arguments: object, **environ: str) -> Any:
+def run_project(folder: Path, *arguments: object, **environ: str) -> Any:
     """Run the program of a project; return the JSON that it prints."""
     done = subprocess.run(
         [sys.executable, "main.py", *map(str, arguments)],

@@ -1,4 +1,4 @@
-"""The Pythons of this computer that an image may have: 3.9 and later, by minor version."""
+"""The Pythons of this computer that the boot program supports, by minor version."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def _find() -> dict[str, str]:
     found = {f"3.{sys.version_info.minor}": sys.executable}
     for minor in range(9, 15):
         version = f"3.{minor}"
-        here = [shutil.which(f"python{version}")]
-        here += map(str, pyenv.glob(f"versions/{version}.*/bin/python{version}"))
-        for candidate in filter(None, here):
+        candidates = [shutil.which(f"python{version}")]
+        candidates += map(str, pyenv.glob(f"versions/{version}.*/bin/python{version}"))
+        for candidate in filter(None, candidates):
             works = subprocess.run([candidate, "-c", ""], capture_output=True, check=False)
             if works.returncode == 0:
                 found.setdefault(version, candidate)

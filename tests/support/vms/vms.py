@@ -1,4 +1,4 @@
-"""VMs of a kind: each a boot program in a process, as its user data starts it."""
+"""Simulated VMs: each is a process of the boot program, started by user data."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from bigmachine.boot import LaunchRequest, MachineSpec, user_data
 from bigmachine.errors import StopReason
 from bigmachine.system import Capability, Instance, Keepalive, Termination
 
-# An image whose own settings name an index that refuses, as nobody listens there: what is
-# fetched comes from where the driver says, and no test asks an index of the world.
+# The image's own settings name an index that refuses connections. So machines install only from
+# the driver's index, and no test uses a public one.
 NOWHERE = "http://127.0.0.1:9"
 _NO_INDEX = {
     "PIP_CONFIG_FILE": os.devnull,
@@ -37,11 +37,11 @@ class VmOptions:
     """Options of the ``vm`` system."""
 
     python: str = bm.option(sys.executable, help="The image's python3.")
-    disk: str = bm.option("", help="Where the disk of a machine is, and stays.")
+    disk: str = bm.option("", help="The folder that is a machine's disk, and is kept.")
 
 
 class VmSystem(bm.System):
-    """Machines that have nothing of the driver's but the network."""
+    """Machines that share nothing with the driver but the network."""
 
     name = "vm"
     Options = VmOptions
@@ -81,7 +81,7 @@ class VmSystem(bm.System):
 
 
 class Vm:
-    """One of them: a folder that is its disk, and a process."""
+    """A simulated VM: a folder, which is its disk, and a process."""
 
     def __init__(self, python: str = sys.executable, *, disk: Path | None = None) -> None:
         self.disk = disk or Path(tempfile.mkdtemp(prefix="bigmachine-vm-"))
@@ -93,7 +93,7 @@ class Vm:
         self._console = self.disk / "console"
 
     async def power_on(self, request: LaunchRequest, **options: object) -> None:
-        """Boot it; its memory is empty."""
+        """Boot it; only its disk is kept from before."""
         shutil.rmtree(self.disk / "run", ignore_errors=True)
         script = user_data(
             request,
@@ -123,16 +123,16 @@ class Vm:
 
     @property
     def is_off(self) -> bool:
-        """Whether it ran, and has ended."""
+        """Whether it has run, and has ended."""
         return self.pid is not None and not _is_alive(self.pid)
 
     def console(self) -> str:
-        """What it has printed, and its worker."""
+        """The output of the boot program and of the worker."""
         files = [self._console, *sorted((self.disk / "store" / "log").glob("*"))]
         return "".join(file.read_text(errors="replace") for file in files if file.exists())
 
     async def power_off(self) -> None:
-        """Pull its plug."""
+        """Kill it at once."""
         if self.pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
@@ -141,7 +141,7 @@ class Vm:
                     await trio.sleep(0.01)
 
     async def destroy(self) -> None:
-        """End it, whatever it does, and take its disk away."""
+        """Kill it and delete its disk."""
         with trio.move_on_after(10, shield=True):
             while self.disk.exists() and self.pid is None and self._console.exists():
                 await trio.sleep(0.02)

@@ -184,3 +184,17 @@ def test_session_starts_machines_with_launch():
             assert [await machine.call("Echo.echo", 1) for machine in machines] == [1, 1, 1]
 
     trio.run(test)
+
+
+def test_launch_that_returns_no_instance_is_a_start_error_and_is_undone():
+    class Forgetful(Shelf):
+        async def launch(self, spec):
+            await super().launch(spec)
+
+    async def test():
+        shelf = Forgetful()
+        with pytest.raises(bm.StartError, match=r"must return a bigmachine.Instance, not None"):
+            await launch(shelf, 1)
+        assert shelf.stopped == ["m0"]
+
+    run(test)

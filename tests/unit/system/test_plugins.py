@@ -540,3 +540,32 @@ def test_system_that_wraps_its_own_hook_is_refused() -> None:
 
     with pytest.raises(PluginError, match="a system overrides it instead"):
         Plugins(WrapsItself())
+
+
+def test_system_whose_launch_or_stop_cannot_be_called_is_refused():
+    class Launches(System):
+        name = "mine"
+
+        async def launch(self, spec): ...
+
+    class NoSpec(Launches):
+        async def launch(self): ...
+
+    class Plain(Launches):
+        def launch(self, spec): ...
+
+    class More(Launches):
+        async def launch(self, spec, region): ...
+
+    class NoInstance(Launches):
+        async def stop(self): ...
+
+    check_system(Launches)
+    for system, problem in (
+        (NoSpec, r"'launch' must take \(self, spec\); it takes \(self\)"),
+        (Plain, "'launch' must be `async def`, not a plain `def`"),
+        (More, r"'launch' must take \(self, spec\); it takes \(self, spec, region\)"),
+        (NoInstance, r"'stop' must take \(self, instance\)"),
+    ):
+        with pytest.raises(PluginError, match=problem):
+            check_system(system)

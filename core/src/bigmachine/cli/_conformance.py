@@ -68,7 +68,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         type=float,
         default=1.0,
         metavar="USD",
-        help="the price of a machine per hour, if the backend does not say it (default 1)",
+        help="the price of a machine per hour, if the backend does not report it (default 1)",
     )
     argument("-k", dest="only", metavar="EXPRESSION", help="run only tests whose names match")
     argument("-v", "--verbose", action="store_true", help="also list clauses that passed")

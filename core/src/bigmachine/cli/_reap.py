@@ -23,7 +23,7 @@ _SESSION = re.compile(r".+-[0-9a-f]{8}(\.bigmachine)?")  # the form of session n
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand to the parser's ``commands``."""
-    text = "free what sessions have left at their providers"
+    text = "delete what ended sessions have left at their providers"
     parser = commands.add_parser(
         "reap",
         help=text,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand to the parser's ``commands``."""
-    text = "list the installed systems, on which machines can be started, and their options"
+    text = "list the installed systems (where machines can run) and their options"
     parser = commands.add_parser("systems", help=text, description=text.capitalize() + ".")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     parser.set_defaults(run=run)

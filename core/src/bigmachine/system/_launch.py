@@ -41,7 +41,7 @@ async def launch_each(
         async with limiter:
             started.append(machine)
             try:
-                launched[machine.name] = await launch(machine)
+                launched[machine.name] = _checked(await launch(machine))
             except Exception as exc:
                 errors.append(exc)
                 await _undo([machine], stop)
@@ -58,6 +58,12 @@ async def launch_each(
     for error in errors:
         logger.warning("a machine was not launched: %s", _start_error(error))
     return [launched[machine.name] for machine in machines if machine.name in launched]
+
+
+def _checked(launched: object) -> Instance:
+    if not isinstance(launched, Instance):
+        raise TypeError(f"launch must return a bigmachine.Instance, not {launched!r}")
+    return launched
 
 
 async def _undo(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Mapping
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING
 
 from ..errors import PluginError
@@ -56,6 +56,8 @@ def check_system_class(system: System) -> None:
     # Every other hook has a default that works, or that raises `NotSupportedError`.
     if not overrides(system, "start") and type(system).launch is System.launch:
         raise PluginError(f"{label(system)} must override the hook 'start', or 'launch'")
+    _check_called_directly(system, "launch", "spec")
+    _check_called_directly(system, "stop", "instance")
     for value in system.capabilities:
         if value not in set(Capability):
             raise PluginError(
@@ -80,9 +82,7 @@ def check_system_class(system: System) -> None:
         is_method = isinstance(inspect.getattr_static(system, name), FunctionType)
         if not is_method or name.startswith("_"):
             continue
-        hook = close_match(
-            name, missing, cutoff=0.8
-        )  # higher, because a system has its own methods
+        hook = close_match(name, missing, cutoff=0.8)  # higher: a system has its own methods
         if hook:
             _logger.warning("%s.%s is not a hook: did you mean %r?", label(system), name, hook)
 
@@ -101,6 +101,21 @@ def signature_mismatch(plugin: object, implementations: Mapping[str, pluggy.Hook
                 + (", ".join(map(repr, offered)) or "none")
             )
     return "a hook has the wrong signature"
+
+
+def _check_called_directly(system: System, name: str, argument: str) -> None:
+    """Check a method that core calls by itself, not through pluggy: `launch`, and `stop` too."""
+    method = getattr(system, name)
+    if isinstance(method, MethodType) and not inspect.iscoroutinefunction(method):
+        raise PluginError(f"{label(system)}: {name!r} must be `async def`, not a plain `def`")
+    signature = inspect.signature(method)
+    try:
+        signature.bind(None)
+    except TypeError:
+        taken = ", ".join(["self", *signature.parameters])
+        raise PluginError(
+            f"{label(system)}: {name!r} must take (self, {argument}); it takes ({taken})"
+        ) from None
 
 
 def _check_implementation(

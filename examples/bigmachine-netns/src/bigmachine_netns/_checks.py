@@ -40,8 +40,8 @@ async def check_computer(subnet):
     wanted = ipaddress.IPv4Network(subnet)
     routes = await trio.run_process(["ip", "-4", "-j", "route", "show"], capture_stdout=True)
     for route in json.loads(routes.stdout or b"[]"):
-        is_anothers = route["dst"] != "default" and route.get("dev") != UPLINK
-        if is_anothers and wanted.overlaps(ipaddress.IPv4Network(route["dst"])):
+        is_other_network = route["dst"] != "default" and route.get("dev") != UPLINK
+        if is_other_network and wanted.overlaps(ipaddress.IPv4Network(route["dst"])):
             raise bm.UsageError(
                 f"subnet: {subnet} overlaps with {route['dst']} on {route.get('dev')}, "
                 "which this computer is in already; choose another"

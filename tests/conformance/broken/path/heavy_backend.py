@@ -1,4 +1,4 @@
-"""A module that takes long to import: the fault is its own."""
+"""A backend's module that is slow to import."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 from tests.conformance.cloud import CloudSystem
 
-time.sleep(0.7)  # what the import of a cloud's SDK takes
+time.sleep(0.7)  # as long as the import of a cloud's SDK
 
 
 class HeavyImport(CloudSystem):

@@ -1,4 +1,4 @@
-"""The kit lets backends put their things away before it kills what is left of a driver."""
+"""Backends can finish their cleanup before the kit kills a driver's leftover processes."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from tests.conformance.kit_runs import run
 
 SUITE = """
 from tests.conformance.suites import LocalSuite
-from tests.conformance.report.tidying import TidyingSystem
+from tests.conformance.report.cleanup import CleanupSystem
 
-class TestTidying(LocalSuite):
-    system_class = TidyingSystem
+class TestCleanup(LocalSuite):
+    system_class = CleanupSystem
     options = {"fork": False}
 """
 
 
-def test_what_is_at_work_when_a_driver_was_killed_may_end_it(tmp_path: Path):
+def test_backend_may_finish_cleanup_after_driver_is_killed(tmp_path: Path):
     done = run(tmp_path, SUITE, chosen=["-k", "driver_is_silent"])
     assert done.clauses("passed") == {"ORPHAN-3"}, done.output
-    assert [*tmp_path.glob("thing-*")] == []
+    assert [*tmp_path.glob("leftover-*")] == []
     assert done.left == []
