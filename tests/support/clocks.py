@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+import trio
 from trio.testing import MockClock
 
 _BUSY_SECONDS = 5.0  # real ones, after which a thread is taken for one that never pauses
@@ -20,22 +21,38 @@ def jumping_clock(threshold: float = 0.02) -> MockClock:
     waits for a processor longer than any small threshold, and the clock would jump past the
     timeout of the very task that waits for the thread.
     """
-    clock = MockClock(autojump_threshold=threshold)
-    jump, busy_since = clock.jump, math.inf
-
-    def jump_if_idle(seconds: float) -> None:
-        nonlocal busy_since
-        now = time.monotonic()
-        busy_since = min(busy_since, now) if _works() else math.inf
-        if busy_since == math.inf or now > busy_since + _BUSY_SECONDS:
-            jump(seconds)
-
-    # The run loop calls it when all tasks are idle, and again soon if they still are.
-    clock.jump = jump_if_idle  # type: ignore[method-assign]
+    clock = MockClock(autojump_threshold=threshold / 2)  # it is idle twice before each jump
+    # The run loop calls this when all tasks are idle, and again soon if they still are.
+    clock.jump = _Jump(clock).try_to  # type: ignore[method-assign]
     return clock
 
 
-def _works() -> bool:
+class _Jump(trio.abc.Instrument):
+    """Lets a clock jump if twice in a row nothing was at work, and no task ran in between.
+
+    Once is not enough: a thread may have ended its work just before we look, but after the run
+    loop did.
+    """
+
+    def __init__(self, clock: MockClock) -> None:
+        self._jump = clock.jump
+        self._was_idle = False
+        self._busy_since = math.inf
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._was_idle = False
+
+    def try_to(self, seconds: float) -> None:
+        trio.lowlevel.add_instrument(self)  # the first time; later calls do nothing
+        now = time.monotonic()
+        self._busy_since = min(self._busy_since, now) if _is_any_thread_busy() else math.inf
+        is_idle = self._busy_since == math.inf or now > self._busy_since + _BUSY_SECONDS
+        if is_idle and self._was_idle:
+            self._jump(seconds)
+        self._was_idle = is_idle
+
+
+def _is_any_thread_busy() -> bool:
     """Whether another thread of this process runs, or waits for a processor or a disk."""
     for task in Path("/proc/self/task").glob("*"):
         if int(task.name) != threading.get_native_id():
