@@ -60,11 +60,12 @@ class Rig:
 
     async def contact(self) -> Any:
         """Call the boot program until it answers."""
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while True:
                 try:
                     return await self.wire.call("info")
-                except ConnectionRefusedError:
+                except (ConnectionRefusedError, TransportError):
+                    # Not up yet; or the one before it died as it accepted this connection.
                     await trio.sleep(0.02)
 
     async def identify(self) -> None:

@@ -198,10 +198,13 @@ def run(test: Callable[[], Awaitable[None]], **options: Any) -> None:
 
 
 def threads_of_pools() -> list[str]:
-    """The names of pool threads that still run after a wait of up to 5 s for each."""
+    """The names of pool threads that still run after a wait of up to a minute for each.
+
+    Tests before, in the same process, may have left some whose methods end by themselves.
+    """
     left = [t for t in threading.enumerate() if t.name.startswith("bigmachine-")]
     for thread in left:
-        thread.join(5)
+        thread.join(60)
     return [thread.name for thread in left if thread.is_alive()]
 
 
