@@ -16,8 +16,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Use twice as many workers as processors: most tests wait for other processes."""
-    return 2 * (os.cpu_count() or 1)
+    """Use more workers than processors: most tests wait for other processes."""
+    return 3 * (os.cpu_count() or 1) // 2
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -108,7 +108,7 @@ def test_new_backend_is_tested_with_conformance_kit(package: Path) -> None:
     [
         f"ruff check --isolated --line-length=100 --select={RULES} --ignore=D107 .",
         "ruff format --isolated --line-length=100 --check .",
-        "mypy --strict src",
+        pytest.param("mypy --strict src", marks=pytest.mark.long),
     ],
 )
 def test_new_backend_passes_linters_and_type_checker(folder: Path, command: str, capsys) -> None:

@@ -27,7 +27,7 @@ def python(*arguments):
 @pytest.mark.parametrize(
     "tests",
     [
-        ["tests/unit/machine/test_lifecycle.py"],
+        ["tests/unit/machine/test_installing.py", "tests/unit/system/test_options.py"],
         pytest.param(["tests/unit/machine", "tests/unit/system"], marks=pytest.mark.long),
     ],
 )
