@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -15,7 +16,8 @@ def _find() -> dict[str, str]:
     for minor in range(9, 15):
         version = f"3.{minor}"
         candidates = [shutil.which(f"python{version}")]
-        candidates += map(str, pyenv.glob(f"versions/{version}.*/bin/python{version}"))
+        with contextlib.suppress(PermissionError):  # another user's
+            candidates += map(str, pyenv.glob(f"versions/{version}.*/bin/python{version}"))
         for candidate in filter(None, candidates):
             works = subprocess.run([candidate, "-c", ""], capture_output=True, check=False)
             if works.returncode == 0:

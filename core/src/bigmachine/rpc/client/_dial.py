@@ -100,9 +100,9 @@ def transport_error(exc: httpx.TransportError, *, addr: str) -> Exception:
     _, name = split_addr(addr)
     causes = list(_causes(exc))
     for cause in causes:
-        # These two are no TLS fault: the peer went away while we waited.
+        # These are no TLS faults: the peer went away while we waited. OpenSSL 3.0 has the last one.
         if isinstance(cause, ssl.SSLError) and not isinstance(
-            cause, ssl.SSLWantReadError | ssl.SSLEOFError
+            cause, ssl.SSLWantReadError | ssl.SSLEOFError | ssl.SSLZeroReturnError
         ):
             return ProtocolError(
                 f"{addr} is not {name}, or rejects our certificate: {cause}", addr=addr
