@@ -18,7 +18,8 @@ from typing import Any
 import trio
 
 from bigmachine._identity import Authority
-from bigmachine.boot import LaunchRequest, MachineSpec, WorkerConfig, configure_worker
+from bigmachine.boot import LaunchRequest, MachineSpec, WorkerConfig
+from bigmachine.boot._config import configure_worker
 from bigmachine.system import Instance
 from bigmachine.system._request import machine_names
 from bigmachine_local import LocalOptions, LocalSystem

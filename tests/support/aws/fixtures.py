@@ -15,7 +15,8 @@ import trio
 os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
 
 from bigmachine._identity import Authority
-from bigmachine.boot import LaunchRequest, configure_worker, machine_names
+from bigmachine.boot import LaunchRequest, machine_names
+from bigmachine.boot._config import configure_worker
 from bigmachine.system import Instance, Keepalive
 from bigmachine.system._options import resolve_options
 from bigmachine_ec2 import Ec2Options, Ec2System, _api

@@ -23,9 +23,10 @@ import pytest
 import trio
 
 from bigmachine._identity import Authority
-from bigmachine.boot import LaunchRequest, configure_worker, machine_names, user_data
+from bigmachine.boot import LaunchRequest, machine_names, user_data
 from bigmachine.boot._bundle import builder_source
 from bigmachine.boot._client import BootClient, BootStatusError
+from bigmachine.boot._config import configure_worker
 from bigmachine.errors import ProtocolError, TransportError
 from bigmachine.rpc import http_client
 from bigmachine.system import Keepalive

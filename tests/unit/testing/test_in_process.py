@@ -14,7 +14,8 @@ import trio
 from trio.testing import MockClock, check_two_way_stream
 
 import bigmachine as bm
-from bigmachine.boot import LaunchRequest, configure_worker
+from bigmachine.boot import LaunchRequest
+from bigmachine.boot._config import configure_worker
 from bigmachine.testing import InProcessOptions, InProcessSystem
 from bigmachine.testing.in_process import _machine, _network
 from bigmachine.testing.in_process._network import Host, connect

@@ -5,6 +5,5 @@ from ..system._request import LaunchRequest as LaunchRequest
 from ..system._request import MachineSpec as MachineSpec
 from ..system._request import machine_names as machine_names
 from ._config import WorkerConfig as WorkerConfig
-from ._config import configure_worker as configure_worker
 from ._user_data import PORT as PORT
 from ._user_data import user_data as user_data

@@ -56,8 +56,10 @@ def check_system_class(system: System) -> None:
     # Every other hook has a default that works, or that raises `NotSupportedError`.
     if not overrides(system, "start") and type(system).launch is System.launch:
         raise PluginError(f"{label(system)} must override the hook 'start', or 'launch'")
-    _check_called_directly(system, "launch", "spec")
-    _check_called_directly(system, "stop", "instance")
+    if isinstance(system.launch, MethodType) and not inspect.iscoroutinefunction(system.launch):
+        raise PluginError(f"{label(system)}: 'launch' must be `async def`, not a plain `def`")
+    _check_signature(system, "launch", "spec")
+    _check_signature(system, "stop", "instance")
     for value in system.capabilities:
         if value not in set(Capability):
             raise PluginError(
@@ -103,12 +105,9 @@ def signature_mismatch(plugin: object, implementations: Mapping[str, pluggy.Hook
     return "a hook has the wrong signature"
 
 
-def _check_called_directly(system: System, name: str, argument: str) -> None:
-    """Check a method that core calls by itself, not through pluggy: `launch`, and `stop` too."""
-    method = getattr(system, name)
-    if isinstance(method, MethodType) and not inspect.iscoroutinefunction(method):
-        raise PluginError(f"{label(system)}: {name!r} must be `async def`, not a plain `def`")
-    signature = inspect.signature(method)
+def _check_signature(system: System, name: str, argument: str) -> None:
+    """Check a method that core also calls directly, where pluggy leaves out no argument."""
+    signature = inspect.signature(getattr(system, name))
     try:
         signature.bind(None)
     except TypeError:

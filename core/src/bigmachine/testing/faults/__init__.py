@@ -3,5 +3,4 @@
 from ._plan import Direction as Direction
 from ._plan import Fault as Fault
 from ._plan import Injection as Injection
-from ._plan import plan as plan
 from ._plugin import Faults as Faults
