@@ -68,7 +68,7 @@ class ReaperProcess:
         process = await trio.lowlevel.open_process(
             [sys.executable, "-m", "bigmachine.reaper"],
             stdin=subprocess.PIPE,
-            # Whoever reads the driver's output must not have to wait for this process to end.
+            # A reader of the driver's output must not have to wait until this process ends.
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # neither Ctrl-C nor a closed terminal is for it

@@ -13,7 +13,7 @@ from .._frames import Kind, Payload
 from .._tasks import TaskPool
 from ._processes import ProcessCall
 from ._registry import Method
-from ._threads import ThreadPool
+from ._threads import ThreadPool, do_nothing
 
 
 class Call(ABC):
@@ -30,7 +30,7 @@ class Call(ABC):
         self.method = method
         self.is_cancelled = False
         self._pools = pools
-        self._cancel: Callable[[], object] = _nothing
+        self._cancel: Callable[[], object] = do_nothing
 
     def start(self) -> None:
         """Start the method."""
@@ -129,7 +129,3 @@ class Pools(NamedTuple):
 
     tasks: TaskPool
     threads: ThreadPool
-
-
-def _nothing() -> None:
-    pass

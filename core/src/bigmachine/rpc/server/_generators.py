@@ -12,7 +12,7 @@ from .._exceptions import dump_exception
 from .._frames import Payload
 from .._marshal import dump_result
 from .._streams import OutgoingStream, item_cost
-from ._threads import ThreadPool
+from ._threads import ThreadPool, do_nothing
 
 # Above this an item may have a body, and the next item has to wait for it.
 _LARGE_ITEM_BYTES = 16 << 10
@@ -71,7 +71,7 @@ class GeneratorRun:
                 return functools.partial(self._pause, payload)
             self._threads.post(functools.partial(self._post, payload))
         self._close()
-        return _nothing
+        return do_nothing
 
     def _post(self, payload: Payload) -> None:
         if not self._is_cancelled and self._outgoing is not None:
@@ -107,7 +107,3 @@ class StreamingCall(Protocol):
     def on_cancel(self, cancel: Callable[[], object]) -> None: ...
     def open_stream(self) -> OutgoingStream: ...
     def end_stream(self, error: Payload | None) -> None: ...
-
-
-def _nothing() -> None:
-    pass

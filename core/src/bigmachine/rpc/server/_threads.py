@@ -67,7 +67,7 @@ class ThreadPool:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             # In a context of its own: the thread's next method must not see what this one sets.
-            follow_up = contextvars.copy_context().run(job.run) if job.begin() else _nothing
+            follow_up = contextvars.copy_context().run(job.run) if job.begin() else do_nothing
             self.post(lambda follow_up=follow_up: self._finish(follow_up))  # type: ignore[misc]
             del job, follow_up
 
@@ -96,5 +96,5 @@ class ThreadJob:
     cancel = begin
 
 
-def _nothing() -> None:
-    pass
+def do_nothing() -> None:
+    """Stand in for a callback that has nothing to do."""
