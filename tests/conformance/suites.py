@@ -89,7 +89,7 @@ def suite_of(name: str, *, timeout: float = TIMEOUT, is_whole: bool = True) -> t
     cls = fault.load()
     if issubclass(cls, Suite):
         return type(f"Test{name}", (cls,), {})
-    base = LocalSuite if issubclass(cls, LocalSystem) else CloudSuite
+    base = CloudSuite if issubclass(cls, CloudSystem) else LocalSuite
     settings = {
         "timeout": fault.timeout or timeout,
         "payload_bytes": PAYLOAD_BYTES,

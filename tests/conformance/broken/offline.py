@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 
 from bigmachine.system import Keepalive
@@ -90,6 +90,18 @@ class UndocumentedOption(CloudSystem):
     """An option has no help text."""
 
     Options = _Undocumented
+
+
+@dataclass(frozen=True, slots=True)
+class _Tagged(CloudOptions):
+    tags: dict[str, str] = field(default_factory=dict, metadata={"help": "Tags of machines."})
+
+
+@breaks({"OPTIONS-1": "options that cannot be set by an environment variable: tags"})
+class OptionIsTable(CloudSystem):
+    """The value of an option is a table, which no environment variable can hold."""
+
+    Options = _Tagged
 
 
 @breaks({"OPTIONS-2": "a hook has blocked trio's loop"})

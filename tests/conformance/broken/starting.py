@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import secrets
+import socket
+import subprocess
 import time
 from dataclasses import replace
 
 import trio
 
-from bigmachine.system import Instance
+from bigmachine.system import Instance, System
 from tests.conformance.broken import breaks
-from tests.conformance.cloud import ACCOUNT, CloudSystem, _retried
+from tests.conformance.cloud import ACCOUNT, CloudSystem, _latency, _retried
 
 _HELD_SECONDS = 1.3  # a hook may block the event loop for one second at most
 
@@ -120,6 +122,35 @@ class DeletesLastOnly(CloudSystem):
 
     async def _undo(self, orders):
         await super()._undo(orders[-1:])
+
+
+@breaks({"START-7": "it has ended, but there is still: process"})
+class RecordsLate(System):
+    """`launch` records a process after it has sent the configuration, when it may be cancelled."""
+
+    name = "late"
+
+    def __init__(self, options=None):
+        super().__init__(options)
+        self.processes = {}
+
+    async def launch(self, spec):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            process = await trio.lowlevel.open_process(
+                [*spec.command, "--listen", f"fd:{listener.fileno()}"],
+                stdin=subprocess.PIPE,
+                pass_fds=[listener.fileno()],
+            )
+            port = listener.getsockname()[1]
+        await process.stdin.send_all(spec.config)
+        await _latency()
+        self.processes[spec.name] = process
+        return Instance(spec.name, f"127.0.0.1:{port}")
+
+    async def stop(self, instance):
+        if process := self.processes.pop(instance.name, None):
+            process.kill()
+            await process.wait()
 
 
 @breaks({"START-8": "but `instances` lists it"})

@@ -218,6 +218,7 @@ class AsyncSession:
                 maxprocs=self._plugins.hooks.maxprocs(),
             ),
         )
+        request.owns_hosts = self.system.owns_hosts
         return request, pickled
 
     async def _provision(

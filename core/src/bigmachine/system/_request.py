@@ -54,6 +54,8 @@ class LaunchRequest:
         self._certified: set[str] = set()
         self.argv = tuple(argv)
         self.environ = dict(environ)
+        self.owns_hosts = True
+        """`System.owns_hosts`: whether the machines' hosts may be switched off."""
         self.remaining_budget: float | None = None
         """What the session may still spend, in US dollars; None means no limit."""
 
@@ -119,7 +121,13 @@ class MachineSpec:
 
     @property
     def command(self) -> list[str]:
-        """The worker's command line; add ``--listen HOST:PORT`` or ``--listen fd:N``."""
+        """The worker's command line; add ``--listen HOST:PORT`` or ``--listen fd:N``.
+
+        Its first element is the driver's own interpreter. On another computer, replace it by
+        one that has the same environment: ``["/opt/venv/bin/python", *spec.command[1:]]``. With
+        ``--listen HOST:0`` the worker takes any free port, and its first line of output is the
+        address, as in ``10.0.0.7:40913``.
+        """
         return [sys.executable, "-m", "bigmachine.worker"]
 
 

@@ -132,7 +132,12 @@ def _die_with(lifeline: int) -> None:
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bigmachine.worker", description=__doc__)
-    parser.add_argument("--listen", required=True, metavar="HOST:PORT|fd:N")
+    parser.add_argument(
+        "--listen",
+        required=True,
+        metavar="HOST:PORT|fd:N",
+        help="where to listen; with port 0, at any free port, which the first line printed tells",
+    )
     return parser.parse_args(argv)
 
 
@@ -146,4 +151,18 @@ def run() -> NoReturn:
         os.dup2(null.fileno(), 0)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    main(config, listen=arguments.listen, lifeline=lifeline)
+    host, _, port = arguments.listen.rpartition(":")
+    listen = _free_port(host.strip("[]")) if port == "0" and host != "fd" else arguments.listen
+    main(config, listen=listen, lifeline=lifeline)
+
+
+def _free_port(host: str) -> str:
+    """Listen at a free port of ``host``, and print the address; return how to inherit it."""
+    import socket
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, 0), family=family)
+    found, port = listener.getsockname()[:2]
+    address = f"[{found}]:{port}" if ":" in found else f"{found}:{port}"
+    os.write(1, f"{address}\n".encode())  # at once, so that one read gets it
+    return f"fd:{listener.detach()}"

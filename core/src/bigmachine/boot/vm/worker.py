@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import threading
 from typing import Any, Callable
@@ -56,9 +58,9 @@ class WorkerProcess:
         return status
 
     def kill(self) -> None:
-        """Kill it, if it still runs."""
-        if self._process.poll() is None:
-            self._process.kill()
+        """Kill it, and what it has started: the host may stay on."""
+        with contextlib.suppress(OSError):  # all have ended
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _copy(self, output: Any) -> None:
         while data := output.read1(1 << 16):

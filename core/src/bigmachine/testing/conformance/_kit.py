@@ -255,7 +255,11 @@ class Kit(Waiting):
 
     def traces(self) -> set[str]:
         """List what exists now: processes that this test started, and the suite's leftovers."""
-        return {str(process) for process in marked(self.mark)} | self.leftovers()
+        return self.processes() | self.leftovers()
+
+    def processes(self) -> set[str]:
+        """List the processes of this computer that this test started, and that exist now."""
+        return {str(process) for process in marked(self.mark)}
 
     def files(self) -> set[str]:
         """List the temporary files that exist now, on this computer."""

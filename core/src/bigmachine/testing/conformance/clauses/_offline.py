@@ -20,7 +20,11 @@ import trio
 from bigmachine.errors import PluginError, UsageError
 from bigmachine.system import Keepalive
 from bigmachine.system._entrypoints import Entry, installed_systems, load_entry
-from bigmachine.system._options import describe_options, resolve_options
+from bigmachine.system._options import (
+    describe_options,
+    resolve_options,
+    unwritable_options,
+)
 
 from .._clauses import Tier, must, should
 from .._kit import Kit
@@ -137,6 +141,11 @@ class Offline:
         assert cls.Options.__dataclass_params__.frozen, f"{cls.Options} is not frozen"  # type: ignore[attr-defined]
         silent = [o.name for o in describe_options(cls.Options, system_name=cls.name) if not o.help]
         assert not silent, f"options without a help text: {', '.join(silent)}"
+        odd = unwritable_options(cls.Options)
+        assert not odd, (
+            f"options that cannot be set by an environment variable: {', '.join(odd)}. Types are "
+            "str, int, float, bool, Path, Literal and Enum, these or None, and tuples of these"
+        )
         options = kit.system().options
         assert options == kit.options, f"created with {kit.options}, it has {options}"
 
