@@ -116,6 +116,31 @@ class StopsOnce(CloudSystem):
         freed.add(instance.name)
 
 
+@breaks({"STOP-3": "it is being stopped"})
+class StopsOneAtATime(CloudSystem):
+    """A `stop` of a machine that another call is stopping raises RuntimeError."""
+
+    async def stop(self, instance):
+        stopping = self.__dict__.setdefault("_stopping", set())
+        if instance.name in stopping:
+            raise RuntimeError("it is being stopped")
+        stopping.add(instance.name)
+        try:
+            await super().stop(instance)
+        finally:
+            stopping.discard(instance.name)
+
+
+@breaks({"FOREIGN-1": "gone with another session: firewall"})
+class DeletesAllFirewalls(CloudSystem):
+    """`shutdown` deletes the firewalls of all sessions."""
+
+    async def shutdown(self):
+        await super().shutdown()
+        for firewall in await ACCOUNT.describe(kind="firewall"):
+            await ACCOUNT.delete(firewall.id)
+
+
 @breaks({"STOP-4": "`stop` of a machine that hangs"})
 class StopsBySigtermOnly(LocalSystem):
     """`stop` sends SIGTERM, and gives up on a machine that does not end."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -17,8 +17,9 @@ Limiting = Callable[[str, float], AbstractContextManager[None]]
 class HookBounds:
     """Bounds the hooks that a session waits for, so that a test cannot wait for ever.
 
-    A hook that is late is cancelled, and is in ``late``. One that ignores the cancellation
-    makes the kit abandon the loop. ``timeout`` and ``start_timeout`` are in seconds.
+    A hook that is late is cancelled, and raises an error; one that a session's own tasks call
+    is also in ``late``. One that ignores the cancellation makes the kit abandon the loop.
+    ``timeout`` and ``start_timeout`` are in seconds.
     """
 
     def __init__(self, *, timeout: float, start_timeout: float, limiting: Limiting) -> None:
@@ -47,12 +48,49 @@ class HookBounds:
         """Bound it."""
         return self._bounded((yield), "`shutdown`")
 
+    @hookimpl(wrapper=True)
+    def keepalive_failed(self) -> Any:
+        """Bound it; what it tells of a machine that hangs is no reason to fail a test."""
+        return self._bounded((yield), "`keepalive_failed`", is_told=False)
+
+    @hookimpl(wrapper=True)
+    def console(self) -> Any:
+        """Bound it."""
+        return self._bounded((yield), "`console`", is_told=False)
+
+    @hookimpl(wrapper=True)
+    def instances(self) -> Any:
+        """Bound it."""
+        return self._bounded((yield), "`instances`", is_told=False)
+
+    @hookimpl(wrapper=True)
+    def read(self) -> Any:
+        """Bound the wait for each chunk."""
+        chunks = yield
+
+        async def bounded() -> AsyncIterator[bytes]:
+            end = object()
+            while True:
+                chunk = await self._bounded(anext(chunks, end), "`read`", is_told=False)
+                if chunk is end:
+                    return
+                yield chunk
+
+        return bounded()
+
     async def _bounded(
-        self, hook: Awaitable[Any], what: str, *, within: float | None = None
+        self,
+        hook: Awaitable[Any],
+        what: str,
+        *,
+        within: float | None = None,
+        is_told: bool = True,
     ) -> Any:  # Any: what the hook returns
         seconds = self._timeout if within is None else within
         with self._limiting(what, 2 * seconds), trio.move_on_after(seconds) as scope:
             return await hook
         assert scope.cancelled_caught
-        self.late.append(f"{what} has not returned after {seconds:g} s")
-        raise AssertionError(self.late[-1])
+        message = f"{what} has not returned after {seconds:g} s"
+        if is_told:
+            self.late.append(message)
+        raise AssertionError(message)

@@ -116,6 +116,9 @@ class Kit(Waiting):
         with self._marked():
             if self._loop is None or self._loop.is_abandoned:
                 self._loop, self._shared = GuardedLoop(self.timeout), None
+            elif not self._are_basics_proven and self._shared is not None:
+                # The test that failed may have left a fault in their system object.
+                self._loop.run(self._close_shared)
             self._loop.run(test)
 
     def _take_failure(self, clause: Clause, exc: Exception) -> None:
@@ -249,7 +252,8 @@ class Kit(Waiting):
     async def _close_shared(self) -> None:
         shared, self._shared = self._shared, None
         if shared is not None:
-            await shared.close()
+            async with self.promptly("the end of the shared session", _HOOKS_AT_END * self.timeout):
+                await shared.close()
 
     # -- traces -----------------------------------------------------------------------
 

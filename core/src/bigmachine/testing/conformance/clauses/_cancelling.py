@@ -54,7 +54,7 @@ class Cancelling:
 
     @must("CANCEL-3")
     async def test_shutdown_can_be_repeated_after_cancellation(self, kit: Kit) -> None:
-        for steps in _STEPS:
+        for steps in _STEPS[1:]:  # the first one never begins
             unstopped = Unstopped()
             async with kit.session(unstopped) as session, unstopped:
                 helped = await session.start(1, services=SERVICES)  # so that helpers exist

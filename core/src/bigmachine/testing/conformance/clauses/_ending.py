@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import signal
 from dataclasses import replace
@@ -140,8 +141,10 @@ class Ending:
             [machine, *_] = await session.start(1, services=SERVICES)
             stop = session._plugins.hooks.stop
             unknown = replace(machine.instance, name="m999." + session.name, id="")
-            async with kit.promptly("stop, three times"):
-                await stop(instance=machine.instance)
+            async with kit.promptly("`stop`, twice at once"), trio.open_nursery() as nursery:
+                for _ in range(2):
+                    nursery.start_soon(functools.partial(stop, instance=machine.instance))
+            async with kit.promptly("`stop` of a machine that is gone, or never existed"):
                 await stop(instance=machine.instance)
                 await stop(instance=unknown)
 
@@ -261,11 +264,14 @@ class Ending:
     @must("FOREIGN-1")
     async def test_machines_of_another_session_keep_running(self, kit: Kit) -> None:
         ours = await kit.machines()
+        before = kit.leftovers()
         async with kit.session() as other:
             machines = await other.start(1, services=SERVICES)
             await other._plugins.hooks.stop(instance=machines[0].instance)
             await other._plugins.hooks.shutdown()
         await kit.check_alive(ours, "the end of another session")
+        missing = before - kit.leftovers()
+        assert not missing, f"gone with another session: {', '.join(sorted(missing))}"
 
     @must("FOREIGN-2")
     async def test_foreign_resources_are_never_touched(self, kit: Kit) -> None:

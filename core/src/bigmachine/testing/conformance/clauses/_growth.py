@@ -12,7 +12,7 @@ from .._processes import marked
 from .._shared import SERVICES
 
 _WARM_UP = 2  # rounds after which all caches are filled
-_ROUNDS = 4
+_ROUNDS = 3
 _BILLED_ROUNDS = 2
 
 
