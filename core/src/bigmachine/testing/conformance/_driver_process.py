@@ -82,6 +82,10 @@ class DriverProcess:
             pass
         return report
 
+    def contains(self, report: DriverReport) -> bool:
+        """Whether the machines of ``report`` are parts of this very process."""
+        return Place(Probe().place().host, self.process.pid) in report.places
+
     def kill(self) -> None:
         """Send SIGKILL."""
         self.process.send_signal(signal.SIGKILL)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bigmachine.session._async import AsyncSession
 
 _CANCEL_AFTER = (1, 3, 9, 27)  # steps of the loop
-_DEATHS = (2, 16, 10_000)  # likewise, after which drivers are killed; the last one, as it runs
+_DEATHS = (2, 16, 1000)  # likewise, after which drivers are killed; the last one, as it runs
 _SLOWER = 5  # than the first start of a session; a start that waits for a lock takes for ever
 
 
