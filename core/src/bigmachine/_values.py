@@ -170,6 +170,16 @@ class Notice:
         return f"{self.detail} at {self.at.astimezone(datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
+class LinePart(bytes):
+    """The beginning of a line, or more of it, from a system's ``tail``: the rest comes later.
+
+    A system may yield one when a machine has printed part of a line and then nothing for a
+    moment, as for a progress bar, and for a line that is too long to be kept whole.
+    """
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class MachineInfo:
     """What a machine says about itself, when the driver first connects."""

@@ -23,6 +23,7 @@ from ..boot._config import configure_worker
 from ..boot._shipment import Shipment
 from ..errors import StartError, StopReason, UsageError
 from ..machine._async import AsyncMachine
+from ..machine._stderr import StderrWriter
 from ..reaper._process import ReaperProcess
 from ..rpc import dumps_whole
 from ..services._names import check_service_name
@@ -81,6 +82,7 @@ class AsyncSession:
         self._budget_lock = trio.Lock()
         self._reaper = ReaperProcess(chosen, session=self._name)
         self._names = machine_names()
+        self._stderr = StderrWriter()
         self._authority: Authority | None = None
         self._http: httpx.AsyncClient | None = None
         self._nursery: trio.Nursery | None = None
@@ -118,6 +120,7 @@ class AsyncSession:
             raise UsageError("a session is opened once; make another one")
         async with contextlib.AsyncExitStack() as stack:
             # First: what the system starts in the background comes up meanwhile.
+            stack.push_async_callback(self._stderr.close)
             stack.push_async_callback(self._release)
             self.system.warm_up()
             await self._plugins.hooks.setup()
@@ -128,11 +131,13 @@ class AsyncSession:
             nursery = await stack.enter_async_context(_one_error_nursery())
             stack.callback(nursery.cancel_scope.cancel)
             self._nursery = nursery
+            self._stderr.start()
             self._fleet = Fleet(
                 self.name,
                 plugins=self._plugins,
                 http=self._http,
                 nursery=nursery,
+                stderr=self._stderr,
                 on_freed=self._meter.freed,
             )
             if self._meter.limit is not None:

@@ -13,6 +13,7 @@ from ..errors import RpcError, UsageError
 from ..machine._async import AsyncMachine
 from ..machine._controller import Controller
 from ..machine._output import BootLog
+from ..machine._stderr import StderrWriter
 from ..rpc import split_addr
 from ..system._plugins import Plugins
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 class Fleet:
     """The machines of ``session``, each led by a task in ``nursery``.
 
-    ``on_freed`` is called with each instance that its provider has confirmed to be gone.
+    ``stderr`` writes what the machines print that the session has started. ``on_freed`` is
+    called with each instance that its provider has confirmed to be gone.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class Fleet:
         plugins: Plugins,
         http: httpx.AsyncClient,
         nursery: trio.Nursery,
+        stderr: StderrWriter,
         on_freed: Callable[[Instance], None],
     ) -> None:
         self._session = session
@@ -41,6 +44,7 @@ class Fleet:
         self._nursery = nursery
         self._on_freed = on_freed
         self._boot_log = BootLog()
+        self._stderr = stderr
         self._machines: dict[Controller, AsyncMachine] = {}  # until the task that leads it ends
 
     @property
@@ -66,6 +70,7 @@ class Fleet:
             http=self._http,
             services=services,
             boot_log=self._boot_log,
+            stderr=self._stderr,
             batch=batch,
         )
         machine = self._machines[controller] = AsyncMachine(controller)
