@@ -266,8 +266,7 @@ def _write(stream: Any, text: str) -> None:
         return
     size = len(text) if number is None else _WRITE_BYTES
     for part in (text[at : at + size] for at in range(0, len(text), size)):
-        if number is not None:
-            _wait_until_writable(number)
+        wait_for(stream)
         try:
             stream.write(part)
         except UnicodeError:
@@ -277,8 +276,13 @@ def _write(stream: Any, text: str) -> None:
             stream.flush()
 
 
+def wait_for(stream: Any) -> None:
+    """Wait until a stream that is nothing but a file can be written to."""
+    if (number := _descriptor(stream)) is not None:
+        _wait_until_writable(number)
+
+
 def _descriptor(stream: Any) -> int | None:
-    """Return the file descriptor of a stream that is nothing but a file."""
     if type(stream) is io.TextIOWrapper and hasattr(select, "poll"):
         with contextlib.suppress(OSError, ValueError):  # no file; or closed
             return stream.fileno()

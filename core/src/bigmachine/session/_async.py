@@ -33,7 +33,9 @@ from ..system._options import environment_options
 from ..system._plugins import Plugins
 from ..system._request import LaunchRequest, machine_names
 from ._cost import CostMeter
+from ._event_log import EventLog
 from ._fleet import Fleet
+from ._log_thread import off_the_loop
 
 if TYPE_CHECKING:
     import httpx
@@ -73,7 +75,9 @@ class AsyncSession:
         **options: Any,
     ) -> None:
         chosen = choose_system(system, profile=profile, keywords=options)
-        self._plugins = Plugins(chosen, observers=plugins, installed=load_observers())
+        self._plugins = Plugins(
+            chosen, observers=[EventLog(), *plugins], installed=load_observers()
+        )
         self._environment = environment_options(
             environment, is_shipped=chosen.ships_environment, profile=profile
         )
@@ -119,6 +123,7 @@ class AsyncSession:
         if self._nursery is not None:
             raise UsageError("a session is opened once; make another one")
         async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(off_the_loop([f"bigmachine.{self.system.name}"]))
             # First: what the system starts in the background comes up meanwhile.
             stack.push_async_callback(self._stderr.close)
             stack.push_async_callback(self._release)
@@ -286,9 +291,7 @@ class AsyncSession:
         shipment = await Shipment.capture(self._environment)
         # If a machine turns out to have no index, most of the wheels are ready by then.
         self._nursery.start_soon(shipment.pack, name="bigmachine wheels")
-        captured = shipment.event(trio.current_time() - began)
-        logger.info("%s", captured)
-        self._plugins.notify(captured)
+        self._plugins.notify(shipment.event(trio.current_time() - began))
         return BootBatch(request, shipment)
 
     async def _watch_cost(self) -> None:
@@ -311,9 +314,7 @@ class AsyncSession:
             # If that raised, the reaper stays, and frees the rest once this process ends.
             await self._reaper.dismiss()
             self._meter.close()
-        if cost := self.cost:
-            logger.info("session %s: %s", self.name, cost)
-        self._plugins.notify(SessionClosed(self.name, cost))
+        self._plugins.notify(SessionClosed(self.name, self.cost))
 
 
 @contextlib.asynccontextmanager
