@@ -6,11 +6,13 @@ any time by an object of somebody else's. So a thread writes, and nobody waits f
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import contextvars
 import functools
 import io
 import os
+import re
 import select
 import signal
 import sys
@@ -39,6 +41,9 @@ _STEP_SECONDS = 0.1  # how long an unfinished line waits before it is shown
 _STEPS_AT_ONCE = 8
 _SECONDS_BETWEEN_STEPS = 0.25
 _SECONDS_PER_STEP = 10.0
+
+_DECODER = codecs.getincrementaldecoder("utf-8")
+_INCOMPLETE = re.compile(r"(?:\x1b(?:\[[0-?]*|\][^\x07\x1b]*)?)\Z")
 
 
 class StderrWriter:
@@ -166,7 +171,7 @@ class StderrWriter:
                     if due <= now or self._on_end:
                         step.is_shown = True
                         pace.spend(now)
-                        entries.append(_Line(machine, step.line))
+                        entries.append(_Line(machine, step.line, is_whole=False))
                     else:
                         wait = due - now if wait is None else min(wait, due - now)
                 if entries or self._on_end:
@@ -180,6 +185,7 @@ class _Line:
 
     machine: str
     line: bytes
+    is_whole: bool = True
 
     @property
     def size(self) -> int:
@@ -190,7 +196,10 @@ class _Line:
         return Counter([self.machine])
 
     def text(self, *, colors: bool) -> str:
-        line = self.line.decode(errors="backslashreplace")
+        if self.is_whole:
+            line = self.line.decode(errors="backslashreplace")
+        else:  # its last character, or escape sequence, may not be all here
+            line = _INCOMPLETE.sub("", _DECODER("backslashreplace").decode(self.line))
         return f"{self.machine}: {sanitize(line, colors=colors)}\n"
 
 

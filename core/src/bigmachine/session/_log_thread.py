@@ -82,14 +82,17 @@ class _LogThread:
             record, is_handled = self._records.get()
             if record is not None:
                 _handle(record)
-            dropped, self._dropped = self._dropped, 0
-            if dropped:
-                logging.getLogger("bigmachine.session").warning(
-                    "%d log records were dropped: their handlers take them too slowly", dropped
-                )
             if self._records.empty():
                 self._is_blocked = False
+                self._say_what_was_dropped()
             is_handled.set()
+
+    def _say_what_was_dropped(self) -> None:
+        dropped, self._dropped = self._dropped, 0
+        if dropped:
+            logging.getLogger("bigmachine.session").warning(
+                "%d log records were dropped: their handlers take them too slowly", dropped
+            )
 
 
 class _Filter(logging.Filter):

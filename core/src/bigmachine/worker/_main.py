@@ -17,6 +17,7 @@ import threading
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..boot._config import WorkerConfig
+from ..rpc.server._processes import prepare_output
 from ._serve import serve
 from ._supervisor import has_async_setup
 
@@ -42,6 +43,7 @@ def main(config: bytes, *, listen: str, lifeline: int | None = None) -> NoReturn
         _tie_to(lifeline)
         threading.Thread(target=_die_with, args=(lifeline,), name="lifeline", daemon=True).start()
     sys.setswitchinterval(_SWITCH_INTERVAL)
+    prepare_output()
     # The driver's environment and arguments are the machine's own from here on.
     loaded = WorkerConfig.load(config)
     os.environ.update(loaded.environ)
@@ -144,6 +146,4 @@ def run() -> NoReturn:
         config = pickle.dumps(pickle.load(stdin), pickle.HIGHEST_PROTOCOL)
     with open(os.devnull, "rb") as null:
         os.dup2(null.fileno(), 0)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     main(config, listen=arguments.listen, lifeline=lifeline)
