@@ -293,6 +293,22 @@ def test_of_endless_progress_few_steps_are_shown_and_last_one(monkeypatch):
         assert steps == sorted(set(steps))
 
 
+def test_several_bars_of_one_machine_are_redrawn_like_one():
+    with written_by_writer() as (written, writer):
+        output = output_of(writer)
+        for epoch in range(3):
+            for step in range(50):
+                # As tqdm does: it moves down to the inner bar, and back up.
+                output.lines([b"", LinePart(b"\r  inner %d\x1b[A" % step)][epoch == step == 0 :])
+            output.lines([LinePart(b"\repoch %d" % epoch)])
+        output.lines([b"", b"done"])
+    lines = written.getvalue().splitlines()
+    assert lines[-1] == "m0: done"
+    assert "m0:   inner 49" in lines
+    assert "m0: epoch 2" in lines
+    assert len(lines) < 20
+
+
 def test_prompt_without_newline_is_shown_and_then_its_whole_line():
     with written_by_writer() as (written, writer):
         output = output_of(writer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 
@@ -21,6 +22,7 @@ _machine_logger = logging.getLogger("bigmachine.machine")
 _CONSOLE_LINES = 20  # of the boot console, in a BootError
 _LINES = 50  # of what the machine printed, in a BootError
 _LINE_BYTES = 1 << 16  # longer lines are shown in parts
+_MOVES_UP = re.compile(rb"\x1b\[\d*[AF]")
 _FAILURES_UNTIL_SHOWN = 3
 _LAST_LINES_SECONDS = 2.0
 _BOOT_LINES_SECONDS = 0.5  # for a machine that perhaps goes on running
@@ -65,6 +67,7 @@ class Output:
         self._stderr = stderr
         self._last: deque[bytes] = deque(maxlen=_LINES)
         self._unfinished = b""
+        self._redrawn = b""  # the last state of one of several bars, which has a line of its own
         self._patience = _PATIENCE_SECONDS
         self._was_patient = 0.0  # when it last waited
         self._ended = trio.Event()
@@ -130,18 +133,24 @@ class Output:
                 end = _end_of_character(rest, _LINE_BYTES)
                 self._show(rest[:end] + "…".encode())
                 rest = rest[end:]
-            if isinstance(line, LinePart):
-                self._unfinished = rest
+            is_part = isinstance(line, LinePart)
+            self._unfinished = rest if is_part else b""
+            is_redrawn = b"\x1b" in rest and _MOVES_UP.search(rest) is not None
+            if is_redrawn:
+                self._redrawn = rest
+            if is_part or is_redrawn:
                 if self._is_shown:
                     self._stderr.step(self._name, rest)
             else:
-                self._unfinished = b""
                 self._show(rest)
 
     def finish(self) -> None:
         """Take the last line as it is: it will not be continued."""
         if self._unfinished:
             self.lines([b""])
+        elif self._redrawn:
+            last, self._redrawn = self._redrawn, b""
+            self._show(last)
 
     async def catch_up(self) -> None:
         """Give standard error time to take what there is, before more is read.
@@ -165,9 +174,11 @@ class Output:
         return not self.is_booting or self._boot_log.is_shown
 
     def _show(self, line: bytes) -> None:
-        self._last.append(line)
-        if self._is_shown:
-            self._stderr.line(self._name, line)
+        redrawn, self._redrawn = self._redrawn, b""
+        for whole in [redrawn, line] if redrawn else [line]:
+            self._last.append(whole)
+            if self._is_shown:
+                self._stderr.line(self._name, whole)
 
 
 def _last_redrawn(line: bytes) -> bytes:

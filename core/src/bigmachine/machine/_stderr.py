@@ -34,13 +34,14 @@ FLUSH_SECONDS = 2.0
 """How long the end of a session waits for a standard error that is slow."""
 
 _ENTRY_BYTES = 200  # of memory for each line, beside the line itself
+_GATHERING_SECONDS = 0.001  # of a burst, many lines are then written at once
 # What is written at once. A pipe that can be written to has room for as much.
 _WRITE_BYTES = 4096
 _STEP_SECONDS = 0.1  # how long an unfinished line waits before it is shown
 # Of one machine's unfinished lines are shown: several at once, not too fast; then a few.
 _STEPS_AT_ONCE = 8
 _SECONDS_BETWEEN_STEPS = 0.25
-_SECONDS_PER_STEP = 10.0
+_SECONDS_PER_STEP = 5.0
 
 _DECODER = codecs.getincrementaldecoder("utf-8")
 _INCOMPLETE = re.compile(r"(?:\x1b(?:\[[0-?]*|\][^\x07\x1b]*)?)\Z")
@@ -128,6 +129,8 @@ class StderrWriter:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
         while entries := self._take():
             self._write(entries)
+            if not self._queue:
+                time.sleep(_GATHERING_SECONDS)
         self._write([])  # if it works again by now, tell what was not written
         assert self._on_end is not None
         with contextlib.suppress(trio.RunFinishedError):
