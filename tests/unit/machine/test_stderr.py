@@ -147,6 +147,13 @@ def stderr_pipe() -> Iterator[int]:
     os.close(reading)
 
 
+def read_until_count(descriptor: int, lines: int) -> list[str]:
+    data = b""
+    while data.count(b"\n") < lines:
+        data += os.read(descriptor, 1 << 16)
+    return data.decode().splitlines()
+
+
 def read_until(descriptor: int, end: bytes) -> list[str]:
     data = b""
     while not data.endswith(end):
@@ -177,6 +184,22 @@ def test_pipe_that_nobody_reads_gets_first_lines_and_number_of_missing_ones(monk
         f"… 1 line of m7 was {reason}",
         "m0: last",
     ]
+
+
+def test_lines_stay_whole_if_others_write_to_same_pipe():
+    def write_as_well() -> None:
+        for i in range(500):
+            os.write(sys.stderr.fileno(), b"other %03d\n" % i)
+
+    with stderr_pipe() as pipe, opened() as writer:
+        other = threading.Thread(target=write_as_well)
+        other.start()
+        put(writer, *[f"{i:03}" + "." * (i * 7 % 900) for i in range(500)])
+        lines = read_until_count(pipe, 1_000)
+        other.join()
+    ours = [line for line in lines if line.startswith("m0: ")]
+    assert ours == [f"m0: {i:03}" + "." * (i * 7 % 900) for i in range(500)]
+    assert [line for line in lines if line not in ours] == [f"other {i:03}" for i in range(500)]
 
 
 def test_end_of_session_does_not_wait_for_ever_for_pipe_that_nobody_reads(monkeypatch):

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 import trio
 
 from .._values import Instance, LinePart
-from ..errors import sanitize
+from ..errors import sanitize, sanitize_line
 from ..system import Capability
 from ..system._plugins import Plugins
 from ._stderr import StderrWriter
@@ -62,7 +62,7 @@ class Output:
     """One machine's output: written to standard error once it has booted."""
 
     def __init__(self, name: str, *, boot_log: BootLog, stderr: StderrWriter) -> None:
-        self._name = name
+        self._name = sanitize_line(name)
         self._boot_log = boot_log
         self._stderr = stderr
         self._last: deque[bytes] = deque(maxlen=_LINES)

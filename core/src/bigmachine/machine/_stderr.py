@@ -10,10 +10,7 @@ import codecs
 import contextlib
 import contextvars
 import functools
-import io
-import os
 import re
-import select
 import signal
 import sys
 import threading
@@ -26,6 +23,7 @@ from typing import Any
 import trio
 
 from ..errors import sanitize, sanitize_line
+from ._streams import has_colors, write_text
 
 QUEUE_BYTES = 4 << 20
 """How much of machines' output waits in memory for a standard error that is slow."""
@@ -35,8 +33,7 @@ FLUSH_SECONDS = 2.0
 
 _ENTRY_BYTES = 200  # of memory for each line, beside the line itself
 _GATHERING_SECONDS = 0.001  # of a burst, many lines are then written at once
-# What is written at once. A pipe that can be written to has room for as much.
-_WRITE_BYTES = 4096
+_TAKEN_BYTES = 4096  # from the queue, at once
 _STEP_SECONDS = 0.1  # how long an unfinished line waits before it is shown
 # Of one machine's unfinished lines are shown: several at once, not too fast; then a few.
 _STEPS_AT_ONCE = 8
@@ -143,9 +140,9 @@ class StderrWriter:
         entries = [*([self._unwritten] if self._unwritten.lines else []), *entries]
         self._unwritten = _Gap()
         try:
-            colors = _has_colors(stream)
+            colors = has_colors(stream)
             if text := "".join(entry.text(colors=colors) for entry in entries):
-                _write(stream, text)
+                write_text(stream, text)
         except BaseException as exc:  # also `SystemExit`, from a `write` of the user's
             for entry in entries:
                 self._unwritten.lines.update(entry.lines)
@@ -157,7 +154,7 @@ class StderrWriter:
             while True:
                 entries: list[_Line | _Gap] = []
                 size = 0
-                while self._queue and size < _WRITE_BYTES:
+                while self._queue and size < _TAKEN_BYTES:
                     entry = self._queue.popleft()
                     size += entry.size
                     self._size -= entry.size + _ENTRY_BYTES if isinstance(entry, _Line) else 0
@@ -252,56 +249,3 @@ class _Pace:
     def spend(self, now: float) -> None:
         self._tokens = max(0.0, self._tokens - 1)
         self._last = now
-
-
-def _has_colors(stream: Any) -> bool:
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb":
-        return False
-    try:
-        return bool(stream.isatty())
-    except Exception:
-        return False
-
-
-def _write(stream: Any, text: str) -> None:
-    """Write to a stream; wait as long as that takes."""
-    number = _descriptor(stream)
-    if number == 2:
-        # Past Python's buffer, whose lock would be held meanwhile: others need it, to print or
-        # to end the process. Nothing is in the buffer longer than a line is unfinished.
-        data = text.encode(stream.encoding, "backslashreplace")
-        while data:
-            try:
-                data = data[os.write(number, data) :]
-            except BlockingIOError:  # another process has made the terminal non-blocking
-                _wait_until_writable(number)
-        return
-    size = len(text) if number is None else _WRITE_BYTES
-    for part in (text[at : at + size] for at in range(0, len(text), size)):
-        wait_for(stream)
-        try:
-            stream.write(part)
-        except UnicodeError:
-            encoding = getattr(stream, "encoding", None) or "ascii"
-            stream.write(part.encode(encoding, "backslashreplace").decode(encoding))
-        if hasattr(stream, "flush"):
-            stream.flush()
-
-
-def wait_for(stream: Any) -> None:
-    """Wait until a stream that is nothing but a file can be written to."""
-    if (number := _descriptor(stream)) is not None:
-        _wait_until_writable(number)
-
-
-def _descriptor(stream: Any) -> int | None:
-    if type(stream) is io.TextIOWrapper and hasattr(select, "poll"):
-        with contextlib.suppress(OSError, ValueError):  # no file; or closed
-            return stream.fileno()
-    return None
-
-
-def _wait_until_writable(number: int) -> None:
-    poll = select.poll()
-    poll.register(number, select.POLLOUT)
-    poll.poll()

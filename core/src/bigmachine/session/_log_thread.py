@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 import trio
 
 from ..errors import sanitize
-from ..machine._stderr import wait_for
+from ..machine._streams import wait_for
 
 _LOGGERS = ("boot", "environment", "machine", "plugins", "rpc", "session")
 _WAIT_SECONDS = 0.25  # for a record to be handled: usually that takes no time at all
