@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import io
 import os
+import select
 import sys
 import termios
 import threading
@@ -150,7 +151,7 @@ def stderr_pipe() -> Iterator[int]:
 def read_until_count(descriptor: int, lines: int) -> list[str]:
     data = b""
     while data.count(b"\n") < lines:
-        data += os.read(descriptor, 1 << 16)
+        data += os.read(descriptor, 512)  # so that the pipe stays nearly full
     return data.decode().splitlines()
 
 
@@ -192,9 +193,10 @@ def test_lines_stay_whole_if_others_write_to_same_pipe():
             os.write(sys.stderr.fileno(), b"other %03d\n" % i)
 
     with stderr_pipe() as pipe, opened() as writer:
+        put(writer, *[f"{i:03}" + "." * (i * 7 % 900) for i in range(500)])
+        until(lambda: select.select([], [sys.stderr], [], 0) == ([], [], []))  # the pipe is full
         other = threading.Thread(target=write_as_well)
         other.start()
-        put(writer, *[f"{i:03}" + "." * (i * 7 % 900) for i in range(500)])
         lines = read_until_count(pipe, 1_000)
         other.join()
     ours = [line for line in lines if line.startswith("m0: ")]
