@@ -21,6 +21,7 @@ _machine_logger = logging.getLogger("bigmachine.machine")
 
 _CONSOLE_LINES = 20  # of the boot console, in a BootError
 _LINES = 50  # of what the machine printed, in a BootError
+_ERROR_CHARACTERS = 1000  # of each line, in a BootError
 _LINE_BYTES = 1 << 16  # longer lines are shown in parts
 _MOVES_UP = re.compile(rb"\x1b\[\d*[AF]")
 _FAILURES_UNTIL_SHOWN = 3
@@ -89,7 +90,7 @@ class Output:
         console = [line for line in sanitize(text).split("\n") if line.strip()]
         last = [*self._last, *filter(None, [self._unfinished])]
         printed = [sanitize(line.decode(errors="backslashreplace")) for line in last]
-        return "\n".join([*console[-_CONSOLE_LINES:], *printed])
+        return "\n".join(map(_shortened, [*console[-_CONSOLE_LINES:], *printed]))
 
     @contextlib.asynccontextmanager
     async def following(
@@ -179,6 +180,11 @@ class Output:
             self._last.append(whole)
             if self._is_shown:
                 self._stderr.line(self._name, whole)
+
+
+def _shortened(line: str) -> str:
+    more = len(line) - _ERROR_CHARACTERS
+    return line if more <= 0 else f"{line[:-more]}… ({more:,} characters more)"
 
 
 def _last_redrawn(line: bytes) -> bytes:
