@@ -71,9 +71,21 @@ def test_loop_without_session_logs_as_usual():
 def test_handler_that_blocks_does_not_hold_up_loop(monkeypatch):
     monkeypatch.setattr(_log_thread, "_WAIT_SECONDS", 0.01)
     monkeypatch.setattr(_log_thread, "_MAX_RECORDS", 5)
-    release = threading.Event()
-    with handled_by(Handler(release.wait)) as handler:
-        trio.run(log, *(f"{i}" for i in range(10)))
+    has_begun, release = threading.Event(), threading.Event()
+
+    def block() -> None:
+        has_begun.set()
+        release.wait()
+
+    async def main() -> None:
+        with off_the_loop():
+            logger.warning("0")
+            has_begun.wait()
+            for i in range(1, 10):
+                logger.warning(f"{i}")
+
+    with handled_by(Handler(block)) as handler:
+        trio.run(main)
         assert handler.messages == []
         release.set()
         until(lambda: len(handler.messages) == 7)
