@@ -190,9 +190,11 @@ class Supervisor:
                 await trio.sleep(_ROUND_SECONDS)
                 await self._flush(_PARTING_SECONDS)
                 logger.debug("shutting down, as requested")
+                await _flush_output()
                 self._exit(0)
                 return
         logger.error("no keepalive came in time: this machine ends itself")
+        await _flush_output()
         self._exit(1)
 
 
@@ -202,10 +204,21 @@ _LOG_POLL_SECONDS = 0.1
 
 
 def _print_mark(text: str) -> None:
-    with contextlib.suppress(OSError, ValueError):  # a service has closed it
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+    _flush_streams()
+    with contextlib.suppress(OSError):  # a service has closed it
         os.write(2, text.encode() + b"\n")
+
+
+async def _flush_output() -> None:
+    """Send what was printed without a newline; nobody else does that at the end of a machine."""
+    with trio.move_on_after(_PARTING_SECONDS):
+        await trio.to_thread.run_sync(_flush_streams, abandon_on_cancel=True)
+
+
+def _flush_streams() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # a service has closed it
+            stream.flush()
 
 
 class _Installation:

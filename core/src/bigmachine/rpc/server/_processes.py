@@ -11,6 +11,7 @@ The head of a call is the method's name; the head of a reply is its kind of fram
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import pickle
 import select
@@ -211,10 +212,16 @@ def main(descriptor: int) -> None:
 def prepare_output() -> None:
     """Print lines at once, and as the driver reads them: in UTF-8, whatever the locale is."""
     for name, descriptor in ("stdout", 1), ("stderr", 2):
+        is_unbuffered = getattr(getattr(sys, name), "write_through", False)  # by `python -u`
         with contextlib.suppress(OSError):  # it is closed
             # A new stream: one that was opened before its descriptor was replaced can't change.
-            stream = open(  # noqa: SIM115
-                descriptor, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False
+            buffer = open(descriptor, "wb", 0 if is_unbuffered else -1, closefd=False)  # noqa: SIM115
+            stream = io.TextIOWrapper(
+                buffer,
+                encoding="utf-8",
+                errors="backslashreplace",
+                line_buffering=True,
+                write_through=is_unbuffered,
             )
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)
