@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bigmachine.environment import Environment, capture, difference
+from bigmachine.environment._archive import pack_folder
 from bigmachine.environment._distributions import installed
 from bigmachine.errors import UsageError
 from tests.unit.environment.kit import Venv, write_files
@@ -180,6 +181,26 @@ def test_error_names_file_that_was_deleted_before_packing(environment, project, 
     (project / name).unlink()
     with pytest.raises(UsageError, match=f"{project / name} must be sent .* start again"):
         environment.manifest()
+
+
+def test_file_that_changes_while_it_is_packed_is_hashed_again(tmp_path, monkeypatch):
+    log = write_files(tmp_path / "p", {"run.log": "0"}) / "run.log"
+    changes = iter(range(3))
+
+    def written_again(folder, **arguments):
+        if next(changes, None) is not None:
+            log.write_text(log.read_text() + "1")
+        return pack_folder(folder, **arguments)
+
+    monkeypatch.setattr("bigmachine.environment._environment.pack_folder", written_again)
+    manifest = capture(tmp_path / "p", path=[]).manifest()
+    digest = hashlib.sha256(b"0111").hexdigest()
+    assert manifest["content"]["files"] == {"0/run.log": digest}
+
+    changes = iter(range(100))
+    log.write_text("other")
+    with pytest.raises(UsageError, match=r"run\.log changes all the time.*exclude=\['/run\.log'\]"):
+        capture(tmp_path / "p", path=[]).manifest()
 
 
 def test_file_changed_after_manifest_is_refused(environment, project):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..environment import Environment
 
 _CHUNK_BYTES = 256 << 10
+_ATTEMPTS = 3  # to capture an environment while a program deletes its temporary files
 
 
 class Shipment:
@@ -45,15 +46,23 @@ class Shipment:
         """Capture this process's environment; raises `UsageError` for what can't travel."""
 
         def work() -> Shipment:
-            from ..environment import capture
+            from ..environment import DeletedError, capture, log_secrets
 
-            environment = capture(
-                include=options.include,
-                exclude=options.exclude,
-                exclude_distributions=options.exclude_distributions,
-                limit_bytes=options.limit_bytes,
-            )
-            return cls(environment, environment.manifest())
+            for attempt in range(_ATTEMPTS):
+                try:
+                    environment = capture(
+                        include=options.include,
+                        exclude=options.exclude,
+                        exclude_distributions=options.exclude_distributions,
+                        limit_bytes=options.limit_bytes,
+                    )
+                    manifest = environment.manifest()
+                    break
+                except DeletedError:
+                    if attempt == _ATTEMPTS - 1:
+                        raise
+            log_secrets(environment.left_out, environment.folders)
+            return cls(environment, manifest)
 
         return await trio.to_thread.run_sync(work)
 

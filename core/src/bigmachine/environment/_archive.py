@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import UsageError
 from ._blob import Blob, hash_list
 from ._cache import Cache
+from ._local_file import open_regular, unreadable
 from ._scan import File, Folder
 
 # Large enough that the request for a blob costs nothing in comparison; small enough that a
@@ -29,11 +29,20 @@ class Part:
     file: File | None = None
 
 
+class FileChangedError(Exception):
+    """A file was changed since it was hashed."""
+
+    def __init__(self, file: File) -> None:
+        super().__init__(file)
+        self.file = file
+
+
 def pack_folder(folder: Folder, *, hashes: Mapping[str, str], cache: Cache) -> Iterator[Part]:
     """Yield the parts of ``folder``, the archive first if there is one.
 
     ``hashes`` has the SHA-256 of each file by its path. The same files give the same bytes.
-    Raises `UsageError` if a file has another hash now, or cannot be read.
+    Raises `FileChangedError` if a small file has another hash now, and `UsageError` if one
+    cannot be read.
     """
     small = [file for file in folder.files if file.size_bytes <= _SMALL_BYTES]
     if small:
@@ -51,9 +60,13 @@ def _write(place: Path, files: list[File], *, hashes: Mapping[str, str]) -> None
         tarfile.open(fileobj=packed, mode="w") as tar,
     ):
         for file in files:
-            content = file.source.read_bytes()
+            try:
+                with open_regular(file.source) as source:
+                    content = source.read()
+            except OSError as exc:
+                raise unreadable(file.source, exc) from exc
             if hashlib.sha256(content).hexdigest() != hashes[file.path]:
-                raise UsageError(f"{file.source} was changed while it was packed; start again")
+                raise FileChangedError(file)
             info = tarfile.TarInfo(file.path)  # its defaults have no time and no owner
             info.size = len(content)
             info.mode = file.mode

@@ -13,7 +13,7 @@ from email.parser import BytesParser
 from pathlib import Path
 
 from ..errors import UsageError
-from ._blob import hash_file, hash_list
+from ._blob import hash_files, hash_list
 from ._cache import Cache
 from ._distributions import Distribution
 from ._scan import scan
@@ -75,7 +75,7 @@ def build(distribution: Distribution, *, cache: Cache) -> Build:
 def hash_source(source: Path) -> str:
     """Return the hash (hex) of the names, modes and contents of a source folder's files."""
     files = scan(source, exclude=_BUILD_OUTPUTS).files
-    return hash_list(files, {file.path: hash_file(file.source) for file in files})
+    return hash_list(files, hash_files(files))
 
 
 def _build(source: Path, folder: Path) -> None:
