@@ -46,7 +46,9 @@ class Shipment:
         """Capture this process's environment; raises `UsageError` for what can't travel."""
 
         def work() -> Shipment:
-            from ..environment import DeletedError, capture, log_secrets
+            from ..environment import capture
+            from ..environment._left_out import log_secrets
+            from ..environment._local_file import DeletedError
 
             for attempt in range(_ATTEMPTS):
                 try:

@@ -142,7 +142,8 @@ _KINDS = {
 
 
 def _text_of_folder(folder: Folder) -> Iterator[str]:
-    from ..environment import printable, size_text
+    from ..environment import size_text
+    from ..environment._messages import printable
     from ._table import count_text, table
 
     count = count_text(len(folder.files), "file")
@@ -155,7 +156,8 @@ def _text_of_folder(folder: Folder) -> Iterator[str]:
 
 def _text_of_left_out(left_out: Sequence[LeftOut]) -> Iterator[str]:
     """Yield what is not sent and why: every secret and link, some of what nobody will miss."""
-    from ..environment import Reason, printable
+    from ..environment import Reason
+    from ..environment._messages import printable
     from ._table import labeled, table
 
     if not left_out:

@@ -23,9 +23,6 @@ from ._distributions import Origin as Origin
 from ._environment import Environment as Environment
 from ._left_out import LeftOut as LeftOut
 from ._left_out import Reason as Reason
-from ._left_out import log_secrets as log_secrets
-from ._local_file import DeletedError as DeletedError
-from ._messages import printable as printable
 from ._scan import File as File
 from ._scan import Folder as Folder
 from ._target import Target as Target
