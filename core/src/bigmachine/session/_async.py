@@ -31,6 +31,7 @@ from ..system._entrypoints import choose_system, load_observers
 from ..system._options import environment_options
 from ..system._plugins import Plugins
 from ..system._request import LaunchRequest, machine_names
+from ._arguments import check_session, checked_argv, checked_environ, machine_count
 from ._cost import CostMeter
 from ._fleet import Fleet
 
@@ -71,6 +72,7 @@ class AsyncSession:
         environment: EnvironmentOptions | None = None,
         **options: Any,
     ) -> None:
+        check_session(name=name, profile=profile, plugins=plugins, environment=environment)
         chosen = choose_system(system, profile=profile, keywords=options)
         self._plugins = Plugins(chosen, observers=plugins, installed=load_observers())
         self._environment = environment_options(
@@ -169,7 +171,8 @@ class AsyncSession:
         Raises `UsageError`, before anything is started, if there are no services, one of
         them can't be pickled, or ``n`` is below 1.
         """
-        request, pickled = self._request(n, services or {}, environ or {}, argv)
+        n = machine_count(n)
+        request, pickled = self._request(services or {}, environ, argv)
         machines = await self._provision(n, request, pickled)
         if wait:
             machines = await self._await_running(n, machines)
@@ -195,14 +198,13 @@ class AsyncSession:
 
     def _request(
         self,
-        n: int,
         services: Mapping[str, object],
-        environ: Mapping[str, str],
+        environ: Mapping[str, str] | None,
         argv: Sequence[str] | None,
     ) -> tuple[LaunchRequest, dict[str, bytes]]:
         """Check what `start` was given; return the request, and the services pickled."""
-        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-            raise UsageError(f"the number of machines to start must be 1 or more, not {n!r}")
+        environ = checked_environ(environ)
+        argv = sys.argv if argv is None else checked_argv(argv)
         if self._authority is None:
             raise _not_open()
         pickled = _pickle_services(services)
@@ -210,7 +212,7 @@ class AsyncSession:
             authority=self._authority,
             names=self._names,
             keepalive=self._plugins.hooks.keepalive(),
-            argv=sys.argv if argv is None else argv,
+            argv=argv,
             environ=environ,
             configure=functools.partial(
                 configure_worker,

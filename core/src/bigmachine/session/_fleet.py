@@ -15,6 +15,7 @@ from ..machine._controller import Controller
 from ..machine._output import BootLog
 from ..rpc import split_addr
 from ..system._plugins import Plugins
+from ._arguments import check_addr
 
 if TYPE_CHECKING:
     import httpx
@@ -74,6 +75,7 @@ class Fleet:
 
     async def connect(self, addr: str) -> AsyncMachine:
         """Return the machine with this ``addr``, ``RUNNING``; connect to it if it is new."""
+        check_addr(addr)
         address, name = split_addr(addr)
         if not name.endswith("." + self._session):
             raise UsageError(f"{addr} is a machine of another session than {self._session}")

@@ -22,6 +22,7 @@ from ..machine._sync import Machine, sync_api
 from ..system import System
 from ..system._entrypoints import choose_system
 from ..system._options import environment_options
+from ._arguments import check_session
 
 if TYPE_CHECKING:
     from ..machine._async import AsyncMachine
@@ -55,6 +56,7 @@ class Session:
         environment: EnvironmentOptions | None = None,
         **options: Any,
     ) -> None:
+        check_session(name=name, profile=profile, plugins=plugins, environment=environment)
         self._system = choose_system(system, profile=profile, keywords=options)
         self._environment = environment_options(
             environment, is_shipped=self._system.ships_environment, profile=profile
