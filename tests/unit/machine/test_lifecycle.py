@@ -204,9 +204,9 @@ def test_retry_repeats_call_only_after_temporary_errors(run):
             [machine] = await session.start(1, services={"A": Flaky(), "B": Flaky()})
             with pytest.raises(bm.TransportError):
                 await machine.call("A.flaky", 1)
-            assert await machine.call("A.flaky", 4, retry=True) == 5
+            assert await machine.with_options(retry=True).call("A.flaky", 4) == 5
             with pytest.raises(ValueError, match="for good"):
-                await machine.call("B.broken", retry=True)
+                await machine.with_options(retry=True).call("B.broken")
             assert await machine.call("B.flaky", 0) == 2  # so `broken` ran once
 
     run(test)
@@ -219,7 +219,7 @@ def test_retry_ends_when_machine_stops(run):
 
             async def call():
                 with pytest.raises(bm.MachineStopped):
-                    await machine.call("Echo.flaky", 10**9, retry=True)
+                    await machine.with_options(retry=True).call("Echo.flaky", 10**9)
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(call)

@@ -7,6 +7,7 @@ item, an ACK gives its cost back to the sender.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -184,23 +185,25 @@ class ThreadIterator:
     """The items of a stream as a plain iterator, for code in a thread.
 
     ``receive`` waits for items and returns all that have arrived: many small items take
-    one hop to the trio loop.
+    one hop to the trio loop. Several threads may use it; each item goes to one of them.
     """
 
     def __init__(self, receive: Callable[[], list[Any]]) -> None:
         self._receive = receive
         self._items: deque[Any] = deque()
+        self._lock = threading.Lock()
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
-        if not self._items:
+        with self._lock:
             try:
-                self._items.extend(self._receive())
-            except StopAsyncIteration:
+                if not self._items:
+                    self._items.extend(self._receive())
+                return self._items.popleft()
+            except (StopAsyncIteration, IndexError):  # the latter after `clear` by another thread
                 raise StopIteration from None
-        return self._items.popleft()
 
     def clear(self) -> None:
         """Drop the items that were received and not yet returned."""

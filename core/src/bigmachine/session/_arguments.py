@@ -77,12 +77,12 @@ def checked_argv(argv: object) -> Sequence[str]:
     return words
 
 
-def check_addr(addr: object) -> None:
-    """Check the address of a machine to connect to; raises `UsageError`."""
-    if isinstance(addr, str):
-        return
-    hint = ": write connect(machine.addr)" if isinstance(getattr(addr, "addr", None), str) else ""
-    raise UsageError(f"connect takes a machine's address, a string, not {_short(addr)}{hint}")
+def address_of(target: object) -> str:
+    """Return the address of what `connect` was given: an address or a machine."""
+    addr = target if isinstance(target, str) else getattr(target, "addr", None)
+    if not isinstance(addr, str):
+        raise UsageError(f"connect takes a machine or its address, not {_short(target)}")
+    return addr
 
 
 def _short(value: object) -> str:

@@ -25,6 +25,7 @@ from ..errors import StartError, StopReason, UsageError
 from ..machine._async import AsyncMachine
 from ..reaper._process import ReaperProcess
 from ..rpc import dumps_whole
+from ..services._functions import interface_of
 from ..services._names import check_service_name
 from ..system import System
 from ..system._entrypoints import choose_system, load_observers
@@ -37,6 +38,8 @@ from ._fleet import Fleet
 
 if TYPE_CHECKING:
     import httpx
+
+    from ..machine._sync import Machine
 
 logger = logging.getLogger("bigmachine.session")
 
@@ -173,22 +176,27 @@ class AsyncSession:
         """
         n = machine_count(n)
         request, pickled = self._request(services or {}, environ, argv)
-        machines = await self._provision(n, request, pickled)
+        interfaces = {name: interface_of(service) for name, service in (services or {}).items()}
+        machines = await self._provision(n, request, pickled, interfaces)
         if wait:
             machines = await self._await_running(n, machines)
         if len(machines) < n:
             logger.warning("%d of the %d machines asked for were started", len(machines), n)
         return machines
 
-    async def connect(self, addr: str) -> AsyncMachine:
+    async def connect(
+        self, addr: str | Machine | AsyncMachine, *, timeout: float | None = None
+    ) -> AsyncMachine:
         """Connect to a machine of this session that it did not start, by its ``addr``.
 
         Returns it ``RUNNING``; connecting to the same address again returns the same object.
-        Raises `RpcError` if the machine can't be reached, or another one answers.
+        Raises `RpcError` if the machine can't be reached, if it does not answer within
+        ``timeout`` seconds, or if another one answers. In place of the address, ``addr`` may be
+        a machine object.
         """
         if self._fleet is None:
             raise _not_open()
-        return await self._fleet.connect(addr)
+        return await self._fleet.connect(addr, timeout=timeout)
 
     async def shutdown(self) -> None:
         """Free every machine; return when each is confirmed to be gone. May be called again."""
@@ -223,7 +231,11 @@ class AsyncSession:
         return request, pickled
 
     async def _provision(
-        self, n: int, request: LaunchRequest, pickled: Mapping[str, bytes]
+        self,
+        n: int,
+        request: LaunchRequest,
+        pickled: Mapping[str, bytes],
+        interfaces: Mapping[str, object],
     ) -> list[AsyncMachine]:
         """Have the system launch up to ``n`` instances; return a machine for each."""
         if (fleet := self._fleet) is None:
@@ -231,7 +243,10 @@ class AsyncSession:
         batch = await self._capture(request) if self.system.ships_environment else None
         instances = await self._launch(n, request)
         # No checkpoint until each instance has somebody who will free it.
-        machines = [fleet.add(instance, pickled, batch=batch) for instance in instances]
+        machines = [
+            fleet.add(instance, pickled, interfaces=interfaces, batch=batch)
+            for instance in instances
+        ]
         self._plugins.notify(MachinesStarted(n, tuple(instances)))
         if not machines:
             raise StartError(f"system {self.system.name!r} started none of {n} machines")

@@ -11,7 +11,8 @@ from typing import Any
 
 import trio
 
-from ..machine._portal import LoopEnded, Portal
+from ..machine._future import LoopEnded
+from ..machine._portal import Portal
 
 
 class LoopThread:
@@ -19,18 +20,22 @@ class LoopThread:
 
     Opened in the constructor: returns with the context entered, or raises what
     entering it raised. `close` leaves the context and ends the thread.
+
+    What runs through ``portal`` is cancelled before the context is left. What runs through
+    ``call_portal`` is cancelled after it: when a session is left, its machines stop, so that
+    calls to them end with the reason.
     """
 
     def __init__(self, context: AbstractAsyncContextManager[Any]) -> None:
         self._context = context
-        self._opened: concurrent.futures.Future[Portal] = concurrent.futures.Future()
+        self._opened: concurrent.futures.Future[tuple[Portal, Portal]] = concurrent.futures.Future()
         self._closed: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._cancel_opening: Callable[[], object] = lambda: None
         # A daemon, for a program that never closes its session: atexit closes it then.
         self._thread = threading.Thread(target=self._run, name="bigmachine", daemon=True)
         self._thread.start()
         try:
-            self.portal = self._opened.result()
+            self.portal, self.call_portal = self._opened.result()
         except BaseException:
             with contextlib.suppress(trio.RunFinishedError):
                 self._cancel_opening()  # Ctrl-C while it opens: let it clean up, then go
@@ -66,11 +71,13 @@ class LoopThread:
         self._stop = trio.Event()
         with trio.CancelScope() as opening:
             self._cancel_opening = lambda: token.run_sync_soon(opening.cancel)
-            async with self._context:
-                self._cancel_opening = lambda: None
-                async with trio.open_nursery() as nursery:
-                    self._opened.set_result(Portal(nursery))
-                    await self._stop.wait()
-                    nursery.cancel_scope.cancel()
+            async with trio.open_nursery() as calls:
+                async with self._context:
+                    self._cancel_opening = lambda: None
+                    async with trio.open_nursery() as nursery:
+                        self._opened.set_result((Portal(nursery), Portal(calls)))
+                        await self._stop.wait()
+                        nursery.cancel_scope.cancel()
+                calls.cancel_scope.cancel()
         if not self._opened.done():
             raise KeyboardInterrupt

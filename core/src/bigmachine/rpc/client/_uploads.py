@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextvars
+import functools
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,20 +17,25 @@ from .._streams import FILE_CHUNK_BYTES, OutgoingStream, StreamArgument, close_i
 
 
 class Uploads:
-    """Takes the iterators and files out of a call's arguments, and sends them.
+    """The iterators and files among a call's arguments: `take` collects them, `run` sends them.
 
-    ``args`` and ``kwargs`` go into the call instead: a `StreamArgument` stands for each
-    stream.
+    They are read in the context, as of `contextvars`, in which this object is made.
     """
 
-    def __init__(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        self._sources: list[Any] = []
+    def __init__(self) -> None:
+        self._sources: list[tuple[Any, contextvars.Context]] = []
         self._scope = trio.CancelScope()
         self._failure: BaseException | None = None
-        self.args = [self._replace(value) for value in args]
-        self.kwargs = {name: self._replace(value) for name, value in kwargs.items()}
+
+    def take(
+        self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments with a `StreamArgument` in the place of each stream."""
+        plain = [self._replace(value) for value in args]
+        named = {name: self._replace(value) for name, value in kwargs.items()}
         if self.count > MAX_UPLOADS:
             raise UsageError(f"{method}: at most {MAX_UPLOADS} stream arguments in one call")
+        return plain, named
 
     @property
     def count(self) -> int:
@@ -48,10 +55,10 @@ class Uploads:
         When a source raises, ``on_failure`` is called with the call and the exception.
         """
 
-        async def send(source: Any, stream: int) -> None:
+        async def send(source: Any, context: contextvars.Context, stream: int) -> None:
             outgoing[stream] = OutgoingStream(outbox, stream)
             try:
-                await _send_items(source, outgoing[stream])
+                await _send_items(source, context, outgoing[stream])
                 outbox.post(control_frame(Kind.END, stream))
             except trio.Cancelled:
                 raise
@@ -67,8 +74,9 @@ class Uploads:
             if body is not None:
                 await body.wait()
             async with trio.open_nursery() as nursery:
-                for place, source in enumerate(self._sources, 1):
-                    nursery.start_soon(send, source, call + place)
+                for place, (source, context) in enumerate(self._sources, 1):
+                    # The task gets a copy of the context, for an async iterator.
+                    context.run(nursery.start_soon, send, source, context, call + place)
         if self._failure is not None:
             on_failure(call, self._failure)
 
@@ -79,7 +87,8 @@ class Uploads:
     def _replace(self, value: Any) -> Any:
         if not is_stream(value):
             return value
-        self._sources.append(value)
+        # One context for each, since two threads can't be in the same one.
+        self._sources.append((value, contextvars.copy_context()))
         return StreamArgument(len(self._sources), is_file=is_file(value))
 
 
@@ -100,7 +109,7 @@ def is_stream(value: object) -> bool:
     return isinstance(value, (Iterator, AsyncIterator)) or is_file(value)
 
 
-async def _send_items(source: Any, outgoing: OutgoingStream) -> None:
+async def _send_items(source: Any, context: contextvars.Context, outgoing: OutgoingStream) -> None:
     """Send all of an iterator, async iterator or file; raise what it raises.
 
     `UsageError` for an item that can't be pickled.
@@ -116,7 +125,7 @@ async def _send_items(source: Any, outgoing: OutgoingStream) -> None:
     else:
         # A plain iterator may block (a disk, a generator that computes), so it runs in a thread.
         step = (lambda: _read_chunk(source)) if is_file(source) else (lambda: _next(source))
-        while (item := await _in_thread(step)) is not _END:
+        while (item := await _in_thread(functools.partial(context.run, step))) is not _END:
             await outgoing.send(_dump_item(item))
     await outgoing.body_sent()
 
