@@ -74,8 +74,13 @@ class Job:
         self.function = function
         self.slot: _Slot | None = None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it runs no longer; its task may run another job by now."""
+        return self.slot is None or self.slot.job is not self
+
     def cancel(self) -> None:
-        """Cancel it if it still runs; its task may run another job by now."""
+        """Cancel it if it still runs."""
         if self.slot is not None and self.slot.job is self:
             self.slot.scope.cancel()
 
