@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Iterable, Mapping
-from types import ModuleType, NoneType
+from types import ModuleType
 from typing import cast
 
 from ..errors import UsageError
@@ -94,6 +94,7 @@ def _example(service: object) -> str:
     name = getattr(service, "__name__", "")
     if isinstance(name, str) and name.isidentifier():
         return f'"{name}": {name}'
-    if callable(service) or isinstance(service, (NoneType, *_DATA)):
+    kind = type(service)
+    if kind.__module__ in ("builtins", "functools"):  # data, a partial, …
         return '"name": …'
-    return f'"{type(service).__name__}": {type(service).__name__}()'
+    return f'"{kind.__name__}": {kind.__name__}()'

@@ -135,7 +135,7 @@ class Call(ABC):
             # A method may also raise a Cancelled of its own, when nothing was cancelled.
             if isinstance(exc, trio.Cancelled) and trio.current_effective_deadline() == -math.inf:
                 raise
-            self._failed(explain_asyncio(self.method.name, exc))()
+            self._failed(exc, in_loop=True)()
 
     async def _reply(self, result: Any) -> AsyncIterator[Any] | None:
         """Await ``result`` and reply; or return its items, if it has some."""
@@ -146,9 +146,9 @@ class Call(ABC):
             result = await result
         return result
 
-    def _failed(self, exc: BaseException) -> Callable[[], None]:
+    def _failed(self, exc: BaseException, *, in_loop: bool = False) -> Callable[[], None]:
         try:
-            return self.raised(exc)
+            return self.raised(explain_asyncio(self.method.name, exc) if in_loop else exc)
         except BaseException as again:  # while it was described: its __str__, for instance
             name = type(exc).__qualname__
             return self.raised(RuntimeError(f"a {name}, which raised a {type(again).__name__}"))
