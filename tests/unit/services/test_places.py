@@ -333,8 +333,8 @@ def test_exclusive_methods_of_every_kind_run_one_at_a_time(marked):
 
 def test_other_methods_run_beside_exclusive_one(marked):
     holding = marked.submit("Marked.hold")
-    waiting = [marked.submit("Marked.method") for _ in range(3)]  # they take no place meanwhile
     until(lambda: marked.call("Marked.state")[0])
+    waiting = [marked.submit("Marked.method") for _ in range(3)]  # they take no place meanwhile
     assert marked.call("Marked.plain") == "plain"
     marked.submit("Other.method").result(LONG)
     assert marked.call("Marked.state") == (1, 1, 0)
