@@ -14,6 +14,7 @@ from outcome import Error, Outcome, Value
 from ..errors import BigmachineError, UsageError
 from ..rpc import Connection, PickledCall
 from ._calls import Calls
+from ._yielding_future import YieldingFuture
 
 if TYPE_CHECKING:
     from ..rpc._tasks import Job
@@ -29,7 +30,7 @@ class LoopEnded(UsageError):
         super().__init__("the session is shut down; open a new one")
 
 
-class LoopFuture(concurrent.futures.Future[T]):
+class LoopFuture(YieldingFuture[T]):
     """A future that keeps to the protocol of `concurrent.futures`.
 
     Unlike a thread's, its work can be cancelled at any time. Its done-callbacks never run in the

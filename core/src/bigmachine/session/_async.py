@@ -25,8 +25,8 @@ from ..errors import StartError, StopReason, UsageError
 from ..machine._async import AsyncMachine
 from ..reaper._process import ReaperProcess
 from ..rpc import dumps_whole
+from ..services._check import check_services
 from ..services._functions import interface_of
-from ..services._names import check_service_name
 from ..system import System
 from ..system._entrypoints import choose_system, load_observers
 from ..system._options import environment_options
@@ -175,7 +175,7 @@ class AsyncSession:
         them can't be pickled, or ``n`` is below 1.
         """
         n = machine_count(n)
-        request, pickled = self._request(services or {}, environ, argv)
+        request, pickled = self._request(services, environ, argv)
         interfaces = {name: interface_of(service) for name, service in (services or {}).items()}
         machines = await self._provision(n, request, pickled, interfaces)
         if wait:
@@ -206,7 +206,7 @@ class AsyncSession:
 
     def _request(
         self,
-        services: Mapping[str, object],
+        services: Mapping[str, object] | None,
         environ: Mapping[str, str] | None,
         argv: Sequence[str] | None,
     ) -> tuple[LaunchRequest, dict[str, bytes]]:
@@ -350,14 +350,9 @@ def _session_name(name: str | None) -> str:
     return f"{label[:24] or 'session'}-{secrets.token_hex(4)}.bigmachine"
 
 
-def _pickle_services(services: Mapping[str, object]) -> dict[str, bytes]:
-    if not services:
-        raise UsageError('no services: pass what the machines are to run, services={"Name": obj}')
+def _pickle_services(services: Mapping[str, object] | None) -> dict[str, bytes]:
     pickled = {}
-    for name, service in services.items():
-        check_service_name(name)
-        if name == "Supervisor":
-            raise UsageError("the service name 'Supervisor' is taken by every machine's own")
+    for name, service in check_services(services).items():
         try:
             pickled[name] = dumps_whole(service)
         except Exception as exc:

@@ -89,6 +89,7 @@ class ProcessCall:
         self._lock = threading.Lock()
         self._process: _Process | None = None
         self._is_cancelled = False
+        self.has_ended = False
 
     def run(self, arguments: Payload) -> tuple[Kind, Payload]:
         """Return the reply, of kind ``REPLY`` or ``ERROR``.
@@ -109,6 +110,7 @@ class ProcessCall:
         finally:
             with self._lock:
                 self._process = None
+                self.has_ended = True
             is_usable = reply is not None and not self._is_cancelled
             self._pool.give_back(process, is_usable=is_usable)
         if reply is None:
@@ -123,6 +125,8 @@ class ProcessCall:
             self._is_cancelled = True
             if self._process is not None:
                 self._process.kill()
+            else:
+                self.has_ended = True
 
 
 class _Process:

@@ -7,30 +7,43 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ...errors import UsageError
+from ...services._decorators import is_concurrent, is_exclusive, runs_in_processes
 from ...services._names import check_service_name, did_you_mean, method_names
-from ...services._parallel import runs_in_processes
+from ._gate import Gate
 from ._processes import ProcessPool
 
 
 class Method(NamedTuple):
     """A bound service method.
 
-    An async one runs in the loop, all others in threads or in ``processes``.
+    An async one runs in the loop, all others in threads or in ``processes``; exclusive ones one
+    at a time, inside a gate.
     """
 
     name: str
     function: Callable[..., Any]
     is_async: bool
+    is_concurrent: bool = False
+    exclusive: Gate | None = None
     processes: ProcessPool | None = None
+
+    @property
+    def takes_async(self) -> bool:
+        """Whether its stream arguments are async: a decorator may hide an ``async def``."""
+        return self.is_async or _is_async(inspect.unwrap(self.function))
 
 
 class Services:
-    """Service objects by name: ``"Service.method"`` finds any public method of any object."""
+    """Service objects by name: ``"Service.method"`` finds any public method of any object.
+
+    ``"Service"`` alone finds an object that can be called itself, such as a function.
+    """
 
     def __init__(self) -> None:
         self._objects: dict[str, object] = {}
         self._methods: dict[str, Method] = {}
         self._pools: dict[str, ProcessPool] = {}
+        self._gates: dict[str, Gate] = {}  # of the exclusive methods of each service
 
     def add(self, name: str, service: object, *, pickled: bytes | None = None) -> None:
         """Install ``service``; `UsageError` if the name is taken.
@@ -43,9 +56,8 @@ class Services:
             raise UsageError(f"a service named {name!r} is installed already")
         self._objects[name] = service
         # Otherwise the bytes are not kept: a service may be large.
-        if pickled is not None and any(
-            runs_in_processes(getattr(service, method)) for method in method_names(service)
-        ):
+        methods = [getattr(service, method) for method in method_names(service)]
+        if pickled is not None and any(map(runs_in_processes, [service, *methods])):
             self._pools[name] = ProcessPool(pickled)
 
     def remove(self, name: str) -> None:
@@ -69,7 +81,7 @@ class Services:
         return method
 
     def _find(self, name: str) -> Method:
-        service_name, _, method_name = name.partition(".")
+        service_name, dot, method_name = name.partition(".")
         service = self._objects.get(service_name)
         if service is None:
             raise UsageError(
@@ -77,15 +89,34 @@ class Services:
                 + _hint(service_name, [n for n in self._objects if n != "Supervisor"])
             )
         names = method_names(service)
-        if method_name not in names:
-            raise UsageError(
-                f"service {service_name!r} has no method {method_name!r}"
-                + _hint(method_name, names)
-            )
-        function = getattr(service, method_name)
-        is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-        pool = self._pools.get(service_name) if runs_in_processes(function) else None
-        return Method(name, function, is_async, pool)
+        if dot and method_name in names:
+            function = getattr(service, method_name)
+        elif not dot and callable(service):
+            function = service
+        else:
+            what = f"has no method {method_name!r}" if dot else "can't be called itself"
+            hint = _hint(method_name, names)
+            if callable(service):
+                hint = f"; call {service_name!r} itself" + (hint if names else "")
+            raise UsageError(f"service {service_name!r} {what}{hint}")
+        return Method(
+            name,
+            function,
+            is_async=_is_async(function),
+            is_concurrent=is_concurrent(function),
+            exclusive=self._gates.setdefault(service_name, Gate(1))
+            if is_exclusive(function)
+            else None,
+            processes=self._pools.get(service_name) if runs_in_processes(function) else None,
+        )
+
+
+def _is_async(function: Any) -> bool:
+    """Whether calling ``function`` returns at once something for the loop."""
+    return any(
+        inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one)
+        for one in (function, type(function).__call__)  # an object's own
+    )
 
 
 def _hint(wanted: str, names: list[str]) -> str:
