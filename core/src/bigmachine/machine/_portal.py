@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import trio
 
 from ..errors import UsageError
+from ..process import FORKED
 from ..rpc import TaskPool
 
 T = TypeVar("T")
@@ -73,6 +74,8 @@ class Portal:
 
     def post(self, function: Callable[[], object]) -> None:
         """Call ``function`` in the loop, soon."""
+        if os.getpid() != self._pid:  # the loop's descriptors are the parent's, too
+            raise UsageError(FORKED)
         try:
             self._token.run_sync_soon(function)
         except trio.RunFinishedError:
@@ -83,10 +86,5 @@ class Portal:
             self.post(job.cancel)
 
     def _check_caller(self) -> None:
-        if os.getpid() != self._pid:
-            raise UsageError(
-                "a session does not survive os.fork(): open one in the child, or start the "
-                "child by 'spawn' (see multiprocessing.set_start_method)"
-            )
         if threading.get_ident() == self._thread:
             raise UsageError("this would wait for itself: inside trio, use the async classes")
