@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from bigmachine._identity import Authority
 from bigmachine.environment import Environment, Reason, capture
-from bigmachine.environment._left_out import log_secrets
+from bigmachine.environment._secret_log import log_secrets
 from bigmachine.environment._secrets import secret_by_content, secret_by_name
 from tests.unit.environment.kit import write_files
 

@@ -47,8 +47,8 @@ class Shipment:
 
         def work() -> Shipment:
             from ..environment import capture
-            from ..environment._left_out import log_secrets
             from ..environment._local_file import DeletedError
+            from ..environment._secret_log import log_secrets
 
             for attempt in range(_ATTEMPTS):
                 try:

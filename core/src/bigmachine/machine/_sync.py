@@ -190,8 +190,14 @@ class Machine:
 
 
 def sync_api(portal: Portal) -> Callable[[AsyncMachine], Machine]:
-    """Return a function that gives each machine of a session its one sync API."""
-    return functools.cache(lambda machine: Machine(machine, portal))
+    """Return a function that gives each machine of a session its one sync API, in any thread."""
+    machines: dict[AsyncMachine, Machine] = {}
+
+    def sync(machine: AsyncMachine) -> Machine:
+        known = machines.get(machine)
+        return known or machines.setdefault(machine, Machine(machine, portal))  # atomic
+
+    return sync
 
 
 class Stream:

@@ -11,7 +11,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 
@@ -23,6 +23,7 @@ from ..boot._config import configure_worker
 from ..boot._shipment import Shipment
 from ..errors import StartError, StopReason, UsageError
 from ..machine._async import AsyncMachine
+from ..process import open_standard_descriptors
 from ..reaper._process import ReaperProcess
 from ..rpc import dumps_whole
 from ..services._check import check_services
@@ -118,9 +119,22 @@ class AsyncSession:
         """
         return self._meter.cost
 
+    def __enter__(self) -> NoReturn:
+        raise UsageError("an AsyncSession opens by `async with`; by `with`, use Session")
+
+    def __exit__(self, *_: object) -> None:
+        """Never called; Python looks it up before it calls `__enter__`."""
+
     async def __aenter__(self) -> AsyncSession:
+        if not trio.lowlevel.in_trio_run():
+            raise UsageError(
+                "an AsyncSession needs trio: run the program by trio.run(main), or use Session, "
+                "which also works in asyncio and notebooks"
+            )
         if self._nursery is not None:
             raise UsageError("a session is opened once; make another one")
+        self._reaper.check()
+        open_standard_descriptors()
         async with contextlib.AsyncExitStack() as stack:
             # First: what the system starts in the background comes up meanwhile.
             stack.push_async_callback(self._release)
@@ -280,7 +294,8 @@ class AsyncSession:
             self._plugins.notify(MachinesRequested(n))
             began = trio.current_time()
             with trio.move_on_after(timeout):
-                await self._reaper.start()
+                assert self._nursery is not None
+                await self._reaper.start(self._nursery)
                 instances: Sequence[Instance] = await self._plugins.hooks.start(
                     count=n, request=request
                 )

@@ -6,7 +6,6 @@ import datetime
 import functools
 import itertools
 import secrets
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -15,6 +14,7 @@ from .._driver import Driver
 from .._identity import Authority, Identity
 from .._values import Keepalive
 from ..errors import ProtocolError
+from ..process import start_command
 
 _CREDENTIAL_VALIDITY = datetime.timedelta(minutes=30)  # enough for the slowest VM to boot
 
@@ -119,8 +119,12 @@ class MachineSpec:
 
     @property
     def command(self) -> list[str]:
-        """The worker's command line; add ``--listen HOST:PORT`` or ``--listen fd:N``."""
-        return [sys.executable, "-m", "bigmachine.worker"]
+        """The worker's command line; add ``--listen HOST:PORT`` or ``--listen fd:N``.
+
+        It runs this process's interpreter with the same flags. Raises `UsageError` where there
+        is none, as in a frozen application.
+        """
+        return start_command("bigmachine.worker._main:run", 0)
 
 
 def machine_names(prefix: str = "m") -> Iterator[str]:

@@ -13,8 +13,9 @@ from typing import Protocol
 import trio
 
 from bigmachine.boot import MachineSpec
+from bigmachine.process import close_in_children
 
-from ._descriptors import close_in_children, pipe
+from ._descriptors import pipe
 from ._log import Log
 
 
@@ -72,6 +73,20 @@ class PendingProcess:
         self.log, self.log_end = pipe()
         self.lifeline_end, self.lifeline = pipe()
         self.process: Process | None = None
+        # The driver's as they are now, not as they were when the session was opened.
+        self.environ = {**os.environ, **machine.request.environ}
+        self.cwd = _current_folder()
+
+    async def send_config(self) -> None:
+        """Send the configuration through the lifeline, which is its standard input."""
+        os.set_blocking(self.lifeline.number, False)
+        rest = memoryview(self.machine.config)
+        with contextlib.suppress(BrokenPipeError):  # it has already ended; its status says why
+            while rest:
+                try:
+                    rest = rest[os.write(self.lifeline.number, rest) :]
+                except BlockingIOError:
+                    await trio.lowlevel.wait_writable(self.lifeline)
 
     def close(self) -> None:
         """Close the machine's ends, and the driver's ends if it was not launched."""
@@ -100,6 +115,14 @@ def kill_group(pid: int) -> None:
     """Send SIGKILL to the process group of ``pid``, which must not be reaped yet."""
     with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for zombies
         os.killpg(pid, signal.SIGKILL)
+
+
+def _current_folder() -> str:
+    """Return the current folder, or the root if it was deleted."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return os.sep
 
 
 def _address(listener: socket.socket) -> str:

@@ -1,9 +1,9 @@
 """The ``local`` system: machines as processes on this computer.
 
 A machine ends with its driver, however the driver ends. It holds one end of a pipe, its lifeline,
-and ends when the driver's end closes. The zygote that forked it then also kills it, in case it
-is too busy to notice. trio is imported late here, so that the zygote starts, and imports it, while
-the driver still does.
+and ends when the driver's end closes. The zygote, its parent, then also kills it, in case it
+is too busy to notice, and all that it has started. trio is imported late here, so that the zygote
+starts, and imports it, while the driver still does.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, ClassVar
 from bigmachine import option
 from bigmachine.boot import LaunchRequest
 from bigmachine.errors import NotSupportedError, StartError, StopReason
+from bigmachine.process import python_command
 from bigmachine.system import Capability, Instance, Keepalive, System, Termination, check_options
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ class LocalOptions:
     fork: bool | None = option(
         None, help="Whether to fork machines from a prepared process; only on Linux."
     )
+    keepalive_timeout: float = option(
+        20.0, help="Seconds after which a machine that does not answer is stopped."
+    )
 
 
 class LocalSystem(System):
@@ -73,11 +77,12 @@ class LocalSystem(System):
         self._oom: OomWatch | None = None
 
     def warm_up(self) -> None:
-        """Start the zygote, if this system forks, without waiting for it."""
-        if self._zygote is None and self._is_forking():
+        """Start the zygote without waiting for it, where there can be one."""
+        python_command()  # raises if this program can't start any process
+        if self._zygote is None and _can_use_zygote():
             from ._zygote import Zygote
 
-            self._zygote = Zygote(self.entry)
+            self._zygote = Zygote(None if self.options.fork is False else self.entry)
 
     async def setup(self) -> None:
         """Check the options; start the zygote."""
@@ -89,7 +94,8 @@ class LocalSystem(System):
         check_options(
             o,
             host=None if o.host else "must not be empty",
-            fork="requires Linux 5.3 or later" if o.fork and not _can_fork() else None,
+            keepalive_timeout=None if o.keepalive_timeout > 0 else "must be more than 0",
+            fork="requires Linux 5.3 or later" if o.fork and not _can_use_zygote() else None,
         )
         self.warm_up()
 
@@ -127,12 +133,13 @@ class LocalSystem(System):
         return self.options.maxprocs
 
     def keepalive(self) -> Keepalive:
-        """Return a short period, because a check is cheap, and a long timeout.
+        """Return a short period, because a check is cheap.
 
         Lifelines detect dead machines. So a silent machine is a stopped process, or runs native
-        code that holds the interpreter for long.
+        code that holds the interpreter for long: an option says how long that may be.
         """
-        return Keepalive(period=10.0, timeout=120.0, rpc_timeout=10.0)
+        timeout = self.options.keepalive_timeout
+        return Keepalive(period=timeout / 4, timeout=timeout, rpc_timeout=min(timeout / 2, 10.0))
 
     async def keepalive_failed(self, instance: Instance) -> Termination | None:
         """Return how the process ended; None if it still runs after half a second."""
@@ -178,16 +185,13 @@ class LocalSystem(System):
             self._oom.close()
             self._oom = None
 
-    def _is_forking(self) -> bool:
-        return _can_fork() if self.options.fork is None else self.options.fork
-
     def _chosen_launcher(self) -> Launcher:
         self.warm_up()
         if self._launcher is None:
             if self._zygote is not None:
-                from ._fork import ForkLauncher
+                from ._zygote_launcher import ZygoteLauncher
 
-                self._launcher = ForkLauncher(self._zygote)
+                self._launcher = ZygoteLauncher(self._zygote)
             else:
                 from ._spawn import SpawnLauncher
 
@@ -247,7 +251,7 @@ async def _kill(processes: Iterable[Process]) -> None:
         await process.wait()
 
 
-def _can_fork() -> bool:
+def _can_use_zygote() -> bool:
     """Whether a zygote works here: it needs Linux with pidfd (5.3)."""
     if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
         return False

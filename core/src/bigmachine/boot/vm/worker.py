@@ -25,7 +25,7 @@ class WorkerProcess:
         self._was_up = False  # the driver has reached it
         heartbeat, beats = os.pipe()
         self._process = subprocess.Popen(
-            [start["python"], "-m", "bigmachine.worker", "--listen", f"fd:{fd}"],
+            [start["python"], "-P", "-m", "bigmachine.worker", "--listen", f"fd:{fd}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

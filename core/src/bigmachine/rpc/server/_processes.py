@@ -20,8 +20,10 @@ import struct
 import subprocess
 import sys
 import threading
+from typing import Any
 
 from ...errors import RemoteError, UsageError
+from ...process import close_in_children, module_path, pack, python_environ, start_command
 from .._exceptions import CallError, dump_exception
 from .._frames import INLINE_BYTES, Frame, Kind, Payload
 from .._marshal import dump_result, load_arguments
@@ -135,20 +137,17 @@ class _Process:
     def __init__(self, pickled: bytes) -> None:
         self._unsent_service: bytes | None = pickled
         self._socket, theirs = socket.socketpair()
-        # Not forked, because this process has threads; in its process group, to end with
-        # it. It gets our module path first, or it might not find bigmachine.
-        path = [entry for entry in sys.path if isinstance(entry, str)]
-        program = (
-            "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
-            f"sys.path[:] = {path!r}; sys.argv[:] = {sys.argv!r}; "
-            f"from {__name__} import main; main({theirs.fileno()})"
-        )
         with theirs:
+            fd = theirs.fileno()
+            # Not forked, because this process has threads; in its process group, to end with it.
             self._process = subprocess.Popen(
-                [sys.executable, "-c", program],
+                [*start_command(f"{__name__}:main", fd), str(fd)],
                 stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[fd],
+                env=python_environ(),
             )
+        with contextlib.suppress(OSError):  # it has ended: the first call says how
+            self._socket.sendall(pack({**module_path(), "argv": [*map(str, sys.argv)]}))
 
     def exchange(self, method: str, arguments: Payload) -> tuple[Kind, Payload]:
         """Send a call and wait for its reply; `EOFError` or `OSError` if the process ends."""
@@ -186,12 +185,15 @@ class _Process:
             return f"was killed by signal {-status}"
 
 
-def main(descriptor: int) -> None:
+def main(header: dict[str, Any], fd: str) -> None:
     """Run as such a process, until the machine closes its end of the socket."""
-    machine = socket.socket(fileno=descriptor)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.path[:] = dict.fromkeys([*header["path"], *sys.path])
+    sys.argv[:] = header["argv"]
+    machine = socket.socket(fileno=int(fd))
     # A process that a method leaves behind must not look like this one.
     machine.set_inheritable(False)
-    os.register_at_fork(after_in_child=machine.close)
+    close_in_children(machine)
     threading.Thread(target=_die_with, args=(machine,), daemon=True).start()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
