@@ -7,7 +7,7 @@ import enum
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from .errors import StopReason, UsageError
+from .errors import StopReason, UsageError, sanitize_line
 
 LIMIT_BYTES = 64 << 20  # of the local files that are sent, unless the user allows more
 
@@ -165,9 +165,20 @@ class Notice:
 
     def __str__(self) -> str:
         """Return it as one line, for people."""
+        detail = sanitize_line(self.detail)
         if self.at is None:
-            return self.detail
-        return f"{self.detail} at {self.at.astimezone(datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
+            return detail
+        return f"{detail} at {self.at.astimezone(datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+class LinePart(bytes):
+    """The beginning of a line, or more of it, from a system's ``tail``: the rest comes later.
+
+    A system may yield one when a machine has printed part of a line and then nothing for a
+    moment, as for a progress bar, and for a line that is too long to be kept whole.
+    """
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)

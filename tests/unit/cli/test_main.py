@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -74,6 +75,27 @@ def test_closed_standard_output_causes_no_traceback() -> None:
     process.stderr.close()
     assert process.wait() == 141
     assert error == b""
+
+
+@pytest.mark.parametrize(
+    ("redirection", "environ", "status", "error"),
+    [
+        (">/dev/full", {}, 1, "bigmachine: can't write to stdout: [Errno 28] No space left"),
+        (">&-", {}, 0, ""),
+        (">/dev/null", {"PYTHONIOENCODING": "ascii"}, 0, ""),
+    ],
+)
+def test_command_copes_with_any_stdout(redirection, environ, status, error) -> None:
+    code = "import sys, bigmachine.cli as cli; cli._print_version = lambda _: print('→') or 0; "
+    code += "sys.exit(cli.main(['--version']))"
+    run = subprocess.run(
+        ["sh", "-c", f'exec "$0" -c "$1" {redirection}', sys.executable, code],
+        env={**os.environ, **environ},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert (run.returncode, run.stderr.startswith(error)) == (status, True)
+    assert "Traceback" not in run.stderr
 
 
 def test_cli_imports_no_heavy_modules() -> None:

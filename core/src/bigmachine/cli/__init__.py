@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -26,6 +28,7 @@ examples:
 
 _USAGE = 2  # the exit status of argparse for a wrong command line
 _INTERRUPTED = 130  # as in shells: 128 + SIGINT
+_NOT_WRITTEN = 1
 _BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 
@@ -35,15 +38,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     A `BigmachineError` is printed on stderr without a traceback, and the status is 2. A
     wrong command line and ``--help`` raise `SystemExit`, as usual with argparse.
     """
+    _prepare_output()
     parser = _parser()
     arguments = parser.parse_args(argv)
-    if arguments.version:  # argparse's own action would look it up at each start
-        print(f"bigmachine {_version()}")
-        return 0
-    if "run" not in arguments:
+    if "run" not in arguments and not arguments.version:
         parser.print_help(sys.stderr)
         return _USAGE
     try:
+        if arguments.version:  # argparse's own action would look it up at each start
+            arguments.run = _print_version
         status = int(arguments.run(arguments))
         sys.stdout.flush()
     except BigmachineError as exc:
@@ -51,11 +54,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _USAGE
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except BrokenPipeError:
-        # The reader (`| head`) has ended. Python flushes stdout once more at exit: discard that.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader (`| head`) has ended
+        _discard_output()
         return _BROKEN_PIPE
+    except OSError as exc:
+        if exc.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF):
+            raise
+        _discard_output()
+        print(f"bigmachine: can't write to stdout: {exc}", file=sys.stderr)
+        return _NOT_WRITTEN
     return status
+
+
+def _prepare_output() -> None:
+    """Have characters escaped that the terminal's encoding lacks; allow for a closed stdout."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _discard_output() -> None:
+    """Discard what was not written: Python tries that once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,10 +94,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _version() -> str:
+def _print_version(_: argparse.Namespace) -> int:
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        return version("bigmachine")
+        print(f"bigmachine {version('bigmachine')}")
     except PackageNotFoundError:
-        return "(not installed)"
+        print("bigmachine (not installed)")
+    return 0

@@ -24,6 +24,7 @@ from ._log import MachineLog
 from ._notices import ReceivedNotices
 from ._output import BootLog, Output
 from ._startup import Startup, progress_reporter
+from ._stderr import StderrWriter
 
 if TYPE_CHECKING:
     import httpx
@@ -51,6 +52,7 @@ class Controller:
         services: Mapping[str, bytes] | None,
         interfaces: Mapping[str, object] | None = None,
         boot_log: BootLog,
+        stderr: StderrWriter,
         batch: BootBatch | None = None,
     ) -> None:
         self.instance = instance
@@ -68,10 +70,13 @@ class Controller:
         self._freed = trio.Event()
         self._scope = trio.CancelScope()
         self._boot_log = boot_log
-        self._output = Output(name, boot_log)
+        self._output = Output(name, boot_log=boot_log, stderr=stderr)
         # A system that follows what machines print knows all that is in their logs.
         self._has_tail = Capability.TAIL in plugins.system.capabilities
-        self._log = MachineLog(self._output.lines if not self._has_tail else lambda lines: None)
+        self._log = MachineLog(
+            self._output.lines if not self._has_tail else lambda lines: None,
+            wait_for_room=self._output.catch_up,
+        )
         self.notices = ReceivedNotices(name, notify=plugins.notify)
         self.lifecycle = Lifecycle(
             name, addr=self.addr, changed=self._changed, notify=plugins.notify

@@ -23,6 +23,7 @@ from ..boot._config import configure_worker
 from ..boot._shipment import Shipment
 from ..errors import StartError, StopReason, UsageError
 from ..machine._async import AsyncMachine
+from ..machine._stderr import StderrWriter
 from ..process import open_standard_descriptors
 from ..reaper._process import ReaperProcess
 from ..rpc import dumps_whole
@@ -35,7 +36,9 @@ from ..system._plugins import Plugins
 from ..system._request import LaunchRequest, machine_names
 from ._arguments import check_session, checked_argv, checked_environ, machine_count
 from ._cost import CostMeter
+from ._event_log import EventLog
 from ._fleet import Fleet
+from ._log_thread import off_the_loop
 
 if TYPE_CHECKING:
     import httpx
@@ -78,7 +81,9 @@ class AsyncSession:
     ) -> None:
         check_session(name=name, profile=profile, plugins=plugins, environment=environment)
         chosen = choose_system(system, profile=profile, keywords=options)
-        self._plugins = Plugins(chosen, observers=plugins, installed=load_observers())
+        self._plugins = Plugins(
+            chosen, observers=[EventLog(), *plugins], installed=load_observers()
+        )
         self._environment = environment_options(
             environment, is_shipped=chosen.ships_environment, profile=profile
         )
@@ -87,6 +92,7 @@ class AsyncSession:
         self._budget_lock = trio.Lock()
         self._reaper = ReaperProcess(chosen, session=self._name)
         self._names = machine_names()
+        self._stderr = StderrWriter()
         self._authority: Authority | None = None
         self._http: httpx.AsyncClient | None = None
         self._nursery: trio.Nursery | None = None
@@ -136,7 +142,9 @@ class AsyncSession:
         self._reaper.check()
         open_standard_descriptors()
         async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(off_the_loop([f"bigmachine.{self.system.name}"]))
             # First: what the system starts in the background comes up meanwhile.
+            stack.push_async_callback(self._stderr.close)
             stack.push_async_callback(self._release)
             self.system.warm_up()
             await self._plugins.hooks.setup()
@@ -147,11 +155,13 @@ class AsyncSession:
             nursery = await stack.enter_async_context(_one_error_nursery())
             stack.callback(nursery.cancel_scope.cancel)
             self._nursery = nursery
+            self._stderr.start()
             self._fleet = Fleet(
                 self.name,
                 plugins=self._plugins,
                 http=self._http,
                 nursery=nursery,
+                stderr=self._stderr,
                 on_freed=self._meter.freed,
             )
             if self._meter.limit is not None:
@@ -313,9 +323,7 @@ class AsyncSession:
         shipment = await Shipment.capture(self._environment)
         # If a machine turns out to have no index, most of the wheels are ready by then.
         self._nursery.start_soon(shipment.pack, name="bigmachine wheels")
-        captured = shipment.event(trio.current_time() - began)
-        logger.info("%s", captured)
-        self._plugins.notify(captured)
+        self._plugins.notify(shipment.event(trio.current_time() - began))
         return BootBatch(request, shipment)
 
     async def _watch_cost(self) -> None:
@@ -338,9 +346,7 @@ class AsyncSession:
             # If that raised, the reaper stays, and frees the rest once this process ends.
             await self._reaper.dismiss()
             self._meter.close()
-        if cost := self.cost:
-            logger.info("session %s: %s", self.name, cost)
-        self._plugins.notify(SessionClosed(self.name, cost))
+        self._plugins.notify(SessionClosed(self.name, self.cost))
 
 
 @contextlib.asynccontextmanager

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..boot._config import WorkerConfig
 from ..process import pack
+from ..rpc.server._processes import prepare_output
 from ._serve import serve
 from ._supervisor import has_async_setup
 
@@ -44,6 +45,7 @@ def main(config: bytes, *, listen: str, lifeline: int | None = None) -> NoReturn
         _tie_to(lifeline)
         threading.Thread(target=_die_with, args=(lifeline,), name="lifeline", daemon=True).start()
     sys.setswitchinterval(_SWITCH_INTERVAL)
+    prepare_output()
     # The driver's environment and arguments are the machine's own from here on.
     loaded = WorkerConfig.load(config)
     _set_environ(loaded.environ)
@@ -158,6 +160,4 @@ def run(header: dict[str, Any] | None = None, *arguments: str) -> NoReturn:
         config = pack(header) + config
     with open(os.devnull, "rb") as null:
         os.dup2(null.fileno(), 0)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     main(config, listen=listen, lifeline=lifeline)

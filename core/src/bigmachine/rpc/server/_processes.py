@@ -195,8 +195,7 @@ def main(header: dict[str, Any], fd: str) -> None:
     machine.set_inheritable(False)
     close_in_children(machine)
     threading.Thread(target=_die_with, args=(machine,), daemon=True).start()
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    prepare_output()
     with contextlib.suppress(EOFError, OSError):
         pickled: memoryview | None = _receive(machine)[1]
         service: object = None
@@ -213,6 +212,18 @@ def main(header: dict[str, Any], fd: str) -> None:
             del arguments, buffers
             _send(machine, bytes([kind]), payload)
             del payload
+
+
+def prepare_output() -> None:
+    """Print lines at once, and as the driver reads them: in UTF-8, whatever the locale is."""
+    for name, descriptor in ("stdout", 1), ("stderr", 2):
+        with contextlib.suppress(OSError):  # it is closed
+            # A new stream: one that was opened before its descriptor was replaced can't change.
+            stream = open(  # noqa: SIM115
+                descriptor, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False
+            )
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
 
 
 def _call(service: object, frame: Frame) -> Payload:
