@@ -69,11 +69,11 @@ class Wire:
         assert not ours._incoming
         assert not ours._outgoing
         assert ours._decoder.is_idle
-        assert not ours._outbox._bodies
+        assert not ours._outbox.has_bodies
         if (theirs := self.serving) is not None:
             assert not theirs._calls
             assert not theirs._uploads
-            assert not theirs._outbox._bodies
+            assert not theirs._outbox.has_bodies
             assert theirs._decoder.is_idle
 
 

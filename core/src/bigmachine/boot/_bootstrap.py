@@ -14,6 +14,7 @@ import trio
 from .._backoff import backoff
 from .._values import Diagnose, Instance, Keepalive
 from ..errors import BigmachineError, TransportError, UsageError
+from ..rpc import ForeignPeer
 from ..system._request import LaunchRequest
 from ._client import BootStatusError
 from ._retries import PhaseFailed as PhaseFailed
@@ -91,7 +92,7 @@ class Bootstrap:
         self._upload = self._upload_of(batch.shipment)
 
     async def run(self) -> None:
-        """Go through the phases. Raises `PhaseFailed`, and `ProtocolError` for an impostor."""
+        """Go through the phases. Raises `PhaseFailed`."""
         try:
             await self._in_phase("boot", self._boot_timeout, self._first_contact)
             config = await self._in_phase("identify", _IDENTIFY_SECONDS, self._identify)
@@ -128,7 +129,9 @@ class Bootstrap:
             with trio.fail_after(seconds):
                 return await step()
         except trio.TooSlowError:
-            raise PhaseFailed(f"not done after {seconds:.0f} s") from None
+            last = self._client.last_error
+            because = f"; the last attempt: {last}" if last is not None else ""
+            raise PhaseFailed(f"not done after {seconds:.0f} s{because}") from last
         except BootStatusError as exc:
             raise PhaseFailed(str(exc)) from exc
 
@@ -145,7 +148,7 @@ class Bootstrap:
             try:
                 await self._client.call("identify", certificate=identity.certificate.decode())
                 break
-            except (TransportError, ConnectionRefusedError):
+            except (TransportError, ConnectionRefusedError, ForeignPeer):
                 # The reply may be what was lost: then the machine has its new name already.
                 if await self._is_identified(name):
                     break

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextvars
+import logging
 from collections.abc import Awaitable, Callable
 
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
+
+logger = logging.getLogger("bigmachine.rpc")
 
 # Idle tasks kept for the next calls; a burst beyond it pays for new ones.
 _MAX_IDLE_TASKS = 256
@@ -26,7 +29,7 @@ class TaskPool:
         self._context = contextvars.copy_context()
 
     def start(self, function: Callable[[], Awaitable[None]]) -> Job:
-        """Run ``function``, which must not raise."""
+        """Run ``function``, which should not raise."""
         job = Job(function)
         if self._idle:
             slot = self._idle.pop()
@@ -47,6 +50,8 @@ class TaskPool:
                     if slot.job is not None:
                         try:
                             await slot.job.function()
+                        except Exception:  # one call's fault; the nursery would end them all
+                            logger.exception("a call's outcome could not be handled")
                         finally:
                             slot.job = None
                         if slot.scope.cancel_called:

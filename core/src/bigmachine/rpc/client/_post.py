@@ -17,6 +17,7 @@ from .._frames import DEFAULT_LIMIT_BYTES, Frame, Kind
 from .._marshal import dump_arguments, load_result
 from .._payload import dumps_whole
 from .._protocol import PICKLE_TYPE, STATUS_RAISED
+from ._body import AS_IT_IS, read_body
 from ._connection import Connection, ConnectionLost
 from ._uploads import is_stream
 
@@ -48,17 +49,19 @@ class PostConnection(Connection):
         # For its errors only, which name the argument that can't be sent.
         dump_arguments(method, args, kwargs, limit_bytes=DEFAULT_LIMIT_BYTES)
         try:
-            response = await self._http.post(
+            async with self._http.stream(
+                "POST",
                 f"{self._base}/rpc/{method}",
                 content=dumps_whole((tuple(args), dict(kwargs))),
-                headers={"content-type": PICKLE_TYPE},
+                headers={"content-type": PICKLE_TYPE, **AS_IT_IS},
                 extensions={"sni_hostname": self.machine, "timeout": {}},
-            )
+            ) as response:
+                body = await read_body(response, limit_bytes=DEFAULT_LIMIT_BYTES, addr=self.addr)
         except httpx.TransportError as exc:
             raise ConnectionLost(
                 f"{method}: {exc}; the call may or may not have run", addr=self.addr, method=method
             ) from exc
-        frame = Frame(Kind.REPLY, 0, 0, "", response.content, (), len(response.content))
+        frame = Frame(Kind.REPLY, 0, 0, "", body, (), len(body))
         if response.status_code == 200:
             return load_result(method, frame)
         if response.status_code in (400, STATUS_RAISED):

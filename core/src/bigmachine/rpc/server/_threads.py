@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import logging
 import queue
 import threading
 from collections import deque
@@ -11,6 +12,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
+
+logger = logging.getLogger("bigmachine.rpc")
 
 
 class ThreadPool:
@@ -77,7 +80,10 @@ class ThreadPool:
 
     def _drain(self) -> None:
         while self._done:
-            self._done.popleft()()
+            try:
+                self._done.popleft()()
+            except Exception:  # one call's fault; trio would end the whole process
+                logger.exception("a call's outcome could not be handled")
 
 
 class ThreadJob:
