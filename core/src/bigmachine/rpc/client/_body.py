@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from ...errors import ProtocolError
@@ -19,8 +20,10 @@ async def read_body(response: httpx.Response, *, limit_bytes: int, addr: str) ->
     if encoding != "identity":
         raise ProtocolError(f"{addr} sent a response that is {encoding[:40]!r}", addr=addr)
     body = bytearray()
-    async for part in response.aiter_raw():
-        body += part
-        if len(body) > limit_bytes:
-            raise ProtocolError(f"{addr} sent a response of over {limit_bytes} bytes", addr=addr)
+    async with contextlib.aclosing(response.aiter_raw()) as parts:  # type: ignore[type-var]
+        async for part in parts:
+            body += part
+            if len(body) > limit_bytes:
+                message = f"{addr} sent a response of over {limit_bytes} bytes"
+                raise ProtocolError(message, addr=addr)
     return body
