@@ -92,6 +92,9 @@ class Controller:
                 diagnose=self._diagnose,
                 on_progress=progress_reporter(name, notify=plugins.notify),
                 log=self._log,
+                console=functools.partial(plugins.hooks.console, instance=instance)
+                if plugins.system.verifies_boot
+                else None,
             )
             if batch is not None
             else None

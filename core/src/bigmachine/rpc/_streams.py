@@ -2,7 +2,7 @@
 
 The sender of a stream may be `WINDOW_BYTES` ahead of the receiver's consumer. An item's
 cost follows from its size, so both ends count the same; when the consumer receives an
-item, an ACK gives its cost back to the sender.
+item, an ACK gives its cost back to the sender. Each end checks that the other counts right.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import trio
 
-from ..errors import UsageError
+from ..errors import ProtocolError, UsageError
 from ._frames import Frame, Kind, Payload, control_frame
 from ._outbox import Outbox
 from ._payload import loads
@@ -48,13 +48,18 @@ class OutgoingStream:
         self._ahead = 0
         self._acked: trio.Event | None = None
         self._body: trio.Event | None = None
+        self._watches_outbox = False
         self.on_room: Callable[[], None] | None = None
         """Called when the window opens again; for senders that aren't tasks."""
 
     @property
     def has_room(self) -> bool:
         """Whether the next item may be posted now."""
-        return self._ahead < WINDOW_BYTES and (self._body is None or self._body.is_set())
+        return (
+            self._ahead < WINDOW_BYTES
+            and (self._body is None or self._body.is_set())
+            and self._outbox.has_room
+        )
 
     @property
     def room_bytes(self) -> int:
@@ -65,6 +70,7 @@ class OutgoingStream:
         """Send an item at once; call it only if `has_room`."""
         self._ahead += item_cost(payload.size)
         self._body = self._outbox.post_message(Kind.ITEM, self.stream, payload)
+        self._watch_outbox()
 
     async def send(self, payload: Payload) -> None:
         """Send an item as soon as the window has room."""
@@ -77,17 +83,36 @@ class OutgoingStream:
             if self._body is not None and not self._body.is_set():
                 await self._body.wait()
             else:
+                self._watch_outbox()
                 self._acked = trio.Event()
                 await self._acked.wait()
         await trio.lowlevel.checkpoint()
 
     def acked(self, cost: int) -> None:
         """Handle an ACK from the receiver."""
+        if cost > self._ahead:
+            raise ProtocolError(f"stream {self.stream} was given back more than was sent")
         self._ahead -= cost
+        self._wake()
+
+    def _wake(self) -> None:
         if self._acked is not None:
             self._acked.set()
-        if self.on_room is not None and self.has_room:
-            self.on_room()
+        if self.on_room is not None:
+            if self.has_room:
+                self.on_room()
+            else:
+                self._watch_outbox()
+
+    def _watch_outbox(self) -> None:
+        """Be woken once the connection has room, if it has none."""
+        if not (self._outbox.has_room or self._watches_outbox):
+            self._watches_outbox = True
+            self._outbox.when_room(self._outbox_has_room)
+
+    def _outbox_has_room(self) -> None:
+        self._watches_outbox = False
+        self._wake()
 
     async def body_sent(self) -> None:
         """Wait until the last item is sent entirely, so that another frame may follow it."""
@@ -111,12 +136,16 @@ class IncomingStream:
         self._frames: deque[Frame] = deque()
         self._arrived: trio.Event | None = None
         self._end: BaseException | None = None
+        self._unread_bytes = 0  # what the items cost that were not acknowledged yet
         self.on_close: Callable[[], None] = _nothing
 
     def deliver(self, frame: Frame) -> None:
         """Handle a frame from the connection."""
         if frame.kind == Kind.ITEM:
             if self._end is None:  # else it was sent before the sender saw that we closed
+                if self._unread_bytes >= WINDOW_BYTES:
+                    raise ProtocolError(f"stream {self.stream} has more items than its window")
+                self._unread_bytes += item_cost(frame.size)
                 self._frames.append(frame)
         elif frame.kind == Kind.END:
             self.finish(StopAsyncIteration())
@@ -151,6 +180,7 @@ class IncomingStream:
         frames = [self._frames.popleft() for _ in range(count)]
         if self._end is None:
             cost = sum(item_cost(frame.size) for frame in frames)
+            self._unread_bytes -= cost
             self._outbox.post(control_frame(Kind.ACK, self.stream, cost))
         items = []
         for frame in frames:

@@ -18,7 +18,7 @@ import trio
 from .._events import CostWarning, MachinesRequested, MachinesStarted, SessionClosed, SessionOpened
 from .._identity import Authority
 from .._values import Cost, EnvironmentOptions, Instance, State, Termination
-from ..boot._bootstrap import BootBatch
+from ..boot._bootstrap import BootBatch, boot_seconds
 from ..boot._config import configure_worker
 from ..boot._shipment import Shipment
 from ..errors import StartError, StopReason, UsageError
@@ -251,6 +251,7 @@ class AsyncSession:
                 system=self.system,
                 maxprocs=self._plugins.hooks.maxprocs(),
             ),
+            credential_seconds=boot_seconds(self.system),
         )
         return request, pickled
 

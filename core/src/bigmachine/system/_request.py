@@ -16,8 +16,6 @@ from .._values import Keepalive
 from ..errors import ProtocolError
 from ..process import start_command
 
-_CREDENTIAL_VALIDITY = datetime.timedelta(minutes=30)  # enough for the slowest VM to boot
-
 
 class Configure(Protocol):
     """A function that makes the configuration of one worker."""
@@ -35,6 +33,7 @@ class LaunchRequest:
     Call `new_machine` once for each machine. Machines that have none of the driver's code
     boot with `bigmachine.boot.user_data`, which is the same for all machines of a request.
     ``keepalive`` has the timings, ``argv`` and ``environ`` are the arguments of ``start``.
+    ``credential_seconds`` is how long the `credential` is valid: as long as booting may take.
     """
 
     def __init__(
@@ -46,7 +45,9 @@ class LaunchRequest:
         argv: Sequence[str],
         environ: Mapping[str, str],
         configure: Configure,
+        credential_seconds: float = 1800.0,
     ) -> None:
+        self._credential_seconds = credential_seconds
         self._authority = authority
         self._names = names
         self._configure = configure
@@ -85,7 +86,9 @@ class LaunchRequest:
         of this request boot.
         """
         return self._authority.issue(
-            f"boot-{secrets.token_hex(4)}", valid_for=_CREDENTIAL_VALIDITY, may_dial=False
+            f"boot-{secrets.token_hex(4)}",
+            valid_for=datetime.timedelta(seconds=self._credential_seconds),
+            may_dial=False,
         )
 
     def certify(self, name: str, point: bytes) -> Identity:

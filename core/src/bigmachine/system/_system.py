@@ -121,6 +121,16 @@ class System:
         return limit
 
     @property
+    def verifies_boot(self) -> bool:
+        """Whether a new machine is trusted only if its key's fingerprint is on its console.
+
+        By default, this is the option ``verify_boot``, if the system has it. It concerns systems
+        that ship the environment. It needs the capability ``CONSOLE``, and a console that shows
+        what the boot program prints within `boot_timeout`.
+        """
+        return bool(getattr(self.options, "verify_boot", False))
+
+    @property
     def uses_reaper(self) -> bool:
         """Whether a process beside the driver frees the resources if the driver is killed.
 

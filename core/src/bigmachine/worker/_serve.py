@@ -25,7 +25,13 @@ async def serve(config: WorkerConfig, *, address: str, set_up: SetUpFactory) -> 
     maxprocs = config.maxprocs or _resources.processors()
     services = Services()
     notices = Notices() if gives_notices(system) else None
-    server = Server(services, identity=config.identity, maxprocs=maxprocs)
+    server = Server(
+        services,
+        identity=config.identity,
+        maxprocs=maxprocs,
+        # Drivers and peers ask at least once in a keepalive timeout, each over its connection.
+        silence_timeout=2 * config.keepalive.timeout,
+    )
     async with trio.open_nursery() as nursery:
         supervisor = Supervisor(
             services,

@@ -53,6 +53,7 @@ class Program:
             f"listening at {self._config.listen}"
         )
         signal.signal(signal.SIGTERM, lambda *_: self.end("told to end"))
+        self._methods.key()
         self._watchdog.start()
         with open(os.path.join(self._config.runtime, "running"), "w") as file:
             file.write(str(os.getpid()))  # from now on the script's own guard does nothing

@@ -68,7 +68,8 @@ class Uploads:
                     self._failure = exc
                 self._scope.cancel()
             finally:
-                outbox.cancel_body(stream)
+                if outbox.cancel_body(stream):
+                    outbox.post(control_frame(Kind.CANCEL, stream))  # or it waits for the rest
                 del outgoing[stream]
 
         with self._scope:

@@ -170,7 +170,10 @@ class ThreadPool:
 
     def _drain(self) -> None:
         while self._done:
-            self._done.popleft()()
+            try:
+                self._done.popleft()()
+            except Exception:  # one call's fault; trio would end the whole process
+                logger.exception("a call's outcome could not be handled")
 
 
 class ThreadJob:
