@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import contextlib
 import os
 import sys
 import tomllib
@@ -84,12 +85,14 @@ def _without_name(url: str) -> str:
 
 
 def _settings_folder() -> Path:
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"))
 
 
 def _uv_files() -> Iterator[Path]:
-    for folder in (Path.cwd(), *Path.cwd().parents):
-        yield from (folder / "uv.toml", folder / "pyproject.toml")
+    with contextlib.suppress(FileNotFoundError):  # the current folder was deleted
+        here = Path.cwd()
+        for folder in (here, *here.parents):
+            yield from (folder / "uv.toml", folder / "pyproject.toml")
     yield from (_settings_folder() / "uv" / "uv.toml", Path("/etc/uv/uv.toml"))
 
 
@@ -99,7 +102,7 @@ def _pip_files() -> Iterator[Path]:
         yield Path(named)
     yield Path(sys.prefix) / "pip.conf"
     yield _settings_folder() / "pip" / "pip.conf"
-    yield from (Path.home() / ".pip" / "pip.conf", Path("/etc/pip.conf"))
+    yield from (Path(os.path.expanduser("~/.pip/pip.conf")), Path("/etc/pip.conf"))
 
 
 def _read_uv_file(path: Path) -> tuple[str | None, list[str]]:
