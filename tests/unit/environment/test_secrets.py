@@ -24,7 +24,7 @@ from tests.unit.environment.kit import write_files
 
 SECRET_FOLDERS = """
     .ssh .aws .azure .gnupg .kube .docker .config/gcloud .gcloud .password-store .mozilla
-    sub/.aws home/.config/google-chrome .ipython .env .terraform.d .local/share/keyrings
+    sub/.aws .codex home/.config/google-chrome .ipython .env .terraform.d .local/share/keyrings
 """
 SECRET_FILES = """
     .netrc _netrc .env .env.local .env.production .envrc prod.env .env~ .env.bak .env.swp .ENV
@@ -37,7 +37,7 @@ SECRET_FILES = """
     key.ppk keystore.jks passwords.kdbx login.keychain-db office.ovpn kubeconfig dev.kubeconfig
     .bash_history .zsh_history .python_history .psql_history .sqlite_history .Rhistory
     .python_history-1234.tmp .viminfo .lesshst fish_history cookies.sqlite .m2/settings.xml
-    .config/git/credentials .cargo/credentials.toml .vscode/sftp.json .Renviron wallet.dat
+    .config/git/credentials .cargo/credentials.toml .vscode/sftp.json .bashrc .Renviron wallet.dat
 """
 OTHER_FILES = """
     secrets.py credentials.py env.py .env.py .env.example .env.sample .env.template .env.dist
@@ -124,6 +124,19 @@ def test_public_parts_and_data_are_no_secrets():
     assert (
         secret_by_content("text.json", b'{"kind": "Config", "secret": "", "password": 1}') is None
     )
+
+
+def test_settings_of_installer_are_secret_only_with_password():
+    url = b"[global]\nextra-index-url = https://%s@pkgs.example/simple\n"
+    assert secret_by_content("pip.conf", url % b"me:token") == "credentials"
+    for text in (
+        url % b"me",
+        url % b"me:$TOKEN",
+        b"[global]\nindex-url = https://a.example:80/@\n",
+    ):
+        assert secret_by_content("pip.conf", text) is None
+    # Such a URL is often an example, and the program needs the file.
+    assert secret_by_content("alembic.ini", url % b"user:pass") is None
 
 
 def test_pem_file_that_is_not_public_counts_as_private_key():

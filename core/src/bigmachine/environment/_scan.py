@@ -261,7 +261,7 @@ class _Walk:
                 raise NotRegularError
             with open_regular(source) as file:
                 is_judged = not is_named and is_judged_by_content(source.name)
-                head = file.read(HEAD_BYTES) if is_judged else b""
+                head = file.read(min(HEAD_BYTES, status.st_size)) if is_judged else b""
         except NotRegularError:
             self._leave_out(path, Reason.SPECIAL, "not a regular file")
             return None

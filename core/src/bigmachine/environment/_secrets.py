@@ -34,6 +34,7 @@ _FOLDERS = _by_name(
         _CREDENTIALS: ".aws .azure .gcloud .config/gcloud .oci .aliyun .bluemix .ibmcloud .kube "
         ".minikube .docker .chef .vault .terraform.d .pulumi .snowflake .snowsql .databricks "
         ".kaggle .huggingface .netlify .vercel .fly .wrangler .firebase .sky .runpod .jupyter "
+        ".codex .gemini .continue "
         ".credentials .secrets .envs .subversion .config/gh .config/hub .config/glab-cli "
         ".config/doctl .config/hcloud .config/rclone .config/op .config/heroku .config/fly "
         ".config/linode-cli .config/containers .config/configstore .config/filezilla .filezilla",
@@ -59,7 +60,8 @@ _FILES = _by_name(
         "application_default_credentials.json accesskeys.csv rootkey.csv master.key "
         "jupyter_cookie_secret .erlang.cookie .xauthority recentservers.xml filezilla.xml "
         "sitemanager.xml proftpdpasswd .credentials credentials kubeconfig .kubeconfig",
-        _SETTINGS: ".dev.vars local.settings.json .renviron",
+        _SETTINGS: ".dev.vars local.settings.json .renviron .bashrc .bash_profile .bash_login "
+        ".profile .zshrc .zshenv .zprofile .aider.conf.yml",
         _KEY: "id_rsa id_dsa id_ecdsa id_ed25519 id_ecdsa_sk id_ed25519_sk id_xmss secring.gpg "
         "otr.private_key",
         _PASSWORDS: "wallet.dat key3.db key4.db logins.json signons.sqlite cookies.sqlite",
@@ -91,6 +93,9 @@ _PATTERNS = (
     ),
     (re.compile(r".*\.tfvars\.json"), _TERRAFORM),
 )
+# At once, because nearly all names match none.
+_ALL_SUFFIXES = tuple(_SUFFIXES)
+_ANY_PATTERN = re.compile("|".join(f"(?:{rule.pattern})" for rule, _ in _PATTERNS))
 # What tools append to the name of a copy: `.env.bak`, `terraform.tfstate.1700000000.backup`.
 _COPY = re.compile(r"(?:~|#|[._-](?:bak|backup|old|orig|save|copy|swp|swo|tmp|\d+))\Z")
 # A file for the user to begin with: it has the names of the settings, and no values.
@@ -133,6 +138,11 @@ _KUBERNETES = re.compile(
     rb"|^(?:stringD|d)ata:(?s:.*)^[\"']?kind[\"']?:\s*[\"']?Secret\b",
     re.MULTILINE,
 )
+# Settings of installers, which are secret only if a URL in them has a password.
+_INSTALLER_FILES = frozenset(
+    ("pip.conf", "pip.ini", "uv.toml", "poetry.toml", ".condarc", ".yarnrc.yml", ".gitconfig")
+)
+_URL_PASSWORD = re.compile(rb"://[^/\s:@\"']+:[^/\s@\"'$]+@|npmAuthToken:\s*\S")
 # One of these words is in whatever the expressions above match, except in keys in DER.
 _WORDS = (
     *(b"PRIVATE KEY", b"SECRET-KEY", b"PuTTY", b"PrivateKey", b'"kty"', b"secret", b"Secret"),
@@ -158,11 +168,12 @@ def secret_by_name(path: str, *, is_folder: bool) -> str | None:
     if name.endswith((*_PUBLIC_SUFFIXES, *_SOURCE_SUFFIXES)) or _EXAMPLE.fullmatch(name):
         return None
     for original in _originals(name):
-        found = _lookup([*parts[:-1], original], _FILES)
-        found = found or next((w for end, w in _SUFFIXES.items() if original.endswith(end)), None)
-        found = found or next((why for rule, why in _PATTERNS if rule.fullmatch(original)), None)
-        if found:
+        if found := _lookup([*parts[:-1], original], _FILES):
             return found
+        if original.endswith(_ALL_SUFFIXES):
+            return next(why for suffix, why in _SUFFIXES.items() if original.endswith(suffix))
+        if _ANY_PATTERN.fullmatch(original):
+            return next(why for rule, why in _PATTERNS if rule.fullmatch(original))
     return None
 
 
@@ -180,6 +191,8 @@ def secret_by_content(name: str, head: bytes) -> str | None:
             return _KEY
         if _CREDENTIAL_CONTENTS.search(head) or _KUBERNETES.search(head):
             return _CREDENTIALS
+    if name.lower() in _INSTALLER_FILES and _URL_PASSWORD.search(head):
+        return _CREDENTIALS
     if name.lower().endswith((".pem", ".key", ".p8")) and not _PUBLIC_CONTENT.search(head):
         return _KEY
     return None
@@ -187,8 +200,10 @@ def secret_by_content(name: str, head: bytes) -> str | None:
 
 def _lookup(parts: list[str], names: Mapping[str, str]) -> str | None:
     """Look up the last one, two and three parts of a path."""
-    ends = ("/".join(parts[-count:]) for count in (1, 2, 3))
-    return next((names[end] for end in ends if end in names), None)
+    for count in range(1, min(len(parts), 3) + 1):
+        if reason := names.get("/".join(parts[-count:])):
+            return reason
+    return None
 
 
 def _originals(name: str) -> Iterator[str]:
