@@ -143,8 +143,8 @@ def resolve_options(
                     ) from exc
                 if problem := _range_problem(fields[name], values[name]):
                     raise UsageError(
-                        f"option {name!r} of {owner} {problem}, not {values[name]!r} "
-                        f"(set {source.where(name)})"
+                        f"invalid option {name}: {problem}, not {values[name]!r} "
+                        f"(of {owner}, set {source.where(name)})"
                     )
     for name, field in fields.items():
         if name not in values and _is_required(field):
