@@ -30,7 +30,8 @@ SECRET_FILES = """
     .netrc _netrc .env .env.local .env.production .envrc prod.env .env~ .env.bak .env.swp .ENV
     .git-credentials .pypirc .npmrc .pgpass .my.cnf .dockercfg .s3cfg kaggle.json .htpasswd
     terraform.tfstate terraform.tfstate.backup terraform.tfstate.1700000000.backup prod.tfvars
-    prod.auto.tfvars.json client_secret_1234.apps.googleusercontent.com.json
+    prod.auto.tfvars.json gcp-credentials.json my_service_account.json app.secrets.yml
+    client_secret_1234.apps.googleusercontent.com.json
     application_default_credentials.json credentials.json credentials secrets.yaml secrets.toml
     .streamlit/secrets.toml .secrets.toml accessKeys.csv openai_api_key.txt .api_key auth_token
     id_rsa id_ed25519 ID_RSA id_rsa.bak .id_rsa.swp #id_rsa# id_ecdsa_sk server.pfx server.p12
@@ -219,6 +220,19 @@ def test_virtual_environment_called_env_is_no_secret(tmp_path):
     assert (left.path, left.reason) == (".env/", Reason.GENERATED)
 
 
+def test_folder_called_secrets_is_left_out_unless_it_is_a_package(tmp_path):
+    files = {"run.py": "", "secrets/db_password": "x", "app/credentials/__init__.py": ""}
+    folder = write_files(tmp_path / "p", {**files, "app/credentials/data.txt": ""})
+    environment = captured(folder)
+    assert sent(environment) == [
+        "app/credentials/__init__.py",
+        "app/credentials/data.txt",
+        "run.py",
+    ]
+    assert [each.path for each in environment.left_out] == ["secrets/"]
+    assert "secrets/db_password" in sent(captured(folder, include=["/secrets/db_*"]))
+
+
 def test_named_folder_that_tools_generate_is_sent(tmp_path):
     write_files(tmp_path / "p", {".git/HEAD": "", "v/pyvenv.cfg": "", "run.py": ""})
     assert sent(captured(tmp_path / "p", include=[".git/", "/v"])) == [
@@ -269,7 +283,7 @@ def test_log_names_secrets_and_warns_if_program_uses_one(project, caplog, source
     (project / "run.py").write_text(source)
     caplog.set_level(logging.INFO)
     environment = captured(project)
-    log_secrets(environment.left_out, environment.folders)
+    log_secrets(environment.left_out, sent=[project / path for path in sent(environment)])
     [record] = caplog.records
     assert record.levelname == level
     first = ".aws/ (credentials)" if level == "INFO" else ".env (settings that often hold secrets)"
@@ -280,5 +294,5 @@ def test_log_names_secrets_and_warns_if_program_uses_one(project, caplog, source
 def test_log_is_silent_without_secrets(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     environment = captured(write_files(tmp_path / "p", {"run.py": "", "__pycache__/a.pyc": ""}))
-    log_secrets(environment.left_out, environment.folders)
+    log_secrets(environment.left_out, sent=[])
     assert caplog.records == []

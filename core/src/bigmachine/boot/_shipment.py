@@ -63,7 +63,8 @@ class Shipment:
                 except DeletedError:
                     if attempt == _ATTEMPTS - 1:
                         raise
-            log_secrets(environment.left_out, environment.folders)
+            files = [file.source for folder in environment.folders for file in folder.files]
+            log_secrets(environment.left_out, sent=files)
             return cls(environment, manifest)
 
         return await trio.to_thread.run_sync(work)

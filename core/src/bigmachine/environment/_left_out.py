@@ -6,18 +6,14 @@ import enum
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePosixPath
 
 from ._messages import first_of, printable
-
-if TYPE_CHECKING:
-    from ._scan import Folder
 
 logger = logging.getLogger("bigmachine.environment")
 
 _MAX_NAMED = 5  # paths in a message
-_MAX_MODULES = 200  # of each folder, to search for the names of files
+_MAX_MODULES = 500  # to search for the names of secrets
 _MODULE_BYTES = 256 << 10
 
 
@@ -57,16 +53,17 @@ class LeftOut:
         return f"{printable(self.path)} ({self.why})"
 
 
-def log_secrets(left_out: Iterable[LeftOut], folders: Sequence[Folder]) -> None:
+def log_secrets(left_out: Iterable[LeftOut], *, sent: Iterable[Path]) -> None:
     """Log in one line which secrets are not sent.
 
-    That is a warning if a module in ``folders`` has the name of one of them in it, so that the
-    program may miss it on the machines; otherwise it is information.
+    That is a warning if a module among the files that are ``sent`` has the name of one of them
+    in it, so that the program may miss it on the machines; otherwise it is information.
     """
     secrets = {each.path: each for each in left_out if each.reason is Reason.SECRET}
     if not secrets:
         return
-    used = {path for path in secrets if _is_mentioned(PurePosixPath(path).name, folders)}
+    modules = [path for path in sent if path.suffix == ".py"][:_MAX_MODULES]
+    used = {path for path in secrets if _is_mentioned(PurePosixPath(path).name, modules)}
     named = sorted(secrets.values(), key=lambda each: each.path not in used)
     logger.log(
         logging.WARNING if used else logging.INFO,
@@ -75,18 +72,16 @@ def log_secrets(left_out: Iterable[LeftOut], folders: Sequence[Folder]) -> None:
     )
 
 
-def _is_mentioned(name: str, folders: Sequence[Folder]) -> bool:
+def _is_mentioned(name: str, modules: Sequence[Path]) -> bool:
     words = [name.encode("utf-8", "surrogateescape")]
     if name.startswith(".env"):
         words.append(b"dotenv")  # the package that reads it, and says nothing if there is none
-    for folder in folders:
-        modules = [file for file in folder.files if file.path.endswith(".py")]
-        for module in modules[:_MAX_MODULES]:
-            try:
-                with module.source.open("rb") as file:
-                    text = file.read(_MODULE_BYTES)
-            except OSError:
-                continue
-            if any(word in text for word in words):
-                return True
+    for module in modules:
+        try:
+            with module.open("rb") as file:
+                text = file.read(_MODULE_BYTES)
+        except OSError:
+            continue
+        if any(word in text for word in words):
+            return True
     return False

@@ -59,7 +59,7 @@ _FILES = _by_name(
         ".m2/settings-security.xml .gradle/gradle.properties .hgrc .comet.config "
         "application_default_credentials.json accesskeys.csv rootkey.csv master.key "
         "jupyter_cookie_secret .erlang.cookie .xauthority recentservers.xml filezilla.xml "
-        "sitemanager.xml proftpdpasswd .credentials credentials kubeconfig .kubeconfig",
+        "sitemanager.xml etc/shadow proftpdpasswd .credentials credentials kubeconfig .kubeconfig",
         _SETTINGS: ".dev.vars local.settings.json .renviron .bashrc .bash_profile .bash_login "
         ".profile .zshrc .zshenv .zprofile .aider.conf.yml",
         _KEY: "id_rsa id_dsa id_ecdsa id_ed25519 id_ecdsa_sk id_ed25519_sk id_xmss secring.gpg "
@@ -82,7 +82,13 @@ _CONFIG = r"(?:json|ya?ml|toml|ini|cfg|conf|csv|xml|txt)"
 _PATTERNS = (
     (re.compile(r"\.env(?:rc|[._-].*)?"), _SETTINGS),
     (re.compile(r"\.[a-z0-9_.-]*history"), _HISTORY),
-    (re.compile(r"\.?(?:secrets?|credentials?)\.(?:json|ya?ml|toml|ini|cfg|conf)"), _CREDENTIALS),
+    (
+        re.compile(
+            r"(?:.*[._-])?(?:secrets?|credentials?|service[_-]?account)(?:[_-]key)?"
+            r"\.(?:json|ya?ml|toml|ini|cfg|conf)"
+        ),
+        _CREDENTIALS,
+    ),
     (re.compile(r"\.?credentials?\.(?:csv|txt|xml|db)"), _CREDENTIALS),
     (re.compile(r"client_secrets?.*\.json"), _CREDENTIALS),
     (

@@ -154,13 +154,13 @@ def find_option_file() -> OptionFile | None:
     """
     for folder in _search_path():
         path = folder / FILE
-        if path.is_file():
+        if os.path.isfile(path):
             content, problem = _read(path)
             if problem:
                 raise _untrusted(path, problem)
             return OptionFile(path, _decoded(path, content))
         path = folder / "pyproject.toml"
-        if path.is_file() and (file := _project_file(path)):
+        if os.path.isfile(path) and (file := _project_file(path)):
             return file
     return None
 

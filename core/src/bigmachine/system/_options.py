@@ -80,7 +80,7 @@ def describe_options(options: type[Any], *, system_name: str) -> list[OptionInfo
     return [
         OptionInfo(
             name=field.name,
-            type=type_name(hints[field.name]),
+            type=type_name(hints[field.name]) + _range_text(field),
             default=None if _is_required(field) else _default(field),
             required=_is_required(field),
             help=field.metadata.get("help", ""),
@@ -194,6 +194,16 @@ def check_options(options: object, **problems: str | None) -> None:
         raise UsageError(f"invalid option{'s' * (len(found) > 1)} {'; '.join(found)}")
 
 
+def _range_text(field: dataclasses.Field[Any]) -> str:
+    """Return the range of an option for people, such as ``", at least 1"``, or ``""``."""
+    low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
+    if low is not None and high is not None:
+        return f", between {low} and {high}"
+    if low is not None:
+        return f", at least {low}"
+    return "" if high is None else f", at most {high}"
+
+
 def _range_problem(field: dataclasses.Field[Any], value: object) -> str | None:
     """Return what a number must be that is not in the range of its option; None if it is."""
     low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
@@ -201,9 +211,7 @@ def _range_problem(field: dataclasses.Field[Any], value: object) -> str | None:
         return None
     if (low is None or low <= value) and (high is None or value <= high):
         return None
-    if low is None or high is None:
-        return f"must be at least {low}" if high is None else f"must be at most {high}"
-    return f"must be between {low} and {high}"
+    return f"must be{_range_text(field).removeprefix(',')}"
 
 
 def _not(value: object, text: str) -> str:
