@@ -136,11 +136,11 @@ def resolve_options(
             if name not in values:
                 try:
                     values[name] = convert(value, hints[name], is_text=source.is_text)
-                except ValueError as exc:
+                except ValueError:
                     raise UsageError(
                         f"option {name!r} of {owner} takes "
                         f"{type_name(hints[name])}, not {value!r} (set {source.where(name)})"
-                    ) from exc
+                    ) from None
                 if problem := _range_problem(fields[name], values[name]):
                     raise UsageError(
                         f"invalid option {name}: {problem}, not {values[name]!r} "
