@@ -23,6 +23,7 @@ from ._option_types import convert, type_name
 
 T = TypeVar("T")
 
+_OF_START = ("services", "environ", "argv", "wait")  # what some give to the session instead
 _MAX_VALUE = 60  # characters of a value in a message
 
 
@@ -129,7 +130,7 @@ def resolve_options(
         for name, value in source.values.items():
             if name not in fields:
                 raise UsageError(
-                    f"{owner} has no option {name!r}{did_you_mean(name, fields)}"
+                    f"{owner} has no option {name!r}{_suggestion(name, fields)}"
                     f" (set {source.where(name)}; "
                     + (f"options: {', '.join(fields)})" if fields else "it has none)")
                 )
@@ -157,6 +158,12 @@ def resolve_options(
         return options(**values)
     except (TypeError, ValueError) as exc:  # its own __post_init__
         raise UsageError(f"invalid options of {owner}: {exc}") from exc
+
+
+def _suggestion(name: str, fields: Iterable[str]) -> str:
+    if name in _OF_START:
+        return f"; {name} is given to start()"
+    return did_you_mean(name, fields)
 
 
 def environment_options(
