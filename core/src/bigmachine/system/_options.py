@@ -8,6 +8,7 @@ start machines of the wrong size, and the user would see it only on the bill.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import re
 import typing
@@ -17,9 +18,11 @@ from typing import Any, TypeVar, overload
 
 from .._values import EnvironmentOptions
 from ..errors import PluginError, UsageError
-from ..services._names import did_you_mean
+from ..services._names import close_match, did_you_mean
 from ._option_file import FILE, find_option_file
 from ._option_types import convert, type_name
+
+_logger = logging.getLogger("bigmachine.options")
 
 T = TypeVar("T")
 
@@ -252,6 +255,22 @@ def _environment(
             name = known.get(variable, variable.removeprefix(prefix).lower())
             where = f"by the environment variable {variable}"
             yield _Source(_always(where), {name: text}, is_text=True)
+
+
+def warn_of_misspelt_variables(systems: Iterable[str]) -> None:
+    """Log the environment variables whose names resemble those of an option of no system."""
+    words = {_prefix(name).split("_")[1]: _prefix(name) for name in (*systems, "environment")}
+    for variable in sorted(os.environ):
+        ours, _, rest = variable.partition("_")
+        word = rest.partition("_")[0]
+        if ours == "BIGMACHINE" and word not in words:
+            guess = close_match(word, words, cutoff=0.75)
+            if guess:
+                _logger.warning(
+                    "the environment variable %s is ignored; did you mean %s…?",
+                    variable,
+                    words[guess],
+                )
 
 
 def _always(where: str) -> Callable[[str], str]:
