@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from bigmachine._identity import Authority
 from bigmachine.environment import Environment, Reason, capture
 from bigmachine.environment._left_out import log_secrets
-from bigmachine.environment._secrets import secret_by_content, secret_by_name
+from bigmachine.environment._secrets import HEAD_BYTES, secret_by_content, secret_by_name
 from tests.unit.environment.kit import write_files
 
 SECRET_FOLDERS = """
@@ -138,6 +138,23 @@ def test_settings_of_installer_are_secret_only_with_password():
         assert secret_by_content("pip.conf", text) is None
     # Such a URL is often an example, and the program needs the file.
     assert secret_by_content("alembic.ini", url % b"user:pass") is None
+
+
+def test_large_text_is_judged_in_linear_time():
+    # In quadratic time, each would take minutes.
+    for line in (
+        b"data: 1\n",
+        b'"d": 1, ',
+        b"kind: Config\n",
+        b"\n",
+        b" ",
+        b"users:\n",
+        b"machine ",
+    ):
+        text = b'no secret users PrivateKey "kty"\n' + line * (HEAD_BYTES // len(line))
+        assert secret_by_content("a.txt", text) is None
+    for name in ("." * 255, "a.1" * 85, "-secret" * 36, "#" * 255):
+        assert secret_by_name(name, is_folder=False) is None
 
 
 def test_pem_file_that_is_not_public_counts_as_private_key():

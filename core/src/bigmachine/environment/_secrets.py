@@ -8,7 +8,7 @@ signatures of gitrob, the rules of gitleaks, GitHub's templates for ``.gitignore
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 HEAD_BYTES = 256 << 10
 """How much of a file `secret_by_content` needs to see; a chain of certificates is smaller."""
@@ -122,27 +122,29 @@ _PRIVATE_KEY = re.compile(
     rb"|\ASSH PRIVATE KEY FILE FORMAT"
     rb"|AGE-SECRET-KEY-1"
     rb"|\Auntrusted comment: [^\n]*secret key"
-    rb"|(?m:^\s*PrivateKey\s*=\s*[A-Za-z0-9+/]{40})"  # WireGuard
+    rb"|(?m:^[ \t]*PrivateKey[ \t]*=[ \t]*[A-Za-z0-9+/]{40})"  # WireGuard
     # PKCS#8, PKCS#1 and SEC 1 in DER: a sequence that begins with the version, 0 or 1.
     rb"|\A\x30(?s:[\x00-\x7f]|\x81.|\x82..)\x02\x01[\x00\x01][\x02\x04\x30]",
 )
-_JSON_KEY = re.compile(rb'"kty"\s*:.*"d"\s*:|"d"\s*:.*"kty"\s*:', re.DOTALL)  # RFC 7517
+# Each is a list of what must all be found: one expression for both would take quadratic time.
+_JSON_KEY = (re.compile(rb'"kty"\s*:'), re.compile(rb'"d"\s*:'))  # RFC 7517
 _CREDENTIAL_CONTENTS = re.compile(
     rb'"type"\s*:\s*"(?:service_account|(?:external_account_)?authorized_user)"'
     rb'|"(?:private_key|client_secret|refresh_token)"\s*:\s*"[^"]'
     rb'|"auths"\s*:\s*\{'  # Docker
     rb"|aws_secret_access_key[\"']?\s*[=:]\s*[\"']?[A-Za-z0-9/+]{16}"
     rb"|\A(?:\xef\xbb\xbf)?(?:User name,.*)?Access key ID,(?:.*,)?Secret access key"
-    rb"|^\s*client-key-data:\s*\S"
+    rb"|^[ \t]*client-key-data:[ \t]*\S"
     rb"|^machine\s+\S+\s+(?:login\s+\S+\s+)?password\s",
     re.MULTILINE,
 )
-_KUBERNETES = re.compile(
-    rb"^[\"']?kind[\"']?:\s*[\"']?Config\b(?s:.*)^[\"']?users[\"']?:"
-    rb"|^[\"']?users[\"']?:(?s:.*)^[\"']?kind[\"']?:\s*[\"']?Config\b"
-    rb"|^[\"']?kind[\"']?:\s*[\"']?Secret\b(?s:.*)^(?:stringD|d)ata:"
-    rb"|^(?:stringD|d)ata:(?s:.*)^[\"']?kind[\"']?:\s*[\"']?Secret\b",
-    re.MULTILINE,
+_KUBERNETES_LOGIN = (
+    re.compile(rb"^[\"' \t]*kind[\"']?:[\"' \t]*Config\b", re.MULTILINE),
+    re.compile(rb"^[\"' \t]*users[\"']?:", re.MULTILINE),
+)
+_KUBERNETES_SECRET = (
+    re.compile(rb"^kind:[\"' \t]*Secret\b", re.MULTILINE),
+    re.compile(rb"^(?:stringD|d)ata:", re.MULTILINE),
 )
 # Settings of installers, which are secret only if a URL in them has a password.
 _INSTALLER_FILES = frozenset(
@@ -193,15 +195,21 @@ def secret_by_content(name: str, head: bytes) -> str | None:
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):  # UTF-16, as some of Windows' tools write it
         head = head[2:].replace(b"\0", b"")
     if head[:1] == b"\x30" or any(word in head for word in _WORDS):
-        if _PRIVATE_KEY.search(head) or (b'"kty"' in head and _JSON_KEY.search(head)):
+        if _PRIVATE_KEY.search(head) or _has_all(_JSON_KEY, head):
             return _KEY
-        if _CREDENTIAL_CONTENTS.search(head) or _KUBERNETES.search(head):
+        if _CREDENTIAL_CONTENTS.search(head):
+            return _CREDENTIALS
+        if _has_all(_KUBERNETES_LOGIN, head) or _has_all(_KUBERNETES_SECRET, head):
             return _CREDENTIALS
     if name.lower() in _INSTALLER_FILES and _URL_PASSWORD.search(head):
         return _CREDENTIALS
     if name.lower().endswith((".pem", ".key", ".p8")) and not _PUBLIC_CONTENT.search(head):
         return _KEY
     return None
+
+
+def _has_all(rules: Iterable[re.Pattern[bytes]], content: bytes) -> bool:
+    return all(rule.search(content) for rule in rules)
 
 
 def _lookup(parts: list[str], names: Mapping[str, str]) -> str | None:
