@@ -201,7 +201,7 @@ def test_unknown_option_or_system_error_suggests_alternative():
         bm.Session("azure")
     with pytest.raises(bm.UnknownSystemError, match="did you mean 'local'"):
         bm.Session("locla")
-    with pytest.raises(bm.UsageError, match="'maxprocs' of system 'local' must be at least 1"):
+    with pytest.raises(bm.UsageError, match="maxprocs: must be at least 1, not 0"):
         bm.Session("local", maxprocs=0)
 
 

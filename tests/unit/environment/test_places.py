@@ -55,6 +55,11 @@ def test_folders_above_home_and_for_everything_are_no_projects(home, tmp_path):
             sent(home / name / "run.py")
     with pytest.raises(UsageError, match="is a folder above your home folder"):
         sent(tmp_path)
+    write_files(home, {"bin/run.py": "", ".config/gcloud/run.py": ""})
+    with pytest.raises(UsageError, match="bin is a folder for all kinds of commands"):
+        sent(home / "bin")
+    with pytest.raises(UsageError, match="gcloud is a folder for credentials"):
+        sent(home / ".config/gcloud/run.py")
     with pytest.raises(UsageError, match="/ is the root of the file system"):
         sent(Path("/"))
     with pytest.raises(UsageError, match="/tmp is a folder for temporary files"):

@@ -18,26 +18,27 @@ from cryptography.hazmat.primitives.serialization import (
 
 from bigmachine._identity import Authority
 from bigmachine.environment import Environment, Reason, capture
-from bigmachine.environment._secret_log import log_secrets
-from bigmachine.environment._secrets import secret_by_content, secret_by_name
+from bigmachine.environment._left_out import log_secrets
+from bigmachine.environment._secrets import HEAD_BYTES, secret_by_content, secret_by_name
 from tests.unit.environment.kit import write_files
 
 SECRET_FOLDERS = """
     .ssh .aws .azure .gnupg .kube .docker .config/gcloud .gcloud .password-store .mozilla
-    sub/.aws home/.config/google-chrome .ipython .env .terraform.d .local/share/keyrings
+    sub/.aws .codex home/.config/google-chrome .ipython .env .terraform.d .local/share/keyrings
 """
 SECRET_FILES = """
     .netrc _netrc .env .env.local .env.production .envrc prod.env .env~ .env.bak .env.swp .ENV
     .git-credentials .pypirc .npmrc .pgpass .my.cnf .dockercfg .s3cfg kaggle.json .htpasswd
     terraform.tfstate terraform.tfstate.backup terraform.tfstate.1700000000.backup prod.tfvars
-    prod.auto.tfvars.json client_secret_1234.apps.googleusercontent.com.json
+    prod.auto.tfvars.json gcp-credentials.json my_service_account.json app.secrets.yml
+    client_secret_1234.apps.googleusercontent.com.json
     application_default_credentials.json credentials.json credentials secrets.yaml secrets.toml
     .streamlit/secrets.toml .secrets.toml accessKeys.csv openai_api_key.txt .api_key auth_token
     id_rsa id_ed25519 ID_RSA id_rsa.bak .id_rsa.swp #id_rsa# id_ecdsa_sk server.pfx server.p12
     key.ppk keystore.jks passwords.kdbx login.keychain-db office.ovpn kubeconfig dev.kubeconfig
     .bash_history .zsh_history .python_history .psql_history .sqlite_history .Rhistory
     .python_history-1234.tmp .viminfo .lesshst fish_history cookies.sqlite .m2/settings.xml
-    .config/git/credentials .cargo/credentials.toml .vscode/sftp.json .Renviron wallet.dat
+    .config/git/credentials .cargo/credentials.toml .vscode/sftp.json .bashrc .Renviron wallet.dat
 """
 OTHER_FILES = """
     secrets.py credentials.py env.py .env.py .env.example .env.sample .env.template .env.dist
@@ -126,6 +127,36 @@ def test_public_parts_and_data_are_no_secrets():
     )
 
 
+def test_settings_of_installer_are_secret_only_with_password():
+    url = b"[global]\nextra-index-url = https://%s@pkgs.example/simple\n"
+    assert secret_by_content("pip.conf", url % b"me:token") == "credentials"
+    for text in (
+        url % b"me",
+        url % b"me:$TOKEN",
+        b"[global]\nindex-url = https://a.example:80/@\n",
+    ):
+        assert secret_by_content("pip.conf", text) is None
+    # Such a URL is often an example, and the program needs the file.
+    assert secret_by_content("alembic.ini", url % b"user:pass") is None
+
+
+def test_large_text_is_judged_in_linear_time():
+    # In quadratic time, each would take minutes.
+    for line in (
+        b"data: 1\n",
+        b'"d": 1, ',
+        b"kind: Config\n",
+        b"\n",
+        b" ",
+        b"users:\n",
+        b"machine ",
+    ):
+        text = b'no secret users PrivateKey "kty"\n' + line * (HEAD_BYTES // len(line))
+        assert secret_by_content("a.txt", text) is None
+    for name in ("." * 255, "a.1" * 85, "-secret" * 36, "#" * 255):
+        assert secret_by_name(name, is_folder=False) is None
+
+
 def test_pem_file_that_is_not_public_counts_as_private_key():
     assert secret_by_content("server.pem", b"secret") == "a private key"
     assert secret_by_content("master.key", b"0123456789abcdef") == "a private key"
@@ -206,6 +237,19 @@ def test_virtual_environment_called_env_is_no_secret(tmp_path):
     assert (left.path, left.reason) == (".env/", Reason.GENERATED)
 
 
+def test_folder_called_secrets_is_left_out_unless_it_is_a_package(tmp_path):
+    files = {"run.py": "", "secrets/db_password": "x", "app/credentials/__init__.py": ""}
+    folder = write_files(tmp_path / "p", {**files, "app/credentials/data.txt": ""})
+    environment = captured(folder)
+    assert sent(environment) == [
+        "app/credentials/__init__.py",
+        "app/credentials/data.txt",
+        "run.py",
+    ]
+    assert [each.path for each in environment.left_out] == ["secrets/"]
+    assert "secrets/db_password" in sent(captured(folder, include=["/secrets/db_*"]))
+
+
 def test_named_folder_that_tools_generate_is_sent(tmp_path):
     write_files(tmp_path / "p", {".git/HEAD": "", "v/pyvenv.cfg": "", "run.py": ""})
     assert sent(captured(tmp_path / "p", include=[".git/", "/v"])) == [
@@ -256,7 +300,7 @@ def test_log_names_secrets_and_warns_if_program_uses_one(project, caplog, source
     (project / "run.py").write_text(source)
     caplog.set_level(logging.INFO)
     environment = captured(project)
-    log_secrets(environment.left_out, environment.folders)
+    log_secrets(environment.left_out, sent=[project / path for path in sent(environment)])
     [record] = caplog.records
     assert record.levelname == level
     first = ".aws/ (credentials)" if level == "INFO" else ".env (settings that often hold secrets)"
@@ -267,5 +311,5 @@ def test_log_names_secrets_and_warns_if_program_uses_one(project, caplog, source
 def test_log_is_silent_without_secrets(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     environment = captured(write_files(tmp_path / "p", {"run.py": "", "__pycache__/a.pyc": ""}))
-    log_secrets(environment.left_out, environment.folders)
+    log_secrets(environment.left_out, sent=[])
     assert caplog.records == []

@@ -106,6 +106,10 @@ def test_wait_and_connect_say_what_they_take_and_other_numbers_and_mappings_work
         ({"system": sys}, "its name, such as 'local', or a System, not <module 'sys'"),
         ({"system": None}, "its name, such as 'local', or a System, not None"),
         ({"system": int}, "its name, such as 'local', or a System, not <class 'int'>"),
+        (
+            {"system": "local", "environ": {"A": "1"}},
+            "no option 'environ'; environ is given to start() (set as a keyword;",
+        ),
         ({"system": "Local"}, "no system 'Local' is installed; did you mean 'local'?"),
         ({"system": ""}, "no system '' is installed (installed: "),
         (

@@ -284,3 +284,16 @@ def test_hook_spec_imports_no_metadata_readers_or_parsers() -> None:
     code = "import sys, json, bigmachine.system._plugins, bigmachine.system._entrypoints; print(json.dumps(list(sys.modules)))"  # noqa: E501
     loaded = json.loads(subprocess.check_output([sys.executable, "-c", code]))
     assert not {"tomllib", "difflib", "cryptography", "argparse"} & set(loaded)
+
+
+def test_misspelt_system_in_name_of_variable_is_a_warning(monkeypatch, caplog) -> None:
+    monkeypatch.setenv("BIGMACHINE_LOCL_MAXPROCS", "2")
+    monkeypatch.setenv("BIGMACHINE_ENVIRONEMENT_EXCLUDE", "*")
+    monkeypatch.setenv("BIGMACHINE_TEST_LONG", "0")
+    choose_system("local")
+    assert caplog.messages == [
+        "the environment variable BIGMACHINE_ENVIRONEMENT_EXCLUDE is ignored; "
+        "did you mean BIGMACHINE_ENVIRONMENT_…?",
+        "the environment variable BIGMACHINE_LOCL_MAXPROCS is ignored; "
+        "did you mean BIGMACHINE_LOCAL_…?",
+    ]

@@ -65,7 +65,11 @@ def write(folder: Path, text: str, name: str = "bigmachine.toml") -> Path:
         ("[profiles.gpu]\nspot = true", 2, "'spot' must be a table, not True"),
         ("[ec2]\n\ncuont = 2", 3, "has no option 'cuont'; did you mean 'count'?"),
         ("[ec2]\nspot = true\ncount = '2'", 3, "option 'count' of system 'ec2' takes int, not '2'"),
-        ("ec2.count = 10", 1, "'count' of system 'ec2' must be between 1 and 9, not 10"),
+        (
+            "ec2.count = 10",
+            1,
+            "invalid option count: must be between 1 and 9, not 10 (of system 'ec2', set",
+        ),
         ("[ec2]\ncount = 1\ncount = 2", 3, "is not valid TOML: Cannot overwrite a value"),
         ("[ec2]\n\n\ncount = = 2", 4, "is not valid TOML: Invalid value"),
     ],
@@ -251,6 +255,6 @@ def test_number_out_of_range_is_refused_and_says_where_it_is_set(monkeypatch):
     with pytest.raises(UsageError) as caught:
         resolve()
     assert str(caught.value) == (
-        "option 'count' of system 'ec2' must be between 1 and 9, not 0 "
-        "(set by the environment variable BIGMACHINE_EC2_COUNT)"
+        "invalid option count: must be between 1 and 9, not 0 "
+        "(of system 'ec2', set by the environment variable BIGMACHINE_EC2_COUNT)"
     )

@@ -28,6 +28,7 @@ class Options:
     market: Literal["spot", "on-demand"] = option("spot", help="How to buy.")
     disk: Disk = option(Disk.SSD, help="Which disk.")
     key: Path | None = option(None, help="A file.")
+    depth: int = option(1, help="How deep.", maximum=3)
 
 
 @pytest.fixture(autouse=True)
@@ -305,7 +306,18 @@ def test_value_of_wrong_type_in_file_is_refused(current_folder: Path) -> None:
 def test_describe_options_lists_each_option() -> None:
     described = {info.name: info for info in describe_options(Options, system_name="ec2")}
     assert list(described) == [
-        *("instance_type", "count", "price", "spot", "zones", "ports", "market", "disk", "key")
+        *(
+            "instance_type",
+            "count",
+            "price",
+            "spot",
+            "zones",
+            "ports",
+            "market",
+            "disk",
+            "key",
+            "depth",
+        )
     ]
     assert described["zones"] == OptionInfo(
         name="zones",
@@ -316,4 +328,5 @@ def test_describe_options_lists_each_option() -> None:
         env="BIGMACHINE_EC2_ZONES",
     )
     assert described["ports"].default == []
+    assert described["depth"].type == "int, at most 3"
     assert described["market"].type == "'spot' or 'on-demand'"

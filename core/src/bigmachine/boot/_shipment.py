@@ -47,8 +47,8 @@ class Shipment:
 
         def work() -> Shipment:
             from ..environment import capture
+            from ..environment._left_out import log_secrets
             from ..environment._local_file import DeletedError
-            from ..environment._secret_log import log_secrets
 
             for attempt in range(_ATTEMPTS):
                 try:
@@ -63,7 +63,8 @@ class Shipment:
                 except DeletedError:
                     if attempt == _ATTEMPTS - 1:
                         raise
-            log_secrets(environment.left_out, environment.folders)
+            files = [file.source for folder in environment.folders for file in folder.files]
+            log_secrets(environment.left_out, sent=files)
             return cls(environment, manifest)
 
         return await trio.to_thread.run_sync(work)

@@ -24,7 +24,6 @@ from ._wheels import Wheels
 Json = dict[str, Any]
 
 _FORMAT = 1
-_ATTEMPTS = 10  # to pack a folder whose files change meanwhile
 _VERSION_HASH = 12  # hex digits of the source's hash in the version of a local distribution
 
 
@@ -169,18 +168,15 @@ class Environment:
         return {"name": folder.path.name, "on_path": True, "blobs": blobs}
 
     def _pack_folder(self, folder: Folder) -> list[Part]:
-        """Pack it; a file that is changed meanwhile, such as a log, is hashed again."""
+        """Pack it; a file that is written meanwhile, such as a log, is packed as it is now."""
         hashes = self._hashes_of(folder)
-        for _ in range(_ATTEMPTS):
+        contents: dict[str, bytes] = {}
+        while True:
             try:
-                return [*pack_folder(folder, hashes=hashes, cache=self._cache)]
-            except FileChangedError as exc:
-                changed = exc.file
-                hashes.update(hash_files([changed]))
-        raise UsageError(
-            f"{changed.source} changes all the time, so it cannot be packed; exclude it by "
-            f"exclude=[{'/' + changed.path!r}] or a .gitignore"
-        )
+                return [*pack_folder(folder, hashes=hashes, contents=contents, cache=self._cache)]
+            except FileChangedError as exc:  # at most once for each file
+                contents[exc.file.path] = exc.content
+                hashes[exc.file.path] = hashlib.sha256(exc.content).hexdigest()
 
     def _describe_blob(self, blob: Blob) -> Json:
         self._blobs[blob.sha256] = blob

@@ -17,11 +17,13 @@ from .._values import size_text
 from ..errors import UsageError
 from ._ignore import Patterns
 from ._messages import first_of, printable
+from ._secrets import secret_by_name
 
 # Enough to say that it is a lot; listing so many takes a tenth of a second.
 _MAX_COUNTED = 2_000
 _MAX_NAMED = 5  # files and folders in the message
 _SHARED = ("/tmp", "/var/tmp", "/dev/shm")
+_COMMANDS = ("/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "~/bin", "~/.local/bin")
 _OF_HOME = ("Downloads", "Desktop")
 
 
@@ -58,6 +60,10 @@ def _question(folder: Path) -> str | None:
             return "a folder above your home folder"
         if real in _folders_of(home):
             return "a folder for all kinds of files"
+    if real in {os.path.realpath(os.path.expanduser(place)) for place in _COMMANDS}:
+        return "a folder for all kinds of commands"
+    if why := secret_by_name(real.strip(os.sep).replace(os.sep, "/"), is_folder=True):
+        return f"a folder for {why}"
     if sys.platform != "win32" and os.stat(real).st_mode & stat.S_IWOTH:
         return "a folder that every user of this computer can write to"
     return None

@@ -34,6 +34,9 @@ _GENERATED_FILES = (".pyc", ".DS_Store")
 # A folder that contains one of these is a virtual environment: Python and distributions.
 _ENVIRONMENT_MARKS = frozenset({"pyvenv.cfg", "conda-meta"})
 
+# By convention a project's secrets are in such a folder, but it may also be a package.
+_SECRET_FOLDERS = frozenset({"secrets", "credentials"})
+
 # Scanning this many takes about a second; a home folder with a million would take minutes.
 MAX_ENTRIES = 50_000
 _MAX_NAMED = 5  # paths in a message
@@ -224,6 +227,8 @@ class _Walk:
             if is_folder and any(os.path.lexists(Path(entry, mark)) for mark in _ENVIRONMENT_MARKS):
                 return Reason.GENERATED, "a virtual environment"  # it is called `.env`
             return Reason.SECRET, why
+        if is_folder and entry.name.lower() in _SECRET_FOLDERS and not _has_modules(entry):
+            return Reason.SECRET, "credentials"
         return None
 
     def _may_follow(self, path: str, *, is_named: bool) -> bool:
@@ -261,7 +266,7 @@ class _Walk:
                 raise NotRegularError
             with open_regular(source) as file:
                 is_judged = not is_named and is_judged_by_content(source.name)
-                head = file.read(HEAD_BYTES) if is_judged else b""
+                head = file.read(min(HEAD_BYTES, status.st_size)) if is_judged else b""
         except NotRegularError:
             self._leave_out(path, Reason.SPECIAL, "not a regular file")
             return None
@@ -300,6 +305,14 @@ def _is_dir(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:  # a link to itself, or to where nobody may look
+        return False
+
+
+def _has_modules(entry: os.DirEntry[str]) -> bool:
+    try:
+        with os.scandir(entry) as found:
+            return any(each.name.endswith((".py", ".pyi")) for each in found)
+    except OSError:
         return False
 
 

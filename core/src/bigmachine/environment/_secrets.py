@@ -8,7 +8,7 @@ signatures of gitrob, the rules of gitleaks, GitHub's templates for ``.gitignore
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 HEAD_BYTES = 256 << 10
 """How much of a file `secret_by_content` needs to see; a chain of certificates is smaller."""
@@ -34,6 +34,7 @@ _FOLDERS = _by_name(
         _CREDENTIALS: ".aws .azure .gcloud .config/gcloud .oci .aliyun .bluemix .ibmcloud .kube "
         ".minikube .docker .chef .vault .terraform.d .pulumi .snowflake .snowsql .databricks "
         ".kaggle .huggingface .netlify .vercel .fly .wrangler .firebase .sky .runpod .jupyter "
+        ".codex .gemini .continue "
         ".credentials .secrets .envs .subversion .config/gh .config/hub .config/glab-cli "
         ".config/doctl .config/hcloud .config/rclone .config/op .config/heroku .config/fly "
         ".config/linode-cli .config/containers .config/configstore .config/filezilla .filezilla",
@@ -58,8 +59,9 @@ _FILES = _by_name(
         ".m2/settings-security.xml .gradle/gradle.properties .hgrc .comet.config "
         "application_default_credentials.json accesskeys.csv rootkey.csv master.key "
         "jupyter_cookie_secret .erlang.cookie .xauthority recentservers.xml filezilla.xml "
-        "sitemanager.xml proftpdpasswd .credentials credentials kubeconfig .kubeconfig",
-        _SETTINGS: ".dev.vars local.settings.json .renviron",
+        "sitemanager.xml etc/shadow proftpdpasswd .credentials credentials kubeconfig .kubeconfig",
+        _SETTINGS: ".dev.vars local.settings.json .renviron .bashrc .bash_profile .bash_login "
+        ".profile .zshrc .zshenv .zprofile .aider.conf.yml",
         _KEY: "id_rsa id_dsa id_ecdsa id_ed25519 id_ecdsa_sk id_ed25519_sk id_xmss secring.gpg "
         "otr.private_key",
         _PASSWORDS: "wallet.dat key3.db key4.db logins.json signons.sqlite cookies.sqlite",
@@ -80,7 +82,13 @@ _CONFIG = r"(?:json|ya?ml|toml|ini|cfg|conf|csv|xml|txt)"
 _PATTERNS = (
     (re.compile(r"\.env(?:rc|[._-].*)?"), _SETTINGS),
     (re.compile(r"\.[a-z0-9_.-]*history"), _HISTORY),
-    (re.compile(r"\.?(?:secrets?|credentials?)\.(?:json|ya?ml|toml|ini|cfg|conf)"), _CREDENTIALS),
+    (
+        re.compile(
+            r"(?:.*[._-])?(?:secrets?|credentials?|service[_-]?account)(?:[_-]key)?"
+            r"\.(?:json|ya?ml|toml|ini|cfg|conf)"
+        ),
+        _CREDENTIALS,
+    ),
     (re.compile(r"\.?credentials?\.(?:csv|txt|xml|db)"), _CREDENTIALS),
     (re.compile(r"client_secrets?.*\.json"), _CREDENTIALS),
     (
@@ -91,6 +99,9 @@ _PATTERNS = (
     ),
     (re.compile(r".*\.tfvars\.json"), _TERRAFORM),
 )
+# At once, because nearly all names match none.
+_ALL_SUFFIXES = tuple(_SUFFIXES)
+_ANY_PATTERN = re.compile("|".join(f"(?:{rule.pattern})" for rule, _ in _PATTERNS))
 # What tools append to the name of a copy: `.env.bak`, `terraform.tfstate.1700000000.backup`.
 _COPY = re.compile(r"(?:~|#|[._-](?:bak|backup|old|orig|save|copy|swp|swo|tmp|\d+))\Z")
 # A file for the user to begin with: it has the names of the settings, and no values.
@@ -111,28 +122,35 @@ _PRIVATE_KEY = re.compile(
     rb"|\ASSH PRIVATE KEY FILE FORMAT"
     rb"|AGE-SECRET-KEY-1"
     rb"|\Auntrusted comment: [^\n]*secret key"
-    rb"|(?m:^\s*PrivateKey\s*=\s*[A-Za-z0-9+/]{40})"  # WireGuard
+    rb"|(?m:^[ \t]*PrivateKey[ \t]*=[ \t]*[A-Za-z0-9+/]{40})"  # WireGuard
     # PKCS#8, PKCS#1 and SEC 1 in DER: a sequence that begins with the version, 0 or 1.
     rb"|\A\x30(?s:[\x00-\x7f]|\x81.|\x82..)\x02\x01[\x00\x01][\x02\x04\x30]",
 )
-_JSON_KEY = re.compile(rb'"kty"\s*:.*"d"\s*:|"d"\s*:.*"kty"\s*:', re.DOTALL)  # RFC 7517
+# Each is a list of what must all be found: one expression for both would take quadratic time.
+_JSON_KEY = (re.compile(rb'"kty"\s*:'), re.compile(rb'"d"\s*:'))  # RFC 7517
 _CREDENTIAL_CONTENTS = re.compile(
     rb'"type"\s*:\s*"(?:service_account|(?:external_account_)?authorized_user)"'
     rb'|"(?:private_key|client_secret|refresh_token)"\s*:\s*"[^"]'
     rb'|"auths"\s*:\s*\{'  # Docker
     rb"|aws_secret_access_key[\"']?\s*[=:]\s*[\"']?[A-Za-z0-9/+]{16}"
     rb"|\A(?:\xef\xbb\xbf)?(?:User name,.*)?Access key ID,(?:.*,)?Secret access key"
-    rb"|^\s*client-key-data:\s*\S"
+    rb"|^[ \t]*client-key-data:[ \t]*\S"
     rb"|^machine\s+\S+\s+(?:login\s+\S+\s+)?password\s",
     re.MULTILINE,
 )
-_KUBERNETES = re.compile(
-    rb"^[\"']?kind[\"']?:\s*[\"']?Config\b(?s:.*)^[\"']?users[\"']?:"
-    rb"|^[\"']?users[\"']?:(?s:.*)^[\"']?kind[\"']?:\s*[\"']?Config\b"
-    rb"|^[\"']?kind[\"']?:\s*[\"']?Secret\b(?s:.*)^(?:stringD|d)ata:"
-    rb"|^(?:stringD|d)ata:(?s:.*)^[\"']?kind[\"']?:\s*[\"']?Secret\b",
-    re.MULTILINE,
+_KUBERNETES_LOGIN = (
+    re.compile(rb"^[\"' \t]*kind[\"']?:[\"' \t]*Config\b", re.MULTILINE),
+    re.compile(rb"^[\"' \t]*users[\"']?:", re.MULTILINE),
 )
+_KUBERNETES_SECRET = (
+    re.compile(rb"^kind:[\"' \t]*Secret\b", re.MULTILINE),
+    re.compile(rb"^(?:stringD|d)ata:", re.MULTILINE),
+)
+# Settings of installers, which are secret only if a URL in them has a password.
+_INSTALLER_FILES = frozenset(
+    ("pip.conf", "pip.ini", "uv.toml", "poetry.toml", ".condarc", ".yarnrc.yml", ".gitconfig")
+)
+_URL_PASSWORD = re.compile(rb"://[^/\s:@\"']+:[^/\s@\"'$]+@|npmAuthToken:\s*\S")
 # One of these words is in whatever the expressions above match, except in keys in DER.
 _WORDS = (
     *(b"PRIVATE KEY", b"SECRET-KEY", b"PuTTY", b"PrivateKey", b'"kty"', b"secret", b"Secret"),
@@ -158,11 +176,12 @@ def secret_by_name(path: str, *, is_folder: bool) -> str | None:
     if name.endswith((*_PUBLIC_SUFFIXES, *_SOURCE_SUFFIXES)) or _EXAMPLE.fullmatch(name):
         return None
     for original in _originals(name):
-        found = _lookup([*parts[:-1], original], _FILES)
-        found = found or next((w for end, w in _SUFFIXES.items() if original.endswith(end)), None)
-        found = found or next((why for rule, why in _PATTERNS if rule.fullmatch(original)), None)
-        if found:
+        if found := _lookup([*parts[:-1], original], _FILES):
             return found
+        if original.endswith(_ALL_SUFFIXES):
+            return next(why for suffix, why in _SUFFIXES.items() if original.endswith(suffix))
+        if _ANY_PATTERN.fullmatch(original):
+            return next(why for rule, why in _PATTERNS if rule.fullmatch(original))
     return None
 
 
@@ -176,19 +195,29 @@ def secret_by_content(name: str, head: bytes) -> str | None:
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):  # UTF-16, as some of Windows' tools write it
         head = head[2:].replace(b"\0", b"")
     if head[:1] == b"\x30" or any(word in head for word in _WORDS):
-        if _PRIVATE_KEY.search(head) or (b'"kty"' in head and _JSON_KEY.search(head)):
+        if _PRIVATE_KEY.search(head) or _has_all(_JSON_KEY, head):
             return _KEY
-        if _CREDENTIAL_CONTENTS.search(head) or _KUBERNETES.search(head):
+        if _CREDENTIAL_CONTENTS.search(head):
             return _CREDENTIALS
+        if _has_all(_KUBERNETES_LOGIN, head) or _has_all(_KUBERNETES_SECRET, head):
+            return _CREDENTIALS
+    if name.lower() in _INSTALLER_FILES and _URL_PASSWORD.search(head):
+        return _CREDENTIALS
     if name.lower().endswith((".pem", ".key", ".p8")) and not _PUBLIC_CONTENT.search(head):
         return _KEY
     return None
 
 
+def _has_all(rules: Iterable[re.Pattern[bytes]], content: bytes) -> bool:
+    return all(rule.search(content) for rule in rules)
+
+
 def _lookup(parts: list[str], names: Mapping[str, str]) -> str | None:
     """Look up the last one, two and three parts of a path."""
-    ends = ("/".join(parts[-count:]) for count in (1, 2, 3))
-    return next((names[end] for end in ends if end in names), None)
+    for count in range(1, min(len(parts), 3) + 1):
+        if reason := names.get("/".join(parts[-count:])):
+            return reason
+    return None
 
 
 def _originals(name: str) -> Iterator[str]:

@@ -1,7 +1,6 @@
 """The wheel of any distribution: built if it is editable, otherwise repacked.
 
-That of a local distribution, editable or installed from a folder, is without the secrets that
-its source had beside the modules.
+That of a local distribution is without the secrets that its source had beside the modules.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class Wheels:
             return self.build(distribution).wheel
         if distribution.name not in self._repacked:
             wheel = repack(distribution, cache=self._cache)
-            if distribution.origin is Origin.FOLDER:
+            if distribution.is_local:
                 wheel = self._without_secrets(wheel, distribution)
             self._repacked[distribution.name] = wheel
         return self._repacked[distribution.name]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import PluginError, UnknownSystemError, UsageError
 from ..services._names import close_match
-from ._options import resolve_options
+from ._options import resolve_options, warn_of_misspelt_variables
 from ._system import System
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ def choose_system(
         )
     cls = load_system(system) if isinstance(system, str) else system
     name = system if isinstance(system, str) else cls.name
+    known = [*OWN_SYSTEMS, *(entry.name for entry in installed_systems())]
+    warn_of_misspelt_variables([name, *known])
     return cls(
         resolve_options(
             cls.Options,
@@ -67,7 +69,7 @@ def choose_system(
             keywords=keywords,
             texts=texts,
             profile=profile,
-            other_systems=[*OWN_SYSTEMS, *(entry.name for entry in installed_systems())],
+            other_systems=known,
         )
     )
 

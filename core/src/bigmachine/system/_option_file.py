@@ -1,8 +1,7 @@
 """The file that sets options: where it is looked for, whether it is trusted, what is wrong in it.
 
 Options decide which machines are bought and which files are sent to them. So a file that somebody
-else has written, or may write, is not read, as git reads no configuration of a repository that
-somebody else owns.
+else has written, or may write, is refused; see `bigmachine.environment._trust`.
 """
 
 from __future__ import annotations
@@ -10,8 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import stat
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,13 +151,13 @@ def find_option_file() -> OptionFile | None:
     """
     for folder in _search_path():
         path = folder / FILE
-        if path.is_file():
+        if os.path.isfile(path):
             content, problem = _read(path)
             if problem:
                 raise _untrusted(path, problem)
             return OptionFile(path, _decoded(path, content))
         path = folder / "pyproject.toml"
-        if path.is_file() and (file := _project_file(path)):
+        if os.path.isfile(path) and (file := _project_file(path)):
             return file
     return None
 
@@ -203,11 +200,10 @@ def _search_path() -> Iterator[Path]:
 
 def _read(path: Path) -> tuple[bytes, str | None]:
     """Return the content of a file, and why it cannot be trusted, or None if it can."""
+    from ..environment._trust import read_settings  # late: few users have such a file
+
     try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())  # of what is read, whatever the name leads to later
-            folders = {path.parent, Path(os.path.realpath(path)).parent}
-            return file.read(), _distrust(path, status, folders)
+        return read_settings(path)
     except OSError as exc:
         raise UsageError(f"cannot read {path}: {exc.strerror or exc}") from exc
 
@@ -217,28 +213,6 @@ def _untrusted(path: Path, problem: str) -> UsageError:
         f"{path} is not read, because {problem}. If there is another {FILE} in a folder nearer to "
         "the current one, that is read instead"
     )
-
-
-def _distrust(path: Path, status: os.stat_result, folders: Iterable[Path]) -> str | None:
-    if sys.platform == "win32":
-        return None
-    owners = {0, os.geteuid()}
-    if os.geteuid() == 0 and os.environ.get("SUDO_UID", "").isdecimal():
-        owners.add(int(os.environ["SUDO_UID"]))  # who ran sudo, as git has it
-    if status.st_uid not in owners:
-        return (
-            f"another user (uid {status.st_uid}) owns it: if you trust its content, copy it to a "
-            f"file of your own, or run `sudo chown {os.geteuid()} {path}`"
-        )
-    if status.st_mode & stat.S_IWOTH:
-        return f"every user can write to it: run `chmod o-w {path}`"
-    for folder in sorted(folders):
-        if folder.stat().st_mode & stat.S_IWOTH:
-            return (
-                f"every user can write to its folder: run `chmod o-w {folder}`, or move it to a "
-                "folder of your own"
-            )
-    return None
 
 
 def _decoded(path: Path, content: bytes) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import enum
 import math
 import numbers
+import os
 import types
 import typing
 from collections.abc import Sequence
@@ -47,7 +48,7 @@ def convert(value: Any, kind: Any, *, is_text: bool) -> object:  # Any: checked 
         if str(value).lower() in _BOOLEANS:
             return _BOOLEANS[str(value).lower()]
     elif is_text and kind is Path:
-        return Path(value).expanduser()
+        return Path(os.path.expanduser(value))
     elif is_text:
         if kind in (int, float, str):
             return _finite(kind(value))
@@ -57,7 +58,7 @@ def convert(value: Any, kind: Any, *, is_text: bool) -> object:  # Any: checked 
     elif isinstance(value, kind):
         return value
     elif kind is Path and isinstance(value, str):
-        return Path(value).expanduser()
+        return Path(os.path.expanduser(value))
     raise ValueError(value)
 
 

@@ -8,6 +8,7 @@ start machines of the wrong size, and the user would see it only on the bill.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import re
 import typing
@@ -17,12 +18,15 @@ from typing import Any, TypeVar, overload
 
 from .._values import EnvironmentOptions
 from ..errors import PluginError, UsageError
-from ..services._names import did_you_mean
+from ..services._names import close_match, did_you_mean
 from ._option_file import FILE, find_option_file
 from ._option_types import convert, type_name
 
+_logger = logging.getLogger("bigmachine.options")
+
 T = TypeVar("T")
 
+_OF_START = ("services", "environ", "argv", "wait")  # what some give to the session instead
 _MAX_VALUE = 60  # characters of a value in a message
 
 
@@ -80,7 +84,7 @@ def describe_options(options: type[Any], *, system_name: str) -> list[OptionInfo
     return [
         OptionInfo(
             name=field.name,
-            type=type_name(hints[field.name]),
+            type=type_name(hints[field.name]) + _range_text(field),
             default=None if _is_required(field) else _default(field),
             required=_is_required(field),
             help=field.metadata.get("help", ""),
@@ -129,22 +133,22 @@ def resolve_options(
         for name, value in source.values.items():
             if name not in fields:
                 raise UsageError(
-                    f"{owner} has no option {name!r}{did_you_mean(name, fields)}"
+                    f"{owner} has no option {name!r}{_suggestion(name, fields)}"
                     f" (set {source.where(name)}; "
                     + (f"options: {', '.join(fields)})" if fields else "it has none)")
                 )
             if name not in values:
                 try:
                     values[name] = convert(value, hints[name], is_text=source.is_text)
-                except ValueError as exc:
+                except ValueError:
                     raise UsageError(
                         f"option {name!r} of {owner} takes "
                         f"{type_name(hints[name])}, not {value!r} (set {source.where(name)})"
-                    ) from exc
+                    ) from None
                 if problem := _range_problem(fields[name], values[name]):
                     raise UsageError(
-                        f"option {name!r} of {owner} {problem}, not {values[name]!r} "
-                        f"(set {source.where(name)})"
+                        f"invalid option {name}: {problem}, not {values[name]!r} "
+                        f"(of {owner}, set {source.where(name)})"
                     )
     for name, field in fields.items():
         if name not in values and _is_required(field):
@@ -157,6 +161,12 @@ def resolve_options(
         return options(**values)
     except (TypeError, ValueError) as exc:  # its own __post_init__
         raise UsageError(f"invalid options of {owner}: {exc}") from exc
+
+
+def _suggestion(name: str, fields: Iterable[str]) -> str:
+    if name in _OF_START:
+        return f"; {name} is given to start()"
+    return did_you_mean(name, fields)
 
 
 def environment_options(
@@ -194,6 +204,16 @@ def check_options(options: object, **problems: str | None) -> None:
         raise UsageError(f"invalid option{'s' * (len(found) > 1)} {'; '.join(found)}")
 
 
+def _range_text(field: dataclasses.Field[Any]) -> str:
+    """Return the range of an option for people, such as ``", at least 1"``, or ``""``."""
+    low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
+    if low is not None and high is not None:
+        return f", between {low} and {high}"
+    if low is not None:
+        return f", at least {low}"
+    return "" if high is None else f", at most {high}"
+
+
 def _range_problem(field: dataclasses.Field[Any], value: object) -> str | None:
     """Return what a number must be that is not in the range of its option; None if it is."""
     low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
@@ -201,9 +221,7 @@ def _range_problem(field: dataclasses.Field[Any], value: object) -> str | None:
         return None
     if (low is None or low <= value) and (high is None or value <= high):
         return None
-    if low is None or high is None:
-        return f"must be at least {low}" if high is None else f"must be at most {high}"
-    return f"must be between {low} and {high}"
+    return f"must be{_range_text(field).removeprefix(',')}"
 
 
 def _not(value: object, text: str) -> str:
@@ -237,6 +255,22 @@ def _environment(
             name = known.get(variable, variable.removeprefix(prefix).lower())
             where = f"by the environment variable {variable}"
             yield _Source(_always(where), {name: text}, is_text=True)
+
+
+def warn_of_misspelt_variables(systems: Iterable[str]) -> None:
+    """Log the environment variables whose names resemble those of an option of no system."""
+    words = {_prefix(name).split("_")[1]: _prefix(name) for name in (*systems, "environment")}
+    for variable in sorted(os.environ):
+        ours, _, rest = variable.partition("_")
+        word = rest.partition("_")[0]
+        if ours == "BIGMACHINE" and word not in words:
+            guess = close_match(word, words, cutoff=0.75)
+            if guess:
+                _logger.warning(
+                    "the environment variable %s is ignored; did you mean %s…?",
+                    variable,
+                    words[guess],
+                )
 
 
 def _always(where: str) -> Callable[[str], str]:
