@@ -7,7 +7,8 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import trio
 
@@ -40,6 +41,8 @@ class Call(ABC):
 
     def start(self) -> None:
         """Start the method."""
+        if self._pools.is_closed and not self.method.is_of_supervisor:
+            return
         if self.method.is_async:
             self._work = self._pools.tasks.start(self._run_in_loop)
         elif self.method.processes is None:
@@ -55,10 +58,10 @@ class Call(ABC):
         if self._work is not None:
             self._work.cancel()
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether nothing of it runs any longer."""
-        return self._work is None or self._work.has_ended
+    def has_ended(self, *, with_threads: bool) -> bool:
+        """Whether nothing of it runs any longer, except perhaps a method in a thread."""
+        work = self._work
+        return work is None or work.has_ended or (work.is_uncancellable and not with_threads)
 
     def continue_with(self, work: Work) -> None:
         """Have `cancel` cancel ``work`` from now on."""
@@ -161,15 +164,22 @@ class Work(Protocol):
     def has_ended(self) -> bool:
         """Whether nothing runs any longer."""
 
+    @property
+    def is_uncancellable(self) -> bool:
+        """Whether it is a method in a thread, which ends when it wants to."""
+
     def cancel(self) -> object:
         """End it, if it can be ended; nobody waits for it any longer."""
 
 
-class Pools(NamedTuple):
+@dataclass
+class Pools:
     """The tasks and threads of a server, which run its methods."""
 
     tasks: TaskPool
     threads: ThreadPool
+    is_closed: bool = False
+    """Whether calls that come now are left unanswered, because the machine is about to end."""
 
     def start_in_thread(
         self, run: Callable[[], Callable[[], None]], method: Method, *, at_once: bool = False

@@ -216,6 +216,11 @@ class ThreadJob:
         self._has_begun = self._is_paused = self._is_cancelled = False
         self._has_place = self._is_detached = False
 
+    @property
+    def is_uncancellable(self) -> bool:
+        """Whether it has begun; Python can't stop a thread."""
+        return self._has_begun
+
     def start(self) -> None:
         """Go through the gates, and run."""
         if self._exclusive is None or self._exclusive.enter(self._enter_places):
@@ -241,7 +246,9 @@ class ThreadJob:
             self._leave_exclusive()
         elif self._exclusive is not None:
             self._exclusive.give_up(self._enter_places)
-        return not has_begun  # if a thread is about to run it, it sees that it is cancelled
+        if not has_begun:  # a thread that is about to run it sees that it is cancelled
+            self.has_ended = True
+        return not has_begun
 
     def pause(self) -> None:
         """Let others run; called in its thread, before it waits for a call of its own."""
