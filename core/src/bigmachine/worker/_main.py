@@ -49,7 +49,7 @@ def main(config: bytes, *, listen: str, lifeline: int | None = None) -> NoReturn
     os.environ.update(loaded.environ)
     sys.argv[:] = loaded.argv
     system = loaded.system
-    process_exit = ProcessExit(system.exit)
+    process_exit = ProcessExit(system)
     system.main(
         functools.partial(serve, loaded, address=listen, set_up=set_up, process_exit=process_exit)
     )

@@ -63,7 +63,7 @@ async def serve(
             finish=finish,
             flush=server.flush,
             heard=_heartbeat(),
-            exit=lambda code: system.exit(code),
+            exit=process_exit.exit if process_exit is not None else system.exit,
             notices=notices,
             # Not inherited by processes that services start: they are not machines.
             log=os.environ.pop("BIGMACHINE_LOG", ""),
