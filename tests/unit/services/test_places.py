@@ -346,16 +346,19 @@ def test_other_methods_run_beside_exclusive_one(marked):
     assert marked.call("Marked.state") == (0, 1, 3)
 
 
-def test_cancelled_exclusive_method_stays_exclusive_until_it_ends(marked):
+def test_cancelled_exclusive_method_stays_exclusive_until_it_ends(marked, caplog):
     future = marked.submit("Marked.hold")
     until(lambda: marked.call("Marked.state")[0])
     future.cancel()
-    waiting = marked.submit("Marked.method")
+    waiting, later = marked.submit("Marked.method"), marked.submit("Marked.method")
     assert marked.call("Marked.plain") == "plain"
     assert marked.call("Marked.state") == (1, 1, 0)
     Marked.gate.set()
     waiting.result(LONG)
-    assert marked.call("Marked.state") == (0, 1, 2)
+    later.result(LONG)
+    assert marked.call("Marked.state") == (0, 1, 3)
+    [record] = [r for r in caplog.records if "the other exclusive methods" in r.message]
+    assert "Marked.hold still runs after it was cancelled" in record.message
 
 
 def test_exclusive_method_may_wait_for_exclusive_call_to_own_machine(marked):

@@ -29,9 +29,11 @@ class ProcessExit:
 
     def __init__(self, system: System) -> None:
         self._system = system
+        self._is_exiting = False
 
     def exit(self, status: int) -> None:
         """End the machine; after a SIGTERM, by that signal, as if nothing had caught it."""
+        self._is_exiting = True
         if status == _SIGTERM_STATUS and type(self._system).exit is System.exit:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
@@ -50,8 +52,9 @@ class ProcessExit:
 
         def expire() -> None:
             time.sleep(seconds)
-            logger.error("not ended in good order after %g s: the machine exits now", seconds)
-            self._system.exit(1)
+            if not self._is_exiting:
+                logger.error("not ended in good order after %g s: the machine exits", seconds)
+                self._system.exit(1)
 
         threading.Thread(target=expire, name="bigmachine exit", daemon=True).start()
 

@@ -17,7 +17,8 @@ from .._tasks import TaskPool
 from ._asyncio import explain_asyncio
 from ._processes import ProcessCall
 from ._registry import Method
-from ._threads import ThreadJob, ThreadPool, do_nothing
+from ._thread_job import ThreadJob, do_nothing
+from ._threads import ThreadPool
 
 
 class Call(ABC):

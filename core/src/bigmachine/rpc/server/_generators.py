@@ -12,7 +12,7 @@ from .._exceptions import dump_exception
 from .._frames import Payload
 from .._marshal import dump_result
 from .._streams import OutgoingStream, item_cost
-from ._threads import ThreadJob, do_nothing
+from ._thread_job import ThreadJob, do_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable

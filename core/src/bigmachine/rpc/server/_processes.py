@@ -11,6 +11,7 @@ The head of a call is the method's name; the head of a reply is its kind of fram
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import pickle
 import select
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import AsyncIterator, Iterator
 
 from ...errors import RemoteError, UsageError
 from .._exceptions import CallError, dump_exception
@@ -242,7 +244,16 @@ def main(descriptor: int) -> None:
 
 def _call(service: object, frame: Frame) -> Payload:
     args, kwargs = load_arguments(frame)
-    result = getattr(service, frame.name.partition(".")[2])(*args, **kwargs)
+    name = frame.name.partition(".")[2]
+    result = (getattr(service, name) if name else service)(*args, **kwargs)  # type: ignore[operator]
+    if inspect.isawaitable(result) or isinstance(result, Iterator | AsyncIterator):
+        kind = type(result).__name__
+        raise CallError(
+            UsageError(
+                f"{frame.name} returned a {kind}: a parallel method runs in a process without a "
+                "loop, and returns its result whole"
+            )
+        )
     return dump_result(frame.name, result)
 
 
