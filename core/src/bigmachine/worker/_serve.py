@@ -14,6 +14,7 @@ from ..system import gives_notices
 from . import _resources
 from ._exit import EXIT_HANDLERS_SECONDS, ProcessExit
 from ._installer import Installer
+from ._loop_watch import LoopWatch
 from ._notices import Notices
 from ._supervisor import Supervisor
 
@@ -73,6 +74,7 @@ async def serve(
         await nursery.start(server.serve, listeners)
         nursery.start_soon(supervisor.watch)
         if process_exit is not None:
+            LoopWatch().start()
             nursery.start_soon(process_exit.follow_sigterm, supervisor.end)
         if notices is not None:
             nursery.start_soon(notices.follow, system.notices)
