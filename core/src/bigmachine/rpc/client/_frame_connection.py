@@ -19,6 +19,7 @@ from .._marshal import dump_arguments, load_result
 from .._outbox import Outbox
 from .._receive import receive_frames
 from .._streams import IncomingStream, OutgoingStream
+from .._turns import without_turn
 from ._connection import Connection, ConnectionLost
 from ._uploads import Uploads, is_stream
 
@@ -163,7 +164,7 @@ class FrameConnection(Connection):
             return Abort.SUCCEEDED
 
         try:
-            frame: Frame = await wait_task_rescheduled(cancel)
+            frame: Frame = await without_turn(wait_task_rescheduled, cancel)
         except _Lost:
             raise self._lost(method) from None
         return frame
