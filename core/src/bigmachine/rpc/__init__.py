@@ -28,6 +28,8 @@ from .client._frame_connection import FrameConnection as FrameConnection
 from .client._pickled_call import PickledCall as PickledCall
 from .client._pickled_call import pickle_call as pickle_call
 from .client._post import PostConnection as PostConnection
+from .server._asyncio import explain_asyncio as explain_asyncio
+from .server._call import running_method as running_method
 from .server._registry import Services as Services
 from .server._server import Server as Server
 from .server._server import open_listeners as open_listeners

@@ -20,6 +20,7 @@ from ..errors import ProtocolError, UsageError
 from ._frames import Frame, Kind, Payload, control_frame
 from ._outbox import Outbox
 from ._payload import loads
+from ._turns import without_turn
 
 WINDOW_BYTES = 4 << 20
 """How far a stream's sender may be ahead, in bytes: 40 MB/s on a link of 100 ms."""
@@ -174,7 +175,7 @@ class IncomingStream:
                 self.on_close()
                 raise self._end
             self._arrived = trio.Event()
-            await self._arrived.wait()
+            await without_turn(self._arrived.wait)
         arrived = len(self._frames)
         count = arrived if max_items is None else min(arrived, max_items)
         frames = [self._frames.popleft() for _ in range(count)]

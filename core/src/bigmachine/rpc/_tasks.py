@@ -95,6 +95,11 @@ class Job:
         """Whether it runs no longer; its task may run another job by now."""
         return self.slot is None or self.slot.job is not self
 
+    @property
+    def is_uncancellable(self) -> bool:
+        """Always False."""
+        return False
+
     def cancel(self) -> None:
         """Cancel it if it still runs."""
         if self.slot is not None and self.slot.job is self:

@@ -9,9 +9,9 @@ from types import ModuleType
 from typing import cast
 
 from ..errors import UsageError
-from ._names import RESERVED_METHODS, check_service_name, method_names
+from ._names import RESERVED_METHODS, check_service_name
 
-# Nobody means them as services, though some have public methods.
+# Nobody means these as services, though some have public methods.
 _DATA = (str, bytes, bytearray, int, float, complex, list, tuple, dict, set, frozenset, range)
 
 
@@ -53,19 +53,14 @@ def _check_service(name: str, service: object) -> None:
     if isinstance(service, staticmethod | classmethod | property):
         kind = type(service).__name__
         raise UsageError(f"{what} a {kind}, taken from a class body: pass a function")
-    if isinstance(service, _DATA) and type(service).__module__ == "builtins":
+    if type(service) is object or type(service) in _DATA or isinstance(service, bool):
         raise UsageError(
             f"{what} plain data (a {type(service).__name__}): pass an object with methods; "
             "give data to its __init__, or to its methods as an argument"
         )
-    own = [name for name in sorted(RESERVED_METHODS) if callable(getattr(service, name, None))]
-    for special in own:
-        _check_special(service, special)
-    if not callable(service) and not own and not method_names(service):
-        raise UsageError(
-            f"{what} a {type(service).__name__}, which has no public method: "
-            "names that begin with an underscore can't be called"
-        )
+    for special in sorted(RESERVED_METHODS):
+        if callable(getattr(service, special, None)):
+            _check_special(service, special)
 
 
 def _check_special(service: object, special: str) -> None:

@@ -12,6 +12,9 @@ from collections.abc import Iterable
 
 from ..errors import UsageError
 
+TEARDOWN_SECONDS = 10.0
+"""How long the ``teardown`` of each service may take."""
+
 RESERVED_METHODS = frozenset({"setup", "teardown"})
 """The machine calls them itself; nobody can call them remotely."""
 

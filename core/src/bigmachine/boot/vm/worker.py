@@ -41,6 +41,9 @@ class WorkerProcess:
         )
         os.close(beats)
         self._heartbeat = heartbeat
+        self._copying = threading.Thread(
+            target=self._copy, args=(self._process.stdout,), daemon=True
+        )
 
     def run(self, config: bytes) -> int:
         """Give it its configuration, and wait for its end; return its exit status."""
@@ -48,15 +51,17 @@ class WorkerProcess:
         assert process.stdin is not None
         process.stdin.write(config)
         process.stdin.flush()
-        copying = threading.Thread(target=self._copy, args=(process.stdout,), daemon=True)
-        copying.start()
+        self._copying.start()
         threading.Thread(target=self._hear, args=(self._heartbeat,), daemon=True).start()
         status = process.wait()
-        copying.join(LAST_LINES_SECONDS)  # what it started may hold its output open for ever
+        self._copying.join(LAST_LINES_SECONDS)  # what it started may hold its output open for ever
         return status
 
-    def kill(self) -> None:
-        """Kill it, if it still runs."""
+    def end(self, grace: float) -> None:
+        """End it, if it still runs: by SIGTERM, and by SIGKILL after ``grace`` seconds."""
+        if grace and self._copying.is_alive() and self._process.poll() is None:
+            self._process.terminate()
+            self._copying.join(grace)  # its output ends with it
         if self._process.poll() is None:
             self._process.kill()
 

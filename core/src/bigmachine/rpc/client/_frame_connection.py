@@ -26,6 +26,7 @@ from .._marshal import check_size, load_result
 from .._outbox import Outbox
 from .._receive import receive_frames
 from .._streams import IncomingStream, OutgoingStream
+from .._turns import without_turn
 from ._connection import Connection, ConnectionLost
 from ._pickled_call import PickledCall
 from ._uploads import Uploads
@@ -191,7 +192,7 @@ class FrameConnection(Connection):
             self.cancel(stream)
             return Abort.SUCCEEDED
 
-        reply: _Reply = await wait_task_rescheduled(cancel)
+        reply: _Reply = await without_turn(wait_task_rescheduled, cancel)
         return reply
 
     async def _reply_to_uploads(self, call: PickledCall, uploads: Uploads) -> _Reply:

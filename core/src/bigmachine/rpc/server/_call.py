@@ -7,7 +7,9 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Protocol
 
 import trio
 
@@ -16,7 +18,8 @@ from .._tasks import TaskPool
 from ._asyncio import explain_asyncio
 from ._processes import ProcessCall
 from ._registry import Method
-from ._threads import ThreadJob, ThreadPool, do_nothing
+from ._thread_job import ThreadJob, do_nothing
+from ._threads import ThreadPool
 
 
 class Call(ABC):
@@ -40,6 +43,8 @@ class Call(ABC):
 
     def start(self) -> None:
         """Start the method."""
+        if self._pools.is_closed and not self.method.is_of_supervisor:
+            return
         if self.method.is_async:
             self._work = self._pools.tasks.start(self._run_in_loop)
         elif self.method.processes is None:
@@ -55,10 +60,10 @@ class Call(ABC):
         if self._work is not None:
             self._work.cancel()
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether nothing of it runs any longer."""
-        return self._work is None or self._work.has_ended
+    def has_ended(self, *, with_threads: bool) -> bool:
+        """Whether nothing of it runs any longer, except perhaps a method in a thread."""
+        work = self._work
+        return work is None or work.has_ended or (work.is_uncancellable and not with_threads)
 
     def continue_with(self, work: Work) -> None:
         """Have `cancel` cancel ``work`` from now on."""
@@ -154,6 +159,13 @@ class Call(ABC):
             return self.raised(RuntimeError(f"a {name}, which raised a {type(again).__name__}"))
 
 
+def running_method(frame: FrameType | None) -> str | None:
+    """Return the name of the ``async def`` method that runs in a frame, or in one around it."""
+    while frame is not None and frame.f_code is not Call._run_async.__code__:
+        frame = frame.f_back
+    return frame.f_locals["self"].method.name if frame is not None else None
+
+
 class Work(Protocol):
     """What runs for a call: a task, a thread, a generator or a process."""
 
@@ -161,15 +173,22 @@ class Work(Protocol):
     def has_ended(self) -> bool:
         """Whether nothing runs any longer."""
 
+    @property
+    def is_uncancellable(self) -> bool:
+        """Whether it is a method in a thread, which ends when it wants to."""
+
     def cancel(self) -> object:
         """End it, if it can be ended; nobody waits for it any longer."""
 
 
-class Pools(NamedTuple):
+@dataclass
+class Pools:
     """The tasks and threads of a server, which run its methods."""
 
     tasks: TaskPool
     threads: ThreadPool
+    is_closed: bool = False
+    """Whether calls that come now are left unanswered, because the machine is about to end."""
 
     def start_in_thread(
         self, run: Callable[[], Callable[[], None]], method: Method, *, at_once: bool = False

@@ -12,7 +12,7 @@ from .._exceptions import dump_exception
 from .._frames import Payload
 from .._marshal import dump_result
 from .._streams import OutgoingStream, item_cost
-from ._threads import ThreadJob, do_nothing
+from ._thread_job import ThreadJob, do_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +40,7 @@ class GeneratorRun:
         self._outgoing: OutgoingStream | None = None
         self._room = 0
         self._job: ThreadJob | None = None  # its step, from its start until its follow-up
-        self._is_cancelled = False
+        self._is_cancelled = self._is_closing = False
         self.has_ended = False
 
     def begin(self) -> None:
@@ -52,6 +52,11 @@ class GeneratorRun:
         self._outgoing = self._call.open_stream()
         self._outgoing.on_room = self._resume
         self._resume()
+
+    @property
+    def is_uncancellable(self) -> bool:
+        """Whether it computes an item."""
+        return self._job is not None and not self._is_closing
 
     def cancel(self) -> None:
         """Close the generator, as soon as the item that it computes is complete."""
@@ -70,6 +75,7 @@ class GeneratorRun:
 
     def _start_closing(self) -> None:
         if not self.has_ended:
+            self._is_closing = True
             self._job = self._start(self._close, at_once=True)
 
     def _step(self) -> Callable[[], None]:

@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import trio
+
 from ...errors import UsageError
 from ...services._decorators import is_concurrent, is_exclusive, runs_in_processes
 from ...services._names import check_service_name, did_you_mean, method_names
@@ -26,6 +28,11 @@ class Method(NamedTuple):
     is_concurrent: bool = False
     exclusive: Gate | None = None
     processes: ProcessPool | None = None
+
+    @property
+    def is_of_supervisor(self) -> bool:
+        """Whether the machine's own supervisor has it."""
+        return self.name.startswith("Supervisor.")
 
     @property
     def takes_async(self) -> bool:
@@ -63,10 +70,21 @@ class Services:
     def remove(self, name: str) -> None:
         """Remove a service, for instance if its ``setup`` failed."""
         del self._objects[name]
-        for method in [m for m in self._methods if m.startswith(name + ".")]:
+        for method in [m for m in self._methods if m.partition(".")[0] == name]:
             del self._methods[method]
         if name in self._pools:
             self._pools.pop(name).close()
+
+    async def end_processes(self, timeout: float) -> None:
+        """Let the processes of parallel methods run their exit handlers, for so long at most."""
+        async with trio.open_nursery() as nursery:
+            for pool in self._pools.values():
+                nursery.start_soon(trio.to_thread.run_sync, pool.end, timeout)
+
+    def clear(self) -> None:
+        """Forget all services but the supervisor."""
+        for name in [name for name in self._objects if name != "Supervisor"]:
+            self.remove(name)
 
     def close(self) -> None:
         """End the processes of all services."""
