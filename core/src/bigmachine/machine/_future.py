@@ -120,6 +120,7 @@ class TaskFuture(LoopFuture[T]):
             raise
         except BaseException as exc:
             outcome = Error(exc)
+        self._job = None
         self.resolve(outcome)
 
 
@@ -154,13 +155,14 @@ class CallFuture(LoopFuture[Any]):
             self._job.cancel()
 
     def resolve(self, outcome: Outcome[Any]) -> None:
-        self._call = None
+        self._call = self._job = None
         super().resolve(outcome)
 
     def _attempted(self, outcome: Outcome[Any]) -> None:
         self._sent = None
-        if self._calls.is_final(outcome):
-            self.resolve(outcome)
+        settled = self._calls.settled(outcome)
+        if settled is not None:
+            self.resolve(settled)
         else:
             self._continue(outcome)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import functools
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from types import TracebackType
 from typing import Any
 
 import trio
@@ -64,7 +65,7 @@ class Uploads:
                 raise
             except BaseException as exc:
                 if self._failure is None:
-                    self._failure = exc
+                    self._failure = exc.with_traceback(_callers_part(exc.__traceback__))
                 self._scope.cancel()
             finally:
                 outbox.cancel_body(stream)
@@ -155,4 +156,12 @@ def _encoded(chunk: Any) -> Any:
     return chunk.encode() if isinstance(chunk, str) else chunk
 
 
+def _callers_part(tb: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without the frames above the caller's own code."""
+    while tb is not None and tb.tb_frame.f_globals.get("__name__", "").split(".")[0] in _INTERNAL:
+        tb = tb.tb_next
+    return tb
+
+
+_INTERNAL = frozenset({"bigmachine", "trio", "outcome"})
 _END: Any = object()
