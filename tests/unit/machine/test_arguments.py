@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import trio
+import trio.testing
 
 import bigmachine as bm
 from bigmachine.testing import InProcessSystem
@@ -162,7 +163,7 @@ def test_async_call_takes_arguments_before_it_awaits(run):
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(call)
-                await trio.lowlevel.checkpoint()  # the call waits for the machine now
+                await trio.testing.wait_all_tasks_blocked()  # the call waits for the machine
                 values[0] = 9
                 installed.set()
             assert results == [1]
