@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import trio
+import trio.testing
 
 from bigmachine.errors import BigmachineError, RemoteError, UsageError
 from bigmachine.rpc import ConnectionLost
 from bigmachine.rpc._streams import WINDOW_BYTES, item_cost
-from tests.unit.rpc.wires import Open, memory, run
+from tests.unit.rpc.wires import Open, memory, over_streams, run
 
 ITEM = 1 << 18
 AHEAD = WINDOW_BYTES // item_cost(ITEM) + 1  # items of that size that a window takes at most
@@ -56,6 +57,10 @@ class Streams:
                 await trio.lowlevel.checkpoint()
         finally:
             self._end()
+
+    async def fast(self, count: int) -> AsyncIterator[int]:
+        for i in range(count):
+            yield i
 
     def returned(self, count: int, size: int = 0) -> Iterator[Any]:
         return self.plain(count, size)
@@ -820,6 +825,54 @@ def test_unknown_method_with_streamed_argument_is_refused(wire: Open) -> None:
                 await w.call("totl", counted(1_000_000))
 
     run(main)
+
+
+class Counting(trio.abc.Stream):
+    """Counts what is sent at once."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.stream = stream
+        self.writes = 0
+
+    async def send_all(self, data: Any) -> None:
+        self.writes += 1
+        await self.stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self.stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> Any:
+        return await self.stream.receive_some(max_bytes)
+
+    async def aclose(self) -> None:
+        await self.stream.aclose()
+
+
+@pytest.mark.parametrize("source", ["def", "async def"])
+def test_small_items_share_writes_and_acknowledgements(source: str, prefix: str) -> None:
+    count = 2000
+
+    async def main() -> None:
+        ours, theirs = map(Counting, trio.testing.memory_stream_pair())
+        async with over_streams(ours, theirs, Uploads()) as w:
+            items = counted_fast(count) if source == "async def" else iter(range(count))
+            assert await w.call(prefix + "total", items) == sum(range(count))
+            assert ours.writes < count / 2
+            assert theirs.writes < count / 2
+        ours, theirs = map(Counting, trio.testing.memory_stream_pair())
+        async with over_streams(ours, theirs, Streams()) as w:
+            method = "plain" if source == "def" else "fast"
+            received = [i async for i in await w.stream(method, count)]
+            assert received == list(range(count))
+            assert ours.writes < count / 2
+            assert theirs.writes < count / 2
+
+    run(main)
+
+
+async def counted_fast(count: int) -> AsyncIterator[int]:
+    for i in range(count):
+        yield i
 
 
 # -- in both directions --------------------------------------------------------
