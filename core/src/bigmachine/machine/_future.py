@@ -130,9 +130,23 @@ class CallFuture(LoopFuture[Any]):
     def __init__(self, portal: Portal, calls: Calls, call: PickledCall) -> None:
         super().__init__(portal)
         self._calls = calls
+        self._method = call.method
         self._call: PickledCall | None = call  # until it is done
         self._sent: tuple[Connection, int] | None = None
         self._job: Job | None = None
+
+    def __repr__(self) -> str:
+        state = "running" if self.running() else "pending"
+        if self.cancelled():
+            state = "cancelled"
+        elif self.done():
+            error = self.exception()
+            state = (
+                f"returned {type(self.result()).__name__}"
+                if error is None
+                else (f"raised {type(error).__name__}")
+            )
+        return f"<Future of {self._method} on {self._calls.machine}, {state}>"
 
     def begin(self) -> None:
         if self._call is None or self.cancelled():
