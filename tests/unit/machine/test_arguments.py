@@ -225,9 +225,12 @@ def test_any_keyword_reaches_method_in_trio(run):
 
 
 def names(n: int) -> Iterator[str]:
+    yield who.get()
     for i in range(n):
+        who.set(str(i))
+        yield ""
+        yield ""
         yield who.get()
-        who.set(f"after {i}")
 
 
 async def async_names(n: int) -> AsyncIterator[str]:
@@ -240,9 +243,10 @@ def test_iterator_has_context_variables_of_call(machine):
     try:
         for method in ("Work.items", "Work.items_soon"):
             for source in (names, async_names):
-                items = machine.submit(method, source(3))
-                assert machine.call(method, source(3)) == ["me", "after 0", "after 1"]
-                assert items.result(60) == ["me", "after 0", "after 1"]
+                items = machine.submit(method, source(1000))  # more than a thread reads at once
+                wanted = ["me", *(name for n in range(1000) for name in ("", "", str(n)))]
+                assert machine.call(method, source(1000)) == wanted
+                assert items.result(60) == wanted
         assert who.get() == "me"
     finally:
         who.reset(token)
