@@ -214,7 +214,7 @@ def test_honest_client_reaches_limits_and_is_served() -> None:
 
                 for _ in range(3 * MAX_BODIES):
                     nursery.start_soon(echo)
-            with pytest.raises(UsageError, match="name has at most 1024 bytes"):
+            with pytest.raises(UsageError, match="with at most 1024 bytes"):
                 await wire.call("x" * MAX_NAME_BYTES)
 
     run(main)

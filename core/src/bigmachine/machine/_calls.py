@@ -62,8 +62,8 @@ class Calls:
     ) -> tuple[Connection, int] | None:
         """Make the first attempt without a task; None if that can't be done now.
 
-        Returns what `Connection.cancel` needs. If the outcome is not final, see `is_final`, the
-        rest of the call is up to `outcome`.
+        Returns what `Connection.cancel` needs. If the outcome is not `settled`, the rest of the
+        call is up to `outcome`.
         """
         connection = self._controller.connection
         if connection is None or self.options.timeout < math.inf:
@@ -71,12 +71,16 @@ class Calls:
         number = connection.start(call, done)
         return (connection, number) if number is not None else None
 
-    def is_final(self, outcome: Outcome[Any]) -> bool:
-        """Whether nothing more is to be done after an attempt with this outcome."""
-        if isinstance(outcome, Error):
-            error = outcome.error
-            return not (isinstance(error, ConnectionLost) or self._may_repeat(error))
-        return True
+    def settled(self, outcome: Outcome[Any]) -> Outcome[Any] | None:
+        """Return the final outcome after an attempt with this one; None if that is still open."""
+        if not isinstance(outcome, Error):
+            return outcome
+        error = outcome.error
+        if isinstance(error, ConnectionLost):
+            if self._controller.lifecycle.state < State.STOPPED:
+                return None
+            error = self._controller.lifecycle.stopped_error(error.method)
+        return None if self._may_repeat(error) else Error(error)
 
     async def open_stream(self, call: PickledCall) -> IncomingStream:
         """Call a generator method."""

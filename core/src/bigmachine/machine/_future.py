@@ -136,6 +136,7 @@ class TaskFuture(LoopFuture[T]):
             raise
         except BaseException as exc:
             outcome = Error(exc)
+        self._job = None
         self.resolve(outcome)
 
 
@@ -145,9 +146,23 @@ class CallFuture(LoopFuture[Any]):
     def __init__(self, portal: Loop, calls: Calls, call: PickledCall) -> None:
         super().__init__(portal)
         self._calls = calls
+        self._method = call.method
         self._call: PickledCall | None = call  # until it is done
         self._sent: tuple[Connection, int] | None = None
         self._job: Job | None = None
+
+    def __repr__(self) -> str:
+        state = "running" if self.running() else "pending"
+        if self.cancelled():
+            state = "cancelled"
+        elif self.done():
+            error = self.exception()
+            state = (
+                f"returned {type(self.result()).__name__}"
+                if error is None
+                else (f"raised {type(error).__name__}")
+            )
+        return f"<Future of {self._method} on {self._calls.machine}, {state}>"
 
     def begin(self) -> None:
         if self._call is None or self.cancelled():
@@ -170,13 +185,14 @@ class CallFuture(LoopFuture[Any]):
             self._job.cancel()
 
     def resolve(self, outcome: Outcome[Any]) -> None:
-        self._call = None
+        self._call = self._job = None
         super().resolve(outcome)
 
     def _attempted(self, outcome: Outcome[Any]) -> None:
         self._sent = None
-        if self._calls.is_final(outcome):
-            self.resolve(outcome)
+        settled = self._calls.settled(outcome)
+        if settled is not None:
+            self.resolve(settled)
         else:
             self._continue(outcome)
 

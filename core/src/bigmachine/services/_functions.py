@@ -46,13 +46,18 @@ def name_of(
 
 def _matches(function: object, services: Mapping[str, object]) -> Iterator[str]:
     for name, interface in services.items():
-        if interface is function:
-            yield name
-        elif isinstance(interface, type):
-            for method in method_names(interface):
-                # In all classes: a method that overrides this one is called in its place.
-                if any(_function(vars(base).get(method)) is function for base in interface.__mro__):
-                    yield f"{name}.{method}"
+        if not isinstance(interface, type):
+            if interface is function:
+                yield name
+            continue
+        # In all classes: a method that overrides this one is called in its place.
+        methods = [
+            method
+            for method in method_names(interface)
+            if any(_function(vars(base).get(method)) is function for base in interface.__mro__)
+        ]
+        original = getattr(function, "__name__", "")
+        yield from (f"{name}.{m}" for m in ([original] if original in methods else methods))
 
 
 def _function(attribute: object) -> object:

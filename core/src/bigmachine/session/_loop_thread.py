@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+import outcome
 import trio
 
 from ..errors import UsageError
@@ -88,12 +89,18 @@ class LoopThread:
         with trio.CancelScope() as opening:
             self._cancel_opening = lambda: token.run_sync_soon(opening.cancel)
             async with trio.open_nursery() as calls:
-                async with self._context:
-                    self._cancel_opening = lambda: None
-                    async with trio.open_nursery() as nursery:
-                        self._opened.set_result((Portal(nursery), Portal(calls)))
-                        await self._stop.wait()
-                        nursery.cancel_scope.cancel()
+                # An error is raised after the nursery, so that it isn't in a group.
+                end = await outcome.acapture(self._run_context, Portal(calls))
                 calls.cancel_scope.cancel()
+            end.unwrap()
         if not self._opened.done():
             raise KeyboardInterrupt
+
+    async def _run_context(self, call_portal: Portal) -> None:
+        """Enter the context, wait for `close`, and leave it."""
+        async with self._context:
+            self._cancel_opening = lambda: None
+            async with trio.open_nursery() as nursery:
+                self._opened.set_result((Portal(nursery), call_portal))
+                await self._stop.wait()
+                nursery.cancel_scope.cancel()

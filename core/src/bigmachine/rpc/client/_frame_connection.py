@@ -17,7 +17,6 @@ from .._exceptions import load_exception
 from .._frames import (
     DEFAULT_LIMIT_BYTES,
     LAST_STREAM,
-    MAX_NAME_BYTES,
     Frame,
     Kind,
     control_frame,
@@ -149,9 +148,6 @@ class FrameConnection(Connection):
         method, payload = call.method, call.payload
         if not self.is_open:
             raise self._lost(method)
-        name = method.encode()
-        if len(name) > MAX_NAME_BYTES:
-            raise UsageError(f"{method[:80]}…: a method's name has at most {MAX_NAME_BYTES} bytes")
         check_size(method, payload.size, limit_bytes=self._limit_bytes)
         uploads = call.uploads.count if call.uploads is not None else 0
         stream = self._next_stream
@@ -162,7 +158,7 @@ class FrameConnection(Connection):
             Kind.CALL,
             stream,
             payload,
-            name=name,
+            name=method.encode(),
             uploads=uploads,
             # With calls in flight, more are likely to follow at once: they share a write.
             is_urgent=not self._calls,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextvars
 import functools
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from types import TracebackType
 from typing import Any
 
 import trio
@@ -14,7 +16,17 @@ from ...errors import UsageError
 from .._frames import MAX_UPLOADS, Kind, Payload, control_frame
 from .._outbox import Outbox
 from .._payload import dumps, is_plain
-from .._streams import FILE_CHUNK_BYTES, OutgoingStream, StreamArgument, closing
+from .._streams import (
+    FILE_CHUNK_BYTES,
+    LARGE_ITEM_BYTES,
+    OutgoingStream,
+    StreamArgument,
+    closing,
+    item_cost,
+)
+
+# What a thread reads at most before other threads and tasks have their turn.
+_READ_BYTES = 128 << 10
 
 
 class Uploads:
@@ -65,7 +77,7 @@ class Uploads:
                 raise
             except BaseException as exc:
                 if self._failure is None:
-                    self._failure = exc
+                    self._failure = exc.with_traceback(_callers_part(exc.__traceback__))
                 self._scope.cancel()
             finally:
                 if outbox.cancel_body(stream):
@@ -122,11 +134,50 @@ async def _send_items(source: Any, context: contextvars.Context, outgoing: Outgo
             async for item in source:
                 await outgoing.send(_dump_item(_encoded(item) if is_text else item))
     else:
-        # A plain iterator may block (a disk, a generator that computes), so it runs in a thread.
-        step = (lambda: _read_chunk(source)) if is_file(source) else (lambda: _next(source))
-        while (item := await _in_thread(functools.partial(context.run, step))) is not _END:
-            await outgoing.send(_dump_item(item))
+        await _send_from_thread(source, context, outgoing)
     await outgoing.body_sent()
+
+
+async def _send_from_thread(
+    source: Any, context: contextvars.Context, outgoing: OutgoingStream
+) -> None:
+    """Send all of a plain iterator or file. It may block, so a thread reads it.
+
+    The thread reads on while the loop sends, so that many small items take one hop.
+    """
+    read = _read_chunk if is_file(source) else _next
+    token = trio.lowlevel.current_trio_token()
+    ready: deque[Payload] = deque()
+    is_over = False
+
+    def post_ready() -> None:
+        while ready and not is_over:
+            outgoing.post(ready.popleft())
+
+    def read_some(room: int) -> bool:
+        """Read until there is no more room; return whether there is more to read."""
+        while room > 0 and not is_over:
+            item = read(source)
+            if item is _END:
+                return False
+            payload = _dump_item(item)
+            room -= item_cost(payload.size)
+            ready.append(payload)
+            if payload.size > LARGE_ITEM_BYTES:
+                break
+            if len(ready) == 1:  # otherwise the loop knows already that there are some
+                token.run_sync_soon(post_ready)
+        return True
+
+    try:
+        is_more = True
+        while is_more:
+            await outgoing.room()
+            room = min(outgoing.room_bytes, _READ_BYTES)
+            is_more = await _in_thread(functools.partial(context.run, read_some, room))
+            post_ready()
+    finally:
+        is_over = True
 
 
 def _dump_item(item: object) -> Payload:
@@ -138,7 +189,7 @@ def _dump_item(item: object) -> Payload:
         ) from exc
 
 
-async def _in_thread(step: Callable[[], Any]) -> Any:
+async def _in_thread(step: Callable[[], bool]) -> bool:
     return await trio.to_thread.run_sync(step, abandon_on_cancel=True)
 
 
@@ -154,4 +205,12 @@ def _encoded(chunk: Any) -> Any:
     return chunk.encode() if isinstance(chunk, str) else chunk
 
 
+def _callers_part(tb: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without the frames above the caller's own code."""
+    while tb is not None and tb.tb_frame.f_globals.get("__name__", "").split(".")[0] in _INTERNAL:
+        tb = tb.tb_next
+    return tb
+
+
+_INTERNAL = frozenset({"bigmachine", "trio", "outcome"})
 _END: Any = object()
