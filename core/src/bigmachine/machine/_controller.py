@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,8 @@ import trio
 from .._repeated_event import RepeatedEvent
 from .._values import Instance, Keepalive, State, Termination
 from ..boot._bootstrap import BootBatch, Bootstrap
-from ..errors import BigmachineError, BootError, StopReason, TransportError
+from ..errors import BigmachineError, BootError, StopReason, TransportError, UsageError
+from ..process import FORKED
 from ..rpc import Connection, ConnectionLost
 from ..system import Capability, gives_notices
 from ..system._plugins import Plugins
@@ -64,6 +66,7 @@ class Controller:
         self._timings: Keepalive = plugins.hooks.keepalive()
         self._changed = RepeatedEvent()  # the state, or the connection
         self._freed = trio.Event()
+        self._pid = os.getpid()
         self._scope = trio.CancelScope()
         self._boot_log = boot_log
         self._output = Output(name, boot_log)
@@ -123,6 +126,7 @@ class Controller:
     @property
     def connection(self) -> Connection | None:
         """What callers use, while the machine is ``RUNNING`` and connected."""
+        self._check_process()
         return self._link.connection if self.lifecycle.state == State.RUNNING else None
 
     async def connected(self) -> Connection:
@@ -143,6 +147,7 @@ class Controller:
 
     async def shutdown(self) -> None:
         """Stop, after asking the machine to end by itself; return when it is freed."""
+        self._check_process()
         connection = self._link.connection
         if self.owned and self.lifecycle.state != State.STOPPED and connection is not None:
             await self._log.catch_up(connection)
@@ -177,7 +182,7 @@ class Controller:
                 finally:
                     self.stop(Termination(StopReason.SHUTDOWN, "its session ended"))
                     self._log.finish()
-                    if self.owned:
+                    if self.owned and os.getpid() == self._pid:  # not in a forked child
                         await self._free()
         finally:
             self._freed.set()
@@ -228,6 +233,11 @@ class Controller:
         if self._bootstrap is None or (report := await self._bootstrap.exit_report()) is None:
             return None
         return self.notices.explain(Termination(StopReason.EXITED, report))
+
+    def _check_process(self) -> None:
+        """Raise `UsageError` in a forked child, where the machine is not its own."""
+        if os.getpid() != self._pid:
+            raise UsageError(FORKED)
 
     async def _free(self) -> None:
         with trio.move_on_after(_STOP_SECONDS, shield=True) as scope:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
 import re
 import secrets
 import socket
@@ -23,7 +24,7 @@ from ..boot._config import configure_worker
 from ..boot._shipment import Shipment
 from ..errors import StartError, StopReason, UsageError
 from ..machine._async import AsyncMachine
-from ..process import open_standard_descriptors
+from ..process import FORKED, end_child, open_standard_descriptors
 from ..reaper._process import ReaperProcess
 from ..rpc import dumps_whole
 from ..services._names import check_service_name
@@ -87,6 +88,7 @@ class AsyncSession:
         self._nursery: trio.Nursery | None = None
         self._fleet: Fleet | None = None
         self._stack = contextlib.AsyncExitStack()
+        self._pid = os.getpid()
 
     def __repr__(self) -> str:
         return f"<Session {self.name} on {self._plugins.system.name!r}>"
@@ -128,6 +130,7 @@ class AsyncSession:
             )
         if self._nursery is not None:
             raise UsageError("a session is opened once; make another one")
+        self._pid = os.getpid()
         self._reaper.check()
         open_standard_descriptors()
         async with contextlib.AsyncExitStack() as stack:
@@ -162,6 +165,9 @@ class AsyncSession:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._is_inherited:
+            # The session's tasks are its parent's, and trio can't leave them: end here.
+            end_child(exc)
         await self._stack.__aexit__(exc_type, exc, traceback)
 
     async def start(
@@ -204,8 +210,13 @@ class AsyncSession:
     async def shutdown(self) -> None:
         """Free every machine; return when each is confirmed to be gone. May be called again."""
         with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
-            if self._fleet is not None:
+            if self._fleet is not None and not self._is_inherited:
                 await self._fleet.shutdown()
+
+    @property
+    def _is_inherited(self) -> bool:
+        """Whether this is a child of the process that has opened it, which alone may end it."""
+        return os.getpid() != self._pid
 
     def _request(
         self,
@@ -219,6 +230,11 @@ class AsyncSession:
             raise UsageError(f"the number of machines to start must be 1 or more, not {n!r}")
         if self._authority is None:
             raise _not_open()
+        if self._is_inherited:
+            raise UsageError(FORKED)
+        _check_environ(environ)
+        if isinstance(argv, str) or not all(isinstance(one, str) for one in argv or ()):
+            raise UsageError(f"argv must be a list of strings, not {argv!r}")
         pickled = _pickle_services(services)
         request = LaunchRequest(
             authority=self._authority,
@@ -316,6 +332,8 @@ class AsyncSession:
         await self._meter.watch(warn=warn, stop=stop)
 
     async def _release(self) -> None:
+        if self._is_inherited:
+            return
         with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
             await self._plugins.hooks.shutdown()
             # If that raised, the reaper stays, and frees the rest once this process ends.
@@ -346,6 +364,13 @@ def _session_name(name: str | None) -> str:
     """Return a name that is unique in the world, and a DNS name, as certificates need it."""
     label = re.sub(r"[^a-z0-9]+", "-", (name or socket.gethostname()).lower()).strip("-")
     return f"{label[:24] or 'session'}-{secrets.token_hex(4)}.bigmachine"
+
+
+def _check_environ(environ: Mapping[str, str]) -> None:
+    for name, value in environ.items():
+        is_text = isinstance(name, str) and isinstance(value, str)
+        if not (is_text and name and "=" not in name and "\0" not in name + value):
+            raise UsageError(f"environ: {name!r}: {value!r} can't be an environment variable")
 
 
 def _pickle_services(services: Mapping[str, object]) -> dict[str, bytes]:

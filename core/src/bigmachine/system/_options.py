@@ -202,7 +202,7 @@ def _file(system_name: str, *, profile: str | None) -> Iterator[_Source]:
                 + (
                     f"(profiles in {file}: {', '.join(profiles) or 'none'})"
                     if file
-                    else f"(there is no bigmachine.toml in {os.getcwd()} or above)"
+                    else "(there is no bigmachine.toml in the current folder or above)"
                 )
             )
         chosen = _table(_table(profiles, profile, file=file), system_name, file=file)
@@ -211,7 +211,10 @@ def _file(system_name: str, *, profile: str | None) -> Iterator[_Source]:
 
 
 def _find_file() -> tuple[Path, str, Mapping[str, Any]] | None:  # Any: whatever TOML holds
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except OSError:  # it was deleted, and nothing is above it
+        return None
     for folder in (here, *here.parents):
         file = folder / "bigmachine.toml"
         if file.is_file():
