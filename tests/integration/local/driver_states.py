@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging.handlers
 import os
 import signal
 import sys
@@ -52,6 +53,8 @@ def is_foreign(module: Any) -> bool:
 def main(fork: str) -> None:
     """Report what machines and their processes are like, as a line of JSON."""
     os.environ["PYTHONPATH"] = ":"
+    warned = logging.handlers.BufferingHandler(100)
+    logging.getLogger("bigmachine").addHandler(warned)
     with bm.Session("local", fork=json.loads(fork)) as session:
         os.environ["SET_LATER"] = "yes"
         [machine] = session.start(
@@ -59,7 +62,8 @@ def main(fork: str) -> None:
         )
         reports = [machine.call("State.describe"), machine.call("State.describe_process")]
     with open(os.environ["REPORT"], "w") as file:
-        json.dump([{"argv": sys.argv, "path": sys.path}, *reports], file)
+        log = [record.getMessage() for record in warned.buffer]
+        json.dump([{"argv": sys.argv, "path": sys.path, "log": log}, *reports], file)
 
 
 def break_signals() -> None:

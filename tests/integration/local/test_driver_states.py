@@ -45,6 +45,7 @@ sys.argv += ["x" * 200_000] * 3 + ["\\udcff"]
 sys.path += ["/nowhere/" + "y" * 200_000, "/\\udcff"]
 """
     driver, *reports = run(program, cwd=tmp_path, fork=fork, flags=FLAGS)
+    assert driver["log"] == []
     for report in reports:
         path = report.pop("path")
         assert [one for one in path if one in driver["path"]] == [*dict.fromkeys(driver["path"])]
