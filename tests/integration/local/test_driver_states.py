@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -149,3 +150,23 @@ def test_suspended_machine_is_stopped_after_keepalive_timeout(fork: bool | None)
         assert caught.value.reason is bm.StopReason.KEEPALIVE
         session.shutdown()
         assert not Path(f"/proc/{pid}").exists()
+
+
+class Holder:
+    def hold(self, exponent: int) -> int:
+        """Hold the interpreter: this is one call into native code."""
+        return (3**exponent).bit_length()
+
+
+@pytest.mark.long
+def test_machine_whose_interpreter_is_held_by_native_code_is_kept() -> None:
+    trial = 2_000_000
+    began = time.monotonic()
+    Holder().hold(trial)
+    seconds = time.monotonic() - began
+    # Large numbers are multiplied in n**1.6 steps: this takes 8 seconds.
+    exponent = int(trial * (8 / seconds) ** (1 / 1.6))
+    with bm.Session("local", keepalive_timeout=2.0) as session:
+        [machine] = session.start(1, services={"Holder": Holder()})
+        assert machine.call("Holder.hold", exponent) > exponent
+        assert machine.state is bm.State.RUNNING

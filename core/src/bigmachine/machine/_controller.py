@@ -118,6 +118,7 @@ class Controller:
             link=self._link,
             timings=self._timings,
             diagnose=self._diagnose,
+            is_busy=lambda: self.owned and plugins.system.is_busy(instance),
             explain=self.notices.explain,
             stop=self.stop,
             notify=plugins.notify,

@@ -66,6 +66,7 @@ class Supervisor:
         self._exit = exit
         self._notices = notices
         self._log = log
+        self._timeout = timeout
         self._deadline = trio.current_time() + timeout
         self._ending = trio.Event()
 
@@ -192,10 +193,14 @@ class Supervisor:
                 logger.debug("shutting down, as requested")
                 self._exit(0)
                 return
+            if trio.current_time() > self._deadline + _DELAY_SECONDS:
+                # Something held this loop up, such as native code: what came meanwhile is unread.
+                self._deadline = trio.current_time() + self._timeout
         logger.error("no keepalive came in time: this machine ends itself")
         self._exit(1)
 
 
+_DELAY_SECONDS = 1.0  # more than a loop on a busy computer is late
 _ROUND_SECONDS = 0.002  # the reply to a POST is not counted, but sent within this time
 _PARTING_SECONDS = 1.0  # to send replies, if the network is slow or the peer does not read
 _LOG_POLL_SECONDS = 0.1
