@@ -134,6 +134,16 @@ def test_variables_that_cannot_be_set_are_usage_errors_before_any_start() -> Non
         assert session.machines == []
 
 
+@pytest.mark.long
+def test_machine_that_cannot_be_run_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    with bm.Session("local", fork=False) as session:
+        monkeypatch.setenv("TOO_LONG_FOR_THE_KERNEL", "x" * 200_000)
+        with pytest.raises(bm.StartError, match="can't run .*: .*Argument list too long"):
+            session.start(1, services={"Basic": Basic()})
+        monkeypatch.undo()
+        assert session.start(1, services={"Basic": Basic()})[0].call("Basic.echo", 1) == 1
+
+
 def test_silent_machine_is_stopped_after_20_seconds_by_default() -> None:
     assert LocalSystem().keepalive().timeout == 20.0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -115,6 +116,30 @@ def test_shutdown_waits_for_opening_in_another_thread_and_ends_it():
     assert isinstance(started, bm.UsageError)
     assert left == []
     assert system.opens == 1
+
+
+def test_signal_handler_can_shut_down_session_that_its_thread_opens():
+    system = SlowSystem()
+    session = bm.Session(system)
+
+    def interrupt():
+        system.has_begun.wait()
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+
+    def handle(*_):
+        session.shutdown()
+        system.may_go_on.set()
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        with pytest.raises(bm.UsageError, match="shut down"):
+            session.start(1, services=SERVICES)
+        thread.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert loops() == []
 
 
 def test_shutdown_ends_start_in_another_thread():

@@ -33,6 +33,7 @@ from ..system._entrypoints import choose_system, load_observers
 from ..system._options import environment_options
 from ..system._plugins import Plugins
 from ..system._request import LaunchRequest, machine_names
+from ._arguments import check_argv, check_environ
 from ._cost import CostMeter
 from ._fleet import Fleet
 
@@ -232,9 +233,8 @@ class AsyncSession:
             raise _not_open()
         if self._is_inherited:
             raise UsageError(FORKED)
-        _check_environ(environ)
-        if isinstance(argv, str) or not all(isinstance(one, str) for one in argv or ()):
-            raise UsageError(f"argv must be a list of strings, not {argv!r}")
+        check_environ(environ)
+        check_argv(argv)
         pickled = _pickle_services(services)
         request = LaunchRequest(
             authority=self._authority,
@@ -364,13 +364,6 @@ def _session_name(name: str | None) -> str:
     """Return a name that is unique in the world, and a DNS name, as certificates need it."""
     label = re.sub(r"[^a-z0-9]+", "-", (name or socket.gethostname()).lower()).strip("-")
     return f"{label[:24] or 'session'}-{secrets.token_hex(4)}.bigmachine"
-
-
-def _check_environ(environ: Mapping[str, str]) -> None:
-    for name, value in environ.items():
-        is_text = isinstance(name, str) and isinstance(value, str)
-        if not (is_text and name and "=" not in name and "\0" not in name + value):
-            raise UsageError(f"environ: {name!r}: {value!r} can't be an environment variable")
 
 
 def _pickle_services(services: Mapping[str, object]) -> dict[str, bytes]:
