@@ -58,7 +58,11 @@ print(machine.call("Basic.echo", "the parent works on"))
 
 def test_child_can_do_nothing_to_open_session_and_exits():
 
-    run = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", CHILD],
+        capture_output=True,
+        text=True,
+    )
     assert (run.returncode, run.stderr) == (0, "")
     assert run.stdout.splitlines() == ["the child's atexit", "the parent works on"]
 
