@@ -248,6 +248,22 @@ def test_silent_machine_is_stopped_after_timeout(run):
     run(test)
 
 
+def test_silent_machine_that_is_busy_is_stopped_after_six_timeouts(run):
+    async def test(kit):
+        async with kit.session() as session:
+            [machine] = await session.start(1, services=SERVICES)
+            kit.system.reports_ended_machines = False
+            kit.system.has_busy_machines = True
+            kit.system.partition(machine)
+            silent_since = trio.current_time()
+            with pytest.raises(bm.MachineStopped):
+                await machine.call("Echo.forever")
+            silence = trio.current_time() - silent_since
+            assert 6 * kit.timings.timeout <= silence <= 6 * kit.timings.timeout + 60
+
+    run(test)
+
+
 def test_machine_without_keepalives_ends_itself(run):
     async def test(kit):
         async with kit.session() as session:

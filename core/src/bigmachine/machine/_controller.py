@@ -6,6 +6,7 @@ import contextlib
 import functools
 import logging
 import math
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,8 @@ import trio
 from .._repeated_event import RepeatedEvent
 from .._values import Instance, Keepalive, State, Termination
 from ..boot._bootstrap import BootBatch, Bootstrap
-from ..errors import BigmachineError, BootError, RpcError, StopReason, TransportError
+from ..errors import BigmachineError, BootError, RpcError, StopReason, TransportError, UsageError
+from ..process import FORKED
 from ..rpc import Connection, ConnectionLost, dial
 from ..services._names import TEARDOWN_SECONDS
 from ..system import Capability, gives_notices
@@ -74,6 +76,7 @@ class Controller:
         self._timings: Keepalive = plugins.hooks.keepalive()
         self._changed = RepeatedEvent()  # the state, or the connection
         self._freed = trio.Event()
+        self._pid = os.getpid()
         self._scope = trio.CancelScope()
         self._boot_log = boot_log
         self._output = Output(name, boot_log=boot_log, stderr=stderr)
@@ -131,6 +134,7 @@ class Controller:
             link=self._link,
             timings=self._timings,
             diagnose=self._diagnose,
+            is_busy=lambda: self.owned and plugins.system.is_busy(instance),
             explain=self.notices.explain,
             stop=self.stop,
             notify=plugins.notify,
@@ -139,6 +143,7 @@ class Controller:
     @property
     def connection(self) -> Connection | None:
         """What callers use, while the machine is ``RUNNING`` and connected."""
+        self._check_process()
         return self._link.connection if self.lifecycle.state == State.RUNNING else None
 
     async def connected(self) -> Connection:
@@ -159,6 +164,7 @@ class Controller:
 
     async def shutdown(self) -> None:
         """Stop, after asking the machine to end by itself; return when it is freed."""
+        self._check_process()
         connection = self._link.connection
         if self.owned and self.lifecycle.state != State.STOPPED and connection is not None:
             await self._log.catch_up(connection)
@@ -194,7 +200,7 @@ class Controller:
                 finally:
                     self.stop(Termination(StopReason.SHUTDOWN, "its session ended"))
                     self._log.finish()
-                    if self.owned:
+                    if self.owned and os.getpid() == self._pid:  # not in a forked child
                         await self._free()
         finally:
             self._freed.set()
@@ -270,6 +276,11 @@ class Controller:
                     nursery.cancel_scope.cancel()
             except (OSError, RpcError) as exc:
                 logger.debug("%s: it could not be asked to end: %s", self.name, exc)
+
+    def _check_process(self) -> None:
+        """Raise `UsageError` in a forked child, where the machine is not its own."""
+        if os.getpid() != self._pid:
+            raise UsageError(FORKED)
 
     async def _free(self) -> None:
         with trio.move_on_after(_STOP_SECONDS, shield=True) as scope:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
 import re
 import secrets
 import socket
@@ -24,7 +25,7 @@ from ..boot._shipment import Shipment
 from ..errors import StartError, StopReason, UsageError
 from ..machine._async import AsyncMachine
 from ..machine._stderr import StderrWriter
-from ..process import open_standard_descriptors
+from ..process import FORKED, end_child, open_standard_descriptors
 from ..reaper._process import ReaperProcess
 from ..rpc import dumps_whole
 from ..services._check import check_services
@@ -98,6 +99,7 @@ class AsyncSession:
         self._nursery: trio.Nursery | None = None
         self._fleet: Fleet | None = None
         self._stack = contextlib.AsyncExitStack()
+        self._pid = os.getpid()
 
     def __repr__(self) -> str:
         return f"<Session {self.name} on {self._plugins.system.name!r}>"
@@ -139,6 +141,7 @@ class AsyncSession:
             )
         if self._nursery is not None:
             raise UsageError("a session is opened once; make another one")
+        self._pid = os.getpid()
         self._reaper.check()
         open_standard_descriptors()
         async with contextlib.AsyncExitStack() as stack:
@@ -177,6 +180,9 @@ class AsyncSession:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._is_inherited:
+            # The session's tasks are its parent's, and trio can't leave them: end here.
+            end_child(exc)
         await self._stack.__aexit__(exc_type, exc, traceback)
 
     async def start(
@@ -225,8 +231,13 @@ class AsyncSession:
     async def shutdown(self) -> None:
         """Free every machine; return when each is confirmed to be gone. May be called again."""
         with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
-            if self._fleet is not None:
+            if self._fleet is not None and not self._is_inherited:
                 await self._fleet.shutdown()
+
+    @property
+    def _is_inherited(self) -> bool:
+        """Whether this is a child of the process that has opened it, which alone may end it."""
+        return os.getpid() != self._pid
 
     def _request(
         self,
@@ -239,6 +250,8 @@ class AsyncSession:
         argv = sys.argv if argv is None else checked_argv(argv)
         if self._authority is None:
             raise _not_open()
+        if self._is_inherited:
+            raise UsageError(FORKED)
         pickled = _pickle_services(services)
         request = LaunchRequest(
             authority=self._authority,
@@ -342,6 +355,8 @@ class AsyncSession:
         await self._meter.watch(warn=warn, stop=stop)
 
     async def _release(self) -> None:
+        if self._is_inherited:
+            return
         with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
             await self._plugins.hooks.shutdown()
             # If that raised, the reaper stays, and frees the rest once this process ends.

@@ -159,7 +159,8 @@ def _import(entry: Entry) -> object:
 
 
 def _installed() -> tuple[Entry, ...]:
-    return _scan(tuple(sys.path))
+    # Python ignores what is not text.
+    return _scan(tuple(entry for entry in sys.path if isinstance(entry, str)))
 
 
 @functools.lru_cache(maxsize=1)  # a scan reads a file of each distribution

@@ -147,6 +147,15 @@ class System:
         a hook.
         """
 
+    def is_busy(self, instance: Instance) -> bool:
+        """Whether a machine that does not answer is known to compute.
+
+        Native code may hold the interpreter for long. A machine that is busy is stopped only
+        after six times the keepalive timeout. Called after `keepalive_failed` returned None; it
+        must not wait. It is not a hook.
+        """
+        return False
+
     # -- on the driver --------------------------------------------------------
 
     @hookspec(firstresult=True)

@@ -6,8 +6,10 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import trio
@@ -17,6 +19,10 @@ from bigmachine.process import close_in_children
 
 from ._descriptors import pipe
 from ._log import Log
+
+# Of a processor. Threads that only wait for the interpreter use up to a tenth; one that computes
+# gets as little as this on a busy computer.
+_BUSY_SHARE = 0.2
 
 
 class Process(ABC):
@@ -30,6 +36,7 @@ class Process(ABC):
         self._waiting = trio.Lock()
         self._has_exited = False
         self._status: int | None = None
+        self._usage = (time.monotonic(), 0.0)
 
     async def wait(self) -> int | None:
         """Wait for the process to end; return its exit status, or minus a signal's number.
@@ -50,6 +57,12 @@ class Process(ABC):
         if not self._has_exited:
             self.is_killed = True
             self._kill_group()
+
+    def is_busy(self) -> bool:
+        """Whether it has computed since this was last called, and did not just wait."""
+        (then, used_then), (now, used) = self._usage, (time.monotonic(), _cpu_seconds(self.pid))
+        self._usage = (now, used)
+        return used - used_then > _BUSY_SHARE * (now - then)
 
     @abstractmethod
     async def _wait_exit(self) -> int | None:
@@ -115,6 +128,16 @@ def kill_group(pid: int) -> None:
     """Send SIGKILL to the process group of ``pid``, which must not be reaped yet."""
     with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for zombies
         os.killpg(pid, signal.SIGKILL)
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Return how long a process has computed; 0 where that is unknown."""
+    try:
+        # Fields 14 and 15 of proc(5); the second one, in parentheses, may hold anything.
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def _current_folder() -> str:

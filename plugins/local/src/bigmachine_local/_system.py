@@ -135,8 +135,8 @@ class LocalSystem(System):
     def keepalive(self) -> Keepalive:
         """Return a short period, because a check is cheap.
 
-        Lifelines detect dead machines. So a silent machine is a stopped process, or runs native
-        code that holds the interpreter for long: an option says how long that may be.
+        Lifelines detect dead machines. So a silent machine is a suspended process, or in a
+        deadlock, or it runs native code that holds the interpreter: then it `is_busy`.
         """
         timeout = self.options.keepalive_timeout
         return Keepalive(period=timeout / 4, timeout=timeout, rpc_timeout=min(timeout / 2, 10.0))
@@ -151,6 +151,11 @@ class LocalSystem(System):
         with trio.move_on_after(_EXIT_GRACE):
             return self._termination(process, await process.wait())
         return None
+
+    def is_busy(self, instance: Instance) -> bool:
+        """Whether its process computes; one that is stopped, or in a deadlock, does not."""
+        process = self._processes.get(instance.name)
+        return process is not None and process.is_busy()
 
     def tail(self, instance: Instance) -> AsyncIterator[bytes]:
         """Follow the machine's output, from its first line."""

@@ -34,6 +34,8 @@ from bigmachine.process import python_environ, unpack
 from ._descendants import Descendants
 from ._zygote import LAUNCH_DESCRIPTORS, MESSAGE_BYTES
 
+_CANNOT_RUN = 127  # the status of a shell that finds no program
+
 Entry = Callable[..., None]
 
 
@@ -149,7 +151,8 @@ def _exec(header: dict[str, Any], listen: int, lifeline: int) -> NoReturn:
         arguments = [*command, "--listen", f"fd:{listen}"]
         os.execvpe(command[0], arguments, python_environ(header["environ"]))
     except OSError as exc:
-        sys.exit(f"can't run {command[0]}: {exc}")
+        print(f"can't run {command[0]}: {exc}", file=sys.stderr, flush=True)
+        sys.exit(_CANNOT_RUN)
 
 
 def _close_all_but(*kept: int) -> None:

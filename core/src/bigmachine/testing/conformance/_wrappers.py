@@ -14,6 +14,7 @@ import trio
 from bigmachine._identity import Identity
 from bigmachine.boot import MachineSpec
 from bigmachine.machine._async import AsyncMachine
+from bigmachine.process import pack, unpack
 from bigmachine.system import Instance, hookimpl
 
 from ._probe import fail_boot
@@ -180,7 +181,8 @@ class KeyRecorder:
 
 
 def _broken(config: bytes) -> bytes:
-    return pickle.dumps({**pickle.loads(config), "config": pickle.dumps(_Failing())})
+    header = b"" if config.startswith(pickle.PROTO) else pack(unpack(config)[0])
+    return header + pickle.dumps({"config": pickle.dumps(_Failing())})
 
 
 class _Failing:
