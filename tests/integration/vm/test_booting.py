@@ -24,7 +24,7 @@ PROGRAM = """
     import json, os, sys
     import bigmachine as bm
     from bigmachine.system import hookimpl
-    from vms import VmSystem
+    from vms import VmOptions, VmSystem
 
     class Watch:
         phases = {}
@@ -53,7 +53,7 @@ PROGRAM = """
             }
 
     if __name__ == "__main__":
-        with bm.Session(VmSystem(), plugins=[Watch()]) as session:
+        with bm.Session(VmSystem(VmOptions(verify_boot=True)), plugins=[Watch()]) as session:
             machines = session.start(int(sys.argv[1]), services={"Reporter": Reporter()})
             reports = [machine.call("Reporter.report") for machine in machines]
             system = session.system
@@ -106,7 +106,7 @@ def test_program_finds_its_code_and_distributions_on_its_machines(project: Path)
         assert report["bigmachine"].startswith(report["prefix"])
         assert "bigmachine-vm-" in report["prefix"]
     assert len({report["pid"] for report in found["reports"]}) == 2
-    assert list(found["phases"]) == ["boot", "identify", "upload", "build", "start"]
+    assert list(found["phases"]) == ["boot", "verify", "identify", "upload", "build", "start"]
     [[distributions, files, size_bytes]] = found["captured"]
     assert distributions > 10
     assert files == 5  # the program's modules, vms.py and the data

@@ -18,6 +18,12 @@ from ._loop_watch import LoopWatch
 from ._notices import Notices
 from ._supervisor import Supervisor
 
+SILENCE_KEEPALIVES = 2
+"""A connection is closed if its peer sends nothing for so many keepalive timeouts.
+
+Drivers and peers ask more than once in a keepalive timeout, each over its own connection.
+"""
+
 # Takes the worker's config and its nursery; returns the function that runs a service's setup.
 SetUpFactory = Callable[[WorkerConfig, trio.Nursery], Callable[[object], Awaitable[None]]]
 
@@ -45,8 +51,7 @@ async def serve(
         services,
         identity=config.identity,
         maxprocs=maxprocs,
-        # Drivers and peers ask at least once in a keepalive timeout, each over its connection.
-        silence_timeout=2 * config.keepalive.timeout,
+        silence_timeout=SILENCE_KEEPALIVES * config.keepalive.timeout,
     )
     async with trio.open_nursery() as nursery:
         installer = Installer(services, nursery=nursery, set_up=set_up(config, nursery))

@@ -27,6 +27,9 @@ from ._registry import Services
 HEAD_TIMEOUT = 60.0
 """How long the head of a request may take, from the end of the one before, in seconds."""
 
+MAX_HEAD_BYTES = 16 << 10
+"""The longest head of a request, or of a part of its body."""
+
 _PIECE_BYTES = 1 << 20  # of a response: so much the peer must read within the silence timeout
 
 
@@ -51,7 +54,7 @@ class HttpConnection:
         self._pools = pools
         self._limit_bytes = limit_bytes
         self._silence_timeout = silence_timeout
-        self._http = h11.Connection(h11.SERVER)
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
 
     async def run(self) -> bytes | None:
         """Answer requests; on an upgrade, return the bytes that already followed it."""
