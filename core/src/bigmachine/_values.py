@@ -82,7 +82,7 @@ class CostGroup:
 
     def __str__(self) -> str:
         """Return it for people: ``"3 × c7i.xlarge spot, 14 min"``."""
-        noun = f"× {self.kind}" if self.kind else f"machine{'s' * (self.count != 1)}"
+        noun = f"× {sanitize_line(self.kind)}" if self.kind else f"machine{'s' * (self.count != 1)}"
         return f"{self.count} {noun}, {duration_text(self.seconds)}"
 
 

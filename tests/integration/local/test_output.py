@@ -96,15 +96,27 @@ class Worker:
         logging.getLogger("app").info("only if logging is configured on the machine")
 
 
+class CallingStream(io.StringIO):
+    """A stream that calls a machine whenever something is written to it."""
+
+    call: Callable[[], object]
+
+    def write(self, text: str) -> int:
+        self.call()
+        return super().write(text)
+
+
 def test_progress_characters_and_warnings_of_machine_are_shown_after_its_name():
-    with contextlib.redirect_stderr(io.StringIO()) as stderr, bm.Session("local") as session:
+    with contextlib.redirect_stderr(CallingStream()) as stderr, bm.Session("local") as session:
         [machine] = session.start(1, services={"Worker": Worker()}, environ={"LC_ALL": "C"})
+        stderr.call = lambda: machine.call("Worker.show", "")
         for step in ("  0%|    |", " 50%|##  |", "100%|####|"):
             machine.call("Worker.show", f"\r{step}")
             until(lambda step=step: f"m0: {step}\n" in stderr.getvalue())
         machine.call("Worker.show", "\n")
         machine.call("Worker.print_any_character")
         machine.call("Worker.warn")
+        until(lambda: "a warning" in stderr.getvalue())
     lines = stderr.getvalue().splitlines()
     assert lines[:6] == [
         "m0:   0%|    |",

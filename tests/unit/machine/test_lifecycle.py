@@ -354,6 +354,21 @@ def test_boot_output_is_hidden_until_several_boots_have_failed(run, capsys, capl
     run(test)
 
 
+def test_boot_error_has_harmless_and_bounded_output(run):
+    async def test(kit):
+        kit.system.boot_lines = (b"x" * 200_000, b"\x1b]0;title\x07\xff last")
+        async with kit.session(plugins=[Unreachable(kit.system)]) as session:
+            with pytest.raises(bm.StartError) as caught:
+                await session.start(1, services=SERVICES)
+        long, *_, last = caught.value.__cause__.console.splitlines()
+        assert long.startswith("xxx")
+        assert long.endswith("x… (64,537 characters more)")
+        assert last == "\\xff last"
+        assert len(str(caught.value)) < 10_000
+
+    run(test)
+
+
 def test_boot_output_is_shown_at_debug_log_level(run, capsys, caplog):
     async def test(kit):
         kit.system.boot_lines = (b"fsck: clean",)

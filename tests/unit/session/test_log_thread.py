@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from bigmachine.session._log_thread import off_the_loop
 from tests.support.waiting import until
 
 logger = logging.getLogger("bigmachine.session")
+
+EVIL = "evil \x1b]0;title\x07\x1b[2J\0"
 
 
 class Handler(logging.Handler):
@@ -68,9 +71,21 @@ def test_loop_without_session_logs_as_usual():
 def test_handler_that_blocks_does_not_hold_up_loop(monkeypatch):
     monkeypatch.setattr(_log_thread, "_WAIT_SECONDS", 0.01)
     monkeypatch.setattr(_log_thread, "_MAX_RECORDS", 5)
-    release = threading.Event()
-    with handled_by(Handler(release.wait)) as handler:
-        trio.run(log, *(f"{i}" for i in range(10)))
+    has_begun, release = threading.Event(), threading.Event()
+
+    def block() -> None:
+        has_begun.set()
+        release.wait()
+
+    async def main() -> None:
+        with off_the_loop():
+            logger.warning("0")
+            has_begun.wait()
+            for i in range(1, 10):
+                logger.warning(f"{i}")
+
+    with handled_by(Handler(block)) as handler:
+        trio.run(main)
         assert handler.messages == []
         release.set()
         until(lambda: len(handler.messages) == 7)
@@ -104,3 +119,25 @@ def test_filters_of_user_apply():
     finally:
         logger.removeFilter(is_wanted)
     assert handler.messages == ["wanted"]
+
+
+def test_texts_and_exceptions_of_others_are_sanitized():
+    async def main() -> None:
+        with off_the_loop():
+            logger.warning("%s: %s", "m0", EVIL)
+            try:
+                raise OSError(EVIL)
+            except OSError:
+                logger.exception("it failed")
+
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    logger.addHandler(handler)
+    try:
+        trio.run(main)
+    finally:
+        logger.removeHandler(handler)
+    first, *_, last = stream.getvalue().splitlines()
+    assert first == "m0: evil \\x00"
+    assert last == "OSError: evil \\x00"
+    assert "\x1b" not in stream.getvalue()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 
 import trio
 
 from .._values import Instance, LinePart
-from ..errors import sanitize
+from ..errors import sanitize, sanitize_line
 from ..system import Capability
 from ..system._plugins import Plugins
 from ._stderr import StderrWriter
@@ -20,7 +21,9 @@ _machine_logger = logging.getLogger("bigmachine.machine")
 
 _CONSOLE_LINES = 20  # of the boot console, in a BootError
 _LINES = 50  # of what the machine printed, in a BootError
+_ERROR_CHARACTERS = 1000  # of each line, in a BootError
 _LINE_BYTES = 1 << 16  # longer lines are shown in parts
+_MOVES_UP = re.compile(rb"\x1b\[\d*[AF]")
 _FAILURES_UNTIL_SHOWN = 3
 _LAST_LINES_SECONDS = 2.0
 _BOOT_LINES_SECONDS = 0.5  # for a machine that perhaps goes on running
@@ -60,11 +63,12 @@ class Output:
     """One machine's output: written to standard error once it has booted."""
 
     def __init__(self, name: str, *, boot_log: BootLog, stderr: StderrWriter) -> None:
-        self._name = name
+        self._name = sanitize_line(name)
         self._boot_log = boot_log
         self._stderr = stderr
         self._last: deque[bytes] = deque(maxlen=_LINES)
         self._unfinished = b""
+        self._redrawn = b""  # the last state of one of several bars, which has a line of its own
         self._patience = _PATIENCE_SECONDS
         self._was_patient = 0.0  # when it last waited
         self._ended = trio.Event()
@@ -86,7 +90,7 @@ class Output:
         console = [line for line in sanitize(text).split("\n") if line.strip()]
         last = [*self._last, *filter(None, [self._unfinished])]
         printed = [sanitize(line.decode(errors="backslashreplace")) for line in last]
-        return "\n".join([*console[-_CONSOLE_LINES:], *printed])
+        return "\n".join(map(_shortened, [*console[-_CONSOLE_LINES:], *printed]))
 
     @contextlib.asynccontextmanager
     async def following(
@@ -130,18 +134,24 @@ class Output:
                 end = _end_of_character(rest, _LINE_BYTES)
                 self._show(rest[:end] + "…".encode())
                 rest = rest[end:]
-            if isinstance(line, LinePart):
-                self._unfinished = rest
+            is_part = isinstance(line, LinePart)
+            self._unfinished = rest if is_part else b""
+            is_redrawn = b"\x1b" in rest and _MOVES_UP.search(rest) is not None
+            if is_redrawn:
+                self._redrawn = rest
+            if is_part or is_redrawn:
                 if self._is_shown:
                     self._stderr.step(self._name, rest)
             else:
-                self._unfinished = b""
                 self._show(rest)
 
     def finish(self) -> None:
         """Take the last line as it is: it will not be continued."""
         if self._unfinished:
             self.lines([b""])
+        elif self._redrawn:
+            last, self._redrawn = self._redrawn, b""
+            self._show(last)
 
     async def catch_up(self) -> None:
         """Give standard error time to take what there is, before more is read.
@@ -165,9 +175,16 @@ class Output:
         return not self.is_booting or self._boot_log.is_shown
 
     def _show(self, line: bytes) -> None:
-        self._last.append(line)
-        if self._is_shown:
-            self._stderr.line(self._name, line)
+        redrawn, self._redrawn = self._redrawn, b""
+        for whole in [redrawn, line] if redrawn else [line]:
+            self._last.append(whole)
+            if self._is_shown:
+                self._stderr.line(self._name, whole)
+
+
+def _shortened(line: str) -> str:
+    more = len(line) - _ERROR_CHARACTERS
+    return line if more <= 0 else f"{line[:-more]}… ({more:,} characters more)"
 
 
 def _last_redrawn(line: bytes) -> bytes:

@@ -10,10 +10,8 @@ import codecs
 import contextlib
 import contextvars
 import functools
-import io
-import os
+import math
 import re
-import select
 import signal
 import sys
 import threading
@@ -26,21 +24,27 @@ from typing import Any
 import trio
 
 from ..errors import sanitize, sanitize_line
+from ._streams import has_colors, write_text
 
 QUEUE_BYTES = 4 << 20
-"""How much of machines' output waits in memory for a standard error that is slow."""
+"""How much of machines' output waits in memory for a standard error that is slow.
+
+A machine of which less than `_OWN_BYTES` wait may add to that, up to twice as much in all: so
+one that prints much does not hide what others print.
+"""
 
 FLUSH_SECONDS = 2.0
 """How long the end of a session waits for a standard error that is slow."""
 
+_OWN_BYTES = 64 << 10
 _ENTRY_BYTES = 200  # of memory for each line, beside the line itself
-# What is written at once. A pipe that can be written to has room for as much.
-_WRITE_BYTES = 4096
+_GATHERING_SECONDS = 0.001  # of a burst, many lines are then written at once
+_TAKEN_BYTES = 4096  # from the queue, at once
 _STEP_SECONDS = 0.1  # how long an unfinished line waits before it is shown
 # Of one machine's unfinished lines are shown: several at once, not too fast; then a few.
 _STEPS_AT_ONCE = 8
 _SECONDS_BETWEEN_STEPS = 0.25
-_SECONDS_PER_STEP = 10.0
+_SECONDS_PER_STEP = 5.0
 
 _DECODER = codecs.getincrementaldecoder("utf-8")
 _INCOMPLETE = re.compile(r"(?:\x1b(?:\[[0-?]*|\][^\x07\x1b]*)?)\Z")
@@ -58,6 +62,7 @@ class StderrWriter:
         self._changed = threading.Condition()
         self._queue: deque[_Line | _Gap] = deque()
         self._size = 0  # of the queue, in bytes
+        self._sizes: Counter[str] = Counter()  # the same for each machine
         self._steps: dict[str, _Step] = {}
         self._paces: dict[str, _Pace] = {}
         self._unwritten = _Gap()  # what could not be written; only the thread uses it
@@ -86,7 +91,8 @@ class StderrWriter:
             step = self._steps.pop(machine, None)
             if step is not None and step.is_shown and step.line == line.rstrip(b"\r"):
                 return  # it is on the screen already: nothing but its newline has come
-            if self._size >= QUEUE_BYTES:
+            is_small = self._sizes[machine] < _OWN_BYTES and self._size < 2 * QUEUE_BYTES
+            if self._size >= QUEUE_BYTES and not is_small:
                 if not isinstance(self._queue[-1], _Gap):
                     self._queue.append(_Gap(reason="stderr takes them too slowly"))
                 gap = self._queue[-1]
@@ -94,7 +100,7 @@ class StderrWriter:
                 gap.lines[machine] += 1
                 return
             self._queue.append(_Line(machine, line))
-            self._size += len(line) + _ENTRY_BYTES
+            self._count(machine, len(line) + _ENTRY_BYTES)
             self._changed.notify()
 
     def step(self, machine: str, line: bytes) -> None:
@@ -122,12 +128,18 @@ class StderrWriter:
         with trio.move_on_after(FLUSH_SECONDS, shield=True):
             await has_ended.wait()
 
+    def _count(self, machine: str, size: int) -> None:
+        self._size += size
+        self._sizes[machine] += size
+
     def _run(self) -> None:
         if hasattr(signal, "pthread_sigmask"):
             # With the default action, a pipe that is closed would end the whole driver.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
         while entries := self._take():
             self._write(entries)
+            if not self._queue:
+                time.sleep(_GATHERING_SECONDS)
         self._write([])  # if it works again by now, tell what was not written
         assert self._on_end is not None
         with contextlib.suppress(trio.RunFinishedError):
@@ -140,43 +152,55 @@ class StderrWriter:
         entries = [*([self._unwritten] if self._unwritten.lines else []), *entries]
         self._unwritten = _Gap()
         try:
-            colors = _has_colors(stream)
+            colors = has_colors(stream)
             if text := "".join(entry.text(colors=colors) for entry in entries):
-                _write(stream, text)
+                write_text(stream, text)
         except BaseException as exc:  # also `SystemExit`, from a `write` of the user's
             for entry in entries:
                 self._unwritten.lines.update(entry.lines)
-            self._unwritten.reason = f"{type(exc).__name__}: {exc}"
+            self._unwritten.reason = type(exc).__name__
+            with contextlib.suppress(Exception):
+                self._unwritten.reason += f": {exc}"
 
-    def _take(self) -> list[_Line | _Gap]:
+    def _take(self) -> Sequence[_Line | _Gap]:
         """Wait for what is to be written next; return nothing when the thread is to end."""
         with self._changed:
             while True:
-                entries: list[_Line | _Gap] = []
-                size = 0
-                while self._queue and size < _WRITE_BYTES:
-                    entry = self._queue.popleft()
-                    size += entry.size
-                    self._size -= entry.size + _ENTRY_BYTES if isinstance(entry, _Line) else 0
-                    entries.append(entry)
-                if entries:
-                    return entries
-                wait = None
-                now = time.monotonic()
-                for machine, step in self._steps.items():
-                    if step.is_shown or not step.line.strip():
-                        continue
-                    pace = self._paces.setdefault(machine, _Pace())
-                    due = max(step.began + _STEP_SECONDS, pace.due(now, share=len(self._steps)))
-                    if due <= now or self._on_end:
-                        step.is_shown = True
-                        pace.spend(now)
-                        entries.append(_Line(machine, step.line, is_whole=False))
-                    else:
-                        wait = due - now if wait is None else min(wait, due - now)
-                if entries or self._on_end:
-                    return entries
-                self._changed.wait(wait)
+                if queued := self._take_queued():
+                    return queued
+                steps, seconds = self._take_steps()
+                if steps or self._on_end:
+                    return steps
+                self._changed.wait(seconds)
+
+    def _take_queued(self) -> Sequence[_Line | _Gap]:
+        entries: list[_Line | _Gap] = []
+        size = 0
+        while self._queue and size < _TAKEN_BYTES:
+            entry = self._queue.popleft()
+            entries.append(entry)
+            if isinstance(entry, _Line):
+                size += len(entry.line)
+                self._count(entry.machine, -len(entry.line) - _ENTRY_BYTES)
+        return entries
+
+    def _take_steps(self) -> tuple[Sequence[_Line], float | None]:
+        """Return the unfinished lines to be shown now, and in how many seconds there are more."""
+        taken: list[_Line] = []
+        seconds = math.inf
+        now = time.monotonic()
+        for machine, step in self._steps.items():
+            if step.is_shown or not step.line.strip():
+                continue
+            pace = self._paces.setdefault(machine, _Pace())
+            due = max(step.began + _STEP_SECONDS, pace.due(now, share=len(self._steps)))
+            if due <= now or self._on_end:
+                step.is_shown = True
+                pace.spend(now)
+                taken.append(_Line(machine, step.line, is_whole=False))
+            else:
+                seconds = min(seconds, due - now)
+        return taken, None if seconds == math.inf else seconds
 
 
 @dataclass(slots=True)
@@ -186,10 +210,6 @@ class _Line:
     machine: str
     line: bytes
     is_whole: bool = True
-
-    @property
-    def size(self) -> int:
-        return len(self.line)
 
     @property
     def lines(self) -> Counter[str]:
@@ -209,7 +229,6 @@ class _Gap:
 
     lines: Counter[str] = field(default_factory=Counter)
     reason: str = ""
-    size: int = 0
 
     def text(self, *, colors: bool) -> str:
         return "".join(self._notes())
@@ -249,56 +268,3 @@ class _Pace:
     def spend(self, now: float) -> None:
         self._tokens = max(0.0, self._tokens - 1)
         self._last = now
-
-
-def _has_colors(stream: Any) -> bool:
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb":
-        return False
-    try:
-        return bool(stream.isatty())
-    except Exception:
-        return False
-
-
-def _write(stream: Any, text: str) -> None:
-    """Write to a stream; wait as long as that takes."""
-    number = _descriptor(stream)
-    if number == 2:
-        # Past Python's buffer, whose lock would be held meanwhile: others need it, to print or
-        # to end the process. Nothing is in the buffer longer than a line is unfinished.
-        data = text.encode(stream.encoding, "backslashreplace")
-        while data:
-            try:
-                data = data[os.write(number, data) :]
-            except BlockingIOError:  # another process has made the terminal non-blocking
-                _wait_until_writable(number)
-        return
-    size = len(text) if number is None else _WRITE_BYTES
-    for part in (text[at : at + size] for at in range(0, len(text), size)):
-        wait_for(stream)
-        try:
-            stream.write(part)
-        except UnicodeError:
-            encoding = getattr(stream, "encoding", None) or "ascii"
-            stream.write(part.encode(encoding, "backslashreplace").decode(encoding))
-        if hasattr(stream, "flush"):
-            stream.flush()
-
-
-def wait_for(stream: Any) -> None:
-    """Wait until a stream that is nothing but a file can be written to."""
-    if (number := _descriptor(stream)) is not None:
-        _wait_until_writable(number)
-
-
-def _descriptor(stream: Any) -> int | None:
-    if type(stream) is io.TextIOWrapper and hasattr(select, "poll"):
-        with contextlib.suppress(OSError, ValueError):  # no file; or closed
-            return stream.fileno()
-    return None
-
-
-def _wait_until_writable(number: int) -> None:
-    poll = select.poll()
-    poll.register(number, select.POLLOUT)
-    poll.poll()

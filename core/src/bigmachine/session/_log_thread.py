@@ -1,7 +1,8 @@
-"""bigmachine's own log records, handled beside the trio loop that they come from.
+"""bigmachine's own log records: harmless, and handled beside the loop that they come from.
 
 A handler may block: by default it writes to standard error, which may be a terminal that is
-stopped. Then the loop, and with it every call and keepalive, must go on.
+stopped. Then the loop, and with it every call and keepalive, must go on. And a record may quote
+a machine or a provider.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from collections.abc import Iterable, Iterator
 
 import trio
 
-from ..machine._stderr import wait_for
+from ..errors import sanitize
+from ..machine._streams import wait_for
 
 _LOGGERS = ("boot", "environment", "machine", "plugins", "rpc", "session")
 _WAIT_SECONDS = 0.25  # for a record to be handled: usually that takes no time at all
@@ -100,6 +102,7 @@ class _Filter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         global _thread
+        _sanitize(record)
         try:
             if not _sessions.get():
                 return True
@@ -113,6 +116,16 @@ class _Filter(logging.Filter):
 
 _filter = _Filter()
 _thread: _LogThread | None = None
+
+
+def _sanitize(record: logging.LogRecord) -> None:
+    message = record.getMessage()
+    if (clean := sanitize(message)) != message:
+        record.msg, record.args = clean, None
+    if record.exc_info and not record.exc_text:
+        text = logging.Formatter().formatException(record.exc_info)
+        if (clean := sanitize(text)) != text:
+            record.exc_info, record.exc_text = None, clean  # handlers print either
 
 
 def _handle(record: logging.LogRecord) -> None:
