@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from bigmachine.errors import PluginError, UsageError
-from bigmachine.system._options import OptionInfo, describe_options, option, resolve_options
+from bigmachine.system._options import (
+    OptionInfo,
+    describe_options,
+    option,
+    resolve_options,
+    unwritable_options,
+)
 
 
 class Disk(enum.Enum):
@@ -330,3 +336,19 @@ def test_describe_options_lists_each_option() -> None:
     assert described["ports"].default == []
     assert described["depth"].type == "int, at most 3"
     assert described["market"].type == "'spot' or 'on-demand'"
+
+
+@pytest.mark.parametrize("default", [["a"], {"a": 1}, {"a"}])
+def test_default_that_could_change_is_refused_with_the_right_declaration(default: object) -> None:
+    with pytest.raises(PluginError, match=r"declare a tuple, such as `hosts: tuple\[str, ...\]"):
+        option(default, help="The hosts to use.")
+
+
+def test_options_of_which_no_text_can_be_written_are_found() -> None:
+    @dataclass(frozen=True)
+    class Odd(Options):
+        tags: dict[str, str] = field(default_factory=dict)
+        pair: tuple[object, ...] = option((), help="Two things.")
+
+    assert unwritable_options(Options) == []
+    assert unwritable_options(Odd) == ["tags", "pair"]

@@ -266,6 +266,7 @@ class AsyncSession:
             ),
             credential_seconds=boot_seconds(self.system),
         )
+        request.owns_hosts = self.system.owns_hosts
         return request, pickled
 
     async def _provision(

@@ -69,6 +69,16 @@ def _finite(value: Any) -> object:  # Any: of a type that was checked
     return value
 
 
+def is_written_as_text(kind: Any) -> bool:  # Any: an annotation
+    """Whether `convert` can parse texts for the annotation ``kind``."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in _UNIONS:
+        return all(member is types.NoneType or is_written_as_text(member) for member in arguments)
+    if origin in _LISTS:
+        return bool(arguments) and is_written_as_text(arguments[0])
+    return bool(_choices(kind)) or kind in (bool, int, float, str, Path)
+
+
 def type_name(kind: Any) -> str:  # Any: an annotation
     """Return the annotation ``kind`` in words: ``"list of str"``, ``"int or None"``."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)

@@ -20,7 +20,7 @@ from .._values import EnvironmentOptions
 from ..errors import PluginError, UsageError
 from ..services._names import close_match, did_you_mean
 from ._option_file import FILE, find_option_file
-from ._option_types import convert, type_name
+from ._option_types import convert, is_written_as_text, type_name
 
 _logger = logging.getLogger("bigmachine.options")
 
@@ -56,7 +56,17 @@ def option(
             image: str = option(help="The image that machines boot.")
             disk: int = option(20, help="Size of the disk, in GiB.", minimum=1)
             spot: bool = option(False, help="Whether to request spot machines.")
+            hosts: tuple[str, ...] = option((), help="The hosts to use.")
+
+    An option is a ``str``, ``int``, ``float``, ``bool``, `pathlib.Path`, `typing.Literal` or
+    `enum.Enum`, one of these or None, or a tuple of them, which is written ``a,b`` in texts.
+    Raises `PluginError` for a ``default`` that could change, such as a list.
     """
+    if type(default).__hash__ is None:
+        raise PluginError(
+            f"the default of an option must not be a {type(default).__name__}, which could change: "
+            "declare a tuple, such as `hosts: tuple[str, ...] = option((), help=...)`"
+        )
     metadata = {"help": help, "minimum": minimum, "maximum": maximum}
     return dataclasses.field(default=default, kw_only=True, metadata=metadata)
 
@@ -92,6 +102,12 @@ def describe_options(options: type[Any], *, system_name: str) -> list[OptionInfo
         )
         for field in _fields(options)
     ]
+
+
+def unwritable_options(options: type[Any]) -> list[str]:
+    """Name the options of which no text, as in an environment variable, can be a value."""
+    hints = _hints(options)
+    return [f.name for f in _fields(options) if not is_written_as_text(hints[f.name])]
 
 
 def resolve_options(

@@ -55,6 +55,8 @@ class LaunchRequest:
         self._certified: set[str] = set()
         self.argv = tuple(argv)
         self.environ = dict(environ)
+        self.owns_hosts = True
+        """`System.owns_hosts`: whether the machines' hosts may be switched off."""
         self.remaining_budget: float | None = None
         """What the session may still spend, in US dollars; None means no limit."""
 
@@ -124,8 +126,11 @@ class MachineSpec:
     def command(self) -> list[str]:
         """The worker's command line; add ``--listen HOST:PORT`` or ``--listen fd:N``.
 
-        It runs this process's interpreter with the same flags. Raises `UsageError` where there
-        is none, as in a frozen application.
+        Its first element is the driver's own interpreter, and the next are its flags. On another
+        computer, replace it by one that has the same environment:
+        ``["/opt/venv/bin/python", *spec.command[1:]]``. With ``--listen HOST:0`` the worker takes
+        any free port, and its first line of output is the address, as in ``10.0.0.7:40913``.
+        Raises `UsageError` where there is no interpreter, as in a frozen application.
         """
         return start_command("bigmachine.worker._main:run", 0)
 

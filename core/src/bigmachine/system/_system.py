@@ -91,6 +91,12 @@ class System:
 
     If so, the session captures its environment before `start`, and sends it to each machine.
     """
+    owns_hosts: ClassVar[bool] = True
+    """Whether the hosts of machines that ship the environment belong to the system.
+
+    If so, the boot program powers a host off when its machine has ended. If not, as for
+    computers that others use as well, the boot program ends, and the host stays on.
+    """
     build_timeout: ClassVar[float] = 600.0
     """How long a machine may take to build that environment, in seconds."""
     orphan_timeout: ClassVar[float] = 180.0

@@ -152,7 +152,12 @@ def run(header: dict[str, Any] | None = None, *arguments: str) -> NoReturn:
     ``header`` began the configuration, if it had one.
     """
     parser = argparse.ArgumentParser(prog="python -m bigmachine.worker", description=__doc__)
-    parser.add_argument("--listen", required=True, metavar="HOST:PORT|fd:N")
+    parser.add_argument(
+        "--listen",
+        required=True,
+        metavar="HOST:PORT|fd:N",
+        help="where to listen; with port 0, at any free port, which the first line printed tells",
+    )
     listen: str = parser.parse_args(arguments).listen
     lifeline = os.dup(0)
     with open(lifeline, "rb", closefd=False) as stdin:
@@ -162,4 +167,18 @@ def run(header: dict[str, Any] | None = None, *arguments: str) -> NoReturn:
         config = pack(header) + config
     with open(os.devnull, "rb") as null:
         os.dup2(null.fileno(), 0)
-    main(config, listen=listen, lifeline=lifeline)
+    host, _, port = listen.rpartition(":")
+    address = _free_port(host.strip("[]")) if port == "0" and host != "fd" else listen
+    main(config, listen=address, lifeline=lifeline)
+
+
+def _free_port(host: str) -> str:
+    """Listen at a free port of ``host``, and print the address; return how to inherit it."""
+    import socket
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, 0), family=family)
+    found, port = listener.getsockname()[:2]
+    address = f"[{found}]:{port}" if ":" in found else f"{found}:{port}"
+    os.write(1, f"{address}\n".encode())  # at once, so that one read gets it
+    return f"fd:{listener.detach()}"

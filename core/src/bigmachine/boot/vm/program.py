@@ -93,4 +93,6 @@ class Program:
 
 if __name__ == "__main__":
     with open(sys.argv[1]) as opened:
-        Program(Configuration(json.load(opened))).run()
+        configuration = Configuration(json.load(opened))
+    os.remove(sys.argv[1])  # the credential; a host that is never switched off would keep it
+    Program(configuration).run()
