@@ -214,13 +214,19 @@ def test_secret_is_sent_only_if_include_names_it(project, include, added):
 
 
 def test_link_to_secret_is_left_out(project):
-    for name, target in {"a.txt": ".env", "b": ".aws", "c.txt": ".aws/config"}.items():
+    for name, target in {
+        "a.txt": ".env",
+        "b": ".aws",
+        "c.txt": ".aws/config",
+        "d.py": "certs/own.txt",
+    }.items():
         (project / name).symlink_to(target)
     environment = captured(project)
     assert sent(environment) == PUBLIC
     links = {each.path: each.why for each in environment.left_out if len(each.path) < 6}
     assert links["a.txt"] == "a link to settings that often hold secrets"
     assert links["b"] == links["c.txt"] == "a link to credentials"
+    assert links["d.py"] == "a private key"
     assert "c.txt" in sent(captured(project, include=["/c.txt"]))
 
 

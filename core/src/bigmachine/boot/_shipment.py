@@ -71,13 +71,16 @@ class Shipment:
 
     def describe(self, sha256: str) -> str:
         """Describe a blob to a person."""
+        from ..environment._messages import printable
+
         for entry in self.manifest["distributions"]:
             if entry["wheel"] and entry["wheel"]["sha256"] == sha256:
                 return f"the wheel {entry['wheel']['filename']}"
         for folder in self.manifest["folders"]:
             for blob in folder["blobs"]:
                 if blob["sha256"] == sha256:
-                    return f"{blob.get('path', 'an archive')} of folder {folder['name']}"
+                    path = printable(blob.get("path", "an archive"))
+                    return f"{path} of folder {printable(folder['name'])}"
         return "pip's wheel"
 
     def incompatible_wheels(self, system: str, machine: str) -> list[str]:

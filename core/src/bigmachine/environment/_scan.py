@@ -211,7 +211,7 @@ class _Walk:
         if _is_dir(entry):
             is_open = visit.is_open or (is_named and reason is not None)
             return _Visit(path, ignores, is_included, is_ignored_here, is_open, held)
-        return self._file(path, is_named=is_named)
+        return self._file(path, is_judged=not is_named, is_link=is_link)
 
     def _may_include_below(self, path: str) -> bool:
         return self._include.may_match_below(path, only_anchored=self._only_included)
@@ -258,14 +258,15 @@ class _Walk:
                 return why
         return None
 
-    def _file(self, path: str, *, is_named: bool) -> File | None:
+    def _file(self, path: str, *, is_judged: bool, is_link: bool) -> File | None:
         source = self._folder / path
+        name = os.path.basename(os.path.realpath(source)) if is_link else source.name
+        is_judged = is_judged and is_judged_by_content(name)
         try:
             status = source.stat()
             if not stat.S_ISREG(status.st_mode):
                 raise NotRegularError
             with open_regular(source) as file:
-                is_judged = not is_named and is_judged_by_content(source.name)
                 head = file.read(min(HEAD_BYTES, status.st_size)) if is_judged else b""
         except NotRegularError:
             self._leave_out(path, Reason.SPECIAL, "not a regular file")
@@ -274,7 +275,7 @@ class _Walk:
             return None  # it has just been deleted
         except OSError as exc:
             raise unreadable(source, exc) from exc
-        if is_judged and (why := secret_by_content(source.name, head)):
+        if is_judged and (why := secret_by_content(name, head)):
             self._leave_out(path, Reason.SECRET, why)
             return None
         mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644
