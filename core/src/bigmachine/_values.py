@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import enum
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from .errors import StopReason, UsageError, sanitize_line
@@ -232,6 +232,7 @@ class EnvironmentOptions:
     """Which part of the driver's environment is sent to machines that have none of its code.
 
     ``include`` and ``exclude`` are patterns for files of local folders, as in ``.gitignore``.
+    Secrets, such as ``.env`` and private keys, are sent only if ``include`` names them.
     ``exclude_distributions`` names installed distributions that are not sent. ``limit_bytes``
     is the largest total size of the local files.
     """
@@ -244,9 +245,19 @@ class EnvironmentOptions:
     def __post_init__(self) -> None:
         for name in ("include", "exclude", "exclude_distributions"):
             value = getattr(self, name)
-            if isinstance(value, str):
+            if not isinstance(value, Iterable) or isinstance(value, str | bytes):
                 raise UsageError(f"EnvironmentOptions: {name} is a list of strings, not {value!r}")
-            object.__setattr__(self, name, tuple(value))
+            values = tuple(value)
+            for each in values:
+                if not isinstance(each, str):
+                    raise UsageError(f"EnvironmentOptions: {name} has {each!r}, which is no string")
+            object.__setattr__(self, name, values)
+        limit = self.limit_bytes
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
+            raise UsageError(
+                f"EnvironmentOptions: limit_bytes is a number of bytes, such as {1 << 30} for "
+                f"1 GiB, not {limit!r}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

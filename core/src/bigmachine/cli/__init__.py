@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import io
 import os
 import sys
@@ -24,21 +23,25 @@ examples:
   bigmachine reap              free what dead drivers have left
   bigmachine conformance NAME  prove that a backend keeps its contract
   bigmachine new-backend NAME  write a package with a new backend
+
+exit status: 0 if all is well; 1 if a check failed, or a system could not be
+queried; 2 after an error; 130 after Ctrl-C
 """
 
 _USAGE = 2  # the exit status of argparse for a wrong command line
 _INTERRUPTED = 130  # as in shells: 128 + SIGINT
-_NOT_WRITTEN = 1
 _BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (default: the process's own) and return its exit status.
 
-    A `BigmachineError` is printed on stderr without a traceback, and the status is 2. A
-    wrong command line and ``--help`` raise `SystemExit`, as usual with argparse.
+    A `BigmachineError` is printed on stderr without a traceback, and the status is 2; so is an
+    output that cannot be written. After Ctrl-C it is 130. A wrong command line and ``--help``
+    raise `SystemExit`, as usual with argparse.
     """
-    _prepare_output()
+    _open_closed_streams()
+    _escape_unprintable()
     parser = _parser()
     arguments = parser.parse_args(argv)
     if "run" not in arguments and not arguments.version:
@@ -52,31 +55,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BigmachineError as exc:
         print(f"bigmachine: {exc}", file=sys.stderr)
         return _USAGE
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as exc:
+        print(f"bigmachine: {exc if exc.args else 'interrupted'}", file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:  # the reader (`| head`) has ended
         _discard_output()
         return _BROKEN_PIPE
     except OSError as exc:
-        if exc.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF):
-            raise
+        about = f" {exc.filename}" if exc.filename else ""
         _discard_output()
-        print(f"bigmachine: can't write to stdout: {exc}", file=sys.stderr)
-        return _NOT_WRITTEN
+        print(f"bigmachine: {exc.strerror or exc}{about}", file=sys.stderr)
+        return _USAGE
     return status
 
 
-def _prepare_output() -> None:
-    """Have characters escaped that the terminal's encoding lacks; allow for a closed stdout."""
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+def _open_closed_streams() -> None:
+    """Open what the command was started without (``>&-``); else files take these descriptors."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            stream = io.TextIOWrapper(io.FileIO(number, "w" if number else "r", closefd=False))
+            setattr(sys, name, stream)
+
+
+def _escape_unprintable() -> None:
+    """Have characters escaped that the terminal's encoding lacks."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
 
 
 def _discard_output() -> None:
-    """Discard what was not written: Python tries that once more at exit."""
+    """Discard what is left of the output, which Python would write at its exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

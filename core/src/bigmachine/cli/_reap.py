@@ -65,10 +65,9 @@ def run(arguments: argparse.Namespace) -> int:
         for name in names:
             run_async(functools.partial(command.reap, name, options, arguments.profile))
     except KeyboardInterrupt:
-        _complain(
+        raise KeyboardInterrupt(
             "interrupted: resources that are not reported as freed may still exist; run it again"
-        )
-        raise
+        ) from None
     command.print_summary()
     has_answer = command.answered == names if named else bool(command.answered)
     return 0 if has_answer and not command.has_failed else 1
