@@ -82,8 +82,11 @@ def _open_closed_streams() -> None:
 
 
 def _discard_output() -> None:
-    """Discard what is left of the output, which Python would write at its exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Discard what cannot be written of the output: Python would try it again at its exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
