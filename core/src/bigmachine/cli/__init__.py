@@ -43,14 +43,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     _open_closed_streams()
     parser = _parser()
     arguments = parser.parse_args(argv)
-    if arguments.version:  # argparse's own action would look it up at each start
-        print(f"bigmachine {_version()}")
-        return 0
-    if "run" not in arguments:
+    if not arguments.version and "run" not in arguments:
         parser.print_help(sys.stderr)
         return _USAGE
     try:
-        status = int(arguments.run(arguments))
+        status = 0
+        if arguments.version:  # argparse's own action would look it up at each start
+            print(f"bigmachine {_version()}")
+        else:
+            status = int(arguments.run(arguments))
         sys.stdout.flush()
     except BigmachineError as exc:
         print(f"bigmachine: {exc}", file=sys.stderr)
