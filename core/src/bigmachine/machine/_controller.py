@@ -14,7 +14,7 @@ import trio
 from .._repeated_event import RepeatedEvent
 from .._values import Instance, Keepalive, State, Termination
 from ..boot._bootstrap import BootBatch, Bootstrap
-from ..errors import BigmachineError, BootError, RpcError, StopReason, TransportError
+from ..errors import BigmachineError, BootError, StopReason, TransportError
 from ..rpc import Connection, ConnectionLost, dial
 from ..services._names import TEARDOWN_SECONDS
 from ..system import Capability, gives_notices
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("bigmachine.machine")
 
-_SHUTDOWN_SECONDS = 2.0  # a machine that hangs, or can't be reached, doesn't answer
+_ANSWER_SECONDS = 2.0  # a machine that hangs, or can't be reached, doesn't answer
+_END_SECONDS = 5.0  # for its calls and exit handlers; see `worker._serve`
 # After these, the machine may still run and be reached.
 _ORDERLY = {StopReason.SHUTDOWN, StopReason.CANCELLED, StopReason.COST, StopReason.BOOT}
 _STOP_SECONDS = 120.0  # for a provider to confirm that an instance is gone
@@ -239,16 +240,18 @@ class Controller:
     async def _ask_to_end(self, connection: Connection) -> None:
         """Have the machine end in good order; return when it has, or does not answer."""
         self._was_asked = True
-        seconds = min(_SHUTDOWN_SECONDS, self._timings.rpc_timeout)
-        with trio.move_on_after(seconds + self._startup.teardowns * TEARDOWN_SECONDS):
-            with contextlib.suppress(BigmachineError):
-                await connection.call("Supervisor.shutdown", (), {})
+        seconds = min(_ANSWER_SECONDS, self._timings.rpc_timeout)
+        with trio.move_on_after(seconds) as scope, contextlib.suppress(BigmachineError):
+            await connection.call("Supervisor.ping", (), {})
+            scope.deadline = trio.current_time() + _END_SECONDS
+            scope.deadline += self._startup.teardowns * TEARDOWN_SECONDS
+            await connection.call("Supervisor.shutdown", (), {})
 
     async def _end_in_order(self) -> None:
         """Ask a machine that is stopped to end, over a new connection: the old one has ended."""
         if self._was_asked or not self._can_be_asked:
             return
-        with trio.move_on_after(min(_SHUTDOWN_SECONDS, self._timings.rpc_timeout)) as dialling:
+        with trio.move_on_after(min(_ANSWER_SECONDS, self._timings.rpc_timeout)) as dialling:
             try:
                 async with (
                     dial(self._http, self.addr) as connection,
@@ -258,13 +261,14 @@ class Controller:
                     dialling.deadline = math.inf
                     await self._ask_to_end(connection)
                     nursery.cancel_scope.cancel()
-            except (OSError, RpcError) as exc:
-                logger.debug("%s: it could not be asked to end: %s", self.name, exc)
+            except Exception as exc:  # in any case it is freed
+                logger.debug("%s: it could not be asked to end: %r", self.name, exc)
 
     async def _free(self) -> None:
+        with trio.CancelScope(shield=True):
+            await self._end_in_order()
         with trio.move_on_after(_STOP_SECONDS, shield=True) as scope:
             try:
-                await self._end_in_order()
                 await self.plugins.hooks.stop(instance=self.instance)
                 self.is_freed = True
             except Exception:
