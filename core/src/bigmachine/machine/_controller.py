@@ -6,7 +6,7 @@ import contextlib
 import functools
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 import trio
@@ -117,6 +117,7 @@ class Controller:
                 self._output.console, plugins, instance, within=self._timings.rpc_timeout
             ),
         )
+        self._follows_log = self._bootstrap is not None and not self._has_tail
         self.keepalive = KeepaliveMonitor(
             name,
             link=self._link,
@@ -207,7 +208,7 @@ class Controller:
         """Do all that comes before ``RUNNING``; leave in ``nursery`` what goes on after it."""
         began = await self._startup.connect(nursery)
         self._output.is_booting = False
-        if self._bootstrap is not None and not self._has_tail:
+        if self._follows_log:
             nursery.start_soon(self._log.follow, self._linked)
         if self.owned and gives_notices(self.plugins.system):
             nursery.start_soon(follow, self._linked, self.notices.ask, "notices")
@@ -259,10 +260,13 @@ class Controller:
                 ):
                     nursery.start_soon(connection.run)
                     dialling.deadline = math.inf
+                    if self._follows_log:
+                        nursery.start_soon(self._log.follow, _returning(connection))
                     await self._ask_to_end(connection)
                     nursery.cancel_scope.cancel()
             except Exception as exc:  # in any case it is freed
                 logger.debug("%s: it could not be asked to end: %r", self.name, exc)
+            self._log.finish()
 
     async def _free(self) -> None:
         with trio.CancelScope(shield=True):
@@ -275,3 +279,11 @@ class Controller:
                 logger.exception("%s: it could not be freed", self.name)
         if scope.cancelled_caught:
             logger.error("%s: not confirmed to be gone after %g s", self.name, _STOP_SECONDS)
+
+
+def _returning(connection: Connection) -> Callable[[], Awaitable[Connection]]:
+    async def connected() -> Connection:
+        await trio.lowlevel.checkpoint()
+        return connection
+
+    return connected
