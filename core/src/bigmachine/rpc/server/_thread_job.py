@@ -155,12 +155,12 @@ class ThreadJob:
         """Let the next ones have what this one holds; called in its thread, at the end."""
         with self._lock:
             has_place, self._has_place = self._has_place, False
+            self.has_ended = True  # before `attach`: a cancellation may just be under way
         if has_place:
             self._places.leave()
         if self._is_detached:
             self._pool.attach(self)
         self._leave_exclusive()
-        self.has_ended = True
 
     def _enter_places(self) -> None:
         if self._places.enter(self._begin):

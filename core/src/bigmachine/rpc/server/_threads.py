@@ -152,6 +152,8 @@ class ThreadPool:
     def abandon(self, job: ThreadJob) -> None:
         """Take note that a detached job runs although it was cancelled."""
         with self._lock:
+            if job.has_ended:
+                return
             self._abandoned.add(job)
             self._has_news = True
         if job.exclusive is not None and job.exclusive.has_queue:
