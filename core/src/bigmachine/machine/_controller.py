@@ -6,6 +6,7 @@ import contextlib
 import functools
 import logging
 import math
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,8 @@ import trio
 from .._repeated_event import RepeatedEvent
 from .._values import Instance, Keepalive, State, Termination
 from ..boot._bootstrap import BootBatch, Bootstrap
-from ..errors import BigmachineError, BootError, StopReason, TransportError
+from ..errors import BigmachineError, BootError, StopReason, TransportError, UsageError
+from ..process import FORKED
 from ..rpc import Connection, ConnectionLost, dial
 from ..services._names import TEARDOWN_SECONDS
 from ..system import Capability, gives_notices
@@ -26,6 +28,7 @@ from ._log import MachineLog
 from ._notices import ReceivedNotices
 from ._output import BootLog, Output
 from ._startup import Startup, progress_reporter
+from ._stderr import StderrWriter
 
 if TYPE_CHECKING:
     import httpx
@@ -43,8 +46,8 @@ class Controller:
     """Leads one machine through its lifecycle; the session calls `run` in a task of its own.
 
     ``services`` are those to install, pickled; None for a machine that another session owns,
-    which is only watched. ``batch`` is what a machine that begins with the boot program is
-    sent.
+    which is only watched. ``interfaces`` are theirs, as of `interface_of`. ``batch`` is what a
+    machine that begins with the boot program is sent.
     """
 
     def __init__(
@@ -54,10 +57,13 @@ class Controller:
         plugins: Plugins,
         http: httpx.AsyncClient,
         services: Mapping[str, bytes] | None,
+        interfaces: Mapping[str, object] | None = None,
         boot_log: BootLog,
+        stderr: StderrWriter,
         batch: BootBatch | None = None,
     ) -> None:
         self.instance = instance
+        self.interfaces = interfaces
         self.owned = services is not None
         self.name = name = instance.name.partition(".")[0]
         self.addr = instance.addr
@@ -71,12 +77,16 @@ class Controller:
         self._timings: Keepalive = plugins.hooks.keepalive()
         self._changed = RepeatedEvent()  # the state, or the connection
         self._freed = trio.Event()
+        self._pid = os.getpid()
         self._scope = trio.CancelScope()
         self._boot_log = boot_log
-        self._output = Output(name, boot_log)
+        self._output = Output(name, boot_log=boot_log, stderr=stderr)
         # A system that follows what machines print knows all that is in their logs.
         self._has_tail = Capability.TAIL in plugins.system.capabilities
-        self._log = MachineLog(self._output.lines if not self._has_tail else lambda lines: None)
+        self._log = MachineLog(
+            self._output.lines if not self._has_tail else lambda lines: None,
+            wait_for_room=self._output.catch_up,
+        )
         self.notices = ReceivedNotices(name, notify=plugins.notify)
         self.lifecycle = Lifecycle(
             name, addr=self.addr, changed=self._changed, notify=plugins.notify
@@ -92,6 +102,9 @@ class Controller:
                 diagnose=self._diagnose,
                 on_progress=progress_reporter(name, notify=plugins.notify),
                 log=self._log,
+                console=functools.partial(plugins.hooks.console, instance=instance)
+                if plugins.system.verifies_boot
+                else None,
             )
             if batch is not None
             else None
@@ -123,6 +136,7 @@ class Controller:
             link=self._link,
             timings=self._timings,
             diagnose=self._diagnose,
+            is_busy=lambda: self.owned and plugins.system.is_busy(instance),
             explain=self.notices.explain,
             stop=self.stop,
             notify=plugins.notify,
@@ -131,6 +145,7 @@ class Controller:
     @property
     def connection(self) -> Connection | None:
         """What callers use, while the machine is ``RUNNING`` and connected."""
+        self._check_process()
         return self._link.connection if self.lifecycle.state == State.RUNNING else None
 
     async def connected(self) -> Connection:
@@ -151,6 +166,7 @@ class Controller:
 
     async def shutdown(self) -> None:
         """Stop, after asking the machine to end by itself; return when it is freed."""
+        self._check_process()
         connection = self._link.connection
         if self.owned and self.lifecycle.state != State.STOPPED and connection is not None:
             await self._log.catch_up(connection)
@@ -186,7 +202,7 @@ class Controller:
                 finally:
                     self.stop(Termination(StopReason.SHUTDOWN, "its session ended"))
                     self._log.finish()
-                    if self.owned:
+                    if self.owned and os.getpid() == self._pid:  # not in a forked child
                         await self._free()
         finally:
             self._freed.set()
@@ -267,6 +283,11 @@ class Controller:
             except Exception as exc:  # in any case it is freed
                 logger.debug("%s: it could not be asked to end: %r", self.name, exc)
             self._log.finish()
+
+    def _check_process(self) -> None:
+        """Raise `UsageError` in a forked child, where the machine is not its own."""
+        if os.getpid() != self._pid:
+            raise UsageError(FORKED)
 
     async def _free(self) -> None:
         with trio.CancelScope(shield=True):

@@ -64,6 +64,8 @@ class Startup:
                 raise await self._error(self._bootstrap.phase, str(exc)) from None
             except trio.TooSlowError as exc:
                 message = f"not done after {self._timeout:.0f} s"
+                if (last := self._link.first_error) is not None:
+                    message += f"; the last attempt: {str(last) or type(last).__name__}"
                 raise await self._error("connect", message) from exc
         return began
 

@@ -29,7 +29,7 @@ class TaskPool:
         self._context = contextvars.copy_context()
 
     def start(self, function: Callable[[], Awaitable[None]]) -> Job:
-        """Run ``function``, which must not raise."""
+        """Run ``function``, which should not raise."""
         job = Job(function)
         if self._idle:
             slot = self._idle.pop()
@@ -59,6 +59,8 @@ class TaskPool:
                     if slot.job is not None:
                         try:
                             await slot.job.function()
+                        except Exception:  # one call's fault; the nursery would end them all
+                            logger.exception("a call's outcome could not be handled")
                         finally:
                             slot.job = None
                         if _open_scopes() != scopes:

@@ -18,6 +18,12 @@ from ._loop_watch import LoopWatch
 from ._notices import Notices
 from ._supervisor import Supervisor
 
+SILENCE_KEEPALIVES = 2
+"""A connection is closed if its peer sends nothing for so many keepalive timeouts.
+
+Drivers and peers ask more than once in a keepalive timeout, each over its own connection.
+"""
+
 # Takes the worker's config and its nursery; returns the function that runs a service's setup.
 SetUpFactory = Callable[[WorkerConfig, trio.Nursery], Callable[[object], Awaitable[None]]]
 
@@ -41,7 +47,12 @@ async def serve(
     maxprocs = config.maxprocs or _resources.processors()
     services = Services()
     notices = Notices() if gives_notices(system) else None
-    server = Server(services, identity=config.identity, maxprocs=maxprocs)
+    server = Server(
+        services,
+        identity=config.identity,
+        maxprocs=maxprocs,
+        silence_timeout=SILENCE_KEEPALIVES * config.keepalive.timeout,
+    )
     async with trio.open_nursery() as nursery:
         installer = Installer(services, nursery=nursery, set_up=set_up(config, nursery))
 

@@ -54,6 +54,7 @@ class Program:
             f"listening at {self._config.listen}"
         )
         signal.signal(signal.SIGTERM, lambda *_: self.end("told to end", WORKER_END_SECONDS))
+        self._methods.key()
         self._watchdog.start()
         with open(os.path.join(self._config.runtime, "running"), "w") as file:
             file.write(str(os.getpid()))  # from now on the script's own guard does nothing
@@ -92,4 +93,6 @@ class Program:
 
 if __name__ == "__main__":
     with open(sys.argv[1]) as opened:
-        Program(Configuration(json.load(opened))).run()
+        configuration = Configuration(json.load(opened))
+    os.remove(sys.argv[1])  # the credential; a host that is never switched off would keep it
+    Program(configuration).run()

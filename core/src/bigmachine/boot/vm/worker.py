@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import threading
 from typing import Any, Callable
@@ -25,7 +27,7 @@ class WorkerProcess:
         self._was_up = False  # the driver has reached it
         heartbeat, beats = os.pipe()
         self._process = subprocess.Popen(
-            [start["python"], "-m", "bigmachine.worker", "--listen", f"fd:{fd}"],
+            [start["python"], "-P", "-m", "bigmachine.worker", "--listen", f"fd:{fd}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -58,12 +60,15 @@ class WorkerProcess:
         return status
 
     def end(self, grace: float) -> None:
-        """End it, if it still runs: by SIGTERM, and by SIGKILL after ``grace`` seconds."""
+        """End it, and what it has started: the host may stay on.
+
+        By SIGTERM, if there is a ``grace`` in seconds, and by SIGKILL after it.
+        """
         if grace and self._copying.is_alive() and self._process.poll() is None:
             self._process.terminate()
             self._copying.join(grace)  # its output ends with it
-        if self._process.poll() is None:
-            self._process.kill()
+        with contextlib.suppress(OSError):  # all have ended
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _copy(self, output: Any) -> None:
         while data := output.read1(1 << 16):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .._exceptions import dump_exception
 from .._frames import Payload
 from .._marshal import dump_result
-from .._streams import OutgoingStream, item_cost
+from .._streams import LARGE_ITEM_BYTES, OutgoingStream, item_cost
 from ._thread_job import ThreadJob, do_nothing
 
 if TYPE_CHECKING:
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
     from ._call import Pools, Work
     from ._registry import Method
-
-# Above this an item may have a body, and the next item has to wait for it.
-_LARGE_ITEM_BYTES = 16 << 10
 
 
 class GeneratorRun:
@@ -91,7 +88,7 @@ class GeneratorRun:
                 self._close()
                 return functools.partial(self._last, dump_exception(exc))
             room -= item_cost(payload.size)
-            is_large = payload.size > _LARGE_ITEM_BYTES
+            is_large = payload.size > LARGE_ITEM_BYTES
             if room <= 0 or is_large or self._pools.is_thread_wanted(method):
                 return functools.partial(self._pause, payload)
             self._pools.threads.post(functools.partial(self._post, payload))

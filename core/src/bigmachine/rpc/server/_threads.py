@@ -98,9 +98,8 @@ class ThreadPool:
             return trio.from_thread.run(function, *args, trio_token=self._token)
 
     def close(self) -> None:
-        """Let idle threads end."""
-        for _ in range(self._threads):
-            self._jobs.put(None)
+        """Let threads end when they are idle, also those of jobs that begin later."""
+        self._jobs.put(None)
 
     # -- for its jobs, in any thread ------------------------------------------
 
@@ -189,7 +188,12 @@ class ThreadPool:
             )
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
+        while True:
+            if (job := self._jobs.get()) is None:  # closed
+                self._jobs.put(None)  # for the other threads
+                if self._jobs.qsize() == 1:
+                    return
+                continue
             # In a context of its own: the thread's next method must not see what this one sets.
             follow_up = contextvars.copy_context().run(job.run_here)
             with self._lock:
@@ -206,4 +210,7 @@ class ThreadPool:
 
     def _drain(self) -> None:
         while self._done:
-            self._done.popleft()()
+            try:
+                self._done.popleft()()
+            except Exception:  # one call's fault; trio would end the whole process
+                logger.exception("a call's outcome could not be handled")
