@@ -207,7 +207,7 @@ def test_sessions_of_one_process_leave_nothing_behind():
     cycle()
     cycle()
     before = resources()
-    for _ in range(10):
+    for _ in range(5):
         cycle()
     assert resources() == before
 
