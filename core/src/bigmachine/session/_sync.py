@@ -14,7 +14,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from .._values import (
     Cost,
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from ..machine._portal import Portal
     from ._async import AsyncSession
     from ._loop_thread import LoopThread
+
+T = TypeVar("T")
 
 
 class Session:
@@ -126,20 +128,16 @@ class Session:
         wait: bool = True,
     ) -> list[Machine]:
         """Start ``n`` machines; see `AsyncSession.start`."""
-        return self._run(
-            lambda session: session.start(
-                n, services=services, environ=environ, argv=argv, wait=wait
-            )
+        opened = self._open()
+        machines = opened.run(
+            opened.session.start, n, services=services, environ=environ, argv=argv, wait=wait
         )
+        return [opened.sync(machine) for machine in machines]
 
     def connect(self, addr: str) -> Machine:
         """Connect to a machine that it did not start; see `AsyncSession.connect`."""
-
-        async def connect(session: AsyncSession) -> list[AsyncMachine]:
-            return [await session.connect(addr)]
-
-        [machine] = self._run(connect)
-        return machine
+        opened = self._open()
+        return opened.sync(opened.run(opened.session.connect, addr))
 
     def shutdown(self) -> None:
         """Free every machine and everything else; the session is over. May be called again.
@@ -163,16 +161,6 @@ class Session:
     def _is_inherited(self) -> bool:
         """Whether a process that this one was forked from has opened the session."""
         return self._pid not in (None, os.getpid())
-
-    def _run(
-        self, function: Callable[[AsyncSession], Awaitable[list[AsyncMachine]]]
-    ) -> list[Machine]:
-        opened = self._open()
-        try:
-            machines = opened.portal.run(function, opened.session)
-        except CancelledError:
-            raise UsageError("the session was shut down meanwhile") from None
-        return [opened.sync(machine) for machine in machines]
 
     def _open(self) -> _Opened:
         if self._is_inherited:
@@ -218,3 +206,10 @@ class _Opened(NamedTuple):
     session: AsyncSession
     portal: Portal
     sync: Callable[[AsyncMachine], Machine]
+
+    def run(self, function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
+        """Run a method of the session in its loop, and wait for it."""
+        try:
+            return self.portal.run(function, *args, **kwargs)
+        except CancelledError:
+            raise UsageError("the session was shut down meanwhile") from None
