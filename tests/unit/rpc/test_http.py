@@ -30,7 +30,7 @@ from bigmachine.rpc import (
 )
 from bigmachine.rpc._channel import StreamChannel
 from bigmachine.rpc._protocol import STATUS_RAISED
-from bigmachine.services._parallel import parallel
+from bigmachine.services._decorators import parallel
 from tests.unit.rpc.wires import DRIVER, MACHINE, run, serving
 
 PICKLE = {"content-type": "application/x-pickle"}
@@ -602,6 +602,22 @@ def test_client_that_cannot_upgrade_calls_by_post() -> None:
                 assert error.value.__cause__.method == method
             with pytest.raises(RemoteError, match="SystemExit"):
                 await connection.call("S.exits", (), {})
+
+    run(main)
+
+
+def test_post_sends_any_name_and_writable_buffers() -> None:
+    class Measure:
+        def größe(self, array: Any, octets: bytes) -> tuple[float, bool]:
+            array[0] = 5.0
+            return float(array.sum()), octets == bytes(100_000)
+
+    async def main() -> None:
+        async with fallback(Measure()) as connection:
+            array = np.ones(100_000)
+            answer = await connection.call("S.größe", (array,), {"octets": bytes(100_000)})
+            assert answer == (100_004.0, True)
+            assert array[0] == 1.0
 
     run(main)
 

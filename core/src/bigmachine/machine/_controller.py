@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import math
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -14,9 +15,10 @@ import trio
 from .._repeated_event import RepeatedEvent
 from .._values import Instance, Keepalive, State, Termination
 from ..boot._bootstrap import BootBatch, Bootstrap
-from ..errors import BigmachineError, BootError, StopReason, TransportError, UsageError
+from ..errors import BigmachineError, BootError, RpcError, StopReason, TransportError, UsageError
 from ..process import FORKED
-from ..rpc import Connection, ConnectionLost
+from ..rpc import Connection, ConnectionLost, dial
+from ..services._names import TEARDOWN_SECONDS
 from ..system import Capability, gives_notices
 from ..system._plugins import Plugins
 from ._keepalive import KeepaliveMonitor
@@ -26,6 +28,7 @@ from ._log import MachineLog
 from ._notices import ReceivedNotices
 from ._output import BootLog, Output
 from ._startup import Startup, progress_reporter
+from ._stderr import StderrWriter
 
 if TYPE_CHECKING:
     import httpx
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("bigmachine.machine")
 
 _SHUTDOWN_SECONDS = 2.0  # a machine that hangs, or can't be reached, doesn't answer
+# After these, the machine may still run and be reached.
+_ORDERLY = {StopReason.SHUTDOWN, StopReason.CANCELLED, StopReason.COST, StopReason.BOOT}
 _STOP_SECONDS = 120.0  # for a provider to confirm that an instance is gone
 
 
@@ -40,8 +45,8 @@ class Controller:
     """Leads one machine through its lifecycle; the session calls `run` in a task of its own.
 
     ``services`` are those to install, pickled; None for a machine that another session owns,
-    which is only watched. ``batch`` is what a machine that begins with the boot program is
-    sent.
+    which is only watched. ``interfaces`` are theirs, as of `interface_of`. ``batch`` is what a
+    machine that begins with the boot program is sent.
     """
 
     def __init__(
@@ -51,10 +56,13 @@ class Controller:
         plugins: Plugins,
         http: httpx.AsyncClient,
         services: Mapping[str, bytes] | None,
+        interfaces: Mapping[str, object] | None = None,
         boot_log: BootLog,
+        stderr: StderrWriter,
         batch: BootBatch | None = None,
     ) -> None:
         self.instance = instance
+        self.interfaces = interfaces
         self.owned = services is not None
         self.name = name = instance.name.partition(".")[0]
         self.addr = instance.addr
@@ -62,6 +70,8 @@ class Controller:
         self.plugins = plugins
         self.is_freed = False
         """Whether its provider has confirmed that it is gone."""
+        self._http = http
+        self._can_be_asked = self._was_asked = False  # to end
         self._services = services or {}
         self._timings: Keepalive = plugins.hooks.keepalive()
         self._changed = RepeatedEvent()  # the state, or the connection
@@ -69,10 +79,13 @@ class Controller:
         self._pid = os.getpid()
         self._scope = trio.CancelScope()
         self._boot_log = boot_log
-        self._output = Output(name, boot_log)
+        self._output = Output(name, boot_log=boot_log, stderr=stderr)
         # A system that follows what machines print knows all that is in their logs.
         self._has_tail = Capability.TAIL in plugins.system.capabilities
-        self._log = MachineLog(self._output.lines if not self._has_tail else lambda lines: None)
+        self._log = MachineLog(
+            self._output.lines if not self._has_tail else lambda lines: None,
+            wait_for_room=self._output.catch_up,
+        )
         self.notices = ReceivedNotices(name, notify=plugins.notify)
         self.lifecycle = Lifecycle(
             name, addr=self.addr, changed=self._changed, notify=plugins.notify
@@ -88,6 +101,9 @@ class Controller:
                 diagnose=self._diagnose,
                 on_progress=progress_reporter(name, notify=plugins.notify),
                 log=self._log,
+                console=functools.partial(plugins.hooks.console, instance=instance)
+                if plugins.system.verifies_boot
+                else None,
             )
             if batch is not None
             else None
@@ -152,15 +168,16 @@ class Controller:
         connection = self._link.connection
         if self.owned and self.lifecycle.state != State.STOPPED and connection is not None:
             await self._log.catch_up(connection)
-            # Asked politely, it flushes its output first.
-            polite = trio.move_on_after(min(_SHUTDOWN_SECONDS, self._timings.rpc_timeout))
-            with polite, contextlib.suppress(BigmachineError):
-                await connection.call("Supervisor.shutdown", (), {})
+            if not self._startup.teardowns:  # else calls in flight would wait for those
+                await self._ask_to_end(connection)
         self.stop(Termination(StopReason.SHUTDOWN, "it was shut down"))
         await self._freed.wait()
 
     def stop(self, gone: Termination, *, cause: BaseException | None = None) -> None:
         """Be ``STOPPED`` from now on, for the first reason given; `run` then frees it."""
+        if self.lifecycle.state != State.STOPPED:
+            connection = self._link.connection
+            self._can_be_asked = gone.reason in _ORDERLY and connection is not None
         self.lifecycle.stop(gone, cause=cause)
         self._scope.cancel()
 
@@ -235,6 +252,31 @@ class Controller:
             return None
         return self.notices.explain(Termination(StopReason.EXITED, report))
 
+    async def _ask_to_end(self, connection: Connection) -> None:
+        """Have the machine end in good order; return when it has, or does not answer."""
+        self._was_asked = True
+        seconds = min(_SHUTDOWN_SECONDS, self._timings.rpc_timeout)
+        with trio.move_on_after(seconds + self._startup.teardowns * TEARDOWN_SECONDS):
+            with contextlib.suppress(BigmachineError):
+                await connection.call("Supervisor.shutdown", (), {})
+
+    async def _end_in_order(self) -> None:
+        """Ask a machine that is stopped to end, over a new connection: the old one has ended."""
+        if self._was_asked or not self._can_be_asked:
+            return
+        with trio.move_on_after(min(_SHUTDOWN_SECONDS, self._timings.rpc_timeout)) as dialling:
+            try:
+                async with (
+                    dial(self._http, self.addr) as connection,
+                    trio.open_nursery() as nursery,
+                ):
+                    nursery.start_soon(connection.run)
+                    dialling.deadline = math.inf
+                    await self._ask_to_end(connection)
+                    nursery.cancel_scope.cancel()
+            except (OSError, RpcError) as exc:
+                logger.debug("%s: it could not be asked to end: %s", self.name, exc)
+
     def _check_process(self) -> None:
         """Raise `UsageError` in a forked child, where the machine is not its own."""
         if os.getpid() != self._pid:
@@ -243,6 +285,7 @@ class Controller:
     async def _free(self) -> None:
         with trio.move_on_after(_STOP_SECONDS, shield=True) as scope:
             try:
+                await self._end_in_order()
                 await self.plugins.hooks.stop(instance=self.instance)
                 self.is_freed = True
             except Exception:

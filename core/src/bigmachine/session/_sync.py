@@ -12,7 +12,6 @@ import atexit
 import os
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import CancelledError
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
@@ -26,6 +25,7 @@ from ..process import FORKED, open_standard_descriptors
 from ..system import System
 from ..system._entrypoints import choose_system
 from ..system._options import environment_options
+from ._arguments import check_session
 
 if TYPE_CHECKING:
     from ..machine._async import AsyncMachine
@@ -62,6 +62,7 @@ class Session:
         environment: EnvironmentOptions | None = None,
         **options: Any,
     ) -> None:
+        check_session(name=name, profile=profile, plugins=plugins, environment=environment)
         self._system = choose_system(system, profile=profile, keywords=options)
         self._environment = environment_options(
             environment, is_shipped=self._system.ships_environment, profile=profile
@@ -134,10 +135,12 @@ class Session:
         )
         return [opened.sync(machine) for machine in machines]
 
-    def connect(self, addr: str) -> Machine:
+    def connect(
+        self, addr: str | Machine | AsyncMachine, *, timeout: float | None = None
+    ) -> Machine:
         """Connect to a machine that it did not start; see `AsyncSession.connect`."""
         opened = self._open()
-        return opened.sync(opened.run(opened.session.connect, addr))
+        return opened.sync(opened.run(opened.session.connect, addr, timeout=timeout))
 
     def shutdown(self) -> None:
         """Free every machine and everything else; the session is over. May be called again.
@@ -193,7 +196,7 @@ class Session:
         )
         self._session = session
         self._thread = LoopThread(session)
-        return _Opened(session, self._thread.portal, sync_api(self._thread.portal))
+        return _Opened(session, self._thread.portal, sync_api(self._thread.call_portal))
 
     def _check_not_shut(self) -> None:
         if self._is_shut:
@@ -209,7 +212,9 @@ class _Opened(NamedTuple):
 
     def run(self, function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
         """Run a method of the session in its loop, and wait for it."""
+        from ..machine._future import LoopEnded
+
         try:
             return self.portal.run(function, *args, **kwargs)
-        except CancelledError:
-            raise UsageError("the session was shut down meanwhile") from None
+        except LoopEnded as exc:
+            raise UsageError(str(exc)) from None

@@ -91,6 +91,12 @@ class System:
 
     If so, the session captures its environment before `start`, and sends it to each machine.
     """
+    owns_hosts: ClassVar[bool] = True
+    """Whether the hosts of machines that ship the environment belong to the system.
+
+    If so, the boot program powers a host off when its machine has ended. If not, as for
+    computers that others use as well, the boot program ends, and the host stays on.
+    """
     build_timeout: ClassVar[float] = 600.0
     """How long a machine may take to build that environment, in seconds."""
     orphan_timeout: ClassVar[float] = 180.0
@@ -119,6 +125,16 @@ class System:
         """
         limit: float | None = getattr(self.options, "max_session_cost", None)
         return limit
+
+    @property
+    def verifies_boot(self) -> bool:
+        """Whether a new machine is trusted only if its key's fingerprint is on its console.
+
+        By default, this is the option ``verify_boot``, if the system has it. It concerns systems
+        that ship the environment. It needs the capability ``CONSOLE``, and a console that shows
+        what the boot program prints within `boot_timeout`.
+        """
+        return bool(getattr(self.options, "verify_boot", False))
 
     @property
     def uses_reaper(self) -> bool:

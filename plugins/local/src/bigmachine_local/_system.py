@@ -15,9 +15,10 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from bigmachine import option
 from bigmachine.boot import LaunchRequest
 from bigmachine.errors import NotSupportedError, StartError, StopReason
 from bigmachine.process import python_command
@@ -35,27 +36,23 @@ _CHUNK_BYTES = 1 << 18
 _MAX_PORT = 65535
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class LocalOptions:
     """Options of the ``local`` system."""
 
-    maxprocs: int = field(default=1, metadata={"help": "Number of processors of each machine."})
-    host: str = field(
-        default="127.0.0.1", metadata={"help": "Address that the machines listen on."}
+    maxprocs: int = option(1, help="Number of processors of each machine.", minimum=1)
+    host: str = option("127.0.0.1", help="Address that the machines listen on.")
+    port: int = option(
+        0,
+        help="Port of the first machine; others use the next ports. 0 is any free port.",
+        minimum=0,
+        maximum=_MAX_PORT,
     )
-    port: int = field(
-        default=0,
-        metadata={
-            "help": "Port of the first machine; others use the next ports. 0 is any free port."
-        },
+    fork: bool | None = option(
+        None, help="Whether to fork machines from a prepared process; only on Linux."
     )
-    fork: bool | None = field(
-        default=None,
-        metadata={"help": "Whether to fork machines from a prepared process; only on Linux."},
-    )
-    keepalive_timeout: float = field(
-        default=20.0,
-        metadata={"help": "Seconds after which a machine that does not answer is stopped."},
+    keepalive_timeout: float = option(
+        20.0, help="Seconds after which a machine that does not answer is stopped."
     )
 
 
@@ -96,9 +93,7 @@ class LocalSystem(System):
         o = self.options
         check_options(
             o,
-            maxprocs=None if o.maxprocs > 0 else "must be at least 1",
             host=None if o.host else "must not be empty",
-            port=None if 0 <= o.port <= _MAX_PORT else f"must be between 0 and {_MAX_PORT}",
             keepalive_timeout=None if o.keepalive_timeout > 0 else "must be more than 0",
             fork="requires Linux 5.3 or later" if o.fork and not _can_use_zygote() else None,
         )
