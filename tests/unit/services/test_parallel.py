@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import bigmachine as bm
-from bigmachine.services import _parallel
+from bigmachine.services import _decorators
 from tests.support.drivers import driver
 from tests.support.processes import is_running
 from tests.support.waiting import until
@@ -260,7 +260,7 @@ def test_parallel_decorator_accepts_only_plain_def_methods():
 
 
 def test_parallel_methods_run_in_threads_if_there_is_no_gil(monkeypatch):
-    assert _parallel.runs_in_processes(Parallel.pid)
-    assert not _parallel.runs_in_processes(Parallel.machine_pid)
+    assert _decorators.runs_in_processes(Parallel.pid)
+    assert not _decorators.runs_in_processes(Parallel.machine_pid)
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
-    assert not _parallel.runs_in_processes(Parallel.pid)
+    assert not _decorators.runs_in_processes(Parallel.pid)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,9 @@ import trio
 from .._repeated_event import RepeatedEvent
 from .._values import Instance, Keepalive, State, Termination
 from ..boot._bootstrap import BootBatch, Bootstrap
-from ..errors import BigmachineError, BootError, StopReason, TransportError
-from ..rpc import Connection, ConnectionLost
+from ..errors import BigmachineError, BootError, RpcError, StopReason, TransportError
+from ..rpc import Connection, ConnectionLost, dial
+from ..services._names import TEARDOWN_SECONDS
 from ..system import Capability, gives_notices
 from ..system._plugins import Plugins
 from ._keepalive import KeepaliveMonitor
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("bigmachine.machine")
 
 _SHUTDOWN_SECONDS = 2.0  # a machine that hangs, or can't be reached, doesn't answer
+# After these, the machine may still run and be reached.
+_ORDERLY = {StopReason.SHUTDOWN, StopReason.CANCELLED, StopReason.COST, StopReason.BOOT}
 _STOP_SECONDS = 120.0  # for a provider to confirm that an instance is gone
 
 
@@ -60,6 +64,8 @@ class Controller:
         self.plugins = plugins
         self.is_freed = False
         """Whether its provider has confirmed that it is gone."""
+        self._http = http
+        self._can_be_asked = self._was_asked = False  # to end
         self._services = services or {}
         self._timings: Keepalive = plugins.hooks.keepalive()
         self._changed = RepeatedEvent()  # the state, or the connection
@@ -149,15 +155,16 @@ class Controller:
         connection = self._link.connection
         if self.owned and self.lifecycle.state != State.STOPPED and connection is not None:
             await self._log.catch_up(connection)
-            # Asked politely, it flushes its output first.
-            polite = trio.move_on_after(min(_SHUTDOWN_SECONDS, self._timings.rpc_timeout))
-            with polite, contextlib.suppress(BigmachineError):
-                await connection.call("Supervisor.shutdown", (), {})
+            if not self._startup.teardowns:  # else calls in flight would wait for those
+                await self._ask_to_end(connection)
         self.stop(Termination(StopReason.SHUTDOWN, "it was shut down"))
         await self._freed.wait()
 
     def stop(self, gone: Termination, *, cause: BaseException | None = None) -> None:
         """Be ``STOPPED`` from now on, for the first reason given; `run` then frees it."""
+        if self.lifecycle.state != State.STOPPED:
+            connection = self._link.connection
+            self._can_be_asked = gone.reason in _ORDERLY and connection is not None
         self.lifecycle.stop(gone, cause=cause)
         self._scope.cancel()
 
@@ -232,9 +239,35 @@ class Controller:
             return None
         return self.notices.explain(Termination(StopReason.EXITED, report))
 
+    async def _ask_to_end(self, connection: Connection) -> None:
+        """Have the machine end in good order; return when it has, or does not answer."""
+        self._was_asked = True
+        seconds = min(_SHUTDOWN_SECONDS, self._timings.rpc_timeout)
+        with trio.move_on_after(seconds + self._startup.teardowns * TEARDOWN_SECONDS):
+            with contextlib.suppress(BigmachineError):
+                await connection.call("Supervisor.shutdown", (), {})
+
+    async def _end_in_order(self) -> None:
+        """Ask a machine that is stopped to end, over a new connection: the old one has ended."""
+        if self._was_asked or not self._can_be_asked:
+            return
+        with trio.move_on_after(min(_SHUTDOWN_SECONDS, self._timings.rpc_timeout)) as dialling:
+            try:
+                async with (
+                    dial(self._http, self.addr) as connection,
+                    trio.open_nursery() as nursery,
+                ):
+                    nursery.start_soon(connection.run)
+                    dialling.deadline = math.inf
+                    await self._ask_to_end(connection)
+                    nursery.cancel_scope.cancel()
+            except (OSError, RpcError) as exc:
+                logger.debug("%s: it could not be asked to end: %s", self.name, exc)
+
     async def _free(self) -> None:
         with trio.move_on_after(_STOP_SECONDS, shield=True) as scope:
             try:
+                await self._end_in_order()
                 await self.plugins.hooks.stop(instance=self.instance)
                 self.is_freed = True
             except Exception:

@@ -13,6 +13,7 @@ import trio
 
 from ..errors import UsageError
 from ..rpc import TaskPool
+from ._yielding_future import YieldingFuture
 
 T = TypeVar("T")
 
@@ -38,7 +39,7 @@ class Portal:
     ) -> concurrent.futures.Future[T]:
         """Run ``function`` in the loop; cancelling the future cancels it there."""
         self._check_caller()
-        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+        future: YieldingFuture[T] = YieldingFuture()
 
         async def job() -> None:
             # The caller may cancel the future at any moment; then nobody needs the outcome.

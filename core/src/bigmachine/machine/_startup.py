@@ -47,6 +47,8 @@ class Startup:
         self._timeout = timeout
         self._log = log
         self._console = console
+        self.teardowns = 0
+        """How many of the installed services have a ``teardown``."""
 
     async def connect(self, nursery: trio.Nursery) -> float:
         """Connect to the worker, in ``nursery``; return when the worker's clock began."""
@@ -80,7 +82,8 @@ class Startup:
                 maxprocs = info.maxprocs
         for name, pickled in services.items():
             async with self._in_phase(f"service {name!r}"):
-                await self._ask_until_answered(nursery, "Supervisor.register", name, pickled)
+                register = "Supervisor.register"
+                self.teardowns += await self._ask_until_answered(nursery, register, name, pickled)
         return maxprocs
 
     async def _ask_until_answered(self, nursery: trio.Nursery, method: str, *args: Any) -> Any:

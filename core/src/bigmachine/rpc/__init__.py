@@ -25,6 +25,7 @@ from .client._dial import split_addr as split_addr
 from .client._dial import transport_error as transport_error
 from .client._frame_connection import FrameConnection as FrameConnection
 from .client._post import PostConnection as PostConnection
+from .server._asyncio import explain_asyncio as explain_asyncio
 from .server._registry import Services as Services
 from .server._server import Server as Server
 from .server._server import open_listeners as open_listeners

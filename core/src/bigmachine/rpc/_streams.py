@@ -7,8 +7,10 @@ item, an ACK gives its cost back to the sender. Each end checks that the other c
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import trio
@@ -252,11 +254,28 @@ def _stream_argument(stream: int, is_file: bool) -> StreamArgument:
     return StreamArgument(stream, is_file=is_file)
 
 
-async def close_items(items: AsyncIterator[Any]) -> None:
-    """Close a generator or channel, even when cancelled, but within a bounded time."""
-    if hasattr(items, "aclose"):
-        with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
-            await items.aclose()
+@contextlib.asynccontextmanager
+async def closing(
+    items: AsyncIterator[Any],
+    *,
+    within: Callable[[], AbstractAsyncContextManager[object]] = contextlib.nullcontext,
+) -> AsyncIterator[None]:
+    """Close a generator or channel after the block, even when cancelled, but in a bounded time.
+
+    It is closed inside a context that ``within`` returns.
+
+    The generator may be inside a scope or nursery of its own when it yields. So the scope that
+    bounds it must be around the block, too.
+    """
+    with trio.CancelScope() as scope:
+        try:
+            yield
+        finally:
+            if hasattr(items, "aclose"):
+                scope.shield = True
+                scope.deadline = trio.current_time() + _CLOSE_TIMEOUT
+                async with within():
+                    await items.aclose()
 
 
 def _nothing() -> None:

@@ -44,8 +44,17 @@ class TaskPool:
         return job
 
     async def _work(self, slot: _Slot) -> None:
+        try:
+            await self._run_jobs(slot)
+        except RuntimeError as exc:
+            # From trio: our scope has ended inside one that a job has left open.
+            logger.warning("a call has left a cancel scope or a nursery open: %s", exc)
+            _abandon_nurseries()
+
+    async def _run_jobs(self, slot: _Slot) -> None:
         while True:
             with slot.scope:
+                scopes = _open_scopes()
                 while not slot.scope.cancel_called:
                     if slot.job is not None:
                         try:
@@ -54,6 +63,8 @@ class TaskPool:
                             logger.exception("a call's outcome could not be handled")
                         finally:
                             slot.job = None
+                        if _open_scopes() != scopes:
+                            return  # to the error below
                         if slot.scope.cancel_called:
                             break
                         if len(self._idle) == _MAX_IDLE_TASKS:
@@ -79,8 +90,18 @@ class Job:
         self.function = function
         self.slot: _Slot | None = None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it runs no longer; its task may run another job by now."""
+        return self.slot is None or self.slot.job is not self
+
+    @property
+    def is_uncancellable(self) -> bool:
+        """Always False."""
+        return False
+
     def cancel(self) -> None:
-        """Cancel it if it still runs; its task may run another job by now."""
+        """Cancel it if it still runs."""
         if self.slot is not None and self.slot.job is self:
             self.slot.scope.cancel()
 
@@ -94,6 +115,18 @@ class _Slot:
         self.job: Job | None = job
         self.task: Task | None = None
         self.scope = trio.CancelScope()
+
+
+def _open_scopes() -> object:
+    """Return something that changes while the task is in another scope, or None."""
+    return getattr(current_task(), "_cancel_status", None)
+
+
+def _abandon_nurseries() -> None:
+    """End the nurseries that a job has left open; otherwise trio would end the pool, too."""
+    for nursery in current_task().child_nurseries:
+        nursery.cancel_scope.cancel()
+    getattr(current_task(), "_child_nurseries", []).clear()
 
 
 def _abort(_raise_cancel: object) -> Abort:

@@ -1,4 +1,4 @@
-"""User objects as services: the names of their methods, typed stubs, and `parallel` methods.
+"""User objects as services: their check, the names and decorators of their methods, stubs.
 
 `bigmachine` exports what users need. Nothing is imported here, so each module stays cheap.
 """

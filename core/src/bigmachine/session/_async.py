@@ -25,7 +25,7 @@ from ..errors import StartError, StopReason, UsageError
 from ..machine._async import AsyncMachine
 from ..reaper._process import ReaperProcess
 from ..rpc import dumps_whole
-from ..services._names import check_service_name
+from ..services._check import check_services
 from ..system import System
 from ..system._entrypoints import choose_system, load_observers
 from ..system._options import environment_options
@@ -169,7 +169,7 @@ class AsyncSession:
         Raises `UsageError`, before anything is started, if there are no services, one of
         them can't be pickled, or ``n`` is below 1.
         """
-        request, pickled = self._request(n, services or {}, environ or {}, argv)
+        request, pickled = self._request(n, services, environ or {}, argv)
         machines = await self._provision(n, request, pickled)
         if wait:
             machines = await self._await_running(n, machines)
@@ -196,7 +196,7 @@ class AsyncSession:
     def _request(
         self,
         n: int,
-        services: Mapping[str, object],
+        services: Mapping[str, object] | None,
         environ: Mapping[str, str],
         argv: Sequence[str] | None,
     ) -> tuple[LaunchRequest, dict[str, bytes]]:
@@ -334,14 +334,9 @@ def _session_name(name: str | None) -> str:
     return f"{label[:24] or 'session'}-{secrets.token_hex(4)}.bigmachine"
 
 
-def _pickle_services(services: Mapping[str, object]) -> dict[str, bytes]:
-    if not services:
-        raise UsageError('no services: pass what the machines are to run, services={"Name": obj}')
+def _pickle_services(services: Mapping[str, object] | None) -> dict[str, bytes]:
     pickled = {}
-    for name, service in services.items():
-        check_service_name(name)
-        if name == "Supervisor":
-            raise UsageError("the service name 'Supervisor' is taken by every machine's own")
+    for name, service in check_services(services).items():
         try:
             pickled[name] = dumps_whole(service)
         except Exception as exc:

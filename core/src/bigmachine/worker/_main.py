@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import inspect
 import os
 import pickle
 import signal
@@ -17,8 +18,9 @@ import threading
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..boot._config import WorkerConfig
+from ._exit import ProcessExit
+from ._installer import call_special
 from ._serve import serve
-from ._supervisor import has_async_setup
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -47,7 +49,10 @@ def main(config: bytes, *, listen: str, lifeline: int | None = None) -> NoReturn
     os.environ.update(loaded.environ)
     sys.argv[:] = loaded.argv
     system = loaded.system
-    system.main(functools.partial(serve, loaded, address=listen, set_up=set_up))
+    process_exit = ProcessExit(system.exit)
+    system.main(
+        functools.partial(serve, loaded, address=listen, set_up=set_up, process_exit=process_exit)
+    )
     system.exit(0)
 
 
@@ -77,18 +82,15 @@ def set_up(config: WorkerConfig, nursery: trio.Nursery) -> Callable[[object], Aw
         if not callable(getattr(service, "setup", None)):
             return
         # Few services have one; the machines of the others never need these imports.
-        import trio
-
         from ..machine._portal import Portal
         from ..session._peers import PeerSession, peer_session
 
         if sessions is None:
             session = peer_session(config.identity, system=config.system, nursery=nursery)
             sessions = session, PeerSession(session, Portal(nursery))
-        if has_async_setup(service):
-            await service.setup(sessions[0])
-        else:
-            await trio.to_thread.run_sync(service.setup, sessions[1])
+        # A decorator may hide an async def.
+        is_async = inspect.iscoroutinefunction(inspect.unwrap(service.setup))
+        await call_special(service.setup, sessions[0 if is_async else 1])
 
     return set_up_service
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import trio
@@ -11,7 +12,7 @@ from ...errors import UsageError
 from .._frames import MAX_UPLOADS, Kind, Payload, control_frame
 from .._outbox import Outbox
 from .._payload import dumps, is_plain
-from .._streams import FILE_CHUNK_BYTES, OutgoingStream, StreamArgument, close_items
+from .._streams import FILE_CHUNK_BYTES, OutgoingStream, StreamArgument, closing
 
 
 class Uploads:
@@ -108,12 +109,9 @@ async def _send_items(source: Any, outgoing: OutgoingStream) -> None:
     """
     if isinstance(source, AsyncIterator):
         is_text = is_file(source)  # trio's files: by line, and perhaps as text
-        try:
+        async with nullcontext() if is_text else closing(source):
             async for item in source:
                 await outgoing.send(_dump_item(_encoded(item) if is_text else item))
-        finally:
-            if not is_text:
-                await close_items(source)
     else:
         # A plain iterator may block (a disk, a generator that computes), so it runs in a thread.
         step = (lambda: _read_chunk(source)) if is_file(source) else (lambda: _next(source))

@@ -20,6 +20,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 
 from ...errors import RemoteError, UsageError
 from .._exceptions import CallError, dump_exception
@@ -69,6 +70,17 @@ class ProcessPool:
                 return
         process.end()
 
+    def end(self, timeout: float) -> None:
+        """Let the idle processes run their exit handlers, for so long at most; end all."""
+        with self._lock:
+            idle = list(self._idle)
+        for process in idle:
+            process.ask_to_end()
+        deadline = time.monotonic() + timeout
+        for process in idle:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        self.close()
+
     def close(self) -> None:
         """End all processes, even those that are busy."""
         with self._lock:
@@ -89,6 +101,12 @@ class ProcessCall:
         self._lock = threading.Lock()
         self._process: _Process | None = None
         self._is_cancelled = False
+        self.has_ended = False
+
+    @property
+    def is_uncancellable(self) -> bool:
+        """Always False: its process is killed."""
+        return False
 
     def run(self, arguments: Payload) -> tuple[Kind, Payload]:
         """Return the reply, of kind ``REPLY`` or ``ERROR``.
@@ -109,6 +127,7 @@ class ProcessCall:
         finally:
             with self._lock:
                 self._process = None
+                self.has_ended = True
             is_usable = reply is not None and not self._is_cancelled
             self._pool.give_back(process, is_usable=is_usable)
         if reply is None:
@@ -123,6 +142,8 @@ class ProcessCall:
             self._is_cancelled = True
             if self._process is not None:
                 self._process.kill()
+            else:
+                self.has_ended = True
 
 
 class _Process:
@@ -155,6 +176,16 @@ class _Process:
         head, pickled_reply, *buffers = _receive(self._socket)
         size = sum(part.nbytes for part in (pickled_reply, *buffers))
         return Kind(head[0]), Payload((pickled_reply,), buffers, pickled_reply.nbytes, size)
+
+    def ask_to_end(self) -> None:
+        """Let it see the end of its calls, so that it ends by itself."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def wait(self, timeout: float) -> None:
+        """Wait for its end, for so long at most."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout)
 
     def kill(self) -> None:
         """Kill the process; whatever waits for its reply sees the end."""

@@ -30,6 +30,8 @@ from ._threads import ThreadPool
 
 logger = logging.getLogger("bigmachine.rpc")
 
+_ENDING_POLL_SECONDS = 0.002
+
 
 class Server:
     """Serves the service objects of one machine to the members of its session.
@@ -77,6 +79,18 @@ class Server:
         finally:
             threads.close()  # after the connections, whose generators end in threads
             self.services.close()
+
+    async def end_calls(self, timeout: float, *, with_threads: bool) -> None:
+        """Cancel all calls but the supervisor's, and leave new ones unanswered.
+
+        Waits for ``timeout`` seconds at most until they have ended, and ``with_threads`` also
+        for methods in threads, which can't be cancelled.
+        """
+        self._pools.is_closed = True
+        calls = [call for connection in self._connections for call in connection.cancel_calls()]
+        with trio.move_on_after(timeout):
+            while not all(call.has_ended(with_threads=with_threads) for call in calls):
+                await trio.sleep(_ENDING_POLL_SECONDS)
 
     async def flush(self, timeout: float) -> None:
         """Send the replies that are due so far, in at most ``timeout`` seconds for all."""
