@@ -77,7 +77,7 @@ def test_process_ends_in_good_order_by_shutdown_cancel_session_or_sigterm(tmp_pa
         machines["cancel"].cancel()
         os.kill(pid, signal.SIGTERM)
         machines["SIGTERM"].wait(bm.State.STOPPED)
-        assert "exited with status 143" in str(machines["SIGTERM"].error)
+        assert "killed by signal 15 (SIGTERM)" in str(machines["SIGTERM"].error)
     until(lambda: not is_running(process))
     for how, folder in folders.items():
         left = {path.name for path in folder.iterdir()}

@@ -11,7 +11,8 @@ import trio
 import trio.testing
 
 from bigmachine.rpc._tasks import Job, TaskPool
-from bigmachine.rpc.server._threads import MAX_DETACHED, ThreadPool, do_nothing
+from bigmachine.rpc.server._thread_job import do_nothing
+from bigmachine.rpc.server._threads import MAX_DETACHED, ThreadPool
 from bigmachine.services._waiting import waiting
 from tests.support.waiting import eventually
 from tests.unit.rpc.wires import run, thread_pool, threads_of_pools

@@ -9,6 +9,9 @@ import trio
 
 import bigmachine as bm
 from bigmachine.testing import InProcessSystem
+from bigmachine.worker._loop_watch import LoopWatch
+from tests.support.waiting import until
+from tests.unit.rpc.wires import memory
 
 LONG = 60
 
@@ -184,6 +187,21 @@ def test_generator_that_is_hard_to_close_ends_with_its_stream(machine, method):
     for _ in range(2):
         with machine.stream(f"F.{method}") as items:
             assert next(items) == 1
+
+
+def test_method_that_blocks_loop_is_named_in_log(caplog):
+    class Blocks:
+        async def block(self):
+            until(lambda: "S.block has blocked the machine's loop" in caplog.text)
+            until(lambda: len(caplog.records) >= 2)
+
+    async def main():
+        async with memory(Blocks()) as wire:
+            LoopWatch(period=0.001, limit=0.01).start()
+            await wire.call("block")
+        assert "waiting.py" in caplog.text  # where it blocks
+
+    trio.run(main)
 
 
 def test_error_in_nursery_of_generator_is_raised_by_its_stream(machine):

@@ -19,7 +19,7 @@ from bigmachine.services import _decorators
 from tests.support.drivers import driver
 from tests.support.processes import is_running
 from tests.support.waiting import until
-from tests.unit.services.services import CustomError, FailsToLoadInProcess, Parallel
+from tests.unit.services.services import CustomError, FailsToLoadInProcess, Parallel, square
 
 pytestmark = pytest.mark.skipif(
     not getattr(sys, "_is_gil_enabled", lambda: True)(),
@@ -35,7 +35,7 @@ def session():
 
 @pytest.fixture
 def machine(session):
-    [machine] = session.start(1, services={"P": Parallel()})
+    [machine] = session.start(1, services={"P": Parallel(), "square": square})
     yield machine
     machine.shutdown()
 
@@ -77,6 +77,17 @@ def test_static_method_may_be_parallel(machine):
     value, pid = machine.service(Parallel, "P").static(5)
     assert value == 5
     assert pid != machine.call("P.machine_pid")
+
+
+def test_function_may_be_parallel(machine):
+    value, pid = machine.call("square", 5)
+    assert value == 25
+    assert pid != machine.call("P.machine_pid")
+
+
+def test_iterator_that_parallel_method_returns_is_refused(machine):
+    with pytest.raises(bm.UsageError, match=r"P\.iterator returned a range_iterator: a parallel"):
+        machine.call("P.iterator")
 
 
 def test_exception_keeps_its_type_and_traceback_of_process(machine):

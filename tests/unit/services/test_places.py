@@ -307,6 +307,27 @@ class Marked:
         yield barriers[barrier].wait(LONG)
 
 
+class AsyncMarked(Marked):
+    async def setup(self, session):
+        super().setup(session)
+
+    @bm.exclusive
+    async def ask_self(self, addr):
+        peer = await self.session.connect(addr)
+        await peer.call("Async.async_method")
+        assert [n async for n in peer.stream("Async.async_generator")] == [0, 1, 2]
+        await self._run_in_loop()
+
+    @bm.exclusive
+    async def ask_other_forever(self, addr):
+        peer = await self.session.connect(addr)
+        self.ended += 1
+        await peer.call("Other.sleep")
+
+    async def sleep(self):
+        await trio.sleep_forever()
+
+
 barriers = {}
 
 
@@ -315,7 +336,8 @@ def marked():
     """A machine with two processors, and `Marked` on it."""
     Marked.gate = threading.Event()
     with bm.Session(InProcessSystem, maxprocs=2) as session:
-        yield session.start(1, services={"Marked": Marked(), "Other": Marked()})[0]
+        services = {"Marked": Marked(), "Other": AsyncMarked(), "Async": AsyncMarked()}
+        yield session.start(1, services=services)[0]
         Marked.gate.set()
 
 
@@ -346,16 +368,19 @@ def test_other_methods_run_beside_exclusive_one(marked):
     assert marked.call("Marked.state") == (0, 1, 3)
 
 
-def test_cancelled_exclusive_method_stays_exclusive_until_it_ends(marked):
+def test_cancelled_exclusive_method_stays_exclusive_until_it_ends(marked, caplog):
     future = marked.submit("Marked.hold")
     until(lambda: marked.call("Marked.state")[0])
     future.cancel()
-    waiting = marked.submit("Marked.method")
+    waiting, later = marked.submit("Marked.method"), marked.submit("Marked.method")
     assert marked.call("Marked.plain") == "plain"
     assert marked.call("Marked.state") == (1, 1, 0)
     Marked.gate.set()
     waiting.result(LONG)
-    assert marked.call("Marked.state") == (0, 1, 2)
+    later.result(LONG)
+    assert marked.call("Marked.state") == (0, 1, 3)
+    [record] = [r for r in caplog.records if "the other exclusive methods" in r.message]
+    assert "Marked.hold still runs after it was cancelled" in record.message
 
 
 def test_exclusive_method_may_wait_for_exclusive_call_to_own_machine(marked):
@@ -363,6 +388,22 @@ def test_exclusive_method_may_wait_for_exclusive_call_to_own_machine(marked):
     for future in futures:
         future.result(LONG)
     assert marked.call("Marked.state") == (0, 1, 6)
+
+
+def test_exclusive_async_method_may_wait_for_exclusive_call_to_own_machine(marked):
+    futures = [marked.submit("Async.ask_self", marked.addr) for _ in range(3)]
+    for future in futures:
+        future.result(LONG)
+    assert marked.call("Async.state") == (0, 1, 3 * (1 + 3 + 1))
+
+
+def test_exclusive_async_method_may_be_cancelled_while_it_waits(marked):
+    future = marked.submit("Async.ask_other_forever", marked.addr)
+    until(lambda: marked.call("Async.state")[2])
+    marked.submit("Async.async_method").result(LONG)
+    future.cancel()
+    marked.submit("Async.async_method").result(LONG)
+    assert marked.call("Async.state") == (0, 1, 3)
 
 
 def test_concurrent_methods_take_no_place(marked):

@@ -32,7 +32,10 @@ class BootClient:
 
     async def call(self, method: str, **arguments: Any) -> Any:
         """Call ``Boot.method``; arguments and result are JSON values."""
-        return await self._request("POST", f"/rpc/Boot.{method}", json={"kwargs": arguments})
+        # In ASCII: the names of files may have bytes that are not UTF-8, which httpx refuses.
+        content = json.dumps({"kwargs": arguments}).encode("ascii")
+        headers = {"content-type": "application/json"}
+        return await self._request("POST", f"/rpc/Boot.{method}", content=content, headers=headers)
 
     async def put(
         self, sha256: str, *, offset: int, size_bytes: int, content: AsyncIterator[bytes]

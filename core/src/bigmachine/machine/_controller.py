@@ -6,6 +6,7 @@ import contextlib
 import functools
 import logging
 import math
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,8 @@ import trio
 from .._repeated_event import RepeatedEvent
 from .._values import Instance, Keepalive, State, Termination
 from ..boot._bootstrap import BootBatch, Bootstrap
-from ..errors import BigmachineError, BootError, RpcError, StopReason, TransportError
+from ..errors import BigmachineError, BootError, RpcError, StopReason, TransportError, UsageError
+from ..process import FORKED
 from ..rpc import Connection, ConnectionLost, dial
 from ..services._names import TEARDOWN_SECONDS
 from ..system import Capability, gives_notices
@@ -26,6 +28,7 @@ from ._log import MachineLog
 from ._notices import ReceivedNotices
 from ._output import BootLog, Output
 from ._startup import Startup, progress_reporter
+from ._stderr import StderrWriter
 
 if TYPE_CHECKING:
     import httpx
@@ -42,8 +45,8 @@ class Controller:
     """Leads one machine through its lifecycle; the session calls `run` in a task of its own.
 
     ``services`` are those to install, pickled; None for a machine that another session owns,
-    which is only watched. ``batch`` is what a machine that begins with the boot program is
-    sent.
+    which is only watched. ``interfaces`` are theirs, as of `interface_of`. ``batch`` is what a
+    machine that begins with the boot program is sent.
     """
 
     def __init__(
@@ -53,10 +56,13 @@ class Controller:
         plugins: Plugins,
         http: httpx.AsyncClient,
         services: Mapping[str, bytes] | None,
+        interfaces: Mapping[str, object] | None = None,
         boot_log: BootLog,
+        stderr: StderrWriter,
         batch: BootBatch | None = None,
     ) -> None:
         self.instance = instance
+        self.interfaces = interfaces
         self.owned = services is not None
         self.name = name = instance.name.partition(".")[0]
         self.addr = instance.addr
@@ -70,12 +76,16 @@ class Controller:
         self._timings: Keepalive = plugins.hooks.keepalive()
         self._changed = RepeatedEvent()  # the state, or the connection
         self._freed = trio.Event()
+        self._pid = os.getpid()
         self._scope = trio.CancelScope()
         self._boot_log = boot_log
-        self._output = Output(name, boot_log)
+        self._output = Output(name, boot_log=boot_log, stderr=stderr)
         # A system that follows what machines print knows all that is in their logs.
         self._has_tail = Capability.TAIL in plugins.system.capabilities
-        self._log = MachineLog(self._output.lines if not self._has_tail else lambda lines: None)
+        self._log = MachineLog(
+            self._output.lines if not self._has_tail else lambda lines: None,
+            wait_for_room=self._output.catch_up,
+        )
         self.notices = ReceivedNotices(name, notify=plugins.notify)
         self.lifecycle = Lifecycle(
             name, addr=self.addr, changed=self._changed, notify=plugins.notify
@@ -124,6 +134,7 @@ class Controller:
             link=self._link,
             timings=self._timings,
             diagnose=self._diagnose,
+            is_busy=lambda: self.owned and plugins.system.is_busy(instance),
             explain=self.notices.explain,
             stop=self.stop,
             notify=plugins.notify,
@@ -132,6 +143,7 @@ class Controller:
     @property
     def connection(self) -> Connection | None:
         """What callers use, while the machine is ``RUNNING`` and connected."""
+        self._check_process()
         return self._link.connection if self.lifecycle.state == State.RUNNING else None
 
     async def connected(self) -> Connection:
@@ -152,6 +164,7 @@ class Controller:
 
     async def shutdown(self) -> None:
         """Stop, after asking the machine to end by itself; return when it is freed."""
+        self._check_process()
         connection = self._link.connection
         if self.owned and self.lifecycle.state != State.STOPPED and connection is not None:
             await self._log.catch_up(connection)
@@ -187,7 +200,7 @@ class Controller:
                 finally:
                     self.stop(Termination(StopReason.SHUTDOWN, "its session ended"))
                     self._log.finish()
-                    if self.owned:
+                    if self.owned and os.getpid() == self._pid:  # not in a forked child
                         await self._free()
         finally:
             self._freed.set()
@@ -263,6 +276,11 @@ class Controller:
                     nursery.cancel_scope.cancel()
             except (OSError, RpcError) as exc:
                 logger.debug("%s: it could not be asked to end: %s", self.name, exc)
+
+    def _check_process(self) -> None:
+        """Raise `UsageError` in a forked child, where the machine is not its own."""
+        if os.getpid() != self._pid:
+            raise UsageError(FORKED)
 
     async def _free(self) -> None:
         with trio.move_on_after(_STOP_SECONDS, shield=True) as scope:

@@ -39,6 +39,8 @@ class YieldingFuture(concurrent.futures.Future[T]):
 class _Waiters(list[Any]):
     """The calls of `wait` and ``as_completed`` for a future; each waits for an event of its own."""
 
+    __slots__ = ()
+
     def append(self, waiter: Any) -> None:
         if type(getattr(waiter, "event", None)) is threading.Event:
             waiter.event = _YieldingEvent()

@@ -78,7 +78,7 @@ def exclusive(method: Function) -> Function:
                 return self.total
 
     It may be a ``def``, an ``async def`` or a generator; a generator is exclusive while it
-    computes an item. While a ``def`` waits for its own call to another machine, others may run.
+    computes an item. While it waits for its own call to another machine, others may run.
     Raises `UsageError` for what is not a method.
     """
     return _mark(_checked(method, "exclusive"), _EXCLUSIVE)

@@ -6,7 +6,6 @@ import datetime
 import functools
 import itertools
 import secrets
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -15,6 +14,7 @@ from .._driver import Driver
 from .._identity import Authority, Identity
 from .._values import Keepalive
 from ..errors import ProtocolError
+from ..process import start_command
 
 
 class Configure(Protocol):
@@ -55,6 +55,8 @@ class LaunchRequest:
         self._certified: set[str] = set()
         self.argv = tuple(argv)
         self.environ = dict(environ)
+        self.owns_hosts = True
+        """`System.owns_hosts`: whether the machines' hosts may be switched off."""
         self.remaining_budget: float | None = None
         """What the session may still spend, in US dollars; None means no limit."""
 
@@ -122,8 +124,15 @@ class MachineSpec:
 
     @property
     def command(self) -> list[str]:
-        """The worker's command line; add ``--listen HOST:PORT`` or ``--listen fd:N``."""
-        return [sys.executable, "-m", "bigmachine.worker"]
+        """The worker's command line; add ``--listen HOST:PORT`` or ``--listen fd:N``.
+
+        Its first element is the driver's own interpreter, and the next are its flags. On another
+        computer, replace it by one that has the same environment:
+        ``["/opt/venv/bin/python", *spec.command[1:]]``. With ``--listen HOST:0`` the worker takes
+        any free port, and its first line of output is the address, as in ``10.0.0.7:40913``.
+        Raises `UsageError` where there is no interpreter, as in a frozen application.
+        """
+        return start_command("bigmachine.worker._main:run", 0)
 
 
 def machine_names(prefix: str = "m") -> Iterator[str]:

@@ -91,6 +91,12 @@ class System:
 
     If so, the session captures its environment before `start`, and sends it to each machine.
     """
+    owns_hosts: ClassVar[bool] = True
+    """Whether the hosts of machines that ship the environment belong to the system.
+
+    If so, the boot program powers a host off when its machine has ended. If not, as for
+    computers that others use as well, the boot program ends, and the host stays on.
+    """
     build_timeout: ClassVar[float] = 600.0
     """How long a machine may take to build that environment, in seconds."""
     orphan_timeout: ClassVar[float] = 180.0
@@ -146,6 +152,15 @@ class System:
         Called when a session opens, before `setup`, in any thread. It must not wait. It is not
         a hook.
         """
+
+    def is_busy(self, instance: Instance) -> bool:
+        """Whether a machine that does not answer is known to compute.
+
+        Native code may hold the interpreter for long. A machine that is busy is stopped only
+        after six times the keepalive timeout. Called after `keepalive_failed` returned None; it
+        must not wait. It is not a hook.
+        """
+        return False
 
     # -- on the driver --------------------------------------------------------
 

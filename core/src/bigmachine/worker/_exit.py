@@ -14,23 +14,30 @@ from collections.abc import Callable
 
 import trio
 
+from ..system import System
+
 logger = logging.getLogger("bigmachine.machine")
 
 EXIT_HANDLERS_SECONDS = 2.0
 """How long all the ``atexit`` handlers of a machine may take."""
 
-SIGTERM_STATUS = 128 + signal.SIGTERM
-"""The exit status of a machine that was ended by SIGTERM, as in a shell."""
+_SIGTERM_STATUS = 128 + signal.SIGTERM  # as in a shell
 
 
 class ProcessExit:
-    """What a machine does at its end if the process is its own.
+    """What a machine does at its end if the process is its own."""
 
-    ``exit`` ends the machine with a status.
-    """
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._is_exiting = False
 
-    def __init__(self, exit: Callable[[int], object]) -> None:
-        self._exit = exit
+    def exit(self, status: int) -> None:
+        """End the machine; after a SIGTERM, by that signal, as if nothing had caught it."""
+        self._is_exiting = True
+        if status == _SIGTERM_STATUS and type(self._system).exit is System.exit:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+        self._system.exit(status)
 
     async def follow_sigterm(self, end: Callable[[int], object]) -> None:
         """Call ``end`` with the exit status, when the process gets a SIGTERM."""
@@ -38,15 +45,16 @@ class ProcessExit:
             _restore_default_in_children(signal.getsignal(signal.SIGTERM))
             async for _ in signals:
                 logger.info("told to end by SIGTERM")
-                end(SIGTERM_STATUS)
+                end(_SIGTERM_STATUS)
 
     def limit(self, seconds: float) -> None:
         """Exit after so many seconds at the latest."""
 
         def expire() -> None:
             time.sleep(seconds)
-            logger.error("not ended in good order after %g s: the machine exits now", seconds)
-            self._exit(1)
+            if not self._is_exiting:
+                logger.error("not ended in good order after %g s: the machine exits", seconds)
+                self._system.exit(1)
 
         threading.Thread(target=expire, name="bigmachine exit", daemon=True).start()
 

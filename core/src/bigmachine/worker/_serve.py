@@ -14,6 +14,7 @@ from ..system import gives_notices
 from . import _resources
 from ._exit import EXIT_HANDLERS_SECONDS, ProcessExit
 from ._installer import Installer
+from ._loop_watch import LoopWatch
 from ._notices import Notices
 from ._supervisor import Supervisor
 
@@ -74,7 +75,7 @@ async def serve(
             finish=finish,
             flush=server.flush,
             heard=_heartbeat(),
-            exit=lambda code: system.exit(code),
+            exit=process_exit.exit if process_exit is not None else system.exit,
             notices=notices,
             # Not inherited by processes that services start: they are not machines.
             log=os.environ.pop("BIGMACHINE_LOG", ""),
@@ -84,6 +85,7 @@ async def serve(
         await nursery.start(server.serve, listeners)
         nursery.start_soon(supervisor.watch)
         if process_exit is not None:
+            LoopWatch().start()
             nursery.start_soon(process_exit.follow_sigterm, supervisor.end)
         if notices is not None:
             nursery.start_soon(notices.follow, system.notices)

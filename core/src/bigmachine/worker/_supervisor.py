@@ -58,6 +58,7 @@ class Supervisor:
         self._exit = exit
         self._notices = notices
         self._log = log
+        self._timeout = timeout
         self._deadline = trio.current_time() + timeout
         self._ending = trio.Event()
         self._has_finished = trio.Event()
@@ -170,6 +171,7 @@ class Supervisor:
         self._exit(self._exit_code)
 
 
+_DELAY_SECONDS = 1.0  # more than a loop on a busy computer is late
 _ROUND_SECONDS = 0.002  # the reply to a POST is not counted, but sent within this time
 _PARTING_SECONDS = 1.0  # to send replies, if the network is slow or the peer does not read
 _LOG_POLL_SECONDS = 0.1

@@ -8,6 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, Protocol
 
 import trio
@@ -17,7 +18,8 @@ from .._tasks import TaskPool
 from ._asyncio import explain_asyncio
 from ._processes import ProcessCall
 from ._registry import Method
-from ._threads import ThreadJob, ThreadPool, do_nothing
+from ._thread_job import ThreadJob, do_nothing
+from ._threads import ThreadPool
 
 
 class Call(ABC):
@@ -182,6 +184,13 @@ class Call(ABC):
         except BaseException as again:  # while it was described: its __str__, for instance
             name = type(exc).__qualname__
             return self.raised(RuntimeError(f"a {name}, which raised a {type(again).__name__}"))
+
+
+def running_method(frame: FrameType | None) -> str | None:
+    """Return the name of the ``async def`` method that runs in a frame, or in one around it."""
+    while frame is not None and frame.f_code is not Call._run_async.__code__:
+        frame = frame.f_back
+    return frame.f_locals["self"].method.name if frame is not None else None
 
 
 class Work(Protocol):

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable
 
 import trio
 
+from .._turns import turn
+
 
 class Gate:
     """Lets at most ``limit`` in at a time, in the order in which they came; for any thread."""
@@ -58,22 +60,42 @@ class Gate:
 
     @contextlib.asynccontextmanager
     async def inside(self) -> AsyncIterator[None]:
-        """Go in, for the time of the block; in a trio task."""
+        """Go in for the time of the block, in a trio task; see `without_turn`."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        token, turn = trio.lowlevel.current_trio_token(), trio.Event()
-
-        def entered() -> None:
-            with contextlib.suppress(trio.RunFinishedError):
-                token.run_sync_soon(turn.set)
-
-        if not self.enter(entered):
-            try:
-                await turn.wait()
-            except BaseException:
-                if not self.give_up(entered):
-                    self.leave()
-                raise
+        mine = _TaskTurn(self)
+        await mine.take(returns=False)
+        token = turn.set(mine)
         try:
             yield
         finally:
+            turn.reset(token)
             self.leave()
+
+
+class _TaskTurn:
+    """The turn of a task that is inside a gate."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.task = trio.lowlevel.current_task()
+        self._gate = gate
+
+    def give_up(self) -> None:
+        self._gate.leave()
+
+    async def take_again(self) -> None:
+        await self.take(returns=True)
+
+    async def take(self, *, returns: bool) -> None:
+        token, has_entered = trio.lowlevel.current_trio_token(), trio.Event()
+
+        def entered() -> None:
+            with contextlib.suppress(trio.RunFinishedError):
+                token.run_sync_soon(has_entered.set)
+
+        if not self._gate.enter(entered, returns=returns):
+            try:
+                await has_entered.wait()
+            except BaseException:
+                if not self._gate.give_up(entered):
+                    self._gate.leave()
+                raise

@@ -11,17 +11,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .._exceptions import dump_exception
 from .._frames import Payload
 from .._marshal import dump_result
-from .._streams import OutgoingStream, item_cost
-from ._threads import ThreadJob, do_nothing
+from .._streams import LARGE_ITEM_BYTES, OutgoingStream, item_cost
+from ._thread_job import ThreadJob, do_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._call import Pools, Work
     from ._registry import Method
-
-# Above this an item may have a body, and the next item has to wait for it.
-_LARGE_ITEM_BYTES = 16 << 10
 
 
 class GeneratorRun:
@@ -80,7 +77,8 @@ class GeneratorRun:
 
     def _step(self) -> Callable[[], None]:
         """Compute items in a thread, until the window is full or another call needs the thread."""
-        method, room = self._call.method, self._room
+        method, room, outgoing = self._call.method, self._room, self._outgoing
+        assert outgoing is not None
         while not self._is_cancelled:
             try:
                 payload = dump_result(method.name, next(self._items), verb="yielded")
@@ -91,8 +89,9 @@ class GeneratorRun:
                 self._close()
                 return functools.partial(self._last, dump_exception(exc))
             room -= item_cost(payload.size)
-            is_large = payload.size > _LARGE_ITEM_BYTES
-            if room <= 0 or is_large or self._pools.is_thread_wanted(method):
+            is_large = payload.size > LARGE_ITEM_BYTES
+            is_full = room <= 0 or is_large or not outgoing.has_room
+            if is_full or self._pools.is_thread_wanted(method):
                 return functools.partial(self._pause, payload)
             self._pools.threads.post(functools.partial(self._post, payload))
         return self._close()

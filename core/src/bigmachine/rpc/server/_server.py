@@ -17,6 +17,7 @@ import trio
 
 from ..._identity import Identity
 from ...errors import ProtocolError, UsageError
+from ...process import close_in_children
 from .._channel import Channel, StreamChannel
 from .._frames import DEFAULT_LIMIT_BYTES
 from .._tasks import TaskPool
@@ -170,7 +171,8 @@ async def open_listeners(address: str) -> list[trio.SocketListener]:
     """Open listeners at ``HOST:PORT``, or take over the listening socket ``fd:N``."""
     if address.startswith("fd:"):
         sock = socket.socket(fileno=int(address.removeprefix("fd:")))
-        return [trio.SocketListener(trio.socket.from_stdlib_socket(sock))]
+        # A child that a service forks must not keep the port open.
+        return [trio.SocketListener(trio.socket.from_stdlib_socket(close_in_children(sock)))]
     host, _, port = address.rpartition(":")
     if not port.isdigit():
         raise UsageError(f"a machine listens at HOST:PORT or fd:N, not at {address!r}")

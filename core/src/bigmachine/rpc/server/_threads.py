@@ -13,8 +13,9 @@ from typing import Any
 
 import trio
 
-from ...services._waiting import set_running, waiting
+from ...services._waiting import waiting
 from ._gate import Gate
+from ._thread_job import ThreadJob
 
 logger = logging.getLogger("bigmachine.rpc")
 
@@ -87,9 +88,8 @@ class ThreadPool:
             return trio.from_thread.run(function, *args, trio_token=self._token)
 
     def close(self) -> None:
-        """Let idle threads end."""
-        for _ in range(self._threads):
-            self._jobs.put(None)
+        """Let threads end when they are idle, also those of jobs that begin later."""
+        self._jobs.put(None)
 
     # -- for its jobs, in any thread ------------------------------------------
 
@@ -98,7 +98,7 @@ class ThreadPool:
         if self._has_news:
             self._warn_of_abandoned()
         with self._lock:
-            needs_thread = self._spare == 0
+            needs_thread = self._spare <= 0
             if needs_thread:
                 self._threads += 1
             else:
@@ -107,7 +107,14 @@ class ThreadPool:
         if needs_thread:
             # A daemon: a method that never ends must not keep the machine's process alive.
             name = f"bigmachine-{self._threads}"
-            threading.Thread(target=self._work, name=name, daemon=True).start()
+            thread = threading.Thread(target=self._work, name=name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as exc:  # a limit of the system; it waits for another thread
+                logger.error("%s waits: %s", job.name, exc)
+                with self._lock:
+                    self._threads -= 1
+                    self._spare -= 1
 
     def detach(self, job: ThreadJob) -> bool:
         """Let ``job`` keep its thread, without a place; False if too many do so."""
@@ -136,6 +143,22 @@ class ThreadPool:
         with self._lock:
             self._abandoned.add(job)
             self._has_news = True
+        if job.exclusive is not None and job.exclusive.has_queue:
+            self.warn_of_exclusive(job.exclusive)
+
+    def warn_of_exclusive(self, gate: Gate) -> None:
+        """Say which cancelled method others wait for at ``gate``; once of each call."""
+        with self._lock:
+            holders = [job for job in self._abandoned if job.exclusive is gate]
+            news = [job.name for job in holders if not job.is_known_to_block]
+            for job in holders:
+                job.is_known_to_block = True
+        for name in news:
+            logger.warning(
+                "%s still runs after it was cancelled, for Python can't stop a thread; the other "
+                "exclusive methods of its service wait for it",
+                name,
+            )
 
     def _warn_of_abandoned(self) -> None:
         """Say which cancelled methods the next one runs beside, when they are twice as many."""
@@ -153,7 +176,12 @@ class ThreadPool:
             )
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
+        while True:
+            if (job := self._jobs.get()) is None:  # closed
+                self._jobs.put(None)  # for the other threads
+                if self._jobs.qsize() == 1:
+                    return
+                continue
             # In a context of its own: the thread's next method must not see what this one sets.
             follow_up = contextvars.copy_context().run(job.run_here)
             with self._lock:
@@ -174,167 +202,3 @@ class ThreadPool:
                 self._done.popleft()()
             except Exception:  # one call's fault; trio would end the whole process
                 logger.exception("a call's outcome could not be handled")
-
-
-class ThreadJob:
-    """One function that a thread runs, with a place that it gives up when it can.
-
-    Between `pause` and `resume` it has neither its place nor its exclusive gate. If it is
-    cancelled while it runs, the next job gets its place at once, and its exclusive gate when
-    it has ended.
-    """
-
-    __slots__ = (
-        "_exclusive",
-        "_has_begun",
-        "_has_place",
-        "_is_cancelled",
-        "_is_detached",
-        "_is_paused",
-        "_lock",
-        "_places",
-        "_pool",
-        "_run",
-        "_wake",
-        "has_ended",
-        "name",
-    )
-
-    def __init__(
-        self,
-        run: Callable[[], Callable[[], None]],
-        *,
-        pool: ThreadPool,
-        name: str,
-        places: Gate,
-        exclusive: Gate | None,
-    ) -> None:
-        self.name = name
-        self.has_ended = False
-        self._run = run
-        self._pool = pool
-        self._places = places
-        self._exclusive = exclusive
-        self._lock = threading.Lock()
-        self._has_begun = self._is_paused = self._is_cancelled = False
-        self._has_place = self._is_detached = False
-
-    @property
-    def is_uncancellable(self) -> bool:
-        """Whether it has begun; Python can't stop a thread."""
-        return self._has_begun
-
-    def start(self) -> None:
-        """Go through the gates, and run."""
-        if self._exclusive is None or self._exclusive.enter(self._enter_places):
-            self._enter_places()
-
-    def cancel(self) -> bool:
-        """Give up its place; return True if it will never run."""
-        with self._lock:
-            has_begun, self._is_cancelled = self._has_begun, True
-            leaves = self._has_place and (
-                not has_begun or self._is_detached or self._pool.detach(self)
-            )
-            if leaves:
-                self._has_place, self._is_detached = False, has_begun
-        if leaves:
-            self._places.leave()
-            if has_begun:
-                self._pool.abandon(self)
-        elif has_begun:
-            if self._places.give_up(self._return):  # it has waited, and goes on without a place
-                self._wake.release()
-        elif self._places.give_up(self._begin):
-            self._leave_exclusive()
-        elif self._exclusive is not None:
-            self._exclusive.give_up(self._enter_places)
-        if not has_begun:  # a thread that is about to run it sees that it is cancelled
-            self.has_ended = True
-        return not has_begun
-
-    def pause(self) -> None:
-        """Let others run; called in its thread, before it waits for a call of its own."""
-        with self._lock:
-            leaves = self._has_place and self._pool.detach(self)
-            self._is_paused = leaves or self._is_detached
-            if leaves:
-                self._has_place, self._is_detached = False, True
-        if leaves:
-            self._places.leave()
-        if self._is_paused:
-            self._leave_exclusive()
-
-    def resume(self) -> None:
-        """Wait until it may run again."""
-        if not self._is_paused:
-            return
-        if self._exclusive is not None:
-            turn = _taken_lock()
-            if not self._exclusive.enter(turn.release, returns=True):
-                turn.acquire()
-        with self._lock:
-            if not self._is_cancelled:
-                self._wake = _taken_lock()
-                self._has_place = self._places.enter(self._return, returns=True)
-            waits = not (self._is_cancelled or self._has_place)
-        if waits:
-            self._wake.acquire()
-        with self._lock:
-            self._is_paused = False
-            self._is_detached = not self._has_place  # if it was cancelled meanwhile
-        if self._is_detached:
-            self._pool.abandon(self)
-        else:
-            self._pool.attach(self)
-
-    def run_here(self) -> Callable[[], None]:
-        """Run in this thread; return what is to be called in the loop."""
-        follow_up = do_nothing
-        with self._lock:
-            self._has_begun = not self._is_cancelled
-        if self._has_begun:
-            set_running(self)
-            follow_up = self._run()
-            set_running(None)
-        del self._run  # and with it the arguments
-        return follow_up
-
-    def end(self) -> None:
-        """Let the next ones have what this one holds; called in its thread, at the end."""
-        with self._lock:
-            has_place, self._has_place = self._has_place, False
-        if has_place:
-            self._places.leave()
-        if self._is_detached:
-            self._pool.attach(self)
-        self._leave_exclusive()
-        self.has_ended = True
-
-    def _enter_places(self) -> None:
-        if self._places.enter(self._begin):
-            self._begin()
-
-    def _begin(self) -> None:
-        with self._lock:
-            self._has_place = True
-        self._pool.take(self)
-
-    def _return(self) -> None:
-        with self._lock:
-            self._has_place = True
-        self._wake.release()
-
-    def _leave_exclusive(self) -> None:
-        if self._exclusive is not None:
-            self._exclusive.leave()
-
-
-def _taken_lock() -> threading.Lock:
-    lock = threading.Lock()
-    lock.acquire()
-    return lock
-
-
-def do_nothing() -> None:
-    """Stand in for a callback that has nothing to do."""
