@@ -60,8 +60,8 @@ class Waits:
 
 @pytest.mark.parametrize("fork", [True, pytest.param(False, marks=pytest.mark.long)])
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_process_ends_in_good_order_by_shutdown_cancel_session_or_sigterm(tmp_path, fork):
-    folders = {how: tmp_path / how for how in ("shutdown", "cancel", "SIGTERM", "session")}
+def test_process_ends_in_good_order_by_shutdown_cancel_or_sigterm(tmp_path, fork):
+    folders = {how: tmp_path / how for how in ("shutdown", "cancel", "SIGTERM")}
     with bm.Session("local", fork=fork, maxprocs=2) as session:
         machines = {}
         for how, folder in folders.items():

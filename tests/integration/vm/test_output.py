@@ -36,6 +36,9 @@ SERVICES = """
         def setup(self, session):
             print("from setup")
 
+        def teardown(self):
+            print("torn down")
+
         def say(self, text, end="\\n"):
             print(text, end=end)
 
@@ -187,11 +190,14 @@ def lines_of(machine: str, lines: list[str]) -> list[str]:
 @needs_builder
 def test_every_line_arrives_once_in_order_despite_broken_connections(drive):
     lines = drive("talk")["lines"]
-    assert lines_of("m0", lines) == ["from setup", "live m0", "from a thread", "", "unfinished"]
+    assert lines_of("m0", lines) == [
+        *("from setup", "live m0", "from a thread", "", "unfinished", "torn down")
+    ]
     assert lines_of("m1", lines) == [
         *("from setup", "live m1", "from a thread"),
         *(f"burst {i:07}" + "." * 86 for i in range(BURST_LINES)),
         "at the very end",
+        "torn down",
     ]
 
 

@@ -10,8 +10,12 @@ import pytest
 import trio
 
 import bigmachine as bm
+from bigmachine.rpc.server._place_watch import PlaceWatch
+from bigmachine.rpc.server._thread_job import do_nothing
+from bigmachine.services._waiting import waiting
 from bigmachine.testing import InProcessSystem
-from tests.support.waiting import until
+from tests.support.waiting import eventually, until
+from tests.unit.rpc.wires import thread_pool
 from tests.unit.services.test_kinds import logged
 
 LONG = 60
@@ -443,3 +447,21 @@ def test_method_cannot_be_both_concurrent_and_parallel():
         with pytest.raises(bm.UsageError, match="can't be both"):
             one(other(lambda self: None))
     bm.exclusive(bm.parallel(lambda self: None))
+
+
+def test_method_that_holds_its_place_and_does_nothing_is_named_in_log(caplog):
+    async def main():
+        release = threading.Event()
+        async with thread_pool(1) as pool:
+            watch = PlaceWatch(pool.running, idle_seconds=0.01)
+            pool.start(lambda: (release.wait(LONG) and do_nothing) or do_nothing, name="S.waits")
+            pool.start(lambda: do_nothing, name="S.queued")
+            with waiting():  # something here calls other machines
+                pass
+            await eventually(lambda: watch.check(is_any_waiting=pool.has_queue()) or caplog.text)
+            watch.check(is_any_waiting=True)
+            release.set()
+        [record] = caplog.records
+        assert "S.waits has not computed for" in record.message
+
+    trio.run(main)

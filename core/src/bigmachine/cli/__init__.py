@@ -44,13 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     _escape_unprintable()
     parser = _parser()
     arguments = parser.parse_args(argv)
-    if "run" not in arguments and not arguments.version:
+    if not arguments.version and "run" not in arguments:
         parser.print_help(sys.stderr)
         return _USAGE
     try:
-        if arguments.version:  # argparse's own action would look it up at each start
-            arguments.run = _print_version
-        status = int(arguments.run(arguments))
+        # argparse's own action would look the version up at each start.
+        run = _print_version if arguments.version else arguments.run
+        status = int(run(arguments))
         sys.stdout.flush()
     except BigmachineError as exc:
         print(f"bigmachine: {exc}", file=sys.stderr)
@@ -89,8 +89,11 @@ def _escape_unprintable() -> None:
 
 
 def _discard_output() -> None:
-    """Discard what is left of the output, which Python would write at its exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Discard what cannot be written of the output: Python would try it again at its exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -128,7 +128,7 @@ class AsyncMachine:
         `MachineStopped`, `CallTimeout`, `TransportError` or `UsageError`.
         """
         outcome = await self._calls.outcome(self._calls.pickle(method, args, kwargs))
-        if isinstance(outcome, Value):
+        if type(outcome) is Value:
             return outcome.value
         assert isinstance(outcome, Error)
         try:

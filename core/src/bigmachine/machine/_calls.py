@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import trio
@@ -52,7 +52,11 @@ class Calls:
         ``first`` is the outcome of a first attempt that was made with `start`.
         """
         if self.options.timeout == math.inf:
-            return await self._repeat(call, first)
+            connection = self._controller.connection
+            if first is None and connection is not None:
+                # A shortcut for most calls: each further coroutine costs a microsecond.
+                first = await connection.outcome(call)
+            return (first and self.settled(first)) or await self._repeat(call, first)
         with trio.move_on_after(self.options.timeout):
             return await self._repeat(call, first)
         return Error(self.timed_out(call.method))
@@ -73,7 +77,7 @@ class Calls:
 
     def settled(self, outcome: Outcome[Any]) -> Outcome[Any] | None:
         """Return the final outcome after an attempt with this one; None if that is still open."""
-        if not isinstance(outcome, Error):
+        if type(outcome) is not Error:  # isinstance() takes half a microsecond here
             return outcome
         error = outcome.error
         if isinstance(error, ConnectionLost):
@@ -105,7 +109,7 @@ class Calls:
         return self._controller.lifecycle.stopped_error()
 
     async def _repeat(self, call: PickledCall, outcome: Outcome[Any] | None) -> Outcome[Any]:
-        waits = backoff()
+        waits: Iterator[float] | None = None
         while True:
             outcome = outcome or await self._attempt(call)
             if isinstance(outcome, Value):
@@ -117,6 +121,7 @@ class Calls:
             # An iterator or a file can be read only once.
             if call.uploads is not None or not self._may_repeat(error):
                 return Error(error)
+            waits = waits or backoff()
             outcome, pause = None, next(waits)
             logger.debug(
                 "%s: %s: %s; again in %.2f s", self._controller.name, call.method, error, pause

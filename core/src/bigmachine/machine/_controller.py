@@ -7,7 +7,7 @@ import functools
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 import trio
@@ -15,7 +15,7 @@ import trio
 from .._repeated_event import RepeatedEvent
 from .._values import Instance, Keepalive, State, Termination
 from ..boot._bootstrap import BootBatch, Bootstrap
-from ..errors import BigmachineError, BootError, RpcError, StopReason, TransportError, UsageError
+from ..errors import BigmachineError, BootError, StopReason, TransportError, UsageError
 from ..process import FORKED
 from ..rpc import Connection, ConnectionLost, dial
 from ..services._names import TEARDOWN_SECONDS
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("bigmachine.machine")
 
-_SHUTDOWN_SECONDS = 2.0  # a machine that hangs, or can't be reached, doesn't answer
+_ANSWER_SECONDS = 2.0  # a machine that hangs, or can't be reached, doesn't answer
+_END_SECONDS = 5.0  # for its calls and exit handlers; see `worker._serve`
 # After these, the machine may still run and be reached.
 _ORDERLY = {StopReason.SHUTDOWN, StopReason.CANCELLED, StopReason.COST, StopReason.BOOT}
 _STOP_SECONDS = 120.0  # for a provider to confirm that an instance is gone
@@ -129,6 +130,7 @@ class Controller:
                 self._output.console, plugins, instance, within=self._timings.rpc_timeout
             ),
         )
+        self._follows_log = self._bootstrap is not None and not self._has_tail
         self.keepalive = KeepaliveMonitor(
             name,
             link=self._link,
@@ -222,7 +224,7 @@ class Controller:
         """Do all that comes before ``RUNNING``; leave in ``nursery`` what goes on after it."""
         began = await self._startup.connect(nursery)
         self._output.is_booting = False
-        if self._bootstrap is not None and not self._has_tail:
+        if self._follows_log:
             nursery.start_soon(self._log.follow, self._linked)
         if self.owned and gives_notices(self.plugins.system):
             nursery.start_soon(follow, self._linked, self.notices.ask, "notices")
@@ -255,16 +257,18 @@ class Controller:
     async def _ask_to_end(self, connection: Connection) -> None:
         """Have the machine end in good order; return when it has, or does not answer."""
         self._was_asked = True
-        seconds = min(_SHUTDOWN_SECONDS, self._timings.rpc_timeout)
-        with trio.move_on_after(seconds + self._startup.teardowns * TEARDOWN_SECONDS):
-            with contextlib.suppress(BigmachineError):
-                await connection.call("Supervisor.shutdown", (), {})
+        seconds = min(_ANSWER_SECONDS, self._timings.rpc_timeout)
+        with trio.move_on_after(seconds) as scope, contextlib.suppress(BigmachineError):
+            await connection.call("Supervisor.ping", (), {})
+            scope.deadline = trio.current_time() + _END_SECONDS
+            scope.deadline += self._startup.teardowns * TEARDOWN_SECONDS
+            await connection.call("Supervisor.shutdown", (), {})
 
     async def _end_in_order(self) -> None:
         """Ask a machine that is stopped to end, over a new connection: the old one has ended."""
         if self._was_asked or not self._can_be_asked:
             return
-        with trio.move_on_after(min(_SHUTDOWN_SECONDS, self._timings.rpc_timeout)) as dialling:
+        with trio.move_on_after(min(_ANSWER_SECONDS, self._timings.rpc_timeout)) as dialling:
             try:
                 async with (
                     dial(self._http, self.addr) as connection,
@@ -272,10 +276,13 @@ class Controller:
                 ):
                     nursery.start_soon(connection.run)
                     dialling.deadline = math.inf
+                    if self._follows_log:
+                        nursery.start_soon(self._log.follow, _returning(connection))
                     await self._ask_to_end(connection)
                     nursery.cancel_scope.cancel()
-            except (OSError, RpcError) as exc:
-                logger.debug("%s: it could not be asked to end: %s", self.name, exc)
+            except Exception as exc:  # in any case it is freed
+                logger.debug("%s: it could not be asked to end: %r", self.name, exc)
+            self._log.finish()
 
     def _check_process(self) -> None:
         """Raise `UsageError` in a forked child, where the machine is not its own."""
@@ -283,12 +290,21 @@ class Controller:
             raise UsageError(FORKED)
 
     async def _free(self) -> None:
+        with trio.CancelScope(shield=True):
+            await self._end_in_order()
         with trio.move_on_after(_STOP_SECONDS, shield=True) as scope:
             try:
-                await self._end_in_order()
                 await self.plugins.hooks.stop(instance=self.instance)
                 self.is_freed = True
             except Exception:
                 logger.exception("%s: it could not be freed", self.name)
         if scope.cancelled_caught:
             logger.error("%s: not confirmed to be gone after %g s", self.name, _STOP_SECONDS)
+
+
+def _returning(connection: Connection) -> Callable[[], Awaitable[Connection]]:
+    async def connected() -> Connection:
+        await trio.lowlevel.checkpoint()
+        return connection
+
+    return connected

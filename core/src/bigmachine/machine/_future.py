@@ -89,9 +89,9 @@ class LoopFuture(YieldingFuture[T]):
     def resolve(self, outcome: Outcome[T]) -> None:
         """Set the outcome; without effect if the future was cancelled."""
         try:
-            if isinstance(outcome, Value):
+            if type(outcome) is Value:
                 self.set_result(outcome.value)
-            elif isinstance(outcome, Error):
+            elif type(outcome) is Error:
                 self.set_exception(outcome.error)
         except concurrent.futures.InvalidStateError:
             pass

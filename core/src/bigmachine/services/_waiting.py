@@ -28,6 +28,12 @@ class _Thread(threading.local):
 
 
 _thread = _Thread()
+_has_waited = False
+
+
+def has_waited() -> bool:
+    """Whether anything in this process has called another machine from a thread."""
+    return _has_waited
 
 
 def set_running(method: Pausable | None) -> None:
@@ -38,6 +44,8 @@ def set_running(method: Pausable | None) -> None:
 @contextlib.contextmanager
 def waiting() -> Iterator[None]:
     """Let other methods run while this thread waits; outside of a service's method, do nothing."""
+    global _has_waited
+    _has_waited = True
     method = _thread.runs
     if method is None:
         yield

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from types import FrameType
 
 import trio
@@ -21,9 +22,13 @@ class LoopWatch:
 
     If not, an ``async def`` blocks it: no call and no keepalive is answered, so the driver will
     stop the machine. It logs a warning after ``limit`` seconds, and again after twice as many.
+    Each time it looks, it calls ``also``.
     """
 
-    def __init__(self, *, period: float = 2.0, limit: float = 3.0) -> None:
+    def __init__(
+        self, *also: Callable[[], object], period: float = 2.0, limit: float = 3.0
+    ) -> None:
+        self._also = also
         self._period = period
         self._limit = limit
         self._token = trio.lowlevel.current_trio_token()
@@ -43,6 +48,8 @@ class LoopWatch:
             while not is_running.wait(limit):
                 self._warn(limit)
                 limit *= 2
+            for check in self._also:
+                check()
             time.sleep(self._period)
 
     def _warn(self, seconds: float) -> None:

@@ -85,7 +85,7 @@ async def serve(
         await nursery.start(server.serve, listeners)
         nursery.start_soon(supervisor.watch)
         if process_exit is not None:
-            LoopWatch().start()
+            LoopWatch(server.check_places).start()
             nursery.start_soon(process_exit.follow_sigterm, supervisor.end)
         if notices is not None:
             nursery.start_soon(notices.follow, system.notices)

@@ -161,8 +161,11 @@ class Supervisor:
             logger.error("no keepalive came in time: this machine ends itself")
             self.end(1)
         self._heard()  # the boot program gives it more time
+        has_teardown = self._installer.teardown_seconds > 0
         try:
             await self._finish()
+            if has_teardown and self._log:
+                await trio.sleep(_LAST_LINES_SECONDS)
         except Exception:
             logger.exception("the machine could not end in good order")
         self._has_finished.set()
@@ -175,6 +178,7 @@ _DELAY_SECONDS = 1.0  # more than a loop on a busy computer is late
 _ROUND_SECONDS = 0.002  # the reply to a POST is not counted, but sent within this time
 _PARTING_SECONDS = 1.0  # to send replies, if the network is slow or the peer does not read
 _LOG_POLL_SECONDS = 0.1
+_LAST_LINES_SECONDS = 2.5 * _LOG_POLL_SECONDS  # for a driver that follows the log
 
 
 def _print_mark(text: str) -> None:

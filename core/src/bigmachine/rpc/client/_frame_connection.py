@@ -207,21 +207,19 @@ class FrameConnection(Connection):
 
     def _load(self, method: str, reply: _Reply) -> Outcome[Any]:
         """Return what the method returned, or raised."""
-        if reply is None:
-            return Error(self._lost(method))
-        if isinstance(reply, BaseException):
-            return Error(reply)
-        if reply.kind == Kind.STREAM:
+        if isinstance(reply, Frame):
+            if reply.kind == Kind.REPLY:
+                try:
+                    return Value(load_result(method, reply))
+                except BigmachineError as exc:
+                    return Error(exc.with_traceback(None))  # its cause has the frames that matter
+                except BaseException as exc:  # SystemExit too: the connection must not end by it
+                    return Error(exc)
+            if reply.kind != Kind.STREAM:
+                return Error(self._load_error(reply, method=method))
             self._outbox.post(control_frame(Kind.CANCEL, reply.stream))
             return Error(UsageError(f"{method} is a generator; call it with stream()"))
-        if reply.kind != Kind.REPLY:
-            return Error(self._load_error(reply, method=method))
-        try:
-            return Value(load_result(method, reply))
-        except BigmachineError as exc:
-            return Error(exc.with_traceback(None))  # its cause has the frames that matter
-        except BaseException as exc:  # SystemExit too: the connection must not end by it
-            return Error(exc)
+        return Error(self._lost(method) if reply is None else reply)
 
     async def _upload(self, uploads: Uploads, stream: int, body: trio.Event | None) -> None:
         await uploads.run(self._outbox, self._outgoing, stream, body, self._fail)

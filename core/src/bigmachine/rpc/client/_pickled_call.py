@@ -33,7 +33,7 @@ def pickle_call(
     """
     _check_name(method)
     uploads = None
-    if any(map(is_stream, args)) or any(map(is_stream, kwargs.values())):
+    if any(map(is_stream, args)) or (kwargs and any(map(is_stream, kwargs.values()))):
         uploads = Uploads()
         args, kwargs = uploads.take(method, args, kwargs)
     payload = dump_arguments(method, args, kwargs)

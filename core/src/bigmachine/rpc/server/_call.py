@@ -8,7 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import FrameType
+from types import FrameType, GeneratorType
 from typing import Any, Protocol
 
 import trio
@@ -128,7 +128,7 @@ class Call(ABC):
             return self._wait_and_start
         try:
             result = self._call_method()
-            if isinstance(result, AsyncIterator) or inspect.isawaitable(result):
+            if isinstance(result, AsyncIterator) or _is_awaitable(result):
                 return functools.partial(self._continue_in_loop, result)
             return self.returned(result)
         except BaseException as exc:  # SystemExit too: it is the method's, not the machine's
@@ -172,7 +172,7 @@ class Call(ABC):
     async def _reply(self, result: Any) -> AsyncIterator[Any] | None:
         """Await ``result`` and reply; or return its items, if it has some."""
         while not isinstance(result, AsyncIterator):
-            if not inspect.isawaitable(result):
+            if not _is_awaitable(result):
                 self.returned(result)()
                 return None
             result = await result
@@ -184,6 +184,12 @@ class Call(ABC):
         except BaseException as again:  # while it was described: its __str__, for instance
             name = type(exc).__qualname__
             return self.raised(RuntimeError(f"a {name}, which raised a {type(again).__name__}"))
+
+
+def _is_awaitable(result: object) -> bool:
+    # As `inspect.isawaitable`, which takes longer than all else here.
+    kind = type(result)
+    return hasattr(kind, "__await__") or (kind is GeneratorType and inspect.isawaitable(result))
 
 
 def running_method(frame: FrameType | None) -> str | None:
@@ -229,6 +235,7 @@ class Pools:
             name=method.name,
             is_concurrent=method.is_concurrent or at_once,
             exclusive=method.exclusive,
+            is_watched=method.processes is None,
         )
 
     def is_thread_wanted(self, method: Method) -> bool:

@@ -26,6 +26,7 @@ from ._admission import Admission, AdmittingListener
 from ._call import Pools
 from ._connection import SILENCE_TIMEOUT, ServingConnection
 from ._http import HttpConnection
+from ._place_watch import PlaceWatch
 from ._registry import Services
 from ._threads import ThreadPool
 
@@ -59,6 +60,7 @@ class Server:
         self._silence_timeout = silence_timeout
         self._admission = Admission()
         self._connections: set[ServingConnection] = set()
+        self._place_watch: PlaceWatch | None = None  # while it serves
 
     async def serve(
         self,
@@ -68,6 +70,7 @@ class Server:
     ) -> None:
         """Accept and serve until cancelled."""
         threads = ThreadPool(self._maxprocs)
+        self._place_watch = PlaceWatch(threads.running)
         try:
             async with trio.open_nursery() as nursery:
                 self._pools = Pools(TaskPool(nursery), threads)
@@ -80,6 +83,11 @@ class Server:
         finally:
             threads.close()  # after the connections, whose generators end in threads
             self.services.close()
+
+    def check_places(self) -> None:
+        """Name methods that hold a place and do nothing, while others wait; see `PlaceWatch`."""
+        if self._place_watch is not None:
+            self._place_watch.check(is_any_waiting=self._pools.threads.has_queue())
 
     async def end_calls(self, timeout: float, *, with_threads: bool) -> None:
         """Cancel all calls but the supervisor's, and leave new ones unanswered.

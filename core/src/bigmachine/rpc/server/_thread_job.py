@@ -35,7 +35,9 @@ class ThreadJob:
         "exclusive",
         "has_ended",
         "is_known_to_block",
+        "is_watched",
         "name",
+        "native_id",
     )
 
     def __init__(
@@ -46,6 +48,7 @@ class ThreadJob:
         name: str,
         places: Gate,
         exclusive: Gate | None,
+        is_watched: bool,
     ) -> None:
         self.name = name
         self.has_ended = False
@@ -54,6 +57,8 @@ class ThreadJob:
         self._places = places
         self.exclusive = exclusive
         self.is_known_to_block = False
+        self.is_watched = is_watched
+        self.native_id = 0  # of the thread that runs it
         self._lock = threading.Lock()
         self._has_begun = self._is_paused = self._is_cancelled = False
         self._has_place = self._is_detached = False
@@ -102,6 +107,7 @@ class ThreadJob:
             if leaves:
                 self._has_place, self._is_detached = False, True
         if leaves:
+            self._pool.running.discard(self)
             self._places.leave()
         if self._is_paused:
             self._leave_exclusive()
@@ -128,6 +134,7 @@ class ThreadJob:
             self._pool.abandon(self)
         else:
             self._pool.attach(self)
+            self._pool.running.add(self)
 
     def run_here(self) -> Callable[[], None]:
         """Run in this thread; return what is to be called in the loop."""
@@ -135,9 +142,12 @@ class ThreadJob:
         with self._lock:
             self._has_begun = not self._is_cancelled
         if self._has_begun:
+            self.native_id = threading.get_native_id()
+            self._pool.running.add(self)
             set_running(self)
             follow_up = self._run()
             set_running(None)
+            self._pool.running.discard(self)
         del self._run  # and with it the arguments
         return follow_up
 
@@ -145,20 +155,19 @@ class ThreadJob:
         """Let the next ones have what this one holds; called in its thread, at the end."""
         with self._lock:
             has_place, self._has_place = self._has_place, False
+            self.has_ended = True  # before `attach`: a cancellation may just be under way
         if has_place:
             self._places.leave()
         if self._is_detached:
             self._pool.attach(self)
         self._leave_exclusive()
-        self.has_ended = True
 
     def _enter_places(self) -> None:
         if self._places.enter(self._begin):
             self._begin()
 
     def _begin(self) -> None:
-        with self._lock:
-            self._has_place = True
+        self._has_place = True
         self._pool.take(self)
 
     def _return(self) -> None:

@@ -47,6 +47,8 @@ class ThreadPool:
         self._done: deque[Callable[[], None]] = deque()
         self._lock = threading.Lock()
         self._threads = 0
+        self.running: set[ThreadJob] = set()
+        """Those that run in a place, or without one because they were cancelled."""
         self._spare = 0  # idle threads, minus the jobs that wait for a thread
         self._detached = 0
         self._is_full = False
@@ -61,14 +63,22 @@ class ThreadPool:
         name: str = "",
         is_concurrent: bool = False,
         exclusive: Gate | None = None,
+        is_watched: bool = True,
     ) -> ThreadJob:
         """Call ``run`` in a thread, then what it returns in the trio loop. Neither may raise.
 
         A concurrent job takes no place. One with an ``exclusive`` gate runs inside it. ``name``
-        is the method's, for the log.
+        is the method's, for the log; one that is not ``is_watched`` may do nothing for long.
         """
         places = self._concurrent if is_concurrent else self._places
-        job = ThreadJob(run, pool=self, name=name, places=places, exclusive=exclusive)
+        job = ThreadJob(
+            run,
+            pool=self,
+            name=name,
+            places=places,
+            exclusive=exclusive,
+            is_watched=is_watched and not is_concurrent,
+        )
         job.start()
         return job
 
@@ -141,6 +151,8 @@ class ThreadPool:
     def abandon(self, job: ThreadJob) -> None:
         """Take note that a detached job runs although it was cancelled."""
         with self._lock:
+            if job.has_ended:
+                return
             self._abandoned.add(job)
             self._has_news = True
         if job.exclusive is not None and job.exclusive.has_queue:
