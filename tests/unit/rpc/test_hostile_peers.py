@@ -310,8 +310,9 @@ def test_streams_that_are_not_read_are_not_produced(method: str, size: int) -> N
             await trio.testing.wait_all_tasks_blocked(0.05)
             made = service.made  # the windows of 200 streams would be 800 MiB
             limit = 2 * MAX_SMALL_BYTES if size < 16_384 else MAX_UNSENT_BYTES
-            assert made * size < limit + 200 * size + (8 << 20)
-            while service.made < made + 10:  # they go on as soon as somebody reads
+            # The kernel holds some, and threads are a little ahead of the loop, which counts.
+            assert made * size < limit + 100 * size + (16 << 20)
+            while service.made < made + 20:  # they go on as soon as somebody reads
                 await client.stream.receive_some()
 
     run(main)
