@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from .._identity import Identity
 from .._values import Keepalive
+from ..rpc import dumps_whole
 from ..system._request import LaunchRequest
 
 if TYPE_CHECKING:
@@ -32,11 +33,9 @@ class WorkerConfig:
 
     def dump(self) -> bytes:
         """Return the bytes that `load` reads."""
-        import cloudpickle
-
         # Two pickles: the outer one needs nothing but the standard library, so that the
         # worker can set its module path before it meets the driver's own classes.
-        outer = {"path": self.path, "cwd": self.cwd, "config": cloudpickle.dumps(self, 5)}
+        outer = {"path": self.path, "cwd": self.cwd, "config": dumps_whole(self)}
         return pickle.dumps(outer, 5)
 
     @classmethod

@@ -13,6 +13,7 @@ from .._backoff import backoff
 from .._values import DiskInfo, Instance, LoadInfo, MemoryInfo, Notice, State, Termination
 from ..errors import MachineStopped, StopReason
 from ..rpc import ConnectionLost, IncomingStream
+from ..services._handle import Handle
 from ..services._stub import make_stub
 from ._controller import Controller
 
@@ -21,13 +22,15 @@ logger = logging.getLogger("bigmachine.machine")
 T = TypeVar("T")
 
 
-class AsyncMachine:
+class AsyncMachine(Handle):
     """A machine that the session has started, or is only connected to.
 
     Made by `AsyncSession.start` and `AsyncSession.connect`. A call made before the
     machine is ``RUNNING`` waits for it; on one that is ``STOPPED`` it raises
     `MachineStopped` at once, and so do the calls in flight when it stops.
     """
+
+    _instead = "pass its addr: a service's setup() gets a session that can connect() to it there"
 
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
@@ -163,8 +166,10 @@ class AsyncMachine:
         return self._controller.lifecycle.stopped_error()
 
 
-class AsyncStream:
+class AsyncStream(Handle):
     """The items of a generator method: an async iterator and an async context manager."""
+
+    _instead = "pass its items"
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ from .._values import (
     State,
 )
 from ..errors import MachineStopped, UsageError
+from ..services._handle import Handle
 from ..services._stub import make_stub
 
 if TYPE_CHECKING:
@@ -27,8 +28,10 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Machine:
+class Machine(Handle):
     """A machine of a `Session`: the sync API of `AsyncMachine`."""
+
+    _instead = "pass its addr: a service's setup() gets a session that can connect() to it there"
 
     def __init__(self, machine: AsyncMachine, portal: Portal) -> None:
         self._machine = machine
@@ -155,8 +158,10 @@ def sync_api(portal: Portal) -> Callable[[AsyncMachine], Machine]:
     return functools.cache(lambda machine: Machine(machine, portal))
 
 
-class Stream:
+class Stream(Handle):
     """The items of a generator method: an iterator and a context manager."""
+
+    _instead = "pass its items"
 
     def __init__(self, stream: AsyncStream, portal: Portal) -> None:
         from ..rpc import ThreadIterator

@@ -13,10 +13,10 @@ import os
 import subprocess
 import sys
 
-import cloudpickle
 import trio
 
 from .._driver import Driver
+from ..rpc import dumps_whole
 from ..system import System
 
 _PARTING_SECONDS = 5.0  # for the process to end once it is dismissed
@@ -63,7 +63,7 @@ class ReaperProcess:
             "session": self._session,
             "driver": str(Driver.here()),
             "path": [os.path.abspath(entry) for entry in sys.path],
-            "system": base64.b64encode(cloudpickle.dumps(system)).decode(),
+            "system": base64.b64encode(dumps_whole(system)).decode(),
         }
         process = await trio.lowlevel.open_process(
             [sys.executable, "-m", "bigmachine.reaper"],

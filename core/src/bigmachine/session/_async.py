@@ -24,7 +24,8 @@ from ..boot._shipment import Shipment
 from ..errors import StartError, StopReason, UsageError
 from ..machine._async import AsyncMachine
 from ..reaper._process import ReaperProcess
-from ..rpc import dumps_whole
+from ..rpc import dump_service
+from ..services._handle import Handle
 from ..services._names import check_service_name
 from ..system import System
 from ..system._entrypoints import choose_system, load_observers
@@ -42,7 +43,7 @@ logger = logging.getLogger("bigmachine.session")
 _CLOSE_TIMEOUT = 180.0  # to free everything, whatever happened before
 
 
-class AsyncSession:
+class AsyncSession(Handle):
     """An ad-hoc cluster, for as long as its ``async with`` block runs.
 
     ::
@@ -60,6 +61,8 @@ class AsyncSession:
     When the block ends, for whatever reason, every machine is shut down and everything
     the session made is released.
     """
+
+    _instead = "a service's setup() gets a session of its own"
 
     def __init__(
         self,
@@ -341,11 +344,5 @@ def _pickle_services(services: Mapping[str, object]) -> dict[str, bytes]:
         check_service_name(name)
         if name == "Supervisor":
             raise UsageError("the service name 'Supervisor' is taken by every machine's own")
-        try:
-            pickled[name] = dumps_whole(service)
-        except Exception as exc:
-            raise UsageError(
-                f"service {name!r} (a {type(service).__name__}) can't be pickled: {exc}; "
-                "make what can't be pickled in its setup(), which runs on the machine"
-            ) from exc
+        pickled[name] = dump_service(name, service)
     return pickled

@@ -19,6 +19,7 @@ from .._values import (
 )
 from ..errors import UsageError
 from ..machine._sync import Machine, sync_api
+from ..services._handle import Handle
 from ..system import System
 from ..system._entrypoints import choose_system
 from ..system._options import environment_options
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from ._loop_thread import LoopThread
 
 
-class Session:
+class Session(Handle):
     """An ad-hoc cluster, for as long as its ``with`` block runs.
 
     ::
@@ -44,6 +45,8 @@ class Session:
     closes it. Ctrl-C in a call cancels the call, also on the machine, and leaves the
     session usable. Safe to use from several threads, but not after `os.fork`.
     """
+
+    _instead = "a service's setup() gets a session of its own"
 
     def __init__(
         self,

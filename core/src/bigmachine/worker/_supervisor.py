@@ -7,7 +7,6 @@ import hashlib
 import inspect
 import logging
 import os
-import pickle
 import platform
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,7 +18,7 @@ from .._version import __version__ as __version__
 from ..boot.vm.common import CHUNK_BYTES
 from ..boot.vm.log import read_log
 from ..errors import NotSupportedError, UsageError
-from ..rpc import Services
+from ..rpc import Services, load_service
 from . import _resources
 from ._notices import Notices
 
@@ -112,7 +111,7 @@ class Supervisor:
         try:
             # In a thread: unpickling imports the service's modules, which may take seconds,
             # and keepalives must be answered meanwhile.
-            service = await trio.to_thread.run_sync(_load_service, name, pickled)
+            service = await trio.to_thread.run_sync(load_service, name, pickled)
             self._services.add(name, service, pickled=pickled)
             try:
                 await self._set_up(service)
@@ -219,16 +218,6 @@ class _Installation:
 
 def _digest(pickled: bytes) -> bytes:
     return hashlib.sha256(pickled).digest()
-
-
-def _load_service(name: str, pickled: bytes) -> object:
-    try:
-        return pickle.loads(pickled)
-    except Exception as exc:
-        raise UsageError(
-            f"service {name!r} can't be made on the machine ({type(exc).__name__}: {exc}); "
-            "its class must be importable there, or be defined in __main__ to travel by value"
-        ) from exc
 
 
 def has_async_setup(service: object) -> bool:

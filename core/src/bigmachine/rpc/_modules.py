@@ -1,0 +1,86 @@
+"""Modules that no other process can import by name: what they define is sent by value.
+
+``__main__`` is one, and cloudpickle knows it. Others are ``__mp_main__`` (the script, in a child
+of multiprocessing), modules that were loaded from a file or made by ``exec``, as by pytest's
+``--import-mode=importlib`` or `runpy.run_path`, and modules whose file is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+import cloudpickle
+
+# By name, with the module that was looked at: it may be replaced, as when it is imported again.
+_importable: dict[str, tuple[ModuleType, bool]] = {}
+
+
+def send_by_value_if_not_importable(obj: Any) -> None:
+    """Have cloudpickle send the module of a class or function by value, if that is necessary."""
+    name = getattr(obj, "__module__", None)
+    if isinstance(name, str) and name != "__main__" and not is_importable(name):
+        cloudpickle.register_pickle_by_value(sys.modules[name])
+
+
+def is_importable(name: str) -> bool:
+    """Whether another process with the same import path gets the module ``name`` by import.
+
+    True also of modules that are not loaded here: it is for others to find out.
+    """
+    module = sys.modules.get(name)
+    if name == "__main__" or type(module) is not ModuleType:
+        return name != "__main__"  # lazy modules, and other objects that libraries put there
+    known = _importable.get(name)
+    if known is None or known[0] is not module:
+        known = _importable[name] = module, _is_found(name, module)
+    return known[1]
+
+
+def is_found_by_name(obj: Any, name: str) -> bool:
+    """Whether the other end gets ``obj`` by importing its module and looking up ``name`` there."""
+    module = getattr(obj, "__module__", None)
+    if not isinstance(module, str) or module == "__main__" or not is_importable(module):
+        return False
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found is obj
+
+
+def _is_found(name: str, module: ModuleType) -> bool:
+    if module.__name__ != name:  # an alias, such as collections.abc or os.path
+        return True
+    if "__builtins__" not in vars(module):  # where Python code is run, it gets them
+        return True  # an extension, or part of one
+    spec = _spec(name)
+    if spec is None:
+        return False
+    if not spec.has_location or spec.origin is None:  # it is frozen, or a folder
+        return True
+    file = getattr(module, "__file__", None) or ""
+    # Otherwise another file is found by its name.
+    return file.endswith(".pyc") or os.path.realpath(spec.origin) == os.path.realpath(file)
+
+
+def _spec(name: str) -> ModuleSpec | None:
+    """Find a module as an import would that has not loaded it yet."""
+    parent = name.rpartition(".")[0]
+    path = None
+    if parent:
+        if not is_importable(parent):
+            return None
+        path = getattr(sys.modules.get(parent), "__path__", None)
+        if path is None and (spec := _spec(parent)) is not None:
+            path = spec.submodule_search_locations
+        if path is None:
+            return None
+    for finder in sys.meta_path:
+        with contextlib.suppress(Exception):  # a foreign finder's faults are not ours to report
+            if (spec := finder.find_spec(name, path)) is not None:
+                return spec
+    return None
