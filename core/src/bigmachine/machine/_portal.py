@@ -13,6 +13,7 @@ import trio
 
 from ..errors import UsageError
 from ..rpc import TaskPool
+from ..services._tracebacks import shorten_traceback
 
 T = TypeVar("T")
 
@@ -49,6 +50,7 @@ class Portal:
                     future.cancel()
                     raise
                 except BaseException as exc:
+                    shorten_traceback(exc)
                     future.set_exception(exc)
                 else:
                     future.set_result(result)

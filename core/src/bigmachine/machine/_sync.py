@@ -19,6 +19,7 @@ from .._values import (
 from ..errors import MachineStopped, UsageError
 from ..services._handle import Handle
 from ..services._stub import make_stub
+from ..services._tracebacks import short_tracebacks
 
 if TYPE_CHECKING:
     from ._async import AsyncMachine, AsyncStream
@@ -28,6 +29,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+@short_tracebacks
 class Machine(Handle):
     """A machine of a `Session`: the sync API of `AsyncMachine`."""
 
@@ -158,6 +160,7 @@ def sync_api(portal: Portal) -> Callable[[AsyncMachine], Machine]:
     return functools.cache(lambda machine: Machine(machine, portal))
 
 
+@short_tracebacks
 class Stream(Handle):
     """The items of a generator method: an iterator and a context manager."""
 

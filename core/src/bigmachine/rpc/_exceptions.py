@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 
 from ..errors import BigmachineError, ProtocolError, RemoteError
+from ..services._tracebacks import format_traceback, with_source_lines
 from ._exception_graph import Node, message_of, put_together, take_apart, type_name
 from ._frames import Frame, Payload
 from ._payload import dumps, loads
-from ._remote_traceback import format_traceback, with_source_lines
 
 
 class CallError(Exception):

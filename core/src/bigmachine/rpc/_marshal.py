@@ -82,7 +82,7 @@ def dump_service(name: str, service: object) -> bytes:
 
 
 def load_service(name: str, pickled: bytes) -> object:
-    """Unpickle a service; `UsageError` if that can't be done here."""
+    """Unpickle a service; a `UsageError` says why that can't be done here."""
     try:
         return pickle.loads(pickled)
     except Exception as exc:

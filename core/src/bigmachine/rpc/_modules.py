@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, NamespaceLoader
 from types import ModuleType
 from typing import Any
 
@@ -55,12 +55,18 @@ def is_found_by_name(obj: Any, name: str) -> bool:
 def _is_found(name: str, module: ModuleType) -> bool:
     if module.__name__ != name:  # an alias, such as collections.abc or os.path
         return True
-    if "__builtins__" not in vars(module):  # where Python code is run, it gets them
+    is_folder = isinstance(getattr(module, "__loader__", None), NamespaceLoader)
+    if "__builtins__" not in vars(module) and not is_folder:  # Python code has them
         return True  # an extension, or part of one
     spec = _spec(name)
+    if is_folder:
+        folders = (spec.submodule_search_locations if spec is not None else None) or ()
+        return not {*map(os.path.realpath, folders)}.isdisjoint(
+            map(os.path.realpath, module.__path__)
+        )
     if spec is None:
         return False
-    if not spec.has_location or spec.origin is None:  # it is frozen, or a folder
+    if not spec.has_location or spec.origin is None:  # it is frozen
         return True
     file = getattr(module, "__file__", None) or ""
     # Otherwise another file is found by its name.

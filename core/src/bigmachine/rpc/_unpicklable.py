@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from ..errors import UsageError
+from ..services._handle import Handle
 from ._exception_graph import type_name
 from ._exception_state import exception_state
 from ._payload import dumps, is_plain
@@ -87,6 +88,8 @@ def _parts(value: Any) -> Iterator[tuple[str, object]]:
 
 
 def _contents(value: Any) -> Iterator[tuple[str, object]]:
+    if isinstance(value, Handle):  # it says itself what to do
+        return
     if isinstance(value, dict):
         yield from ((f"[{key!r}]", item) for key, item in value.items())
         yield from (("a key of a dict", key) for key in value)

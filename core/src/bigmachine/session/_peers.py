@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..machine._sync import Machine, sync_api
 from ..services._handle import Handle
+from ..services._tracebacks import short_tracebacks
 from ..system import System
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class AsyncPeerSession(Handle):
         return await self._fleet.connect(addr)
 
 
+@short_tracebacks
 class PeerSession(Handle):
     """The driver's session as seen from one of its machines; see `AsyncPeerSession`.
 

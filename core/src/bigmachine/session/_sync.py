@@ -20,6 +20,7 @@ from .._values import (
 from ..errors import UsageError
 from ..machine._sync import Machine, sync_api
 from ..services._handle import Handle
+from ..services._tracebacks import short_tracebacks
 from ..system import System
 from ..system._entrypoints import choose_system
 from ..system._options import environment_options
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ._loop_thread import LoopThread
 
 
+@short_tracebacks
 class Session(Handle):
     """An ad-hoc cluster, for as long as its ``with`` block runs.
 
