@@ -173,7 +173,7 @@ def test_type_parameters_and_aliases_of_python_312(other_side: OtherSide) -> Non
         def grow[S](self, by: S, tree: Tree, pair: Pair[int]) -> Id: return self.content + by
     """
     namespace: dict[str, Any] = {"__name__": "__main__"}
-    exec(textwrap.dedent(source), namespace)
+    exec(compile(textwrap.dedent(source), "cell", "exec", dont_inherit=True), namespace)
     box = dumps_whole(namespace["Box"][int](1))
     assert other_side.evaluate(box, "value.grow(2, None, (1, 1))") == 3
     tree = "value.grow.__annotations__['tree'].__value__.__args__[0].__args__[1].__name__"

@@ -67,7 +67,7 @@ def deleted(name: str, file: Path) -> ModuleType:
 
 def shadowed(name: str, file: Path) -> ModuleType:
     """Load another module with the name of one that can be imported."""
-    return from_file("this", file)
+    return from_file("tests.support.waiting", file)
 
 
 MODULES: dict[str, Callable[[str, Path], ModuleType]] = {

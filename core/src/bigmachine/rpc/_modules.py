@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from importlib.machinery import ModuleSpec, NamespaceLoader
 from types import ModuleType
 from typing import Any
 
 import cloudpickle
+
+_STDLIB = os.path.dirname(os.__file__) + os.sep
+_SITE = re.compile(r"[\\/](?:site|dist)-packages[\\/]")
 
 # By name, with the module that was looked at: it may be replaced, as when it is imported again.
 _importable: dict[str, tuple[ModuleType, bool]] = {}
@@ -55,6 +59,9 @@ def is_found_by_name(obj: Any, name: str) -> bool:
 def _is_found(name: str, module: ModuleType) -> bool:
     if module.__name__ != name:  # an alias, such as collections.abc or os.path
         return True
+    file = str(getattr(module, "__file__", None) or "")
+    if file.startswith(_STDLIB) or _SITE.search(file):
+        return True  # whatever it says of its name: collections.abc has another file since 3.13
     is_folder = isinstance(getattr(module, "__loader__", None), NamespaceLoader)
     if "__builtins__" not in vars(module) and not is_folder:  # Python code has them
         return True  # an extension, or part of one
@@ -68,7 +75,6 @@ def _is_found(name: str, module: ModuleType) -> bool:
         return False
     if not spec.has_location or spec.origin is None:  # it is frozen
         return True
-    file = getattr(module, "__file__", None) or ""
     # Otherwise another file is found by its name.
     return file.endswith(".pyc") or os.path.realpath(spec.origin) == os.path.realpath(file)
 
