@@ -360,6 +360,8 @@ class Settings:
     """Belongs to this process, however often it comes back."""
 
     calls = 0
+    model = None
+    cache = {}  # noqa: RUF012
 
     def greet(self):
         return GREETING

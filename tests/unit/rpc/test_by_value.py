@@ -155,6 +155,20 @@ def test_class_that_was_changed_is_changed_at_other_side(
         assert other_side.evaluate(dumps_whole(settings), "value.calls") == calls
 
 
+def test_what_other_side_keeps_in_class_stays_until_sender_changes_it(
+    script: dict[str, Any], other_side: OtherSide
+) -> None:
+    settings = script["Settings"]
+    keep = "(setattr(value, 'model', 'loaded'), value.cache.update(a=1), value().greet())[2]"
+    assert other_side.evaluate(dumps_whole(settings), keep) == "hello"
+    kept = "(value.model, value.cache, value().greet())"
+    assert other_side.evaluate(dumps_whole(settings), kept) == ("loaded", {"a": 1}, "hello")
+    settings.model, script["GREETING"] = "other", "unused"
+    settings.greet.__globals__["GREETING"] = "goodbye"
+    assert other_side.evaluate(dumps_whole(settings), kept) == ("other", {"a": 1}, "goodbye")
+    settings.greet.__globals__["GREETING"] = "hello"
+
+
 def test_code_keeps_its_file_and_lines(script: dict[str, Any], other_side: OtherSide) -> None:
     line = SCRIPT.read_text().splitlines().index("    def fail(self):") + 1
     found = "(value.fail.__code__.co_filename, value.fail.__code__.co_firstlineno)"

@@ -1,13 +1,15 @@
 """Classes that are sent by value: at the other end, each is made once.
 
 cloudpickle gives each class an id, so that it is one class at the other end, however often it
-is sent. Added here: a class that comes back to the process that defined it stays as it is there,
-and a class that is known is not made again, because that would run the hooks of its bases.
+is sent. Added here: a class that comes back to the process that defined it stays as it is there;
+what the other end keeps in a class stays there, unless the sender changes it; and a class that is
+known is not made again, because that would run the hooks of its bases.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +18,8 @@ from ._modules import is_importable
 
 _known: weakref.WeakValueDictionary[str, type] = weakref.WeakValueDictionary()
 _own: weakref.WeakSet[type] = weakref.WeakSet()
+# The data in classes of other processes as it arrived last: by name, what `_fingerprint` returns.
+_arrived: weakref.WeakKeyDictionary[type, dict[str, object]] = weakref.WeakKeyDictionary()
 
 
 def reduce_class(cls: type, reduced: Any) -> Any:
@@ -46,9 +50,29 @@ def _make_class(make: Callable[..., type], args: tuple[Any, ...]) -> type:
 
 
 def _set_class_state(cls: type, state: tuple[Callable[..., object], Any]) -> None:
-    if cls not in _own:
-        set_state, class_state = state
-        set_state(cls, class_state)
+    if cls in _own:
+        return
+    set_state, (attributes, others) = state
+    arrived = _arrived.setdefault(cls, {})
+    changed = {}
+    for name, value in attributes.items():
+        fingerprint = None if name.startswith("__") else _fingerprint(value)
+        if fingerprint is None or fingerprint != arrived.get(name):
+            changed[name] = value
+        arrived[name] = fingerprint
+    set_state(cls, (changed, others))
+
+
+def _fingerprint(value: object) -> object:
+    """Return what is equal for equal data; None for all that is no plain data."""
+    from ._payload import dumps_whole, is_plain  # they use this module
+
+    if is_plain(value):
+        return type(value), value
+    if isinstance(value, (dict, list, set, tuple)):
+        with contextlib.suppress(Exception):  # it has a part that can't be pickled from here
+            return hashlib.sha256(dumps_whole(value)).digest()
+    return None
 
 
 def _id(args: tuple[Any, ...]) -> str:
