@@ -29,6 +29,7 @@ VALUES = {
     "methods by argument": ("Methods()", "(value.show(1), value.show(''))", ("int", "object")),
     "a partial method": ("Methods()", "value.increment(2)", 3),
     "a total ordering": ("Version(1)", "value >= type(value)(0)", True),
+    "a cached partial": ("functools.cache(functools.partial(fibonacci, 10))", "value()", 55),
     "a partial": ("functools.partial(fibonacci, 10)", "value()", 55),
     "an enum": ("Color.RED", "(value.shout(), type(value)(1) is value)", ("RED!", True)),
     "a flag": ("Permission.READ | Permission.WRITE", "len(value)", 2),

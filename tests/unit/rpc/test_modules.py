@@ -13,7 +13,8 @@ from types import ModuleType
 
 import pytest
 
-from bigmachine.rpc import dumps_whole
+from bigmachine.errors import UsageError
+from bigmachine.rpc import dumps_whole, load_service
 from tests.unit.rpc.other_side import OtherSide
 
 SOURCE = """
@@ -91,6 +92,22 @@ def test_module_that_cannot_be_imported_is_sent_by_value(
     point = MODULES[how]("only_here", file).Point
     assert other_side.evaluate(dumps_whole(point(2)), "value.twice().x") == 4
     assert other_side.evaluate(dumps_whole(point(2)), "value.twice()") == point(4)
+
+
+def test_module_that_opens_session_on_import_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "unguarded.py").write_text(
+        "import bigmachine as bm\n"
+        "class Service: pass\n"
+        "with bm.Session('local') as session:\n"
+        "    session.start(1, services={'S': Service()})\n"
+    )
+    with pytest.raises(UsageError, match='below `if __name__ == "__main__":`'):
+        load_service("S", b"cunguarded\nService\n.")  # as a machine does
+    with pytest.raises(UsageError, match="'unguarded', which is still being imported"):
+        importlib.import_module("unguarded")
 
 
 LOADS_MANY = """

@@ -31,8 +31,9 @@ _CLOUDPICKLES = cloudpickle.Pickler.dispatch_table
 
 def _reduce_cached_function(cached: Any) -> Any:
     """An `lru_cache` or `cache`: it starts empty at the other end."""
-    if is_found_by_name(cached, cached.__qualname__):
-        return cached.__qualname__
+    name = getattr(cached, "__qualname__", "")  # a cached partial has none
+    if is_found_by_name(cached, name):
+        return name
     function, parameters = cached.__wrapped__, cached.cache_parameters()
     arguments = function, parameters["maxsize"], parameters["typed"]
     return _make_cached_function, arguments, _added_attributes(cached)

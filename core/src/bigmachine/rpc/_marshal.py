@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import UsageError
+from ..services._loading import loading
 from ._exceptions import CallError
 from ._frames import Frame, Payload
+from ._modules import is_being_imported
 from ._payload import dumps, dumps_plain, dumps_whole, is_plain, loads
 from ._unpicklable import Unpicklable
 
@@ -73,6 +75,14 @@ def load_result(method: str, frame: Frame) -> Any:
 
 def dump_service(name: str, service: object) -> bytes:
     """Pickle a service; a `UsageError` names what of it can't be pickled."""
+    module = getattr(service, "__module__", "")  # its class's, or its own
+    if is_being_imported(module):
+        # And another thread that pickles it would wait for the import, perhaps for ever.
+        raise UsageError(
+            f"service {name!r} is of the module {module!r}, which is still being imported: each "
+            "machine would import it, too, and open a session of its own; put what opens sessions "
+            'below `if __name__ == "__main__":`'
+        )
     try:
         return dumps_whole(service)
     except Exception as exc:
@@ -84,7 +94,8 @@ def dump_service(name: str, service: object) -> bytes:
 def load_service(name: str, pickled: bytes) -> object:
     """Unpickle a service; a `UsageError` says why that can't be done here."""
     try:
-        return pickle.loads(pickled)
+        with loading(name):
+            return pickle.loads(pickled)
     except Exception as exc:
         raise UsageError(
             f"service {name!r} can't be made on the machine ({type(exc).__name__}: {exc}); "

@@ -45,6 +45,12 @@ def is_importable(name: str) -> bool:
     return known[1]
 
 
+def is_being_imported(name: str) -> bool:
+    """Whether an import of a module is not complete, and other processes would import it, too."""
+    spec = getattr(sys.modules.get(str(name)), "__spec__", None)
+    return bool(getattr(spec, "_initializing", False)) and is_importable(name)
+
+
 def is_found_by_name(obj: Any, name: str) -> bool:
     """Whether the other end gets ``obj`` by importing its module and looking up ``name`` there."""
     module = getattr(obj, "__module__", None)

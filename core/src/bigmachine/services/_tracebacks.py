@@ -7,6 +7,7 @@ be nowhere but at the driver, which adds the lines.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import linecache
@@ -57,9 +58,9 @@ def with_source_lines(text: str) -> str:
         completed.append(line)
         frame = _FRAME.match(line)
         if frame is not None and not following.startswith(frame["margin"] + "    "):
-            source = linecache.getline(frame["file"], int(frame["line"])).strip()
-            if source:
-                completed.append(f"{frame['margin']}    {source}\n")
+            with contextlib.suppress(ValueError):  # it is no name of a file
+                if source := linecache.getline(frame["file"], int(frame["line"])).strip():
+                    completed.append(f"{frame['margin']}    {source}\n")
     return "".join(completed)
 
 

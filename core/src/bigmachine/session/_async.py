@@ -26,6 +26,7 @@ from ..machine._async import AsyncMachine
 from ..reaper._process import ReaperProcess
 from ..rpc import dump_service
 from ..services._handle import Handle
+from ..services._loading import check_not_loading
 from ..services._names import check_service_name
 from ..system import System
 from ..system._entrypoints import choose_system, load_observers
@@ -74,6 +75,7 @@ class AsyncSession(Handle):
         environment: EnvironmentOptions | None = None,
         **options: Any,
     ) -> None:
+        check_not_loading()
         chosen = choose_system(system, profile=profile, keywords=options)
         self._plugins = Plugins(chosen, observers=plugins, installed=load_observers())
         self._environment = environment_options(

@@ -20,6 +20,7 @@ from .._values import (
 from ..errors import UsageError
 from ..machine._sync import Machine, sync_api
 from ..services._handle import Handle
+from ..services._loading import check_not_loading
 from ..services._tracebacks import short_tracebacks
 from ..system import System
 from ..system._entrypoints import choose_system
@@ -145,6 +146,7 @@ class Session(Handle):
         if self._opened is None:
             if self._is_shut:
                 raise UsageError("the session is shut down; open a new one")
+            check_not_loading()
             # It comes up while the rest is imported, which takes as long.
             self._system.warm_up()
             from ._async import AsyncSession
