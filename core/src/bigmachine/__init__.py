@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from ._values import Termination as Termination
     from .errors import BigmachineError as BigmachineError
     from .errors import BootError as BootError
+    from .errors import CallTimeout as CallTimeout
     from .errors import MachineError as MachineError
     from .errors import MachineStopped as MachineStopped
     from .errors import NotSupportedError as NotSupportedError
@@ -92,8 +93,8 @@ _HOMES = {
         "MemoryInfo Notice State Termination"
     ),
     "errors": (
-        "BigmachineError BootError MachineError MachineStopped NotSupportedError PluginError "
-        "ProtocolError RemoteError RpcError StartError StopReason TransportError "
+        "BigmachineError BootError CallTimeout MachineError MachineStopped NotSupportedError "
+        "PluginError ProtocolError RemoteError RpcError StartError StopReason TransportError "
         "UnknownSystemError UsageError"
     ),
     "machine._async": "AsyncMachine AsyncStream",

@@ -12,6 +12,7 @@
     │ ├ BootError                   phase, console tail
     │ └ MachineStopped              .reason says why
     └ RpcError       .addr .method
+      ├ CallTimeout(TimeoutError)   not done within the timeout of `Machine.with_options`
       ├ TransportError  temporary   may or may not have run
       ├ ProtocolError               not ours, or another version
       └ RemoteError                 the user's method raised
@@ -128,6 +129,16 @@ class RpcError(BigmachineError):
         super().__init__(message)
         self.addr = addr
         self.method = method
+
+
+class CallTimeout(RpcError, TimeoutError):
+    """A call or stream was not done within its ``timeout``, in seconds, and was cancelled."""
+
+    def __init__(
+        self, message: str, *, addr: str = "", method: str = "", timeout: float = 0.0
+    ) -> None:
+        super().__init__(message, addr=addr, method=method)
+        self.timeout = timeout
 
 
 class TransportError(RpcError):

@@ -21,8 +21,8 @@ pytestmark = [
     pytest.mark.long,
     pytest.mark.timeout(600),
     pytest.mark.skipif(
-        not os.environ.get("BIGMACHINE_TEST_LONG"),
-        reason="it takes a quarter of an hour: set BIGMACHINE_TEST_LONG=1",
+        not os.environ.get("BIGMACHINE_TEST_EC2_KIT"),
+        reason="it takes a quarter of an hour: set BIGMACHINE_TEST_EC2_KIT=1",
     ),
 ]
 

@@ -30,8 +30,8 @@ from bigmachine.errors import StopReason
 from bigmachine.machine._log import MachineLog
 from bigmachine.rpc import http_client
 from tests.support.vms.index import HOST, Index, pack_uv
+from tests.support.vms.rig import boot_of, manifest_of, rig, wheel
 from tests.support.vms.vms import NOWHERE, Vm
-from tests.unit.boot.test_program import boot_of, manifest_of, rig, wheel
 from tests.unit.boot.test_relays import CountedShipment
 from tests.unit.environment.kit import write_files, write_wheel
 

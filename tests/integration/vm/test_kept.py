@@ -22,9 +22,9 @@ from tests.integration.vm.test_booting import result
 from tests.integration.vm.test_booting import run as run_program
 from tests.support import vms as vms_folder
 from tests.support.vms.projects import needs_builder
+from tests.support.vms.rig import Rig, booted, hash_of, manifest_of, wheel
 from tests.support.vms.vms import Vm
 from tests.support.waiting import eventually
-from tests.unit.boot.test_program import Rig, booted, hash_of, manifest_of, wheel
 from tests.unit.boot.test_relays import fleet
 
 MARKER = "bigmachine.json"

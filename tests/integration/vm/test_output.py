@@ -124,9 +124,9 @@ PROGRAM = """
             with contextlib.suppress(bm.TransportError):
                 bursting.result()
             captured.wait_for_burst(BURST - 1)
-            m0.call("Talker.say", "", retry=True)
-            m0.call("Talker.say", "unfinished", end="", retry=True)
-            m1.call("Talker.say", "at the very end", retry=True)
+            m0.with_options(retry=True).call("Talker.say", "")
+            m0.with_options(retry=True).call("Talker.say", "unfinished", end="")
+            m1.with_options(retry=True).call("Talker.say", "at the very end")
 
     def die(captured):
         with bm.Session(VmSystem()) as session:

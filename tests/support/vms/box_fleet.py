@@ -21,7 +21,7 @@ from bigmachine.errors import StopReason
 from bigmachine.machine._log import MachineLog
 from bigmachine.rpc import http_client
 from tests.support.cloudbox import Box, Ec2, Host
-from tests.unit.boot.test_program import boot_of
+from tests.support.vms.rig import boot_of
 
 if TYPE_CHECKING:
     import httpx

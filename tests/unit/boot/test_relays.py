@@ -24,9 +24,9 @@ from bigmachine.environment import capture
 from bigmachine.errors import StopReason
 from bigmachine.machine._log import MachineLog
 from bigmachine.rpc import http_client
+from tests.support.vms.rig import boot_of
 from tests.support.vms.vms import Vm
 from tests.support.waiting import eventually
-from tests.unit.boot.test_program import boot_of
 
 TIMINGS = Keepalive(period=0.3, timeout=10, rpc_timeout=5)
 

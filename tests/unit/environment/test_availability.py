@@ -93,6 +93,7 @@ def test_check_without_index_raises_usage_error(venv, make_wheel, tmp_path, monk
     make_wheel("idna", "3.7")
     venv.install("idna")
     monkeypatch.setenv("UV_OFFLINE", "1")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))  # the user's may know the answer
     expected = r"(?s)cannot check .*no package index answers;.*network was disabled"
     with pytest.raises(UsageError, match=expected):
         check(venv, THERE, tmp_path / "wheels")

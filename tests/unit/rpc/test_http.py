@@ -606,6 +606,22 @@ def test_client_that_cannot_upgrade_calls_by_post() -> None:
     run(main)
 
 
+def test_post_sends_any_name_and_writable_buffers() -> None:
+    class Measure:
+        def größe(self, array: Any, octets: bytes) -> tuple[float, bool]:
+            array[0] = 5.0
+            return float(array.sum()), octets == bytes(100_000)
+
+    async def main() -> None:
+        async with fallback(Measure()) as connection:
+            array = np.ones(100_000)
+            answer = await connection.call("S.größe", (array,), {"octets": bytes(100_000)})
+            assert answer == (100_004.0, True)
+            assert array[0] == 1.0
+
+    run(main)
+
+
 def test_post_is_refused_with_same_errors_as_frame() -> None:
     async def main() -> None:
         async with fallback(Service()) as connection:

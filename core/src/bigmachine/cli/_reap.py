@@ -57,23 +57,23 @@ def run(arguments: argparse.Namespace) -> int:
     options = parse_options(arguments.option)
     named, sessions = _split(arguments.names)
     names, broken = systems_to_ask(named, options)
-    reaper = Reaper(sessions, is_dry=arguments.dry_run, is_sure=arguments.yes)
+    command = ReapCommand(sessions, is_dry=arguments.dry_run, is_sure=arguments.yes)
     for problem in broken:
         _complain(problem)
     try:
         for name in names:
-            run_async(functools.partial(reaper.reap, name, options, arguments.profile))
+            run_async(functools.partial(command.reap, name, options, arguments.profile))
     except KeyboardInterrupt:
         _complain(
             "interrupted: resources that are not reported as freed may still exist; run it again"
         )
         raise
-    reaper.print_summary()
-    has_answer = reaper.answered == names if named else bool(reaper.answered)
-    return 0 if has_answer and not reaper.has_failed else 1
+    command.print_summary()
+    has_answer = command.answered == names if named else bool(command.answered)
+    return 0 if has_answer and not command.has_failed else 1
 
 
-class Reaper:
+class ReapCommand:
     """Frees the resources of sessions on one system after the other, and prints each.
 
     ``sessions`` are the names of those to free; if there are none, orphaned sessions are

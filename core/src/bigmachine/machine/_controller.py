@@ -38,8 +38,8 @@ class Controller:
     """Leads one machine through its lifecycle; the session calls `run` in a task of its own.
 
     ``services`` are those to install, pickled; None for a machine that another session owns,
-    which is only watched. ``batch`` is what a machine that begins with the boot program is
-    sent.
+    which is only watched. ``interfaces`` are theirs, as of `interface_of`. ``batch`` is what a
+    machine that begins with the boot program is sent.
     """
 
     def __init__(
@@ -49,10 +49,12 @@ class Controller:
         plugins: Plugins,
         http: httpx.AsyncClient,
         services: Mapping[str, bytes] | None,
+        interfaces: Mapping[str, object] | None = None,
         boot_log: BootLog,
         batch: BootBatch | None = None,
     ) -> None:
         self.instance = instance
+        self.interfaces = interfaces
         self.owned = services is not None
         self.name = name = instance.name.partition(".")[0]
         self.addr = instance.addr

@@ -1,11 +1,12 @@
 """The wire: how a call leaves one process and reaches a method in another.
 
-The way of a call: `client/_frame_connection` takes the streams out of its arguments
-(`client/_uploads`), pickles the rest (`_marshal`, `_payload`) and posts a frame (`_frames`,
-`_outbox`, `_channel`). On the machine, the frame is decoded (`_receive`, `_decoder`),
-`server/_connection` makes a `server/_frame_call` of it, and `server/_call` runs the method.
-The result comes back by the same files. Without an upgrade to frames, a call is a request:
-`client/_post`, `server/_http`, `server/_post`. Neither end imports the other.
+The way of a call: `client/_pickled_call` takes the streams out of its arguments
+(`client/_uploads`) and pickles the rest (`_marshal`, `_payload`), at once; a
+`client/_frame_connection` posts the frame (`_frames`, `_outbox`, `_channel`). On the machine,
+the frame is decoded (`_receive`, `_decoder`), `server/_connection` makes a `server/_frame_call`
+of it, and `server/_call` runs the method. The result comes back by the same files. Without an
+upgrade to frames, a call is a request: `client/_post`, `server/_http`, `server/_post`. Neither
+end imports the other.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ from .client._dial import dial as dial
 from .client._dial import split_addr as split_addr
 from .client._dial import transport_error as transport_error
 from .client._frame_connection import FrameConnection as FrameConnection
+from .client._pickled_call import PickledCall as PickledCall
+from .client._pickled_call import pickle_call as pickle_call
 from .client._post import PostConnection as PostConnection
 from .server._registry import Services as Services
 from .server._server import Server as Server

@@ -18,21 +18,22 @@ from ._payload import dumps, dumps_plain, dumps_whole, is_plain, loads
 from ._unpicklable import Unpicklable
 
 
-def dump_arguments(
-    method: str, args: Sequence[object], kwargs: Mapping[str, object], *, limit_bytes: int
-) -> Payload:
+def dump_arguments(method: str, args: Sequence[object], kwargs: Mapping[str, object]) -> Payload:
     """Pickle a call's arguments; a `UsageError` names the one that can't be sent."""
     try:
         dump = dumps_plain if not kwargs and all(map(is_plain, args)) else dumps
-        payload = dump((tuple(args), dict(kwargs)))
+        return dump((tuple(args), dict(kwargs)))
     except Exception as exc:
         raise UsageError(f"{method}: {_unpicklable_argument(args, kwargs)}") from exc
-    if payload.size > limit_bytes:
+
+
+def check_size(method: str, size: int, *, limit_bytes: int) -> None:
+    """Raise `UsageError` if a call's arguments are larger than its machine accepts."""
+    if size > limit_bytes:
         raise UsageError(
-            f"{method}: the arguments take {payload.size:,} bytes and the machine accepts "
+            f"{method}: the arguments take {size:,} bytes and the machine accepts "
             f"{limit_bytes:,}; send them in parts, for instance as an iterator argument"
         )
-    return payload
 
 
 def load_arguments(frame: Frame) -> tuple[Sequence[Any], dict[str, Any]]:

@@ -66,6 +66,44 @@ def dumps_whole(value: object) -> bytes:
     return file.getvalue()
 
 
+def owned(payload: Payload) -> Payload:
+    """Return a payload that shares no memory which its objects' owners may change."""
+    if not payload.buffers and all(map(_is_immutable, payload.chunks)):
+        return payload
+    chunks = [chunk if _is_immutable(chunk) else bytes(chunk) for chunk in payload.chunks]
+    buffers = [
+        buffer if _is_immutable(buffer.obj) else memoryview(bytearray(buffer))
+        for buffer in payload.buffers
+    ]
+    return payload._replace(chunks=chunks, buffers=buffers)
+
+
+def _is_immutable(value: object) -> bool:
+    return type(value) is bytes
+
+
+def joined(payload: Payload) -> bytes:
+    """Return one pickle, with all buffers in it, that gives the same objects."""
+    if not payload.buffers:
+        return b"".join(payload.chunks)
+    return pickle.dumps(_Parts(payload), _PROTOCOL)
+
+
+class _Parts:
+    """Unpickles to what was pickled in parts; a writable buffer stays writable."""
+
+    def __init__(self, payload: Payload) -> None:
+        self._payload = payload
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        buffers = [pickle.PickleBuffer(buffer) for buffer in self._payload.buffers]
+        return _load_parts, (b"".join(self._payload.chunks), buffers)
+
+
+def _load_parts(data: bytes, buffers: list[Any]) -> Any:
+    return pickle.loads(data, buffers=buffers)
+
+
 def loads(frame: Frame) -> Any:
     """Unpickle a message from an authenticated peer."""
     return pickle.loads(frame.pickle, buffers=frame.buffers)

@@ -1,12 +1,13 @@
 """Streams of items, in either direction, with a window that the receiver opens.
 
 The sender of a stream may be `WINDOW_BYTES` ahead of the receiver's consumer. An item's
-cost follows from its size, so both ends count the same; when the consumer receives an
-item, an ACK gives its cost back to the sender.
+cost follows from its size, so both ends count the same. When the consumer has received items,
+an ACK gives their cost back to the sender; small items share one.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -24,11 +25,20 @@ WINDOW_BYTES = 4 << 20
 FILE_CHUNK_BYTES = 256 << 10
 """How much of a file argument goes into one item."""
 
+LARGE_ITEM_BYTES = 16 << 10
+"""Above this an item may have a body, and the next item has to wait for it."""
+
 # How long a generator may clean up after its consumer has stopped reading.
 _CLOSE_TIMEOUT = 5.0
 
 # An empty item takes memory too: this limits the items in the window to 16,384.
 _ITEM_COST_BYTES = 256
+
+# How much of the window is given back at once, so that small items share an ACK.
+_ACK_BYTES = WINDOW_BYTES // 8
+
+# How long a task may send items that it need not wait for before other tasks run.
+_SLICE_SECONDS = 0.0005
 
 
 def item_cost(size: int) -> int:
@@ -45,6 +55,7 @@ class OutgoingStream:
         self._ahead = 0
         self._acked: trio.Event | None = None
         self._body: trio.Event | None = None
+        self._slice_end = 0.0
         self.on_room: Callable[[], None] | None = None
         """Called when the window opens again; for senders that aren't tasks."""
 
@@ -59,13 +70,16 @@ class OutgoingStream:
         return WINDOW_BYTES - self._ahead
 
     def post(self, payload: Payload) -> None:
-        """Send an item at once; call it only if `has_room`."""
+        """Send an item in this scheduling round; call it only if `has_room`."""
         self._ahead += item_cost(payload.size)
-        self._body = self._outbox.post_message(Kind.ITEM, self.stream, payload)
+        # Not urgent: all items of one round share a write.
+        self._body = self._outbox.post_message(Kind.ITEM, self.stream, payload, is_urgent=False)
 
     async def send(self, payload: Payload) -> None:
-        """Send an item as soon as the window has room."""
-        await self.room()
+        """Send an item as soon as the window has room. Not always a checkpoint."""
+        if not self.has_room or trio.current_time() >= self._slice_end:
+            await self.room()
+            self._slice_end = trio.current_time() + _SLICE_SECONDS
         self.post(payload)
 
     async def room(self) -> None:
@@ -108,6 +122,7 @@ class IncomingStream:
         self._frames: deque[Frame] = deque()
         self._arrived: trio.Event | None = None
         self._end: BaseException | None = None
+        self._unacked_bytes = 0  # what the items cost that were taken since the last ACK
         self.on_close: Callable[[], None] = _nothing
 
     def deliver(self, frame: Frame) -> None:
@@ -141,14 +156,15 @@ class IncomingStream:
             if self._end is not None:
                 self.on_close()
                 raise self._end
+            self._acknowledge()
             self._arrived = trio.Event()
             await self._arrived.wait()
         arrived = len(self._frames)
         count = arrived if max_items is None else min(arrived, max_items)
         frames = [self._frames.popleft() for _ in range(count)]
-        if self._end is None:
-            cost = sum(item_cost(frame.size) for frame in frames)
-            self._outbox.post(control_frame(Kind.ACK, self.stream, cost))
+        self._unacked_bytes += sum(item_cost(frame.size) for frame in frames)
+        if self._unacked_bytes >= _ACK_BYTES:
+            self._acknowledge()
         items = []
         for frame in frames:
             try:
@@ -175,6 +191,12 @@ class IncomingStream:
         self._notify()
         self.on_close()
 
+    def _acknowledge(self) -> None:
+        """Give back to the sender what was taken, so that it may send so much more."""
+        if self._unacked_bytes and self._end is None:
+            self._outbox.post(control_frame(Kind.ACK, self.stream, self._unacked_bytes))
+        self._unacked_bytes = 0
+
     def _notify(self) -> None:
         if self._arrived is not None:
             self._arrived.set()
@@ -184,23 +206,25 @@ class ThreadIterator:
     """The items of a stream as a plain iterator, for code in a thread.
 
     ``receive`` waits for items and returns all that have arrived: many small items take
-    one hop to the trio loop.
+    one hop to the trio loop. Several threads may use it; each item goes to one of them.
     """
 
     def __init__(self, receive: Callable[[], list[Any]]) -> None:
         self._receive = receive
         self._items: deque[Any] = deque()
+        self._lock = threading.Lock()
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
-        if not self._items:
+        with self._lock:
             try:
-                self._items.extend(self._receive())
-            except StopAsyncIteration:
+                if not self._items:
+                    self._items.extend(self._receive())
+                return self._items.popleft()
+            except (StopAsyncIteration, IndexError):  # the latter after `clear` by another thread
                 raise StopIteration from None
-        return self._items.popleft()
 
     def clear(self) -> None:
         """Drop the items that were received and not yet returned."""

@@ -25,6 +25,7 @@ from ..errors import StartError, StopReason, UsageError
 from ..machine._async import AsyncMachine
 from ..reaper._process import ReaperProcess
 from ..rpc import dump_service
+from ..services._functions import interface_of
 from ..services._handle import Handle
 from ..services._loading import check_not_loading
 from ..services._names import check_service_name
@@ -38,6 +39,8 @@ from ._fleet import Fleet
 
 if TYPE_CHECKING:
     import httpx
+
+    from ..machine._sync import Machine
 
 logger = logging.getLogger("bigmachine.session")
 
@@ -175,22 +178,27 @@ class AsyncSession(Handle):
         them can't be pickled, or ``n`` is below 1.
         """
         request, pickled = self._request(n, services or {}, environ or {}, argv)
-        machines = await self._provision(n, request, pickled)
+        interfaces = {name: interface_of(service) for name, service in (services or {}).items()}
+        machines = await self._provision(n, request, pickled, interfaces)
         if wait:
             machines = await self._await_running(n, machines)
         if len(machines) < n:
             logger.warning("%d of the %d machines asked for were started", len(machines), n)
         return machines
 
-    async def connect(self, addr: str) -> AsyncMachine:
+    async def connect(
+        self, addr: str | Machine | AsyncMachine, *, timeout: float | None = None
+    ) -> AsyncMachine:
         """Connect to a machine of this session that it did not start, by its ``addr``.
 
         Returns it ``RUNNING``; connecting to the same address again returns the same object.
-        Raises `RpcError` if the machine can't be reached, or another one answers.
+        Raises `RpcError` if the machine can't be reached, if it does not answer within
+        ``timeout`` seconds, or if another one answers. In place of the address, ``addr`` may be
+        a machine object.
         """
         if self._fleet is None:
             raise _not_open()
-        return await self._fleet.connect(addr)
+        return await self._fleet.connect(addr, timeout=timeout)
 
     async def shutdown(self) -> None:
         """Free every machine; return when each is confirmed to be gone. May be called again."""
@@ -226,7 +234,11 @@ class AsyncSession(Handle):
         return request, pickled
 
     async def _provision(
-        self, n: int, request: LaunchRequest, pickled: Mapping[str, bytes]
+        self,
+        n: int,
+        request: LaunchRequest,
+        pickled: Mapping[str, bytes],
+        interfaces: Mapping[str, object],
     ) -> list[AsyncMachine]:
         """Have the system launch up to ``n`` instances; return a machine for each."""
         if (fleet := self._fleet) is None:
@@ -234,7 +246,10 @@ class AsyncSession(Handle):
         batch = await self._capture(request) if self.system.ships_environment else None
         instances = await self._launch(n, request)
         # No checkpoint until each instance has somebody who will free it.
-        machines = [fleet.add(instance, pickled, batch=batch) for instance in instances]
+        machines = [
+            fleet.add(instance, pickled, interfaces=interfaces, batch=batch)
+            for instance in instances
+        ]
         self._plugins.notify(MachinesStarted(n, tuple(instances)))
         if not machines:
             raise StartError(f"system {self.system.name!r} started none of {n} machines")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import trio
 
 from .._values import Instance, State, Termination
 from ..boot._bootstrap import BootBatch
-from ..errors import RpcError, UsageError
+from ..errors import RpcError, TransportError, UsageError
 from ..machine._async import AsyncMachine
+from ..machine._call_options import seconds
 from ..machine._controller import Controller
 from ..machine._output import BootLog
 from ..rpc import split_addr
@@ -18,6 +21,8 @@ from ..system._plugins import Plugins
 
 if TYPE_CHECKING:
     import httpx
+
+    from ..machine._sync import Machine
 
 
 class Fleet:
@@ -42,6 +47,7 @@ class Fleet:
         self._on_freed = on_freed
         self._boot_log = BootLog()
         self._machines: dict[Controller, AsyncMachine] = {}  # until the task that leads it ends
+        self._waiting = Counter[AsyncMachine]()  # how many connect to each
 
     @property
     def machines(self) -> list[AsyncMachine]:
@@ -54,6 +60,7 @@ class Fleet:
         instance: Instance,
         services: Mapping[str, bytes] | None,
         *,
+        interfaces: Mapping[str, object] | None = None,
         batch: BootBatch | None = None,
     ) -> AsyncMachine:
         """Take in an instance, and begin to lead it; see `Controller` for the arguments.
@@ -65,6 +72,7 @@ class Fleet:
             plugins=self._plugins,
             http=self._http,
             services=services,
+            interfaces=interfaces,
             boot_log=self._boot_log,
             batch=batch,
         )
@@ -72,18 +80,41 @@ class Fleet:
         self._nursery.start_soon(self._lead, controller, name=f"bigmachine {controller.name}")
         return machine
 
-    async def connect(self, addr: str) -> AsyncMachine:
+    async def connect(
+        self, target: str | Machine | AsyncMachine, *, timeout: float | None = None
+    ) -> AsyncMachine:
         """Return the machine with this ``addr``, ``RUNNING``; connect to it if it is new."""
+        addr = target if isinstance(target, str) else getattr(target, "addr", repr(target))
+        limit = seconds("timeout", timeout)
         address, name = split_addr(addr)
         if not name.endswith("." + self._session):
             raise UsageError(f"{addr} is a machine of another session than {self._session}")
         known = (machine for machine in self.machines if machine.addr == addr)
         machine = next(known, None) or self.add(Instance(name=name, address=address), None)
-        await machine.wait(State.RUNNING)
+        with (
+            self._awaited(machine),
+            trio.move_on_after(limit) as scope,
+        ):
+            await machine.wait(State.RUNNING)
+        if scope.cancelled_caught:
+            raise TransportError(f"{addr} did not answer within {limit:g} s", addr=addr)
         if machine.state == State.STOPPED and machine.error is not None:
             cause = machine.error.__cause__
             raise cause if isinstance(cause, RpcError) else machine.error
         return machine
+
+    @contextlib.contextmanager
+    def _awaited(self, machine: AsyncMachine) -> Iterator[None]:
+        """Unless it is reached within the block, give up a machine that nobody waits for."""
+        self._waiting[machine] += 1
+        try:
+            yield
+        finally:
+            self._waiting[machine] -= 1
+            if not self._waiting[machine]:
+                del self._waiting[machine]
+                if machine.state < State.RUNNING and not machine.owned:
+                    machine.cancel()
 
     def stop_owned(self, gone: Termination) -> int:
         """Stop all machines that the session has started; return how many."""

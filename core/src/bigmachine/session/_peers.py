@@ -49,13 +49,17 @@ class AsyncPeerSession(Handle):
         """The machines that it is connected to, in the order they came."""
         return self._fleet.machines
 
-    async def connect(self, addr: str) -> AsyncMachine:
+    async def connect(
+        self, addr: str | Machine | AsyncMachine, *, timeout: float | None = None
+    ) -> AsyncMachine:
         """Connect to a machine of the session by its ``addr``.
 
-        Returns it ``RUNNING``; connecting to the same address again returns the same
-        object. Raises `RpcError` if the machine can't be reached, or another one answers.
+        Returns it ``RUNNING``; connecting to the same address again returns the same object.
+        Raises `RpcError` if the machine can't be reached, if it does not answer within
+        ``timeout`` seconds, or if another one answers. In place of the address, ``addr`` may be
+        a machine object.
         """
-        return await self._fleet.connect(addr)
+        return await self._fleet.connect(addr, timeout=timeout)
 
 
 @short_tracebacks
@@ -90,9 +94,11 @@ class PeerSession(Handle):
         """The machines that it is connected to, in the order they came."""
         return [self._sync(machine) for machine in self._session.machines]
 
-    def connect(self, addr: str) -> Machine:
+    def connect(
+        self, addr: str | Machine | AsyncMachine, *, timeout: float | None = None
+    ) -> Machine:
         """Connect to a machine of the session; see `AsyncPeerSession.connect`."""
-        return self._sync(self._portal.run(self._session.connect, addr))
+        return self._sync(self._portal.run(self._session.connect, addr, timeout=timeout))
 
 
 def peer_session(identity: Identity, *, system: System, nursery: trio.Nursery) -> AsyncPeerSession:

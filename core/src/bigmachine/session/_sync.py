@@ -9,9 +9,9 @@ trio is imported when a session opens, not before: meanwhile the system comes up
 from __future__ import annotations
 
 import atexit
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from .._values import (
     Cost,
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from ..machine._portal import Portal
     from ._async import AsyncSession
     from ._loop_thread import LoopThread
+
+T = TypeVar("T")
 
 
 @short_tracebacks
@@ -123,15 +125,17 @@ class Session(Handle):
     ) -> list[Machine]:
         """Start ``n`` machines; see `AsyncSession.start`."""
         opened = self._open()
-        machines = opened.portal.run(
+        machines = opened.run(
             opened.session.start, n, services=services, environ=environ, argv=argv, wait=wait
         )
         return [opened.sync(machine) for machine in machines]
 
-    def connect(self, addr: str) -> Machine:
+    def connect(
+        self, addr: str | Machine | AsyncMachine, *, timeout: float | None = None
+    ) -> Machine:
         """Connect to a machine that it did not start; see `AsyncSession.connect`."""
         opened = self._open()
-        return opened.sync(opened.portal.run(opened.session.connect, addr))
+        return opened.sync(opened.run(opened.session.connect, addr, timeout=timeout))
 
     def shutdown(self) -> None:
         """Free every machine and everything else; the session is over. May be called again."""
@@ -160,7 +164,7 @@ class Session(Handle):
             )
             self._session = session
             self._thread = LoopThread(session)
-            self._opened = _Opened(session, self._thread.portal, sync_api(self._thread.portal))
+            self._opened = _Opened(session, self._thread.portal, sync_api(self._thread.call_portal))
             self._unique_name = session.name
             atexit.register(self.shutdown)
         return self._opened
@@ -172,3 +176,12 @@ class _Opened(NamedTuple):
     session: AsyncSession
     portal: Portal
     sync: Callable[[AsyncMachine], Machine]
+
+    def run(self, function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
+        """Run a method of the session in its loop, and wait for it."""
+        from ..machine._future import LoopEnded
+
+        try:
+            return self.portal.run(function, *args, **kwargs)
+        except LoopEnded as exc:
+            raise UsageError(str(exc)) from None

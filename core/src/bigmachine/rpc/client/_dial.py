@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 def split_addr(addr: str) -> tuple[str, str]:
     """Split ``https://HOST:PORT#NAME`` into ``HOST:PORT`` and the machine's name."""
-    parts = urlsplit(addr)
-    if parts.scheme != "https" or not parts.netloc or not parts.fragment:
-        raise UsageError(
-            f"{addr!r} is not a machine's address; it looks like https://HOST:PORT#NAME"
-        )
-    return parts.netloc, parts.fragment
+    if isinstance(addr, str):
+        with contextlib.suppress(ValueError):  # no host or port, or no valid ones
+            parts = urlsplit(addr)
+            if parts.scheme == "https" and parts.hostname and parts.port and parts.fragment:
+                return parts.netloc, parts.fragment
+    raise UsageError(f"{addr!r} is not a machine's address; it looks like https://HOST:PORT#NAME")
 
 
 @contextlib.asynccontextmanager

@@ -11,11 +11,8 @@ from typing import Any, Protocol
 from .._exceptions import dump_exception
 from .._frames import Payload
 from .._marshal import dump_result
-from .._streams import OutgoingStream, item_cost
+from .._streams import LARGE_ITEM_BYTES, OutgoingStream, item_cost
 from ._threads import ThreadPool, do_nothing
-
-# Above this an item may have a body, and the next item has to wait for it.
-_LARGE_ITEM_BYTES = 16 << 10
 
 
 class GeneratorRun:
@@ -67,7 +64,7 @@ class GeneratorRun:
                 self._close()
                 return functools.partial(self._last, dump_exception(exc))
             room -= item_cost(payload.size)
-            if room <= 0 or payload.size > _LARGE_ITEM_BYTES or self._threads.has_waiting_jobs:
+            if room <= 0 or payload.size > LARGE_ITEM_BYTES or self._threads.has_waiting_jobs:
                 return functools.partial(self._pause, payload)
             self._threads.post(functools.partial(self._post, payload))
         self._close()

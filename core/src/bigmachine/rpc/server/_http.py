@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from typing import Any
+from urllib.parse import unquote
 
 import h11
 
@@ -67,7 +68,7 @@ class HttpConnection:
                 return True
             await self._send(426, f"this is {PROTOCOL}\n".encode(), {"upgrade": PROTOCOL})
         elif path.startswith("/rpc/") and request.method == b"POST":
-            await self._post(path.removeprefix("/rpc/"), headers)
+            await self._post(unquote(path.removeprefix("/rpc/")), headers)
         else:
             await self._send(404, b"bigmachine: POST /rpc/Service.method, or upgrade at /rpc\n")
         return False
