@@ -88,7 +88,7 @@ def _parts(value: Any) -> Iterator[tuple[str, object]]:
 
 
 def _contents(value: Any) -> Iterator[tuple[str, object]]:
-    if isinstance(value, Handle):  # it says itself what to do
+    if isinstance(value, (Handle, Future)):  # what they contain is nobody's business
         return
     if isinstance(value, dict):
         yield from ((f"[{key!r}]", item) for key, item in value.items())
