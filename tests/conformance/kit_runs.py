@@ -47,6 +47,11 @@ class Run:
         """The report on each test of all suites."""
         return [test for tests in self.suites.values() for test in tests]
 
+    def reasons(self, suite: str) -> dict[str, str]:
+        """Return why tests of one suite failed, by clause."""
+        tests = self.suites.get(suite, [])
+        return {test["clause"]: test["reason"] for test in tests if test["outcome"] == "failed"}
+
     def clauses(self, outcome: str, *, suite: str | None = None) -> set[str]:
         """Return the clauses of the tests with that outcome, of one suite or all."""
         tests = self.tests if suite is None else self.suites.get(suite, [])

@@ -68,7 +68,9 @@ if TYPE_CHECKING:
     from .machine._async import AsyncStream as AsyncStream
     from .machine._sync import Machine as Machine
     from .machine._sync import Stream as Stream
-    from .services._parallel import parallel as parallel
+    from .services._decorators import concurrent as concurrent
+    from .services._decorators import exclusive as exclusive
+    from .services._decorators import parallel as parallel
     from .session._async import AsyncSession as AsyncSession
     from .session._peers import AsyncPeerSession as AsyncPeerSession
     from .session._peers import PeerSession as PeerSession
@@ -99,7 +101,7 @@ _HOMES = {
     ),
     "machine._async": "AsyncMachine AsyncStream",
     "machine._sync": "Machine Stream",
-    "services._parallel": "parallel",
+    "services._decorators": "concurrent exclusive parallel",
     "session._async": "AsyncSession",
     "session._peers": "AsyncPeerSession PeerSession",
     "session._sync": "Session",

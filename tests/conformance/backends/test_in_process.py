@@ -1,4 +1,4 @@
-"""The conformance kit on machines in this process."""
+"""The conformance kit on machines in this process, without the provider of `test_reference`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from bigmachine.testing import InProcessSystem
 from tests.conformance.suites import InProcessSuite
 
 
+@pytest.mark.long  # TestCloud, in the default run, is the same system with a fake provider
 class TestInProcess(InProcessSuite):
     bad_options = ({"maxprocs": 0}, {"keepalive_period": 0.0}, {"rpc_timeout": -1.0})
 

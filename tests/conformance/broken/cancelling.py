@@ -16,7 +16,7 @@ async def _hang():
         await trio.sleep_forever()
 
 
-@breaks("CANCEL-1")
+@breaks({"CANCEL-1": "another setup is at work"})
 class KeepsLockAfterCancel(CloudSystem):
     """A cancelled `setup` leaves its lock held, so that the next one fails."""
 
@@ -30,7 +30,7 @@ class KeepsLockAfterCancel(CloudSystem):
         self._is_at_work = False
 
 
-@breaks("CANCEL-2")
+@breaks({"CANCEL-2": "still there after"})
 class SwallowsCancellation(CloudSystem):
     """`stop` suppresses every exception, cancellation included."""
 
@@ -41,7 +41,7 @@ class SwallowsCancellation(CloudSystem):
             return
 
 
-@breaks("CANCEL-3")
+@breaks({"CANCEL-3": "still there after"})
 class ForgetsBeforeFreeing(CloudSystem):
     """`shutdown` clears its table before it deletes the resources in it."""
 
@@ -52,7 +52,7 @@ class ForgetsBeforeFreeing(CloudSystem):
             await self._delete({"bigmachine-session": session})
 
 
-@breaks("CANCEL-4")
+@breaks({"CANCEL-4": "after a cancelled call it returns:"})
 class CancelledCheckMeansGone(CloudSystem):
     """A cancelled `keepalive_failed` makes the next one report the machine as ended."""
 
@@ -67,7 +67,7 @@ class CancelledCheckMeansGone(CloudSystem):
             raise
 
 
-@breaks("CANCEL-5")
+@breaks({"CANCEL-5": "a hook that was cancelled has not ended after"})
 class EndlessTail(LocalSystem):
     """A cancelled `tail` waits for an end of the log that never comes."""
 
@@ -82,7 +82,7 @@ class EndlessTail(LocalSystem):
             await _hang()
 
 
-@breaks("CANCEL-6")
+@breaks({"CANCEL-6": "a hook that was cancelled has not ended after"})
 class EndlessRead(CloudSystem):
     """A cancelled `read` waits for an end of the transfer that never comes."""
 
@@ -94,7 +94,7 @@ class EndlessRead(CloudSystem):
             await _hang()
 
 
-@breaks("CANCEL-7")
+@breaks({"CANCEL-7": "a hook that was cancelled has not ended after"})
 class EndlessConsole(CloudSystem):
     """A cancelled `console` waits for a response that never comes."""
 
@@ -105,7 +105,7 @@ class EndlessConsole(CloudSystem):
             await _hang()
 
 
-@breaks("CANCEL-8")
+@breaks({"CANCEL-8": "a hook that was cancelled has not ended after"})
 class EndlessListing(CloudSystem):
     """`instances` retries after every exception, cancellation included."""
 

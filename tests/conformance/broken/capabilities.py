@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar
 
-from bigmachine.system import Instance
+import trio
+
+from bigmachine.system import Capability, Instance
+from bigmachine_local import LocalSystem
 from tests.conformance.broken import breaks
 from tests.conformance.cloud import ACCOUNT, SESSION, CloudSystem
 
 
-@breaks("READ-1")
+@breaks({"READ-1": "not the file"})
 class FirstChunkOnly(CloudSystem):
     """`read` yields only the first chunk of a file."""
 
@@ -20,7 +23,19 @@ class FirstChunkOnly(CloudSystem):
             return
 
 
-@breaks("READ-2")
+@breaks({"READ-1": "FileNotFoundError"})
+class ReadsByShell(CloudSystem):
+    """`read` gives the path to a shell, without quotes."""
+
+    async def read(self, instance, path):
+        words = path.split()
+        if len(words) > 1:
+            raise FileNotFoundError(words[0])
+        async for chunk in super().read(instance, path):
+            yield chunk
+
+
+@breaks({"READ-2": "DID NOT RAISE"})
 class MissingFileIsEmpty(CloudSystem):
     """`read` of a missing file yields nothing and raises nothing."""
 
@@ -32,7 +47,7 @@ class MissingFileIsEmpty(CloudSystem):
             return
 
 
-@breaks("CONSOLE-1")
+@breaks({"CONSOLE-1": "`console` does not return why the boot failed: it returns"})
 class NoConsoleAfterFailedBoot(CloudSystem):
     """`console` returns no output for a machine whose boot failed."""
 
@@ -41,7 +56,18 @@ class NoConsoleAfterFailedBoot(CloudSystem):
         return ""
 
 
-@breaks("CONSOLE-2")
+@breaks({"CONSOLE-1": "`console` does not return why the boot failed: it returns"})
+class ConsoleIsOnlyInTail(LocalSystem):
+    """`console` is empty; the user sees why a boot failed in what `tail` shows."""
+
+    capabilities = LocalSystem.capabilities | {Capability.CONSOLE}
+
+    async def console(self, instance):
+        await trio.lowlevel.checkpoint()
+        return ""
+
+
+@breaks({"CONSOLE-2": "console returns None"})
 class NoneForEmptyConsole(CloudSystem):
     """`console` returns None if there is no output yet."""
 
@@ -49,7 +75,7 @@ class NoneForEmptyConsole(CloudSystem):
         return await super().console(instance) or None
 
 
-@breaks("INSTANCES-1")
+@breaks({"INSTANCES-1": "with the id ''"})
 class ListsWithoutIds(CloudSystem):
     """`instances` returns names and addresses, but no ids."""
 
@@ -57,7 +83,7 @@ class ListsWithoutIds(CloudSystem):
         return [replace(instance, id="") for instance in await super().instances()]
 
 
-@breaks("INSTANCES-2", "INSTANCES-4")
+@breaks({"INSTANCES-2": "another system object does not list", "INSTANCES-4": "is listed 0 times"})
 class ListsOwnOnly(CloudSystem):
     """`instances` lists only what this object has started."""
 
@@ -65,7 +91,13 @@ class ListsOwnOnly(CloudSystem):
         return vm.tags.get(SESSION) in self._sessions
 
 
-@breaks("INSTANCES-3")
+@breaks(
+    {
+        "INSTANCES-3": "a stopped machine is not listed",
+        "STOP-7": "more entries in",
+        "SHUTDOWN-4": "more entries in",
+    }
+)
 class ListsTerminated(CloudSystem):
     """`instances` lists terminated VMs as well."""
 
@@ -81,7 +113,7 @@ class ListsTerminated(CloudSystem):
         return list(self._ever)
 
 
-@breaks("INSTANCES-4")
+@breaks({"INSTANCES-4": "stops answering"})
 class StopsOwnOnly(CloudSystem):
     """`stop` ignores a machine that this object has not started."""
 
@@ -90,7 +122,24 @@ class StopsOwnOnly(CloudSystem):
             await super().stop(instance)
 
 
-@breaks("INSTANCES-5")
+@breaks(
+    {
+        "INSTANCES-7": "but `instances` lists it",
+        "START-2": "but `instances` lists it",
+        "START-6": "but `instances` lists it",
+        "START-8": "but `instances` lists it",
+        "INSTANCES-4": "is listed 2 times",
+    }
+)
+class ListsDisksAsMachines(CloudSystem):
+    """`instances` lists a machine's disk as one more machine."""
+
+    async def instances(self):
+        disks = [disk for disk in await ACCOUNT.describe(kind="disk") if self._is_ours(disk)]
+        return [*await super().instances(), *map(self._instance, disks)]
+
+
+@breaks({"INSTANCES-5": "listed, but not created by bigmachine:"})
 class ListsWholeAccount(CloudSystem):
     """`instances` lists all VMs of the account."""
 
@@ -98,7 +147,7 @@ class ListsWholeAccount(CloudSystem):
         return [self._instance(vm) for vm in await ACCOUNT.describe()]
 
 
-@breaks("INSTANCES-6")
+@breaks({"INSTANCES-6": "must be str(request.driver)"})
 class ListsWithoutDriver(CloudSystem):
     """`instances` does not say which driver a machine belongs to."""
 
@@ -108,7 +157,7 @@ class ListsWithoutDriver(CloudSystem):
         return replace(instance, details=details)
 
 
-@breaks("INSTANCES-2", "INSTANCES-4")
+@breaks({"INSTANCES-2": "another system object does not list", "INSTANCES-4": "is listed 0 times"})
 class ListsOnlyAfterSetup(CloudSystem):
     """`instances` returns nothing before `setup` has run."""
 

@@ -15,7 +15,7 @@ from tests.conformance.broken._helper import Helper
 from tests.conformance.cloud import ACCOUNT, MACHINE, SESSION, CloudSystem
 
 
-@breaks("KEEPALIVE-1")
+@breaks({"KEEPALIVE-1": "still there after"})
 class ForgetsSilentMachine(CloudSystem):
     """`keepalive_failed` drops the machine from the table that `stop` uses."""
 
@@ -30,7 +30,7 @@ class ForgetsSilentMachine(CloudSystem):
             await super().stop(instance)
 
 
-@breaks("KEEPALIVE-3")
+@breaks({"KEEPALIVE-3": "runs, but keepalive_failed returns:"})
 class AlwaysReportsEnd(CloudSystem):
     """`keepalive_failed` reports every machine as ended."""
 
@@ -39,7 +39,7 @@ class AlwaysReportsEnd(CloudSystem):
         return Termination(StopReason.EXITED, "it does not answer")
 
 
-@breaks("KEEPALIVE-4")
+@breaks({"KEEPALIVE-4": "KeyError"})
 class CheckAfterStopFails(CloudSystem):
     """`keepalive_failed` raises KeyError for a machine that was stopped."""
 
@@ -53,7 +53,16 @@ class CheckAfterStopFails(CloudSystem):
         return await super().keepalive_failed(instance)
 
 
-@breaks("STOP-1")
+@breaks({"KEEPALIVE-5": "ended with status 7, but the error says"})
+class LosesExitStatus(LocalSystem):
+    """`keepalive_failed` says that a process has ended, but not how."""
+
+    async def keepalive_failed(self, instance):
+        gone = await super().keepalive_failed(instance)
+        return gone and Termination(gone.reason, "its process ended")
+
+
+@breaks({"STOP-1": "is gone as well, after `stop` of m1"})
 class StopsNeighbours(CloudSystem):
     """`stop` also stops all machines that were started after the given one."""
 
@@ -65,7 +74,14 @@ class StopsNeighbours(CloudSystem):
         await super().stop(instance)
 
 
-@breaks("STOP-1", "START-11", "KEEPALIVE-1", "CANCEL-2")
+@breaks(
+    {
+        "STOP-1": "still there after",
+        "START-11": "still there after",
+        "KEEPALIVE-1": "still there after",
+        "CANCEL-2": "still there after",
+    }
+)
 class LeavesDisk(CloudSystem):
     """`stop` deletes the VM, but leaves its disk until `shutdown`."""
 
@@ -75,7 +91,7 @@ class LeavesDisk(CloudSystem):
             await ACCOUNT.delete(vm.id)
 
 
-@breaks("STOP-2")
+@breaks({"STOP-2": "still answers after stop"})
 class StopsLater(CloudSystem):
     """`stop` returns once the provider has accepted the request, before the VM is gone."""
 
@@ -88,7 +104,7 @@ class StopsLater(CloudSystem):
         await super().stop(instance)
 
 
-@breaks("STOP-3")
+@breaks({"STOP-3": "KeyError"})
 class StopsOnce(CloudSystem):
     """A second `stop` of the same machine raises KeyError."""
 
@@ -100,7 +116,32 @@ class StopsOnce(CloudSystem):
         freed.add(instance.name)
 
 
-@breaks("STOP-4")
+@breaks({"STOP-3": "it is being stopped"})
+class StopsOneAtATime(CloudSystem):
+    """A `stop` of a machine that another call is stopping raises RuntimeError."""
+
+    async def stop(self, instance):
+        stopping = self.__dict__.setdefault("_stopping", set())
+        if instance.name in stopping:
+            raise RuntimeError("it is being stopped")
+        stopping.add(instance.name)
+        try:
+            await super().stop(instance)
+        finally:
+            stopping.discard(instance.name)
+
+
+@breaks({"FOREIGN-1": "gone with another session: firewall"})
+class DeletesAllFirewalls(CloudSystem):
+    """`shutdown` deletes the firewalls of all sessions."""
+
+    async def shutdown(self):
+        await super().shutdown()
+        for firewall in await ACCOUNT.describe(kind="firewall"):
+            await ACCOUNT.delete(firewall.id)
+
+
+@breaks({"STOP-4": "`stop` of a machine that hangs"})
 class StopsBySigtermOnly(LocalSystem):
     """`stop` sends SIGTERM, and gives up on a machine that does not end."""
 
@@ -122,7 +163,7 @@ class StopsBySigtermOnly(LocalSystem):
             self._forget(instance.name)
 
 
-@breaks("SHUTDOWN-1", "CANCEL-3")
+@breaks({"SHUTDOWN-1": "answers after shutdown", "CANCEL-3": "stops answering"})
 class ShutdownLeavesMachines(CloudSystem):
     """`shutdown` deletes the firewall, but not the machines."""
 
@@ -132,7 +173,7 @@ class ShutdownLeavesMachines(CloudSystem):
                 await ACCOUNT.delete(firewall.id)
 
 
-@breaks("SHUTDOWN-2")
+@breaks({"SHUTDOWN-2": "still there after shutdown: process"})
 class LeavesHelperProcess(CloudSystem):
     """`shutdown` leaves a helper process, which ends only with the driver."""
 
@@ -142,7 +183,7 @@ class LeavesHelperProcess(CloudSystem):
         return await super().start(count, request)
 
 
-@breaks("SHUTDOWN-2")
+@breaks({"SHUTDOWN-2": "still there after shutdown: firewall"})
 class LeavesFirewall(CloudSystem):
     """`shutdown` deletes the machines, but not the firewall that they share."""
 
@@ -152,7 +193,14 @@ class LeavesFirewall(CloudSystem):
                 await super()._delete({MACHINE: resource.tags[MACHINE]})
 
 
-@breaks("SHUTDOWN-3", "OPTIONS-3", "INSTANCES-2", "INSTANCES-4")
+@breaks(
+    {
+        "SHUTDOWN-3": "object has no attribute",
+        "OPTIONS-3": "object has no attribute",
+        "INSTANCES-2": "object has no attribute",
+        "INSTANCES-4": "object has no attribute",
+    }
+)
 class ShutdownNeedsSetup(CloudSystem):
     """`shutdown` fails unless `setup` has run."""
 
@@ -165,7 +213,7 @@ class ShutdownNeedsSetup(CloudSystem):
         await super().shutdown()
 
 
-@breaks("FOREIGN-1")
+@breaks({"FOREIGN-1": "is gone as well, after the end of another session"})
 class DeletesAllSessions(CloudSystem):
     """`shutdown` deletes the machines of all sessions."""
 
@@ -176,7 +224,7 @@ class DeletesAllSessions(CloudSystem):
         await super().shutdown()
 
 
-@breaks("FOREIGN-2")
+@breaks({"FOREIGN-2": "a foreign resource was deleted with a session"})
 class DeletesForeignDisks(CloudSystem):
     """`shutdown` deletes every disk that belongs to no machine of bigmachine."""
 

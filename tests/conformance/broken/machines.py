@@ -16,12 +16,20 @@ from tests.conformance.broken import breaks
 from tests.conformance.cloud import CloudSystem
 
 
-@breaks("MACHINE-1")
+@breaks({"MACHINE-1": "maxprocs is 1024"})
 class WrongMaxprocs(CloudSystem):
     """`maxprocs` returns the number of another machine type."""
 
     def maxprocs(self):
         return 1024
+
+
+@breaks({"MACHINE-1": "the option maxprocs is"})
+class IgnoresMaxprocs(CloudSystem):
+    """The option `maxprocs` has no effect."""
+
+    def maxprocs(self):
+        return 1
 
 
 def _changed(order, **changes):
@@ -32,7 +40,7 @@ def _changed(order, **changes):
         return order
 
 
-@breaks("MACHINE-2")
+@breaks({"MACHINE-2": "CONFORMANCE_VALUE is None"})
 class LosesEnvironment(CloudSystem):
     """Machines do not get the requested environment variables."""
 
@@ -40,7 +48,25 @@ class LosesEnvironment(CloudSystem):
         await super()._power_on(vm, _changed(order, environ={}))
 
 
-@breaks("MACHINE-3")
+@breaks({"MACHINE-2": "OMP_NUM_THREADS is '1'"})
+class DefaultsWin(CloudSystem):
+    """Variables of the backend override those of the user."""
+
+    async def _power_on(self, vm, order):
+        environ = {**order.request.environ, "OMP_NUM_THREADS": "1"}
+        await super()._power_on(vm, _changed(order, environ=environ))
+
+
+@breaks({"MACHINE-3": "'-h', 'two', 'words', "})
+class JoinsArguments(CloudSystem):
+    """The arguments are sent as one string, and split at white space."""
+
+    async def _power_on(self, vm, order):
+        argv = tuple(" ".join(order.request.argv).split())
+        await super()._power_on(vm, _changed(order, argv=argv))
+
+
+@breaks({"MACHINE-3": "sys.argv is ['worker']"})
 class LosesArguments(CloudSystem):
     """Machines do not get the requested arguments."""
 
@@ -48,7 +74,7 @@ class LosesArguments(CloudSystem):
         await super()._power_on(vm, _changed(order, argv=("worker",)))
 
 
-@breaks("MACHINE-4", "KEEPALIVE-2")
+@breaks({"MACHINE-4": "address stops answering", "KEEPALIVE-2": "the machine is STOPPED"})
 class NeverExits(CloudSystem):
     """`exit` does nothing."""
 
@@ -56,7 +82,7 @@ class NeverExits(CloudSystem):
         pass
 
 
-@breaks("MACHINE-5", options={"fork": False})
+@breaks({"MACHINE-5": "is gone"}, options={"fork": False})
 class LeavesChildren(LocalSystem):
     """`stop` kills the machine's process, but not its process group."""
 
@@ -69,7 +95,14 @@ class LeavesChildren(LocalSystem):
         return instances
 
 
-@breaks("IDENTITY-1", "IDENTITY-2", "IDENTITY-5")
+@breaks(
+    {
+        "IDENTITY-1": "the machine serves a client with a certificate of another",
+        "IDENTITY-2": "the machine serves a client with no certificate",
+        "IDENTITY-5": "answers a client without certificate over TLS:",
+        "IDENTITY-6": "the machine serves a client with an expired certificate",
+    }
+)
 class AcceptsAnyClient(LocalSystem):
     """Machines accept clients without a certificate."""
 
@@ -86,7 +119,16 @@ class AcceptsAnyClient(LocalSystem):
         super().main(serve)
 
 
-@breaks("IDENTITY-5")
+@breaks({"IDENTITY-6": "another session's name"})
+class AcceptsAnyName(LocalSystem):
+    """Machines check who has signed a certificate, but not whose it is."""
+
+    def main(self, serve):
+        Identity.check_peer = lambda identity, certificate: "driver"
+        super().main(serve)
+
+
+@breaks({"IDENTITY-5": "answers a client without certificate in clear:"})
 class OpenDebugPort(LocalSystem):
     """Each machine serves a debug page on a port that is open to anybody."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 
 from bigmachine.system import Keepalive
@@ -11,11 +12,11 @@ from tests.conformance.broken._helper import Helper
 from tests.conformance.cloud import ACCOUNT, CloudOptions, CloudSystem
 
 # A suite, and a module that is slow to import, are loaded only where they run.
-add("OverridesWithoutReason", "tests.conformance.broken.overridden", "WAIVER-1")
-add("HeavyImport", "heavy_backend", "IMPORT-1")
+add("OverridesWithoutReason", "tests.conformance.broken.overridden", {"WAIVER-1": "overridden:"})
+add("HeavyImport", "heavy_backend", {"IMPORT-1": "import SDKs in setup"})
 
 
-@breaks("HOOKS-1")
+@breaks({"HOOKS-1": "must be `async def`, not a plain `def`"})
 class SynchronousStart(CloudSystem):
     """`start` is a plain function instead of a coroutine function."""
 
@@ -23,7 +24,7 @@ class SynchronousStart(CloudSystem):
         return []
 
 
-@breaks("HOOKS-2")
+@breaks({"HOOKS-2": "did you mean 'tail'"})
 class MisspeltHook(CloudSystem):
     """The hook `tail` is misspelt as `tails`, so that it is never called."""
 
@@ -31,7 +32,7 @@ class MisspeltHook(CloudSystem):
         return iter(())
 
 
-@breaks("HOOKS-3")
+@breaks({"HOOKS-3": "the period is wrong"})
 class PeriodExceedsTimeout(CloudSystem):
     """The keepalive period is longer than the keepalive timeout."""
 
@@ -39,7 +40,7 @@ class PeriodExceedsTimeout(CloudSystem):
         return Keepalive(period=120.0, timeout=60.0, rpc_timeout=10.0)
 
 
-@breaks("HOOKS-4")
+@breaks({"HOOKS-4": "the pickled system takes"})
 class LargeState(CloudSystem):
     """The driver's price list is sent to each machine with the system."""
 
@@ -47,7 +48,7 @@ class LargeState(CloudSystem):
         return {**super().__getstate__(), "prices": bytes(100_000)}
 
 
-@breaks("HOOKS-5")
+@breaks({"HOOKS-5": "creating the object starts process"})
 class ConstructorStartsProcess(CloudSystem):
     """The constructor starts a helper process."""
 
@@ -63,14 +64,14 @@ class ConstructorStartsProcess(CloudSystem):
 
 
 @breaks(
-    "IMPORT-2",
+    {"IMPORT-2": "calls it 'claud'"},
     entry_points="[bigmachine.systems]\nclaud = tests.conformance.broken.offline:MisspeltEntry\n",
 )
 class MisspeltEntry(CloudSystem):
     """The name of its entry point is misspelt."""
 
 
-@breaks("IMPORT-3")
+@breaks({"IMPORT-3": "ImportError: broken"})
 class ImportsAllSystems(CloudSystem):
     """The constructor imports all installed systems."""
 
@@ -84,14 +85,34 @@ class _Undocumented(CloudOptions):
     image: str = "debian"
 
 
-@breaks("OPTIONS-1")
+@breaks({"OPTIONS-1": "options without a help text: image"})
 class UndocumentedOption(CloudSystem):
     """An option has no help text."""
 
     Options = _Undocumented
 
 
-@breaks("OPTIONS-2")
+@dataclass(frozen=True, slots=True)
+class _Tagged(CloudOptions):
+    tags: dict[str, str] = field(default_factory=dict, metadata={"help": "Tags of machines."})
+
+
+@breaks({"OPTIONS-1": "options that cannot be set by an environment variable: tags"})
+class OptionIsTable(CloudSystem):
+    """The value of an option is a table, which no environment variable can hold."""
+
+    Options = _Tagged
+
+
+@breaks({"OPTIONS-2": "a hook has blocked trio's loop"})
+class HangingSetup(CloudSystem):
+    """`setup` blocks the event loop for an hour."""
+
+    async def setup(self):
+        time.sleep(3600)
+
+
+@breaks({"OPTIONS-2": "setup was called already"})
 class SecondSetupFails(CloudSystem):
     """A second call of `setup` raises an error."""
 
@@ -104,7 +125,7 @@ class SecondSetupFails(CloudSystem):
         self._is_set_up = True
 
 
-@breaks("OPTIONS-3")
+@breaks({"OPTIONS-3": "setup accepts"})
 class SetupIgnoresOptions(CloudSystem):
     """`setup` does not validate the options."""
 

@@ -7,7 +7,14 @@ from tests.conformance.broken import breaks
 from tests.conformance.broken._helper import Helper
 
 
-@breaks("ORPHAN-1", "ORPHAN-2", "ORPHAN-4", "ORPHAN-5")
+@breaks(
+    {
+        "ORPHAN-1": "after the driver was killed: process",
+        "ORPHAN-2": "after the driver was killed: process",
+        "ORPHAN-4": "after the driver was killed: process",
+        "ORPHAN-5": "after the driver was killed: process",
+    }
+)
 class HelperOutlivesDriver(LocalSystem):
     """A helper process outlives a killed driver, since only `shutdown` ends it."""
 
@@ -26,7 +33,7 @@ class HelperOutlivesDriver(LocalSystem):
             self._shipper = None
 
 
-@breaks("ORPHAN-3")
+@breaks({"ORPHAN-3": "the machine ends itself"})
 class IgnoresErrorExit(LocalSystem):
     """`exit` does nothing if the status is an error."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import trio
 
 from bigmachine_local import LocalSystem
@@ -12,7 +14,7 @@ _BOOT_SECONDS = 2.0  # a failing boot ends sooner than that
 _TIMEOUT = 30.0  # late lines arrive in the end; other faults fail at once
 
 
-@breaks("TAIL-1")
+@breaks({"TAIL-1": "arrived in its place"})
 class DropsLines(LocalSystem):
     """`tail` loses some lines."""
 
@@ -27,7 +29,7 @@ class DropsLines(LocalSystem):
                 yield line
 
 
-@breaks("TAIL-2")
+@breaks({"TAIL-2": "the tail of a machine that is gone"})
 class TailOfStoppedHangs(LocalSystem):
     """`tail` waits for ever for a machine that is gone."""
 
@@ -41,7 +43,10 @@ class TailOfStoppedHangs(LocalSystem):
         yield b""
 
 
-@breaks("TAIL-3", "TAIL-5", timeout=_TIMEOUT)
+@breaks(
+    {"TAIL-3": "not the last one printed", "TAIL-5": "`tail` does not yield why the boot failed"},
+    timeout=_TIMEOUT,
+)
 class LosesLastLines(LocalSystem):
     """`tail` fetches the log once a second, and stops when the machine has ended."""
 
@@ -60,7 +65,7 @@ class LosesLastLines(LocalSystem):
             yield line
 
 
-@breaks("TAIL-4")
+@breaks({"TAIL-4": "printing"})
 class DecodesLines(LocalSystem):
     """`tail` decodes each line, and fails if that is not text."""
 
@@ -72,7 +77,48 @@ class DecodesLines(LocalSystem):
             yield line.decode().encode()
 
 
-@breaks("TAIL-5", timeout=_TIMEOUT)
+@breaks({"TAIL-4": "did not arrive as it is"})
+class StripsLines(LocalSystem):
+    """`tail` strips white space from the end of each line."""
+
+    def tail(self, instance):
+        return self._stripped(super().tail(instance))
+
+    async def _stripped(self, log):
+        async for line in log:
+            yield line.rstrip()
+
+
+@breaks({"TAIL-4": "did not arrive as it is"})
+class SplitsAtCarriageReturns(LocalSystem):
+    """`tail` takes a carriage return for the end of a line."""
+
+    def tail(self, instance):
+        return self._split(super().tail(instance))
+
+    async def _split(self, log):
+        async for line in log:
+            for part in line.split(b"\r"):
+                yield part
+
+
+@breaks({"TAIL-6": "the last lines:"})
+class DropsUnfinishedLine(LocalSystem):
+    """`tail` drops a last line without a newline."""
+
+    def tail(self, instance):
+        process = self._processes.get(instance.name)
+        if process is not None:
+            process.log._end = functools.partial(_end_of_whole_lines, process.log)
+        return super().tail(instance)
+
+
+def _end_of_whole_lines(log):
+    log._unfinished = b""
+    type(log)._end(log)
+
+
+@breaks({"TAIL-5": "`tail` does not yield why the boot failed"}, timeout=_TIMEOUT)
 class LateTail(LocalSystem):
     """`tail` begins when the machine is up, and yields nothing if its boot failed."""
 

@@ -13,7 +13,14 @@ from tests.conformance.cloud import CloudSystem
 _LIMIT_BYTES = 5 << 20
 
 
-@breaks("WIRE-2", "WIRE-5", "WIRE-7", "KEEPALIVE-2")
+@breaks(
+    {
+        "WIRE-2": "streams need an upgraded connection",
+        "WIRE-5": "the method is cancelled",
+        "WIRE-7": "the client cannot upgrade connections: it sends calls as",
+        "KEEPALIVE-2": "the machine is STOPPED",
+    }
+)
 class NoUpgrade(CloudSystem):
     """The HTTP client cannot upgrade a connection."""
 
@@ -27,7 +34,7 @@ async def _without_stream(response):
     response.extensions.pop("network_stream", None)
 
 
-@breaks("WIRE-3")
+@breaks({"WIRE-3": "ended; the call may or may not have run"})
 class PayloadLimit(CloudSystem):
     """A gateway cuts connections that carry more than its limit."""
 
@@ -35,7 +42,7 @@ class PayloadLimit(CloudSystem):
         return _behind(super().http_client(identity), _Limited)
 
 
-@breaks("WIRE-6")
+@breaks({"WIRE-6": "no tunnel is open"})
 class NoPeers(CloudSystem):
     """The HTTP client works on the driver, but not on machines."""
 
@@ -51,7 +58,7 @@ async def _unreachable(host, port):
     raise OSError(errno.ENETUNREACH, "no tunnel is open")
 
 
-@breaks("KEEPALIVE-2", options={"rpc_timeout": 0.5})
+@breaks({"KEEPALIVE-2": "the machine is STOPPED"}, options={"rpc_timeout": 0.5})
 class HidesDisconnect(CloudSystem):
     """A gateway keeps the driver's connection open after the machine has ended."""
 
@@ -59,23 +66,78 @@ class HidesDisconnect(CloudSystem):
         return _behind(super().http_client(identity), _Endless)
 
 
-@breaks("IDENTITY-3", "IDENTITY-4")
-class TrustsAnyServer(CloudSystem):
-    """The HTTP client does not verify the server."""
+@breaks(
+    dict.fromkeys(
+        ("IDENTITY-1", "IDENTITY-2", "IDENTITY-3", "IDENTITY-4", "IDENTITY-6"),
+        "the client refuses the right machine",
+    )
+)
+class OneClientOnly(CloudSystem):
+    """Only the first HTTP client of a system object works: others refuse every machine."""
+
+    _has_client = False
 
     def http_client(self, identity):
-        return super().http_client(_Gullible(identity))
+        client = super().http_client(identity)
+        if self._here is None and self._has_client:
+            client.connect = _unreachable
+        self._has_client = True
+        return client
 
 
-class _Gullible:
-    def __init__(self, identity):
+class _Gullible(CloudSystem):
+    def http_client(self, identity):
+        return super().http_client(_Believing(identity, self.believe))
+
+    def believe(self, context):
+        raise NotImplementedError
+
+
+class _Believing:
+    def __init__(self, identity, believe):
         self._identity = identity
+        self._believe = believe
 
     def client_context(self):
         context = self._identity.client_context()
+        self._believe(context)
+        return context
+
+
+@breaks(
+    {
+        "IDENTITY-3": "with its own certificate",
+        "IDENTITY-4": "the client accepts a machine of another authority",
+        "IDENTITY-7": "the client accepts a machine with a certificate of another",
+    }
+)
+class TrustsAnyServer(_Gullible):
+    """The HTTP client does not verify the server."""
+
+    def believe(self, context):
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        return context
+
+
+@breaks(
+    {
+        "IDENTITY-3": "with its own certificate",
+        "IDENTITY-7": "the client accepts a machine with the certificate of",
+    }
+)
+class TrustsAnyMachineOfSession(_Gullible):
+    """The HTTP client checks who has signed a certificate, but not whose it is."""
+
+    def believe(self, context):
+        context.check_hostname = False
+
+
+@breaks({"IDENTITY-7": "the client accepts a machine with an expired certificate"})
+class TrustsExpiredCertificates(_Gullible):
+    """The HTTP client does not look at the time for which a certificate is valid."""
+
+    def believe(self, context):
+        context.verify_flags |= 0x200000  # OpenSSL's X509_V_FLAG_NO_CHECK_TIME
 
 
 def _behind(client, gateway):

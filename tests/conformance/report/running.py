@@ -1,28 +1,35 @@
-"""Runs of pytest on small suites, each in its own process and folder."""
+"""Runs of the kit on small suites, each in its own folder, and what they print and report."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
+
+import pytest
 
 PREAMBLE = """\
 import pytest
+import trio
 import bigmachine as bm
 from bigmachine.testing import InProcessSystem
 from bigmachine.testing.conformance import Suite
 """
-# The options of the surrounding pytest are not for the small suites.
-_ENVIRONMENT = {"PYTEST_ADDOPTS": "", "COLUMNS": "100"}
-_PYTEST = (
-    *(sys.executable, "-m", "pytest", "-pno:cacheprovider"),
-    "-pbigmachine.testing.conformance._plugin",
+# The options and plugins of the surrounding pytest are not for the small suites.
+_ENVIRONMENT = {"PYTEST_ADDOPTS": "", "COLUMNS": "100", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+_ARGUMENTS = (
+    *("-pno:cacheprovider", "-pbigmachine.testing.conformance._plugin", "--capture=sys"),
+    "-Wignore::pytest.PytestAssertRewriteWarning",  # this process has imported us
+    *("test_suite.py", "--conformance-json=report.json", "--junitxml=junit.xml"),
 )
-_REPORTS = ("--conformance-json=report.json", "--junitxml=junit.xml")
 
 
 @dataclass
@@ -45,17 +52,21 @@ class Run:
 
 
 def run_suite(folder: Path, source: str, *arguments: str) -> Run:
-    """Run pytest on a module with ``source``."""
+    """Run pytest on a module with ``source``, in this process: a new one takes longer than that."""
     (folder / "test_suite.py").write_text(PREAMBLE + source)
     (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
-    return run(
-        folder,
-        [*_PYTEST, "test_suite.py", *_REPORTS, *arguments],
-        PYTEST_DISABLE_PLUGIN_AUTOLOAD="1",  # the other plugins take longer than the tests
-    )
+    output = io.StringIO()
+    with (
+        _alone(folder),
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(output),
+    ):
+        status = pytest.main([*_ARGUMENTS, *arguments])
+    return _result(folder, int(status), output.getvalue())
 
 
-def run(folder: Path, command: list[str], **environ: str) -> Run:
+def run(folder: Path, command: list[str]) -> Run:
+    """Run a command in a process of its own."""
     done = subprocess.run(
         command,
         cwd=folder,
@@ -64,15 +75,35 @@ def run(folder: Path, command: list[str], **environ: str) -> Run:
         check=False,
         env={
             **os.environ,
-            **_ENVIRONMENT,
-            **environ,
+            "PYTEST_ADDOPTS": "",
+            "COLUMNS": "100",
             "PYTHONPATH": os.pathsep.join(map(str, sys.path)),
         },
     )
+    return _result(folder, done.returncode, done.stdout + done.stderr)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hide the surrounding pytest from the one that runs in the block, and the other way round."""
+    path, modules, here = sys.path[:], set(sys.modules), Path.cwd()
+    os.chdir(folder)
+    try:
+        with mock.patch.dict(os.environ, _ENVIRONMENT):
+            yield
+    finally:
+        os.chdir(here)
+        sys.path[:] = path
+        for name in set(sys.modules) - modules:
+            if str(getattr(sys.modules[name], "__file__", "")).startswith(str(folder)):
+                del sys.modules[name]
+
+
+def _result(folder: Path, status: int, output: str) -> Run:
     report, junit = folder / "report.json", folder / "junit.xml"
     return Run(
-        status=done.returncode,
-        output=done.stdout + done.stderr,
+        status=status,
+        output=output,
         report=json.loads(report.read_text()) if report.exists() else None,
         junit=junit.read_text() if junit.exists() else "",
     )

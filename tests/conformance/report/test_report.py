@@ -6,6 +6,9 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from bigmachine.testing import conformance
+from bigmachine.testing.conformance._clauses import clause_of
+from bigmachine.testing.conformance._report import Report, Result
 from tests.conformance.report.running import run_suite
 
 PLAIN = """
@@ -188,12 +191,12 @@ def test_live_run_reports_cost_limit_and_actual_cost(tmp_path):
 
 
 def test_live_run_stops_at_cost_limit(tmp_path):
-    arguments = ("--conformance-tier=live", "--conformance-max-cost=5.5")
+    arguments = ("--conformance-tier=live", "--conformance-max-cost=5.3")
     run = run_suite(tmp_path, BILLED, "-k", "starts_runs or unknown_instances or fewer", *arguments)
     assert run.results["START-1"][0] == "passed"
     outcome, reason = run.results["STOP-3"]
     assert outcome == "skipped"
-    assert reason.startswith("the cost limit of $5.50 is reached")
+    assert reason.startswith("the cost limit of $5.30 is reached")
     assert run.verdict("core") == "not proven"
 
 
@@ -216,3 +219,90 @@ def test_other_tests_get_no_report(tmp_path):
     assert run.status == 0
     assert "conformance" not in run.output
     assert run.report is None
+
+
+def test_offline_tier_calls_setup_and_tells_the_rest_in_one_line(tmp_path):
+    source = PLAIN + "\n    bad_options = ({'maxprocs': 0},)\n"
+    run = run_suite(tmp_path, source, "--conformance-tier=offline", "-v")
+    assert run.results["OPTIONS-2"] == ("passed", "")
+    assert run.results["OPTIONS-3"] == ("passed", "")
+    [_, summary] = run.output.split(" conformance ===")
+    assert summary.count("tier offline: no machine is started") == 1
+    assert len(summary.splitlines()) < 40
+
+
+def test_clause_selects_its_test(tmp_path):
+    run = run_suite(tmp_path, PLAIN, "-k", "HOOKS-3 or CONSOLE-2")
+    ran = {clause for clause, (outcome, _) in run.results.items() if outcome != "not run"}
+    assert ran == {"HOOKS-3", "CONSOLE-2"}
+
+
+def test_run_without_selected_test_prints_no_report(tmp_path):
+    run = run_suite(tmp_path, PLAIN, "-k", "nothing_of_this_name")
+    assert run.status == 5
+    assert "not run" not in run.output
+
+
+def test_misleading_name_is_told_once(tmp_path):
+    source = """
+class Misspelt(InProcessSystem):
+    def tails(self, instance):
+        pass
+
+class TestMisspelt(Suite):
+    @pytest.fixture
+    def system(self):
+        return Misspelt()
+"""
+    run = run_suite(tmp_path, source, "-k", "HOOKS-2", "--tb=short", "-rN")
+    assert run.results["HOOKS-2"][0] == "failed"
+    for part in run.output.split(" conformance ==="):
+        assert " ".join(part.split()).count("did you mean 'tail'") == 1
+
+
+def test_import_of_class_in_test_file_is_not_measured(tmp_path):
+    source = PLAIN.replace("InProcessSystem()", "Own()") + "\nclass Own(InProcessSystem): pass\n"
+    run = run_suite(tmp_path, source, "-k", "IMPORT-1")
+    outcome, reason = run.results["IMPORT-1"]
+    assert (outcome, reason.partition(",")[0]) == ("skipped", "the class is in a test file")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason", "verdict"),
+    [
+        ("passed", "", "conformant"),
+        ("skipped", "the suite sets no `bad_options`", "conformant as far as tried"),
+        ("skipped", "blocked by START-1: no capacity", "not proven"),
+        ("waived", "it cannot be met", "with waivers"),
+        ("failed", "it blocks", "NOT CONFORMANT"),
+    ],
+)
+def test_verdict_says_whether_every_clause_was_tried(outcome, reason, verdict):
+    report = _report_of(conformance.Suite)
+    chosen = report._suites[conformance.Suite][
+        "test_bad_option_is_refused_before_anything_is_created"
+    ]
+    chosen.outcome, chosen.reason = outcome, reason
+    [told] = report.as_dict()["suites"]
+    assert told["levels"][0]["verdict"] == verdict
+    is_told = any("OPTIONS-3" in what for what in told["not_checked"])
+    assert is_told == (verdict == "conformant as far as tried")
+
+
+@pytest.mark.parametrize("has_leftovers", [False, True])
+def test_report_says_if_suite_cannot_see_what_stays_behind(has_leftovers):
+    own = {"leftovers": lambda self: ()} if has_leftovers else {}
+    report = _report_of(type("TestPlain", (conformance.Suite,), own))
+    told = " ".join(report.lines(is_verbose=False))
+    assert ("not checked: files and other resources" in told) != has_leftovers
+
+
+def _report_of(suite):
+    """Return a report on which all tests of ``suite`` have passed."""
+    report = Report()
+    report._suites[suite] = {
+        name: Result(clause_of(suite, name), name, "passed")
+        for name in dir(suite)
+        if name.startswith("test_")
+    }
+    return report

@@ -20,11 +20,16 @@ from bigmachine._identity import Authority
 from bigmachine.boot import user_data
 from bigmachine.boot._bundle import builder_source
 from bigmachine.boot._client import BootClient, BootStatusError
+from bigmachine.boot.vm.log import LogFiles
+from bigmachine.boot.vm.server import MAX_CONNECTIONS
+from bigmachine.boot.vm.worker import WorkerProcess
 from bigmachine.errors import ProtocolError, TransportError
 from bigmachine.rpc import http_client
+from tests.support.processes import is_running
 from tests.support.vms.pythons import PYTHONS
 from tests.support.vms.rig import boot_of, hash_of, manifest_of, rig, wheel
-from tests.support.waiting import eventually
+from tests.support.vms.vms import Vm
+from tests.support.waiting import eventually, until
 
 
 @pytest.mark.parametrize("version", PYTHONS)
@@ -264,6 +269,45 @@ def test_immortal_machine_without_lifetime_never_powers_off() -> None:
     assert not re.search("systemctl poweroff|poweroff -f|halt", text)
 
 
+@pytest.mark.parametrize("owns_hosts", [True, False])
+def test_host_is_powered_off_only_if_the_system_owns_it(owns_hosts: bool) -> None:
+    async def main() -> None:
+        vm = Vm()
+        off = vm.disk / "off"
+        for command in ("systemctl", "poweroff", "halt"):
+            file = vm.disk / "bin" / command  # it comes first on the VM's path
+            file.write_text(f"#!/bin/sh\ntouch {off}\n")
+            file.chmod(0o755)
+        request = boot_of(Authority("test.bigmachine"))
+        request.owns_hosts = owns_hosts
+        try:
+            await vm.power_on(request, contact_seconds=0.5, poweroff=None)
+            await eventually(lambda: vm.is_off)
+            assert "no driver called in 0.5 s" in vm.console()
+            assert off.exists() == owns_hosts
+            assert not (vm.disk / "run" / "boot.json").exists()  # it has a key
+        finally:
+            await vm.destroy()
+
+    trio.run(main)
+
+
+def test_what_a_worker_has_started_ends_with_it(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nsleep 600 &\necho $! >child\n")  # the worker ends at once
+    python.chmod(0o755)
+    start = {"python": str(python), "cwd": str(tmp_path), "prefix": ""}
+    log = LogFiles(str(tmp_path / "log"))
+    worker = WorkerProcess(start, 0, log=log, heard=lambda: None)
+    worker.run(b"")
+    child = int((tmp_path / "child").read_text())
+    assert is_running(child)
+    worker.end(0)
+    until(lambda: not is_running(child))
+    worker._process.stdin.close()
+    worker._process.stdout.close()
+
+
 def test_slow_upload_counts_as_keepalive() -> None:
     async def main() -> None:
         async with rig(timeout=1.0) as r:
@@ -293,19 +337,22 @@ def test_vm_powers_off_if_service_manager_stops_boot_program() -> None:
     trio.run(main)
 
 
-def test_driver_can_connect_after_flood_of_connections() -> None:
+def test_driver_gets_in_while_strangers_hold_connections() -> None:
     async def main() -> None:
         async with rig() as r:
             await r.contact()
             host, _, port = r.vm.address.rpartition(":")
-            streams = [await trio.open_tcp_stream(host, int(port)) for _ in range(100)]
-            for stream in streams:
-                await stream.aclose()
+            silent = [await trio.open_tcp_stream(host, int(port)) for _ in range(200)]
+            slow = [await trio.open_tcp_stream(host, int(port)) for _ in range(100)]
+            for stream in slow:  # the beginning of a TLS record
+                await stream.send_all(b"\x16\x03\x01")
             with trio.fail_after(20):
-                while True:
-                    with contextlib.suppress(TransportError):
-                        await r.wire.call("info")
-                        break
+                await r.contact()
+                assert [await stream.receive_some() for stream in silent] == [b""] * 200
+            descriptors = len(os.listdir(f"/proc/{r.vm.pid}/fd"))
+            assert descriptors < MAX_CONNECTIONS + 20
+            for stream in (*silent, *slow):
+                await stream.aclose()
 
     trio.run(main)
 
@@ -329,4 +376,6 @@ def test_user_data_does_not_contain_key_of_authority() -> None:
     text = user_data(boot, form="script", compress=False).decode()
     configuration = next(line for line in text.splitlines() if line.startswith("{"))
     assert "authority" in json.loads(configuration)
-    assert configuration.count("BEGIN PRIVATE KEY") == 1  # of the boot credential
+    assert "PRIVATE KEY" not in configuration
+    key = json.loads(configuration)["key"]
+    assert int(key, 16) == boot.credential.private_number()

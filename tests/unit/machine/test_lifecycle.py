@@ -248,6 +248,22 @@ def test_silent_machine_is_stopped_after_timeout(run):
     run(test)
 
 
+def test_silent_machine_that_is_busy_is_stopped_after_six_timeouts(run):
+    async def test(kit):
+        async with kit.session() as session:
+            [machine] = await session.start(1, services=SERVICES)
+            kit.system.reports_ended_machines = False
+            kit.system.has_busy_machines = True
+            kit.system.partition(machine)
+            silent_since = trio.current_time()
+            with pytest.raises(bm.MachineStopped):
+                await machine.call("Echo.forever")
+            silence = trio.current_time() - silent_since
+            assert 6 * kit.timings.timeout <= silence <= 6 * kit.timings.timeout + 60
+
+    run(test)
+
+
 def test_machine_without_keepalives_ends_itself(run):
     async def test(kit):
         async with kit.session() as session:
@@ -324,17 +340,31 @@ def test_boot_output_is_hidden_until_several_boots_have_failed(run, capsys, capl
         kit.system.boot_lines = (b"fsck: clean", b"kernel: no such disk")
         async with kit.session() as session:
             await session.start(1, services=SERVICES)
-            assert capsys.readouterr().err == ""
+        assert capsys.readouterr().err == ""
         async with kit.session(plugins=[Unreachable(kit.system)]) as session:
             for _ in range(3):
                 with pytest.raises(bm.StartError, match="kernel: no such disk") as caught:
                     await session.start(1, services=SERVICES)
                 assert caught.value.__cause__.console == "fsck: clean\nkernel: no such disk"
-                assert capsys.readouterr().err == ""
             assert "3 boots failed in a row" in caplog.text
             with pytest.raises(bm.StartError):
                 await session.start(1, services=SERVICES)
-            assert "m3: kernel: no such disk\n" in capsys.readouterr().err
+        assert capsys.readouterr().err == "m3: fsck: clean\nm3: kernel: no such disk\n"
+
+    run(test)
+
+
+def test_boot_error_has_harmless_and_bounded_output(run):
+    async def test(kit):
+        kit.system.boot_lines = (b"x" * 200_000, b"\x1b]0;title\x07\xff last")
+        async with kit.session(plugins=[Unreachable(kit.system)]) as session:
+            with pytest.raises(bm.StartError) as caught:
+                await session.start(1, services=SERVICES)
+        long, *_, last = caught.value.__cause__.console.splitlines()
+        assert long.startswith("xxx")
+        assert long.endswith("x… (64,537 characters more)")
+        assert last == "\\xff last"
+        assert len(str(caught.value)) < 10_000
 
     run(test)
 

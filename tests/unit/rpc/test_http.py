@@ -30,7 +30,7 @@ from bigmachine.rpc import (
 )
 from bigmachine.rpc._channel import StreamChannel
 from bigmachine.rpc._protocol import STATUS_RAISED
-from bigmachine.services._parallel import parallel
+from bigmachine.services._decorators import parallel
 from tests.unit.rpc.wires import DRIVER, MACHINE, run, serving
 
 PICKLE = {"content-type": "application/x-pickle"}

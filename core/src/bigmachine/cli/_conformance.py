@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import contextlib
+import functools
+import importlib
 import os
+import re
 import shlex
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +31,9 @@ if TYPE_CHECKING:
     from bigmachine.system import System
 
 _FAILED = 1  # the exit status that pytest gives failed tests
+_PYTEST_USAGE, _NO_TESTS = 4, 5  # its statuses for a wrong argument, and if no test is selected
+_USAGE = 2
+_CLAUSE = re.compile(r"\b[A-Z]+-[0-9]+\b(?!:)")
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -37,7 +45,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description=text.capitalize() + ". Needs pytest.",
     )
     argument = parser.add_argument
-    argument("name", metavar="NAME", help="the system, as in `bigmachine systems`")
+    argument(
+        "name",
+        metavar="NAME",
+        help="the system, as in `bigmachine systems`; or its class, as MODULE:CLASS",
+    )
     add_option(parser)
     argument(
         "--bad-option",
@@ -70,7 +82,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="USD",
         help="the price of a machine per hour, if the backend does not report it (default 1)",
     )
-    argument("-k", dest="only", metavar="EXPRESSION", help="run only tests whose names match")
+    argument(
+        "-k",
+        dest="only",
+        metavar="EXPRESSION",
+        help="run only these tests: a clause such as START-7, or words of their names",
+    )
     argument("-v", "--verbose", action="store_true", help="also list clauses that passed")
     argument("--pytest", default="", metavar="ARGUMENTS", help="more arguments for pytest")
     parser.set_defaults(run=run)
@@ -80,6 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the suite; the status is 0 if the system keeps every clause that applies, 1 if not.
 
     The system is checked once before the run: if no test could run, one message says why.
+    Raises `UsageError` for options that the system refuses, and if no test is selected.
     """
     try:
         import pytest
@@ -91,7 +109,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("--tier live spends money, up to --max-cost USD: give both or neither")
     options = parse_options(arguments.option)
     try:
-        _check(arguments.name, options)
+        _check(
+            arguments.name,
+            options,
+            timeout=arguments.timeout,
+            tries_setup=arguments.tier != "offline",  # it may need the provider
+        )
     except PluginError as exc:
         if isinstance(exc, UnknownSystemError):
             raise
@@ -104,7 +127,7 @@ def run(arguments: argparse.Namespace) -> int:
         # A root of its own: the configuration of the project in this folder must not apply.
         config = Path(folder, "pytest.ini")
         config.write_text("[pytest]\n", encoding="utf-8")
-        module = Path(folder, f"test_{arguments.name.replace('-', '_')}.py")
+        module = Path(folder, f"test_{re.sub('[^a-z0-9]+', '_', arguments.name.lower())}.py")
         module.write_text(_module(arguments, options), encoding="utf-8")
         status = pytest.main(
             [
@@ -116,23 +139,78 @@ def run(arguments: argparse.Namespace) -> int:
                 *_given(arguments),
             ]
         )
-    return int(status)
+    if status == _NO_TESTS:
+        raise UsageError(
+            f"-k {arguments.only!r} selects no test: give a clause such as START-7, or words of a "
+            "test's name"
+        )
+    return _USAGE if status == _PYTEST_USAGE else int(status)
 
 
-def _check(name: str, options: Mapping[str, str]) -> None:
-    """Raise what is wrong with the name or the options, or `PluginError` if no test can run."""
+def make_system(name: str, options: Mapping[str, str]) -> System:
+    """Create the system ``name``, or of the class ``MODULE:CLASS``, as the kit's fixture does."""
     from bigmachine.system._entrypoints import choose_system
+
+    return choose_system(_load(name) if ":" in name else name, texts=options)
+
+
+def _load(name: str) -> type[System]:
+    """Import ``MODULE:CLASS``, also from the current folder."""
+    from bigmachine.system import System
+
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    module, _, attribute = name.partition(":")
+    try:
+        cls = functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
+    except (ImportError, AttributeError, ValueError) as exc:
+        raise UsageError(f"{name!r} cannot be imported: {exc}") from exc
+    if not (isinstance(cls, type) and issubclass(cls, System)):
+        raise UsageError(f"{name!r} is {cls!r}, not a subclass of bigmachine.System")
+    return cls
+
+
+def _check(name: str, options: Mapping[str, str], *, timeout: float, tries_setup: bool) -> None:
+    """Raise what is wrong with the name or the options, or `PluginError` if no test can run."""
     from bigmachine.system._plugins import check_system
 
     try:
-        system: System = choose_system(name, texts=options)
+        system = make_system(name, options)
         check_system(type(system))
+        if tries_setup:
+            _try_setup(system, timeout)
     except BigmachineError:
         raise
     except Exception as exc:
         raise PluginError(
             f"system {name!r} cannot be created: {type(exc).__name__}: {exc}"
         ) from exc
+
+
+def _try_setup(system: System, timeout: float) -> None:
+    """Raise the `UsageError` by which `setup` refuses the options; the kit tests the rest."""
+    import trio
+
+    async def set_up() -> None:
+        try:
+            await system.setup()
+        finally:
+            with trio.move_on_after(timeout, shield=True):
+                await system.shutdown()
+
+    outcome: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(trio.run(set_up))
+        except BaseException as exc:
+            outcome.set_exception(exc)
+
+    # A daemon: if `setup` hangs, the kit will say so.
+    threading.Thread(target=run, name="setup", daemon=True).start()
+    concurrent.futures.wait([outcome], timeout)
+    if outcome.done() and isinstance(refused := outcome.exception(), UsageError):
+        raise refused
 
 
 @contextlib.contextmanager
@@ -155,12 +233,13 @@ def _compiled_once(folder: Path) -> Iterator[None]:
 
 def _module(arguments: argparse.Namespace, options: Mapping[str, str]) -> str:
     """Return the test module that the author of the backend would write."""
-    title = arguments.name.replace("-", " ").title().replace(" ", "")
+    words = re.findall("[A-Za-z0-9]+", arguments.name.rpartition(":")[2])
+    title = "".join(word[0].upper() + word[1:] for word in words)
     bad_options = [{key: value} for key, value in parse_options(arguments.bad_option).items()]
     return f"""\
 import pytest
 
-from bigmachine.system._entrypoints import choose_system
+from bigmachine.cli._conformance import make_system
 from bigmachine.testing.conformance import Suite
 
 
@@ -171,7 +250,7 @@ class Test{title}(Suite):
 
     @pytest.fixture
     def system(self):
-        return choose_system({arguments.name!r}, texts={dict(options)!r})
+        return make_system({arguments.name!r}, {dict(options)!r})
 """
 
 
@@ -185,5 +264,6 @@ def _given(arguments: argparse.Namespace) -> list[str]:
     if arguments.max_cost is not None:
         given.append(f"--conformance-max-cost={arguments.max_cost}")
     if arguments.only:
-        given += ["-k", arguments.only]
+        # Exactly this clause: START-1 is a part of START-10, too. See the kit's plugin.
+        given += ["-k", _CLAUSE.sub(r"\g<0>:", arguments.only)]
     return given + shlex.split(arguments.pytest)

@@ -6,7 +6,7 @@ import concurrent.futures
 import contextlib
 import functools
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import trio
 from outcome import Error, Outcome, Value
@@ -15,12 +15,28 @@ from ..errors import BigmachineError, UsageError
 from ..rpc import Connection, PickledCall
 from ..services._tracebacks import shorten_traceback
 from ._calls import Calls
+from ._yielding_future import YieldingFuture
 
 if TYPE_CHECKING:
-    from ..rpc._tasks import Job
-    from ._portal import Portal
+    from ..rpc._tasks import Job, TaskPool
 
 T = TypeVar("T")
+
+
+class Loop(Protocol):
+    """What a future needs of its session's loop; the `Portal` is one."""
+
+    tasks: TaskPool
+
+    def post(self, function: Callable[[], object]) -> None:
+        """Call ``function`` in the loop, soon."""
+
+    def call_back(
+        self,
+        function: Callable[[concurrent.futures.Future[T]], object],
+        future: concurrent.futures.Future[T],
+    ) -> None:
+        """Call a done-callback in a thread that may wait."""
 
 
 class LoopEnded(UsageError):
@@ -30,7 +46,7 @@ class LoopEnded(UsageError):
         super().__init__("the session is shut down; open a new one")
 
 
-class LoopFuture(concurrent.futures.Future[T]):
+class LoopFuture(YieldingFuture[T]):
     """A future that keeps to the protocol of `concurrent.futures`.
 
     Unlike a thread's, its work can be cancelled at any time. Its done-callbacks never run in the
@@ -38,7 +54,7 @@ class LoopFuture(concurrent.futures.Future[T]):
     which are called in the loop.
     """
 
-    def __init__(self, portal: Portal) -> None:
+    def __init__(self, portal: Loop) -> None:
         super().__init__()
         self._portal = portal
         self._is_begun = False
@@ -89,14 +105,14 @@ def _ended(future: concurrent.futures.Future[Any]) -> None:
     if future.cancelled():
         # Tells `concurrent.futures.wait` and `as_completed`.
         future.set_running_or_notify_cancel()
-        with contextlib.suppress(LoopEnded):  # and the work with it
+        with contextlib.suppress(UsageError):  # the loop has ended, or is another process's
             future._portal.post(future.abandon)
 
 
 class TaskFuture(LoopFuture[T]):
     """The future of an async function, which runs as a task of the portal."""
 
-    def __init__(self, portal: Portal, function: Callable[[], Awaitable[T]]) -> None:
+    def __init__(self, portal: Loop, function: Callable[[], Awaitable[T]]) -> None:
         super().__init__(portal)
         self._function = function
         self._job: Job | None = None
@@ -129,7 +145,7 @@ class TaskFuture(LoopFuture[T]):
 class CallFuture(LoopFuture[Any]):
     """The future of a call to a machine. While it waits for the reply, it needs no task."""
 
-    def __init__(self, portal: Portal, calls: Calls, call: PickledCall) -> None:
+    def __init__(self, portal: Loop, calls: Calls, call: PickledCall) -> None:
         super().__init__(portal)
         self._calls = calls
         self._method = call.method

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import trio
 
 from ..errors import UsageError
+from ..process import FORKED
 from ..rpc import TaskPool
 from ._callbacks import CallbackThreads
 from ._future import LoopEnded, LoopFuture, TaskFuture
@@ -57,16 +58,13 @@ class Portal:
 
     def start(self, future: F) -> F:
         """Begin a future's work in the loop."""
-        if os.getpid() != self._pid:
-            raise UsageError(
-                "a session does not survive os.fork(): open one in the child, or start the "
-                "child by 'spawn' (see multiprocessing.set_start_method)"
-            )
         self.post(future.begin)
         return future
 
     def post(self, function: Callable[[], object]) -> None:
         """Call ``function`` in the loop, soon; one wake-up serves all that is posted by then."""
+        if os.getpid() != self._pid:  # the loop and the lock are the parent's
+            raise UsageError(FORKED)
         with self._lock:
             if not self._posted:
                 try:

@@ -100,7 +100,8 @@ class Machine(Handle):
 
     def wait(self, state: State = State.RUNNING) -> None:
         """Wait until it has reached ``state``, or a later one."""
-        if self.state < state:
+        # A state that is reached already needs no loop: the session may be shut down.
+        if not isinstance(state, State) or self.state < state:
             self._run(self._machine.wait, state)
 
     def with_options(
@@ -194,8 +195,14 @@ class Machine(Handle):
 
 
 def sync_api(portal: Portal) -> Callable[[AsyncMachine], Machine]:
-    """Return a function that gives each machine of a session its one sync API."""
-    return functools.cache(lambda machine: Machine(machine, portal))
+    """Return a function that gives each machine of a session its one sync API, in any thread."""
+    machines: dict[AsyncMachine, Machine] = {}
+
+    def sync(machine: AsyncMachine) -> Machine:
+        known = machines.get(machine)
+        return known or machines.setdefault(machine, Machine(machine, portal))  # atomic
+
+    return sync
 
 
 @short_tracebacks

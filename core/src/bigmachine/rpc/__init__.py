@@ -18,8 +18,11 @@ from ._payload import dumps_whole as dumps_whole
 from ._streams import IncomingStream as IncomingStream
 from ._streams import ThreadIterator as ThreadIterator
 from ._tasks import TaskPool as TaskPool
+from .client._body import AS_IT_IS as AS_IT_IS
+from .client._body import read_body as read_body
 from .client._connection import Connection as Connection
 from .client._connection import ConnectionLost as ConnectionLost
+from .client._dial import ForeignPeer as ForeignPeer
 from .client._dial import dial as dial
 from .client._dial import split_addr as split_addr
 from .client._dial import transport_error as transport_error
@@ -27,6 +30,8 @@ from .client._frame_connection import FrameConnection as FrameConnection
 from .client._pickled_call import PickledCall as PickledCall
 from .client._pickled_call import pickle_call as pickle_call
 from .client._post import PostConnection as PostConnection
+from .server._asyncio import explain_asyncio as explain_asyncio
+from .server._call import running_method as running_method
 from .server._registry import Services as Services
 from .server._server import Server as Server
 from .server._server import open_listeners as open_listeners

@@ -16,8 +16,10 @@ from ..machine._async import AsyncMachine
 from ..machine._call_options import seconds
 from ..machine._controller import Controller
 from ..machine._output import BootLog
+from ..machine._stderr import StderrWriter
 from ..rpc import split_addr
 from ..system._plugins import Plugins
+from ._arguments import address_of
 
 if TYPE_CHECKING:
     import httpx
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
 class Fleet:
     """The machines of ``session``, each led by a task in ``nursery``.
 
-    ``on_freed`` is called with each instance that its provider has confirmed to be gone.
+    ``stderr`` writes what the machines print that the session has started. ``on_freed`` is
+    called with each instance that its provider has confirmed to be gone.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class Fleet:
         plugins: Plugins,
         http: httpx.AsyncClient,
         nursery: trio.Nursery,
+        stderr: StderrWriter,
         on_freed: Callable[[Instance], None],
     ) -> None:
         self._session = session
@@ -46,6 +50,7 @@ class Fleet:
         self._nursery = nursery
         self._on_freed = on_freed
         self._boot_log = BootLog()
+        self._stderr = stderr
         self._machines: dict[Controller, AsyncMachine] = {}  # until the task that leads it ends
         self._waiting = Counter[AsyncMachine]()  # how many connect to each
 
@@ -74,6 +79,7 @@ class Fleet:
             services=services,
             interfaces=interfaces,
             boot_log=self._boot_log,
+            stderr=self._stderr,
             batch=batch,
         )
         machine = self._machines[controller] = AsyncMachine(controller)
@@ -84,7 +90,7 @@ class Fleet:
         self, target: str | Machine | AsyncMachine, *, timeout: float | None = None
     ) -> AsyncMachine:
         """Return the machine with this ``addr``, ``RUNNING``; connect to it if it is new."""
-        addr = target if isinstance(target, str) else getattr(target, "addr", repr(target))
+        addr = address_of(target)
         limit = seconds("timeout", timeout)
         address, name = split_addr(addr)
         if not name.endswith("." + self._session):

@@ -12,6 +12,7 @@ from typing import Any
 import outcome
 import trio
 
+from ..errors import UsageError
 from ..machine._future import LoopEnded
 from ..machine._portal import Portal
 
@@ -34,7 +35,10 @@ class LoopThread:
         self._cancel_opening: Callable[[], object] = lambda: None
         # A daemon, for a program that never closes its session: atexit closes it then.
         self._thread = threading.Thread(target=self._run, name="bigmachine", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as exc:  # the interpreter is ending, or there are too many
+            raise UsageError(f"a session needs a thread: {exc}") from None
         try:
             self.portal, self.call_portal = self._opened.result()
         except BaseException:
@@ -43,10 +47,17 @@ class LoopThread:
             self._thread.join()
             raise
 
+    @property
+    def is_current(self) -> bool:
+        """Whether this is called in the loop's own thread."""
+        return threading.current_thread() is self._thread
+
     def close(self) -> None:
-        """Leave the context; raises what leaving it raised. The first Ctrl-C goes on waiting."""
-        with contextlib.suppress(LoopEnded):
-            self.portal.post(self._stop.set)
+        """Leave the context; raises what leaving it raised. The first Ctrl-C goes on waiting.
+
+        Any number of threads may call it, and all return when the context is left.
+        """
+        self.close_soon()
         try:
             self._closed.result()
         except KeyboardInterrupt:
@@ -56,6 +67,11 @@ class LoopThread:
         finally:
             if self._closed.done():
                 self._thread.join()
+
+    def close_soon(self) -> None:
+        """Leave the context, without waiting for it."""
+        with contextlib.suppress(LoopEnded):
+            self.portal.post(self._stop.set)
 
     def _run(self) -> None:
         try:

@@ -103,6 +103,7 @@ class PeerSession(Handle):
 
 def peer_session(identity: Identity, *, system: System, nursery: trio.Nursery) -> AsyncPeerSession:
     """Make the session of the machine with this ``identity``, over its own loop's ``nursery``."""
+    from ..machine._stderr import StderrWriter
     from ..system._plugins import Plugins
     from ._fleet import Fleet
 
@@ -112,6 +113,7 @@ def peer_session(identity: Identity, *, system: System, nursery: trio.Nursery) -
         plugins=plugins,
         http=plugins.hooks.http_client(identity=identity),
         nursery=nursery,
+        stderr=StderrWriter(),  # what peers print goes to the driver
         on_freed=lambda instance: None,  # peers belong to the driver
     )
     return AsyncPeerSession(identity.session, system=system, fleet=fleet)

@@ -44,9 +44,9 @@ class NetnsSystem(bm.System):
 
     async def keepalive_failed(self, instance):
         with trio.move_on_after(GRACE):
-            if host := self.hosts.get(instance.name):
-                await host.process.wait()
-            return bm.Termination(bm.StopReason.EXITED, "its process ended")
+            host = self.hosts.get(instance.name)
+            how = f"with status {await host.process.wait()}" if host else "and was freed"
+            return bm.Termination(bm.StopReason.EXITED, f"its process ended {how}")
         return None
 
     async def tail(self, instance):

@@ -35,7 +35,9 @@ run() {
     } 9>$lock
     echo "$address"
     exec >&2 2>/dev/null # so the shell's own remarks, such as "Killed", go nowhere
-    setsid ip netns exec "$namespace" "$@" --listen "$address:$port" 2>&1 || :
+    status=0
+    setsid ip netns exec "$namespace" "$@" --listen "$address:$port" 2>&1 || status=$?
+    return $status
 }
 
 plug_in() {

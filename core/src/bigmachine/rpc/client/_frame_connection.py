@@ -14,11 +14,18 @@ from ...errors import BigmachineError, ProtocolError, UsageError
 from .._channel import Channel
 from .._decoder import FrameDecoder
 from .._exceptions import load_exception
-from .._frames import DEFAULT_LIMIT_BYTES, Frame, Kind, control_frame
+from .._frames import (
+    DEFAULT_LIMIT_BYTES,
+    LAST_STREAM,
+    Frame,
+    Kind,
+    control_frame,
+)
 from .._marshal import check_size, load_result
 from .._outbox import Outbox
 from .._receive import receive_frames
 from .._streams import IncomingStream, OutgoingStream
+from .._turns import without_turn
 from ._connection import Connection, ConnectionLost
 from ._pickled_call import PickledCall
 from ._uploads import Uploads
@@ -26,8 +33,8 @@ from ._uploads import Uploads
 # The first frame of a reply; or the error of a caller's own iterator; None if the connection ended.
 _Reply: TypeAlias = Frame | BaseException | None
 
-# Stream numbers are u32: at 50,000 calls a second they last for a day.
-_LAST_STREAM = 2**32 - 1
+_FIRST_KINDS = frozenset({Kind.REPLY, Kind.ERROR, Kind.STREAM})  # of a call's frames
+_ITEM_KINDS = frozenset({Kind.ITEM, Kind.END, Kind.ERROR, Kind.CANCEL})
 
 
 class FrameConnection(Connection):
@@ -50,7 +57,7 @@ class FrameConnection(Connection):
         self.machine = machine
         self._channel = channel
         self._limit_bytes = limit_bytes
-        self._outbox = Outbox(channel)
+        self._outbox = Outbox(channel, limit_bytes=limit_bytes)
         self._decoder = FrameDecoder(leading=leading, is_wanted=self._is_wanted)
         self._next_stream = 1
         self._has_wrapped = False
@@ -144,7 +151,7 @@ class FrameConnection(Connection):
         check_size(method, payload.size, limit_bytes=self._limit_bytes)
         uploads = call.uploads.count if call.uploads is not None else 0
         stream = self._next_stream
-        if stream + uploads > _LAST_STREAM or self._has_wrapped:
+        if stream + uploads > LAST_STREAM or self._has_wrapped:
             stream = self._free_stream(1 + uploads)
         self._next_stream = stream + 1 + uploads
         body = self._outbox.post_message(
@@ -162,7 +169,7 @@ class FrameConnection(Connection):
         """Return the first of ``count`` free stream numbers, once all have been used."""
         stream, self._has_wrapped = self._next_stream, True
         while True:
-            if stream + count - 1 > _LAST_STREAM:
+            if stream + count - 1 > LAST_STREAM:
                 stream = 1
             used = [n for n in range(stream, stream + count) if self._is_in_use(n)]
             if not used:
@@ -181,7 +188,7 @@ class FrameConnection(Connection):
             self.cancel(stream)
             return Abort.SUCCEEDED
 
-        reply: _Reply = await wait_task_rescheduled(cancel)
+        reply: _Reply = await without_turn(wait_task_rescheduled, cancel)
         return reply
 
     async def _reply_to_uploads(self, call: PickledCall, uploads: Uploads) -> _Reply:
@@ -229,15 +236,22 @@ class FrameConnection(Connection):
 
     def _handle(self, frame: Frame) -> None:
         stream, kind = frame.stream, frame.kind
-        replied = self._calls.pop(stream, None)
+        replied = self._calls.get(stream)
         if replied is not None:
+            if kind not in _FIRST_KINDS:
+                raise ProtocolError(f"a frame of kind {kind} instead of a reply", addr=self.addr)
+            del self._calls[stream]
             replied(frame)
         elif (incoming := self._incoming.get(stream)) is not None:
+            if kind not in _ITEM_KINDS:
+                raise ProtocolError(f"a frame of kind {kind} in a stream", addr=self.addr)
             incoming.deliver(frame)
             if kind != Kind.ITEM:
                 incoming.on_close()  # no more items come, and no more are uploaded
         elif kind == Kind.ACK and stream in self._outgoing:
             self._outgoing[stream].acked(frame.aux)
+        elif kind == Kind.CALL:
+            raise ProtocolError("a call from a machine", addr=self.addr)
         # Else the stream was cancelled here while the frame was on its way; or the method
         # wants no more of an upload, which its reply is about to end anyway.
 

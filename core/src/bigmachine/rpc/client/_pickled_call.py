@@ -6,13 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ...errors import UsageError
-from .._frames import Payload
+from .._frames import MAX_NAME_BYTES, Payload
 from .._marshal import dump_arguments
 from .._payload import owned
 from ._uploads import Uploads, is_stream
-
-# It shares a frame with the pickle and its table of sizes.
-_MAX_NAME_BYTES = 1024
 
 
 class PickledCall(NamedTuple):
@@ -46,8 +43,11 @@ def pickle_call(
 def _check_name(method: str) -> None:
     """Raise `UsageError` for what can't be sent; the machine says which names it knows."""
     try:
-        if len(method.encode()) <= _MAX_NAME_BYTES:
+        if len(method.encode()) <= MAX_NAME_BYTES:
             return
     except (AttributeError, UnicodeError):
         pass
-    raise UsageError(f'a method\'s name looks like "Service.method", not {method!r:.80}')
+    raise UsageError(
+        f'a method\'s name looks like "Service.method", with at most {MAX_NAME_BYTES} bytes, '
+        f"not {method!r:.80}"
+    )

@@ -14,10 +14,11 @@ from outcome import Error, Outcome, Value
 
 from ...errors import BigmachineError, ProtocolError, UsageError
 from .._exceptions import load_exception
-from .._frames import Frame, Kind
+from .._frames import DEFAULT_LIMIT_BYTES, Frame, Kind
 from .._marshal import load_result
 from .._payload import joined
 from .._protocol import PICKLE_TYPE, STATUS_RAISED
+from ._body import AS_IT_IS, read_body
 from ._connection import Connection, ConnectionLost
 from ._pickled_call import PickledCall
 
@@ -54,17 +55,19 @@ class PostConnection(Connection):
         if call.uploads is not None:
             self._raise_no_streams(method)
         try:
-            response = await self._http.post(
+            async with self._http.stream(
+                "POST",
                 f"{self._base}/rpc/{quote(method)}",
                 content=joined(call.payload),
-                headers={"content-type": PICKLE_TYPE},
+                headers={"content-type": PICKLE_TYPE, **AS_IT_IS},
                 extensions={"sni_hostname": self.machine, "timeout": {}},
-            )
+            ) as response:
+                body = await read_body(response, limit_bytes=DEFAULT_LIMIT_BYTES, addr=self.addr)
         except httpx.TransportError as exc:
             raise ConnectionLost(
                 f"{method}: {exc}; the call may or may not have run", addr=self.addr, method=method
             ) from exc
-        frame = Frame(Kind.REPLY, 0, 0, "", response.content, (), len(response.content))
+        frame = Frame(Kind.REPLY, 0, 0, "", body, (), len(body))
         if response.status_code == 200:
             return Value(load_result(method, frame))
         if response.status_code in (400, STATUS_RAISED):

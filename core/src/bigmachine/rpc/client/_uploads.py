@@ -6,6 +6,7 @@ import contextvars
 import functools
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from types import TracebackType
 from typing import Any
 
@@ -21,7 +22,7 @@ from .._streams import (
     LARGE_ITEM_BYTES,
     OutgoingStream,
     StreamArgument,
-    close_items,
+    closing,
     item_cost,
 )
 
@@ -80,7 +81,8 @@ class Uploads:
                     self._failure = exc.with_traceback(_callers_part(exc.__traceback__))
                 self._scope.cancel()
             finally:
-                outbox.cancel_body(stream)
+                if outbox.cancel_body(stream):
+                    outbox.post(control_frame(Kind.CANCEL, stream))  # or it waits for the rest
                 del outgoing[stream]
 
         with self._scope:
@@ -129,12 +131,9 @@ async def _send_items(source: Any, context: contextvars.Context, outgoing: Outgo
     """
     if isinstance(source, AsyncIterator):
         is_text = is_file(source)  # trio's files: by line, and perhaps as text
-        try:
+        async with nullcontext() if is_text else closing(source):
             async for item in source:
                 await outgoing.send(_dump_item(_encoded(item) if is_text else item))
-        finally:
-            if not is_text:
-                await close_items(source)
     else:
         await _send_from_thread(source, context, outgoing)
     await outgoing.body_sent()

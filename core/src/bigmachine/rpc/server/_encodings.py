@@ -21,7 +21,7 @@ class Encoding(ABC):
 
     content_type: ClassVar[str]
 
-    def load_arguments(self, body: bytes) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    def load_arguments(self, body: bytes | bytearray) -> tuple[Sequence[Any], Mapping[str, Any]]:
         """Return the arguments; `UsageError` if the ``body`` has none."""
         try:
             return self._load_arguments(body)
@@ -40,7 +40,9 @@ class Encoding(ABC):
         """Return the body; never fails."""
 
     @abstractmethod
-    def _load_arguments(self, body: bytes) -> tuple[Sequence[Any], Mapping[str, Any]]: ...
+    def _load_arguments(
+        self, body: bytes | bytearray
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]: ...
 
     @abstractmethod
     def _dump(self, result: object) -> bytes: ...
@@ -58,7 +60,7 @@ class PickleEncoding(Encoding):
     def dump_error(self, exc: BaseException) -> bytes:
         return b"".join(dump_exception(exc).chunks)
 
-    def _load_arguments(self, body: bytes) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    def _load_arguments(self, body: bytes | bytearray) -> tuple[Sequence[Any], Mapping[str, Any]]:
         args, kwargs = pickle.loads(body)
         return args, kwargs
 
@@ -78,7 +80,7 @@ class JsonEncoding(Encoding):
         error = exc.error if isinstance(exc, CallError) else exc
         return self._dump({"error": type(error).__qualname__, "message": message_of(error)})
 
-    def _load_arguments(self, body: bytes) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    def _load_arguments(self, body: bytes | bytearray) -> tuple[Sequence[Any], Mapping[str, Any]]:
         call = json.loads(body or b"{}")
         return list(call.get("args", ())), dict(call.get("kwargs", {}))
 

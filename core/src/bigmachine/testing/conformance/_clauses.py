@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from bigmachine.system import Capability
 
-CONTRACT = 2
+CONTRACT = 3
 """The version of the contract. It grows if clauses demand more, or public names change."""
 
 

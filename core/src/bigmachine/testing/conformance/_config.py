@@ -18,6 +18,7 @@ class SuiteConfig:
     payload_bytes: int
     cost_per_hour: float
     bad_options: Sequence[Mapping[str, Any]]  # Any: each system has options of its own
+    refusal: str
     leftovers: Callable[[], Iterable[str]]
     limited_capacity: Callable[[int], System | None]
     lost_response: Callable[[], System | None]

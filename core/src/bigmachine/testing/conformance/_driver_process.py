@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 import trio
 
+from bigmachine.process import module_path, pack, python_environ, start_command
 from bigmachine.system import Instance, Keepalive, System, hookimpl
 
+from ._guardian import guardian
 from ._probe import Place, Probe
 from ._processes import MARK, HostProcess, find, marked
 
@@ -39,13 +41,19 @@ class DriverJob:
     count: int
     keepalive: Keepalive | None = None
     has_children: bool = False
+    deaths: tuple[int, ...] = ()
+    """If given, drivers before this one are killed after so many steps of their start."""
 
 
 @dataclass(frozen=True)
 class DriverReport:
-    """What a driver reports: the machines named so far, or those that run."""
+    """What a driver reports: the machines named so far, or those that run.
+
+    ``deaths`` is how many drivers have died before it.
+    """
 
     named: int = 0
+    deaths: int = 0
     instances: tuple[Instance, ...] = ()
     places: tuple[Place, ...] = ()
     identity: Identity | None = None
@@ -62,6 +70,11 @@ class DriverProcess:
     async def named(self, count: int) -> None:
         """Wait until the backend has asked for its ``count``-th machine."""
         while (await self._next()).named < count:
+            pass
+
+    async def died(self, count: int) -> None:
+        """Wait until ``count`` drivers before it have been killed."""
+        while (await self._next()).deaths < count:
             pass
 
     async def running(self) -> DriverReport:
@@ -100,17 +113,18 @@ class DriverProcess:
 async def run_driver(job: DriverJob, *, budget: Budget) -> AsyncIterator[DriverProcess]:
     """Run a driver during the block; processes that it leaves are killed after a grace period."""
     mark = secrets.token_hex(8)
+    guardian().watch(mark, grace=job.system.orphan_timeout)
     process = await trio.lowlevel.open_process(
-        [sys.executable, "-c", f"from {__name__} import main; main()"],
+        start_command(f"{__name__}:main", 0),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, MARK: mark, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env=python_environ({**os.environ, MARK: mark}),
         start_new_session=True,  # Ctrl-C in the terminal must end the tests, not the driver
     )
     handle = DriverProcess(process, mark)
     try:
         assert process.stdin is not None
-        await process.stdin.send_all(cloudpickle.dumps(job))
+        await process.stdin.send_all(pack(module_path()) + cloudpickle.dumps(job))
         await process.stdin.aclose()
         yield handle
     finally:
@@ -131,8 +145,9 @@ def process_at(place: Place) -> HostProcess | None:
     return find(place.pid) if place.host == Probe().place().host else None
 
 
-def main() -> None:
+def main(header: dict[str, Any]) -> None:
     """Run the job that standard input holds; report on standard output."""
+    sys.path[:] = dict.fromkeys([*header["path"], *sys.path])
     job: DriverJob = pickle.load(sys.stdin.buffer)
     reports = os.dup(1)
     os.dup2(2, 1)  # what others print must not mix with the reports
@@ -140,16 +155,27 @@ def main() -> None:
     def report(report: DriverReport) -> None:
         os.write(reports, pickle.dumps(report).hex().encode() + b"\n")
 
-    trio.run(_drive, job, report)
+    for number, steps in enumerate(job.deaths, 1):
+        if (pid := os.fork()) == 0:
+            trio.run(_drive, job, lambda _: None, steps)
+            os._exit(1)
+        os.waitpid(pid, 0)
+        report(DriverReport(deaths=number))
+    if not job.deaths:
+        trio.run(_drive, job, report)
 
 
-async def _drive(job: DriverJob, report: Any) -> None:
+async def _drive(job: DriverJob, report: Any, steps: int | None = None) -> None:
     from bigmachine.session._async import AsyncSession
 
     watcher = _Watcher(job, report)
+    if steps is not None:
+        trio.lowlevel.add_instrument(_Death(watcher, steps))
     system = job.system(job.options)
     async with AsyncSession(system, name="conformance-orphans", plugins=[watcher]) as session:
         machines = await session.start(job.count, services={"Probe": Probe()})
+        if steps is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
         if job.has_children:
             for machine in machines:
                 await machine.call("Probe.start_child")
@@ -164,6 +190,20 @@ async def _drive(job: DriverJob, report: Any) -> None:
         await trio.sleep_forever()
 
 
+class _Death(trio.abc.Instrument):
+    """Kills this process after some steps of the loop, counted from the call of `start`."""
+
+    def __init__(self, watcher: _Watcher, steps: int) -> None:
+        self._watcher = watcher
+        self._left = steps
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        if self._watcher.has_started:
+            self._left -= 1
+            if self._left <= 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
 class _Watcher:
     """A wrapper that reports each machine as it is named, and sets the requested timings."""
 
@@ -171,6 +211,7 @@ class _Watcher:
         self._job = job
         self._report = report
         self.identity: Identity | None = None
+        self.has_started = False
 
     @hookimpl(wrapper=True)
     def keepalive(self) -> Any:
@@ -184,6 +225,7 @@ class _Watcher:
 
     @hookimpl(wrapper=True)
     def start(self, request: Any) -> Any:
+        self.has_started = True
         make, named = request.new_machine, 0
 
         def new_machine() -> Any:

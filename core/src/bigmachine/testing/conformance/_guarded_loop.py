@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import math
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -17,27 +16,36 @@ from bigmachine.session._loop_thread import LoopThread
 T = TypeVar("T")
 
 _TEST_TIMEOUT = 600.0  # for a test as a whole; its steps are bounded by the suite's timeout
+_POLL = 0.5  # how often the limits are looked at
 
 
 class GuardedLoop:
     """A trio loop in a daemon thread.
 
-    It ``is_abandoned`` once a task has blocked it, or ignored its cancellation, for ``timeout``
-    seconds. The task then hangs until the process ends.
+    It ``is_abandoned`` once a task has blocked it for ``timeout`` seconds, or has exceeded a
+    limit although it was cancelled. The task then hangs until the process ends.
     """
 
     def __init__(self, timeout: float) -> None:
         self.is_abandoned = False
         self._timeout = timeout
-        self._give_up_at = math.inf
+        self._limits: dict[object, tuple[float, str]] = {}
         self._thread = LoopThread(_nothing())
 
     def run(self, function: Callable[[], Awaitable[T]]) -> T:
         """Await ``function()`` in the loop; `AssertionError` if it hangs the loop."""
 
         async def bounded() -> T:
-            with trio.fail_after(_TEST_TIMEOUT):
-                return await function()
+            try:
+                with trio.fail_after(_TEST_TIMEOUT):
+                    return await function()
+            except BaseException as exc:
+                if (exit := _exit_in(exc)) is not None:  # it would end more than this test
+                    raise AssertionError(f"a hook raised {exit!r}") from exc
+                single = _single_in(exc)
+                if single is exc:
+                    raise
+                raise single from single.__cause__  # the nurseries around it say nothing
 
         future = self._thread.portal.submit(bounded)
         try:
@@ -54,25 +62,37 @@ class GuardedLoop:
             self._thread.close()
 
     @contextlib.contextmanager
-    def giving_up(self) -> Iterator[None]:
-        """Abandon the loop if the block, which may ignore cancellation, exceeds the timeout."""
-        self._give_up_at = time.monotonic() + self._timeout
+    def limiting(self, what: str, within: float | None = None) -> Iterator[None]:
+        """Abandon the loop if the block takes longer, even if it ignores its cancellation.
+
+        ``what`` is what is late then, such as "`stop`"; ``within`` is in seconds, by default
+        the suite's timeout.
+        """
+        seconds = self._timeout if within is None else within
+        key, message = object(), f"{what} has not ended after {seconds:g} s"
+        self._limits[key] = (time.monotonic() + seconds, message)
         try:
             yield
         finally:
-            self._give_up_at = math.inf
+            del self._limits[key]
 
     def _watch(self, future: concurrent.futures.Future[T]) -> T:
+        asked = time.monotonic()
         while True:
-            concurrent.futures.wait([future], self._timeout)
+            concurrent.futures.wait([future], _POLL)
             if future.done():
                 return future.result()
-            if time.monotonic() > self._give_up_at:
-                self._abandon("a hook that was cancelled has not ended")
-            if not self._is_responsive():
-                self._abandon(
-                    "a hook blocks trio's loop: an async hook must await whatever it waits for"
-                )
+            now = time.monotonic()
+            for limit, message in [*self._limits.values()]:
+                if now > limit:
+                    self._abandon(message)
+            if now > asked + self._timeout:
+                if not self._is_responsive():
+                    self._abandon(
+                        f"a hook has blocked trio's loop for {self._timeout:g} s: an async hook "
+                        "must await whatever it waits for"
+                    )
+                asked = time.monotonic()
 
     def _is_responsive(self) -> bool:
         turned = threading.Event()
@@ -81,7 +101,20 @@ class GuardedLoop:
 
     def _abandon(self, why: str) -> NoReturn:
         self.is_abandoned = True
-        raise AssertionError(f"{why} after {self._timeout:g} s")
+        raise AssertionError(why)
+
+
+def _exit_in(exc: BaseException) -> BaseException | None:
+    """Return the `SystemExit` or `GeneratorExit` that ``exc`` is, or that is in its group."""
+    if isinstance(exc, BaseExceptionGroup):
+        return next(filter(None, map(_exit_in, exc.exceptions)), None)
+    return exc if isinstance(exc, SystemExit | GeneratorExit) else None
+
+
+def _single_in(exc: BaseException) -> BaseException:
+    while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
+        exc = exc.exceptions[0]
+    return exc
 
 
 @contextlib.asynccontextmanager

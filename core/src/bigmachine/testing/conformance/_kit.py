@@ -8,8 +8,10 @@ test fails: the kit abandons the loop and continues in another.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -17,19 +19,24 @@ import pytest
 import trio
 
 from bigmachine._identity import Identity
-from bigmachine.errors import PluginError, RpcError
+from bigmachine.errors import BigmachineError, PluginError, RpcError
 from bigmachine.machine._async import AsyncMachine
+from bigmachine.reaper._process import ReaperProcess
 from bigmachine.rpc import dial
 from bigmachine.session._async import AsyncSession
 from bigmachine.system import Instance, System
 from bigmachine.system._plugins import Plugins, check_system
 
+from ._bounds import HookBounds
 from ._clauses import Clause, Tier
 from ._driver_process import DriverJob, DriverProcess, run_driver
 from ._guarded_loop import GuardedLoop
+from ._guardian import guardian
 from ._probe import Place, Probe
 from ._processes import MARK, HostProcess, find, marked
 from ._shared import SERVICES, SharedMachines
+from ._waiting import POLL, Waiting
+from ._wrappers import LogRecorder
 
 if TYPE_CHECKING:
     from ._budget import Budget
@@ -39,14 +46,18 @@ Test = Callable[[], Awaitable[None]]
 
 HOOKS = "HOOKS-1"
 """If this clause is broken, nothing else can be tested."""
+_TEMPORARY = ("TMPDIR", "TEMP", "TMP")
 BASICS = "START-1"
 """If this clause is broken, nothing else that needs machines can be tested."""
 
-_POLL = 0.02  # between two checks of what sends no event
+_HOOKS_AT_END = (
+    3  # hooks that each may take the suite's timeout: `stop` and `shutdown`, and one more
+)
+_OWN_END = 20.0  # what a session itself may take to end, in seconds
 _DIAL_TIMEOUT = 2.0  # if nothing answers for so long, nobody is there
 
 
-class Kit:
+class Kit(Waiting):
     """One backend under test: the fixture ``kit`` of every test of a `Suite`."""
 
     def __init__(self, config: SuiteConfig, system: System, budget: Budget) -> None:
@@ -56,59 +67,78 @@ class Kit:
         self.capabilities = system.capabilities
         self.boot_timeout = system.boot_timeout
         self.orphan_timeout = system.orphan_timeout
+        self.is_billed = system.is_billed
         self.timeout = config.timeout
         self.mark = ""  # of all processes that the current test starts
+        self.folder = ""  # for their temporary files
         self._budget = budget
         self._loop: GuardedLoop | None = None
         self._shared: SharedMachines | None = None
-        self._broken_hooks = _fault_in_hooks(self.system_class)
-        self._basics: str | None = None  # why machines can't be tested; "" if they can
+        self._broken_hooks, self.hook_warnings = _check_hooks(self.system_class)
+        self._are_basics_proven = False
+        self._suspect = BASICS  # the clause whose test may have left a fault behind
+        self._blocked = ""  # why no other test can run
         self._used_marks: list[str] = []
 
     # -- running tests ------------------------------------------------------------
 
     def run(self, clause: Clause, test: Test) -> None:
-        """Run one test in the loop, if its clause applies here."""
+        """Run one test in the loop, if its clause applies here.
+
+        If it fails, the next one that needs machines runs only if a machine still works.
+        """
         if clause.id != HOOKS and self._broken_hooks:
             pytest.skip(f"blocked by {HOOKS}: {self._broken_hooks}")
         if clause.needs is not None and clause.needs not in self.capabilities:
             pytest.skip(f"capability {clause.needs.value!r} is not declared")
         if clause.tier is not Tier.OFFLINE:
             self._budget.admit()
-            if clause.id != BASICS:
-                self._demand_basics()
-        with self._marked():
+        if self._blocked:
+            pytest.skip(self._blocked)
+        if clause.tier is not Tier.OFFLINE and clause.id != BASICS:
+            self._demand_basics()
+        try:
             self._run_in_loop(test)
-
-    def giving_up(self) -> contextlib.AbstractContextManager[None]:
-        """Abandon the loop if the block, which may ignore cancellation, takes too long."""
-        assert self._loop is not None
-        return self._loop.giving_up()
+        except Exception as exc:
+            self._take_failure(clause, exc)
+            raise
+        self._are_basics_proven |= clause.id == BASICS
 
     def close(self) -> None:
         """End the shared machines, and kill all processes that the tests have left."""
         if self._loop is not None and not self._loop.is_abandoned:
             self._loop.close(self._close_shared)
         self._loop = None
-        for mark in self._used_marks:
-            for process in marked(mark):
-                process.kill()
+        for process in marked(*self._used_marks) if self._used_marks else ():
+            process.kill()
 
     def _run_in_loop(self, test: Test) -> None:
-        if self._loop is None or self._loop.is_abandoned:
-            self._loop, self._shared = GuardedLoop(self.timeout), None
-        self._loop.run(test)
+        with self._marked():
+            if self._loop is None or self._loop.is_abandoned:
+                self._loop, self._shared = GuardedLoop(self.timeout), None
+            elif not self._are_basics_proven and self._shared is not None:
+                # The test that failed may have left a fault in their system object.
+                self._loop.run(self._close_shared)
+            self._loop.run(test)
+
+    def _take_failure(self, clause: Clause, exc: Exception) -> None:
+        self._are_basics_proven = False
+        self._suspect = clause.id
+        is_abandoned = self._loop is None or self._loop.is_abandoned
+        # Every other test would hang in the same hook, or fail in the same way.
+        if clause.id == BASICS or (is_abandoned and clause.tier is Tier.OFFLINE):
+            self._blocked = f"blocked by {clause.id}: {_first_line(exc)}"
 
     def _demand_basics(self) -> None:
-        if self._basics is None:
-            with self._marked():
-                try:
-                    self._run_in_loop(self.check_basics)
-                    self._basics = ""
-                except Exception as exc:
-                    self._basics = f"blocked by {BASICS}: {type(exc).__name__}: {exc}"
-        if self._basics:
-            pytest.skip(self._basics.partition("\n")[0])
+        if self._are_basics_proven:
+            return
+        try:
+            self._run_in_loop(self.check_basics)
+        except Exception as exc:
+            after = "" if self._suspect == BASICS else ", after which no machine can be started"
+            self._blocked = f"blocked by {self._suspect}{after}: {_first_line(exc)}"
+            pytest.skip(self._blocked)
+        self._are_basics_proven = True
 
     def check_hooks(self) -> None:
         """Raise `AssertionError` if a session would refuse the class."""
@@ -128,14 +158,35 @@ class Kit:
 
     @contextlib.asynccontextmanager
     async def session(
-        self, *plugins: object, system: System | None = None
+        self, *plugins: object, system: System | None = None, name: str | None = None
     ) -> AsyncIterator[AsyncSession]:
-        """Open a new session for one test."""
-        system = system or self.system()
-        async with AsyncSession(
-            system, name="conformance", plugins=[self._budget.observer(), *plugins]
-        ) as session:
-            yield session
+        """Open a new session for one test; ``name`` is its full name, if the test chooses it.
+
+        Its hooks and its end are bounded: one that is late fails the test.
+        """
+        bounds = HookBounds(
+            timeout=self.timeout,
+            start_timeout=self.boot_timeout + self.timeout,
+            limiting=self.limiting,
+        )
+        session = AsyncSession(
+            system or self.system(),
+            name="conformance",
+            # The last one is the outermost wrapper.
+            plugins=[self._budget.observer(), *plugins, bounds],
+        )
+        if name is not None:
+            session._name = name
+            session._reaper = ReaperProcess(session.system, session=name)
+        with contextlib.ExitStack() as ending:
+            async with session:
+                try:
+                    yield session
+                finally:
+                    within = _HOOKS_AT_END * self.timeout + _OWN_END
+                    ending.enter_context(self.limiting("the end of a session", within))
+        if bounds.late:
+            raise AssertionError(bounds.late[0])
 
     @contextlib.asynccontextmanager
     async def unopened(self) -> AsyncIterator[System]:
@@ -144,7 +195,8 @@ class Kit:
         try:
             yield hooks
         finally:
-            await hooks.shutdown()
+            async with self.promptly("`shutdown`"):
+                await hooks.shutdown()
 
     @contextlib.asynccontextmanager
     async def visitor(self) -> AsyncIterator[System]:
@@ -177,30 +229,49 @@ class Kit:
 
     async def shared_session(self) -> AsyncSession:
         """Return the session of the shared `machines`."""
-        if self._shared is None:
-            await self.machines()
-        assert self._shared is not None
-        assert self._shared.session is not None
-        return self._shared.session
+        session = (await self._opened()).session
+        assert session is not None
+        return session
 
     async def shared_identity(self) -> Identity:
         """Return the driver's identity in the shared session."""
+        identity = (await self._opened()).recorder.identity
+        assert identity is not None
+        return identity
+
+    async def shared_log(self) -> LogRecorder:
+        """Return what the shared machines have printed."""
+        return (await self._opened()).log
+
+    async def _opened(self) -> SharedMachines:
         if self._shared is None:
             await self.machines()
         assert self._shared is not None
-        assert self._shared.recorder.identity is not None
-        return self._shared.recorder.identity
+        return self._shared
 
     async def _close_shared(self) -> None:
         shared, self._shared = self._shared, None
         if shared is not None:
-            await shared.close()
+            async with self.promptly("the end of the shared session", _HOOKS_AT_END * self.timeout):
+                await shared.close()
 
     # -- traces -----------------------------------------------------------------------
 
     def traces(self) -> set[str]:
         """List what exists now: processes that this test started, and the suite's leftovers."""
-        return {str(process) for process in marked(self.mark)} | self.leftovers()
+        return self.processes() | self.leftovers()
+
+    def processes(self) -> set[str]:
+        """List the processes of this computer that this test started, and that exist now."""
+        return {str(process) for process in marked(self.mark)}
+
+    def files(self) -> set[str]:
+        """List the temporary files that exist now, on this computer."""
+        return {
+            os.path.join(folder, name)
+            for folder, _, names in os.walk(self.folder)
+            for name in names
+        }
 
     def leftovers(self) -> set[str]:
         """List what exists at the provider, as the suite says."""
@@ -213,7 +284,7 @@ class Kit:
         left: set[str] = set()
         with trio.move_on_after(seconds):
             while left := self.traces() - before:
-                await trio.sleep(_POLL)
+                await trio.sleep(POLL)
             return
         raise AssertionError(f"still there after {seconds:g} s: {', '.join(sorted(left))}")
 
@@ -234,6 +305,16 @@ class Kit:
         assert session._http is not None
         return await answers(session._http, instance)
 
+    async def check_alive(self, machines: Iterable[AsyncMachine], after: str) -> None:
+        """Fail if one of ``machines`` does not answer, ``after`` something that is no reason."""
+        for machine in machines:
+            name = machine.instance.name
+            try:
+                async with self.promptly(f"an answer of {name}, after {after}"):
+                    assert await machine.call("Probe.echo", 1) == 1
+            except BigmachineError as exc:
+                raise AssertionError(f"{name} is gone as well, after {after}: {exc}") from exc
+
     async def is_silent(self, session: AsyncSession, instance: Instance) -> None:
         """Wait until the backend's client cannot connect to a machine any more."""
 
@@ -242,42 +323,27 @@ class Kit:
 
         await self.eventually(f"{instance.address} stops answering", is_so)
 
-    async def eventually(
-        self, what: str, is_so: Callable[[], Awaitable[bool] | bool], within: float | None = None
-    ) -> None:
-        """Wait until ``is_so``; fail after ``within`` seconds (default: the suite's timeout)."""
-        seconds = self.timeout if within is None else within
-        with trio.move_on_after(seconds):
-            while True:
-                outcome = is_so()
-                if await outcome if isinstance(outcome, Awaitable) else outcome:
-                    return
-                await trio.sleep(_POLL)
-        raise AssertionError(f"not within {seconds:g} s: {what}")
-
-    @contextlib.asynccontextmanager
-    async def promptly(self, what: str, within: float | None = None) -> AsyncIterator[None]:
-        """Fail if the block takes longer than ``within`` seconds (default: timeout)."""
-        seconds = self.timeout if within is None else within
-        try:
-            with trio.fail_after(seconds):
-                yield
-        except trio.TooSlowError:
-            raise AssertionError(f"not done after {seconds:g} s: {what}") from None
-
     @contextlib.contextmanager
     def _marked(self) -> Iterator[None]:
-        """Mark all processes that are started in the block."""
-        outer = os.environ.get(MARK)
-        self.mark = os.environ[MARK] = secrets.token_hex(8)
+        """Mark all processes that are started in the block; their temporary files are ours."""
+        self.mark = secrets.token_hex(8)
         self._used_marks.append(self.mark)
+        guardian().watch(self.mark, grace=self.orphan_timeout)
+        self.folder = guardian().folder
+        changed = {MARK: self.mark, **dict.fromkeys(_TEMPORARY, self.folder)}
+        before = {name: os.environ.get(name) for name in changed}
+        temporary = tempfile.tempdir
+        os.environ.update(changed)
+        tempfile.tempdir = self.folder
         try:
             yield
         finally:
-            if outer is None:
-                del os.environ[MARK]
-            else:
-                os.environ[MARK] = outer
+            tempfile.tempdir = temporary
+            for name, text in before.items():
+                if text is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = text
 
 
 async def answers(http: Any, instance: Instance) -> bool:  # Any: an httpx.AsyncClient
@@ -291,10 +357,31 @@ async def answers(http: Any, instance: Instance) -> bool:  # Any: an httpx.Async
     return False
 
 
-def _fault_in_hooks(system: type[System]) -> str:
-    """Return why a session would refuse the class; "" if it would not."""
+def _first_line(exc: Exception) -> str:
+    line = str(exc).partition("\n")[0]
+    return line if isinstance(exc, AssertionError) else f"{type(exc).__name__}: {line}"
+
+
+def _check_hooks(system: type[System]) -> tuple[str, list[str]]:
+    """Return why a session would refuse the class, "" if it would not; and its warnings."""
+    warnings = _Messages()
+    logger = logging.getLogger("bigmachine.plugins")
+    is_propagating, logger.propagate = logger.propagate, False  # HOOKS-2 says it, once
+    logger.addHandler(warnings)
     try:
         check_system(system)
     except PluginError as exc:
-        return str(exc)
-    return ""
+        return str(exc), warnings.texts
+    finally:
+        logger.removeHandler(warnings)
+        logger.propagate = is_propagating
+    return "", warnings.texts
+
+
+class _Messages(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())

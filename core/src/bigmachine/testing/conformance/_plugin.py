@@ -83,6 +83,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for suite, group in itertools.groupby(list(items), key=_suite_of):
         tests = list(group)
         if suite is not None:
+            for item in tests:
+                clause = clause_of(suite, _function_name(item))
+                if clause is not None:  # so that `-k START-7` selects it
+                    item.extra_keyword_matches.add(f"{clause.id}:")
             items[begin : begin + len(tests)] = sorted(tests, key=order)
             for item in tests:
                 report.collect(item.nodeid, suite, _function_name(item))
@@ -134,7 +138,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print the report, and write it to a file if one was requested."""
     report = config.stash.get(_REPORT, None)
-    if report is None or config.option.collectonly:
+    if report is None or config.option.collectonly or not report.has_run:
         return
     report.spent = budget_of(config).spent
     terminalreporter.section("conformance")

@@ -151,16 +151,22 @@ class Probe:
         """Write bytes that need not be text or whole lines."""
         os.write(1, data)
 
-    def write_file(self, data: bytes) -> str:
-        """Write a new file; return its path."""
-        descriptor, path = tempfile.mkstemp(prefix="bigmachine-conformance-")
-        with open(descriptor, "wb") as file:
-            file.write(data)
-        return path
+    def write_file(self, data: bytes, *, name: str = "content") -> str:
+        """Write a new file, in a folder of its own; return its path."""
+        path = Path(tempfile.mkdtemp(prefix="bigmachine-conformance-"), name)
+        path.write_bytes(data)
+        return str(path)
 
     def remove_file(self, path: str) -> None:
-        """Remove a file."""
+        """Remove a file of `write_file`, and its folder."""
         os.unlink(path)
+        os.rmdir(os.path.dirname(path))
+
+    def end(self, status: int) -> NoReturn:
+        """End this process: with an exit status, or by a signal if it is negative."""
+        if status < 0:
+            os.kill(os.getpid(), -status)
+        os._exit(status)
 
     def start_child(self) -> int:
         """Start a process that runs for ten minutes unless it is killed; return its id."""

@@ -3,13 +3,20 @@
 What a test starts carries a mark in its environment, and so does all that is started
 from there. The kernel shows each process's environment as it was at its start; where
 there is no ``/proc`` nothing is found, and the kit relies on its other witnesses.
+
+As a program, this module is the kit's guardian (`_guardian`). So it imports the standard
+library only.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +24,7 @@ MARK = "BIGMACHINE_CONFORMANCE"
 """The variable that holds the mark."""
 
 _PROC = Path("/proc")
+_POLL = 0.05  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +41,31 @@ class HostProcess:
     @property
     def is_alive(self) -> bool:
         """Whether it still runs; a zombie does not."""
-        return _started(self.pid) == self.started
+        return _stat(self.pid)[1] == self.started
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether it is stopped, as by SIGSTOP."""
+        state, started = _stat(self.pid)
+        return started == self.started and state == "T"
+
+    @property
+    def sockets(self) -> set[str]:
+        """The sockets that it has open, by the names that the kernel gives them."""
+        return {link for link in self.descriptors if link.startswith("socket:")}
+
+    @property
+    def descriptors(self) -> list[str]:
+        """What its open file descriptors are, as the kernel shows them."""
+        return list(_links(self.pid))
+
+    @property
+    def threads(self) -> int:
+        """How many threads it has."""
+        try:
+            return len(os.listdir(_PROC / str(self.pid) / "task"))
+        except OSError:
+            return 0
 
     def kill(self) -> None:
         """End it at once, if it still runs."""
@@ -56,16 +88,16 @@ class HostProcess:
             os.close(pidfd)
 
 
-def marked(mark: str) -> list[HostProcess]:
-    """List the processes that were started with ``mark`` in their environment, but this one."""
-    wanted = f"{MARK}={mark}".encode()
+def marked(*marks: str) -> list[HostProcess]:
+    """List the processes that were started with one of ``marks``, but this one."""
+    wanted = {f"{MARK}={mark}".encode() for mark in marks}
     found = []
     for folder in _PROC.glob("[0-9]*"):
         pid = int(folder.name)
         if pid == os.getpid():
             continue
         with contextlib.suppress(OSError):
-            if wanted in (folder / "environ").read_bytes().split(b"\0"):
+            if not wanted.isdisjoint((folder / "environ").read_bytes().split(b"\0")):
                 process = find(pid)
                 if process is not None:
                     found.append(process)
@@ -74,7 +106,7 @@ def marked(mark: str) -> list[HostProcess]:
 
 def find(pid: int) -> HostProcess | None:
     """Describe the process ``pid``; None if there is none that runs."""
-    started = _started(pid)
+    _, started = _stat(pid)
     if started is None:
         return None
     with contextlib.suppress(OSError):
@@ -83,12 +115,59 @@ def find(pid: int) -> HostProcess | None:
     return None
 
 
-def _started(pid: int) -> int | None:
-    """Return when the process started, in clock ticks since the computer did."""
+def children() -> list[int]:
+    """List the child processes of this process, also those that nobody has waited for."""
+    found = []
+    for path in _PROC.glob("self/task/*/children"):
+        with contextlib.suppress(OSError):
+            found += [int(pid) for pid in path.read_text().split()]
+    return found
+
+
+def _stat(pid: int) -> tuple[str, int | None]:
+    """Return the process's state, and when it started, in clock ticks since the computer did.
+
+    That is None for a process that has ended, even if nobody has waited for it.
+    """
     try:
         stat = (_PROC / str(pid) / "stat").read_bytes()
     except OSError:
-        return None
+        return "", None
     # The command's name comes second, in parentheses, and may hold anything.
-    state, *fields = stat[stat.rindex(b")") + 2 :].split()
-    return None if state in (b"Z", b"X") else int(fields[18])
+    state, *fields = stat[stat.rindex(b")") + 2 :].decode().split()
+    return state, None if state in ("Z", "X") else int(fields[18])
+
+
+def _links(pid: int) -> Iterator[str]:
+    folder = _PROC / str(pid) / "fd"
+    with contextlib.suppress(OSError):
+        for number in os.listdir(folder):
+            with contextlib.suppress(OSError):
+                yield os.readlink(folder / number)
+
+
+def _guard(folder: str, lines: Iterable[bytes]) -> None:
+    """Wait for the end of ``lines``, each a mark and a time; then end what has these marks.
+
+    A process that cleans up gets its time. One that is frozen does not.
+    """
+    times = {}
+    for line in lines:
+        mark, _, grace = line.decode().partition(" ")
+        times[mark] = float(grace)
+    _end(times)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end(times: Mapping[str, float]) -> None:
+    deadline = time.monotonic() + max(times.values(), default=0.0)
+    while left := marked(*times):
+        is_late = time.monotonic() > deadline
+        for process in left:
+            if is_late or process.is_frozen:
+                process.kill()
+        time.sleep(_POLL)
+
+
+if __name__ == "__main__":
+    _guard(sys.argv[1], sys.stdin.buffer)

@@ -40,9 +40,15 @@ class Result:
 
     @property
     def is_untried(self) -> bool:
-        """Whether it was skipped although its clause applies."""
+        """Whether this run skipped it, although it could have been tried."""
         reasons = ("blocked", "tier", "the cost limit")
         return self.outcome == SKIPPED and self.reason.startswith(reasons)
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the suite, or what the kit can see, did not suffice to try its MUST."""
+        is_skipped = self.outcome == SKIPPED and not self.reason.startswith("capability")
+        return is_skipped and not self.is_untried and self.clause.level is Level.MUST
 
 
 class Report:
@@ -68,6 +74,12 @@ class Report:
             suite: sum(result.clause.tier is not Tier.OFFLINE for result in results.values())
             for suite, results in self._suites.items()
         }
+
+    @property
+    def has_run(self) -> bool:
+        """Whether at least one test was selected."""
+        results = [result for suite in self._suites.values() for result in suite.values()]
+        return any(result.outcome != NOT_RUN for result in results)
 
     def take(self, report: pytest.TestReport, system: System | None) -> None:
         """Add what pytest reports of a test."""
@@ -99,20 +111,25 @@ class Report:
             yield ""
             for level in told["levels"]:
                 counts = ", ".join(f"{n} {what}" for what, n in level["counts"].items() if n)
-                yield f"  {level['name']:10}  {level['verdict']:15}  {counts}".rstrip()
+                yield f"  {level['name']:10}  {level['verdict']:28}  {counts}".rstrip()
             yield ""
+            for what in told["not_checked"]:
+                yield from textwrap.wrap(
+                    f"not checked: {what}", _WIDTH, initial_indent="  ", subsequent_indent="    "
+                )
+            if told["not_checked"]:
+                yield ""
             results = sorted(self._suites[suite].values(), key=_order)
             untried = Counter(result.reason for result in results if result.is_untried)
             for result in results:
                 # The counts above suffice for what passed, wasn't chosen or isn't declared.
                 is_told = not result.reason or "is not declared" in result.reason
                 is_told = is_told and result.outcome != FAILED
-                if is_verbose or not (is_told or untried[result.reason] > 1):
+                if untried[result.reason] <= 1 and (is_verbose or not is_told):
                     yield from _row(result)
-            if not is_verbose:
-                for reason, count in untried.items():
-                    if count > 1:
-                        yield from _wrapped(f"{count} tests", "", SKIPPED, reason)
+            for reason, count in untried.items():
+                if count > 1:
+                    yield from _wrapped(f"{count} tests", "", SKIPPED, reason)
             yield ""
         if self.spent:
             yield f"  spent about ${self.spent:.2f}"
@@ -147,6 +164,7 @@ class Report:
                 }
                 for name, of_level in levels
             ],
+            "not_checked": _not_checked(suite, results),
             "tests": [
                 {
                     "clause": r.clause.id,
@@ -169,7 +187,25 @@ def _verdict(name: str, results: list[Result], system: System | None) -> str:
         return "not proven"
     if any(r.outcome == WAIVED and r.clause.level is Level.MUST for r in results):
         return "with waivers"
+    if any(r.is_missing for r in results):
+        return "conformant as far as tried"
     return "conformant"
+
+
+def _not_checked(suite: SuiteClass, results: list[Result]) -> list[str]:
+    """Say what this suite leaves open, although no clause failed for it."""
+    if any(result.is_blemish for result in results):
+        return []  # then more is open than this
+    found = []
+    missing = [result.clause.id for result in results if result.is_missing]
+    if missing:
+        found.append(f"{', '.join(missing)}; the reasons are below")
+    if suite.leftovers.__qualname__ == "Suite.leftovers":
+        found.append(
+            "files and other resources that stay behind, since the suite has no `leftovers`. Only "
+            "processes and temporary files of this computer are found without it."
+        )
+    return found
 
 
 def _row(result: Result) -> list[str]:

@@ -12,7 +12,7 @@ from bigmachine.machine._async import AsyncMachine
 from bigmachine.session._async import AsyncSession
 
 from ._probe import Probe
-from ._wrappers import Recorder
+from ._wrappers import LogRecorder, Recorder
 
 SERVICES = {"Probe": Probe()}
 
@@ -24,13 +24,14 @@ class SharedMachines:
 
     def __init__(
         self,
-        open_session: Callable[[object], AbstractAsyncContextManager[AsyncSession]],
+        open_session: Callable[[object, object], AbstractAsyncContextManager[AsyncSession]],
         *,
         timeout: float,
     ) -> None:
         self._open_session = open_session
         self._timeout = timeout
         self.recorder = Recorder()
+        self.log = LogRecorder()
         self.session: AsyncSession | None = None
         self.machines: list[AsyncMachine] = []
         self._close = trio.Event()
@@ -56,7 +57,7 @@ class SharedMachines:
 
         async def hold() -> None:
             try:
-                async with self._open_session(self.recorder) as self.session:
+                async with self._open_session(self.recorder, self.log) as self.session:
                     self.machines = [
                         machine
                         for _ in range(_SHARED_MACHINES)  # one by one: a start may return fewer

@@ -14,16 +14,32 @@ from ._clauses import Tier, clause_of, must
 from ._config import SuiteConfig
 from ._kit import Kit
 from ._plugin import budget_of
+from .clauses._apart import Apart
 from .clauses._cancelling import Cancelling
 from .clauses._capabilities import Capabilities
 from .clauses._ending import Ending
+from .clauses._growth import Growth
 from .clauses._identity import Identities
 from .clauses._offline import Offline
+from .clauses._recovery import Recovery
 from .clauses._starting import Starting
+from .clauses._surroundings import Surrounded
 from .clauses._wire import Wire
 
 
-class Suite(Offline, Starting, Wire, Identities, Ending, Cancelling, Capabilities):
+class Suite(
+    Offline,
+    Starting,
+    Recovery,
+    Surrounded,
+    Wire,
+    Identities,
+    Ending,
+    Apart,
+    Growth,
+    Cancelling,
+    Capabilities,
+):
     """The conformance tests of one backend.
 
     Write a subclass whose name begins with ``Test``, and give it the fixture ``system``.
@@ -46,6 +62,9 @@ class Suite(Offline, Starting, Wire, Identities, Ending, Cancelling, Capabilitie
 
     bad_options: ClassVar[Sequence[Mapping[str, Any]]] = ()
     """Sets of options, each of which ``setup`` must refuse."""
+
+    refusal: ClassVar[str] = ""
+    """Words of the provider's own error when `limited_capacity` has nothing left."""
 
     @pytest.fixture
     def system(self) -> System:
@@ -100,6 +119,7 @@ class Suite(Offline, Starting, Wire, Identities, Ending, Cancelling, Capabilitie
             payload_bytes=self.payload_bytes,
             cost_per_hour=self.cost_per_hour,
             bad_options=self.bad_options,
+            refusal=self.refusal,
             leftovers=self.leftovers,
             limited_capacity=self.limited_capacity,
             lost_response=self.lost_response,

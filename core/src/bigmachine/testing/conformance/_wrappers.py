@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import pickle
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import cloudpickle
 import trio
 
-from bigmachine._identity import Identity
+from bigmachine._identity import Authority, Identity
 from bigmachine.boot import MachineSpec
 from bigmachine.machine._async import AsyncMachine
+from bigmachine.process import pack, unpack
 from bigmachine.system import Instance, hookimpl
 
+from ._certificates import FAULTS, wrong_machine
 from ._probe import fail_boot
+
+_SECOND_LINE = len("-----BEGIN PRIVATE KEY-----") + 64 + 2  # of a key in PEM, each with a newline
 
 
 class Recorder:
@@ -96,6 +102,25 @@ class LogRecorder:
         return kept()
 
 
+class ConsoleRecorder:
+    """A wrapper that records what the hook `console` returns."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    @hookimpl(wrapper=True)
+    def console(self) -> Any:
+        """Record the text."""
+        asking = yield
+
+        async def recorded() -> str:
+            text: str = await asking
+            self.texts.append(text)
+            return text
+
+        return recorded()
+
+
 class Unstopped:
     """A wrapper under which only the task of its block can stop machines, while the block runs.
 
@@ -147,6 +172,41 @@ class BootBreaker:
         return (yield)
 
 
+class Impostors:
+    """A wrapper under which machines get wrong certificates: the first of a start, a right one.
+
+    ``authority`` is the session's; without it, all certificates are right. ``faults`` says
+    what is wrong, by the machines' full names.
+    """
+
+    def __init__(self) -> None:
+        self.authority: Authority | None = None
+        self.faults: dict[str, str] = {}
+
+    @hookimpl(wrapper=True)
+    def start(self, request: Any) -> Any:
+        """Change the identities in the configurations that ``request`` returns."""
+        make = request.new_machine
+        count = itertools.count()
+
+        def new_machine() -> MachineSpec:
+            made: MachineSpec = make()
+            number = next(count)
+            if self.authority is None or not 0 < number <= len(FAULTS):
+                return made
+            outer = pickle.loads(made.config)
+            config = pickle.loads(outer["config"])
+            fault = self.faults[made.name] = FAULTS[number - 1]
+            short = made.name.partition(".")[0]
+            wrong = wrong_machine(fault, authority=self.authority, name=short)
+            changed = replace(config, identity=wrong)
+            outer["config"] = cloudpickle.dumps(changed)
+            return replace(made, config=pickle.dumps(outer))
+
+        request.new_machine = new_machine
+        return (yield)
+
+
 class KeyRecorder:
     """A wrapper that records the private keys that machines get."""
 
@@ -156,9 +216,10 @@ class KeyRecorder:
     def is_in(self, text: bytes) -> bool:
         """Whether ``text`` contains one of the keys, as it is, as hex or as base64."""
         for key in self._keys:
-            # Base64 of the whole contains one of three encodings of a piece from its middle.
+            # Base64 of the whole contains one of three encodings of a piece. It is from the
+            # second line, since the first one is the same for all keys.
             for shift in range(3):
-                piece = key[60 + shift : 108 + shift]
+                piece = key[_SECOND_LINE + shift : _SECOND_LINE + 48 + shift]
                 if piece in text or base64.b64encode(piece) in text or piece.hex().encode() in text:
                     return True
         return False
@@ -167,20 +228,26 @@ class KeyRecorder:
     def start(self, request: Any) -> Any:
         """Record the keys."""
         make = request.new_machine
+        self._keys.append(_pem(request.credential.key))
 
         def new_machine() -> MachineSpec:
             made: MachineSpec = make()
-            begin = made.config.find(b"-----BEGIN PRIVATE KEY-----")
-            assert begin >= 0
-            self._keys.append(made.config[begin : begin + 200])
+            self._keys.append(_pem(made.config))
             return made
 
         request.new_machine = new_machine
         return (yield)
 
 
+def _pem(text: bytes) -> bytes:
+    begin = text.find(b"-----BEGIN PRIVATE KEY-----")
+    assert begin >= 0
+    return text[begin : begin + 200]
+
+
 def _broken(config: bytes) -> bytes:
-    return pickle.dumps({**pickle.loads(config), "config": pickle.dumps(_Failing())})
+    header = b"" if config.startswith(pickle.PROTO) else pack(unpack(config)[0])
+    return header + pickle.dumps({"config": pickle.dumps(_Failing())})
 
 
 class _Failing:

@@ -96,6 +96,7 @@ class InProcessSystem(System):
 
     def _begin(self) -> None:
         self._machines: dict[str, InProcessMachine] = {}  # that it started, by full name
+        self._stopped: set[str] = set()  # their short names
         self._exited: dict[str, int] = {}
         self._process_state = ProcessState()
         self._here: InProcessMachine | None = None  # the machine that this object runs on, if any
@@ -112,23 +113,23 @@ class InProcessSystem(System):
 
     def kill(self, machine: Machine | AsyncMachine | Instance | str) -> None:
         """End it as SIGKILL would: its connections end, and new ones are refused."""
-        self._find(machine).do(InProcessMachine.kill)
+        self._do(machine, InProcessMachine.kill)
 
     def reset(self, machine: Machine | AsyncMachine | Instance | str) -> None:
         """Break its connections and lose what is in transit; the machine keeps running."""
-        self._find(machine).do(lambda it: it.host.reset())
+        self._do(machine, lambda it: it.host.reset())
 
     def partition(self, machine: Machine | AsyncMachine | Instance | str) -> None:
         """Let nothing in or out, without any error: new connections wait."""
-        self._find(machine).do(lambda it: it.host.partition())
+        self._do(machine, lambda it: it.host.partition())
 
     def heal(self, machine: Machine | AsyncMachine | Instance | str) -> None:
         """Undo `partition`; delayed bytes arrive."""
-        self._find(machine).do(lambda it: it.host.heal())
+        self._do(machine, lambda it: it.host.heal())
 
     def give_notice(self, machine: Machine | AsyncMachine | Instance | str, notice: Notice) -> None:
         """Give it a notice of its provider; after ``"interruption"``, `kill` is the provider's."""
-        self._find(machine).do(lambda it: it.tell(notice))
+        self._do(machine, lambda it: it.tell(notice))
 
     # -- on the driver -------------------------------------------------------------
 
@@ -188,6 +189,8 @@ class InProcessSystem(System):
             finally:  # cancelled or not
                 machine.do(InProcessMachine.free)
             await machine.wait_ended()
+            if self._machines.pop(instance.name, None) is not None:
+                self._stopped.add(machine.short_name)
 
     async def shutdown(self) -> None:
         """End every machine that this object started, and undo what they changed in the process."""
@@ -252,14 +255,21 @@ class InProcessSystem(System):
         machine.begin(spec.config, process_state=self._process_state)
         return machine
 
-    def _find(self, machine: Machine | AsyncMachine | Instance | str) -> InProcessMachine:
-        name = getattr(machine, "instance", machine)
-        name = name.name if isinstance(name, Instance) else name
+    def _do(
+        self,
+        machine: Machine | AsyncMachine | Instance | str,
+        function: Callable[[InProcessMachine], object],
+    ) -> None:
+        """Call ``function`` with the machine; do nothing if it was stopped."""
+        named: Any = getattr(machine, "instance", machine)
+        name: str = named.name if isinstance(named, Instance) else named
         for full_name, found in self._machines.items():
             if name in (full_name, full_name.partition(".")[0]):
-                return found
-        known = ", ".join(name.partition(".")[0] for name in self._machines)
-        raise UsageError(f"{name} is not a machine of this system (it has {known or 'none'})")
+                found.do(function)
+                return
+        if name.partition(".")[0] not in self._stopped:
+            known = ", ".join(name.partition(".")[0] for name in self._machines)
+            raise UsageError(f"{name} is not a machine of this system (it has {known or 'none'})")
 
 
 def _positive(seconds: float) -> str | None:

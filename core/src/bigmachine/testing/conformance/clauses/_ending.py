@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import re
+import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +13,7 @@ import trio
 
 from bigmachine._values import State
 from bigmachine.boot import LaunchRequest
+from bigmachine.errors import MachineStopped
 from bigmachine.machine._async import AsyncMachine
 from bigmachine.system import Keepalive, Termination, hookimpl
 
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
 QUICK = Keepalive(period=0.2, timeout=1.5, rpc_timeout=0.5)
 """Timings under which a driver notices a silent machine within a test."""
 
+_ENDS = ((7, r"\b7\b"), (-signal.SIGKILL, r"SIGKILL|(status|signal)\D+(137|9)\b|kill"))
+"""Exit statuses, a negative one for a signal, and what the error must contain."""
 _MIN_WATCH = 3.0  # on a busy computer a driver is late, and its machine must not end yet
 _BOOTS_PER_WATCH = 20  # if a boot takes minutes, a machine is asked less often
 
@@ -80,6 +86,21 @@ class Ending:
                 gone = await session._plugins.hooks.keepalive_failed(instance=machine.instance)
             assert gone is None or isinstance(gone, Termination)
 
+    @should("KEEPALIVE-5")
+    async def test_error_says_how_the_process_of_a_machine_ended(self, kit: Kit) -> None:
+        async with kit.session() as session:
+            machines = await session.start(1, services=SERVICES)
+            if await kit.is_in_process(machines[0]):
+                pytest.skip("its machines are not processes of their own")
+            machines += await session.start(1, services=SERVICES)
+            for machine, (status, pattern) in zip(machines, _ENDS, strict=False):
+                async with kit.promptly(f"the end of a machine whose status is {status}"):
+                    with pytest.raises(MachineStopped) as stopped:
+                        await machine.call("Probe.end", status)
+                assert re.search(pattern, str(stopped.value)), (
+                    f"its process ended with status {status}, but the error says: {stopped.value}"
+                )
+
     # -- STOP ---------------------------------------------------------------------
 
     @must("STOP-1")
@@ -98,9 +119,7 @@ class Ending:
             for machine in stopped:
                 await kit.is_silent(session, machine.instance)
             await kit.settled(kit.traces() - made)
-            for machine in machines:
-                async with kit.promptly(f"an answer of {machine.name}, which wasn't stopped"):
-                    assert await machine.call("Probe.echo", 1) == 1
+            await kit.check_alive(machines, f"`stop` of {stopped[0].name}")
             for process in processes:
                 assert process is None or process.is_alive, f"{process} is gone as well"
 
@@ -122,8 +141,10 @@ class Ending:
             [machine, *_] = await session.start(1, services=SERVICES)
             stop = session._plugins.hooks.stop
             unknown = replace(machine.instance, name="m999." + session.name, id="")
-            async with kit.promptly("stop, three times"):
-                await stop(instance=machine.instance)
+            async with kit.promptly("`stop`, twice at once"), trio.open_nursery() as nursery:
+                for _ in range(2):
+                    nursery.start_soon(functools.partial(stop, instance=machine.instance))
+            async with kit.promptly("`stop` of a machine that is gone, or never existed"):
                 await stop(instance=machine.instance)
                 await stop(instance=unknown)
 
@@ -137,7 +158,7 @@ class Ending:
                 await machine.call("Supervisor.ping")
                 if process is not None:
                     process.freeze()
-                async with kit.promptly("stop of a hung machine"):
+                async with kit.promptly("`stop` of a machine that hangs"):
                     await session._plugins.hooks.stop(instance=machine.instance)
                 nursery.cancel_scope.cancel()
             await kit.is_silent(session, machine.instance)
@@ -164,12 +185,12 @@ class Ending:
 
     @must("SHUTDOWN-2")
     async def test_shutdown_leaves_nothing(self, kit: Kit) -> None:
-        before = kit.traces()
+        before = kit.traces() | kit.files()
         system = kit.system()
         async with kit.session(system=system) as session:
             await session.start(2, services=SERVICES)
         # At once: the driver may be a program that ends here.
-        left = kit.traces() - before
+        left = (kit.traces() | kit.files()) - before
         assert not left, f"still there after shutdown: {', '.join(sorted(left))}"
 
     @must("SHUTDOWN-3")
@@ -243,14 +264,14 @@ class Ending:
     @must("FOREIGN-1")
     async def test_machines_of_another_session_keep_running(self, kit: Kit) -> None:
         ours = await kit.machines()
+        before = kit.leftovers()
         async with kit.session() as other:
             machines = await other.start(1, services=SERVICES)
             await other._plugins.hooks.stop(instance=machines[0].instance)
             await other._plugins.hooks.shutdown()
-        for machine in ours:
-            async with kit.promptly(f"an answer of {machine.name}, of another session"):
-                assert await machine.call("Probe.echo", 1) == 1
-            assert machine.state is State.RUNNING
+        await kit.check_alive(ours, "the end of another session")
+        missing = before - kit.leftovers()
+        assert not missing, f"gone with another session: {', '.join(sorted(missing))}"
 
     @must("FOREIGN-2")
     async def test_foreign_resources_are_never_touched(self, kit: Kit) -> None:

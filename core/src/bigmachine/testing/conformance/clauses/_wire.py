@@ -39,7 +39,9 @@ class Wire:
     async def test_streams_work_in_both_directions(self, kit: Kit) -> None:
         [machine, *_] = await kit.machines()
         received = [item async for item in machine.stream("Probe.count", _ITEMS)]
-        assert received == list(range(_ITEMS))
+        assert received == list(range(_ITEMS)), (
+            f"{len(received)} of {_ITEMS} items, or not in order"
+        )
         assert await machine.call("Probe.total", _numbers()) == sum(range(_ITEMS))
 
     @must("WIRE-3")
@@ -65,7 +67,7 @@ class Wire:
         async with trio.open_nursery() as nursery:
             for number in range(_CALLS):
                 nursery.start_soon(call, number)
-        assert not wrong
+        assert not wrong, f"calls and their answers: {wrong[:3]}"
 
     @must("WIRE-5")
     async def test_cancelled_call_is_cancelled_on_the_machine(self, kit: Kit) -> None:
