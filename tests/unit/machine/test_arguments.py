@@ -180,9 +180,9 @@ def test_unpicklable_argument_is_error_of_call_itself(machine):
         stub.give,
         stub.stream,
     ):
-        with pytest.raises(bm.UsageError, match=r"argument 1 \(a lock\) can't be pickled"):
+        with pytest.raises(bm.UsageError, match=r"argument 1 \(a _thread.lock\) can't be pickled"):
             call(1, threading.Lock())
-        with pytest.raises(bm.UsageError, match=r"key \(a lock\) can't be pickled"):
+        with pytest.raises(bm.UsageError, match=r"key \(a _thread.lock\) can't be pickled"):
             call(key=threading.Lock())
 
 

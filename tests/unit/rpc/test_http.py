@@ -628,12 +628,12 @@ def test_post_is_refused_with_same_errors_as_frame() -> None:
             for method, args, message in (
                 ("S.ad", (), "did you mean 'add'"),
                 ("T.add", (), "no service 'T'"),
-                ("S.lock", (), "S.lock returned a lock, which can't be pickled"),
+                ("S.lock", (), "S.lock: result (a _thread.lock) can't be pickled"),
                 ("S.items", (), "S.items is a generator"),
                 ("S.async_items", (), "S.async_items is a generator"),
                 ("S.unloadable", (), "S.unloadable returned something that can't be unpickled"),
                 ("S.add", (Unloadable(),), "not here"),
-                ("S.add", (1, threading.Lock()), "argument 1 (a lock) can't be pickled"),
+                ("S.add", (1, threading.Lock()), "argument 1 (a _thread.lock) can't be pickled"),
             ):
                 with pytest.raises(UsageError, match=re.escape(message)) as error:
                     await connection.call(method, args, {})

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .._identity import Identity
 from .._values import Keepalive
 from ..process import module_path, pack, unpack
+from ..rpc import dumps_whole
 from ..system._request import LaunchRequest
 
 if TYPE_CHECKING:
@@ -37,11 +38,9 @@ class WorkerConfig:
 
     def dump(self) -> bytes:
         """Return the bytes that `load` reads."""
-        import cloudpickle
-
         # Two pickles: the outer one needs nothing but the standard library, so that the
         # worker can set its module path before it meets the driver's own classes.
-        outer = pickle.dumps({"config": cloudpickle.dumps(replace(self, header=None), 5)}, 5)
+        outer = pickle.dumps({"config": dumps_whole(replace(self, header=None))}, 5)
         return outer if self.header is None else pack(dict(self.header)) + outer
 
     @classmethod

@@ -14,6 +14,7 @@ from outcome import Error, Value
 from .._values import DiskInfo, Instance, LoadInfo, MemoryInfo, Notice, State, Termination
 from ..errors import StopReason, UsageError
 from ..rpc import ConnectionLost, IncomingStream, PickledCall
+from ..services._handle import Handle
 from ..services._stub import make_stub
 from ._call_options import CallOptions
 from ._calls import Calls, Method
@@ -22,13 +23,15 @@ from ._controller import Controller
 T = TypeVar("T")
 
 
-class AsyncMachine:
+class AsyncMachine(Handle):
     """A machine that the session has started, or is only connected to.
 
     Made by `AsyncSession.start` and `AsyncSession.connect`. A call made before the
     machine is ``RUNNING`` waits for it; on one that is ``STOPPED`` it raises
     `MachineStopped` at once, and so do the calls in flight when it stops.
     """
+
+    _instead = "pass its addr: a service's setup() gets a session that can connect() to it there"
 
     def __init__(self, controller: Controller, options: CallOptions | None = None) -> None:
         self._controller = controller
@@ -186,8 +189,10 @@ class AsyncMachine:
         await self._controller.shutdown()
 
 
-class AsyncStream:
+class AsyncStream(Handle):
     """The items of a generator method: an async iterator and an async context manager."""
+
+    _instead = "pass its items"
 
     def __init__(self, calls: Calls, call: PickledCall) -> None:
         self._calls = calls

@@ -13,6 +13,7 @@ from outcome import Error, Outcome, Value
 
 from ..errors import BigmachineError, UsageError
 from ..rpc import Connection, PickledCall
+from ..services._tracebacks import shorten_traceback
 from ._calls import Calls
 from ._yielding_future import YieldingFuture
 
@@ -92,6 +93,7 @@ class LoopFuture(YieldingFuture[T]):
             if type(outcome) is Value:
                 self.set_result(outcome.value)
             elif type(outcome) is Error:
+                shorten_traceback(outcome.error)
                 self.set_exception(outcome.error)
         except concurrent.futures.InvalidStateError:
             pass

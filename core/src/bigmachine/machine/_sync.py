@@ -18,7 +18,9 @@ from .._values import (
     State,
 )
 from ..errors import MachineStopped, UsageError
+from ..services._handle import Handle
 from ..services._stub import make_stub
+from ..services._tracebacks import short_tracebacks
 
 if TYPE_CHECKING:
     from ..rpc import PickledCall
@@ -30,8 +32,11 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Machine:
+@short_tracebacks
+class Machine(Handle):
     """A machine of a `Session`: the sync API of `AsyncMachine`."""
+
+    _instead = "pass its addr: a service's setup() gets a session that can connect() to it there"
 
     def __init__(self, machine: AsyncMachine, portal: Portal) -> None:
         self._machine = machine
@@ -200,11 +205,14 @@ def sync_api(portal: Portal) -> Callable[[AsyncMachine], Machine]:
     return sync
 
 
-class Stream:
+@short_tracebacks
+class Stream(Handle):
     """The items of a generator method: an iterator and a context manager.
 
     Several threads may read it; each item goes to one of them.
     """
+
+    _instead = "pass its items"
 
     def __init__(self, stream: AsyncStream, run: Callable[..., Any]) -> None:
         from ..rpc import ThreadIterator

@@ -15,7 +15,6 @@ import os
 import subprocess
 import sys
 
-import cloudpickle
 import trio
 
 from .._backoff import backoff
@@ -29,6 +28,7 @@ from ..process import (
     python_environ,
     start_command,
 )
+from ..rpc import dumps_whole
 from ..system import System
 
 logger = logging.getLogger("bigmachine.reaper")
@@ -106,7 +106,7 @@ class ReaperProcess:
         order = {
             "session": self._session,
             "driver": str(Driver.here()),
-            "system": base64.b64encode(cloudpickle.dumps(system)).decode(),
+            "system": base64.b64encode(dumps_whole(system)).decode(),
         }
         try:
             process = await trio.lowlevel.open_process(

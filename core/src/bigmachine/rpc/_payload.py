@@ -1,13 +1,13 @@
-"""Objects to payloads and back: cloudpickle, with large buffers out of band."""
+"""Objects to payloads and back, with large buffers out of band."""
 
 from __future__ import annotations
 
+import io
 import pickle
 from typing import Any
 
-import cloudpickle
-
 from ._frames import MAX_BUFFERS, Buffer, Frame, Payload
+from ._pickler import Pickler
 
 _PROTOCOL = 5  # the first with out-of-band buffers; in every Python we run on
 
@@ -18,7 +18,7 @@ _NUMBERS = frozenset({type(None), bool, int, float, complex})
 
 
 def dumps(value: object) -> Payload:
-    """Pickle anything cloudpickle can; raises what pickling raises.
+    """Pickle anything that `Pickler` can; raises what pickling raises.
 
     Contiguous buffers (numpy, Arrow, `pickle.PickleBuffer`) of 32 KiB or more
     are not copied, and neither are large ``bytes`` and ``str``.
@@ -38,7 +38,7 @@ def dumps(value: object) -> Payload:
         buffers.append(raw)
         return False
 
-    cloudpickle.Pickler(_Chunks(chunks), _PROTOCOL, take).dump(value)
+    Pickler(_Chunks(chunks), _PROTOCOL, take).dump(value)
     size = sum(map(len, chunks))
     return Payload(chunks, buffers, size, size + sum(raw.nbytes for raw in buffers))
 
@@ -59,8 +59,11 @@ def dumps_plain(value: object) -> Payload:
 
 def dumps_whole(value: object) -> bytes:
     """Pickle into one piece, with all buffers in it."""
-    data: bytes = cloudpickle.dumps(value, _PROTOCOL)
-    return data
+    if is_plain(value):
+        return pickle.dumps(value, _PROTOCOL)
+    file = io.BytesIO()
+    Pickler(file, _PROTOCOL).dump(value)
+    return file.getvalue()
 
 
 def owned(payload: Payload) -> Payload:

@@ -27,9 +27,11 @@ from ..machine._async import AsyncMachine
 from ..machine._stderr import StderrWriter
 from ..process import FORKED, end_child, open_standard_descriptors
 from ..reaper._process import ReaperProcess
-from ..rpc import dumps_whole
+from ..rpc import dump_service
 from ..services._check import check_services
 from ..services._functions import interface_of
+from ..services._handle import Handle
+from ..services._loading import check_not_loading
 from ..system import System
 from ..system._entrypoints import choose_system, load_observers
 from ..system._options import environment_options
@@ -51,7 +53,7 @@ logger = logging.getLogger("bigmachine.session")
 _CLOSE_TIMEOUT = 180.0  # to free everything, whatever happened before
 
 
-class AsyncSession:
+class AsyncSession(Handle):
     """An ad-hoc cluster, for as long as its ``async with`` block runs.
 
     ::
@@ -70,6 +72,8 @@ class AsyncSession:
     the session made is released.
     """
 
+    _instead = "a service's setup() gets a session of its own"
+
     def __init__(
         self,
         system: str | System | type[System] = "local",
@@ -80,6 +84,7 @@ class AsyncSession:
         environment: EnvironmentOptions | None = None,
         **options: Any,
     ) -> None:
+        check_not_loading()
         check_session(name=name, profile=profile, plugins=plugins, environment=environment)
         chosen = choose_system(system, profile=profile, keywords=options)
         self._plugins = Plugins(
@@ -391,11 +396,5 @@ def _session_name(name: str | None) -> str:
 def _pickle_services(services: Mapping[str, object] | None) -> dict[str, bytes]:
     pickled = {}
     for name, service in check_services(services).items():
-        try:
-            pickled[name] = dumps_whole(service)
-        except Exception as exc:
-            raise UsageError(
-                f"service {name!r} (a {type(service).__name__}) can't be pickled: {exc}; "
-                "make what can't be pickled in its setup(), which runs on the machine"
-            ) from exc
+        pickled[name] = dump_service(name, service)
     return pickled

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..machine._sync import Machine, sync_api
+from ..services._handle import Handle
+from ..services._tracebacks import short_tracebacks
 from ..system import System
 
 if TYPE_CHECKING:
@@ -16,11 +18,13 @@ if TYPE_CHECKING:
     from ._fleet import Fleet
 
 
-class AsyncPeerSession:
+class AsyncPeerSession(Handle):
     """The driver's session as seen from one of its machines: it connects to the other machines.
 
     An ``async def setup(self, session)`` of a service gets one. It cannot start machines.
     """
+
+    _instead = "each machine's own services get one in their setup()"
 
     def __init__(self, name: str, *, system: System, fleet: Fleet) -> None:
         self._name = name
@@ -58,11 +62,14 @@ class AsyncPeerSession:
         return await self._fleet.connect(addr, timeout=timeout)
 
 
-class PeerSession:
+@short_tracebacks
+class PeerSession(Handle):
     """The driver's session as seen from one of its machines; see `AsyncPeerSession`.
 
     A ``def setup(self, session)`` of a service gets one.
     """
+
+    _instead = "each machine's own services get one in their setup()"
 
     def __init__(self, session: AsyncPeerSession, portal: Portal) -> None:
         self._session = session

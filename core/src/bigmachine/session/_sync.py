@@ -22,6 +22,9 @@ from .._values import (
 from ..errors import UsageError
 from ..machine._sync import Machine, sync_api
 from ..process import FORKED, open_standard_descriptors
+from ..services._handle import Handle
+from ..services._loading import check_not_loading
+from ..services._tracebacks import short_tracebacks
 from ..system import System
 from ..system._entrypoints import choose_system
 from ..system._options import environment_options
@@ -36,7 +39,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Session:
+@short_tracebacks
+class Session(Handle):
     """An ad-hoc cluster, for as long as its ``with`` block runs.
 
     ::
@@ -51,6 +55,8 @@ class Session:
     session usable. Safe to use from several threads. A process that is forked from its
     process can't use it: calls raise `UsageError`, and `shutdown` does nothing.
     """
+
+    _instead = "a service's setup() gets a session of its own"
 
     def __init__(
         self,
@@ -182,6 +188,7 @@ class Session:
             return self._opened
 
     def _open_now(self) -> _Opened:
+        check_not_loading()
         open_standard_descriptors()
         # It comes up while the rest is imported, which takes as long.
         self._system.warm_up()

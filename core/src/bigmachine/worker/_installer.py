@@ -6,14 +6,13 @@ import hashlib
 import inspect
 import logging
 import math
-import pickle
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
 
 from ..errors import UsageError
-from ..rpc import Services, explain_asyncio
+from ..rpc import Services, explain_asyncio, load_service
 from ..services._names import TEARDOWN_SECONDS
 
 logger = logging.getLogger("bigmachine.machine")
@@ -81,7 +80,7 @@ class Installer:
         try:
             # In a thread: unpickling imports the service's modules, which may take seconds,
             # and keepalives must be answered meanwhile.
-            service = await trio.to_thread.run_sync(_load_service, name, pickled)
+            service = await trio.to_thread.run_sync(load_service, name, pickled)
             self._services.add(name, service, pickled=pickled)
             try:
                 await self._set_up(service)
@@ -134,13 +133,3 @@ async def _tear_down(name: str, teardown: Callable[[], object], has_ended: trio.
 
 def _digest(pickled: bytes) -> bytes:
     return hashlib.sha256(pickled).digest()
-
-
-def _load_service(name: str, pickled: bytes) -> object:
-    try:
-        return pickle.loads(pickled)
-    except Exception as exc:
-        raise UsageError(
-            f"service {name!r} can't be made on the machine ({type(exc).__name__}: {exc}); "
-            "its class must be importable there, or be defined in __main__ to travel by value"
-        ) from exc

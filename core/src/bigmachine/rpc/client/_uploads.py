@@ -14,6 +14,7 @@ import trio
 
 from ...errors import UsageError
 from .._frames import MAX_UPLOADS, Kind, Payload, control_frame
+from .._marshal import unpicklable_result
 from .._outbox import Outbox
 from .._payload import dumps, is_plain
 from .._streams import (
@@ -185,7 +186,7 @@ def _dump_item(item: object) -> Payload:
         return dumps(item)
     except Exception as exc:
         raise UsageError(
-            f"an iterator argument yielded a {type(item).__name__}, which can't be pickled ({exc})"
+            f"an iterator argument: {unpicklable_result(item, verb='yielded')}"
         ) from exc
 
 
