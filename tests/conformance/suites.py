@@ -75,7 +75,7 @@ class LocalSuite(Suite):
         return self.system_class(self.system_class.Options(**self.options))
 
 
-class _Trusting(Suite):
+class Trusting(Suite):
     """Takes for granted that machines start, before each test: a run of single tests is quicker."""
 
     @pytest.fixture(autouse=True)
@@ -96,5 +96,5 @@ def suite_of(name: str, *, timeout: float = TIMEOUT, is_whole: bool = True) -> t
         "system_class": cls,
         "options": fault.options,
     }
-    bases = (base,) if is_whole else (base, _Trusting)
+    bases = (base,) if is_whole else (base, Trusting)
     return type(f"Test{name}", bases, settings)

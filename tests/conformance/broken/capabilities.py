@@ -124,6 +124,7 @@ class StopsOwnOnly(CloudSystem):
 
 @breaks(
     {
+        "INSTANCES-1": "is listed with the id 'disk-",
         "INSTANCES-7": "but `instances` lists it",
         "START-2": "but `instances` lists it",
         "START-6": "but `instances` lists it",

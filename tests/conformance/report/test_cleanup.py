@@ -7,12 +7,11 @@ from pathlib import Path
 from tests.conformance.kit_runs import run
 
 SUITE = """
-from tests.conformance.suites import LocalSuite
+from tests.conformance.suites import LocalSuite, Trusting
 from tests.conformance.report.cleanup import CleanupSystem
 
-class TestCleanup(LocalSuite):
+class TestCleanup(LocalSuite, Trusting):
     system_class = CleanupSystem
-    options = {"fork": False}
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import os
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 
 from . import _processes
 
+_PATIENCE = 2.0  # at the end of this process, for cleanup that has nothing to wait for
 _TEMPORARY = ("TMPDIR", "TEMP", "TMP")  # who reads one of these puts its temporary files there
 
 
@@ -35,6 +37,16 @@ class Guardian:
             start_new_session=True,  # Ctrl-C in the terminal is for the tests
         )
 
+    def close(self) -> None:
+        """Have it clean up now; return when that is done, or if it takes long."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.returncode = 0  # it goes on alone: nobody waits for it
+
     def watch(self, mark: str, *, grace: float) -> None:
         """Take over the processes with ``mark``; they may clean up for ``grace`` seconds."""
         assert self._process.stdin is not None
@@ -46,7 +58,9 @@ class Guardian:
 @functools.cache
 def guardian() -> Guardian:
     """Return the guardian of this process; start it first if there is none."""
-    return Guardian()
+    guardian = Guardian()
+    atexit.register(guardian.close)
+    return guardian
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bigmachine.session._async import AsyncSession
 
 _MAX_BLOCKED_SECONDS = 1.0  # how long a hook may block the loop
-_FEW, _MANY = 3, 12  # with more than ten, names and lists have their own faults
+_FEW, _MANY = 3, 11  # with more than ten, names and lists have their own faults
 _CANCELLED = 2  # machines of a cancelled start: one may exist when the other does not
 _CANCEL_AFTER = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)  # steps of the loop
 _LONG_SECONDS = 0.5  # a longer start takes more steps than these
