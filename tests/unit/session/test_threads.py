@@ -252,9 +252,12 @@ def report(name, function):
 
 session, late = bm.Session(InProcessSystem()), bm.Session(InProcessSystem())
 atexit.register(lambda: report("start", lambda: session.start(1, services=SERVICES)))
-atexit.register(lambda: report("late", lambda: late.start(1, services=SERVICES)[0].call("Work.echo", "hi")))
+atexit.register(lambda: report("late", lambda: start_late().call("Work.echo", "hi")))
 atexit.register(lambda: report("call", lambda: machine.call("Work.echo", "hi")))
 atexit.register(lambda: report("shutdown", session.shutdown))
+
+def start_late():
+    return late.start(1, services=SERVICES)[0]
 
 def open_and_exit():
     session.start(1, services=SERVICES)
