@@ -53,7 +53,9 @@ class DefaultsWin(CloudSystem):
     """Variables of the backend override those of the user."""
 
     async def _power_on(self, vm, order):
-        environ = {**order.request.environ, "OMP_NUM_THREADS": "1"}
+        environ = dict(order.request.environ)
+        if "OMP_NUM_THREADS" in environ:
+            environ["OMP_NUM_THREADS"] = "1"
         await super()._power_on(vm, _changed(order, environ=environ))
 
 

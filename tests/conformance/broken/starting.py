@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import secrets
+import signal
 import socket
 import subprocess
 import time
@@ -10,7 +13,8 @@ from dataclasses import replace
 
 import trio
 
-from bigmachine.system import Instance, System
+from bigmachine.errors import StopReason
+from bigmachine.system import Instance, System, Termination
 from tests.conformance.broken import breaks
 from tests.conformance.cloud import ACCOUNT, CloudSystem, _latency, _retried
 
@@ -47,8 +51,22 @@ class LaunchesTwice(CloudSystem):
     """`start` launches each machine twice, and returns one of the two."""
 
     async def start(self, count, request):
-        await super().start(count, request)
-        return await super().start(count, request)
+        twins = await super().start(count, request)
+        try:
+            instances = await super().start(count, request)
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                for twin in twins:
+                    await self._free(twin)
+            raise
+        pairs = zip(instances, twins, strict=False)
+        self.__dict__.setdefault("_twins", {}).update((one.name, twin) for one, twin in pairs)
+        return instances
+
+    async def stop(self, instance):
+        await super().stop(instance)
+        if twin := self.__dict__.get("_twins", {}).get(instance.name):
+            await super().stop(twin)
 
 
 @breaks({"START-2": "machines, got"})
@@ -140,6 +158,7 @@ class RecordsLate(System):
                 [*spec.command, "--listen", f"fd:{listener.fileno()}"],
                 stdin=subprocess.PIPE,
                 pass_fds=[listener.fileno()],
+                start_new_session=True,
             )
             port = listener.getsockname()[1]
         await process.stdin.send_all(spec.config)
@@ -147,10 +166,23 @@ class RecordsLate(System):
         self.processes[spec.name] = process
         return Instance(spec.name, f"127.0.0.1:{port}")
 
+    async def keepalive_failed(self, instance):
+        if process := self.processes.get(instance.name):
+            with trio.move_on_after(0.5):
+                status = await process.wait()
+                return Termination(StopReason.EXITED, f"its process ended with status {status}")
+        return None
+
     async def stop(self, instance):
-        if process := self.processes.pop(instance.name, None):
-            process.kill()
+        if process := self.processes.get(instance.name):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
+            self.processes.pop(instance.name, None)
+
+    async def shutdown(self):
+        for name in [*self.processes]:
+            await self.stop(Instance(name, ""))
 
 
 @breaks({"START-8": "but `instances` lists it"})

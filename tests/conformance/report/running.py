@@ -51,10 +51,17 @@ class Run:
         return found["verdict"]
 
 
-def run_suite(folder: Path, source: str, *arguments: str) -> Run:
-    """Run pytest on a module with ``source``, in this process: a new one takes longer than that."""
+def run_suite(folder: Path, source: str, *arguments: str, is_alone: bool = False) -> Run:
+    """Run pytest on a module with ``source``.
+
+    In this process, since a new one takes longer than most suites; a suite that leaves threads
+    or machines must be ``is_alone``.
+    """
     (folder / "test_suite.py").write_text(PREAMBLE + source)
     (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    if is_alone:
+        command = [sys.executable, "-m", "pytest", *_ARGUMENTS, *arguments]
+        return run(folder, command, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
     output = io.StringIO()
     with (
         _alone(folder),
@@ -65,7 +72,7 @@ def run_suite(folder: Path, source: str, *arguments: str) -> Run:
     return _result(folder, int(status), output.getvalue())
 
 
-def run(folder: Path, command: list[str]) -> Run:
+def run(folder: Path, command: list[str], **environ: str) -> Run:
     """Run a command in a process of its own."""
     done = subprocess.run(
         command,
@@ -77,6 +84,7 @@ def run(folder: Path, command: list[str]) -> Run:
             **os.environ,
             "PYTEST_ADDOPTS": "",
             "COLUMNS": "100",
+            **environ,
             "PYTHONPATH": os.pathsep.join(map(str, sys.path)),
         },
     )

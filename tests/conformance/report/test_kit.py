@@ -17,48 +17,79 @@ from tests.support.processes import is_running
 from tests.support.waiting import until
 
 
-def suite(body: str) -> str:
+def suite(body: str, *, name: str = "Own") -> str:
     return f"""
-class Own(InProcessSystem):
+class {name}(InProcessSystem):
 {body}
 
-class TestOwn(Suite):
+class Test{name}(Suite):
     timeout = 1.0
 
     @pytest.fixture
     def system(self):
-        return Own()
+        return {name}()
 """
 
 
-STOP = "    async def stop(self, instance):\n"
 HANGS = {
-    "waits": STOP + "        await trio.sleep_forever()",
-    "waits, and cannot be cancelled": STOP
-    + """
-        with trio.CancelScope(shield=True):
-            await trio.sleep_forever()
-""",
-    "blocks the loop": STOP
-    + """
-        import time
-        time.sleep(3600)
-""",
+    "Waits": "await trio.sleep_forever()",
+    "Ignores": "with trio.CancelScope(shield=True): await trio.sleep_forever()",
+    "Blocks": "import time; time.sleep(3600)",
 }
 
 
-@pytest.mark.parametrize("hang", HANGS)
-def test_hook_that_hangs_fails_one_clause_and_blocks_the_others(tmp_path, hang):
-    run = run_suite(tmp_path, suite(HANGS[hang]), "-k", "HOOKS-3 or START- or STOP-")
-    failed = {clause for clause, (outcome, _) in run.results.items() if outcome == "failed"}
+def suites_that_hang() -> str:
+    """Return suites in which `stop` hangs, and one in which a cancelled `console` does."""
+    sources = [
+        suite(f"    async def stop(self, instance):\n        {hang}", name=name)
+        for name, hang in HANGS.items()
+    ]
+    console = """
+    async def console(self, instance):
+        try:
+            return await super().console(instance)
+        except trio.Cancelled:
+            with trio.CancelScope(shield=True):
+                await trio.sleep_forever()
+"""
+    return "".join(sources) + suite(console, name="GivenUp")
+
+
+@pytest.fixture(scope="module")
+def hanging(tmp_path_factory: pytest.TempPathFactory):
+    """The results of those suites, by suite and clause: from one process, in which loops hang."""
+    folder = tmp_path_factory.mktemp("hanging")
+    chosen = ("HOOKS-3", "START-", "STOP-", "CANCEL-6", "CANCEL-7", "CANCEL-8", "CONSOLE-2")
+    run = run_suite(folder, suites_that_hang(), "-k", " or ".join(chosen), is_alone=True)
+    return run, {
+        told["suite"].removeprefix("Test"): {
+            test["clause"]: (test["outcome"], test["reason"]) for test in told["tests"]
+        }
+        for told in run.report["suites"]
+    }
+
+
+@pytest.mark.parametrize("name", HANGS)
+def test_hook_that_hangs_fails_one_clause_and_blocks_the_others(hanging, name):
+    run, suites = hanging
+    results = suites[name]
+    failed = {clause for clause, (outcome, _) in results.items() if outcome == "failed"}
     assert failed == {"START-1"}
-    assert run.results["START-1"][1].startswith(
-        "a hook has blocked trio's loop for 1 s" if "blocks" in hang else "`stop` of m0 has not"
+    assert results["START-1"][1].startswith(
+        "a hook has blocked trio's loop for 1 s" if name == "Blocks" else "`stop` of m0 has not"
     )
-    assert run.results["HOOKS-3"][0] == "passed"
-    blocked = {reason for outcome, reason in run.results.values() if outcome == "skipped"}
-    assert blocked == {f"blocked by START-1: {run.results['START-1'][1]}"}
-    assert run.output.count("blocked by START-1") == 1
+    assert results["HOOKS-3"][0] == "passed"
+    blocked = {reason for outcome, reason in results.values() if outcome == "skipped"}
+    blocked = {reason for reason in blocked if "not declared" not in reason}
+    assert blocked == {f"blocked by START-1: {results['START-1'][1]}"}
+    assert run.output.count("blocked by START-1") == len(HANGS)
+
+
+def test_test_that_was_given_up_does_not_disturb_the_next_ones(hanging):
+    _, suites = hanging
+    results = suites["GivenUp"]
+    assert results["CANCEL-7"][0] == "failed"
+    assert {results[c][0] for c in ("CANCEL-6", "CANCEL-8", "CONSOLE-2", "STOP-1")} == {"passed"}
 
 
 def test_hook_that_exits_blocks_the_other_clauses(tmp_path):
@@ -92,22 +123,6 @@ def test_fault_that_a_failed_test_leaves_is_told_once(tmp_path):
         "blocked by KEEPALIVE-3, after which no machine can be started: "
         "StartError: the account is locked",
     )
-
-
-def test_test_that_was_given_up_does_not_disturb_the_next_ones(tmp_path):
-    body = """
-    async def console(self, instance):
-        try:
-            return await super().console(instance)
-        except trio.Cancelled:
-            with trio.CancelScope(shield=True):
-                await trio.sleep_forever()
-"""
-    chosen = "CANCEL-7 or CANCEL-8 or CANCEL-6 or CONSOLE-2 or INSTANCES-1"
-    run = run_suite(tmp_path, suite(body), "-k", chosen)
-    ran = {c: outcome for c, (outcome, _) in run.results.items() if outcome != "not run"}
-    assert ran.pop("CANCEL-7") == "failed"
-    assert set(ran.values()) == {"passed"}
 
 
 FROZEN = """

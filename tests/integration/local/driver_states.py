@@ -37,6 +37,9 @@ class State:
             "terminal": os.getsid(0) == os.getppid() or os.getsid(0) == os.getpid(),
         }
 
+    def die(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
     @bm.parallel
     def describe_process(self) -> dict[str, Any]:
         return self.describe()
@@ -61,9 +64,12 @@ def main(fork: str) -> None:
             1, services={"State": State()}, environ={"TZ": "JST-9", "PYTHONPATH": "/opt/extra"}
         )
         reports = [machine.call("State.describe"), machine.call("State.describe_process")]
+        machine.submit("State.die")
+        machine.wait(bm.State.STOPPED)
     with open(os.environ["REPORT"], "w") as file:
         log = [record.getMessage() for record in warned.buffer]
-        json.dump([{"argv": sys.argv, "path": sys.path, "log": log}, *reports], file)
+        driver = {"argv": sys.argv, "path": sys.path, "log": log, "error": str(machine.error)}
+        json.dump([driver, *reports], file)
 
 
 def break_signals() -> None:

@@ -75,9 +75,15 @@ def use(machine):
 
 
 @pytest.fixture(scope="module")
-def machine():
-    with bm.Session("local") as session:
-        yield session.start(1, services={"Basic": Basic()})[0]
+def session():
+    # With no keepalive: a machine's death is noticed by its connections.
+    with bm.Session("local", keepalive_timeout=1000.0) as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def machine(session):
+    return session.start(1, services={"Basic": Basic()})[0]
 
 
 @pytest.mark.long
@@ -149,7 +155,8 @@ time.sleep(1000)
 """
 
 
-@pytest.mark.parametrize("fork", [None, pytest.param(False, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("fork", [None, False])
 def test_machines_end_with_killed_driver_though_its_workers_live_on(fork):
     with driver("-c", DRIVER.format(fork=fork)) as process:
         machines = process.read_pids()
@@ -169,12 +176,10 @@ class Forker:
         return os.getpid(), pid
 
 
-@pytest.mark.parametrize("fork", [None, pytest.param(False, marks=pytest.mark.long)])
-def test_death_of_machine_is_noticed_though_its_own_children_live_on(fork):
-    with bm.Session("local", fork=fork, keepalive_timeout=1000.0) as session:
-        [machine] = session.start(1, services={"Forker": Forker()})
-        pid, child = machine.call("Forker.start")
-        os.kill(pid, 9)
-        until(lambda: machine.state == bm.State.STOPPED)
-        assert "killed by signal 9" in str(machine.error)
-        until(lambda: not is_running(child))
+def test_death_of_machine_is_noticed_though_its_own_children_live_on(session):
+    [machine] = session.start(1, services={"Forker": Forker()})
+    pid, child = machine.call("Forker.start")
+    os.kill(pid, 9)
+    until(lambda: machine.state == bm.State.STOPPED)
+    assert "killed by signal 9" in str(machine.error)
+    until(lambda: not is_running(child))

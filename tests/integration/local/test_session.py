@@ -42,6 +42,9 @@ def test_machines_start_serve_and_stop(fork):
             assert all(m.maxprocs == 2 and m.owned for m in machines)
             pids = [await m.call("Basic.pid") for m in machines]
             assert len({os.getpid(), *pids}) == 4
+            if sys.platform == "linux":  # what other users, or the same one, can read of them
+                for pid, file in itertools.product(pids, ("cmdline", "environ")):
+                    assert b"PRIVATE KEY" not in Path(f"/proc/{pid}/{file}").read_bytes()
             array = np.arange(1 << 20)
             assert np.array_equal(await machines[0].call("Basic.echo", array), array)
         assert not any(map(is_running, pids))

@@ -48,6 +48,7 @@ class VmSystem(bm.System):
     Options = VmOptions
     capabilities = frozenset({Capability.CONSOLE})
     ships_environment = True
+    owns_hosts = False  # this computer is the host of all of them
     boot_timeout = 30.0
     orphan_timeout = 30.0
 
@@ -63,7 +64,7 @@ class VmSystem(bm.System):
     async def launch(self, spec: MachineSpec) -> Instance:
         disk = Path(self.options.disk) if self.options.disk else None
         vm = self.vms[spec.name] = Vm(self.options.python, disk=disk)
-        await vm.power_on(spec.request)
+        await vm.power_on(spec.request, poweroff=None)
         return Instance(spec.name, vm.address)
 
     async def keepalive_failed(self, instance: Instance) -> Termination | None:
@@ -82,7 +83,10 @@ class VmSystem(bm.System):
 
 
 class Vm:
-    """A simulated VM: a folder, which is its disk, and a process."""
+    """A simulated VM: a folder, which is its disk, and a process.
+
+    It can be switched off as a real one can: then the file ``switched_off`` exists.
+    """
 
     def __init__(self, python: str = sys.executable, *, disk: Path | None = None) -> None:
         self.disk = disk or Path(tempfile.mkdtemp(prefix="bigmachine-vm-"))
@@ -91,6 +95,16 @@ class Vm:
         (self.disk / "bin").mkdir(exist_ok=True)
         with contextlib.suppress(FileExistsError):
             (self.disk / "bin" / "python3").symlink_to(python)
+        self.switched_off = self.disk / "off"
+        off = f"touch {self.switched_off}"
+        commands = {
+            "systemctl": f'[ "$1" = poweroff ] && {off} || exec /usr/bin/systemctl "$@"',
+            "poweroff": off,
+            "halt": off,
+        }
+        for command, script in commands.items():  # they come first on its path
+            (self.disk / "bin" / command).write_text(f"#!/bin/sh\n{script}\n")
+            (self.disk / "bin" / command).chmod(0o755)
         self._console = self.disk / "console"
 
     async def power_on(self, request: LaunchRequest, **options: object) -> None:

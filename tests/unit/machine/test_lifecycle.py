@@ -585,7 +585,9 @@ def test_connect_with_bad_timeout_is_refused(run, timeout):
 def test_connect_to_what_is_no_address_is_refused(run, addr):
     async def test(kit):
         async with kit.session() as session:
-            with pytest.raises(bm.UsageError, match="https://HOST:PORT#NAME"):
+            with pytest.raises(
+                bm.UsageError, match="https://HOST:PORT#NAME|a machine or its address"
+            ):
                 await session.connect(addr)
 
     run(test)

@@ -61,6 +61,7 @@ def test_interpreter_may_be_relative_or_have_another_name(monkeypatch, tmp_path)
 
 
 FLAGS = ["-O", "-B", "-bb", "-u", "-X", "dev", "-X", "utf8", "-X", "faulthandler", "-W", "error::A"]
+MORE_FLAGS = (["-I"], ["-S", "-OO"], ["-E", "-s"])
 SHOW = (
     "import json, sys; names = [n for n in dir(sys.flags) if n[0] != '_' and not n.startswith('n_')"
     " and n not in ('count', 'index', 'safe_path')]; print(json.dumps([{n: getattr(sys.flags, n) "
@@ -68,7 +69,11 @@ SHOW = (
 )
 
 
-@pytest.mark.parametrize("flags", [FLAGS, ["-I"], ["-S", "-OO"], ["-E", "-s"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "flags",
+    [FLAGS, *(pytest.param(more, marks=pytest.mark.long) for more in MORE_FLAGS)],
+    ids=" ".join,
+)
 def test_process_has_flags_of_its_parent(flags):
     source = str(Path(bm.__file__).parents[1])
     program = (

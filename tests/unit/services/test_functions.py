@@ -98,6 +98,11 @@ def test_function_of_no_service_is_refused_with_names_to_write(function, message
         find(function, A=PI())
 
 
+def test_callable_objects_are_among_names_to_write():
+    with pytest.raises(bm.UsageError, match='as in: "p", "f", "A.alias"'):
+        find(len, p=functools.partial(function), f=function, A=PI())
+
+
 def test_function_of_several_services_is_refused_with_their_names():
     with pytest.raises(
         bm.UsageError, match='several services of m0; .* one of: "A.made", "B.made"'

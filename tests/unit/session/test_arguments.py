@@ -88,7 +88,7 @@ def test_wait_and_connect_say_what_they_take_and_other_numbers_and_mappings_work
             machine.wait(state)
     with pytest.raises(bm.UsageError, match=r"write wait\(State\.STOPPED\), not wait\('stopped'\)"):
         machine.wait("stopped")
-    with pytest.raises(bm.UsageError, match="a machine or its address, not 5$"):
+    with pytest.raises(bm.UsageError, match="a machine or its address, .*, not 5$"):
         session.connect(5)
     assert session.connect(machine.addr).call("Echo.echo", 1) == 1
     assert session.connect(machine).call("Echo.echo", 2) == 2

@@ -249,7 +249,9 @@ print(*[m.call("Work.pid") for m in machines])
         assert not os.path.exists(f"/proc/{pid}")
 
 
-def test_each_output_line_is_prefixed_with_machine_name(capfd):
+def test_each_output_line_is_prefixed_with_machine_name(capfd, monkeypatch):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # machines inherit it
+
     class Printer:
         def speak(self):
             print("one\ntwo")

@@ -32,6 +32,9 @@ from ._frames import (
 # only leaves the peer idle.
 _BATCH_FRAMES = 16
 
+# Of those who wait for room; each may use some of it.
+_WAKE_AT_ONCE = 64
+
 MAX_SMALL_BYTES = 4 << 20
 """How many bytes of small frames may wait until nothing more is read from the peer, or produced.
 
@@ -61,7 +64,7 @@ class Outbox:
         self._is_corked = False
         self._idle: trio.Event | None = None  # made by the task that waits for it
         self._unclogged: trio.Event | None = None  # like `_idle`
-        self._when_room: list[Callable[[], None]] = []
+        self._when_room: deque[Callable[[], None]] = deque()
 
     @property
     def is_clogged(self) -> bool:
@@ -87,6 +90,7 @@ class Outbox:
     def when_room(self, function: Callable[[], None]) -> None:
         """Call ``function`` once there is room again."""
         self._when_room.append(function)
+        self._wake()  # there may be room by now
 
     def post(self, frame: bytes, *, is_urgent: bool = True) -> None:
         """Send a frame: at once if nothing is queued and it ``is_urgent``.
@@ -167,15 +171,15 @@ class Outbox:
                 self._unclogged.set()
                 self._unclogged = None
             if self._when_room and self.has_room:
-                waiting, self._when_room = self._when_room, []
-                for function in waiting:
-                    function()
+                for _ in range(min(len(self._when_room), _WAKE_AT_ONCE)):
+                    self._when_room.popleft()()
+                await trio.lowlevel.checkpoint()  # they may fill it again
             if self._small:
                 channel.send_nowait(self._take_small())
             elif self._under_way:
                 self._send_chunk()
                 await trio.lowlevel.checkpoint()
-            elif not channel.has_unsent:
+            elif not channel.has_unsent and not self._when_room:
                 if self._idle is not None:
                     self._idle.set()
                     self._idle = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import functools
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -71,14 +72,15 @@ class TaskPool:
                             return
                     slot.task = current_task()
                     self._idle.append(slot)
-                    try:
-                        await wait_task_rescheduled(_abort)
-                    except trio.Cancelled:  # the pool ends
-                        self._idle.remove(slot)
-                        raise
+                    await wait_task_rescheduled(functools.partial(self._abandon, slot))
             # Cancelled with its job, not with the pool: continue in a new scope.
             slot.job = None
             slot.scope = trio.CancelScope()
+
+    def _abandon(self, slot: _Slot, _: object) -> Abort:
+        """Give up an idle task, as the pool ends: from now on it can't be rescheduled."""
+        self._idle.remove(slot)
+        return Abort.SUCCEEDED
 
 
 class Job:
@@ -127,7 +129,3 @@ def _abandon_nurseries() -> None:
     for nursery in current_task().child_nurseries:
         nursery.cancel_scope.cancel()
     getattr(current_task(), "_child_nurseries", []).clear()
-
-
-def _abort(_raise_cancel: object) -> Abort:
-    return Abort.SUCCEEDED

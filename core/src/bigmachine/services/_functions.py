@@ -66,10 +66,12 @@ def _function(attribute: object) -> object:
 
 def _all_names(services: Mapping[str, object]) -> Iterator[str]:
     for name, interface in services.items():
-        if isinstance(interface, type):
-            yield from (f"{name}.{method}" for method in method_names(interface))
-        else:
+        if not isinstance(interface, type):
             yield name
+            continue
+        if any("__call__" in vars(base) for base in interface.__mro__):
+            yield name
+        yield from (f"{name}.{method}" for method in method_names(interface))
 
 
 def _listed(names: list[str]) -> str:

@@ -81,7 +81,9 @@ def address_of(target: object) -> str:
     """Return the address of what `connect` was given: an address or a machine."""
     addr = target if isinstance(target, str) else getattr(target, "addr", None)
     if not isinstance(addr, str):
-        raise UsageError(f"connect takes a machine or its address, not {_short(target)}")
+        raise UsageError(
+            f"connect takes a machine or its address, https://HOST:PORT#NAME, not {_short(target)}"
+        )
     return addr
 
 

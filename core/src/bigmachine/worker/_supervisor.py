@@ -182,7 +182,12 @@ _LAST_LINES_SECONDS = 2.5 * _LOG_POLL_SECONDS  # for a driver that follows the l
 
 
 def _print_mark(text: str) -> None:
-    with contextlib.suppress(OSError, ValueError):  # a service has closed it
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+    _flush_streams()
+    with contextlib.suppress(OSError):  # a service has closed it
         os.write(2, text.encode() + b"\n")
+
+
+def _flush_streams() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # a service has closed it
+            stream.flush()

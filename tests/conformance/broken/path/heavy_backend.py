@@ -6,7 +6,7 @@ import time
 
 from tests.conformance.cloud import CloudSystem
 
-time.sleep(2.0)  # as long as the import of a large SDK, on a busy computer
+time.sleep(6.0)  # as long as the import of a large SDK, on a busy computer
 
 
 class HeavyImport(CloudSystem):

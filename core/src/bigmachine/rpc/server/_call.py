@@ -95,12 +95,37 @@ class Call(ABC):
     def raised(self, exc: BaseException) -> Callable[[], None]:
         """Take what the method raised, or a `CallError`."""
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a result can be sent: whether its caller reads those before it."""
+        return True
+
+    def when_room(self, function: Callable[[], None]) -> None:
+        """Call ``function`` in the trio loop once there is room."""
+        function()
+
     # -- where the method runs ------------------------------------------------
 
+    @property
+    def _must_wait(self) -> bool:
+        return not (self.has_room or self.method.is_of_supervisor)
+
+    def _wait_and_start(self) -> None:
+        """Start again when there is room; in the trio loop."""
+        self.when_room(lambda: None if self.is_cancelled else self.start())
+
     def _run_in_loop(self) -> Awaitable[None]:
-        return self._run_async(self._call_method)
+        return self._run_when_room() if self._must_wait else self._run_async(self._call_method)
+
+    async def _run_when_room(self) -> None:
+        event = trio.Event()
+        self.when_room(event.set)
+        await event.wait()
+        await self._run_in_loop()
 
     def _run_in_thread(self) -> Callable[[], None]:
+        if self._must_wait:
+            return self._wait_and_start
         try:
             result = self._call_method()
             if isinstance(result, AsyncIterator) or _is_awaitable(result):
@@ -110,6 +135,8 @@ class Call(ABC):
             return self._failed(exc)
 
     def _run_in_process(self, process_call: ProcessCall) -> Callable[[], None]:
+        if self._must_wait:
+            return self._wait_and_start
         try:
             return self.replied(*process_call.run(self.pickled_arguments()))
         except BaseException as exc:

@@ -56,6 +56,13 @@ class FrameCall(Call):
             upload.close()
         return True
 
+    @property
+    def has_room(self) -> bool:
+        return self._outbox.has_room
+
+    def when_room(self, function: Callable[[], None]) -> None:
+        self._outbox.when_room(function)
+
     # -- its arguments --------------------------------------------------------
 
     def load_arguments(self) -> tuple[Sequence[Any], Mapping[str, Any]]:

@@ -77,7 +77,8 @@ class GeneratorRun:
 
     def _step(self) -> Callable[[], None]:
         """Compute items in a thread, until the window is full or another call needs the thread."""
-        method, room = self._call.method, self._room
+        method, room, outgoing = self._call.method, self._room, self._outgoing
+        assert outgoing is not None
         while not self._is_cancelled:
             try:
                 payload = dump_result(method.name, next(self._items), verb="yielded")
@@ -89,7 +90,8 @@ class GeneratorRun:
                 return functools.partial(self._last, dump_exception(exc))
             room -= item_cost(payload.size)
             is_large = payload.size > LARGE_ITEM_BYTES
-            if room <= 0 or is_large or self._pools.is_thread_wanted(method):
+            is_full = room <= 0 or is_large or not outgoing.has_room
+            if is_full or self._pools.is_thread_wanted(method):
                 return functools.partial(self._pause, payload)
             self._pools.threads.post(functools.partial(self._post, payload))
         return self._close()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import io
 import os
 import pickle
 import select
@@ -246,10 +247,16 @@ def main(header: dict[str, Any], fd: str) -> None:
 def prepare_output() -> None:
     """Print lines at once, and as the driver reads them: in UTF-8, whatever the locale is."""
     for name, descriptor in ("stdout", 1), ("stderr", 2):
+        is_unbuffered = getattr(getattr(sys, name), "write_through", False)  # by `python -u`
         with contextlib.suppress(OSError):  # it is closed
             # A new stream: one that was opened before its descriptor was replaced can't change.
-            stream = open(  # noqa: SIM115
-                descriptor, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False
+            buffer = open(descriptor, "wb", 0 if is_unbuffered else -1, closefd=False)  # noqa: SIM115
+            stream = io.TextIOWrapper(
+                buffer,
+                encoding="utf-8",
+                errors="backslashreplace",
+                line_buffering=True,
+                write_through=is_unbuffered,
             )
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)

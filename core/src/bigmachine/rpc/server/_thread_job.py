@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ...services._waiting import set_running
 from ._gate import Gate
-
-if TYPE_CHECKING:
-    from ._threads import ThreadPool
 
 
 class ThreadJob:
@@ -44,7 +41,7 @@ class ThreadJob:
         self,
         run: Callable[[], Callable[[], None]],
         *,
-        pool: ThreadPool,
+        pool: JobPool,
         name: str,
         places: Gate,
         exclusive: Gate | None,
@@ -178,6 +175,22 @@ class ThreadJob:
     def _leave_exclusive(self) -> None:
         if self.exclusive is not None:
             self.exclusive.leave()
+
+
+class JobPool(Protocol):
+    """What a job needs of the pool that runs it; see `ThreadPool`."""
+
+    running: set[ThreadJob]
+
+    def take(self, job: ThreadJob) -> None: ...
+
+    def detach(self, job: ThreadJob) -> bool: ...
+
+    def attach(self, job: ThreadJob) -> None: ...
+
+    def abandon(self, job: ThreadJob) -> None: ...
+
+    def warn_of_exclusive(self, gate: Gate) -> None: ...
 
 
 def _taken_lock() -> threading.Lock:

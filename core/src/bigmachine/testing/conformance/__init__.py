@@ -14,8 +14,9 @@ or runs ``bigmachine conformance NAME -o key=value``. Both need pytest, which
 ``pip install "bigmachine[testing]"`` adds.
 
 Each test cites a clause of the contract (`_clauses`). The tests are in ``clauses/``, by
-sections of the contract; all of them use `_kit`. `_plugin` and `_report` are what pytest
-runs and prints.
+sections of the contract, or by the kind of fault if it concerns several; all of them use
+`_kit`. `_plugin` and `_report` are what pytest runs and prints. `_guardian` cleans up after
+the kit.
 """
 
 from __future__ import annotations

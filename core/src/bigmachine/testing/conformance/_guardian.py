@@ -8,8 +8,11 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 
 from . import _processes
+
+_TEMPORARY = ("TMPDIR", "TEMP", "TMP")  # who reads one of these puts its temporary files there
 
 
 class Guardian:
@@ -44,3 +47,27 @@ class Guardian:
 def guardian() -> Guardian:
     """Return the guardian of this process; start it first if there is none."""
     return Guardian()
+
+
+@contextlib.contextmanager
+def marking(mark: str, *, grace: float) -> Iterator[str]:
+    """Mark all processes that are started in the block; yield the folder of temporary files.
+
+    What they leave has ``grace`` seconds to clean up once this process has ended.
+    """
+    guardian().watch(mark, grace=grace)
+    folder = guardian().folder
+    changed = {_processes.MARK: mark, **dict.fromkeys(_TEMPORARY, folder)}
+    before = {name: os.environ.get(name) for name in changed}
+    usual = tempfile.tempdir
+    os.environ.update(changed)
+    tempfile.tempdir = folder
+    try:
+        yield folder
+    finally:
+        tempfile.tempdir = usual
+        for name, text in before.items():
+            if text is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = text

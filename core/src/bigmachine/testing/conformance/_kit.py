@@ -8,10 +8,8 @@ test fails: the kit abandons the loop and continues in another.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import secrets
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -19,21 +17,22 @@ import pytest
 import trio
 
 from bigmachine._identity import Identity
-from bigmachine.errors import BigmachineError, PluginError, RpcError
+from bigmachine.errors import BigmachineError, RpcError
 from bigmachine.machine._async import AsyncMachine
 from bigmachine.reaper._process import ReaperProcess
 from bigmachine.rpc import dial
 from bigmachine.session._async import AsyncSession
 from bigmachine.system import Instance, System
-from bigmachine.system._plugins import Plugins, check_system
+from bigmachine.system._plugins import Plugins
 
 from ._bounds import HookBounds
 from ._clauses import Clause, Tier
 from ._driver_process import DriverJob, DriverProcess, run_driver
 from ._guarded_loop import GuardedLoop
-from ._guardian import guardian
+from ._guardian import marking
+from ._hook_checks import check_hooks
 from ._probe import Place, Probe
-from ._processes import MARK, HostProcess, find, marked
+from ._processes import HostProcess, find, marked
 from ._shared import SERVICES, SharedMachines
 from ._waiting import POLL, Waiting
 from ._wrappers import LogRecorder
@@ -46,7 +45,6 @@ Test = Callable[[], Awaitable[None]]
 
 HOOKS = "HOOKS-1"
 """If this clause is broken, nothing else can be tested."""
-_TEMPORARY = ("TMPDIR", "TEMP", "TMP")
 BASICS = "START-1"
 """If this clause is broken, nothing else that needs machines can be tested."""
 
@@ -74,7 +72,7 @@ class Kit(Waiting):
         self._budget = budget
         self._loop: GuardedLoop | None = None
         self._shared: SharedMachines | None = None
-        self._broken_hooks, self.hook_warnings = _check_hooks(self.system_class)
+        self._broken_hooks, self.hook_warnings = check_hooks(self.system_class)
         self._are_basics_proven = False
         self._suspect = BASICS  # the clause whose test may have left a fault behind
         self._blocked = ""  # why no other test can run
@@ -328,22 +326,8 @@ class Kit(Waiting):
         """Mark all processes that are started in the block; their temporary files are ours."""
         self.mark = secrets.token_hex(8)
         self._used_marks.append(self.mark)
-        guardian().watch(self.mark, grace=self.orphan_timeout)
-        self.folder = guardian().folder
-        changed = {MARK: self.mark, **dict.fromkeys(_TEMPORARY, self.folder)}
-        before = {name: os.environ.get(name) for name in changed}
-        temporary = tempfile.tempdir
-        os.environ.update(changed)
-        tempfile.tempdir = self.folder
-        try:
+        with marking(self.mark, grace=self.orphan_timeout) as self.folder:
             yield
-        finally:
-            tempfile.tempdir = temporary
-            for name, text in before.items():
-                if text is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = text
 
 
 async def answers(http: Any, instance: Instance) -> bool:  # Any: an httpx.AsyncClient
@@ -360,28 +344,3 @@ async def answers(http: Any, instance: Instance) -> bool:  # Any: an httpx.Async
 def _first_line(exc: Exception) -> str:
     line = str(exc).partition("\n")[0]
     return line if isinstance(exc, AssertionError) else f"{type(exc).__name__}: {line}"
-
-
-def _check_hooks(system: type[System]) -> tuple[str, list[str]]:
-    """Return why a session would refuse the class, "" if it would not; and its warnings."""
-    warnings = _Messages()
-    logger = logging.getLogger("bigmachine.plugins")
-    is_propagating, logger.propagate = logger.propagate, False  # HOOKS-2 says it, once
-    logger.addHandler(warnings)
-    try:
-        check_system(system)
-    except PluginError as exc:
-        return str(exc), warnings.texts
-    finally:
-        logger.removeHandler(warnings)
-        logger.propagate = is_propagating
-    return "", warnings.texts
-
-
-class _Messages(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.texts: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.texts.append(record.getMessage())

@@ -9,8 +9,9 @@ import trio
 
 from ._guarded_loop import GuardedLoop
 
-POLL = 0.02
-"""The pause between two checks of what sends no event, in seconds."""
+POLL = 0.05
+"""The pause between two checks of what sends no event, in seconds: to list all processes, as
+many checks do, takes 10 ms."""
 
 
 class Waiting:
