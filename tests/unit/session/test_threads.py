@@ -260,10 +260,11 @@ AT_EXIT = """
 import atexit, sys, threading
 import bigmachine as bm
 from bigmachine.testing import InProcessSystem
-from tests.support.services import Echo
 
-# Of another module: a machine of this process may hold it for ever, and what its module holds.
-SERVICES = {"Work": Echo()}
+class Work:
+    def hi(self): return "hi"
+
+SERVICES = {"Work": Work()}
 
 def report(name, function):
     try:
@@ -273,8 +274,8 @@ def report(name, function):
 
 session, late = bm.Session(InProcessSystem()), bm.Session(InProcessSystem())
 atexit.register(lambda: report("start", lambda: session.start(1, services=SERVICES)))
-atexit.register(lambda: report("late", lambda: late.start(1, services=SERVICES)[0].call("Work.echo", "hi")))
-atexit.register(lambda: report("call", lambda: machine.call("Work.echo", "hi")))
+atexit.register(lambda: report("late", lambda: late.start(1, services=SERVICES)[0].call("Work.hi")))
+atexit.register(lambda: report("call", lambda: machine.call("Work.hi")))
 atexit.register(lambda: report("shutdown", session.shutdown))
 
 def open_and_exit():
@@ -285,7 +286,7 @@ thread = threading.Thread(target=open_and_exit)
 thread.start()
 thread.join()
 [machine] = session.machines
-report("after exit of thread", lambda: machine.call("Work.echo", "hi"))
+report("after exit of thread", lambda: machine.call("Work.hi"))
 
 def call_on():
     machine.call("Work.hi")

@@ -14,6 +14,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import cloudpickle
+
 from ._modules import is_importable
 
 _known: weakref.WeakValueDictionary[str, type] = weakref.WeakValueDictionary()
@@ -49,6 +51,9 @@ def _make_class(make: Callable[..., type], args: tuple[Any, ...]) -> type:
     return cls
 
 
+_PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
+
+
 def _set_class_state(cls: type, state: tuple[Callable[..., object], Any]) -> None:
     if cls in _own:
         return
@@ -65,13 +70,11 @@ def _set_class_state(cls: type, state: tuple[Callable[..., object], Any]) -> Non
 
 def _fingerprint(value: object) -> object:
     """Return what is equal for equal data; None for all that is no plain data."""
-    from ._payload import dumps_whole, is_plain  # they use this module
-
-    if is_plain(value):
+    if type(value) in _PLAIN:
         return type(value), value
     if isinstance(value, (dict, list, set, tuple)):
         with contextlib.suppress(Exception):  # it has a part that can't be pickled from here
-            return hashlib.sha256(dumps_whole(value)).digest()
+            return hashlib.sha256(cloudpickle.dumps(value)).digest()
     return None
 
 
