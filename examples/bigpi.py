@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import math
 import random
+import re
 import sys
 import time
 import tomllib
@@ -127,12 +128,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(prog="bigpi", description="Estimate π on several machines.")
     add = parser.add_argument
-    add("-n", "--samples", type=_positive, default=SAMPLES, help=f"default {SAMPLES:,}")
+    add("-n", "--samples", type=_positive, default=SAMPLES, help=f"default {SAMPLES:,}; also 6e7")
     add("--machines", type=_positive, default=5, metavar="N", help="default 5")
     add("--system", default="local", help="default local; `bigmachine systems` lists them")
     add("-o", dest="options", type=_option, action="append", default=[], metavar="KEY=VALUE")
     add("--seed", help="with the same seed and samples, the result is the same")
-    parser.epilog = "-o sets an option of the system, such as -o maxprocs=2; it may be repeated."
+    parser.epilog = (
+        "-o sets an option of the system, such as -o maxprocs=2; it may be repeated. "
+        "The exit status is 2 after an error, and 130 after Ctrl-C."
+    )
     arguments = parser.parse_args(argv)
     seed = arguments.seed or str(random.SystemRandom().getrandbits(32))
     try:
@@ -177,6 +181,7 @@ def show(machines: Sequence[bm.Machine], n: int, estimates: Iterator[Estimate]) 
                 print(f"{result.samples / n:4.0%}  {result}", flush=True)
     console.print(_table(machines, result, len(machines)))
     cores = sum(machine.maxprocs for machine in machines)
+    print("± is the standard error: 2 of 3 runs are within it, 19 of 20 within twice it.")
     print(
         f"{result} ({_count(result.samples, 'sample')}, {_count(len(machines), 'machine')}, "
         f"{_count(cores, 'core')}, {result.seconds:.1f} s)"
@@ -214,8 +219,9 @@ def _count(count: int, noun: str) -> str:
 
 
 def _positive(text: str) -> int:
+    digits = re.sub("[,_]", "", text) if re.fullmatch(r"\d{1,3}([,_]\d{3})+", text) else text
     try:
-        value = int(float(text)) if "e" in text.lower() else int(text)
+        value = int(float(digits)) if "e" in digits.lower() else int(digits)
     except (ValueError, OverflowError):
         value = 0
     if value < 1:

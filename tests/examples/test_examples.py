@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import math
 import os
@@ -133,10 +134,20 @@ def test_bigpi_takes_single_sample(run):
     assert "(1 sample, 1 machine, 1 core, " in done.stdout
 
 
+def test_bigpi_takes_numbers_as_people_write_them():
+    for text in ("60000000", "60,000,000", "60_000_000", "6e7"):
+        assert bigpi._positive(text) == 60_000_000
+    for text in ("1,5", "60,00", "1.5", "60 M", ",100"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            bigpi._positive(text)
+
+
 def test_bigpi_prints_plain_lines_without_terminal(run):
     done = run(BIGPI, "-n", 1_000_000, "--machines", 1)
     assert "\x1b" not in done.stdout
     # Not every tenth is printed: two may pass between two updates.
+    assert "± is the standard error" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
     assert re.search(r"^ [1-9]0%  π ≈ 3\.\d+ ± 0\.\d+$", done.stdout, re.M)
 
 

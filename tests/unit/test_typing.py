@@ -17,6 +17,10 @@ class PI:
     def many(self, n: int) -> Iterator[int]: yield n
     @bm.parallel
     def in_process(self, n: int, *, seed: str = "") -> float: return 1.0
+    @bm.concurrent
+    def waits(self, url: str) -> bytes: return b""
+    @bm.exclusive
+    async def alone(self, n: int) -> str: return ""
 
 class AsyncPI:
     async def sample(self, n: int) -> int: return n
@@ -29,6 +33,8 @@ def plain(machine: bm.Machine) -> None:
     reveal_type(machine.submit("PI.sample", 3))
     reveal_type(PI.in_process)
     stub.in_process("three")
+    reveal_type(PI.waits)
+    reveal_type(PI.alone)
 
 async def trio_native(machine: bm.AsyncMachine) -> None:
     reveal_type(await machine.service(AsyncPI, "PI").sample(3))
@@ -56,6 +62,8 @@ def test_mypy_knows_types_of_stubs_calls_and_parallel_methods(tmp_path):
         "Iterator[int]",
         "Future[Any]",
         "def (self: PI, n: int, *, seed: str =) -> float",
+        "def (self: PI, url: str) -> bytes",
+        "def (self: PI, n: int) -> Coroutine[Any, Any, str]",
         "int",
         "State",
     ], run.stdout

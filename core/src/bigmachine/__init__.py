@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from ._values import Termination as Termination
     from .errors import BigmachineError as BigmachineError
     from .errors import BootError as BootError
+    from .errors import CallTimeout as CallTimeout
     from .errors import MachineError as MachineError
     from .errors import MachineStopped as MachineStopped
     from .errors import NotSupportedError as NotSupportedError
@@ -67,7 +68,9 @@ if TYPE_CHECKING:
     from .machine._async import AsyncStream as AsyncStream
     from .machine._sync import Machine as Machine
     from .machine._sync import Stream as Stream
-    from .services._parallel import parallel as parallel
+    from .services._decorators import concurrent as concurrent
+    from .services._decorators import exclusive as exclusive
+    from .services._decorators import parallel as parallel
     from .session._async import AsyncSession as AsyncSession
     from .session._peers import AsyncPeerSession as AsyncPeerSession
     from .session._peers import PeerSession as PeerSession
@@ -92,13 +95,13 @@ _HOMES = {
         "MemoryInfo Notice State Termination"
     ),
     "errors": (
-        "BigmachineError BootError MachineError MachineStopped NotSupportedError PluginError "
-        "ProtocolError RemoteError RpcError StartError StopReason TransportError "
+        "BigmachineError BootError CallTimeout MachineError MachineStopped NotSupportedError "
+        "PluginError ProtocolError RemoteError RpcError StartError StopReason TransportError "
         "UnknownSystemError UsageError"
     ),
     "machine._async": "AsyncMachine AsyncStream",
     "machine._sync": "Machine Stream",
-    "services._parallel": "parallel",
+    "services._decorators": "concurrent exclusive parallel",
     "session._async": "AsyncSession",
     "session._peers": "AsyncPeerSession PeerSession",
     "session._sync": "Session",

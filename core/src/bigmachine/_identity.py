@@ -163,6 +163,15 @@ class Identity:
     def __repr__(self) -> str:  # never the key
         return f"Identity({self.name!r})"
 
+    def private_number(self) -> int:
+        """Return the private key as a number, which is shorter than PEM."""
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+        key = load_pem_private_key(self.key, None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        return key.private_numbers().private_value
+
     def server_context(self) -> ssl.SSLContext:
         """TLS 1.3 for the accepting end; the peer must show a certificate of the session."""
         context = self._context(ssl.PROTOCOL_TLS_SERVER)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime
 import enum
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from .errors import StopReason, UsageError
+from .errors import StopReason, UsageError, sanitize_line
 
 LIMIT_BYTES = 64 << 20  # of the local files that are sent, unless the user allows more
 
@@ -82,7 +82,7 @@ class CostGroup:
 
     def __str__(self) -> str:
         """Return it for people: ``"3 × c7i.xlarge spot, 14 min"``."""
-        noun = f"× {self.kind}" if self.kind else f"machine{'s' * (self.count != 1)}"
+        noun = f"× {sanitize_line(self.kind)}" if self.kind else f"machine{'s' * (self.count != 1)}"
         return f"{self.count} {noun}, {duration_text(self.seconds)}"
 
 
@@ -165,9 +165,20 @@ class Notice:
 
     def __str__(self) -> str:
         """Return it as one line, for people."""
+        detail = sanitize_line(self.detail)
         if self.at is None:
-            return self.detail
-        return f"{self.detail} at {self.at.astimezone(datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
+            return detail
+        return f"{detail} at {self.at.astimezone(datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+class LinePart(bytes):
+    """The beginning of a line, or more of it, from a system's ``tail``: the rest comes later.
+
+    A system may yield one when a machine has printed part of a line and then nothing for a
+    moment, as for a progress bar, and for a line that is too long to be kept whole.
+    """
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +232,7 @@ class EnvironmentOptions:
     """Which part of the driver's environment is sent to machines that have none of its code.
 
     ``include`` and ``exclude`` are patterns for files of local folders, as in ``.gitignore``.
+    Secrets, such as ``.env`` and private keys, are sent only if ``include`` names them.
     ``exclude_distributions`` names installed distributions that are not sent. ``limit_bytes``
     is the largest total size of the local files.
     """
@@ -233,9 +245,19 @@ class EnvironmentOptions:
     def __post_init__(self) -> None:
         for name in ("include", "exclude", "exclude_distributions"):
             value = getattr(self, name)
-            if isinstance(value, str):
+            if not isinstance(value, Iterable) or isinstance(value, str | bytes):
                 raise UsageError(f"EnvironmentOptions: {name} is a list of strings, not {value!r}")
-            object.__setattr__(self, name, tuple(value))
+            values = tuple(value)
+            for each in values:
+                if not isinstance(each, str):
+                    raise UsageError(f"EnvironmentOptions: {name} has {each!r}, which is no string")
+            object.__setattr__(self, name, values)
+        limit = self.limit_bytes
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
+            raise UsageError(
+                f"EnvironmentOptions: limit_bytes is a number of bytes, such as {1 << 30} for "
+                f"1 GiB, not {limit!r}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

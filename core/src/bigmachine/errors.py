@@ -12,6 +12,7 @@
     │ ├ BootError                   phase, console tail
     │ └ MachineStopped              .reason says why
     └ RpcError       .addr .method
+      ├ CallTimeout(TimeoutError)   not done within the timeout of `Machine.with_options`
       ├ TransportError  temporary   may or may not have run
       ├ ProtocolError               not ours, or another version
       └ RemoteError                 the user's method raised
@@ -19,12 +20,13 @@
 ``retry=True`` repeats calls that raise an error which is ``temporary``, and no others.
 
 All of them can be pickled, so that a method on one machine may raise the error of its call
-to another machine.
+to another machine. Their messages are harmless on a terminal, see `sanitize`.
 """
 
 from __future__ import annotations
 
 import enum
+import re
 
 
 class StopReason(enum.Enum):
@@ -57,6 +59,9 @@ class BigmachineError(Exception):
     """
 
     temporary: bool = False
+
+    def __str__(self) -> str:
+        return sanitize(super().__str__())
 
 
 class UsageError(BigmachineError, ValueError):
@@ -130,6 +135,16 @@ class RpcError(BigmachineError):
         self.method = method
 
 
+class CallTimeout(RpcError, TimeoutError):
+    """A call or stream was not done within its ``timeout``, in seconds, and was cancelled."""
+
+    def __init__(
+        self, message: str, *, addr: str = "", method: str = "", timeout: float = 0.0
+    ) -> None:
+        super().__init__(message, addr=addr, method=method)
+        self.timeout = timeout
+
+
 class TransportError(RpcError):
     """The connection broke; the method may or may not have run."""
 
@@ -168,5 +183,60 @@ class RemoteError(RpcError):
         return text
 
 
+def sanitize(text: str, *, colors: bool = False) -> str:
+    r"""Return a text of a machine or a provider so that it is harmless on a terminal.
+
+    Escape sequences are removed: titles, the clipboard, cursor movements, questions to the
+    terminal. With ``colors``, those of ECMA-48 that choose colors and styles (SGR) stay, and end
+    with their line. What a carriage return or a backspace would overwrite is left out. Other
+    control characters (C0 and C1), overrides of the writing direction, line separators and
+    surrogates are escaped as in Python: ``\x00``, ``\u202e``. Newlines and tabs stay.
+    """
+    if text.isprintable():
+        return text
+    return "\n".join(_sanitized_line(line, colors=colors) for line in text.split("\n"))
+
+
+def sanitize_line(text: object) -> str:
+    r"""Return ``str(text)`` sanitized and in one line, with newlines escaped: ``\n``."""
+    return sanitize(str(text)).replace("\n", "\\n")
+
+
+_SGR = re.compile(r"\x1b\[[0-9;:]*m")
+_UNSAFE = re.compile(
+    # ECMA-48: a control sequence; a control string; any other escape sequence.
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[PX\]^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"
+    r"|\x1b[ -/]*[0-~]"
+    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def _sanitized_line(line: str, *, colors: bool) -> str:
+    line = line.rstrip("\r")
+    line = line[line.rfind("\r") + 1 :]
+    if "\b" in line:
+        kept: list[str] = []
+        for character in line:
+            if character != "\b":
+                kept.append(character)
+            elif kept:
+                kept.pop()
+        line = "".join(kept)
+    has_colors = False
+
+    def safe(match: re.Match[str]) -> str:
+        nonlocal has_colors
+        unsafe = match[0]
+        if len(unsafe) == 1:
+            return unsafe.encode("unicode_escape").decode()
+        if colors and _SGR.fullmatch(unsafe):
+            has_colors = True
+            return unsafe
+        return ""
+
+    return _UNSAFE.sub(safe, line) + ("\x1b[0m" if has_colors else "")
+
+
 def _indented(text: str) -> str:
-    return "\n".join("  " + line for line in text.rstrip().splitlines())
+    return "\n".join("  " + line for line in sanitize(text.rstrip()).split("\n"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import textwrap
@@ -81,6 +82,45 @@ def test_bigpi_runs_unchanged(ec2, aws):
     assert "1,000,000 samples, 3 machines" in done.stdout
     assert aws.leftovers() == []
     assert ec2.running() == []
+
+
+def test_key_of_instance_is_compared_with_its_console(ec2, aws):
+    phases = []
+
+    class Watch:
+        @bm.hookimpl
+        def event(self, event):
+            if isinstance(event, bm.BootProgress) and not event.total:
+                phases.append(event.phase)
+
+    with bm.Session("ec2", verify_boot=True, plugins=[Watch()]) as session:
+        [machine] = start(session)
+        assert machine.call("Echo.echo", 2) == 2
+        assert phases[:3] == ["boot", "verify", "identify"]
+        [id] = ids(ec2)
+        assert f"key of {session.name}: " in ec2.console(id)
+
+    class Elsewhere:  # somebody answers in the instance's place, so its console has another key
+        @bm.hookimpl(wrapper=True)
+        def console(self):
+            text = yield
+
+            async def read():
+                return re.sub("(key of .*: ).*", r"\g<1>" + "0" * 64, await text)
+
+            return read()
+
+    class Impatient(Brisk):
+        @bm.hookimpl(wrapper=True)
+        def setup(self):
+            result = yield
+            session.system.boot_timeout = 20.0
+            return result
+
+    session = bm.Session("ec2", verify_boot=True, plugins=[Elsewhere(), Impatient()])
+    with session, pytest.raises(StartError, match="in phase verify: .* shows 0{64}"):
+        start(session)
+    assert aws.leftovers() == []
 
 
 def test_killed_driver_leaves_nothing(ec2, aws, driver):

@@ -146,7 +146,9 @@ def two_free_ports() -> int:
 
 
 if __name__ == "__main__":
-    with open(0, "rb", buffering=0, closefd=False) as stdin:
-        received = pickle.dumps(pickle.load(stdin))
+    with open(0, "rb", closefd=False) as stdin:
+        size = stdin.read(8)
+        header = stdin.read(int.from_bytes(size, "big"))
+        received = size + header + pickle.dumps(pickle.load(stdin))
     sys.stdout.reconfigure(line_buffering=True)
     main(received, listen=sys.argv[2], lifeline=0)

@@ -26,6 +26,12 @@ class ReapedSystem(ShelfSystem):
         say(session=request.session, reaper=process and process.pid)
         if "fails" in sys.argv:
             raise bm.StartError("it fails")
+        if "loses its reaper" in sys.argv:
+            assert process is not None
+            process.kill()
+            while session._reaper._process in (None, process):
+                await trio.sleep(0.01)
+            say(reaper=session._reaper._process.pid)
         if "forks" in sys.argv and os.fork() == 0:
             say(child=os.getpid())
             time.sleep(1000)
@@ -39,7 +45,8 @@ class ReapedSystem(ShelfSystem):
 
 
 class Nothing:
-    pass
+    def do_nothing(self) -> None:
+        pass
 
 
 def say(**fields: object) -> None:

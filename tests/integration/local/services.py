@@ -33,6 +33,8 @@ class CannotBeUnpickled:
     def __reduce__(self):
         return _unpickle, ()
 
+    def unused(self): ...
+
 
 def _unpickle():
     raise ImportError("No module named 'driver_only'")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from bigmachine.reaper import _main
 from tests.support.drivers import DriverProcess, driver
 from tests.support.processes import is_running
 from tests.support.shelf import put
@@ -63,6 +65,36 @@ def test_reaper_does_not_wait_for_children_of_driver(drive: Any, tmp_path: Path)
     driver.kill()
     until(lambda: resources(tmp_path) == [])
     assert is_running(child)
+
+
+def test_reaper_that_was_killed_is_replaced(drive: Any, tmp_path: Path):
+    driver = drive("reaper", "loses its reaper")
+    first, second = receive(driver)["reaper"], receive(driver)["reaper"]
+    assert first != second
+    driver.kill()
+    until(lambda: resources(tmp_path) == [])
+
+
+def test_reaper_asks_systemd_for_scope_of_its_own(monkeypatch: Any, tmp_path: Path):
+    """So it survives what ends all processes of the driver's unit. No systemd runs in tests."""
+    arguments = tmp_path / "arguments"
+    (tmp_path / "busctl").write_text(
+        f'#!/bin/sh\necho "$@" > {arguments}.new\nmv {arguments}.new {arguments}'
+    )
+    (tmp_path / "busctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(_main, "_SYSTEMD", str(tmp_path / "absent"))
+    _main._ask_for_scope()
+    monkeypatch.setattr(_main, "_SYSTEMD", str(tmp_path))
+    _main._ask_for_scope()
+    until(arguments.exists)
+    manager = "--system" if os.geteuid() == 0 else "--user"
+    assert arguments.read_text().split() == [
+        *(manager, "call", "org.freedesktop.systemd1", "/org/freedesktop/systemd1"),
+        *("org.freedesktop.systemd1.Manager", "StartTransientUnit", "ssa(sv)a(sa(sv))"),
+        *(f"bigmachine-reaper-{os.getpid()}.scope", "fail", "2"),
+        *("PIDs", "au", "1", str(os.getpid()), "CollectMode", "s", "inactive-or-failed", "0"),
+    ]
 
 
 def test_nothing_is_freed_while_driver_is_suspended(drive: Any, tmp_path: Path):

@@ -24,7 +24,7 @@ PROGRAM = """
     import json, os, sys
     import bigmachine as bm
     from bigmachine.system import hookimpl
-    from vms import VmSystem
+    from vms import VmOptions, VmSystem
 
     class Watch:
         phases = {}
@@ -47,13 +47,14 @@ PROGRAM = """
                 "bigmachine": bigmachine.__file__,
                 "h11": h11.__version__,
                 "data": open("data.txt").read(),
+                "odd": [ascii(name) for name in os.listdir() if "odd" in name],
                 "prefix": sys.prefix,
                 "argv": sys.argv,
                 "pid": os.getpid(),
             }
 
     if __name__ == "__main__":
-        with bm.Session(VmSystem(), plugins=[Watch()]) as session:
+        with bm.Session(VmSystem(VmOptions(verify_boot=True)), plugins=[Watch()]) as session:
             machines = session.start(int(sys.argv[1]), services={"Reporter": Reporter()})
             reports = [machine.call("Reporter.report") for machine in machines]
             system = session.system
@@ -96,20 +97,23 @@ def result(done: subprocess.CompletedProcess[str]) -> Any:
 
 
 def test_program_finds_its_code_and_distributions_on_its_machines(project: Path):
+    (project / os.fsdecode(b"odd\n\xff.txt")).write_text("not UTF-8")
+    (project / "odd.env").write_text("A=1")  # a secret
     found = result(run(project, "2"))
     for report in found["reports"]:
         assert report["answer"] == 42
         assert report["numpy"] == 3.0
         assert report["data"] == "some data"
+        assert report["odd"] == [r"'odd\n\udcff.txt'"]
         assert report["argv"][1:] == ["2"]
         # Not the driver's, although the driver runs on the same computer.
         assert report["bigmachine"].startswith(report["prefix"])
         assert "bigmachine-vm-" in report["prefix"]
     assert len({report["pid"] for report in found["reports"]}) == 2
-    assert list(found["phases"]) == ["boot", "identify", "upload", "build", "start"]
+    assert list(found["phases"]) == ["boot", "verify", "identify", "upload", "build", "start"]
     [[distributions, files, size_bytes]] = found["captured"]
     assert distributions > 10
-    assert files == 5  # the program's modules, vms.py and the data
+    assert files == 6  # the program's modules, vms.py, the data and the odd one
     assert size_bytes in {total for _, total in found["phases"]["upload"]}
     uploaded = [done for done, total in found["phases"]["upload"] if total]
     assert uploaded[-1] > 0

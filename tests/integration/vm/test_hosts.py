@@ -17,6 +17,7 @@ import pytest
 import trio
 
 from bigmachine.boot import PORT
+from bigmachine.boot.vm.tls import private_key_pem
 from bigmachine.environment import capture
 from bigmachine.environment._tools import find_uv
 from tests.support import vms as vms_folder
@@ -318,7 +319,7 @@ def test_boot_credential_is_useless_after_handover(in_cloud: InCloud, project: P
             )
             credential = json.loads(stolen)
             pem = project.parent / "stolen.pem"
-            pem.write_text(credential["certificate"] + credential["key"])
+            pem.write_text(credential["certificate"] + private_key_pem(int(credential["key"], 16)))
             for certificate in (pem, None):
                 context = ssl.create_default_context(cadata=credential["authority"])
                 context.check_hostname = False

@@ -18,6 +18,7 @@ from bigmachine.boot.vm import log as boot_log
 from bigmachine.boot.vm.log import LogFiles, read_log
 from bigmachine.environment._tools import find_pip, find_uv
 from bigmachine.machine._log import MachineLog
+from bigmachine.system import LinePart
 from tests.support import vms as vms_folder
 from tests.support.vms.projects import run_project
 
@@ -34,6 +35,9 @@ SERVICES = """
     class Talker:
         def setup(self, session):
             print("from setup")
+
+        def teardown(self):
+            print("torn down")
 
         def say(self, text, end="\\n"):
             print(text, end=end)
@@ -124,9 +128,9 @@ PROGRAM = """
             with contextlib.suppress(bm.TransportError):
                 bursting.result()
             captured.wait_for_burst(BURST - 1)
-            m0.call("Talker.say", "", retry=True)
-            m0.call("Talker.say", "unfinished", end="", retry=True)
-            m1.call("Talker.say", "at the very end", retry=True)
+            m0.with_options(retry=True).call("Talker.say", "")
+            m0.with_options(retry=True).call("Talker.say", "unfinished", end="")
+            m1.with_options(retry=True).call("Talker.say", "at the very end")
 
     def die(captured):
         with bm.Session(VmSystem()) as session:
@@ -186,11 +190,14 @@ def lines_of(machine: str, lines: list[str]) -> list[str]:
 @needs_builder
 def test_every_line_arrives_once_in_order_despite_broken_connections(drive):
     lines = drive("talk")["lines"]
-    assert lines_of("m0", lines) == ["from setup", "live m0", "from a thread", "", "unfinished"]
+    assert lines_of("m0", lines) == [
+        *("from setup", "live m0", "from a thread", "", "unfinished", "torn down")
+    ]
     assert lines_of("m1", lines) == [
         *("from setup", "live m1", "from a thread"),
         *(f"burst {i:07}" + "." * 86 for i in range(BURST_LINES)),
         "at the very end",
+        "torn down",
     ]
 
 
@@ -318,17 +325,43 @@ class Worker:
         self.text = text
         self.grown = trio.Event()
 
+    def print(self, text: bytes) -> None:
+        self.text += text
+        self.grown.set()
+
     async def call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         await trio.lowlevel.checkpoint()
         if method == "Supervisor.mark":
-            self.text += args[0].encode() + b"\n"
-            self.grown.set()
+            self.print(args[0].encode() + b"\n")
             return None
         (offset,) = args
         while len(self.text) == offset:
             await self.grown.wait()
             self.grown = trio.Event()
         return offset, self.text[offset : offset + 7]
+
+
+def test_line_that_is_not_finished_for_a_moment_is_given_in_parts():
+    async def test() -> None:
+        received, worker = Received(), Worker(b"one\n 10%")
+
+        async def connected() -> Any:
+            return worker
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(received.log.follow, connected)
+            await trio.sleep(1)
+            assert received.lines == [b"one", b" 10%"]
+            assert isinstance(received.lines[1], LinePart)
+            worker.print(b"\r 20%")
+            await trio.sleep(1)
+            await received.log.catch_up(worker, within=5)
+            received.log.finish()
+            nursery.cancel_scope.cancel()
+        assert received.lines[2:] == [b"\r 20%", b""]
+        assert isinstance(received.lines[2], LinePart)
+
+    trio.run(test, clock=trio.testing.MockClock(autojump_threshold=0.02))
 
 
 def test_catch_up_receives_all_earlier_output():

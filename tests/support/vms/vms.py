@@ -38,6 +38,7 @@ class VmOptions:
 
     python: str = bm.option(sys.executable, help="The image's python3.")
     disk: str = bm.option("", help="The folder that is a machine's disk, and is kept.")
+    verify_boot: bool = bm.option(False, help="Whether a machine's key must be on its console.")
 
 
 class VmSystem(bm.System):

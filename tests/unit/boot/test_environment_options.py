@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
 import trio
 
 import bigmachine as bm
+from bigmachine.boot._shipment import Shipment
 from tests.support.services import Echo
 from tests.support.vms.vms import VmSystem
 
@@ -76,6 +78,36 @@ def test_invalid_environment_options_in_file_fail_when_session_is_created(
 def test_string_instead_of_list_is_refused() -> None:
     with pytest.raises(bm.UsageError, match="exclude is a list of strings, not '\\*.csv'"):
         bm.EnvironmentOptions(exclude="*.csv")  # type: ignore[arg-type]
+
+
+def test_program_in_home_folder_is_refused_before_anything_is_launched(
+    current_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(current_folder))
+    monkeypatch.syspath_prepend(current_folder)
+    system = VmSystem()
+    with (
+        bm.Session(system) as session,
+        pytest.raises(bm.UsageError, match=f"{current_folder} is your home folder"),
+    ):
+        session.start(1, services={"Echo": Echo()})
+    assert system.vms == {}
+
+
+def test_session_logs_secrets_that_it_does_not_send(
+    current_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (current_folder / ".env").write_text("A=1")
+    monkeypatch.syspath_prepend(current_folder)
+    caplog.set_level(logging.INFO)
+    shipment = trio.run(Shipment.capture, bm.EnvironmentOptions())
+    [message] = [text for text in caplog.messages if "secrets" in text]
+    assert ".env (settings that often hold secrets)" in message
+    assert not [path for path in shipment.manifest["content"]["files"] if path.endswith("/.env")]
+    caplog.clear()
+    shipment = trio.run(Shipment.capture, bm.EnvironmentOptions(include=["/.env"]))
+    assert not [text for text in caplog.messages if ".env" in text]
+    assert [path for path in shipment.manifest["content"]["files"] if path.endswith("/.env")]
 
 
 def test_environment_options_are_ignored_if_no_environment_is_sent(current_folder: Path) -> None:

@@ -21,6 +21,7 @@ from bigmachine.boot import user_data
 from bigmachine.boot._bundle import builder_source
 from bigmachine.boot._client import BootClient, BootStatusError
 from bigmachine.boot.vm.log import LogFiles
+from bigmachine.boot.vm.server import MAX_CONNECTIONS
 from bigmachine.boot.vm.worker import WorkerProcess
 from bigmachine.errors import ProtocolError, TransportError
 from bigmachine.rpc import http_client
@@ -296,7 +297,7 @@ def test_what_a_worker_has_started_ends_with_it(tmp_path: Path) -> None:
     worker.run(b"")
     child = int((tmp_path / "child").read_text())
     assert is_running(child)
-    worker.kill()
+    worker.end(0)
     until(lambda: not is_running(child))
     worker._process.stdin.close()
     worker._process.stdout.close()
@@ -331,19 +332,22 @@ def test_vm_powers_off_if_service_manager_stops_boot_program() -> None:
     trio.run(main)
 
 
-def test_driver_can_connect_after_flood_of_connections() -> None:
+def test_driver_gets_in_while_strangers_hold_connections() -> None:
     async def main() -> None:
         async with rig() as r:
             await r.contact()
             host, _, port = r.vm.address.rpartition(":")
-            streams = [await trio.open_tcp_stream(host, int(port)) for _ in range(100)]
-            for stream in streams:
-                await stream.aclose()
+            silent = [await trio.open_tcp_stream(host, int(port)) for _ in range(200)]
+            slow = [await trio.open_tcp_stream(host, int(port)) for _ in range(100)]
+            for stream in slow:  # the beginning of a TLS record
+                await stream.send_all(b"\x16\x03\x01")
             with trio.fail_after(20):
-                while True:
-                    with contextlib.suppress(TransportError):
-                        await r.wire.call("info")
-                        break
+                await r.contact()
+                assert [await stream.receive_some() for stream in silent] == [b""] * 200
+            descriptors = len(os.listdir(f"/proc/{r.vm.pid}/fd"))
+            assert descriptors < MAX_CONNECTIONS + 20
+            for stream in (*silent, *slow):
+                await stream.aclose()
 
     trio.run(main)
 
@@ -367,4 +371,6 @@ def test_user_data_does_not_contain_key_of_authority() -> None:
     text = user_data(boot, form="script", compress=False).decode()
     configuration = next(line for line in text.splitlines() if line.startswith("{"))
     assert "authority" in json.loads(configuration)
-    assert configuration.count("BEGIN PRIVATE KEY") == 1  # of the boot credential
+    assert "PRIVATE KEY" not in configuration
+    key = json.loads(configuration)["key"]
+    assert int(key, 16) == boot.credential.private_number()

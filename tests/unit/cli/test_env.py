@@ -42,6 +42,7 @@ def test_env_shows_contents_and_size_of_environment(project, capsys):
     assert "from an index" in lines[2]
     assert f"  {project}  2 files, 293.0 KiB" in lines
     assert "    293.0 KiB  big.bin" in lines
+    assert not any(line.startswith("not sent") for line in lines)
     assert any(line.startswith("to upload  ") for line in lines)
     assert lines[-1].startswith("digest            ")
     assert len(lines[-1]) == 18 + 64
@@ -79,6 +80,53 @@ def test_env_options_choose_what_is_sent(project, capsys):
     assert "numpy" not in manifest["content"]["distributions"]
 
 
+def test_env_lists_what_is_left_out_and_why(project, capsys):
+    (project / ".env").write_text("A=1")
+    (project / "odd\n.env").write_text("A=1")
+    (project / "cache").mkdir()
+    for name in ("pyvenv.cfg", "x.py"):
+        (project / "cache" / name).touch()
+    for number in range(5):
+        (project / f"{number}.pyc").touch()
+    # One capture for both forms: the JSON has all that the text is made of.
+    assert main(["env", str(project / "run.py"), "--exclude", "big.bin"]) == 0
+    out = capsys.readouterr().out
+    found = out[out.index("not sent") : out.index("to upload")].splitlines()
+    assert found == [
+        "not sent          9:",
+        f"  {project}",
+        "    .env        settings that often hold secrets",
+        r"    odd\n.env   settings that often hold secrets",
+        "    0.pyc       a cache",
+        "    1.pyc       a cache",
+        "    2.pyc       a cache",
+        "    and 3 more  generated",
+        "    big.bin     excluded by the user",
+        "  To send one, name it: --include /PATH; in a program, EnvironmentOptions(include=…)",
+    ]
+    assert main(["env", str(project / "run.py"), "--include", "/.env", "--json"]) == 0
+    left_out = json.loads(capsys.readouterr().out)["left_out"]
+    assert len(left_out) == 7
+    assert left_out[-1] == {
+        "place": str(project),
+        "path": "odd\n.env",
+        "reason": "secret",
+        "why": "settings that often hold secrets",
+    }
+
+
+def test_env_applies_options_of_file_and_variables(project, capsys, monkeypatch):
+    (project / "bigmachine.toml").write_text("profiles.bare.environment.exclude = ['*.bin']")
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("BIGMACHINE_ENVIRONMENT_EXCLUDE_DISTRIBUTIONS", "numpy")
+    options = ["--profile", "bare", "--exclude", "run.py", "--json"]
+    assert main(["env", *options]) == 0
+    found = json.loads(capsys.readouterr().out)
+    paths = {path for path in found["manifest"]["content"]["files"] if path.startswith("0/")}
+    assert paths == {"0/bigmachine.toml"}
+    assert "numpy" not in found["origins"]
+
+
 def test_env_check_succeeds_if_everything_is_available_for_target(project, capsys):
     assert main(["env", str(project), "--check", str(HERE)]) == 0
     assert f"check             everything is available for {HERE}" in capsys.readouterr().out
@@ -108,6 +156,7 @@ def json_of(capsys, project: Path) -> dict:
         (["--check", "vax"], "'vax' is not a target"),
         (["nowhere.py"], "no such script: nowhere.py"),
         (["--exclude-distribution", "nothing-such"], ": not installed"),
+        (["--profile", "no"], "no profile 'no'"),
     ],
 )
 def test_env_reports_usage_error_in_one_line(project, capsys, arguments, words, monkeypatch):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -60,6 +61,45 @@ def test_bigmachine_error_is_printed_without_traceback(install, capsys, monkeypa
     assert captured.out == ""
 
 
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (KeyboardInterrupt(), 130, "bigmachine: interrupted\n"),
+        (KeyboardInterrupt("run it again"), 130, "bigmachine: run it again\n"),
+    ],
+)
+def test_ctrl_c_is_one_line(capsys, monkeypatch, error, status, line) -> None:
+    class Command:
+        @staticmethod
+        def add(commands) -> None:
+            def interrupted(arguments) -> int:
+                raise error
+
+            commands.add_parser("wait").set_defaults(run=interrupted)
+
+    monkeypatch.setattr(cli, "_COMMANDS", (Command,))
+    assert main(["wait"]) == status
+    assert capsys.readouterr().err == line
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_output_that_cannot_be_written_is_one_line() -> None:
+    code = "import sys; from bigmachine.cli import main; sys.exit(main())"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code, "systems"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert (done.returncode, done.stderr) == (2, "bigmachine: No space left on device\n")
+
+
+def test_command_works_with_closed_streams(tmp_path) -> None:
+    # What it opens must not become its standard output.
+    code = "import sys; from bigmachine.cli import main; s = main(); open('s', 'w').write(str(s))"
+    command = 'exec "$0" -c "$1" systems <&- >&- 2>&-'
+    subprocess.run(["sh", "-c", command, sys.executable, code], cwd=tmp_path, check=True)
+    assert (tmp_path / "s").read_text() == "0"
+
+
 def test_closed_standard_output_causes_no_traceback() -> None:
     code = "import sys; from bigmachine.cli import main; sys.exit(main())"
     process = subprocess.Popen(
@@ -74,6 +114,27 @@ def test_closed_standard_output_causes_no_traceback() -> None:
     process.stderr.close()
     assert process.wait() == 141
     assert error == b""
+
+
+@pytest.mark.parametrize(
+    ("redirection", "environ", "status", "error"),
+    [
+        (">/dev/full", {}, 2, "bigmachine: No space left on device"),
+        (">&-", {}, 0, ""),
+        (">/dev/null", {"PYTHONIOENCODING": "ascii"}, 0, ""),
+    ],
+)
+def test_command_copes_with_any_stdout(redirection, environ, status, error) -> None:
+    code = "import sys, bigmachine.cli as cli; cli._print_version = lambda _: print('→') or 0; "
+    code += "sys.exit(cli.main(['--version']))"
+    run = subprocess.run(
+        ["sh", "-c", f'exec "$0" -c "$1" {redirection}', sys.executable, code],
+        env={**os.environ, **environ},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert (run.returncode, run.stderr.startswith(error)) == (status, True)
+    assert "Traceback" not in run.stderr
 
 
 def test_cli_imports_no_heavy_modules() -> None:

@@ -45,6 +45,19 @@ eval-89abcdef on shelf, began 7 s ago                                   $0.062/h
     )
 
 
+EVIL = "\x1b]0;title\x07\x1b[2J\nm9  ins-9999\r\0"
+
+
+@pytest.mark.parametrize("command", [["ps", "shelf"], ["reap", "shelf", NAME, "--yes"]])
+def test_texts_of_provider_are_harmless_and_stay_in_their_lines(resources, capsys, command):
+    resources.add(f"m0{EVIL}.{NAME}.bigmachine", zone=EVIL, state=EVIL, driver=EVIL, host=EVIL)
+    main(command)
+    output = capsys.readouterr()
+    for line in (output.out + output.err).splitlines():
+        assert line.isprintable()
+        assert not line.startswith("m9")
+
+
 def test_ps_orders_machines_by_number(resources, live_driver, capsys):
     resources.add_session(NAME, live_driver, machines=11)
     main(["ps", "shelf"])

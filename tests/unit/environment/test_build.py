@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import zipfile
 from importlib.util import find_spec
 
@@ -59,6 +60,16 @@ def test_hash_of_source_includes_names_and_modes(source):
     (source / "VERSION").rename(source / "VERSION2")
     hashes.add(hash_source(source))
     assert len(hashes) == 3
+
+
+def test_huge_data_in_source_folder_is_not_read(tmp_path):
+    folder = write_files(tmp_path / "app", {"pyproject.toml": ""})
+    with open(folder / "data.bin", "wb") as file:
+        file.truncate(1 << 38)  # reading it would take minutes
+    first = hash_source(folder)
+    assert hash_source(folder) == first
+    os.utime(folder / "data.bin", (0, 0))
+    assert hash_source(folder) != first
 
 
 def test_error_has_last_lines_of_failed_build(venv, source, cache):

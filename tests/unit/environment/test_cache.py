@@ -77,3 +77,14 @@ def test_error_for_unwritable_folder_says_what_to_do(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="set XDG_CACHE_HOME"):
         Cache(tmp_path / "file" / "folder").file("key", writer("text"))
+
+
+def test_error_without_home_folder_says_what_to_set(monkeypatch):
+    def unknown(uid):
+        raise KeyError(uid)
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    with pytest.raises(UsageError, match="no home folder .* set XDG_CACHE_HOME"):
+        Cache()

@@ -31,6 +31,33 @@ def test_script_folder_is_folder_that_contains_script(tmp_path):
     assert run_python(tmp_path / "project/run.py", cwd=Path("/")) == str(tmp_path / "project")
 
 
+def test_script_folder_of_link_is_folder_of_real_script(tmp_path):
+    write_files(tmp_path, {"project/run.py": PRINT_SCRIPT_FOLDER, "bin/unrelated": ""})
+    (tmp_path / "bin/run").symlink_to("../project/run.py")
+    (tmp_path / "linked").symlink_to("project")
+    (tmp_path / "again").symlink_to("bin/run")
+    for link in ("bin/run", "linked/run.py", "again"):
+        assert run_python(tmp_path / link, cwd=Path("/")) == str(tmp_path / "project")
+        places = split_import_path([str(tmp_path / "project")], script=tmp_path / link)
+        assert places.folders == (tmp_path / "project",)
+
+
+def test_script_folder_of_linked_package_is_parent_of_link(tmp_path):
+    write_files(tmp_path, {"real/package/run.py": PRINT_SCRIPT_FOLDER, "work/x.py": ""})
+    (tmp_path / "work/package").symlink_to("../real/package")
+    assert run_python("-m", "package.run", cwd=tmp_path / "work") == str(tmp_path / "work")
+
+
+def test_deleted_current_folder_is_no_folder(tmp_path, monkeypatch):
+    write_files(tmp_path, {"gone/x": "", "own/x.py": ""})
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone/x").unlink()
+    (tmp_path / "gone").rmdir()
+    monkeypatch.delattr("__main__.__file__", raising=False)
+    path = ["", ".", "relative", str(tmp_path / "own")]
+    assert split_import_path(path).folders == (tmp_path / "own",)
+
+
 def test_script_folder_of_module_is_parent_of_its_package(tmp_path):
     write_files(tmp_path, {"package/__init__.py": "", "package/sub/run.py": PRINT_SCRIPT_FOLDER})
     assert run_python("-m", "package.sub.run", cwd=tmp_path) == str(tmp_path)

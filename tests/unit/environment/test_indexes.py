@@ -63,3 +63,32 @@ def test_error_names_unreadable_file(home):
         UsageError, match=r"uv\.toml may configure package indexes, and cannot be read"
     ):
         configured_indexes()
+
+
+@pytest.mark.parametrize(
+    "text", ["index-url = 5", "index = [1]", "index = [{default = true}]", "pip = 3"]
+)
+def test_error_names_file_with_settings_that_are_none(home, text):
+    write_files(home, {".config/uv/uv.toml": text})
+    with pytest.raises(
+        UsageError, match=r"uv\.toml may configure .* are not those of uv; correct it"
+    ):
+        configured_indexes()
+
+
+def test_index_in_folder_that_everybody_can_write_is_not_used(tmp_path, caplog):
+    file = write_files(tmp_path, {"uv.toml": 'index-url = "https://a.example/simple"'}) / "uv.toml"
+    assert configured_indexes().index_url == "https://a.example/simple"
+    tmp_path.chmod(0o777)
+    assert configured_indexes().index_url is None
+    [message] = caplog.messages
+    assert message.startswith(f"{file}: its package indexes are not used, because every user can")
+    file.write_text("native-tls = true")
+    caplog.clear()
+    configured_indexes()
+    assert caplog.messages == []
+
+
+def test_deleted_current_folder_has_no_settings(tmp_path):
+    (tmp_path / "work").rmdir()
+    assert configured_indexes() == Indexes(None, ())

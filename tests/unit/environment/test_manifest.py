@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bigmachine.environment import Environment, capture, difference
+from bigmachine.environment._archive import pack_folder
 from bigmachine.environment._distributions import installed
 from bigmachine.errors import UsageError
 from tests.unit.environment.kit import Venv, write_files
@@ -180,6 +181,24 @@ def test_error_names_file_that_was_deleted_before_packing(environment, project, 
     (project / name).unlink()
     with pytest.raises(UsageError, match=f"{project / name} must be sent .* start again"):
         environment.manifest()
+
+
+def test_file_that_is_always_written_is_packed_as_it_was_at_one_moment(tmp_path, monkeypatch):
+    log = write_files(tmp_path / "p", {"run.log": "0", "other.txt": "x"}) / "run.log"
+
+    def written_meanwhile(folder, **arguments):
+        log.write_text(log.read_text() + "1")
+        return pack_folder(folder, **arguments)
+
+    monkeypatch.setattr("bigmachine.environment._environment.pack_folder", written_meanwhile)
+    environment = capture(tmp_path / "p", path=[])
+    manifest = environment.manifest()
+    digest = manifest["content"]["files"]["0/run.log"]
+    assert digest == hashlib.sha256(b"01").hexdigest()
+    [blob] = manifest["folders"][0]["blobs"]
+    with tarfile.open(environment.blob(blob["sha256"]).path) as tar:
+        assert tar.extractfile("run.log").read() == b"01"
+    assert log.read_text() == "011"
 
 
 def test_file_changed_after_manifest_is_refused(environment, project):

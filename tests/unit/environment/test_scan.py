@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bigmachine.environment._local_file import open_regular
 from bigmachine.environment._scan import MAX_ENTRIES, scan
 from bigmachine.errors import UsageError
 from tests.unit.environment.kit import write_files
@@ -105,6 +106,41 @@ def test_error_names_unreadable_path(secret, as_unprivileged_user):
     finally:
         (folder / secret).chmod(0o700)
         shutil.rmtree(folder)
+
+
+def test_unreadable_secret_is_no_error(as_unprivileged_user):
+    with tempfile.TemporaryDirectory() as folder:
+        write_files(Path(folder), {"a.py": "", ".env": "", ".ssh/id_rsa": ""})
+        for name in (".env", ".ssh"):
+            (Path(folder) / name).chmod(0)
+        assert scanned_paths(Path(folder)) == ["a.py"]
+        (Path(folder) / ".ssh").chmod(0o700)
+
+
+@pytest.mark.parametrize("name", ["pipe", ".gitignore", "sub/.gitignore"])
+def test_pipe_never_blocks(tmp_path, name):
+    write_files(tmp_path, {"a.py": "", "sub/b.py": ""})
+    os.mkfifo(tmp_path / name)
+    assert scanned_paths(tmp_path) == ["a.py", "sub/b.py"]
+    with pytest.raises(OSError, match="not a regular file"):
+        open_regular(tmp_path / name)
+
+
+def test_links_to_themselves_and_odd_names_are_no_error(tmp_path):
+    names = ["x" * 255, "new\nline.txt", os.fsdecode(b"\xff"), "\x1b[31m.env"]
+    write_files(tmp_path, dict.fromkeys(names, ""))
+    for name in ("loop", ".gitignore", "__pycache__", ".env"):
+        (tmp_path / name).symlink_to(name)
+    folder = scan(tmp_path)
+    assert [file.path for file in folder.files] == sorted(names[:3])
+    assert {each.path: each.why for each in folder.left_out} == {
+        ".gitignore": "a broken link",
+        "__pycache__": "a broken link",
+        "loop": "a broken link",
+        ".env": "settings that often hold secrets",
+        "\x1b[31m.env": "settings that often hold secrets",
+    }
+    assert str(next(e for e in folder.left_out if "31m" in e.path)).startswith(r"\x1b[31m.env (")
 
 
 def test_error_for_too_many_files_names_their_folders(tmp_path):

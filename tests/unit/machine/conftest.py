@@ -18,6 +18,7 @@ class KitSystem(InProcessSystem):
     capabilities = InProcessSystem.capabilities | {bm.Capability.TAIL}
     boot_timeout = 300.0
     reports_ended_machines = True  # by keepalive_failed
+    has_busy_machines = False
     start_count: int | None = None  # machines to start, whatever was requested
     boot_lines: tuple[bytes, ...] = ()  # what each machine prints
 
@@ -30,6 +31,9 @@ class KitSystem(InProcessSystem):
 
     async def keepalive_failed(self, instance):
         return await super().keepalive_failed(instance) if self.reports_ended_machines else None
+
+    def is_busy(self, instance):
+        return self.has_busy_machines
 
     async def stop(self, instance):
         await super().stop(instance)

@@ -204,9 +204,9 @@ def test_retry_repeats_call_only_after_temporary_errors(run):
             [machine] = await session.start(1, services={"A": Flaky(), "B": Flaky()})
             with pytest.raises(bm.TransportError):
                 await machine.call("A.flaky", 1)
-            assert await machine.call("A.flaky", 4, retry=True) == 5
+            assert await machine.with_options(retry=True).call("A.flaky", 4) == 5
             with pytest.raises(ValueError, match="for good"):
-                await machine.call("B.broken", retry=True)
+                await machine.with_options(retry=True).call("B.broken")
             assert await machine.call("B.flaky", 0) == 2  # so `broken` ran once
 
     run(test)
@@ -219,7 +219,7 @@ def test_retry_ends_when_machine_stops(run):
 
             async def call():
                 with pytest.raises(bm.MachineStopped):
-                    await machine.call("Echo.flaky", 10**9, retry=True)
+                    await machine.with_options(retry=True).call("Echo.flaky", 10**9)
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(call)
@@ -244,6 +244,22 @@ def test_silent_machine_is_stopped_after_timeout(run):
             silence = trio.current_time() - silent_since
             assert timings.timeout <= silence <= timings.timeout + timings.period
             assert "keepalive timeout 120 s, rpc timeout 10 s" in str(machine.error)
+
+    run(test)
+
+
+def test_silent_machine_that_is_busy_is_stopped_after_six_timeouts(run):
+    async def test(kit):
+        async with kit.session() as session:
+            [machine] = await session.start(1, services=SERVICES)
+            kit.system.reports_ended_machines = False
+            kit.system.has_busy_machines = True
+            kit.system.partition(machine)
+            silent_since = trio.current_time()
+            with pytest.raises(bm.MachineStopped):
+                await machine.call("Echo.forever")
+            silence = trio.current_time() - silent_since
+            assert 6 * kit.timings.timeout <= silence <= 6 * kit.timings.timeout + 60
 
     run(test)
 
@@ -324,17 +340,31 @@ def test_boot_output_is_hidden_until_several_boots_have_failed(run, capsys, capl
         kit.system.boot_lines = (b"fsck: clean", b"kernel: no such disk")
         async with kit.session() as session:
             await session.start(1, services=SERVICES)
-            assert capsys.readouterr().err == ""
+        assert capsys.readouterr().err == ""
         async with kit.session(plugins=[Unreachable(kit.system)]) as session:
             for _ in range(3):
                 with pytest.raises(bm.StartError, match="kernel: no such disk") as caught:
                     await session.start(1, services=SERVICES)
                 assert caught.value.__cause__.console == "fsck: clean\nkernel: no such disk"
-                assert capsys.readouterr().err == ""
             assert "3 boots failed in a row" in caplog.text
             with pytest.raises(bm.StartError):
                 await session.start(1, services=SERVICES)
-            assert "m3: kernel: no such disk\n" in capsys.readouterr().err
+        assert capsys.readouterr().err == "m3: fsck: clean\nm3: kernel: no such disk\n"
+
+    run(test)
+
+
+def test_boot_error_has_harmless_and_bounded_output(run):
+    async def test(kit):
+        kit.system.boot_lines = (b"x" * 200_000, b"\x1b]0;title\x07\xff last")
+        async with kit.session(plugins=[Unreachable(kit.system)]) as session:
+            with pytest.raises(bm.StartError) as caught:
+                await session.start(1, services=SERVICES)
+        long, *_, last = caught.value.__cause__.console.splitlines()
+        assert long.startswith("xxx")
+        assert long.endswith("x… (64,537 characters more)")
+        assert last == "\\xff last"
+        assert len(str(caught.value)) < 10_000
 
     run(test)
 
@@ -434,7 +464,10 @@ def test_invalid_number_of_machines_is_refused(run, n):
     ("services", "message"),
     [
         ({}, "no services"),
-        ({"Lock": threading.Lock()}, "service 'Lock' .a lock. can't be pickled"),
+        (
+            {"Lock": threading.Lock()},
+            r'services\["Lock"\] .a _thread.lock. can\'t be pickled.*make it in setup\(\)',
+        ),
         ({"Supervisor": Echo()}, "taken by every machine"),
         ({"not an identifier": Echo()}, "must be an identifier"),
     ],
@@ -511,6 +544,65 @@ async def peer_session_of(session):
     async with trio.open_nursery() as nursery:
         yield peer_session(identity, system=session.system, nursery=nursery)
         nursery.cancel_scope.cancel()
+
+
+def test_connect_gives_up_machine_that_is_silent_for_timeout(run):
+    async def test(kit):
+        async with kit.session() as session:
+            [machine] = await session.start(1, services=SERVICES)
+            async with peer_session_of(session) as other:
+                kit.system.partition(machine)
+                began = trio.current_time()
+                with pytest.raises(bm.TransportError, match="did not answer within 3 s") as error:
+                    await other.connect(machine.addr, timeout=3)
+                assert trio.current_time() - began == 3
+                assert error.value.addr == machine.addr
+                await eventually(lambda: not other.machines)  # nobody waits for it any more
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(other.connect, machine.addr)
+                    await eventually(lambda: other.machines)
+                    with pytest.raises(bm.TransportError):
+                        await other.connect(machine.addr, timeout=0)
+                    kit.system.heal(machine)  # the first one still waits for it
+                [peer] = other.machines
+                assert await peer.call("Echo.echo", 1) == 1
+                assert await other.connect(peer, timeout=0.5) is peer
+
+    run(test)
+
+
+@pytest.mark.parametrize("timeout", [-1, "3", True, float("nan")])
+def test_connect_with_bad_timeout_is_refused(run, timeout):
+    async def test(kit):
+        async with kit.session() as session:
+            with pytest.raises(bm.UsageError, match="timeout is a number of seconds"):
+                await session.connect(f"https://nowhere:1#m9.{session.name}", timeout=timeout)
+
+    run(test)
+
+
+@pytest.mark.parametrize("addr", [5, None, b"m1", "", "https://[::1#m", "https://h:p#m", "h:1#m"])
+def test_connect_to_what_is_no_address_is_refused(run, addr):
+    async def test(kit):
+        async with kit.session() as session:
+            with pytest.raises(
+                bm.UsageError, match="https://HOST:PORT#NAME|a machine or its address"
+            ):
+                await session.connect(addr)
+
+    run(test)
+
+
+def test_connect_accepts_machine_in_place_of_its_address(run):
+    async def test(kit):
+        async with kit.session() as session:
+            [machine] = await session.start(1, services=SERVICES)
+            limited = machine.with_options(timeout=1)
+            assert await session.connect(limited) is machine
+            async with peer_session_of(session) as other:
+                assert (await other.connect(machine)).addr == machine.addr
+
+    run(test)
 
 
 def test_two_sessions_on_two_systems_work_independently(run):

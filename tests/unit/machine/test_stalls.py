@@ -127,7 +127,7 @@ def test_retried_call_uses_new_connection(run):
         async with scenario.machine() as machine:
             scenario.faults.inject(Fault.STALL)
             began = trio.current_time()
-            assert await machine.call("Echo.echo", 1, retry=True) == 1
+            assert await machine.with_options(retry=True).call("Echo.echo", 1) == 1
             assert trio.current_time() - began <= LONGEST_HANG
 
     run(test)

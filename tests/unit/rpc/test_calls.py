@@ -21,6 +21,7 @@ from bigmachine.rpc._frames import (
     CHUNK_BYTES,
     INLINE_BYTES,
     Kind,
+    Payload,
     control_frame,
     message_frame,
 )
@@ -174,8 +175,9 @@ def test_small_frame_waits_for_at_most_one_chunk() -> None:
         outbox = Outbox(StreamChannel(ours))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(outbox.run)
-            outbox.post_body(1, [bytes(10 * CHUNK_BYTES)])
-            outbox.post_body(2, [bytes(10 * CHUNK_BYTES)])
+            large = memoryview(bytes(10 * CHUNK_BYTES))
+            for stream in (1, 2):
+                outbox.post_message(Kind.ITEM, stream, Payload([b""], [large], 0, large.nbytes))
             await trio.testing.wait_all_tasks_blocked()
             outbox.post(control_frame(Kind.END, 3))
             decoder = FrameDecoder()
@@ -185,7 +187,7 @@ def test_small_frame_waits_for_at_most_one_chunk() -> None:
                 data = await theirs.receive_some()
                 received += len(data)
                 frames += decoded(decoder, data)
-            assert received <= CHUNK_BYTES + 3 * 16
+            assert received <= CHUNK_BYTES + 3 * 16 + 8
             nursery.cancel_scope.cancel()
 
     run(main)

@@ -359,9 +359,11 @@ def test_message_over_limit_is_refused_before_memory_is_allocated() -> None:
 
 
 def test_failed_memory_allocation_is_protocol_error() -> None:
-    announced = frame_of(struct.pack("<Q", 1 << 62), kind=2, count=1)
-    with pytest.raises(ProtocolError, match="no memory"):
-        feed(FrameDecoder(limit_bytes=1 << 63), announced)
+    for size in (1 << 46, 1 << 62, 1 << 63):
+        decoder = FrameDecoder(limit_bytes=1 << 64)
+        assert feed(decoder, frame_of(struct.pack("<Q", size), kind=2, count=1)) == []
+        with pytest.raises(ProtocolError, match=f"no memory for a buffer of {size} bytes"):
+            feed(decoder, data_header(1, 1))
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -30,7 +30,7 @@ from bigmachine.rpc import (
 )
 from bigmachine.rpc._channel import StreamChannel
 from bigmachine.rpc._protocol import STATUS_RAISED
-from bigmachine.services._parallel import parallel
+from bigmachine.services._decorators import parallel
 from tests.unit.rpc.wires import DRIVER, MACHINE, run, serving
 
 PICKLE = {"content-type": "application/x-pickle"}
@@ -606,18 +606,34 @@ def test_client_that_cannot_upgrade_calls_by_post() -> None:
     run(main)
 
 
+def test_post_sends_any_name_and_writable_buffers() -> None:
+    class Measure:
+        def größe(self, array: Any, octets: bytes) -> tuple[float, bool]:
+            array[0] = 5.0
+            return float(array.sum()), octets == bytes(100_000)
+
+    async def main() -> None:
+        async with fallback(Measure()) as connection:
+            array = np.ones(100_000)
+            answer = await connection.call("S.größe", (array,), {"octets": bytes(100_000)})
+            assert answer == (100_004.0, True)
+            assert array[0] == 1.0
+
+    run(main)
+
+
 def test_post_is_refused_with_same_errors_as_frame() -> None:
     async def main() -> None:
         async with fallback(Service()) as connection:
             for method, args, message in (
                 ("S.ad", (), "did you mean 'add'"),
                 ("T.add", (), "no service 'T'"),
-                ("S.lock", (), "S.lock returned a lock, which can't be pickled"),
+                ("S.lock", (), "S.lock: result (a _thread.lock) can't be pickled"),
                 ("S.items", (), "S.items is a generator"),
                 ("S.async_items", (), "S.async_items is a generator"),
                 ("S.unloadable", (), "S.unloadable returned something that can't be unpickled"),
                 ("S.add", (Unloadable(),), "not here"),
-                ("S.add", (1, threading.Lock()), "argument 1 (a lock) can't be pickled"),
+                ("S.add", (1, threading.Lock()), "argument 1 (a _thread.lock) can't be pickled"),
             ):
                 with pytest.raises(UsageError, match=re.escape(message)) as error:
                     await connection.call(method, args, {})

@@ -6,11 +6,15 @@ import contextvars
 import threading
 from collections.abc import Callable
 
+import pytest
 import trio
 import trio.testing
 
 from bigmachine.rpc._tasks import Job, TaskPool
-from bigmachine.rpc.server._threads import ThreadPool
+from bigmachine.rpc.server._thread_job import do_nothing
+from bigmachine.rpc.server._threads import MAX_DETACHED, ThreadPool
+from bigmachine.services._waiting import waiting
+from tests.support.waiting import eventually
 from tests.unit.rpc.wires import run, thread_pool, threads_of_pools
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
@@ -108,7 +112,7 @@ def test_thread_job_cancelled_before_its_start_does_not_run() -> None:
             jobs.start(lambda: gate.wait(20))
             cancels = [jobs.start(lambda i=i: ran.append(i)) for i in range(4)]
             assert cancels[1]()
-            assert not cancels[1]()
+            assert cancels[1]()  # again: it will never run
             jobs.started -= 1
             gate.set()
             await jobs.all_done.wait()
@@ -117,6 +121,93 @@ def test_thread_job_cancelled_before_its_start_does_not_run() -> None:
             again.start(lambda: ran.append(9))
             await again.all_done.wait()
         assert ran == [0, 2, 3, 9]
+
+    run(main)
+
+
+def test_waiting_or_cancelled_jobs_let_others_run_but_never_more_than_limit() -> None:
+    async def main() -> None:
+        running, most, lock = 0, 0, threading.Lock()
+        blocked, release = threading.Semaphore(0), threading.Event()
+
+        def block() -> None:
+            blocked.release()
+            release.wait(60)
+
+        def work() -> None:
+            nonlocal running, most
+            for _ in range(3):
+                with lock:
+                    running += 1
+                    most = max(most, running)
+                with lock:
+                    running -= 1
+                with waiting():
+                    pass
+
+        async with thread_pool(2) as pool:
+            for _ in range(5):
+                job = pool.start(lambda: block() or do_nothing)
+                await trio.to_thread.run_sync(blocked.acquire)
+                assert not job.cancel()
+            for _ in range(2):  # while the cancelled ones run, and after them
+                jobs = Jobs(pool)
+                for _ in range(30):
+                    jobs.start(work)
+                await jobs.all_done.wait()
+                release.set()
+            assert 1 <= most <= 2
+
+    run(main)
+
+
+def test_job_cancelled_while_it_waits_goes_on_without_place() -> None:
+    async def main() -> None:
+        waits, done = threading.Event(), threading.Event()
+        gate, place = threading.Event(), threading.Event()
+
+        def wait() -> Callable[[], None]:
+            with waiting():
+                waits.set()
+                gate.wait(60)
+            return done.set  # type: ignore[return-value]
+
+        async with thread_pool(1) as pool:
+            job = pool.start(wait)
+            await trio.to_thread.run_sync(waits.wait)
+            pool.start(lambda: (place.wait(60) and do_nothing) or do_nothing)
+            assert not job.cancel()
+            gate.set()
+            await eventually(done.is_set)
+            place.set()
+
+    run(main)
+
+
+def test_thousand_waiting_jobs_have_limited_threads_and_all_finish(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        most = 0
+        gate = threading.Event()
+
+        def wait() -> None:
+            nonlocal most
+            most = max(most, threading.active_count())
+            with waiting():
+                gate.wait(60)
+
+        async with thread_pool(2) as pool:
+            before = threading.active_count()
+            jobs = Jobs(pool)
+            for _ in range(1000):
+                jobs.start(wait)
+            await eventually(lambda: "keeps its place" in caplog.text)
+            gate.set()
+            await jobs.all_done.wait()
+            assert most - before <= MAX_DETACHED + 2
+            assert len([t for t in threading.enumerate() if "bigmachine-" in t.name]) < 50
+        assert len(caplog.records) == 1
 
     run(main)
 

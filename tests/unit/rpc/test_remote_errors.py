@@ -30,7 +30,7 @@ class Plain(Exception):
 
 
 class Signature(Exception):
-    """Can be pickled, but not unpickled: its arguments are not its `args`."""
+    """Its arguments are not its `args`."""
 
     def __init__(self, code: int, *, reason: str) -> None:
         super().__init__(f"{code}: {reason}")
@@ -49,7 +49,7 @@ class Unprintable(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Frozen(Exception):
-    """Can't be unpickled: Python has to set its attributes."""
+    """Python can't set its attributes."""
 
     code: int
 
@@ -60,7 +60,7 @@ class Immutable(Exception):
 
 
 class Swapped(Exception):
-    """Is a str after it is unpickled."""
+    """Would be a str after it is unpickled."""
 
     def __reduce__(self) -> Any:
         return str, ("no exception",)
@@ -212,6 +212,10 @@ AS_THEMSELVES: dict[str, type[Exception]] = {
     "noted": Plain,
     "immutable": Immutable,
     "group": ExceptionGroup,
+    "signature": Signature,
+    "holding": HoldsLock,
+    "frozen": Frozen,
+    "swapped": Swapped,
     "usage": UsageError,
     "transport": TransportError,
     "stopped": MachineStopped,
@@ -250,6 +254,12 @@ def test_exception_keeps_its_contents(wire: Open, service: object) -> None:
             assert isinstance(caused, RemoteError)
             assert "KeyError: 'nothing'" in caused.traceback
             assert "direct cause" in caused.traceback
+            assert repr(caused.__context__) == "KeyError('nothing')"
+            assert (await error_of(w, "signature")).args == ("5: signature",)
+            holding = await error_of(w, "holding")
+            assert str(holding) == "holds a lock"
+            assert not hasattr(holding, "lock")
+            assert "'lock', a _thread.lock, is missing: it could not be" in holding.__notes__[0]
             group = await error_of(w, "group")
             assert isinstance(group, ExceptionGroup)
             assert [type(exc) for exc in group.exceptions] == [Plain, KeyError]
@@ -267,11 +277,7 @@ def test_exception_keeps_its_contents(wire: Open, service: object) -> None:
 
 
 AS_REMOTE_ERROR = {
-    "signature": ("Signature", "5: signature"),
-    "holding": ("HoldsLock", "holds a lock"),
     "unprintable": ("Unprintable", ""),
-    "swapped": ("Swapped", ""),
-    "frozen": ("Frozen", "3"),
     "stop": ("StopIteration", ""),
     "async_stop": ("StopAsyncIteration", ""),
     "exits": ("SystemExit", "bye"),
@@ -347,7 +353,7 @@ def test_error_for_unpicklable_result_names_method(
         async with wire(service) as w:
             error = await error_of(w, method)
             assert isinstance(error, UsageError)
-            assert str(error).startswith(f"S.{method} returned a ")
+            assert str(error).startswith(f"S.{method}: result")
             assert "can't be pickled" in str(error)
 
     run(main)
@@ -423,6 +429,9 @@ class Pickled:
 def test_exception_that_caller_cannot_unpickle_is_remote_error(wire: Open) -> None:
     class RaisesMachineOnly(Raises):
         def machine_only(self) -> None:
+            class MachineOnly(Exception):
+                uses = Unloadable()
+
             raise MachineOnly
 
     async def main() -> None:
@@ -433,19 +442,6 @@ def test_exception_that_caller_cannot_unpickle_is_remote_error(wire: Open) -> No
             assert "in machine_only\n" in error.traceback
 
     run(main)
-
-
-class MachineOnly(Exception):
-    """Can be unpickled in the threads of the machine, but not at the caller."""
-
-    def __reduce__(self) -> Any:
-        return _machine_only, ()
-
-
-def _machine_only() -> MachineOnly:
-    if not threading.current_thread().name.startswith("bigmachine-"):
-        raise RuntimeError("not at the caller")
-    return MachineOnly()
 
 
 def test_errors_of_bigmachine_have_no_remote_traceback(wire: Open) -> None:

@@ -16,8 +16,13 @@ import trio
 
 from bigmachine.errors import BigmachineError, RemoteError, UsageError
 from bigmachine.rpc import ConnectionLost
-from bigmachine.rpc._streams import WINDOW_BYTES, item_cost
-from tests.unit.rpc.wires import Open, memory, run
+from bigmachine.rpc._channel import Channel
+from bigmachine.rpc._decoder import FrameDecoder
+from bigmachine.rpc._frames import HEADER
+from bigmachine.rpc._outbox import Outbox
+from bigmachine.rpc._payload import dumps
+from bigmachine.rpc._streams import WINDOW_BYTES, IncomingStream, OutgoingStream, item_cost
+from tests.unit.rpc.wires import Open, decoded, memory, run
 
 ITEM = 1 << 18
 AHEAD = WINDOW_BYTES // item_cost(ITEM) + 1  # items of that size that a window takes at most
@@ -298,7 +303,7 @@ def test_unpicklable_item_ends_stream_and_generator(wire: Open, way: str) -> Non
         async with wire(service) as w:
             stream = await w.stream(way)
             assert await anext(stream) == 1
-            with pytest.raises(UsageError, match=rf"S\.{way} yielded a lock"):
+            with pytest.raises(UsageError, match=rf"S\.{way}: item \(a _thread.lock\)"):
                 await anext(stream)
             await service.ended.wait()
 
@@ -707,7 +712,7 @@ def test_unpicklable_item_of_argument_is_named_in_error(wire: Open, prefix: str)
     async def main() -> None:
         async with wire(Uploads()) as w:
             for items in (iter([1, threading.Lock()]), _async(1, threading.Lock())):
-                with pytest.raises(UsageError, match="yielded a lock, which can't be pickled"):
+                with pytest.raises(UsageError, match="item .a _thread.lock. can't be pickled"):
                     await w.call(prefix + "consume", items)
 
     run(main)
@@ -818,6 +823,53 @@ def test_unknown_method_with_streamed_argument_is_refused(wire: Open) -> None:
         async with wire(Uploads()) as w:
             with pytest.raises(UsageError, match="no method 'totl'"):
                 await w.call("totl", counted(1_000_000))
+
+    run(main)
+
+
+class Recording(Channel):
+    """Sends at once, as to a kernel that accepts all; keeps what was sent."""
+
+    has_unsent = False
+    is_drained = True
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+
+    def send_nowait(self, *pieces: Any) -> None:
+        self.writes.append(b"".join(pieces))
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        return 0
+
+    async def flush(self) -> None: ...
+    def close(self) -> None: ...
+
+
+def test_small_items_share_writes_and_acknowledgements() -> None:
+    count = 1000
+
+    async def main() -> None:
+        sent, acks = Recording(), Recording()
+        outbox = Outbox(sent)
+        outgoing = OutgoingStream(outbox, 1)
+        incoming = IncomingStream(Outbox(acks), 1, lambda frame: CustomError())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(outbox.run)
+            for i in range(count):
+                await outgoing.send(dumps(i))
+            await outbox.flushed()
+            nursery.cancel_scope.cancel()
+        assert len(sent.writes) < count / 4
+        for write in sent.writes:
+            for frame in decoded(FrameDecoder(), write):
+                incoming.deliver(frame)
+        assert [(await incoming.receive(1))[0] for _ in range(count)] == [*range(count)]
+        assert len(acks.writes) < count / 100
+        with trio.move_on_after(0):
+            await incoming.receive()  # what it waits for may need the whole window
+        given_back = sum(HEADER.unpack(ack)[-1] for ack in acks.writes)
+        assert given_back == sum(item_cost(dumps(i).size) for i in range(count))
 
     run(main)
 

@@ -69,11 +69,11 @@ class Wire:
         assert not ours._incoming
         assert not ours._outgoing
         assert ours._decoder.is_idle
-        assert not ours._outbox._bodies
+        assert not ours._outbox.has_bodies
         if (theirs := self.serving) is not None:
             assert not theirs._calls
             assert not theirs._uploads
-            assert not theirs._outbox._bodies
+            assert not theirs._outbox.has_bodies
             assert theirs._decoder.is_idle
 
 
@@ -145,12 +145,10 @@ async def serving(
     *,
     identity: Identity = MACHINE,
     maxprocs: int = 2,
-    limit_bytes: int = DEFAULT_LIMIT_BYTES,
+    **options: Any,
 ) -> AsyncIterator[tuple[Server, str]]:
     """A server on loopback, and its ``HOST:PORT``."""
-    server = Server(
-        services(service), identity=identity, maxprocs=maxprocs, limit_bytes=limit_bytes
-    )
+    server = Server(services(service), identity=identity, maxprocs=maxprocs, **options)
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         port = listeners[0].socket.getsockname()[1]

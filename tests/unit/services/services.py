@@ -96,10 +96,19 @@ class Parallel:
         return n, os.getpid()
 
     @bm.parallel
+    def iterator(self):
+        return iter(range(3))
+
+    @bm.parallel
     def environment(self):
         import sys
 
         return os.getcwd(), sys.argv, os.environ.get("FRUIT")
+
+
+@bm.parallel
+def square(n):
+    return n * n, os.getpid()
 
 
 class FailsToLoadInProcess:

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 import bigmachine as bm
-from bigmachine.services import _parallel
+from bigmachine.services import _decorators
 from tests.support.drivers import driver
 from tests.support.processes import is_running
 from tests.support.waiting import until
-from tests.unit.services.services import CustomError, FailsToLoadInProcess, Parallel
+from tests.unit.services.services import CustomError, FailsToLoadInProcess, Parallel, square
 
 pytestmark = pytest.mark.skipif(
     not getattr(sys, "_is_gil_enabled", lambda: True)(),
@@ -35,7 +35,7 @@ def session():
 
 @pytest.fixture
 def machine(session):
-    [machine] = session.start(1, services={"P": Parallel()})
+    [machine] = session.start(1, services={"P": Parallel(), "square": square})
     yield machine
     machine.shutdown()
 
@@ -77,6 +77,17 @@ def test_static_method_may_be_parallel(machine):
     value, pid = machine.service(Parallel, "P").static(5)
     assert value == 5
     assert pid != machine.call("P.machine_pid")
+
+
+def test_function_may_be_parallel(machine):
+    value, pid = machine.call("square", 5)
+    assert value == 25
+    assert pid != machine.call("P.machine_pid")
+
+
+def test_iterator_that_parallel_method_returns_is_refused(machine):
+    with pytest.raises(bm.UsageError, match=r"P\.iterator returned a range_iterator: a parallel"):
+        machine.call("P.iterator")
 
 
 def test_exception_keeps_its_type_and_traceback_of_process(machine):
@@ -166,7 +177,7 @@ def test_large_bytes_reach_process(machine):
 
 
 def test_error_for_unpicklable_result_names_method(machine):
-    with pytest.raises(bm.UsageError, match=r"P\.lock returned a lock, which can't be pickled"):
+    with pytest.raises(bm.UsageError, match=r"P\.lock: result \(a _thread\.lock\) can't"):
         machine.call("P.lock")
 
 
@@ -260,7 +271,7 @@ def test_parallel_decorator_accepts_only_plain_def_methods():
 
 
 def test_parallel_methods_run_in_threads_if_there_is_no_gil(monkeypatch):
-    assert _parallel.runs_in_processes(Parallel.pid)
-    assert not _parallel.runs_in_processes(Parallel.machine_pid)
+    assert _decorators.runs_in_processes(Parallel.pid)
+    assert not _decorators.runs_in_processes(Parallel.machine_pid)
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
-    assert not _parallel.runs_in_processes(Parallel.pid)
+    assert not _decorators.runs_in_processes(Parallel.pid)

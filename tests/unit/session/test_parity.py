@@ -13,7 +13,6 @@ ONLY_SYNC = {
     "submit": "async code has nurseries",
 }
 ONLY_ASYNC = {
-    "stopped": "for the sync API",
     "receive": "the sync stream batches by it",
     "aclose": "called close in the sync API",
 }

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import copy
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -184,6 +186,32 @@ def test_typed_stub_calls_and_streams(machine):
     assert "add" in dir(stub)
 
 
+def test_handle_as_argument_or_in_service_says_what_to_pass_instead(session, machine):
+    for handle, advice in (
+        (machine, "pass its addr: a service's setup() gets a session that can connect()"),
+        (machine.service(Work, "Work"), "pass the addr of its machine, and make a stub there"),
+        (machine.stream("Work.count", 1), "pass its items"),
+        (session, "a service's setup() gets a session of its own"),
+    ):
+        with pytest.raises(bm.UsageError) as caught:
+            machine.call("Work.add", {"peer": handle})
+        assert str(caught.value).startswith(f"Work.add: argument 0['peer']: {handle!r} belongs to")
+        assert advice in str(caught.value)
+        with pytest.raises(bm.UsageError, match="belongs to this process"):
+            pickle.dumps(handle)
+        assert copy.copy(handle) is handle
+        assert copy.deepcopy([handle]) == [handle]
+        assert handle in {handle: 1}
+    future = machine.submit("Work.add", 1)
+    with pytest.raises(bm.UsageError, match=r"argument 0 \(.*Future\) can't be .*its result\(\)"):
+        machine.call("Work.add", future)
+    assert future.result() == 1
+    work = Work()
+    work.peers = [machine]
+    with pytest.raises(bm.UsageError, match=r"services..Work..\.peers\[0\]: <Machine .*its addr"):
+        session.start(1, services={"Work": work})
+
+
 def test_killed_machine_ends_pending_call_with_its_signal(session):
     [machine] = session.start(1, services={"Work": Work()})
     future = machine.submit("Work.forever")
@@ -221,7 +249,9 @@ print(*[m.call("Work.pid") for m in machines])
         assert not os.path.exists(f"/proc/{pid}")
 
 
-def test_each_output_line_is_prefixed_with_machine_name(capfd):
+def test_each_output_line_is_prefixed_with_machine_name(capfd, monkeypatch):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # machines inherit it
+
     class Printer:
         def speak(self):
             print("one\ntwo")

@@ -11,12 +11,15 @@ import pytest
 from bigmachine.errors import PluginError, UnknownSystemError, UsageError
 from bigmachine.system import System, _entrypoints
 from bigmachine.system._entrypoints import (
+    EXTRAS,
+    OWN_SYSTEMS,
     choose_system,
     installed_systems,
     load_observers,
     load_system,
 )
 from bigmachine.system._options import option
+from tests.support.paths import ROOT
 
 SYSTEM = """
 from bigmachine.system import System
@@ -72,22 +75,41 @@ def test_error_for_unknown_system_suggests_similar_name(install) -> None:
 
 @pytest.mark.parametrize(
     ("requested", "hint"),
-    [("gcp", ""), ("gpc", "; did you mean 'gcp'?"), ("GC-P", "; did you mean 'gcp'?")],
+    [("ec2", ""), ("ec", "; did you mean 'ec2'?"), ("EC-2", "; did you mean 'ec2'?")],
 )
-def test_error_for_unknown_system_names_package_to_install(requested: str, hint: str) -> None:
+def test_error_for_unknown_system_names_package_to_install(
+    without_distributions: None, requested: str, hint: str
+) -> None:
     with pytest.raises(UnknownSystemError) as caught:
         load_system(requested)
     assert hint in str(caught.value)
-    assert 'pip install "bigmachine[gcp]"' in str(caught.value)
-    assert "bigmachine[azure]" not in str(caught.value)
+    assert 'pip install "bigmachine[ec2]"' in str(caught.value)
+    assert "bigmachine[local]" not in str(caught.value)
 
 
-def test_error_without_similar_system_lists_all_available_packages() -> None:
+def test_error_without_similar_system_lists_all_available_packages(
+    without_distributions: None,
+) -> None:
     with pytest.raises(UnknownSystemError) as caught:
         load_system("mainframe")
     assert "did you mean" not in str(caught.value)
-    for extra in ("gcp", "azure"):
+    for extra in ("local", "ec2"):
         assert f'pip install "bigmachine[{extra}]"' in str(caught.value)
+
+
+def test_only_packages_that_exist_are_offered() -> None:
+    assert {file.parent.name for file in ROOT.glob("plugins/*/pyproject.toml")} == {*EXTRAS}
+    for name in {*OWN_SYSTEMS} - {*EXTRAS}:
+        with pytest.raises(
+            UnknownSystemError, match=f"'{name}' is installed; .* not yet"
+        ) as caught:
+            load_system(name)
+        assert "pip install" not in str(caught.value)
+
+
+@pytest.fixture
+def without_distributions(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
 
 
 def test_system_installed_at_run_time_is_found(install) -> None:
@@ -262,3 +284,16 @@ def test_hook_spec_imports_no_metadata_readers_or_parsers() -> None:
     code = "import sys, json, bigmachine.system._plugins, bigmachine.system._entrypoints; print(json.dumps(list(sys.modules)))"  # noqa: E501
     loaded = json.loads(subprocess.check_output([sys.executable, "-c", code]))
     assert not {"tomllib", "difflib", "cryptography", "argparse"} & set(loaded)
+
+
+def test_misspelt_system_in_name_of_variable_is_a_warning(monkeypatch, caplog) -> None:
+    monkeypatch.setenv("BIGMACHINE_LOCL_MAXPROCS", "2")
+    monkeypatch.setenv("BIGMACHINE_ENVIRONEMENT_EXCLUDE", "*")
+    monkeypatch.setenv("BIGMACHINE_TEST_LONG", "0")
+    choose_system("local")
+    assert caplog.messages == [
+        "the environment variable BIGMACHINE_ENVIRONEMENT_EXCLUDE is ignored; "
+        "did you mean BIGMACHINE_ENVIRONMENT_…?",
+        "the environment variable BIGMACHINE_LOCL_MAXPROCS is ignored; "
+        "did you mean BIGMACHINE_LOCAL_…?",
+    ]

@@ -34,6 +34,7 @@ class Options:
     market: Literal["spot", "on-demand"] = option("spot", help="How to buy.")
     disk: Disk = option(Disk.SSD, help="Which disk.")
     key: Path | None = option(None, help="A file.")
+    depth: int = option(1, help="How deep.", maximum=3)
 
 
 @pytest.fixture(autouse=True)
@@ -239,6 +240,8 @@ def test_text_of_variable_is_converted_to_option_type(
         ("count", "many", "int"),
         ("count", "", "int"),
         ("price", "cheap", "float or None"),
+        ("price", "nan", "float or None"),
+        ("price", "1e999", "float or None"),
         ("spot", "maybe", "bool"),
         ("ports", "1,two", "list of int"),
         ("market", "stolen", "'spot' or 'on-demand'"),
@@ -283,6 +286,8 @@ def test_valid_keyword_value_is_accepted(name: str, given: object, value: object
         ("spot", 1),
         ("spot", "true"),
         ("price", "0.5"),
+        ("price", float("nan")),
+        ("price", -float("inf")),
         ("zones", "a"),
         ("zones", [1]),
         ("instance_type", 5),
@@ -307,7 +312,18 @@ def test_value_of_wrong_type_in_file_is_refused(current_folder: Path) -> None:
 def test_describe_options_lists_each_option() -> None:
     described = {info.name: info for info in describe_options(Options, system_name="ec2")}
     assert list(described) == [
-        *("instance_type", "count", "price", "spot", "zones", "ports", "market", "disk", "key")
+        *(
+            "instance_type",
+            "count",
+            "price",
+            "spot",
+            "zones",
+            "ports",
+            "market",
+            "disk",
+            "key",
+            "depth",
+        )
     ]
     assert described["zones"] == OptionInfo(
         name="zones",
@@ -318,6 +334,7 @@ def test_describe_options_lists_each_option() -> None:
         env="BIGMACHINE_EC2_ZONES",
     )
     assert described["ports"].default == []
+    assert described["depth"].type == "int, at most 3"
     assert described["market"].type == "'spot' or 'on-demand'"
 
 

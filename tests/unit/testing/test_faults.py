@@ -360,7 +360,10 @@ def test_same_seed_injects_same_faults_at_same_bytes():
         async with bm.AsyncSession(system(), plugins=[faults]) as session:
             [machine] = await session.start(1, services=SERVICES)
             for size in range(0, 60_000, 3000):
-                assert await machine.call("Echo.echo", b"x" * size, retry=True) == b"x" * size
+                assert (
+                    await machine.with_options(retry=True).call("Echo.echo", b"x" * size)
+                    == b"x" * size
+                )
         return faults
 
     runs: list[Faults] = []
@@ -402,7 +405,7 @@ def test_calls_succeed_after_manually_injected_fault(kind):
         async with bm.AsyncSession(system(), plugins=[faults]) as session:
             [machine] = await session.start(1, services=SERVICES)
             faults.inject(kind)
-            assert await machine.call("Echo.echo", BODY, retry=True) == BODY
+            assert await machine.with_options(retry=True).call("Echo.echo", BODY) == BODY
             await trio.sleep(30)
             assert machine.state == bm.State.RUNNING
             assert {i.fault for i in faults.injected} == {kind}
@@ -421,7 +424,7 @@ def test_fault_can_be_limited_to_connections_of_one_machine():
                 assert await other.call("Echo.echo", 1) == 1
             faults.inject(Fault.RESET, address=other.instance.address)
             assert {i.connection for i in faults.injected} == {0, 1}
-            assert await one.call("Echo.echo", 1, retry=True) == 1
+            assert await one.with_options(retry=True).call("Echo.echo", 1) == 1
 
     run(test)
 
@@ -455,7 +458,7 @@ def test_faults_can_be_injected_from_any_thread():
         [machine] = session.start(1, services=SERVICES)
         faults.inject(Fault.RESET)
         assert [i.fault for i in faults.injected] == [Fault.RESET]
-        assert machine.call("Echo.echo", 1, retry=True) == 1
+        assert machine.with_options(retry=True).call("Echo.echo", 1) == 1
         faults.partition()
         threading.Timer(0.1, faults.heal).start()
         assert machine.call("Echo.echo", 2) == 2

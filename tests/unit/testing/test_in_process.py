@@ -83,7 +83,7 @@ def test_class_and_options_of_system_make_equal_system():
     "name", ["maxprocs", "keepalive_period", "keepalive_timeout", "rpc_timeout"]
 )
 def test_invalid_option_is_refused_before_machines_are_started(name):
-    with pytest.raises(bm.UsageError, match=f"InProcessOptions: {name}: must be"):
+    with pytest.raises(bm.UsageError, match=f"invalid option {name}: must be"):
         bm.Session(InProcessSystem, **{name: 0}).start(1, services=SERVICES)
 
 

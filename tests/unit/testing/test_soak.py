@@ -96,7 +96,10 @@ class Soak:
     async def echo(self, machine: bm.AsyncMachine, draws: random.Random, size: int) -> None:
         start = draws.randrange(self.largest_bytes - min(size, self.largest_bytes - 1))
         value = self.noise[start : start + size]
-        assert await machine.call("Echo.echo", (start, value), retry=True) == (start, value)
+        assert await machine.with_options(retry=True).call("Echo.echo", (start, value)) == (
+            start,
+            value,
+        )
         self.ended["answered"] += 1
 
     async def stream(self, machine: bm.AsyncMachine, *, n: int, size: int) -> None:

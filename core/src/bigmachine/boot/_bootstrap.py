@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -14,6 +16,7 @@ import trio
 from .._backoff import backoff
 from .._values import Diagnose, Instance, Keepalive
 from ..errors import BigmachineError, TransportError, UsageError
+from ..rpc import ForeignPeer
 from ..system._request import LaunchRequest
 from ._client import BootStatusError
 from ._retries import PhaseFailed as PhaseFailed
@@ -24,6 +27,8 @@ from ._upload import Upload
 if TYPE_CHECKING:
     import httpx
 
+    from ..system import System
+
 T = TypeVar("T")
 
 logger = logging.getLogger("bigmachine.boot")
@@ -31,6 +36,12 @@ logger = logging.getLogger("bigmachine.boot")
 _IDENTIFY_SECONDS = 60.0
 _START_SECONDS = 60.0
 _POLL_SECONDS = 0.1  # of a build's progress
+
+
+def boot_seconds(system: System) -> float:
+    """Return the most that may pass from the request for a VM to the certificate of its key."""
+    verify_seconds = system.boot_timeout if system.verifies_boot else 0.0
+    return system.start_timeout + system.boot_timeout + verify_seconds + _IDENTIFY_SECONDS
 
 
 class LogSink(Protocol):
@@ -55,7 +66,8 @@ class Bootstrap:
 
     ``phase`` is the present one. ``timings`` say how long a request may take, and how long
     the machine may be silent, or an upload make no progress. ``boot_timeout`` and
-    ``build_timeout`` bound the phases of that name, in seconds.
+    ``build_timeout`` bound the phases of that name, in seconds. With ``console``, which reads
+    the machine's console, the machine is believed to be who it is only if its key is there.
     """
 
     def __init__(
@@ -70,8 +82,12 @@ class Bootstrap:
         diagnose: Diagnose,
         on_progress: Callable[[str, int, int], None],
         log: LogSink,
+        console: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         self.phase = "boot"
+        self._console = console
+        self._point = b""  # the machine's public key, once that is verified
+        self._doubt: UnverifiedKey | None = None  # why it is not verified
         self._instance = instance
         self._request = batch.request
         self._shipment = batch.shipment
@@ -91,9 +107,11 @@ class Bootstrap:
         self._upload = self._upload_of(batch.shipment)
 
     async def run(self) -> None:
-        """Go through the phases. Raises `PhaseFailed`, and `ProtocolError` for an impostor."""
+        """Go through the phases. Raises `PhaseFailed`."""
         try:
             await self._in_phase("boot", self._boot_timeout, self._first_contact)
+            if self._console is not None:
+                await self._in_phase("verify", self._boot_timeout, self._verify)
             config = await self._in_phase("identify", _IDENTIFY_SECONDS, self._identify)
             try:
                 await self._deliver()
@@ -128,7 +146,9 @@ class Bootstrap:
             with trio.fail_after(seconds):
                 return await step()
         except trio.TooSlowError:
-            raise PhaseFailed(f"not done after {seconds:.0f} s") from None
+            last = self._doubt or self._client.last_error
+            because = f"; the last attempt: {last}" if last is not None else ""
+            raise PhaseFailed(f"not done after {seconds:.0f} s{because}") from last
         except BootStatusError as exc:
             raise PhaseFailed(str(exc)) from exc
 
@@ -136,22 +156,56 @@ class Bootstrap:
         self._info = await self._client.first_contact()
         logger.debug("%s: %s", self._instance.name, self._info)
 
+    async def _key(self) -> bytes:
+        """Ask for the public key of the machine, which also prints its fingerprint."""
+        reply = await self._client.call_until_answered("key")
+        return bytes.fromhex(reply["point"])
+
+    async def _verify(self) -> None:
+        """Ask for the key until its fingerprint is on the console of the VM itself.
+
+        Anybody who can read the user data can answer at the address of the VM, but only the VM
+        writes on its console.
+        """
+        assert self._console is not None
+        line = re.compile(f"key of {re.escape(self._request.session)}: ([0-9a-f]{{64}})")
+        has_warned = False
+        for pause in backoff():
+            point = await self._key()
+            fingerprint = hashlib.sha256(point).hexdigest()
+            try:
+                found = [*dict.fromkeys(line.findall(await self._console()))]
+            except BigmachineError as exc:
+                raise PhaseFailed(f"its console can't be read: {exc}") from exc
+            if fingerprint in found:
+                self._point, self._doubt = point, None
+                return
+            self._doubt = UnverifiedKey(
+                f"who answers at {self._instance.address} has the key {fingerprint}, and the "
+                f"console of {self._instance.name} shows {', '.join(found) or 'none yet'}"
+            )
+            if found and not has_warned:
+                has_warned = True
+                logger.warning("%s", self._doubt)
+            await trio.sleep(min(pause, self._timings.period))
+
     async def _identify(self) -> bytes:
         """Certify the key that the machine makes; return its worker's configuration."""
         name = self._instance.name
-        reply = await self._client.call_until_answered("key")
-        identity = self._request.certify(name, bytes.fromhex(reply["point"]))
+        identity = self._request.certify(name, self._point or await self._key())
         for pause in backoff():
             try:
                 await self._client.call("identify", certificate=identity.certificate.decode())
                 break
-            except (TransportError, ConnectionRefusedError):
+            except (TransportError, ConnectionRefusedError, ForeignPeer):
                 # The reply may be what was lost: then the machine has its new name already.
                 if await self._is_identified(name):
                     break
                 await self._client.check_exists()
             await trio.sleep(pause)
         self._client.name = name
+        if self._console is not None:  # somebody else may have answered at first
+            self._info = await self._client.call_until_answered("info")
         return self._request.remote_config(identity)
 
     async def _is_identified(self, name: str) -> bool:
@@ -237,6 +291,10 @@ class Bootstrap:
         data = status["log"].encode("latin-1")
         self._log.take(status["log_offset"], data)
         return bool(data)
+
+
+class UnverifiedKey(BigmachineError):
+    """The key of who answers at a machine's address is not the one on the machine's console."""
 
 
 class NeedsWheels(PhaseFailed):

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BigmachineError, ProtocolError, TransportError
-from ..rpc import transport_error
+from ..rpc import AS_IT_IS, read_body, transport_error
 
 if TYPE_CHECKING:
     import httpx
+
+
+MAX_REPLY_BYTES = 64 << 20
+"""The largest reply of a boot program that is read."""
 
 
 class BootClient:
@@ -27,7 +32,10 @@ class BootClient:
 
     async def call(self, method: str, **arguments: Any) -> Any:
         """Call ``Boot.method``; arguments and result are JSON values."""
-        return await self._request("POST", f"/rpc/Boot.{method}", json={"kwargs": arguments})
+        # In ASCII: the names of files may have bytes that are not UTF-8, which httpx refuses.
+        content = json.dumps({"kwargs": arguments}).encode("ascii")
+        headers = {"content-type": "application/json"}
+        return await self._request("POST", f"/rpc/Boot.{method}", content=content, headers=headers)
 
     async def put(
         self, sha256: str, *, offset: int, size_bytes: int, content: AsyncIterator[bytes]
@@ -40,22 +48,28 @@ class BootClient:
             headers={"content-length": str(size_bytes - offset)},
         )
 
-    async def _request(self, method: str, path: str, **options: Any) -> Any:
+    async def _request(
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **options: Any
+    ) -> dict[str, Any]:
         import httpx
 
         addr = f"{self._base}#{self.name}"
         try:
-            response = await self._http.request(
+            async with self._http.stream(
                 method,
                 self._base + path,
+                headers={**(headers or {}), **AS_IT_IS},
                 extensions={"sni_hostname": self.name, "timeout": {}},
                 **options,
-            )
+            ) as response:
+                body = await read_body(response, limit_bytes=MAX_REPLY_BYTES, addr=addr)
         except httpx.TransportError as exc:
             raise transport_error(exc, addr=addr) from exc
         try:
-            reply = response.json()
-        except ValueError:
+            reply = json.loads(body)
+            if not isinstance(reply, dict):
+                raise ValueError
+        except (ValueError, RecursionError):
             raise ProtocolError(
                 f"what answers at {addr} is no boot program (HTTP status {response.status_code})",
                 addr=addr,

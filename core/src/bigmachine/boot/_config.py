@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .._identity import Identity
 from .._values import Keepalive
+from ..process import module_path, pack, unpack
+from ..rpc import dumps_whole
 from ..system._request import LaunchRequest
 
 if TYPE_CHECKING:
@@ -19,7 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """All that a worker needs before it serves its first connection."""
+    """All that a worker needs before it serves its first connection.
+
+    ``header`` says where the driver's modules and its current folder are, for a worker on the
+    driver's computer; the boot program of any other one knows that.
+    """
 
     identity: Identity
     system: System
@@ -27,26 +34,26 @@ class WorkerConfig:
     maxprocs: int | None
     argv: tuple[str, ...]
     environ: Mapping[str, str]
-    path: tuple[str, ...]
-    cwd: str
+    header: Mapping[str, Any] | None = None
 
     def dump(self) -> bytes:
         """Return the bytes that `load` reads."""
-        import cloudpickle
-
         # Two pickles: the outer one needs nothing but the standard library, so that the
         # worker can set its module path before it meets the driver's own classes.
-        outer = {"path": self.path, "cwd": self.cwd, "config": cloudpickle.dumps(self, 5)}
-        return pickle.dumps(outer, 5)
+        outer = pickle.dumps({"config": dumps_whole(replace(self, header=None))}, 5)
+        return outer if self.header is None else pack(dict(self.header)) + outer
 
     @classmethod
     def load(cls, data: bytes) -> WorkerConfig:
         """Read what `dump` wrote; sets the driver's module path and folder first."""
-        outer = pickle.loads(data)
+        header: dict[str, Any] = {}
+        if not data.startswith(_PICKLE):
+            header, data = unpack(data)
+        outer = header | pickle.loads(data)
         machine_made = outer.get("identity", {})  # by the boot program: its key never travels
         sys.path[:] = [*dict.fromkeys([*outer["path"], *sys.path])]
-        if os.path.isdir(outer["cwd"]):
-            os.chdir(outer["cwd"])
+        with contextlib.suppress(OSError):  # it was deleted, or is on another computer
+            os.chdir(outer["cwd"] or os.curdir)
         config = pickle.loads(outer["config"])
         if not isinstance(config, cls):
             raise TypeError(f"expected a WorkerConfig, got {type(config).__name__}")
@@ -69,12 +76,17 @@ def configure_worker(
         maxprocs=maxprocs,
         argv=request.argv,
         environ=request.environ,
-        path=() if is_remote else _module_path(),
-        cwd="" if is_remote else os.getcwd(),
+        header=None if is_remote else {**module_path(), "cwd": _current_folder()},
     )
     return config.dump()
 
 
-def _module_path() -> tuple[str, ...]:
-    """Return `sys.path` with its relative entries ('' is the current folder) made absolute."""
-    return tuple(os.path.abspath(entry) for entry in sys.path)
+def _current_folder() -> str:
+    """Return the current folder, or the root if it was deleted."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return os.path.abspath(os.sep)
+
+
+_PICKLE = pickle.PROTO  # the first byte of every pickle

@@ -11,6 +11,7 @@ import trio
 from .._backoff import backoff
 from .._values import Diagnose, Keepalive
 from ..errors import BigmachineError, TransportError
+from ..rpc import ForeignPeer
 from ._client import BootClient
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class RetryingClient(BootClient):
         super().__init__(http, address=address, name=name)
         self._timings = timings
         self._diagnose = diagnose
+        self.last_error: Exception | None = None
+        """Why the latest call failed, if it did: for when there is no time for another one."""
 
     async def call(self, method: str, **arguments: Any) -> Any:
         """Call ``Boot.method`` once."""
@@ -89,8 +92,13 @@ class RetryingClient(BootClient):
     ) -> Any:
         for pause in backoff():
             try:
-                return await self.call(method, **arguments)
-            except (TransportError, ConnectionRefusedError) as exc:
+                reply = await self.call(method, **arguments)
+                self.last_error = None
+                return reply
+            # Who does not prove to be this machine may have its address for now: an earlier VM,
+            # a proxy, somebody who means harm.
+            except (TransportError, ConnectionRefusedError, ForeignPeer) as exc:
+                self.last_error = exc
                 logger.debug("%s: %s: %s", self.name, method, exc)
                 await self.check_exists()
                 self.check_silence(since, exc)

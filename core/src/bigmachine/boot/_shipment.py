@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..environment import Environment
 
 _CHUNK_BYTES = 256 << 10
+_ATTEMPTS = 3  # to capture an environment while a program deletes its temporary files
 
 
 class Shipment:
@@ -46,26 +47,40 @@ class Shipment:
 
         def work() -> Shipment:
             from ..environment import capture
+            from ..environment._left_out import log_secrets
+            from ..environment._local_file import DeletedError
 
-            environment = capture(
-                include=options.include,
-                exclude=options.exclude,
-                exclude_distributions=options.exclude_distributions,
-                limit_bytes=options.limit_bytes,
-            )
-            return cls(environment, environment.manifest())
+            for attempt in range(_ATTEMPTS):
+                try:
+                    environment = capture(
+                        include=options.include,
+                        exclude=options.exclude,
+                        exclude_distributions=options.exclude_distributions,
+                        limit_bytes=options.limit_bytes,
+                    )
+                    manifest = environment.manifest()
+                    break
+                except DeletedError:
+                    if attempt == _ATTEMPTS - 1:
+                        raise
+            files = [file.source for folder in environment.folders for file in folder.files]
+            log_secrets(environment.left_out, sent=files)
+            return cls(environment, manifest)
 
         return await trio.to_thread.run_sync(work)
 
     def describe(self, sha256: str) -> str:
         """Describe a blob to a person."""
+        from ..environment._messages import printable
+
         for entry in self.manifest["distributions"]:
             if entry["wheel"] and entry["wheel"]["sha256"] == sha256:
                 return f"the wheel {entry['wheel']['filename']}"
         for folder in self.manifest["folders"]:
             for blob in folder["blobs"]:
                 if blob["sha256"] == sha256:
-                    return f"{blob.get('path', 'an archive')} of folder {folder['name']}"
+                    path = printable(blob.get("path", "an archive"))
+                    return f"{path} of folder {printable(folder['name'])}"
         return "pip's wheel"
 
     def incompatible_wheels(self, system: str, machine: str) -> list[str]:

@@ -11,6 +11,7 @@ import trio
 from .._backoff import FIRST_PAUSE
 from .._values import Instance, Keepalive
 from ..errors import TransportError
+from ..rpc import ForeignPeer
 from ._bundle import builder_source
 from ._client import BootStatusError
 from ._relays import Relay
@@ -121,7 +122,7 @@ class Upload:
                 if exc.status == _DAMAGED:
                     self._count_damaged(sha256, exc)
                 break
-            except (TransportError, ConnectionRefusedError) as exc:
+            except (TransportError, ConnectionRefusedError, ForeignPeer) as exc:
                 await self._client.check_exists()
                 self._client.check_silence(self._progressed, exc)
                 await trio.sleep(FIRST_PAUSE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,9 @@ examples:
   bigmachine reap              free what dead drivers have left
   bigmachine conformance NAME  prove that a backend keeps its contract
   bigmachine new-backend NAME  write a package with a new backend
+
+exit status: 0 if all is well; 1 if a check failed, or a system could not be
+queried; 2 after an error; 130 after Ctrl-C
 """
 
 _USAGE = 2  # the exit status of argparse for a wrong command line
@@ -32,30 +36,64 @@ _BROKEN_PIPE = 141  # 128 + SIGPIPE
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (default: the process's own) and return its exit status.
 
-    A `BigmachineError` is printed on stderr without a traceback, and the status is 2. A
-    wrong command line and ``--help`` raise `SystemExit`, as usual with argparse.
+    A `BigmachineError` is printed on stderr without a traceback, and the status is 2; so is an
+    output that cannot be written. After Ctrl-C it is 130. A wrong command line and ``--help``
+    raise `SystemExit`, as usual with argparse.
     """
+    _open_closed_streams()
+    _escape_unprintable()
     parser = _parser()
     arguments = parser.parse_args(argv)
-    if arguments.version:  # argparse's own action would look it up at each start
-        print(f"bigmachine {_version()}")
-        return 0
-    if "run" not in arguments:
+    if not arguments.version and "run" not in arguments:
         parser.print_help(sys.stderr)
         return _USAGE
     try:
-        status = int(arguments.run(arguments))
+        # argparse's own action would look the version up at each start.
+        run = _print_version if arguments.version else arguments.run
+        status = int(run(arguments))
         sys.stdout.flush()
     except BigmachineError as exc:
         print(f"bigmachine: {exc}", file=sys.stderr)
         return _USAGE
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as exc:
+        print(f"bigmachine: {exc if exc.args else 'interrupted'}", file=sys.stderr)
         return _INTERRUPTED
-    except BrokenPipeError:
-        # The reader (`| head`) has ended. Python flushes stdout once more at exit: discard that.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader (`| head`) has ended
+        _discard_output()
         return _BROKEN_PIPE
+    except OSError as exc:
+        about = f" {exc.filename}" if exc.filename else ""
+        _discard_output()
+        print(f"bigmachine: {exc.strerror or exc}{about}", file=sys.stderr)
+        return _USAGE
     return status
+
+
+def _open_closed_streams() -> None:
+    """Open what the command was started without (``>&-``); else files take these descriptors."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            stream = io.TextIOWrapper(io.FileIO(number, "w" if number else "r", closefd=False))
+            setattr(sys, name, stream)
+
+
+def _escape_unprintable() -> None:
+    """Have characters escaped that the terminal's encoding lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _discard_output() -> None:
+    """Discard what cannot be written of the output: Python would try it again at its exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,10 +110,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _version() -> str:
+def _print_version(_: argparse.Namespace) -> int:
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        return version("bigmachine")
+        print(f"bigmachine {version('bigmachine')}")
     except PackageNotFoundError:
-        return "(not installed)"
+        print("bigmachine (not installed)")
+    return 0

@@ -10,10 +10,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..errors import UsageError
+from ._arguments import add_profile
+
 if TYPE_CHECKING:
-    from ..environment import Environment, Folder, Problem, Target
+    from ..environment import Environment, Folder, LeftOut, Problem, Target
 
 _MAX_NAMED = 3  # files of a folder
+_MAX_SECRETS = 20
+_UNSURPRISING = ("generated", "ignored", "excluded")  # reasons to leave out
 _LARGE_BYTES = 256 << 10  # smaller files are not named
 
 
@@ -35,8 +40,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "the exit status is 1 if there is anything",
     )
     argument("--json", action="store_true", help="print JSON, for programs")
+    add_profile(parser)
     for option, text in (
-        ("--include", "a pattern of files to send even if a .gitignore excludes them"),
+        ("--include", "a pattern of files to send although they would be left out"),
         ("--exclude", "a pattern of files not to send, in the format of .gitignore"),
         ("--exclude-distribution", "an installed distribution not to send"),
     ):
@@ -49,13 +55,16 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the environment; the status is 1 if something is not available for the target."""
     from ..environment import Target, capture
+    from ..system._options import environment_options
 
     target = Target.parse(arguments.check) if arguments.check else None
+    options = environment_options(None, is_shipped=True, profile=arguments.profile)
     environment = capture(
-        arguments.script or os.getcwd(),
-        include=arguments.include,
-        exclude=arguments.exclude,
-        exclude_distributions=arguments.exclude_distribution,
+        arguments.script or _current_folder(),
+        include=[*options.include, *arguments.include],
+        exclude=[*options.exclude, *arguments.exclude],
+        exclude_distributions=[*options.exclude_distributions, *arguments.exclude_distribution],
+        limit_bytes=options.limit_bytes,
     )
     manifest = environment.manifest()
     problems = environment.check(target) if target else []
@@ -66,6 +75,13 @@ def run(arguments: argparse.Namespace) -> int:
         if target:
             print("\n".join(_text_of_check(target, problems)))
     return 1 if problems else 0
+
+
+def _current_folder() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise UsageError("the current folder was deleted: change to another one") from None
 
 
 def _describe(
@@ -84,6 +100,7 @@ def _describe(
             for each in environment.distributions
         },
         "upload_bytes": {"with_index": with_index, "without_index_at_most": without_index},
+        "left_out": [asdict(each) for each in environment.left_out],
         "check": target
         and {"target": str(target), "problems": [asdict(problem) for problem in problems]},
         "manifest": {**manifest, "indexes": None},  # their URLs may hold passwords
@@ -108,6 +125,7 @@ def _text(environment: Environment, manifest: dict[str, Any]) -> Iterator[str]:
     yield labeled("folders", "" if environment.folders else "none")
     for folder in environment.folders:
         yield from _text_of_folder(folder)
+    yield from _text_of_left_out(environment.left_out)
     with_index, without_index = _upload_bytes(environment, manifest)
     yield labeled("to upload", f"{size_text(with_index)}, to a machine that has a package index")
     yield labeled("", f"at most {size_text(without_index)}, to one that has none")
@@ -125,13 +143,37 @@ _KINDS = {
 
 def _text_of_folder(folder: Folder) -> Iterator[str]:
     from ..environment import size_text
+    from ..environment._messages import printable
     from ._table import count_text, table
 
     count = count_text(len(folder.files), "file")
-    yield f"  {folder.path}  {count}, {size_text(folder.size_bytes)}"
+    yield f"  {printable(str(folder.path))}  {count}, {size_text(folder.size_bytes)}"
     largest = heapq.nlargest(_MAX_NAMED, folder.files, key=lambda file: file.size_bytes)
     large = [file for file in largest if file.size_bytes >= _LARGE_BYTES]
-    yield from table([(size_text(file.size_bytes), file.path) for file in large], indent=4)
+    rows = [(size_text(file.size_bytes), printable(file.path)) for file in large]
+    yield from table(rows, indent=4)
+
+
+def _text_of_left_out(left_out: Sequence[LeftOut]) -> Iterator[str]:
+    """Yield what is not sent and why: every secret and link, some of what nobody will miss."""
+    from ..environment import Reason
+    from ..environment._messages import printable
+    from ._table import labeled, table
+
+    if not left_out:
+        return
+    yield labeled("not sent", f"{len(left_out)}:" if len(left_out) > 1 else "")
+    for place in dict.fromkeys(each.place for each in left_out):
+        yield f"  {printable(place)}"
+        rows = []
+        for reason in Reason:
+            found = [each for each in left_out if (each.place, each.reason) == (place, reason)]
+            most = _MAX_NAMED if reason in _UNSURPRISING else _MAX_SECRETS
+            rows += [(printable(each.path), each.why) for each in found[:most]]
+            if len(found) > most:
+                rows.append((f"and {len(found) - most} more", f"{reason}"))
+        yield from table(rows, indent=4)
+    yield "  To send one, name it: --include /PATH; in a program, EnvironmentOptions(include=…)"
 
 
 def _text_of_check(target: Target, problems: Sequence[Problem]) -> Iterator[str]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..errors import sanitize
 from ._arguments import add_option, add_profile, parse_options
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         for line in _text(found, [name for name in names if name not in failed]):
             print(line)
     for problem in problems:
-        print(f"bigmachine: {problem}", file=sys.stderr)
+        print(f"bigmachine: {sanitize(problem)}", file=sys.stderr)
     return 1 if problems and (arguments.system or len(failed) == len(names)) else 0
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ..errors import sanitize, sanitize_line
 from ._arguments import add_option, add_profile, parse_options
 
 if TYPE_CHECKING:
@@ -64,10 +65,9 @@ def run(arguments: argparse.Namespace) -> int:
         for name in names:
             run_async(functools.partial(command.reap, name, options, arguments.profile))
     except KeyboardInterrupt:
-        _complain(
+        raise KeyboardInterrupt(
             "interrupted: resources that are not reported as freed may still exist; run it again"
-        )
-        raise
+        ) from None
     command.print_summary()
     has_answer = command.answered == names if named else bool(command.answered)
     return 0 if has_answer and not command.has_failed else 1
@@ -132,7 +132,8 @@ class ReapCommand:
         if not self._wanted:
             if session.orphaned:
                 count = count_text(len(session.resources), "resource")
-                print(f"{session_text(session)}: {session.orphaned}; {count} to free")
+                orphaned = sanitize_line(session.orphaned)
+                print(f"{session_text(session)}: {orphaned}; {count} to free")
             else:
                 self._skipped.append(session)
             return bool(session.orphaned)
@@ -170,7 +171,7 @@ class ReapCommand:
         async def attempt(resource: Instance) -> None:
             async with limiter:
                 problem = "" if self._is_dry else await free(hooks, resource)
-            title = f"{session.short_name}: {_title(resource)}"
+            title = f"{sanitize_line(session.short_name)}: {_title(resource)}"
             if problem:
                 problems.append(f"{title} cannot be freed: {problem}")
             else:
@@ -228,9 +229,9 @@ def _full_name(session: str) -> str:
 def _title(resource: Instance) -> str:
     from ._session_text import label
 
-    return f"{label(resource)} {resource.id}".rstrip()
+    return f"{label(resource)} {sanitize_line(resource.id)}".rstrip()
 
 
 def _complain(text: str) -> None:
     sys.stdout.flush()  # in the order of events, even if both go to one file
-    print(f"bigmachine: {text}", file=sys.stderr)
+    print(f"bigmachine: {sanitize(text)}", file=sys.stderr)

@@ -1,4 +1,7 @@
-"""Text about a session for people: its resources, its driver and its cost."""
+"""Text about a session for people: its resources, its driver and its cost.
+
+What a provider says is sanitized: anybody may have written it there.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import socket
 from collections.abc import Iterator, Sequence
 
 from .._values import duration_text
+from ..errors import sanitize_line
 from ..reaper._leftovers import FoundSession
 from ..system import Instance
 from ._table import spread, table
@@ -27,18 +31,20 @@ def describe_session(session: FoundSession) -> Iterator[str]:
 
 def describe_driver(session: FoundSession) -> str:
     """Say who drives a session, whether that driver is alive, and if machines are immortal."""
-    return _driver(session) + ("; machines are immortal" if session.is_immortal else "")
+    return sanitize_line(_driver(session)) + (
+        "; machines are immortal" if session.is_immortal else ""
+    )
 
 
 def session_text(session: FoundSession) -> str:
     """Return the session's name and its system."""
-    return f"{session.short_name or 'no session'} on {session.system}"
+    return sanitize_line(f"{session.short_name or 'no session'} on {session.system}")
 
 
 def label(resource: Instance) -> str:
     """Return the name of a machine, if it is known, or else the kind of the resource."""
     kind, name = resource.kind, resource.name.partition(".")[0]
-    return name if kind == "instance" and name != resource.id else kind
+    return sanitize_line(name if kind == "instance" and name != resource.id else kind)
 
 
 def cost_text(cost_per_hour: float | None) -> str:

@@ -1,9 +1,14 @@
-"""Lay out text in aligned columns, for terminals of 80 characters."""
+"""Lay out text in aligned columns, for terminals of 80 characters.
+
+Cells may come from a provider, so they are sanitized.
+"""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
+
+from ..errors import sanitize_line
 
 WIDTH = 80
 _LABEL_WIDTH = 18
@@ -16,7 +21,8 @@ def table(
 
     ``right`` has one more cell per row, for the right edge of the terminal.
     """
-    columns = [column for column in zip(*rows, strict=True) if any(column)]
+    cleaned = ([sanitize_line(cell) for cell in row] for row in rows)
+    columns = [column for column in zip(*cleaned, strict=True) if any(column)]
     widths = [max(map(len, column)) for column in columns]
     for row, end in zip(zip(*columns, strict=True), right or [""] * len(rows), strict=True):
         cells = (f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
@@ -25,6 +31,7 @@ def table(
 
 def spread(left: str, right: str) -> str:
     """Return a line with one text at each edge of the terminal."""
+    left, right = sanitize_line(left), sanitize_line(right)
     return f"{left:{WIDTH - len(right) - 2}}  {right}".rstrip()
 
 

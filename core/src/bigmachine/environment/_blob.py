@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import UsageError
+from ._local_file import open_regular, unreadable
 from ._scan import File
 
 
@@ -31,19 +32,25 @@ class Blob:
 
         Raises `UsageError` if the file cannot be read.
         """
-        status = path.stat()
+        try:
+            status = path.stat()
+        except OSError as exc:
+            raise unreadable(path, exc) from exc
         return cls(sha256 or hash_file(path), status.st_size, path, status.st_mtime_ns)
 
     def open(self) -> BinaryIO:
         """Open the file for reading; raises `UsageError` if it was changed or deleted."""
         try:
-            file = self.path.open("rb")
+            file = open_regular(self.path)
         except OSError as exc:
             raise UsageError(f"{self.path} was deleted before it was sent; start again") from exc
         status = os.fstat(file.fileno())
         if (status.st_size, status.st_mtime_ns) != (self.size_bytes, self.mtime_ns):
             file.close()
-            raise UsageError(f"{self.path} was changed before it was sent; start again")
+            raise UsageError(
+                f"{self.path} was changed before it was sent; start again, or exclude it by "
+                f"exclude=[{self.path.name!r}] if it changes all the time"
+            )
         return file
 
 
@@ -51,12 +58,15 @@ class Blob:
 def hash_file(path: Path) -> str:
     """Return a file's SHA-256 (hex); raises `UsageError` if it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as exc:
-        raise UsageError(
-            f"{path} must be sent to the machines and cannot be read: {exc.strerror}; start again"
-        ) from exc
+        raise unreadable(path, exc) from exc
+
+
+def hash_files(files: Iterable[File]) -> dict[str, str]:
+    """Return the SHA-256 (hex) of each file by its path; `UsageError` if one cannot be read."""
+    return {file.path: hash_file(file.source) for file in files}
 
 
 def hash_list(files: Iterable[File], hashes: Mapping[str, str], *, salt: bytes = b"") -> str:

@@ -13,7 +13,7 @@ from email.parser import BytesParser
 from pathlib import Path
 
 from ..errors import UsageError
-from ._blob import hash_file, hash_list
+from ._blob import hash_files, hash_list
 from ._cache import Cache
 from ._distributions import Distribution
 from ._scan import scan
@@ -27,6 +27,7 @@ _BUILD_OUTPUTS = ("/build/", "/dist/", "*.egg-info/")
 # What uv and pip print if the requirements of a build are not available.
 _NO_REQUIREMENTS = ("build-system.requires", "install build dependencies")
 _TAIL_LINES = 15
+_LARGE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +74,16 @@ def build(distribution: Distribution, *, cache: Cache) -> Build:
 
 
 def hash_source(source: Path) -> str:
-    """Return the hash (hex) of the names, modes and contents of a source folder's files."""
+    """Return the hash (hex) of the names, modes and contents of a source folder's files.
+
+    Of large files, which are data that the wheel may not even contain, the size and time count.
+    """
     files = scan(source, exclude=_BUILD_OUTPUTS).files
-    return hash_list(files, {file.path: hash_file(file.source) for file in files})
+    hashes = hash_files(file for file in files if file.size_bytes <= _LARGE_BYTES)
+    for file in files:
+        if file.size_bytes > _LARGE_BYTES:
+            hashes[file.path] = f"{file.size_bytes} {file.source.stat().st_mtime_ns}"
+    return hash_list(files, hashes)
 
 
 def _build(source: Path, folder: Path) -> None:

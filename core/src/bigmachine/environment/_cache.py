@@ -19,12 +19,18 @@ class Cache:
     """Files by key. Any number of processes may use one folder at once.
 
     ``folder`` is by default ``bigmachine`` in ``$XDG_CACHE_HOME`` or ``~/.cache``. If the
-    files are larger than ``limit_bytes``, those not used for longest are deleted first.
+    files are larger than ``limit_bytes``, those not used for longest are deleted first. Raises
+    `UsageError` if the user has no home folder.
     """
 
     def __init__(self, folder: Path | None = None, *, limit_bytes: int = _LIMIT_BYTES) -> None:
         if folder is None:
-            base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+            base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+            if not os.path.isabs(base):
+                raise UsageError(
+                    "there is no home folder for the cache of wheels and archives: set "
+                    "XDG_CACHE_HOME to a folder that can be written"
+                )
             folder = Path(base) / "bigmachine" / "environment"
         self._folder = folder
         self._limit_bytes = limit_bytes

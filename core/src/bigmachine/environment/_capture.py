@@ -17,6 +17,7 @@ from ._distributions import Distribution, Origin, import_roots, installed, norma
 from ._environment import Environment
 from ._import_path import split_import_path
 from ._indexes import configured_indexes
+from ._places import check_place
 from ._scan import Folder, scan
 from ._target import Target
 from ._wheels import Wheels
@@ -42,35 +43,41 @@ def capture(
     installed distributions. Of a local folder, the files that git would add are sent.
     ``exclude`` and ``include`` are patterns in the format of ``.gitignore``, relative to
     each such folder: a file that ``exclude`` matches is not sent; a file that ``include``
-    matches is sent, even if a ``.gitignore`` excludes it.
+    matches is sent, even if a ``.gitignore`` excludes it. Secrets, such as credentials and
+    private keys, are sent only if ``include`` names them.
+    `Environment.left_out` lists what is not sent.
 
     All installed distributions are included, except those in ``exclude_distributions``. One
     that is installed as editable is sent as a wheel, built from its source; its files are
     not sent again as part of a folder.
 
     Raises `UsageError` if the files of the folders are larger than ``limit_bytes`` or cannot
-    be read, or if an editable distribution cannot be built.
+    be read, if an editable distribution cannot be built, or if a folder is the user's home or
+    one that others share, and ``include`` and ``exclude`` do not say what to send of it.
     """
     entries = split_import_path(sys.path if path is None else path, script=script)
     distributions = _included(installed(entries.sites), exclude_distributions)
     cache = Cache()
-    wheels = Wheels(cache=cache)
+    wheels = Wheels(cache=cache, include=include)
     editables = [each for each in distributions if each.origin is Origin.EDITABLE]
     roots = {os.path.realpath(root) for each in editables for root in import_roots(each)}
     folders = []
     for place in entries.folders:
         if place != entries.script and os.path.realpath(place) in roots:
             continue  # it is on the path because of the editable distribution
-        folder = scan(place, include=include, exclude=exclude)
+        if not {"*", "/*"}.isdisjoint(exclude):
+            continue
+        is_project = check_place(place, include=include)
+        folder = scan(place, include=include, exclude=exclude, only_included=not is_project)
         for distribution in editables:
             folder = _without_wheel_files(folder, distribution, wheels)
-        if folder.files:
-            folders.append(folder)
+        folders.append(folder)
     _check_size(folders, limit_bytes=limit_bytes)
     return Environment(
         target=Target.here(),
         distributions=distributions,
-        folders=folders,
+        folders=[folder for folder in folders if folder.files],
+        left_out=[each for folder in folders for each in folder.left_out],
         indexes=configured_indexes(),
         wheels=wheels,
         cache=cache,

@@ -66,6 +66,13 @@ class Distribution:
         return Path(str(self.metadata.locate_file("")))
 
     @property
+    def is_local(self) -> bool:
+        """Whether it came from a folder or file of this computer."""
+        if self.origin is Origin.ARCHIVE:
+            return (self.source or "").startswith("file:")
+        return self.origin in (Origin.EDITABLE, Origin.FOLDER)
+
+    @property
     def has_record(self) -> bool:
         """Whether it lists its files; what Debian's tools installed does not."""
         return self.metadata.read_text("RECORD") is not None

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import UsageError
-from ._archive import pack_folder
+from ._archive import FileChangedError, Part, pack_folder
 from ._availability import Problem, find_problems
-from ._blob import Blob, hash_file
+from ._blob import Blob, hash_files
 from ._cache import Cache
 from ._distributions import Distribution, Origin, normalize
 from ._indexes import Indexes
+from ._left_out import LeftOut
 from ._pip_wheel import find_pip_wheel
 from ._scan import Folder
 from ._target import Target
@@ -40,6 +41,7 @@ class Environment:
         target: Target,
         distributions: Sequence[Distribution],
         folders: Sequence[Folder],
+        left_out: Sequence[LeftOut],
         indexes: Indexes,
         wheels: Wheels,
         cache: Cache,
@@ -48,10 +50,16 @@ class Environment:
         self.distributions = tuple(distributions)
         self.folders = tuple(folders)
         self.indexes = indexes
+        self._left_out = tuple(left_out)
         self._wheels = wheels
         self._cache = cache
         self._blobs: dict[str, Blob] = {}
         self._hashes: dict[Path, dict[str, str]] = {}
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """What is not sent of the local folders and, of wheels made so far, of local packages."""
+        return (*self._left_out, *self._wheels.left_out)
 
     @property
     def blobs(self) -> Mapping[str, Blob]:
@@ -153,11 +161,22 @@ class Environment:
 
     def _describe_folder(self, folder: Folder) -> Json:
         blobs = []
-        for part in pack_folder(folder, hashes=self._hashes_of(folder), cache=self._cache):
+        for part in self._pack_folder(folder):
             file = part.file
             place = {"path": file.path, "mode": file.mode} if file else {"tar": True}
             blobs.append({**self._describe_blob(part.blob), **place})
         return {"name": folder.path.name, "on_path": True, "blobs": blobs}
+
+    def _pack_folder(self, folder: Folder) -> list[Part]:
+        """Pack it; a file that is written meanwhile, such as a log, is packed as it is now."""
+        hashes = self._hashes_of(folder)
+        contents: dict[str, bytes] = {}
+        while True:
+            try:
+                return [*pack_folder(folder, hashes=hashes, contents=contents, cache=self._cache)]
+            except FileChangedError as exc:  # at most once for each file
+                contents[exc.file.path] = exc.content
+                hashes[exc.file.path] = hashlib.sha256(exc.content).hexdigest()
 
     def _describe_blob(self, blob: Blob) -> Json:
         self._blobs[blob.sha256] = blob
@@ -165,7 +184,7 @@ class Environment:
 
     def _hashes_of(self, folder: Folder) -> dict[str, str]:
         if folder.path not in self._hashes:
-            self._hashes[folder.path] = {f.path: hash_file(f.source) for f in folder.files}
+            self._hashes[folder.path] = hash_files(folder.files)
         return self._hashes[folder.path]
 
 

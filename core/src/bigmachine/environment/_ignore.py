@@ -53,10 +53,22 @@ class Patterns:
                 return not rule.is_negated
         return None
 
-    def may_match_below(self, folder: str) -> bool:
-        """Return whether something below ``folder`` may match, though ``folder`` does not."""
+    @property
+    def is_anchored(self) -> bool:
+        """Whether one of them has a slash that ties it to a place."""
+        return any(rule.is_anchored and not rule.is_negated for rule in self._rules)
+
+    def may_match_below(self, folder: str, *, only_anchored: bool = False) -> bool:
+        """Return whether something below ``folder`` may match, though ``folder`` does not.
+
+        If ``only_anchored``, patterns without a slash do not count: they match anywhere.
+        """
         parts = _bytewise(folder).split("/")
-        return any(not rule.is_negated and rule.may_match_below(parts) for rule in self._rules)
+        return any(
+            not rule.is_negated and rule.may_match_below(parts)
+            for rule in self._rules
+            if rule.is_anchored or not only_anchored
+        )
 
 
 @dataclass(frozen=True, slots=True)

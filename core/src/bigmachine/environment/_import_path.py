@@ -37,10 +37,12 @@ def split_import_path(
     """Sort the entries of the import path ``path`` by kind.
 
     ``script`` is the program, or the folder of a notebook; by default it is this
-    process's ``__main__``. Raises `UsageError` if there is no such file.
+    process's ``__main__``. If a script is a symbolic link, its folder is that of the real
+    file: Python imports from there. Raises `UsageError` if there is no such file.
     """
     script_folder = _folder_of(Path(script)) if script is not None else _folder_of_main()
-    entries = [Path(os.path.abspath(entry)) for entry in path]
+    here = _current_folder()
+    entries = [Path(os.path.abspath(e)) for e in path if here is not None or os.path.isabs(e)]
     if script_folder is not None and script_folder not in entries:
         entries.insert(0, script_folder)
     folders: dict[str, Path] = {}
@@ -63,16 +65,19 @@ def split_import_path(
 def _folder_of(script: Path) -> Path:
     if not script.exists():
         raise UsageError(f"no such script: {script}")
-    script = Path(os.path.abspath(script))
-    return script if script.is_dir() else script.parent
+    if script.is_dir():
+        return Path(os.path.abspath(script))
+    return Path(os.path.realpath(script)).parent
 
 
 def _folder_of_main() -> Path | None:
     main = sys.modules["__main__"]
     file = getattr(main, "__file__", None)
     if file is None:  # a notebook, `python -c` or a prompt: these import from here
-        return Path.cwd()
-    folder = Path(os.path.abspath(file)).parent
+        return _current_folder()
+    # Python resolves the links of a script, but not those of a module (`python -m`).
+    is_script = getattr(main, "__spec__", None) is None
+    folder = Path(os.path.realpath(file) if is_script else os.path.abspath(file)).parent
     if not folder.is_dir() or _is_site(folder) or _belongs_to_python(folder):
         return None
     # `python -m package.module` imports from the folder that the package is in.
@@ -80,6 +85,13 @@ def _folder_of_main() -> Path | None:
     for _ in filter(None, package.split(".")):
         folder = folder.parent
     return folder
+
+
+def _current_folder() -> Path | None:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:  # it was deleted: nothing can be imported from it
+        return None
 
 
 def _is_site(folder: Path) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import configparser
+import contextlib
+import logging
 import os
 import sys
 import tomllib
@@ -13,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from ._trust import read_settings
+
+logger = logging.getLogger("bigmachine.environment")
 
 _UV_VARIABLES = ("UV_INDEX_STRATEGY", "UV_PYTHON_INSTALL_MIRROR")
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1", ""})  # a machine cannot reach them
@@ -84,12 +89,14 @@ def _without_name(url: str) -> str:
 
 
 def _settings_folder() -> Path:
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"))
 
 
 def _uv_files() -> Iterator[Path]:
-    for folder in (Path.cwd(), *Path.cwd().parents):
-        yield from (folder / "uv.toml", folder / "pyproject.toml")
+    with contextlib.suppress(FileNotFoundError):  # the current folder was deleted
+        here = Path.cwd()
+        for folder in (here, *here.parents):
+            yield from (folder / "uv.toml", folder / "pyproject.toml")
     yield from (_settings_folder() / "uv" / "uv.toml", Path("/etc/uv/uv.toml"))
 
 
@@ -99,16 +106,27 @@ def _pip_files() -> Iterator[Path]:
         yield Path(named)
     yield Path(sys.prefix) / "pip.conf"
     yield _settings_folder() / "pip" / "pip.conf"
-    yield from (Path.home() / ".pip" / "pip.conf", Path("/etc/pip.conf"))
+    yield from (Path(os.path.expanduser("~/.pip/pip.conf")), Path("/etc/pip.conf"))
 
 
 def _read_uv_file(path: Path) -> tuple[str | None, list[str]]:
     if not path.is_file():
         return None, []
     try:
-        settings: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))  # Any: TOML
+        content, problem = read_settings(path)
+        index, extra = _uv_indexes(path, tomllib.loads(content.decode("utf-8")))
     except (OSError, ValueError) as exc:
         raise _unreadable(path, exc) from exc
+    except (AttributeError, KeyError, TypeError) as exc:
+        raise _unreadable(path, ValueError("its settings of uv are not those of uv")) from exc
+    if problem and (index or extra):
+        # Machines would install, and run, what this index has.
+        logger.warning("%s: its package indexes are not used, because %s", path, problem)
+        return None, []
+    return index, extra
+
+
+def _uv_indexes(path: Path, settings: dict[str, Any]) -> tuple[str | None, list[str]]:  # Any: TOML
     if path.name == "pyproject.toml":
         settings = settings.get("tool", {}).get("uv", {})
     settings = {**settings, **settings.get("pip", {})}
@@ -116,7 +134,10 @@ def _read_uv_file(path: Path) -> tuple[str | None, list[str]]:
     default = [table["url"] for table in tables if table.get("default")]
     extra = [table["url"] for table in tables if not table.get("default")]
     index = default[0] if default else settings.get("index-url")
-    return index, extra + list(settings.get("extra-index-url", []))
+    extra += list(settings.get("extra-index-url", []))
+    if not all(isinstance(url, str) for url in (index or "", *extra)):
+        raise TypeError("a URL is no string")
+    return index, extra
 
 
 def _read_pip_file(path: Path) -> tuple[str | None, list[str]]:

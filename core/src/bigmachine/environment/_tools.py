@@ -6,9 +6,10 @@ import importlib.util
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from ..process import python_command
 
 # Compiling a large package takes minutes; a build that hangs must end some time.
 _TIMEOUT = 1800.0
@@ -33,12 +34,12 @@ def find_uv() -> list[str] | None:
     path = shutil.which("uv") or shutil.which(os.environ.get("UV", ""))
     if path:
         return [path]
-    return [sys.executable, "-m", "uv"] if importlib.util.find_spec("uv") else None
+    return python_command("-m", "uv") if importlib.util.find_spec("uv") else None
 
 
 def find_pip() -> list[str] | None:
     """Return the command that runs pip, or None if there is no pip."""
-    return [sys.executable, "-m", "pip"] if importlib.util.find_spec("pip") else None
+    return python_command("-m", "pip") if importlib.util.find_spec("pip") else None
 
 
 def run(command: Sequence[str]) -> Outcome:

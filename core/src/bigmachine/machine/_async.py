@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import logging
+import math
 from collections.abc import AsyncIterator
+from types import EllipsisType
 from typing import Any, TypeVar, cast
 
 import trio
+from outcome import Error, Value
 
-from .._backoff import backoff
 from .._values import DiskInfo, Instance, LoadInfo, MemoryInfo, Notice, State, Termination
-from ..errors import MachineStopped, StopReason
-from ..rpc import ConnectionLost, IncomingStream
+from ..errors import StopReason, UsageError
+from ..rpc import ConnectionLost, IncomingStream, PickledCall
+from ..services._handle import Handle
 from ..services._stub import make_stub
+from ._call_options import CallOptions
+from ._calls import Calls, Method
 from ._controller import Controller
-
-logger = logging.getLogger("bigmachine.machine")
 
 T = TypeVar("T")
 
 
-class AsyncMachine:
+class AsyncMachine(Handle):
     """A machine that the session has started, or is only connected to.
 
     Made by `AsyncSession.start` and `AsyncSession.connect`. A call made before the
@@ -29,11 +31,22 @@ class AsyncMachine:
     `MachineStopped` at once, and so do the calls in flight when it stops.
     """
 
-    def __init__(self, controller: Controller) -> None:
+    _instead = "pass its addr: a service's setup() gets a session that can connect() to it there"
+
+    def __init__(self, controller: Controller, options: CallOptions | None = None) -> None:
         self._controller = controller
+        self._calls = Calls(controller, options or CallOptions())
 
     def __repr__(self) -> str:
         return f"<Machine {self.name} {self.state} at {self.instance.address}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, AsyncMachine):
+            return NotImplemented
+        return self._controller is other._controller
+
+    def __hash__(self) -> int:
+        return hash(self._controller)
 
     @property
     def name(self) -> str:
@@ -84,39 +97,56 @@ class AsyncMachine:
         """Wait until it has reached ``state``, or a later one."""
         await self._controller.lifecycle.wait(state)
 
-    async def call(self, method: str, /, *args: Any, retry: bool = False, **kwargs: Any) -> Any:
+    def with_options(
+        self, *, timeout: float | EllipsisType | None = ..., retry: bool | EllipsisType = ...
+    ) -> AsyncMachine:
+        """Return the same machine, with other options for its calls; it equals this one.
+
+        ``timeout`` bounds each call and each stream as a whole, in seconds: the wait for a
+        machine that is not ``RUNNING`` yet, the method, and repetitions. A call that is not
+        done by then raises `CallTimeout`, and its method is cancelled. None removes the limit.
+
+        With ``retry``, a call is repeated with growing pauses after each error that is
+        ``temporary``, as long as the machine is not ``STOPPED``; the method may then run more
+        than once. Streams, and calls with an iterator or a file among their arguments, are not
+        repeated.
+
+        What is not given stays as it is.
+        """
+        options = self._calls.options.changed(timeout=timeout, retry=retry)
+        return AsyncMachine(self._controller, options)
+
+    async def call(self, method: Method, /, *args: Any, **kwargs: Any) -> Any:
         """Call ``"Service.method"`` on the machine; return what the method returns.
 
-        Iterators and files among the arguments are streamed to the machine. With ``retry``,
-        the call is repeated with growing pauses after each error that is ``temporary``, as
-        long as the machine is not ``STOPPED``; the method may then run more than once.
-        Cancelling the call cancels the method.
+        The arguments are pickled before anything is awaited. Only numpy arrays and other large
+        buffers are sent from where they are: leave them unchanged until the call is done.
+        Iterators and files among the arguments are streamed to the machine.
+
+        In place of the name, ``method`` may be the function, ``PI.sample``, if exactly one of
+        the machine's services has it. Cancelling the call cancels the method. For a time limit
+        and for retries, see `with_options`.
 
         Raises the method's own exception with a `RemoteError` as its cause,
-        `MachineStopped`, `TransportError` or `UsageError`.
+        `MachineStopped`, `CallTimeout`, `TransportError` or `UsageError`.
         """
-        waits = backoff() if retry else None
-        while True:
-            try:
-                connection = self._controller.connection or await self._controller.connected()
-                return await connection.call(method, args, kwargs)
-            except ConnectionLost as exc:
-                error: Exception = await self._controller.explain(exc)
-            except Exception as exc:
-                error = exc
-            if waits is None or not getattr(error, "temporary", False):
-                raise error
-            pause = next(waits)
-            logger.debug("%s: %s: %s; again in %.2f s", self.name, method, error, pause)
-            await trio.sleep(pause)
+        outcome = await self._calls.outcome(self._calls.pickle(method, args, kwargs))
+        if type(outcome) is Value:
+            return outcome.value
+        assert isinstance(outcome, Error)
+        try:
+            raise outcome.error
+        finally:
+            del outcome  # the error's traceback refers to this frame
 
-    def stream(self, method: str, /, *args: Any, **kwargs: Any) -> AsyncStream:
+    def stream(self, method: Method, /, *args: Any, **kwargs: Any) -> AsyncStream:
         """Call a generator method; iterate over what it yields with ``async for``.
 
+        The arguments are copied at once; the generator starts when you ask for the first item.
         The machine is at most 4 MiB ahead of you. Closing the stream, or leaving an
         ``async with`` around it, ends the generator on the machine.
         """
-        return AsyncStream(self._controller, method, args, kwargs)
+        return AsyncStream(self._calls, self._calls.pickle(method, args, kwargs, copy=True))
 
     def service(self, interface: type[T], name: str) -> T:
         """Return a typed stub: its methods call those of the service called ``name``.
@@ -158,25 +188,23 @@ class AsyncMachine:
         """
         await self._controller.shutdown()
 
-    def stopped(self) -> MachineStopped:
-        """Return the error that a call to it raises now that it is stopped."""
-        return self._controller.lifecycle.stopped_error()
 
-
-class AsyncStream:
+class AsyncStream(Handle):
     """The items of a generator method: an async iterator and an async context manager."""
 
-    def __init__(
-        self,
-        controller: Controller,
-        method: str,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> None:
-        self._controller = controller
-        self._call = (method, args, kwargs)
+    _instead = "pass its items"
+
+    def __init__(self, calls: Calls, call: PickledCall) -> None:
+        self._calls = calls
+        self._call = call
         self._incoming: IncomingStream | None = None
-        self._is_closed = False
+        self._opening = trio.CancelScope()
+        self._deadline: float | None = None  # from the first item that was asked for
+        self._is_receiving = self._is_closed = False
+
+    def __repr__(self) -> str:
+        state = "closed" if self._is_closed else "open" if self._incoming else "not begun"
+        return f"<Stream of {self._call.method} on {self._calls.machine}, {state}>"
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
@@ -187,17 +215,44 @@ class AsyncStream:
     async def receive(self, max_items: int | None = None) -> list[Any]:
         """Wait for an item; return it and those that have arrived, ``max_items`` at most.
 
-        Raises `StopAsyncIteration` at the end.
+        Raises `StopAsyncIteration` at the end. One task at a time may wait.
         """
-        if self._is_closed:
-            raise StopAsyncIteration
+        if self._is_receiving:
+            raise UsageError(f"{self!r}: another task waits for its next item")
+        self._is_receiving = True
+        try:
+            if self._calls.options.timeout == math.inf:
+                return await self._receive(max_items)
+            if self._deadline is None:
+                self._deadline = trio.current_time() + self._calls.options.timeout
+            with trio.CancelScope(deadline=self._deadline):
+                return await self._receive(max_items)
+        finally:
+            self._is_receiving = False
+        self._close()
+        raise self._calls.timed_out(self._call.method)
+
+    async def _receive(self, max_items: int | None) -> list[Any]:
         try:
             if self._incoming is None:
-                self._incoming = await self._open()
+                await self._open()
+            if self._is_closed or self._incoming is None:
+                raise StopAsyncIteration
             return await self._incoming.receive(max_items)
         except ConnectionLost as exc:
-            error = await self._controller.explain(exc)
+            error = await self._calls.explain(exc)
+        except trio.ClosedResourceError:  # by another task, meanwhile
+            raise StopAsyncIteration from None
         raise error
+
+    async def _open(self) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+        try:
+            with self._opening:
+                self._incoming = await self._calls.open_stream(self._call)
+        except BaseException:
+            self._is_closed = True  # as a generator that has raised
+            raise
 
     async def __aenter__(self) -> AsyncStream:
         return self
@@ -207,18 +262,17 @@ class AsyncStream:
 
     async def aclose(self) -> None:
         """End the generator on the machine, if it has not ended."""
+        self._close()
+        await trio.lowlevel.checkpoint()
+
+    def _close(self) -> None:
         self._is_closed = True
+        self._opening.cancel()
         if self._incoming is not None:
             self._incoming.close()
-        await trio.lowlevel.checkpoint()
 
     def __del__(self) -> None:
         # Dropped before its end, perhaps in another thread: the generator must end, too.
         if not self._is_closed and self._incoming is not None:
             with contextlib.suppress(trio.RunFinishedError):
                 self._token.run_sync_soon(self._incoming.close)
-
-    async def _open(self) -> IncomingStream:
-        self._token = trio.lowlevel.current_trio_token()
-        connection = self._controller.connection or await self._controller.connected()
-        return await connection.stream(*self._call)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Mapping
+import math
+import os
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 import trio
@@ -13,8 +15,10 @@ import trio
 from .._repeated_event import RepeatedEvent
 from .._values import Instance, Keepalive, State, Termination
 from ..boot._bootstrap import BootBatch, Bootstrap
-from ..errors import BigmachineError, BootError, StopReason, TransportError
-from ..rpc import Connection, ConnectionLost
+from ..errors import BigmachineError, BootError, StopReason, TransportError, UsageError
+from ..process import FORKED
+from ..rpc import Connection, ConnectionLost, dial
+from ..services._names import TEARDOWN_SECONDS
 from ..system import Capability, gives_notices
 from ..system._plugins import Plugins
 from ._keepalive import KeepaliveMonitor
@@ -24,13 +28,17 @@ from ._log import MachineLog
 from ._notices import ReceivedNotices
 from ._output import BootLog, Output
 from ._startup import Startup, progress_reporter
+from ._stderr import StderrWriter
 
 if TYPE_CHECKING:
     import httpx
 
 logger = logging.getLogger("bigmachine.machine")
 
-_SHUTDOWN_SECONDS = 2.0  # a machine that hangs, or can't be reached, doesn't answer
+_ANSWER_SECONDS = 2.0  # a machine that hangs, or can't be reached, doesn't answer
+_END_SECONDS = 5.0  # for its calls and exit handlers; see `worker._serve`
+# After these, the machine may still run and be reached.
+_ORDERLY = {StopReason.SHUTDOWN, StopReason.CANCELLED, StopReason.COST, StopReason.BOOT}
 _STOP_SECONDS = 120.0  # for a provider to confirm that an instance is gone
 
 
@@ -38,8 +46,8 @@ class Controller:
     """Leads one machine through its lifecycle; the session calls `run` in a task of its own.
 
     ``services`` are those to install, pickled; None for a machine that another session owns,
-    which is only watched. ``batch`` is what a machine that begins with the boot program is
-    sent.
+    which is only watched. ``interfaces`` are theirs, as of `interface_of`. ``batch`` is what a
+    machine that begins with the boot program is sent.
     """
 
     def __init__(
@@ -49,10 +57,13 @@ class Controller:
         plugins: Plugins,
         http: httpx.AsyncClient,
         services: Mapping[str, bytes] | None,
+        interfaces: Mapping[str, object] | None = None,
         boot_log: BootLog,
+        stderr: StderrWriter,
         batch: BootBatch | None = None,
     ) -> None:
         self.instance = instance
+        self.interfaces = interfaces
         self.owned = services is not None
         self.name = name = instance.name.partition(".")[0]
         self.addr = instance.addr
@@ -60,16 +71,22 @@ class Controller:
         self.plugins = plugins
         self.is_freed = False
         """Whether its provider has confirmed that it is gone."""
+        self._http = http
+        self._can_be_asked = self._was_asked = False  # to end
         self._services = services or {}
         self._timings: Keepalive = plugins.hooks.keepalive()
         self._changed = RepeatedEvent()  # the state, or the connection
         self._freed = trio.Event()
+        self._pid = os.getpid()
         self._scope = trio.CancelScope()
         self._boot_log = boot_log
-        self._output = Output(name, boot_log)
+        self._output = Output(name, boot_log=boot_log, stderr=stderr)
         # A system that follows what machines print knows all that is in their logs.
         self._has_tail = Capability.TAIL in plugins.system.capabilities
-        self._log = MachineLog(self._output.lines if not self._has_tail else lambda lines: None)
+        self._log = MachineLog(
+            self._output.lines if not self._has_tail else lambda lines: None,
+            wait_for_room=self._output.catch_up,
+        )
         self.notices = ReceivedNotices(name, notify=plugins.notify)
         self.lifecycle = Lifecycle(
             name, addr=self.addr, changed=self._changed, notify=plugins.notify
@@ -85,6 +102,9 @@ class Controller:
                 diagnose=self._diagnose,
                 on_progress=progress_reporter(name, notify=plugins.notify),
                 log=self._log,
+                console=functools.partial(plugins.hooks.console, instance=instance)
+                if plugins.system.verifies_boot
+                else None,
             )
             if batch is not None
             else None
@@ -110,11 +130,13 @@ class Controller:
                 self._output.console, plugins, instance, within=self._timings.rpc_timeout
             ),
         )
+        self._follows_log = self._bootstrap is not None and not self._has_tail
         self.keepalive = KeepaliveMonitor(
             name,
             link=self._link,
             timings=self._timings,
             diagnose=self._diagnose,
+            is_busy=lambda: self.owned and plugins.system.is_busy(instance),
             explain=self.notices.explain,
             stop=self.stop,
             notify=plugins.notify,
@@ -123,6 +145,7 @@ class Controller:
     @property
     def connection(self) -> Connection | None:
         """What callers use, while the machine is ``RUNNING`` and connected."""
+        self._check_process()
         return self._link.connection if self.lifecycle.state == State.RUNNING else None
 
     async def connected(self) -> Connection:
@@ -143,18 +166,20 @@ class Controller:
 
     async def shutdown(self) -> None:
         """Stop, after asking the machine to end by itself; return when it is freed."""
+        self._check_process()
         connection = self._link.connection
         if self.owned and self.lifecycle.state != State.STOPPED and connection is not None:
             await self._log.catch_up(connection)
-            # Asked politely, it flushes its output first.
-            polite = trio.move_on_after(min(_SHUTDOWN_SECONDS, self._timings.rpc_timeout))
-            with polite, contextlib.suppress(BigmachineError):
-                await connection.call("Supervisor.shutdown", (), {})
+            if not self._startup.teardowns:  # else calls in flight would wait for those
+                await self._ask_to_end(connection)
         self.stop(Termination(StopReason.SHUTDOWN, "it was shut down"))
         await self._freed.wait()
 
     def stop(self, gone: Termination, *, cause: BaseException | None = None) -> None:
         """Be ``STOPPED`` from now on, for the first reason given; `run` then frees it."""
+        if self.lifecycle.state != State.STOPPED:
+            connection = self._link.connection
+            self._can_be_asked = gone.reason in _ORDERLY and connection is not None
         self.lifecycle.stop(gone, cause=cause)
         self._scope.cancel()
 
@@ -177,7 +202,7 @@ class Controller:
                 finally:
                     self.stop(Termination(StopReason.SHUTDOWN, "its session ended"))
                     self._log.finish()
-                    if self.owned:
+                    if self.owned and os.getpid() == self._pid:  # not in a forked child
                         await self._free()
         finally:
             self._freed.set()
@@ -199,7 +224,7 @@ class Controller:
         """Do all that comes before ``RUNNING``; leave in ``nursery`` what goes on after it."""
         began = await self._startup.connect(nursery)
         self._output.is_booting = False
-        if self._bootstrap is not None and not self._has_tail:
+        if self._follows_log:
             nursery.start_soon(self._log.follow, self._linked)
         if self.owned and gives_notices(self.plugins.system):
             nursery.start_soon(follow, self._linked, self.notices.ask, "notices")
@@ -229,7 +254,44 @@ class Controller:
             return None
         return self.notices.explain(Termination(StopReason.EXITED, report))
 
+    async def _ask_to_end(self, connection: Connection) -> None:
+        """Have the machine end in good order; return when it has, or does not answer."""
+        self._was_asked = True
+        seconds = min(_ANSWER_SECONDS, self._timings.rpc_timeout)
+        with trio.move_on_after(seconds) as scope, contextlib.suppress(BigmachineError):
+            await connection.call("Supervisor.ping", (), {})
+            scope.deadline = trio.current_time() + _END_SECONDS
+            scope.deadline += self._startup.teardowns * TEARDOWN_SECONDS
+            await connection.call("Supervisor.shutdown", (), {})
+
+    async def _end_in_order(self) -> None:
+        """Ask a machine that is stopped to end, over a new connection: the old one has ended."""
+        if self._was_asked or not self._can_be_asked:
+            return
+        with trio.move_on_after(min(_ANSWER_SECONDS, self._timings.rpc_timeout)) as dialling:
+            try:
+                async with (
+                    dial(self._http, self.addr) as connection,
+                    trio.open_nursery() as nursery,
+                ):
+                    nursery.start_soon(connection.run)
+                    dialling.deadline = math.inf
+                    if self._follows_log:
+                        nursery.start_soon(self._log.follow, _returning(connection))
+                    await self._ask_to_end(connection)
+                    nursery.cancel_scope.cancel()
+            except Exception as exc:  # in any case it is freed
+                logger.debug("%s: it could not be asked to end: %r", self.name, exc)
+            self._log.finish()
+
+    def _check_process(self) -> None:
+        """Raise `UsageError` in a forked child, where the machine is not its own."""
+        if os.getpid() != self._pid:
+            raise UsageError(FORKED)
+
     async def _free(self) -> None:
+        with trio.CancelScope(shield=True):
+            await self._end_in_order()
         with trio.move_on_after(_STOP_SECONDS, shield=True) as scope:
             try:
                 await self.plugins.hooks.stop(instance=self.instance)
@@ -238,3 +300,11 @@ class Controller:
                 logger.exception("%s: it could not be freed", self.name)
         if scope.cancelled_caught:
             logger.error("%s: not confirmed to be gone after %g s", self.name, _STOP_SECONDS)
+
+
+def _returning(connection: Connection) -> Callable[[], Awaitable[Connection]]:
+    async def connected() -> Connection:
+        await trio.lowlevel.checkpoint()
+        return connection
+
+    return connected

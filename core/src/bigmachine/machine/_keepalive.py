@@ -17,12 +17,14 @@ from ._link import Link
 logger = logging.getLogger("bigmachine.machine")
 
 _REPLY_TIMES = 64  # how many are kept for observers
+_BUSY_TIMEOUTS = 6  # for how many timeouts a machine that computes may be silent
 
 
 class KeepaliveMonitor:
     """Asks one machine for signs of life; calls ``stop`` when it is gone, or silent for too long.
 
-    ``diagnose`` asks whether the machine is known to be gone, and ``explain`` adds what may be
+    ``diagnose`` asks whether the machine is known to be gone, and ``is_busy`` whether it is known
+    to compute, and may be silent for longer. ``explain`` adds what may be
     known about an unexplained silence. ``notify`` tells observers when the machine's health
     changes.
     """
@@ -34,6 +36,7 @@ class KeepaliveMonitor:
         link: Link,
         timings: Keepalive,
         diagnose: Diagnose,
+        is_busy: Callable[[], bool],
         explain: Callable[[Termination], Termination],
         stop: Callable[[Termination], None],
         notify: Callable[[Event], None],
@@ -44,6 +47,7 @@ class KeepaliveMonitor:
         self._link = link
         self._timings = timings
         self._diagnose = diagnose
+        self._is_busy = is_busy
         self._explain = explain
         self._stop = stop
         self._notify = notify
@@ -84,7 +88,7 @@ class KeepaliveMonitor:
     def _judge(self, gone: Termination | None, silence: float) -> None:
         """Stop a machine that is known to be gone, or was silent for too long."""
         timeout, rpc_timeout = self._timings.timeout, self._timings.rpc_timeout
-        if gone is None and silence >= timeout:
+        if gone is None and silence >= timeout * (_BUSY_TIMEOUTS if self._is_busy() else 1):
             detail = (
                 f"it was silent for {silence:.0f} s (keepalive timeout "
                 f"{timeout:g} s, rpc timeout {rpc_timeout:g} s)"

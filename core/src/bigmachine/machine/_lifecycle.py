@@ -9,7 +9,7 @@ import trio
 from .._events import Event, MachineChanged
 from .._repeated_event import RepeatedEvent
 from .._values import State, Termination
-from ..errors import BootError, MachineStopped, StopReason
+from ..errors import BootError, MachineStopped, StopReason, UsageError
 
 
 class Lifecycle:
@@ -59,7 +59,11 @@ class Lifecycle:
         self._enter(State.STOPPED)
 
     async def wait(self, state: State) -> None:
-        """Wait until ``state``, or a later one, is reached."""
+        """Wait until ``state``, or a later one, is reached; `UsageError` if it is no state."""
+        if not isinstance(state, State):
+            name = str(state).rpartition(".")[2].upper()
+            hint = name if name in State.__members__ else "RUNNING"
+            raise UsageError(f"wait takes a State: write wait(State.{hint}), not wait({state!r})")
         while self.state < state:
             await self._changed.wait()
         await trio.lowlevel.checkpoint()

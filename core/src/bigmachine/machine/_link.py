@@ -12,7 +12,7 @@ from .._backoff import backoff
 from .._repeated_event import RepeatedEvent
 from .._values import Diagnose, Keepalive, KeepaliveReply, Termination
 from ..errors import BigmachineError, ProtocolError, RpcError, StopReason, TransportError
-from ..rpc import Connection, ConnectionLost, dial
+from ..rpc import Connection, ConnectionLost, ForeignPeer, dial
 
 if TYPE_CHECKING:
     import httpx
@@ -54,6 +54,8 @@ class Link:
         self._changed = changed
         self._served: _Served | None = None
         self._is_judging = False
+        self.first_error: Exception | None = None
+        """Why the latest attempt of `first` failed."""
 
     @property
     def connection(self) -> Connection | None:
@@ -72,10 +74,13 @@ class Link:
         while True:
             try:
                 served = await self._dial(nursery)
-            except (ConnectionRefusedError, TransportError, trio.TooSlowError) as exc:
+            except (ConnectionRefusedError, TransportError, ForeignPeer, trio.TooSlowError) as exc:
                 if not self._owned and not isinstance(exc, trio.TooSlowError):
                     # Its address was given, so it should run already: there is nothing to wait for.
+                    if isinstance(exc, ForeignPeer):
+                        raise
                     raise TransportError(str(exc), addr=self._addr) from exc
+                self.first_error = exc
                 if (gone := await self._diagnose()) is not None:
                     raise BigmachineError(gone.detail) from None
             else:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from .._events import Event, MachineNotice
 from .._values import Notice, Termination
-from ..errors import StopReason
+from ..errors import StopReason, sanitize_line
 from ..rpc import Connection
 
 logger = logging.getLogger("bigmachine.machine")
@@ -26,7 +26,7 @@ class ReceivedNotices:
         new: list[Notice] = await connection.call("Supervisor.notices", (len(self.all),), {})
         for notice in new:
             self.all += (notice,)
-            logger.warning("%s: %s: %s", self._name, notice.kind, notice)
+            logger.warning("%s: %s: %s", self._name, sanitize_line(notice.kind), notice)
             self._notify(MachineNotice(self._name, notice.kind, notice.detail, notice.at))
 
     def explain(self, gone: Termination) -> Termination:

@@ -1,29 +1,37 @@
-"""What machines print, copied to the driver's standard error with the machine's name."""
+"""What one machine prints: line by line to the driver's standard error, and kept for errors."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import re
-import sys
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 
 import trio
 
-from .._values import Instance
+from .._values import Instance, LinePart
+from ..errors import sanitize, sanitize_line
 from ..system import Capability
 from ..system._plugins import Plugins
+from ._stderr import StderrWriter
 
 logger = logging.getLogger("bigmachine.boot")
 _machine_logger = logging.getLogger("bigmachine.machine")
 
 _CONSOLE_LINES = 20  # of the boot console, in a BootError
 _LINES = 50  # of what the machine printed, in a BootError
-_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\r")  # ECMA-48's, with which systemd colours
+_ERROR_CHARACTERS = 1000  # of each line, in a BootError
+_LINE_BYTES = 1 << 16  # longer lines are shown in parts
+_MOVES_UP = re.compile(rb"\x1b\[\d*[AF]")
 _FAILURES_UNTIL_SHOWN = 3
 _LAST_LINES_SECONDS = 2.0
 _BOOT_LINES_SECONDS = 0.5  # for a machine that perhaps goes on running
+# How long a machine waits in `print` for a standard error that is slow: so many seconds, and
+# after that at most such a fraction of the time.
+_PATIENCE_SECONDS = 1.0
+_PATIENCE_FRACTION = 0.1
+_PATIENCE_STEP = 0.01
 
 
 class BootLog:
@@ -52,12 +60,17 @@ class BootLog:
 
 
 class Output:
-    """One machine's output: copied to standard error once it has booted."""
+    """One machine's output: written to standard error once it has booted."""
 
-    def __init__(self, name: str, boot_log: BootLog) -> None:
-        self._name = name
+    def __init__(self, name: str, *, boot_log: BootLog, stderr: StderrWriter) -> None:
+        self._name = sanitize_line(name)
         self._boot_log = boot_log
-        self._last: deque[str] = deque(maxlen=_LINES)
+        self._stderr = stderr
+        self._last: deque[bytes] = deque(maxlen=_LINES)
+        self._unfinished = b""
+        self._redrawn = b""  # the last state of one of several bars, which has a line of its own
+        self._patience = _PATIENCE_SECONDS
+        self._was_patient = 0.0  # when it last waited
         self._ended = trio.Event()
         self.is_booting = True
 
@@ -74,8 +87,10 @@ class Output:
             # If it has ended, its last lines may still be on their way.
             with trio.move_on_after(_BOOT_LINES_SECONDS):
                 await self._ended.wait()
-        lines = [line for line in _ESCAPES.sub("", text).splitlines() if line.strip()]
-        return "\n".join([*lines[-_CONSOLE_LINES:], *self._last])
+        console = [line for line in sanitize(text).split("\n") if line.strip()]
+        last = [*self._last, *filter(None, [self._unfinished])]
+        printed = [sanitize(line.decode(errors="backslashreplace")) for line in last]
+        return "\n".join(map(_shortened, [*console[-_CONSOLE_LINES:], *printed]))
 
     @contextlib.asynccontextmanager
     async def following(
@@ -83,7 +98,10 @@ class Output:
     ) -> AsyncIterator[None]:
         """Follow an ``owned`` instance's output while the block runs, and until its last line."""
         if not owned or Capability.TAIL not in plugins.system.capabilities:
-            yield
+            try:
+                yield
+            finally:
+                self.finish()
             return
         # Shielded: whatever ends the block, the last lines are still to come.
         scope = trio.CancelScope(shield=True)
@@ -93,6 +111,7 @@ class Output:
                 try:
                     async for line in plugins.hooks.tail(instance=instance):
                         self.lines([line])
+                        await self.catch_up()
                 except Exception:
                     _machine_logger.exception("%s: following its output failed", self._name)
             self._ended.set()
@@ -105,11 +124,76 @@ class Output:
                 with trio.move_on_after(_LAST_LINES_SECONDS, shield=True):
                     await self._ended.wait()
                 scope.cancel()
+                self.finish()
 
     def lines(self, lines: Sequence[bytes]) -> None:
-        """Take lines, without their newlines."""
-        texts = [line.decode(errors="backslashreplace") for line in lines]
-        self._last.extend(texts)
-        if texts and (not self.is_booting or self._boot_log.is_shown):
-            # In one write, so that lines of several machines don't mix.
-            sys.stderr.write("".join(f"{self._name}: {text}\n" for text in texts))
+        """Take lines, without their newlines; a `LinePart` is not the end of its line."""
+        for line in lines:
+            rest = _last_redrawn(self._unfinished + line)
+            while len(rest) > _LINE_BYTES:
+                end = _end_of_character(rest, _LINE_BYTES)
+                self._show(rest[:end] + "…".encode())
+                rest = rest[end:]
+            is_part = isinstance(line, LinePart)
+            self._unfinished = rest if is_part else b""
+            is_redrawn = b"\x1b" in rest and _MOVES_UP.search(rest) is not None
+            if is_redrawn:
+                self._redrawn = rest
+            if is_part or is_redrawn:
+                if self._is_shown:
+                    self._stderr.step(self._name, rest)
+            else:
+                self._show(rest)
+
+    def finish(self) -> None:
+        """Take the last line as it is: it will not be continued."""
+        if self._unfinished:
+            self.lines([b""])
+        elif self._redrawn:
+            last, self._redrawn = self._redrawn, b""
+            self._show(last)
+
+    async def catch_up(self) -> None:
+        """Give standard error time to take what there is, before more is read.
+
+        Meanwhile a machine that prints faster waits in its ``print``, but not for long: then
+        lines are dropped.
+        """
+        if not self._stderr.is_busy:
+            return
+        now = trio.current_time()
+        gained = (now - self._was_patient) * _PATIENCE_FRACTION
+        patience = min(_PATIENCE_SECONDS, self._patience + gained)
+        while self._stderr.is_busy and patience > 0:
+            await trio.sleep(_PATIENCE_STEP)
+            now, before = trio.current_time(), now
+            patience -= now - before
+        self._patience, self._was_patient = patience, now
+
+    @property
+    def _is_shown(self) -> bool:
+        return not self.is_booting or self._boot_log.is_shown
+
+    def _show(self, line: bytes) -> None:
+        redrawn, self._redrawn = self._redrawn, b""
+        for whole in [redrawn, line] if redrawn else [line]:
+            self._last.append(whole)
+            if self._is_shown:
+                self._stderr.line(self._name, whole)
+
+
+def _shortened(line: str) -> str:
+    more = len(line) - _ERROR_CHARACTERS
+    return line if more <= 0 else f"{line[:-more]}… ({more:,} characters more)"
+
+
+def _last_redrawn(line: bytes) -> bytes:
+    """Return what follows the last carriage return that something follows."""
+    if b"\r" not in line:
+        return line
+    return line[line.rfind(b"\r", 0, len(line.rstrip(b"\r"))) + 1 :]
+
+
+def _end_of_character(text: bytes, end: int) -> int:
+    """Return where to cut UTF-8, at ``end`` or up to three bytes before."""
+    return next((at for at in range(end, end - 4, -1) if text[at] & 0xC0 != 0x80), end)

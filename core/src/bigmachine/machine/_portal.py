@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
+import functools
+import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable
@@ -12,58 +13,42 @@ from typing import Any, TypeVar
 import trio
 
 from ..errors import UsageError
+from ..process import FORKED
 from ..rpc import TaskPool
+from ._callbacks import CallbackThreads
+from ._future import LoopEnded, LoopFuture, TaskFuture
+
+logger = logging.getLogger("bigmachine.machine")
 
 T = TypeVar("T")
-
-
-class LoopEnded(UsageError):
-    """The session that owned the loop is over."""
+F = TypeVar("F", bound=LoopFuture[Any])
 
 
 class Portal:
     """Runs async functions in the trio loop it was made in, for callers in other threads.
 
-    A round trip costs 30 to 60 µs.
+    They run in ``tasks``, a pool in ``nursery``; when that ends, they raise `LoopEnded`. A round
+    trip costs 30 to 60 µs.
     """
 
     def __init__(self, nursery: trio.Nursery) -> None:
+        self.tasks = TaskPool(nursery)
+        self._callbacks = CallbackThreads()
         self._token = trio.lowlevel.current_trio_token()
-        self._tasks = TaskPool(nursery)
         self._thread = threading.get_ident()
         self._pid = os.getpid()
+        self._lock = threading.RLock()  # reentrant, for signal handlers
+        self._posted: list[Callable[[], object]] = []
 
     def submit(
-        self, function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any
-    ) -> concurrent.futures.Future[T]:
+        self, function: Callable[..., Awaitable[T]], /, *args: Any, **kwargs: Any
+    ) -> LoopFuture[T]:
         """Run ``function`` in the loop; cancelling the future cancels it there."""
-        self._check_caller()
-        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+        return self.start(TaskFuture(self, functools.partial(function, *args, **kwargs)))
 
-        async def job() -> None:
-            # The caller may cancel the future at any moment; then nobody needs the outcome.
-            with contextlib.suppress(concurrent.futures.InvalidStateError):
-                try:
-                    result = await function(*args, **kwargs)
-                except trio.Cancelled:
-                    future.cancel()
-                    raise
-                except BaseException as exc:
-                    future.set_exception(exc)
-                else:
-                    future.set_result(result)
-
-        def start() -> None:
-            running = self._tasks.start(job)
-            future.add_done_callback(
-                lambda done: self._cancel(running) if done.cancelled() else None
-            )
-
-        self.post(start)
-        return future
-
-    def run(self, function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
+    def run(self, function: Callable[..., Awaitable[T]], /, *args: Any, **kwargs: Any) -> T:
         """Run ``function`` in the loop and wait for it; Ctrl-C cancels it there."""
+        self.check_may_wait()
         future = self.submit(function, *args, **kwargs)
         try:
             return future.result()
@@ -71,22 +56,56 @@ class Portal:
             future.cancel()
             raise
 
+    def start(self, future: F) -> F:
+        """Begin a future's work in the loop."""
+        self.post(future.begin)
+        return future
+
     def post(self, function: Callable[[], object]) -> None:
-        """Call ``function`` in the loop, soon."""
-        try:
-            self._token.run_sync_soon(function)
-        except trio.RunFinishedError:
-            raise LoopEnded("the session is shut down; open a new one") from None
+        """Call ``function`` in the loop, soon; one wake-up serves all that is posted by then."""
+        if os.getpid() != self._pid:  # the loop and the lock are the parent's
+            raise UsageError(FORKED)
+        with self._lock:
+            if not self._posted:
+                try:
+                    self._token.run_sync_soon(self._run_posted)
+                except trio.RunFinishedError:
+                    raise LoopEnded from None
+            self._posted.append(function)
 
-    def _cancel(self, job: Any) -> None:
-        with contextlib.suppress(LoopEnded):  # the loop has ended, and the job with it
-            self.post(job.cancel)
+    def call_back(
+        self,
+        function: Callable[[concurrent.futures.Future[T]], object],
+        future: concurrent.futures.Future[T],
+    ) -> None:
+        """Call a future's done-callback: here, or in another thread if this is the loop's."""
+        if threading.get_ident() != self._thread:
+            function(future)
+        else:
+            self._callbacks.run(functools.partial(_call_back, function, future))
 
-    def _check_caller(self) -> None:
-        if os.getpid() != self._pid:
-            raise UsageError(
-                "a session does not survive os.fork(): open one in the child, or start the "
-                "child by 'spawn' (see multiprocessing.set_start_method)"
-            )
+    def check_may_wait(self) -> None:
+        """Raise `UsageError` in the loop's own thread."""
         if threading.get_ident() == self._thread:
             raise UsageError("this would wait for itself: inside trio, use the async classes")
+
+    def _run_posted(self) -> None:
+        with self._lock:
+            posted, self._posted = self._posted, []
+        for function in posted:
+            try:
+                function()
+            except Exception:  # it must not end the loop
+                logger.exception("an internal error")
+
+
+def _call_back(
+    function: Callable[[concurrent.futures.Future[T]], object],
+    future: concurrent.futures.Future[T],
+) -> None:
+    try:
+        function(future)
+    except Exception:  # logged as by `concurrent.futures` itself
+        logging.getLogger("concurrent.futures").exception(
+            "exception calling callback for %r", future
+        )

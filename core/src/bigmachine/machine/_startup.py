@@ -47,6 +47,8 @@ class Startup:
         self._timeout = timeout
         self._log = log
         self._console = console
+        self.teardowns = 0
+        """How many of the installed services have a ``teardown``."""
 
     async def connect(self, nursery: trio.Nursery) -> float:
         """Connect to the worker, in ``nursery``; return when the worker's clock began."""
@@ -62,6 +64,8 @@ class Startup:
                 raise await self._error(self._bootstrap.phase, str(exc)) from None
             except trio.TooSlowError as exc:
                 message = f"not done after {self._timeout:.0f} s"
+                if (last := self._link.first_error) is not None:
+                    message += f"; the last attempt: {str(last) or type(last).__name__}"
                 raise await self._error("connect", message) from exc
         return began
 
@@ -78,7 +82,8 @@ class Startup:
                 maxprocs = info.maxprocs
         for name, pickled in services.items():
             async with self._in_phase(f"service {name!r}"):
-                await self._ask_until_answered(nursery, "Supervisor.register", name, pickled)
+                register = "Supervisor.register"
+                self.teardowns += await self._ask_until_answered(nursery, register, name, pickled)
         return maxprocs
 
     async def _ask_until_answered(self, nursery: trio.Nursery, method: str, *args: Any) -> Any:

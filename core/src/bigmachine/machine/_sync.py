@@ -6,6 +6,7 @@ import contextlib
 import functools
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._values import (
@@ -17,18 +18,25 @@ from .._values import (
     State,
 )
 from ..errors import MachineStopped, UsageError
+from ..services._handle import Handle
 from ..services._stub import make_stub
+from ..services._tracebacks import short_tracebacks
 
 if TYPE_CHECKING:
+    from ..rpc import PickledCall
     from ._async import AsyncMachine, AsyncStream
+    from ._calls import Calls, Method
     from ._portal import Portal
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Machine:
+@short_tracebacks
+class Machine(Handle):
     """A machine of a `Session`: the sync API of `AsyncMachine`."""
+
+    _instead = "pass its addr: a service's setup() gets a session that can connect() to it there"
 
     def __init__(self, machine: AsyncMachine, portal: Portal) -> None:
         self._machine = machine
@@ -36,6 +44,14 @@ class Machine:
 
     def __repr__(self) -> str:
         return repr(self._machine)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Machine):
+            return NotImplemented
+        return self._machine == other._machine
+
+    def __hash__(self) -> int:
+        return hash(self._machine)
 
     @property
     def name(self) -> str:
@@ -84,27 +100,43 @@ class Machine:
 
     def wait(self, state: State = State.RUNNING) -> None:
         """Wait until it has reached ``state``, or a later one."""
-        self._run(self._machine.wait, state)
+        # A state that is reached already needs no loop: the session may be shut down.
+        if not isinstance(state, State) or self.state < state:
+            self._run(self._machine.wait, state)
 
-    def call(self, method: str, /, *args: Any, retry: bool = False, **kwargs: Any) -> Any:
-        """Call ``"Service.method"``; see `AsyncMachine.call`."""
-        return self._run(self._machine.call, method, *args, retry=retry, **kwargs)
+    def with_options(
+        self, *, timeout: float | EllipsisType | None = ..., retry: bool | EllipsisType = ...
+    ) -> Machine:
+        """Return the same machine, with other options for its calls; it equals this one.
 
-    def submit(self, method: str, /, *args: Any, retry: bool = False, **kwargs: Any) -> Future[Any]:
+        ``timeout`` bounds each call and each stream as a whole, in seconds, and ``retry``
+        repeats calls after temporary errors; see `AsyncMachine.with_options`.
+        """
+        machine = self._machine.with_options(timeout=timeout, retry=retry)
+        return Machine(machine, self._portal)
+
+    def call(self, method: Method, /, *args: Any, **kwargs: Any) -> Any:
+        """Call ``"Service.method"``, and wait for what it returns; see `AsyncMachine.call`."""
+        self._portal.check_may_wait()
+        future = self._start(self._calls.pickle(method, args, kwargs))
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def submit(self, method: Method, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call ``"Service.method"`` without waiting; cancelling the future cancels the method.
 
-        The future can be given to `concurrent.futures.wait` and ``as_completed``.
+        The arguments are copied at once: what changes afterwards does not travel. The future
+        can be given to `concurrent.futures.wait` and ``as_completed``. Its done-callbacks run
+        in a thread of their own, and may call machines.
         """
-        from ._portal import LoopEnded
+        return self._start(self._calls.pickle(method, args, kwargs, copy=True))
 
-        try:
-            return self._portal.submit(self._machine.call, method, *args, retry=retry, **kwargs)
-        except LoopEnded:
-            raise self._machine.stopped() from None
-
-    def stream(self, method: str, /, *args: Any, **kwargs: Any) -> Stream:
-        """Call a generator method; iterate over what it yields."""
-        return Stream(self._machine.stream(method, *args, **kwargs), self._portal)
+    def stream(self, method: Method, /, *args: Any, **kwargs: Any) -> Stream:
+        """Call a generator method; iterate over what it yields; see `AsyncMachine.stream`."""
+        return Stream(self._machine.stream(method, *args, **kwargs), self._run)
 
     def service(self, interface: type[T], name: str) -> T:
         """Return a typed stub: its methods call those of the service called ``name``.
@@ -141,29 +173,56 @@ class Machine:
         with contextlib.suppress(MachineStopped):  # it was shut down with its session
             self._run(self._machine.shutdown)
 
-    def _run(self, function: Callable[..., Awaitable[R]], *args: Any, **kwargs: Any) -> R:
-        from ._portal import LoopEnded
+    @property
+    def _calls(self) -> Calls:
+        return self._machine._calls
+
+    def _start(self, call: PickledCall) -> Future[Any]:
+        from ._future import CallFuture, LoopEnded
 
         try:
-            return self._portal.run(function, *args, **kwargs)
+            return self._portal.start(CallFuture(self._portal, self._calls, call))
         except LoopEnded:
-            raise self._machine.stopped() from None
+            raise self._calls.stopped() from None
+
+    def _run(self, function: Callable[..., Awaitable[R]], *args: Any) -> R:
+        from ._future import LoopEnded
+
+        try:
+            return self._portal.run(function, *args)
+        except LoopEnded:
+            raise self._calls.stopped() from None
 
 
 def sync_api(portal: Portal) -> Callable[[AsyncMachine], Machine]:
-    """Return a function that gives each machine of a session its one sync API."""
-    return functools.cache(lambda machine: Machine(machine, portal))
+    """Return a function that gives each machine of a session its one sync API, in any thread."""
+    machines: dict[AsyncMachine, Machine] = {}
+
+    def sync(machine: AsyncMachine) -> Machine:
+        known = machines.get(machine)
+        return known or machines.setdefault(machine, Machine(machine, portal))  # atomic
+
+    return sync
 
 
-class Stream:
-    """The items of a generator method: an iterator and a context manager."""
+@short_tracebacks
+class Stream(Handle):
+    """The items of a generator method: an iterator and a context manager.
 
-    def __init__(self, stream: AsyncStream, portal: Portal) -> None:
+    Several threads may read it; each item goes to one of them.
+    """
+
+    _instead = "pass its items"
+
+    def __init__(self, stream: AsyncStream, run: Callable[..., Any]) -> None:
         from ..rpc import ThreadIterator
 
         self._stream = stream
-        self._portal = portal
-        self._items = ThreadIterator(lambda: portal.run(stream.receive))
+        self._run = run
+        self._items = ThreadIterator(functools.partial(run, stream.receive))
+
+    def __repr__(self) -> str:
+        return repr(self._stream)
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -180,5 +239,5 @@ class Stream:
     def close(self) -> None:
         """End the generator on the machine, if it has not ended."""
         self._items.clear()
-        with contextlib.suppress(UsageError):  # the session was shut down before
-            self._portal.run(self._stream.aclose)
+        with contextlib.suppress(MachineStopped):  # the session was shut down before
+            self._run(self._stream.aclose)

@@ -1,27 +1,37 @@
 """The wire: how a call leaves one process and reaches a method in another.
 
-The way of a call: `client/_frame_connection` takes the streams out of its arguments
-(`client/_uploads`), pickles the rest (`_marshal`, `_payload`) and posts a frame (`_frames`,
-`_outbox`, `_channel`). On the machine, the frame is decoded (`_receive`, `_decoder`),
-`server/_connection` makes a `server/_frame_call` of it, and `server/_call` runs the method.
-The result comes back by the same files. Without an upgrade to frames, a call is a request:
-`client/_post`, `server/_http`, `server/_post`. Neither end imports the other.
+The way of a call: `client/_pickled_call` takes the streams out of its arguments
+(`client/_uploads`) and pickles the rest (`_marshal`, `_payload`), at once; a
+`client/_frame_connection` posts the frame (`_frames`, `_outbox`, `_channel`). On the machine,
+the frame is decoded (`_receive`, `_decoder`), `server/_connection` makes a `server/_frame_call`
+of it, and `server/_call` runs the method. The result comes back by the same files. Without an
+upgrade to frames, a call is a request: `client/_post`, `server/_http`, `server/_post`. Neither
+end imports the other.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from ._frames import DEFAULT_LIMIT_BYTES as DEFAULT_LIMIT_BYTES
+from ._marshal import dump_service as dump_service
+from ._marshal import load_service as load_service
 from ._payload import dumps_whole as dumps_whole
 from ._streams import IncomingStream as IncomingStream
 from ._streams import ThreadIterator as ThreadIterator
 from ._tasks import TaskPool as TaskPool
+from .client._body import AS_IT_IS as AS_IT_IS
+from .client._body import read_body as read_body
 from .client._connection import Connection as Connection
 from .client._connection import ConnectionLost as ConnectionLost
+from .client._dial import ForeignPeer as ForeignPeer
 from .client._dial import dial as dial
 from .client._dial import split_addr as split_addr
 from .client._dial import transport_error as transport_error
 from .client._frame_connection import FrameConnection as FrameConnection
+from .client._pickled_call import PickledCall as PickledCall
+from .client._pickled_call import pickle_call as pickle_call
 from .client._post import PostConnection as PostConnection
+from .server._asyncio import explain_asyncio as explain_asyncio
+from .server._call import running_method as running_method
 from .server._registry import Services as Services
 from .server._server import Server as Server
 from .server._server import open_listeners as open_listeners

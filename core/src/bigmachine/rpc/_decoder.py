@@ -5,6 +5,7 @@ Every length is checked before anything is allocated for it.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,9 @@ from ._frames import (
     HEADER,
     HEADER_BYTES,
     INLINE_BYTES,
+    MAX_BODIES,
     MAX_BUFFERS,
+    MAX_NAME_BYTES,
     MESSAGES,
     PICKLE_IN_BODY,
     UPLOADS_SHIFT,
@@ -25,11 +28,12 @@ from ._frames import (
     Kind,
 )
 
-# A method's name, the pickle and the table of sizes, with room to spare.
-_MAX_PAYLOAD_BYTES = 2 * INLINE_BYTES
+MAX_PAYLOAD_BYTES = 2 * INLINE_BYTES
+"""The longest frame but DATA: a method's name, the pickle and the table of sizes, with room."""
+
 # An idle connection costs little memory; a busy one grows it, up to the largest frame.
 _MIN_SCRATCH_BYTES = 16 << 10
-_MAX_SCRATCH_BYTES = 2 * _MAX_PAYLOAD_BYTES
+_MAX_SCRATCH_BYTES = 2 * MAX_PAYLOAD_BYTES
 # Above this, anonymous memory from the kernel beats a zeroed bytearray.
 _MMAP_BYTES = 1 << 20
 
@@ -41,7 +45,8 @@ class FrameDecoder:
 
     Read into `buffer`, report how much with `received`, then iterate over `frames`.
     After a `ProtocolError`, close the connection. ``limit_bytes`` is the largest message
-    accepted. If ``is_wanted`` is False for a stream, the bodies of its messages are skipped.
+    accepted, and the most that all incomplete messages may have together. If ``is_wanted`` is
+    False for a stream, the bodies of its messages are skipped.
     """
 
     def __init__(
@@ -58,6 +63,9 @@ class FrameDecoder:
         self._start = 0
         self._end = len(leading)
         self._bodies: dict[int, _IncomingBody] = {}
+        self._bodies_bytes = 0  # announced, of all of them
+        self.received_bytes = 0
+        """How much was received so far."""
         # The rest of a DATA frame that has not all arrived: where it goes, and how much.
         self._target: _IncomingBody | None = None
         self._missing = 0
@@ -80,6 +88,7 @@ class FrameDecoder:
 
     def received(self, count: int) -> None:
         """Report that ``count`` bytes were received into what `buffer` returned."""
+        self.received_bytes += count
         if self._missing and self._target is not None and self._start == self._end:
             self._target.filled += count
             self._missing -= count
@@ -89,8 +98,10 @@ class FrameDecoder:
     def forget(self, stream: int) -> None:
         """Drop the unfinished message of a cancelled stream, if there is one."""
         body = self._bodies.pop(stream, None)
-        if body is not None and body is self._target:
-            self._target = None
+        if body is not None:
+            self._bodies_bytes -= body.size
+            if body is self._target:
+                self._target = None
 
     @property
     def is_idle(self) -> bool:
@@ -107,6 +118,7 @@ class FrameDecoder:
                 body, self._target = self._target, None
                 if body is not None and body.is_full:
                     del self._bodies[body.stream]
+                    self._bodies_bytes -= body.size
                     yield body.frame()
                 continue
             if self._end - self._start < HEADER_BYTES:
@@ -116,7 +128,7 @@ class FrameDecoder:
                 self._start += HEADER_BYTES
                 self._begin_data(stream, length)
                 continue
-            if length > _MAX_PAYLOAD_BYTES:
+            if length > MAX_PAYLOAD_BYTES:
                 raise ProtocolError(f"a frame of {length} bytes was announced")
             begin = self._start + HEADER_BYTES
             end = begin + length
@@ -124,8 +136,8 @@ class FrameDecoder:
                 return
             self._start = end
             if kind in MESSAGES:
-                if aux > length or (aux and kind != Kind.CALL):
-                    raise ProtocolError("a method's name has no place in its frame")
+                if aux and (aux > length or aux > MAX_NAME_BYTES or kind != Kind.CALL):
+                    raise ProtocolError(f"a method's name of {aux} bytes has no place in its frame")
                 payload = self._scratch[begin:end].tobytes()
                 if count:
                     self._begin_body(kind, stream, flags, count, aux, payload)
@@ -147,20 +159,22 @@ class FrameDecoder:
         if stream in self._bodies:
             raise ProtocolError("a message began before the stream's last one was complete")
         sizes = struct.unpack_from(f"<{count}Q", payload)
-        size = sum(sizes)
-        if size > self._limit_bytes:
-            raise ProtocolError(
-                f"a message of {size} bytes was announced; the limit is {self._limit_bytes}"
-            )
         name = _name(payload[table_bytes : table_bytes + aux]) if aux else ""
+        body = _IncomingBody(kind, stream, name, payload[table_bytes + aux :], flags, sizes)
+        if sum(sizes) > self._limit_bytes:
+            raise ProtocolError(
+                f"a message of {sum(sizes)} bytes was announced; the limit is {self._limit_bytes}"
+            )
         if self._is_wanted is not None and kind != Kind.CALL and not self._is_wanted(stream):
             # Cancelled here while it was sent: the peer stops somewhere in the body.
             return
-        try:
-            body = _IncomingBody(kind, stream, name, payload[table_bytes + aux :], flags, sizes)
-        except (MemoryError, OSError) as exc:
-            raise ProtocolError(f"there is no memory for a message of {size} bytes") from exc
+        total = self._bodies_bytes + body.size
+        if self._bodies and (len(self._bodies) == MAX_BODIES or total > self._limit_bytes):
+            raise ProtocolError(
+                f"{len(self._bodies) + 1} messages of {total} bytes were begun and not completed"
+            )
         self._bodies[stream] = body
+        self._bodies_bytes = total
         if body.is_full:  # nothing but empty buffers
             self._target = body
 
@@ -169,6 +183,8 @@ class FrameDecoder:
         if length > CHUNK_BYTES or (body is not None and length > body.space()):
             raise ProtocolError(f"a DATA frame of {length} bytes has no place in its message")
         # Without a body, the stream was cancelled here while its bytes were sent.
+        if body is not None and length:
+            body.prepare()
         self._target = body
         self._missing = length
 
@@ -184,18 +200,14 @@ class FrameDecoder:
 
 
 class _IncomingBody:
-    """The body of a message, and how much of it has been received."""
+    """The body of a message, and how much of it has been received.
+
+    Each buffer is allocated when its first bytes come: what is only announced takes no memory.
+    """
 
     __slots__ = (
-        "_at",
-        "_flags",
-        "_inline",
-        "_kind",
-        "_name",
-        "buffers",
-        "filled",
-        "size",
-        "stream",
+        *("_buffers", "_flags", "_inline", "_kind", "_name", "_sizes"),
+        *("filled", "size", "stream"),
     )
 
     def __init__(
@@ -205,37 +217,50 @@ class _IncomingBody:
         self._name = name
         self._inline = inline
         self._flags = flags
-        self._at = 0
+        self._sizes = sizes
+        self._buffers: list[memoryview] = []  # the last one may be incomplete
         self.stream = stream
-        self.buffers = [_allocate(size) for size in sizes]
-        self.filled = 0  # of the current buffer
+        self.filled = 0  # of the last buffer
         self.size = sum(sizes) + len(inline)
 
     @property
     def is_full(self) -> bool:
-        self._skip_full()
-        return self._at == len(self.buffers)
+        return not self.space()
 
     def space(self) -> int:
-        """Return how many bytes the current buffer still takes."""
-        self._skip_full()
-        return self.buffers[self._at].nbytes - self.filled if self._at < len(self.buffers) else 0
+        """Return how many bytes the current buffer still takes; 0 if the body is complete."""
+        buffers, sizes = self._buffers, self._sizes
+        if buffers and (left := buffers[-1].nbytes - self.filled):
+            return left
+        while len(buffers) < len(sizes) and not sizes[len(buffers)]:
+            buffers.append(_EMPTY)
+            self.filled = 0
+        return sizes[len(buffers)] if len(buffers) < len(sizes) else 0
+
+    def prepare(self) -> None:
+        """Allocate the next buffer, if the last one is full. There must be `space`."""
+        buffers = self._buffers
+        if not buffers or self.filled == buffers[-1].nbytes:
+            size = self._sizes[len(buffers)]
+            try:
+                buffers.append(_allocate(size))
+            except (MemoryError, OSError, OverflowError) as exc:
+                raise ProtocolError(f"there is no memory for a buffer of {size} bytes") from exc
+            self.filled = 0
 
     def room(self, count: int) -> memoryview:
-        return self.buffers[self._at][self.filled : self.filled + count]
+        return self._buffers[-1][self.filled : self.filled + count]
 
     def frame(self) -> Frame:
-        buffers = self.buffers
+        buffers = self._buffers
         pickle: Buffer = self._inline
         if self._flags & PICKLE_IN_BODY:
             pickle, buffers = buffers[0], buffers[1:]
         uploads = self._flags >> UPLOADS_SHIFT
         return Frame(self._kind, self.stream, uploads, self._name, pickle, buffers, self.size)
 
-    def _skip_full(self) -> None:
-        while self._at < len(self.buffers) and self.filled == self.buffers[self._at].nbytes:
-            self._at += 1
-            self.filled = 0
+
+_EMPTY = memoryview(bytearray())
 
 
 def _name(encoded: bytes) -> str:
@@ -253,5 +278,6 @@ def _allocate(size: int) -> memoryview:
     # Private, not the default, so that huge pages serve: 64 MiB are then filled in 7 ms, not 50.
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        memory.madvise(mmap.MADV_HUGEPAGE)
+        with contextlib.suppress(OSError):  # a kernel without huge pages
+            memory.madvise(mmap.MADV_HUGEPAGE)
     return memoryview(memory)

@@ -1,17 +1,14 @@
-"""Exceptions on the wire: the original if it can be pickled, and always its description."""
+"""Exceptions on the wire: the original as far as it can be sent, and always its description."""
 
 from __future__ import annotations
 
-import os
-import pickle
-import traceback
-from types import TracebackType
+import contextlib
 
 from ..errors import BigmachineError, ProtocolError, RemoteError
+from ..services._tracebacks import format_traceback, with_source_lines
+from ._exception_graph import Node, message_of, put_together, take_apart, type_name
 from ._frames import Frame, Payload
-from ._payload import dumps, dumps_whole, loads
-
-_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+from ._payload import dumps, loads
 
 
 class CallError(Exception):
@@ -30,67 +27,39 @@ def dump_exception(exc: BaseException) -> Payload:
     is_call_error = isinstance(exc, CallError)
     if isinstance(exc, CallError):
         exc = exc.error
-    kind = type(exc)
-    type_name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
-    remote_traceback = "" if is_call_error else _traceback(exc)
-    original: bytes | None = None
+    remote_traceback = "" if is_call_error else format_traceback(exc)
+    nodes: list[Node] = []
     # A SystemExit or KeyboardInterrupt over there must not end this process.
     if isinstance(exc, Exception):
-        try:
-            original = dumps_whole(exc)
-            pickle.loads(original)
-        except Exception:
-            original = None
-    return dumps((type_name, message_of(exc), remote_traceback, original, is_call_error))
+        with contextlib.suppress(Exception):
+            nodes = take_apart(exc)
+    return dumps((type_name(type(exc)), message_of(exc), remote_traceback, nodes, is_call_error))
 
 
 def load_exception(frame: Frame, *, addr: str, method: str, machine: str) -> Exception:
     """Return the exception to raise at the caller."""
     try:
-        type_name, message, remote_traceback, pickled, is_call_error = loads(frame)
+        kind, message, remote_traceback, nodes, is_call_error = loads(frame)
     except Exception as exc:
         return ProtocolError(f"an error reply could not be read: {exc}", addr=addr, method=method)
     remote = RemoteError(
-        f"{method} raised {type_name} on {machine}: {message}",
+        f"{method} raised {kind} on {machine}: {message}",
         addr=addr,
         method=method,
-        type_name=type_name,
-        traceback=remote_traceback,
+        type_name=kind,
+        traceback=with_source_lines(remote_traceback),
     )
-    try:
-        original = pickle.loads(pickled) if pickled is not None else None
-    except Exception:
-        original = None
+    original = put_together(nodes, stand_in=remote) if nodes else remote
     # The first two can't be raised from a coroutine, or would end the caller's stream.
     if isinstance(original, (StopIteration, StopAsyncIteration)) or not isinstance(
         original, Exception
     ):
         return remote
-    if is_call_error:
+    if is_call_error or original is remote:
         return original
+    # The traceback shows what it was raised from, so this is not printed again.
+    remote.__context__ = original.__cause__ or original.__context__
+    remote.__suppress_context__ = True
     # Without the class's own __setattr__: a frozen dataclass may be an exception too.
     BaseException.__setattr__(original, "__cause__", remote)
     return original
-
-
-def message_of(exc: BaseException) -> str:
-    """Return ``str(exc)``; never fails."""
-    try:
-        return str(exc)
-    except Exception:
-        return "(its message could not be read)"
-
-
-def _traceback(exc: BaseException) -> str:
-    try:
-        return "".join(traceback.format_exception(type(exc), exc, _own(exc.__traceback__)))
-    except Exception:
-        return ""
-
-
-def _own(tb: TracebackType | None) -> TracebackType | None:
-    """Return the user's part of a traceback, without our frames above it."""
-    first = tb
-    while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_PACKAGE):
-        tb = tb.tb_next
-    return tb or first

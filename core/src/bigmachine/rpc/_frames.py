@@ -33,6 +33,18 @@ MAX_BUFFERS = 1024
 DEFAULT_LIMIT_BYTES = 16 << 30
 """The largest message accepted, unless the receiver says otherwise."""
 
+MAX_BODIES = 128
+"""The most messages whose bodies may be under way in one direction; further ones wait their turn.
+
+All of them together may be as large as the largest message.
+"""
+
+MAX_NAME_BYTES = 1024
+"""The longest name of a method, ``Service.method`` in UTF-8."""
+
+LAST_STREAM = 2**32 - 1
+"""The highest number of a stream: at 50,000 calls a second they last for a day."""
+
 HEADER = struct.Struct("<IIBBHI")
 HEADER_BYTES = HEADER.size
 

@@ -1,38 +1,39 @@
-"""The arguments and results of calls to payloads and back; errors name the method.
+"""Services, and the arguments and results of calls, to payloads and back; errors name them.
 
 For either end of the wire: each `dump_` function has its `load_` function here.
 """
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import UsageError
+from ..services._loading import loading
 from ._exceptions import CallError
 from ._frames import Frame, Payload
-from ._payload import dumps, dumps_plain, is_plain, loads
+from ._modules import is_being_imported
+from ._payload import dumps, dumps_plain, dumps_whole, is_plain, loads
+from ._unpicklable import Unpicklable
 
 
-def dump_arguments(
-    method: str, args: Sequence[object], kwargs: Mapping[str, object], *, limit_bytes: int
-) -> Payload:
+def dump_arguments(method: str, args: Sequence[object], kwargs: Mapping[str, object]) -> Payload:
     """Pickle a call's arguments; a `UsageError` names the one that can't be sent."""
     try:
         dump = dumps_plain if not kwargs and all(map(is_plain, args)) else dumps
-        payload = dump((tuple(args), dict(kwargs)))
+        return dump((tuple(args), dict(kwargs)))
     except Exception as exc:
-        which = _unpicklable(args, kwargs)
+        raise UsageError(f"{method}: {_unpicklable_argument(args, kwargs)}") from exc
+
+
+def check_size(method: str, size: int, *, limit_bytes: int) -> None:
+    """Raise `UsageError` if a call's arguments are larger than its machine accepts."""
+    if size > limit_bytes:
         raise UsageError(
-            f"{method}: {which} can't be pickled ({_first_line(exc)}); "
-            "pass plain data, or make the object on the machine"
-        ) from exc
-    if payload.size > limit_bytes:
-        raise UsageError(
-            f"{method}: the arguments take {payload.size:,} bytes and the machine accepts "
+            f"{method}: the arguments take {size:,} bytes and the machine accepts "
             f"{limit_bytes:,}; send them in parts, for instance as an iterator argument"
         )
-    return payload
 
 
 def load_arguments(frame: Frame) -> tuple[Sequence[Any], dict[str, Any]]:
@@ -54,9 +55,13 @@ def dump_result(method: str, value: object, *, verb: str = "returned") -> Payloa
     try:
         return dumps(value)
     except Exception as exc:
-        raise CallError(
-            UsageError(f"{method} {verb} a {type(value).__name__}, which can't be pickled ({exc})")
-        ) from exc
+        raise CallError(UsageError(f"{method}: {unpicklable_result(value, verb=verb)}")) from exc
+
+
+def unpicklable_result(value: object, *, verb: str = "returned") -> str:
+    """Say what of a result, or of an item that was ``"yielded"``, can't be pickled."""
+    name, instead = {"returned": ("result", "return"), "yielded": ("item", "yield")}[verb]
+    return Unpicklable(value).describe(name, instead=f"{instead} plain data")
 
 
 def load_result(method: str, frame: Frame) -> Any:
@@ -69,15 +74,42 @@ def load_result(method: str, frame: Frame) -> Any:
         ) from exc
 
 
-def _unpicklable(args: Sequence[object], kwargs: Mapping[str, object]) -> str:
+def dump_service(name: str, service: object) -> bytes:
+    """Pickle a service; a `UsageError` names what of it can't be pickled."""
+    module = getattr(service, "__module__", "")  # its class's, or its own
+    if is_being_imported(module):
+        # And another thread that pickles it would wait for the import, perhaps for ever.
+        raise UsageError(
+            f"service {name!r} is of the module {module!r}, which is still being imported: each "
+            "machine would import it, too, and open a session of its own; put what opens sessions "
+            'below `if __name__ == "__main__":`'
+        )
+    try:
+        return dumps_whole(service)
+    except Exception as exc:
+        instead = "make it in setup(), which runs on the machine"
+        why = Unpicklable(service).describe(f'services["{name}"]', instead=instead)
+        raise UsageError(why) from exc
+
+
+def load_service(name: str, pickled: bytes) -> object:
+    """Unpickle a service; a `UsageError` says why that can't be done here."""
+    try:
+        with loading(name):
+            return pickle.loads(pickled)
+    except Exception as exc:
+        raise UsageError(
+            f"service {name!r} can't be made on the machine ({type(exc).__name__}: {exc}); "
+            "its class must be importable there, or be defined in __main__ to travel by value"
+        ) from exc
+
+
+def _unpicklable_argument(args: Sequence[object], kwargs: Mapping[str, object]) -> str:
     named = [*((f"argument {i}", value) for i, value in enumerate(args)), *kwargs.items()]
     for name, value in named:
         try:
             dumps(value)
         except Exception:
-            return f"{name} (a {type(value).__name__})"
-    return "an argument"
-
-
-def _first_line(exc: Exception) -> str:
-    return (str(exc) or type(exc).__name__).splitlines()[0]
+            instead = "pass plain data, or make the object on the machine"
+            return Unpicklable(value).describe(name, instead=instead)
+    return "an argument can't be pickled"

@@ -3,34 +3,94 @@
 Small frames go first; large bodies take turns, a chunk at a time. If nothing is queued,
 the task that posts a frame also sends it. Frames posted during one batch of received
 frames, or during one scheduling round, share a write.
+
+At most `MAX_BODIES` messages with bodies are under way, together no larger than the largest
+message: the receiver counts them, too. Those after them wait in line, their frames included.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
 
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
 
 from ._channel import Channel
-from ._frames import CHUNK_BYTES, Buffer, Kind, Payload, data_header, message_frame
+from ._frames import (
+    CHUNK_BYTES,
+    DEFAULT_LIMIT_BYTES,
+    MAX_BODIES,
+    Buffer,
+    Kind,
+    Payload,
+    data_header,
+    message_frame,
+)
 
 # A write costs as much as encoding ten small frames. To hold back more frames than that
 # only leaves the peer idle.
 _BATCH_FRAMES = 16
 
+# Of those who wait for room; each may use some of it.
+_WAKE_AT_ONCE = 64
+
+MAX_SMALL_BYTES = 4 << 20
+"""How many bytes of small frames may wait until nothing more is read from the peer, or produced.
+
+On a link of 1 Mbit/s they take half a minute.
+"""
+
+MAX_UNSENT_BYTES = 64 << 20
+"""How many bytes of bodies may wait until no more are produced."""
+
 
 class Outbox:
-    """Sends frames through a channel; `run` is its task, for as long as the connection lives."""
+    """Sends frames through a channel; `run` is its task, for as long as the connection lives.
 
-    def __init__(self, channel: Channel) -> None:
+    ``limit_bytes`` is the largest message that the peer accepts.
+    """
+
+    def __init__(self, channel: Channel, *, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
         self._channel = channel
+        self._limit_bytes = limit_bytes
         self._small: list[bytes] = []
-        self._bodies: deque[_OutgoingBody] = deque()
+        self._small_bytes = 0
+        self._under_way: dict[int, _OutgoingBody] = {}  # by stream; the next one to send first
+        self._under_way_bytes = 0  # announced, of all of them
+        self._in_line: OrderedDict[int, _OutgoingBody] = OrderedDict()
+        self._unsent_bytes = 0  # of all bodies
         self._parked: Task | None = None
         self._is_corked = False
         self._idle: trio.Event | None = None  # made by the task that waits for it
+        self._unclogged: trio.Event | None = None  # like `_idle`
+        self._when_room: deque[Callable[[], None]] = deque()
+
+    @property
+    def is_clogged(self) -> bool:
+        """Whether the peer does not read what it is sent, so that it should not be read either."""
+        return self._small_bytes >= MAX_SMALL_BYTES
+
+    async def unclogged(self) -> None:
+        """Wait until the peer has read enough."""
+        while self.is_clogged:
+            self._unclogged = self._unclogged or trio.Event()
+            await self._unclogged.wait()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more replies and items should be produced."""
+        return self._small_bytes < MAX_SMALL_BYTES and self._unsent_bytes < MAX_UNSENT_BYTES
+
+    @property
+    def has_bodies(self) -> bool:
+        """Whether a body is not yet sent entirely."""
+        return bool(self._under_way or self._in_line)
+
+    def when_room(self, function: Callable[[], None]) -> None:
+        """Call ``function`` once there is room again."""
+        self._when_room.append(function)
+        self._wake()  # there may be room by now
 
     def post(self, frame: bytes, *, is_urgent: bool = True) -> None:
         """Send a frame: at once if nothing is queued and it ``is_urgent``.
@@ -44,6 +104,7 @@ class Outbox:
                 self._wake()
         else:
             self._small.append(frame)
+            self._small_bytes += len(frame)
             if len(self._small) >= _BATCH_FRAMES and not self._channel.has_unsent:
                 self._channel.send_nowait(self._take_small())
             self._wake()
@@ -60,23 +121,26 @@ class Outbox:
     ) -> trio.Event | None:
         """Send a message; if it has a body, return the event that is set when that is sent."""
         frame, body = message_frame(kind, stream, payload, name, uploads)
-        self.post(frame, is_urgent=is_urgent)
-        return self.post_body(stream, body) if body else None
-
-    def post_body(self, stream: int, pieces: Sequence[Buffer]) -> trio.Event:
-        """Send a message's body, after the message's frame; the event is set when it is sent."""
-        body = _OutgoingBody(stream, pieces)
-        self._bodies.append(body)
+        if not body:
+            self.post(frame, is_urgent=is_urgent)
+            return None
+        unsent = self._in_line[stream] = _OutgoingBody(stream, frame, body, payload.size)
+        self._unsent_bytes += unsent.left
+        self._advance_line()
         self._wake()
-        return body.is_sent
+        return unsent.is_sent
 
-    def cancel_body(self, stream: int) -> None:
-        """Send no more of the stream's body."""
-        for body in self._bodies:
-            if body.stream == stream:
-                self._bodies.remove(body)
-                body.is_sent.set()
-                return
+    def cancel_body(self, stream: int) -> bool:
+        """Send no more of the stream's body; return whether the peer waits for the rest of it."""
+        body = self._in_line.pop(stream, None)
+        if body is None:
+            if (body := self._under_way.pop(stream, None)) is None:
+                return False
+            self._under_way_bytes -= body.size
+            self._advance_line()
+        self._unsent_bytes -= body.left
+        body.is_sent.set()
+        return not body.frame
 
     def cork(self) -> None:
         """Hold frames back until `uncork`, because more are about to be posted."""
@@ -87,7 +151,7 @@ class Outbox:
         self._is_corked = False
         if self._small and not self._channel.has_unsent:
             self._channel.send_nowait(self._take_small())
-        if self._channel.has_unsent or self._small or self._bodies:
+        if self._channel.has_unsent or self._small or self._under_way:
             self._wake()
 
     async def flushed(self) -> None:
@@ -103,30 +167,53 @@ class Outbox:
         while True:
             if channel.has_unsent:
                 await channel.flush()
+            if self._unclogged is not None and not self.is_clogged:
+                self._unclogged.set()
+                self._unclogged = None
+            if self._when_room and self.has_room:
+                for _ in range(min(len(self._when_room), _WAKE_AT_ONCE)):
+                    self._when_room.popleft()()
+                await trio.lowlevel.checkpoint()  # they may fill it again
             if self._small:
                 channel.send_nowait(self._take_small())
-            elif self._bodies:
+            elif self._under_way:
                 self._send_chunk()
                 await trio.lowlevel.checkpoint()
-            elif not channel.has_unsent:
+            elif not channel.has_unsent and not self._when_room:
                 if self._idle is not None:
                     self._idle.set()
                     self._idle = None
                 self._parked = current_task()
                 await wait_task_rescheduled(self._unpark)
 
+    def _advance_line(self) -> None:
+        """Let bodies get under way, as many as may."""
+        while self._in_line and len(self._under_way) < MAX_BODIES:
+            body = next(iter(self._in_line.values()))
+            total = self._under_way_bytes + body.size
+            if self._under_way and total > self._limit_bytes:
+                break
+            self._under_way[body.stream] = self._in_line.pop(body.stream)
+            self._under_way_bytes = total
+
     def _send_chunk(self) -> None:
-        body = self._bodies.popleft()
+        stream = next(iter(self._under_way))
+        body = self._under_way.pop(stream)
+        head, body.frame = body.frame, b""
         chunk = body.next_chunk()
-        self._channel.send_nowait(data_header(body.stream, len(chunk)), chunk)
-        if body.is_empty:
-            body.is_sent.set()
+        self._unsent_bytes -= len(chunk)
+        self._channel.send_nowait(head + data_header(stream, len(chunk)), chunk)
+        if body.left:
+            self._under_way[stream] = body
         else:
-            self._bodies.append(body)
+            body.is_sent.set()
+            self._under_way_bytes -= body.size
+            self._advance_line()
 
     def _take_small(self) -> bytes:
         frames = self._small[0] if len(self._small) == 1 else b"".join(self._small)
         self._small.clear()
+        self._small_bytes = 0
         return frames
 
     def _wake(self) -> None:
@@ -140,25 +227,31 @@ class Outbox:
 
 
 class _OutgoingBody:
-    """The pieces of a body that are not yet sent."""
+    """What is not yet sent of a message: its ``frame``, and the pieces of its body."""
 
-    __slots__ = ("_at", "_pieces", "is_sent", "stream")
+    __slots__ = ("_at", "_pieces", "frame", "is_sent", "left", "size", "stream")
 
-    def __init__(self, stream: int, pieces: Sequence[Buffer]) -> None:
+    def __init__(self, stream: int, frame: bytes, pieces: Sequence[Buffer], size: int) -> None:
         self.stream = stream
+        self.frame = frame
+        self.size = size
         self.is_sent = trio.Event()
         self._pieces = deque(memoryview(piece).cast("B") for piece in pieces if len(piece))
+        self.left = sum(piece.nbytes for piece in self._pieces)
         self._at = 0
 
-    @property
-    def is_empty(self) -> bool:
-        return not self._pieces
-
     def next_chunk(self) -> memoryview:
+        """Return the next part; empty if there is none."""
+        if not self._pieces:
+            return _NOTHING
         piece = self._pieces[0]
         chunk = piece[self._at : self._at + CHUNK_BYTES]
         self._at += len(chunk)
+        self.left -= len(chunk)
         if self._at == len(piece):
             self._pieces.popleft()
             self._at = 0
         return chunk
+
+
+_NOTHING = memoryview(b"")

@@ -1,13 +1,13 @@
-"""Objects to payloads and back: cloudpickle, with large buffers out of band."""
+"""Objects to payloads and back, with large buffers out of band."""
 
 from __future__ import annotations
 
+import io
 import pickle
 from typing import Any
 
-import cloudpickle
-
 from ._frames import MAX_BUFFERS, Buffer, Frame, Payload
+from ._pickler import Pickler
 
 _PROTOCOL = 5  # the first with out-of-band buffers; in every Python we run on
 
@@ -18,7 +18,7 @@ _NUMBERS = frozenset({type(None), bool, int, float, complex})
 
 
 def dumps(value: object) -> Payload:
-    """Pickle anything cloudpickle can; raises what pickling raises.
+    """Pickle anything that `Pickler` can; raises what pickling raises.
 
     Contiguous buffers (numpy, Arrow, `pickle.PickleBuffer`) of 32 KiB or more
     are not copied, and neither are large ``bytes`` and ``str``.
@@ -38,7 +38,7 @@ def dumps(value: object) -> Payload:
         buffers.append(raw)
         return False
 
-    cloudpickle.Pickler(_Chunks(chunks), _PROTOCOL, take).dump(value)
+    Pickler(_Chunks(chunks), _PROTOCOL, take).dump(value)
     size = sum(map(len, chunks))
     return Payload(chunks, buffers, size, size + sum(raw.nbytes for raw in buffers))
 
@@ -59,8 +59,49 @@ def dumps_plain(value: object) -> Payload:
 
 def dumps_whole(value: object) -> bytes:
     """Pickle into one piece, with all buffers in it."""
-    data: bytes = cloudpickle.dumps(value, _PROTOCOL)
-    return data
+    if is_plain(value):
+        return pickle.dumps(value, _PROTOCOL)
+    file = io.BytesIO()
+    Pickler(file, _PROTOCOL).dump(value)
+    return file.getvalue()
+
+
+def owned(payload: Payload) -> Payload:
+    """Return a payload that shares no memory which its objects' owners may change."""
+    if not payload.buffers and all(map(_is_immutable, payload.chunks)):
+        return payload
+    chunks = [chunk if _is_immutable(chunk) else bytes(chunk) for chunk in payload.chunks]
+    buffers = [
+        buffer if _is_immutable(buffer.obj) else memoryview(bytearray(buffer))
+        for buffer in payload.buffers
+    ]
+    return payload._replace(chunks=chunks, buffers=buffers)
+
+
+def _is_immutable(value: object) -> bool:
+    return type(value) is bytes
+
+
+def joined(payload: Payload) -> bytes:
+    """Return one pickle, with all buffers in it, that gives the same objects."""
+    if not payload.buffers:
+        return b"".join(payload.chunks)
+    return pickle.dumps(_Parts(payload), _PROTOCOL)
+
+
+class _Parts:
+    """Unpickles to what was pickled in parts; a writable buffer stays writable."""
+
+    def __init__(self, payload: Payload) -> None:
+        self._payload = payload
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        buffers = [pickle.PickleBuffer(buffer) for buffer in self._payload.buffers]
+        return _load_parts, (b"".join(self._payload.chunks), buffers)
+
+
+def _load_parts(data: bytes, buffers: list[Any]) -> Any:
+    return pickle.loads(data, buffers=buffers)
 
 
 def loads(frame: Frame) -> Any:

@@ -16,11 +16,18 @@ _READS_PER_CHECKPOINT = 4
 
 
 async def receive_frames(
-    channel: Channel, decoder: FrameDecoder, outbox: Outbox, handle: Callable[[Frame], None]
+    channel: Channel,
+    decoder: FrameDecoder,
+    outbox: Outbox,
+    handle: Callable[[Frame], None],
+    *,
+    waits: bool = False,
 ) -> None:
     """Give each received frame to ``handle``, until the peer closes.
 
-    All that is posted while one batch of frames is handled is sent in one write.
+    All that is posted while one batch of frames is handled is sent in one write. If ``waits``,
+    nothing is read while the outbox is clogged. One end only may do so: with both, neither
+    would ever read again.
     """
     reads = 0
     while True:
@@ -35,6 +42,8 @@ async def receive_frames(
             # If there is no need to wait, let the tasks run that the frames woke; and
             # within a large body, let other tasks run now and then.
             await trio.lowlevel.checkpoint()
+        if waits and outbox.is_clogged:
+            await outbox.unclogged()
         reads += 1
         count = await channel.receive_into(decoder.buffer())
         if not count:

@@ -1,22 +1,27 @@
 """Streams of items, in either direction, with a window that the receiver opens.
 
 The sender of a stream may be `WINDOW_BYTES` ahead of the receiver's consumer. An item's
-cost follows from its size, so both ends count the same; when the consumer receives an
-item, an ACK gives its cost back to the sender.
+cost follows from its size, so both ends count the same. When the consumer has received items,
+an ACK gives their cost back to the sender; small items share one. Each end
+checks that the other counts right.
 """
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import trio
 
-from ..errors import UsageError
+from ..errors import ProtocolError, UsageError
 from ._frames import Frame, Kind, Payload, control_frame
 from ._outbox import Outbox
 from ._payload import loads
+from ._turns import without_turn
 
 WINDOW_BYTES = 4 << 20
 """How far a stream's sender may be ahead, in bytes: 40 MB/s on a link of 100 ms."""
@@ -24,11 +29,20 @@ WINDOW_BYTES = 4 << 20
 FILE_CHUNK_BYTES = 256 << 10
 """How much of a file argument goes into one item."""
 
+LARGE_ITEM_BYTES = 16 << 10
+"""Above this an item may have a body, and the next item has to wait for it."""
+
 # How long a generator may clean up after its consumer has stopped reading.
 _CLOSE_TIMEOUT = 5.0
 
 # An empty item takes memory too: this limits the items in the window to 16,384.
 _ITEM_COST_BYTES = 256
+
+# How much of the window is given back at once, so that small items share an ACK.
+_ACK_BYTES = WINDOW_BYTES // 8
+
+# How long a task may send items that it need not wait for before other tasks run.
+_SLICE_SECONDS = 0.0005
 
 
 def item_cost(size: int) -> int:
@@ -45,13 +59,19 @@ class OutgoingStream:
         self._ahead = 0
         self._acked: trio.Event | None = None
         self._body: trio.Event | None = None
+        self._watches_outbox = False
+        self._slice_end = 0.0
         self.on_room: Callable[[], None] | None = None
         """Called when the window opens again; for senders that aren't tasks."""
 
     @property
     def has_room(self) -> bool:
         """Whether the next item may be posted now."""
-        return self._ahead < WINDOW_BYTES and (self._body is None or self._body.is_set())
+        return (
+            self._ahead < WINDOW_BYTES
+            and (self._body is None or self._body.is_set())
+            and self._outbox.has_room
+        )
 
     @property
     def room_bytes(self) -> int:
@@ -59,13 +79,17 @@ class OutgoingStream:
         return WINDOW_BYTES - self._ahead
 
     def post(self, payload: Payload) -> None:
-        """Send an item at once; call it only if `has_room`."""
+        """Send an item in this scheduling round; call it only if `has_room`."""
         self._ahead += item_cost(payload.size)
-        self._body = self._outbox.post_message(Kind.ITEM, self.stream, payload)
+        # Not urgent: all items of one round share a write.
+        self._body = self._outbox.post_message(Kind.ITEM, self.stream, payload, is_urgent=False)
+        self._watch_outbox()
 
     async def send(self, payload: Payload) -> None:
-        """Send an item as soon as the window has room."""
-        await self.room()
+        """Send an item as soon as the window has room. Not always a checkpoint."""
+        if not self.has_room or trio.current_time() >= self._slice_end:
+            await self.room()
+            self._slice_end = trio.current_time() + _SLICE_SECONDS
         self.post(payload)
 
     async def room(self) -> None:
@@ -74,17 +98,36 @@ class OutgoingStream:
             if self._body is not None and not self._body.is_set():
                 await self._body.wait()
             else:
+                self._watch_outbox()
                 self._acked = trio.Event()
                 await self._acked.wait()
         await trio.lowlevel.checkpoint()
 
     def acked(self, cost: int) -> None:
         """Handle an ACK from the receiver."""
+        if cost > self._ahead:
+            raise ProtocolError(f"stream {self.stream} was given back more than was sent")
         self._ahead -= cost
+        self._wake()
+
+    def _wake(self) -> None:
         if self._acked is not None:
             self._acked.set()
-        if self.on_room is not None and self.has_room:
-            self.on_room()
+        if self.on_room is not None:
+            if self.has_room:
+                self.on_room()
+            else:
+                self._watch_outbox()
+
+    def _watch_outbox(self) -> None:
+        """Be woken once the connection has room, if it has none."""
+        if not (self._outbox.has_room or self._watches_outbox):
+            self._watches_outbox = True
+            self._outbox.when_room(self._outbox_has_room)
+
+    def _outbox_has_room(self) -> None:
+        self._watches_outbox = False
+        self._wake()
 
     async def body_sent(self) -> None:
         """Wait until the last item is sent entirely, so that another frame may follow it."""
@@ -108,12 +151,17 @@ class IncomingStream:
         self._frames: deque[Frame] = deque()
         self._arrived: trio.Event | None = None
         self._end: BaseException | None = None
+        self._unread_bytes = 0  # what the items cost that were not acknowledged yet
+        self._unacked_bytes = 0  # what the items cost that were taken since the last ACK
         self.on_close: Callable[[], None] = _nothing
 
     def deliver(self, frame: Frame) -> None:
         """Handle a frame from the connection."""
         if frame.kind == Kind.ITEM:
             if self._end is None:  # else it was sent before the sender saw that we closed
+                if self._unread_bytes >= WINDOW_BYTES:
+                    raise ProtocolError(f"stream {self.stream} has more items than its window")
+                self._unread_bytes += item_cost(frame.size)
                 self._frames.append(frame)
         elif frame.kind == Kind.END:
             self.finish(StopAsyncIteration())
@@ -141,14 +189,15 @@ class IncomingStream:
             if self._end is not None:
                 self.on_close()
                 raise self._end
+            self._acknowledge()
             self._arrived = trio.Event()
-            await self._arrived.wait()
+            await without_turn(self._arrived.wait)
         arrived = len(self._frames)
         count = arrived if max_items is None else min(arrived, max_items)
         frames = [self._frames.popleft() for _ in range(count)]
-        if self._end is None:
-            cost = sum(item_cost(frame.size) for frame in frames)
-            self._outbox.post(control_frame(Kind.ACK, self.stream, cost))
+        self._unacked_bytes += sum(item_cost(frame.size) for frame in frames)
+        if self._unacked_bytes >= _ACK_BYTES:
+            self._acknowledge()
         items = []
         for frame in frames:
             try:
@@ -175,6 +224,13 @@ class IncomingStream:
         self._notify()
         self.on_close()
 
+    def _acknowledge(self) -> None:
+        """Give back to the sender what was taken, so that it may send so much more."""
+        if self._unacked_bytes and self._end is None:
+            self._outbox.post(control_frame(Kind.ACK, self.stream, self._unacked_bytes))
+            self._unread_bytes -= self._unacked_bytes
+        self._unacked_bytes = 0
+
     def _notify(self) -> None:
         if self._arrived is not None:
             self._arrived.set()
@@ -184,23 +240,25 @@ class ThreadIterator:
     """The items of a stream as a plain iterator, for code in a thread.
 
     ``receive`` waits for items and returns all that have arrived: many small items take
-    one hop to the trio loop.
+    one hop to the trio loop. Several threads may use it; each item goes to one of them.
     """
 
     def __init__(self, receive: Callable[[], list[Any]]) -> None:
         self._receive = receive
         self._items: deque[Any] = deque()
+        self._lock = threading.Lock()
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
-        if not self._items:
+        with self._lock:
             try:
-                self._items.extend(self._receive())
-            except StopAsyncIteration:
+                if not self._items:
+                    self._items.extend(self._receive())
+                return self._items.popleft()
+            except (StopAsyncIteration, IndexError):  # the latter after `clear` by another thread
                 raise StopIteration from None
-        return self._items.popleft()
 
     def clear(self) -> None:
         """Drop the items that were received and not yet returned."""
@@ -222,11 +280,28 @@ def _stream_argument(stream: int, is_file: bool) -> StreamArgument:
     return StreamArgument(stream, is_file=is_file)
 
 
-async def close_items(items: AsyncIterator[Any]) -> None:
-    """Close a generator or channel, even when cancelled, but within a bounded time."""
-    if hasattr(items, "aclose"):
-        with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
-            await items.aclose()
+@contextlib.asynccontextmanager
+async def closing(
+    items: AsyncIterator[Any],
+    *,
+    within: Callable[[], AbstractAsyncContextManager[object]] = contextlib.nullcontext,
+) -> AsyncIterator[None]:
+    """Close a generator or channel after the block, even when cancelled, but in a bounded time.
+
+    It is closed inside a context that ``within`` returns.
+
+    The generator may be inside a scope or nursery of its own when it yields. So the scope that
+    bounds it must be around the block, too.
+    """
+    with trio.CancelScope() as scope:
+        try:
+            yield
+        finally:
+            if hasattr(items, "aclose"):
+                scope.shield = True
+                scope.deadline = trio.current_time() + _CLOSE_TIMEOUT
+                async with within():
+                    await items.aclose()
 
 
 def _nothing() -> None:

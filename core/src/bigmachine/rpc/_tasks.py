@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextvars
+import functools
+import logging
 from collections.abc import Awaitable, Callable
 
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
+
+logger = logging.getLogger("bigmachine.rpc")
 
 # Idle tasks kept for the next calls; a burst beyond it pays for new ones.
 _MAX_IDLE_TASKS = 256
@@ -26,7 +30,7 @@ class TaskPool:
         self._context = contextvars.copy_context()
 
     def start(self, function: Callable[[], Awaitable[None]]) -> Job:
-        """Run ``function``, which must not raise."""
+        """Run ``function``, which should not raise."""
         job = Job(function)
         if self._idle:
             slot = self._idle.pop()
@@ -41,28 +45,42 @@ class TaskPool:
         return job
 
     async def _work(self, slot: _Slot) -> None:
+        try:
+            await self._run_jobs(slot)
+        except RuntimeError as exc:
+            # From trio: our scope has ended inside one that a job has left open.
+            logger.warning("a call has left a cancel scope or a nursery open: %s", exc)
+            _abandon_nurseries()
+
+    async def _run_jobs(self, slot: _Slot) -> None:
         while True:
             with slot.scope:
+                scopes = _open_scopes()
                 while not slot.scope.cancel_called:
                     if slot.job is not None:
                         try:
                             await slot.job.function()
+                        except Exception:  # one call's fault; the nursery would end them all
+                            logger.exception("a call's outcome could not be handled")
                         finally:
                             slot.job = None
+                        if _open_scopes() != scopes:
+                            return  # to the error below
                         if slot.scope.cancel_called:
                             break
                         if len(self._idle) == _MAX_IDLE_TASKS:
                             return
                     slot.task = current_task()
                     self._idle.append(slot)
-                    try:
-                        await wait_task_rescheduled(_abort)
-                    except trio.Cancelled:  # the pool ends
-                        self._idle.remove(slot)
-                        raise
+                    await wait_task_rescheduled(functools.partial(self._abandon, slot))
             # Cancelled with its job, not with the pool: continue in a new scope.
             slot.job = None
             slot.scope = trio.CancelScope()
+
+    def _abandon(self, slot: _Slot, _: object) -> Abort:
+        """Give up an idle task, as the pool ends: from now on it can't be rescheduled."""
+        self._idle.remove(slot)
+        return Abort.SUCCEEDED
 
 
 class Job:
@@ -74,8 +92,18 @@ class Job:
         self.function = function
         self.slot: _Slot | None = None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it runs no longer; its task may run another job by now."""
+        return self.slot is None or self.slot.job is not self
+
+    @property
+    def is_uncancellable(self) -> bool:
+        """Always False."""
+        return False
+
     def cancel(self) -> None:
-        """Cancel it if it still runs; its task may run another job by now."""
+        """Cancel it if it still runs."""
         if self.slot is not None and self.slot.job is self:
             self.slot.scope.cancel()
 
@@ -91,5 +119,13 @@ class _Slot:
         self.scope = trio.CancelScope()
 
 
-def _abort(_raise_cancel: object) -> Abort:
-    return Abort.SUCCEEDED
+def _open_scopes() -> object:
+    """Return something that changes while the task is in another scope, or None."""
+    return getattr(current_task(), "_cancel_status", None)
+
+
+def _abandon_nurseries() -> None:
+    """End the nurseries that a job has left open; otherwise trio would end the pool, too."""
+    for nursery in current_task().child_nurseries:
+        nursery.cancel_scope.cancel()
+    getattr(current_task(), "_child_nurseries", []).clear()

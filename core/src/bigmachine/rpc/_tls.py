@@ -10,6 +10,7 @@ import threading
 import trio
 from trio.lowlevel import wait_readable, wait_writable
 
+from ..process import close_in_children
 from ._channel import Channel
 from ._frames import Buffer
 
@@ -36,7 +37,7 @@ class TlsChannel(Channel):
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):
             # Bytes that wait in the kernel are bytes that a small frame must queue behind.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOT_SENT_BYTES)
-        self._sock = sock
+        self._sock = close_in_children(sock)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(

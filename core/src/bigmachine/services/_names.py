@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Iterable
 
 from ..errors import UsageError
 
-# The machine calls it when it installs the service; nobody can call it remotely.
-_RESERVED = frozenset({"setup"})
+TEARDOWN_SECONDS = 10.0
+"""How long the ``teardown`` of each service may take."""
+
+RESERVED_METHODS = frozenset({"setup", "teardown"})
+"""The machine calls them itself; nobody can call them remotely."""
 
 # What turns a class's attribute into a method, but can't be called itself.
 _METHOD_DESCRIPTORS = (classmethod, functools.partialmethod, functools.singledispatchmethod)
@@ -25,15 +29,18 @@ def method_names(service: object) -> list[str]:
         name
         for name in dir(service)
         if not name.startswith("_")
-        and name not in _RESERVED
+        and name not in RESERVED_METHODS
         and _is_method(inspect.getattr_static(service, name, None))
     ]
 
 
-def check_service_name(name: str) -> None:
+def check_service_name(name: object) -> None:
     """Raise `UsageError` unless ``name`` can be the part before the dot."""
     if not isinstance(name, str) or not name.isidentifier():
-        raise UsageError(f"a service's name must be an identifier, not {name!r}")
+        hint = ""
+        if isinstance(name, str) and (valid := re.sub(r"\W+", "_", name).strip("_0123456789")):
+            hint = f"; for instance {valid!r}"
+        raise UsageError(f"a service's name must be an identifier, not {name!r}{hint}")
 
 
 def _is_method(attribute: object) -> bool:

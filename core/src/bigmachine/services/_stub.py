@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, TypeVar, cast
 
 from ..errors import UsageError
+from ._handle import Handle
 from ._names import check_service_name, method_names
 
 T = TypeVar("T")
@@ -30,7 +31,9 @@ def make_stub(
     return cast(T, _Stub(interface, name, call, stream))
 
 
-class _Stub:
+class _Stub(Handle):
+    _instead = "pass the addr of its machine, and make a stub there"
+
     def __init__(
         self, interface: type, name: str, call: Callable[..., Any], stream: Callable[..., Any]
     ) -> None:

@@ -5,44 +5,55 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
 import re
 import secrets
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 
 from .._events import CostWarning, MachinesRequested, MachinesStarted, SessionClosed, SessionOpened
 from .._identity import Authority
 from .._values import Cost, EnvironmentOptions, Instance, State, Termination
-from ..boot._bootstrap import BootBatch
+from ..boot._bootstrap import BootBatch, boot_seconds
 from ..boot._config import configure_worker
 from ..boot._shipment import Shipment
 from ..errors import StartError, StopReason, UsageError
 from ..machine._async import AsyncMachine
+from ..machine._stderr import StderrWriter
+from ..process import FORKED, end_child, open_standard_descriptors
 from ..reaper._process import ReaperProcess
-from ..rpc import dumps_whole
-from ..services._names import check_service_name
+from ..rpc import dump_service
+from ..services._check import check_services
+from ..services._functions import interface_of
+from ..services._handle import Handle
+from ..services._loading import check_not_loading
 from ..system import System
 from ..system._entrypoints import choose_system, load_observers
 from ..system._options import environment_options
 from ..system._plugins import Plugins
 from ..system._request import LaunchRequest, machine_names
+from ._arguments import check_session, checked_argv, checked_environ, machine_count
 from ._cost import CostMeter
+from ._event_log import EventLog
 from ._fleet import Fleet
+from ._log_thread import off_the_loop
 
 if TYPE_CHECKING:
     import httpx
+
+    from ..machine._sync import Machine
 
 logger = logging.getLogger("bigmachine.session")
 
 _CLOSE_TIMEOUT = 180.0  # to free everything, whatever happened before
 
 
-class AsyncSession:
+class AsyncSession(Handle):
     """An ad-hoc cluster, for as long as its ``async with`` block runs.
 
     ::
@@ -61,6 +72,8 @@ class AsyncSession:
     the session made is released.
     """
 
+    _instead = "a service's setup() gets a session of its own"
+
     def __init__(
         self,
         system: str | System | type[System] = "local",
@@ -71,8 +84,12 @@ class AsyncSession:
         environment: EnvironmentOptions | None = None,
         **options: Any,
     ) -> None:
+        check_not_loading()
+        check_session(name=name, profile=profile, plugins=plugins, environment=environment)
         chosen = choose_system(system, profile=profile, keywords=options)
-        self._plugins = Plugins(chosen, observers=plugins, installed=load_observers())
+        self._plugins = Plugins(
+            chosen, observers=[EventLog(), *plugins], installed=load_observers()
+        )
         self._environment = environment_options(
             environment, is_shipped=chosen.ships_environment, profile=profile
         )
@@ -81,11 +98,13 @@ class AsyncSession:
         self._budget_lock = trio.Lock()
         self._reaper = ReaperProcess(chosen, session=self._name)
         self._names = machine_names()
+        self._stderr = StderrWriter()
         self._authority: Authority | None = None
         self._http: httpx.AsyncClient | None = None
         self._nursery: trio.Nursery | None = None
         self._fleet: Fleet | None = None
         self._stack = contextlib.AsyncExitStack()
+        self._pid = os.getpid()
 
     def __repr__(self) -> str:
         return f"<Session {self.name} on {self._plugins.system.name!r}>"
@@ -113,11 +132,27 @@ class AsyncSession:
         """
         return self._meter.cost
 
+    def __enter__(self) -> NoReturn:
+        raise UsageError("an AsyncSession opens by `async with`; by `with`, use Session")
+
+    def __exit__(self, *_: object) -> None:
+        """Never called; Python looks it up before it calls `__enter__`."""
+
     async def __aenter__(self) -> AsyncSession:
+        if not trio.lowlevel.in_trio_run():
+            raise UsageError(
+                "an AsyncSession needs trio: run the program by trio.run(main), or use Session, "
+                "which also works in asyncio and notebooks"
+            )
         if self._nursery is not None:
             raise UsageError("a session is opened once; make another one")
+        self._pid = os.getpid()
+        self._reaper.check()
+        open_standard_descriptors()
         async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(off_the_loop([f"bigmachine.{self.system.name}"]))
             # First: what the system starts in the background comes up meanwhile.
+            stack.push_async_callback(self._stderr.close)
             stack.push_async_callback(self._release)
             self.system.warm_up()
             await self._plugins.hooks.setup()
@@ -128,11 +163,13 @@ class AsyncSession:
             nursery = await stack.enter_async_context(_one_error_nursery())
             stack.callback(nursery.cancel_scope.cancel)
             self._nursery = nursery
+            self._stderr.start()
             self._fleet = Fleet(
                 self.name,
                 plugins=self._plugins,
                 http=self._http,
                 nursery=nursery,
+                stderr=self._stderr,
                 on_freed=self._meter.freed,
             )
             if self._meter.limit is not None:
@@ -148,6 +185,9 @@ class AsyncSession:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._is_inherited:
+            # The session's tasks are its parent's, and trio can't leave them: end here.
+            end_child(exc)
         await self._stack.__aexit__(exc_type, exc, traceback)
 
     async def start(
@@ -169,60 +209,77 @@ class AsyncSession:
         Raises `UsageError`, before anything is started, if there are no services, one of
         them can't be pickled, or ``n`` is below 1.
         """
-        request, pickled = self._request(n, services or {}, environ or {}, argv)
-        machines = await self._provision(n, request, pickled)
+        n = machine_count(n)
+        request, pickled = self._request(services, environ, argv)
+        interfaces = {name: interface_of(service) for name, service in (services or {}).items()}
+        machines = await self._provision(n, request, pickled, interfaces)
         if wait:
             machines = await self._await_running(n, machines)
         if len(machines) < n:
             logger.warning("%d of the %d machines asked for were started", len(machines), n)
         return machines
 
-    async def connect(self, addr: str) -> AsyncMachine:
+    async def connect(
+        self, addr: str | Machine | AsyncMachine, *, timeout: float | None = None
+    ) -> AsyncMachine:
         """Connect to a machine of this session that it did not start, by its ``addr``.
 
         Returns it ``RUNNING``; connecting to the same address again returns the same object.
-        Raises `RpcError` if the machine can't be reached, or another one answers.
+        Raises `RpcError` if the machine can't be reached, if it does not answer within
+        ``timeout`` seconds, or if another one answers. In place of the address, ``addr`` may be
+        a machine object.
         """
         if self._fleet is None:
             raise _not_open()
-        return await self._fleet.connect(addr)
+        return await self._fleet.connect(addr, timeout=timeout)
 
     async def shutdown(self) -> None:
         """Free every machine; return when each is confirmed to be gone. May be called again."""
         with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
-            if self._fleet is not None:
+            if self._fleet is not None and not self._is_inherited:
                 await self._fleet.shutdown()
+
+    @property
+    def _is_inherited(self) -> bool:
+        """Whether this is a child of the process that has opened it, which alone may end it."""
+        return os.getpid() != self._pid
 
     def _request(
         self,
-        n: int,
-        services: Mapping[str, object],
-        environ: Mapping[str, str],
+        services: Mapping[str, object] | None,
+        environ: Mapping[str, str] | None,
         argv: Sequence[str] | None,
     ) -> tuple[LaunchRequest, dict[str, bytes]]:
         """Check what `start` was given; return the request, and the services pickled."""
-        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-            raise UsageError(f"the number of machines to start must be 1 or more, not {n!r}")
+        environ = checked_environ(environ)
+        argv = sys.argv if argv is None else checked_argv(argv)
         if self._authority is None:
             raise _not_open()
+        if self._is_inherited:
+            raise UsageError(FORKED)
         pickled = _pickle_services(services)
         request = LaunchRequest(
             authority=self._authority,
             names=self._names,
             keepalive=self._plugins.hooks.keepalive(),
-            argv=sys.argv if argv is None else argv,
+            argv=argv,
             environ=environ,
             configure=functools.partial(
                 configure_worker,
                 system=self.system,
                 maxprocs=self._plugins.hooks.maxprocs(),
             ),
+            credential_seconds=boot_seconds(self.system),
         )
         request.owns_hosts = self.system.owns_hosts
         return request, pickled
 
     async def _provision(
-        self, n: int, request: LaunchRequest, pickled: Mapping[str, bytes]
+        self,
+        n: int,
+        request: LaunchRequest,
+        pickled: Mapping[str, bytes],
+        interfaces: Mapping[str, object],
     ) -> list[AsyncMachine]:
         """Have the system launch up to ``n`` instances; return a machine for each."""
         if (fleet := self._fleet) is None:
@@ -230,7 +287,10 @@ class AsyncSession:
         batch = await self._capture(request) if self.system.ships_environment else None
         instances = await self._launch(n, request)
         # No checkpoint until each instance has somebody who will free it.
-        machines = [fleet.add(instance, pickled, batch=batch) for instance in instances]
+        machines = [
+            fleet.add(instance, pickled, interfaces=interfaces, batch=batch)
+            for instance in instances
+        ]
         self._plugins.notify(MachinesStarted(n, tuple(instances)))
         if not machines:
             raise StartError(f"system {self.system.name!r} started none of {n} machines")
@@ -264,7 +324,8 @@ class AsyncSession:
             self._plugins.notify(MachinesRequested(n))
             began = trio.current_time()
             with trio.move_on_after(timeout):
-                await self._reaper.start()
+                assert self._nursery is not None
+                await self._reaper.start(self._nursery)
                 instances: Sequence[Instance] = await self._plugins.hooks.start(
                     count=n, request=request
                 )
@@ -282,9 +343,7 @@ class AsyncSession:
         shipment = await Shipment.capture(self._environment)
         # If a machine turns out to have no index, most of the wheels are ready by then.
         self._nursery.start_soon(shipment.pack, name="bigmachine wheels")
-        captured = shipment.event(trio.current_time() - began)
-        logger.info("%s", captured)
-        self._plugins.notify(captured)
+        self._plugins.notify(shipment.event(trio.current_time() - began))
         return BootBatch(request, shipment)
 
     async def _watch_cost(self) -> None:
@@ -302,14 +361,14 @@ class AsyncSession:
         await self._meter.watch(warn=warn, stop=stop)
 
     async def _release(self) -> None:
+        if self._is_inherited:
+            return
         with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
             await self._plugins.hooks.shutdown()
             # If that raised, the reaper stays, and frees the rest once this process ends.
             await self._reaper.dismiss()
             self._meter.close()
-        if cost := self.cost:
-            logger.info("session %s: %s", self.name, cost)
-        self._plugins.notify(SessionClosed(self.name, cost))
+        self._plugins.notify(SessionClosed(self.name, self.cost))
 
 
 @contextlib.asynccontextmanager
@@ -334,19 +393,8 @@ def _session_name(name: str | None) -> str:
     return f"{label[:24] or 'session'}-{secrets.token_hex(4)}.bigmachine"
 
 
-def _pickle_services(services: Mapping[str, object]) -> dict[str, bytes]:
-    if not services:
-        raise UsageError('no services: pass what the machines are to run, services={"Name": obj}')
+def _pickle_services(services: Mapping[str, object] | None) -> dict[str, bytes]:
     pickled = {}
-    for name, service in services.items():
-        check_service_name(name)
-        if name == "Supervisor":
-            raise UsageError("the service name 'Supervisor' is taken by every machine's own")
-        try:
-            pickled[name] = dumps_whole(service)
-        except Exception as exc:
-            raise UsageError(
-                f"service {name!r} (a {type(service).__name__}) can't be pickled: {exc}; "
-                "make what can't be pickled in its setup(), which runs on the machine"
-            ) from exc
+    for name, service in check_services(services).items():
+        pickled[name] = dump_service(name, service)
     return pickled

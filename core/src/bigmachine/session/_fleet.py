@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import trio
 
 from .._values import Instance, State, Termination
 from ..boot._bootstrap import BootBatch
-from ..errors import RpcError, UsageError
+from ..errors import RpcError, TransportError, UsageError
 from ..machine._async import AsyncMachine
+from ..machine._call_options import seconds
 from ..machine._controller import Controller
 from ..machine._output import BootLog
+from ..machine._stderr import StderrWriter
 from ..rpc import split_addr
 from ..system._plugins import Plugins
+from ._arguments import address_of
 
 if TYPE_CHECKING:
     import httpx
+
+    from ..machine._sync import Machine
 
 
 class Fleet:
     """The machines of ``session``, each led by a task in ``nursery``.
 
-    ``on_freed`` is called with each instance that its provider has confirmed to be gone.
+    ``stderr`` writes what the machines print that the session has started. ``on_freed`` is
+    called with each instance that its provider has confirmed to be gone.
     """
 
     def __init__(
@@ -33,6 +41,7 @@ class Fleet:
         plugins: Plugins,
         http: httpx.AsyncClient,
         nursery: trio.Nursery,
+        stderr: StderrWriter,
         on_freed: Callable[[Instance], None],
     ) -> None:
         self._session = session
@@ -41,7 +50,9 @@ class Fleet:
         self._nursery = nursery
         self._on_freed = on_freed
         self._boot_log = BootLog()
+        self._stderr = stderr
         self._machines: dict[Controller, AsyncMachine] = {}  # until the task that leads it ends
+        self._waiting = Counter[AsyncMachine]()  # how many connect to each
 
     @property
     def machines(self) -> list[AsyncMachine]:
@@ -54,6 +65,7 @@ class Fleet:
         instance: Instance,
         services: Mapping[str, bytes] | None,
         *,
+        interfaces: Mapping[str, object] | None = None,
         batch: BootBatch | None = None,
     ) -> AsyncMachine:
         """Take in an instance, and begin to lead it; see `Controller` for the arguments.
@@ -65,25 +77,50 @@ class Fleet:
             plugins=self._plugins,
             http=self._http,
             services=services,
+            interfaces=interfaces,
             boot_log=self._boot_log,
+            stderr=self._stderr,
             batch=batch,
         )
         machine = self._machines[controller] = AsyncMachine(controller)
         self._nursery.start_soon(self._lead, controller, name=f"bigmachine {controller.name}")
         return machine
 
-    async def connect(self, addr: str) -> AsyncMachine:
+    async def connect(
+        self, target: str | Machine | AsyncMachine, *, timeout: float | None = None
+    ) -> AsyncMachine:
         """Return the machine with this ``addr``, ``RUNNING``; connect to it if it is new."""
+        addr = address_of(target)
+        limit = seconds("timeout", timeout)
         address, name = split_addr(addr)
         if not name.endswith("." + self._session):
             raise UsageError(f"{addr} is a machine of another session than {self._session}")
         known = (machine for machine in self.machines if machine.addr == addr)
         machine = next(known, None) or self.add(Instance(name=name, address=address), None)
-        await machine.wait(State.RUNNING)
+        with (
+            self._awaited(machine),
+            trio.move_on_after(limit) as scope,
+        ):
+            await machine.wait(State.RUNNING)
+        if scope.cancelled_caught:
+            raise TransportError(f"{addr} did not answer within {limit:g} s", addr=addr)
         if machine.state == State.STOPPED and machine.error is not None:
             cause = machine.error.__cause__
             raise cause if isinstance(cause, RpcError) else machine.error
         return machine
+
+    @contextlib.contextmanager
+    def _awaited(self, machine: AsyncMachine) -> Iterator[None]:
+        """Unless it is reached within the block, give up a machine that nobody waits for."""
+        self._waiting[machine] += 1
+        try:
+            yield
+        finally:
+            self._waiting[machine] -= 1
+            if not self._waiting[machine]:
+                del self._waiting[machine]
+                if machine.state < State.RUNNING and not machine.owned:
+                    machine.cancel()
 
     def stop_owned(self, gone: Termination) -> int:
         """Stop all machines that the session has started; return how many."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..machine._sync import Machine, sync_api
+from ..services._handle import Handle
+from ..services._tracebacks import short_tracebacks
 from ..system import System
 
 if TYPE_CHECKING:
@@ -16,11 +18,13 @@ if TYPE_CHECKING:
     from ._fleet import Fleet
 
 
-class AsyncPeerSession:
+class AsyncPeerSession(Handle):
     """The driver's session as seen from one of its machines: it connects to the other machines.
 
     An ``async def setup(self, session)`` of a service gets one. It cannot start machines.
     """
+
+    _instead = "each machine's own services get one in their setup()"
 
     def __init__(self, name: str, *, system: System, fleet: Fleet) -> None:
         self._name = name
@@ -45,20 +49,27 @@ class AsyncPeerSession:
         """The machines that it is connected to, in the order they came."""
         return self._fleet.machines
 
-    async def connect(self, addr: str) -> AsyncMachine:
+    async def connect(
+        self, addr: str | Machine | AsyncMachine, *, timeout: float | None = None
+    ) -> AsyncMachine:
         """Connect to a machine of the session by its ``addr``.
 
-        Returns it ``RUNNING``; connecting to the same address again returns the same
-        object. Raises `RpcError` if the machine can't be reached, or another one answers.
+        Returns it ``RUNNING``; connecting to the same address again returns the same object.
+        Raises `RpcError` if the machine can't be reached, if it does not answer within
+        ``timeout`` seconds, or if another one answers. In place of the address, ``addr`` may be
+        a machine object.
         """
-        return await self._fleet.connect(addr)
+        return await self._fleet.connect(addr, timeout=timeout)
 
 
-class PeerSession:
+@short_tracebacks
+class PeerSession(Handle):
     """The driver's session as seen from one of its machines; see `AsyncPeerSession`.
 
     A ``def setup(self, session)`` of a service gets one.
     """
+
+    _instead = "each machine's own services get one in their setup()"
 
     def __init__(self, session: AsyncPeerSession, portal: Portal) -> None:
         self._session = session
@@ -83,13 +94,16 @@ class PeerSession:
         """The machines that it is connected to, in the order they came."""
         return [self._sync(machine) for machine in self._session.machines]
 
-    def connect(self, addr: str) -> Machine:
+    def connect(
+        self, addr: str | Machine | AsyncMachine, *, timeout: float | None = None
+    ) -> Machine:
         """Connect to a machine of the session; see `AsyncPeerSession.connect`."""
-        return self._sync(self._portal.run(self._session.connect, addr))
+        return self._sync(self._portal.run(self._session.connect, addr, timeout=timeout))
 
 
 def peer_session(identity: Identity, *, system: System, nursery: trio.Nursery) -> AsyncPeerSession:
     """Make the session of the machine with this ``identity``, over its own loop's ``nursery``."""
+    from ..machine._stderr import StderrWriter
     from ..system._plugins import Plugins
     from ._fleet import Fleet
 
@@ -99,6 +113,7 @@ def peer_session(identity: Identity, *, system: System, nursery: trio.Nursery) -
         plugins=plugins,
         http=plugins.hooks.http_client(identity=identity),
         nursery=nursery,
+        stderr=StderrWriter(),  # what peers print goes to the driver
         on_freed=lambda instance: None,  # peers belong to the driver
     )
     return AsyncPeerSession(identity.session, system=system, fleet=fleet)

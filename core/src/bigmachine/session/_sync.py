@@ -9,9 +9,11 @@ trio is imported when a session opens, not before: meanwhile the system comes up
 from __future__ import annotations
 
 import atexit
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from .._values import (
     Cost,
@@ -19,9 +21,14 @@ from .._values import (
 )
 from ..errors import UsageError
 from ..machine._sync import Machine, sync_api
+from ..process import FORKED, open_standard_descriptors
+from ..services._handle import Handle
+from ..services._loading import check_not_loading
+from ..services._tracebacks import short_tracebacks
 from ..system import System
 from ..system._entrypoints import choose_system
 from ..system._options import environment_options
+from ._arguments import check_session
 
 if TYPE_CHECKING:
     from ..machine._async import AsyncMachine
@@ -29,8 +36,11 @@ if TYPE_CHECKING:
     from ._async import AsyncSession
     from ._loop_thread import LoopThread
 
+T = TypeVar("T")
 
-class Session:
+
+@short_tracebacks
+class Session(Handle):
     """An ad-hoc cluster, for as long as its ``with`` block runs.
 
     ::
@@ -42,8 +52,11 @@ class Session:
     This is the sync API of `AsyncSession`. In a notebook the ``with`` may be left out:
     the session opens when it is first used, and `shutdown` or the interpreter's end
     closes it. Ctrl-C in a call cancels the call, also on the machine, and leaves the
-    session usable. Safe to use from several threads, but not after `os.fork`.
+    session usable. Safe to use from several threads. A process that is forked from its
+    process can't use it: calls raise `UsageError`, and `shutdown` does nothing.
     """
+
+    _instead = "a service's setup() gets a session of its own"
 
     def __init__(
         self,
@@ -55,16 +68,19 @@ class Session:
         environment: EnvironmentOptions | None = None,
         **options: Any,
     ) -> None:
+        check_session(name=name, profile=profile, plugins=plugins, environment=environment)
         self._system = choose_system(system, profile=profile, keywords=options)
         self._environment = environment_options(
             environment, is_shipped=self._system.ships_environment, profile=profile
         )
         self._name = name
-        self._unique_name: str | None = None
         self._plugins = plugins
-        self._thread: LoopThread | None = None
-        self._opened: _Opened | None = None
+        self._pid: int | None = None  # of the process that has opened it
+        # Taken again by its own thread if a signal handler shuts the session down.
+        self._lock = threading.RLock()
         self._session: AsyncSession | None = None  # stays once it is closed
+        self._thread: LoopThread | None = None  # stays, too
+        self._opened: _Opened | None = None
         self._is_shut = False
 
     def __repr__(self) -> str:
@@ -82,12 +98,15 @@ class Session:
     ) -> None:
         self.shutdown()
 
+    async def __aenter__(self) -> NoReturn:
+        raise UsageError("a Session opens by `with`; by `async with`, in trio, use AsyncSession")
+
+    __aexit__ = __exit__  # which Python looks up first
+
     @property
     def name(self) -> str:
         """Its name, unique in the world; reading it opens the session."""
-        if self._unique_name is None:
-            self._unique_name = self._open().session.name
-        return self._unique_name
+        return (self._session or self._open().session).name
 
     @property
     def system(self) -> System:
@@ -97,9 +116,9 @@ class Session:
     @property
     def machines(self) -> list[Machine]:
         """Its machines that are not ``STOPPED``, in the order they came."""
-        if self._opened is None:
+        if (opened := self._opened) is None or self._is_inherited:
             return []
-        return [self._opened.sync(machine) for machine in self._opened.session.machines]
+        return [opened.sync(machine) for machine in opened.session.machines]
 
     @property
     def cost(self) -> Cost:
@@ -117,46 +136,78 @@ class Session:
     ) -> list[Machine]:
         """Start ``n`` machines; see `AsyncSession.start`."""
         opened = self._open()
-        machines = opened.portal.run(
+        machines = opened.run(
             opened.session.start, n, services=services, environ=environ, argv=argv, wait=wait
         )
         return [opened.sync(machine) for machine in machines]
 
-    def connect(self, addr: str) -> Machine:
+    def connect(
+        self, addr: str | Machine | AsyncMachine, *, timeout: float | None = None
+    ) -> Machine:
         """Connect to a machine that it did not start; see `AsyncSession.connect`."""
         opened = self._open()
-        return opened.sync(opened.portal.run(opened.session.connect, addr))
+        return opened.sync(opened.run(opened.session.connect, addr, timeout=timeout))
 
     def shutdown(self) -> None:
-        """Free every machine and everything else; the session is over. May be called again."""
-        self._is_shut = True
-        if self._thread is not None:
-            thread, self._thread = self._thread, None
-            self._opened = None
+        """Free every machine and everything else; the session is over. May be called again.
+
+        Returns when all is freed. In a process that was forked from the session's it does
+        nothing: the session is not that process's.
+        """
+        if self._is_inherited:
+            return
+        self._is_shut = True  # from now on, nothing opens
+        if (thread := self._thread) is not None and thread.is_current:
+            thread.close_soon()  # in a destructor: this thread can't wait for itself
+            return
+        with self._lock:
+            thread, self._opened = self._thread, None
+        if thread is not None:
             atexit.unregister(self.shutdown)
             thread.close()
 
-    def _open(self) -> _Opened:
-        if self._opened is None:
-            if self._is_shut:
-                raise UsageError("the session is shut down; open a new one")
-            # It comes up while the rest is imported, which takes as long.
-            self._system.warm_up()
-            from ._async import AsyncSession
-            from ._loop_thread import LoopThread
+    @property
+    def _is_inherited(self) -> bool:
+        """Whether a process that this one was forked from has opened the session."""
+        return self._pid not in (None, os.getpid())
 
-            session = AsyncSession(
-                self._system,
-                name=self._name,
-                plugins=self._plugins,
-                environment=self._environment,
-            )
-            self._session = session
-            self._thread = LoopThread(session)
-            self._opened = _Opened(session, self._thread.portal, sync_api(self._thread.portal))
-            self._unique_name = session.name
-            atexit.register(self.shutdown)
-        return self._opened
+    def _open(self) -> _Opened:
+        if self._is_inherited:
+            raise UsageError(FORKED)
+        if (opened := self._opened) is not None:
+            return opened
+        with self._lock:
+            if self._opened is None:
+                self._check_not_shut()
+                self._pid = os.getpid()
+                self._opened = self._open_now()
+                atexit.register(self.shutdown)
+                if self._is_shut:  # by a signal handler, while this thread opened it
+                    self.shutdown()
+                    self._check_not_shut()
+            return self._opened
+
+    def _open_now(self) -> _Opened:
+        check_not_loading()
+        open_standard_descriptors()
+        # It comes up while the rest is imported, which takes as long.
+        self._system.warm_up()
+        from ._async import AsyncSession
+        from ._loop_thread import LoopThread
+
+        session = AsyncSession(
+            self._system,
+            name=self._name,
+            plugins=self._plugins,
+            environment=self._environment,
+        )
+        self._session = session
+        self._thread = LoopThread(session)
+        return _Opened(session, self._thread.portal, sync_api(self._thread.call_portal))
+
+    def _check_not_shut(self) -> None:
+        if self._is_shut:
+            raise UsageError("the session is shut down; open a new one")
 
 
 class _Opened(NamedTuple):
@@ -165,3 +216,12 @@ class _Opened(NamedTuple):
     session: AsyncSession
     portal: Portal
     sync: Callable[[AsyncMachine], Machine]
+
+    def run(self, function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
+        """Run a method of the session in its loop, and wait for it."""
+        from ..machine._future import LoopEnded
+
+        try:
+            return self.portal.run(function, *args, **kwargs)
+        except LoopEnded as exc:
+            raise UsageError(str(exc)) from None

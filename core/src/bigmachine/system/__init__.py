@@ -4,6 +4,7 @@ from .._events import Event as Event
 from .._identity import Identity as Identity
 from .._values import Instance as Instance
 from .._values import Keepalive as Keepalive
+from .._values import LinePart as LinePart
 from .._values import Notice as Notice
 from .._values import Termination as Termination
 from ._options import NoOptions as NoOptions

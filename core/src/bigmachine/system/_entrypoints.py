@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import PluginError, UnknownSystemError, UsageError
 from ..services._names import close_match
-from ._options import resolve_options
+from ._options import resolve_options, warn_of_misspelt_variables
 from ._system import System
 
 if TYPE_CHECKING:
@@ -22,10 +22,16 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("bigmachine.plugins")
 
+_MAX_VALUE = 60  # characters of a value in a message
+
 SYSTEMS = "bigmachine.systems"
 OBSERVERS = "bigmachine.observers"
-EXTRAS = ("local", "ec2", "gcp", "azure")
-"""The extras of the ``bigmachine`` distribution; each adds the system of that name."""
+OWN_SYSTEMS = ("local", "ec2", "gcp", "azure")
+"""The names of bigmachine's own systems, also of those that do not exist yet."""
+EXTRAS = ("local", "ec2")
+"""The extras of the ``bigmachine`` distribution that can be installed: one for each folder of
+``plugins/``. Each adds the system of that name.
+"""
 
 
 def choose_system(
@@ -48,9 +54,14 @@ def choose_system(
     if not isinstance(system, str) and not (
         isinstance(system, type) and issubclass(system, System)
     ):
-        raise UsageError(f"a session needs a system, as a name or a System, not {system!r}")
+        raise UsageError(
+            "a session needs a system: its name, such as 'local', or a System, not "
+            f"{_short(system)}"
+        )
     cls = load_system(system) if isinstance(system, str) else system
     name = system if isinstance(system, str) else cls.name
+    known = [*OWN_SYSTEMS, *(entry.name for entry in installed_systems())]
+    warn_of_misspelt_variables([name, *known])
     return cls(
         resolve_options(
             cls.Options,
@@ -58,7 +69,7 @@ def choose_system(
             keywords=keywords,
             texts=texts,
             profile=profile,
-            other_systems=[entry.name for entry in installed_systems()],
+            other_systems=known,
         )
     )
 
@@ -148,7 +159,8 @@ def _import(entry: Entry) -> object:
 
 
 def _installed() -> tuple[Entry, ...]:
-    return _scan(tuple(sys.path))
+    # Python ignores what is not text.
+    return _scan(tuple(entry for entry in sys.path if isinstance(entry, str)))
 
 
 @functools.lru_cache(maxsize=1)  # a scan reads a file of each distribution
@@ -175,12 +187,19 @@ def _entries(name: str, dist: Distribution) -> Iterable[Entry]:
             yield Entry(point.group, point.name, name, dist.version, point.value)
 
 
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) < _MAX_VALUE else f"a {type(value).__name__}"
+
+
 def _unknown(name: str, installed: Iterable[str]) -> str:
     installed = sorted(set(installed))
+    listed = f"(installed: {', '.join(installed) or 'none'})"
+    if name in OWN_SYSTEMS and name not in EXTRAS:
+        return f"no system {name!r} is installed; bigmachine will have one, but not yet {listed}"
     guess = name if name in EXTRAS else close_match(name, [*installed, *EXTRAS])
     hint = f"; did you mean {guess!r}?" if guess and guess != name else ""
     addable = [guess] if guess else EXTRAS
-    return (
-        f"no system {name!r} is installed{hint} (installed: {', '.join(installed) or 'none'})"
-        + ("".join(f"\nTo add {x!r}: {install_command(x)}" for x in addable if x not in installed))
+    return f"no system {name!r} is installed{hint} {listed}" + "".join(
+        f"\nTo add {x!r}: {install_command(x)}" for x in addable if x not in installed
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import math
 import numbers
+import os
 import types
 import typing
 from collections.abc import Sequence
@@ -14,7 +16,8 @@ from typing import Any, cast
 _UNIONS = (typing.Union, types.UnionType)
 _LISTS = (tuple, list, Sequence)
 _NUMBERS = {int: numbers.Integral, float: numbers.Real}  # NumPy's numbers are these, too
-_BOOLEANS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+_BOOLEANS = dict.fromkeys(("1", "true", "yes", "on"), True)
+_BOOLEANS |= dict.fromkeys(("0", "false", "no", "off"), False)
 
 
 def convert(value: Any, kind: Any, *, is_text: bool) -> object:  # Any: checked here
@@ -44,17 +47,26 @@ def convert(value: Any, kind: Any, *, is_text: bool) -> object:  # Any: checked 
     elif is_text and kind is bool:
         if str(value).lower() in _BOOLEANS:
             return _BOOLEANS[str(value).lower()]
+    elif is_text and kind is Path:
+        return Path(os.path.expanduser(value))
     elif is_text:
-        if kind in (int, float, str, Path):
-            return kind(value)
+        if kind in (int, float, str):
+            return _finite(kind(value))
     elif kind in _NUMBERS:
         if isinstance(value, _NUMBERS[kind]) and not isinstance(value, bool):
-            return kind(value)
+            return _finite(kind(value))
     elif isinstance(value, kind):
         return value
     elif kind is Path and isinstance(value, str):
-        return Path(value)
+        return Path(os.path.expanduser(value))
     raise ValueError(value)
+
+
+def _finite(value: Any) -> object:  # Any: of a type that was checked
+    """Return ``value``; `ValueError` for NaN and infinities, which no comparison would refuse."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(value)
+    return value
 
 
 def is_written_as_text(kind: Any) -> bool:  # Any: an annotation

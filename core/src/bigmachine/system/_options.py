@@ -8,35 +8,53 @@ start machines of the wrong size, and the user would see it only on the bill.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import re
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from .._values import EnvironmentOptions
 from ..errors import PluginError, UsageError
-from ..services._names import did_you_mean
+from ..services._names import close_match, did_you_mean
+from ._option_file import FILE, find_option_file
 from ._option_types import convert, is_written_as_text, type_name
+
+_logger = logging.getLogger("bigmachine.options")
 
 T = TypeVar("T")
 
+_OF_START = ("services", "environ", "argv", "wait")  # what some give to the session instead
+_MAX_VALUE = 60  # characters of a value in a message
+
 
 @overload
-def option(*, help: str) -> Any: ...  # Any, as with `dataclasses.field`
+def option(  # Any, as with `dataclasses.field`
+    *, help: str, minimum: float | None = None, maximum: float | None = None
+) -> Any: ...
 @overload
-def option(default: T, *, help: str) -> T: ...
-def option(default: Any = dataclasses.MISSING, *, help: str) -> Any:
+def option(
+    default: T, *, help: str, minimum: float | None = None, maximum: float | None = None
+) -> T: ...
+def option(
+    default: Any = dataclasses.MISSING,
+    *,
+    help: str,
+    minimum: float | None = None,
+    maximum: float | None = None,
+) -> Any:
     """Declare one option of a system: a field of its ``Options`` dataclass.
 
     ``help`` is one sentence for ``bigmachine systems``. An option without a ``default`` is
-    required::
+    required. A number below ``minimum`` or above ``maximum`` is refused when the session is
+    created::
 
         @dataclass(frozen=True, slots=True)
         class Options:
             image: str = option(help="The image that machines boot.")
+            disk: int = option(20, help="Size of the disk, in GiB.", minimum=1)
             spot: bool = option(False, help="Whether to request spot machines.")
             hosts: tuple[str, ...] = option((), help="The hosts to use.")
 
@@ -49,7 +67,8 @@ def option(default: Any = dataclasses.MISSING, *, help: str) -> Any:
             f"the default of an option must not be a {type(default).__name__}, which could change: "
             "declare a tuple, such as `hosts: tuple[str, ...] = option((), help=...)`"
         )
-    return dataclasses.field(default=default, kw_only=True, metadata={"help": help})
+    metadata = {"help": help, "minimum": minimum, "maximum": maximum}
+    return dataclasses.field(default=default, kw_only=True, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +94,7 @@ def describe_options(options: type[Any], *, system_name: str) -> list[OptionInfo
     return [
         OptionInfo(
             name=field.name,
-            type=type_name(hints[field.name]),
+            type=type_name(hints[field.name]) + _range_text(field),
             default=None if _is_required(field) else _default(field),
             required=_is_required(field),
             help=field.metadata.get("help", ""),
@@ -98,18 +117,18 @@ def resolve_options(
     keywords: Mapping[str, Any] | None = None,  # Any: each option has its own type
     texts: Mapping[str, str] | None = None,
     profile: str | None = None,
-    other_systems: Iterable[str] = (),
+    other_systems: Iterable[str] | None = None,
     owner: str | None = None,
 ) -> T:
     """Make an object of a system's ``Options`` dataclass from all values that are set.
 
     ``keywords`` are arguments of the session. ``texts`` are from a command line, and are
-    parsed like environment variables. The file is the nearest ``bigmachine.toml``, or
-    ``pyproject.toml`` with a table ``tool.bigmachine``, in the current folder or above it.
-    Its table ``[ec2]`` always applies; if ``profile`` is NAME, ``[profiles.NAME.ec2]`` takes
+    parsed like environment variables. The file is that of `find_option_file`. Its
+    table ``[ec2]`` always applies; if ``profile`` is NAME, ``[profiles.NAME.ec2]`` takes
     precedence over it.
 
-    Variables that start with the longer name of one of ``other_systems`` are ignored.
+    Variables that start with the longer name of one of ``other_systems`` are ignored. If they
+    are given, the file may have tables for these, and no others that resemble one.
     ``owner`` says in messages whose options they are.
 
     Raises `UsageError`, which says where the value is set, for an unknown option, a value of
@@ -120,28 +139,33 @@ def resolve_options(
     hints = _hints(options)
     fields = {field.name: field for field in _fields(options)}
     sources = [
-        _Source("as a keyword", dict(keywords or {})),
-        _Source("on the command line", dict(texts or {}), is_text=True),
-        *_environment(fields, system_name=system_name, other_systems=other_systems),
-        *_file(system_name, profile=profile),
+        _Source(_always("as a keyword"), dict(keywords or {})),
+        _Source(_always("on the command line"), dict(texts or {}), is_text=True),
+        *_environment(fields, system_name=system_name, other_systems=other_systems or ()),
+        *_file(system_name, profile=profile, other_systems=other_systems),
     ]
     values: dict[str, object] = {}
     for source in sources:
         for name, value in source.values.items():
             if name not in fields:
                 raise UsageError(
-                    f"{owner} has no option {name!r}{did_you_mean(name, fields)}"
-                    f" (set {source.where}; "
+                    f"{owner} has no option {name!r}{_suggestion(name, fields)}"
+                    f" (set {source.where(name)}; "
                     + (f"options: {', '.join(fields)})" if fields else "it has none)")
                 )
             if name not in values:
                 try:
                     values[name] = convert(value, hints[name], is_text=source.is_text)
-                except ValueError as exc:
+                except ValueError:
                     raise UsageError(
                         f"option {name!r} of {owner} takes "
-                        f"{type_name(hints[name])}, not {value!r} (set {source.where})"
-                    ) from exc
+                        f"{type_name(hints[name])}, not {value!r} (set {source.where(name)})"
+                    ) from None
+                if problem := _range_problem(fields[name], values[name]):
+                    raise UsageError(
+                        f"invalid option {name}: {problem}, not {values[name]!r} "
+                        f"(of {owner}, set {source.where(name)})"
+                    )
     for name, field in fields.items():
         if name not in values and _is_required(field):
             raise UsageError(
@@ -153,6 +177,12 @@ def resolve_options(
         return options(**values)
     except (TypeError, ValueError) as exc:  # its own __post_init__
         raise UsageError(f"invalid options of {owner}: {exc}") from exc
+
+
+def _suggestion(name: str, fields: Iterable[str]) -> str:
+    if name in _OF_START:
+        return f"; {name} is given to start()"
+    return did_you_mean(name, fields)
 
 
 def environment_options(
@@ -174,19 +204,57 @@ def environment_options(
 def check_options(options: object, **problems: str | None) -> None:
     """Raise a `UsageError` that lists the ``problems`` by option; None means no problem.
 
-    For a backend's `System.setup`: ``check_options(o, maxprocs=None if o.maxprocs > 0 else
-    "must be at least 1")``.
+    The ranges that `option` declares are checked, too. For a backend's `System.setup`:
+    ``check_options(o, subnet=None if o.subnet else "must not be empty")``.
     """
-    found = [f"{name}: {text}" for name, text in problems.items() if text]
+    for field in _fields(type(options)):
+        problems[field.name] = problems.get(field.name) or _range_problem(
+            field, getattr(options, field.name)
+        )
+    found = [
+        f"{name}: {text}{_not(getattr(options, name, None), text)}"
+        for name, text in problems.items()
+        if text
+    ]
     if found:
-        raise UsageError(f"{type(options).__name__}: " + "; ".join(found))
+        raise UsageError(f"invalid option{'s' * (len(found) > 1)} {'; '.join(found)}")
+
+
+def _range_text(field: dataclasses.Field[Any]) -> str:
+    """Return the range of an option for people, such as ``", at least 1"``, or ``""``."""
+    low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
+    if low is not None and high is not None:
+        return f", between {low} and {high}"
+    if low is not None:
+        return f", at least {low}"
+    return "" if high is None else f", at most {high}"
+
+
+def _range_problem(field: dataclasses.Field[Any], value: object) -> str | None:
+    """Return what a number must be that is not in the range of its option; None if it is."""
+    low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if (low is None or low <= value) and (high is None or value <= high):
+        return None
+    return f"must be{_range_text(field).removeprefix(',')}"
+
+
+def _not(value: object, text: str) -> str:
+    """Return ``", not VALUE"``, unless ``text`` says it already, or the value is a long list."""
+    is_short = isinstance(value, str | int | float) and len(repr(value)) < _MAX_VALUE
+    is_new = text.startswith("must be") and repr(value) not in text
+    return f", not {value!r}" if is_short and is_new else ""
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Values of options, and where they are set; if ``is_text``, they are strings to parse."""
+    """Values of options; ``where`` says of a name where it is set.
 
-    where: str
+    If ``is_text``, the values are strings to parse.
+    """
+
+    where: Callable[[str], str]
     values: Mapping[str, object]
     is_text: bool = False
 
@@ -201,60 +269,46 @@ def _environment(
         is_ours = variable.startswith(prefix) and not (others and variable.startswith(others))
         if variable in known or is_ours:
             name = known.get(variable, variable.removeprefix(prefix).lower())
-            yield _Source(f"by the environment variable {variable}", {name: text}, is_text=True)
+            where = f"by the environment variable {variable}"
+            yield _Source(_always(where), {name: text}, is_text=True)
+
+
+def warn_of_misspelt_variables(systems: Iterable[str]) -> None:
+    """Log the environment variables whose names resemble those of an option of no system."""
+    words = {_prefix(name).split("_")[1]: _prefix(name) for name in (*systems, "environment")}
+    for variable in sorted(os.environ):
+        ours, _, rest = variable.partition("_")
+        word = rest.partition("_")[0]
+        if ours == "BIGMACHINE" and word not in words:
+            guess = close_match(word, words, cutoff=0.75)
+            if guess:
+                _logger.warning(
+                    "the environment variable %s is ignored; did you mean %s…?",
+                    variable,
+                    words[guess],
+                )
+
+
+def _always(where: str) -> Callable[[str], str]:
+    return lambda name: where
 
 
 def _prefix(system_name: str) -> str:
     return f"BIGMACHINE_{re.sub('[^A-Z0-9]', '_', system_name.upper())}_"
 
 
-def _file(system_name: str, *, profile: str | None) -> Iterator[_Source]:
-    file, prefix, tables = _find_file() or (None, "", {})
-    profiles = _table(tables, "profiles", file=file)
-    if profile is not None:
-        if profile not in profiles:
-            raise UsageError(
-                f"no profile {profile!r}{did_you_mean(profile, profiles)} "
-                + (
-                    f"(profiles in {file}: {', '.join(profiles) or 'none'})"
-                    if file
-                    else f"(there is no bigmachine.toml in {os.getcwd()} or above)"
-                )
-            )
-        chosen = _table(_table(profiles, profile, file=file), system_name, file=file)
-        yield _Source(f"in {file}, [{prefix}profiles.{profile}.{system_name}]", chosen)
-    yield _Source(f"in {file}, [{prefix}{system_name}]", _table(tables, system_name, file=file))
-
-
-def _find_file() -> tuple[Path, str, Mapping[str, Any]] | None:  # Any: whatever TOML holds
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        file = folder / "bigmachine.toml"
-        if file.is_file():
-            return file, "", _read(file)
-        file = folder / "pyproject.toml"
-        # Only a file with this word is parsed: any other may be invalid.
-        if file.is_file() and b"bigmachine" in file.read_bytes():
-            table = _table(_table(_read(file), "tool", file=file), "bigmachine", file=file)
-            if table:
-                return file, "tool.bigmachine.", table
-    return None
-
-
-def _read(file: Path) -> Mapping[str, Any]:
-    import tomllib
-
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-        raise UsageError(f"cannot read {file}: {exc}") from exc
-
-
-def _table(tables: Mapping[str, Any], name: str, *, file: Path | None) -> Mapping[str, Any]:
-    table = tables.get(name, {})
-    if not isinstance(table, Mapping):
-        raise UsageError(f"{name!r} in {file} must be a table, not {table!r}")
-    return table
+def _file(
+    system_name: str, *, profile: str | None, other_systems: Iterable[str] | None
+) -> Iterator[_Source]:
+    file = find_option_file()
+    if file is None:
+        if profile is not None:
+            raise UsageError(f"no profile {profile!r}: there is no {FILE} here or above")
+        return
+    if other_systems is not None:
+        file.check_tables([system_name, *other_systems])
+    for setting in file.settings(system_name, profile=profile):
+        yield _Source(setting.where, setting.values)
 
 
 def _fields(options: type[Any]) -> list[dataclasses.Field[Any]]:

@@ -6,7 +6,6 @@ import datetime
 import functools
 import itertools
 import secrets
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -15,8 +14,7 @@ from .._driver import Driver
 from .._identity import Authority, Identity
 from .._values import Keepalive
 from ..errors import ProtocolError
-
-_CREDENTIAL_VALIDITY = datetime.timedelta(minutes=30)  # enough for the slowest VM to boot
+from ..process import start_command
 
 
 class Configure(Protocol):
@@ -35,6 +33,7 @@ class LaunchRequest:
     Call `new_machine` once for each machine. Machines that have none of the driver's code
     boot with `bigmachine.boot.user_data`, which is the same for all machines of a request.
     ``keepalive`` has the timings, ``argv`` and ``environ`` are the arguments of ``start``.
+    ``credential_seconds`` is how long the `credential` is valid: as long as booting may take.
     """
 
     def __init__(
@@ -46,7 +45,9 @@ class LaunchRequest:
         argv: Sequence[str],
         environ: Mapping[str, str],
         configure: Configure,
+        credential_seconds: float = 1800.0,
     ) -> None:
+        self._credential_seconds = credential_seconds
         self._authority = authority
         self._names = names
         self._configure = configure
@@ -87,7 +88,9 @@ class LaunchRequest:
         of this request boot.
         """
         return self._authority.issue(
-            f"boot-{secrets.token_hex(4)}", valid_for=_CREDENTIAL_VALIDITY, may_dial=False
+            f"boot-{secrets.token_hex(4)}",
+            valid_for=datetime.timedelta(seconds=self._credential_seconds),
+            may_dial=False,
         )
 
     def certify(self, name: str, point: bytes) -> Identity:
@@ -123,12 +126,13 @@ class MachineSpec:
     def command(self) -> list[str]:
         """The worker's command line; add ``--listen HOST:PORT`` or ``--listen fd:N``.
 
-        Its first element is the driver's own interpreter. On another computer, replace it by
-        one that has the same environment: ``["/opt/venv/bin/python", *spec.command[1:]]``. With
-        ``--listen HOST:0`` the worker takes any free port, and its first line of output is the
-        address, as in ``10.0.0.7:40913``.
+        Its first element is the driver's own interpreter, and the next are its flags. On another
+        computer, replace it by one that has the same environment:
+        ``["/opt/venv/bin/python", *spec.command[1:]]``. With ``--listen HOST:0`` the worker takes
+        any free port, and its first line of output is the address, as in ``10.0.0.7:40913``.
+        Raises `UsageError` where there is no interpreter, as in a frozen application.
         """
-        return [sys.executable, "-m", "bigmachine.worker"]
+        return start_command("bigmachine.worker._main:run", 0)
 
 
 def machine_names(prefix: str = "m") -> Iterator[str]:

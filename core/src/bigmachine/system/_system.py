@@ -127,6 +127,16 @@ class System:
         return limit
 
     @property
+    def verifies_boot(self) -> bool:
+        """Whether a new machine is trusted only if its key's fingerprint is on its console.
+
+        By default, this is the option ``verify_boot``, if the system has it. It concerns systems
+        that ship the environment. It needs the capability ``CONSOLE``, and a console that shows
+        what the boot program prints within `boot_timeout`.
+        """
+        return bool(getattr(self.options, "verify_boot", False))
+
+    @property
     def uses_reaper(self) -> bool:
         """Whether a process beside the driver frees the resources if the driver is killed.
 
@@ -142,6 +152,15 @@ class System:
         Called when a session opens, before `setup`, in any thread. It must not wait. It is not
         a hook.
         """
+
+    def is_busy(self, instance: Instance) -> bool:
+        """Whether a machine that does not answer is known to compute.
+
+        Native code may hold the interpreter for long. A machine that is busy is stopped only
+        after six times the keepalive timeout. Called after `keepalive_failed` returned None; it
+        must not wait. It is not a hook.
+        """
+        return False
 
     # -- on the driver --------------------------------------------------------
 

@@ -9,19 +9,24 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import inspect
 import os
 import pickle
 import signal
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..boot._config import WorkerConfig
+from ..process import pack
+from ..rpc.server._processes import prepare_output
+from ._exit import ProcessExit
+from ._installer import call_special
 from ._serve import serve
-from ._supervisor import has_async_setup
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     import trio
 
@@ -42,12 +47,16 @@ def main(config: bytes, *, listen: str, lifeline: int | None = None) -> NoReturn
         _tie_to(lifeline)
         threading.Thread(target=_die_with, args=(lifeline,), name="lifeline", daemon=True).start()
     sys.setswitchinterval(_SWITCH_INTERVAL)
+    prepare_output()
     # The driver's environment and arguments are the machine's own from here on.
     loaded = WorkerConfig.load(config)
-    os.environ.update(loaded.environ)
+    _set_environ(loaded.environ)
     sys.argv[:] = loaded.argv
     system = loaded.system
-    system.main(functools.partial(serve, loaded, address=listen, set_up=set_up))
+    process_exit = ProcessExit(system)
+    system.main(
+        functools.partial(serve, loaded, address=listen, set_up=set_up, process_exit=process_exit)
+    )
     system.exit(0)
 
 
@@ -77,20 +86,27 @@ def set_up(config: WorkerConfig, nursery: trio.Nursery) -> Callable[[object], Aw
         if not callable(getattr(service, "setup", None)):
             return
         # Few services have one; the machines of the others never need these imports.
-        import trio
-
         from ..machine._portal import Portal
         from ..session._peers import PeerSession, peer_session
 
         if sessions is None:
             session = peer_session(config.identity, system=config.system, nursery=nursery)
             sessions = session, PeerSession(session, Portal(nursery))
-        if has_async_setup(service):
-            await service.setup(sessions[0])
-        else:
-            await trio.to_thread.run_sync(service.setup, sessions[1])
+        # A decorator may hide an async def.
+        is_async = inspect.iscoroutinefunction(inspect.unwrap(service.setup))
+        await call_special(service.setup, sessions[0 if is_async else 1])
 
     return set_up_service
+
+
+def _set_environ(environ: Mapping[str, str]) -> None:
+    """Set variables, and make those effective that a process reads only when it starts."""
+    os.environ.update(environ)
+    if hasattr(time, "tzset"):
+        time.tzset()
+    python_path = environ.get("PYTHONPATH", "").split(os.pathsep)
+    # As at the start of Python: behind the program's own folder, which is the first one.
+    sys.path[1:1] = [os.path.abspath(entry) for entry in python_path if entry]
 
 
 def _tie_to(lifeline: int) -> None:
@@ -130,7 +146,11 @@ def _die_with(lifeline: int) -> None:
         os._exit(1)
 
 
-def _parse(argv: list[str]) -> argparse.Namespace:
+def run(header: dict[str, Any] | None = None, *arguments: str) -> NoReturn:
+    """Run as a program: with ``arguments``, and a configuration on standard input.
+
+    ``header`` began the configuration, if it had one.
+    """
     parser = argparse.ArgumentParser(prog="python -m bigmachine.worker", description=__doc__)
     parser.add_argument(
         "--listen",
@@ -138,22 +158,18 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         metavar="HOST:PORT|fd:N",
         help="where to listen; with port 0, at any free port, which the first line printed tells",
     )
-    return parser.parse_args(argv)
-
-
-def run() -> NoReturn:
-    arguments = _parse(sys.argv[1:])
+    listen: str = parser.parse_args(arguments).listen
     lifeline = os.dup(0)
     with open(lifeline, "rb", closefd=False) as stdin:
         # A pickle marks its own end; after it, only the end of input follows.
         config = pickle.dumps(pickle.load(stdin), pickle.HIGHEST_PROTOCOL)
+    if header is not None:
+        config = pack(header) + config
     with open(os.devnull, "rb") as null:
         os.dup2(null.fileno(), 0)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    host, _, port = arguments.listen.rpartition(":")
-    listen = _free_port(host.strip("[]")) if port == "0" and host != "fd" else arguments.listen
-    main(config, listen=listen, lifeline=lifeline)
+    host, _, port = listen.rpartition(":")
+    address = _free_port(host.strip("[]")) if port == "0" and host != "fd" else listen
+    main(config, listen=address, lifeline=lifeline)
 
 
 def _free_port(host: str) -> str:

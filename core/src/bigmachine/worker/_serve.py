@@ -12,31 +12,70 @@ from ..boot._config import WorkerConfig
 from ..rpc import Server, Services
 from ..system import gives_notices
 from . import _resources
+from ._exit import EXIT_HANDLERS_SECONDS, ProcessExit
+from ._installer import Installer
+from ._loop_watch import LoopWatch
 from ._notices import Notices
 from ._supervisor import Supervisor
+
+SILENCE_KEEPALIVES = 2
+"""A connection is closed if its peer sends nothing for so many keepalive timeouts.
+
+Drivers and peers ask more than once in a keepalive timeout, each over its own connection.
+"""
 
 # Takes the worker's config and its nursery; returns the function that runs a service's setup.
 SetUpFactory = Callable[[WorkerConfig, trio.Nursery], Callable[[object], Awaitable[None]]]
 
+_CALLS_SECONDS = 1.0  # for cancelled calls, and for the `finally` blocks of their generators
+_PROCESSES_SECONDS = 1.0  # for the exit handlers of the processes of parallel methods
+_FINISH_SECONDS = _CALLS_SECONDS + _PROCESSES_SECONDS + EXIT_HANDLERS_SECONDS
 
-async def serve(config: WorkerConfig, *, address: str, set_up: SetUpFactory) -> None:
-    """Be the machine that ``config`` describes, listening at ``address``, until it ends."""
+
+async def serve(
+    config: WorkerConfig,
+    *,
+    address: str,
+    set_up: SetUpFactory,
+    process_exit: ProcessExit | None = None,
+) -> None:
+    """Be the machine that ``config`` describes, listening at ``address``, until it ends.
+
+    ``process_exit`` is None if the process is not the machine's own.
+    """
     system = config.system
     maxprocs = config.maxprocs or _resources.processors()
     services = Services()
     notices = Notices() if gives_notices(system) else None
-    server = Server(services, identity=config.identity, maxprocs=maxprocs)
+    server = Server(
+        services,
+        identity=config.identity,
+        maxprocs=maxprocs,
+        silence_timeout=SILENCE_KEEPALIVES * config.keepalive.timeout,
+    )
     async with trio.open_nursery() as nursery:
+        installer = Installer(services, nursery=nursery, set_up=set_up(config, nursery))
+
+        async def finish() -> None:
+            if process_exit is not None:
+                process_exit.limit(_FINISH_SECONDS + installer.teardown_seconds)
+            # Without a teardown, nothing can get into the way of methods that still run.
+            await server.end_calls(_CALLS_SECONDS, with_threads=installer.teardown_seconds > 0)
+            await installer.tear_down()
+            await services.end_processes(_PROCESSES_SECONDS)
+            services.clear()
+            if process_exit is not None:
+                process_exit.run_handlers()
+
         supervisor = Supervisor(
-            services,
+            installer,
             name=config.identity.name,
             maxprocs=maxprocs,
             timeout=config.keepalive.timeout,
-            nursery=nursery,
-            set_up=set_up(config, nursery),
+            finish=finish,
             flush=server.flush,
             heard=_heartbeat(),
-            exit=lambda code: system.exit(code),
+            exit=process_exit.exit if process_exit is not None else system.exit,
             notices=notices,
             # Not inherited by processes that services start: they are not machines.
             log=os.environ.pop("BIGMACHINE_LOG", ""),
@@ -45,6 +84,9 @@ async def serve(config: WorkerConfig, *, address: str, set_up: SetUpFactory) -> 
         listeners = await system.listen(address)
         await nursery.start(server.serve, listeners)
         nursery.start_soon(supervisor.watch)
+        if process_exit is not None:
+            LoopWatch(server.check_places).start()
+            nursery.start_soon(process_exit.follow_sigterm, supervisor.end)
         if notices is not None:
             nursery.start_soon(notices.follow, system.notices)
 

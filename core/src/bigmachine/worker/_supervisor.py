@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import inspect
 import logging
 import os
-import pickle
 import platform
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,9 +15,9 @@ from .._values import DiskInfo, KeepaliveReply, LoadInfo, MachineInfo, MemoryInf
 from .._version import __version__ as __version__
 from ..boot.vm.common import CHUNK_BYTES
 from ..boot.vm.log import read_log
-from ..errors import NotSupportedError, UsageError
-from ..rpc import Services
+from ..errors import NotSupportedError
 from . import _resources
+from ._installer import Installer
 from ._notices import Notices
 
 logger = logging.getLogger("bigmachine.machine")
@@ -28,13 +25,11 @@ logger = logging.getLogger("bigmachine.machine")
 UNHEALTHY_MEMORY = 0.95
 """A machine that uses this much of its host's memory is about to be killed for it."""
 
-SetUp = Callable[[object], Awaitable[None]]
-
 
 class Supervisor:
     """Serves ``Supervisor.*`` on a machine, and ends the machine if no keepalive comes.
 
-    ``set_up`` calls a new service's own ``setup`` with a session, in a task of ``nursery``;
+    ``installer`` installs the user's services. ``finish`` does what a machine does last, and
     ``flush`` sends the pending replies, in at most so many seconds; ``heard`` is called at each
     keepalive; ``exit`` ends the machine. ``notices`` are those of its provider, if the system
     has them, and ``log`` is the folder of the boot program's log, if there is one.
@@ -42,32 +37,32 @@ class Supervisor:
 
     def __init__(
         self,
-        services: Services,
+        installer: Installer,
         *,
         name: str,
         maxprocs: int,
         timeout: float,
-        nursery: trio.Nursery,
-        set_up: SetUp,
+        finish: Callable[[], Awaitable[None]],
         flush: Callable[[float], Awaitable[None]],
         heard: Callable[[], object],
         exit: Callable[[int], object],
         notices: Notices | None = None,
         log: str = "",
     ) -> None:
-        self._services = services
+        self._installer = installer
         self._name = name
         self._maxprocs = maxprocs
-        self._nursery = nursery
-        self._set_up = set_up
-        self._installations: dict[str, _Installation] = {}
+        self._finish = finish
         self._flush = flush
         self._heard = heard
         self._exit = exit
         self._notices = notices
         self._log = log
+        self._timeout = timeout
         self._deadline = trio.current_time() + timeout
         self._ending = trio.Event()
+        self._has_finished = trio.Event()
+        self._exit_code = 0
 
     async def ping(self, sequence: int = 0) -> int:
         """Return ``sequence``."""
@@ -90,42 +85,9 @@ class Supervisor:
             version=__version__,
         )
 
-    async def register(self, name: str, pickled: bytes) -> None:
-        """Install a service, then run its ``setup`` if it has one.
-
-        May be called again with the same bytes, by a driver that has lost the reply: it joins an
-        installation that is going on, or has succeeded. One that failed is tried again.
-        """
-        digest = await trio.to_thread.run_sync(_digest, pickled)
-        installation = self._installations.get(name)
-        if installation is None:
-            installation = self._installations[name] = _Installation(digest)
-            # A task of its own: when a connection ends, the calls that came over it are cancelled.
-            self._nursery.start_soon(self._install, installation, name, pickled)
-        elif installation.digest != digest:
-            raise UsageError(f"a service named {name!r} is installed already")
-        await installation.is_done.wait()
-        if installation.error is not None:
-            raise installation.error
-
-    async def _install(self, installation: _Installation, name: str, pickled: bytes) -> None:
-        try:
-            # In a thread: unpickling imports the service's modules, which may take seconds,
-            # and keepalives must be answered meanwhile.
-            service = await trio.to_thread.run_sync(_load_service, name, pickled)
-            self._services.add(name, service, pickled=pickled)
-            try:
-                await self._set_up(service)
-            except BaseException:
-                self._services.remove(name)
-                raise
-        except trio.Cancelled:
-            raise
-        except BaseException as exc:  # SystemExit too: it is the service's, not the machine's
-            installation.error = exc
-            del self._installations[name]
-        finally:
-            installation.is_done.set()
+    async def register(self, name: str, pickled: bytes) -> bool:
+        """Install a service; see `Installer.install`."""
+        return await self._installer.install(name, pickled)
 
     async def keepalive(self, timeout: float) -> KeepaliveReply:
         """Stay alive for ``timeout`` seconds more."""
@@ -179,58 +141,53 @@ class Supervisor:
         await trio.to_thread.run_sync(_print_mark, text, abandon_on_cancel=True)
 
     async def shutdown(self) -> None:
-        """End the machine, once this call's reply is sent."""
-        self._ending.set()
+        """End the machine in good order; return when all but its exit is done."""
+        self.end(0)
+        await self._has_finished.wait()
+
+    def end(self, code: int) -> None:
+        """Have `watch` end the machine in good order."""
+        if not self._ending.is_set():
+            self._exit_code = code
+            self._ending.set()
 
     async def watch(self) -> None:
-        """End the machine on `shutdown`, or if no keepalive comes in time."""
-        while trio.current_time() < self._deadline:
+        """End the machine on `shutdown` or `end`, or if no keepalive comes in time."""
+        while trio.current_time() < self._deadline and not self._ending.is_set():
             with trio.move_on_at(self._deadline):
                 await self._ending.wait()
-                await trio.sleep(_ROUND_SECONDS)
-                await self._flush(_PARTING_SECONDS)
                 logger.debug("shutting down, as requested")
-                self._exit(0)
-                return
-        logger.error("no keepalive came in time: this machine ends itself")
-        self._exit(1)
+        if not self._ending.is_set():
+            logger.error("no keepalive came in time: this machine ends itself")
+            self.end(1)
+        self._heard()  # the boot program gives it more time
+        has_teardown = self._installer.teardown_seconds > 0
+        try:
+            await self._finish()
+            if has_teardown and self._log:
+                await trio.sleep(_LAST_LINES_SECONDS)
+        except Exception:
+            logger.exception("the machine could not end in good order")
+        self._has_finished.set()
+        await trio.sleep(_ROUND_SECONDS)
+        await self._flush(_PARTING_SECONDS)
+        self._exit(self._exit_code)
 
 
+_DELAY_SECONDS = 1.0  # more than a loop on a busy computer is late
 _ROUND_SECONDS = 0.002  # the reply to a POST is not counted, but sent within this time
 _PARTING_SECONDS = 1.0  # to send replies, if the network is slow or the peer does not read
 _LOG_POLL_SECONDS = 0.1
+_LAST_LINES_SECONDS = 2.5 * _LOG_POLL_SECONDS  # for a driver that follows the log
 
 
 def _print_mark(text: str) -> None:
-    with contextlib.suppress(OSError, ValueError):  # a service has closed it
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+    _flush_streams()
+    with contextlib.suppress(OSError):  # a service has closed it
         os.write(2, text.encode() + b"\n")
 
 
-class _Installation:
-    """A service that is being installed, or was."""
-
-    def __init__(self, digest: bytes) -> None:
-        self.digest = digest
-        self.is_done = trio.Event()
-        self.error: BaseException | None = None
-
-
-def _digest(pickled: bytes) -> bytes:
-    return hashlib.sha256(pickled).digest()
-
-
-def _load_service(name: str, pickled: bytes) -> object:
-    try:
-        return pickle.loads(pickled)
-    except Exception as exc:
-        raise UsageError(
-            f"service {name!r} can't be made on the machine ({type(exc).__name__}: {exc}); "
-            "its class must be importable there, or be defined in __main__ to travel by value"
-        ) from exc
-
-
-def has_async_setup(service: object) -> bool:
-    """Whether a service's ``setup`` is ``async def`` (and so gets the async session)."""
-    return inspect.iscoroutinefunction(getattr(service, "setup", None))
+def _flush_streams() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # a service has closed it
+            stream.flush()

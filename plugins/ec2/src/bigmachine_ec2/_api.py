@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from ._backoff import backoff
-from ._configuration import check_region, open_session
+from ._configuration import check_region, open_session, quiet
 from ._errors import AwsError
 from ._rate_limiter import RateLimiter
 
@@ -198,7 +198,7 @@ class Api:
     def _client(self, service: str) -> Any:
         from botocore.config import Config
 
-        with self._client_lock:
+        with self._client_lock, quiet("botocore.configprovider"):
             if service not in self._clients:
                 self._clients[service] = self._session.client(
                     service,

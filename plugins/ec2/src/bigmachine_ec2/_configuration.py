@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+import logging
+import threading
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from bigmachine.errors import StartError, UsageError
+
+logger = logging.getLogger("bigmachine.ec2")
 
 
 def open_session(region: str) -> Any:
@@ -22,7 +27,8 @@ def open_session(region: str) -> Any:
         raise StartError("system 'ec2' needs boto3: pip install 'bigmachine[ec2]'") from exc
     try:
         session = boto3.Session(region_name=region or None)
-        credentials = session.get_credentials()
+        with quiet("botocore.credentials"):
+            credentials = session.get_credentials()
     except ProfileNotFound as exc:
         name, names = exc.kwargs["profile"], botocore.session.Session().available_profiles
         raise UsageError(
@@ -44,7 +50,27 @@ def open_session(region: str) -> Any:
             "there are no AWS credentials: run `aws configure` or `aws sso login`, or set "
             "AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
+    logger.debug("AWS credentials come from: %s", credentials.method)
     return session
+
+
+@contextlib.contextmanager
+def quiet(name: str) -> Iterator[None]:
+    """Keep out of the user's log what this thread logs at ``INFO`` by the logger ``name``.
+
+    The user's own calls of the same library, in other threads and later, are logged as ever.
+    """
+    thread = threading.get_ident()
+
+    def passes(record: logging.LogRecord) -> bool:
+        return record.levelno > logging.INFO or record.thread != thread
+
+    logger = logging.getLogger(name)
+    logger.addFilter(passes)
+    try:
+        yield
+    finally:
+        logger.removeFilter(passes)
 
 
 def check_region(session: Any) -> None:

@@ -85,8 +85,8 @@ class GuestSetup:
         size = sum(len(file.content) for file in (*files, *units))
         if size > _MAX_BYTES:
             raise UsageError(
-                f"Ec2Options: files, units: together they exceed {_MAX_BYTES >> 20} MiB; they are "
-                "for settings, and are sent to each machine: send data as an argument of a "
+                f"invalid options files, units: together they exceed {_MAX_BYTES >> 20} MiB; they "
+                "are for settings, and are sent to each machine: send data as an argument of a "
                 "service method, or let the machines download it"
             )
         volumes = data_names(o.data_volumes) if o.data_disk else ()
@@ -162,4 +162,4 @@ def _read(option: str, files: Iterable[tuple[str, ...]]) -> tuple[File, ...]:
     try:
         return tuple(File.read(local, path=path) for path, local in files)
     except OSError as exc:
-        raise UsageError(f"Ec2Options: {option}: {exc.filename}: {exc.strerror}") from exc
+        raise UsageError(f"invalid option {option}: {exc.filename}: {exc.strerror}") from exc

@@ -237,9 +237,14 @@ async def _public_address(address_service_url: str) -> str:
     import httpx
 
     try:
-        # Not through a proxy, whose address it would be: machines are reached directly.
-        async with httpx.AsyncClient(trust_env=False, timeout=_LOOK_UP_TIMEOUT) as client:
-            reply = await client.get(address_service_url)
+        # Not through a proxy, whose address it would be: machines are reached directly. And not
+        # through a client, which logs each request in the user's log.
+        async with httpx.AsyncHTTPTransport(trust_env=False) as transport:
+            timeout = httpx.Timeout(_LOOK_UP_TIMEOUT).as_dict()
+            request = httpx.Request("GET", address_service_url, extensions={"timeout": timeout})
+            reply = await transport.handle_async_request(request)
+            reply.request = request
+            await reply.aread()
             reply.raise_for_status()
             return str(ipaddress.IPv4Address(reply.text.strip()))
     except (httpx.HTTPError, ValueError) as exc:

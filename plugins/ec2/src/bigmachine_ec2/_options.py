@@ -92,6 +92,11 @@ class Ec2Options:
         help="For debugging: whether instances outlive the session. They are billed until you "
         "reap them, or their lifetime ends.",
     )
+    verify_boot: bool = option(
+        False,
+        help="Whether the key of a new instance must be on its console, so that nobody who can "
+        "read its user data can pose as it.",
+    )
     endpoint_url: str = option(
         "", help="URL of all AWS services, for emulators; by default the region's URLs."
     )

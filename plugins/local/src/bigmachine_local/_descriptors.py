@@ -1,15 +1,10 @@
-"""The driver's file descriptors: each is closed once, and forked children keep none.
-
-A machine runs until its driver's end of a pipe is closed. A child that user code forks from the
-driver, for example by `multiprocessing`, inherits these ends and would keep machines alive after
-the driver's death. So it closes them at once.
-"""
+"""The driver's file descriptors: each is closed once, and forked children keep none."""
 
 from __future__ import annotations
 
 import os
-import weakref
-from typing import Protocol, TypeVar
+
+from bigmachine.process import close_in_children
 
 
 class Descriptor:
@@ -66,26 +61,4 @@ def raise_limit(wanted: int) -> str | None:
     )
 
 
-class _Closable(Protocol):
-    def close(self) -> None: ...
-
-
-_T = TypeVar("_T", bound=_Closable)
-
 _SPARE = 32  # the user's own files, and those that a start opens briefly
-_open: weakref.WeakSet[_Closable] = weakref.WeakSet()
-
-
-def close_in_children(resource: _T) -> _T:
-    """Make every child that is forked from this process close ``resource``."""
-    _open.add(resource)
-    return resource
-
-
-def _close_all() -> None:
-    for resource in list(_open):
-        resource.close()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_all)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections import deque
-from collections.abc import Iterator
 
 import trio
 
+from bigmachine.system import LinePart
+
 from ._descriptors import Descriptor
 
-_LINE_BYTES = 1 << 20  # longer lines are split: a machine may print without newlines
+_LINE_BYTES = 1 << 20  # longer lines come in parts: a machine may print without newlines
+_PART_SECONDS = 0.1  # how long the beginning of a line waits for the rest
 _READ_BYTES = 1 << 16
 _PIPE_READS = 16  # a pipe holds 16 pages, of at most 64 KiB each
 
@@ -19,7 +22,8 @@ _PIPE_READS = 16  # a pipe holds 16 pages, of at most 64 KiB each
 class Log:
     """The driver's end of a machine's standard output and error: an iterator of lines.
 
-    Lines have no newline. Several readers share them: each line goes to one reader. The
+    Lines have no newline. A line that the machine does not finish for a moment, such as a
+    progress bar, comes in parts. Several readers share the lines: each goes to one reader. The
     iterator ends when the machine has ended.
 
     The pipe is read on demand only, so the memory used is one pipe buffer in the kernel and one
@@ -32,6 +36,7 @@ class Log:
         self._pipe = pipe
         self._lines: deque[bytes] = deque()
         self._unfinished = b""
+        self._part_is_due = math.inf  # when the unfinished line is given as it is
         self._reader = trio.Lock()
 
     def __aiter__(self) -> Log:
@@ -62,7 +67,7 @@ class Log:
     async def _fill(self) -> None:
         """Wait until there is a line, or the log has ended."""
         while not self._lines and self._pipe.number >= 0:
-            with contextlib.suppress(trio.ClosedResourceError):
+            with contextlib.suppress(trio.ClosedResourceError), trio.move_on_at(self._part_is_due):
                 await trio.lowlevel.wait_readable(self._pipe)
             # `finish` may have read the rest and closed it: while this task waited, or after
             # the pipe became readable and before the task ran again.
@@ -71,17 +76,29 @@ class Log:
             with contextlib.suppress(BlockingIOError):
                 if not self._read():
                     self._end()
+            if self._unfinished and trio.current_time() >= self._part_is_due:
+                self._give_part()
 
     def _read(self) -> bool:
         """Read once, without waiting. Returns False at the end of the pipe."""
         data = os.read(self._pipe.number, _READ_BYTES)
-        *lines, self._unfinished = (self._unfinished + data).split(b"\n")
+        *lines, rest = data.split(b"\n")
         for line in lines:
-            self._lines.extend(_pieces(line))
-        while len(self._unfinished) > _LINE_BYTES:
-            self._lines.append(self._unfinished[:_LINE_BYTES])
-            self._unfinished = self._unfinished[_LINE_BYTES:]
+            self._lines.append(self._unfinished + line)
+            self._unfinished = b""
+        if rest and (lines or not self._unfinished):
+            self._part_is_due = trio.current_time() + _PART_SECONDS
+        self._unfinished += rest
+        if len(self._unfinished) > _LINE_BYTES - _READ_BYTES:
+            self._give_part()
+        elif not self._unfinished:
+            self._part_is_due = math.inf
         return bool(data)
+
+    def _give_part(self) -> None:
+        self._lines.append(LinePart(self._unfinished))
+        self._unfinished = b""
+        self._part_is_due = math.inf
 
     def _end(self) -> None:
         if self._unfinished:
@@ -89,9 +106,3 @@ class Log:
             self._unfinished = b""
         trio.lowlevel.notify_closing(self._pipe)
         self._pipe.close()
-
-
-def _pieces(line: bytes) -> Iterator[bytes]:
-    yield line[:_LINE_BYTES]
-    for start in range(_LINE_BYTES, len(line), _LINE_BYTES):
-        yield line[start : start + _LINE_BYTES]

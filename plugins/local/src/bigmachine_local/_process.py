@@ -6,16 +6,23 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import trio
 
 from bigmachine.boot import MachineSpec
+from bigmachine.process import close_in_children
 
-from ._descriptors import close_in_children, pipe
+from ._descriptors import pipe
 from ._log import Log
+
+# Of a processor. Threads that only wait for the interpreter use up to a tenth; one that computes
+# gets as little as this on a busy computer.
+_BUSY_SHARE = 0.2
 
 
 class Process(ABC):
@@ -29,6 +36,7 @@ class Process(ABC):
         self._waiting = trio.Lock()
         self._has_exited = False
         self._status: int | None = None
+        self._usage = (time.monotonic(), 0.0)
 
     async def wait(self) -> int | None:
         """Wait for the process to end; return its exit status, or minus a signal's number.
@@ -49,6 +57,12 @@ class Process(ABC):
         if not self._has_exited:
             self.is_killed = True
             self._kill_group()
+
+    def is_busy(self) -> bool:
+        """Whether it has computed since this was last called, and did not just wait."""
+        (then, used_then), (now, used) = self._usage, (time.monotonic(), _cpu_seconds(self.pid))
+        self._usage = (now, used)
+        return used - used_then > _BUSY_SHARE * (now - then)
 
     @abstractmethod
     async def _wait_exit(self) -> int | None:
@@ -72,6 +86,20 @@ class PendingProcess:
         self.log, self.log_end = pipe()
         self.lifeline_end, self.lifeline = pipe()
         self.process: Process | None = None
+        # The driver's as they are now, not as they were when the session was opened.
+        self.environ = {**os.environ, **machine.request.environ}
+        self.cwd = _current_folder()
+
+    async def send_config(self) -> None:
+        """Send the configuration through the lifeline, which is its standard input."""
+        os.set_blocking(self.lifeline.number, False)
+        rest = memoryview(self.machine.config)
+        with contextlib.suppress(BrokenPipeError):  # it has already ended; its status says why
+            while rest:
+                try:
+                    rest = rest[os.write(self.lifeline.number, rest) :]
+                except BlockingIOError:
+                    await trio.lowlevel.wait_writable(self.lifeline)
 
     def close(self) -> None:
         """Close the machine's ends, and the driver's ends if it was not launched."""
@@ -100,6 +128,24 @@ def kill_group(pid: int) -> None:
     """Send SIGKILL to the process group of ``pid``, which must not be reaped yet."""
     with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for zombies
         os.killpg(pid, signal.SIGKILL)
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Return how long a process has computed; 0 where that is unknown."""
+    try:
+        # Fields 14 and 15 of proc(5); the second one, in parentheses, may hold anything.
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
+def _current_folder() -> str:
+    """Return the current folder, or the root if it was deleted."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return os.sep
 
 
 def _address(listener: socket.socket) -> str:

@@ -1,16 +1,15 @@
-"""Machines as new Python processes: slower than forks, and portable."""
+"""Machines as children of the driver, where there can be no zygote."""
 
 from __future__ import annotations
 
-import contextlib
-import os
+import signal
 from collections.abc import Sequence
 
 import trio
 
 from bigmachine.errors import StartError
+from bigmachine.process import python_environ
 
-from ._descriptors import Descriptor
 from ._process import PendingProcess, Process, kill_group
 
 
@@ -28,12 +27,13 @@ class SpawnLauncher:
                     stdout=pending.log_end.number,
                     stderr=pending.log_end.number,
                     pass_fds=[listener],
+                    env=python_environ(pending.environ),
                     start_new_session=True,  # Ctrl-C in the terminal is for the driver only
                 )
             except OSError as exc:
                 raise StartError(f"can't run {pending.machine.command[0]}: {exc}") from exc
             pending.process = SpawnedProcess(popen, pending)
-            await _write(pending.lifeline, pending.machine.config)
+            await pending.send_config()
 
     async def close(self) -> None:
         """Do nothing: there is nothing to release."""
@@ -47,7 +47,9 @@ class SpawnedProcess(Process):
         self._popen = popen
 
     async def _wait_exit(self) -> int | None:
-        status = await self._popen.wait()
+        status: int | None = await self._popen.wait()
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            status = None  # the kernel has reaped it
         # Just reaped. If the machine left processes running, the group id is still theirs; if
         # not, no other process can have it yet.
         kill_group(self.pid)
@@ -55,14 +57,3 @@ class SpawnedProcess(Process):
 
     def _kill_group(self) -> None:
         kill_group(self.pid)
-
-
-async def _write(pipe: Descriptor, data: bytes) -> None:
-    os.set_blocking(pipe.number, False)
-    rest = memoryview(data)
-    with contextlib.suppress(BrokenPipeError):  # it has already ended; its status says why
-        while rest:
-            try:
-                rest = rest[os.write(pipe.number, rest) :]
-            except BlockingIOError:
-                await trio.lowlevel.wait_writable(pipe)

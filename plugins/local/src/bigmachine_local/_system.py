@@ -1,9 +1,9 @@
 """The ``local`` system: machines as processes on this computer.
 
 A machine ends with its driver, however the driver ends. It holds one end of a pipe, its lifeline,
-and ends when the driver's end closes. The zygote that forked it then also kills it, in case it
-is too busy to notice. trio is imported late here, so that the zygote starts, and imports it, while
-the driver still does.
+and ends when the driver's end closes. The zygote, its parent, then also kills it, in case it
+is too busy to notice, and all that it has started. trio is imported late here, so that the zygote
+starts, and imports it, while the driver still does.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from bigmachine import option
 from bigmachine.boot import LaunchRequest
 from bigmachine.errors import NotSupportedError, StartError, StopReason
+from bigmachine.process import python_command
 from bigmachine.system import Capability, Instance, Keepalive, System, Termination, check_options
 
 if TYPE_CHECKING:
@@ -34,23 +36,23 @@ _CHUNK_BYTES = 1 << 18
 _MAX_PORT = 65535
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class LocalOptions:
     """Options of the ``local`` system."""
 
-    maxprocs: int = field(default=1, metadata={"help": "Number of processors of each machine."})
-    host: str = field(
-        default="127.0.0.1", metadata={"help": "Address that the machines listen on."}
+    maxprocs: int = option(1, help="Number of processors of each machine.", minimum=1)
+    host: str = option("127.0.0.1", help="Address that the machines listen on.")
+    port: int = option(
+        0,
+        help="Port of the first machine; others use the next ports. 0 is any free port.",
+        minimum=0,
+        maximum=_MAX_PORT,
     )
-    port: int = field(
-        default=0,
-        metadata={
-            "help": "Port of the first machine; others use the next ports. 0 is any free port."
-        },
+    fork: bool | None = option(
+        None, help="Whether to fork machines from a prepared process; only on Linux."
     )
-    fork: bool | None = field(
-        default=None,
-        metadata={"help": "Whether to fork machines from a prepared process; only on Linux."},
+    keepalive_timeout: float = option(
+        20.0, help="Seconds after which a machine that does not answer is stopped."
     )
 
 
@@ -75,11 +77,12 @@ class LocalSystem(System):
         self._oom: OomWatch | None = None
 
     def warm_up(self) -> None:
-        """Start the zygote, if this system forks, without waiting for it."""
-        if self._zygote is None and self._is_forking():
+        """Start the zygote without waiting for it, where there can be one."""
+        python_command()  # raises if this program can't start any process
+        if self._zygote is None and _can_use_zygote():
             from ._zygote import Zygote
 
-            self._zygote = Zygote(self.entry)
+            self._zygote = Zygote(None if self.options.fork is False else self.entry)
 
     async def setup(self) -> None:
         """Check the options; start the zygote."""
@@ -90,10 +93,9 @@ class LocalSystem(System):
         o = self.options
         check_options(
             o,
-            maxprocs=None if o.maxprocs > 0 else "must be at least 1",
             host=None if o.host else "must not be empty",
-            port=None if 0 <= o.port <= _MAX_PORT else f"must be between 0 and {_MAX_PORT}",
-            fork="requires Linux 5.3 or later" if o.fork and not _can_fork() else None,
+            keepalive_timeout=None if o.keepalive_timeout > 0 else "must be more than 0",
+            fork="requires Linux 5.3 or later" if o.fork and not _can_use_zygote() else None,
         )
         self.warm_up()
 
@@ -131,12 +133,13 @@ class LocalSystem(System):
         return self.options.maxprocs
 
     def keepalive(self) -> Keepalive:
-        """Return a short period, because a check is cheap, and a long timeout.
+        """Return a short period, because a check is cheap.
 
-        Lifelines detect dead machines. So a silent machine is a stopped process, or runs native
-        code that holds the interpreter for long.
+        Lifelines detect dead machines. So a silent machine is a suspended process, or in a
+        deadlock, or it runs native code that holds the interpreter: then it `is_busy`.
         """
-        return Keepalive(period=10.0, timeout=120.0, rpc_timeout=10.0)
+        timeout = self.options.keepalive_timeout
+        return Keepalive(period=timeout / 4, timeout=timeout, rpc_timeout=min(timeout / 2, 10.0))
 
     async def keepalive_failed(self, instance: Instance) -> Termination | None:
         """Return how the process ended; None if it still runs after half a second."""
@@ -148,6 +151,11 @@ class LocalSystem(System):
         with trio.move_on_after(_EXIT_GRACE):
             return self._termination(process, await process.wait())
         return None
+
+    def is_busy(self, instance: Instance) -> bool:
+        """Whether its process computes; one that is stopped, or in a deadlock, does not."""
+        process = self._processes.get(instance.name)
+        return process is not None and process.is_busy()
 
     def tail(self, instance: Instance) -> AsyncIterator[bytes]:
         """Follow the machine's output, from its first line."""
@@ -182,16 +190,13 @@ class LocalSystem(System):
             self._oom.close()
             self._oom = None
 
-    def _is_forking(self) -> bool:
-        return _can_fork() if self.options.fork is None else self.options.fork
-
     def _chosen_launcher(self) -> Launcher:
         self.warm_up()
         if self._launcher is None:
             if self._zygote is not None:
-                from ._fork import ForkLauncher
+                from ._zygote_launcher import ZygoteLauncher
 
-                self._launcher = ForkLauncher(self._zygote)
+                self._launcher = ZygoteLauncher(self._zygote)
             else:
                 from ._spawn import SpawnLauncher
 
@@ -251,7 +256,7 @@ async def _kill(processes: Iterable[Process]) -> None:
         await process.wait()
 
 
-def _can_fork() -> bool:
+def _can_use_zygote() -> bool:
     """Whether a zygote works here: it needs Linux with pidfd (5.3)."""
     if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
         return False

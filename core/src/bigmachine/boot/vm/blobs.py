@@ -68,9 +68,13 @@ class BlobStore:
             self._writers[sha256] = me
             if offset != (have := self.received(sha256)):
                 raise HttpError(409, "it continues at another offset", have=have)
-        if offset < self._sizes[sha256]:
+        left = self._sizes[sha256] - offset
+        if left > 0:
             with open(self._part(sha256), "ab") as part:
                 while data := read():
+                    left -= len(data)
+                    if left < 0:
+                        raise HttpError(413, "it is larger than planned")
                     with self._grown:
                         if self._writers[sha256] is not me:
                             raise HttpError(409, "another upload of it continues")

@@ -264,7 +264,7 @@ class Builder:
     def _content(self) -> Json:
         """Return what is installed, in the form of the manifest's ``content``."""
         output = subprocess.check_output(
-            [self.python, "-c", LIST_DISTRIBUTIONS, self._site], stdin=subprocess.DEVNULL
+            [self.python, "-I", "-c", LIST_DISTRIBUTIONS, self._site], stdin=subprocess.DEVNULL
         )
         built = json.loads(output)
         requested = self._manifest["content"]["distributions"]

@@ -19,7 +19,7 @@ class Configuration:
         self.session: str = values["session"]
         # The boot credential: valid until `Boot.identify`, and for a server only.
         self.certificate: str = values["certificate"]
-        self.key: str = values["key"]
+        self.key = int(values["key"], 16)
         self.authority: str = values["authority"]
         self.listen: str = values["listen"]  # HOST:PORT
         self.contact_seconds: float = values["contact_seconds"]  # until the driver first calls

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import pickle
 import platform
@@ -47,8 +48,9 @@ class BootMethods:
         self._log = log
         self._server = server
         self._end = end
-        self._key: int | None = None
-        self._identity: tuple[str, str] | None = None  # PEM of certificate and key
+        # This machine's own. The driver may compare it with the one on the console.
+        self._key = secrets.randbelow(ORDER - 1) + 1
+        self._certificate = ""  # in PEM, once the driver has given it
         self._builder: Builder | None = None
         self._planning = threading.Lock()
         self.ended: str | None = None  # how the worker ended
@@ -71,23 +73,21 @@ class BootMethods:
             "libc": list(platform.libc_ver()),
             "processors": len(os.sched_getaffinity(0)),
             "free_bytes": usage.free,
-            "identified": self._identity is not None,
+            "identified": bool(self._certificate),
         }
 
     def key(self) -> Json:
-        """Make this machine's own key; return the public one, a point on P-256."""
-        self._key = secrets.randbelow(ORDER - 1) + 1
-        return {"point": public_point(self._key).hex()}
+        """Return this machine's public key, a point on P-256, and print its fingerprint."""
+        point = public_point(self._key)
+        self._log.say(f"key of {self._config.session}: {hashlib.sha256(point).hexdigest()}")
+        return {"point": point.hex()}
 
     def identify(self, certificate: str) -> Json:
         """Take this identity; from now on the boot credential opens nothing."""
-        if self._identity is not None:
+        if self._certificate:
             raise HttpError(409, "this machine has its identity already")
-        if self._key is None:
-            raise HttpError(409, "it has no key yet: call Boot.key first")
-        key = private_key_pem(self._key)
-        context = tls_context(certificate, key, self._config.authority)
-        self._identity = (certificate, key)
+        context = tls_context(certificate, self._key, self._config.authority)
+        self._certificate = certificate
         self._server.use(context)
         return {}
 
@@ -114,9 +114,11 @@ class BootMethods:
 
     def fetch(self, blobs: list[str], address: str, name: str) -> Json:
         """Start to receive blobs, one after the other, from another machine."""
-        if self._identity is None:
+        if not self._certificate:
             raise HttpError(409, "this machine has no identity yet")
-        context = tls_context(*self._identity, self._config.authority, server_side=False)
+        context = tls_context(
+            self._certificate, self._key, self._config.authority, server_side=False
+        )
         source = Peer(address, name, context)
         threading.Thread(
             target=self._blobs.fetch, args=(blobs, source, self._log.say), daemon=True
@@ -148,11 +150,13 @@ class BootMethods:
     def start(self, config: str) -> Json:
         """Run the worker with its configuration, in base64. No later call is answered."""
         builder = self._planned()
-        if self._identity is None or not builder.is_built:
+        if not self._certificate or not builder.is_built:
             raise HttpError(409, "it must be identified and built first")
-        certificate, key = self._identity
         outer = pickle.loads(base64.b64decode(config))  # plain values; see WorkerConfig.dump
-        outer["identity"] = {"certificate": certificate.encode(), "key": key.encode()}
+        outer["identity"] = {
+            "certificate": self._certificate.encode(),
+            "key": private_key_pem(self._key).encode(),
+        }
         outer["path"] = tuple(builder.path)
         outer["cwd"] = builder.path[0] if builder.path else builder.prefix
         self._server.hand_over(

@@ -28,6 +28,7 @@ from .server import BootServer
 from .watchdog import Watchdog
 from .worker import WorkerProcess
 
+WORKER_END_SECONDS = 30.0  # for its teardown, when the VM shuts down
 EXIT_REPORT_SECONDS = 5.0  # for the driver to read why its worker has ended
 
 
@@ -52,7 +53,8 @@ class Program:
             f"boot program on Python {platform.python_version()}, {platform.machine()}; "
             f"listening at {self._config.listen}"
         )
-        signal.signal(signal.SIGTERM, lambda *_: self.end("told to end"))
+        signal.signal(signal.SIGTERM, lambda *_: self.end("told to end", WORKER_END_SECONDS))
+        self._methods.key()
         self._watchdog.start()
         with open(os.path.join(self._config.runtime, "running"), "w") as file:
             file.write(str(os.getpid()))  # from now on the script's own guard does nothing
@@ -73,13 +75,13 @@ class Program:
         while True:  # another thread is ending it: wait for that
             time.sleep(60)
 
-    def end(self, why: str) -> None:
-        """Power the VM off, and exit. Once."""
+    def end(self, why: str, grace: float = 0.0) -> None:
+        """Power the VM off, and exit; ``grace`` is for the worker to end by itself. Once."""
         if not self._is_ending.acquire(blocking=False):
             return
         self._log.say("ending: " + why)
         if self._worker is not None:
-            self._worker.kill()
+            self._worker.end(grace)
         for command in self._config.poweroff:
             try:
                 if subprocess.call(command, stdin=subprocess.DEVNULL) == 0:

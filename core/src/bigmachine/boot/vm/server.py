@@ -17,8 +17,8 @@ from .blobs import BlobStore
 from .common import CHUNK_BYTES, HANDSHAKE_SECONDS, Configuration, HttpError, Json, describe
 from .tls import tls_context
 
-IDLE_SECONDS = 120.0  # of a connection between two requests
-MAX_CONNECTIONS = 64  # a client without a certificate can open them, too
+IDLE_SECONDS = 120.0  # of a connection: between two requests, or two parts of one
+MAX_CONNECTIONS = 64  # one more ends the oldest, of those without a certificate if there are any
 BODY_BYTES = 64 << 20  # of a request that is no blob
 
 Call = Callable[[str, Json], Json]  # calls the method of a name with keyword arguments
@@ -46,9 +46,9 @@ class BootServer:
         self.call: Call
         self._context = tls_context(config.certificate, config.key, config.authority)
         self.generation = 0  # of certificates; a connection ends with its own
-        self._open: set[socket.socket] = set()
+        # The oldest first; and whether its peer has shown a certificate of the session.
+        self._open: dict[socket.socket, bool] = {}
         self._thread = threading.local()  # its `sock` is the thread's own connection
-        self._room = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._start: Json = None
         self.listener = listen(config.listen)
 
@@ -60,13 +60,15 @@ class BootServer:
         while self._start is None and time.monotonic() < deadline:
             try:
                 sock, _ = self.listener.accept()
-            except OSError:
-                continue
-            # A client that came too late dials again, and reaches the worker.
-            if self._start is None and self._room.acquire(blocking=False):
-                threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
-            else:
-                sock.close()
+                # A client that came too late dials again, and reaches the worker.
+                if self._start is None:
+                    self._admit(sock)
+                else:
+                    sock.close()
+            except (socket.timeout, ssl.SSLError):
+                pass
+            except OSError:  # no descriptors, most likely
+                time.sleep(0.01)
         return self._start
 
     def use(self, context: ssl.SSLContext) -> None:
@@ -84,29 +86,35 @@ class BootServer:
         self.generation += 1
         for sock in tuple(self._open):
             if sock is not getattr(self._thread, "sock", None):
-                with contextlib.suppress(OSError):
-                    sock.shutdown(socket.SHUT_RDWR)
+                shut_down(sock)
 
-    def _serve(self, sock: socket.socket) -> None:
-        generation = self.generation
+    def _admit(self, sock: socket.socket) -> None:
+        while len(self._open) >= MAX_CONNECTIONS:
+            # Other threads remove theirs meanwhile.
+            oldest = min(tuple(self._open), key=lambda sock: self._open.get(sock, False))
+            self._open.pop(oldest, None)
+            shut_down(oldest)
+        sock.settimeout(HANDSHAKE_SECONDS)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        tls = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        self._open[tls] = False
+        threading.Thread(target=self._serve, args=(tls, self.generation), daemon=True).start()
+
+    def _serve(self, tls: ssl.SSLSocket, generation: int) -> None:
         try:
-            sock.settimeout(HANDSHAKE_SECONDS)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with self._context.wrap_socket(sock, server_side=True) as tls:
-                tls.settimeout(IDLE_SECONDS)
-                self._thread.sock = tls
-                self._open.add(tls)
-                try:
-                    RequestHandler(tls, self, generation, self._name_of(tls))
-                finally:
-                    self._open.discard(tls)
+            tls.do_handshake()
+            name = self._name_of(tls)
+            tls.settimeout(IDLE_SECONDS)
+            self._open[tls] = True
+            self._thread.sock = tls
+            RequestHandler(tls, self, generation, name)
         except OSError:  # includes the errors of ssl
             pass
         except Exception:
             self.say(traceback.format_exc())
         finally:
-            sock.close()
-            self._room.release()
+            self._open.pop(tls, None)
+            tls.close()
 
     def _name_of(self, tls: ssl.SSLSocket) -> str:
         """Return the peer's name within the session; the chain alone says who signed."""
@@ -176,7 +184,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     def _call(self) -> Json:
         size = int(self.headers.get("content-length", 0))
-        if size > BODY_BYTES:
+        if not 0 <= size <= BODY_BYTES:
             raise HttpError(413, f"a request of {size} bytes is too large")
         request = json.loads(self.rfile.read(size) or b"{}")
         return self._owner.call(self.path[len("/rpc/") :], request.get("kwargs", {}))
@@ -219,6 +227,12 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.send_header("connection", "close")
         self.end_headers()
         self.wfile.write(body)
+
+
+def shut_down(sock: socket.socket) -> None:
+    """End a connection that another thread serves."""
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)  # ssl's own would confuse the other thread
 
 
 def error_reply(exc: Exception, message: str = "") -> Json:

@@ -17,7 +17,7 @@ Point = Any  # a pair of int; None is the point at infinity
 
 
 def tls_context(
-    certificate: str, key: str, authority: str, *, server_side: bool = True
+    certificate: str, key: int, authority: str, *, server_side: bool = True
 ) -> ssl.SSLContext:
     """Return a context with this certificate; the peer must show one of the session."""
     purpose = ssl.PROTOCOL_TLS_SERVER if server_side else ssl.PROTOCOL_TLS_CLIENT
@@ -27,7 +27,7 @@ def tls_context(
     context.load_verify_locations(cadata=authority)
     fd = os.memfd_create("bigmachine")  # a key must not be on a disk that outlives the VM
     try:
-        os.write(fd, (certificate + key).encode())
+        os.write(fd, (certificate + private_key_pem(key)).encode())
         context.load_cert_chain(f"/proc/self/fd/{fd}")
     finally:
         os.close(fd)

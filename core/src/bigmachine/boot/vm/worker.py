@@ -27,7 +27,7 @@ class WorkerProcess:
         self._was_up = False  # the driver has reached it
         heartbeat, beats = os.pipe()
         self._process = subprocess.Popen(
-            [start["python"], "-m", "bigmachine.worker", "--listen", f"fd:{fd}"],
+            [start["python"], "-P", "-m", "bigmachine.worker", "--listen", f"fd:{fd}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -43,6 +43,9 @@ class WorkerProcess:
         )
         os.close(beats)
         self._heartbeat = heartbeat
+        self._copying = threading.Thread(
+            target=self._copy, args=(self._process.stdout,), daemon=True
+        )
 
     def run(self, config: bytes) -> int:
         """Give it its configuration, and wait for its end; return its exit status."""
@@ -50,15 +53,20 @@ class WorkerProcess:
         assert process.stdin is not None
         process.stdin.write(config)
         process.stdin.flush()
-        copying = threading.Thread(target=self._copy, args=(process.stdout,), daemon=True)
-        copying.start()
+        self._copying.start()
         threading.Thread(target=self._hear, args=(self._heartbeat,), daemon=True).start()
         status = process.wait()
-        copying.join(LAST_LINES_SECONDS)  # what it started may hold its output open for ever
+        self._copying.join(LAST_LINES_SECONDS)  # what it started may hold its output open for ever
         return status
 
-    def kill(self) -> None:
-        """Kill it, and what it has started: the host may stay on."""
+    def end(self, grace: float) -> None:
+        """End it, and what it has started: the host may stay on.
+
+        By SIGTERM, if there is a ``grace`` in seconds, and by SIGKILL after it.
+        """
+        if grace and self._copying.is_alive() and self._process.poll() is None:
+            self._process.terminate()
+            self._copying.join(grace)  # its output ends with it
         with contextlib.suppress(OSError):  # all have ended
             os.killpg(self._process.pid, signal.SIGKILL)
 

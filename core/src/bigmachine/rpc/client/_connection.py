@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from outcome import Outcome
 
 from ...errors import TransportError
 from .._streams import IncomingStream
+from ._pickled_call import PickledCall, pickle_call
 
 
 class Connection(ABC):
@@ -28,22 +31,41 @@ class Connection(ABC):
         """Serve the connection until it ends."""
 
     @abstractmethod
-    async def call(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Call ``"Service.method"`` and return what it returns.
+    async def outcome(self, call: PickledCall) -> Outcome[Any]:
+        """Make a call; return what the method returned, or raised.
 
-        Cancelling the caller cancels the method. Raises what the method raised
-        (see `RemoteError`), `UsageError` for arguments that can't be sent, and
-        `ConnectionLost` when the connection ends first.
+        Cancelling the caller cancels the method. The error is what the method raised (see
+        `RemoteError`), `UsageError`, or `ConnectionLost` when the connection ends first.
         """
 
     @abstractmethod
-    async def stream(
-        self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> IncomingStream:
+    async def open_stream(self, call: PickledCall) -> IncomingStream:
         """Call a generator method; return its items as an async iterator.
 
         Iterators and files among the arguments are uploaded meanwhile.
         """
+
+    def start(self, call: PickledCall, done: Callable[[Outcome[Any]], object]) -> int | None:
+        """Make a call without a task that waits for it: ``done`` gets its outcome later.
+
+        Returns a number for `cancel`; None if such a call needs a task. Raises what
+        `outcome` returns if the call can't be sent; then ``done`` is not called.
+        """
+        return None
+
+    def cancel(self, number: int) -> None:
+        """Give up a call that `start` has made: cancel the method, and forget ``done``."""
+        raise NotImplementedError
+
+    async def call(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Call ``"Service.method"`` and return what it returns; raise what `outcome` has."""
+        return (await self.outcome(pickle_call(method, args, kwargs))).unwrap()
+
+    async def stream(
+        self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> IncomingStream:
+        """Call a generator method; see `open_stream`."""
+        return await self.open_stream(pickle_call(method, args, kwargs))
 
 
 class ConnectionLost(TransportError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import ssl
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
 
 def split_addr(addr: str) -> tuple[str, str]:
     """Split ``https://HOST:PORT#NAME`` into ``HOST:PORT`` and the machine's name."""
-    parts = urlsplit(addr)
-    if parts.scheme != "https" or not parts.netloc or not parts.fragment:
-        raise UsageError(
-            f"{addr!r} is not a machine's address; it looks like https://HOST:PORT#NAME"
-        )
-    return parts.netloc, parts.fragment
+    if isinstance(addr, str):
+        with contextlib.suppress(ValueError):  # no host or port, or no valid ones
+            parts = urlsplit(addr)
+            if parts.scheme == "https" and parts.hostname and parts.port and parts.fragment:
+                return parts.netloc, parts.fragment
+    raise UsageError(f"{addr!r} is not a machine's address; it looks like https://HOST:PORT#NAME")
 
 
 @contextlib.asynccontextmanager
@@ -35,8 +36,9 @@ async def dial(http: httpx.AsyncClient, addr: str) -> AsyncIterator[Connection]:
     """Connect to the machine at ``addr``; the caller runs the connection inside the block.
 
     Raises `ConnectionRefusedError` if nothing listens there (for a machine that ran
-    before, its process has ended), `ProtocolError` if another machine or program answers,
-    and `TransportError` for other failures on the way.
+    before, its process has ended), `ForeignPeer` if another machine or program answers,
+    `ProtocolError` if the machine does not speak our protocol, and `TransportError` for other
+    failures on the way.
     """
     import httpx
 
@@ -55,7 +57,7 @@ async def dial(http: httpx.AsyncClient, addr: str) -> AsyncIterator[Connection]:
     try:
         upgrade, stream = response.headers.get("upgrade"), _network_stream(response)
         if response.status_code == 101 and upgrade == PROTOCOL and stream is not None:
-            limit = int(response.headers.get(LIMIT_HEADER, DEFAULT_LIMIT_BYTES))
+            limit = _limit_bytes(response, addr)
             channel, leading = _channel(stream)
             yield FrameConnection(
                 channel, addr=addr, machine=name, limit_bytes=limit, leading=leading
@@ -68,6 +70,17 @@ async def dial(http: httpx.AsyncClient, addr: str) -> AsyncIterator[Connection]:
             raise _not_ours(response, addr)
     finally:
         await response.aclose()
+
+
+class ForeignPeer(ProtocolError):
+    """Somebody answers, and does not prove to be the machine: perhaps only for now."""
+
+
+def _limit_bytes(response: httpx.Response, addr: str) -> int:
+    text = response.headers.get(LIMIT_HEADER, str(DEFAULT_LIMIT_BYTES))
+    if re.fullmatch("[0-9]{1,18}", text) is None:
+        raise ProtocolError(f"{addr} says that its limit is {text[:40]!r} bytes", addr=addr)
+    return int(text)
 
 
 def _network_stream(response: httpx.Response) -> Any:
@@ -86,7 +99,7 @@ def _channel(stream: Any) -> tuple[Channel, bytes]:
 
 
 def _not_ours(response: httpx.Response, addr: str) -> ProtocolError:
-    theirs = response.headers.get("upgrade")
+    theirs = response.headers.get("upgrade", "")[:40]
     if theirs:
         return ProtocolError(f"{addr} speaks {theirs}, we speak {PROTOCOL}", addr=addr)
     return ProtocolError(
@@ -104,7 +117,7 @@ def transport_error(exc: httpx.TransportError, *, addr: str) -> Exception:
         if isinstance(cause, ssl.SSLError) and not isinstance(
             cause, ssl.SSLWantReadError | ssl.SSLEOFError | ssl.SSLZeroReturnError
         ):
-            return ProtocolError(
+            return ForeignPeer(
                 f"{addr} is not {name}, or rejects our certificate: {cause}", addr=addr
             )
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
-import outcome
 import trio
-from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
+from outcome import Error, Outcome, Value
+from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
-from ...errors import ProtocolError, UsageError
+from ...errors import BigmachineError, ProtocolError, UsageError
 from .._channel import Channel
 from .._decoder import FrameDecoder
 from .._exceptions import load_exception
-from .._frames import DEFAULT_LIMIT_BYTES, Frame, Kind, control_frame
-from .._marshal import dump_arguments, load_result
+from .._frames import (
+    DEFAULT_LIMIT_BYTES,
+    LAST_STREAM,
+    Frame,
+    Kind,
+    control_frame,
+)
+from .._marshal import check_size, load_result
 from .._outbox import Outbox
 from .._receive import receive_frames
 from .._streams import IncomingStream, OutgoingStream
+from .._turns import without_turn
 from ._connection import Connection, ConnectionLost
-from ._uploads import Uploads, is_stream
+from ._pickled_call import PickledCall
+from ._uploads import Uploads
 
-# Stream numbers are u32: at 50,000 calls a second they last for a day.
-_LAST_STREAM = 2**32 - 1
+# The first frame of a reply; or the error of a caller's own iterator; None if the connection ended.
+_Reply: TypeAlias = Frame | BaseException | None
+
+_FIRST_KINDS = frozenset({Kind.REPLY, Kind.ERROR, Kind.STREAM})  # of a call's frames
+_ITEM_KINDS = frozenset({Kind.ITEM, Kind.END, Kind.ERROR, Kind.CANCEL})
 
 
 class FrameConnection(Connection):
@@ -46,12 +57,12 @@ class FrameConnection(Connection):
         self.machine = machine
         self._channel = channel
         self._limit_bytes = limit_bytes
-        self._outbox = Outbox(channel)
+        self._outbox = Outbox(channel, limit_bytes=limit_bytes)
         self._decoder = FrameDecoder(leading=leading, is_wanted=self._is_wanted)
         self._next_stream = 1
         self._has_wrapped = False
         self._is_running = trio.Event()
-        self._calls: dict[int, Task] = {}
+        self._calls: dict[int, Callable[[_Reply], object]] = {}
         self._incoming: dict[int, IncomingStream] = {}
         self._outgoing: dict[int, OutgoingStream] = {}
         self._error: Exception | None = None
@@ -74,27 +85,30 @@ class FrameConnection(Connection):
     def _end(self) -> None:
         self.is_open = False
         self._channel.close()
-        for task in self._calls.values():
-            reschedule(task, outcome.Error(_Lost()))
-        self._calls.clear()
+        calls, self._calls = self._calls, {}
+        for replied in calls.values():
+            replied(None)
         for incoming in tuple(self._incoming.values()):
             incoming.finish(self._lost(""))
         for outgoing in self._outgoing.values():
             outgoing.acked(0)
 
-    async def call(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        if any(map(is_stream, args)) or any(map(is_stream, kwargs.values())):
-            return await self._call_with_uploads(method, args, kwargs)
-        stream, _ = self._begin(method, args, kwargs)
-        return self._result(method, await self._reply(method, stream))
+    async def outcome(self, call: PickledCall) -> Outcome[Any]:
+        if call.uploads is not None:
+            reply = await self._reply_to_uploads(call, call.uploads)
+        else:
+            try:
+                stream, _ = self._begin(call)
+            except BigmachineError as exc:
+                return Error(exc)
+            reply = await self._reply(stream)
+        return self._load(call.method, reply)
 
-    async def stream(
-        self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> IncomingStream:
-        uploads = Uploads(method, args, kwargs)
-        if uploads.count:
+    async def open_stream(self, call: PickledCall) -> IncomingStream:
+        method, uploads = call.method, call.uploads
+        if uploads is not None:
             await self._is_running.wait()
-        stream, body = self._begin(method, uploads.args, uploads.kwargs, uploads.count)
+        stream, body = self._begin(call)
         incoming = IncomingStream(
             self._outbox, stream, functools.partial(self._load_error, method=method)
         )
@@ -102,30 +116,42 @@ class FrameConnection(Connection):
 
         def close() -> None:
             self._forget(stream)
-            uploads.cancel()
+            if uploads is not None:
+                uploads.cancel()
 
         incoming.on_close = close
-        if uploads.count:
+        if uploads is not None:
             self._nursery.start_soon(self._upload, uploads, stream, body)
         try:
-            first = await self._reply(method, stream)
-            if first.kind != Kind.STREAM:
-                self._result(method, first)  # raises what the method raised
+            first = await self._reply(stream)
+            if not isinstance(first, Frame) or first.kind != Kind.STREAM:
+                self._load(method, first).unwrap()  # raises what the method raised
                 raise UsageError(f"{method} is not a generator; call it with call()")
         except BaseException:
             close()
             raise
         return incoming
 
-    def _begin(
-        self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any], uploads: int = 0
-    ) -> tuple[int, trio.Event | None]:
-        """Send the call; return its stream, and the event that says when its body is sent."""
+    def start(self, call: PickledCall, done: Callable[[Outcome[Any]], object]) -> int | None:
+        if call.uploads is not None:
+            return None
+        stream, _ = self._begin(call)
+        self._calls[stream] = functools.partial(self._finish, call.method, done)
+        return stream
+
+    def cancel(self, number: int) -> None:
+        if self._calls.pop(number, None) is not None:
+            self._cancel(number)
+
+    def _begin(self, call: PickledCall) -> tuple[int, trio.Event | None]:
+        """Send a call; return its stream, and the event that says when its body is sent."""
+        method, payload = call.method, call.payload
         if not self.is_open:
             raise self._lost(method)
-        payload = dump_arguments(method, args, kwargs, limit_bytes=self._limit_bytes)
+        check_size(method, payload.size, limit_bytes=self._limit_bytes)
+        uploads = call.uploads.count if call.uploads is not None else 0
         stream = self._next_stream
-        if stream + uploads > _LAST_STREAM or self._has_wrapped:
+        if stream + uploads > LAST_STREAM or self._has_wrapped:
             stream = self._free_stream(1 + uploads)
         self._next_stream = stream + 1 + uploads
         body = self._outbox.post_message(
@@ -143,7 +169,7 @@ class FrameConnection(Connection):
         """Return the first of ``count`` free stream numbers, once all have been used."""
         stream, self._has_wrapped = self._next_stream, True
         while True:
-            if stream + count - 1 > _LAST_STREAM:
+            if stream + count - 1 > LAST_STREAM:
                 stream = 1
             used = [n for n in range(stream, stream + count) if self._is_in_use(n)]
             if not used:
@@ -153,65 +179,79 @@ class FrameConnection(Connection):
     def _is_in_use(self, stream: int) -> bool:
         return self._is_wanted(stream) or stream in self._outgoing
 
-    async def _reply(self, method: str, stream: int) -> Frame:
+    async def _reply(self, stream: int) -> _Reply:
         """Wait for the first frame of a call's reply; when cancelled, cancel the method."""
-        self._calls[stream] = current_task()
+        task = current_task()
+        self._calls[stream] = lambda reply: reschedule(task, Value(reply))
 
         def cancel(_raise_cancel: object) -> Abort:
-            del self._calls[stream]
-            self._cancel(stream)
+            self.cancel(stream)
             return Abort.SUCCEEDED
 
+        reply: _Reply = await without_turn(wait_task_rescheduled, cancel)
+        return reply
+
+    async def _reply_to_uploads(self, call: PickledCall, uploads: Uploads) -> _Reply:
         try:
-            frame: Frame = await wait_task_rescheduled(cancel)
-        except _Lost:
-            raise self._lost(method) from None
-        return frame
-
-    def _result(self, method: str, frame: Frame) -> Any:
-        if frame.kind == Kind.REPLY:
-            return load_result(method, frame)
-        if frame.kind == Kind.STREAM:
-            self._outbox.post(control_frame(Kind.CANCEL, frame.stream))
-            raise UsageError(f"{method} is a generator; call it with stream()")
-        raise self._load_error(frame, method=method)
-
-    async def _call_with_uploads(
-        self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> Any:
-        uploads = Uploads(method, args, kwargs)
-        stream, body = self._begin(method, uploads.args, uploads.kwargs, uploads.count)
+            stream, body = self._begin(call)
+        except BigmachineError as exc:
+            return exc
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._upload, uploads, stream, body)
-            # An error is raised after the nursery, so that it isn't in a group.
-            reply = await outcome.acapture(self._reply, method, stream)
+            reply = await self._reply(stream)
             nursery.cancel_scope.cancel()
-        return self._result(method, reply.unwrap())
+        return reply
+
+    def _finish(self, method: str, done: Callable[[Outcome[Any]], object], reply: _Reply) -> None:
+        done(self._load(method, reply))
+
+    def _load(self, method: str, reply: _Reply) -> Outcome[Any]:
+        """Return what the method returned, or raised."""
+        if isinstance(reply, Frame):
+            if reply.kind == Kind.REPLY:
+                try:
+                    return Value(load_result(method, reply))
+                except BigmachineError as exc:
+                    return Error(exc.with_traceback(None))  # its cause has the frames that matter
+                except BaseException as exc:  # SystemExit too: the connection must not end by it
+                    return Error(exc)
+            if reply.kind != Kind.STREAM:
+                return Error(self._load_error(reply, method=method))
+            self._outbox.post(control_frame(Kind.CANCEL, reply.stream))
+            return Error(UsageError(f"{method} is a generator; call it with stream()"))
+        return Error(self._lost(method) if reply is None else reply)
 
     async def _upload(self, uploads: Uploads, stream: int, body: trio.Event | None) -> None:
         await uploads.run(self._outbox, self._outgoing, stream, body, self._fail)
 
     def _fail(self, stream: int, exc: BaseException) -> None:
         """End a call, because the caller's own iterator raised ``exc``."""
-        task = self._calls.pop(stream, None)
+        replied = self._calls.pop(stream, None)
         incoming = self._incoming.get(stream)
-        if task is not None:  # the method has not replied, and its stream has not begun
+        if replied is not None:  # the method has not replied, and its stream has not begun
             self._cancel(stream)
-            reschedule(task, outcome.Error(exc))
+            replied(exc)
         elif incoming is not None:
             incoming.abort(exc)
 
     def _handle(self, frame: Frame) -> None:
         stream, kind = frame.stream, frame.kind
-        task = self._calls.pop(stream, None)
-        if task is not None:
-            reschedule(task, outcome.Value(frame))
+        replied = self._calls.get(stream)
+        if replied is not None:
+            if kind not in _FIRST_KINDS:
+                raise ProtocolError(f"a frame of kind {kind} instead of a reply", addr=self.addr)
+            del self._calls[stream]
+            replied(frame)
         elif (incoming := self._incoming.get(stream)) is not None:
+            if kind not in _ITEM_KINDS:
+                raise ProtocolError(f"a frame of kind {kind} in a stream", addr=self.addr)
             incoming.deliver(frame)
             if kind != Kind.ITEM:
                 incoming.on_close()  # no more items come, and no more are uploaded
         elif kind == Kind.ACK and stream in self._outgoing:
             self._outgoing[stream].acked(frame.aux)
+        elif kind == Kind.CALL:
+            raise ProtocolError("a call from a machine", addr=self.addr)
         # Else the stream was cancelled here while the frame was on its way; or the method
         # wants no more of an upload, which its reply is about to end anyway.
 
@@ -240,7 +280,3 @@ class FrameConnection(Connection):
             addr=self.addr,
             method=method,
         )
-
-
-class _Lost(Exception):
-    """Wakes a caller because the connection ended."""

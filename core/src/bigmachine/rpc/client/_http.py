@@ -45,7 +45,8 @@ class MachineClient(httpx.AsyncClient):
 
     def __init__(self, context: ssl.SSLContext, connect: Connect) -> None:
         self._network = _NetworkBackend(connect)
-        super().__init__(transport=_Transport(context, self._network), timeout=None)
+        self._machine_transport = _Transport(context, self._network)
+        super().__init__(transport=self._machine_transport, timeout=None)
 
     @property
     def connect(self) -> Connect:
@@ -55,6 +56,25 @@ class MachineClient(httpx.AsyncClient):
     @connect.setter
     def connect(self, connect: Connect) -> None:
         self._network.connect = connect
+
+    async def send(
+        self, request: httpx.Request, *, stream: bool = False, **options: Any
+    ) -> httpx.Response:
+        """Send a request to a machine, without cookies, redirects and event hooks.
+
+        httpx's own method also logs each request at level INFO, in the user's log.
+        """
+        if self.is_closed:
+            raise RuntimeError("the client is closed")
+        response = await self._machine_transport.handle_async_request(request)
+        response.request = request
+        if not stream:
+            try:
+                await response.aread()
+            except BaseException:
+                await response.aclose()
+                raise
+        return response
 
 
 class _Transport(httpx.AsyncBaseTransport):

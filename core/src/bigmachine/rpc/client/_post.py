@@ -6,19 +6,21 @@ need frames and are a `UsageError`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import quote
 
 import trio
+from outcome import Error, Outcome, Value
 
-from ...errors import ProtocolError, UsageError
+from ...errors import BigmachineError, ProtocolError, UsageError
 from .._exceptions import load_exception
 from .._frames import DEFAULT_LIMIT_BYTES, Frame, Kind
-from .._marshal import dump_arguments, load_result
-from .._payload import dumps_whole
+from .._marshal import load_result
+from .._payload import joined
 from .._protocol import PICKLE_TYPE, STATUS_RAISED
+from ._body import AS_IT_IS, read_body
 from ._connection import Connection, ConnectionLost
-from ._uploads import is_stream
+from ._pickled_call import PickledCall
 
 if TYPE_CHECKING:
     import httpx
@@ -40,36 +42,43 @@ class PostConnection(Connection):
         """Wait until cancelled: there is no connection that could end."""
         await trio.sleep_forever()
 
-    async def call(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    async def outcome(self, call: PickledCall) -> Outcome[Any]:
+        try:
+            return await self._post(call)
+        except BigmachineError as exc:
+            return Error(exc.with_traceback(None))  # its cause has the frames that matter
+
+    async def _post(self, call: PickledCall) -> Outcome[Any]:
         import httpx
 
-        if any(map(is_stream, [*args, *kwargs.values()])):
+        method = call.method
+        if call.uploads is not None:
             self._raise_no_streams(method)
-        # For its errors only, which name the argument that can't be sent.
-        dump_arguments(method, args, kwargs, limit_bytes=DEFAULT_LIMIT_BYTES)
         try:
-            response = await self._http.post(
-                f"{self._base}/rpc/{method}",
-                content=dumps_whole((tuple(args), dict(kwargs))),
-                headers={"content-type": PICKLE_TYPE},
+            async with self._http.stream(
+                "POST",
+                f"{self._base}/rpc/{quote(method)}",
+                content=joined(call.payload),
+                headers={"content-type": PICKLE_TYPE, **AS_IT_IS},
                 extensions={"sni_hostname": self.machine, "timeout": {}},
-            )
+            ) as response:
+                body = await read_body(response, limit_bytes=DEFAULT_LIMIT_BYTES, addr=self.addr)
         except httpx.TransportError as exc:
             raise ConnectionLost(
                 f"{method}: {exc}; the call may or may not have run", addr=self.addr, method=method
             ) from exc
-        frame = Frame(Kind.REPLY, 0, 0, "", response.content, (), len(response.content))
+        frame = Frame(Kind.REPLY, 0, 0, "", body, (), len(body))
         if response.status_code == 200:
-            return load_result(method, frame)
+            return Value(load_result(method, frame))
         if response.status_code in (400, STATUS_RAISED):
-            raise load_exception(frame, addr=self.addr, method=method, machine=self.machine)
+            return Error(load_exception(frame, addr=self.addr, method=method, machine=self.machine))
         raise ProtocolError(
             f"{method}: HTTP status {response.status_code}", addr=self.addr, method=method
         )
 
-    async def stream(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> NoReturn:
+    async def open_stream(self, call: PickledCall) -> NoReturn:
         """Raise `UsageError`: a stream needs frames."""
-        self._raise_no_streams(method)
+        self._raise_no_streams(call.method)
 
     def _raise_no_streams(self, method: str) -> NoReturn:
         raise UsageError(

@@ -2,33 +2,54 @@
 
 from __future__ import annotations
 
+import contextvars
+import functools
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from types import TracebackType
 from typing import Any
 
 import trio
 
 from ...errors import UsageError
 from .._frames import MAX_UPLOADS, Kind, Payload, control_frame
+from .._marshal import unpicklable_result
 from .._outbox import Outbox
 from .._payload import dumps, is_plain
-from .._streams import FILE_CHUNK_BYTES, OutgoingStream, StreamArgument, close_items
+from .._streams import (
+    FILE_CHUNK_BYTES,
+    LARGE_ITEM_BYTES,
+    OutgoingStream,
+    StreamArgument,
+    closing,
+    item_cost,
+)
+
+# What a thread reads at most before other threads and tasks have their turn.
+_READ_BYTES = 128 << 10
 
 
 class Uploads:
-    """Takes the iterators and files out of a call's arguments, and sends them.
+    """The iterators and files among a call's arguments: `take` collects them, `run` sends them.
 
-    ``args`` and ``kwargs`` go into the call instead: a `StreamArgument` stands for each
-    stream.
+    They are read in the context, as of `contextvars`, in which this object is made.
     """
 
-    def __init__(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        self._sources: list[Any] = []
+    def __init__(self) -> None:
+        self._sources: list[tuple[Any, contextvars.Context]] = []
         self._scope = trio.CancelScope()
         self._failure: BaseException | None = None
-        self.args = [self._replace(value) for value in args]
-        self.kwargs = {name: self._replace(value) for name, value in kwargs.items()}
+
+    def take(
+        self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments with a `StreamArgument` in the place of each stream."""
+        plain = [self._replace(value) for value in args]
+        named = {name: self._replace(value) for name, value in kwargs.items()}
         if self.count > MAX_UPLOADS:
             raise UsageError(f"{method}: at most {MAX_UPLOADS} stream arguments in one call")
+        return plain, named
 
     @property
     def count(self) -> int:
@@ -48,27 +69,29 @@ class Uploads:
         When a source raises, ``on_failure`` is called with the call and the exception.
         """
 
-        async def send(source: Any, stream: int) -> None:
+        async def send(source: Any, context: contextvars.Context, stream: int) -> None:
             outgoing[stream] = OutgoingStream(outbox, stream)
             try:
-                await _send_items(source, outgoing[stream])
+                await _send_items(source, context, outgoing[stream])
                 outbox.post(control_frame(Kind.END, stream))
             except trio.Cancelled:
                 raise
             except BaseException as exc:
                 if self._failure is None:
-                    self._failure = exc
+                    self._failure = exc.with_traceback(_callers_part(exc.__traceback__))
                 self._scope.cancel()
             finally:
-                outbox.cancel_body(stream)
+                if outbox.cancel_body(stream):
+                    outbox.post(control_frame(Kind.CANCEL, stream))  # or it waits for the rest
                 del outgoing[stream]
 
         with self._scope:
             if body is not None:
                 await body.wait()
             async with trio.open_nursery() as nursery:
-                for place, source in enumerate(self._sources, 1):
-                    nursery.start_soon(send, source, call + place)
+                for place, (source, context) in enumerate(self._sources, 1):
+                    # The task gets a copy of the context, for an async iterator.
+                    context.run(nursery.start_soon, send, source, context, call + place)
         if self._failure is not None:
             on_failure(call, self._failure)
 
@@ -79,7 +102,8 @@ class Uploads:
     def _replace(self, value: Any) -> Any:
         if not is_stream(value):
             return value
-        self._sources.append(value)
+        # One context for each, since two threads can't be in the same one.
+        self._sources.append((value, contextvars.copy_context()))
         return StreamArgument(len(self._sources), is_file=is_file(value))
 
 
@@ -100,25 +124,61 @@ def is_stream(value: object) -> bool:
     return isinstance(value, (Iterator, AsyncIterator)) or is_file(value)
 
 
-async def _send_items(source: Any, outgoing: OutgoingStream) -> None:
+async def _send_items(source: Any, context: contextvars.Context, outgoing: OutgoingStream) -> None:
     """Send all of an iterator, async iterator or file; raise what it raises.
 
     `UsageError` for an item that can't be pickled.
     """
     if isinstance(source, AsyncIterator):
         is_text = is_file(source)  # trio's files: by line, and perhaps as text
-        try:
+        async with nullcontext() if is_text else closing(source):
             async for item in source:
                 await outgoing.send(_dump_item(_encoded(item) if is_text else item))
-        finally:
-            if not is_text:
-                await close_items(source)
     else:
-        # A plain iterator may block (a disk, a generator that computes), so it runs in a thread.
-        step = (lambda: _read_chunk(source)) if is_file(source) else (lambda: _next(source))
-        while (item := await _in_thread(step)) is not _END:
-            await outgoing.send(_dump_item(item))
+        await _send_from_thread(source, context, outgoing)
     await outgoing.body_sent()
+
+
+async def _send_from_thread(
+    source: Any, context: contextvars.Context, outgoing: OutgoingStream
+) -> None:
+    """Send all of a plain iterator or file. It may block, so a thread reads it.
+
+    The thread reads on while the loop sends, so that many small items take one hop.
+    """
+    read = _read_chunk if is_file(source) else _next
+    token = trio.lowlevel.current_trio_token()
+    ready: deque[Payload] = deque()
+    is_over = False
+
+    def post_ready() -> None:
+        while ready and not is_over:
+            outgoing.post(ready.popleft())
+
+    def read_some(room: int) -> bool:
+        """Read until there is no more room; return whether there is more to read."""
+        while room > 0 and not is_over:
+            item = read(source)
+            if item is _END:
+                return False
+            payload = _dump_item(item)
+            room -= item_cost(payload.size)
+            ready.append(payload)
+            if payload.size > LARGE_ITEM_BYTES:
+                break
+            if len(ready) == 1:  # otherwise the loop knows already that there are some
+                token.run_sync_soon(post_ready)
+        return True
+
+    try:
+        is_more = True
+        while is_more:
+            await outgoing.room()
+            room = min(outgoing.room_bytes, _READ_BYTES)
+            is_more = await _in_thread(functools.partial(context.run, read_some, room))
+            post_ready()
+    finally:
+        is_over = True
 
 
 def _dump_item(item: object) -> Payload:
@@ -126,11 +186,11 @@ def _dump_item(item: object) -> Payload:
         return dumps(item)
     except Exception as exc:
         raise UsageError(
-            f"an iterator argument yielded a {type(item).__name__}, which can't be pickled ({exc})"
+            f"an iterator argument: {unpicklable_result(item, verb='yielded')}"
         ) from exc
 
 
-async def _in_thread(step: Callable[[], Any]) -> Any:
+async def _in_thread(step: Callable[[], bool]) -> bool:
     return await trio.to_thread.run_sync(step, abandon_on_cancel=True)
 
 
@@ -146,4 +206,12 @@ def _encoded(chunk: Any) -> Any:
     return chunk.encode() if isinstance(chunk, str) else chunk
 
 
+def _callers_part(tb: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without the frames above the caller's own code."""
+    while tb is not None and tb.tb_frame.f_globals.get("__name__", "").split(".")[0] in _INTERNAL:
+        tb = tb.tb_next
+    return tb
+
+
+_INTERNAL = frozenset({"bigmachine", "trio", "outcome"})
 _END: Any = object()

@@ -3,54 +3,71 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import math
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import FrameType, GeneratorType
+from typing import Any, Protocol
 
 import trio
 
 from .._frames import Kind, Payload
 from .._tasks import TaskPool
+from ._asyncio import explain_asyncio
 from ._processes import ProcessCall
 from ._registry import Method
-from ._threads import ThreadPool, do_nothing
+from ._thread_job import ThreadJob, do_nothing
+from ._threads import ThreadPool
 
 
 class Call(ABC):
     """Runs an ``async def`` method in the loop, a ``def`` in a thread, a parallel one in a process.
+
+    What a ``def`` returns may be awaitable, or an async iterator, as that of a decorated
+    ``async def`` is: that goes on in the loop.
 
     How the arguments arrived and where the outcome goes is the subclass's business. Its
     methods are called where the service's method runs, so perhaps in a thread; what
     `returned`, `replied` and `raised` return is then called in the trio loop.
     """
 
-    __slots__ = ("_cancel", "_pools", "is_cancelled", "method")
+    __slots__ = ("_pools", "_work", "is_cancelled", "method")
 
     def __init__(self, method: Method, pools: Pools) -> None:
         self.method = method
         self.is_cancelled = False
         self._pools = pools
-        self._cancel: Callable[[], object] = do_nothing
+        self._work: Work | None = None
 
     def start(self) -> None:
         """Start the method."""
+        if self._pools.is_closed and not self.method.is_of_supervisor:
+            return
         if self.method.is_async:
-            self._cancel = self._pools.tasks.start(self._run_in_loop).cancel
+            self._work = self._pools.tasks.start(self._run_in_loop)
         elif self.method.processes is None:
-            self._cancel = self._pools.threads.start(self._run_in_thread).cancel
+            self._work = self._pools.start_in_thread(self._run_in_thread, self.method)
         else:
             process_call = self.method.processes.call(self.method.name)
-            self._cancel = process_call.cancel
-            self._pools.threads.start(functools.partial(self._run_in_process, process_call))
+            self._pools.start_in_thread(lambda: self._run_in_process(process_call), self.method)
+            self._work = process_call
 
     def cancel(self) -> None:
         """Cancel the method; one that runs in a thread continues, but nobody waits for it."""
         self.is_cancelled = True
-        self._cancel()
+        if self._work is not None:
+            self._work.cancel()
 
-    def on_cancel(self, cancel: Callable[[], object]) -> None:
-        """Have `cancel` call ``cancel`` from now on."""
-        self._cancel = cancel
+    def has_ended(self, *, with_threads: bool) -> bool:
+        """Whether nothing of it runs any longer, except perhaps a method in a thread."""
+        work = self._work
+        return work is None or work.has_ended or (work.is_uncancellable and not with_threads)
+
+    def continue_with(self, work: Work) -> None:
+        """Have `cancel` cancel ``work`` from now on."""
+        self._work = work
 
     # -- what a subclass supplies ---------------------------------------------
 
@@ -78,54 +95,151 @@ class Call(ABC):
     def raised(self, exc: BaseException) -> Callable[[], None]:
         """Take what the method raised, or a `CallError`."""
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a result can be sent: whether its caller reads those before it."""
+        return True
+
+    def when_room(self, function: Callable[[], None]) -> None:
+        """Call ``function`` in the trio loop once there is room."""
+        function()
+
     # -- where the method runs ------------------------------------------------
 
-    async def _run_in_loop(self) -> None:
-        try:
-            args, kwargs = self.load_arguments()
-            result = self.method.function(*args, **kwargs)
-            if not isinstance(result, AsyncIterator):
-                result = await result
-            if isinstance(result, AsyncIterator):
-                await self.send_items(result)
-            else:
-                self.returned(result)()
-        except trio.Cancelled:
-            raise
-        except BaseException as exc:  # SystemExit too: it is the method's, not the machine's
-            self.raised(exc)()
+    @property
+    def _must_wait(self) -> bool:
+        return not (self.has_room or self.method.is_of_supervisor)
+
+    def _wait_and_start(self) -> None:
+        """Start again when there is room; in the trio loop."""
+        self.when_room(lambda: None if self.is_cancelled else self.start())
+
+    def _run_in_loop(self) -> Awaitable[None]:
+        return self._run_when_room() if self._must_wait else self._run_async(self._call_method)
+
+    async def _run_when_room(self) -> None:
+        event = trio.Event()
+        self.when_room(event.set)
+        await event.wait()
+        await self._run_in_loop()
 
     def _run_in_thread(self) -> Callable[[], None]:
+        if self._must_wait:
+            return self._wait_and_start
         try:
-            args, kwargs = self.load_arguments()
-            result = self.method.function(*args, **kwargs)
-            if isinstance(result, AsyncIterator):
-                return functools.partial(self._start_items, result)
+            result = self._call_method()
+            if isinstance(result, AsyncIterator) or _is_awaitable(result):
+                return functools.partial(self._continue_in_loop, result)
             return self.returned(result)
-        except BaseException as exc:
-            return self.raised(exc)
+        except BaseException as exc:  # SystemExit too: it is the method's, not the machine's
+            return self._failed(exc)
 
     def _run_in_process(self, process_call: ProcessCall) -> Callable[[], None]:
+        if self._must_wait:
+            return self._wait_and_start
         try:
             return self.replied(*process_call.run(self.pickled_arguments()))
         except BaseException as exc:
-            return self.raised(exc)
+            return self._failed(exc)
 
-    def _start_items(self, items: AsyncIterator[Any]) -> None:
-        if not self.is_cancelled:
-            self._cancel = self._pools.tasks.start(functools.partial(self._run_items, items)).cancel
+    def _continue_in_loop(self, result: Any) -> None:
+        if self.is_cancelled:
+            getattr(result, "close", do_nothing)()  # a coroutine, which would warn
+        else:
+            self._work = self._pools.tasks.start(lambda: self._run_async(lambda: result))
 
-    async def _run_items(self, items: AsyncIterator[Any]) -> None:
+    def _call_method(self) -> Any:
+        args, kwargs = self.load_arguments()
+        return self.method.function(*args, **kwargs)
+
+    async def _run_async(self, begin: Callable[[], Any]) -> None:
+        """Await what ``begin`` returns, or send its items; reply."""
+        exclusive = self.method.exclusive
         try:
-            await self.send_items(items)
-        except trio.Cancelled:
-            raise
+            if exclusive is None:
+                items = await self._reply(begin())
+            else:
+                async with exclusive.inside():
+                    items = await self._reply(begin())
+            if items is not None:
+                await self.send_items(items)
         except BaseException as exc:
-            self.raised(exc)()
+            # A method may also raise a Cancelled of its own, when nothing was cancelled.
+            if isinstance(exc, trio.Cancelled) and trio.current_effective_deadline() == -math.inf:
+                raise
+            self._failed(exc, in_loop=True)()
+
+    async def _reply(self, result: Any) -> AsyncIterator[Any] | None:
+        """Await ``result`` and reply; or return its items, if it has some."""
+        while not isinstance(result, AsyncIterator):
+            if not _is_awaitable(result):
+                self.returned(result)()
+                return None
+            result = await result
+        return result
+
+    def _failed(self, exc: BaseException, *, in_loop: bool = False) -> Callable[[], None]:
+        try:
+            return self.raised(explain_asyncio(self.method.name, exc) if in_loop else exc)
+        except BaseException as again:  # while it was described: its __str__, for instance
+            name = type(exc).__qualname__
+            return self.raised(RuntimeError(f"a {name}, which raised a {type(again).__name__}"))
 
 
-class Pools(NamedTuple):
+def _is_awaitable(result: object) -> bool:
+    # As `inspect.isawaitable`, which takes longer than all else here.
+    kind = type(result)
+    return hasattr(kind, "__await__") or (kind is GeneratorType and inspect.isawaitable(result))
+
+
+def running_method(frame: FrameType | None) -> str | None:
+    """Return the name of the ``async def`` method that runs in a frame, or in one around it."""
+    while frame is not None and frame.f_code is not Call._run_async.__code__:
+        frame = frame.f_back
+    return frame.f_locals["self"].method.name if frame is not None else None
+
+
+class Work(Protocol):
+    """What runs for a call: a task, a thread, a generator or a process."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing runs any longer."""
+
+    @property
+    def is_uncancellable(self) -> bool:
+        """Whether it is a method in a thread, which ends when it wants to."""
+
+    def cancel(self) -> object:
+        """End it, if it can be ended; nobody waits for it any longer."""
+
+
+@dataclass
+class Pools:
     """The tasks and threads of a server, which run its methods."""
 
     tasks: TaskPool
     threads: ThreadPool
+    is_closed: bool = False
+    """Whether calls that come now are left unanswered, because the machine is about to end."""
+
+    def start_in_thread(
+        self, run: Callable[[], Callable[[], None]], method: Method, *, at_once: bool = False
+    ) -> ThreadJob:
+        """Call ``run`` in a thread, as ``method`` is to run, and what it returns in the loop.
+
+        ``at_once`` is for what is short: it needs no place.
+        """
+        return self.threads.start(
+            run,
+            name=method.name,
+            is_concurrent=method.is_concurrent or at_once,
+            exclusive=method.exclusive,
+            is_watched=method.processes is None,
+        )
+
+    def is_thread_wanted(self, method: Method) -> bool:
+        """Whether another call waits for what ``method`` holds while it runs in a thread."""
+        return self.threads.has_queue(is_concurrent=method.is_concurrent) or (
+            method.exclusive is not None and method.exclusive.has_queue
+        )

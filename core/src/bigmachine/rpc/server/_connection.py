@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
+import logging
 
 import trio
 
@@ -11,7 +11,7 @@ from ...errors import BigmachineError, ProtocolError, UsageError
 from .._channel import Channel
 from .._decoder import FrameDecoder
 from .._exceptions import CallError, dump_exception
-from .._frames import DEFAULT_LIMIT_BYTES, Frame, Kind
+from .._frames import DEFAULT_LIMIT_BYTES, LAST_STREAM, Frame, Kind
 from .._outbox import Outbox
 from .._payload import loads
 from .._receive import receive_frames
@@ -20,12 +20,22 @@ from ._call import Pools
 from ._frame_call import FrameCall
 from ._registry import Services
 
+logger = logging.getLogger("bigmachine.rpc")
+
+
+MAX_CALLS = 1 << 17
+"""The most calls of one connection at a time, stream arguments included. Others are refused."""
+
+SILENCE_TIMEOUT = 300.0
+"""How long an authenticated peer may send nothing, in seconds, where no keepalives say less."""
+
 
 class ServingConnection:
     """Serves the calls of one authenticated peer.
 
     A method's exception goes to its caller and never ends the connection. The end of the
-    connection cancels the methods that it started.
+    connection cancels the methods that it started. A peer that sends nothing for
+    ``silence_timeout``, not even keepalives, is gone.
     """
 
     def __init__(
@@ -35,9 +45,11 @@ class ServingConnection:
         services: Services,
         pools: Pools,
         limit_bytes: int = DEFAULT_LIMIT_BYTES,
+        silence_timeout: float = SILENCE_TIMEOUT,
         leading: bytes = b"",
     ) -> None:
         self._channel = channel
+        self._silence_timeout = silence_timeout
         self._services = services
         self._pools = pools
         self._outbox = Outbox(channel)
@@ -52,17 +64,40 @@ class ServingConnection:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._outbox.run)
-                with contextlib.suppress(ProtocolError):
-                    await receive_frames(self._channel, self._decoder, self._outbox, self._handle)
+                nursery.start_soon(self._watch_silence, nursery.cancel_scope)
+                await self._receive()
                 nursery.cancel_scope.cancel()
         finally:
             self._channel.close()
             for stream in tuple(self._calls):
                 self._cancel(stream)
 
+    def cancel_calls(self) -> list[FrameCall]:
+        """Cancel all calls but the supervisor's; return them."""
+        calls = {s: c for s, c in self._calls.items() if not c.method.is_of_supervisor}
+        for stream in calls:
+            self._cancel(stream)
+        return list(calls.values())
+
     async def flushed(self) -> None:
         """Wait until all replies that are due so far are sent."""
         await self._outbox.flushed()
+
+    async def _receive(self) -> None:
+        try:
+            await receive_frames(
+                self._channel, self._decoder, self._outbox, self._handle, waits=True
+            )
+        except ProtocolError as exc:
+            logger.warning("a connection is closed: its peer broke the protocol: %s", exc)
+
+    async def _watch_silence(self, connection: trio.CancelScope) -> None:
+        """End the connection once the peer has sent nothing for too long."""
+        before = -1
+        while before != (before := self._decoder.received_bytes):
+            await trio.sleep(self._silence_timeout)
+        logger.debug("a connection is closed: its peer was silent")
+        connection.cancel()
 
     def _handle(self, frame: Frame) -> None:
         kind, stream = frame.kind, frame.stream
@@ -85,7 +120,11 @@ class ServingConnection:
         stream = frame.stream
         if stream in self._calls or stream in self._uploads:
             raise ProtocolError("a call began on the stream of one that still runs")
+        if stream + frame.aux > LAST_STREAM:
+            raise ProtocolError("a call's uploads would have streams beyond the last")
         try:
+            if len(self._calls) + len(self._uploads) + frame.aux >= MAX_CALLS:
+                raise UsageError(f"{frame.name}: {MAX_CALLS} calls run over this connection")
             method = self._services.find(frame.name)
         except UsageError as exc:
             error = dump_exception(CallError(exc))

@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from ...errors import UsageError
-from .._exceptions import CallError, dump_exception, message_of
+from .._exception_graph import message_of, type_name
+from .._exceptions import CallError, dump_exception
+from .._marshal import unpicklable_result
 from .._payload import dumps_whole
 from .._protocol import PICKLE_TYPE
 
@@ -18,9 +20,8 @@ class Encoding(ABC):
     """How arguments, results and errors are written in a body."""
 
     content_type: ClassVar[str]
-    _verb: ClassVar[str]
 
-    def load_arguments(self, body: bytes) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    def load_arguments(self, body: bytes | bytearray) -> tuple[Sequence[Any], Mapping[str, Any]]:
         """Return the arguments; `UsageError` if the ``body`` has none."""
         try:
             return self._load_arguments(body)
@@ -32,51 +33,59 @@ class Encoding(ABC):
         try:
             return self._dump(result)
         except Exception as exc:
-            kind = type(result).__name__
-            message = f"{method} returned a {kind}, which can't be {self._verb} ({exc})"
-            raise CallError(UsageError(message)) from exc
+            raise CallError(UsageError(f"{method}: {self._refusal(result, exc)}")) from exc
 
     @abstractmethod
     def dump_error(self, exc: BaseException) -> bytes:
         """Return the body; never fails."""
 
     @abstractmethod
-    def _load_arguments(self, body: bytes) -> tuple[Sequence[Any], Mapping[str, Any]]: ...
+    def _load_arguments(
+        self, body: bytes | bytearray
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]: ...
 
     @abstractmethod
     def _dump(self, result: object) -> bytes: ...
+
+    @abstractmethod
+    def _refusal(self, result: object, exc: Exception) -> str:
+        """Say why ``result`` can't be encoded."""
 
 
 class PickleEncoding(Encoding):
     """For bigmachine's own clients."""
 
     content_type = PICKLE_TYPE
-    _verb = "pickled"
 
     def dump_error(self, exc: BaseException) -> bytes:
         return b"".join(dump_exception(exc).chunks)
 
-    def _load_arguments(self, body: bytes) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    def _load_arguments(self, body: bytes | bytearray) -> tuple[Sequence[Any], Mapping[str, Any]]:
         args, kwargs = pickle.loads(body)
         return args, kwargs
 
     def _dump(self, result: object) -> bytes:
         return dumps_whole(result)
 
+    def _refusal(self, result: object, exc: Exception) -> str:
+        return unpicklable_result(result)
+
 
 class JsonEncoding(Encoding):
     """For curl, and for other languages."""
 
     content_type = "application/json"
-    _verb = "sent as JSON"
 
     def dump_error(self, exc: BaseException) -> bytes:
         error = exc.error if isinstance(exc, CallError) else exc
         return self._dump({"error": type(error).__qualname__, "message": message_of(error)})
 
-    def _load_arguments(self, body: bytes) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    def _load_arguments(self, body: bytes | bytearray) -> tuple[Sequence[Any], Mapping[str, Any]]:
         call = json.loads(body or b"{}")
         return list(call.get("args", ())), dict(call.get("kwargs", {}))
 
     def _dump(self, result: object) -> bytes:
         return json.dumps(result).encode() + b"\n"
+
+    def _refusal(self, result: object, exc: Exception) -> str:
+        return f"result (a {type_name(type(result))}) can't be sent as JSON ({exc})"

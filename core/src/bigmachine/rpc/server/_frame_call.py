@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from ...errors import UsageError
@@ -11,7 +12,7 @@ from .._exceptions import CallError, dump_exception
 from .._frames import Frame, Kind, Payload, control_frame
 from .._marshal import dump_result, load_arguments
 from .._outbox import Outbox
-from .._streams import IncomingStream, OutgoingStream, StreamArgument, close_items
+from .._streams import IncomingStream, OutgoingStream, StreamArgument, closing
 from ._call import Call, Pools
 from ._generators import GeneratorRun
 from ._registry import Method
@@ -55,6 +56,13 @@ class FrameCall(Call):
             upload.close()
         return True
 
+    @property
+    def has_room(self) -> bool:
+        return self._outbox.has_room
+
+    def when_room(self, function: Callable[[], None]) -> None:
+        self._outbox.when_room(function)
+
     # -- its arguments --------------------------------------------------------
 
     def load_arguments(self) -> tuple[Sequence[Any], Mapping[str, Any]]:
@@ -82,7 +90,7 @@ class FrameCall(Call):
         if not isinstance(value, StreamArgument):
             return value
         incoming = self._uploads[value.stream - 1]
-        if self.method.is_async:
+        if self.method.takes_async:
             return async_argument(incoming, is_file=value.is_file)
         return thread_argument(incoming, is_file=value.is_file, run=self._pools.threads.run)
 
@@ -91,7 +99,7 @@ class FrameCall(Call):
     def returned(self, result: object) -> Callable[[], None]:
         name = self.method.name
         if isinstance(result, Iterator):
-            return GeneratorRun(self, self._pools.threads, name, result).begin
+            return GeneratorRun(self, self._pools, result).begin
         return functools.partial(self._finish, Kind.REPLY, dump_result(name, result))
 
     def replied(self, kind: Kind, payload: Payload) -> Callable[[], None]:
@@ -103,12 +111,24 @@ class FrameCall(Call):
     async def send_items(self, items: AsyncIterator[Any]) -> None:
         outgoing = self.open_stream()
         try:
-            async for item in items:
-                await outgoing.send(dump_result(self.method.name, item, verb="yielded"))
+            within = exclusive.inside if (exclusive := self.method.exclusive) else nullcontext
+            async with closing(items, within=within):
+                while (payload := await self._next_payload(items)) is not None:
+                    await outgoing.send(payload)
         finally:
-            await close_items(items)
             await outgoing.body_sent()
         self.end_stream(None)
+
+    async def _next_payload(self, items: AsyncIterator[Any]) -> Payload | None:
+        try:
+            if self.method.exclusive is None:
+                item = await anext(items)
+            else:
+                async with self.method.exclusive.inside():
+                    item = await anext(items)
+        except StopAsyncIteration:
+            return None
+        return dump_result(self.method.name, item, verb="yielded")
 
     def open_stream(self) -> OutgoingStream:
         """Tell the caller that items follow."""

@@ -5,17 +5,20 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .._exceptions import dump_exception
 from .._frames import Payload
 from .._marshal import dump_result
-from .._streams import OutgoingStream, item_cost
-from ._threads import ThreadPool, do_nothing
+from .._streams import LARGE_ITEM_BYTES, OutgoingStream, item_cost
+from ._thread_job import ThreadJob, do_nothing
 
-# Above this an item may have a body, and the next item has to wait for it.
-_LARGE_ITEM_BYTES = 16 << 10
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._call import Pools, Work
+    from ._registry import Method
 
 
 class GeneratorRun:
@@ -25,53 +28,73 @@ class GeneratorRun:
     thread, and continues when the receiver has caught up.
     """
 
-    def __init__(
-        self, call: StreamingCall, threads: ThreadPool, method: str, items: Iterator[Any]
-    ) -> None:
+    def __init__(self, call: StreamingCall, pools: Pools, items: Iterator[Any]) -> None:
         self._call = call
-        self._threads = threads
-        self._method = method
+        self._pools = pools
         # One context for all its steps, whichever threads run them.
         self._context = contextvars.copy_context()
         self._items = items
         self._outgoing: OutgoingStream | None = None
         self._room = 0
-        self._is_stepping = False
-        self._is_cancelled = False
+        self._job: ThreadJob | None = None  # its step, from its start until its follow-up
+        self._is_cancelled = self._is_closing = False
+        self.has_ended = False
 
     def begin(self) -> None:
         """Start to send; in the trio loop, like all other methods but ``_step``."""
         if self._call.is_cancelled:
-            self._cancel()
+            self.cancel()
             return
-        self._call.on_cancel(self._cancel)
+        self._call.continue_with(self)
         self._outgoing = self._call.open_stream()
         self._outgoing.on_room = self._resume
         self._resume()
 
+    @property
+    def is_uncancellable(self) -> bool:
+        """Whether it computes an item."""
+        return self._job is not None and not self._is_closing
+
+    def cancel(self) -> None:
+        """Close the generator, as soon as the item that it computes is complete."""
+        self._is_cancelled = True
+        if self._job is None or self._job.cancel():
+            self._start_closing()
+
     def _resume(self) -> None:
-        if not self._is_stepping:
-            self._is_stepping = True
-            self._room = self._outgoing.room_bytes if self._outgoing is not None else 0
-            self._threads.start(functools.partial(self._context.run, self._step))
+        if self._job is None and self._outgoing is not None:
+            self._room = self._outgoing.room_bytes
+            self._job = self._start(self._step)
+
+    def _start(self, run: Callable[[], Callable[[], None]], *, at_once: bool = False) -> ThreadJob:
+        run_in_context = functools.partial(self._context.run, run)
+        return self._pools.start_in_thread(run_in_context, self._call.method, at_once=at_once)
+
+    def _start_closing(self) -> None:
+        if not self.has_ended:
+            self._is_closing = True
+            self._job = self._start(self._close, at_once=True)
 
     def _step(self) -> Callable[[], None]:
         """Compute items in a thread, until the window is full or another call needs the thread."""
-        room = self._room
+        method, room, outgoing = self._call.method, self._room, self._outgoing
+        assert outgoing is not None
         while not self._is_cancelled:
             try:
-                payload = dump_result(self._method, next(self._items), verb="yielded")
+                payload = dump_result(method.name, next(self._items), verb="yielded")
             except StopIteration:
+                self.has_ended = True
                 return functools.partial(self._last, None)
             except BaseException as exc:
                 self._close()
                 return functools.partial(self._last, dump_exception(exc))
             room -= item_cost(payload.size)
-            if room <= 0 or payload.size > _LARGE_ITEM_BYTES or self._threads.has_waiting_jobs:
+            is_large = payload.size > LARGE_ITEM_BYTES
+            is_full = room <= 0 or is_large or not outgoing.has_room
+            if is_full or self._pools.is_thread_wanted(method):
                 return functools.partial(self._pause, payload)
-            self._threads.post(functools.partial(self._post, payload))
-        self._close()
-        return do_nothing
+            self._pools.threads.post(functools.partial(self._post, payload))
+        return self._close()
 
     def _post(self, payload: Payload) -> None:
         if not self._is_cancelled and self._outgoing is not None:
@@ -80,30 +103,31 @@ class GeneratorRun:
     def _pause(self, payload: Payload) -> None:
         """Post the last item of a step; continue if there is room."""
         self._post(payload)
-        self._is_stepping = False
-        if self._is_cancelled or (self._outgoing is not None and self._outgoing.has_room):
-            self._resume()  # if cancelled, to close the generator where it runs
+        self._job = None
+        if self._is_cancelled:
+            self._start_closing()
+        elif self._outgoing is not None and self._outgoing.has_room:
+            self._resume()
 
     def _last(self, error: Payload | None) -> None:
         if not self._is_cancelled:
             self._call.end_stream(error)
 
-    def _cancel(self) -> None:
-        self._is_cancelled = True
-        self._resume()
-
-    def _close(self) -> None:
+    def _close(self) -> Callable[[], None]:
         close = getattr(self._items, "close", None)
         if close is not None:
             with contextlib.suppress(BaseException):
                 close()
+        self.has_ended = True
+        return do_nothing
 
 
 class StreamingCall(Protocol):
     """The call whose method returned the generator."""
 
     is_cancelled: bool
+    method: Method
 
-    def on_cancel(self, cancel: Callable[[], object]) -> None: ...
+    def continue_with(self, work: Work) -> None: ...
     def open_stream(self) -> OutgoingStream: ...
     def end_stream(self, error: Payload | None) -> None: ...

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import contextlib
 from typing import Any
+from urllib.parse import unquote
 
 import h11
+import trio
 
 from ...errors import UsageError
 from .._channel import Channel
@@ -22,9 +24,21 @@ from ._encodings import Encoding, JsonEncoding, PickleEncoding
 from ._post import PostCall
 from ._registry import Services
 
+HEAD_TIMEOUT = 60.0
+"""How long the head of a request may take, from the end of the one before, in seconds."""
+
+MAX_HEAD_BYTES = 16 << 10
+"""The longest head of a request, or of a part of its body."""
+
+_PIECE_BYTES = 1 << 20  # of a response: so much the peer must read within the silence timeout
+
 
 class HttpConnection:
-    """Serves one authenticated peer's requests, until an upgrade or the end."""
+    """Serves one authenticated peer's requests, until an upgrade or the end.
+
+    `trio.TooSlowError` if the peer is too slow: with the head of a request, with more of its
+    body, or in reading a response.
+    """
 
     def __init__(
         self,
@@ -33,18 +47,21 @@ class HttpConnection:
         services: Services,
         pools: Pools,
         limit_bytes: int,
+        silence_timeout: float,
     ) -> None:
         self._channel = channel
         self._services = services
         self._pools = pools
         self._limit_bytes = limit_bytes
-        self._http = h11.Connection(h11.SERVER)
+        self._silence_timeout = silence_timeout
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
 
     async def run(self) -> bytes | None:
         """Answer requests; on an upgrade, return the bytes that already followed it."""
         while True:
             try:
-                event = await self._next_event()
+                with trio.fail_after(HEAD_TIMEOUT):
+                    event = await self._next_event()
                 if not isinstance(event, h11.Request):
                     return None
                 if await self._respond(event):
@@ -67,14 +84,15 @@ class HttpConnection:
                 return True
             await self._send(426, f"this is {PROTOCOL}\n".encode(), {"upgrade": PROTOCOL})
         elif path.startswith("/rpc/") and request.method == b"POST":
-            await self._post(path.removeprefix("/rpc/"), headers)
+            await self._post(unquote(path.removeprefix("/rpc/")), headers)
         else:
             await self._send(404, b"bigmachine: POST /rpc/Service.method, or upgrade at /rpc\n")
         return False
 
     async def _upgrade(self) -> None:
-        while not isinstance(await self._next_event(), (h11.EndOfMessage, type(h11.PAUSED))):
-            pass
+        with trio.fail_after(HEAD_TIMEOUT):
+            while not isinstance(await self._next_event(), (h11.EndOfMessage, type(h11.PAUSED))):
+                pass
         response = self._http.send(
             h11.InformationalResponse(
                 status_code=101,
@@ -109,17 +127,16 @@ class HttpConnection:
         call = PostCall(method, args, kwargs, encoding=encoding, pools=self._pools)
         return await call.response()
 
-    async def _body(self, headers: dict[bytes, bytes]) -> bytes:
-        parts: list[bytes] = []
+    async def _body(self, headers: dict[bytes, bytes]) -> bytearray:
+        body = bytearray()
         # h11 has checked that it is a number.
         size = int(headers.get(b"content-length", b"0"))
-        received = 0
-        while max(size, received) <= self._limit_bytes:
-            event = await self._next_event()
+        while max(size, len(body)) <= self._limit_bytes:
+            with trio.fail_after(self._silence_timeout):
+                event = await self._next_event()
             if not isinstance(event, h11.Data):
-                return b"".join(parts)
-            parts.append(bytes(event.data))
-            received += len(event.data)
+                return body
+            body += event.data
         raise UsageError(f"the request is larger than {self._limit_bytes} bytes")
 
     async def _send(
@@ -131,10 +148,13 @@ class HttpConnection:
         ):
             lines.append(("connection", "close"))  # rather than read a body that nobody wants
         with contextlib.suppress(h11.LocalProtocolError):  # the peer can't be answered any more
-            head = self._http.send(h11.Response(status_code=status, headers=lines))
-            data = self._http.send(h11.Data(data=content))
-            end = self._http.send(h11.EndOfMessage())
-            await self._channel.send_all(*(part for part in (head, data, end) if part))
+            head = self._http.send(h11.Response(status_code=status, headers=lines)) or b""
+            for at in range(0, len(content) or 1, _PIECE_BYTES):
+                data = self._http.send(h11.Data(data=content[at : at + _PIECE_BYTES])) or b""
+                with trio.fail_after(self._silence_timeout):
+                    await self._channel.send_all(head + data)
+                head = b""
+            self._http.send(h11.EndOfMessage())
 
     async def _next_event(self) -> Any:  # h11's events have no common base but object
         while True:

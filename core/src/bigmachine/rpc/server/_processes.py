@@ -11,6 +11,8 @@ The head of a call is the method's name; the head of a reply is its kind of fram
 from __future__ import annotations
 
 import contextlib
+import inspect
+import io
 import os
 import pickle
 import select
@@ -20,8 +22,12 @@ import struct
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 from ...errors import RemoteError, UsageError
+from ...process import close_in_children, module_path, pack, python_environ, start_command
 from .._exceptions import CallError, dump_exception
 from .._frames import INLINE_BYTES, Frame, Kind, Payload
 from .._marshal import dump_result, load_arguments
@@ -69,6 +75,17 @@ class ProcessPool:
                 return
         process.end()
 
+    def end(self, timeout: float) -> None:
+        """Let the idle processes run their exit handlers, for so long at most; end all."""
+        with self._lock:
+            idle = list(self._idle)
+        for process in idle:
+            process.ask_to_end()
+        deadline = time.monotonic() + timeout
+        for process in idle:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        self.close()
+
     def close(self) -> None:
         """End all processes, even those that are busy."""
         with self._lock:
@@ -89,6 +106,12 @@ class ProcessCall:
         self._lock = threading.Lock()
         self._process: _Process | None = None
         self._is_cancelled = False
+        self.has_ended = False
+
+    @property
+    def is_uncancellable(self) -> bool:
+        """Always False: its process is killed."""
+        return False
 
     def run(self, arguments: Payload) -> tuple[Kind, Payload]:
         """Return the reply, of kind ``REPLY`` or ``ERROR``.
@@ -109,6 +132,7 @@ class ProcessCall:
         finally:
             with self._lock:
                 self._process = None
+                self.has_ended = True
             is_usable = reply is not None and not self._is_cancelled
             self._pool.give_back(process, is_usable=is_usable)
         if reply is None:
@@ -123,6 +147,8 @@ class ProcessCall:
             self._is_cancelled = True
             if self._process is not None:
                 self._process.kill()
+            else:
+                self.has_ended = True
 
 
 class _Process:
@@ -131,20 +157,17 @@ class _Process:
     def __init__(self, pickled: bytes) -> None:
         self._unsent_service: bytes | None = pickled
         self._socket, theirs = socket.socketpair()
-        # Not forked, because this process has threads; in its process group, to end with
-        # it. It gets our module path first, or it might not find bigmachine.
-        path = [entry for entry in sys.path if isinstance(entry, str)]
-        program = (
-            "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
-            f"sys.path[:] = {path!r}; sys.argv[:] = {sys.argv!r}; "
-            f"from {__name__} import main; main({theirs.fileno()})"
-        )
         with theirs:
+            fd = theirs.fileno()
+            # Not forked, because this process has threads; in its process group, to end with it.
             self._process = subprocess.Popen(
-                [sys.executable, "-c", program],
+                [*start_command(f"{__name__}:main", fd), str(fd)],
                 stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[fd],
+                env=python_environ(),
             )
+        with contextlib.suppress(OSError):  # it has ended: the first call says how
+            self._socket.sendall(pack({**module_path(), "argv": [*map(str, sys.argv)]}))
 
     def exchange(self, method: str, arguments: Payload) -> tuple[Kind, Payload]:
         """Send a call and wait for its reply; `EOFError` or `OSError` if the process ends."""
@@ -155,6 +178,16 @@ class _Process:
         head, pickled_reply, *buffers = _receive(self._socket)
         size = sum(part.nbytes for part in (pickled_reply, *buffers))
         return Kind(head[0]), Payload((pickled_reply,), buffers, pickled_reply.nbytes, size)
+
+    def ask_to_end(self) -> None:
+        """Let it see the end of its calls, so that it ends by itself."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def wait(self, timeout: float) -> None:
+        """Wait for its end, for so long at most."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout)
 
     def kill(self) -> None:
         """Kill the process; whatever waits for its reply sees the end."""
@@ -182,15 +215,17 @@ class _Process:
             return f"was killed by signal {-status}"
 
 
-def main(descriptor: int) -> None:
+def main(header: dict[str, Any], fd: str) -> None:
     """Run as such a process, until the machine closes its end of the socket."""
-    machine = socket.socket(fileno=descriptor)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.path[:] = dict.fromkeys([*header["path"], *sys.path])
+    sys.argv[:] = header["argv"]
+    machine = socket.socket(fileno=int(fd))
     # A process that a method leaves behind must not look like this one.
     machine.set_inheritable(False)
-    os.register_at_fork(after_in_child=machine.close)
+    close_in_children(machine)
     threading.Thread(target=_die_with, args=(machine,), daemon=True).start()
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    prepare_output()
     with contextlib.suppress(EOFError, OSError):
         pickled: memoryview | None = _receive(machine)[1]
         service: object = None
@@ -209,9 +244,36 @@ def main(descriptor: int) -> None:
             del payload
 
 
+def prepare_output() -> None:
+    """Print lines at once, and as the driver reads them: in UTF-8, whatever the locale is."""
+    for name, descriptor in ("stdout", 1), ("stderr", 2):
+        is_unbuffered = getattr(getattr(sys, name), "write_through", False)  # by `python -u`
+        with contextlib.suppress(OSError):  # it is closed
+            # A new stream: one that was opened before its descriptor was replaced can't change.
+            buffer = open(descriptor, "wb", 0 if is_unbuffered else -1, closefd=False)  # noqa: SIM115
+            stream = io.TextIOWrapper(
+                buffer,
+                encoding="utf-8",
+                errors="backslashreplace",
+                line_buffering=True,
+                write_through=is_unbuffered,
+            )
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+
+
 def _call(service: object, frame: Frame) -> Payload:
     args, kwargs = load_arguments(frame)
-    result = getattr(service, frame.name.partition(".")[2])(*args, **kwargs)
+    name = frame.name.partition(".")[2]
+    result = (getattr(service, name) if name else service)(*args, **kwargs)  # type: ignore[operator]
+    if inspect.isawaitable(result) or isinstance(result, Iterator | AsyncIterator):
+        kind = type(result).__name__
+        raise CallError(
+            UsageError(
+                f"{frame.name} returned a {kind}: a parallel method runs in a process without a "
+                "loop, and returns its result whole"
+            )
+        )
     return dump_result(frame.name, result)
 
 

@@ -6,31 +6,51 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import trio
+
 from ...errors import UsageError
+from ...services._decorators import is_concurrent, is_exclusive, runs_in_processes
 from ...services._names import check_service_name, did_you_mean, method_names
-from ...services._parallel import runs_in_processes
+from ._gate import Gate
 from ._processes import ProcessPool
 
 
 class Method(NamedTuple):
     """A bound service method.
 
-    An async one runs in the loop, all others in threads or in ``processes``.
+    An async one runs in the loop, all others in threads or in ``processes``; exclusive ones one
+    at a time, inside a gate.
     """
 
     name: str
     function: Callable[..., Any]
     is_async: bool
+    is_concurrent: bool = False
+    exclusive: Gate | None = None
     processes: ProcessPool | None = None
+
+    @property
+    def is_of_supervisor(self) -> bool:
+        """Whether the machine's own supervisor has it."""
+        return self.name.startswith("Supervisor.")
+
+    @property
+    def takes_async(self) -> bool:
+        """Whether its stream arguments are async: a decorator may hide an ``async def``."""
+        return self.is_async or _is_async(inspect.unwrap(self.function))
 
 
 class Services:
-    """Service objects by name: ``"Service.method"`` finds any public method of any object."""
+    """Service objects by name: ``"Service.method"`` finds any public method of any object.
+
+    ``"Service"`` alone finds an object that can be called itself, such as a function.
+    """
 
     def __init__(self) -> None:
         self._objects: dict[str, object] = {}
         self._methods: dict[str, Method] = {}
         self._pools: dict[str, ProcessPool] = {}
+        self._gates: dict[str, Gate] = {}  # of the exclusive methods of each service
 
     def add(self, name: str, service: object, *, pickled: bytes | None = None) -> None:
         """Install ``service``; `UsageError` if the name is taken.
@@ -43,18 +63,28 @@ class Services:
             raise UsageError(f"a service named {name!r} is installed already")
         self._objects[name] = service
         # Otherwise the bytes are not kept: a service may be large.
-        if pickled is not None and any(
-            runs_in_processes(getattr(service, method)) for method in method_names(service)
-        ):
+        methods = [getattr(service, method) for method in method_names(service)]
+        if pickled is not None and any(map(runs_in_processes, [service, *methods])):
             self._pools[name] = ProcessPool(pickled)
 
     def remove(self, name: str) -> None:
         """Remove a service, for instance if its ``setup`` failed."""
         del self._objects[name]
-        for method in [m for m in self._methods if m.startswith(name + ".")]:
+        for method in [m for m in self._methods if m.partition(".")[0] == name]:
             del self._methods[method]
         if name in self._pools:
             self._pools.pop(name).close()
+
+    async def end_processes(self, timeout: float) -> None:
+        """Let the processes of parallel methods run their exit handlers, for so long at most."""
+        async with trio.open_nursery() as nursery:
+            for pool in self._pools.values():
+                nursery.start_soon(trio.to_thread.run_sync, pool.end, timeout)
+
+    def clear(self) -> None:
+        """Forget all services but the supervisor."""
+        for name in [name for name in self._objects if name != "Supervisor"]:
+            self.remove(name)
 
     def close(self) -> None:
         """End the processes of all services."""
@@ -69,7 +99,7 @@ class Services:
         return method
 
     def _find(self, name: str) -> Method:
-        service_name, _, method_name = name.partition(".")
+        service_name, dot, method_name = name.partition(".")
         service = self._objects.get(service_name)
         if service is None:
             raise UsageError(
@@ -77,15 +107,34 @@ class Services:
                 + _hint(service_name, [n for n in self._objects if n != "Supervisor"])
             )
         names = method_names(service)
-        if method_name not in names:
-            raise UsageError(
-                f"service {service_name!r} has no method {method_name!r}"
-                + _hint(method_name, names)
-            )
-        function = getattr(service, method_name)
-        is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-        pool = self._pools.get(service_name) if runs_in_processes(function) else None
-        return Method(name, function, is_async, pool)
+        if dot and method_name in names:
+            function = getattr(service, method_name)
+        elif not dot and callable(service):
+            function = service
+        else:
+            what = f"has no method {method_name!r}" if dot else "can't be called itself"
+            hint = _hint(method_name, names)
+            if callable(service):
+                hint = f"; call {service_name!r} itself" + (hint if names else "")
+            raise UsageError(f"service {service_name!r} {what}{hint}")
+        return Method(
+            name,
+            function,
+            is_async=_is_async(function),
+            is_concurrent=is_concurrent(function),
+            exclusive=self._gates.setdefault(service_name, Gate(1))
+            if is_exclusive(function)
+            else None,
+            processes=self._pools.get(service_name) if runs_in_processes(function) else None,
+        )
+
+
+def _is_async(function: Any) -> bool:
+    """Whether calling ``function`` returns at once something for the loop."""
+    return any(
+        inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one)
+        for one in (function, type(function).__call__)  # an object's own
+    )
 
 
 def _hint(wanted: str, names: list[str]) -> str:

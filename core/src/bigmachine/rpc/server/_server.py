@@ -5,6 +5,7 @@ Nothing a peer sends is parsed as more than TLS until its certificate is verifie
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import ssl
@@ -16,26 +17,30 @@ import trio
 
 from ..._identity import Identity
 from ...errors import ProtocolError, UsageError
+from ...process import close_in_children
 from .._channel import Channel, StreamChannel
 from .._frames import DEFAULT_LIMIT_BYTES
 from .._tasks import TaskPool
 from .._tls import TlsChannel
+from ._admission import Admission, AdmittingListener
 from ._call import Pools
-from ._connection import ServingConnection
+from ._connection import SILENCE_TIMEOUT, ServingConnection
 from ._http import HttpConnection
+from ._place_watch import PlaceWatch
 from ._registry import Services
 from ._threads import ThreadPool
 
 logger = logging.getLogger("bigmachine.rpc")
 
-_HANDSHAKE_TIMEOUT = 30.0
+_ENDING_POLL_SECONDS = 0.002
 
 
 class Server:
     """Serves the service objects of one machine to the members of its session.
 
     Without an ``identity``, the listeners' streams must already be secure, as in-memory
-    ones are. ``maxprocs`` bounds the threads that run ``def`` methods.
+    ones are. ``maxprocs`` bounds the threads that run ``def`` methods. A connection that
+    brings nothing for ``silence_timeout`` seconds is closed.
     """
 
     def __init__(
@@ -45,13 +50,17 @@ class Server:
         identity: Identity | None,
         maxprocs: int,
         limit_bytes: int = DEFAULT_LIMIT_BYTES,
+        silence_timeout: float = SILENCE_TIMEOUT,
     ) -> None:
         self.services = services
         self._identity = identity
         self._context = identity.server_context() if identity is not None else None
         self._maxprocs = maxprocs
         self._limit_bytes = limit_bytes
+        self._silence_timeout = silence_timeout
+        self._admission = Admission()
         self._connections: set[ServingConnection] = set()
+        self._place_watch: PlaceWatch | None = None  # while it serves
 
     async def serve(
         self,
@@ -61,18 +70,36 @@ class Server:
     ) -> None:
         """Accept and serve until cancelled."""
         threads = ThreadPool(self._maxprocs)
+        self._place_watch = PlaceWatch(threads.running)
         try:
             async with trio.open_nursery() as nursery:
                 self._pools = Pools(TaskPool(nursery), threads)
                 await trio.serve_listeners(
                     self._serve_stream,
-                    list(listeners),
+                    [AdmittingListener(listener, self._admission) for listener in listeners],
                     handler_nursery=nursery,
                     task_status=task_status,
                 )
         finally:
             threads.close()  # after the connections, whose generators end in threads
             self.services.close()
+
+    def check_places(self) -> None:
+        """Name methods that hold a place and do nothing, while others wait; see `PlaceWatch`."""
+        if self._place_watch is not None:
+            self._place_watch.check(is_any_waiting=self._pools.threads.has_queue())
+
+    async def end_calls(self, timeout: float, *, with_threads: bool) -> None:
+        """Cancel all calls but the supervisor's, and leave new ones unanswered.
+
+        Waits for ``timeout`` seconds at most until they have ended, and ``with_threads`` also
+        for methods in threads, which can't be cancelled.
+        """
+        self._pools.is_closed = True
+        calls = [call for connection in self._connections for call in connection.cancel_calls()]
+        with trio.move_on_after(timeout):
+            while not all(call.has_ended(with_threads=with_threads) for call in calls):
+                await trio.sleep(_ENDING_POLL_SECONDS)
 
     async def flush(self, timeout: float) -> None:
         """Send the replies that are due so far, in at most ``timeout`` seconds for all."""
@@ -85,9 +112,10 @@ class Server:
         """Serve one connection; its errors are logged and end nothing else."""
         try:
             async with stream:
-                channel = await self._secure(stream)
+                channel, name = await self._secure(stream)
                 try:
-                    await self._serve_channel(channel)
+                    with self._admission.member(name) if name else contextlib.nullcontext():
+                        await self._serve_channel(channel)
                 finally:
                     channel.close()
         except (
@@ -99,28 +127,27 @@ class Server:
         ) as exc:
             logger.debug("a connection was rejected or broke: %s", exc)
         except trio.TooSlowError:
-            logger.debug("a connection did not finish its TLS handshake")
+            logger.debug("a connection was too slow, or gave way to another")
         except Exception:
             logger.exception("a connection failed")
 
-    async def _secure(self, stream: trio.abc.Stream) -> Channel:
+    async def _secure(self, stream: trio.abc.Stream) -> tuple[Channel, str]:
+        """Return a secure channel and the peer's name; no name if the stream is secure already."""
         if self._context is None or self._identity is None:
-            return StreamChannel(stream)
-        with trio.fail_after(_HANDSHAKE_TIMEOUT):
+            return StreamChannel(stream), ""
+        with self._admission.stranger():
             if isinstance(stream, trio.SocketStream):
                 sock = socket.socket(fileno=stream.socket.detach())
                 channel = TlsChannel(sock, self._context, server_side=True)
                 try:
                     await channel.handshake()
-                    self._identity.check_peer(channel.ssl_object.getpeercert())
+                    return channel, self._identity.check_peer(channel.ssl_object.getpeercert())
                 except BaseException:
                     channel.close()
                     raise
-                return channel
             tls = trio.SSLStream(stream, self._context, server_side=True, https_compatible=True)
             await tls.do_handshake()
-            self._identity.check_peer(tls.getpeercert())
-            return StreamChannel(tls)
+            return StreamChannel(tls), self._identity.check_peer(tls.getpeercert())
 
     async def _serve_channel(self, channel: Channel) -> None:
         """Serve HTTP requests and, after an upgrade, frames."""
@@ -129,6 +156,7 @@ class Server:
             services=self.services,
             pools=self._pools,
             limit_bytes=self._limit_bytes,
+            silence_timeout=self._silence_timeout,
         ).run()
         if leading is None:
             return
@@ -137,6 +165,7 @@ class Server:
             services=self.services,
             pools=self._pools,
             limit_bytes=self._limit_bytes,
+            silence_timeout=self._silence_timeout,
             leading=leading,
         )
         self._connections.add(connection)
@@ -150,7 +179,8 @@ async def open_listeners(address: str) -> list[trio.SocketListener]:
     """Open listeners at ``HOST:PORT``, or take over the listening socket ``fd:N``."""
     if address.startswith("fd:"):
         sock = socket.socket(fileno=int(address.removeprefix("fd:")))
-        return [trio.SocketListener(trio.socket.from_stdlib_socket(sock))]
+        # A child that a service forks must not keep the port open.
+        return [trio.SocketListener(trio.socket.from_stdlib_socket(close_in_children(sock)))]
     host, _, port = address.rpartition(":")
     if not port.isdigit():
         raise UsageError(f"a machine listens at HOST:PORT or fd:N, not at {address!r}")

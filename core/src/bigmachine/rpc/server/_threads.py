@@ -4,50 +4,87 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import logging
 import queue
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
 
+from ...services._waiting import waiting
+from ._gate import Gate
+from ._thread_job import ThreadJob
+
+logger = logging.getLogger("bigmachine.rpc")
+
+MAX_CONCURRENT = 500
+"""How many `concurrent` methods run at once on a machine."""
+
+MAX_DETACHED = 500
+"""How many threads may hold methods that wait for calls of their own, or were cancelled."""
+
+_KEPT_THREADS = 16  # when idle; more, if there are more processors
+
 
 class ThreadPool:
-    """Runs functions in at most ``limit`` threads, and what they return in the trio loop.
+    """Runs functions in threads, and what they return in the trio loop.
+
+    At most ``limit`` run at once: each has a place, except those that wait for a call of their
+    own, or were cancelled; see `ThreadJob`.
 
     trio's own threads cost 150 µs per call. Two queues, with one wake-up of the loop for
     all that is done by then, cost a fifth of that.
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self._kept = max(limit, _KEPT_THREADS)
+        self._places = Gate(limit)
+        self._concurrent = Gate(MAX_CONCURRENT)
         self._token = trio.lowlevel.current_trio_token()
         self._jobs: queue.SimpleQueue[ThreadJob | None] = queue.SimpleQueue()
         self._done: deque[Callable[[], None]] = deque()
+        self._lock = threading.Lock()
         self._threads = 0
-        self._pending = 0
+        self.running: set[ThreadJob] = set()
+        """Those that run in a place, or without one because they were cancelled."""
+        self._spare = 0  # idle threads, minus the jobs that wait for a thread
+        self._detached = 0
+        self._is_full = False
+        self._abandoned: set[ThreadJob] = set()
+        self._warned: dict[str, int] = {}  # by method, of how many that are abandoned
+        self._has_news = False
 
-    def start(self, run: Callable[[], Callable[[], None]]) -> ThreadJob:
-        """Call ``run`` in a thread, then what it returns in the trio loop.
+    def start(
+        self,
+        run: Callable[[], Callable[[], None]],
+        *,
+        name: str = "",
+        is_concurrent: bool = False,
+        exclusive: Gate | None = None,
+        is_watched: bool = True,
+    ) -> ThreadJob:
+        """Call ``run`` in a thread, then what it returns in the trio loop. Neither may raise.
 
-        Neither may raise. The job returned can be cancelled until a thread takes it.
+        A concurrent job takes no place. One with an ``exclusive`` gate runs inside it. ``name``
+        is the method's, for the log; one that is not ``is_watched`` may do nothing for long.
         """
-        job = ThreadJob(run)
-        self._pending += 1
-        if self._pending > self._threads < self._limit:
-            self._threads += 1
-            # A daemon: a method that never ends must not keep the machine's process alive.
-            threading.Thread(
-                target=self._work, name=f"bigmachine-{self._threads}", daemon=True
-            ).start()
-        self._jobs.put(job)
+        places = self._concurrent if is_concurrent else self._places
+        job = ThreadJob(
+            run,
+            pool=self,
+            name=name,
+            places=places,
+            exclusive=exclusive,
+            is_watched=is_watched and not is_concurrent,
+        )
+        job.start()
         return job
 
-    @property
-    def has_waiting_jobs(self) -> bool:
-        """Whether any job waits for a thread."""
-        return self._pending > self._threads
+    def has_queue(self, *, is_concurrent: bool = False) -> bool:
+        """Whether any job waits for a place."""
+        return (self._concurrent if is_concurrent else self._places).has_queue
 
     def post(self, function: Callable[[], None]) -> None:
         """Call ``function`` in the trio loop; from any thread."""
@@ -57,44 +94,123 @@ class ThreadPool:
 
     def run(self, function: Callable[..., Awaitable[Any]], *args: Any) -> Any:
         """Run an async function in the trio loop and wait for it; from a pool's thread."""
-        return trio.from_thread.run(function, *args, trio_token=self._token)
+        with waiting():
+            return trio.from_thread.run(function, *args, trio_token=self._token)
 
     def close(self) -> None:
-        """Let idle threads end."""
-        for _ in range(self._threads):
-            self._jobs.put(None)
+        """Let threads end when they are idle, also those of jobs that begin later."""
+        self._jobs.put(None)
+
+    # -- for its jobs, in any thread ------------------------------------------
+
+    def take(self, job: ThreadJob) -> None:
+        """Run ``job``, which has its place, in an idle or in a new thread."""
+        if self._has_news:
+            self._warn_of_abandoned()
+        with self._lock:
+            needs_thread = self._spare <= 0
+            if needs_thread:
+                self._threads += 1
+            else:
+                self._spare -= 1
+        self._jobs.put(job)
+        if needs_thread:
+            # A daemon: a method that never ends must not keep the machine's process alive.
+            name = f"bigmachine-{self._threads}"
+            thread = threading.Thread(target=self._work, name=name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as exc:  # a limit of the system; it waits for another thread
+                logger.error("%s waits: %s", job.name, exc)
+                with self._lock:
+                    self._threads -= 1
+                    self._spare -= 1
+
+    def detach(self, job: ThreadJob) -> bool:
+        """Let ``job`` keep its thread, without a place; False if too many do so."""
+        with self._lock:
+            if self._detached < MAX_DETACHED:
+                self._detached += 1
+                return True
+            is_first, self._is_full = not self._is_full, True
+        if is_first:
+            logger.warning(
+                "%s keeps its place: %d methods wait for calls of their own, or still run after "
+                "they were cancelled, and there are no more threads for such methods",
+                job.name,
+                MAX_DETACHED,
+            )
+        return False
+
+    def attach(self, job: ThreadJob) -> None:
+        """Undo `detach`: the job has a place again, or has ended."""
+        with self._lock:
+            self._detached -= 1
+            self._abandoned.discard(job)
+
+    def abandon(self, job: ThreadJob) -> None:
+        """Take note that a detached job runs although it was cancelled."""
+        with self._lock:
+            if job.has_ended:
+                return
+            self._abandoned.add(job)
+            self._has_news = True
+        if job.exclusive is not None and job.exclusive.has_queue:
+            self.warn_of_exclusive(job.exclusive)
+
+    def warn_of_exclusive(self, gate: Gate) -> None:
+        """Say which cancelled method others wait for at ``gate``; once of each call."""
+        with self._lock:
+            holders = [job for job in self._abandoned if job.exclusive is gate]
+            news = [job.name for job in holders if not job.is_known_to_block]
+            for job in holders:
+                job.is_known_to_block = True
+        for name in news:
+            logger.warning(
+                "%s still runs after it was cancelled, for Python can't stop a thread; the other "
+                "exclusive methods of its service wait for it",
+                name,
+            )
+
+    def _warn_of_abandoned(self) -> None:
+        """Say which cancelled methods the next one runs beside, when they are twice as many."""
+        with self._lock:
+            self._has_news = False
+            counts = Counter(job.name for job in self._abandoned)
+            news = {name: n for name, n in counts.items() if n >= 2 * self._warned.get(name, 0)}
+            self._warned.update(news)
+        for name, count in news.items():
+            logger.warning(
+                "%s still runs after it was cancelled, in %d thread(s), for Python can't stop a "
+                "thread; other calls run beside it",
+                name,
+                count,
+            )
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
+        while True:
+            if (job := self._jobs.get()) is None:  # closed
+                self._jobs.put(None)  # for the other threads
+                if self._jobs.qsize() == 1:
+                    return
+                continue
             # In a context of its own: the thread's next method must not see what this one sets.
-            follow_up = contextvars.copy_context().run(job.run) if job.begin() else do_nothing
-            self.post(lambda follow_up=follow_up: self._finish(follow_up))  # type: ignore[misc]
+            follow_up = contextvars.copy_context().run(job.run_here)
+            with self._lock:
+                self._spare += 1  # before the next job gets the place, and looks for a thread
+            self.post(follow_up)
+            job.end()
             del job, follow_up
-
-    def _finish(self, follow_up: Callable[[], None]) -> None:
-        self._pending -= 1
-        follow_up()
+            if self._spare > self._kept:
+                with self._lock:
+                    if self._spare > self._kept:
+                        self._spare -= 1
+                        self._threads -= 1
+                        return
 
     def _drain(self) -> None:
         while self._done:
-            self._done.popleft()()
-
-
-class ThreadJob:
-    """One function that a thread of the pool runs."""
-
-    __slots__ = ("_taken", "run")
-
-    def __init__(self, run: Callable[[], Callable[[], None]]) -> None:
-        self.run = run
-        self._taken = threading.Lock()
-
-    def begin(self) -> bool:
-        """Take the job; False if it was taken, or cancelled, before."""
-        return self._taken.acquire(blocking=False)
-
-    cancel = begin
-
-
-def do_nothing() -> None:
-    """Stand in for a callback that has nothing to do."""
+            try:
+                self._done.popleft()()
+            except Exception:  # one call's fault; trio would end the whole process
+                logger.exception("a call's outcome could not be handled")

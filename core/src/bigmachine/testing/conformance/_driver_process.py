@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 import trio
 
+from bigmachine.process import module_path, pack, python_environ, start_command
 from bigmachine.system import Instance, Keepalive, System, hookimpl
 
 from ._guardian import guardian
@@ -118,16 +119,16 @@ async def run_driver(job: DriverJob, *, budget: Budget) -> AsyncIterator[DriverP
     mark = secrets.token_hex(8)
     guardian().watch(mark, grace=job.system.orphan_timeout)
     process = await trio.lowlevel.open_process(
-        [sys.executable, "-c", f"from {__name__} import main; main()"],
+        start_command(f"{__name__}:main", 0),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, MARK: mark, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env=python_environ({**os.environ, MARK: mark}),
         start_new_session=True,  # Ctrl-C in the terminal must end the tests, not the driver
     )
     handle = DriverProcess(process, mark)
     try:
         assert process.stdin is not None
-        await process.stdin.send_all(cloudpickle.dumps(job))
+        await process.stdin.send_all(pack(module_path()) + cloudpickle.dumps(job))
         await process.stdin.aclose()
         yield handle
     finally:
@@ -148,8 +149,9 @@ def process_at(place: Place) -> HostProcess | None:
     return find(place.pid) if place.host == Probe().place().host else None
 
 
-def main() -> None:
+def main(header: dict[str, Any]) -> None:
     """Run the job that standard input holds; report on standard output."""
+    sys.path[:] = dict.fromkeys([*header["path"], *sys.path])
     job: DriverJob = pickle.load(sys.stdin.buffer)
     reports = os.dup(1)
     os.dup2(2, 1)  # what others print must not mix with the reports

@@ -16,6 +16,7 @@ import trio
 from bigmachine._identity import Authority, Identity
 from bigmachine.boot import MachineSpec
 from bigmachine.machine._async import AsyncMachine
+from bigmachine.process import unpack
 from bigmachine.system import Instance, hookimpl
 
 from ._certificates import FAULTS, wrong_machine
@@ -193,14 +194,14 @@ class Impostors:
             number = next(count)
             if self.authority is None or not 0 < number <= len(FAULTS):
                 return made
-            outer = pickle.loads(made.config)
+            header, outer = _split(made.config)
             config = pickle.loads(outer["config"])
             fault = self.faults[made.name] = FAULTS[number - 1]
             short = made.name.partition(".")[0]
             wrong = wrong_machine(fault, authority=self.authority, name=short)
             changed = replace(config, identity=wrong)
             outer["config"] = cloudpickle.dumps(changed)
-            return replace(made, config=pickle.dumps(outer))
+            return replace(made, config=header + pickle.dumps(outer))
 
         request.new_machine = new_machine
         return (yield)
@@ -244,8 +245,15 @@ def _pem(text: bytes) -> bytes:
     return text[begin : begin + 200]
 
 
+def _split(config: bytes) -> tuple[bytes, dict[str, Any]]:
+    """Return a worker's configuration as its header, if it has one, and plain values."""
+    rest = config if config.startswith(pickle.PROTO) else unpack(config)[1]
+    return config[: len(config) - len(rest)], pickle.loads(rest)
+
+
 def _broken(config: bytes) -> bytes:
-    return pickle.dumps({**pickle.loads(config), "config": pickle.dumps(_Failing())})
+    header, outer = _split(config)
+    return header + pickle.dumps({**outer, "config": pickle.dumps(_Failing())})
 
 
 class _Failing:

@@ -215,10 +215,8 @@ def _leads_to(entry: Entry, cls: type) -> bool:
 
 
 def _is_test_file(module: ModuleType | None) -> bool:
-    from .._suite import Suite  # late: it imports this module
-
     found = vars(module).values() if module is not None else ()
-    return any(isinstance(each, type) and issubclass(each, Suite) for each in found)
+    return any(isinstance(each, type) and issubclass(each, Offline) for each in found)
 
 
 async def _import_seconds(module: str, *, after: str) -> float:

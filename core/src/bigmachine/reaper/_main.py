@@ -1,4 +1,4 @@
-"""The reaper process, ``python -m bigmachine.reaper``; its order is on standard input."""
+"""The program of the reaper process; its order is on standard input."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pickle
 import select
 import signal
 import sys
+import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .._driver import Driver
 
@@ -25,17 +26,19 @@ _PAUSE_SECONDS = 5.0
 _MOST_SECONDS = 1800.0  # for all; then it is up to `bigmachine reap`
 
 
-def main() -> None:
+def main(header: dict[str, Any]) -> None:
     """Wait for the driver's end; then free its leftovers, unless it said that there are none."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     line, has_more = _read_order(0)
     if has_more or not line:
         return  # dismissed, or the driver died before it had made anything
     order = json.loads(line)
+    _ask_for_scope()
     if not is_dismissed(0, Driver.parse(order["driver"])):
         import trio
 
-        sys.path[:] = dict.fromkeys([*order["path"], *sys.path])
+        # Last: a system that is defined there can be found, but nothing of ours.
+        sys.path += header["relative"]
         system_class, options = pickle.loads(base64.b64decode(order["system"]))
         trio.run(reap, system_class(options), order["session"])
 
@@ -82,6 +85,35 @@ async def reap(system: System, session: str) -> None:
     await hooks.shutdown()
 
 
+def _ask_for_scope() -> None:
+    """Ask systemd, where there is one, for a scope of this process's own; do not wait for it.
+
+    What ends the driver with all processes of its unit, such as a logout or ``systemctl stop``,
+    then leaves this process running. ``systemd-run --scope`` makes the same request.
+    """
+    if not os.path.isdir(_SYSTEMD):
+        return
+    pid = str(os.getpid())
+    arguments = ["busctl", "--system" if os.geteuid() == 0 else "--user", "call", *_START_UNIT]
+    arguments += [f"bigmachine-reaper-{pid}.scope", "fail", "2", "PIDs", "au", "1", pid]
+    arguments += ["CollectMode", "s", "inactive-or-failed", "0"]
+    try:
+        busctl = os.posix_spawnp(arguments[0], arguments, os.environ)
+    except OSError:
+        return
+    threading.Thread(target=os.waitpid, args=(busctl, 0), daemon=True).start()
+
+
+_SYSTEMD = "/run/systemd/system"  # see sd_booted(3)
+_START_UNIT = (
+    "org.freedesktop.systemd1",
+    "/org/freedesktop/systemd1",
+    "org.freedesktop.systemd1.Manager",
+    "StartTransientUnit",
+    "ssa(sv)a(sa(sv))",  # name, mode, properties, further units
+)
+
+
 def _read_order(fd: int) -> tuple[bytes, bool]:
     """Read a line, empty if it does not end; return it, and whether anything follows it."""
     received = b""
@@ -91,7 +123,3 @@ def _read_order(fd: int) -> tuple[bytes, bool]:
         received += part
     line, _, rest = received.partition(b"\n")
     return line, bool(rest)
-
-
-if __name__ == "__main__":
-    main()

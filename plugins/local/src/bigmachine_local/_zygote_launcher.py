@@ -1,4 +1,4 @@
-"""Machines forked by the zygote: a few ms each, where a fresh Python takes 100 or more."""
+"""Machines that the zygote starts, and their driver's side of it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 import trio
 
 from bigmachine.errors import StartError
+from bigmachine.process import pack
 
 from ._descriptors import Descriptor
 from ._process import PendingProcess, Process, kill_group
@@ -23,11 +24,12 @@ from ._zygote import MESSAGE_BYTES, Zygote
 logger = logging.getLogger("bigmachine.local")
 
 _EXCHANGE_TIMEOUT = 30.0  # includes the zygote's imports on a slow and busy computer
+_PARTING_TIMEOUT = 5.0  # to kill what machines have left
 _BATCH = 32  # requests in flight; the kernel's buffers hold about 250
 
 
-class ForkLauncher:
-    """A `Launcher` whose zygote forks each machine; a dead zygote is replaced."""
+class ZygoteLauncher:
+    """A `Launcher` whose zygote starts each machine; a dead zygote is replaced."""
 
     def __init__(self, zygote: Zygote) -> None:
         self._client = _ZygoteClient(zygote)
@@ -46,7 +48,7 @@ class ForkLauncher:
         await self._client.close()
 
 
-class ForkedProcess(Process):
+class ZygoteProcess(Process):
     """A machine that is a child of the zygote, watched through a pidfd."""
 
     def __init__(self, pid: int, pending: PendingProcess, *, client: _ZygoteClient) -> None:
@@ -89,14 +91,15 @@ class _ZygoteClient:
     def restarted(self) -> _ZygoteClient:
         """Return the client of a new zygote, in place of this dead one."""
         logger.warning(
-            "the process that forks machines ended with status %s; starting another",
-            self._zygote.process.returncode,
+            "the process that starts machines ended with status %s; starting another",
+            self._zygote.process.poll(),
         )
         return _ZygoteClient(Zygote(self._zygote.entry))
 
     async def launch(self, launches: Sequence[PendingProcess]) -> None:
         errors: list[str] = []
         async with self._lock:
+            self._zygote.has_launched = True
             with self._exchange():
                 for start in range(0, len(launches), _BATCH):
                     batch = launches[start : start + _BATCH]
@@ -105,12 +108,16 @@ class _ZygoteClient:
                     for pending in batch:
                         reply = await self._receive()
                         if "pid" in reply:
-                            pending.process = ForkedProcess(reply["pid"], pending, client=self)
+                            pending.process = ZygoteProcess(reply["pid"], pending, client=self)
                         else:
                             errors.append(reply["error"])
+                if self._zygote.entry is None:
+                    for pending in launches:
+                        if pending.process is not None:
+                            await pending.send_config()
         if errors:
             raise StartError(
-                f"{len(errors)} of {len(launches)} machines can't be forked: {errors[0]}"
+                f"{len(errors)} of {len(launches)} machines can't be started: {errors[0]}"
             )
 
     async def reap(self, pid: int) -> int | None:
@@ -125,12 +132,20 @@ class _ZygoteClient:
         async with self._lock:
             self._control.close()
             process = self._zygote.process
-            if process.poll() is None:
-                process.kill()  # it may still be importing, and not read the socket
+            if process.poll() is not None:
+                return
+            try:
                 pidfd = Descriptor(os.pidfd_open(process.pid))
-                await trio.lowlevel.wait_readable(pidfd)
-                pidfd.close()
-                process.wait()
+            except ProcessLookupError:  # it was just reaped, since this program ignores SIGCHLD
+                return
+            if self._zygote.has_launched:
+                # It kills all that machines have left.
+                with trio.move_on_after(_PARTING_TIMEOUT, shield=True):
+                    await trio.lowlevel.wait_readable(pidfd)
+            process.kill()  # it may still be importing, and not read the socket
+            await trio.lowlevel.wait_readable(pidfd)
+            pidfd.close()
+            process.wait()
 
     @contextlib.contextmanager
     def _exchange(self) -> Iterator[None]:
@@ -141,18 +156,21 @@ class _ZygoteClient:
         except (OSError, trio.TooSlowError) as exc:
             self._zygote.process.kill()
             raise StartError(
-                f"the process that forks machines (pid {self._zygote.process.pid}) died or hangs: "
-                "see its standard error, or pass the option fork=False to run without it"
+                f"the process that starts machines (pid {self._zygote.process.pid}) died or hangs; "
+                "see the standard error of this program"
             ) from exc
 
     async def _send_launch(self, pending: PendingProcess) -> None:
         machine = pending.machine
+        header: dict[str, Any] = {"environ": pending.environ}
+        if self._zygote.entry is None:
+            header |= {"command": machine.command, "cwd": pending.cwd}
         config = Descriptor(
             os.memfd_create(machine.name, os.MFD_CLOEXEC)
         )  # in memory: it holds a key
         try:
             with open(config.number, "wb", closefd=False) as file:
-                file.write(machine.config)
+                file.write(pack(header) + machine.config)
             await self._send(
                 {"launch": machine.name},
                 [

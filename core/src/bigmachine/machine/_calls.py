@@ -1,0 +1,139 @@
+"""The calls to one machine: pickled, sent, explained when they are lost, repeated, timed out."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import trio
+from outcome import Error, Outcome, Value
+
+from .._backoff import backoff
+from .._values import State
+from ..errors import CallTimeout, MachineStopped
+from ..rpc import Connection, ConnectionLost, IncomingStream, PickledCall, pickle_call
+from ..services._functions import name_of
+from ._call_options import CallOptions
+from ._controller import Controller
+
+logger = logging.getLogger("bigmachine.machine")
+
+Method: TypeAlias = str | Callable[..., Any]
+"""``"Service.method"``, or the function of a service's class."""
+
+
+class Calls:
+    """Makes the calls to one machine, for both of its APIs, with the same ``options``."""
+
+    def __init__(self, controller: Controller, options: CallOptions) -> None:
+        self.options = options
+        self._controller = controller
+
+    @property
+    def machine(self) -> str:
+        """The machine's name."""
+        return self._controller.name
+
+    def pickle(
+        self, method: Method, args: Sequence[Any], kwargs: Mapping[str, Any], *, copy: bool = False
+    ) -> PickledCall:
+        """Pickle a call, in any thread; see `rpc.pickle_call`."""
+        if callable(method):
+            method = name_of(method, self._controller.interfaces, machine=self.machine)
+        return pickle_call(method, args, kwargs, copy=copy)
+
+    async def outcome(
+        self, call: PickledCall, *, first: Outcome[Any] | None = None
+    ) -> Outcome[Any]:
+        """Make a call; return what the method returned, or what is to be raised.
+
+        ``first`` is the outcome of a first attempt that was made with `start`.
+        """
+        if self.options.timeout == math.inf:
+            connection = self._controller.connection
+            if first is None and connection is not None:
+                # A shortcut for most calls: each further coroutine costs a microsecond.
+                first = await connection.outcome(call)
+            return (first and self.settled(first)) or await self._repeat(call, first)
+        with trio.move_on_after(self.options.timeout):
+            return await self._repeat(call, first)
+        return Error(self.timed_out(call.method))
+
+    def start(
+        self, call: PickledCall, done: Callable[[Outcome[Any]], object]
+    ) -> tuple[Connection, int] | None:
+        """Make the first attempt without a task; None if that can't be done now.
+
+        Returns what `Connection.cancel` needs. If the outcome is not `settled`, the rest of the
+        call is up to `outcome`.
+        """
+        connection = self._controller.connection
+        if connection is None or self.options.timeout < math.inf:
+            return None
+        number = connection.start(call, done)
+        return (connection, number) if number is not None else None
+
+    def settled(self, outcome: Outcome[Any]) -> Outcome[Any] | None:
+        """Return the final outcome after an attempt with this one; None if that is still open."""
+        if type(outcome) is not Error:  # isinstance() takes half a microsecond here
+            return outcome
+        error = outcome.error
+        if isinstance(error, ConnectionLost):
+            if self._controller.lifecycle.state < State.STOPPED:
+                return None
+            error = self._controller.lifecycle.stopped_error(error.method)
+        return None if self._may_repeat(error) else Error(error)
+
+    async def open_stream(self, call: PickledCall) -> IncomingStream:
+        """Call a generator method."""
+        connection = self._controller.connection or await self._controller.connected()
+        return await connection.open_stream(call)
+
+    async def explain(self, lost: ConnectionLost) -> Exception:
+        """Wait until it is known why a connection was lost; return what to raise."""
+        return await self._controller.explain(lost)
+
+    def timed_out(self, method: str) -> CallTimeout:
+        """Return the error of a call or stream that has exceeded the ``timeout``."""
+        name, timeout = self._controller.name, self.options.timeout
+        if self._controller.lifecycle.state < State.RUNNING:
+            message = f"{method}: {name} was not RUNNING after {timeout:g} s; nothing was called"
+        else:
+            message = f"{method} on {name} was not done after {timeout:g} s and was cancelled"
+        return CallTimeout(message, addr=self._controller.addr, method=method, timeout=timeout)
+
+    def stopped(self) -> MachineStopped:
+        """Return a new error for a call to the machine, now that it is stopped."""
+        return self._controller.lifecycle.stopped_error()
+
+    async def _repeat(self, call: PickledCall, outcome: Outcome[Any] | None) -> Outcome[Any]:
+        waits: Iterator[float] | None = None
+        while True:
+            outcome = outcome or await self._attempt(call)
+            if isinstance(outcome, Value):
+                return outcome
+            assert isinstance(outcome, Error)
+            error = outcome.error
+            if isinstance(error, ConnectionLost):
+                error = await self.explain(error)
+            # An iterator or a file can be read only once.
+            if call.uploads is not None or not self._may_repeat(error):
+                return Error(error)
+            waits = waits or backoff()
+            outcome, pause = None, next(waits)
+            logger.debug(
+                "%s: %s: %s; again in %.2f s", self._controller.name, call.method, error, pause
+            )
+            await trio.sleep(pause)
+
+    async def _attempt(self, call: PickledCall) -> Outcome[Any]:
+        try:
+            connection = self._controller.connection or await self._controller.connected()
+        except MachineStopped as exc:
+            return Error(exc.with_traceback(None))
+        return await connection.outcome(call)
+
+    def _may_repeat(self, error: BaseException) -> bool:
+        return self.options.retry and bool(getattr(error, "temporary", False))

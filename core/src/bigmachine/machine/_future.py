@@ -1,0 +1,219 @@
+"""Futures whose work is done in a session's trio loop."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import functools
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import trio
+from outcome import Error, Outcome, Value
+
+from ..errors import BigmachineError, UsageError
+from ..rpc import Connection, PickledCall
+from ..services._tracebacks import shorten_traceback
+from ._calls import Calls
+from ._yielding_future import YieldingFuture
+
+if TYPE_CHECKING:
+    from ..rpc._tasks import Job, TaskPool
+
+T = TypeVar("T")
+
+
+class Loop(Protocol):
+    """What a future needs of its session's loop; the `Portal` is one."""
+
+    tasks: TaskPool
+
+    def post(self, function: Callable[[], object]) -> None:
+        """Call ``function`` in the loop, soon."""
+
+    def call_back(
+        self,
+        function: Callable[[concurrent.futures.Future[T]], object],
+        future: concurrent.futures.Future[T],
+    ) -> None:
+        """Call a done-callback in a thread that may wait."""
+
+
+class LoopEnded(UsageError):
+    """The session that owned the loop is over."""
+
+    def __init__(self) -> None:
+        super().__init__("the session is shut down; open a new one")
+
+
+class LoopFuture(YieldingFuture[T]):
+    """A future that keeps to the protocol of `concurrent.futures`.
+
+    Unlike a thread's, its work can be cancelled at any time. Its done-callbacks never run in the
+    loop's thread, so they may call machines and wait. A subclass supplies `begin` and `abandon`,
+    which are called in the loop.
+    """
+
+    def __init__(self, portal: Loop) -> None:
+        super().__init__()
+        self._portal = portal
+        self._is_begun = False
+        super().add_done_callback(_ended)
+
+    def begin(self) -> None:
+        """Begin the work, unless the future was cancelled before."""
+        raise NotImplementedError
+
+    def abandon(self) -> None:
+        """Cancel the work."""
+        raise NotImplementedError
+
+    def running(self) -> bool:
+        """Return True if the work has begun and is not done; it can be cancelled even so."""
+        return self._is_begun and not self.done()
+
+    def result(self, timeout: float | None = None) -> T:
+        """Return what the work returned, or raise what it raised."""
+        # Not by the inherited method, which takes an exception whose bool() is False for none.
+        error = self.exception(timeout)
+        if error is None:
+            return super().result()
+        try:
+            raise error
+        finally:
+            del error, self  # the traceback refers to this frame
+
+    def add_done_callback(self, fn: Callable[[concurrent.futures.Future[T]], object]) -> None:
+        """Call ``fn`` with the future when it is done; in a thread that may wait."""
+        super().add_done_callback(functools.partial(self._portal.call_back, fn))
+
+    def resolve(self, outcome: Outcome[T]) -> None:
+        """Set the outcome; without effect if the future was cancelled."""
+        try:
+            if type(outcome) is Value:
+                self.set_result(outcome.value)
+            elif type(outcome) is Error:
+                shorten_traceback(outcome.error)
+                self.set_exception(outcome.error)
+        except concurrent.futures.InvalidStateError:
+            pass
+
+
+def _ended(future: concurrent.futures.Future[Any]) -> None:
+    """Do what is due before the user's callbacks run."""
+    assert isinstance(future, LoopFuture)
+    if future.cancelled():
+        # Tells `concurrent.futures.wait` and `as_completed`.
+        future.set_running_or_notify_cancel()
+        with contextlib.suppress(UsageError):  # the loop has ended, or is another process's
+            future._portal.post(future.abandon)
+
+
+class TaskFuture(LoopFuture[T]):
+    """The future of an async function, which runs as a task of the portal."""
+
+    def __init__(self, portal: Loop, function: Callable[[], Awaitable[T]]) -> None:
+        super().__init__(portal)
+        self._function = function
+        self._job: Job | None = None
+
+    def begin(self) -> None:
+        if not self.cancelled():
+            self._is_begun = True
+            try:
+                self._job = self._portal.tasks.start(self._run)
+            except RuntimeError:  # the portal's nursery has ended
+                self.resolve(Error(LoopEnded()))
+
+    def abandon(self) -> None:
+        if self._job is not None:
+            self._job.cancel()
+
+    async def _run(self) -> None:
+        try:
+            outcome: Outcome[T] = Value(await self._function())
+        except trio.Cancelled:
+            # By the end of the loop, if not by `abandon`.
+            self.resolve(Error(LoopEnded()))
+            raise
+        except BaseException as exc:
+            outcome = Error(exc)
+        self._job = None
+        self.resolve(outcome)
+
+
+class CallFuture(LoopFuture[Any]):
+    """The future of a call to a machine. While it waits for the reply, it needs no task."""
+
+    def __init__(self, portal: Loop, calls: Calls, call: PickledCall) -> None:
+        super().__init__(portal)
+        self._calls = calls
+        self._method = call.method
+        self._call: PickledCall | None = call  # until it is done
+        self._sent: tuple[Connection, int] | None = None
+        self._job: Job | None = None
+
+    def __repr__(self) -> str:
+        state = "running" if self.running() else "pending"
+        if self.cancelled():
+            state = "cancelled"
+        elif self.done():
+            error = self.exception()
+            state = (
+                f"returned {type(self.result()).__name__}"
+                if error is None
+                else (f"raised {type(error).__name__}")
+            )
+        return f"<Future of {self._method} on {self._calls.machine}, {state}>"
+
+    def begin(self) -> None:
+        if self._call is None or self.cancelled():
+            return
+        self._is_begun = True
+        try:
+            self._sent = self._calls.start(self._call, self._attempted)
+        except BigmachineError as exc:
+            self._attempted(Error(exc.with_traceback(None)))
+        else:
+            if self._sent is None:
+                self._continue(None)
+
+    def abandon(self) -> None:
+        self._call = None
+        if self._sent is not None:
+            connection, number = self._sent
+            connection.cancel(number)
+        if self._job is not None:
+            self._job.cancel()
+
+    def resolve(self, outcome: Outcome[Any]) -> None:
+        self._call = self._job = None
+        super().resolve(outcome)
+
+    def _attempted(self, outcome: Outcome[Any]) -> None:
+        self._sent = None
+        settled = self._calls.settled(outcome)
+        if settled is not None:
+            self.resolve(settled)
+        else:
+            self._continue(outcome)
+
+    def _continue(self, first: Outcome[Any] | None) -> None:
+        """Do in a task what is not done, after the ``first`` attempt if there was one."""
+        try:
+            self._job = self._portal.tasks.start(functools.partial(self._run, first))
+        except RuntimeError:  # the portal's nursery has ended
+            self.resolve(Error(self._calls.stopped()))
+
+    async def _run(self, first: Outcome[Any] | None) -> None:
+        if (call := self._call) is None:
+            return
+        try:
+            outcome = await self._calls.outcome(call, first=first)
+        except trio.Cancelled:
+            # By the end of the loop, if not by `abandon`.
+            self.resolve(Error(self._calls.stopped()))
+            raise
+        except BaseException as exc:
+            outcome = Error(exc)
+        self.resolve(outcome)

@@ -1,0 +1,270 @@
+"""The driver's standard error, as machines' output is written to it: whatever its user does to it.
+
+It may be closed, full, a pipe that nobody reads, a terminal that is stopped, or be replaced at
+any time by an object of somebody else's. So a thread writes, and nobody waits for that thread.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import contextvars
+import functools
+import math
+import re
+import signal
+import sys
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import trio
+
+from ..errors import sanitize, sanitize_line
+from ._streams import has_colors, write_text
+
+QUEUE_BYTES = 4 << 20
+"""How much of machines' output waits in memory for a standard error that is slow.
+
+A machine of which less than `_OWN_BYTES` wait may add to that, up to twice as much in all: so
+one that prints much does not hide what others print.
+"""
+
+FLUSH_SECONDS = 2.0
+"""How long the end of a session waits for a standard error that is slow."""
+
+_OWN_BYTES = 64 << 10
+_ENTRY_BYTES = 200  # of memory for each line, beside the line itself
+_GATHERING_SECONDS = 0.001  # of a burst, many lines are then written at once
+_TAKEN_BYTES = 4096  # from the queue, at once
+_STEP_SECONDS = 0.1  # how long an unfinished line waits before it is shown
+# Of one machine's unfinished lines are shown: several at once, not too fast; then a few.
+_STEPS_AT_ONCE = 8
+_SECONDS_BETWEEN_STEPS = 0.25
+_SECONDS_PER_STEP = 5.0
+
+_DECODER = codecs.getincrementaldecoder("utf-8")
+_INCOMPLETE = re.compile(r"(?:\x1b(?:\[[0-?]*|\][^\x07\x1b]*)?)\Z")
+
+
+class StderrWriter:
+    """Writes lines of machines to standard error, each after its machine's name.
+
+    One for a session, in which it is started and closed. `line` and `step` never wait. If
+    standard error takes the lines too slowly, at most `QUEUE_BYTES` wait; further ones are
+    dropped, and their number is written when there is room again.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._queue: deque[_Line | _Gap] = deque()
+        self._size = 0  # of the queue, in bytes
+        self._sizes: Counter[str] = Counter()  # the same for each machine
+        self._steps: dict[str, _Step] = {}
+        self._paces: dict[str, _Pace] = {}
+        self._unwritten = _Gap()  # what could not be written; only the thread uses it
+        self._thread: threading.Thread | None = None
+        self._on_end: Callable[[], object] | None = None  # once it is closed
+
+    def start(self) -> None:
+        """Start the thread, if it is not started: at the end of the process that is too late."""
+        if self._thread is None:
+            # A daemon: standard error may block for ever. A context of its own: in a notebook,
+            # what it writes then belongs to the present cell, not to the one that opened us.
+            run = contextvars.Context().run
+            self._thread = threading.Thread(
+                target=run, args=(self._run,), name="bigmachine stderr", daemon=True
+            )
+            self._thread.start()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether half of the queue is full: it is better to give it time."""
+        return self._size > QUEUE_BYTES // 2
+
+    def line(self, machine: str, line: bytes) -> None:
+        """Write a line, without its newline, soon."""
+        with self._changed:
+            step = self._steps.pop(machine, None)
+            if step is not None and step.is_shown and step.line == line.rstrip(b"\r"):
+                return  # it is on the screen already: nothing but its newline has come
+            is_small = self._sizes[machine] < _OWN_BYTES and self._size < 2 * QUEUE_BYTES
+            if self._size >= QUEUE_BYTES and not is_small:
+                if not isinstance(self._queue[-1], _Gap):
+                    self._queue.append(_Gap(reason="stderr takes them too slowly"))
+                gap = self._queue[-1]
+                assert isinstance(gap, _Gap)
+                gap.lines[machine] += 1
+                return
+            self._queue.append(_Line(machine, line))
+            self._count(machine, len(line) + _ENTRY_BYTES)
+            self._changed.notify()
+
+    def step(self, machine: str, line: bytes) -> None:
+        """Show how far an unfinished line is, if it stays unfinished; another step replaces it.
+
+        Some steps are left out: a machine may print many in a second.
+        """
+        line = line.rstrip(b"\r")
+        with self._changed:
+            step = self._steps.get(machine)
+            if step is None:
+                self._steps[machine] = _Step(line, time.monotonic())
+            elif line != step.line:
+                step.line, step.is_shown = line, False
+            self._changed.notify()
+
+    async def close(self) -> None:
+        """Write what is left, if standard error takes it in `FLUSH_SECONDS`; end the thread."""
+        if self._thread is None:
+            return
+        token, has_ended = trio.lowlevel.current_trio_token(), trio.Event()
+        with self._changed:
+            self._on_end = functools.partial(token.run_sync_soon, has_ended.set)
+            self._changed.notify()
+        with trio.move_on_after(FLUSH_SECONDS, shield=True):
+            await has_ended.wait()
+
+    def _count(self, machine: str, size: int) -> None:
+        self._size += size
+        self._sizes[machine] += size
+
+    def _run(self) -> None:
+        if hasattr(signal, "pthread_sigmask"):
+            # With the default action, a pipe that is closed would end the whole driver.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
+        while entries := self._take():
+            self._write(entries)
+            if not self._queue:
+                time.sleep(_GATHERING_SECONDS)
+        self._write([])  # if it works again by now, tell what was not written
+        assert self._on_end is not None
+        with contextlib.suppress(trio.RunFinishedError):
+            self._on_end()
+
+    def _write(self, entries: Sequence[_Line | _Gap]) -> None:
+        stream: Any = sys.stderr  # Any: users put all kinds of objects there
+        if stream is None:  # as in programs without a console: nobody wants it
+            return
+        entries = [*([self._unwritten] if self._unwritten.lines else []), *entries]
+        self._unwritten = _Gap()
+        try:
+            colors = has_colors(stream)
+            if text := "".join(entry.text(colors=colors) for entry in entries):
+                write_text(stream, text)
+        except BaseException as exc:  # also `SystemExit`, from a `write` of the user's
+            for entry in entries:
+                self._unwritten.lines.update(entry.lines)
+            self._unwritten.reason = type(exc).__name__
+            with contextlib.suppress(Exception):
+                self._unwritten.reason += f": {exc}"
+
+    def _take(self) -> Sequence[_Line | _Gap]:
+        """Wait for what is to be written next; return nothing when the thread is to end."""
+        with self._changed:
+            while True:
+                if queued := self._take_queued():
+                    return queued
+                steps, seconds = self._take_steps()
+                if steps or self._on_end:
+                    return steps
+                self._changed.wait(seconds)
+
+    def _take_queued(self) -> Sequence[_Line | _Gap]:
+        entries: list[_Line | _Gap] = []
+        size = 0
+        while self._queue and size < _TAKEN_BYTES:
+            entry = self._queue.popleft()
+            entries.append(entry)
+            if isinstance(entry, _Line):
+                size += len(entry.line)
+                self._count(entry.machine, -len(entry.line) - _ENTRY_BYTES)
+        return entries
+
+    def _take_steps(self) -> tuple[Sequence[_Line], float | None]:
+        """Return the unfinished lines to be shown now, and in how many seconds there are more."""
+        taken: list[_Line] = []
+        seconds = math.inf
+        now = time.monotonic()
+        for machine, step in self._steps.items():
+            if step.is_shown or not step.line.strip():
+                continue
+            pace = self._paces.setdefault(machine, _Pace())
+            due = max(step.began + _STEP_SECONDS, pace.due(now, share=len(self._steps)))
+            if due <= now or self._on_end:
+                step.is_shown = True
+                pace.spend(now)
+                taken.append(_Line(machine, step.line, is_whole=False))
+            else:
+                seconds = min(seconds, due - now)
+        return taken, None if seconds == math.inf else seconds
+
+
+@dataclass(slots=True)
+class _Line:
+    """A line of a machine, or so much of it as there is."""
+
+    machine: str
+    line: bytes
+    is_whole: bool = True
+
+    @property
+    def lines(self) -> Counter[str]:
+        return Counter([self.machine])
+
+    def text(self, *, colors: bool) -> str:
+        if self.is_whole:
+            line = self.line.decode(errors="backslashreplace")
+        else:  # its last character, or escape sequence, may not be all here
+            line = _INCOMPLETE.sub("", _DECODER("backslashreplace").decode(self.line))
+        return f"{self.machine}: {sanitize(line, colors=colors)}\n"
+
+
+@dataclass(slots=True)
+class _Gap:
+    """Lines that were not written, by machine."""
+
+    lines: Counter[str] = field(default_factory=Counter)
+    reason: str = ""
+
+    def text(self, *, colors: bool) -> str:
+        return "".join(self._notes())
+
+    def _notes(self) -> Iterator[str]:
+        for machine, count in self.lines.items():
+            lines = "1 line" if count == 1 else f"{count:,} lines"
+            were = "was" if count == 1 else "were"
+            reason = sanitize_line(self.reason)
+            yield f"… {lines} of {machine} {were} not shown: {reason}\n"
+
+
+@dataclass(slots=True)
+class _Step:
+    """The unfinished line of a machine, as it is now."""
+
+    line: bytes
+    began: float
+    is_shown: bool = False
+
+
+class _Pace:
+    """When the next step of a machine may be shown: a token bucket."""
+
+    def __init__(self) -> None:
+        self._tokens = float(_STEPS_AT_ONCE)
+        self._counted = self._last = float("-inf")
+
+    def due(self, now: float, *, share: int) -> float:
+        """Return the time for one of ``share`` machines whose lines are unfinished."""
+        earned = (now - max(self._counted, now - 3600)) / (_SECONDS_PER_STEP * share)
+        self._tokens = min(float(_STEPS_AT_ONCE), self._tokens + earned)
+        self._counted = now
+        wait = max(0.0, 1 - self._tokens) * _SECONDS_PER_STEP * share
+        return max(now + wait, self._last + _SECONDS_BETWEEN_STEPS * share)
+
+    def spend(self, now: float) -> None:
+        self._tokens = max(0.0, self._tokens - 1)
+        self._last = now

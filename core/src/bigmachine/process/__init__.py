@@ -1,0 +1,12 @@
+"""How Python processes are started, and what a forked child of the driver must not keep."""
+
+from ._command import module_path as module_path
+from ._command import python_command as python_command
+from ._command import python_environ as python_environ
+from ._command import start_command as start_command
+from ._fork import FORKED as FORKED
+from ._fork import close_in_children as close_in_children
+from ._fork import end_child as end_child
+from ._start import open_standard_descriptors as open_standard_descriptors
+from ._start import pack as pack
+from ._start import unpack as unpack

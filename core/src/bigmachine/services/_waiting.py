@@ -1,0 +1,59 @@
+"""What a service's method gives up while it waits for a call of its own.
+
+The threads of a machine say what they run (`set_running`), and whatever waits in a thread for
+another machine does so in a `waiting` block. Without that, two machines with one processor
+each would wait for each other for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Protocol
+
+
+class Pausable(Protocol):
+    """A method that runs in a thread."""
+
+    def pause(self) -> object:
+        """Let others run in its place."""
+
+    def resume(self) -> object:
+        """Wait until it may run again."""
+
+
+class _Thread(threading.local):
+    runs: Pausable | None = None
+
+
+_thread = _Thread()
+_has_waited = False
+
+
+def has_waited() -> bool:
+    """Whether anything in this process has called another machine from a thread."""
+    return _has_waited
+
+
+def set_running(method: Pausable | None) -> None:
+    """Say what this thread runs from now on."""
+    _thread.runs = method
+
+
+@contextlib.contextmanager
+def waiting() -> Iterator[None]:
+    """Let other methods run while this thread waits; outside of a service's method, do nothing."""
+    global _has_waited
+    _has_waited = True
+    method = _thread.runs
+    if method is None:
+        yield
+        return
+    _thread.runs = None  # a block inside this one has nothing to give up
+    method.pause()
+    try:
+        yield
+    finally:
+        method.resume()
+        _thread.runs = method

@@ -1,0 +1,135 @@
+"""The user's services on a machine: installed one by one, and torn down in reverse order."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+
+from ..errors import UsageError
+from ..rpc import Services, explain_asyncio, load_service
+from ..services._names import TEARDOWN_SECONDS
+
+logger = logging.getLogger("bigmachine.machine")
+
+SetUp = Callable[[object], Awaitable[None]]
+
+
+class Installer:
+    """Installs services in ``services``, in tasks of ``nursery``.
+
+    ``set_up`` calls a new service's own ``setup`` with a session.
+    """
+
+    def __init__(self, services: Services, *, nursery: trio.Nursery, set_up: SetUp) -> None:
+        self._services = services
+        self._nursery = nursery
+        self._set_up = set_up
+        self._installations: dict[str, _Installation] = {}
+        self._teardowns: dict[str, Callable[[], object]] = {}  # in the order of installation
+
+    async def install(self, name: str, pickled: bytes) -> bool:
+        """Install a service, then run its ``setup`` if it has one; return if it has ``teardown``.
+
+        May be called again with the same bytes, by a driver that has lost the reply: it joins an
+        installation that is going on, or has succeeded. One that failed is tried again.
+        """
+        digest = await trio.to_thread.run_sync(_digest, pickled)
+        installation = self._installations.get(name)
+        if installation is None:
+            installation = self._installations[name] = _Installation(digest)
+            # A task of its own: when a connection ends, the calls that came over it are cancelled.
+            self._nursery.start_soon(self._install, installation, name, pickled)
+        elif installation.digest != digest:
+            raise UsageError(f"a service named {name!r} is installed already")
+        await installation.is_done.wait()
+        if installation.error is not None:
+            raise installation.error
+        return name in self._teardowns
+
+    @property
+    def teardown_seconds(self) -> float:
+        """How long `tear_down` may take."""
+        return TEARDOWN_SECONDS * len(self._teardowns)
+
+    async def tear_down(self) -> None:
+        """Call the ``teardown`` of each service that has one, the last installed first.
+
+        Each may take `TEARDOWN_SECONDS`. What it raises is logged.
+        """
+        while self._teardowns:
+            name, teardown = self._teardowns.popitem()
+            has_ended = trio.Event()
+            # A task of its own, in case it can't be cancelled.
+            self._nursery.start_soon(_tear_down, name, teardown, has_ended)
+            with trio.move_on_after(TEARDOWN_SECONDS):
+                await has_ended.wait()
+            if not has_ended.is_set():
+                logger.error(
+                    "service %r: teardown() has not ended after %g s; the machine ends without it",
+                    name,
+                    TEARDOWN_SECONDS,
+                )
+
+    async def _install(self, installation: _Installation, name: str, pickled: bytes) -> None:
+        try:
+            # In a thread: unpickling imports the service's modules, which may take seconds,
+            # and keepalives must be answered meanwhile.
+            service = await trio.to_thread.run_sync(load_service, name, pickled)
+            self._services.add(name, service, pickled=pickled)
+            try:
+                await self._set_up(service)
+            except BaseException as exc:
+                self._services.remove(name)
+                if (error := explain_asyncio(f"{name}.setup", exc)) is exc:
+                    raise
+                raise error from exc
+            if callable(teardown := getattr(service, "teardown", None)):
+                self._teardowns[name] = teardown
+        except trio.Cancelled:
+            raise
+        except BaseException as exc:  # SystemExit too: it is the service's, not the machine's
+            installation.error = exc
+            del self._installations[name]
+        finally:
+            installation.is_done.set()
+
+
+class _Installation:
+    """A service that is being installed, or was."""
+
+    def __init__(self, digest: bytes) -> None:
+        self.digest = digest
+        self.is_done = trio.Event()
+        self.error: BaseException | None = None
+
+
+async def call_special(method: Callable[..., Any], *args: object) -> None:
+    """Call a ``setup`` or ``teardown``: an ``async def`` in the loop, another one in a thread."""
+    if inspect.iscoroutinefunction(method):
+        result = method(*args)
+    else:
+        # In a list, because trio refuses a function that returns a coroutine.
+        [result] = await trio.to_thread.run_sync(lambda: [method(*args)], abandon_on_cancel=True)
+    if inspect.isawaitable(result):  # a decorator may hide an async def
+        await result
+
+
+async def _tear_down(name: str, teardown: Callable[[], object], has_ended: trio.Event) -> None:
+    with trio.move_on_after(TEARDOWN_SECONDS):
+        try:
+            await call_special(teardown)
+        except BaseException as exc:
+            if isinstance(exc, trio.Cancelled) and trio.current_effective_deadline() == -math.inf:
+                raise
+            logger.error("service %r: teardown() failed", name, exc_info=exc)
+        has_ended.set()
+
+
+def _digest(pickled: bytes) -> bytes:
+    return hashlib.sha256(pickled).digest()

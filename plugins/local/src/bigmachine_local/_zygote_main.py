@@ -1,0 +1,162 @@
+"""The zygote: the process that starts machines, as their parent.
+
+It has imported what a machine needs, and forks each machine; or it runs each machine's command.
+It has a single thread, so that forking is safe. As the machines' parent it can kill and reap
+them in any state. It serves one driver over a socket, and replies to its messages in order:
+
+* ``{"launch": name}`` with four descriptors (`LAUNCH_DESCRIPTORS`) starts a machine:
+  ``{"pid": …}`` or ``{"error": …}``. The file ``config`` begins with a header: the machine's
+  environment variables, its folder and, unless it is to be forked, its command;
+* ``{"reap": pid}`` kills the rest of an ended machine's process group: ``{"status": …}``.
+  Until then the machine stays a zombie, so that its pid is not reused, and the driver's
+  signals can't reach another process.
+
+When the driver's end closes, every machine is killed at once, and all that they have started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from bigmachine.process import python_environ, unpack
+
+from ._descendants import Descendants
+from ._zygote import LAUNCH_DESCRIPTORS, MESSAGE_BYTES
+
+_CANNOT_RUN = 127  # the status of a shell that finds no program
+
+Entry = Callable[..., None]
+
+
+def main(header: dict[str, Any], control_fd: str) -> NoReturn:
+    """Serve the driver at the other end of the socket until it closes the socket."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with open(os.devnull, "rb") as null:
+        os.dup2(null.fileno(), 0)
+    control = socket.socket(fileno=int(control_fd))
+    entry = _load(header) if header["entry"] else None
+    gc.collect()
+    gc.freeze()  # so garbage collections in machines don't copy shared pages
+    descendants = Descendants()
+    try:
+        with contextlib.suppress(ConnectionError):  # the driver died before it read a reply
+            _serve(control, descendants, entry)
+    finally:
+        descendants.kill()
+        os._exit(0)
+
+
+def _load(header: dict[str, Any]) -> Entry:
+    """Import what a machine runs, and what it needs."""
+    importlib.import_module(__package__)  # each machine unpickles its system
+    module_name, _, name = header["entry"].partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError:
+        sys.path += header["relative"]  # last: only what is nowhere else comes from there
+        module = importlib.import_module(module_name)
+    getattr(module, "preload", lambda: None)()
+    entry: Entry = getattr(module, name)
+    return entry
+
+
+def _serve(control: socket.socket, descendants: Descendants, entry: Entry | None) -> None:
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    poll.register(descendants.changed, select.POLLIN)
+    while True:
+        ready = {fd for fd, _ in poll.poll()}
+        if descendants.changed in ready:
+            descendants.reap_orphans()
+        if control.fileno() not in ready:
+            continue
+        message, descriptors, _, _ = socket.recv_fds(
+            control, MESSAGE_BYTES, len(LAUNCH_DESCRIPTORS), socket.MSG_CMSG_CLOEXEC
+        )
+        if not message:
+            return
+        request = json.loads(message)
+        if "reap" in request:
+            reply: dict[str, int | str] = {"status": descendants.reap(request["reap"])}
+        else:
+            try:
+                pid = os.fork()
+            except OSError as exc:
+                reply = {"error": str(exc)}
+            else:
+                if pid == 0:
+                    _run_machine(entry, control, descriptors)
+                descendants.machines.add(pid)
+                reply = {"pid": pid}
+            for descriptor in descriptors:
+                os.close(descriptor)
+        control.send(json.dumps(reply).encode())
+
+
+def _run_machine(entry: Entry | None, control: socket.socket, descriptors: list[int]) -> NoReturn:
+    """Run as a machine: in a new session, with no descriptor of the zygote open."""
+    status = 1
+    try:
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        control.detach()  # closed below; its destructor must not close a reused descriptor
+        config_fd, listen, log, lifeline = descriptors
+        os.lseek(config_fd, 0, os.SEEK_SET)
+        with open(config_fd, "rb") as file:
+            header, config = unpack(file.read())
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        _close_all_but(listen, lifeline)
+        if entry is None:
+            _exec(header, listen, lifeline)
+        os.environ.clear()  # the driver's may have changed since the zygote was started
+        os.environ.update(header["environ"])
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        entry(config, listen=f"fd:{listen}", lifeline=lifeline)
+        status = 0
+    except SystemExit as exc:
+        status = exc.code if isinstance(exc.code, int) else int(exc.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os._exit(status)  # never return into the zygote's loop
+
+
+def _exec(header: dict[str, Any], listen: int, lifeline: int) -> NoReturn:
+    """Run a machine's command in place of this process; its lifeline is standard input."""
+    command: list[str] = header["command"]
+    os.dup2(lifeline, 0)
+    os.close(lifeline)
+    os.set_inheritable(listen, True)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores
+        signal.signal(number, signal.SIG_DFL)
+    with contextlib.suppress(OSError):  # it was deleted
+        os.chdir(header["cwd"])
+    try:
+        arguments = [*command, "--listen", f"fd:{listen}"]
+        os.execvpe(command[0], arguments, python_environ(header["environ"]))
+    except OSError as exc:
+        print(f"can't run {command[0]}: {exc}", file=sys.stderr, flush=True)
+        sys.exit(_CANNOT_RUN)
+
+
+def _close_all_but(*kept: int) -> None:
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) not in kept:
+            with contextlib.suppress(OSError):  # the descriptor of the listing is already closed
+                os.close(int(name))

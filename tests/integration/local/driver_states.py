@@ -1,0 +1,84 @@
+"""A driver in an odd state, and a service that says what its machine is like."""
+
+from __future__ import annotations
+
+import json
+import logging.handlers
+import os
+import signal
+import sys
+import time
+import warnings
+from typing import Any
+
+import bigmachine as bm
+
+
+class State:
+    """Describes the process that its methods run in."""
+
+    def describe(self) -> dict[str, Any]:
+        try:
+            warnings.warn("mind the gap", stacklevel=1)
+            raises = False
+        except UserWarning:
+            raises = True
+        signals = signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}
+        return {
+            "flags": [sys.flags.optimize, sys.flags.dev_mode, sys.flags.utf8_mode, raises],
+            "argv": sys.argv,
+            "path": sys.path,
+            "folder": os.getcwd(),
+            "ignored": [number for number in signals if signal.getsignal(number) == signal.SIG_IGN],
+            "blocked": len(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
+            "later": os.environ.get("SET_LATER"),
+            "zone": [time.tzname[0], os.environ.get("TZ")],
+            "foreign": [m for m in sys.modules if m in FOREIGN and is_foreign(sys.modules[m])],
+            "terminal": os.getsid(0) == os.getppid() or os.getsid(0) == os.getpid(),
+        }
+
+    def die(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    @bm.parallel
+    def describe_process(self) -> dict[str, Any]:
+        return self.describe()
+
+
+FOREIGN = ("json", "logging", "ssl", "trio", "cloudpickle", "h11", "sitecustomize", "bigmachine")
+"""Modules of these names are in the driver's current folder, which is not on its path."""
+
+
+def is_foreign(module: Any) -> bool:
+    return "foreign" in (getattr(module, "__file__", None) or "")
+
+
+def main(fork: str) -> None:
+    """Report what machines and their processes are like, as a line of JSON."""
+    os.environ["PYTHONPATH"] = ":"
+    warned = logging.handlers.BufferingHandler(100)
+    logging.getLogger("bigmachine").addHandler(warned)
+    with bm.Session("local", fork=json.loads(fork)) as session:
+        os.environ["SET_LATER"] = "yes"
+        [machine] = session.start(
+            1, services={"State": State()}, environ={"TZ": "JST-9", "PYTHONPATH": "/opt/extra"}
+        )
+        reports = [machine.call("State.describe"), machine.call("State.describe_process")]
+        machine.submit("State.die")
+        machine.wait(bm.State.STOPPED)
+    with open(os.environ["REPORT"], "w") as file:
+        log = [record.getMessage() for record in warned.buffer]
+        driver = {"argv": sys.argv, "path": sys.path, "log": log, "error": str(machine.error)}
+        json.dump([driver, *reports], file)
+
+
+def break_signals() -> None:
+    """Ignore and block what can be, as a daemon's parent may have done."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def close_descriptors(*numbers: int) -> None:
+    for number in numbers:
+        os.close(number)
