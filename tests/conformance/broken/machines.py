@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import http.server
-import os
-import signal
 import ssl
 import threading
 from dataclasses import replace
 
 from bigmachine.boot import WorkerConfig
 from bigmachine.system import Identity
+from bigmachine.testing.conformance._wrappers import _split
 from bigmachine_local import LocalSystem
 from tests.conformance.broken import breaks
+from tests.conformance.broken._plain import PlainSystem
 from tests.conformance.cloud import CloudSystem
 
 
@@ -34,8 +34,9 @@ class IgnoresMaxprocs(CloudSystem):
 
 def _changed(order, **changes):
     try:
+        header, _ = _split(order.config)
         config = replace(WorkerConfig.load(order.config), **changes)
-        return replace(order, config=config.dump())
+        return replace(order, config=header + config.dump())
     except RuntimeError:  # it can't be loaded: the machine will report that
         return order
 
@@ -84,17 +85,12 @@ class NeverExits(CloudSystem):
         pass
 
 
-@breaks({"MACHINE-5": "is gone"}, options={"fork": False})
-class LeavesChildren(LocalSystem):
+@breaks({"MACHINE-5": "is gone"})
+class LeavesChildren(PlainSystem):
     """`stop` kills the machine's process, but not its process group."""
 
-    async def start(self, count, request):
-        instances = await super().start(count, request)
-        for instance in instances:
-            process = self._processes[instance.name]
-            process._kill_group = lambda pid=process.pid: os.kill(pid, signal.SIGKILL)
-            process._wait_exit = process._popen.wait
-        return instances
+    def kill(self, process):
+        process.kill()
 
 
 @breaks(

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import secrets
-import signal
-import socket
-import subprocess
 import time
 from dataclasses import replace
 
 import trio
 
-from bigmachine.errors import StopReason
-from bigmachine.system import Instance, System, Termination
+from bigmachine.system import Instance
 from tests.conformance.broken import breaks
+from tests.conformance.broken._plain import PlainSystem
 from tests.conformance.cloud import ACCOUNT, CloudSystem, _latency, _retried
 
 _HELD_SECONDS = 1.3  # a hook may block the event loop for one second at most
@@ -143,46 +138,13 @@ class DeletesLastOnly(CloudSystem):
 
 
 @breaks({"START-7": "it has ended, but there is still: process"})
-class RecordsLate(System):
+class RecordsLate(PlainSystem):
     """`launch` records a process after it has sent the configuration, when it may be cancelled."""
 
-    name = "late"
-
-    def __init__(self, options=None):
-        super().__init__(options)
-        self.processes = {}
-
-    async def launch(self, spec):
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            process = await trio.lowlevel.open_process(
-                [*spec.command, "--listen", f"fd:{listener.fileno()}"],
-                stdin=subprocess.PIPE,
-                pass_fds=[listener.fileno()],
-                start_new_session=True,
-            )
-            port = listener.getsockname()[1]
+    async def opened(self, spec, process):
         await process.stdin.send_all(spec.config)
         await _latency()
         self.processes[spec.name] = process
-        return Instance(spec.name, f"127.0.0.1:{port}")
-
-    async def keepalive_failed(self, instance):
-        if process := self.processes.get(instance.name):
-            with trio.move_on_after(0.5):
-                status = await process.wait()
-                return Termination(StopReason.EXITED, f"its process ended with status {status}")
-        return None
-
-    async def stop(self, instance):
-        if process := self.processes.get(instance.name):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-            self.processes.pop(instance.name, None)
-
-    async def shutdown(self):
-        for name in [*self.processes]:
-            await self.stop(Instance(name, ""))
 
 
 @breaks({"START-8": "but `instances` lists it"})

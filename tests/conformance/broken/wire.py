@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import ssl
 
 import trio
@@ -26,12 +27,14 @@ class NoUpgrade(CloudSystem):
 
     def http_client(self, identity):
         client = super().http_client(identity)
-        client.event_hooks = {"response": [_without_stream]}
+        client.send = functools.partial(_send_without_stream, client.send)
         return client
 
 
-async def _without_stream(response):
+async def _send_without_stream(send, request, **options):
+    response = await send(request, **options)
     response.extensions.pop("network_stream", None)
+    return response
 
 
 @breaks({"WIRE-3": "ended; the call may or may not have run"})

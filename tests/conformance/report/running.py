@@ -16,6 +16,8 @@ from unittest import mock
 
 import pytest
 
+from bigmachine.cli import main
+
 PREAMBLE = """\
 import pytest
 import trio
@@ -72,6 +74,19 @@ def run_suite(folder: Path, source: str, *arguments: str, is_alone: bool = False
     return _result(folder, int(status), output.getvalue())
 
 
+def run_command(folder: Path, *arguments: str) -> Run:
+    """Run ``bigmachine conformance`` in this process."""
+    output = io.StringIO()
+    plugin = "--pytest=-pbigmachine.testing.conformance._plugin --capture=sys"
+    with (
+        _alone(folder),
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(output),
+    ):
+        status = main(["conformance", *arguments, plugin])
+    return _result(folder, status, output.getvalue())
+
+
 def run(folder: Path, command: list[str], **environ: str) -> Run:
     """Run a command in a process of its own."""
     done = subprocess.run(
@@ -103,7 +118,8 @@ def _alone(folder: Path) -> Iterator[None]:
         os.chdir(here)
         sys.path[:] = path
         for name in set(sys.modules) - modules:
-            if str(getattr(sys.modules[name], "__file__", "")).startswith(str(folder)):
+            file = getattr(sys.modules[name], "__file__", None)
+            if file and (file.startswith(str(folder)) or not Path(file).exists()):
                 del sys.modules[name]
 
 

@@ -7,36 +7,66 @@ import sys
 import pytest
 
 from bigmachine.cli import main
-from tests.conformance.report.running import run
+from tests.conformance.report.running import run_command
 from tests.conftest import Install
 
 
-def bigmachine(folder, *arguments):
-    program = "import sys; from bigmachine.cli import main; sys.exit(main())"
-    return run(folder, [sys.executable, "-c", program, "conformance", *arguments])
-
-
 def test_command_runs_suite_on_installed_system_with_options(tmp_path):
-    done = bigmachine(
+    done = run_command(
         tmp_path,
         "local",
-        *("-o", "maxprocs=2", "--bad-option", "port=-1", "--json", "report.json"),
-        *("--junit", "junit.xml", "-k", "refused or maxprocs or starts_runs"),
+        *("-o", "maxprocs=4096", "--bad-option", "port=-1", "--json", "report.json"),
+        *("--junit", "junit.xml", "-k", "OPTIONS-3 or MACHINE-1 or starts_runs"),
     )
-    assert done.status == 0, done.output
     assert done.results["OPTIONS-3"] == ("passed", "")
-    assert done.results["MACHINE-1"] == ("passed", "")
+    assert done.results["START-1"] == ("passed", "")
     assert done.report["suites"][0]["dist"].startswith("bigmachine-local ")
     assert 'value="START-1"' in done.junit
     assert sorted(path.name for path in tmp_path.iterdir()) == ["junit.xml", "report.json"]
-
-
-def test_exit_status_is_1_if_clause_fails(tmp_path):
     # More processors than any machine has.
-    done = bigmachine(tmp_path, "local", "-o", "maxprocs=4096", "-k", "maxprocs")
+    assert done.results["MACHINE-1"][1].startswith("maxprocs is 4096")
     assert done.status == 1
     assert "MACHINE-1" in done.output
-    assert "maxprocs is 4096" in done.output
+
+
+OWN = """
+from bigmachine.testing import InProcessSystem
+
+class Group:
+    class Own(InProcessSystem):
+        pass
+
+text = "no class"
+"""
+
+
+def test_command_takes_class_of_current_folder_and_exact_clause(tmp_path):
+    (tmp_path / "own_backend.py").write_text(OWN)
+    arguments = ("-k", "START-1", "--json", "report.json")
+    done = run_command(tmp_path, "own_backend:Group.Own", *arguments)
+    assert done.status == 0, done.output
+    assert done.report["suites"][0]["suite"] == "TestGroupOwn"
+    ran = {clause for clause, (outcome, _) in done.results.items() if outcome != "not run"}
+    assert ran == {"START-1"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["local", "-o", "maxprocs=0"], "maxprocs: must be at least 1"),
+        (["local", "--tier=offline", "-k", "no_such_test"], "selects no test"),
+        (["local", "--tier=offline", "-k", "START-1 or"], "Wrong expression"),
+        (["own_backend:Missing"], "has no attribute 'Missing'"),
+        (["own_backend:text"], "not a subclass of bigmachine.System"),
+        (["no_such_module:Own"], "No module named 'no_such_module'"),
+    ],
+)
+def test_wrong_argument_is_usage_error(tmp_path, arguments, words):
+    (tmp_path / "own_backend.py").write_text(OWN)
+    done = run_command(tmp_path, *arguments)
+    assert done.status == 2
+    assert words in done.output
+    assert "NOT CONFORMANT" not in done.output
 
 
 BROKEN = """

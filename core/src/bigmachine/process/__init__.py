@@ -9,4 +9,5 @@ from ._fork import close_in_children as close_in_children
 from ._fork import end_child as end_child
 from ._start import open_standard_descriptors as open_standard_descriptors
 from ._start import pack as pack
+from ._start import read_header as read_header
 from ._start import unpack as unpack

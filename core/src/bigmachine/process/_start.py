@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import Any, BinaryIO
 
 STARTED_BY = "BIGMACHINE_STARTED_BY"
 """The variable that says which process started this one; only until this program has begun."""
@@ -53,6 +53,12 @@ def unpack(data: bytes) -> tuple[dict[str, Any], bytes]:
     end = _SIZE_BYTES + int.from_bytes(data[:_SIZE_BYTES], "big")
     header: dict[str, Any] = json.loads(data[_SIZE_BYTES:end])
     return header, data[end:]
+
+
+def read_header(file: BinaryIO) -> dict[str, Any]:
+    """Read the header that comes next in ``file``."""
+    size = file.read(_SIZE_BYTES)
+    return unpack(size + file.read(int.from_bytes(size, "big")))[0]
 
 
 def open_standard_descriptors() -> None:

@@ -126,10 +126,10 @@ class MachineSpec:
     def command(self) -> list[str]:
         """The worker's command line; add ``--listen HOST:PORT`` or ``--listen fd:N``.
 
-        Its first element is the driver's own interpreter, and the next are its flags. On another
-        computer, replace it by one that has the same environment:
-        ``["/opt/venv/bin/python", *spec.command[1:]]``. With ``--listen HOST:0`` the worker takes
-        any free port, and its first line of output is the address, as in ``10.0.0.7:40913``.
+        It is for the driver's computer: it begins with the driver's own interpreter, its flags,
+        and a file. On another computer, run ``PYTHON -m bigmachine.worker`` instead, with an
+        interpreter that has the same environment. With ``--listen HOST:0`` the worker takes any
+        free port, and its first line of output is the address, as in ``10.0.0.7:40913``.
         Raises `UsageError` where there is no interpreter, as in a frozen application.
         """
         return start_command("bigmachine.worker._main:run", 0)

@@ -19,7 +19,7 @@ import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..boot._config import WorkerConfig
-from ..process import pack
+from ..process import pack, read_header
 from ..rpc.server._processes import prepare_output
 from ._exit import ProcessExit
 from ._installer import call_special
@@ -149,7 +149,7 @@ def _die_with(lifeline: int) -> None:
 def run(header: dict[str, Any] | None = None, *arguments: str) -> NoReturn:
     """Run as a program: with ``arguments``, and a configuration on standard input.
 
-    ``header`` began the configuration, if it had one.
+    ``header`` began the configuration, if it had one and somebody has read it already.
     """
     parser = argparse.ArgumentParser(prog="python -m bigmachine.worker", description=__doc__)
     parser.add_argument(
@@ -161,6 +161,8 @@ def run(header: dict[str, Any] | None = None, *arguments: str) -> NoReturn:
     listen: str = parser.parse_args(arguments).listen
     lifeline = os.dup(0)
     with open(lifeline, "rb", closefd=False) as stdin:
+        if header is None and not stdin.peek(1).startswith(pickle.PROTO):
+            header = read_header(stdin)
         # A pickle marks its own end; after it, only the end of input follows.
         config = pickle.dumps(pickle.load(stdin), pickle.HIGHEST_PROTOCOL)
     if header is not None:
