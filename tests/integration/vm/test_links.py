@@ -39,6 +39,7 @@ PROGRAM = """
 """
 
 
+@pytest.mark.long
 @needs_builder
 def test_upload_that_never_begins_is_boot_error(tmp_path: Path) -> None:
     project = make_project(
