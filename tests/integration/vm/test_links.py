@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support import vms as vms_folder
 from tests.support.vms.projects import make_project, needs_builder
 
