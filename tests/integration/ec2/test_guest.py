@@ -315,6 +315,7 @@ def test_worker_sets_up_its_machine_before_it_serves(drive, tmp_path):
         assert text == textwrap.dedent(SERVICES)
 
 
+@pytest.mark.long
 @needs_builder
 def test_boot_error_says_why_the_setup_failed(drive):
     story = drive("bad", "/proc/nowhere/x")

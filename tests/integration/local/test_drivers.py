@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 import trio
+import trio.testing
 
 from bigmachine.errors import StartError, StopReason
 from tests.integration.local import local_machines as lm

@@ -49,6 +49,7 @@ def test_only_leftovers_of_killed_driver_are_freed(drive: Any, tmp_path: Path):
     until(lambda: resources(tmp_path) == [other])
 
 
+@pytest.mark.long
 def test_resource_that_appears_late_is_freed(drive: Any, tmp_path: Path):
     driver = drive("reaper")
     session = receive(driver)["session"]

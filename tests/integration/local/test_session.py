@@ -103,6 +103,7 @@ def test_calls_to_killed_machine_fail_with_signal_and_others_go_on(fork):
     trio.run(main)
 
 
+@pytest.mark.long
 def test_sessions_leak_no_descriptor_thread_process_or_file(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
 

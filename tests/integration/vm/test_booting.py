@@ -120,6 +120,7 @@ def test_program_finds_its_code_and_distributions_on_its_machines(project: Path)
     assert list((project.parent / "disks").iterdir()) == []
 
 
+@pytest.mark.long
 def test_syntax_error_on_machine_is_shown_by_driver(project: Path):
     (project / "helpers" / "deep" / "__init__.py").write_text("def answer(:\n")
     done = run(project, "1")

@@ -229,6 +229,7 @@ def test_everything_is_sent_without_index(environment: Environment):
     assert "Connection refused" in trio.run(boot_without_index, environment)
 
 
+@pytest.mark.long
 def test_incompatible_wheels_are_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PIP_INDEX_URL", NOWHERE)
     tag = "cp38-abi3-linux_riscv64"
@@ -247,6 +248,7 @@ def test_incompatible_wheels_are_not_sent(tmp_path: Path, monkeypatch: pytest.Mo
     trio.run(main)
 
 
+@pytest.mark.long
 def test_unresponsive_index_is_abandoned(environment: Environment, monkeypatch: pytest.MonkeyPatch):
     with socket.create_server((HOST, 0)) as silent:
         url = f"http://{HOST}:{silent.getsockname()[1]}/simple"
@@ -254,6 +256,7 @@ def test_unresponsive_index_is_abandoned(environment: Environment, monkeypatch: 
         assert "no answer in " in trio.run(boot_without_index, captured)
 
 
+@pytest.mark.long
 def test_missing_version_on_index_is_sent_by_driver(
     environment: Environment, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -264,6 +267,7 @@ def test_missing_version_on_index_is_sent_by_driver(
     assert "two==2.0" in trio.run(boot_without_index, captured)
 
 
+@pytest.mark.long
 def test_damaged_file_on_index_is_sent_by_driver(
     environment: Environment, index: Index, monkeypatch: pytest.MonkeyPatch
 ):
@@ -276,6 +280,7 @@ def test_damaged_file_on_index_is_sent_by_driver(
     assert "two" in trio.run(boot_without_index, captured)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("patient_machines")
 @pytest.mark.parametrize("has_all", [True, False], ids=["used", "not used"])
 def test_index_password_is_in_no_log_and_on_no_disk(
@@ -319,6 +324,7 @@ def test_urls_are_shown_without_their_secrets(text: str, shown: str):
     assert without_secrets(text) == shown
 
 
+@pytest.mark.long
 def test_python_that_uv_cannot_install_is_error_with_reason(
     environment: Environment, index: Index, monkeypatch: pytest.MonkeyPatch
 ):

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support import vms as vms_folder
 from tests.support.vms.projects import make_project, needs_builder
 
@@ -39,6 +41,7 @@ PROGRAM = """
 """
 
 
+@pytest.mark.long
 @needs_builder
 def test_upload_that_never_begins_is_boot_error(tmp_path: Path) -> None:
     project = make_project(

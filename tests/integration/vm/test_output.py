@@ -220,6 +220,7 @@ def test_boot_error_contains_output_of_failed_setup(drive):
     assert "\n  about to die" in exited
 
 
+@pytest.mark.long
 @needs_builder
 def test_output_is_not_doubled_if_system_implements_tail(drive):
     assert lines_of("m0", drive("own")["lines"]) == ["the system's output"]

@@ -57,6 +57,7 @@ PROGRAM = """
 """
 
 
+@pytest.mark.long
 @needs_builder
 def test_announced_end_of_vm_is_interruption(tmp_path: Path):
     (tmp_path / "disks").mkdir()

@@ -122,6 +122,7 @@ print(environment.manifest()["distributions"][0]["wheel"]["filename"])
 """
 
 
+@pytest.mark.long
 def test_pip_is_used_if_uv_is_missing(index, venv, make_wheel, make_project, tmp_path):
     make_wheel("pywin32", "306")
     make_wheel("idna", "3.7")

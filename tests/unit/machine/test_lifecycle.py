@@ -8,6 +8,7 @@ import threading
 
 import pytest
 import trio
+import trio.testing
 
 import bigmachine as bm
 from bigmachine.session._peers import peer_session

@@ -282,6 +282,7 @@ def test_machine_reads_no_more_calls_while_replies_are_not_read() -> None:
     run(main)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["made_bytes", "async_made_bytes"])
 def test_large_results_that_are_not_read_are_not_computed(method: str) -> None:
     async def main() -> None:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from .._identity import Identity
 from .._values import Keepalive
 from ..process import module_path, pack, unpack
-from ..rpc import dumps_whole
 from ..system._request import LaunchRequest
 
 if TYPE_CHECKING:
@@ -38,6 +37,8 @@ class WorkerConfig:
 
     def dump(self) -> bytes:
         """Return the bytes that `load` reads."""
+        from ..rpc import dumps_whole  # late: it takes a backend's import too long
+
         # Two pickles: the outer one needs nothing but the standard library, so that the
         # worker can set its module path before it meets the driver's own classes.
         outer = pickle.dumps({"config": dumps_whole(replace(self, header=None))}, 5)
