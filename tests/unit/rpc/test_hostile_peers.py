@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bigmachine.errors import BigmachineError, UsageError
@@ -414,6 +414,8 @@ def test_no_frames_of_client_end_more_than_its_connection(parts: list[bytes]) ->
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(parts=st.lists(frames(), min_size=1, max_size=12))
+@example(parts=[message_frame(Kind.ERROR, 1, dumps((1, 2, 3, 4, 5)))[0]])
+@example(parts=[message_frame(Kind.ERROR, 1, dumps(("a", "b", "c", [None, 7], False)))[0]])
 def test_no_frames_of_machine_end_more_than_its_connection(parts: list[bytes]) -> None:
     async def main() -> None:
         async with raw_machine() as (wire, machine, nursery):

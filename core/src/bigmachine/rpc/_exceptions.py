@@ -38,18 +38,19 @@ def dump_exception(exc: BaseException) -> Payload:
 
 def load_exception(frame: Frame, *, addr: str, method: str, machine: str) -> Exception:
     """Return the exception to raise at the caller."""
+    # In one piece: a hostile machine may send anything in place of any part.
     try:
         kind, message, remote_traceback, nodes, is_call_error = loads(frame)
+        remote = RemoteError(
+            f"{method} raised {kind} on {machine}: {message}",
+            addr=addr,
+            method=method,
+            type_name=kind,
+            traceback=with_source_lines(remote_traceback),
+        )
+        original = put_together(nodes, stand_in=remote) if nodes else remote
     except Exception as exc:
         return ProtocolError(f"an error reply could not be read: {exc}", addr=addr, method=method)
-    remote = RemoteError(
-        f"{method} raised {kind} on {machine}: {message}",
-        addr=addr,
-        method=method,
-        type_name=kind,
-        traceback=with_source_lines(remote_traceback),
-    )
-    original = put_together(nodes, stand_in=remote) if nodes else remote
     # The first two can't be raised from a coroutine, or would end the caller's stream.
     if isinstance(original, (StopIteration, StopAsyncIteration)) or not isinstance(
         original, Exception
