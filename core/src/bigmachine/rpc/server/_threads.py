@@ -49,6 +49,7 @@ class ThreadPool:
         self._threads = 0
         self.running: set[ThreadJob] = set()
         """Those that run in a place, or without one because they were cancelled."""
+        self._queued = 0  # jobs that no thread has got yet
         self._spare = 0  # idle threads, minus the jobs that wait for a thread
         self._detached = 0
         self._is_full = False
@@ -113,6 +114,7 @@ class ThreadPool:
                 self._threads += 1
             else:
                 self._spare -= 1
+            self._queued += 1
         self._jobs.put(job)
         if needs_thread:
             # A daemon: a method that never ends must not keep the machine's process alive.
@@ -191,9 +193,11 @@ class ThreadPool:
         while True:
             if (job := self._jobs.get()) is None:  # closed
                 self._jobs.put(None)  # for the other threads
-                if self._jobs.qsize() == 1:
+                if not self._queued:
                     return
                 continue
+            with self._lock:
+                self._queued -= 1
             # In a context of its own: the thread's next method must not see what this one sets.
             follow_up = contextvars.copy_context().run(job.run_here)
             with self._lock:
