@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
 import os
 import select
 import sys
-import termios
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,6 +22,9 @@ from bigmachine.machine._stderr import StderrWriter
 from tests.support.waiting import until
 
 Test = Callable[[StderrWriter], Any]
+
+fcntl = pytest.importorskip("fcntl")
+termios = pytest.importorskip("termios")
 
 
 @contextlib.contextmanager
