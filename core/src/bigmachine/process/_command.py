@@ -32,9 +32,6 @@ _FLAGS = {
 }
 
 
-_MAX_VARIABLE_BYTES = 128 << 10  # MAX_ARG_STRLEN of linux/binfmts.h, with "=" and the NUL
-
-
 def python_command(*arguments: str) -> list[str]:
     """Return the command of a new Python process: this interpreter, its flags, ``arguments``.
 
@@ -65,19 +62,13 @@ def python_environ(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     Relative entries of ``PYTHONPATH`` are kept from the interpreter: they would be the current
     folder. `_start` restores the variable.
     """
-    variables = dict(os.environ if environ is None else environ)
-    # The worker sets those that were asked for; the kernel refuses any that is as long as this.
-    result = {name: value for name, value in variables.items() if _fits(name, value)}
+    result = dict(os.environ if environ is None else environ)
     result[_start.STARTED_BY] = str(os.getpid())
     if python_path := result.get("PYTHONPATH"):
         absolute = [entry for entry in python_path.split(os.pathsep) if os.path.isabs(entry)]
         result[_start.PYTHON_PATH] = python_path
         result["PYTHONPATH"] = os.pathsep.join(absolute)
     return result
-
-
-def _fits(name: str, value: str) -> bool:
-    return len(os.fsencode(name)) + len(os.fsencode(value)) + 2 <= _MAX_VARIABLE_BYTES
 
 
 def module_path() -> dict[str, Any]:

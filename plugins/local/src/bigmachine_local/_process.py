@@ -23,6 +23,7 @@ from ._log import Log
 # Of a processor. Threads that only wait for the interpreter use up to a tenth; one that computes
 # gets as little as this on a busy computer.
 _BUSY_SHARE = 0.2
+_MAX_VARIABLE_BYTES = 128 << 10  # with its name and a NUL: MAX_ARG_STRLEN of linux/binfmts.h
 
 
 class Process(ABC):
@@ -86,15 +87,21 @@ class PendingProcess:
         self.log, self.log_end = pipe()
         self.lifeline_end, self.lifeline = pipe()
         self.process: Process | None = None
-        # The driver's as they are now, not as they were when the session was opened.
-        self.environ = {**os.environ, **machine.request.environ}
+        # The driver's as they are now, not as they were when the session was opened. The worker
+        # sets those that were asked for once more, so the kernel's limit is none for them.
+        asked = {k: v for k, v in machine.request.environ.items() if _fits(k, v)}
+        self.environ = {**os.environ, **asked}
         self.cwd = _current_folder()
 
     async def send_config(self) -> None:
-        """Send the configuration through the lifeline, which is its standard input."""
+        """Send the configuration through the lifeline, which is its standard input.
+
+        If the machine has ended without reading it, its exit status says why.
+        """
+        self.lifeline_end.close()  # the machine has its own; with ours, its end would go unseen
         os.set_blocking(self.lifeline.number, False)
         rest = memoryview(self.machine.config)
-        with contextlib.suppress(BrokenPipeError):  # it has already ended; its status says why
+        with contextlib.suppress(BrokenPipeError):
             while rest:
                 try:
                     rest = rest[os.write(self.lifeline.number, rest) :]
@@ -138,6 +145,11 @@ def _cpu_seconds(pid: int) -> float:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError):
         return 0.0
+
+
+def _fits(name: str, value: str) -> bool:
+    """Whether a new program can be given this environment variable."""
+    return len(os.fsencode(f"{name}={value}")) < _MAX_VARIABLE_BYTES
 
 
 def _current_folder() -> str:
