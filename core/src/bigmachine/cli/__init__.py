@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import BigmachineError
+from ..process import open_standard_descriptors
 from . import _conformance, _env, _new_backend, _ps, _reap, _systems
 
 # Each has `add(commands)`, which sets the default of `run`.
@@ -71,12 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _open_closed_streams() -> None:
     """Open what the command was started without (``>&-``); else files take these descriptors."""
+    open_standard_descriptors()
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            descriptor = os.open(os.devnull, os.O_RDWR)
-            if descriptor != number:
-                os.dup2(descriptor, number)
-                os.close(descriptor)
             stream = io.TextIOWrapper(io.FileIO(number, "w" if number else "r", closefd=False))
             setattr(sys, name, stream)
 

@@ -22,7 +22,7 @@ class Lifecycle:
             └─────── stop ─────────┴────── stop ─────────┴──> STOPPED
 
     A state is never followed by an earlier one, so `begin` and `booted` have no effect on a
-    machine that was stopped meanwhile. Each new state sets ``changed`` and is told to
+    machine that is stopped already. Each new state sets ``changed`` and is told to
     observers by ``notify``.
     """
 

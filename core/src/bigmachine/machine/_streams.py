@@ -48,7 +48,7 @@ def has_colors(stream: Any) -> bool:
 
 
 def _parts(text: str) -> Iterator[str]:
-    """Yield parts that a pipe takes at once, whoever else writes to it: lines, if possible."""
+    """Yield parts that a pipe takes at once, also if others write to it: lines, if possible."""
     while text:
         end = text.rfind("\n", 0, _PART_CHARACTERS) + 1 or _PART_CHARACTERS
         yield text[:end]

@@ -24,7 +24,7 @@ FORKED = (
     "a session does not survive os.fork(): open one in the child, or start the child by 'spawn' "
     "(see multiprocessing.set_start_method)"
 )
-"""The message for who uses a session in a child of the process that has opened it."""
+"""The message when a session is used in a child of the process that has opened it."""
 
 _T = TypeVar("_T", bound=_HasDescriptor)
 _withheld: weakref.WeakSet[_HasDescriptor] = weakref.WeakSet()
@@ -33,8 +33,8 @@ _withheld: weakref.WeakSet[_HasDescriptor] = weakref.WeakSet()
 def close_in_children(resource: _T) -> _T:
     """Close the descriptor of ``resource`` in every child that is forked; return ``resource``.
 
-    The child has the null device in its place: whoever has the descriptor's number there can
-    still close it. ``fileno()`` is -1 once the resource is closed.
+    The child has the null device in its place, so code there that has the descriptor's number
+    can still close it. ``fileno()`` is -1 once the resource is closed.
     """
     _withheld.add(resource)
     return resource

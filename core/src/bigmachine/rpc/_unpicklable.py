@@ -40,8 +40,7 @@ class Unpicklable:
             seen.add(id(self.part))
             for step, part in _parts(self.part):
                 if id(part) not in seen and (error := _error(part)) is not None:
-                    is_step = not step or step[0] in ".["
-                    self.path = self.path + step if is_step else step
+                    self.path = self.path + step if _is_step(step) else step
                     self.part, self.error = part, error
                     break
             else:
@@ -49,8 +48,8 @@ class Unpicklable:
 
     def describe(self, name: str, *, instead: str) -> str:
         """Return ``NAME[3].lock (a _thread.lock) can't be pickled (…); INSTEAD``."""
-        is_step = not self.path or self.path[0] in ".["
-        return f"{name}{self.path if is_step else f': {self.path}'}{self.why(instead)}"
+        path = self.path if _is_step(self.path) else f": {self.path}"
+        return f"{name}{path}{self.why(instead)}"
 
     def why(self, instead: str) -> str:
         """Return all but the name; ``instead`` says what to do, unless the kind of part does."""
@@ -59,6 +58,11 @@ class Unpicklable:
         why = (str(self.error) or type(self.error).__name__).splitlines()[0]
         advice = _advice(self.part) or instead
         return f" (a {type_name(type(self.part))}) can't be pickled ({why}); {advice}"
+
+
+def _is_step(path: str) -> bool:
+    """Whether it goes on from a name, as ``[3].lock`` does, and is no phrase."""
+    return not path or path[0] in ".["
 
 
 def _error(value: object) -> Exception | None:

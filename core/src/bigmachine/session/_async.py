@@ -257,7 +257,9 @@ class AsyncSession(Handle):
             raise _not_open()
         if self._is_inherited:
             raise UsageError(FORKED)
-        pickled = _pickle_services(services)
+        pickled = {
+            name: dump_service(name, service) for name, service in check_services(services).items()
+        }
         request = LaunchRequest(
             authority=self._authority,
             names=self._names,
@@ -391,10 +393,3 @@ def _session_name(name: str | None) -> str:
     """Return a name that is unique in the world, and a DNS name, as certificates need it."""
     label = re.sub(r"[^a-z0-9]+", "-", (name or socket.gethostname()).lower()).strip("-")
     return f"{label[:24] or 'session'}-{secrets.token_hex(4)}.bigmachine"
-
-
-def _pickle_services(services: Mapping[str, object] | None) -> dict[str, bytes]:
-    pickled = {}
-    for name, service in check_services(services).items():
-        pickled[name] = dump_service(name, service)
-    return pickled

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextvars
-import functools
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from types import TracebackType
 from typing import Any
 
 import trio
 
 from ...errors import UsageError
+from ...services._tracebacks import shorten_traceback
 from .._frames import MAX_UPLOADS, Kind, Payload, control_frame
 from .._marshal import unpicklable_result
 from .._outbox import Outbox
@@ -78,7 +77,8 @@ class Uploads:
                 raise
             except BaseException as exc:
                 if self._failure is None:
-                    self._failure = exc.with_traceback(_callers_part(exc.__traceback__))
+                    shorten_traceback(exc)
+                    self._failure = exc
                 self._scope.cancel()
             finally:
                 if outbox.cancel_body(stream):
@@ -175,7 +175,9 @@ async def _send_from_thread(
         while is_more:
             await outgoing.room()
             room = min(outgoing.room_bytes, _READ_BYTES)
-            is_more = await _in_thread(functools.partial(context.run, read_some, room))
+            is_more = await trio.to_thread.run_sync(
+                context.run, read_some, room, abandon_on_cancel=True
+            )
             post_ready()
     finally:
         is_over = True
@@ -190,10 +192,6 @@ def _dump_item(item: object) -> Payload:
         ) from exc
 
 
-async def _in_thread(step: Callable[[], bool]) -> bool:
-    return await trio.to_thread.run_sync(step, abandon_on_cancel=True)
-
-
 def _next(source: Iterator[Any]) -> Any:
     return next(source, _END)
 
@@ -206,12 +204,4 @@ def _encoded(chunk: Any) -> Any:
     return chunk.encode() if isinstance(chunk, str) else chunk
 
 
-def _callers_part(tb: TracebackType | None) -> TracebackType | None:
-    """Return a traceback without the frames above the caller's own code."""
-    while tb is not None and tb.tb_frame.f_globals.get("__name__", "").split(".")[0] in _INTERNAL:
-        tb = tb.tb_next
-    return tb
-
-
-_INTERNAL = frozenset({"bigmachine", "trio", "outcome"})
 _END: Any = object()

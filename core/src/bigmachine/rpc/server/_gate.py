@@ -29,8 +29,8 @@ class Gate:
     def enter(self, entered: Callable[[], object], *, returns: bool = False) -> bool:
         """Go in, if there is room; else return False, and ``entered`` is called when there is.
 
-        It is called in the thread of whoever leaves, so it must be quick. Who ``returns`` was
-        inside before, and comes before those who were not.
+        It is called in the thread that leaves, so it must be quick. One that ``returns`` was
+        inside before, and goes in before those that were not.
         """
         with self._lock:
             if self._free:
