@@ -9,5 +9,6 @@ from ._fork import close_in_children as close_in_children
 from ._fork import end_child as end_child
 from ._start import open_standard_descriptors as open_standard_descriptors
 from ._start import pack as pack
+from ._start import prepare_output as prepare_output
 from ._start import read_header as read_header
 from ._start import unpack as unpack

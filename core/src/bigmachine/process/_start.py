@@ -78,6 +78,27 @@ def open_standard_descriptors() -> None:
                 os.close(null)
 
 
+def prepare_output() -> None:
+    """Print lines at once, and as the driver reads them: in UTF-8, whatever the locale is."""
+    import contextlib
+    import io
+
+    for name, descriptor in ("stdout", 1), ("stderr", 2):
+        is_unbuffered = getattr(getattr(sys, name), "write_through", False)  # by `python -u`
+        with contextlib.suppress(OSError):  # it is closed
+            # A new stream: one that was opened before its descriptor was replaced can't change.
+            buffer = open(descriptor, "wb", 0 if is_unbuffered else -1, closefd=False)  # noqa: SIM115
+            stream = io.TextIOWrapper(
+                buffer,
+                encoding="utf-8",
+                errors="backslashreplace",
+                line_buffering=True,
+                write_through=is_unbuffered,
+            )
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+
+
 def reset_signals() -> None:
     """Undo what a process inherits: blocked signals, and ignored ones.
 

@@ -19,8 +19,7 @@ import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..boot._config import WorkerConfig
-from ..process import pack, read_header
-from ..rpc.server._processes import prepare_output
+from ..process import pack, prepare_output, read_header
 from ._exit import ProcessExit
 from ._installer import call_special
 from ._serve import serve

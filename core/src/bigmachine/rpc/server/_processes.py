@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import io
 import os
 import pickle
 import select
@@ -27,7 +26,14 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from ...errors import RemoteError, UsageError
-from ...process import close_in_children, module_path, pack, python_environ, start_command
+from ...process import (
+    close_in_children,
+    module_path,
+    pack,
+    prepare_output,
+    python_environ,
+    start_command,
+)
 from .._exceptions import CallError, dump_exception
 from .._frames import INLINE_BYTES, Frame, Kind, Payload
 from .._marshal import dump_result, load_arguments
@@ -242,24 +248,6 @@ def main(header: dict[str, Any], fd: str) -> None:
             del arguments, buffers
             _send(machine, bytes([kind]), payload)
             del payload
-
-
-def prepare_output() -> None:
-    """Print lines at once, and as the driver reads them: in UTF-8, whatever the locale is."""
-    for name, descriptor in ("stdout", 1), ("stderr", 2):
-        is_unbuffered = getattr(getattr(sys, name), "write_through", False)  # by `python -u`
-        with contextlib.suppress(OSError):  # it is closed
-            # A new stream: one that was opened before its descriptor was replaced can't change.
-            buffer = open(descriptor, "wb", 0 if is_unbuffered else -1, closefd=False)  # noqa: SIM115
-            stream = io.TextIOWrapper(
-                buffer,
-                encoding="utf-8",
-                errors="backslashreplace",
-                line_buffering=True,
-                write_through=is_unbuffered,
-            )
-            setattr(sys, name, stream)
-            setattr(sys, f"__{name}__", stream)
 
 
 def _call(service: object, frame: Frame) -> Payload:
