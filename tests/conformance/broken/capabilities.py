@@ -13,7 +13,7 @@ from tests.conformance.broken import breaks
 from tests.conformance.cloud import ACCOUNT, SESSION, CloudSystem
 
 
-@breaks({"READ-1": "not the file"})
+@breaks({"READ-1": "not the file", "CANCEL-6": "`read` returns other bytes"})
 class FirstChunkOnly(CloudSystem):
     """`read` yields only the first chunk of a file."""
 
@@ -67,7 +67,7 @@ class ConsoleIsOnlyInTail(LocalSystem):
         return ""
 
 
-@breaks({"CONSOLE-2": "console returns None"})
+@breaks({"CONSOLE-2": "console returns None", "CANCEL-7": "console returns None"})
 class NoneForEmptyConsole(CloudSystem):
     """`console` returns None if there is no output yet."""
 
@@ -94,6 +94,7 @@ class ListsOwnOnly(CloudSystem):
 @breaks(
     {
         "INSTANCES-3": "a stopped machine is not listed",
+        "STOP-6": "is no longer listed",
         "STOP-7": "more entries in",
         "SHUTDOWN-4": "more entries in",
     }

@@ -30,7 +30,12 @@ class ForgetsSilentMachine(CloudSystem):
             await super().stop(instance)
 
 
-@breaks({"KEEPALIVE-3": "runs, but keepalive_failed returns:"})
+@breaks(
+    {
+        "KEEPALIVE-3": "runs, but keepalive_failed returns:",
+        "STOP-6": "runs, but keepalive_failed returns:",
+    }
+)
 class AlwaysReportsEnd(CloudSystem):
     """`keepalive_failed` reports every machine as ended."""
 
@@ -62,7 +67,12 @@ class LosesExitStatus(LocalSystem):
         return gone and Termination(gone.reason, "its process ended")
 
 
-@breaks({"STOP-1": "is gone as well, after `stop` of m1"})
+@breaks(
+    {
+        "STOP-1": "is gone as well, after `stop` of m1",
+        "STOP-6": "is gone as well, after `stop` of m1",
+    }
+)
 class StopsNeighbours(CloudSystem):
     """`stop` also stops all machines that were started after the given one."""
 
@@ -79,6 +89,7 @@ class StopsNeighbours(CloudSystem):
         "STOP-1": "still there after",
         "START-11": "still there after",
         "KEEPALIVE-1": "still there after",
+        "STOP-7": "more resources at the provider",
         "CANCEL-2": "still there after",
     }
 )
@@ -183,7 +194,12 @@ class LeavesHelperProcess(CloudSystem):
         return await super().start(count, request)
 
 
-@breaks({"SHUTDOWN-2": "still there after shutdown: firewall"})
+@breaks(
+    {
+        "SHUTDOWN-2": "still there after shutdown: firewall",
+        "SHUTDOWN-4": "more resources at the provider",
+    }
+)
 class LeavesFirewall(CloudSystem):
     """`shutdown` deletes the machines, but not the firewall that they share."""
 
@@ -213,7 +229,12 @@ class ShutdownNeedsSetup(CloudSystem):
         await super().shutdown()
 
 
-@breaks({"FOREIGN-1": "is gone as well, after the end of another session"})
+@breaks(
+    {
+        "FOREIGN-1": "is gone as well, after the end of another session",
+        "STOP-6": "is gone as well, after the end of session",
+    }
+)
 class DeletesAllSessions(CloudSystem):
     """`shutdown` deletes the machines of all sessions."""
 

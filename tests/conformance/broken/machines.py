@@ -69,7 +69,7 @@ class JoinsArguments(CloudSystem):
         await super()._power_on(vm, _changed(order, argv=argv))
 
 
-@breaks({"MACHINE-3": "sys.argv is ['worker']"})
+@breaks({"MACHINE-3": "sys.argv is ['worker']", "START-15": "sys.argv"})
 class LosesArguments(CloudSystem):
     """Machines do not get the requested arguments."""
 

@@ -84,7 +84,13 @@ class RepeatsAddresses(CloudSystem):
         return [replace(i, address=a) for i, a in zip(instances, self._batch, strict=False)]
 
 
-@breaks({"START-5": "did not boot; it failed in phase connect: BigmachineError:"})
+@breaks(
+    {
+        "START-5": "did not boot; it failed in phase connect: BigmachineError:",
+        "START-6": "but the capacity is 2",
+        "IDENTITY-7": "TooSlowError",
+    }
+)
 class ReturnsDeletedMachine(CloudSystem):
     """`start` of many machines deletes the last one and returns it with the others."""
 

@@ -44,7 +44,11 @@ class TailOfStoppedHangs(LocalSystem):
 
 
 @breaks(
-    {"TAIL-3": "not the last one printed", "TAIL-5": "`tail` does not yield why the boot failed"},
+    {
+        "TAIL-3": "not the last one printed",
+        "TAIL-5": "`tail` does not yield why the boot failed",
+        "TAIL-6": "the last lines: []",
+    },
     timeout=_TIMEOUT,
 )
 class LosesLastLines(LocalSystem):

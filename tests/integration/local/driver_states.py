@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging.handlers
 import os
@@ -77,6 +78,12 @@ def break_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+
+
+def wait_for_any_child(*_: object) -> None:
+    """Take the exit status of whichever child has ended, as some handlers of SIGCHLD do."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 def close_descriptors(*numbers: int) -> None:

@@ -76,7 +76,7 @@ sys.path += ["/nowhere/" + "y" * 200_000, "/\\udcff"]
         "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))",
         "os.setpgid(0, 0)",
         "sys.stdin = sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = None",
-        "signal.signal(signal.SIGCHLD, lambda *_: os.waitpid(-1, os.WNOHANG))",
+        "signal.signal(signal.SIGCHLD, wait_for_any_child)",
         *(
             f"close_descriptors{numbers}"
             for count in (1, 2)

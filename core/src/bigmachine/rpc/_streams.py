@@ -108,9 +108,10 @@ class OutgoingStream:
         if cost > self._ahead:
             raise ProtocolError(f"stream {self.stream} was given back more than was sent")
         self._ahead -= cost
-        self._wake()
+        self.wake()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Let those who wait for room go on, now or as soon as there is some."""
         if self._acked is not None:
             self._acked.set()
         if self.on_room is not None:
@@ -127,7 +128,7 @@ class OutgoingStream:
 
     def _outbox_has_room(self) -> None:
         self._watches_outbox = False
-        self._wake()
+        self.wake()
 
     async def body_sent(self) -> None:
         """Wait until the last item is sent entirely, so that another frame may follow it."""

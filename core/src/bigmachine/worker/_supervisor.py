@@ -157,6 +157,9 @@ class Supervisor:
             with trio.move_on_at(self._deadline):
                 await self._ending.wait()
                 logger.debug("shutting down, as requested")
+            if trio.current_time() > self._deadline + _DELAY_SECONDS:
+                # Something held this loop up, such as native code: what came meanwhile is unread.
+                self._deadline = trio.current_time() + self._timeout
         if not self._ending.is_set():
             logger.error("no keepalive came in time: this machine ends itself")
             self.end(1)

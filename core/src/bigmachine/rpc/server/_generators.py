@@ -48,7 +48,7 @@ class GeneratorRun:
         self._call.continue_with(self)
         self._outgoing = self._call.open_stream()
         self._outgoing.on_room = self._resume
-        self._resume()
+        self._outgoing.wake()
 
     @property
     def is_uncancellable(self) -> bool:
@@ -79,6 +79,8 @@ class GeneratorRun:
         """Compute items in a thread, until the window is full or another call needs the thread."""
         method, room, outgoing = self._call.method, self._room, self._outgoing
         assert outgoing is not None
+        if not outgoing.has_room:  # others have filled the connection while this step waited
+            return self._pause
         while not self._is_cancelled:
             try:
                 payload = dump_result(method.name, next(self._items), verb="yielded")
@@ -100,14 +102,15 @@ class GeneratorRun:
         if not self._is_cancelled and self._outgoing is not None:
             self._outgoing.post(payload)
 
-    def _pause(self, payload: Payload) -> None:
-        """Post the last item of a step; continue if there is room."""
-        self._post(payload)
+    def _pause(self, payload: Payload | None = None) -> None:
+        """Post the last item of a step, if it made one; continue as soon as there is room."""
+        if payload is not None:
+            self._post(payload)
         self._job = None
         if self._is_cancelled:
             self._start_closing()
-        elif self._outgoing is not None and self._outgoing.has_room:
-            self._resume()
+        elif self._outgoing is not None:
+            self._outgoing.wake()
 
     def _last(self, error: Payload | None) -> None:
         if not self._is_cancelled:

@@ -118,7 +118,8 @@ class Cancelling:
         for steps in _STEPS:
             await _cancelled(kit, lambda: hooks.console(instance=machine.instance), steps)
             async with kit.promptly("`console`, after one that was cancelled"):
-                assert isinstance(await hooks.console(instance=machine.instance), str)
+                text = await hooks.console(instance=machine.instance)
+            assert isinstance(text, str), f"console returns {text!r}, not text"
 
     @must("CANCEL-8", needs=Capability.INSTANCES)
     async def test_instances_can_be_cancelled(self, kit: Kit) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -227,7 +229,7 @@ class Starting:
 
     @must("MACHINE-2")
     async def test_requested_environment_reaches_the_machine(self, kit: Kit) -> None:
-        async with kit.session() as session:
+        async with _environ_kept(), kit.session() as session:
             [machine, *_] = await session.start(1, services=SERVICES, environ=_ENVIRON)
             for name, value in _ENVIRON.items():
                 found = await machine.call("Probe.environ", name)
@@ -328,3 +330,18 @@ def _list(traces: set[str]) -> str:
 
 async def _is_silent(kit: Kit, session: AsyncSession, machine: AsyncMachine) -> bool:
     return not await kit.answers(session, machine.instance)
+
+
+@contextlib.asynccontextmanager
+async def _environ_kept() -> AsyncIterator[None]:
+    """Restore this process's variables: a machine in it, if it is left running, would keep its own.
+
+    No later clause could start a process then.
+    """
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        if dict(os.environ) != before:
+            os.environ.clear()
+            os.environ.update(before)
