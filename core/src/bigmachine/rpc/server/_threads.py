@@ -87,6 +87,13 @@ class ThreadPool:
         """Whether any job waits for a place."""
         return (self._concurrent if is_concurrent else self._places).has_queue
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether any job runs in a thread, in its place or without one."""
+        with self._lock:
+            idle = self._spare + self._queued  # those without a job, and with one to take next
+            return self._threads > idle
+
     def post(self, function: Callable[[], None]) -> None:
         """Call ``function`` in the trio loop; from any thread."""
         self._done.append(function)
