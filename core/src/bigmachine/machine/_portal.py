@@ -15,6 +15,7 @@ import trio
 from ..errors import UsageError
 from ..process import FORKED
 from ..rpc import TaskPool
+from ..services._loading import is_loop_thread
 from ._callbacks import CallbackThreads
 from ._future import LoopEnded, LoopFuture, TaskFuture
 
@@ -85,8 +86,8 @@ class Portal:
             self._callbacks.run(functools.partial(_call_back, function, future))
 
     def check_may_wait(self) -> None:
-        """Raise `UsageError` in the loop's own thread."""
-        if threading.get_ident() == self._thread:
+        """Raise `UsageError` in the loop's own thread, and in those of other sessions."""
+        if threading.get_ident() == self._thread or is_loop_thread():
             raise UsageError("this would wait for itself: inside trio, use the async classes")
 
     def _run_posted(self) -> None:
