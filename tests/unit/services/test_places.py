@@ -186,7 +186,10 @@ def block():
         Block.release.set()
 
 
-def test_cancelled_method_gives_its_place_to_next_call_and_is_named_in_log(block, caplog):
+def test_cancelled_method_gives_its_place_to_next_call_and_is_named_in_log(
+    block, caplog, monkeypatch
+):
+    monkeypatch.setattr("bigmachine.rpc.server._threads.ABANDONED_SECONDS", 0.0)
     machine, _ = block
     future = machine.submit("Block.block")
     assert Block.started.acquire(timeout=LONG)
@@ -196,6 +199,20 @@ def test_cancelled_method_gives_its_place_to_next_call_and_is_named_in_log(block
     assert machine.call("Block.thread")
     [record] = [r for r in caplog.records if "Block.block" in r.message]
     assert "still runs after it was cancelled, in 1 thread(s)" in record.message
+
+
+def test_method_that_ends_soon_after_it_was_cancelled_is_not_named(block, caplog, monkeypatch):
+    monkeypatch.setattr("bigmachine.rpc.server._threads.ABANDONED_SECONDS", LONG)
+    machine, _ = block
+    with machine.stream("Block.items") as items:
+        assert next(items) == 0
+        assert Block.started.acquire(timeout=LONG)
+    assert machine.call("Block.thread")  # beside the next item, for which nobody waits
+    Block.release.set()
+    with pytest.raises(bm.UsageError, match="Block.items is a generator; call it with stream()"):
+        machine.call("Block.items")
+    assert machine.call("Block.thread")
+    assert "still runs" not in caplog.text
 
 
 def test_method_gives_up_its_place_when_its_caller_vanishes(block):

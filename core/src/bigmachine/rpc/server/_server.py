@@ -85,8 +85,12 @@ class Server:
             self.services.close()
 
     def check_places(self) -> None:
-        """Name methods that hold a place and do nothing, while others wait; see `PlaceWatch`."""
+        """Name methods that hold a place and do nothing, while others wait; see `PlaceWatch`.
+
+        And those that go on for long after they were cancelled.
+        """
         if self._place_watch is not None:
+            self._pools.threads.warn_of_abandoned()
             self._place_watch.check(is_any_waiting=self._pools.threads.has_queue())
 
     async def end_calls(self, timeout: float, *, with_threads: bool) -> None:
