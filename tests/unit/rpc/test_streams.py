@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import contextvars
 import io
@@ -1102,9 +1103,7 @@ def on_disk(text: bytes, mode: str = "rb") -> Iterator[Any]:
 
 FILES: dict[str, Make] = {
     "binary": on_disk,
-    "text": lambda text: on_disk(text, "r"),
     "memory": lambda text: contextlib.nullcontext(io.BytesIO(text)),
-    "text in memory": lambda text: contextlib.nullcontext(io.StringIO(text.decode(), newline="")),
 }
 
 
@@ -1195,11 +1194,43 @@ def test_file_argument_is_readable_file_in_method(wire: Open, prefix: str, kind:
 def test_async_file_argument_is_readable_file_in_method(prefix: str) -> None:
     async def main() -> None:
         async with memory(Uploads()) as w:
-            for mode in ("rb", "r"):
-                for text in TEXTS[:3]:
-                    with on_disk(text, mode) as file:
-                        found = await w.call(prefix + "read_all", trio.wrap_file(file))
-                        assert found == text
+            for text in TEXTS[:3]:
+                with on_disk(text) as file:
+                    found = await w.call(prefix + "read_all", trio.wrap_file(file))
+                    assert found == text
+
+    run(main)
+
+
+class Letters:
+    """A file of text, which nothing but its content tells."""
+
+    def read(self, size: int = -1) -> str:
+        return "letters"
+
+    def readline(self) -> str:
+        return "letters"
+
+
+def test_text_file_as_argument_is_usage_error_that_says_what_to_pass(prefix: str) -> None:
+    async def main() -> None:
+        async with memory(Uploads()) as w:
+            with (
+                on_disk(b"one\ntwo\n", "r") as text,
+                tempfile.NamedTemporaryFile("w+") as temporary,
+            ):
+                texts = (
+                    *(text, trio.wrap_file(text), temporary, io.StringIO("one")),
+                    *(codecs.getreader("utf-8")(io.BytesIO(b"one")), Letters()),
+                )
+                for file in texts:
+                    with pytest.raises(UsageError, match='open it with "rb", .* pass its buffer'):
+                        await w.call(prefix + "read_all", file)
+                # What the error says.
+                assert await w.call(prefix + "read_all", text.buffer) == b"one\ntwo\n"
+                text.seek(0)
+                lines = (line for line in text)
+                assert await w.call(prefix + "lines", lines) == ["one\n", "two\n"]
 
     run(main)
 
