@@ -445,15 +445,17 @@ def test_concurrent_methods_take_no_place(marked):
 def test_decorators_refuse_what_is_no_method():
     class Service: ...
 
-    for decorate in (bm.concurrent, bm.exclusive):
+    for decorate in (bm.concurrent, bm.exclusive, bm.parallel):
+        with pytest.raises(bm.UsageError, match=f"write @bm.{decorate.__name__} above .* without"):
+            decorate()
         for method, message in [
+            (4, "a int is not one: .* above the def, without arguments"),
             (Service, "is for methods: decorate those of .*Service"),
             (property(Service), "is for methods, and a property is not one"),
             (functools.cached_property(Service), "a cached_property is not one"),
             (staticmethod(print), "below @staticmethod, next to the def"),
             (classmethod(print), "below @classmethod, next to the def"),
-            (None, "a NoneType is not one"),
-            (len, "len can't be decorated; wrap it in a def"),
+            (len, "len .*wrap it in a def"),
         ]:
             with pytest.raises(bm.UsageError, match=message):
                 decorate(method)

@@ -259,6 +259,8 @@ def test_wrong_kind_of_with_block_names_right_one():
         bm.AsyncSession(InProcessSystem()).__enter__()
 
     async def main():
+        with pytest.raises(bm.UsageError, match=r"open .* first: `async with AsyncSession\("):
+            await bm.AsyncSession(InProcessSystem()).start(1, services=SERVICES)
         with pytest.raises(bm.UsageError, match="opens by `with`"):
             async with bm.Session(InProcessSystem()):
                 pass

@@ -17,6 +17,7 @@ import trio
 from .._frames import Kind, Payload
 from .._tasks import TaskPool
 from ._asyncio import explain_asyncio
+from ._option_hint import hint_at_options
 from ._processes import ProcessCall
 from ._registry import Method
 from ._thread_job import ThreadJob, do_nothing
@@ -153,7 +154,11 @@ class Call(ABC):
 
     def _call_method(self) -> Any:
         args, kwargs = self.load_arguments()
-        return self.method.function(*args, **kwargs)
+        try:
+            return self.method.function(*args, **kwargs)
+        except TypeError as exc:
+            hint_at_options(exc, kwargs)
+            raise
 
     async def _run_async(self, begin: Callable[[], Any]) -> None:
         """Await what ``begin`` returns, or send its items; reply."""
