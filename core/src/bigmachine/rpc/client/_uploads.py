@@ -104,7 +104,7 @@ class Uploads:
     def _replace(self, method: str, value: Any) -> Any:
         if not is_stream(value):
             return value
-        if _is_text(value):
+        if isinstance(value, _TEXT_FILES):
             raise UsageError(f"{method}: {_NO_TEXT}")
         # One context for each, since two threads can't be in the same one.
         self._sources.append((value, contextvars.copy_context()))
@@ -113,12 +113,17 @@ class Uploads:
 
 def is_file(value: object) -> bool:
     """Whether an argument is uploaded as a file."""
-    # Not everything with a ``read`` is a file: configparser, an instrument's driver, …
-    return (
-        hasattr(value, "read")
-        and (hasattr(value, "readline") or hasattr(value, "readinto"))
-        and not isinstance(value, type)
-    )
+    # Not everything with a ``read`` is a file: configparser, an instrument's driver, … And not
+    # what has any attribute: a mock, a proxy, a dict whose items are attributes.
+    try:
+        return (
+            hasattr(value, "read")
+            and (hasattr(value, "readline") or hasattr(value, "readinto"))
+            and not isinstance(value, type)
+            and not hasattr(value, "_no_file_has_this")
+        )
+    except Exception:  # an attribute that is missing is its KeyError, for instance
+        return False
 
 
 def is_stream(value: object) -> bool:
@@ -205,16 +210,10 @@ def _read_chunk(file: Any) -> Any:
 
 
 def _checked(chunk: Any) -> Any:
-    """Return what a file has yielded; `UsageError` if it is text, which `_is_text` has missed."""
+    """Return what a file has yielded; `UsageError` if it is text: some files don't tell before."""
     if isinstance(chunk, str):
         raise UsageError(f"a file argument: {_NO_TEXT}")
     return chunk
-
-
-def _is_text(file: Any) -> bool:
-    for wrapper in ("wrapped", "file"):  # of trio, and of tempfile
-        file = getattr(file, wrapper, file)
-    return isinstance(file, _TEXT_FILES)
 
 
 _TEXT_FILES = (io.TextIOBase, codecs.StreamReader, codecs.StreamReaderWriter)
