@@ -1227,6 +1227,7 @@ def test_text_file_as_argument_is_usage_error_that_says_what_to_pass(prefix: str
                     with pytest.raises(UsageError, match='open it with "rb", .* pass its buffer'):
                         await w.call(prefix + "read_all", file)
                 # What the error says.
+                text.seek(0)
                 assert await w.call(prefix + "read_all", text.buffer) == b"one\ntwo\n"
                 text.seek(0)
                 lines = (line for line in text)
