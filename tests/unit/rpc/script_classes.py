@@ -7,6 +7,7 @@ import decimal
 import enum
 import functools
 import json
+import string
 from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
@@ -383,6 +384,10 @@ class Json:
 class Encoder(json.JSONEncoder):
     def default(self, value):
         return repr(value)
+
+
+class Percent(string.Template):
+    delimiter = "%"
 
 
 # -- closures ------------------------------------------------------------------

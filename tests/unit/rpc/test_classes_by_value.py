@@ -163,6 +163,7 @@ VALUES = {
         (True, ["Json"]),
     ),
     "an imported base": ("Encoder()", "value.encode({1})", '"{1}"'),
+    "a library's hook": ("Percent('%a')", "value.substitute(a=1)", "1"),
     "functions that share a variable": (
         "counter()",
         "(value[0](), value[0](), value[1]())",
@@ -228,3 +229,30 @@ def test_enum_that_was_changed_is_changed_at_other_side(
     assert other_side.evaluate(dumps_whole([planet.EARTH, shape]), changed) == (8, [2])
     other_side.evaluate(dumps_whole(planet), "setattr(value.EARTH, 'population', 9)")
     assert other_side.evaluate(dumps_whole(planet), "value.EARTH.population") == 9
+
+
+def test_combination_of_flags_stays_one_object_at_other_side(
+    script: dict[str, Any], other_side: OtherSide
+) -> None:
+    pickled = dumps_whole(script["Both_modes"])
+    other_side.evaluate(pickled, "setattr(__import__('builtins'), 'kept', value)")
+    script["Mode"].note = "changed"
+    again = dumps_whole(script["Both_modes"])
+    assert other_side.evaluate(again, "(value is kept, value.note)") == (True, "changed")
+
+
+def test_hooks_of_new_classes_run_at_other_side_and_here(
+    script: dict[str, Any], other_side: OtherSide
+) -> None:
+    """Only those of the class that arrives are hidden, and only while it is made."""
+    hook = vars(script["Plugin"])["__init_subclass__"]
+    names = other_side.evaluate(
+        dumps_whole([script["Plugin"], script["B"]]),
+        "(type('New', (value[1],), {'__slots__': ()}), value[0].plugins)[1]",
+    )
+    assert names[-1] == "New"
+    assert names.count("B") == 1
+    defined_there = other_side.evaluate(dumps_whole(script["B"]), "type('There', (value,), {})")
+    assert issubclass(defined_there, script["B"])
+    assert vars(script["Plugin"])["__init_subclass__"] is hook
+    assert "There" not in script["Plugin"].plugins  # its hook has run where it was defined
