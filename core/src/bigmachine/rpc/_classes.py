@@ -30,6 +30,7 @@ from ._enums import (
     set_member_state,
     without_members,
 )
+from ._modules import is_found_by_name
 from ._quiet_class import imported_metaclass, make_bare_class, make_quiet_class
 
 _known: weakref.WeakValueDictionary[str, type] = weakref.WeakValueDictionary()
@@ -86,10 +87,12 @@ def reduce_class(cls: type, reduced: Any) -> Any:
     return _make_class, (id, *definition), tuple(state), None, None, _set_class_state
 
 
-def has_lone_private_slot(cls: type) -> bool:
-    """Whether ``__slots__`` is one string that Python mangles: cloudpickle can't read it."""
+def spell_out_private_slot(cls: type) -> None:
+    """Make a tuple of ``__slots__ = "__name"``, which cloudpickle can't read."""
     slots = vars(cls).get("__slots__")
-    return isinstance(slots, str) and slots not in vars(cls)
+    is_mangled = isinstance(slots, str) and slots not in vars(cls)
+    if is_mangled and not is_found_by_name(cls, cls.__qualname__):
+        type.__setattr__(cls, "__slots__", (slots,))
 
 
 def _slots(cls: type) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 import cloudpickle
 
 from ._by_value import REDUCERS, reduce_singledispatch
-from ._classes import has_lone_private_slot, reduce_class
+from ._classes import reduce_class, spell_out_private_slot
 from ._enums import reduce_member
 from ._exception_state import reduce_exception
 from ._modules import send_by_value_if_not_importable
@@ -22,7 +22,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
     Beyond cloudpickle's: caches and generic functions of `functools`, `typing.NewType` and its
     kind, context variables, weak references; modules that can't be imported by name, as
     ``__main__`` can't; exceptions whose ``__init__`` takes other arguments than their ``args``;
-    code that keeps its file's name. See `_by_value`, `_classes` and `_exception_state`.
+    code that keeps its file's name; functions that share variables; slots, and members of enums.
+    See `_by_value`, `_classes`, `_enums` and `_exception_state`.
     """
 
     def __init__(self, *args: Any) -> None:
@@ -33,8 +34,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         kind = type(obj)
         if issubclass(kind, type):
             send_by_value_if_not_importable(obj)
-            if has_lone_private_slot(obj):
-                obj.__slots__ = (obj.__slots__,)  # the same to Python
+            spell_out_private_slot(obj)
             return reduce_class(obj, super().reducer_override(obj))
         if kind is FunctionType:
             send_by_value_if_not_importable(obj)
