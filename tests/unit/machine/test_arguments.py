@@ -124,7 +124,7 @@ def test_repeated_call_sends_same_arguments(run):
     async def test(kit):
         async with kit.session() as session:
             [machine] = await session.start(1, services={"Flaky": Flaky()})
-            Flaky.lose_connection = functools.partial(kit.system.reset, machine)
+            Flaky.lose_connection = staticmethod(functools.partial(kit.system.reset, machine))
             values, result = [1, 2], []
 
             async def call():

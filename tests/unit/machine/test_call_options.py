@@ -104,7 +104,7 @@ def test_options_that_are_not_named_stay_as_they_are(run):
     async def test(kit):
         async with kit.session() as session:
             [machine] = await session.start(1, services={"Flaky": Flaky()})
-            Flaky.lose_connection = functools.partial(kit.system.reset, machine)
+            Flaky.lose_connection = staticmethod(functools.partial(kit.system.reset, machine))
             both = machine.with_options(timeout=100).with_options(retry=True)
             began = trio.current_time()
             with pytest.raises(bm.CallTimeout):
@@ -211,7 +211,7 @@ def test_submit_repeats_call_as_call_does(machine):
     system = InProcessSystem()
     with bm.Session(system) as session:
         [flaky] = session.start(1, services={"Flaky": Flaky()})
-        Flaky.lose_connection = functools.partial(system.reset, flaky)
+        Flaky.lose_connection = staticmethod(functools.partial(system.reset, flaky))
         retrying = flaky.with_options(retry=True)
         assert retrying.submit("Flaky.flaky", 2).result(60) == 3
         assert retrying.service(Flaky, "Flaky").flaky(5) == 6
@@ -223,7 +223,7 @@ def test_call_with_iterator_is_not_repeated():
     system = InProcessSystem()
     with bm.Session(system) as session:
         [machine] = session.start(1, services={"Flaky": Flaky()})
-        Flaky.lose_connection = functools.partial(system.reset, machine)
+        Flaky.lose_connection = staticmethod(functools.partial(system.reset, machine))
         retrying = machine.with_options(retry=True)
         with pytest.raises(bm.TransportError):
             retrying.call("Flaky.flaky", OFTEN, iter([1, 2]))
@@ -234,7 +234,7 @@ def test_cancelling_call_ends_its_repetition(run):
     async def test(kit):
         async with kit.session() as session:
             [machine] = await session.start(1, services={"Flaky": Flaky()})
-            Flaky.lose_connection = functools.partial(kit.system.reset, machine)
+            Flaky.lose_connection = staticmethod(functools.partial(kit.system.reset, machine))
             retrying = machine.with_options(retry=True)
             with trio.move_on_after(100) as scope:
                 await retrying.call("Flaky.flaky", OFTEN)

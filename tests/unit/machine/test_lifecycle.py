@@ -208,7 +208,7 @@ def test_retry_repeats_call_only_after_temporary_errors(run):
     async def test(kit):
         async with kit.session() as session:
             [machine] = await session.start(1, services={"A": Flaky(), "B": Failing()})
-            Flaky.lose_connection = functools.partial(kit.system.reset, machine)
+            Flaky.lose_connection = staticmethod(functools.partial(kit.system.reset, machine))
             with pytest.raises(bm.TransportError):
                 await machine.call("A.flaky", 1)
             retrying = machine.with_options(retry=True)
@@ -226,7 +226,7 @@ def test_retry_ends_when_machine_stops(run):
     async def test(kit):
         async with kit.session() as session:
             [machine] = await session.start(1, services={"Flaky": Flaky()})
-            Flaky.lose_connection = functools.partial(kit.system.reset, machine)
+            Flaky.lose_connection = staticmethod(functools.partial(kit.system.reset, machine))
 
             async def call():
                 with pytest.raises(bm.MachineStopped):

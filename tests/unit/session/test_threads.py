@@ -330,13 +330,11 @@ def test_session_ends_with_interpreter_whatever_still_uses_it():
     run = subprocess.run(
         [sys.executable, "-c", AT_EXIT], capture_output=True, text=True, timeout=100
     )
-    assert run.stdout.splitlines() == [
-        "after exit of thread hi",
-        "shutdown None",
-        "call MachineStopped",
-        "late hi",
-        "start UsageError",
-    ]
+    *lines, late, start = run.stdout.splitlines()
+    assert lines == ["after exit of thread hi", "shutdown None", "call MachineStopped"]
+    # Some releases of Python 3.12 start no thread at exit (cpython issue 113964).
+    assert late == "late hi" or (late == "late UsageError" and sys.version_info[:2] == (3, 12))
+    assert start == "start UsageError"
     assert (run.returncode, run.stderr) == (0, "")
 
 
