@@ -9,6 +9,7 @@ from bigmachine.errors import StartError, UsageError
 from tests.support.aws.fixtures import TYPE
 from tests.support.aws.refusals import (
     BLOCKED,
+    FREE_TYPE,
     NO_SPOT_ROLE,
     ORGANIZATION,
     refuse_fleets,
@@ -39,7 +40,7 @@ def test_type_outside_the_free_plan_is_refused_with_one_inside_it(run, aws):
         assert "AWS answered InvalidParameterCombination: The specified instance type" in text
         assert aws.count("CreateFleet") == 1  # it is the same on demand
 
-    refuse_types(aws, is_paid, dry_runs=False)
+    refuse_types(aws, FREE_TYPE, is_paid, dry_runs=False)
     run(test)
 
 
@@ -49,7 +50,7 @@ def test_type_inside_the_free_plan_is_launched_if_another_is_refused(run, aws, c
         assert instance.details["instance_type"] == FREE
         assert f"this session goes on without {TYPE}: instance_type: this account" in caplog.text
 
-    refuse_types(aws, is_paid, dry_runs=True)
+    refuse_types(aws, FREE_TYPE, is_paid, dry_runs=True)
     run(test, instance_type=[TYPE, FREE])
 
 
@@ -94,6 +95,19 @@ def test_spot_denied_by_an_organization_is_a_warning_if_on_demand_is_allowed(run
 
     refuse_market(aws, "spot", ORGANIZATION, dry_runs=True)
     run(test)
+
+
+def test_type_that_an_organization_allows_is_launched_if_it_denies_another(run, aws, caplog):
+    async def test(kit):
+        [instance] = await kit.start()
+        assert instance.details["instance_type"] == FREE
+        assert instance.details["market"] == "spot"
+        lines = [r.getMessage() for r in caplog.records if "goes on without" in r.getMessage()]
+        assert len(lines) == 1
+        assert lines[0].startswith(f"this session goes on without {TYPE}: a service control policy")
+
+    refuse_types(aws, ORGANIZATION, is_paid, dry_runs=True)
+    run(test, instance_type=[TYPE, FREE])
 
 
 def test_on_demand_denied_by_an_organization_is_an_error(run, aws):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import pytest
 
 from bigmachine.errors import StartError, UsageError
@@ -19,11 +22,18 @@ from tests.support.aws.refusals import (
     NOT_IN_THIS_PARTITION,
     ORGANIZATION,
     PENDING,
+    PRIVATE_IMAGE,
     Refusal,
 )
 
 ME = "arn:aws:sts::123456789012:user/moto"
 REGION = "us-east-1"
+ORGANIZATION_DISK = replace(
+    ORGANIZATION, message=ORGANIZATION.message.replace(":instance/*", ":volume/*")
+)
+ORGANIZATION_REGION = replace(
+    ORGANIZATION, message=re.sub("on resource: [^ ]+ ", "", ORGANIZATION.message)
+)
 SHORT = "We currently do not have sufficient capacity in the Availability Zone you requested"
 FULL = "The specified subnet does not have enough free addresses to satisfy the request."
 VCPUS = "You have requested more vCPU capacity than your current vCPU limit of 0 allows"
@@ -68,7 +78,10 @@ def test_refusal_rules_out_what_it_is_about(refusal, on_spot, on_demand):
             FREE_IMAGE,
             REGION,
             UsageError,
-            ("image: this account's free plan does not include it: omit the option", "describe-im"),
+            (
+                "image: this account's free plan does not include it: pass Ubuntu's, image='/aws",
+                "`aws ec2 describe-images --filters Name=free-tier-eligible,Values=true`",
+            ),
         ),
         (
             ORGANIZATION,
@@ -76,8 +89,26 @@ def test_refusal_rules_out_what_it_is_about(refusal, on_spot, on_demand):
             StartError,
             (
                 f"a service control policy of the organization denies ec2:RunInstances to {ME}",
-                "ask its administrator which regions, types, markets, images or tags are allowed",
+                "ask its administrator which types, markets and tags are allowed",
             ),
+        ),
+        (
+            ORGANIZATION_DISK,
+            REGION,
+            StartError,
+            ("ask its administrator whether disks must be encrypted or tagged",),
+        ),
+        (
+            ORGANIZATION_REGION,
+            REGION,
+            StartError,
+            ("ask its administrator what is allowed, and in which region",),
+        ),
+        (
+            PRIVATE_IMAGE,
+            REGION,
+            UsageError,
+            ("image: AWS rejects it: follow AWS's answer, pass another one, or omit it",),
         ),
         (
             BOUNDARY,

@@ -64,6 +64,12 @@ BOUNDARY = Refusal(
     "IAM guide, Access denied error messages",
     status=403,
 )
+PRIVATE_IMAGE = Refusal(
+    "AuthFailure",
+    "Not authorized for images: [ami-22de994a]",
+    "StreisandEffect/streisand#183",
+    status=403,
+)
 NO_FLEETS = Refusal(
     "MaxFleetCountExceeded",
     "You've reached your quota for maximum Fleet Requests for this account.",
@@ -126,9 +132,11 @@ def block_public_access(aws: Aws, subnets: Iterable[str], *, mode: str = "block-
     aws.edit("DescribeSubnets", edit)
 
 
-def refuse_types(aws: Aws, is_refused: Callable[[str], bool], *, dry_runs: bool) -> None:
-    """Refuse to launch some types, like an account on the free plan; in dry runs, too, or not."""
-    _refuse(aws, FREE_TYPE, lambda place: is_refused(place.split()[1]), dry_runs=dry_runs)
+def refuse_types(
+    aws: Aws, refusal: Refusal, is_refused: Callable[[str], bool], *, dry_runs: bool
+) -> None:
+    """Refuse to launch some types; in dry runs, too, or not."""
+    _refuse(aws, refusal, lambda place: is_refused(place.split()[1]), dry_runs=dry_runs)
 
 
 def refuse_market(aws: Aws, market: str, refusal: Refusal, *, dry_runs: bool) -> None:

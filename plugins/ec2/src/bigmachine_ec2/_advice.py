@@ -80,8 +80,9 @@ _FREE_PLAN_ADVICE = {
     "instance_type='m7i-flex.large' (2 vCPUs, 8 GiB), or another one that `aws ec2 "
     "describe-instance-types --filters Name=free-tier-eligible,Values=true` lists, or upgrade the "
     "account to the paid plan",
-    "image": "image: this account's free plan does not include it: omit the option, or pass one "
-    "that `aws ec2 describe-images --owners amazon --filters Name=free-tier-eligible,Values=true` "
+    "image": "image: this account's free plan does not include it: pass Ubuntu's, image="
+    "'/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id', or "
+    "another one that `aws ec2 describe-images --filters Name=free-tier-eligible,Values=true` "
     "lists, or upgrade the account to the paid plan",
 }
 
@@ -93,6 +94,16 @@ _POLICY = re.compile(
     r"VPC endpoint|session|resource-based)(?: policy)?"
 )
 _ORGANIZATION = frozenset({"service control", "resource control"})
+
+# What an organization's policies usually demand of each kind of resource that a launch needs.
+_RESOURCE = re.compile(r"on resource: arn:[^ ]*:([a-z-]+)/")
+_DEMANDS = {
+    "image": "which images are allowed",
+    "instance": "which types, markets and tags are allowed",
+    "network-interface": "whether public addresses are allowed",
+    "subnet": "which subnets are allowed",
+    "volume": "whether disks must be encrypted or tagged",
+}
 
 # Of the API reference's error codes; quotas of instances are not errors of one request alone.
 _LIMITS = frozenset(
@@ -159,10 +170,13 @@ def _permission_advice(error: AwsError, who: str) -> str:
             f"credentials"
         )
     if policy[1] in _ORGANIZATION:
+        resource = _RESOURCE.search(error.message)
+        demand = _DEMANDS.get(
+            resource[1] if resource else "", "what is allowed, and in which regions"
+        )
         return (
-            f"a {policy[1]} policy of the organization denies {error.action} to {who}: ask its "
-            f"administrator which regions, types, markets, images or tags are allowed. An IAM "
-            f"policy can't change that"
+            f"a {policy[1]} policy of the organization denies {error.action} to {who}, and an IAM "
+            f"policy can't change that: ask its administrator {demand}"
         )
     name = policy[1] if policy[1] == "permissions boundary" else f"{policy[1]} policy"
     return (
@@ -176,6 +190,8 @@ def _option(error: AwsError) -> str | None:
         return _OPTIONS[error.code]
     if error.code.startswith("InvalidParameter") and _PROFILE.search(error.message):
         return "instance_profile"
+    if error.code == "AuthFailure" and "authorized for images" in error.message:
+        return "image"  # it is private, or was deleted (StreisandEffect/streisand issue 183)
     if error.code == "OptInRequired" and "marketplace" in error.message.lower():
         return "image"  # its terms are not accepted; the answer has the link
     return _OPTIONS.get(error.code.partition(".")[0])

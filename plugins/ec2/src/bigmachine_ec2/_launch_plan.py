@@ -21,7 +21,7 @@ from ._offers import Offer, fleet_groups, is_for_fleet, list_offers
 from ._options import Ec2Options
 from ._quota import Quota, check_quotas, find_quotas
 from ._routes import keep_public_subnets
-from ._scope import RuledOut, Scope, scope_of
+from ._scope import Scope, scope_of
 from ._tags import session_tags, tag_specifications
 
 logger = logging.getLogger("bigmachine.ec2")
@@ -99,37 +99,40 @@ async def dry_run_requests(
 async def _without_refused(
     api: Api, plan: LaunchPlan, specification: LaunchSpecification, *, caller_arn: str
 ) -> LaunchPlan:
-    """Return the plan without the types and markets that dry runs of RunInstances rule out.
+    """Return the plan without the types and markets that dry runs of RunInstances refuse.
 
-    Types are tried, in order, until one is accepted on each market. Raises `AwsError` if none is.
+    On each market, types are tried in order until one is accepted: what denies one, such as an
+    organization's policy, may allow another. Raises `AwsError` if none is accepted.
     """
     first: dict[tuple[str, str], Offer] = {}
     for offer in plan.offers:
         first.setdefault((offer.market, offer.instance_type.name), offer)
     accepted: set[str] = set()
-    ruled_out, refusals = RuledOut(), list[tuple[Offer, AwsError]]()
-    for (market, _), offer in first.items():
-        if market in accepted or ruled_out.covers([offer]):
+    refused: dict[tuple[str, str], AwsError] = {}
+    for (market, name), offer in first.items():
+        if market in accepted:
             continue
         request = specification.run_instances_request(offer)
         try:
             await api.dry_run("ec2:RunInstances", MinCount=1, MaxCount=1, **request)
         except AwsError as error:
-            if not error.is_shortage:  # other offers may be available, or this one later
-                refusals.append((offer, error))
-                if not ruled_out.note(refusals[-1:]):
+            if not error.is_shortage:  # that may be over later, or in another zone
+                if scope_of(error, market=market) is Scope.ALL and not error.is_denied:
                     raise
+                refused[market, name] = error
                 continue
         accepted.add(market)
-    offers = tuple(offer for offer in plan.offers if not ruled_out.covers([offer]))
-    if not offers:
-        raise refusals[-1][1]
-    for offer, refusal in refusals:
-        is_market = scope_of(refusal, market=offer.market) is Scope.MARKET
-        what = f"{offer.market} instances" if is_market else offer.instance_type.name
+    if not accepted:
+        raise [*refused.values()][-1]
+    what = {
+        name if market in accepted else f"{market} instances": refusal
+        for (market, name), refusal in refused.items()
+    }
+    for words, refusal in what.items():
         why = explain(refusal, caller_arn=caller_arn)
-        logger.warning("this session goes on without %s: %s", what, why)
-    return dataclasses.replace(plan, offers=offers)
+        logger.warning("this session goes on without %s: %s", words, why)
+    offers = [o for o in plan.offers if (o.market, o.instance_type.name) not in refused]
+    return dataclasses.replace(plan, offers=tuple(o for o in offers if o.market in accepted))
 
 
 async def _dry_run_fleet(
