@@ -165,8 +165,8 @@ def _permission_advice(error: AwsError, who: str) -> str:
         )
     if "explicit deny in an identity-based policy" in error.message:
         return (
-            f"an IAM policy denies {error.action} to {who}: change the statement that denies it, or "
-            f"use other credentials"
+            f"an IAM policy denies {error.action} to {who}: change the statement that does, or use "
+            f"other credentials"
         )
     policy = _POLICY.search(error.message)
     if policy is None:
