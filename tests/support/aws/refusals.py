@@ -88,8 +88,7 @@ PENDING = Refusal(
     "PendingVerification",
     "Your request for accessing resources in this region is being validated, and you will not be "
     "able to launch additional resources in this region until the validation is complete. We will "
-    "notify you by email once your request has been validated. While normally resolved within "
-    "minutes, please allow up to 4 hours for this process to complete.",
+    "notify you by email once your request has been validated.",  # and two sentences more
     "galaxyproject/cloudlaunch#172",
 )
 BLOCKED = Refusal(

@@ -223,8 +223,7 @@ def _credentials_advice(error: AwsError) -> str:
     if error.code == "PendingVerification":
         return (
             "AWS is still verifying the account for this region: wait, usually for minutes and at "
-            "most for 4 hours, or use another region. If it takes longer, write to "
-            "aws-verification@amazon.com"
+            "most for 4 hours, or use another region"
         )
     if error.code == "Blocked":
         return (
