@@ -143,7 +143,7 @@ def explain(error: AwsError, *, caller_arn: str = "") -> BigmachineError:
             f"AWS can't be reached in {error.region or 'the region'}: check the internet "
             f"connection and the region's name {where}"
         )
-    if error.is_fleet_quota or error.code in _LIMITS:
+    if error.is_fleet_refused or error.code in _LIMITS:
         return StartError(
             f"a quota of this account is used up: request an increase (Service Quotas), or delete "
             f"what is not needed any more {where}"
