@@ -44,13 +44,16 @@ _UNKNOWN_OUTCOME = frozenset(
 _CAPACITY = frozenset(
     {
         "InsufficientInstanceCapacity",
+        "InsufficientAddressCapacity",
         "InsufficientCapacity",
         "InsufficientHostCapacity",
         "InsufficientFreeAddressesInSubnet",
+        "InsufficientVolumeCapacity",
         "SpotMaxPriceTooLow",
         "UnfulfillableCapacity",  # of fleets
         "InvalidFleetConfiguration",  # of one pool: "… not supported in your requested …"
         "Unsupported",  # "… is not supported in your requested Availability Zone"
+        "VolumeTypeNotAvailableInZone",
     }
 )
 _QUOTA = frozenset(
@@ -83,6 +86,7 @@ _CREDENTIALS = frozenset(
         "PendingVerification",
         "RequestExpired",
         "RequestInTheFuture",
+        "RefreshWithMFAUnsupportedError",
         "RequestTimeTooSkewed",
         "SSOTokenLoadError",
         "SignatureDoesNotMatch",
@@ -91,11 +95,12 @@ _CREDENTIALS = frozenset(
         "UnrecognizedClientException",
     }
 )
+_NO_ROLE = "AuthFailure.ServiceLinkedRoleCreationNotPermitted"
 _PERMISSION = frozenset(
     {
         "AccessDenied",
         "AccessDeniedException",
-        "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
+        _NO_ROLE,
         "UnauthorizedOperation",
     }
 )
@@ -107,6 +112,12 @@ _UNREACHABLE = frozenset(
         "SSLError",
     }
 )
+
+# Accounts on the free plan get InvalidParameterCombination: "The specified instance type is not
+# eligible for Free Tier. For a list of Free Tier instance types, run 'describe-instance-types' with
+# the filter 'free-tier-eligible=true'." (splunk/attack_range issue 1302; for images: bitnami/vms
+# issue 1838). A dry run may not notice.
+_FREE_TIER = re.compile(r"specified (image|instance type) is not eligible for free tier", re.I)
 
 _ENCODED = re.compile(r"\s*Encoded authorization failure message:.*", re.DOTALL)
 
@@ -157,6 +168,43 @@ class AwsError(Exception):
     def is_quota(self) -> bool:
         """Whether the account may have no more of this market's instances in the region."""
         return self.code in _QUOTA
+
+    @property
+    def is_shortage(self) -> bool:
+        """Whether there is no room for the instances: with EC2, or within the account's quotas."""
+        return self.is_capacity or self.is_quota or self.is_fleet_refused
+
+    @property
+    def is_fleet_refused(self) -> bool:
+        """Whether the account may create no fleets, and RunInstances may succeed.
+
+        "You've reached your quota for maximum Fleet Requests for this account." New accounts get
+        this for their first fleet (runs-on/runs-on issue 88, coiled/feedback issue 225). A role
+        for fleets is not required for instant ones ("EC2 Fleet prerequisites").
+        """
+        is_role = self.code == _NO_ROLE and "EC2 Fleet" in self.message
+        return is_role or self.code == "MaxFleetCountExceeded"
+
+    @property
+    def outside_free_plan(self) -> str:
+        """What the account's free plan does not include: "image" or "instance type"; else ""."""
+        match = _FREE_TIER.search(self.message)
+        return match[1].lower() if match else ""
+
+    @property
+    def is_type_refused(self) -> bool:
+        """Whether this instance type is refused, and another type may be accepted."""
+        is_parameter = self.code.startswith(("InvalidParameter", "Unsupported"))
+        return is_parameter and "instance type" in self.message.lower()
+
+    @property
+    def is_spot_role_missing(self) -> bool:
+        """Whether the account lacks EC2's role for spot, and the caller may not create it.
+
+        "The provided credentials do not have permission to create the service-linked role for EC2
+        Spot Instances." (kubernetes/kops issue 16475, determined-ai/determined issue 1830)
+        """
+        return self.code == _NO_ROLE and not self.is_fleet_refused
 
     @property
     def is_not_found(self) -> bool:
