@@ -172,6 +172,7 @@ class AsyncSession(Handle):
                 stderr=self._stderr,
                 on_freed=self._meter.freed,
             )
+            nursery.start_soon(self._fleet.watch_silence, name="bigmachine silence")
             if self._meter.limit is not None:
                 nursery.start_soon(self._watch_cost, name="bigmachine cost")
             stack.push_async_callback(self.shutdown)

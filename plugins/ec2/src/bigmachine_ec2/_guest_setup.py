@@ -69,13 +69,14 @@ class GuestSetup:
     """A machine's setup: read on the driver, applied on the machine.
 
     ``volumes`` are the device names of the volumes of its data disk, which is mounted at
-    ``data_folder``.
+    ``data_folder``. ``ssh_keys`` are public keys.
     """
 
     volumes: tuple[str, ...] = ()
     data_folder: str = "/mnt/data"
     files: tuple[File, ...] = ()
     units: tuple[File, ...] = ()
+    ssh_keys: tuple[str, ...] = ()
 
     @classmethod
     def from_options(cls, o: Ec2Options) -> GuestSetup:
@@ -90,11 +91,18 @@ class GuestSetup:
                 "service method, or let the machines download it"
             )
         volumes = data_names(o.data_volumes) if o.data_disk else ()
-        return cls(volumes, files=files, units=units)
+        return cls(volumes, files=files, units=units, ssh_keys=_ssh_keys(o.ssh_key))
 
-    def apply(self) -> None:
-        """Mount the disk, write the files, start the units. Raises `GuestError`."""
+    def apply(self, *, metadata_url: str = "") -> None:
+        """Authorize the keys, mount the disk, write the files, start the units.
+
+        ``metadata_url`` is the instance metadata service. Raises `GuestError`.
+        """
         deadline = time.monotonic() + _SECONDS
+        if self.ssh_keys:  # first: somebody may want to see why the rest fails
+            from ._ssh_login import authorize, show_login  # need pwd, which not every driver has
+
+            show_login(authorize(self.ssh_keys), metadata_url=metadata_url)
         if self.volumes:
             from ._disks import mount_data  # needs fcntl, which not every driver has
 
@@ -155,6 +163,12 @@ def _unit_failed(unit: str, why: str) -> GuestError:
     except CommandError as exc:
         journal = str(exc)
     return GuestError(f"unit {unit} did not start: {why}\nits journal:\n{journal}")
+
+
+def _ssh_keys(given: tuple[str, ...] | str) -> tuple[str, ...]:
+    from ._public_keys import read_public_keys
+
+    return read_public_keys((given,) if isinstance(given, str) else given)
 
 
 def _read(option: str, files: Iterable[tuple[str, ...]]) -> tuple[File, ...]:

@@ -10,20 +10,23 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import trio
 
+from bigmachine.boot import PORT as DEFAULT_PORT
 from bigmachine.boot import LaunchRequest, user_data
 from bigmachine.errors import BigmachineError, StartError, StopReason
-from bigmachine.system import Capability, Instance, Notice, System, Termination
+from bigmachine.system import Capability, Identity, Instance, Notice, System, Termination
 
 from ._immortal import warn_of_end, warn_of_start
 from ._options import Ec2Options, check_offline
 
 if TYPE_CHECKING:
+    import httpx
+
+    from ._access import Access
     from ._api import Api
     from ._guest_setup import GuestSetup
     from ._launch import Launch
     from ._launch_plan import LaunchPlan
     from ._leftovers import Leftovers
-    from ._network import SessionSecurityGroup
     from ._offers import Offer
     from ._prices import Prices
     from ._region import Region
@@ -57,7 +60,7 @@ class Ec2System(System):
         super().__init__(options)
         self._opened: Region | None = None
         self._plan: LaunchPlan | None = None
-        self._group: SessionSecurityGroup | None = None
+        self._access: Access | None = None
         self._session = ""  # set while it may have resources at AWS
         self._ids: dict[str, str] = {}  # of live instances, by machine name
         self._caller_arn = ""
@@ -78,6 +81,7 @@ class Ec2System(System):
 
     async def setup(self) -> None:
         """Check the options, and with AWS all that they name and the permissions for it."""
+        from ._access import Access
         from ._batch import for_each
         from ._budget import check_max_price, check_prices
         from ._guest_setup import GuestSetup
@@ -89,6 +93,13 @@ class Ec2System(System):
             self._caller_arn = await self._api.caller_arn()
             plan = self._plan = await make_launch_plan(
                 self._api, self.options, address_service_url=self.address_service_url
+            )
+            self._access = self._access or Access(
+                self._api,
+                self.options,
+                network=plan.network,
+                allow=plan.allow,
+                address_service_url=self.address_service_url,
             )
             steps = (
                 functools.partial(dry_run_requests, self._api, self.options, plan),
@@ -109,8 +120,10 @@ class Ec2System(System):
         if self._plan is None:
             await self.setup()
         assert self._plan is not None
+        assert self._access is not None
         data = user_data(
             request,
+            listen=f"0.0.0.0:{self.options.port}",
             contact_seconds=_CONTACT_SECONDS,
             lifetime_seconds=self.options.lifetime or 0.0,
             is_immortal=self.options.immortal,
@@ -123,10 +136,12 @@ class Ec2System(System):
             try:
                 await launch.run(count)
                 await launch.confirm(caller_arn=self._caller_arn)
-                found = await await_addresses(
-                    self._vms, launch.vms, names=names, is_public=self.options.public_address
-                )
+                is_public, port = self.options.public_address, self.options.port
+                vms = await await_addresses(self._vms, launch.vms, names=names, is_public=is_public)
+                found = [vm.instance(is_public=is_public, port=port) for vm in vms]
                 instances = [*map(self._prices.priced, found)]
+                if is_public:
+                    await self._access.names.settle(vms, allow=self._access.allow)
                 await tag_names(self._vms, instances)
             except BaseException:
                 await launch.undo()
@@ -157,6 +172,11 @@ class Ec2System(System):
             if instance.id not in self._ids.values() or not self._vms.is_new(instance.id):
                 return Termination(StopReason.GONE, "EC2 no longer has this instance")
         return None
+
+    async def restore_access(self, instances: Sequence[Instance]) -> None:
+        """Let the driver in at its present address, as after a change of networks."""
+        if self._access is not None:
+            await self._access.restore(caller_arn=self._caller_arn)
 
     async def stop(self, instance: Instance) -> None:
         """Terminate the instance, or delete another resource, and wait until that is done.
@@ -225,6 +245,14 @@ class Ec2System(System):
         instances = (self._prices.priced(vm.instance(is_public=is_public)) for vm in vms)
         return [*before, *instances, *after]
 
+    def http_client(self, identity: Identity) -> httpx.AsyncClient:
+        """Return a client that reaches machines where this computer can: see `MachineNames`."""
+        from bigmachine.rpc import http_client
+
+        if self._access is None:  # on a machine
+            return http_client(identity)
+        return http_client(identity, connect=self._access.names.connect)
+
     # -- on the machine ---------------------------------------------------------------
 
     def notices(self) -> AsyncIterator[Notice]:
@@ -239,7 +267,7 @@ class Ec2System(System):
 
         try:
             if self._guest_setup is not None:
-                self._guest_setup.apply()
+                self._guest_setup.apply(metadata_url=self.metadata_url)
         except GuestError as error:
             logger.error("the machine's setup failed: %s", error)
             self.exit(1)
@@ -295,8 +323,7 @@ class Ec2System(System):
     ) -> Launch:
         from ._launch import USER_DATA_LIMIT, Launch
         from ._launch_specification import LaunchSpecification
-        from ._network import SessionSecurityGroup
-        from ._tags import IMMORTAL, session_tags
+        from ._tags import IMMORTAL, PORT, session_tags
 
         plan, api = self._plan, self._api
         assert plan is not None
@@ -309,11 +336,10 @@ class Ec2System(System):
         tags = session_tags(session, request.driver, self.options.own_tags)
         if self.options.immortal:
             tags[IMMORTAL] = "yes"
-        groups = self.options.security_groups
-        if not groups:
-            vpc = plan.network.vpc
-            self._group = self._group or SessionSecurityGroup(api, session=session, vpc=vpc)
-            groups = (await self._group.open(allow=plan.allow, tags=tags),)
+        if self.options.port != DEFAULT_PORT:
+            tags[PORT] = str(self.options.port)
+        assert self._access is not None
+        groups = await self._access.open(session=session, tags=tags)
         return Launch(
             api,
             self._vms,
@@ -338,13 +364,18 @@ class Ec2System(System):
         self._ids.clear()
         if kept:
             warn_of_end(kept, session=session, lifetime=self.options.lifetime)
-            self._group, self._session = None, ""
+            self._forget_group()
+            self._session = ""
             return
         # The security group is searched for, too: the response to its creation may be lost.
         found_after = await self._leftovers.find(FREED_AFTER_INSTANCES, session=session)
         left = {resource.id for resource in found_after}
-        if self._group is not None and self._group.id:
-            left.add(self._group.id)
+        if self._access is not None and self._access.group_id:
+            left.add(self._access.group_id)
         await self._leftovers.free(left)
-        self._group = None
+        self._forget_group()
         self._session = ""
+
+    def _forget_group(self) -> None:
+        if self._access is not None:
+            self._access.forget_group()

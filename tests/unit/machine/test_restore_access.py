@@ -1,0 +1,89 @@
+"""A system is told of machines that are silent: perhaps the driver's address has changed."""
+
+from __future__ import annotations
+
+import trio
+
+import bigmachine as bm
+from tests.support.services import Echo
+
+SERVICES = {"Echo": Echo()}
+
+
+class Restorer:
+    """Notes when the system is asked to restore access, and for which machines."""
+
+    def __init__(self, kit) -> None:
+        self.times: list[float] = []
+        self.silent: list[set[str]] = []
+        self.then = lambda: None
+        kit.system.reports_ended_machines = False
+        kit.system.restore_access = self
+
+    async def __call__(self, instances):
+        self.times.append(trio.current_time())
+        self.silent.append({instance.name.partition(".")[0] for instance in instances})
+        self.then()
+
+
+def test_silent_machines_are_kept_if_the_system_restores_access(run):
+    async def test(kit):
+        restorer = Restorer(kit)
+        async with kit.session() as session:
+            machines = await session.start(3, services=SERVICES)
+
+            def heal():
+                if len(restorer.times) == 2:
+                    for machine in machines[:2]:
+                        kit.system.heal(machine)
+
+            restorer.then = heal
+            for machine in machines[:2]:
+                kit.system.partition(machine)
+            await trio.sleep(3 * kit.timings.timeout)
+            assert [machine.state for machine in machines] == [bm.State.RUNNING] * 3
+            assert restorer.silent[1] == {"m0", "m1"}
+            assert len(restorer.times) <= 4  # no more once they answer
+
+    run(test)
+
+
+def test_access_is_restored_at_growing_intervals_while_a_machine_is_silent(run):
+    async def test(kit):
+        restorer = Restorer(kit)
+        kit.system.has_busy_machines = True
+        async with kit.session() as session:
+            [machine] = await session.start(1, services=SERVICES)
+            await trio.sleep(3 * kit.timings.timeout)
+            assert restorer.times == []
+            kit.system.partition(machine)
+            began = trio.current_time()
+            await machine.wait(bm.State.STOPPED)
+            count = len(restorer.times)
+            early = [time for time in restorer.times if time <= began + kit.timings.timeout]
+            assert len(early) >= 4
+            assert 10 <= count <= 30
+            await trio.sleep(3 * kit.timings.timeout)
+            assert len(restorer.times) == count
+
+    run(test)
+
+
+def test_failed_restoration_is_logged_and_repeated(run, caplog):
+    async def test(kit):
+        restorer = Restorer(kit)
+        async with kit.session() as session:
+            [machine] = await session.start(1, services=SERVICES)
+
+            def fail_once():
+                if len(restorer.times) == 1:
+                    raise RuntimeError("the first one fails")
+                kit.system.heal(machine)
+
+            restorer.then = fail_once
+            kit.system.partition(machine)
+            await trio.sleep(3 * kit.timings.timeout)
+            assert machine.state == bm.State.RUNNING
+        assert "the way to them could not be restored" in caplog.text
+
+    run(test)
