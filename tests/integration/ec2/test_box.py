@@ -13,6 +13,7 @@ import pytest
 import bigmachine as bm
 from bigmachine.errors import MachineStopped, StartError, StopReason
 from bigmachine.system import Keepalive
+from tests.integration.ec2.test_ssh import KEY
 from tests.support import drivers
 from tests.support.aws.echo import Echo
 from tests.support.waiting import until
@@ -228,3 +229,21 @@ def test_machine_shutdown_returns_after_termination(ec2, aws):
         assert [vm.state for vm in aws.instances()] == ["terminated", "running"]
         assert second.call("Echo.echo", 2) == 2
     assert ec2.running() == []
+
+
+def test_machine_listens_at_privileged_port_and_tells_how_to_log_in(ec2, aws, capfd):
+    with bm.Session("ec2", port=443, ssh_key=KEY) as session:
+        [machine] = start(session)
+        assert machine.addr.partition("#")[0].endswith(":443")
+        assert machine.call("Echo.echo", 2) == 2
+        [id] = ids(ec2)
+        shown = []
+
+        def told():
+            shown.append(capfd.readouterr().err)
+            return re.search(r"to log in: ssh (\w+)@(\S+)\n", "".join(shown))
+
+        user, address = until(told).groups()
+        assert address == ec2.hosts[id].address
+        assert KEY in ec2.run(id, "sh", "-c", f"cat ~{user}/.ssh/authorized_keys")
+    assert aws.leftovers() == []
