@@ -10,6 +10,7 @@ import trio
 
 from .._backoff import FIRST_PAUSE, backoff
 from .._events import Event, MachineHealth
+from .._repeated_event import RepeatedEvent
 from .._values import Diagnose, Keepalive, KeepaliveReply, Termination
 from ..errors import StopReason
 from ._link import Link
@@ -54,6 +55,11 @@ class KeepaliveMonitor:
         self._notify = notify
         self._set_silent = set_silent
         self._is_healthy = True
+        self._hurry = RepeatedEvent()
+
+    def ask_now(self) -> None:
+        """Ask at once, instead of at the end of the period."""
+        self._hurry.set()
 
     async def run(self, nursery: trio.Nursery, since: float) -> None:
         """Ask every period until cancelled; new connections are served in ``nursery``.
@@ -65,7 +71,8 @@ class KeepaliveMonitor:
         due = since + self._timings.period
         try:
             while True:
-                await trio.sleep_until(due)
+                with trio.move_on_at(due):
+                    await self._hurry.wait()
                 last_reply = await self._ask_until_answered(nursery, last_reply)
                 due = last_reply + self._timings.period
         finally:

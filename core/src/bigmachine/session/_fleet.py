@@ -125,6 +125,11 @@ class Fleet:
                 if machine.state < State.RUNNING and not machine.owned:
                     machine.cancel()
 
+    def ask_now(self) -> None:
+        """Ask all machines for a sign of life at once."""
+        for controller in self._machines:
+            controller.keepalive.ask_now()
+
     async def watch_silence(self) -> None:
         """Tell the system of machines that fall silent, until cancelled."""
         await self._silence.watch()
