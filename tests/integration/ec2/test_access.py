@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from bigmachine.errors import StartError, UsageError
-from bigmachine_ec2 import _access
+from bigmachine_ec2 import _access, _api
 from bigmachine_ec2._machine_names import MachineNames
 from bigmachine_ec2._vms import Vm
 from tests.support.aws.aws import Aws
@@ -206,7 +206,9 @@ def test_named_blocks_are_not_changed_when_machines_are_silent(run, aws, address
     run(test)
 
 
-def test_lost_responses_leave_no_rule_open(run, aws, address_service):
+def test_lost_responses_leave_no_rule_open(run, aws, address_service, monkeypatch):
+    monkeypatch.setattr(_api, "_ATTEMPTS", 2)
+
     async def test(kit):
         instances = await kit.start()
         aws.lose_answer("AuthorizeSecurityGroupIngress", times=99)
@@ -292,6 +294,7 @@ async def listening():
         pytest.param([PUBLIC], [ALLOWED], PUBLIC, "", id="public"),
         pytest.param([PRIVATE], [ALLOWED, "127.0.0.0/8"], PRIVATE, "", id="inside the VPC"),
         pytest.param([PRIVATE], [ALLOWED], PUBLIC, "is not let in", id="in a container"),
+        pytest.param([PRIVATE], ["0.0.0.0/0"], PUBLIC, "is not let in", id="all are let in"),
         pytest.param([PRIVATE], [], PRIVATE, "groups must let in", id="groups of the user"),
         pytest.param([OTHER], [ALLOWED], PUBLIC, f"is {OTHER} here", id="a false answer"),
         pytest.param([], [ALLOWED], PUBLIC, "can't be resolved here", id="no answer"),

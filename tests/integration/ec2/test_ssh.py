@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pickle
 import pwd
@@ -18,7 +17,7 @@ from bigmachine_ec2 import Ec2Options
 from bigmachine_ec2._commands import GuestError
 from bigmachine_ec2._guest_setup import GuestSetup
 from bigmachine_ec2._public_keys import read_public_keys
-from bigmachine_ec2._ssh_login import authorize, show_login
+from bigmachine_ec2._ssh_login import allow_login
 from tests.integration.ec2.test_access import ALLOWED, open_to, user_data
 from tests.support.aws.imds import Imds
 
@@ -64,21 +63,25 @@ def test_keys_are_texts_files_and_patterns(tmp_path, monkeypatch):
         ("ssh-ed25519", "ssh-ed25519: No such file or directory"),
     ],
 )
-def test_invalid_key_is_refused_without_a_request_to_aws(run, aws, tmp_path, given, message):
+def test_invalid_key_is_refused(tmp_path, given, message):
     begin = "-----BEGIN OPENSSH PRIVATE KEY-----"
     (tmp_path / "secret").write_text(f"{begin}\nxyzzy\n")
     (tmp_path / "empty").write_text("")
     (tmp_path / "binary").write_bytes(KEY.encode("utf-16"))
+    with pytest.raises(UsageError) as caught:
+        read_public_keys([given.format(tmp=tmp_path)])
+    assert str(caught.value).startswith("invalid option ssh_key: ")
+    assert message.format(tmp=tmp_path) in str(caught.value)
+    assert "xyzzy" not in str(caught.value)
 
+
+def test_invalid_key_is_refused_without_a_request_to_aws(run, aws):
     async def test(kit):
-        with pytest.raises(UsageError) as caught:
+        with pytest.raises(UsageError, match="invalid option ssh_key: /nowhere/key: No such file"):
             await kit.setup()
-        assert str(caught.value).startswith("invalid option ssh_key: ")
-        assert message.format(tmp=tmp_path) in str(caught.value)
-        assert "xyzzy" not in str(caught.value)
         assert not aws.asked
 
-    run(test, ssh_key=given.format(tmp=tmp_path))
+    run(test, ssh_key="/nowhere/key")
 
 
 def test_ssh_port_is_open_to_the_driver_alone(run, aws):
@@ -90,18 +93,6 @@ def test_ssh_port_is_open_to_the_driver_alone(run, aws):
         assert there._guest_setup.ssh_keys == (KEY,)
 
     run(test, ssh_key=KEY)
-
-
-def test_key_pair_opens_the_ssh_port_too(run, aws):
-    async def test(kit):
-        await kit.start()
-        assert open_to(aws) == {7443: {ALLOWED, "itself"}, 22: {ALLOWED}}
-
-    aws.ec2.create_key_pair("laptop", "ed25519", tags=[])
-    try:
-        run(test, key_pair="laptop")
-    finally:
-        aws.ec2.delete_key_pair("laptop")
 
 
 # -- on the machine -------------------------------------------------------------------
@@ -128,16 +119,20 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
+def allow(*keys: str, url: str = "http://127.0.0.1:1") -> None:
+    allow_login(keys, metadata_url=url)
+
+
 def test_keys_are_added_to_those_of_the_images_user(home):
-    assert authorize([KEY]) == "ubuntu"
+    allow(KEY)
     file = home / ".ssh" / "authorized_keys"
     assert file.read_text() == f"{KEY}\n"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     assert file.stat().st_uid == file.parent.stat().st_uid == (os.getuid() or 1000)
     file.write_text(OTHER)  # by cloud-init, say, for a key pair
-    authorize([KEY, OTHER])
-    authorize([KEY, OTHER])
+    allow(KEY, OTHER)
+    allow(KEY, OTHER)
     assert file.read_text() == f"{OTHER}\n{KEY}\n"
 
 
@@ -149,15 +144,15 @@ def test_keys_are_added_to_those_of_the_images_user(home):
         (None, "ADDRESS"),
     ],
 )
-def test_machine_prints_the_command_that_logs_in(data, address, capfd):
+def test_machine_prints_the_command_that_logs_in(home, data, address, capfd):
     async def main():
-        async with contextlib.AsyncExitStack() as stack:
-            imds = await stack.enter_async_context(Imds(**data or {}).serving())
+        async with Imds(**data or {}).serving() as imds:
             url = imds.url if data else "http://127.0.0.1:1"
-            await trio.to_thread.run_sync(lambda: show_login("ubuntu", metadata_url=url))
+            await trio.to_thread.run_sync(lambda: allow(url=url))
 
     trio.run(main)
     assert capfd.readouterr().err == f"to log in: ssh ubuntu@{address}\n"
+    assert not (home / ".ssh").exists()  # a key pair's key is not ours to write
 
 
 def test_key_is_authorized_before_the_rest_of_the_setup(home, capfd):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import trio
 
 import bigmachine as bm
+from bigmachine.session._silence import Silence
 from tests.support.services import Echo
 
 SERVICES = {"Echo": Echo()}
@@ -51,20 +52,24 @@ def test_silent_machines_are_kept_if_the_system_restores_access(run):
 def test_access_is_restored_at_growing_intervals_while_a_machine_is_silent(run):
     async def test(kit):
         restorer = Restorer(kit)
-        kit.system.has_busy_machines = True
-        async with kit.session() as session:
-            [machine] = await session.start(1, services=SERVICES)
-            await trio.sleep(3 * kit.timings.timeout)
-            assert restorer.times == []
-            kit.system.partition(machine)
-            began = trio.current_time()
-            await machine.wait(bm.State.STOPPED)
-            count = len(restorer.times)
-            early = [time for time in restorer.times if time <= began + kit.timings.timeout]
-            assert len(early) >= 4
-            assert 10 <= count <= 30
-            await trio.sleep(3 * kit.timings.timeout)
-            assert len(restorer.times) == count
+        silence = Silence(restorer)
+        machine = bm.Instance("m0.a-0123abcd.bigmachine", "")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(silence.watch)
+            for _ in range(2):
+                restorer.times.clear()
+                began = trio.current_time()
+                await trio.sleep(60)
+                assert restorer.times == []
+                silence.set(machine, True)
+                silence.set(machine, True)
+                await trio.sleep(6 * kit.timings.timeout)
+                silence.set(machine, False)
+                await trio.sleep(kit.timings.timeout)
+                early = [time for time in restorer.times if time <= began + 60 + 50]
+                assert len(early) >= 3  # while a machine waits that was asked a minute before
+                assert 10 <= len(restorer.times) <= 25
+            nursery.cancel_scope.cancel()
 
     run(test)
 

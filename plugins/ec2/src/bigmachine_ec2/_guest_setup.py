@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from bigmachine.errors import UsageError
 
 from ._commands import CommandError, GuestError, run
+from ._public_keys import read_public_keys
 from ._volumes import data_names
 
 if TYPE_CHECKING:
@@ -69,13 +70,15 @@ class GuestSetup:
     """A machine's setup: read on the driver, applied on the machine.
 
     ``volumes`` are the device names of the volumes of its data disk, which is mounted at
-    ``data_folder``. ``ssh_keys`` are public keys.
+    ``data_folder``. With ``has_ssh`` somebody is to log in, by ``ssh_keys``, which are public
+    ones, or by a key pair of EC2.
     """
 
     volumes: tuple[str, ...] = ()
     data_folder: str = "/mnt/data"
     files: tuple[File, ...] = ()
     units: tuple[File, ...] = ()
+    has_ssh: bool = False
     ssh_keys: tuple[str, ...] = ()
 
     @classmethod
@@ -91,7 +94,8 @@ class GuestSetup:
                 "service method, or let the machines download it"
             )
         volumes = data_names(o.data_volumes) if o.data_disk else ()
-        return cls(volumes, files=files, units=units, ssh_keys=_ssh_keys(o.ssh_key))
+        keys = read_public_keys((o.ssh_key,) if isinstance(o.ssh_key, str) else o.ssh_key)
+        return cls(volumes, files=files, units=units, has_ssh=o.has_ssh, ssh_keys=keys)
 
     def apply(self, *, metadata_url: str = "") -> None:
         """Authorize the keys, mount the disk, write the files, start the units.
@@ -99,10 +103,10 @@ class GuestSetup:
         ``metadata_url`` is the instance metadata service. Raises `GuestError`.
         """
         deadline = time.monotonic() + _SECONDS
-        if self.ssh_keys:  # first: somebody may want to see why the rest fails
-            from ._ssh_login import authorize, show_login  # need pwd, which not every driver has
+        if self.has_ssh:  # first: somebody may want to see why the rest fails
+            from ._ssh_login import allow_login  # needs pwd, which not every driver has
 
-            show_login(authorize(self.ssh_keys), metadata_url=metadata_url)
+            allow_login(self.ssh_keys, metadata_url=metadata_url)
         if self.volumes:
             from ._disks import mount_data  # needs fcntl, which not every driver has
 
@@ -163,12 +167,6 @@ def _unit_failed(unit: str, why: str) -> GuestError:
     except CommandError as exc:
         journal = str(exc)
     return GuestError(f"unit {unit} did not start: {why}\nits journal:\n{journal}")
-
-
-def _ssh_keys(given: tuple[str, ...] | str) -> tuple[str, ...]:
-    from ._public_keys import read_public_keys
-
-    return read_public_keys((given,) if isinstance(given, str) else given)
 
 
 def _read(option: str, files: Iterable[tuple[str, ...]]) -> tuple[File, ...]:

@@ -61,10 +61,17 @@ async def _why_not_by_name(vm: Vm, *, allow: Sequence[str]) -> str:
     if not allow:  # the user's security groups say who may connect
         logger.info("%s; the security groups must let in %s, or what it becomes", what, own)
         return ""
-    if any(ipaddress.ip_address(own) in ipaddress.ip_network(block) for block in allow):
+    if any(_is_let_in_privately(own, block) for block in allow):
         logger.debug("%s, and %s is let in there", what, own)
         return ""
     return f"{what}, and {own}, this computer's address towards it, is not let in"
+
+
+def _is_let_in_privately(own: str, block: str) -> bool:
+    """Whether the block is of a private network with this address, not of the whole world."""
+    network = ipaddress.ip_network(block)
+    is_private = network.prefixlen >= 8 and network.network_address.is_private
+    return is_private and ipaddress.ip_address(own) in network
 
 
 async def _resolve(name: str) -> list[str]:

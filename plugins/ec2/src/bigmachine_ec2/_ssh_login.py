@@ -20,13 +20,22 @@ _LABEL_SECONDS = 10.0
 _USER_SECONDS = 20.0  # cloud-init makes the image's user early in the boot
 
 
-def authorize(keys: Sequence[str]) -> str:
-    """Let the holders of these keys log in; return the user's name. Raises `GuestError`.
+def allow_login(keys: Sequence[str], *, metadata_url: str) -> None:
+    """Let the holders of these public keys log in, and print the command for it.
 
     The user is the one that the image is made for, like ``ubuntu``: the first that people log
-    in as. If there is none, it is root.
+    in as. If there is none, it is root. The driver shows the command as this machine's output.
+    ``metadata_url`` is the instance metadata service. Raises `GuestError`.
     """
     user = _login_user()
+    if keys:
+        _authorize(keys, user)
+    address = _address(Metadata(metadata_url)) or "ADDRESS"
+    sys.stderr.write(f"to log in: ssh {user.pw_name}@{address}\n")
+    sys.stderr.flush()
+
+
+def _authorize(keys: Sequence[str], user: pwd.struct_passwd) -> None:
     folder = os.path.join(user.pw_dir, ".ssh")
     path = os.path.join(folder, "authorized_keys")
     try:
@@ -43,14 +52,6 @@ def authorize(keys: Sequence[str]) -> str:
         raise GuestError(f"can't write {path}: {exc.strerror}") from exc
     with contextlib.suppress(CommandError):  # sshd reads no file without its SELinux label
         run("restorecon", "-R", folder, deadline=time.monotonic() + _LABEL_SECONDS)
-    return user.pw_name
-
-
-def show_login(user: str, *, metadata_url: str) -> None:
-    """Print the command that logs in, which the driver shows as this machine's output."""
-    address = _address(Metadata(metadata_url)) or "ADDRESS"
-    sys.stderr.write(f"to log in: ssh {user}@{address}\n")
-    sys.stderr.flush()
 
 
 def _address(metadata: Metadata) -> str:

@@ -219,18 +219,10 @@ class Ec2System(System):
 
     async def console(self, instance: Instance) -> str:
         """Return the instance's console output; EC2 keeps 64 KB of it."""
-        from ._errors import AwsError
+        from ._console import read_console
 
-        id = instance.id or self._ids.get(instance.name, "")
         with self._readable():
-            try:
-                reply = await self._api.read("ec2:GetConsoleOutput", InstanceId=id, Latest=True)
-            except AwsError as error:
-                if error.code not in ("UnsupportedOperation", "InvalidParameterCombination"):
-                    raise
-                # Only Nitro instances return the latest output; others update it from time to time.
-                reply = await self._api.read("ec2:GetConsoleOutput", InstanceId=id)
-        return str(reply.get("Output") or "")
+            return await read_console(self._api, instance.id or self._ids.get(instance.name, ""))
 
     async def instances(self) -> Sequence[Instance]:
         """List what is tagged with a session in the region: instances and other resources."""
