@@ -45,6 +45,7 @@ def test_keys_are_texts_files_and_patterns(tmp_path, monkeypatch):
     assert read_public_keys([OTHER]) == (OTHER,)
     assert read_public_keys(["~/.ssh/id_ed25519.pub", KEY]) == (KEY,)
     assert read_public_keys(["~/.ssh/*.pub"]) == (CURVE, KEY)
+    assert read_public_keys([f"{KEY}\n{OTHER}\n"]) == (KEY, OTHER)
     assert read_public_keys([]) == read_public_keys([""]) == ()
 
 
@@ -60,6 +61,9 @@ def test_keys_are_texts_files_and_patterns(tmp_path, monkeypatch):
         (KEY.replace("AAAA", "AABA"), "is damaged: copy it again, as one line"),
         (KEY[:30], "is damaged"),
         ("ssh-dss AAAAB3NzaC1kc3M= x", "keys of type ssh-dss can't be used"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nxyzzy", "it is the text of a private key: give the"),
+        ("a\0b", "embedded null byte; it must be a public key"),
+        ("~nobody-here/key.pub", "~nobody-here/key.pub: No such file"),
         ("ssh-ed25519", "ssh-ed25519: No such file or directory"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 from collections.abc import Mapping, Sequence
 
@@ -39,7 +40,7 @@ class Access:
         address_service_url: str,
     ) -> None:
         self.names = MachineNames()
-        self.allow = tuple(allow)
+        self.allow = _collapsed(allow)
         """The CIDR blocks that may connect; none with the user's own security groups."""
         self._api = api
         self._options = options
@@ -47,6 +48,7 @@ class Access:
         self._address_service_url = address_service_url
         self._looked_up = trio.current_time()
         self._group: SessionSecurityGroup | None = None
+        self._last_error = ""
 
     @property
     def group_id(self) -> str:
@@ -74,11 +76,14 @@ class Access:
         try:
             if self._group is not None:
                 await self._group.let_in(self.allow)
+            self._last_error = ""
         except AwsError as error:
-            logger.warning(
-                "machines are silent, and this computer can't be let in at its new address: %s",
-                explain(error, caller_arn=caller_arn),
-            )
+            if error.code != self._last_error:  # it is tried again and again
+                logger.warning(
+                    "machines are silent, and this computer can't be let in at its new address: %s",
+                    explain(error, caller_arn=caller_arn),
+                )
+            self._last_error = error.code
 
     def forget_group(self) -> None:
         """Forget the security group: it is deleted, or left to others."""
@@ -90,20 +95,31 @@ class Access:
         if o.allow or o.security_groups:
             return
         try:
-            found = await driver_addresses(
-                self._network,
-                is_public=o.public_address,
-                address_service_url=self._address_service_url,
+            found = _collapsed(
+                await driver_addresses(
+                    self._network,
+                    is_public=o.public_address,
+                    address_service_url=self._address_service_url,
+                )
             )
         except BigmachineError as error:  # perhaps there is no network, for now
             logger.info("this computer's address can't be looked up again: %s", error)
             return
         self._looked_up = trio.current_time()
-        if {*found} != {*self.allow}:
+        if found != self.allow:
             logger.warning(
-                "this computer's address has changed from %s to %s: the session's security group "
-                "lets in the new one",
+                "this computer's address has changed from %s to %s, which the session's security "
+                "group is to let in",
                 ", ".join(self.allow),
                 ", ".join(found),
             )
-            self.allow = tuple(found)
+            self.allow = found
+
+
+def _collapsed(blocks: Sequence[str]) -> tuple[str, ...]:
+    """Return the fewest CIDR blocks that are the same addresses.
+
+    EC2 refuses blocks that come twice, or are written without their length, and takes sixty
+    rules ("Amazon VPC quotas").
+    """
+    return tuple(map(str, ipaddress.collapse_addresses(map(ipaddress.IPv4Network, blocks))))

@@ -25,6 +25,7 @@ _TYPES = frozenset(
     }
 )
 """What sshd accepts, by "authorized_keys file format" of sshd(8)."""
+_PRIVATE = "PRIVATE KEY"
 _EXAMPLE = "like 'ssh-ed25519 AAAA… name', or its file, like '~/.ssh/id_ed25519.pub'"
 
 
@@ -34,22 +35,26 @@ def read_public_keys(given: Iterable[str]) -> tuple[str, ...]:
     Raises `UsageError`.
     """
     keys: dict[str, None] = {}
-    for text in filter(None, map(str.strip, given)):
-        keys |= dict.fromkeys([_checked(text)] if _KEY.fullmatch(text) else _read(text))
+    for text in given:
+        if _PRIVATE in text:  # which no message may show
+            raise _invalid(f"it is the text of a private key: give the public one, {_EXAMPLE}")
+        for line in filter(None, map(str.strip, text.splitlines())):
+            keys |= dict.fromkeys([_checked(line)] if _KEY.fullmatch(line) else _read(line))
     return tuple(keys)
 
 
 def _read(path: str) -> list[str]:
-    pattern = str(Path(path).expanduser())
+    pattern = os.path.expanduser(path)
     is_pattern = glob.has_magic(pattern) and not os.path.exists(pattern)
     paths = sorted(glob.glob(pattern)) if is_pattern else [pattern]
     keys = []
     for each in paths:
         try:
             content = Path(each).read_bytes()
-        except OSError as exc:
-            raise _invalid(f"{each}: {exc.strerror}; it must be a public key, {_EXAMPLE}") from exc
-        if b"PRIVATE KEY" in content:
+        except (OSError, ValueError) as exc:
+            why = getattr(exc, "strerror", None) or exc
+            raise _invalid(f"{each}: {why}; it must be a public key, {_EXAMPLE}") from exc
+        if _PRIVATE.encode() in content:
             raise _invalid(
                 f"{each} is a private key, which must never leave this computer: name the public "
                 f"one, as in {each}.pub"
