@@ -208,17 +208,22 @@ def test_named_blocks_are_not_changed_when_machines_are_silent(run, aws, address
     run(test)
 
 
-def test_lost_responses_leave_no_rule_open(run, aws, address_service, monkeypatch):
+def test_address_is_let_in_after_requests_without_a_response(
+    run, aws, address_service, monkeypatch
+):
     monkeypatch.setattr(_api, "_ATTEMPTS", 2)
+    opening = "AuthorizeSecurityGroupIngress"
 
     async def test(kit):
         instances = await kit.start()
-        aws.lose_answer("AuthorizeSecurityGroupIngress", times=99)
         address_service.answer = "192.0.2.99"
+        aws.lose_answer(opening, times=2)
         await kit.system.restore_access(instances)
-        aws._faults.clear()
         aws.lose_answer("RevokeSecurityGroupIngress")
         address_service.answer = SECOND
+        aws.refuse(opening, "Unavailable", status=503, times=2)
+        await kit.system.restore_access(instances)
+        assert open_to(aws) == {7443: {"itself"}}
         await kit.system.restore_access(instances)
         assert open_to(aws) == {7443: {f"{SECOND}/32", "itself"}}
 
