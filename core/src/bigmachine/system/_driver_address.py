@@ -3,12 +3,57 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import socket
+from collections.abc import Awaitable, Callable, Sequence
 
-from ..errors import StartError
+from ..errors import BigmachineError, StartError
+
+logger = logging.getLogger("bigmachine.system")
 
 _LOOK_UP_TIMEOUT = 15.0
 _ANY_PORT = 9  # nothing is sent
+
+
+class DriverAddresses:
+    """The addresses from which this computer reaches its machines, for a firewall: CIDR blocks.
+
+    ``look_up`` finds them again, as they are by then, and may raise any `BigmachineError`.
+    Without it they never change, as when the user has named them.
+    """
+
+    def __init__(
+        self, blocks: Sequence[str], *, look_up: Callable[[], Awaitable[Sequence[str]]] | None
+    ) -> None:
+        self.blocks = _collapsed(blocks)
+        """The fewest blocks that are these addresses, none twice, each with its length."""
+        self._look_up = look_up
+        self._looked_up = _now()
+
+    async def update(self, *, max_age: float = 0.0) -> bool:
+        """Look them up, unless that was done in the last ``max_age`` seconds.
+
+        Returns whether they have changed, which is logged as a warning. A look-up that fails
+        is logged, too, and changes nothing: perhaps there is no network for now.
+        """
+        if self._look_up is None or _now() < self._looked_up + max_age:
+            return False
+        try:
+            found = _collapsed(await self._look_up())
+        except BigmachineError as error:
+            logger.info("this computer's address can't be looked up again: %s", error)
+            return False
+        self._looked_up = _now()
+        if found == self.blocks:
+            return False
+        logger.warning(
+            "this computer's address has changed from %s to %s, which the firewall of its "
+            "machines is to let in",
+            ", ".join(self.blocks),
+            ", ".join(found),
+        )
+        self.blocks = found
+        return True
 
 
 async def public_address(url: str) -> str:
@@ -45,3 +90,13 @@ def source_address(host: str) -> str | None:
         except OSError:
             return None
         return str(probe.getsockname()[0])
+
+
+def _collapsed(blocks: Sequence[str]) -> tuple[str, ...]:
+    return tuple(map(str, ipaddress.collapse_addresses(map(ipaddress.IPv4Network, blocks))))
+
+
+def _now() -> float:
+    import trio  # late: it takes a backend's import too long
+
+    return trio.current_time()

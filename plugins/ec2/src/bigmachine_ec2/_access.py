@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 
-import trio
-
-from bigmachine.errors import BigmachineError
+from bigmachine.system import DriverAddresses
 
 from ._advice import explain
 from ._api import Api
@@ -40,15 +38,27 @@ class Access:
         address_service_url: str,
     ) -> None:
         self.names = MachineNames()
-        self.allow = _collapsed(allow)
-        """The CIDR blocks that may connect; none with the user's own security groups."""
+        self._driver = DriverAddresses(
+            allow,
+            look_up=None
+            if options.allow or options.security_groups
+            else functools.partial(
+                driver_addresses,
+                network,
+                is_public=options.public_address,
+                address_service_url=address_service_url,
+            ),
+        )
         self._api = api
         self._options = options
-        self._network = network
-        self._address_service_url = address_service_url
-        self._looked_up = trio.current_time()
+        self._vpc = network.vpc
         self._group: SessionSecurityGroup | None = None
         self._last_error = ""
+
+    @property
+    def allow(self) -> Sequence[str]:
+        """The CIDR blocks that may connect; none with the user's own security groups."""
+        return self._driver.blocks
 
     @property
     def group_id(self) -> str:
@@ -60,10 +70,9 @@ class Access:
         o = self._options
         if o.security_groups:
             return o.security_groups
-        if trio.current_time() >= self._looked_up + _FRESH_SECONDS:
-            await self._look_up()
+        await self._driver.update(max_age=_FRESH_SECONDS)
         self._group = self._group or SessionSecurityGroup(
-            self._api, session=session, vpc=self._network.vpc, port=o.port, has_ssh=o.has_ssh
+            self._api, session=session, vpc=self._vpc, port=o.port, has_ssh=o.has_ssh
         )
         return (await self._group.open(allow=self.allow, tags=tags),)
 
@@ -72,7 +81,7 @@ class Access:
 
         Failures are logged. ``caller_arn`` is the ARN of the credentials, for errors.
         """
-        await self._look_up()
+        await self._driver.update()
         try:
             if self._group is not None:
                 await self._group.let_in(self.allow)
@@ -88,38 +97,3 @@ class Access:
     def forget_group(self) -> None:
         """Forget the security group: it is deleted, or left to others."""
         self._group = None
-
-    async def _look_up(self) -> None:
-        """Look the driver's addresses up again, unless the user has named who may connect."""
-        o = self._options
-        if o.allow or o.security_groups:
-            return
-        try:
-            found = _collapsed(
-                await driver_addresses(
-                    self._network,
-                    is_public=o.public_address,
-                    address_service_url=self._address_service_url,
-                )
-            )
-        except BigmachineError as error:  # perhaps there is no network, for now
-            logger.info("this computer's address can't be looked up again: %s", error)
-            return
-        self._looked_up = trio.current_time()
-        if found != self.allow:
-            logger.warning(
-                "this computer's address has changed from %s to %s, which the session's security "
-                "group is to let in",
-                ", ".join(self.allow),
-                ", ".join(found),
-            )
-            self.allow = found
-
-
-def _collapsed(blocks: Sequence[str]) -> tuple[str, ...]:
-    """Return the fewest CIDR blocks that are the same addresses.
-
-    EC2 refuses blocks that come twice, or are written without their length, and takes sixty
-    rules ("Amazon VPC quotas").
-    """
-    return tuple(map(str, ipaddress.collapse_addresses(map(ipaddress.IPv4Network, blocks))))
