@@ -12,7 +12,8 @@ import trio
 import bigmachine as bm
 from bigmachine.errors import BigmachineError, StartError, UsageError
 from bigmachine_ec2._api import Api
-from bigmachine_ec2._network import Network, driver_addresses
+from bigmachine_ec2._driver_addresses import driver_addresses
+from bigmachine_ec2._network import Network
 from tests.support.aws.aws import UBUNTU, Aws
 from tests.support.aws.fixtures import Kit
 from tests.support.aws.refusals import PENDING

@@ -13,6 +13,7 @@ import pytest
 import bigmachine as bm
 from bigmachine.errors import MachineStopped, StartError, StopReason
 from bigmachine.system import Keepalive
+from tests.integration.ec2.test_ssh import KEY
 from tests.support import drivers
 from tests.support.aws.echo import Echo
 from tests.support.waiting import until
@@ -228,3 +229,46 @@ def test_machine_shutdown_returns_after_termination(ec2, aws):
         assert [vm.state for vm in aws.instances()] == ["terminated", "running"]
         assert second.call("Echo.echo", 2) == 2
     assert ec2.running() == []
+
+
+def test_machine_listens_at_privileged_port_and_tells_how_to_log_in(ec2, aws, capfd):
+    with bm.Session("ec2", port=443, ssh_key=KEY) as session:
+        [machine] = start(session)
+        assert machine.addr.partition("#")[0].endswith(":443")
+        assert machine.call("Echo.echo", 2) == 2
+        [id] = ids(ec2)
+        shown = []
+
+        def told():
+            shown.append(capfd.readouterr().err)
+            return re.search(r"to log in: ssh (\w+)@(\S+)\n", "".join(shown))
+
+        user, address = until(told).groups()
+        assert address == ec2.hosts[id].address
+        assert KEY in ec2.run(id, "sh", "-c", f"cat ~{user}/.ssh/authorized_keys")
+    assert aws.leftovers() == []
+
+
+def test_machine_stays_if_its_driver_is_let_in_at_another_address(ec2, aws, monkeypatch):
+    class Patient:
+        @bm.hookimpl(wrapper=True)
+        def keepalive(self):
+            yield
+            return Keepalive(period=5, timeout=90, rpc_timeout=5)
+
+    allowed = "IpPermissions.1.IpRanges.1.CidrIp"
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("bigmachine_ec2._driver_addresses.source_address", lambda _: "192.0.2.1")
+        with bm.Session("ec2", plugins=[Patient()]) as session:
+            [machine] = start(session)
+            [id] = ids(ec2)
+            elsewhere.undo()  # the driver moves, and its packets don't arrive any more
+            ec2.cut(id)
+            opened = until(lambda: aws.requests("AuthorizeSecurityGroupIngress")[1:])
+            assert opened[0][allowed] != "192.0.2.1/32"
+            [closed] = aws.requests("RevokeSecurityGroupIngress")
+            assert closed[allowed] == "192.0.2.1/32"
+            ec2.mend(id)
+            assert machine.with_options(retry=True).call("Echo.echo", 2) == 2
+            assert machine.state == bm.State.RUNNING
+    assert aws.leftovers() == []

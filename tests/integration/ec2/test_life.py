@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import pickle
 import re
-import threading
 
 import pytest
 import trio
@@ -395,90 +392,6 @@ def test_start_cancelled_at_any_time_leaves_nothing(run, aws, after):
         assert await kit.system.keepalive_failed(running) is None
 
     run(test)
-
-
-# -- who may come near ----------------------------------------------------------------
-
-
-def rules_of(aws):
-    [request] = aws.requests("AuthorizeSecurityGroupIngress")
-    return request
-
-
-def test_security_group_allows_driver_and_machines_on_one_port(run, aws):
-    async def test(kit):
-        await kit.start()
-        await kit.system.start(1, kit.request)
-        rules = rules_of(aws)
-        assert {v for k, v in rules.items() if k.endswith("Port")} == {"7443"}
-        blocks = [v for k, v in rules.items() if k.endswith("CidrIp")]
-        assert blocks == ["192.0.2.7/32", "10.0.0.0/8"]
-        pairs = [v for k, v in rules.items() if "Groups.1.GroupId" in k]
-        assert pairs == [rules["GroupId"]]
-        assert aws.count("CreateSecurityGroup") == 1
-
-    run(test, allow=["192.0.2.7/32", "10.0.0.0/8"])
-
-
-@pytest.fixture
-def address_service():
-    """A service that tells every client that its public address is 198.51.100.4."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        answer = b"198.51.100.4\n"
-
-        def do_GET(self):
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(self.answer)))
-            self.end_headers()
-            self.wfile.write(self.answer)
-
-        def log_message(self, *args):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=functools.partial(server.serve_forever, 0.01))
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_drivers_public_address_is_looked_up(run, aws, address_service):
-    async def test(kit):
-        kit.system.address_service_url = f"http://127.0.0.1:{address_service.server_port}"
-        await kit.start()
-        assert [v for k, v in rules_of(aws).items() if "Cidr" in k] == ["198.51.100.4/32"]
-
-    run(test, allow=[])
-
-
-def test_failed_address_look_up_asks_for_the_option(run, aws, address_service):
-    async def test(kit):
-        kit.system.address_service_url = f"http://127.0.0.1:{address_service.server_port}"
-        with pytest.raises(StartError, match="allow=.'203.0.113.7/32'."):
-            await kit.setup()
-
-    address_service.RequestHandlerClass.answer = b"<html>a captive portal</html>"
-    run(test, allow=[])
-
-
-def test_private_driver_address_is_the_source_address_to_the_vpc(run, aws):
-    vpc = aws.ec2.create_vpc("127.0.0.0/16")  # to which there is a way from here: loopback
-    subnet = aws.ec2.create_subnet(vpc.id, "127.0.1.0/24", "us-east-1a")
-
-    async def test(kit):
-        await kit.start()
-        assert [v for k, v in rules_of(aws).items() if "Cidr" in k] == ["127.0.0.1/32"]
-
-    try:
-        run(test, allow=[], public_address=False, subnets=[subnet.id])
-    finally:
-        assert aws.leftovers() in ([], [g for g in aws.leftovers() if g.startswith("sg-")])
-        aws.clear()
-        aws.ec2.delete_subnet(subnet.id)
-        del aws.ec2.vpcs[vpc.id]
 
 
 def test_shutdown_succeeds_after_a_usage_error_of_setup(run, aws):

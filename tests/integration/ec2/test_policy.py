@@ -43,6 +43,12 @@ def test_policy_matches_the_plugins_calls(run, aws, one_offer, key_pair):
         [instance] = await kit.start()
         await kit.system.console(instance)
 
+    async def move(kit):  # to another address, where the driver is let in
+        await buy(kit)
+        access = kit.system._access
+        access._driver.blocks = ("198.51.100.4/32",)
+        await access.restore(caller_arn="")
+
     async def leave(kit):
         await buy(kit)
         Region(aws).fill(kit.request.session, machines=0)  # which the end of the session frees
@@ -50,7 +56,7 @@ def test_policy_matches_the_plugins_calls(run, aws, one_offer, key_pair):
     group = next(iter(aws.groups_at_first))
     run(leave, instance_type=[TYPE, "c6i.large"])
     run(buy, key_pair=key_pair, security_groups=[group], market="spot")
-    run(buy, **one_offer)
+    run(move, **one_offer)
     aws.ec2.spot_instance_requests.clear()
     assert policy(aws.calls.recent) == POLICY
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -62,6 +63,31 @@ class Kit:
         kit.system = Ec2System(self.options)
         kit.request._authority = Authority("other-89abcdef.bigmachine")
         return kit
+
+
+class PublicNames(trio.abc.HostnameResolver):
+    """Resolves public names of instances to their public addresses, as public resolvers do."""
+
+    async def getaddrinfo(
+        self,
+        host: bytes | None,
+        port: bytes | str | int | None,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Any:
+        """Return the address that is in the name."""
+        await trio.lowlevel.checkpoint()
+        parts = re.fullmatch(r"ec2-(\d+)-(\d+)-(\d+)-(\d+)\..*", (host or b"").decode())
+        if parts is None:
+            raise OSError(f"{host!r} is no public name of an instance")
+        inet, stream = trio.socket.AF_INET, trio.socket.SOCK_STREAM
+        return [(inet, stream, 6, "", (".".join(parts.groups()), port or 0))]
+
+    async def getnameinfo(self, sockaddr: Any, flags: int) -> Any:
+        """Not used."""
+        raise NotImplementedError
 
 
 Run = Callable[..., Any]
@@ -144,6 +170,7 @@ def run(aws: Aws) -> Run:
 
     def run(test: Callable[[Kit], Awaitable[Any]], **options: Any) -> Any:
         async def main() -> Any:
+            trio.socket.set_custom_hostname_resolver(PublicNames())
             kit = Kit(aws, **options)
             try:
                 with trio.fail_after(60):

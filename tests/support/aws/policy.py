@@ -53,6 +53,7 @@ CHANGES = {
     "ec2:DeleteSecurityGroup": "security-group",
     "ec2:DeleteVolume": "volume",
     "ec2:GetConsoleOutput": "instance",
+    "ec2:RevokeSecurityGroupIngress": "security-group",
     "ec2:TerminateInstances": "instance",
 }
 """What is done to what is there: to ours alone."""
@@ -202,7 +203,7 @@ def main(arguments: list[str]) -> int:
     import pytest
 
     os.chdir(ROOT)
-    status = pytest.main(["-q", "-p", "no:cacheprovider", *(arguments or [TOUR])])
+    status = pytest.main(["-q", "-n0", "-p", "no:cacheprovider", *(arguments or [TOUR])])
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         return int(status)
     from tests.support.aws.aws import Aws

@@ -46,8 +46,9 @@ class Controller:
     """Leads one machine through its lifecycle; the session calls `run` in a task of its own.
 
     ``services`` are those to install, pickled; None for a machine that another session owns,
-    which is only watched. ``interfaces`` are theirs, as of `interface_of`. ``batch`` is what a
-    machine that begins with the boot program is sent.
+    which is only watched. ``interfaces`` are theirs, as of `interface_of`. ``set_silent`` is told
+    when the machine falls silent, and when it is heard again. ``batch`` is what a machine that
+    begins with the boot program is sent.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Controller:
         interfaces: Mapping[str, object] | None = None,
         boot_log: BootLog,
         stderr: StderrWriter,
+        set_silent: Callable[[Instance, bool], None],
         batch: BootBatch | None = None,
     ) -> None:
         self.instance = instance
@@ -140,6 +142,7 @@ class Controller:
             explain=self.notices.explain,
             stop=self.stop,
             notify=plugins.notify,
+            set_silent=lambda is_silent: set_silent(instance, is_silent and self.owned),
         )
 
     @property

@@ -42,6 +42,7 @@ from ._cost import CostMeter
 from ._event_log import EventLog
 from ._fleet import Fleet
 from ._log_thread import off_the_loop
+from ._suspension import watch_suspension
 
 if TYPE_CHECKING:
     import httpx
@@ -172,6 +173,9 @@ class AsyncSession(Handle):
                 stderr=self._stderr,
                 on_freed=self._meter.freed,
             )
+            nursery.start_soon(self._fleet.watch_silence, name="bigmachine silence")
+            if self.system.ships_environment:  # machines are on other computers
+                nursery.start_soon(watch_suspension, self._fleet.ask_now, name="bigmachine sleep")
             if self._meter.limit is not None:
                 nursery.start_soon(self._watch_cost, name="bigmachine cost")
             stack.push_async_callback(self.shutdown)

@@ -20,6 +20,7 @@ from ..machine._stderr import StderrWriter
 from ..rpc import split_addr
 from ..system._plugins import Plugins
 from ._arguments import address_of
+from ._silence import Silence
 
 if TYPE_CHECKING:
     import httpx
@@ -53,6 +54,7 @@ class Fleet:
         self._stderr = stderr
         self._machines: dict[Controller, AsyncMachine] = {}  # until the task that leads it ends
         self._waiting = Counter[AsyncMachine]()  # how many connect to each
+        self._silence = Silence(plugins.system.restore_access)
 
     @property
     def machines(self) -> list[AsyncMachine]:
@@ -80,6 +82,7 @@ class Fleet:
             interfaces=interfaces,
             boot_log=self._boot_log,
             stderr=self._stderr,
+            set_silent=self._silence.set,
             batch=batch,
         )
         machine = self._machines[controller] = AsyncMachine(controller)
@@ -121,6 +124,15 @@ class Fleet:
                 del self._waiting[machine]
                 if machine.state < State.RUNNING and not machine.owned:
                     machine.cancel()
+
+    def ask_now(self) -> None:
+        """Ask all machines for a sign of life at once."""
+        for controller in self._machines:
+            controller.keepalive.ask_now()
+
+    async def watch_silence(self) -> None:
+        """Tell the system of machines that fall silent, until cancelled."""
+        await self._silence.watch()
 
     def stop_owned(self, gone: Termination) -> int:
         """Stop all machines that the session has started; return how many."""

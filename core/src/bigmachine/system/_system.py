@@ -162,6 +162,16 @@ class System:
         """
         return False
 
+    async def restore_access(self, instances: Sequence[Instance]) -> None:
+        """Let the driver in again, if its address has changed since it last reached its machines.
+
+        Called while machines of this session are silent, though they are not known to be gone:
+        at once when the first one is, then at growing intervals, up to a minute. By default it
+        does nothing. It is for systems whose firewall lets in the driver's address alone; see
+        `bigmachine.system.public_address`. If it raises an exception, this is logged. It is not
+        a hook.
+        """
+
     # -- on the driver --------------------------------------------------------
 
     @hookspec(firstresult=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from bigmachine.errors import UsageError
 
 from ._commands import CommandError, GuestError, run
+from ._public_keys import read_public_keys
 from ._volumes import data_names
 
 if TYPE_CHECKING:
@@ -69,13 +70,16 @@ class GuestSetup:
     """A machine's setup: read on the driver, applied on the machine.
 
     ``volumes`` are the device names of the volumes of its data disk, which is mounted at
-    ``data_folder``.
+    ``data_folder``. With ``has_ssh`` somebody is to log in, by ``ssh_keys``, which are public
+    ones, or by a key pair of EC2.
     """
 
     volumes: tuple[str, ...] = ()
     data_folder: str = "/mnt/data"
     files: tuple[File, ...] = ()
     units: tuple[File, ...] = ()
+    has_ssh: bool = False
+    ssh_keys: tuple[str, ...] = ()
 
     @classmethod
     def from_options(cls, o: Ec2Options) -> GuestSetup:
@@ -90,11 +94,19 @@ class GuestSetup:
                 "service method, or let the machines download it"
             )
         volumes = data_names(o.data_volumes) if o.data_disk else ()
-        return cls(volumes, files=files, units=units)
+        keys = read_public_keys((o.ssh_key,) if isinstance(o.ssh_key, str) else o.ssh_key)
+        return cls(volumes, files=files, units=units, has_ssh=o.has_ssh, ssh_keys=keys)
 
-    def apply(self) -> None:
-        """Mount the disk, write the files, start the units. Raises `GuestError`."""
+    def apply(self, *, metadata_url: str = "") -> None:
+        """Authorize the keys, mount the disk, write the files, start the units.
+
+        ``metadata_url`` is the instance metadata service. Raises `GuestError`.
+        """
         deadline = time.monotonic() + _SECONDS
+        if self.has_ssh:  # first: somebody may want to see why the rest fails
+            from ._ssh_login import allow_login  # needs pwd, which not every driver has
+
+            allow_login(self.ssh_keys, metadata_url=metadata_url)
         if self.volumes:
             from ._disks import mount_data  # needs fcntl, which not every driver has
 

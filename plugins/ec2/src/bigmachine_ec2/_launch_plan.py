@@ -12,11 +12,12 @@ from bigmachine.errors import UsageError
 
 from ._advice import explain
 from ._api import Api
+from ._driver_addresses import addresses_inside, driver_addresses
 from ._errors import AwsError
 from ._image import find_images
 from ._instance_types import InstanceType, find_types
 from ._launch_specification import LaunchSpecification
-from ._network import Network, addresses_inside, check_groups, driver_addresses, find_network
+from ._network import Network, check_groups, find_network
 from ._offers import Offer, fleet_groups, is_for_fleet, list_offers
 from ._options import Ec2Options
 from ._quota import Quota, check_quotas, find_quotas

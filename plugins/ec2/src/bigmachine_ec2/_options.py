@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from bigmachine import option
+from bigmachine.boot import PORT
 from bigmachine.system import check_options
 
 from ._volumes import MAX_DATA_VOLUMES, MAX_GIB
@@ -18,6 +19,7 @@ Market = Literal["spot", "on-demand", "spot-then-on-demand"]
 MARKETS = ("spot", "on-demand")
 
 TAG_PREFIX = "bigmachine:"
+SSH_PORT = 22
 _MAX_TAGS = 40  # EC2 allows 50 on a resource, and some are bigmachine's
 _MAX_KEY, _MAX_VALUE = 128, 256  # characters of a tag
 _UNIT_NAME = r"[\w:.\\-]+\.(service|socket|timer|mount|automount|swap|path|slice|target)"
@@ -83,8 +85,21 @@ class Ec2Options:
     public_address: bool = option(
         True, help="Whether instances have public addresses, and the driver uses these."
     )
+    port: int = option(
+        PORT,
+        help="The port where machines listen; filters of outgoing traffic often allow only 443.",
+        minimum=1,
+        maximum=65535,
+    )
     instance_profile: str = option("", help="Name or ARN of the instances' IAM instance profile.")
-    key_pair: str = option("", help="Name of an EC2 key pair for ssh to the instances.")
+    ssh_key: tuple[str, ...] | str = option(
+        (),
+        help="A public key of yours for ssh to the instances, or its file, as in "
+        "~/.ssh/id_ed25519.pub. The session's security group then allows ssh from the driver.",
+    )
+    key_pair: str = option(
+        "", help="Name of an EC2 key pair for ssh to the instances, where ssh_key does not do."
+    )
     tags: tuple[str, ...] = option((), help="More tags for all resources, as KEY=VALUE.")
     lifetime: float | None = option(
         None, help="The most that an instance runs, in seconds after its boot."
@@ -108,6 +123,11 @@ class Ec2Options:
         """The requested instance types, in order of preference, each once."""
         given = self.instance_type
         return tuple(dict.fromkeys((given,) if isinstance(given, str) else given))
+
+    @property
+    def has_ssh(self) -> bool:
+        """Whether somebody is to log in by ssh."""
+        return bool(self.ssh_key or self.key_pair)
 
     @property
     def markets(self) -> tuple[str, ...]:
@@ -141,6 +161,7 @@ def check_offline(o: Ec2Options) -> None:
         subnets=_id_problem(o.subnets, "subnet"),
         security_groups=_id_problem(o.security_groups, "sg"),
         allow=_allow_problem(o),
+        port="is ssh's own port: choose another" if o.port == SSH_PORT else None,
         tags=_tags_problem(o.tags),
         lifetime=None if o.lifetime is None or o.lifetime > 0 else "must be more than 0 seconds",
         endpoint_url=None

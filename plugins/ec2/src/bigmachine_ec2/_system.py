@@ -9,20 +9,23 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import trio
 
+from bigmachine.boot import PORT as DEFAULT_PORT
 from bigmachine.boot import LaunchRequest, user_data
 from bigmachine.errors import BigmachineError, StartError, StopReason
-from bigmachine.system import Capability, Instance, Notice, System, Termination
+from bigmachine.system import Capability, Identity, Instance, Notice, System, Termination
 
 from ._immortal import warn_of_end, warn_of_start
 from ._options import Ec2Options, check_offline
 
 if TYPE_CHECKING:
+    import httpx
+
+    from ._access import Access
     from ._api import Api
     from ._guest_setup import GuestSetup
     from ._launch import Launch
     from ._launch_plan import LaunchPlan
     from ._leftovers import Leftovers
-    from ._network import SessionSecurityGroup
     from ._offers import Offer
     from ._prices import Prices
     from ._region import Region
@@ -56,7 +59,7 @@ class Ec2System(System):
         super().__init__(options)
         self._opened: Region | None = None
         self._plan: LaunchPlan | None = None
-        self._group: SessionSecurityGroup | None = None
+        self._access: Access | None = None
         self._session = ""  # set while it may have resources at AWS
         self._ids: dict[str, str] = {}  # of live instances, by machine name
         self._caller_arn = ""
@@ -77,6 +80,7 @@ class Ec2System(System):
 
     async def setup(self) -> None:
         """Check the options, and with AWS all that they name and the permissions for it."""
+        from ._access import Access
         from ._batch import for_each
         from ._budget import check_max_price, check_prices
         from ._guest_setup import GuestSetup
@@ -88,6 +92,13 @@ class Ec2System(System):
             self._caller_arn = await self._api.caller_arn()
             plan = await make_launch_plan(
                 self._api, self.options, address_service_url=self.address_service_url
+            )
+            self._access = self._access or Access(
+                self._api,
+                self.options,
+                network=plan.network,
+                allow=plan.allow,
+                address_service_url=self.address_service_url,
             )
 
             async def dry_run() -> None:
@@ -115,8 +126,10 @@ class Ec2System(System):
         if self._plan is None:
             await self.setup()
         assert self._plan is not None
+        assert self._access is not None
         data = user_data(
             request,
+            listen=f"0.0.0.0:{self.options.port}",
             contact_seconds=_CONTACT_SECONDS,
             lifetime_seconds=self.options.lifetime or 0.0,
             is_immortal=self.options.immortal,
@@ -129,10 +142,12 @@ class Ec2System(System):
             try:
                 await launch.run(count)
                 await launch.confirm(caller_arn=self._caller_arn)
-                found = await await_addresses(
-                    self._vms, launch.vms, names=names, is_public=self.options.public_address
-                )
+                is_public, port = self.options.public_address, self.options.port
+                vms = await await_addresses(self._vms, launch.vms, names=names, is_public=is_public)
+                found = [vm.instance(is_public=is_public, port=port) for vm in vms]
                 instances = [*map(self._prices.priced, found)]
+                if is_public:
+                    await self._access.names.settle(vms, allow=self._access.allow)
                 await tag_names(self._vms, instances)
             except BaseException:
                 await launch.undo()
@@ -163,6 +178,11 @@ class Ec2System(System):
             if instance.id not in self._ids.values() or not self._vms.is_new(instance.id):
                 return Termination(StopReason.GONE, "EC2 no longer has this instance")
         return None
+
+    async def restore_access(self, instances: Sequence[Instance]) -> None:
+        """Let the driver in at its present address, as after a change of networks."""
+        if self._access is not None:
+            await self._access.restore(caller_arn=self._caller_arn)
 
     async def stop(self, instance: Instance) -> None:
         """Terminate the instance, or delete another resource, and wait until that is done.
@@ -205,18 +225,10 @@ class Ec2System(System):
 
     async def console(self, instance: Instance) -> str:
         """Return the instance's console output; EC2 keeps 64 KB of it."""
-        from ._errors import AwsError
+        from ._console import read_console
 
-        id = instance.id or self._ids.get(instance.name, "")
         with self._readable():
-            try:
-                reply = await self._api.read("ec2:GetConsoleOutput", InstanceId=id, Latest=True)
-            except AwsError as error:
-                if error.code not in ("UnsupportedOperation", "InvalidParameterCombination"):
-                    raise
-                # Only Nitro instances return the latest output; others update it from time to time.
-                reply = await self._api.read("ec2:GetConsoleOutput", InstanceId=id)
-        return str(reply.get("Output") or "")
+            return await read_console(self._api, instance.id or self._ids.get(instance.name, ""))
 
     async def instances(self) -> Sequence[Instance]:
         """List what is tagged with a session in the region: instances and other resources."""
@@ -230,6 +242,14 @@ class Ec2System(System):
             await self._prices.fetch(vm.price_key for vm in vms)
         instances = (self._prices.priced(vm.instance(is_public=is_public)) for vm in vms)
         return [*before, *instances, *after]
+
+    def http_client(self, identity: Identity) -> httpx.AsyncClient:
+        """Return a client that reaches machines where this computer can: see `MachineNames`."""
+        from bigmachine.rpc import http_client
+
+        if self._access is None:  # on a machine
+            return http_client(identity)
+        return http_client(identity, connect=self._access.names.connect)
 
     # -- on the machine ---------------------------------------------------------------
 
@@ -245,7 +265,7 @@ class Ec2System(System):
 
         try:
             if self._guest_setup is not None:
-                self._guest_setup.apply()
+                self._guest_setup.apply(metadata_url=self.metadata_url)
         except GuestError as error:
             logger.error("the machine's setup failed: %s", error)
             self.exit(1)
@@ -301,8 +321,7 @@ class Ec2System(System):
     ) -> Launch:
         from ._launch import USER_DATA_LIMIT, Launch
         from ._launch_specification import LaunchSpecification
-        from ._network import SessionSecurityGroup
-        from ._tags import IMMORTAL, session_tags
+        from ._tags import IMMORTAL, PORT, session_tags
 
         plan, api = self._plan, self._api
         assert plan is not None
@@ -315,11 +334,10 @@ class Ec2System(System):
         tags = session_tags(session, request.driver, self.options.own_tags)
         if self.options.immortal:
             tags[IMMORTAL] = "yes"
-        groups = self.options.security_groups
-        if not groups:
-            vpc = plan.network.vpc
-            self._group = self._group or SessionSecurityGroup(api, session=session, vpc=vpc)
-            groups = (await self._group.open(allow=plan.allow, tags=tags),)
+        if self.options.port != DEFAULT_PORT:
+            tags[PORT] = str(self.options.port)
+        assert self._access is not None
+        groups = await self._access.open(session=session, tags=tags)
         return Launch(
             api,
             self._vms,
@@ -344,13 +362,18 @@ class Ec2System(System):
         self._ids.clear()
         if kept:
             warn_of_end(kept, session=session, lifetime=self.options.lifetime)
-            self._group, self._session = None, ""
+            self._forget_group()
+            self._session = ""
             return
         # The security group is searched for, too: the response to its creation may be lost.
         found_after = await self._leftovers.find(FREED_AFTER_INSTANCES, session=session)
         left = {resource.id for resource in found_after}
-        if self._group is not None and self._group.id:
-            left.add(self._group.id)
+        if self._access is not None and self._access.group_id:
+            left.add(self._access.group_id)
         await self._leftovers.free(left)
-        self._group = None
+        self._forget_group()
         self._session = ""
+
+    def _forget_group(self) -> None:
+        if self._access is not None:
+            self._access.forget_group()

@@ -31,6 +31,8 @@ HOST = TAG_PREFIX + "host"
 """The driver's computer."""
 STARTED = TAG_PREFIX + "started"
 """When the session began to start machines, in UTC."""
+PORT = TAG_PREFIX + "port"
+"""The port of its machines, if that is not the default, for whoever lists them."""
 IMMORTAL = TAG_PREFIX + "immortal"
 """On resources that outlive their session, for debugging."""
 

@@ -78,6 +78,7 @@ class Vm:
     zone: str
     instance_type: str
     market: str
+    public_name: str
     public_address: str
     private_address: str
     session: str
@@ -98,9 +99,8 @@ class Vm:
             zone=raw.get("Placement", {}).get("AvailabilityZone", ""),
             instance_type=raw.get("InstanceType", ""),
             market=raw.get("InstanceLifecycle", "on-demand"),
-            # The DNS name resolves to the private address within the VPC. So machines reach one
-            # another through a security group that allows only its own members.
-            public_address=raw.get("PublicDnsName") or raw.get("PublicIpAddress", ""),
+            public_name=raw.get("PublicDnsName", ""),
+            public_address=raw.get("PublicIpAddress", ""),
             private_address=raw.get("PrivateIpAddress", ""),
             session=session,
             tags=tags,
@@ -134,12 +134,16 @@ class Vm:
             detail += f" (EC2 says {self.reason}: {self.reason_message})"
         return Termination(reason, detail)
 
-    def instance(self, *, is_public: bool) -> Instance:
-        """Return it as a system's `Instance`."""
-        host = self.public_address if is_public else self.private_address
+    def instance(self, *, is_public: bool, port: int = 0) -> Instance:
+        """Return it as a system's `Instance`. The default ``port`` is the one of its tags."""
+        # The DNS name resolves to the private address within the VPC. So machines reach one
+        # another through a security group that allows only its own members.
+        public = self.public_name or self.public_address
+        host = public if is_public else self.private_address
+        port = port or int(self.tags.get(_tags.PORT, PORT))
         return Instance(
             name=self.name,
-            address=f"{host}:{PORT}" if host else "",
+            address=f"{host}:{port}" if host else "",
             id=self.id,
             zone=self.zone,
             details=_tags.details(
