@@ -11,11 +11,12 @@ import trio
 from bigmachine.errors import UsageError
 
 from ._api import Api
+from ._backoff import backoff
 from ._errors import AwsError
 from ._options import SSH_PORT
 from ._tags import tag_specifications
 
-_NEW_SECONDS = 120.0  # a new group may not be found for some seconds: "Eventual consistency"
+_ATTEMPTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,6 @@ class SessionSecurityGroup:
         self._lock = trio.Lock()
         self._is_open = False  # to the session's machines
         self._allowed: dict[str, bool] = {}  # blocks, and whether that is confirmed
-        self._seen = -float("inf")  # when it was last found, by trio's clock
 
     async def open(self, *, allow: Sequence[str], tags: Mapping[str, str]) -> str:
         """Create the group, unless it exists, let in ``allow`` alone, and return its id.
@@ -150,10 +150,11 @@ class SessionSecurityGroup:
         ``allow`` are the driver's CIDR blocks. Raises `AwsError`.
         """
         async with self._lock:
-            if self.id and trio.current_time() >= self._seen + _NEW_SECONDS:
+            if self.id and not self._api.is_new(self.id):
                 await self._check_exists()
             if not self.id:
                 self.id = await self._create(tags)
+                self._api.note_new(self.id)
             await self._let_in(allow)
         return self.id
 
@@ -172,7 +173,7 @@ class SessionSecurityGroup:
         if await self._api.read_all(
             "ec2:DescribeSecurityGroups", "SecurityGroups", Filters=filters
         ):
-            self._seen = trio.current_time()
+            self._api.note_new(self.id)
         else:
             self.id, self._is_open, self._allowed = "", False, {}
 
@@ -188,18 +189,22 @@ class SessionSecurityGroup:
             return str(reply["GroupId"])
         except AwsError as error:
             # Session names are unique, so an earlier attempt created it, and its response was lost.
-            if error.code != "InvalidGroup.Duplicate":
+            if not (error.is_outcome_unknown or error.code == "InvalidGroup.Duplicate"):
                 raise
+            failure = error
+        filters = [
+            {"Name": "group-name", "Values": [self._name]},
+            {"Name": "vpc-id", "Values": [self._vpc]},
+        ]
         with trio.CancelScope(shield=True):
-            [raw] = await self._api.read_all(
-                "ec2:DescribeSecurityGroups",
-                "SecurityGroups",
-                Filters=[
-                    {"Name": "group-name", "Values": [self._name]},
-                    {"Name": "vpc-id", "Values": [self._vpc]},
-                ],
-            )
-        return str(raw["GroupId"])
+            for delay in backoff(_ATTEMPTS):
+                found = await self._api.read_all(
+                    "ec2:DescribeSecurityGroups", "SecurityGroups", Filters=filters
+                )
+                if found:
+                    return str(found[0]["GroupId"])
+                await trio.sleep(delay)  # it is new
+        raise failure
 
     async def _let_in(self, allow: Sequence[str]) -> None:
         # First, so that at no time more are let in. A block that is not confirmed goes, too: the
@@ -218,7 +223,6 @@ class SessionSecurityGroup:
             await self._write("ec2:AuthorizeSecurityGroupIngress", rules, done="Duplicate")
             self._allowed |= dict.fromkeys(opened, True)
             self._is_open = True
-            self._seen = trio.current_time()
 
     async def _write(self, action: str, rules: Sequence[Mapping[str, Any]], *, done: str) -> None:
         """Change rules. The error ``InvalidPermission.<done>`` means that a response was lost."""
