@@ -83,6 +83,8 @@ class Aws:
     """Set once a purchase is held up by the gate."""
     refuse_pool: Callable[[str, int], tuple[str, str] | None] = lambda place, count: None
     """The error, code and message, of so many instances at a place in a fleet, if any."""
+    launch_failure: tuple[str, str] | None = None
+    """The state reason, code and message, for which instances end while they are launched."""
     unknown_templates: int = 0
     """How many fleets find their new launch template unknown."""
     quotas: dict[str, float] = field(default_factory=dict)
@@ -121,6 +123,7 @@ class Aws:
         self.quotas.clear()
         self.answers_until_running = self.answers_until_terminated = 1
         self.answers_until_known = 0
+        self.launch_failure = None
         self.ahead = 0.0
         self.gate.set()
         self.held.clear()
@@ -315,6 +318,10 @@ class Aws:
                 aws._pending[vm.id] = [aws.answers_until_running, nic, nic.public_ip]
                 vm._state = InstanceState("pending", 0)
                 nic.public_ip = None
+            for vm in reservation.instances if aws.launch_failure else ():
+                code, message = aws.launch_failure
+                aws._end(vm.id, code, message)
+                vm.state_reason = StateReason(message, code)
             for vm in reservation.instances if aws.box else ():
                 aws.box.launch(vm)
             aws._unknown = aws.answers_until_known

@@ -7,6 +7,7 @@ import re
 from bigmachine.errors import BigmachineError, StartError, UsageError
 
 from ._errors import AwsError
+from ._kms_key import ADVICE as KEY_ADVICE
 
 # Seconds of clock skew that AWS accepts: "in most cases, a request must reach AWS within five
 # minutes of the time stamp in the request" ("AWS Signature Version 4 for API requests").
@@ -58,6 +59,7 @@ _OPTIONS = {
     "InvalidGroupId": "security_groups",
     "InvalidGroupI": "security_groups",
     "InvalidInstanceType": "instance_type",
+    "InvalidKMSKey": "kms_key",
     "InvalidKeyPair": "key_pair",
     "InvalidParameterValue.IamInstanceProfile": "instance_profile",
     "InvalidRegionError": "region",
@@ -70,6 +72,7 @@ _ADVICE = {
     "image": "AWS rejects it: follow AWS's answer, pass another one, or omit it",
     "instance_profile": "AWS rejects it; list all with `aws iam list-instance-profiles`",
     "instance_type": "AWS rejects it: pass another one, or omit it",
+    "kms_key": f"AWS can't encrypt a disk: {KEY_ADVICE}",
     "key_pair": "AWS rejects it; list all with `aws ec2 describe-key-pairs`",
     "region": "pass one like 'eu-central-1'",
     "security_groups": "AWS rejects them; list all with `aws ec2 describe-security-groups`",

@@ -12,6 +12,7 @@ from ._api import Api
 from ._errors import AwsError
 from ._image import find_images
 from ._instance_types import InstanceType, find_types
+from ._kms_key import check_kms_key
 from ._launch_specification import LaunchSpecification
 from ._network import Network, addresses_inside, check_groups, driver_addresses, find_network
 from ._offers import Offer, fleet_groups, is_for_fleet, list_offers
@@ -49,6 +50,7 @@ async def make_launch_plan(api: Api, o: Ec2Options, *, address_service_url: str)
         network = await keep_public_subnets(api, network, is_named=bool(o.subnets))
     await check_groups(api, network, groups=o.security_groups)
     await _check_key_pair(api, o.key_pair)
+    await check_kms_key(api, o.kms_key)
     for instance_type in types:
         _check_offered(instance_type, o, network)
     images = await find_images(api, image=o.image, disk=o.disk, types=types)

@@ -119,12 +119,7 @@ class LaunchSpecification:
             "InstanceInitiatedShutdownBehavior": "terminate",  # not "stop"
             "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled"},
             "NetworkInterfaces": [interface],
-            "BlockDeviceMappings": block_devices(
-                offer.image.root_device,
-                disk=o.disk,
-                data_disk=o.data_disk,
-                data_volumes=o.data_volumes,
-            ),
+            "BlockDeviceMappings": block_devices(offer.image, o),
         }
         if o.instance_profile:
             key = "Arn" if o.instance_profile.startswith("arn:") else "Name"

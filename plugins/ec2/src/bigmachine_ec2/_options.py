@@ -19,6 +19,9 @@ Market = Literal["spot", "on-demand", "spot-then-on-demand"]
 TAG_PREFIX = "bigmachine:"
 _MAX_TAGS = 40  # EC2 allows 50 on a resource, and some are bigmachine's
 _MAX_KEY, _MAX_VALUE = 128, 256  # characters of a tag
+# By the API reference of DescribeKey; an id is a UUID, or mrk-… for multi-Region keys.
+_KMS_ARN = r"arn:aws[\w-]*:kms:[\w-]+:\d{12}:"
+_KMS_KEY = rf"({_KMS_ARN})?alias/[\w/-]+|({_KMS_ARN}key/)?[\w-]{{36}}"
 _UNIT_NAME = r"[\w:.\\-]+\.(service|socket|timer|mount|automount|swap|path|slice|target)"
 
 
@@ -58,6 +61,14 @@ class Ec2Options:
     )
     data_volumes: int = option(
         4, help="How many EBS volumes the data disk is striped over; each adds throughput."
+    )
+    encrypted: bool = option(
+        False, help="Whether all EBS disks are encrypted, also where the account's default is not."
+    )
+    kms_key: str = option(
+        "",
+        help="The KMS key that encrypts all EBS disks: its id, alias (alias/NAME) or ARN; by "
+        "default the account's default key for EBS.",
     )
     files: tuple[str, ...] = option(
         (), help="Files for the machines, as /PATH/THERE=path/here, owned by root, with their mode."
@@ -113,6 +124,11 @@ class Ec2Options:
         return ("spot", "on-demand") if self.market == "spot-then-on-demand" else (self.market,)
 
     @property
+    def encrypts_disks(self) -> bool:
+        """Whether all EBS disks must be encrypted."""
+        return self.encrypted or bool(self.kms_key)
+
+    @property
     def own_tags(self) -> Mapping[str, str]:
         """The user's tags."""
         return {key: value for key, _, value in (tag.partition("=") for tag in self.tags)}
@@ -134,6 +150,7 @@ def check_offline(o: Ec2Options) -> None:
         data_volumes=None
         if 1 <= o.data_volumes <= MAX_DATA_VOLUMES
         else f"must be 1 to {MAX_DATA_VOLUMES}",
+        kms_key=_kms_key_problem(o.kms_key),
         files=_files_problem(o.files),
         units=_units_problem(o.units),
         subnets=_id_problem(o.subnets, "subnet"),
@@ -176,6 +193,12 @@ def _data_disk_problem(o: Ec2Options) -> str | None:
     if o.data_disk and not lowest <= o.data_disk <= highest:
         return f"must be {lowest} to {highest} GiB on {o.data_volumes} volumes, or 0 for none"
     return None
+
+
+def _kms_key_problem(key: str) -> str | None:
+    if not key or re.fullmatch(_KMS_KEY, key, re.ASCII):
+        return None
+    return f"must be a key's id, its alias (alias/NAME), or an ARN of either, not {key!r}"
 
 
 def _files_problem(files: tuple[str, ...]) -> str | None:

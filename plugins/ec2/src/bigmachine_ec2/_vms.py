@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from ._api import Api
 from ._backoff import backoff, poll_intervals
 from ._batch import Batch, for_each
 from ._errors import AwsError
+from ._kms_key import ADVICE as KEY_ADVICE
 from ._options import TAG_PREFIX
 from ._prices import PriceKey
 
@@ -43,6 +45,11 @@ _REASONS = {  # all of the API reference's StateReason; for others EC2's own mes
     "Server.SpotInstanceShutdown": _INTERRUPTED,
     "Server.SpotInstanceTermination": _INTERRUPTED,
 }
+
+# EC2 also says Server.InternalError, with either of these as the message; and for some keys no
+# more than "Client.InternalError: Client error on launch" (issues 12683 of Packer, 1407 of
+# Karpenter, and AWS's "Why can't my IAM user start an EC2 instance").
+_OF_KMS_KEY = re.compile(r"KMSKey|Client\.InternalError")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +122,8 @@ class Vm:
         detail = detail or f"its instance is {self.state}"
         if self.reason:
             detail += f" (EC2 says {self.reason}: {self.reason_message})"
+            if _OF_KMS_KEY.search(f"{self.reason} {self.reason_message}"):
+                detail += f"; {KEY_ADVICE}"
         return Termination(reason, detail)
 
     def instance(self, *, is_public: bool) -> Instance:

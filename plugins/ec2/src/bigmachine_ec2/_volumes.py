@@ -1,8 +1,12 @@
-"""An instance's disks: its root disk, and the volumes of its data disk."""
+"""An instance's EBS volumes: its root disk, its data disk, and other disks of its image."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._image import Image
+    from ._options import Ec2Options
 
 MAX_DATA_VOLUMES = 11
 """The most volumes that a data disk is striped over.
@@ -23,21 +27,26 @@ def data_names(count: int) -> tuple[str, ...]:
     return tuple(f"/dev/sd{chr(ord(_FIRST_LETTER) + index)}" for index in range(count))
 
 
-def block_devices(
-    root_device: str, *, disk: int, data_disk: int, data_volumes: int
-) -> list[dict[str, Any]]:
+def block_devices(image: Image, o: Ec2Options) -> list[dict[str, Any]]:
     """Return the BlockDeviceMappings of an instance.
 
-    ``disk`` and ``data_disk`` are sizes in GiB; 0 is no data disk. Its volumes have one size, and
-    together at least ``data_disk``.
+    The volumes of the data disk have one size, and together at least ``o.data_disk`` GiB. All
+    disks end with the instance, and all are encrypted if one is: an attribute that is not named
+    here is that of the image's own mapping ("Block device mappings for volumes on Amazon EC2
+    instances"). ``Encrypted`` is never False, which an account that encrypts by default refuses.
     """
-    sizes = {root_device: disk}
-    if data_disk:
-        sizes.update(dict.fromkeys(data_names(data_volumes), -(-data_disk // data_volumes)))
-    return [
-        {
-            "DeviceName": name,
-            "Ebs": {"VolumeSize": size, "VolumeType": _VOLUME_TYPE, "DeleteOnTermination": True},
-        }
-        for name, size in sizes.items()
-    ]
+    sizes = {image.root_device: o.disk}
+    if o.data_disk:
+        size = -(-o.data_disk // o.data_volumes)
+        sizes.update(dict.fromkeys(data_names(o.data_volumes), size))
+    volumes: dict[str, dict[str, Any]] = {
+        name: {"VolumeSize": size, "VolumeType": _VOLUME_TYPE} for name, size in sizes.items()
+    }
+    for name, size in image.more_disks:
+        volumes.setdefault(name, {"VolumeSize": size})
+    common: dict[str, Any] = {"DeleteOnTermination": True}
+    if o.encrypts_disks:
+        common["Encrypted"] = True
+    if o.kms_key:
+        common["KmsKeyId"] = o.kms_key
+    return [{"DeviceName": name, "Ebs": {**volumes[name], **common}} for name in volumes]
