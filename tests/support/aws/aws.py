@@ -12,6 +12,7 @@ import datetime
 import functools
 import io
 import json
+import re
 import sys
 import threading
 import time
@@ -90,6 +91,8 @@ class Aws:
     quotas: dict[str, float] = field(default_factory=dict)
     """Quotas of EC2 that Service Quotas tells, by code; it has none of the others."""
     prices: PriceList = field(default_factory=PriceList)
+    access_keys: list[str] = field(default_factory=list)
+    """The ids of the access keys that requests were signed with."""
     ahead: float = 0.0
     """How many seconds its clock is ahead of ours."""
     groups_at_first: set[str] = field(default_factory=set)
@@ -113,6 +116,7 @@ class Aws:
     def reset(self) -> None:
         """Take back all that a test has arranged."""
         self.asked.clear()
+        self.access_keys.clear()
         self.calls.begin()
         self.capacity.clear()
         self.prices = PriceList()
@@ -363,6 +367,9 @@ class Aws:
             action, parameters = _parse(environ, body)
             with self._lock:
                 self.asked.append((action, parameters))
+                self.access_keys += re.findall(
+                    r"Credential=([^/]+)/", environ.get("HTTP_AUTHORIZATION", "")
+                )
                 self.calls.note(environ, action, parameters)
                 status, headers, answer = self._answer(app, environ, body, action, parameters)
             if action in PURCHASES and not self.gate.is_set():

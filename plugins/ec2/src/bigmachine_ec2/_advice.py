@@ -17,8 +17,11 @@ _MAX_SKEW = 300.0
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
 _NOT_SIGNED_IN = frozenset(  # botocore's
     {
+        "LoginAuthorizationCodeError",
+        "LoginError",
         "LoginRefreshRequired",
         "LoginTokenLoadError",
+        "NoAuthTokenError",
         "SSOTokenLoadError",
         "TokenRetrievalError",
         "UnauthorizedSSOTokenError",
@@ -132,10 +135,15 @@ def _credentials_advice(error: AwsError) -> str:
             f"this computer's clock is {minutes} {direction} AWS's, which accepts "
             f"{_MAX_SKEW / 60:.0f}: set it right"
         )
+    of_profile = f" --profile {error.profile}" if error.profile not in ("", "default") else ""
+    sign_in = f"aws sso login{of_profile}"
     if error.code in _EXPIRED:
-        return "the AWS credentials have expired: renew them, for example with `aws sso login`"
+        return f"the AWS credentials have expired: renew them, for example with `{sign_in}`"
     if error.code in _NOT_SIGNED_IN:
-        return "you are not signed in to AWS: run `aws sso login` or `aws login`"
+        return f"you are not signed in to AWS: run `{sign_in}`, or `aws login{of_profile}`"
+    if error.code == "CredentialRetrievalError":
+        whose = f" of the profile {error.profile!r}" if of_profile else ""
+        return f"the AWS credentials{whose} can't be obtained: correct what the answer names"
     if is_opt_in(error.region):
         return (
             f"region: AWS rejects the credentials in {error.region}, an opt-in region: enable it "

@@ -29,7 +29,12 @@ _UNIT_NAME = r"[\w:.\\-]+\.(service|socket|timer|mount|automount|swap|path|slice
 class Ec2Options:
     """Options of the ``ec2`` system."""
 
-    region: str = option("", help="AWS region; by default that of the AWS configuration.")
+    region: str = option("", help="AWS region; by default that of the AWS profile.")
+    aws_profile: str = option(
+        "",
+        help="Profile of the AWS configuration: credentials and the default region; by default "
+        "the one that AWS_PROFILE names. There is no option for access keys, which are secrets.",
+    )
     instance_type: tuple[str, ...] | str = option(
         (),
         help="Instance types, in order of preference; by default the first of m7i.large, "
