@@ -229,6 +229,14 @@ TYPES = [
         {"subnets": ["{in_zone_e}"]},
     ),
     Bad(
+        "type without local disks",
+        (
+            "local_disks: c7i.large, c3.large has no local NVMe disk: name types that have",
+            "`aws ec2 describe-instance-types --filters Name=instance-storage-info.nvme-support,",
+        ),
+        {"local_disks": True, "instance_type": ["m5d.large", "c7i.large", "c3.large"]},
+    ),
+    Bad(
         "type not offered on the market",
         ("market: u-6tb1.56xlarge is not offered as spot, but as on-demand: choose another",),
         {"instance_type": "u-6tb1.56xlarge", "market": "spot"},

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bigmachine.errors import UsageError
 
@@ -19,6 +20,7 @@ class InstanceType:
 
     ``markets`` are the offered ones of ``"spot"`` and ``"on-demand"``; ``zones`` the
     availability zones of the region that offer it. Bare metal, ``is_metal``, boots slowly.
+    ``local_nvme_gb`` is the size of its instance store, in units of 10⁹ bytes.
     """
 
     name: str
@@ -28,6 +30,7 @@ class InstanceType:
     markets: frozenset[str]
     zones: frozenset[str]
     is_metal: bool = False
+    local_nvme_gb: int = 0
 
     def __str__(self) -> str:
         return f"{self.name} ({self.vcpus} vCPUs, {self.memory_bytes / (1 << 30):g} GiB)"
@@ -82,5 +85,19 @@ async def _describe(api: Api, names: Sequence[str]) -> dict[str, InstanceType]:
             markets=frozenset(raw["SupportedUsageClasses"]),
             zones=frozenset(o["Location"] for o in offers if o["InstanceType"] == name),
             is_metal=bool(raw.get("BareMetal")),
+            local_nvme_gb=_local_nvme_gb(raw),
         )
     return found
+
+
+def _local_nvme_gb(raw: Mapping[str, Any]) -> int:
+    """Return the size of a type's instance store on NVMe.
+
+    Any other is of types of before 2016, and has to be mapped in each launch request.
+    """
+    store = raw.get("InstanceStorageInfo") or {}
+    return (
+        int(store["TotalSizeInGB"])
+        if store.get("NvmeSupport", "unsupported") != "unsupported"
+        else 0
+    )

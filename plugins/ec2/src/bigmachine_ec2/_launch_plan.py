@@ -45,6 +45,7 @@ async def make_launch_plan(api: Api, o: Ec2Options, *, address_service_url: str)
     if the account's quota does not allow a single machine; and `AwsError`.
     """
     types = await find_types(api, o.instance_types)
+    _check_local_disks(types, o)
     network = await find_network(api, subnets=o.subnets)
     if o.public_address and not addresses_inside(network):
         network = await keep_public_subnets(api, network, is_named=bool(o.subnets))
@@ -103,6 +104,16 @@ async def _dry_run_fleet(
         # The template does not exist; the dry run of RunInstances has checked the rest.
         if error.is_forbidden:
             raise
+
+
+def _check_local_disks(types: Sequence[InstanceType], o: Ec2Options) -> None:
+    lacking = [each.name for each in types if not each.local_nvme_gb]
+    if o.local_disks and lacking:
+        raise UsageError(
+            f"local_disks: {', '.join(lacking)} has no local NVMe disk: name types that have, like "
+            f"'m6id.large' or 'i4i.large'; list all with `aws ec2 describe-instance-types "
+            f"--filters Name=instance-storage-info.nvme-support,Values=required`"
+        )
 
 
 def _check_offered(instance_type: InstanceType, o: Ec2Options, network: Network) -> None:

@@ -61,11 +61,16 @@ class Ec2Options:
     disk: int = option(20, help="Size of the root disk, in GiB.")
     data_disk: int = option(
         0,
-        help="Size of a data disk at /mnt/data, in GiB, which also holds temporary files; "
-        "0 is none.",
+        help="Size of a data disk at /mnt/data, in GiB, which also holds temporary and cached "
+        "files; 0 is none.",
     )
     data_volumes: int = option(
         4, help="How many EBS volumes the data disk is striped over; each adds throughput."
+    )
+    local_disks: bool = option(
+        False,
+        help="Whether the machine's local NVMe disks (instance store) are a data disk at "
+        "/mnt/data, together with the volumes of data_disk, if there are any.",
     )
     encrypted: bool = option(
         False, help="Whether all EBS disks are encrypted, also where the account's default is not."
