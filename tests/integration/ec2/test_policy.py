@@ -51,7 +51,8 @@ def test_policy_matches_the_plugins_calls(run, aws, one_offer, key_pair):
     group = next(iter(aws.groups_at_first))
     run(leave, instance_type=[TYPE, "c6i.large"])
     run(buy, key_pair=key_pair, security_groups=[group], market="spot")
-    run(buy, **one_offer)
+    aws.have_placement_group("close", "cluster")
+    run(buy, placement_group="close", **one_offer)
     aws.ec2.spot_instance_requests.clear()
     assert policy(aws.calls.recent) == POLICY
 

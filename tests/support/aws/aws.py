@@ -153,6 +153,23 @@ class Aws:
         """Have all requests of an action but rehearsals answered by this, in place of moto."""
         self._faults.append(Fault(action, answer, 200, sys.maxsize, _is_no_rehearsal))
 
+    def have_placement_group(self, name: str, strategy: str, *, state: str = "available") -> None:
+        """Have a placement group, which moto does not know, and no other."""
+        group = (
+            f"<item><groupName>{name}</groupName><state>{state}</state>"
+            f"<strategy>{strategy}</strategy></item>"
+        )
+
+        def answer(parameters: Parameters) -> bytes:
+            found = group if parameters.get("Filter.1.Value.1") == name else ""
+            return (
+                '<DescribePlacementGroupsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">'
+                f"<requestId>r</requestId><placementGroupSet>{found}</placementGroupSet>"
+                "</DescribePlacementGroupsResponse>"
+            ).encode()
+
+        self.answer("DescribePlacementGroups", answer)
+
     def lose_answer(self, action: str, *, times: int = 1) -> None:
         """Have the next requests of an action carried out, and answered by no more than a 503."""
         self._faults.append(Fault(action, lambda _: None, 503, times, lambda _: True))

@@ -46,7 +46,10 @@ CREATES = {
 """What an action makes. An instant fleet makes its instances in its caller's name."""
 
 LAUNCHES = {"ec2:CreateFleet", "ec2:RunInstances"}
-LAUNCHED_WITH = ["image", "key-pair", "launch-template", "security-group", "snapshot", "subnet"]
+LAUNCHED_WITH = [
+    *("image", "key-pair", "launch-template"),
+    *("placement-group", "security-group", "snapshot", "subnet"),
+]
 """What else a launch has to do with, whosever it is."""
 
 CHANGES = {
@@ -205,7 +208,7 @@ def main(arguments: list[str]) -> int:
     import pytest
 
     os.chdir(ROOT)
-    status = pytest.main(["-q", "-p", "no:cacheprovider", *(arguments or [TOUR])])
+    status = pytest.main(["-q", "-n", "0", "-p", "no:cacheprovider", *(arguments or [TOUR])])
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         return int(status)
     from tests.support.aws.aws import Aws

@@ -20,7 +20,8 @@ class InstanceType:
 
     ``markets`` are the offered ones of ``"spot"`` and ``"on-demand"``; ``zones`` the
     availability zones of the region that offer it. Bare metal, ``is_metal``, boots slowly.
-    ``local_nvme_gb`` is the size of its instance store, in units of 10⁹ bytes.
+    ``local_nvme_gb`` is the size of its instance store, in units of 10⁹ bytes, and
+    ``placement_strategies`` are those of placement groups that it supports.
     """
 
     name: str
@@ -31,6 +32,7 @@ class InstanceType:
     zones: frozenset[str]
     is_metal: bool = False
     local_nvme_gb: int = 0
+    placement_strategies: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         return f"{self.name} ({self.vcpus} vCPUs, {self.memory_bytes / (1 << 30):g} GiB)"
@@ -86,6 +88,9 @@ async def _describe(api: Api, names: Sequence[str]) -> dict[str, InstanceType]:
             zones=frozenset(o["Location"] for o in offers if o["InstanceType"] == name),
             is_metal=bool(raw.get("BareMetal")),
             local_nvme_gb=_local_nvme_gb(raw),
+            placement_strategies=frozenset(
+                raw.get("PlacementGroupInfo", {}).get("SupportedStrategies", ())
+            ),
         )
     return found
 

@@ -17,6 +17,7 @@ from ._launch_specification import LaunchSpecification
 from ._network import Network, addresses_inside, check_groups, driver_addresses, find_network
 from ._offers import Offer, fleet_groups, is_for_fleet, list_offers
 from ._options import Ec2Options
+from ._placement_group import check_placement_group
 from ._quota import Quota, check_quotas, find_quotas
 from ._routes import keep_public_subnets
 from ._tags import session_tags, tag_specifications
@@ -50,6 +51,7 @@ async def make_launch_plan(api: Api, o: Ec2Options, *, address_service_url: str)
     if o.public_address and not addresses_inside(network):
         network = await keep_public_subnets(api, network, is_named=bool(o.subnets))
     await check_groups(api, network, groups=o.security_groups)
+    await check_placement_group(api, o.placement_group, types=types, network=network)
     await _check_key_pair(api, o.key_pair)
     await check_kms_key(api, o.kms_key)
     for instance_type in types:

@@ -121,6 +121,8 @@ class LaunchSpecification:
             "NetworkInterfaces": [interface],
             "BlockDeviceMappings": block_devices(offer.image, o),
         }
+        if o.placement_group:
+            parameters["Placement"] = {"GroupName": o.placement_group}
         if o.instance_profile:
             key = "Arn" if o.instance_profile.startswith("arn:") else "Name"
             parameters["IamInstanceProfile"] = {key: o.instance_profile}

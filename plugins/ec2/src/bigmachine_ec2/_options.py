@@ -89,6 +89,9 @@ class Ec2Options:
     subnets: tuple[str, ...] = option(
         (), help="Subnets, in order of preference; by default those of the default VPC."
     )
+    placement_group: str = option(
+        "", help="Name of a placement group for the instances, such as a cluster in one zone."
+    )
     security_groups: tuple[str, ...] = option(
         (),
         help="Security groups of the instances; by default one is created for the session, "
