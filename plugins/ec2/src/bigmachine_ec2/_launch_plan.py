@@ -70,7 +70,7 @@ async def make_launch_plan(api: Api, o: Ec2Options, *, address_service_url: str)
 
 async def dry_run_requests(api: Api, o: Ec2Options, plan: LaunchPlan) -> None:
     """Have AWS check the requests that `start` will send, by dry runs. Raises `AwsError`."""
-    tags = session_tags("dry-run", Driver.here(), o.own_tags)
+    tags = session_tags("dry-run", Driver.here(), o)
     if not o.security_groups:
         await api.dry_run(
             "ec2:CreateSecurityGroup",

@@ -108,6 +108,11 @@ class Ec2Options:
     instance_profile: str = option("", help="Name or ARN of the instances' IAM instance profile.")
     key_pair: str = option("", help="Name of an EC2 key pair for ssh to the instances.")
     tags: tuple[str, ...] = option((), help="More tags for all resources, as KEY=VALUE.")
+    detailed_tags: bool = option(
+        True,
+        help="Whether tags also name the driver's user, and its program with the options on its "
+        "command line, without their values.",
+    )
     lifetime: float | None = option(
         None, help="The most that an instance runs, in seconds after its boot."
     )

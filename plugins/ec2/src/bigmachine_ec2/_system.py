@@ -306,7 +306,7 @@ class Ec2System(System):
                 f"{USER_DATA_LIMIT}: this is a bug in bigmachine"
             )
         self._session = session = request.session
-        tags = session_tags(session, request.driver, self.options.own_tags)
+        tags = session_tags(session, request.driver, self.options)
         if self.options.immortal:
             tags[IMMORTAL] = "yes"
         groups = self.options.security_groups
