@@ -20,9 +20,10 @@ async def check_placement_group(
     """
     if not name:
         return
-    # By a filter, because an unknown name would be another error.
+    # By a filter, because an unknown name would be another error; filters have wildcards.
     filters = [{"Name": "group-name", "Values": [name]}]
-    found = (await api.read("ec2:DescribePlacementGroups", Filters=filters))["PlacementGroups"]
+    reply = await api.read("ec2:DescribePlacementGroups", Filters=filters)
+    found = [group for group in reply["PlacementGroups"] if group["GroupName"] == name]
     if not found:
         raise UsageError(
             f"placement_group: there is no {name!r} in {api.region}; create it with `aws ec2 "
