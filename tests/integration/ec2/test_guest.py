@@ -289,7 +289,7 @@ PROGRAM = """
 
     def good(path, device, folder):
         read = GuestSetup.from_options(Ec2Options(files=(f"{path}=services.py",)))
-        guest = GuestSetup((device,), data_folder=folder, files=read.files)
+        guest = GuestSetup((device,), folder, files=read.files)
         with bm.Session(Ec2OnVms(guest)) as session:
             [machine] = session.start(1, services={"Places": Places()})
             return machine.call("Places.temporary"), machine.call("Places.read", path)

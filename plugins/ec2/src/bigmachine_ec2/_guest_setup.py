@@ -73,8 +73,8 @@ class GuestSetup:
     """
 
     volumes: tuple[str, ...] = ()
-    local_disks: bool = False
     data_folder: str = "/mnt/data"
+    local_disks: bool = False
     files: tuple[File, ...] = ()
     units: tuple[File, ...] = ()
 
@@ -91,7 +91,7 @@ class GuestSetup:
                 "service method, or let the machines download it"
             )
         volumes = data_names(o.data_volumes) if o.data_disk else ()
-        return cls(volumes, o.local_disks, files=files, units=units)
+        return cls(volumes, local_disks=o.local_disks, files=files, units=units)
 
     def apply(self) -> None:
         """Mount the disk, write the files, start the units. Raises `GuestError`."""
