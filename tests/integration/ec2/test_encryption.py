@@ -35,11 +35,12 @@ def kms(aws):
 
 @pytest.fixture
 def image_with_two_disks(monkeypatch):
-    """Give each image a second disk, which outlives its instance."""
+    """Give each image a second disk, which outlives its instance; return its mapping."""
     usual = Ami.block_device_mappings.fget
-    second = {"VolumeSize": 9, "DeleteOnTermination": False, "SnapshotId": "snap-2"}
-    mappings = property(lambda ami: [*usual(ami), {"DeviceName": "/dev/xvdz", "Ebs": second}])
-    monkeypatch.setattr(Ami, "block_device_mappings", mappings)
+    ebs = {"VolumeSize": 9, "DeleteOnTermination": False, "SnapshotId": "snap-2"}
+    second = {"DeviceName": "/dev/xvdz", "Ebs": ebs}
+    monkeypatch.setattr(Ami, "block_device_mappings", property(lambda ami: [*usual(ami), second]))
+    return second
 
 
 @pytest.mark.parametrize("way", ["fleet", "run"])
@@ -73,6 +74,15 @@ def test_image_disk_keeps_its_size_and_ends_with_the_instance(
         assert not any("Encrypted" in name for name in request)  # the account's default holds
 
     run(test, **one_offer)
+
+
+def test_data_volume_in_place_of_an_image_disk_is_refused(run, aws, image_with_two_disks):
+    async def test(kit):
+        with pytest.raises(UsageError, match="data_disk: ami-.* has disks of its own at /dev/sdg,"):
+            await kit.setup()
+
+    image_with_two_disks["DeviceName"] = "/dev/xvdg"
+    run(test, data_disk=10, data_volumes=2)
 
 
 def test_disks_are_encrypted_with_the_accounts_key_by_default(run, aws, one_offer):

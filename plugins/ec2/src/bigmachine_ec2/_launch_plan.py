@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bigmachine.boot import Driver
@@ -10,7 +11,7 @@ from bigmachine.errors import UsageError
 
 from ._api import Api
 from ._errors import AwsError
-from ._image import find_images
+from ._image import Image, find_images
 from ._instance_types import InstanceType, find_types
 from ._kms_key import check_kms_key
 from ._launch_specification import LaunchSpecification
@@ -21,6 +22,7 @@ from ._placement_group import check_placement_group
 from ._quota import Quota, check_quotas, find_quotas
 from ._routes import keep_public_subnets
 from ._tags import session_tags, tag_specifications
+from ._volumes import data_names
 
 _DRY_RUN_NAME = "bigmachine-dry-run"
 
@@ -57,6 +59,7 @@ async def make_launch_plan(api: Api, o: Ec2Options, *, address_service_url: str)
     for instance_type in types:
         _check_offered(instance_type, o, network)
     images = await find_images(api, image=o.image, disk=o.disk, types=types)
+    _check_data_disk(images.values(), o)
     allow = [*o.allow]
     if not allow and not o.security_groups:
         allow = await driver_addresses(
@@ -116,6 +119,19 @@ def _check_local_disks(types: Sequence[InstanceType], o: Ec2Options) -> None:
             f"'m6id.large' or 'i4i.large'; list all with `aws ec2 describe-instance-types "
             f"--filters Name=instance-storage-info.nvme-support,Values=required`"
         )
+
+
+def _check_data_disk(images: Iterable[Image], o: Ec2Options) -> None:
+    names = {*data_names(o.data_volumes)} if o.data_disk else set()
+    for image in images:
+        # Xen's driver calls /dev/sdf xvdf, and EC2 takes both names.
+        taken = {re.sub("^/dev/xvd", "/dev/sd", name) for name, _ in image.more_disks} & names
+        if taken:
+            raise UsageError(
+                f"data_disk: {image.id} ({image.name}) has disks of its own at "
+                f"{', '.join(sorted(taken))}, where the volumes would be: use fewer data_volumes, "
+                f"or an image without these disks"
+            )
 
 
 def _check_offered(instance_type: InstanceType, o: Ec2Options, network: Network) -> None:
