@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import _tags
+from ._block_devices import block_devices
 from ._offers import Offer
 from ._options import Ec2Options
-from ._volumes import block_devices
 
 
 @dataclass(frozen=True, slots=True)
