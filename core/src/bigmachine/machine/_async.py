@@ -13,7 +13,7 @@ from outcome import Error, Value
 
 from .._values import DiskInfo, Instance, LoadInfo, MemoryInfo, Notice, State, Termination
 from ..errors import StopReason, UsageError
-from ..rpc import ConnectionLost, IncomingStream, PickledCall
+from ..rpc import ConnectionLost, IncomingStream, PickledCall, loaded
 from ..services._handle import Handle
 from ..services._stub import make_stub
 from ._call_options import CallOptions
@@ -132,7 +132,7 @@ class AsyncMachine(Handle):
         """
         outcome = await self._calls.outcome(self._calls.pickle(method, args, kwargs))
         if type(outcome) is Value:
-            return outcome.value
+            return loaded(outcome.value)
         assert isinstance(outcome, Error)
         try:
             raise outcome.error
