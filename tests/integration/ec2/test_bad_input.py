@@ -106,9 +106,35 @@ CREDENTIALS = [
     ),
     Bad(
         "profile with expired single sign-on",
-        ("not signed in to AWS: run `aws sso login`", "boto3 says SSOTokenLoadError"),
+        ("not signed in to AWS: run `aws sso login --profile dev`", "boto3 says SSOTokenLoadError"),
         environ={"AWS_PROFILE": "dev", "AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None},
         error=StartError,
+        is_asked=False,
+    ),
+    Bad(
+        "unknown profile in the option",
+        ("aws_profile: ", "no profile 'dve'; did you mean 'dev'?", "It has dev, ", "or omit it"),
+        {"aws_profile": "dve"},
+        is_asked=False,
+    ),
+    Bad(
+        "profile in the option with expired single sign-on",
+        ("not signed in to AWS: run `aws sso login --profile dev`", "boto3 says SSOTokenLoadError"),
+        {"aws_profile": "dev"},  # the keys of the environment are not used instead
+        error=StartError,
+        is_asked=False,
+    ),
+    Bad(
+        "profile in the option without credentials",
+        ("aws_profile: the profile 'prod' has no credentials", "`aws configure --profile prod`"),
+        {"aws_profile": "prod"},
+        error=StartError,
+        is_asked=False,
+    ),
+    Bad(
+        "profile in the option without a region",
+        ("region: set neither by the option nor", "(profile 'prod'); pass one"),
+        {"aws_profile": "prod", "region": ""},
         is_asked=False,
     ),
     Bad(
@@ -203,6 +229,14 @@ TYPES = [
             "name a subnet there, or another type",
         ),
         {"subnets": ["{in_zone_e}"]},
+    ),
+    Bad(
+        "type without local disks",
+        (
+            "local_disks: c7i.large, c3.large has no local NVMe disk: name types that have",
+            "`aws ec2 describe-instance-types --filters Name=instance-storage-info.nvme-support,",
+        ),
+        {"local_disks": True, "instance_type": ["m5d.large", "c7i.large", "c3.large"]},
     ),
     Bad(
         "type not offered on the market",

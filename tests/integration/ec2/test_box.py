@@ -124,6 +124,16 @@ def test_key_of_instance_is_compared_with_its_console(ec2, aws):
     assert aws.leftovers() == []
 
 
+def test_worker_prepares_its_host(ec2, aws):
+    with bm.Session("ec2") as session:
+        [machine] = start(session)
+        (soft, hard), scores, _ = machine.call("Echo.host")
+        assert soft == min(hard, 1 << 20)  # the box may not raise its own limit
+        assert scores == [1000, 0]  # the boot program outlives it, and says why it ended
+        until(lambda: machine.call("Echo.host")[2] == "masked-runtime")
+    assert aws.leftovers() == []
+
+
 def test_killed_driver_leaves_nothing(ec2, aws, driver):
     driver.kill()
     until(lambda: not ec2.running())

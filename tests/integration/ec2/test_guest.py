@@ -21,7 +21,12 @@ from bigmachine.environment._tools import find_pip, find_uv
 from bigmachine.errors import StartError, UsageError
 from bigmachine_ec2 import Ec2Options, Ec2System, _guest_setup
 from bigmachine_ec2._commands import GuestError
-from bigmachine_ec2._guest_setup import File, GuestSetup, start_units, use_for_temporary_files
+from bigmachine_ec2._guest_setup import (
+    File,
+    GuestSetup,
+    start_units,
+    use_for_temporary_and_cached_files,
+)
 from tests.integration.ec2.test_disks import needs_loops, volumes
 from tests.integration.ec2.test_life import states
 from tests.support import vms as vms_folder
@@ -103,6 +108,16 @@ def test_without_a_data_disk_there_is_only_the_root_disk(run, aws):
     run(test)
 
 
+def test_local_disks_are_set_up_on_the_machine_and_not_requested(run, aws, one_offer):
+    async def test(kit):
+        await kit.start()
+        assert disks(aws) == {"/dev/xvda": (20, "gp3", True)}
+        assert kit.system._guest_setup.local_disks
+        assert kit.system._guest_setup.volumes == ()
+
+    run(test, local_disks=True, **{**one_offer, "instance_type": "m5d.large"})
+
+
 def tags(thing):
     return [(tag["key"], tag["value"]) for tag in thing.get_tags()]
 
@@ -149,18 +164,22 @@ def test_unwritable_file_is_named(tmp_path):
         guest.apply()
 
 
-def test_temporary_files_are_on_the_data_disk_unless_tmpdir_is_set(tmp_path, monkeypatch):
+def test_temporary_and_cached_files_are_on_the_data_disk_unless_set(tmp_path, monkeypatch):
     monkeypatch.delenv("TMPDIR", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(tempfile, "tempdir", None)
     tempfile.gettempdir()  # which is kept
-    use_for_temporary_files(str(tmp_path))
-    child = [sys.executable, "-c", "import tempfile; print(tempfile.gettempdir())"]
+    use_for_temporary_and_cached_files(str(tmp_path))
+    child = "import os, tempfile; print(tempfile.gettempdir(), os.environ['XDG_CACHE_HOME'])"
+    places = subprocess.check_output([sys.executable, "-c", child], text=True).split()
+    assert places == [f"{tmp_path}/tmp", f"{tmp_path}/cache"]
     assert tempfile.gettempdir() == str(tmp_path / "tmp")
-    assert subprocess.check_output(child, text=True).strip() == str(tmp_path / "tmp")
     assert stat.S_IMODE((tmp_path / "tmp").stat().st_mode) == 0o1777
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    use_for_temporary_files(str(tmp_path))
-    assert tempfile.gettempdir() == str(tmp_path)
+    assert stat.S_IMODE((tmp_path / "cache").stat().st_mode) == 0o700
+    for name in ("TMPDIR", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    use_for_temporary_and_cached_files(str(tmp_path))
+    assert tempfile.gettempdir() == os.environ["XDG_CACHE_HOME"] == str(tmp_path)
 
 
 SYSTEMCTL = """\

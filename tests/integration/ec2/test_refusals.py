@@ -16,7 +16,6 @@ from bigmachine_ec2._network import Subnet
 from bigmachine_ec2._offers import Offer
 from bigmachine_ec2._options import MARKETS
 from bigmachine_ec2._scope import RuledOut, Scope, scope_of
-from bigmachine_ec2._vms import Vm
 from tests.support.aws.refusals import (
     BLOCKED,
     BOUNDARY,
@@ -191,18 +190,3 @@ def test_refusal_tells_what_to_do(refusal, region, kind, says):
     assert type(told) is kind
     for part in (*says, f"{refusal.code}: {refusal.message.partition(' Encoded')[0]}"):
         assert part in str(told)
-
-
-@pytest.mark.parametrize("code", ["Client.InternalError", "Client.InvalidKMSKey.InvalidState"])
-def test_instance_whose_disks_have_an_unusable_key_says_so(code):
-    raw = {
-        "InstanceId": "i-1",
-        "State": {"Name": "terminated"},
-        "StateReason": {"Code": code, "Message": f"{code}: Client error on launch"},
-        "InstanceType": "c7i.large",
-        "Placement": {"AvailabilityZone": "us-east-1a"},
-    }
-    detail = Vm.from_response(raw).termination().detail
-    assert detail.startswith("EC2 could not launch it")
-    assert "encrypted with a KMS key that is disabled, or that this identity may not use" in detail
-    assert "kms:CreateGrant" in detail

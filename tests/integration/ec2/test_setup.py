@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 
@@ -10,7 +11,8 @@ import pytest
 import trio
 
 import bigmachine as bm
-from bigmachine.errors import UsageError
+from bigmachine.errors import StartError, UsageError
+from bigmachine.rpc import dumps_whole
 from bigmachine_ec2 import Ec2System
 from bigmachine_ec2._image import default_image
 from tests.support.aws.aws import DEBIAN, UBUNTU
@@ -41,6 +43,53 @@ def test_region_defaults_to_the_aws_configuration(run, aws, monkeypatch):
         assert system._api.region == "us-east-1"
 
     run(test, region="")
+
+
+def test_region_defaults_to_the_variable_of_other_sdks(run, aws, monkeypatch):
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+
+    async def test(kit):
+        await kit.system._api.open()
+        assert kit.system._api.region == "us-east-1"
+
+    run(test, region="")
+
+
+def test_profile_gives_credentials_and_region_also_to_the_reaper(run, aws, monkeypatch, tmp_path):
+    (tmp_path / "config").write_text(
+        "[profile work]\nregion = us-east-1\n"
+        "aws_access_key_id = of-work\naws_secret_access_key = secret-of-work\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+
+    async def test(kit):
+        await kit.setup()
+        assert kit.system._api.region == "us-east-1"
+        reaper = Ec2System(pickle.loads(dumps_whole(kit.system.options)))  # all that it is told
+        assert not await reaper.instances()
+        await reaper.shutdown()
+        assert set(aws.access_keys) == {"of-work"}  # not the environment's
+        assert "secret" not in repr(kit.system.options)
+
+    run(test, region="", aws_profile="work")
+
+
+def test_refused_role_of_a_profile_is_no_missing_permission(run, aws, monkeypatch, tmp_path):
+    (tmp_path / "config").write_text(
+        "[profile keys]\naws_access_key_id = a\naws_secret_access_key = b\n"
+        "[profile role]\nsource_profile = keys\nrole_arn = arn:aws:iam::123456789012:role/x\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", aws.url)  # for boto3's own request
+    aws.refuse("AssumeRole", "AccessDenied", "not authorized", status=403, times=9)
+
+    async def test(kit):
+        with pytest.raises(StartError) as caught:
+            await kit.setup()
+        assert "the AWS credentials of the profile 'role' can't be obtained" in str(caught.value)
+        assert "AssumeRole: AccessDenied: not authorized" in str(caught.value)
+
+    run(test, aws_profile="role")
 
 
 def test_setup_creates_nothing_and_is_idempotent(run, aws):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import gzip
 import logging
+import sys
 
 import pytest
 import trio
 
 from bigmachine.errors import StartError, UsageError
 from bigmachine.system import Instance
+from bigmachine_ec2._tags import tag_value
 from tests.support.aws.fixtures import TYPE
 from tests.support.waiting import eventually
 
@@ -61,7 +63,10 @@ def test_powered_off_instance_is_terminated_with_its_disks(run, aws, one_offer):
     run(test, **one_offer)
 
 
-def test_all_resources_are_tagged_on_creation(run, aws, one_offer):
+def test_all_resources_are_tagged_on_creation(run, aws, one_offer, monkeypatch):
+    monkeypatch.setenv("LOGNAME", "me\\my\n domain")
+    monkeypatch.setattr(sys, "argv", ["/home/train.py", "--secret", "hunter2"])
+
     async def test(kit):
         await kit.start(2)
         [request] = aws.requests("RunInstances")
@@ -70,7 +75,7 @@ def test_all_resources_are_tagged_on_creation(run, aws, one_offer):
                 request[f"TagSpecification.{n}.Tag.{i}.Key"]: request[
                     f"TagSpecification.{n}.Tag.{i}.Value"
                 ]
-                for i in range(1, 10)
+                for i in range(1, 20)
                 if f"TagSpecification.{n}.Tag.{i}.Key" in request
             }
             for n in range(1, 4)
@@ -81,12 +86,35 @@ def test_all_resources_are_tagged_on_creation(run, aws, one_offer):
             assert tags["bigmachine:request"] == request["ClientToken"]
             assert tags["team"] == "ml"
             assert tags["empty"] == ""
+            assert tags["bigmachine:user"] == "me_my domain"
+            assert tags["bigmachine:command"] == "train.py --secret"
             own = {f"bigmachine:{key}" for key in ("session", "host", "started")}
             assert {"Name", "bigmachine:driver", *own} <= set(tags)
         [group] = aws.requests("CreateSecurityGroup")
         assert "bigmachine:session" in group.values()
 
     run(test, tags=["team=ml", "empty="], **one_offer)
+
+
+def test_user_and_program_are_left_out_of_tags_on_demand(run, aws, one_offer):
+    async def test(kit):
+        await kit.start()
+        [request] = aws.requests("RunInstances")
+        assert not {"bigmachine:user", "bigmachine:command"} & {*request.values()}
+
+    run(test, detailed_tags=False, **one_offer)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("train.py --lr=0.1 +x @y a:b/c", "train.py --lr=0.1 +x @y a:b/c"),
+        ("Zoë's\tprogram\n\x00\udcff", "Zoë_s program __"),
+        ("x" * 300, "x" * 256),
+    ],
+)
+def test_tag_values_have_only_what_aws_allows(text, value):
+    assert tag_value(text) == value
 
 
 def test_instance_options_are_in_the_request(run, aws):

@@ -12,6 +12,7 @@ import datetime
 import functools
 import io
 import json
+import re
 import sys
 import threading
 import time
@@ -90,6 +91,8 @@ class Aws:
     """Set once a purchase is held up by the gate."""
     refuse_pool: Callable[[str, int], tuple[str, str] | None] = lambda place, count: None
     """The error, code and message, of so many instances at a place in a fleet, if any."""
+    launch_failure: tuple[str, str] | None = None
+    """The state reason, code and message, for which instances end while they are launched."""
     replicas: Replicas = field(default_factory=Replicas)
     """Which requests don't find what is new."""
     deprecated_images: set[str] = field(default_factory=set)
@@ -97,6 +100,8 @@ class Aws:
     quotas: dict[str, float] = field(default_factory=dict)
     """Quotas of EC2 that Service Quotas tells, by code; it has none of the others."""
     prices: PriceList = field(default_factory=PriceList)
+    access_keys: list[str] = field(default_factory=list)
+    """The ids of the access keys that requests were signed with."""
     ahead: float = 0.0
     """How many seconds its clock is ahead of ours."""
     groups_at_first: set[str] = field(default_factory=set)
@@ -120,6 +125,7 @@ class Aws:
     def reset(self) -> None:
         """Take back all that a test has arranged."""
         self.asked.clear()
+        self.access_keys.clear()
         self.calls.begin()
         self.capacity.clear()
         self.prices = PriceList()
@@ -131,6 +137,7 @@ class Aws:
         self.quotas.clear()
         self._edits.clear()
         self.answers_until_running = self.answers_until_terminated = 1
+        self.launch_failure = None
         self.ahead = 0.0
         self.gate.set()
         self.held.clear()
@@ -159,6 +166,23 @@ class Aws:
     def edit(self, action: str, edit: Callable[[bytes], bytes]) -> None:
         """Change the content of an action's answers."""
         self._edits.append((action, edit))
+
+    def have_placement_group(self, name: str, strategy: str, *, state: str = "available") -> None:
+        """Have a placement group, which moto does not know, and no other."""
+        group = (
+            f"<item><groupName>{name}</groupName><state>{state}</state>"
+            f"<strategy>{strategy}</strategy></item>"
+        )
+
+        def answer(parameters: Parameters) -> bytes:
+            found = group if parameters.get("Filter.1.Value.1") == name else ""
+            return (
+                '<DescribePlacementGroupsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">'
+                f"<requestId>r</requestId><placementGroupSet>{found}</placementGroupSet>"
+                "</DescribePlacementGroupsResponse>"
+            ).encode()
+
+        self.answer("DescribePlacementGroups", answer)
 
     def lose_answer(self, action: str, *, times: int = 1) -> None:
         """Have the next requests of an action carried out, and answered by no more than a 503."""
@@ -332,6 +356,10 @@ class Aws:
                 aws._pending[vm.id] = [aws.answers_until_running, nic, nic.public_ip]
                 vm._state = InstanceState("pending", 0)
                 nic.public_ip = None
+            for vm in reservation.instances if aws.launch_failure else ():
+                code, message = aws.launch_failure
+                aws._end(vm.id, code, message)
+                vm.state_reason = StateReason(message, code)
             for vm in reservation.instances if aws.box else ():
                 aws.box.launch(vm)
             return reservation
@@ -372,6 +400,9 @@ class Aws:
             action, parameters = _parse(environ, body)
             with self._lock:
                 self.asked.append((action, parameters))
+                self.access_keys += re.findall(
+                    r"Credential=([^/]+)/", environ.get("HTTP_AUTHORIZATION", "")
+                )
                 self.calls.note(environ, action, parameters)
                 if refused := model.why_refused(environ, action, body):
                     REFUSED.extend(refused)

@@ -19,6 +19,7 @@ from ._vms import Vm, Vms
 logger = logging.getLogger("bigmachine.ec2")
 
 _ADDRESS_TIMEOUT = 120.0  # an address comes within seconds of the launch
+_SHOWN = 3  # failures in an error: most often all are alike
 _NAMES_TIMEOUT = 60.0  # thousands of instances take a quarter of it
 
 
@@ -55,7 +56,8 @@ async def await_addresses(
     started = {vm.id for vm in ready}
     await region_vms.terminate(vm.id for vm in vms if vm.id not in started)
     if not ready:
-        raise StartError("; ".join(failures))
+        more = f"; and {len(failures) - _SHOWN} more did not" if len(failures) > _SHOWN else ""
+        raise StartError("; ".join(failures[:_SHOWN]) + more)
     for failure in failures:
         logger.warning("%s", failure)
     return ready

@@ -7,6 +7,7 @@ import re
 from bigmachine.errors import BigmachineError, StartError, UsageError
 
 from ._errors import AwsError
+from ._kms_key import ADVICE as KEY_ADVICE
 
 # Seconds of clock skew that AWS accepts: "in most cases, a request must reach AWS within five
 # minutes of the time stamp in the request" ("AWS Signature Version 4 for API requests").
@@ -16,8 +17,11 @@ _MAX_SKEW = 300.0
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
 _NOT_SIGNED_IN = frozenset(  # botocore's
     {
+        "LoginAuthorizationCodeError",
+        "LoginError",
         "LoginRefreshRequired",
         "LoginTokenLoadError",
+        "NoAuthTokenError",
         "SSOTokenLoadError",
         "TokenRetrievalError",
         "UnauthorizedSSOTokenError",
@@ -58,8 +62,10 @@ _OPTIONS = {
     "InvalidGroupId": "security_groups",
     "InvalidGroupI": "security_groups",
     "InvalidInstanceType": "instance_type",
+    "InvalidKMSKey": "kms_key",
     "InvalidKeyPair": "key_pair",
     "InvalidParameterValue.IamInstanceProfile": "instance_profile",
+    "InvalidPlacementGroup": "placement_group",
     "InvalidRegionError": "region",
     "InvalidSubnet": "subnets",
     "InvalidSubnetID": "subnets",
@@ -70,7 +76,9 @@ _ADVICE = {
     "image": "AWS rejects it: follow AWS's answer, pass another one, or omit it",
     "instance_profile": "AWS rejects it; list all with `aws iam list-instance-profiles`",
     "instance_type": "AWS rejects it: pass another one, or omit it",
+    "kms_key": f"AWS can't encrypt a disk: {KEY_ADVICE}",
     "key_pair": "AWS rejects it; list all with `aws ec2 describe-key-pairs`",
+    "placement_group": "AWS rejects it; list all with `aws ec2 describe-placement-groups`",
     "region": "pass one like 'eu-central-1'",
     "security_groups": "AWS rejects them; list all with `aws ec2 describe-security-groups`",
     "subnets": "AWS rejects them; list all with `aws ec2 describe-subnets`",
@@ -211,10 +219,15 @@ def _credentials_advice(error: AwsError) -> str:
             f"this computer's clock is {minutes} {direction} AWS's, which accepts "
             f"{_MAX_SKEW / 60:.0f}: set it right"
         )
+    of_profile = f" --profile {error.profile}" if error.profile not in ("", "default") else ""
+    sign_in = f"aws sso login{of_profile}"
     if error.code in _EXPIRED:
-        return "the AWS credentials have expired: renew them, for example with `aws sso login`"
+        return f"the AWS credentials have expired: renew them, for example with `{sign_in}`"
     if error.code in _NOT_SIGNED_IN:
-        return "you are not signed in to AWS: run `aws sso login` or `aws login`"
+        return f"you are not signed in to AWS: run `{sign_in}`, or `aws login{of_profile}`"
+    if error.code == "CredentialRetrievalError":
+        whose = f" of the profile {error.profile!r}" if of_profile else ""
+        return f"the AWS credentials{whose} can't be obtained: correct what the answer names"
     if error.code == "RefreshWithMFAUnsupportedError":
         return (
             "the AWS credentials have expired, and boto3 can't renew those that need a "

@@ -83,7 +83,10 @@ class Api:
         async with self._open_lock:
             if self._session is None:
                 self._session = await trio.to_thread.run_sync(
-                    open_session, self._options.region, abandon_on_cancel=True
+                    open_session,
+                    self._options.region,
+                    self._options.aws_profile,
+                    abandon_on_cancel=True,
                 )
 
     def note_new(self, *names: str) -> None:
@@ -218,16 +221,28 @@ class Api:
             return method(**parameters)
         except ClientError as exc:
             error = exc.response.get("Error", {})
+            code, message = str(error.get("Code", "Unknown")), str(error.get("Message", exc))
+            if exc.operation_name != operation:  # such as AssumeRole, to get credentials first
+                code, message = (
+                    "CredentialRetrievalError",
+                    f"{exc.operation_name}: {code}: {message}",
+                )
             raise AwsError(
                 action,
-                str(error.get("Code", "Unknown")),
-                str(error.get("Message", exc)),
+                code,
+                message,
                 region=self.region,
+                profile=self._session.profile_name,
                 clock_skew=_clock_skew(exc.response),
             ) from exc
         except (BotoCoreError, ResponseParserError) as exc:
             raise AwsError(
-                action, type(exc).__name__, str(exc), region=self.region, is_response=False
+                action,
+                type(exc).__name__,
+                str(exc),
+                region=self.region,
+                profile=self._session.profile_name,
+                is_response=False,
             ) from exc
 
     def _client(self, service: str) -> Any:

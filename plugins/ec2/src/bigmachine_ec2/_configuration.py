@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import logging
+import os
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -16,9 +17,10 @@ logger = logging.getLogger("bigmachine.ec2")
 _PRICING_REGION = "us-east-1"
 
 
-def open_session(region: str) -> Any:
+def open_session(region: str, profile: str = "") -> Any:
     """Return a boto3 session in that region, by default the configured one.
 
+    With a ``profile``, its credentials are used, whatever variables like AWS_ACCESS_KEY_ID say.
     Raises `StartError` and `UsageError`, for users.
     """
     try:
@@ -28,14 +30,18 @@ def open_session(region: str) -> Any:
     except ImportError as exc:  # not after a regular installation
         raise StartError("system 'ec2' needs boto3: pip install 'bigmachine[ec2]'") from exc
     try:
-        session = boto3.Session(region_name=region or None)
+        session = boto3.Session(profile_name=profile or None, region_name=region or None)
+        # What other SDKs read, and AWS's own services set; boto3 does not read it.
+        if not session.region_name and (region := os.environ.get("AWS_REGION", "")):
+            session = boto3.Session(profile_name=profile or None, region_name=region)
         with quiet("botocore.credentials"):
             credentials = session.get_credentials()
     except ProfileNotFound as exc:
         name, names = exc.kwargs["profile"], botocore.session.Session().available_profiles
         raise UsageError(
-            f"AWS_PROFILE: the AWS configuration has no profile {name!r}{_nearest(name, names)} "
-            f"It has {', '.join(names) or 'none'}: set it to one of these, or unset it"
+            f"{'aws_profile' if profile else 'AWS_PROFILE'}: the AWS configuration has no profile "
+            f"{name!r}{_nearest(name, names)} It has {', '.join(names) or 'none'}: set it to one "
+            f"of these, or {'omit' if profile else 'unset'} it"
         ) from exc
     except BotoCoreError as exc:
         raise StartError(
@@ -44,8 +50,14 @@ def open_session(region: str) -> Any:
         ) from exc
     if not session.region_name:
         raise UsageError(
-            "region: set neither by the option nor by the AWS configuration; pass one, like "
-            "region='eu-central-1', or set AWS_DEFAULT_REGION"
+            f"region: set neither by the option nor by the AWS configuration (profile "
+            f"{session.profile_name!r}); pass one, like region='eu-central-1', or set "
+            f"AWS_DEFAULT_REGION"
+        )
+    if credentials is None and profile:
+        raise StartError(
+            f"aws_profile: the profile {profile!r} has no credentials: give it some with "
+            f"`aws configure --profile {profile}` or `aws configure sso --profile {profile}`"
         )
     if credentials is None:
         raise StartError(

@@ -76,9 +76,13 @@ _CREDENTIALS = frozenset(
         "InvalidClientTokenId",
         "InvalidSignatureException",
         "InvalidToken",
+        "LoginAuthorizationCodeError",
+        "LoginError",
+        "LoginInsufficientPermissions",
         "LoginRefreshRequired",
         "LoginTokenLoadError",
         "MissingAuthenticationToken",
+        "NoAuthTokenError",
         "NoCredentialsError",
         "NotSignedUp",
         "OptInRequired",
@@ -125,8 +129,9 @@ _ENCODED = re.compile(r"\s*Encoded authorization failure message:.*", re.DOTALL)
 class AwsError(Exception):
     """A request to AWS failed. ``code`` and ``message`` are AWS's, or those of a botocore error.
 
-    ``action`` is named as in an IAM policy: ``"ec2:RunInstances"``. ``is_response`` is whether
-    AWS answered, and ``clock_skew`` how many seconds this computer's clock was then ahead of AWS's.
+    ``action`` is named as in an IAM policy: ``"ec2:RunInstances"``. ``profile`` is the profile of
+    the AWS configuration that is used. ``is_response`` is whether AWS answered, and ``clock_skew``
+    how many seconds this computer's clock was then ahead of AWS's.
     """
 
     def __init__(
@@ -136,6 +141,7 @@ class AwsError(Exception):
         message: str,
         *,
         region: str = "",
+        profile: str = "",
         is_response: bool = True,
         clock_skew: float = 0.0,
     ) -> None:
@@ -144,6 +150,7 @@ class AwsError(Exception):
         self.code = code
         self.message = _ENCODED.sub("", message).strip()
         self.region = region
+        self.profile = profile
         self.is_response = is_response
         self.clock_skew = clock_skew
         self.is_outcome_unknown = code in _UNKNOWN_OUTCOME

@@ -33,13 +33,17 @@ _CANONICAL = {"cn-": "837727238323", "us-gov-": "513442679011", "": "09972010947
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An AMI whose root disk, on EBS, is ``root_device`` and needs at least ``root_gib``."""
+    """An AMI whose root disk, on EBS, is ``root_device`` and needs at least ``root_gib``.
+
+    ``more_disks`` are its other disks on EBS: device names, and sizes in GiB.
+    """
 
     id: str
     name: str
     architecture: str
     root_device: str
     root_gib: int
+    more_disks: tuple[tuple[str, int], ...] = ()
 
 
 async def find_images(
@@ -157,15 +161,16 @@ async def _describe(api: Api, id: str) -> Image:
             f"image: {id} ({name}) has no root disk on EBS: pass one that has, or omit it"
         )
     root = raw["RootDeviceName"]
-    sizes = [
-        mapping.get("Ebs", {}).get("VolumeSize", 0)
+    disks = {
+        mapping["DeviceName"]: mapping["Ebs"].get("VolumeSize", 0)
         for mapping in raw.get("BlockDeviceMappings", ())
-        if mapping.get("DeviceName") == root
-    ]
+        if mapping.get("Ebs")
+    }
     return Image(
         id=id,
         name=name,
         architecture=raw["Architecture"],
         root_device=root,
-        root_gib=max(sizes, default=0),
+        root_gib=disks.pop(root, 0),
+        more_disks=tuple(disks.items()),
     )

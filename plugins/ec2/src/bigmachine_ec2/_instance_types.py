@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bigmachine.errors import UsageError
 
@@ -25,6 +26,8 @@ class InstanceType:
     ``markets`` are the offered ones of ``"spot"`` and ``"on-demand"``; ``zones`` the
     availability zones of the region that offer it. Bare metal, ``is_metal``, boots slowly.
     ``is_free`` is whether the account's free tier includes it.
+    ``local_nvme_gb`` is the size of its instance store, in units of 10⁹ bytes, and
+    ``placement_strategies`` are those of placement groups that it supports.
     """
 
     name: str
@@ -35,6 +38,8 @@ class InstanceType:
     zones: frozenset[str]
     is_metal: bool = False
     is_free: bool = False
+    local_nvme_gb: int = 0
+    placement_strategies: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         return f"{self.name} ({self.vcpus} vCPUs, {self.memory_bytes / (1 << 30):g} GiB)"
@@ -113,5 +118,22 @@ async def _describe(api: Api, names: Sequence[str]) -> dict[str, InstanceType]:
             zones=frozenset(o["Location"] for o in offers if o["InstanceType"] == name),
             is_metal=bool(raw.get("BareMetal")),
             is_free=bool(raw.get("FreeTierEligible")),
+            local_nvme_gb=_local_nvme_gb(raw),
+            placement_strategies=frozenset(
+                raw.get("PlacementGroupInfo", {}).get("SupportedStrategies", ())
+            ),
         )
     return found
+
+
+def _local_nvme_gb(raw: Mapping[str, Any]) -> int:
+    """Return the size of a type's instance store on NVMe.
+
+    Any other is of types of before 2016, and has to be mapped in each launch request.
+    """
+    store = raw.get("InstanceStorageInfo") or {}
+    return (
+        int(store["TotalSizeInGB"])
+        if store.get("NvmeSupport", "unsupported") != "unsupported"
+        else 0
+    )

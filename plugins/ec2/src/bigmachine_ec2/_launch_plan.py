@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bigmachine.boot import Driver
@@ -14,16 +15,19 @@ from ._advice import explain
 from ._api import Api
 from ._driver_addresses import addresses_inside, driver_addresses
 from ._errors import AwsError
-from ._image import find_images
+from ._image import Image, find_images
 from ._instance_types import InstanceType, find_types
+from ._kms_key import check_kms_key
 from ._launch_specification import LaunchSpecification
 from ._network import Network, check_groups, find_network
 from ._offers import Offer, fleet_groups, is_for_fleet, list_offers
 from ._options import Ec2Options
+from ._placement_group import check_placement_group
 from ._quota import Quota, check_quotas, find_quotas
 from ._routes import keep_public_subnets
 from ._scope import Scope, scope_of
 from ._tags import session_tags, tag_specifications
+from ._volumes import data_names
 
 logger = logging.getLogger("bigmachine.ec2")
 
@@ -55,11 +59,15 @@ async def make_launch_plan(api: Api, o: Ec2Options, *, address_service_url: str)
         network = await keep_public_subnets(api, network, is_named=bool(o.subnets))
     zones = {subnet.zone for subnet in network.subnets}
     types = await find_types(api, o.instance_types, zones=zones, markets=o.markets)
+    _check_local_disks(types, o)
     await check_groups(api, network, groups=o.security_groups)
+    await check_placement_group(api, o.placement_group, types=types, network=network)
     await _check_key_pair(api, o.key_pair)
+    await check_kms_key(api, o.kms_key)
     for instance_type in types:
         _check_offered(instance_type, o, network)
     images = await find_images(api, image=o.image, disk=o.disk, types=types)
+    _check_data_disk(images.values(), o)
     allow = [*o.allow]
     if not allow and not o.security_groups:
         allow = await driver_addresses(
@@ -79,7 +87,7 @@ async def dry_run_requests(
     Returns the plan without offers that are refused while others are not: types, or a market. That
     is logged. ``caller_arn`` is the ARN of the credentials. Raises `AwsError`.
     """
-    tags = session_tags("dry-run", Driver.here(), o.own_tags)
+    tags = session_tags("dry-run", Driver.here(), o)
     if not o.security_groups:
         await api.dry_run(
             "ec2:CreateSecurityGroup",
@@ -149,6 +157,29 @@ async def _dry_run_fleet(
         # The template does not exist; the dry run of RunInstances has checked the rest.
         if error.is_forbidden and not error.is_fleet_refused:
             raise
+
+
+def _check_local_disks(types: Sequence[InstanceType], o: Ec2Options) -> None:
+    lacking = [each.name for each in types if not each.local_nvme_gb]
+    if o.local_disks and lacking:
+        raise UsageError(
+            f"local_disks: {', '.join(lacking)} has no local NVMe disk: name types that have, like "
+            f"'m6id.large' or 'i4i.large'; list all with `aws ec2 describe-instance-types "
+            f"--filters Name=instance-storage-info.nvme-support,Values=required`"
+        )
+
+
+def _check_data_disk(images: Iterable[Image], o: Ec2Options) -> None:
+    names = {*data_names(o.data_volumes)} if o.data_disk else set()
+    for image in images:
+        # Xen's driver calls /dev/sdf xvdf, and EC2 takes both names.
+        taken = {re.sub("^/dev/xvd", "/dev/sd", name) for name, _ in image.more_disks} & names
+        if taken:
+            raise UsageError(
+                f"data_disk: {image.id} ({image.name}) has disks of its own at "
+                f"{', '.join(sorted(taken))}, where the volumes would be: use fewer data_volumes, "
+                f"or an image without these disks"
+            )
 
 
 def _check_offered(instance_type: InstanceType, o: Ec2Options, network: Network) -> None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import _tags
+from ._block_devices import block_devices
 from ._offers import Offer
 from ._options import Ec2Options
-from ._volumes import block_devices
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +119,10 @@ class LaunchSpecification:
             "InstanceInitiatedShutdownBehavior": "terminate",  # not "stop"
             "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled"},
             "NetworkInterfaces": [interface],
-            "BlockDeviceMappings": block_devices(
-                offer.image.root_device,
-                disk=o.disk,
-                data_disk=o.data_disk,
-                data_volumes=o.data_volumes,
-            ),
+            "BlockDeviceMappings": block_devices(offer.image, o),
         }
+        if o.placement_group:
+            parameters["Placement"] = {"GroupName": o.placement_group}
         if o.instance_profile:
             key = "Arn" if o.instance_profile.startswith("arn:") else "Name"
             parameters["IamInstanceProfile"] = {key: o.instance_profile}

@@ -22,6 +22,9 @@ TAG_PREFIX = "bigmachine:"
 SSH_PORT = 22
 _MAX_TAGS = 40  # EC2 allows 50 on a resource, and some are bigmachine's
 _MAX_KEY, _MAX_VALUE = 128, 256  # characters of a tag
+# By the API reference of DescribeKey; an id is a UUID, or mrk-… for multi-Region keys.
+_KMS_ARN = r"arn:aws[\w-]*:kms:[\w-]+:\d{12}:"
+_KMS_KEY = rf"({_KMS_ARN})?alias/[\w/-]+|({_KMS_ARN}key/)?[\w-]{{36}}"
 _UNIT_NAME = r"[\w:.\\-]+\.(service|socket|timer|mount|automount|swap|path|slice|target)"
 
 
@@ -29,7 +32,12 @@ _UNIT_NAME = r"[\w:.\\-]+\.(service|socket|timer|mount|automount|swap|path|slice
 class Ec2Options:
     """Options of the ``ec2`` system."""
 
-    region: str = option("", help="AWS region; by default that of the AWS configuration.")
+    region: str = option("", help="AWS region; by default that of the AWS profile.")
+    aws_profile: str = option(
+        "",
+        help="Profile of the AWS configuration: credentials and the default region; by default "
+        "the one that AWS_PROFILE names. There is no option for access keys, which are secrets.",
+    )
     instance_type: tuple[str, ...] | str = option(
         (),
         help="Instance types, in order of preference; by default the first of m7i.large, "
@@ -57,11 +65,24 @@ class Ec2Options:
     disk: int = option(20, help="Size of the root disk, in GiB.")
     data_disk: int = option(
         0,
-        help="Size of a data disk at /mnt/data, in GiB, which also holds temporary files; "
-        "0 is none.",
+        help="Size of a data disk at /mnt/data, in GiB, which also holds temporary and cached "
+        "files; 0 is none.",
     )
     data_volumes: int = option(
         4, help="How many EBS volumes the data disk is striped over; each adds throughput."
+    )
+    local_disks: bool = option(
+        False,
+        help="Whether the machine's local NVMe disks (instance store) are a data disk at "
+        "/mnt/data, together with the volumes of data_disk, if there are any.",
+    )
+    encrypted: bool = option(
+        False, help="Whether all EBS disks are encrypted, also where the account's default is not."
+    )
+    kms_key: str = option(
+        "",
+        help="The KMS key that encrypts all EBS disks: its id, alias (alias/NAME) or ARN; by "
+        "default the account's default key for EBS.",
     )
     files: tuple[str, ...] = option(
         (), help="Files for the machines, as /PATH/THERE=path/here, owned by root, with their mode."
@@ -71,6 +92,9 @@ class Ec2Options:
     )
     subnets: tuple[str, ...] = option(
         (), help="Subnets, in order of preference; by default those of the default VPC."
+    )
+    placement_group: str = option(
+        "", help="Name of a placement group for the instances, such as a cluster in one zone."
     )
     security_groups: tuple[str, ...] = option(
         (),
@@ -101,6 +125,11 @@ class Ec2Options:
         "", help="Name of an EC2 key pair for ssh to the instances, where ssh_key does not do."
     )
     tags: tuple[str, ...] = option((), help="More tags for all resources, as KEY=VALUE.")
+    detailed_tags: bool = option(
+        True,
+        help="Whether tags also name the driver's user, and its program with the options on its "
+        "command line, without their values.",
+    )
     lifetime: float | None = option(
         None, help="The most that an instance runs, in seconds after its boot."
     )
@@ -135,6 +164,11 @@ class Ec2Options:
         return MARKETS if self.market == "spot-then-on-demand" else (self.market,)
 
     @property
+    def encrypts_disks(self) -> bool:
+        """Whether all EBS disks must be encrypted."""
+        return self.encrypted or bool(self.kms_key)
+
+    @property
     def own_tags(self) -> Mapping[str, str]:
         """The user's tags."""
         return {key: value for key, _, value in (tag.partition("=") for tag in self.tags)}
@@ -156,6 +190,7 @@ def check_offline(o: Ec2Options) -> None:
         data_volumes=None
         if 1 <= o.data_volumes <= MAX_DATA_VOLUMES
         else f"must be 1 to {MAX_DATA_VOLUMES}",
+        kms_key=_kms_key_problem(o.kms_key),
         files=_files_problem(o.files),
         units=_units_problem(o.units),
         subnets=_id_problem(o.subnets, "subnet"),
@@ -199,6 +234,12 @@ def _data_disk_problem(o: Ec2Options) -> str | None:
     if o.data_disk and not lowest <= o.data_disk <= highest:
         return f"must be {lowest} to {highest} GiB on {o.data_volumes} volumes, or 0 for none"
     return None
+
+
+def _kms_key_problem(key: str) -> str | None:
+    if not key or re.fullmatch(_KMS_KEY, key, re.ASCII):
+        return None
+    return f"must be a key's id, its alias (alias/NAME), or an ARN of either, not {key!r}"
 
 
 def _files_problem(files: tuple[str, ...]) -> str | None:

@@ -331,7 +331,7 @@ class Ec2System(System):
                 f"{USER_DATA_LIMIT}: this is a bug in bigmachine"
             )
         self._session = session = request.session
-        tags = session_tags(session, request.driver, self.options.own_tags)
+        tags = session_tags(session, request.driver, self.options)
         if self.options.immortal:
             tags[IMMORTAL] = "yes"
         if self.options.port != DEFAULT_PORT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,35 +18,24 @@ from ._api import Api
 from ._backoff import poll_intervals
 from ._batch import Batch, for_each
 from ._errors import AwsError
+from ._kms_key import ADVICE as KEY_ADVICE
 from ._options import TAG_PREFIX
 from ._prices import PriceKey
 
 _MAX_VALUES = 200  # values that a filter takes, by the API reference of DescribeInstances
 LIVE_STATES = ("pending", "running", "stopping", "stopped", "shutting-down")
 
-# A disk's key is used only when the instance starts: no dry run finds out
-# (aws/karpenter-provider-aws issue 1407, CiscoDevNet/cloud-cml issue 8).
-_KEY = (
-    "a KMS key that is disabled, or that this identity may not use (kms:CreateGrant, kms:Decrypt, "
-    "kms:DescribeKey, kms:GenerateDataKeyWithoutPlaintext, kms:ReEncrypt*). Have it allowed, or "
-    "see the account's default in `aws ec2 get-ebs-default-kms-key-id`"
-)
 _INTERRUPTED = (StopReason.INTERRUPTED, "EC2 interrupted the spot instance")
+_NOT_LAUNCHED = (StopReason.GONE, "EC2 could not launch it")
 _REASONS = {  # all of the API reference's StateReason; for others EC2's own message is shown
     "Client.InstanceInitiatedShutdown": (StopReason.EXITED, "it powered itself off"),
     "Client.InstanceTerminated": (
         StopReason.GONE,
         "an image of it was being made",
     ),
-    "Client.InternalError": (
-        StopReason.GONE,
-        f"EC2 could not launch it. Its disks are probably encrypted with {_KEY}",
-    ),
-    "Client.InvalidKMSKey.InvalidState": (
-        StopReason.GONE,
-        f"EC2 could not launch it, because its disks are encrypted with {_KEY}",
-    ),
-    "Client.InvalidSnapshot.NotFound": (StopReason.GONE, "EC2 could not launch it"),
+    "Client.InternalError": _NOT_LAUNCHED,
+    "Client.InvalidKMSKey.InvalidState": _NOT_LAUNCHED,
+    "Client.InvalidSnapshot.NotFound": _NOT_LAUNCHED,
     "Client.UserInitiatedHibernate": (StopReason.GONE, "somebody hibernated it"),
     "Client.UserInitiatedShutdown": (StopReason.GONE, "somebody terminated it"),
     "Client.VolumeLimitExceeded": (
@@ -58,6 +48,11 @@ _REASONS = {  # all of the API reference's StateReason; for others EC2's own mes
     "Server.SpotInstanceShutdown": _INTERRUPTED,
     "Server.SpotInstanceTermination": _INTERRUPTED,
 }
+
+# EC2 also says Server.InternalError, with either of these as the message; and for some keys no
+# more than "Client.InternalError: Client error on launch" (issues 12683 of Packer, 1407 of
+# Karpenter, 8 of CiscoDevNet/cloud-cml, and AWS's "Why can't my IAM user start an EC2 instance").
+_OF_KMS_KEY = re.compile(r"KMSKey|Client\.InternalError")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +125,8 @@ class Vm:
         detail = detail or f"its instance is {self.state}"
         if self.reason:
             detail += f" (EC2 says {self.reason}: {self.reason_message})"
+            if _OF_KMS_KEY.search(f"{self.reason} {self.reason_message}"):
+                detail += f"; {KEY_ADVICE}"
         return Termination(reason, detail)
 
     def instance(self, *, is_public: bool, port: int = 0) -> Instance:
