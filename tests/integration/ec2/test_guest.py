@@ -348,7 +348,7 @@ def test_immortal_instances_outlive_their_session_with_a_warning(run, aws, caplo
         assert "LEAVES RUNNING" in told
         assert all(id in told for id in ids)
         assert f"bigmachine reap ec2 {kit.request.session}" in told
-        assert "lifetime" not in told
+        assert "until their lifetime of 3600 s ends" in told
         await kit.system.shutdown()
         assert states(aws) == ["running", "running"]
         # Whoever reaps is another process, and perhaps of the same profile.
@@ -361,7 +361,7 @@ def test_immortal_instances_outlive_their_session_with_a_warning(run, aws, caplo
         await other.shutdown()
         assert states(aws) == ["terminated", "terminated"]
 
-    run(test, immortal=True)
+    run(test, immortal=True, lifetime=3600.0)
 
 
 @pytest.mark.parametrize("way", ["fleet", "run"])
@@ -376,16 +376,7 @@ def test_immortal_instances_are_tagged_and_do_not_power_off(run, aws, one_offer,
         kit.system._ids.clear()
         await kit.system.stop(instance)
 
-    run(test, immortal=True, **(one_offer if way == "run" else {}))
-
-
-def test_warning_names_the_lifetime_of_immortal_instances(run, caplog):
-    async def test(kit):
-        await kit.start()
-        assert "until their lifetime of 3600 s ends" in caplog.text
-        kit.system._ids.clear()
-
-    run(test, immortal=True, lifetime=3600.0)
+    run(test, immortal=True, lifetime=3600.0, **(one_offer if way == "run" else {}))
 
 
 def test_ended_immortal_instance_is_not_reported_as_running(run, aws, caplog):
@@ -400,7 +391,7 @@ def test_ended_immortal_instance_is_not_reported_as_running(run, aws, caplog):
         aws.power_off(other.id)
         await kit.system.shutdown()
 
-    run(test, immortal=True)
+    run(test, immortal=True, lifetime=3600.0)
 
 
 def test_instances_of_a_failed_start_are_not_immortal(run, aws, monkeypatch):
@@ -412,7 +403,7 @@ def test_instances_of_a_failed_start_are_not_immortal(run, aws, monkeypatch):
             await kit.start()
         assert states(aws) == ["terminated"]
 
-    run(test, immortal=True)
+    run(test, immortal=True, lifetime=3600.0)
 
 
 def test_mortal_instances_are_not_tagged_immortal_and_not_left(run, aws, caplog):

@@ -75,6 +75,7 @@ async def serve(
             finish=finish,
             flush=server.flush,
             heard=_heartbeat(),
+            activity=server.activity,
             exit=process_exit.exit if process_exit is not None else system.exit,
             notices=notices,
             # Not inherited by processes that services start: they are not machines.

@@ -31,8 +31,9 @@ class Supervisor:
 
     ``installer`` installs the user's services. ``finish`` does what a machine does last, and
     ``flush`` sends the pending replies, in at most so many seconds; ``heard`` is called at each
-    keepalive; ``exit`` ends the machine. ``notices`` are those of its provider, if the system
-    has them, and ``log`` is the folder of the boot program's log, if there is one.
+    keepalive; ``activity`` is `Server.activity`; ``exit`` ends the machine. ``notices`` are those
+    of its provider, if the system has them, and ``log`` is the folder of the boot program's log,
+    if there is one.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Supervisor:
         finish: Callable[[], Awaitable[None]],
         flush: Callable[[float], Awaitable[None]],
         heard: Callable[[], object],
+        activity: Callable[[], tuple[int, bool]],
         exit: Callable[[int], object],
         notices: Notices | None = None,
         log: str = "",
@@ -55,6 +57,7 @@ class Supervisor:
         self._finish = finish
         self._flush = flush
         self._heard = heard
+        self._activity = activity
         self._exit = exit
         self._notices = notices
         self._log = log
@@ -95,6 +98,10 @@ class Supervisor:
         self._heard()
         memory = _resources.memory()
         return KeepaliveReply(next=timeout, healthy=memory.used_fraction < UNHEALTHY_MEMORY)
+
+    async def activity(self) -> tuple[int, bool]:
+        """Return how many calls of services have begun so far, and whether any method runs now."""
+        return self._activity()
 
     async def memory(self) -> MemoryInfo:
         """Measure the memory in use."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,8 @@ from ._batch import Batch, for_each
 from ._errors import AwsError
 from ._options import TAG_PREFIX
 from ._prices import PriceKey
+
+logger = logging.getLogger("bigmachine.ec2")
 
 _MAX_VALUES = 200  # values that a filter takes, by the API reference of DescribeInstances
 _ATTEMPTS = 8
@@ -143,6 +146,7 @@ class Vms:
         self._api = api
         self._describe = Batch(self._describe_all, max_keys=_MAX_VALUES)
         self._terminate = Batch(self._terminate_all, max_keys=_MAX_VALUES)
+        self._cut_off = Batch(self._cut_all_off, max_keys=_MAX_VALUES)
         self._launched: dict[str, float] = {}  # launch times, by trio's clock
 
     def note_launch(self, id: str) -> None:
@@ -200,14 +204,21 @@ class Vms:
 
         await for_each(_tags.machines_tags(labels), tag)
 
-    async def terminate(self, ids: Iterable[str]) -> None:
-        """Terminate instances; return when all are terminated. Raises `AwsError`."""
-        await for_each(ids, self._terminate_one)
+    async def terminate(self, ids: Iterable[str], *, done: Container[str] = ()) -> None:
+        """Terminate instances; return when all are terminated. Raises `AwsError`.
 
-    async def _terminate_one(self, id: str) -> None:
+        The operating systems of those that are ``done`` are not shut down, if AWS can do without.
+        """
+
+        async def terminate(id: str) -> None:
+            await self._terminate_one(id, self._cut_off if id in done else self._terminate)
+
+        await for_each(ids, terminate)
+
+    async def _terminate_one(self, id: str, request: Batch[bool]) -> None:
         is_requested = False
         for delay in poll_intervals():
-            is_requested = is_requested or bool(await self._terminate(id))
+            is_requested = is_requested or bool(await request(id))
             vm = await self.describe(id)
             if vm.is_terminated if vm else not self.is_new(id):
                 return
@@ -228,16 +239,34 @@ class Vms:
             for raw in reservation["Instances"]
         ]
 
-    async def _terminate_all(self, ids: Sequence[str]) -> dict[str, bool]:
+    async def _cut_all_off(self, ids: Sequence[str]) -> dict[str, bool]:
+        """Terminate these without a shutdown of their operating systems, if that is possible.
+
+        AWS has had the parameter since 2025, and older versions of botocore refuse it.
+        """
+        if await self._api.takes("ec2:TerminateInstances", "SkipOsShutdown"):
+            try:
+                return await self._terminate_all(ids, SkipOsShutdown=True)
+            except AwsError as error:
+                if error.is_temporary:
+                    raise
+                logger.debug("SkipOsShutdown is refused: %s", error)
+        return await self._terminate_all(ids)
+
+    async def _terminate_all(self, ids: Sequence[str], **parameters: bool) -> dict[str, bool]:
         """Terminate these; return which of them EC2 knows. One unknown id fails a whole request."""
         try:
-            await self._api.write("ec2:TerminateInstances", InstanceIds=[*ids])
+            await self._api.write("ec2:TerminateInstances", InstanceIds=[*ids], **parameters)
         except AwsError as error:
             if not error.is_not_found:
                 raise
             if len(ids) == 1:
                 return {ids[0]: False}
             known = set(await self._describe_all(ids))
-            accepted = await self._terminate_all([*known]) if 0 < len(known) < len(ids) else {}
+            accepted = (
+                await self._terminate_all([*known], **parameters)
+                if 0 < len(known) < len(ids)
+                else {}
+            )
             return {id: accepted.get(id, False) for id in ids}
         return dict.fromkeys(ids, True)

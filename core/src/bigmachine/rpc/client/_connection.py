@@ -26,6 +26,11 @@ class Connection(ABC):
     machine: str
     is_open: bool
 
+    @property
+    @abstractmethod
+    def is_in_use(self) -> bool:
+        """Whether calls or streams are in flight: any but those of `call`, which are our own."""
+
     @abstractmethod
     async def run(self) -> None:
         """Serve the connection until it ends."""
