@@ -103,3 +103,25 @@ def test_late_shutdown_is_told_at_once_even_if_all_is_freed_in_the_end(caplog, m
         assert trio.current_time() - began < 120
 
     run(test)
+
+
+def test_system_is_told_why_a_machine_ends_before_it_is_to_free_it():
+    told: list[str] = []
+
+    class Told(InProcessSystem):
+        def event(self, event):
+            if isinstance(event, bm.MachineChanged) and event.state is bm.State.STOPPED:
+                told.append(f"{event.machine} {event.error.machine} {event.error.reason.value}")
+
+        async def stop(self, instance):
+            told.append(f"free {instance.name.partition('.')[0]}")
+            await super().stop(instance)
+
+    async def test():
+        async with bm.AsyncSession(Told) as session:
+            first, _ = await session.start(2, services=SERVICES)
+            first.cancel()
+            await first.shutdown()
+        assert told == ["m0 m0 cancelled", "free m0", "m1 m1 shutdown", "free m1"]
+
+    run(test)

@@ -242,7 +242,8 @@ class Vms:
     async def _cut_all_off(self, ids: Sequence[str]) -> dict[str, bool]:
         """Terminate these without a shutdown of their operating systems, if that is possible.
 
-        AWS has had the parameter since 2025, and older versions of botocore refuse it.
+        AWS has had the parameter since July 2025 ("Methods for terminating an instance" in the EC2
+        User Guide), and older versions of botocore refuse it.
         """
         if await self._api.takes("ec2:TerminateInstances", "SkipOsShutdown"):
             try:
