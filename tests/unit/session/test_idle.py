@@ -129,7 +129,8 @@ def run(test: Any) -> None:
 async def stopped(machine: bm.AsyncMachine) -> float:
     """Wait until a machine has stopped because of idleness; return how long that took."""
     began = trio.current_time()
-    await machine.wait(bm.State.STOPPED)
+    with trio.fail_after(HOUR):
+        await machine.wait(bm.State.STOPPED)
     assert machine.error.reason is bm.StopReason.IDLE
     return trio.current_time() - began
 
