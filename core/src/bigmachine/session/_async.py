@@ -24,12 +24,12 @@ from .._events import (
     SessionClosed,
     SessionOpened,
 )
-from .._identity import Authority
+from .._identity import DRIVER, Authority
 from .._values import Cost, EnvironmentOptions, Instance, State, Termination
 from ..boot._bootstrap import BootBatch, boot_seconds
 from ..boot._config import configure_worker
 from ..boot._shipment import Shipment
-from ..errors import BigmachineError, StartError, StopReason, UsageError
+from ..errors import BigmachineError, BootError, StartError, StopReason, UsageError
 from ..machine._async import AsyncMachine
 from ..machine._stderr import StderrWriter
 from ..process import FORKED, end_child, open_standard_descriptors
@@ -166,7 +166,7 @@ class AsyncSession(Handle):
             self.system.warm_up()
             await self._plugins.hooks.setup()
             self._authority = Authority(self.name)
-            identity = self._authority.issue("driver")
+            identity = self._authority.issue(DRIVER)
             self._http = self._plugins.hooks.http_client(identity=identity)
             stack.push_async_callback(self._http.aclose)
             nursery = await stack.enter_async_context(one_error_nursery())
@@ -321,7 +321,7 @@ class AsyncSession(Handle):
         running = [machine for machine in machines if machine.state == State.RUNNING]
         if not running:
             error = machines[0].error
-            raise StartError(f"none of {n} machines started. {error}") from error
+            raise StartError(f"none of {n} machines started. {_told_once(error)}") from error
         for machine in machines:
             if machine not in running:
                 logger.warning("%s", machine.error)
@@ -405,6 +405,13 @@ class AsyncSession(Handle):
     def _late_text(self) -> str:
         left = self._fleet.unconfirmed.values() if self._fleet is not None else ()
         return late_text(self.name, self.system, left)
+
+
+def _told_once(error: BaseException | None) -> BaseException | None:
+    """Leave the traceback to the error itself, which is shown as the cause."""
+    if isinstance(error, BootError):
+        return BootError(error.args[0], machine=error.machine, console=error.console)
+    return error
 
 
 def _not_open() -> UsageError:

@@ -31,9 +31,10 @@ class Supervisor:
 
     ``installer`` installs the user's services. ``finish`` does what a machine does last, and
     ``flush`` sends the pending replies, in at most so many seconds; ``heard`` is called at each
-    keepalive; ``activity`` is `Server.activity`; ``exit`` ends the machine. ``notices`` are those
-    of its provider, if the system has them, and ``log`` is the folder of the boot program's log,
-    if there is one.
+    keepalive; ``exit`` ends the machine. ``driver_heard`` tells when the driver sent something
+    last, on trio's clock; ``activity`` is `Server.activity`. ``notices`` are those of its
+    provider, if the system has them, and ``log`` is the folder of the boot program's log, if there
+    is one.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Supervisor:
         flush: Callable[[float], Awaitable[None]],
         heard: Callable[[], object],
         activity: Callable[[], tuple[int, bool]],
+        driver_heard: Callable[[], float],
         exit: Callable[[int], object],
         notices: Notices | None = None,
         log: str = "",
@@ -58,6 +60,7 @@ class Supervisor:
         self._flush = flush
         self._heard = heard
         self._activity = activity
+        self._driver_heard = driver_heard
         self._exit = exit
         self._notices = notices
         self._log = log
@@ -164,6 +167,10 @@ class Supervisor:
             with trio.move_on_at(self._deadline):
                 await self._ending.wait()
                 logger.debug("shutting down, as requested")
+            # A keepalive may wait behind thousands of calls, but these show as much.
+            if (alive_until := self._driver_heard() + self._timeout) > self._deadline:
+                self._deadline = alive_until
+                self._heard()
             if trio.current_time() > self._deadline + _DELAY_SECONDS:
                 # Something held this loop up, such as native code: what came meanwhile is unread.
                 self._deadline = trio.current_time() + self._timeout

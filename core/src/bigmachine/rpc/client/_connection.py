@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -30,6 +31,11 @@ class Connection(ABC):
     @abstractmethod
     def is_in_use(self) -> bool:
         """Whether calls or streams are in flight: any but those of `call`, which are our own."""
+
+    @property
+    def received_at(self) -> float:
+        """When the machine sent something last, on trio's clock; ``-inf`` if that is unknown."""
+        return -math.inf
 
     @abstractmethod
     async def run(self) -> None:

@@ -73,6 +73,10 @@ class FrameConnection(Connection):
     def is_in_use(self) -> bool:
         return bool(self._incoming) or not all(n in self._own_calls for n in self._calls)
 
+    @property
+    def received_at(self) -> float:
+        return self._decoder.received_at
+
     async def run(self) -> None:
         """Send and receive until the connection ends, then end all that was in flight."""
         async with trio.open_nursery() as nursery:
