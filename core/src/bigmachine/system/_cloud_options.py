@@ -17,14 +17,13 @@ class CloudOptions:
     """Base of the options of a system whose machines are VMs that cost money.
 
     Core does all that is meant by ``max_session_cost`` and ``idle_timeout``. The system passes
-    ``lifetime`` and ``immortal`` to `bigmachine.boot.user_data`, returns `keepalive` from its
-    hook of that name, and gives `problems` to `check_options` before anything is purchased::
+    ``lifetime`` and ``immortal`` to `bigmachine.boot.user_data`, and returns `keepalive` from its
+    hook of that name. Before anything is purchased it checks the options:
+    ``check_options(o, **o.problems(), region=None if o.region else "must not be empty")``::
 
         @dataclass(frozen=True, slots=True)
         class MyOptions(CloudOptions):
             region: str = option("", help="The region.")
-
-        check_options(o, **o.problems(), region=None if o.region else "must not be empty")
     """
 
     max_session_cost: float | None = option(
