@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 import trio
 
-from ..errors import BigmachineError
 from ..rpc import Connection
 
 if TYPE_CHECKING:
     from ._async import AsyncStream
+
+logger = logging.getLogger("bigmachine.machine")
 
 
 class ActivityMonitor:
@@ -46,6 +48,6 @@ class ActivityMonitor:
                     begun, is_busy = await connection.call("Supervisor.activity", (), {})
                     before, self._begun = self._begun, begun
                     return is_busy or begun != before or self.is_in_use
-            except BigmachineError:  # whatever it is: the keepalives see to it
-                pass
+            except Exception as exc:  # of the machine's, too; the keepalives see to the connection
+                logger.debug("it is not known whether a machine has work: %r", exc)
         return True
