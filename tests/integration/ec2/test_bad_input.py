@@ -431,6 +431,17 @@ OTHERS = [
         ("too many tags", "tags: must be at most 40", {"tags": [f"k{i}=" for i in range(41)]}),
         ("too long tag", "tags: 'k': keys have at most 128", {"tags": ["k=" + "v" * 257]}),
         ("no lifetime", "lifetime: must be more than 0 seconds", {"lifetime": 0.0}),
+        (
+            "immortal without lifetime",
+            "immortal: needs lifetime, so that a forgotten instance ends: add lifetime=3600.0",
+            {"immortal": True},
+        ),
+        (
+            "keepalive without time for an answer",
+            "keepalive_timeout: must leave time for one keepalive and its answer: at least 70 "
+            "(keepalive_period 60 + rpc_timeout 10), not 65",
+            {"keepalive_timeout": 65.0, "keepalive_period": 60.0, "rpc_timeout": 10.0},
+        ),
         ("no URL", "endpoint_url: must begin with http", {"endpoint_url": "localhost:5000"}),
     ]
 ]

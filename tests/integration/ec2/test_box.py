@@ -12,7 +12,6 @@ import pytest
 
 import bigmachine as bm
 from bigmachine.errors import MachineStopped, StartError, StopReason
-from bigmachine.system import Keepalive
 from tests.integration.ec2.test_ssh import KEY
 from tests.support import drivers
 from tests.support.aws.echo import Echo
@@ -23,20 +22,13 @@ pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(240)]
 PROGRAM = """
     import json, sys, time
     import bigmachine as bm
-    from bigmachine.system import Keepalive
 
     class Echo:
         def echo(self, value):
             return value
 
-    class Brisk:
-        @bm.hookimpl(wrapper=True)
-        def keepalive(self):
-            yield
-            return Keepalive(period=2, timeout=10, rpc_timeout=3)
-
     if __name__ == "__main__":
-        with bm.Session("ec2", plugins=[Brisk()]) as session:
+        with bm.Session("ec2", keepalive_timeout=10, keepalive_period=2, rpc_timeout=3) as session:
             machines = session.start(2, services={"Echo": Echo()})
             print(machines[0].call("Echo.echo", 1), flush=True)
             print(session._session._reaper._process.pid, flush=True)
@@ -44,13 +36,8 @@ PROGRAM = """
 """
 
 
-class Brisk:
-    """Shorter keepalives, so that tests are faster."""
-
-    @bm.hookimpl(wrapper=True)
-    def keepalive(self):
-        yield
-        return Keepalive(period=2, timeout=10, rpc_timeout=3)
+BRISK = {"keepalive_timeout": 10, "keepalive_period": 2, "rpc_timeout": 3}
+"""Shorter keepalives, so that tests are faster."""
 
 
 @pytest.fixture
@@ -111,14 +98,14 @@ def test_key_of_instance_is_compared_with_its_console(ec2, aws):
 
             return read()
 
-    class Impatient(Brisk):
+    class Impatient:
         @bm.hookimpl(wrapper=True)
         def setup(self):
             result = yield
             session.system.boot_timeout = 20.0
             return result
 
-    session = bm.Session("ec2", verify_boot=True, plugins=[Elsewhere(), Impatient()])
+    session = bm.Session("ec2", verify_boot=True, plugins=[Elsewhere(), Impatient()], **BRISK)
     with session, pytest.raises(StartError, match="in phase verify: .* shows 0{64}"):
         start(session)
     assert aws.leftovers() == []
@@ -155,7 +142,7 @@ def test_driver_lost_with_its_computer_leaves_no_instance(ec2, aws, driver):
 
 
 def test_interrupted_spot_instance_stops_its_machine_as_interrupted(ec2, aws):
-    with bm.Session("ec2", market="spot", plugins=[Brisk()]) as session:
+    with bm.Session("ec2", market="spot", **BRISK) as session:
         first, second = start(session, 2)
         ec2.interrupt(ids(ec2)[0])
         with pytest.raises(MachineStopped, match="EC2 interrupted the spot instance") as caught:
@@ -184,7 +171,7 @@ def test_spot_interruption_notice_reaches_the_driver(ec2, aws):
 
 
 def test_lost_host_is_detected_by_keepalive_and_terminated(ec2, aws):
-    with bm.Session("ec2", plugins=[Brisk()]) as session:
+    with bm.Session("ec2", **BRISK) as session:
         first, second = start(session, 2)
         ec2.lose(ids(ec2)[0])
         with pytest.raises(MachineStopped, match="silent") as caught:
@@ -196,7 +183,7 @@ def test_lost_host_is_detected_by_keepalive_and_terminated(ec2, aws):
 
 
 def test_disconnected_machine_powers_off_and_is_terminated(ec2, aws):
-    with bm.Session("ec2", plugins=[Brisk()]) as session:
+    with bm.Session("ec2", **BRISK) as session:
         [machine] = start(session)
         [id] = ids(ec2)
         ec2.cut(id)
@@ -239,6 +226,9 @@ def test_machine_shutdown_returns_after_termination(ec2, aws):
         assert [vm.state for vm in aws.instances()] == ["terminated", "running"]
         assert second.call("Echo.echo", 2) == 2
     assert ec2.running() == []
+    # Their services have ended, so nothing is left to shut down.
+    asked = aws.requests("TerminateInstances")
+    assert [request["SkipOsShutdown"] for request in asked] == ["true", "true"]
 
 
 def test_machine_listens_at_privileged_port_and_tells_how_to_log_in(ec2, aws, capfd):
@@ -260,16 +250,11 @@ def test_machine_listens_at_privileged_port_and_tells_how_to_log_in(ec2, aws, ca
 
 
 def test_machine_stays_if_its_driver_is_let_in_at_another_address(ec2, aws, monkeypatch):
-    class Patient:
-        @bm.hookimpl(wrapper=True)
-        def keepalive(self):
-            yield
-            return Keepalive(period=5, timeout=90, rpc_timeout=5)
-
+    timings = {"keepalive_period": 5.0, "keepalive_timeout": 90.0, "rpc_timeout": 5.0}
     allowed = "IpPermissions.1.IpRanges.1.CidrIp"
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr("bigmachine_ec2._driver_addresses.source_address", lambda _: "192.0.2.1")
-        with bm.Session("ec2", plugins=[Patient()]) as session:
+        with bm.Session("ec2", **timings) as session:
             [machine] = start(session)
             [id] = ids(ec2)
             elsewhere.undo()  # the driver moves, and its packets don't arrive any more

@@ -367,7 +367,7 @@ def test_immortal_instances_outlive_their_session_with_a_warning(run, aws, caplo
         assert "LEAVES RUNNING" in told
         assert all(id in told for id in ids)
         assert f"bigmachine reap ec2 {kit.request.session}" in told
-        assert "lifetime" not in told
+        assert "until their lifetime of 3600 s ends" in told
         await kit.system.shutdown()
         assert states(aws) == ["running", "running"]
         # Whoever reaps is another process, and perhaps of the same profile.
@@ -380,7 +380,7 @@ def test_immortal_instances_outlive_their_session_with_a_warning(run, aws, caplo
         await other.shutdown()
         assert states(aws) == ["terminated", "terminated"]
 
-    run(test, immortal=True)
+    run(test, immortal=True, lifetime=3600.0)
 
 
 @pytest.mark.parametrize("way", ["fleet", "run"])
@@ -395,16 +395,7 @@ def test_immortal_instances_are_tagged_and_do_not_power_off(run, aws, one_offer,
         kit.system._ids.clear()
         await kit.system.stop(instance)
 
-    run(test, immortal=True, **(one_offer if way == "run" else {}))
-
-
-def test_warning_names_the_lifetime_of_immortal_instances(run, caplog):
-    async def test(kit):
-        await kit.start()
-        assert "until their lifetime of 3600 s ends" in caplog.text
-        kit.system._ids.clear()
-
-    run(test, immortal=True, lifetime=3600.0)
+    run(test, immortal=True, lifetime=3600.0, **(one_offer if way == "run" else {}))
 
 
 @pytest.mark.usefixtures("consistent")
@@ -420,7 +411,7 @@ def test_ended_immortal_instance_is_not_reported_as_running(run, aws, caplog):
         aws.power_off(other.id)
         await kit.system.shutdown()
 
-    run(test, immortal=True)
+    run(test, immortal=True, lifetime=3600.0)
 
 
 def test_immortal_instance_not_yet_found_is_left(run, aws):
@@ -446,7 +437,7 @@ def test_instances_of_a_failed_start_are_not_immortal(run, aws, monkeypatch):
             await kit.start()
         assert states(aws) == ["terminated"]
 
-    run(test, immortal=True)
+    run(test, immortal=True, lifetime=3600.0)
 
 
 def test_mortal_instances_are_not_tagged_immortal_and_not_left(run, aws, caplog):

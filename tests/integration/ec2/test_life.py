@@ -8,8 +8,9 @@ import re
 import pytest
 import trio
 
-from bigmachine.errors import BigmachineError, StartError, StopReason, UsageError
-from bigmachine.system import Instance
+from bigmachine import MachineChanged, State
+from bigmachine.errors import BigmachineError, MachineStopped, StartError, StopReason, UsageError
+from bigmachine.system import Instance, Keepalive
 from bigmachine_ec2 import Ec2Options, Ec2System
 from tests.support.waiting import eventually
 
@@ -18,6 +19,18 @@ SESSION = "test-0123abcd.bigmachine"
 
 def states(aws):
     return [vm.state for vm in aws.instances()]
+
+
+def terminations(aws):
+    """Return the requests to terminate instances: whether each skipped their shutdown."""
+    return ["SkipOsShutdown" in request for request in aws.requests("TerminateInstances")]
+
+
+def end_by_driver(system, instance, reason=StopReason.SHUTDOWN):
+    """Tell a system what the session tells it before it stops a machine."""
+    name = instance.name.partition(".")[0]
+    error = MachineStopped("it was shut down", machine=name, reason=reason)
+    system.event(MachineChanged(name, instance.addr, State.STOPPED, error))
 
 
 # -- watch ----------------------------------------------------------------------------
@@ -420,3 +433,85 @@ def test_system_on_a_machine_has_no_driver_state(run):
         assert there.maxprocs() is None
 
     run(test)
+
+
+# -- the shutdown of operating systems ------------------------------------------------
+
+
+@pytest.mark.parametrize("reason", [StopReason.SHUTDOWN, StopReason.IDLE])
+@pytest.mark.parametrize("how", ["stop", "shutdown"])
+def test_instance_whose_services_have_ended_is_not_shut_down_first(run, aws, reason, how):
+    async def test(kit):
+        [instance] = await kit.start()
+        end_by_driver(kit.system, instance, reason)
+        await (kit.system.stop(instance) if how == "stop" else kit.system.shutdown())
+        assert terminations(aws) == [True]
+        assert aws.requests("TerminateInstances")[0]["SkipOsShutdown"] == "true"
+        assert states(aws) == ["terminated"]
+
+    run(test)
+
+
+def test_instances_that_may_have_work_to_end_are_shut_down(run, aws):
+    async def test(kit):
+        lost, unknown, left = await kit.start(3)
+        end_by_driver(kit.system, lost, StopReason.KEEPALIVE)
+        await kit.system.stop(lost)
+        await kit.system.stop(unknown)
+        reaper = Ec2System(kit.options)
+        end_by_driver(reaper, left)
+        await reaper.stop(left)
+        await reaper.shutdown()
+        assert terminations(aws) == [False] * 3
+
+    run(test)
+
+
+def test_instances_with_the_users_units_are_shut_down(run, aws, tmp_path):
+    (unit := tmp_path / "collector.service").write_text("[Service]\nExecStart=/bin/true\n")
+
+    async def test(kit):
+        [instance] = await kit.start()
+        end_by_driver(kit.system, instance)
+        await kit.system.stop(instance)
+        assert terminations(aws) == [False]
+
+    run(test, units=[str(unit)])
+
+
+def test_refused_skip_of_the_shutdown_does_not_keep_an_instance(run, aws):
+    async def test(kit):
+        [instance] = await kit.start()
+        end_by_driver(kit.system, instance)
+        aws.refuse("TerminateInstances", "UnsupportedOperation")
+        await kit.system.stop(instance)
+        assert terminations(aws) == [True, False]
+        assert states(aws) == ["terminated"]
+
+    run(test)
+
+
+def test_older_botocore_is_not_sent_a_parameter_that_it_does_not_know(run, aws):
+    async def test(kit):
+        [instance] = await kit.start()
+        model = kit.system._api._client("ec2").meta.service_model
+        # botocore refuses parameters that are not in here.
+        del model.operation_model("TerminateInstances").input_shape.members["SkipOsShutdown"]
+        end_by_driver(kit.system, instance)
+        await kit.system.stop(instance)
+        assert terminations(aws) == [False]
+        assert states(aws) == ["terminated"]
+
+    run(test)
+
+
+# -- keepalives -----------------------------------------------------------------------
+
+
+def test_timings_of_keepalives_are_options():
+    system = Ec2System()
+    assert system.keepalive() == Keepalive(period=60.0, timeout=120.0, rpc_timeout=10.0)
+    default = system.orphan_timeout
+    patient = Ec2System(Ec2Options(keepalive_timeout=1800.0, rpc_timeout=30.0))
+    assert patient.keepalive() == Keepalive(period=60.0, timeout=1800.0, rpc_timeout=30.0)
+    assert patient.orphan_timeout == default + 1800.0 - 300.0

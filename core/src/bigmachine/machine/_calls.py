@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakSet
 
 import trio
 from outcome import Error, Outcome, Value
@@ -17,6 +18,9 @@ from ..rpc import Connection, ConnectionLost, IncomingStream, PickledCall, pickl
 from ..services._functions import name_of
 from ._call_options import CallOptions
 from ._controller import Controller
+
+if TYPE_CHECKING:
+    from ._async import AsyncStream
 
 logger = logging.getLogger("bigmachine.machine")
 
@@ -35,6 +39,11 @@ class Calls:
     def machine(self) -> str:
         """The machine's name."""
         return self._controller.name
+
+    @property
+    def open_streams(self) -> WeakSet[AsyncStream]:
+        """See `ActivityMonitor.open_streams`."""
+        return self._controller.activity.open_streams
 
     def pickle(
         self, method: Method, args: Sequence[Any], kwargs: Mapping[str, Any], *, copy: bool = False

@@ -99,7 +99,7 @@ class System:
     """
     build_timeout: ClassVar[float] = 600.0
     """How long a machine may take to build that environment, in seconds."""
-    orphan_timeout: ClassVar[float] = 180.0
+    orphan_timeout: float = 180.0
     """How long resources may exist after the driver's death, in seconds.
 
     This is a promise: the conformance kit kills drivers and checks it. The default is enough
@@ -125,6 +125,16 @@ class System:
         """
         limit: float | None = getattr(self.options, "max_session_cost", None)
         return limit
+
+    @property
+    def idle_timeout(self) -> float | None:
+        """After how many idle seconds the session's machines are stopped; None means never.
+
+        By default, this is the option of that name, if the system has it, as each system of
+        `CloudOptions` does. A system needs to do nothing for it.
+        """
+        timeout: float | None = getattr(self.options, "idle_timeout", None)
+        return timeout
 
     @property
     def verifies_boot(self) -> bool:

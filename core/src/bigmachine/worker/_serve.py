@@ -79,6 +79,7 @@ async def serve(
             finish=finish,
             flush=server.flush,
             heard=_heartbeat(),
+            activity=server.activity,
             driver_heard=lambda: server.heard_from(driver),
             exit=process_exit.exit if process_exit is not None else system.exit,
             notices=notices,

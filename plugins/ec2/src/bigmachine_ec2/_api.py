@@ -177,6 +177,11 @@ class Api:
             if error.code != "DryRunOperation":
                 raise
 
+    async def takes(self, action: str, parameter: str) -> bool:
+        """Whether the installed botocore knows this parameter of an action."""
+        await self.open()
+        return await trio.to_thread.run_sync(self._takes_blocking, action, parameter)
+
     async def close(self) -> None:
         """Close all connections. Idempotent; a later request opens new ones."""
         clients, self._clients = [*self._clients.values()], {}
@@ -244,6 +249,11 @@ class Api:
                 profile=self._session.profile_name,
                 is_response=False,
             ) from exc
+
+    def _takes_blocking(self, action: str, parameter: str) -> bool:
+        service, _, operation = action.partition(":")
+        model = self._client(service).meta.service_model.operation_model(operation)
+        return parameter in model.input_shape.members
 
     def _client(self, service: str) -> Any:
         from botocore.config import Config

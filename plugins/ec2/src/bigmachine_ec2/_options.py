@@ -11,7 +11,7 @@ from typing import Literal
 
 from bigmachine import option
 from bigmachine.boot import PORT
-from bigmachine.system import check_options
+from bigmachine.system import CloudOptions, check_options
 
 from ._volumes import MAX_DATA_VOLUMES, MAX_GIB
 
@@ -29,7 +29,7 @@ _UNIT_NAME = r"[\w:.\\-]+\.(service|socket|timer|mount|automount|swap|path|slice
 
 
 @dataclass(frozen=True, slots=True)
-class Ec2Options:
+class Ec2Options(CloudOptions):
     """Options of the ``ec2`` system."""
 
     region: str = option("", help="AWS region; by default that of the AWS profile.")
@@ -51,11 +51,6 @@ class Ec2Options:
         None,
         help="The highest price of a spot instance, in US dollars an hour; "
         "by default the on-demand price.",
-    )
-    max_session_cost: float | None = option(
-        None,
-        help="The most that a session may cost, in US dollars. All its machines are stopped "
-        "before it would cost more.",
     )
     image: str = option(
         "",
@@ -130,14 +125,6 @@ class Ec2Options:
         help="Whether tags also name the driver's user, and its program with the options on its "
         "command line, without their values.",
     )
-    lifetime: float | None = option(
-        None, help="The most that an instance runs, in seconds after its boot."
-    )
-    immortal: bool = option(
-        False,
-        help="For debugging: whether instances outlive the session. They are billed until you "
-        "reap them, or their lifetime ends.",
-    )
     verify_boot: bool = option(
         False,
         help="Whether the key of a new instance must be on its console, so that nobody who can "
@@ -178,12 +165,10 @@ def check_offline(o: Ec2Options) -> None:
     """Raise a `UsageError` that lists all problems that need no request to AWS."""
     check_options(
         o,
+        **o.problems(),
         region=_region_problem(o.region),
         instance_type=None if all(o.instance_types) else "must name a type",
         max_price=_price_problem(o),
-        max_session_cost=None
-        if o.max_session_cost is None or o.max_session_cost > 0
-        else "must be more than 0 US dollars",
         image=_image_problem(o.image),
         disk=None if o.disk >= 1 else "must be at least 1 GiB",
         data_disk=_data_disk_problem(o),
@@ -198,7 +183,6 @@ def check_offline(o: Ec2Options) -> None:
         allow=_allow_problem(o),
         port="is ssh's own port: choose another" if o.port == SSH_PORT else None,
         tags=_tags_problem(o.tags),
-        lifetime=None if o.lifetime is None or o.lifetime > 0 else "must be more than 0 seconds",
         endpoint_url=None
         if not o.endpoint_url or re.match(r"https?://[^/]", o.endpoint_url)
         else "must begin with http:// or https://",

@@ -9,10 +9,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import trio
 
+from bigmachine import MachineChanged
 from bigmachine.boot import PORT as DEFAULT_PORT
 from bigmachine.boot import LaunchRequest, user_data
-from bigmachine.errors import BigmachineError, StartError, StopReason
-from bigmachine.system import Capability, Identity, Instance, Notice, System, Termination
+from bigmachine.errors import BigmachineError, MachineStopped, StartError, StopReason
+from bigmachine.system import (
+    Capability,
+    Event,
+    Identity,
+    Instance,
+    Keepalive,
+    Notice,
+    System,
+    Termination,
+)
 
 from ._immortal import warn_of_end, warn_of_start
 from ._options import Ec2Options, check_offline
@@ -33,6 +43,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("bigmachine.ec2")
 
+# A machine that the driver ends has ended its services before it is stopped; see `Ec2System.event`.
+_BY_DRIVER = (StopReason.SHUTDOWN, StopReason.CANCELLED, StopReason.COST, StopReason.IDLE)
 _METAL_BOOT_TIMEOUT = 1800.0  # its firmware takes minutes; AWS does not document how many
 _CONTACT_SECONDS = 300.0  # the driver calls every second; only a dead one is silent that long
 
@@ -57,11 +69,14 @@ class Ec2System(System):
 
     def __init__(self, options: Ec2Options | None = None) -> None:
         super().__init__(options)
+        if self.options.keepalive_timeout > _CONTACT_SECONDS:
+            self.orphan_timeout += self.options.keepalive_timeout - _CONTACT_SECONDS
         self._opened: Region | None = None
         self._plan: LaunchPlan | None = None
         self._access: Access | None = None
         self._session = ""  # set while it may have resources at AWS
         self._ids: dict[str, str] = {}  # of live instances, by machine name
+        self._ended: set[str] = set()  # short names of machines that the driver has ended
         self._caller_arn = ""
         self._guest_setup: GuestSetup | None = None  # read by `setup`, applied on the machine
 
@@ -155,13 +170,17 @@ class Ec2System(System):
         new = {instance.name: instance.id for instance in instances}
         self._ids.update(new)
         if self.options.immortal:
-            warn_of_start(new, session=self._session, lifetime=self.options.lifetime)
+            warn_of_start(new, session=self._session, lifetime=self.options.lifetime or 0.0)
         return instances
 
     def maxprocs(self) -> int | None:
         """Return how many vCPUs each instance has; None if the types differ."""
         counts = {offer.instance_type.vcpus for offer in self._plan.offers} if self._plan else set()
         return counts.pop() if len(counts) == 1 else None
+
+    def keepalive(self) -> Keepalive:
+        """Return the timings of the options."""
+        return self.options.keepalive()
 
     async def keepalive_failed(self, instance: Instance) -> Termination | None:
         """Return why the instance ended, as EC2 describes it; None if it runs."""
@@ -184,6 +203,12 @@ class Ec2System(System):
         if self._access is not None:
             await self._access.restore(caller_arn=self._caller_arn)
 
+    def event(self, event: Event) -> None:
+        """Take note of the machines that the driver has ended."""
+        error = event.error if isinstance(event, MachineChanged) else None
+        if isinstance(error, MachineStopped) and error.reason in _BY_DRIVER:
+            self._ended.add(error.machine)
+
     async def stop(self, instance: Instance) -> None:
         """Terminate the instance, or delete another resource, and wait until that is done.
 
@@ -201,7 +226,7 @@ class Ec2System(System):
             if id not in self._ids.values():
                 id = await self._vms.find_ours(instance)
             if id:
-                await self._vms.terminate([id])
+                await self._vms.terminate([id], done=self._done())
         self._ids.pop(instance.name, None)
 
     async def shutdown(self) -> None:
@@ -351,6 +376,18 @@ class Ec2System(System):
         vms = {name: await self._vms.await_ours(id) for name, id in self._ids.items()}
         return {name: vm.id for name, vm in vms.items() if vm and not vm.has_ended}
 
+    def _done(self) -> set[str]:
+        """Return the ids of instances whose operating systems need no shutdown.
+
+        Their services have ended, with their ``teardown``: before `stop`, the session asks a
+        machine for that. All others get a signal when their system shuts down, and end in good
+        order then; so it is for leftovers, of which nobody knows what they do. Nor is it skipped
+        for the user's own units, which may have something to write at their end.
+        """
+        if self.options.units:
+            return set()
+        return {id for name, id in self._ids.items() if name.partition(".")[0] in self._ended}
+
     async def _release(self, session: str) -> None:
         from ._leftovers import FREED_AFTER_INSTANCES, FREED_BEFORE_INSTANCES
 
@@ -362,10 +399,11 @@ class Ec2System(System):
             found = await self._vms.find(session=[session])
             kept = await self._immortals() if self.options.immortal else {}
             ids = {*self._ids.values(), *(vm.id for vm in found)} - {*kept.values()}
-            await self._vms.terminate(ids)
+            await self._vms.terminate(ids, done=self._done())
         self._ids.clear()
+        self._ended.clear()
         if kept:
-            warn_of_end(kept, session=session, lifetime=self.options.lifetime)
+            warn_of_end(kept, session=session, lifetime=self.options.lifetime or 0.0)
             self._forget_group()
             self._session = ""
             return

@@ -7,9 +7,10 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType, GeneratorType
 from typing import Any, Protocol
+from weakref import WeakSet
 
 import trio
 
@@ -33,7 +34,7 @@ class Call(ABC):
     `returned`, `replied` and `raised` return is then called in the trio loop.
     """
 
-    __slots__ = ("_pools", "_work", "is_cancelled", "method")
+    __slots__ = ("__weakref__", "_pools", "_work", "is_cancelled", "method")
 
     def __init__(self, method: Method, pools: Pools) -> None:
         self.method = method
@@ -43,8 +44,10 @@ class Call(ABC):
 
     def start(self) -> None:
         """Start the method."""
-        if self._pools.is_closed and not self.method.is_of_supervisor:
-            return
+        if not self.method.is_of_supervisor:
+            if self._pools.is_closed:
+                return
+            self._pools.begun += 1
         if self.method.is_async:
             self._work = self._pools.tasks.start(self._run_in_loop)
         elif self.method.processes is None:
@@ -58,6 +61,7 @@ class Call(ABC):
         """Cancel the method; one that runs in a thread continues, but nobody waits for it."""
         self.is_cancelled = True
         if self._work is not None:
+            self._pools.cancelled.add(self)
             self._work.cancel()
 
     def has_ended(self, *, with_threads: bool) -> bool:
@@ -222,6 +226,12 @@ class Pools:
     threads: ThreadPool
     is_closed: bool = False
     """Whether calls that come now are left unanswered, because the machine is about to end."""
+    begun: int = 0
+    """How many calls have begun so far, without the supervisor's; some count twice."""
+    posts: int = 0
+    """How many calls by POST are in flight, without the supervisor's."""
+    cancelled: WeakSet[Call] = field(default_factory=WeakSet)
+    """Calls that nobody waits for any longer; their methods may still run."""
 
     def start_in_thread(
         self, run: Callable[[], Callable[[], None]], method: Method, *, at_once: bool = False

@@ -74,6 +74,11 @@ class ServingConnection:
             for stream in tuple(self._calls):
                 self._cancel(stream)
 
+    @property
+    def has_calls(self) -> bool:
+        """Whether any call is in flight but the supervisor's."""
+        return not all(call.method.is_of_supervisor for call in self._calls.values())
+
     def cancel_calls(self) -> list[FrameCall]:
         """Cancel all calls but the supervisor's; return them."""
         calls = {s: c for s, c in self._calls.items() if not c.method.is_of_supervisor}
