@@ -425,7 +425,7 @@ def test_immortal_instance_not_yet_found_is_left(run, aws):
         kit.system._session = kit.request.session
         await kit.system.shutdown()
 
-    run(test, immortal=True)
+    run(test, immortal=True, lifetime=3600.0)
 
 
 def test_instances_of_a_failed_start_are_not_immortal(run, aws, monkeypatch):

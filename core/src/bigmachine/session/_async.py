@@ -419,7 +419,7 @@ def _told_once(error: BaseException | None) -> BaseException | None:
 
 
 def _not_open() -> UsageError:
-    return UsageError("open the session first: `with Session(...) as session:`")
+    return UsageError("open the session first: `async with AsyncSession(...) as session:`")
 
 
 def _session_name(name: str | None) -> str:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType, GeneratorType
 from typing import Any, Protocol
-from weakref import WeakSet
 
 import trio
 
 from .._frames import Kind, Payload
 from .._tasks import TaskPool
 from ._asyncio import explain_asyncio
+from ._option_hint import hint_at_options
 from ._processes import ProcessCall
 from ._registry import Method
 from ._thread_job import ThreadJob, do_nothing
@@ -61,13 +62,19 @@ class Call(ABC):
         """Cancel the method; one that runs in a thread continues, but nobody waits for it."""
         self.is_cancelled = True
         if self._work is not None:
-            self._pools.cancelled.add(self)
             self._work.cancel()
+            self._pools.cancelled.add(self)
 
-    def has_ended(self, *, with_threads: bool) -> bool:
+    @property
+    def is_running(self) -> bool:
+        """Whether anything of it runs, also a method in a thread that was cancelled."""
+        return self._work is not None and not self._work.has_ended
+
+    @property
+    def has_ended(self) -> bool:
         """Whether nothing of it runs any longer, except perhaps a method in a thread."""
         work = self._work
-        return work is None or work.has_ended or (work.is_uncancellable and not with_threads)
+        return work is None or work.has_ended or work.is_uncancellable
 
     def continue_with(self, work: Work) -> None:
         """Have `cancel` cancel ``work`` from now on."""
@@ -154,7 +161,11 @@ class Call(ABC):
 
     def _call_method(self) -> Any:
         args, kwargs = self.load_arguments()
-        return self.method.function(*args, **kwargs)
+        try:
+            return self.method.function(*args, **kwargs)
+        except TypeError as exc:
+            hint_at_options(exc, kwargs)
+            raise
 
     async def _run_async(self, begin: Callable[[], Any]) -> None:
         """Await what ``begin`` returns, or send its items; reply."""
@@ -230,8 +241,8 @@ class Pools:
     """How many calls have begun so far, without the supervisor's; some count twice."""
     posts: int = 0
     """How many calls by POST are in flight, without the supervisor's."""
-    cancelled: WeakSet[Call] = field(default_factory=WeakSet)
-    """Calls that nobody waits for any longer; their methods may still run."""
+    cancelled: weakref.WeakSet[Call] = field(default_factory=weakref.WeakSet)
+    """Those of which something may still run."""
 
     def start_in_thread(
         self, run: Callable[[], Callable[[], None]], method: Method, *, at_once: bool = False

@@ -79,12 +79,11 @@ class ServingConnection:
         """Whether any call is in flight but the supervisor's."""
         return not all(call.method.is_of_supervisor for call in self._calls.values())
 
-    def cancel_calls(self) -> list[FrameCall]:
-        """Cancel all calls but the supervisor's; return them."""
-        calls = {s: c for s, c in self._calls.items() if not c.method.is_of_supervisor}
-        for stream in calls:
-            self._cancel(stream)
-        return list(calls.values())
+    def cancel_calls(self) -> None:
+        """Cancel all calls but the supervisor's."""
+        for stream, call in tuple(self._calls.items()):
+            if not call.method.is_of_supervisor:
+                self._cancel(stream)
 
     @property
     def received_at(self) -> float:
