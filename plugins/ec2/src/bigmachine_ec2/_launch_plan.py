@@ -20,7 +20,8 @@ from ._quota import Quota, check_quotas, find_quotas
 from ._routes import keep_public_subnets
 from ._tags import session_tags, tag_specifications
 
-_DRY_RUN_NAME = "bigmachine-dry-run"
+DRY_RUN_NAME = "bigmachine-dry-run"
+"""The name of what dry runs pretend to create."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ async def dry_run_requests(api: Api, o: Ec2Options, plan: LaunchPlan) -> None:
     if not o.security_groups:
         await api.dry_run(
             "ec2:CreateSecurityGroup",
-            GroupName=_DRY_RUN_NAME,
+            GroupName=DRY_RUN_NAME,
             Description="dry run: never created",
             VpcId=plan.network.vpc,
             TagSpecifications=tag_specifications(tags, "security-group"),
@@ -91,9 +92,9 @@ async def dry_run_requests(api: Api, o: Ec2Options, plan: LaunchPlan) -> None:
 async def _dry_run_fleet(
     api: Api, specification: LaunchSpecification, offers: Sequence[Offer]
 ) -> None:
-    template = specification.launch_template_request(offers[0], name=_DRY_RUN_NAME)
+    template = specification.launch_template_request(offers[0], name=DRY_RUN_NAME)
     await api.dry_run("ec2:CreateLaunchTemplate", **template)
-    templates = {offer.image.id: _DRY_RUN_NAME for offer in offers}
+    templates = {offer.image.id: DRY_RUN_NAME for offer in offers}
     fleet = specification.create_fleet_request(offers, templates, count=1, token="")
     try:
         await api.dry_run("ec2:CreateFleet", **fleet)

@@ -83,7 +83,9 @@ FREED_AFTER_INSTANCES = (VOLUME, GROUP, TEMPLATE)
 """What is deleted after the instances, because they use it."""
 
 _KINDS = (*FREED_BEFORE_INSTANCES, *FREED_AFTER_INSTANCES)
-_IN_USE = ("DependencyViolation", "IncorrectState", "InvalidGroup.InUse", "VolumeInUse")
+IN_USE = ("DependencyViolation", "IncorrectState", "InvalidGroup.InUse", "VolumeInUse")
+"""The codes of errors if a resource can't be deleted yet."""
+_LOOKS = 4  # a new resource may not be listed for some seconds: "Eventual consistency"
 
 
 class Leftovers:
@@ -106,8 +108,11 @@ class Leftovers:
 
     async def free_ours(self, id: str) -> None:
         """Delete a resource by id, if it is tagged with a session."""
-        if id in {found.id for found in await self._find(_kind_of(id), "*")}:
+        if id in await self._listed(_kind_of(id)):
             await self._free(id)
+
+    async def _listed(self, kind: ResourceKind) -> set[str]:
+        return {found.id for found in await self._find(kind, "*")}
 
     async def _find(self, kind: ResourceKind, session: str) -> list[Instance]:
         raws = await self._api.read_all(
@@ -119,7 +124,7 @@ class Leftovers:
         return [_instance(kind, raw) for raw in raws if raw.get("State") not in kind.deleted_states]
 
     async def _free(self, id: str) -> None:
-        kind = _kind_of(id)
+        kind, unlisted = _kind_of(id), 0
         for delay in poll_intervals():
             try:
                 await self._api.write(kind.delete, **kind.delete_parameters(kind.id_key, id))
@@ -127,7 +132,12 @@ class Leftovers:
             except AwsError as error:
                 if error.is_not_found:
                     return
-                if error.code not in _IN_USE:
+                if error.is_denied and id not in await self._listed(kind):
+                    # As for instances, see `Vms`: EC2 denies it for one that is gone.
+                    unlisted += 1
+                    if unlisted == _LOOKS:
+                        return
+                elif error.code not in IN_USE:
                     raise
             await trio.sleep(delay)
 

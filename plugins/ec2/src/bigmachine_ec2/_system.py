@@ -12,7 +12,7 @@ import trio
 
 from bigmachine.boot import LaunchRequest, user_data
 from bigmachine.errors import BigmachineError, StartError, StopReason
-from bigmachine.system import Capability, Instance, Notice, System, Termination
+from bigmachine.system import Capability, CheckReport, Instance, Notice, System, Termination
 
 from ._immortal import warn_of_end, warn_of_start
 from ._options import Ec2Options, check_offline
@@ -100,6 +100,16 @@ class Ec2System(System):
             check_prices(self._prices, plan.offers, caller_arn=self._caller_arn)
         if any(offer.instance_type.is_metal for offer in plan.offers):
             self.boot_timeout = _METAL_BOOT_TIMEOUT
+
+    async def check(self) -> CheckReport:
+        """Try all requests of sessions. This system then changes nothing any more."""
+        from ._check import Check
+        from ._launch_plan import make_launch_plan
+
+        url = self.address_service_url
+        plan = functools.partial(make_launch_plan, self._api, self.options, address_service_url=url)
+        with self._readable():
+            return await Check(self._region, self.options, self.setup, plan).run()
 
     async def start(self, count: int, request: LaunchRequest) -> Sequence[Instance]:
         """Launch instances until there are enough, or EC2 has no more."""
