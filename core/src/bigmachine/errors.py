@@ -95,19 +95,27 @@ class MachineError(BigmachineError):
 class BootError(MachineError):
     """A machine did not start.
 
-    ``phase`` names the step that failed (``"connect"``, ``"services"``, …) and
-    ``console`` holds the last lines the machine printed. Both are in the message.
+    ``phase`` names the step that failed (``"connect"``, ``"services"``, …),
+    ``traceback`` is the formatted traceback of what a service raised on the machine, and
+    ``console`` holds the last lines the machine printed. All are in the message.
     """
 
     def __init__(
-        self, message: str, *, machine: str = "", phase: str = "", console: str = ""
+        self,
+        message: str,
+        *,
+        machine: str = "",
+        phase: str = "",
+        traceback: str = "",
+        console: str = "",
     ) -> None:
         super().__init__(message, machine=machine)
         self.phase = phase
+        self.traceback = traceback
         self.console = console
 
     def __str__(self) -> str:
-        text = super().__str__()
+        text = super().__str__() + _remote_traceback(self.traceback)
         if self.console:
             text += f"\nThe last lines {self.machine} printed:\n{_indented(self.console)}"
         return text
@@ -177,10 +185,7 @@ class RemoteError(RpcError):
         self.traceback = traceback
 
     def __str__(self) -> str:
-        text = super().__str__()
-        if self.traceback:
-            text += f"\nTraceback on the machine:\n{_indented(self.traceback)}"
-        return text
+        return super().__str__() + _remote_traceback(self.traceback)
 
 
 def sanitize(text: str, *, colors: bool = False) -> str:
@@ -236,6 +241,10 @@ def _sanitized_line(line: str, *, colors: bool) -> str:
         return ""
 
     return _UNSAFE.sub(safe, line) + ("\x1b[0m" if has_colors else "")
+
+
+def _remote_traceback(text: str) -> str:
+    return f"\nTraceback on the machine:\n{_indented(text)}" if text else ""
 
 
 def _indented(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import traceback
 
 import pytest
 import trio
@@ -296,9 +297,12 @@ def test_exception_in_setup_fails_start_with_its_traceback(run):
         async with kit.session() as session:
             with pytest.raises(bm.StartError, match="no data set here") as caught:
                 await session.start(2, services={"Bad": BadSetup()})
-            assert "in setup" in str(caught.value)
-            assert isinstance(caught.value.__cause__, bm.BootError)
-            assert caught.value.__cause__.phase == "service 'Bad'"
+            error = caught.value.__cause__
+            assert isinstance(error, bm.BootError)
+            assert error.phase == "service 'Bad'"
+            assert "in setup" in str(error)
+            told = "".join(traceback.format_exception(caught.value))
+            assert told.count("in setup") == 1
             assert session.machines == []
         assert len(kit.system.stopped) == 2
 

@@ -112,9 +112,13 @@ class Startup:
         except ConnectionLost as exc:
             raise await self._error(phase, str(exc)) from exc
         except Exception as exc:
-            raise await self._error(phase, _message(exc)) from exc
+            message = f"{type(exc).__name__}: {exc}".rstrip(": ")
+            if not isinstance(exc.__cause__, RemoteError):
+                raise await self._error(phase, message) from exc
+            # It has the machine's traceback, which its causes would show a second time.
+            raise await self._error(phase, message, traceback=exc.__cause__.traceback) from None
 
-    async def _error(self, phase: str, message: str) -> BootError:
+    async def _error(self, phase: str, message: str, *, traceback: str = "") -> BootError:
         if self._bootstrap is not None and phase == "connect":
             message = await self._bootstrap.exit_report() or message
         elif (connection := self._link.connection) is not None:
@@ -123,6 +127,7 @@ class Startup:
             f"{self._name} did not boot; it failed in phase {phase}: {message}",
             machine=self._name,
             phase=phase,
+            traceback=traceback,
             console=await self._console(),
         )
 
@@ -144,9 +149,3 @@ def progress_reporter(
         notify(BootProgress(name, phase, done, total, now - began))
 
     return report
-
-
-def _message(exc: BaseException) -> str:
-    """Return an error's message, with the machine's own traceback where there is one."""
-    remote = exc.__cause__
-    return str(remote) if isinstance(remote, RemoteError) else f"{type(exc).__name__}: {exc}"

@@ -22,7 +22,7 @@ from .._values import Cost, EnvironmentOptions, Instance, State, Termination
 from ..boot._bootstrap import BootBatch, boot_seconds
 from ..boot._config import configure_worker
 from ..boot._shipment import Shipment
-from ..errors import StartError, StopReason, UsageError
+from ..errors import BootError, StartError, StopReason, UsageError
 from ..machine._async import AsyncMachine
 from ..machine._stderr import StderrWriter
 from ..process import FORKED, end_child, open_standard_descriptors
@@ -310,7 +310,7 @@ class AsyncSession(Handle):
         running = [machine for machine in machines if machine.state == State.RUNNING]
         if not running:
             error = machines[0].error
-            raise StartError(f"none of {n} machines started. {error}") from error
+            raise StartError(f"none of {n} machines started. {_told_once(error)}") from error
         for machine in machines:
             if machine not in running:
                 logger.warning("%s", machine.error)
@@ -371,6 +371,13 @@ class AsyncSession(Handle):
             await self._reaper.dismiss()
             self._meter.close()
         self._plugins.notify(SessionClosed(self.name, self.cost))
+
+
+def _told_once(error: BaseException | None) -> BaseException | None:
+    """Leave the traceback to the error itself, which is shown as the cause."""
+    if isinstance(error, BootError):
+        return BootError(error.args[0], machine=error.machine, console=error.console)
+    return error
 
 
 @contextlib.asynccontextmanager
