@@ -57,7 +57,7 @@ def test_check_tries_every_action_of_the_policy_and_changes_nothing(check, aws):
     assert (status, verdicts(answers), advice) == (0, {}, "")
     actions = {name.partition(" ")[0] for name in answers} - {"setup"}
     policy = allowed(json.loads(POLICY.read_text())) - {ROLES} | NEEDS_NOTHING
-    assert {action.replace("service-quotas:", "servicequotas:") for action in actions} == policy
+    assert policy <= {action.replace("service-quotas:", "servicequotas:") for action in actions}
     assert f"spot {TYPE}" in answers["setup"]["detail"]
     assert aws.leftovers() == before
 
@@ -69,7 +69,7 @@ def test_no_change_passes_the_guard_without_a_dry_run(run, aws):
         check = Check(system._region, kit.options, system.setup, _unused, system._plan)
         tries = [*check._changes()]
         tried = {one.action for one in tries}
-        assert tried == {a for a in allowed(json.loads(POLICY.read_text())) if is_change(a)}
+        assert tried >= {a for a in allowed(json.loads(POLICY.read_text())) if is_change(a)}
         system._api.forbid_changes()
         for one in tries:
             for more in ({}, {"DryRun": False}):

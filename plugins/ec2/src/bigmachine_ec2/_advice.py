@@ -64,6 +64,7 @@ _OPTIONS = {
     "InvalidSubnet": "subnets",
     "InvalidSubnetID": "subnets",
     "ParameterNotFound": "image",
+    "TagPolicyViolation": "tags",
 }
 _ADVICE = {
     "disk": "AWS rejects it: set it to the size that the image needs, or more",
@@ -73,6 +74,7 @@ _ADVICE = {
     "key_pair": "AWS rejects it; list all with `aws ec2 describe-key-pairs`",
     "region": "pass one like 'eu-central-1'",
     "security_groups": "AWS rejects them; list all with `aws ec2 describe-security-groups`",
+    "tags": "a tag policy of the organization rejects them: pass the values that it asks for",
     "subnets": "AWS rejects them; list all with `aws ec2 describe-subnets`",
 }
 _PROFILE = re.compile(r"instance.?profile", re.IGNORECASE)

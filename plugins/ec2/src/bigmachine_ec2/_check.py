@@ -150,9 +150,9 @@ class Check:
 
     def _changes(self) -> Iterator[_Try]:
         yield from self._launches()
-        group = self._about("ec2:AuthorizeSecurityGroupIngress", GROUP.id_prefix, "GroupId")
         port = {"IpProtocol": "tcp", "FromPort": PORT, "ToPort": PORT}
         permission = {**port, "IpRanges": [{"CidrIp": "192.0.2.1/32"}]}  # of nobody (RFC 5737)
+        group = self._about("ec2:AuthorizeSecurityGroupIngress", GROUP.id_prefix, "GroupId")
         yield _with(group, IpPermissions=[permission])
         yield _with(
             self._about("ec2:CreateTags", "i-", "Resources", is_list=True),
