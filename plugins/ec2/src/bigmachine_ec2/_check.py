@@ -198,7 +198,7 @@ class Check:
         return _Try(action, {key: [id] if is_list else id}, is_made_up=is_made_up)
 
     def _id(self, prefix: str) -> tuple[str, bool]:
-        return self._ids.get(prefix, f"{prefix}{0:017x}"), prefix not in self._ids
+        return self._ids.get(prefix, f"{prefix}0123456789abcdef0"), prefix not in self._ids
 
     async def _find_ids(self) -> None:
         """Find resources of sessions, of any driver."""
@@ -224,10 +224,13 @@ class Check:
             else:
                 await api.dry_run(one.action, **one.parameters)
         except AwsError as error:
-            if error.is_denied and one.is_made_up and _EXPLICIT not in error.message:
+            if one.is_made_up and (
+                error.code.endswith(".Malformed")
+                or (error.is_denied and _EXPLICIT not in error.message)
+            ):
                 return result(Verdict.UNKNOWN, _UNKNOWN)
             is_permitted = (
-                (error.is_not_found and one.is_made_up)
+                (one.is_made_up and (error.is_not_found or error.code == "InvalidID"))
                 or error.code in IN_USE
                 # Its launch template does not exist; RunInstances has had the rest checked.
                 or (one.action == "ec2:CreateFleet" and not error.is_forbidden)
