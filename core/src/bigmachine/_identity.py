@@ -147,6 +147,10 @@ class Authority:
         )
 
 
+DRIVER = "driver"
+"""The name of a session's driver."""
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """One member of a session: its name, certificate and key, and the authority that it trusts.

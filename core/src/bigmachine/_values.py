@@ -121,8 +121,8 @@ class Keepalive:
     """How the driver and a machine watch each other; all times are in seconds.
 
     The driver asks every ``period``, each time for at most ``rpc_timeout``. Once
-    no answer has come for ``timeout``, the driver calls the machine stopped; and
-    the machine, unasked for ``timeout``, ends itself.
+    nothing has come for ``timeout``, the driver calls the machine stopped; and
+    the machine, if its driver sends nothing for ``timeout``, ends itself.
     """
 
     period: float = 60.0

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import threading
 import traceback
+from dataclasses import replace
 
 import pytest
 import trio
@@ -14,6 +15,7 @@ import trio.testing
 import bigmachine as bm
 from bigmachine.session._peers import peer_session
 from bigmachine.testing import InProcessSystem
+from bigmachine.worker._supervisor import Supervisor
 from tests.support.services import Echo
 from tests.support.waiting import eventually
 
@@ -687,5 +689,40 @@ def test_machine_reached_late_gets_keepalive_before_it_ends_itself(run):
             kit.system.heal(machine)
             await trio.sleep(3600)
             assert machine.state == bm.State.RUNNING
+
+    run(test)
+
+
+def test_machine_whose_driver_sends_other_calls_is_kept_until_it_sends_none(run):
+    async def test(kit):
+        timings = replace(kit.timings, period=1e6)  # no keepalive comes
+        kit.system.keepalive = lambda: timings
+        async with kit.session() as session:
+            [machine] = await session.start(1, services=SERVICES)
+            for _ in range(20):
+                await trio.sleep(timings.timeout / 2)
+                assert await machine.call("Echo.echo", 1) == 1
+            silent_since = trio.current_time()
+            await eventually(lambda: kit.system.exited, within=2 * timings.timeout, every=1)
+            assert trio.current_time() - silent_since >= timings.timeout
+
+    run(test)
+
+
+def test_machine_that_sends_other_replies_than_those_to_keepalives_is_kept(run, monkeypatch):
+    async def never(self, timeout):
+        await trio.sleep_forever()
+
+    async def test(kit):
+        async with kit.session() as session:
+            [machine] = await session.start(1, services=SERVICES)
+            kit.system.reports_ended_machines = False
+            monkeypatch.setattr(Supervisor, "keepalive", never)
+            for _ in range(100):
+                await trio.sleep(kit.timings.rpc_timeout / 2)
+                assert await machine.call("Echo.echo", 1) == 1
+            with pytest.raises(bm.MachineStopped) as caught:
+                await machine.call("Echo.forever")
+            assert caught.value.reason is bm.StopReason.KEEPALIVE
 
     run(test)

@@ -6,6 +6,7 @@ Every length is checked before anything is allocated for it.
 from __future__ import annotations
 
 import contextlib
+import math
 import mmap
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -64,8 +65,8 @@ class FrameDecoder:
         self._end = len(leading)
         self._bodies: dict[int, _IncomingBody] = {}
         self._bodies_bytes = 0  # announced, of all of them
-        self.received_bytes = 0
-        """How much was received so far."""
+        self.received_at = -math.inf
+        """When something was received last; set by the reader, on its clock."""
         # The rest of a DATA frame that has not all arrived: where it goes, and how much.
         self._target: _IncomingBody | None = None
         self._missing = 0
@@ -88,7 +89,6 @@ class FrameDecoder:
 
     def received(self, count: int) -> None:
         """Report that ``count`` bytes were received into what `buffer` returned."""
-        self.received_bytes += count
         if self._missing and self._target is not None and self._start == self._end:
             self._target.filled += count
             self._missing -= count

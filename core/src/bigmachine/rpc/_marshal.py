@@ -14,7 +14,7 @@ from ..services._loading import loading
 from ._exceptions import CallError
 from ._frames import Frame, Payload
 from ._modules import is_being_imported
-from ._payload import dumps, dumps_plain, dumps_whole, is_plain, loads
+from ._payload import dumps, dumps_plain, dumps_whole, is_plain, loads, owned
 from ._unpicklable import Unpicklable
 
 
@@ -51,9 +51,12 @@ def load_arguments(frame: Frame) -> tuple[Sequence[Any], dict[str, Any]]:
 
 
 def dump_result(method: str, value: object, *, verb: str = "returned") -> Payload:
-    """Pickle what a method returned, or ``"yielded"``; `CallError` if that can't be done."""
+    """Pickle what a method returned, or ``"yielded"``; `CallError` if that can't be done.
+
+    The payload is a copy: while it is sent, the service may change what it has returned.
+    """
     try:
-        return dumps(value)
+        return owned(dumps(value))
     except Exception as exc:
         raise CallError(UsageError(f"{method}: {unpicklable_result(value, verb=verb)}")) from exc
 

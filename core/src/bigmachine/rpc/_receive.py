@@ -49,3 +49,4 @@ async def receive_frames(
         if not count:
             return
         decoder.received(count)
+        decoder.received_at = trio.current_time()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import trio
 
 from .._events import CostWarning, MachinesRequested, MachinesStarted, SessionClosed, SessionOpened
-from .._identity import Authority
+from .._identity import DRIVER, Authority
 from .._values import Cost, EnvironmentOptions, Instance, State, Termination
 from ..boot._bootstrap import BootBatch, boot_seconds
 from ..boot._config import configure_worker
@@ -157,7 +157,7 @@ class AsyncSession(Handle):
             self.system.warm_up()
             await self._plugins.hooks.setup()
             self._authority = Authority(self.name)
-            identity = self._authority.issue("driver")
+            identity = self._authority.issue(DRIVER)
             self._http = self._plugins.hooks.http_client(identity=identity)
             stack.push_async_callback(self._http.aclose)
             nursery = await stack.enter_async_context(_one_error_nursery())

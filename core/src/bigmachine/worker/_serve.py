@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from .._identity import DRIVER
 from ..boot._config import WorkerConfig
 from ..rpc import Server, Services
 from ..system import gives_notices
@@ -44,6 +45,7 @@ async def serve(
     ``process_exit`` is None if the process is not the machine's own.
     """
     system = config.system
+    driver = f"{DRIVER}.{config.identity.session}"
     maxprocs = config.maxprocs or _resources.processors()
     services = Services()
     notices = Notices() if gives_notices(system) else None
@@ -75,6 +77,7 @@ async def serve(
             finish=finish,
             flush=server.flush,
             heard=_heartbeat(),
+            driver_heard=lambda: server.heard_from(driver),
             exit=process_exit.exit if process_exit is not None else system.exit,
             notices=notices,
             # Not inherited by processes that services start: they are not machines.

@@ -31,8 +31,9 @@ class Supervisor:
 
     ``installer`` installs the user's services. ``finish`` does what a machine does last, and
     ``flush`` sends the pending replies, in at most so many seconds; ``heard`` is called at each
-    keepalive; ``exit`` ends the machine. ``notices`` are those of its provider, if the system
-    has them, and ``log`` is the folder of the boot program's log, if there is one.
+    keepalive; ``exit`` ends the machine. ``driver_heard`` tells when the driver sent something
+    last, on trio's clock. ``notices`` are those of its provider, if the system has them, and
+    ``log`` is the folder of the boot program's log, if there is one.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Supervisor:
         finish: Callable[[], Awaitable[None]],
         flush: Callable[[float], Awaitable[None]],
         heard: Callable[[], object],
+        driver_heard: Callable[[], float],
         exit: Callable[[int], object],
         notices: Notices | None = None,
         log: str = "",
@@ -55,6 +57,7 @@ class Supervisor:
         self._finish = finish
         self._flush = flush
         self._heard = heard
+        self._driver_heard = driver_heard
         self._exit = exit
         self._notices = notices
         self._log = log
@@ -157,6 +160,10 @@ class Supervisor:
             with trio.move_on_at(self._deadline):
                 await self._ending.wait()
                 logger.debug("shutting down, as requested")
+            # A keepalive may wait behind thousands of calls, but these show as much.
+            if (alive_until := self._driver_heard() + self._timeout) > self._deadline:
+                self._deadline = alive_until
+                self._heard()
             if trio.current_time() > self._deadline + _DELAY_SECONDS:
                 # Something held this loop up, such as native code: what came meanwhile is unread.
                 self._deadline = trio.current_time() + self._timeout

@@ -10,7 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import trio
 
@@ -37,7 +37,7 @@ class Process(ABC):
         self._waiting = trio.Lock()
         self._has_exited = False
         self._status: int | None = None
-        self._usage = (time.monotonic(), 0.0)
+        self._usage = _Usage(time.monotonic(), 0.0, 0.0)
 
     async def wait(self) -> int | None:
         """Wait for the process to end; return its exit status, or minus a signal's number.
@@ -60,10 +60,12 @@ class Process(ABC):
             self._kill_group()
 
     def is_busy(self) -> bool:
-        """Whether it has computed since this was last called, and did not just wait."""
-        (then, used_then), (now, used) = self._usage, (time.monotonic(), _cpu_seconds(self.pid))
-        self._usage = (now, used)
-        return used - used_then > _BUSY_SHARE * (now - then)
+        """Whether it has computed since this was last called, or would have, given a processor."""
+        before, now = self._usage, _Usage.of(self.pid)
+        self._usage = now
+        # Threads that have ended are no longer in the sum of what they waited.
+        wanted = now.computed - before.computed + max(0.0, now.waited - before.waited)
+        return wanted > _BUSY_SHARE * (now.at - before.at)
 
     @abstractmethod
     async def _wait_exit(self) -> int | None:
@@ -137,14 +139,25 @@ def kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def _cpu_seconds(pid: int) -> float:
-    """Return how long a process has computed; 0 where that is unknown."""
-    try:
-        # Fields 14 and 15 of proc(5); the second one, in parentheses, may hold anything.
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    except (OSError, ValueError, IndexError):
-        return 0.0
+class _Usage(NamedTuple):
+    """What a process has used of the processors until now, in seconds; 0 where that is unknown."""
+
+    at: float  # on the monotonic clock
+    computed: float
+    waited: float  # for a processor; of the threads that still run
+
+    @classmethod
+    def of(cls, pid: int) -> _Usage:
+        computed = waited = 0.0
+        folder = Path(f"/proc/{pid}")
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            # Fields 14 and 15 of proc(5); the second one, in parentheses, may hold anything.
+            fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            computed = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+            # Linux's sched-stats.rst: the second number is the time on a run queue, in ns.
+            for schedstat in folder.glob("task/*/schedstat"):
+                waited += int(schedstat.read_text().split()[1]) / 1e9
+        return cls(time.monotonic(), computed, waited)
 
 
 def _fits(name: str, value: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -25,6 +26,11 @@ class Connection(ABC):
     addr: str
     machine: str
     is_open: bool
+
+    @property
+    def received_at(self) -> float:
+        """When the machine sent something last, on trio's clock; ``-inf`` if that is unknown."""
+        return -math.inf
 
     @abstractmethod
     async def run(self) -> None:

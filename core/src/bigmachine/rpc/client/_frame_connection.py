@@ -68,6 +68,10 @@ class FrameConnection(Connection):
         self._error: Exception | None = None
         self.is_open = True
 
+    @property
+    def received_at(self) -> float:
+        return self._decoder.received_at
+
     async def run(self) -> None:
         """Send and receive until the connection ends, then end all that was in flight."""
         async with trio.open_nursery() as nursery:

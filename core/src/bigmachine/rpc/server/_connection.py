@@ -35,7 +35,7 @@ class ServingConnection:
 
     A method's exception goes to its caller and never ends the connection. The end of the
     connection cancels the methods that it started. A peer that sends nothing for
-    ``silence_timeout``, not even keepalives, is gone.
+    ``silence_timeout``, not even keepalives, is gone. ``peer`` is its name in the session.
     """
 
     def __init__(
@@ -44,10 +44,12 @@ class ServingConnection:
         *,
         services: Services,
         pools: Pools,
+        peer: str = "",
         limit_bytes: int = DEFAULT_LIMIT_BYTES,
         silence_timeout: float = SILENCE_TIMEOUT,
         leading: bytes = b"",
     ) -> None:
+        self.peer = peer
         self._channel = channel
         self._silence_timeout = silence_timeout
         self._services = services
@@ -79,6 +81,11 @@ class ServingConnection:
             self._cancel(stream)
         return list(calls.values())
 
+    @property
+    def received_at(self) -> float:
+        """When the peer sent something last, on trio's clock; ``-inf`` if it never did."""
+        return self._decoder.received_at
+
     async def flushed(self) -> None:
         """Wait until all replies that are due so far are sent."""
         await self._outbox.flushed()
@@ -93,9 +100,9 @@ class ServingConnection:
 
     async def _watch_silence(self, connection: trio.CancelScope) -> None:
         """End the connection once the peer has sent nothing for too long."""
-        before = -1
-        while before != (before := self._decoder.received_bytes):
-            await trio.sleep(self._silence_timeout)
+        began = trio.current_time()
+        while (end := max(began, self.received_at) + self._silence_timeout) > trio.current_time():
+            await trio.sleep_until(end)
         logger.debug("a connection is closed: its peer was silent")
         connection.cancel()
 

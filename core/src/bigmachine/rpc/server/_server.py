@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import socket
 import ssl
 from collections.abc import Sequence
@@ -101,6 +102,13 @@ class Server:
             while not all(call.has_ended(with_threads=with_threads) for call in calls):
                 await trio.sleep(_ENDING_POLL_SECONDS)
 
+    def heard_from(self, peer: str) -> float:
+        """Return when this member sent something last, on trio's clock; ``-inf`` if never.
+
+        Calls by POST count for nothing here.
+        """
+        return max((c.received_at for c in self._connections if c.peer == peer), default=-math.inf)
+
     async def flush(self, timeout: float) -> None:
         """Send the replies that are due so far, in at most ``timeout`` seconds for all."""
         with trio.move_on_after(timeout):
@@ -115,7 +123,7 @@ class Server:
                 channel, name = await self._secure(stream)
                 try:
                     with self._admission.member(name) if name else contextlib.nullcontext():
-                        await self._serve_channel(channel)
+                        await self._serve_channel(channel, name)
                 finally:
                     channel.close()
         except (
@@ -149,7 +157,7 @@ class Server:
             await tls.do_handshake()
             return StreamChannel(tls), self._identity.check_peer(tls.getpeercert())
 
-    async def _serve_channel(self, channel: Channel) -> None:
+    async def _serve_channel(self, channel: Channel, peer: str) -> None:
         """Serve HTTP requests and, after an upgrade, frames."""
         leading = await HttpConnection(
             channel,
@@ -164,6 +172,7 @@ class Server:
             channel,
             services=self.services,
             pools=self._pools,
+            peer=peer,
             limit_bytes=self._limit_bytes,
             silence_timeout=self._silence_timeout,
             leading=leading,
