@@ -15,6 +15,7 @@ from bigmachine_ec2._api import Api
 from bigmachine_ec2._network import Network, driver_addresses
 from tests.support.aws.aws import UBUNTU, Aws
 from tests.support.aws.fixtures import Kit
+from tests.support.aws.refusals import PENDING
 
 LINES = 6
 """How many lines of 80 columns a message has at most."""
@@ -92,8 +93,8 @@ CREDENTIALS = [
     ),
     Bad(
         "unverified account",
-        ("AWS answered PendingVerification", "see the AWS console, or ask AWS Support"),
-        arrange=refused("DescribeVpcs", "PendingVerification", "Your account is being verified."),
+        ("AWS is still verifying the account for this region: wait", "PendingVerification: Your"),
+        arrange=refused("DescribeVpcs", PENDING.code, PENDING.message),
         error=StartError,
     ),
     Bad(

@@ -12,10 +12,11 @@ from tests.integration.ec2.test_live_suite import changes
 from tests.integration.ec2.test_reap import Region
 from tests.support.aws.fixtures import REGION, TYPE
 from tests.support.aws.policy import NEEDS_NOTHING, ROLES, allowed
+from tests.support.aws.refusals import NO_SPOT_ROLE, ORGANIZATION, refuse_market
 
 SESSION = "a-0123abcd.bigmachine"
 DENIED = "UnauthorizedOperation"
-EXPLICIT = "You are not authorized, with an explicit deny in a service control policy."
+EXPLICIT = "You are not authorized, with an explicit deny in an identity-based policy."
 NOT_TRIED = ("CreateSecurityGroup", "RunInstances", "CreateLaunchTemplate", "CreateFleet")
 
 
@@ -100,9 +101,41 @@ def test_denied_request_fails_with_the_policy_to_attach(check, aws, capsys):
     assert all("Resource" in one for one in statements)
     assert main(["check", "ec2"]) == 1
     said = capsys.readouterr().out
-    assert f"denied   ec2:CreateFleet\n         {DENIED}: " in said
+    assert (
+        "\ndenied   ec2:CreateFleet\n         arn:aws:sts::123456789012:user/moto may not call "
+        in said
+    )
     assert document in said
     assert said.endswith(f"\nSessions would fail: 2 requests of {len(answers)}.\n")
+
+
+def test_permission_that_a_request_also_needs_is_the_one_to_attach(check, aws):
+    """What creates and tags is denied by the name of the tagging."""
+    volumes = "User: me is not authorized to perform: ec2:CreateTags on resource: volume/*"
+    aws.refuse("RunInstances", DENIED, volumes, status=403, times=9)
+    status, answers, advice = check("market=on-demand")
+    assert status == 1
+    needed = "may not call ec2:CreateTags, which ec2:RunInstances needs: add that action"
+    assert needed in answers["setup"]["detail"]
+    statements = json.loads(advice.partition("\n")[2])["Statement"]
+    assert {action for one in statements for action in one["Action"]} == {"ec2:CreateTags"}
+
+
+@pytest.mark.parametrize(
+    ("refusal", "says", "advised"),
+    [
+        (ORGANIZATION, "an IAM policy can't change that", None),
+        (NO_SPOT_ROLE, "`aws iam create-service-linked-role", ROLES),
+    ],
+    ids=["organization", "role for spot"],
+)
+def test_policy_is_advised_only_if_it_helps(check, aws, refusal, says, advised):
+    refuse_market(aws, "spot", refusal, dry_runs=True)
+    status, answers, advice = check("market=spot")
+    assert status == 1
+    assert says in answers["setup"]["detail"]
+    assert (ROLES in advice) == (advised is not None)
+    assert "ec2:RunInstances" not in advice
 
 
 def test_denial_for_a_made_up_id_is_unknown(check, aws):
@@ -113,8 +146,8 @@ def test_denial_for_a_made_up_id_is_unknown(check, aws):
     unclear = {"ec2:TerminateInstances": "unknown", "ec2:DeleteVolume": "denied"}
     assert (status, verdicts(answers)) == (1, unclear)
     assert "check again while a session has machines" in answers["ec2:TerminateInstances"]["detail"]
-    assert "ec2:DeleteVolume" in advice
-    assert "ec2:TerminateInstances" not in advice
+    assert "its IAM policies denies it explicitly" in answers["ec2:DeleteVolume"]["detail"]
+    assert advice == ""  # to permit it would not help
 
 
 def test_denial_for_a_resource_of_a_session_is_certain(check, aws):

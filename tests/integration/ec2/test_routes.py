@@ -9,6 +9,7 @@ import pytest
 
 from bigmachine.errors import UsageError
 from bigmachine_ec2 import _network
+from tests.support.aws.refusals import block_public_access
 
 
 @pytest.fixture
@@ -102,3 +103,18 @@ def test_unreadable_route_tables_are_ignored(run, aws, private):
 def test_hidden_main_route_table_of_a_shared_vpc_is_ignored(run, aws, monkeypatch):
     monkeypatch.setattr(aws.main_table(), "main_association_id", None)
     assert accepted(run)
+
+
+def test_subnet_with_public_access_blocked_is_refused_or_skipped(run, aws):
+    subnets = sorted(aws.ec2.describe_subnets(), key=lambda subnet: subnet.availability_zone)
+    blocked, other = subnets[0].id, subnets[1].id
+    block_public_access(aws, [blocked])
+    said = refused(run, subnets=[blocked, other])
+    assert said.startswith(f"subnets: {blocked}: the account's VPC Block Public Access keeps the")
+    assert "have an administrator exclude them, name other subnets, or pass public_add" in said
+    assert accepted(run, subnets=[blocked], public_address=False) == {blocked}
+    chosen = accepted(run)
+    assert blocked not in chosen
+    assert other in chosen
+    block_public_access(aws, [subnet.id for subnet in subnets[1:]], mode="block-bidirectional")
+    assert "VPC Block Public Access keeps the internet out" in refused(run)

@@ -15,6 +15,7 @@ from bigmachine_ec2 import Ec2System
 from bigmachine_ec2._image import default_image
 from tests.support.aws.aws import DEBIAN, UBUNTU
 from tests.support.aws.fixtures import Kit
+from tests.support.aws.refusals import FREE_TYPES, include_free, offer_less
 
 CREATES = (
     "CreateSecurityGroup",
@@ -75,12 +76,45 @@ def test_maxprocs_is_known_if_all_types_agree(run, aws):
     run(test, instance_type=["c7i.xlarge", "c6i.large"])
 
 
-def test_default_type_is_the_newest_in_the_region(run, aws):
+@pytest.mark.parametrize(
+    ("free_types", "chosen"),
+    [((), "m7i.large"), (("t2.micro",), "m7i.large"), (FREE_TYPES, "m7i-flex.large")],
+    ids=["paid", "free tier of old accounts", "free plan"],
+)
+def test_default_type_is_the_newest_that_the_account_may_launch(run, aws, free_types, chosen):
     async def test(kit):
-        [instance] = await kit.start()
-        assert instance.details["instance_type"] == "m7i.large"
+        system = await kit.setup()
+        assert {offer.instance_type.name for offer in system._plan.offers} == {chosen}
 
+    include_free(aws, free_types)
     run(test, instance_type=[])
+
+
+@pytest.mark.parametrize(
+    ("lacking", "chosen"),
+    [(("m7i.large",), "m6i.large"), (("m7i.large", "m6i.large", "m5.large"), "t3.large")],
+    ids=["newest", "all but t3"],
+)
+def test_default_type_is_one_that_the_subnets_zones_offer(run, aws, one_offer, lacking, chosen):
+    async def test(kit):
+        system = await kit.setup()
+        assert {offer.instance_type.name for offer in system._plan.offers} == {chosen}
+
+    offer_less(aws, lacking, zone="us-east-1a")
+    run(test, instance_type=[], **one_offer)
+
+
+def test_no_default_type_in_the_subnets_zones_is_refused(run, aws, one_offer):
+    async def test(kit):
+        with pytest.raises(UsageError) as caught:
+            await kit.setup()
+        text = str(caught.value)
+        assert text.startswith("instance_type: no default type (m7i.large, m6i.large")
+        assert "is offered in us-east-1a, where the subnets are: name a type" in text
+        assert "--filters Name=location,Values=us-east-1a`" in text
+
+    offer_less(aws, [f"{n}.large" for n in ("m7i", "m6i", "m5", "t3")], zone="us-east-1a")
+    run(test, instance_type=[], **one_offer)
 
 
 @pytest.mark.parametrize(

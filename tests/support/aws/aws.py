@@ -94,6 +94,7 @@ class Aws:
     box: Ec2Box | None = None
     """Where the instances are that really boot."""
     _faults: list[Fault] = field(default_factory=list)
+    _edits: list[tuple[str, Callable[[bytes], bytes]]] = field(default_factory=list)
     _tokens: dict[str, tuple[dict[str, str], Answer]] = field(default_factory=dict)
     _pending: dict[str, list[Any]] = field(default_factory=dict)
     _ending: dict[str, float] = field(default_factory=dict)
@@ -119,6 +120,7 @@ class Aws:
         self._unknown = self.unknown_templates = 0
         self.refuse_pool = lambda place, count: None
         self.quotas.clear()
+        self._edits.clear()
         self.answers_until_running = self.answers_until_terminated = 1
         self.answers_until_known = 0
         self.ahead = 0.0
@@ -145,6 +147,10 @@ class Aws:
     def answer(self, action: str, answer: Callable[[Parameters], bytes]) -> None:
         """Have all requests of an action but rehearsals answered by this, in place of moto."""
         self._faults.append(Fault(action, answer, 200, sys.maxsize, _is_no_rehearsal))
+
+    def edit(self, action: str, edit: Callable[[bytes], bytes]) -> None:
+        """Change the content of an action's answers."""
+        self._edits.append((action, edit))
 
     def lose_answer(self, action: str, *, times: int = 1) -> None:
         """Have the next requests of an action carried out, and answered by no more than a 503."""
@@ -404,6 +410,9 @@ class Aws:
             answer = self._ask_moto(app, environ, body, action)
         if action == "DescribeInstances":
             self._pass_time()
+        for edited, edit in self._edits:
+            if edited == action:
+                answer = _reply(int(answer[0][:3]), edit(answer[2]))
         return (
             answer if fault is None else _reply(fault.status, _error("Unavailable", "overloaded"))
         )
@@ -412,7 +421,10 @@ class Aws:
         if action not in CATALOG:
             return _ask(app, environ, body)
         if body not in self._catalog:
-            self._catalog[body] = _ask(app, environ, body)
+            status, _, content = _ask(app, environ, body)
+            # This account is older than the free plan, which m7i-flex.large is part of.
+            content = content.replace(b"Eligible>true<", b"Eligible>false<")
+            self._catalog[body] = _reply(int(status[:3]), content)
         return self._catalog[body]
 
     def _once(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from ._backoff import backoff
-from ._configuration import check_region, open_session, quiet
+from ._configuration import check_region, open_session, price_list_region, quiet
 from ._errors import AwsError
 from ._rate_limiter import RateLimiter
 
@@ -40,7 +40,6 @@ _CONNECT_TIMEOUT = 10.0
 _READ_TIMEOUT = 60.0  # RunInstances of a hundred takes seconds
 _PAGE = 500
 _READS = ("Describe", "Get")  # what the names of requests that change nothing begin with
-_PRICING_REGION = "us-east-1"  # the Price List API is in few regions, each of which has all prices
 _ATTEMPTS = 8  # with their delays up to a minute
 _FIRST_ATTEMPTS = 3
 
@@ -75,6 +74,11 @@ class Api:
         A request that would is a `RuntimeError`: each client refuses to send it.
         """
         self._forbids_changes = True
+
+    @property
+    def price_list_region(self) -> str:
+        """The region whose Price List API has the prices; "" if there is none. After `open`."""
+        return price_list_region(self._session)
 
     async def open(self) -> None:
         """Find credentials and region, where boto3 looks for them. Idempotent."""
@@ -212,7 +216,7 @@ class Api:
             if service not in self._clients:
                 self._clients[service] = self._session.client(
                     service,
-                    region_name=_PRICING_REGION if service == "pricing" else None,
+                    region_name=self.price_list_region if service == "pricing" else None,
                     endpoint_url=self._options.endpoint_url or None,
                     config=Config(
                         connect_timeout=_CONNECT_TIMEOUT,

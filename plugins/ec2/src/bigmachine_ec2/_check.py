@@ -22,6 +22,7 @@ from bigmachine.errors import BigmachineError, UsageError
 from bigmachine.system import CheckedRequest, CheckReport, Instance, Verdict
 
 from . import _tags
+from ._advice import explain, missing_permission
 from ._api import Api
 from ._batch import for_each
 from ._errors import AwsError
@@ -29,7 +30,7 @@ from ._image import default_image
 from ._launch_plan import DRY_RUN_NAME, LaunchPlan
 from ._launch_specification import LaunchSpecification
 from ._leftovers import GROUP, IN_USE, REQUEST, TEMPLATE, VOLUME
-from ._offers import fleet_groups, is_for_fleet
+from ._offers import Offer, fleet_groups, is_for_fleet
 from ._options import Ec2Options
 from ._region import Region
 from ._vms import Vm
@@ -110,13 +111,15 @@ class Check:
     make_plan: Callable[[], Awaitable[LaunchPlan]]
     _plan: LaunchPlan | None = None
     _ids: dict[str, str] = field(default_factory=dict)  # of sessions' resources, by prefix
+    _missing: set[str] = field(default_factory=set)  # actions that a policy must permit
+    _caller_arn: str = ""
 
     async def run(self) -> CheckReport:
         """Try all. Raises `AwsError` and `BigmachineError` if there are no valid credentials."""
         api = self.region.api
         api.forbid_changes()
-        caller_arn = await api.caller_arn()
-        found = [CheckedRequest("sts:GetCallerIdentity", Verdict.OK, caller_arn)]
+        self._caller_arn = await api.caller_arn()
+        found = [CheckedRequest("sts:GetCallerIdentity", Verdict.OK, self._caller_arn)]
         with contextlib.suppress(AwsError, BigmachineError):  # the setup shows it
             self._plan = await self.make_plan()
         try:
@@ -134,9 +137,9 @@ class Check:
 
         await for_each(tries, send)
         found += [answers[one] for one in tries]
-        denied = {one.action for one in tries if answers[one].verdict is Verdict.DENIED}
         return CheckReport(
-            [found[0], setup, *_with_alternatives(found[1:])], _advice(denied, caller_arn)
+            [found[0], setup, *_with_alternatives(found[1:])],
+            _advice(self._missing, self._caller_arn),
         )
 
     def _reads(self) -> Iterator[_Try]:
@@ -181,8 +184,10 @@ class Check:
             }
             yield _Try("ec2:CreateSecurityGroup", parameters)
         specification = LaunchSpecification(o, tags=tags, groups=o.security_groups)
-        for market in dict.fromkeys(offer.market for offer in plan.offers):
-            offer = next(offer for offer in plan.offers if offer.market == market)
+        first: dict[tuple[str, str], Offer] = {}
+        for offer in plan.offers:
+            first.setdefault((offer.market, offer.instance_type.name), offer)
+        for offer in first.values():
             request = specification.run_instances_request(offer)
             yield _Try("ec2:RunInstances", {"MinCount": 1, "MaxCount": 1, **request}, str(offer))
         offers = next((of for of in fleet_groups(plan.offers) if is_for_fleet(of)), None)
@@ -236,9 +241,11 @@ class Check:
                 or (one.action == "ec2:CreateFleet" and not error.is_forbidden)
             )
             if not is_permitted:
-                text = f"{error.code}: {error.message}"
+                text = str(explain(error, caller_arn=self._caller_arn))
                 if not is_needed:
-                    text += f" (Sessions work without it: {_WITHOUT[one.action]}.)"
+                    text += f". Sessions work without it: {_WITHOUT[one.action]}"
+                if action := missing_permission(error):
+                    self._missing.add(action)
                 return result(Verdict.DENIED if error.is_denied else Verdict.REFUSED, text)
         return result(Verdict.OK)
 
@@ -260,12 +267,12 @@ def _with(one: _Try, **parameters: Any) -> _Try:
 
 
 def _with_alternatives(requests: Iterable[CheckedRequest]) -> Iterator[CheckedRequest]:
-    """Yield the requests; one market that works is enough."""
+    """Yield the requests; one launch that works, of any type on any market, is enough."""
     requests = [*requests]
-    markets = [one for one in requests if one.name.startswith("ec2:RunInstances")]
-    works = any(one.verdict is Verdict.OK for one in markets)
+    launches = [one for one in requests if one.name.startswith("ec2:RunInstances")]
+    works = any(one.verdict is Verdict.OK for one in launches)
     for one in requests:
-        is_needed = one.is_needed and not (works and one in markets)
+        is_needed = one.is_needed and not (works and one in launches)
         yield CheckedRequest(one.name, one.verdict, one.detail, is_needed=is_needed)
 
 
@@ -274,9 +281,9 @@ def _planned(plan: LaunchPlan | None) -> str:
     return f"a session would try first: {plan.offers[0]}" if plan else ""
 
 
-def _advice(denied: Iterable[str], caller_arn: str) -> str:
-    """Return the statements of the policy that permit what was denied, ready to be attached."""
-    names = {action.replace("service-quotas:", "servicequotas:") for action in denied}
+def _advice(missing: Iterable[str], caller_arn: str) -> str:
+    """Return the statements of the policy that permit what is missing, ready to be attached."""
+    names = {action.replace("service-quotas:", "servicequotas:") for action in missing}
     partition = caller_arn.split(":")[1] if caller_arn.startswith("arn:") else "aws"
     statements = [
         {**statement, "Action": actions}

@@ -13,6 +13,8 @@ from bigmachine.errors import StartError, UsageError
 
 logger = logging.getLogger("bigmachine.ec2")
 
+_PRICING_REGION = "us-east-1"
+
 
 def open_session(region: str) -> Any:
     """Return a boto3 session in that region, by default the configured one.
@@ -50,6 +52,8 @@ def open_session(region: str) -> Any:
             "there are no AWS credentials: run `aws configure` or `aws sso login`, or set "
             "AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
+    if credentials.method == "assume-role":
+        _check_no_code(session.profile_name)
     logger.debug("AWS credentials come from: %s", credentials.method)
     return session
 
@@ -71,6 +75,48 @@ def quiet(name: str) -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(passes)
+
+
+def price_list_region(session: Any) -> str:
+    """Return the region whose Price List API has the prices of the session's partition.
+
+    "" if its partition has no such API, like GovCloud. Each such API has all regions' prices.
+    """
+    from botocore.exceptions import UnknownRegionError
+
+    try:
+        partition = session.get_partition_for_region(session.region_name)
+    except UnknownRegionError:
+        return _PRICING_REGION
+    regions = session.get_available_regions("pricing", partition_name=partition)
+    return _PRICING_REGION if _PRICING_REGION in regions else next(iter(regions), "")
+
+
+def _check_no_code(profile: str) -> None:
+    """Raise `StartError` if this profile's role needs a multi-factor code.
+
+    boto3 asks for it on the terminal, from one of our threads, at the first request. It renews the
+    credentials never: "Cannot refresh credentials: MFA token required" (botocore's
+    RefreshWithMFAUnsupportedError). Another process, like the reaper, has to ask again.
+    """
+    import botocore.session
+
+    profiles = botocore.session.Session().full_config["profiles"]
+    name, visited = profile, set[str]()
+    while name and name not in visited:
+        visited.add(name)
+        settings = profiles.get(name, {})
+        if "role_arn" not in settings or (name != profile and "aws_access_key_id" in settings):
+            return
+        if "mfa_serial" in settings:
+            raise StartError(
+                f"the AWS profile {name!r} needs a multi-factor code (mfa_serial), which boto3 "
+                f"would ask for in the middle of a session, and which the reaper, a process of its "
+                f"own, can't be told: get credentials first, with `eval \"$(aws configure "
+                f'export-credentials --profile {profile} --format env)"`, and unset AWS_PROFILE; '
+                f"or use `aws sso login`"
+            )
+        name = settings.get("source_profile", "")
 
 
 def check_region(session: Any) -> None:

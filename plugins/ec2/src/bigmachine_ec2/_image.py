@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bigmachine.errors import UsageError
 
@@ -25,6 +26,9 @@ _RELEASES = {
     (3, 14): (_UBUNTU, "26.04"),
 }
 _ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64"}  # EC2's names, and the distributions'
+
+# Canonical's accounts, by the first letters of regions ("Find Ubuntu images on AWS").
+_CANONICAL = {"cn-": "837727238323", "us-gov-": "513442679011", "": "099720109477"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,8 @@ async def find_images(
     """
     found = {}
     for architecture in dict.fromkeys(each.architecture for each in types):
-        chosen = await _describe(api, await _image_id(api, image or default_image(architecture)))
+        id = await _image_id(api, image) if image else await default_image_id(api, architecture)
+        chosen = await _describe(api, id)
         if chosen.architecture != architecture:
             misfits = ", ".join(t.name for t in types if t.architecture == architecture)
             raise UsageError(
@@ -77,6 +82,34 @@ def default_image(architecture: str, version: tuple[int, int] = sys.version_info
         )
     form, release = _RELEASES[version]
     return form.format(release, _ARCHITECTURES[architecture])
+
+
+async def default_image_id(
+    api: Api, architecture: str, version: tuple[int, int] = sys.version_info[:2]
+) -> str:
+    """Return the image with this version of Python, the driver's own. Raises `UsageError`."""
+    parameter = default_image(architecture, version)
+    try:
+        return await _image_id(api, parameter)
+    except UsageError:  # distributions publish no parameters in some partitions
+        ubuntu = await _ubuntus(api, architecture, version) if "ubuntu" in parameter else []
+        if not ubuntu:
+            raise
+        return str(max(ubuntu, key=lambda raw: str(raw["CreationDate"]))["ImageId"])
+
+
+async def _ubuntus(api: Api, architecture: str, version: tuple[int, int]) -> list[Any]:
+    """List Canonical's images with this version of Python, as DescribeImages returns them."""
+    name = f"ubuntu-*-{_RELEASES[version][1]}-{_ARCHITECTURES[architecture]}-server-*"
+    return await api.read_all(
+        "ec2:DescribeImages",
+        "Images",
+        Owners=[next(id for prefix, id in _CANONICAL.items() if api.region.startswith(prefix))],
+        Filters=[
+            {"Name": "name", "Values": [f"ubuntu/images/hvm-ssd-gp3/{name}"]},
+            {"Name": "state", "Values": ["available"]},
+        ],
+    )
 
 
 async def _image_id(api: Api, image: str) -> str:

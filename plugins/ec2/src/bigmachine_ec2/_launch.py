@@ -20,6 +20,7 @@ from ._launch_specification import LaunchSpecification
 from ._launch_templates import LaunchTemplates
 from ._offers import Offer, fleet_groups, is_for_fleet
 from ._run_instances import RunInstances
+from ._scope import RuledOut
 from ._vms import Vm, Vms
 
 logger = logging.getLogger("bigmachine.ec2")
@@ -50,24 +51,21 @@ class Launch:
         self._session = session
         self._unknown: list[str] = []  # tokens of requests whose outcome is unknown
         self._errors: list[tuple[Offer, AwsError]] = []
+        self._ruled_out = RuledOut()
+        self._count = 0
 
     async def run(self, count: int) -> None:
         """Launch ``count`` instances, or as many as EC2 has."""
-        exhausted: set[str] = set()  # markets whose quota is used up
+        self._count = count
         async with LaunchTemplates(
             self._api, self._specification, session=self._session
         ) as templates:
             for method in self._methods(templates):
-                market = method.offers[0].market
-                if market in exhausted:
+                if self._ruled_out.covers(method.offers):
                     continue
                 errors = await self._launch_by(method, count)
-                if len(self.vms) >= count:
+                if len(self.vms) >= count or not self._ruled_out.note(errors):
                     return
-                if all(error.is_quota for error in errors):
-                    exhausted.add(market)
-                elif not any(error.is_capacity or error.is_quota for error in errors):
-                    return  # another offer would fail alike
 
     async def confirm(self, *, caller_arn: str) -> None:
         """Terminate what requests without a response launched; fail if nothing else was launched.
@@ -79,8 +77,12 @@ class Launch:
         self._unknown.clear()
         if not self.vms:
             raise self._failure(caller_arn=caller_arn)
-        if report := self._report():
-            logger.warning("fewer machines were launched than requested:\n%s", report)
+        if self._errors:
+            what = "fewer machines were launched than requested"
+            if len(self.vms) >= self._count:
+                what = "not all machines were launched as preferred"
+            lines = [self._report(), *self._advice(caller_arn=caller_arn)]
+            logger.warning("%s:\n%s", what, "\n".join(lines))
 
     async def undo(self) -> None:
         """Terminate all that was launched. Bounded and shielded; failures are logged."""
@@ -95,17 +97,20 @@ class Launch:
 
     def _methods(self, templates: LaunchTemplates) -> Iterator[LaunchMethod]:
         for offers in fleet_groups(self._offers):
-            if is_for_fleet(offers):
+            if is_for_fleet(offers) and not self._ruled_out.fleets:
                 yield CreateFleet(self._api, self._specification, offers, templates)
-            else:
-                yield RunInstances(self._api, self._specification, offers[0])
+                if not self._ruled_out.fleets:
+                    continue
+            for offer in offers:
+                yield RunInstances(self._api, self._specification, offer)
 
-    async def _launch_by(self, method: LaunchMethod, count: int) -> list[AwsError]:
+    async def _launch_by(
+        self, method: LaunchMethod, count: int
+    ) -> Sequence[tuple[Offer, AwsError]]:
         """Launch as many as one method has; return its last errors, if that was too few."""
         max_count, delays = method.max_count, backoff(_ATTEMPTS)
         while (wanted := min(max_count, count - len(self.vms))) > 0:
             result = await self._request(method, wanted)
-            errors = [error for _, error in result.errors]
             missing = wanted - len(result.vms)
             if missing <= 0:
                 continue
@@ -115,10 +120,10 @@ class Launch:
             self._errors += result.errors
             for offer, error in result.errors:
                 logger.info("%s: %s", offer, error)
-            if missing > 1 and any(error.is_quota for error in errors):
+            if missing > 1 and any(error.is_quota for _, error in result.errors):
                 max_count = missing // 2  # the quota may have room for some
-            elif errors:
-                return errors
+            elif result.errors:
+                return result.errors
         return []
 
     async def _request(self, method: LaunchMethod, wanted: int) -> LaunchResult:
@@ -153,6 +158,11 @@ class Launch:
             for (market, name, code), group in groups.items()
         )
 
+    def _advice(self, *, caller_arn: str) -> list[str]:
+        """List what to do about each kind of error that is not a shortage."""
+        kinds = {error.code: error for _, error in self._errors if not error.is_shortage}
+        return [str(explain(error, caller_arn=caller_arn)) for error in kinds.values()]
+
     def _failure(self, *, caller_arn: str) -> BigmachineError:
         """Return the error of a start that launched nothing."""
         errors = [error for _, error in self._errors]
@@ -160,7 +170,7 @@ class Launch:
             f"EC2 launched no instance in {self._api.region}. What was tried, and AWS's "
             f"answers:\n{self._report()}"
         )
-        if not (errors[-1].is_capacity or errors[-1].is_quota):
+        if not errors[-1].is_shortage:
             error = explain(errors[-1], caller_arn=caller_arn)
             is_only_one = {error.code for error in errors} == {errors[-1].code}
             return error if is_only_one else type(error)(f"{error}\n{report}")
@@ -169,6 +179,7 @@ class Launch:
             if any(error.is_quota for error in errors)
             else "try again later"
         )
+        report = "\n".join([report, *self._advice(caller_arn=caller_arn)])
         return StartError(
             f"{report}\nName other types or subnets, allow another market or price, use another "
             f"region, or {advice}."

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bigmachine.boot import Driver
 from bigmachine.errors import UsageError
 
+from ._advice import explain
 from ._api import Api
 from ._errors import AwsError
 from ._image import find_images
@@ -18,7 +21,10 @@ from ._offers import Offer, fleet_groups, is_for_fleet, list_offers
 from ._options import Ec2Options
 from ._quota import Quota, check_quotas, find_quotas
 from ._routes import keep_public_subnets
+from ._scope import Scope, scope_of
 from ._tags import session_tags, tag_specifications
+
+logger = logging.getLogger("bigmachine.ec2")
 
 DRY_RUN_NAME = "bigmachine-dry-run"
 """The name of what dry runs pretend to create."""
@@ -44,10 +50,11 @@ async def make_launch_plan(api: Api, o: Ec2Options, *, address_service_url: str)
     `UsageError`, with the option's name, for what does not exist or does not fit; `StartError`
     if the account's quota does not allow a single machine; and `AwsError`.
     """
-    types = await find_types(api, o.instance_types)
     network = await find_network(api, subnets=o.subnets)
     if o.public_address and not addresses_inside(network):
         network = await keep_public_subnets(api, network, is_named=bool(o.subnets))
+    zones = {subnet.zone for subnet in network.subnets}
+    types = await find_types(api, o.instance_types, zones=zones, markets=o.markets)
     await check_groups(api, network, groups=o.security_groups)
     await _check_key_pair(api, o.key_pair)
     for instance_type in types:
@@ -64,8 +71,14 @@ async def make_launch_plan(api: Api, o: Ec2Options, *, address_service_url: str)
     return LaunchPlan(network, offers, tuple(allow), quotas)
 
 
-async def dry_run_requests(api: Api, o: Ec2Options, plan: LaunchPlan) -> None:
-    """Have AWS check the requests that `start` will send, by dry runs. Raises `AwsError`."""
+async def dry_run_requests(
+    api: Api, o: Ec2Options, plan: LaunchPlan, *, caller_arn: str
+) -> LaunchPlan:
+    """Have AWS check the requests that `start` will send, by dry runs.
+
+    Returns the plan without offers that are refused while others are not: types, or a market. That
+    is logged. ``caller_arn`` is the ARN of the credentials. Raises `AwsError`.
+    """
     tags = session_tags("dry-run", Driver.here(), o.own_tags)
     if not o.security_groups:
         await api.dry_run(
@@ -76,17 +89,51 @@ async def dry_run_requests(api: Api, o: Ec2Options, plan: LaunchPlan) -> None:
             TagSpecifications=tag_specifications(tags, "security-group"),
         )
     specification = LaunchSpecification(o, tags=tags, groups=o.security_groups)
-    for offer in {offer.market: offer for offer in reversed(plan.offers)}.values():
+    plan = await _without_refused(api, plan, specification, caller_arn=caller_arn)
+    for offers in fleet_groups(plan.offers):
+        if is_for_fleet(offers):
+            await _dry_run_fleet(api, specification, offers)
+            break
+    return plan
+
+
+async def _without_refused(
+    api: Api, plan: LaunchPlan, specification: LaunchSpecification, *, caller_arn: str
+) -> LaunchPlan:
+    """Return the plan without the types and markets that dry runs of RunInstances refuse.
+
+    On each market, types are tried in order until one is accepted: what denies one, such as an
+    organization's policy, may allow another. Raises `AwsError` if none is accepted.
+    """
+    first: dict[tuple[str, str], Offer] = {}
+    for offer in plan.offers:
+        first.setdefault((offer.market, offer.instance_type.name), offer)
+    accepted: set[str] = set()
+    refused: dict[tuple[str, str], AwsError] = {}
+    for (market, name), offer in first.items():
+        if market in accepted:
+            continue
         request = specification.run_instances_request(offer)
         try:
             await api.dry_run("ec2:RunInstances", MinCount=1, MaxCount=1, **request)
         except AwsError as error:
-            if not (error.is_capacity or error.is_quota):  # other offers may be available
-                raise
-    for offers in fleet_groups(plan.offers):
-        if is_for_fleet(offers):
-            await _dry_run_fleet(api, specification, offers)
-            return
+            if not error.is_shortage:  # that may be over later, or in another zone
+                if scope_of(error, market=market) is Scope.ALL and not error.is_denied:
+                    raise
+                refused[market, name] = error
+                continue
+        accepted.add(market)
+    if not accepted:
+        raise [*refused.values()][-1]
+    what = {
+        name if market in accepted else f"{market} instances": refusal
+        for (market, name), refusal in refused.items()
+    }
+    for words, refusal in what.items():
+        why = explain(refusal, caller_arn=caller_arn)
+        logger.warning("this session goes on without %s: %s", words, why)
+    offers = [o for o in plan.offers if (o.market, o.instance_type.name) not in refused]
+    return dataclasses.replace(plan, offers=tuple(o for o in offers if o.market in accepted))
 
 
 async def _dry_run_fleet(

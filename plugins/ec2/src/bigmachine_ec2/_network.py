@@ -6,6 +6,7 @@ import ipaddress
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import trio
 
@@ -22,10 +23,14 @@ _NEW_SECONDS = 120.0  # a new group may not be found for some seconds: "Eventual
 
 @dataclass(frozen=True, slots=True)
 class Subnet:
-    """A subnet, and its availability zone."""
+    """A subnet, and its availability zone.
+
+    ``is_blocked`` is whether the account's VPC Block Public Access keeps the internet out.
+    """
 
     id: str
     zone: str
+    is_blocked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +94,17 @@ async def find_network(api: Api, *, subnets: Sequence[str]) -> Network:
     return Network(
         vpc=vpc,
         blocks=tuple(blocks or [raw["CidrBlock"]]),
-        subnets=tuple(Subnet(raw["SubnetId"], raw["AvailabilityZone"]) for raw in chosen),
+        subnets=tuple(
+            Subnet(raw["SubnetId"], raw["AvailabilityZone"], is_blocked=_is_blocked(raw))
+            for raw in chosen
+        ),
     )
+
+
+def _is_blocked(raw: Mapping[str, Any]) -> bool:
+    """Whether a response of DescribeSubnets says so of a subnet; exclusions are considered."""
+    states = raw.get("BlockPublicAccessStates") or {}
+    return str(states.get("InternetGatewayBlockMode", "off")) != "off"
 
 
 async def check_groups(api: Api, network: Network, *, groups: Sequence[str]) -> None:

@@ -30,7 +30,8 @@ class Ec2Options:
     instance_type: tuple[str, ...] | str = option(
         (),
         help="Instance types, in order of preference; by default the first of m7i.large, "
-        "m6i.large and m5.large that the region has.",
+        "m6i.large, m5.large and t3.large that a zone of the subnets has, and m7i-flex.large if "
+        "the account's free tier includes it.",
     )
     market: Market = option(
         "spot-then-on-demand", help="How instances are bought: spot instances may be interrupted."

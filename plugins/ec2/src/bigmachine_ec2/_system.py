@@ -87,18 +87,25 @@ class Ec2System(System):
         self._guest_setup = GuestSetup.from_options(self.options)
         with self._readable():
             self._caller_arn = await self._api.caller_arn()
-            plan = self._plan = await make_launch_plan(
+            plan = await make_launch_plan(
                 self._api, self.options, address_service_url=self.address_service_url
             )
-            steps = (
-                functools.partial(dry_run_requests, self._api, self.options, plan),
-                functools.partial(self._prices.fetch, [offer.price_key for offer in plan.offers]),
-            )
-            await for_each(steps, lambda step: step())
-        check_max_price(self._prices, plan.offers, max_price=self.options.max_price)
+
+            async def dry_run() -> None:
+                self._plan = await dry_run_requests(
+                    self._api, self.options, plan, caller_arn=self._caller_arn
+                )
+
+            async def fetch_prices() -> None:
+                await self._prices.fetch(offer.price_key for offer in plan.offers)
+
+            await for_each((dry_run, fetch_prices), lambda step: step())
+        assert self._plan is not None
+        offers = self._plan.offers
+        check_max_price(self._prices, offers, max_price=self.options.max_price)
         if self.max_session_cost is not None:
-            check_prices(self._prices, plan.offers, caller_arn=self._caller_arn)
-        if any(offer.instance_type.is_metal for offer in plan.offers):
+            check_prices(self._prices, offers, caller_arn=self._caller_arn)
+        if any(offer.instance_type.is_metal for offer in offers):
             self.boot_timeout = _METAL_BOOT_TIMEOUT
 
     async def check(self) -> CheckReport:

@@ -25,6 +25,13 @@ _ATTEMPTS = 8
 _NEW_SECONDS = 120.0  # a new instance may be unknown for some seconds: "Eventual consistency"
 LIVE_STATES = ("pending", "running", "stopping", "stopped", "shutting-down")
 
+# A disk's key is used only when the instance starts: no dry run finds out
+# (aws/karpenter-provider-aws issue 1407, CiscoDevNet/cloud-cml issue 8).
+_KEY = (
+    "a KMS key that is disabled, or that this identity may not use (kms:CreateGrant, kms:Decrypt, "
+    "kms:DescribeKey, kms:GenerateDataKeyWithoutPlaintext, kms:ReEncrypt*). Have it allowed, or "
+    "see the account's default in `aws ec2 get-ebs-default-kms-key-id`"
+)
 _INTERRUPTED = (StopReason.INTERRUPTED, "EC2 interrupted the spot instance")
 _REASONS = {  # all of the API reference's StateReason; for others EC2's own message is shown
     "Client.InstanceInitiatedShutdown": (StopReason.EXITED, "it powered itself off"),
@@ -32,11 +39,21 @@ _REASONS = {  # all of the API reference's StateReason; for others EC2's own mes
         StopReason.GONE,
         "an image of it was being made",
     ),
-    "Client.InternalError": (StopReason.GONE, "EC2 could not launch it"),
+    "Client.InternalError": (
+        StopReason.GONE,
+        f"EC2 could not launch it. Its disks are probably encrypted with {_KEY}",
+    ),
+    "Client.InvalidKMSKey.InvalidState": (
+        StopReason.GONE,
+        f"EC2 could not launch it, because its disks are encrypted with {_KEY}",
+    ),
     "Client.InvalidSnapshot.NotFound": (StopReason.GONE, "EC2 could not launch it"),
     "Client.UserInitiatedHibernate": (StopReason.GONE, "somebody hibernated it"),
     "Client.UserInitiatedShutdown": (StopReason.GONE, "somebody terminated it"),
-    "Client.VolumeLimitExceeded": (StopReason.GONE, "EC2 could not launch it"),
+    "Client.VolumeLimitExceeded": (
+        StopReason.GONE,
+        "EC2 could not launch it, because the account's quota of EBS volumes is used up",
+    ),
     "Server.InsufficientInstanceCapacity": (StopReason.GONE, "EC2 had no capacity to launch it"),
     "Server.InternalError": (StopReason.GONE, "EC2 had an internal error"),
     "Server.ScheduledStop": (StopReason.GONE, "EC2 retired its host"),
