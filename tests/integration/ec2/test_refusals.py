@@ -21,6 +21,7 @@ from tests.support.aws.refusals import (
     NO_SPOT_ROLE,
     NOT_IN_THIS_PARTITION,
     ORGANIZATION,
+    OWN_POLICY,
     PENDING,
     PRIVATE_IMAGE,
     Refusal,
@@ -115,6 +116,12 @@ def test_refusal_rules_out_what_it_is_about(refusal, on_spot, on_demand):
             REGION,
             StartError,
             (f"{ME} may not call ec2:RunInstances, because of a permissions boundary",),
+        ),
+        (
+            OWN_POLICY,
+            REGION,
+            StartError,
+            (f"an IAM policy denies ec2:RunInstances to {ME}: change the statement",),
         ),
         (
             PENDING,

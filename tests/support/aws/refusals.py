@@ -64,6 +64,15 @@ BOUNDARY = Refusal(
     "IAM guide, Access denied error messages",
     status=403,
 )
+OWN_POLICY = Refusal(
+    "UnauthorizedOperation",
+    "You are not authorized to perform this operation. User: arn:aws:iam::123456789012:user/moto "
+    "is not authorized to perform: ec2:RunInstances on resource: "
+    "arn:aws:ec2:us-east-1:123456789012:instance/* with an explicit deny in an identity-based "
+    "policy.",
+    "IAM guide, Access denied error messages",
+    status=403,
+)
 PRIVATE_IMAGE = Refusal(
     "AuthFailure",
     "Not authorized for images: [ami-22de994a]",

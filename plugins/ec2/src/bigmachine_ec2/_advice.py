@@ -175,6 +175,11 @@ def _permission_advice(error: AwsError, who: str) -> str:
             f"it: have an administrator run `aws iam create-service-linked-role "
             f"--aws-service-name spot.amazonaws.com` once, or pass market='on-demand'"
         )
+    if "explicit deny in an identity-based policy" in error.message:
+        return (
+            f"an IAM policy denies {error.action} to {who}: change the statement that denies it, or "
+            f"use other credentials"
+        )
     policy = _POLICY.search(error.message)
     if policy is None and _EXPLICIT in error.message:
         return (
