@@ -104,7 +104,7 @@ class Account:
         )
         found = {vm["InstanceId"]: tags_of(vm) for r in reservations for vm in r["Instances"]}
         for kind in (*FREED_BEFORE_INSTANCES, *FREED_AFTER_INSTANCES):
-            raws = await self._api.read_all(kind.describe, kind.list_key, MaxResults=kind.page_size)
+            raws = await self._api.read_all(kind.describe, kind.list_key)
             found.update(
                 {
                     r[kind.id_key]: tags_of(r)

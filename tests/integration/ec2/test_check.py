@@ -146,7 +146,7 @@ def test_denial_for_a_made_up_id_is_unknown(check, aws):
     unclear = {"ec2:TerminateInstances": "unknown", "ec2:DeleteVolume": "denied"}
     assert (status, verdicts(answers)) == (1, unclear)
     assert "check again while a session has machines" in answers["ec2:TerminateInstances"]["detail"]
-    assert "its IAM policies denies it explicitly" in answers["ec2:DeleteVolume"]["detail"]
+    assert "an IAM policy denies ec2:DeleteVolume to " in answers["ec2:DeleteVolume"]["detail"]
     assert advice == ""  # to permit it would not help
 
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qsl, urlencode
+from xml.sax.saxutils import escape
 
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.amis import Ami
@@ -28,9 +29,11 @@ from moto.servicequotas.models import ServiceQuotasBackend
 from moto.ssm.models import Parameter, ssm_backends
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from tests.support.aws import model
 from tests.support.aws.fleets import create_fleet
 from tests.support.aws.policy import Calls
 from tests.support.aws.prices import PriceList
+from tests.support.schemas import REFUSED
 
 if TYPE_CHECKING:
     from tests.support.aws.box import Ec2Box
@@ -363,7 +366,12 @@ class Aws:
             with self._lock:
                 self.asked.append((action, parameters))
                 self.calls.note(environ, action, parameters)
-                status, headers, answer = self._answer(app, environ, body, action, parameters)
+                if refused := model.why_refused(environ, action, body):
+                    REFUSED.extend(refused)
+                    content = _error("InvalidParameterValue", escape("; ".join(refused)))
+                    status, headers, answer = _reply(400, content)
+                else:
+                    status, headers, answer = self._answer(app, environ, body, action, parameters)
             if action in PURCHASES and not self.gate.is_set():
                 self.held.set()
                 self.gate.wait(30)

@@ -177,15 +177,10 @@ def _permission_advice(error: AwsError, who: str) -> str:
         )
     if "explicit deny in an identity-based policy" in error.message:
         return (
-            f"an IAM policy denies {error.action} to {who}: change the statement that denies it, or "
-            f"use other credentials"
+            f"an IAM policy denies {error.denied_action} to {who}: change the statement that "
+            f"denies it, or use other credentials"
         )
     policy = _POLICY.search(error.message)
-    if policy is None and _EXPLICIT in error.message:
-        return (
-            f"{who} may not call {error.denied_action}: one of its IAM policies denies it "
-            f"explicitly: have that policy changed, or use other credentials"
-        )
     if policy is None:
         action = error.denied_action
         needed = "" if action == error.action else f", which {error.action} needs"

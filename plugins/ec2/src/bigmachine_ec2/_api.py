@@ -38,7 +38,12 @@ _TAGS_RATE, _TAGS_BURST = 8.0, 50  # of 10 and 100
 _CONNECTIONS = 16
 _CONNECT_TIMEOUT = 10.0
 _READ_TIMEOUT = 60.0  # RunInstances of a hundred takes seconds
-_PAGE = 500
+_PAGE = 500  # the most that some actions give at once is less, by their models:
+_PAGES = {
+    "ec2:DescribeInstanceTypes": 100,
+    "ec2:DescribeLaunchTemplates": 200,
+    "ec2:DescribeRouteTables": 100,
+}
 _READS = ("Describe", "Get")  # what the names of requests that change nothing begin with
 _ATTEMPTS = 8  # with their delays up to a minute
 _FIRST_ATTEMPTS = 3
@@ -115,7 +120,7 @@ class Api:
     async def read_all(self, action: str, key: str, **parameters: Any) -> list[Any]:
         """Return the items under ``key`` of all pages."""
         items: list[Any] = []
-        page = {"MaxResults": _PAGE, **parameters}
+        page = {"MaxResults": _PAGES.get(action, _PAGE), **parameters}
         while True:
             reply = await self.read(action, **page)
             items += reply[key]

@@ -92,9 +92,7 @@ async def _describe(api: Api, names: Sequence[str]) -> dict[str, InstanceType]:
     filters = [{"Name": "instance-type", "Values": [*names]}]
     # By a filter, which ignores unknown types; by name, one unknown type would be an error that
     # hides the others.
-    raws = await api.read_all(
-        "ec2:DescribeInstanceTypes", "InstanceTypes", Filters=filters, MaxResults=100
-    )
+    raws = await api.read_all("ec2:DescribeInstanceTypes", "InstanceTypes", Filters=filters)
     offers = await api.read_all(
         "ec2:DescribeInstanceTypeOfferings",
         "InstanceTypeOfferings",

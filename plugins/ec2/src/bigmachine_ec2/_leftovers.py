@@ -33,7 +33,6 @@ class ResourceKind:
     id_key: str
     delete: str
     deleted_states: frozenset[str] = frozenset()
-    page_size: int = 200  # what DescribeLaunchTemplates takes; the others take more
     delete_parameters: Callable[[str, str], dict[str, Any]] = lambda key, id: {key: id}
 
 
@@ -118,7 +117,6 @@ class Leftovers:
         raws = await self._api.read_all(
             kind.describe,
             kind.list_key,
-            MaxResults=kind.page_size,
             Filters=_tags.filters({_tags.SESSION: [session]}),
         )
         return [_instance(kind, raw) for raw in raws if raw.get("State") not in kind.deleted_states]
