@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,11 +48,11 @@ _LITTLE: Mapping[str, Any] = {"MaxResults": 5}
 _TYPE = "m5.large"
 _ONE_TYPE: Mapping[str, Any] = {"Filters": [{"Name": "instance-type", "Values": [_TYPE]}]}
 
-_READS: Mapping[str, Mapping[str, Any]] = {
+_FEW: Mapping[str, Mapping[str, Any]] = {
+    "ec2:DescribeImages": {"Filters": [{"Name": "image-id", "Values": ["ami-0123456789abcdef0"]}]},
     "ec2:DescribeInstanceTypeOfferings": _ONE_TYPE,
     "ec2:DescribeInstanceTypes": _ONE_TYPE,
     "ec2:DescribeInstances": _LITTLE,
-    "ec2:DescribeKeyPairs": {},
     "ec2:DescribeLaunchTemplates": _LITTLE,
     "ec2:DescribeRouteTables": _LITTLE,
     "ec2:DescribeSecurityGroups": _LITTLE,
@@ -61,7 +61,6 @@ _READS: Mapping[str, Mapping[str, Any]] = {
     "ec2:DescribeSubnets": _LITTLE,
     "ec2:DescribeVolumes": _LITTLE,
     "ec2:DescribeVpcs": _LITTLE,
-    "ec2:DescribeImages": {"Filters": [{"Name": "image-id", "Values": ["ami-00000000000000000"]}]},
     "pricing:GetProducts": {
         "ServiceCode": "AmazonEC2",
         "Filters": [{"Type": "TERM_MATCH", "Field": "instanceType", "Value": _TYPE}],
@@ -69,7 +68,7 @@ _READS: Mapping[str, Mapping[str, Any]] = {
     },
     "service-quotas:GetServiceQuota": {"ServiceCode": "ec2", "QuotaCode": "L-1216C47A"},
 }
-"""Requests that change nothing, with parameters that cost AWS little."""
+"""Parameters of reads, with which AWS returns little; others are sent without any."""
 
 _WITHOUT = {
     "ec2:CreateTags": "other processes list machines by their ids, not by their names",
@@ -143,8 +142,9 @@ class Check:
         )
 
     def _reads(self) -> Iterator[_Try]:
-        for action, parameters in _READS.items():
-            yield _Try(action, parameters)
+        for action in sorted(map(_called, _permitted())):
+            if action in _FEW or ":Describe" in action:
+                yield _Try(action, _FEW.get(action, {}))
         if not self.options.image.startswith("ami-"):
             with contextlib.suppress(UsageError):  # the setup has said so
                 name = self.options.image or default_image("x86_64")
@@ -222,9 +222,8 @@ class Check:
         result = functools.partial(CheckedRequest, one.name, is_needed=is_needed)
         if one.parameters is None:
             return result(Verdict.UNKNOWN, _NO_PLAN)
-        is_read = one.action in _READS or one.action == "ssm:GetParameter"
         try:
-            if is_read:
+            if ":Describe" in one.action or not one.action.startswith("ec2:"):
                 await api.read(one.action, **one.parameters)
             else:
                 await api.dry_run(one.action, **one.parameters)
@@ -281,14 +280,24 @@ def _planned(plan: LaunchPlan | None) -> str:
     return f"a session would try first: {plan.offers[0]}" if plan else ""
 
 
-def _advice(missing: Iterable[str], caller_arn: str) -> str:
+def _permitted() -> set[str]:
+    """Return the actions that the policy permits: all of this plugin's, named as there."""
+    statements = json.loads(POLICY.read_text())["Statement"]
+    return {action for statement in statements for action in statement["Action"]}
+
+
+def _called(action: str) -> str:
+    """Return an action of a policy by the name that boto3 has for its service."""
+    return action.replace("servicequotas:", "service-quotas:")
+
+
+def _advice(missing: Set[str], caller_arn: str) -> str:
     """Return the statements of the policy that permit what is missing, ready to be attached."""
-    names = {action.replace("service-quotas:", "servicequotas:") for action in missing}
     partition = caller_arn.split(":")[1] if caller_arn.startswith("arn:") else "aws"
     statements = [
         {**statement, "Action": actions}
         for statement in json.loads(POLICY.read_text())["Statement"]
-        if (actions := [action for action in statement["Action"] if action in names])
+        if (actions := [action for action in statement["Action"] if _called(action) in missing])
     ]
     if not statements:
         return ""
