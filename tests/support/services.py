@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import ClassVar
+
 import trio
 
 
@@ -17,3 +20,23 @@ class Echo:
 
     async def forever(self) -> None:
         await trio.sleep_forever()
+
+
+class Flaky(Echo):
+    """Loses the connection of its first calls. In this process; a test says how it is lost."""
+
+    lose_connection: ClassVar[Callable[[], object]]
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def count(self) -> int:
+        return self.calls
+
+    async def flaky(self, failures: int, result: object = None) -> object:
+        """Return ``result`` at last, or else the number of calls."""
+        self.calls += 1
+        if self.calls <= failures:
+            self.lose_connection()
+            await trio.sleep_forever()
+        return self.calls if result is None else result

@@ -16,15 +16,13 @@ import trio.testing
 
 import bigmachine as bm
 from bigmachine.testing import InProcessSystem
+from tests.support.services import Flaky
 
 installed = threading.Event()  # in-process machines share this module
 who = contextvars.ContextVar("who", default="nobody")
 
 
 class Work:
-    def __init__(self) -> None:
-        self.calls = 0
-
     def first(self, values: Any) -> Any:
         return values[0]
 
@@ -42,15 +40,6 @@ class Work:
 
     def make(self, cls: type, function: object, method: str) -> tuple[type, object, str]:
         return cls, function, method
-
-    async def second_time(self, values: list[int]) -> list[int]:
-        self.calls += 1
-        if self.calls == 1:
-            raise bm.TransportError("try again")
-        return values
-
-    async def count(self) -> int:
-        return self.calls
 
     def items(self, values: Any) -> list[Any]:
         return list(values)
@@ -134,16 +123,17 @@ def test_array_that_was_submitted_can_be_written_on_machine_and_resized_here(mac
 def test_repeated_call_sends_same_arguments(run):
     async def test(kit):
         async with kit.session() as session:
-            [machine] = await session.start(1, services={"Work": Work()})
+            [machine] = await session.start(1, services={"Flaky": Flaky()})
+            Flaky.lose_connection = functools.partial(kit.system.reset, machine)
             values, result = [1, 2], []
 
             async def call():
                 retrying = machine.with_options(retry=True)
-                result.extend(await retrying.call("Work.second_time", values))
+                result.extend(await retrying.call("Flaky.flaky", 1, values))
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(call)
-                while not await machine.call("Work.count"):
+                while not await machine.with_options(retry=True).call("Flaky.count"):
                     await trio.sleep(0.001)
                 values.append(3)
             assert result == [1, 2]

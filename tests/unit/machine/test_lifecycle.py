@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import threading
 import traceback
@@ -16,23 +17,24 @@ import bigmachine as bm
 from bigmachine.session._peers import peer_session
 from bigmachine.testing import InProcessSystem
 from bigmachine.worker._supervisor import Supervisor
-from tests.support.services import Echo
+from tests.support.services import Echo, Flaky
 from tests.support.waiting import eventually
 
 
-class Flaky(Echo):
+class NoWay(bm.TransportError):
+    """What a method raises whose own call to another machine fails."""
+
+
+class Failing(Echo):
     def __init__(self) -> None:
         self.calls = 0
 
-    async def flaky(self, failures: int) -> int:
+    async def fail(self, error: Exception) -> None:
         self.calls += 1
-        if self.calls <= failures:
-            raise bm.TransportError("try again")
-        return self.calls
+        raise error
 
-    async def broken(self) -> None:
-        self.calls += 1
-        raise ValueError("for good")
+    async def count(self) -> int:
+        return self.calls
 
 
 class BadSetup:
@@ -45,7 +47,7 @@ class SlowSetup:
         await trio.sleep(450)  # longer than the boot timeout
 
 
-SERVICES = {"Echo": Flaky()}
+SERVICES = {"Echo": Echo()}
 
 
 def test_machine_runs_for_an_hour_and_keepalive_reply_times_are_kept(run):
@@ -205,13 +207,17 @@ def test_broken_connection_of_running_machine_is_reopened(run):
 def test_retry_repeats_call_only_after_temporary_errors(run):
     async def test(kit):
         async with kit.session() as session:
-            [machine] = await session.start(1, services={"A": Flaky(), "B": Flaky()})
+            [machine] = await session.start(1, services={"A": Flaky(), "B": Failing()})
+            Flaky.lose_connection = functools.partial(kit.system.reset, machine)
             with pytest.raises(bm.TransportError):
                 await machine.call("A.flaky", 1)
-            assert await machine.with_options(retry=True).call("A.flaky", 4) == 5
-            with pytest.raises(ValueError, match="for good"):
-                await machine.with_options(retry=True).call("B.broken")
-            assert await machine.call("B.flaky", 0) == 2  # so `broken` ran once
+            retrying = machine.with_options(retry=True)
+            assert await retrying.call("A.flaky", 4) == 5
+            # What the method itself raises is its result, even if it is temporary.
+            for error in (ValueError("for good"), NoWay("no way to m9")):
+                with pytest.raises(type(error), match=str(error)):
+                    await retrying.call("B.fail", error)
+            assert await machine.call("B.count") == 2
 
     run(test)
 
@@ -219,11 +225,12 @@ def test_retry_repeats_call_only_after_temporary_errors(run):
 def test_retry_ends_when_machine_stops(run):
     async def test(kit):
         async with kit.session() as session:
-            [machine] = await session.start(1, services=SERVICES)
+            [machine] = await session.start(1, services={"Flaky": Flaky()})
+            Flaky.lose_connection = functools.partial(kit.system.reset, machine)
 
             async def call():
                 with pytest.raises(bm.MachineStopped):
-                    await machine.with_options(retry=True).call("Echo.flaky", 10**9)
+                    await machine.with_options(retry=True).call("Flaky.flaky", 10**9)
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(call)
@@ -357,6 +364,19 @@ def test_boot_output_is_hidden_until_several_boots_have_failed(run, capsys, capl
             with pytest.raises(bm.StartError):
                 await session.start(1, services=SERVICES)
         assert capsys.readouterr().err == "m3: fsck: clean\nm3: kernel: no such disk\n"
+
+    run(test)
+
+
+def test_failed_connections_are_no_failed_boots(run, caplog):
+    async def test(kit):
+        async with kit.session() as session:
+            [machine] = await session.start(1, services=SERVICES)
+            await machine.shutdown()
+            for _ in range(4):
+                with pytest.raises(bm.BigmachineError):
+                    await session.connect(machine.addr, timeout=1)
+        assert "boots failed" not in caplog.text
 
     run(test)
 

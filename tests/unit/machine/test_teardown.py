@@ -199,6 +199,7 @@ def test_error_in_teardown_is_logged_and_others_still_run(run, caplog, kind):
     run(test)
     assert "service 'B': teardown() failed" in caplog.text
     assert kind is CancelledTorn or "SystemExit: on purpose" in caplog.text
+    assert "/bigmachine/worker/" not in caplog.text
 
 
 @pytest.mark.parametrize("kind", [HangingTorn, ShieldedTorn, BlockedTorn])

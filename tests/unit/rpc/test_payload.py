@@ -295,8 +295,14 @@ class Instrument:
 def test_only_iterators_and_files_are_streams() -> None:
     import configparser
     import tempfile
+    import unittest.mock
+
+    class Config(dict):
+        __getattr__ = dict.__getitem__
 
     for value in (
+        Config(a=1),
+        unittest.mock.Mock(),
         Instrument(),
         Instrument,
         configparser.ConfigParser(),

@@ -108,8 +108,8 @@ class AsyncMachine(Handle):
 
         With ``retry``, a call is repeated with growing pauses after each error that is
         ``temporary``, as long as the machine is not ``STOPPED``; the method may then run more
-        than once. Streams, and calls with an iterator or a file among their arguments, are not
-        repeated.
+        than once. What the method itself raises is not repeated. Streams, and calls with an
+        iterator or a file among their arguments, are not repeated either.
 
         What is not given stays as it is.
         """

@@ -12,7 +12,7 @@ from outcome import Error, Outcome, Value
 
 from .._backoff import backoff
 from .._values import State
-from ..errors import CallTimeout, MachineStopped
+from ..errors import CallTimeout, MachineStopped, RemoteError
 from ..rpc import Connection, ConnectionLost, IncomingStream, PickledCall, pickle_call
 from ..services._functions import name_of
 from ._call_options import CallOptions
@@ -136,4 +136,6 @@ class Calls:
         return await connection.outcome(call)
 
     def _may_repeat(self, error: BaseException) -> bool:
-        return self.options.retry and bool(getattr(error, "temporary", False))
+        # What the method itself raised is the outcome of the call: it is given to the caller.
+        is_of_method = isinstance(error.__cause__, RemoteError)
+        return self.options.retry and not is_of_method and bool(getattr(error, "temporary", False))

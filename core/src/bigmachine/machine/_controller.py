@@ -212,7 +212,8 @@ class Controller:
             try:
                 await self._start(nursery)
             except BootError as exc:
-                self._boot_log.failed()
+                if self.owned:
+                    self._boot_log.failed()
                 self.stop(Termination(StopReason.BOOT, "it did not boot"), cause=exc)
             else:
                 self._boot_log.succeeded()

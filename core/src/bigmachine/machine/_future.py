@@ -6,6 +6,7 @@ import concurrent.futures
 import contextlib
 import functools
 from collections.abc import Awaitable, Callable
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import trio
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_CANCELLED = frozenset({CANCELLED, CANCELLED_AND_NOTIFIED})
+
 
 class Loop(Protocol):
     """What a future needs of its session's loop; the `Portal` is one."""
@@ -37,6 +40,9 @@ class Loop(Protocol):
         future: concurrent.futures.Future[T],
     ) -> None:
         """Call a done-callback in a thread that may wait."""
+
+    def run_in_thread(self, function: Callable[[], object]) -> None:
+        """Call ``function`` in such a thread; in the loop."""
 
 
 class LoopEnded(UsageError):
@@ -68,6 +74,11 @@ class LoopFuture(YieldingFuture[T]):
         """Cancel the work."""
         raise NotImplementedError
 
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether it was cancelled, found out without its lock."""
+        return self._state in _CANCELLED
+
     def running(self) -> bool:
         """Return True if the work has begun and is not done; it can be cancelled even so."""
         return self._is_begun and not self.done()
@@ -88,7 +99,18 @@ class LoopFuture(YieldingFuture[T]):
         super().add_done_callback(functools.partial(self._portal.call_back, fn))
 
     def resolve(self, outcome: Outcome[T]) -> None:
-        """Set the outcome; without effect if the future was cancelled."""
+        """Set the outcome, in the loop; without effect if the future was cancelled."""
+        # The loop must not wait for a thread: one that a signal handler, or a __del__, has
+        # interrupted while it holds this lock may wait for the loop.
+        if self._condition.acquire(blocking=False):
+            try:
+                self._set(outcome)
+            finally:
+                self._condition.release()
+        else:
+            self._portal.run_in_thread(functools.partial(self._set, outcome))
+
+    def _set(self, outcome: Outcome[T]) -> None:
         try:
             if type(outcome) is Value:
                 self.set_result(outcome.value)
@@ -118,7 +140,7 @@ class TaskFuture(LoopFuture[T]):
         self._job: Job | None = None
 
     def begin(self) -> None:
-        if not self.cancelled():
+        if not self.is_cancelled:
             self._is_begun = True
             try:
                 self._job = self._portal.tasks.start(self._run)
@@ -167,7 +189,7 @@ class CallFuture(LoopFuture[Any]):
         return f"<Future of {self._method} on {self._calls.machine}, {state}>"
 
     def begin(self) -> None:
-        if self._call is None or self.cancelled():
+        if self._call is None or self.is_cancelled:
             return
         self._is_begun = True
         try:

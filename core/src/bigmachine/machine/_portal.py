@@ -7,6 +7,7 @@ import functools
 import logging
 import os
 import threading
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -37,8 +38,10 @@ class Portal:
         self._token = trio.lowlevel.current_trio_token()
         self._thread = threading.get_ident()
         self._pid = os.getpid()
-        self._lock = threading.RLock()  # reentrant, for signal handlers
-        self._posted: list[Callable[[], object]] = []
+        # No lock: a signal handler, or a __del__, may post at any moment, and wait for the loop.
+        self._posted: deque[Callable[[], object]] = deque()
+        self._runs = 0  # how often the loop has begun to call what was posted
+        self._requested = -1  # the last of `_runs` for which a further run was requested
 
     def submit(
         self, function: Callable[..., Awaitable[T]], /, *args: Any, **kwargs: Any
@@ -63,15 +66,17 @@ class Portal:
 
     def post(self, function: Callable[[], object]) -> None:
         """Call ``function`` in the loop, soon; one wake-up serves all that is posted by then."""
-        if os.getpid() != self._pid:  # the loop and the lock are the parent's
+        if os.getpid() != self._pid:  # the loop is the parent's
             raise UsageError(FORKED)
-        with self._lock:
-            if not self._posted:
-                try:
-                    self._token.run_sync_soon(self._run_posted)
-                except trio.RunFinishedError:
-                    raise LoopEnded from None
-            self._posted.append(function)
+        self._posted.append(function)
+        runs = self._runs
+        if self._requested != runs:
+            try:
+                self._token.run_sync_soon(self._run_posted)
+            except trio.RunFinishedError:
+                raise LoopEnded from None
+            # Not before: whoever interrupts this must not rely on a request that is not made yet.
+            self._requested = runs
 
     def call_back(
         self,
@@ -84,17 +89,23 @@ class Portal:
         else:
             self._callbacks.run(functools.partial(_call_back, function, future))
 
+    def run_in_thread(self, function: Callable[[], object]) -> None:
+        """Call ``function`` in a thread that may wait; in the loop."""
+        self._callbacks.run(function)
+
     def check_may_wait(self) -> None:
         """Raise `UsageError` in the loop's own thread."""
         if threading.get_ident() == self._thread:
-            raise UsageError("this would wait for itself: inside trio, use the async classes")
+            raise UsageError(
+                "this would wait for itself: it runs in the session's own loop; inside trio, use "
+                "the async classes, and in a __del__ use submit"
+            )
 
     def _run_posted(self) -> None:
-        with self._lock:
-            posted, self._posted = self._posted, []
-        for function in posted:
+        self._runs += 1
+        for _ in range(len(self._posted)):
             try:
-                function()
+                self._posted.popleft()()
             except Exception:  # it must not end the loop
                 logger.exception("an internal error")
 

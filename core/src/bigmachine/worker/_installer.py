@@ -14,6 +14,7 @@ import trio
 from ..errors import UsageError
 from ..rpc import Services, explain_asyncio, load_service
 from ..services._names import TEARDOWN_SECONDS
+from ..services._tracebacks import shorten_traceback
 
 logger = logging.getLogger("bigmachine.machine")
 
@@ -127,6 +128,7 @@ async def _tear_down(name: str, teardown: Callable[[], object], has_ended: trio.
         except BaseException as exc:
             if isinstance(exc, trio.Cancelled) and trio.current_effective_deadline() == -math.inf:
                 raise
+            shorten_traceback(exc)
             logger.error("service %r: teardown() failed", name, exc_info=exc)
         has_ended.set()
 

@@ -109,12 +109,17 @@ class Uploads:
 
 def is_file(value: object) -> bool:
     """Whether an argument is uploaded as a file."""
-    # Not everything with a ``read`` is a file: configparser, an instrument's driver, …
-    return (
-        hasattr(value, "read")
-        and (hasattr(value, "readline") or hasattr(value, "readinto"))
-        and not isinstance(value, type)
-    )
+    # Not everything with a ``read`` is a file: configparser, an instrument's driver, … And not
+    # what has any attribute: a mock, a proxy, a dict whose items are attributes.
+    try:
+        return (
+            hasattr(value, "read")
+            and (hasattr(value, "readline") or hasattr(value, "readinto"))
+            and not isinstance(value, type)
+            and not hasattr(value, "_no_file_has_this")
+        )
+    except Exception:  # an attribute that is missing is its KeyError, for instance
+        return False
 
 
 def is_stream(value: object) -> bool:
