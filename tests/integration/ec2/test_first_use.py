@@ -10,6 +10,7 @@ from tests.support.aws.fixtures import TYPE
 from tests.support.aws.refusals import (
     BLOCKED,
     FREE_TYPE,
+    NO_FLEET_ROLE,
     NO_SPOT_ROLE,
     ORGANIZATION,
     refuse_fleets,
@@ -147,7 +148,7 @@ def test_account_that_is_blocked_says_so_although_its_fleets_are_refused_first(r
         assert aws.count("RunInstances") == 1
 
     refuse_market(aws, "spot", BLOCKED, dry_runs=False)
-    refuse_fleets(aws)
+    refuse_fleets(aws, NO_FLEET_ROLE)
     run(test)
 
 

@@ -84,12 +84,19 @@ NO_FLEETS = Refusal(
     "You've reached your quota for maximum Fleet Requests for this account.",
     "runs-on/runs-on#88",
 )
+NO_FLEET_ROLE = Refusal(
+    "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
+    "The provided credentials do not have permission to create the service-linked role for EC2 "
+    "Fleet.",
+    "Coalfire-Research/npk#77, which is about Spot Fleet",
+    status=403,
+)
 PENDING = Refusal(
     "PendingVerification",
     "Your request for accessing resources in this region is being validated, and you will not be "
     "able to launch additional resources in this region until the validation is complete. We will "
-    "notify you by email once your request has been validated.",
-    "aws/karpenter-provider-aws#9004",
+    "notify you by email once your request has been validated.",  # and two sentences more
+    "galaxyproject/cloudlaunch#172",
 )
 BLOCKED = Refusal(
     "Blocked",
@@ -153,9 +160,9 @@ def refuse_market(aws: Aws, market: str, refusal: Refusal, *, dry_runs: bool) ->
     _refuse(aws, refusal, lambda place: place.split()[0] == market, dry_runs=dry_runs)
 
 
-def refuse_fleets(aws: Aws) -> None:
-    """Refuse all fleets."""
-    aws.refuse("CreateFleet", NO_FLEETS.code, NO_FLEETS.message, times=99, when=_is_real)
+def refuse_fleets(aws: Aws, refusal: Refusal = NO_FLEETS) -> None:
+    """Refuse all fleets, also in dry runs."""
+    aws.refuse("CreateFleet", refusal.code, refusal.message, status=refusal.status, times=99)
 
 
 def _refuse(

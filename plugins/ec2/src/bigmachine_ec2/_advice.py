@@ -146,7 +146,7 @@ def explain(error: AwsError, *, caller_arn: str = "") -> BigmachineError:
             f"AWS can't be reached in {error.region or 'the region'}: check the internet "
             f"connection and the region's name {where}"
         )
-    if error.is_fleet_quota or error.code in _LIMITS:
+    if error.is_fleet_refused or error.code in _LIMITS:
         return StartError(
             f"a quota of this account is used up: request an increase (Service Quotas), or delete "
             f"what is not needed any more {where}"
@@ -177,8 +177,8 @@ def _permission_advice(error: AwsError, who: str) -> str:
         )
     if "explicit deny in an identity-based policy" in error.message:
         return (
-            f"an IAM policy denies {error.denied_action} to {who}: change the statement that "
-            f"denies it, or use other credentials"
+            f"an IAM policy denies {error.denied_action} to {who}: change the statement that does, "
+            f"or use other credentials"
         )
     policy = _POLICY.search(error.message)
     if policy is None:
@@ -237,8 +237,7 @@ def _credentials_advice(error: AwsError) -> str:
     if error.code == "PendingVerification":
         return (
             "AWS is still verifying the account for this region: wait, usually for minutes and at "
-            "most for 4 hours, or use another region. If it takes longer, write to "
-            "aws-verification@amazon.com"
+            "most for 4 hours, or use another region"
         )
     if error.code == "Blocked":
         return (

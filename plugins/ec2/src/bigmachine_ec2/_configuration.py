@@ -113,8 +113,8 @@ def _check_no_code(profile: str) -> None:
                 f"the AWS profile {name!r} needs a multi-factor code (mfa_serial), which boto3 "
                 f"would ask for in the middle of a session, and which the reaper, a process of its "
                 f"own, can't be told: get credentials first, with `eval \"$(aws configure "
-                f'export-credentials --profile {profile} --format env)"`, and unset AWS_PROFILE; '
-                f"or use `aws sso login`"
+                f'export-credentials --profile {profile} --format env)"`, and name no profile; or '
+                f"use `aws sso login`"
             )
         name = settings.get("source_profile", "")
 

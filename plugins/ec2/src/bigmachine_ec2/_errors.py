@@ -95,12 +95,12 @@ _CREDENTIALS = frozenset(
         "UnrecognizedClientException",
     }
 )
-_NO_SPOT_ROLE = "AuthFailure.ServiceLinkedRoleCreationNotPermitted"
+_NO_ROLE = "AuthFailure.ServiceLinkedRoleCreationNotPermitted"
 _PERMISSION = frozenset(
     {
         "AccessDenied",
         "AccessDeniedException",
-        _NO_SPOT_ROLE,
+        _NO_ROLE,
         "UnauthorizedOperation",
     }
 )
@@ -173,16 +173,18 @@ class AwsError(Exception):
     @property
     def is_shortage(self) -> bool:
         """Whether there is no room for the instances: with EC2, or within the account's quotas."""
-        return self.is_capacity or self.is_quota or self.is_fleet_quota
+        return self.is_capacity or self.is_quota or self.is_fleet_refused
 
     @property
-    def is_fleet_quota(self) -> bool:
-        """Whether the account may create no more fleets.
+    def is_fleet_refused(self) -> bool:
+        """Whether the account may create no fleets, and RunInstances may succeed.
 
         "You've reached your quota for maximum Fleet Requests for this account." New accounts get
-        this for their first fleet (runs-on/runs-on issue 88, coiled/feedback issue 225).
+        this for their first fleet (runs-on/runs-on issue 88, coiled/feedback issue 225). A role
+        for fleets is not required for instant ones ("EC2 Fleet prerequisites").
         """
-        return self.code == "MaxFleetCountExceeded"
+        is_role = self.code == _NO_ROLE and "EC2 Fleet" in self.message
+        return is_role or self.code == "MaxFleetCountExceeded"
 
     @property
     def outside_free_plan(self) -> str:
@@ -203,7 +205,7 @@ class AwsError(Exception):
         "The provided credentials do not have permission to create the service-linked role for EC2
         Spot Instances." (kubernetes/kops issue 16475, determined-ai/determined issue 1830)
         """
-        return self.code == _NO_SPOT_ROLE
+        return self.code == _NO_ROLE and not self.is_fleet_refused
 
     @property
     def is_not_found(self) -> bool:

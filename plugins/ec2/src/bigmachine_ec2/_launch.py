@@ -159,8 +159,12 @@ class Launch:
         )
 
     def _advice(self, *, caller_arn: str) -> list[str]:
-        """List what to do about each kind of error that is not a shortage."""
-        kinds = {error.code: error for _, error in self._errors if not error.is_shortage}
+        """List what to do about what is refused to this account or this caller."""
+        kinds = {
+            error.code: error
+            for _, error in self._errors
+            if (error.is_forbidden or error.outside_free_plan) and not error.is_shortage
+        }
         return [str(explain(error, caller_arn=caller_arn)) for error in kinds.values()]
 
     def _failure(self, *, caller_arn: str) -> BigmachineError:

@@ -147,7 +147,7 @@ async def _dry_run_fleet(
         await api.dry_run("ec2:CreateFleet", **fleet)
     except AwsError as error:
         # The template does not exist; the dry run of RunInstances has checked the rest.
-        if error.is_forbidden:
+        if error.is_forbidden and not error.is_fleet_refused:
             raise
 
 

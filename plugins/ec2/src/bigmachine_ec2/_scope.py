@@ -23,7 +23,7 @@ def scope_of(error: AwsError, *, market: str) -> Scope:
     """Return what an error rules out that a launch on ``market`` had."""
     if error.is_capacity:
         return Scope.POOL
-    if error.is_fleet_quota:
+    if error.is_fleet_refused:
         return Scope.FLEETS
     if error.is_type_refused:
         return Scope.TYPE
