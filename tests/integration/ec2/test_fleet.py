@@ -202,6 +202,7 @@ def test_one_fleet_has_types_of_both_architectures_with_their_images(run, aws):
 # -- when there is too little ---------------------------------------------------------
 
 
+@pytest.mark.usefixtures("consistent")
 def test_missing_spot_capacity_is_launched_on_demand(run, aws, caplog):
     async def test(kit):
         instances = await kit.start(5)
@@ -320,6 +321,7 @@ def test_no_launch_template_outlives_a_start_that_fails(run, aws):
     run(test)
 
 
+@pytest.mark.usefixtures("consistent")
 def test_no_launch_template_outlives_a_start_that_is_cancelled(run, aws):
     async def test(kit):
         system = await kit.setup()
@@ -373,7 +375,7 @@ def test_undeletable_template_is_deleted_at_the_end_of_the_session(run, aws, cap
 
 def test_template_not_yet_found_is_retried(run, aws):
     async def test(kit):
-        aws.unknown_templates = 2
+        aws.replicas.miss("templates", times=2)
         assert len(await kit.start(2)) == 2
         assert aws.count("CreateFleet") == 3
         assert aws.count("CreateLaunchTemplate") == 1
@@ -383,7 +385,7 @@ def test_template_not_yet_found_is_retried(run, aws):
 
 def test_template_never_found_is_an_error(run, aws, caplog):
     async def test(kit):
-        aws.unknown_templates = 99
+        aws.replicas.miss("templates", times=8)  # as often as it is tried
         with (
             caplog.at_level(logging.INFO, "bigmachine.ec2"),
             pytest.raises(StartError, match="InvalidLaunchTemplateName"),

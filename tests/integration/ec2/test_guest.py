@@ -379,6 +379,7 @@ def test_immortal_instances_are_tagged_and_do_not_power_off(run, aws, one_offer,
     run(test, immortal=True, **(one_offer if way == "run" else {}))
 
 
+@pytest.mark.usefixtures("consistent")
 def test_warning_names_the_lifetime_of_immortal_instances(run, caplog):
     async def test(kit):
         await kit.start()
@@ -388,6 +389,7 @@ def test_warning_names_the_lifetime_of_immortal_instances(run, caplog):
     run(test, immortal=True, lifetime=3600.0)
 
 
+@pytest.mark.usefixtures("consistent")
 def test_ended_immortal_instance_is_not_reported_as_running(run, aws, caplog):
     async def test(kit):
         one, other = await kit.start(2)
@@ -398,6 +400,20 @@ def test_ended_immortal_instance_is_not_reported_as_running(run, aws, caplog):
         assert one.id not in told
         kit.system._session = kit.request.session
         aws.power_off(other.id)
+        await kit.system.shutdown()
+
+    run(test, immortal=True)
+
+
+def test_immortal_instance_not_yet_found_is_left(run, aws):
+    async def test(kit):
+        await kit.start(2)
+        aws.replicas.miss("instances", times=2)
+        await kit.system.shutdown()
+        assert [vm.state for vm in aws.instances()] == ["running"] * 2
+        for vm in aws.instances():
+            aws.power_off(vm.id)
+        kit.system._session = kit.request.session
         await kit.system.shutdown()
 
     run(test, immortal=True)

@@ -35,6 +35,7 @@ def test_running_instance_has_not_ended(run, aws):
     run(test)
 
 
+@pytest.mark.usefixtures("consistent")
 @pytest.mark.parametrize(
     ("event", "reason", "detail"),
     [
@@ -69,6 +70,7 @@ def test_every_state_reason_of_the_api_reference_has_a_message():
     }
 
 
+@pytest.mark.usefixtures("consistent")
 def test_instance_terminated_by_somebody_has_ended(run, aws):
     async def test(kit):
         [instance] = await kit.start()
@@ -84,7 +86,7 @@ def test_instance_terminated_by_somebody_has_ended(run, aws):
 def test_unknown_instance_has_ended_unless_it_is_new(run, aws):
     async def test(kit):
         [instance] = await kit.start()
-        aws._unknown = 1
+        aws.replicas.miss("instances", times=1)
         assert await kit.system.keepalive_failed(instance) is None
         unknown = Instance("m9.test-0123abcd.bigmachine", "", id="i-0123456789abcdef0")
         assert "no longer has this instance" in (await kit.system.keepalive_failed(unknown)).detail
@@ -148,6 +150,7 @@ def test_stop_terminates_only_its_instance_and_waits_for_it(run, aws):
     run(test)
 
 
+@pytest.mark.usefixtures("consistent")
 def test_stop_finds_the_instance_by_name(run, aws):
     async def test(kit):
         one, other = await kit.start(2)
@@ -163,7 +166,7 @@ def test_stop_finds_the_instance_by_name(run, aws):
 def test_stop_waits_for_an_instance_not_yet_found(run, aws):
     async def test(kit):
         [instance] = await kit.start()
-        aws._unknown = 4
+        aws.replicas.miss("instances", times=4)
         await kit.system.stop(instance)
         assert states(aws) == ["terminated"]
 
@@ -210,6 +213,7 @@ def test_foreign_instance_is_never_terminated(run, aws):
     aws.clear()
 
 
+@pytest.mark.usefixtures("consistent")
 def test_instances_lists_all_sessions_with_security_groups(run, aws):
     async def test(kit):
         other = kit.other()
@@ -257,6 +261,7 @@ def test_shutdown_frees_all_of_the_session_and_nothing_else(run, aws):
     run(test)
 
 
+@pytest.mark.usefixtures("consistent")
 def test_shutdown_finds_forgotten_instances_by_their_tags(run, aws):
     async def test(kit):
         await kit.start(2)
@@ -310,12 +315,14 @@ def test_failed_shutdown_says_what_may_be_left(run, aws):
     run(test)
 
 
+@pytest.mark.usefixtures("consistent")
 def test_shutdown_finds_a_security_group_whose_response_was_lost(run, aws):
     async def test(kit):
         system = await kit.setup()
         aws.lose_answer("CreateSecurityGroup", times=1)
         aws.refuse("CreateSecurityGroup", "Unavailable", status=503, times=99)
-        with pytest.raises(StartError, match="CreateSecurityGroup failed: .*Unavailable"):
+        aws.refuse("DescribeSecurityGroups", "Unavailable", status=503, times=8)
+        with pytest.raises(StartError, match="DescribeSecurityGroups failed: .*Unavailable"):
             await system.start(1, kit.request)
         assert len(aws.leftovers()) == 1
         await system.shutdown()
@@ -339,11 +346,11 @@ def test_all_pages_of_a_list_are_read(run, aws, monkeypatch):
 # -- a start that is cancelled --------------------------------------------------------
 
 
-@pytest.mark.parametrize("answers_until_known", [0, 3])
-def test_start_cancelled_during_launch_terminates_the_instances(run, aws, answers_until_known):
+@pytest.mark.parametrize("misses", [0, 3])
+def test_start_cancelled_during_launch_terminates_the_instances(run, aws, misses):
     async def test(kit):
         system = await kit.setup()
-        aws.answers_until_known = answers_until_known
+        aws.replicas.miss("instances", times=misses)
         aws.gate.clear()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(system.start, 3, kit.request)
@@ -368,6 +375,7 @@ def test_start_cancelled_while_waiting_for_addresses_frees_all(run, aws):
     run(test)
 
 
+@pytest.mark.usefixtures("consistent")
 def test_start_cancelled_with_unknown_outcome_frees_all(run, aws):
     async def test(kit):
         system = await kit.setup()

@@ -304,8 +304,9 @@ def test_all_resources_are_tagged_with_the_driver(run, region):
     run(test)
 
 
+@pytest.mark.usefixtures("consistent")
 def test_start_recreates_a_reaped_security_group(run, region, monkeypatch):
-    monkeypatch.setattr("bigmachine_ec2._network._NEW_SECONDS", 0.0)
+    monkeypatch.setattr("bigmachine_ec2._api._NEW_SECONDS", 0.0)
 
     async def test(kit):
         [first] = await kit.start()

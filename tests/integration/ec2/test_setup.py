@@ -130,6 +130,12 @@ def test_default_image_has_the_drivers_python(version, parameter):
     assert default_image("x86_64", version) == parameter
 
 
+def test_deprecated_image_is_accepted_by_its_id(run, aws):
+    image = aws.add_image()
+    aws.deprecated_images.add(image)
+    run(Kit.setup, image=image)
+
+
 def test_python_without_a_known_image_is_refused():
     with pytest.raises(
         UsageError, match=r"image: no known release of Ubuntu or Debian has Python 3\.99"

@@ -150,6 +150,7 @@ def test_instance_profile_is_given_by_name_or_arn(run, aws, profile, key):
     run(test, instance_profile=profile)
 
 
+@pytest.mark.usefixtures("consistent")
 def test_missing_capacity_of_one_zone_comes_from_the_next(run, aws):
     async def test(kit):
         instances = await kit.start(7)
@@ -204,12 +205,19 @@ def test_unnamed_instance_is_listed_by_its_id(run, aws, caplog):
     run(test)
 
 
+@pytest.mark.usefixtures("consistent")
 def test_instance_not_yet_found_is_named_after_retries(run, aws):
     async def test(kit):
         [instance] = await kit.start()
         assert instance.name in {i.name for i in await kit.system.instances()}
+        assert aws.count("CreateTags") == 3
 
-    aws.refuse("CreateTags", "InvalidInstanceID.NotFound", times=2)
+    aws.refuse(
+        "CreateTags",
+        "InvalidInstanceID.NotFound",
+        lambda parameters: f"The instance ID '{parameters['ResourceId.1']}' does not exist",
+        times=2,
+    )
     run(test)
 
 
@@ -310,6 +318,7 @@ def test_credentials_expiring_during_launch_keep_the_launched_instances(run, aws
 WAYS = [("CreateFleet", False), ("RunInstances", True)]
 
 
+@pytest.mark.usefixtures("consistent")
 @pytest.mark.parametrize(("action", "is_one"), WAYS)
 def test_error_that_applies_to_all_zones_is_reported_at_once(run, aws, one_offer, action, is_one):
     async def test(kit):
@@ -322,6 +331,7 @@ def test_error_that_applies_to_all_zones_is_reported_at_once(run, aws, one_offer
     run(test, **(one_offer if is_one else {}))
 
 
+@pytest.mark.usefixtures("consistent")
 @pytest.mark.parametrize(("action", "is_one"), WAYS)
 def test_request_with_a_lost_response_launches_nothing_twice(run, aws, one_offer, action, is_one):
     async def test(kit):
@@ -334,18 +344,51 @@ def test_request_with_a_lost_response_launches_nothing_twice(run, aws, one_offer
     run(test, **(one_offer if is_one else {}))
 
 
+@pytest.mark.usefixtures("consistent")
 @pytest.mark.parametrize(("action", "is_one"), WAYS)
-def test_instances_of_a_request_without_response_are_terminated(
-    run, aws, one_offer, action, is_one
-):
+def test_instances_of_a_request_without_response_are_used(run, aws, one_offer, action, is_one):
     async def test(kit):
         system = await kit.setup()
         aws.lose_answer(action, times=99)
-        with pytest.raises(StartError, match="Unavailable"):
-            await system.start(2, kit.request)
-        assert [vm.state for vm in aws.instances()] == ["terminated"] * 2
+        instances = await system.start(2, kit.request)
+        assert {i.id for i in instances} == {vm.id for vm in aws.instances()}
+        assert len(instances) == 2
 
     run(test, **(one_offer if is_one else {}))
+
+
+@pytest.mark.usefixtures("consistent")
+@pytest.mark.parametrize(("action", "is_one"), WAYS)
+def test_market_after_a_lost_response_gets_only_what_is_missing(
+    run, aws, one_offer, action, is_one
+):
+    """The answer that is not lost, for a repeated request, is that there is no capacity left."""
+
+    async def test(kit):
+        system = await kit.setup()
+        aws.lose_answer(action)
+        aws.refuse(action, "InsufficientInstanceCapacity", status=500)
+        instances = await system.start(2, kit.request)
+        assert {i.id for i in instances} == {vm.id for vm in aws.instances()}
+        assert len(instances) == 2
+        assert len({r["ClientToken"] for r in aws.requests(action)}) == 1
+
+    run(test, **(one_offer if is_one else {}))
+
+
+@pytest.mark.usefixtures("consistent")
+def test_nothing_else_is_tried_if_a_lost_purchase_cannot_be_looked_up(run, aws):
+    async def test(kit):
+        system = await kit.setup()
+        aws.lose_answer("CreateFleet", times=1)
+        aws.refuse("CreateFleet", "InsufficientInstanceCapacity", status=500, times=1)
+        aws.refuse("DescribeInstances", "Unavailable", status=503, times=8)
+        with pytest.raises(StartError):
+            await system.start(2, kit.request)
+        assert len({r["ClientToken"] for r in aws.requests("CreateFleet")}) == 1
+        assert [vm.state for vm in aws.instances()] == ["terminated"] * 2
+
+    run(test)
 
 
 def test_security_group_whose_response_was_lost_is_found(run, aws):
@@ -355,6 +398,36 @@ def test_security_group_whose_response_was_lost_is_found(run, aws):
         aws.lose_answer("AuthorizeSecurityGroupIngress")
         await system.start(1, kit.request)
         assert len([i for i in await system.instances() if i.id.startswith("sg-")]) == 1
+
+    run(test)
+
+
+@pytest.mark.parametrize(("action", "is_one"), WAYS)
+def test_new_security_group_not_yet_found_is_awaited(run, aws, one_offer, action, is_one):
+    """AuthorizeSecurityGroupIngress finds it the third time, and so do the later requests."""
+
+    async def test(kit):
+        system = await kit.setup()
+        aws.replicas.miss("groups", times=2)
+        await system.start(1, kit.request)
+        assert aws.count("AuthorizeSecurityGroupIngress") == 3
+        aws.replicas.miss("groups", times=2)
+        await system.start(1, kit.request)
+        assert aws.count(action) == 4
+        assert aws.count("CreateSecurityGroup") == 1
+        aws.replicas.miss("groups", times=2)
+        await system.shutdown()
+        assert aws.leftovers() == []
+
+    run(test, **(one_offer if is_one else {}))
+
+
+def test_security_group_whose_response_never_comes_is_used(run, aws):
+    async def test(kit):
+        system = await kit.setup()
+        aws.lose_answer("CreateSecurityGroup", times=99)
+        await system.start(1, kit.request)
+        assert len({r["GroupName"] for r in aws.requests("CreateSecurityGroup")}) == 1
 
     run(test)
 
@@ -372,7 +445,7 @@ def test_throttled_requests_are_retried(run, aws):
 
 def test_instance_not_yet_found_is_awaited(run, aws):
     async def test(kit):
-        aws.answers_until_known = 3
+        aws.replicas.miss("instances", times=3)
         [instance] = await kit.start()
         assert instance.address
 

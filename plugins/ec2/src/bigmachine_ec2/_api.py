@@ -46,6 +46,7 @@ _PAGES = {
 }
 _READS = ("Describe", "Get")  # what the names of requests that change nothing begin with
 _ATTEMPTS = 8  # with their delays up to a minute
+_NEW_SECONDS = 120.0  # what is new may be unknown for a while: "Eventual consistency"
 _FIRST_ATTEMPTS = 3
 
 
@@ -63,6 +64,7 @@ class Api:
         self._write_limiter = RateLimiter(rate=_WRITE_RATE, burst=_WRITE_BURST)
         self._write_limiters = {"ec2:CreateTags": RateLimiter(rate=_TAGS_RATE, burst=_TAGS_BURST)}
         self._forbids_changes = False
+        self._noted: dict[str, float] = {}  # when, by trio's clock
         self._session: Any = None  # boto3 has no types of its own
         self._clients: dict[str, Any] = {}
         self._client_lock = threading.Lock()  # clients are thread-safe, and their creation is not
@@ -93,6 +95,28 @@ class Api:
                     open_session, self._options.region, abandon_on_cancel=True
                 )
 
+    def note_new(self, *names: str) -> None:
+        """Remember the ids or names of resources of bigmachine that exist since now at the latest.
+
+        AWS may not find them yet, even if it did a moment ago: its computers learn of them one
+        after the other. For a while, requests that don't find them are repeated.
+        """
+        self._noted.update(dict.fromkeys(names, trio.current_time()))
+
+    def forget(self, name: str) -> None:
+        """Forget a resource, because it is deleted."""
+        self._noted.pop(name, None)
+
+    def is_new(self, name: str) -> bool:
+        """Whether the resource was noted so recently that AWS may not find it yet."""
+        return trio.current_time() < self._noted.get(name, -float("inf")) + _NEW_SECONDS
+
+    def is_about_new(self, error: AwsError) -> bool:
+        """Whether AWS did not find a resource that is new; its message names what it misses."""
+        return error.is_not_found and any(
+            name in error.message and self.is_new(name) for name in self._noted
+        )
+
     async def caller_arn(self) -> str:
         """Return the ARN of the credentials. Call it first, because it gives up early.
 
@@ -112,7 +136,7 @@ class Api:
             try:
                 return await self._send(action, parameters, self._read_limiter, is_read=True)
             except AwsError as error:
-                if not error.is_temporary:
+                if not (error.is_temporary or self.is_about_new(error)):
                     raise
                 await self._back_off(error, delay)
         return await self._send(action, parameters, self._read_limiter, is_read=True)
@@ -128,11 +152,12 @@ class Api:
                 return items
             page["NextToken"] = reply["NextToken"]
 
-    async def write(self, action: str, **parameters: Any) -> Reply:
+    async def write(self, action: str, *, waits_for_new: bool = True, **parameters: Any) -> Reply:
         """Request an idempotent change: one that is so by its nature or by a ``ClientToken``.
 
         This waits for the response even when cancelled, because the caller must know what was
-        created. While the outcome is unknown, the request is repeated.
+        created. While the outcome is unknown, the request is repeated; also while it names a
+        new resource that is not found, unless ``waits_for_new`` is false.
         """
         delays = backoff(_ATTEMPTS)
         with trio.CancelScope() as scope:
@@ -144,7 +169,8 @@ class Api:
                     delay = next(delays, None)
                     unknown = scope.shield or error.is_outcome_unknown
                     scope.shield = error.is_outcome_unknown = unknown
-                    if not error.is_temporary or delay is None:
+                    is_new = waits_for_new and self.is_about_new(error)
+                    if not (error.is_temporary or is_new) or delay is None:
                         raise
                     await self._back_off(error, delay)
         raise AssertionError  # this scope is never cancelled

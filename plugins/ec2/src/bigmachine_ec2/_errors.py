@@ -213,11 +213,6 @@ class AwsError(Exception):
         return self.code.endswith((".NotFound", ".NotFoundException", ".Unknown"))
 
     @property
-    def is_template_not_found(self) -> bool:
-        """Whether EC2 does not find a launch template; it finds a new one a little later."""
-        return self.is_not_found and self.code.startswith("InvalidLaunchTemplate")
-
-    @property
     def is_unreachable(self) -> bool:
         """Whether AWS could not be reached."""
         return self.code in _UNREACHABLE

@@ -129,8 +129,13 @@ async def _image_id(api: Api, image: str) -> str:
 
 async def _describe(api: Api, id: str) -> Image:
     # By a filter, because a malformed id would be another error.
+    # Deprecated images still boot, and a pinned one is deprecated after two years at the latest.
+    # But others' are only listed if asked for ("Deprecate an Amazon EC2 AMI").
     raws = await api.read_all(
-        "ec2:DescribeImages", "Images", Filters=[{"Name": "image-id", "Values": [id]}]
+        "ec2:DescribeImages",
+        "Images",
+        Filters=[{"Name": "image-id", "Values": [id]}],
+        IncludeDeprecated=True,
     )
     if not raws:
         raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import secrets
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from bigmachine.errors import BigmachineError, StartError
 
 from ._advice import explain
 from ._api import Api
-from ._backoff import backoff
+from ._backoff import backoff, poll_intervals
 from ._create_fleet import CreateFleet
 from ._errors import AwsError
 from ._launch_method import LaunchMethod, LaunchResult
@@ -27,6 +28,7 @@ logger = logging.getLogger("bigmachine.ec2")
 
 USER_DATA_LIMIT = 16384  # bytes before base64, by "Run commands when you launch an EC2 instance"
 _ATTEMPTS = 6  # with their delays up to 15 seconds
+_LISTED_SECONDS = 20.0  # EC2 lists a new instance after some seconds
 _UNDO_TIMEOUT = 150.0  # EC2 takes a minute or so to terminate an instance
 
 
@@ -132,19 +134,45 @@ class Launch:
         try:
             result = await method.launch(wanted, token=token)
         except AwsError as error:
-            if not error.is_outcome_unknown:
-                self._unknown.remove(token)
-            errors = [(offer, error) for offer in method.offers]
-            return LaunchResult((), errors, is_temporary=error.is_template_not_found)
-        self._unknown.remove(token)
-        self.vms += result.vms
-        for vm in result.vms:
-            self._region_vms.note_launch(vm.id)
+            result = LaunchResult((), [(offer, error) for offer in method.offers])
+        self._add(result.vms)
+        unknown = next((error for _, error in result.errors if error.is_outcome_unknown), None)
+        if unknown is None:
+            self._unknown.remove(token)
+        else:
+            more = await self._await_others(token, wanted - len(result.vms), unknown)
+            self._add(more)
+            result = dataclasses.replace(result, vms=[*result.vms, *more])
         logger.info("%d of %d: %s …", len(result.vms), wanted, method.offers[0])
         return result
 
+    def _add(self, vms: Sequence[Vm]) -> None:
+        self.vms += vms
+        self._api.note_new(*(vm.id for vm in vms))
+
+    async def _await_others(self, token: str, count: int, error: AwsError) -> Sequence[Vm]:
+        """Return up to ``count`` more instances of the request that failed with this error.
+
+        They are looked for before anything else is tried, so that nothing is purchased twice.
+        Raises the error if EC2 can't list them: then it is unknown what may still be purchased.
+        """
+        known, found = {vm.id for vm in self.vms}, None
+        with trio.move_on_after(_LISTED_SECONDS):
+            for delay in poll_intervals():
+                listed = await self._region_vms.find(request=[token])
+                found = [vm for vm in listed if vm.id not in known]
+                if len(found) >= count:
+                    break
+                await trio.sleep(delay)
+        if found is None:
+            raise error
+        return found
+
     async def _find_unknown(self) -> Sequence[Vm]:
-        return await self._region_vms.find(request=self._unknown) if self._unknown else ()
+        """Return the instances of requests without a response that EC2 has not listed before."""
+        found = await self._region_vms.find(request=self._unknown) if self._unknown else ()
+        known = {vm.id for vm in self.vms}
+        return [vm for vm in found if vm.id not in known]
 
     def _report(self) -> str:
         """List what failed, and AWS's messages: a line for each kind of error."""

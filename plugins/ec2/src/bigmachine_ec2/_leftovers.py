@@ -107,11 +107,13 @@ class Leftovers:
 
     async def free_ours(self, id: str) -> None:
         """Delete a resource by id, if it is tagged with a session."""
-        if id in await self._listed(_kind_of(id)):
-            await self._free(id)
-
-    async def _listed(self, kind: ResourceKind) -> set[str]:
-        return {found.id for found in await self._find(kind, "*")}
+        for delay in poll_intervals():
+            if await self._is_ours(id):
+                await self._free(id)
+                return
+            if not self._api.is_new(id):
+                return
+            await trio.sleep(delay)
 
     async def _find(self, kind: ResourceKind, session: str) -> list[Instance]:
         raws = await self._api.read_all(
@@ -119,21 +121,33 @@ class Leftovers:
             kind.list_key,
             Filters=_tags.filters({_tags.SESSION: [session]}),
         )
-        return [_instance(kind, raw) for raw in raws if raw.get("State") not in kind.deleted_states]
+        found = [
+            _instance(kind, raw) for raw in raws if raw.get("State") not in kind.deleted_states
+        ]
+        if kind is not VOLUME:  # volumes are deleted with their instances, so they may be gone
+            self._api.note_new(*(resource.id for resource in found))
+        return found
+
+    async def _is_ours(self, id: str) -> bool:
+        return id in {found.id for found in await self._find(_kind_of(id), "*")}
 
     async def _free(self, id: str) -> None:
         kind, unlisted = _kind_of(id), 0
         for delay in poll_intervals():
             try:
                 await self._api.write(kind.delete, **kind.delete_parameters(kind.id_key, id))
+                self._api.forget(id)
                 return
             except AwsError as error:
                 if error.is_not_found:
-                    return
-                if error.is_denied and id not in await self._listed(kind):
+                    if not await self._is_ours(id):
+                        self._api.forget(id)
+                        return
+                elif error.is_denied and not await self._is_ours(id):
                     # As for instances, see `Vms`: EC2 denies it for one that is gone.
                     unlisted += 1
                     if unlisted == _LOOKS:
+                        self._api.forget(id)
                         return
                 elif error.code not in IN_USE:
                     raise

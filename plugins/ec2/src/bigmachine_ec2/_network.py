@@ -14,11 +14,12 @@ from bigmachine.boot import PORT
 from bigmachine.errors import StartError, UsageError
 
 from ._api import Api
+from ._backoff import backoff
 from ._errors import AwsError
 from ._tags import tag_specifications
 
 _LOOK_UP_TIMEOUT = 15.0
-_NEW_SECONDS = 120.0  # a new group may not be found for some seconds: "Eventual consistency"
+_ATTEMPTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,19 +178,18 @@ class SessionSecurityGroup:
         self._vpc = vpc
         self._lock = trio.Lock()
         self._is_open = False
-        self._seen = -float("inf")  # when it was last found, by trio's clock
 
     async def open(self, *, allow: Sequence[str], tags: Mapping[str, str]) -> str:
         """Create the group, unless it exists, and return its id. Raises `AwsError`."""
         async with self._lock:
-            if self.id and trio.current_time() >= self._seen + _NEW_SECONDS:
+            if self.id and not self._api.is_new(self.id):
                 await self._check_exists()
             if not self.id:
                 self.id = await self._create(tags)
+                self._api.note_new(self.id)
             if not self._is_open:
                 await self._allow(allow)
                 self._is_open = True
-                self._seen = trio.current_time()
         return self.id
 
     async def _check_exists(self) -> None:
@@ -198,7 +198,7 @@ class SessionSecurityGroup:
         if await self._api.read_all(
             "ec2:DescribeSecurityGroups", "SecurityGroups", Filters=filters
         ):
-            self._seen = trio.current_time()
+            self._api.note_new(self.id)
         else:
             self.id, self._is_open = "", False
 
@@ -214,18 +214,22 @@ class SessionSecurityGroup:
             return str(reply["GroupId"])
         except AwsError as error:
             # Session names are unique, so an earlier attempt created it, and its response was lost.
-            if error.code != "InvalidGroup.Duplicate":
+            if not (error.is_outcome_unknown or error.code == "InvalidGroup.Duplicate"):
                 raise
+            failure = error
+        filters = [
+            {"Name": "group-name", "Values": [self._name]},
+            {"Name": "vpc-id", "Values": [self._vpc]},
+        ]
         with trio.CancelScope(shield=True):
-            [raw] = await self._api.read_all(
-                "ec2:DescribeSecurityGroups",
-                "SecurityGroups",
-                Filters=[
-                    {"Name": "group-name", "Values": [self._name]},
-                    {"Name": "vpc-id", "Values": [self._vpc]},
-                ],
-            )
-        return str(raw["GroupId"])
+            for delay in backoff(_ATTEMPTS):
+                found = await self._api.read_all(
+                    "ec2:DescribeSecurityGroups", "SecurityGroups", Filters=filters
+                )
+                if found:
+                    return str(found[0]["GroupId"])
+                await trio.sleep(delay)  # it is new
+        raise failure
 
     async def _allow(self, allow: Sequence[str]) -> None:
         port = {"IpProtocol": "tcp", "FromPort": PORT, "ToPort": PORT}

@@ -171,7 +171,7 @@ class Ec2System(System):
                 return None
             if vm is not None:
                 return vm.termination() if vm.has_ended else None
-            if instance.id not in self._ids.values() or not self._vms.is_new(instance.id):
+            if instance.id not in self._ids.values() or not self._api.is_new(instance.id):
                 return Termination(StopReason.GONE, "EC2 no longer has this instance")
         return None
 
@@ -339,6 +339,11 @@ class Ec2System(System):
             session=session,
         )
 
+    async def _immortals(self) -> dict[str, str]:
+        """Return the ids of the machines that outlive the session, by name."""
+        vms = {name: await self._vms.await_ours(id) for name, id in self._ids.items()}
+        return {name: vm.id for name, vm in vms.items() if vm and not vm.has_ended}
+
     async def _release(self, session: str) -> None:
         from ._leftovers import FREED_AFTER_INSTANCES, FREED_BEFORE_INSTANCES
 
@@ -348,8 +353,7 @@ class Ec2System(System):
                 await self._leftovers.free(request.id for request in requests)
         finally:  # even if that failed: most likely there are none
             found = await self._vms.find(session=[session])
-            living = {vm.id for vm in found if self.options.immortal and not vm.has_ended}
-            kept = {name: id for name, id in self._ids.items() if id in living}
+            kept = await self._immortals() if self.options.immortal else {}
             ids = {*self._ids.values(), *(vm.id for vm in found)} - {*kept.values()}
             await self._vms.terminate(ids)
         self._ids.clear()

@@ -14,15 +14,13 @@ from bigmachine.system import Instance, Termination
 
 from . import _tags
 from ._api import Api
-from ._backoff import backoff, poll_intervals
+from ._backoff import poll_intervals
 from ._batch import Batch, for_each
 from ._errors import AwsError
 from ._options import TAG_PREFIX
 from ._prices import PriceKey
 
 _MAX_VALUES = 200  # values that a filter takes, by the API reference of DescribeInstances
-_ATTEMPTS = 8
-_NEW_SECONDS = 120.0  # a new instance may be unknown for some seconds: "Eventual consistency"
 LIVE_STATES = ("pending", "running", "stopping", "stopped", "shutting-down")
 
 # A disk's key is used only when the instance starts: no dry run finds out
@@ -160,19 +158,24 @@ class Vms:
         self._api = api
         self._describe = Batch(self._describe_all, max_keys=_MAX_VALUES)
         self._terminate = Batch(self._terminate_all, max_keys=_MAX_VALUES)
-        self._launched: dict[str, float] = {}  # launch times, by trio's clock
-
-    def note_launch(self, id: str) -> None:
-        """Remember that an instance was launched just now."""
-        self._launched[id] = trio.current_time()
 
     async def describe(self, id: str) -> Vm | None:
         """Return an instance as it is now; None if EC2 has no such instance. Raises `AwsError`."""
         return await self._describe(id)
 
-    def is_new(self, id: str) -> bool:
-        """Whether it was launched so recently that EC2 may not find it yet."""
-        return trio.current_time() < self._launched.get(id, -float("inf")) + _NEW_SECONDS
+    async def await_ours(self, id: str) -> Vm | None:
+        """Return an instance as it is now, once EC2 finds it and its tags if it is new.
+
+        Returns None if there is no such instance, or if no session launched it.
+        """
+        for delay in poll_intervals():
+            vm = await self.describe(id)
+            if vm is not None and vm.is_ours:
+                return vm
+            if not self._api.is_new(id):
+                break
+            await trio.sleep(delay)
+        return None
 
     async def find(self, **tags: Sequence[str]) -> list[Vm]:
         """Return the instances of all sessions that are not terminated, filtered by tags.
@@ -190,8 +193,7 @@ class Vms:
     async def find_ours(self, instance: Instance) -> str:
         """Return an instance's id, found by its id or its name; "" unless a session launched it."""
         if instance.id:
-            vm = await self.describe(instance.id)
-            return vm.id if vm is not None and vm.is_ours else ""
+            return instance.id if await self.await_ours(instance.id) else ""
         session = instance.name.partition(".")[2]
         if not session:
             return ""
@@ -203,17 +205,7 @@ class Vms:
 
         async def tag(batch: tuple[list[str], dict[str, str]]) -> None:
             ids, tags = batch
-            pairs = _tags.pairs(tags)
-            delays = backoff(_ATTEMPTS)
-            while True:
-                try:
-                    await self._api.write("ec2:CreateTags", Resources=ids, Tags=pairs)
-                    return
-                except AwsError as error:
-                    delay = next(delays, None)
-                    if not error.is_not_found or delay is None:
-                        raise
-                await trio.sleep(delay)
+            await self._api.write("ec2:CreateTags", Resources=ids, Tags=_tags.pairs(tags))
 
         await for_each(_tags.machines_tags(labels), tag)
 
@@ -226,7 +218,7 @@ class Vms:
         for delay in poll_intervals():
             is_requested = is_requested or bool(await self._terminate(id))
             vm = await self.describe(id)
-            if vm.is_terminated if vm else not self.is_new(id):
+            if vm.is_terminated if vm else not self._api.is_new(id):
                 return
             await trio.sleep(delay)
 
@@ -239,11 +231,13 @@ class Vms:
         reservations = await self._api.read_all(
             "ec2:DescribeInstances", "Reservations", Filters=[*filters]
         )
-        return [
+        found = [
             Vm.from_response(raw)
             for reservation in reservations
             for raw in reservation["Instances"]
         ]
+        self._api.note_new(*(vm.id for vm in found if vm.is_ours and not vm.is_terminated))
+        return found
 
     async def _terminate_all(self, ids: Sequence[str]) -> dict[str, bool]:
         """Terminate these; return which of them EC2 knows. One unknown id fails a whole request.
@@ -253,7 +247,7 @@ class Vms:
         visible on the terminated instance after a short while" ("Terminate Amazon EC2 instances").
         """
         try:
-            await self._api.write("ec2:TerminateInstances", InstanceIds=[*ids])
+            await self._api.write("ec2:TerminateInstances", waits_for_new=False, InstanceIds=[*ids])
         except AwsError as error:
             if error.is_not_found and len(ids) == 1:
                 return {ids[0]: False}
