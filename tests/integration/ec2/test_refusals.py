@@ -10,7 +10,12 @@ import pytest
 from bigmachine.errors import StartError, UsageError
 from bigmachine_ec2._advice import explain
 from bigmachine_ec2._errors import AwsError
-from bigmachine_ec2._scope import Scope, scope_of
+from bigmachine_ec2._image import Image
+from bigmachine_ec2._instance_types import InstanceType
+from bigmachine_ec2._network import Subnet
+from bigmachine_ec2._offers import Offer
+from bigmachine_ec2._options import MARKETS
+from bigmachine_ec2._scope import RuledOut, Scope, scope_of
 from bigmachine_ec2._vms import Vm
 from tests.support.aws.refusals import (
     BLOCKED,
@@ -20,6 +25,7 @@ from tests.support.aws.refusals import (
     NO_FLEET_ROLE,
     NO_FLEETS,
     NO_SPOT_ROLE,
+    NOT_FOR_SPOT,
     NOT_IN_THIS_PARTITION,
     ORGANIZATION,
     OWN_POLICY,
@@ -72,6 +78,20 @@ def error(refusal: Refusal, *, region: str = REGION) -> AwsError:
 def test_refusal_rules_out_what_it_is_about(refusal, on_spot, on_demand):
     assert scope_of(error(refusal), market="spot") is on_spot
     assert scope_of(error(refusal), market="on-demand") is on_demand
+
+
+@pytest.mark.parametrize(
+    ("refusal", "is_on_demand_left"), [(NOT_FOR_SPOT, True), (FREE_TYPE, False)], ids=["", "free"]
+)
+def test_type_that_spot_refuses_may_be_launched_on_demand(refusal, is_on_demand_left):
+    everywhere = frozenset({"us-east-1a"})
+    kind = InstanceType("t2.micro", 1, 1 << 30, "x86_64", frozenset(MARKETS), everywhere)
+    image, subnet = Image("ami-1", "", "x86_64", "/dev/xvda", 8), Subnet("subnet-1", "us-east-1a")
+    spot, on_demand = (Offer(market, kind, image, subnet) for market in MARKETS)
+    ruled_out = RuledOut()
+    assert ruled_out.note([(spot, error(refusal))])
+    assert ruled_out.covers([spot])
+    assert ruled_out.covers([on_demand]) is not is_on_demand_left
 
 
 @pytest.mark.parametrize(

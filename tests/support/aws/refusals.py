@@ -39,6 +39,12 @@ FREE_IMAGE = Refusal(
     "'describe-images' with the filter 'free-tier-eligible=true'.",
     "bitnami/vms#1838",
 )
+NOT_FOR_SPOT = Refusal(
+    "InvalidParameterValue",
+    "Value (t2.micro) for parameter instanceType is invalid. 't2.micro' is an unsupported instance "
+    "type",
+    "jtriley/StarCluster#588",
+)
 NO_SPOT_ROLE = Refusal(
     "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
     "The provided credentials do not have permission to create the service-linked role for EC2 "

@@ -15,6 +15,7 @@ from bigmachine.system import check_options
 from ._volumes import MAX_DATA_VOLUMES, MAX_GIB
 
 Market = Literal["spot", "on-demand", "spot-then-on-demand"]
+MARKETS = ("spot", "on-demand")
 
 TAG_PREFIX = "bigmachine:"
 _MAX_TAGS = 40  # EC2 allows 50 on a resource, and some are bigmachine's
@@ -111,7 +112,7 @@ class Ec2Options:
     @property
     def markets(self) -> tuple[str, ...]:
         """The markets to try, in this order: of ``"spot"`` and ``"on-demand"``."""
-        return ("spot", "on-demand") if self.market == "spot-then-on-demand" else (self.market,)
+        return MARKETS if self.market == "spot-then-on-demand" else (self.market,)
 
     @property
     def own_tags(self) -> Mapping[str, str]:

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 
 from ._errors import AwsError
 from ._offers import Offer
+from ._options import MARKETS
 
 
 class Scope(enum.Enum):
     """What an error of a launch rules out."""
 
     POOL = "one type in one zone, for now"
-    TYPE = "the instance type"
+    TYPE = "the instance type, on this market"
     MARKET = "the market"
     FLEETS = "fleets; RunInstances may succeed"
     ALL = "every launch"
@@ -40,22 +41,24 @@ class RuledOut:
     def __init__(self) -> None:
         self.fleets = False
         """Whether fleets are ruled out."""
-        self._types: set[str] = set()
+        self._types: set[tuple[str, str]] = set()  # with their markets
         self._markets: set[str] = set()
 
     def covers(self, offers: Iterable[Offer]) -> bool:
         """Whether all of these offers are ruled out."""
         return all(
-            offer.market in self._markets or offer.instance_type.name in self._types
+            offer.market in self._markets or (offer.market, offer.instance_type.name) in self._types
             for offer in offers
         )
 
     def note(self, errors: Sequence[tuple[Offer, AwsError]]) -> bool:
         """Take note of a request's errors; return whether another request may succeed."""
         scopes = [scope_of(error, market=offer.market) for offer, error in errors]
-        for (offer, _), scope in zip(errors, scopes, strict=True):
+        for (offer, error), scope in zip(errors, scopes, strict=True):
             if scope is Scope.TYPE:
-                self._types.add(offer.instance_type.name)
+                # Some types are not for spot; what the free plan has not, it has on no market.
+                markets = MARKETS if error.outside_free_plan else (offer.market,)
+                self._types.update((market, offer.instance_type.name) for market in markets)
             self.fleets |= scope is Scope.FLEETS
         if scopes and all(scope is Scope.MARKET for scope in scopes):
             self._markets.add(errors[0][0].market)
