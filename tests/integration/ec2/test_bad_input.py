@@ -399,6 +399,16 @@ NETWORK = [
         {"key_pair": "laptop"},
     ),
     Bad(
+        "tags against an organization's policy",
+        (
+            "tags: a tag policy of the organization rejects them",
+            "AWS answered TagPolicyViolation: The tag policy does not allow the value",
+        ),
+        arrange=refused(
+            "RunInstances", "TagPolicyViolation", "The tag policy does not allow the value."
+        ),
+    ),
+    Bad(
         "unknown instance profile",
         (
             "instance_profile: AWS rejects it; list all with `aws iam list-inst",

@@ -10,6 +10,10 @@ import pytest
 import trio
 
 from bigmachine.errors import StartError
+from bigmachine_ec2._image import Image
+from bigmachine_ec2._instance_types import InstanceType
+from bigmachine_ec2._network import Subnet
+from bigmachine_ec2._offers import Offer, fleet_groups
 from tests.support.aws.fixtures import TYPE
 from tests.support.aws.many import Many
 from tests.support.waiting import eventually
@@ -108,6 +112,17 @@ def test_second_subnet_of_a_zone_goes_to_another_fleet(run, aws):
     finally:
         aws.clear()
         aws.ec2.delete_subnet(second.id)
+
+
+def test_many_offers_go_to_several_fleets():
+    image = Image("ami-1", "", "x86_64", "/dev/sda1", 8)
+    nowhere: frozenset[str] = frozenset()
+    kinds = [InstanceType(f"t{n}", 2, 1 << 30, "x86_64", nowhere, nowhere) for n in range(99)]
+    subnets = [Subnet(f"subnet-{zone}", zone) for zone in "abcdef"]
+    offers = [Offer("spot", kind, image, subnet) for kind in kinds for subnet in subnets]
+    groups = [*fleet_groups(offers)]
+    assert [len(group) for group in groups] == [300, 294]
+    assert [offer for group in groups for offer in group] == offers
 
 
 @pytest.mark.parametrize("market", ["spot", "on-demand"])

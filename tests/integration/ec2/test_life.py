@@ -15,6 +15,7 @@ from bigmachine_ec2 import Ec2Options, Ec2System
 from tests.support.waiting import eventually
 
 SESSION = "test-0123abcd.bigmachine"
+DENIED = "UnauthorizedOperation"
 
 
 def states(aws):
@@ -431,6 +432,31 @@ def test_system_on_a_machine_has_no_driver_state(run):
         there = pickle.loads(pickle.dumps(kit.system))
         assert there.options == kit.system.options
         assert there.maxprocs() is None
+
+    run(test)
+
+
+def test_resource_that_is_gone_is_freed_though_aws_denies_it(run, aws):
+    """A policy that permits tagged resources only denies it: what is gone has no tags."""
+    gone = "i-0123456789abcdef0"
+    others = [f"{prefix}-0123456789abcdef0" for prefix in ("vol", "sg", "lt", "sir")]
+
+    def names_gone(parameters):
+        return gone in parameters.values()
+
+    async def test(kit):
+        [instance] = await kit.start()
+        aws.refuse("TerminateInstances", DENIED, status=403, times=9, when=names_gone)
+        await kit.system._vms.terminate([gone, instance.id])
+        [vm] = aws.instances()
+        assert vm.state == "terminated"
+        aws.refuse("TerminateInstances", DENIED, status=403, times=9)
+        await kit.system._vms.terminate([instance.id])
+        for action in ("DeleteVolume", "DeleteSecurityGroup", "DeleteLaunchTemplate"):
+            aws.refuse(action, DENIED, status=403, times=5)
+        aws.refuse("CancelSpotInstanceRequests", DENIED, status=403, times=5)
+        await kit.system._leftovers.free(others)
+        aws.reset()
 
     run(test)
 

@@ -22,7 +22,7 @@ def test_instances_are_launched_into_the_placement_group(run, aws, way):
             [request] = aws.requests("CreateLaunchTemplate")
             assert request["LaunchTemplateData.Placement.GroupName"] == "close"
 
-    aws.have_placement_group("close", "cluster")
+    aws.placement_groups.add("close", "cluster")
     market = "on-demand" if way == "run" else "spot"
     run(test, placement_group="close", market=market, subnets=one_zone(aws))
 
@@ -45,7 +45,7 @@ def test_unusable_placement_group_is_refused(run, aws, name, strategy, state, op
         with pytest.raises(UsageError, match=f"placement_group: .*{message}"):
             await kit.setup()
 
-    aws.have_placement_group("close", strategy, state=state)
+    aws.placement_groups.add("close", strategy, state=state)
     run(test, placement_group=name, **options)
 
 
@@ -53,5 +53,5 @@ def test_spread_placement_group_may_be_in_several_zones(run, aws):
     async def test(kit):
         await kit.setup()
 
-    aws.have_placement_group("apart", "spread")
+    aws.placement_groups.add("apart", "spread")
     run(test, placement_group="apart")

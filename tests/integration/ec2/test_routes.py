@@ -115,3 +115,24 @@ def test_subnet_with_public_access_blocked_is_refused_or_skipped(run, aws):
     assert other in chosen
     block_public_access(aws, [subnet.id for subnet in subnets[1:]], mode="block-bidirectional")
     assert "VPC Block Public Access keeps the internet out" in refused(run)
+
+
+@pytest.mark.parametrize(
+    "trait", ["<ipv6Native>true</ipv6Native>", "<outpostArn>arn:aws:outposts:x</outpostArn>"]
+)
+def test_unusable_subnets_of_the_default_vpc_are_skipped(run, aws, trait):
+    subnets = [subnet.id for subnet in aws.ec2.describe_subnets()]
+    id = f"<subnetId>{subnets[0]}</subnetId>".encode()
+    other = trait.encode()
+    aws.edit(
+        "DescribeSubnets",
+        lambda content: content.replace(b"<ipv6Native>false</ipv6Native>", b"").replace(
+            id, id + other
+        ),
+    )
+    chosen = accepted(run)
+    assert subnets[0] not in chosen
+    assert len(chosen) > 2
+    if "ipv6" in trait:
+        said = refused(run, subnets=subnets[:2])
+        assert said.startswith(f"subnets: {subnets[0]}: IPv6 only, and machines need IPv4")

@@ -132,6 +132,8 @@ def test_instance_options_are_in_the_request(run, aws):
         assert request["NetworkInterface.1.SubnetId"] == subnet.id
         assert request["NetworkInterface.1.AssociatePublicIpAddress"] == "false"
         assert request["BlockDeviceMapping.1.Ebs.VolumeSize"] == "100"
+        # Else the account's default decides, and refuses tags whose keys have a space or a slash.
+        assert request["MetadataOptions.InstanceMetadataTags"] == "disabled"
         assert b'"lifetime_seconds": 3600.0' in gzip.decompress(
             base64.b64decode(request["UserData"])
         )

@@ -33,6 +33,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from tests.support.aws import model
 from tests.support.aws.fleets import create_fleet
+from tests.support.aws.placement_groups import PlacementGroups
 from tests.support.aws.policy import Calls
 from tests.support.aws.prices import PriceList
 from tests.support.aws.replicas import Replicas
@@ -100,6 +101,7 @@ class Aws:
     quotas: dict[str, float] = field(default_factory=dict)
     """Quotas of EC2 that Service Quotas tells, by code; it has none of the others."""
     prices: PriceList = field(default_factory=PriceList)
+    placement_groups: PlacementGroups = field(default_factory=PlacementGroups)
     access_keys: list[str] = field(default_factory=list)
     """The ids of the access keys that requests were signed with."""
     ahead: float = 0.0
@@ -129,6 +131,7 @@ class Aws:
         self.calls.begin()
         self.capacity.clear()
         self.prices = PriceList()
+        self.placement_groups = PlacementGroups()
         self._faults.clear()
         self._tokens.clear()
         self.replicas = Replicas()
@@ -166,23 +169,6 @@ class Aws:
     def edit(self, action: str, edit: Callable[[bytes], bytes]) -> None:
         """Change the content of an action's answers."""
         self._edits.append((action, edit))
-
-    def have_placement_group(self, name: str, strategy: str, *, state: str = "available") -> None:
-        """Have a placement group, which moto does not know, and no other."""
-        group = (
-            f"<item><groupName>{name}</groupName><state>{state}</state>"
-            f"<strategy>{strategy}</strategy></item>"
-        )
-
-        def answer(parameters: Parameters) -> bytes:
-            found = group if parameters.get("Filter.1.Value.1") == name else ""
-            return (
-                '<DescribePlacementGroupsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">'
-                f"<requestId>r</requestId><placementGroupSet>{found}</placementGroupSet>"
-                "</DescribePlacementGroupsResponse>"
-            ).encode()
-
-        self.answer("DescribePlacementGroups", answer)
 
     def lose_answer(self, action: str, *, times: int = 1) -> None:
         """Have the next requests of an action carried out, and answered by no more than a 503."""
@@ -445,6 +431,8 @@ class Aws:
             answer = self.prices.answer(environ, action, parameters, body)
         elif action in WITH_TOKEN and parameters.get("DryRun") != "true":
             answer = self._once(app, environ, action, parameters)
+        elif action == "DescribePlacementGroups":
+            answer = _reply(200, self.placement_groups.describe(parameters))
         elif action == "CreateFleet":
             answer = _reply(412, _error("DryRunOperation", "it would have succeeded"))
         elif action == "DeleteLaunchTemplate" and not self._has_template(parameters):

@@ -18,7 +18,7 @@ from typing import Any
 
 from tests.support.paths import ROOT
 
-FILE = ROOT / "plugins/ec2/policy.json"
+FILE = ROOT / "plugins/ec2/src/bigmachine_ec2/policy.json"
 TOUR = "tests/integration/ec2/test_policy.py::test_policy_matches_the_plugins_calls"
 
 SESSION, MACHINES = "bigmachine:session", "bigmachine:machines"

@@ -41,6 +41,7 @@ from .._events import Event
 from .._identity import Identity
 from .._values import Instance, Keepalive, Notice, Termination
 from ..errors import NotSupportedError
+from ._check import CheckedRequest, CheckReport, Verdict
 from ._options import NoOptions
 from ._request import LaunchRequest, MachineSpec
 
@@ -162,6 +163,15 @@ class System:
         Called when a session opens, before `setup`, in any thread. It must not wait. It is not
         a hook.
         """
+
+    async def check(self) -> CheckReport:
+        """Try the requests that sessions make, and create nothing: for ``bigmachine check``.
+
+        A provider that has dry runs can answer each request without carrying it out. The default
+        calls `setup` alone. Raises what `setup` raises. It is not a hook.
+        """
+        await self.setup()
+        return CheckReport([CheckedRequest("setup", Verdict.OK)])
 
     def is_busy(self, instance: Instance) -> bool:
         """Whether a machine that does not answer is known to compute.

@@ -70,6 +70,7 @@ _OPTIONS = {
     "InvalidSubnet": "subnets",
     "InvalidSubnetID": "subnets",
     "ParameterNotFound": "image",
+    "TagPolicyViolation": "tags",
 }
 _ADVICE = {
     "disk": "AWS rejects it: set it to the size that the image needs, or more",
@@ -82,6 +83,7 @@ _ADVICE = {
     "region": "pass one like 'eu-central-1'",
     "security_groups": "AWS rejects them; list all with `aws ec2 describe-security-groups`",
     "subnets": "AWS rejects them; list all with `aws ec2 describe-subnets`",
+    "tags": "a tag policy of the organization rejects them: pass the values that it asks for",
 }
 _FREE_PLAN_ADVICE = {
     "instance type": "instance_type: this account's free plan does not include it: pass "
@@ -101,6 +103,7 @@ _POLICY = re.compile(
     r"(?:explicit deny in an?|no) (service control|resource control|permissions boundary|"
     r"VPC endpoint|session|resource-based)(?: policy)?"
 )
+_EXPLICIT = "explicit deny"
 _ORGANIZATION = frozenset({"service control", "resource control"})
 
 # What an organization's policies usually demand of each kind of resource that a launch needs.
@@ -164,6 +167,15 @@ def explain(error: AwsError, *, caller_arn: str = "") -> BigmachineError:
     return StartError(f"{error.action} failed: {answer}")
 
 
+def missing_permission(error: AwsError) -> str | None:
+    """Return the action that an IAM policy must permit; None if that would not help."""
+    if error.is_spot_role_missing:
+        return "iam:CreateServiceLinkedRole"
+    if not error.is_denied or _EXPLICIT in error.message or _POLICY.search(error.message):
+        return None
+    return error.denied_action
+
+
 def _permission_advice(error: AwsError, who: str) -> str:
     if error.is_spot_role_missing:
         return (
@@ -171,15 +183,17 @@ def _permission_advice(error: AwsError, who: str) -> str:
             f"it: have an administrator run `aws iam create-service-linked-role "
             f"--aws-service-name spot.amazonaws.com` once, or pass market='on-demand'"
         )
+    action = error.denied_action
     if "explicit deny in an identity-based policy" in error.message:
         return (
-            f"an IAM policy denies {error.action} to {who}: change the statement that does, or use "
-            f"other credentials"
+            f"an IAM policy denies {action} to {who}: change the statement that does, or use other "
+            f"credentials"
         )
     policy = _POLICY.search(error.message)
     if policy is None:
+        needed = "" if action == error.action else f", which {error.action} needs"
         return (
-            f"{who} may not call {error.action}: add that action to its IAM policy, or use other "
+            f"{who} may not call {action}{needed}: add that action to its IAM policy, or use other "
             f"credentials"
         )
     if policy[1] in _ORGANIZATION:
@@ -188,13 +202,13 @@ def _permission_advice(error: AwsError, who: str) -> str:
             resource[1] if resource else "", "what is allowed, and in which regions"
         )
         return (
-            f"a {policy[1]} policy of the organization denies {error.action} to {who}, and an IAM "
-            f"policy can't change that: ask its administrator {demand}"
+            f"a {policy[1]} policy of the organization denies {action} to {who}, and an IAM policy "
+            f"can't change that: ask its administrator {demand}"
         )
     name = policy[1] if policy[1] == "permissions boundary" else f"{policy[1]} policy"
     return (
-        f"{who} may not call {error.action}, because of a {name}: have it allow that action, or "
-        f"use other credentials"
+        f"{who} may not call {action}, because of a {name}: have it allow that action, or use "
+        f"other credentials"
     )
 
 

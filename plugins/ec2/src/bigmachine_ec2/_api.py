@@ -44,6 +44,7 @@ _PAGES = {
     "ec2:DescribeLaunchTemplates": 200,
     "ec2:DescribeRouteTables": 100,
 }
+_READS = ("Describe", "Get")  # what the names of requests that change nothing begin with
 _ATTEMPTS = 8  # with their delays up to a minute
 _NEW_SECONDS = 120.0  # what is new may be unknown for a while: "Eventual consistency"
 _FIRST_ATTEMPTS = 3
@@ -62,6 +63,7 @@ class Api:
         self._read_limiter = RateLimiter(rate=_READ_RATE, burst=_READ_BURST)
         self._write_limiter = RateLimiter(rate=_WRITE_RATE, burst=_WRITE_BURST)
         self._write_limiters = {"ec2:CreateTags": RateLimiter(rate=_TAGS_RATE, burst=_TAGS_BURST)}
+        self._forbids_changes = False
         self._noted: dict[str, float] = {}  # when, by trio's clock
         self._session: Any = None  # boto3 has no types of its own
         self._clients: dict[str, Any] = {}
@@ -72,6 +74,13 @@ class Api:
     def region(self) -> str:
         """The region; only after `open`."""
         return str(self._session.region_name)
+
+    def forbid_changes(self) -> None:
+        """From now on, send no request that may change anything, unless it is a dry run.
+
+        A request that would is a `RuntimeError`: each client refuses to send it.
+        """
+        self._forbids_changes = True
 
     @property
     def price_list_region(self) -> str:
@@ -186,6 +195,7 @@ class Api:
         """Close all connections. Idempotent; a later request opens new ones."""
         clients, self._clients = [*self._clients.values()], {}
         for client in clients:
+            client.meta.events.unregister("before-call", self._guard)
             client.close()
         await trio.lowlevel.checkpoint()
 
@@ -272,7 +282,17 @@ class Api:
                         user_agent_extra="bigmachine",
                     ),
                 )
+                # The last that botocore calls before it signs and sends a request.
+                self._clients[service].meta.events.register_first("before-call", self._guard)
             return self._clients[service]
+
+    def _guard(self, model: Any, params: Mapping[str, Any], **_: Any) -> None:
+        """Raise `RuntimeError` for a request that may change something, if that is forbidden."""
+        if not self._forbids_changes or model.name.startswith(_READS):
+            return
+        body = params.get("body")
+        if not isinstance(body, Mapping) or body.get("DryRun") != "true":
+            raise RuntimeError(f"{model.name} is no dry run: it was not sent")
 
 
 def _clock_skew(response: Mapping[str, Any]) -> float:

@@ -123,6 +123,7 @@ _UNREACHABLE = frozenset(
 # issue 1838). A dry run may not notice.
 _FREE_TIER = re.compile(r"specified (image|instance type) is not eligible for free tier", re.I)
 
+_DENIED_ACTION = re.compile(r"not authorized to perform: ([a-z0-9-]+:\w+)")
 _ENCODED = re.compile(r"\s*Encoded authorization failure message:.*", re.DOTALL)
 
 
@@ -227,6 +228,16 @@ class AwsError(Exception):
     def is_denied(self) -> bool:
         """Whether the credentials lack a permission."""
         return self.code in _PERMISSION
+
+    @property
+    def denied_action(self) -> str:
+        """The action that is not permitted, which may be another one than the requested one.
+
+        What creates and tags also needs ec2:CreateTags, and with an instance profile
+        iam:PassRole; AWS's answer names these (skypilot, pull request 9492).
+        """
+        named = _DENIED_ACTION.search(self.message)
+        return named[1] if named else self.action
 
     @property
     def is_unauthenticated(self) -> bool:

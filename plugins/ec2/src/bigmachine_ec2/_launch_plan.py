@@ -31,7 +31,8 @@ from ._volumes import data_names
 
 logger = logging.getLogger("bigmachine.ec2")
 
-_DRY_RUN_NAME = "bigmachine-dry-run"
+DRY_RUN_NAME = "bigmachine-dry-run"
+"""The name of what dry runs pretend to create."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ async def dry_run_requests(
     if not o.security_groups:
         await api.dry_run(
             "ec2:CreateSecurityGroup",
-            GroupName=_DRY_RUN_NAME,
+            GroupName=DRY_RUN_NAME,
             Description="dry run: never created",
             VpcId=plan.network.vpc,
             TagSpecifications=tag_specifications(tags, "security-group"),
@@ -147,9 +148,9 @@ async def _without_refused(
 async def _dry_run_fleet(
     api: Api, specification: LaunchSpecification, offers: Sequence[Offer]
 ) -> None:
-    template = specification.launch_template_request(offers[0], name=_DRY_RUN_NAME)
+    template = specification.launch_template_request(offers[0], name=DRY_RUN_NAME)
     await api.dry_run("ec2:CreateLaunchTemplate", **template)
-    templates = {offer.image.id: _DRY_RUN_NAME for offer in offers}
+    templates = {offer.image.id: DRY_RUN_NAME for offer in offers}
     fleet = specification.create_fleet_request(offers, templates, count=1, token="")
     try:
         await api.dry_run("ec2:CreateFleet", **fleet)

@@ -117,7 +117,13 @@ class LaunchSpecification:
         parameters: dict[str, Any] = {
             "ImageId": offer.image.id,
             "InstanceInitiatedShutdownBehavior": "terminate",  # not "stop"
-            "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled"},
+            "MetadataOptions": {
+                "HttpTokens": "required",
+                "HttpEndpoint": "enabled",
+                # By default that of the account; if it is enabled, EC2 refuses tags whose keys
+                # have a space or a slash (karpenter-provider-aws, pull request 7012).
+                "InstanceMetadataTags": "disabled",
+            },
             "NetworkInterfaces": [interface],
             "BlockDeviceMappings": block_devices(offer.image, o),
         }

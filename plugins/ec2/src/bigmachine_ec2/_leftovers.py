@@ -82,7 +82,9 @@ FREED_AFTER_INSTANCES = (VOLUME, GROUP, TEMPLATE)
 """What is deleted after the instances, because they use it."""
 
 _KINDS = (*FREED_BEFORE_INSTANCES, *FREED_AFTER_INSTANCES)
-_IN_USE = ("DependencyViolation", "IncorrectState", "InvalidGroup.InUse", "VolumeInUse")
+IN_USE = ("DependencyViolation", "IncorrectState", "InvalidGroup.InUse", "VolumeInUse")
+"""The codes of errors if a resource can't be deleted yet."""
+_LOOKS = 4  # a new resource may not be listed for some seconds: "Eventual consistency"
 
 
 class Leftovers:
@@ -130,7 +132,7 @@ class Leftovers:
         return id in {found.id for found in await self._find(_kind_of(id), "*")}
 
     async def _free(self, id: str) -> None:
-        kind = _kind_of(id)
+        kind, unlisted = _kind_of(id), 0
         for delay in poll_intervals():
             try:
                 await self._api.write(kind.delete, **kind.delete_parameters(kind.id_key, id))
@@ -141,7 +143,13 @@ class Leftovers:
                     if not await self._is_ours(id):
                         self._api.forget(id)
                         return
-                elif error.code not in _IN_USE:
+                elif error.is_denied and not await self._is_ours(id):
+                    # As for instances, see `Vms`: EC2 denies it for one that is gone.
+                    unlisted += 1
+                    if unlisted == _LOOKS:
+                        self._api.forget(id)
+                        return
+                elif error.code not in IN_USE:
                     raise
             await trio.sleep(delay)
 

@@ -59,6 +59,11 @@ async def find_network(api: Api, *, subnets: Sequence[str]) -> Network:
                 f"subnets: {', '.join(missing)}: not in {api.region}, or not this account's; "
                 f"list all with `aws ec2 describe-subnets --region {api.region}`"
             )
+        if without := [id for id in subnets if raws[id].get("Ipv6Native")]:
+            raise UsageError(
+                f"subnets: {', '.join(without)}: IPv6 only, and machines need IPv4 addresses: name "
+                f"others"
+            )
         chosen = [raws[id] for id in subnets]
     else:
         vpcs = await api.read_all(
@@ -74,6 +79,8 @@ async def find_network(api: Api, *, subnets: Sequence[str]) -> Network:
             "Subnets",
             Filters=[{"Name": "vpc-id", "Values": [vpcs[0]["VpcId"]]}],
         )
+        # Outposts have no gp3 disks (terraform-aws-modules/terraform-aws-eks, issue 1308).
+        found = [raw for raw in found if not (raw.get("Ipv6Native") or raw.get("OutpostArn"))]
         if not found:
             raise UsageError(
                 f"subnets: the default VPC of {api.region} has none: name others, or create one "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
@@ -15,6 +16,7 @@ from bigmachine.boot import LaunchRequest, user_data
 from bigmachine.errors import BigmachineError, MachineStopped, StartError, StopReason
 from bigmachine.system import (
     Capability,
+    CheckReport,
     Event,
     Identity,
     Instance,
@@ -132,6 +134,16 @@ class Ec2System(System):
             check_prices(self._prices, offers, caller_arn=self._caller_arn)
         if any(offer.instance_type.is_metal for offer in offers):
             self.boot_timeout = _METAL_BOOT_TIMEOUT
+
+    async def check(self) -> CheckReport:
+        """Try all requests of sessions. This system then changes nothing any more."""
+        from ._check import Check
+        from ._launch_plan import make_launch_plan
+
+        url = self.address_service_url
+        plan = functools.partial(make_launch_plan, self._api, self.options, address_service_url=url)
+        with self._readable():
+            return await Check(self._region, self.options, self.setup, plan).run()
 
     async def start(self, count: int, request: LaunchRequest) -> Sequence[Instance]:
         """Launch instances until there are enough, or EC2 has no more."""

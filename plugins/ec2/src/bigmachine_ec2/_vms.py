@@ -267,21 +267,27 @@ class Vms:
         return await self._terminate_all(ids)
 
     async def _terminate_all(self, ids: Sequence[str], **parameters: bool) -> dict[str, bool]:
-        """Terminate these; return which of them EC2 knows. One unknown id fails a whole request."""
+        """Terminate these; return which of them EC2 knows. One unknown id fails a whole request.
+
+        EC2 denies it for one that is gone, or whose tags are, if the policy permits tagged ones
+        only (karpenter-provider-aws, issue 2100 and pull request 2253). "Tags … may no longer be
+        visible on the terminated instance after a short while" ("Terminate Amazon EC2 instances").
+        """
         try:
             await self._api.write(
                 "ec2:TerminateInstances", waits_for_new=False, InstanceIds=[*ids], **parameters
             )
         except AwsError as error:
-            if not error.is_not_found:
-                raise
-            if len(ids) == 1:
+            if error.is_not_found and len(ids) == 1:
                 return {ids[0]: False}
-            known = set(await self._describe_all(ids))
+            if not (error.is_not_found or error.is_denied):
+                raise
+            found = await self._describe_all(ids)
+            left = [id for id, vm in found.items() if not vm.is_terminated]
+            if error.is_denied and len(left) == len(ids):
+                raise
             accepted = (
-                await self._terminate_all([*known], **parameters)
-                if 0 < len(known) < len(ids)
-                else {}
+                await self._terminate_all(left, **parameters) if 0 < len(left) < len(ids) else {}
             )
-            return {id: accepted.get(id, False) for id in ids}
+            return {id: accepted.get(id, id in found and id not in left) for id in ids}
         return dict.fromkeys(ids, True)
