@@ -23,9 +23,12 @@ The layers, each of which imports only those below it:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+# Not from typing: nothing is imported before it is known that no file of the user's hides it.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from ._events import BootProgress as BootProgress
     from ._events import CostWarning as CostWarning
     from ._events import EnvironmentCaptured as EnvironmentCaptured
@@ -115,6 +118,13 @@ __all__ = sorted(_HOME_OF)
 
 def __getattr__(name: str) -> Any:
     if name in _HOME_OF:
+        import sys
+
+        if "bigmachine.errors" not in sys.modules:  # nothing of ours is, as in a driver at first
+            from .services._hidden import check_nothing_hidden
+
+            check_nothing_hidden()
+
         from importlib import import_module
 
         value = getattr(import_module("." + _HOME_OF[name], __name__), name)

@@ -27,6 +27,9 @@ class Work:
     def add(self, a: int, b: int = 0) -> int:
         return a + b
 
+    @bm.parallel
+    def in_process(self) -> None: ...
+
     async def hang(self) -> None:
         self.begun += 1
         try:
@@ -64,6 +67,19 @@ def machine() -> Iterator[bm.Machine]:
 
 
 # -- options -------------------------------------------------------------------
+
+
+def test_option_in_wrong_place_or_unknown_says_how_to_give_it(machine):
+    for name, example in (("timeout", "timeout=5"), ("retry", "retry=True"), ("retries", "retry")):
+        for method in ("Work.add", "Work.hang", "Work.in_process"):
+            with pytest.raises(TypeError, match="unexpected keyword argument") as caught:
+                machine.call(method, **{name: 3})
+            assert f"machine.with_options({example}" in "".join(caught.value.__notes__)
+    with pytest.raises(TypeError) as caught:
+        machine.call("Work.hang", other=3)
+    assert not hasattr(caught.value, "__notes__")
+    with pytest.raises(bm.UsageError, match="timeout and retry, not retries; did you mean 'retry'"):
+        machine.with_options(retries=3)
 
 
 def test_machine_with_options_equals_machine(machine):

@@ -1,7 +1,9 @@
-"""Results are taken when the method returns or yields: what it changes later does not travel."""
+"""Results are taken when the method returns or yields, and unpickled by whoever wants them."""
 
 from __future__ import annotations
 
+import concurrent.futures
+import threading
 from collections.abc import AsyncIterator, Iterator
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import bigmachine as bm
 from bigmachine.testing import InProcessSystem
 
+LONG = 60.0
 SIZE = 20_000  # numbers; large enough to be sent beside the pickle
 ROUNDS = 20
 
@@ -38,6 +41,39 @@ class Sums:
             yield self.total
 
 
+may_load = threading.Event()  # in-process machines share this module
+
+
+class Slow:
+    """Takes its time to be unpickled, and runs code of the user meanwhile."""
+
+    loads = 0
+
+    def __init__(self) -> None:
+        self.number = 5
+
+    def __setstate__(self, state: dict[str, int]) -> None:
+        assert may_load.wait(LONG)
+        Slow.loads += 1
+        self.__dict__.update(state)
+
+
+class Unloadable:
+    def __reduce__(self) -> tuple[object, ...]:
+        return int, ("no number",)
+
+
+class Models:
+    def make(self) -> Slow:
+        return Slow()
+
+    def unloadable(self) -> Unloadable:
+        return Unloadable()
+
+    def echo(self, value: object) -> object:
+        return value
+
+
 @pytest.fixture(scope="module")
 def session() -> Iterator[bm.Session]:
     with bm.Session(InProcessSystem) as session:
@@ -63,3 +99,29 @@ def check(results: list[np.ndarray], *, in_order: bool) -> None:
     assert all(result.min() == result.max() for result in results)  # of one moment
     found = [int(result[0]) for result in results]
     assert (found if in_order else sorted(found)) == [*range(1, ROUNDS + 1)]
+
+
+def test_slow_unpickling_keeps_no_other_call_waiting(session: bm.Session) -> None:
+    [machine] = session.start(1, services={"M": Models()})
+    future = machine.submit("M.make")
+    assert not concurrent.futures.wait([future], LONG).not_done
+    assert machine.call("M.echo", 1) == 1
+    may_load.set()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        results = [pool.submit(future.result, LONG).result() for _ in range(3)]
+    assert [result.number for result in results] == [5] * 3
+    assert len({*map(id, results)}) == Slow.loads == 1
+    machine.shutdown()
+
+
+def test_result_that_cannot_be_unpickled_is_error_of_its_call_alone(session: bm.Session) -> None:
+    [machine] = session.start(1, services={"M": Models()})
+    future = machine.submit("M.unloadable")
+    for _ in range(2):
+        assert isinstance(future.exception(LONG), bm.UsageError)
+        with pytest.raises(
+            bm.UsageError, match=r"M\.unloadable returned .* can't be unpickled here"
+        ):
+            future.result(LONG)
+    assert machine.call("M.echo", 1) == 1
+    machine.shutdown()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 import pytest
@@ -14,6 +15,8 @@ from tests.unit.services.test_kinds import logged
 
 called: list[str] = []
 released = threading.Event()
+ending = threading.Event()
+torn_down = threading.Event()
 
 
 class Torn:
@@ -25,6 +28,7 @@ class Torn:
 
     def teardown(self):
         called.append(f"teardown {self.name}")
+        torn_down.set()
 
     async def echo(self, value):
         return value
@@ -34,6 +38,13 @@ class Torn:
             await trio.sleep_forever()
         finally:
             called.append("forever is cancelled")
+            ending.set()
+
+    def work(self):
+        called.append("work begins")
+        ending.wait(60)
+        torn_down.wait(0.2)
+        called.append("work ends")
 
     def items(self):
         try:
@@ -104,8 +115,11 @@ ALL_CALLED = [
 def _nothing_called():
     called.clear()
     released.clear()
+    ending.clear()
+    torn_down.clear()
     yield
     released.set()
+    ending.set()
 
 
 def test_teardown_runs_once_in_reverse_order_at_shutdown(run):
@@ -255,6 +269,42 @@ def test_calls_are_cancelled_before_teardown_and_raise_one_error_at_once(run):
             assert {error.reason for error in errors} == {bm.StopReason.SHUTDOWN}
             assert called.count("forever is cancelled") == 19
             assert called.index("teardown B") > called.index("items are closed")
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("how", "is_cancelled_before"),
+    [
+        ("the session ends", False),
+        ("the session ends", True),
+        ("shutdown", False),
+        ("cancel", False),
+    ],
+)
+def test_running_def_method_ends_before_teardown(run, how, is_cancelled_before):
+    async def test(kit):
+        async with trio.open_nursery() as nursery, kit.session() as session:
+
+            async def call(method, scope):
+                with scope, contextlib.suppress(bm.MachineStopped):
+                    await machine.call(method)
+
+            [machine] = await session.start(1, services={"A": Torn("A")})
+            scope = trio.CancelScope()
+            nursery.start_soon(call, "A.work", scope)
+            while "work begins" not in called:
+                await trio.sleep(0.01)
+            nursery.start_soon(call, "A.forever", trio.CancelScope())
+            await machine.call("A.echo", 1)
+            if is_cancelled_before:
+                scope.cancel()
+                await machine.call("A.echo", 2)
+            if how == "shutdown":
+                await machine.shutdown()
+            elif how == "cancel":
+                machine.cancel()
+        assert called[-3:] == ["forever is cancelled", "work ends", "teardown A"]
 
     run(test)
 

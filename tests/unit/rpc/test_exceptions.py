@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from bigmachine.errors import RemoteError
+from bigmachine.errors import RemoteError, UsageError
 from bigmachine.rpc import dumps_whole
-from bigmachine.rpc._exceptions import dump_exception, load_exception
+from bigmachine.rpc._exceptions import CallError, dump_exception, load_exception
 from bigmachine.rpc._frames import Frame, Kind
+from bigmachine.rpc._marshal import dump_arguments, dump_result, load_arguments, load_result
 from bigmachine.rpc._payload import dumps
 from tests.unit.rpc.other_side import OtherSide
 
@@ -251,6 +252,57 @@ def test_what_cannot_be_sent_is_left_out_and_named_in_note() -> None:
         f"(bigmachine: attribute 'loads_badly', a {__name__}.Unloadable, is missing: "
         "it could not be unpickled here (not here))",
     ]
+
+
+class Exits:
+    """Its author ends the process wherever it should not be."""
+
+    def __init__(self, *, at_load: bool) -> None:
+        self.at_load = at_load
+
+    def __repr__(self) -> str:
+        raise SystemExit("shown")
+
+    def __reduce__(self) -> Any:
+        if self.at_load:
+            return _exit, ()
+        raise SystemExit("pickled")
+
+
+def _exit() -> None:
+    raise SystemExit("loaded")
+
+
+class ExitsAsText(Exception):
+    def __str__(self) -> str:
+        raise SystemExit("text")
+
+
+def test_system_exit_of_a_part_costs_only_that_part() -> None:
+    exc = ValueError("text", Exits(at_load=False))
+    exc.loads_badly = Exits(at_load=True)  # type: ignore[attr-defined]
+    exc.__cause__ = ExitsAsText()
+    found = loaded(exc)
+    assert type(found) is ValueError
+    assert found.args == ("text", f"<{__name__}.Exits>")
+    assert found.__notes__ == [
+        f"(bigmachine: argument 1, a {__name__}.Exits, is missing: it could not be pickled)",
+        f"(bigmachine: attribute 'loads_badly', a {__name__}.Exits, is missing: "
+        "it could not be unpickled here (loaded))",
+    ]
+
+
+def test_system_exit_of_argument_or_result_is_error_that_names_it() -> None:
+    with pytest.raises(UsageError, match=r"f: argument 0\[1\] \(a .*Exits\) can't be pickled"):
+        dump_arguments("f", [[1, Exits(at_load=False)]], {})
+    with pytest.raises(CallError, match=r"f: result \(a .*Exits\) can't be pickled \(pickled\)"):
+        dump_result("f", Exits(at_load=False))
+    pickled = dumps_whole(Exits(at_load=True))
+    frame = Frame(Kind.REPLY, 1, 0, "f", pickled, [], len(pickled))
+    with pytest.raises(UsageError, match="can't be unpickled here: loaded"):
+        load_result("f", frame)
+    with pytest.raises(CallError, match=r"can't be unpickled on the machine \(SystemExit: loaded"):
+        load_arguments(frame)
 
 
 def unloadable_class() -> type[Exception]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import contextvars
 import io
@@ -688,7 +689,7 @@ def test_exception_of_iterator_argument_is_raised_at_caller(wire: Open, prefix: 
                 assert error.value.__cause__ is None
                 # The handler does not mistake it for the end of the items.
                 await service.ended.wait()
-                assert isinstance(service.error, (trio.Cancelled, trio.ClosedResourceError))
+                assert isinstance(service.error, (trio.Cancelled, UsageError))
                 assert await w.call(prefix + "total", iter([1, 2])) == 3
 
     run(main)
@@ -758,7 +759,7 @@ def test_cancelling_call_ends_its_upload_and_its_handler(wire: Open, prefix: str
                 nursery.cancel_scope.cancel()
             await service.ended.wait()
             assert closed.is_set()
-            assert isinstance(service.error, (trio.Cancelled, trio.ClosedResourceError))
+            assert isinstance(service.error, (trio.Cancelled, UsageError))
 
     run(main)
 
@@ -785,7 +786,7 @@ def test_lost_connection_ends_upload_with_one_error_at_each_end(wire: Open, pref
             await halfway.wait()
             w.cut()
             await service.ended.wait()
-            assert isinstance(service.error, (trio.Cancelled, trio.ClosedResourceError))
+            assert isinstance(service.error, (trio.Cancelled, UsageError))
 
     run(main)
 
@@ -1102,10 +1103,69 @@ def on_disk(text: bytes, mode: str = "rb") -> Iterator[Any]:
 
 FILES: dict[str, Make] = {
     "binary": on_disk,
-    "text": lambda text: on_disk(text, "r"),
     "memory": lambda text: contextlib.nullcontext(io.BytesIO(text)),
-    "text in memory": lambda text: contextlib.nullcontext(io.StringIO(text.decode(), newline="")),
 }
+
+
+class Keeper:
+    """Keeps an argument of one call; another one reads it."""
+
+    def keep(self, stream: Any, read: int) -> Any:
+        self.stream = stream
+        return [next(stream) for _ in range(read)]
+
+    async def async_keep(self, stream: Any, read: int) -> Any:
+        self.stream = stream
+        return [await anext(stream) for _ in range(read)]
+
+    def list(self) -> Any:
+        return list(self.stream)
+
+    def read(self, how: str, *args: Any) -> Any:
+        return getattr(self.stream, how)(*args)
+
+    def text(self) -> Any:
+        return io.TextIOWrapper(self.stream).read()
+
+    async def async_list(self) -> Any:
+        return [item async for item in self.stream]
+
+    async def async_read(self, how: str) -> Any:
+        return await getattr(self.stream, how)()
+
+    async def next(self) -> Any:
+        return next(self.stream)  # in the loop, where a stream can't be waited for
+
+
+@pytest.mark.parametrize("read", [0, 1, 3])
+@pytest.mark.parametrize("kind", ["iterator", "async iterator", "file"])
+def test_stream_kept_after_its_call_raises_usage_error(prefix: str, kind: str, read: int) -> None:
+    lines = [b"one\n", b"two\n", b"three\n"]
+    reads: list[tuple[Any, ...]] = [("async_list",)] if prefix else [("list",), ("next",)]
+    if kind == "file":
+        names = ["read", "readline"]
+        names += ["readlines", "read1", "peek"] * (not prefix)
+        reads += [(prefix + "read", name) for name in names]
+        reads += [("text",), ("read", "readinto", bytearray(9))] * (not prefix)
+
+    async def main() -> None:
+        async with memory(Keeper()) as w:
+            stream: Any = iter(lines)
+            if kind == "file":
+                stream = io.BytesIO(b"".join(lines))
+            elif kind == "async iterator":
+                stream = async_iterator(lines)
+            assert await w.call(prefix + "keep", stream, read) == lines[:read]
+            for method, *args in reads:
+                with pytest.raises(UsageError, match=r"keep has ended, .* by list\(rows\)"):
+                    await w.call(method, *args)
+
+    run(main)
+
+
+async def async_iterator(items: list[Any]) -> AsyncIterator[Any]:
+    for item in items:
+        yield item
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -1134,11 +1194,44 @@ def test_file_argument_is_readable_file_in_method(wire: Open, prefix: str, kind:
 def test_async_file_argument_is_readable_file_in_method(prefix: str) -> None:
     async def main() -> None:
         async with memory(Uploads()) as w:
-            for mode in ("rb", "r"):
-                for text in TEXTS[:3]:
-                    with on_disk(text, mode) as file:
-                        found = await w.call(prefix + "read_all", trio.wrap_file(file))
-                        assert found == text
+            for text in TEXTS[:3]:
+                with on_disk(text) as file:
+                    found = await w.call(prefix + "read_all", trio.wrap_file(file))
+                    assert found == text
+
+    run(main)
+
+
+class Letters:
+    """A file of text, which nothing but its content tells."""
+
+    def read(self, size: int = -1) -> str:
+        return "letters"
+
+    def readline(self) -> str:
+        return "letters"
+
+
+def test_text_file_as_argument_is_usage_error_that_says_what_to_pass(prefix: str) -> None:
+    async def main() -> None:
+        async with memory(Uploads()) as w:
+            with (
+                on_disk(b"one\ntwo\n", "r") as text,
+                tempfile.NamedTemporaryFile("w+") as temporary,
+            ):
+                texts = (
+                    *(text, trio.wrap_file(text), temporary, io.StringIO("one")),
+                    *(codecs.getreader("utf-8")(io.BytesIO(b"one")), Letters()),
+                )
+                for file in texts:
+                    with pytest.raises(UsageError, match='open it with "rb", .* pass its buffer'):
+                        await w.call(prefix + "read_all", file)
+                # What the error says.
+                text.seek(0)
+                assert await w.call(prefix + "read_all", text.buffer) == b"one\ntwo\n"
+                text.seek(0)
+                lines = (line for line in text)
+                assert await w.call(prefix + "lines", lines) == ["one\n", "two\n"]
 
     run(main)
 

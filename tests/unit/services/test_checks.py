@@ -147,6 +147,7 @@ REFUSED = [
     ({"D": object()}, r"plain data \(a object\)"),
     ({"my-service": Doubler()}, "an identifier, not 'my-service'; for instance 'my_service'"),
     ({"a.b": Doubler()}, "an identifier, not 'a.b'; for instance 'a_b'"),
+    ({"_D": Doubler()}, "must not begin with an underscore, as '_D' does"),
     ({"": Doubler()}, "an identifier, not ''$"),
     ({1: Doubler()}, "an identifier, not 1$"),
     ({"Supervisor": Doubler()}, "'Supervisor' is taken"),
@@ -162,6 +163,11 @@ def test_mistake_in_services_is_refused_and_error_says_what_to_write(session, se
     with pytest.raises(bm.UsageError, match=message):
         session.start(1, services=services)
     assert session.machines == before
+
+
+def test_stub_with_swapped_arguments_says_their_order(machine):
+    with pytest.raises(bm.UsageError, match=r'service\(Doubler, "D"\)'):
+        machine.service("D", Doubler)
 
 
 def test_object_with_only_setup_can_be_service(session):

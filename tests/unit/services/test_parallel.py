@@ -265,8 +265,15 @@ def test_parallel_decorator_accepts_only_plain_def_methods():
     async def both(self):
         yield
 
-    for method in (coroutine, generator, both, staticmethod(is_running), functools.partial(print)):
-        with pytest.raises(bm.UsageError, match=r"bm\.parallel is for plain def methods"):
+    for method, advice in (
+        (coroutine, "coroutine is async, .*: make it a def"),
+        (both, "both is async"),
+        (generator, "generator is a generator: return a list"),
+        (functools.partial(print), r"partial\(.* wrap it in a def"),
+    ):
+        with pytest.raises(
+            bm.UsageError, match=rf"bm\.parallel is for plain def methods.*{advice}"
+        ):
             bm.parallel(method)
 
 

@@ -186,7 +186,10 @@ def block():
         Block.release.set()
 
 
-def test_cancelled_method_gives_its_place_to_next_call_and_is_named_in_log(block, caplog):
+def test_cancelled_method_gives_its_place_to_next_call_and_is_named_in_log(
+    block, caplog, monkeypatch
+):
+    monkeypatch.setattr("bigmachine.rpc.server._threads.ABANDONED_SECONDS", 0.0)
     machine, _ = block
     future = machine.submit("Block.block")
     assert Block.started.acquire(timeout=LONG)
@@ -196,6 +199,20 @@ def test_cancelled_method_gives_its_place_to_next_call_and_is_named_in_log(block
     assert machine.call("Block.thread")
     [record] = [r for r in caplog.records if "Block.block" in r.message]
     assert "still runs after it was cancelled, in 1 thread(s)" in record.message
+
+
+def test_method_that_ends_soon_after_it_was_cancelled_is_not_named(block, caplog, monkeypatch):
+    monkeypatch.setattr("bigmachine.rpc.server._threads.ABANDONED_SECONDS", LONG)
+    machine, _ = block
+    with machine.stream("Block.items") as items:
+        assert next(items) == 0
+        assert Block.started.acquire(timeout=LONG)
+    assert machine.call("Block.thread")  # beside the next item, for which nobody waits
+    Block.release.set()
+    with pytest.raises(bm.UsageError, match="Block.items is a generator; call it with stream()"):
+        machine.call("Block.items")
+    assert machine.call("Block.thread")
+    assert "still runs" not in caplog.text
 
 
 def test_method_gives_up_its_place_when_its_caller_vanishes(block):
@@ -428,15 +445,17 @@ def test_concurrent_methods_take_no_place(marked):
 def test_decorators_refuse_what_is_no_method():
     class Service: ...
 
-    for decorate in (bm.concurrent, bm.exclusive):
+    for decorate in (bm.concurrent, bm.exclusive, bm.parallel):
+        with pytest.raises(bm.UsageError, match=f"write @bm.{decorate.__name__} above .* without"):
+            decorate()
         for method, message in [
+            (4, "a int is not one: .* above the def, without arguments"),
             (Service, "is for methods: decorate those of .*Service"),
             (property(Service), "is for methods, and a property is not one"),
             (functools.cached_property(Service), "a cached_property is not one"),
             (staticmethod(print), "below @staticmethod, next to the def"),
             (classmethod(print), "below @classmethod, next to the def"),
-            (None, "a NoneType is not one"),
-            (len, "len can't be decorated; wrap it in a def"),
+            (len, "len .*wrap it in a def"),
         ]:
             with pytest.raises(bm.UsageError, match=message):
                 decorate(method)

@@ -55,6 +55,9 @@ class Work:
     def ask(self, addr, *args):
         return self.session.connect(addr).call("Work.add", *args)
 
+    def start(self):
+        self.session.start(1)
+
     def pid(self):
         return os.getpid()
 
@@ -79,6 +82,8 @@ def test_sync_api_calls_submits_and_streams_both_ways(machine):
     assert not pending
     assert list(machine.stream("Work.count", 1000)) == list(range(1000))
     assert machine.call("Work.total", iter(range(10))) == 45
+    assert machine.call("Work.total", machine.stream("Work.count", 10)) == 45
+    assert machine.call(Work().total, [1]) == 1  # of the machine's own object
 
 
 def test_remote_exception_keeps_its_type_and_traceback(machine):
@@ -169,6 +174,11 @@ def test_sync_call_inside_session_loop_is_refused(session):
     session._open()[1].run(inside)
 
 
+def test_session_of_setup_says_what_it_cannot_do(machine):
+    with pytest.raises(AttributeError, match="'start': .* only the driver's session can start"):
+        machine.call("Work.start")
+
+
 def test_machines_call_each_other_from_plain_methods(session, machine):
     [other] = session.start(1, services={"Work": Work()})
     assert other.call("Work.ask", machine.addr, 3, 4) == 7
@@ -189,6 +199,7 @@ def test_typed_stub_calls_and_streams(machine):
 def test_handle_as_argument_or_in_service_says_what_to_pass_instead(session, machine):
     for handle, advice in (
         (machine, "pass its addr: a service's setup() gets a session that can connect()"),
+        (machine, "in place of processes of your own, use threads, or submit()"),
         (machine.service(Work, "Work"), "pass the addr of its machine, and make a stub there"),
         (machine.stream("Work.count", 1), "pass its items"),
         (session, "a service's setup() gets a session of its own"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -215,6 +216,26 @@ def test_destructor_in_sessions_own_thread_can_shut_it_down():
     assert loops() == []
 
 
+def test_session_cannot_be_opened_or_used_in_thread_of_another(tmp_path):
+    script = tmp_path / "library.py"
+    script.write_text("import bigmachine as bm\nbm.Session('local').machines, bm.Session().name\n")
+    with bm.Session(InProcessSystem()) as session, bm.Session(InProcessSystem()) as other:
+        [machine] = other.start(1, services=SERVICES)
+
+        async def in_loop(function, *args):
+            with pytest.raises(bm.UsageError) as caught:
+                function(*args)
+            return str(caught.value)
+
+        def run(*args):
+            return session._opened.portal.run(in_loop, *args)
+
+        assert "runs the loop of a session" in run(bm.Session(InProcessSystem()).start, 1)
+        assert f"{script} opens a session" in run(runpy.run_path, str(script), {}, "library")
+        assert "would wait" in run(machine.call, "Work.hi")
+        assert machine.call("Work.hi") == "hi"
+
+
 def test_sessions_of_one_process_leave_nothing_behind():
     def resources():
         gc.collect()
@@ -238,6 +259,8 @@ def test_wrong_kind_of_with_block_names_right_one():
         bm.AsyncSession(InProcessSystem()).__enter__()
 
     async def main():
+        with pytest.raises(bm.UsageError, match=r"open .* first: `async with AsyncSession\("):
+            await bm.AsyncSession(InProcessSystem()).start(1, services=SERVICES)
         with pytest.raises(bm.UsageError, match="opens by `with`"):
             async with bm.Session(InProcessSystem()):
                 pass

@@ -6,14 +6,14 @@ import contextlib
 import math
 from collections.abc import AsyncIterator
 from types import EllipsisType
-from typing import Any, TypeVar, cast
+from typing import Any, Never, TypeVar, cast
 
 import trio
 from outcome import Error, Value
 
 from .._values import DiskInfo, Instance, LoadInfo, MemoryInfo, Notice, State, Termination
 from ..errors import StopReason, UsageError
-from ..rpc import ConnectionLost, IncomingStream, PickledCall
+from ..rpc import ConnectionLost, IncomingStream, PickledCall, loaded
 from ..services._handle import Handle
 from ..services._stub import make_stub
 from ._call_options import CallOptions
@@ -31,7 +31,10 @@ class AsyncMachine(Handle):
     `MachineStopped` at once, and so do the calls in flight when it stops.
     """
 
-    _instead = "pass its addr: a service's setup() gets a session that can connect() to it there"
+    _instead = (
+        "pass its addr: a service's setup() gets a session that can connect() to it there; "
+        "in place of processes of your own, use threads, or submit()"
+    )
 
     def __init__(self, controller: Controller, options: CallOptions | None = None) -> None:
         self._controller = controller
@@ -98,7 +101,11 @@ class AsyncMachine(Handle):
         await self._controller.lifecycle.wait(state)
 
     def with_options(
-        self, *, timeout: float | EllipsisType | None = ..., retry: bool | EllipsisType = ...
+        self,
+        *,
+        timeout: float | EllipsisType | None = ...,
+        retry: bool | EllipsisType = ...,
+        **unknown: Never,
     ) -> AsyncMachine:
         """Return the same machine, with other options for its calls; it equals this one.
 
@@ -113,7 +120,7 @@ class AsyncMachine(Handle):
 
         What is not given stays as it is.
         """
-        options = self._calls.options.changed(timeout=timeout, retry=retry)
+        options = self._calls.options.changed(timeout=timeout, retry=retry, **unknown)
         return AsyncMachine(self._controller, options)
 
     async def call(self, method: Method, /, *args: Any, **kwargs: Any) -> Any:
@@ -132,7 +139,7 @@ class AsyncMachine(Handle):
         """
         outcome = await self._calls.outcome(self._calls.pickle(method, args, kwargs))
         if type(outcome) is Value:
-            return outcome.value
+            return loaded(outcome.value)
         assert isinstance(outcome, Error)
         try:
             raise outcome.error

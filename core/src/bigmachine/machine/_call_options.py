@@ -10,6 +10,7 @@ from types import EllipsisType
 from typing import Any
 
 from ..errors import UsageError
+from ..services._names import did_you_mean
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -20,9 +21,16 @@ class CallOptions:
     retry: bool = False
 
     def changed(
-        self, *, timeout: float | EllipsisType | None = ..., retry: bool | EllipsisType = ...
+        self,
+        *,
+        timeout: float | EllipsisType | None = ...,
+        retry: bool | EllipsisType = ...,
+        **unknown: object,
     ) -> CallOptions:
         """Return these options with those changed that are given; `UsageError` for bad ones."""
+        for name in unknown:
+            hint = did_you_mean(name, ["timeout", "retry"])
+            raise UsageError(f"with_options takes timeout and retry, not {name}{hint}")
         changes: dict[str, Any] = {}
         if timeout is not ...:
             changes["timeout"] = seconds("timeout", timeout)

@@ -13,7 +13,7 @@ import trio
 from outcome import Error, Outcome, Value
 
 from ..errors import BigmachineError, UsageError
-from ..rpc import Connection, PickledCall
+from ..rpc import Connection, PickledCall, loaded
 from ..services._tracebacks import shorten_traceback
 from ._calls import Calls
 from ._yielding_future import YieldingFuture
@@ -187,6 +187,23 @@ class CallFuture(LoopFuture[Any]):
                 else (f"raised {type(error).__name__}")
             )
         return f"<Future of {self._method} on {self._calls.machine}, {state}>"
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Return what the method returned, or raise what it raised."""
+        return loaded(super().result(timeout))
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return what the method raised, or None; what it returned is unpickled here."""
+        error = super().exception(timeout)
+        if error is None:
+            try:
+                loaded(super(LoopFuture, self).result())
+            except BaseException as exc:
+                if isinstance(exc, KeyboardInterrupt):
+                    raise
+                shorten_traceback(exc)
+                return exc
+        return error
 
     def begin(self) -> None:
         if self._call is None or self.is_cancelled:

@@ -16,6 +16,7 @@ import trio
 from ..errors import UsageError
 from ..process import FORKED
 from ..rpc import TaskPool
+from ..services._loading import is_loop_thread
 from ._callbacks import CallbackThreads
 from ._future import LoopEnded, LoopFuture, TaskFuture
 
@@ -94,10 +95,10 @@ class Portal:
         self._callbacks.run(function)
 
     def check_may_wait(self) -> None:
-        """Raise `UsageError` in the loop's own thread."""
-        if threading.get_ident() == self._thread:
+        """Raise `UsageError` in the loop's own thread, and in those of other sessions."""
+        if threading.get_ident() == self._thread or is_loop_thread():
             raise UsageError(
-                "this would wait for itself: it runs in the session's own loop; inside trio, use "
+                "this would wait for itself: it runs in a session's own loop; inside trio, use "
                 "the async classes, and in a __del__ use submit"
             )
 

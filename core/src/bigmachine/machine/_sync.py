@@ -7,7 +7,7 @@ import functools
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Never, TypeVar
 
 from .._values import (
     DiskInfo,
@@ -36,7 +36,10 @@ R = TypeVar("R")
 class Machine(Handle):
     """A machine of a `Session`: the sync API of `AsyncMachine`."""
 
-    _instead = "pass its addr: a service's setup() gets a session that can connect() to it there"
+    _instead = (
+        "pass its addr: a service's setup() gets a session that can connect() to it there; "
+        "in place of processes of your own, use threads, or submit()"
+    )
 
     def __init__(self, machine: AsyncMachine, portal: Portal) -> None:
         self._machine = machine
@@ -105,14 +108,18 @@ class Machine(Handle):
             self._run(self._machine.wait, state)
 
     def with_options(
-        self, *, timeout: float | EllipsisType | None = ..., retry: bool | EllipsisType = ...
+        self,
+        *,
+        timeout: float | EllipsisType | None = ...,
+        retry: bool | EllipsisType = ...,
+        **unknown: Never,
     ) -> Machine:
         """Return the same machine, with other options for its calls; it equals this one.
 
         ``timeout`` bounds each call and each stream as a whole, in seconds, and ``retry``
         repeats calls after temporary errors; see `AsyncMachine.with_options`.
         """
-        machine = self._machine.with_options(timeout=timeout, retry=retry)
+        machine = self._machine.with_options(timeout=timeout, retry=retry, **unknown)
         return Machine(machine, self._portal)
 
     def call(self, method: Method, /, *args: Any, **kwargs: Any) -> Any:

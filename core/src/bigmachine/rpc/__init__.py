@@ -29,6 +29,8 @@ from .client._dial import transport_error as transport_error
 from .client._frame_connection import FrameConnection as FrameConnection
 from .client._pickled_call import PickledCall as PickledCall
 from .client._pickled_call import pickle_call as pickle_call
+from .client._pickled_result import PickledResult as PickledResult
+from .client._pickled_result import loaded as loaded
 from .client._post import PostConnection as PostConnection
 from .server._asyncio import explain_asyncio as explain_asyncio
 from .server._call import running_method as running_method

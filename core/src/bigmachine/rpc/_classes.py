@@ -1,22 +1,37 @@
 """Classes that are sent by value: at the other end, each is made once.
 
 cloudpickle gives each class an id, so that it is one class at the other end, however often it
-is sent. Added here: a class that comes back to the process that defined it stays as it is there;
-what the other end keeps in a class stays there, unless the sender changes it; and a class that is
-known is not made again, because that would run the hooks of its bases.
+is sent. Added here: instances are stored as at this end (``__slots__``); none of the user's hooks
+runs that a class statement would call; a class that comes back to the process that defined it
+stays as it is there; and what the other end keeps in a class stays there, unless the sender
+changes it.
 """
 
 from __future__ import annotations
 
+import abc
 import contextlib
+import enum
 import hashlib
 import weakref
 from collections.abc import Callable
-from typing import Any
+from types import GetSetDescriptorType, MemberDescriptorType
+from typing import Any, NamedTuple
 
 import cloudpickle
+from cloudpickle.cloudpickle import _lookup_class_or_track
 
-from ._modules import is_importable
+from ._enums import (
+    BareMembers,
+    bare_members,
+    enum_attributes,
+    make_bare_members,
+    member_states,
+    set_member_state,
+    without_members,
+)
+from ._modules import is_found_by_name
+from ._quiet_class import imported_metaclass, make_bare_class, make_quiet_class
 
 _known: weakref.WeakValueDictionary[str, type] = weakref.WeakValueDictionary()
 _own: weakref.WeakSet[type] = weakref.WeakSet()
@@ -24,48 +39,118 @@ _own: weakref.WeakSet[type] = weakref.WeakSet()
 _arrived: weakref.WeakKeyDictionary[type, dict[str, object]] = weakref.WeakKeyDictionary()
 
 
+class _Definition(NamedTuple):
+    """What the class is made from, before anything can refer to it."""
+
+    metaclass: type
+    name: str
+    bases: tuple[type, ...]
+    namespace: dict[str, Any]
+    members: BareMembers | None
+
+
+class _State(NamedTuple):
+    """What is set afterwards, and may refer to the class."""
+
+    attributes: dict[str, Any]
+    registered: list[type]
+    member_states: dict[str, Any]
+
+
 def reduce_class(cls: type, reduced: Any) -> Any:
     """Change what cloudpickle says of a class that it sends by value."""
     if type(reduced) is not tuple or len(reduced) < 6:  # by reference, or of a built-in type
         return reduced
-    make, args, state, _, _, set_state = reduced
-    if _id(args) not in _known:
-        _known[_id(args)] = cls
+    id: str = reduced[1][-2]
+    if id not in _known:
+        _known[id] = cls
         _own.add(cls)
-    return _make_class, (make, args), (set_state, state), None, None, _set_class_state
+    attributes: dict[str, Any] = reduced[2][0]
+    registered = attributes.pop("_abc_impl", [])
+    members: BareMembers | None = None
+    states: dict[str, Any] = {}
+    if issubclass(cls, enum.Enum):
+        members = bare_members(cls)
+        states = member_states(cls)
+        attributes |= enum_attributes(cls)
+    own = vars(cls)
+    namespace = {name: own[name] for name in ("__module__", "__orig_bases__") if name in own}
+    if isinstance(own.get("__dict__"), property):
+        namespace["__dict__"] = own["__dict__"]
+    if "__slots__" in own:
+        namespace["__slots__"] = _slots(cls)
+        attributes = {name: value for name, value in attributes.items() if not _is_slot(cls, value)}
+        if not isinstance(own["__slots__"], (tuple, list, dict)):
+            attributes["__slots__"] = namespace["__slots__"]  # it was an iterator, perhaps
+    definition = _Definition(type(cls), cls.__name__, cls.__bases__, namespace, members)
+    state = _State(attributes, registered, states)
+    return _make_class, (id, *definition), tuple(state), None, None, _set_class_state
 
 
-def _make_class(make: Callable[..., type], args: tuple[Any, ...]) -> type:
-    cls = _known.get(_id(args))
+def spell_out_private_slot(cls: type) -> None:
+    """Make a tuple of ``__slots__ = "__name"``, which cloudpickle can't read."""
+    slots = vars(cls).get("__slots__")
+    is_mangled = isinstance(slots, str) and slots not in vars(cls)
+    if is_mangled and not is_found_by_name(cls, cls.__qualname__):
+        type.__setattr__(cls, "__slots__", (slots,))
+
+
+def _slots(cls: type) -> tuple[str, ...]:
+    """Return the slots of a class alone, as they are stored: private names are mangled."""
+    special = "__dict__", "__weakref__"
+    return tuple(
+        name
+        for name, value in vars(cls).items()
+        if _is_slot(cls, value) or (name in special and isinstance(value, GetSetDescriptorType))
+    )
+
+
+def _is_slot(cls: type, value: object) -> bool:
+    return isinstance(value, MemberDescriptorType) and value.__objclass__ is cls
+
+
+def _make_class(id: str, *parts: Any) -> type:
+    cls = _known.get(id)
     if cls is None:
-        try:
-            cls = make(*args)
-        except Exception:
-            # A base's __init_subclass__, or the metaclass, wants arguments of the class
-            # statement. Its work is done already: what it left in the class is sent.
-            metaclass, *rest = args
-            if not isinstance(metaclass, type):  # an enum's arguments are others
-                raise
-            cls = make(_without_hooks(metaclass), *rest)
-        _known[_id(args)] = cls
+        metaclass, name, bases, namespace, members = _Definition(*parts)
+        if members is None:
+            cls = make_quiet_class(metaclass, name, bases, namespace)
+        else:
+            cls = make_bare_class(metaclass, name, bases, namespace)
+            make_bare_members(cls, members)
+        _known[id] = cls = _lookup_class_or_track(id, cls)
     return cls
 
 
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
 
 
-def _set_class_state(cls: type, state: tuple[Callable[..., object], Any]) -> None:
+def _set_class_state(cls: type, parts: tuple[Any, ...]) -> None:
     if cls in _own:
         return
-    set_state, (attributes, others) = state
+    state = _State(*parts)
+    attributes = state.attributes
+    set_attribute: Callable[..., None] = imported_metaclass(type(cls)).__setattr__
+    if issubclass(cls, enum.Enum):
+        if cls in _arrived:
+            attributes = without_members(cls, attributes)
+        set_attribute = type.__setattr__  # the metaclass would refuse to set members
     arrived = _arrived.setdefault(cls, {})
-    changed = {}
     for name, value in attributes.items():
         fingerprint = None if name.startswith("__") else _fingerprint(value)
         if fingerprint is None or fingerprint != arrived.get(name):
-            changed[name] = value
+            set_attribute(cls, name, value)
         arrived[name] = fingerprint
-    set_state(cls, (changed, others))
+    if "__firstlineno__" in attributes:  # Python 3.13 removes it when __module__ is set
+        set_attribute(cls, "__firstlineno__", attributes["__firstlineno__"])
+    for subclass in state.registered:
+        abc.ABCMeta.register(cls, subclass)  # type: ignore[arg-type]
+    for name, value in state.member_states.items():
+        key = f"the state of {name}"
+        fingerprint = _fingerprint(value)
+        if key not in arrived or fingerprint != arrived[key]:
+            set_member_state(cls, name, value)
+        arrived[key] = fingerprint
 
 
 def _fingerprint(value: object) -> object:
@@ -76,43 +161,3 @@ def _fingerprint(value: object) -> object:
         with contextlib.suppress(Exception):  # it has a part that can't be pickled from here
             return hashlib.sha256(cloudpickle.dumps(value)).digest()
     return None
-
-
-def _id(args: tuple[Any, ...]) -> str:
-    """Return cloudpickle's id of a class, from the arguments of the function that makes it."""
-    id: str = args[-2]
-    return id
-
-
-def _without_hooks(metaclass: type) -> Callable[..., type]:
-    """Return a function that makes a class and runs no hook of the user's for it."""
-    # The user's own metaclass is sent by value; one that is imported does the library's work.
-    imported = next(kind for kind in metaclass.__mro__ if is_importable(kind.__module__))
-
-    def make(name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> type:
-        if all(base is object for base in bases):
-            return imported.__new__(metaclass, name, bases, namespace)
-        quiet = _Quiet if bases[0].__dictoffset__ else _QuietSlots
-        cls: type = imported.__new__(metaclass, name, (quiet, *bases), namespace)
-        # If instances of the bases have another layout, it stays one of the bases.
-        with contextlib.suppress(TypeError):
-            cls.__bases__ = bases
-        return cls
-
-    return make
-
-
-class _Quiet:
-    """The first base of a class while it is made: it hides the others' ``__init_subclass__``."""
-
-    def __init_subclass__(cls) -> None:
-        pass
-
-
-class _QuietSlots:
-    """The same, for classes whose instances have no ``__dict__``."""
-
-    __slots__ = ()
-
-    def __init_subclass__(cls) -> None:
-        pass

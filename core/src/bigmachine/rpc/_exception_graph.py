@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ..errors import RemoteError
 from ._exception_state import exception_state, make_exception, set_exception_state
-from ._payload import dumps_whole
+from ._payload import USER_ERRORS, dumps_whole
 
 # A loop that retries in its own except clause makes a chain without end.
 _MAX_CHAINED = 100
@@ -107,7 +107,7 @@ def put_together(nodes: Sequence[Node], *, stand_in: RemoteError) -> BaseExcepti
             members = [make(member) for member in node.members or ()]
             try:
                 made[place] = _make(node, members)
-            except Exception:
+            except USER_ERRORS:
                 text = f"{node.kind}: {node.message}"
                 made[place] = RemoteError(text, type_name=node.kind) if place else stand_in
         return made[place]
@@ -131,7 +131,7 @@ def message_of(exc: BaseException) -> str:
     """Return ``str(exc)``; never fails."""
     try:
         return str(exc)
-    except Exception:
+    except USER_ERRORS:
         return "(its message could not be read)"
 
 
@@ -147,14 +147,14 @@ def _part(value: object) -> Part:
 def _pickled(value: object) -> bytes | None:
     try:
         return dumps_whole(value)
-    except Exception:
+    except USER_ERRORS:
         return None
 
 
 def _repr(value: object) -> str:
     try:
         return repr(value)
-    except Exception:
+    except USER_ERRORS:
         return f"<{type_name(type(value))}>"
 
 
@@ -198,7 +198,7 @@ def _load(part: Part, name: str, missing: list[str], *, otherwise: object) -> An
     else:
         try:
             return pickle.loads(part.pickled)
-        except Exception as exc:
+        except USER_ERRORS as exc:
             why = f"could not be unpickled here ({exc})"
     missing.append(f"(bigmachine: {name}, a {part.kind}, is missing: it {why})")
     return otherwise

@@ -8,7 +8,7 @@ from ..errors import BigmachineError, ProtocolError, RemoteError
 from ..services._tracebacks import format_traceback, with_source_lines
 from ._exception_graph import Node, message_of, put_together, take_apart, type_name
 from ._frames import Frame, Payload
-from ._payload import dumps, loads
+from ._payload import USER_ERRORS, dumps, loads
 
 
 class CallError(Exception):
@@ -31,7 +31,7 @@ def dump_exception(exc: BaseException) -> Payload:
     nodes: list[Node] = []
     # A SystemExit or KeyboardInterrupt over there must not end this process.
     if isinstance(exc, Exception):
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(*USER_ERRORS):
             nodes = take_apart(exc)
     return dumps((type_name(type(exc)), message_of(exc), remote_traceback, nodes, is_call_error))
 
@@ -49,7 +49,7 @@ def load_exception(frame: Frame, *, addr: str, method: str, machine: str) -> Exc
             traceback=with_source_lines(remote_traceback),
         )
         original = put_together(nodes, stand_in=remote) if nodes else remote
-    except Exception as exc:
+    except USER_ERRORS as exc:
         return ProtocolError(f"an error reply could not be read: {exc}", addr=addr, method=method)
     # The first two can't be raised from a coroutine, or would end the caller's stream.
     if isinstance(original, (StopIteration, StopAsyncIteration)) or not isinstance(

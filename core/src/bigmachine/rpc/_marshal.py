@@ -14,7 +14,7 @@ from ..services._loading import loading
 from ._exceptions import CallError
 from ._frames import Frame, Payload
 from ._modules import is_being_imported
-from ._payload import dumps, dumps_plain, dumps_whole, is_plain, loads, owned
+from ._payload import USER_ERRORS, dumps, dumps_plain, dumps_whole, is_plain, loads, owned
 from ._unpicklable import Unpicklable
 
 
@@ -23,7 +23,7 @@ def dump_arguments(method: str, args: Sequence[object], kwargs: Mapping[str, obj
     try:
         dump = dumps_plain if not kwargs and all(map(is_plain, args)) else dumps
         return dump((tuple(args), dict(kwargs)))
-    except Exception as exc:
+    except USER_ERRORS as exc:
         raise UsageError(f"{method}: {_unpicklable_argument(args, kwargs)}") from exc
 
 
@@ -40,7 +40,7 @@ def load_arguments(frame: Frame) -> tuple[Sequence[Any], dict[str, Any]]:
     """Unpickle the arguments of a call; `CallError` if that can't be done here."""
     try:
         args, kwargs = loads(frame)
-    except Exception as exc:
+    except USER_ERRORS as exc:
         raise CallError(
             UsageError(
                 f"{frame.name}: the arguments can't be unpickled on the machine "
@@ -57,7 +57,7 @@ def dump_result(method: str, value: object, *, verb: str = "returned") -> Payloa
     """
     try:
         return owned(dumps(value))
-    except Exception as exc:
+    except USER_ERRORS as exc:
         raise CallError(UsageError(f"{method}: {unpicklable_result(value, verb=verb)}")) from exc
 
 
@@ -71,7 +71,7 @@ def load_result(method: str, frame: Frame) -> Any:
     """Unpickle what a method returned; `UsageError` if that can't be done here."""
     try:
         return loads(frame)
-    except Exception as exc:
+    except USER_ERRORS as exc:
         raise UsageError(
             f"{method} returned something that can't be unpickled here: {exc}"
         ) from exc
@@ -89,7 +89,7 @@ def dump_service(name: str, service: object) -> bytes:
         )
     try:
         return dumps_whole(service)
-    except Exception as exc:
+    except USER_ERRORS as exc:
         instead = "make it in setup(), which runs on the machine"
         why = Unpicklable(service).describe(f'services["{name}"]', instead=instead)
         raise UsageError(why) from exc
@@ -100,7 +100,7 @@ def load_service(name: str, pickled: bytes) -> object:
     try:
         with loading(name):
             return pickle.loads(pickled)
-    except Exception as exc:
+    except USER_ERRORS as exc:
         raise UsageError(
             f"service {name!r} can't be made on the machine ({type(exc).__name__}: {exc}); "
             "its class must be importable there, or be defined in __main__ to travel by value"
@@ -112,7 +112,7 @@ def _unpicklable_argument(args: Sequence[object], kwargs: Mapping[str, object]) 
     for name, value in named:
         try:
             dumps(value)
-        except Exception:
+        except USER_ERRORS:
             instead = "pass plain data, or make the object on the machine"
             return Unpicklable(value).describe(name, instead=instead)
     return "an argument can't be pickled"

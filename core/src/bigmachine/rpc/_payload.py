@@ -14,6 +14,9 @@ _PROTOCOL = 5  # the first with out-of-band buffers; in every Python we run on
 # A buffer below this is cheaper to copy into the pickle than to send by itself.
 _OUT_OF_BAND_BYTES = 32 << 10
 
+# What the user's code raises while it is pickled, unpickled or shown; no SystemExit ends us.
+USER_ERRORS = Exception, SystemExit
+
 _NUMBERS = frozenset({type(None), bool, int, float, complex})
 
 

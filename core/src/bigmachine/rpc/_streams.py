@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, NoReturn
 
 import trio
 
@@ -155,6 +155,7 @@ class IncomingStream:
         self._unread_bytes = 0  # what the items cost that were not acknowledged yet
         self._unacked_bytes = 0  # what the items cost that were taken since the last ACK
         self.on_close: Callable[[], None] = _nothing
+        self.on_call_end: Callable[[Exception], object] = _nothing
 
     def deliver(self, frame: Frame) -> None:
         """Handle a frame from the connection."""
@@ -189,7 +190,7 @@ class IncomingStream:
         while not self._frames:
             if self._end is not None:
                 self.on_close()
-                raise self._end
+                raise self._end.with_traceback(None)  # it may be raised more than once
             self._acknowledge()
             self._arrived = trio.Event()
             await without_turn(self._arrived.wait)
@@ -225,6 +226,20 @@ class IncomingStream:
         self._notify()
         self.on_close()
 
+    def end_with_call(self, method: str) -> None:
+        """Stop receiving, for the call of ``method`` that the stream is an argument of has ended.
+
+        A method may have kept it: whatever was not read is lost, and that must not look like the
+        end of the stream.
+        """
+        self.close()
+        self._end = UsageError(
+            f"the call of {method} has ended, and with it the iterators and files that were its "
+            "arguments: read them during the call, for instance by list(rows) or file.read()"
+        )
+        on_call_end, self.on_call_end = self.on_call_end, _nothing  # it refers to this stream
+        on_call_end(self._end)
+
     def _acknowledge(self) -> None:
         """Give back to the sender what was taken, so that it may send so much more."""
         if self._unacked_bytes and self._end is None:
@@ -254,16 +269,28 @@ class ThreadIterator:
 
     def __next__(self) -> Any:
         with self._lock:
-            try:
-                if not self._items:
-                    self._items.extend(self._receive())
-                return self._items.popleft()
-            except (StopAsyncIteration, IndexError):  # the latter after `clear` by another thread
-                raise StopIteration from None
+            while True:
+                try:
+                    if not self._items:
+                        self._items.extend(self._receive())
+                    return self._items.popleft()
+                except StopAsyncIteration:
+                    raise StopIteration from None
+                except IndexError:  # after `clear` by another thread
+                    continue
 
     def clear(self) -> None:
         """Drop the items that were received and not yet returned."""
         self._items.clear()
+
+    def fail(self, error: Exception) -> None:
+        """Drop them, and raise ``error`` from now on."""
+
+        def receive() -> NoReturn:
+            raise error.with_traceback(None)
+
+        self._receive = receive
+        self.clear()
 
 
 class StreamArgument:
@@ -305,5 +332,5 @@ async def closing(
                     await items.aclose()
 
 
-def _nothing() -> None:
+def _nothing(*_: object) -> None:
     pass

@@ -15,7 +15,7 @@ from ..errors import UsageError
 from ..services._handle import Handle
 from ._exception_graph import type_name
 from ._exception_state import exception_state
-from ._payload import dumps, is_plain
+from ._payload import USER_ERRORS, dumps, is_plain
 
 # Some objects refer to others without end, each made anew.
 _MAX_DEPTH = 50
@@ -65,12 +65,12 @@ def _is_step(path: str) -> bool:
     return not path or path[0] in ".["
 
 
-def _error(value: object) -> Exception | None:
+def _error(value: object) -> BaseException | None:
     if is_plain(value):
         return None
     try:
         dumps(value)
-    except Exception as exc:
+    except USER_ERRORS as exc:
         return exc
     return None
 
@@ -87,7 +87,7 @@ def _parts(value: Any) -> Iterator[tuple[str, object]]:
     """Yield what ``value`` is pickled with, each with its step from there."""
     try:
         yield from _contents(value)
-    except Exception:  # of the user's own __getstate__, or whatever runs here
+    except USER_ERRORS:  # of the user's own __getstate__, or whatever runs here
         return
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
+from types import EllipsisType
 from typing import Any, TypeVar
 
 from ..errors import UsageError
@@ -21,7 +22,7 @@ _CONCURRENT = "__bigmachine_concurrent__"
 _EXCLUSIVE = "__bigmachine_exclusive__"
 
 
-def parallel(method: Function) -> Function:
+def parallel(method: Function = ...) -> Function:  # type: ignore[assignment]
     """Run a ``def`` method of a service in processes, not in threads.
 
     A machine runs it in up to ``maxprocs`` processes, each with its own copy of the
@@ -35,20 +36,20 @@ def parallel(method: Function) -> Function:
     them, and they don't see what other methods change. On a free-threaded interpreter the method
     runs in a thread, like any other. Raises `UsageError` for anything but a ``def``.
     """
-    if (
-        not inspect.isfunction(method)
-        or inspect.iscoroutinefunction(method)
-        or inspect.isgeneratorfunction(method)
-        or inspect.isasyncgenfunction(method)
-    ):
-        raise UsageError(
-            f"bm.parallel is for plain def methods, and {_name(method)} is not one: async methods "
-            "and generators run in the machine's own process; put it below @staticmethod"
-        )
+    _checked(method, "parallel")
+    why = ""
+    if inspect.isgeneratorfunction(method):
+        why = "is a generator: return a list, or stream from a method without bm.parallel"
+    elif inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
+        why = "is async, so it runs in the machine's own loop: make it a def"
+    elif not inspect.isfunction(method):
+        why = "is no function of Python: wrap it in a def"
+    if why:
+        raise UsageError(f"bm.parallel is for plain def methods, and {_name(method)} {why}")
     return _mark(method, _PARALLEL, refused=_CONCURRENT)
 
 
-def concurrent(method: Function) -> Function:
+def concurrent(method: Function = ...) -> Function:  # type: ignore[assignment]
     """Let a method that mostly waits run beside others, without a place among ``maxprocs``.
 
     For ``def`` methods, and generators, that wait for a network, a disk or another program::
@@ -65,7 +66,7 @@ def concurrent(method: Function) -> Function:
     return _mark(_checked(method, "concurrent"), _CONCURRENT, refused=_PARALLEL)
 
 
-def exclusive(method: Function) -> Function:
+def exclusive(method: Function = ...) -> Function:  # type: ignore[assignment]
     """Never run a method at the same time as another exclusive one of the same service object.
 
     For methods that change what they share, which is safe with one processor and a race with
@@ -102,12 +103,17 @@ def is_exclusive(method: object) -> bool:
 
 def _checked(method: Function, decorator: str) -> Function:
     kind = type(method).__name__
+    if isinstance(method, EllipsisType):  # from `@bm.parallel()`
+        raise UsageError(f"write @bm.{decorator} above the def, without parentheses")
     if isinstance(method, staticmethod | classmethod):
         raise UsageError(f"put bm.{decorator} below @{kind}, next to the def")
     if isinstance(method, type):
         raise UsageError(f"bm.{decorator} is for methods: decorate those of {_name(method)}")
     if not callable(method):
-        raise UsageError(f"bm.{decorator} is for methods, and a {kind} is not one")
+        raise UsageError(
+            f"bm.{decorator} is for methods, and a {kind} is not one: write @bm.{decorator} above "
+            "the def, without arguments"
+        )
     return method
 
 

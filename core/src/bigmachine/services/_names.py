@@ -41,6 +41,11 @@ def check_service_name(name: object) -> None:
         if isinstance(name, str) and (valid := re.sub(r"\W+", "_", name).strip("_0123456789")):
             hint = f"; for instance {valid!r}"
         raise UsageError(f"a service's name must be an identifier, not {name!r}{hint}")
+    if name.startswith("_"):
+        raise UsageError(
+            f"a service's name must not begin with an underscore, as {name!r} does: such names are "
+            "not public"
+        )
 
 
 def _is_method(attribute: object) -> bool:

@@ -25,6 +25,10 @@ def make_stub(
     annotated to return an iterator, and ``call`` otherwise. So ``interface`` may be a
     Protocol without method bodies.
     """
+    if isinstance(interface, str) and isinstance(name, type):
+        raise UsageError(
+            f'service() takes the class first: service({name.__name__}, "{interface}")'
+        )
     check_service_name(name)
     if not isinstance(interface, type):
         raise UsageError(f"service() takes the service's class, not {interface!r}")

@@ -393,7 +393,7 @@ async def _one_error_nursery() -> AsyncIterator[trio.Nursery]:
 
 
 def _not_open() -> UsageError:
-    return UsageError("open the session first: `with Session(...) as session:`")
+    return UsageError("open the session first: `async with AsyncSession(...) as session:`")
 
 
 def _session_name(name: str | None) -> str:

@@ -15,6 +15,7 @@ import trio
 from ..errors import UsageError
 from ..machine._future import LoopEnded
 from ..machine._portal import Portal
+from ..services._loading import mark_loop_thread
 
 
 class LoopThread:
@@ -74,6 +75,7 @@ class LoopThread:
             self.portal.post(self._stop.set)
 
     def _run(self) -> None:
+        mark_loop_thread()
         try:
             trio.run(self._main)
         except BaseException as exc:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from ..machine._sync import Machine, sync_api
 from ..services._handle import Handle
@@ -18,13 +18,25 @@ if TYPE_CHECKING:
     from ._fleet import Fleet
 
 
-class AsyncPeerSession(Handle):
+class _PeerSession(Handle):
+    """What both of them are."""
+
+    _instead = "each machine's own services get one in their setup()"
+
+    if not TYPE_CHECKING:  # otherwise a type checker would accept any name
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(
+                f"{type(self).__name__} has no attribute {name!r}: the session of a setup() can "
+                "connect() to machines; only the driver's session can start them, or end"
+            )
+
+
+class AsyncPeerSession(_PeerSession):
     """The driver's session as seen from one of its machines: it connects to the other machines.
 
     An ``async def setup(self, session)`` of a service gets one. It cannot start machines.
     """
-
-    _instead = "each machine's own services get one in their setup()"
 
     def __init__(self, name: str, *, system: System, fleet: Fleet) -> None:
         self._name = name
@@ -63,13 +75,11 @@ class AsyncPeerSession(Handle):
 
 
 @short_tracebacks
-class PeerSession(Handle):
+class PeerSession(_PeerSession):
     """The driver's session as seen from one of its machines; see `AsyncPeerSession`.
 
     A ``def setup(self, session)`` of a service gets one.
     """
-
-    _instead = "each machine's own services get one in their setup()"
 
     def __init__(self, session: AsyncPeerSession, portal: Portal) -> None:
         self._session = session

@@ -23,7 +23,7 @@ from ..errors import UsageError
 from ..machine._sync import Machine, sync_api
 from ..process import FORKED, open_standard_descriptors
 from ..services._handle import Handle
-from ..services._loading import check_not_loading
+from ..services._loading import check_may_block, check_not_loading
 from ..services._tracebacks import short_tracebacks
 from ..system import System
 from ..system._entrypoints import choose_system
@@ -189,6 +189,7 @@ class Session(Handle):
 
     def _open_now(self) -> _Opened:
         check_not_loading()
+        check_may_block()
         open_standard_descriptors()
         # It comes up while the rest is imported, which takes as long.
         self._system.warm_up()

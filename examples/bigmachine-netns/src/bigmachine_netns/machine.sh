@@ -34,9 +34,9 @@ run() {
         plug_in
     } 9>$lock
     echo "$address"
-    exec >&2 2>/dev/null # so the shell's own remarks, such as "Killed", go nowhere
+    exec 8>&2 >/dev/null 2>&1 # so the shell's own remarks, such as "Killed", go nowhere
     status=0
-    setsid ip netns exec "$namespace" "$@" --listen "$address:$port" 2>&1 || status=$?
+    setsid ip netns exec "$namespace" "$@" --listen "$address:$port" >&8 2>&8 8>&- || status=$?
     return $status
 }
 

@@ -12,6 +12,7 @@ from outcome import Outcome
 from ...errors import TransportError
 from .._streams import IncomingStream
 from ._pickled_call import PickledCall, pickle_call
+from ._pickled_result import loaded
 
 
 class Connection(ABC):
@@ -38,7 +39,7 @@ class Connection(ABC):
 
     @abstractmethod
     async def outcome(self, call: PickledCall) -> Outcome[Any]:
-        """Make a call; return what the method returned, or raised.
+        """Make a call; return what the method returned, perhaps a `PickledResult`, or raised.
 
         Cancelling the caller cancels the method. The error is what the method raised (see
         `RemoteError`), `UsageError`, or `ConnectionLost` when the connection ends first.
@@ -65,7 +66,7 @@ class Connection(ABC):
 
     async def call(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Call ``"Service.method"`` and return what it returns; raise what `outcome` has."""
-        return (await self.outcome(pickle_call(method, args, kwargs))).unwrap()
+        return loaded((await self.outcome(pickle_call(method, args, kwargs))).unwrap())
 
     async def stream(
         self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]

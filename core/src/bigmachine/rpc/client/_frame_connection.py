@@ -21,13 +21,14 @@ from .._frames import (
     Kind,
     control_frame,
 )
-from .._marshal import check_size, load_result
+from .._marshal import check_size
 from .._outbox import Outbox
 from .._receive import receive_frames
 from .._streams import IncomingStream, OutgoingStream
 from .._turns import without_turn
 from ._connection import Connection, ConnectionLost
 from ._pickled_call import PickledCall
+from ._pickled_result import PickledResult, loaded
 from ._uploads import Uploads
 
 # The first frame of a reply; or the error of a caller's own iterator; None if the connection ended.
@@ -129,7 +130,7 @@ class FrameConnection(Connection):
         try:
             first = await self._reply(stream)
             if not isinstance(first, Frame) or first.kind != Kind.STREAM:
-                self._load(method, first).unwrap()  # raises what the method raised
+                loaded(self._load(method, first).unwrap())  # raises what the method raised
                 raise UsageError(f"{method} is not a generator; call it with call()")
         except BaseException:
             close()
@@ -213,12 +214,7 @@ class FrameConnection(Connection):
         """Return what the method returned, or raised."""
         if isinstance(reply, Frame):
             if reply.kind == Kind.REPLY:
-                try:
-                    return Value(load_result(method, reply))
-                except BigmachineError as exc:
-                    return Error(exc.with_traceback(None))  # its cause has the frames that matter
-                except BaseException as exc:  # SystemExit too: the connection must not end by it
-                    return Error(exc)
+                return Value(PickledResult(method, reply))
             if reply.kind != Kind.STREAM:
                 return Error(self._load_error(reply, method=method))
             self._outbox.post(control_frame(Kind.CANCEL, reply.stream))

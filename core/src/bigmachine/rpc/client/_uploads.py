@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import contextvars
+import io
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -44,8 +46,8 @@ class Uploads:
         self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> tuple[list[Any], dict[str, Any]]:
         """Return the arguments with a `StreamArgument` in the place of each stream."""
-        plain = [self._replace(value) for value in args]
-        named = {name: self._replace(value) for name, value in kwargs.items()}
+        plain = [self._replace(method, value) for value in args]
+        named = {name: self._replace(method, value) for name, value in kwargs.items()}
         if self.count > MAX_UPLOADS:
             raise UsageError(f"{method}: at most {MAX_UPLOADS} stream arguments in one call")
         return plain, named
@@ -99,9 +101,11 @@ class Uploads:
         """Stop sending."""
         self._scope.cancel()
 
-    def _replace(self, value: Any) -> Any:
+    def _replace(self, method: str, value: Any) -> Any:
         if not is_stream(value):
             return value
+        if isinstance(value, _TEXT_FILES):
+            raise UsageError(f"{method}: {_NO_TEXT}")
         # One context for each, since two threads can't be in the same one.
         self._sources.append((value, contextvars.copy_context()))
         return StreamArgument(len(self._sources), is_file=is_file(value))
@@ -135,10 +139,10 @@ async def _send_items(source: Any, context: contextvars.Context, outgoing: Outgo
     `UsageError` for an item that can't be pickled.
     """
     if isinstance(source, AsyncIterator):
-        is_text = is_file(source)  # trio's files: by line, and perhaps as text
-        async with nullcontext() if is_text else closing(source):
+        by_line = is_file(source)  # trio's files
+        async with nullcontext() if by_line else closing(source):
             async for item in source:
-                await outgoing.send(_dump_item(_encoded(item) if is_text else item))
+                await outgoing.send(_dump_item(_checked(item) if by_line else item))
     else:
         await _send_from_thread(source, context, outgoing)
     await outgoing.body_sent()
@@ -202,11 +206,21 @@ def _next(source: Iterator[Any]) -> Any:
 
 
 def _read_chunk(file: Any) -> Any:
-    return _encoded(file.read(FILE_CHUNK_BYTES)) or _END
+    return _checked(file.read(FILE_CHUNK_BYTES)) or _END
 
 
-def _encoded(chunk: Any) -> Any:
-    return chunk.encode() if isinstance(chunk, str) else chunk
+def _checked(chunk: Any) -> Any:
+    """Return what a file has yielded; `UsageError` if it is text: some files don't tell before."""
+    if isinstance(chunk, str):
+        raise UsageError(f"a file argument: {_NO_TEXT}")
+    return chunk
+
+
+_TEXT_FILES = (io.TextIOBase, codecs.StreamReader, codecs.StreamReaderWriter)
+_NO_TEXT = (
+    'files are sent as bytes, and this one is open as text: open it with "rb", or pass its buffer, '
+    "such as sys.stdin.buffer; to send lines of text, pass (line for line in file)"
+)
 
 
 _END: Any = object()

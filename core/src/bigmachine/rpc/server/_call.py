@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType, GeneratorType
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ import trio
 from .._frames import Kind, Payload
 from .._tasks import TaskPool
 from ._asyncio import explain_asyncio
+from ._option_hint import hint_at_options
 from ._processes import ProcessCall
 from ._registry import Method
 from ._thread_job import ThreadJob, do_nothing
@@ -33,7 +35,7 @@ class Call(ABC):
     `returned`, `replied` and `raised` return is then called in the trio loop.
     """
 
-    __slots__ = ("_pools", "_work", "is_cancelled", "method")
+    __slots__ = ("__weakref__", "_pools", "_work", "is_cancelled", "method")
 
     def __init__(self, method: Method, pools: Pools) -> None:
         self.method = method
@@ -59,11 +61,13 @@ class Call(ABC):
         self.is_cancelled = True
         if self._work is not None:
             self._work.cancel()
+            self._pools.cancelled.add(self)
 
-    def has_ended(self, *, with_threads: bool) -> bool:
+    @property
+    def has_ended(self) -> bool:
         """Whether nothing of it runs any longer, except perhaps a method in a thread."""
         work = self._work
-        return work is None or work.has_ended or (work.is_uncancellable and not with_threads)
+        return work is None or work.has_ended or work.is_uncancellable
 
     def continue_with(self, work: Work) -> None:
         """Have `cancel` cancel ``work`` from now on."""
@@ -150,7 +154,11 @@ class Call(ABC):
 
     def _call_method(self) -> Any:
         args, kwargs = self.load_arguments()
-        return self.method.function(*args, **kwargs)
+        try:
+            return self.method.function(*args, **kwargs)
+        except TypeError as exc:
+            hint_at_options(exc, kwargs)
+            raise
 
     async def _run_async(self, begin: Callable[[], Any]) -> None:
         """Await what ``begin`` returns, or send its items; reply."""
@@ -222,6 +230,8 @@ class Pools:
     threads: ThreadPool
     is_closed: bool = False
     """Whether calls that come now are left unanswered, because the machine is about to end."""
+    cancelled: weakref.WeakSet[Call] = field(default_factory=weakref.WeakSet)
+    """Those of which something may still run."""
 
     def start_in_thread(
         self, run: Callable[[], Callable[[], None]], method: Method, *, at_once: bool = False

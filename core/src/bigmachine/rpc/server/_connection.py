@@ -74,12 +74,11 @@ class ServingConnection:
             for stream in tuple(self._calls):
                 self._cancel(stream)
 
-    def cancel_calls(self) -> list[FrameCall]:
-        """Cancel all calls but the supervisor's; return them."""
-        calls = {s: c for s, c in self._calls.items() if not c.method.is_of_supervisor}
-        for stream in calls:
-            self._cancel(stream)
-        return list(calls.values())
+    def cancel_calls(self) -> None:
+        """Cancel all calls but the supervisor's."""
+        for stream, call in tuple(self._calls.items()):
+            if not call.method.is_of_supervisor:
+                self._cancel(stream)
 
     @property
     def received_at(self) -> float:

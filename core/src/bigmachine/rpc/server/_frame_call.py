@@ -53,7 +53,7 @@ class FrameCall(Call):
             return False
         del self._running[self._stream]
         for upload in self._uploads:
-            upload.close()
+            upload.end_with_call(self.method.name)
         return True
 
     @property

@@ -42,10 +42,10 @@ class GeneratorRun:
 
     def begin(self) -> None:
         """Start to send; in the trio loop, like all other methods but ``_step``."""
+        self._call.continue_with(self)
         if self._call.is_cancelled:
             self.cancel()
             return
-        self._call.continue_with(self)
         self._outgoing = self._call.open_stream()
         self._outgoing.on_room = self._resume
         self._outgoing.wake()

@@ -37,6 +37,7 @@ from ...process import (
 from .._exceptions import CallError, dump_exception
 from .._frames import INLINE_BYTES, Frame, Kind, Payload
 from .._marshal import dump_result, load_arguments
+from ._option_hint import hint_at_options
 
 
 class ProcessPool:
@@ -253,7 +254,11 @@ def main(header: dict[str, Any], fd: str) -> None:
 def _call(service: object, frame: Frame) -> Payload:
     args, kwargs = load_arguments(frame)
     name = frame.name.partition(".")[2]
-    result = (getattr(service, name) if name else service)(*args, **kwargs)  # type: ignore[operator]
+    try:
+        result = (getattr(service, name) if name else service)(*args, **kwargs)  # type: ignore[operator]
+    except TypeError as exc:
+        hint_at_options(exc, kwargs)
+        raise
     if inspect.isawaitable(result) or isinstance(result, Iterator | AsyncIterator):
         kind = type(result).__name__
         raise CallError(

@@ -86,20 +86,28 @@ class Server:
             self.services.close()
 
     def check_places(self) -> None:
-        """Name methods that hold a place and do nothing, while others wait; see `PlaceWatch`."""
+        """Name methods that hold a place and do nothing, while others wait; see `PlaceWatch`.
+
+        And those that go on for long after they were cancelled.
+        """
         if self._place_watch is not None:
+            self._pools.threads.warn_of_abandoned()
             self._place_watch.check(is_any_waiting=self._pools.threads.has_queue())
 
     async def end_calls(self, timeout: float, *, with_threads: bool) -> None:
         """Cancel all calls but the supervisor's, and leave new ones unanswered.
 
-        Waits for ``timeout`` seconds at most until they have ended, and ``with_threads`` also
-        for methods in threads, which can't be cancelled.
+        Waits for ``timeout`` seconds at most until they have ended, and those that their callers
+        cancelled before; ``with_threads`` also for methods in threads, which can't be cancelled.
         """
-        self._pools.is_closed = True
-        calls = [call for connection in self._connections for call in connection.cancel_calls()]
+        pools = self._pools
+        pools.is_closed = True
+        for connection in self._connections:
+            connection.cancel_calls()
         with trio.move_on_after(timeout):
-            while not all(call.has_ended(with_threads=with_threads) for call in calls):
+            while (with_threads and pools.threads.is_busy) or not all(
+                call.has_ended for call in tuple(pools.cancelled)
+            ):
                 await trio.sleep(_ENDING_POLL_SECONDS)
 
     def heard_from(self, peer: str) -> float:

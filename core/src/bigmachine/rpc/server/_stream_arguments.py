@@ -1,10 +1,13 @@
-"""Stream arguments as a method sees them: an iterator or a file, sync or async."""
+"""Stream arguments as a method sees them: an iterator or a file, sync or async.
+
+They end with their call. If a method keeps one, whatever reads it later raises a `UsageError`.
+"""
 
 from __future__ import annotations
 
 import functools
 import io
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from .._streams import FILE_CHUNK_BYTES, IncomingStream, ThreadIterator
@@ -16,7 +19,8 @@ def thread_argument(incoming: IncomingStream, *, is_file: bool, run: Callable[..
     ``run`` runs an async function in the trio loop and waits for it.
     """
     items = ThreadIterator(functools.partial(run, incoming.receive))
-    return io.BufferedReader(_ThreadFile(items), FILE_CHUNK_BYTES) if is_file else items
+    incoming.on_call_end = items.fail
+    return _ThreadFile(items, incoming) if is_file else items
 
 
 def async_argument(incoming: IncomingStream, *, is_file: bool) -> Any:
@@ -31,6 +35,7 @@ class AsyncFile:
         self._incoming = incoming
         self._rest = bytearray()
         self._is_ended = False
+        incoming.on_call_end = self._forget
 
     async def read(self, size: int = -1) -> bytes:
         """Read ``size`` bytes, or all; fewer only at the end of the file."""
@@ -70,11 +75,30 @@ class AsyncFile:
         del self._rest[:size]
         return data
 
+    def _forget(self, error: Exception) -> None:
+        self._rest.clear()
+        self._is_ended = False  # so that the next read asks the stream, which raises the error
 
-class _ThreadFile(io.RawIOBase):
+
+class _ThreadFile(io.BufferedReader):
     """An uploaded file as a readable binary file, for a method that runs in a thread."""
 
-    def __init__(self, chunks: Iterator[bytes]) -> None:
+    _READS = ("peek", "read", "read1", "readinto", "readinto1", "readline")
+
+    def __init__(self, chunks: ThreadIterator, incoming: IncomingStream) -> None:
+        super().__init__(_RawFile(chunks), FILE_CHUNK_BYTES)
+        self._chunks = chunks
+        incoming.on_call_end = self._fail
+
+    def _fail(self, error: Exception) -> None:
+        self._chunks.fail(error)
+        # What it has buffered is not to be read, either: how much that is depends on chance.
+        for name in self._READS:
+            setattr(self, name, lambda *_: next(self._chunks))
+
+
+class _RawFile(io.RawIOBase):
+    def __init__(self, chunks: ThreadIterator) -> None:
         self._chunks = chunks
         self._rest = memoryview(b"")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from typing import Protocol
@@ -29,8 +30,10 @@ class ThreadJob:
         "_pool",
         "_run",
         "_wake",
+        "abandoned_at",
         "exclusive",
         "has_ended",
+        "has_returned",
         "is_known_to_block",
         "is_watched",
         "name",
@@ -48,7 +51,8 @@ class ThreadJob:
         is_watched: bool,
     ) -> None:
         self.name = name
-        self.has_ended = False
+        self.has_ended = self.has_returned = False
+        self.abandoned_at = math.inf  # in monotonic time
         self._run = run
         self._pool = pool
         self._places = places
@@ -143,6 +147,7 @@ class ThreadJob:
             self._pool.running.add(self)
             set_running(self)
             follow_up = self._run()
+            self.has_returned = True
             set_running(None)
             self._pool.running.discard(self)
         del self._run  # and with it the arguments

@@ -7,6 +7,7 @@ import contextvars
 import logging
 import queue
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -24,6 +25,9 @@ MAX_CONCURRENT = 500
 
 MAX_DETACHED = 500
 """How many threads may hold methods that wait for calls of their own, or were cancelled."""
+
+ABANDONED_SECONDS = 0.2
+"""How long a method may take to end after it was cancelled before it is named."""
 
 _KEPT_THREADS = 16  # when idle; more, if there are more processors
 
@@ -87,6 +91,13 @@ class ThreadPool:
         """Whether any job waits for a place."""
         return (self._concurrent if is_concurrent else self._places).has_queue
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether any job runs in a thread, in its place or without one."""
+        with self._lock:
+            idle = self._spare + self._queued  # those without a job, and with one to take next
+            return self._threads > idle
+
     def post(self, function: Callable[[], None]) -> None:
         """Call ``function`` in the trio loop; from any thread."""
         self._done.append(function)
@@ -106,8 +117,7 @@ class ThreadPool:
 
     def take(self, job: ThreadJob) -> None:
         """Run ``job``, which has its place, in an idle or in a new thread."""
-        if self._has_news:
-            self._warn_of_abandoned()
+        self.warn_of_abandoned()
         with self._lock:
             needs_thread = self._spare <= 0
             if needs_thread:
@@ -155,6 +165,7 @@ class ThreadPool:
         with self._lock:
             if job.has_ended:
                 return
+            job.abandoned_at = time.monotonic()
             self._abandoned.add(job)
             self._has_news = True
         if job.exclusive is not None and job.exclusive.has_queue:
@@ -163,7 +174,9 @@ class ThreadPool:
     def warn_of_exclusive(self, gate: Gate) -> None:
         """Say which cancelled method others wait for at ``gate``; once of each call."""
         with self._lock:
-            holders = [job for job in self._abandoned if job.exclusive is gate]
+            holders = [
+                job for job in self._abandoned if job.exclusive is gate and not job.has_returned
+            ]
             news = [job.name for job in holders if not job.is_known_to_block]
             for job in holders:
                 job.is_known_to_block = True
@@ -174,11 +187,18 @@ class ThreadPool:
                 name,
             )
 
-    def _warn_of_abandoned(self) -> None:
-        """Say which cancelled methods the next one runs beside, when they are twice as many."""
+    def warn_of_abandoned(self) -> None:
+        """Say which cancelled methods others run beside, when they are twice as many.
+
+        To be called when a job begins and now and then, for some may end in a moment.
+        """
+        if not self._has_news:
+            return
+        before = time.monotonic() - ABANDONED_SECONDS
         with self._lock:
-            self._has_news = False
-            counts = Counter(job.name for job in self._abandoned)
+            late = [job for job in self._abandoned if job.abandoned_at <= before]
+            self._has_news = len(late) < len(self._abandoned)
+            counts = Counter(job.name for job in late if not job.has_returned)
             news = {name: n for name, n in counts.items() if n >= 2 * self._warned.get(name, 0)}
             self._warned.update(news)
         for name, count in news.items():

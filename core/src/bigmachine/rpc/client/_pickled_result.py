@@ -1,0 +1,51 @@
+"""A result as it came: unpickled by whoever wants it, not by the loop that serves all calls."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from ...errors import BigmachineError
+from .._frames import Frame
+from .._marshal import load_result
+
+
+class PickledResult:
+    """What ``method`` returned, still pickled: to unpickle it may take long, and run any code."""
+
+    __slots__ = ("_error", "_frame", "_lock", "_method", "_value")
+
+    def __init__(self, method: str, frame: Frame) -> None:
+        self._method = method
+        self._frame: Frame | None = frame  # until it is unpickled
+        self._lock = threading.RLock()  # reentrant, for signal handlers
+        self._value: Any = None
+        self._error: BaseException | None = None
+
+    def load(self) -> Any:
+        """Return the result, always the same object; raise `UsageError` if it can't be unpickled.
+
+        SystemExit, too, is raised if that is what unpickling raises.
+        """
+        with self._lock:
+            if self._frame is not None:
+                self._unpickle(self._frame)
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    def _unpickle(self, frame: Frame) -> None:
+        try:
+            self._value = load_result(self._method, frame)
+        except KeyboardInterrupt:  # the next one may try again
+            raise
+        except BigmachineError as exc:
+            self._error = exc.with_traceback(None)  # its cause has the frames that matter
+        except BaseException as exc:
+            self._error = exc
+        self._frame = None
+
+
+def loaded(value: object) -> Any:
+    """Return what a call's outcome holds, unpickled if it is still pickled."""
+    return value.load() if type(value) is PickledResult else value
