@@ -398,6 +398,7 @@ def test_template_never_found_is_an_error(run, aws, caplog):
 # -- thousands ------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("consistent")
 @pytest.mark.parametrize(
     ("count", "page"), [(200, 40), pytest.param(2500, 500, marks=pytest.mark.long)]
 )

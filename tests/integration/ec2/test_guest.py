@@ -346,6 +346,7 @@ def test_boot_error_says_why_the_setup_failed(drive):
 # -- immortals ------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("consistent")
 def test_immortal_instances_outlive_their_session_with_a_warning(run, aws, caplog):
     ids = []
 
@@ -440,6 +441,7 @@ def test_instances_of_a_failed_start_are_not_immortal(run, aws, monkeypatch):
     run(test, immortal=True, lifetime=3600.0)
 
 
+@pytest.mark.usefixtures("consistent")
 def test_mortal_instances_are_not_tagged_immortal_and_not_left(run, aws, caplog):
     async def test(kit):
         await kit.start()

@@ -196,6 +196,7 @@ def test_cancelled_stop_can_be_repeated(run, aws):
     run(test)
 
 
+@pytest.mark.usefixtures("consistent")
 def test_foreign_instance_is_never_terminated(run, aws):
     reservation = aws.ec2.run_instances(
         next(iter(aws.ec2.amis)),
@@ -340,6 +341,7 @@ def test_shutdown_finds_a_security_group_whose_response_was_lost(run, aws):
     run(test)
 
 
+@pytest.mark.usefixtures("consistent")
 def test_all_pages_of_a_list_are_read(run, aws, monkeypatch):
     async def test(kit):
         system = await kit.setup()

@@ -201,6 +201,7 @@ def test_missing_capacity_of_the_only_zone_is_reported(run, aws, one_offer, capl
     run(test, **one_offer)
 
 
+@pytest.mark.usefixtures("consistent")
 @pytest.mark.parametrize("way", ["fleet", "run"])
 @pytest.mark.parametrize("count", [40, pytest.param(130, marks=pytest.mark.long)])
 def test_many_machines_need_few_requests_and_are_listed_by_name(run, aws, one_offer, way, count):
@@ -220,6 +221,7 @@ def test_many_machines_need_few_requests_and_are_listed_by_name(run, aws, one_of
     run(test, **(one_offer if way == "run" else {}))
 
 
+@pytest.mark.usefixtures("consistent")
 def test_unnamed_instance_is_listed_by_its_id(run, aws, caplog):
     async def test(kit):
         [instance] = await kit.start()
@@ -419,6 +421,7 @@ def test_nothing_else_is_tried_if_a_lost_purchase_cannot_be_looked_up(run, aws):
     run(test)
 
 
+@pytest.mark.usefixtures("consistent")
 def test_security_group_whose_response_was_lost_is_found(run, aws):
     async def test(kit):
         system = await kit.setup()
