@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import runpy
+import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from bigmachine.rpc import dumps_whole
+from bigmachine.rpc._quiet_class import hooks_hidden, make_quiet_class
 from tests.unit.rpc.other_side import OtherSide
 
 SCRIPT = Path(__file__).with_name("script_classes.py")
@@ -256,3 +258,37 @@ def test_hooks_of_new_classes_run_at_other_side_and_here(
     assert issubclass(defined_there, script["B"])
     assert vars(script["Plugin"])["__init_subclass__"] is hook
     assert "There" not in script["Plugin"].plugins  # its hook has run where it was defined
+
+
+class Library:
+    """A base in an imported module; its hook wants an argument of the class statement."""
+
+    names: ClassVar[list[str]] = []
+
+    def __init_subclass__(cls, *, name: str) -> None:
+        cls.names.append(name)
+
+
+def test_class_arrives_whose_library_wants_arguments_of_class_statement() -> None:
+    arrived = make_quiet_class(type, "Arrived", (Library,), {"__module__": "__main__"})
+    assert arrived.__mro__ == (arrived, Library, object)
+    assert Library.names == []
+
+
+def test_hook_runs_in_other_threads_while_class_arrives() -> None:
+    class Meta(type):
+        def __new__(metaclass, name: str, bases: Any, namespace: Any) -> Any:
+            def define() -> None:
+                class There(Library, name="there"):
+                    pass
+
+            thread = threading.Thread(target=define)
+            thread.start()
+            thread.join()
+            return super().__new__(metaclass, name, bases, namespace)
+
+    # As an imported metaclass is: its work is done while the hooks of the bases are hidden.
+    with hooks_hidden((Library,), lambda kind: True):
+        Meta("Here", (Library,), {})
+    assert Library.names == ["there"]
+    Library.names.clear()

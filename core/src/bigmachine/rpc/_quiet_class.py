@@ -25,7 +25,7 @@ def make_quiet_class(
     try:
         prepared = imported.__prepare__(name, bases)
         prepared.update(namespace)
-        with _hooks_hidden(bases, lambda kind: not _is_imported(kind)):
+        with hooks_hidden(bases, lambda kind: not _is_imported(kind)):
             cls: type = imported.__new__(metaclass, name, bases, prepared)
             imported.__init__(cls, name, bases, prepared)
     except Exception:  # imported hooks want arguments of the class statement, or more attributes
@@ -37,7 +37,7 @@ def make_bare_class(
     metaclass: type, name: str, bases: tuple[type, ...], namespace: dict[str, Any]
 ) -> type:
     """Make a class as `make_quiet_class` does, without the work of imported modules, too."""
-    with _hooks_hidden(bases, lambda kind: True):
+    with hooks_hidden(bases, lambda kind: True):
         return type.__new__(metaclass, name, bases, dict(namespace))
 
 
@@ -54,7 +54,7 @@ _hiding = threading.RLock()
 
 
 @contextlib.contextmanager
-def _hooks_hidden(bases: tuple[type, ...], is_hidden: Callable[[type], bool]) -> Iterator[None]:
+def hooks_hidden(bases: tuple[type, ...], is_hidden: Callable[[type], bool]) -> Iterator[None]:
     """Hide the ``__init_subclass__`` of some bases from the classes that this thread makes."""
     kinds = {kind for base in bases for kind in base.__mro__ if _HOOK in vars(kind)} - {object}
     owners = list(filter(is_hidden, kinds))
