@@ -438,7 +438,7 @@ OTHERS = [
             "tags: must not set 'bigmachine:s'",
             {"tags": ["bigmachine:s=1"]},
         ),
-        ("too many tags", "tags: must be at most 40", {"tags": [f"k{i}=" for i in range(41)]}),
+        ("too many tags", "tags: must be at most 39", {"tags": [f"k{i}=" for i in range(40)]}),
         ("too long tag", "tags: 'k': keys have at most 128", {"tags": ["k=" + "v" * 257]}),
         ("no lifetime", "lifetime: must be more than 0 seconds", {"lifetime": 0.0}),
         (
@@ -565,7 +565,7 @@ def test_oversized_user_data_is_refused_before_launch(run, aws, monkeypatch):
             await kit.start()
         assert [*made(aws)] == []
 
-    monkeypatch.setattr("bigmachine_ec2._launch.USER_DATA_LIMIT", 1000)
+    monkeypatch.setattr("bigmachine_ec2._user_data._LIMIT", 1000)
     run(test)
 
 

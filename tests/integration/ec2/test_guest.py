@@ -391,12 +391,15 @@ def test_immortal_instances_are_tagged_and_do_not_power_off(run, aws, one_offer,
         [vm] = aws.instances()
         for thing in (vm, *aws.ec2.volumes.values()):
             assert ("bigmachine:immortal", "yes") in tags(thing)
+        assert way == "fleet" or len(tags(vm)) == 50  # EC2's limit
         assert vm.instance_initiated_shutdown_behavior == "terminate"  # by hand, say
         assert b'"poweroff": []' in gzip.decompress(base64.b64decode(str(vm.user_data)))
-        kit.system._ids.clear()
+        kit.system._resources.ids.clear()
         await kit.system.stop(instance)
 
-    run(test, immortal=True, lifetime=3600.0, **(one_offer if way == "run" else {}))
+    most_tags = {"tags": [f"k{number}=" for number in range(39)], "port": 443}
+    options = {**one_offer, **most_tags} if way == "run" else {}
+    run(test, immortal=True, lifetime=3600.0, **options)
 
 
 @pytest.mark.usefixtures("consistent")
@@ -408,7 +411,7 @@ def test_ended_immortal_instance_is_not_reported_as_running(run, aws, caplog):
         told = caplog.records[-1].getMessage()
         assert other.id in told
         assert one.id not in told
-        kit.system._session = kit.request.session
+        kit.system._resources.session = kit.request.session
         aws.power_off(other.id)
         await kit.system.shutdown()
 
@@ -423,14 +426,14 @@ def test_immortal_instance_not_yet_found_is_left(run, aws):
         assert [vm.state for vm in aws.instances()] == ["running"] * 2
         for vm in aws.instances():
             aws.power_off(vm.id)
-        kit.system._session = kit.request.session
+        kit.system._resources.session = kit.request.session
         await kit.system.shutdown()
 
     run(test, immortal=True, lifetime=3600.0)
 
 
 def test_instances_of_a_failed_start_are_not_immortal(run, aws, monkeypatch):
-    monkeypatch.setattr("bigmachine_ec2._addresses._ADDRESS_TIMEOUT", 0.0)
+    monkeypatch.setattr("bigmachine_ec2._instance_addresses._ADDRESS_TIMEOUT", 0.0)
     aws.answers_until_running = 1000
 
     async def test(kit):

@@ -56,13 +56,15 @@ def check_prices(prices: Prices, offers: Sequence[Offer], *, caller_arn: str) ->
 
 
 def affordable(
-    prices: Prices, offers: Sequence[Offer], *, count: int, budget: float
+    prices: Prices, offers: Sequence[Offer], *, count: int, budget: float | None
 ) -> Sequence[Offer]:
     """Return the offers of which ``count`` instances cost at most ``budget`` for a minute.
 
-    A minute is what EC2 bills at least; ``budget`` is in US dollars. Raises `StartError` if there
-    are none.
+    A minute is what EC2 bills at least; ``budget`` is in US dollars, and None is no limit. Raises
+    `StartError` if there are none.
     """
+    if budget is None:
+        return offers
     bills = {
         offer: count * price * _MIN_SECONDS / 3600
         for offer in offers

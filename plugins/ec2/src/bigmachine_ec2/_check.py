@@ -30,6 +30,7 @@ from ._image import default_image
 from ._launch_plan import DRY_RUN_NAME, LaunchPlan
 from ._launch_specification import LaunchSpecification
 from ._leftovers import GROUP, IN_USE, REQUEST, TEMPLATE, VOLUME
+from ._network import group_request
 from ._offers import Offer, fleet_groups, is_for_fleet
 from ._options import Ec2Options
 from ._region import Region
@@ -178,13 +179,8 @@ class Check:
             return
         tags = _tags.session_tags("dry-run", Driver.here(), o)
         if not o.security_groups:
-            parameters = {
-                "GroupName": DRY_RUN_NAME,
-                "Description": "dry run: never created",
-                "VpcId": plan.network.vpc,
-                "TagSpecifications": _tags.tag_specifications(tags, "security-group"),
-            }
-            yield _Try("ec2:CreateSecurityGroup", parameters)
+            group = group_request(DRY_RUN_NAME, vpc=plan.network.vpc, tags=tags)
+            yield _Try("ec2:CreateSecurityGroup", group)
         specification = LaunchSpecification(o, tags=tags, groups=o.security_groups)
         first: dict[tuple[str, str], Offer] = {}
         for offer in plan.offers:

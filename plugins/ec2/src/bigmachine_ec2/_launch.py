@@ -26,7 +26,6 @@ from ._vms import Vm, Vms
 
 logger = logging.getLogger("bigmachine.ec2")
 
-USER_DATA_LIMIT = 16384  # bytes before base64, by "Run commands when you launch an EC2 instance"
 _ATTEMPTS = 6  # with their delays up to 15 seconds
 _LISTED_SECONDS = 20.0  # EC2 lists a new instance after some seconds
 _UNDO_TIMEOUT = 150.0  # EC2 takes a minute or so to terminate an instance

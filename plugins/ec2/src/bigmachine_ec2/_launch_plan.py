@@ -19,14 +19,14 @@ from ._image import Image, find_images
 from ._instance_types import InstanceType, find_types
 from ._kms_key import check_kms_key
 from ._launch_specification import LaunchSpecification
-from ._network import Network, check_groups, find_network
+from ._network import Network, check_groups, find_network, group_request
 from ._offers import Offer, fleet_groups, is_for_fleet, list_offers
 from ._options import Ec2Options
 from ._placement_group import check_placement_group
 from ._quota import Quota, check_quotas, find_quotas
 from ._routes import keep_public_subnets
 from ._scope import Scope, scope_of
-from ._tags import session_tags, tag_specifications
+from ._tags import session_tags
 from ._volumes import data_names
 
 logger = logging.getLogger("bigmachine.ec2")
@@ -90,13 +90,8 @@ async def dry_run_requests(
     """
     tags = session_tags("dry-run", Driver.here(), o)
     if not o.security_groups:
-        await api.dry_run(
-            "ec2:CreateSecurityGroup",
-            GroupName=DRY_RUN_NAME,
-            Description="dry run: never created",
-            VpcId=plan.network.vpc,
-            TagSpecifications=tag_specifications(tags, "security-group"),
-        )
+        group = group_request(DRY_RUN_NAME, vpc=plan.network.vpc, tags=tags)
+        await api.dry_run("ec2:CreateSecurityGroup", **group)
     specification = LaunchSpecification(o, tags=tags, groups=o.security_groups)
     plan = await _without_refused(api, plan, specification, caller_arn=caller_arn)
     for offers in fleet_groups(plan.offers):

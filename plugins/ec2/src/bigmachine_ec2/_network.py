@@ -134,6 +134,16 @@ async def check_groups(api: Api, network: Network, *, groups: Sequence[str]) -> 
         )
 
 
+def group_request(name: str, *, vpc: str, tags: Mapping[str, str]) -> dict[str, Any]:
+    """Return the parameters of CreateSecurityGroup for a session's group."""
+    return {
+        "GroupName": name,
+        "Description": "Machines of a bigmachine session; deleted with them",
+        "VpcId": vpc,
+        "TagSpecifications": tag_specifications(tags, "security-group"),
+    }
+
+
 class SessionSecurityGroup:
     """The session's security group: ``port`` is open to the driver and the session's machines.
 
@@ -187,11 +197,7 @@ class SessionSecurityGroup:
     async def _create(self, tags: Mapping[str, str]) -> str:
         try:
             reply = await self._api.write(
-                "ec2:CreateSecurityGroup",
-                GroupName=self._name,
-                Description="Machines of a bigmachine session; deleted with them",
-                VpcId=self._vpc,
-                TagSpecifications=tag_specifications(tags, "security-group"),
+                "ec2:CreateSecurityGroup", **group_request(self._name, vpc=self._vpc, tags=tags)
             )
             return str(reply["GroupId"])
         except AwsError as error:

@@ -20,7 +20,7 @@ MARKETS = ("spot", "on-demand")
 
 TAG_PREFIX = "bigmachine:"
 SSH_PORT = 22
-_MAX_TAGS = 40  # EC2 allows 50 on a resource, and some are bigmachine's
+_MAX_TAGS = 39  # EC2 allows 50 on a resource, and up to 11 are bigmachine's
 _MAX_KEY, _MAX_VALUE = 128, 256  # characters of a tag
 # By the API reference of DescribeKey; an id is a UUID, or mrk-… for multi-Region keys.
 _KMS_ARN = r"arn:aws[\w-]*:kms:[\w-]+:\d{12}:"
@@ -45,7 +45,8 @@ class Ec2Options(CloudOptions):
         "the account's free tier includes it.",
     )
     market: Market = option(
-        "spot-then-on-demand", help="How instances are bought: spot instances may be interrupted."
+        "spot-then-on-demand",
+        help="How instances are purchased: spot instances may be interrupted.",
     )
     max_price: float | None = option(
         None,
@@ -94,7 +95,7 @@ class Ec2Options(CloudOptions):
     security_groups: tuple[str, ...] = option(
         (),
         help="Security groups of the instances; by default one is created for the session, "
-        "which allows only the driver.",
+        "which allows only the driver and the session's machines.",
     )
     allow: tuple[str, ...] = option(
         (),

@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import trio
 
-from bigmachine import MachineChanged
-from bigmachine.boot import PORT as DEFAULT_PORT
-from bigmachine.boot import LaunchRequest, user_data
-from bigmachine.errors import BigmachineError, MachineStopped, StartError, StopReason
+from bigmachine.boot import LaunchRequest
+from bigmachine.errors import BigmachineError, StopReason
 from bigmachine.system import (
     Capability,
     CheckReport,
@@ -26,8 +24,10 @@ from bigmachine.system import (
     Termination,
 )
 
-from ._immortal import warn_of_end, warn_of_start
+from ._immortal import warn_of_start
 from ._options import Ec2Options, check_offline
+from ._session_resources import SessionResources
+from ._user_data import CONTACT_SECONDS, make_user_data
 
 if TYPE_CHECKING:
     import httpx
@@ -45,10 +45,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("bigmachine.ec2")
 
-# A machine that the driver ends has ended its services before it is stopped; see `Ec2System.event`.
-_BY_DRIVER = (StopReason.SHUTDOWN, StopReason.CANCELLED, StopReason.COST, StopReason.IDLE)
 _METAL_BOOT_TIMEOUT = 1800.0  # its firmware takes minutes; AWS does not document how many
-_CONTACT_SECONDS = 300.0  # the driver calls every second; only a dead one is silent that long
 
 
 class Ec2System(System):
@@ -61,7 +58,7 @@ class Ec2System(System):
     is_billed = True
     # The time limit of an instance whose driver died before its first call, a slow boot, and a
     # minute for the termination.
-    orphan_timeout = _CONTACT_SECONDS + 60.0 + 120.0 + 60.0
+    orphan_timeout = CONTACT_SECONDS + 60.0 + 120.0 + 60.0
     address_service_url: ClassVar[str] = "https://checkip.amazonaws.com"
     """The URL of AWS's service that returns the caller's public address."""
     metadata_url: ClassVar[str] = "http://169.254.169.254"
@@ -71,14 +68,12 @@ class Ec2System(System):
 
     def __init__(self, options: Ec2Options | None = None) -> None:
         super().__init__(options)
-        if self.options.keepalive_timeout > _CONTACT_SECONDS:
-            self.orphan_timeout += self.options.keepalive_timeout - _CONTACT_SECONDS
+        if self.options.keepalive_timeout > CONTACT_SECONDS:
+            self.orphan_timeout += self.options.keepalive_timeout - CONTACT_SECONDS
         self._opened: Region | None = None
         self._plan: LaunchPlan | None = None
         self._access: Access | None = None
-        self._session = ""  # set while it may have resources at AWS
-        self._ids: dict[str, str] = {}  # of live instances, by machine name
-        self._ended: set[str] = set()  # short names of machines that the driver has ended
+        self._resources = SessionResources(self.options)
         self._caller_arn = ""
         self._guest_setup: GuestSetup | None = None  # read by `setup`, applied on the machine
 
@@ -147,23 +142,19 @@ class Ec2System(System):
 
     async def start(self, count: int, request: LaunchRequest) -> Sequence[Instance]:
         """Launch instances until there are enough, or EC2 has no more."""
-        from ._addresses import await_addresses, tag_names
+        from ._budget import affordable
+        from ._instance_addresses import await_addresses, tag_names
         from ._quota import warn_of_quotas
 
         if self._plan is None:
             await self.setup()
         assert self._plan is not None
         assert self._access is not None
-        data = user_data(
-            request,
-            listen=f"0.0.0.0:{self.options.port}",
-            contact_seconds=_CONTACT_SECONDS,
-            lifetime_seconds=self.options.lifetime or 0.0,
-            is_immortal=self.options.immortal,
-        )
+        data = make_user_data(request, self.options)
         names = [request.new_machine().name for _ in range(count)]
-        warn_of_quotas(self._plan.offers, self._plan.quotas, count=count)
-        offers = self._affordable(count, request.remaining_budget)
+        plan, budget = self._plan, request.remaining_budget
+        warn_of_quotas(plan.offers, plan.quotas, count=count)
+        offers = affordable(self._prices, plan.offers, count=count, budget=budget)
         with self._readable():
             launch = await self._prepare(request, data, offers)
             try:
@@ -180,9 +171,10 @@ class Ec2System(System):
                 await launch.undo()
                 raise
         new = {instance.name: instance.id for instance in instances}
-        self._ids.update(new)
+        self._resources.ids.update(new)
         if self.options.immortal:
-            warn_of_start(new, session=self._session, lifetime=self.options.lifetime or 0.0)
+            lifetime = self.options.lifetime or 0.0
+            warn_of_start(new, session=self._resources.session, lifetime=lifetime)
         return instances
 
     def maxprocs(self) -> int | None:
@@ -206,7 +198,7 @@ class Ec2System(System):
                 return None
             if vm is not None:
                 return vm.termination() if vm.has_ended else None
-            if instance.id not in self._ids.values() or not self._api.is_new(instance.id):
+            if instance.id not in self._resources.ids.values() or not self._api.is_new(instance.id):
                 return Termination(StopReason.GONE, "EC2 no longer has this instance")
         return None
 
@@ -217,9 +209,7 @@ class Ec2System(System):
 
     def event(self, event: Event) -> None:
         """Take note of the machines that the driver has ended."""
-        error = event.error if isinstance(event, MachineChanged) else None
-        if isinstance(error, MachineStopped) and error.reason in _BY_DRIVER:
-            self._ended.add(error.machine)
+        self._resources.note(event)
 
     async def stop(self, instance: Instance) -> None:
         """Terminate the instance, or delete another resource, and wait until that is done.
@@ -228,33 +218,37 @@ class Ec2System(System):
         """
         from ._leftovers import is_leftover
 
-        if self.options.immortal and instance.name in self._ids:
+        if self.options.immortal and instance.name in self._resources.ids:
             return
         with self._readable():
             if is_leftover(instance.id):  # one of `instances`
                 await self._leftovers.free_ours(instance.id)
                 return
-            id = instance.id or self._ids.get(instance.name, "")
-            if id not in self._ids.values():
+            id = self._resources.id_of(instance)
+            if id not in self._resources.ids.values():
                 id = await self._vms.find_ours(instance)
             if id:
-                await self._vms.terminate([id], done=self._done())
-        self._ids.pop(instance.name, None)
+                await self._resources.terminate(self._region, [id])
+        self._resources.ids.pop(instance.name, None)
 
     async def shutdown(self) -> None:
         """Terminate all instances of the session, and delete all other resources tagged with it.
 
         Immortal instances and their security group are left.
         """
+        session, access = self._resources.session, self._access
         try:
             with self._readable():
-                if self._session:
-                    await self._release(self._session)
+                if session:
+                    group_id = access.group_id if access is not None else ""
+                    await self._resources.free(self._region, group_id=group_id)
+                    if access is not None:
+                        access.forget_group()
         except BigmachineError as error:
             raise BigmachineError(
-                f"session {self._session} may still have instances or a security group on EC2: "
-                f"list them with `bigmachine ps ec2`, and free them with `bigmachine reap ec2 "
-                f"{self._session}`. {error}"
+                f"session {session} may still have instances or a security group on EC2: list "
+                f"them with `bigmachine ps ec2`, and free them with `bigmachine reap ec2 "
+                f"{session}`. {error}"
             ) from error
         finally:
             if self._opened is not None:
@@ -265,7 +259,7 @@ class Ec2System(System):
         from ._console import read_console
 
         with self._readable():
-            return await read_console(self._api, instance.id or self._ids.get(instance.name, ""))
+            return await read_console(self._api, self._resources.id_of(instance))
 
     async def instances(self) -> Sequence[Instance]:
         """List what is tagged with a session in the region: instances and other resources."""
@@ -345,89 +339,21 @@ class Ec2System(System):
         except AwsError as error:
             raise explain(error, caller_arn=self._caller_arn) from error
 
-    def _affordable(self, count: int, budget: float | None) -> Sequence[Offer]:
-        from ._budget import affordable
-
-        assert self._plan is not None
-        if budget is None:
-            return self._plan.offers
-        return affordable(self._prices, self._plan.offers, count=count, budget=budget)
-
     async def _prepare(
         self, request: LaunchRequest, data: bytes, offers: Sequence[Offer]
     ) -> Launch:
-        from ._launch import USER_DATA_LIMIT, Launch
+        from ._launch import Launch
         from ._launch_specification import LaunchSpecification
-        from ._tags import IMMORTAL, PORT, session_tags
+        from ._tags import session_tags
 
-        plan, api = self._plan, self._api
-        assert plan is not None
-        if len(data) > USER_DATA_LIMIT:
-            raise StartError(
-                f"the boot program's user data has {len(data)} bytes, and EC2's limit is "
-                f"{USER_DATA_LIMIT}: this is a bug in bigmachine"
-            )
-        self._session = session = request.session
-        tags = session_tags(session, request.driver, self.options)
-        if self.options.immortal:
-            tags[IMMORTAL] = "yes"
-        if self.options.port != DEFAULT_PORT:
-            tags[PORT] = str(self.options.port)
         assert self._access is not None
+        self._resources.session = session = request.session
+        tags = session_tags(session, request.driver, self.options)
         groups = await self._access.open(session=session, tags=tags)
         return Launch(
-            api,
+            self._api,
             self._vms,
             LaunchSpecification(self.options, tags=tags, groups=groups, user_data=data),
             offers=offers,
             session=session,
         )
-
-    async def _immortals(self) -> dict[str, str]:
-        """Return the ids of the machines that outlive the session, by name."""
-        vms = {name: await self._vms.await_ours(id) for name, id in self._ids.items()}
-        return {name: vm.id for name, vm in vms.items() if vm and not vm.has_ended}
-
-    def _done(self) -> set[str]:
-        """Return the ids of instances whose operating systems need no shutdown.
-
-        Their services have ended, with their ``teardown``: before `stop`, the session asks a
-        machine for that. All others get a signal when their system shuts down, and end in good
-        order then; so it is for leftovers, of which nobody knows what they do. Nor is it skipped
-        for the user's own units, which may have something to write at their end.
-        """
-        if self.options.units:
-            return set()
-        return {id for name, id in self._ids.items() if name.partition(".")[0] in self._ended}
-
-    async def _release(self, session: str) -> None:
-        from ._leftovers import FREED_AFTER_INSTANCES, FREED_BEFORE_INSTANCES
-
-        try:
-            if "spot" in self.options.markets:
-                requests = await self._leftovers.find(FREED_BEFORE_INSTANCES, session=session)
-                await self._leftovers.free(request.id for request in requests)
-        finally:  # even if that failed: most likely there are none
-            found = await self._vms.find(session=[session])
-            kept = await self._immortals() if self.options.immortal else {}
-            ids = {*self._ids.values(), *(vm.id for vm in found)} - {*kept.values()}
-            await self._vms.terminate(ids, done=self._done())
-        self._ids.clear()
-        self._ended.clear()
-        if kept:
-            warn_of_end(kept, session=session, lifetime=self.options.lifetime or 0.0)
-            self._forget_group()
-            self._session = ""
-            return
-        # The security group is searched for, too: the response to its creation may be lost.
-        found_after = await self._leftovers.find(FREED_AFTER_INSTANCES, session=session)
-        left = {resource.id for resource in found_after}
-        if self._access is not None and self._access.group_id:
-            left.add(self._access.group_id)
-        await self._leftovers.free(left)
-        self._forget_group()
-        self._session = ""
-
-    def _forget_group(self) -> None:
-        if self._access is not None:
-            self._access.forget_group()

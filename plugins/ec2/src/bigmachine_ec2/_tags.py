@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from bigmachine.boot import PORT as DEFAULT_PORT
 from bigmachine.boot import Driver
 
 from ._options import TAG_PREFIX, Ec2Options
@@ -59,6 +60,8 @@ def session_tags(session: str, driver: Driver, o: Ec2Options) -> dict[str, str]:
         HOST: tag_value(driver.host),
         **{key: tag_value(text) for key, text in detailed.items() if text},
         STARTED: now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        **({IMMORTAL: "yes"} if o.immortal else {}),
+        **({PORT: str(o.port)} if o.port != DEFAULT_PORT else {}),
     }
 
 
