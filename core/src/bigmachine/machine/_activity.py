@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 import trio
 
 from ..rpc import Connection
-
-if TYPE_CHECKING:
-    from ._async import AsyncStream
+from ..services._handle import Handle
 
 logger = logging.getLogger("bigmachine.machine")
 
@@ -27,7 +24,7 @@ class ActivityMonitor:
     """
 
     def __init__(self, *, connection: Callable[[], Connection | None], timeout: float) -> None:
-        self.open_streams: WeakSet[AsyncStream] = WeakSet()
+        self.open_streams: WeakSet[Handle] = WeakSet()
         """The driver's streams that have begun, and were not read to their end."""
         self._connection = connection
         self._timeout = timeout

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 from weakref import WeakSet
 
 import trio
@@ -16,11 +16,9 @@ from .._values import State
 from ..errors import CallTimeout, MachineStopped, RemoteError
 from ..rpc import Connection, ConnectionLost, IncomingStream, PickledCall, pickle_call
 from ..services._functions import name_of
+from ..services._handle import Handle
 from ._call_options import CallOptions
 from ._controller import Controller
-
-if TYPE_CHECKING:
-    from ._async import AsyncStream
 
 logger = logging.getLogger("bigmachine.machine")
 
@@ -41,7 +39,7 @@ class Calls:
         return self._controller.name
 
     @property
-    def open_streams(self) -> WeakSet[AsyncStream]:
+    def open_streams(self) -> WeakSet[Handle]:
         """See `ActivityMonitor.open_streams`."""
         return self._controller.activity.open_streams
 
