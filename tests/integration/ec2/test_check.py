@@ -165,9 +165,11 @@ def test_denial_for_a_resource_of_a_session_is_certain(check, aws):
 
 
 def test_what_sessions_do_without_is_no_failure(check, aws):
-    aws.refuse("DescribeRouteTables", DENIED, status=403, times=9)
+    without = ["DescribePlacementGroups", "DescribeRouteTables"]
+    for action in without:
+        aws.refuse(action, DENIED, status=403, times=9)
     status, answers, advice = check()
-    assert (status, verdicts(answers)) == (0, {"ec2:DescribeRouteTables": "denied"})
+    assert (status, verdicts(answers)) == (0, {f"ec2:{action}": "denied" for action in without})
     assert "Sessions work without it: subnets" in answers["ec2:DescribeRouteTables"]["detail"]
     assert "ec2:DescribeRouteTables" in advice
 

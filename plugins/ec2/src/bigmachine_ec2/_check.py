@@ -74,9 +74,11 @@ _FEW: Mapping[str, Mapping[str, Any]] = {
 _WITHOUT = {
     "ec2:CreateTags": "other processes list machines by their ids, not by their names",
     "ec2:DescribeKeyPairs": "it is for the option key_pair",
+    "ec2:DescribePlacementGroups": "it is for the option placement_group",
     "ec2:DescribeRouteTables": "subnets without a route to the internet are not noticed",
     "ec2:DescribeSpotPriceHistory": "prices of spot instances are unknown",
     "ec2:GetConsoleOutput": "errors don't show the consoles of machines",
+    "ec2:RevokeSecurityGroupIngress": "a driver whose address changes is not let in again",
     "pricing:GetProducts": "prices are unknown",
     "service-quotas:GetServiceQuota": "quotas are unknown",
 }
@@ -251,6 +253,7 @@ class Check:
         o = self.options
         return (
             (action == "ec2:DescribeKeyPairs" and bool(o.key_pair))
+            or (action == "ec2:DescribePlacementGroups" and bool(o.placement_group))
             or (action == "ec2:GetConsoleOutput" and o.verify_boot)
             or (
                 action in ("ec2:DescribeSpotPriceHistory", "pricing:GetProducts")
