@@ -90,6 +90,7 @@ def test_security_group_allows_driver_and_machines_on_one_port(run, aws):
     run(test, allow=["192.0.2.7", ALLOWED, "10.0.0.0/8", "10.1.0.0/16"])
 
 
+@pytest.mark.usefixtures("consistent")
 def test_machines_listen_at_the_chosen_port(run, aws):
     async def test(kit):
         [instance] = await kit.start()
@@ -208,6 +209,7 @@ def test_named_blocks_are_not_changed_when_machines_are_silent(run, aws, address
     run(test)
 
 
+@pytest.mark.usefixtures("consistent")
 def test_address_is_let_in_after_requests_without_a_response(
     run, aws, address_service, monkeypatch
 ):
