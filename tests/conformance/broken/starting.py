@@ -76,6 +76,8 @@ class StartsOneTooMany(CloudSystem):
 class RepeatsAddresses(CloudSystem):
     """`start` gives the machines of each batch the addresses of the first batch."""
 
+    boot_timeout = 5.0  # it is waited for: until then, another machine may have its old address
+
     async def start(self, count, request):
         instances = await super().start(count, request)
         if count == 1:
@@ -84,19 +86,13 @@ class RepeatsAddresses(CloudSystem):
         return [replace(i, address=a) for i, a in zip(instances, self._batch, strict=False)]
 
 
-@breaks(
-    {
-        "START-5": "did not boot; it failed in phase connect: BigmachineError:",
-        "START-6": "but the capacity is 2",
-        "IDENTITY-7": "TooSlowError",
-    }
-)
+@breaks({"START-5": "did not boot; it failed in phase connect: BigmachineError:"})
 class ReturnsDeletedMachine(CloudSystem):
     """`start` of many machines deletes the last one and returns it with the others."""
 
     async def start(self, count, request):
         instances = list(await super().start(count, request))
-        if count > 3:
+        if count > 10:
             await self._free(instances[-1])
         return instances
 
