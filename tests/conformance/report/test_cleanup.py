@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.conformance.kit_runs import run
 
 SUITE = """
@@ -15,6 +17,7 @@ class TestCleanup(LocalSuite, Trusting):
 """
 
 
+@pytest.mark.long
 def test_backend_may_finish_cleanup_after_driver_is_killed(tmp_path: Path):
     done = run(tmp_path, SUITE, chosen=["-k", "driver_is_silent"])
     assert done.clauses("passed") == {"ORPHAN-3"}, done.output

@@ -225,6 +225,7 @@ def test_machine_that_has_uv_is_sent_no_pip(
     trio.run(main)
 
 
+@pytest.mark.long
 def test_everything_is_sent_without_index(environment: Environment):
     assert "Connection refused" in trio.run(boot_without_index, environment)
 

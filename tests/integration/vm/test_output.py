@@ -188,6 +188,7 @@ def lines_of(machine: str, lines: list[str]) -> list[str]:
 
 
 @needs_builder
+@pytest.mark.long
 def test_every_line_arrives_once_in_order_despite_broken_connections(drive):
     lines = drive("talk")["lines"]
     assert lines_of("m0", lines) == [
@@ -202,6 +203,7 @@ def test_every_line_arrives_once_in_order_despite_broken_connections(drive):
 
 
 @needs_builder
+@pytest.mark.long
 def test_last_output_and_exit_status_of_killed_worker_arrive(drive):
     outcome = drive("die")
     text, reason = outcome["errors"]

@@ -76,6 +76,7 @@ def test_gitignore_excludes_same_files_as_git(tree, patterns):
 
 @given(st.lists(st.text("ab*?/[]!^\\- .dirsub", max_size=8), max_size=3).map("\n".join))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+@pytest.mark.long
 def test_random_patterns_exclude_same_files_as_git(tree, patterns):
     (tree / ".gitignore").write_bytes(patterns.encode())
     assert scanned_paths(tree) == listed_by_git(tree)

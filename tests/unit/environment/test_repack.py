@@ -131,6 +131,7 @@ def test_distribution_in_target_folder_can_be_repacked(venv, make_wheel, tmp_pat
         assert wheel.read("one-1.0.data/scripts/one-script").decode() == SCRIPT
 
 
+@pytest.mark.long
 def test_repacked_numpy_works_elsewhere(tmp_path):
     sites = [Path(entry) for entry in sys.path if entry.endswith("site-packages")]
     [numpy] = [each for each in installed(sites) if each.name == "numpy"]

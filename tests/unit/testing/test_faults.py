@@ -354,6 +354,7 @@ def test_cancelled_receive_during_delay_loses_no_bytes():
 # -- in a session --------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_same_seed_injects_same_faults_at_same_bytes():
     async def once() -> Faults:
         faults = Faults(3, mean_bytes=50_000)
