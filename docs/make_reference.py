@@ -38,6 +38,7 @@ COMMANDS = """\
 | command | what it does |
 |---|---|
 | `bigmachine systems` | lists the installed systems and their options, and how to install the others; `--json` is for programs |
+| `bigmachine check SYSTEM` | shows whether sessions would work [on your account](ec2.md#will-it-work-on-your-account), at no cost; the exit status is 1 if not; `--json` is for programs |
 | `bigmachine env [SCRIPT]` | prints what would be [sent](environment.md) to machines that have none of your code |
 | `bigmachine ps [SYSTEM ...]` | lists the [resources of sessions](machines.md#leftovers-and-how-to-free-them), who drives them, and their cost; `--json` is for programs |
 | `bigmachine reap [SYSTEM] [SESSION ...]` | frees the [leftovers](machines.md#leftovers-and-how-to-free-them) of dead drivers, or sessions by name; `--dry-run`, `--yes` |

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.schemas import check_refused
+
 Install = Callable[..., Path]
 
 # Shells have what they run in the background ignore Ctrl-C, and all that it starts, too.
@@ -32,6 +34,22 @@ def _bytecode(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
             patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("bytecode")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_refused_in_the_end() -> Iterator[None]:
+    yield
+    check_refused()
+
+
+@pytest.fixture(autouse=True)
+def nothing_refused() -> Iterator[None]:
+    """Fail a test that sent to an emulated cloud what its provider's model refuses.
+
+    What was sent between two tests, by fixtures that they share, fails the second one.
+    """
+    yield
+    check_refused()
 
 
 @pytest.fixture

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from bigmachine.session._idle import is_interactive
 from tests.support.paths import ROOT
 
 nbclient = pytest.importorskip("nbclient")
 nbformat = pytest.importorskip("nbformat")
 
 NOTEBOOK = ROOT / "examples/notebook.ipynb"
+IS_INTERACTIVE = "from bigmachine.session._idle import is_interactive\nis_interactive()"
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +22,7 @@ def outputs(tmp_path_factory) -> dict[str, str]:
     with warnings.catch_warnings():
         warnings.simplefilter("default")  # Jupyter's own warnings are no errors here
         notebook = nbformat.read(NOTEBOOK, as_version=4)
+        notebook.cells.append(nbformat.v4.new_code_cell(IS_INTERACTIVE))
         folder = str(tmp_path_factory.mktemp("notebook"))
         client = nbclient.NotebookClient(
             notebook, timeout=60, kernel_name="python3", resources={"metadata": {"path": folder}}
@@ -76,3 +79,8 @@ def test_session_is_usable_after_interrupted_call(outputs):
 
 def test_shutdown_frees_machines(outputs):
     assert outputs["session.shutdown()"].count("STOPPED") == 3
+
+
+def test_kernel_is_known_to_be_interactive_and_this_program_is_not(outputs):
+    assert outputs[IS_INTERACTIVE.splitlines()[0]] == "True"
+    assert not is_interactive()

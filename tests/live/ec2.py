@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 import pytest
+import trio
 
 from bigmachine.boot import Driver
 from bigmachine.session._loop_thread import LoopThread
 from bigmachine.testing.conformance import Suite
 from bigmachine_ec2 import Ec2Options, Ec2System
 from bigmachine_ec2._api import Api
+from bigmachine_ec2._backoff import poll_intervals
 from bigmachine_ec2._errors import AwsError
 from bigmachine_ec2._leftovers import FREED_AFTER_INSTANCES, FREED_BEFORE_INSTANCES, GROUP, TEMPLATE
 from bigmachine_ec2._tags import DRIVER, SESSION, tag_specifications, tags_of
@@ -88,6 +90,11 @@ class Account:
     def delete_group(self, id: str) -> None:
         """Delete a security group."""
         self._wait(lambda: self._api.write("ec2:DeleteSecurityGroup", GroupId=id))
+        self._api.forget(id)
+
+    def has(self, id: str) -> bool:
+        """Whether there is this resource; a new one may not be listed yet."""
+        return self._wait(lambda: self._has(id))
 
     def close(self) -> None:
         """Close all connections."""
@@ -104,7 +111,7 @@ class Account:
         )
         found = {vm["InstanceId"]: tags_of(vm) for r in reservations for vm in r["Instances"]}
         for kind in (*FREED_BEFORE_INSTANCES, *FREED_AFTER_INSTANCES):
-            raws = await self._api.read_all(kind.describe, kind.list_key, MaxResults=kind.page_size)
+            raws = await self._api.read_all(kind.describe, kind.list_key)
             found.update(
                 {
                     r[kind.id_key]: tags_of(r)
@@ -113,6 +120,15 @@ class Account:
                 }
             )
         return found
+
+    async def _has(self, id: str) -> bool:
+        for delay in poll_intervals():
+            if id in await self._resources():
+                return True
+            if not self._api.is_new(id):
+                return False
+            await trio.sleep(delay)
+        raise AssertionError  # the polls do not end
 
     async def _make_group(self) -> str | None:
         try:
@@ -127,7 +143,9 @@ class Account:
             if error.is_forbidden:
                 return None
             raise
-        return str(reply["GroupId"])
+        id = str(reply["GroupId"])
+        self._api.note_new(id)
+        return id
 
 
 class TestEc2(Suite):
@@ -165,7 +183,7 @@ class TestEc2(Suite):
             yield None
             return
         try:
-            yield lambda: group in self.account.resources()
+            yield lambda: self.account.has(group)
         finally:
             self.account.delete_group(group)
 

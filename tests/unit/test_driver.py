@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 import bigmachine as bm
-from bigmachine._driver import Driver
+from bigmachine._driver import Driver, _command
 from tests.support.drivers import IDLE, driver
 
 
@@ -29,6 +29,30 @@ def test_driver_text_fits_labels_of_all_providers_and_can_be_parsed():
     assert Driver.parse(str(here)) == here
     assert Driver.parse(str(here), host="laptop").host == "laptop"
     assert here.host
+
+
+@pytest.mark.parametrize(
+    ("argv", "command"),
+    [
+        (["/home/me/train.py", "--epochs", "3", "-v"], "train.py --epochs -v"),
+        (["x.py", "--token=hunter2", "-phunter2", "hunter2", "key=hunter2"], "x.py --token -p"),
+        (["x.py", "https://me:hunter2@host", "--", "-----BEGIN KEY-----", "-1", "-"], "x.py"),
+        (["/site-packages/tool/__main__.py", "run"], "tool"),
+        (["-c", "hunter2"], "python"),
+        (["-"], "python"),
+        ([""], "python"),
+        ([], "python"),
+    ],
+)
+def test_command_has_no_value_of_the_command_line(argv, command):
+    assert _command(argv) == command
+
+
+def test_user_without_an_entry_has_no_name(monkeypatch):
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 2)  # as containers may run
+    assert Driver.here().user == ""
 
 
 @pytest.mark.parametrize("text", ["", "laptop", "1-2", "1-2-xyz", "1-2-ab-cd"])

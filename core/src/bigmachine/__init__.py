@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ._events import CostWarning as CostWarning
     from ._events import EnvironmentCaptured as EnvironmentCaptured
     from ._events import Event as Event
+    from ._events import IdleWarning as IdleWarning
     from ._events import MachineChanged as MachineChanged
     from ._events import MachineHealth as MachineHealth
     from ._events import MachineNotice as MachineNotice
@@ -90,8 +91,8 @@ if TYPE_CHECKING:
 # while it is imported.
 _HOMES = {
     "_events": (
-        "BootProgress CostWarning EnvironmentCaptured Event MachineChanged MachineHealth "
-        "MachineNotice MachinesRequested MachinesStarted SessionClosed SessionOpened"
+        "BootProgress CostWarning EnvironmentCaptured Event IdleWarning MachineChanged "
+        "MachineHealth MachineNotice MachinesRequested MachinesStarted SessionClosed SessionOpened"
     ),
     "_values": (
         "Cost CostGroup DiskInfo EnvironmentOptions Instance Keepalive LoadInfo MachineInfo "

@@ -12,12 +12,14 @@ import os
 import re
 import socket
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import UsageError
 
 _TEXT = re.compile(r"(\d+)-(\d+)-([0-9a-f]+)")
+_OPTION = re.compile(r"--[A-Za-z][\w-]*|-[A-Za-z]", re.ASCII)  # of -pSECRET, no more than -p
 _PLACE_LENGTH = 20  # hexadecimal digits: 80 bits are unique among all computers' boots
 _DEAD = "ZX"  # states of /proc/PID/stat: it has ended, but its parent has not waited for it yet
 
@@ -28,20 +30,24 @@ class Driver:
 
     ``place`` identifies where the ``pid`` is valid: the computer's boot and, on Linux, the PID
     namespace. ``started`` tells the process from a later one with the same ``pid``, in clock
-    ticks since the boot; it is 0 where that is unknown. ``host`` is the computer's name, for
-    people; it is ignored when drivers are compared.
+    ticks since the boot; it is 0 where that is unknown. The rest is for people, and ignored when
+    drivers are compared: ``host``, the computer's name; ``user``, who runs it; and ``command``, the
+    program's name and the options on its command line, without values, which may be secrets.
     """
 
     pid: int
     started: int
     place: str
     host: str = field(default="", compare=False)
+    user: str = field(default="", compare=False)
+    command: str = field(default="", compare=False)
 
     @classmethod
     def here(cls) -> Driver:
         """Return this process."""
         pid = os.getpid()
-        return cls(pid, _started(pid)[0], _place(), socket.gethostname())
+        started, _ = _started(pid)
+        return cls(pid, started, _place(), socket.gethostname(), _user(), _command(sys.argv))
 
     @classmethod
     def parse(cls, text: str, *, host: str = "") -> Driver:
@@ -90,6 +96,25 @@ def _started(pid: int) -> tuple[int, str]:
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         return int(fields[19]), fields[0]
     return 0, "?"
+
+
+def _user() -> str:
+    """Return the user's name; "" if there is none, as in some containers."""
+    import getpass  # only drivers of remote machines are described
+
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):  # no module pwd, or no entry in it
+        return ""
+
+
+def _command(argv: Sequence[str]) -> str:
+    """Return ``"train.py --epochs -v"``: of each argument, nothing but the name of an option."""
+    path = Path(argv[0] if argv else "")
+    name = path.parent.name if path.name == "__main__.py" else path.name  # python -m NAME
+    if not name or name.startswith("-"):  # an interactive one, python -c, or standard input
+        name = "python"
+    return " ".join([name, *(m[0] for argument in argv[1:] if (m := _OPTION.match(argument)))])
 
 
 def _place() -> str:

@@ -125,6 +125,36 @@ class CostWarning(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class IdleWarning(Event):
+    """A session's machines have had nothing to do for ``seconds``.
+
+    They are stopped in ``remaining`` seconds, unless a method is called; None if the session has
+    no ``idle_timeout``. The session has had this ``cost`` so far.
+    """
+
+    seconds: float
+    remaining: float | None
+    cost: Cost = field(default_factory=Cost)
+
+    def __str__(self) -> str:
+        """Return it as one line, for people."""
+        text = f"all machines have been idle for {duration_text(self.seconds)}"
+        if self.remaining is not None:
+            text += (
+                f": they are stopped in {duration_text(self.remaining)} (idle_timeout), unless a "
+                "method is called"
+            )
+        if self.cost:
+            text += f"; cost so far: {self.cost}"
+        if self.remaining is None:
+            text += (
+                ". To end them, call session.shutdown(); to have idle machines end by themselves, "
+                "set idle_timeout"
+            )
+        return text
+
+
+@dataclass(frozen=True, slots=True)
 class SessionClosed(Event):
     """Every machine is stopped and everything the session made is released, at this ``cost``."""
 

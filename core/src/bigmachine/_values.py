@@ -272,6 +272,12 @@ class KeepaliveReply:
     healthy: bool
 
 
+def instance_text(instance: Instance) -> str:
+    """Return the names of a machine for people: ``"m0 (i-0123abcd)"``."""
+    name = instance.name.partition(".")[0]
+    return sanitize_line(f"{name} ({instance.id})" if instance.id else name)
+
+
 def dollar_text(dollars: float) -> str:
     """Return an amount in US dollars for people: ``"$0.05"``."""
     if 0 < dollars < 0.01:

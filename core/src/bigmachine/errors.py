@@ -50,6 +50,8 @@ class StopReason(enum.Enum):
     """It never started; its error is the `BootError`."""
     COST = "cost"
     """The session would have cost more than its ``max_session_cost``."""
+    IDLE = "idle"
+    """The session's machines had nothing to do for its ``idle_timeout``."""
 
 
 class BigmachineError(Exception):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
+
 import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from tests.support.aws.aws import REGION
+from tests.support.aws.replicas import Replicas
 
 
 @pytest.fixture
@@ -174,3 +177,20 @@ def test_invalid_fleet_is_refused(aws, ec2, fleet):
     code = code_of(ec2.create_fleet, **fleet)
     assert code == "InvalidLaunchTemplateName.NotFoundException"
     assert code_of(ec2.delete_launch_template, LaunchTemplateName="another") == code
+
+
+def test_new_resource_is_at_times_not_found_by_the_same_requests_of_a_seed(aws):
+    def seen(seed):
+        replicas = Replicas(seed)
+        with replicas.answering(aws.ec2, "CreateSecurityGroup"):
+            group = aws.ec2.create_security_group(secrets.token_hex(4), "a group")
+        for _ in range(12):
+            with replicas.answering(aws.ec2, "DescribeSecurityGroups"):
+                yield aws.ec2.get_security_group_from_id(group.id) is not None
+
+    by_seed = {seed: [*seen(seed)] for seed in "abcdefgh"}
+    assert by_seed == {seed: [*seen(seed)] for seed in by_seed}
+    assert any(False in each for each in by_seed.values())
+    assert any(False in each[each.index(True) :] for each in by_seed.values())  # seen before
+    assert all(all(each[4:]) for each in by_seed.values())
+    aws.clear()

@@ -12,9 +12,11 @@ import trio
 import bigmachine as bm
 from bigmachine.errors import BigmachineError, StartError, UsageError
 from bigmachine_ec2._api import Api
-from bigmachine_ec2._network import Network, driver_addresses
+from bigmachine_ec2._driver_addresses import driver_addresses
+from bigmachine_ec2._network import Network
 from tests.support.aws.aws import UBUNTU, Aws
 from tests.support.aws.fixtures import Kit
+from tests.support.aws.refusals import PENDING
 
 LINES = 6
 """How many lines of 80 columns a message has at most."""
@@ -92,8 +94,8 @@ CREDENTIALS = [
     ),
     Bad(
         "unverified account",
-        ("AWS answered PendingVerification", "see the AWS console, or ask AWS Support"),
-        arrange=refused("DescribeVpcs", "PendingVerification", "Your account is being verified."),
+        ("AWS is still verifying the account for this region: wait", "PendingVerification: Your"),
+        arrange=refused("DescribeVpcs", PENDING.code, PENDING.message),
         error=StartError,
     ),
     Bad(
@@ -104,9 +106,35 @@ CREDENTIALS = [
     ),
     Bad(
         "profile with expired single sign-on",
-        ("not signed in to AWS: run `aws sso login`", "boto3 says SSOTokenLoadError"),
+        ("not signed in to AWS: run `aws sso login --profile dev`", "boto3 says SSOTokenLoadError"),
         environ={"AWS_PROFILE": "dev", "AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None},
         error=StartError,
+        is_asked=False,
+    ),
+    Bad(
+        "unknown profile in the option",
+        ("aws_profile: ", "no profile 'dve'; did you mean 'dev'?", "It has dev, ", "or omit it"),
+        {"aws_profile": "dve"},
+        is_asked=False,
+    ),
+    Bad(
+        "profile in the option with expired single sign-on",
+        ("not signed in to AWS: run `aws sso login --profile dev`", "boto3 says SSOTokenLoadError"),
+        {"aws_profile": "dev"},  # the keys of the environment are not used instead
+        error=StartError,
+        is_asked=False,
+    ),
+    Bad(
+        "profile in the option without credentials",
+        ("aws_profile: the profile 'prod' has no credentials", "`aws configure --profile prod`"),
+        {"aws_profile": "prod"},
+        error=StartError,
+        is_asked=False,
+    ),
+    Bad(
+        "profile in the option without a region",
+        ("region: set neither by the option nor", "(profile 'prod'); pass one"),
+        {"aws_profile": "prod", "region": ""},
         is_asked=False,
     ),
     Bad(
@@ -201,6 +229,14 @@ TYPES = [
             "name a subnet there, or another type",
         ),
         {"subnets": ["{in_zone_e}"]},
+    ),
+    Bad(
+        "type without local disks",
+        (
+            "local_disks: c7i.large, c3.large has no local NVMe disk: name types that have",
+            "`aws ec2 describe-instance-types --filters Name=instance-storage-info.nvme-support,",
+        ),
+        {"local_disks": True, "instance_type": ["m5d.large", "c7i.large", "c3.large"]},
     ),
     Bad(
         "type not offered on the market",
@@ -363,6 +399,16 @@ NETWORK = [
         {"key_pair": "laptop"},
     ),
     Bad(
+        "tags against an organization's policy",
+        (
+            "tags: a tag policy of the organization rejects them",
+            "AWS answered TagPolicyViolation: The tag policy does not allow the value",
+        ),
+        arrange=refused(
+            "RunInstances", "TagPolicyViolation", "The tag policy does not allow the value."
+        ),
+    ),
+    Bad(
         "unknown instance profile",
         (
             "instance_profile: AWS rejects it; list all with `aws iam list-inst",
@@ -392,9 +438,20 @@ OTHERS = [
             "tags: must not set 'bigmachine:s'",
             {"tags": ["bigmachine:s=1"]},
         ),
-        ("too many tags", "tags: must be at most 40", {"tags": [f"k{i}=" for i in range(41)]}),
+        ("too many tags", "tags: must be at most 39", {"tags": [f"k{i}=" for i in range(40)]}),
         ("too long tag", "tags: 'k': keys have at most 128", {"tags": ["k=" + "v" * 257]}),
         ("no lifetime", "lifetime: must be more than 0 seconds", {"lifetime": 0.0}),
+        (
+            "immortal without lifetime",
+            "immortal: needs lifetime, so that a forgotten instance ends: add lifetime=3600.0",
+            {"immortal": True},
+        ),
+        (
+            "keepalive without time for an answer",
+            "keepalive_timeout: must leave time for one keepalive and its answer: at least 70 "
+            "(keepalive_period 60 + rpc_timeout 10), not 65",
+            {"keepalive_timeout": 65.0, "keepalive_period": 60.0, "rpc_timeout": 10.0},
+        ),
         ("no URL", "endpoint_url: must begin with http", {"endpoint_url": "localhost:5000"}),
     ]
 ]
@@ -508,7 +565,7 @@ def test_oversized_user_data_is_refused_before_launch(run, aws, monkeypatch):
             await kit.start()
         assert [*made(aws)] == []
 
-    monkeypatch.setattr("bigmachine_ec2._launch.USER_DATA_LIMIT", 1000)
+    monkeypatch.setattr("bigmachine_ec2._user_data._LIMIT", 1000)
     run(test)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import bigmachine as bm
 from bigmachine.errors import MachineStopped, StartError, StopReason
-from bigmachine.system import Keepalive
+from tests.integration.ec2.test_ssh import KEY
 from tests.support import drivers
 from tests.support.aws.echo import Echo
 from tests.support.waiting import until
@@ -22,20 +22,13 @@ pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(240)]
 PROGRAM = """
     import json, sys, time
     import bigmachine as bm
-    from bigmachine.system import Keepalive
 
     class Echo:
         def echo(self, value):
             return value
 
-    class Brisk:
-        @bm.hookimpl(wrapper=True)
-        def keepalive(self):
-            yield
-            return Keepalive(period=2, timeout=10, rpc_timeout=3)
-
     if __name__ == "__main__":
-        with bm.Session("ec2", plugins=[Brisk()]) as session:
+        with bm.Session("ec2", keepalive_timeout=10, keepalive_period=2, rpc_timeout=3) as session:
             machines = session.start(2, services={"Echo": Echo()})
             print(machines[0].call("Echo.echo", 1), flush=True)
             print(session._session._reaper._process.pid, flush=True)
@@ -43,13 +36,8 @@ PROGRAM = """
 """
 
 
-class Brisk:
-    """Shorter keepalives, so that tests are faster."""
-
-    @bm.hookimpl(wrapper=True)
-    def keepalive(self):
-        yield
-        return Keepalive(period=2, timeout=10, rpc_timeout=3)
+BRISK = {"keepalive_timeout": 10, "keepalive_period": 2, "rpc_timeout": 3}
+"""Shorter keepalives, so that tests are faster."""
 
 
 @pytest.fixture
@@ -110,16 +98,26 @@ def test_key_of_instance_is_compared_with_its_console(ec2, aws):
 
             return read()
 
-    class Impatient(Brisk):
+    class Impatient:
         @bm.hookimpl(wrapper=True)
         def setup(self):
             result = yield
             session.system.boot_timeout = 20.0
             return result
 
-    session = bm.Session("ec2", verify_boot=True, plugins=[Elsewhere(), Impatient()])
+    session = bm.Session("ec2", verify_boot=True, plugins=[Elsewhere(), Impatient()], **BRISK)
     with session, pytest.raises(StartError, match="in phase verify: .* shows 0{64}"):
         start(session)
+    assert aws.leftovers() == []
+
+
+def test_worker_prepares_its_host(ec2, aws):
+    with bm.Session("ec2") as session:
+        [machine] = start(session)
+        (soft, hard), scores, _ = machine.call("Echo.host")
+        assert soft == min(hard, 1 << 20)  # the box may not raise its own limit
+        assert scores == [1000, 0]  # the boot program outlives it, and says why it ended
+        until(lambda: machine.call("Echo.host")[2] == "masked-runtime")
     assert aws.leftovers() == []
 
 
@@ -144,7 +142,7 @@ def test_driver_lost_with_its_computer_leaves_no_instance(ec2, aws, driver):
 
 
 def test_interrupted_spot_instance_stops_its_machine_as_interrupted(ec2, aws):
-    with bm.Session("ec2", market="spot", plugins=[Brisk()]) as session:
+    with bm.Session("ec2", market="spot", **BRISK) as session:
         first, second = start(session, 2)
         ec2.interrupt(ids(ec2)[0])
         with pytest.raises(MachineStopped, match="EC2 interrupted the spot instance") as caught:
@@ -173,7 +171,7 @@ def test_spot_interruption_notice_reaches_the_driver(ec2, aws):
 
 
 def test_lost_host_is_detected_by_keepalive_and_terminated(ec2, aws):
-    with bm.Session("ec2", plugins=[Brisk()]) as session:
+    with bm.Session("ec2", **BRISK) as session:
         first, second = start(session, 2)
         ec2.lose(ids(ec2)[0])
         with pytest.raises(MachineStopped, match="silent") as caught:
@@ -185,7 +183,7 @@ def test_lost_host_is_detected_by_keepalive_and_terminated(ec2, aws):
 
 
 def test_disconnected_machine_powers_off_and_is_terminated(ec2, aws):
-    with bm.Session("ec2", plugins=[Brisk()]) as session:
+    with bm.Session("ec2", **BRISK) as session:
         [machine] = start(session)
         [id] = ids(ec2)
         ec2.cut(id)
@@ -228,3 +226,44 @@ def test_machine_shutdown_returns_after_termination(ec2, aws):
         assert [vm.state for vm in aws.instances()] == ["terminated", "running"]
         assert second.call("Echo.echo", 2) == 2
     assert ec2.running() == []
+    # Their services have ended, so nothing is left to shut down.
+    asked = aws.requests("TerminateInstances")
+    assert [request["SkipOsShutdown"] for request in asked] == ["true", "true"]
+
+
+def test_machine_listens_at_privileged_port_and_tells_how_to_log_in(ec2, aws, capfd):
+    with bm.Session("ec2", port=443, ssh_key=KEY) as session:
+        [machine] = start(session)
+        assert machine.addr.partition("#")[0].endswith(":443")
+        assert machine.call("Echo.echo", 2) == 2
+        [id] = ids(ec2)
+        shown = []
+
+        def told():
+            shown.append(capfd.readouterr().err)
+            return re.search(r"to log in: ssh (\w+)@(\S+)\n", "".join(shown))
+
+        user, address = until(told).groups()
+        assert address == ec2.hosts[id].address
+        assert KEY in ec2.run(id, "sh", "-c", f"cat ~{user}/.ssh/authorized_keys")
+    assert aws.leftovers() == []
+
+
+def test_machine_stays_if_its_driver_is_let_in_at_another_address(ec2, aws, monkeypatch):
+    timings = {"keepalive_period": 5.0, "keepalive_timeout": 90.0, "rpc_timeout": 5.0}
+    allowed = "IpPermissions.1.IpRanges.1.CidrIp"
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("bigmachine_ec2._driver_addresses.source_address", lambda _: "192.0.2.1")
+        with bm.Session("ec2", **timings) as session:
+            [machine] = start(session)
+            [id] = ids(ec2)
+            elsewhere.undo()  # the driver moves, and its packets don't arrive any more
+            ec2.cut(id)
+            opened = until(lambda: aws.requests("AuthorizeSecurityGroupIngress")[1:])
+            assert opened[0][allowed] != "192.0.2.1/32"
+            [closed] = aws.requests("RevokeSecurityGroupIngress")
+            assert closed[allowed] == "192.0.2.1/32"
+            ec2.mend(id)
+            assert machine.with_options(retry=True).call("Echo.echo", 2) == 2
+            assert machine.state == bm.State.RUNNING
+    assert aws.leftovers() == []

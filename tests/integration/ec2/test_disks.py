@@ -15,7 +15,7 @@ import pytest
 
 from bigmachine_ec2 import _disks, _stripe
 from bigmachine_ec2._commands import GuestError
-from bigmachine_ec2._disks import mount_data, volume_name
+from bigmachine_ec2._disks import find_local_disks, mount_data, volume_name
 
 SIZE_BYTES = 64 << 20
 
@@ -88,6 +88,20 @@ def test_instance_store_is_not_an_ebs_volume():
     assert volume_name(identity("Amazon EC2 NVMe Instance Storage", b"sdf")) is None
 
 
+def test_local_disks_are_found_by_their_model(monkeypatch):
+    models = ("Amazon Elastic Block Store", *["Amazon EC2 NVMe Instance Storage"] * 2, "Another")
+    disks = {f"/dev/nvme{n}n1": identity(model, b"sdf") for n, model in enumerate(models)}
+    monkeypatch.setattr(_disks, "_nvme_disks", lambda: disks)
+    assert find_local_disks() == ["/dev/nvme1n1", "/dev/nvme2n1"]
+    assert _disks._nvme_volumes() == {"/dev/sdf": "/dev/nvme0n1"}
+
+
+def test_machine_without_local_disks_is_an_error(monkeypatch):
+    monkeypatch.setattr(_disks, "_nvme_disks", dict)
+    with pytest.raises(GuestError, match="no local NVMe disk; the block devices are"):
+        find_local_disks()
+
+
 def test_xen_volume_is_found_by_its_letter(tmp_path, monkeypatch):
     (tmp_path / "xvdf").touch()
     assert _disks._xen_volume(f"{tmp_path}/sdf") is None
@@ -129,6 +143,45 @@ def test_new_volume_is_formatted_and_mounted(tmp_path):
         assert at.is_mount()
         assert shutil.disk_usage(at).free > 0.7 * SIZE_BYTES
         assert command("findmnt", "-no", "SOURCE,FSTYPE", at).split() == [device, "ext4"]
+
+
+@needs_loops
+def test_local_disk_alone_is_a_data_disk(tmp_path):
+    at = tmp_path / "data"
+    with volumes(tmp_path) as [device]:
+        deadline = time.monotonic() + 60
+        mount_data((), local=[device], at=str(at), attach_deadline=0.0, deadline=deadline)
+        assert command("findmnt", "-no", "SOURCE,FSTYPE", at).split() == [device, "ext4"]
+
+
+def test_fast_disks_and_slow_disks_are_striped_apart(tmp_path):
+    chunk, sector = _stripe.CHUNK_BYTES, 512
+    devices = {"fast0": 8, "fast1": 8, "slow0": 3, "slow1": 3, "slow2": 4}  # sizes, in chunks
+    for name, chunks in devices.items():
+        (tmp_path / name).write_bytes(b"")
+        os.truncate(tmp_path / name, chunks * chunk + sector)
+    names = [str(tmp_path / name) for name in devices]
+    first, second = _stripe.dm_table([names[:2], names[2:]])
+    heads = [struct.unpack_from("=QQiI16s", target) for target in (first, second)]
+    per_chunk = chunk // sector
+    assert [head[:2] for head in heads] == [
+        (0, 16 * per_chunk),
+        (16 * per_chunk, 9 * per_chunk),  # as many rows as the smallest of them has
+    ]
+    assert [head[3] for head in heads] == [len(first), len(second)]
+    assert all(head[4].rstrip(b"\0") == b"striped" for head in heads)
+    table = first[40:].rstrip(b"\0").decode()
+    assert table == f"2 {per_chunk} {names[0]} 0 {names[1]} 0"
+
+
+@needs_loops
+@needs_mapper
+def test_local_disks_come_before_the_volumes(tmp_path):
+    at = tmp_path / "data"
+    with volumes(tmp_path, 3) as [local, *others]:
+        deadline = time.monotonic() + 60
+        mount_data(others, local=[local], at=str(at), attach_deadline=deadline, deadline=deadline)
+        assert shutil.disk_usage(at).free > 0.7 * 3 * SIZE_BYTES
 
 
 @needs_loops
@@ -198,4 +251,4 @@ def test_kernel_without_device_mapper_is_an_error(tmp_path):
     for part in parts:
         part.write_bytes(bytes(1 << 20))
     with pytest.raises(GuestError, match="kernel has no device mapper"):
-        _stripe.stripe([str(part) for part in parts], deadline=time.monotonic() + 10)
+        _stripe.stripe([[str(part) for part in parts]], deadline=time.monotonic() + 10)

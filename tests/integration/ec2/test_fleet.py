@@ -10,6 +10,10 @@ import pytest
 import trio
 
 from bigmachine.errors import StartError
+from bigmachine_ec2._image import Image
+from bigmachine_ec2._instance_types import InstanceType
+from bigmachine_ec2._network import Subnet
+from bigmachine_ec2._offers import Offer, fleet_groups
 from tests.support.aws.fixtures import TYPE
 from tests.support.aws.many import Many
 from tests.support.waiting import eventually
@@ -110,6 +114,17 @@ def test_second_subnet_of_a_zone_goes_to_another_fleet(run, aws):
         aws.ec2.delete_subnet(second.id)
 
 
+def test_many_offers_go_to_several_fleets():
+    image = Image("ami-1", "", "x86_64", "/dev/sda1", 8)
+    nowhere: frozenset[str] = frozenset()
+    kinds = [InstanceType(f"t{n}", 2, 1 << 30, "x86_64", nowhere, nowhere) for n in range(99)]
+    subnets = [Subnet(f"subnet-{zone}", zone) for zone in "abcdef"]
+    offers = [Offer("spot", kind, image, subnet) for kind in kinds for subnet in subnets]
+    groups = [*fleet_groups(offers)]
+    assert [len(group) for group in groups] == [300, 294]
+    assert [offer for group in groups for offer in group] == offers
+
+
 @pytest.mark.parametrize("market", ["spot", "on-demand"])
 def test_fleet_instance_has_the_same_settings_as_any_other(run, aws, market):
     async def test(kit):
@@ -187,6 +202,7 @@ def test_one_fleet_has_types_of_both_architectures_with_their_images(run, aws):
 # -- when there is too little ---------------------------------------------------------
 
 
+@pytest.mark.usefixtures("consistent")
 def test_missing_spot_capacity_is_launched_on_demand(run, aws, caplog):
     async def test(kit):
         instances = await kit.start(5)
@@ -305,6 +321,7 @@ def test_no_launch_template_outlives_a_start_that_fails(run, aws):
     run(test)
 
 
+@pytest.mark.usefixtures("consistent")
 def test_no_launch_template_outlives_a_start_that_is_cancelled(run, aws):
     async def test(kit):
         system = await kit.setup()
@@ -358,7 +375,7 @@ def test_undeletable_template_is_deleted_at_the_end_of_the_session(run, aws, cap
 
 def test_template_not_yet_found_is_retried(run, aws):
     async def test(kit):
-        aws.unknown_templates = 2
+        aws.replicas.miss("templates", times=2)
         assert len(await kit.start(2)) == 2
         assert aws.count("CreateFleet") == 3
         assert aws.count("CreateLaunchTemplate") == 1
@@ -368,7 +385,7 @@ def test_template_not_yet_found_is_retried(run, aws):
 
 def test_template_never_found_is_an_error(run, aws, caplog):
     async def test(kit):
-        aws.unknown_templates = 99
+        aws.replicas.miss("templates", times=8)  # as often as it is tried
         with (
             caplog.at_level(logging.INFO, "bigmachine.ec2"),
             pytest.raises(StartError, match="InvalidLaunchTemplateName"),
@@ -381,6 +398,7 @@ def test_template_never_found_is_an_error(run, aws, caplog):
 # -- thousands ------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("consistent")
 @pytest.mark.parametrize(
     ("count", "page"), [(200, 40), pytest.param(2500, 500, marks=pytest.mark.long)]
 )

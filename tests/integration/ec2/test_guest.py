@@ -21,7 +21,12 @@ from bigmachine.environment._tools import find_pip, find_uv
 from bigmachine.errors import StartError, UsageError
 from bigmachine_ec2 import Ec2Options, Ec2System, _guest_setup
 from bigmachine_ec2._commands import GuestError
-from bigmachine_ec2._guest_setup import File, GuestSetup, start_units, use_for_temporary_files
+from bigmachine_ec2._guest_setup import (
+    File,
+    GuestSetup,
+    start_units,
+    use_for_temporary_and_cached_files,
+)
 from tests.integration.ec2.test_disks import needs_loops, volumes
 from tests.integration.ec2.test_life import states
 from tests.support import vms as vms_folder
@@ -103,6 +108,16 @@ def test_without_a_data_disk_there_is_only_the_root_disk(run, aws):
     run(test)
 
 
+def test_local_disks_are_set_up_on_the_machine_and_not_requested(run, aws, one_offer):
+    async def test(kit):
+        await kit.start()
+        assert disks(aws) == {"/dev/xvda": (20, "gp3", True)}
+        assert kit.system._guest_setup.local_disks
+        assert kit.system._guest_setup.volumes == ()
+
+    run(test, local_disks=True, **{**one_offer, "instance_type": "m5d.large"})
+
+
 def tags(thing):
     return [(tag["key"], tag["value"]) for tag in thing.get_tags()]
 
@@ -149,18 +164,22 @@ def test_unwritable_file_is_named(tmp_path):
         guest.apply()
 
 
-def test_temporary_files_are_on_the_data_disk_unless_tmpdir_is_set(tmp_path, monkeypatch):
+def test_temporary_and_cached_files_are_on_the_data_disk_unless_set(tmp_path, monkeypatch):
     monkeypatch.delenv("TMPDIR", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(tempfile, "tempdir", None)
     tempfile.gettempdir()  # which is kept
-    use_for_temporary_files(str(tmp_path))
-    child = [sys.executable, "-c", "import tempfile; print(tempfile.gettempdir())"]
+    use_for_temporary_and_cached_files(str(tmp_path))
+    child = "import os, tempfile; print(tempfile.gettempdir(), os.environ['XDG_CACHE_HOME'])"
+    places = subprocess.check_output([sys.executable, "-c", child], text=True).split()
+    assert places == [f"{tmp_path}/tmp", f"{tmp_path}/cache"]
     assert tempfile.gettempdir() == str(tmp_path / "tmp")
-    assert subprocess.check_output(child, text=True).strip() == str(tmp_path / "tmp")
     assert stat.S_IMODE((tmp_path / "tmp").stat().st_mode) == 0o1777
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    use_for_temporary_files(str(tmp_path))
-    assert tempfile.gettempdir() == str(tmp_path)
+    assert stat.S_IMODE((tmp_path / "cache").stat().st_mode) == 0o700
+    for name in ("TMPDIR", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    use_for_temporary_and_cached_files(str(tmp_path))
+    assert tempfile.gettempdir() == os.environ["XDG_CACHE_HOME"] == str(tmp_path)
 
 
 SYSTEMCTL = """\
@@ -327,6 +346,7 @@ def test_boot_error_says_why_the_setup_failed(drive):
 # -- immortals ------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("consistent")
 def test_immortal_instances_outlive_their_session_with_a_warning(run, aws, caplog):
     ids = []
 
@@ -348,7 +368,7 @@ def test_immortal_instances_outlive_their_session_with_a_warning(run, aws, caplo
         assert "LEAVES RUNNING" in told
         assert all(id in told for id in ids)
         assert f"bigmachine reap ec2 {kit.request.session}" in told
-        assert "lifetime" not in told
+        assert "until their lifetime of 3600 s ends" in told
         await kit.system.shutdown()
         assert states(aws) == ["running", "running"]
         # Whoever reaps is another process, and perhaps of the same profile.
@@ -361,7 +381,7 @@ def test_immortal_instances_outlive_their_session_with_a_warning(run, aws, caplo
         await other.shutdown()
         assert states(aws) == ["terminated", "terminated"]
 
-    run(test, immortal=True)
+    run(test, immortal=True, lifetime=3600.0)
 
 
 @pytest.mark.parametrize("way", ["fleet", "run"])
@@ -371,23 +391,18 @@ def test_immortal_instances_are_tagged_and_do_not_power_off(run, aws, one_offer,
         [vm] = aws.instances()
         for thing in (vm, *aws.ec2.volumes.values()):
             assert ("bigmachine:immortal", "yes") in tags(thing)
+        assert way == "fleet" or len(tags(vm)) == 50  # EC2's limit
         assert vm.instance_initiated_shutdown_behavior == "terminate"  # by hand, say
         assert b'"poweroff": []' in gzip.decompress(base64.b64decode(str(vm.user_data)))
-        kit.system._ids.clear()
+        kit.system._resources.ids.clear()
         await kit.system.stop(instance)
 
-    run(test, immortal=True, **(one_offer if way == "run" else {}))
+    most_tags = {"tags": [f"k{number}=" for number in range(39)], "port": 443}
+    options = {**one_offer, **most_tags} if way == "run" else {}
+    run(test, immortal=True, lifetime=3600.0, **options)
 
 
-def test_warning_names_the_lifetime_of_immortal_instances(run, caplog):
-    async def test(kit):
-        await kit.start()
-        assert "until their lifetime of 3600 s ends" in caplog.text
-        kit.system._ids.clear()
-
-    run(test, immortal=True, lifetime=3600.0)
-
-
+@pytest.mark.usefixtures("consistent")
 def test_ended_immortal_instance_is_not_reported_as_running(run, aws, caplog):
     async def test(kit):
         one, other = await kit.start(2)
@@ -396,15 +411,29 @@ def test_ended_immortal_instance_is_not_reported_as_running(run, aws, caplog):
         told = caplog.records[-1].getMessage()
         assert other.id in told
         assert one.id not in told
-        kit.system._session = kit.request.session
+        kit.system._resources.session = kit.request.session
         aws.power_off(other.id)
         await kit.system.shutdown()
 
-    run(test, immortal=True)
+    run(test, immortal=True, lifetime=3600.0)
+
+
+def test_immortal_instance_not_yet_found_is_left(run, aws):
+    async def test(kit):
+        await kit.start(2)
+        aws.replicas.miss("instances", times=2)
+        await kit.system.shutdown()
+        assert [vm.state for vm in aws.instances()] == ["running"] * 2
+        for vm in aws.instances():
+            aws.power_off(vm.id)
+        kit.system._resources.session = kit.request.session
+        await kit.system.shutdown()
+
+    run(test, immortal=True, lifetime=3600.0)
 
 
 def test_instances_of_a_failed_start_are_not_immortal(run, aws, monkeypatch):
-    monkeypatch.setattr("bigmachine_ec2._addresses._ADDRESS_TIMEOUT", 0.0)
+    monkeypatch.setattr("bigmachine_ec2._instance_addresses._ADDRESS_TIMEOUT", 0.0)
     aws.answers_until_running = 1000
 
     async def test(kit):
@@ -412,9 +441,10 @@ def test_instances_of_a_failed_start_are_not_immortal(run, aws, monkeypatch):
             await kit.start()
         assert states(aws) == ["terminated"]
 
-    run(test, immortal=True)
+    run(test, immortal=True, lifetime=3600.0)
 
 
+@pytest.mark.usefixtures("consistent")
 def test_mortal_instances_are_not_tagged_immortal_and_not_left(run, aws, caplog):
     async def test(kit):
         await kit.start()

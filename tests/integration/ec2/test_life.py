@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import pickle
 import re
-import threading
 
 import pytest
 import trio
 
-from bigmachine.errors import BigmachineError, StartError, StopReason, UsageError
-from bigmachine.system import Instance
+from bigmachine import MachineChanged, State
+from bigmachine.errors import BigmachineError, MachineStopped, StartError, StopReason, UsageError
+from bigmachine.system import Instance, Keepalive
 from bigmachine_ec2 import Ec2Options, Ec2System
 from tests.support.waiting import eventually
 
 SESSION = "test-0123abcd.bigmachine"
+DENIED = "UnauthorizedOperation"
 
 
 def states(aws):
     return [vm.state for vm in aws.instances()]
+
+
+def terminations(aws):
+    """Return the requests to terminate instances: whether each skipped their shutdown."""
+    return ["SkipOsShutdown" in request for request in aws.requests("TerminateInstances")]
+
+
+def end_by_driver(system, instance, reason=StopReason.SHUTDOWN):
+    """Tell a system what the session tells it before it stops a machine."""
+    name = instance.name.partition(".")[0]
+    error = MachineStopped("it was shut down", machine=name, reason=reason)
+    system.event(MachineChanged(name, instance.addr, State.STOPPED, error))
 
 
 # -- watch ----------------------------------------------------------------------------
@@ -34,6 +45,7 @@ def test_running_instance_has_not_ended(run, aws):
     run(test)
 
 
+@pytest.mark.usefixtures("consistent")
 @pytest.mark.parametrize(
     ("event", "reason", "detail"),
     [
@@ -68,6 +80,7 @@ def test_every_state_reason_of_the_api_reference_has_a_message():
     }
 
 
+@pytest.mark.usefixtures("consistent")
 def test_instance_terminated_by_somebody_has_ended(run, aws):
     async def test(kit):
         [instance] = await kit.start()
@@ -83,7 +96,7 @@ def test_instance_terminated_by_somebody_has_ended(run, aws):
 def test_unknown_instance_has_ended_unless_it_is_new(run, aws):
     async def test(kit):
         [instance] = await kit.start()
-        aws._unknown = 1
+        aws.replicas.miss("instances", times=1)
         assert await kit.system.keepalive_failed(instance) is None
         unknown = Instance("m9.test-0123abcd.bigmachine", "", id="i-0123456789abcdef0")
         assert "no longer has this instance" in (await kit.system.keepalive_failed(unknown)).detail
@@ -147,6 +160,7 @@ def test_stop_terminates_only_its_instance_and_waits_for_it(run, aws):
     run(test)
 
 
+@pytest.mark.usefixtures("consistent")
 def test_stop_finds_the_instance_by_name(run, aws):
     async def test(kit):
         one, other = await kit.start(2)
@@ -162,7 +176,7 @@ def test_stop_finds_the_instance_by_name(run, aws):
 def test_stop_waits_for_an_instance_not_yet_found(run, aws):
     async def test(kit):
         [instance] = await kit.start()
-        aws._unknown = 4
+        aws.replicas.miss("instances", times=4)
         await kit.system.stop(instance)
         assert states(aws) == ["terminated"]
 
@@ -182,6 +196,7 @@ def test_cancelled_stop_can_be_repeated(run, aws):
     run(test)
 
 
+@pytest.mark.usefixtures("consistent")
 def test_foreign_instance_is_never_terminated(run, aws):
     reservation = aws.ec2.run_instances(
         next(iter(aws.ec2.amis)),
@@ -209,6 +224,7 @@ def test_foreign_instance_is_never_terminated(run, aws):
     aws.clear()
 
 
+@pytest.mark.usefixtures("consistent")
 def test_instances_lists_all_sessions_with_security_groups(run, aws):
     async def test(kit):
         other = kit.other()
@@ -256,10 +272,11 @@ def test_shutdown_frees_all_of_the_session_and_nothing_else(run, aws):
     run(test)
 
 
+@pytest.mark.usefixtures("consistent")
 def test_shutdown_finds_forgotten_instances_by_their_tags(run, aws):
     async def test(kit):
         await kit.start(2)
-        kit.system._ids.clear()
+        kit.system._resources.ids.clear()
         await kit.system.shutdown()
         assert states(aws) == ["terminated"] * 2
 
@@ -309,12 +326,14 @@ def test_failed_shutdown_says_what_may_be_left(run, aws):
     run(test)
 
 
+@pytest.mark.usefixtures("consistent")
 def test_shutdown_finds_a_security_group_whose_response_was_lost(run, aws):
     async def test(kit):
         system = await kit.setup()
         aws.lose_answer("CreateSecurityGroup", times=1)
         aws.refuse("CreateSecurityGroup", "Unavailable", status=503, times=99)
-        with pytest.raises(StartError, match="CreateSecurityGroup failed: .*Unavailable"):
+        aws.refuse("DescribeSecurityGroups", "Unavailable", status=503, times=8)
+        with pytest.raises(StartError, match="DescribeSecurityGroups failed: .*Unavailable"):
             await system.start(1, kit.request)
         assert len(aws.leftovers()) == 1
         await system.shutdown()
@@ -322,6 +341,7 @@ def test_shutdown_finds_a_security_group_whose_response_was_lost(run, aws):
     run(test)
 
 
+@pytest.mark.usefixtures("consistent")
 def test_all_pages_of_a_list_are_read(run, aws, monkeypatch):
     async def test(kit):
         system = await kit.setup()
@@ -338,11 +358,11 @@ def test_all_pages_of_a_list_are_read(run, aws, monkeypatch):
 # -- a start that is cancelled --------------------------------------------------------
 
 
-@pytest.mark.parametrize("answers_until_known", [0, 3])
-def test_start_cancelled_during_launch_terminates_the_instances(run, aws, answers_until_known):
+@pytest.mark.parametrize("misses", [0, 3])
+def test_start_cancelled_during_launch_terminates_the_instances(run, aws, misses):
     async def test(kit):
         system = await kit.setup()
-        aws.answers_until_known = answers_until_known
+        aws.replicas.miss("instances", times=misses)
         aws.gate.clear()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(system.start, 3, kit.request)
@@ -367,6 +387,7 @@ def test_start_cancelled_while_waiting_for_addresses_frees_all(run, aws):
     run(test)
 
 
+@pytest.mark.usefixtures("consistent")
 def test_start_cancelled_with_unknown_outcome_frees_all(run, aws):
     async def test(kit):
         system = await kit.setup()
@@ -397,90 +418,6 @@ def test_start_cancelled_at_any_time_leaves_nothing(run, aws, after):
     run(test)
 
 
-# -- who may come near ----------------------------------------------------------------
-
-
-def rules_of(aws):
-    [request] = aws.requests("AuthorizeSecurityGroupIngress")
-    return request
-
-
-def test_security_group_allows_driver_and_machines_on_one_port(run, aws):
-    async def test(kit):
-        await kit.start()
-        await kit.system.start(1, kit.request)
-        rules = rules_of(aws)
-        assert {v for k, v in rules.items() if k.endswith("Port")} == {"7443"}
-        blocks = [v for k, v in rules.items() if k.endswith("CidrIp")]
-        assert blocks == ["192.0.2.7/32", "10.0.0.0/8"]
-        pairs = [v for k, v in rules.items() if "Groups.1.GroupId" in k]
-        assert pairs == [rules["GroupId"]]
-        assert aws.count("CreateSecurityGroup") == 1
-
-    run(test, allow=["192.0.2.7/32", "10.0.0.0/8"])
-
-
-@pytest.fixture
-def address_service():
-    """A service that tells every client that its public address is 198.51.100.4."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        answer = b"198.51.100.4\n"
-
-        def do_GET(self):
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(self.answer)))
-            self.end_headers()
-            self.wfile.write(self.answer)
-
-        def log_message(self, *args):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=functools.partial(server.serve_forever, 0.01))
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_drivers_public_address_is_looked_up(run, aws, address_service):
-    async def test(kit):
-        kit.system.address_service_url = f"http://127.0.0.1:{address_service.server_port}"
-        await kit.start()
-        assert [v for k, v in rules_of(aws).items() if "Cidr" in k] == ["198.51.100.4/32"]
-
-    run(test, allow=[])
-
-
-def test_failed_address_look_up_asks_for_the_option(run, aws, address_service):
-    async def test(kit):
-        kit.system.address_service_url = f"http://127.0.0.1:{address_service.server_port}"
-        with pytest.raises(StartError, match="allow=.'203.0.113.7/32'."):
-            await kit.setup()
-
-    address_service.RequestHandlerClass.answer = b"<html>a captive portal</html>"
-    run(test, allow=[])
-
-
-def test_private_driver_address_is_the_source_address_to_the_vpc(run, aws):
-    vpc = aws.ec2.create_vpc("127.0.0.0/16")  # to which there is a way from here: loopback
-    subnet = aws.ec2.create_subnet(vpc.id, "127.0.1.0/24", "us-east-1a")
-
-    async def test(kit):
-        await kit.start()
-        assert [v for k, v in rules_of(aws).items() if "Cidr" in k] == ["127.0.0.1/32"]
-
-    try:
-        run(test, allow=[], public_address=False, subnets=[subnet.id])
-    finally:
-        assert aws.leftovers() in ([], [g for g in aws.leftovers() if g.startswith("sg-")])
-        aws.clear()
-        aws.ec2.delete_subnet(subnet.id)
-        del aws.ec2.vpcs[vpc.id]
-
-
 def test_shutdown_succeeds_after_a_usage_error_of_setup(run, aws):
     async def test(kit):
         with pytest.raises(UsageError):
@@ -499,3 +436,110 @@ def test_system_on_a_machine_has_no_driver_state(run):
         assert there.maxprocs() is None
 
     run(test)
+
+
+def test_resource_that_is_gone_is_freed_though_aws_denies_it(run, aws):
+    """A policy that permits tagged resources only denies it: what is gone has no tags."""
+    gone = "i-0123456789abcdef0"
+    others = [f"{prefix}-0123456789abcdef0" for prefix in ("vol", "sg", "lt", "sir")]
+
+    def names_gone(parameters):
+        return gone in parameters.values()
+
+    async def test(kit):
+        [instance] = await kit.start()
+        aws.refuse("TerminateInstances", DENIED, status=403, times=9, when=names_gone)
+        await kit.system._vms.terminate([gone, instance.id])
+        [vm] = aws.instances()
+        assert vm.state == "terminated"
+        aws.refuse("TerminateInstances", DENIED, status=403, times=9)
+        await kit.system._vms.terminate([instance.id])
+        for action in ("DeleteVolume", "DeleteSecurityGroup", "DeleteLaunchTemplate"):
+            aws.refuse(action, DENIED, status=403, times=5)
+        aws.refuse("CancelSpotInstanceRequests", DENIED, status=403, times=5)
+        await kit.system._leftovers.free(others)
+        aws.reset()
+
+    run(test)
+
+
+# -- the shutdown of operating systems ------------------------------------------------
+
+
+@pytest.mark.parametrize("reason", [StopReason.SHUTDOWN, StopReason.IDLE])
+@pytest.mark.parametrize("how", ["stop", "shutdown"])
+def test_instance_whose_services_have_ended_is_not_shut_down_first(run, aws, reason, how):
+    async def test(kit):
+        [instance] = await kit.start()
+        end_by_driver(kit.system, instance, reason)
+        await (kit.system.stop(instance) if how == "stop" else kit.system.shutdown())
+        assert terminations(aws) == [True]
+        assert aws.requests("TerminateInstances")[0]["SkipOsShutdown"] == "true"
+        assert states(aws) == ["terminated"]
+
+    run(test)
+
+
+def test_instances_that_may_have_work_to_end_are_shut_down(run, aws):
+    async def test(kit):
+        lost, unknown, left = await kit.start(3)
+        end_by_driver(kit.system, lost, StopReason.KEEPALIVE)
+        await kit.system.stop(lost)
+        await kit.system.stop(unknown)
+        reaper = Ec2System(kit.options)
+        end_by_driver(reaper, left)
+        await reaper.stop(left)
+        await reaper.shutdown()
+        assert terminations(aws) == [False] * 3
+
+    run(test)
+
+
+def test_instances_with_the_users_units_are_shut_down(run, aws, tmp_path):
+    (unit := tmp_path / "collector.service").write_text("[Service]\nExecStart=/bin/true\n")
+
+    async def test(kit):
+        [instance] = await kit.start()
+        end_by_driver(kit.system, instance)
+        await kit.system.stop(instance)
+        assert terminations(aws) == [False]
+
+    run(test, units=[str(unit)])
+
+
+def test_refused_skip_of_the_shutdown_does_not_keep_an_instance(run, aws):
+    async def test(kit):
+        [instance] = await kit.start()
+        end_by_driver(kit.system, instance)
+        aws.refuse("TerminateInstances", "UnsupportedOperation")
+        await kit.system.stop(instance)
+        assert terminations(aws) == [True, False]
+        assert states(aws) == ["terminated"]
+
+    run(test)
+
+
+def test_older_botocore_is_not_sent_a_parameter_that_it_does_not_know(run, aws):
+    async def test(kit):
+        [instance] = await kit.start()
+        model = kit.system._api._client("ec2").meta.service_model
+        # botocore refuses parameters that are not in here.
+        del model.operation_model("TerminateInstances").input_shape.members["SkipOsShutdown"]
+        end_by_driver(kit.system, instance)
+        await kit.system.stop(instance)
+        assert terminations(aws) == [False]
+        assert states(aws) == ["terminated"]
+
+    run(test)
+
+
+# -- keepalives -----------------------------------------------------------------------
+
+
+def test_timings_of_keepalives_are_options():
+    system = Ec2System()
+    assert system.keepalive() == Keepalive(period=60.0, timeout=120.0, rpc_timeout=10.0)
+    default = system.orphan_timeout
+    patient = Ec2System(Ec2Options(keepalive_timeout=1800.0, rpc_timeout=30.0))
+    assert patient.keepalive() == Keepalive(period=60.0, timeout=1800.0, rpc_timeout=30.0)
+    assert patient.orphan_timeout == default + 1800.0 - 300.0

@@ -152,6 +152,7 @@ def test_deleted_resources_are_not_seen(account, aws):
     assert "i" not in {id.partition("-")[0] for id in new}
 
 
+@pytest.mark.usefixtures("consistent")
 def test_leftovers_of_the_run_are_freed_and_untagged_ones_are_reported(
     account, aws, ec2, capsys, monkeypatch
 ):

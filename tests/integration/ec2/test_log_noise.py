@@ -9,8 +9,8 @@ import threading
 import boto3
 import trio
 
+from bigmachine.system import public_address
 from bigmachine_ec2._configuration import open_session
-from bigmachine_ec2._network import _public_address
 
 
 def test_search_for_credentials_is_logged_by_user_calls_only(caplog, monkeypatch):
@@ -40,5 +40,5 @@ def test_request_for_public_address_is_not_logged(caplog):
         threading.Thread(target=server.handle_request).start()
         with caplog.at_level(logging.INFO):
             url = f"http://127.0.0.1:{server.server_port}"
-            assert trio.run(_public_address, url) == "203.0.113.7"
+            assert trio.run(public_address, url) == "203.0.113.7"
     assert caplog.messages == []

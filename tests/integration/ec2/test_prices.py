@@ -81,6 +81,7 @@ def test_price_list_is_requested_in_its_own_region(run, aws):
     run(test)
 
 
+@pytest.mark.usefixtures("consistent")
 def test_prices_are_listed_for_other_sessions(run, aws):
     async def test(kit):
         await kit.start()

@@ -265,6 +265,7 @@ def test_untagged_resource_is_not_deleted_by_id(region, kind):
 # -- the session's own end ------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("consistent")
 def test_shutdown_deletes_tagged_resources_of_all_kinds(run, region):
     async def test(kit):
         await kit.start()
@@ -292,6 +293,7 @@ def test_shutdown_without_list_permissions_terminates_the_instances(run, region)
     run(test)
 
 
+@pytest.mark.usefixtures("consistent")
 def test_all_resources_are_tagged_with_the_driver(run, region):
     async def test(kit):
         await kit.start()
@@ -304,8 +306,9 @@ def test_all_resources_are_tagged_with_the_driver(run, region):
     run(test)
 
 
+@pytest.mark.usefixtures("consistent")
 def test_start_recreates_a_reaped_security_group(run, region, monkeypatch):
-    monkeypatch.setattr("bigmachine_ec2._network._NEW_SECONDS", 0.0)
+    monkeypatch.setattr("bigmachine_ec2._api._NEW_SECONDS", 0.0)
 
     async def test(kit):
         [first] = await kit.start()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from types import SimpleNamespace
 
 import pytest
 
 from bigmachine.errors import UsageError
-from bigmachine_ec2 import _network
+from bigmachine_ec2 import _driver_addresses
+from tests.support.aws.refusals import block_public_access
 
 
 @pytest.fixture
@@ -86,9 +86,7 @@ def test_private_subnets_of_the_default_vpc_are_skipped(run, aws, private, monke
 
 def test_private_subnets_are_allowed_for_a_driver_within_the_vpc(run, aws, private, monkeypatch):
     # As the kernel answers on a computer that has an address there.
-    monkeypatch.setattr(
-        _network, "_source_address", lambda block: str(ipaddress.ip_network(block)[9])
-    )
+    monkeypatch.setattr(_driver_addresses, "source_address", lambda host: f"{host}7")
     assert accepted(run, subnets=[private.id]) == {private.id}
 
 
@@ -102,3 +100,39 @@ def test_unreadable_route_tables_are_ignored(run, aws, private):
 def test_hidden_main_route_table_of_a_shared_vpc_is_ignored(run, aws, monkeypatch):
     monkeypatch.setattr(aws.main_table(), "main_association_id", None)
     assert accepted(run)
+
+
+def test_subnet_with_public_access_blocked_is_refused_or_skipped(run, aws):
+    subnets = sorted(aws.ec2.describe_subnets(), key=lambda subnet: subnet.availability_zone)
+    blocked, other = subnets[0].id, subnets[1].id
+    block_public_access(aws, [blocked])
+    said = refused(run, subnets=[blocked, other])
+    assert said.startswith(f"subnets: {blocked}: the account's VPC Block Public Access keeps the")
+    assert "have an administrator exclude them, name other subnets, or pass public_add" in said
+    assert accepted(run, subnets=[blocked], public_address=False) == {blocked}
+    chosen = accepted(run)
+    assert blocked not in chosen
+    assert other in chosen
+    block_public_access(aws, [subnet.id for subnet in subnets[1:]], mode="block-bidirectional")
+    assert "VPC Block Public Access keeps the internet out" in refused(run)
+
+
+@pytest.mark.parametrize(
+    "trait", ["<ipv6Native>true</ipv6Native>", "<outpostArn>arn:aws:outposts:x</outpostArn>"]
+)
+def test_unusable_subnets_of_the_default_vpc_are_skipped(run, aws, trait):
+    subnets = [subnet.id for subnet in aws.ec2.describe_subnets()]
+    id = f"<subnetId>{subnets[0]}</subnetId>".encode()
+    other = trait.encode()
+    aws.edit(
+        "DescribeSubnets",
+        lambda content: content.replace(b"<ipv6Native>false</ipv6Native>", b"").replace(
+            id, id + other
+        ),
+    )
+    chosen = accepted(run)
+    assert subnets[0] not in chosen
+    assert len(chosen) > 2
+    if "ipv6" in trait:
+        said = refused(run, subnets=subnets[:2])
+        assert said.startswith(f"subnets: {subnets[0]}: IPv6 only, and machines need IPv4")

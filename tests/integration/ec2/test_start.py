@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import gzip
 import logging
+import sys
 
 import pytest
 import trio
 
 from bigmachine.errors import StartError, UsageError
 from bigmachine.system import Instance
+from bigmachine_ec2._tags import tag_value
 from tests.support.aws.fixtures import TYPE
 from tests.support.waiting import eventually
 
@@ -61,7 +63,10 @@ def test_powered_off_instance_is_terminated_with_its_disks(run, aws, one_offer):
     run(test, **one_offer)
 
 
-def test_all_resources_are_tagged_on_creation(run, aws, one_offer):
+def test_all_resources_are_tagged_on_creation(run, aws, one_offer, monkeypatch):
+    monkeypatch.setenv("LOGNAME", "me\\my\n domain")
+    monkeypatch.setattr(sys, "argv", ["/home/train.py", "--secret", "hunter2"])
+
     async def test(kit):
         await kit.start(2)
         [request] = aws.requests("RunInstances")
@@ -70,7 +75,7 @@ def test_all_resources_are_tagged_on_creation(run, aws, one_offer):
                 request[f"TagSpecification.{n}.Tag.{i}.Key"]: request[
                     f"TagSpecification.{n}.Tag.{i}.Value"
                 ]
-                for i in range(1, 10)
+                for i in range(1, 20)
                 if f"TagSpecification.{n}.Tag.{i}.Key" in request
             }
             for n in range(1, 4)
@@ -81,12 +86,35 @@ def test_all_resources_are_tagged_on_creation(run, aws, one_offer):
             assert tags["bigmachine:request"] == request["ClientToken"]
             assert tags["team"] == "ml"
             assert tags["empty"] == ""
+            assert tags["bigmachine:user"] == "me_my domain"
+            assert tags["bigmachine:command"] == "train.py --secret"
             own = {f"bigmachine:{key}" for key in ("session", "host", "started")}
             assert {"Name", "bigmachine:driver", *own} <= set(tags)
         [group] = aws.requests("CreateSecurityGroup")
         assert "bigmachine:session" in group.values()
 
     run(test, tags=["team=ml", "empty="], **one_offer)
+
+
+def test_user_and_program_are_left_out_of_tags_on_demand(run, aws, one_offer):
+    async def test(kit):
+        await kit.start()
+        [request] = aws.requests("RunInstances")
+        assert not {"bigmachine:user", "bigmachine:command"} & {*request.values()}
+
+    run(test, detailed_tags=False, **one_offer)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("train.py --lr=0.1 +x @y a:b/c", "train.py --lr=0.1 +x @y a:b/c"),
+        ("Zoë's\tprogram\n\x00\udcff", "Zoë_s program __"),
+        ("x" * 300, "x" * 256),
+    ],
+)
+def test_tag_values_have_only_what_aws_allows(text, value):
+    assert tag_value(text) == value
 
 
 def test_instance_options_are_in_the_request(run, aws):
@@ -104,6 +132,8 @@ def test_instance_options_are_in_the_request(run, aws):
         assert request["NetworkInterface.1.SubnetId"] == subnet.id
         assert request["NetworkInterface.1.AssociatePublicIpAddress"] == "false"
         assert request["BlockDeviceMapping.1.Ebs.VolumeSize"] == "100"
+        # Else the account's default decides, and refuses tags whose keys have a space or a slash.
+        assert request["MetadataOptions.InstanceMetadataTags"] == "disabled"
         assert b'"lifetime_seconds": 3600.0' in gzip.decompress(
             base64.b64decode(request["UserData"])
         )
@@ -148,6 +178,7 @@ def test_instance_profile_is_given_by_name_or_arn(run, aws, profile, key):
     run(test, instance_profile=profile)
 
 
+@pytest.mark.usefixtures("consistent")
 def test_missing_capacity_of_one_zone_comes_from_the_next(run, aws):
     async def test(kit):
         instances = await kit.start(7)
@@ -170,6 +201,7 @@ def test_missing_capacity_of_the_only_zone_is_reported(run, aws, one_offer, capl
     run(test, **one_offer)
 
 
+@pytest.mark.usefixtures("consistent")
 @pytest.mark.parametrize("way", ["fleet", "run"])
 @pytest.mark.parametrize("count", [40, pytest.param(130, marks=pytest.mark.long)])
 def test_many_machines_need_few_requests_and_are_listed_by_name(run, aws, one_offer, way, count):
@@ -189,6 +221,7 @@ def test_many_machines_need_few_requests_and_are_listed_by_name(run, aws, one_of
     run(test, **(one_offer if way == "run" else {}))
 
 
+@pytest.mark.usefixtures("consistent")
 def test_unnamed_instance_is_listed_by_its_id(run, aws, caplog):
     async def test(kit):
         [instance] = await kit.start()
@@ -202,12 +235,19 @@ def test_unnamed_instance_is_listed_by_its_id(run, aws, caplog):
     run(test)
 
 
+@pytest.mark.usefixtures("consistent")
 def test_instance_not_yet_found_is_named_after_retries(run, aws):
     async def test(kit):
         [instance] = await kit.start()
         assert instance.name in {i.name for i in await kit.system.instances()}
+        assert aws.count("CreateTags") == 3
 
-    aws.refuse("CreateTags", "InvalidInstanceID.NotFound", times=2)
+    aws.refuse(
+        "CreateTags",
+        "InvalidInstanceID.NotFound",
+        lambda parameters: f"The instance ID '{parameters['ResourceId.1']}' does not exist",
+        times=2,
+    )
     run(test)
 
 
@@ -308,6 +348,7 @@ def test_credentials_expiring_during_launch_keep_the_launched_instances(run, aws
 WAYS = [("CreateFleet", False), ("RunInstances", True)]
 
 
+@pytest.mark.usefixtures("consistent")
 @pytest.mark.parametrize(("action", "is_one"), WAYS)
 def test_error_that_applies_to_all_zones_is_reported_at_once(run, aws, one_offer, action, is_one):
     async def test(kit):
@@ -320,6 +361,7 @@ def test_error_that_applies_to_all_zones_is_reported_at_once(run, aws, one_offer
     run(test, **(one_offer if is_one else {}))
 
 
+@pytest.mark.usefixtures("consistent")
 @pytest.mark.parametrize(("action", "is_one"), WAYS)
 def test_request_with_a_lost_response_launches_nothing_twice(run, aws, one_offer, action, is_one):
     async def test(kit):
@@ -332,20 +374,54 @@ def test_request_with_a_lost_response_launches_nothing_twice(run, aws, one_offer
     run(test, **(one_offer if is_one else {}))
 
 
+@pytest.mark.usefixtures("consistent")
 @pytest.mark.parametrize(("action", "is_one"), WAYS)
-def test_instances_of_a_request_without_response_are_terminated(
-    run, aws, one_offer, action, is_one
-):
+def test_instances_of_a_request_without_response_are_used(run, aws, one_offer, action, is_one):
     async def test(kit):
         system = await kit.setup()
         aws.lose_answer(action, times=99)
-        with pytest.raises(StartError, match="Unavailable"):
-            await system.start(2, kit.request)
-        assert [vm.state for vm in aws.instances()] == ["terminated"] * 2
+        instances = await system.start(2, kit.request)
+        assert {i.id for i in instances} == {vm.id for vm in aws.instances()}
+        assert len(instances) == 2
 
     run(test, **(one_offer if is_one else {}))
 
 
+@pytest.mark.usefixtures("consistent")
+@pytest.mark.parametrize(("action", "is_one"), WAYS)
+def test_market_after_a_lost_response_gets_only_what_is_missing(
+    run, aws, one_offer, action, is_one
+):
+    """The answer that is not lost, for a repeated request, is that there is no capacity left."""
+
+    async def test(kit):
+        system = await kit.setup()
+        aws.lose_answer(action)
+        aws.refuse(action, "InsufficientInstanceCapacity", status=500)
+        instances = await system.start(2, kit.request)
+        assert {i.id for i in instances} == {vm.id for vm in aws.instances()}
+        assert len(instances) == 2
+        assert len({r["ClientToken"] for r in aws.requests(action)}) == 1
+
+    run(test, **(one_offer if is_one else {}))
+
+
+@pytest.mark.usefixtures("consistent")
+def test_nothing_else_is_tried_if_a_lost_purchase_cannot_be_looked_up(run, aws):
+    async def test(kit):
+        system = await kit.setup()
+        aws.lose_answer("CreateFleet", times=1)
+        aws.refuse("CreateFleet", "InsufficientInstanceCapacity", status=500, times=1)
+        aws.refuse("DescribeInstances", "Unavailable", status=503, times=8)
+        with pytest.raises(StartError):
+            await system.start(2, kit.request)
+        assert len({r["ClientToken"] for r in aws.requests("CreateFleet")}) == 1
+        assert [vm.state for vm in aws.instances()] == ["terminated"] * 2
+
+    run(test)
+
+
+@pytest.mark.usefixtures("consistent")
 def test_security_group_whose_response_was_lost_is_found(run, aws):
     async def test(kit):
         system = await kit.setup()
@@ -353,6 +429,36 @@ def test_security_group_whose_response_was_lost_is_found(run, aws):
         aws.lose_answer("AuthorizeSecurityGroupIngress")
         await system.start(1, kit.request)
         assert len([i for i in await system.instances() if i.id.startswith("sg-")]) == 1
+
+    run(test)
+
+
+@pytest.mark.parametrize(("action", "is_one"), WAYS)
+def test_new_security_group_not_yet_found_is_awaited(run, aws, one_offer, action, is_one):
+    """AuthorizeSecurityGroupIngress finds it the third time, and so do the later requests."""
+
+    async def test(kit):
+        system = await kit.setup()
+        aws.replicas.miss("groups", times=2)
+        await system.start(1, kit.request)
+        assert aws.count("AuthorizeSecurityGroupIngress") == 3
+        aws.replicas.miss("groups", times=2)
+        await system.start(1, kit.request)
+        assert aws.count(action) == 4
+        assert aws.count("CreateSecurityGroup") == 1
+        aws.replicas.miss("groups", times=2)
+        await system.shutdown()
+        assert aws.leftovers() == []
+
+    run(test, **(one_offer if is_one else {}))
+
+
+def test_security_group_whose_response_never_comes_is_used(run, aws):
+    async def test(kit):
+        system = await kit.setup()
+        aws.lose_answer("CreateSecurityGroup", times=99)
+        await system.start(1, kit.request)
+        assert len({r["GroupName"] for r in aws.requests("CreateSecurityGroup")}) == 1
 
     run(test)
 
@@ -370,7 +476,7 @@ def test_throttled_requests_are_retried(run, aws):
 
 def test_instance_not_yet_found_is_awaited(run, aws):
     async def test(kit):
-        aws.answers_until_known = 3
+        aws.replicas.miss("instances", times=3)
         [instance] = await kit.start()
         assert instance.address
 

@@ -12,6 +12,7 @@ import datetime
 import functools
 import io
 import json
+import re
 import sys
 import threading
 import time
@@ -19,7 +20,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qsl, urlencode
+from xml.sax.saxutils import escape
 
+import pytest
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.amis import Ami
 from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState, StateReason
@@ -28,9 +31,13 @@ from moto.servicequotas.models import ServiceQuotasBackend
 from moto.ssm.models import Parameter, ssm_backends
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from tests.support.aws import model
 from tests.support.aws.fleets import create_fleet
+from tests.support.aws.placement_groups import PlacementGroups
 from tests.support.aws.policy import Calls
 from tests.support.aws.prices import PriceList
+from tests.support.aws.replicas import Replicas
+from tests.support.schemas import REFUSED
 
 if TYPE_CHECKING:
     from tests.support.aws.box import Ec2Box
@@ -64,7 +71,11 @@ class Fault:
 
 @dataclass
 class Aws:
-    """The AWS of these tests; all that was asked of it is in ``asked``."""
+    """The AWS of these tests.
+
+    All that was asked of it is in ``asked``, without what it did not understand because it is
+    eventually consistent: that is asked again.
+    """
 
     calls: ClassVar[Calls] = Calls()
     """What the plugin has called, in all tests of this process."""
@@ -75,29 +86,34 @@ class Aws:
     answers_until_running: int = 1
     """How many times a new instance is described as pending, without a public address."""
     answers_until_terminated: int = 1
-    answers_until_known: int = 0
-    """How many times instances that were just made are unknown to all other requests."""
     gate: threading.Event = field(default_factory=lambda: _set_event())
     """While it isn't set, a purchase, carried out, does not answer."""
     held: threading.Event = field(default_factory=threading.Event)
     """Set once a purchase is held up by the gate."""
     refuse_pool: Callable[[str, int], tuple[str, str] | None] = lambda place, count: None
     """The error, code and message, of so many instances at a place in a fleet, if any."""
-    unknown_templates: int = 0
-    """How many fleets find their new launch template unknown."""
+    launch_failure: tuple[str, str] | None = None
+    """The state reason, code and message, for which instances end while they are launched."""
+    replicas: Replicas = field(default_factory=Replicas)
+    """Which requests don't find what is new."""
+    deprecated_images: set[str] = field(default_factory=set)
+    """Images of others that are only listed if asked for ("Deprecate an Amazon EC2 AMI")."""
     quotas: dict[str, float] = field(default_factory=dict)
     """Quotas of EC2 that Service Quotas tells, by code; it has none of the others."""
     prices: PriceList = field(default_factory=PriceList)
+    placement_groups: PlacementGroups = field(default_factory=PlacementGroups)
+    access_keys: list[str] = field(default_factory=list)
+    """The ids of the access keys that requests were signed with."""
     ahead: float = 0.0
     """How many seconds its clock is ahead of ours."""
     groups_at_first: set[str] = field(default_factory=set)
     box: Ec2Box | None = None
     """Where the instances are that really boot."""
     _faults: list[Fault] = field(default_factory=list)
+    _edits: list[tuple[str, Callable[[bytes], bytes]]] = field(default_factory=list)
     _tokens: dict[str, tuple[dict[str, str], Answer]] = field(default_factory=dict)
     _pending: dict[str, list[Any]] = field(default_factory=dict)
     _ending: dict[str, float] = field(default_factory=dict)
-    _unknown: int = 0
     _catalog: dict[bytes, Answer] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -111,16 +127,20 @@ class Aws:
     def reset(self) -> None:
         """Take back all that a test has arranged."""
         self.asked.clear()
+        self.access_keys.clear()
         self.calls.begin()
         self.capacity.clear()
         self.prices = PriceList()
+        self.placement_groups = PlacementGroups()
         self._faults.clear()
         self._tokens.clear()
-        self._unknown = self.unknown_templates = 0
+        self.replicas = Replicas()
+        self.deprecated_images.clear()
         self.refuse_pool = lambda place, count: None
         self.quotas.clear()
+        self._edits.clear()
         self.answers_until_running = self.answers_until_terminated = 1
-        self.answers_until_known = 0
+        self.launch_failure = None
         self.ahead = 0.0
         self.gate.set()
         self.held.clear()
@@ -129,7 +149,7 @@ class Aws:
         self,
         action: str,
         code: str,
-        message: str = "as the test wants it",
+        message: str | Callable[[Parameters], str] = "as the test wants it",
         *,
         status: int = 400,
         times: int = 1,
@@ -138,13 +158,17 @@ class Aws:
         """Have the next requests of an action refused."""
 
         def answer(parameters: Parameters) -> bytes:
-            return _error(code, message)
+            return _error(code, message if isinstance(message, str) else message(parameters))
 
         self._faults.append(Fault(action, answer, status, times, when))
 
     def answer(self, action: str, answer: Callable[[Parameters], bytes]) -> None:
         """Have all requests of an action but rehearsals answered by this, in place of moto."""
         self._faults.append(Fault(action, answer, 200, sys.maxsize, _is_no_rehearsal))
+
+    def edit(self, action: str, edit: Callable[[bytes], bytes]) -> None:
+        """Change the content of an action's answers."""
+        self._edits.append((action, edit))
 
     def lose_answer(self, action: str, *, times: int = 1) -> None:
         """Have the next requests of an action carried out, and answered by no more than a 503."""
@@ -162,9 +186,8 @@ class Aws:
 
     def instances(self) -> list[Any]:
         """List all instances that there ever were, moto's own objects."""
-        return [
-            vm for reservation in self.ec2.reservations.values() for vm in reservation.instances
-        ]
+        with self._lock:  # not while some are hidden
+            return [vm for of in self.ec2.reservations.values() for vm in of.instances]
 
     def interrupt(self, id: str) -> None:
         """Take a spot instance back."""
@@ -210,6 +233,10 @@ class Aws:
 
     def leftovers(self) -> list[str]:
         """Name all that would be on the bill, or in the way: of any session, and of none."""
+        with self._lock:
+            return self._leftovers()
+
+    def _leftovers(self) -> list[str]:
         ec2 = self.ec2
         vms = [vm.id for vm in self.instances() if vm.state != "terminated"]
         groups = [g.id for of_vpc in ec2.groups.values() for g in of_vpc.values()]
@@ -315,9 +342,12 @@ class Aws:
                 aws._pending[vm.id] = [aws.answers_until_running, nic, nic.public_ip]
                 vm._state = InstanceState("pending", 0)
                 nic.public_ip = None
+            for vm in reservation.instances if aws.launch_failure else ():
+                code, message = aws.launch_failure
+                aws._end(vm.id, code, message)
+                vm.state_reason = StateReason(message, code)
             for vm in reservation.instances if aws.box else ():
                 aws.box.launch(vm)
-            aws._unknown = aws.answers_until_known
             return reservation
 
         def terminate_instance(self: Any) -> Any:
@@ -356,9 +386,25 @@ class Aws:
             action, parameters = _parse(environ, body)
             with self._lock:
                 self.asked.append((action, parameters))
+                self.access_keys += re.findall(
+                    r"Credential=([^/]+)/", environ.get("HTTP_AUTHORIZATION", "")
+                )
                 self.calls.note(environ, action, parameters)
-                status, headers, answer = self._answer(app, environ, body, action, parameters)
-            if action in PURCHASES and not self.gate.is_set():
+                if refused := model.why_refused(environ, action, body):
+                    REFUSED.extend(refused)
+                    content = _error("InvalidParameterValue", escape("; ".join(refused)))
+                    status, headers, answer = _reply(400, content)
+                else:
+                    is_plugin = "bigmachine" in environ.get("HTTP_USER_AGENT", "")
+                    is_dry = parameters.get("DryRun") == "true"
+                    seen = "" if is_dry or not is_plugin else action  # tests see everything
+                    with self.replicas.answering(self.ec2, seen) as is_behind:
+                        status, headers, answer = self._answer(
+                            app, environ, body, action, parameters
+                        )
+                    if is_behind and b"NotFound" in answer:
+                        self.asked.pop()  # the next one counts
+            if action in PURCHASES and status.startswith("200") and not self.gate.is_set():
                 self.held.set()
                 self.gate.wait(30)
             start(status, headers)
@@ -385,25 +431,31 @@ class Aws:
             answer = self.prices.answer(environ, action, parameters, body)
         elif action in WITH_TOKEN and parameters.get("DryRun") != "true":
             answer = self._once(app, environ, action, parameters)
+        elif action == "DescribePlacementGroups":
+            answer = _reply(200, self.placement_groups.describe(parameters))
         elif action == "CreateFleet":
             answer = _reply(412, _error("DryRunOperation", "it would have succeeded"))
         elif action == "DeleteLaunchTemplate" and not self._has_template(parameters):
-            answer = _reply(400, _error(_unknown_template(parameters), "unknown"))
+            answer = _reply(400, _unknown_template(parameters))
         elif action == "GetConsoleOutput" and self.box:
             console = base64.b64encode(self.box.console(parameters["InstanceId"]).encode())
             answer = _reply(200, _CONSOLE % console)
         elif action == "DeleteSecurityGroup" and self._is_used(parameters["GroupId"]):
             answer = _reply(400, _error("DependencyViolation", "it has a dependent object"))
-        elif action in ("DescribeInstances", "TerminateInstances") and self._unknown:
-            self._unknown -= 1
-            if action == "TerminateInstances":
-                answer = _reply(400, _error("InvalidInstanceID.NotFound", "they do not exist"))
-            else:
-                answer = _reply(200, _NOTHING)
+        elif action == "DescribeImages" and parameters.get("IncludeDeprecated") != "true":
+            shown = {
+                id: ami for id, ami in self.ec2.amis.items() if id not in self.deprecated_images
+            }
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(self.ec2, "amis", shown)
+                answer = self._ask_moto(app, environ, body, action)
         else:
             answer = self._ask_moto(app, environ, body, action)
         if action == "DescribeInstances":
             self._pass_time()
+        for edited, edit in self._edits:
+            if edited == action:
+                answer = _reply(int(answer[0][:3]), edit(answer[2]))
         return (
             answer if fault is None else _reply(fault.status, _error("Unavailable", "overloaded"))
         )
@@ -412,7 +464,10 @@ class Aws:
         if action not in CATALOG:
             return _ask(app, environ, body)
         if body not in self._catalog:
-            self._catalog[body] = _ask(app, environ, body)
+            status, _, content = _ask(app, environ, body)
+            # This account is older than the free plan, which m7i-flex.large is part of.
+            content = content.replace(b"Eligible>true<", b"Eligible>false<")
+            self._catalog[body] = _reply(int(status[:3]), content)
         return self._catalog[body]
 
     def _once(
@@ -451,10 +506,14 @@ class Aws:
         * As many are launched as there are, up to ``MaxCount``; fewer than ``MinCount`` are none,
           and an InsufficientInstanceCapacity, with status 500.
         * User data has at most 16 KiB before base64.
+        * Security groups exist.
         """
         if len(base64.b64decode(parameters.get("UserData", ""))) > USER_DATA_LIMIT:
             message = f"User data is limited to {USER_DATA_LIMIT} bytes"
             return _reply(400, _error("InvalidParameterValue", message))
+        groups = [v for k, v in parameters.items() if ".SecurityGroupId." in k]
+        if problem := self.unknown_group(groups):
+            return _reply(400, _error(*problem))
         least, most = int(parameters["MinCount"]), int(parameters["MaxCount"])
         place = self._place(parameters)
         count = min(most, self.capacity.get(place, most))
@@ -464,6 +523,13 @@ class Aws:
         if place in self.capacity:
             self.capacity[place] -= count
         return ask(urlencode({**parameters, "MinCount": count}).encode())
+
+    def unknown_group(self, groups: Iterable[str]) -> tuple[str, str] | None:
+        """Return the error of a launch into these groups, if one does not exist."""
+        for id in groups:
+            if self.ec2.get_security_group_from_id(id) is None:
+                return "InvalidGroup.NotFound", f"The security group '{id}' does not exist"
+        return None
 
     def _place(self, parameters: Parameters) -> str:
         subnet = self.ec2.get_subnet(parameters["NetworkInterface.1.SubnetId"])
@@ -511,12 +577,6 @@ class _Handler(WSGIRequestHandler):
         pass
 
 
-_NOTHING = (
-    b'<DescribeInstancesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">'
-    b"<requestId>r</requestId><reservationSet/></DescribeInstancesResponse>"
-)
-
-
 _CONSOLE = (
     b'<GetConsoleOutputResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">'
     b"<requestId>r</requestId><output>%s</output></GetConsoleOutputResponse>"
@@ -527,11 +587,12 @@ def _is_no_rehearsal(parameters: Parameters) -> bool:
     return parameters.get("DryRun") != "true"
 
 
-def _unknown_template(parameters: Parameters) -> str:
-    """Return the code for a launch template that is not there, by "Error codes"."""
-    if "LaunchTemplateId" in parameters:
-        return "InvalidLaunchTemplateId.NotFound"
-    return "InvalidLaunchTemplateName.NotFoundException"
+def _unknown_template(parameters: Parameters) -> bytes:
+    """Return the error of a launch template that is not there, by "Error codes"."""
+    if id := parameters.get("LaunchTemplateId"):
+        return _error("InvalidLaunchTemplateId.NotFound", f"{id} does not exist")
+    name = parameters["LaunchTemplateName"]
+    return _error("InvalidLaunchTemplateName.NotFoundException", f"{name} does not exist")
 
 
 def _parse(environ: Mapping[str, Any], body: bytes) -> tuple[str, dict[str, str]]:

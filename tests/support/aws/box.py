@@ -107,6 +107,10 @@ class Ec2Box:
         """Cut its cable: whatever is sent is lost, and neither end is told."""
         self._run(self.hosts[id].cut)
 
+    def mend(self, id: str) -> None:
+        """Mend its cable."""
+        self._run(self.hosts[id].mend)
+
     def run(self, id: str, *command: str) -> str:
         """Run a command on it as root; return what it prints."""
         return str(self._run(partial(self.hosts[id].run, *command)))

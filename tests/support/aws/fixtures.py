@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -64,6 +65,31 @@ class Kit:
         return kit
 
 
+class PublicNames(trio.abc.HostnameResolver):
+    """Resolves public names of instances to their public addresses, as public resolvers do."""
+
+    async def getaddrinfo(
+        self,
+        host: bytes | None,
+        port: bytes | str | int | None,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Any:
+        """Return the address that is in the name."""
+        await trio.lowlevel.checkpoint()
+        parts = re.fullmatch(r"ec2-(\d+)-(\d+)-(\d+)-(\d+)\..*", (host or b"").decode())
+        if parts is None:
+            raise OSError(f"{host!r} is no public name of an instance")
+        inet, stream = trio.socket.AF_INET, trio.socket.SOCK_STREAM
+        return [(inet, stream, 6, "", (".".join(parts.groups()), port or 0))]
+
+    async def getnameinfo(self, sockaddr: Any, flags: int) -> Any:
+        """Not used."""
+        raise NotImplementedError
+
+
 Run = Callable[..., Any]
 
 
@@ -99,6 +125,7 @@ def aws(served: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     # Nobody else uses this account, and no test is about how long AWS makes us wait.
     monkeypatch.setattr("bigmachine_ec2._backoff._FIRST_DELAY", 0.02)
     monkeypatch.setattr("bigmachine_ec2._backoff._FIRST_POLL", 0.02)
+    monkeypatch.setattr("bigmachine_ec2._launch._LISTED_SECONDS", 2.0)
     monkeypatch.setattr(_api, "_READ_RATE", 1000.0)
     monkeypatch.setattr(_api, "_WRITE_RATE", 100.0)
     monkeypatch.setattr(_api, "_TAGS_RATE", 100.0)
@@ -109,6 +136,12 @@ def aws(served: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     served.clear()
     assert left == []
     assert served.calls.refused == []
+
+
+@pytest.fixture
+def consistent(aws: Aws) -> None:
+    """AWS finds what is new at once, where a test counts requests."""
+    aws.replicas.chance = 0.0
 
 
 @pytest.fixture(scope="module")  # others' instances are not to boot
@@ -144,6 +177,7 @@ def run(aws: Aws) -> Run:
 
     def run(test: Callable[[Kit], Awaitable[Any]], **options: Any) -> Any:
         async def main() -> Any:
+            trio.socket.set_custom_hostname_resolver(PublicNames())
             kit = Kit(aws, **options)
             try:
                 with trio.fail_after(60):

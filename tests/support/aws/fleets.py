@@ -49,7 +49,12 @@ def create_fleet(aws: Aws, ask: Ask, parameters: Parameters) -> tuple[int, bytes
         zone = aws.ec2.get_subnet(override["SubnetId"]).availability_zone
         place = f"{market} {override['InstanceType']} {zone}"
         template = _template(aws, config)
-        refusal = aws.refuse_pool(place, left) or _untaggable(template, market)
+        [card] = template["NetworkInterfaces"]
+        refusal = (
+            aws.refuse_pool(place, left)
+            or _untaggable(template, market)
+            or aws.unknown_group(card.get("Groups", card.get("SecurityGroupId", ())))
+        )
         count = 0 if refusal else min(left, aws.capacity.get(place, left))
         if place in aws.capacity:
             aws.capacity[place] -= count
@@ -88,9 +93,6 @@ def _problem(aws: Aws, asked: Mapping[str, Any]) -> tuple[str, str] | None:
         return "InvalidFleetConfig", "the target capacity of a fleet is 10,000 at most"
     for config in asked["LaunchTemplateConfigs"]:
         name = config["LaunchTemplateSpecification"]["LaunchTemplateName"]
-        if aws.unknown_templates:
-            aws.unknown_templates -= 1
-            return "InvalidLaunchTemplateName.NotFoundException", f"{name} does not exist"
         if name not in {template.name for template in aws.ec2.launch_templates.values()}:
             return "InvalidLaunchTemplateName.NotFoundException", f"{name} does not exist"
     subnets: dict[str, str] = {}

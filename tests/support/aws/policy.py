@@ -18,7 +18,7 @@ from typing import Any
 
 from tests.support.paths import ROOT
 
-FILE = ROOT / "plugins/ec2/policy.json"
+FILE = ROOT / "plugins/ec2/src/bigmachine_ec2/policy.json"
 TOUR = "tests/integration/ec2/test_policy.py::test_policy_matches_the_plugins_calls"
 
 SESSION, MACHINES = "bigmachine:session", "bigmachine:machines"
@@ -27,6 +27,9 @@ ROLES = "iam:CreateServiceLinkedRole"
 
 NEEDS_NOTHING = {"sts:GetCallerIdentity"}
 """By its API reference; not even a policy that denies it keeps one from it."""
+
+ON_KEYS = {"kms:DescribeKey"}
+"""Allowed by a key's own policy, or by what a user adds for it; it is done without, too."""
 
 ON_EVERYTHING = {"pricing:GetProducts", "servicequotas:GetServiceQuota"}
 """Besides ``ec2:Describe…``, which take no resource."""
@@ -43,7 +46,10 @@ CREATES = {
 """What an action makes. An instant fleet makes its instances in its caller's name."""
 
 LAUNCHES = {"ec2:CreateFleet", "ec2:RunInstances"}
-LAUNCHED_WITH = ["image", "key-pair", "launch-template", "security-group", "snapshot", "subnet"]
+LAUNCHED_WITH = [
+    *("image", "key-pair", "launch-template"),
+    *("placement-group", "security-group", "snapshot", "subnet"),
+]
 """What else a launch has to do with, whosever it is."""
 
 CHANGES = {
@@ -53,6 +59,7 @@ CHANGES = {
     "ec2:DeleteSecurityGroup": "security-group",
     "ec2:DeleteVolume": "volume",
     "ec2:GetConsoleOutput": "instance",
+    "ec2:RevokeSecurityGroupIngress": "security-group",
     "ec2:TerminateInstances": "instance",
 }
 """What is done to what is there: to ours alone."""
@@ -93,7 +100,7 @@ class Calls:
 
 def policy(actions: Iterable[str]) -> dict[str, Any]:
     """Return the smallest policy for these actions. Raises `LookupError` for unknown ones."""
-    wanted = {*actions} - NEEDS_NOTHING
+    wanted = {*actions} - NEEDS_NOTHING - ON_KEYS
     known = ON_EVERYTHING | {TAGS, *PUBLIC_PARAMETERS, *CREATES, *CHANGES}
     for action in sorted(wanted - known):
         if not action.startswith("ec2:Describe"):
@@ -108,7 +115,7 @@ def allowed(document: Mapping[str, Any]) -> set[str]:
 
 def why_refused(action: str, parameters: Mapping[str, str]) -> list[str]:
     """Say why `FILE` would refuse a call."""
-    if action in NEEDS_NOTHING:
+    if action in NEEDS_NOTHING | ON_KEYS:
         return []
     if action not in _granted():
         return [f"{action}: {FILE.name} does not allow it; see {Path(__file__).name}"]
@@ -202,7 +209,7 @@ def main(arguments: list[str]) -> int:
     import pytest
 
     os.chdir(ROOT)
-    status = pytest.main(["-q", "-p", "no:cacheprovider", *(arguments or [TOUR])])
+    status = pytest.main(["-q", "-n0", "-p", "no:cacheprovider", *(arguments or [TOUR])])
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         return int(status)
     from tests.support.aws.aws import Aws

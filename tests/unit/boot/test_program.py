@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import ssl
 import subprocess
 import time
@@ -55,6 +56,18 @@ def test_boot_program_builds_environment_on_each_python(version: str) -> None:
             assert plan == {"built": True, "missing": {}}
             await r.wire.call("abandon")
             await r.off()
+
+    trio.run(main)
+
+
+def test_console_says_that_a_service_of_the_image_has_the_port(tmp_path: Path) -> None:
+    async def main() -> None:
+        vm = Vm(disk=tmp_path)
+        host, _, port = vm.address.partition(":")
+        with socket.create_server((host, int(port))), trio.fail_after(60):
+            await vm.power_on(boot_of(Authority("a-0123abcd.bigmachine")), contact_seconds=1.0)
+            await eventually(lambda: "Address already in use" in vm.console())
+            assert f"('{host}', {port})" in vm.console()
 
     trio.run(main)
 

@@ -10,15 +10,16 @@ from collections.abc import Sequence
 
 from ..errors import BigmachineError
 from ..process import open_standard_descriptors
-from . import _conformance, _env, _new_backend, _ps, _reap, _systems
+from . import _check, _conformance, _env, _new_backend, _ps, _reap, _systems
 
 # Each has `add(commands)`, which sets the default of `run`.
-_COMMANDS = (_systems, _env, _ps, _reap, _conformance, _new_backend)
+_COMMANDS = (_systems, _check, _env, _ps, _reap, _conformance, _new_backend)
 
 _EXAMPLES = """\
 examples:
   bigmachine systems           list the installed systems and their options
   bigmachine systems --json    the same, for programs
+  bigmachine check NAME        show whether sessions would work, at no cost
   bigmachine env SCRIPT        show what would be sent to the machines
   bigmachine ps                list the resources of sessions, and their cost
   bigmachine reap              free what dead drivers have left

@@ -250,15 +250,21 @@ class AsyncStream(Handle):
             error = await self._calls.explain(exc)
         except trio.ClosedResourceError:  # by another task, meanwhile
             raise StopAsyncIteration from None
+        except Exception:  # its end, or what the generator raised
+            self._calls.open_streams.discard(self)
+            raise
+        self._calls.open_streams.discard(self)
         raise error
 
     async def _open(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
+        self._calls.open_streams.add(self)
         try:
             with self._opening:
                 self._incoming = await self._calls.open_stream(self._call)
         except BaseException:
             self._is_closed = True  # as a generator that has raised
+            self._calls.open_streams.discard(self)
             raise
 
     async def __aenter__(self) -> AsyncStream:
@@ -274,6 +280,7 @@ class AsyncStream(Handle):
 
     def _close(self) -> None:
         self._is_closed = True
+        self._calls.open_streams.discard(self)
         self._opening.cancel()
         if self._incoming is not None:
             self._incoming.close()

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
+from weakref import WeakSet
 
 import trio
 from outcome import Error, Outcome, Value
@@ -15,6 +16,7 @@ from .._values import State
 from ..errors import CallTimeout, MachineStopped, RemoteError
 from ..rpc import Connection, ConnectionLost, IncomingStream, PickledCall, pickle_call
 from ..services._functions import name_of
+from ..services._handle import Handle
 from ._call_options import CallOptions
 from ._controller import Controller
 
@@ -35,6 +37,11 @@ class Calls:
     def machine(self) -> str:
         """The machine's name."""
         return self._controller.name
+
+    @property
+    def open_streams(self) -> WeakSet[Handle]:
+        """See `ActivityMonitor.open_streams`."""
+        return self._controller.activity.open_streams
 
     def pickle(
         self, method: Method, args: Sequence[Any], kwargs: Mapping[str, Any], *, copy: bool = False

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from .._repeated_event import RepeatedEvent
-from .._values import Instance, Keepalive, State, Termination
+from .._values import Instance, Keepalive, State, Termination, instance_text
 from ..boot._bootstrap import BootBatch, Bootstrap
 from ..errors import BigmachineError, BootError, StopReason, TransportError, UsageError
 from ..process import FORKED
@@ -21,6 +21,7 @@ from ..rpc import Connection, ConnectionLost, dial
 from ..services._names import TEARDOWN_SECONDS
 from ..system import Capability, gives_notices
 from ..system._plugins import Plugins
+from ._activity import ActivityMonitor
 from ._keepalive import KeepaliveMonitor
 from ._lifecycle import Lifecycle
 from ._link import REFUSED, Link, follow
@@ -38,7 +39,13 @@ logger = logging.getLogger("bigmachine.machine")
 _ANSWER_SECONDS = 2.0  # a machine that hangs, or can't be reached, doesn't answer
 _END_SECONDS = 5.0  # for its calls and exit handlers; see `worker._serve`
 # After these, the machine may still run and be reached.
-_ORDERLY = {StopReason.SHUTDOWN, StopReason.CANCELLED, StopReason.COST, StopReason.BOOT}
+_ORDERLY = {
+    StopReason.SHUTDOWN,
+    StopReason.CANCELLED,
+    StopReason.COST,
+    StopReason.IDLE,
+    StopReason.BOOT,
+}
 _STOP_SECONDS = 120.0  # for a provider to confirm that an instance is gone
 
 
@@ -46,8 +53,9 @@ class Controller:
     """Leads one machine through its lifecycle; the session calls `run` in a task of its own.
 
     ``services`` are those to install, pickled; None for a machine that another session owns,
-    which is only watched. ``interfaces`` are theirs, as of `interface_of`. ``batch`` is what a
-    machine that begins with the boot program is sent.
+    which is only watched. ``interfaces`` are theirs, as of `interface_of`. ``set_silent`` is told
+    when the machine falls silent, and when it is heard again. ``batch`` is what a machine that
+    begins with the boot program is sent.
     """
 
     def __init__(
@@ -60,6 +68,7 @@ class Controller:
         interfaces: Mapping[str, object] | None = None,
         boot_log: BootLog,
         stderr: StderrWriter,
+        set_silent: Callable[[Instance, bool], None],
         batch: BootBatch | None = None,
     ) -> None:
         self.instance = instance
@@ -130,6 +139,9 @@ class Controller:
                 self._output.console, plugins, instance, within=self._timings.rpc_timeout
             ),
         )
+        self.activity = ActivityMonitor(
+            connection=lambda: self.connection, timeout=self._timings.rpc_timeout
+        )
         self._follows_log = self._bootstrap is not None and not self._has_tail
         self.keepalive = KeepaliveMonitor(
             name,
@@ -140,6 +152,7 @@ class Controller:
             explain=self.notices.explain,
             stop=self.stop,
             notify=plugins.notify,
+            set_silent=lambda is_silent: set_silent(instance, is_silent and self.owned),
         )
 
     @property
@@ -298,9 +311,14 @@ class Controller:
                 await self.plugins.hooks.stop(instance=self.instance)
                 self.is_freed = True
             except Exception:
-                logger.exception("%s: it could not be freed", self.name)
+                logger.exception("%s: it could not be freed", instance_text(self.instance))
         if scope.cancelled_caught:
-            logger.error("%s: not confirmed to be gone after %g s", self.name, _STOP_SECONDS)
+            logger.error(
+                "%s: not confirmed to be gone after %g s: it may still run; the end of the session "
+                "tries again",
+                instance_text(self.instance),
+                _STOP_SECONDS,
+            )
 
 
 def _returning(connection: Connection) -> Callable[[], Awaitable[Connection]]:

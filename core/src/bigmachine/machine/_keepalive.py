@@ -10,6 +10,7 @@ import trio
 
 from .._backoff import FIRST_PAUSE, backoff
 from .._events import Event, MachineHealth
+from .._repeated_event import RepeatedEvent
 from .._values import Diagnose, Keepalive, KeepaliveReply, Termination
 from ..errors import StopReason
 from ._link import Link
@@ -26,7 +27,7 @@ class KeepaliveMonitor:
     ``diagnose`` asks whether the machine is known to be gone, and ``is_busy`` whether it is known
     to compute, and may be silent for longer. ``explain`` adds what may be
     known about an unexplained silence. ``notify`` tells observers when the machine's health
-    changes.
+    changes, and ``set_silent`` is told when a silence begins, and when it is over.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class KeepaliveMonitor:
         explain: Callable[[Termination], Termination],
         stop: Callable[[Termination], None],
         notify: Callable[[Event], None],
+        set_silent: Callable[[bool], None],
     ) -> None:
         self.reply_times: deque[float] = deque(maxlen=_REPLY_TIMES)
         """How long the last replies took, in seconds, the newest last."""
@@ -51,7 +53,13 @@ class KeepaliveMonitor:
         self._explain = explain
         self._stop = stop
         self._notify = notify
+        self._set_silent = set_silent
         self._is_healthy = True
+        self._hurry = RepeatedEvent()
+
+    def ask_now(self) -> None:
+        """Ask at once, instead of at the end of the period."""
+        self._hurry.set()
 
     async def run(self, nursery: trio.Nursery, since: float) -> None:
         """Ask every period until cancelled; new connections are served in ``nursery``.
@@ -61,10 +69,14 @@ class KeepaliveMonitor:
         """
         last_reply = trio.current_time()
         due = since + self._timings.period
-        while True:
-            await trio.sleep_until(due)
-            last_reply = await self._ask_until_answered(nursery, last_reply)
-            due = last_reply + self._timings.period
+        try:
+            while True:
+                with trio.move_on_at(due):
+                    await self._hurry.wait()
+                last_reply = await self._ask_until_answered(nursery, last_reply)
+                due = last_reply + self._timings.period
+        finally:
+            self._set_silent(False)
 
     async def _ask_until_answered(self, nursery: trio.Nursery, last_reply: float) -> float:
         """Ask until there is a reply; return when that was. Stop the machine if it is gone."""
@@ -73,13 +85,16 @@ class KeepaliveMonitor:
         reply = await self._link.ask()
         while reply is None:
             silence = trio.current_time() - last_reply
-            self._judge(await self._diagnose(), silence)
+            gone = await self._diagnose()
+            self._set_silent(gone is None)
+            self._judge(gone, silence)
             # Neither later than the timeout, nor so often that it costs.
             left = max(self._timings.timeout - silence, FIRST_PAUSE)
             await trio.sleep(min(next(pauses), left))
             began = trio.current_time()
             # It may be the connection alone that is dead.
             reply = await self._link.ask_anew(nursery)
+        self._set_silent(False)
         now = trio.current_time()
         self.reply_times.append(now - began)
         self._set_health(reply)

@@ -10,19 +10,26 @@ import re
 import secrets
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 
-from .._events import CostWarning, MachinesRequested, MachinesStarted, SessionClosed, SessionOpened
+from .._events import (
+    CostWarning,
+    IdleWarning,
+    MachinesRequested,
+    MachinesStarted,
+    SessionClosed,
+    SessionOpened,
+)
 from .._identity import DRIVER, Authority
 from .._values import Cost, EnvironmentOptions, Instance, State, Termination
 from ..boot._bootstrap import BootBatch, boot_seconds
 from ..boot._config import configure_worker
 from ..boot._shipment import Shipment
-from ..errors import BootError, StartError, StopReason, UsageError
+from ..errors import BigmachineError, BootError, StartError, StopReason, UsageError
 from ..machine._async import AsyncMachine
 from ..machine._stderr import StderrWriter
 from ..process import FORKED, end_child, open_standard_descriptors
@@ -38,10 +45,13 @@ from ..system._options import environment_options
 from ..system._plugins import Plugins
 from ..system._request import LaunchRequest, machine_names
 from ._arguments import check_session, checked_argv, checked_environ, machine_count
+from ._closing import close_in_time, late_text, one_error_nursery
 from ._cost import CostMeter
 from ._event_log import EventLog
 from ._fleet import Fleet
+from ._idle import IdleWatch, idle_timeout_of, is_interactive
 from ._log_thread import off_the_loop
+from ._suspension import watch_suspension
 
 if TYPE_CHECKING:
     import httpx
@@ -49,8 +59,6 @@ if TYPE_CHECKING:
     from ..machine._sync import Machine
 
 logger = logging.getLogger("bigmachine.session")
-
-_CLOSE_TIMEOUT = 180.0  # to free everything, whatever happened before
 
 
 class AsyncSession(Handle):
@@ -95,6 +103,8 @@ class AsyncSession(Handle):
         )
         self._name = _session_name(name)
         self._meter = CostMeter(is_billed=chosen.is_billed, limit=chosen.max_session_cost)
+        self._idle_timeout = idle_timeout_of(chosen)
+        self._starts = 0  # calls of `start` in progress
         self._budget_lock = trio.Lock()
         self._reaper = ReaperProcess(chosen, session=self._name)
         self._names = machine_names()
@@ -160,7 +170,7 @@ class AsyncSession(Handle):
             identity = self._authority.issue(DRIVER)
             self._http = self._plugins.hooks.http_client(identity=identity)
             stack.push_async_callback(self._http.aclose)
-            nursery = await stack.enter_async_context(_one_error_nursery())
+            nursery = await stack.enter_async_context(one_error_nursery())
             stack.callback(nursery.cancel_scope.cancel)
             self._nursery = nursery
             self._stderr.start()
@@ -172,8 +182,7 @@ class AsyncSession(Handle):
                 stderr=self._stderr,
                 on_freed=self._meter.freed,
             )
-            if self._meter.limit is not None:
-                nursery.start_soon(self._watch_cost, name="bigmachine cost")
+            self._watch(nursery, self._fleet)
             stack.push_async_callback(self.shutdown)
             self._plugins.notify(SessionOpened(self.name, self._plugins.system.name))
             self._stack = stack.pop_all()
@@ -212,9 +221,13 @@ class AsyncSession(Handle):
         n = machine_count(n)
         request, pickled = self._request(services, environ, argv)
         interfaces = {name: interface_of(service) for name, service in (services or {}).items()}
-        machines = await self._provision(n, request, pickled, interfaces)
-        if wait:
-            machines = await self._await_running(n, machines)
+        self._starts += 1
+        try:
+            machines = await self._provision(n, request, pickled, interfaces)
+            if wait:
+                machines = await self._await_running(n, machines)
+        finally:
+            self._starts -= 1
         if len(machines) < n:
             logger.warning("%d of the %d machines asked for were started", len(machines), n)
         return machines
@@ -235,9 +248,8 @@ class AsyncSession(Handle):
 
     async def shutdown(self) -> None:
         """Free every machine; return when each is confirmed to be gone. May be called again."""
-        with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
-            if self._fleet is not None and not self._is_inherited:
-                await self._fleet.shutdown()
+        if self._fleet is not None and not self._is_inherited:
+            await close_in_time(self._fleet.shutdown, late=self._late_text)
 
     @property
     def _is_inherited(self) -> bool:
@@ -348,29 +360,55 @@ class AsyncSession(Handle):
         self._plugins.notify(shipment.event(trio.current_time() - began))
         return BootBatch(request, shipment)
 
-    async def _watch_cost(self) -> None:
-        def warn(warning: CostWarning) -> None:
+    def _watch(self, nursery: trio.Nursery, fleet: Fleet) -> None:
+        """Begin to watch over its machines' silence and idleness, and over what they cost."""
+
+        def warn(warning: CostWarning | IdleWarning) -> None:
             logger.warning("%s", warning)
             self._plugins.notify(warning)
 
-        def stop(why: str) -> bool:
-            assert self._fleet is not None
-            stopped = self._fleet.stop_owned(Termination(StopReason.COST, why))
+        def stop(reason: StopReason, why: str) -> bool:
+            stopped = fleet.stop_owned(Termination(reason, why))
             if stopped:
                 logger.warning("all machines are stopped: %s", why)
             return bool(stopped)
 
-        await self._meter.watch(warn=warn, stop=stop)
+        nursery.start_soon(fleet.watch_silence, name="bigmachine silence")
+        if self.system.ships_environment:  # machines are on other computers
+            nursery.start_soon(watch_suspension, fleet.ask_now, name="bigmachine sleep")
+        if self._meter.limit is not None:
+            watch_cost = functools.partial(
+                self._meter.watch, warn=warn, stop=functools.partial(stop, StopReason.COST)
+            )
+            nursery.start_soon(watch_cost, name="bigmachine cost")
+        if self._idle_timeout is not None or (self.system.is_billed and is_interactive()):
+            watch = IdleWatch(
+                self._idle_timeout,
+                was_active=fleet.was_active,
+                is_in_use=lambda: self._starts > 0 or fleet.is_in_use,
+                cost=lambda: self.cost,
+                warn=warn,
+                stop=functools.partial(stop, StopReason.IDLE),
+            )
+            nursery.start_soon(watch.run, name="bigmachine idle")
 
     async def _release(self) -> None:
         if self._is_inherited:
             return
-        with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+
+        async def release() -> None:
             await self._plugins.hooks.shutdown()
             # If that raised, the reaper stays, and frees the rest once this process ends.
             await self._reaper.dismiss()
             self._meter.close()
+
+        if not await close_in_time(release, late=self._late_text):
+            raise BigmachineError(self._late_text())
         self._plugins.notify(SessionClosed(self.name, self.cost))
+
+    def _late_text(self) -> str:
+        left = self._fleet.unconfirmed.values() if self._fleet is not None else ()
+        return late_text(self.name, self.system, left)
 
 
 def _told_once(error: BaseException | None) -> BaseException | None:
@@ -378,18 +416,6 @@ def _told_once(error: BaseException | None) -> BaseException | None:
     if isinstance(error, BootError):
         return BootError(error.args[0], machine=error.machine, console=error.console)
     return error
-
-
-@contextlib.asynccontextmanager
-async def _one_error_nursery() -> AsyncIterator[trio.Nursery]:
-    """Open a nursery that raises a single error as itself, not in a group."""
-    try:
-        async with trio.open_nursery() as nursery:
-            yield nursery
-    except BaseExceptionGroup as group:
-        if len(group.exceptions) == 1:
-            raise group.exceptions[0] from group.exceptions[0].__cause__
-        raise
 
 
 def _not_open() -> UsageError:

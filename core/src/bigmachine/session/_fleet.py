@@ -20,6 +20,7 @@ from ..machine._stderr import StderrWriter
 from ..rpc import split_addr
 from ..system._plugins import Plugins
 from ._arguments import address_of
+from ._silence import Silence
 
 if TYPE_CHECKING:
     import httpx
@@ -52,7 +53,10 @@ class Fleet:
         self._boot_log = BootLog()
         self._stderr = stderr
         self._machines: dict[Controller, AsyncMachine] = {}  # until the task that leads it ends
+        self.unconfirmed: dict[str, Instance] = {}
+        """Instances, by name, that were started and are not confirmed to be gone."""
         self._waiting = Counter[AsyncMachine]()  # how many connect to each
+        self._silence = Silence(plugins.system.restore_access)
 
     @property
     def machines(self) -> list[AsyncMachine]:
@@ -80,8 +84,11 @@ class Fleet:
             interfaces=interfaces,
             boot_log=self._boot_log,
             stderr=self._stderr,
+            set_silent=self._silence.set,
             batch=batch,
         )
+        if controller.owned:
+            self.unconfirmed[instance.name] = instance
         machine = self._machines[controller] = AsyncMachine(controller)
         self._nursery.start_soon(self._lead, controller, name=f"bigmachine {controller.name}")
         return machine
@@ -122,10 +129,38 @@ class Fleet:
                 if machine.state < State.RUNNING and not machine.owned:
                     machine.cancel()
 
+    def ask_now(self) -> None:
+        """Ask all machines for a sign of life at once."""
+        for controller in self._machines:
+            controller.keepalive.ask_now()
+
+    async def watch_silence(self) -> None:
+        """Tell the system of machines that fall silent, until cancelled."""
+        await self._silence.watch()
+
+    async def was_active(self) -> bool:
+        """Ask the machines that the session has started whether one had work since the last time.
+
+        True if there are none, or if one may have had work; see `ActivityMonitor`.
+        """
+        is_active: list[bool] = []
+
+        async def ask(controller: Controller) -> None:
+            is_active.append(await controller.activity.was_active())
+
+        async with trio.open_nursery() as nursery:
+            for controller in self._owned():
+                nursery.start_soon(ask, controller)
+        return not is_active or any(is_active)
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether the driver waits for one of those now."""
+        return any(controller.activity.is_in_use for controller in self._owned())
+
     def stop_owned(self, gone: Termination) -> int:
         """Stop all machines that the session has started; return how many."""
-        owned = [controller for controller, machine in self._machines.items() if machine.owned]
-        running = [one for one in owned if one.lifecycle.state < State.STOPPED]
+        running = self._owned()
         for controller in running:
             controller.stop(gone)
         return len(running)
@@ -136,10 +171,19 @@ class Fleet:
             for machine in [*self._machines.values()]:
                 nursery.start_soon(machine.shutdown)
 
+    def _owned(self) -> list[Controller]:
+        """Return those that the session has started, and that are not ``STOPPED``."""
+        return [
+            controller
+            for controller in self._machines
+            if controller.owned and controller.lifecycle.state < State.STOPPED
+        ]
+
     async def _lead(self, controller: Controller) -> None:
         try:
             await controller.run()
         finally:
             del self._machines[controller]
             if controller.is_freed:
+                self.unconfirmed.pop(controller.instance.name, None)
                 self._on_freed(controller.instance)

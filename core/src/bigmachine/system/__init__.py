@@ -7,6 +7,13 @@ from .._values import Keepalive as Keepalive
 from .._values import LinePart as LinePart
 from .._values import Notice as Notice
 from .._values import Termination as Termination
+from ._check import CheckedRequest as CheckedRequest
+from ._check import CheckReport as CheckReport
+from ._check import Verdict as Verdict
+from ._cloud_options import CloudOptions as CloudOptions
+from ._driver_address import DriverAddresses as DriverAddresses
+from ._driver_address import public_address as public_address
+from ._driver_address import source_address as source_address
 from ._options import NoOptions as NoOptions
 from ._options import check_options as check_options
 from ._request import LaunchRequest as LaunchRequest

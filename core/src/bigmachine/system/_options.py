@@ -8,6 +8,7 @@ start machines of the wrong size, and the user would see it only on the bill.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import logging
 import os
 import re
@@ -312,7 +313,10 @@ def _file(
 
 
 def _fields(options: type[Any]) -> list[dataclasses.Field[Any]]:
-    return [field for field in dataclasses.fields(options) if field.init]
+    """Return the options: those of the class itself first, then those of its bases."""
+    fields = {field.name: field for field in dataclasses.fields(options) if field.init}
+    names = [name for cls in options.__mro__ for name in inspect.get_annotations(cls)]
+    return [fields[name] for name in dict.fromkeys(names) if name in fields]
 
 
 def _hints(options: type[Any]) -> dict[str, Any]:

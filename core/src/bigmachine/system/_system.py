@@ -41,6 +41,7 @@ from .._events import Event
 from .._identity import Identity
 from .._values import Instance, Keepalive, Notice, Termination
 from ..errors import NotSupportedError
+from ._check import CheckedRequest, CheckReport, Verdict
 from ._options import NoOptions
 from ._request import LaunchRequest, MachineSpec
 
@@ -99,7 +100,7 @@ class System:
     """
     build_timeout: ClassVar[float] = 600.0
     """How long a machine may take to build that environment, in seconds."""
-    orphan_timeout: ClassVar[float] = 180.0
+    orphan_timeout: float = 180.0
     """How long resources may exist after the driver's death, in seconds.
 
     This is a promise: the conformance kit kills drivers and checks it. The default is enough
@@ -125,6 +126,16 @@ class System:
         """
         limit: float | None = getattr(self.options, "max_session_cost", None)
         return limit
+
+    @property
+    def idle_timeout(self) -> float | None:
+        """After how many idle seconds the session's machines are stopped; None means never.
+
+        By default, this is the option of that name, if the system has it, as each system of
+        `CloudOptions` does. A system needs to do nothing for it.
+        """
+        timeout: float | None = getattr(self.options, "idle_timeout", None)
+        return timeout
 
     @property
     def verifies_boot(self) -> bool:
@@ -153,6 +164,15 @@ class System:
         a hook.
         """
 
+    async def check(self) -> CheckReport:
+        """Try the requests that sessions make, and create nothing: for ``bigmachine check``.
+
+        A provider that has dry runs can answer each request without carrying it out. The default
+        calls `setup` alone. Raises what `setup` raises. It is not a hook.
+        """
+        await self.setup()
+        return CheckReport([CheckedRequest("setup", Verdict.OK)])
+
     def is_busy(self, instance: Instance) -> bool:
         """Whether a machine that does not answer is known to compute.
 
@@ -161,6 +181,16 @@ class System:
         must not wait. It is not a hook.
         """
         return False
+
+    async def restore_access(self, instances: Sequence[Instance]) -> None:
+        """Let the driver in again, if its address has changed since it last reached its machines.
+
+        Called while machines of this session are silent, though they are not known to be gone:
+        at once when the first one is, then at growing intervals, up to a minute. By default it
+        does nothing. It is for systems whose firewall lets in the driver's address alone; see
+        `bigmachine.system.public_address`. If it raises an exception, this is logged. It is not
+        a hook.
+        """
 
     # -- on the driver --------------------------------------------------------
 

@@ -22,7 +22,8 @@ from ..boot._config import WorkerConfig
 from ..process import pack, prepare_output, read_header
 from ._exit import ProcessExit
 from ._installer import call_special
-from ._serve import serve
+from ._own_host import prepare_host
+from ._serve import HEARTBEAT, serve
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -50,6 +51,8 @@ def main(config: bytes, *, listen: str, lifeline: int | None = None) -> NoReturn
     # The driver's environment and arguments are the machine's own from here on.
     loaded = WorkerConfig.load(config)
     _set_environ(loaded.environ)
+    if HEARTBEAT in os.environ:  # it has a boot program
+        prepare_host()
     sys.argv[:] = loaded.argv
     system = loaded.system
     process_exit = ProcessExit(system)

@@ -19,6 +19,8 @@ from ._loop_watch import LoopWatch
 from ._notices import Notices
 from ._supervisor import Supervisor
 
+HEARTBEAT = "BIGMACHINE_HEARTBEAT"
+"""The variable that only a boot program sets: the descriptor to tell it of keepalives."""
 SILENCE_KEEPALIVES = 2
 """A connection is closed if its peer sends nothing for so many keepalive timeouts.
 
@@ -77,6 +79,7 @@ async def serve(
             finish=finish,
             flush=server.flush,
             heard=_heartbeat(),
+            activity=server.activity,
             driver_heard=lambda: server.heard_from(driver),
             exit=process_exit.exit if process_exit is not None else system.exit,
             notices=notices,
@@ -99,7 +102,7 @@ def _heartbeat() -> Callable[[], object]:
 
     The boot program ends the VM if the worker hangs, and so can't notice that its driver is gone.
     """
-    fd = os.environ.pop("BIGMACHINE_HEARTBEAT", "")
+    fd = os.environ.pop(HEARTBEAT, "")
     if not fd:
         return lambda: None
     os.set_inheritable(int(fd), False)

@@ -32,8 +32,9 @@ class Supervisor:
     ``installer`` installs the user's services. ``finish`` does what a machine does last, and
     ``flush`` sends the pending replies, in at most so many seconds; ``heard`` is called at each
     keepalive; ``exit`` ends the machine. ``driver_heard`` tells when the driver sent something
-    last, on trio's clock. ``notices`` are those of its provider, if the system has them, and
-    ``log`` is the folder of the boot program's log, if there is one.
+    last, on trio's clock; ``activity`` is `Server.activity`. ``notices`` are those of its
+    provider, if the system has them, and ``log`` is the folder of the boot program's log, if there
+    is one.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Supervisor:
         finish: Callable[[], Awaitable[None]],
         flush: Callable[[float], Awaitable[None]],
         heard: Callable[[], object],
+        activity: Callable[[], tuple[int, bool]],
         driver_heard: Callable[[], float],
         exit: Callable[[int], object],
         notices: Notices | None = None,
@@ -57,6 +59,7 @@ class Supervisor:
         self._finish = finish
         self._flush = flush
         self._heard = heard
+        self._activity = activity
         self._driver_heard = driver_heard
         self._exit = exit
         self._notices = notices
@@ -98,6 +101,10 @@ class Supervisor:
         self._heard()
         memory = _resources.memory()
         return KeepaliveReply(next=timeout, healthy=memory.used_fraction < UNHEALTHY_MEMORY)
+
+    async def activity(self) -> tuple[int, bool]:
+        """Return how many calls of services have begun so far, and whether any method runs now."""
+        return self._activity()
 
     async def memory(self) -> MemoryInfo:
         """Measure the memory in use."""

@@ -7,6 +7,7 @@ import re
 from bigmachine.errors import BigmachineError, StartError, UsageError
 
 from ._errors import AwsError
+from ._kms_key import ADVICE as KEY_ADVICE
 
 # Seconds of clock skew that AWS accepts: "in most cases, a request must reach AWS within five
 # minutes of the time stamp in the request" ("AWS Signature Version 4 for API requests").
@@ -16,8 +17,11 @@ _MAX_SKEW = 300.0
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
 _NOT_SIGNED_IN = frozenset(  # botocore's
     {
+        "LoginAuthorizationCodeError",
+        "LoginError",
         "LoginRefreshRequired",
         "LoginTokenLoadError",
+        "NoAuthTokenError",
         "SSOTokenLoadError",
         "TokenRetrievalError",
         "UnauthorizedSSOTokenError",
@@ -58,23 +62,71 @@ _OPTIONS = {
     "InvalidGroupId": "security_groups",
     "InvalidGroupI": "security_groups",
     "InvalidInstanceType": "instance_type",
+    "InvalidKMSKey": "kms_key",
     "InvalidKeyPair": "key_pair",
     "InvalidParameterValue.IamInstanceProfile": "instance_profile",
+    "InvalidPlacementGroup": "placement_group",
     "InvalidRegionError": "region",
     "InvalidSubnet": "subnets",
     "InvalidSubnetID": "subnets",
     "ParameterNotFound": "image",
+    "TagPolicyViolation": "tags",
 }
 _ADVICE = {
     "disk": "AWS rejects it: set it to the size that the image needs, or more",
     "image": "AWS rejects it: follow AWS's answer, pass another one, or omit it",
     "instance_profile": "AWS rejects it; list all with `aws iam list-instance-profiles`",
     "instance_type": "AWS rejects it: pass another one, or omit it",
+    "kms_key": f"AWS can't encrypt a disk: {KEY_ADVICE}",
     "key_pair": "AWS rejects it; list all with `aws ec2 describe-key-pairs`",
+    "placement_group": "AWS rejects it; list all with `aws ec2 describe-placement-groups`",
     "region": "pass one like 'eu-central-1'",
     "security_groups": "AWS rejects them; list all with `aws ec2 describe-security-groups`",
     "subnets": "AWS rejects them; list all with `aws ec2 describe-subnets`",
+    "tags": "a tag policy of the organization rejects them: pass the values that it asks for",
 }
+_FREE_PLAN_ADVICE = {
+    "instance type": "instance_type: this account's free plan does not include it: pass "
+    "instance_type='m7i-flex.large' (2 vCPUs, 8 GiB), or another one that `aws ec2 "
+    "describe-instance-types --filters Name=free-tier-eligible,Values=true` lists, or upgrade the "
+    "account to the paid plan",
+    "image": "image: this account's free plan does not include it: pass Ubuntu's, image="
+    "'/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id', or "
+    "another one that `aws ec2 describe-images --filters Name=free-tier-eligible,Values=true` "
+    "lists, or upgrade the account to the paid plan",
+}
+
+# "User: … is not authorized to perform: ec2:RunInstances on resource: … with an explicit deny in a
+# service control policy" (aws/karpenter-provider-aws issue 7370); the kinds of policies are those
+# of "Access denied error messages" in the IAM guide.
+_POLICY = re.compile(
+    r"(?:explicit deny in an?|no) (service control|resource control|permissions boundary|"
+    r"VPC endpoint|session|resource-based)(?: policy)?"
+)
+_EXPLICIT = "explicit deny"
+_ORGANIZATION = frozenset({"service control", "resource control"})
+
+# What an organization's policies usually demand of each kind of resource that a launch needs.
+_RESOURCE = re.compile(r"on resource: arn:[^ ]*:([a-z-]+)/")
+_DEMANDS = {
+    "image": "which images are allowed",
+    "instance": "which types, markets and tags are allowed",
+    "network-interface": "whether public addresses are allowed",
+    "subnet": "which subnets are allowed",
+    "volume": "whether disks must be encrypted or tagged",
+}
+
+# Of the API reference's error codes; quotas of instances are not errors of one request alone.
+_LIMITS = frozenset(
+    {
+        "NetworkInterfaceLimitExceeded",
+        "RulesPerSecurityGroupLimitExceeded",
+        "SecurityGroupLimitExceeded",
+        "SecurityGroupsPerInstanceLimitExceeded",
+        "VolumeLimitExceeded",
+    }
+)
+
 _PROFILE = re.compile(r"instance.?profile", re.IGNORECASE)
 
 
@@ -88,10 +140,10 @@ def explain(error: AwsError, *, caller_arn: str = "") -> BigmachineError:
     )
     where = f"({error.action}: {answer})"
     if error.is_denied:
-        return StartError(
-            f"{caller_arn or 'the AWS identity in use'} may not call {error.action}: add that "
-            f"action to its IAM policy, or use other credentials ({answer})"
-        )
+        who = caller_arn or "the AWS identity in use"
+        return StartError(f"{_permission_advice(error, who)} ({answer})")
+    if error.outside_free_plan:
+        return UsageError(f"{_FREE_PLAN_ADVICE[error.outside_free_plan]} {where}")
     option = _option(error)
     if option:
         return UsageError(f"{option}: {_ADVICE[option]} {where}")
@@ -102,6 +154,11 @@ def explain(error: AwsError, *, caller_arn: str = "") -> BigmachineError:
             f"AWS can't be reached in {error.region or 'the region'}: check the internet "
             f"connection and the region's name {where}"
         )
+    if error.is_fleet_refused or error.code in _LIMITS:
+        return StartError(
+            f"a quota of this account is used up: request an increase (Service Quotas), or delete "
+            f"what is not needed any more {where}"
+        )
     if error.is_throttled:
         return StartError(
             f"AWS throttles the requests of this account; try again in some minutes, or request "
@@ -110,11 +167,58 @@ def explain(error: AwsError, *, caller_arn: str = "") -> BigmachineError:
     return StartError(f"{error.action} failed: {answer}")
 
 
+def missing_permission(error: AwsError) -> str | None:
+    """Return the action that an IAM policy must permit; None if that would not help."""
+    if error.is_spot_role_missing:
+        return "iam:CreateServiceLinkedRole"
+    if not error.is_denied or _EXPLICIT in error.message or _POLICY.search(error.message):
+        return None
+    return error.denied_action
+
+
+def _permission_advice(error: AwsError, who: str) -> str:
+    if error.is_spot_role_missing:
+        return (
+            f"the account has no service-linked role for spot instances, and {who} may not create "
+            f"it: have an administrator run `aws iam create-service-linked-role "
+            f"--aws-service-name spot.amazonaws.com` once, or pass market='on-demand'"
+        )
+    action = error.denied_action
+    if "explicit deny in an identity-based policy" in error.message:
+        return (
+            f"an IAM policy denies {action} to {who}: change the statement that does, or use other "
+            f"credentials"
+        )
+    policy = _POLICY.search(error.message)
+    if policy is None:
+        needed = "" if action == error.action else f", which {error.action} needs"
+        return (
+            f"{who} may not call {action}{needed}: add that action to its IAM policy, or use other "
+            f"credentials"
+        )
+    if policy[1] in _ORGANIZATION:
+        resource = _RESOURCE.search(error.message)
+        demand = _DEMANDS.get(
+            resource[1] if resource else "", "what is allowed, and in which regions"
+        )
+        return (
+            f"a {policy[1]} policy of the organization denies {action} to {who}, and an IAM policy "
+            f"can't change that: ask its administrator {demand}"
+        )
+    name = policy[1] if policy[1] == "permissions boundary" else f"{policy[1]} policy"
+    return (
+        f"{who} may not call {action}, because of a {name}: have it allow that action, or use "
+        f"other credentials"
+    )
+
+
 def _option(error: AwsError) -> str | None:
     if error.code in _OPTIONS:
         return _OPTIONS[error.code]
     if error.code.startswith("InvalidParameter") and _PROFILE.search(error.message):
         return "instance_profile"
+    if error.code == "AuthFailure" and "authorized for images" in error.message:
+        return "image"  # it is private, or was deleted (StreisandEffect/streisand issue 183)
     if error.code == "OptInRequired" and "marketplace" in error.message.lower():
         return "image"  # its terms are not accepted; the answer has the link
     return _OPTIONS.get(error.code.partition(".")[0])
@@ -129,10 +233,36 @@ def _credentials_advice(error: AwsError) -> str:
             f"this computer's clock is {minutes} {direction} AWS's, which accepts "
             f"{_MAX_SKEW / 60:.0f}: set it right"
         )
+    of_profile = f" --profile {error.profile}" if error.profile not in ("", "default") else ""
+    sign_in = f"aws sso login{of_profile}"
     if error.code in _EXPIRED:
-        return "the AWS credentials have expired: renew them, for example with `aws sso login`"
+        return f"the AWS credentials have expired: renew them, for example with `{sign_in}`"
     if error.code in _NOT_SIGNED_IN:
-        return "you are not signed in to AWS: run `aws sso login` or `aws login`"
+        return f"you are not signed in to AWS: run `{sign_in}`, or `aws login{of_profile}`"
+    if error.code == "CredentialRetrievalError":
+        whose = f" of the profile {error.profile!r}" if of_profile else ""
+        return f"the AWS credentials{whose} can't be obtained: correct what the answer names"
+    if error.code == "RefreshWithMFAUnsupportedError":
+        return (
+            "the AWS credentials have expired, and boto3 can't renew those that need a "
+            "multi-factor code: sign in again"
+        )
+    if error.code == "PendingVerification":
+        return (
+            "AWS is still verifying the account for this region: wait, usually for minutes and at "
+            "most for 4 hours, or use another region"
+        )
+    if error.code == "Blocked":
+        return (
+            "AWS has blocked the account: sign in to its console and see what is missing, or write "
+            "to aws-verification@amazon.com"
+        )
+    if error.region.startswith(_OTHER_PARTITIONS):
+        return (
+            f"AWS rejects the credentials in {error.region}: China, GovCloud and the sovereign "
+            f"clouds have accounts of their own; use credentials of such an account, and check "
+            f"them with `aws sts get-caller-identity --region {error.region}`"
+        )
     if is_opt_in(error.region):
         return (
             f"region: AWS rejects the credentials in {error.region}, an opt-in region: enable it "

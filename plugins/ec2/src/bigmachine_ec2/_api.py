@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from ._backoff import backoff
-from ._configuration import check_region, open_session, quiet
+from ._configuration import check_region, open_session, price_list_region, quiet
 from ._errors import AwsError
 from ._rate_limiter import RateLimiter
 
@@ -38,9 +38,15 @@ _TAGS_RATE, _TAGS_BURST = 8.0, 50  # of 10 and 100
 _CONNECTIONS = 16
 _CONNECT_TIMEOUT = 10.0
 _READ_TIMEOUT = 60.0  # RunInstances of a hundred takes seconds
-_PAGE = 500
-_PRICING_REGION = "us-east-1"  # the Price List API is in few regions, each of which has all prices
+_PAGE = 500  # the most that some actions give at once is less, by their models:
+_PAGES = {
+    "ec2:DescribeInstanceTypes": 100,
+    "ec2:DescribeLaunchTemplates": 200,
+    "ec2:DescribeRouteTables": 100,
+}
+_READS = ("Describe", "Get")  # what the names of requests that change nothing begin with
 _ATTEMPTS = 8  # with their delays up to a minute
+_NEW_SECONDS = 120.0  # what is new may be unknown for a while: "Eventual consistency"
 _FIRST_ATTEMPTS = 3
 
 
@@ -57,6 +63,8 @@ class Api:
         self._read_limiter = RateLimiter(rate=_READ_RATE, burst=_READ_BURST)
         self._write_limiter = RateLimiter(rate=_WRITE_RATE, burst=_WRITE_BURST)
         self._write_limiters = {"ec2:CreateTags": RateLimiter(rate=_TAGS_RATE, burst=_TAGS_BURST)}
+        self._forbids_changes = False
+        self._noted: dict[str, float] = {}  # when, by trio's clock
         self._session: Any = None  # boto3 has no types of its own
         self._clients: dict[str, Any] = {}
         self._client_lock = threading.Lock()  # clients are thread-safe, and their creation is not
@@ -67,13 +75,50 @@ class Api:
         """The region; only after `open`."""
         return str(self._session.region_name)
 
+    def forbid_changes(self) -> None:
+        """From now on, send no request that may change anything, unless it is a dry run.
+
+        A request that would is a `RuntimeError`: each client refuses to send it.
+        """
+        self._forbids_changes = True
+
+    @property
+    def price_list_region(self) -> str:
+        """The region whose Price List API has the prices; "" if there is none. After `open`."""
+        return price_list_region(self._session)
+
     async def open(self) -> None:
         """Find credentials and region, where boto3 looks for them. Idempotent."""
         async with self._open_lock:
             if self._session is None:
                 self._session = await trio.to_thread.run_sync(
-                    open_session, self._options.region, abandon_on_cancel=True
+                    open_session,
+                    self._options.region,
+                    self._options.aws_profile,
+                    abandon_on_cancel=True,
                 )
+
+    def note_new(self, *names: str) -> None:
+        """Remember the ids or names of resources of bigmachine that exist since now at the latest.
+
+        AWS may not find them yet, even if it did a moment ago: its computers learn of them one
+        after the other. For a while, requests that don't find them are repeated.
+        """
+        self._noted.update(dict.fromkeys(names, trio.current_time()))
+
+    def forget(self, name: str) -> None:
+        """Forget a resource, because it is deleted."""
+        self._noted.pop(name, None)
+
+    def is_new(self, name: str) -> bool:
+        """Whether the resource was noted so recently that AWS may not find it yet."""
+        return trio.current_time() < self._noted.get(name, -float("inf")) + _NEW_SECONDS
+
+    def is_about_new(self, error: AwsError) -> bool:
+        """Whether AWS did not find a resource that is new; its message names what it misses."""
+        return error.is_not_found and any(
+            name in error.message and self.is_new(name) for name in self._noted
+        )
 
     async def caller_arn(self) -> str:
         """Return the ARN of the credentials. Call it first, because it gives up early.
@@ -94,7 +139,7 @@ class Api:
             try:
                 return await self._send(action, parameters, self._read_limiter, is_read=True)
             except AwsError as error:
-                if not error.is_temporary:
+                if not (error.is_temporary or self.is_about_new(error)):
                     raise
                 await self._back_off(error, delay)
         return await self._send(action, parameters, self._read_limiter, is_read=True)
@@ -102,7 +147,7 @@ class Api:
     async def read_all(self, action: str, key: str, **parameters: Any) -> list[Any]:
         """Return the items under ``key`` of all pages."""
         items: list[Any] = []
-        page = {"MaxResults": _PAGE, **parameters}
+        page = {"MaxResults": _PAGES.get(action, _PAGE), **parameters}
         while True:
             reply = await self.read(action, **page)
             items += reply[key]
@@ -110,11 +155,12 @@ class Api:
                 return items
             page["NextToken"] = reply["NextToken"]
 
-    async def write(self, action: str, **parameters: Any) -> Reply:
+    async def write(self, action: str, *, waits_for_new: bool = True, **parameters: Any) -> Reply:
         """Request an idempotent change: one that is so by its nature or by a ``ClientToken``.
 
         This waits for the response even when cancelled, because the caller must know what was
-        created. While the outcome is unknown, the request is repeated.
+        created. While the outcome is unknown, the request is repeated; also while it names a
+        new resource that is not found, unless ``waits_for_new`` is false.
         """
         delays = backoff(_ATTEMPTS)
         with trio.CancelScope() as scope:
@@ -126,7 +172,8 @@ class Api:
                     delay = next(delays, None)
                     unknown = scope.shield or error.is_outcome_unknown
                     scope.shield = error.is_outcome_unknown = unknown
-                    if not error.is_temporary or delay is None:
+                    is_new = waits_for_new and self.is_about_new(error)
+                    if not (error.is_temporary or is_new) or delay is None:
                         raise
                     await self._back_off(error, delay)
         raise AssertionError  # this scope is never cancelled
@@ -139,10 +186,16 @@ class Api:
             if error.code != "DryRunOperation":
                 raise
 
+    async def takes(self, action: str, parameter: str) -> bool:
+        """Whether the installed botocore knows this parameter of an action."""
+        await self.open()
+        return await trio.to_thread.run_sync(self._takes_blocking, action, parameter)
+
     async def close(self) -> None:
         """Close all connections. Idempotent; a later request opens new ones."""
         clients, self._clients = [*self._clients.values()], {}
         for client in clients:
+            client.meta.events.unregister("before-call", self._guard)
             client.close()
         await trio.lowlevel.checkpoint()
 
@@ -183,17 +236,34 @@ class Api:
             return method(**parameters)
         except ClientError as exc:
             error = exc.response.get("Error", {})
+            code, message = str(error.get("Code", "Unknown")), str(error.get("Message", exc))
+            if exc.operation_name != operation:  # such as AssumeRole, to get credentials first
+                code, message = (
+                    "CredentialRetrievalError",
+                    f"{exc.operation_name}: {code}: {message}",
+                )
             raise AwsError(
                 action,
-                str(error.get("Code", "Unknown")),
-                str(error.get("Message", exc)),
+                code,
+                message,
                 region=self.region,
+                profile=self._session.profile_name,
                 clock_skew=_clock_skew(exc.response),
             ) from exc
         except (BotoCoreError, ResponseParserError) as exc:
             raise AwsError(
-                action, type(exc).__name__, str(exc), region=self.region, is_response=False
+                action,
+                type(exc).__name__,
+                str(exc),
+                region=self.region,
+                profile=self._session.profile_name,
+                is_response=False,
             ) from exc
+
+    def _takes_blocking(self, action: str, parameter: str) -> bool:
+        service, _, operation = action.partition(":")
+        model = self._client(service).meta.service_model.operation_model(operation)
+        return parameter in model.input_shape.members
 
     def _client(self, service: str) -> Any:
         from botocore.config import Config
@@ -202,7 +272,7 @@ class Api:
             if service not in self._clients:
                 self._clients[service] = self._session.client(
                     service,
-                    region_name=_PRICING_REGION if service == "pricing" else None,
+                    region_name=self.price_list_region if service == "pricing" else None,
                     endpoint_url=self._options.endpoint_url or None,
                     config=Config(
                         connect_timeout=_CONNECT_TIMEOUT,
@@ -212,7 +282,17 @@ class Api:
                         user_agent_extra="bigmachine",
                     ),
                 )
+                # The last that botocore calls before it signs and sends a request.
+                self._clients[service].meta.events.register_first("before-call", self._guard)
             return self._clients[service]
+
+    def _guard(self, model: Any, params: Mapping[str, Any], **_: Any) -> None:
+        """Raise `RuntimeError` for a request that may change something, if that is forbidden."""
+        if not self._forbids_changes or model.name.startswith(_READS):
+            return
+        body = params.get("body")
+        if not isinstance(body, Mapping) or body.get("DryRun") != "true":
+            raise RuntimeError(f"{model.name} is no dry run: it was not sent")
 
 
 def _clock_skew(response: Mapping[str, Any]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from bigmachine.errors import StartError
+from bigmachine.errors import StartError, UsageError
 
 from ._advice import explain
 from ._errors import AwsError
@@ -21,8 +21,13 @@ def check_max_price(prices: Prices, offers: Sequence[Offer], *, max_price: float
     """Check that a spot instance of some offer costs no more than ``max_price`` now.
 
     If all cost more, this raises `StartError`, or logs a warning if there is another market.
-    Offers whose price is unknown pass.
+    Offers whose price is unknown pass. Raises `UsageError` where prices are not in US dollars.
     """
+    if max_price is not None and (currency := prices.foreign_currency):
+        raise UsageError(
+            f"max_price: is in US dollars, but the region's prices are in {currency}: omit it; a "
+            f"spot instance never costs more than one on demand"
+        )
     spot = {o: prices.spot_per_hour(o.price_key) for o in offers if o.market == "spot"}
     known = {offer: price for offer, price in spot.items() if price is not None}
     if max_price is None or not spot or len(known) < len(spot) or min(known.values()) <= max_price:
@@ -51,13 +56,15 @@ def check_prices(prices: Prices, offers: Sequence[Offer], *, caller_arn: str) ->
 
 
 def affordable(
-    prices: Prices, offers: Sequence[Offer], *, count: int, budget: float
+    prices: Prices, offers: Sequence[Offer], *, count: int, budget: float | None
 ) -> Sequence[Offer]:
     """Return the offers of which ``count`` instances cost at most ``budget`` for a minute.
 
-    A minute is what EC2 bills at least; ``budget`` is in US dollars. Raises `StartError` if there
-    are none.
+    A minute is what EC2 bills at least; ``budget`` is in US dollars, and None is no limit. Raises
+    `StartError` if there are none.
     """
+    if budget is None:
+        return offers
     bills = {
         offer: count * price * _MIN_SECONDS / 3600
         for offer in offers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import logging
+import os
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -13,10 +14,13 @@ from bigmachine.errors import StartError, UsageError
 
 logger = logging.getLogger("bigmachine.ec2")
 
+_PRICING_REGION = "us-east-1"
 
-def open_session(region: str) -> Any:
+
+def open_session(region: str, profile: str = "") -> Any:
     """Return a boto3 session in that region, by default the configured one.
 
+    With a ``profile``, its credentials are used, whatever variables like AWS_ACCESS_KEY_ID say.
     Raises `StartError` and `UsageError`, for users.
     """
     try:
@@ -26,14 +30,18 @@ def open_session(region: str) -> Any:
     except ImportError as exc:  # not after a regular installation
         raise StartError("system 'ec2' needs boto3: pip install 'bigmachine[ec2]'") from exc
     try:
-        session = boto3.Session(region_name=region or None)
+        session = boto3.Session(profile_name=profile or None, region_name=region or None)
+        # What other SDKs read, and AWS's own services set; boto3 does not read it.
+        if not session.region_name and (region := os.environ.get("AWS_REGION", "")):
+            session = boto3.Session(profile_name=profile or None, region_name=region)
         with quiet("botocore.credentials"):
             credentials = session.get_credentials()
     except ProfileNotFound as exc:
         name, names = exc.kwargs["profile"], botocore.session.Session().available_profiles
         raise UsageError(
-            f"AWS_PROFILE: the AWS configuration has no profile {name!r}{_nearest(name, names)} "
-            f"It has {', '.join(names) or 'none'}: set it to one of these, or unset it"
+            f"{'aws_profile' if profile else 'AWS_PROFILE'}: the AWS configuration has no profile "
+            f"{name!r}{_nearest(name, names)} It has {', '.join(names) or 'none'}: set it to one "
+            f"of these, or {'omit' if profile else 'unset'} it"
         ) from exc
     except BotoCoreError as exc:
         raise StartError(
@@ -42,14 +50,22 @@ def open_session(region: str) -> Any:
         ) from exc
     if not session.region_name:
         raise UsageError(
-            "region: set neither by the option nor by the AWS configuration; pass one, like "
-            "region='eu-central-1', or set AWS_DEFAULT_REGION"
+            f"region: set neither by the option nor by the AWS configuration (profile "
+            f"{session.profile_name!r}); pass one, like region='eu-central-1', or set "
+            f"AWS_DEFAULT_REGION"
+        )
+    if credentials is None and profile:
+        raise StartError(
+            f"aws_profile: the profile {profile!r} has no credentials: give it some with "
+            f"`aws configure --profile {profile}` or `aws configure sso --profile {profile}`"
         )
     if credentials is None:
         raise StartError(
             "there are no AWS credentials: run `aws configure` or `aws sso login`, or set "
             "AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
+    if credentials.method == "assume-role":
+        _check_no_code(session.profile_name)
     logger.debug("AWS credentials come from: %s", credentials.method)
     return session
 
@@ -71,6 +87,48 @@ def quiet(name: str) -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(passes)
+
+
+def price_list_region(session: Any) -> str:
+    """Return the region whose Price List API has the prices of the session's partition.
+
+    "" if its partition has no such API, like GovCloud. Each such API has all regions' prices.
+    """
+    from botocore.exceptions import UnknownRegionError
+
+    try:
+        partition = session.get_partition_for_region(session.region_name)
+    except UnknownRegionError:
+        return _PRICING_REGION
+    regions = session.get_available_regions("pricing", partition_name=partition)
+    return _PRICING_REGION if _PRICING_REGION in regions else next(iter(regions), "")
+
+
+def _check_no_code(profile: str) -> None:
+    """Raise `StartError` if this profile's role needs a multi-factor code.
+
+    boto3 asks for it on the terminal, from one of our threads, at the first request. It renews the
+    credentials never: "Cannot refresh credentials: MFA token required" (botocore's
+    RefreshWithMFAUnsupportedError). Another process, like the reaper, has to ask again.
+    """
+    import botocore.session
+
+    profiles = botocore.session.Session().full_config["profiles"]
+    name, visited = profile, set[str]()
+    while name and name not in visited:
+        visited.add(name)
+        settings = profiles.get(name, {})
+        if "role_arn" not in settings or (name != profile and "aws_access_key_id" in settings):
+            return
+        if "mfa_serial" in settings:
+            raise StartError(
+                f"the AWS profile {name!r} needs a multi-factor code (mfa_serial), which boto3 "
+                f"would ask for in the middle of a session, and which the reaper, a process of its "
+                f"own, can't be told: get credentials first, with `eval \"$(aws configure "
+                f'export-credentials --profile {profile} --format env)"`, and name no profile; or '
+                f"use `aws sso login`"
+            )
+        name = settings.get("source_profile", "")
 
 
 def check_region(session: Any) -> None:

@@ -54,7 +54,7 @@ class CreateFleet:
         return LaunchResult(
             vms,
             errors,
-            is_temporary=any(e.is_temporary or e.is_template_not_found for _, e in errors),
+            is_temporary=any(e.is_temporary or self._api.is_about_new(e) for _, e in errors),
         )
 
     def _vms(self, raw: Mapping[str, Any]) -> list[Vm]:

@@ -1,4 +1,4 @@
-"""The machine's data volumes: found by their EBS names, and mounted as one file system.
+"""The machine's data disk: EBS volumes and local disks, found and mounted as one file system.
 
 This needs only the kernel and what every cloud image has (util-linux, e2fsprogs): most images
 have neither mdadm nor LVM, and the kernel's device mapper can stripe without them.
@@ -6,6 +6,7 @@ have neither mdadm nor LVM, and the kernel's device mapper can stripe without th
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import glob
@@ -23,20 +24,38 @@ _NOTHING_FOUND = 2  # blkid's exit status, by blkid(8)
 _BLOCK_BYTES = 4096
 
 
-def mount_data(names: Sequence[str], *, at: str, attach_deadline: float, deadline: float) -> None:
+def mount_data(
+    names: Sequence[str],
+    *,
+    local: Sequence[str] = (),
+    at: str,
+    attach_deadline: float,
+    deadline: float,
+) -> None:
     """Mount the new volumes attached under ``names`` (``"/dev/sdf"``, …) at the folder ``at``.
 
-    Several volumes are striped. They must be attached by ``attach_deadline``, and mounted by
-    ``deadline``, times by `time.monotonic`. Raises `GuestError`; no volume is changed if one of
-    them is missing, is in use, or is not empty.
+    So are ``local``, the machine's local disks. Several of either kind are striped; the local
+    disks come first, and what they have no room for is on the volumes. The volumes must be
+    attached by ``attach_deadline``, and all mounted by ``deadline``, times by `time.monotonic`.
+    Raises `GuestError`; nothing is changed if one of them is missing, in use, or not empty.
     """
     if os.path.ismount(at):
         raise GuestError(f"a file system is already mounted at {at}")
-    devices = find_volumes(names, deadline=attach_deadline)
+    groups = [group for group in (local, find_volumes(names, deadline=attach_deadline)) if group]
+    devices = [device for group in groups for device in group]
     for device in devices:
         check_is_new(device, deadline=deadline)
-    device = stripe(devices, deadline=deadline) if len(devices) > 1 else devices[0]
-    mount_new(device, at=at, stripes=len(devices), deadline=deadline)
+    device = stripe(groups, deadline=deadline) if len(devices) > 1 else devices[0]
+    mount_new(device, at=at, stripes=len(devices) if len(groups) == 1 else 1, deadline=deadline)
+
+
+def find_local_disks() -> list[str]:
+    """Return the machine's local NVMe disks. Raises `GuestError` if there are none."""
+    if devices := [device for device, identity in _nvme_disks().items() if is_local(identity)]:
+        return devices
+    raise GuestError(
+        f"the machine has no local NVMe disk; the block devices are {_block_devices()}"
+    )
 
 
 def find_volumes(names: Sequence[str], *, deadline: float) -> list[str]:
@@ -54,7 +73,7 @@ def find_volumes(names: Sequence[str], *, deadline: float) -> list[str]:
             missing = [name for name, device in zip(names, devices, strict=True) if not device]
             raise GuestError(
                 f"the data volumes {', '.join(missing)} are not attached; the block devices are "
-                f"{', '.join(sorted(os.listdir('/sys/block'))) or 'none'}"
+                f"{_block_devices()}"
             )
         time.sleep(_POLL_SECONDS)
 
@@ -102,21 +121,29 @@ _ADMIN_COMMAND = struct.Struct("<BBHIIIQQIIIIIIIIII")
 _NVME_IOCTL_ADMIN_CMD = 0xC0484E41
 _IDENTITY_BYTES = 4096
 _MODEL, _VENDOR_NAME = slice(24, 64), slice(3072, 3104)
-_EBS_MODEL = b"Amazon Elastic Block Store"
+# "Map NVMe disks to volumes" and "SSD instance store volumes", in the guides of EBS and EC2.
+_EBS_MODEL, _LOCAL_MODEL = b"Amazon Elastic Block Store", b"Amazon EC2 NVMe Instance Storage"
+
+
+def _nvme_disks() -> dict[str, bytes]:
+    """Return with what the NVMe disks identify themselves, by device, in order."""
+    found: dict[str, bytes] = {}
+    for device in sorted(glob.glob("/dev/nvme*n*"), key=lambda device: (len(device), device)):
+        if re.fullmatch(r"/dev/nvme\d+n\d+", device):
+            with contextlib.suppress(OSError):  # it is being attached, or does not support this
+                found[device] = identify(device)
+    return found
 
 
 def _nvme_volumes() -> dict[str, str]:
-    """Return the NVMe devices that are EBS volumes, by the names they were attached under."""
-    found: dict[str, str] = {}
-    for device in glob.glob("/dev/nvme*n*"):
-        if re.fullmatch(r"/dev/nvme\d+n\d+", device):
-            try:
-                name = volume_name(identify(device))
-            except OSError:  # it is being attached, or does not support this
-                continue
-            if name:
-                found[name] = device
-    return found
+    """Return the NVMe disks that are EBS volumes, by the names they were attached under."""
+    names = {device: volume_name(identity) for device, identity in _nvme_disks().items()}
+    return {name: device for device, name in names.items() if name}
+
+
+def is_local(identity: bytes) -> bool:
+    """Whether an NVMe disk is instance store. ``identity`` is what `identify` returns."""
+    return identity[_MODEL].strip(b"\0 ") == _LOCAL_MODEL
 
 
 def volume_name(identity: bytes) -> str | None:
@@ -142,6 +169,10 @@ def identify(device: str) -> bytes:
     finally:
         os.close(fd)
     return identity.raw
+
+
+def _block_devices() -> str:
+    return ", ".join(sorted(os.listdir("/sys/block"))) or "none"
 
 
 def _xen_volume(name: str) -> str | None:

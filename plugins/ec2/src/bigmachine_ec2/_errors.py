@@ -44,13 +44,16 @@ _UNKNOWN_OUTCOME = frozenset(
 _CAPACITY = frozenset(
     {
         "InsufficientInstanceCapacity",
+        "InsufficientAddressCapacity",
         "InsufficientCapacity",
         "InsufficientHostCapacity",
         "InsufficientFreeAddressesInSubnet",
+        "InsufficientVolumeCapacity",
         "SpotMaxPriceTooLow",
         "UnfulfillableCapacity",  # of fleets
         "InvalidFleetConfiguration",  # of one pool: "… not supported in your requested …"
         "Unsupported",  # "… is not supported in your requested Availability Zone"
+        "VolumeTypeNotAvailableInZone",
     }
 )
 _QUOTA = frozenset(
@@ -73,9 +76,13 @@ _CREDENTIALS = frozenset(
         "InvalidClientTokenId",
         "InvalidSignatureException",
         "InvalidToken",
+        "LoginAuthorizationCodeError",
+        "LoginError",
+        "LoginInsufficientPermissions",
         "LoginRefreshRequired",
         "LoginTokenLoadError",
         "MissingAuthenticationToken",
+        "NoAuthTokenError",
         "NoCredentialsError",
         "NotSignedUp",
         "OptInRequired",
@@ -83,6 +90,7 @@ _CREDENTIALS = frozenset(
         "PendingVerification",
         "RequestExpired",
         "RequestInTheFuture",
+        "RefreshWithMFAUnsupportedError",
         "RequestTimeTooSkewed",
         "SSOTokenLoadError",
         "SignatureDoesNotMatch",
@@ -91,11 +99,12 @@ _CREDENTIALS = frozenset(
         "UnrecognizedClientException",
     }
 )
+_NO_ROLE = "AuthFailure.ServiceLinkedRoleCreationNotPermitted"
 _PERMISSION = frozenset(
     {
         "AccessDenied",
         "AccessDeniedException",
-        "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
+        _NO_ROLE,
         "UnauthorizedOperation",
     }
 )
@@ -108,14 +117,22 @@ _UNREACHABLE = frozenset(
     }
 )
 
+# Accounts on the free plan get InvalidParameterCombination: "The specified instance type is not
+# eligible for Free Tier. For a list of Free Tier instance types, run 'describe-instance-types' with
+# the filter 'free-tier-eligible=true'." (splunk/attack_range issue 1302; for images: bitnami/vms
+# issue 1838). A dry run may not notice.
+_FREE_TIER = re.compile(r"specified (image|instance type) is not eligible for free tier", re.I)
+
+_DENIED_ACTION = re.compile(r"not authorized to perform: ([a-z0-9-]+:\w+)")
 _ENCODED = re.compile(r"\s*Encoded authorization failure message:.*", re.DOTALL)
 
 
 class AwsError(Exception):
     """A request to AWS failed. ``code`` and ``message`` are AWS's, or those of a botocore error.
 
-    ``action`` is named as in an IAM policy: ``"ec2:RunInstances"``. ``is_response`` is whether
-    AWS answered, and ``clock_skew`` how many seconds this computer's clock was then ahead of AWS's.
+    ``action`` is named as in an IAM policy: ``"ec2:RunInstances"``. ``profile`` is the profile of
+    the AWS configuration that is used. ``is_response`` is whether AWS answered, and ``clock_skew``
+    how many seconds this computer's clock was then ahead of AWS's.
     """
 
     def __init__(
@@ -125,6 +142,7 @@ class AwsError(Exception):
         message: str,
         *,
         region: str = "",
+        profile: str = "",
         is_response: bool = True,
         clock_skew: float = 0.0,
     ) -> None:
@@ -133,6 +151,7 @@ class AwsError(Exception):
         self.code = code
         self.message = _ENCODED.sub("", message).strip()
         self.region = region
+        self.profile = profile
         self.is_response = is_response
         self.clock_skew = clock_skew
         self.is_outcome_unknown = code in _UNKNOWN_OUTCOME
@@ -159,14 +178,46 @@ class AwsError(Exception):
         return self.code in _QUOTA
 
     @property
+    def is_shortage(self) -> bool:
+        """Whether there is no room for the instances: with EC2, or within the account's quotas."""
+        return self.is_capacity or self.is_quota or self.is_fleet_refused
+
+    @property
+    def is_fleet_refused(self) -> bool:
+        """Whether the account may create no fleets, and RunInstances may succeed.
+
+        "You've reached your quota for maximum Fleet Requests for this account." New accounts get
+        this for their first fleet (runs-on/runs-on issue 88, coiled/feedback issue 225). A role
+        for fleets is not required for instant ones ("EC2 Fleet prerequisites").
+        """
+        is_role = self.code == _NO_ROLE and "EC2 Fleet" in self.message
+        return is_role or self.code == "MaxFleetCountExceeded"
+
+    @property
+    def outside_free_plan(self) -> str:
+        """What the account's free plan does not include: "image" or "instance type"; else ""."""
+        match = _FREE_TIER.search(self.message)
+        return match[1].lower() if match else ""
+
+    @property
+    def is_type_refused(self) -> bool:
+        """Whether this instance type is refused, and another type may be accepted."""
+        is_parameter = self.code.startswith(("InvalidParameter", "Unsupported"))
+        return is_parameter and "instance type" in self.message.lower()
+
+    @property
+    def is_spot_role_missing(self) -> bool:
+        """Whether the account lacks EC2's role for spot, and the caller may not create it.
+
+        "The provided credentials do not have permission to create the service-linked role for EC2
+        Spot Instances." (kubernetes/kops issue 16475, determined-ai/determined issue 1830)
+        """
+        return self.code == _NO_ROLE and not self.is_fleet_refused
+
+    @property
     def is_not_found(self) -> bool:
         """Whether a named resource does not exist, or not yet."""
         return self.code.endswith((".NotFound", ".NotFoundException", ".Unknown"))
-
-    @property
-    def is_template_not_found(self) -> bool:
-        """Whether EC2 does not find a launch template; it finds a new one a little later."""
-        return self.is_not_found and self.code.startswith("InvalidLaunchTemplate")
 
     @property
     def is_unreachable(self) -> bool:
@@ -177,6 +228,16 @@ class AwsError(Exception):
     def is_denied(self) -> bool:
         """Whether the credentials lack a permission."""
         return self.code in _PERMISSION
+
+    @property
+    def denied_action(self) -> str:
+        """The action that is not permitted, which may be another one than the requested one.
+
+        What creates and tags also needs ec2:CreateTags, and with an instance profile
+        iam:PassRole; AWS's answer names these (skypilot, pull request 9492).
+        """
+        named = _DENIED_ACTION.search(self.message)
+        return named[1] if named else self.action
 
     @property
     def is_unauthenticated(self) -> bool:

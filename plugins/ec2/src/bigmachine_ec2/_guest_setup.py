@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from bigmachine.errors import UsageError
 
 from ._commands import CommandError, GuestError, run
+from ._public_keys import read_public_keys
 from ._volumes import data_names
 
 if TYPE_CHECKING:
@@ -69,13 +70,18 @@ class GuestSetup:
     """A machine's setup: read on the driver, applied on the machine.
 
     ``volumes`` are the device names of the volumes of its data disk, which is mounted at
-    ``data_folder``.
+    ``data_folder``, and ``local_disks`` whether its local disks belong to that, too. With
+    ``has_ssh`` somebody is to log in, by ``ssh_keys``, which are public ones, or by a key pair
+    of EC2.
     """
 
     volumes: tuple[str, ...] = ()
     data_folder: str = "/mnt/data"
+    local_disks: bool = False
     files: tuple[File, ...] = ()
     units: tuple[File, ...] = ()
+    has_ssh: bool = False
+    ssh_keys: tuple[str, ...] = ()
 
     @classmethod
     def from_options(cls, o: Ec2Options) -> GuestSetup:
@@ -90,36 +96,57 @@ class GuestSetup:
                 "service method, or let the machines download it"
             )
         volumes = data_names(o.data_volumes) if o.data_disk else ()
-        return cls(volumes, files=files, units=units)
+        keys = read_public_keys((o.ssh_key,) if isinstance(o.ssh_key, str) else o.ssh_key)
+        return cls(
+            volumes,
+            local_disks=o.local_disks,
+            files=files,
+            units=units,
+            has_ssh=o.has_ssh,
+            ssh_keys=keys,
+        )
 
-    def apply(self) -> None:
-        """Mount the disk, write the files, start the units. Raises `GuestError`."""
+    def apply(self, *, metadata_url: str = "") -> None:
+        """Authorize the keys, mount the disk, write the files, start the units.
+
+        ``metadata_url`` is the instance metadata service. Raises `GuestError`.
+        """
         deadline = time.monotonic() + _SECONDS
-        if self.volumes:
-            from ._disks import mount_data  # needs fcntl, which not every driver has
+        if self.has_ssh:  # first: somebody may want to see why the rest fails
+            from ._ssh_login import allow_login  # needs pwd, which not every driver has
+
+            allow_login(self.ssh_keys, metadata_url=metadata_url)
+        if self.volumes or self.local_disks:
+            # It needs fcntl, which not every driver has.
+            from ._disks import find_local_disks, mount_data
 
             mount_data(
                 self.volumes,
+                local=find_local_disks() if self.local_disks else (),
                 at=self.data_folder,
                 attach_deadline=time.monotonic() + _ATTACH_SECONDS,
                 deadline=deadline,
             )
-            use_for_temporary_files(self.data_folder)
+            use_for_temporary_and_cached_files(self.data_folder)
         for file in self.files:
             file.write()
         if self.units:
             start_units(self.units, deadline=deadline)
 
 
-def use_for_temporary_files(folder: str) -> None:
-    """Make this process and its children keep temporary files in ``folder``/tmp.
+def use_for_temporary_and_cached_files(folder: str) -> None:
+    """Make this process and its children keep such files in ``folder``/tmp and ``folder``/cache.
 
-    Nothing changes if ``TMPDIR`` is set.
+    A variable that is set, ``TMPDIR`` or ``XDG_CACHE_HOME``, stays as it is. Most programs keep
+    what they download in the latter: Hugging Face's, PyTorch, pip ("XDG Base Directory
+    Specification").
     """
-    folder = os.path.join(folder, "tmp")
-    os.makedirs(folder, exist_ok=True)
-    os.chmod(folder, 0o1777)  # like /tmp: for every user
-    os.environ.setdefault("TMPDIR", folder)
+    temporary, cached = os.path.join(folder, "tmp"), os.path.join(folder, "cache")
+    os.makedirs(temporary, exist_ok=True)
+    os.chmod(temporary, 0o1777)  # like /tmp: for every user
+    os.makedirs(cached, mode=0o700, exist_ok=True)
+    os.environ.setdefault("TMPDIR", temporary)
+    os.environ.setdefault("XDG_CACHE_HOME", cached)
     tempfile.tempdir = None  # it may be cached
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bigmachine.errors import UsageError
 
@@ -26,16 +27,23 @@ _RELEASES = {
 }
 _ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64"}  # EC2's names, and the distributions'
 
+# Canonical's accounts, by the first letters of regions ("Find Ubuntu images on AWS").
+_CANONICAL = {"cn-": "837727238323", "us-gov-": "513442679011", "": "099720109477"}
+
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An AMI whose root disk, on EBS, is ``root_device`` and needs at least ``root_gib``."""
+    """An AMI whose root disk, on EBS, is ``root_device`` and needs at least ``root_gib``.
+
+    ``more_disks`` are its other disks on EBS: device names, and sizes in GiB.
+    """
 
     id: str
     name: str
     architecture: str
     root_device: str
     root_gib: int
+    more_disks: tuple[tuple[str, int], ...] = ()
 
 
 async def find_images(
@@ -48,7 +56,8 @@ async def find_images(
     """
     found = {}
     for architecture in dict.fromkeys(each.architecture for each in types):
-        chosen = await _describe(api, await _image_id(api, image or default_image(architecture)))
+        id = await _image_id(api, image) if image else await default_image_id(api, architecture)
+        chosen = await _describe(api, id)
         if chosen.architecture != architecture:
             misfits = ", ".join(t.name for t in types if t.architecture == architecture)
             raise UsageError(
@@ -79,6 +88,34 @@ def default_image(architecture: str, version: tuple[int, int] = sys.version_info
     return form.format(release, _ARCHITECTURES[architecture])
 
 
+async def default_image_id(
+    api: Api, architecture: str, version: tuple[int, int] = sys.version_info[:2]
+) -> str:
+    """Return the image with this version of Python, the driver's own. Raises `UsageError`."""
+    parameter = default_image(architecture, version)
+    try:
+        return await _image_id(api, parameter)
+    except UsageError:  # distributions publish no parameters in some partitions
+        ubuntu = await _ubuntus(api, architecture, version) if "ubuntu" in parameter else []
+        if not ubuntu:
+            raise
+        return str(max(ubuntu, key=lambda raw: str(raw["CreationDate"]))["ImageId"])
+
+
+async def _ubuntus(api: Api, architecture: str, version: tuple[int, int]) -> list[Any]:
+    """List Canonical's images with this version of Python, as DescribeImages returns them."""
+    name = f"ubuntu-*-{_RELEASES[version][1]}-{_ARCHITECTURES[architecture]}-server-*"
+    return await api.read_all(
+        "ec2:DescribeImages",
+        "Images",
+        Owners=[next(id for prefix, id in _CANONICAL.items() if api.region.startswith(prefix))],
+        Filters=[
+            {"Name": "name", "Values": [f"ubuntu/images/hvm-ssd-gp3/{name}"]},
+            {"Name": "state", "Values": ["available"]},
+        ],
+    )
+
+
 async def _image_id(api: Api, image: str) -> str:
     if not image.startswith("/"):
         return image
@@ -96,8 +133,13 @@ async def _image_id(api: Api, image: str) -> str:
 
 async def _describe(api: Api, id: str) -> Image:
     # By a filter, because a malformed id would be another error.
+    # Deprecated images still boot, and a pinned one is deprecated after two years at the latest.
+    # But others' are only listed if asked for ("Deprecate an Amazon EC2 AMI").
     raws = await api.read_all(
-        "ec2:DescribeImages", "Images", Filters=[{"Name": "image-id", "Values": [id]}]
+        "ec2:DescribeImages",
+        "Images",
+        Filters=[{"Name": "image-id", "Values": [id]}],
+        IncludeDeprecated=True,
     )
     if not raws:
         raise UsageError(
@@ -119,15 +161,16 @@ async def _describe(api: Api, id: str) -> Image:
             f"image: {id} ({name}) has no root disk on EBS: pass one that has, or omit it"
         )
     root = raw["RootDeviceName"]
-    sizes = [
-        mapping.get("Ebs", {}).get("VolumeSize", 0)
+    disks = {
+        mapping["DeviceName"]: mapping["Ebs"].get("VolumeSize", 0)
         for mapping in raw.get("BlockDeviceMappings", ())
-        if mapping.get("DeviceName") == root
-    ]
+        if mapping.get("Ebs")
+    }
     return Image(
         id=id,
         name=name,
         architecture=raw["Architecture"],
         root_device=root,
-        root_gib=max(sizes, default=0),
+        root_gib=disks.pop(root, 0),
+        more_disks=tuple(disks.items()),
     )

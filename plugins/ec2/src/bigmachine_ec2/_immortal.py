@@ -8,7 +8,7 @@ from collections.abc import Mapping
 logger = logging.getLogger("bigmachine.ec2")
 
 
-def warn_of_start(ids: Mapping[str, str], *, session: str, lifetime: float | None) -> None:
+def warn_of_start(ids: Mapping[str, str], *, session: str, lifetime: float) -> None:
     """Log that these instances were started and will not end: ids by machine name."""
     logger.warning(
         "%s: immortal: they outlive their session and their driver; %s",
@@ -17,7 +17,7 @@ def warn_of_start(ids: Mapping[str, str], *, session: str, lifetime: float | Non
     )
 
 
-def warn_of_end(ids: Mapping[str, str], *, session: str, lifetime: float | None) -> None:
+def warn_of_end(ids: Mapping[str, str], *, session: str, lifetime: float) -> None:
     """Log that the session ends, and leaves these instances running."""
     logger.warning(
         "session %s has ended and LEAVES RUNNING, because they are immortal: %s, and its security "
@@ -32,8 +32,8 @@ def _named(ids: Mapping[str, str]) -> str:
     return ", ".join(f"{name.partition('.')[0]} ({id})" for name, id in ids.items())
 
 
-def _end(session: str, lifetime: float | None) -> str:
-    words = "they are billed until you run: bigmachine reap ec2 " + session
-    if lifetime is not None:
-        words += f" (or until their lifetime of {lifetime:g} s ends)"
-    return words
+def _end(session: str, lifetime: float) -> str:
+    return (
+        f"they are billed until you run: bigmachine reap ec2 {session} (or until their lifetime of "
+        f"{lifetime:g} s ends)"
+    )

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bigmachine.errors import UsageError
 
 from ._api import Api
 
-_DEFAULTS = ("m7i.large", "m6i.large", "m5.large")  # general purpose, the newest first
+# Types with 2 vCPUs and 8 GiB, the newest first; t3 is in all regions and most local zones.
+_DEFAULTS = ("m7i.large", "m6i.large", "m5.large", "t3.large")
+# Accounts on the free plan get these and smaller ones only. EC2 says of no other account's that
+# they are eligible: accounts before July 2025 have t2.micro or t3.micro ("Track your Free Tier
+# usage for Amazon EC2", and RhinoSecurityLabs/cloudgoat issue 375).
+_FREE_DEFAULTS = ("m7i-flex.large", "c7i-flex.large")
 _ARCHITECTURES = ("x86_64", "arm64")
 
 
@@ -19,6 +25,9 @@ class InstanceType:
 
     ``markets`` are the offered ones of ``"spot"`` and ``"on-demand"``; ``zones`` the
     availability zones of the region that offer it. Bare metal, ``is_metal``, boots slowly.
+    ``is_free`` is whether the account's free tier includes it.
+    ``local_nvme_gb`` is the size of its instance store, in units of 10⁹ bytes, and
+    ``placement_strategies`` are those of placement groups that it supports.
     """
 
     name: str
@@ -28,19 +37,27 @@ class InstanceType:
     markets: frozenset[str]
     zones: frozenset[str]
     is_metal: bool = False
+    is_free: bool = False
+    local_nvme_gb: int = 0
+    placement_strategies: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         return f"{self.name} ({self.vcpus} vCPUs, {self.memory_bytes / (1 << 30):g} GiB)"
 
 
-async def find_types(api: Api, names: Sequence[str]) -> list[InstanceType]:
+async def find_types(
+    api: Api, names: Sequence[str], *, zones: Collection[str], markets: Collection[str]
+) -> list[InstanceType]:
     """Return the types of these names, in this order; without names, a default type.
 
-    Raises `UsageError` for those that the region does not have.
+    The default is one that some of these zones offer on some of these markets: of the account's
+    free tier, if that includes types of this size. Raises `UsageError` for names that the region
+    does not have, and if there is no default.
     """
-    found = await _describe(api, names or _DEFAULTS)
     if not names:
-        return [*found.values()][:1]
+        found = await _describe(api, (*_FREE_DEFAULTS, *_DEFAULTS))
+        return [_default(found, zones=zones, markets=markets, region=api.region)]
+    found = await _describe(api, names)
     if unknown := [name for name in names if name not in found]:
         raise UsageError(
             f"instance_type: {', '.join(unknown)}: EC2 has no such type in {api.region}; list "
@@ -55,14 +72,32 @@ async def find_types(api: Api, names: Sequence[str]) -> list[InstanceType]:
     return [found[name] for name in names]
 
 
+def _default(
+    found: Mapping[str, InstanceType],
+    *,
+    zones: Collection[str],
+    markets: Collection[str],
+    region: str,
+) -> InstanceType:
+    free = [found[name] for name in _FREE_DEFAULTS if name in found and found[name].is_free]
+    for each in (*free, *(found[name] for name in _DEFAULTS if name in found)):
+        if each.zones.intersection(zones) and each.markets.intersection(markets):
+            return each
+    listed = ", ".join(sorted(zones))
+    raise UsageError(
+        f"instance_type: no default type ({', '.join(_DEFAULTS)}) is offered in {listed}, where "
+        f"the subnets are: name a type, or subnets elsewhere. List the types there with "
+        f"`aws ec2 describe-instance-type-offerings --region {region} --location-type "
+        f"availability-zone --filters Name=location,Values={listed.replace(' ', '')}`"
+    )
+
+
 async def _describe(api: Api, names: Sequence[str]) -> dict[str, InstanceType]:
     """Return those of these types that the region has, in order."""
     filters = [{"Name": "instance-type", "Values": [*names]}]
     # By a filter, which ignores unknown types; by name, one unknown type would be an error that
     # hides the others.
-    raws = await api.read_all(
-        "ec2:DescribeInstanceTypes", "InstanceTypes", Filters=filters, MaxResults=100
-    )
+    raws = await api.read_all("ec2:DescribeInstanceTypes", "InstanceTypes", Filters=filters)
     offers = await api.read_all(
         "ec2:DescribeInstanceTypeOfferings",
         "InstanceTypeOfferings",
@@ -82,5 +117,23 @@ async def _describe(api: Api, names: Sequence[str]) -> dict[str, InstanceType]:
             markets=frozenset(raw["SupportedUsageClasses"]),
             zones=frozenset(o["Location"] for o in offers if o["InstanceType"] == name),
             is_metal=bool(raw.get("BareMetal")),
+            is_free=bool(raw.get("FreeTierEligible")),
+            local_nvme_gb=_local_nvme_gb(raw),
+            placement_strategies=frozenset(
+                raw.get("PlacementGroupInfo", {}).get("SupportedStrategies", ())
+            ),
         )
     return found
+
+
+def _local_nvme_gb(raw: Mapping[str, Any]) -> int:
+    """Return the size of a type's instance store on NVMe.
+
+    Any other is of types of before 2016, and has to be mapped in each launch request.
+    """
+    store = raw.get("InstanceStorageInfo") or {}
+    return (
+        int(store["TotalSizeInGB"])
+        if store.get("NvmeSupport", "unsupported") != "unsupported"
+        else 0
+    )

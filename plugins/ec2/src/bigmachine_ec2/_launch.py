@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import secrets
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from bigmachine.errors import BigmachineError, StartError
 
 from ._advice import explain
 from ._api import Api
-from ._backoff import backoff
+from ._backoff import backoff, poll_intervals
 from ._create_fleet import CreateFleet
 from ._errors import AwsError
 from ._launch_method import LaunchMethod, LaunchResult
@@ -20,12 +21,13 @@ from ._launch_specification import LaunchSpecification
 from ._launch_templates import LaunchTemplates
 from ._offers import Offer, fleet_groups, is_for_fleet
 from ._run_instances import RunInstances
+from ._scope import RuledOut
 from ._vms import Vm, Vms
 
 logger = logging.getLogger("bigmachine.ec2")
 
-USER_DATA_LIMIT = 16384  # bytes before base64, by "Run commands when you launch an EC2 instance"
 _ATTEMPTS = 6  # with their delays up to 15 seconds
+_LISTED_SECONDS = 20.0  # EC2 lists a new instance after some seconds
 _UNDO_TIMEOUT = 150.0  # EC2 takes a minute or so to terminate an instance
 
 
@@ -50,24 +52,21 @@ class Launch:
         self._session = session
         self._unknown: list[str] = []  # tokens of requests whose outcome is unknown
         self._errors: list[tuple[Offer, AwsError]] = []
+        self._ruled_out = RuledOut()
+        self._count = 0
 
     async def run(self, count: int) -> None:
         """Launch ``count`` instances, or as many as EC2 has."""
-        exhausted: set[str] = set()  # markets whose quota is used up
+        self._count = count
         async with LaunchTemplates(
             self._api, self._specification, session=self._session
         ) as templates:
             for method in self._methods(templates):
-                market = method.offers[0].market
-                if market in exhausted:
+                if self._ruled_out.covers(method.offers):
                     continue
                 errors = await self._launch_by(method, count)
-                if len(self.vms) >= count:
+                if len(self.vms) >= count or not self._ruled_out.note(errors):
                     return
-                if all(error.is_quota for error in errors):
-                    exhausted.add(market)
-                elif not any(error.is_capacity or error.is_quota for error in errors):
-                    return  # another offer would fail alike
 
     async def confirm(self, *, caller_arn: str) -> None:
         """Terminate what requests without a response launched; fail if nothing else was launched.
@@ -79,8 +78,12 @@ class Launch:
         self._unknown.clear()
         if not self.vms:
             raise self._failure(caller_arn=caller_arn)
-        if report := self._report():
-            logger.warning("fewer machines were launched than requested:\n%s", report)
+        if self._errors:
+            what = "fewer machines were launched than requested"
+            if len(self.vms) >= self._count:
+                what = "not all machines were launched as preferred"
+            lines = [self._report(), *self._advice(caller_arn=caller_arn)]
+            logger.warning("%s:\n%s", what, "\n".join(lines))
 
     async def undo(self) -> None:
         """Terminate all that was launched. Bounded and shielded; failures are logged."""
@@ -95,17 +98,20 @@ class Launch:
 
     def _methods(self, templates: LaunchTemplates) -> Iterator[LaunchMethod]:
         for offers in fleet_groups(self._offers):
-            if is_for_fleet(offers):
+            if is_for_fleet(offers) and not self._ruled_out.fleets:
                 yield CreateFleet(self._api, self._specification, offers, templates)
-            else:
-                yield RunInstances(self._api, self._specification, offers[0])
+                if not self._ruled_out.fleets:
+                    continue
+            for offer in offers:
+                yield RunInstances(self._api, self._specification, offer)
 
-    async def _launch_by(self, method: LaunchMethod, count: int) -> list[AwsError]:
+    async def _launch_by(
+        self, method: LaunchMethod, count: int
+    ) -> Sequence[tuple[Offer, AwsError]]:
         """Launch as many as one method has; return its last errors, if that was too few."""
         max_count, delays = method.max_count, backoff(_ATTEMPTS)
         while (wanted := min(max_count, count - len(self.vms))) > 0:
             result = await self._request(method, wanted)
-            errors = [error for _, error in result.errors]
             missing = wanted - len(result.vms)
             if missing <= 0:
                 continue
@@ -115,10 +121,10 @@ class Launch:
             self._errors += result.errors
             for offer, error in result.errors:
                 logger.info("%s: %s", offer, error)
-            if missing > 1 and any(error.is_quota for error in errors):
+            if missing > 1 and any(error.is_quota for _, error in result.errors):
                 max_count = missing // 2  # the quota may have room for some
-            elif errors:
-                return errors
+            elif result.errors:
+                return result.errors
         return []
 
     async def _request(self, method: LaunchMethod, wanted: int) -> LaunchResult:
@@ -127,19 +133,45 @@ class Launch:
         try:
             result = await method.launch(wanted, token=token)
         except AwsError as error:
-            if not error.is_outcome_unknown:
-                self._unknown.remove(token)
-            errors = [(offer, error) for offer in method.offers]
-            return LaunchResult((), errors, is_temporary=error.is_template_not_found)
-        self._unknown.remove(token)
-        self.vms += result.vms
-        for vm in result.vms:
-            self._region_vms.note_launch(vm.id)
+            result = LaunchResult((), [(offer, error) for offer in method.offers])
+        self._add(result.vms)
+        unknown = next((error for _, error in result.errors if error.is_outcome_unknown), None)
+        if unknown is None:
+            self._unknown.remove(token)
+        else:
+            more = await self._await_others(token, wanted - len(result.vms), unknown)
+            self._add(more)
+            result = dataclasses.replace(result, vms=[*result.vms, *more])
         logger.info("%d of %d: %s …", len(result.vms), wanted, method.offers[0])
         return result
 
+    def _add(self, vms: Sequence[Vm]) -> None:
+        self.vms += vms
+        self._api.note_new(*(vm.id for vm in vms))
+
+    async def _await_others(self, token: str, count: int, error: AwsError) -> Sequence[Vm]:
+        """Return up to ``count`` more instances of the request that failed with this error.
+
+        They are looked for before anything else is tried, so that nothing is purchased twice.
+        Raises the error if EC2 can't list them: then it is unknown what may still be purchased.
+        """
+        known, found = {vm.id for vm in self.vms}, None
+        with trio.move_on_after(_LISTED_SECONDS):
+            for delay in poll_intervals():
+                listed = await self._region_vms.find(request=[token])
+                found = [vm for vm in listed if vm.id not in known]
+                if len(found) >= count:
+                    break
+                await trio.sleep(delay)
+        if found is None:
+            raise error
+        return found
+
     async def _find_unknown(self) -> Sequence[Vm]:
-        return await self._region_vms.find(request=self._unknown) if self._unknown else ()
+        """Return the instances of requests without a response that EC2 has not listed before."""
+        found = await self._region_vms.find(request=self._unknown) if self._unknown else ()
+        known = {vm.id for vm in self.vms}
+        return [vm for vm in found if vm.id not in known]
 
     def _report(self) -> str:
         """List what failed, and AWS's messages: a line for each kind of error."""
@@ -153,6 +185,15 @@ class Launch:
             for (market, name, code), group in groups.items()
         )
 
+    def _advice(self, *, caller_arn: str) -> list[str]:
+        """List what to do about what is refused to this account or this caller."""
+        kinds = {
+            error.code: error
+            for _, error in self._errors
+            if (error.is_forbidden or error.outside_free_plan) and not error.is_shortage
+        }
+        return [str(explain(error, caller_arn=caller_arn)) for error in kinds.values()]
+
     def _failure(self, *, caller_arn: str) -> BigmachineError:
         """Return the error of a start that launched nothing."""
         errors = [error for _, error in self._errors]
@@ -160,7 +201,7 @@ class Launch:
             f"EC2 launched no instance in {self._api.region}. What was tried, and AWS's "
             f"answers:\n{self._report()}"
         )
-        if not (errors[-1].is_capacity or errors[-1].is_quota):
+        if not errors[-1].is_shortage:
             error = explain(errors[-1], caller_arn=caller_arn)
             is_only_one = {error.code for error in errors} == {errors[-1].code}
             return error if is_only_one else type(error)(f"{error}\n{report}")
@@ -169,6 +210,7 @@ class Launch:
             if any(error.is_quota for error in errors)
             else "try again later"
         )
+        report = "\n".join([report, *self._advice(caller_arn=caller_arn)])
         return StartError(
             f"{report}\nName other types or subnets, allow another market or price, use another "
             f"region, or {advice}."

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bigmachine.boot import Driver
 from bigmachine.errors import UsageError
 
+from ._advice import explain
 from ._api import Api
+from ._driver_addresses import addresses_inside, driver_addresses
 from ._errors import AwsError
-from ._image import find_images
+from ._image import Image, find_images
 from ._instance_types import InstanceType, find_types
+from ._kms_key import check_kms_key
 from ._launch_specification import LaunchSpecification
-from ._network import Network, addresses_inside, check_groups, driver_addresses, find_network
+from ._network import Network, check_groups, find_network, group_request
 from ._offers import Offer, fleet_groups, is_for_fleet, list_offers
 from ._options import Ec2Options
+from ._placement_group import check_placement_group
 from ._quota import Quota, check_quotas, find_quotas
 from ._routes import keep_public_subnets
-from ._tags import session_tags, tag_specifications
+from ._scope import Scope, scope_of
+from ._tags import session_tags
+from ._volumes import data_names
 
-_DRY_RUN_NAME = "bigmachine-dry-run"
+logger = logging.getLogger("bigmachine.ec2")
+
+DRY_RUN_NAME = "bigmachine-dry-run"
+"""The name of what dry runs pretend to create."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +55,20 @@ async def make_launch_plan(api: Api, o: Ec2Options, *, address_service_url: str)
     `UsageError`, with the option's name, for what does not exist or does not fit; `StartError`
     if the account's quota does not allow a single machine; and `AwsError`.
     """
-    types = await find_types(api, o.instance_types)
     network = await find_network(api, subnets=o.subnets)
     if o.public_address and not addresses_inside(network):
         network = await keep_public_subnets(api, network, is_named=bool(o.subnets))
+    zones = {subnet.zone for subnet in network.subnets}
+    types = await find_types(api, o.instance_types, zones=zones, markets=o.markets)
+    _check_local_disks(types, o)
     await check_groups(api, network, groups=o.security_groups)
+    await check_placement_group(api, o.placement_group, types=types, network=network)
     await _check_key_pair(api, o.key_pair)
+    await check_kms_key(api, o.kms_key)
     for instance_type in types:
         _check_offered(instance_type, o, network)
     images = await find_images(api, image=o.image, disk=o.disk, types=types)
+    _check_data_disk(images.values(), o)
     allow = [*o.allow]
     if not allow and not o.security_groups:
         allow = await driver_addresses(
@@ -63,44 +80,102 @@ async def make_launch_plan(api: Api, o: Ec2Options, *, address_service_url: str)
     return LaunchPlan(network, offers, tuple(allow), quotas)
 
 
-async def dry_run_requests(api: Api, o: Ec2Options, plan: LaunchPlan) -> None:
-    """Have AWS check the requests that `start` will send, by dry runs. Raises `AwsError`."""
-    tags = session_tags("dry-run", Driver.here(), o.own_tags)
+async def dry_run_requests(
+    api: Api, o: Ec2Options, plan: LaunchPlan, *, caller_arn: str
+) -> LaunchPlan:
+    """Have AWS check the requests that `start` will send, by dry runs.
+
+    Returns the plan without offers that are refused while others are not: types, or a market. That
+    is logged. ``caller_arn`` is the ARN of the credentials. Raises `AwsError`.
+    """
+    tags = session_tags("dry-run", Driver.here(), o)
     if not o.security_groups:
-        await api.dry_run(
-            "ec2:CreateSecurityGroup",
-            GroupName=_DRY_RUN_NAME,
-            Description="dry run: never created",
-            VpcId=plan.network.vpc,
-            TagSpecifications=tag_specifications(tags, "security-group"),
-        )
+        group = group_request(DRY_RUN_NAME, vpc=plan.network.vpc, tags=tags)
+        await api.dry_run("ec2:CreateSecurityGroup", **group)
     specification = LaunchSpecification(o, tags=tags, groups=o.security_groups)
-    for offer in {offer.market: offer for offer in reversed(plan.offers)}.values():
+    plan = await _without_refused(api, plan, specification, caller_arn=caller_arn)
+    for offers in fleet_groups(plan.offers):
+        if is_for_fleet(offers):
+            await _dry_run_fleet(api, specification, offers)
+            break
+    return plan
+
+
+async def _without_refused(
+    api: Api, plan: LaunchPlan, specification: LaunchSpecification, *, caller_arn: str
+) -> LaunchPlan:
+    """Return the plan without the types and markets that dry runs of RunInstances refuse.
+
+    On each market, types are tried in order until one is accepted: what denies one, such as an
+    organization's policy, may allow another. Raises `AwsError` if none is accepted.
+    """
+    first: dict[tuple[str, str], Offer] = {}
+    for offer in plan.offers:
+        first.setdefault((offer.market, offer.instance_type.name), offer)
+    accepted: set[str] = set()
+    refused: dict[tuple[str, str], AwsError] = {}
+    for (market, name), offer in first.items():
+        if market in accepted:
+            continue
         request = specification.run_instances_request(offer)
         try:
             await api.dry_run("ec2:RunInstances", MinCount=1, MaxCount=1, **request)
         except AwsError as error:
-            if not (error.is_capacity or error.is_quota):  # other offers may be available
-                raise
-    for offers in fleet_groups(plan.offers):
-        if is_for_fleet(offers):
-            await _dry_run_fleet(api, specification, offers)
-            return
+            if not error.is_shortage:  # that may be over later, or in another zone
+                if scope_of(error, market=market) is Scope.ALL and not error.is_denied:
+                    raise
+                refused[market, name] = error
+                continue
+        accepted.add(market)
+    if not accepted:
+        raise [*refused.values()][-1]
+    what = {
+        name if market in accepted else f"{market} instances": refusal
+        for (market, name), refusal in refused.items()
+    }
+    for words, refusal in what.items():
+        why = explain(refusal, caller_arn=caller_arn)
+        logger.warning("this session goes on without %s: %s", words, why)
+    offers = [o for o in plan.offers if (o.market, o.instance_type.name) not in refused]
+    return dataclasses.replace(plan, offers=tuple(o for o in offers if o.market in accepted))
 
 
 async def _dry_run_fleet(
     api: Api, specification: LaunchSpecification, offers: Sequence[Offer]
 ) -> None:
-    template = specification.launch_template_request(offers[0], name=_DRY_RUN_NAME)
+    template = specification.launch_template_request(offers[0], name=DRY_RUN_NAME)
     await api.dry_run("ec2:CreateLaunchTemplate", **template)
-    templates = {offer.image.id: _DRY_RUN_NAME for offer in offers}
+    templates = {offer.image.id: DRY_RUN_NAME for offer in offers}
     fleet = specification.create_fleet_request(offers, templates, count=1, token="")
     try:
         await api.dry_run("ec2:CreateFleet", **fleet)
     except AwsError as error:
         # The template does not exist; the dry run of RunInstances has checked the rest.
-        if error.is_forbidden:
+        if error.is_forbidden and not error.is_fleet_refused:
             raise
+
+
+def _check_local_disks(types: Sequence[InstanceType], o: Ec2Options) -> None:
+    lacking = [each.name for each in types if not each.local_nvme_gb]
+    if o.local_disks and lacking:
+        raise UsageError(
+            f"local_disks: {', '.join(lacking)} has no local NVMe disk: name types that have, like "
+            f"'m6id.large' or 'i4i.large'; list all with `aws ec2 describe-instance-types "
+            f"--filters Name=instance-storage-info.nvme-support,Values=required`"
+        )
+
+
+def _check_data_disk(images: Iterable[Image], o: Ec2Options) -> None:
+    names = {*data_names(o.data_volumes)} if o.data_disk else set()
+    for image in images:
+        # Xen's driver calls /dev/sdf xvdf, and EC2 takes both names.
+        taken = {re.sub("^/dev/xvd", "/dev/sd", name) for name, _ in image.more_disks} & names
+        if taken:
+            raise UsageError(
+                f"data_disk: {image.id} ({image.name}) has disks of its own at "
+                f"{', '.join(sorted(taken))}, where the volumes would be: use fewer data_volumes, "
+                f"or an image without these disks"
+            )
 
 
 def _check_offered(instance_type: InstanceType, o: Ec2Options, network: Network) -> None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import _tags
+from ._block_devices import block_devices
 from ._offers import Offer
 from ._options import Ec2Options
-from ._volumes import block_devices
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,15 +117,18 @@ class LaunchSpecification:
         parameters: dict[str, Any] = {
             "ImageId": offer.image.id,
             "InstanceInitiatedShutdownBehavior": "terminate",  # not "stop"
-            "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled"},
+            "MetadataOptions": {
+                "HttpTokens": "required",
+                "HttpEndpoint": "enabled",
+                # By default that of the account; if it is enabled, EC2 refuses tags whose keys
+                # have a space or a slash (karpenter-provider-aws, pull request 7012).
+                "InstanceMetadataTags": "disabled",
+            },
             "NetworkInterfaces": [interface],
-            "BlockDeviceMappings": block_devices(
-                offer.image.root_device,
-                disk=o.disk,
-                data_disk=o.data_disk,
-                data_volumes=o.data_volumes,
-            ),
+            "BlockDeviceMappings": block_devices(offer.image, o),
         }
+        if o.placement_group:
+            parameters["Placement"] = {"GroupName": o.placement_group}
         if o.instance_profile:
             key = "Arn" if o.instance_profile.startswith("arn:") else "Name"
             parameters["IamInstanceProfile"] = {key: o.instance_profile}

@@ -54,12 +54,20 @@ class LaunchTemplates:
             # Noted before it exists, so that it is deleted even if the response is lost.
             name = self._names[key] = f"bigmachine-{self._session}-{token}"
             request = self._specification.launch_template_request(offer, name=name)
-            await self._api.write("ec2:CreateLaunchTemplate", ClientToken=token, **request)
+            try:
+                await self._api.write("ec2:CreateLaunchTemplate", ClientToken=token, **request)
+            except AwsError as error:
+                if not error.is_outcome_unknown:
+                    del self._names[key]
+                raise
+            finally:
+                self._api.note_new(name)
         return self._names[key]
 
     async def _delete(self, name: str) -> None:
         try:
             await self._api.write("ec2:DeleteLaunchTemplate", LaunchTemplateName=name)
         except AwsError as error:
-            if not error.is_not_found:  # its creation failed, or the response was lost
+            if not error.is_not_found:  # the response to its creation or deletion was lost
                 raise
+        self._api.forget(name)

@@ -33,7 +33,6 @@ class ResourceKind:
     id_key: str
     delete: str
     deleted_states: frozenset[str] = frozenset()
-    page_size: int = 200  # what DescribeLaunchTemplates takes; the others take more
     delete_parameters: Callable[[str, str], dict[str, Any]] = lambda key, id: {key: id}
 
 
@@ -83,7 +82,9 @@ FREED_AFTER_INSTANCES = (VOLUME, GROUP, TEMPLATE)
 """What is deleted after the instances, because they use it."""
 
 _KINDS = (*FREED_BEFORE_INSTANCES, *FREED_AFTER_INSTANCES)
-_IN_USE = ("DependencyViolation", "IncorrectState", "InvalidGroup.InUse", "VolumeInUse")
+IN_USE = ("DependencyViolation", "IncorrectState", "InvalidGroup.InUse", "VolumeInUse")
+"""The codes of errors if a resource can't be deleted yet."""
+_LOOKS = 4  # a new resource may not be listed for some seconds: "Eventual consistency"
 
 
 class Leftovers:
@@ -106,28 +107,49 @@ class Leftovers:
 
     async def free_ours(self, id: str) -> None:
         """Delete a resource by id, if it is tagged with a session."""
-        if id in {found.id for found in await self._find(_kind_of(id), "*")}:
-            await self._free(id)
+        for delay in poll_intervals():
+            if await self._is_ours(id):
+                await self._free(id)
+                return
+            if not self._api.is_new(id):
+                return
+            await trio.sleep(delay)
 
     async def _find(self, kind: ResourceKind, session: str) -> list[Instance]:
         raws = await self._api.read_all(
             kind.describe,
             kind.list_key,
-            MaxResults=kind.page_size,
             Filters=_tags.filters({_tags.SESSION: [session]}),
         )
-        return [_instance(kind, raw) for raw in raws if raw.get("State") not in kind.deleted_states]
+        found = [
+            _instance(kind, raw) for raw in raws if raw.get("State") not in kind.deleted_states
+        ]
+        if kind is not VOLUME:  # volumes are deleted with their instances, so they may be gone
+            self._api.note_new(*(resource.id for resource in found))
+        return found
+
+    async def _is_ours(self, id: str) -> bool:
+        return id in {found.id for found in await self._find(_kind_of(id), "*")}
 
     async def _free(self, id: str) -> None:
-        kind = _kind_of(id)
+        kind, unlisted = _kind_of(id), 0
         for delay in poll_intervals():
             try:
                 await self._api.write(kind.delete, **kind.delete_parameters(kind.id_key, id))
+                self._api.forget(id)
                 return
             except AwsError as error:
                 if error.is_not_found:
-                    return
-                if error.code not in _IN_USE:
+                    if not await self._is_ours(id):
+                        self._api.forget(id)
+                        return
+                elif error.is_denied and not await self._is_ours(id):
+                    # As for instances, see `Vms`: EC2 denies it for one that is gone.
+                    unlisted += 1
+                    if unlisted == _LOOKS:
+                        self._api.forget(id)
+                        return
+                elif error.code not in IN_USE:
                     raise
             await trio.sleep(delay)
 

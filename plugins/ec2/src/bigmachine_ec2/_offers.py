@@ -47,6 +47,15 @@ def list_offers(
     ]
 
 
+MAX_OVERRIDES = 300
+"""How many offers one fleet gets.
+
+It is the limit of other types of fleets (API reference of FleetLaunchTemplateConfigRequest). An
+instant one has no documented limit, but a request with a hundred types in all zones is refused
+as too large (karpenter-provider-aws, issue 5776).
+"""
+
+
 def fleet_groups(offers: Sequence[Offer]) -> Iterator[list[Offer]]:
     """Yield the offers that one fleet can choose among, in order: one market, one subnet per zone.
 
@@ -60,7 +69,9 @@ def fleet_groups(offers: Sequence[Offer]) -> Iterator[list[Offer]]:
             subnets.setdefault(subnet.zone, []).append(subnet)
         for index in range(max(map(len, subnets.values()))):
             chosen = {of_zone[index] for of_zone in subnets.values() if index < len(of_zone)}
-            yield [offer for offer in of_market if offer.subnet in chosen]
+            group = [offer for offer in of_market if offer.subnet in chosen]
+            for start in range(0, len(group), MAX_OVERRIDES):
+                yield group[start : start + MAX_OVERRIDES]
 
 
 def is_for_fleet(offers: Sequence[Offer]) -> bool:

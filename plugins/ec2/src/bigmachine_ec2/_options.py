@@ -10,40 +10,48 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from bigmachine import option
-from bigmachine.system import check_options
+from bigmachine.boot import PORT
+from bigmachine.system import CloudOptions, check_options
 
 from ._volumes import MAX_DATA_VOLUMES, MAX_GIB
 
 Market = Literal["spot", "on-demand", "spot-then-on-demand"]
+MARKETS = ("spot", "on-demand")
 
 TAG_PREFIX = "bigmachine:"
-_MAX_TAGS = 40  # EC2 allows 50 on a resource, and some are bigmachine's
+SSH_PORT = 22
+_MAX_TAGS = 39  # EC2 allows 50 on a resource, and up to 11 are bigmachine's
 _MAX_KEY, _MAX_VALUE = 128, 256  # characters of a tag
+# By the API reference of DescribeKey; an id is a UUID, or mrk-… for multi-Region keys.
+_KMS_ARN = r"arn:aws[\w-]*:kms:[\w-]+:\d{12}:"
+_KMS_KEY = rf"({_KMS_ARN})?alias/[\w/-]+|({_KMS_ARN}key/)?[\w-]{{36}}"
 _UNIT_NAME = r"[\w:.\\-]+\.(service|socket|timer|mount|automount|swap|path|slice|target)"
 
 
 @dataclass(frozen=True, slots=True)
-class Ec2Options:
+class Ec2Options(CloudOptions):
     """Options of the ``ec2`` system."""
 
-    region: str = option("", help="AWS region; by default that of the AWS configuration.")
+    region: str = option("", help="AWS region; by default that of the AWS profile.")
+    aws_profile: str = option(
+        "",
+        help="Profile of the AWS configuration: credentials and the default region; by default "
+        "the one that AWS_PROFILE names. There is no option for access keys, which are secrets.",
+    )
     instance_type: tuple[str, ...] | str = option(
         (),
         help="Instance types, in order of preference; by default the first of m7i.large, "
-        "m6i.large and m5.large that the region has.",
+        "m6i.large, m5.large and t3.large that a zone of the subnets has, and m7i-flex.large if "
+        "the account's free tier includes it.",
     )
     market: Market = option(
-        "spot-then-on-demand", help="How instances are bought: spot instances may be interrupted."
+        "spot-then-on-demand",
+        help="How instances are purchased: spot instances may be interrupted.",
     )
     max_price: float | None = option(
         None,
         help="The highest price of a spot instance, in US dollars an hour; "
         "by default the on-demand price.",
-    )
-    max_session_cost: float | None = option(
-        None,
-        help="The most that a session may cost, in US dollars. All its machines are stopped "
-        "before it would cost more.",
     )
     image: str = option(
         "",
@@ -53,11 +61,24 @@ class Ec2Options:
     disk: int = option(20, help="Size of the root disk, in GiB.")
     data_disk: int = option(
         0,
-        help="Size of a data disk at /mnt/data, in GiB, which also holds temporary files; "
-        "0 is none.",
+        help="Size of a data disk at /mnt/data, in GiB, which also holds temporary and cached "
+        "files; 0 is none.",
     )
     data_volumes: int = option(
         4, help="How many EBS volumes the data disk is striped over; each adds throughput."
+    )
+    local_disks: bool = option(
+        False,
+        help="Whether the machine's local NVMe disks (instance store) are a data disk at "
+        "/mnt/data, together with the volumes of data_disk, if there are any.",
+    )
+    encrypted: bool = option(
+        False, help="Whether all EBS disks are encrypted, also where the account's default is not."
+    )
+    kms_key: str = option(
+        "",
+        help="The KMS key that encrypts all EBS disks: its id, alias (alias/NAME) or ARN; by "
+        "default the account's default key for EBS.",
     )
     files: tuple[str, ...] = option(
         (), help="Files for the machines, as /PATH/THERE=path/here, owned by root, with their mode."
@@ -68,10 +89,13 @@ class Ec2Options:
     subnets: tuple[str, ...] = option(
         (), help="Subnets, in order of preference; by default those of the default VPC."
     )
+    placement_group: str = option(
+        "", help="Name of a placement group for the instances, such as a cluster in one zone."
+    )
     security_groups: tuple[str, ...] = option(
         (),
         help="Security groups of the instances; by default one is created for the session, "
-        "which allows only the driver.",
+        "which allows only the driver and the session's machines.",
     )
     allow: tuple[str, ...] = option(
         (),
@@ -81,16 +105,26 @@ class Ec2Options:
     public_address: bool = option(
         True, help="Whether instances have public addresses, and the driver uses these."
     )
-    instance_profile: str = option("", help="Name or ARN of the instances' IAM instance profile.")
-    key_pair: str = option("", help="Name of an EC2 key pair for ssh to the instances.")
-    tags: tuple[str, ...] = option((), help="More tags for all resources, as KEY=VALUE.")
-    lifetime: float | None = option(
-        None, help="The most that an instance runs, in seconds after its boot."
+    port: int = option(
+        PORT,
+        help="The port where machines listen; filters of outgoing traffic often allow only 443.",
+        minimum=1,
+        maximum=65535,
     )
-    immortal: bool = option(
-        False,
-        help="For debugging: whether instances outlive the session. They are billed until you "
-        "reap them, or their lifetime ends.",
+    instance_profile: str = option("", help="Name or ARN of the instances' IAM instance profile.")
+    ssh_key: tuple[str, ...] | str = option(
+        (),
+        help="A public key of yours for ssh to the instances, or its file, as in "
+        "~/.ssh/id_ed25519.pub. The session's security group then allows ssh from the driver.",
+    )
+    key_pair: str = option(
+        "", help="Name of an EC2 key pair for ssh to the instances, where ssh_key does not do."
+    )
+    tags: tuple[str, ...] = option((), help="More tags for all resources, as KEY=VALUE.")
+    detailed_tags: bool = option(
+        True,
+        help="Whether tags also name the driver's user, and its program with the options on its "
+        "command line, without their values.",
     )
     verify_boot: bool = option(
         False,
@@ -108,9 +142,19 @@ class Ec2Options:
         return tuple(dict.fromkeys((given,) if isinstance(given, str) else given))
 
     @property
+    def has_ssh(self) -> bool:
+        """Whether somebody is to log in by ssh."""
+        return bool(self.ssh_key or self.key_pair)
+
+    @property
     def markets(self) -> tuple[str, ...]:
         """The markets to try, in this order: of ``"spot"`` and ``"on-demand"``."""
-        return ("spot", "on-demand") if self.market == "spot-then-on-demand" else (self.market,)
+        return MARKETS if self.market == "spot-then-on-demand" else (self.market,)
+
+    @property
+    def encrypts_disks(self) -> bool:
+        """Whether all EBS disks must be encrypted."""
+        return self.encrypted or bool(self.kms_key)
 
     @property
     def own_tags(self) -> Mapping[str, str]:
@@ -122,25 +166,24 @@ def check_offline(o: Ec2Options) -> None:
     """Raise a `UsageError` that lists all problems that need no request to AWS."""
     check_options(
         o,
+        **o.problems(),
         region=_region_problem(o.region),
         instance_type=None if all(o.instance_types) else "must name a type",
         max_price=_price_problem(o),
-        max_session_cost=None
-        if o.max_session_cost is None or o.max_session_cost > 0
-        else "must be more than 0 US dollars",
         image=_image_problem(o.image),
         disk=None if o.disk >= 1 else "must be at least 1 GiB",
         data_disk=_data_disk_problem(o),
         data_volumes=None
         if 1 <= o.data_volumes <= MAX_DATA_VOLUMES
         else f"must be 1 to {MAX_DATA_VOLUMES}",
+        kms_key=_kms_key_problem(o.kms_key),
         files=_files_problem(o.files),
         units=_units_problem(o.units),
         subnets=_id_problem(o.subnets, "subnet"),
         security_groups=_id_problem(o.security_groups, "sg"),
         allow=_allow_problem(o),
+        port="is ssh's own port: choose another" if o.port == SSH_PORT else None,
         tags=_tags_problem(o.tags),
-        lifetime=None if o.lifetime is None or o.lifetime > 0 else "must be more than 0 seconds",
         endpoint_url=None
         if not o.endpoint_url or re.match(r"https?://[^/]", o.endpoint_url)
         else "must begin with http:// or https://",
@@ -176,6 +219,12 @@ def _data_disk_problem(o: Ec2Options) -> str | None:
     if o.data_disk and not lowest <= o.data_disk <= highest:
         return f"must be {lowest} to {highest} GiB on {o.data_volumes} volumes, or 0 for none"
     return None
+
+
+def _kms_key_problem(key: str) -> str | None:
+    if not key or re.fullmatch(_KMS_KEY, key, re.ASCII):
+        return None
+    return f"must be a key's id, its alias (alias/NAME), or an ARN of either, not {key!r}"
 
 
 def _files_problem(files: tuple[str, ...]) -> str | None:

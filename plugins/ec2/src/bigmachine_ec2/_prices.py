@@ -40,6 +40,9 @@ _ON_DEMAND = {
 }
 _DISK = {"productFamily": "Storage", "volumeApiName": "gp3", "locationType": "AWS Region"}
 _ADDRESS = {"group": "VPCPublicIPv4Address"}
+# Of the regions whose prices are not in US dollars, by their first letters: the price list says
+# so (aws/karpenter-provider-aws pull request 4677), and the spot price history doesn't.
+_CURRENCIES = {"cn-": "yuan", "eusc-": "euros"}
 _ADDRESS_USAGE = "PublicIPv4:InUseAddress"  # the end of a usage type; the group has others
 
 
@@ -109,6 +112,18 @@ class Prices:
         """Return what a spot instance alone costs an hour; None if unknown."""
         return self._spot.get((key.instance_type, key.zone))
 
+    @property
+    def foreign_currency(self) -> str:
+        """The currency of the region's prices, if it is not the US dollar."""
+        region = self._api.region
+        return next((c for prefix, c in _CURRENCIES.items() if region.startswith(prefix)), "")
+
+    def _check_currency(self) -> None:
+        if currency := self.foreign_currency:
+            raise StartError(
+                f"AWS's prices in {self._api.region} are in {currency}, not in US dollars"
+            )
+
     async def _attempt(self, request: Callable[[], Awaitable[None]]) -> None:
         try:
             await request()
@@ -119,6 +134,7 @@ class Prices:
             self.failure = error
 
     async def _fetch_spot(self, keys: Sequence[PriceKey]) -> None:
+        self._check_currency()
         zones = [*dict.fromkeys(key.zone for key in keys)]
         # A start time of now returns the last change before it, by the API reference.
         raws = await self._read_all(
@@ -162,6 +178,12 @@ class Prices:
         self, service: str, attributes: Mapping[str, str], *, usage: str = ""
     ) -> list[float]:
         """Return the prices, above 0, of the region's products with these attributes."""
+        self._check_currency()
+        if not self._api.price_list_region:
+            raise StartError(
+                f"AWS's price list can't be read with the credentials of an account in "
+                f"{self._api.region}"
+            )
         wanted = {"regionCode": self._api.region, **attributes}
         raws = await self._read_all(
             "pricing:GetProducts",

@@ -24,6 +24,7 @@ async def keep_public_subnets(api: Api, network: Network, *, is_named: bool) -> 
 
     Raises `UsageError` if the user named a private subnet, or if no public one is left.
     """
+    network = _keep_unblocked(network, is_named=is_named)
     public = await _public(api, network)
     private = [subnet.id for subnet in network.subnets if subnet not in public]
     if private and is_named:
@@ -38,6 +39,23 @@ async def keep_public_subnets(api: Api, network: Network, *, is_named: bool) -> 
             f"{_INSTEAD}"
         )
     return dataclasses.replace(network, subnets=tuple(public))
+
+
+def _keep_unblocked(network: Network, *, is_named: bool) -> Network:
+    """Return the network without the subnets that VPC Block Public Access applies to.
+
+    It refuses no request: packets are dropped, and a machine would never be reached ("Block public
+    access to VPCs and subnets", and aws-samples/eks-workshop-v2 issue 1928).
+    """
+    blocked = [subnet.id for subnet in network.subnets if subnet.is_blocked]
+    if blocked and (is_named or len(blocked) == len(network.subnets)):
+        raise UsageError(
+            f"subnets: {', '.join(blocked)}: the account's VPC Block Public Access keeps the "
+            f"internet out, so public addresses don't work there: have an administrator exclude "
+            f"them, name other subnets, {_INSTEAD}"
+        )
+    kept = tuple(subnet for subnet in network.subnets if not subnet.is_blocked)
+    return dataclasses.replace(network, subnets=kept)
 
 
 async def _public(api: Api, network: Network) -> Sequence[Subnet]:

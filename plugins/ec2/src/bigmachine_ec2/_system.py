@@ -10,20 +10,34 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import trio
 
-from bigmachine.boot import LaunchRequest, user_data
-from bigmachine.errors import BigmachineError, StartError, StopReason
-from bigmachine.system import Capability, Instance, Notice, System, Termination
+from bigmachine.boot import LaunchRequest
+from bigmachine.errors import BigmachineError, StopReason
+from bigmachine.system import (
+    Capability,
+    CheckReport,
+    Event,
+    Identity,
+    Instance,
+    Keepalive,
+    Notice,
+    System,
+    Termination,
+)
 
-from ._immortal import warn_of_end, warn_of_start
+from ._immortal import warn_of_start
 from ._options import Ec2Options, check_offline
+from ._session_resources import SessionResources
+from ._user_data import CONTACT_SECONDS, make_user_data
 
 if TYPE_CHECKING:
+    import httpx
+
+    from ._access import Access
     from ._api import Api
     from ._guest_setup import GuestSetup
     from ._launch import Launch
     from ._launch_plan import LaunchPlan
     from ._leftovers import Leftovers
-    from ._network import SessionSecurityGroup
     from ._offers import Offer
     from ._prices import Prices
     from ._region import Region
@@ -32,7 +46,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("bigmachine.ec2")
 
 _METAL_BOOT_TIMEOUT = 1800.0  # its firmware takes minutes; AWS does not document how many
-_CONTACT_SECONDS = 300.0  # the driver calls every second; only a dead one is silent that long
 
 
 class Ec2System(System):
@@ -45,7 +58,7 @@ class Ec2System(System):
     is_billed = True
     # The time limit of an instance whose driver died before its first call, a slow boot, and a
     # minute for the termination.
-    orphan_timeout = _CONTACT_SECONDS + 60.0 + 120.0 + 60.0
+    orphan_timeout = CONTACT_SECONDS + 60.0 + 120.0 + 60.0
     address_service_url: ClassVar[str] = "https://checkip.amazonaws.com"
     """The URL of AWS's service that returns the caller's public address."""
     metadata_url: ClassVar[str] = "http://169.254.169.254"
@@ -55,11 +68,12 @@ class Ec2System(System):
 
     def __init__(self, options: Ec2Options | None = None) -> None:
         super().__init__(options)
+        if self.options.keepalive_timeout > CONTACT_SECONDS:
+            self.orphan_timeout += self.options.keepalive_timeout - CONTACT_SECONDS
         self._opened: Region | None = None
         self._plan: LaunchPlan | None = None
-        self._group: SessionSecurityGroup | None = None
-        self._session = ""  # set while it may have resources at AWS
-        self._ids: dict[str, str] = {}  # of live instances, by machine name
+        self._access: Access | None = None
+        self._resources = SessionResources(self.options)
         self._caller_arn = ""
         self._guest_setup: GuestSetup | None = None  # read by `setup`, applied on the machine
 
@@ -78,6 +92,7 @@ class Ec2System(System):
 
     async def setup(self) -> None:
         """Check the options, and with AWS all that they name and the permissions for it."""
+        from ._access import Access
         from ._batch import for_each
         from ._budget import check_max_price, check_prices
         from ._guest_setup import GuestSetup
@@ -87,60 +102,89 @@ class Ec2System(System):
         self._guest_setup = GuestSetup.from_options(self.options)
         with self._readable():
             self._caller_arn = await self._api.caller_arn()
-            plan = self._plan = await make_launch_plan(
+            plan = await make_launch_plan(
                 self._api, self.options, address_service_url=self.address_service_url
             )
-            steps = (
-                functools.partial(dry_run_requests, self._api, self.options, plan),
-                functools.partial(self._prices.fetch, [offer.price_key for offer in plan.offers]),
+            self._access = self._access or Access(
+                self._api,
+                self.options,
+                network=plan.network,
+                allow=plan.allow,
+                address_service_url=self.address_service_url,
             )
-            await for_each(steps, lambda step: step())
-        check_max_price(self._prices, plan.offers, max_price=self.options.max_price)
+
+            async def dry_run() -> None:
+                self._plan = await dry_run_requests(
+                    self._api, self.options, plan, caller_arn=self._caller_arn
+                )
+
+            async def fetch_prices() -> None:
+                await self._prices.fetch(offer.price_key for offer in plan.offers)
+
+            await for_each((dry_run, fetch_prices), lambda step: step())
+        assert self._plan is not None
+        offers = self._plan.offers
+        check_max_price(self._prices, offers, max_price=self.options.max_price)
         if self.max_session_cost is not None:
-            check_prices(self._prices, plan.offers, caller_arn=self._caller_arn)
-        if any(offer.instance_type.is_metal for offer in plan.offers):
+            check_prices(self._prices, offers, caller_arn=self._caller_arn)
+        if any(offer.instance_type.is_metal for offer in offers):
             self.boot_timeout = _METAL_BOOT_TIMEOUT
+
+    async def check(self) -> CheckReport:
+        """Try all requests of sessions. This system then changes nothing any more."""
+        from ._check import Check
+        from ._launch_plan import make_launch_plan
+
+        url = self.address_service_url
+        plan = functools.partial(make_launch_plan, self._api, self.options, address_service_url=url)
+        with self._readable():
+            return await Check(self._region, self.options, self.setup, plan).run()
 
     async def start(self, count: int, request: LaunchRequest) -> Sequence[Instance]:
         """Launch instances until there are enough, or EC2 has no more."""
-        from ._addresses import await_addresses, tag_names
+        from ._budget import affordable
+        from ._instance_addresses import await_addresses, tag_names
         from ._quota import warn_of_quotas
 
         if self._plan is None:
             await self.setup()
         assert self._plan is not None
-        data = user_data(
-            request,
-            contact_seconds=_CONTACT_SECONDS,
-            lifetime_seconds=self.options.lifetime or 0.0,
-            is_immortal=self.options.immortal,
-        )
+        assert self._access is not None
+        data = make_user_data(request, self.options)
         names = [request.new_machine().name for _ in range(count)]
-        warn_of_quotas(self._plan.offers, self._plan.quotas, count=count)
-        offers = self._affordable(count, request.remaining_budget)
+        plan, budget = self._plan, request.remaining_budget
+        warn_of_quotas(plan.offers, plan.quotas, count=count)
+        offers = affordable(self._prices, plan.offers, count=count, budget=budget)
         with self._readable():
             launch = await self._prepare(request, data, offers)
             try:
                 await launch.run(count)
                 await launch.confirm(caller_arn=self._caller_arn)
-                found = await await_addresses(
-                    self._vms, launch.vms, names=names, is_public=self.options.public_address
-                )
+                is_public, port = self.options.public_address, self.options.port
+                vms = await await_addresses(self._vms, launch.vms, names=names, is_public=is_public)
+                found = [vm.instance(is_public=is_public, port=port) for vm in vms]
                 instances = [*map(self._prices.priced, found)]
+                if is_public:
+                    await self._access.names.settle(vms, allow=self._access.allow)
                 await tag_names(self._vms, instances)
             except BaseException:
                 await launch.undo()
                 raise
         new = {instance.name: instance.id for instance in instances}
-        self._ids.update(new)
+        self._resources.ids.update(new)
         if self.options.immortal:
-            warn_of_start(new, session=self._session, lifetime=self.options.lifetime)
+            lifetime = self.options.lifetime or 0.0
+            warn_of_start(new, session=self._resources.session, lifetime=lifetime)
         return instances
 
     def maxprocs(self) -> int | None:
         """Return how many vCPUs each instance has; None if the types differ."""
         counts = {offer.instance_type.vcpus for offer in self._plan.offers} if self._plan else set()
         return counts.pop() if len(counts) == 1 else None
+
+    def keepalive(self) -> Keepalive:
+        """Return the timings of the options."""
+        return self.options.keepalive()
 
     async def keepalive_failed(self, instance: Instance) -> Termination | None:
         """Return why the instance ended, as EC2 describes it; None if it runs."""
@@ -154,9 +198,18 @@ class Ec2System(System):
                 return None
             if vm is not None:
                 return vm.termination() if vm.has_ended else None
-            if instance.id not in self._ids.values() or not self._vms.is_new(instance.id):
+            if instance.id not in self._resources.ids.values() or not self._api.is_new(instance.id):
                 return Termination(StopReason.GONE, "EC2 no longer has this instance")
         return None
+
+    async def restore_access(self, instances: Sequence[Instance]) -> None:
+        """Let the driver in at its present address, as after a change of networks."""
+        if self._access is not None:
+            await self._access.restore(caller_arn=self._caller_arn)
+
+    def event(self, event: Event) -> None:
+        """Take note of the machines that the driver has ended."""
+        self._resources.note(event)
 
     async def stop(self, instance: Instance) -> None:
         """Terminate the instance, or delete another resource, and wait until that is done.
@@ -165,33 +218,37 @@ class Ec2System(System):
         """
         from ._leftovers import is_leftover
 
-        if self.options.immortal and instance.name in self._ids:
+        if self.options.immortal and instance.name in self._resources.ids:
             return
         with self._readable():
             if is_leftover(instance.id):  # one of `instances`
                 await self._leftovers.free_ours(instance.id)
                 return
-            id = instance.id or self._ids.get(instance.name, "")
-            if id not in self._ids.values():
+            id = self._resources.id_of(instance)
+            if id not in self._resources.ids.values():
                 id = await self._vms.find_ours(instance)
             if id:
-                await self._vms.terminate([id])
-        self._ids.pop(instance.name, None)
+                await self._resources.terminate(self._region, [id])
+        self._resources.ids.pop(instance.name, None)
 
     async def shutdown(self) -> None:
         """Terminate all instances of the session, and delete all other resources tagged with it.
 
         Immortal instances and their security group are left.
         """
+        session, access = self._resources.session, self._access
         try:
             with self._readable():
-                if self._session:
-                    await self._release(self._session)
+                if session:
+                    group_id = access.group_id if access is not None else ""
+                    await self._resources.free(self._region, group_id=group_id)
+                    if access is not None:
+                        access.forget_group()
         except BigmachineError as error:
             raise BigmachineError(
-                f"session {self._session} may still have instances or a security group on EC2: "
-                f"list them with `bigmachine ps ec2`, and free them with `bigmachine reap ec2 "
-                f"{self._session}`. {error}"
+                f"session {session} may still have instances or a security group on EC2: list "
+                f"them with `bigmachine ps ec2`, and free them with `bigmachine reap ec2 "
+                f"{session}`. {error}"
             ) from error
         finally:
             if self._opened is not None:
@@ -199,18 +256,10 @@ class Ec2System(System):
 
     async def console(self, instance: Instance) -> str:
         """Return the instance's console output; EC2 keeps 64 KB of it."""
-        from ._errors import AwsError
+        from ._console import read_console
 
-        id = instance.id or self._ids.get(instance.name, "")
         with self._readable():
-            try:
-                reply = await self._api.read("ec2:GetConsoleOutput", InstanceId=id, Latest=True)
-            except AwsError as error:
-                if error.code not in ("UnsupportedOperation", "InvalidParameterCombination"):
-                    raise
-                # Only Nitro instances return the latest output; others update it from time to time.
-                reply = await self._api.read("ec2:GetConsoleOutput", InstanceId=id)
-        return str(reply.get("Output") or "")
+            return await read_console(self._api, self._resources.id_of(instance))
 
     async def instances(self) -> Sequence[Instance]:
         """List what is tagged with a session in the region: instances and other resources."""
@@ -224,6 +273,14 @@ class Ec2System(System):
             await self._prices.fetch(vm.price_key for vm in vms)
         instances = (self._prices.priced(vm.instance(is_public=is_public)) for vm in vms)
         return [*before, *instances, *after]
+
+    def http_client(self, identity: Identity) -> httpx.AsyncClient:
+        """Return a client that reaches machines where this computer can: see `MachineNames`."""
+        from bigmachine.rpc import http_client
+
+        if self._access is None:  # on a machine
+            return http_client(identity)
+        return http_client(identity, connect=self._access.names.connect)
 
     # -- on the machine ---------------------------------------------------------------
 
@@ -239,7 +296,7 @@ class Ec2System(System):
 
         try:
             if self._guest_setup is not None:
-                self._guest_setup.apply()
+                self._guest_setup.apply(metadata_url=self.metadata_url)
         except GuestError as error:
             logger.error("the machine's setup failed: %s", error)
             self.exit(1)
@@ -282,69 +339,21 @@ class Ec2System(System):
         except AwsError as error:
             raise explain(error, caller_arn=self._caller_arn) from error
 
-    def _affordable(self, count: int, budget: float | None) -> Sequence[Offer]:
-        from ._budget import affordable
-
-        assert self._plan is not None
-        if budget is None:
-            return self._plan.offers
-        return affordable(self._prices, self._plan.offers, count=count, budget=budget)
-
     async def _prepare(
         self, request: LaunchRequest, data: bytes, offers: Sequence[Offer]
     ) -> Launch:
-        from ._launch import USER_DATA_LIMIT, Launch
+        from ._launch import Launch
         from ._launch_specification import LaunchSpecification
-        from ._network import SessionSecurityGroup
-        from ._tags import IMMORTAL, session_tags
+        from ._tags import session_tags
 
-        plan, api = self._plan, self._api
-        assert plan is not None
-        if len(data) > USER_DATA_LIMIT:
-            raise StartError(
-                f"the boot program's user data has {len(data)} bytes, and EC2's limit is "
-                f"{USER_DATA_LIMIT}: this is a bug in bigmachine"
-            )
-        self._session = session = request.session
-        tags = session_tags(session, request.driver, self.options.own_tags)
-        if self.options.immortal:
-            tags[IMMORTAL] = "yes"
-        groups = self.options.security_groups
-        if not groups:
-            vpc = plan.network.vpc
-            self._group = self._group or SessionSecurityGroup(api, session=session, vpc=vpc)
-            groups = (await self._group.open(allow=plan.allow, tags=tags),)
+        assert self._access is not None
+        self._resources.session = session = request.session
+        tags = session_tags(session, request.driver, self.options)
+        groups = await self._access.open(session=session, tags=tags)
         return Launch(
-            api,
+            self._api,
             self._vms,
             LaunchSpecification(self.options, tags=tags, groups=groups, user_data=data),
             offers=offers,
             session=session,
         )
-
-    async def _release(self, session: str) -> None:
-        from ._leftovers import FREED_AFTER_INSTANCES, FREED_BEFORE_INSTANCES
-
-        try:
-            if "spot" in self.options.markets:
-                requests = await self._leftovers.find(FREED_BEFORE_INSTANCES, session=session)
-                await self._leftovers.free(request.id for request in requests)
-        finally:  # even if that failed: most likely there are none
-            found = await self._vms.find(session=[session])
-            living = {vm.id for vm in found if self.options.immortal and not vm.has_ended}
-            kept = {name: id for name, id in self._ids.items() if id in living}
-            ids = {*self._ids.values(), *(vm.id for vm in found)} - {*kept.values()}
-            await self._vms.terminate(ids)
-        self._ids.clear()
-        if kept:
-            warn_of_end(kept, session=session, lifetime=self.options.lifetime)
-            self._group, self._session = None, ""
-            return
-        # The security group is searched for, too: the response to its creation may be lost.
-        found_after = await self._leftovers.find(FREED_AFTER_INSTANCES, session=session)
-        left = {resource.id for resource in found_after}
-        if self._group is not None and self._group.id:
-            left.add(self._group.id)
-        await self._leftovers.free(left)
-        self._group = None
-        self._session = ""

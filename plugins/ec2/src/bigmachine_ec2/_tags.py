@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from bigmachine.boot import PORT as DEFAULT_PORT
 from bigmachine.boot import Driver
 
-from ._options import TAG_PREFIX
+from ._options import TAG_PREFIX, Ec2Options
 
 SESSION = TAG_PREFIX + "session"
 """The session's name."""
@@ -29,27 +31,47 @@ DRIVER = TAG_PREFIX + "driver"
 """The driver, to find out whether it is alive."""
 HOST = TAG_PREFIX + "host"
 """The driver's computer."""
+USER = TAG_PREFIX + "user"
+"""The user that the driver runs as."""
+COMMAND = TAG_PREFIX + "command"
+"""The driver's program and its options; see `Driver.command`."""
 STARTED = TAG_PREFIX + "started"
 """When the session began to start machines, in UTC."""
+PORT = TAG_PREFIX + "port"
+"""The port of its machines, if that is not the default, for whoever lists them."""
 IMMORTAL = TAG_PREFIX + "immortal"
 """On resources that outlive their session, for debugging."""
 
 MAX_VALUE = 256  # characters of a tag's value, by EC2's "Tag restrictions"
+_NOT_ALLOWED = re.compile(r"[^\w\s+\-=.:/@]")
 _SHORTEST_END = 3  # characters of an instance's id: mostly enough within one tag
 
 
-def session_tags(session: str, driver: Driver, more: Mapping[str, str]) -> dict[str, str]:
+def session_tags(session: str, driver: Driver, o: Ec2Options) -> dict[str, str]:
     """Return the tags of a session's resources, with the current time."""
     now = datetime.datetime.now(datetime.UTC)
     label = session.partition(".")[0]
+    detailed = {USER: driver.user, COMMAND: driver.command} if o.detailed_tags else {}
     return {
-        **more,
+        **o.own_tags,
         "Name": f"bigmachine {label}",
         SESSION: session,
         DRIVER: str(driver),
-        HOST: driver.host[:MAX_VALUE],
+        HOST: tag_value(driver.host),
+        **{key: tag_value(text) for key, text in detailed.items() if text},
         STARTED: now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        **({IMMORTAL: "yes"} if o.immortal else {}),
+        **({PORT: str(o.port)} if o.port != DEFAULT_PORT else {}),
     }
+
+
+def tag_value(text: str) -> str:
+    """Return a text as all of AWS accepts it in a tag, at most 256 characters.
+
+    Allowed are "letters, numbers, spaces, and + - = . _ : / @" ("Tag naming limits and
+    requirements"); EC2 takes others, but services that show its tags may not.
+    """
+    return " ".join(_NOT_ALLOWED.sub("_", text).split())[:MAX_VALUE]
 
 
 def tag_specifications(tags: Mapping[str, str], *kinds: str) -> list[dict[str, Any]]:

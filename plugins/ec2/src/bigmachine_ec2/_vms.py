@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+import re
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,35 +16,46 @@ from bigmachine.system import Instance, Termination
 
 from . import _tags
 from ._api import Api
-from ._backoff import backoff, poll_intervals
+from ._backoff import poll_intervals
 from ._batch import Batch, for_each
 from ._errors import AwsError
+from ._kms_key import ADVICE as KEY_ADVICE
 from ._options import TAG_PREFIX
 from ._prices import PriceKey
 
+logger = logging.getLogger("bigmachine.ec2")
+
 _MAX_VALUES = 200  # values that a filter takes, by the API reference of DescribeInstances
-_ATTEMPTS = 8
-_NEW_SECONDS = 120.0  # a new instance may be unknown for some seconds: "Eventual consistency"
 LIVE_STATES = ("pending", "running", "stopping", "stopped", "shutting-down")
 
 _INTERRUPTED = (StopReason.INTERRUPTED, "EC2 interrupted the spot instance")
+_NOT_LAUNCHED = (StopReason.GONE, "EC2 could not launch it")
 _REASONS = {  # all of the API reference's StateReason; for others EC2's own message is shown
     "Client.InstanceInitiatedShutdown": (StopReason.EXITED, "it powered itself off"),
     "Client.InstanceTerminated": (
         StopReason.GONE,
         "an image of it was being made",
     ),
-    "Client.InternalError": (StopReason.GONE, "EC2 could not launch it"),
-    "Client.InvalidSnapshot.NotFound": (StopReason.GONE, "EC2 could not launch it"),
+    "Client.InternalError": _NOT_LAUNCHED,
+    "Client.InvalidKMSKey.InvalidState": _NOT_LAUNCHED,
+    "Client.InvalidSnapshot.NotFound": _NOT_LAUNCHED,
     "Client.UserInitiatedHibernate": (StopReason.GONE, "somebody hibernated it"),
     "Client.UserInitiatedShutdown": (StopReason.GONE, "somebody terminated it"),
-    "Client.VolumeLimitExceeded": (StopReason.GONE, "EC2 could not launch it"),
+    "Client.VolumeLimitExceeded": (
+        StopReason.GONE,
+        "EC2 could not launch it, because the account's quota of EBS volumes is used up",
+    ),
     "Server.InsufficientInstanceCapacity": (StopReason.GONE, "EC2 had no capacity to launch it"),
     "Server.InternalError": (StopReason.GONE, "EC2 had an internal error"),
     "Server.ScheduledStop": (StopReason.GONE, "EC2 retired its host"),
     "Server.SpotInstanceShutdown": _INTERRUPTED,
     "Server.SpotInstanceTermination": _INTERRUPTED,
 }
+
+# EC2 also says Server.InternalError, with either of these as the message; and for some keys no
+# more than "Client.InternalError: Client error on launch" (issues 12683 of Packer, 1407 of
+# Karpenter, 8 of CiscoDevNet/cloud-cml, and AWS's "Why can't my IAM user start an EC2 instance").
+_OF_KMS_KEY = re.compile(r"KMSKey|Client\.InternalError")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +74,7 @@ class Vm:
     zone: str
     instance_type: str
     market: str
+    public_name: str
     public_address: str
     private_address: str
     session: str
@@ -81,9 +95,8 @@ class Vm:
             zone=raw.get("Placement", {}).get("AvailabilityZone", ""),
             instance_type=raw.get("InstanceType", ""),
             market=raw.get("InstanceLifecycle", "on-demand"),
-            # The DNS name resolves to the private address within the VPC. So machines reach one
-            # another through a security group that allows only its own members.
-            public_address=raw.get("PublicDnsName") or raw.get("PublicIpAddress", ""),
+            public_name=raw.get("PublicDnsName", ""),
+            public_address=raw.get("PublicIpAddress", ""),
             private_address=raw.get("PrivateIpAddress", ""),
             session=session,
             tags=tags,
@@ -115,14 +128,20 @@ class Vm:
         detail = detail or f"its instance is {self.state}"
         if self.reason:
             detail += f" (EC2 says {self.reason}: {self.reason_message})"
+            if _OF_KMS_KEY.search(f"{self.reason} {self.reason_message}"):
+                detail += f"; {KEY_ADVICE}"
         return Termination(reason, detail)
 
-    def instance(self, *, is_public: bool) -> Instance:
-        """Return it as a system's `Instance`."""
-        host = self.public_address if is_public else self.private_address
+    def instance(self, *, is_public: bool, port: int = 0) -> Instance:
+        """Return it as a system's `Instance`. The default ``port`` is the one of its tags."""
+        # The DNS name resolves to the private address within the VPC. So machines reach one
+        # another through a security group that allows only its own members.
+        public = self.public_name or self.public_address
+        host = public if is_public else self.private_address
+        port = port or int(self.tags.get(_tags.PORT, PORT))
         return Instance(
             name=self.name,
-            address=f"{host}:{PORT}" if host else "",
+            address=f"{host}:{port}" if host else "",
             id=self.id,
             zone=self.zone,
             details=_tags.details(
@@ -143,19 +162,25 @@ class Vms:
         self._api = api
         self._describe = Batch(self._describe_all, max_keys=_MAX_VALUES)
         self._terminate = Batch(self._terminate_all, max_keys=_MAX_VALUES)
-        self._launched: dict[str, float] = {}  # launch times, by trio's clock
-
-    def note_launch(self, id: str) -> None:
-        """Remember that an instance was launched just now."""
-        self._launched[id] = trio.current_time()
+        self._cut_off = Batch(self._cut_all_off, max_keys=_MAX_VALUES)
 
     async def describe(self, id: str) -> Vm | None:
         """Return an instance as it is now; None if EC2 has no such instance. Raises `AwsError`."""
         return await self._describe(id)
 
-    def is_new(self, id: str) -> bool:
-        """Whether it was launched so recently that EC2 may not find it yet."""
-        return trio.current_time() < self._launched.get(id, -float("inf")) + _NEW_SECONDS
+    async def await_ours(self, id: str) -> Vm | None:
+        """Return an instance as it is now, once EC2 finds it and its tags if it is new.
+
+        Returns None if there is no such instance, or if no session launched it.
+        """
+        for delay in poll_intervals():
+            vm = await self.describe(id)
+            if vm is not None and vm.is_ours:
+                return vm
+            if not self._api.is_new(id):
+                break
+            await trio.sleep(delay)
+        return None
 
     async def find(self, **tags: Sequence[str]) -> list[Vm]:
         """Return the instances of all sessions that are not terminated, filtered by tags.
@@ -173,8 +198,7 @@ class Vms:
     async def find_ours(self, instance: Instance) -> str:
         """Return an instance's id, found by its id or its name; "" unless a session launched it."""
         if instance.id:
-            vm = await self.describe(instance.id)
-            return vm.id if vm is not None and vm.is_ours else ""
+            return instance.id if await self.await_ours(instance.id) else ""
         session = instance.name.partition(".")[2]
         if not session:
             return ""
@@ -186,30 +210,27 @@ class Vms:
 
         async def tag(batch: tuple[list[str], dict[str, str]]) -> None:
             ids, tags = batch
-            pairs = _tags.pairs(tags)
-            delays = backoff(_ATTEMPTS)
-            while True:
-                try:
-                    await self._api.write("ec2:CreateTags", Resources=ids, Tags=pairs)
-                    return
-                except AwsError as error:
-                    delay = next(delays, None)
-                    if not error.is_not_found or delay is None:
-                        raise
-                await trio.sleep(delay)
+            await self._api.write("ec2:CreateTags", Resources=ids, Tags=_tags.pairs(tags))
 
         await for_each(_tags.machines_tags(labels), tag)
 
-    async def terminate(self, ids: Iterable[str]) -> None:
-        """Terminate instances; return when all are terminated. Raises `AwsError`."""
-        await for_each(ids, self._terminate_one)
+    async def terminate(self, ids: Iterable[str], *, done: Container[str] = ()) -> None:
+        """Terminate instances; return when all are terminated. Raises `AwsError`.
 
-    async def _terminate_one(self, id: str) -> None:
+        The operating systems of those that are ``done`` are not shut down, if AWS can do without.
+        """
+
+        async def terminate(id: str) -> None:
+            await self._terminate_one(id, self._cut_off if id in done else self._terminate)
+
+        await for_each(ids, terminate)
+
+    async def _terminate_one(self, id: str, request: Batch[bool]) -> None:
         is_requested = False
         for delay in poll_intervals():
-            is_requested = is_requested or bool(await self._terminate(id))
+            is_requested = is_requested or bool(await request(id))
             vm = await self.describe(id)
-            if vm.is_terminated if vm else not self.is_new(id):
+            if vm.is_terminated if vm else not self._api.is_new(id):
                 return
             await trio.sleep(delay)
 
@@ -222,22 +243,51 @@ class Vms:
         reservations = await self._api.read_all(
             "ec2:DescribeInstances", "Reservations", Filters=[*filters]
         )
-        return [
+        found = [
             Vm.from_response(raw)
             for reservation in reservations
             for raw in reservation["Instances"]
         ]
+        self._api.note_new(*(vm.id for vm in found if vm.is_ours and not vm.is_terminated))
+        return found
 
-    async def _terminate_all(self, ids: Sequence[str]) -> dict[str, bool]:
-        """Terminate these; return which of them EC2 knows. One unknown id fails a whole request."""
+    async def _cut_all_off(self, ids: Sequence[str]) -> dict[str, bool]:
+        """Terminate these without a shutdown of their operating systems, if that is possible.
+
+        AWS has had the parameter since July 2025 ("Methods for terminating an instance" in the EC2
+        User Guide), and older versions of botocore refuse it.
+        """
+        if await self._api.takes("ec2:TerminateInstances", "SkipOsShutdown"):
+            try:
+                return await self._terminate_all(ids, SkipOsShutdown=True)
+            except AwsError as error:
+                if error.is_temporary:
+                    raise
+                logger.debug("SkipOsShutdown is refused: %s", error)
+        return await self._terminate_all(ids)
+
+    async def _terminate_all(self, ids: Sequence[str], **parameters: bool) -> dict[str, bool]:
+        """Terminate these; return which of them EC2 knows. One unknown id fails a whole request.
+
+        EC2 denies it for one that is gone, or whose tags are, if the policy permits tagged ones
+        only (karpenter-provider-aws, issue 2100 and pull request 2253). "Tags … may no longer be
+        visible on the terminated instance after a short while" ("Terminate Amazon EC2 instances").
+        """
         try:
-            await self._api.write("ec2:TerminateInstances", InstanceIds=[*ids])
+            await self._api.write(
+                "ec2:TerminateInstances", waits_for_new=False, InstanceIds=[*ids], **parameters
+            )
         except AwsError as error:
-            if not error.is_not_found:
-                raise
-            if len(ids) == 1:
+            if error.is_not_found and len(ids) == 1:
                 return {ids[0]: False}
-            known = set(await self._describe_all(ids))
-            accepted = await self._terminate_all([*known]) if 0 < len(known) < len(ids) else {}
-            return {id: accepted.get(id, False) for id in ids}
+            if not (error.is_not_found or error.is_denied):
+                raise
+            found = await self._describe_all(ids)
+            left = [id for id, vm in found.items() if not vm.is_terminated]
+            if error.is_denied and len(left) == len(ids):
+                raise
+            accepted = (
+                await self._terminate_all(left, **parameters) if 0 < len(left) < len(ids) else {}
+            )
+            return {id: accepted.get(id, id in found and id not in left) for id in ids}
         return dict.fromkeys(ids, True)

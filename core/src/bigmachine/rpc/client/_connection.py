@@ -29,6 +29,11 @@ class Connection(ABC):
     is_open: bool
 
     @property
+    @abstractmethod
+    def is_in_use(self) -> bool:
+        """Whether calls or streams are in flight: any but those of `call`, which are our own."""
+
+    @property
     def received_at(self) -> float:
         """When the machine sent something last, on trio's clock; ``-inf`` if that is unknown."""
         return -math.inf

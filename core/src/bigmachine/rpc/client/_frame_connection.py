@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import trio
@@ -27,7 +27,7 @@ from .._receive import receive_frames
 from .._streams import IncomingStream, OutgoingStream
 from .._turns import without_turn
 from ._connection import Connection, ConnectionLost
-from ._pickled_call import PickledCall
+from ._pickled_call import PickledCall, pickle_call
 from ._pickled_result import PickledResult, loaded
 from ._uploads import Uploads
 
@@ -66,8 +66,13 @@ class FrameConnection(Connection):
         self._calls: dict[int, Callable[[_Reply], object]] = {}
         self._incoming: dict[int, IncomingStream] = {}
         self._outgoing: dict[int, OutgoingStream] = {}
+        self._own_calls: set[int] = set()  # streams of calls by `call`
         self._error: Exception | None = None
         self.is_open = True
+
+    @property
+    def is_in_use(self) -> bool:
+        return bool(self._incoming) or not all(n in self._own_calls for n in self._calls)
 
     @property
     def received_at(self) -> float:
@@ -108,6 +113,18 @@ class FrameConnection(Connection):
                 return Error(exc)
             reply = await self._reply(stream)
         return self._load(call.method, reply)
+
+    async def call(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        pickled = pickle_call(method, args, kwargs)
+        if pickled.uploads is not None:
+            return loaded((await self.outcome(pickled)).unwrap())
+        stream, _ = self._begin(pickled)
+        self._own_calls.add(stream)
+        try:
+            reply = await self._reply(stream)
+        finally:
+            self._own_calls.discard(stream)
+        return loaded(self._load(method, reply).unwrap())
 
     async def open_stream(self, call: PickledCall) -> IncomingStream:
         method, uploads = call.method, call.uploads

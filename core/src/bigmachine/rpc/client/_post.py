@@ -6,6 +6,7 @@ need frames and are a `UsageError`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 
@@ -37,16 +38,32 @@ class PostConnection(Connection):
         self.is_open = True
         self._http = http
         self._base = base
+        self._in_flight = 0
+        self._own_calls = 0  # by `call`; these are in flight, too
+
+    @property
+    def is_in_use(self) -> bool:
+        return self._in_flight > self._own_calls
 
     async def run(self) -> None:
         """Wait until cancelled: there is no connection that could end."""
         await trio.sleep_forever()
 
     async def outcome(self, call: PickledCall) -> Outcome[Any]:
+        self._in_flight += 1
         try:
             return await self._post(call)
         except BigmachineError as exc:
             return Error(exc.with_traceback(None))  # its cause has the frames that matter
+        finally:
+            self._in_flight -= 1
+
+    async def call(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        self._own_calls += 1
+        try:
+            return await super().call(method, args, kwargs)
+        finally:
+            self._own_calls -= 1
 
     async def _post(self, call: PickledCall) -> Outcome[Any]:
         import httpx

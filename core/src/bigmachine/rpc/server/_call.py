@@ -45,8 +45,10 @@ class Call(ABC):
 
     def start(self) -> None:
         """Start the method."""
-        if self._pools.is_closed and not self.method.is_of_supervisor:
-            return
+        if not self.method.is_of_supervisor:
+            if self._pools.is_closed:
+                return
+            self._pools.begun += 1
         if self.method.is_async:
             self._work = self._pools.tasks.start(self._run_in_loop)
         elif self.method.processes is None:
@@ -62,6 +64,11 @@ class Call(ABC):
         if self._work is not None:
             self._work.cancel()
             self._pools.cancelled.add(self)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether anything of it runs, also a method in a thread that was cancelled."""
+        return self._work is not None and not self._work.has_ended
 
     @property
     def has_ended(self) -> bool:
@@ -230,6 +237,10 @@ class Pools:
     threads: ThreadPool
     is_closed: bool = False
     """Whether calls that come now are left unanswered, because the machine is about to end."""
+    begun: int = 0
+    """How many calls have begun so far, without the supervisor's; some count twice."""
+    posts: int = 0
+    """How many calls by POST are in flight, without the supervisor's."""
     cancelled: weakref.WeakSet[Call] = field(default_factory=weakref.WeakSet)
     """Those of which something may still run."""
 

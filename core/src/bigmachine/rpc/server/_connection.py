@@ -74,6 +74,11 @@ class ServingConnection:
             for stream in tuple(self._calls):
                 self._cancel(stream)
 
+    @property
+    def has_calls(self) -> bool:
+        """Whether any call is in flight but the supervisor's."""
+        return not all(call.method.is_of_supervisor for call in self._calls.values())
+
     def cancel_calls(self) -> None:
         """Cancel all calls but the supervisor's."""
         for stream, call in tuple(self._calls.items()):

@@ -39,12 +39,16 @@ class PostCall(Call):
 
     async def response(self) -> tuple[int, bytes]:
         """Run the method; return the status and the body. Cancelling this cancels the method."""
+        counted = not self.method.is_of_supervisor
+        self._pools.posts += counted
         self.start()
         try:
             await self._is_done.wait()
         except trio.Cancelled:
             self.cancel()
             raise
+        finally:
+            self._pools.posts -= counted
         return self._response
 
     def load_arguments(self) -> tuple[Sequence[Any], Mapping[str, Any]]:

@@ -94,6 +94,23 @@ class Server:
             self._pools.threads.warn_of_abandoned()
             self._place_watch.check(is_any_waiting=self._pools.threads.has_queue())
 
+    def activity(self) -> tuple[int, bool]:
+        """Return how many calls have begun so far, and whether any method runs now.
+
+        The supervisor's do not count. A method runs from the arrival of its call until it has
+        ended, which may be long after its caller has cancelled the call; a stream until its last
+        item is sent.
+        """
+        is_busy = (
+            any(connection.has_calls for connection in self._connections)
+            or self._pools.posts > 0
+            or any(
+                call.is_running and not call.method.is_of_supervisor
+                for call in tuple(self._pools.cancelled)
+            )
+        )
+        return self._pools.begun, is_busy
+
     async def end_calls(self, timeout: float, *, with_threads: bool) -> None:
         """Cancel all calls but the supervisor's, and leave new ones unanswered.
 

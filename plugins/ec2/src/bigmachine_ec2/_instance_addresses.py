@@ -19,16 +19,17 @@ from ._vms import Vm, Vms
 logger = logging.getLogger("bigmachine.ec2")
 
 _ADDRESS_TIMEOUT = 120.0  # an address comes within seconds of the launch
+_SHOWN = 3  # failures in an error: most often all are alike
 _NAMES_TIMEOUT = 60.0  # thousands of instances take a quarter of it
 
 
 async def await_addresses(
     region_vms: Vms, vms: Sequence[Vm], *, names: Sequence[str], is_public: bool
-) -> list[Instance]:
+) -> list[Vm]:
     """Wait until these instances have addresses; terminate those that get none.
 
-    Returns the others, under these names. ``is_public`` selects the public or the private
-    address. Raises `StartError` if none gets an address, and `AwsError`.
+    Returns the others, under these names, as they are then. ``is_public`` selects the public or
+    the private address. Raises `StartError` if none gets an address, and `AwsError`.
     """
     described: dict[str, Vm] = {}
 
@@ -43,23 +44,23 @@ async def await_addresses(
 
     with trio.move_on_after(_ADDRESS_TIMEOUT):
         await for_each(vms, await_address)
-    instances = []
+    ready = []
     failures = []
     for launched, name in zip(vms, names, strict=False):
         vm = dataclasses.replace(described.get(launched.id, launched), name=name)
-        instance = vm.instance(is_public=is_public)
-        if instance.address and not vm.has_ended:
-            instances.append(instance)
+        if vm.instance(is_public=is_public).address and not vm.has_ended:
+            ready.append(vm)
         else:
             why = vm.termination().detail if vm.has_ended else "EC2 assigned no address"
             failures.append(f"{vm.name} ({vm.id}) did not come up: {why}")
-    started = {instance.id for instance in instances}
+    started = {vm.id for vm in ready}
     await region_vms.terminate(vm.id for vm in vms if vm.id not in started)
-    if not instances:
-        raise StartError("; ".join(failures))
+    if not ready:
+        more = f"; and {len(failures) - _SHOWN} more did not" if len(failures) > _SHOWN else ""
+        raise StartError("; ".join(failures[:_SHOWN]) + more)
     for failure in failures:
         logger.warning("%s", failure)
-    return instances
+    return ready
 
 
 async def tag_names(region_vms: Vms, instances: Sequence[Instance]) -> None:

@@ -1,0 +1,93 @@
+"""``bigmachine check``: whether sessions would work on your account, at no cost."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ._arguments import add_option, add_profile, parse_options
+
+if TYPE_CHECKING:
+    from ..system import CheckReport, System
+
+_FAILED = 1
+_CLOSE_TIMEOUT = 10.0
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand to the parser's ``commands``."""
+    text = "show whether sessions would work on your account, at no cost"
+    parser = commands.add_parser(
+        "check",
+        help=text,
+        description=f"{text.capitalize()}. It sends the requests that sessions make; those that "
+        "change anything are dry runs. It asks nothing, purchases nothing and leaves nothing.",
+    )
+    parser.add_argument("system", metavar="SYSTEM", help="the system, as in `bigmachine systems`")
+    add_option(parser)
+    add_profile(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the provider's answers; the status is 1 if sessions would fail."""
+    from ..reaper._leftovers import run_async
+    from ..system._entrypoints import choose_system
+
+    options = parse_options(arguments.option)
+    system = choose_system(arguments.system, profile=arguments.profile, texts=options)
+    report = run_async(lambda: _check(system))
+    if arguments.json:
+        requests = [
+            {
+                "request": request.name,
+                "verdict": request.verdict,
+                "is_needed": request.is_needed,
+                "detail": request.detail,
+            }
+            for request in report.requests
+        ]
+        print(json.dumps({"requests": requests, "advice": report.advice}, indent=2))
+    else:
+        print("\n".join(_text(report)))
+    return _FAILED if any(request.fails for request in report.requests) else 0
+
+
+async def _check(system: System) -> CheckReport:
+    """Return the report; an error of the system is its only line."""
+    import trio
+
+    from ..errors import BigmachineError
+    from ..system import CheckedRequest, CheckReport, Verdict
+
+    try:
+        return await system.check()
+    except BigmachineError as error:
+        return CheckReport([CheckedRequest("setup", Verdict.REFUSED, str(error))])
+    finally:
+        with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+            await system.shutdown()
+
+
+def _text(report: CheckReport) -> Iterator[str]:
+    from ..errors import sanitize, sanitize_line
+    from ._table import count_text, table, wrapped
+
+    requests = report.requests
+    heads = table([(str(request.verdict), request.name) for request in requests], indent=0)
+    for head, request in zip(heads, requests, strict=True):
+        yield head
+        if request.detail:
+            yield from wrapped(sanitize_line(request.detail), indent=9)
+    failed = sum(request.fails for request in requests)
+    yield ""
+    if report.advice:
+        yield from sanitize(report.advice).splitlines()
+        yield ""
+    if failed:
+        yield f"Sessions would fail: {count_text(failed, 'request')} of {len(requests)}."
+    else:
+        yield "Sessions would work, as far as can be told without one."

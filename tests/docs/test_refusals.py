@@ -1,0 +1,60 @@
+"""The table of EC2's refusals is true: its codes, its words and its tests exist."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from bigmachine_ec2._errors import AwsError
+from tests.docs.markdown import ROOT
+
+PAGE = ROOT / "docs/ec2-refusals.md"
+SOURCE = "\n".join(p.read_text() for p in (ROOT / "plugins/ec2/src/bigmachine_ec2").glob("*.py"))
+
+
+def rows() -> Iterator[list[str]]:
+    for line in PAGE.read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if line.startswith("|") and cells[0] not in ("code",) and not line.startswith("|---"):
+            yield cells
+
+
+ROWS = [*rows()]
+
+
+def messages() -> Iterator[str]:
+    """Yield the texts in the plugin's source, with an ellipsis for each placeholder."""
+    for node in ast.walk(ast.parse(SOURCE.replace("from __future__ import annotations", ""))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield re.sub("%[sd]", "…", node.value)
+        elif isinstance(node, ast.JoinedStr):
+            yield "".join(
+                str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values
+            )
+
+
+MESSAGES = [" ".join(message.split()) for message in messages()]
+
+
+def test_table_is_not_empty():
+    assert len(ROWS) > 20
+    assert all(len(row) == 5 for row in ROWS)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[1])
+def test_codes_words_and_tests_of_a_row_exist(row):
+    codes, _, _, seen, tests = row
+    for code in re.findall("`(.*?)`", codes):
+        assert f'"{code}' in SOURCE or AwsError("ec2:Any", code, "").is_not_found, code
+    for words in re.findall('"(.*?)"', seen):
+        assert any(words in message for message in MESSAGES), words
+    cited = re.findall(r"\[(.*?)\]\(\.\./(tests/.*?) \"(.*?)\"\)", tests)
+    assert cited
+    for label, path, name in cited:
+        source = (ROOT / path).read_text()
+        assert f"def {name}(" in source, name
+        if "bad_input_is_refused" in name:
+            assert f'"{label}",' in source, label  # one of that test's cases

@@ -1,0 +1,84 @@
+"""The emulated AWS refuses what AWS's own models and guides say that it refuses."""
+
+from __future__ import annotations
+
+import re
+import urllib.error
+import urllib.request
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.support.aws.aws import REGION
+from tests.support.schemas import REFUSED, check_refused
+
+FILTER = {"Name": "vpc-id", "Values": ["vpc-1"]}
+TAGS = [{"ResourceType": "security-group", "Tags": [{"Key": "aws:x", "Value": "x"}]}]
+
+
+@pytest.fixture
+def send(aws):
+    client = boto3.client("ec2", region_name=REGION, endpoint_url=aws.url)
+
+    def send(action, **parameters):
+        return getattr(client, action)(**parameters)
+
+    return send
+
+
+@pytest.mark.parametrize(
+    ("action", "parameters", "problem"),
+    [
+        ("describe_route_tables", {"MaxResults": 500}, "MaxResults: 500: .* the most is 100"),
+        ("describe_instances", {"MaxResults": 2000}, "MaxResults: 2000: .* the most is 1000"),
+        ("describe_route_tables", {"Filters": [{**FILTER, "Name": "vpc"}]}, "Name: 'vpc': must m"),
+        ("describe_vpcs", {"Filters": [{**FILTER, "Values": []}]}, r"Filters\[0\].Values: is requ"),
+        ("describe_vpcs", {"Filters": [{**FILTER, "Values": ["v"] * 201}]}, "201 items, .* 200"),
+        ("describe_vpcs", {"Filters": [FILTER] * 51}, "51 items, and the most is 50"),
+        ("create_tags", {"Resources": ["i-1"] * 1001, "Tags": []}, "1001 items, .* 1000"),
+        ("create_tags", {"Resources": [], "Tags": []}, "Resources: is required"),
+        ("create_security_group", {"GroupName": "sg-1", "Description": "d"}, "GroupName: 'sg-1'"),
+        ("create_security_group", {"GroupName": "g", "Description": "ü"}, "Description: 'ü': must"),
+        ("create_security_group", {"GroupName": "g" * 256, "Description": "d"}, "256 characters"),
+        (
+            "create_security_group",
+            {"GroupName": "g", "Description": "d", "TagSpecifications": TAGS},
+            r"TagSpecifications\[0\].Tags\[0\].Key: 'aws:x': must match",
+        ),
+        (
+            "run_instances",
+            {"MinCount": 1, "MaxCount": 1, "InstanceInitiatedShutdownBehavior": "end"},
+            "InstanceInitiatedShutdownBehavior: 'end': must be one of",
+        ),
+        (
+            "run_instances",
+            {"MinCount": 1, "MaxCount": 1, "ClientToken": "t" * 65},
+            "65 characters, and the most is 64",
+        ),
+        (
+            "run_instances",
+            {"MinCount": 1, "MaxCount": 1, "MetadataOptions": {"HttpPutResponseHopLimit": 65}},
+            "the most is 64",
+        ),
+    ],
+)
+def test_parameter_outside_the_model_is_refused(send, action, parameters, problem):
+    with pytest.raises(ClientError, match="InvalidParameterValue"):
+        send(action, **parameters)
+    assert any(re.search(problem, refused) for refused in REFUSED), REFUSED
+    REFUSED.clear()
+
+
+def test_request_of_any_process_is_checked(aws):
+    """It is the emulated AWS that checks, so nothing need be installed where a request is made."""
+    scope = f"Credential=made-up/20260101/{REGION}/ec2/aws4_request"
+    request = urllib.request.Request(
+        aws.url,
+        data=b"Action=DescribeRouteTables&Version=2016-11-15&MaxResults=500&Surprise=1",
+        headers={"Authorization": f"AWS4-HMAC-SHA256 {scope}"},
+    )
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(request)
+    with pytest.raises(AssertionError, match="DescribeRouteTables.Surprise: is unknown"):
+        check_refused()

@@ -1,0 +1,99 @@
+"""Both ends know whether calls are in flight: by frames and by POST, without their own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import trio
+
+from bigmachine.rpc import Connection, FrameConnection, PostConnection, dial, http_client
+from bigmachine.rpc.client._pickled_call import pickle_call
+from tests.unit.rpc.wires import DRIVER, MACHINE, run, services, serving
+
+
+class Slow:
+    def __init__(self) -> None:
+        self.begun = trio.Event()
+        self.may_end = trio.Event()
+
+    async def wait(self) -> None:
+        self.begun.set()
+        await self.may_end.wait()
+
+    async def items(self) -> AsyncIterator[int]:
+        yield 1
+        await self.may_end.wait()
+
+
+class Supervisor(Slow):
+    """As a machine's own."""
+
+
+@pytest.mark.parametrize("way", ["frames", "POST"])
+def test_calls_in_flight_are_known_at_both_ends(way: str) -> None:
+    async def main() -> None:
+        slow, supervisor = Slow(), Supervisor()
+        installed = services(slow)
+        installed.add("Supervisor", supervisor)
+        async with (
+            serving(installed) as (server, address),
+            http_client(DRIVER) as http,
+            dial(http, f"https://{address}#{MACHINE.name}") as dialled,
+            trio.open_nursery() as nursery,
+        ):
+            connection: Connection = dialled
+            if way == "POST":
+                url = f"https://{address}"
+                connection = PostConnection(http, base=url, addr="a", machine=MACHINE.name)
+            nursery.start_soon(connection.run)
+            assert not connection.is_in_use
+            assert server.activity() == (0, False)
+
+            nursery.start_soon(connection.call, "Supervisor.wait", (), {})
+            await supervisor.begun.wait()
+            assert not connection.is_in_use
+            assert server.activity() == (0, False)
+
+            async with trio.open_nursery() as calls:
+                calls.start_soon(connection.outcome, pickle_call("S.wait", (), {}))
+                await slow.begun.wait()
+                assert connection.is_in_use
+                assert server.activity() == (1, True)
+                slow.may_end.set()
+            assert not connection.is_in_use
+            assert server.activity() == (1, False)
+            nursery.cancel_scope.cancel()
+
+    run(main)
+
+
+def test_stream_is_in_flight_until_its_end_has_arrived_or_it_is_closed() -> None:
+    async def main() -> None:
+        slow = Slow()
+        async with (
+            serving(slow) as (server, address),
+            http_client(DRIVER) as http,
+            dial(http, f"https://{address}#{MACHINE.name}") as connection,
+            trio.open_nursery() as nursery,
+        ):
+            assert isinstance(connection, FrameConnection)
+            nursery.start_soon(connection.run)
+            for how in ("close", "end"):
+                stream: Any = await connection.open_stream(pickle_call("S.items", (), {}))
+                assert await anext(stream) == 1
+                assert connection.is_in_use
+                assert server.activity()[1]
+                if how == "close":
+                    stream.close()
+                else:
+                    slow.may_end.set()
+                    assert [item async for item in stream] == []
+                with pytest.raises(ValueError, match="no service"):
+                    await connection.call("Unknown.method", (), {})  # a round trip
+                assert not connection.is_in_use
+                assert not server.activity()[1]
+            nursery.cancel_scope.cancel()
+
+    run(main)
