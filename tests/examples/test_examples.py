@@ -215,7 +215,7 @@ def test_bigpi_continues_after_one_machine_is_killed(run):
     process = run.start(BIGPI, "-n", "20e6", "--machines", 2, "--seed", 1)
     assert process.stdout is not None
     first = process.stdout.readline()
-    assert first.startswith(" 10%")
+    assert 10 <= int(first.partition("%")[0]) < 20
     with_sockets = [p for p in run.left_running() if is_machine(p, process.pid)]
     os.kill(with_sockets[0], signal.SIGKILL)
     stdout, stderr = process.communicate(timeout=60)

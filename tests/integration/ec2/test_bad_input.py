@@ -159,7 +159,7 @@ REGION = [
         (
             "region: set neither by the option nor",
             "pass one, like region='eu-central-1'",
-            "AWS_DEFAULT_REGION",
+            "AWS_REGION",
         ),
         {"region": ""},
         is_asked=False,

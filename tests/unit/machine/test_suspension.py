@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 
-import psutil
+import pytest
 import trio
 
 from bigmachine.session._suspension import suspended_seconds, watch_suspension
 from tests.support.services import Echo
+
+psutil = pytest.importorskip("psutil", exc_type=ImportError)  # it asks which system this is
 
 
 def test_computer_that_slept_is_noticed_each_time(run):

@@ -10,6 +10,7 @@ message: the receiver counts them, too. Those after them wait in line, their fra
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 
@@ -60,6 +61,8 @@ class Outbox:
         self._under_way_bytes = 0  # announced, of all of them
         self._in_line: OrderedDict[int, _OutgoingBody] = OrderedDict()
         self._unsent_bytes = 0  # of all bodies
+        self._announced_bytes = 0  # of bodies that threads have made, and that are not posted yet
+        self._announcing = threading.Lock()
         self._parked: Task | None = None
         self._is_corked = False
         self._idle: trio.Event | None = None  # made by the task that waits for it
@@ -80,12 +83,26 @@ class Outbox:
     @property
     def has_room(self) -> bool:
         """Whether more replies and items should be produced."""
-        return self._small_bytes < MAX_SMALL_BYTES and self._unsent_bytes < MAX_UNSENT_BYTES
+        return (
+            self._small_bytes < MAX_SMALL_BYTES
+            and self._unsent_bytes + self._announced_bytes < MAX_UNSENT_BYTES
+        )
 
     @property
     def has_bodies(self) -> bool:
         """Whether a body is not yet sent entirely."""
         return bool(self._under_way or self._in_line)
+
+    def announce(self, size: int) -> None:
+        """Count a body of so many bytes, in any thread, from now on: it will be posted."""
+        with self._announcing:
+            self._announced_bytes += size
+
+    def take_back(self, size: int) -> None:
+        """Forget what was announced: it is posted now, or never; in the loop."""
+        with self._announcing:
+            self._announced_bytes -= size
+        self._wake()
 
     def when_room(self, function: Callable[[], None]) -> None:
         """Call ``function`` once there is room again."""

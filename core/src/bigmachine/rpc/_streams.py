@@ -78,6 +78,14 @@ class OutgoingStream:
         """How much room the window has left."""
         return WINDOW_BYTES - self._ahead
 
+    def announce(self, payload: Payload) -> None:
+        """Count a large item that a thread has made, until `take_back`; in any thread."""
+        self._outbox.announce(payload.size)
+
+    def take_back(self, payload: Payload) -> None:
+        """Stop to count it: it is posted now, or never; in the loop."""
+        self._outbox.take_back(payload.size)
+
     def post(self, payload: Payload) -> None:
         """Send an item in this scheduling round; call it only if `has_room`."""
         self._ahead += item_cost(payload.size)

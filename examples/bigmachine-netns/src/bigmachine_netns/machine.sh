@@ -36,7 +36,8 @@ run() {
     echo "$address"
     exec 8>&2 >/dev/null 2>&1 # so the shell's own remarks, such as "Killed", go nowhere
     status=0
-    setsid ip netns exec "$namespace" "$@" --listen "$address:$port" >&8 2>&8 8>&- || status=$?
+    # In a subshell: a shell may write them to where the command's own errors go.
+    (exec setsid ip netns exec "$namespace" "$@" --listen "$address:$port" >&8 2>&8 8>&-) || status=$?
     return $status
 }
 

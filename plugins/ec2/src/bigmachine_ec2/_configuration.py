@@ -30,18 +30,17 @@ def open_session(region: str, profile: str = "") -> Any:
     except ImportError as exc:  # not after a regular installation
         raise StartError("system 'ec2' needs boto3: pip install 'bigmachine[ec2]'") from exc
     try:
+        # AWS_REGION comes first, as for the `aws` command (version 2); boto3 does not read it.
+        region = region or os.environ.get("AWS_REGION", "")
         session = boto3.Session(profile_name=profile or None, region_name=region or None)
-        # What other SDKs read, and AWS's own services set; boto3 does not read it.
-        if not session.region_name and (region := os.environ.get("AWS_REGION", "")):
-            session = boto3.Session(profile_name=profile or None, region_name=region)
         with quiet("botocore.credentials"):
             credentials = session.get_credentials()
     except ProfileNotFound as exc:
         name, names = exc.kwargs["profile"], botocore.session.Session().available_profiles
+        known = f"It has {', '.join(names)}: set it to one of these" if names else "It has none"
         raise UsageError(
             f"{'aws_profile' if profile else 'AWS_PROFILE'}: the AWS configuration has no profile "
-            f"{name!r}{_nearest(name, names)} It has {', '.join(names) or 'none'}: set it to one "
-            f"of these, or {'omit' if profile else 'unset'} it"
+            f"{name!r}{_nearest(name, names)} {known}, or {'omit' if profile else 'unset'} it"
         ) from exc
     except BotoCoreError as exc:
         raise StartError(
@@ -52,7 +51,7 @@ def open_session(region: str, profile: str = "") -> Any:
         raise UsageError(
             f"region: set neither by the option nor by the AWS configuration (profile "
             f"{session.profile_name!r}); pass one, like region='eu-central-1', or set "
-            f"AWS_DEFAULT_REGION"
+            f"AWS_REGION"
         )
     if credentials is None and profile:
         raise StartError(

@@ -92,6 +92,8 @@ class GeneratorRun:
                 return functools.partial(self._last, dump_exception(exc))
             room -= item_cost(payload.size)
             is_large = payload.size > LARGE_ITEM_BYTES
+            if is_large:  # else other threads would make theirs before the loop counts this one
+                outgoing.announce(payload)
             is_full = room <= 0 or is_large or not outgoing.has_room
             if is_full or self._pools.is_thread_wanted(method):
                 return functools.partial(self._pause, payload)
@@ -105,6 +107,8 @@ class GeneratorRun:
     def _pause(self, payload: Payload | None = None) -> None:
         """Post the last item of a step, if it made one; continue as soon as there is room."""
         if payload is not None:
+            if payload.size > LARGE_ITEM_BYTES and self._outgoing is not None:
+                self._outgoing.take_back(payload)
             self._post(payload)
         self._job = None
         if self._is_cancelled:
