@@ -58,7 +58,9 @@ def check_command(words: list[str]) -> None:
         while words[0].startswith("-"):
             words = words[2:] if words[0] in ("--group", "--python") else words[1:]
     program = words[0]
-    if program == "python":
+    if words[:2] == ["python", "-c"]:
+        compile(words[2], "-c", "exec")
+    elif program == "python":
         module = words[2] if words[1] == "-m" else words[1]
         target = ROOT / (module if module.endswith(".py") else module.replace(".", "/"))
         assert target.exists() or target.with_suffix(".py").exists() or module == "pytest", module

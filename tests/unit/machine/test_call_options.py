@@ -6,6 +6,7 @@ import datetime
 import fractions
 import functools
 import math
+import signal
 from collections.abc import AsyncIterator, Iterator
 
 import numpy as np
@@ -69,9 +70,16 @@ def machine() -> Iterator[bm.Machine]:
 # -- options -------------------------------------------------------------------
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="its process is ended by a signal")
+def test_option_given_to_parallel_method_says_how_to_give_it(machine):
+    with pytest.raises(TypeError) as caught:
+        machine.call("Work.in_process", timeout=3)
+    assert "machine.with_options(timeout=5" in "".join(caught.value.__notes__)
+
+
 def test_option_in_wrong_place_or_unknown_says_how_to_give_it(machine):
     for name, example in (("timeout", "timeout=5"), ("retry", "retry=True"), ("retries", "retry")):
-        for method in ("Work.add", "Work.hang", "Work.in_process"):
+        for method in ("Work.add", "Work.hang"):
             with pytest.raises(TypeError, match="unexpected keyword argument") as caught:
                 machine.call(method, **{name: 3})
             assert f"machine.with_options({example}" in "".join(caught.value.__notes__)
