@@ -15,6 +15,7 @@ from ._frames import DEFAULT_LIMIT_BYTES as DEFAULT_LIMIT_BYTES
 from ._marshal import dump_service as dump_service
 from ._marshal import load_service as load_service
 from ._payload import dumps_whole as dumps_whole
+from ._silence import until_silent as until_silent
 from ._streams import IncomingStream as IncomingStream
 from ._streams import ThreadIterator as ThreadIterator
 from ._tasks import TaskPool as TaskPool

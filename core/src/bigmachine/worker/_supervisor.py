@@ -16,6 +16,7 @@ from .._version import __version__ as __version__
 from ..boot.vm.common import CHUNK_BYTES
 from ..boot.vm.log import read_log
 from ..errors import NotSupportedError
+from ..rpc import until_silent
 from . import _resources
 from ._installer import Installer
 from ._notices import Notices
@@ -65,7 +66,7 @@ class Supervisor:
         self._notices = notices
         self._log = log
         self._timeout = timeout
-        self._deadline = trio.current_time() + timeout
+        self._asked_at = trio.current_time()  # by a keepalive
         self._ending = trio.Event()
         self._has_finished = trio.Event()
         self._exit_code = 0
@@ -97,7 +98,7 @@ class Supervisor:
 
     async def keepalive(self, timeout: float) -> KeepaliveReply:
         """Stay alive for ``timeout`` seconds more."""
-        self._deadline = max(self._deadline, trio.current_time() + timeout)
+        self._asked_at = max(self._asked_at, trio.current_time() + timeout - self._timeout)
         self._heard()
         memory = _resources.memory()
         return KeepaliveReply(next=timeout, healthy=memory.used_fraction < UNHEALTHY_MEMORY)
@@ -163,20 +164,11 @@ class Supervisor:
 
     async def watch(self) -> None:
         """End the machine on `shutdown` or `end`, or if no keepalive comes in time."""
-        while trio.current_time() < self._deadline and not self._ending.is_set():
-            with trio.move_on_at(self._deadline):
-                await self._ending.wait()
-                logger.debug("shutting down, as requested")
-            # A keepalive may wait behind thousands of calls, but these show as much.
-            if (alive_until := self._driver_heard() + self._timeout) > self._deadline:
-                self._deadline = alive_until
-                self._heard()
-            if trio.current_time() > self._deadline + _DELAY_SECONDS:
-                # Something held this loop up, such as native code: what came meanwhile is unread.
-                self._deadline = trio.current_time() + self._timeout
-        if not self._ending.is_set():
-            logger.error("no keepalive came in time: this machine ends itself")
-            self.end(1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._end_if_driver_is_silent)
+            await self._ending.wait()
+            logger.debug("ending with status %d", self._exit_code)
+            nursery.cancel_scope.cancel()
         self._heard()  # the boot program gives it more time
         has_teardown = self._installer.teardown_seconds > 0
         try:
@@ -190,8 +182,19 @@ class Supervisor:
         await self._flush(_PARTING_SECONDS)
         self._exit(self._exit_code)
 
+    async def _end_if_driver_is_silent(self) -> None:
+        await until_silent(self._driver_alive_at, self._timeout)
+        if not self._ending.is_set():
+            logger.error("no keepalive came in time: this machine ends itself")
+            self.end(1)
 
-_DELAY_SECONDS = 1.0  # more than a loop on a busy computer is late
+    def _driver_alive_at(self) -> float:
+        # A keepalive may wait behind thousands of calls, but these show as much.
+        if (heard_at := self._driver_heard()) > self._asked_at:
+            self._heard()
+        return max(self._asked_at, heard_at)
+
+
 _ROUND_SECONDS = 0.002  # the reply to a POST is not counted, but sent within this time
 _PARTING_SECONDS = 1.0  # to send replies, if the network is slow or the peer does not read
 _LOG_POLL_SECONDS = 0.1

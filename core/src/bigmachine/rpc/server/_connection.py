@@ -15,6 +15,7 @@ from .._frames import DEFAULT_LIMIT_BYTES, LAST_STREAM, Frame, Kind
 from .._outbox import Outbox
 from .._payload import loads
 from .._receive import receive_frames
+from .._silence import until_silent
 from .._streams import IncomingStream
 from ._call import Pools
 from ._frame_call import FrameCall
@@ -28,8 +29,6 @@ MAX_CALLS = 1 << 17
 
 SILENCE_TIMEOUT = 300.0
 """How long an authenticated peer may send nothing, in seconds, where no keepalives say less."""
-
-_DELAY_SECONDS = 1.0  # more than a loop on a busy computer is late
 
 
 class ServingConnection:
@@ -106,12 +105,7 @@ class ServingConnection:
 
     async def _watch_silence(self, connection: trio.CancelScope) -> None:
         """End the connection once the peer has sent nothing for too long."""
-        since = trio.current_time()
-        while (end := max(since, self.received_at) + self._silence_timeout) > trio.current_time():
-            await trio.sleep_until(end)
-            if trio.current_time() > end + _DELAY_SECONDS:
-                # Something held this loop up, such as native code: what came meanwhile is unread.
-                since = trio.current_time()
+        await until_silent(lambda: self.received_at, self._silence_timeout)
         logger.debug("a connection is closed: its peer was silent")
         connection.cancel()
 
