@@ -76,7 +76,7 @@ class Portal:
                 self._token.run_sync_soon(self._run_posted)
             except trio.RunFinishedError:
                 raise LoopEnded from None
-            # Not before: whoever interrupts this must not rely on a request that is not made yet.
+            # Not before: a handler that interrupts this relies on a request that is already made.
             self._requested = runs
 
     def call_back(

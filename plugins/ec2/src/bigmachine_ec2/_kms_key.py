@@ -33,7 +33,7 @@ ADVICE = (
 async def check_kms_key(api: Api, key: str) -> None:
     """Raise `UsageError` unless this key can encrypt disks in the region; "" is no key.
 
-    Whoever may not describe the key may yet use it through EC2, so nothing follows from that.
+    A denied DescribeKey stops nothing: the key may still be usable through EC2.
     """
     if not key:
         return

@@ -1,4 +1,4 @@
-"""A result as it came: unpickled by whoever wants it, not by the loop that serves all calls."""
+"""A result in pickled form: the thread that asks for it unpickles it, not the loop of all calls."""
 
 from __future__ import annotations
 
