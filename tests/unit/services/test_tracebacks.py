@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import logging
+import os
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ import bigmachine as bm
 from bigmachine.rpc import load_service
 from bigmachine.services import _tracebacks
 from bigmachine.services._tracebacks import format_traceback, with_source_lines
+
+PACKAGE = os.path.dirname(bm.__file__) + os.sep  # a clone may be called bigmachine, too
 
 CELL = """
 def fail(x):
@@ -110,7 +113,7 @@ def check_short(function: Callable[[], Any]) -> BaseException:
     found: BaseException | None = exc
     while found is not None:
         frames = traceback.extract_tb(found.__traceback__)
-        ours = [frame for frame in frames if "/bigmachine/" in frame.filename]
+        ours = [frame for frame in frames if frame.filename.startswith(PACKAGE)]
         others = [frame for frame in frames if "/site-packages/" in frame.filename]
         assert len(ours) <= 2, ours
         assert others == []
