@@ -6,17 +6,20 @@ from collections.abc import Callable
 
 import trio
 
-_DELAY_SECONDS = 1.0  # more than a loop on a busy computer is late
+_STEPS = 8  # to a timeout
 
 
 async def until_silent(heard_at: Callable[[], float], timeout: float) -> None:
     """Return once nothing was heard for ``timeout`` seconds, from now on.
 
-    ``heard_at`` tells when something was heard last, on trio's clock.
+    ``heard_at`` tells when something was heard last, on trio's clock. Time in which this loop
+    was held up, such as by native code, does not count: what came meanwhile is unread.
     """
-    since = trio.current_time()
-    while (end := max(since, heard_at()) + timeout) > trio.current_time():
-        await trio.sleep_until(end)
-        if trio.current_time() > end + _DELAY_SECONDS:
-            # Something held this loop up, such as native code: what came meanwhile is unread.
-            since = trio.current_time()
+    step = timeout / _STEPS
+    since = now = trio.current_time()
+    while (end := max(since, heard_at()) + timeout) > now:
+        due = min(now + step, end)
+        await trio.sleep_until(due)
+        now = trio.current_time()
+        if now > due + step:
+            since = now
