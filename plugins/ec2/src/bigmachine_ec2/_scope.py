@@ -5,9 +5,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Sequence
 
+from bigmachine.system import MARKETS
+
 from ._errors import AwsError
 from ._offers import Offer
-from ._options import MARKETS
 
 
 class Scope(enum.Enum):
