@@ -22,6 +22,7 @@ from bigmachine.system import (
     Notice,
     System,
     Termination,
+    check_options,
 )
 
 from ._immortal import warn_of_start
@@ -129,6 +130,7 @@ class Ec2System(System):
             check_prices(self._prices, offers, caller_arn=self._caller_arn)
         if any(offer.instance_type.is_metal for offer in offers):
             self.boot_timeout = _METAL_BOOT_TIMEOUT
+            check_options(self.options, **self.options.problems(boot_timeout=_METAL_BOOT_TIMEOUT))
 
     async def check(self) -> CheckReport:
         """Try all requests of sessions. This system then changes nothing any more."""
