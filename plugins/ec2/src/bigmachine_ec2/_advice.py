@@ -171,6 +171,8 @@ def missing_permission(error: AwsError) -> str | None:
     """Return the action that an IAM policy must permit; None if that would not help."""
     if error.is_spot_role_missing:
         return "iam:CreateServiceLinkedRole"
+    if error.is_fleet_refused:
+        return None
     if not error.is_denied or _EXPLICIT in error.message or _POLICY.search(error.message):
         return None
     return error.denied_action
@@ -182,6 +184,12 @@ def _permission_advice(error: AwsError, who: str) -> str:
             f"the account has no service-linked role for spot instances, and {who} may not create "
             f"it: have an administrator run `aws iam create-service-linked-role "
             f"--aws-service-name spot.amazonaws.com` once, or pass market='on-demand'"
+        )
+    if error.is_fleet_refused:
+        return (
+            f"the account has no service-linked role for fleets, and {who} may not create it: "
+            f"have an administrator run `aws iam create-service-linked-role --aws-service-name "
+            f"ec2fleet.amazonaws.com` once"
         )
     action = error.denied_action
     if "explicit deny in an identity-based policy" in error.message:

@@ -96,8 +96,9 @@ class Ec2System(System):
         from ._access import Access
         from ._batch import for_each
         from ._budget import check_max_price, check_prices
+        from ._dry_runs import dry_run_requests
         from ._guest_setup import GuestSetup
-        from ._launch_plan import dry_run_requests, make_launch_plan
+        from ._launch_plan import make_launch_plan
 
         check_offline(self.options)
         self._guest_setup = GuestSetup.from_options(self.options)
