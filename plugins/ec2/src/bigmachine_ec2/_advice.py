@@ -27,7 +27,9 @@ _NOT_SIGNED_IN = frozenset(  # botocore's
         "UnauthorizedSSOTokenError",
     }
 )
-_ACCOUNT = frozenset({"Blocked", "NotSignedUp", "OptInRequired", "PendingVerification"})
+_ACCOUNT = frozenset(
+    {"AccountDisabled", "Blocked", "NotSignedUp", "OptInRequired", "PendingVerification"}
+)
 
 # "Regions launched before March 20, 2019 are enabled by default" ("Enable or disable AWS
 # Regions in your account"), and this list is final. Other partitions have
@@ -56,6 +58,9 @@ _ENABLED = frozenset(
 _OTHER_PARTITIONS = ("cn-", "us-gov-", "us-iso", "eu-iso", "eusc-")
 
 _OPTIONS = {
+    "AttachmentLimitExceeded": "data_volumes",
+    "CustomerKeyHasBeenRevoked": "kms_key",
+    "EncryptedVolumesNotSupported": "instance_type",
     "InvalidAMIID": "image",
     "InvalidBlockDeviceMapping": "disk",
     "InvalidGroup": "security_groups",
@@ -73,6 +78,7 @@ _OPTIONS = {
     "TagPolicyViolation": "tags",
 }
 _ADVICE = {
+    "data_volumes": "an instance of this type can't have so many disks: use fewer, or another type",
     "disk": "AWS rejects it: set it to the size that the image needs, or more",
     "image": "AWS rejects it: follow AWS's answer, pass another one, or omit it",
     "instance_profile": "AWS rejects it; list all with `aws iam list-instance-profiles`",
@@ -119,10 +125,13 @@ _DEMANDS = {
 # Of the API reference's error codes; quotas of instances are not errors of one request alone.
 _LIMITS = frozenset(
     {
+        "MaxIOPSLimitExceeded",
         "NetworkInterfaceLimitExceeded",
+        "ResourceLimitExceeded",
         "RulesPerSecurityGroupLimitExceeded",
         "SecurityGroupLimitExceeded",
         "SecurityGroupsPerInstanceLimitExceeded",
+        "SecurityGroupsPerInterfaceLimitExceeded",
         "VolumeLimitExceeded",
     }
 )
