@@ -22,6 +22,7 @@ from bigmachine.system import (
     Notice,
     System,
     Termination,
+    check_options,
 )
 
 from ._immortal import warn_of_start
@@ -95,8 +96,9 @@ class Ec2System(System):
         from ._access import Access
         from ._batch import for_each
         from ._budget import check_max_price, check_prices
+        from ._dry_runs import dry_run_requests
         from ._guest_setup import GuestSetup
-        from ._launch_plan import dry_run_requests, make_launch_plan
+        from ._launch_plan import make_launch_plan
 
         check_offline(self.options)
         self._guest_setup = GuestSetup.from_options(self.options)
@@ -129,6 +131,7 @@ class Ec2System(System):
             check_prices(self._prices, offers, caller_arn=self._caller_arn)
         if any(offer.instance_type.is_metal for offer in offers):
             self.boot_timeout = _METAL_BOOT_TIMEOUT
+            check_options(self.options, **self.options.problems(boot_timeout=_METAL_BOOT_TIMEOUT))
 
     async def check(self) -> CheckReport:
         """Try all requests of sessions. This system then changes nothing any more."""
