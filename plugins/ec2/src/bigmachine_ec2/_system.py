@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ._offers import Offer
     from ._prices import Prices
     from ._region import Region
+    from ._scope import Refusals
     from ._vms import Vms
 
 logger = logging.getLogger("bigmachine.ec2")
@@ -74,6 +75,7 @@ class Ec2System(System):
         self._plan: LaunchPlan | None = None
         self._access: Access | None = None
         self._resources = SessionResources(self.options)
+        self._refusals: Refusals | None = None
         self._caller_arn = ""
         self._guest_setup: GuestSetup | None = None  # read by `setup`, applied on the machine
 
@@ -353,10 +355,12 @@ class Ec2System(System):
     ) -> Launch:
         from ._launch import Launch
         from ._launch_specification import LaunchSpecification
+        from ._scope import Refusals
         from ._tags import session_tags
 
         assert self._access is not None
         self._resources.session = session = request.session
+        self._refusals = self._refusals or Refusals()
         tags = session_tags(session, request.driver, self.options)
         groups = await self._access.open(session=session, tags=tags)
         return Launch(
@@ -365,4 +369,5 @@ class Ec2System(System):
             LaunchSpecification(self.options, tags=tags, groups=groups, user_data=data),
             offers=offers,
             session=session,
+            refusals=self._refusals,
         )
