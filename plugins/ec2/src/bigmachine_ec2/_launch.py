@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 
 import trio
 
+from bigmachine.cloud import backoff, poll_intervals
 from bigmachine.errors import BigmachineError, StartError
 
 from ._advice import explain
 from ._api import Api
-from ._backoff import backoff, poll_intervals
 from ._create_fleet import CreateFleet
 from ._errors import AwsError
 from ._launch_method import LaunchMethod, LaunchResult

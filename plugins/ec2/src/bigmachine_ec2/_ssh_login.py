@@ -11,8 +11,10 @@ from collections.abc import Sequence
 
 import trio
 
+from bigmachine.cloud import MetadataError
+
 from ._commands import CommandError, GuestError, run
-from ._notices import Metadata, MetadataError
+from ._notices import Metadata
 
 _NO_SHELLS = ("nologin", "false", "sync")
 _FIRST_UID, _LAST_UID = 1000, 59999  # of people, by login.defs(5)

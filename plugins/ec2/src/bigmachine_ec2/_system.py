@@ -95,8 +95,9 @@ class Ec2System(System):
 
     async def setup(self) -> None:
         """Check the options, and with AWS all that they name and the permissions for it."""
+        from bigmachine.cloud import for_each
+
         from ._access import Access
-        from ._batch import for_each
         from ._budget import check_max_price, check_prices
         from ._dry_runs import dry_run_requests
         from ._guest_setup import GuestSetup

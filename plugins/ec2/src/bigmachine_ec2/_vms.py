@@ -11,13 +11,12 @@ from typing import Any
 import trio
 
 from bigmachine.boot import PORT
+from bigmachine.cloud import Batch, for_each, poll_intervals
 from bigmachine.errors import StopReason
 from bigmachine.system import Instance, Termination
 
 from . import _tags
 from ._api import Api
-from ._backoff import poll_intervals
-from ._batch import Batch, for_each
 from ._errors import AwsError
 from ._kms_key import ADVICE as KEY_ADVICE
 from ._options import TAG_PREFIX
