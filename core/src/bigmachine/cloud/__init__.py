@@ -12,3 +12,5 @@ from ._metadata import MetadataClient as MetadataClient
 from ._metadata import MetadataError as MetadataError
 from ._metadata import parse_time as parse_time
 from ._rate_limiter import RateLimiter as RateLimiter
+from .guest import GuestError as GuestError
+from .guest import GuestSetup as GuestSetup

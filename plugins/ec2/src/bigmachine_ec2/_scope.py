@@ -6,9 +6,10 @@ import enum
 import time
 from collections.abc import Hashable, Iterable, Sequence
 
+from bigmachine.system import MARKETS
+
 from ._errors import AwsError
 from ._offers import Offer
-from ._options import MARKETS
 
 _REMEMBERED_SECONDS = 600.0
 _FLEETS = "fleets"

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from ._access import Access
     from ._api import Api
-    from ._guest_setup import GuestSetup
+    from ._guest_setup import Ec2GuestSetup
     from ._launch import Launch
     from ._launch_plan import LaunchPlan
     from ._leftovers import Leftovers
@@ -78,7 +78,7 @@ class Ec2System(System):
         self._resources = SessionResources(self.options)
         self._refusals: Refusals | None = None
         self._caller_arn = ""
-        self._guest_setup: GuestSetup | None = None  # read by `setup`, applied on the machine
+        self._guest_setup: Ec2GuestSetup | None = None  # read by `setup`, applied on the machine
 
     @property
     def uses_reaper(self) -> bool:
@@ -100,12 +100,12 @@ class Ec2System(System):
         from ._access import Access
         from ._budget import check_max_price, check_prices
         from ._dry_runs import dry_run_requests
-        from ._guest_setup import GuestSetup
+        from ._guest_setup import read_guest_setup
         from ._launch_plan import make_launch_plan
         from ._surcharges import warn_of_surcharges
 
         check_offline(self.options)
-        self._guest_setup = GuestSetup.from_options(self.options)
+        self._guest_setup = read_guest_setup(self.options)
         with self._readable():
             self._caller_arn = await self._api.caller_arn()
             plan = await make_launch_plan(
@@ -307,7 +307,7 @@ class Ec2System(System):
 
     def main(self, serve: Callable[[], Awaitable[None]]) -> NoReturn:
         """Set the machine up, then serve; log why and exit if the setup fails."""
-        from ._commands import GuestError
+        from bigmachine.cloud import GuestError
 
         try:
             if self._guest_setup is not None:
