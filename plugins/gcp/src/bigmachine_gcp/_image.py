@@ -135,6 +135,11 @@ def _no_image(project: str, rest: str, error: GcpError) -> str:
             f"its owner grant roles/compute.imageUser on that project, or pass another image. "
             f"(Google answered {error.code}: {error.message})"
         )
+    if "/images/" not in error.message:
+        return (
+            f"image: there is no project {project!r}, or these credentials may not see it: pass "
+            f"another image, or omit it"
+        )
     family = rest.removeprefix("family/")
     if family != rest:
         return (
