@@ -173,6 +173,21 @@ def test_instance_that_ends_for_its_key_says_what_to_do(run, aws):
     run(test)
 
 
+def test_without_a_grant_for_spots_role_instances_are_on_demand(run, aws, caplog):
+    async def test(kit):
+        instances = await kit.start(3)
+        assert [one.details["market"] for one in instances] == ["on-demand"] * 3
+        text = caplog.text
+        assert "not all machines were launched as preferred:\n  spot" in text
+        assert "AWSServiceRoleForEC2Spot needs a grant" in text
+        assert len([vm for vm in aws.instances() if vm.state == "running"]) == 3
+
+    message = "Client.InternalError: Client error on launch"
+    aws.launch_failure = "Server.InternalError", message
+    aws.fails_to_launch = lambda vm: vm.lifecycle == "spot"
+    run(test)
+
+
 @pytest.mark.parametrize(
     ("code", "message", "is_of_key"),
     [

@@ -94,6 +94,8 @@ class Aws:
     """The error, code and message, of so many instances at a place in a fleet, if any."""
     launch_failure: tuple[str, str] | None = None
     """The state reason, code and message, for which instances end while they are launched."""
+    fails_to_launch: Callable[[Instance], bool] = lambda vm: True
+    """Which instances end like that."""
     replicas: Replicas = field(default_factory=Replicas)
     """Which requests don't find what is new."""
     deprecated_images: set[str] = field(default_factory=set)
@@ -141,6 +143,7 @@ class Aws:
         self._edits.clear()
         self.answers_until_running = self.answers_until_terminated = 1
         self.launch_failure = None
+        self.fails_to_launch = lambda vm: True
         self.ahead = 0.0
         self.gate.set()
         self.held.clear()
@@ -342,7 +345,9 @@ class Aws:
                 aws._pending[vm.id] = [aws.answers_until_running, nic, nic.public_ip]
                 vm._state = InstanceState("pending", 0)
                 nic.public_ip = None
-            for vm in reservation.instances if aws.launch_failure else ():
+            for vm in filter(aws.fails_to_launch, reservation.instances):
+                if aws.launch_failure is None:
+                    break
                 code, message = aws.launch_failure
                 aws._end(vm.id, code, message)
                 vm.state_reason = StateReason(message, code)

@@ -146,7 +146,7 @@ class Ec2System(System):
     async def start(self, count: int, request: LaunchRequest) -> Sequence[Instance]:
         """Launch instances until there are enough, or EC2 has no more."""
         from ._budget import affordable
-        from ._instance_addresses import await_addresses, tag_names
+        from ._instance_addresses import tag_names
         from ._quota import warn_of_quotas
 
         if self._plan is None:
@@ -161,10 +161,8 @@ class Ec2System(System):
         with self._readable():
             launch = await self._prepare(request, data, offers)
             try:
-                await launch.run(count)
-                await launch.confirm(caller_arn=self._caller_arn)
                 is_public, port = self.options.public_address, self.options.port
-                vms = await await_addresses(self._vms, launch.vms, names=names, is_public=is_public)
+                vms = await launch.machines(names, is_public=is_public, caller_arn=self._caller_arn)
                 found = [vm.instance(is_public=is_public, port=port) for vm in vms]
                 instances = [*map(self._prices.priced, found)]
                 if is_public:
