@@ -10,7 +10,7 @@ from moto.ec2.models.amis import Ami
 
 from bigmachine.errors import StartError, UsageError
 from bigmachine_ec2._vms import Vm
-from tests.support.aws.aws import REGION
+from tests.support.aws.region import REGION
 
 ID = "1234abcd-12ab-34cd-56ef-1234567890ab"
 
