@@ -402,6 +402,23 @@ def test_start_cancelled_with_unknown_outcome_frees_all(run, aws):
     run(test)
 
 
+@pytest.mark.usefixtures("consistent")
+def test_cancelled_start_does_not_wait_for_long_for_an_aws_that_is_silent(run, aws, monkeypatch):
+    monkeypatch.setattr("bigmachine_ec2._api._CANCELLED_SECONDS", 0.0)
+
+    async def test(kit):
+        system = await kit.setup()
+        aws.lose_answer("CreateFleet", times=99)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(system.start, 2, kit.request)
+            await eventually(lambda: aws.count("CreateFleet") > 0)
+            nursery.cancel_scope.cancel()
+        assert aws.count("CreateFleet") <= 3
+        assert states(aws) == ["terminated"] * 2
+
+    run(test)
+
+
 @pytest.mark.parametrize("after", [0.0, 0.01, 0.03, 0.06, 0.1, 0.2, 0.4])
 def test_start_cancelled_at_any_time_leaves_nothing(run, aws, after):
     async def test(kit):
