@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bigmachine.boot import Driver
+from bigmachine.cloud import Scope
 from bigmachine.errors import UsageError
 
 from ._advice import explain
@@ -25,7 +26,7 @@ from ._options import Ec2Options
 from ._placement_group import check_placement_group
 from ._quota import Quota, check_quotas, find_quotas
 from ._routes import keep_public_subnets
-from ._scope import Scope, scope_of
+from ._scope import scope_of
 from ._tags import session_tags
 from ._volumes import data_names
 

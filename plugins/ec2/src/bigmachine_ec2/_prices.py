@@ -12,7 +12,7 @@ from typing import Any
 
 import trio
 
-from bigmachine.cloud import for_each
+from bigmachine.cloud import Offer, for_each
 from bigmachine.errors import StartError
 from bigmachine.system import Instance
 
@@ -51,7 +51,7 @@ class PriceKey:
     """What an instance's price depends on: its type, market and availability zone."""
 
     market: str
-    instance_type: str
+    type_name: str
     zone: str
 
 
@@ -80,7 +80,7 @@ class Prices:
         requests: list[Callable[[], Awaitable[None]]] = []
         if spot := [key for key in keys if key.market == "spot"]:
             requests.append(functools.partial(self._fetch_spot, spot))
-        on_demand = dict.fromkeys(key.instance_type for key in keys if key.market == "on-demand")
+        on_demand = dict.fromkeys(key.type_name for key in keys if key.market == "on-demand")
         for instance_type in on_demand:
             if instance_type not in self._on_demand:
                 requests.append(functools.partial(self._fetch_on_demand, instance_type))
@@ -91,13 +91,13 @@ class Prices:
         await for_each(requests, self._attempt)
         self._fetched.update(keys)
 
-    def per_hour(self, key: PriceKey) -> float | None:
+    def per_hour(self, offer: Offer) -> float | None:
         """Return what an instance costs an hour, its extras included; None if unknown."""
         price = (
-            self.spot_per_hour(key)
-            if key.market == "spot"
-            else self._on_demand.get(key.instance_type)
-            if key.market == "on-demand"
+            self.spot_per_hour(offer)
+            if offer.market == "spot"
+            else self._on_demand.get(offer.type_name)
+            if offer.market == "on-demand"
             else None
         )
         return None if price is None else price + sum(self._extras.values())
@@ -108,9 +108,9 @@ class Prices:
         key = PriceKey(details["market"], details["instance_type"], instance.zone)
         return replace(instance, cost_per_hour=self.per_hour(key))
 
-    def spot_per_hour(self, key: PriceKey) -> float | None:
+    def spot_per_hour(self, offer: Offer) -> float | None:
         """Return what a spot instance alone costs an hour; None if unknown."""
-        return self._spot.get((key.instance_type, key.zone))
+        return self._spot.get((offer.type_name, offer.zone))
 
     @property
     def foreign_currency(self) -> str:
@@ -142,7 +142,7 @@ class Prices:
             "SpotPriceHistory",
             StartTime=datetime.datetime.now(datetime.UTC),
             ProductDescriptions=["Linux/UNIX"],
-            InstanceTypes=[*dict.fromkeys(key.instance_type for key in keys)],
+            InstanceTypes=[*dict.fromkeys(key.type_name for key in keys)],
             Filters=[{"Name": "availability-zone", "Values": zones}],
         )
         for raw in sorted(raws, key=lambda raw: raw["Timestamp"].timestamp()):

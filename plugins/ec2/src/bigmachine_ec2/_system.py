@@ -143,7 +143,8 @@ class Ec2System(System):
 
     async def start(self, count: int, request: LaunchRequest) -> Sequence[Instance]:
         """Launch instances until there are enough, or EC2 has no more."""
-        from ._budget import affordable
+        from bigmachine.cloud import affordable
+
         from ._instance_addresses import await_addresses, tag_names
         from ._quota import warn_of_quotas
 
@@ -160,7 +161,7 @@ class Ec2System(System):
             launch = await self._prepare(request, data, offers)
             try:
                 await launch.run(count)
-                await launch.confirm(caller_arn=self._caller_arn)
+                await launch.confirm()
                 is_public, port = self.options.public_address, self.options.port
                 vms = await await_addresses(self._vms, launch.vms, names=names, is_public=is_public)
                 found = [vm.instance(is_public=is_public, port=port) for vm in vms]
@@ -357,4 +358,5 @@ class Ec2System(System):
             LaunchSpecification(self.options, tags=tags, groups=groups, user_data=data),
             offers=offers,
             session=session,
+            caller_arn=self._caller_arn,
         )
