@@ -27,7 +27,7 @@ ROWS = [*rows()]
 
 
 def messages() -> Iterator[str]:
-    """Yield the texts in the source of the plugin and of what all clouds share, with an ellipsis for each placeholder."""
+    """Yield the texts in the source, with an ellipsis for each placeholder."""
     for node in ast.walk(ast.parse(SOURCE.replace("from __future__ import annotations", ""))):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield re.sub("%[sd]", "…", node.value)
