@@ -9,13 +9,13 @@ import pytest
 
 from bigmachine.cloud import RuledOut, Scope
 from bigmachine.errors import StartError, UsageError
+from bigmachine.system import MARKETS
 from bigmachine_ec2._advice import explain
 from bigmachine_ec2._errors import AwsError
 from bigmachine_ec2._image import Image
 from bigmachine_ec2._instance_types import InstanceType
 from bigmachine_ec2._network import Subnet
 from bigmachine_ec2._offers import Offer
-from bigmachine_ec2._options import MARKETS
 from bigmachine_ec2._run_instances import RunInstances
 from bigmachine_ec2._scope import scope_of
 from tests.support.aws.refusals import (
@@ -68,6 +68,9 @@ def error(refusal: Refusal, *, region: str = REGION) -> AwsError:
         (BOUNDARY, Scope.MARKET, Scope.ALL),
         (NO_FLEET_ROLE, Scope.METHOD, Scope.METHOD),
         (NO_FLEETS, Scope.METHOD, Scope.METHOD),
+        (Refusal("MaxTemplateLimitExceeded", "", ""), Scope.METHOD, Scope.METHOD),
+        (Refusal("AttachmentLimitExceeded", "", ""), Scope.TYPE, Scope.TYPE),
+        (Refusal("EncryptedVolumesNotSupported", "", ""), Scope.TYPE, Scope.TYPE),
         (PENDING, Scope.ALL, Scope.ALL),
         (BLOCKED, Scope.ALL, Scope.ALL),
         (NOT_IN_THIS_PARTITION, Scope.ALL, Scope.ALL),
@@ -90,8 +93,9 @@ def test_type_that_spot_refuses_may_be_launched_on_demand(refusal, is_on_demand_
     image, subnet = Image("ami-1", "", "x86_64", "/dev/xvda", 8), Subnet("subnet-1", "us-east-1a")
     spot, on_demand = (Offer(market, kind, image, subnet) for market in MARKETS)
     ruled_out = RuledOut()
-    scope = scope_of(error(refusal), market="spot")
-    assert ruled_out.note([(spot, scope)], method=RunInstances)
+    refused = error(refusal)
+    scope = scope_of(refused, market="spot")
+    assert ruled_out.note([(spot, refused, scope)], method=RunInstances)
     assert ruled_out.covers([spot])
     assert ruled_out.covers([on_demand]) is not is_on_demand_left
 
@@ -165,6 +169,32 @@ def test_type_that_spot_refuses_may_be_launched_on_demand(refusal, is_on_demand_
             REGION,
             StartError,
             ("a quota of this account is used up: request an increase (Service Quotas)",),
+        ),
+        *(
+            (Refusal(code, "…", "EC2 API reference"), REGION, StartError, ("a quota of this acc",))
+            for code in (
+                "MaxIOPSLimitExceeded",
+                "MaxTemplateLimitExceeded",
+                "ResourceLimitExceeded",
+            )
+        ),
+        (
+            Refusal("AttachmentLimitExceeded", "…", "EC2 API reference"),
+            REGION,
+            UsageError,
+            ("data_volumes: an instance of this type can't have so many disks: use fewer",),
+        ),
+        (
+            Refusal("CustomerKeyHasBeenRevoked", "…", "EC2 API reference"),
+            REGION,
+            UsageError,
+            ("kms_key: AWS can't encrypt a disk: often a disk's KMS key",),
+        ),
+        (
+            Refusal("AccountDisabled", "…", "EC2 API reference"),
+            REGION,
+            StartError,
+            ("the account can't use EC2: see the AWS console, or ask AWS Support",),
         ),
         (
             NOT_IN_THIS_PARTITION,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import trio
 
-from bigmachine.cloud import CloudError, Launch, LaunchResult, Scope
+from bigmachine.cloud import CloudError, Launch, LaunchResult, Refusals, Scope
 from bigmachine.errors import BigmachineError, StartError, UsageError
 
 
@@ -65,6 +65,7 @@ class Region:
         self.losses = 0  # answers that are still to be lost
         self.listed_after = 0.0  # seconds, by trio's clock
         self.is_listing_down = False
+        self.seconds = 0.0  # that a list and a termination take
         self.requests: list[str] = []  # "2 × spot small in a, spot small in b"
         self.ended: list[str] = []
         self._sold: list[tuple[float, Vm]] = []  # when, and what
@@ -88,7 +89,7 @@ class Region:
                 else:
                     self.capacity[str(pool)] -= 1
                     sold.append(Vm(f"i-{next(self._ids)}", pool, token))
-            if code and len(sold) < count:
+            if code and code != "NO REASON" and len(sold) < count:
                 errors.append((pool, Refused(code)))
         self._sold += [(trio.current_time(), vm) for vm in sold]
         if self.losses:
@@ -130,15 +131,21 @@ class RegionLaunch(Launch[Pool, Vm, Refused]):
     provider = "Made-up Cloud"
     quota_advice = "ask for more"
 
-    def __init__(self, region: Region, pools: Sequence[Pool], *, has_fleets: bool = False) -> None:
-        super().__init__(place="nowhere-1")
+    def __init__(
+        self,
+        region: Region,
+        pools: Sequence[Pool],
+        *,
+        has_fleets: bool = False,
+        refusals: Refusals | None = None,
+    ) -> None:
+        super().__init__(pools, place="nowhere-1", refusals=refusals)
         self._region = region
-        self._pools = pools
         self._has_fleets = has_fleets
 
     def methods(self) -> Iterator[Single]:
-        for market in dict.fromkeys(pool.market for pool in self._pools):
-            pools = [pool for pool in self._pools if pool.market == market]
+        for market in dict.fromkeys(pool.market for pool in self.offers):
+            pools = [pool for pool in self.offers if pool.market == market]
             if self._has_fleets and not self.ruled_out.has_method(Fleet):
                 yield Fleet(self._region, pools)
                 if not self.ruled_out.has_method(Fleet):
@@ -156,9 +163,9 @@ class RegionLaunch(Launch[Pool, Vm, Refused]):
         return kind(f"what to do about {error.code}")
 
     async def find(self, tokens: Sequence[str]) -> list[Vm]:
-        await trio.lowlevel.checkpoint()
+        await trio.sleep(self._region.seconds)
         return self._region.listed(tokens)
 
     async def terminate(self, vms: Sequence[Vm]) -> None:
-        await trio.lowlevel.checkpoint()
+        await trio.sleep(self._region.seconds)
         self._region.ended += [vm.id for vm in vms]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 
 import pytest
 import trio
 from trio.testing import MockClock
 
+from bigmachine.cloud import Refusals
 from bigmachine.errors import StartError, UsageError
 
 from .provider import Pool, Refused, Region, RegionLaunch
@@ -90,6 +92,17 @@ def test_throttled_request_is_repeated_for_the_rest():
     run(test)
 
 
+def test_offer_that_gives_nothing_and_no_reason_is_followed_by_the_next():
+    async def test(region):
+        refuse(region, "NO REASON", SMALL[0])
+        assert await launch(region, SMALL, 1) == ["spot small in b"]
+        refuse(region, "NO REASON", *SMALL)
+        with pytest.raises(StartError, match="Made-up Cloud launched no instance in nowhere-1"):
+            await launch(region, SMALL, 1)
+
+    run(test)
+
+
 # -- scopes ---------------------------------------------------------------------------
 
 
@@ -151,6 +164,60 @@ def test_refused_way_to_launch_is_replaced_by_another_for_good():
     run(test)
 
 
+# -- refusals are remembered ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "is_remembered"),
+    [
+        ("TYPE", True),
+        ("TYPE_ON_ALL_MARKETS", True),
+        ("METHOD", True),
+        ("DENIED", True),
+        ("POOL", False),
+        ("QUOTA", False),
+        ("ZONE", False),
+    ],
+)
+def test_later_start_does_not_request_what_is_refused_to_the_account(
+    monkeypatch, code, is_remembered
+):
+    async def test(region):
+        def refusal(pool):
+            if code == "METHOD":
+                return code if "," in region.requests[-1] else ""
+            return code if pool == pools[0] else ""
+
+        async def buy():
+            before = len(region.requests)
+            purchase = RegionLaunch(region, pools, has_fleets=code == "METHOD", refusals=refusals)
+            await purchase.run(1)
+            assert len(purchase.vms) == 1
+            return region.requests[before:]
+
+        pools, refusals = [SMALL[0], *ALL[2:]], Refusals()
+        region.refusal = refusal
+        first = await buy()
+        assert len(first) == 2
+        assert await buy() == (first[1:] if is_remembered else first)
+        monkeypatch.setattr("bigmachine.cloud._scope._REMEMBERED_SECONDS", 0.0)
+        assert await buy() == first
+
+    run(test)
+
+
+def test_remembered_refusals_are_requested_again_if_nothing_else_is_left():
+    async def test(region):
+        refusals = Refusals()
+        refuse(region, "TYPE", *SMALL)
+        with pytest.raises(StartError):
+            await launch(region, SMALL, 1, refusals=refusals)
+        region.refusal = lambda pool: ""
+        assert await launch(region, SMALL, 1, refusals=refusals) == ["spot small in a"]
+
+    run(test)
+
+
 # -- lost answers ---------------------------------------------------------------------
 
 
@@ -201,6 +268,16 @@ def test_unknown_purchase_that_cannot_be_listed_is_an_error_and_undone_later():
         region.is_listing_down = False
         await purchase.undo()
         assert region.live == []
+
+    run(test)
+
+
+def test_unknown_purchase_that_takes_too_long_to_list_is_its_error():
+    async def test(region):
+        region.losses, region.seconds = 1, 300.0
+        with pytest.raises(Refused, match="UNKNOWN"):
+            await launch(region, SMALL, 3)
+        assert len(region.requests) == 1
 
     run(test)
 
@@ -283,3 +360,22 @@ def test_undo_terminates_known_instances_though_others_cannot_be_listed(caplog):
 
     run(test)
     assert "instances of a failed start may run until the session ends" in caplog.text
+
+
+def test_undo_is_not_cancelled_but_takes_minutes_at_most(caplog):
+    async def test(region):
+        purchase = RegionLaunch(region, SMALL)
+        await purchase.run(2)
+        region.seconds = 100.0
+        with trio.move_on_after(1):
+            await purchase.undo()
+        assert region.live == []
+        assert not caplog.records
+        await purchase.run(4)
+        region.seconds = math.inf
+        began = trio.current_time()
+        await purchase.undo()
+        assert trio.current_time() < began + 300
+
+    run(test)
+    assert "instances are not confirmed terminated" in caplog.text

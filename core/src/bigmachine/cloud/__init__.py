@@ -21,5 +21,8 @@ from ._metadata import MetadataError as MetadataError
 from ._metadata import parse_time as parse_time
 from ._offer import Offer as Offer
 from ._rate_limiter import RateLimiter as RateLimiter
+from ._scope import Refusals as Refusals
 from ._scope import RuledOut as RuledOut
 from ._scope import Scope as Scope
+from .guest import GuestError as GuestError
+from .guest import GuestSetup as GuestSetup

@@ -10,24 +10,29 @@ from ..errors import StartError
 from ._offer import Offer
 
 OfferT = TypeVar("OfferT", bound=Offer)
+OfferT_contra = TypeVar("OfferT_contra", bound=Offer, contravariant=True)
 
 _MIN_SECONDS = 60.0  # what EC2 and GCE bill of each instance at least, by their price pages
 
 
-class Prices(Protocol):
+class Prices(Protocol[OfferT_contra]):
     """What instances cost, in US dollars an hour, as far as it is known."""
 
-    def per_hour(self, offer: Offer, /) -> float | None:
+    def per_hour(self, offer: OfferT_contra, /) -> float | None:
         """Return what an instance costs with all that comes with it; None if unknown."""
         ...
 
-    def spot_per_hour(self, offer: Offer, /) -> float | None:
+    def spot_per_hour(self, offer: OfferT_contra, /) -> float | None:
         """Return what a spot instance alone costs; None if unknown."""
         ...
 
 
 def check_max_price(
-    prices: Prices, offers: Sequence[Offer], *, max_price: float | None, logger: logging.Logger
+    prices: Prices[OfferT],
+    offers: Sequence[OfferT],
+    *,
+    max_price: float | None,
+    logger: logging.Logger,
 ) -> None:
     """Check that a spot instance of some offer costs no more than ``max_price`` now.
 
@@ -49,7 +54,7 @@ def check_max_price(
     logger.warning("%s; until prices fall, all instances are on-demand", message)
 
 
-def check_prices(prices: Prices, offers: Sequence[Offer], *, provider: str) -> None:
+def check_prices(prices: Prices[OfferT], offers: Sequence[OfferT], *, provider: str) -> None:
     """Raise `StartError` if no price is known, which ``max_session_cost`` needs.
 
     ``provider`` is whose prices these are, for the message.
@@ -60,7 +65,7 @@ def check_prices(prices: Prices, offers: Sequence[Offer], *, provider: str) -> N
 
 
 def affordable(
-    prices: Prices, offers: Sequence[OfferT], *, count: int, budget: float | None
+    prices: Prices[OfferT], offers: Sequence[OfferT], *, count: int, budget: float | None
 ) -> Sequence[OfferT]:
     """Return the offers of which ``count`` instances cost at most ``budget`` for a minute.
 

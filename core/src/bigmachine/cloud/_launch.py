@@ -17,7 +17,7 @@ from ._batch import for_each
 from ._errors import CloudError
 from ._launch_method import LaunchedVm, LaunchMethod, LaunchResult
 from ._offer import Offer
-from ._scope import RuledOut, Scope
+from ._scope import Refusals, RuledOut, Scope
 
 OfferT = TypeVar("OfferT", bound=Offer)
 VmT = TypeVar("VmT", bound=LaunchedVm)
@@ -50,12 +50,19 @@ class Launch(abc.ABC, Generic[OfferT, VmT, ErrorT]):
     quota_advice: ClassVar[str] = "request a quota increase"
     """What else to do if that is because of quotas."""
 
-    def __init__(self, *, place: str) -> None:
-        """``place`` is where they are launched, for messages: ``"us-east-1"``."""
+    def __init__(
+        self, offers: Sequence[OfferT], *, place: str, refusals: Refusals | None = None
+    ) -> None:
+        """``offers`` are in the user's order; ``place`` is where, for messages: ``"us-east-1"``.
+
+        A session's launches share its ``refusals``.
+        """
         self.logger = logging.getLogger(f"bigmachine.{self.system}")
         self.vms: list[VmT] = []
         """The instances that were launched."""
-        self.ruled_out: RuledOut = RuledOut()
+        self.offers: Sequence[OfferT] = offers
+        """What may be launched, in the user's order."""
+        self.ruled_out: RuledOut = RuledOut(offers, refusals)
         """What errors have ruled out so far."""
         self._place = place
         self._unknown: list[str] = []  # tokens of requests whose outcome is unknown
@@ -102,9 +109,10 @@ class Launch(abc.ABC, Generic[OfferT, VmT, ErrorT]):
         self._count = count
         for method in self.methods():
             if self.ruled_out.covers(method.offers):
+                self.logger.info("not requested again: %s …", method.offers[0])
                 continue
             errors = await self._launch_by(method, count)
-            failed = [(offer, self.scope_of(error, offer)) for offer, error in errors]
+            failed = [(offer, error, self.scope_of(error, offer)) for offer, error in errors]
             if len(self.vms) >= count or not self.ruled_out.note(failed, method=type(method)):
                 return
 

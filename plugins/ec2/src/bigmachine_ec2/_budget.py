@@ -27,7 +27,7 @@ def check_max_price(prices: Prices, offers: Sequence[Offer], *, max_price: float
             f"max_price: is in US dollars, but the region's prices are in {currency}: omit it; a "
             f"spot instance never costs more than one on demand"
         )
-    cloud.check_max_price(prices, offers, max_price=max_price, logger=logger)
+    cloud.check_max_price(_OfferPrices(prices), offers, max_price=max_price, logger=logger)
 
 
 def check_prices(prices: Prices, offers: Sequence[Offer], *, caller_arn: str) -> None:
@@ -38,4 +38,27 @@ def check_prices(prices: Prices, offers: Sequence[Offer], *, caller_arn: str) ->
     if error := prices.failure:
         why = explain(error, caller_arn=caller_arn) if isinstance(error, AwsError) else error
         raise StartError(f"max_session_cost: the machines' prices are unknown. {why}") from error
-    cloud.check_prices(prices, offers, provider="AWS")
+    cloud.check_prices(_OfferPrices(prices), offers, provider="AWS")
+
+
+def affordable(
+    prices: Prices, offers: Sequence[Offer], *, count: int, budget: float | None
+) -> Sequence[Offer]:
+    """Return the offers of which ``count`` instances cost at most ``budget`` for a minute.
+
+    ``budget`` is in US dollars, and None is no limit. Raises `StartError` if there are none.
+    """
+    return cloud.affordable(_OfferPrices(prices), offers, count=count, budget=budget)
+
+
+class _OfferPrices:
+    """`Prices` by offers."""
+
+    def __init__(self, prices: Prices) -> None:
+        self._prices = prices
+
+    def per_hour(self, offer: Offer) -> float | None:
+        return self._prices.per_hour(offer.price_key)
+
+    def spot_per_hour(self, offer: Offer) -> float | None:
+        return self._prices.spot_per_hour(offer.price_key)

@@ -36,13 +36,13 @@ class Launch(cloud.Launch[Offer, Vm, AwsError]):
         offers: Sequence[Offer],
         session: str,
         caller_arn: str,
+        refusals: cloud.Refusals,
     ) -> None:
         """``caller_arn`` is the ARN of the credentials, for errors."""
-        super().__init__(place=api.region)
+        super().__init__(offers, place=api.region, refusals=refusals)
         self._api = api
         self._region_vms = vms
         self._specification = specification
-        self._offers = offers
         self._caller_arn = caller_arn
         self._templates = LaunchTemplates(api, specification, session=session)
 
@@ -53,7 +53,7 @@ class Launch(cloud.Launch[Offer, Vm, AwsError]):
 
     def methods(self) -> Iterator[CreateFleet | RunInstances]:
         """Yield the fleets, and what is launched without one."""
-        for offers in fleet_groups(self._offers):
+        for offers in fleet_groups(self.offers):
             if is_for_fleet(offers) and not self.ruled_out.has_method(CreateFleet):
                 yield CreateFleet(self._api, self._specification, offers, self._templates)
                 if not self.ruled_out.has_method(CreateFleet):
