@@ -139,13 +139,14 @@ class RegionLaunch(Launch[Pool, Vm, Refused]):
         has_fleets: bool = False,
         refusals: Refusals | None = None,
     ) -> None:
-        super().__init__(pools, place="nowhere-1", refusals=refusals)
+        super().__init__(place="nowhere-1", offers=pools, refusals=refusals)
+        self._pools = pools
         self._region = region
         self._has_fleets = has_fleets
 
     def methods(self) -> Iterator[Single]:
-        for market in dict.fromkeys(pool.market for pool in self.offers):
-            pools = [pool for pool in self.offers if pool.market == market]
+        for market in dict.fromkeys(pool.market for pool in self._pools):
+            pools = [pool for pool in self._pools if pool.market == market]
             if self._has_fleets and not self.ruled_out.has_method(Fleet):
                 yield Fleet(self._region, pools)
                 if not self.ruled_out.has_method(Fleet):

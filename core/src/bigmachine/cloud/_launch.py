@@ -51,17 +51,19 @@ class Launch(abc.ABC, Generic[OfferT, VmT, ErrorT]):
     """What else to do if that is because of quotas."""
 
     def __init__(
-        self, offers: Sequence[OfferT], *, place: str, refusals: Refusals | None = None
+        self,
+        *,
+        place: str,
+        offers: Sequence[OfferT] = (),
+        refusals: Refusals | None = None,
     ) -> None:
-        """``offers`` are in the user's order; ``place`` is where, for messages: ``"us-east-1"``.
+        """``place`` is where they are launched, for messages: ``"us-east-1"``.
 
-        A session's launches share its ``refusals``.
+        A session's launches share its ``refusals``: those of ``offers`` are not requested again.
         """
         self.logger = logging.getLogger(f"bigmachine.{self.system}")
         self.vms: list[VmT] = []
         """The instances that were launched."""
-        self.offers: Sequence[OfferT] = offers
-        """What may be launched, in the user's order."""
         self.ruled_out: RuledOut = RuledOut(offers, refusals)
         """What errors have ruled out so far."""
         self._place = place

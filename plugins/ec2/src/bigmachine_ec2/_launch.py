@@ -39,7 +39,8 @@ class Launch(cloud.Launch[Offer, Vm, AwsError]):
         refusals: cloud.Refusals,
     ) -> None:
         """``caller_arn`` is the ARN of the credentials, for errors."""
-        super().__init__(offers, place=api.region, refusals=refusals)
+        super().__init__(place=api.region, offers=offers, refusals=refusals)
+        self._offers = offers
         self._api = api
         self._region_vms = vms
         self._specification = specification
@@ -53,7 +54,7 @@ class Launch(cloud.Launch[Offer, Vm, AwsError]):
 
     def methods(self) -> Iterator[CreateFleet | RunInstances]:
         """Yield the fleets, and what is launched without one."""
-        for offers in fleet_groups(self.offers):
+        for offers in fleet_groups(self._offers):
             if is_for_fleet(offers) and not self.ruled_out.has_method(CreateFleet):
                 yield CreateFleet(self._api, self._specification, offers, self._templates)
                 if not self.ruled_out.has_method(CreateFleet):
