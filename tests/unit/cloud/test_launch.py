@@ -379,3 +379,22 @@ def test_undo_is_not_cancelled_but_takes_minutes_at_most(caplog):
 
     run(test)
     assert "instances are not confirmed terminated" in caplog.text
+
+
+def test_instances_that_do_not_come_up_are_replaced_by_other_offers(caplog):
+    async def test(region):
+        purchase = RegionLaunch(region, ALL)
+        await purchase.run(3)
+        first, *others = purchase.vms
+        assert not purchase.note_lost([])
+        assert purchase.note_lost([(vm, vm.pool, Refused("MARKET")) for vm in (first, others[0])])
+        assert purchase.vms == others[1:]
+        await purchase.run(3)
+        await purchase.confirm()
+        bought = [str(vm.pool) for vm in purchase.vms]
+        assert bought == ["spot small in a"] + ["on-demand small in a"] * 2
+        lost = [(vm, vm.pool, Refused("MARKET")) for vm in purchase.vms]
+        assert not purchase.note_lost(lost[1:])  # nothing else is left
+
+    run(test)
+    assert "spot small in a: MARKET: no" in caplog.text

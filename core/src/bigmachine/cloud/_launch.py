@@ -64,6 +64,8 @@ class Launch(abc.ABC, Generic[OfferT, VmT, ErrorT]):
         self.logger = logging.getLogger(f"bigmachine.{self.system}")
         self.vms: list[VmT] = []
         """The instances that were launched."""
+        self.offers: Sequence[OfferT] = offers
+        """What may be launched, in the user's order."""
         self.ruled_out: RuledOut = RuledOut(offers, refusals)
         """What errors have ruled out so far."""
         self._place = place
@@ -114,8 +116,7 @@ class Launch(abc.ABC, Generic[OfferT, VmT, ErrorT]):
                 self.logger.info("not requested again: %s …", method.offers[0])
                 continue
             errors = await self._launch_by(method, count)
-            failed = [(offer, error, self.scope_of(error, offer)) for offer, error in errors]
-            if len(self.vms) >= count or not self.ruled_out.note(failed, method=type(method)):
+            if len(self.vms) >= count or not self._note(errors, method=type(method)):
                 return
 
     async def confirm(self) -> None:
@@ -132,6 +133,19 @@ class Launch(abc.ABC, Generic[OfferT, VmT, ErrorT]):
             if len(self.vms) >= self._count:
                 what = "not all machines were launched as preferred"
             self.logger.warning("%s:\n%s", what, "\n".join([self._report(), *self._advice()]))
+
+    def note_lost(self, lost: Sequence[tuple[VmT, OfferT, ErrorT]]) -> bool:
+        """Take note of instances that were launched and have ended before they came up.
+
+        They are no longer among ``vms``. Each comes with its offer, and why it ended as an error.
+        Returns whether another ``run``, and ``confirm``, may launch others in their place.
+        """
+        ids = {vm.id for vm, _, _ in lost}
+        self.vms = [vm for vm in self.vms if vm.id not in ids]
+        errors = [(offer, error) for _, offer, error in lost]
+        self._errors += errors
+        is_hopeful = self._note(errors, method=type(None))
+        return bool(lost) and is_hopeful and not self.ruled_out.covers(self.offers)
 
     async def undo(self) -> None:
         """Terminate all that was launched. Bounded and shielded; failures are logged."""
@@ -150,6 +164,10 @@ class Launch(abc.ABC, Generic[OfferT, VmT, ErrorT]):
 
     async def _undo_unknown(self) -> None:
         await self.terminate(await self._find_unknown())
+
+    def _note(self, errors: Sequence[tuple[OfferT, ErrorT]], *, method: type) -> bool:
+        failed = [(offer, error, self.scope_of(error, offer)) for offer, error in errors]
+        return self.ruled_out.note(failed, method=method)
 
     async def _launch_by(
         self, method: LaunchMethod[OfferT, VmT], count: int

@@ -11,6 +11,7 @@ from ._advice import explain
 from ._api import Api
 from ._create_fleet import CreateFleet
 from ._errors import AwsError
+from ._instance_addresses import await_addresses, report_down
 from ._launch_specification import LaunchSpecification
 from ._launch_templates import LaunchTemplates
 from ._offers import Offer, fleet_groups, is_for_fleet
@@ -40,12 +41,27 @@ class Launch(cloud.Launch[Offer, Vm, AwsError]):
     ) -> None:
         """``caller_arn`` is the ARN of the credentials, for errors."""
         super().__init__(place=api.region, offers=offers, refusals=refusals)
-        self._offers = offers
         self._api = api
         self._region_vms = vms
         self._specification = specification
         self._caller_arn = caller_arn
         self._templates = LaunchTemplates(api, specification, session=session)
+
+    async def machines(self, names: Sequence[str], *, is_public: bool) -> Sequence[Vm]:
+        """Launch an instance for each name, or as many as EC2 has, and wait for their addresses.
+
+        ``is_public`` selects the public or the private address. Raises `AwsError`, or the error
+        for the user if there is no instance.
+        """
+        while True:
+            await self.run(len(names))
+            await self.confirm()
+            up, down = await await_addresses(
+                self._region_vms, self.vms, names=names, is_public=is_public
+            )
+            if not self._may_replace(down):
+                report_down(up, down)
+                return up
 
     async def run(self, count: int) -> None:
         """Launch ``count`` instances, or as many as EC2 has."""
@@ -54,7 +70,7 @@ class Launch(cloud.Launch[Offer, Vm, AwsError]):
 
     def methods(self) -> Iterator[CreateFleet | RunInstances]:
         """Yield the fleets, and what is launched without one."""
-        for offers in fleet_groups(self._offers):
+        for offers in fleet_groups(self.offers):
             if is_for_fleet(offers) and not self.ruled_out.has_method(CreateFleet):
                 yield CreateFleet(self._api, self._specification, offers, self._templates)
                 if not self.ruled_out.has_method(CreateFleet):
@@ -79,5 +95,20 @@ class Launch(cloud.Launch[Offer, Vm, AwsError]):
         await self._region_vms.terminate({vm.id for vm in vms})
 
     def needs_advice(self, error: AwsError) -> bool:
-        """Whether it is refused to this account or this caller."""
-        return (error.is_forbidden or bool(error.outside_free_plan)) and not error.is_shortage
+        """Whether it is refused to this account or this caller, or for a disk's key."""
+        is_refused = error.is_forbidden or bool(error.outside_free_plan) or error.is_of_key
+        return is_refused and not error.is_shortage
+
+    def _may_replace(self, down: Sequence[Vm]) -> bool:
+        """Whether there are other offers for instances that spot's role could not launch.
+
+        EC2 asks for the key of a disk only while it launches an instance. Then spot is ruled out.
+        """
+        lost = [vm for vm in down if vm.market == "spot" and vm.error.is_of_key]
+        return self.note_lost([(vm, self._offer(vm), vm.error) for vm in lost])
+
+    def _offer(self, vm: Vm) -> Offer:
+        """Return the offer that an instance was launched for, or another one on its market."""
+        offers = [offer for offer in self.offers if offer.market == vm.market]
+        keys = [offer for offer in offers if offer.price_key == vm.price_key]
+        return (keys or offers)[0]
