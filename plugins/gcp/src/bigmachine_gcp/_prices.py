@@ -13,6 +13,7 @@ from bigmachine.cloud import CloudError
 from bigmachine.errors import StartError
 from bigmachine.system import Instance
 
+from ._advice import explain
 from ._api import Api
 from ._disk_types import disk_types, local_ssd_gib, local_ssds
 from ._errors import GcpError
@@ -187,7 +188,8 @@ class Prices:
 
     def _note(self, error: CloudError | StartError) -> None:
         if self.failure is None:
-            logger.info("prices are unknown: %s", error)
+            why = explain(error) if isinstance(error, GcpError) else error
+            logger.info("prices are unknown: %s", why)
         self.failure = error
 
 
