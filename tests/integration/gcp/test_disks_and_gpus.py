@@ -147,9 +147,7 @@ def test_one_bulk_request_has_types_of_one_market_with_the_same_disks(run, gce):
         ),
         (
             {"machine_type": "n1-standard-16", "accelerator": "nvidia-tesla-v100"},
-            (
-                "with 1 × nvidia-tesla-v100 an instance has at most 12 vCPUs, and n1-standard-16 h",
-            ),
+            ("with 1 × nvidia-tesla-v100 an instance has at most 12 vCPUs, and n1-standard-16 h",),
         ),
         (
             {"machine_type": "n1-standard-4", "accelerator": "nvidia-telsa-t4"},

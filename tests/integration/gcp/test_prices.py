@@ -11,7 +11,6 @@ from bigmachine_gcp._machine_types import MachineType
 from bigmachine_gcp._prices import PriceKey, Prices
 from bigmachine_gcp._skus import rates_of
 from tests.integration.gcp.plans import plan
-from tests.support.gcp.errors import GceError
 from tests.support.gcp.price_list import SPOT, sku
 
 ZONE = "us-central1-a"
@@ -134,19 +133,16 @@ def test_other_regions_have_their_own_prices(run, gce):
     assert prices.priced(instance).cost_per_hour == pytest.approx(expected)
 
 
-DISABLED = GceError(
-    403,
-    "accessNotConfigured",
-    "Cloud Billing API has not been used in project 123456789012 before or it is disabled.",
-)
-
-
 def test_price_list_that_may_not_be_read_leaves_prices_unknown(run, gce, caplog):
-    gce.price_list.refusal = DISABLED
+    gce.access.disabled_apis.add("cloudbilling.googleapis.com")
+    key = PriceKey("on-demand", "n2-standard-2", ZONE)
     with caplog.at_level(logging.INFO, "bigmachine.gcp"):
-        assert price(run, "n2-standard-2") is None
+        prices = prices_of(run, key)
     [line] = [text for text in caplog.messages if "prices are unknown" in text]
-    assert "cloudbilling.googleapis.com" in line or "Cloud Billing API" in line
+    enable = "`gcloud services enable cloudbilling.googleapis.com --project"
+    assert enable in line
+    assert enable in str(prices.failure)
+    assert price(run, "n2-standard-2") is None
 
 
 @pytest.mark.parametrize(

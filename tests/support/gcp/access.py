@@ -40,10 +40,14 @@ class Access:
             return
         if project != self.gce.project:
             raise GceError(404, "notFound", f"The resource 'projects/{project}' was not found")
-        if SERVICE in self.disabled_apis:
-            raise self._disabled(SERVICE, "Compute Engine API")
+        self.check_service(SERVICE, "Compute Engine API")
         if not self.has_billing:
             raise self._no_billing()
+
+    def check_service(self, service: str, title: str) -> None:
+        """Refuse a call of an API that the project does not use."""
+        if service in self.disabled_apis:
+            raise self._disabled(service, title)
 
     def forbidden(self, call: Call, permission: str) -> GceError:
         """Return the answer to an account that lacks a permission."""

@@ -240,6 +240,7 @@ class Gce:
     ) -> Any:
         if path.startswith("/v1/services/"):
             self.oauth.account_of(headers.get("authorization", ""))
+            self.access.check_service("cloudbilling.googleapis.com", "Cloud Billing API")
             return self.price_list.answer(path, dict(parse_qsl(query)))
         found = find_method(verb, path.removeprefix(ROOT)) if path.startswith(ROOT) else None
         if found is None:

@@ -9,8 +9,7 @@ from typing import Any, Protocol
 
 import trio
 
-from bigmachine.cloud import CloudError
-from bigmachine.errors import StartError
+from bigmachine.errors import BigmachineError, StartError
 from bigmachine.system import Instance
 
 from ._advice import explain
@@ -67,8 +66,8 @@ class Prices:
     """
 
     def __init__(self, api: Api, options: GcpOptions) -> None:
-        self.failure: Exception | None = None
-        """Why prices are unknown."""
+        self.failure: BigmachineError | None = None
+        """Why prices are unknown, and what to do about it."""
         self._api = api
         self._options = options
         self._rates: tuple[Rate, ...] | None = None
@@ -186,11 +185,11 @@ class Prices:
             if not token:
                 return tuple(rates)
 
-    def _note(self, error: CloudError | StartError) -> None:
+    def _note(self, error: GcpError | StartError) -> None:
+        failure = explain(error) if isinstance(error, GcpError) else error
         if self.failure is None:
-            why = explain(error) if isinstance(error, GcpError) else error
-            logger.info("prices are unknown: %s", why)
-        self.failure = error
+            logger.info("prices are unknown: %s", failure)
+        self.failure = failure
 
 
 def _series_of_skus(machine_type: MachineType) -> str:
