@@ -195,7 +195,5 @@ def test_price_list_has_a_part_of_each_sku_if_that_is_asked_for(rest):
     fields = "nextPageToken,skus(description,category/usageType)"
     path = "/v1/services/6F81-5844-456A/skus"
     page = rest("GET", path, pageSize=2, fields=fields)
+    assert len(page["skus"]) == 2
     assert sorted(page["skus"][0]) == ["category", "description"]
-    following = rest("GET", path, pageSize=5000, pageToken=page["nextPageToken"])
-    assert following["nextPageToken"] == ""
-    assert any(of["description"].startswith("N2 Instance Core") for of in following["skus"])

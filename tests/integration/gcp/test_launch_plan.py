@@ -59,6 +59,6 @@ def test_driver_in_the_network_is_let_in_by_its_own_address(run, gce, monkeypatc
     monkeypatch.setattr(
         "bigmachine.system._driver_address.source_address", lambda host: "10.128.0.77"
     )
-    gce.networks.without_internet.add("default")
+    gce.routes.without_internet.add("default")
     assert plan(run, allow=(), public_address=False).allow == ("10.128.0.77/32",)
     assert plan(run).offers  # external addresses are not needed to reach it

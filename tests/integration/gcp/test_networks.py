@@ -110,7 +110,7 @@ def test_network_that_does_not_fit_is_refused(run, gce, options, says):
         purpose="REGIONAL_MANAGED_PROXY",
     )
     gce.networks.add("cut-off")
-    gce.networks.without_internet.add("cut-off")
+    gce.routes.without_internet.add("cut-off")
     said = refusal(run, UsageError, **options)
     assert all(words in said for words in says), said
 
@@ -129,14 +129,14 @@ def test_ipv6_subnetwork_is_refused(run, gce):
 
 
 def test_without_public_addresses_no_route_is_needed(run, gce):
-    gce.networks.without_internet.add("default")
+    gce.routes.without_internet.add("default")
     made = plan(run, public_address=False)
     assert made.network.subnetwork == DEFAULT
     assert not gce.count("routes.list")
 
 
 def test_routes_that_may_not_be_read_are_ignored(run, gce):
-    gce.networks.without_internet.add("default")
+    gce.routes.without_internet.add("default")
     gce.refuse_always("routes.list", DENIED)
     assert plan(run).offers
 

@@ -11,11 +11,11 @@ from bigmachine_gcp._machine_types import MachineType
 from bigmachine_gcp._prices import PriceKey, Prices
 from bigmachine_gcp._skus import rates_of
 from tests.integration.gcp.plans import plan
-from tests.support.gcp.prices import sku
+from tests.support.gcp.price_list import SPOT, sku
 
 ZONE = "us-central1-a"
 MONTH = 730.0
-CORE, RAM, SPOT = 0.03, 0.004, 0.4  # in the tests' price list
+CORE, RAM = 0.031611, 0.004237  # of N2
 DISK, IP = 20 * 0.1 / MONTH, 0.005
 N2 = 2 * CORE + 8 * RAM
 
@@ -56,6 +56,7 @@ def price(run, name, market="on-demand", **options) -> float | None:
             {"disk": 50, "data_disk": 100, "disk_type": "pd-ssd"},
             N2 + 150 * 0.17 / MONTH + IP,
         ),
+        # a part of standard disks is free each month, which is not counted
         ("n2-standard-2", "on-demand", {"disk_type": "pd-standard"}, N2 + 20 * 0.04 / MONTH + IP),
         (
             "n2-standard-2",
@@ -63,28 +64,29 @@ def price(run, name, market="on-demand", **options) -> float | None:
             {"local_disks": True},
             N2 + DISK + IP + 375 * 0.08 / MONTH,
         ),
-        ("e2-small", "on-demand", {}, 0.5 * CORE + 2 * RAM + DISK + IP),
-        ("c2-standard-4", "on-demand", {}, 4 * CORE + 16 * RAM + DISK + IP),
-        ("n2d-standard-2", "on-demand", {}, 2 * CORE + 8 * RAM + DISK + IP),
+        ("e2-small", "on-demand", {}, 0.5 * 0.02181 + 2 * 0.00292 + DISK + IP),
+        ("c2-standard-4", "on-demand", {}, 4 * 0.03398 + 16 * 0.00455 + DISK + IP),
+        ("n2d-standard-2", "on-demand", {}, 2 * 0.027502 + 8 * 0.003686 + DISK + IP),
         (
             "c4a-standard-2",
             "on-demand",
             {},
-            2 * CORE + 8 * RAM + 20 * 0.08 / MONTH + IP,
+            2 * 0.03086 + 8 * 0.003507 + 20 * 0.08 / MONTH + IP,
         ),
         (
             "c3-standard-4-lssd",
             "spot",
             {},
-            (4 * CORE + 16 * RAM + 375 * 0.08 / MONTH) * SPOT + DISK + IP / 2,
+            (4 * 0.03398 + 16 * 0.003938 + 375 * 0.08 / MONTH) * SPOT + DISK + IP / 2,
         ),
-        ("g2-standard-4", "on-demand", {}, 4 * CORE + 16 * RAM + 0.56 + DISK + IP),
+        ("g2-standard-4", "on-demand", {}, 4 * 0.024988 + 16 * 0.002927 + 0.56004 + DISK + IP),
         (
             "n1-standard-4",
             "spot",
             {"machine_type": "n1-standard-4", "accelerator": "nvidia-tesla-t4:2"},
             (4 * CORE + 15 * RAM + 2 * 0.35) * SPOT + DISK + IP / 2,
         ),
+        ("a2-highgpu-1g", "on-demand", {}, None),  # not in this price list
         ("f1-micro", "on-demand", {}, None),
         ("no-such-type", "on-demand", {}, None),
     ],
@@ -106,43 +108,36 @@ def test_offers_have_prices_with_and_without_their_extras(run, gce):
     assert prices.failure is None
 
 
-def test_price_list_is_read_once_and_by_pages(run, gce, monkeypatch):
-    monkeypatch.setattr("bigmachine_gcp._prices._PAGE_SIZE", 100)
-
+def test_price_list_is_read_once_and_by_pages(run, gce):
     async def test(kit):
         api = kit.api
         prices = Prices(api, kit.options)
         for _ in range(2):
             await prices.fetch([PriceKey("spot", "n2-standard-2", ZONE)])
         await api.close()
-        return prices
 
-    found = run(test)
-    tokens = [call.pageToken for call in gce.calls("cloudbilling.services.skus.list")]
-    assert len(tokens) == len({*tokens}) > 2
-    assert found.failure is None
+    run(test)
+    pages = -(-len(gce.price_list.skus) // gce.price_list.page_size)
+    assert gce.price_list.requests == pages > 1
 
 
 def test_series_that_the_list_does_not_have_has_no_price(run, gce):
-    del gce.prices.series["c4"]
+    skus = gce.price_list.skus
+    skus[:] = [each for each in skus if "C4 Instance" not in each["description"]]
     assert price(run, "c4-standard-2") is None
     assert price(run, "n2-standard-2") is not None
 
 
-def test_dearer_price_counts_where_two_apply(run, gce):
-    gce.prices.more.append(sku("N2 Instance Core running in Iowa", price=0.09))
-    gce.prices.more.append(sku("N2 Instance Core running in Mars", region="mars-1", price=9.0))
-    found = price(run, "n2-standard-2", public_address=False)
-    assert found == pytest.approx(2 * 0.09 + 8 * RAM + DISK)
-
-
-def test_free_part_of_a_resource_is_not_counted(run, gce):
-    disk = sku("Storage PD Capacity", unit="GiBy.mo", price=0.04)
-    [rates] = [info["pricingExpression"]["tieredRates"] for info in disk["pricingInfo"]]
-    nothing = {"currencyCode": "USD", "units": "0", "nanos": 0}
-    rates[:] = [{"startUsageAmount": 0, "unitPrice": nothing}, {**rates[0], "startUsageAmount": 30}]
-    [rate] = rates_of([disk])
-    assert rate.price == pytest.approx(0.04 / MONTH)
+def test_other_regions_have_their_own_prices(run, gce):
+    words = "N2 Instance Core running in Frankfurt"
+    gce.price_list.skus.append(sku(words, 0.09, regions=("europe-west4",)))
+    key = PriceKey("on-demand", "n2-standard-2", "europe-west4-a")
+    prices = prices_of(run, key, public_address=False, region="europe-west4", zones=())
+    details = {"market": key.market, "instance_type": key.machine_type}
+    instance = Instance(name="m1.test", address="", zone=key.zone, details=details)
+    # of two SKUs that both apply, the dearer one
+    expected = 2 * 0.09 + 8 * RAM + DISK
+    assert prices.priced(instance).cost_per_hour == pytest.approx(expected)
 
 
 def test_price_list_that_may_not_be_read_leaves_prices_unknown(run, gce, caplog):
@@ -175,18 +170,18 @@ def test_price_list_that_may_not_be_read_leaves_prices_unknown(run, gce, caplog)
     ],
 )
 def test_sku_of_something_else_is_not_mistaken(words):
-    assert [*rates_of([sku(words)])] == []
+    assert [*rates_of([sku(words, 1.0)])] == []
 
 
 def test_sku_without_a_price_in_dollars_is_left_out():
-    in_yen = sku("N2 Instance Core running in Tokyo")
+    in_yen = sku("N2 Instance Core running in Tokyo", 1.0)
     rate = in_yen["pricingInfo"][0]["pricingExpression"]["tieredRates"][0]
     rate["unitPrice"]["currencyCode"] = "JPY"
     assert [*rates_of([in_yen, {}, {"description": "N2 Instance Core running in X"}])] == []
 
 
 def test_memory_in_gigabytes_is_converted_to_gibibytes():
-    [rate] = rates_of([sku("N2 Instance Ram running in Americas", unit="GBy.h")])
+    [rate] = rates_of([sku("N2 Instance Ram running in Americas", 1.0, unit="GBy.h")])
     assert rate.price == pytest.approx(2**30 / 1e9)
 
 
@@ -194,12 +189,11 @@ def test_types_with_skus_of_their_own_have_these(run, gce):
     gce.catalog.machine_types["a3-megagpu-8g"] = type(gce.catalog.machine_types["g2-standard-4"])(
         "a3-megagpu-8g", 208, 1872 * 1024, gpu=("nvidia-h100-mega-80gb", 8), local_ssds=16
     )
-    for name, core in {"A3 Instance": 9.0, "A3Plus Instance": 0.03}.items():
-        gce.prices.more += [
-            sku(f"{name} Core running in Americas", price=core),
-            sku(f"{name} Ram running in Americas", unit="GiBy.h", price=core / 10),
-        ]
-    gce.prices.more.append(sku("Nvidia H100 80GB Plus GPU running in Americas", price=11.0))
+    words = {"A3 Instance": 9.0, "A3Plus Instance": 0.03}
+    for name, core in words.items():
+        gce.price_list.skus.append(sku(f"{name} Core running in Americas", core))
+        gce.price_list.skus.append(sku(f"{name} Ram running in Americas", core / 10, unit="GiBy.h"))
+    gce.price_list.skus.append(sku("Nvidia H100 80GB Plus GPU running in Americas", 11.0))
     expected = 208 * 0.03 + 1872 * 0.003 + 8 * 11 + 16 * 375 * 0.08 / MONTH + DISK + IP
     assert price(run, "a3-megagpu-8g") == pytest.approx(expected)
     assert MachineType("a3-megagpu-8g", 208, 0, "X86_64", frozenset()).series == "a3"

@@ -34,8 +34,9 @@ from tests.support.gcp.operations import Operations
 from tests.support.gcp.partial import select
 from tests.support.gcp.places import Places
 from tests.support.gcp.policies import Policies
-from tests.support.gcp.prices import PriceList
+from tests.support.gcp.price_list import PriceList
 from tests.support.gcp.quotas import Quotas
+from tests.support.gcp.routes import Routes
 from tests.support.gcp.server import serving
 from tests.support.gcp.timeline import Timeline
 from tests.support.schemas import REFUSED
@@ -81,7 +82,7 @@ class Gce:
             self.oauth = OAuth(self.project)
             self.access = Access(self)
             self.policies = Policies(self)
-            self.prices = PriceList(self)
+            self.price_list = PriceList()
             self.catalog = Catalog()
             self.capacity = Capacity(self)
             self.quotas = Quotas(self)
@@ -89,6 +90,7 @@ class Gce:
             self.places = Places(self)
             self.images = Images(self)
             self.networks = Networks(self)
+            self.routes = Routes(self)
             self.firewalls = Firewalls(self)
             self.disks = Disks(self)
             self.instances = Instances(self)
@@ -299,10 +301,11 @@ class Gce:
             self.places,
             self.images,
             self.networks,
+            self.routes,
             self.firewalls,
             self.disks,
             self.instances,
             self.bulk,
-            self.prices,
+            self.price_list,
         )
         return {method: handler for part in parts for method, handler in handlers_of(part)}

@@ -44,8 +44,6 @@ class Networks:
     gce: Gce
     modes: dict[str, str] = field(default_factory=dict)
     subnetworks: list[Subnetwork] = field(default_factory=list)
-    without_internet: set[str] = field(default_factory=set)
-    """Networks that have no route to the internet."""
     _ids: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -119,34 +117,6 @@ class Networks:
         }
         url = self.gce.link("aggregated/subnetworks")
         return all_scopes(call, "compute#subnetworkAggregatedList", "subnetworks", items, url)
-
-    @implements("routes.list")
-    def list_routes(self, call: Call) -> Any:
-        routes = [route for name in sorted(self.modes) for route in self._routes(name)]
-        return one_page(call, "compute#routeList", routes, self.gce.link("global/routes"))
-
-    def _routes(self, name: str) -> list[dict[str, Any]]:
-        gateway = self.gce.link("global/gateways/default-internet-gateway")
-        out = [("0.0.0.0/0", {"nextHopGateway": gateway})]
-        inner = [of.block for of in self.subnetworks if of.network == name]
-        network = self.gce.link(f"global/networks/{name}")
-        return [
-            {
-                "kind": "compute#route",
-                "id": self._id(f"route {name} {block}"),
-                "creationTimestamp": "2026-01-02T03:04:05.678-08:00",
-                "name": f"default-route-{int(self._id(f'route {name} {block}')):x}",
-                "network": network,
-                "destRange": block,
-                "priority": 1000 if "nextHopGateway" in hop else 0,
-                "selfLink": self.gce.link(f"global/routes/{self._id(f'route {name} {block}')}"),
-                **hop,
-            }
-            for block, hop in [
-                *(out if name not in self.without_internet else ()),
-                *((block, {"nextHopNetwork": network}) for block in inner),
-            ]
-        ]
 
     def _document(self, name: str) -> dict[str, Any]:
         document = {
