@@ -6,7 +6,9 @@ import logging
 
 import pytest
 
+from bigmachine.errors import StartError
 from bigmachine.system import Instance
+from bigmachine_gcp._budget import within_max_price
 from bigmachine_gcp._machine_types import MachineType
 from bigmachine_gcp._prices import PriceKey, Prices
 from bigmachine_gcp._skus import rates_of
@@ -197,3 +199,39 @@ def test_types_with_skus_of_their_own_have_these(run, gce):
     expected = 208 * 0.03 + 1872 * 0.003 + 8 * 11 + 16 * 375 * 0.08 / MONTH + DISK + IP
     assert price(run, "a3-megagpu-8g") == pytest.approx(expected)
     assert MachineType("a3-megagpu-8g", 208, 0, "X86_64", frozenset()).series == "a3"
+
+
+@pytest.mark.parametrize(
+    ("max_price", "bought"),
+    [
+        (None, ["spot c3-standard-4", "spot n2-standard-2"]),
+        (1.0, ["spot c3-standard-4", "spot n2-standard-2"]),
+        (0.03, ["spot n2-standard-2"]),  # Google itself takes no limit
+        (0.01, []),
+    ],
+)
+def test_spot_instances_above_the_highest_price_are_left_out(run, gce, caplog, max_price, bought):
+    types = ["c3-standard-4", "n2-standard-2"]
+    made = plan(run, machine_type=types)
+    prices = prices_of(run, *(offer.price_key for offer in made.offers))
+    with caplog.at_level(logging.WARNING, "bigmachine.gcp"):
+        offers = within_max_price(prices, made.offers, max_price=max_price)
+    on_demand = [f"on-demand {name}" for name in types]
+    assert [f"{o.market} {o.type_name}" for o in offers] == [*bought, *on_demand]
+    assert any("until prices fall" in text for text in caplog.messages) == (not bought)
+    spot = [offer for offer in made.offers if offer.market == "spot"]
+    if not bought:
+        with pytest.raises(StartError, match=r"max_price: no spot instance costs \$0\.01 an hour"):
+            within_max_price(prices, spot, max_price=max_price)
+
+
+def test_highest_price_is_refused_where_the_price_is_unknown(run, gce):
+    gce.access.disabled_apis.add("cloudbilling.googleapis.com")
+    made = plan(run)
+    prices = prices_of(run, *(offer.price_key for offer in made.offers))
+    with pytest.raises(StartError) as caught:
+        within_max_price(prices, made.offers, max_price=1.0)
+    said = str(caught.value)
+    assert said.startswith("max_price: the price of a spot n2-standard-2 is unknown")
+    assert "`gcloud services enable cloudbilling.googleapis.com" in said
+    assert within_max_price(prices, made.offers, max_price=None) == made.offers
