@@ -14,3 +14,4 @@ from ._metadata import parse_time as parse_time
 from ._rate_limiter import RateLimiter as RateLimiter
 from .guest import GuestError as GuestError
 from .guest import GuestSetup as GuestSetup
+from .guest import read_public_keys as read_public_keys
