@@ -13,9 +13,10 @@ import bigmachine as bm
 from bigmachine.errors import BigmachineError, StartError, UsageError
 from bigmachine.system import driver_addresses
 from bigmachine_ec2._api import Api
-from tests.support.aws.aws import UBUNTU, Aws
+from tests.support.aws.aws import Aws
 from tests.support.aws.fixtures import Kit
 from tests.support.aws.refusals import PENDING
+from tests.support.aws.region import UBUNTU
 
 LINES = 6
 """How many lines of 80 columns a message has at most."""

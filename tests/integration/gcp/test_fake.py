@@ -83,3 +83,95 @@ def test_request_that_the_document_does_not_allow_is_refused(client):
     [refused] = REFUSED
     REFUSED.clear()
     assert "compute.instances.insert: resource.name: 'VM_1': must match" in refused
+
+
+def bulk(names, **fields):
+    properties = spec()
+    del properties["name"]
+    properties["machine_type"] = "n2-standard-2"
+    return {
+        "count": len(names),
+        "min_count": 1,
+        "per_instance_properties": {name: {} for name in names},
+        "instance_properties": properties,
+        **fields,
+    }
+
+
+def in_region(gce, client, names, **fields):
+    """Return the operation of a regional bulk insert when it is done, and the instances' zones."""
+    place = {"project": PROJECT, "region": "us-central1"}
+    clients = client("RegionInstancesClient"), client("RegionOperationsClient")
+    resource = {"bulk_insert_instance_resource_resource": bulk(names, **fields)}
+    operation = clients[0].bulk_insert_unary({**place, **resource})
+    while operation.status != compute.Operation.Status.DONE:
+        operation = clients[1].wait({**place, "operation": operation.name})
+    return operation, [(vm.name, vm.zone) for vm in gce.vms()]
+
+
+@pytest.fixture
+def emptied(gce):
+    """Delete all instances after the test."""
+    yield
+    for vm in gce.vms():
+        gce.instances.remove(vm)
+
+
+def test_regional_bulk_insert_spills_over_to_other_zones_and_types(gce, client, emptied):
+    gce.capacity["on-demand n2-standard-2 us-central1-a"] = 1
+    for zone in "bcf":
+        gce.capacity[f"on-demand n2-standard-2 us-central1-{zone}"] = 0
+    selections = {
+        "first": {"machine_types": ["n2-standard-2"], "rank": 1},
+        "second": {"machine_types": ["e2-standard-2"], "rank": 2},
+    }
+    policy = {"target_shape": "ANY", "zones": [{"zone": f"zones/us-central1-{z}"} for z in "ab"]}
+    operation, made = in_region(
+        gce,
+        client,
+        ["vm-1", "vm-2"],
+        location_policy=policy,
+        instance_flexibility_policy={"instance_selections": selections},
+    )
+    assert operation.error.errors == []
+    types = [vm.document["machineType"].rpartition("/")[2] for vm in gce.vms()]
+    assert sorted(types) == ["e2-standard-2", "n2-standard-2"]  # a map has no order
+    assert {zone for _, zone in made} <= {"us-central1-a", "us-central1-b"}
+
+
+def test_causes_of_a_failed_bulk_insert_are_in_its_childrens_operations(gce, client, consistent):
+    for zone in "abcf":
+        gce.capacity[f"on-demand n2-standard-2 us-central1-{zone}"] = 0
+    operation, made = in_region(gce, client, ["vm-1"])
+    assert [error.code for error in operation.error.errors] == ["VM_MIN_COUNT_NOT_REACHED"]
+    assert made == []
+    [[zone, status]] = (
+        operation.instances_bulk_insert_operation_metadata.per_location_status.items()
+    )
+    assert (status.target_vm_count, status.failed_to_create_vm_count) == (1, 1)
+    place = {"project": PROJECT, "zone": zone.removeprefix("zones/")}
+    children = client("ZoneOperationsClient").list({**place, "filter": 'operationType = "insert"'})
+    [child] = [of for of in children if of.operation_group_id == operation.operation_group_id]
+    [error] = child.error.errors
+    assert error.code == "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS"
+    assert error.error_details[2].error_info.metadatas["vmType"] == "n2-standard-2"
+
+
+def test_bulk_insert_below_its_minimum_is_rolled_back(gce, client):
+    for zone in "abcf":
+        gce.capacity[f"on-demand n2-standard-2 us-central1-{zone}"] = 1
+    operation, made = in_region(gce, client, ["vm-1", "vm-2"], min_count=2)
+    assert operation.error.errors[0].code == "VM_MIN_COUNT_NOT_REACHED"
+    [status] = operation.instances_bulk_insert_operation_metadata.per_location_status.values()
+    assert (status.created_vm_count, status.deleted_vm_count) == (1, 1)
+    assert made == []
+
+
+def test_bulk_insert_with_a_url_for_a_machine_type_fails(gce, client):
+    resource = bulk(["vm-1"])
+    resource["instance_properties"]["machine_type"] = f"zones/{ZONE}/machineTypes/n2-standard-2"
+    with pytest.raises(exceptions.ServiceUnavailable, match="INTERNAL_ERROR"):
+        client("InstancesClient").bulk_insert_unary(
+            bulk_insert_instance_resource_resource=resource, **HERE
+        )
+    assert "must be a name, not a URL" in REFUSED.pop()

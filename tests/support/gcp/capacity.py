@@ -11,6 +11,7 @@ from tests.support.gcp.errors import OperationError
 if TYPE_CHECKING:
     from tests.support.gcp.gce import Gce
 
+MANY = 1_000_000
 HELP = {
     "help": {
         "links": [
@@ -43,8 +44,9 @@ class Capacity:
         if pool in self.left:
             self.left[pool] -= 1
 
-    def has_room(self, document: Mapping[str, Any], zone: str, count: int = 1) -> bool:
-        return self.left.get(pool_of(document, zone), count) >= count
+    def room(self, pool: str) -> int:
+        """Return how many more instances a pool has room for."""
+        return self.left.get(pool, MANY)
 
     def stockout(self, document: Mapping[str, Any], zone: str) -> OperationError:
         """Return what Google answers; its words are of kubernetes/k8s.io#9834."""

@@ -141,8 +141,9 @@ DISK_TYPES = {
 }
 
 WITHOUT_PD = ("a4", "a4x", "c4", "c4a", "c4d", "g4", "h4d", "m4", "n4", "n4a", "n4d", "x4")
-WITHOUT_HYPERDISK = ("c2", "c2d", "e2", "f1", "g1", "n1", "n2d", "t2a", "t2d")
-"""Series that can't boot from such disks (gcp-compute-persistent-disk-csi-driver's map)."""
+WITHOUT_HYPERDISK = ("c2", "c2d", "e2", "f1", "g1", "g2", "n1", "n2", "n2d", "t2a", "t2d")
+"""Series that can't boot from such disks (gcp-compute-persistent-disk-csi-driver's map; N2 by
+rancher/harvester-cloud#249)."""
 
 
 @dataclass

@@ -79,7 +79,7 @@ class Firewalls:
             limit = self.gce.quotas.limit("", "FIREWALLS")
             text = f"Quota 'FIREWALLS' exceeded.  Limit: {limit:.1f} globally."
             raise GceError(403, "quotaExceeded", text)
-        added = self.add(name, **rule)
+        added = self.add(**rule)
 
         def start() -> None:
             self.gce.chance.born("listed", name)

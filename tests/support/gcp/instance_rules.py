@@ -75,7 +75,10 @@ def _check_disk(
         raise invalid(f"{field}.type", disk.get("type", ""), "Local SSDs must be of type SCRATCH.")
     without = WITHOUT_PD if name.startswith("pd-") else WITHOUT_HYPERDISK
     if not is_local and name.startswith(("pd-", "hyperdisk-")) and machine_type.series in without:
-        text = f"{name} disk type cannot be used by {machine_type.name} machine type."
+        # Both words are Google's: DataBiosphere/dsub#301, rancher/harvester-cloud#249.
+        text = f"[{name}, {machine_type.name}] features are not compatible for creating instance."
+        if name.startswith("hyperdisk-"):
+            text = f"{name} disk type cannot be used by {machine_type.name} machine type."
         raise GceError(400, "badRequest", text)
     if is_local:
         return
@@ -110,12 +113,12 @@ def _check_image(
             f"Requested disk size cannot be smaller than the image size ({image.size} GB)",
         )
     if image.architecture and image.architecture != machine_type.architecture:
-        raise invalid(
-            name,
-            params["sourceImage"],
-            f"The image architecture '{image.architecture}' is not supported by machine type "
-            f"'{machine_type.name}'.",
+        # related-sciences/gce-github-runner#46, kubermatic/machine-controller#1520
+        text = (
+            f"Invalid resource usage: 'Requested boot disk architecture ({image.architecture}) is "
+            f"not compatible with machine type architecture ({machine_type.architecture}).'."
         )
+        raise GceError(400, "invalidResourceUsage", text)
     params["sourceImage"] = f"{gce.url}/compute/v1/{image.path}"
 
 

@@ -60,7 +60,8 @@ def all_scopes(
         **token,
     }
     if unreachable:
-        answer["unreachables"] = [*unreachable]
+        root = url.partition("/aggregated/")[0]
+        answer["unreachables"] = [f"{root}/{scope}" for scope in unreachable]
     return answer
 
 

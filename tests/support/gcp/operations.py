@@ -63,10 +63,7 @@ class Operations:
         ``start`` is called when it becomes RUNNING, and ``finish`` when it becomes DONE; either may
         raise `OperationError`. ``target`` is a path below the project, as ``zones/Z/instances/I``.
         """
-        operation = self._new(call.user, scope, kind, target, target_id, **more)
-        if call.requestId:
-            operation.document["clientOperationId"] = call.requestId
-            self._by_request[call.requestId] = (_fingerprint(call), operation)
+        operation = self.add(call, scope, kind, target, target_id=target_id, **more)
 
         def run() -> None:
             operation.document.update(status="RUNNING", startTime=self.gce.timeline.timestamp())
@@ -88,9 +85,19 @@ class Operations:
         self.gce.timeline.after(self.step_seconds, run)
         return dict(operation.document)
 
-    def past(self, scope: str, kind: str, target: str, **more: Any) -> Operation:
+    def add(
+        self, call: Call, scope: str, kind: str, target: str, *, target_id: str = "", **more: Any
+    ) -> Operation:
+        """Add one that a call has begun, and which its caller finishes."""
+        operation = self._new(call.user, scope, kind, target, target_id, **more)
+        if call.requestId:
+            operation.document["clientOperationId"] = call.requestId
+            self._by_request[call.requestId] = (_fingerprint(call), operation)
+        return operation
+
+    def past(self, scope: str, kind: str, target: str, *, target_id: str, **more: Any) -> Operation:
         """Add one that is done already, of what Google itself did, as a preemption."""
-        operation = self._new("system", scope, kind, target, "", **more)
+        operation = self._new("system", scope, kind, target, target_id, **more)
         operation.document.update(startTime=self.gce.timeline.timestamp())
         self.finish(operation)
         return operation

@@ -24,10 +24,11 @@ _THROTTLED = frozenset(
         "RESOURCE_OPERATION_RATE_EXCEEDED",  # skypilot, provision/gcp/instance_utils.py
     }
 )
-_NOT_READY = frozenset(
+_LATER = frozenset(
     {
         "resourceNotReady",  # "The resource '…' is not ready" (google-api-python-client issue 485)
         "RESOURCE_NOT_READY",
+        "UNREACHABLE",  # ours, of a list without some zone
     }
 )
 _UNKNOWN_STATUS = frozenset({408, 500, 502, 503, 504})
@@ -141,11 +142,12 @@ class GcpError(CloudError):
         """The operation that failed, an `Operation` of the SDK; else None."""
         self.errors: tuple[GcpError, ...] = (self,)
         """All errors of the operation; this is the first."""
-        self.is_outcome_unknown = not is_operation and self._is_unknown
+        self.is_outcome_unknown = self._leaves_outcome_unknown
 
     @property
-    def _is_unknown(self) -> bool:
-        if self.is_throttled or self.is_capacity:
+    def _leaves_outcome_unknown(self) -> bool:
+        """Whether this attempt alone may have been carried out."""
+        if self.is_operation or self.is_throttled or self.is_capacity:
             return False
         return self.code in _UNKNOWN_OUTCOME or self.status in _UNKNOWN_STATUS
 
@@ -157,8 +159,9 @@ class GcpError(CloudError):
     @property
     def is_temporary(self) -> bool:
         """Whether the same request may succeed a little later."""
-        is_not_ready = bool(self.reasons & _NOT_READY)
-        return self.is_throttled or self.is_unreachable or is_not_ready or self.is_outcome_unknown
+        if self.is_throttled or self.is_unreachable or self._leaves_outcome_unknown:
+            return True
+        return bool(self.reasons & _LATER)
 
     @property
     def is_capacity(self) -> bool:
