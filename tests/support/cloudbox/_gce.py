@@ -19,6 +19,7 @@ ROOT = "/computeMetadata/v1"
 MAX_WAIT = 60.0  # seconds to wait for a change, if the request has no timeout
 POLL_INTERVAL = 0.05  # seconds
 METADATA = "169.254.169.254"
+NO_NOTIFICATIONS = "no notifications have been received yet, try again later"
 
 HOSTS = f"""\
 127.0.0.1 localhost
@@ -54,6 +55,8 @@ class Gce(Cloud):
     is_spot: bool = False
     preempted: bool = False
     maintenance_event: str = "NONE"
+    upcoming_maintenance: dict[str, str] | str | None = None
+    external_ip: str = ""
     token: dict[str, Any] | None = None  # {"access_token": …, "expires_in": …, "token_type": …}
     scopes: tuple[str, ...] = ("https://www.googleapis.com/auth/cloud-platform",)
     guest_attributes: dict[str, str] = field(default_factory=dict)  # set by the instance
@@ -79,6 +82,8 @@ class Gce(Cloud):
         if request.method == "PUT" and attribute:
             self.guest_attributes[attribute] = request.body.decode()
             return Response()
+        if path == "/instance/upcoming-maintenance" and self.upcoming_maintenance is None:
+            return Response.of_json({"error": NO_NOTIFICATIONS}, status=503)
         try:
             if request.query.get("wait_for_change", "").lower() == "true":
                 await self._wait_for_change(path, request, host)
@@ -91,7 +96,11 @@ class Gce(Cloud):
         known = request.query.get("last_etag") or etag(self._find(path, host))
         with trio.move_on_after(float(request.query.get("timeout_sec", MAX_WAIT))):
             while etag(self._find(path, host)) == known:
-                await trio.sleep(POLL_INTERVAL)
+                await self._may_have_changed()
+
+    async def _may_have_changed(self) -> None:
+        """Wait until some attribute may have changed."""
+        await trio.sleep(POLL_INTERVAL)
 
     def _value(self, path: str, request: Request, host: Host) -> Response:
         found = self._find(path, host)
@@ -117,6 +126,11 @@ class Gce(Cloud):
         attributes = dict(self.attributes)
         if self.startup_script is not None:
             attributes["startup-script"] = self.startup_script
+        card: dict[str, Any] = {"ip": host.address, "mac": host.mac}
+        if self.external_ip:
+            card["access-configs"] = [
+                {"external-ip": self.external_ip, "type": "ONE_TO_ONE_NAT"},
+            ]
         account = {
             "aliases": ["default"],
             "email": f"default@{self.project}.iam.gserviceaccount.com",
@@ -131,7 +145,7 @@ class Gce(Cloud):
                 "machine-type": f"projects/1/machineTypes/{self.machine_type}",
                 "maintenance-event": self.maintenance_event,
                 "name": self.name,
-                "network-interfaces": [{"ip": host.address, "mac": host.mac}],
+                "network-interfaces": [card],
                 "preempted": str(self.preempted).upper(),
                 "scheduling": {
                     "automatic-restart": str(not self.is_spot).upper(),
@@ -139,6 +153,7 @@ class Gce(Cloud):
                     "preemptible": str(self.is_spot).upper(),
                 },
                 "service-accounts": {"default": account} if self.token else {},
+                "upcoming-maintenance": self.upcoming_maintenance or {},
                 "zone": zone,
             },
             "project": {"attributes": {}, "numeric-project-id": 1, "project-id": self.project},
