@@ -243,7 +243,7 @@ class Instances:
         is_same_run = vm.document.get("lastStartTimestamp") == started
         if is_same_run and vm.status == "RUNNING":
             text = "Instance was terminated, because it exceeded its max run duration."
-            self._end_by_itself(vm, "compute.instances.scheduledTermination", text)
+            self._end_by_itself(vm, "compute.instances.deferredDelete", text)
 
     def _end_by_itself(self, vm: Vm, kind: str, message: str) -> None:
         if self.gce.box:
