@@ -49,6 +49,8 @@ PROJECT_NUMBER = "123456789012"
 ZONE = "us-central1-a"
 REGION = "us-central1"
 ROOT = "/compute/v1/"
+LINKS = "https://www.googleapis.com"
+"""Where the links in Google's answers lead, whoever was asked (CCExtractor/sample-platform#901)."""
 
 
 class Gce:
@@ -192,8 +194,12 @@ class Gce:
     # -- for its parts ------------------------------------------------------------------
 
     def link(self, path: str) -> str:
-        """Return the URL of what is at a path below the project."""
-        return f"{self.url}{ROOT}projects/{self.project}/{path}".rstrip("/")
+        """Return the URL of what is at a path below the project, as Google gives it."""
+        return self.link_of(f"projects/{self.project}/{path}")
+
+    def link_of(self, path: str) -> str:
+        """Return the URL of what is at a path, as Google gives it."""
+        return f"{LINKS}{ROOT}{path}".rstrip("/")
 
     def relative(self, link: str) -> str:
         """Return the path below the project of a URL or a partial one."""
