@@ -138,8 +138,8 @@ class ManyOptions(Options):
     ("name", "says"),
     [
         ("timeout", "; did you mean 'rpc_timeout' or 'idle_timeout'? (set as a keyword; `bigm"),
-        ("instance", "; did you mean 'instance_type'? (set as a keyword; `bigmachine systems` l"),
-        ("ssh", "; did you mean 'ssh_key'? (set as a keyword; `bigmachine systems` lists all"),
+        ("instance", "; did you mean 'instance_type'? (set as a keyword; `bigmachine systems e"),
+        ("ssh", "; did you mean 'ssh_key'? (set as a keyword; `bigmachine systems ec2` lis"),
         ("budget", " (set as a keyword; options: idle_timeout, rpc_timeout, ssh_key, instance_t"),
         ("services", "; services is given to start()"),
     ],
@@ -330,7 +330,12 @@ def test_value_of_wrong_type_in_file_is_refused(current_folder: Path) -> None:
         resolve()
 
 
+def _toml(value: object) -> str:
+    return json.dumps(value) if isinstance(value, str) else "{a = 1, b = 2}"
+
+
 BAD_LISTS = [
+    ("zones", {"a": 1, "b": 2}, ("zones=['a=1', 'b=2']", None, 'zones = ["a=1", "b=2"]')),
     ("zones", "a", ("zones=['a']", None, 'zones = ["a"]')),
     ("zones", "a, b", ("zones=['a', 'b']", None, 'zones = ["a", "b"]')),
     ("zones", '["a", "b"]', ("zones=['a', 'b']", "zones=a,b", 'zones = ["a", "b"]')),
@@ -344,7 +349,7 @@ BAD_LISTS = [
 
 @pytest.mark.parametrize(("name", "value", "written"), BAD_LISTS)
 def test_error_shows_the_value_as_it_is_written_there(
-    current_folder: Path, monkeypatch, name: str, value: str, written: tuple[str | None, ...]
+    current_folder: Path, monkeypatch, name: str, value: Any, written: tuple[str | None, ...]
 ) -> None:
     @dataclass(frozen=True)
     class WithGroups(Options):
@@ -364,7 +369,7 @@ def test_error_shows_the_value_as_it_is_written_there(
             patch.setenv(f"BIGMACHINE_EC2_{name.upper()}", value)
             assert problem().endswith(f" BIGMACHINE_EC2_{text.replace(name, name.upper())}")
     if toml:
-        (current_folder / "bigmachine.toml").write_text(f"ec2.{name} = {json.dumps(value)}")
+        (current_folder / "bigmachine.toml").write_text(f"ec2.{name} = {_toml(value)}")
         assert problem().endswith(f" {toml}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..services._names import close_matches, did_you_mean, one_of
@@ -42,10 +42,10 @@ def _text(value: Any) -> str:
     return ",".join(map(str, items))
 
 
-def unknown_option(name: str, names: Iterable[str], *, is_listed: bool) -> tuple[str, str]:
+def unknown_option(name: str, names: Iterable[str], *, system: str | None) -> tuple[str, str]:
     """Return ``"; did you mean 'x'?"``, or ``""``, and where all options are.
 
-    ``is_listed`` is whether ``bigmachine systems`` lists them.
+    ``system`` is the one whose options they are, which ``bigmachine systems`` lists.
     """
     names = [*names]
     near = close_matches(name, names)
@@ -54,8 +54,8 @@ def unknown_option(name: str, names: Iterable[str], *, is_listed: bool) -> tuple
     guess = f"; did you mean {one_of(near)}?" if near else ""
     if name in _OF_START:
         guess = f"; {name} is given to start()"
-    if guess and is_listed and len(names) > _MANY:
-        return guess, "`bigmachine systems` lists all options"
+    if guess and system and len(names) > _MANY:
+        return guess, f"`bigmachine systems {system}` lists all options"
     return guess, f"options: {', '.join(names)}" if names else "it has none"
 
 
@@ -64,6 +64,10 @@ def right_way(name: str, value: Any, kind: Any, *, is_text: bool, write: Write) 
 
     It is ``": write zones=['a']"``, ``"; did you mean 'spot'?"`` or, if nothing helps, ``""``.
     """
+    if isinstance(value, Mapping):  # lists of KEY=VALUE are options, tables are none
+        value = [f"{key}={item}" for key, item in value.items()]
+        if is_list(kind) and value:
+            return f": write {write(name, value)}"
     if isinstance(value, str):
         text = value
         if is_list(kind):

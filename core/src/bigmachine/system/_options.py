@@ -30,7 +30,7 @@ from ._option_messages import (
     right_way,
     unknown_option,
 )
-from ._option_types import convert, is_written_as_text, type_name
+from ._option_types import convert, is_written_as_text, type_name, written_choices
 
 _logger = logging.getLogger("bigmachine.options")
 
@@ -144,7 +144,7 @@ def resolve_options(
     the wrong type, a required option that is not set, and an unknown profile; `PluginError`
     if ``options`` is not a dataclass.
     """
-    is_system = owner is None
+    system = None if owner else system_name
     owner = owner or f"system {system_name!r}"
     hints = _hints(options)
     fields = {field.name: field for field in _fields(options)}
@@ -158,7 +158,7 @@ def resolve_options(
     for source in sources:
         for name, value in source.values.items():
             if name not in fields:
-                guess, others = unknown_option(name, fields, is_listed=is_system)
+                guess, others = unknown_option(name, fields, system=system)
                 raise UsageError(
                     f"{owner} has no option {name!r}{guess} (set {source.where(name)}; {others})"
                 )
@@ -169,6 +169,8 @@ def resolve_options(
                     how = right_way(
                         name, value, hints[name], is_text=source.is_text, write=source.write
                     )
+                    if not how and not written_choices(hints[name], is_text=False):
+                        how = f". {fields[name].metadata.get('help', '')}".rstrip(". ")
                     raise UsageError(
                         f"option {name!r} of {owner} takes "
                         f"{type_name(hints[name])}, not {value!r} (set {source.where(name)}){how}"
@@ -230,10 +232,14 @@ def _range_text(field: dataclasses.Field[Any]) -> str:
     """Return the range of an option for people, such as ``", at least 1"``, or ``""``."""
     low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
     if low is not None and high is not None:
-        return f", between {low} and {high}"
+        return f", between {_number(low)} and {_number(high)}"
     if low is not None:
-        return f", at least {low}"
-    return "" if high is None else f", at most {high}"
+        return f", at least {_number(low)}"
+    return "" if high is None else f", at most {_number(high)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if float(value).is_integer() else f"{value}"
 
 
 def _range_problem(field: dataclasses.Field[Any], value: object) -> str | None:

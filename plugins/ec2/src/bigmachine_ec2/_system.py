@@ -136,8 +136,11 @@ class Ec2System(System):
     async def check(self) -> CheckReport:
         """Try all requests of sessions. This system then changes nothing any more."""
         from ._check import Check
+        from ._guest_setup import GuestSetup
         from ._launch_plan import make_launch_plan
 
+        check_offline(self.options)  # before any request: with a wrong region, all would fail
+        GuestSetup.from_options(self.options)
         url = self.address_service_url
         plan = functools.partial(make_launch_plan, self._api, self.options, address_service_url=url)
         with self._readable():
