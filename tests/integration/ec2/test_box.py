@@ -12,9 +12,9 @@ import pytest
 
 import bigmachine as bm
 from bigmachine.errors import MachineStopped, StartError, StopReason
-from tests.integration.ec2.test_ssh import KEY
 from tests.support import drivers
 from tests.support.aws.echo import Echo
+from tests.support.public_keys import KEY
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(240)]

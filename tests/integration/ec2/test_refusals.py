@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 
 from bigmachine.errors import StartError, UsageError
+from bigmachine.system import MARKETS
 from bigmachine_ec2._advice import explain
 from bigmachine_ec2._errors import AwsError
 from bigmachine_ec2._image import Image
 from bigmachine_ec2._instance_types import InstanceType
 from bigmachine_ec2._network import Subnet
 from bigmachine_ec2._offers import Offer
-from bigmachine_ec2._options import MARKETS
 from bigmachine_ec2._scope import RuledOut, Scope, scope_of
 from tests.support.aws.refusals import (
     BLOCKED,

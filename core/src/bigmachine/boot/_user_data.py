@@ -8,15 +8,13 @@ import zlib
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import UsageError
+from ..system._vm_options import PORT
 from ._bundle import boot_program_source
 
 if TYPE_CHECKING:
     from ..system._request import LaunchRequest
 
 Form = Literal["cloud-init", "script"]
-
-PORT = 7443
-"""The port where machines listen by default."""
 
 _POWEROFF = (("systemctl", "poweroff"), ("poweroff", "-f"), ("halt", "-f", "-p"))
 _IN_BACKGROUND = "</dev/null >/dev/null 2>&1 &"

@@ -23,3 +23,7 @@ from ._system import System as System
 from ._system import gives_notices as gives_notices
 from ._system import hookimpl as hookimpl
 from ._system import hookspec as hookspec
+from ._vm_options import MARKETS as MARKETS
+from ._vm_options import SSH_PORT as SSH_PORT
+from ._vm_options import Market as Market
+from ._vm_options import VmOptions as VmOptions

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from bigmachine.boot import PORT
+from bigmachine.cloud import for_each
 from bigmachine.errors import BigmachineError, UsageError
 from bigmachine.system import CheckedRequest, CheckReport, Instance, Verdict
 
 from . import _tags
 from ._advice import explain, missing_permission
 from ._api import Api
-from ._batch import for_each
 from ._dry_runs import DryRun, DryRuns
 from ._errors import AwsError
 from ._image import default_image
@@ -117,12 +117,12 @@ class Check:
     _caller_arn: str = ""
 
     async def run(self) -> CheckReport:
-        """Try all. Raises `AwsError` and `BigmachineError` if there are no valid credentials."""
+        """Try all. Raises `AwsError`, or an error for users, if there are no valid credentials."""
         api = self.region.api
         api.forbid_changes()
         self._caller_arn = await api.caller_arn()
         found = [CheckedRequest("sts:GetCallerIdentity", Verdict.OK, self._caller_arn)]
-        with contextlib.suppress(AwsError, BigmachineError):  # the setup shows it
+        with contextlib.suppress(BigmachineError):  # the setup shows it
             self._plan = await self.make_plan()
         try:
             await self.setup()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from bigmachine.cloud import CloudError
+
 # Codes are those of the EC2 API reference ("Error codes for the Amazon EC2 API") and of its
 # guide's "Common errors", where no other source is named.
 
@@ -149,7 +151,7 @@ _DENIED_ACTION = re.compile(r"not authorized to perform: ([a-z0-9-]+:\w+)")
 _ENCODED = re.compile(r"\s*Encoded authorization failure message:.*", re.DOTALL)
 
 
-class AwsError(Exception):
+class AwsError(CloudError):
     """A request to AWS failed. ``code`` and ``message`` are AWS's, or those of a botocore error.
 
     ``action`` is named as in an IAM policy: ``"ec2:RunInstances"``. ``profile`` is the profile of
@@ -168,16 +170,13 @@ class AwsError(Exception):
         is_response: bool = True,
         clock_skew: float = 0.0,
     ) -> None:
-        super().__init__(f"{action}: {code}: {message}")
-        self.action = action
-        self.code = code
+        super().__init__(action, code, message)
         self.message = _ENCODED.sub("", message).strip()
         self.region = region
         self.profile = profile
         self.is_response = is_response
         self.clock_skew = clock_skew
         self.is_outcome_unknown = code in _UNKNOWN_OUTCOME
-        """Whether this request, or an earlier attempt, may have been carried out."""
 
     @property
     def is_throttled(self) -> bool:

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 
 import trio
 
+from bigmachine.cloud import for_each, poll_intervals
 from bigmachine.errors import StartError
 from bigmachine.system import Instance
 
-from ._backoff import poll_intervals
-from ._batch import for_each
 from ._errors import AwsError
 from ._vms import Vm, Vms
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 
 import trio
 
+from bigmachine.cloud import backoff, poll_intervals
 from bigmachine.errors import BigmachineError, StartError
 
 from ._advice import explain
 from ._api import Api
-from ._backoff import backoff, poll_intervals
 from ._create_fleet import CreateFleet
 from ._errors import AwsError
 from ._instance_addresses import await_addresses, report_down
@@ -22,7 +22,7 @@ from ._launch_specification import LaunchSpecification
 from ._launch_templates import LaunchTemplates
 from ._offers import Offer, fleet_groups, is_for_fleet
 from ._run_instances import RunInstances
-from ._scope import RuledOut
+from ._scope import Refusals, RuledOut
 from ._vms import Vm, Vms
 
 logger = logging.getLogger("bigmachine.ec2")
@@ -43,6 +43,7 @@ class Launch:
         *,
         offers: Sequence[Offer],
         session: str,
+        refusals: Refusals,
     ) -> None:
         self.vms: list[Vm] = []
         """The instances that were launched."""
@@ -53,7 +54,7 @@ class Launch:
         self._session = session
         self._unknown: list[str] = []  # tokens of requests whose outcome is unknown
         self._errors: list[tuple[Offer, AwsError]] = []
-        self._ruled_out = RuledOut()
+        self._ruled_out = RuledOut(offers, refusals)
         self._count = 0
 
     async def machines(
@@ -83,6 +84,7 @@ class Launch:
         ) as templates:
             for method in self._methods(templates):
                 if self._ruled_out.covers(method.offers):
+                    logger.info("not requested again: %s …", method.offers[0])
                     continue
                 errors = await self._launch_by(method, count)
                 if len(self.vms) >= count or not self._ruled_out.note(errors):

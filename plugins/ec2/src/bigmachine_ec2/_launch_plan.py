@@ -14,7 +14,7 @@ from ._driver_addresses import addresses_inside, driver_addresses
 from ._image import Image, find_images
 from ._instance_types import InstanceType, find_types
 from ._kms_key import check_kms_key
-from ._network import Network, check_groups, find_network
+from ._network import Network, check_free_addresses, check_groups, find_network
 from ._offers import Offer, list_offers
 from ._options import Ec2Options
 from ._placement_group import check_placement_group
@@ -48,6 +48,7 @@ async def make_launch_plan(api: Api, o: Ec2Options, *, address_service_url: str)
     network = await find_network(api, subnets=o.subnets)
     if o.public_address and not addresses_inside(network):
         network = await keep_public_subnets(api, network, is_named=bool(o.subnets))
+    check_free_addresses(network)
     zones = {subnet.zone for subnet in network.subnets}
     types = await find_types(api, o.instance_types, zones=zones, markets=o.markets)
     _check_local_disks(types, o)
@@ -64,7 +65,7 @@ async def make_launch_plan(api: Api, o: Ec2Options, *, address_service_url: str)
         allow = await driver_addresses(
             network, is_public=o.public_address, address_service_url=address_service_url
         )
-    offers = tuple(list_offers(o, types, images, network.subnets))
+    offers = tuple(list_offers(o, types, images, network))
     quotas = await find_quotas(api, offers)
     check_quotas(offers, quotas, region=api.region)
     return LaunchPlan(network, offers, tuple(allow), quotas)

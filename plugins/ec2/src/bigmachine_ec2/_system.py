@@ -35,13 +35,14 @@ if TYPE_CHECKING:
 
     from ._access import Access
     from ._api import Api
-    from ._guest_setup import GuestSetup
+    from ._guest_setup import Ec2GuestSetup
     from ._launch import Launch
     from ._launch_plan import LaunchPlan
     from ._leftovers import Leftovers
     from ._offers import Offer
     from ._prices import Prices
     from ._region import Region
+    from ._scope import Refusals
     from ._vms import Vms
 
 logger = logging.getLogger("bigmachine.ec2")
@@ -75,8 +76,9 @@ class Ec2System(System):
         self._plan: LaunchPlan | None = None
         self._access: Access | None = None
         self._resources = SessionResources(self.options)
+        self._refusals: Refusals | None = None
         self._caller_arn = ""
-        self._guest_setup: GuestSetup | None = None  # read by `setup`, applied on the machine
+        self._guest_setup: Ec2GuestSetup | None = None  # read by `setup`, applied on the machine
 
     @property
     def uses_reaper(self) -> bool:
@@ -93,15 +95,17 @@ class Ec2System(System):
 
     async def setup(self) -> None:
         """Check the options, and with AWS all that they name and the permissions for it."""
+        from bigmachine.cloud import for_each
+
         from ._access import Access
-        from ._batch import for_each
         from ._budget import check_max_price, check_prices
         from ._dry_runs import dry_run_requests
-        from ._guest_setup import GuestSetup
+        from ._guest_setup import read_guest_setup
         from ._launch_plan import make_launch_plan
+        from ._surcharges import warn_of_surcharges
 
         check_offline(self.options)
-        self._guest_setup = GuestSetup.from_options(self.options)
+        self._guest_setup = read_guest_setup(self.options)
         with self._readable():
             self._caller_arn = await self._api.caller_arn()
             plan = await make_launch_plan(
@@ -126,6 +130,7 @@ class Ec2System(System):
             await for_each((dry_run, fetch_prices), lambda step: step())
         assert self._plan is not None
         offers = self._plan.offers
+        warn_of_surcharges(offers, network=plan.network)
         check_max_price(self._prices, offers, max_price=self.options.max_price)
         if self.max_session_cost is not None:
             check_prices(self._prices, offers, caller_arn=self._caller_arn)
@@ -136,11 +141,11 @@ class Ec2System(System):
     async def check(self) -> CheckReport:
         """Try all requests of sessions. This system then changes nothing any more."""
         from ._check import Check
-        from ._guest_setup import GuestSetup
+        from ._guest_setup import read_guest_setup
         from ._launch_plan import make_launch_plan
 
         check_offline(self.options)  # before any request: with a wrong region, all would fail
-        GuestSetup.from_options(self.options)
+        read_guest_setup(self.options)
         url = self.address_service_url
         plan = functools.partial(make_launch_plan, self._api, self.options, address_service_url=url)
         with self._readable():
@@ -150,6 +155,7 @@ class Ec2System(System):
         """Launch instances until there are enough, or EC2 has no more."""
         from ._budget import affordable
         from ._instance_addresses import tag_names
+        from ._network import warn_of_free_addresses
         from ._quota import warn_of_quotas
 
         if self._plan is None:
@@ -160,14 +166,18 @@ class Ec2System(System):
         names = [request.new_machine().name for _ in range(count)]
         plan, budget = self._plan, request.remaining_budget
         warn_of_quotas(plan.offers, plan.quotas, count=count)
+        warn_of_free_addresses(plan.network, count=count)
+        await self._prices.fetch(offer.price_key for offer in plan.offers)
         offers = affordable(self._prices, plan.offers, count=count, budget=budget)
         with self._readable():
             launch = await self._prepare(request, data, offers)
             try:
                 is_public, port = self.options.public_address, self.options.port
                 vms = await launch.machines(names, is_public=is_public, caller_arn=self._caller_arn)
-                found = [vm.instance(is_public=is_public, port=port) for vm in vms]
-                instances = [*map(self._prices.priced, found)]
+                instances = [
+                    self._prices.priced(vm.instance(is_public=is_public, port=port), vm.price_key)
+                    for vm in vms
+                ]
                 if is_public:
                     await self._access.names.settle(vms, allow=self._access.allow)
                 await tag_names(self._vms, instances)
@@ -275,7 +285,9 @@ class Ec2System(System):
             vms = await self._vms.find()
             after = await self._leftovers.find(FREED_AFTER_INSTANCES)
             await self._prices.fetch(vm.price_key for vm in vms)
-        instances = (self._prices.priced(vm.instance(is_public=is_public)) for vm in vms)
+        instances = (
+            self._prices.priced(vm.instance(is_public=is_public), vm.price_key) for vm in vms
+        )
         return [*before, *instances, *after]
 
     def http_client(self, identity: Identity) -> httpx.AsyncClient:
@@ -296,7 +308,7 @@ class Ec2System(System):
 
     def main(self, serve: Callable[[], Awaitable[None]]) -> NoReturn:
         """Set the machine up, then serve; log why and exit if the setup fails."""
-        from ._commands import GuestError
+        from bigmachine.cloud import GuestError
 
         try:
             if self._guest_setup is not None:
@@ -348,10 +360,12 @@ class Ec2System(System):
     ) -> Launch:
         from ._launch import Launch
         from ._launch_specification import LaunchSpecification
+        from ._scope import Refusals
         from ._tags import session_tags
 
         assert self._access is not None
         self._resources.session = session = request.session
+        self._refusals = self._refusals or Refusals()
         tags = session_tags(session, request.driver, self.options)
         groups = await self._access.open(session=session, tags=tags)
         return Launch(
@@ -360,4 +374,5 @@ class Ec2System(System):
             LaunchSpecification(self.options, tags=tags, groups=groups, user_data=data),
             offers=offers,
             session=session,
+            refusals=self._refusals,
         )
