@@ -139,6 +139,7 @@ class ManyOptions(Options):
     [
         ("timeout", "; did you mean 'rpc_timeout' or 'idle_timeout'? (set as a keyword; `bigm"),
         ("instance", "; did you mean 'instance_type'? (set as a keyword; `bigmachine systems e"),
+        ("on_demand", "; did you mean market='on-demand'? (set as a keyword; `bigmachine systems"),
         ("ssh", "; did you mean 'ssh_key'? (set as a keyword; `bigmachine systems ec2` lis"),
         ("budget", " (set as a keyword; options: idle_timeout, rpc_timeout, ssh_key, instance_t"),
         ("services", "; services is given to start()"),

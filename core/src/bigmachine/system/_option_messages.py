@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..services._names import close_matches, did_you_mean, one_of
@@ -42,16 +42,27 @@ def _text(value: Any) -> str:
     return ",".join(map(str, items))
 
 
-def unknown_option(name: str, names: Iterable[str], *, system: str | None) -> tuple[str, str]:
+def unknown_option(
+    name: str, kinds: Mapping[str, Any], *, system: str | None, write: Write
+) -> tuple[str, str]:
     """Return ``"; did you mean 'x'?"``, or ``""``, and where all options are.
 
-    ``system`` is the one whose options they are, which ``bigmachine systems`` lists.
+    ``kinds`` are the annotations of all options, by name; ``system`` is the one whose options they
+    are, which ``bigmachine systems`` lists.
     """
-    names = [*names]
+    names, form = [*kinds], name.lower().replace("-", "_")
+    choices = [
+        write(option, choice)
+        for option, kind in kinds.items()
+        for choice in written_choices(kind, is_text=False)
+        if choice.replace("-", "_") == form
+    ]
     near = close_matches(name, names)
     if not near:
-        near = [each for each in names if {*name.lower().split("_")} & {*each.split("_")}]
+        near = [each for each in names if {*form.split("_")} & {*each.split("_")}]
     guess = f"; did you mean {one_of(near)}?" if near else ""
+    if choices:  # spot=True
+        guess = f"; did you mean {choices[0]}?"
     if name in _OF_START:
         guess = f"; {name} is given to start()"
     if guess and system and len(names) > _MANY:

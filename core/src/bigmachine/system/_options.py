@@ -158,7 +158,9 @@ def resolve_options(
     for source in sources:
         for name, value in source.values.items():
             if name not in fields:
-                guess, others = unknown_option(name, fields, system=system)
+                guess, others = unknown_option(
+                    name, {each: hints[each] for each in fields}, system=system, write=source.write
+                )
                 raise UsageError(
                     f"{owner} has no option {name!r}{guess} (set {source.where(name)}; {others})"
                 )
