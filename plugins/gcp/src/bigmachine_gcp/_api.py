@@ -17,7 +17,8 @@ from bigmachine.cloud import RateLimiter, backoff, poll_intervals
 from bigmachine.errors import UsageError
 
 from ._credentials import Credentials, find_credentials
-from ._errors import GcpError, error_of_operation
+from ._error_parsing import error_of_operation
+from ._errors import GcpError
 from ._gcloud import gcloud_property
 from ._operations import Operation
 from ._pages import items_of, unseen_scopes
@@ -179,6 +180,8 @@ class Api:
             if reply.status.name == "DONE":
                 error = error_of_operation(operation.action, reply)
                 if error is not None:
+                    for each in error.errors:
+                        each.project, each.account = self.project, self.account
                     raise error
                 return reply
             # `wait` "might return before the operation is done", even at once.

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from bigmachine.cloud import CloudError
 
 # An error has codes in several places: a request's answer has `error.errors[].reason`, in
-# camelCase, and `error.details[]` with an ErrorInfo, whose reason is in capitals ("AIP-193"); an
-# operation has `error.errors[].code`, in capitals, and perhaps an ErrorInfo, too.
+# camelCase, and `error.details[]` with an ErrorInfo, whose reason is in capitals (AIP-193; those
+# that all of Google's services have are google.api.ErrorReason); an operation has
+# `error.errors[].code`, in capitals, and perhaps an ErrorInfo, too.
 
 _THROTTLED = frozenset(
     {
@@ -23,10 +24,11 @@ _THROTTLED = frozenset(
         "RESOURCE_OPERATION_RATE_EXCEEDED",  # skypilot, provision/gcp/instance_utils.py
     }
 )
-_NOT_READY = frozenset(
+_LATER = frozenset(
     {
         "resourceNotReady",  # "The resource '…' is not ready" (google-api-python-client issue 485)
         "RESOURCE_NOT_READY",
+        "UNREACHABLE",  # ours, of a list without some zone
     }
 )
 _UNKNOWN_STATUS = frozenset({408, 500, 502, 503, 504})
@@ -65,6 +67,7 @@ _CREDENTIALS = frozenset(
         "CREDENTIALS_MISSING",
     }
 )
+_SCOPES = frozenset({"ACCESS_TOKEN_SCOPE_INSUFFICIENT", "insufficientPermissions"})
 _PERMISSION = frozenset(
     {
         "forbidden",
@@ -76,7 +79,14 @@ _PERMISSION = frozenset(
 
 _MESSAGE_PERMISSION = re.compile(r"[Rr]equired '?([a-z]+\.\w+\.\w+)'? permission")
 _PERMISSION_ON = re.compile(r"[Pp]ermission '?([a-z]+\.\w+\.\w+)'? denied")
-_CONSTRAINT = re.compile(r"constraints/([\w.]+\w)")
+_BILLING = re.compile(
+    r"billing (account .*)?(is |to be |not )?(dis|en)abled|billing disabled", re.I
+)
+_UNKNOWN_PROJECT = re.compile(
+    r"resource '?projects/[^/' ]+'? (was )?not found|Unknown project id|"
+    r"Failed to find project|[Pp]roject \S+ (has been deleted|not found|is scheduled for deletion)"
+)
+_CONSTRAINT = re.compile(r"[cC]onstraints/([\w.]+\w)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +121,7 @@ class GcpError(CloudError):
         quota: QuotaInfo | None = None,
         is_response: bool = True,
         is_operation: bool = False,
+        clock_skew: float = 0.0,
     ) -> None:
         super().__init__(action, code, message)
         self.status = status
@@ -121,15 +132,22 @@ class GcpError(CloudError):
         """Whether Google answered."""
         self.is_operation = is_operation
         """Whether Google accepted the request, and its operation failed."""
+        self.clock_skew = clock_skew
+        """How many seconds this computer's clock was ahead of Google's."""
+        self.project = ""
+        """The project that was asked for."""
+        self.account = ""
+        """The service account whose credentials were used; "" for a user's."""
         self.operation: Any = None
         """The operation that failed, an `Operation` of the SDK; else None."""
         self.errors: tuple[GcpError, ...] = (self,)
         """All errors of the operation; this is the first."""
-        self.is_outcome_unknown = not is_operation and self._is_unknown
+        self.is_outcome_unknown = self._leaves_outcome_unknown
 
     @property
-    def _is_unknown(self) -> bool:
-        if self.is_throttled or self.is_capacity:
+    def _leaves_outcome_unknown(self) -> bool:
+        """Whether this attempt alone may have been carried out."""
+        if self.is_operation or self.is_throttled or self.is_capacity:
             return False
         return self.code in _UNKNOWN_OUTCOME or self.status in _UNKNOWN_STATUS
 
@@ -141,8 +159,9 @@ class GcpError(CloudError):
     @property
     def is_temporary(self) -> bool:
         """Whether the same request may succeed a little later."""
-        is_not_ready = bool(self.reasons & _NOT_READY)
-        return self.is_throttled or self.is_unreachable or is_not_ready or self.is_outcome_unknown
+        if self.is_throttled or self.is_unreachable or self._leaves_outcome_unknown:
+            return True
+        return bool(self.reasons & _LATER)
 
     @property
     def is_capacity(self) -> bool:
@@ -183,8 +202,7 @@ class GcpError(CloudError):
         to be enabled." (OpenRouterLabs/spawn issue 3091)
         """
         is_reason = bool(self.reasons & {"BILLING_DISABLED", "billingNotEnabled"})
-        text = self.message.lower()
-        return is_reason or (self.status in (400, 403) and "billing" in text and "abled" in text)
+        return is_reason or (self.status in (400, 403) and bool(_BILLING.search(self.message)))
 
     @property
     def constraint(self) -> str:
@@ -193,9 +211,33 @@ class GcpError(CloudError):
         return match[1] if match else ""
 
     @property
+    def is_suspended(self) -> bool:
+        """Whether Google has suspended the project, or its account."""
+        return bool(self.reasons & {"CONSUMER_SUSPENDED", "GCP_SUSPENDED"})
+
+    @property
+    def is_project_unknown(self) -> bool:
+        """Whether there is no such project, or the caller may not see it.
+
+        "The resource 'projects/…' was not found"; "Permission denied on resource project …" and
+        "Project #… has been deleted." with the reason CONSUMER_INVALID (googleapis/
+        google-api-php-client issue 2422); "Unknown project id: …".
+        """
+        if self.reasons & {"CONSUMER_INVALID", "RESOURCE_PROJECT_INVALID"}:
+            return True
+        return self.status in (400, 403, 404) and bool(_UNKNOWN_PROJECT.search(self.message))
+
+    @property
+    def is_scope_missing(self) -> bool:
+        """Whether the credentials' access scopes do not include Compute Engine."""
+        return bool(self.reasons & _SCOPES) or "insufficient authentication scope" in self.message
+
+    @property
     def is_denied(self) -> bool:
         """Whether the credentials lack a permission."""
         if self.is_disabled or self.is_billing_disabled or self.is_throttled or self.is_quota:
+            return False
+        if self.is_suspended or self.is_project_unknown or self.constraint:
             return False
         return bool(self.reasons & _PERMISSION)
 
@@ -213,97 +255,6 @@ class GcpError(CloudError):
     @property
     def is_forbidden(self) -> bool:
         """Whether Google rejects the caller or the project, not the request's parameters."""
-        is_project = self.is_disabled or self.is_billing_disabled
-        return self.is_denied or self.is_unauthenticated or is_project
-
-
-def error_of_response(action: str, status: int, body: object) -> GcpError:
-    """Return the error that an answer with this status is; ``body`` is its JSON, or its text."""
-    error = body.get("error") if isinstance(body, Mapping) else None
-    if not isinstance(error, Mapping):  # not of the API: of a proxy, or of a frontend of Google
-        text = error if isinstance(error, str) else body if isinstance(body, str) else ""
-        return GcpError(action, str(status), _first_line(text), status=status)
-    errors = [entry for entry in _list(error, "errors") if isinstance(entry, Mapping)]
-    reasons = [str(entry["reason"]) for entry in errors if entry.get("reason")]
-    info, metadata, quota = _details(_list(error, "details"))
-    status_name = str(error.get("status") or "")
-    code = next(iter([*reasons, *info, status_name]), "") or str(status)
-    return GcpError(
-        action,
-        code,
-        str(error.get("message") or code),
-        status=status,
-        reasons=frozenset([*reasons, *info, *([status_name] if status_name else [])]),
-        metadata=metadata,
-        quota=quota,
-    )
-
-
-def error_of_operation(action: str, operation: Any) -> GcpError | None:
-    """Return the error of an operation of the SDK that is done; None if it succeeded."""
-    errors = [_operation_error(action, operation, entry) for entry in operation.error.errors]
-    status = int(operation.http_error_status_code)
-    if not errors and status >= 400:  # the body of a failed request without further errors
-        message = operation.http_error_message or f"HTTP status {status}"
-        errors = [GcpError(action, message, message, status=status, is_operation=True)]
-    for error in errors:
-        error.operation = operation
-        error.errors = tuple(errors)
-    return errors[0] if errors else None
-
-
-def _operation_error(action: str, operation: Any, entry: Any) -> GcpError:
-    reasons, metadata, quota = [], dict[str, str](), None
-    for detail in entry.error_details:
-        if detail.error_info.reason:
-            reasons.append(detail.error_info.reason)
-            metadata.update(detail.error_info.metadatas)
-        info = detail.quota_info
-        if info.metric_name:
-            dimensions = dict(info.dimensions)
-            quota = QuotaInfo(info.metric_name, info.limit_name, info.limit, dimensions)
-    return GcpError(
-        action,
-        entry.code,
-        entry.message or entry.code,
-        status=int(operation.http_error_status_code),
-        reasons=frozenset(reasons),
-        metadata=metadata,
-        quota=quota,
-        is_operation=True,
-    )
-
-
-def _details(details: Sequence[Any]) -> tuple[list[str], dict[str, str], QuotaInfo | None]:
-    """Return reasons, metadata and quota of what `google.rpc.Status` calls details."""
-    reasons, metadata, quota = list[str](), dict[str, str](), None
-    for detail in details:
-        if not isinstance(detail, Mapping):
-            continue
-        kind = str(detail.get("@type", "")).rpartition(".")[2]
-        if kind == "ErrorInfo":
-            reasons.append(str(detail.get("reason", "")))
-            given = detail.get("metadata") or detail.get("metadatas") or {}
-            metadata.update({str(key): str(value) for key, value in given.items()})
-        elif kind == "QuotaExceededInfo":
-            quota = QuotaInfo(
-                str(detail.get("metricName", "")),
-                str(detail.get("limitName", "")),
-                detail.get("limit"),
-                detail.get("dimensions") or {},
-            )
-        elif kind == "Help" and "activationUrl" not in metadata:
-            for link in _list(detail, "links"):
-                metadata.setdefault("help", str(link.get("url", "")))
-    return [reason for reason in reasons if reason], metadata, quota
-
-
-def _list(value: Mapping[str, Any], key: str) -> list[Any]:
-    entries = value.get(key)
-    return entries if isinstance(entries, list) else []
-
-
-def _first_line(text: str) -> str:
-    """Return what an answer that is not JSON says, without its markup."""
-    plain = " ".join(re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.S).split())
-    return plain[:200] or "an answer without a text"
+        is_project = self.is_disabled or self.is_billing_disabled or self.is_suspended
+        is_project = is_project or self.is_project_unknown
+        return self.is_denied or self.is_unauthenticated or self.is_scope_missing or is_project

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from bigmachine.errors import StartError
 
 from ._credentials import Credentials
-from ._errors import GcpError, error_of_response
+from ._error_parsing import error_of_response
+from ._errors import GcpError
 
 _CONNECTIONS = 48  # of each client at most: as many as there may be threads
 
@@ -29,7 +32,7 @@ class Transport:
     def call(self, method: str, request: Mapping[str, Any], *, timeout: float) -> Any:
         """Call a method such as ``"instances.get"``; return its answer, or a list's page."""
         service, _, name = method.partition(".")
-        with errors_of(method_id(method.removesuffix("_unary"))):
+        with self._errors_of(method_id(method.removesuffix("_unary"))):
             client = self._client(service)
             answer = getattr(client, name)(
                 request={"project": self.project, **request}, retry=None, timeout=timeout
@@ -48,7 +51,7 @@ class Transport:
         """GET a path of an API, or POST a body to it; return the answer's JSON."""
         universe = getattr(self.credentials.value, "universe_domain", "googleapis.com")
         base = self._endpoint_url or f"https://{service}.{universe}"
-        with errors_of(f"{service}.{path}"):
+        with self._errors_of(f"{service}.{path}"):
             response = self._json_session().request(
                 "GET" if body is None else "POST",
                 f"{base}/{path}",
@@ -57,9 +60,7 @@ class Transport:
                 timeout=timeout,
             )
             if response.status_code >= 400:
-                raise error_of_response(
-                    f"{service}.{path}", response.status_code, _body_of(response)
-                )
+                raise _error_of(f"{service}.{path}", response)
             return response.json()
 
     def close(self) -> None:
@@ -71,6 +72,15 @@ class Transport:
             client.transport.close()
         if session is not None:
             session.close()
+
+    @contextlib.contextmanager
+    def _errors_of(self, action: str) -> Iterator[None]:
+        try:
+            with errors_of(action):
+                yield
+        except GcpError as error:
+            error.project, error.account = self.project, self.credentials.account
+            raise
 
     def _client(self, service: str) -> Any:
         with self._lock:
@@ -121,7 +131,7 @@ def errors_of(action: str) -> Iterator[None]:
     try:
         yield
     except GoogleAPICallError as exc:
-        raise error_of_response(action, int(exc.code or 0), _body_of(exc.response)) from exc
+        raise _error_of(action, exc.response) from exc
     except TransportError as exc:  # while it fetched a token: the request was not sent
         raise GcpError(action, "TransportError", str(exc), is_response=False) from exc
     except GoogleAuthError as exc:
@@ -132,13 +142,21 @@ def errors_of(action: str) -> Iterator[None]:
         raise GcpError(action, _network_code(exc), str(exc), is_response=False) from exc
 
 
-def _body_of(response: Any) -> object:
-    if response is None:
-        return ""
+def _error_of(action: str, response: Any) -> GcpError:
     try:
-        return response.json()
+        body = response.json()
     except ValueError:
-        return response.text
+        body = response.text
+    skew = _clock_skew(response.headers.get("date", ""))
+    return error_of_response(action, response.status_code, body, clock_skew=skew)
+
+
+def _clock_skew(date: str) -> float:
+    """Return how many seconds this computer's clock is ahead of Google's, by an answer's date."""
+    try:
+        return time.time() - parsedate_to_datetime(date).timestamp() if date else 0.0
+    except ValueError:
+        return 0.0
 
 
 def _network_code(exc: Exception) -> str:
