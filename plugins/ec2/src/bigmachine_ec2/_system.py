@@ -118,6 +118,7 @@ class Ec2System(System):
                 network=plan.network,
                 allow=plan.allow,
                 address_service_url=self.address_service_url,
+                caller_arn=self._caller_arn,
             )
 
             async def dry_run() -> None:
@@ -217,7 +218,7 @@ class Ec2System(System):
     async def restore_access(self, instances: Sequence[Instance]) -> None:
         """Let the driver in at its present address, as after a change of networks."""
         if self._access is not None:
-            await self._access.restore(caller_arn=self._caller_arn)
+            await self._access.restore()
 
     def event(self, event: Event) -> None:
         """Take note of the machines that the driver has ended."""
