@@ -440,7 +440,7 @@ OTHERS = [
         ),
         ("too many tags", "tags: must be at most 39", {"tags": [f"k{i}=" for i in range(40)]}),
         ("too long tag", "tags: 'k': keys have at most 128", {"tags": ["k=" + "v" * 257]}),
-        ("no lifetime", "lifetime: must be more than 0 seconds", {"lifetime": 0.0}),
+        ("short lifetime", "lifetime: must be at least 600 seconds", {"lifetime": 10.0}),
         (
             "immortal without lifetime",
             "immortal: needs lifetime, so that a forgotten instance ends: add lifetime=3600.0",
@@ -621,6 +621,14 @@ def test_bare_metal_has_a_longer_boot_timeout(run, aws):
         assert system.boot_timeout > usual
 
     run(test, instance_type=["c7i.large", "c7i.metal-24xl"])
+
+
+def test_bare_metal_needs_a_lifetime_longer_than_its_boot(run, aws):
+    async def test(kit):
+        with pytest.raises(UsageError, match="lifetime: must be at least 1800 seconds"):
+            await kit.setup()
+
+    run(test, instance_type="c7i.metal-24xl", lifetime=600.0)
 
 
 def test_misspelt_option_suggests_the_right_one(aws):

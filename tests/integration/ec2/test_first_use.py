@@ -6,6 +6,7 @@ import pytest
 
 from bigmachine.boot._bootstrap import boot_seconds
 from bigmachine.errors import StartError, UsageError
+from bigmachine_ec2 import _scope
 from tests.support.aws.fixtures import TYPE
 from tests.support.aws.refusals import (
     BLOCKED,
@@ -13,6 +14,7 @@ from tests.support.aws.refusals import (
     NO_FLEET_ROLE,
     NO_SPOT_ROLE,
     ORGANIZATION,
+    QUOTA,
     refuse_fleets,
     refuse_market,
     refuse_types,
@@ -139,6 +141,16 @@ def test_without_fleets_each_zone_and_market_is_tried_in_order(run, aws):
     run(test)
 
 
+def test_without_launch_templates_machines_are_launched_one_by_one(run, aws):
+    async def test(kit):
+        system = await kit.setup()
+        assert len(await system.start(2, kit.request)) == 2
+        assert aws.count("RunInstances") == 1
+
+    aws.refuse("CreateLaunchTemplate", "MaxTemplateLimitExceeded", times=99)
+    run(test)
+
+
 def test_account_that_is_blocked_says_so_although_its_fleets_are_refused_first(run, aws):
     async def test(kit):
         system = await kit.setup()
@@ -149,6 +161,54 @@ def test_account_that_is_blocked_says_so_although_its_fleets_are_refused_first(r
 
     refuse_market(aws, "spot", BLOCKED, dry_runs=False)
     refuse_fleets(aws, NO_FLEET_ROLE)
+    run(test)
+
+
+# -- refusals that a session remembers ------------------------------------------------
+
+
+def test_refused_market_and_fleets_are_not_requested_by_each_start(run, aws, monkeypatch):
+    async def test(kit):
+        await kit.start()
+        for _ in range(2):
+            aws.asked.clear()
+            [instance] = await kit.system.start(1, kit.request)
+            assert instance.details["market"] == "on-demand"
+            assert aws.count("CreateFleet") == 0
+            [request] = aws.requests("RunInstances")
+            assert "InstanceMarketOptions.MarketType" not in request
+        monkeypatch.setattr(_scope, "_REMEMBERED_SECONDS", 0.0)
+        aws.asked.clear()
+        await kit.system.start(1, kit.request)
+        assert aws.count("CreateFleet") == 1
+        assert "InstanceMarketOptions.MarketType" in aws.requests("RunInstances")[0]
+
+    refuse_market(aws, "spot", NO_SPOT_ROLE, dry_runs=False)
+    refuse_fleets(aws)
+    run(test)
+
+
+def test_refusal_is_requested_again_if_nothing_else_is_left(run, aws):
+    async def test(kit):
+        await kit.setup()
+        with pytest.raises(StartError, match="no service-linked role"):
+            await kit.system.start(1, kit.request)
+        aws.refuse_pool = lambda place, count: None  # an administrator has created it
+        assert len(await kit.system.start(1, kit.request)) == 1
+
+    refuse_market(aws, "spot", NO_SPOT_ROLE, dry_runs=False)
+    run(test, market="spot")
+
+
+def test_missing_capacity_and_quota_are_not_remembered(run, aws):
+    async def test(kit):
+        [first] = await kit.start()
+        assert first.details["market"] == "on-demand"
+        aws.refuse_pool = lambda place, count: None
+        [second] = await kit.system.start(1, kit.request)
+        assert second.details["market"] == "spot"
+
+    refuse_market(aws, "spot", QUOTA, dry_runs=False)
     run(test)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import pytest
 
-from bigmachine.errors import UsageError
+from bigmachine.errors import StartError, UsageError
 from bigmachine_ec2 import _driver_addresses
 from tests.support.aws.refusals import block_public_access
 
@@ -136,3 +137,36 @@ def test_unusable_subnets_of_the_default_vpc_are_skipped(run, aws, trait):
     if "ipv6" in trait:
         said = refused(run, subnets=subnets[:2])
         assert said.startswith(f"subnets: {subnets[0]}: IPv6 only, and machines need IPv4")
+
+
+# -- room in subnets ------------------------------------------------------------------
+
+
+def leave_addresses(aws, count: int, subnet: str = "subnet-") -> None:
+    """Have so many private addresses be free in the subnets whose ids begin so."""
+    pattern = rf"(<subnetId>{subnet}(?:(?!<subnetId>).)*?<availableIpAddressCount>)\d+".encode()
+    free = rb"\g<1>%d" % count
+    aws.edit("DescribeSubnets", lambda content: re.sub(pattern, free, content, flags=re.DOTALL))
+
+
+def test_subnets_without_a_free_address_are_refused_before_anything_is_created(run, aws):
+    leave_addresses(aws, 0)
+
+    async def test(kit):
+        with pytest.raises(StartError, match="subnets: no private address is free in subnet-"):
+            await kit.setup()
+
+    run(test)
+    assert not aws.count("CreateSecurityGroup")
+
+
+def test_more_machines_than_free_addresses_is_a_warning(run, aws, one_offer, caplog):
+    leave_addresses(aws, 1)
+
+    async def test(kit):
+        await kit.start(1)
+        assert "free" not in caplog.text
+        await kit.system.start(2, kit.request)
+        assert "2 machines are more than the subnets have room for: 1 private" in caplog.text
+
+    run(test, **one_offer)

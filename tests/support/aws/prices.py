@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 SPOT, ON_DEMAND = 0.04, 0.10
+LICENSE = 0.06
+"""What Red Hat Enterprise Linux costs an hour, in addition."""
 GP3_MONTH, ADDRESS = 0.072, 0.005
 EXTRAS = 20 * GP3_MONTH / 720 + ADDRESS
 """What comes with an instance, an hour: a disk of 20 GiB for 720 hours a month, an address."""
@@ -99,6 +101,9 @@ class PriceList:
             yield self._product(family, _FAR_TOO_MUCH, **{**instance, key: value})
         if price := self.on_demand.get(kind, ON_DEMAND):
             yield self._product(family, price, **instance)
+            # "AMI billing information fields" has its operation.
+            licensed = {**instance, "operatingSystem": "RHEL", "operation": "RunInstances:0010"}
+            yield self._product(family, price + LICENSE, **licensed)
         disk = {**_COMMON, "usagetype": "EBS:VolumeUsage.gp3", "volumeApiName": "gp3"}
         yield self._product("Storage", GP3_MONTH, **disk)
         for key, value in {"volumeApiName": "io2", "regionCode": "eu-west-1"}.items():
@@ -120,16 +125,16 @@ class PriceList:
         kinds = [value for key, value in asked.items() if key.startswith("InstanceType.")]
         zones = [value for key, value in asked.items() if key.startswith("Filter.1.Value.")]
         times = {"2026-01-02": 1.0} if "StartTime" in asked else {"2026-01-02": 1, "2025-12-31": 9}
-        products = {"Linux/UNIX": 1.0, "Windows": _FAR_TOO_MUCH}
+        products = {"Linux/UNIX": 0.0, "Red Hat Enterprise Linux": LICENSE, "Windows": 1000.0}
         if wanted := asked.get("ProductDescription.1"):
             products = {wanted: products[wanted]}
         items = "".join(
             f"<item><instanceType>{kind}</instanceType><availabilityZone>{zone}</availabilityZone>"
             f"<productDescription>{product}</productDescription>"
-            f"<spotPrice>{price * factor:.6f}</spotPrice><timestamp>{time}T00:00:00Z</timestamp>"
+            f"<spotPrice>{price + more:.6f}</spotPrice><timestamp>{time}T00:00:00Z</timestamp>"
             "</item>"
             for time in times
-            for product, factor in products.items()
+            for product, more in products.items()
             for kind in kinds
             for zone in zones
             if (price := times[time] * self.spot.get(f"{kind} {zone}", SPOT))

@@ -97,6 +97,11 @@ NO_FLEET_ROLE = Refusal(
     "Coalfire-Research/npk#77, which is about Spot Fleet",
     status=403,
 )
+QUOTA = Refusal(
+    "MaxSpotInstanceCountExceeded",
+    "Max spot instance count exceeded",
+    "EC2 API reference, Error codes",
+)
 PENDING = Refusal(
     "PendingVerification",
     "Your request for accessing resources in this region is being validated, and you will not be "

@@ -104,10 +104,10 @@ class VmOptions(CloudOptions):
         """Whether somebody is to log in by ssh."""
         return bool(self.ssh_key)
 
-    def problems(self) -> dict[str, str | None]:
-        """Return what is wrong, by option, for `check_options`; None where nothing is."""
+    def problems(self, *, boot_timeout: float = 600.0) -> dict[str, str | None]:
+        """Return what is wrong, by option; see `CloudOptions.problems`."""
         return {
-            **CloudOptions.problems(self),
+            **CloudOptions.problems(self, boot_timeout=boot_timeout),
             "max_price": self._price_problem(),
             "disk": None if self.disk >= 1 else "must be at least 1 GiB",
             "data_disk": self._data_disk_problem(),

@@ -20,6 +20,7 @@ _THROTTLED = frozenset(
         "TooManyRequestsException",
         "EC2ThrottledException",
         "BandwidthLimitExceeded",
+        "ConcurrentTagAccess",
     }
 )
 _UNKNOWN_OUTCOME = frozenset(
@@ -33,6 +34,7 @@ _UNKNOWN_OUTCOME = frozenset(
         "Unavailable",
         "RequestTimeout",
         "RequestTimeoutException",
+        "RetryableError",
         "500",  # botocore's codes for answers without a body
         "502",
         "503",
@@ -48,6 +50,7 @@ _CAPACITY = frozenset(
         "InsufficientInstanceCapacity",
         "InsufficientAddressCapacity",
         "InsufficientCapacity",
+        "InsufficientCapacityOnHost",
         "InsufficientHostCapacity",
         "InsufficientFreeAddressesInSubnet",
         "InsufficientVolumeCapacity",
@@ -66,8 +69,21 @@ _QUOTA = frozenset(
         "MaxSpotFleetRequestCountExceeded",
     }
 )
+_FLEETS = frozenset(
+    {
+        "MaxFleetCountExceeded",
+        "MaxTemplateLimitExceeded",  # of launch templates, which fleets need
+    }
+)
+_TYPES = frozenset(
+    {
+        "AttachmentLimitExceeded",  # of the disks and network interfaces of one instance
+        "EncryptedVolumesNotSupported",
+    }
+)
 _CREDENTIALS = frozenset(
     {
+        "AccountDisabled",
         "AuthFailure",
         "Blocked",
         "CredentialRetrievalError",
@@ -187,10 +203,11 @@ class AwsError(CloudError):
 
         "You've reached your quota for maximum Fleet Requests for this account." New accounts get
         this for their first fleet (runs-on/runs-on issue 88, coiled/feedback issue 225). A role
-        for fleets is not required for instant ones ("EC2 Fleet prerequisites").
+        for fleets is not required for instant ones ("EC2 Fleet prerequisites"). Fleets also need
+        launch templates, of which an account may have no more.
         """
         is_role = self.code == _NO_ROLE and "EC2 Fleet" in self.message
-        return is_role or self.code == "MaxFleetCountExceeded"
+        return is_role or self.code in _FLEETS
 
     @property
     def outside_free_plan(self) -> str:
@@ -202,7 +219,8 @@ class AwsError(CloudError):
     def is_type_refused(self) -> bool:
         """Whether this instance type is refused, and another type may be accepted."""
         is_parameter = self.code.startswith(("InvalidParameter", "Unsupported"))
-        return is_parameter and "instance type" in self.message.lower()
+        is_about_type = is_parameter and "instance type" in self.message.lower()
+        return is_about_type or self.code in _TYPES
 
     @property
     def is_spot_role_missing(self) -> bool:

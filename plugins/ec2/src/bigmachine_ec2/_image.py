@@ -12,6 +12,7 @@ from bigmachine.errors import UsageError
 from ._api import Api
 from ._errors import AwsError
 from ._instance_types import InstanceType
+from ._prices import LINUX
 
 _UBUNTU = "/aws/service/canonical/ubuntu/server/{}/stable/current/{}/hvm/ebs-gp3/ami-id"
 _DEBIAN = "/aws/service/debian/release/{}/latest/{}"
@@ -35,7 +36,9 @@ _CANONICAL = {"cn-": "837727238323", "us-gov-": "513442679011", "": "09972010947
 class Image:
     """An AMI whose root disk, on EBS, is ``root_device`` and needs at least ``root_gib``.
 
-    ``more_disks`` are its other disks on EBS: device names, and sizes in GiB.
+    ``more_disks`` are its other disks on EBS: device names, and sizes in GiB. ``usage`` is its
+    usage operation, which says what its operating system costs; ``is_sold`` is whether it is a
+    product of AWS Marketplace, whose software may have a price of its own.
     """
 
     id: str
@@ -44,6 +47,8 @@ class Image:
     root_device: str
     root_gib: int
     more_disks: tuple[tuple[str, int], ...] = ()
+    usage: str = LINUX
+    is_sold: bool = False
 
 
 async def find_images(
@@ -173,4 +178,8 @@ async def _describe(api: Api, id: str) -> Image:
         root_device=root,
         root_gib=disks.pop(root, 0),
         more_disks=tuple(disks.items()),
+        usage=raw.get("UsageOperation") or LINUX,
+        is_sold=any(
+            code.get("ProductCodeType") == "marketplace" for code in raw.get("ProductCodes", ())
+        ),
     )

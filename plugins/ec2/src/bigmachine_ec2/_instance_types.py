@@ -25,7 +25,8 @@ class InstanceType:
 
     ``markets`` are the offered ones of ``"spot"`` and ``"on-demand"``; ``zones`` the
     availability zones of the region that offer it. Bare metal, ``is_metal``, boots slowly.
-    ``is_free`` is whether the account's free tier includes it.
+    ``is_free`` is whether the account's free tier includes it, and ``is_burstable`` whether it is
+    billed for more CPU than its baseline.
     ``local_nvme_gb`` is the size of its instance store, in units of 10⁹ bytes, and
     ``placement_strategies`` are those of placement groups that it supports.
     """
@@ -40,6 +41,7 @@ class InstanceType:
     is_free: bool = False
     local_nvme_gb: int = 0
     placement_strategies: frozenset[str] = frozenset()
+    is_burstable: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} ({self.vcpus} vCPUs, {self.memory_bytes / (1 << 30):g} GiB)"
@@ -122,6 +124,10 @@ async def _describe(api: Api, names: Sequence[str]) -> dict[str, InstanceType]:
             placement_strategies=frozenset(
                 raw.get("PlacementGroupInfo", {}).get("SupportedStrategies", ())
             ),
+            # "T2 instances are launched as standard by default", all others as unlimited
+            # ("Unlimited mode for burstable performance instances").
+            is_burstable=bool(raw.get("BurstablePerformanceSupported"))
+            and not name.startswith("t2."),
         )
     return found
 

@@ -21,7 +21,7 @@ from ._launch_specification import LaunchSpecification
 from ._launch_templates import LaunchTemplates
 from ._offers import Offer, fleet_groups, is_for_fleet
 from ._run_instances import RunInstances
-from ._scope import RuledOut
+from ._scope import Refusals, RuledOut
 from ._vms import Vm, Vms
 
 logger = logging.getLogger("bigmachine.ec2")
@@ -42,6 +42,7 @@ class Launch:
         *,
         offers: Sequence[Offer],
         session: str,
+        refusals: Refusals,
     ) -> None:
         self.vms: list[Vm] = []
         """The instances that were launched."""
@@ -52,7 +53,7 @@ class Launch:
         self._session = session
         self._unknown: list[str] = []  # tokens of requests whose outcome is unknown
         self._errors: list[tuple[Offer, AwsError]] = []
-        self._ruled_out = RuledOut()
+        self._ruled_out = RuledOut(offers, refusals)
         self._count = 0
 
     async def run(self, count: int) -> None:
@@ -63,6 +64,7 @@ class Launch:
         ) as templates:
             for method in self._methods(templates):
                 if self._ruled_out.covers(method.offers):
+                    logger.info("not requested again: %s …", method.offers[0])
                     continue
                 errors = await self._launch_by(method, count)
                 if len(self.vms) >= count or not self._ruled_out.note(errors):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,35 +10,44 @@ from typing import Any
 import trio
 
 from bigmachine.cloud import backoff
-from bigmachine.errors import UsageError
+from bigmachine.errors import StartError, UsageError
 from bigmachine.system import SSH_PORT
 
 from ._api import Api
 from ._errors import AwsError
 from ._tags import tag_specifications
 
+logger = logging.getLogger("bigmachine.ec2")
+
 _ATTEMPTS = 8
+_LARGEST_SUBNET = 1 << 16  # addresses
 
 
 @dataclass(frozen=True, slots=True)
 class Subnet:
     """A subnet, and its availability zone.
 
-    ``is_blocked`` is whether the account's VPC Block Public Access keeps the internet out.
+    ``is_blocked`` is whether the account's VPC Block Public Access keeps the internet out, and
+    ``free_addresses`` how many more instances have room there.
     """
 
     id: str
     zone: str
     is_blocked: bool = False
+    free_addresses: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A VPC, its CIDR blocks, and those of its subnets that may be used."""
+    """A VPC, its CIDR blocks, and those of its subnets that may be used.
+
+    ``is_dedicated`` is whether its instances have hardware of their own.
+    """
 
     vpc: str
     blocks: tuple[str, ...]
     subnets: tuple[Subnet, ...]
+    is_dedicated: bool = False
 
 
 async def find_network(api: Api, *, subnets: Sequence[str]) -> Network:
@@ -81,6 +91,8 @@ async def find_network(api: Api, *, subnets: Sequence[str]) -> Network:
         )
         # Outposts have no gp3 disks (terraform-aws-modules/terraform-aws-eks, issue 1308).
         found = [raw for raw in found if not (raw.get("Ipv6Native") or raw.get("OutpostArn"))]
+        # Nor have many Local Zones (awslabs/amazon-eks-ami, pull request 1295), which cost more.
+        found = [raw for raw in found if is_in_region(raw["AvailabilityZone"], api.region)]
         if not found:
             raise UsageError(
                 f"subnets: the default VPC of {api.region} has none: name others, or create one "
@@ -100,10 +112,53 @@ async def find_network(api: Api, *, subnets: Sequence[str]) -> Network:
         vpc=vpc,
         blocks=tuple(blocks or [raw["CidrBlock"]]),
         subnets=tuple(
-            Subnet(raw["SubnetId"], raw["AvailabilityZone"], is_blocked=_is_blocked(raw))
+            Subnet(
+                raw["SubnetId"],
+                raw["AvailabilityZone"],
+                is_blocked=_is_blocked(raw),
+                free_addresses=raw.get("AvailableIpAddressCount", _LARGEST_SUBNET),
+            )
             for raw in chosen
         ),
+        is_dedicated=raw.get("InstanceTenancy") == "dedicated",
     )
+
+
+def is_in_region(zone: str, region: str) -> bool:
+    """Whether this is one of the region's own zones, not a Local or a Wavelength Zone of it.
+
+    The names of these have more than a letter: ``us-west-2-lax-1a`` ("AWS Local Zones").
+    """
+    return len(zone) == len(region) + 1 and zone.startswith(region)
+
+
+def check_free_addresses(network: Network) -> None:
+    """Raise `StartError` if no subnet has room for an instance.
+
+    EC2 would say so at the launch, by InsufficientFreeAddressesInSubnet.
+    """
+    if not any(subnet.free_addresses for subnet in network.subnets):
+        raise StartError(
+            f"subnets: no private address is free in {_listed(network)}: end instances there, or "
+            f"name other or larger subnets"
+        )
+
+
+def warn_of_free_addresses(network: Network, *, count: int) -> None:
+    """Log a warning if the subnets had room for fewer machines, when the session opened."""
+    free = sum(subnet.free_addresses for subnet in network.subnets)
+    if count > free:
+        logger.warning(
+            "%d machines are more than the subnets have room for: %d private addresses were free "
+            "in %s when the session opened",
+            count,
+            free,
+            _listed(network),
+        )
+
+
+def _listed(network: Network) -> str:
+    return ", ".join(subnet.id for subnet in network.subnets)
 
 
 def _is_blocked(raw: Mapping[str, Any]) -> bool:

@@ -7,19 +7,23 @@ from dataclasses import dataclass
 
 from ._image import Image
 from ._instance_types import InstanceType
-from ._network import Subnet
+from ._network import Network, Subnet
 from ._options import Ec2Options
 from ._prices import PriceKey
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """An instance type, on a market, in a subnet: a capacity pool to try."""
+    """An instance type, on a market, in a subnet: a capacity pool to try.
+
+    ``is_dedicated`` is whether its instances have hardware of their own.
+    """
 
     market: str
     instance_type: InstanceType
     image: Image
     subnet: Subnet
+    is_dedicated: bool = False
 
     def __str__(self) -> str:
         return f"{self.market} {self.instance_type} in {self.subnet.zone}"
@@ -27,22 +31,34 @@ class Offer:
     @property
     def price_key(self) -> PriceKey:
         """What its price depends on."""
-        return PriceKey(self.market, self.instance_type.name, self.subnet.zone)
+        return PriceKey(
+            self.market,
+            self.instance_type.name,
+            self.subnet.zone,
+            usage=self.image.usage,
+            is_dedicated=self.is_dedicated,
+        )
 
 
 def list_offers(
     o: Ec2Options,
     types: Sequence[InstanceType],
     images: Mapping[str, Image],
-    subnets: Sequence[Subnet],
+    network: Network,
 ) -> list[Offer]:
     """List what can be bought, in order: zones change first, then types, and markets last."""
     return [
-        Offer(market, instance_type, images[instance_type.architecture], subnet)
+        Offer(
+            market,
+            instance_type,
+            images[instance_type.architecture],
+            subnet,
+            is_dedicated=network.is_dedicated,
+        )
         for market in o.markets
         for instance_type in types
         if market in instance_type.markets
-        for subnet in subnets
+        for subnet in network.subnets
         if subnet.zone in instance_type.zones
     ]
 

@@ -19,24 +19,41 @@ from bigmachine.system import Instance
 from ._advice import explain
 from ._api import Api
 from ._errors import AwsError
+from ._network import is_in_region
 from ._options import Ec2Options
 
 logger = logging.getLogger("bigmachine.ec2")
 
+LINUX = "RunInstances"
+"""The usage operation of instances whose operating system has no price of its own.
+
+Others are those of "AMI billing information fields" in the EC2 user guide; the price list has them
+as ``operation``.
+"""
+
 _TIMEOUT = 10.0  # a start must not wait longer for prices that are merely shown
+_SPOT_SECONDS = 600.0  # for which a spot price is believed; it changes some times a day
 _MAX_PRODUCTS = 100  # on a page, by the API reference of GetProducts
 _HOURS_PER_MONTH = 720.0  # of a GB-month, by the examples of "Amazon EBS pricing"
 
 # Attributes of the products in the price list. Without all of these, a type is also listed as
 # reserved and unused, for free, and as part of a Capacity Block.
 _ON_DEMAND = {
-    "operatingSystem": "Linux",
     "tenancy": "Shared",
-    "preInstalledSw": "NA",
-    "licenseModel": "No License required",
     "capacitystatus": "Used",
     "marketoption": "OnDemand",
     "locationType": "AWS Region",
+}
+_ON_LINUX = {
+    "operatingSystem": "Linux",
+    "preInstalledSw": "NA",
+    "licenseModel": "No License required",
+}
+# By usage operation, all of the API reference of DescribeSpotPriceHistory but Windows.
+_SPOT_PRODUCTS = {
+    LINUX: "Linux/UNIX",
+    "RunInstances:0010": "Red Hat Enterprise Linux",
+    "RunInstances:000g": "SUSE Linux",
 }
 _DISK = {"productFamily": "Storage", "volumeApiName": "gp3", "locationType": "AWS Region"}
 _ADDRESS = {"group": "VPCPublicIPv4Address"}
@@ -48,18 +65,26 @@ _ADDRESS_USAGE = "PublicIPv4:InUseAddress"  # the end of a usage type; the group
 
 @dataclass(frozen=True, slots=True)
 class PriceKey:
-    """What an instance's price depends on: its type, market and availability zone."""
+    """What an instance's price depends on.
+
+    ``usage`` is the usage operation of its image, as of an operating system with a licence, and
+    ``is_dedicated`` whether it has hardware of its own.
+    """
 
     market: str
     instance_type: str
     zone: str
+    usage: str = LINUX
+    is_dedicated: bool = False
 
 
 class Prices:
-    """Prices in US dollars, as far as AWS tells them; each is requested once.
+    """Prices in US dollars, as far as AWS tells them.
 
-    An instance's price includes the disks and the public address that the options give it. A bill
-    has more on it, which depends on use: above all, traffic.
+    Each is requested once, and those of spot instances again after ten minutes. An instance's
+    price includes the disks and the public address that the options give it. A bill has more on
+    it, which depends on use: above all, traffic. Unknown are the prices of Local Zones, for whose
+    disks and addresses there are others, and of Dedicated Instances, which also have a fee.
     """
 
     def __init__(self, api: Api, options: Ec2Options) -> None:
@@ -67,50 +92,58 @@ class Prices:
         """Why some prices are unknown."""
         self._api = api
         self._options = options
-        self._spot: dict[tuple[str, str], float] = {}  # an hour, by type and zone
-        self._on_demand: dict[str, float] = {}  # by type
+        self._spot: dict[tuple[str, str, str], float] = {}  # an hour, by usage, type and zone
+        self._on_demand: dict[tuple[str, str], float] = {}  # by usage and type
         self._extras: dict[str, float] = {}  # what comes with each instance
-        self._fetched: set[PriceKey] = set()
+        self._fetched: dict[PriceKey, float] = {}  # when, by trio's clock
 
     async def fetch(self, keys: Iterable[PriceKey]) -> None:
         """Request these prices. Failures are logged, and no error."""
-        keys = [key for key in keys if key not in self._fetched]
+        keys = [key for key in keys if not self._is_fresh(key)]
         if not keys:
             return
         requests: list[Callable[[], Awaitable[None]]] = []
-        if spot := [key for key in keys if key.market == "spot"]:
-            requests.append(functools.partial(self._fetch_spot, spot))
-        on_demand = dict.fromkeys(key.instance_type for key in keys if key.market == "on-demand")
-        for instance_type in on_demand:
-            if instance_type not in self._on_demand:
-                requests.append(functools.partial(self._fetch_on_demand, instance_type))
+        spot = [key for key in keys if key.market == "spot"]
+        for usage in dict.fromkeys(key.usage for key in spot):
+            if usage in _SPOT_PRODUCTS:
+                requests.append(functools.partial(self._fetch_spot, spot, usage))
+        on_demand = [(key.usage, key.instance_type) for key in keys if key.market == "on-demand"]
+        for usage, instance_type in dict.fromkeys(on_demand):
+            if (usage, instance_type) not in self._on_demand:
+                requests.append(functools.partial(self._fetch_on_demand, usage, instance_type))
         if not self._extras:
             requests.append(self._fetch_disk)
             if self._options.public_address:
                 requests.append(self._fetch_address)
         await for_each(requests, self._attempt)
-        self._fetched.update(keys)
+        self._fetched.update(dict.fromkeys(keys, trio.current_time()))
+
+    def _is_fresh(self, key: PriceKey) -> bool:
+        fetched = self._fetched.get(key)
+        return fetched is not None and (
+            key.market != "spot" or trio.current_time() < fetched + _SPOT_SECONDS
+        )
 
     def per_hour(self, key: PriceKey) -> float | None:
         """Return what an instance costs an hour, its extras included; None if unknown."""
+        if key.is_dedicated or not is_in_region(key.zone, self._api.region):
+            return None
         price = (
             self.spot_per_hour(key)
             if key.market == "spot"
-            else self._on_demand.get(key.instance_type)
+            else self._on_demand.get((key.usage, key.instance_type))
             if key.market == "on-demand"
             else None
         )
         return None if price is None else price + sum(self._extras.values())
 
-    def priced(self, instance: Instance) -> Instance:
+    def priced(self, instance: Instance, key: PriceKey) -> Instance:
         """Return an instance with its price."""
-        details = instance.details
-        key = PriceKey(details["market"], details["instance_type"], instance.zone)
         return replace(instance, cost_per_hour=self.per_hour(key))
 
     def spot_per_hour(self, key: PriceKey) -> float | None:
         """Return what a spot instance alone costs an hour; None if unknown."""
-        return self._spot.get((key.instance_type, key.zone))
+        return self._spot.get((key.usage, key.instance_type, key.zone))
 
     @property
     def foreign_currency(self) -> str:
@@ -133,7 +166,7 @@ class Prices:
                 logger.info("some or all prices are unknown: %s", why)
             self.failure = error
 
-    async def _fetch_spot(self, keys: Sequence[PriceKey]) -> None:
+    async def _fetch_spot(self, keys: Sequence[PriceKey], usage: str) -> None:
         self._check_currency()
         zones = [*dict.fromkeys(key.zone for key in keys)]
         # A start time of now returns the last change before it, by the API reference.
@@ -141,17 +174,19 @@ class Prices:
             "ec2:DescribeSpotPriceHistory",
             "SpotPriceHistory",
             StartTime=datetime.datetime.now(datetime.UTC),
-            ProductDescriptions=["Linux/UNIX"],
+            ProductDescriptions=[_SPOT_PRODUCTS[usage]],
             InstanceTypes=[*dict.fromkeys(key.instance_type for key in keys)],
             Filters=[{"Name": "availability-zone", "Values": zones}],
         )
         for raw in sorted(raws, key=lambda raw: raw["Timestamp"].timestamp()):
-            self._spot[raw["InstanceType"], raw["AvailabilityZone"]] = float(raw["SpotPrice"])
+            place = raw["InstanceType"], raw["AvailabilityZone"]
+            self._spot[(usage, *place)] = float(raw["SpotPrice"])
 
-    async def _fetch_on_demand(self, instance_type: str) -> None:
-        prices = await self._products("AmazonEC2", {"instanceType": instance_type, **_ON_DEMAND})
-        if prices:
-            self._on_demand[instance_type] = max(prices)
+    async def _fetch_on_demand(self, usage: str, instance_type: str) -> None:
+        system = _ON_LINUX if usage == LINUX else {"operation": usage}
+        wanted = {"instanceType": instance_type, **_ON_DEMAND, **system}
+        if prices := await self._products("AmazonEC2", wanted):
+            self._on_demand[usage, instance_type] = max(prices)
 
     async def _fetch_disk(self) -> None:
         a_month = await self._highest("AmazonEC2", _DISK, "gp3 disks")

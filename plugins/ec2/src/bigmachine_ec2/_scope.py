@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Hashable, Iterable, Sequence
 
 from bigmachine.system import MARKETS
 
 from ._errors import AwsError
 from ._offers import Offer
+
+_REMEMBERED_SECONDS = 600.0
+_FLEETS = "fleets"
 
 
 class Scope(enum.Enum):
@@ -36,21 +40,43 @@ def scope_of(error: AwsError, *, market: str) -> Scope:
     return Scope.ALL
 
 
-class RuledOut:
-    """The offers that EC2's errors have ruled out, while an instance is sought among others."""
+class Refusals:
+    """What EC2 refuses to the account or the caller, remembered by a session for ten minutes.
+
+    So a later start does not request it again; and yet does, once somebody may have mended it.
+    Capacity and quotas are not remembered: they change with each machine that ends.
+    """
 
     def __init__(self) -> None:
-        self.fleets = False
+        self._noted: dict[Hashable, float] = {}  # when, by `time.monotonic`
+
+    def note(self, what: Hashable) -> None:
+        """Remember a refusal, as of now."""
+        self._noted[what] = time.monotonic()
+
+    def __contains__(self, what: Hashable) -> bool:
+        noted = self._noted.get(what, -float("inf"))
+        return time.monotonic() < noted + _REMEMBERED_SECONDS
+
+
+class RuledOut:
+    """The offers that EC2's errors have ruled out, while an instance is sought among ``offers``.
+
+    So are those of earlier ``refusals``, unless nothing else is left.
+    """
+
+    def __init__(self, offers: Iterable[Offer] = (), refusals: Refusals | None = None) -> None:
+        self._refusals = Refusals() if refusals is None else refusals
+        self.fleets = _FLEETS in self._refusals
         """Whether fleets are ruled out."""
-        self._types: set[tuple[str, str]] = set()  # with their markets
-        self._markets: set[str] = set()
+        self._ruled_out: set[Hashable] = set()
+        remembered = {key for o in offers for key in _keys(o) if key in self._refusals}
+        if not all(remembered.intersection(_keys(offer)) for offer in offers):
+            self._ruled_out |= remembered
 
     def covers(self, offers: Iterable[Offer]) -> bool:
         """Whether all of these offers are ruled out."""
-        return all(
-            offer.market in self._markets or (offer.market, offer.instance_type.name) in self._types
-            for offer in offers
-        )
+        return all(self._ruled_out.intersection(_keys(offer)) for offer in offers)
 
     def note(self, errors: Sequence[tuple[Offer, AwsError]]) -> bool:
         """Take note of a request's errors; return whether another request may succeed."""
@@ -59,8 +85,26 @@ class RuledOut:
             if scope is Scope.TYPE:
                 # Some types are not for spot; what the free plan has not, it has on no market.
                 markets = MARKETS if error.outside_free_plan else (offer.market,)
-                self._types.update((market, offer.instance_type.name) for market in markets)
-            self.fleets |= scope is Scope.FLEETS
+                for market in markets:
+                    self._rule_out(_type_key(market, offer), is_lasting=True)
+            if scope is Scope.FLEETS:
+                self.fleets = True
+                self._refusals.note(_FLEETS)
         if scopes and all(scope is Scope.MARKET for scope in scopes):
-            self._markets.add(errors[0][0].market)
+            is_lasting = all(error.is_denied for _, error in errors)
+            self._rule_out(errors[0][0].market, is_lasting=is_lasting)
         return any(scope is not Scope.ALL for scope in scopes)
+
+    def _rule_out(self, what: Hashable, *, is_lasting: bool) -> None:
+        self._ruled_out.add(what)
+        if is_lasting:
+            self._refusals.note(what)
+
+
+def _keys(offer: Offer) -> tuple[Hashable, Hashable]:
+    """Return what rules this offer out: its market, or its type on that market."""
+    return offer.market, _type_key(offer.market, offer)
+
+
+def _type_key(market: str, offer: Offer) -> tuple[str, str]:
+    return market, offer.instance_type.name

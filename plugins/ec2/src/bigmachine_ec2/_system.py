@@ -22,6 +22,7 @@ from bigmachine.system import (
     Notice,
     System,
     Termination,
+    check_options,
 )
 
 from ._immortal import warn_of_start
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from ._offers import Offer
     from ._prices import Prices
     from ._region import Region
+    from ._scope import Refusals
     from ._vms import Vms
 
 logger = logging.getLogger("bigmachine.ec2")
@@ -74,6 +76,7 @@ class Ec2System(System):
         self._plan: LaunchPlan | None = None
         self._access: Access | None = None
         self._resources = SessionResources(self.options)
+        self._refusals: Refusals | None = None
         self._caller_arn = ""
         self._guest_setup: Ec2GuestSetup | None = None  # read by `setup`, applied on the machine
 
@@ -96,8 +99,10 @@ class Ec2System(System):
 
         from ._access import Access
         from ._budget import check_max_price, check_prices
+        from ._dry_runs import dry_run_requests
         from ._guest_setup import read_guest_setup
-        from ._launch_plan import dry_run_requests, make_launch_plan
+        from ._launch_plan import make_launch_plan
+        from ._surcharges import warn_of_surcharges
 
         check_offline(self.options)
         self._guest_setup = read_guest_setup(self.options)
@@ -125,11 +130,13 @@ class Ec2System(System):
             await for_each((dry_run, fetch_prices), lambda step: step())
         assert self._plan is not None
         offers = self._plan.offers
+        warn_of_surcharges(offers, network=plan.network)
         check_max_price(self._prices, offers, max_price=self.options.max_price)
         if self.max_session_cost is not None:
             check_prices(self._prices, offers, caller_arn=self._caller_arn)
         if any(offer.instance_type.is_metal for offer in offers):
             self.boot_timeout = _METAL_BOOT_TIMEOUT
+            check_options(self.options, **self.options.problems(boot_timeout=_METAL_BOOT_TIMEOUT))
 
     async def check(self) -> CheckReport:
         """Try all requests of sessions. This system then changes nothing any more."""
@@ -145,6 +152,7 @@ class Ec2System(System):
         """Launch instances until there are enough, or EC2 has no more."""
         from ._budget import affordable
         from ._instance_addresses import await_addresses, tag_names
+        from ._network import warn_of_free_addresses
         from ._quota import warn_of_quotas
 
         if self._plan is None:
@@ -155,6 +163,8 @@ class Ec2System(System):
         names = [request.new_machine().name for _ in range(count)]
         plan, budget = self._plan, request.remaining_budget
         warn_of_quotas(plan.offers, plan.quotas, count=count)
+        warn_of_free_addresses(plan.network, count=count)
+        await self._prices.fetch(offer.price_key for offer in plan.offers)
         offers = affordable(self._prices, plan.offers, count=count, budget=budget)
         with self._readable():
             launch = await self._prepare(request, data, offers)
@@ -163,8 +173,10 @@ class Ec2System(System):
                 await launch.confirm(caller_arn=self._caller_arn)
                 is_public, port = self.options.public_address, self.options.port
                 vms = await await_addresses(self._vms, launch.vms, names=names, is_public=is_public)
-                found = [vm.instance(is_public=is_public, port=port) for vm in vms]
-                instances = [*map(self._prices.priced, found)]
+                instances = [
+                    self._prices.priced(vm.instance(is_public=is_public, port=port), vm.price_key)
+                    for vm in vms
+                ]
                 if is_public:
                     await self._access.names.settle(vms, allow=self._access.allow)
                 await tag_names(self._vms, instances)
@@ -272,7 +284,9 @@ class Ec2System(System):
             vms = await self._vms.find()
             after = await self._leftovers.find(FREED_AFTER_INSTANCES)
             await self._prices.fetch(vm.price_key for vm in vms)
-        instances = (self._prices.priced(vm.instance(is_public=is_public)) for vm in vms)
+        instances = (
+            self._prices.priced(vm.instance(is_public=is_public), vm.price_key) for vm in vms
+        )
         return [*before, *instances, *after]
 
     def http_client(self, identity: Identity) -> httpx.AsyncClient:
@@ -345,10 +359,12 @@ class Ec2System(System):
     ) -> Launch:
         from ._launch import Launch
         from ._launch_specification import LaunchSpecification
+        from ._scope import Refusals
         from ._tags import session_tags
 
         assert self._access is not None
         self._resources.session = session = request.session
+        self._refusals = self._refusals or Refusals()
         tags = session_tags(session, request.driver, self.options)
         groups = await self._access.open(session=session, tags=tags)
         return Launch(
@@ -357,4 +373,5 @@ class Ec2System(System):
             LaunchSpecification(self.options, tags=tags, groups=groups, user_data=data),
             offers=offers,
             session=session,
+            refusals=self._refusals,
         )

@@ -20,7 +20,7 @@ from ._api import Api
 from ._errors import AwsError
 from ._kms_key import ADVICE as KEY_ADVICE
 from ._options import TAG_PREFIX
-from ._prices import PriceKey
+from ._prices import LINUX, PriceKey
 
 logger = logging.getLogger("bigmachine.ec2")
 
@@ -78,6 +78,8 @@ class Vm:
     private_address: str
     session: str
     tags: Mapping[str, str] = field(repr=False)
+    usage: str = LINUX
+    is_dedicated: bool = False
 
     @classmethod
     def from_response(cls, raw: Mapping[str, Any]) -> Vm:
@@ -99,12 +101,20 @@ class Vm:
             private_address=raw.get("PrivateIpAddress", ""),
             session=session,
             tags=tags,
+            usage=raw.get("UsageOperation") or LINUX,
+            is_dedicated=raw.get("Placement", {}).get("Tenancy", "default") != "default",
         )
 
     @property
     def price_key(self) -> PriceKey:
         """What its price depends on."""
-        return PriceKey(self.market, self.instance_type, self.zone)
+        return PriceKey(
+            self.market,
+            self.instance_type,
+            self.zone,
+            usage=self.usage,
+            is_dedicated=self.is_dedicated,
+        )
 
     @property
     def is_ours(self) -> bool:
