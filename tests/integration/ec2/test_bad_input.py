@@ -11,12 +11,12 @@ import trio
 
 import bigmachine as bm
 from bigmachine.errors import BigmachineError, StartError, UsageError
+from bigmachine.system import driver_addresses
 from bigmachine_ec2._api import Api
-from bigmachine_ec2._driver_addresses import driver_addresses
-from bigmachine_ec2._network import Network
-from tests.support.aws.aws import UBUNTU, Aws
+from tests.support.aws.aws import Aws
 from tests.support.aws.fixtures import Kit
 from tests.support.aws.refusals import PENDING
+from tests.support.aws.region import UBUNTU
 
 LINES = 6
 """How many lines of 80 columns a message has at most."""
@@ -589,14 +589,14 @@ def test_max_price_passes_if_one_spot_price_is_lower_or_unknown(run, aws, caplog
 
 
 def test_private_addresses_without_a_route_are_refused():
-    nowhere = Network("vpc-1", ("255.255.255.254/31",), ())  # where broadcasts go
+    nowhere = ("255.255.255.254/31",)  # where broadcasts go
 
     async def test():
         with pytest.raises(UsageError) as caught:
             await driver_addresses(nowhere, is_public=False, address_service_url="")
         text = str(caught.value)
         assert text.startswith(
-            "public_address: this computer has no route to the VPC's private addr"
+            "public_address: this computer has no route to the network's private ad"
         )
         assert "use public ones, or set `allow` to the CIDR blocks" in text
 

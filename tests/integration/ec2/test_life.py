@@ -293,6 +293,24 @@ def test_shutdown_waits_until_the_security_group_is_unused(run, aws):
     run(test)
 
 
+def test_security_group_that_something_else_uses_is_told(run, aws, monkeypatch, caplog):
+    """As a rule of a database's group, which lets machines in (kubernetes/kops issue 6454)."""
+    monkeypatch.setattr("bigmachine_ec2._leftovers._IN_USE_SECONDS", 0.0)
+
+    async def test(kit):
+        await kit.start()
+        aws.refuse(
+            "DeleteSecurityGroup", "DependencyViolation", "it has a dependent object", times=4
+        )
+        await kit.system.shutdown()
+        told = [r.getMessage() for r in caplog.records if "can't be deleted" in r.getMessage()]
+        assert len(told) == 1
+        assert told[0].startswith("security-group sg-")
+        assert "such as a rule of another security group" in told[0]
+
+    run(test)
+
+
 def test_cancelled_shutdown_can_be_repeated(run, aws):
     async def test(kit):
         aws.answers_until_terminated = 4
@@ -398,6 +416,23 @@ def test_start_cancelled_with_unknown_outcome_frees_all(run, aws):
             nursery.cancel_scope.cancel()
         assert states(aws) == ["terminated"] * 2
         assert aws.count("CreateFleet") >= 2
+
+    run(test)
+
+
+@pytest.mark.usefixtures("consistent")
+def test_cancelled_start_does_not_wait_for_long_for_an_aws_that_is_silent(run, aws, monkeypatch):
+    monkeypatch.setattr("bigmachine_ec2._api._CANCELLED_SECONDS", 0.0)
+
+    async def test(kit):
+        system = await kit.setup()
+        aws.lose_answer("CreateFleet", times=99)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(system.start, 2, kit.request)
+            await eventually(lambda: aws.count("CreateFleet") > 0)
+            nursery.cancel_scope.cancel()
+        assert aws.count("CreateFleet") <= 3
+        assert states(aws) == ["terminated"] * 2
 
     run(test)
 

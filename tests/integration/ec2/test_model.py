@@ -10,7 +10,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.aws.aws import REGION
+from tests.support.aws.region import REGION
 from tests.support.schemas import REFUSED, check_refused
 
 FILTER = {"Name": "vpc-id", "Values": ["vpc-1"]}
@@ -64,6 +64,78 @@ def send(aws):
     ],
 )
 def test_parameter_outside_the_model_is_refused(send, action, parameters, problem):
+    with pytest.raises(ClientError, match="InvalidParameterValue"):
+        send(action, **parameters)
+    assert any(re.search(problem, refused) for refused in REFUSED), REFUSED
+    REFUSED.clear()
+
+
+RULE = {"IpProtocol": "tcp", "FromPort": 1, "ToPort": 1}
+ONE = {"MinCount": 1, "MaxCount": 1}
+CARD = {"DeviceIndex": 0, "AssociatePublicIpAddress": True}
+TEMPLATE = {"LaunchTemplateSpecification": {"LaunchTemplateName": "name", "Version": "1"}}
+
+
+def ingress(*blocks):
+    return {"GroupId": "sg-1", "IpPermissions": [{**RULE, "IpRanges": [*blocks]}]}
+
+
+def disk(**ebs):
+    return {**ONE, "BlockDeviceMappings": [{"DeviceName": "/dev/sda1", "Ebs": ebs}]}
+
+
+def fleet(priority, **more):
+    override = {"InstanceType": "m5.large", "SubnetId": "subnet-1", "Priority": priority}
+    return {
+        "Type": "instant",
+        "LaunchTemplateConfigs": [{**TEMPLATE, "Overrides": [override]}],
+        "TargetCapacitySpecification": {
+            "TotalTargetCapacity": 1,
+            "DefaultTargetCapacityType": "spot",
+        },
+        **more,
+    }
+
+
+@pytest.mark.parametrize(
+    ("action", "parameters", "problem"),
+    [
+        ("authorize_security_group_ingress", ingress({"CidrIp": "192.0.2.7"}), "is malformed"),
+        ("authorize_security_group_ingress", ingress({"CidrIp": "10.0.0.1/8"}), "is malformed"),
+        ("revoke_security_group_ingress", ingress(*[{"CidrIp": "10.0.0.0/8"}] * 2), "multiple"),
+        ("run_instances", {**ONE, "NetworkInterfaces": [CARD], "SubnetId": "s"}, "SubnetId belon"),
+        (
+            "run_instances",
+            {**ONE, "NetworkInterfaces": [CARD, {"DeviceIndex": 1}]},
+            "AssociatePublicIpAddress is for a single interface",
+        ),
+        ("run_instances", {"MinCount": 2, "MaxCount": 1}, "MinCount is more than MaxCount"),
+        ("run_instances", disk(VolumeType="gp2", Iops=100), "gp2 has no Iops"),
+        ("run_instances", disk(VolumeType="io2"), "io2 needs Iops"),
+        ("run_instances", disk(VolumeType="gp3", VolumeSize=0), r"gp3 has \(1, 65536\) GiB, not 0"),
+        ("run_instances", disk(KmsKeyId="alias/a"), "KmsKeyId without Encrypted"),
+        (
+            "run_instances",
+            {
+                **ONE,
+                "InstanceMarketOptions": {
+                    "MarketType": "spot",
+                    "SpotOptions": {"InstanceInterruptionBehavior": "stop"},
+                },
+            },
+            "a one-time spot request can't stop",
+        ),
+        (
+            "create_launch_template",
+            {"LaunchTemplateName": "name", "LaunchTemplateData": {"UserData": "AAAA" * 5462}},
+            "user data is limited to 16384 bytes",
+        ),
+        ("create_fleet", fleet(1.0, ReplaceUnhealthyInstances=True), "Unhealthy.* that are mainta"),
+        ("create_fleet", fleet(0.5), "a Priority is a whole number"),
+        ("describe_instances", {"MaxResults": 5, "InstanceIds": ["i-1"]}, "MaxResults can't be"),
+    ],
+)
+def test_parameters_that_do_not_go_together_are_refused(send, action, parameters, problem):
     with pytest.raises(ClientError, match="InvalidParameterValue"):
         send(action, **parameters)
     assert any(re.search(problem, refused) for refused in REFUSED), REFUSED

@@ -21,9 +21,10 @@ from bigmachine.boot._config import configure_worker
 from bigmachine.system import Instance, Keepalive
 from bigmachine.system._options import resolve_options
 from bigmachine_ec2 import Ec2Options, Ec2System, _api
-from tests.support.aws.aws import REGION, Aws
+from tests.support.aws.aws import Aws
 from tests.support.aws.box import Ec2Box, ec2_in_a_box, environ, why_not_here
 from tests.support.aws.once import everything_once
+from tests.support.aws.region import REGION
 
 TYPE = "c7i.large"
 """An instance type that is offered in five of the six zones: not in ``us-east-1e``."""

@@ -2,7 +2,7 @@
 
 botocore itself checks types, minima and what is required. Its models also have maxima, patterns
 and enums. For EC2, most limits are only in the text of a member's documentation, and some only in
-the user guide. All of these are checked here.
+the user guide. All of these are checked here, and in `combinations` what goes together.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl
 from botocore.model import OperationModel, ServiceModel, Shape
 from botocore.session import Session
 
+from tests.support.aws.combinations import refused_together
 from tests.support.schemas import Schema, refusals
 
 _SESSION = Session()
@@ -75,7 +76,10 @@ def why_refused(environ: Mapping[str, Any], action: str, body: bytes) -> list[st
         return []  # not of an SDK
     model = _model(_SERVICES.get(scope[1], scope[1])).operation_model(action)
     sent = json.loads(body) if "HTTP_X_AMZ_TARGET" in environ else decode(body, model)
-    return [*refusals(_schema(model.input_shape), sent, action)] if model.input_shape else []
+    problems = [*refusals(_schema(model.input_shape), sent, action)] if model.input_shape else []
+    if scope[1] == "ec2" and not problems:
+        problems = refused_together(action, sent)
+    return problems
 
 
 def decode(body: bytes, operation: OperationModel) -> dict[str, Any]:

@@ -32,7 +32,9 @@ from tests.support.gcp.networks import Networks
 from tests.support.gcp.oauth import OAuth
 from tests.support.gcp.operations import Operations
 from tests.support.gcp.places import Places
+from tests.support.gcp.price_list import PriceList
 from tests.support.gcp.quotas import Quotas
+from tests.support.gcp.routes import Routes
 from tests.support.gcp.server import serving
 from tests.support.gcp.timeline import Timeline
 from tests.support.schemas import REFUSED
@@ -84,6 +86,8 @@ class Gce:
             self.places = Places(self)
             self.images = Images(self)
             self.networks = Networks(self)
+            self.routes = Routes(self)
+            self.price_list = PriceList()
             self.firewalls = Firewalls(self)
             self.disks = Disks(self)
             self.instances = Instances(self)
@@ -234,6 +238,9 @@ class Gce:
     def _answer(
         self, verb: str, path: str, query: str, headers: Mapping[str, str], content: bytes
     ) -> Any:
+        if path.startswith("/v1/services/"):
+            self.oauth.account_of(headers.get("authorization", ""))
+            return self.price_list.answer(path, dict(parse_qsl(query)))
         found = find_method(verb, path.removeprefix(ROOT)) if path.startswith(ROOT) else None
         if found is None:
             REFUSED.append(f"{verb} {path}: Google has no such method")
@@ -296,6 +303,7 @@ class Gce:
             self.places,
             self.images,
             self.networks,
+            self.routes,
             self.firewalls,
             self.disks,
             self.instances,

@@ -12,6 +12,8 @@ from ._check import CheckReport as CheckReport
 from ._check import Verdict as Verdict
 from ._cloud_options import CloudOptions as CloudOptions
 from ._driver_address import DriverAddresses as DriverAddresses
+from ._driver_address import addresses_inside as addresses_inside
+from ._driver_address import driver_addresses as driver_addresses
 from ._driver_address import public_address as public_address
 from ._driver_address import source_address as source_address
 from ._options import NoOptions as NoOptions

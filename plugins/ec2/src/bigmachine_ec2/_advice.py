@@ -232,6 +232,8 @@ def _permission_advice(error: AwsError, who: str) -> str:
 def _option(error: AwsError) -> str | None:
     if error.code in _OPTIONS:
         return _OPTIONS[error.code]
+    if error.is_of_key:
+        return "kms_key"
     if error.code.startswith("InvalidParameter") and _PROFILE.search(error.message):
         return "instance_profile"
     if error.code == "AuthFailure" and "authorized for images" in error.message:

@@ -8,6 +8,7 @@ that send requests at the same time.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -48,6 +49,7 @@ _READS = ("Describe", "Get")  # what the names of requests that change nothing b
 _ATTEMPTS = 8  # with their delays up to a minute
 _NEW_SECONDS = 120.0  # what is new may be unknown for a while: "Eventual consistency"
 _FIRST_ATTEMPTS = 3
+_CANCELLED_SECONDS = 30.0  # for which a change whose outcome is unknown is repeated, if cancelled
 
 
 class Api:
@@ -159,10 +161,11 @@ class Api:
         """Request an idempotent change: one that is so by its nature or by a ``ClientToken``.
 
         This waits for the response even when cancelled, because the caller must know what was
-        created. While the outcome is unknown, the request is repeated; also while it names a
-        new resource that is not found, unless ``waits_for_new`` is false.
+        created. While the outcome is unknown, the request is repeated, when cancelled for half a
+        minute at most; also while it names a new resource that is not found, unless
+        ``waits_for_new`` is false.
         """
-        delays = backoff(_ATTEMPTS)
+        delays, give_up = backoff(_ATTEMPTS), math.inf
         with trio.CancelScope() as scope:
             while True:
                 try:
@@ -171,9 +174,13 @@ class Api:
                 except AwsError as error:
                     delay = next(delays, None)
                     unknown = scope.shield or error.is_outcome_unknown
+                    if _is_cancelled(scope):
+                        give_up = min(give_up, trio.current_time() + _CANCELLED_SECONDS)
                     scope.shield = error.is_outcome_unknown = unknown
                     is_new = waits_for_new and self.is_about_new(error)
                     if not (error.is_temporary or is_new) or delay is None:
+                        raise
+                    if trio.current_time() >= give_up:
                         raise
                     await self._back_off(error, delay)
         raise AssertionError  # this scope is never cancelled
@@ -293,6 +300,12 @@ class Api:
         body = params.get("body")
         if not isinstance(body, Mapping) or body.get("DryRun") != "true":
             raise RuntimeError(f"{model.name} is no dry run: it was not sent")
+
+
+def _is_cancelled(scope: trio.CancelScope) -> bool:
+    """Whether the current task is cancelled from outside this scope, which is not a shield then."""
+    scope.shield = False
+    return trio.current_effective_deadline() == -math.inf
 
 
 def _clock_skew(response: Mapping[str, Any]) -> float:

@@ -141,6 +141,12 @@ _UNREACHABLE = frozenset(
 # issue 1838). A dry run may not notice.
 _FREE_TIER = re.compile(r"specified (image|instance type) is not eligible for free tier", re.I)
 
+# An instance that can't use a disk's key may end with no more than "Client.InternalError: Client
+# error on launch", and with Server.InternalError and either of these as the message (issues 12683
+# of Packer, 1407 of Karpenter, 8 of CiscoDevNet/cloud-cml, and AWS's "Why can't my IAM user start
+# an EC2 instance").
+_OF_KEY = re.compile(r"KMSKey|CustomerKey|Client\.InternalError")
+
 _DENIED_ACTION = re.compile(r"not authorized to perform: ([a-z0-9-]+:\w+)")
 _ENCODED = re.compile(r"\s*Encoded authorization failure message:.*", re.DOTALL)
 
@@ -230,6 +236,11 @@ class AwsError(CloudError):
         Spot Instances." (kubernetes/kops issue 16475, determined-ai/determined issue 1830)
         """
         return self.code == _NO_ROLE and not self.is_fleet_refused
+
+    @property
+    def is_of_key(self) -> bool:
+        """Whether a disk's KMS key may be the cause."""
+        return bool(_OF_KEY.search(f"{self.code} {self.message}"))
 
     @property
     def is_not_found(self) -> bool:

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bigmachine.errors import UsageError
+from bigmachine.system import addresses_inside, driver_addresses
 
 from ._api import Api
-from ._driver_addresses import addresses_inside, driver_addresses
 from ._image import Image, find_images
 from ._instance_types import InstanceType, find_types
 from ._kms_key import check_kms_key
@@ -46,7 +46,7 @@ async def make_launch_plan(api: Api, o: Ec2Options, *, address_service_url: str)
     if the account's quota does not allow a single machine; and `AwsError`.
     """
     network = await find_network(api, subnets=o.subnets)
-    if o.public_address and not addresses_inside(network):
+    if o.public_address and not addresses_inside(network.blocks):
         network = await keep_public_subnets(api, network, is_named=bool(o.subnets))
     check_free_addresses(network)
     zones = {subnet.zone for subnet in network.subnets}
@@ -63,7 +63,7 @@ async def make_launch_plan(api: Api, o: Ec2Options, *, address_service_url: str)
     allow = [*o.allow]
     if not allow and not o.security_groups:
         allow = await driver_addresses(
-            network, is_public=o.public_address, address_service_url=address_service_url
+            network.blocks, is_public=o.public_address, address_service_url=address_service_url
         )
     offers = tuple(list_offers(o, types, images, network))
     quotas = await find_quotas(api, offers)

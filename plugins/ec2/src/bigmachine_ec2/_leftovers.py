@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from bigmachine.system import Instance
 from . import _tags
 from ._api import Api
 from ._errors import AwsError
+
+logger = logging.getLogger("bigmachine.ec2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,7 @@ FREED_AFTER_INSTANCES = (VOLUME, GROUP, TEMPLATE)
 _KINDS = (*FREED_BEFORE_INSTANCES, *FREED_AFTER_INSTANCES)
 IN_USE = ("DependencyViolation", "IncorrectState", "InvalidGroup.InUse", "VolumeInUse")
 """The codes of errors if a resource can't be deleted yet."""
+_IN_USE_SECONDS = 45.0  # EC2 releases what terminated instances used within seconds
 _LOOKS = 4  # a new resource may not be listed for some seconds: "Eventual consistency"
 
 
@@ -131,7 +135,8 @@ class Leftovers:
         return id in {found.id for found in await self._find(_kind_of(id), "*")}
 
     async def _free(self, id: str) -> None:
-        kind, unlisted = _kind_of(id), 0
+        kind, unlisted, begin = _kind_of(id), 0, trio.current_time()
+        is_told = False
         for delay in poll_intervals():
             try:
                 await self._api.write(kind.delete, **kind.delete_parameters(kind.id_key, id))
@@ -150,7 +155,17 @@ class Leftovers:
                         return
                 elif error.code not in IN_USE:
                     raise
+                elif not is_told and trio.current_time() >= begin + _IN_USE_SECONDS:
+                    is_told = True
+                    logger.warning("%s %s can't be deleted: %s", kind.name, id, _why_used(error))
             await trio.sleep(delay)
+
+
+def _why_used(error: AwsError) -> str:
+    return (
+        f"something else may use it, such as a rule of another security group, or a network "
+        f"interface that you made: remove that (AWS answers {error.code}: {error.message})"
+    )
 
 
 def is_leftover(id: str) -> bool:

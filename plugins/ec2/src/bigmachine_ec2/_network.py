@@ -20,6 +20,7 @@ from ._tags import tag_specifications
 logger = logging.getLogger("bigmachine.ec2")
 
 _ATTEMPTS = 8
+_FIND_SECONDS = 60.0
 _LARGEST_SUBNET = 1 << 16  # addresses
 
 
@@ -264,7 +265,7 @@ class SessionSecurityGroup:
             {"Name": "group-name", "Values": [self._name]},
             {"Name": "vpc-id", "Values": [self._vpc]},
         ]
-        with trio.CancelScope(shield=True):
+        with trio.move_on_after(_FIND_SECONDS, shield=True):  # else it is found by its tags
             for delay in backoff(_ATTEMPTS):
                 found = await self._api.read_all(
                     "ec2:DescribeSecurityGroups", "SecurityGroups", Filters=filters

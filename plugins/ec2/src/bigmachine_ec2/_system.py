@@ -151,7 +151,7 @@ class Ec2System(System):
     async def start(self, count: int, request: LaunchRequest) -> Sequence[Instance]:
         """Launch instances until there are enough, or EC2 has no more."""
         from ._budget import affordable
-        from ._instance_addresses import await_addresses, tag_names
+        from ._instance_addresses import tag_names
         from ._network import warn_of_free_addresses
         from ._quota import warn_of_quotas
 
@@ -169,10 +169,8 @@ class Ec2System(System):
         with self._readable():
             launch = await self._prepare(request, data, offers)
             try:
-                await launch.run(count)
-                await launch.confirm(caller_arn=self._caller_arn)
                 is_public, port = self.options.public_address, self.options.port
-                vms = await await_addresses(self._vms, launch.vms, names=names, is_public=is_public)
+                vms = await launch.machines(names, is_public=is_public, caller_arn=self._caller_arn)
                 instances = [
                     self._prices.priced(vm.instance(is_public=is_public, port=port), vm.price_key)
                     for vm in vms
