@@ -90,6 +90,9 @@ class Gce:
             self.places = Places(self)
             self.images = Images(self)
             self.networks = Networks(self)
+            if self.box:
+                for of in self.networks.subnetworks:
+                    of.block = self.box.block
             self.routes = Routes(self)
             self.firewalls = Firewalls(self)
             self.disks = Disks(self)
@@ -101,7 +104,7 @@ class Gce:
     @contextlib.contextmanager
     def serving(self) -> Iterator[Gce]:
         """Serve it while the block runs."""
-        with serving(self._respond) as self.url:
+        with serving(self.respond) as self.url:
             self.reset()  # it names itself in what it answers
             yield self
 
@@ -171,6 +174,12 @@ class Gce:
         with self._lock:
             self.instances.power_off(self.instances.by_name(name))
 
+    def went_off(self, vm: Vm) -> None:
+        """See that the host of an instance is off, which nobody may have asked for."""
+        with self._lock:
+            if vm.status == "RUNNING":
+                self.instances.power_off(vm)
+
     def leftovers(self) -> list[str]:
         """List what costs or is in the way: instances, disks, firewall rules that were added."""
         with self._lock:
@@ -223,9 +232,10 @@ class Gce:
 
     # -- requests -----------------------------------------------------------------------
 
-    def _respond(
+    def respond(
         self, verb: str, target: str, headers: Mapping[str, str], content: bytes
     ) -> tuple[int, Any]:
+        """Answer a request: status and content."""
         try:
             url = urlsplit(target)
             if url.path == "/token":
