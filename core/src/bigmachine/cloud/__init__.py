@@ -28,3 +28,4 @@ from ._scope import RuledOut as RuledOut
 from ._scope import Scope as Scope
 from .guest import GuestError as GuestError
 from .guest import GuestSetup as GuestSetup
+from .guest import read_public_keys as read_public_keys
