@@ -6,7 +6,6 @@ or near them. Some are there to be mistaken for others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,10 +61,6 @@ class PriceList:
         end = start + min(self.page_size, int(call.pageSize or 5000))
         token = str(end) if end < len(self.skus) else ""
         return {"skus": self.skus[start:end], "nextPageToken": token}
-
-    def price(self, description: str) -> float:
-        """Return a SKU's price."""
-        return float(next(_price(sku) for sku in self.skus if sku["description"] == description))
 
 
 def sku(
@@ -149,8 +144,3 @@ def _others() -> list[dict[str, Any]]:
         sku("Static Ip Charge", 9.0, family="Network"),
         sku("N2 Instance Core running in a strange unit", 9.0, unit="By"),
     ]
-
-
-def _price(sku: Mapping[str, Any]) -> float:
-    money = sku["pricingInfo"][0]["pricingExpression"]["tieredRates"][-1]["unitPrice"]
-    return float(money["units"]) + float(money["nanos"]) / 1e9

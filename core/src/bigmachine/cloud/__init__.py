@@ -3,14 +3,29 @@
 Importing it imports trio, so a backend's module that is imported first imports it late.
 """
 
+from ._access import Access as Access
+from ._access import Firewall as Firewall
 from ._backoff import backoff as backoff
 from ._backoff import poll_intervals as poll_intervals
 from ._batch import Batch as Batch
 from ._batch import for_each as for_each
+from ._budget import Prices as Prices
+from ._budget import affordable as affordable
+from ._budget import check_max_price as check_max_price
+from ._budget import check_prices as check_prices
 from ._errors import CloudError as CloudError
+from ._launch import Launch as Launch
+from ._launch_method import LaunchedVm as LaunchedVm
+from ._launch_method import LaunchMethod as LaunchMethod
+from ._launch_method import LaunchResult as LaunchResult
 from ._metadata import MetadataClient as MetadataClient
 from ._metadata import MetadataError as MetadataError
 from ._metadata import parse_time as parse_time
+from ._offer import Offer as Offer
 from ._rate_limiter import RateLimiter as RateLimiter
+from ._scope import Refusals as Refusals
+from ._scope import RuledOut as RuledOut
+from ._scope import Scope as Scope
 from .guest import GuestError as GuestError
 from .guest import GuestSetup as GuestSetup
+from .guest import read_public_keys as read_public_keys

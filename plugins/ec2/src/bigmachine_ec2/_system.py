@@ -33,6 +33,8 @@ from ._user_data import CONTACT_SECONDS, make_user_data
 if TYPE_CHECKING:
     import httpx
 
+    from bigmachine.cloud import Refusals
+
     from ._access import Access
     from ._api import Api
     from ._guest_setup import Ec2GuestSetup
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
     from ._offers import Offer
     from ._prices import Prices
     from ._region import Region
-    from ._scope import Refusals
     from ._vms import Vms
 
 logger = logging.getLogger("bigmachine.ec2")
@@ -117,6 +118,7 @@ class Ec2System(System):
                 network=plan.network,
                 allow=plan.allow,
                 address_service_url=self.address_service_url,
+                caller_arn=self._caller_arn,
             )
 
             async def dry_run() -> None:
@@ -141,8 +143,11 @@ class Ec2System(System):
     async def check(self) -> CheckReport:
         """Try all requests of sessions. This system then changes nothing any more."""
         from ._check import Check
+        from ._guest_setup import read_guest_setup
         from ._launch_plan import make_launch_plan
 
+        check_offline(self.options)  # before any request: with a wrong region, all would fail
+        read_guest_setup(self.options)
         url = self.address_service_url
         plan = functools.partial(make_launch_plan, self._api, self.options, address_service_url=url)
         with self._readable():
@@ -170,7 +175,7 @@ class Ec2System(System):
             launch = await self._prepare(request, data, offers)
             try:
                 is_public, port = self.options.public_address, self.options.port
-                vms = await launch.machines(names, is_public=is_public, caller_arn=self._caller_arn)
+                vms = await launch.machines(names, is_public=is_public)
                 instances = [
                     self._prices.priced(vm.instance(is_public=is_public, port=port), vm.price_key)
                     for vm in vms
@@ -216,7 +221,7 @@ class Ec2System(System):
     async def restore_access(self, instances: Sequence[Instance]) -> None:
         """Let the driver in at its present address, as after a change of networks."""
         if self._access is not None:
-            await self._access.restore(caller_arn=self._caller_arn)
+            await self._access.restore()
 
     def event(self, event: Event) -> None:
         """Take note of the machines that the driver has ended."""
@@ -355,9 +360,10 @@ class Ec2System(System):
     async def _prepare(
         self, request: LaunchRequest, data: bytes, offers: Sequence[Offer]
     ) -> Launch:
+        from bigmachine.cloud import Refusals
+
         from ._launch import Launch
         from ._launch_specification import LaunchSpecification
-        from ._scope import Refusals
         from ._tags import session_tags
 
         assert self._access is not None
@@ -371,5 +377,6 @@ class Ec2System(System):
             LaunchSpecification(self.options, tags=tags, groups=groups, user_data=data),
             offers=offers,
             session=session,
+            caller_arn=self._caller_arn,
             refusals=self._refusals,
         )
