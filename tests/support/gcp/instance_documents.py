@@ -66,8 +66,7 @@ def _scheduling(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _nic(gce: Gce, region: str, index: int, given: Mapping[str, Any]) -> dict[str, Any]:
-    project, *_, name = given["subnetwork"].partition("/projects/")[2].split("/")
-    subnetwork = gce.networks.find_subnetwork(region, name, project=project)
+    subnetwork = gce.networks.find_subnetwork_of(given["subnetwork"])
     assert subnetwork is not None  # it is checked
     nic = {
         "kind": "compute#networkInterface",

@@ -99,6 +99,15 @@ class Networks:
                 return of
         return None
 
+    def find_subnetwork_of(self, link: str) -> Subnetwork | None:
+        """Return the subnetwork that a URL or a path leads to."""
+        path = self.gce.relative(link)
+        url = self.gce.link_of(path) if path.startswith("projects/") else self.gce.link(path)
+        for of in self.subnetworks:
+            if self.link_of_subnetwork(of) == url:
+                return of
+        return None
+
     def of_network(self, network: str, region: str) -> Subnetwork | None:
         """Return the subnetwork that a network in auto mode has in a region."""
         for of in self.subnetworks:
