@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from tests.support.cloudbox._host import Host
 
 ROOT = "/computeMetadata/v1"
+API_ROOT = "/compute/v1/"
 MAX_WAIT = 60.0  # seconds to wait for a change, if the request has no timeout
 POLL_INTERVAL = 0.05  # seconds
 METADATA = "169.254.169.254"
@@ -30,6 +32,13 @@ AGENT = b"""\
 [Unit]
 Wants=google-guest-agent.service google-startup-scripts.service google-shutdown-scripts.service
 """
+CLOUD_INIT = b"datasource_list: [GCE]\n"
+# A container has no DMI, by which cloud-init recognizes GCE.
+DMI_PATH = "usr/lib/python3/dist-packages/cloudinit/dmi.py"
+DMI = b"""\
+def read_dmi_data(key):
+    return {"system-product-name": "Google Compute Engine"}.get(key)
+"""
 # As on Google's images, the output of the startup script goes to the console.
 CONSOLE = b"""\
 [Service]
@@ -41,8 +50,9 @@ StandardOutput=journal+console
 class Gce(Cloud):
     """An instance: the arguments of ``instances.insert``, and its current state.
 
-    Its image runs Google's guest agent, as Google's Debian images do, and not cloud-init: the
-    agent runs the attribute ``startup-script``.
+    Its image runs Google's guest agent, which runs the attribute ``startup-script``: Google's
+    Debian images do. With ``has_cloud_init``, it also has cloud-init, which runs ``user-data``, as
+    Ubuntu's do. ``api`` answers requests to the Compute Engine API, at the same address.
     """
 
     startup_script: str | None = None
@@ -60,10 +70,15 @@ class Gce(Cloud):
     token: dict[str, Any] | None = None  # {"access_token": …, "expires_in": …, "token_type": …}
     scopes: tuple[str, ...] = ("https://www.googleapis.com/auth/cloud-platform",)
     guest_attributes: dict[str, str] = field(default_factory=dict)  # set by the instance
+    has_cloud_init: bool = False
+    api: Callable[[Request], Awaitable[Response]] | None = None
 
     def files(self, host: Host, /) -> dict[str, bytes]:
+        cloud_init = {"etc/cloud/cloud-init.disabled": b""}
+        if self.has_cloud_init:
+            cloud_init = {"etc/cloud/cloud.cfg.d/95_cloud.cfg": CLOUD_INIT, DMI_PATH: DMI}
         return {
-            "etc/cloud/cloud-init.disabled": b"",
+            **cloud_init,
             "etc/hostname": self.name.encode(),
             "etc/hosts": HOSTS.encode(),  # Google's resolver knows these names
             "etc/systemd/system/google-startup-scripts.service.d/console.conf": CONSOLE,
@@ -72,6 +87,8 @@ class Gce(Cloud):
 
     async def answer(self, request: Request, host: Host, /) -> Response:
         if not request.path.startswith(ROOT):
+            if self.api is not None and request.path.startswith(API_ROOT):
+                return await self.api(request)
             return Response(404)
         if request.headers.get("metadata-flavor") != "Google":
             return Response(403, "Missing Metadata-Flavor:Google header.")

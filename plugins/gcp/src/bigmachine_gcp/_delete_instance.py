@@ -17,7 +17,7 @@ import urllib.request
 MAX_SECONDS = 20
 METADATA_URL = "http://169.254.169.254"  # not by its name, which may not be resolved any more
 _REQUEST_SECONDS = 5
-_PAUSE_SECONDS = 1
+_PAUSE_SECONDS = 0.5
 # Reasons of answers 403 that are no refusal ("Troubleshooting rate limit errors").
 _RATE_LIMITS = ("rateLimitExceeded", "userRateLimitExceeded", "concurrentLimitExceeded")
 
