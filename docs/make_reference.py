@@ -74,7 +74,10 @@ MODULES = {
     "[Writing a backend](writing-a-backend.md#the-fixture).",
 }
 RPC = ["http_client", "MachineClient", "Connect", "open_listeners"]  # the rest is core's own
-CONSTRUCTED = {"Session", "AsyncSession", "InProcessSystem", "Faults"}  # by users
+CONSTRUCTED = {  # by users, and by authors of backends
+    *("Session", "AsyncSession", "InProcessSystem", "Faults"),
+    *("Batch", "CloudError", "Launch", "MetadataClient", "RateLimiter"),
+}
 HIDDEN = {"hookspec", "logger", "on_machine", "kit"}
 
 

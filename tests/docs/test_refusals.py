@@ -12,7 +12,8 @@ from bigmachine_ec2._errors import AwsError
 from tests.docs.markdown import ROOT
 
 PAGE = ROOT / "docs/ec2-refusals.md"
-SOURCE = "\n".join(p.read_text() for p in (ROOT / "plugins/ec2/src/bigmachine_ec2").glob("*.py"))
+FOLDERS = ("plugins/ec2/src/bigmachine_ec2", "core/src/bigmachine/cloud")
+SOURCE = "\n".join(p.read_text() for folder in FOLDERS for p in (ROOT / folder).glob("*.py"))
 
 
 def rows(text: str) -> Iterator[list[str]]:
@@ -26,9 +27,9 @@ ROWS = [*rows(TABLES)]
 TESTS_OF = dict(rows(TESTS))
 
 
-def messages() -> Iterator[str]:
-    """Yield the texts in the plugin's source, with an ellipsis for each placeholder."""
-    for node in ast.walk(ast.parse(SOURCE.replace("from __future__ import annotations", ""))):
+def messages(source: str) -> Iterator[str]:
+    """Yield the texts in the source, with an ellipsis for each placeholder."""
+    for node in ast.walk(ast.parse(source.replace("from __future__ import annotations", ""))):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield re.sub("%[sd]", "…", node.value)
         elif isinstance(node, ast.JoinedStr):
@@ -37,7 +38,7 @@ def messages() -> Iterator[str]:
             )
 
 
-MESSAGES = [" ".join(message.split()) for message in messages()]
+MESSAGES = [" ".join(message.split()) for message in messages(SOURCE)]
 
 
 def test_table_is_not_empty():

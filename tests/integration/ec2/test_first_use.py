@@ -6,7 +6,6 @@ import pytest
 
 from bigmachine.boot._bootstrap import boot_seconds
 from bigmachine.errors import StartError, UsageError
-from bigmachine_ec2 import _scope
 from tests.support.aws.fixtures import TYPE
 from tests.support.aws.refusals import (
     BLOCKED,
@@ -177,7 +176,7 @@ def test_refused_market_and_fleets_are_not_requested_by_each_start(run, aws, mon
             assert aws.count("CreateFleet") == 0
             [request] = aws.requests("RunInstances")
             assert "InstanceMarketOptions.MarketType" not in request
-        monkeypatch.setattr(_scope, "_REMEMBERED_SECONDS", 0.0)
+        monkeypatch.setattr("bigmachine.cloud._scope._REMEMBERED_SECONDS", 0.0)
         aws.asked.clear()
         await kit.system.start(1, kit.request)
         assert aws.count("CreateFleet") == 1

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from bigmachine.cloud import RuledOut, Scope
 from bigmachine.errors import StartError, UsageError
 from bigmachine.system import MARKETS
 from bigmachine_ec2._advice import explain
@@ -15,7 +16,8 @@ from bigmachine_ec2._image import Image
 from bigmachine_ec2._instance_types import InstanceType
 from bigmachine_ec2._network import Subnet
 from bigmachine_ec2._offers import Offer
-from bigmachine_ec2._scope import RuledOut, Scope, scope_of
+from bigmachine_ec2._run_instances import RunInstances
+from bigmachine_ec2._scope import scope_of
 from tests.support.aws.refusals import (
     BLOCKED,
     BOUNDARY,
@@ -59,14 +61,14 @@ def error(refusal: Refusal, *, region: str = REGION) -> AwsError:
         (Refusal("VolumeTypeNotAvailableInZone", "", ""), Scope.POOL, Scope.POOL),
         (Refusal("VcpuLimitExceeded", VCPUS, ""), Scope.MARKET, Scope.MARKET),
         (Refusal("MaxSpotInstanceCountExceeded", "", ""), Scope.MARKET, Scope.MARKET),
-        (FREE_TYPE, Scope.TYPE, Scope.TYPE),
+        (FREE_TYPE, Scope.TYPE_ON_ALL_MARKETS, Scope.TYPE_ON_ALL_MARKETS),
         (FREE_IMAGE, Scope.ALL, Scope.ALL),
         (NO_SPOT_ROLE, Scope.MARKET, Scope.ALL),
         (ORGANIZATION, Scope.MARKET, Scope.ALL),
         (BOUNDARY, Scope.MARKET, Scope.ALL),
-        (NO_FLEET_ROLE, Scope.FLEETS, Scope.FLEETS),
-        (NO_FLEETS, Scope.FLEETS, Scope.FLEETS),
-        (Refusal("MaxTemplateLimitExceeded", "", ""), Scope.FLEETS, Scope.FLEETS),
+        (NO_FLEET_ROLE, Scope.METHOD, Scope.METHOD),
+        (NO_FLEETS, Scope.METHOD, Scope.METHOD),
+        (Refusal("MaxTemplateLimitExceeded", "", ""), Scope.METHOD, Scope.METHOD),
         (Refusal("AttachmentLimitExceeded", "", ""), Scope.TYPE, Scope.TYPE),
         (Refusal("EncryptedVolumesNotSupported", "", ""), Scope.TYPE, Scope.TYPE),
         (PENDING, Scope.ALL, Scope.ALL),
@@ -91,7 +93,9 @@ def test_type_that_spot_refuses_may_be_launched_on_demand(refusal, is_on_demand_
     image, subnet = Image("ami-1", "", "x86_64", "/dev/xvda", 8), Subnet("subnet-1", "us-east-1a")
     spot, on_demand = (Offer(market, kind, image, subnet) for market in MARKETS)
     ruled_out = RuledOut()
-    assert ruled_out.note([(spot, error(refusal))])
+    refused = error(refusal)
+    scope = scope_of(refused, market="spot")
+    assert ruled_out.note([(spot, refused, scope)], method=RunInstances)
     assert ruled_out.covers([spot])
     assert ruled_out.covers([on_demand]) is not is_on_demand_left
 

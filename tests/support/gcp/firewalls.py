@@ -40,21 +40,22 @@ class Firewalls:
 
     def add(self, name: str, **fields: Any) -> dict[str, Any]:
         """Add a rule, by default for the default network, with its fields as in the API."""
-        rule = {
+        self.all[name] = self._new(**fields, name=name)
+        return self.all[name]
+
+    def _new(self, **fields: Any) -> dict[str, Any]:
+        return {
             "kind": "compute#firewall",
             "id": self.gce.new_id(),
             "creationTimestamp": self.gce.timeline.timestamp(),
-            "selfLink": self.gce.link(f"global/firewalls/{name}"),
+            "selfLink": self.gce.link(f"global/firewalls/{fields['name']}"),
             "network": self.gce.link("global/networks/default"),
             "priority": 1000,
             "direction": "INGRESS",
             "disabled": False,
             "logConfig": {"enable": False},
             **fields,
-            "name": name,
         }
-        self.all[name] = rule
-        return rule
 
     @implements("firewalls.list")
     def list(self, call: Call) -> Any:
@@ -79,9 +80,10 @@ class Firewalls:
             limit = self.gce.quotas.limit("", "FIREWALLS")
             text = f"Quota 'FIREWALLS' exceeded.  Limit: {limit:.1f} globally."
             raise GceError(403, "quotaExceeded", text)
-        added = self.add(**rule)
+        added = self._new(**rule)
 
         def start() -> None:
+            self.all[name] = added
             self.gce.chance.born("listed", name)
 
         return self.gce.operations.begin(

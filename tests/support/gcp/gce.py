@@ -31,7 +31,9 @@ from tests.support.gcp.instances import Instances, Vm
 from tests.support.gcp.networks import Networks
 from tests.support.gcp.oauth import OAuth
 from tests.support.gcp.operations import Operations
+from tests.support.gcp.partial import select
 from tests.support.gcp.places import Places
+from tests.support.gcp.policies import Policies
 from tests.support.gcp.price_list import PriceList
 from tests.support.gcp.quotas import Quotas
 from tests.support.gcp.routes import Routes
@@ -79,6 +81,8 @@ class Gce:
             self.faults = Faults()
             self.oauth = OAuth(self.project)
             self.access = Access(self)
+            self.policies = Policies(self)
+            self.price_list = PriceList()
             self.catalog = Catalog()
             self.capacity = Capacity(self)
             self.quotas = Quotas(self)
@@ -87,7 +91,6 @@ class Gce:
             self.images = Images(self)
             self.networks = Networks(self)
             self.routes = Routes(self)
-            self.price_list = PriceList()
             self.firewalls = Firewalls(self)
             self.disks = Disks(self)
             self.instances = Instances(self)
@@ -238,10 +241,7 @@ class Gce:
     def _answer(
         self, verb: str, path: str, query: str, headers: Mapping[str, str], content: bytes
     ) -> Any:
-        if path.startswith("/v1/services/"):
-            self.oauth.account_of(headers.get("authorization", ""))
-            return self.price_list.answer(path, dict(parse_qsl(query)))
-        found = find_method(verb, path.removeprefix(ROOT)) if path.startswith(ROOT) else None
+        found = find_method(verb, path)
         if found is None:
             REFUSED.append(f"{verb} {path}: Google has no such method")
             raise GceError(
@@ -277,13 +277,11 @@ class Gce:
         if handler is None:
             REFUSED.append(f"{method.id}: the tests' Compute Engine does not have it")
             raise GceError(501, "notImplemented", f"Method {method.id} is not implemented.")
-        if not call.parameters.get("project", self.project) == self.project and method.is_change:
-            raise self.access.forbidden(call, "of another project")
         earlier = self.operations.replay(call) if call.requestId else None
         answer = self.faults.edit(call, earlier or handler(call))
         answer = json.loads(json.dumps(answer))  # as it is now: documents change
         REFUSED.extend(method.problems_of_answer(answer))
-        return answer
+        return select(answer, call.fields)
 
     def _check(self, method: Method, call: Call, body: Any) -> None:
         """Refuse what the document does not allow; what is only ignored fails the test, too."""
@@ -308,5 +306,6 @@ class Gce:
             self.disks,
             self.instances,
             self.bulk,
+            self.price_list,
         )
         return {method: handler for part in parts for method, handler in handlers_of(part)}

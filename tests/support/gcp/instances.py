@@ -117,7 +117,10 @@ class Instances:
         if (call.zone, body["name"]) in self.all:
             raise already_exists(f"projects/{call.project}/{path}")
         if (error := self.gce.quotas.error_of(body, call.zone)) and self.gce.quotas.at_once:
-            raise GceError(403, "quotaExceeded", error.message)
+            raise GceError(403, "quotaExceeded", error.message, "usageLimits")
+        violation = self.gce.policies.violation(body, call.zone)
+        if violation and self.gce.policies.at_once:
+            raise GceError(412, "conditionNotMet", violation)
         vm = Vm(call.zone, new_document(self.gce, call.zone, body))
         return self.gce.operations.begin(
             call,
@@ -198,8 +201,9 @@ class Instances:
             path = f"projects/{self.gce.project}/{vm.path}"
             text = f"The resource '{path}' already exists"
             raise OperationError("RESOURCE_ALREADY_EXISTS", text, 409)
-        if error := self.gce.quotas.error_of(vm.document, vm.zone):
-            raise error
+        for rules in (self.gce.policies, self.gce.quotas):
+            if error := rules.error_of(vm.document, vm.zone):
+                raise error
         self.gce.capacity.take(vm.document, vm.zone)
         self.all[vm.zone, vm.name] = vm
         for attached in vm.document["disks"]:

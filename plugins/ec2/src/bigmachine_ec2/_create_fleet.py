@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bigmachine.cloud import LaunchResult
+
 from ._api import Api
 from ._errors import AwsError
-from ._launch_method import MAX_COUNT, LaunchResult
 from ._launch_specification import LaunchSpecification
 from ._launch_templates import LaunchTemplates
 from ._offers import Offer
+from ._run_instances import MAX_COUNT
 from ._vms import Vm
 
 
@@ -35,7 +37,7 @@ class CreateFleet:
         self._specification = specification
         self._templates = templates
 
-    async def launch(self, count: int, *, token: str) -> LaunchResult:
+    async def launch(self, count: int, *, token: str) -> LaunchResult[Offer, Vm]:
         """Launch as many as all capacity pools have together."""
         images = {offer.image.id: offer for offer in self.offers}
         templates = {image: await self._templates.name(of) for image, of in images.items()}
@@ -47,6 +49,7 @@ class CreateFleet:
             ),
         )
         vms = [vm for raw in reply.get("Instances", ()) for vm in self._vms(raw)]
+        self._api.note_new(*(vm.id for vm in vms))
         errors = [self._error(raw) for raw in reply.get("Errors", ())]
         if not vms and not errors:
             unexplained = AwsError("ec2:CreateFleet", "UnfulfillableCapacity", "no reason given")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bigmachine.boot import Driver
+from bigmachine.cloud import Scope
 
 from ._advice import explain
 from ._api import Api
@@ -18,7 +19,7 @@ from ._launch_specification import LaunchSpecification
 from ._network import group_request
 from ._offers import Offer, fleet_groups, is_for_fleet
 from ._options import Ec2Options
-from ._scope import Scope, scope_of
+from ._scope import scope_of
 from ._tags import session_tags
 
 logger = logging.getLogger("bigmachine.ec2")

@@ -29,6 +29,16 @@ class Offer:
         return f"{self.market} {self.instance_type} in {self.subnet.zone}"
 
     @property
+    def type_name(self) -> str:
+        """The name of the instance type."""
+        return self.instance_type.name
+
+    @property
+    def zone(self) -> str:
+        """The availability zone."""
+        return self.subnet.zone
+
+    @property
     def price_key(self) -> PriceKey:
         """What its price depends on."""
         return PriceKey(

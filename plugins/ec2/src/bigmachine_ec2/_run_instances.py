@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from bigmachine.cloud import LaunchResult
+
 from ._api import Api
-from ._launch_method import MAX_COUNT, LaunchResult
 from ._launch_specification import LaunchSpecification
 from ._offers import Offer
 from ._vms import Vm
+
+MAX_COUNT = 500
+"""How many instances one request asks for.
+
+EC2 grants 1,000 at once ("Request throttling for the Amazon EC2 API").
+"""
 
 
 class RunInstances:
@@ -19,7 +26,7 @@ class RunInstances:
         self._api = api
         self._specification = specification
 
-    async def launch(self, count: int, *, token: str) -> LaunchResult:
+    async def launch(self, count: int, *, token: str) -> LaunchResult[Offer, Vm]:
         """Launch as many as EC2 has."""
         reply = await self._api.write(
             "ec2:RunInstances",
@@ -28,4 +35,6 @@ class RunInstances:
             ClientToken=token,
             **self._specification.run_instances_request(self.offers[0], token=token),
         )
-        return LaunchResult([Vm.from_response(raw) for raw in reply["Instances"]])
+        vms = [Vm.from_response(raw) for raw in reply["Instances"]]
+        self._api.note_new(*(vm.id for vm in vms))
+        return LaunchResult(vms)

@@ -33,6 +33,8 @@ from ._user_data import CONTACT_SECONDS, make_user_data
 if TYPE_CHECKING:
     import httpx
 
+    from bigmachine.cloud import Refusals
+
     from ._access import Access
     from ._api import Api
     from ._guest_setup import Ec2GuestSetup
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
     from ._offers import Offer
     from ._prices import Prices
     from ._region import Region
-    from ._scope import Refusals
     from ._vms import Vms
 
 logger = logging.getLogger("bigmachine.ec2")
@@ -170,7 +171,7 @@ class Ec2System(System):
             launch = await self._prepare(request, data, offers)
             try:
                 is_public, port = self.options.public_address, self.options.port
-                vms = await launch.machines(names, is_public=is_public, caller_arn=self._caller_arn)
+                vms = await launch.machines(names, is_public=is_public)
                 instances = [
                     self._prices.priced(vm.instance(is_public=is_public, port=port), vm.price_key)
                     for vm in vms
@@ -355,9 +356,10 @@ class Ec2System(System):
     async def _prepare(
         self, request: LaunchRequest, data: bytes, offers: Sequence[Offer]
     ) -> Launch:
+        from bigmachine.cloud import Refusals
+
         from ._launch import Launch
         from ._launch_specification import LaunchSpecification
-        from ._scope import Refusals
         from ._tags import session_tags
 
         assert self._access is not None
@@ -371,5 +373,6 @@ class Ec2System(System):
             LaunchSpecification(self.options, tags=tags, groups=groups, user_data=data),
             offers=offers,
             session=session,
+            caller_arn=self._caller_arn,
             refusals=self._refusals,
         )

@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import trio
 
-from bigmachine.cloud import CloudError
-from bigmachine.errors import StartError
+from bigmachine.cloud import Offer
+from bigmachine.errors import BigmachineError, StartError
 from bigmachine.system import Instance
 
+from ._advice import explain
 from ._api import Api
 from ._disk_types import disk_types, local_ssd_gib, local_ssds
 from ._errors import GcpError
@@ -45,19 +46,6 @@ class PriceKey:
     zone: str
 
 
-class _Offer(Protocol):
-    """What `bigmachine.cloud` calls an offer."""
-
-    @property
-    def market(self) -> str: ...
-
-    @property
-    def type_name(self) -> str: ...
-
-    @property
-    def zone(self) -> str: ...
-
-
 class Prices:
     """Prices in US dollars, as far as Google's price list tells them; it is requested once.
 
@@ -66,8 +54,8 @@ class Prices:
     """
 
     def __init__(self, api: Api, options: GcpOptions) -> None:
-        self.failure: Exception | None = None
-        """Why prices are unknown."""
+        self.failure: BigmachineError | None = None
+        """Why prices are unknown, and what to do about it."""
         self._api = api
         self._options = options
         self._rates: tuple[Rate, ...] | None = None
@@ -88,14 +76,14 @@ class Prices:
         if zones:
             await self._fetch_rates()
 
-    def per_hour(self, offer: _Offer, /) -> float | None:
+    def per_hour(self, offer: Offer, /) -> float | None:
         """Return what an instance costs an hour, its extras included; None if unknown."""
         machine_type = self._types.get(offer.type_name)
         if machine_type is None:
             return None
         return self._with_extras(offer.market, machine_type, offer.zone)
 
-    def spot_per_hour(self, offer: _Offer, /) -> float | None:
+    def spot_per_hour(self, offer: Offer, /) -> float | None:
         """Return what a spot instance alone costs an hour; None if unknown."""
         machine_type = self._types.get(offer.type_name)
         return self._sum(self._parts("spot", machine_type), offer.zone) if machine_type else None
@@ -185,10 +173,11 @@ class Prices:
             if not token:
                 return tuple(rates)
 
-    def _note(self, error: CloudError | StartError) -> None:
+    def _note(self, error: GcpError | StartError) -> None:
+        failure = explain(error) if isinstance(error, GcpError) else error
         if self.failure is None:
-            logger.info("prices are unknown: %s", error)
-        self.failure = error
+            logger.info("prices are unknown: %s", failure)
+        self.failure = failure
 
 
 def _series_of_skus(machine_type: MachineType) -> str:
