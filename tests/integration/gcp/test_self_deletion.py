@@ -7,8 +7,9 @@ import sys
 import pytest
 import trio
 
+from bigmachine_gcp import GcpOptions
 from bigmachine_gcp._delete_instance import MAX_SECONDS
-from bigmachine_gcp._self_deletion import self_deletion
+from bigmachine_gcp._self_deletion import self_deletion, warn_of_disks
 from tests.support.cloudbox import Gce
 from tests.support.gcp.errors import GceError
 from tests.support.gcp.gce import PROJECT, REGION, ZONE
@@ -107,3 +108,13 @@ def test_what_does_not_pass_is_given_up_in_time(delete, vm, gce):
     assert "Connection refused" in said
     assert status
     gce.instances.remove(vm)
+
+
+def test_disks_that_may_be_left_are_told_of(caplog):
+    for options in ({"service_account": "default"}, {"immortal": True, "lifetime": 60.0}):
+        warn_of_disks(GcpOptions(**options), session="main-0123abcd.bigmachine")
+    assert not caplog.records
+    warn_of_disks(GcpOptions(), session="main-0123abcd.bigmachine")
+    [told] = [record.getMessage() for record in caplog.records]
+    assert "their disks cost money until you run `bigmachine reap gcp main-0123abcd" in told
+    assert "With the option service_account, instances delete themselves" in told

@@ -39,7 +39,7 @@ def main(endpoint: str, metadata_url: str = METADATA_URL) -> None:
             reason, message = _error(exc)
             if exc.code == 404:  # another request was first
                 break
-            if exc.code < 500 and exc.code not in (400, 429) and reason not in _RATE_LIMITS:
+            if exc.code < 500 and exc.code not in (400, 409, 429) and reason not in _RATE_LIMITS:
                 sys.exit(_failure(f"{exc.code} {message}"))
             why = f"{exc.code} {message}"  # not ready, for example
         except OSError as exc:
