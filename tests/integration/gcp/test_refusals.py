@@ -7,7 +7,7 @@ import pytest
 from bigmachine.errors import StartError, UsageError
 from bigmachine_gcp._advice import explain, missing_permission
 from bigmachine_gcp._errors import GcpError
-from tests.support.gcp import seen_refusals as r
+from tests.support.gcp import first_use as r
 from tests.support.gcp.errors import GceError, OperationError
 from tests.support.gcp.oauth import ACCOUNT
 
