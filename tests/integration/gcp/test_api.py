@@ -7,9 +7,11 @@ import threading
 
 import pytest
 import trio
+from google.cloud import compute_v1
 
 from bigmachine_gcp._advice import explain
 from bigmachine_gcp._errors import GcpError
+from bigmachine_gcp._operations import Operation
 from tests.support.gcp.errors import GceError, OperationError
 from tests.support.gcp.gce import PROJECT, REGION, ZONE
 
@@ -225,6 +227,31 @@ def test_wait_survives_early_answers_and_failures(gce, use, monkeypatch):
         await remove(api)
 
     use(test)
+
+
+def test_operation_that_google_does_not_find_yet_is_waited_for(gce, use):
+    async def test(api):
+        unknown = GceError(
+            404, "notFound", "The resource 'projects/p/global/operations/o' was not f"
+        )
+        gce.refuse("globalOperations.wait", unknown, times=3)
+        await api.change_and_wait("firewalls.insert", firewall_resource=RULE)
+        await remove(api)
+        gce.refuse("globalOperations.wait", unknown, times=99)
+        error = await error_of(api.wait(Operation("compute.firewalls.insert", "o")))
+        assert error.is_not_found
+
+    use(test)
+
+
+def test_operation_of_another_project_is_asked_for_there():
+    link = "https://www.googleapis.com/compute/v1/projects/host/global/operations/o"
+    raw = compute_v1.Operation(name="o", self_link=link)
+    operation = Operation.of("compute.firewalls.insert", raw)
+    assert (operation.service, operation.request) == (
+        "global_operations",
+        {"operation": "o", "project": "host"},
+    )
 
 
 def test_operations_are_waited_for_where_they_run(gce, use):
