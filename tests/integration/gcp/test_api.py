@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 
@@ -371,3 +372,20 @@ def test_outcome_is_unknown_after_a_broken_answer(use, answer, code):
         use(test, endpoint_url=f"http://127.0.0.1:{server.getsockname()[1]}")
         server.shutdown(socket.SHUT_RDWR)
     thread.join()
+
+
+def test_connection_that_nobody_accepts_is_given_up_early(use, monkeypatch):
+    monkeypatch.setattr("bigmachine_gcp._transport._CONNECT_TIMEOUT", 0.1)
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):  # its queue is full: Linux answers no more
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(server.getsockname())
+
+        async def test(api):
+            with trio.fail_after(30):  # the time limit of a request is a minute
+                error = await error_of(api.read("zones.get", zone=ZONE, attempts=1))
+            assert (error.code, error.is_outcome_unknown) == ("ConnectionError", False)
+
+        use(test, endpoint_url=f"http://127.0.0.1:{server.getsockname()[1]}")
