@@ -132,7 +132,7 @@ def test_series_that_the_list_does_not_have_has_no_price(run, gce):
 
 def test_other_regions_have_their_own_prices(run, gce):
     words = "N2 Instance Core running in Frankfurt"
-    gce.price_list.skus.append(sku(words, 0.09, regions=("europe-west4",)))
+    gce.price_list.skus.insert(0, sku(words, 0.09, regions=("europe-west4",)))
     key = PriceKey("on-demand", "n2-standard-2", "europe-west4-a")
     prices = prices_of(run, key, public_address=False, region="europe-west4", zones=())
     details = {"market": key.market, "instance_type": key.machine_type}
