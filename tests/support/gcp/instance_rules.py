@@ -119,7 +119,7 @@ def _check_image(
             f"not compatible with machine type architecture ({machine_type.architecture}).'."
         )
         raise GceError(400, "invalidResourceUsage", text)
-    params["sourceImage"] = f"{gce.url}/compute/v1/{image.path}"
+    params["sourceImage"] = gce.link_of(image.path)
 
 
 def _default_disk_type(machine_type: MachineType) -> str:

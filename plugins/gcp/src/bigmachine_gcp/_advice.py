@@ -33,6 +33,8 @@ _FIELDS = (
     ("region", "region"),
     ("project", "project"),
 )
+# Its field is resource.networkInterfaces[0] (GoogleCloudDataproc/bdutil issue 108).
+_CUSTOM_MODE = re.compile("Subnetwork (should be|was not) specified")
 # By the resource that is not found: "The resource 'projects/…/global/networks/…' was not found",
 # and by what Google says of some options, with reasons as badRequest and UNSUPPORTED_OPERATION.
 _TEXTS = (
@@ -42,7 +44,7 @@ _TEXTS = (
     (r"/diskTypes/|disk type cannot be used|features are not compatible", "disk_type"),
     (r"[Ll]ocal SSD", "local_disks"),
     (r"[Dd]isk size cannot be smaller", "disk"),
-    (r"/subnetworks/|Subnetwork (should be|was not) specified", "subnetwork"),
+    (r"/subnetworks/", "subnetwork"),
     (r"/networks/", "network"),
     (r"[Ll]abel (key|value)", "labels"),
     (r"Unknown zone|/zones/[^/' ]+' was not found", "zones"),
@@ -128,7 +130,7 @@ def quota_advice(error: GcpError) -> str:
     if error.quota is not None:
         name = error.quota.name or error.quota.metric
         limit = "" if error.quota.limit is None else f"{error.quota.limit:g}"
-        place = ", ".join(f"{key} {value}" for key, value in error.quota.dimensions.items())
+        place = ", ".join(f"{key} {value}" for key, value in sorted(error.quota.dimensions.items()))
     elif named:
         name, limit, place = named[1], f"{float(named[2]):g}", named[3] or "all regions"
     what = f"the quota {name}" if name else "a quota"
@@ -235,11 +237,13 @@ def _option(error: GcpError) -> str | None:
     """Return the option whose value Google rejects, if it is one's."""
     if error.status not in (0, 400, 404, 412):
         return None
-    field = _FIELD.search(error.message)
-    if field:
-        for part, option in _FIELDS:
-            if part in field[1]:
-                return option
+    if _CUSTOM_MODE.search(error.message):
+        return "subnetwork"
+    named = _FIELD.search(error.message)
+    field = named[1] if named else error.metadata.get("field", "")
+    for part, option in _FIELDS:
+        if part in field:
+            return option
     for pattern, option in _TEXTS:
         if re.search(pattern, error.message):
             return option
