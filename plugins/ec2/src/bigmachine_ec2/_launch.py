@@ -87,16 +87,24 @@ class Launch:
             lines = [self._report(), *self._advice(caller_arn=caller_arn)]
             logger.warning("%s:\n%s", what, "\n".join(lines))
 
-    async def undo(self) -> None:
-        """Terminate all that was launched. Bounded and shielded; failures are logged."""
+    async def undo(self) -> set[str]:
+        """Terminate all that was launched. Bounded and shielded; failures are logged.
+
+        Returns the ids of instances that are not confirmed to be terminated.
+        """
+        ids = {vm.id for vm in self.vms}
         with trio.move_on_after(_UNDO_TIMEOUT, shield=True) as scope:
             try:
-                found = await self._find_unknown()
-                await self._region_vms.terminate({vm.id for vm in (*self.vms, *found)})
+                try:
+                    ids |= {vm.id for vm in await self._find_unknown()}
+                finally:  # what is known, even if that failed
+                    await self._region_vms.terminate(ids)
+                return set()
             except Exception:
                 logger.exception("instances of a failed start may run until the session ends")
         if scope.cancelled_caught:
             logger.error("instances are not confirmed terminated after %g s", _UNDO_TIMEOUT)
+        return ids
 
     def _methods(self, templates: LaunchTemplates) -> Iterator[LaunchMethod]:
         for offers in fleet_groups(self._offers):

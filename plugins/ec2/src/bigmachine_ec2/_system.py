@@ -177,7 +177,7 @@ class Ec2System(System):
                     await self._access.names.settle(vms, allow=self._access.allow)
                 await tag_names(self._vms, instances)
             except BaseException:
-                await launch.undo()
+                self._resources.unconfirmed |= await launch.undo()
                 raise
         new = {instance.name: instance.id for instance in instances}
         self._resources.ids.update(new)
