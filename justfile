@@ -43,7 +43,7 @@ cloudbox:
 
 # Run the conformance kit on the EC2 in that box; takes a quarter of an hour.
 ec2kit *arguments:
-    BIGMACHINE_TEST_EC2_KIT=1 uv run pytest tests/conformance/backends/test_ec2_box.py {{arguments}}
+    BIGMACHINE_TEST_EC2_KIT=1 uv run pytest tests/conformance/backends/test_ec2_box.py -m long {{arguments}}
 
 # Run a command with the EC2 in that box: `just ec2box bigpi --system ec2`.
 ec2box *command:

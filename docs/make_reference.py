@@ -64,6 +64,8 @@ MODULES = {
     "bigmachine.system": "For authors of backends.",
     "bigmachine.boot": "For backends whose machines boot with none of the driver's code: see "
     "[Booting](booting.md).",
+    "bigmachine.cloud": "For backends of clouds: see "
+    "[Writing a backend](writing-a-backend.md#a-cloud).",
     "bigmachine.rpc": "For backends that reach their machines in a way of their own.",
     "bigmachine.environment": "What is sent to machines: see [Environment](environment.md).",
     "bigmachine.testing": "For tests of your own programs: see [Testing](testing.md).",

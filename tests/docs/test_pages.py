@@ -10,6 +10,7 @@ import pytest
 from bigmachine.system._hooks import HOOKS
 from bigmachine.system._options import describe_options
 from bigmachine_ec2 import Ec2Options
+from bigmachine_gcp import GcpOptions
 from bigmachine_local import LocalOptions
 from tests.docs.markdown import PAGES, ROOT, anchors, links, page_id, section
 
@@ -52,7 +53,9 @@ def test_each_documented_hook_exists():
     assert set(headings) == set(HOOKS)
 
 
-@pytest.mark.parametrize(("system", "cls"), [("local", LocalOptions), ("ec2", Ec2Options)])
+@pytest.mark.parametrize(
+    ("system", "cls"), [("local", LocalOptions), ("ec2", Ec2Options), ("gcp", GcpOptions)]
+)
 def test_readme_of_system_lists_its_options(system, cls):
     readme = (ROOT / f"plugins/{system}/README.md").read_text()
     documented = re.findall(r"^\| `(\w+)` \| (.*?) \|", readme, re.M)

@@ -15,14 +15,15 @@ PAGE = ROOT / "docs/ec2-refusals.md"
 SOURCE = "\n".join(p.read_text() for p in (ROOT / "plugins/ec2/src/bigmachine_ec2").glob("*.py"))
 
 
-def rows() -> Iterator[list[str]]:
-    for line in PAGE.read_text().splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
-        if line.startswith("|") and cells[0] not in ("code",) and not line.startswith("|---"):
-            yield cells
+def rows(text: str) -> Iterator[list[str]]:
+    for line in text.splitlines():
+        if line.startswith("|") and not line.startswith(("| code |", "| cause |", "|---")):
+            yield [cell.strip() for cell in line.strip("|").split(" | ")]
 
 
-ROWS = [*rows()]
+TABLES, _, TESTS = PAGE.read_text().partition("\n## For contributors")
+ROWS = [*rows(TABLES)]
+TESTS_OF = dict(rows(TESTS))
 
 
 def messages() -> Iterator[str]:
@@ -41,17 +42,21 @@ MESSAGES = [" ".join(message.split()) for message in messages()]
 
 def test_table_is_not_empty():
     assert len(ROWS) > 20
-    assert all(len(row) == 5 for row in ROWS)
+    assert all(len(row) == 4 for row in ROWS)
+
+
+def test_each_refusal_has_tests():
+    assert [cause for _, cause, *_ in ROWS] == [*TESTS_OF]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[1])
 def test_codes_words_and_tests_of_a_row_exist(row):
-    codes, _, _, seen, tests = row
+    codes, cause, _, seen = row
     for code in re.findall("`(.*?)`", codes):
         assert f'"{code}' in SOURCE or AwsError("ec2:Any", code, "").is_not_found, code
     for words in re.findall('"(.*?)"', seen):
         assert any(words in message for message in MESSAGES), words
-    cited = re.findall(r"\[(.*?)\]\(\.\./(tests/.*?) \"(.*?)\"\)", tests)
+    cited = re.findall(r"\[(.*?)\]\(\.\./(tests/.*?) \"(.*?)\"\)", TESTS_OF[cause])
     assert cited
     for label, path, name in cited:
         source = (ROOT / path).read_text()

@@ -15,11 +15,11 @@ import pytest
 import trio
 
 from bigmachine.boot import Driver
+from bigmachine.cloud import poll_intervals
 from bigmachine.session._loop_thread import LoopThread
 from bigmachine.testing.conformance import Suite
 from bigmachine_ec2 import Ec2Options, Ec2System
 from bigmachine_ec2._api import Api
-from bigmachine_ec2._backoff import poll_intervals
 from bigmachine_ec2._errors import AwsError
 from bigmachine_ec2._leftovers import FREED_AFTER_INSTANCES, FREED_BEFORE_INSTANCES, GROUP, TEMPLATE
 from bigmachine_ec2._tags import DRIVER, SESSION, tag_specifications, tags_of

@@ -16,6 +16,7 @@ The layers, each of which imports only those below it:
     6  session/              what a driver opens: async, and its sync API
     5  machine/              one machine, seen from the driver
     4  boot/  reaper/        how a bare machine comes up; what frees leftovers of dead drivers
+       cloud/                what the backends of all clouds need
     3  system/               the hook spec, options, plugins
     2  rpc/  environment/    the wire; what must be the same at both ends
     1  services/  and the files beside this one

@@ -11,10 +11,10 @@ import pytest
 from bigmachine.system._options import resolve_options
 from bigmachine.testing.conformance import Suite
 from bigmachine_ec2 import Ec2Options
-from tests.support.aws.aws import REGION
 from tests.support.aws.box import environ
 from tests.support.aws.boxed import BoxedEc2
 from tests.support.aws.fixtures import TYPE
+from tests.support.aws.region import REGION
 
 pytestmark = [
     pytest.mark.root,

@@ -9,7 +9,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from tests.support.aws.aws import REGION
+from tests.support.aws.region import REGION
 from tests.support.aws.replicas import Replicas
 
 

@@ -11,12 +11,12 @@ import trio
 
 import bigmachine as bm
 from bigmachine.errors import BigmachineError, StartError, UsageError
+from bigmachine.system import driver_addresses
 from bigmachine_ec2._api import Api
-from bigmachine_ec2._driver_addresses import driver_addresses
-from bigmachine_ec2._network import Network
-from tests.support.aws.aws import UBUNTU, Aws
+from tests.support.aws.aws import Aws
 from tests.support.aws.fixtures import Kit
 from tests.support.aws.refusals import PENDING
+from tests.support.aws.region import UBUNTU
 
 LINES = 6
 """How many lines of 80 columns a message has at most."""
@@ -440,7 +440,7 @@ OTHERS = [
         ),
         ("too many tags", "tags: must be at most 39", {"tags": [f"k{i}=" for i in range(40)]}),
         ("too long tag", "tags: 'k': keys have at most 128", {"tags": ["k=" + "v" * 257]}),
-        ("no lifetime", "lifetime: must be more than 0 seconds", {"lifetime": 0.0}),
+        ("short lifetime", "lifetime: must be at least 600 seconds", {"lifetime": 10.0}),
         (
             "immortal without lifetime",
             "immortal: needs lifetime, so that a forgotten instance ends: add lifetime=3600.0",
@@ -589,14 +589,14 @@ def test_max_price_passes_if_one_spot_price_is_lower_or_unknown(run, aws, caplog
 
 
 def test_private_addresses_without_a_route_are_refused():
-    nowhere = Network("vpc-1", ("255.255.255.254/31",), ())  # where broadcasts go
+    nowhere = ("255.255.255.254/31",)  # where broadcasts go
 
     async def test():
         with pytest.raises(UsageError) as caught:
             await driver_addresses(nowhere, is_public=False, address_service_url="")
         text = str(caught.value)
         assert text.startswith(
-            "public_address: this computer has no route to the VPC's private addr"
+            "public_address: this computer has no route to the network's private ad"
         )
         assert "use public ones, or set `allow` to the CIDR blocks" in text
 
@@ -621,6 +621,14 @@ def test_bare_metal_has_a_longer_boot_timeout(run, aws):
         assert system.boot_timeout > usual
 
     run(test, instance_type=["c7i.large", "c7i.metal-24xl"])
+
+
+def test_bare_metal_needs_a_lifetime_longer_than_its_boot(run, aws):
+    async def test(kit):
+        with pytest.raises(UsageError, match="lifetime: must be at least 1800 seconds"):
+            await kit.setup()
+
+    run(test, instance_type="c7i.metal-24xl", lifetime=600.0)
 
 
 def test_misspelt_option_suggests_the_right_one(aws):

@@ -12,9 +12,9 @@ import pytest
 
 import bigmachine as bm
 from bigmachine.errors import MachineStopped, StartError, StopReason
-from tests.integration.ec2.test_ssh import KEY
 from tests.support import drivers
 from tests.support.aws.echo import Echo
+from tests.support.public_keys import KEY
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(240)]
@@ -253,7 +253,7 @@ def test_machine_stays_if_its_driver_is_let_in_at_another_address(ec2, aws, monk
     timings = {"keepalive_period": 5.0, "keepalive_timeout": 90.0, "rpc_timeout": 5.0}
     allowed = "IpPermissions.1.IpRanges.1.CidrIp"
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr("bigmachine_ec2._driver_addresses.source_address", lambda _: "192.0.2.1")
+        elsewhere.setattr("bigmachine.system._driver_address.source_address", lambda _: "192.0.2.1")
         with bm.Session("ec2", **timings) as session:
             [machine] = start(session)
             [id] = ids(ec2)

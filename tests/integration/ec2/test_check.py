@@ -12,7 +12,14 @@ from tests.integration.ec2.test_live_suite import changes
 from tests.integration.ec2.test_reap import Region
 from tests.support.aws.fixtures import REGION, TYPE
 from tests.support.aws.policy import NEEDS_NOTHING, ROLES, allowed
-from tests.support.aws.refusals import NO_SPOT_ROLE, ORGANIZATION, refuse_market
+from tests.support.aws.refusals import (
+    NO_FLEET_ROLE,
+    NO_FLEETS,
+    NO_SPOT_ROLE,
+    ORGANIZATION,
+    refuse_fleets,
+    refuse_market,
+)
 
 SESSION = "a-0123abcd.bigmachine"
 DENIED = "UnauthorizedOperation"
@@ -106,7 +113,8 @@ def test_denied_request_fails_with_the_policy_to_attach(check, aws, capsys):
         in said
     )
     assert document in said
-    assert said.endswith(f"\nSessions would fail: 2 requests of {len(answers)}.\n")
+    sent = len(answers) - 1  # the setup is none
+    assert said.endswith(f"\nSessions would fail in their setup, and at 1 request of {sent}.\n")
 
 
 def test_permission_that_a_request_also_needs_is_the_one_to_attach(check, aws):
@@ -183,6 +191,17 @@ def test_one_market_that_works_is_enough(check, aws):
     [(name, verdict)] = verdicts(answers).items()
     assert (status, verdict) == (0, "refused")
     assert name.startswith("ec2:RunInstances (spot")
+
+
+@pytest.mark.parametrize(
+    ("refusal", "verdict"), [(NO_FLEETS, "refused"), (NO_FLEET_ROLE, "denied")]
+)
+def test_account_that_may_create_no_fleets_has_sessions(check, aws, refusal, verdict):
+    refuse_fleets(aws, refusal)
+    status, answers, advice = check()
+    assert (status, verdicts(answers)) == (0, {"ec2:CreateFleet": verdict})
+    assert "it: machines are launched by RunInstances" in answers["ec2:CreateFleet"]["detail"]
+    assert advice == ""
 
 
 def test_setup_that_fails_is_shown_and_the_rest_is_tried(check, aws):

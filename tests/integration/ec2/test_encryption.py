@@ -10,7 +10,7 @@ from moto.ec2.models.amis import Ami
 
 from bigmachine.errors import StartError, UsageError
 from bigmachine_ec2._vms import Vm
-from tests.support.aws.aws import REGION
+from tests.support.aws.region import REGION
 
 ID = "1234abcd-12ab-34cd-56ef-1234567890ab"
 
@@ -170,6 +170,21 @@ def test_instance_that_ends_for_its_key_says_what_to_do(run, aws):
 
     message = "Client.InvalidKMSKey.InvalidState: The KMS key provided is in an incorrect state"
     aws.launch_failure = "Client.InvalidKMSKey.InvalidState", message
+    run(test)
+
+
+def test_without_a_grant_for_spots_role_instances_are_on_demand(run, aws, caplog):
+    async def test(kit):
+        instances = await kit.start(3)
+        assert [one.details["market"] for one in instances] == ["on-demand"] * 3
+        text = caplog.text
+        assert "not all machines were launched as preferred:\n  spot" in text
+        assert "AWSServiceRoleForEC2Spot needs a grant" in text
+        assert len([vm for vm in aws.instances() if vm.state == "running"]) == 3
+
+    message = "Client.InternalError: Client error on launch"
+    aws.launch_failure = "Server.InternalError", message
+    aws.fails_to_launch = lambda vm: vm.lifecycle == "spot"
     run(test)
 
 

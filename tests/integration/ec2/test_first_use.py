@@ -141,6 +141,16 @@ def test_without_fleets_each_zone_and_market_is_tried_in_order(run, aws):
     run(test)
 
 
+def test_without_launch_templates_machines_are_launched_one_by_one(run, aws):
+    async def test(kit):
+        system = await kit.setup()
+        assert len(await system.start(2, kit.request)) == 2
+        assert aws.count("RunInstances") == 1
+
+    aws.refuse("CreateLaunchTemplate", "MaxTemplateLimitExceeded", times=99)
+    run(test)
+
+
 def test_account_that_is_blocked_says_so_although_its_fleets_are_refused_first(run, aws):
     async def test(kit):
         system = await kit.setup()

@@ -10,7 +10,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.aws.aws import REGION
+from tests.support.aws.region import REGION
 from tests.support.schemas import REFUSED, check_refused
 
 FILTER = {"Name": "vpc-id", "Values": ["vpc-1"]}

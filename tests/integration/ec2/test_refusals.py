@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 
 from bigmachine.errors import StartError, UsageError
+from bigmachine.system import MARKETS
 from bigmachine_ec2._advice import explain
 from bigmachine_ec2._errors import AwsError
 from bigmachine_ec2._image import Image
 from bigmachine_ec2._instance_types import InstanceType
 from bigmachine_ec2._network import Subnet
 from bigmachine_ec2._offers import Offer
-from bigmachine_ec2._options import MARKETS
 from bigmachine_ec2._scope import RuledOut, Scope, scope_of
 from tests.support.aws.refusals import (
     BLOCKED,
@@ -66,6 +66,9 @@ def error(refusal: Refusal, *, region: str = REGION) -> AwsError:
         (BOUNDARY, Scope.MARKET, Scope.ALL),
         (NO_FLEET_ROLE, Scope.FLEETS, Scope.FLEETS),
         (NO_FLEETS, Scope.FLEETS, Scope.FLEETS),
+        (Refusal("MaxTemplateLimitExceeded", "", ""), Scope.FLEETS, Scope.FLEETS),
+        (Refusal("AttachmentLimitExceeded", "", ""), Scope.TYPE, Scope.TYPE),
+        (Refusal("EncryptedVolumesNotSupported", "", ""), Scope.TYPE, Scope.TYPE),
         (PENDING, Scope.ALL, Scope.ALL),
         (BLOCKED, Scope.ALL, Scope.ALL),
         (NOT_IN_THIS_PARTITION, Scope.ALL, Scope.ALL),
@@ -162,6 +165,32 @@ def test_type_that_spot_refuses_may_be_launched_on_demand(refusal, is_on_demand_
             REGION,
             StartError,
             ("a quota of this account is used up: request an increase (Service Quotas)",),
+        ),
+        *(
+            (Refusal(code, "…", "EC2 API reference"), REGION, StartError, ("a quota of this acc",))
+            for code in (
+                "MaxIOPSLimitExceeded",
+                "MaxTemplateLimitExceeded",
+                "ResourceLimitExceeded",
+            )
+        ),
+        (
+            Refusal("AttachmentLimitExceeded", "…", "EC2 API reference"),
+            REGION,
+            UsageError,
+            ("data_volumes: an instance of this type can't have so many disks: use fewer",),
+        ),
+        (
+            Refusal("CustomerKeyHasBeenRevoked", "…", "EC2 API reference"),
+            REGION,
+            UsageError,
+            ("kms_key: AWS can't encrypt a disk: often a disk's KMS key",),
+        ),
+        (
+            Refusal("AccountDisabled", "…", "EC2 API reference"),
+            REGION,
+            StartError,
+            ("the account can't use EC2: see the AWS console, or ask AWS Support",),
         ),
         (
             NOT_IN_THIS_PARTITION,

@@ -13,7 +13,8 @@ from typing import Any
 import trio
 
 from bigmachine.session._loop_thread import LoopThread
-from tests.support.aws.aws import REGION, Aws
+from tests.support.aws.aws import Aws
+from tests.support.aws.region import REGION
 from tests.support.cloudbox import Box, Ec2, Host, why_not
 from tests.support.lean_environment import lean_environ
 

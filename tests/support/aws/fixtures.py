@@ -21,9 +21,10 @@ from bigmachine.boot._config import configure_worker
 from bigmachine.system import Instance, Keepalive
 from bigmachine.system._options import resolve_options
 from bigmachine_ec2 import Ec2Options, Ec2System, _api
-from tests.support.aws.aws import REGION, Aws
+from tests.support.aws.aws import Aws
 from tests.support.aws.box import Ec2Box, ec2_in_a_box, environ, why_not_here
 from tests.support.aws.once import everything_once
+from tests.support.aws.region import REGION
 
 TYPE = "c7i.large"
 """An instance type that is offered in five of the six zones: not in ``us-east-1e``."""
@@ -123,8 +124,8 @@ def aws(served: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, os.devnull)
     # Nobody else uses this account, and no test is about how long AWS makes us wait.
-    monkeypatch.setattr("bigmachine_ec2._backoff._FIRST_DELAY", 0.02)
-    monkeypatch.setattr("bigmachine_ec2._backoff._FIRST_POLL", 0.02)
+    monkeypatch.setattr("bigmachine.cloud._backoff._FIRST_DELAY", 0.02)
+    monkeypatch.setattr("bigmachine.cloud._backoff._FIRST_POLL", 0.02)
     monkeypatch.setattr("bigmachine_ec2._launch._LISTED_SECONDS", 2.0)
     monkeypatch.setattr(_api, "_READ_RATE", 1000.0)
     monkeypatch.setattr(_api, "_WRITE_RATE", 100.0)

@@ -17,7 +17,8 @@ from botocore.serialize import create_serializer
 from botocore.session import Session
 
 if TYPE_CHECKING:
-    from tests.support.aws.aws import Answer, Aws, Parameters
+    from tests.support.aws.aws import Aws
+    from tests.support.aws.wire import Answer, Parameters
 
     Ask = Callable[[bytes], Answer]
 

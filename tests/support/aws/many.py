@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.support.aws.aws import Aws, Parameters
+    from tests.support.aws.aws import Aws
+    from tests.support.aws.wire import Parameters
 
 
 @dataclass

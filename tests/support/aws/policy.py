@@ -64,11 +64,12 @@ CHANGES = {
 }
 """What is done to what is there: to ours alone."""
 
-SERVICE_ROLES = {
-    "ec2:CreateFleet": ("ec2fleet.amazonaws.com", "AWSServiceRoleForEC2Fleet"),
-    "ec2:RunInstances": ("spot.amazonaws.com", "AWSServiceRoleForEC2Spot"),
-}
-"""The roles that EC2 makes in its caller's name where the account has not got them."""
+SPOT_ROLE = ("spot.amazonaws.com", "AWSServiceRoleForEC2Spot")
+"""The service and the name of the role that EC2 makes for the first spot instance of an account.
+
+Fleets have a role, too, but "an instant EC2 Fleet does not require this role" ("EC2 Fleet
+prerequisites"), and the plugin's are instant.
+"""
 
 
 @dataclass
@@ -156,11 +157,11 @@ def _statements(actions: set[str]) -> Iterator[dict[str, Any]]:
     if changed:
         kinds = {CHANGES[action] for action in changed}
         yield _statement("ChangeWhatIsOurs", changed, _arns(kinds), ours)
-    if roles := [SERVICE_ROLES[action] for action in sorted(made & {*SERVICE_ROLES})]:
-        arn = "arn:aws:iam::*:role/aws-service-role/{}/{}"
-        arns = [arn.format(service, name) for service, name in roles]
-        services = {"StringEquals": {"iam:AWSServiceName": [service for service, _ in roles]}}
-        yield _statement("MakeRolesOfEc2", {ROLES}, arns, services)
+    if made & LAUNCHES:
+        service, name = SPOT_ROLE
+        arn = f"arn:aws:iam::*:role/aws-service-role/{service}/{name}"
+        only = {"StringEquals": {"iam:AWSServiceName": [service]}}
+        yield _statement("MakeRoleForSpot", {ROLES}, [arn], only)
 
 
 def _statement(

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.support.aws.aws import Aws, Parameters
+    from tests.support.aws.aws import Aws
+    from tests.support.aws.wire import Parameters
 
 
 @dataclass(frozen=True)

@@ -172,6 +172,7 @@ class Host:
             with trio.CancelScope(shield=True):
                 await self._lifeline.aclose()
                 await process.wait()
+                await process.stdout.aclose()
             os.close(layer)
             self._off.set()
 

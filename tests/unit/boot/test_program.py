@@ -220,13 +220,24 @@ def test_error_for_missing_python_lists_available_versions() -> None:
     trio.run(main)
 
 
-def test_machine_powers_off_if_no_driver_calls() -> None:
+def test_machine_without_driver_deletes_its_instance_and_powers_off(tmp_path: Path) -> None:
+    off, deleted = tmp_path / "it's off", tmp_path / "deleted"
+    program = f"""
+import os
+off, deleted = {[str(off), str(deleted)]!r}
+with open(deleted, "a") as file:
+    file.write("too late" if os.path.exists(off) else "in time\\n")
+"""
+
     async def main() -> None:
-        async with rig(contact_seconds=1.0) as r:
+        touch = (("touch", str(off)),)
+        async with rig(contact_seconds=1.0, poweroff=touch, self_deletion=program) as r:
             await r.off()
             assert "no driver called in 1 s" in r.vm.console()
+            await eventually(off.exists)
 
     trio.run(main)
+    assert deleted.read_text() == "in time\n"
 
 
 def test_machine_powers_off_if_driver_becomes_silent() -> None:
@@ -272,6 +283,43 @@ def test_immortal_machine_stays_on_until_its_lifetime_is_over(
 
     trio.run(main)
     assert off.stat().st_mtime >= began + 4.0
+
+
+def test_guard_of_the_script_deletes_the_instance_and_powers_off(tmp_path: Path) -> None:
+    # Of the script, what runs if the boot program never does: `off`, here without a program.
+    off = tmp_path / "it's off"
+    text = user_data(
+        boot_of(Authority("test.bigmachine")),
+        form="script",
+        compress=False,
+        poweroff=(("false",), ("touch", str(off))),
+        self_deletion="print('deletes itself')",
+        runtime=str(tmp_path),
+    ).decode()
+    [function] = [line for line in text.splitlines() if line.startswith("off() ")]
+    subprocess.run(["sh", "-c", f"{function}; off"], check=True, stderr=subprocess.DEVNULL)
+    assert off.exists()
+    (tmp_path / "delete.py").write_text(
+        text.partition("cat >delete.py <<'BIGMACHINE'\n")[2].partition("BIGMACHINE")[0]
+    )
+    said = subprocess.check_output(["sh", "-c", f"{function}; off"], text=True)
+    assert said == "deletes itself\n"
+
+
+def test_unit_deletes_the_instance_however_it_is_stopped() -> None:
+    boot = boot_of(Authority("test.bigmachine"))
+    program = "print('deletes itself')"
+    text = user_data(boot, form="script", compress=False, self_deletion=program).decode()
+    assert "ExecStopPost=-$python /run/bigmachine/delete.py\n" in text
+    assert "After=network.target nss-lookup.target\n[Service]\n" in text  # while it has a network
+    immortal = user_data(
+        boot, form="script", compress=False, self_deletion=program, is_immortal=True
+    ).decode()
+    assert "ExecStopPost" not in immortal
+    assert '"poweroff": []' in immortal
+    boot.owns_hosts = False
+    not_ours = user_data(boot, form="script", compress=False, self_deletion=program).decode()
+    assert "delete.py" not in not_ours
 
 
 def test_immortal_machine_without_lifetime_never_powers_off() -> None:

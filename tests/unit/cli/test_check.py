@@ -39,13 +39,16 @@ def test_setup_that_fails_is_the_answer(install, capsys):
     assert main(["check", "picky", "--json"]) == 1
     [request] = json.loads(capsys.readouterr().out)["requests"]
     assert (request["verdict"], request["detail"]) == ("refused", "no account")
+    assert main(["check", "picky"]) == 1
+    end = "\n\nSessions would fail in their setup; nothing else was tried.\n"
+    assert capsys.readouterr().out.endswith(end)
 
 
 @pytest.mark.parametrize(
     ("verdict", "is_needed", "status", "end"),
     [
-        ("DENIED", True, 1, "Sessions would fail: 1 request of 2."),
-        ("REFUSED", True, 1, "Sessions would fail: 1 request of 2."),
+        ("DENIED", True, 1, "Sessions would fail at 1 request of 2."),
+        ("REFUSED", True, 1, "Sessions would fail at 1 request of 2."),
         ("DENIED", False, 0, "Sessions would work, as far as can be told without one."),
         ("UNKNOWN", True, 0, "Sessions would work, as far as can be told without one."),
     ],

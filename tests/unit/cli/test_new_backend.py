@@ -169,7 +169,7 @@ def test_new_backend_refuses_path_of_existing_file(folder: Path, capsys) -> None
 def test_warning_is_printed_if_system_name_exists_already(folder: Path, capsys) -> None:
     assert main(["new-backend", "local"]) == 0
     assert "warning: bigmachine-local" in capsys.readouterr().err
-    assert main(["new-backend", "gcp"]) == 0
-    assert "warning: 'gcp' is" in capsys.readouterr().err
+    assert main(["new-backend", "azure"]) == 0
+    assert "warning: 'azure' is" in capsys.readouterr().err
     assert main(["new-backend", "plain"]) == 0
     assert capsys.readouterr().err == ""

@@ -57,7 +57,14 @@ def test_timings_that_are_not_set_follow_the_timeout(options, timings) -> None:
         ({"idle_timeout": 59}, "idle_timeout: must be at least 60, not 59"),
         ({"idle_timeout": float("nan")}, "'idle_timeout' .* takes float or None, not nan"),
         ({"idle_timeout": "30 min"}, "'idle_timeout' .* takes float or None, not '30 min'"),
-        ({"lifetime": 0.0}, "lifetime: must be more than 0 seconds"),
+        (
+            {"lifetime": 0.0},
+            "lifetime: must be at least 600 seconds, .* may take to boot, not 0.0$",
+        ),
+        (
+            {"lifetime": 599},
+            "lifetime: must be at least 600 seconds, .* may take to boot, not 599.0$",
+        ),
         ({"lifetime": 1e9}, r"lifetime: must be at most 10368000.0, not 1000000000.0"),
         ({"immortal": True}, "immortal: needs lifetime, .* add lifetime=3600.0"),
         ({"keepalive_timeout": 9}, "keepalive_timeout: must be between 10 and 86400.0, not 9"),
@@ -80,7 +87,12 @@ def test_options_without_sense_are_refused(options, message) -> None:
 
 
 def test_immortal_machine_with_a_lifetime_is_accepted() -> None:
-    assert resolved(immortal=True, lifetime=60).immortal
+    assert resolved(immortal=True, lifetime=600).immortal
+
+
+def test_machines_that_boot_longer_need_a_longer_lifetime() -> None:
+    problems = resolved(lifetime=600).problems(boot_timeout=1800.0)
+    assert str(problems["lifetime"]).startswith("must be at least 1800 seconds")
 
 
 def test_option_of_a_system_is_its_sessions_idle_timeout() -> None:

@@ -93,7 +93,7 @@ def test_error_without_similar_system_lists_all_available_packages(
     with pytest.raises(UnknownSystemError) as caught:
         load_system("mainframe")
     assert "did you mean" not in str(caught.value)
-    for extra in ("local", "ec2"):
+    for extra in ("local", "ec2", "gcp"):
         assert f'pip install "bigmachine[{extra}]"' in str(caught.value)
 
 

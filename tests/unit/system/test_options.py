@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import enum
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -123,8 +124,31 @@ def test_misspelt_keyword_suggests_correct_option() -> None:
     text = str(caught.value)
     assert "system 'ec2' has no option 'instance_typ'; did you mean 'instance_type'?" in text
     assert "keyword" in text
-    assert "zones" in text  # all of them are listed
     assert isinstance(caught.value, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class ManyOptions(Options):
+    idle_timeout: float = option(1.0, help="How long.")
+    rpc_timeout: float = option(1.0, help="How long.")
+    ssh_key: str = option("", help="Who.")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("timeout", "; did you mean 'rpc_timeout' or 'idle_timeout'? (set as a keyword; `bigm"),
+        ("instance", "; did you mean 'instance_type'? (set as a keyword; `bigmachine systems` l"),
+        ("ssh", "; did you mean 'ssh_key'? (set as a keyword; `bigmachine systems` lists all"),
+        ("budget", " (set as a keyword; options: idle_timeout, rpc_timeout, ssh_key, instance_t"),
+        ("services", "; services is given to start()"),
+    ],
+)
+def test_unknown_option_names_those_that_are_near_or_else_all(name: str, says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        resolve_options(ManyOptions, system_name="ec2", keywords={name: 1})
+    assert f"system 'ec2' has no option {name!r}{says}" in str(caught.value)
+    assert ("zones" in str(caught.value)) is (name == "budget")
 
 
 def test_error_names_misspelt_variable(monkeypatch) -> None:
@@ -304,6 +328,63 @@ def test_value_of_wrong_type_in_file_is_refused(current_folder: Path) -> None:
     (current_folder / "bigmachine.toml").write_text("ec2.count = '4'")
     with pytest.raises(UsageError, match=r"takes int, not '4' \(set in .*bigmachine\.toml"):
         resolve()
+
+
+BAD_LISTS = [
+    ("zones", "a", ("zones=['a']", None, 'zones = ["a"]')),
+    ("zones", "a, b", ("zones=['a', 'b']", None, 'zones = ["a", "b"]')),
+    ("zones", '["a", "b"]', ("zones=['a', 'b']", "zones=a,b", 'zones = ["a", "b"]')),
+    ("zones", "('a',)", ("zones=['a']", "zones=a", 'zones = ["a"]')),
+    ("groups", "['a']", (None, "groups=a", None)),
+    ("ports", "1,two", ("ports=[1, 2]", "ports=1,2", "ports = [1, 2]")),
+    ("count", "4", ("count=4", None, "count = 4")),
+    ("spot", "yes", ("spot=True", None, "spot = true")),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "written"), BAD_LISTS)
+def test_error_shows_the_value_as_it_is_written_there(
+    current_folder: Path, monkeypatch, name: str, value: str, written: tuple[str | None, ...]
+) -> None:
+    @dataclass(frozen=True)
+    class WithGroups(Options):
+        groups: tuple[str, ...] | str = option((), help="Who.")
+
+    def problem(**given: Any) -> str:
+        with pytest.raises(UsageError) as caught:
+            resolve_options(WithGroups, system_name="ec2", **given)
+        return str(caught.value)
+
+    keyword, text, toml = written
+    if keyword:
+        assert problem(keywords={name: value}).endswith(f" {keyword}")
+    if text:
+        assert problem(texts={name: value}).endswith(f" -o {text}")
+        with monkeypatch.context() as patch:
+            patch.setenv(f"BIGMACHINE_EC2_{name.upper()}", value)
+            assert problem().endswith(f" BIGMACHINE_EC2_{text.replace(name, name.upper())}")
+    if toml:
+        (current_folder / "bigmachine.toml").write_text(f"ec2.{name} = {json.dumps(value)}")
+        assert problem().endswith(f" {toml}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "meant"),
+    [
+        ("market", "spt", "'spot'"),
+        ("market", "On_Demand", "'on-demand'"),
+        ("disk", "sdd", "'ssd'"),
+        ("spot", "ture", "'true'"),
+    ],
+)
+def test_misspelt_choice_suggests_the_right_one(name: str, value: str, meant: str) -> None:
+    with pytest.raises(UsageError, match=f"; did you mean {meant}\\?$"):
+        resolve_options(Options, system_name="ec2", texts={name: value})
+
+
+def test_text_with_the_address_of_a_host_in_brackets_is_no_list() -> None:
+    texts = {"zones": "[::1]"}
+    assert resolve_options(Options, system_name="ec2", texts=texts).zones == ("[::1]",)
 
 
 # -- description ---------------------------------------------------------------

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import zlib
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import UsageError
+from ..system._vm_options import PORT
 from ._bundle import boot_program_source
 
 if TYPE_CHECKING:
@@ -15,10 +17,11 @@ if TYPE_CHECKING:
 
 Form = Literal["cloud-init", "script"]
 
-PORT = 7443
-"""The port where machines listen by default."""
-
 _POWEROFF = (("systemctl", "poweroff"), ("poweroff", "-f"), ("halt", "-f", "-p"))
+_DELETION = "cat >delete.py <<'BIGMACHINE'\n{program}\nBIGMACHINE\n"
+# When the system shuts down, it stops this service before the network and the resolver.
+_ORDERING = "After=network.target nss-lookup.target\n"
+_STOP = "ExecStopPost=-$python {runtime}/delete.py\n"
 _IN_BACKGROUND = "</dev/null >/dev/null 2>&1 &"
 _MORTAL = "It powers itself off when its driver is gone."
 _GUEST = "It ends when its driver is gone; its host stays on."
@@ -29,7 +32,7 @@ _SCRIPT = """\
 umask 077
 off() {{ {off}; }}
 {timer}mkdir -p {runtime} && cd {runtime} || off
-(sleep {guard}; [ -e running ] || off) {in_background}
+{deletion}(sleep {guard}; [ -e running ] || off) {in_background}
 python=$(command -v python3) || {{
 echo "bigmachine: this image has no python3: choose another" | tee /dev/console
 off
@@ -49,9 +52,9 @@ Conflicts=shutdown.target
 Before=shutdown.target
 SuccessAction={action}
 FailureAction={action}
-[Service]
+{ordering}[Service]
 ExecStart=$python {runtime}/boot.py {runtime}/boot.json
-StandardOutput=journal+console
+{stop}StandardOutput=journal+console
 StandardError=journal+console
 OOMPolicy=continue
 LimitNOFILE=65536
@@ -74,6 +77,7 @@ def user_data(
     compress: bool = True,
     is_immortal: bool = False,
     poweroff: tuple[tuple[str, ...], ...] | None = None,
+    self_deletion: str = "",
     folder: str = "/var/lib/bigmachine",
     runtime: str = "/run/bigmachine",
 ) -> bytes:
@@ -91,11 +95,22 @@ def user_data(
     the boot program and the worker end, and the host stays on. What was received and built is
     kept in ``folder``, for an image or a later session. ``runtime`` is for the boot credential
     and must be in memory.
+
+    ``self_deletion`` is for clouds where an instance that is powered off still costs money: a
+    Python program, of the standard library and for Python 3.9 and later, that has the provider
+    delete the instance it runs on. It runs whenever the machine is about to power off, and also,
+    under systemd, when the boot program was killed or somebody else shuts the machine down, so it
+    may run twice. It must end within seconds, whatever happens. The machine powers off after it.
     """
     if form not in ("cloud-init", "script"):
         raise UsageError(f"form: must be 'cloud-init' or 'script', not {form!r}")
     if poweroff is None:
         poweroff = _POWEROFF if request.owns_hosts else ()
+    deletes_itself = bool(self_deletion and poweroff)
+    if deletes_itself:
+        # It is tried first, and always fails, so that the next command powers off.
+        poweroff = (("sh", "-c", f"python3 {runtime}/delete.py; false"), *poweroff)
+    is_stopped_with_deletion = deletes_itself and not is_immortal
     credential = request.credential
     configuration = {
         "session": request.session,
@@ -110,7 +125,7 @@ def user_data(
         "runtime": runtime,
         "poweroff": () if is_immortal else poweroff,
     }
-    off = " || ".join(" ".join(command) for command in poweroff) or "exit"
+    off = " || ".join(shlex.join(command) for command in poweroff) or "exit"
     # An immortal machine outlives the boot program, which ends with its worker.
     timer = f"(sleep {math.ceil(lifetime_seconds)}; {off}) {_IN_BACKGROUND}\n"
     script = _SCRIPT.format(
@@ -121,6 +136,9 @@ def user_data(
         guard=int(contact_seconds) + _GUARD_SECONDS,
         action="poweroff" if poweroff and not is_immortal else "none",
         in_background=_IN_BACKGROUND,
+        deletion=_DELETION.format(program=self_deletion.strip()) if deletes_itself else "",
+        ordering=_ORDERING if is_stopped_with_deletion else "",
+        stop=_STOP.format(runtime=runtime) if is_stopped_with_deletion else "",
         runtime=runtime,
         configuration=json.dumps(configuration),
         program=boot_program_source(),

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ._arguments import add_option, add_profile, parse_options
 
 if TYPE_CHECKING:
-    from ..system import CheckReport, System
+    from ..system import CheckedRequest, CheckReport, System
 
 _FAILED = 1
+_SETUP = "setup"  # what a session does when it opens, of whatever requests
 _CLOSE_TIMEOUT = 10.0
 
 
@@ -66,7 +67,7 @@ async def _check(system: System) -> CheckReport:
     try:
         return await system.check()
     except BigmachineError as error:
-        return CheckReport([CheckedRequest("setup", Verdict.REFUSED, str(error))])
+        return CheckReport([CheckedRequest(_SETUP, Verdict.REFUSED, str(error))])
     finally:
         with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
             await system.shutdown()
@@ -74,7 +75,7 @@ async def _check(system: System) -> CheckReport:
 
 def _text(report: CheckReport) -> Iterator[str]:
     from ..errors import sanitize, sanitize_line
-    from ._table import count_text, table, wrapped
+    from ._table import table, wrapped
 
     requests = report.requests
     heads = table([(str(request.verdict), request.name) for request in requests], indent=0)
@@ -82,12 +83,23 @@ def _text(report: CheckReport) -> Iterator[str]:
         yield head
         if request.detail:
             yield from wrapped(sanitize_line(request.detail), indent=9)
-    failed = sum(request.fails for request in requests)
     yield ""
     if report.advice:
         yield from sanitize(report.advice).splitlines()
         yield ""
-    if failed:
-        yield f"Sessions would fail: {count_text(failed, 'request')} of {len(requests)}."
-    else:
-        yield "Sessions would work, as far as can be told without one."
+    yield _conclusion(requests)
+
+
+def _conclusion(requests: Sequence[CheckedRequest]) -> str:
+    from ._table import count_text
+
+    sent = [request for request in requests if request.name != _SETUP]
+    failed = sum(request.fails for request in sent)
+    at = f"at {count_text(failed, 'request')} of {len(sent)}" if failed else ""
+    if not any(request.fails for request in requests):
+        return "Sessions would work, as far as can be told without one."
+    if failed == sum(request.fails for request in requests):
+        return f"Sessions would fail {at}."
+    if at:
+        return f"Sessions would fail in their setup, and {at}."
+    return f"Sessions would fail in their setup{'' if sent else '; nothing else was tried'}."

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ..errors import UsageError
 
@@ -17,6 +17,8 @@ TEARDOWN_SECONDS = 10.0
 
 RESERVED_METHODS = frozenset({"setup", "teardown"})
 """The machine calls them itself; nobody can call them remotely."""
+
+_VERY_CLOSE = 0.85  # of difflib's ratios
 
 # What turns a class's attribute into a method, but can't be called itself.
 _METHOD_DESCRIPTORS = (classmethod, functools.partialmethod, functools.singledispatchmethod)
@@ -63,8 +65,22 @@ def close_match(word: str, words: Iterable[str], *, cutoff: float = 0.65) -> str
 
     ``cutoff`` is `difflib`'s: at 0.65, ``gpc`` matches ``gcp``, but ``mainframe`` not ``main``.
     """
+    matches = close_matches(word, words, cutoff=cutoff)
+    return matches[0] if matches else None
+
+
+def close_matches(word: str, words: Iterable[str], *, cutoff: float = 0.65) -> list[str]:
+    """Return those of ``words`` that are close to a misspelt ``word``: one if it is very close."""
     import difflib  # takes milliseconds, and only mistakes need it
 
     by_form = {name.lower().replace("-", "_"): str(name) for name in words}
-    matches = difflib.get_close_matches(word.lower().replace("-", "_"), by_form, 1, cutoff)
-    return by_form[matches[0]] if matches else None
+    form = word.lower().replace("-", "_")
+    matches = difflib.get_close_matches(form, by_form, 1, max(cutoff, _VERY_CLOSE))
+    matches = matches or difflib.get_close_matches(form, by_form, 3, cutoff)
+    return [by_form[match] for match in matches]
+
+
+def one_of(names: Sequence[str]) -> str:
+    """Return ``"'a', 'b' or 'c'"``."""
+    *others, last = map(repr, names)
+    return f"{', '.join(others)} or {last}" if others else last

@@ -12,6 +12,8 @@ from ._check import CheckReport as CheckReport
 from ._check import Verdict as Verdict
 from ._cloud_options import CloudOptions as CloudOptions
 from ._driver_address import DriverAddresses as DriverAddresses
+from ._driver_address import addresses_inside as addresses_inside
+from ._driver_address import driver_addresses as driver_addresses
 from ._driver_address import public_address as public_address
 from ._driver_address import source_address as source_address
 from ._options import NoOptions as NoOptions
@@ -23,3 +25,7 @@ from ._system import System as System
 from ._system import gives_notices as gives_notices
 from ._system import hookimpl as hookimpl
 from ._system import hookspec as hookspec
+from ._vm_options import MARKETS as MARKETS
+from ._vm_options import SSH_PORT as SSH_PORT
+from ._vm_options import Market as Market
+from ._vm_options import VmOptions as VmOptions

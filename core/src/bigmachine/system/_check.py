@@ -22,7 +22,7 @@ class Verdict(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CheckedRequest:
-    """One kind of request, and the provider's answer.
+    """One kind of request, and the provider's answer; or, with the name "setup", that of a setup.
 
     ``detail`` is what the provider said, or what follows from it. If it ``is_needed``, sessions
     fail where it is denied or refused; otherwise they only lack something.

@@ -19,7 +19,8 @@ class CloudOptions:
     Core does all that is meant by ``max_session_cost`` and ``idle_timeout``. The system passes
     ``lifetime`` and ``immortal`` to `bigmachine.boot.user_data`, and returns `keepalive` from its
     hook of that name. Before anything is purchased it checks the options:
-    ``check_options(o, **o.problems(), region=None if o.region else "must not be empty")``::
+    ``check_options(o, **o.problems(), region=None if o.region else "must not be empty")``, where
+    `problems` gets the system's ``boot_timeout`` if that is not the usual one::
 
         @dataclass(frozen=True, slots=True)
         class MyOptions(CloudOptions):
@@ -38,7 +39,8 @@ class CloudOptions:
     )
     lifetime: float | None = option(
         None,
-        help="The most that an instance runs, in seconds after its boot.",
+        help="The most that an instance runs, in seconds after its boot; at least the time that "
+        "the boot may take, which is 600 for most instances.",
         maximum=_LONGEST_LIFETIME,
     )
     immortal: bool = option(
@@ -75,15 +77,18 @@ class CloudOptions:
             rpc_timeout=min(timeout / 4, _RPC_TIMEOUT) if rpc_timeout is None else rpc_timeout,
         )
 
-    def problems(self) -> dict[str, str | None]:
-        """Return what is wrong, by option, for `check_options`; None where nothing is."""
+    def problems(self, *, boot_timeout: float = 600.0) -> dict[str, str | None]:
+        """Return what is wrong, by option, for `check_options`; None where nothing is.
+
+        ``boot_timeout`` is the system's: an instance must not end while the driver waits for it.
+        """
         return {
             "max_session_cost": None
             if self.max_session_cost is None or self.max_session_cost > 0
             else "must be more than 0 US dollars",
             "lifetime": None
-            if self.lifetime is None or self.lifetime > 0
-            else "must be more than 0 seconds",
+            if self.lifetime is None or self.lifetime >= boot_timeout
+            else f"must be at least {boot_timeout:g} seconds, which an instance may take to boot",
             "immortal": "needs lifetime, so that a forgotten instance ends: add lifetime=3600.0, "
             "for example, which is an hour after its boot"
             if self.immortal and self.lifetime is None

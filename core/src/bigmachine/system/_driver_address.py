@@ -7,7 +7,7 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 
-from ..errors import BigmachineError, StartError
+from ..errors import BigmachineError, StartError, UsageError
 
 logger = logging.getLogger("bigmachine.system")
 
@@ -56,6 +56,44 @@ class DriverAddresses:
         return True
 
 
+async def driver_addresses(
+    blocks: Sequence[str], *, is_public: bool, address_service_url: str
+) -> list[str]:
+    """Return this computer's addresses as VMs in a private network see them, as CIDR blocks.
+
+    ``blocks`` are the network's own. For private addresses of VMs: the source address of packets
+    to the network. For public ones, ``is_public``: the address that the service at
+    ``address_service_url`` sees; and, within the network, also the private one, because there a
+    VM may be reached at its private address.
+
+    Raises `StartError` if the service can't be reached, and `UsageError` without a route.
+    """
+    if not is_public:
+        private = [own for own in map(_source_to, blocks) if own]
+        if private:
+            return [f"{own}/32" for own in dict.fromkeys(private)]
+        raise UsageError(
+            f"public_address: this computer has no route to the network's private addresses "
+            f"({', '.join(blocks)}): use public ones, or set `allow` to the CIDR blocks "
+            f"that may connect"
+        )
+    try:
+        public = await public_address(address_service_url)
+    except StartError as exc:
+        raise StartError(
+            f"{exc}: set `allow` to the CIDR blocks that may connect, like allow=['203.0.113.7/32']"
+        ) from exc
+    own = [public, *addresses_inside(blocks)]
+    return [f"{address}/32" for address in dict.fromkeys(own)]
+
+
+def addresses_inside(blocks: Sequence[str]) -> list[str]:
+    """Return this computer's own addresses in a network's blocks: none if it is outside."""
+    networks = [ipaddress.ip_network(block) for block in blocks]
+    own = [address for address in map(_source_to, blocks) if address]
+    return [a for a in own if any(ipaddress.ip_address(a) in network for network in networks)]
+
+
 async def public_address(url: str) -> str:
     """Return this computer's public IPv4 address, as the web service at ``url`` sees it.
 
@@ -90,6 +128,10 @@ def source_address(host: str) -> str | None:
         except OSError:
             return None
         return str(probe.getsockname()[0])
+
+
+def _source_to(block: str) -> str | None:
+    return source_address(str(ipaddress.ip_network(block)[1]))
 
 
 def _collapsed(blocks: Sequence[str]) -> tuple[str, ...]:

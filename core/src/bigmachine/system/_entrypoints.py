@@ -28,7 +28,7 @@ SYSTEMS = "bigmachine.systems"
 OBSERVERS = "bigmachine.observers"
 OWN_SYSTEMS = ("local", "ec2", "gcp", "azure")
 """The names of bigmachine's own systems, also of those that do not exist yet."""
-EXTRAS = ("local", "ec2")
+EXTRAS = ("local", "ec2", "gcp")
 """The extras of the ``bigmachine`` distribution that can be installed: one for each folder of
 ``plugins/``. Each adds the system of that name.
 """

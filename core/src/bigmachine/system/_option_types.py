@@ -7,6 +7,7 @@ import enum
 import math
 import numbers
 import os
+import re
 import types
 import typing
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ _LISTS = (tuple, list, Sequence)
 _NUMBERS = {int: numbers.Integral, float: numbers.Real}  # NumPy's numbers are these, too
 _BOOLEANS = dict.fromkeys(("1", "true", "yes", "on"), True)
 _BOOLEANS |= dict.fromkeys(("0", "false", "no", "off"), False)
+# A list as Python, JSON and TOML write it; [::1], an address, is none.
+_BRACKETED = re.compile(r"""\s*[\[(][^\[\]()]*[,'"][^\[\]()]*[\])]\s*""")
 
 
 def convert(value: Any, kind: Any, *, is_text: bool) -> object:  # Any: checked here
@@ -26,6 +29,8 @@ def convert(value: Any, kind: Any, *, is_text: bool) -> object:  # Any: checked 
     If ``is_text``, the value is a string to parse.
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if is_text and is_list(kind) and _BRACKETED.fullmatch(str(value)):
+        raise ValueError(value)
     if origin in _UNIONS:
         if types.NoneType in arguments and (value is None or (is_text and value in ("", "none"))):
             return None
@@ -77,6 +82,31 @@ def is_written_as_text(kind: Any) -> bool:  # Any: an annotation
     if origin in _LISTS:
         return bool(arguments) and is_written_as_text(arguments[0])
     return bool(_choices(kind)) or kind in (bool, int, float, str, Path)
+
+
+def is_list(kind: Any) -> bool:  # Any: an annotation
+    """Whether lists are values of the annotation ``kind``."""
+    if typing.get_origin(kind) in _UNIONS:
+        return any(map(is_list, typing.get_args(kind)))
+    return typing.get_origin(kind) in _LISTS
+
+
+def list_example(kind: Any) -> list[object]:  # Any: an annotation
+    """Return two items that a list of the annotation ``kind`` may have."""
+    arguments = typing.get_args(kind)
+    if typing.get_origin(kind) in _UNIONS:
+        return list_example(next(filter(is_list, arguments)))
+    return [1, 2] if arguments[0] in _NUMBERS else [*_choices(arguments[0]), "a", "b"][:2]
+
+
+def written_choices(kind: Any, *, is_text: bool) -> list[str]:  # Any: an annotation
+    """Return the values that users can choose from; if ``is_text``, also those of a bool."""
+    if typing.get_origin(kind) in _UNIONS:
+        members = typing.get_args(kind)
+        return [choice for each in members for choice in written_choices(each, is_text=is_text)]
+    if is_text and kind is bool:
+        return [*_BOOLEANS]
+    return [*map(str, _choices(kind))]
 
 
 def type_name(kind: Any) -> str:  # Any: an annotation

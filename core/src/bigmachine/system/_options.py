@@ -19,15 +19,23 @@ from typing import Any, TypeVar, overload
 
 from .._values import EnvironmentOptions
 from ..errors import PluginError, UsageError
-from ..services._names import close_match, did_you_mean
+from ..services._names import close_match
 from ._option_file import FILE, find_option_file
+from ._option_messages import (
+    Write,
+    as_keyword,
+    in_toml,
+    in_variable,
+    on_command_line,
+    right_way,
+    unknown_option,
+)
 from ._option_types import convert, is_written_as_text, type_name
 
 _logger = logging.getLogger("bigmachine.options")
 
 T = TypeVar("T")
 
-_OF_START = ("services", "environ", "argv", "wait")  # what some give to the session instead
 _MAX_VALUE = 60  # characters of a value in a message
 
 
@@ -136,12 +144,13 @@ def resolve_options(
     the wrong type, a required option that is not set, and an unknown profile; `PluginError`
     if ``options`` is not a dataclass.
     """
+    is_system = owner is None
     owner = owner or f"system {system_name!r}"
     hints = _hints(options)
     fields = {field.name: field for field in _fields(options)}
     sources = [
-        _Source(_always("as a keyword"), dict(keywords or {})),
-        _Source(_always("on the command line"), dict(texts or {}), is_text=True),
+        _Source(_always("as a keyword"), dict(keywords or {}), as_keyword),
+        _Source(_always("on the command line"), dict(texts or {}), on_command_line, is_text=True),
         *_environment(fields, system_name=system_name, other_systems=other_systems or ()),
         *_file(system_name, profile=profile, other_systems=other_systems),
     ]
@@ -149,18 +158,20 @@ def resolve_options(
     for source in sources:
         for name, value in source.values.items():
             if name not in fields:
+                guess, others = unknown_option(name, fields, is_listed=is_system)
                 raise UsageError(
-                    f"{owner} has no option {name!r}{_suggestion(name, fields)}"
-                    f" (set {source.where(name)}; "
-                    + (f"options: {', '.join(fields)})" if fields else "it has none)")
+                    f"{owner} has no option {name!r}{guess} (set {source.where(name)}; {others})"
                 )
             if name not in values:
                 try:
                     values[name] = convert(value, hints[name], is_text=source.is_text)
                 except ValueError:
+                    how = right_way(
+                        name, value, hints[name], is_text=source.is_text, write=source.write
+                    )
                     raise UsageError(
                         f"option {name!r} of {owner} takes "
-                        f"{type_name(hints[name])}, not {value!r} (set {source.where(name)})"
+                        f"{type_name(hints[name])}, not {value!r} (set {source.where(name)}){how}"
                     ) from None
                 if problem := _range_problem(fields[name], values[name]):
                     raise UsageError(
@@ -178,12 +189,6 @@ def resolve_options(
         return options(**values)
     except (TypeError, ValueError) as exc:  # its own __post_init__
         raise UsageError(f"invalid options of {owner}: {exc}") from exc
-
-
-def _suggestion(name: str, fields: Iterable[str]) -> str:
-    if name in _OF_START:
-        return f"; {name} is given to start()"
-    return did_you_mean(name, fields)
 
 
 def environment_options(
@@ -250,13 +255,14 @@ def _not(value: object, text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Values of options; ``where`` says of a name where it is set.
+    """Values of options; ``where`` says of a name where it is set, and ``write`` how.
 
     If ``is_text``, the values are strings to parse.
     """
 
     where: Callable[[str], str]
     values: Mapping[str, object]
+    write: Write
     is_text: bool = False
 
 
@@ -271,7 +277,7 @@ def _environment(
         if variable in known or is_ours:
             name = known.get(variable, variable.removeprefix(prefix).lower())
             where = f"by the environment variable {variable}"
-            yield _Source(_always(where), {name: text}, is_text=True)
+            yield _Source(_always(where), {name: text}, in_variable(prefix), is_text=True)
 
 
 def warn_of_misspelt_variables(systems: Iterable[str]) -> None:
@@ -309,7 +315,7 @@ def _file(
     if other_systems is not None:
         file.check_tables([system_name, *other_systems])
     for setting in file.settings(system_name, profile=profile):
-        yield _Source(setting.where, setting.values)
+        yield _Source(setting.where, setting.values, in_toml)
 
 
 def _fields(options: type[Any]) -> list[dataclasses.Field[Any]]:

@@ -6,11 +6,10 @@ import functools
 import logging
 from collections.abc import Mapping, Sequence
 
-from bigmachine.system import DriverAddresses
+from bigmachine.system import DriverAddresses, driver_addresses
 
 from ._advice import explain
 from ._api import Api
-from ._driver_addresses import driver_addresses
 from ._errors import AwsError
 from ._machine_names import MachineNames
 from ._network import Network, SessionSecurityGroup
@@ -44,7 +43,7 @@ class Access:
             if options.allow or options.security_groups
             else functools.partial(
                 driver_addresses,
-                network,
+                network.blocks,
                 is_public=options.public_address,
                 address_service_url=address_service_url,
             ),

@@ -27,7 +27,9 @@ _NOT_SIGNED_IN = frozenset(  # botocore's
         "UnauthorizedSSOTokenError",
     }
 )
-_ACCOUNT = frozenset({"Blocked", "NotSignedUp", "OptInRequired", "PendingVerification"})
+_ACCOUNT = frozenset(
+    {"AccountDisabled", "Blocked", "NotSignedUp", "OptInRequired", "PendingVerification"}
+)
 
 # "Regions launched before March 20, 2019 are enabled by default" ("Enable or disable AWS
 # Regions in your account"), and this list is final. Other partitions have
@@ -56,6 +58,9 @@ _ENABLED = frozenset(
 _OTHER_PARTITIONS = ("cn-", "us-gov-", "us-iso", "eu-iso", "eusc-")
 
 _OPTIONS = {
+    "AttachmentLimitExceeded": "data_volumes",
+    "CustomerKeyHasBeenRevoked": "kms_key",
+    "EncryptedVolumesNotSupported": "instance_type",
     "InvalidAMIID": "image",
     "InvalidBlockDeviceMapping": "disk",
     "InvalidGroup": "security_groups",
@@ -73,6 +78,7 @@ _OPTIONS = {
     "TagPolicyViolation": "tags",
 }
 _ADVICE = {
+    "data_volumes": "an instance of this type can't have so many disks: use fewer, or another type",
     "disk": "AWS rejects it: set it to the size that the image needs, or more",
     "image": "AWS rejects it: follow AWS's answer, pass another one, or omit it",
     "instance_profile": "AWS rejects it; list all with `aws iam list-instance-profiles`",
@@ -119,10 +125,13 @@ _DEMANDS = {
 # Of the API reference's error codes; quotas of instances are not errors of one request alone.
 _LIMITS = frozenset(
     {
+        "MaxIOPSLimitExceeded",
         "NetworkInterfaceLimitExceeded",
+        "ResourceLimitExceeded",
         "RulesPerSecurityGroupLimitExceeded",
         "SecurityGroupLimitExceeded",
         "SecurityGroupsPerInstanceLimitExceeded",
+        "SecurityGroupsPerInterfaceLimitExceeded",
         "VolumeLimitExceeded",
     }
 )
@@ -171,6 +180,8 @@ def missing_permission(error: AwsError) -> str | None:
     """Return the action that an IAM policy must permit; None if that would not help."""
     if error.is_spot_role_missing:
         return "iam:CreateServiceLinkedRole"
+    if error.is_fleet_refused:
+        return None
     if not error.is_denied or _EXPLICIT in error.message or _POLICY.search(error.message):
         return None
     return error.denied_action
@@ -182,6 +193,12 @@ def _permission_advice(error: AwsError, who: str) -> str:
             f"the account has no service-linked role for spot instances, and {who} may not create "
             f"it: have an administrator run `aws iam create-service-linked-role "
             f"--aws-service-name spot.amazonaws.com` once, or pass market='on-demand'"
+        )
+    if error.is_fleet_refused:
+        return (
+            f"the account has no service-linked role for fleets, and {who} may not create it: "
+            f"have an administrator run `aws iam create-service-linked-role --aws-service-name "
+            f"ec2fleet.amazonaws.com` once"
         )
     action = error.denied_action
     if "explicit deny in an identity-based policy" in error.message:
@@ -215,6 +232,8 @@ def _permission_advice(error: AwsError, who: str) -> str:
 def _option(error: AwsError) -> str | None:
     if error.code in _OPTIONS:
         return _OPTIONS[error.code]
+    if error.is_of_key:
+        return "kms_key"
     if error.code.startswith("InvalidParameter") and _PROFILE.search(error.message):
         return "instance_profile"
     if error.code == "AuthFailure" and "authorized for images" in error.message:

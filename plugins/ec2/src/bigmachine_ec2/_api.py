@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from ._backoff import backoff
+from bigmachine.cloud import RateLimiter, backoff
+
 from ._configuration import check_region, open_session, price_list_region, quiet
 from ._errors import AwsError
-from ._rate_limiter import RateLimiter
 
 if TYPE_CHECKING:
     from ._options import Ec2Options

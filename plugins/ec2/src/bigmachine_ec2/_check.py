@@ -17,21 +17,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bigmachine.boot import PORT, Driver
+from bigmachine.boot import PORT
+from bigmachine.cloud import for_each
 from bigmachine.errors import BigmachineError, UsageError
 from bigmachine.system import CheckedRequest, CheckReport, Instance, Verdict
 
 from . import _tags
 from ._advice import explain, missing_permission
 from ._api import Api
-from ._batch import for_each
+from ._dry_runs import DryRun, DryRuns
 from ._errors import AwsError
 from ._image import default_image
-from ._launch_plan import DRY_RUN_NAME, LaunchPlan
-from ._launch_specification import LaunchSpecification
+from ._launch_plan import LaunchPlan
 from ._leftovers import GROUP, IN_USE, REQUEST, TEMPLATE, VOLUME
-from ._network import group_request
-from ._offers import Offer, fleet_groups, is_for_fleet
 from ._options import Ec2Options
 from ._region import Region
 from ._vms import Vm
@@ -72,6 +70,7 @@ _FEW: Mapping[str, Mapping[str, Any]] = {
 """Parameters of reads, with which AWS returns little; others are sent without any."""
 
 _WITHOUT = {
+    "ec2:CreateFleet": "machines are launched by RunInstances, zone by zone",
     "ec2:CreateTags": "other processes list machines by their ids, not by their names",
     "ec2:DescribeKeyPairs": "it is for the option key_pair",
     "ec2:DescribePlacementGroups": "it is for the option placement_group",
@@ -93,6 +92,7 @@ class _Try:
     parameters: Mapping[str, Any] | None
     about: str = ""
     is_made_up: bool = False
+    dry_run: DryRun | None = None
 
     @property
     def name(self) -> str:
@@ -117,12 +117,12 @@ class Check:
     _caller_arn: str = ""
 
     async def run(self) -> CheckReport:
-        """Try all. Raises `AwsError` and `BigmachineError` if there are no valid credentials."""
+        """Try all. Raises `AwsError`, or an error for users, if there are no valid credentials."""
         api = self.region.api
         api.forbid_changes()
         self._caller_arn = await api.caller_arn()
         found = [CheckedRequest("sts:GetCallerIdentity", Verdict.OK, self._caller_arn)]
-        with contextlib.suppress(AwsError, BigmachineError):  # the setup shows it
+        with contextlib.suppress(BigmachineError):  # the setup shows it
             self._plan = await self.make_plan()
         try:
             await self.setup()
@@ -173,30 +173,15 @@ class Check:
             yield _Try(kind.delete, parameters, is_made_up=is_made_up)
 
     def _launches(self) -> Iterator[_Try]:
-        plan, o = self._plan, self.options
+        plan = self._plan
         if plan is None:
             for action in ("CreateSecurityGroup", "RunInstances", "CreateLaunchTemplate"):
                 yield _Try(f"ec2:{action}", None)
             yield _Try("ec2:CreateFleet", None)
             return
-        tags = _tags.session_tags("dry-run", Driver.here(), o)
-        if not o.security_groups:
-            group = group_request(DRY_RUN_NAME, vpc=plan.network.vpc, tags=tags)
-            yield _Try("ec2:CreateSecurityGroup", group)
-        specification = LaunchSpecification(o, tags=tags, groups=o.security_groups)
-        first: dict[tuple[str, str], Offer] = {}
-        for offer in plan.offers:
-            first.setdefault((offer.market, offer.instance_type.name), offer)
-        for offer in first.values():
-            request = specification.run_instances_request(offer)
-            yield _Try("ec2:RunInstances", {"MinCount": 1, "MaxCount": 1, **request}, str(offer))
-        offers = next((of for of in fleet_groups(plan.offers) if is_for_fleet(of)), None)
-        if offers:
-            template = specification.launch_template_request(offers[0], name=DRY_RUN_NAME)
-            yield _Try("ec2:CreateLaunchTemplate", template)
-            templates = {offer.image.id: DRY_RUN_NAME for offer in offers}
-            fleet = specification.create_fleet_request(offers, templates, count=1, token="")
-            yield _Try("ec2:CreateFleet", fleet)
+        dry_runs = DryRuns(self.options, plan)
+        for one in (*dry_runs.groups(), *dry_runs.instances(), *dry_runs.fleets()):
+            yield _Try(one.action, one.parameters, str(one.offer or ""), dry_run=one)
 
     def _about(self, action: str, prefix: str, key: str, *, is_list: bool = False) -> _Try:
         id, is_made_up = self._id(prefix)
@@ -219,9 +204,8 @@ class Check:
 
     async def _answer(self, api: Api, one: _Try) -> CheckedRequest:
         is_needed = one.action not in _WITHOUT or self._depends_on(one.action)
-        result = functools.partial(CheckedRequest, one.name, is_needed=is_needed)
         if one.parameters is None:
-            return result(Verdict.UNKNOWN, _NO_PLAN)
+            return CheckedRequest(one.name, Verdict.UNKNOWN, _NO_PLAN)
         try:
             if ":Describe" in one.action or not one.action.startswith("ec2:"):
                 await api.read(one.action, **one.parameters)
@@ -232,27 +216,30 @@ class Check:
                 error.code.endswith(".Malformed")
                 or (error.is_denied and _EXPLICIT not in error.message)
             ):
-                return result(Verdict.UNKNOWN, _UNKNOWN)
+                return CheckedRequest(one.name, Verdict.UNKNOWN, _UNKNOWN)
             is_permitted = (
                 (one.is_made_up and (error.is_not_found or error.code == "InvalidID"))
                 or error.code in IN_USE
-                # Its launch template does not exist; RunInstances has had the rest checked.
-                or (one.action == "ec2:CreateFleet" and not error.is_forbidden)
+                or (one.dry_run and one.dry_run.is_permitted(error))
             )
+            if error.is_fleet_refused:
+                is_needed, is_permitted = False, False
             if not is_permitted:
                 text = str(explain(error, caller_arn=self._caller_arn))
                 if not is_needed:
                     text += f". Sessions work without it: {_WITHOUT[one.action]}"
                 if action := missing_permission(error):
                     self._missing.add(action)
-                return result(Verdict.DENIED if error.is_denied else Verdict.REFUSED, text)
-        return result(Verdict.OK)
+                verdict = Verdict.DENIED if error.is_denied else Verdict.REFUSED
+                return CheckedRequest(one.name, verdict, text, is_needed=is_needed)
+        return CheckedRequest(one.name, Verdict.OK)
 
     def _depends_on(self, action: str) -> bool:
         """Whether the options need what sessions can otherwise do without."""
         o = self.options
         return (
-            (action == "ec2:DescribeKeyPairs" and bool(o.key_pair))
+            action == "ec2:CreateFleet"  # unless fleets alone are refused
+            or (action == "ec2:DescribeKeyPairs" and bool(o.key_pair))
             or (action == "ec2:DescribePlacementGroups" and bool(o.placement_group))
             or (action == "ec2:GetConsoleOutput" and o.verify_boot)
             or (

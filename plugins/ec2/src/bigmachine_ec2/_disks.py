@@ -1,8 +1,4 @@
-"""The machine's data disk: EBS volumes and local disks, found and mounted as one file system.
-
-This needs only the kernel and what every cloud image has (util-linux, e2fsprogs): most images
-have neither mdadm nor LVM, and the kernel's device mapper can stripe without them.
-"""
+"""A machine's disks on EC2: which block devices are its EBS volumes, and which its local disks."""
 
 from __future__ import annotations
 
@@ -13,101 +9,19 @@ import glob
 import os
 import re
 import struct
-import time
 from collections.abc import Sequence
-
-from ._commands import CommandError, GuestError, run
-from ._stripe import CHUNK_BYTES, stripe
-
-_POLL_SECONDS = 0.2
-_NOTHING_FOUND = 2  # blkid's exit status, by blkid(8)
-_BLOCK_BYTES = 4096
-
-
-def mount_data(
-    names: Sequence[str],
-    *,
-    local: Sequence[str] = (),
-    at: str,
-    attach_deadline: float,
-    deadline: float,
-) -> None:
-    """Mount the new volumes attached under ``names`` (``"/dev/sdf"``, …) at the folder ``at``.
-
-    So are ``local``, the machine's local disks. Several of either kind are striped; the local
-    disks come first, and what they have no room for is on the volumes. The volumes must be
-    attached by ``attach_deadline``, and all mounted by ``deadline``, times by `time.monotonic`.
-    Raises `GuestError`; nothing is changed if one of them is missing, in use, or not empty.
-    """
-    if os.path.ismount(at):
-        raise GuestError(f"a file system is already mounted at {at}")
-    groups = [group for group in (local, find_volumes(names, deadline=attach_deadline)) if group]
-    devices = [device for group in groups for device in group]
-    for device in devices:
-        check_is_new(device, deadline=deadline)
-    device = stripe(groups, deadline=deadline) if len(devices) > 1 else devices[0]
-    mount_new(device, at=at, stripes=len(devices) if len(groups) == 1 else 1, deadline=deadline)
 
 
 def find_local_disks() -> list[str]:
-    """Return the machine's local NVMe disks. Raises `GuestError` if there are none."""
-    if devices := [device for device, identity in _nvme_disks().items() if is_local(identity)]:
-        return devices
-    raise GuestError(
-        f"the machine has no local NVMe disk; the block devices are {_block_devices()}"
-    )
+    """Return the machine's local NVMe disks."""
+    return [device for device, identity in _nvme_disks().items() if is_local(identity)]
 
 
-def find_volumes(names: Sequence[str], *, deadline: float) -> list[str]:
-    """Return the block devices of the volumes attached under ``names``, in this order.
-
-    This waits for them: a volume may be attached some seconds after the machine has booted.
-    """
-    while True:
-        found = _nvme_volumes()
-        devices = [found.get(name) or _xen_volume(name) for name in names]
-        present = [device for device in devices if device]
-        if len(present) == len(names):
-            return present
-        if time.monotonic() >= deadline:
-            missing = [name for name, device in zip(names, devices, strict=True) if not device]
-            raise GuestError(
-                f"the data volumes {', '.join(missing)} are not attached; the block devices are "
-                f"{_block_devices()}"
-            )
-        time.sleep(_POLL_SECONDS)
-
-
-def check_is_new(device: str, *, deadline: float) -> None:
-    """Raise `GuestError` if a block device is in use, or has a file system or partitions on it."""
-    try:
-        # The kernel refuses this for a device that is mounted, or part of another device.
-        fd = os.open(device, os.O_RDONLY | os.O_EXCL)
-        try:
-            os.read(fd, 4096)  # blkid considers an unreadable device empty
-        finally:
-            os.close(fd)
-    except OSError as exc:
-        raise GuestError(f"data volume {device} can't be used: {exc.strerror}") from exc
-    try:
-        signatures = run("blkid", "-p", device, deadline=deadline)
-    except CommandError as exc:
-        if exc.status == _NOTHING_FOUND:
-            return
-        signatures = exc.output or str(exc)
-    raise GuestError(f"data volume {device} may not be new, and was not changed: {signatures}")
-
-
-def mount_new(device: str, *, at: str, stripes: int, deadline: float) -> None:
-    """Make a file system on ``device`` and mount it; ``stripes`` is the number of its volumes."""
-    chunk = CHUNK_BYTES // _BLOCK_BYTES
-    layout = [f"stride={chunk}", f"stripe_width={chunk * stripes}"] if stripes > 1 else []
-    # No blocks reserved for root: the worker runs as root. A new volume has nothing to discard.
-    features = ",".join(["nodiscard", *layout])
-    options = ["-q", "-m", "0", "-b", str(_BLOCK_BYTES), "-E", features]
-    run("mkfs.ext4", *options, device, deadline=deadline)
-    os.makedirs(at, exist_ok=True)
-    run("mount", "-t", "ext4", "-o", "noatime", device, at, deadline=deadline)
+def find_volumes(names: Sequence[str]) -> dict[str, str]:
+    """Return the block devices of those volumes that are attached under ``names``, by name."""
+    nvme = _nvme_volumes()
+    devices = {name: nvme.get(name) or _xen_volume(name) for name in names}
+    return {name: device for name, device in devices.items() if device}
 
 
 # -- names: NVMe on Nitro, else Xen ----------------------------------------------------
@@ -169,10 +83,6 @@ def identify(device: str) -> bytes:
     finally:
         os.close(fd)
     return identity.raw
-
-
-def _block_devices() -> str:
-    return ", ".join(sorted(os.listdir("/sys/block"))) or "none"
 
 
 def _xen_volume(name: str) -> str | None:

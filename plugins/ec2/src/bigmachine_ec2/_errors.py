@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from bigmachine.cloud import CloudError
+
 # Codes are those of the EC2 API reference ("Error codes for the Amazon EC2 API") and of its
 # guide's "Common errors", where no other source is named.
 
@@ -18,6 +20,7 @@ _THROTTLED = frozenset(
         "TooManyRequestsException",
         "EC2ThrottledException",
         "BandwidthLimitExceeded",
+        "ConcurrentTagAccess",
     }
 )
 _UNKNOWN_OUTCOME = frozenset(
@@ -31,6 +34,7 @@ _UNKNOWN_OUTCOME = frozenset(
         "Unavailable",
         "RequestTimeout",
         "RequestTimeoutException",
+        "RetryableError",
         "500",  # botocore's codes for answers without a body
         "502",
         "503",
@@ -46,6 +50,7 @@ _CAPACITY = frozenset(
         "InsufficientInstanceCapacity",
         "InsufficientAddressCapacity",
         "InsufficientCapacity",
+        "InsufficientCapacityOnHost",
         "InsufficientHostCapacity",
         "InsufficientFreeAddressesInSubnet",
         "InsufficientVolumeCapacity",
@@ -64,8 +69,21 @@ _QUOTA = frozenset(
         "MaxSpotFleetRequestCountExceeded",
     }
 )
+_FLEETS = frozenset(
+    {
+        "MaxFleetCountExceeded",
+        "MaxTemplateLimitExceeded",  # of launch templates, which fleets need
+    }
+)
+_TYPES = frozenset(
+    {
+        "AttachmentLimitExceeded",  # of the disks and network interfaces of one instance
+        "EncryptedVolumesNotSupported",
+    }
+)
 _CREDENTIALS = frozenset(
     {
+        "AccountDisabled",
         "AuthFailure",
         "Blocked",
         "CredentialRetrievalError",
@@ -123,11 +141,17 @@ _UNREACHABLE = frozenset(
 # issue 1838). A dry run may not notice.
 _FREE_TIER = re.compile(r"specified (image|instance type) is not eligible for free tier", re.I)
 
+# An instance that can't use a disk's key may end with no more than "Client.InternalError: Client
+# error on launch", and with Server.InternalError and either of these as the message (issues 12683
+# of Packer, 1407 of Karpenter, 8 of CiscoDevNet/cloud-cml, and AWS's "Why can't my IAM user start
+# an EC2 instance").
+_OF_KEY = re.compile(r"KMSKey|CustomerKey|Client\.InternalError")
+
 _DENIED_ACTION = re.compile(r"not authorized to perform: ([a-z0-9-]+:\w+)")
 _ENCODED = re.compile(r"\s*Encoded authorization failure message:.*", re.DOTALL)
 
 
-class AwsError(Exception):
+class AwsError(CloudError):
     """A request to AWS failed. ``code`` and ``message`` are AWS's, or those of a botocore error.
 
     ``action`` is named as in an IAM policy: ``"ec2:RunInstances"``. ``profile`` is the profile of
@@ -146,16 +170,13 @@ class AwsError(Exception):
         is_response: bool = True,
         clock_skew: float = 0.0,
     ) -> None:
-        super().__init__(f"{action}: {code}: {message}")
-        self.action = action
-        self.code = code
+        super().__init__(action, code, message)
         self.message = _ENCODED.sub("", message).strip()
         self.region = region
         self.profile = profile
         self.is_response = is_response
         self.clock_skew = clock_skew
         self.is_outcome_unknown = code in _UNKNOWN_OUTCOME
-        """Whether this request, or an earlier attempt, may have been carried out."""
 
     @property
     def is_throttled(self) -> bool:
@@ -188,10 +209,11 @@ class AwsError(Exception):
 
         "You've reached your quota for maximum Fleet Requests for this account." New accounts get
         this for their first fleet (runs-on/runs-on issue 88, coiled/feedback issue 225). A role
-        for fleets is not required for instant ones ("EC2 Fleet prerequisites").
+        for fleets is not required for instant ones ("EC2 Fleet prerequisites"). Fleets also need
+        launch templates, of which an account may have no more.
         """
         is_role = self.code == _NO_ROLE and "EC2 Fleet" in self.message
-        return is_role or self.code == "MaxFleetCountExceeded"
+        return is_role or self.code in _FLEETS
 
     @property
     def outside_free_plan(self) -> str:
@@ -203,7 +225,8 @@ class AwsError(Exception):
     def is_type_refused(self) -> bool:
         """Whether this instance type is refused, and another type may be accepted."""
         is_parameter = self.code.startswith(("InvalidParameter", "Unsupported"))
-        return is_parameter and "instance type" in self.message.lower()
+        is_about_type = is_parameter and "instance type" in self.message.lower()
+        return is_about_type or self.code in _TYPES
 
     @property
     def is_spot_role_missing(self) -> bool:
@@ -213,6 +236,11 @@ class AwsError(Exception):
         Spot Instances." (kubernetes/kops issue 16475, determined-ai/determined issue 1830)
         """
         return self.code == _NO_ROLE and not self.is_fleet_refused
+
+    @property
+    def is_of_key(self) -> bool:
+        """Whether a disk's KMS key may be the cause."""
+        return bool(_OF_KEY.search(f"{self.code} {self.message}"))
 
     @property
     def is_not_found(self) -> bool:

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 
 import trio
 
+from bigmachine.cloud import for_each, poll_intervals
 from bigmachine.errors import StartError
 from bigmachine.system import Instance
 
-from ._backoff import poll_intervals
-from ._batch import for_each
 from ._errors import AwsError
 from ._vms import Vm, Vms
 
@@ -25,11 +24,11 @@ _NAMES_TIMEOUT = 60.0  # thousands of instances take a quarter of it
 
 async def await_addresses(
     region_vms: Vms, vms: Sequence[Vm], *, names: Sequence[str], is_public: bool
-) -> list[Vm]:
+) -> tuple[list[Vm], list[Vm]]:
     """Wait until these instances have addresses; terminate those that get none.
 
-    Returns the others, under these names, as they are then. ``is_public`` selects the public or
-    the private address. Raises `StartError` if none gets an address, and `AwsError`.
+    Returns those that have one, and the others, under these names, as they are then. ``is_public``
+    selects the public or the private address. Raises `AwsError`.
     """
     described: dict[str, Vm] = {}
 
@@ -44,23 +43,28 @@ async def await_addresses(
 
     with trio.move_on_after(_ADDRESS_TIMEOUT):
         await for_each(vms, await_address)
-    ready = []
-    failures = []
+    up: list[Vm] = []
+    down: list[Vm] = []
     for launched, name in zip(vms, names, strict=False):
         vm = dataclasses.replace(described.get(launched.id, launched), name=name)
-        if vm.instance(is_public=is_public).address and not vm.has_ended:
-            ready.append(vm)
-        else:
-            why = vm.termination().detail if vm.has_ended else "EC2 assigned no address"
-            failures.append(f"{vm.name} ({vm.id}) did not come up: {why}")
-    started = {vm.id for vm in ready}
+        is_up = bool(vm.instance(is_public=is_public).address) and not vm.has_ended
+        (up if is_up else down).append(vm)
+    started = {vm.id for vm in up}
     await region_vms.terminate(vm.id for vm in vms if vm.id not in started)
-    if not ready:
+    return up, down
+
+
+def report_down(up: Sequence[Vm], down: Sequence[Vm]) -> None:
+    """Log why instances did not come up. Raises `StartError` if none did."""
+    failures = []
+    for vm in down:
+        why = vm.termination().detail if vm.has_ended else "EC2 assigned no address"
+        failures.append(f"{vm.name} ({vm.id}) did not come up: {why}")
+    if not up:
         more = f"; and {len(failures) - _SHOWN} more did not" if len(failures) > _SHOWN else ""
         raise StartError("; ".join(failures[:_SHOWN]) + more)
     for failure in failures:
         logger.warning("%s", failure)
-    return ready
 
 
 async def tag_names(region_vms: Vms, instances: Sequence[Instance]) -> None:

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Sequence
 
 import trio
 
+from bigmachine.cloud import backoff, poll_intervals
 from bigmachine.errors import BigmachineError, StartError
 
 from ._advice import explain
 from ._api import Api
-from ._backoff import backoff, poll_intervals
 from ._create_fleet import CreateFleet
 from ._errors import AwsError
+from ._instance_addresses import await_addresses, report_down
 from ._launch_method import LaunchMethod, LaunchResult
 from ._launch_specification import LaunchSpecification
 from ._launch_templates import LaunchTemplates
@@ -55,6 +56,25 @@ class Launch:
         self._errors: list[tuple[Offer, AwsError]] = []
         self._ruled_out = RuledOut(offers, refusals)
         self._count = 0
+
+    async def machines(
+        self, names: Sequence[str], *, is_public: bool, caller_arn: str
+    ) -> Sequence[Vm]:
+        """Launch an instance for each name, or as many as EC2 has, and wait for their addresses.
+
+        ``is_public`` selects the public or the private address; ``caller_arn`` is the ARN of the
+        credentials, for errors. Raises `AwsError`, or the error for the user if there is no
+        instance.
+        """
+        while True:
+            await self.run(len(names))
+            await self.confirm(caller_arn=caller_arn)
+            up, down = await await_addresses(
+                self._region_vms, self.vms, names=names, is_public=is_public
+            )
+            if not self._may_replace(down):
+                report_down(up, down)
+                return up
 
     async def run(self, count: int) -> None:
         """Launch ``count`` instances, or as many as EC2 has."""
@@ -114,6 +134,26 @@ class Launch:
                     continue
             for offer in offers:
                 yield RunInstances(self._api, self._specification, offer)
+
+    def _may_replace(self, down: Sequence[Vm]) -> bool:
+        """Whether there are other offers for instances that spot's role could not launch.
+
+        EC2 asks for the key of a disk only while it launches an instance. Then spot is ruled out.
+        """
+        lost = {vm.id: vm for vm in down if vm.market == "spot" and vm.error.is_of_key}
+        if not lost:
+            return False
+        self.vms = [vm for vm in self.vms if vm.id not in lost]
+        errors = [(self._offer(vm), vm.error) for vm in lost.values()]
+        self._errors += errors
+        self._ruled_out.note(errors)
+        return not self._ruled_out.covers(self._offers)
+
+    def _offer(self, vm: Vm) -> Offer:
+        """Return the offer that an instance was launched for, or another one on its market."""
+        offers = [offer for offer in self._offers if offer.market == vm.market]
+        keys = [offer for offer in offers if offer.price_key == vm.price_key]
+        return (keys or offers)[0]
 
     async def _launch_by(
         self, method: LaunchMethod, count: int
@@ -200,7 +240,8 @@ class Launch:
         kinds = {
             error.code: error
             for _, error in self._errors
-            if (error.is_forbidden or error.outside_free_plan) and not error.is_shortage
+            if (error.is_forbidden or error.outside_free_plan or error.is_of_key)
+            and not error.is_shortage
         }
         return [str(explain(error, caller_arn=caller_arn)) for error in kinds.values()]
 

@@ -2,43 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bigmachine.boot import Driver
 from bigmachine.errors import UsageError
+from bigmachine.system import addresses_inside, driver_addresses
 
-from ._advice import explain
 from ._api import Api
-from ._driver_addresses import addresses_inside, driver_addresses
-from ._errors import AwsError
 from ._image import Image, find_images
 from ._instance_types import InstanceType, find_types
 from ._kms_key import check_kms_key
-from ._launch_specification import LaunchSpecification
-from ._network import (
-    Network,
-    check_free_addresses,
-    check_groups,
-    find_network,
-    group_request,
-)
-from ._offers import Offer, fleet_groups, is_for_fleet, list_offers
+from ._network import Network, check_free_addresses, check_groups, find_network
+from ._offers import Offer, list_offers
 from ._options import Ec2Options
 from ._placement_group import check_placement_group
 from ._quota import Quota, check_quotas, find_quotas
 from ._routes import keep_public_subnets
-from ._scope import Scope, scope_of
-from ._tags import session_tags
 from ._volumes import data_names
 
 logger = logging.getLogger("bigmachine.ec2")
-
-DRY_RUN_NAME = "bigmachine-dry-run"
-"""The name of what dry runs pretend to create."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +46,7 @@ async def make_launch_plan(api: Api, o: Ec2Options, *, address_service_url: str)
     if the account's quota does not allow a single machine; and `AwsError`.
     """
     network = await find_network(api, subnets=o.subnets)
-    if o.public_address and not addresses_inside(network):
+    if o.public_address and not addresses_inside(network.blocks):
         network = await keep_public_subnets(api, network, is_named=bool(o.subnets))
     check_free_addresses(network)
     zones = {subnet.zone for subnet in network.subnets}
@@ -79,87 +63,12 @@ async def make_launch_plan(api: Api, o: Ec2Options, *, address_service_url: str)
     allow = [*o.allow]
     if not allow and not o.security_groups:
         allow = await driver_addresses(
-            network, is_public=o.public_address, address_service_url=address_service_url
+            network.blocks, is_public=o.public_address, address_service_url=address_service_url
         )
     offers = tuple(list_offers(o, types, images, network))
     quotas = await find_quotas(api, offers)
     check_quotas(offers, quotas, region=api.region)
     return LaunchPlan(network, offers, tuple(allow), quotas)
-
-
-async def dry_run_requests(
-    api: Api, o: Ec2Options, plan: LaunchPlan, *, caller_arn: str
-) -> LaunchPlan:
-    """Have AWS check the requests that `start` will send, by dry runs.
-
-    Returns the plan without offers that are refused while others are not: types, or a market. That
-    is logged. ``caller_arn`` is the ARN of the credentials. Raises `AwsError`.
-    """
-    tags = session_tags("dry-run", Driver.here(), o)
-    if not o.security_groups:
-        group = group_request(DRY_RUN_NAME, vpc=plan.network.vpc, tags=tags)
-        await api.dry_run("ec2:CreateSecurityGroup", **group)
-    specification = LaunchSpecification(o, tags=tags, groups=o.security_groups)
-    plan = await _without_refused(api, plan, specification, caller_arn=caller_arn)
-    for offers in fleet_groups(plan.offers):
-        if is_for_fleet(offers):
-            await _dry_run_fleet(api, specification, offers)
-            break
-    return plan
-
-
-async def _without_refused(
-    api: Api, plan: LaunchPlan, specification: LaunchSpecification, *, caller_arn: str
-) -> LaunchPlan:
-    """Return the plan without the types and markets that dry runs of RunInstances refuse.
-
-    On each market, types are tried in order until one is accepted: what denies one, such as an
-    organization's policy, may allow another. Raises `AwsError` if none is accepted.
-    """
-    first: dict[tuple[str, str], Offer] = {}
-    for offer in plan.offers:
-        first.setdefault((offer.market, offer.instance_type.name), offer)
-    accepted: set[str] = set()
-    refused: dict[tuple[str, str], AwsError] = {}
-    for (market, name), offer in first.items():
-        if market in accepted:
-            continue
-        request = specification.run_instances_request(offer)
-        try:
-            await api.dry_run("ec2:RunInstances", MinCount=1, MaxCount=1, **request)
-        except AwsError as error:
-            if not error.is_shortage:  # that may be over later, or in another zone
-                if scope_of(error, market=market) is Scope.ALL and not error.is_denied:
-                    raise
-                refused[market, name] = error
-                continue
-        accepted.add(market)
-    if not accepted:
-        raise [*refused.values()][-1]
-    what = {
-        name if market in accepted else f"{market} instances": refusal
-        for (market, name), refusal in refused.items()
-    }
-    for words, refusal in what.items():
-        why = explain(refusal, caller_arn=caller_arn)
-        logger.warning("this session goes on without %s: %s", words, why)
-    offers = [o for o in plan.offers if (o.market, o.instance_type.name) not in refused]
-    return dataclasses.replace(plan, offers=tuple(o for o in offers if o.market in accepted))
-
-
-async def _dry_run_fleet(
-    api: Api, specification: LaunchSpecification, offers: Sequence[Offer]
-) -> None:
-    template = specification.launch_template_request(offers[0], name=DRY_RUN_NAME)
-    await api.dry_run("ec2:CreateLaunchTemplate", **template)
-    templates = {offer.image.id: DRY_RUN_NAME for offer in offers}
-    fleet = specification.create_fleet_request(offers, templates, count=1, token="")
-    try:
-        await api.dry_run("ec2:CreateFleet", **fleet)
-    except AwsError as error:
-        # The template does not exist; the dry run of RunInstances has checked the rest.
-        if error.is_forbidden and not error.is_fleet_refused:
-            raise
 
 
 def _check_local_disks(types: Sequence[InstanceType], o: Ec2Options) -> None:

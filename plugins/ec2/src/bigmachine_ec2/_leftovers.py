@@ -9,12 +9,11 @@ from typing import Any
 
 import trio
 
+from bigmachine.cloud import for_each, poll_intervals
 from bigmachine.system import Instance
 
 from . import _tags
 from ._api import Api
-from ._backoff import poll_intervals
-from ._batch import for_each
 from ._errors import AwsError
 
 logger = logging.getLogger("bigmachine.ec2")

@@ -9,12 +9,12 @@ from typing import Any
 
 import trio
 
+from bigmachine.cloud import backoff
 from bigmachine.errors import StartError, UsageError
+from bigmachine.system import SSH_PORT
 
 from ._api import Api
-from ._backoff import backoff
 from ._errors import AwsError
-from ._options import SSH_PORT
 from ._tags import tag_specifications
 
 logger = logging.getLogger("bigmachine.ec2")

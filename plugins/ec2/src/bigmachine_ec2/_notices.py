@@ -6,21 +6,17 @@ recommendations" and "Scheduled events for Amazon EC2 instances".
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
-import h11
 import trio
 
-from bigmachine.errors import BigmachineError
+from bigmachine.cloud import MetadataClient, MetadataError, parse_time
 from bigmachine.system import Notice
 
 _POLL_SECONDS = 5.0  # recommended for interruptions, which are announced two minutes ahead
 _MAINTENANCE_POLL_SECONDS = 60.0  # announced days ahead
-_TIMEOUT = 5.0
 _TOKEN_SECONDS = 21600  # the maximum
 _TOKEN_MARGIN = 60.0
 
@@ -50,19 +46,14 @@ async def read_notices(url: str) -> AsyncIterator[Notice]:
         await trio.sleep(_POLL_SECONDS if is_spot else _MAINTENANCE_POLL_SECONDS)
 
 
-class MetadataError(BigmachineError):
-    """The instance metadata service does not respond, or not as AWS documents."""
-
-
 class Metadata:
     """A client of the instance metadata service, version 2, which requires a token.
 
-    Each request has its own connection, so that none is open for hours. The methods raise
-    `MetadataError`.
+    The methods raise `MetadataError`.
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self._client = MetadataClient(url)
         self._token = ""
         self._valid_until = 0.0  # by trio's clock
 
@@ -72,73 +63,40 @@ class Metadata:
         try:
             return None if found is None else json.loads(found)
         except ValueError as exc:
-            raise MetadataError(f"{self._url}: {path} is not JSON: {found!r}") from exc
+            raise MetadataError(f"{self._client.url}: {path} is not JSON: {found!r}") from exc
 
     async def read(self, path: str) -> bytes | None:
         """Return the bytes at a path below ``meta-data``; None if there are none."""
         target = f"/latest/meta-data/{path}"
         if trio.current_time() >= self._valid_until:
             await self._renew()
-        status, body = await self._request("GET", target, {_TOKEN: self._token})
+        status, body = await self._client.request("GET", target, headers={_TOKEN: self._token})
         if status == 401:  # the token is invalid or expired
             await self._renew()
-            status, body = await self._request("GET", target, {_TOKEN: self._token})
+            status, body = await self._client.request("GET", target, headers={_TOKEN: self._token})
         if status == 404:
             return None
         if status != 200:
-            raise MetadataError(f"{self._url}: {path}: status {status}")
+            raise MetadataError(f"{self._client.url}: {path}: status {status}")
         return body
 
     async def _renew(self) -> None:
         requested = trio.current_time()
-        status, body = await self._request("PUT", "/latest/api/token", {_TTL: str(_TOKEN_SECONDS)})
+        status, body = await self._client.request(
+            "PUT", "/latest/api/token", headers={_TTL: str(_TOKEN_SECONDS)}
+        )
         if status != 200:
-            raise MetadataError(f"{self._url}: no token: status {status}")
+            raise MetadataError(f"{self._client.url}: no token: status {status}")
         self._token = body.decode("ascii")
         self._valid_until = requested + _TOKEN_SECONDS - _TOKEN_MARGIN
-
-    async def _request(
-        self, method: str, target: str, headers: Mapping[str, str]
-    ) -> tuple[int, bytes]:
-        parts = urlsplit(self._url)
-        request = h11.Request(
-            method=method,
-            target=target,
-            headers=[("Host", parts.netloc), ("Connection", "close"), *headers.items()],
-        )
-        try:
-            with trio.fail_after(_TIMEOUT):
-                stream = await trio.open_tcp_stream(parts.hostname or "", parts.port or 80)
-                async with stream:
-                    return await _exchange(stream, request)
-        except trio.TooSlowError as exc:
-            raise MetadataError(f"{self._url} did not respond within {_TIMEOUT:g} s") from exc
-        except (OSError, trio.BrokenResourceError, h11.RemoteProtocolError) as exc:
-            raise MetadataError(f"{self._url} can't be read: {exc}") from exc
-
-
-async def _exchange(stream: trio.SocketStream, request: h11.Request) -> tuple[int, bytes]:
-    """Send a request without a body; return the response's status and body."""
-    connection = h11.Connection(h11.CLIENT)
-    head = connection.send(request) or b""
-    await stream.send_all(head + (connection.send(h11.EndOfMessage()) or b""))
-    status, body = 0, b""
-    while True:
-        event = connection.next_event()
-        if event is h11.NEED_DATA:
-            connection.receive_data(await stream.receive_some())
-        elif isinstance(event, h11.Response):
-            status = event.status_code
-        elif isinstance(event, h11.Data):
-            body += bytes(event.data)
-        elif isinstance(event, h11.EndOfMessage):
-            return status, body
 
 
 def _interruption(action: Mapping[str, str]) -> Notice:
     """Parse ``{"action": "terminate", "time": "2017-09-18T08:22:00Z"}``."""
     verb = action.get("action", "interrupt")  # or stop, or hibernate
-    return Notice("interruption", f"EC2 will {verb} the spot instance", _time(action.get("time")))
+    return Notice(
+        "interruption", f"EC2 will {verb} the spot instance", parse_time(action.get("time"))
+    )
 
 
 def _rebalance(recommendation: Mapping[str, str]) -> Notice:
@@ -152,22 +110,6 @@ def _rebalance(recommendation: Mapping[str, str]) -> Notice:
 def _maintenance(event: Mapping[str, str]) -> Notice:
     """Parse one of the list, whose times have the form ``21 Jan 2019 09:00:43 GMT``."""
     description = ": ".join(filter(None, (event.get("Code", ""), event.get("Description", ""))))
-    return Notice("maintenance", f"EC2 has scheduled {description}", _time(event.get("NotBefore")))
-
-
-def _time(text: str | None) -> datetime.datetime | None:
-    """Parse a time of either form; None if it is malformed."""
-    if not text:
-        return None
-    try:
-        found = datetime.datetime.fromisoformat(text)
-    except ValueError:
-        from email.utils import (
-            parsedate_to_datetime,  # imported late: few machines have maintenance
-        )
-
-        try:
-            found = parsedate_to_datetime(text)
-        except ValueError:
-            return None
-    return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+    return Notice(
+        "maintenance", f"EC2 has scheduled {description}", parse_time(event.get("NotBefore"))
+    )

@@ -12,12 +12,12 @@ from typing import Any
 
 import trio
 
+from bigmachine.cloud import for_each
 from bigmachine.errors import StartError
 from bigmachine.system import Instance
 
 from ._advice import explain
 from ._api import Api
-from ._batch import for_each
 from ._errors import AwsError
 from ._network import is_in_region
 from ._options import Ec2Options

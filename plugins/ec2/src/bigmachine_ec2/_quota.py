@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import trio
 
+from bigmachine.cloud import for_each
 from bigmachine.errors import StartError
 
 from ._api import Api
-from ._batch import for_each
 from ._errors import AwsError
 from ._offers import Offer
 

@@ -6,9 +6,10 @@ import enum
 import time
 from collections.abc import Hashable, Iterable, Sequence
 
+from bigmachine.system import MARKETS
+
 from ._errors import AwsError
 from ._offers import Offer
-from ._options import MARKETS
 
 _REMEMBERED_SECONDS = 600.0
 _FLEETS = "fleets"
@@ -32,9 +33,10 @@ def scope_of(error: AwsError, *, market: str) -> Scope:
         return Scope.FLEETS
     if error.is_type_refused:
         return Scope.TYPE
-    # What denies a spot instance may deny spot instances alone: a missing role, or an
-    # organization's policy. On demand, the same answer then shows that it denies all.
-    if error.is_quota or (market == "spot" and error.is_denied):
+    # What denies a spot instance may deny spot instances alone: a missing role, an organization's
+    # policy, or a KMS key that spot's role has no grant for ("Spot Instance permissions"). On
+    # demand, the same answer then shows that it denies all.
+    if error.is_quota or (market == "spot" and (error.is_denied or error.is_of_key)):
         return Scope.MARKET
     return Scope.ALL
 

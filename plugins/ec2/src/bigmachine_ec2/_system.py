@@ -22,6 +22,7 @@ from bigmachine.system import (
     Notice,
     System,
     Termination,
+    check_options,
 )
 
 from ._immortal import warn_of_start
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from ._access import Access
     from ._api import Api
-    from ._guest_setup import GuestSetup
+    from ._guest_setup import Ec2GuestSetup
     from ._launch import Launch
     from ._launch_plan import LaunchPlan
     from ._leftovers import Leftovers
@@ -77,7 +78,7 @@ class Ec2System(System):
         self._resources = SessionResources(self.options)
         self._refusals: Refusals | None = None
         self._caller_arn = ""
-        self._guest_setup: GuestSetup | None = None  # read by `setup`, applied on the machine
+        self._guest_setup: Ec2GuestSetup | None = None  # read by `setup`, applied on the machine
 
     @property
     def uses_reaper(self) -> bool:
@@ -94,15 +95,17 @@ class Ec2System(System):
 
     async def setup(self) -> None:
         """Check the options, and with AWS all that they name and the permissions for it."""
+        from bigmachine.cloud import for_each
+
         from ._access import Access
-        from ._batch import for_each
         from ._budget import check_max_price, check_prices
-        from ._guest_setup import GuestSetup
-        from ._launch_plan import dry_run_requests, make_launch_plan
+        from ._dry_runs import dry_run_requests
+        from ._guest_setup import read_guest_setup
+        from ._launch_plan import make_launch_plan
         from ._surcharges import warn_of_surcharges
 
         check_offline(self.options)
-        self._guest_setup = GuestSetup.from_options(self.options)
+        self._guest_setup = read_guest_setup(self.options)
         with self._readable():
             self._caller_arn = await self._api.caller_arn()
             plan = await make_launch_plan(
@@ -133,6 +136,7 @@ class Ec2System(System):
             check_prices(self._prices, offers, caller_arn=self._caller_arn)
         if any(offer.instance_type.is_metal for offer in offers):
             self.boot_timeout = _METAL_BOOT_TIMEOUT
+            check_options(self.options, **self.options.problems(boot_timeout=_METAL_BOOT_TIMEOUT))
 
     async def check(self) -> CheckReport:
         """Try all requests of sessions. This system then changes nothing any more."""
@@ -147,7 +151,7 @@ class Ec2System(System):
     async def start(self, count: int, request: LaunchRequest) -> Sequence[Instance]:
         """Launch instances until there are enough, or EC2 has no more."""
         from ._budget import affordable
-        from ._instance_addresses import await_addresses, tag_names
+        from ._instance_addresses import tag_names
         from ._network import warn_of_free_addresses
         from ._quota import warn_of_quotas
 
@@ -165,10 +169,8 @@ class Ec2System(System):
         with self._readable():
             launch = await self._prepare(request, data, offers)
             try:
-                await launch.run(count)
-                await launch.confirm(caller_arn=self._caller_arn)
                 is_public, port = self.options.public_address, self.options.port
-                vms = await await_addresses(self._vms, launch.vms, names=names, is_public=is_public)
+                vms = await launch.machines(names, is_public=is_public, caller_arn=self._caller_arn)
                 instances = [
                     self._prices.priced(vm.instance(is_public=is_public, port=port), vm.price_key)
                     for vm in vms
@@ -303,7 +305,7 @@ class Ec2System(System):
 
     def main(self, serve: Callable[[], Awaitable[None]]) -> NoReturn:
         """Set the machine up, then serve; log why and exit if the setup fails."""
-        from ._commands import GuestError
+        from bigmachine.cloud import GuestError
 
         try:
             if self._guest_setup is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,13 +10,12 @@ from typing import Any
 import trio
 
 from bigmachine.boot import PORT
+from bigmachine.cloud import Batch, for_each, poll_intervals
 from bigmachine.errors import StopReason
 from bigmachine.system import Instance, Termination
 
 from . import _tags
 from ._api import Api
-from ._backoff import poll_intervals
-from ._batch import Batch, for_each
 from ._errors import AwsError
 from ._kms_key import ADVICE as KEY_ADVICE
 from ._options import TAG_PREFIX
@@ -51,11 +49,6 @@ _REASONS = {  # all of the API reference's StateReason; for others EC2's own mes
     "Server.SpotInstanceShutdown": _INTERRUPTED,
     "Server.SpotInstanceTermination": _INTERRUPTED,
 }
-
-# EC2 also says Server.InternalError, with either of these as the message; and for some keys no
-# more than "Client.InternalError: Client error on launch" (issues 12683 of Packer, 1407 of
-# Karpenter, 8 of CiscoDevNet/cloud-cml, and AWS's "Why can't my IAM user start an EC2 instance").
-_OF_KMS_KEY = re.compile(r"KMSKey|Client\.InternalError")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +125,18 @@ class Vm:
         """Whether it is terminated: EC2 merely still lists it."""
         return self.state == "terminated"
 
+    @property
+    def error(self) -> AwsError:
+        """Why it has ended, as if its launch had been refused."""
+        return AwsError("ec2:RunInstances", self.reason, self.reason_message)
+
     def termination(self) -> Termination:
         """Return why it no longer runs."""
         reason, detail = _REASONS.get(self.reason, (StopReason.GONE, ""))
         detail = detail or f"its instance is {self.state}"
         if self.reason:
             detail += f" (EC2 says {self.reason}: {self.reason_message})"
-            if _OF_KMS_KEY.search(f"{self.reason} {self.reason_message}"):
+            if self.error.is_of_key:
                 detail += f"; {KEY_ADVICE}"
         return Termination(reason, detail)
 

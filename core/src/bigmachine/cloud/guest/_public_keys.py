@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from bigmachine.errors import UsageError
+from ...errors import UsageError
 
 _KEY = re.compile(r"((?:ssh|sk-ssh|ecdsa|sk-ecdsa)-[\w@.-]+)[ \t]+([A-Za-z0-9+/]+=*)(?:[ \t].*)?")
 _TYPES = frozenset(

@@ -1,4 +1,4 @@
-"""Delays between attempts, and between polls."""
+"""Delays between attempts of a request, and between polls of a change."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def backoff(attempts: int) -> Iterator[float]:
 
 
 def poll_intervals() -> Iterator[float]:
-    """Yield, without end, how long to wait before the next look at a change that AWS is making."""
+    """Yield, without end, how long to wait until the next look at a change at the provider."""
     seconds = _FIRST_POLL
     while True:
         yield seconds

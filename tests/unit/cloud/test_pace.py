@@ -6,9 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from bigmachine_ec2._backoff import backoff, poll_intervals
-from bigmachine_ec2._batch import Batch, for_each
-from bigmachine_ec2._rate_limiter import RateLimiter
+from bigmachine.cloud import Batch, RateLimiter, backoff, for_each, poll_intervals
 
 
 def run(test):

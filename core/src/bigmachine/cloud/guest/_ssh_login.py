@@ -5,14 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
-import sys
 import time
 from collections.abc import Sequence
 
-import trio
-
 from ._commands import CommandError, GuestError, run
-from ._notices import Metadata, MetadataError
 
 _NO_SHELLS = ("nologin", "false", "sync")
 _FIRST_UID, _LAST_UID = 1000, 59999  # of people, by login.defs(5)
@@ -20,19 +16,16 @@ _LABEL_SECONDS = 10.0
 _USER_SECONDS = 20.0  # cloud-init makes the image's user early in the boot
 
 
-def allow_login(keys: Sequence[str], *, metadata_url: str) -> None:
-    """Let the holders of these public keys log in, and print the command for it.
+def allow_login(keys: Sequence[str]) -> str:
+    """Let the holders of these public keys log in; return the name of the user.
 
-    The user is the one that the image is made for, like ``ubuntu``: the first that people log
-    in as. If there is none, it is root. The driver shows the command as this machine's output.
-    ``metadata_url`` is the instance metadata service. Raises `GuestError`.
+    It is the one that the image is made for, like ``ubuntu``: the first that people log in as.
+    If there is none, it is root. Raises `GuestError`.
     """
     user = _login_user()
     if keys:
         _authorize(keys, user)
-    address = _address(Metadata(metadata_url)) or "ADDRESS"
-    sys.stderr.write(f"to log in: ssh {user.pw_name}@{address}\n")
-    sys.stderr.flush()
+    return user.pw_name
 
 
 def _authorize(keys: Sequence[str], user: pwd.struct_passwd) -> None:
@@ -52,15 +45,6 @@ def _authorize(keys: Sequence[str], user: pwd.struct_passwd) -> None:
         raise GuestError(f"can't write {path}: {exc.strerror}") from exc
     with contextlib.suppress(CommandError):  # sshd reads no file without its SELinux label
         run("restorecon", "-R", folder, deadline=time.monotonic() + _LABEL_SECONDS)
-
-
-def _address(metadata: Metadata) -> str:
-    """Return this machine's address, the public one if it has one; "" if it is unknown."""
-    with contextlib.suppress(MetadataError):
-        for path in ("public-ipv4", "local-ipv4"):
-            if found := trio.run(metadata.read, path):
-                return found.decode("ascii", "replace")
-    return ""
 
 
 def _login_user() -> pwd.struct_passwd:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 
-from bigmachine.errors import BigmachineError
+from ...errors import BigmachineError
 
 _SYSTEM_FOLDERS = "/usr/sbin:/sbin:/usr/bin:/bin"  # a user's PATH may lack the first two
 _LAST_CHARACTERS = 2000  # of a command's output that an error shows

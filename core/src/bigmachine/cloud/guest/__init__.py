@@ -1,0 +1,4 @@
+"""What a VM does by itself before it serves: logging in by ssh, disks, files and units."""
+
+from ._commands import GuestError as GuestError
+from ._guest_setup import GuestSetup as GuestSetup

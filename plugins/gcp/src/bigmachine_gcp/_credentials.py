@@ -1,0 +1,123 @@
+"""Application default credentials, as Google's library finds them, and the project that they name.
+
+Where Google's library would look for a metadata server for many seconds, this asks once, briefly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import logging
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bigmachine.errors import StartError
+
+from ._gcloud import config_folder
+
+logger = logging.getLogger("bigmachine.gcp")
+
+SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
+_FILE_VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
+_LOGIN = "gcloud auth application-default login"
+_METADATA_ADDRESS = "169.254.169.254"
+_METADATA_SECONDS = 1.0  # it answers within milliseconds, wherever there is one
+# google-auth warns of users' credentials without a quota project, in a text of five lines. Compute
+# Engine needs none; where one is needed, Google's error says so, and `explain` what to do.
+_WARNING = "Your application has authenticated using end user credentials"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Credentials for Google's APIs. Any: google-auth is imported late."""
+
+    value: Any
+    project: str
+    """The project that comes with them; "" if none does."""
+
+    @property
+    def account(self) -> str:
+        """The service account's address; "" for a user, whom these credentials don't name."""
+        email = getattr(self.value, "service_account_email", "") or ""
+        return str(email) if "@" in str(email) else ""
+
+
+def find_credentials(*, is_emulator: bool = False) -> Credentials:
+    """Return the application default credentials; for an emulator, anonymous ones if none exist.
+
+    Raises `StartError`, for users.
+    """
+    try:
+        import google.auth
+        from google.auth.credentials import AnonymousCredentials
+        from google.auth.exceptions import GoogleAuthError
+    except ImportError as exc:  # not after a regular installation
+        raise StartError(
+            "system 'gcp' needs google-cloud-compute: pip install 'bigmachine[gcp]'"
+        ) from exc
+    if not (_has_file() or _has_metadata_server()):
+        if is_emulator:
+            return Credentials(AnonymousCredentials(), "")
+        raise StartError(
+            f"there are no Google Cloud credentials: run `{_LOGIN}`, or set {_FILE_VARIABLE} to "
+            f"the file of a service account's key, or of a workload identity federation"
+        )
+    warnings.filterwarnings("ignore", _WARNING)
+    try:
+        value, project = google.auth.default(scopes=SCOPES)
+    except (GoogleAuthError, OSError, ValueError) as exc:
+        raise StartError(_file_advice(exc)) from exc
+    logger.debug("Google Cloud credentials are %s", type(value).__module__)
+    return Credentials(value, project or "")
+
+
+def _has_file() -> bool:
+    return bool(os.environ.get(_FILE_VARIABLE)) or _user_file().is_file()
+
+
+def _user_file() -> Path:
+    return config_folder() / "application_default_credentials.json"
+
+
+def _has_metadata_server() -> bool:
+    """Whether this runs where Google provides credentials: an instance, Cloud Run, and others.
+
+    google-auth tries three times for three seconds, and on a network that drops its packets the
+    whole time passes. NO_GCE_CHECK and the other variables are google-auth's.
+    """
+    if os.environ.get("NO_GCE_CHECK") == "true":
+        return False
+    if os.environ.get("GCE_METADATA_HOST") or os.environ.get("GCE_METADATA_ROOT"):
+        return True
+    host = os.environ.get("GCE_METADATA_IP", _METADATA_ADDRESS)
+    connection = http.client.HTTPConnection(host, timeout=_METADATA_SECONDS)
+    with contextlib.closing(connection):
+        try:
+            connection.request("GET", "/", headers={"Metadata-Flavor": "Google"})
+            return connection.getresponse().getheader("Metadata-Flavor") == "Google"
+        except (OSError, http.client.HTTPException):
+            return False
+
+
+def _file_advice(exc: Exception) -> str:
+    """Return what to do about a file of credentials that can't be used."""
+    variable = os.environ.get(_FILE_VARIABLE)
+    if variable and not Path(variable).is_file():
+        return (
+            f"{_FILE_VARIABLE} names {variable!r}, which is not a file: correct it, or unset it to "
+            f"use your own credentials, of `{_LOGIN}`"
+        )
+    if variable:
+        return (
+            f"the credentials in {variable!r}, which {_FILE_VARIABLE} names, can't be used: get "
+            f"the file again, or unset the variable (google-auth says: {exc})"
+        )
+    if _user_file().is_file():
+        return (
+            f"the credentials in {str(_user_file())!r} can't be used: get new ones with "
+            f"`{_LOGIN}` (google-auth says: {exc})"
+        )
+    return f"this machine's credentials can't be used (google-auth says: {exc})"

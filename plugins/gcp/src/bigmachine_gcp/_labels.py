@@ -1,0 +1,121 @@
+"""Names, labels and descriptions that identify every resource of a session, for any process.
+
+Labels are for filters: Google allows only ``[a-z0-9_-]`` in them, at most 63 characters, and
+firewall rules have none. All else is JSON in the description, which all resources have, from
+the request that creates them; it can't be changed later.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from collections.abc import Mapping
+
+from bigmachine.boot import PORT as DEFAULT_PORT
+from bigmachine.boot import Driver
+
+from ._option_formats import LABEL_PREFIX
+from ._options import GcpOptions
+
+SESSION = LABEL_PREFIX + "session"
+"""The session's label: its name without the domain, as ``main-0123abcd``."""
+MACHINE = LABEL_PREFIX + "machine"
+"""The machine's label, as ``m3``."""
+REQUEST = LABEL_PREFIX + "request"
+"""The token of the request that launched it, to find what a request without an answer launched."""
+
+NAME_PREFIX = "bm-"
+_MAX_NAME = 63  # by the pattern of names in the discovery document
+# Google documents no limit for instances; other descriptions of Compute Engine have 2,048
+# characters. An escaped character of JSON takes six.
+_MAX_HOST, _MAX_USER, _MAX_COMMAND = 64, 32, 128
+
+
+def session_label(session: str) -> str:
+    """Return the label of a session's name: ``main-0123abcd`` of ``main-0123abcd.bigmachine``."""
+    return session.partition(".")[0]
+
+
+def session_resource_name(session: str) -> str:
+    """Return the name of a session's firewall rule, and of its network tag: ``bm-SESSION``."""
+    return _name(session_label(session), "")
+
+
+def instance_name(session: str, machine: str) -> str:
+    """Return the name of a machine's instance: ``bm-SESSION-mN``. Both names may be full ones."""
+    return _name(session_label(session), "-" + session_label(machine))
+
+
+def session_labels(session: str, o: GcpOptions) -> dict[str, str]:
+    """Return the labels of a session's resources that can have some."""
+    return {**o.own_labels, SESSION: session_label(session)}
+
+
+def instance_labels(session: str, machine: str, *, token: str, o: GcpOptions) -> dict[str, str]:
+    """Return the labels of a machine's instance and disks; ``token`` is the launch request's."""
+    return {**session_labels(session, o), MACHINE: session_label(machine), REQUEST: token}
+
+
+def label_filter(**labels: str) -> str:
+    """Return a list's filter (AIP-160): resources that have all these labels of bigmachine.
+
+    ``label_filter(session="main-0123abcd")``; the value ``"*"`` is any value.
+    """
+    terms = (
+        f"(labels.{LABEL_PREFIX}{key}:*)"
+        if value == "*"
+        else f'(labels.{LABEL_PREFIX}{key} = "{value}")'
+        for key, value in labels.items()
+    )
+    return " ".join(terms)
+
+
+def description(session: str, driver: Driver, o: GcpOptions) -> str:
+    """Return the description of a session's resources, with the current time."""
+    now = datetime.datetime.now(datetime.UTC)
+    user, command = driver.user[:_MAX_USER], driver.command[:_MAX_COMMAND]
+    detailed = {"user": user, "command": command} if o.detailed_description else {}
+    return json.dumps(
+        {
+            "session": session,
+            "driver": str(driver),
+            "host": driver.host[:_MAX_HOST],
+            **{key: text for key, text in detailed.items() if text},
+            "started": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            **({"immortal": "yes"} if o.immortal else {}),
+            **({"port": str(o.port)} if o.port != DEFAULT_PORT else {}),
+        }
+    )
+
+
+def parse_description(text: str) -> dict[str, str]:
+    """Return what `description` wrote; empty if somebody else wrote it."""
+    try:
+        fields = json.loads(text)
+    except ValueError:
+        return {}
+    if not isinstance(fields, dict) or not isinstance(fields.get("session"), str):
+        return {}
+    return {str(key): str(value) for key, value in fields.items()}
+
+
+def session_of(name: str, description: str) -> str:
+    """Return the full name of the session that a resource is of; "" if bigmachine did not make it.
+
+    ``name`` must begin with the session's, so that a copied description does not count.
+    """
+    session = parse_description(description).get("session", "")
+    prefix = session_resource_name(session) if session else ""
+    return session if prefix and re.fullmatch(rf"{re.escape(prefix)}(-.*)?", name) else ""
+
+
+def details(fields: Mapping[str, str], *, kind: str, **more: str) -> dict[str, str]:
+    """Return the details of an `Instance`, from the fields of a resource's description."""
+    keys = ("session", "driver", "host", "started")
+    return {"kind": kind, **{key: fields.get(key, "") for key in keys}, **more}
+
+
+def _name(session: str, end: str) -> str:
+    """Return a name of at most 63 characters; a session's label has at most 33."""
+    return NAME_PREFIX + session[-(_MAX_NAME - len(NAME_PREFIX) - len(end)) :] + end

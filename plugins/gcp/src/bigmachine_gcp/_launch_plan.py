@@ -1,0 +1,88 @@
+"""What `setup` checks with Google before anything is created: all that the options name exists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bigmachine.errors import UsageError
+from bigmachine.system import addresses_inside, driver_addresses
+
+from ._accelerators import with_accelerators
+from ._api import Api
+from ._disk_types import local_ssds
+from ._image import find_images
+from ._machine_types import MachineType, find_types
+from ._network import Network, find_network
+from ._offers import Offer, list_offers
+from ._options import GcpOptions
+from ._place import find_place
+from ._quota import Quotas, find_quotas
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchPlan:
+    """The region, the network, the offers in order, and the CIDR blocks that may connect."""
+
+    region: str
+    network: Network
+    offers: tuple[Offer, ...]
+    allow: tuple[str, ...]
+    quotas: Quotas
+
+
+async def make_launch_plan(api: Api, o: GcpOptions, *, address_service_url: str) -> LaunchPlan:
+    """Look up all that the options name.
+
+    ``address_service_url`` is a service that returns this computer's public address. Raises
+    `UsageError`, with the option's name, for what does not exist or does not fit; `StartError`
+    if the project's quotas do not allow a single machine; and `GcpError`.
+    """
+    place = await find_place(api, o)
+    types = await find_types(api, o.machine_types, region=place.region, zones=place.zones)
+    if o.accelerator:
+        types = await with_accelerators(
+            api,
+            types,
+            accelerator=o.accelerator_type,
+            count=o.accelerator_count,
+            zones=place.zones,
+        )
+    _check_markets(types, o)
+    _check_local_disks(types, o)
+    images = await find_images(api, image=o.image, disk=o.disk, types=types)
+    offers = tuple(list_offers(o, types, images, place.zones))
+    network = await find_network(
+        api, network=o.network, subnetwork=o.subnetwork, region=place.region
+    )
+    if o.public_address and not addresses_inside(network.blocks):
+        await network.check_internet_route(api)
+    quotas = await find_quotas(api, o, region=place.region)
+    quotas.check(offers)
+    allow = [*o.allow]
+    if not allow and not o.network_tags:
+        allow = await driver_addresses(
+            network.blocks,
+            is_public=o.public_address,
+            address_service_url=address_service_url,
+        )
+    return LaunchPlan(place.region, network, offers, tuple(allow), quotas)
+
+
+def _check_markets(types: Sequence[MachineType], o: GcpOptions) -> None:
+    for each in types:
+        if not each.markets.intersection(o.markets):
+            raise UsageError(
+                f"market: {each.name} is not sold as {' or '.join(o.markets)}, but as "
+                f"{' or '.join(sorted(each.markets))}: choose another market or type"
+            )
+
+
+def _check_local_disks(types: Sequence[MachineType], o: GcpOptions) -> None:
+    lacking = [each.name for each in types if not local_ssds(each)]
+    if o.local_disks and lacking:
+        raise UsageError(
+            f"local_disks: {', '.join(lacking)} can't have local SSDs: name types that can, like "
+            f"'n2-standard-4' or 'c3-standard-4-lssd' (see 'Choose a valid number of Local SSD "
+            f"disks' in the Compute Engine documentation)"
+        )

@@ -1,0 +1,165 @@
+"""How much the project may have in the region: quotas, as far as the Compute Engine API lists them.
+
+"Allocation quotas" of its documentation says which quota is about what. The quotas of new machine
+series (C3D, C4 and later) are in another API: what is not listed is unknown, and not 0.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bigmachine.errors import StartError
+
+from ._api import Api
+from ._disk_types import local_ssd_gib
+from ._errors import GcpError
+from ._offers import Offer
+from ._options import GcpOptions
+
+logger = logging.getLogger("bigmachine.gcp")
+
+_CPUS = {
+    **dict.fromkeys(("e2", "n1"), "CPUS"),
+    **{
+        series: f"{series.upper()}_CPUS"
+        for series in ("a2", "c2", "c2d", "c3", "m1", "m2", "m3", "n2", "n2d", "t2a", "t2d")
+    },
+}
+_GPUS = {
+    "nvidia-a100-80gb": "NVIDIA_A100_80GB_GPUS",
+    "nvidia-l4": "NVIDIA_L4_GPUS",
+    "nvidia-tesla-a100": "NVIDIA_A100_GPUS",
+    "nvidia-tesla-p100": "NVIDIA_P100_GPUS",
+    "nvidia-tesla-p4": "NVIDIA_P4_GPUS",
+    "nvidia-tesla-t4": "NVIDIA_T4_GPUS",
+    "nvidia-tesla-v100": "NVIDIA_V100_GPUS",
+}
+_DISKS = {
+    "hyperdisk-balanced": "HDB_TOTAL_GB",
+    "pd-balanced": "SSD_TOTAL_GB",
+    "pd-ssd": "SSD_TOTAL_GB",
+    "pd-standard": "DISKS_TOTAL_GB",
+}
+
+
+class Quotas:
+    """The quotas that a session's machines count against, as they were when they were read."""
+
+    def __init__(self, options: GcpOptions, quotas: Mapping[str, Quota]) -> None:
+        self._options = options
+        self._quotas = quotas
+
+    def check(self, offers: Sequence[Offer]) -> None:
+        """Raise `StartError` if there may not be a single machine of any offer.
+
+        A warning is logged if there may be, but other instances use the quota up just now.
+        """
+        if lacking := self._lacking(offers, lambda quota: quota.limit):
+            names = ", ".join(dict.fromkeys(offer.type_name for offer in offers))
+            raise StartError(
+                f"this project's quota does not allow a single {names}: {lacking}. Request an "
+                f"increase (IAM & Admin, Quotas, in the Google Cloud console; free trials must be "
+                f"upgraded first), or use other types, another market, region or disk_type"
+            )
+        if lacking := self._lacking(offers, lambda quota: quota.room):
+            logger.warning("other instances use this project's quota up just now: %s", lacking)
+
+    def warn(self, offers: Sequence[Offer], *, count: int) -> None:
+        """Log a warning if there was no room for so many machines of any offer."""
+        if lacking := self._lacking(offers, lambda quota: quota.room, count=count):
+            logger.warning("%d machines are more than the quota may allow: %s", count, lacking)
+
+    def _lacking(
+        self, offers: Sequence[Offer], available: Callable[[Quota], float], *, count: int = 1
+    ) -> str:
+        """Return what so many machines of each offer lack; "" if one offer lacks nothing."""
+        listed: dict[str, None] = {}
+        for offer in offers:
+            short = [
+                f"{count * amount:g} of {self._quotas[metric]} are needed"
+                for metric, amount in self._needs(offer).items()
+                if available(self._quotas[metric]) < count * amount
+            ]
+            if not short:
+                return ""
+            listed |= dict.fromkeys(short)
+        return "; ".join(listed)
+
+    def _needs(self, offer: Offer) -> dict[str, float]:
+        """Return how much of each known quota one machine needs."""
+        o, machine_type, is_spot = self._options, offer.machine_type, offer.market == "spot"
+        needs: dict[str, float] = {"CPUS_ALL_REGIONS": machine_type.vcpus, "INSTANCES": 1}
+        if cpus := _CPUS.get(machine_type.series, ""):
+            needs[self._spot_metric(cpus, "CPUS") if is_spot else cpus] = machine_type.vcpus
+        for name, number in machine_type.accelerators:
+            needs["GPUS_ALL_REGIONS"] = number
+            if gpus := _GPUS.get(name, ""):
+                needs[self._gpu_metric(gpus, is_spot=is_spot)] = number
+        if disks := _DISKS.get(offer.disks.type_name, ""):
+            needs[disks] = o.disk + o.data_disk
+        if ssds := offer.disks.attached_ssds:
+            total = "LOCAL_SSD_TOTAL_GB"
+            metric = self._spot_metric(total, "LOCAL_SSD_GB") if is_spot else total
+            needs[metric] = ssds * local_ssd_gib(machine_type)
+        if o.public_address:
+            needs["IN_USE_ADDRESSES"] = 1
+        return {metric: amount for metric, amount in needs.items() if metric in self._quotas}
+
+    def _spot_metric(self, standard: str, resource: str) -> str:
+        """Return the quota that spot instances count against.
+
+        It is a preemptible one once that was granted, which shows by its not being 0; until then,
+        the standard one ("Spot VMs", "Quotas"; hail-is/hail pull request 10588).
+        """
+        preemptible = self._quotas.get(f"PREEMPTIBLE_{resource}")
+        return preemptible.metric if preemptible and preemptible.limit > 0 else standard
+
+    def _gpu_metric(self, standard: str, *, is_spot: bool) -> str:
+        """Return the quota that GPUs count against.
+
+        Those of an instance that ends after seven days at most can count against either ("Limit
+        the run time of a VM"), and bigmachine's may be such instances.
+        """
+        preemptible = self._spot_metric(standard, standard)
+        if is_spot or standard not in self._quotas:
+            return preemptible
+        return max(standard, preemptible, key=lambda metric: self._quotas[metric].limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """A quota: how much there may be, and how much there is now. ``place`` is where it holds."""
+
+    metric: str
+    limit: float
+    usage: float
+    place: str
+
+    @property
+    def room(self) -> float:
+        """How much is left."""
+        return self.limit - self.usage
+
+    def __str__(self) -> str:
+        return f"{self.metric} in {self.place}: {self.limit:g} ({self.usage:g} in use)"
+
+
+async def find_quotas(api: Api, o: GcpOptions, *, region: str) -> Quotas:
+    """Return the quotas of the region and the project, as far as they can be read."""
+    found: dict[str, Quota] = {}
+    for place, method in (("all regions", "projects.get"), (region, "regions.get")):
+        request: dict[str, Any] = {"region": region} if place == region else {}
+        try:
+            raw = await api.read(method, **request)
+        except GcpError as error:
+            logger.debug("the quotas of %s can't be read: %s", place, error)
+            continue
+        for each in raw.quotas:
+            # Nothing says what a negative limit would be, and it can't be less than none.
+            limit = each.limit if each.limit >= 0 else math.inf
+            found[each.metric] = Quota(each.metric, limit, each.usage, place)
+    return Quotas(o, found)

@@ -1,0 +1,111 @@
+"""Who may do what: disabled APIs, billing that is off, and missing permissions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tests.support.gcp.calls import Call
+from tests.support.gcp.errors import ERROR_INFO, GceError
+
+if TYPE_CHECKING:
+    from tests.support.gcp.gce import Gce
+
+HELP = "type.googleapis.com/google.rpc.Help"
+SERVICE = "compute.googleapis.com"
+
+
+@dataclass
+class Access:
+    """What the account that asks is allowed, and its project."""
+
+    gce: Gce
+    disabled_apis: set[str] = field(default_factory=set)
+    """As ``compute.googleapis.com``."""
+    has_billing: bool = True
+    other_projects: set[str] = field(
+        default_factory=lambda: {
+            "ubuntu-os-cloud",
+            "debian-cloud",
+            "cos-cloud",
+            "rocky-linux-cloud",
+        }
+    )
+    """Projects that there are besides our own."""
+
+    def check(self, call: Call) -> None:
+        """Refuse a call that Google would refuse whatever it asks for."""
+        project = call.parameters.get("project", self.gce.project)
+        if project in self.other_projects:
+            return
+        if project != self.gce.project:
+            raise GceError(404, "notFound", f"The resource 'projects/{project}' was not found")
+        if SERVICE in self.disabled_apis:
+            raise self._disabled(SERVICE, "Compute Engine API")
+        if not self.has_billing:
+            raise self._no_billing()
+
+    def forbidden(self, call: Call, permission: str) -> GceError:
+        """Return the answer to an account that lacks a permission."""
+        path = "/".join(["projects", call.parameters.get("project", self.gce.project)])
+        text = f"Required '{permission}' permission for '{path}'"
+        return GceError(403, "forbidden", text)
+
+    def _disabled(self, service: str, title: str) -> GceError:
+        number = self.gce.project_number
+        url = f"https://console.developers.google.com/apis/api/{service}/overview?project={number}"
+        text = (
+            f"{title} has not been used in project {number} before or it is disabled. Enable it by "
+            f"visiting {url} then retry. If you enabled this API recently, wait a few minutes for "
+            "the action to propagate to our systems and retry."
+        )
+        link = {"description": "Google developers console API activation", "url": url}
+        metadata = {
+            "activationUrl": url,
+            "consumer": f"projects/{number}",
+            "containerInfo": number,
+            "service": service,
+            "serviceTitle": title,
+        }
+        return GceError(
+            403,
+            "accessNotConfigured",
+            text,
+            "usageLimits",
+            [
+                {"@type": HELP, "links": [link]},
+                {
+                    "@type": ERROR_INFO,
+                    "reason": "SERVICE_DISABLED",
+                    "domain": "googleapis.com",
+                    "metadata": metadata,
+                },
+            ],
+        )
+
+    def _no_billing(self) -> GceError:
+        number = self.gce.project_number
+        url = f"https://console.developers.google.com/billing/enable?project={number}"
+        text = (
+            f"This API method requires billing to be enabled. Please enable billing on project "
+            f"#{number} by visiting {url} then retry. If you enabled billing for this project "
+            "recently, wait a few minutes for the action to propagate to our systems and retry."
+        )
+        metadata = {"consumer": f"projects/{number}", "service": SERVICE}
+        return GceError(
+            403,
+            "forbidden",
+            text,
+            details=[
+                {
+                    "@type": HELP,
+                    "links": [{"description": "Google developers console billing", "url": url}],
+                },
+                {
+                    "@type": ERROR_INFO,
+                    "reason": "BILLING_DISABLED",
+                    "domain": "googleapis.com",
+                    "metadata": metadata,
+                },
+            ],
+        )

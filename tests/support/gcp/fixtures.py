@@ -1,0 +1,136 @@
+"""Compute Engine for tests, served once for all of a process; a ``conftest.py`` imports it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+
+from bigmachine._identity import Authority
+from bigmachine.boot import LaunchRequest, machine_names
+from bigmachine.boot._config import configure_worker
+from bigmachine.system import Instance, Keepalive
+from bigmachine.system._options import resolve_options
+from tests.support.gcp.gce import ZONE, Gce
+
+if TYPE_CHECKING:
+    from bigmachine_gcp import GcpSystem
+
+TYPE = "n2-standard-2"
+"""A machine type that is offered in all zones."""
+
+Run = Callable[..., Any]
+
+
+class Kit:
+    """A ``gcp`` system, and what a session asks of it."""
+
+    def __init__(self, gce: Gce, **options: Any) -> None:
+        from bigmachine_gcp import GcpOptions, GcpSystem
+
+        self.gce = gce
+        given = {
+            "endpoint_url": gce.url,
+            "machine_type": TYPE,
+            "zones": [ZONE],
+            "allow": ["192.0.2.7/32"],
+            **options,
+        }
+        self.options = resolve_options(GcpOptions, system_name="gcp", keywords=given)
+        self.system = GcpSystem(self.options)
+        self.request = LaunchRequest(
+            authority=Authority("test-0123abcd.bigmachine"),
+            names=machine_names(),
+            keepalive=Keepalive(),
+            argv=(),
+            environ={},
+            configure=functools.partial(configure_worker, system=self.system, maxprocs=None),
+        )
+
+    @property
+    def api(self) -> Any:
+        """A connection of its own to the API; it is for the test to open and close."""
+        from bigmachine_gcp._api import Api
+
+        return Api(self.options)
+
+    async def setup(self) -> GcpSystem:
+        await self.system.setup()
+        return self.system
+
+    async def start(self, count: int = 1) -> list[Instance]:
+        await self.system.setup()
+        return [*await self.system.start(count, self.request)]
+
+    def other(self) -> Kit:
+        """Return that of another driver, with another session."""
+        kit = Kit(self.gce)
+        kit.system = type(self.system)(self.options)
+        kit.request._authority = Authority("other-89abcdef.bigmachine")
+        return kit
+
+
+_SERVED = pytest.StashKey[Gce]()
+
+
+@pytest.fixture(scope="session")
+def served_gce(pytestconfig: pytest.Config) -> Gce:
+    """The Compute Engine of all tests of this process, whichever ``conftest.py`` they have."""
+    if _SERVED not in pytestconfig.stash:
+        with contextlib.ExitStack() as stack:
+            gce = stack.enter_context(Gce().serving())
+            pytestconfig.add_cleanup(stack.pop_all().close)
+        pytestconfig.stash[_SERVED] = gce
+    return pytestconfig.stash[_SERVED]
+
+
+@pytest.fixture
+def gce(served_gce: Gce, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gce]:
+    """Compute Engine, with the key of a made-up service account; a test that leaves anything fails.
+
+    So does one that sent what Google would refuse: `REFUSED` has it.
+    """
+    prefixes = ("GOOGLE_", "CLOUDSDK_", "GCE_", "BIGMACHINE_", "GCLOUD_")
+    for name in [name for name in os.environ if name.startswith(prefixes)]:
+        monkeypatch.delenv(name)
+    served_gce.reset()
+    key = served_gce.oauth.write_key(tmp_path / "gcp-key.json", served_gce.url)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key))
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "gcloud"))  # there is none
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    yield served_gce
+    served_gce.release()
+    left = served_gce.leftovers()
+    served_gce.reset()
+    assert left == []
+
+
+@pytest.fixture
+def consistent(gce: Gce) -> None:
+    """Compute Engine finds what is new at once, where a test counts requests."""
+    gce.chance.probability = 0.0
+
+
+@pytest.fixture
+def run(gce: Gce) -> Run:
+    """Run an async test with a `Kit`, made with the options given, and shut its system down."""
+
+    def run(test: Callable[[Kit], Awaitable[Any]], **options: Any) -> Any:
+        async def main() -> Any:
+            kit = Kit(gce, **options)
+            try:
+                with trio.fail_after(60):
+                    return await test(kit)
+            finally:
+                with trio.move_on_after(30, shield=True):
+                    await kit.system.shutdown()
+
+        return trio.run(main)
+
+    return run

@@ -1,0 +1,158 @@
+"""Networks and their subnetworks: ``default``, in auto mode, and those that a test adds."""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tests.support.gcp.calls import Call, implements
+from tests.support.gcp.catalog import RANGES, REGIONS
+from tests.support.gcp.errors import not_found
+from tests.support.gcp.lists import all_scopes, one_page
+
+if TYPE_CHECKING:
+    from tests.support.gcp.gce import Gce
+
+
+@dataclass
+class Subnetwork:
+    """A subnetwork: an address range of a network in a region."""
+
+    name: str
+    network: str
+    region: str
+    block: str
+    private_google_access: bool = False
+    purpose: str = "PRIVATE"
+    state: str = "READY"
+    size: int | None = None
+    """How many instances it has room for; as many as its block, if None."""
+    _addresses: Iterator[int] = field(default_factory=lambda: itertools.count(2))
+
+    def new_address(self) -> str:
+        """Return one that no instance had yet."""
+        return str(ipaddress.ip_network(self.block)[next(self._addresses)])
+
+
+@dataclass
+class Networks:
+    """All networks of the project, by name: mode ``auto``, ``custom`` or ``legacy``."""
+
+    gce: Gce
+    modes: dict[str, str] = field(default_factory=dict)
+    subnetworks: list[Subnetwork] = field(default_factory=list)
+    _ids: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.add("default")
+
+    def add(self, name: str, *, mode: str = "auto") -> None:
+        """Add a network; in auto mode, with a subnetwork in each region."""
+        self.modes[name] = mode
+        if mode == "auto":
+            for region in REGIONS:
+                self.add_subnetwork(name, network=name, region=region, block=RANGES[region])
+
+    def add_subnetwork(self, name: str, **fields: Any) -> Subnetwork:
+        """Add a subnetwork, with the fields of `Subnetwork`."""
+        subnetwork = Subnetwork(name, **fields)
+        self.subnetworks.append(subnetwork)
+        return subnetwork
+
+    def remove(self, name: str) -> None:
+        """Take a network away, as where projects are made without a default one."""
+        del self.modes[name]
+        self.subnetworks = [of for of in self.subnetworks if of.network != name]
+
+    def find_subnetwork(self, region: str, name: str) -> Subnetwork | None:
+        for of in self.subnetworks:
+            if (of.region, of.name) == (region, name):
+                return of
+        return None
+
+    def of_network(self, network: str, region: str) -> Subnetwork | None:
+        """Return the subnetwork that a network in auto mode has in a region."""
+        for of in self.subnetworks:
+            if (of.network, of.region) == (network, region):
+                return of
+        return None
+
+    @implements("networks.list")
+    def list(self, call: Call) -> Any:
+        found = [self._document(name) for name in sorted(self.modes)]
+        return one_page(call, "compute#networkList", found, self.gce.link("global/networks"))
+
+    @implements("networks.get")
+    def get(self, call: Call) -> Any:
+        if call.network not in self.modes:
+            raise not_found(f"projects/{call.project}/global/networks/{call.network}")
+        return self._document(call.network)
+
+    @implements("subnetworks.list")
+    def list_subnetworks(self, call: Call) -> Any:
+        self.gce.places.check_region(call.region)
+        found = [self._of_subnetwork(of) for of in self.subnetworks if of.region == call.region]
+        url = self.gce.link(f"regions/{call.region}/subnetworks")
+        return one_page(call, "compute#subnetworkList", found, url)
+
+    @implements("subnetworks.get")
+    def get_subnetwork(self, call: Call) -> Any:
+        self.gce.places.check_region(call.region)
+        found = self.find_subnetwork(call.region, call.subnetwork)
+        if found is None:
+            path = f"regions/{call.region}/subnetworks/{call.subnetwork}"
+            raise not_found(f"projects/{call.project}/{path}")
+        return self._of_subnetwork(found)
+
+    @implements("subnetworks.aggregatedList")
+    def all_subnetworks(self, call: Call) -> Any:
+        items = {
+            f"regions/{region}": [
+                self._of_subnetwork(of) for of in self.subnetworks if of.region == region
+            ]
+            for region in REGIONS
+        }
+        url = self.gce.link("aggregated/subnetworks")
+        return all_scopes(call, "compute#subnetworkAggregatedList", "subnetworks", items, url)
+
+    def _document(self, name: str) -> dict[str, Any]:
+        document = {
+            "kind": "compute#network",
+            "id": self._id(name),
+            "creationTimestamp": "2026-01-02T03:04:05.678-08:00",
+            "name": name,
+            "selfLink": self.gce.link(f"global/networks/{name}"),
+            "routingConfig": {"routingMode": "REGIONAL"},
+            "networkFirewallPolicyEnforcementOrder": "AFTER_CLASSIC_FIREWALL",
+        }
+        if self.modes[name] == "legacy":
+            return {**document, "IPv4Range": "10.240.0.0/16"}
+        links = [self._link(of) for of in self.subnetworks if of.network == name]
+        document["autoCreateSubnetworks"] = self.modes[name] == "auto"
+        return {**document, "subnetworks": links} if links else document
+
+    def _of_subnetwork(self, of: Subnetwork) -> dict[str, Any]:
+        return {
+            "kind": "compute#subnetwork",
+            "id": self._id(f"{of.region}/{of.name}"),
+            "creationTimestamp": "2026-01-02T03:04:05.678-08:00",
+            "name": of.name,
+            "network": self.gce.link(f"global/networks/{of.network}"),
+            "ipCidrRange": of.block,
+            "gatewayAddress": str(ipaddress.ip_network(of.block)[1]),
+            "region": self.gce.link(f"regions/{of.region}"),
+            "selfLink": self._link(of),
+            "privateIpGoogleAccess": of.private_google_access,
+            "purpose": of.purpose,
+            "stackType": "IPV4_ONLY",
+            "fingerprint": "eA==",
+        }
+
+    def _link(self, of: Subnetwork) -> str:
+        return self.gce.link(f"regions/{of.region}/subnetworks/{of.name}")
+
+    def _id(self, name: str) -> str:
+        return self._ids.setdefault(name, self.gce.new_id())

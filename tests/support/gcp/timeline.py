@@ -1,0 +1,40 @@
+"""What is going to happen in the tests' Compute Engine, and its clock, which tests may advance."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+
+class Timeline:
+    """Events in the order of their times; whoever looks has those happen that are due."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = itertools.count()
+
+    def now(self) -> float:
+        """Return the time, in seconds since 1970."""
+        return time.time() + self._ahead
+
+    def timestamp(self) -> str:
+        """Return the time as Compute Engine writes it."""
+        now = datetime.fromtimestamp(self.now(), UTC)
+        return f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03}+00:00"
+
+    def advance(self, seconds: float) -> None:
+        """Set the clock forward."""
+        self._ahead += seconds
+
+    def after(self, seconds: float, event: Callable[[], None]) -> None:
+        """Have an event happen then."""
+        heapq.heappush(self._events, (self.now() + seconds, next(self._numbers), event))
+
+    def run_due(self) -> None:
+        """Have all events happen whose time has come, also those that these add."""
+        while self._events and self._events[0][0] <= self.now():
+            heapq.heappop(self._events)[2]()

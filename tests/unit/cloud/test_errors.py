@@ -1,0 +1,40 @@
+"""The base of providers' errors."""
+
+from __future__ import annotations
+
+import pickle
+
+from bigmachine.cloud import CloudError
+
+
+class TooMany(CloudError):
+    def __init__(self, action: str, code: str, message: str, *, zone: str = "") -> None:
+        super().__init__(action, code, message)
+        self.zone = zone
+
+    @property
+    def is_quota(self) -> bool:
+        return self.code == "QUOTA_EXCEEDED"
+
+
+def test_kinds_that_follow_from_others_need_no_override():
+    error = TooMany("instances.insert", "QUOTA_EXCEEDED", "")
+    assert error.is_shortage
+    assert not error.is_temporary
+    error.is_outcome_unknown = True
+    assert error.is_temporary
+    plain = CloudError("instances.insert", "X", "")
+    assert not any(getattr(plain, name) for name in dir(plain) if name.startswith("is_"))
+
+
+def test_error_can_be_pickled_with_all_that_it_knows():
+    error = TooMany("instances.insert", "QUOTA_EXCEEDED", "Quota 'CPUS' exceeded.", zone="b")
+    error.is_outcome_unknown = True
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is TooMany
+    assert vars(copy) == vars(error)
+    assert str(copy) == str(error) == "instances.insert: QUOTA_EXCEEDED: Quota 'CPUS' exceeded."
+
+
+def test_text_of_a_provider_is_harmless_on_a_terminal():
+    assert str(CloudError("a", "", "\x1b]0;title\x07no\x1b[31m")) == "a: no"
