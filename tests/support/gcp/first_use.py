@@ -1,10 +1,11 @@
-"""What Google answers when it refuses, as users have shown it in public issue trackers."""
+"""What Google refuses on first use, in the words that users have shown in public issue trackers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from tests.support.gcp.errors import ERROR_INFO, GceError, OperationError
+from tests.support.gcp.refusals import billing_disabled, no_quota_project_permission, rate_limit
 
 PROJECT = "bigmachine-tests"
 VM = f"projects/{PROJECT}/zones/us-central1-a/instances/bm-test-0123abcd-m0"
@@ -51,10 +52,7 @@ class SeveralErrors(GceError):
         return body
 
 
-BILLING_OFF = Refusal(
-    forbidden(f"Project {PROJECT} (#123456789012) has billing disabled. Please enable it."),
-    "GoogleCloudPlatform/java-docs-samples issue 276",
-)
+BILLING_OFF = Refusal(billing_disabled(PROJECT), "see there")
 PROJECT_DELETED = Refusal(
     forbidden("Project #123456789012 has been deleted.", "CONSUMER_INVALID"),
     "googleapis/google-api-php-client issue 2422",
@@ -74,18 +72,7 @@ PROJECT_SUSPENDED = Refusal(
     ),
     "firebase/firebase-ios-sdk issue 13968",
 )
-QUOTA_PROJECT = Refusal(
-    forbidden(
-        "Caller does not have required permission to use project other-project. Grant the caller "
-        "the roles/serviceusage.serviceUsageConsumer role, or a custom role with the "
-        "serviceusage.services.use permission, by visiting "
-        "https://console.developers.google.com/iam-admin/iam/project?project=other-project and "
-        "then retry. Propagation of the new permission may take a few minutes.",
-        "USER_PROJECT_DENIED",
-        consumer="projects/other-project",
-    ),
-    "hashicorp/terraform-provider-google issue 17938",
-)
+QUOTA_PROJECT = Refusal(no_quota_project_permission("other-project"), "see there")
 PERIMETER = Refusal(
     forbidden(
         "Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: eYhD",
@@ -165,15 +152,7 @@ CUSTOM_CONSTRAINT = Refusal(
     ),
     "'Create custom organization policy constraints' of the Resource Manager documentation",
 )
-RATE_LIMIT = Refusal(
-    forbidden(
-        "Quota exceeded for quota metric 'Queries' and limit 'Queries per minute' of service "
-        "'compute.googleapis.com' for consumer 'project_number:123456789012'.",
-        "RATE_LIMIT_EXCEEDED",
-        reason="rateLimitExceeded",
-    ),
-    "'Compute Engine rate quotas' of the Compute Engine documentation",
-)
+RATE_LIMIT = Refusal(rate_limit(), "see there")
 REGION_QUOTA = Refusal(
     forbidden(
         "Quota 'CPUS' exceeded.  Limit: 8.0 in region us-east1.",
