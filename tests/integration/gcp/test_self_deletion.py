@@ -7,8 +7,9 @@ import sys
 import pytest
 import trio
 
+from bigmachine_gcp import GcpOptions
 from bigmachine_gcp._delete_instance import MAX_SECONDS
-from bigmachine_gcp._self_deletion import self_deletion
+from bigmachine_gcp._self_deletion import self_deletion, warn_of_disks
 from tests.support.cloudbox import Gce
 from tests.support.gcp.errors import GceError
 from tests.support.gcp.gce import PROJECT, REGION, ZONE
@@ -38,18 +39,22 @@ def vm(gce):
 
 
 @pytest.fixture
-def delete(gce, vm):
+def delete(gce, vm, tmp_path):
     """Run the program as the instance does; return what it printed, and its exit status."""
 
-    def delete(*, url=gce.url, python=sys.executable, has_account=True, **faults):
+    def delete(*, url=gce.url, python=sys.executable, has_account=True, seconds=0, **faults):
         token = {"access_token": gce.oauth.issue(), "expires_in": 3599, "token_type": "Bearer"}
         cloud = Gce(name=vm.name, project=PROJECT, zone=ZONE, token=token if has_account else None)
+        file = tmp_path / "delete.py"
 
         async def main():
             async with MetadataServer(cloud, **faults).serving() as server:
                 program = self_deletion(url, metadata_url=server.url)
+                limit = f"MAX_SECONDS = {MAX_SECONDS}\n"
+                assert limit in program
+                file.write_text(program.replace(limit, f"MAX_SECONDS = {seconds or 60}\n"))
                 return await trio.run_process(
-                    [python, "-c", program], check=False, capture_stdout=True, capture_stderr=True
+                    [python, file], check=False, capture_stdout=True, capture_stderr=True
                 )
 
         done = trio.run(main)
@@ -58,8 +63,10 @@ def delete(gce, vm):
     return delete
 
 
-def test_instance_deletes_itself(gce, vm, delete):
+def test_instance_deletes_itself_once(gce, vm, delete):
     assert delete(python=next(iter(PYTHONS.values()))) == (DELETED, 0)
+    assert delete() == ("", 0)
+    assert gce.count(DELETE) == 1
     until(lambda: gce.leftovers() == [])
     assert vm in gce.instances.ended
 
@@ -74,12 +81,8 @@ def test_what_passes_is_tried_again(gce, vm, delete):
     gce.refuse(DELETE, GceError(400, "resourceNotReady", not_ready))
     gce.refuse(DELETE, GceError(403, "rateLimitExceeded", "Quota exceeded"))
     gce.refuse(DELETE, GceError(503, "backendError", "unavailable"))
-    said, status = delete(unavailable=1)
-    assert status == 0
-    assert said.endswith(
-        f"bigmachine: 400 {not_ready}\nbigmachine: 403 Quota exceeded\n"
-        f"bigmachine: 503 unavailable\n{DELETED}"
-    )
+    assert delete(unavailable=1) == (DELETED, 0)
+    assert gce.count(DELETE) == 4
     until(lambda: gce.leftovers() == [])
     assert vm in gce.instances.ended
 
@@ -89,29 +92,29 @@ def test_refusal_is_said_at_once_with_what_it_costs(gce, vm, delete):
     gce.refuse_always(DELETE, GceError(403, "forbidden", text))
     said, status = delete()
     assert status
-    assert f"this instance can't delete itself: Google refuses: 403 {text}. It powers off" in said
+    assert f"this instance can't delete itself: 403 {text}. It powers off" in said
     assert "its disks cost money until it is deleted, as by `bigmachine reap gcp`" in said
     assert gce.count(DELETE) == 1
     assert "can't delete itself: it has no service account" in delete(has_account=False)[0]
     gce.instances.remove(vm)
 
 
-def test_silent_service_is_given_up_in_time(delete, vm, gce, monkeypatch):
-    source = "bigmachine_gcp._self_deletion.files"
-    assert MAX_SECONDS <= 30  # systemd waits 90 s, also for the worker
-
-    class Impatient:
-        def joinpath(self, name):
-            return self
-
-        def read_text(self):
-            return text.replace(f"MAX_SECONDS = {MAX_SECONDS}", "MAX_SECONDS = 1")
-
-    text = self_deletion().rpartition("\n\nmain(")[0]
-    monkeypatch.setattr(source, lambda package: Impatient())
-    assert "can't delete itself: Google did not answer" in delete(is_silent=True)[0]
-    said, status = delete(url="http://127.0.0.1:1")
+def test_what_does_not_pass_is_given_up_in_time(delete, vm, gce):
+    assert MAX_SECONDS <= 30  # systemd waits 90 s for it, and Google 30 s for a spot instance
+    assert "can't delete itself: no answer. It" in delete(is_silent=True, seconds=1)[0]
+    gce.refuse_always(DELETE, GceError(503, "backendError", "unavailable"))
+    assert "can't delete itself: 503 unavailable. It" in delete(seconds=1)[0]
+    said, status = delete(url="http://127.0.0.1:1", seconds=1)
     assert "Connection refused" in said
-    assert "can't delete itself: Google did not answer" in said
     assert status
     gce.instances.remove(vm)
+
+
+def test_disks_that_may_be_left_are_told_of(caplog):
+    for options in ({"service_account": "default"}, {"immortal": True, "lifetime": 60.0}):
+        warn_of_disks(GcpOptions(**options), session="main-0123abcd.bigmachine")
+    assert not caplog.records
+    warn_of_disks(GcpOptions(), session="main-0123abcd.bigmachine")
+    [told] = [record.getMessage() for record in caplog.records]
+    assert "their disks cost money until you run `bigmachine reap gcp main-0123abcd" in told
+    assert "With the option service_account, instances delete themselves" in told

@@ -25,6 +25,7 @@ from tests.support.gcp.discovery import Method, find_method
 from tests.support.gcp.disks import Disks
 from tests.support.gcp.errors import GceError
 from tests.support.gcp.faults import FOREVER, Fault, Faults
+from tests.support.gcp.firewall_policies import FirewallPolicies
 from tests.support.gcp.firewalls import Firewalls
 from tests.support.gcp.images import Images
 from tests.support.gcp.instances import Instances, Vm
@@ -96,6 +97,7 @@ class Gce:
                 for of in self.networks.subnetworks:
                     of.block = self.box.block
             self.routes = Routes(self)
+            self.firewall_policies = FirewallPolicies(self)
             self.firewalls = Firewalls(self)
             self.disks = Disks(self)
             self.instances = Instances(self)
@@ -318,6 +320,7 @@ class Gce:
             self.images,
             self.networks,
             self.routes,
+            self.firewall_policies,
             self.firewalls,
             self.disks,
             self.instances,

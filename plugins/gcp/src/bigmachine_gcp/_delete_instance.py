@@ -1,12 +1,14 @@
 """A program that deletes the instance it runs on, with the token of its service account.
 
 Python 3.9 and later, the standard library: an instance runs it when it powers off, see
-`_self_deletion`. It prints what came of it, and ends within `MAX_SECONDS` in any case.
+`_self_deletion`. It prints what came of it, and ends within `MAX_SECONDS` in any case. If it is
+run again after it has succeeded, it does nothing.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import time
@@ -24,7 +26,11 @@ _RATE_LIMITS = ("rateLimitExceeded", "userRateLimitExceeded", "concurrentLimitEx
 
 def main(endpoint: str, metadata_url: str = METADATA_URL) -> None:
     """Delete this instance by the Compute Engine API at the URL ``endpoint``."""
-    signal.signal(signal.SIGALRM, lambda *_: sys.exit(_failure("Google did not answer")))
+    done = os.path.abspath(__file__) + ".done"
+    if os.path.exists(done):
+        return
+    why = "no answer"
+    signal.signal(signal.SIGALRM, lambda *_: sys.exit(_failure(why)))
     signal.alarm(MAX_SECONDS)
     while True:
         try:
@@ -33,15 +39,17 @@ def main(endpoint: str, metadata_url: str = METADATA_URL) -> None:
             reason, message = _error(exc)
             if exc.code == 404:  # another request was first
                 break
-            if exc.code < 500 and exc.code not in (400, 429) and reason not in _RATE_LIMITS:
-                sys.exit(_failure(f"Google refuses: {exc.code} {message}"))
-            print(f"bigmachine: {exc.code} {message}", flush=True)  # not ready: again
+            if exc.code < 500 and exc.code not in (400, 409, 429) and reason not in _RATE_LIMITS:
+                sys.exit(_failure(f"{exc.code} {message}"))
+            why = f"{exc.code} {message}"  # not ready, for example
         except OSError as exc:
-            print(f"bigmachine: {exc}", flush=True)
+            why = str(exc)
         else:
             break
         time.sleep(_PAUSE_SECONDS)
     print("bigmachine: Google deletes this instance", flush=True)
+    with open(done, "w"):
+        pass
 
 
 def _delete(endpoint: str, metadata_url: str) -> None:

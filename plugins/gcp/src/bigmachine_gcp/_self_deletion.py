@@ -6,9 +6,13 @@ An instance that only powers off is in the state TERMINATED: its disks cost mone
 
 from __future__ import annotations
 
+import logging
 from importlib.resources import files
 
 from ._delete_instance import METADATA_URL
+from ._options import GcpOptions
+
+logger = logging.getLogger("bigmachine.gcp")
 
 API_URL = "https://compute.googleapis.com"
 
@@ -22,3 +26,16 @@ def self_deletion(endpoint_url: str = "", *, metadata_url: str = METADATA_URL) -
     """
     source = files(__package__).joinpath("_delete_instance.py").read_text()
     return f"{source}\n\nmain({endpoint_url or API_URL!r}, {metadata_url!r})\n"
+
+
+def warn_of_disks(o: GcpOptions, *, session: str) -> None:
+    """Warn that instances which end by themselves leave their disks, if they will."""
+    if o.service_account or o.immortal:
+        return
+    logger.warning(
+        "if this computer is lost, the instances of session %s power themselves off, but their "
+        "disks cost money until you run `bigmachine reap gcp %s`. With the option service_account, "
+        "instances delete themselves",
+        session,
+        session,
+    )
