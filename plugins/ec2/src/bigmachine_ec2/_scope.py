@@ -92,7 +92,7 @@ class RuledOut:
                 self.fleets = True
                 self._refusals.note(_FLEETS)
         if scopes and all(scope is Scope.MARKET for scope in scopes):
-            is_lasting = all(error.is_denied for _, error in errors)
+            is_lasting = not any(error.is_quota for _, error in errors)
             self._rule_out(errors[0][0].market, is_lasting=is_lasting)
         return any(scope is not Scope.ALL for scope in scopes)
 
