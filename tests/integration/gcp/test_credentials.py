@@ -106,6 +106,13 @@ def test_project_that_nothing_names_is_an_error(gce, as_user, monkeypatch):
         opened(gce)
 
 
+def test_nothing_is_logged_of_a_key_without_project(gce, tmp_path, monkeypatch, caplog):
+    key = gce.oauth.write_key(tmp_path / "no-project.json", gce.url, project_id=None)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key))
+    assert opened(gce, project=PROJECT) == (PROJECT, ACCOUNT)
+    assert [record for record in caplog.records if record.levelname != "DEBUG"] == []
+
+
 def test_missing_credentials_are_an_error_except_for_an_emulator(nobody, monkeypatch):
     with pytest.raises(StartError, match="there are no Google Cloud credentials: run `gcloud au"):
         find_credentials()

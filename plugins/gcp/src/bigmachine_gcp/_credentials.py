@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bigmachine.cloud import quiet
 from bigmachine.errors import StartError
 
 from ._gcloud import config_folder
@@ -70,7 +71,8 @@ def find_credentials(*, is_emulator: bool = False) -> Credentials:
     warnings.filterwarnings("ignore", _WARNING)
     try:
         user = _user_credentials(file) if file else None
-        value, project = (user, _project()) if user else google.auth.default(scopes=SCOPES)
+        with quiet("google.auth._default", logging.WARNING):  # that there is no project
+            value, project = (user, _project()) if user else google.auth.default(scopes=SCOPES)
     except (GoogleAuthError, OSError, ValueError, AttributeError) as exc:  # JSON of another kind
         raise StartError(_file_advice(exc)) from exc
     logger.debug("Google Cloud credentials are %s", type(value).__module__)
