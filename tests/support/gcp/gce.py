@@ -25,6 +25,7 @@ from tests.support.gcp.discovery import Method, find_method
 from tests.support.gcp.disks import Disks
 from tests.support.gcp.errors import GceError
 from tests.support.gcp.faults import FOREVER, Fault, Faults
+from tests.support.gcp.firewall_policies import FirewallPolicies
 from tests.support.gcp.firewalls import Firewalls
 from tests.support.gcp.images import Images
 from tests.support.gcp.instances import Instances, Vm
@@ -49,6 +50,8 @@ PROJECT_NUMBER = "123456789012"
 ZONE = "us-central1-a"
 REGION = "us-central1"
 ROOT = "/compute/v1/"
+LINKS = "https://www.googleapis.com"
+"""Where the links in Google's answers lead, whoever was asked (CCExtractor/sample-platform#901)."""
 
 
 class Gce:
@@ -90,7 +93,11 @@ class Gce:
             self.places = Places(self)
             self.images = Images(self)
             self.networks = Networks(self)
+            if self.box:
+                for of in self.networks.subnetworks:
+                    of.block = self.box.block
             self.routes = Routes(self)
+            self.firewall_policies = FirewallPolicies(self)
             self.firewalls = Firewalls(self)
             self.disks = Disks(self)
             self.instances = Instances(self)
@@ -101,7 +108,7 @@ class Gce:
     @contextlib.contextmanager
     def serving(self) -> Iterator[Gce]:
         """Serve it while the block runs."""
-        with serving(self._respond) as self.url:
+        with serving(self.respond) as self.url:
             self.reset()  # it names itself in what it answers
             yield self
 
@@ -171,6 +178,12 @@ class Gce:
         with self._lock:
             self.instances.power_off(self.instances.by_name(name))
 
+    def went_off(self, vm: Vm) -> None:
+        """See that the host of an instance is off, which nobody may have asked for."""
+        with self._lock:
+            if vm.status == "RUNNING":
+                self.instances.power_off(vm)
+
     def leftovers(self) -> list[str]:
         """List what costs or is in the way: instances, disks, firewall rules that were added."""
         with self._lock:
@@ -183,8 +196,12 @@ class Gce:
     # -- for its parts ------------------------------------------------------------------
 
     def link(self, path: str) -> str:
-        """Return the URL of what is at a path below the project."""
-        return f"{self.url}{ROOT}projects/{self.project}/{path}".rstrip("/")
+        """Return the URL of what is at a path below the project, as Google gives it."""
+        return self.link_of(f"projects/{self.project}/{path}")
+
+    def link_of(self, path: str) -> str:
+        """Return the URL of what is at a path, as Google gives it."""
+        return f"{LINKS}{ROOT}{path}".rstrip("/")
 
     def relative(self, link: str) -> str:
         """Return the path below the project of a URL or a partial one."""
@@ -223,9 +240,10 @@ class Gce:
 
     # -- requests -----------------------------------------------------------------------
 
-    def _respond(
+    def respond(
         self, verb: str, target: str, headers: Mapping[str, str], content: bytes
     ) -> tuple[int, Any]:
+        """Answer a request: status and content."""
         try:
             url = urlsplit(target)
             if url.path == "/token":
@@ -302,6 +320,7 @@ class Gce:
             self.images,
             self.networks,
             self.routes,
+            self.firewall_policies,
             self.firewalls,
             self.disks,
             self.instances,

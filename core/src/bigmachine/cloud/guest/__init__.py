@@ -2,3 +2,4 @@
 
 from ._commands import GuestError as GuestError
 from ._guest_setup import GuestSetup as GuestSetup
+from ._public_keys import read_public_keys as read_public_keys
