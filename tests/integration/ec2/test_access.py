@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from bigmachine.errors import StartError, UsageError
-from bigmachine_ec2 import _access, _api
+from bigmachine_ec2 import _api
 from bigmachine_ec2._machine_names import MachineNames
 from bigmachine_ec2._vms import Vm
 from tests.support.aws.aws import Aws
@@ -179,7 +179,7 @@ def test_driver_is_let_in_at_its_new_address_and_not_at_its_old_one(
 def test_later_start_lets_the_driver_in_at_its_new_address(run, aws, address_service, monkeypatch):
     async def test(kit):
         await kit.start()
-        monkeypatch.setattr(_access, "_FRESH_SECONDS", 0.0)
+        monkeypatch.setattr("bigmachine.cloud._access._FRESH_SECONDS", 0.0)
         address_service.answer = SECOND
         await kit.system.start(1, kit.request)
         assert open_to(aws) == {7443: {f"{SECOND}/32", "itself"}}

@@ -48,7 +48,7 @@ def test_policy_matches_the_plugins_calls(run, aws, one_offer, key_pair):
         await buy(kit)
         access = kit.system._access
         access._driver.blocks = ("198.51.100.4/32",)
-        await access.restore(caller_arn="")
+        await access.restore()
 
     async def leave(kit):
         await buy(kit)

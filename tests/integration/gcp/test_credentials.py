@@ -278,6 +278,12 @@ def test_failure_of_google_auth_says_what_to_do(error, says):
     assert (caught.value.is_temporary, caught.value.is_outcome_unknown) == (False, False)
 
 
+def test_token_service_that_is_busy_is_asked_again_later():
+    with pytest.raises(GcpError) as caught, errors_of("compute.zones.get"):
+        raise RefreshError("internal_failure", retryable=True)
+    assert (caught.value.is_temporary, caught.value.is_outcome_unknown) == (True, False)
+
+
 @pytest.mark.parametrize(
     ("options", "environ", "config", "region"),
     [

@@ -184,3 +184,22 @@ def test_filter_that_google_can_not_parse_is_refused(rest, filter):
     status, reason, message = rest.refused("GET", f"{HERE}/instances", filter=filter)
     assert (status, reason) == (400, "invalid")
     assert "Invalid list filter expression" in message
+
+
+def test_instance_may_be_in_a_network_of_a_host_project(gce, rest, emptied):
+    gce.networks.add("shared", mode="custom", project="host-project")
+    place = {"network": "shared", "region": "us-central1", "block": "10.9.0.0/24"}
+    gce.networks.add_subnetwork("default", **place)
+    subnetwork = "projects/host-project/regions/us-central1/subnetworks/default"
+    rest.insert(networkInterfaces=[{"subnetwork": subnetwork}])
+    [nic] = gce.vms()[0].document["networkInterfaces"]
+    assert nic["networkIP"] == "10.9.0.2"
+    assert nic["network"].endswith("/projects/host-project/global/networks/shared")
+    host = "/compute/v1/projects/host-project"
+    rule = {"name": "bm-a", "network": nic["network"], "allowed": [{"IPProtocol": "tcp"}]}
+    assert rest.ask("POST", "global/firewalls", rule)[0] == 404
+    rest.finish(rest("POST", f"{host}/global/firewalls", rule))
+    assert [of["name"] for of in rest("GET", f"{host}/global/firewalls")["items"]] == ["bm-a"]
+    assert rest.ask("GET", "global/firewalls/bm-a")[0] == 404
+    rest.finish(rest("DELETE", f"{host}/global/firewalls/bm-a"))
+    assert [of["name"] for of in rest("GET", f"{host}/global/networks")["items"]] == ["shared"]

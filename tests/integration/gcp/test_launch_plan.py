@@ -18,7 +18,7 @@ def test_plan_is_made_by_reads_alone(run, gce):
     assert made.allow == (ALLOW,)
     assert {offer.zone for offer in made.offers} == {f"{REGION}-{zone}" for zone in "abcf"}
     verbs = {call.method.rpartition(".")[2] for call in gce.asked}
-    assert verbs <= {"get", "list", "aggregatedList", "getFromFamily"}
+    assert verbs <= {"get", "list", "aggregatedList", "getFromFamily", "getEffectiveFirewalls"}
 
 
 def test_type_without_spot_is_refused_if_nothing_else_may_be_bought(run, gce):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
@@ -10,6 +11,7 @@ from bigmachine.errors import StartError
 from bigmachine.system import Instance
 from bigmachine_gcp._budget import within_max_price
 from bigmachine_gcp._machine_types import MachineType
+from bigmachine_gcp._price_cache import default_file, load_rates, save_rates
 from bigmachine_gcp._prices import PriceKey, Prices
 from bigmachine_gcp._skus import rates_of
 from tests.integration.gcp.plans import plan
@@ -132,7 +134,7 @@ def test_series_that_the_list_does_not_have_has_no_price(run, gce):
 
 def test_other_regions_have_their_own_prices(run, gce):
     words = "N2 Instance Core running in Frankfurt"
-    gce.price_list.skus.append(sku(words, 0.09, regions=("europe-west4",)))
+    gce.price_list.skus.insert(0, sku(words, 0.09, regions=("europe-west4",)))
     key = PriceKey("on-demand", "n2-standard-2", "europe-west4-a")
     prices = prices_of(run, key, public_address=False, region="europe-west4", zones=())
     details = {"market": key.market, "instance_type": key.machine_type}
@@ -235,3 +237,53 @@ def test_highest_price_is_refused_where_the_price_is_unknown(run, gce):
     assert said.startswith("max_price: the price of a spot n2-standard-2 is unknown")
     assert "`gcloud services enable cloudbilling.googleapis.com" in said
     assert within_max_price(prices, made.offers, max_price=None) == made.offers
+
+
+def test_price_list_is_kept_for_a_day(run, gce, tmp_path):
+    file = tmp_path / "not yet" / "prices.json"
+    key = PriceKey("spot", "n2-standard-2", ZONE)
+
+    def fetch() -> Prices:
+        found: list[Prices] = []
+
+        async def test(kit):
+            api = kit.api
+            found.append(Prices(api, kit.options, cache_file=file))
+            await found[0].fetch([key])
+            await api.close()
+
+        run(test)
+        return found[0]
+
+    spot, _ = plan(run).offers
+    first = fetch().per_hour(spot)
+    requests = gce.price_list.requests
+    assert fetch().per_hour(spot) == first == pytest.approx(N2 * SPOT + DISK + IP / 2)
+    assert gce.price_list.requests == requests
+    for damaged in (b"", b"{}", b'{"format": 1, "time": 0, "rates": []}', b"[1]", b"\xff"):
+        file.write_bytes(damaged)
+        assert fetch().per_hour(spot) == first
+        assert gce.price_list.requests == 2 * requests
+        gce.price_list.requests = requests
+    content = json.loads(file.read_bytes())
+    file.write_text(json.dumps({**content, "time": content["time"] - 25 * 3600}))
+    assert fetch().per_hour(spot) == first
+    assert gce.price_list.requests == 2 * requests
+    gce.price_list.skus.clear()
+    gce.access.disabled_apis.add("cloudbilling.googleapis.com")
+    file.unlink()
+    assert fetch().per_hour(spot) is None
+    assert [*file.parent.iterdir()] == []  # a failure is not kept
+
+
+def test_price_list_that_cannot_be_kept_is_used(tmp_path):
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("")
+    save_rates(in_the_way / "prices.json", [])
+    assert load_rates(in_the_way / "prices.json") is None
+    assert [*tmp_path.iterdir()] == [in_the_way]
+
+
+def test_price_list_is_kept_in_the_users_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_file() == tmp_path / "bigmachine" / "gcp-prices.json"

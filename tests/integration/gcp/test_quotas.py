@@ -75,7 +75,7 @@ def test_quota_below_one_machine_is_refused(run, gce, limits, options, says):
         ({(R, "CPUS"): -1.0}, {"machine_type": "e2-standard-2"}),
         (
             {(R, "NVIDIA_L4_GPUS"): 0, (R, "PREEMPTIBLE_NVIDIA_L4_GPUS"): 1},
-            {"machine_type": "g2-standard-4"},
+            {"machine_type": "g2-standard-4", "market": "on-demand"},
         ),
     ],
 )

@@ -148,3 +148,19 @@ def test_unknown_refusal_is_told_as_it_is(error_of, error, says):
     found = error_of(error)
     assert says in str(explain(found))
     assert (found.is_temporary, found.is_outcome_unknown) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("message", "is_billing"),
+    [
+        ("Project p (#1) has billing disabled. Please enable it.", True),
+        ("This API method requires billing to be enabled. Please enable billing", True),
+        ("Billing must be enabled for activation of service(s) 'compute.googleapis.com'", True),
+        ("Billing is not enabled for project p", True),
+        ("The billing account for the owning project is disabled in state absent", True),
+        ("Cloud Billing API has not been used in project 1 before or it is disabled.", False),
+        ("Required 'billing.accounts.get' permission for 'billingAccounts/1'", False),
+    ],
+)
+def test_billing_that_is_off_is_told_from_the_billing_api(message, is_billing):
+    assert GcpError("a", "forbidden", message, status=403).is_billing_disabled is is_billing

@@ -60,7 +60,10 @@ class Firewalls:
     @implements("firewalls.list")
     def list(self, call: Call) -> Any:
         found = [
-            self.all[name] for name in sorted(self.all) if not self.gce.chance.hides("listed", name)
+            rule
+            for name, rule in sorted(self.all.items())
+            if f"/projects/{call.project}/" in rule["network"]
+            and not self.gce.chance.hides("listed", name)
         ]
         return one_page(call, "compute#firewallList", found, self.gce.link("global/firewalls"))
 
@@ -73,7 +76,7 @@ class Firewalls:
         name = call.body["name"]
         path = f"global/firewalls/{name}"
         rule = {**call.body}
-        self._check(rule)
+        self._check(rule, call.project)
         if name in self.all:
             raise already_exists(f"projects/{call.project}/{path}")
         if len(self.all) >= self.gce.quotas.limit("", "FIREWALLS"):
@@ -94,7 +97,7 @@ class Firewalls:
     def patch(self, call: Call) -> Any:
         rule = self._find(call)
         changed = {**rule, **call.body}
-        self._check(changed)
+        self._check(changed, call.project)
         path = f"global/firewalls/{call.firewall}"
         return self.gce.operations.begin(
             call,
@@ -123,15 +126,17 @@ class Firewalls:
 
     def _find(self, call: Call) -> dict[str, Any]:
         path = f"projects/{call.project}/global/firewalls/{call.firewall}"
-        if call.firewall not in self.all:
+        rule = self.all.get(call.firewall)
+        if rule is None or f"/projects/{call.project}/" not in rule["network"]:
             raise not_found(path)
-        return self.all[call.firewall]
+        return rule
 
-    def _check(self, rule: dict[str, Any]) -> None:
+    def _check(self, rule: dict[str, Any], project: str) -> None:
         network = rule.setdefault("network", self.gce.link("global/networks/default"))
-        if self.gce.relative(network).rpartition("/")[2] not in self.gce.networks.modes:
-            raise not_found(f"projects/{self.gce.project}/{self.gce.relative(network)}")
-        rule["network"] = self.gce.link(self.gce.relative(network))
+        name = self.gce.networks.find(self.gce.relative(network))
+        if not name or self.gce.networks.project_of(name) != project:
+            raise not_found(f"projects/{project}/{self.gce.relative(network)}")
+        rule["network"] = self.gce.networks.link(name)
         if bool(rule.get("allowed")) == bool(rule.get("denied")):
             raise GceError(400, "invalid", "Exactly one of allowed and denied must be specified.")
         for entry in (*rule.get("allowed", ()), *rule.get("denied", ())):

@@ -25,6 +25,7 @@ from tests.support.gcp.discovery import Method, find_method
 from tests.support.gcp.disks import Disks
 from tests.support.gcp.errors import GceError
 from tests.support.gcp.faults import FOREVER, Fault, Faults
+from tests.support.gcp.firewall_policies import FirewallPolicies
 from tests.support.gcp.firewalls import Firewalls
 from tests.support.gcp.images import Images
 from tests.support.gcp.instances import Instances, Vm
@@ -49,6 +50,8 @@ PROJECT_NUMBER = "123456789012"
 ZONE = "us-central1-a"
 REGION = "us-central1"
 ROOT = "/compute/v1/"
+LINKS = "https://www.googleapis.com"
+"""Where the links in Google's answers lead, whoever was asked (CCExtractor/sample-platform#901)."""
 
 
 class Gce:
@@ -94,6 +97,7 @@ class Gce:
                 for of in self.networks.subnetworks:
                     of.block = self.box.block
             self.routes = Routes(self)
+            self.firewall_policies = FirewallPolicies(self)
             self.firewalls = Firewalls(self)
             self.disks = Disks(self)
             self.instances = Instances(self)
@@ -192,8 +196,12 @@ class Gce:
     # -- for its parts ------------------------------------------------------------------
 
     def link(self, path: str) -> str:
-        """Return the URL of what is at a path below the project."""
-        return f"{self.url}{ROOT}projects/{self.project}/{path}".rstrip("/")
+        """Return the URL of what is at a path below the project, as Google gives it."""
+        return self.link_of(f"projects/{self.project}/{path}")
+
+    def link_of(self, path: str) -> str:
+        """Return the URL of what is at a path, as Google gives it."""
+        return f"{LINKS}{ROOT}{path}".rstrip("/")
 
     def relative(self, link: str) -> str:
         """Return the path below the project of a URL or a partial one."""
@@ -312,6 +320,7 @@ class Gce:
             self.images,
             self.networks,
             self.routes,
+            self.firewall_policies,
             self.firewalls,
             self.disks,
             self.instances,

@@ -32,7 +32,8 @@ class Rest:
 
         ``path`` is below the project, or from the root if it begins with a slash.
         """
-        url = self.gce.url + path if path.startswith("/") else self.gce.link(path)
+        below = f"/compute/v1/projects/{self.gce.project}/{path}".rstrip("/")
+        url = self.gce.url + (path if path.startswith("/") else below)
         request = urllib.request.Request(
             f"{url}?{urlencode(query, quote_via=quote)}" if query else url,
             method=verb,

@@ -3,6 +3,8 @@
 Importing it imports trio, so a backend's module that is imported first imports it late.
 """
 
+from ._access import Access as Access
+from ._access import Firewall as Firewall
 from ._backoff import backoff as backoff
 from ._backoff import poll_intervals as poll_intervals
 from ._batch import Batch as Batch

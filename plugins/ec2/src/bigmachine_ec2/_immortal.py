@@ -11,7 +11,7 @@ logger = logging.getLogger("bigmachine.ec2")
 def warn_of_start(ids: Mapping[str, str], *, session: str, lifetime: float) -> None:
     """Log that these instances were started and will not end: ids by machine name."""
     logger.warning(
-        "%s: immortal: they outlive their session and their driver; %s",
+        "immortal machines outlive their session and their driver: %s; %s",
         _named(ids),
         _end(session, lifetime),
     )

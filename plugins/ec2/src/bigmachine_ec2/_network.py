@@ -231,14 +231,15 @@ class SessionSecurityGroup:
             await self._let_in(allow)
         return self.id
 
-    async def let_in(self, allow: Sequence[str]) -> None:
+    async def let_in(self, allow: Sequence[str]) -> bool:
         """Let in these CIDR blocks of the driver, and its old ones no longer.
 
-        Raises `AwsError`.
+        Returns False: whether others have changed the group is not known. Raises `AwsError`.
         """
         async with self._lock:
             if self._is_open:
                 await self._let_in(allow)
+        return False
 
     async def _check_exists(self) -> None:
         """Forget the group if it was deleted: it may have been reaped between two starts."""

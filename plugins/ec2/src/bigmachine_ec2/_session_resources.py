@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from bigmachine import MachineChanged
 from bigmachine.errors import MachineStopped, StopReason
 from bigmachine.system import Event, Instance
 
+from ._errors import AwsError
 from ._immortal import warn_of_end
 from ._options import Ec2Options
 
 if TYPE_CHECKING:
+    from ._leftovers import ResourceKind
     from ._region import Region
 
 # A machine that the driver ends has ended its services before it is stopped.
@@ -45,30 +48,40 @@ class SessionResources:
         await region.vms.terminate(ids, done=self._done())
 
     async def free(self, region: Region, *, group_id: str) -> None:
-        """Terminate and delete all, also what is only known by its tags. Raises `AwsError`.
+        """Terminate and delete all, also what is only known by its tags.
 
         ``group_id`` is the session's security group, if it is known. Immortal instances are left,
-        and all that they use.
+        and all that they use. What can't be listed does not keep the rest from being freed; then
+        this raises the first `AwsError`.
         """
         from ._leftovers import FREED_AFTER_INSTANCES, FREED_BEFORE_INSTANCES
 
-        try:
-            if "spot" in self._options.markets:
-                requests = await region.leftovers.find(FREED_BEFORE_INSTANCES, session=self.session)
-                await region.leftovers.free(request.id for request in requests)
-        finally:  # even if that failed: most likely there are none
-            found = await region.vms.find(session=[self.session])
-            kept = await self._immortals(region) if self._options.immortal else {}
-            ids = {*self.ids.values(), *(vm.id for vm in found)} - {*kept.values()}
-            await self.terminate(region, ids)
+        errors: list[AwsError] = []
+
+        async def free(*kinds: ResourceKind, known: str = "") -> None:
+            found = []
+            for kind in kinds:
+                with _noted(errors):
+                    found += await region.leftovers.find([kind], session=self.session)
+            with _noted(errors):
+                await region.leftovers.free({*(one.id for one in found), known} - {""})
+
+        if "spot" in self._options.markets:
+            await free(*FREED_BEFORE_INSTANCES)
+        ids = {*self.ids.values()}
+        with _noted(errors):
+            ids |= {vm.id for vm in await region.vms.find(session=[self.session])}
+        kept = await self._immortals(region) if self._options.immortal else {}
+        await self.terminate(region, ids - {*kept.values()})  # else the rest is in use
         self.ids.clear()
         self._ended.clear()
         if kept:
             warn_of_end(kept, session=self.session, lifetime=self._options.lifetime or 0.0)
         else:
             # The security group is searched for, too: the response to its creation may be lost.
-            after = await region.leftovers.find(FREED_AFTER_INSTANCES, session=self.session)
-            await region.leftovers.free({*(one.id for one in after), group_id} - {""})
+            await free(*FREED_AFTER_INSTANCES, known=group_id)
+        if errors:
+            raise errors[0]
         self.session = ""
 
     async def _immortals(self, region: Region) -> dict[str, str]:
@@ -87,3 +100,12 @@ class SessionResources:
         if self._options.units:
             return set()
         return {id for name, id in self.ids.items() if name.partition(".")[0] in self._ended}
+
+
+@contextlib.contextmanager
+def _noted(errors: list[AwsError]) -> Iterator[None]:
+    """Add an error of AWS to the list, and go on."""
+    try:
+        yield
+    except AwsError as error:
+        errors.append(error)

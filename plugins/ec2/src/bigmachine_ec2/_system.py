@@ -118,6 +118,7 @@ class Ec2System(System):
                 network=plan.network,
                 allow=plan.allow,
                 address_service_url=self.address_service_url,
+                caller_arn=self._caller_arn,
             )
 
             async def dry_run() -> None:
@@ -142,8 +143,11 @@ class Ec2System(System):
     async def check(self) -> CheckReport:
         """Try all requests of sessions. This system then changes nothing any more."""
         from ._check import Check
+        from ._guest_setup import read_guest_setup
         from ._launch_plan import make_launch_plan
 
+        check_offline(self.options)  # before any request: with a wrong region, all would fail
+        read_guest_setup(self.options)
         url = self.address_service_url
         plan = functools.partial(make_launch_plan, self._api, self.options, address_service_url=url)
         with self._readable():
@@ -217,7 +221,7 @@ class Ec2System(System):
     async def restore_access(self, instances: Sequence[Instance]) -> None:
         """Let the driver in at its present address, as after a change of networks."""
         if self._access is not None:
-            await self._access.restore(caller_arn=self._caller_arn)
+            await self._access.restore()
 
     def event(self, event: Event) -> None:
         """Take note of the machines that the driver has ended."""

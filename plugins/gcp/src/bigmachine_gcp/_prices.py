@@ -1,10 +1,11 @@
-"""What instances cost an hour: computed from Google's price list, requested once per session."""
+"""What instances cost an hour: computed from Google's price list."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -19,6 +20,7 @@ from ._disk_types import disk_types, local_ssd_gib, local_ssds
 from ._errors import GcpError
 from ._machine_types import MachineType, describe_types
 from ._options import GcpOptions
+from ._price_cache import default_file, load_rates, save_rates
 from ._skus import COMPUTE_ENGINE, FIELDS, Rate, rates_of
 
 logger = logging.getLogger("bigmachine.gcp")
@@ -47,17 +49,23 @@ class PriceKey:
 
 
 class Prices:
-    """Prices in US dollars, as far as Google's price list tells them; it is requested once.
+    """Prices in US dollars, as far as Google's price list tells them; it is requested once a day.
 
     An instance's price includes its GPUs and local SSDs, and the disks and the external address
     that the options give it. A bill has more on it, which depends on use: above all, traffic.
+
+    ``cache_file`` keeps the list for other sessions; by default a file of the user's, and none
+    with an emulator.
     """
 
-    def __init__(self, api: Api, options: GcpOptions) -> None:
+    def __init__(self, api: Api, options: GcpOptions, *, cache_file: Path | None = None) -> None:
         self.failure: BigmachineError | None = None
         """Why prices are unknown, and what to do about it."""
         self._api = api
         self._options = options
+        self._cache_file = cache_file
+        if cache_file is None and not options.endpoint_url:
+            self._cache_file = default_file()
         self._rates: tuple[Rate, ...] | None = None
         self._by_region: dict[str, dict[tuple[str, str], float]] = {}
         self._types: dict[str, MachineType] = {}
@@ -149,12 +157,23 @@ class Prices:
         timeout = _NEEDED_TIMEOUT if is_needed else _TIMEOUT
         with trio.move_on_after(timeout) as scope:
             try:
-                self._rates = await self._read_rates()
+                self._rates = await self._load_rates()
             except GcpError as error:
                 self._note(error)
         if scope.cancelled_caught:
             self._note(StartError(f"Google's price list was not complete after {timeout:g} s"))
         self._rates = self._rates or ()
+
+    async def _load_rates(self) -> tuple[Rate, ...]:
+        file = self._cache_file
+        if file is None:
+            return await self._read_rates()
+        rates = await trio.to_thread.run_sync(load_rates, file)
+        if rates is None:
+            rates = await self._read_rates()
+            if rates:  # else something is wrong with it
+                await trio.to_thread.run_sync(save_rates, file, rates)
+        return rates
 
     async def _read_rates(self) -> tuple[Rate, ...]:
         rates: list[Rate] = []
