@@ -6,7 +6,9 @@ from bigmachine.errors import UsageError
 from tests.integration.gcp.plans import ALLOW, plan, planning, refusal
 from tests.support.gcp.errors import GceError
 from tests.support.gcp.firewall_policies import rule
+from tests.support.gcp.gce import PROJECT
 
+NETWORK = f"https://www.googleapis.com/compute/v1/projects/{PROJECT}/global/networks/default"
 HTTPS = [{"ipProtocol": "tcp", "ports": ["443"]}]
 OURS = [{"ipProtocol": "tcp", "ports": ["22", "7000-7999"]}]
 
@@ -17,6 +19,7 @@ DROPS = [
     [[rule(100, "deny", srcIpRanges=["192.0.2.0/24", "2001:db8::/32"])]],
     [[rule(100, "allow", layer4Configs=HTTPS), rule(200, "deny")]],
     [[rule(200, "deny"), rule(300, "allow")]],
+    [[{**rule(100, "deny"), "targetResources": [NETWORK]}]],
     [[rule(100, "goto_next"), rule(200, "allow")], [rule(100, "deny")]],
 ]
 MAY_LET_IN = [
@@ -30,6 +33,7 @@ MAY_LET_IN = [
     # what can't be known here: whether this computer is in such a country
     [rule(100, "allow", srcIpRanges=[], srcRegionCodes=["DE"]), rule(200, "deny")],
     [{**rule(100, "deny"), "disabled": True}],
+    [{**rule(100, "deny"), "targetResources": [NETWORK + "-2"]}],
     [{**rule(100, "deny"), "direction": "EGRESS"}],
     [{**rule(100, "deny"), "targetServiceAccounts": ["a@b.iam.gserviceaccount.com"]}],
     [rule(100, "apply_security_profile_group")],
