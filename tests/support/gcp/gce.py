@@ -80,7 +80,7 @@ class Gce:
             self._numbers = itertools.count(1)
             self._addresses = itertools.count(10)
             self.timeline = Timeline()
-            self.chance = Chance()
+            self.chance = Chance(self.timeline.now)
             self.faults = Faults()
             self.oauth = OAuth(self.project)
             self.access = Access(self)

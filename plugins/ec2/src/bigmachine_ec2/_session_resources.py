@@ -30,6 +30,8 @@ class SessionResources:
         """The session's name; set while it may have resources."""
         self.ids: dict[str, str] = {}
         """The ids of its live instances, by machine name."""
+        self.unconfirmed: set[str] = set()
+        """The ids of instances of failed starts that may still run."""
         self._options = options
         self._ended: set[str] = set()  # short names of machines that the driver has ended
 
@@ -51,8 +53,8 @@ class SessionResources:
         """Terminate and delete all, also what is only known by its tags.
 
         ``group_id`` is the session's security group, if it is known. Immortal instances are left,
-        and all that they use. What can't be listed does not keep the rest from being freed; then
-        this raises the first `AwsError`.
+        and all that they use. If something else than instances can't be listed, the rest is freed
+        first. Raises the first `AwsError`.
         """
         from ._leftovers import FREED_AFTER_INSTANCES, FREED_BEFORE_INSTANCES
 
@@ -68,12 +70,16 @@ class SessionResources:
 
         if "spot" in self._options.markets:
             await free(*FREED_BEFORE_INSTANCES)
-        ids = {*self.ids.values()}
-        with _noted(errors):
-            ids |= {vm.id for vm in await region.vms.find(session=[self.session])}
         kept = await self._immortals(region) if self._options.immortal else {}
-        await self.terminate(region, ids - {*kept.values()})  # else the rest is in use
+        known = {*self.ids.values(), *self.unconfirmed} - {*kept.values()}
+        try:
+            found = {vm.id for vm in await region.vms.find(session=[self.session])}
+        except AwsError:
+            await self.terminate(region, known)
+            raise
+        await self.terminate(region, known | found - {*kept.values()})
         self.ids.clear()
+        self.unconfirmed.clear()
         self._ended.clear()
         if kept:
             warn_of_end(kept, session=self.session, lifetime=self._options.lifetime or 0.0)

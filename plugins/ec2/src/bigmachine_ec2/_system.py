@@ -184,7 +184,7 @@ class Ec2System(System):
                     await self._access.names.settle(vms, allow=self._access.allow)
                 await tag_names(self._vms, instances)
             except BaseException:
-                await launch.undo()
+                self._resources.unconfirmed |= {vm.id for vm in await launch.undo()}
                 raise
         new = {instance.name: instance.id for instance in instances}
         self._resources.ids.update(new)

@@ -91,8 +91,7 @@ class BulkInsert:
             # Google checks capacity and quotas first ("Troubleshooting bulk VM creation").
             return LaunchResult((), [(offer, error) for offer in self._offers_of(error)])
         with trio.CancelScope(shield=True):
-            result = await self._result(operation, machines, token=token)
-        return result
+            return await self._result(operation, machines, token=token)
 
     @property
     def _method(self) -> str:
