@@ -287,3 +287,45 @@ def test_price_list_that_cannot_be_kept_is_used(tmp_path):
 def test_price_list_is_kept_in_the_users_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_file() == tmp_path / "bigmachine" / "gcp-prices.json"
+
+
+def test_started_and_listed_instances_have_their_price(run, gce):
+    async def test(kit):
+        [instance] = await kit.start()
+        assert instance.cost_per_hour == pytest.approx(N2 * SPOT + DISK + IP / 2)
+        listed = [each for each in await kit.system.instances() if each.cost_per_hour]
+        assert [each.cost_per_hour for each in listed] == [instance.cost_per_hour]
+
+    run(test)
+
+
+def test_cost_limit_without_prices_says_how_to_get_them(run, gce):
+    gce.access.disabled_apis.add("cloudbilling.googleapis.com")
+
+    async def test(kit):
+        with pytest.raises(StartError) as caught:
+            await kit.setup()
+        assert str(caught.value).startswith("max_session_cost: the machines' prices are unknown")
+        assert "`gcloud services enable cloudbilling.googleapis.com" in str(caught.value)
+
+    run(test, max_session_cost=1.0)
+
+
+def test_cost_limit_for_types_without_a_price_is_refused(run, gce):
+    gce.price_list.skus[:] = [s for s in gce.price_list.skus if "C4" not in s["description"]]
+
+    async def test(kit):
+        with pytest.raises(StartError) as caught:
+            await kit.setup()
+        text = "max_session_cost: Google has no price in US dollars for c4-standard-2: name other"
+        assert str(caught.value).startswith(text)
+
+    run(test, max_session_cost=1.0, machine_type="c4-standard-2")
+
+
+def test_instances_above_the_highest_price_are_not_launched(run, gce):
+    async def test(kit):
+        [instance] = await kit.start()
+        assert instance.details["instance_type"] == "n2-standard-2"
+
+    run(test, machine_type=["c3-standard-4", "n2-standard-2"], max_price=0.03)
