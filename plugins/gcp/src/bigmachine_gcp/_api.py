@@ -93,6 +93,8 @@ class Api:
 
     async def read(self, method: str, *, attempts: int = _ATTEMPTS, **request: Any) -> Any:
         """Send a request that changes nothing. Can be cancelled at any time."""
+        if not method.rpartition(".")[2].startswith(_READS) and self._forbids_changes:
+            raise RuntimeError(f"{method} may change something: it was not sent")
         return await self._read(
             lambda transport: transport.call(method, request, timeout=_TIMEOUT), method, attempts
         )
@@ -209,8 +211,6 @@ class Api:
         is_new: bool = False,
     ) -> Any:
         """Send a request until it is answered; also until what ``is_new`` is found."""
-        if not method.rpartition(".")[2].startswith(_READS) and self._forbids_changes:
-            raise RuntimeError(f"{method} may change something: it was not sent")
         for attempt, delay in enumerate(backoff(_THROTTLED_ATTEMPTS), start=1):
             try:
                 return await self._send(send, self._read_limiter, threads=threads, is_read=True)
