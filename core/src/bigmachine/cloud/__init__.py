@@ -26,5 +26,7 @@ from ._rate_limiter import RateLimiter as RateLimiter
 from ._scope import Refusals as Refusals
 from ._scope import RuledOut as RuledOut
 from ._scope import Scope as Scope
+from ._session_resources import SessionResources as SessionResources
+from ._session_resources import SessionVm as SessionVm
 from .guest import GuestError as GuestError
 from .guest import GuestSetup as GuestSetup

@@ -25,7 +25,6 @@ from bigmachine.system import (
     check_options,
 )
 
-from ._immortal import warn_of_start
 from ._options import Ec2Options, check_offline
 from ._session_resources import SessionResources
 from ._user_data import CONTACT_SECONDS, make_user_data
@@ -76,7 +75,7 @@ class Ec2System(System):
         self._opened: Region | None = None
         self._plan: LaunchPlan | None = None
         self._access: Access | None = None
-        self._resources = SessionResources(self.options)
+        self._resources = SessionResources(self.options, lambda: self._region)
         self._refusals: Refusals | None = None
         self._caller_arn = ""
         self._guest_setup: Ec2GuestSetup | None = None  # read by `setup`, applied on the machine
@@ -183,11 +182,7 @@ class Ec2System(System):
             except BaseException:
                 await launch.undo()
                 raise
-        new = {instance.name: instance.id for instance in instances}
-        self._resources.ids.update(new)
-        if self.options.immortal:
-            lifetime = self.options.lifetime or 0.0
-            warn_of_start(new, session=self._resources.session, lifetime=lifetime)
+        self._resources.add({instance.name: instance.id for instance in instances})
         return instances
 
     def maxprocs(self) -> int | None:
@@ -231,7 +226,7 @@ class Ec2System(System):
         """
         from ._leftovers import is_leftover
 
-        if self.options.immortal and instance.name in self._resources.ids:
+        if self._resources.is_immortal(instance):
             return
         with self._readable():
             if is_leftover(instance.id):  # one of `instances`
@@ -241,7 +236,7 @@ class Ec2System(System):
             if id not in self._resources.ids.values():
                 id = await self._vms.find_ours(instance)
             if id:
-                await self._resources.terminate(self._region, [id])
+                await self._resources.terminate([id])
         self._resources.ids.pop(instance.name, None)
 
     async def shutdown(self) -> None:
@@ -253,8 +248,8 @@ class Ec2System(System):
         try:
             with self._readable():
                 if session:
-                    group_id = access.group_id if access is not None else ""
-                    await self._resources.free(self._region, group_id=group_id)
+                    self._resources.group_id = access.group_id if access is not None else ""
+                    await self._resources.free()
                     if access is not None:
                         access.forget_group()
         except BigmachineError as error:
