@@ -80,8 +80,8 @@ class Launch(abc.ABC, Generic[OfferT, VmT, ErrorT]):
         """Yield the ways to launch, in the user's order.
 
         The next one is requested when all before have launched too few: `ruled_out` says by then
-        what their errors have ruled out. A method whose offers are all ruled out is not tried, nor one
-        without offers.
+        what their errors have ruled out. A method whose offers are all ruled out is not tried,
+        nor is one without offers.
         """
 
     @abc.abstractmethod
@@ -118,7 +118,8 @@ class Launch(abc.ABC, Generic[OfferT, VmT, ErrorT]):
         self._count = count
         for method in self.methods():
             if self.ruled_out.covers(method.offers):
-                self.logger.info("not requested again: %s …", *method.offers[:1] or ["no offer"])
+                for offer in method.offers[:1]:
+                    self.logger.info("not requested again: %s …", offer)
                 continue
             errors = await self._launch_by(method, count)
             if len(self.vms) >= count or not self._note(errors, method=type(method)):
