@@ -28,5 +28,7 @@ from ._scope import RuledOut as RuledOut
 from ._scope import Scope as Scope
 from ._session_resources import SessionResources as SessionResources
 from ._session_resources import SessionVm as SessionVm
+from ._system import CONTACT_SECONDS as CONTACT_SECONDS
+from ._system import CloudSystem as CloudSystem
 from .guest import GuestError as GuestError
 from .guest import GuestSetup as GuestSetup
