@@ -27,9 +27,9 @@ ROWS = [*rows(TABLES)]
 TESTS_OF = dict(rows(TESTS))
 
 
-def messages() -> Iterator[str]:
+def messages(source: str) -> Iterator[str]:
     """Yield the texts in the source, with an ellipsis for each placeholder."""
-    for node in ast.walk(ast.parse(SOURCE.replace("from __future__ import annotations", ""))):
+    for node in ast.walk(ast.parse(source.replace("from __future__ import annotations", ""))):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield re.sub("%[sd]", "…", node.value)
         elif isinstance(node, ast.JoinedStr):
@@ -38,7 +38,7 @@ def messages() -> Iterator[str]:
             )
 
 
-MESSAGES = [" ".join(message.split()) for message in messages()]
+MESSAGES = [" ".join(message.split()) for message in messages(SOURCE)]
 
 
 def test_table_is_not_empty():

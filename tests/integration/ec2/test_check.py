@@ -214,6 +214,21 @@ def test_setup_that_fails_is_shown_and_the_rest_is_tried(check, aws):
     }
 
 
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("region=us-east", "like 'eu-central-1'"),
+        ("lifetime=10", "600"),
+        ("files=/a=/none", "/none"),
+    ],
+)
+def test_invalid_option_is_the_only_answer_and_nothing_is_sent(check, aws, option, says):
+    status, answers, _ = check(option)
+    assert (status, verdicts(answers)) == (1, {"setup": "refused"})
+    assert says in answers["setup"]["detail"]
+    assert aws.asked == []
+
+
 def test_rejected_credentials_are_the_only_answer(check, aws):
     aws.refuse("GetCallerIdentity", "InvalidClientTokenId", status=403)
     status, answers, _ = check()

@@ -293,6 +293,24 @@ def test_shutdown_waits_until_the_security_group_is_unused(run, aws):
     run(test)
 
 
+def test_instances_of_a_start_that_could_not_be_undone_are_terminated(run, aws):
+    """Also if AWS does not list them, and the error is not lost in the wait for their group."""
+
+    async def test(kit):
+        system = await kit.setup()
+        aws.refuse("DescribeInstances", "InternalFailureOfATest", times=3)
+        with pytest.raises(StartError, match="DescribeInstances failed"):
+            await system.start(2, kit.request)
+        terminated = aws.count("TerminateInstances")
+        aws.refuse("DescribeInstances", "InternalFailureOfATest", times=1)
+        with pytest.raises(BigmachineError, match="may still have instances .* reap ec2"):
+            await system.shutdown()
+        assert aws.count("TerminateInstances") > terminated
+        assert states(aws) == ["terminated"] * 2
+
+    run(test)
+
+
 def test_security_group_that_something_else_uses_is_told(run, aws, monkeypatch, caplog):
     """As a rule of a database's group, which lets machines in (kubernetes/kops issue 6454)."""
     monkeypatch.setattr("bigmachine_ec2._leftovers._IN_USE_SECONDS", 0.0)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 
 import pytest
 import trio
+from google.cloud import compute_v1
 
 from bigmachine_gcp._advice import explain
 from bigmachine_gcp._errors import GcpError
+from bigmachine_gcp._operations import Operation
 from tests.support.gcp.errors import GceError, OperationError
 from tests.support.gcp.gce import PROJECT, REGION, ZONE
 
@@ -227,6 +230,31 @@ def test_wait_survives_early_answers_and_failures(gce, use, monkeypatch):
     use(test)
 
 
+def test_operation_that_google_does_not_find_yet_is_waited_for(gce, use):
+    async def test(api):
+        unknown = GceError(
+            404, "notFound", "The resource 'projects/p/global/operations/o' was not f"
+        )
+        gce.refuse("globalOperations.wait", unknown, times=3)
+        await api.change_and_wait("firewalls.insert", firewall_resource=RULE)
+        await remove(api)
+        gce.refuse("globalOperations.wait", unknown, times=99)
+        error = await error_of(api.wait(Operation("compute.firewalls.insert", "o")))
+        assert error.is_not_found
+
+    use(test)
+
+
+def test_operation_of_another_project_is_asked_for_there():
+    link = "https://www.googleapis.com/compute/v1/projects/host/global/operations/o"
+    raw = compute_v1.Operation(name="o", self_link=link)
+    operation = Operation.of("compute.firewalls.insert", raw)
+    assert (operation.service, operation.request) == (
+        "global_operations",
+        {"operation": "o", "project": "host"},
+    )
+
+
 def test_operations_are_waited_for_where_they_run(gce, use):
     async def test(api):
         operation = await api.change("instances.insert", zone=ZONE, instance_resource=INSTANCE)
@@ -312,16 +340,28 @@ def test_request_that_is_not_sent_has_a_known_outcome(gce, use):
 
 
 @pytest.mark.parametrize(
-    ("answer", "code"),
+    ("answer", "code", "says"),
     [
-        (b"", "ConnectionLost"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 19\r\n\r\n<html>Sign in</html", "InvalidResponse"),
-        (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 9\r\n\r\n<p>busy</", "502"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", "ConnectionLost"),
+        (b"", "ConnectionLost", "check the internet connection"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 19\r\n\r\n<html>Sign in</html",
+            "InvalidResponse",
+            "sign in to this network",
+        ),
+        (
+            b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 9\r\n\r\n<p>busy</",
+            "502",
+            "Google has a fault: try again later",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{",
+            "ConnectionLost",
+            "check the internet connection",
+        ),
     ],
     ids=["none", "a page", "a proxy's", "half of it"],
 )
-def test_outcome_is_unknown_after_a_broken_answer(use, answer, code):
+def test_outcome_is_unknown_after_a_broken_answer(use, answer, code, says):
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve():
@@ -340,7 +380,25 @@ def test_outcome_is_unknown_after_a_broken_answer(use, answer, code):
         async def test(api):
             error = await error_of(api.change("firewalls.insert", firewall_resource=RULE))
             assert (error.code, error.is_outcome_unknown) == (code, True)
+            assert says in str(explain(error))
 
         use(test, endpoint_url=f"http://127.0.0.1:{server.getsockname()[1]}")
         server.shutdown(socket.SHUT_RDWR)
     thread.join()
+
+
+def test_connection_that_nobody_accepts_is_given_up_early(use, monkeypatch):
+    monkeypatch.setattr("bigmachine_gcp._transport._CONNECT_TIMEOUT", 0.1)
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):  # its queue is full: Linux answers no more
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(server.getsockname())
+
+        async def test(api):
+            with trio.fail_after(30):  # the time limit of a request is a minute
+                error = await error_of(api.read("zones.get", zone=ZONE, attempts=1))
+            assert (error.code, error.is_outcome_unknown) == ("ConnectionError", False)
+
+        use(test, endpoint_url=f"http://127.0.0.1:{server.getsockname()[1]}")

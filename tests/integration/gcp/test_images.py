@@ -116,6 +116,17 @@ def test_boot_form_follows_from_the_images_project_license_or_label(run, gce, im
             ("image: the family 'old' of the", "has no image that is not deprecated"),
         ),
         ({"image": f"{OWN}unfinished"}, ("unfinished is PENDING: pass one that is READY",)),
+        (
+            {"image": "projects/cos-cloud/global/images/family/cos-stable"},
+            ("is Container-Optimized OS, which runs nothing but containers",),
+        ),
+        (
+            {"image": f"{OWN}mislabelled"},
+            (
+                f"image: the label bigmachine-boot of {OWN}mislabelled must be cloud-init or",
+                "startup-script, not 'ignition'",
+            ),
+        ),
         ({"image": f"{OWN}windows"}, ("windows is for Windows, and machines run Linux",)),
         (
             {"image": "projects/secret-project/global/images/family/golden"},
@@ -151,6 +162,7 @@ def test_image_that_does_not_fit_is_refused(run, gce, options, says):
     gce.images.add("unfinished", status="PENDING")
     gce.images.add("windows")
     gce.images.add("large", size=50)
+    gce.images.add("mislabelled", labels={"bigmachine-boot": "ignition"})
 
     def edited(answer):
         if answer["name"] == "gone":

@@ -142,25 +142,18 @@ def test_routes_that_may_not_be_read_are_ignored(run, gce):
 
 
 def test_shared_network_belongs_to_its_host_project(run, gce):
-    def of_host(answer):
-        text = {
-            key: value.replace(f"/projects/{PROJECT}/", "/projects/host-project/")
-            for key, value in answer.items()
-            if isinstance(value, str)
-        }
-        return {**answer, **text}
-
-    gce.edit("subnetworks.get", of_host)
-    gce.access.other_projects.add("host-project")
+    gce.networks.add("shared", mode="custom", project="host-project")
+    place = {"network": "shared", "region": REGION, "block": "10.9.0.0/24"}
+    gce.networks.add_subnetwork("default", **place)
     gce.refuse_always("subnetworks.aggregatedList", DENIED)
     gce.refuse_always("routes.list", DENIED)
     subnetwork = f"projects/host-project/regions/{REGION}/subnetworks/default"
     network = plan(run, subnetwork=subnetwork).network
     assert network.project == "host-project"
-    assert network.link == "projects/host-project/global/networks/default"
+    assert network.link == "projects/host-project/global/networks/shared"
     assert network.subnetwork == subnetwork
-    assert network.blocks == ("10.128.0.0/20",)
+    assert network.blocks == ("10.9.0.0/24",)
     [call] = gce.calls("subnetworks.get")
     assert call.project == "host-project"
-    said = refusal(run, UsageError, network="projects/host-project/global/networks/default")
-    assert said.startswith("subnetwork: these credentials may not list those of default: name one")
+    said = refusal(run, UsageError, network="projects/host-project/global/networks/shared")
+    assert said.startswith("subnetwork: these credentials may not list those of shared: name one")

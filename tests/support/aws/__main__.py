@@ -23,6 +23,7 @@ def main(command: list[str]) -> int:
         sys.exit(f"no EC2 in a box: {reason}")
     with Aws().serving() as aws:
         aws.add_images()
+        aws.quotas.update(dict.fromkeys(("L-1216C47A", "L-34B43A08"), 64.0))  # vCPUs, and of spot
         with ec2_in_a_box(aws) as box:
             status = subprocess.call(command, env={**os.environ, **environ(aws)})
             if left := aws.leftovers() + box.running():

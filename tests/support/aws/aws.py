@@ -179,7 +179,9 @@ class Aws(Faults, Launches):
             answer = reply(412, error("DryRunOperation", "it would have succeeded"))
         elif action == "DeleteLaunchTemplate" and not self._has_template(parameters):
             answer = reply(400, _unknown_template(parameters))
-        elif action == "GetConsoleOutput" and self.box:
+        elif (
+            action == "GetConsoleOutput" and self.box and parameters["InstanceId"] in self.box.hosts
+        ):
             console = base64.b64encode(self.box.console(parameters["InstanceId"]).encode())
             answer = reply(200, _CONSOLE % console)
         elif action == "DeleteSecurityGroup" and self._is_used(parameters["GroupId"]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
     from tests.support.cloudbox._host import Host
 
 ROOT = "/computeMetadata/v1"
+API_ROOT = "/compute/v1/"
 MAX_WAIT = 60.0  # seconds to wait for a change, if the request has no timeout
 POLL_INTERVAL = 0.05  # seconds
 METADATA = "169.254.169.254"
+NO_NOTIFICATIONS = "no notifications have been received yet, try again later"
 
 HOSTS = f"""\
 127.0.0.1 localhost
@@ -28,6 +31,13 @@ HOSTS = f"""\
 AGENT = b"""\
 [Unit]
 Wants=google-guest-agent.service google-startup-scripts.service google-shutdown-scripts.service
+"""
+CLOUD_INIT = b"datasource_list: [GCE]\n"
+# A container has no DMI, by which cloud-init recognizes GCE.
+DMI_PATH = "usr/lib/python3/dist-packages/cloudinit/dmi.py"
+DMI = b"""\
+def read_dmi_data(key):
+    return {"system-product-name": "Google Compute Engine"}.get(key)
 """
 # As on Google's images, the output of the startup script goes to the console.
 CONSOLE = b"""\
@@ -40,8 +50,9 @@ StandardOutput=journal+console
 class Gce(Cloud):
     """An instance: the arguments of ``instances.insert``, and its current state.
 
-    Its image runs Google's guest agent, as Google's Debian images do, and not cloud-init: the
-    agent runs the attribute ``startup-script``.
+    Its image runs Google's guest agent, which runs the attribute ``startup-script``: Google's
+    Debian images do. With ``has_cloud_init``, it also has cloud-init, which runs ``user-data``, as
+    Ubuntu's do. ``api`` answers requests to the Compute Engine API, at the same address.
     """
 
     startup_script: str | None = None
@@ -54,13 +65,20 @@ class Gce(Cloud):
     is_spot: bool = False
     preempted: bool = False
     maintenance_event: str = "NONE"
+    upcoming_maintenance: dict[str, str] | str | None = None
+    external_ip: str = ""
     token: dict[str, Any] | None = None  # {"access_token": …, "expires_in": …, "token_type": …}
     scopes: tuple[str, ...] = ("https://www.googleapis.com/auth/cloud-platform",)
     guest_attributes: dict[str, str] = field(default_factory=dict)  # set by the instance
+    has_cloud_init: bool = False
+    api: Callable[[Request], Awaitable[Response]] | None = None
 
     def files(self, host: Host, /) -> dict[str, bytes]:
+        cloud_init = {"etc/cloud/cloud-init.disabled": b""}
+        if self.has_cloud_init:
+            cloud_init = {"etc/cloud/cloud.cfg.d/95_cloud.cfg": CLOUD_INIT, DMI_PATH: DMI}
         return {
-            "etc/cloud/cloud-init.disabled": b"",
+            **cloud_init,
             "etc/hostname": self.name.encode(),
             "etc/hosts": HOSTS.encode(),  # Google's resolver knows these names
             "etc/systemd/system/google-startup-scripts.service.d/console.conf": CONSOLE,
@@ -69,6 +87,8 @@ class Gce(Cloud):
 
     async def answer(self, request: Request, host: Host, /) -> Response:
         if not request.path.startswith(ROOT):
+            if self.api is not None and request.path.startswith(API_ROOT):
+                return await self.api(request)
             return Response(404)
         if request.headers.get("metadata-flavor") != "Google":
             return Response(403, "Missing Metadata-Flavor:Google header.")
@@ -79,6 +99,8 @@ class Gce(Cloud):
         if request.method == "PUT" and attribute:
             self.guest_attributes[attribute] = request.body.decode()
             return Response()
+        if path == "/instance/upcoming-maintenance" and self.upcoming_maintenance is None:
+            return Response.of_json({"error": NO_NOTIFICATIONS}, status=503)
         try:
             if request.query.get("wait_for_change", "").lower() == "true":
                 await self._wait_for_change(path, request, host)
@@ -91,7 +113,11 @@ class Gce(Cloud):
         known = request.query.get("last_etag") or etag(self._find(path, host))
         with trio.move_on_after(float(request.query.get("timeout_sec", MAX_WAIT))):
             while etag(self._find(path, host)) == known:
-                await trio.sleep(POLL_INTERVAL)
+                await self._may_have_changed()
+
+    async def _may_have_changed(self) -> None:
+        """Wait until some attribute may have changed."""
+        await trio.sleep(POLL_INTERVAL)
 
     def _value(self, path: str, request: Request, host: Host) -> Response:
         found = self._find(path, host)
@@ -117,6 +143,11 @@ class Gce(Cloud):
         attributes = dict(self.attributes)
         if self.startup_script is not None:
             attributes["startup-script"] = self.startup_script
+        card: dict[str, Any] = {"ip": host.address, "mac": host.mac}
+        if self.external_ip:
+            card["access-configs"] = [
+                {"external-ip": self.external_ip, "type": "ONE_TO_ONE_NAT"},
+            ]
         account = {
             "aliases": ["default"],
             "email": f"default@{self.project}.iam.gserviceaccount.com",
@@ -131,7 +162,7 @@ class Gce(Cloud):
                 "machine-type": f"projects/1/machineTypes/{self.machine_type}",
                 "maintenance-event": self.maintenance_event,
                 "name": self.name,
-                "network-interfaces": [{"ip": host.address, "mac": host.mac}],
+                "network-interfaces": [card],
                 "preempted": str(self.preempted).upper(),
                 "scheduling": {
                     "automatic-restart": str(not self.is_spot).upper(),
@@ -139,6 +170,7 @@ class Gce(Cloud):
                     "preemptible": str(self.is_spot).upper(),
                 },
                 "service-accounts": {"default": account} if self.token else {},
+                "upcoming-maintenance": self.upcoming_maintenance or {},
                 "zone": zone,
             },
             "project": {"attributes": {}, "numeric-project-id": 1, "project-id": self.project},

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.support.gcp.calls import Call
 from tests.support.gcp.errors import ERROR_INFO, GceError
+from tests.support.gcp.permissions import permissions_of
 
 if TYPE_CHECKING:
     from tests.support.gcp.gce import Gce
@@ -33,8 +34,17 @@ class Access:
     )
     """Projects that there are besides our own."""
 
+    denied: set[str] = field(default_factory=set)
+    """Permissions that the caller lacks, as ``compute.instances.create``."""
+    used: set[str] = field(default_factory=set)
+    """Permissions that calls have needed so far."""
+
     def check(self, call: Call) -> None:
         """Refuse a call that Google would refuse whatever it asks for."""
+        if call.method.startswith("cloudbilling."):
+            if "cloudbilling.googleapis.com" in self.disabled_apis:
+                raise self._disabled("cloudbilling.googleapis.com", "Cloud Billing API")
+            return
         project = call.parameters.get("project", self.gce.project)
         if project in self.other_projects:
             return
@@ -44,12 +54,12 @@ class Access:
             raise self._disabled(SERVICE, "Compute Engine API")
         if not self.has_billing:
             raise self._no_billing()
-
-    def forbidden(self, call: Call, permission: str) -> GceError:
-        """Return the answer to an account that lacks a permission."""
-        path = "/".join(["projects", call.parameters.get("project", self.gce.project)])
-        text = f"Required '{permission}' permission for '{path}'"
-        return GceError(403, "forbidden", text)
+        for permission, path in permissions_of(self.gce, call):
+            self.used.add(permission)
+            if permission in self.denied:
+                # hashicorp/terraform-provider-google#14954
+                text = f"Required '{permission}' permission for '{path}'"
+                raise GceError(403, "forbidden", text)
 
     def _disabled(self, service: str, title: str) -> GceError:
         number = self.gce.project_number

@@ -1,6 +1,6 @@
-"""Requests and answers checked against Google's own discovery document of Compute Engine.
+"""Requests and answers checked against Google's own discovery documents.
 
-The document is in google-api-python-client. Some of its limits are only in descriptions; these are
+The documents are in google-api-python-client. Some limits are only in descriptions; these are
 checked here as well.
 """
 
@@ -44,22 +44,23 @@ _RANGE = re.compile(r"Acceptable values are\s+`(\d+)` to `(\d+)`, inclusive")
 _OUTPUT_ONLY = re.compile(r"\s*(Output only\.|\[Output Only\])", re.IGNORECASE)
 
 
+APIS = ("compute.v1", "cloudbilling.v1")
+"""The documents of those that the plugin uses."""
+
+
 @dataclass(frozen=True)
 class Method:
-    """A method of the API, as the document describes it."""
+    """A method of an API, as its document describes it."""
 
+    api: str
+    """One of `APIS`."""
     id: str
     """As ``compute.instances.get``."""
     document: Mapping[str, Any]
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        return {**_document()["parameters"], **self.document.get("parameters", {})}
-
-    @property
-    def is_change(self) -> bool:
-        """Whether it is answered by an operation that it has begun."""
-        return "requestId" in self.document.get("parameters", {})
+        return {**_document(self.api)["parameters"], **self.document.get("parameters", {})}
 
     def problems(self, parameters: Mapping[str, str], body: Any) -> Iterator[str]:
         """Yield what Google would refuse of a request."""
@@ -68,13 +69,13 @@ class Method:
             if name not in known:
                 yield f"{name}: is unknown"
                 continue
-            schema = _of_property(known[name], name, self.id)
+            schema = _of_property(self.api, known[name], name, self.id)
             yield from refusals(schema, _parse(text, schema), name)
         for name, described in known.items():
             if described.get("required") and name not in parameters:
                 yield f"{name}: is required"
         if "request" in self.document:
-            schema = named(self.document["request"]["$ref"], self.id)
+            schema = named(self.api, self.document["request"]["$ref"], self.id)
             yield from refusals(schema, body or {}, "resource")
         elif body is not None:
             yield "resource: this method has no body"
@@ -82,45 +83,59 @@ class Method:
     def ignored(self, body: Any) -> Iterator[str]:
         """Yield what Google would ignore of a request, because it is only in answers."""
         if "request" in self.document and isinstance(body, Mapping):
-            yield from _output_only(self.document["request"], body, "resource")
+            yield from _output_only(self.api, self.document["request"], body, "resource")
 
     def problems_of_answer(self, answer: Any) -> Iterator[str]:
         """Yield what Google would never answer."""
-        yield from refusals(
-            named(self.document["response"]["$ref"]), answer, f"answer of {self.id}"
-        )
+        schema = named(self.api, self.document["response"]["$ref"])
+        yield from refusals(schema, answer, f"answer of {self.id}")
 
 
 def find_method(verb: str, path: str) -> tuple[Method, dict[str, str]] | None:
-    """Return the method of a path below ``/compute/v1/``, and the parameters in the path."""
+    """Return the method that answers at a path, and the parameters that are in the path."""
     parts = path.strip("/").split("/")
-    for pattern, method in _routes()[verb, len(parts)]:
-        pairs = [*zip(pattern, parts, strict=True)]
-        if all(part == wanted for wanted, part in pairs if not wanted.startswith("{")):
-            found = {name[1:-1]: unquote(part) for name, part in pairs if name.startswith("{")}
-            return method, found
+    for api in APIS:
+        for pattern, method in _routes(api)[verb, len(parts)]:
+            pairs = [*zip(pattern, parts, strict=True)]
+            if all(part == wanted for wanted, part in pairs if not wanted.startswith("{")):
+                return method, _in_path(method, pattern, parts)
     return None
 
 
 @functools.cache
-def named(name: str, method: str = "") -> Schema:
-    """Return a schema of the document; for requests, with what a ``method`` requires."""
-    return _of_object(_document()["schemas"][name], name, method)
+def named(api: str, name: str, method: str = "") -> Schema:
+    """Return a schema of an API; for requests, with what a ``method`` requires."""
+    return _of_object(api, _document(api)["schemas"][name], name, method)
 
 
 @functools.cache
-def _document() -> Any:
+def _document(api: str) -> Any:
     folder = files("googleapiclient") / "discovery_cache" / "documents"
-    return json.loads((folder / "compute.v1.json").read_bytes())
+    return json.loads((folder / f"{api}.json").read_bytes())
 
 
 @functools.cache
-def _routes() -> Mapping[tuple[str, int], list[tuple[list[str], Method]]]:
+def _routes(api: str) -> Mapping[tuple[str, int], list[tuple[list[str], Method]]]:
+    document = _document(api)
     routes: dict[tuple[str, int], list[tuple[list[str], Method]]] = defaultdict(list)
-    for method in _methods(_document()):
-        parts = method["flatPath"].split("/")
-        routes[method["httpMethod"], len(parts)].append((parts, Method(method["id"], method)))
+    for method in _methods(document):
+        parts = (document["servicePath"] + method["flatPath"]).split("/")
+        routes[method["httpMethod"], len(parts)].append((parts, Method(api, method["id"], method)))
     return routes
+
+
+def _in_path(method: Method, pattern: list[str], parts: list[str]) -> dict[str, str]:
+    template = method.document["path"]
+    if whole := re.search(r"{\+(\w+)}", template):
+        # One parameter that is several parts of the path, as ``services/6F81-5844-456A``.
+        start = template[: whole.start()].count("/")
+        end = len(parts) - template[whole.end() :].count("/")
+        return {whole[1]: "/".join(parts[start:end])}
+    return {
+        name[1:-1]: unquote(part)
+        for name, part in zip(pattern, parts, strict=True)
+        if name.startswith("{")
+    }
 
 
 def _methods(resource: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -129,13 +144,14 @@ def _methods(resource: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield from _methods(inner)
 
 
-def _of_object(described: Mapping[str, Any], name: str, method: str) -> Schema:
+def _of_object(api: str, described: Mapping[str, Any], name: str, method: str) -> Schema:
     properties = described.get("properties", {})
 
     @functools.cache
     def inner() -> dict[str, Schema]:
         return {
-            key: _of_property(value, f"{name}.{key}", method) for key, value in properties.items()
+            key: _of_property(api, value, f"{name}.{key}", method)
+            for key, value in properties.items()
         }
 
     required = [
@@ -146,23 +162,23 @@ def _of_object(described: Mapping[str, Any], name: str, method: str) -> Schema:
     return Schema(type="object", properties=inner, required=required)
 
 
-def _of_property(described: Mapping[str, Any], name: str, method: str) -> Schema:
+def _of_property(api: str, described: Mapping[str, Any], name: str, method: str) -> Schema:
     if "$ref" in described:
-        return named(described["$ref"], method)
+        return named(api, described["$ref"], method)
     limits = _limits(described, name)
     kind = described.get("type", "")
     if kind == "array":
         of_items = described["items"]
         return Schema(
-            type=kind, items=lambda: _of_property(of_items, f"{name}[]", method), **limits
+            type=kind, items=lambda: _of_property(api, of_items, f"{name}[]", method), **limits
         )
     if kind == "object" and "properties" in described:
-        return _of_object(described, name, method)
+        return _of_object(api, described, name, method)
     if kind == "object":
         of_values = described.get("additionalProperties", {})
         value = f"{name.rpartition('.')[2]}.*"
         return Schema(
-            type=kind, additional=lambda: _of_property(of_values, value, method), **limits
+            type=kind, additional=lambda: _of_property(api, of_values, value, method), **limits
         )
     return Schema(type="" if kind == "any" else kind, format=described.get("format", ""), **limits)
 
@@ -193,12 +209,12 @@ def _parse(text: str, schema: Schema) -> Any:
     return {"true": True, "false": False}.get(text, text) if schema.type == "boolean" else text
 
 
-def _output_only(described: Mapping[str, Any], value: Any, path: str) -> Iterator[str]:
+def _output_only(api: str, described: Mapping[str, Any], value: Any, path: str) -> Iterator[str]:
     if "$ref" in described:
-        described = _document()["schemas"][described["$ref"]]
+        described = _document(api)["schemas"][described["$ref"]]
     if isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _output_only(described.get("items", {}), item, f"{path}[{index}]")
+            yield from _output_only(api, described.get("items", {}), item, f"{path}[{index}]")
     if not isinstance(value, Mapping):
         return
     for key, item in value.items():
@@ -208,4 +224,4 @@ def _output_only(described: Mapping[str, Any], value: Any, path: str) -> Iterato
         if inner.get("readOnly") or _OUTPUT_ONLY.match(inner.get("description", "")):
             yield f"{path}.{key}: is only in answers, so it is ignored"
         else:
-            yield from _output_only(inner, item, f"{path}.{key}")
+            yield from _output_only(api, inner, item, f"{path}.{key}")

@@ -40,26 +40,30 @@ class Firewalls:
 
     def add(self, name: str, **fields: Any) -> dict[str, Any]:
         """Add a rule, by default for the default network, with its fields as in the API."""
-        rule = {
+        self.all[name] = self._new(**fields, name=name)
+        return self.all[name]
+
+    def _new(self, **fields: Any) -> dict[str, Any]:
+        return {
             "kind": "compute#firewall",
             "id": self.gce.new_id(),
             "creationTimestamp": self.gce.timeline.timestamp(),
-            "selfLink": self.gce.link(f"global/firewalls/{name}"),
+            "selfLink": self.gce.link(f"global/firewalls/{fields['name']}"),
             "network": self.gce.link("global/networks/default"),
             "priority": 1000,
             "direction": "INGRESS",
             "disabled": False,
             "logConfig": {"enable": False},
             **fields,
-            "name": name,
         }
-        self.all[name] = rule
-        return rule
 
     @implements("firewalls.list")
     def list(self, call: Call) -> Any:
         found = [
-            self.all[name] for name in sorted(self.all) if not self.gce.chance.hides("listed", name)
+            rule
+            for name, rule in sorted(self.all.items())
+            if f"/projects/{call.project}/" in rule["network"]
+            and not self.gce.chance.hides("listed", name)
         ]
         return one_page(call, "compute#firewallList", found, self.gce.link("global/firewalls"))
 
@@ -72,16 +76,17 @@ class Firewalls:
         name = call.body["name"]
         path = f"global/firewalls/{name}"
         rule = {**call.body}
-        self._check(rule)
+        self._check(rule, call.project)
         if name in self.all:
             raise already_exists(f"projects/{call.project}/{path}")
         if len(self.all) >= self.gce.quotas.limit("", "FIREWALLS"):
             limit = self.gce.quotas.limit("", "FIREWALLS")
             text = f"Quota 'FIREWALLS' exceeded.  Limit: {limit:.1f} globally."
             raise GceError(403, "quotaExceeded", text)
-        added = self.add(**rule)
+        added = self._new(**rule)
 
         def start() -> None:
+            self.all[name] = added
             self.gce.chance.born("listed", name)
 
         return self.gce.operations.begin(
@@ -92,7 +97,7 @@ class Firewalls:
     def patch(self, call: Call) -> Any:
         rule = self._find(call)
         changed = {**rule, **call.body}
-        self._check(changed)
+        self._check(changed, call.project)
         path = f"global/firewalls/{call.firewall}"
         return self.gce.operations.begin(
             call,
@@ -121,15 +126,17 @@ class Firewalls:
 
     def _find(self, call: Call) -> dict[str, Any]:
         path = f"projects/{call.project}/global/firewalls/{call.firewall}"
-        if call.firewall not in self.all:
+        rule = self.all.get(call.firewall)
+        if rule is None or f"/projects/{call.project}/" not in rule["network"]:
             raise not_found(path)
-        return self.all[call.firewall]
+        return rule
 
-    def _check(self, rule: dict[str, Any]) -> None:
+    def _check(self, rule: dict[str, Any], project: str) -> None:
         network = rule.setdefault("network", self.gce.link("global/networks/default"))
-        if self.gce.relative(network).rpartition("/")[2] not in self.gce.networks.modes:
-            raise not_found(f"projects/{self.gce.project}/{self.gce.relative(network)}")
-        rule["network"] = self.gce.link(self.gce.relative(network))
+        name = self.gce.networks.find(self.gce.relative(network))
+        if not name or self.gce.networks.project_of(name) != project:
+            raise not_found(f"projects/{project}/{self.gce.relative(network)}")
+        rule["network"] = self.gce.networks.link(name)
         if bool(rule.get("allowed")) == bool(rule.get("denied")):
             raise GceError(400, "invalid", "Exactly one of allowed and denied must be specified.")
         for entry in (*rule.get("allowed", ()), *rule.get("denied", ())):

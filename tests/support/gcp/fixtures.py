@@ -17,6 +17,7 @@ from bigmachine.boot import LaunchRequest, machine_names
 from bigmachine.boot._config import configure_worker
 from bigmachine.system import Instance, Keepalive
 from bigmachine.system._options import resolve_options
+from tests.support.gcp.box import GceBox, environ, gce_in_a_box, why_not_here
 from tests.support.gcp.gce import ZONE, Gce
 
 if TYPE_CHECKING:
@@ -115,6 +116,25 @@ def gce(served_gce: Gce, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 def consistent(gce: Gce) -> None:
     """Compute Engine finds what is new at once, where a test counts requests."""
     gce.chance.probability = 0.0
+
+
+@pytest.fixture(scope="module")  # others' instances are not to boot
+def boxed_gce(served_gce: Gce) -> Iterator[GceBox]:
+    if reason := why_not_here():
+        pytest.skip(reason)
+    with gce_in_a_box(served_gce) as box:
+        yield box
+
+
+@pytest.fixture
+def gce_box(boxed_gce: GceBox, gce: Gce, monkeypatch: pytest.MonkeyPatch) -> Iterator[GceBox]:
+    """GCE in a box, for drivers of this process and its children; nothing may be left."""
+    for name, value in environ(gce).items():
+        monkeypatch.setenv(name, value)
+    yield boxed_gce
+    running = boxed_gce.running()
+    boxed_gce.clear()
+    assert running == []
 
 
 @pytest.fixture

@@ -25,13 +25,16 @@ from tests.support.gcp.discovery import Method, find_method
 from tests.support.gcp.disks import Disks
 from tests.support.gcp.errors import GceError
 from tests.support.gcp.faults import FOREVER, Fault, Faults
+from tests.support.gcp.firewall_policies import FirewallPolicies
 from tests.support.gcp.firewalls import Firewalls
 from tests.support.gcp.images import Images
 from tests.support.gcp.instances import Instances, Vm
 from tests.support.gcp.networks import Networks
 from tests.support.gcp.oauth import OAuth
 from tests.support.gcp.operations import Operations
+from tests.support.gcp.partial import select
 from tests.support.gcp.places import Places
+from tests.support.gcp.policies import Policies
 from tests.support.gcp.price_list import PriceList
 from tests.support.gcp.quotas import Quotas
 from tests.support.gcp.routes import Routes
@@ -47,6 +50,8 @@ PROJECT_NUMBER = "123456789012"
 ZONE = "us-central1-a"
 REGION = "us-central1"
 ROOT = "/compute/v1/"
+LINKS = "https://www.googleapis.com"
+"""Where the links in Google's answers lead, whoever was asked (CCExtractor/sample-platform#901)."""
 
 
 class Gce:
@@ -75,10 +80,12 @@ class Gce:
             self._numbers = itertools.count(1)
             self._addresses = itertools.count(10)
             self.timeline = Timeline()
-            self.chance = Chance()
+            self.chance = Chance(self.timeline.now)
             self.faults = Faults()
             self.oauth = OAuth(self.project)
             self.access = Access(self)
+            self.policies = Policies(self)
+            self.price_list = PriceList()
             self.catalog = Catalog()
             self.capacity = Capacity(self)
             self.quotas = Quotas(self)
@@ -86,8 +93,11 @@ class Gce:
             self.places = Places(self)
             self.images = Images(self)
             self.networks = Networks(self)
+            if self.box:
+                for of in self.networks.subnetworks:
+                    of.block = self.box.block
             self.routes = Routes(self)
-            self.price_list = PriceList()
+            self.firewall_policies = FirewallPolicies(self)
             self.firewalls = Firewalls(self)
             self.disks = Disks(self)
             self.instances = Instances(self)
@@ -98,7 +108,7 @@ class Gce:
     @contextlib.contextmanager
     def serving(self) -> Iterator[Gce]:
         """Serve it while the block runs."""
-        with serving(self._respond) as self.url:
+        with serving(self.respond) as self.url:
             self.reset()  # it names itself in what it answers
             yield self
 
@@ -168,6 +178,12 @@ class Gce:
         with self._lock:
             self.instances.power_off(self.instances.by_name(name))
 
+    def went_off(self, vm: Vm) -> None:
+        """See that the host of an instance is off, which nobody may have asked for."""
+        with self._lock:
+            if vm.status == "RUNNING":
+                self.instances.power_off(vm)
+
     def leftovers(self) -> list[str]:
         """List what costs or is in the way: instances, disks, firewall rules that were added."""
         with self._lock:
@@ -180,8 +196,12 @@ class Gce:
     # -- for its parts ------------------------------------------------------------------
 
     def link(self, path: str) -> str:
-        """Return the URL of what is at a path below the project."""
-        return f"{self.url}{ROOT}projects/{self.project}/{path}".rstrip("/")
+        """Return the URL of what is at a path below the project, as Google gives it."""
+        return self.link_of(f"projects/{self.project}/{path}")
+
+    def link_of(self, path: str) -> str:
+        """Return the URL of what is at a path, as Google gives it."""
+        return f"{LINKS}{ROOT}{path}".rstrip("/")
 
     def relative(self, link: str) -> str:
         """Return the path below the project of a URL or a partial one."""
@@ -220,9 +240,10 @@ class Gce:
 
     # -- requests -----------------------------------------------------------------------
 
-    def _respond(
+    def respond(
         self, verb: str, target: str, headers: Mapping[str, str], content: bytes
     ) -> tuple[int, Any]:
+        """Answer a request: status and content."""
         try:
             url = urlsplit(target)
             if url.path == "/token":
@@ -238,10 +259,7 @@ class Gce:
     def _answer(
         self, verb: str, path: str, query: str, headers: Mapping[str, str], content: bytes
     ) -> Any:
-        if path.startswith("/v1/services/"):
-            self.oauth.account_of(headers.get("authorization", ""))
-            return self.price_list.answer(path, dict(parse_qsl(query)))
-        found = find_method(verb, path.removeprefix(ROOT)) if path.startswith(ROOT) else None
+        found = find_method(verb, path)
         if found is None:
             REFUSED.append(f"{verb} {path}: Google has no such method")
             raise GceError(
@@ -277,13 +295,11 @@ class Gce:
         if handler is None:
             REFUSED.append(f"{method.id}: the tests' Compute Engine does not have it")
             raise GceError(501, "notImplemented", f"Method {method.id} is not implemented.")
-        if not call.parameters.get("project", self.project) == self.project and method.is_change:
-            raise self.access.forbidden(call, "of another project")
         earlier = self.operations.replay(call) if call.requestId else None
         answer = self.faults.edit(call, earlier or handler(call))
         answer = json.loads(json.dumps(answer))  # as it is now: documents change
         REFUSED.extend(method.problems_of_answer(answer))
-        return answer
+        return select(answer, call.fields)
 
     def _check(self, method: Method, call: Call, body: Any) -> None:
         """Refuse what the document does not allow; what is only ignored fails the test, too."""
@@ -304,9 +320,11 @@ class Gce:
             self.images,
             self.networks,
             self.routes,
+            self.firewall_policies,
             self.firewalls,
             self.disks,
             self.instances,
             self.bulk,
+            self.price_list,
         )
         return {method: handler for part in parts for method, handler in handlers_of(part)}

@@ -112,7 +112,7 @@ class Images:
     def list(self, call: Call) -> Any:
         self._check_allowed(call.project, "global/images")
         found = [self.document(image) for image in self.all if image.project == call.project]
-        url = f"{self.gce.url}/compute/v1/projects/{call.project}/global/images"
+        url = self.gce.link_of(f"projects/{call.project}/global/images")
         return one_page(call, "compute#imageList", found, url)
 
     def document(self, image: Image) -> dict[str, Any]:
@@ -126,7 +126,7 @@ class Images:
             "status": image.status,
             "archiveSizeBytes": "698812352",
             "diskSizeGb": str(image.size),
-            "selfLink": f"{self.gce.url}/compute/v1/{image.path}",
+            "selfLink": self.gce.link_of(image.path),
             "labelFingerprint": "42WmSpB8rSM=",
             "guestOsFeatures": [{"type": feature} for feature in FEATURES],
             "storageLocations": ["us", "eu", "asia"],

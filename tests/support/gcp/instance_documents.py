@@ -66,7 +66,7 @@ def _scheduling(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _nic(gce: Gce, region: str, index: int, given: Mapping[str, Any]) -> dict[str, Any]:
-    subnetwork = gce.networks.find_subnetwork(region, given["subnetwork"].rpartition("/")[2])
+    subnetwork = gce.networks.find_subnetwork_of(given["subnetwork"])
     assert subnetwork is not None  # it is checked
     nic = {
         "kind": "compute#networkInterface",
@@ -74,8 +74,8 @@ def _nic(gce: Gce, region: str, index: int, given: Mapping[str, Any]) -> dict[st
         "stackType": "IPV4_ONLY",
         "fingerprint": FINGERPRINT,
         **given,
-        "network": gce.link(f"global/networks/{subnetwork.network}"),
-        "subnetwork": gce.link(f"regions/{region}/subnetworks/{subnetwork.name}"),
+        "network": gce.networks.link(subnetwork.network),
+        "subnetwork": gce.networks.link_of_subnetwork(subnetwork),
         "networkIP": given.get("networkIP") or subnetwork.new_address(),
     }
     nic["accessConfigs"] = [

@@ -119,7 +119,7 @@ def _check_image(
             f"not compatible with machine type architecture ({machine_type.architecture}).'."
         )
         raise GceError(400, "invalidResourceUsage", text)
-    params["sourceImage"] = f"{gce.url}/compute/v1/{image.path}"
+    params["sourceImage"] = gce.link_of(image.path)
 
 
 def _default_disk_type(machine_type: MachineType) -> str:
@@ -132,14 +132,16 @@ def _default_disk_type(machine_type: MachineType) -> str:
 def _check_nic(gce: Gce, zone: str, nic: dict[str, Any], field: str) -> None:
     region = zone.rpartition("-")[0]
     if "subnetwork" in nic:
-        path = gce.relative(nic["subnetwork"])
-        parts = path.split("/")
+        parts = gce.relative(nic["subnetwork"]).split("/")
+        project = ""
+        if parts[0] == "projects":  # of a Shared VPC
+            project, parts = parts[1], parts[2:]
         if len(parts) != 4 or parts[0] != "regions":
             raise invalid(f"{field}.subnetwork", nic["subnetwork"], "The URL is malformed.")
         if parts[1] != region:
             why = f"The subnetwork must be in the region of the instance, '{region}'."
             raise invalid(f"{field}.subnetwork", nic["subnetwork"], why)
-        found = gce.networks.find_subnetwork(region, parts[3])
+        found = gce.networks.find_subnetwork(region, parts[3], project=project)
         if found is None:
             raise invalid(
                 f"{field}.subnetwork",
@@ -148,14 +150,14 @@ def _check_nic(gce: Gce, zone: str, nic: dict[str, Any], field: str) -> None:
             )
     else:
         path = gce.relative(nic.setdefault("network", "global/networks/default"))
-        name = path.rpartition("/")[2]
-        if name not in gce.networks.modes:
+        name = gce.networks.find(path)
+        if not name:
             raise not_found(f"projects/{gce.project}/{path}")
         found = gce.networks.of_network(name, region)
         if found is None or gce.networks.modes[name] != "auto":
             why = "Subnetwork should be specified for custom subnetmode network"
             raise invalid(field, nic, why)
-    nic["subnetwork"] = f"regions/{region}/subnetworks/{found.name}"
+    nic["subnetwork"] = gce.networks.link_of_subnetwork(found)
 
 
 def _check_gpus(zone: str, machine_type: MachineType, given: dict[str, Any]) -> None:

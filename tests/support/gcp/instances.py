@@ -28,6 +28,12 @@ class Vm:
     document: dict[str, Any]
     console: str = ""
     """What its first serial port has shown."""
+    image: str = ""
+    """The URL of the image that it boots from."""
+
+    def __post_init__(self) -> None:
+        boot = self.document["disks"][0].get("initializeParams", {})
+        self.image = str(boot.get("sourceImage", ""))
 
     @property
     def name(self) -> str:
@@ -88,8 +94,15 @@ class Instances:
         return vm
 
     def preempt(self, vm: Vm) -> None:
-        """Take a Spot VM back."""
-        self._end_by_itself(vm, "compute.instances.preempted", "Instance was preempted.")
+        """Take a Spot VM back: at once, or as long after its notice as was asked for."""
+        if self.gce.box:
+            self.gce.box.tell_preempted(vm)
+        kind, text = "compute.instances.preempted", "Instance was preempted."
+        notice = float(vm.scheduling.get("preemptionNoticeDuration", {}).get("seconds", 0))
+        if notice:
+            self.gce.timeline.after(notice, lambda: self._end_by_itself(vm, kind, text))
+        else:
+            self._end_by_itself(vm, kind, text)
 
     def power_off(self, vm: Vm) -> None:
         """Have its guest power itself off: it is TERMINATED, and its disks stay.
@@ -117,7 +130,10 @@ class Instances:
         if (call.zone, body["name"]) in self.all:
             raise already_exists(f"projects/{call.project}/{path}")
         if (error := self.gce.quotas.error_of(body, call.zone)) and self.gce.quotas.at_once:
-            raise GceError(403, "quotaExceeded", error.message)
+            raise GceError(403, "quotaExceeded", error.message, "usageLimits")
+        violation = self.gce.policies.violation(body, call.zone)
+        if violation and self.gce.policies.at_once:
+            raise GceError(412, "conditionNotMet", violation)
         vm = Vm(call.zone, new_document(self.gce, call.zone, body))
         return self.gce.operations.begin(
             call,
@@ -161,6 +177,7 @@ class Instances:
             vm.path,
             target_id=vm.id,
             start=lambda: self.stop_running(vm),
+            is_ready=lambda: self._is_off(vm),
             finish=lambda: self.remove(vm),
         )
 
@@ -174,6 +191,7 @@ class Instances:
             vm.path,
             target_id=vm.id,
             start=lambda: self.stop_running(vm),
+            is_ready=lambda: self._is_off(vm),
             finish=lambda: self._stop(vm),
         )
 
@@ -198,8 +216,9 @@ class Instances:
             path = f"projects/{self.gce.project}/{vm.path}"
             text = f"The resource '{path}' already exists"
             raise OperationError("RESOURCE_ALREADY_EXISTS", text, 409)
-        if error := self.gce.quotas.error_of(vm.document, vm.zone):
-            raise error
+        for rules in (self.gce.policies, self.gce.quotas):
+            if error := rules.error_of(vm.document, vm.zone):
+                raise error
         self.gce.capacity.take(vm.document, vm.zone)
         self.all[vm.zone, vm.name] = vm
         for attached in vm.document["disks"]:
@@ -234,12 +253,22 @@ class Instances:
             self.ended.append(vm)
             self.gce.disks.detach(vm.document, vm.zone)
 
+    def _is_off(self, vm: Vm) -> bool:
+        """Whether nothing runs on it any more."""
+        return self.gce.box is None or self.gce.box.is_off(vm)
+
+    def _remove_when_off(self, vm: Vm) -> None:
+        if self._is_off(vm):
+            self.remove(vm)
+        else:
+            self.gce.timeline.after(0.05, lambda: self._remove_when_off(vm))
+
     def _expire(self, vm: Vm, started: str) -> None:
         """End it, because it has run for its ``maxRunDuration`` since it ``started``."""
         is_same_run = vm.document.get("lastStartTimestamp") == started
         if is_same_run and vm.status == "RUNNING":
             text = "Instance was terminated, because it exceeded its max run duration."
-            self._end_by_itself(vm, "compute.instances.scheduledTermination", text)
+            self._end_by_itself(vm, "compute.instances.deferredDelete", text)
 
     def _end_by_itself(self, vm: Vm, kind: str, message: str) -> None:
         if self.gce.box:
@@ -249,7 +278,8 @@ class Instances:
         )
         if vm.scheduling.get("instanceTerminationAction") == "DELETE":
             vm.document["status"] = "STOPPING"
-            self.gce.timeline.after(self.gce.operations.step_seconds, lambda: self.remove(vm))
+            step = self.gce.operations.step_seconds
+            self.gce.timeline.after(step, lambda: self._remove_when_off(vm))
         else:
             self._stop(vm)
 

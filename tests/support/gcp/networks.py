@@ -1,4 +1,7 @@
-"""Networks and their subnetworks: ``default``, in auto mode, and those that a test adds."""
+"""Networks and their subnetworks: ``default``, in auto mode, and those that a test adds.
+
+Those of a host project are of a Shared VPC, which this project is attached to.
+"""
 
 from __future__ import annotations
 
@@ -39,19 +42,24 @@ class Subnetwork:
 
 @dataclass
 class Networks:
-    """All networks of the project, by name: mode ``auto``, ``custom`` or ``legacy``."""
+    """All networks, by name: mode ``auto``, ``custom`` or ``legacy``."""
 
     gce: Gce
     modes: dict[str, str] = field(default_factory=dict)
+    hosts: dict[str, str] = field(default_factory=dict)
+    """The projects of networks that are not our own project's, by network."""
     subnetworks: list[Subnetwork] = field(default_factory=list)
     _ids: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.add("default")
 
-    def add(self, name: str, *, mode: str = "auto") -> None:
+    def add(self, name: str, *, mode: str = "auto", project: str = "") -> None:
         """Add a network; in auto mode, with a subnetwork in each region."""
         self.modes[name] = mode
+        if project:
+            self.hosts[name] = project
+            self.gce.access.other_projects.add(project)
         if mode == "auto":
             for region in REGIONS:
                 self.add_subnetwork(name, network=name, region=region, block=RANGES[region])
@@ -67,9 +75,36 @@ class Networks:
         del self.modes[name]
         self.subnetworks = [of for of in self.subnetworks if of.network != name]
 
-    def find_subnetwork(self, region: str, name: str) -> Subnetwork | None:
+    def project_of(self, network: str) -> str:
+        """Return the project that a network is of."""
+        return self.hosts.get(network, self.gce.project)
+
+    def link(self, network: str, path: str = "") -> str:
+        """Return the URL of a network, or of what is at a path below its project."""
+        path = path or f"global/networks/{network}"
+        return self.gce.link_of(f"projects/{self.project_of(network)}/{path}")
+
+    def find(self, link: str) -> str:
+        """Return the name of the network that a URL or a path leads to; "" if there is none."""
+        name = link.rpartition("/")[2]
+        path = self.gce.relative(link)
+        url = self.gce.link(path) if path.startswith("global/") else self.gce.link_of(path)
+        return name if name in self.modes and self.link(name) == url else ""
+
+    def find_subnetwork(self, region: str, name: str, *, project: str = "") -> Subnetwork | None:
+        """Return a subnetwork, by default of our own project."""
+        wanted = (project or self.gce.project, region, name)
         for of in self.subnetworks:
-            if (of.region, of.name) == (region, name):
+            if (self.project_of(of.network), of.region, of.name) == wanted:
+                return of
+        return None
+
+    def find_subnetwork_of(self, link: str) -> Subnetwork | None:
+        """Return the subnetwork that a URL or a path leads to."""
+        path = self.gce.relative(link)
+        url = self.gce.link_of(path) if path.startswith("projects/") else self.gce.link(path)
+        for of in self.subnetworks:
+            if self.link_of_subnetwork(of) == url:
                 return of
         return None
 
@@ -82,26 +117,30 @@ class Networks:
 
     @implements("networks.list")
     def list(self, call: Call) -> Any:
-        found = [self._document(name) for name in sorted(self.modes)]
+        found = [self._document(name) for name in sorted(self.modes) if self._is_in(name, call)]
         return one_page(call, "compute#networkList", found, self.gce.link("global/networks"))
 
     @implements("networks.get")
     def get(self, call: Call) -> Any:
-        if call.network not in self.modes:
+        if call.network not in self.modes or not self._is_in(call.network, call):
             raise not_found(f"projects/{call.project}/global/networks/{call.network}")
         return self._document(call.network)
 
     @implements("subnetworks.list")
     def list_subnetworks(self, call: Call) -> Any:
         self.gce.places.check_region(call.region)
-        found = [self._of_subnetwork(of) for of in self.subnetworks if of.region == call.region]
+        found = [
+            self._of_subnetwork(of)
+            for of in self.subnetworks
+            if of.region == call.region and self._is_in(of.network, call)
+        ]
         url = self.gce.link(f"regions/{call.region}/subnetworks")
         return one_page(call, "compute#subnetworkList", found, url)
 
     @implements("subnetworks.get")
     def get_subnetwork(self, call: Call) -> Any:
         self.gce.places.check_region(call.region)
-        found = self.find_subnetwork(call.region, call.subnetwork)
+        found = self.find_subnetwork(call.region, call.subnetwork, project=call.project)
         if found is None:
             path = f"regions/{call.region}/subnetworks/{call.subnetwork}"
             raise not_found(f"projects/{call.project}/{path}")
@@ -111,12 +150,17 @@ class Networks:
     def all_subnetworks(self, call: Call) -> Any:
         items = {
             f"regions/{region}": [
-                self._of_subnetwork(of) for of in self.subnetworks if of.region == region
+                self._of_subnetwork(of)
+                for of in self.subnetworks
+                if of.region == region and self._is_in(of.network, call)
             ]
             for region in REGIONS
         }
         url = self.gce.link("aggregated/subnetworks")
         return all_scopes(call, "compute#subnetworkAggregatedList", "subnetworks", items, url)
+
+    def _is_in(self, network: str, call: Call) -> bool:
+        return self.project_of(network) == call.project
 
     def _document(self, name: str) -> dict[str, Any]:
         document = {
@@ -124,13 +168,13 @@ class Networks:
             "id": self._id(name),
             "creationTimestamp": "2026-01-02T03:04:05.678-08:00",
             "name": name,
-            "selfLink": self.gce.link(f"global/networks/{name}"),
+            "selfLink": self.link(name),
             "routingConfig": {"routingMode": "REGIONAL"},
             "networkFirewallPolicyEnforcementOrder": "AFTER_CLASSIC_FIREWALL",
         }
         if self.modes[name] == "legacy":
             return {**document, "IPv4Range": "10.240.0.0/16"}
-        links = [self._link(of) for of in self.subnetworks if of.network == name]
+        links = [self.link_of_subnetwork(of) for of in self.subnetworks if of.network == name]
         document["autoCreateSubnetworks"] = self.modes[name] == "auto"
         return {**document, "subnetworks": links} if links else document
 
@@ -140,19 +184,20 @@ class Networks:
             "id": self._id(f"{of.region}/{of.name}"),
             "creationTimestamp": "2026-01-02T03:04:05.678-08:00",
             "name": of.name,
-            "network": self.gce.link(f"global/networks/{of.network}"),
+            "network": self.link(of.network),
             "ipCidrRange": of.block,
             "gatewayAddress": str(ipaddress.ip_network(of.block)[1]),
-            "region": self.gce.link(f"regions/{of.region}"),
-            "selfLink": self._link(of),
+            "region": self.link(of.network, f"regions/{of.region}"),
+            "selfLink": self.link_of_subnetwork(of),
             "privateIpGoogleAccess": of.private_google_access,
             "purpose": of.purpose,
             "stackType": "IPV4_ONLY",
             "fingerprint": "eA==",
         }
 
-    def _link(self, of: Subnetwork) -> str:
-        return self.gce.link(f"regions/{of.region}/subnetworks/{of.name}")
+    def link_of_subnetwork(self, of: Subnetwork) -> str:
+        """Return the URL of a subnetwork."""
+        return self.link(of.network, f"regions/{of.region}/subnetworks/{of.name}")
 
     def _id(self, name: str) -> str:
         return self._ids.setdefault(name, self.gce.new_id())

@@ -50,6 +50,8 @@ class OAuth:
     """Whom the tests' Google knows, and the tokens it has given."""
 
     project: str
+    account: str = ACCOUNT
+    """Whose key `write_key` writes."""
     tokens: dict[str, str] = field(default_factory=dict)
     """Accounts by their access tokens."""
     denied: dict[str, str] = field(default_factory=dict)
@@ -99,7 +101,7 @@ class OAuth:
             "project_id": self.project,
             "private_key_id": KEY_ID,
             "private_key": private_key(),
-            "client_email": ACCOUNT,
+            "client_email": self.account,
             "client_id": "100000000000000000001",
             "token_uri": f"{url}/token",
             "universe_domain": "googleapis.com",

@@ -54,14 +54,16 @@ class Operations:
         *,
         target_id: str = "",
         start: Callable[[], None] = lambda: None,
+        is_ready: Callable[[], bool] = lambda: True,
         finish: Callable[[], None] = lambda: None,
         seconds: float = 0.0,
         **more: Any,
     ) -> dict[str, Any]:
         """Begin an operation, which is of a ``kind`` as ``insert``, and return its document.
 
-        ``start`` is called when it becomes RUNNING, and ``finish`` when it becomes DONE; either may
-        raise `OperationError`. ``target`` is a path below the project, as ``zones/Z/instances/I``.
+        ``start`` is called when it becomes RUNNING, and ``finish`` when it becomes DONE, not before
+        it ``is_ready``; either may raise `OperationError`. ``target`` is a path below the project,
+        as ``zones/Z/instances/I``.
         """
         operation = self.add(call, scope, kind, target, target_id=target_id, **more)
 
@@ -75,6 +77,9 @@ class Operations:
                 self.gce.timeline.after(seconds or self.step_seconds, end)
 
         def end() -> None:
+            if not is_ready():
+                self.gce.timeline.after(seconds or self.step_seconds, end)
+                return
             try:
                 finish()
             except OperationError as error:

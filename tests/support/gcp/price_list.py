@@ -6,19 +6,15 @@ or near them. Some are there to be mistaken for others.
 
 from __future__ import annotations
 
-import functools
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.resources import files
 from typing import Any
 
+from tests.support.gcp.calls import Call, implements
 from tests.support.gcp.catalog import REGIONS
-from tests.support.gcp.discovery import _of_object
 from tests.support.gcp.errors import GceError
-from tests.support.schemas import REFUSED, Schema, refusals
 
-PATH = "/v1/services/6F81-5844-456A/skus"
+SERVICE = "services/6F81-5844-456A"
+"""Compute Engine."""
 
 CORES = {
     "E2 Instance": (0.02181, 0.00292),
@@ -54,25 +50,17 @@ class PriceList:
     """What all requests are answered."""
     requests: int = 0
 
-    def answer(self, path: str, query: Mapping[str, str]) -> Any:
-        """Answer a request for a page; raises `GceError`."""
+    @implements("cloudbilling.services.skus.list")
+    def list(self, call: Call) -> Any:
         self.requests += 1
-        known = {*_method()["parameters"], *_document()["parameters"]}
-        REFUSED.extend(f"{path}: {name} is unknown" for name in query if name not in known)
-        if path != PATH:
-            raise GceError(404, "notFound", f"Service {path} was not found.")
+        if call.parent != SERVICE:
+            raise GceError(404, "notFound", "Requested entity was not found.")
         if self.refusal:
             raise self.refusal
-        start = int(query.get("pageToken") or 0)
-        end = start + min(self.page_size, int(query.get("pageSize", 5000)))
+        start = int(call.pageToken or 0)
+        end = start + min(self.page_size, int(call.pageSize or 5000))
         token = str(end) if end < len(self.skus) else ""
-        answer = {"skus": self.skus[start:end], "nextPageToken": token}
-        REFUSED.extend(refusals(_answer_schema(), answer, path))
-        return answer
-
-    def price(self, description: str) -> float:
-        """Return a SKU's price."""
-        return float(next(_price(sku) for sku in self.skus if sku["description"] == description))
+        return {"skus": self.skus[start:end], "nextPageToken": token}
 
 
 def sku(
@@ -156,32 +144,3 @@ def _others() -> list[dict[str, Any]]:
         sku("Static Ip Charge", 9.0, family="Network"),
         sku("N2 Instance Core running in a strange unit", 9.0, unit="By"),
     ]
-
-
-def _price(sku: Mapping[str, Any]) -> float:
-    money = sku["pricingInfo"][0]["pricingExpression"]["tieredRates"][-1]["unitPrice"]
-    return float(money["units"]) + float(money["nanos"]) / 1e9
-
-
-@functools.cache
-def _document() -> Any:
-    folder = files("googleapiclient") / "discovery_cache" / "documents"
-    return json.loads((folder / "cloudbilling.v1.json").read_bytes())
-
-
-def _method() -> Any:
-    return _document()["resources"]["services"]["resources"]["skus"]["methods"]["list"]
-
-
-@functools.cache
-def _answer_schema() -> Schema:
-    return _of_object(_inlined({"$ref": _method()["response"]["$ref"]}), "ListSkusResponse", "")
-
-
-def _inlined(described: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a reference leads to, with all references in it replaced likewise."""
-    if "$ref" in described:
-        described = _document()["schemas"][described["$ref"]]
-    inner = {key: _inlined(value) for key, value in described.get("properties", {}).items()}
-    items = {"items": _inlined(described["items"])} if "items" in described else {}
-    return {**described, **({"properties": inner} if inner else {}), **items}

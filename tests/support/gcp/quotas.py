@@ -53,6 +53,11 @@ _GPU_METRIC = {
     "nvidia-tesla-a100": "NVIDIA_A100_GPUS",
     "nvidia-a100-80gb": "NVIDIA_A100_80GB_GPUS",
 }
+_DISK_METRIC = {
+    "pd-standard": "DISKS_TOTAL_GB",
+    "pd-balanced": "SSD_TOTAL_GB",
+    "pd-ssd": "SSD_TOTAL_GB",
+}
 _BY_FAMILY = ("c3d", "c4", "c4a", "c4d", "n4", "n4a", "n4d")
 """Series of newer quotas, which have dimensions and which neither regions nor projects tell."""
 
@@ -157,8 +162,18 @@ class Quotas:
         if any(nic.get("accessConfigs") for nic in instance.get("networkInterfaces", ())):
             needs.append((region, "IN_USE_ADDRESSES", 1.0))
         for disk in instance.get("disks", ()):
-            needs += _disk_needs(disk, region)
+            needs += self._disk_needs(disk, region)
         return needs
+
+    def _disk_needs(self, disk: Mapping[str, Any], region: str) -> list[tuple[str, str, float]]:
+        if disk.get("type") == "SCRATCH":
+            return [(region, "LOCAL_SSD_TOTAL_GB", 375.0)]
+        params = disk.get("initializeParams", {})
+        made = [of for of in self.gce.disks.all.values() if of["selfLink"] == disk.get("source")]
+        kind = made[0]["type"] if made else params.get("diskType", "")
+        size = float(disk.get("diskSizeGb") or params.get("diskSizeGb") or 10)
+        metric = _DISK_METRIC.get(kind.rpartition("/")[2])
+        return [(region, metric, size)] if metric else []
 
     def _cpu_metric(self, of: MachineType, region: str, is_spot: bool) -> str:
         # "If you don't have preemptible quota … [Spot VMs] consume standard quota" (Spot VMs).
@@ -167,15 +182,6 @@ class Quotas:
         if of.series in _BY_FAMILY:
             return "CPUS_PER_VM_FAMILY"
         return f"{of.series.upper()}_CPUS" if of.series in _OWN_CPUS else "CPUS"
-
-
-def _disk_needs(disk: Mapping[str, Any], region: str) -> list[tuple[str, str, float]]:
-    kind = disk.get("initializeParams", {}).get("diskType", "").rpartition("/")[2]
-    size = float(disk.get("diskSizeGb") or disk.get("initializeParams", {}).get("diskSizeGb", 10))
-    if disk.get("type") == "SCRATCH":
-        return [(region, "LOCAL_SSD_TOTAL_GB", 375.0)]
-    metric = {"pd-standard": "DISKS_TOTAL_GB"}.get(kind, "SSD_TOTAL_GB")
-    return [(region, metric, size)] if not kind.startswith("hyperdisk") else []
 
 
 def _type_name(instance: Mapping[str, Any]) -> str:

@@ -26,10 +26,12 @@ class Routes:
             self._document(name, {"nextHopGateway": self._gateway}, "0.0.0.0/0")
             for name in self.gce.networks.modes
             if name not in self.without_internet
+            and self.gce.networks.project_of(name) == call.project
         ]
         found += [
             self._document(of.network, {"nextHopNetwork": self._network(of.network)}, of.block)
             for of in self.gce.networks.subnetworks
+            if self.gce.networks.project_of(of.network) == call.project
         ]
         return one_page(call, "compute#routeList", found, self.gce.link("global/routes"))
 
@@ -38,7 +40,7 @@ class Routes:
         return self.gce.link("global/gateways/default-internet-gateway")
 
     def _network(self, name: str) -> str:
-        return self.gce.link(f"global/networks/{name}")
+        return self.gce.networks.link(name)
 
     def _document(self, network: str, hop: dict[str, str], block: str) -> dict[str, Any]:
         return {

@@ -25,7 +25,7 @@ def test_help_shows_commands_and_examples(capsys) -> None:
     assert caught.value.code == 0
     out = capsys.readouterr().out
     assert "systems" in out
-    assert "bigmachine systems --json" in out
+    assert "bigmachine systems NAME" in out
     assert all(len(line) <= 80 for line in out.splitlines())
 
 
@@ -43,6 +43,22 @@ def test_unknown_command_fails_with_status_2() -> None:
     done = run("sistems")
     assert done.returncode == 2
     assert "invalid choice: 'sistems'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("argv", "hint"),
+    [
+        (["check", "ec2", "market=spot"], "; write an option of the system as -o KEY=VALUE"),
+        (["ps", "ec2", "--region", "us-east-1"], "; write an option of the system as -o KEY=VALUE"),
+        (["systems", "local", "ec2"], ""),
+    ],
+)
+def test_unknown_argument_says_how_options_are_written(capsys, argv, hint) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(argv)
+    assert caught.value.code == 2
+    unknown = " ".join(argv[2:])
+    assert capsys.readouterr().err.endswith(f"unrecognized arguments: {unknown}{hint}\n")
 
 
 def test_bigmachine_error_is_printed_without_traceback(install, capsys, monkeypatch) -> None:

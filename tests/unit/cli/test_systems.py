@@ -124,3 +124,13 @@ def test_systems_shows_duplicate_name_as_broken(install, capsys) -> None:
     systems = [system for system in systems_json(capsys)["systems"] if system["name"] == "fancy"]
     assert {system["dist"] for system in systems} == {"one", "two"}
     assert all("provided by" in system["broken"] for system in systems)
+
+
+def test_one_system_is_shown_if_it_is_named(installed, capsys) -> None:
+    assert main(["systems", "fancy"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("fancy ")
+    assert "broken" not in out
+    assert "Not installed" not in out
+    assert main(["systems", "fanci"]) == 2
+    assert "no system 'fanci' is installed; did you mean 'fancy'?" in capsys.readouterr().err

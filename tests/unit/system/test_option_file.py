@@ -71,6 +71,7 @@ def write(folder: Path, text: str, name: str = "bigmachine.toml") -> Path:
             "invalid option count: must be between 1 and 9, not 10 (of system 'ec2', set",
         ),
         ("[ec2]\ncount = 1\ncount = 2", 3, "is not valid TOML: Cannot overwrite a value"),
+        ("[ec2]\nregion = eu-1", 2, "is not valid TOML: Invalid value; text is written in quotes"),
         ("[ec2]\n\n\ncount = = 2", 4, "is not valid TOML: Invalid value"),
     ],
 )
@@ -256,5 +257,5 @@ def test_number_out_of_range_is_refused_and_says_where_it_is_set(monkeypatch):
         resolve()
     assert str(caught.value) == (
         "invalid option count: must be between 1 and 9, not 0 "
-        "(of system 'ec2', set by the environment variable BIGMACHINE_EC2_COUNT)"
+        "(of system 'ec2', set by the environment variable BIGMACHINE_EC2_COUNT). How many"
     )

@@ -18,7 +18,7 @@ _COMMANDS = (_systems, _check, _env, _ps, _reap, _conformance, _new_backend)
 _EXAMPLES = """\
 examples:
   bigmachine systems           list the installed systems and their options
-  bigmachine systems --json    the same, for programs
+  bigmachine systems NAME      list the options of one system
   bigmachine check NAME        show whether sessions would work, at no cost
   bigmachine env SCRIPT        show what would be sent to the machines
   bigmachine ps                list the resources of sessions, and their cost
@@ -45,7 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     _open_closed_streams()
     _escape_unprintable()
     parser = _parser()
-    arguments = parser.parse_args(argv)
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        hint = "; write an option of the system as -o KEY=VALUE" if "option" in arguments else ""
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     if not arguments.version and "run" not in arguments:
         parser.print_help(sys.stderr)
         return _USAGE

@@ -18,18 +18,25 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand to the parser's ``commands``."""
     text = "list the installed systems (where machines can run) and their options"
     parser = commands.add_parser("systems", help=text, description=text.capitalize() + ".")
+    parser.add_argument("system", metavar="SYSTEM", nargs="?", help="show only this system")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the list; it includes broken systems, and the status is 0 then, too."""
-    from ..system._entrypoints import EXTRAS, install_command, installed_systems
+    from ..system._entrypoints import EXTRAS, install_command, installed_systems, load_system
     from ._table import labeled
 
-    systems = [_describe(entry) for entry in installed_systems()]
-    names = {system["name"] for system in systems}
+    entries = installed_systems()
+    names = {entry.name for entry in entries}
     available = {extra: install_command(extra) for extra in EXTRAS if extra not in names}
+    if arguments.system is not None:
+        if arguments.system not in names:
+            load_system(arguments.system)  # which says what is installed
+        entries = [entry for entry in entries if entry.name == arguments.system]
+        available = {}
+    systems = [_describe(entry) for entry in entries]
     if arguments.json:
         print(json.dumps({"systems": systems, "available": available}, indent=2, default=str))
         return 0

@@ -22,6 +22,7 @@ from ._metadata import MetadataClient as MetadataClient
 from ._metadata import MetadataError as MetadataError
 from ._metadata import parse_time as parse_time
 from ._offer import Offer as Offer
+from ._quiet import quiet as quiet
 from ._rate_limiter import RateLimiter as RateLimiter
 from ._scope import Refusals as Refusals
 from ._scope import RuledOut as RuledOut
@@ -32,3 +33,6 @@ from ._system import CONTACT_SECONDS as CONTACT_SECONDS
 from ._system import CloudSystem as CloudSystem
 from .guest import GuestError as GuestError
 from .guest import GuestSetup as GuestSetup
+from .guest import NvmeDisk as NvmeDisk
+from .guest import nvme_disks as nvme_disks
+from .guest import read_public_keys as read_public_keys

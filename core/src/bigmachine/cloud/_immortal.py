@@ -11,7 +11,7 @@ def warn_of_start(
 ) -> None:
     """Log that these instances were started and will not end: ids by machine name."""
     logger.warning(
-        "%s: immortal: they outlive their session and their driver; %s",
+        "immortal machines outlive their session and their driver: %s; %s",
         _named(ids),
         _end(system, session, lifetime),
     )

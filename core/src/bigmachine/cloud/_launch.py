@@ -6,7 +6,7 @@ import abc
 import dataclasses
 import logging
 import secrets
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from typing import ClassVar, Generic, TypeVar, cast
 
 import trio
@@ -153,23 +153,33 @@ class Launch(abc.ABC, Generic[OfferT, VmT, ErrorT]):
         is_hopeful = self._note(errors, method=type(None))
         return bool(lost) and is_hopeful and not self.ruled_out.covers(self.offers)
 
-    async def undo(self) -> None:
-        """Terminate all that was launched. Bounded and shielded; failures are logged."""
+    async def undo(self) -> Sequence[VmT]:
+        """Terminate all that was launched. Bounded and shielded; failures are logged.
+
+        Returns the instances that are not confirmed to be terminated.
+        """
+        left: list[VmT] = []
+
+        async def terminate(find: Callable[[], Awaitable[Sequence[VmT]]]) -> None:
+            vms = await find()
+            left.extend(vms)
+            await self.terminate(vms)
+            left[:] = [vm for vm in left if vm not in vms]
+
         with trio.move_on_after(_UNDO_TIMEOUT, shield=True) as scope:
             try:
-                await for_each((self._undo_known, self._undo_unknown), lambda step: step())
+                await for_each((self._known, self._find_unknown), terminate)
             except Exception:
                 self.logger.exception("instances of a failed start may run until the session ends")
         if scope.cancelled_caught:
             self.logger.error("instances are not confirmed terminated after %g s", _UNDO_TIMEOUT)
+        return left
 
     # -- steps ----------------------------------------------------------------------------
 
-    async def _undo_known(self) -> None:
-        await self.terminate(self.vms)
-
-    async def _undo_unknown(self) -> None:
-        await self.terminate(await self._find_unknown())
+    async def _known(self) -> Sequence[VmT]:
+        await trio.lowlevel.checkpoint()
+        return self.vms
 
     def _note(self, errors: Sequence[tuple[OfferT, ErrorT]], *, method: type) -> bool:
         failed = [(offer, error, self.scope_of(error, offer)) for offer, error in errors]

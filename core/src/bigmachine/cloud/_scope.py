@@ -87,7 +87,7 @@ class RuledOut:
             elif scope is Scope.ZONE:
                 self._rule_out(scope, offer, is_lasting=error.is_denied)
         if errors and all(scope is Scope.MARKET for *_, scope in errors):
-            is_lasting = all(error.is_denied for _, error, _ in errors)
+            is_lasting = not any(error.is_shortage for _, error, _ in errors)
             self._rule_out(Scope.MARKET, errors[0][0], is_lasting=is_lasting)
         return not errors or any(scope is not Scope.ALL for *_, scope in errors)
 

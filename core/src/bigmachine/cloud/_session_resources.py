@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 from .._events import Event, MachineChanged
 from .._values import Instance
 from ..errors import MachineStopped, StopReason
 from ..system import VmOptions
+from ._errors import CloudError
 from ._immortal import warn_of_end, warn_of_start
 
 # A machine that the driver ends has ended its services before it is stopped.
@@ -46,6 +48,8 @@ class SessionResources(abc.ABC, Generic[VmT]):
         """The session's name; set while it may have resources."""
         self.ids: dict[str, str] = {}
         """The ids of its live instances, by machine name."""
+        self.unconfirmed: set[str] = set()
+        """The ids of instances of failed starts that may still run: see `Launch.undo`."""
         self._options = options
         self._logger = logging.getLogger(f"bigmachine.{self.system}")
         self._ended: set[str] = set()  # short names of machines that the driver has ended
@@ -115,16 +119,23 @@ class SessionResources(abc.ABC, Generic[VmT]):
     async def free(self) -> None:
         """Terminate and delete all, for `System.shutdown`. Immortal instances are left.
 
-        So is all that they use. If anything fails, the session may have resources still, and this
+        So is all that they use. If something else than instances can't be freed, the rest is
+        freed first. Raises the first error; then the session may have resources still, and this
         can be called again.
         """
-        try:
+        errors: list[CloudError] = []
+        with _noted(errors):
             await self.free_requests()
-        finally:  # even if that failed: most likely there are none
-            found = await self.find()
-            kept = await self._immortals() if self._options.immortal else {}
-            await self.terminate({*self.ids.values(), *(vm.id for vm in found)} - {*kept.values()})
+        kept = await self._immortals() if self._options.immortal else {}
+        known = {*self.ids.values(), *self.unconfirmed} - {*kept.values()}
+        try:
+            found = {vm.id for vm in await self.find()}
+        except CloudError:
+            await self.terminate(known)
+            raise
+        await self.terminate(known | found - {*kept.values()})
         self.ids.clear()
+        self.unconfirmed.clear()
         self._ended.clear()
         if kept:
             warn_of_end(
@@ -136,10 +147,22 @@ class SessionResources(abc.ABC, Generic[VmT]):
                 firewall=self.firewall,
             )
         else:
-            await self.free_leftovers()
+            with _noted(errors):
+                await self.free_leftovers()
+        if errors:
+            raise errors[0]
         self.session = ""
 
     async def _immortals(self) -> dict[str, str]:
         """Return the ids of the machines that outlive the session, by name."""
         vms = {name: await self.describe(id) for name, id in self.ids.items()}
         return {name: vm.id for name, vm in vms.items() if vm and not vm.has_ended}
+
+
+@contextlib.contextmanager
+def _noted(errors: list[CloudError]) -> Iterator[None]:
+    """Add an error to the list, and go on."""
+    try:
+        yield
+    except CloudError as error:
+        errors.append(error)

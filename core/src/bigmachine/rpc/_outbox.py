@@ -65,6 +65,7 @@ class Outbox:
         self._announcing = threading.Lock()
         self._parked: Task | None = None
         self._is_corked = False
+        self._has_ended = False
         self._idle: trio.Event | None = None  # made by the task that waits for it
         self._unclogged: trio.Event | None = None  # like `_idle`
         self._when_room: deque[Callable[[], None]] = deque()
@@ -172,14 +173,22 @@ class Outbox:
             self._wake()
 
     async def flushed(self) -> None:
-        """Wait until all that was posted so far is sent, or the connection is broken."""
+        """Wait until all that was posted so far is sent, or the connection is broken or ends."""
         # The task of `run` is parked when there is nothing to send.
-        if self._parked is None:
+        if self._parked is None and not self._has_ended:
             self._idle = self._idle or trio.Event()
             await self._idle.wait()
 
     async def run(self) -> None:
         """Send until cancelled."""
+        try:
+            await self._send()
+        finally:
+            self._has_ended = True
+            if self._idle is not None:
+                self._idle.set()
+
+    async def _send(self) -> None:
         channel = self._channel
         while True:
             if channel.has_unsent:

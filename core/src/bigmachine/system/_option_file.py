@@ -54,7 +54,8 @@ class OptionFile:
             problem, _, place = str(exc).partition(" (at ")
             found = re.match(r"line (\d+)", place)  # or "end of document"
             line = found[1] if found else text.rstrip("\n").count("\n") + 1
-            raise UsageError(f"{path}, line {line}: is not valid TOML: {problem}") from exc
+            hint = "; text is written in quotes" if problem == "Invalid value" else ""
+            raise UsageError(f"{path}, line {line}: is not valid TOML: {problem}{hint}") from exc
         if path.name != FILE:
             self._prefix = ("tool", "bigmachine")
             tool = self._table(self._tables, ("tool",))

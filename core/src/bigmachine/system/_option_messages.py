@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..services._names import close_matches, did_you_mean, one_of
@@ -13,6 +14,7 @@ Write = Callable[[str, Any], str]  # Any: a value of an option
 """Writes an option, by its name, and a value as users do where it is set."""
 
 _OF_START = ("services", "environ", "argv", "wait")  # what some give to the session instead
+_MAX_VALUE = 60  # characters of a value in a message
 _MANY = 10  # options; if a few are near a misspelt one, no more are listed
 _MARKS = "[]()'\" "  # with which lists are written elsewhere than in texts
 
@@ -39,23 +41,34 @@ def in_toml(name: str, value: Any) -> str:
 
 def _text(value: Any) -> str:
     items = value if isinstance(value, list | tuple) else [value]
-    return ",".join(map(str, items))
+    return ",".join(str(item).lower() if isinstance(item, bool) else str(item) for item in items)
 
 
-def unknown_option(name: str, names: Iterable[str], *, is_listed: bool) -> tuple[str, str]:
+def unknown_option(
+    name: str, kinds: Mapping[str, Any], *, system: str | None, write: Write
+) -> tuple[str, str]:
     """Return ``"; did you mean 'x'?"``, or ``""``, and where all options are.
 
-    ``is_listed`` is whether ``bigmachine systems`` lists them.
+    ``kinds`` are the annotations of all options, by name; ``system`` is the one whose options they
+    are, which ``bigmachine systems`` lists.
     """
-    names = [*names]
+    names, form = [*kinds], name.lower().replace("-", "_")
+    choices = [
+        write(option, choice)
+        for option, kind in kinds.items()
+        for choice in written_choices(kind)
+        if choice.replace("-", "_") == form
+    ]
     near = close_matches(name, names)
     if not near:
-        near = [each for each in names if {*name.lower().split("_")} & {*each.split("_")}]
+        near = [each for each in names if {*form.split("_")} & {*each.split("_")}]
     guess = f"; did you mean {one_of(near)}?" if near else ""
+    if choices:  # spot=True
+        guess = f"; did you mean {choices[0]}?"
     if name in _OF_START:
         guess = f"; {name} is given to start()"
-    if guess and is_listed and len(names) > _MANY:
-        return guess, "`bigmachine systems` lists all options"
+    if guess and system and len(names) > _MANY:
+        return guess, f"`bigmachine systems {system}` lists all options"
     return guess, f"options: {', '.join(names)}" if names else "it has none"
 
 
@@ -64,6 +77,10 @@ def right_way(name: str, value: Any, kind: Any, *, is_text: bool, write: Write) 
 
     It is ``": write zones=['a']"``, ``"; did you mean 'spot'?"`` or, if nothing helps, ``""``.
     """
+    if isinstance(value, Mapping):  # lists of KEY=VALUE are options, tables are none
+        value = [f"{key}={item}" for key, item in value.items()]
+        if is_list(kind) and value:
+            return f": write {write(name, value)}"
     if isinstance(value, str):
         text = value
         if is_list(kind):
@@ -76,4 +93,42 @@ def right_way(name: str, value: Any, kind: Any, *, is_text: bool, write: Write) 
             return f": write {write(name, meant)}"
     if is_list(kind):
         return f": write it like {write(name, list_example(kind))}"
-    return did_you_mean(str(value), written_choices(kind, is_text=is_text))
+    if kind is bool:
+        return f": write {write(name, True)} or {write(name, False)}"
+    return did_you_mean(str(value), written_choices(kind))
+
+
+def range_text(field: dataclasses.Field[Any]) -> str:
+    """Return the range of an option for people, such as ``", at least 1"``, or ``""``."""
+    low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
+    if low is not None and high is not None:
+        return f", between {_number(low)} and {_number(high)}"
+    if low is not None:
+        return f", at least {_number(low)}"
+    return "" if high is None else f", at most {_number(high)}"
+
+
+def help_text(field: dataclasses.Field[Any]) -> str:
+    """Return what an option is, which may tell its unit: ``". Seconds after which …"``."""
+    return f". {field.metadata.get('help', '')}".rstrip(". ")
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if float(value).is_integer() else f"{value}"
+
+
+def range_problem(field: dataclasses.Field[Any], value: object) -> str | None:
+    """Return what a number must be that is not in the range of its option; None if it is."""
+    low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if (low is None or low <= value) and (high is None or value <= high):
+        return None
+    return f"must be{range_text(field).removeprefix(',')}"
+
+
+def but_is(value: object, text: str) -> str:
+    """Return ``", not VALUE"``, unless ``text`` says it already, or the value is a long list."""
+    is_short = isinstance(value, str | int | float) and len(repr(value)) < _MAX_VALUE
+    is_new = text.startswith("must be") and repr(value) not in text
+    return f", not {value!r}" if is_short and is_new else ""

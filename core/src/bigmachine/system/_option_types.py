@@ -99,13 +99,10 @@ def list_example(kind: Any) -> list[object]:  # Any: an annotation
     return [1, 2] if arguments[0] in _NUMBERS else [*_choices(arguments[0]), "a", "b"][:2]
 
 
-def written_choices(kind: Any, *, is_text: bool) -> list[str]:  # Any: an annotation
-    """Return the values that users can choose from; if ``is_text``, also those of a bool."""
+def written_choices(kind: Any) -> list[str]:  # Any: an annotation
+    """Return the values that users can choose from, of a `Literal` or an enum."""
     if typing.get_origin(kind) in _UNIONS:
-        members = typing.get_args(kind)
-        return [choice for each in members for choice in written_choices(each, is_text=is_text)]
-    if is_text and kind is bool:
-        return [*_BOOLEANS]
+        return [choice for each in typing.get_args(kind) for choice in written_choices(each)]
     return [*map(str, _choices(kind))]
 
 

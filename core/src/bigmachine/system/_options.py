@@ -24,19 +24,21 @@ from ._option_file import FILE, find_option_file
 from ._option_messages import (
     Write,
     as_keyword,
+    but_is,
+    help_text,
     in_toml,
     in_variable,
     on_command_line,
+    range_problem,
+    range_text,
     right_way,
     unknown_option,
 )
-from ._option_types import convert, is_written_as_text, type_name
+from ._option_types import convert, is_written_as_text, type_name, written_choices
 
 _logger = logging.getLogger("bigmachine.options")
 
 T = TypeVar("T")
-
-_MAX_VALUE = 60  # characters of a value in a message
 
 
 @overload
@@ -103,7 +105,7 @@ def describe_options(options: type[Any], *, system_name: str) -> list[OptionInfo
     return [
         OptionInfo(
             name=field.name,
-            type=type_name(hints[field.name]) + _range_text(field),
+            type=type_name(hints[field.name]) + range_text(field),
             default=None if _is_required(field) else _default(field),
             required=_is_required(field),
             help=field.metadata.get("help", ""),
@@ -144,7 +146,7 @@ def resolve_options(
     the wrong type, a required option that is not set, and an unknown profile; `PluginError`
     if ``options`` is not a dataclass.
     """
-    is_system = owner is None
+    system = None if owner else system_name
     owner = owner or f"system {system_name!r}"
     hints = _hints(options)
     fields = {field.name: field for field in _fields(options)}
@@ -158,7 +160,9 @@ def resolve_options(
     for source in sources:
         for name, value in source.values.items():
             if name not in fields:
-                guess, others = unknown_option(name, fields, is_listed=is_system)
+                guess, others = unknown_option(
+                    name, {each: hints[each] for each in fields}, system=system, write=source.write
+                )
                 raise UsageError(
                     f"{owner} has no option {name!r}{guess} (set {source.where(name)}; {others})"
                 )
@@ -169,14 +173,16 @@ def resolve_options(
                     how = right_way(
                         name, value, hints[name], is_text=source.is_text, write=source.write
                     )
+                    if not how and not written_choices(hints[name]):
+                        how = help_text(fields[name])
                     raise UsageError(
                         f"option {name!r} of {owner} takes "
                         f"{type_name(hints[name])}, not {value!r} (set {source.where(name)}){how}"
                     ) from None
-                if problem := _range_problem(fields[name], values[name]):
+                if problem := range_problem(fields[name], values[name]):
                     raise UsageError(
                         f"invalid option {name}: {problem}, not {values[name]!r} "
-                        f"(of {owner}, set {source.where(name)})"
+                        f"(of {owner}, set {source.where(name)}){help_text(fields[name])}"
                     )
     for name, field in fields.items():
         if name not in values and _is_required(field):
@@ -214,43 +220,16 @@ def check_options(options: object, **problems: str | None) -> None:
     ``check_options(o, subnet=None if o.subnet else "must not be empty")``.
     """
     for field in _fields(type(options)):
-        problems[field.name] = problems.get(field.name) or _range_problem(
+        problems[field.name] = problems.get(field.name) or range_problem(
             field, getattr(options, field.name)
         )
     found = [
-        f"{name}: {text}{_not(getattr(options, name, None), text)}"
+        f"{name}: {text}{but_is(getattr(options, name, None), text)}"
         for name, text in problems.items()
         if text
     ]
     if found:
         raise UsageError(f"invalid option{'s' * (len(found) > 1)} {'; '.join(found)}")
-
-
-def _range_text(field: dataclasses.Field[Any]) -> str:
-    """Return the range of an option for people, such as ``", at least 1"``, or ``""``."""
-    low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
-    if low is not None and high is not None:
-        return f", between {low} and {high}"
-    if low is not None:
-        return f", at least {low}"
-    return "" if high is None else f", at most {high}"
-
-
-def _range_problem(field: dataclasses.Field[Any], value: object) -> str | None:
-    """Return what a number must be that is not in the range of its option; None if it is."""
-    low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    if (low is None or low <= value) and (high is None or value <= high):
-        return None
-    return f"must be{_range_text(field).removeprefix(',')}"
-
-
-def _not(value: object, text: str) -> str:
-    """Return ``", not VALUE"``, unless ``text`` says it already, or the value is a long list."""
-    is_short = isinstance(value, str | int | float) and len(repr(value)) < _MAX_VALUE
-    is_new = text.startswith("must be") and repr(value) not in text
-    return f", not {value!r}" if is_short and is_new else ""
 
 
 @dataclass(frozen=True, slots=True)

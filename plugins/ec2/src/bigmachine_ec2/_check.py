@@ -227,7 +227,7 @@ class Check:
             if not is_permitted:
                 text = str(explain(error, caller_arn=self._caller_arn))
                 if not is_needed:
-                    text += f". Sessions work without it: {_WITHOUT[one.action]}"
+                    text = f"{text.rstrip('.')}. Sessions work without it: {_WITHOUT[one.action]}"
                 if action := missing_permission(error):
                     self._missing.add(action)
                 verdict = Verdict.DENIED if error.is_denied else Verdict.REFUSED

@@ -11,6 +11,7 @@ from ._options import Ec2Options
 from ._vms import Vm
 
 if TYPE_CHECKING:
+    from ._leftovers import ResourceKind
     from ._region import Region
 
 
@@ -44,9 +45,7 @@ class SessionResources(cloud.SessionResources[Vm]):
         from ._leftovers import FREED_BEFORE_INSTANCES
 
         if "spot" in self._markets:
-            leftovers = self._region().leftovers
-            found = await leftovers.find(FREED_BEFORE_INSTANCES, session=self.session)
-            await leftovers.free(request.id for request in found)
+            await self._free(FREED_BEFORE_INSTANCES)
 
     async def free_leftovers(self) -> None:
         """Delete the security group, volumes and templates.
@@ -55,7 +54,17 @@ class SessionResources(cloud.SessionResources[Vm]):
         """
         from ._leftovers import FREED_AFTER_INSTANCES
 
-        leftovers = self._region().leftovers
-        found = await leftovers.find(FREED_AFTER_INSTANCES, session=self.session)
-        await leftovers.free({*(one.id for one in found), self.group_id} - {""})
+        await self._free(FREED_AFTER_INSTANCES, known=self.group_id)
         self.group_id = ""
+
+    async def _free(self, kinds: Sequence[ResourceKind], *, known: str = "") -> None:
+        """Free what the session has of these kinds. One that can't be listed keeps no other."""
+        leftovers, ids = self._region().leftovers, {known}
+
+        async def find(kind: ResourceKind) -> None:
+            ids.update(one.id for one in await leftovers.find([kind], session=self.session))
+
+        try:
+            await cloud.for_each(kinds, find)
+        finally:
+            await leftovers.free(ids - {""})

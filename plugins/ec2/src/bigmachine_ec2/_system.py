@@ -111,8 +111,11 @@ class Ec2System(CloudSystem):
     async def check(self) -> CheckReport:
         """Try all requests of sessions. This system then changes nothing any more."""
         from ._check import Check
+        from ._guest_setup import read_guest_setup
         from ._launch_plan import make_launch_plan
 
+        check_offline(self.options)  # before any request: with a wrong region, all would fail
+        read_guest_setup(self.options)
         url = self.address_service_url
         plan = functools.partial(make_launch_plan, self._api, self.options, address_service_url=url)
         with self.readable():
@@ -149,7 +152,7 @@ class Ec2System(CloudSystem):
                     await self.access.names.settle(vms, allow=self.access.allow)
                 await tag_names(self._vms, instances)
             except BaseException:
-                await launch.undo()
+                self.resources.unconfirmed |= {vm.id for vm in await launch.undo()}
                 raise
         self.resources.add({instance.name: instance.id for instance in instances})
         return instances

@@ -33,6 +33,8 @@ _FIELDS = (
     ("region", "region"),
     ("project", "project"),
 )
+# Its field is resource.networkInterfaces[0] (GoogleCloudDataproc/bdutil issue 108).
+_CUSTOM_MODE = re.compile("Subnetwork (should be|was not) specified")
 # By the resource that is not found: "The resource 'projects/…/global/networks/…' was not found",
 # and by what Google says of some options, with reasons as badRequest and UNSUPPORTED_OPERATION.
 _TEXTS = (
@@ -42,7 +44,8 @@ _TEXTS = (
     (r"/diskTypes/|disk type cannot be used|features are not compatible", "disk_type"),
     (r"[Ll]ocal SSD", "local_disks"),
     (r"[Dd]isk size cannot be smaller", "disk"),
-    (r"/subnetworks/|Subnetwork (should be|was not) specified", "subnetwork"),
+    (r"/subnetworks/", "subnetwork"),
+    (r"/serviceAccounts/", "service_account"),
     (r"/networks/", "network"),
     (r"[Ll]abel (key|value)", "labels"),
     (r"Unknown zone|/zones/[^/' ]+' was not found", "zones"),
@@ -78,7 +81,7 @@ _QUOTA = re.compile(r"Quota '([\w-]+)' exceeded\.?\s+Limit: ([\d.]+)(?: in regio
 def explain(error: GcpError) -> BigmachineError:
     """Return the error for the user."""
     answer = (
-        f"{'Google answered' if error.is_response else 'google-auth says'} {error.code}: "
+        f"{'Google answered' if error.is_response else 'its library says'} {error.code}: "
         f"{error.message}"
     )
     where = f"({error.action}: {answer})"
@@ -100,7 +103,7 @@ def explain(error: GcpError) -> BigmachineError:
         return StartError(f"{_permission_advice(error)} ({answer})")
     if error.is_unauthenticated:
         return StartError(f"{credentials_advice(error)} {where}")
-    if error.is_unreachable:
+    if error.is_unreachable or (error.is_outcome_unknown and not error.is_response):
         return StartError(f"{_network_advice(error)} {where}")
     if error.is_quota:
         return StartError(f"{quota_advice(error)} {where}")
@@ -115,6 +118,11 @@ def explain(error: GcpError) -> BigmachineError:
             f"Google has no such instances just now: try again later, or name more machine types "
             f"or zones {where}"
         )
+    if error.status >= 500 and error.is_temporary:
+        return StartError(
+            f"Google has a fault: try again later; https://status.cloud.google.com tells what is "
+            f"known of it {where}"
+        )
     option = _option(error)
     if option:
         return UsageError(f"{option}: {_ADVICE[option]} {where}")
@@ -128,7 +136,7 @@ def quota_advice(error: GcpError) -> str:
     if error.quota is not None:
         name = error.quota.name or error.quota.metric
         limit = "" if error.quota.limit is None else f"{error.quota.limit:g}"
-        place = ", ".join(f"{key} {value}" for key, value in error.quota.dimensions.items())
+        place = ", ".join(f"{key} {value}" for key, value in sorted(error.quota.dimensions.items()))
     elif named:
         name, limit, place = named[1], f"{float(named[2]):g}", named[3] or "all regions"
     what = f"the quota {name}" if name else "a quota"
@@ -228,6 +236,13 @@ def _network_advice(error: GcpError) -> str:
         )
     if error.code == "ProxyError":
         return "the proxy can't be used: correct HTTPS_PROXY, or unset it"
+    if error.code == "InvalidResponse":
+        return (
+            "something on the way answers in Google's place: sign in to this network, and check "
+            "HTTPS_PROXY if it is set"
+        )
+    if error.code == "ReadTimeout":
+        return "Google does not answer: check the internet connection, and try again later"
     return "Google can't be reached: check the internet connection, and HTTPS_PROXY if it is set"
 
 
@@ -235,11 +250,13 @@ def _option(error: GcpError) -> str | None:
     """Return the option whose value Google rejects, if it is one's."""
     if error.status not in (0, 400, 404, 412):
         return None
-    field = _FIELD.search(error.message)
-    if field:
-        for part, option in _FIELDS:
-            if part in field[1]:
-                return option
+    if _CUSTOM_MODE.search(error.message):
+        return "subnetwork"
+    named = _FIELD.search(error.message)
+    field = named[1] if named else error.metadata.get("field", "")
+    for part, option in _FIELDS:
+        if part in field:
+            return option
     for pattern, option in _TEXTS:
         if re.search(pattern, error.message):
             return option

@@ -176,6 +176,7 @@ class Api:
                 method,
                 _ATTEMPTS,
                 threads=self._wait_threads,
+                is_new=True,
             )
             if reply.status.name == "DONE":
                 error = error_of_operation(operation.action, reply)
@@ -205,14 +206,17 @@ class Api:
         attempts: int,
         *,
         threads: trio.CapacityLimiter | None = None,
+        is_new: bool = False,
     ) -> Any:
+        """Send a request until it is answered; also until what ``is_new`` is found."""
         if not method.rpartition(".")[2].startswith(_READS) and self._forbids_changes:
             raise RuntimeError(f"{method} may change something: it was not sent")
         for attempt, delay in enumerate(backoff(_THROTTLED_ATTEMPTS), start=1):
             try:
                 return await self._send(send, self._read_limiter, threads=threads, is_read=True)
             except GcpError as error:
-                if not _may_retry(error, attempt, attempts):
+                is_awaited = is_new and error.is_not_found and attempt < attempts
+                if not (is_awaited or _may_retry(error, attempt, attempts)):
                     raise
                 await self._back_off(error, delay)
         return await self._send(send, self._read_limiter, threads=threads, is_read=True)

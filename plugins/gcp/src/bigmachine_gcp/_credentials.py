@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import logging
 import os
 import warnings
@@ -14,15 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bigmachine.cloud import quiet
 from bigmachine.errors import StartError
 
+from ._advice import explain
+from ._credential_advice import LOGIN
+from ._errors import GcpError
 from ._gcloud import config_folder
 
 logger = logging.getLogger("bigmachine.gcp")
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 _FILE_VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
-_LOGIN = "gcloud auth application-default login"
 _METADATA_ADDRESS = "169.254.169.254"
 _METADATA_SECONDS = 1.0  # it answers within milliseconds, wherever there is one
 # google-auth warns of users' credentials without a quota project, in a text of five lines. Compute
@@ -53,33 +57,58 @@ def find_credentials(*, is_emulator: bool = False) -> Credentials:
     try:
         import google.auth
         from google.auth.credentials import AnonymousCredentials
-        from google.auth.exceptions import GoogleAuthError
+        from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
     except ImportError as exc:  # not after a regular installation
         raise StartError(
             "system 'gcp' needs google-cloud-compute: pip install 'bigmachine[gcp]'"
         ) from exc
-    if not (_has_file() or _has_metadata_server()):
+    file = _file()
+    if not (file or _has_metadata_server()):
         if is_emulator:
             return Credentials(AnonymousCredentials(), "")
         raise StartError(
-            f"there are no Google Cloud credentials: run `{_LOGIN}`, or set {_FILE_VARIABLE} to "
+            f"there are no Google Cloud credentials: run `{LOGIN}`, or set {_FILE_VARIABLE} to "
             f"the file of a service account's key, or of a workload identity federation"
         )
     warnings.filterwarnings("ignore", _WARNING)
     try:
-        value, project = google.auth.default(scopes=SCOPES)
-    except (GoogleAuthError, OSError, ValueError) as exc:
+        user = _user_credentials(file) if file else None
+        with quiet("google.auth._default", logging.WARNING):  # that there is no project
+            value, project = (user, _project()) if user else google.auth.default(scopes=SCOPES)
+    except (RefreshError, TransportError) as exc:  # it asks for the project of a federation
+        raise explain(
+            GcpError("google.auth.default", type(exc).__name__, str(exc), is_response=False)
+        ) from exc
+    except (GoogleAuthError, OSError, ValueError, AttributeError) as exc:  # JSON of another kind
         raise StartError(_file_advice(exc)) from exc
     logger.debug("Google Cloud credentials are %s", type(value).__module__)
     return Credentials(value, project or "")
 
 
-def _has_file() -> bool:
-    return bool(os.environ.get(_FILE_VARIABLE)) or _user_file().is_file()
+def _file() -> Path | None:
+    """Return the file of credentials, if one is named, or if the user has signed in by gcloud."""
+    variable = os.environ.get(_FILE_VARIABLE)
+    if variable:
+        return Path(variable)
+    file = config_folder() / "application_default_credentials.json"
+    return file if file.is_file() else None
 
 
-def _user_file() -> Path:
-    return config_folder() / "application_default_credentials.json"
+def _user_credentials(file: Path) -> Any:
+    """Return a user's credentials; None if those in the file are of another kind.
+
+    google.auth.default() would find the same, and run ``gcloud config get project`` besides,
+    which takes a second.
+    """
+    from google.oauth2.credentials import Credentials
+
+    if not file.is_file() or json.loads(file.read_text()).get("type") != "authorized_user":
+        return None
+    return Credentials.from_authorized_user_file(str(file)).with_quota_project_from_environment()
+
+
+def _project() -> str:
+    return os.environ.get("GOOGLE_CLOUD_PROJECT") or os.environ.get("GCLOUD_PROJECT") or ""
 
 
 def _has_metadata_server() -> bool:
@@ -108,16 +137,17 @@ def _file_advice(exc: Exception) -> str:
     if variable and not Path(variable).is_file():
         return (
             f"{_FILE_VARIABLE} names {variable!r}, which is not a file: correct it, or unset it to "
-            f"use your own credentials, of `{_LOGIN}`"
+            f"use your own credentials, of `{LOGIN}`"
         )
     if variable:
         return (
             f"the credentials in {variable!r}, which {_FILE_VARIABLE} names, can't be used: get "
             f"the file again, or unset the variable (google-auth says: {exc})"
         )
-    if _user_file().is_file():
+    file = _file()
+    if file:
         return (
-            f"the credentials in {str(_user_file())!r} can't be used: get new ones with "
-            f"`{_LOGIN}` (google-auth says: {exc})"
+            f"the credentials in {str(file)!r} can't be used: get new ones with `{LOGIN}` "
+            f"(google-auth says: {exc})"
         )
     return f"this machine's credentials can't be used (google-auth says: {exc})"

@@ -79,9 +79,7 @@ _PERMISSION = frozenset(
 
 _MESSAGE_PERMISSION = re.compile(r"[Rr]equired '?([a-z]+\.\w+\.\w+)'? permission")
 _PERMISSION_ON = re.compile(r"[Pp]ermission '?([a-z]+\.\w+\.\w+)'? denied")
-_BILLING = re.compile(
-    r"billing (account .*)?(is |to be |not )?(dis|en)abled|billing disabled", re.I
-)
+_BILLING = re.compile(r"billing (account .*)?((is|not|to be|must be) )*(dis|en)abled", re.I)
 _UNKNOWN_PROJECT = re.compile(
     r"resource '?projects/[^/' ]+'? (was )?not found|Unknown project id|"
     r"Failed to find project|[Pp]roject \S+ (has been deleted|not found|is scheduled for deletion)"

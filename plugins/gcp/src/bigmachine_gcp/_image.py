@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,8 +35,11 @@ _SUFFIXES = {
 }
 # Of Google's public images, Ubuntu's have cloud-init ("Ubuntu on Google Cloud"). An image that
 # somebody made of one has its licenses still.
-_CLOUD_INIT = re.compile(r"(^|/)projects/ubuntu-os-[\w-]+/")
-_CLOUD_INIT_LABEL = "bigmachine-boot"
+_UBUNTUS = re.compile(r"(^|/)projects/ubuntu-os-[\w-]+/")
+# It "does not support execution of non-containerized applications" ("Container-Optimized OS
+# overview", "Limitations"), and drops what comes in, except ssh.
+_CONTAINERS_ONLY = re.compile(r"(^|/)projects/cos-cloud/")
+_LABEL = "bigmachine-boot"
 """An image's label that says how it boots: the value of a `BootForm`."""
 
 
@@ -167,20 +170,27 @@ def _image_from(raw: Any) -> Image:
         raise UsageError(
             f"image: {link} is for Windows, and machines run Linux: pass another one, or omit it"
         )
+    sources = (link, raw.source_image, *raw.licenses)
+    if any(map(_CONTAINERS_ONLY.search, sources)):
+        raise UsageError(
+            f"image: {link} is Container-Optimized OS, which runs nothing but containers, and "
+            f"machines are no containers: pass another one, or omit it"
+        )
     return Image(
         link=link,
         # Images that were made before there was arm64 don't say theirs.
         architecture="ARM64" if raw.architecture == "ARM64" else "X86_64",
         disk_gib=int(raw.disk_size_gb),
-        boot_form=_boot_form(raw),
+        boot_form=_boot_form(link, dict(raw.labels), sources),
     )
 
 
-def _boot_form(raw: Any) -> BootForm:
-    label = dict(raw.labels).get(_CLOUD_INIT_LABEL, "")
-    if label in [*BootForm]:
+def _boot_form(link: str, labels: Mapping[str, str], sources: Iterable[str]) -> BootForm:
+    if label := labels.get(_LABEL, ""):
+        if label not in [*BootForm]:
+            raise UsageError(
+                f"image: the label {_LABEL} of {link} must be {' or '.join(BootForm)}, not "
+                f"{label!r}: change it, or pass another image"
+            )
         return BootForm(label)
-    sources = (raw.self_link, raw.source_image, *raw.licenses)
-    if any(_CLOUD_INIT.search(source) for source in sources):
-        return BootForm.CLOUD_INIT
-    return BootForm.STARTUP_SCRIPT
+    return BootForm.CLOUD_INIT if any(map(_UBUNTUS.search, sources)) else BootForm.STARTUP_SCRIPT

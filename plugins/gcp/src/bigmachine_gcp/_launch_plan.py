@@ -11,6 +11,7 @@ from bigmachine.system import addresses_inside, driver_addresses
 from ._accelerators import with_accelerators
 from ._api import Api
 from ._disk_types import local_ssds
+from ._firewall_policies import check_firewalls
 from ._image import find_images
 from ._machine_types import MachineType, find_types
 from ._network import Network, find_network
@@ -66,6 +67,8 @@ async def make_launch_plan(api: Api, o: GcpOptions, *, address_service_url: str)
             is_public=o.public_address,
             address_service_url=address_service_url,
         )
+    if not o.network_tags:
+        await check_firewalls(api, network, blocks=allow, port=o.port)
     return LaunchPlan(place.region, network, offers, tuple(allow), quotas)
 
 

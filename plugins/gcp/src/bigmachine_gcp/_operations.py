@@ -21,6 +21,8 @@ class Operation:
     """What a bulk operation and its children have in common; "" for others."""
     target: str = ""
     """The URL of the resource that it changes."""
+    project: str = ""
+    """The project that it runs in, which may be the host project of a Shared VPC."""
 
     @classmethod
     def of(cls, action: str, operation: Any) -> Operation:
@@ -32,6 +34,7 @@ class Operation:
             region=last_part(operation.region),
             group=operation.operation_group_id,
             target=operation.target_link,
+            project=operation.self_link.partition("/projects/")[2].partition("/")[0],
         )
 
     @property
@@ -41,6 +44,6 @@ class Operation:
 
     @property
     def request(self) -> dict[str, str]:
-        """The fields of a request for it, without the project."""
-        place = {"zone": self.zone} if self.zone else {"region": self.region} if self.region else {}
-        return {"operation": self.name, **place}
+        """The fields of a request for it."""
+        given = {"project": self.project, "zone": self.zone, "region": self.region}
+        return {"operation": self.name, **{key: name for key, name in given.items() if name}}

@@ -48,8 +48,8 @@ class GcpOptions(VmOptions):
     )
     machine_type: tuple[str, ...] | str = option(
         (),
-        help="Machine types, in order of preference; by default the first of n4-standard-2, "
-        "n2-standard-2 and e2-standard-2 that a zone has.",
+        help="Machine types, in order of preference; by default the first of e2-standard-2, "
+        "n2-standard-2, n2d-standard-2 and n1-standard-2 that a zone has.",
     )
     accelerator: str = option(
         "",
@@ -64,8 +64,8 @@ class GcpOptions(VmOptions):
     )
     disk_type: str = option(
         "",
-        help="Type of all disks, such as pd-ssd; by default hyperdisk-balanced, or pd-balanced "
-        "where the machine type has no Hyperdisk.",
+        help="Type of all disks, such as pd-ssd; by default pd-balanced, or hyperdisk-balanced "
+        "where the machine type takes no persistent disks.",
     )
     network: str = option(
         "",

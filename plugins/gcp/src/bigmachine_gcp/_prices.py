@@ -1,23 +1,26 @@
-"""What instances cost an hour: computed from Google's price list, requested once per session."""
+"""What instances cost an hour: computed from Google's price list."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
 import trio
 
-from bigmachine.cloud import CloudError
-from bigmachine.errors import StartError
+from bigmachine.cloud import Offer
+from bigmachine.errors import BigmachineError, StartError
 from bigmachine.system import Instance
 
+from ._advice import explain
 from ._api import Api
 from ._disk_types import disk_types, local_ssd_gib, local_ssds
 from ._errors import GcpError
 from ._machine_types import MachineType, describe_types
 from ._options import GcpOptions
+from ._price_cache import default_file, load_rates, save_rates
 from ._skus import COMPUTE_ENGINE, FIELDS, Rate, rates_of
 
 logger = logging.getLogger("bigmachine.gcp")
@@ -45,31 +48,24 @@ class PriceKey:
     zone: str
 
 
-class _Offer(Protocol):
-    """What `bigmachine.cloud` calls an offer."""
-
-    @property
-    def market(self) -> str: ...
-
-    @property
-    def type_name(self) -> str: ...
-
-    @property
-    def zone(self) -> str: ...
-
-
 class Prices:
-    """Prices in US dollars, as far as Google's price list tells them; it is requested once.
+    """Prices in US dollars, as far as Google's price list tells them; it is requested once a day.
 
     An instance's price includes its GPUs and local SSDs, and the disks and the external address
     that the options give it. A bill has more on it, which depends on use: above all, traffic.
+
+    ``cache_file`` keeps the list for other sessions; by default a file of the user's, and none
+    with an emulator.
     """
 
-    def __init__(self, api: Api, options: GcpOptions) -> None:
-        self.failure: Exception | None = None
-        """Why prices are unknown."""
+    def __init__(self, api: Api, options: GcpOptions, *, cache_file: Path | None = None) -> None:
+        self.failure: BigmachineError | None = None
+        """Why prices are unknown, and what to do about it."""
         self._api = api
         self._options = options
+        self._cache_file = cache_file
+        if cache_file is None and not options.endpoint_url:
+            self._cache_file = default_file()
         self._rates: tuple[Rate, ...] | None = None
         self._by_region: dict[str, dict[tuple[str, str], float]] = {}
         self._types: dict[str, MachineType] = {}
@@ -88,14 +84,14 @@ class Prices:
         if zones:
             await self._fetch_rates()
 
-    def per_hour(self, offer: _Offer, /) -> float | None:
+    def per_hour(self, offer: Offer, /) -> float | None:
         """Return what an instance costs an hour, its extras included; None if unknown."""
         machine_type = self._types.get(offer.type_name)
         if machine_type is None:
             return None
         return self._with_extras(offer.market, machine_type, offer.zone)
 
-    def spot_per_hour(self, offer: _Offer, /) -> float | None:
+    def spot_per_hour(self, offer: Offer, /) -> float | None:
         """Return what a spot instance alone costs an hour; None if unknown."""
         machine_type = self._types.get(offer.type_name)
         return self._sum(self._parts("spot", machine_type), offer.zone) if machine_type else None
@@ -161,12 +157,23 @@ class Prices:
         timeout = _NEEDED_TIMEOUT if is_needed else _TIMEOUT
         with trio.move_on_after(timeout) as scope:
             try:
-                self._rates = await self._read_rates()
+                self._rates = await self._load_rates()
             except GcpError as error:
                 self._note(error)
         if scope.cancelled_caught:
             self._note(StartError(f"Google's price list was not complete after {timeout:g} s"))
         self._rates = self._rates or ()
+
+    async def _load_rates(self) -> tuple[Rate, ...]:
+        file = self._cache_file
+        if file is None:
+            return await self._read_rates()
+        rates = await trio.to_thread.run_sync(load_rates, file)
+        if rates is None:
+            rates = await self._read_rates()
+            if rates:  # else something is wrong with it
+                await trio.to_thread.run_sync(save_rates, file, rates)
+        return rates
 
     async def _read_rates(self) -> tuple[Rate, ...]:
         rates: list[Rate] = []
@@ -185,10 +192,11 @@ class Prices:
             if not token:
                 return tuple(rates)
 
-    def _note(self, error: CloudError | StartError) -> None:
+    def _note(self, error: GcpError | StartError) -> None:
+        failure = explain(error) if isinstance(error, GcpError) else error
         if self.failure is None:
-            logger.info("prices are unknown: %s", error)
-        self.failure = error
+            logger.info("prices are unknown: %s", failure)
+        self.failure = failure
 
 
 def _series_of_skus(machine_type: MachineType) -> str:

@@ -16,6 +16,7 @@ from ._error_parsing import error_of_response
 from ._errors import GcpError
 
 _CONNECTIONS = 48  # of each client at most: as many as there may be threads
+_CONNECT_TIMEOUT = 10.0
 
 
 class Transport:
@@ -99,7 +100,7 @@ class Transport:
         cls = getattr(compute_v1, service.title().replace("_", "") + "Client")
         options = ClientOptions(api_endpoint=self._endpoint_url or None)
         client = cls(credentials=self.credentials.value, client_options=options)
-        _enlarge_pool(client.transport._session)
+        _prepare(client.transport._session)
         return client
 
     def _json_session(self) -> Any:
@@ -107,7 +108,7 @@ class Transport:
 
         with self._lock:
             if self._session is None:
-                self._session = AuthorizedSession(self.credentials.value)
+                self._session = _prepare(AuthorizedSession(self.credentials.value))
             return self._session
 
 
@@ -135,7 +136,8 @@ def errors_of(action: str) -> Iterator[None]:
     except TransportError as exc:  # while it fetched a token: the request was not sent
         raise GcpError(action, "TransportError", str(exc), is_response=False) from exc
     except GoogleAuthError as exc:
-        raise GcpError(action, type(exc).__name__, str(exc), is_response=False) from exc
+        code = "TransportError" if exc.retryable else type(exc).__name__
+        raise GcpError(action, code, str(exc), is_response=False) from exc
     except ParseError as exc:  # a page of a proxy, with the status of success
         raise GcpError(action, "InvalidResponse", str(exc), is_response=False) from exc
     except requests.exceptions.RequestException as exc:
@@ -180,9 +182,21 @@ def _network_code(exc: Exception) -> str:
     return "ConnectionLost"
 
 
-def _enlarge_pool(session: Any) -> None:
-    """Let a session keep a connection for each thread; by default 10, and it warns of others."""
+def _prepare(session: Any) -> Any:
+    """Let a session keep a connection for each thread, and give up early where nobody answers.
+
+    By default it keeps 10 connections and warns of others, and a time limit holds for connecting
+    as well. A session with a client certificate has an adapter of its own.
+    """
     from requests.adapters import HTTPAdapter
 
-    for scheme in ("https://", "http://"):
-        session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))
+    class Adapter(HTTPAdapter):  # type: ignore[misc]  # requests is not known to mypy
+        def send(self, request: Any, *, timeout: Any = None, **more: Any) -> Any:
+            if isinstance(timeout, (int, float)):
+                timeout = (min(timeout, _CONNECT_TIMEOUT), timeout)
+            return super().send(request, timeout=timeout, **more)
+
+    if not session.is_mtls:
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, Adapter(pool_maxsize=_CONNECTIONS))
+    return session

@@ -1,0 +1,36 @@
+"""Which offers the user's limit of a spot instance's price allows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from bigmachine.cloud import check_max_price
+from bigmachine.errors import StartError
+
+from ._offers import Offer
+from ._prices import Prices
+
+logger = logging.getLogger("bigmachine.gcp")
+
+
+def within_max_price(
+    prices: Prices, offers: Sequence[Offer], *, max_price: float | None
+) -> tuple[Offer, ...]:
+    """Return the offers, without spot instances that cost more than ``max_price`` an hour.
+
+    Google takes no such limit in a request, and a spot price changes once a day at most ("Spot
+    VMs"), so this is what keeps to it. Raises `StartError` if all cost more and there is no other
+    market, or if a price is unknown.
+    """
+    if max_price is None:
+        return tuple(offers)
+    spot = {o: prices.spot_per_hour(o) for o in offers if o.market == "spot"}
+    if unknown := dict.fromkeys(o.type_name for o, price in spot.items() if price is None):
+        why = f". {prices.failure}" if prices.failure else ""
+        raise StartError(
+            f"max_price: the price of a spot {', '.join(unknown)} is unknown, and Google itself "
+            f"limits no price: omit max_price, or name other types{why}"
+        ) from prices.failure
+    check_max_price(prices, offers, max_price=max_price, logger=logger)
+    return tuple(o for o in offers if (spot.get(o) or 0.0) <= max_price)

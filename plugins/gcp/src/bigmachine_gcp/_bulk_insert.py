@@ -1,0 +1,243 @@
+"""Launching by ``bulkInsert``: up to a thousand instances in one request."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from bigmachine.cloud import LaunchResult, poll_intervals
+
+from . import _labels
+from ._error_parsing import error_of_operation
+from ._errors import GcpError
+from ._launch_specification import LaunchSpecification
+from ._offers import Offer
+from ._option_formats import last_part
+from ._transport import method_id
+from ._vms import Vm, Vms
+
+if TYPE_CHECKING:
+    from ._api import Api
+
+logger = logging.getLogger("bigmachine.gcp")
+
+MAX_COUNT = 1000
+"""How many instances one request asks for; 5,000 are allowed ("About bulk creation of VMs")."""
+
+_OPERATION_TIMEOUT = 300.0  # an operation that takes longer has an unknown outcome
+_CAUSES_TIMEOUT = 20.0
+_LISTED_SECONDS = 20.0  # a list may lack an instance that was made a moment ago
+
+
+class MachineNames:
+    """The names of the machines of one start. Each is sent in one request at a time.
+
+    What a request without an answer has launched may appear later: its names are not used again.
+    """
+
+    def __init__(self, names: Iterator[str]) -> None:
+        self._new = names
+        self._free: list[str] = []
+
+    def take(self, count: int) -> list[str]:
+        """Return so many full names, in order."""
+        while len(self._free) < count:
+            self._free.append(next(self._new))
+        taken, self._free = self._free[:count], self._free[count:]
+        return taken
+
+    def give_back(self, names: Iterable[str]) -> None:
+        """Take back names of which no instance exists."""
+        self._free = [*names, *self._free]
+
+
+class BulkInsert:
+    """A `LaunchMethod` with one offer, by a zonal request."""
+
+    max_count = MAX_COUNT
+    is_regional = False
+
+    def __init__(
+        self,
+        api: Api,
+        vms: Vms,
+        specification: LaunchSpecification,
+        offers: Sequence[Offer],
+        names: MachineNames,
+    ) -> None:
+        self.offers = offers
+        self._api = api
+        self._vms = vms
+        self._specification = specification
+        self._names = names
+
+    async def launch(self, count: int, *, token: str) -> LaunchResult[Offer, Vm]:
+        """Launch as many as there are. Cancelled, it still waits for the operation's end.
+
+        Until then, more instances may come, which nobody would find.
+        """
+        taken = self._names.take(count)
+        machines = {_labels.instance_name(name.partition(".")[2], name): name for name in taken}
+        try:
+            operation = await self._insert([*machines], token=token)
+        except GcpError as error:
+            if error.is_outcome_unknown:
+                raise
+            self._names.give_back(machines.values())
+            # Google checks capacity and quotas first ("Troubleshooting bulk VM creation").
+            return LaunchResult((), [(offer, error) for offer in self._offers_of(error)])
+        with trio.CancelScope(shield=True):
+            return await self._result(operation, machines, token=token)
+        raise AssertionError  # this scope is never cancelled
+
+    @property
+    def _method(self) -> str:
+        return "region_instances.bulk_insert" if self.is_regional else "instances.bulk_insert"
+
+    @property
+    def _zones(self) -> list[str]:
+        return [*dict.fromkeys(offer.zone for offer in self.offers)]
+
+    async def _insert(self, names: Sequence[str], *, token: str) -> Any:
+        """Return the operation of a request, when it is done: with errors, perhaps."""
+        zone = self.offers[0].zone
+        place = {"region": zone.rpartition("-")[0]} if self.is_regional else {"zone": zone}
+        body = self._specification.bulk_insert(
+            self.offers, names, token=token, is_regional=self.is_regional
+        )
+        operation = await self._api.change(
+            self._method,
+            request_id=str(uuid.UUID(hex=token)),
+            bulk_insert_instance_resource_resource=body,
+            **place,
+        )
+        with trio.move_on_after(_OPERATION_TIMEOUT, shield=True):
+            try:
+                return await self._api.wait(operation)
+            except GcpError as error:
+                if error.operation is not None:  # it has ended, with errors
+                    return error.operation
+                error.is_outcome_unknown = True
+                raise
+        raise _unfinished(method_id(self._method))
+
+    async def _result(
+        self, operation: Any, machines: Mapping[str, str], *, token: str
+    ) -> LaunchResult[Offer, Vm]:
+        """Return what an operation that has ended has launched, and why it was no more.
+
+        ``machines`` are the names that were sent, by instance.
+        """
+        count, created = len(machines), _created(operation)
+        vms = await self._find(token, created)
+        errors = await self._errors(operation, missing=count - sum(created.values()))
+        if len(vms) < sum(created.values()):  # then `Launch` looks for more
+            errors.append((self.offers[0], _unseen(sum(created.values()) - len(vms))))
+        elif len(vms) < count and not errors:
+            unexplained = GcpError(method_id(self._method), "UNEXPLAINED", "no reason was given")
+            errors = [(offer, unexplained) for offer in self.offers]
+        if not any(error.is_outcome_unknown or error.is_conflict for _, error in errors):
+            launched = {vm.resource_name for vm in vms}
+            self._names.give_back(
+                name for instance, name in machines.items() if instance not in launched
+            )
+        return LaunchResult(vms, errors, is_temporary=any(e.is_temporary for _, e in errors))
+
+    async def _find(self, token: str, created: Mapping[str, int]) -> list[Vm]:
+        """Return the instances that a request has launched, as soon as they are listed."""
+        zones, wanted = [*created], sum(created.values())
+        found: list[Vm] = []
+        if not wanted:
+            return found
+        with trio.move_on_after(_LISTED_SECONDS):
+            for delay in poll_intervals():
+                found = await self._vms.find(tokens=[token], zones=zones)
+                if len(found) >= wanted:
+                    break
+                await trio.sleep(delay)
+        self._vms.note_new(*found)
+        return found
+
+    async def _errors(self, operation: Any, *, missing: int) -> list[tuple[Offer, GcpError]]:
+        """Return why instances are missing: for each offer, one error of each kind.
+
+        The operation's own error may only say that there are too few; those of the operations
+        that it began, one for each instance, say why.
+        """
+        if missing <= 0:
+            return []
+        own = error_of_operation(method_id(self._method), operation)
+        errors: dict[tuple[Offer, str], GcpError] = {}
+        children: dict[str, list[Any]] = {}
+        with trio.move_on_after(_CAUSES_TIMEOUT):
+            for zone in self._zones:
+                children[zone] = await self._children(operation, zone)
+        for zone, of_zone in children.items():
+            for child in of_zone:
+                error = error_of_operation("compute.instances.insert", child)
+                if error is None:
+                    continue
+                for offer in self._offers_of(error, zone=zone):
+                    errors.setdefault((offer, error.code), error)
+        found = [(offer, error) for (offer, _), error in errors.items()]
+        if not found and own is not None:
+            found = [(offer, error) for error in own.errors for offer in self._offers_of(error)]
+        return found
+
+    async def _children(self, operation: Any, zone: str) -> list[Any]:
+        """List the operations that an operation began in a zone; none if Google refuses that."""
+        group = operation.operation_group_id
+        if not group:
+            return []
+        filter = f'(operationType = "insert") (operationGroupId = "{group}")'
+        try:
+            found = await self._api.read_all("zone_operations.list", zone=zone, filter=filter)
+        except GcpError as error:
+            logger.warning("why instances are missing in %s is unknown: %s", zone, error)
+            return []
+        return [child for child in found if child.operation_group_id == group]
+
+    def _offers_of(self, error: GcpError, *, zone: str = "") -> list[Offer]:
+        """Return the offers that an error is about: its details may name zone and type."""
+        zone = zone or last_part(error.metadata.get("zone", ""))
+        type_name = last_part(error.metadata.get("vmType", ""))
+        in_zone = [offer for offer in self.offers if not zone or offer.zone == zone]
+        of_type = [offer for offer in in_zone if offer.type_name == type_name]
+        return of_type or in_zone or [*self.offers]
+
+
+class RegionalBulkInsert(BulkInsert):
+    """A `LaunchMethod` with many offers: Compute Engine chooses types and zones among them."""
+
+    is_regional = True
+
+
+def _created(operation: Any) -> dict[str, int]:
+    """Return how many instances an operation has left running, by zone."""
+    status = operation.instances_bulk_insert_operation_metadata.per_location_status
+    created = {
+        last_part(location): each.created_vm_count - each.deleted_vm_count
+        for location, each in status.items()
+    }
+    return {zone: count for zone, count in created.items() if count > 0}
+
+
+def _unseen(count: int) -> GcpError:
+    error = GcpError(
+        "compute.instances.list",
+        "NOT_LISTED",
+        f"{count} of the launched instances are not listed yet",
+    )
+    error.is_outcome_unknown = True
+    return error
+
+
+def _unfinished(method: str) -> GcpError:
+    message = f"the operation has not ended after {_OPERATION_TIMEOUT:g} s"
+    error = GcpError(method, "OPERATION_UNFINISHED", message)
+    error.is_outcome_unknown = True
+    return error

@@ -1,0 +1,109 @@
+"""Launching instances of Compute Engine: in the user's order, until enough run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from bigmachine.cloud import Launch, Refusals, Scope
+from bigmachine.errors import BigmachineError
+
+from ._advice import explain
+from ._bulk_insert import BulkInsert, MachineNames, RegionalBulkInsert
+from ._errors import GcpError
+from ._launch_specification import LaunchSpecification
+from ._offers import Offer, bulk_groups
+from ._vms import Vm, Vms
+
+if TYPE_CHECKING:
+    from ._api import Api
+
+
+class GcpLaunch(Launch[Offer, Vm, GcpError]):
+    """All launch requests of one ``start``, and their results."""
+
+    system = "gcp"
+    provider = "Compute Engine"
+    quota_advice = "request a quota increase (IAM & Admin, Quotas)"
+
+    def __init__(
+        self,
+        api: Api,
+        vms: Vms,
+        specification: LaunchSpecification,
+        *,
+        offers: Sequence[Offer],
+        names: Iterator[str],
+        region: str,
+        refusals: Refusals,
+    ) -> None:
+        super().__init__(place=region, offers=offers, refusals=refusals)
+        self._api = api
+        self._all_vms = vms
+        self._specification = specification
+        self._names = MachineNames(names)
+
+    def methods(self) -> Iterator[BulkInsert]:
+        """Yield a request for each group of offers; a zonal one for each, if that is refused."""
+        for offers in bulk_groups(self.offers):
+            if len(offers) > 1 and not self.ruled_out.has_method(RegionalBulkInsert):
+                yield self._method(RegionalBulkInsert, offers)
+                if not self.ruled_out.has_method(RegionalBulkInsert):
+                    continue
+            for offer in offers:
+                yield self._method(BulkInsert, [offer])
+
+    def _method(self, method: type[BulkInsert], offers: Sequence[Offer]) -> BulkInsert:
+        return method(self._api, self._all_vms, self._specification, offers, self._names)
+
+    def scope_of(self, error: GcpError, offer: Offer) -> Scope:
+        """Return what an error rules out."""
+        return scope_of(error, market=offer.market)
+
+    def explain(self, error: GcpError) -> BigmachineError:
+        """Return the error for the user, which tells what to do."""
+        return explain(error)
+
+    async def find(self, tokens: Sequence[str]) -> Sequence[Vm]:
+        """Return the instances that the requests with these tokens launched."""
+        zones = [*dict.fromkeys(offer.zone for offer in self.offers)]
+        return await self._all_vms.find(tokens=tokens, zones=zones)
+
+    async def terminate(self, vms: Sequence[Vm]) -> None:
+        """Delete instances; return when all are gone."""
+        await self._all_vms.delete({vm.id for vm in vms})
+
+
+_OF_METHOD = ("invalid", "INTERNAL_ERROR", "backendError", "internalError")
+"""Codes that a regional request may have where zonal ones succeed (cluster-toolkit, pull
+request 3005). If it was the request, the zonal one fails alike."""
+
+
+def scope_of(error: GcpError, *, market: str) -> Scope:
+    """Return what an error rules out that a launch on ``market`` had."""
+    if error.reasons & {"IP_SPACE_EXHAUSTED", "IP_SPACE_EXHAUSTED_WITH_DETAILS"}:
+        return Scope.ALL  # the subnetwork is the same in all zones
+    if error.is_capacity:
+        return Scope.POOL
+    if error.is_quota:
+        return _scope_of_quota(error)
+    if market == "spot" and error.is_denied:
+        return Scope.MARKET  # a policy may deny spot instances alone
+    if error.code in _OF_METHOD or (500 <= error.status < 600 and not error.is_outcome_unknown):
+        return Scope.METHOD
+    return Scope.ALL
+
+
+def _scope_of_quota(error: GcpError) -> Scope:
+    """Return what a used-up quota rules out: each is of a market, of types, or of all.
+
+    Its name is in the error's details, or only in the message: "Quota 'N2_CPUS' exceeded."
+    """
+    text = f"{error.quota.metric if error.quota else ''} {error.message}".upper()
+    if "ALL_REGIONS" in text:
+        return Scope.ALL
+    if "PREEMPTIBLE" in text:
+        return Scope.MARKET
+    if "CPUS" in text or "GPUS" in text:
+        return Scope.TYPE_ON_ALL_MARKETS if "PER_VM_FAMILY" not in text else Scope.TYPE
+    return Scope.ALL  # addresses, disks, instances

@@ -1,0 +1,147 @@
+"""What sessions have in a project other than instances: disks and firewall rules, and their end.
+
+An instance's disks are deleted with it. They are looked for nevertheless: somebody may have
+detached one, or have changed that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from bigmachine.cloud import for_each, poll_intervals
+from bigmachine.system import Instance
+
+from . import _labels
+from ._errors import GcpError
+from ._option_formats import last_part, resource_path
+from ._vms import NOT_READY
+
+if TYPE_CHECKING:
+    from ._api import Api
+    from ._options import GcpOptions
+
+DISK = "disk"
+"""The kind of a disk, in the details of an `Instance`."""
+RULE = "firewall-rule"
+"""The kind of a firewall rule, in the details of an `Instance`."""
+
+IN_USE = ("resourceInUseByAnotherResource", "RESOURCE_IN_USE_BY_ANOTHER_RESOURCE", *NOT_READY)
+"""The codes of errors if a resource can't be deleted yet."""
+
+
+class Leftovers:
+    """The resources of sessions, without instances. All methods raise `GcpError`."""
+
+    def __init__(self, api: Api, options: GcpOptions) -> None:
+        self._api = api
+        self._options = options
+
+    async def find(self, *, session: str = "", zones: Sequence[str] = ()) -> list[Instance]:
+        """List the disks and the firewall rules of a session, or of all, in this order.
+
+        Disks are looked for in these zones, or in all of the project.
+        """
+        disks = await self.find_disks(session=session, zones=zones)
+        return [*disks, *await self.find_rules(session=session)]
+
+    async def find_disks(self, *, session: str = "", zones: Sequence[str] = ()) -> list[Instance]:
+        """List the disks of a session, or of all, in these zones, or in all of the project."""
+        filter = _labels.label_filter(session=_labels.session_label(session) or "*")
+        if not zones:
+            raws = await self._api.read_all("disks.aggregated_list", filter=filter)
+        else:
+            raws = []
+            for zone in zones:
+                raws += await self._api.read_all("disks.list", zone=zone, filter=filter)
+        return [_of_disk(raw) for raw in raws if _labels.session_of(raw.name, raw.description)]
+
+    async def find_rules(self, *, session: str = "") -> list[Instance]:
+        """List the firewall rules of a session, or of all.
+
+        In a shared network, they are in the project of the network that the options name.
+        """
+        await self._api.open()
+        name = f"{_labels.NAME_PREFIX}.*"
+        if session:
+            name = _labels.session_resource_name(session)
+        found: list[Instance] = []
+        for project in self._projects():
+            raws = await self._api.read_all(
+                "firewalls.list", project=project, filter=f'name eq "{name}"'
+            )
+            found += [
+                _of_rule(raw, project)
+                for raw in raws
+                if _labels.session_of(raw.name, raw.description)
+            ]
+        return found
+
+    def _projects(self) -> list[str]:
+        o = self._options
+        paths = [resource_path(name).split("/") for name in (o.network, o.subnetwork)]
+        hosts = [path[1] for path in paths if path[0] == "projects"]
+        return [*dict.fromkeys([self._api.project, *hosts])]
+
+    async def free(self, resources: Iterable[Instance]) -> None:
+        """Delete what was found; return when all is deleted. What is gone already is fine.
+
+        Google refuses it while an instance uses the resource. This waits for it until it is
+        cancelled.
+        """
+        await for_each(resources, self._free)
+
+    async def free_ours(self, resource: Instance) -> None:
+        """Delete a resource, if it is a session's."""
+        found = await self.find(session=resource.session)
+        same = (resource.kind, resource.id, resource.zone)
+        await self.free(one for one in found if (one.kind, one.id, one.zone) == same)
+
+    async def _free(self, resource: Instance) -> None:
+        for delay in poll_intervals():
+            try:
+                if resource.kind == DISK:
+                    await self._api.change_and_wait(
+                        "disks.delete", zone=resource.zone, disk=resource.id
+                    )
+                else:
+                    await self._api.change_and_wait(
+                        "firewalls.delete",
+                        project=resource.details["project"],
+                        firewall=resource.id,
+                    )
+                return
+            except GcpError as error:
+                if error.is_not_found:
+                    return
+                if not error.reasons & {*IN_USE}:
+                    raise
+            await trio.sleep(delay)
+
+
+def is_leftover(instance: Instance) -> bool:
+    """Whether this is a resource of a kind that is listed here."""
+    return instance.kind in (DISK, RULE)
+
+
+def _of_disk(raw: Any) -> Instance:
+    fields = _labels.parse_description(raw.description)
+    return Instance(
+        name=f"{DISK}.{fields['session']}",
+        address="",
+        id=raw.name,
+        zone=last_part(raw.zone),
+        details=_labels.details(fields, kind=DISK, state=raw.status),
+    )
+
+
+def _of_rule(raw: Any, project: str) -> Instance:
+    fields = _labels.parse_description(raw.description)
+    return Instance(
+        name=f"{RULE}.{fields['session']}",
+        address="",
+        id=raw.name,
+        details=_labels.details(fields, kind=RULE, project=project),
+    )

@@ -1,0 +1,276 @@
+"""bigmachine's instances as Compute Engine describes them: listed, found by labels, and deleted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import trio
+
+from bigmachine.boot import PORT
+from bigmachine.cloud import Batch, for_each, poll_intervals
+from bigmachine.system import Instance
+
+from . import _labels
+from ._api import Api
+from ._errors import GcpError
+from ._option_formats import last_part
+from ._prices import PriceKey
+
+logger = logging.getLogger("bigmachine.gcp")
+
+_MAX_NAMES = 500  # asked for at once; the answer to a list has as many on a page
+_MAX_TOKENS = 20  # in one filter, whose length limit is not documented
+_NEW_SECONDS = 120.0  # a list may not have what is new
+_NOT_ENDED = ("PENDING", "PROVISIONING", "STAGING", "RUNNING", "REPAIRING")
+_ENDING = ("PENDING_STOP", "STOPPING", "SUSPENDING", "DEPROVISIONING")
+NOT_READY = ("resourceNotReady", "RESOURCE_NOT_READY")
+"""Codes of errors about a resource that another operation still changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vm:
+    """An instance as Compute Engine describes it. An address is empty while it has none.
+
+    ``id`` is its partial URL, which also says where it is:
+    ``"zones/us-central1-a/instances/bm-main-0123abcd-m3"``. ``session`` is the full name of the
+    session that launched it, "" if none did.
+    """
+
+    id: str
+    url: str
+    state: str
+    state_message: str
+    machine_type: str
+    market: str
+    internal_address: str
+    external_address: str
+    session: str
+    description: Mapping[str, str] = field(repr=False)
+
+    @classmethod
+    def from_response(cls, raw: Any) -> Vm:
+        """Parse an ``Instance`` message of google-cloud-compute."""
+        interface = next(iter(raw.network_interfaces), None)
+        access = next(iter(interface.access_configs), None) if interface else None
+        zone = last_part(raw.zone)
+        return cls(
+            id=f"zones/{zone}/instances/{raw.name}",
+            url=raw.self_link,
+            state=raw.status,
+            state_message=raw.status_message,
+            machine_type=last_part(raw.machine_type),
+            market="spot" if raw.scheduling.provisioning_model == "SPOT" else "on-demand",
+            internal_address=interface.network_i_p if interface else "",
+            external_address=access.nat_i_p if access else "",
+            session=_labels.session_of(raw.name, raw.description),
+            description=_labels.parse_description(raw.description),
+        )
+
+    @property
+    def resource_name(self) -> str:
+        """Its name in its zone."""
+        return name_of(self.id)
+
+    @property
+    def zone(self) -> str:
+        """Its zone."""
+        return zone_of(self.id)
+
+    @property
+    def name(self) -> str:
+        """Its machine's full name."""
+        label = self.resource_name.rpartition("-")[2]
+        return f"{label}.{self.session}"
+
+    @property
+    def price_key(self) -> PriceKey:
+        """What its price depends on."""
+        return PriceKey(self.market, self.machine_type, self.zone)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether a session launched it."""
+        return bool(self.session)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it no longer runs. It may be stopped, and its disks may still cost."""
+        return self.state not in _NOT_ENDED
+
+    def instance(self, *, port: int = 0) -> Instance:
+        """Return it as a system's `Instance`. The default ``port`` is the one it was made with.
+
+        Its address is the internal one: machines reach one another there, and a firewall rule
+        knows the session's machines by their internal addresses only.
+        """
+        port = port or int(self.description.get("port") or PORT)
+        host = self.internal_address
+        return Instance(
+            name=self.name,
+            address=f"{host}:{port}" if host else "",
+            id=self.resource_name,
+            zone=self.zone,
+            details=_labels.details(
+                self.description,
+                kind="instance",
+                state=self.state,
+                instance_type=self.machine_type,
+                market=self.market,
+                **({"immortal": "yes"} if self.description.get("immortal") else {}),
+            ),
+        )
+
+
+class Vms:
+    """The instances of all sessions in a project. Tasks that ask at once share requests."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._zones: dict[str, Batch[Vm]] = {}
+        self._noted: dict[str, float] = {}  # ids, and when they were known to exist
+        self._urls: dict[str, str] = {}
+
+    def note_new(self, *vms: Vm) -> None:
+        """Remember instances that exist since now at the latest: lists may not have them yet."""
+        self._noted.update(dict.fromkeys((vm.id for vm in vms), trio.current_time()))
+
+    def is_new(self, id: str) -> bool:
+        """Whether the instance was noted so recently that Compute Engine may not find it yet."""
+        return trio.current_time() < self._noted.get(id, -float("inf")) + _NEW_SECONDS
+
+    def url(self, id: str) -> str:
+        """Return an instance's URL, as Compute Engine last gave it; "" if it never did."""
+        return self._urls.get(id, "")
+
+    async def describe(self, id: str) -> Vm | None:
+        """Return an instance as it is now; None if there is none. Raises `GcpError`.
+
+        A zone that can't be reached concerns its own instances alone.
+        """
+        zone = zone_of(id)
+        if zone not in self._zones:
+            self._zones[zone] = Batch(self._describe_all, max_keys=_MAX_NAMES)
+        return await self._zones[zone](id)
+
+    async def find(
+        self, *, session: str = "", tokens: Sequence[str] = (), zones: Sequence[str] = ()
+    ) -> list[Vm]:
+        """Return the instances of a session, or of all, in these zones, or in all of the project.
+
+        ``tokens`` restricts it to what the requests with these tokens launched. Stopped instances
+        are among them. Raises `GcpError`, also if a zone can't be reached: what is there is
+        unknown.
+        """
+        filters = [_labels.label_filter(session=_labels.session_label(session) or "*")]
+        if tokens:  # of which there is only one each
+            starts = range(0, len(tokens), _MAX_TOKENS)
+            filters = [_any(_labels.REQUEST, tokens[s : s + _MAX_TOKENS]) for s in starts]
+        found: list[Vm] = []
+        for filter in filters:
+            if zones:
+                for zone in dict.fromkeys(zones):
+                    found += await self._list(zone, filter)
+            else:
+                raws = await self._api.read_all("instances.aggregated_list", filter=filter)
+                found += self._parse(raws)
+        return [vm for vm in found if vm.is_ours]
+
+    async def find_ours(self, instance: Instance) -> str:
+        """Return the id of an instance, by its own id or its name; "" unless it is a session's."""
+        if instance.id and instance.zone:
+            vm = await self.describe(f"zones/{instance.zone}/instances/{instance.id}")
+            return vm.id if vm is not None and vm.is_ours else ""
+        session = instance.name.partition(".")[2]
+        if not session and not instance.id:
+            return ""
+        found = await self.find(session=session)
+        return next((vm.id for vm in found if instance.name == vm.name), "") or next(
+            (vm.id for vm in found if instance.id and instance.id == vm.resource_name), ""
+        )
+
+    async def delete(self, ids: Iterable[str]) -> None:
+        """Delete instances; return when all are gone. Raises `GcpError`."""
+        await for_each(ids, self._delete)
+
+    async def _delete(self, id: str) -> None:
+        """Delete one, and wait until Compute Engine no longer has it.
+
+        It is looked at with all others of its zone: to wait for each operation would take a
+        request, and a thread for up to two minutes, of each.
+        """
+        operation: Any = None
+        for delay in poll_intervals():
+            if operation is None:
+                try:
+                    operation = await self._api.change(
+                        "instances.delete", zone=zone_of(id), instance=name_of(id)
+                    )
+                except GcpError as error:
+                    if error.is_not_found:  # unlike a look at it, this is never out of date
+                        return
+                    if error.code not in NOT_READY:
+                        raise
+            vm = await self.describe(id)
+            if vm is None and not self.is_new(id):
+                return
+            if operation is not None and (vm is None or vm.state not in _ENDING):
+                if await self._has_succeeded(operation):
+                    return
+                operation = None
+            await trio.sleep(delay)
+
+    async def _has_succeeded(self, operation: Any) -> bool:
+        """Wait for a deletion; whether it succeeded, or may succeed later. Raises `GcpError`."""
+        try:
+            await self._api.wait(operation)
+        except GcpError as error:
+            if error.code in NOT_READY:
+                return False
+            if not error.is_not_found:
+                raise
+        return True
+
+    async def _describe_all(self, ids: Sequence[str]) -> dict[str, Vm]:
+        """Describe instances of one zone: one by a look at it, many by a list of their sessions."""
+        zone = zone_of(ids[0])
+        if len(ids) == 1:
+            try:
+                raw = await self._api.read("instances.get", zone=zone, instance=name_of(ids[0]))
+            except GcpError as error:
+                if error.is_not_found:
+                    return {}
+                raise
+            return {vm.id: vm for vm in self._parse([raw])}
+        sessions = dict.fromkeys(_session_label(name_of(id)) for id in ids)
+        found = await self._list(zone, _any(_labels.SESSION, [*sessions]))
+        return {vm.id: vm for vm in found}
+
+    async def _list(self, zone: str, filter: str) -> list[Vm]:
+        return self._parse(await self._api.read_all("instances.list", zone=zone, filter=filter))
+
+    def _parse(self, raws: Iterable[Any]) -> list[Vm]:
+        found = [Vm.from_response(raw) for raw in raws]
+        self._urls.update((vm.id, vm.url) for vm in found)
+        return found
+
+
+def zone_of(id: str) -> str:
+    """Return the zone of a partial URL, ``"zones/ZONE/instances/NAME"``."""
+    return id.split("/")[1]
+
+
+def name_of(id: str) -> str:
+    """Return the last part of a partial URL: the resource's name."""
+    return last_part(id)
+
+
+def _session_label(name: str) -> str:
+    """Return the label of the session that an instance's name begins with."""
+    return name.removeprefix(_labels.NAME_PREFIX).rpartition("-")[0]
+
+
+def _any(label: str, values: Sequence[str]) -> str:
+    return " OR ".join(f'(labels.{label} = "{value}")' for value in values)

@@ -1,0 +1,64 @@
+"""What `setup` finds out about all options together, without changing anything."""
+
+from __future__ import annotations
+
+import pytest
+
+from bigmachine.errors import UsageError
+from tests.integration.gcp.plans import ALLOW, plan, refusal
+from tests.support.gcp.catalog import MachineType
+from tests.support.gcp.gce import REGION
+
+METAL = "c3-standard-192-metal"
+
+
+def test_plan_is_made_by_reads_alone(run, gce):
+    made = plan(run, machine_type=["n2-standard-2", "t2a-standard-2"], zones=(), region=REGION)
+    assert made.region == REGION
+    assert made.allow == (ALLOW,)
+    assert {offer.zone for offer in made.offers} == {f"{REGION}-{zone}" for zone in "abcf"}
+    verbs = {call.method.rpartition(".")[2] for call in gce.asked}
+    assert verbs <= {"get", "list", "aggregatedList", "getFromFamily", "getEffectiveFirewalls"}
+
+
+def test_type_without_spot_is_refused_if_nothing_else_may_be_bought(run, gce):
+    gce.catalog.machine_types[METAL] = MachineType(METAL, 192, 768 << 10)
+    said = refusal(run, UsageError, machine_type=METAL, market="spot")
+    assert said == (
+        f"market: {METAL} is not sold as spot, but as on-demand: choose another market or type"
+    )
+    made = plan(run, machine_type=[METAL, "n2-standard-2"])
+    bought = [(offer.market, offer.type_name) for offer in made.offers]
+    assert ("spot", METAL) not in bought
+    assert ("on-demand", METAL) in bought
+
+
+def test_custom_type_is_found_though_no_list_has_it(run, gce):
+    name = "n2-custom-6-10240"
+    gce.catalog.machine_types[name] = MachineType(name, 6, 10240)
+    made = plan(run, machine_type=[name, "e2-standard-2"], zones=(), region=REGION)
+    custom = made.offers[0].machine_type
+    assert (custom.name, custom.vcpus, custom.series) == (name, 6, "n2")
+    assert custom.zones == {f"{REGION}-{zone}" for zone in "abcf"}
+    said = refusal(run, UsageError, machine_type="n2-custom-7-1")
+    assert said.startswith("machine_type: no zone offers 'n2-custom-7-1' to this project")
+
+
+@pytest.mark.parametrize(
+    ("options", "allow"),
+    [
+        ({"network_tags": ["mine"], "allow": ()}, ()),
+        ({"allow": ["10.0.0.0/8", ALLOW]}, ("10.0.0.0/8", ALLOW)),
+    ],
+)
+def test_driver_is_let_in_as_the_options_say(run, gce, options, allow):
+    assert plan(run, **options).allow == allow
+
+
+def test_driver_in_the_network_is_let_in_by_its_own_address(run, gce, monkeypatch):
+    monkeypatch.setattr(
+        "bigmachine.system._driver_address.source_address", lambda host: "10.128.0.77"
+    )
+    gce.routes.without_internet.add("default")
+    assert plan(run, allow=(), public_address=False).allow == ("10.128.0.77/32",)
+    assert plan(run).offers  # external addresses are not needed to reach it
