@@ -326,5 +326,6 @@ class Gce:
             self.instances,
             self.bulk,
             self.price_list,
+            self.policies,
         )
         return {method: handler for part in parts for method, handler in handlers_of(part)}
