@@ -49,6 +49,14 @@ ec2kit *arguments:
 ec2box *command:
     uv run python -m tests.support.aws {{command}}
 
+# The same for GCE in a box.
+gcpkit *arguments:
+    BIGMACHINE_TEST_GCP_KIT=1 uv run pytest tests/conformance/backends/test_gcp_box.py -m long {{arguments}}
+
+# Run a command with the GCE in that box: `just gcpbox bigpi --system gcp`.
+gcpbox *command:
+    uv run python -m tests.support.gcp {{command}}
+
 # Run the benchmarks, of bigmachine and of other libraries.
 bench *arguments:
     uv run --group peers python -m benchmarks {{arguments}}

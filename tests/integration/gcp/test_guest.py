@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+import errno
 import gzip
+from dataclasses import dataclass
 
 import pytest
 import trio
 
 from bigmachine._identity import Authority
+from bigmachine.cloud import NvmeDisk
 from bigmachine.errors import UsageError
-from bigmachine_gcp import GcpOptions, _guest_setup
-from bigmachine_gcp._guest_setup import GcpGuestSetup, data_names, guest_setup
+from bigmachine_gcp import GcpOptions, _disks
+from bigmachine_gcp._guest_setup import data_names, guest_setup
 from bigmachine_gcp._image import BootForm
 from bigmachine_gcp._user_data import make_metadata
 from tests.support.gcp.metadata import MetadataServer
@@ -59,6 +62,16 @@ def test_instance_with_a_service_account_deletes_itself(form):
     assert "main('https://compute.googleapis.com'" in script(form, service_account="default")
 
 
+@pytest.mark.parametrize(("market", "seconds"), [("spot", "120"), ("on-demand", None)])
+def test_spot_instances_learn_of_their_preemption_two_minutes_before(run, gce, market, seconds):
+    async def test(kit):
+        await kit.start()
+        [vm] = gce.vms()
+        assert vm.scheduling.get("preemptionNoticeDuration", {}).get("seconds") == seconds
+
+    run(test, market=market)
+
+
 def test_only_the_holders_of_the_keys_may_log_in():
     given = metadata(BootForm.CLOUD_INIT, ssh_key=(KEY, OTHER))
     assert given["ssh-keys"] == f"bigmachine:{KEY}\nbigmachine:{OTHER}"
@@ -69,37 +82,78 @@ def test_only_the_holders_of_the_keys_may_log_in():
         metadata(BootForm.CLOUD_INIT, ssh_key=many)
 
 
-def test_disks_are_found_by_their_links(tmp_path, monkeypatch):
-    monkeypatch.setattr(_guest_setup, "_LINKS", str(tmp_path))
-    guest = guest_setup(GcpOptions(data_disk=100, data_volumes=2, local_disks=True))
-    assert guest.volumes == data_names(2) == ("data-0", "data-1")
-    assert guest.find_local_disks() == []
-    for link, device in {
-        "google-persistent-disk-0": "sda",
-        "google-persistent-disk-0-part1": "sda1",
-        "google-data-1": "sdb",
-        "google-data-1-part1": "sdb1",
-        "google-data-10": "sdc",
-        "google-local-nvme-ssd-0": "nvme0n1",
-        "google-local-nvme-ssd-10": "nvme0n11",
-        "google-local-nvme-ssd-2": "nvme0n3",
-        "google-local-nvme-ssd-0-part1": "nvme0n1p1",
-        "nvme-nvme_card_nvme_card": "nvme0n1",
-    }.items():
-        (tmp_path / device).touch()
-        (tmp_path / link).symlink_to(device)
-    assert guest.attached_volumes() == {"data-1": f"{tmp_path}/sdb"}
-    found = [f"{tmp_path}/{name}" for name in ("nvme0n1", "nvme0n3", "nvme0n11")]
-    assert guest.find_local_disks() == found
+@pytest.fixture
+def links(tmp_path, monkeypatch):
+    """Return a function that makes links to devices, as udev does; there are no others."""
+    monkeypatch.setattr(_disks, "_LINKS", str(tmp_path))
+
+    def make(**devices):
+        for link, device in devices.items():
+            (tmp_path / device).touch()
+            (tmp_path / link).symlink_to(device)
+
+    return lambda devices: make(**devices)
+
+
+@dataclass(frozen=True)
+class Nvme(NvmeDisk):
+    """An NVMe disk whose namespace is identified by that text."""
+
+    text: str = ""
+
+    def namespace(self) -> bytes:
+        if not self.text:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return bytes(384) + self.text.encode().ljust(4096 - 384, b"\0")
+
+
+def nvme(device: str, model: str, text: str = "") -> Nvme:
+    return Nvme(device, bytes(24) + model.encode().ljust(40) + bytes(4032), text)
+
+
+def test_scsi_disks_are_found_by_their_links(links, tmp_path):
+    guest = guest_setup(GcpOptions(data_disk=100, data_volumes=3, local_disks=True))
+    assert guest.volumes == data_names(3) == ("data-0", "data-1", "data-2")
+    links(
+        {
+            "google-persistent-disk-0": "sda",
+            "google-data-1": "sdb",
+            "google-data-1-part1": "sdb1",
+            "google-data-10": "sdc",
+            "scsi-0Google_PersistentDisk_data-2": "sdd",  # without Google's guest environment
+            "google-local-ssd-10": "sde",
+            "google-local-ssd-2": "sdf",
+            "google-local-ssd-2-part1": "sdf1",
+            "scsi-0Google_EphemeralDisk_local-ssd-2": "sdf",
+        }
+    )
+    assert guest.attached_volumes() == {"data-1": f"{tmp_path}/sdb", "data-2": f"{tmp_path}/sdd"}
+    assert guest.find_local_disks() == [f"{tmp_path}/sdf", f"{tmp_path}/sde"]
     assert guest_setup(GcpOptions()).volumes == ()
 
 
-def test_scsi_local_ssds_are_found(tmp_path, monkeypatch):
-    monkeypatch.setattr(_guest_setup, "_LINKS", str(tmp_path))
-    (tmp_path / "google-local-ssd-0").symlink_to("sdb")
-    assert GcpGuestSetup().find_local_disks() == [f"{tmp_path}/sdb"]
-    monkeypatch.setattr(_guest_setup, "_LINKS", "/nowhere")  # no udev
-    assert GcpGuestSetup().find_local_disks() == []
+def test_nvme_disks_are_found_by_their_identity(links, tmp_path, monkeypatch):
+    disks = [
+        nvme("/dev/nvme0n1", "nvme_card-pd", '{"device_name":"persistent-disk-0"}'),
+        nvme("/dev/nvme0n2", "nvme_card-pd", '{"device_name":"data-1","disk_type":"PERSISTENT"}'),
+        nvme("/dev/nvme0n3", "nvme_card-pd"),  # which does not tell
+        nvme("/dev/nvme1n1", "nvme_card"),
+        nvme("/dev/nvme2n1", "nvme_card1"),
+        nvme("/dev/nvme3n1", "Another"),
+    ]
+    monkeypatch.setattr(_disks, "nvme_disks", lambda: disks)
+    links({"google-data-0": "nvme0n3"})
+    guest = guest_setup(GcpOptions(data_disk=100, data_volumes=2))
+    found = {"data-0": f"{tmp_path}/nvme0n3", "data-1": "/dev/nvme0n2"}
+    assert guest.attached_volumes() == found
+    assert guest.find_local_disks() == ["/dev/nvme1n1", "/dev/nvme2n1"]
+
+
+def test_machine_without_data_disks_has_none(monkeypatch):
+    monkeypatch.setattr(_disks, "_LINKS", "/nowhere")  # no udev
+    guest = guest_setup(GcpOptions(data_disk=100, data_volumes=1))
+    assert guest.attached_volumes() == {}
+    assert guest.find_local_disks() == []
 
 
 @pytest.mark.parametrize(

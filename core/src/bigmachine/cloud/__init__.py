@@ -29,4 +29,6 @@ from ._scope import RuledOut as RuledOut
 from ._scope import Scope as Scope
 from .guest import GuestError as GuestError
 from .guest import GuestSetup as GuestSetup
+from .guest import NvmeDisk as NvmeDisk
+from .guest import nvme_disks as nvme_disks
 from .guest import read_public_keys as read_public_keys

@@ -21,7 +21,7 @@ class Ec2GuestSetup(GuestSetup):
 
     def attached_volumes(self) -> Mapping[str, str]:
         """Return the block devices of those EBS volumes that are attached, by device name."""
-        from ._disks import find_volumes  # needs fcntl, which not every driver has
+        from ._disks import find_volumes
 
         return find_volumes(self.volumes)
 

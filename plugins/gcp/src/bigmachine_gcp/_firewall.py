@@ -116,6 +116,7 @@ class SessionFirewallRule:
             "patch",
             firewall=self.name,
             firewall_resource={
+                "name": self.name,  # required, by the discovery document
                 **{key: wanted[key] for key in ("source_ranges", "source_tags", "target_tags")},
                 "allowed": wanted["allowed"],
                 "disabled": False,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import re
 from collections.abc import Mapping, Sequence
 
 import trio
@@ -14,12 +12,6 @@ from bigmachine.cloud import GuestSetup, MetadataError
 from ._metadata import Metadata
 from ._options import GcpOptions
 from ._user_data import SSH_USER
-
-# Links that udev makes by the rules of Google's guest environment: google-NAME for the disk that
-# is attached as ``deviceName`` NAME, and google-local-nvme-ssd-N or google-local-ssd-N
-# (GoogleCloudPlatform/guest-configs, 65-gce-disk-naming.rules).
-_LINKS = "/dev/disk/by-id"
-_LOCAL = re.compile(r"google-local-(?:nvme-)?ssd-(\d+)")
 
 
 def data_names(count: int) -> tuple[str, ...]:
@@ -34,24 +26,21 @@ def guest_setup(o: GcpOptions) -> GcpGuestSetup:
 
 
 class GcpGuestSetup(GuestSetup):
-    """A machine's setup, which finds disks by the links of Google's guest environment."""
+    """A machine's setup, which finds disks by the names that they are attached under."""
 
     __slots__ = ()
 
     def attached_volumes(self) -> Mapping[str, str]:
         """Return the block devices of those disks that are attached, by device name."""
-        links = {name: f"{_LINKS}/google-{name}" for name in self.volumes}
-        there = {name: link for name, link in links.items() if os.path.exists(link)}
-        return {name: os.path.realpath(link) for name, link in there.items()}
+        from ._disks import find_volumes
+
+        return find_volumes(self.volumes)
 
     def find_local_disks(self) -> Sequence[str]:
         """Return the machine's local SSDs, in order."""
-        found: dict[int, str] = {}
-        with contextlib.suppress(FileNotFoundError):
-            for name in os.listdir(_LINKS):
-                if match := _LOCAL.fullmatch(name):
-                    found[int(match[1])] = os.path.realpath(f"{_LINKS}/{name}")
-        return [found[number] for number in sorted(found)]
+        from ._disks import find_local_disks
+
+        return find_local_disks()
 
     def allow_login(self) -> str:
         """Return the user that Google's guest agent makes, by the instance's metadata."""

@@ -2,4 +2,6 @@
 
 from ._commands import GuestError as GuestError
 from ._guest_setup import GuestSetup as GuestSetup
+from ._nvme import NvmeDisk as NvmeDisk
+from ._nvme import nvme_disks as nvme_disks
 from ._public_keys import read_public_keys as read_public_keys
