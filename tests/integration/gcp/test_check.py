@@ -51,11 +51,14 @@ def test_check_asks_for_every_permission_of_the_role_and_changes_nothing(check, 
 
 
 def test_missing_permissions_fail_with_the_commands_that_grant_them(check, gce):
-    gce.access.denied |= {"compute.instances.create", "compute.disks.list", ACT_AS}
+    gce.access.denied |= {"compute.instances.create", "compute.disks.list"}
+    gce.policies.may_act_as = set()
     status, answers, advice = check(f"service_account={Gce.default_account}")
     assert status == 1
     denied = ["compute.instances.create", "compute.disks.list", ACT_AS]
-    assert verdicts(answers) == dict.fromkeys(denied, "denied")
+    verdicts_of_permissions = verdicts(answers)
+    assert verdicts_of_permissions.pop("setup") == "refused"  # it asks for the last
+    assert verdicts_of_permissions == dict.fromkeys(denied, "denied")
     assert "--permissions=compute.disks.list,compute.instances.create\n" in advice
     assert f"add-iam-policy-binding {PROJECT} --member=serviceAccount:" in advice
     assert f"gcloud iam service-accounts add-iam-policy-binding {Gce.default_account}" in advice

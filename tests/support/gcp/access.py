@@ -67,10 +67,7 @@ class Access:
                 text = f"Required '{permission}' permission for '{path}'"
                 raise GceError(403, "forbidden", text)
 
-    @implements(
-        "cloudresourcemanager.projects.testIamPermissions",
-        "iam.projects.serviceAccounts.testIamPermissions",
-    )
+    @implements("cloudresourcemanager.projects.testIamPermissions")
     def test_permissions(self, call: Call) -> Any:
         """Answer which of the permissions that it asks about the caller has."""
         granted = [one for one in call.body["permissions"] if one not in self.denied]
