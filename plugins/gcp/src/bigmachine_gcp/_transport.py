@@ -103,12 +103,24 @@ class Transport:
         _prepare(client.transport._session)
         return client
 
+    def _quota_credentials(self) -> Any:
+        """Return credentials whose requests count against this project, if against no other one.
+
+        Without a quota project, a user's count against one of gcloud's, which has enabled almost
+        no API but Compute Engine (golang/oauth2 issue 702).
+        """
+        value = self.credentials.value
+        if self.credentials.account or getattr(value, "quota_project_id", None):
+            return value
+        with_quota_project = getattr(value, "with_quota_project", None)
+        return with_quota_project(self.project) if with_quota_project else value
+
     def _json_session(self) -> Any:
         from google.auth.transport.requests import AuthorizedSession
 
         with self._lock:
             if self._session is None:
-                self._session = _prepare(AuthorizedSession(self.credentials.value))
+                self._session = _prepare(AuthorizedSession(self._quota_credentials()))
             return self._session
 
 
