@@ -13,6 +13,7 @@ import pytest
 
 import bigmachine as bm
 from bigmachine.errors import MachineStopped, StartError, StopReason
+from bigmachine_gcp._launch_specification import NOTICE_SECONDS
 from tests.support import drivers
 from tests.support.aws.echo import Echo
 from tests.support.gcp.gce import ZONE
@@ -132,6 +133,7 @@ def test_preempted_instance_stops_its_machine_as_interrupted(gce_box, gce):
     with bm.Session("gcp", market="spot", **BRISK) as session:
         first, second = start(session, 2)
         gce.preempt(_name_of(gce, first))
+        gce.advance(NOTICE_SECONDS)
         with pytest.raises(MachineStopped, match="preempted") as caught:
             first.call("Echo.sleep", 60)
         assert caught.value.reason is StopReason.INTERRUPTED
@@ -150,10 +152,11 @@ def test_preemption_notice_reaches_the_driver(gce_box, gce):
 
     with bm.Session("gcp", market="spot", plugins=[Watch()]) as session:
         _first, second = start(session, 2)
-        gce_box.instance(_name_of(gce, second)).preempted = True
+        gce.preempt(_name_of(gce, second))  # in two minutes
         until(lambda: told)
         [notice] = told
         assert (notice.machine, notice.kind) == (second.name, "interruption")
+        assert second.call("Echo.echo", 2) == 2
 
 
 def test_lost_host_is_detected_by_keepalive_and_deleted(gce_box, gce):

@@ -62,6 +62,16 @@ def test_instance_with_a_service_account_deletes_itself(form):
     assert "main('https://compute.googleapis.com'" in script(form, service_account="default")
 
 
+@pytest.mark.parametrize(("market", "seconds"), [("spot", "120"), ("on-demand", None)])
+def test_spot_instances_learn_of_their_preemption_two_minutes_before(run, gce, market, seconds):
+    async def test(kit):
+        await kit.start()
+        [vm] = gce.vms()
+        assert vm.scheduling.get("preemptionNoticeDuration", {}).get("seconds") == seconds
+
+    run(test, market=market)
+
+
 def test_only_the_holders_of_the_keys_may_log_in():
     given = metadata(BootForm.CLOUD_INIT, ssh_key=(KEY, OTHER))
     assert given["ssh-keys"] == f"bigmachine:{KEY}\nbigmachine:{OTHER}"

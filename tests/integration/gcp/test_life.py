@@ -11,6 +11,7 @@ import trio
 from bigmachine.errors import BigmachineError, StartError, StopReason, UsageError
 from bigmachine.system import Instance
 from bigmachine_gcp import GcpOptions, GcpSystem
+from bigmachine_gcp._launch_specification import NOTICE_SECONDS
 from tests.support.gcp.errors import GceError
 from tests.support.gcp.gce import REGION, ZONE
 from tests.support.waiting import eventually
@@ -59,6 +60,7 @@ def test_ended_instance_has_the_reason_of_its_zones_operations(
     async def test(kit):
         [instance] = await kit.start()
         getattr(gce, event)(instance.id)
+        gce.advance(NOTICE_SECONDS)
         gone = await until_gone(kit.system, instance)
         assert gone.reason is reason
         assert gone.detail.startswith(detail)
@@ -100,6 +102,7 @@ def test_reason_is_unknown_if_operations_may_not_be_listed(run, gce):
         [instance] = await kit.start()
         gce.refuse_always("zoneOperations.list", DENIED)
         gce.preempt(instance.id)
+        gce.advance(NOTICE_SECONDS)
         gone = await until_gone(kit.system, instance)
         assert gone.reason is StopReason.GONE
         assert ", and why is unknown: Required" in gone.detail
@@ -133,6 +136,7 @@ def test_many_silent_machines_are_looked_at_by_few_requests(run, gce):
     async def test(kit):
         instances = await kit.start(20)
         gce.preempt(instances[7].id)
+        gce.advance(NOTICE_SECONDS)
         await eventually(lambda: len(gce.vms()) == 19)
         before = gce.count("instances.list") + gce.count("instances.get")
         found = {}
@@ -157,6 +161,7 @@ def test_dead_zone_does_not_hide_the_state_of_instances_elsewhere(run, gce):
         alive = [i for i in instances if i.zone == OTHER_ZONE]
         assert len(dead) == len(alive) == 2
         gce.preempt(alive[0].id)
+        gce.advance(NOTICE_SECONDS)
         gce.unreachable_zones.add(ZONE)
         gone = await until_gone(system, alive[0])
         assert gone.reason is StopReason.INTERRUPTED
@@ -278,7 +283,7 @@ def test_what_others_have_made_is_never_deleted(run, gce):
     body = {
         "name": "bm-theirs-0123abcd-m0",
         "machineType": f"zones/{ZONE}/machineTypes/e2-micro",
-        "disks": [],
+        "disks": [{"boot": True}],
         "networkInterfaces": [{"subnetwork": f"regions/{REGION}/subnetworks/default"}],
         "labels": {"bigmachine-session": "theirs-0123abcd"},
     }

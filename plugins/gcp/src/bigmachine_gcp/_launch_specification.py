@@ -17,6 +17,11 @@ from ._options import GcpOptions
 MAX_RUN_SECONDS = 120 * 86_400
 """The longest `maxRunDuration`; the shortest is 30 seconds ("Limit the run time of a VM")."""
 _MIN_RUN_SECONDS = 30
+NOTICE_SECONDS = 120
+"""How long before its shutdown a spot instance learns of its preemption: Google allows 0 or this.
+
+By default it learns of it in the same moment (the discovery document's Scheduling).
+"""
 
 # They can't be moved to another host while they run ("Live migration process during maintenance
 # events", "Limitations"), besides types with GPUs and bare metal.
@@ -153,6 +158,8 @@ class LaunchSpecification:
                 "seconds": min(max(lifetime, _MIN_RUN_SECONDS), MAX_RUN_SECONDS),
             },
         }
+        if is_spot:
+            scheduling["preemption_notice_duration"] = {"seconds": NOTICE_SECONDS}
         if (
             is_spot
             or machine_type.accelerators

@@ -21,7 +21,6 @@ from ._metadata import Metadata
 _WAIT_SECONDS = 5
 _UPCOMING_POLL_SECONDS = 60.0  # announced days ahead, or hours
 
-# By default, Google shuts a spot instance down in the same moment.
 _PREEMPTION = Notice("interruption", "Google preempts the spot instance")
 _EVENTS = {
     "MIGRATE_ON_HOST_MAINTENANCE": Notice(

@@ -25,6 +25,7 @@ from bigmachine.system import (
 
 from ._immortal import warn_of_start
 from ._options import GcpOptions, check_offline
+from ._self_deletion import warn_of_disks
 from ._session_resources import SessionResources
 from ._user_data import CONTACT_SECONDS
 
@@ -151,6 +152,7 @@ class GcpSystem(System):
                 raise
         self._access.addresses.learn(vms, allow=self._access.allow)
         self._resources.add(vms)
+        warn_of_disks(self.options, session=self._resources.session)
         if self.options.immortal:
             lifetime = self.options.lifetime or 0.0
             new = {vm.name: vm.id for vm in vms}
