@@ -24,6 +24,7 @@ class Transport:
 
     def __init__(self, credentials: Credentials, project: str, endpoint_url: str) -> None:
         self.credentials = credentials
+        self._compute_credentials = credentials.for_compute()
         self.project = project
         self._endpoint_url = endpoint_url.rstrip("/")
         self._clients: dict[str, Any] = {}  # the SDK's types are not known to mypy: see pyproject
@@ -99,28 +100,18 @@ class Transport:
             ) from exc
         cls = getattr(compute_v1, service.title().replace("_", "") + "Client")
         options = ClientOptions(api_endpoint=self._endpoint_url or None)
-        client = cls(credentials=self.credentials.value, client_options=options)
+        client = cls(credentials=self._compute_credentials, client_options=options)
         _prepare(client.transport._session)
         return client
-
-    def _quota_credentials(self) -> Any:
-        """Return credentials whose requests count against this project, if against no other one.
-
-        Without a quota project, a user's count against one of gcloud's, which has enabled almost
-        no API but Compute Engine (golang/oauth2 issue 702).
-        """
-        value = self.credentials.value
-        if self.credentials.account or getattr(value, "quota_project_id", None):
-            return value
-        with_quota_project = getattr(value, "with_quota_project", None)
-        return with_quota_project(self.project) if with_quota_project else value
 
     def _json_session(self) -> Any:
         from google.auth.transport.requests import AuthorizedSession
 
         with self._lock:
             if self._session is None:
-                self._session = _prepare(AuthorizedSession(self._quota_credentials()))
+                self._session = _prepare(
+                    AuthorizedSession(self.credentials.for_others(self.project))
+                )
             return self._session
 
 
