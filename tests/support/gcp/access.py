@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.support.gcp.calls import Call, implements
 from tests.support.gcp.errors import ERROR_INFO, GceError
+from tests.support.gcp.oauth import USER
 from tests.support.gcp.permissions import ACT_AS, permissions_of
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class Access:
         """Refuse a call that Google would refuse whatever it asks for."""
         for service, title in OTHER_SERVICES.items():
             if call.method.startswith(f"{service.partition('.')[0]}."):
+                if call.user == USER and not call.quota_project:
+                    raise _of_gclouds_project(service)
                 if service in self.disabled_apis:
                     raise self._disabled(service, title)
                 return
@@ -129,3 +132,19 @@ class Access:
                 },
             ],
         )
+
+
+def _of_gclouds_project(service: str) -> GceError:
+    """Return the answer to a user whose requests no project of the user's pays for.
+
+    golang/oauth2 issue 702: it is the project of gcloud, where only a few APIs are enabled.
+    """
+    text = (
+        "Your application is authenticating by using local Application Default Credentials. The "
+        f"{service} API requires a quota project, which is not set by default. To learn how to "
+        "set your quota project, see "
+        "https://cloud.google.com/docs/authentication/adc-troubleshooting/user-creds ."
+    )
+    metadata = {"consumer": "projects/764086051850", "service": service}
+    info = {"@type": ERROR_INFO, "reason": "SERVICE_DISABLED", "metadata": metadata}
+    return GceError(403, "forbidden", text, details=[{**info, "domain": "googleapis.com"}])

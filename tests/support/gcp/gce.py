@@ -275,7 +275,8 @@ class Gce:
         )
         body = json.loads(content) if content else None
         name = method.id.removeprefix("compute.")
-        call = Call(name, parameters, body or {}, account, version)
+        quota_project = headers.get("x-goog-user-project", "")
+        call = Call(name, parameters, body or {}, account, version, quota_project)
         with self._lock:
             self.timeline.run_due()
             self.asked.append(call)
