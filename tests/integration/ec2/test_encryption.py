@@ -181,6 +181,9 @@ def test_without_a_grant_for_spots_role_instances_are_on_demand(run, aws, caplog
         assert "not all machines were launched as preferred:\n  spot" in text
         assert "AWSServiceRoleForEC2Spot needs a grant" in text
         assert len([vm for vm in aws.instances() if vm.state == "running"]) == 3
+        aws.asked.clear()
+        await kit.system.start(1, kit.request)  # the session remembers it
+        assert aws.count("CreateFleet") == 1
 
     message = "Client.InternalError: Client error on launch"
     aws.launch_failure = "Server.InternalError", message

@@ -340,16 +340,28 @@ def test_request_that_is_not_sent_has_a_known_outcome(gce, use):
 
 
 @pytest.mark.parametrize(
-    ("answer", "code"),
+    ("answer", "code", "says"),
     [
-        (b"", "ConnectionLost"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 19\r\n\r\n<html>Sign in</html", "InvalidResponse"),
-        (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 9\r\n\r\n<p>busy</", "502"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", "ConnectionLost"),
+        (b"", "ConnectionLost", "check the internet connection"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 19\r\n\r\n<html>Sign in</html",
+            "InvalidResponse",
+            "sign in to this network",
+        ),
+        (
+            b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 9\r\n\r\n<p>busy</",
+            "502",
+            "Google has a fault: try again later",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{",
+            "ConnectionLost",
+            "check the internet connection",
+        ),
     ],
     ids=["none", "a page", "a proxy's", "half of it"],
 )
-def test_outcome_is_unknown_after_a_broken_answer(use, answer, code):
+def test_outcome_is_unknown_after_a_broken_answer(use, answer, code, says):
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve():
@@ -368,6 +380,7 @@ def test_outcome_is_unknown_after_a_broken_answer(use, answer, code):
         async def test(api):
             error = await error_of(api.change("firewalls.insert", firewall_resource=RULE))
             assert (error.code, error.is_outcome_unknown) == (code, True)
+            assert says in str(explain(error))
 
         use(test, endpoint_url=f"http://127.0.0.1:{server.getsockname()[1]}")
         server.shutdown(socket.SHUT_RDWR)

@@ -106,6 +106,13 @@ def test_project_that_nothing_names_is_an_error(gce, as_user, monkeypatch):
         opened(gce)
 
 
+def test_nothing_is_logged_of_a_key_without_project(gce, tmp_path, monkeypatch, caplog):
+    key = gce.oauth.write_key(tmp_path / "no-project.json", gce.url, project_id=None)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key))
+    assert opened(gce, project=PROJECT) == (PROJECT, ACCOUNT)
+    assert [record for record in caplog.records if record.levelname != "DEBUG"] == []
+
+
 def test_missing_credentials_are_an_error_except_for_an_emulator(nobody, monkeypatch):
     with pytest.raises(StartError, match="there are no Google Cloud credentials: run `gcloud au"):
         find_credentials()
@@ -203,6 +210,27 @@ def test_unusable_file_of_credentials_is_named(gce, tmp_path, monkeypatch, text,
     assert says.format(file=file) in str(caught.value)
 
 
+def test_federation_that_cannot_be_asked_for_its_project_is_no_broken_file(
+    gce, tmp_path, monkeypatch
+):
+    token = tmp_path / "token"
+    token.write_text("made-up")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        content = {
+            "type": "external_account",
+            "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p",
+            "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+            "token_url": f"http://127.0.0.1:{unused.getsockname()[1]}/token",
+            "credential_source": {"file": str(token)},
+        }
+        file = tmp_path / "federation.json"
+        file.write_text(json.dumps(content))
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
+        with pytest.raises(StartError, match="Google can't be reached: check the internet"):
+            opened(gce)
+
+
 def test_unusable_credentials_of_a_user_are_named(gce, as_user):
     as_user.write_text('{"type": "authorized_user"}')
     with pytest.raises(StartError) as caught:
@@ -228,7 +256,7 @@ def test_expired_credentials_say_how_to_renew_them(gce, as_user, error, descript
     gce.oauth.denied = {"error": error, "error_description": description}
     text = refused(gce)
     assert says in text
-    assert "google-auth says " in text
+    assert "its library says " in text
 
 
 def test_deleted_key_of_a_service_account_is_told(gce):

@@ -8,7 +8,7 @@ from bigmachine.errors import UsageError
 from bigmachine_gcp._disk_types import attachable_local_ssds, disk_types, local_ssd_gib
 from bigmachine_gcp._machine_types import MachineType
 from bigmachine_gcp._offers import bulk_groups
-from tests.integration.gcp.plans import plan, refusal
+from tests.integration.gcp.plans import plan, planning
 
 
 def machine_type(name: str, vcpus: int = 0, *, local_ssds: int = 0) -> MachineType:
@@ -114,63 +114,65 @@ def test_one_bulk_request_has_types_of_one_market_with_the_same_disks(run, gce):
     assert [*made.offers] == [offer for group in bulk_groups(made.offers) for offer in group]
 
 
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
+MISFITS = [
+    (
+        {"machine_type": ["n2-standard-2", "c4-standard-2"], "disk_type": "pd-ssd"},
+        ("disk_type: the boot disk of c4-standard-2 can't be of type 'pd-ssd', but of hyperd",),
+    ),
+    (
+        {"machine_type": "e2-standard-2", "disk_type": "hyperdisk-balanced"},
+        ("can't be of type 'hyperdisk-balanced', but of pd-balanced or pd-ssd or pd-standard",),
+    ),
+    (
+        {"machine_type": "e2-standard-2", "disk_type": "gp3"},
+        ("disk_type: the boot disk of e2-standard-2 can't be of type 'gp3'",),
+    ),
+    (
+        {"machine_type": ["n2-standard-2", "e2-standard-2", "c3-standard-4"], "local_disks": 1},
+        ("local_disks: e2-standard-2, c3-standard-4 can't have local SSDs: name types that",),
+    ),
+    (
+        {"machine_type": "n2-standard-2", "accelerator": "nvidia-tesla-t4"},
+        ("accelerator: GPUs can be attached to types of the series N1 only", "n1-standard-4"),
+    ),
+    (
+        {"machine_type": "g2-standard-4", "accelerator": "nvidia-l4"},
+        ("accelerator: g2-standard-4 comes with 1 × nvidia-l4 already: omit the option",),
+    ),
+    (
+        {"machine_type": "n1-standard-4", "accelerator": "nvidia-tesla-t4:3"},
+        ("accelerator: an instance has 1, 2 or 4 of nvidia-tesla-t4, not 3",),
+    ),
+    (
+        {"machine_type": "n1-standard-16", "accelerator": "nvidia-tesla-v100"},
+        ("with 1 × nvidia-tesla-v100 an instance has at most 12 vCPUs, and n1-standard-16 h",),
+    ),
+    (
+        {"machine_type": "n1-standard-4", "accelerator": "nvidia-telsa-t4"},
+        ("accelerator: no zone offers 'nvidia-telsa-t4' to this project; list all with `gclo",),
+    ),
+    (
+        {
+            "machine_type": "n1-standard-4",
+            "accelerator": "nvidia-tesla-v100",
+            "zones": ["us-central1-b"],
+        },
         (
-            {"machine_type": ["n2-standard-2", "c4-standard-2"], "disk_type": "pd-ssd"},
-            ("disk_type: the boot disk of c4-standard-2 can't be of type 'pd-ssd', but of hyperd",),
+            "accelerator: n1-standard-4 with 1 × nvidia-tesla-v100 is not offered in us-",
+            "us-central1-b, but in us-central1-a, us-central1-f: name one of these zones",
         ),
-        (
-            {"machine_type": "e2-standard-2", "disk_type": "hyperdisk-balanced"},
-            ("can't be of type 'hyperdisk-balanced', but of pd-balanced or pd-ssd or pd-standard",),
-        ),
-        (
-            {"machine_type": "e2-standard-2", "disk_type": "gp3"},
-            ("disk_type: the boot disk of e2-standard-2 can't be of type 'gp3'",),
-        ),
-        (
-            {"machine_type": ["n2-standard-2", "e2-standard-2", "c3-standard-4"], "local_disks": 1},
-            ("local_disks: e2-standard-2, c3-standard-4 can't have local SSDs: name types that",),
-        ),
-        (
-            {"machine_type": "n2-standard-2", "accelerator": "nvidia-tesla-t4"},
-            ("accelerator: GPUs can be attached to types of the series N1 only", "n1-standard-4"),
-        ),
-        (
-            {"machine_type": "g2-standard-4", "accelerator": "nvidia-l4"},
-            ("accelerator: g2-standard-4 comes with 1 × nvidia-l4 already: omit the option",),
-        ),
-        (
-            {"machine_type": "n1-standard-4", "accelerator": "nvidia-tesla-t4:3"},
-            ("accelerator: an instance has 1, 2 or 4 of nvidia-tesla-t4, not 3",),
-        ),
-        (
-            {"machine_type": "n1-standard-16", "accelerator": "nvidia-tesla-v100"},
-            ("with 1 × nvidia-tesla-v100 an instance has at most 12 vCPUs, and n1-standard-16 h",),
-        ),
-        (
-            {"machine_type": "n1-standard-4", "accelerator": "nvidia-telsa-t4"},
-            ("accelerator: no zone offers 'nvidia-telsa-t4' to this project; list all with `gclo",),
-        ),
-        (
-            {
-                "machine_type": "n1-standard-4",
-                "accelerator": "nvidia-tesla-v100",
-                "zones": ["us-central1-b"],
-            },
-            (
-                "accelerator: n1-standard-4 with 1 × nvidia-tesla-v100 is not offered in us-",
-                "us-central1-b, but in us-central1-a, us-central1-f: name one of these zones",
-            ),
-        ),
-    ],
-    ids=lambda value: " ".join(map(str, value.values())) if isinstance(value, dict) else "",
-)
-def test_disks_and_gpus_that_a_type_cannot_have_are_refused(run, gce, options, says):
-    given = {**options, "local_disks": bool(options.get("local_disks"))}
-    said = refusal(run, UsageError, **given)
-    assert all(words in said for words in says), said
+    ),
+]
+
+
+def test_disks_and_gpus_that_a_type_cannot_have_are_refused(run, gce):
+    async def test(planner):
+        for options, says in MISFITS:
+            given = {**options, "local_disks": bool(options.get("local_disks"))}
+            said = await planner.refusal(UsageError, **given)
+            assert all(words in said for words in says), said
+
+    planning(run, test)
 
 
 def test_bare_metal_and_a4x_are_not_sold_as_spot():

@@ -132,6 +132,22 @@ def test_console_is_read_on_from_where_it_ended(gce, rest, emptied):
     assert (first["contents"], second["contents"]) == ("one\n", "two\n")
 
 
+def test_console_of_a_stopped_instance_is_empty(gce, rest, emptied):
+    rest.insert()
+    gce.vms()[0].console = "one\n"
+    gce.power_off("vm-1")
+    assert rest("GET", f"{HERE}/instances/vm-1/serialPort")["contents"] == ""
+
+
+def test_instance_that_is_being_changed_is_sometimes_not_ready(gce, rest, emptied):
+    gce.chance.probability = 1.0
+    gce.operations.step_seconds = 3600
+    rest("POST", f"{HERE}/instances", instance())
+    gce.advance(3600)
+    answers = {rest.ask("DELETE", f"{HERE}/instances/vm-1")[0] for _ in range(60)}
+    assert answers == {200, 400}
+
+
 def test_list_has_pages(gce, rest, emptied):
     for n in range(3):
         rest.insert(name=f"vm-{n}")

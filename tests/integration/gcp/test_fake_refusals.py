@@ -92,6 +92,15 @@ def test_parameter_that_is_gone_is_only_refused_with_a_version(rest):
     assert "returnPartialSuccess: is unknown" in REFUSED.pop()
 
 
+def test_version_is_a_date_and_given_once(rest):
+    rest.headers["X-Goog-Api-Version"] = "v1"
+    assert rest.ask("GET", HERE)[0] == 400
+    rest.headers["X-Goog-Api-Version"] = "2026-09-01"
+    assert rest.ask("GET", HERE, **{"$apiVersion": "2026-09-01"})[0] == 400
+    assert len(REFUSED) == 2
+    REFUSED.clear()
+
+
 def test_method_that_is_not_emulated_is_said_to_be_missing(rest):
     assert rest.ask("GET", "global/snapshots")[0] == 501
     assert "does not have it" in REFUSED.pop()

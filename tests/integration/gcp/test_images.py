@@ -8,7 +8,7 @@ import pytest
 
 from bigmachine.errors import UsageError
 from bigmachine_gcp._image import BootForm, default_image
-from tests.integration.gcp.plans import plan, refusal
+from tests.integration.gcp.plans import plan, planning
 from tests.support.gcp.gce import PROJECT
 
 UBUNTU = "projects/ubuntu-os-cloud/global/images/"
@@ -55,23 +55,85 @@ def test_default_image_of_each_type_is_pinned_by_name(run, gce):
     assert amd64.boot_form == arm64.boot_form == expected
 
 
-@pytest.mark.parametrize(
-    ("image", "form"),
-    [
-        (f"{UBUNTU}family/ubuntu-2404-lts-amd64", BootForm.CLOUD_INIT),
+FORMS = [
+    (f"{UBUNTU}family/ubuntu-2404-lts-amd64", BootForm.CLOUD_INIT),
+    (
+        f"https://www.googleapis.com/compute/v1/{UBUNTU}family/ubuntu-2404-lts-amd64",
+        BootForm.CLOUD_INIT,
+    ),
+    (f"{DEBIAN}debian-12-bookworm-v20261014", BootForm.STARTUP_SCRIPT),  # and deprecated
+    ("projects/rocky-linux-cloud/global/images/family/rocky-linux-9", BootForm.STARTUP_SCRIPT),
+    ("global/images/of-ubuntu", BootForm.CLOUD_INIT),
+    (f"{OWN}of-debian", BootForm.STARTUP_SCRIPT),
+    (f"{OWN}of-suse", BootForm.CLOUD_INIT),
+    (f"{OWN}without-architecture", BootForm.STARTUP_SCRIPT),
+]
+MISFITS = [
+    (
+        {"image": f"{OWN}family/mine"},
         (
-            f"https://www.googleapis.com/compute/v1/{UBUNTU}family/ubuntu-2404-lts-amd64",
-            BootForm.CLOUD_INIT,
+            f"image: the family 'mine' of the project {PROJECT} does not exist, or has no",
+            f"`gcloud compute images list --project={PROJECT} --no-standard-images`",
         ),
-        (f"{DEBIAN}debian-12-bookworm-v20261014", BootForm.STARTUP_SCRIPT),  # and deprecated
-        ("projects/rocky-linux-cloud/global/images/family/rocky-linux-9", BootForm.STARTUP_SCRIPT),
-        ("global/images/of-ubuntu", BootForm.CLOUD_INIT),
-        (f"{OWN}of-debian", BootForm.STARTUP_SCRIPT),
-        (f"{OWN}of-suse", BootForm.CLOUD_INIT),
-        (f"{OWN}without-architecture", BootForm.STARTUP_SCRIPT),
-    ],
-)
-def test_boot_form_follows_from_the_images_project_license_or_label(run, gce, image, form):
+    ),
+    (
+        {"image": "projects/debian-cloud/global/images/debian-12"},
+        (
+            "image: the project debian-cloud has no image 'debian-12'; for the newest of a",
+            "'projects/debian-cloud/global/images/family/FAMILY'",
+        ),
+    ),
+    (
+        {"image": f"{OWN}gone"},
+        (
+            f"image: {OWN}gone is obsolete, and Google refuses it: pass",
+            f"pass {OWN}newer, or omit it",
+        ),
+    ),
+    (
+        {"image": f"{OWN}family/old"},
+        ("image: the family 'old' of the", "has no image that is not deprecated"),
+    ),
+    ({"image": f"{OWN}unfinished"}, ("unfinished is PENDING: pass one that is READY",)),
+    (
+        {"image": "projects/cos-cloud/global/images/family/cos-stable"},
+        ("is Container-Optimized OS, which runs nothing but containers",),
+    ),
+    (
+        {"image": f"{OWN}mislabelled"},
+        (
+            f"image: the label bigmachine-boot of {OWN}mislabelled must be cloud-init or",
+            "startup-script, not 'ignition'",
+        ),
+    ),
+    ({"image": f"{OWN}windows"}, ("windows is for Windows, and machines run Linux",)),
+    (
+        {"image": "projects/secret-project/global/images/family/golden"},
+        (
+            "these credentials may not read projects/secret-project/global/images/family/gold",
+            "have its owner grant roles/compute.imageUser",
+            "(Google answered",
+        ),
+    ),
+    (
+        {"image": "projects/no-such-project/global/images/family/golden"},
+        ("image: there is no project 'no-such-project', or these credentials may not see it",),
+    ),
+    (
+        {"image": f"{UBUNTU}family/ubuntu-2404-lts-amd64", "machine_type": "t2a-standard-2"},
+        (
+            "is for X86_64, but t2a-standard-2 for ARM64: choose an image and types of one",
+            f"image: {UBUNTU}ubuntu-2404-noble-amd64-v2",
+        ),
+    ),
+    (
+        {"image": f"{OWN}large", "disk": 49},
+        (f"disk: 49 GiB is too small for {OWN}large: set it to 50 or more",),
+    ),
+]
+
+
+def test_boot_form_follows_from_the_images_project_license_or_label(run, gce):
     gce.images.add("of-ubuntu")
     gce.images.add("of-debian")
     gce.images.add("of-suse", labels={"bigmachine-boot": "cloud-init"})
@@ -82,79 +144,17 @@ def test_boot_form_follows_from_the_images_project_license_or_label(run, gce, im
         return {**answer, "licenses": [license]} if answer["name"] == "of-ubuntu" else answer
 
     gce.edit("images.get", with_license)
-    offer = plan(run, image=image).offers[0]
-    assert offer.image.boot_form == form
-    assert offer.image.link.startswith("projects/")
+
+    async def test(planner):
+        for image, form in FORMS:
+            offer = (await planner.plan(image=image)).offers[0]
+            assert offer.image.boot_form == form, image
+            assert offer.image.link.startswith("projects/")
+
+    planning(run, test)
 
 
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        (
-            {"image": f"{OWN}family/mine"},
-            (
-                f"image: the family 'mine' of the project {PROJECT} does not exist, or has no",
-                f"`gcloud compute images list --project={PROJECT} --no-standard-images`",
-            ),
-        ),
-        (
-            {"image": "projects/debian-cloud/global/images/debian-12"},
-            (
-                "image: the project debian-cloud has no image 'debian-12'; for the newest of a",
-                "'projects/debian-cloud/global/images/family/FAMILY'",
-            ),
-        ),
-        (
-            {"image": f"{OWN}gone"},
-            (
-                f"image: {OWN}gone is obsolete, and Google refuses it: pass",
-                f"pass {OWN}newer, or omit it",
-            ),
-        ),
-        (
-            {"image": f"{OWN}family/old"},
-            ("image: the family 'old' of the", "has no image that is not deprecated"),
-        ),
-        ({"image": f"{OWN}unfinished"}, ("unfinished is PENDING: pass one that is READY",)),
-        (
-            {"image": "projects/cos-cloud/global/images/family/cos-stable"},
-            ("is Container-Optimized OS, which runs nothing but containers",),
-        ),
-        (
-            {"image": f"{OWN}mislabelled"},
-            (
-                f"image: the label bigmachine-boot of {OWN}mislabelled must be cloud-init or",
-                "startup-script, not 'ignition'",
-            ),
-        ),
-        ({"image": f"{OWN}windows"}, ("windows is for Windows, and machines run Linux",)),
-        (
-            {"image": "projects/secret-project/global/images/family/golden"},
-            (
-                "these credentials may not read projects/secret-project/global/images/family/gold",
-                "have its owner grant roles/compute.imageUser",
-                "(Google answered",
-            ),
-        ),
-        (
-            {"image": "projects/no-such-project/global/images/family/golden"},
-            ("image: there is no project 'no-such-project', or these credentials may not see it",),
-        ),
-        (
-            {"image": f"{UBUNTU}family/ubuntu-2404-lts-amd64", "machine_type": "t2a-standard-2"},
-            (
-                "is for X86_64, but t2a-standard-2 for ARM64: choose an image and types of one",
-                f"image: {UBUNTU}ubuntu-2404-noble-amd64-v2",
-            ),
-        ),
-        (
-            {"image": f"{OWN}large", "disk": 49},
-            (f"disk: 49 GiB is too small for {OWN}large: set it to 50 or more",),
-        ),
-    ],
-    ids=lambda value: str(value.get("image", ""))[-20:] if isinstance(value, dict) else "",
-)
-def test_image_that_does_not_fit_is_refused(run, gce, options, says):
+def test_image_that_does_not_fit_is_refused(run, gce):
     gce.access.other_projects.add("secret-project")
     gce.images.forbidden.add("secret-project")
     gce.images.add("gone", deprecated="OBSOLETE")
@@ -173,6 +173,11 @@ def test_image_that_does_not_fit_is_refused(run, gce, options, says):
         return answer
 
     gce.edit("images.get", edited)
-    said = refusal(run, UsageError, **options)
-    assert all(words in said for words in says), said
+
+    async def test(planner):
+        for options, says in MISFITS:
+            said = await planner.refusal(UsageError, **options)
+            assert all(words in said for words in says), said
+
+    planning(run, test)
     assert not gce.vms()

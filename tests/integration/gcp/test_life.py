@@ -283,7 +283,7 @@ def test_what_others_have_made_is_never_deleted(run, gce):
     body = {
         "name": "bm-theirs-0123abcd-m0",
         "machineType": f"zones/{ZONE}/machineTypes/e2-micro",
-        "disks": [],
+        "disks": [{"boot": True}],
         "networkInterfaces": [{"subnetwork": f"regions/{REGION}/subnetworks/default"}],
         "labels": {"bigmachine-session": "theirs-0123abcd"},
     }

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from bigmachine.errors import UsageError
-from tests.integration.gcp.plans import plan, refusal
+from tests.integration.gcp.plans import plan, planning, refusal
 from tests.support.gcp.errors import GceError
 from tests.support.gcp.gce import PROJECT, REGION
 
@@ -23,80 +21,79 @@ def test_default_network_is_used_with_its_subnetwork_of_the_region(run, gce):
     assert sorted(others) == ["10.142.0.0/20", "10.164.0.0/20"]
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"network": "lab"},
-        {"network": f"projects/{PROJECT}/global/networks/lab"},
-        {"subnetwork": "lab-us"},
-        {"subnetwork": f"regions/{REGION}/subnetworks/lab-us"},
-        {
-            "network": f"https://www.googleapis.com/compute/v1/projects/{PROJECT}/global/networks/lab",
-            "subnetwork": f"projects/{PROJECT}/regions/{REGION}/subnetworks/lab-us",
-        },
-    ],
-)
-def test_custom_network_is_found_by_its_own_name_or_its_subnetworks(run, gce, options):
+BY_NAMES = [
+    {"network": "lab"},
+    {"network": f"projects/{PROJECT}/global/networks/lab"},
+    {"subnetwork": "lab-us"},
+    {"subnetwork": f"regions/{REGION}/subnetworks/lab-us"},
+    {
+        "network": f"https://www.googleapis.com/compute/v1/projects/{PROJECT}/global/networks/lab",
+        "subnetwork": f"projects/{PROJECT}/regions/{REGION}/subnetworks/lab-us",
+    },
+]
+MISFITS = [
+    (
+        {"network": "lap"},
+        (f"network: the project {PROJECT} has no network 'lap'", "`gcloud compute networks l"),
+    ),
+    (
+        {"network": "two"},
+        ("subnetwork: the network two has several in us-central1: name one of a, b",),
+    ),
+    (
+        {"network": "elsewhere"},
+        (
+            "network: elsewhere has no subnetwork in us-central1, but in us-east1: name anoth",
+            "`gcloud compute networks subnets create NAME --network=elsewhere --region=us-central1",
+        ),
+    ),
+    ({"network": "empty"}, ("network: empty has no subnetwork in us-central1: name",)),
+    (
+        {"subnetwork": "far"},
+        ("subnetwork: far is in us-east1, not in us-central1: name a subnetwork of us-cen",),
+    ),
+    (
+        {"subnetwork": "regions/us-east1/subnetworks/far"},
+        ("subnetwork: far is in us-east1, but the session in us-central1", "region='us-east1'"),
+    ),
+    (
+        {"subnetwork": "lab"},
+        (f"subnetwork: the project {PROJECT} has no subnetwork 'lab'; list all with `gcloud",),
+    ),
+    (
+        {"subnetwork": "a", "network": "default"},
+        ("subnetwork: a is in the network two, not in default: name a subnetwork of that ne",),
+    ),
+    (
+        {"subnetwork": "proxies"},
+        ("subnetwork: proxies is for REGIONAL_MANAGED_PROXY, not for instances",),
+    ),
+    (
+        {"network": "cut-off"},
+        (
+            "network: cut-off has no route to the internet (0.0.0.0/0), so external addresses",
+            "`gcloud compute routes create internet --network=cut-off",
+            "or pass public_address=False",
+        ),
+    ),
+]
+
+
+def test_custom_network_is_found_by_its_own_name_or_its_subnetworks(run, gce):
     gce.networks.add("lab", mode="custom")
     gce.networks.add_subnetwork("lab-us", network="lab", region=REGION, block="10.9.0.0/24")
-    network = plan(run, **options).network
-    assert network.name == "lab"
-    assert network.subnetwork == f"projects/{PROJECT}/regions/{REGION}/subnetworks/lab-us"
-    assert network.blocks == ("10.9.0.0/24",)
+
+    async def test(planner):
+        for options in BY_NAMES:
+            network = (await planner.plan(**options)).network
+            assert network.name == "lab"
+            assert network.subnetwork == f"projects/{PROJECT}/regions/{REGION}/subnetworks/lab-us"
+            assert network.blocks == ("10.9.0.0/24",)
+
+    planning(run, test)
 
 
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        (
-            {"network": "lap"},
-            (f"network: the project {PROJECT} has no network 'lap'", "`gcloud compute networks l"),
-        ),
-        (
-            {"network": "two"},
-            ("subnetwork: the network two has several in us-central1: name one of a, b",),
-        ),
-        (
-            {"network": "elsewhere"},
-            (
-                "network: elsewhere has no subnetwork in us-central1, but in us-east1: name anoth",
-                "`gcloud compute networks subnets create NAME --network=elsewhere "
-                "--region=us-central1",
-            ),
-        ),
-        ({"network": "empty"}, ("network: empty has no subnetwork in us-central1: name",)),
-        (
-            {"subnetwork": "far"},
-            ("subnetwork: far is in us-east1, not in us-central1: name a subnetwork of us-cen",),
-        ),
-        (
-            {"subnetwork": "regions/us-east1/subnetworks/far"},
-            ("subnetwork: far is in us-east1, but the session in us-central1", "region='us-east1'"),
-        ),
-        (
-            {"subnetwork": "lab"},
-            (f"subnetwork: the project {PROJECT} has no subnetwork 'lab'; list all with `gcloud",),
-        ),
-        (
-            {"subnetwork": "a", "network": "default"},
-            ("subnetwork: a is in the network two, not in default: name a subnetwork of that ne",),
-        ),
-        (
-            {"subnetwork": "proxies"},
-            ("subnetwork: proxies is for REGIONAL_MANAGED_PROXY, not for instances",),
-        ),
-        (
-            {"network": "cut-off"},
-            (
-                "network: cut-off has no route to the internet (0.0.0.0/0), so external addresses",
-                "`gcloud compute routes create internet --network=cut-off",
-                "or pass public_address=False",
-            ),
-        ),
-    ],
-    ids=lambda value: "-".join(value.values()) if isinstance(value, dict) else "",
-)
-def test_network_that_does_not_fit_is_refused(run, gce, options, says):
+def test_network_that_does_not_fit_is_refused(run, gce):
     for name in ("two", "elsewhere", "empty"):
         gce.networks.add(name, mode="custom")
     for name in "ab":
@@ -111,8 +108,13 @@ def test_network_that_does_not_fit_is_refused(run, gce, options, says):
     )
     gce.networks.add("cut-off")
     gce.routes.without_internet.add("cut-off")
-    said = refusal(run, UsageError, **options)
-    assert all(words in said for words in says), said
+
+    async def test(planner):
+        for options, says in MISFITS:
+            said = await planner.refusal(UsageError, **options)
+            assert all(words in said for words in says), said
+
+    planning(run, test)
 
 
 def test_missing_default_network_says_what_to_name_or_create(run, gce):

@@ -15,6 +15,7 @@ from bigmachine_gcp._price_cache import default_file, load_rates, save_rates
 from bigmachine_gcp._prices import PriceKey, Prices
 from bigmachine_gcp._skus import rates_of
 from tests.integration.gcp.plans import plan
+from tests.support.gcp.fixtures import Kit
 from tests.support.gcp.price_list import SPOT, sku
 
 ZONE = "us-central1-a"
@@ -41,65 +42,73 @@ def prices_of(run, *keys, **options) -> Prices:
     return found[0]
 
 
-def price(run, name, market="on-demand", **options) -> float | None:
-    key = PriceKey(market, name, ZONE)
+def instance(name: str, market: str = "on-demand", zone: str = ZONE) -> Instance:
     details = {"market": market, "instance_type": name}
-    instance = Instance(name="m1.test", address="", zone=ZONE, details=details)
-    return prices_of(run, key, **options).priced(instance).cost_per_hour
+    return Instance(name="m1.test", address="", zone=zone, details=details)
 
 
-@pytest.mark.parametrize(
-    ("name", "market", "options", "expected"),
-    [
-        ("n2-standard-2", "on-demand", {}, N2 + DISK + IP),
-        ("n2-standard-2", "spot", {}, N2 * SPOT + DISK + IP / 2),
-        ("n2-standard-2", "on-demand", {"public_address": False}, N2 + DISK),
-        (
-            "n2-standard-2",
-            "on-demand",
-            {"disk": 50, "data_disk": 100, "disk_type": "pd-ssd"},
-            N2 + 150 * 0.17 / MONTH + IP,
-        ),
-        # a part of standard disks is free each month, which is not counted
-        ("n2-standard-2", "on-demand", {"disk_type": "pd-standard"}, N2 + 20 * 0.04 / MONTH + IP),
-        (
-            "n2-standard-2",
-            "on-demand",
-            {"local_disks": True},
-            N2 + DISK + IP + 375 * 0.08 / MONTH,
-        ),
-        ("e2-small", "on-demand", {}, 0.5 * 0.02181 + 2 * 0.00292 + DISK + IP),
-        ("c2-standard-4", "on-demand", {}, 4 * 0.03398 + 16 * 0.00455 + DISK + IP),
-        ("n2d-standard-2", "on-demand", {}, 2 * 0.027502 + 8 * 0.003686 + DISK + IP),
-        (
-            "c4a-standard-2",
-            "on-demand",
-            {},
-            2 * 0.03086 + 8 * 0.003507 + 20 * 0.08 / MONTH + IP,
-        ),
-        (
-            "c3-standard-4-lssd",
-            "spot",
-            {},
-            (4 * 0.03398 + 16 * 0.003938 + 375 * 0.08 / MONTH) * SPOT + DISK + IP / 2,
-        ),
-        ("g2-standard-4", "on-demand", {}, 4 * 0.024988 + 16 * 0.002927 + 0.56004 + DISK + IP),
-        (
-            "n1-standard-4",
-            "spot",
-            {"machine_type": "n1-standard-4", "accelerator": "nvidia-tesla-t4:2"},
-            (4 * CORE + 15 * RAM + 2 * 0.35) * SPOT + DISK + IP / 2,
-        ),
-        ("a2-highgpu-1g", "on-demand", {}, None),  # not in this price list
-        ("f1-micro", "on-demand", {}, None),
-        ("no-such-type", "on-demand", {}, None),
-    ],
-)
-def test_price_is_the_sum_of_all_that_an_instance_is_made_of(
-    run, gce, name, market, options, expected
-):
-    found = price(run, name, market, **options)
-    assert found == (None if expected is None else pytest.approx(expected))
+def price(run, name, **options) -> float | None:
+    prices = prices_of(run, PriceKey("on-demand", name, ZONE), **options)
+    return prices.priced(instance(name)).cost_per_hour
+
+
+SUMS = [
+    ("n2-standard-2", "on-demand", {}, N2 + DISK + IP),
+    ("n2-standard-2", "spot", {}, N2 * SPOT + DISK + IP / 2),
+    ("n2-standard-2", "on-demand", {"public_address": False}, N2 + DISK),
+    (
+        "n2-standard-2",
+        "on-demand",
+        {"disk": 50, "data_disk": 100, "disk_type": "pd-ssd"},
+        N2 + 150 * 0.17 / MONTH + IP,
+    ),
+    # a part of standard disks is free each month, which is not counted
+    ("n2-standard-2", "on-demand", {"disk_type": "pd-standard"}, N2 + 20 * 0.04 / MONTH + IP),
+    (
+        "n2-standard-2",
+        "on-demand",
+        {"local_disks": True},
+        N2 + DISK + IP + 375 * 0.08 / MONTH,
+    ),
+    ("e2-small", "on-demand", {}, 0.5 * 0.02181 + 2 * 0.00292 + DISK + IP),
+    ("c2-standard-4", "on-demand", {}, 4 * 0.03398 + 16 * 0.00455 + DISK + IP),
+    ("n2d-standard-2", "on-demand", {}, 2 * 0.027502 + 8 * 0.003686 + DISK + IP),
+    (
+        "c4a-standard-2",
+        "on-demand",
+        {},
+        2 * 0.03086 + 8 * 0.003507 + 20 * 0.08 / MONTH + IP,
+    ),
+    (
+        "c3-standard-4-lssd",
+        "spot",
+        {},
+        (4 * 0.03398 + 16 * 0.003938 + 375 * 0.08 / MONTH) * SPOT + DISK + IP / 2,
+    ),
+    ("g2-standard-4", "on-demand", {}, 4 * 0.024988 + 16 * 0.002927 + 0.56004 + DISK + IP),
+    (
+        "n1-standard-4",
+        "spot",
+        {"machine_type": "n1-standard-4", "accelerator": "nvidia-tesla-t4:2"},
+        (4 * CORE + 15 * RAM + 2 * 0.35) * SPOT + DISK + IP / 2,
+    ),
+    ("a2-highgpu-1g", "on-demand", {}, None),  # not in this price list
+    ("f1-micro", "on-demand", {}, None),
+    ("no-such-type", "on-demand", {}, None),
+]
+
+
+def test_price_is_the_sum_of_all_that_an_instance_is_made_of(run, gce):
+    async def test(kit):
+        api = kit.api
+        for name, market, options, expected in SUMS:
+            prices = Prices(api, Kit(gce, **options).options)
+            await prices.fetch([PriceKey(market, name, ZONE)])
+            found = prices.priced(instance(name, market)).cost_per_hour
+            assert found == (None if expected is None else pytest.approx(expected)), name
+        await api.close()
+
+    run(test)
 
 
 def test_offers_have_prices_with_and_without_their_extras(run, gce):
@@ -137,11 +146,10 @@ def test_other_regions_have_their_own_prices(run, gce):
     gce.price_list.skus.insert(0, sku(words, 0.09, regions=("europe-west4",)))
     key = PriceKey("on-demand", "n2-standard-2", "europe-west4-a")
     prices = prices_of(run, key, public_address=False, region="europe-west4", zones=())
-    details = {"market": key.market, "instance_type": key.machine_type}
-    instance = Instance(name="m1.test", address="", zone=key.zone, details=details)
     # of two SKUs that both apply, the dearer one
     expected = 2 * 0.09 + 8 * RAM + DISK
-    assert prices.priced(instance).cost_per_hour == pytest.approx(expected)
+    found = prices.priced(instance(key.machine_type, zone=key.zone)).cost_per_hour
+    assert found == pytest.approx(expected)
 
 
 def test_price_list_that_may_not_be_read_leaves_prices_unknown(run, gce, caplog):
@@ -287,3 +295,45 @@ def test_price_list_that_cannot_be_kept_is_used(tmp_path):
 def test_price_list_is_kept_in_the_users_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_file() == tmp_path / "bigmachine" / "gcp-prices.json"
+
+
+def test_started_and_listed_instances_have_their_price(run, gce):
+    async def test(kit):
+        [started] = await kit.start()
+        assert started.cost_per_hour == pytest.approx(N2 * SPOT + DISK + IP / 2)
+        listed = [each for each in await kit.system.instances() if each.cost_per_hour]
+        assert [each.cost_per_hour for each in listed] == [started.cost_per_hour]
+
+    run(test)
+
+
+def test_cost_limit_without_prices_says_how_to_get_them(run, gce):
+    gce.access.disabled_apis.add("cloudbilling.googleapis.com")
+
+    async def test(kit):
+        with pytest.raises(StartError) as caught:
+            await kit.setup()
+        assert str(caught.value).startswith("max_session_cost: the machines' prices are unknown")
+        assert "`gcloud services enable cloudbilling.googleapis.com" in str(caught.value)
+
+    run(test, max_session_cost=1.0)
+
+
+def test_cost_limit_for_types_without_a_price_is_refused(run, gce):
+    gce.price_list.skus[:] = [s for s in gce.price_list.skus if "C4" not in s["description"]]
+
+    async def test(kit):
+        with pytest.raises(StartError) as caught:
+            await kit.setup()
+        text = "max_session_cost: Google has no price in US dollars for c4-standard-2: name other"
+        assert str(caught.value).startswith(text)
+
+    run(test, max_session_cost=1.0, machine_type="c4-standard-2")
+
+
+def test_instances_above_the_highest_price_are_not_launched(run, gce):
+    async def test(kit):
+        [started] = await kit.start()
+        assert started.details["instance_type"] == "n2-standard-2"
+
+    run(test, machine_type=["c3-standard-4", "n2-standard-2"], max_price=0.03)

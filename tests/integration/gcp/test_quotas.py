@@ -7,81 +7,85 @@ import logging
 import pytest
 
 from bigmachine.errors import StartError
-from tests.integration.gcp.plans import plan, refusal
+from tests.integration.gcp.plans import plan, planning
 from tests.support.gcp.errors import GceError
 
 R = "us-central1"
 
 
-@pytest.mark.parametrize(
-    ("limits", "options", "says"),
-    [
-        ({(R, "N2_CPUS"): 1}, {}, "2 of N2_CPUS in us-central1: 1 (0 in use) are needed"),
-        ({(R, "CPUS"): 1}, {"machine_type": "e2-standard-2"}, "2 of CPUS in us-central1: 1 (0"),
-        ({("", "CPUS_ALL_REGIONS"): 1}, {}, "2 of CPUS_ALL_REGIONS in all regions: 1 (0 in use)"),
-        ({(R, "IN_USE_ADDRESSES"): 0}, {}, "1 of IN_USE_ADDRESSES in us-central1: 0 (0 in use)"),
-        ({(R, "SSD_TOTAL_GB"): 500}, {"data_disk": 600}, "620 of SSD_TOTAL_GB in us-central1: 500"),
-        (
-            {(R, "DISKS_TOTAL_GB"): 10},
-            {"disk_type": "pd-standard"},
-            "20 of DISKS_TOTAL_GB in us-central1: 10",
-        ),
-        (
-            {(R, "HDB_TOTAL_GB"): 10},
-            {"machine_type": "c4-standard-2"},
-            "20 of HDB_TOTAL_GB in us-central1: 10",
-        ),
-        (
-            {(R, "LOCAL_SSD_TOTAL_GB"): 300},
-            {"local_disks": True},
-            "375 of LOCAL_SSD_TOTAL_GB in us-central1: 300",
-        ),
-        (
-            {("", "GPUS_ALL_REGIONS"): 0},
-            {"machine_type": "g2-standard-4"},
-            "1 of GPUS_ALL_REGIONS in all regions: 0 (0 in use) are needed",
-        ),
-        (
-            {(R, "NVIDIA_V100_GPUS"): 0},
-            {"machine_type": "n1-standard-4", "accelerator": "nvidia-tesla-v100"},
-            "1 of NVIDIA_V100_GPUS in us-central1: 0",
-        ),
-        (
-            {(R, "PREEMPTIBLE_CPUS"): 1},
-            {"market": "spot"},
-            "2 of PREEMPTIBLE_CPUS in us-central1: 1",
-        ),
-    ],
-)
-def test_quota_below_one_machine_is_refused(run, gce, limits, options, says):
-    gce.quotas.limits |= limits
-    said = refusal(run, StartError, **options)
-    assert said.startswith("this project's quota does not allow a single ")
-    assert says in said
-    assert "Request an increase (IAM & Admin, Quotas" in said
-    assert "free trials must be upgraded first" in said
+TOO_LOW = [
+    ({(R, "N2_CPUS"): 1}, {}, "2 of N2_CPUS in us-central1: 1 (0 in use) are needed"),
+    ({(R, "CPUS"): 1}, {"machine_type": "e2-standard-2"}, "2 of CPUS in us-central1: 1 (0"),
+    ({("", "CPUS_ALL_REGIONS"): 1}, {}, "2 of CPUS_ALL_REGIONS in all regions: 1 (0 in use)"),
+    ({(R, "IN_USE_ADDRESSES"): 0}, {}, "1 of IN_USE_ADDRESSES in us-central1: 0 (0 in use)"),
+    ({(R, "SSD_TOTAL_GB"): 500}, {"data_disk": 600}, "620 of SSD_TOTAL_GB in us-central1: 500"),
+    (
+        {(R, "DISKS_TOTAL_GB"): 10},
+        {"disk_type": "pd-standard"},
+        "20 of DISKS_TOTAL_GB in us-central1: 10",
+    ),
+    (
+        {(R, "HDB_TOTAL_GB"): 10},
+        {"machine_type": "c4-standard-2"},
+        "20 of HDB_TOTAL_GB in us-central1: 10",
+    ),
+    (
+        {(R, "LOCAL_SSD_TOTAL_GB"): 300},
+        {"local_disks": True},
+        "375 of LOCAL_SSD_TOTAL_GB in us-central1: 300",
+    ),
+    (
+        {("", "GPUS_ALL_REGIONS"): 0},
+        {"machine_type": "g2-standard-4"},
+        "1 of GPUS_ALL_REGIONS in all regions: 0 (0 in use) are needed",
+    ),
+    (
+        {(R, "NVIDIA_V100_GPUS"): 0},
+        {"machine_type": "n1-standard-4", "accelerator": "nvidia-tesla-v100"},
+        "1 of NVIDIA_V100_GPUS in us-central1: 0",
+    ),
+    (
+        {(R, "PREEMPTIBLE_CPUS"): 1},
+        {"market": "spot"},
+        "2 of PREEMPTIBLE_CPUS in us-central1: 1",
+    ),
+]
+ENOUGH = [
+    ({(R, "PREEMPTIBLE_CPUS"): 0}, {"market": "spot"}),  # never granted: the usual one counts
+    ({(R, "N2_CPUS"): 0, (R, "PREEMPTIBLE_CPUS"): 8}, {"market": "spot"}),
+    ({(R, "N2_CPUS"): 0}, {"machine_type": ["n2-standard-2", "e2-standard-2"]}),
+    ({(R, "E2_CPUS"): 0}, {"machine_type": "e2-standard-2"}),  # E2 counts as CPUS
+    ({(R, "CPUS"): 0}, {"machine_type": "c4-standard-2"}),  # its quota is in another API
+    ({(R, "IN_USE_ADDRESSES"): 0}, {"public_address": False}),
+    ({(R, "CPUS"): -1.0}, {"machine_type": "e2-standard-2"}),
+    (
+        {(R, "NVIDIA_L4_GPUS"): 0, (R, "PREEMPTIBLE_NVIDIA_L4_GPUS"): 1},
+        {"machine_type": "g2-standard-4", "market": "on-demand"},
+    ),
+]
+
+
+def test_quota_below_one_machine_is_refused(run, gce):
+    async def test(planner):
+        for limits, options, says in TOO_LOW:
+            gce.quotas.limits = dict(limits)
+            said = await planner.refusal(StartError, **options)
+            assert said.startswith("this project's quota does not allow a single ")
+            assert says in said
+            assert "Request an increase (IAM & Admin, Quotas" in said
+            assert "free trials must be upgraded first" in said
+
+    planning(run, test)
     assert not gce.count("firewalls.insert")
 
 
-@pytest.mark.parametrize(
-    ("limits", "options"),
-    [
-        ({(R, "PREEMPTIBLE_CPUS"): 0}, {"market": "spot"}),  # never granted: the usual one counts
-        ({(R, "N2_CPUS"): 0, (R, "PREEMPTIBLE_CPUS"): 8}, {"market": "spot"}),
-        ({(R, "N2_CPUS"): 0}, {"machine_type": ["n2-standard-2", "e2-standard-2"]}),
-        ({(R, "E2_CPUS"): 0}, {"machine_type": "e2-standard-2"}),  # E2 counts as CPUS
-        ({(R, "CPUS"): 0}, {"machine_type": "c4-standard-2"}),  # its quota is in another API
-        ({(R, "IN_USE_ADDRESSES"): 0}, {"public_address": False}),
-        ({(R, "CPUS"): -1.0}, {"machine_type": "e2-standard-2"}),
-        (
-            {(R, "NVIDIA_L4_GPUS"): 0, (R, "PREEMPTIBLE_NVIDIA_L4_GPUS"): 1},
-            {"machine_type": "g2-standard-4", "market": "on-demand"},
-        ),
-    ],
-)
-def test_quota_that_does_not_count_or_leaves_another_offer_is_no_error(run, gce, limits, options):
-    gce.quotas.limits |= limits
-    assert plan(run, **options).offers
+def test_quota_that_does_not_count_or_leaves_another_offer_is_no_error(run, gce):
+    async def test(planner):
+        for limits, options in ENOUGH:
+            gce.quotas.limits = dict(limits)
+            assert (await planner.plan(**options)).offers
+
+    planning(run, test)
 
 
 @pytest.mark.parametrize("method", ["regions.get", "projects.get"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import re
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -268,7 +269,7 @@ class Gce:
         method, parameters = found
         account = self.oauth.account_of(headers.get("authorization", ""))
         given = dict(parse_qsl(query, keep_blank_values=True))
-        version = headers.get("x-goog-api-version", "") or given.pop("$apiVersion", "")
+        version = _api_version(headers.get("x-goog-api-version", ""), given.pop("$apiVersion", ""))
         parameters.update(
             (k, v) for k, v in given.items() if k not in ("alt", "$alt", "prettyPrint")
         )
@@ -328,3 +329,11 @@ class Gce:
             self.price_list,
         )
         return {method: handler for part in parts for method, handler in handlers_of(part)}
+
+
+def _api_version(header: str, parameter: str) -> str:
+    """Return the version that a request asks for, either way but not both ("API versioning")."""
+    if (header and parameter) or not re.fullmatch(r"(\d{4}-\d\d-\d\d)?", header or parameter):
+        REFUSED.append(f"X-Goog-Api-Version: {header!r}, $apiVersion: {parameter!r}")
+        raise GceError(400, "badRequest", "Invalid API version.")
+    return header or parameter

@@ -32,8 +32,8 @@ class Vm:
     """The URL of the image that it boots from."""
 
     def __post_init__(self) -> None:
-        boot = self.document["disks"][0].get("initializeParams", {})
-        self.image = str(boot.get("sourceImage", ""))
+        for disk in self.document.get("disks", ())[:1]:
+            self.image = str(disk.get("initializeParams", {}).get("sourceImage", ""))
 
     @property
     def name(self) -> str:
@@ -167,6 +167,7 @@ class Instances:
     @implements("instances.delete")
     def delete(self, call: Call) -> Any:
         vm = self._find(call)
+        self._check_ready(vm)
         if vm.document["deletionProtection"]:
             text = f"Resource cannot be deleted if it's protected against deletion. '{vm.path}'"
             raise GceError(400, "resourceInUseByAnotherResource", text)
@@ -198,7 +199,11 @@ class Instances:
     @implements("instances.getSerialPortOutput")
     def serial_port(self, call: Call) -> Any:
         vm = self._find(call)
-        text = self.gce.console_of(vm).encode()
+        if vm.status == "STOPPING" and self.gce.chance.of("a console that is being closed", 0.3):
+            # GoogleCloudPlatform/compute-image-tools#456
+            raise GceError(503, "backendError", "TIMEOUT")
+        # It is empty once the instance has stopped (google/go-tpm-tools#932).
+        text = b"" if vm.status in OFF else self.gce.console_of(vm).encode()
         start = min(int(call.start or 0), len(text))
         return {
             "kind": "compute#serialPortOutput",
@@ -312,6 +317,16 @@ class Instances:
     def _in(self, zone: str) -> list[Mapping[str, Any]]:
         found = [vm for (where, _), vm in sorted(self.all.items()) if where == zone]
         return [vm.document for vm in found if not self.gce.chance.hides("listed", vm.id)]
+
+    def _check_ready(self, vm: Vm) -> None:
+        """Refuse a change of what is being changed, as Google sometimes does.
+
+        It did so for deletions (google-api-python-client#485, googleapis/google-cloud-java#9312).
+        """
+        is_changing = vm.status in ("PROVISIONING", "STAGING", "STOPPING")
+        if is_changing and self.gce.chance.of("a resource that is not ready", 0.3):
+            path = f"projects/{self.gce.project}/{vm.path}"
+            raise GceError(400, "resourceNotReady", f"The resource '{path}' is not ready")
 
     def _find(self, call: Call, *, kind: str = "") -> Vm:
         self.gce.places.check_zone(call.zone)

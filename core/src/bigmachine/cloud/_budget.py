@@ -61,7 +61,10 @@ def check_prices(prices: Prices[OfferT], offers: Sequence[OfferT], *, provider: 
     """
     if all(prices.per_hour(offer) is None for offer in offers):
         names = ", ".join(dict.fromkeys(offer.type_name for offer in offers))
-        raise StartError(f"max_session_cost: {provider} has no price in US dollars for {names}")
+        raise StartError(
+            f"max_session_cost: {provider} has no price in US dollars for {names}: name other "
+            f"types, or omit max_session_cost"
+        )
 
 
 def affordable(

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from bigmachine.cloud import RateLimiter, backoff
+from bigmachine.cloud import RateLimiter, backoff, quiet
 
-from ._configuration import check_region, open_session, price_list_region, quiet
+from ._configuration import check_region, open_session, price_list_region
 from ._errors import AwsError
 
 if TYPE_CHECKING:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import logging
 import os
-import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
+from bigmachine.cloud import quiet
 from bigmachine.errors import StartError, UsageError
 
 logger = logging.getLogger("bigmachine.ec2")
@@ -67,25 +66,6 @@ def open_session(region: str, profile: str = "") -> Any:
         _check_no_code(session.profile_name)
     logger.debug("AWS credentials come from: %s", credentials.method)
     return session
-
-
-@contextlib.contextmanager
-def quiet(name: str) -> Iterator[None]:
-    """Keep out of the user's log what this thread logs at ``INFO`` by the logger ``name``.
-
-    The user's own calls of the same library, in other threads and later, are logged as ever.
-    """
-    thread = threading.get_ident()
-
-    def passes(record: logging.LogRecord) -> bool:
-        return record.levelno > logging.INFO or record.thread != thread
-
-    logger = logging.getLogger(name)
-    logger.addFilter(passes)
-    try:
-        yield
-    finally:
-        logger.removeFilter(passes)
 
 
 def price_list_region(session: Any) -> str:

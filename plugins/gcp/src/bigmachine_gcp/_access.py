@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import ipaddress
-import logging
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import trio
 
-from bigmachine.system import DriverAddresses, Instance, driver_addresses, source_address
+from bigmachine import cloud
+from bigmachine.errors import BigmachineError
+from bigmachine.system import Instance, source_address
 
 from . import _labels
 from ._advice import explain
@@ -24,16 +24,12 @@ if TYPE_CHECKING:
     from ._options import GcpOptions
     from ._vms import Vm
 
-logger = logging.getLogger("bigmachine.gcp")
-
-_FRESH_SECONDS = 60.0  # for which a driver is believed to be where it was
-
 
 class MachineAddresses:
     """Where the driver reaches instances: their external addresses, by the internal ones.
 
-    The network's firewall knows machines by their internal addresses, which their names for
-    others have therefore. The driver is mostly elsewhere. Inside the network it stays there.
+    The network's firewall knows machines by their internal addresses, so these are the ones that
+    machines have for one another. The driver is mostly elsewhere; inside the network, it uses them.
     """
 
     def __init__(self, network: Network) -> None:
@@ -54,12 +50,14 @@ class MachineAddresses:
         return await trio.open_tcp_stream(self._external.get(host, host), port)
 
 
-class Access:
+class Access(cloud.Access[SessionFirewallRule, GcpError]):
     """Lets the driver in to the session's machines, also after its address has changed.
 
     ``allow`` are the CIDR blocks of the user, or the driver's addresses, just looked up.
     ``address_service_url`` is a service that returns this computer's public address.
     """
+
+    system = "gcp"
 
     def __init__(
         self,
@@ -70,45 +68,37 @@ class Access:
         allow: Sequence[str],
         address_service_url: str,
     ) -> None:
-        self.addresses = MachineAddresses(network)
-        self._driver = DriverAddresses(
-            allow,
-            look_up=None
-            if options.allow or options.network_tags
-            else functools.partial(
-                driver_addresses,
-                network.blocks,
-                is_public=options.public_address,
-                address_service_url=address_service_url,
-            ),
+        super().__init__(
+            options,
+            allow=allow,
+            blocks=network.blocks,
+            address_service_url=address_service_url,
+            has_firewall=not options.network_tags,
         )
+        self.addresses = MachineAddresses(network)
         self._api = api
         self._options = options
         self._network = network
-        self._rule: SessionFirewallRule | None = None
-        self._last_error = ""
 
-    @property
-    def allow(self) -> Sequence[str]:
-        """The CIDR blocks that may connect; none with the user's own network tags."""
-        return self._driver.blocks
+    def explain(self, error: GcpError) -> BigmachineError:
+        """Return the error for the user."""
+        return explain(error)
 
     @property
     def rule(self) -> Instance | None:
         """The session's firewall rule, to be deleted; None if no request was sent to create it."""
-        if self._rule is None:
+        if self.firewall is None:
             return None
-        project = self._network.project
-        details = {"kind": RULE, "project": project}
-        return Instance(RULE, "", id=self._rule.name, details=details)
+        details = {"kind": RULE, "project": self._network.project}
+        return Instance(RULE, "", id=self.firewall.name, details=details)
 
     async def open(self, *, session: str, description: str) -> Sequence[str]:
         """Return the network tags for new instances. Raises `GcpError`."""
         o = self._options
         if o.network_tags:
             return o.network_tags
-        await self._driver.update(max_age=_FRESH_SECONDS)
-        self._rule = self._rule or SessionFirewallRule(
+        await self.look_up()
+        self.firewall = self.firewall or SessionFirewallRule(
             self._api,
             name=_labels.session_resource_name(session),
             network=self._network,
@@ -116,34 +106,12 @@ class Access:
             has_ssh=o.has_ssh,
             description=description,
         )
-        await self._rule.open(allow=self.allow)
-        return (self._rule.name,)
-
-    async def restore(self) -> None:
-        """Let the driver in at its present address alone, also if its rule is gone.
-
-        Failures are logged.
-        """
-        has_moved = await self._driver.update()
-        try:
-            if self._rule is not None and await self._rule.let_in(self.allow) and not has_moved:
-                logger.warning(
-                    "somebody has changed or deleted the firewall rule %s of this session: it is "
-                    "restored",
-                    self._rule.name,
-                )
-            self._last_error = ""
-        except GcpError as error:
-            if error.code != self._last_error:  # it is tried again and again
-                logger.warning(
-                    "machines are silent, and this computer can't be let in at its address: %s",
-                    explain(error),
-                )
-            self._last_error = error.code
+        await self.firewall.open(allow=self.allow)
+        return (self.firewall.name,)
 
     def forget_rule(self) -> None:
         """Forget the firewall rule: it is deleted, or left to others."""
-        self._rule = None
+        self.firewall = None
 
 
 def _is_inside(host: str, blocks: Sequence[str], allow: Sequence[str]) -> bool:

@@ -45,6 +45,7 @@ _TEXTS = (
     (r"[Ll]ocal SSD", "local_disks"),
     (r"[Dd]isk size cannot be smaller", "disk"),
     (r"/subnetworks/", "subnetwork"),
+    (r"/serviceAccounts/", "service_account"),
     (r"/networks/", "network"),
     (r"[Ll]abel (key|value)", "labels"),
     (r"Unknown zone|/zones/[^/' ]+' was not found", "zones"),
@@ -80,7 +81,7 @@ _QUOTA = re.compile(r"Quota '([\w-]+)' exceeded\.?\s+Limit: ([\d.]+)(?: in regio
 def explain(error: GcpError) -> BigmachineError:
     """Return the error for the user."""
     answer = (
-        f"{'Google answered' if error.is_response else 'google-auth says'} {error.code}: "
+        f"{'Google answered' if error.is_response else 'its library says'} {error.code}: "
         f"{error.message}"
     )
     where = f"({error.action}: {answer})"
@@ -102,7 +103,7 @@ def explain(error: GcpError) -> BigmachineError:
         return StartError(f"{_permission_advice(error)} ({answer})")
     if error.is_unauthenticated:
         return StartError(f"{credentials_advice(error)} {where}")
-    if error.is_unreachable:
+    if error.is_unreachable or (error.is_outcome_unknown and not error.is_response):
         return StartError(f"{_network_advice(error)} {where}")
     if error.is_quota:
         return StartError(f"{quota_advice(error)} {where}")
@@ -116,6 +117,11 @@ def explain(error: GcpError) -> BigmachineError:
         return StartError(
             f"Google has no such instances just now: try again later, or name more machine types "
             f"or zones {where}"
+        )
+    if error.status >= 500 and error.is_temporary:
+        return StartError(
+            f"Google has a fault: try again later; https://status.cloud.google.com tells what is "
+            f"known of it {where}"
         )
     option = _option(error)
     if option:
@@ -230,6 +236,13 @@ def _network_advice(error: GcpError) -> str:
         )
     if error.code == "ProxyError":
         return "the proxy can't be used: correct HTTPS_PROXY, or unset it"
+    if error.code == "InvalidResponse":
+        return (
+            "something on the way answers in Google's place: sign in to this network, and check "
+            "HTTPS_PROXY if it is set"
+        )
+    if error.code == "ReadTimeout":
+        return "Google does not answer: check the internet connection, and try again later"
     return "Google can't be reached: check the internet connection, and HTTPS_PROXY if it is set"
 
 

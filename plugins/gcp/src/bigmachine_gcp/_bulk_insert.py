@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,8 @@ class BulkInsert:
         names: MachineNames,
     ) -> None:
         self.offers = offers
+        self.failed: set[Offer] = set()
+        """The offers that requests have failed for; of a refused method, none."""
         self._api = api
         self._vms = vms
         self._specification = specification
@@ -89,9 +92,10 @@ class BulkInsert:
                 raise
             self._names.give_back(machines.values())
             # Google checks capacity and quotas first ("Troubleshooting bulk VM creation").
-            return LaunchResult((), [(offer, error) for offer in self._offers_of(error)])
-        with trio.CancelScope(shield=True):
-            return await self._result(operation, machines, token=token)
+            failed = self._offers_of(error)
+            self.failed.update(failed)
+            return LaunchResult((), [(offer, error) for offer in failed])
+        return await self._result(operation, machines, token=token)
 
     @property
     def _method(self) -> str:
@@ -110,7 +114,7 @@ class BulkInsert:
         )
         operation = await self._api.change(
             self._method,
-            request_id=str(uuid.UUID(hex=token)),
+            request_id=request_id(token),
             bulk_insert_instance_resource_resource=body,
             **place,
         )
@@ -129,16 +133,19 @@ class BulkInsert:
     ) -> LaunchResult[Offer, Vm]:
         """Return what an operation that has ended has launched, and why it was no more.
 
-        ``machines`` are the names that were sent, by instance.
+        ``machines`` are the names that were sent, by instance. It can't be cancelled, lest the
+        instances are forgotten.
         """
         count, created = len(machines), _created(operation)
-        vms = await self._find(token, created)
-        errors = await self._errors(operation, missing=count - sum(created.values()))
+        with trio.CancelScope(shield=True):
+            vms = await self._find(token, created)
+            errors = await self._errors(operation, missing=count - sum(created.values()))
         if len(vms) < sum(created.values()):  # then `Launch` looks for more
             errors.append((self.offers[0], _unseen(sum(created.values()) - len(vms))))
         elif len(vms) < count and not errors:
             unexplained = GcpError(method_id(self._method), "UNEXPLAINED", "no reason was given")
             errors = [(offer, unexplained) for offer in self.offers]
+        self.failed.update(offer for offer, _ in errors)
         if not any(error.is_outcome_unknown or error.is_conflict for _, error in errors):
             launched = {vm.resource_name for vm in vms}
             self._names.give_back(
@@ -158,7 +165,6 @@ class BulkInsert:
                 if len(found) >= wanted:
                     break
                 await trio.sleep(delay)
-        self._vms.note_new(*found)
         return found
 
     async def _errors(self, operation: Any, *, missing: int) -> list[tuple[Offer, GcpError]]:
@@ -204,8 +210,13 @@ class BulkInsert:
         """Return the offers that an error is about: its details may name zone and type."""
         zone = zone or last_part(error.metadata.get("zone", ""))
         type_name = last_part(error.metadata.get("vmType", ""))
-        in_zone = [offer for offer in self.offers if not zone or offer.zone == zone]
-        of_type = [offer for offer in in_zone if offer.type_name == type_name]
+        series = _series_of_quota(error) if error.is_quota else ()
+        in_zone = [offer for offer in self.offers if zone in ("", offer.zone)]
+        of_type = [
+            offer
+            for offer in in_zone
+            if offer.type_name == type_name or offer.machine_type.series in series
+        ]
         return of_type or in_zone or [*self.offers]
 
 
@@ -213,6 +224,22 @@ class RegionalBulkInsert(BulkInsert):
     """A `LaunchMethod` with many offers: Compute Engine chooses types and zones among them."""
 
     is_regional = True
+
+
+def _series_of_quota(error: GcpError) -> Sequence[str]:
+    """Return the machine series that a used-up quota of vCPUs is about; none for any other."""
+    family = error.quota.dimensions.get("vm_family", "") if error.quota else ""
+    if family:  # CPUS_PER_VM_FAMILY
+        return [family.lower()]
+    found = re.search(r"Quota '(?:PREEMPTIBLE_)?(?:([A-Z0-9]+)_)?CPUS' exceeded", error.message)
+    if found is None:
+        return []
+    return [found[1].lower()] if found[1] else ["e2", "n1"]
+
+
+def request_id(token: str) -> str:
+    """Return the id of the request with this token, which its operation has as well."""
+    return str(uuid.UUID(hex=token))
 
 
 def _created(operation: Any) -> dict[str, int]:

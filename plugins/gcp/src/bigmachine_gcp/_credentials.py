@@ -15,15 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bigmachine.cloud import quiet
 from bigmachine.errors import StartError
 
+from ._advice import explain
+from ._credential_advice import LOGIN
+from ._errors import GcpError
 from ._gcloud import config_folder
 
 logger = logging.getLogger("bigmachine.gcp")
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 _FILE_VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
-_LOGIN = "gcloud auth application-default login"
 _METADATA_ADDRESS = "169.254.169.254"
 _METADATA_SECONDS = 1.0  # it answers within milliseconds, wherever there is one
 # google-auth warns of users' credentials without a quota project, in a text of five lines. Compute
@@ -54,7 +57,7 @@ def find_credentials(*, is_emulator: bool = False) -> Credentials:
     try:
         import google.auth
         from google.auth.credentials import AnonymousCredentials
-        from google.auth.exceptions import GoogleAuthError
+        from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
     except ImportError as exc:  # not after a regular installation
         raise StartError(
             "system 'gcp' needs google-cloud-compute: pip install 'bigmachine[gcp]'"
@@ -64,13 +67,18 @@ def find_credentials(*, is_emulator: bool = False) -> Credentials:
         if is_emulator:
             return Credentials(AnonymousCredentials(), "")
         raise StartError(
-            f"there are no Google Cloud credentials: run `{_LOGIN}`, or set {_FILE_VARIABLE} to "
+            f"there are no Google Cloud credentials: run `{LOGIN}`, or set {_FILE_VARIABLE} to "
             f"the file of a service account's key, or of a workload identity federation"
         )
     warnings.filterwarnings("ignore", _WARNING)
     try:
         user = _user_credentials(file) if file else None
-        value, project = (user, _project()) if user else google.auth.default(scopes=SCOPES)
+        with quiet("google.auth._default", logging.WARNING):  # that there is no project
+            value, project = (user, _project()) if user else google.auth.default(scopes=SCOPES)
+    except (RefreshError, TransportError) as exc:  # it asks for the project of a federation
+        raise explain(
+            GcpError("google.auth.default", type(exc).__name__, str(exc), is_response=False)
+        ) from exc
     except (GoogleAuthError, OSError, ValueError, AttributeError) as exc:  # JSON of another kind
         raise StartError(_file_advice(exc)) from exc
     logger.debug("Google Cloud credentials are %s", type(value).__module__)
@@ -129,7 +137,7 @@ def _file_advice(exc: Exception) -> str:
     if variable and not Path(variable).is_file():
         return (
             f"{_FILE_VARIABLE} names {variable!r}, which is not a file: correct it, or unset it to "
-            f"use your own credentials, of `{_LOGIN}`"
+            f"use your own credentials, of `{LOGIN}`"
         )
     if variable:
         return (
@@ -139,7 +147,7 @@ def _file_advice(exc: Exception) -> str:
     file = _file()
     if file:
         return (
-            f"the credentials in {str(file)!r} can't be used: get new ones with `{_LOGIN}` "
+            f"the credentials in {str(file)!r} can't be used: get new ones with `{LOGIN}` "
             f"(google-auth says: {exc})"
         )
     return f"this machine's credentials can't be used (google-auth says: {exc})"

@@ -17,6 +17,7 @@ from bigmachine.errors import UsageError
 from ._api import Api
 from ._errors import GcpError
 from ._network import Network
+from ._option_formats import resource_path
 
 SESSION_PRIORITY = 1000
 """The priority of a session's rule, which is the default; of two equal ones, that denies wins."""
@@ -56,7 +57,7 @@ async def check_firewalls(api: Api, network: Network, *, blocks: Sequence[str], 
             return
         raise
     for block in blocks:
-        if blocking := find_blocking_rule(rules, block=block, port=port):
+        if blocking := find_blocking_rule(rules, network=network.link, block=block, port=port):
             raise UsageError(
                 f"network: {blocking} drops what comes to {network.name} from {block} to port "
                 f"{port}, before a session's rule is asked: have an administrator allow it, pass "
@@ -64,16 +65,16 @@ async def check_firewalls(api: Api, network: Network, *, blocks: Sequence[str], 
             )
 
 
-def find_blocking_rule(rules: Any, *, block: str, port: int) -> str:
+def find_blocking_rule(rules: Any, *, network: str, block: str, port: int) -> str:
     """Return which rule surely drops connections from a CIDR block to a TCP port; "" if none does.
 
-    ``rules`` are the answer of ``networks.getEffectiveFirewalls``.
+    ``rules`` are the answer of ``networks.getEffectiveFirewalls`` for the path ``network``.
     """
     for policy in rules.firewall_policys:
         if policy.type_ != "HIERARCHY":
             continue  # they come after the network's own rules, unless somebody changed that
         for rule in sorted(policy.rules, key=lambda rule: rule.priority):
-            applies = _policy_rule_applies(rule, block=block, port=port)
+            applies = _policy_rule_applies(rule, network=network, block=block, port=port)
             if applies is _Applies.NO:
                 continue
             if applies is _Applies.MAYBE or rule.action not in ("deny", "goto_next"):
@@ -98,14 +99,16 @@ def _blocking_network_rule(firewalls: Iterable[Any], *, block: str, port: int) -
     return ""
 
 
-def _policy_rule_applies(rule: Any, *, block: str, port: int) -> _Applies:
+def _policy_rule_applies(rule: Any, *, network: str, block: str, port: int) -> _Applies:
     match = rule.match
     if rule.direction != "INGRESS" or rule.disabled or rule.target_type == "INTERNAL_MANAGED_LB":
         return _Applies.NO
     if not _has_port([(c.ip_protocol, c.ports) for c in match.layer4_configs], port):
         return _Applies.NO
+    if rule.target_resources and network not in map(resource_path, rule.target_resources):
+        return _Applies.NO
     others = (*(getattr(match, name) for name in _OTHER_SOURCES), match.dest_ip_ranges)
-    targets = (rule.target_service_accounts, rule.target_secure_tags, rule.target_resources)
+    targets = (rule.target_service_accounts, rule.target_secure_tags)
     return _of_source(match.src_ip_ranges, block, is_sure=not any((*others, *targets)))
 
 

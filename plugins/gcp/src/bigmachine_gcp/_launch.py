@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,12 @@ from bigmachine.cloud import Launch, Refusals, Scope
 from bigmachine.errors import BigmachineError
 
 from ._advice import explain
-from ._bulk_insert import BulkInsert, MachineNames, RegionalBulkInsert
+from ._bulk_insert import BulkInsert, MachineNames, RegionalBulkInsert, request_id
 from ._errors import GcpError
 from ._launch_specification import LaunchSpecification
 from ._offers import Offer, bulk_groups
+from ._operations import Operation
+from ._option_formats import region_of
 from ._vms import Vm, Vms
 
 if TYPE_CHECKING:
@@ -44,13 +47,19 @@ class GcpLaunch(Launch[Offer, Vm, GcpError]):
         self._names = MachineNames(names)
 
     def methods(self) -> Iterator[BulkInsert]:
-        """Yield a request for each group of offers; a zonal one for each, if that is refused."""
+        """Yield a request for each group of offers; a zonal one for each, if that is refused.
+
+        Compute Engine may give up a request when the zone and type that it has chosen fail. Then
+        the offers that have not failed are requested, until there are none.
+        """
         for offers in bulk_groups(self.offers):
-            if len(offers) > 1 and not self.ruled_out.has_method(RegionalBulkInsert):
-                yield self._method(RegionalBulkInsert, offers)
+            left = offers
+            while len(left) > 1 and not self.ruled_out.has_method(RegionalBulkInsert):
+                method = self._method(RegionalBulkInsert, left)
+                yield method
                 if not self.ruled_out.has_method(RegionalBulkInsert):
-                    continue
-            for offer in offers:
+                    left = [o for o in left if o not in method.failed] if method.failed else []
+            for offer in left:
                 yield self._method(BulkInsert, [offer])
 
     def _method(self, method: type[BulkInsert], offers: Sequence[Offer]) -> BulkInsert:
@@ -65,8 +74,19 @@ class GcpLaunch(Launch[Offer, Vm, GcpError]):
         return explain(error)
 
     async def find(self, tokens: Sequence[str]) -> Sequence[Vm]:
-        """Return the instances that the requests with these tokens launched."""
+        """Return the instances that the requests with these tokens launched.
+
+        While an operation of one of them runs, more may come: it is waited for.
+        """
         zones = [*dict.fromkeys(offer.zone for offer in self.offers)]
+        filter = " OR ".join(f'(clientOperationId = "{request_id(token)}")' for token in tokens)
+        region = region_of(zones[0])
+        running = await self._api.read_all("region_operations.list", region=region, filter=filter)
+        for zone in zones:
+            running += await self._api.read_all("zone_operations.list", zone=zone, filter=filter)
+        for operation in running:
+            with contextlib.suppress(GcpError):  # its instances are looked for anyway
+                await self._api.wait(Operation.of("compute.instances.bulkInsert", operation))
         return await self._all_vms.find(tokens=tokens, zones=zones)
 
     async def terminate(self, vms: Sequence[Vm]) -> None:

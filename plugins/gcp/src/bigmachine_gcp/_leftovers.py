@@ -121,9 +121,24 @@ class Leftovers:
             await trio.sleep(delay)
 
 
+def users_of(disks: Iterable[Instance], session: str) -> set[str]:
+    """Return the session's instances that use these disks: lists may not have them yet.
+
+    Those of others are not among them, whatever somebody has attached to them.
+    """
+    prefix = _labels.session_resource_name(session) + "-"
+    users = {user for disk in disks for user in disk.details["users"].split()}
+    return {user for user in users if last_part(user).startswith(prefix)}
+
+
 def is_leftover(instance: Instance) -> bool:
     """Whether this is a resource of a kind that is listed here."""
     return instance.kind in (DISK, RULE)
+
+
+def _partial(url: str) -> str:
+    """Return a URL from its zone on, as a `Vm` has it for its id."""
+    return f"zones/{url.partition('/zones/')[2]}"
 
 
 def _of_disk(raw: Any) -> Instance:
@@ -133,7 +148,9 @@ def _of_disk(raw: Any) -> Instance:
         address="",
         id=raw.name,
         zone=last_part(raw.zone),
-        details=_labels.details(fields, kind=DISK, state=raw.status),
+        details=_labels.details(
+            fields, kind=DISK, state=raw.status, users=" ".join(map(_partial, raw.users))
+        ),
     )
 
 

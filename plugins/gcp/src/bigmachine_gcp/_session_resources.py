@@ -44,6 +44,8 @@ class SessionResources:
         So it does if a zone can't be reached where the session may have something. Immortal
         instances are left, and all that they use.
         """
+        from ._leftovers import users_of
+
         found = await project.vms.find(session=self.session, zones=self.zones)
         kept = await self._immortals(project) if self._options.immortal else {}
         ids = {*self.ids.values(), *(vm.id for vm in found)} - {*kept.values()}
@@ -54,6 +56,7 @@ class SessionResources:
             warn_of_end(kept, session=self.session, lifetime=lifetime)
         else:
             disks = await project.leftovers.find_disks(session=self.session, zones=self.zones)
+            await project.vms.delete(users_of(disks, self.session))
             await project.leftovers.free([*disks, *([rule] if rule else [])])
         self.session = ""
 

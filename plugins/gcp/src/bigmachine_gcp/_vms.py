@@ -254,6 +254,7 @@ class Vms:
     def _parse(self, raws: Iterable[Any]) -> list[Vm]:
         found = [Vm.from_response(raw) for raw in raws]
         self._urls.update((vm.id, vm.url) for vm in found)
+        self.note_new(*(vm for vm in found if vm.is_ours))  # later requests may not find them
         return found
 
 
