@@ -152,7 +152,6 @@ class GcpSystem(System):
                 raise
         self._access.addresses.learn(vms, allow=self._access.allow)
         self._resources.add(vms)
-        warn_of_disks(self.options, session=self._resources.session)
         if self.options.immortal:
             lifetime = self.options.lifetime or 0.0
             new = {vm.name: vm.id for vm in vms}
@@ -332,6 +331,8 @@ class GcpSystem(System):
         assert self._access is not None
         plan, o = self._plan, self.options
         self._refusals = self._refusals or Refusals()
+        if not self._resources.session:
+            warn_of_disks(o, session=request.session)
         self._resources.session = session = request.session
         self._resources.zones = [*dict.fromkeys(offer.zone for offer in plan.offers)]
         description = _labels.description(session, request.driver, o)
