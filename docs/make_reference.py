@@ -76,7 +76,8 @@ MODULES = {
 RPC = ["http_client", "MachineClient", "Connect", "open_listeners"]  # the rest is core's own
 CONSTRUCTED = {  # by users, and by authors of backends
     *("Session", "AsyncSession", "InProcessSystem", "Faults"),
-    *("Batch", "CloudError", "Launch", "MetadataClient", "RateLimiter"),
+    *("Access", "Batch", "CloudError", "Launch", "MetadataClient", "RateLimiter"),
+    "SessionResources",
 }
 HIDDEN = {"hookspec", "logger", "on_machine", "kit"}
 

@@ -56,7 +56,7 @@ def test_data_disk_volumes_are_deleted_with_the_instance(run, aws, one_offer, wa
         }
         for volume in aws.ec2.volumes.values():
             assert "bigmachine:session" in dict(tags(volume))
-        assert kit.system._guest_setup.volumes == ("/dev/sdf", "/dev/sdg", "/dev/sdh")
+        assert kit.system.guest_setup.volumes == ("/dev/sdf", "/dev/sdg", "/dev/sdh")
 
     run(test, data_disk=100, data_volumes=3, **(one_offer if way == "run" else {}))
 
@@ -65,7 +65,7 @@ def test_without_a_data_disk_there_is_only_the_root_disk(run, aws):
     async def test(kit):
         await kit.start()
         assert disks(aws) == {"/dev/xvda": (20, "gp3", True)}
-        assert kit.system._guest_setup.volumes == ()
+        assert kit.system.guest_setup.volumes == ()
 
     run(test)
 
@@ -74,8 +74,8 @@ def test_local_disks_are_set_up_on_the_machine_and_not_requested(run, aws, one_o
     async def test(kit):
         await kit.start()
         assert disks(aws) == {"/dev/xvda": (20, "gp3", True)}
-        assert kit.system._guest_setup.local_disks
-        assert kit.system._guest_setup.volumes == ()
+        assert kit.system.guest_setup.local_disks
+        assert kit.system.guest_setup.volumes == ()
 
     run(test, local_disks=True, **{**one_offer, "instance_type": "m5d.large"})
 
@@ -121,7 +121,7 @@ PROGRAM = """
         def __init__(self, guest):
             super().__init__()
             self.there = Ec2System(Ec2Options())
-            self.there._guest_setup = guest
+            self.there.guest_setup = guest
         def __reduce__(self):
             return copy.copy, (self.there,)  # what arrives
 
@@ -232,7 +232,7 @@ def test_immortal_instances_are_tagged_and_do_not_power_off(run, aws, one_offer,
         assert way == "fleet" or len(tags(vm)) == 50  # EC2's limit
         assert vm.instance_initiated_shutdown_behavior == "terminate"  # by hand, say
         assert b'"poweroff": []' in gzip.decompress(base64.b64decode(str(vm.user_data)))
-        kit.system._resources.ids.clear()
+        kit.system.resources.ids.clear()
         await kit.system.stop(instance)
 
     most_tags = {"tags": [f"k{number}=" for number in range(39)], "port": 443}
@@ -249,7 +249,7 @@ def test_ended_immortal_instance_is_not_reported_as_running(run, aws, caplog):
         told = caplog.records[-1].getMessage()
         assert other.id in told
         assert one.id not in told
-        kit.system._resources.session = kit.request.session
+        kit.system.resources.session = kit.request.session
         aws.power_off(other.id)
         await kit.system.shutdown()
 
@@ -264,7 +264,7 @@ def test_immortal_instance_not_yet_found_is_left(run, aws):
         assert [vm.state for vm in aws.instances()] == ["running"] * 2
         for vm in aws.instances():
             aws.power_off(vm.id)
-        kit.system._resources.session = kit.request.session
+        kit.system.resources.session = kit.request.session
         await kit.system.shutdown()
 
     run(test, immortal=True, lifetime=3600.0)

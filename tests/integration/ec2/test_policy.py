@@ -46,7 +46,7 @@ def test_policy_matches_the_plugins_calls(run, aws, one_offer, key_pair):
 
     async def move(kit):  # to another address, where the driver is let in
         await buy(kit)
-        access = kit.system._access
+        access = kit.system.access
         access._driver.blocks = ("198.51.100.4/32",)
         await access.restore()
 

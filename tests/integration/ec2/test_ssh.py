@@ -29,7 +29,7 @@ def test_ssh_port_is_open_to_the_driver_alone(run, aws):
         assert open_to(aws) == {7443: {ALLOWED, "itself"}, 22: {ALLOWED}}
         assert KEY.encode() not in user_data(aws)  # which has no room for more
         there = pickle.loads(pickle.dumps(kit.system))
-        assert there._guest_setup.ssh_keys == (KEY,)
+        assert there.guest_setup.ssh_keys == (KEY,)
 
     run(test, ssh_key=KEY)
 

@@ -298,8 +298,13 @@ def test_no_change_is_sent_once_they_are_forbidden(gce, use):
             await api.change("firewalls.insert", firewall_resource=RULE)
         with pytest.raises(RuntimeError, match="was not sent"):
             await api.read("firewalls.insert", firewall_resource=RULE)
+        with pytest.raises(RuntimeError, match="iam/v1/roles may change something: it was not"):
+            await api.read_json("iam", "v1/roles", body={})
         await api.read("regions.get", region=REGION)
-        assert [call.method for call in gce.asked] == ["regions.get"]
+        services = "v1/services/6F81-5844-456A/skus"
+        await api.read_json("cloudbilling", services)
+        methods = [call.method for call in gce.asked]
+        assert methods == ["regions.get", "cloudbilling.services.skus.list"]
 
     use(test)
 

@@ -45,6 +45,11 @@ class Access:
             if "cloudbilling.googleapis.com" in self.disabled_apis:
                 raise self._disabled("cloudbilling.googleapis.com", "Cloud Billing API")
             return
+        if call.method.startswith("iam."):
+            if "iam.googleapis.com" in self.disabled_apis:
+                title = "Identity and Access Management (IAM) API"
+                raise self._disabled("iam.googleapis.com", title)
+            return
         project = call.parameters.get("project", self.gce.project)
         if project in self.other_projects:
             return

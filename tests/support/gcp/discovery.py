@@ -44,7 +44,7 @@ _RANGE = re.compile(r"Acceptable values are\s+`(\d+)` to `(\d+)`, inclusive")
 _OUTPUT_ONLY = re.compile(r"\s*(Output only\.|\[Output Only\])", re.IGNORECASE)
 
 
-APIS = ("compute.v1", "cloudbilling.v1")
+APIS = ("compute.v1", "cloudbilling.v1", "iam.v1")
 """The documents of those that the plugin uses."""
 
 
@@ -97,9 +97,16 @@ def find_method(verb: str, path: str) -> tuple[Method, dict[str, str]] | None:
     for api in APIS:
         for pattern, method in _routes(api)[verb, len(parts)]:
             pairs = [*zip(pattern, parts, strict=True)]
-            if all(part == wanted for wanted, part in pairs if not wanted.startswith("{")):
+            if all(_fits(wanted, part) for wanted, part in pairs):
                 return method, _in_path(method, pattern, parts)
     return None
+
+
+def _fits(wanted: str, part: str) -> bool:
+    """Whether a part of a path is as a pattern's: a name, a variable, or ``{variable}:verb``."""
+    if not wanted.startswith("{"):
+        return part == wanted
+    return part.endswith(wanted.partition("}")[2])
 
 
 @functools.cache
@@ -130,7 +137,8 @@ def _in_path(method: Method, pattern: list[str], parts: list[str]) -> dict[str, 
         # One parameter that is several parts of the path, as ``services/6F81-5844-456A``.
         start = template[: whole.start()].count("/")
         end = len(parts) - template[whole.end() :].count("/")
-        return {whole[1]: "/".join(parts[start:end])}
+        verb = template[whole.end() :].partition(":")[2]
+        return {whole[1]: "/".join(parts[start:end]).removesuffix(f":{verb}")}
     return {
         name[1:-1]: unquote(part)
         for name, part in zip(pattern, parts, strict=True)

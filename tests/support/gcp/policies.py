@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.support.gcp.errors import OperationError
+from tests.support.gcp.calls import Call, implements
+from tests.support.gcp.errors import GceError, OperationError
 
 if TYPE_CHECKING:
     from tests.support.gcp.gce import Gce
@@ -39,6 +40,17 @@ class Policies:
     """Service accounts that there are, besides the default one and that of the tests."""
     may_act_as: set[str] | None = None
     """Service accounts that the caller may give to instances; all, if None."""
+
+    @implements("iam.projects.serviceAccounts.testIamPermissions")
+    def test_permissions(self, call: Call) -> Any:
+        """Answer which permissions the caller has on a service account."""
+        email = call.resource.rpartition("/")[2]
+        if email not in {self.gce.default_account, *self.accounts}:
+            # MarkEdmondson1234/googleCloudRunner#146
+            raise GceError(404, "notFound", "Unknown service account")
+        if self.may_act_as is not None and email not in self.may_act_as:
+            return {}
+        return {"permissions": call.body["permissions"]}
 
     def error_of(self, instance: Mapping[str, Any], zone: str) -> OperationError | None:
         """Return why an instance may not be, if so."""

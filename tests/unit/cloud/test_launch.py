@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from bigmachine.cloud import Refusals
 from bigmachine.errors import StartError, UsageError
 
-from .provider import Pool, Refused, Region, RegionLaunch
+from .provider import Pool, Refused, Region, RegionLaunch, Single
 
 ALL = [
     Pool(market, type_name, zone)
@@ -99,6 +99,20 @@ def test_offer_that_gives_nothing_and_no_reason_is_followed_by_the_next():
         refuse(region, "NO REASON", *SMALL)
         with pytest.raises(StartError, match="Made-up Cloud launched no instance in nowhere-1"):
             await launch(region, SMALL, 1)
+
+    run(test)
+
+
+def test_way_to_launch_without_offers_is_skipped():
+    class Filtering(RegionLaunch):
+        def methods(self):
+            yield Single(self._region, [])
+            yield from super().methods()
+
+    async def test(region):
+        purchase = Filtering(region, SMALL)
+        await purchase.run(1)
+        assert region.requests == ["1 × spot small in a"]
 
     run(test)
 

@@ -27,6 +27,10 @@ from ._rate_limiter import RateLimiter as RateLimiter
 from ._scope import Refusals as Refusals
 from ._scope import RuledOut as RuledOut
 from ._scope import Scope as Scope
+from ._session_resources import SessionResources as SessionResources
+from ._session_resources import SessionVm as SessionVm
+from ._system import CONTACT_SECONDS as CONTACT_SECONDS
+from ._system import CloudSystem as CloudSystem
 from .guest import GuestError as GuestError
 from .guest import GuestSetup as GuestSetup
 from .guest import NvmeDisk as NvmeDisk

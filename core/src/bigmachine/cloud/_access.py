@@ -8,6 +8,8 @@ import logging
 from collections.abc import Sequence
 from typing import ClassVar, Generic, Protocol, TypeVar, cast
 
+import trio
+
 from ..errors import BigmachineError
 from ..system import DriverAddresses, VmOptions, driver_addresses
 from ._errors import CloudError
@@ -34,8 +36,8 @@ ErrorT = TypeVar("ErrorT", bound=CloudError)
 class Access(abc.ABC, Generic[FirewallT, ErrorT]):
     """Keeps a session's firewall open to its driver, and to no other computer. A base class.
 
-    `System.start` calls ``look_up``, and creates the ``firewall`` or opens it again;
-    `System.restore_access` calls ``restore``. ``ErrorT`` is what the firewall raises.
+    `System.start` calls ``look_up``, and creates the ``firewall`` or opens it again. `CloudSystem`
+    calls ``restore`` and ``connect``. ``ErrorT`` is what the firewall raises.
     """
 
     system: ClassVar[str]
@@ -77,6 +79,13 @@ class Access(abc.ABC, Generic[FirewallT, ErrorT]):
     def allow(self) -> Sequence[str]:
         """The CIDR blocks that may connect; none if the user decides that."""
         return self._driver.blocks
+
+    async def connect(self, host: str, port: int) -> trio.SocketStream:
+        """Open a TCP connection to a machine, given its address for other machines.
+
+        Override it if the driver reaches machines elsewhere, as by their public addresses.
+        """
+        return await trio.open_tcp_stream(host, port)
 
     async def look_up(self) -> None:
         """Look the driver's addresses up again, unless that was done in the last minute."""

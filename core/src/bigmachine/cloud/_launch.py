@@ -80,12 +80,17 @@ class Launch(abc.ABC, Generic[OfferT, VmT, ErrorT]):
         """Yield the ways to launch, in the user's order.
 
         The next one is requested when all before have launched too few: `ruled_out` says by then
-        what their errors have ruled out. A method whose offers are all ruled out is not tried.
+        what their errors have ruled out. A method whose offers are all ruled out is not tried,
+        nor is one without offers.
         """
 
     @abc.abstractmethod
     def scope_of(self, error: ErrorT, offer: OfferT) -> Scope:
-        """Return what an error rules out that a launch of this offer had."""
+        """Return what an error rules out that a launch of this offer had.
+
+        It is ``Scope.ALL`` for an unknown outcome, unless another purchase is worth the risk that
+        both succeed: then the one whose answer was lost is terminated.
+        """
 
     @abc.abstractmethod
     def explain(self, error: ErrorT) -> BigmachineError:
@@ -113,7 +118,8 @@ class Launch(abc.ABC, Generic[OfferT, VmT, ErrorT]):
         self._count = count
         for method in self.methods():
             if self.ruled_out.covers(method.offers):
-                self.logger.info("not requested again: %s …", method.offers[0])
+                for offer in method.offers[:1]:
+                    self.logger.info("not requested again: %s …", offer)
                 continue
             errors = await self._launch_by(method, count)
             if len(self.vms) >= count or not self._note(errors, method=type(method)):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import h11
 import trio
 
 from ..errors import BigmachineError
+
+if TYPE_CHECKING:
+    import h11
 
 _TIMEOUT = 5.0
 
@@ -42,6 +45,8 @@ class MetadataClient:
         ``target`` is a path with its query. A request that the service answers when something
         changes needs a longer ``timeout``, in seconds. Raises `MetadataError`.
         """
+        import h11  # late: only machines need it
+
         parts = urlsplit(self.url)
         own = [*self._headers.items(), *(headers or {}).items()]
         request = h11.Request(
@@ -61,6 +66,8 @@ class MetadataClient:
 
 
 async def _exchange(stream: trio.SocketStream, request: h11.Request) -> tuple[int, bytes]:
+    import h11
+
     connection = h11.Connection(h11.CLIENT)
     head = connection.send(request) or b""
     await stream.send_all(head + (connection.send(h11.EndOfMessage()) or b""))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import trio
+
 from bigmachine import cloud
 from bigmachine.errors import BigmachineError
 
@@ -68,6 +70,6 @@ class Access(cloud.Access[SessionSecurityGroup, AwsError]):
         )
         return (await self.firewall.open(allow=self.allow, tags=tags),)
 
-    def forget_group(self) -> None:
-        """Forget the security group: it is deleted, or left to others."""
-        self.firewall = None
+    async def connect(self, host: str, port: int) -> trio.SocketStream:
+        """Open a TCP connection to a machine: see `MachineNames`."""
+        return await self.names.connect(host, port)

@@ -2,116 +2,69 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
-from bigmachine import MachineChanged
-from bigmachine.errors import MachineStopped, StopReason
-from bigmachine.system import Event, Instance
+from bigmachine import cloud
 
-from ._errors import AwsError
-from ._immortal import warn_of_end
 from ._options import Ec2Options
+from ._vms import Vm
 
 if TYPE_CHECKING:
     from ._leftovers import ResourceKind
     from ._region import Region
 
-# A machine that the driver ends has ended its services before it is stopped.
-_BY_DRIVER = (StopReason.SHUTDOWN, StopReason.CANCELLED, StopReason.COST, StopReason.IDLE)
 
+class SessionResources(cloud.SessionResources[Vm]):
+    """The resources of one session, of this driver's. All methods raise `AwsError`."""
 
-class SessionResources:
-    """The resources of one session, of this driver's; `free` terminates and deletes them."""
+    system = "ec2"
+    firewall = "security group"
 
-    def __init__(self, options: Ec2Options) -> None:
-        self.session = ""
-        """The session's name; set while it may have resources."""
-        self.ids: dict[str, str] = {}
-        """The ids of its live instances, by machine name."""
-        self.unconfirmed: set[str] = set()
-        """The ids of instances of failed starts that may still run."""
-        self._options = options
-        self._ended: set[str] = set()  # short names of machines that the driver has ended
+    def __init__(self, options: Ec2Options, region: Callable[[], Region]) -> None:
+        super().__init__(options)
+        self.group_id = ""
+        """The session's security group, if it is known."""
+        self._markets = options.markets
+        self._region = region
 
-    def id_of(self, instance: Instance) -> str:
-        """Return an instance's id; "" if neither it nor the session has one."""
-        return instance.id or self.ids.get(instance.name, "")
+    async def find(self) -> Sequence[Vm]:
+        """Return the session's instances that are not terminated."""
+        return await self._region().vms.find(session=[self.session])
 
-    def note(self, event: Event) -> None:
-        """Take note of the machines that the driver has ended."""
-        error = event.error if isinstance(event, MachineChanged) else None
-        if isinstance(error, MachineStopped) and error.reason in _BY_DRIVER:
-            self._ended.add(error.machine)
+    async def describe(self, id: str) -> Vm | None:
+        """Return an instance as it is now, once EC2 finds it and its tags if it is new."""
+        return await self._region().vms.await_ours(id)
 
-    async def terminate(self, region: Region, ids: Iterable[str]) -> None:
-        """Terminate instances; return when all are terminated. Raises `AwsError`."""
-        await region.vms.terminate(ids, done=self._done())
+    async def terminate(self, ids: Collection[str]) -> None:
+        """Terminate instances; return when all are terminated."""
+        await self._region().vms.terminate(ids, done=self.ended)
 
-    async def free(self, region: Region, *, group_id: str) -> None:
-        """Terminate and delete all, also what is only known by its tags.
+    async def free_requests(self) -> None:
+        """Cancel the session's requests for spot instances."""
+        from ._leftovers import FREED_BEFORE_INSTANCES
 
-        ``group_id`` is the session's security group, if it is known. Immortal instances are left,
-        and all that they use. If something else than instances can't be listed, the rest is freed
-        first. Raises the first `AwsError`.
+        if "spot" in self._markets:
+            await self._free(FREED_BEFORE_INSTANCES)
+
+    async def free_leftovers(self) -> None:
+        """Delete the security group, volumes and templates.
+
+        The group is searched for, too: the response to its creation may be lost.
         """
-        from ._leftovers import FREED_AFTER_INSTANCES, FREED_BEFORE_INSTANCES
+        from ._leftovers import FREED_AFTER_INSTANCES
 
-        errors: list[AwsError] = []
+        await self._free(FREED_AFTER_INSTANCES, known=self.group_id)
+        self.group_id = ""
 
-        async def free(*kinds: ResourceKind, known: str = "") -> None:
-            found = []
-            for kind in kinds:
-                with _noted(errors):
-                    found += await region.leftovers.find([kind], session=self.session)
-            with _noted(errors):
-                await region.leftovers.free({*(one.id for one in found), known} - {""})
+    async def _free(self, kinds: Sequence[ResourceKind], *, known: str = "") -> None:
+        """Free what the session has of these kinds. One that can't be listed keeps no other."""
+        leftovers, ids = self._region().leftovers, {known}
 
-        if "spot" in self._options.markets:
-            await free(*FREED_BEFORE_INSTANCES)
-        kept = await self._immortals(region) if self._options.immortal else {}
-        known = {*self.ids.values(), *self.unconfirmed} - {*kept.values()}
+        async def find(kind: ResourceKind) -> None:
+            ids.update(one.id for one in await leftovers.find([kind], session=self.session))
+
         try:
-            found = {vm.id for vm in await region.vms.find(session=[self.session])}
-        except AwsError:
-            await self.terminate(region, known)
-            raise
-        await self.terminate(region, known | found - {*kept.values()})
-        self.ids.clear()
-        self.unconfirmed.clear()
-        self._ended.clear()
-        if kept:
-            warn_of_end(kept, session=self.session, lifetime=self._options.lifetime or 0.0)
-        else:
-            # The security group is searched for, too: the response to its creation may be lost.
-            await free(*FREED_AFTER_INSTANCES, known=group_id)
-        if errors:
-            raise errors[0]
-        self.session = ""
-
-    async def _immortals(self, region: Region) -> dict[str, str]:
-        """Return the ids of the machines that outlive the session, by name."""
-        vms = {name: await region.vms.await_ours(id) for name, id in self.ids.items()}
-        return {name: vm.id for name, vm in vms.items() if vm and not vm.has_ended}
-
-    def _done(self) -> set[str]:
-        """Return the ids of instances whose operating systems need no shutdown.
-
-        Their services have ended, with their ``teardown``: before `System.stop`, the session asks
-        a machine for that. All others get a signal when their system shuts down, and end in good
-        order then; so it is for leftovers, of which nobody knows what they do. Nor is it skipped
-        for the user's own units, which may have something to write at their end.
-        """
-        if self._options.units:
-            return set()
-        return {id for name, id in self.ids.items() if name.partition(".")[0] in self._ended}
-
-
-@contextlib.contextmanager
-def _noted(errors: list[AwsError]) -> Iterator[None]:
-    """Add an error of AWS to the list, and go on."""
-    try:
-        yield
-    except AwsError as error:
-        errors.append(error)
+            await cloud.for_each(kinds, find)
+        finally:
+            await leftovers.free(ids - {""})

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bigmachine.boot import LaunchRequest, user_data
+from bigmachine.cloud import CONTACT_SECONDS
 from bigmachine.errors import StartError
 
 from ._options import Ec2Options
 
-CONTACT_SECONDS = 300.0  # the driver calls every second; only a dead one is silent that long
 _LIMIT = 16384  # bytes before base64, by "Run commands when you launch an EC2 instance"
 
 

@@ -10,6 +10,7 @@ from ._credential_advice import LOGIN, credentials_advice
 from ._errors import GcpError
 from ._organization_policy import policy_error
 
+_USER = "the Google account in use"
 _CONSOLE = "https://console.cloud.google.com"
 
 # What is rejected, by the field that Google names: "Invalid value for field
@@ -151,6 +152,14 @@ def quota_advice(error: GcpError) -> str:
     )
 
 
+def act_as_advice(who: str, account: str = "it") -> str:
+    """Return what to do if instances may not act as a service account."""
+    return (
+        f"service_account: {who or _USER} may not have instances act as {account}: have the role "
+        f"'Service Account User' (roles/iam.serviceAccountUser) on it granted, or omit the option"
+    )
+
+
 def missing_permission(error: GcpError) -> str | None:
     """Return the permission that a role must grant; None if that would not help."""
     return (error.denied_permission or None) if error.is_denied else None
@@ -203,11 +212,7 @@ def _project_advice(error: GcpError) -> str:
 
 def _service_account_advice(error: GcpError) -> str:
     if "SERVICE_ACCOUNT_ACCESS_DENIED" in error.reasons or "does not have access" in error.message:
-        return (
-            f"service_account: {_who(error)} may not have instances act as it: have the role "
-            f"'Service Account User' (roles/iam.serviceAccountUser) on it granted, or omit the "
-            f"option"
-        )
+        return act_as_advice(error.account)
     return f"service_account: {_ADVICE['service_account']}"
 
 
@@ -264,7 +269,7 @@ def _option(error: GcpError) -> str | None:
 
 
 def _who(error: GcpError) -> str:
-    return error.account or "the Google account in use"
+    return error.account or _USER
 
 
 def _quotas_url(project: str) -> str:

@@ -93,8 +93,9 @@ class Api:
 
     async def read(self, method: str, *, attempts: int = _ATTEMPTS, **request: Any) -> Any:
         """Send a request that changes nothing. Can be cancelled at any time."""
+        self._guard(method_id(method), is_read=method.partition(".")[2].startswith(_READS))
         return await self._read(
-            lambda transport: transport.call(method, request, timeout=_TIMEOUT), method, attempts
+            lambda transport: transport.call(method, request, timeout=_TIMEOUT), attempts
         )
 
     async def read_all(
@@ -127,9 +128,10 @@ class Api:
 
         With a ``body`` it is POSTed: only for methods that change nothing.
         """
+        is_read = body is None or path.endswith(":testIamPermissions")
+        self._guard(f"{service}/{path}", is_read=is_read)
         return await self._read(
             lambda transport: transport.call_json(service, path, body, query, timeout=_TIMEOUT),
-            f"{service}.{path}",
             _ATTEMPTS,
         )
 
@@ -140,8 +142,7 @@ class Api:
         created. While the outcome is unknown, the request is repeated with the same id, for which
         Google does nothing twice.
         """
-        if self._forbids_changes:
-            raise RuntimeError(f"{method_id(method)} changes something: it was not sent")
+        self._guard(method_id(method), is_read=False)
         request["request_id"] = request_id or str(uuid.uuid4())
         delays = enumerate(backoff(_THROTTLED_ATTEMPTS), start=1)
         with trio.CancelScope() as scope:
@@ -173,7 +174,6 @@ class Api:
             began = trio.current_time()
             reply = await self._read(
                 lambda transport: transport.call(method, operation.request, timeout=_WAIT_TIMEOUT),
-                method,
                 _ATTEMPTS,
                 threads=self._wait_threads,
                 is_new=True,
@@ -199,18 +199,19 @@ class Api:
             self._transport.close()
         await trio.lowlevel.checkpoint()
 
+    def _guard(self, name: str, *, is_read: bool) -> None:
+        if self._forbids_changes and not is_read:
+            raise RuntimeError(f"{name} may change something: it was not sent")
+
     async def _read(
         self,
         send: Callable[[Transport], Any],
-        method: str,
         attempts: int,
         *,
         threads: trio.CapacityLimiter | None = None,
         is_new: bool = False,
     ) -> Any:
         """Send a request until it is answered; also until what ``is_new`` is found."""
-        if not method.rpartition(".")[2].startswith(_READS) and self._forbids_changes:
-            raise RuntimeError(f"{method} may change something: it was not sent")
         for attempt, delay in enumerate(backoff(_THROTTLED_ATTEMPTS), start=1):
             try:
                 return await self._send(send, self._read_limiter, threads=threads, is_read=True)

@@ -19,6 +19,7 @@ from ._offers import Offer, list_offers
 from ._options import GcpOptions
 from ._place import find_place
 from ._quota import Quotas, find_quotas
+from ._service_account import check_service_account
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ async def make_launch_plan(api: Api, o: GcpOptions, *, address_service_url: str)
     )
     if o.public_address and not addresses_inside(network.blocks):
         await network.check_internet_route(api)
+    await check_service_account(api, o)
     quotas = await find_quotas(api, o, region=place.region)
     quotas.check(offers)
     allow = [*o.allow]
