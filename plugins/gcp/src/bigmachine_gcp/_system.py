@@ -135,7 +135,6 @@ class GcpSystem(CloudSystem):
                 raise
         self.access.addresses.learn(vms, allow=self.access.allow)
         self.resources.add({vm.name: vm.id for vm in vms})
-        warn_of_disks(self.options, session=self.resources.session)
         return [self._prices.priced(vm.instance(port=self.options.port)) for vm in vms]
 
     def maxprocs(self) -> int | None:
@@ -268,6 +267,8 @@ class GcpSystem(CloudSystem):
         assert self.access is not None
         plan, o = self._plan, self.options
         self._refusals = self._refusals or Refusals()
+        if not self.resources.session:
+            warn_of_disks(o, session=request.session)
         self.resources.session = session = request.session
         self.resources.zones = [*dict.fromkeys(offer.zone for offer in plan.offers)]
         description = _labels.description(session, request.driver, o)
