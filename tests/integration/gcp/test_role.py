@@ -81,7 +81,7 @@ def test_call_outside_the_role_is_detected():
     why = "compute.snapshots.get: role.yaml does not grant it"
     assert role.refused([beyond], project=PROJECT) == [why]
     with pytest.raises(LookupError, match=r"instances\.reset: say in"):
-        role.permissions_of(Call("instances.reset", {}, {}, "me"))
+        [*role.permissions_of(Call("instances.reset", {}, {}, "me"))]
 
 
 def test_role_has_no_permission_beyond_instances_disks_and_firewall_rules():

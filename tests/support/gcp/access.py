@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.support.gcp.calls import Call
 from tests.support.gcp.errors import ERROR_INFO, GceError
-from tests.support.gcp.permissions import permissions_of
+from tests.support.gcp.permissions import ACT_AS, permissions_of
 
 if TYPE_CHECKING:
     from tests.support.gcp.gce import Gce
@@ -36,8 +36,6 @@ class Access:
 
     denied: set[str] = field(default_factory=set)
     """Permissions that the caller lacks, as ``compute.instances.create``."""
-    used: set[str] = field(default_factory=set)
-    """Permissions that calls have needed so far."""
 
     def check(self, call: Call) -> None:
         """Refuse a call that Google would refuse whatever it asks for."""
@@ -59,9 +57,9 @@ class Access:
             raise self._disabled(SERVICE, "Compute Engine API")
         if not self.has_billing:
             raise self._no_billing()
-        for permission, path in permissions_of(self.gce, call):
-            self.used.add(permission)
-            if permission in self.denied:
+        for permission, path in permissions_of(call):
+            # Whether it may act as an account Google finds out later: see `Policies`.
+            if permission in self.denied - {ACT_AS}:
                 # hashicorp/terraform-provider-google#14954
                 text = f"Required '{permission}' permission for '{path}'"
                 raise GceError(403, "forbidden", text)
