@@ -381,7 +381,7 @@ def test_shutdown_frees_all_of_the_session_and_nothing_else(run, gce):
 def test_shutdown_finds_forgotten_instances_by_their_labels(run, gce):
     async def test(kit):
         await kit.start(2)
-        kit.system._resources.ids.clear()
+        kit.system.resources.ids.clear()
         await kit.system.shutdown()
         assert gce.vms() == []
 
