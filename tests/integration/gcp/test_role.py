@@ -26,7 +26,7 @@ def test_role_matches_the_plugins_calls(run, gce):
         [instance] = await kit.start()
         system = kit.system
         await system.console(instance)
-        system._access._driver.blocks = ("198.51.100.4/32",)  # the driver has moved
+        system.access._driver.blocks = ("198.51.100.4/32",)  # the driver has moved
         await system.restore_access([instance])
         gce.power_off(instance.id)
         await system.keepalive_failed(instance)

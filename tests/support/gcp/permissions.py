@@ -35,6 +35,8 @@ def permissions_of(call: Call) -> Iterator[tuple[str, str]]:
     Raises `LookupError` for a method of which it is not said here.
     """
     resource, _, method = call.method.rpartition(".")
+    if resource.startswith(("cloudbilling", "cloudresourcemanager", "iam.")):
+        return  # public prices, and the caller's own permissions
     if resource == "instances" and method == "insert":
         yield from _of_launch(call, call.body, str(call.body.get("name", "")))
         return

@@ -59,7 +59,8 @@ def main(arguments: list[str]) -> int:
     os.chdir(ROOT)
     noted: list[Call] = []
     status = pytest.main(
-        ["-q", "-n0", "-p", "no:cacheprovider", *(arguments or [TOUR])], plugins=[_Noting(noted)]
+        ["-q", "-n0", "-p", "no:cacheprovider", "-m", "", *(arguments or [TOUR])],
+        plugins=[_Noting(noted)],
     )
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         return int(status)
