@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tests.support.gcp.calls import Call
+from tests.support.gcp.calls import Call, implements
 from tests.support.gcp.errors import ERROR_INFO, GceError
 from tests.support.gcp.permissions import permissions_of
 
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 HELP = "type.googleapis.com/google.rpc.Help"
 SERVICE = "compute.googleapis.com"
+OTHER_SERVICES = {
+    "cloudbilling.googleapis.com": "Cloud Billing API",
+    "cloudresourcemanager.googleapis.com": "Cloud Resource Manager API",
+    "iam.googleapis.com": "Identity and Access Management (IAM) API",
+}
 
 
 @dataclass
@@ -41,15 +46,11 @@ class Access:
 
     def check(self, call: Call) -> None:
         """Refuse a call that Google would refuse whatever it asks for."""
-        if call.method.startswith("cloudbilling."):
-            if "cloudbilling.googleapis.com" in self.disabled_apis:
-                raise self._disabled("cloudbilling.googleapis.com", "Cloud Billing API")
-            return
-        if call.method.startswith("iam."):
-            if "iam.googleapis.com" in self.disabled_apis:
-                title = "Identity and Access Management (IAM) API"
-                raise self._disabled("iam.googleapis.com", title)
-            return
+        for service, title in OTHER_SERVICES.items():
+            if call.method.startswith(f"{service.partition('.')[0]}."):
+                if service in self.disabled_apis:
+                    raise self._disabled(service, title)
+                return
         project = call.parameters.get("project", self.gce.project)
         if project in self.other_projects:
             return
@@ -65,6 +66,22 @@ class Access:
                 # hashicorp/terraform-provider-google#14954
                 text = f"Required '{permission}' permission for '{path}'"
                 raise GceError(403, "forbidden", text)
+
+    @implements(
+        "cloudresourcemanager.projects.testIamPermissions",
+        "iam.projects.serviceAccounts.testIamPermissions",
+    )
+    def test_permissions(self, call: Call) -> Any:
+        """Answer which of the permissions that it asks about the caller has."""
+        granted = [one for one in call.body["permissions"] if one not in self.denied]
+        if call.method.startswith("iam."):
+            email = call.resource.rpartition("/")[2]
+            if not self.gce.policies.knows(email):
+                # MarkEdmondson1234/googleCloudRunner#146
+                raise GceError(404, "notFound", "Unknown service account")
+            if not self.gce.policies.allows(email):
+                granted = []
+        return {"permissions": granted} if granted else {}
 
     def _disabled(self, service: str, title: str) -> GceError:
         number = self.gce.project_number

@@ -327,7 +327,7 @@ class Gce:
             self.instances,
             self.bulk,
             self.price_list,
-            self.policies,
+            self.access,
         )
         return {method: handler for part in parts for method, handler in handlers_of(part)}
 

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from tests.support.gcp.gce import Gce
 
 READS = {
-    "getFromFamily": "get",
     "aggregatedList": "list",
     "wait": "get",
 }

@@ -1,21 +1,24 @@
 """The IAM role that the ``gcp`` system wants: ``python -m tests.support.gcp.role`` writes it.
 
-It is made from the calls that the plugin makes of the emulated Compute Engine: each method's page
-of the API reference says under "IAM permissions" what it needs. What a test's calls would be
-refused by it fails the test.
+It is made from the calls that the plugin makes of the emulated Compute Engine.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from tests.support.gcp.calls import Call
+from tests.support.gcp.gce import Gce
+from tests.support.gcp.permissions import permissions_of
 from tests.support.paths import ROOT
 
 FILE = ROOT / "plugins/gcp/src/bigmachine_gcp/role.yaml"
 TOUR = "tests/integration/gcp/test_role.py::test_role_matches_the_plugins_calls"
+
+ACT_AS = "iam.serviceAccounts.actAs"
+"""Needed on the instances' service account: better granted on that account alone."""
 
 _HEAD = """\
 # A custom role: gcloud iam roles create bigmachine --project=PROJECT --file=role.yaml
@@ -25,76 +28,26 @@ stage: GA
 includedPermissions:
 """
 
-_CHANGES = {
-    "disks.delete": ["compute.disks.delete"],
-    "firewalls.delete": ["compute.firewalls.delete", "compute.networks.updatePolicy"],
-    "firewalls.insert": ["compute.firewalls.create", "compute.networks.updatePolicy"],
-    "firewalls.patch": [
-        "compute.firewalls.get",
-        "compute.firewalls.update",
-        "compute.networks.updatePolicy",
-    ],
-    "instances.delete": ["compute.instances.delete"],
-}
-ACT_AS = "iam.serviceAccounts.actAs"
-"""Needed for the instances' service account: better granted on that account alone."""
 
-
-def permissions(calls: Iterable[Call], *, project: str) -> set[str]:
+def permissions(gce: Gce, calls: Iterable[Call]) -> set[str]:
     """Return what these calls of the plugin need in their own project."""
-    own = (call for call in calls if call.parameters.get("project", project) == project)
-    return {permission for call in own for permission in permissions_of(call)}
-
-
-def permissions_of(call: Call) -> list[str]:
-    """Return what one call needs. Raises `LookupError` for an unknown change."""
-    if call.method in ("instances.bulkInsert", "regionInstances.bulkInsert"):
-        return [*_of_launch(call.body["instanceProperties"])]
-    if call.method in _CHANGES:
-        return _CHANGES[call.method]
-    resource, _, verb = call.method.partition(".")
-    if verb == "wait":  # "compute.zoneOperations.get"
-        verb = "get"
-    if verb in ("aggregatedList", "list"):
-        verb = "list"
-    if not verb.startswith(("get", "list")):
-        raise LookupError(f"{call.method}: say in {__file__} which permissions it needs")
-    return [f"compute.{resource}.{verb}"]
+    own = [
+        call
+        for call in calls
+        if call.parameters.get("project", "") == gce.project  # of Compute Engine
+    ]
+    return {permission for call in own for permission, _ in permissions_of(gce, call)}
 
 
 def role(needed: Iterable[str]) -> str:
     """Return the role's file."""
-    return _HEAD + "".join(f"- {permission}\n" for permission in sorted(needed))
+    return _HEAD + "".join(f"- {permission}\n" for permission in sorted({*needed} - {ACT_AS}))
 
 
 def granted() -> set[str]:
     """Return what the role's file grants."""
     lines = FILE.read_text().splitlines() if FILE.exists() else []
     return {line.removeprefix("- ") for line in lines if line.startswith("- ")}
-
-
-def refused(calls: Iterable[Call], *, project: str) -> list[str]:
-    """Return which calls the role's file would refuse, and why."""
-    needed = permissions(calls, project=project) - {ACT_AS}
-    return [f"{one}: {FILE.name} does not grant it" for one in sorted(needed - granted())]
-
-
-def _of_launch(properties: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what "Create VMs in bulk" says under "Required permissions"."""
-    yield from ("compute.instances.create", "compute.disks.create", "compute.disks.setLabels")
-    for key, permission in (
-        ("labels", "compute.instances.setLabels"),
-        ("metadata", "compute.instances.setMetadata"),
-        ("tags", "compute.instances.setTags"),
-        ("serviceAccounts", "compute.instances.setServiceAccount"),
-        ("serviceAccounts", ACT_AS),
-    ):
-        if properties.get(key):
-            yield permission
-    for interface in properties["networkInterfaces"]:
-        yield "compute.subnetworks.use"
-        if interface.get("accessConfigs"):
-            yield "compute.subnetworks.useExternalIp"
 
 
 def main(arguments: list[str]) -> int:
@@ -104,15 +57,12 @@ def main(arguments: list[str]) -> int:
     import pytest
 
     os.chdir(ROOT)
-    noted: list[Call] = []
-    status = pytest.main(
-        ["-q", "-n0", "-p", "no:cacheprovider", *(arguments or [TOUR])], plugins=[_Noting(noted)]
-    )
+    noting = _Noting()
+    options = ["-q", "-n0", "-p", "no:cacheprovider", "-m", "long or not long"]
+    status = pytest.main([*options, *(arguments or [TOUR])], plugins=[noting])
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         return int(status)
-    from tests.support.gcp.gce import PROJECT
-
-    text = role(permissions(noted, project=PROJECT))
+    text = role(noting.needed)
     is_new = not FILE.exists() or FILE.read_text() != text
     FILE.write_text(text)
     print(f"{FILE.relative_to(ROOT)} is {'new: run this again' if is_new else 'as it was'}")
@@ -120,14 +70,14 @@ def main(arguments: list[str]) -> int:
 
 
 class _Noting:
-    """A plugin of pytest that notes the calls of each test that has a fixture ``gce``."""
+    """A plugin of pytest that notes what the calls of each test with a fixture ``gce`` need."""
 
-    def __init__(self, noted: list[Call]) -> None:
-        self._noted = noted
+    def __init__(self) -> None:
+        self.needed: set[str] = set()
 
     def pytest_runtest_teardown(self, item: Any) -> None:
-        if "gce" in item.funcargs:
-            self._noted += item.funcargs["gce"].asked
+        if gce := item.funcargs.get("gce"):
+            self.needed |= permissions(gce, gce.asked)
 
 
 if __name__ == "__main__":

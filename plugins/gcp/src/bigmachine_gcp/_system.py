@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
@@ -14,6 +15,7 @@ from bigmachine.boot import LaunchRequest
 from bigmachine.errors import BigmachineError, StartError, StopReason
 from bigmachine.system import (
     Capability,
+    CheckReport,
     Identity,
     Instance,
     Keepalive,
@@ -126,6 +128,16 @@ class GcpSystem(System):
         if any(offer.machine_type.is_metal for offer in plan.offers):
             self.boot_timeout = _METAL_BOOT_TIMEOUT
             check_options(self.options, **self.options.problems(boot_timeout=_METAL_BOOT_TIMEOUT))
+
+    async def check(self) -> CheckReport:
+        """Check all permissions that sessions need. This system then changes nothing any more."""
+        from ._check import Check
+        from ._launch_plan import make_launch_plan
+
+        url = self.address_service_url
+        plan = functools.partial(make_launch_plan, self._api, self.options, address_service_url=url)
+        with self._readable():
+            return await Check(self._api, self.options, self.setup, plan).run()
 
     async def start(self, count: int, request: LaunchRequest) -> Sequence[Instance]:
         """Launch instances until there are enough, or Compute Engine has no more."""
