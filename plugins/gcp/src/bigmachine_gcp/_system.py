@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from bigmachine.boot import LaunchRequest
 from bigmachine.cloud import CONTACT_SECONDS, CloudSystem
 from bigmachine.errors import BigmachineError, StartError, StopReason
 from bigmachine.system import (
+    CheckReport,
     Instance,
     Notice,
     Termination,
@@ -98,6 +100,16 @@ class GcpSystem(CloudSystem):
             self.boot_timeout = _METAL_BOOT_TIMEOUT
             check_options(self.options, **self.options.problems(boot_timeout=_METAL_BOOT_TIMEOUT))
 
+    async def check(self) -> CheckReport:
+        """Check all permissions that sessions need. This system then changes nothing any more."""
+        from ._check import Check
+        from ._launch_plan import make_launch_plan
+
+        url = self.address_service_url
+        plan = functools.partial(make_launch_plan, self._api, self.options, address_service_url=url)
+        with self.readable():
+            return await Check(self._api, self.options, self.setup, plan).run()
+
     async def start(self, count: int, request: LaunchRequest) -> Sequence[Instance]:
         """Launch instances until there are enough, or Compute Engine has no more."""
         from bigmachine.cloud import affordable
@@ -123,7 +135,6 @@ class GcpSystem(CloudSystem):
                 raise
         self.access.addresses.learn(vms, allow=self.access.allow)
         self.resources.add({vm.name: vm.id for vm in vms})
-        warn_of_disks(self.options, session=self.resources.session)
         return [self._prices.priced(vm.instance(port=self.options.port)) for vm in vms]
 
     def maxprocs(self) -> int | None:
@@ -256,6 +267,8 @@ class GcpSystem(CloudSystem):
         assert self.access is not None
         plan, o = self._plan, self.options
         self._refusals = self._refusals or Refusals()
+        if not self.resources.session:
+            warn_of_disks(o, session=request.session)
         self.resources.session = session = request.session
         self.resources.zones = [*dict.fromkeys(offer.zone for offer in plan.offers)]
         description = _labels.description(session, request.driver, o)
