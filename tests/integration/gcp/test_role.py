@@ -26,7 +26,7 @@ def test_role_matches_the_plugins_calls(run, gce):
         [instance] = await kit.start()
         system = kit.system
         await system.console(instance)
-        system._access._driver.blocks = ("198.51.100.4/32",)  # the driver has moved
+        system.access._driver.blocks = ("198.51.100.4/32",)  # the driver has moved
         await system.restore_access([instance])
         gce.power_off(instance.id)
         await system.keepalive_failed(instance)
@@ -81,7 +81,7 @@ def test_call_outside_the_role_is_detected():
     why = "compute.snapshots.get: role.yaml does not grant it"
     assert role.refused([beyond], project=PROJECT) == [why]
     with pytest.raises(LookupError, match=r"instances\.reset: say in"):
-        role.permissions_of(Call("instances.reset", {}, {}, "me"))
+        [*role.permissions_of(Call("instances.reset", {}, {}, "me"))]
 
 
 def test_role_has_no_permission_beyond_instances_disks_and_firewall_rules():

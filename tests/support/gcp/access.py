@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tests.support.gcp.calls import Call
+from tests.support.gcp.calls import Call, implements
 from tests.support.gcp.errors import ERROR_INFO, GceError
 from tests.support.gcp.oauth import USER
-from tests.support.gcp.permissions import permissions_of
+from tests.support.gcp.permissions import ACT_AS, permissions_of
 
 if TYPE_CHECKING:
     from tests.support.gcp.gce import Gce
 
 HELP = "type.googleapis.com/google.rpc.Help"
 SERVICE = "compute.googleapis.com"
+OTHER_SERVICES = {
+    "cloudbilling.googleapis.com": "Cloud Billing API",
+    "cloudresourcemanager.googleapis.com": "Cloud Resource Manager API",
+    "iam.googleapis.com": "Identity and Access Management (IAM) API",
+}
 
 
 @dataclass
@@ -37,22 +42,16 @@ class Access:
 
     denied: set[str] = field(default_factory=set)
     """Permissions that the caller lacks, as ``compute.instances.create``."""
-    used: set[str] = field(default_factory=set)
-    """Permissions that calls have needed so far."""
 
     def check(self, call: Call) -> None:
         """Refuse a call that Google would refuse whatever it asks for."""
-        if call.method.startswith("cloudbilling."):
-            if call.user == USER and not call.quota_project:
-                raise _of_gclouds_project("cloudbilling.googleapis.com")
-            if "cloudbilling.googleapis.com" in self.disabled_apis:
-                raise self._disabled("cloudbilling.googleapis.com", "Cloud Billing API")
-            return
-        if call.method.startswith("iam."):
-            if "iam.googleapis.com" in self.disabled_apis:
-                title = "Identity and Access Management (IAM) API"
-                raise self._disabled("iam.googleapis.com", title)
-            return
+        for service, title in OTHER_SERVICES.items():
+            if call.method.startswith(f"{service.partition('.')[0]}."):
+                if call.user == USER and not call.quota_project:
+                    raise _of_gclouds_project(service)
+                if service in self.disabled_apis:
+                    raise self._disabled(service, title)
+                return
         project = call.parameters.get("project", self.gce.project)
         if project in self.other_projects:
             return
@@ -62,12 +61,18 @@ class Access:
             raise self._disabled(SERVICE, "Compute Engine API")
         if not self.has_billing:
             raise self._no_billing()
-        for permission, path in permissions_of(self.gce, call):
-            self.used.add(permission)
-            if permission in self.denied:
+        for permission, path in permissions_of(call):
+            # Whether it may act as an account Google finds out later: see `Policies`.
+            if permission in self.denied - {ACT_AS}:
                 # hashicorp/terraform-provider-google#14954
                 text = f"Required '{permission}' permission for '{path}'"
                 raise GceError(403, "forbidden", text)
+
+    @implements("cloudresourcemanager.projects.testIamPermissions")
+    def test_permissions(self, call: Call) -> Any:
+        """Answer which of the permissions that it asks about the caller has."""
+        granted = [one for one in call.body["permissions"] if one not in self.denied]
+        return {"permissions": granted} if granted else {}
 
     def _disabled(self, service: str, title: str) -> GceError:
         number = self.gce.project_number

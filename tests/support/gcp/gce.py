@@ -328,6 +328,7 @@ class Gce:
             self.instances,
             self.bulk,
             self.price_list,
+            self.access,
             self.policies,
         )
         return {method: handler for part in parts for method, handler in handlers_of(part)}
