@@ -56,9 +56,8 @@ def test_missing_permissions_fail_with_the_commands_that_grant_them(check, gce):
     status, answers, advice = check(f"service_account={Gce.default_account}")
     assert status == 1
     denied = ["compute.instances.create", "compute.disks.list", ACT_AS]
-    verdicts_of_permissions = verdicts(answers)
-    assert verdicts_of_permissions.pop("setup") == "refused"  # it asks for the last
-    assert verdicts_of_permissions == dict.fromkeys(denied, "denied")
+    assert verdicts(answers) == {**dict.fromkeys(denied, "denied"), "setup": "refused"}
+    assert "may not have instances act as" in answers["setup"]["detail"]
     assert "--permissions=compute.disks.list,compute.instances.create\n" in advice
     assert f"add-iam-policy-binding {PROJECT} --member=serviceAccount:" in advice
     assert f"gcloud iam service-accounts add-iam-policy-binding {Gce.default_account}" in advice
