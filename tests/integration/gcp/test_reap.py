@@ -10,6 +10,7 @@ from bigmachine.boot import Driver
 from bigmachine.cli import main
 from bigmachine_gcp import GcpOptions
 from bigmachine_gcp._labels import description
+from tests.support.gcp.errors import GceError
 from tests.support.gcp.fixtures import TYPE
 from tests.support.gcp.gce import REGION, ZONE
 
@@ -63,6 +64,14 @@ def test_all_of_a_dead_session_is_listed_and_freed_and_nothing_else(gce, capsys)
     assert left == []
     assert len(gce.leftovers()) == 4  # of the session whose driver lives
     assert main(["reap", "gcp", OTHER, "--yes"]) == 0
+    assert gce.leftovers() == []
+
+
+@pytest.mark.long
+def test_instance_that_is_listed_and_not_found_at_once_is_freed_all_the_same(gce):
+    fill(gce, SESSION)
+    gce.refuse("instances.get", GceError(404, "notFound", "The resource was not found"), times=2)
+    assert main(["reap", "gcp"]) == 0
     assert gce.leftovers() == []
 
 
