@@ -75,6 +75,18 @@ def test_instance_that_is_listed_and_not_found_at_once_is_freed_all_the_same(gce
     assert gce.leftovers() == []
 
 
+@pytest.mark.long
+def test_firewall_rule_that_a_list_lacks_is_freed(run, gce):
+    async def test(kit):
+        await kit.start()
+        [rule] = [one for one in await kit.system.instances() if one.kind == "firewall-rule"]
+        gce.edit("firewalls.list", lambda answer: {**answer, "items": []})
+        await kit.system.stop(rule)
+        assert rule.id not in gce.firewalls.all
+
+    run(test)
+
+
 def test_zone_that_cannot_be_reached_is_told_instead_of_a_list_without_it(gce, capsys):
     fill(gce, SESSION)
     gce.unreachable_zones.add(f"{REGION}-b")
