@@ -338,8 +338,13 @@ def test_lost_answer_is_asked_for_again_and_buys_nothing_twice(run, gce, zones):
     run(test, zones=zones)
 
 
-def test_instances_of_a_request_that_is_never_answered_are_found(run, gce, monkeypatch):
+@pytest.mark.parametrize("is_operation_seen", [True, pytest.param(False, marks=pytest.mark.long)])
+def test_instances_of_a_request_that_is_never_answered_are_found(
+    run, gce, monkeypatch, is_operation_seen
+):
     monkeypatch.setattr("bigmachine_gcp._api._ATTEMPTS", 1)
+    if not is_operation_seen:
+        gce.refuse_always("regionOperations.list", INVALID)
 
     async def test(kit):
         gce.operations.step_seconds = 0.1  # the instances are still to come
