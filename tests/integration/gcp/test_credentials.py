@@ -59,7 +59,7 @@ def opened(gce, **options):
     """Return project and account of an API that a request has used."""
 
     async def main():
-        api = Api(GcpOptions(endpoint_url=gce.url, **options))
+        api = Api(GcpOptions(**{"endpoint_url": gce.url, **options}))
         try:
             await api.read("projects.get", attempts=1)
             return api.project, api.account
@@ -98,6 +98,52 @@ def test_user_and_the_project_of_gcloud_are_used(gce, gcloud, as_user, monkeypat
     assert opened(gce) == (PROJECT, "")
     assert gce.asked[0].user == "somebody@example.com"
     assert recwarn.list == []  # google-auth's, of a quota project
+
+
+@pytest.fixture
+def sent():
+    """A server that takes requests and answers none: its URL, and what it was sent."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        requests = []
+
+        def serve():
+            with contextlib.suppress(OSError):  # until it is closed
+                while True:
+                    peer, _ = server.accept()
+                    with peer:
+                        requests.append(peer.recv(65536).lower())
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}", requests
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+@pytest.mark.parametrize("is_wanted", [False, True])
+def test_quota_project_of_the_last_login_is_not_sent(gce, as_user, monkeypatch, sent, is_wanted):
+    gce.oauth.write_user(as_user, gce.url, quota_project_id="of-the-last-login")
+    if is_wanted:
+        monkeypatch.setenv("GOOGLE_CLOUD_QUOTA_PROJECT", "mine")
+    url, requests = sent
+    with pytest.raises(GcpError):
+        opened(gce, endpoint_url=url)
+    assert (b"x-goog-user-project: mine" in requests[0]) is is_wanted
+    assert b"of-the-last-login" not in requests[0]
+
+
+def test_other_services_get_the_quota_project_that_users_need(gce, as_user, sent, monkeypatch):
+    monkeypatch.setattr("random.uniform", lambda low, high: 0.0)
+    url, requests = sent
+
+    async def main():
+        api = Api(GcpOptions(endpoint_url=url))
+        with pytest.raises(GcpError):
+            await api.read_json("cloudbilling", "v1/services")
+        await api.close()
+
+    trio.run(main)
+    assert f"x-goog-user-project: {PROJECT}".encode() in requests[0]
 
 
 def test_project_that_nothing_names_is_an_error(gce, as_user, monkeypatch):

@@ -116,6 +116,14 @@ def test_one_bulk_request_has_types_of_one_market_with_the_same_disks(run, gce):
 
 MISFITS = [
     (
+        {"machine_type": ["n2-standard-2", "e2-micro"], "data_disk": 4000},
+        ("data_disk: the disks of e2-micro have at most 3072 GiB together, not 4020: pass less",),
+    ),
+    (
+        {"machine_type": "e2-micro", "disk": 4000},
+        ("disk: the disks of e2-micro have at most 3072 GiB together, not 4000",),
+    ),
+    (
         {"machine_type": ["n2-standard-2", "c4-standard-2"], "disk_type": "pd-ssd"},
         ("disk_type: the boot disk of c4-standard-2 can't be of type 'pd-ssd', but of hyperd",),
     ),

@@ -193,6 +193,13 @@ def test_quota_of_new_series_is_not_in_the_list_of_a_region(gce, rest):
     assert "CPUS_PER_VM_FAMILY" not in listed
 
 
+def test_subnetwork_without_addresses_has_no_room_for_instances(gce, rest):
+    gce.networks.find_subnetwork("us-central1", "default").size = 0
+    [error] = rest.insert()["error"]["errors"]
+    assert error["code"] == "IP_SPACE_EXHAUSTED_WITH_DETAILS"
+    assert error["message"].endswith("/regions/us-central1/subnetworks/default' is exhausted.")
+
+
 def test_quotas_that_can_not_be_told_are_absent(gce, rest):
     gce.quotas.are_unknown = True
     region = rest("GET", "regions/us-central1")

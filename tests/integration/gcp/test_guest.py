@@ -63,13 +63,17 @@ def test_instance_with_a_service_account_deletes_itself(form):
 
 
 @pytest.mark.parametrize(("market", "seconds"), [("spot", "120"), ("on-demand", None)])
-def test_spot_instances_learn_of_their_preemption_two_minutes_before(run, gce, market, seconds):
+def test_spot_instances_learn_of_their_preemption_two_minutes_before(
+    run, gce, market, seconds, caplog
+):
     async def test(kit):
         await kit.start()
-        [vm] = gce.vms()
-        assert vm.scheduling.get("preemptionNoticeDuration", {}).get("seconds") == seconds
+        await kit.start()
+        for vm in gce.vms():
+            assert vm.scheduling.get("preemptionNoticeDuration", {}).get("seconds") == seconds
 
     run(test, market=market)
+    assert caplog.text.count("their disks cost money") == 1  # of a session
 
 
 def test_only_the_holders_of_the_keys_may_log_in():

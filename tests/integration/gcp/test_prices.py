@@ -16,6 +16,7 @@ from bigmachine_gcp._prices import PriceKey, Prices
 from bigmachine_gcp._skus import rates_of
 from tests.integration.gcp.plans import plan
 from tests.support.gcp.fixtures import Kit
+from tests.support.gcp.gce import PROJECT
 from tests.support.gcp.price_list import SPOT, sku
 
 ZONE = "us-central1-a"
@@ -132,6 +133,21 @@ def test_price_list_is_read_once_and_by_pages(run, gce):
     run(test)
     pages = -(-len(gce.price_list.skus) // gce.price_list.page_size)
     assert gce.price_list.requests == pages > 1
+
+
+@pytest.mark.parametrize("quota_project", ["", "another-project"])
+def test_price_list_is_read_for_a_project_of_the_users(
+    run, gce, tmp_path, monkeypatch, quota_project
+):
+    changes = {"quota_project_id": quota_project} if quota_project else {}
+    file = gce.oauth.write_user(tmp_path / "user.json", gce.url, **changes)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
+    # google-auth asks nobody else for a user's token, whatever the file says
+    endpoint = "google.oauth2.credentials._GOOGLE_OAUTH2_TOKEN_ENDPOINT"
+    monkeypatch.setattr(endpoint, f"{gce.url}/token")
+    assert price(run, "n2-standard-2", project=PROJECT) is not None
+    calls = gce.calls("cloudbilling.services.skus.list")
+    assert {call.quota_project for call in calls} == {quota_project or PROJECT}
 
 
 def test_series_that_the_list_does_not_have_has_no_price(run, gce):
@@ -297,7 +313,7 @@ def test_price_list_is_kept_in_the_users_cache(monkeypatch, tmp_path):
     assert default_file() == tmp_path / "bigmachine" / "gcp-prices.json"
 
 
-def test_started_and_listed_instances_have_their_price(run, gce):
+def test_started_and_listed_instances_have_their_price(run, gce, consistent):
     async def test(kit):
         [started] = await kit.start()
         assert started.cost_per_hour == pytest.approx(N2 * SPOT + DISK + IP / 2)

@@ -15,7 +15,7 @@ from bigmachine.system import Instance
 from bigmachine_gcp._bulk_insert import MachineNames
 from bigmachine_gcp._errors import GcpError, QuotaInfo
 from bigmachine_gcp._launch import scope_of
-from bigmachine_gcp._launch_specification import MAX_RUN_SECONDS
+from bigmachine_gcp._launch_specification import MAX_RUN_SECONDS, NOTICE_SECONDS
 from tests.support.gcp.errors import GceError, OperationError
 from tests.support.gcp.fixtures import TYPE
 from tests.support.gcp.gce import REGION, ZONE, Gce
@@ -65,6 +65,7 @@ def test_instance_ends_for_good_whatever_ends_it(run, gce):
             "onHostMaintenance": "TERMINATE",
             "instanceTerminationAction": "DELETE",
             "maxRunDuration": {"seconds": str(MAX_RUN_SECONDS)},
+            "preemptionNoticeDuration": {"seconds": str(NOTICE_SECONDS)},
         }
         [disk] = properties["disks"]
         assert disk["boot"]

@@ -19,8 +19,6 @@ import trio
 from bigmachine.session._loop_thread import LoopThread
 from tests.support.cloudbox import Box, Host, why_not
 from tests.support.cloudbox import Gce as Instance
-from tests.support.cloudbox._azure import DMI
-from tests.support.cloudbox._image import root
 from tests.support.gcp.gce import ZONE, Gce
 from tests.support.gcp.instances import Vm
 from tests.support.gcp.server import serving
@@ -31,8 +29,6 @@ IMAGE = "projects/debian-cloud/global/images/family/debian-12"
 IMAGE_PYTHON = (3, 11)
 SHUTDOWN_SECONDS = 5.0  # that an instance that is told to end has to do it in good order
 TICK_SECONDS = 0.05
-
-CLOUD_INIT = b"datasource_list: [GCE]\n"
 
 
 def why_not_here() -> str:
@@ -58,25 +54,6 @@ def environ(gce: Gce) -> dict[str, str]:
             "bigmachine-gcp", "numpy", "rich", but=("google-cloud-compute",), with_tests=True
         ),
     }
-
-
-class UbuntuInstance(Instance):
-    """An instance whose image runs cloud-init, as Ubuntu's do, and not the guest agent."""
-
-    def files(self, host: Host, /) -> dict[str, bytes]:
-        files = super().files(host)
-        # cloud-init recognizes Compute Engine by DMI data, which it does not read in a container.
-        dmi = (root() / DMI).read_text()
-        dmi = dmi.replace('"/sys/class/dmi/id"', '"/etc/dmi"').replace(
-            "if is_container():", "if 0:"
-        )
-        return {
-            "etc/hostname": files["etc/hostname"],
-            "etc/hosts": files["etc/hosts"],
-            "etc/cloud/cloud.cfg.d/95_cloud.cfg": CLOUD_INIT,
-            "etc/dmi/product_name": b"Google Compute Engine",
-            DMI: dmi.encode(),
-        }
 
 
 class GceBox:
@@ -108,9 +85,9 @@ class GceBox:
 
     def launch(self, vm: Vm) -> None:
         """Boot the host of an instance, and give the instance its address."""
-        kind = UbuntuInstance if "/ubuntu-os-cloud/" in vm.image else Instance
         items = vm.document["metadata"].get("items", ())
-        cloud = kind(
+        cloud = Instance(
+            has_cloud_init="/ubuntu-os-cloud/" in vm.image,
             attributes={item["key"]: item["value"] for item in items},
             name=vm.name,
             project=self._gce.project,

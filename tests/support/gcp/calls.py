@@ -22,6 +22,8 @@ class Call:
     """The account that asks."""
     api_version: str = ""
     """The date in ``X-Goog-Api-Version``; "" without one, which is the old behaviour."""
+    quota_project: str = ""
+    """The project in ``X-Goog-User-Project``; "" without one, which is that of the caller."""
 
     def __getitem__(self, name: str) -> str:
         return self.parameters[name]

@@ -174,7 +174,7 @@ class Catalog:
             "memoryMb": of.memory,
             "imageSpaceGb": 0,
             "maximumPersistentDisks": 16 if of.is_shared else 128,
-            "maximumPersistentDisksSizeGb": "263168",
+            "maximumPersistentDisksSizeGb": "3072" if of.is_shared else "263168",
             "isSharedCpu": of.is_shared,
             "architecture": of.architecture,
         }

@@ -44,7 +44,7 @@ _RANGE = re.compile(r"Acceptable values are\s+`(\d+)` to `(\d+)`, inclusive")
 _OUTPUT_ONLY = re.compile(r"\s*(Output only\.|\[Output Only\])", re.IGNORECASE)
 
 
-APIS = ("compute.v1", "cloudbilling.v1", "iam.v1")
+APIS = ("compute.v1", "cloudbilling.v1", "cloudresourcemanager.v1", "iam.v1")
 """The documents of those that the plugin uses."""
 
 
@@ -103,10 +103,11 @@ def find_method(verb: str, path: str) -> tuple[Method, dict[str, str]] | None:
 
 
 def _fits(wanted: str, part: str) -> bool:
-    """Whether a part of a path is as a pattern's: a name, a variable, or ``{variable}:verb``."""
+    """Whether a part of a path is as a pattern has it: ``{name}``, or ``{name}:verb``."""
     if not wanted.startswith("{"):
         return part == wanted
-    return part.endswith(wanted.partition("}")[2])
+    verb = wanted.partition("}")[2]
+    return part.endswith(verb) if verb else ":" not in part
 
 
 @functools.cache
@@ -137,10 +138,10 @@ def _in_path(method: Method, pattern: list[str], parts: list[str]) -> dict[str, 
         # One parameter that is several parts of the path, as ``services/6F81-5844-456A``.
         start = template[: whole.start()].count("/")
         end = len(parts) - template[whole.end() :].count("/")
-        verb = template[whole.end() :].partition(":")[2]
-        return {whole[1]: "/".join(parts[start:end]).removesuffix(f":{verb}")}
+        verb = template[whole.end() :].partition("/")[0]
+        return {whole[1]: "/".join(parts[start:end]).removesuffix(verb)}
     return {
-        name[1:-1]: unquote(part)
+        name[1:].partition("}")[0]: unquote(part.removesuffix(name.partition("}")[2]))
         for name, part in zip(pattern, parts, strict=True)
         if name.startswith("{")
     }

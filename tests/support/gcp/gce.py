@@ -275,7 +275,8 @@ class Gce:
         )
         body = json.loads(content) if content else None
         name = method.id.removeprefix("compute.")
-        call = Call(name, parameters, body or {}, account, version)
+        quota_project = headers.get("x-goog-user-project", "")
+        call = Call(name, parameters, body or {}, account, version, quota_project)
         with self._lock:
             self.timeline.run_due()
             self.asked.append(call)
@@ -327,7 +328,7 @@ class Gce:
             self.instances,
             self.bulk,
             self.price_list,
-            self.policies,
+            self.access,
         )
         return {method: handler for part in parts for method, handler in handlers_of(part)}
 

@@ -224,6 +224,7 @@ class Instances:
         for rules in (self.gce.policies, self.gce.quotas):
             if error := rules.error_of(vm.document, vm.zone):
                 raise error
+        self.gce.networks.check_room(vm.document)
         self.gce.capacity.take(vm.document, vm.zone)
         self.all[vm.zone, vm.name] = vm
         for attached in vm.document["disks"]:

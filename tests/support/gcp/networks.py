@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.support.gcp.calls import Call, implements
 from tests.support.gcp.catalog import RANGES, REGIONS
-from tests.support.gcp.errors import not_found
+from tests.support.gcp.errors import OperationError, not_found
 from tests.support.gcp.lists import all_scopes, one_page
 
 if TYPE_CHECKING:
@@ -32,8 +32,13 @@ class Subnetwork:
     purpose: str = "PRIVATE"
     state: str = "READY"
     size: int | None = None
-    """How many instances it has room for; as many as its block, if None."""
+    """How many instances it has room for; all its block but four addresses, if None."""
     _addresses: Iterator[int] = field(default_factory=lambda: itertools.count(2))
+
+    @property
+    def room(self) -> int:
+        block = ipaddress.ip_network(self.block).num_addresses
+        return block - 4 if self.size is None else self.size
 
     def new_address(self) -> str:
         """Return one that no instance had yet."""
@@ -98,6 +103,18 @@ class Networks:
             if (self.project_of(of.network), of.region, of.name) == wanted:
                 return of
         return None
+
+    def check_room(self, instance: Mapping[str, Any]) -> None:
+        """Raise `OperationError` if a subnetwork has no address left for a new instance."""
+        vms = [vm.document for vm in self.gce.instances.all.values()]
+        for nic in instance["networkInterfaces"]:
+            link = nic["subnetwork"]
+            used = [of for vm in vms for of in vm["networkInterfaces"] if of["subnetwork"] == link]
+            found = self.find_subnetwork_of(link)
+            if found and len(used) >= found.room:
+                # The code is that which cloudpilot-ai/karpenter-provider-gcp knows.
+                text = f"IP space of '{link.partition('/compute/v1/')[2]}' is exhausted."
+                raise OperationError("IP_SPACE_EXHAUSTED_WITH_DETAILS", text, 400)
 
     def find_subnetwork_of(self, link: str) -> Subnetwork | None:
         """Return the subnetwork that a URL or a path leads to."""

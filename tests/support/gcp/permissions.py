@@ -1,82 +1,109 @@
-"""The IAM permissions that each method needs, by Google's reference of Compute Engine's methods."""
+"""The IAM permissions that each call needs, by Google's reference of Compute Engine's methods.
+
+Each method's page says them under "IAM permissions"; those of launches are in "Create VMs in bulk"
+under "Required permissions".
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tests.support.gcp.calls import Call
 
-if TYPE_CHECKING:
-    from tests.support.gcp.gce import Gce
+ACT_AS = "iam.serviceAccounts.actAs"
+"""Needed for the instances' service account: better granted on that account alone."""
 
-READS = {
-    "getFromFamily": "get",
-    "aggregatedList": "list",
-    "wait": "get",
+_VERBS = {
+    "aggregatedList": ("list",),
+    "delete": ("delete",),
+    "get": ("get",),
+    "getFromFamily": ("getFromFamily",),
+    "getSerialPortOutput": ("getSerialPortOutput",),
+    "insert": ("create",),
+    "list": ("list",),
+    "patch": ("get", "update"),
+    "stop": ("stop",),
+    "wait": ("get",),
 }
-"""Methods that need the permission of another one."""
+"""The last parts of the permissions of methods."""
 
 
-def permissions_of(gce: Gce, call: Call) -> Iterator[tuple[str, str]]:
-    """Yield what a call needs: a permission, and the path of what it is needed for."""
-    resource, _, method = call.method.partition(".")
-    place = _place(gce, call)
-    if resource in ("instances", "regionInstances") and method in ("insert", "bulkInsert"):
-        yield from _of_insert(gce, call, place)
+def permissions_of(call: Call) -> Iterator[tuple[str, str]]:
+    """Yield what a call needs: a permission, and the path of what it is needed for.
+
+    Raises `LookupError` for a method of which it is not said here.
+    """
+    resource, _, method = call.method.rpartition(".")
+    if resource.startswith(("cloudbilling", "cloudresourcemanager", "iam.")):
+        return  # public prices, and the caller's own permissions
+    if resource == "instances" and method == "insert":
+        yield from _of_launch(call, call.body, str(call.body.get("name", "")))
         return
-    name = call.parameters.get(resource.removesuffix("s"), "")
-    path = f"{place}/{resource}/{name}".rstrip("/") if method != "list" else place
-    if resource in ("projects", "zones", "regions"):
-        path = place
-    yield f"compute.{resource}.{_verb(method)}", path
-    if resource == "firewalls" and method in ("insert", "patch", "delete"):
-        network = f"projects/{gce.project}/global/networks/default"
-        yield "compute.networks.updatePolicy", network
+    if method == "bulkInsert":
+        name = next(iter(call.body.get("perInstanceProperties", {})), "")
+        yield from _of_launch(call, call.body.get("instanceProperties", {}), name)
+        return
+    if method not in _VERBS and not method.startswith(("get", "list")):
+        raise LookupError(f"{call.method}: say in {__file__} which permissions it needs")
+    path = _path(call, resource, method)
+    for verb in _VERBS.get(method, (method,)):
+        yield f"compute.{resource}.{verb}", path
+    if resource == "firewalls" and method in ("delete", "insert", "patch"):
+        network = call.body.get("network", "global/networks/default")
+        yield "compute.networks.updatePolicy", f"projects/{call.project}/{_short(network)}"
 
 
-def _verb(method: str) -> str:
-    known = {**READS, "insert": "create", "patch": "update"}
-    return known.get(method, method)
+def _path(call: Call, resource: str, method: str) -> str:
+    """Return what is named in Google's answer to who may not call this."""
+    if resource == "projects":
+        return f"projects/{call.project}"
+    place = _place(call)
+    if resource in ("regions", "zones"):
+        return place if method == "get" else f"projects/{call.project}"
+    if method in ("aggregatedList", "list"):
+        return f"projects/{call.project}" if place.endswith("/global") else place
+    name = call.parameters.get(resource.removesuffix("s"), call.body.get("name", ""))
+    return f"{place}/{resource}/{name}".rstrip("/")
 
 
-def _place(gce: Gce, call: Call) -> str:
-    project = f"projects/{call.parameters.get('project', gce.project)}"
-    if call.zone:
-        return f"{project}/zones/{call.zone}"
-    if call.region:
-        return f"{project}/regions/{call.region}"
-    return project if call.method.split(".")[0] in ("projects",) else f"{project}/global"
+def _place(call: Call) -> str:
+    for kind, name in (("zones", call.zone), ("regions", call.region)):
+        if name:
+            return f"projects/{call.project}/{kind}/{name}"
+    return f"projects/{call.project}/global"
 
 
-def _of_insert(gce: Gce, call: Call, place: str) -> Iterator[tuple[str, str]]:
-    """Yield what an instance needs ("Create a VM", Required permissions)."""
-    properties = call.body.get("instanceProperties", call.body)
-    name = call.body.get("name") or next(iter(call.body.get("perInstanceProperties", {"x": {}})))
-    path = f"{place}/instances/{name}"
+def _of_launch(call: Call, properties: Mapping[str, Any], name: str) -> Iterator[tuple[str, str]]:
+    path = f"{_place(call)}/instances/{name}"
     yield "compute.instances.create", path
-    for key, permission in {
-        "labels": "compute.instances.setLabels",
-        "metadata": "compute.instances.setMetadata",
-        "tags": "compute.instances.setTags",
-        "serviceAccounts": "compute.instances.setServiceAccount",
-    }.items():
+    for key, permission in (
+        ("labels", "compute.instances.setLabels"),
+        ("metadata", "compute.instances.setMetadata"),
+        ("tags", "compute.instances.setTags"),
+        ("serviceAccounts", "compute.instances.setServiceAccount"),
+    ):
         if properties.get(key):
             yield permission, path
+    for account in properties.get("serviceAccounts", ()):
+        yield ACT_AS, f"projects/{call.project}/serviceAccounts/{account['email']}"
+    disk_path = f"{_place(call)}/disks/{name}"
     for disk in properties.get("disks", ()):
         params = disk.get("initializeParams", {})
-        yield "compute.disks.create", f"{place}/disks/{name}"
+        yield "compute.disks.create", disk_path
         if params.get("labels"):
-            yield "compute.disks.setLabels", f"{place}/disks/{name}"
-        if f"projects/{gce.project}/" in params.get("sourceImage", ""):
-            yield "compute.images.useReadOnly", gce.relative(params["sourceImage"])
+            yield "compute.disks.setLabels", disk_path
+        image = _short(params.get("sourceImage", ""))
+        if image.startswith((f"projects/{call.project}/", "global/")):
+            yield "compute.images.useReadOnly", image
     for nic in properties.get("networkInterfaces", ()):
-        yield from _of_nic(gce, nic)
+        link = _short(nic.get("subnetwork") or nic.get("network", "global/networks/default"))
+        path = link if link.startswith("projects/") else f"projects/{call.project}/{link}"
+        yield "compute.subnetworks.use", path
+        if nic.get("accessConfigs"):
+            yield "compute.subnetworks.useExternalIp", path
 
 
-def _of_nic(gce: Gce, nic: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    subnetwork = gce.relative(nic.get("subnetwork", nic.get("network", "global/networks/default")))
-    path = f"projects/{gce.project}/{subnetwork}"
-    yield "compute.subnetworks.use", path
-    if nic.get("accessConfigs"):
-        yield "compute.subnetworks.useExternalIp", path
+def _short(link: str) -> str:
+    """Return a URL's path below ``/compute/v1/``."""
+    return link.partition("/compute/v1/")[2] or link

@@ -8,10 +8,11 @@ refused by it fails the test.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from tests.support.gcp.calls import Call
+from tests.support.gcp.permissions import ACT_AS, permissions_of
 from tests.support.paths import ROOT
 
 FILE = ROOT / "plugins/gcp/src/bigmachine_gcp/role.yaml"
@@ -25,41 +26,11 @@ stage: GA
 includedPermissions:
 """
 
-_CHANGES = {
-    "disks.delete": ["compute.disks.delete"],
-    "firewalls.delete": ["compute.firewalls.delete", "compute.networks.updatePolicy"],
-    "firewalls.insert": ["compute.firewalls.create", "compute.networks.updatePolicy"],
-    "firewalls.patch": [
-        "compute.firewalls.get",
-        "compute.firewalls.update",
-        "compute.networks.updatePolicy",
-    ],
-    "instances.delete": ["compute.instances.delete"],
-}
-ACT_AS = "iam.serviceAccounts.actAs"
-"""Needed for the instances' service account: better granted on that account alone."""
-
 
 def permissions(calls: Iterable[Call], *, project: str) -> set[str]:
     """Return what these calls of the plugin need in their own project."""
     own = (call for call in calls if call.parameters.get("project", project) == project)
-    return {permission for call in own for permission in permissions_of(call)}
-
-
-def permissions_of(call: Call) -> list[str]:
-    """Return what one call needs. Raises `LookupError` for an unknown change."""
-    if call.method in ("instances.bulkInsert", "regionInstances.bulkInsert"):
-        return [*_of_launch(call.body["instanceProperties"])]
-    if call.method in _CHANGES:
-        return _CHANGES[call.method]
-    resource, _, verb = call.method.partition(".")
-    if verb == "wait":  # "compute.zoneOperations.get"
-        verb = "get"
-    if verb in ("aggregatedList", "list"):
-        verb = "list"
-    if not verb.startswith(("get", "list")):
-        raise LookupError(f"{call.method}: say in {__file__} which permissions it needs")
-    return [f"compute.{resource}.{verb}"]
+    return {permission for call in own for permission, _ in permissions_of(call)}
 
 
 def role(needed: Iterable[str]) -> str:
@@ -79,24 +50,6 @@ def refused(calls: Iterable[Call], *, project: str) -> list[str]:
     return [f"{one}: {FILE.name} does not grant it" for one in sorted(needed - granted())]
 
 
-def _of_launch(properties: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what "Create VMs in bulk" says under "Required permissions"."""
-    yield from ("compute.instances.create", "compute.disks.create", "compute.disks.setLabels")
-    for key, permission in (
-        ("labels", "compute.instances.setLabels"),
-        ("metadata", "compute.instances.setMetadata"),
-        ("tags", "compute.instances.setTags"),
-        ("serviceAccounts", "compute.instances.setServiceAccount"),
-        ("serviceAccounts", ACT_AS),
-    ):
-        if properties.get(key):
-            yield permission
-    for interface in properties["networkInterfaces"]:
-        yield "compute.subnetworks.use"
-        if interface.get("accessConfigs"):
-            yield "compute.subnetworks.useExternalIp"
-
-
 def main(arguments: list[str]) -> int:
     """Run the tests given, or the tour of all calls, and write what they come to."""
     import os
@@ -106,7 +59,8 @@ def main(arguments: list[str]) -> int:
     os.chdir(ROOT)
     noted: list[Call] = []
     status = pytest.main(
-        ["-q", "-n0", "-p", "no:cacheprovider", *(arguments or [TOUR])], plugins=[_Noting(noted)]
+        ["-q", "-n0", "-p", "no:cacheprovider", "-m", "", *(arguments or [TOUR])],
+        plugins=[_Noting(noted)],
     )
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         return int(status)

@@ -122,4 +122,4 @@ def test_firewall_that_somebody_has_opened_further_is_mended_and_told(caplog):
         assert made.firewall.open_to == [HERE]
 
     run(test)
-    assert "firewall was changed by others: it is restored" in caplog.text
+    assert "somebody has changed or deleted the session's firewall: it is restored" in caplog.text

@@ -101,7 +101,9 @@ class Access(abc.ABC, Generic[FirewallT, ErrorT]):
             return
         try:
             if await self.firewall.let_in(self.allow) and not has_moved:
-                self._logger.warning("the session's firewall was changed by others: it is restored")
+                self._logger.warning(
+                    "somebody has changed or deleted the session's firewall: it is restored"
+                )
         except CloudError as error:
             if error.code != self._last_error:  # it is tried again and again
                 self._logger.warning(

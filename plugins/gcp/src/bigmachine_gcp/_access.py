@@ -109,9 +109,9 @@ class Access(cloud.Access[SessionFirewallRule, GcpError]):
         await self.firewall.open(allow=self.allow)
         return (self.firewall.name,)
 
-    def forget_rule(self) -> None:
-        """Forget the firewall rule: it is deleted, or left to others."""
-        self.firewall = None
+    async def connect(self, host: str, port: int) -> trio.SocketStream:
+        """Open a TCP connection to a machine: see `MachineAddresses`."""
+        return await self.addresses.connect(host, port)
 
 
 def _is_inside(host: str, blocks: Sequence[str], allow: Sequence[str]) -> bool:

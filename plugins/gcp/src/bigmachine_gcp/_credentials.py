@@ -42,6 +42,26 @@ class Credentials:
     project: str
     """The project that comes with them; "" if none does."""
 
+    def for_compute(self) -> Any:
+        """Return them without their quota project, unless a variable names it.
+
+        `gcloud auth application-default login` stores the project of that day. Compute Engine
+        counts requests in the project that they are about; with another project's name it
+        refuses them if Compute Engine is not enabled there, or no permission allows its use.
+        Other services need one from users.
+        """
+        is_wanted = bool(os.environ.get("GOOGLE_CLOUD_QUOTA_PROJECT"))
+        if is_wanted or not getattr(self.value, "quota_project_id", None):
+            return self.value
+        return self.value.with_quota_project(None)
+
+    def for_others(self, project: str) -> Any:
+        """Return them for services that need a quota project from users, by default this one."""
+        is_user = type(self.value).__module__ == "google.oauth2.credentials"
+        if not is_user or self.value.quota_project_id:
+            return self.value
+        return self.value.with_quota_project(project)
+
     @property
     def account(self) -> str:
         """The service account's address; "" for a user, whom these credentials don't name."""

@@ -52,6 +52,7 @@ async def make_launch_plan(api: Api, o: GcpOptions, *, address_service_url: str)
         )
     _check_markets(types, o)
     _check_local_disks(types, o)
+    _check_sizes(types, o)
     images = await find_images(api, image=o.image, disk=o.disk, types=types)
     offers = tuple(list_offers(o, types, images, place.zones))
     network = await find_network(
@@ -91,3 +92,13 @@ def _check_local_disks(types: Sequence[MachineType], o: GcpOptions) -> None:
             f"'n2-standard-4' or 'c3-standard-4-lssd' (see 'Choose a valid number of Local SSD "
             f"disks' in the Compute Engine documentation)"
         )
+
+
+def _check_sizes(types: Sequence[MachineType], o: GcpOptions) -> None:
+    for each in types:
+        if 0 < each.max_disk_gb < o.disk + o.data_disk:
+            name = "data_disk" if o.data_disk else "disk"
+            raise UsageError(
+                f"{name}: the disks of {each.name} have at most {each.max_disk_gb} GiB together, "
+                f"not {o.disk + o.data_disk}: pass less, or name a larger type"
+            )

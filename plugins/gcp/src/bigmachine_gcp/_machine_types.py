@@ -29,7 +29,8 @@ class MachineType:
     """A machine type. ``architecture`` is Google's word: ``"X86_64"`` or ``"ARM64"``.
 
     ``zones`` are those that offer it. ``accelerators`` and ``local_ssds`` come with it: names and
-    numbers of GPUs, and the number of local SSDs.
+    numbers of GPUs, and the number of local SSDs. ``max_disk_gb`` is how large its persistent disks
+    may be together; 0 if unknown.
     """
 
     name: str
@@ -39,6 +40,7 @@ class MachineType:
     zones: frozenset[str]
     accelerators: tuple[tuple[str, int], ...] = ()
     local_ssds: int = 0
+    max_disk_gb: int = 0
 
     @property
     def series(self) -> str:
@@ -143,6 +145,7 @@ def _type_from(raws: Mapping[str, Any]) -> MachineType:
             (each.guest_accelerator_type, each.guest_accelerator_count) for each in raw.accelerators
         ),
         local_ssds=raw.bundled_local_ssds.partition_count,
+        max_disk_gb=int(raw.maximum_persistent_disks_size_gb),
     )
 
 

@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import functools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import trio
 
 from bigmachine.boot import LaunchRequest
+from bigmachine.cloud import CONTACT_SECONDS, CloudSystem
 from bigmachine.errors import BigmachineError, StartError, StopReason
 from bigmachine.system import (
-    Capability,
-    Identity,
+    CheckReport,
     Instance,
-    Keepalive,
     Notice,
-    System,
     Termination,
     check_options,
 )
 
-from ._immortal import warn_of_start
 from ._options import GcpOptions, check_offline
 from ._self_deletion import warn_of_disks
 from ._session_resources import SessionResources
-from ._user_data import CONTACT_SECONDS
 
 if TYPE_CHECKING:
-    import httpx
-
     from bigmachine.cloud import Refusals
 
     from ._access import Access
     from ._api import Api
-    from ._guest_setup import GcpGuestSetup
+    from ._errors import GcpError
     from ._launch import GcpLaunch
     from ._launch_plan import LaunchPlan
     from ._leftovers import Leftovers
@@ -50,47 +44,26 @@ logger = logging.getLogger("bigmachine.gcp")
 _METAL_BOOT_TIMEOUT = 1800.0  # its firmware takes minutes; Google does not document how many
 
 
-class GcpSystem(System):
+class GcpSystem(CloudSystem):
     """Machines as instances of Google Compute Engine, on demand or spot."""
 
     name = "gcp"
     Options = GcpOptions
-    capabilities = frozenset({Capability.CONSOLE, Capability.INSTANCES})
-    ships_environment = True
-    is_billed = True
+    provider = "Google Cloud"
     # The time limit of an instance whose driver died before its first call, a slow boot, and
     # up to two minutes for the shutdown of its operating system, as of a deletion.
     orphan_timeout = CONTACT_SECONDS + 60.0 + 120.0 + 120.0
-    address_service_url: ClassVar[str] = "https://checkip.amazonaws.com"
-    """The URL of a service that returns the caller's public address."""
-    metadata_url: ClassVar[str] = "http://169.254.169.254"
-    """The URL of the metadata server, on an instance."""
 
     options: GcpOptions
+    resources: SessionResources
+    access: Access | None
 
     def __init__(self, options: GcpOptions | None = None) -> None:
         super().__init__(options)
-        if self.options.keepalive_timeout > CONTACT_SECONDS:
-            self.orphan_timeout += self.options.keepalive_timeout - CONTACT_SECONDS
+        self.resources = SessionResources(self.options, lambda: self._project)
         self._opened: Project | None = None
         self._plan: LaunchPlan | None = None
-        self._access: Access | None = None
-        self._resources = SessionResources(self.options)
         self._refusals: Refusals | None = None
-        self._guest_setup: GcpGuestSetup | None = None  # read by `setup`, applied on the machine
-
-    @property
-    def uses_reaper(self) -> bool:
-        """Whether all its resources must be freed when its driver dies."""
-        return super().uses_reaper and not self.options.immortal
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_guest_setup": self._guest_setup}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        # On a machine, which gets the options and the guest setup, and no state of the driver.
-        GcpSystem.__init__(self, state["options"])
-        self._guest_setup = state["_guest_setup"]
 
     async def setup(self) -> None:
         """Check the options, and with Google all that they name."""
@@ -102,12 +75,12 @@ class GcpSystem(System):
         from ._launch_plan import make_launch_plan
 
         check_offline(self.options)
-        self._guest_setup = guest_setup(self.options)
-        with self._readable():
+        self.guest_setup = guest_setup(self.options)
+        with self.readable():
             plan = await make_launch_plan(
                 self._api, self.options, address_service_url=self.address_service_url
             )
-            self._access = self._access or Access(
+            self.access = self.access or Access(
                 self._api,
                 self.options,
                 network=plan.network,
@@ -127,6 +100,16 @@ class GcpSystem(System):
             self.boot_timeout = _METAL_BOOT_TIMEOUT
             check_options(self.options, **self.options.problems(boot_timeout=_METAL_BOOT_TIMEOUT))
 
+    async def check(self) -> CheckReport:
+        """Check all permissions that sessions need. This system then changes nothing any more."""
+        from ._check import Check
+        from ._launch_plan import make_launch_plan
+
+        url = self.address_service_url
+        plan = functools.partial(make_launch_plan, self._api, self.options, address_service_url=url)
+        with self.readable():
+            return await Check(self._api, self.options, self.setup, plan).run()
+
     async def start(self, count: int, request: LaunchRequest) -> Sequence[Instance]:
         """Launch instances until there are enough, or Compute Engine has no more."""
         from bigmachine.cloud import affordable
@@ -136,11 +119,11 @@ class GcpSystem(System):
         if self._plan is None:
             await self.setup()
         assert self._plan is not None
-        assert self._access is not None
+        assert self.access is not None
         plan, budget = self._plan, request.remaining_budget
         plan.quotas.warn(plan.offers, count=count)
         offers = affordable(self._prices, plan.offers, count=count, budget=budget)
-        with self._readable():
+        with self.readable():
             launch = await self._prepare(request, offers)
             try:
                 await launch.run(count)
@@ -148,15 +131,10 @@ class GcpSystem(System):
                 is_public = self.options.public_address
                 vms = await await_addresses(self._vms, launch.vms, is_public=is_public)
             except BaseException:
-                await launch.undo()
+                self.resources.unconfirmed |= {vm.id for vm in await launch.undo()}
                 raise
-        self._access.addresses.learn(vms, allow=self._access.allow)
-        self._resources.add(vms)
-        warn_of_disks(self.options, session=self._resources.session)
-        if self.options.immortal:
-            lifetime = self.options.lifetime or 0.0
-            new = {vm.name: vm.id for vm in vms}
-            warn_of_start(new, session=self._resources.session, lifetime=lifetime)
+        self.access.addresses.learn(vms, allow=self.access.allow)
+        self.resources.add({vm.name: vm.id for vm in vms})
         return [self._prices.priced(vm.instance(port=self.options.port)) for vm in vms]
 
     def maxprocs(self) -> int | None:
@@ -164,15 +142,11 @@ class GcpSystem(System):
         counts = {offer.machine_type.vcpus for offer in self._plan.offers} if self._plan else set()
         return counts.pop() if len(counts) == 1 else None
 
-    def keepalive(self) -> Keepalive:
-        """Return the timings of the options."""
-        return self.options.keepalive()
-
     async def keepalive_failed(self, instance: Instance) -> Termination | None:
         """Return why the instance ended, as Compute Engine tells it; None if it runs."""
         from ._errors import GcpError
 
-        id = self._resources.id_of(instance)
+        id = self.resources.id_of(instance)
         if not id:
             return Termination(StopReason.GONE, "it is no instance of this session")
         vm = None
@@ -192,11 +166,6 @@ class GcpSystem(System):
             return None
         return Termination(StopReason.GONE, "Compute Engine no longer has its instance")
 
-    async def restore_access(self, instances: Sequence[Instance]) -> None:
-        """Let the driver in at its present address, as after a change of networks."""
-        if self._access is not None:
-            await self._access.restore()
-
     async def stop(self, instance: Instance) -> None:
         """Delete the instance, or another resource, and wait until that is done.
 
@@ -204,64 +173,53 @@ class GcpSystem(System):
         """
         from ._leftovers import is_leftover
 
-        if self.options.immortal and instance.name in self._resources.ids:
+        if self.resources.is_immortal(instance):
             return
-        with self._readable():
+        with self.readable():
             if is_leftover(instance):  # one of `instances`
                 await self._leftovers.free_ours(instance)
                 return
-            id = self._resources.id_of(instance)
-            if id not in self._resources.ids.values():
+            id = self.resources.id_of(instance)
+            if id not in self.resources.ids.values():
                 id = await self._vms.find_ours(instance)
             if id:
                 await self._vms.delete([id])
-        self._resources.ids.pop(instance.name, None)
+        self.resources.ids.pop(instance.name, None)
 
     async def shutdown(self) -> None:
         """Delete all instances of the session, and all other resources that are labelled with it.
 
         Immortal instances and their firewall rule are left.
         """
-        session, access = self._resources.session, self._access
-        try:
-            with self._readable():
-                if session:
-                    rule = access.rule if access is not None else None
-                    await self._resources.free(self._project, rule=rule)
-                    if access is not None:
-                        access.forget_rule()
-        except BigmachineError as error:
-            raise BigmachineError(
-                f"session {session} may still have instances or a firewall rule on Google Cloud: "
-                f"list them with `bigmachine ps gcp`, and free them with `bigmachine reap gcp "
-                f"{session}`. {error}"
-            ) from error
-        finally:
-            if self._opened is not None:
-                await self._api.close()
+        if self.access is not None:
+            self.resources.rule = self.access.rule
+        await super().shutdown()
+
+    async def close(self) -> None:
+        """Close all connections to Google."""
+        if self._opened is not None:
+            await self._api.close()
+
+    def explain(self, error: GcpError) -> BigmachineError:
+        """Return the error for the user."""
+        from ._advice import explain
+
+        return explain(error)
 
     async def console(self, instance: Instance) -> str:
         """Return the output of the first serial port; Compute Engine keeps 1 MB of it."""
         from ._console import read_console
 
-        with self._readable():
-            return await read_console(self._api, self._resources.id_of(instance))
+        with self.readable():
+            return await read_console(self._api, self.resources.id_of(instance))
 
     async def instances(self) -> Sequence[Instance]:
         """List what is labelled with a session in the project: instances and other resources."""
-        with self._readable():
+        with self.readable():
             vms = await self._vms.find()
             leftovers = await self._leftovers.find()
             await self._prices.fetch(vm.price_key for vm in vms)
         return [*(self._prices.priced(vm.instance()) for vm in vms), *leftovers]
-
-    def http_client(self, identity: Identity) -> httpx.AsyncClient:
-        """Return a client that reaches machines where it is: see `MachineAddresses`."""
-        from bigmachine.rpc import http_client
-
-        if self._access is None:  # on a machine
-            return http_client(identity)
-        return http_client(identity, connect=self._access.addresses.connect)
 
     # -- on the machine ---------------------------------------------------------------
 
@@ -270,18 +228,6 @@ class GcpSystem(System):
         from ._notices import read_notices
 
         return read_notices(self.metadata_url)
-
-    def main(self, serve: Callable[[], Awaitable[None]]) -> NoReturn:
-        """Set the machine up, then serve; log why and exit if the setup fails."""
-        from bigmachine.cloud import GuestError
-
-        try:
-            if self._guest_setup is not None:
-                self._guest_setup.apply(metadata_url=self.metadata_url)
-        except GuestError as error:
-            logger.error("the machine's setup failed: %s", error)
-            self.exit(1)
-        super().main(serve)
 
     # -- steps ------------------------------------------------------------------------
 
@@ -309,17 +255,6 @@ class GcpSystem(System):
     def _prices(self) -> Prices:
         return self._project.prices
 
-    @contextlib.contextmanager
-    def _readable(self) -> Iterator[None]:
-        """Raise Google's errors as errors that tell the user what to do."""
-        from ._advice import explain
-        from ._errors import GcpError
-
-        try:
-            yield
-        except GcpError as error:
-            raise explain(error) from error
-
     async def _prepare(self, request: LaunchRequest, offers: Sequence[Offer]) -> GcpLaunch:
         from bigmachine.cloud import Refusals
 
@@ -329,15 +264,17 @@ class GcpSystem(System):
         from ._user_data import make_metadata
 
         assert self._plan is not None
-        assert self._access is not None
+        assert self.access is not None
         plan, o = self._plan, self.options
         self._refusals = self._refusals or Refusals()
-        self._resources.session = session = request.session
-        self._resources.zones = [*dict.fromkeys(offer.zone for offer in plan.offers)]
+        if not self.resources.session:
+            warn_of_disks(o, session=request.session)
+        self.resources.session = session = request.session
+        self.resources.zones = [*dict.fromkeys(offer.zone for offer in plan.offers)]
         description = _labels.description(session, request.driver, o)
         forms = {offer.image.boot_form for offer in offers}
         metadata = {form: make_metadata(request, o, form) for form in forms}
-        tags = await self._access.open(session=session, description=description)
+        tags = await self.access.open(session=session, description=description)
         specification = LaunchSpecification(
             options=o,
             network=plan.network,

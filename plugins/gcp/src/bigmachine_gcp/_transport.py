@@ -24,6 +24,7 @@ class Transport:
 
     def __init__(self, credentials: Credentials, project: str, endpoint_url: str) -> None:
         self.credentials = credentials
+        self._compute_credentials = credentials.for_compute()
         self.project = project
         self._endpoint_url = endpoint_url.rstrip("/")
         self._clients: dict[str, Any] = {}  # the SDK's types are not known to mypy: see pyproject
@@ -99,7 +100,7 @@ class Transport:
             ) from exc
         cls = getattr(compute_v1, service.title().replace("_", "") + "Client")
         options = ClientOptions(api_endpoint=self._endpoint_url or None)
-        client = cls(credentials=self.credentials.value, client_options=options)
+        client = cls(credentials=self._compute_credentials, client_options=options)
         _prepare(client.transport._session)
         return client
 
@@ -108,7 +109,9 @@ class Transport:
 
         with self._lock:
             if self._session is None:
-                self._session = _prepare(AuthorizedSession(self.credentials.value))
+                self._session = _prepare(
+                    AuthorizedSession(self.credentials.for_others(self.project))
+                )
             return self._session
 
 

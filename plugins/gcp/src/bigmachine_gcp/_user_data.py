@@ -6,13 +6,12 @@ import base64
 from collections.abc import Mapping
 
 from bigmachine.boot import LaunchRequest, user_data
-from bigmachine.cloud import read_public_keys
+from bigmachine.cloud import CONTACT_SECONDS, read_public_keys
 from bigmachine.errors import StartError, UsageError
 
 from ._options import GcpOptions
 from ._self_deletion import self_deletion
 
-CONTACT_SECONDS = 300.0  # the driver calls every second; only a dead one is silent that long
 SSH_USER = "bigmachine"
 """The user whom Google's guest agent makes for ``ssh_key``, with the right to use sudo."""
 _MAX_BYTES = 256 << 10  # of a value, by the discovery document's Metadata
