@@ -237,7 +237,7 @@ def test_missing_spot_capacity_is_bought_on_demand_under_the_names_left(run, gce
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-def test_no_machine_is_an_error_with_every_attempt(run, gce, at_once):
+def test_no_machine_is_an_error_with_every_attempt(run, gce, at_once, caplog):
     async def test(kit):
         with pytest.raises(StartError) as caught:
             await kit.start()
@@ -248,6 +248,7 @@ def test_no_machine_is_an_error_with_every_attempt(run, gce, at_once):
         assert f"  on-demand {TYPE} in {ZONES[0]}, {ZONES[1]}: {code}: " in text
         assert "Name other types or zones" in text
         assert gce.vms() == []
+        assert "their disks cost money" not in caplog.text  # there are none
 
     gce.bulk.refuses_at_once = at_once
     gce.capacity.left = {f"{pool} {zone}": 0 for pool in (SPOT, ON_DEMAND) for zone in ZONES}
@@ -411,12 +412,13 @@ def test_error_rules_out_what_it_is_about(code, metric, market, scope):
 
 
 @pytest.mark.long
-def test_later_start_goes_on_with_the_names_and_the_firewall_rule(run, gce):
+def test_later_start_goes_on_with_the_names_and_the_firewall_rule(run, gce, caplog):
     async def test(kit):
         await kit.start(2)
         [third] = await kit.system.start(1, kit.request)
         assert third.name.startswith("m2.")
         assert gce.count("firewalls.insert") == 1
         assert isinstance(third, Instance)
+        assert caplog.text.count("their disks cost money") == 1
 
     run(test)

@@ -46,7 +46,7 @@ class VmOptions(CloudOptions):
     max_price: float | None = option(
         None,
         help="The highest price of a spot instance, in US dollars an hour; "
-        "by default the on-demand price.",
+        "by default what the provider charges, at most its on-demand price.",
         other_names=("spot_price", "spot_max_price", "bid_price"),
     )
     disk: int = option(

@@ -212,6 +212,8 @@ def _project_advice(error: GcpError) -> str:
 def _service_account_advice(error: GcpError) -> str:
     if "SERVICE_ACCOUNT_ACCESS_DENIED" in error.reasons or "does not have access" in error.message:
         return act_as_advice(error.account)
+    if "scopes are invalid" in error.message:  # GoogleCloudPlatform/cloud-build-local pull 49
+        return "scopes: Google rejects them: pass others, or omit them"
     return f"service_account: {_ADVICE['service_account']}"
 
 

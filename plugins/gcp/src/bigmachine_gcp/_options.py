@@ -20,12 +20,11 @@ from ._option_formats import (
     service_account_problem,
     tags_problem,
 )
+from ._scopes import DEFAULT_SCOPES, scope_url, scopes_problem
 
 # By "Persistent Disk" and "Hyperdisk" of the Compute Engine documentation: 10 GiB is the least
 # of all balanced disks, 64 TiB the most.
 MIN_GIB, MAX_GIB = 10, 65_536
-DEFAULT_SCOPES = ("cloud-platform",)
-_SCOPE_PREFIX = "https://www.googleapis.com/auth/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +101,8 @@ class GcpOptions(VmOptions):
     )
     scopes: tuple[str, ...] = option(
         DEFAULT_SCOPES,
-        help="Access scopes of the service account: names, or URLs that begin with "
-        "https://www.googleapis.com/auth/.",
+        help="Access scopes of the service account: names, also those of gcloud, or URLs that "
+        "begin with https://www.googleapis.com/auth/.",
     )
     secure_boot: bool = option(
         False, help="Whether instances start with Secure Boot, as some organizations require."
@@ -143,7 +142,7 @@ class GcpOptions(VmOptions):
     @property
     def scope_urls(self) -> tuple[str, ...]:
         """The access scopes of the service account, as Google writes them."""
-        return tuple(s if s.startswith("https://") else _SCOPE_PREFIX + s for s in self.scopes)
+        return tuple(map(scope_url, self.scopes))
 
     @property
     def own_labels(self) -> Mapping[str, str]:
@@ -158,8 +157,6 @@ def check_offline(o: GcpOptions) -> None:
         problems["allow"] = "is for the session's own firewall rule, but network_tags are given"
     if not MIN_GIB <= o.disk <= MAX_GIB:
         problems["disk"] = f"must be {MIN_GIB} to {MAX_GIB} GiB, as Google's disks"
-    if o.scopes != DEFAULT_SCOPES and not o.service_account:
-        problems["scopes"] = "are of the service account: set service_account, or omit them"
     check_options(
         o,
         **problems,
@@ -179,6 +176,7 @@ def check_offline(o: GcpOptions) -> None:
         ),
         network_tags=tags_problem(o.network_tags),
         service_account=service_account_problem(o.service_account),
+        scopes=scopes_problem(o.scopes, o.service_account),
         labels=labels_problem(o.labels),
     )
 
