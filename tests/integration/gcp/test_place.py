@@ -74,7 +74,7 @@ def test_place_has_the_zones_of_the_region_or_the_requested_ones(gce):
     [
         ({}, "region: set neither by the option nor by gcloud's configuration; pass one, like"),
         ({"region": "us-centrall1"}, "has no region 'us-centrall1' for the project 'bigmachine-t"),
-        ({"region": "us-centrall1"}, "; did you mean 'us-central1'?: list all with `gcloud comp"),
+        ({"region": "us-centrall1"}, "; did you mean 'us-central1'? List all with `gcloud comp"),
         (
             {"zones": ("us-central1-x",)},
             "zones: the region 'us-central1' has no zone 'us-central1-x",
