@@ -330,7 +330,7 @@ def test_many_tasks_at_once_log_no_warning(gce, use, caplog):
     assert [record for record in caplog.records if record.levelname != "DEBUG"] == []
 
 
-def test_request_that_is_not_sent_has_a_known_outcome(gce, use):
+def test_request_that_is_not_sent_has_a_known_outcome(gce, use, caplog):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
@@ -340,7 +340,10 @@ def test_request_that_is_not_sent_has_a_known_outcome(gce, use):
             assert (error.code, error.is_unreachable) == ("ConnectionError", True)
             assert not error.is_outcome_unknown
             assert "check the internet connection" in str(explain(error))
+            retries = [text for text in caplog.messages if "retrying in" in text]
+            assert len(retries) == 2  # there may be no way to Google at all
 
+        caplog.set_level("DEBUG", "bigmachine.gcp")
         use(test, endpoint_url=url)
 
 

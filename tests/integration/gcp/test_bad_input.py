@@ -39,7 +39,7 @@ BAD = [
     Bad(
         "no credentials",
         ("there are no Google Cloud credentials: run `gcloud auth application-default login`",),
-        {"endpoint_url": ""},
+        {"endpoint_url": "", "zones": []},  # a region is missing, too
         environ={"GOOGLE_APPLICATION_CREDENTIALS": None},
     ),
     Bad(

@@ -74,6 +74,7 @@ def test_sessions_work_without_some_permissions(check, gce):
     assert lacking in advice
 
 
+@pytest.mark.long
 def test_permissions_are_unknown_if_google_cannot_be_asked(check, gce):
     gce.access.disabled_apis.add("cloudresourcemanager.googleapis.com")
     status, answers, _ = check()
@@ -83,6 +84,7 @@ def test_permissions_are_unknown_if_google_cannot_be_asked(check, gce):
     assert "Google can't be asked: " in answers["compute.instances.create"]["detail"]
 
 
+@pytest.mark.long
 def test_failed_setup_is_told_beside_the_permissions(check):
     status, answers, _ = check("machine_type=no-such-type")
     assert status == 1

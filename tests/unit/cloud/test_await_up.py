@@ -43,7 +43,7 @@ def provider(up_after, *, ended=()):
         asked.append(vm.name)
         await trio.lowlevel.checkpoint()
         if vm.name in ended:
-            return dataclasses.replace(vm, has_ended=True)
+            return dataclasses.replace(vm, address="10.0.0.2", has_ended=True)
         seconds = up_after[vm.name]
         if seconds is None:
             return None  # not found yet

@@ -28,13 +28,13 @@ async def find_place(api: Api, o: GcpOptions) -> Place:
     Raises `UsageError` if there is no region, or if Google has no such region or zone, and
     `GcpError`.
     """
+    await api.open()  # whoever has no credentials yet is told so first
     region = requested_region(o)
     if not region:
         raise UsageError(
             "region: set neither by the option nor by gcloud's configuration; pass one, like "
             "region='europe-west3', or run `gcloud config set compute/region europe-west3`"
         )
-    await api.open()
     try:
         reply = await api.read("regions.get", region=region)
     except GcpError as error:
