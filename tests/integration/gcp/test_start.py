@@ -232,6 +232,18 @@ def test_missing_spot_capacity_is_bought_on_demand_under_the_names_left(run, gce
     run(test)
 
 
+def test_spot_instance_that_is_preempted_while_it_starts_is_replaced(run, gce):
+    async def test(kit):
+        instances = await kit.start(3)
+        assert sorted(i.details["market"] for i in instances) == ["on-demand"] * 2 + ["spot"]
+        # Those that failed are left by Google, stopped, with their disks: they are deleted.
+        assert {vm.name for vm in gce.vms()} == {i.id for i in instances}
+        assert len(gce.leftovers()) == 2 * 3 + 1
+
+    gce.instances.preempts_starting = 2
+    run(test)
+
+
 @pytest.mark.parametrize("at_once", [True, False])
 def test_no_machine_is_an_error_with_every_attempt(run, gce, at_once):
     async def test(kit):

@@ -79,6 +79,8 @@ class Instances:
     all: dict[tuple[str, str], Vm] = field(default_factory=dict)
     ended: list[Vm] = field(default_factory=list)
     """Those that have been deleted."""
+    preempts_starting: int = 0
+    """How many more Spot VMs are preempted while they start."""
 
     # -- for tests ----------------------------------------------------------------------
 
@@ -234,9 +236,15 @@ class Instances:
             self.gce.chance.born(kind, vm.id)
 
     def run(self, vm: Vm) -> None:
-        """Have it run, if it has not been ended meanwhile."""
+        """Have it run, if it has not been ended meanwhile; raises `OperationError`."""
         if self.all.get((vm.zone, vm.name)) is not vm or vm.status != "STAGING":
             return
+        if self.preempts_starting and vm.scheduling["provisioningModel"] == "SPOT":
+            # It is left, stopped (scylladb/scylla-cluster-tests#2945).
+            self.preempts_starting -= 1
+            self._stop(vm)
+            text = "Instance failed to start due to preemption."
+            raise OperationError("UNSUPPORTED_OPERATION", text, 400)
         vm.document.update(status="RUNNING", lastStartTimestamp=self.gce.timeline.timestamp())
         if self.gce.box:
             self.gce.box.launch(vm)
