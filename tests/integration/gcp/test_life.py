@@ -366,6 +366,19 @@ def test_disk_that_somebody_detached_is_listed_and_freed(run, gce):
 # -- shutdown -------------------------------------------------------------------------
 
 
+def test_disk_is_freed_with_the_instance_that_uses_it(run, gce):
+    async def test(kit):
+        await kit.start()
+        reaper = kit.other().system
+        found = await reaper.instances()
+        [disk] = [one for one in found if one.kind == "disk"]
+        with trio.fail_after(30):
+            await reaper.stop(disk)  # its instance may not be listed yet
+        assert gce.vms() == []
+
+    run(test)
+
+
 def test_shutdown_frees_all_of_the_session_and_nothing_else(run, gce):
     async def test(kit):
         other = kit.other()

@@ -93,11 +93,11 @@ class Leftovers:
         """
         await for_each(resources, self._free)
 
-    async def free_ours(self, resource: Instance) -> None:
-        """Delete a resource, if it is a session's."""
+    async def find_ours(self, resource: Instance) -> list[Instance]:
+        """Return a resource as it is now, if it is a session's; else nothing."""
         found = await self.find(session=resource.session)
         same = (resource.kind, resource.id, resource.zone)
-        await self.free(one for one in found if (one.kind, one.id, one.zone) == same)
+        return [one for one in found if (one.kind, one.id, one.zone) == same]
 
     async def _free(self, resource: Instance) -> None:
         for delay in poll_intervals():
@@ -124,10 +124,11 @@ class Leftovers:
 def users_of(disks: Iterable[Instance], session: str) -> set[str]:
     """Return the session's instances that use these disks: lists may not have them yet.
 
-    Those of others are not among them, whatever somebody has attached to them.
+    Those of others are not among them, whatever somebody has attached to them. Other resources
+    have no users.
     """
     prefix = _labels.session_resource_name(session) + "-"
-    users = {user for disk in disks for user in disk.details["users"].split()}
+    users = {user for disk in disks for user in disk.details.get("users", "").split()}
     return {user for user in users if last_part(user).startswith(prefix)}
 
 
