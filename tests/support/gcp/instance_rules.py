@@ -10,6 +10,7 @@ from tests.support.gcp.catalog import (
     DISK_TYPES,
     GPUS,
     WITHOUT_HYPERDISK,
+    WITHOUT_ON_DEMAND,
     WITHOUT_PD,
     WITHOUT_STANDARD_PD,
     MachineType,
@@ -202,6 +203,9 @@ def _check_scheduling(machine_type: MachineType, given: dict[str, Any]) -> None:
     if is_spot and scheduling.get("onHostMaintenance", "TERMINATE") == "MIGRATE":
         why = "Scheduling must have preemptible be false when OnHostMaintenance isn't TERMINATE."
         raise invalid(f"{field}.preemptible", "true", why)
+    if machine_type.name in WITHOUT_ON_DEMAND and not is_spot:  # Google's words are not known
+        text = f"{machine_type.name} does not support the STANDARD provisioning model."
+        raise GceError(400, "badRequest", text)
     ends = scheduling.get("onHostMaintenance") == "TERMINATE"
     if machine_type.series == "e2" and ends and not is_spot:
         raise GceError(  # chainguard-dev/terraform-infra-common#935
