@@ -15,7 +15,7 @@ from bigmachine.system import Instance
 from bigmachine_gcp._bulk_insert import MachineNames
 from bigmachine_gcp._errors import GcpError, QuotaInfo
 from bigmachine_gcp._launch import scope_of
-from bigmachine_gcp._launch_specification import MAX_RUN_SECONDS, NOTICE_SECONDS
+from bigmachine_gcp._launch_specification import MAX_RUN_SECONDS
 from tests.support.gcp.errors import GceError, OperationError
 from tests.support.gcp.fixtures import TYPE
 from tests.support.gcp.gce import REGION, ZONE, Gce
@@ -65,7 +65,6 @@ def test_instance_ends_for_good_whatever_ends_it(run, gce):
             "onHostMaintenance": "TERMINATE",
             "instanceTerminationAction": "DELETE",
             "maxRunDuration": {"seconds": str(MAX_RUN_SECONDS)},
-            "preemptionNoticeDuration": {"seconds": str(NOTICE_SECONDS)},
         }
         [disk] = properties["disks"]
         assert disk["boot"]
@@ -233,6 +232,18 @@ def test_missing_spot_capacity_is_bought_on_demand_under_the_names_left(run, gce
         assert f"spot {TYPE} in {ZONE}: ZONE_RESOURCE_POOL_EXHAUSTED" in caplog.text
 
     gce.capacity[f"{SPOT} {ZONE}"] = 1
+    run(test)
+
+
+def test_spot_instance_that_is_preempted_while_it_starts_is_replaced(run, gce):
+    async def test(kit):
+        instances = await kit.start(3)
+        assert sorted(i.details["market"] for i in instances) == ["on-demand"] * 2 + ["spot"]
+        # Those that failed are left by Google, stopped, with their disks: they are deleted.
+        assert {vm.name for vm in gce.vms()} == {i.id for i in instances}
+        assert len(gce.leftovers()) == 2 * 3 + 1
+
+    gce.instances.preempts_starting = 2
     run(test)
 
 
