@@ -90,3 +90,10 @@ def test_failed_setup_is_told_beside_the_permissions(check):
     assert status == 1
     assert verdicts(answers) == {"setup": "refused"}
     assert answers["setup"]["detail"].startswith("machine_type: no zone offers 'no-such-type'")
+
+
+def test_option_that_is_wrong_whatever_google_says_is_all_that_is_told(check, gce):
+    _, answers, _ = check("image=debian-13")
+    assert [*answers] == ["setup"]
+    assert "invalid option image: must be projects/PROJECT" in answers["setup"]["detail"]
+    assert gce.asked == []

@@ -59,8 +59,8 @@ def test_status_says_whether_sessions_would_fail(install, capsys, verdict, is_ne
     assert main(["check", "picky"]) == status
     word = verdict.lower()
     assert capsys.readouterr().out == (
-        f"shut down\n{word:{len(word)}}  make\n         No, never.\n"
-        f"{'ok':{len(word)}}  look\n\nAsk\nfor it.\n\n{end}\n"
+        f"shut down\n{'ok':{len(word)}}  look\n"
+        f"{word:{len(word)}}  make\n         No, never.\n\nAsk\nfor it.\n\n{end}\n"
     )
 
 

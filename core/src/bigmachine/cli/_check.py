@@ -74,10 +74,12 @@ async def _check(system: System) -> CheckReport:
 
 
 def _text(report: CheckReport) -> Iterator[str]:
+    """Yield the lines for people: what is not well comes last, where a terminal shows it."""
     from ..errors import sanitize, sanitize_line
+    from ..system import Verdict
     from ._table import table, wrapped
 
-    requests = report.requests
+    requests = sorted(report.requests, key=lambda request: request.verdict is not Verdict.OK)
     heads = table([(str(request.verdict), request.name) for request in requests], indent=0)
     for head, request in zip(heads, requests, strict=True):
         yield head

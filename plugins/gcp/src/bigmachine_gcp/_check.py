@@ -20,7 +20,7 @@ from ._advice import explain
 from ._api import Api
 from ._errors import GcpError
 from ._launch_plan import LaunchPlan
-from ._options import GcpOptions
+from ._options import GcpOptions, check_offline
 from ._service_account import service_account_path
 
 ROLE = Path(__file__).with_name("role.yaml")
@@ -73,7 +73,12 @@ class Check:
     _missing: set[str] = field(default_factory=set)
 
     async def run(self) -> CheckReport:
-        """Check all. Raises `BigmachineError` if there are no credentials, or no project."""
+        """Check all.
+
+        Raises `BigmachineError` for options that are wrong whatever Google says, and if there are
+        no credentials, or no project.
+        """
+        check_offline(self.options)
         self.api.forbid_changes()
         await self.api.open()
         requests = [await self._setup()]
@@ -96,13 +101,13 @@ class Check:
         return CheckReport(requests, self._advice())
 
     async def _setup(self) -> CheckedRequest:
-        plan: LaunchPlan | None = None
-        with contextlib.suppress(GcpError, BigmachineError):  # the setup shows it
-            plan = await self.make_plan()
         try:
             await self.setup()
         except BigmachineError as error:
             return CheckedRequest("setup", Verdict.REFUSED, str(error))
+        plan: LaunchPlan | None = None
+        with contextlib.suppress(GcpError, BigmachineError):  # it has just succeeded
+            plan = await self.make_plan()
         first = f"a session would try first: {plan.offers[0]}" if plan else ""
         return CheckedRequest("setup", Verdict.OK, first)
 
