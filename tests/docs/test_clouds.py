@@ -7,7 +7,9 @@ from dataclasses import fields
 
 import pytest
 
+from bigmachine.errors import UsageError
 from bigmachine.system import VmOptions
+from bigmachine.system._options import resolve_options
 from bigmachine_ec2 import Ec2Options
 from bigmachine_gcp import GcpOptions
 from tests.docs.markdown import ROOT, section
@@ -34,3 +36,18 @@ def test_shared_options_are_those_of_all_vms():
 def test_column_of_a_cloud_has_its_options(column, cls):
     own = {field.name for field in fields(cls)} - SHARED
     assert names(" ".join(row[column] for row in cells("Options that differ"))) == own
+
+
+@pytest.mark.parametrize(("column", "cls", "other"), [(1, Ec2Options, 2), (2, GcpOptions, 1)])
+def test_name_on_another_cloud_is_answered_with_the_name_on_this_one(column, cls, other):
+    own = {field.name for field in fields(cls)}
+    answers = {}
+    for row in cells("Options that differ"):
+        for name in names(row[other]) - own:
+            with pytest.raises(UsageError) as caught:
+                resolve_options(cls, system_name="cloud", keywords={name: "x"})
+            answers[name] = (names(row[column]), str(caught.value))
+    assert len(answers) > 5
+    for expected, text in answers.values():
+        guess = text.partition("; did you mean ")[2].partition("?")[0]
+        assert not expected or expected.intersection(re.findall("'(.*?)'", guess)), text

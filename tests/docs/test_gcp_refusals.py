@@ -10,7 +10,8 @@ from tests.docs.markdown import ROOT
 from tests.docs.test_refusals import messages, rows
 
 PAGE = ROOT / "docs/gcp.md"
-SOURCE = "\n".join(p.read_text() for p in (ROOT / "plugins/gcp/src/bigmachine_gcp").glob("*.py"))
+FOLDERS = ("plugins/gcp/src/bigmachine_gcp", "core/src/bigmachine/cloud")
+SOURCE = "\n".join(p.read_text() for f in FOLDERS for p in (ROOT / f).glob("*.py"))
 MESSAGES = [" ".join(message.split()) for message in messages(SOURCE)]
 TABLE = (
     PAGE.read_text().partition("\n## What Google refuses on first use\n")[2].partition("\n## ")[0]

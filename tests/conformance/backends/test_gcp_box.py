@@ -12,7 +12,7 @@ from bigmachine.system._options import resolve_options
 from bigmachine.testing.conformance import Suite
 from bigmachine_gcp import GcpOptions
 from tests.support.gcp.box import environ
-from tests.support.gcp.boxed import BoxedGcp
+from tests.support.gcp.boxed.system import BoxedGcp
 from tests.support.gcp.fixtures import TYPE
 from tests.support.gcp.gce import ZONE
 

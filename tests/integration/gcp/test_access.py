@@ -86,6 +86,7 @@ def test_rule_that_somebody_has_spoilt_is_restored(run, gce, caplog, how):
     run(test)
 
 
+@pytest.mark.long
 def test_rule_that_was_reaped_between_two_starts_is_created_again(run, gce):
     async def test(kit):
         await kit.start()
@@ -96,6 +97,7 @@ def test_rule_that_was_reaped_between_two_starts_is_created_again(run, gce):
     run(test)
 
 
+@pytest.mark.long
 def test_driver_that_may_not_change_its_rule_is_told_once(run, gce, caplog):
     async def test(kit):
         instances = await kit.start()
@@ -110,6 +112,8 @@ def test_driver_that_may_not_change_its_rule_is_told_once(run, gce, caplog):
     run(test)
 
 
+@pytest.mark.long
+@pytest.mark.usefixtures("consistent")
 def test_rule_in_a_shared_network_is_in_the_host_project(run, gce):
     gce.networks.add("shared", project="host", mode="auto")
 

@@ -13,6 +13,8 @@ from tests.support.gcp import first_use
 from tests.support.gcp.gce import PROJECT, Gce
 from tests.support.gcp.oauth import ACCOUNT
 
+LINES = 8
+"""How many lines of 80 columns a message has at most; Google's own may have five."""
 WORKERS = f"workers@{PROJECT}.iam.gserviceaccount.com"
 CHANGES = ("insert", "bulkInsert", "patch", "delete", "setLabels", "setMetadata")
 
@@ -37,7 +39,7 @@ BAD = [
     Bad(
         "no credentials",
         ("there are no Google Cloud credentials: run `gcloud auth application-default login`",),
-        {"endpoint_url": ""},
+        {"endpoint_url": "", "zones": []},  # a region is missing, too
         environ={"GOOGLE_APPLICATION_CREDENTIALS": None},
     ),
     Bad(
@@ -146,4 +148,5 @@ def test_bad_input_is_refused_before_anything_is_created(gce, run, monkeypatch, 
     text = run(test, **bad.options)
     assert [part for part in bad.says if part not in text] == []
     assert "\n" not in text
+    assert len(text) <= LINES * 80, len(text)
     assert [call.method for call in gce.asked if call.method.endswith(CHANGES)] == []

@@ -56,9 +56,8 @@ def test_missing_permissions_fail_with_the_commands_that_grant_them(check, gce):
     status, answers, advice = check(f"service_account={Gce.default_account}")
     assert status == 1
     denied = ["compute.instances.create", "compute.disks.list", ACT_AS]
-    verdicts_of_permissions = verdicts(answers)
-    assert verdicts_of_permissions.pop("setup") == "refused"  # it asks for the last
-    assert verdicts_of_permissions == dict.fromkeys(denied, "denied")
+    assert verdicts(answers) == {**dict.fromkeys(denied, "denied"), "setup": "refused"}
+    assert "may not have instances act as" in answers["setup"]["detail"]
     assert "--permissions=compute.disks.list,compute.instances.create\n" in advice
     assert f"add-iam-policy-binding {PROJECT} --member=serviceAccount:" in advice
     assert f"gcloud iam service-accounts add-iam-policy-binding {Gce.default_account}" in advice
@@ -75,6 +74,7 @@ def test_sessions_work_without_some_permissions(check, gce):
     assert lacking in advice
 
 
+@pytest.mark.long
 def test_permissions_are_unknown_if_google_cannot_be_asked(check, gce):
     gce.access.disabled_apis.add("cloudresourcemanager.googleapis.com")
     status, answers, _ = check()
@@ -84,6 +84,7 @@ def test_permissions_are_unknown_if_google_cannot_be_asked(check, gce):
     assert "Google can't be asked: " in answers["compute.instances.create"]["detail"]
 
 
+@pytest.mark.long
 def test_failed_setup_is_told_beside_the_permissions(check):
     status, answers, _ = check("machine_type=no-such-type")
     assert status == 1

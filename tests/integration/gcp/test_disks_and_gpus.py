@@ -157,7 +157,7 @@ MISFITS = [
     ),
     (
         {"machine_type": "n1-standard-4", "accelerator": "nvidia-telsa-t4"},
-        ("accelerator: no zone offers 'nvidia-telsa-t4' to this project; list all with `gclo",),
+        ("accelerator: no zone offers 'nvidia-telsa-t4' to this project; did you mean 'nv",),
     ),
     (
         {

@@ -20,6 +20,13 @@ def test_names_say_session_and_machine():
     assert labels.session_resource_name(SESSION) == "bm-main-0123abcd"
 
 
+def test_sessions_in_different_domains_have_different_names():
+    other = "main-0123abcd.bigmachines"
+    assert labels.session_label(other).startswith("main-0123abcd-")
+    assert NAME.fullmatch(labels.instance_name(other, "m3.main-0123abcd.bigmachines"))
+    assert labels.session_label(SESSION) == labels.session_label("main-0123abcd")
+
+
 def test_long_name_is_cut_but_keeps_what_makes_it_unique():
     name = labels.instance_name("x" * 80 + "-0123abcd.bigmachine", "m123456")
     assert NAME.fullmatch(name)

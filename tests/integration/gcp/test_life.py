@@ -69,6 +69,7 @@ def test_ended_instance_has_the_reason_of_its_zones_operations(
     run(test)
 
 
+@pytest.mark.long
 def test_end_of_the_lifetime_is_the_reason(run, gce):
     async def test(kit):
         [instance] = await kit.start()
@@ -80,6 +81,7 @@ def test_end_of_the_lifetime_is_the_reason(run, gce):
     run(test, lifetime=3600.0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("verb", "said"), [("delete", "deleted"), ("stop", "stopped")])
 def test_instance_that_somebody_ended_has_their_name(run, gce, verb, said):
     async def test(kit):
@@ -97,6 +99,7 @@ def test_instance_that_somebody_ended_has_their_name(run, gce, verb, said):
     run(test)
 
 
+@pytest.mark.long
 def test_reason_is_unknown_if_operations_may_not_be_listed(run, gce, monkeypatch):
     monkeypatch.setattr("bigmachine_gcp._vms._NEW_SECONDS", 0.0)  # it may be deleted at once
 
@@ -112,6 +115,7 @@ def test_reason_is_unknown_if_operations_may_not_be_listed(run, gce, monkeypatch
     run(test)
 
 
+@pytest.mark.long
 def test_new_instance_that_is_not_found_has_not_ended(run, gce):
     async def test(kit):
         [instance] = await kit.start()
@@ -123,6 +127,7 @@ def test_new_instance_that_is_not_found_has_not_ended(run, gce):
     run(test)
 
 
+@pytest.mark.long
 def test_state_is_unknown_if_its_zone_cannot_be_reached(run, gce, caplog):
     async def test(kit):
         [instance] = await kit.start()
@@ -155,6 +160,7 @@ def test_many_silent_machines_are_looked_at_by_few_requests(run, gce):
     run(test)
 
 
+@pytest.mark.long
 def test_dead_zone_does_not_hide_the_state_of_instances_elsewhere(run, gce):
     async def test(kit):
         system = await kit.setup()
@@ -207,6 +213,7 @@ def test_stop_deletes_only_its_instance_and_waits_for_it(run, gce):
     run(test)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("consistent")
 @pytest.mark.parametrize("known", ["name", "id"])
 def test_another_process_stops_an_instance_by_its_name_or_id(run, gce, known):
@@ -221,6 +228,7 @@ def test_another_process_stops_an_instance_by_its_name_or_id(run, gce, known):
     run(test)
 
 
+@pytest.mark.long
 def test_stop_waits_for_an_instance_not_yet_found(run, gce):
     async def test(kit):
         [instance] = await kit.start()
@@ -243,6 +251,7 @@ def test_stop_repeats_a_deletion_that_another_operation_holds_up(run, gce):
     run(test)
 
 
+@pytest.mark.long
 def test_stop_succeeds_after_a_lost_answer(run, gce):
     async def test(kit):
         [instance] = await kit.start()
@@ -268,6 +277,7 @@ def test_stopped_instance_is_deleted_with_its_disk(run, gce):
     run(test)
 
 
+@pytest.mark.long
 def test_cancelled_stop_can_be_repeated(run, gce):
     async def test(kit):
         [instance] = await kit.start()
@@ -350,6 +360,7 @@ def test_instances_says_that_a_zone_is_not_seen(run, gce):
     run(test)
 
 
+@pytest.mark.long
 def test_disk_that_somebody_detached_is_listed_and_freed(run, gce):
     async def test(kit):
         [instance] = await kit.start()
@@ -393,6 +404,7 @@ def test_shutdown_frees_all_of_the_session_and_nothing_else(run, gce):
     run(test)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("consistent")
 def test_shutdown_finds_forgotten_instances_by_their_labels(run, gce):
     async def test(kit):
@@ -404,6 +416,7 @@ def test_shutdown_finds_forgotten_instances_by_their_labels(run, gce):
     run(test)
 
 
+@pytest.mark.long
 def test_cancelled_shutdown_can_be_repeated(run, gce):
     async def test(kit):
         await kit.start(2)
@@ -455,6 +468,7 @@ def test_shutdown_fails_if_a_zone_of_the_session_is_not_seen(run, gce, monkeypat
     run(test, zones=[ZONE, OTHER_ZONE])
 
 
+@pytest.mark.long
 def test_firewall_rule_whose_answer_was_lost_is_found(run, gce, monkeypatch):
     monkeypatch.setattr("bigmachine_gcp._api._ATTEMPTS", 1)
 
@@ -467,6 +481,7 @@ def test_firewall_rule_whose_answer_was_lost_is_found(run, gce, monkeypatch):
     run(test)
 
 
+@pytest.mark.long
 def test_shutdown_frees_a_firewall_rule_of_a_failed_start(run, gce, monkeypatch):
     monkeypatch.setattr("bigmachine_gcp._api._ATTEMPTS", 1)
 
@@ -478,16 +493,6 @@ def test_shutdown_frees_a_firewall_rule_of_a_failed_start(run, gce, monkeypatch)
             await system.start(1, kit.request)
         await eventually(lambda: gce.leftovers() == ["firewall rule bm-test-0123abcd"])
         await system.shutdown()
-
-    run(test)
-
-
-@pytest.mark.usefixtures("consistent")
-def test_all_pages_of_a_list_are_read(run, gce):
-    async def test(kit):
-        started = [(await kit.start(1))[0] for _ in range(3)]
-        gce.edit("instances.aggregatedList", lambda answer: answer)
-        assert {i.id for i in started} <= {i.id for i in await kit.system.instances()}
 
     run(test)
 
@@ -509,6 +514,7 @@ def test_start_cancelled_during_launch_deletes_the_instances(run, gce):
     run(test)
 
 
+@pytest.mark.long
 def test_start_cancelled_while_the_operation_runs_deletes_what_comes(run, gce):
     async def test(kit):
         system = await kit.setup()
@@ -522,6 +528,7 @@ def test_start_cancelled_while_the_operation_runs_deletes_what_comes(run, gce):
     run(test)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("consistent")
 def test_start_cancelled_with_unknown_outcome_frees_all(run, gce):
     async def test(kit):
@@ -537,6 +544,7 @@ def test_start_cancelled_with_unknown_outcome_frees_all(run, gce):
     run(test)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("after", [0.0, 0.01, 0.03, 0.06, 0.1, 0.2, 0.4])
 def test_start_cancelled_at_any_time_leaves_nothing(run, gce, after):
     async def test(kit):

@@ -40,7 +40,10 @@ def test_default_type_is_the_first_that_the_zones_have(run, gce):
 
 def test_type_that_no_zone_has_is_refused(run, gce):
     said = refusal(run, UsageError, machine_type=["n2-standard-2", "n2-standrad-2"])
-    assert said.startswith("machine_type: no zone offers 'n2-standrad-2' to this project")
+    assert said.startswith(
+        "machine_type: no zone offers 'n2-standrad-2' to this project; did you mean "
+        "'n2-standard-2'? List all with"
+    )
     assert "`gcloud compute machine-types list --zones=us-central1-a`" in said
 
 

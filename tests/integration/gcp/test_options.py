@@ -37,6 +37,20 @@ def checked(**options):
             {"region": "us-east1", "zones": ["us-central1-a"]},
             "region: does not contain the zone 'us-central1-a': omit region, or pass other zones",
         ),
+        ({"region": " US-Central1"}, "', not ' US-Central1'; did you mean 'us-central1'?"),
+        ({"zones": "US_CENTRAL1_A"}, "', not 'US_CENTRAL1_A'; did you mean 'us-central1-a'?"),
+        (
+            {"zones": "us-central1-a, us-central1-b"},
+            "zones: must be one name each: pass zones=['us-central1-a', 'us-central1-b']",
+        ),
+        (
+            {"machine_type": "n2-standard-2,e2-medium"},
+            "machine_type: must be one name each: pass machine_type=['n2-standard-2', 'e2-medium']",
+        ),
+        (
+            {"machine_type": "Standard_D2s_v5"},
+            "must be a type of Google, like 'n2-standard-4', not o",
+        ),
         ({"machine_type": ""}, "machine_type: must name a type"),
         (
             {"machine_type": "c7i.large"},
@@ -51,6 +65,10 @@ def checked(**options):
         ({"accelerator": "nvidia-tesla-t4:0"}, "accelerator: must be a type"),
         ({"image": "ami-0123"}, "image: must be projects/PROJECT/global/images/NAME or …/images/"),
         ({"image": "debian-cloud/debian-13"}, f"for a family, pass '{FAMILY}'"),
+        ({"image": "debian-13"}, f"not 'debian-13': for a family, pass '{FAMILY}'"),
+        ({"image": "family/debian-13"}, f"for a family, pass '{FAMILY}'"),
+        ({"image": "mine-1"}, "not 'mine-1': for one of your project, pass 'global/images/mine-1'"),
+        ({"image": "family/mine"}, "for one of your project, pass 'global/images/family/mine'"),
         ({"disk": 9}, "disk: must be 10 to 65536 GiB"),
         ({"disk_type": "pd balanced"}, "disk_type: must be a disk type, like 'pd-balanced', not"),
         ({"data_disk": 39}, "data_disk: must be 40 to 262144 GiB on 4 volumes, or 0 for none"),
@@ -69,6 +87,16 @@ def checked(**options):
             {"service_account": "serviceAccount:a@b.iam.gserviceaccount.com"},
             "service_account: must",
         ),
+        (
+            {"service_account": "key.json"},
+            "not a key: for the driver's own credentials, set GOOGLE_APPLICATION_CREDENTIALS to",
+        ),
+        ({"scopes": (), "service_account": "default"}, "scopes: must be at least one, or machines"),
+        (
+            {"scopes": ["http://x"], "service_account": "default"},
+            "scopes: must be scopes, like 'devstorage.read_only', or URLs in https://www.googleapis.",
+        ),
+        ({"scopes": ["gke-default"], "service_account": "default"}, ", not 'gke-default'"),
         ({"scopes": ["compute"]}, "scopes: are of the service account: set service_account, or o"),
         ({"labels": ["team"]}, "labels: must be KEY=VALUE, not 'team'"),
         ({"labels": ["=x"]}, "labels: must be KEY=VALUE, not '=x'"),
@@ -135,7 +163,7 @@ def test_options_are_given_as_the_api_takes_them():
         zones="us-central1-a",
         accelerator="nvidia-tesla-t4:2",
         service_account="default",
-        scopes=["compute", "https://www.googleapis.com/auth/cloud-platform"],
+        scopes=["compute", "https://www.googleapis.com/auth/cloud-platform", "storage-ro"],
         labels=["team=ml", "env="],
     )
     assert o.machine_types == ("n2-standard-4", "e2-standard-4")
@@ -144,6 +172,7 @@ def test_options_are_given_as_the_api_takes_them():
     assert o.scope_urls == (
         "https://www.googleapis.com/auth/compute",
         "https://www.googleapis.com/auth/cloud-platform",
+        "https://www.googleapis.com/auth/devstorage.read_only",  # gcloud's name is another
     )
     assert o.own_labels == {"team": "ml", "env": ""}
     assert (checked().accelerator_type, checked().accelerator_count) == ("", 0)

@@ -313,7 +313,7 @@ def test_price_list_is_kept_in_the_users_cache(monkeypatch, tmp_path):
     assert default_file() == tmp_path / "bigmachine" / "gcp-prices.json"
 
 
-def test_started_and_listed_instances_have_their_price(run, gce):
+def test_started_and_listed_instances_have_their_price(run, gce, consistent):
     async def test(kit):
         [started] = await kit.start()
         assert started.cost_per_hour == pytest.approx(N2 * SPOT + DISK + IP / 2)

@@ -14,40 +14,60 @@ R = "us-central1"
 
 
 TOO_LOW = [
-    ({(R, "N2_CPUS"): 1}, {}, "2 of N2_CPUS in us-central1: 1 (0 in use) are needed"),
-    ({(R, "CPUS"): 1}, {"machine_type": "e2-standard-2"}, "2 of CPUS in us-central1: 1 (0"),
-    ({("", "CPUS_ALL_REGIONS"): 1}, {}, "2 of CPUS_ALL_REGIONS in all regions: 1 (0 in use)"),
-    ({(R, "IN_USE_ADDRESSES"): 0}, {}, "1 of IN_USE_ADDRESSES in us-central1: 0 (0 in use)"),
-    ({(R, "SSD_TOTAL_GB"): 500}, {"data_disk": 600}, "620 of SSD_TOTAL_GB in us-central1: 500"),
+    (
+        {(R, "N2_CPUS"): 1},
+        {},
+        "2 of N2_CPUS in us-central1 are needed, and the limit is 1 (0 in use)",
+    ),
+    (
+        {(R, "CPUS"): 1},
+        {"machine_type": "e2-standard-2"},
+        "2 of CPUS in us-central1 are needed, and the limit is 1 (0",
+    ),
+    (
+        {("", "CPUS_ALL_REGIONS"): 1},
+        {},
+        "2 of CPUS_ALL_REGIONS in all regions are needed, and the limit is 1 (0 in use)",
+    ),
+    (
+        {(R, "IN_USE_ADDRESSES"): 0},
+        {},
+        "1 of IN_USE_ADDRESSES in us-central1 are needed, and the limit is 0 (0 in use)",
+    ),
+    (
+        {(R, "SSD_TOTAL_GB"): 500},
+        {"data_disk": 600},
+        "620 of SSD_TOTAL_GB in us-central1 are needed, and the limit is 500",
+    ),
     (
         {(R, "DISKS_TOTAL_GB"): 10},
         {"disk_type": "pd-standard"},
-        "20 of DISKS_TOTAL_GB in us-central1: 10",
+        "20 of DISKS_TOTAL_GB in us-central1 are needed, and the limit is 10",
     ),
     (
         {(R, "HDB_TOTAL_GB"): 10},
         {"machine_type": "c4-standard-2"},
-        "20 of HDB_TOTAL_GB in us-central1: 10",
+        "20 of HDB_TOTAL_GB in us-central1 are needed, and the limit is 10",
     ),
     (
         {(R, "LOCAL_SSD_TOTAL_GB"): 300},
         {"local_disks": True},
-        "375 of LOCAL_SSD_TOTAL_GB in us-central1: 300",
+        "375 of LOCAL_SSD_TOTAL_GB in us-central1 are needed, and the limit is 300",
     ),
     (
         {("", "GPUS_ALL_REGIONS"): 0},
         {"machine_type": "g2-standard-4"},
-        "1 of GPUS_ALL_REGIONS in all regions: 0 (0 in use) are needed",
+        "1 of GPUS_ALL_REGIONS in all regions are needed, and the limit is 0 (0 in use)",
     ),
     (
         {(R, "NVIDIA_V100_GPUS"): 0},
         {"machine_type": "n1-standard-4", "accelerator": "nvidia-tesla-v100"},
-        "1 of NVIDIA_V100_GPUS in us-central1: 0",
+        "1 of NVIDIA_V100_GPUS in us-central1 are needed, and the limit is 0",
     ),
     (
         {(R, "PREEMPTIBLE_CPUS"): 1},
         {"market": "spot"},
-        "2 of PREEMPTIBLE_CPUS in us-central1: 1",
+        "2 of PREEMPTIBLE_CPUS in us-central1 are needed, and the limit is 1",
     ),
 ]
 ENOUGH = [
@@ -105,7 +125,7 @@ def test_more_machines_than_there_is_room_for_is_a_warning(run, gce, caplog):
         made.quotas.warn(made.offers, count=9)
     assert caplog.messages == [
         "9 machines are more than the quota may allow: "
-        "9 of IN_USE_ADDRESSES in us-central1: 8 (0 in use) are needed"
+        "9 of IN_USE_ADDRESSES in us-central1 are needed, and the limit is 8 (0 in use)"
     ]
 
 

@@ -75,6 +75,7 @@ async def send(gce, api, error, monkeypatch):
             f"'bigmachine-tests': have a role granted that includes it, {ROLE}",
         ),
         (r.NO_PROJECTS_GET, StartError, "is not your project's ID, correct the option project"),
+        (r.BAD_SCOPES, UsageError, "scopes: Google rejects them: pass others, or omit them"),
         (r.NO_ACT_AS, UsageError, "service_account: .* 'Service Account User'"),
         (r.NO_EXTERNAL_ADDRESS, UsageError, "public_address: .*pass public_address=False, and run"),
         (r.NOT_SHIELDED, UsageError, "secure_boot: .*pass secure_boot=True"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bigmachine.errors import UsageError
-from bigmachine_gcp._service_account import check_service_account
+from bigmachine_gcp._service_account import _project_of, check_service_account
 from tests.support.gcp.gce import PROJECT
 
 EMAIL = f"workers@{PROJECT}.iam.gserviceaccount.com"
@@ -38,17 +38,21 @@ def test_default_account_is_that_of_the_project(gce, check):
     assert check("default") == [f"projects/{PROJECT}/serviceAccounts/{gce.default_account}"]
 
 
+def test_account_is_looked_up_in_its_own_project(gce, check):
+    email = "a@other-project.iam.gserviceaccount.com"
+    gce.policies.accounts.add(email)
+    assert check(email) == [f"projects/other-project/serviceAccounts/{email}"]
+
+
 @pytest.mark.parametrize(
     ("email", "project"),
     [
-        ("a@other-project.iam.gserviceaccount.com", "other-project"),
         ("a@my-project.example.com.iam.gserviceaccount.com", "example.com:my-project"),
-        ("1-compute@developer.gserviceaccount.com", PROJECT),
+        ("1-compute@developer.gserviceaccount.com", ""),
     ],
 )
-def test_account_is_looked_up_in_its_own_project(gce, check, email, project):
-    gce.policies.accounts.add(email)
-    assert check(email) == [f"projects/{project}/serviceAccounts/{email}"]
+def test_address_of_an_account_tells_its_project(email, project):
+    assert _project_of(email) == project
 
 
 def test_account_that_does_not_exist_is_refused(check):

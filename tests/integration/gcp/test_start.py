@@ -77,6 +77,7 @@ def test_instance_ends_for_good_whatever_ends_it(run, gce):
     run(test)
 
 
+@pytest.mark.long
 def test_on_demand_instance_ends_for_good_too(run, gce):
     async def test(kit):
         await kit.start()
@@ -91,6 +92,7 @@ def test_on_demand_instance_ends_for_good_too(run, gce):
     run(test, market="on-demand", lifetime=3600.5)
 
 
+@pytest.mark.long
 def test_boot_program_is_in_the_metadata(run, gce):
     async def test(kit):
         await kit.start()
@@ -171,6 +173,7 @@ ACCOUNT = Gce.default_account
 COMPUTE_SCOPE = "https://www.googleapis.com/auth/compute"
 
 
+@pytest.mark.long
 def test_gpus_and_local_ssds_are_attached(run, gce):
     async def test(kit):
         await kit.start()
@@ -218,6 +221,7 @@ def test_missing_capacity_of_one_zone_comes_from_the_others(run, gce):
     run(test, zones=ZONES)
 
 
+@pytest.mark.long
 def test_missing_spot_capacity_is_bought_on_demand_under_the_names_left(run, gce, caplog):
     async def test(kit):
         with caplog.at_level(logging.WARNING, "bigmachine.gcp"):
@@ -245,7 +249,7 @@ def test_spot_instance_that_is_preempted_while_it_starts_is_replaced(run, gce):
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-def test_no_machine_is_an_error_with_every_attempt(run, gce, at_once):
+def test_no_machine_is_an_error_with_every_attempt(run, gce, at_once, caplog):
     async def test(kit):
         with pytest.raises(StartError) as caught:
             await kit.start()
@@ -256,12 +260,14 @@ def test_no_machine_is_an_error_with_every_attempt(run, gce, at_once):
         assert f"  on-demand {TYPE} in {ZONES[0]}, {ZONES[1]}: {code}: " in text
         assert "Name other types or zones" in text
         assert gce.vms() == []
+        assert "their disks cost money" not in caplog.text  # there are none
 
     gce.bulk.refuses_at_once = at_once
     gce.capacity.left = {f"{pool} {zone}": 0 for pool in (SPOT, ON_DEMAND) for zone in ZONES}
     run(test, zones=ZONES[:2])
 
 
+@pytest.mark.long
 def test_quota_for_some_machines_launches_those(run, gce):
     async def test(kit):
         instances = await kit.start(7)
@@ -284,6 +290,7 @@ def test_used_up_quota_is_told_with_what_to_do(run, gce):
     run(test)
 
 
+@pytest.mark.long
 def test_type_without_quota_is_passed_over(run, gce):
     async def test(kit):
         system = await kit.setup()
@@ -294,6 +301,7 @@ def test_type_without_quota_is_passed_over(run, gce):
     run(test, machine_type=[TYPE, "e2-standard-2"])
 
 
+@pytest.mark.long
 def test_regional_request_that_google_rejects_is_made_in_each_zone(run, gce, caplog):
     async def test(kit):
         [instance] = await kit.start()
@@ -304,6 +312,7 @@ def test_regional_request_that_google_rejects_is_made_in_each_zone(run, gce, cap
     run(test, zones=ZONES)
 
 
+@pytest.mark.long
 def test_wrong_request_is_not_repeated_elsewhere(run, gce):
     async def test(kit):
         with pytest.raises(UsageError, match=r"^service_account: .*SERVICE_ACCOUNT_ACCESS_DENIED"):
@@ -356,6 +365,7 @@ def test_instances_of_a_request_that_is_never_answered_are_found(run, gce, monke
     run(test)
 
 
+@pytest.mark.long
 def test_start_ends_if_it_is_unknown_what_was_launched(run, gce, monkeypatch):
     monkeypatch.setattr("bigmachine_gcp._api._ATTEMPTS", 1)
     denied = GceError(403, "forbidden", "Required 'compute.instances.list' permission")
@@ -408,12 +418,14 @@ def test_error_rules_out_what_it_is_about(code, metric, market, scope):
 # -- a start that is not the first ----------------------------------------------------
 
 
-def test_later_start_goes_on_with_the_names_and_the_firewall_rule(run, gce):
+@pytest.mark.long
+def test_later_start_goes_on_with_the_names_and_the_firewall_rule(run, gce, caplog):
     async def test(kit):
         await kit.start(2)
         [third] = await kit.system.start(1, kit.request)
         assert third.name.startswith("m2.")
         assert gce.count("firewalls.insert") == 1
         assert isinstance(third, Instance)
+        assert caplog.text.count("their disks cost money") == 1
 
     run(test)

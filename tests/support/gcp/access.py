@@ -68,10 +68,20 @@ class Access:
                 text = f"Required '{permission}' permission for '{path}'"
                 raise GceError(403, "forbidden", text)
 
-    @implements("cloudresourcemanager.projects.testIamPermissions")
+    @implements(
+        "cloudresourcemanager.projects.testIamPermissions",
+        "iam.projects.serviceAccounts.testIamPermissions",
+    )
     def test_permissions(self, call: Call) -> Any:
         """Answer which of the permissions that it asks about the caller has."""
         granted = [one for one in call.body["permissions"] if one not in self.denied]
+        if call.method.startswith("iam."):
+            email = call.resource.rpartition("/")[2]
+            if not self.gce.policies.knows(email):
+                # MarkEdmondson1234/googleCloudRunner#146
+                raise GceError(404, "notFound", "Unknown service account")
+            if not self.gce.policies.allows(email):
+                granted = []
         return {"permissions": granted} if granted else {}
 
     def _disabled(self, service: str, title: str) -> GceError:

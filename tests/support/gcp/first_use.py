@@ -95,6 +95,14 @@ NO_PROJECTS_GET = Refusal(
     forbidden(f"Required 'compute.projects.get' permission for 'projects/{PROJECT}'"),
     "cloudyr/googleComputeEngineR issues 94 and 146",
 )
+BAD_SCOPES = Refusal(
+    GceError(
+        400,
+        "invalid",
+        "One or more of the service account scopes are invalid: 'useraccounts-ro'",
+    ),
+    "GoogleCloudPlatform/cloud-build-local pull request 49",
+)
 NO_ACT_AS = Refusal(
     OperationError(
         "SERVICE_ACCOUNT_ACCESS_DENIED",

@@ -77,6 +77,15 @@ class Kit:
         return kit
 
 
+async def error_of(call: Awaitable[Any]) -> Any:
+    """Return the error of a call of `Api`, which must fail."""
+    from bigmachine_gcp._errors import GcpError
+
+    with pytest.raises(GcpError) as caught:
+        await call
+    return caught.value
+
+
 _SERVED = pytest.StashKey[Gce]()
 
 

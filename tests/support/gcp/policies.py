@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.support.gcp.calls import Call, implements
-from tests.support.gcp.errors import GceError, OperationError
+from tests.support.gcp.errors import OperationError
 
 if TYPE_CHECKING:
     from tests.support.gcp.gce import Gce
@@ -41,16 +40,13 @@ class Policies:
     may_act_as: set[str] | None = None
     """Service accounts that the caller may give to instances; all, if None."""
 
-    @implements("iam.projects.serviceAccounts.testIamPermissions")
-    def test_permissions(self, call: Call) -> Any:
-        """Answer which permissions the caller has on a service account."""
-        email = call.resource.rpartition("/")[2]
-        if email not in {self.gce.default_account, *self.accounts}:
-            # MarkEdmondson1234/googleCloudRunner#146
-            raise GceError(404, "notFound", "Unknown service account")
-        if self.may_act_as is not None and email not in self.may_act_as:
-            return {}
-        return {"permissions": call.body["permissions"]}
+    def knows(self, email: str) -> bool:
+        """Whether there is such a service account."""
+        return email in {self.gce.default_account, "default", *self.accounts}
+
+    def allows(self, email: str) -> bool:
+        """Whether the caller may give that service account to instances."""
+        return self.may_act_as is None or email in self.may_act_as
 
     def error_of(self, instance: Mapping[str, Any], zone: str) -> OperationError | None:
         """Return why an instance may not be, if so."""
@@ -99,13 +95,12 @@ class Policies:
         return ""
 
     def _account_error(self, instance: Mapping[str, Any]) -> OperationError | None:
-        known = {self.gce.default_account, "default", *self.accounts}
         for account in instance.get("serviceAccounts", ()):
             email = account["email"]
-            if email not in known:
+            if not self.knows(email):
                 text = f"The resource '{email}' of type 'serviceAccount' was not found."
                 return OperationError("RESOURCE_NOT_FOUND", text, 404)
-            if self.may_act_as is not None and email not in self.may_act_as:
+            if not self.allows(email):
                 # googleapis/google-cloud-java#10061
                 text = (
                     f"The user does not have access to service account '{email}'.  User: "

@@ -64,6 +64,25 @@ def test_status_says_whether_sessions_would_fail(install, capsys, verdict, is_ne
     )
 
 
+def test_commands_of_an_answer_are_not_broken_over_lines(install, capsys):
+    command = "`cloud auth login --for-region=somewhere-far-away --and-project=mine`"
+    source = PICKY.partition("    async def check")[0]
+    setup = (
+        f"    async def setup(self): raise bm.StartError('no account: run {command}, and wait')\n"
+    )
+    install("picky", "[bigmachine.systems]\npicky = picky:Picky", picky=source + setup)
+    assert main(["check", "picky"]) == 1
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1:4] == ["no account: run", f"{command},", "and wait"]
+
+
+@pytest.mark.parametrize("command", ["check", "ps", "reap"])
+def test_option_given_twice_is_an_error(capsys, command):
+    assert main([command, "shelf", "-o", "zones=a", "-o", "zones=b"]) == 2
+    error = capsys.readouterr().err
+    assert "'zones' is given twice; several values are written zones=a,b" in error
+
+
 def test_unknown_system_is_a_usage_error(capsys):
     assert main(["check", "nosuch"]) == 2
     assert "no system 'nosuch'" in capsys.readouterr().err

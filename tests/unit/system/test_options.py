@@ -131,7 +131,7 @@ def test_misspelt_keyword_suggests_correct_option() -> None:
 class ManyOptions(Options):
     idle_timeout: float = option(1.0, help="How long.")
     rpc_timeout: float = option(1.0, help="How long.")
-    ssh_key: str = option("", help="Who.")
+    ssh_key: str = option("", help="Who.", other_names=("key_name", "login"))
 
 
 @pytest.mark.parametrize(
@@ -143,6 +143,7 @@ class ManyOptions(Options):
         ("ssh", "; did you mean 'ssh_key'? (set as a keyword; `bigmachine systems ec2` lis"),
         ("budget", " (set as a keyword; options: idle_timeout, rpc_timeout, ssh_key, instance_t"),
         ("services", "; services is given to start()"),
+        ("keyNames", "; did you mean 'ssh_key'? (set as a keyword; `bigmachine systems ec2` lis"),
     ],
 )
 def test_unknown_option_names_those_that_are_near_or_else_all(name: str, says: str) -> None:

@@ -28,11 +28,13 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_options(given: Sequence[str]) -> dict[str, str]:
-    """Return options by key; raises `UsageError` for an argument that is not ``key=value``."""
+    """Return options by key; raises `UsageError` for what is not ``key=value``, or comes twice."""
     options = {}
     for text in given:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise UsageError(f"{text!r} is not an option; write it as key=value")
+        if key in options:  # whoever repeats it may mean a list, and one value would be lost
+            raise UsageError(f"{key!r} is given twice; several values are written {key}=a,b")
         options[key] = value
     return options

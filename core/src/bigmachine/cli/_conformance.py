@@ -235,7 +235,7 @@ def _module(arguments: argparse.Namespace, options: Mapping[str, str]) -> str:
     """Return the test module that the author of the backend would write."""
     words = re.findall("[A-Za-z0-9]+", arguments.name.rpartition(":")[2])
     title = "".join(word[0].upper() + word[1:] for word in words)
-    bad_options = [{key: value} for key, value in parse_options(arguments.bad_option).items()]
+    bad_options = [parse_options([text]) for text in arguments.bad_option]
     return f"""\
 import pytest
 

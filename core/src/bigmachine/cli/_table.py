@@ -5,6 +5,7 @@ Cells may come from a provider, so they are sanitized.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 
@@ -12,6 +13,8 @@ from ..errors import sanitize_line
 
 WIDTH = 80
 _LABEL_WIDTH = 18
+_COMMAND = re.compile("`[^`]*`")
+_NO_BREAK = "\0"  # it is in no text, and textwrap does not break lines at it
 
 
 def table(
@@ -43,7 +46,8 @@ def labeled(label: str, text: str, *, indent: int = 0) -> str:
 def wrapped(text: str, *, label: str = "", indent: int = 2) -> Iterator[str]:
     """Yield the lines of ``text``, in the second column if it has a ``label``.
 
-    A label that is too long for the first column gets a line of its own.
+    A label that is too long for the first column gets a line of its own. So does a command, between
+    backquotes, that does not fit in the rest of its line: people copy it.
     """
     start = " " * indent
     if label:
@@ -52,7 +56,16 @@ def wrapped(text: str, *, label: str = "", indent: int = 2) -> Iterator[str]:
         if not start.endswith(" "):
             yield start
             start = " " * indent
-    yield from textwrap.wrap(text, WIDTH, initial_indent=start, subsequent_indent=" " * indent)
+    whole = _COMMAND.sub(lambda command: command[0].replace(" ", _NO_BREAK), text)
+    lines = textwrap.wrap(
+        whole,
+        WIDTH,
+        initial_indent=start,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    yield from (line.replace(_NO_BREAK, " ") for line in lines)
 
 
 def count_text(number: int, noun: str) -> str:

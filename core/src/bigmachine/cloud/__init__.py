@@ -5,6 +5,9 @@ Importing it imports trio, so a backend's module that is imported first imports 
 
 from ._access import Access as Access
 from ._access import Firewall as Firewall
+from ._await_up import NewVm as NewVm
+from ._await_up import await_up as await_up
+from ._await_up import report_down as report_down
 from ._backoff import backoff as backoff
 from ._backoff import poll_intervals as poll_intervals
 from ._batch import Batch as Batch

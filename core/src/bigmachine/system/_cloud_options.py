@@ -31,17 +31,20 @@ class CloudOptions:
         None,
         help="The most that a session may cost, in US dollars. All its machines are stopped "
         "before it would cost more.",
+        other_names=("max_cost", "budget"),
     )
     idle_timeout: float | None = option(
         None,
         help="Seconds after which all machines of an idle session are stopped; None means never.",
         minimum=60,
+        other_names=("idle_minutes", "autostop", "auto_stop"),
     )
     lifetime: float | None = option(
         None,
         help="The most that an instance runs, in seconds after its boot; at least the time that "
         "the boot may take, which is 600 for most instances.",
         maximum=_LONGEST_LIFETIME,
+        other_names=("max_run_duration", "max_lifetime", "ttl"),
     )
     immortal: bool = option(
         False,

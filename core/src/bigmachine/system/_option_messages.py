@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ..services._names import close_matches, did_you_mean, one_of
@@ -45,12 +46,17 @@ def _text(value: Any) -> str:
 
 
 def unknown_option(
-    name: str, kinds: Mapping[str, Any], *, system: str | None, write: Write
+    name: str,
+    kinds: Mapping[str, Any],
+    *,
+    other_names: Mapping[str, Collection[str]],
+    system: str | None,
+    write: Write,
 ) -> tuple[str, str]:
     """Return ``"; did you mean 'x'?"``, or ``""``, and where all options are.
 
-    ``kinds`` are the annotations of all options, by name; ``system`` is the one whose options they
-    are, which ``bigmachine systems`` lists.
+    ``kinds`` are the annotations of all options, and ``other_names`` what else users call them, by
+    name; ``system`` is the one whose options they are, which ``bigmachine systems`` lists.
     """
     names, form = [*kinds], name.lower().replace("-", "_")
     choices = [
@@ -59,7 +65,10 @@ def unknown_option(
         for choice in written_choices(kind)
         if choice.replace("-", "_") == form
     ]
-    near = close_matches(name, names)
+    near = [
+        option for option, others in other_names.items() if _letters(name) in map(_letters, others)
+    ]
+    near = near or close_matches(name, names)
     if not near:
         near = [each for each in names if {*form.split("_")} & {*each.split("_")}]
     guess = f"; did you mean {one_of(near)}?" if near else ""
@@ -70,6 +79,11 @@ def unknown_option(
     if guess and system and len(names) > _MANY:
         return guess, f"`bigmachine systems {system}` lists all options"
     return guess, f"options: {', '.join(names)}" if names else "it has none"
+
+
+def _letters(name: str) -> str:
+    """Return what ``instanceType`` and ``instance_types`` have in common."""
+    return re.sub("[^a-z]", "", name.lower()).rstrip("s")
 
 
 def right_way(name: str, value: Any, kind: Any, *, is_text: bool, write: Write) -> str:

@@ -43,11 +43,20 @@ T = TypeVar("T")
 
 @overload
 def option(  # Any, as with `dataclasses.field`
-    *, help: str, minimum: float | None = None, maximum: float | None = None
+    *,
+    help: str,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    other_names: tuple[str, ...] = (),
 ) -> Any: ...
 @overload
 def option(
-    default: T, *, help: str, minimum: float | None = None, maximum: float | None = None
+    default: T,
+    *,
+    help: str,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    other_names: tuple[str, ...] = (),
 ) -> T: ...
 def option(
     default: Any = dataclasses.MISSING,
@@ -55,12 +64,14 @@ def option(
     help: str,
     minimum: float | None = None,
     maximum: float | None = None,
+    other_names: tuple[str, ...] = (),
 ) -> Any:
     """Declare one option of a system: a field of its ``Options`` dataclass.
 
     ``help`` is one sentence for ``bigmachine systems``. An option without a ``default`` is
     required. A number below ``minimum`` or above ``maximum`` is refused when the session is
-    created::
+    created. ``other_names`` are what users may call it, as on another cloud: none of them sets it,
+    but the error says what does::
 
         @dataclass(frozen=True, slots=True)
         class Options:
@@ -78,7 +89,7 @@ def option(
             f"the default of an option must not be a {type(default).__name__}, which could change: "
             "declare a tuple, such as `hosts: tuple[str, ...] = option((), help=...)`"
         )
-    metadata = {"help": help, "minimum": minimum, "maximum": maximum}
+    metadata = {"help": help, "minimum": minimum, "maximum": maximum, "other_names": other_names}
     return dataclasses.field(default=default, kw_only=True, metadata=metadata)
 
 
@@ -161,7 +172,13 @@ def resolve_options(
         for name, value in source.values.items():
             if name not in fields:
                 guess, others = unknown_option(
-                    name, {each: hints[each] for each in fields}, system=system, write=source.write
+                    name,
+                    {each: hints[each] for each in fields},
+                    other_names={
+                        each: f.metadata.get("other_names", ()) for each, f in fields.items()
+                    },
+                    system=system,
+                    write=source.write,
                 )
                 raise UsageError(
                     f"{owner} has no option {name!r}{guess} (set {source.where(name)}; {others})"

@@ -41,13 +41,19 @@ class VmOptions(CloudOptions):
     market: Market = option(
         "spot-then-on-demand",
         help="How instances are purchased: spot instances may be interrupted.",
+        other_names=("preemptible", "provisioning_model", "spot_instance"),
     )
     max_price: float | None = option(
         None,
         help="The highest price of a spot instance, in US dollars an hour; "
-        "by default the on-demand price.",
+        "by default what the provider charges, at most its on-demand price.",
+        other_names=("spot_price", "spot_max_price", "bid_price"),
     )
-    disk: int = option(20, help="Size of the root disk, in GiB.")
+    disk: int = option(
+        20,
+        help="Size of the root disk, in GiB.",
+        other_names=("disk_size", "boot_disk_size", "root_volume_size", "volume_size"),
+    )
     data_disk: int = option(
         0,
         help="Size of a data disk at /mnt/data, in GiB, which also holds temporary and cached "
@@ -60,19 +66,25 @@ class VmOptions(CloudOptions):
         False,
         help="Whether the disks in the machine's host (instance store, local SSDs) are a data "
         "disk at /mnt/data, together with the volumes of data_disk, if there are any.",
+        other_names=("local_ssd", "instance_store"),
     )
     files: tuple[str, ...] = option(
         (), help="Files for the machines, as /PATH/THERE=path/here, owned by root, with their mode."
     )
     units: tuple[str, ...] = option(
-        (), help="Paths of systemd units that a machine starts before it serves."
+        (),
+        help="Paths of systemd units that a machine starts before it serves.",
+        other_names=("startup_script", "user_data", "cloud_init", "bootstrap"),
     )
     allow: tuple[str, ...] = option(
         (),
         help="CIDR blocks that the session's firewall allows; by default the driver's own address.",
+        other_names=("source_ranges", "ingress", "cidr_block"),
     )
     public_address: bool = option(
-        True, help="Whether instances have public addresses, and the driver uses these."
+        True,
+        help="Whether instances have public addresses, and the driver uses these.",
+        other_names=("external_ip", "public_ip"),
     )
     port: int = option(
         PORT,
@@ -84,6 +96,7 @@ class VmOptions(CloudOptions):
         (),
         help="A public key of yours for ssh to the instances, or its file, as in "
         "~/.ssh/id_ed25519.pub. The session's firewall then allows ssh from the driver.",
+        other_names=("key_name", "ssh_public_key", "username"),
     )
     verify_boot: bool = option(
         False,

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 
 import trio
 
-from bigmachine.cloud import for_each, poll_intervals
-from bigmachine.errors import StartError
+from bigmachine.cloud import await_up
 from bigmachine.system import Instance
 
 from ._errors import AwsError
@@ -17,8 +16,6 @@ from ._vms import Vm, Vms
 
 logger = logging.getLogger("bigmachine.ec2")
 
-_ADDRESS_TIMEOUT = 120.0  # an address comes within seconds of the launch
-_SHOWN = 3  # failures in an error: most often all are alike
 _NAMES_TIMEOUT = 60.0  # thousands of instances take a quarter of it
 
 
@@ -30,41 +27,23 @@ async def await_addresses(
     Returns those that have one, and the others, under these names, as they are then. ``is_public``
     selects the public or the private address. Raises `AwsError`.
     """
-    described: dict[str, Vm] = {}
 
-    async def await_address(vm: Vm) -> None:
-        for delay in poll_intervals():
-            found = await region_vms.describe(vm.id)
-            if found is not None:
-                described[vm.id] = found
-                if found.instance(is_public=is_public).address or found.has_ended:
-                    return
-            await trio.sleep(delay)
+    async def describe(vm: Vm) -> Vm | None:
+        found = await region_vms.describe(vm.id)
+        return found and dataclasses.replace(found, name=vm.name)
 
-    with trio.move_on_after(_ADDRESS_TIMEOUT):
-        await for_each(vms, await_address)
-    up: list[Vm] = []
-    down: list[Vm] = []
-    for launched, name in zip(vms, names, strict=False):
-        vm = dataclasses.replace(described.get(launched.id, launched), name=name)
-        is_up = bool(vm.instance(is_public=is_public).address) and not vm.has_ended
-        (up if is_up else down).append(vm)
+    named = [dataclasses.replace(vm, name=name) for vm, name in zip(vms, names, strict=False)]
+    up, down = await await_up(
+        named, describe=describe, is_up=lambda vm: bool(vm.instance(is_public=is_public).address)
+    )
     started = {vm.id for vm in up}
     await region_vms.terminate(vm.id for vm in vms if vm.id not in started)
     return up, down
 
 
-def report_down(up: Sequence[Vm], down: Sequence[Vm]) -> None:
-    """Log why instances did not come up. Raises `StartError` if none did."""
-    failures = []
-    for vm in down:
-        why = vm.termination().detail if vm.has_ended else "EC2 assigned no address"
-        failures.append(f"{vm.name} ({vm.id}) did not come up: {why}")
-    if not up:
-        more = f"; and {len(failures) - _SHOWN} more did not" if len(failures) > _SHOWN else ""
-        raise StartError("; ".join(failures[:_SHOWN]) + more)
-    for failure in failures:
-        logger.warning("%s", failure)
+def why_down(vm: Vm) -> str:
+    """Return why an instance has no address."""
+    return vm.termination().detail if vm.has_ended else "EC2 assigned no address"
 
 
 async def tag_names(region_vms: Vms, instances: Sequence[Instance]) -> None:

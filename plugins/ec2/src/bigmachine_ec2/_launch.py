@@ -11,7 +11,7 @@ from ._advice import explain
 from ._api import Api
 from ._create_fleet import CreateFleet
 from ._errors import AwsError
-from ._instance_addresses import await_addresses, report_down
+from ._instance_addresses import await_addresses, why_down
 from ._launch_specification import LaunchSpecification
 from ._launch_templates import LaunchTemplates
 from ._offers import Offer, fleet_groups, is_for_fleet
@@ -60,7 +60,7 @@ class Launch(cloud.Launch[Offer, Vm, AwsError]):
                 self._region_vms, self.vms, names=names, is_public=is_public
             )
             if not self._may_replace(down):
-                report_down(up, down)
+                cloud.report_down(up, down, why=why_down, logger=self.logger)
                 return up
 
     async def run(self, count: int) -> None:

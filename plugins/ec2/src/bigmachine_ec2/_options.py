@@ -24,22 +24,29 @@ _KMS_KEY = rf"({_KMS_ARN})?alias/[\w/-]+|({_KMS_ARN}key/)?[\w-]{{36}}"
 class Ec2Options(VmOptions):
     """Options of the ``ec2`` system."""
 
-    region: str = option("", help="AWS region; by default that of the AWS profile.")
+    region: str = option(
+        "",
+        help="AWS region; by default that of the AWS profile.",
+        other_names=("location", "zone"),
+    )
     aws_profile: str = option(
         "",
         help="Profile of the AWS configuration: credentials and the default region; by default "
         "the one that AWS_PROFILE names. There is no option for access keys, which are secrets.",
+        other_names=("project", "account", "subscription"),
     )
     instance_type: tuple[str, ...] | str = option(
         (),
         help="Instance types, in order of preference; by default the first of m7i.large, "
         "m6i.large, m5.large and t3.large that a zone of the subnets has, and m7i-flex.large if "
         "the account's free tier includes it.",
+        other_names=("machine_type", "vm_size", "node_type"),
     )
     image: str = option(
         "",
         help="An AMI, or the SSM parameter that names one; by default the newest Ubuntu LTS, "
         "or Debian, that has the driver's version of Python.",
+        other_names=("ami", "image_id", "image_family", "source_image"),
     )
     encrypted: bool = option(
         False, help="Whether all EBS disks are encrypted, also where the account's default is not."
@@ -50,7 +57,9 @@ class Ec2Options(VmOptions):
         "default the account's default key for EBS.",
     )
     subnets: tuple[str, ...] = option(
-        (), help="Subnets, in order of preference; by default those of the default VPC."
+        (),
+        help="Subnets, in order of preference; by default those of the default VPC.",
+        other_names=("network", "subnetwork", "vpc", "vpc_id", "vnet", "zone", "availability_zone"),
     )
     placement_group: str = option(
         "", help="Name of a placement group for the instances, such as a cluster in one zone."
@@ -59,16 +68,26 @@ class Ec2Options(VmOptions):
         (),
         help="Security groups of the instances; by default one is created for the session, "
         "which allows only the driver and the session's machines.",
+        other_names=("network_tags",),
     )
-    instance_profile: str = option("", help="Name or ARN of the instances' IAM instance profile.")
+    instance_profile: str = option(
+        "",
+        help="Name or ARN of the instances' IAM instance profile.",
+        other_names=("service_account", "scopes", "iam_role", "iam_instance_profile"),
+    )
     key_pair: str = option(
         "", help="Name of an EC2 key pair for ssh to the instances, where ssh_key does not do."
     )
-    tags: tuple[str, ...] = option((), help="More tags for all resources, as KEY=VALUE.")
+    tags: tuple[str, ...] = option(
+        (),
+        help="More tags for all resources, as KEY=VALUE.",
+        other_names=("labels",),
+    )
     detailed_tags: bool = option(
         True,
         help="Whether tags also name the driver's user, and its program with the options on its "
         "command line, without their values.",
+        other_names=("detailed_description",),
     )
     max_data_volumes: ClassVar[int] = MAX_DATA_VOLUMES
     volume_gib: ClassVar[tuple[int, int]] = (1, MAX_GIB)

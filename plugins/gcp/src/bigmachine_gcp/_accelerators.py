@@ -10,6 +10,7 @@ from bigmachine.errors import UsageError
 
 from ._api import Api
 from ._machine_types import MachineType
+from ._option_formats import nearest
 
 # "GPU machine types": only N1 takes GPUs, and these types of them.
 _SERIES = "n1"
@@ -47,9 +48,11 @@ async def with_accelerators(
         if raw.deprecated.state not in ("OBSOLETE", "DELETED")
     }
     if not found:
+        listed = await api.read_all("accelerator_types.aggregated_list", allow_unreachable=True)
+        hint = nearest(accelerator, (raw.name for raw in listed), example="nvidia-tesla-t4")
         raise UsageError(
-            f"accelerator: no zone offers {accelerator!r} to this project; list all with `gcloud "
-            f"compute accelerator-types list`"
+            f"accelerator: no zone offers {accelerator!r} to this project; {hint} List all with "
+            f"`gcloud compute accelerator-types list`"
         )
     most = max(raw.maximum_cards_per_instance for raw in found.values())
     if count > most:

@@ -172,11 +172,10 @@ def _project_advice(error: GcpError) -> str:
         service = error.metadata.get("service", "compute.googleapis.com")
         title = error.metadata.get("serviceTitle", service)
         consumer = error.metadata.get("consumer", "").removeprefix("projects/") or project
-        url = error.metadata.get("activationUrl") or error.metadata.get("help", "")
         return (
             f"the project {consumer!r} does not use the {title} yet: enable it with `gcloud "
-            f"services enable {service} --project {consumer}`"
-            f"{f', or at {url},' if url else ''} and wait some minutes"
+            f"services enable {service} --project {consumer}`, or on the page that Google names, "
+            f"and wait some minutes"
         )
     if error.is_billing_disabled:
         return (
@@ -213,6 +212,8 @@ def _project_advice(error: GcpError) -> str:
 def _service_account_advice(error: GcpError) -> str:
     if "SERVICE_ACCOUNT_ACCESS_DENIED" in error.reasons or "does not have access" in error.message:
         return act_as_advice(error.account)
+    if "scopes are invalid" in error.message:  # GoogleCloudPlatform/cloud-build-local pull 49
+        return "scopes: Google rejects them: pass others, or omit them"
     return f"service_account: {_ADVICE['service_account']}"
 
 

@@ -41,6 +41,7 @@ _TIMEOUT = 60.0
 _WAIT_TIMEOUT = 150.0  # Google answers a `wait` after two minutes at the latest
 _ATTEMPTS = 8  # with their delays up to a minute
 _THROTTLED_ATTEMPTS = 14  # up to three minutes: a quota is refilled at the start of each minute
+_FIRST_ATTEMPTS = 3  # until Google was reached once: there may be no way to it at all
 _UNREACHABLE_ATTEMPTS = 3  # of a list in which a zone is missing
 _READS = ("get", "list", "aggregated_list", "wait", "test_iam_permissions")
 
@@ -61,6 +62,7 @@ class Api:
         self._read_limiter = RateLimiter(rate=_READ_RATE, burst=_READ_BURST)
         self._write_limiter = RateLimiter(rate=_WRITE_RATE, burst=_WRITE_BURST)
         self._forbids_changes = False
+        self._was_reached = False
         self._transport: Transport | None = None
         self._open_lock = trio.Lock()
 
@@ -159,7 +161,7 @@ class Api:
                     attempt, delay = next(delays, (0, None))
                     unknown = scope.shield or error.is_outcome_unknown
                     scope.shield = error.is_outcome_unknown = unknown
-                    if delay is None or not _may_retry(error, attempt, _ATTEMPTS):
+                    if delay is None or not self._may_retry(error, attempt, _ATTEMPTS):
                         raise
                     await self._back_off(error, delay)
         raise AssertionError  # this scope is never cancelled
@@ -217,7 +219,7 @@ class Api:
                 return await self._send(send, self._read_limiter, threads=threads, is_read=True)
             except GcpError as error:
                 is_awaited = is_new and error.is_not_found and attempt < attempts
-                if not (is_awaited or _may_retry(error, attempt, attempts)):
+                if not (is_awaited or self._may_retry(error, attempt, attempts)):
                     raise
                 await self._back_off(error, delay)
         return await self._send(send, self._read_limiter, threads=threads, is_read=True)
@@ -247,9 +249,21 @@ class Api:
         await limiter.wait()
         transport = self._transport
         assert transport is not None
-        return await trio.to_thread.run_sync(
-            send, transport, abandon_on_cancel=is_read, limiter=threads or self._threads
-        )
+        try:
+            answer = await trio.to_thread.run_sync(
+                send, transport, abandon_on_cancel=is_read, limiter=threads or self._threads
+            )
+        except GcpError as error:
+            self._was_reached = self._was_reached or error.is_response
+            raise
+        self._was_reached = True
+        return answer
+
+    def _may_retry(self, error: GcpError, attempt: int, attempts: int) -> bool:
+        """Whether to repeat a request after its attempt of this number, counted from 1."""
+        if error.is_unreachable and not self._was_reached:
+            attempts = min(attempts, _FIRST_ATTEMPTS)
+        return error.is_temporary and (attempt < attempts or error.is_throttled)
 
     async def _back_off(self, error: GcpError, delay: float) -> None:
         if error.is_throttled:
@@ -257,11 +271,6 @@ class Api:
             self._write_limiter.drain()
         logger.debug("%s; retrying in %.1f s", error, delay)
         await trio.sleep(delay)
-
-
-def _may_retry(error: GcpError, attempt: int, attempts: int) -> bool:
-    """Whether to repeat a request after its attempt of this number, counted from 1."""
-    return error.is_temporary and (attempt < attempts or error.is_throttled)
 
 
 def _open_blocking(options: GcpOptions) -> Transport:

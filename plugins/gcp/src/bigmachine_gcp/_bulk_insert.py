@@ -73,7 +73,7 @@ class BulkInsert:
     ) -> None:
         self.offers = offers
         self.failed: set[Offer] = set()
-        """The offers that requests have failed for; of a refused method, none."""
+        """The offers that its requests have failed for."""
         self._api = api
         self._vms = vms
         self._specification = specification

@@ -21,6 +21,7 @@ from ._api import Api
 from ._errors import GcpError
 from ._launch_plan import LaunchPlan
 from ._options import GcpOptions
+from ._service_account import service_account_path
 
 ROLE = Path(__file__).with_name("role.yaml")
 """The custom role that grants all that sessions need."""
@@ -87,8 +88,9 @@ class Check:
             some = others[start : start + _MAX_PERMISSIONS]
             answers.update(await self._ask("cloudresourcemanager", project, some))
         if account := self.options.service_account:
-            path = f"v1/projects/-/serviceAccounts/{account}:testIamPermissions"
-            answers.update(await self._ask("iam", path, [ACT_AS]))
+            with contextlib.suppress(GcpError, BigmachineError):  # the setup shows it
+                path = await service_account_path(self.api, account)
+                answers.update(await self._ask("iam", f"v1/{path}:testIamPermissions", [ACT_AS]))
         requests += [answers[one] for one in sorted(answers)]
         return CheckReport(requests, self._advice())
 

@@ -8,6 +8,7 @@ the request that creates them; it can't be changed later.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ REQUEST = LABEL_PREFIX + "request"
 """The token of the request that launched it, to find what a request without an answer launched."""
 
 NAME_PREFIX = "bm-"
+_DOMAIN = "bigmachine"
 _MAX_NAME = 63  # by the pattern of names in the discovery document
 # Google documents no limit for instances; other descriptions of Compute Engine have 2,048
 # characters. An escaped character of JSON takes six.
@@ -33,8 +35,14 @@ _MAX_HOST, _MAX_USER, _MAX_COMMAND = 64, 32, 128
 
 
 def session_label(session: str) -> str:
-    """Return the label of a session's name: ``main-0123abcd`` of ``main-0123abcd.bigmachine``."""
-    return session.partition(".")[0]
+    """Return the label of a session's name: ``main-0123abcd`` of ``main-0123abcd.bigmachine``.
+
+    That of a name in another domain ends with a hash, so no two sessions have the same label.
+    """
+    label, _, domain = session.partition(".")
+    if domain in ("", _DOMAIN):
+        return label
+    return f"{label}-{hashlib.sha256(session.encode()).hexdigest()[:8]}"
 
 
 def session_resource_name(session: str) -> str:
@@ -44,7 +52,7 @@ def session_resource_name(session: str) -> str:
 
 def instance_name(session: str, machine: str) -> str:
     """Return the name of a machine's instance: ``bm-SESSION-mN``. Both names may be full ones."""
-    return _name(session_label(session), "-" + session_label(machine))
+    return _name(session_label(session), "-" + _machine_label(machine))
 
 
 def session_labels(session: str, o: GcpOptions) -> dict[str, str]:
@@ -54,7 +62,7 @@ def session_labels(session: str, o: GcpOptions) -> dict[str, str]:
 
 def instance_labels(session: str, machine: str, *, token: str, o: GcpOptions) -> dict[str, str]:
     """Return the labels of a machine's instance and disks; ``token`` is the launch request's."""
-    return {**session_labels(session, o), MACHINE: session_label(machine), REQUEST: token}
+    return {**session_labels(session, o), MACHINE: _machine_label(machine), REQUEST: token}
 
 
 def label_filter(**labels: str) -> str:
@@ -114,6 +122,10 @@ def details(fields: Mapping[str, str], *, kind: str, **more: str) -> dict[str, s
     """Return the details of an `Instance`, from the fields of a resource's description."""
     keys = ("session", "driver", "host", "started")
     return {"kind": kind, **{key: fields.get(key, "") for key in keys}, **more}
+
+
+def _machine_label(machine: str) -> str:
+    return machine.partition(".")[0]
 
 
 def _name(session: str, end: str) -> str:

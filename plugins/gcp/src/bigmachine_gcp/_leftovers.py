@@ -82,7 +82,7 @@ class Leftovers:
     def _projects(self) -> list[str]:
         o = self._options
         paths = [resource_path(name).split("/") for name in (o.network, o.subnetwork)]
-        hosts = [path[1] for path in paths if path[0] == "projects"]
+        hosts = [path[1] for path in paths if path[0] == "projects" and not o.network_tags]
         return [*dict.fromkeys([self._api.project, *hosts])]
 
     async def free(self, resources: Iterable[Instance]) -> None:
@@ -95,9 +95,24 @@ class Leftovers:
 
     async def find_ours(self, resource: Instance) -> list[Instance]:
         """Return a resource as it is now, if it is a session's; else nothing."""
-        found = await self.find(session=resource.session)
-        same = (resource.kind, resource.id, resource.zone)
-        return [one for one in found if (one.kind, one.id, one.zone) == same]
+        if resource.kind == RULE:
+            found = await self._read_rule(resource)
+        else:
+            zones = [resource.zone] if resource.zone else []
+            found = await self.find_disks(session=resource.session, zones=zones)
+        return [one for one in found if one.id == resource.id]
+
+    async def _read_rule(self, resource: Instance) -> list[Instance]:
+        """Return a firewall rule as it is, if it is a session's: a list may not have it yet."""
+        await self._api.open()
+        project = resource.details.get("project") or self._api.project
+        try:
+            raw = await self._api.read("firewalls.get", project=project, firewall=resource.id)
+        except GcpError as error:
+            if error.is_not_found:
+                return []
+            raise
+        return [_of_rule(raw, project)] if _labels.session_of(raw.name, raw.description) else []
 
     async def _free(self, resource: Instance) -> None:
         for delay in poll_intervals():

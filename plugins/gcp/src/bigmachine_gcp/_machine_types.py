@@ -12,6 +12,7 @@ from bigmachine.errors import UsageError
 
 from ._api import Api
 from ._errors import GcpError
+from ._option_formats import nearest
 
 # Types with 2 vCPUs and 8 GiB. E2 comes first: its vCPUs count against the quota CPUS, which every
 # project has ("Allocation quotas"), and no series is offered in more zones.
@@ -89,9 +90,9 @@ async def find_types(
     found = await describe_types(api, names, zones=zones)
     for name in names:
         if name not in found:
+            hint = await _hint(api, name, zones)
             raise UsageError(
-                f"machine_type: no zone offers {name!r} to this project; a name is like "
-                f"'n2-standard-4'. {_list_all(zones)}"
+                f"machine_type: no zone offers {name!r} to this project; {hint} {_list_all(zones)}"
             )
         _check_type(found[name], region=region, zones=zones)
     return [found[name] for name in names]
@@ -168,6 +169,17 @@ def _check_type(found: MachineType, *, region: str, zones: Collection[str]) -> N
         f"machine_type: {found.name} is not offered in {chosen}, but in {_some(regions)}: name "
         f"one of these regions, or another type. {_list_all(zones)}"
     )
+
+
+async def _hint(api: Api, name: str, zones: Collection[str]) -> str:
+    """Return what may be meant by a type that no zone offers."""
+    if _CUSTOM.match(name):
+        return "a custom type is SERIES-custom-VCPUS-MIB, with what the series can have."
+    try:
+        listed = await api.read_all("machine_types.list", zone=min(zones))
+    except GcpError:
+        listed = []
+    return nearest(name, (raw.name for raw in listed), example="n2-standard-4")
 
 
 def _some(names: Sequence[str], most: int = 8) -> str:

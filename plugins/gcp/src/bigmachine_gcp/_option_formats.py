@@ -6,7 +6,9 @@ resources using labels" in the Compute Engine documentation.
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 
 LABEL_PREFIX = "bigmachine-"
 
@@ -21,7 +23,19 @@ _MACHINE_TYPE = re.compile(r"[a-z][a-z0-9-]*")
 _ACCELERATOR = re.compile(r"[a-z][a-z0-9-]*(:[1-9]\d?)?")
 _URL = re.compile(r"https?://[^/]+/(compute/)?(v1|beta|alpha)/")
 _IMAGE = re.compile(r"(projects/[^/]+/)?global/images/(family/)?[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
-_SHORT_IMAGE = re.compile(r"([a-z][a-z0-9.:-]+)/([a-z][a-z0-9-]*)")
+_SHORT_IMAGE = re.compile(r"(?:([a-z][a-z0-9.:-]+)/)?([a-z][a-z0-9-]*)")
+# By "OS details" in the Compute Engine documentation: where families, by their first words, are.
+_IMAGE_PROJECTS = {
+    "almalinux": "almalinux-cloud",
+    "centos": "centos-cloud",
+    "debian": "debian-cloud",
+    "fedora": "fedora-cloud",
+    "opensuse": "opensuse-cloud",
+    "rhel": "rhel-cloud",
+    "rocky": "rocky-linux-cloud",
+    "sles": "suse-cloud",
+    "ubuntu": "ubuntu-os-cloud",
+}
 _SERVICE_ACCOUNT = re.compile(r"[^@\s/:]+@[^@\s/:]+\.[a-z]+")
 
 # Labels may have letters of any language that have no case or are lowercase.
@@ -44,6 +58,25 @@ def last_part(url: str) -> str:
 def region_of(zone: str) -> str:
     """Return the region that a zone is in."""
     return zone.rpartition("-")[0]
+
+
+def nearest(name: str, names: Iterable[str], *, example: str) -> str:
+    """Return what may be meant by a name that Google does not have, as the end of a sentence."""
+    known = sorted(set(names))
+    matches = [each for each in known if name in each] or difflib.get_close_matches(name, known, 1)
+    return f"did you mean {matches[0]!r}?" if matches else f"a name is like {example!r}."
+
+
+def _tidy(name: str, pattern: re.Pattern[str]) -> str:
+    """Return ``"; did you mean …?"`` for a name in capitals, with spaces or underscores, or ""."""
+    tidy = name.strip().lower().replace("_", "-")
+    return f"; did you mean {tidy!r}?" if pattern.fullmatch(tidy) else ""
+
+
+def _separate(option: str, name: str) -> str:
+    """Return how several names are written that came as one text; "" for a single name."""
+    names = re.split(r"[\s,;]+", name.strip())
+    return f"must be one name each: pass {option}={names}" if len(names) > 1 else ""
 
 
 def project_problem(project: str) -> str | None:
@@ -73,7 +106,8 @@ def _region_problem(region: str, zones: tuple[str, ...]) -> str | None:
                 f"must be a region, not a zone: {zone[1]!r}, not {region!r}; for one zone alone, "
                 f"pass zones={region!r}"
             )
-        return f"must be the name of a region, like 'europe-west3', not {region!r}{_aws(region)}"
+        hint = _aws(region) or _tidy(region, _REGION)
+        return f"must be the name of a region, like 'europe-west3', not {region!r}{hint}"
     others = [zone for zone in zones if _ZONE.fullmatch(zone) and region_of(zone) != region]
     if others:
         return f"does not contain the zone {others[0]!r}: omit region, or pass other zones"
@@ -85,7 +119,11 @@ def _zones_problem(zones: tuple[str, ...]) -> str | None:
         if not _ZONE.fullmatch(zone):
             if _REGION.fullmatch(zone):
                 return f"must be zones, like '{zone}-a', not a region: pass region={zone!r}"
-            return f"must be zones, like 'europe-west3-a', not {zone!r}{_aws(zone)}"
+            hint = _aws(zone) or _tidy(zone, _ZONE)
+            return (
+                _separate("zones", zone)
+                or f"must be zones, like 'europe-west3-a', not {zone!r}{hint}"
+            )
     regions = sorted({region_of(zone) for zone in zones})
     if len(regions) > 1:
         return f"must be of one region, not of {' and '.join(regions)}: a session is in one"
@@ -105,8 +143,14 @@ def machine_type_problem(types: tuple[str, ...]) -> str | None:
             return f"must be the type's name alone: {last_part(name)!r}, not {name!r}"
         if re.fullmatch(r"[a-z0-9-]+\.[a-z0-9]+", name):
             return f"must be a type of Google, like 'n2-standard-4', not of AWS: {name!r}"
+        if name.startswith(("Standard_", "Basic_")):
+            return f"must be a type of Google, like 'n2-standard-4', not of Azure: {name!r}"
         if not _MACHINE_TYPE.fullmatch(name):
-            return f"must be machine types, like 'n2-standard-4', not {name!r}"
+            hint = _tidy(name, _MACHINE_TYPE)
+            return (
+                _separate("machine_type", name)
+                or f"must be machine types, like 'n2-standard-4', not {name!r}{hint}"
+            )
     return None
 
 
@@ -123,10 +167,16 @@ def image_problem(image: str) -> str | None:
         return None
     form = "must be projects/PROJECT/global/images/NAME or …/images/family/NAME, not"
     short = _SHORT_IMAGE.fullmatch(image)
-    if short:
-        full = f"projects/{short[1]}/global/images/family/{short[2]}"
+    if short is None or image.startswith("ami-"):
+        return f"{form} {image!r}"
+    project, name = short[1], short[2]
+    if project in (None, "family"):
+        project = _IMAGE_PROJECTS.get(name.partition("-")[0])
+    if project:
+        full = f"projects/{project}/global/images/family/{name}"
         return f"{form} {image!r}: for a family, pass {full!r}"
-    return f"{form} {image!r}"
+    own = f"global/images/{'family/' if short[1] else ''}{name}"
+    return f"{form} {image!r}: for one of your project, pass {own!r}"
 
 
 def name_problem(value: str, what: str, collection: str = "") -> str | None:
@@ -148,6 +198,11 @@ def service_account_problem(account: str) -> str | None:
     """Return what is wrong with the address of a service account, or None."""
     if account in ("", "default") or _SERVICE_ACCOUNT.fullmatch(account):
         return None
+    if account.endswith(".json"):
+        return (
+            f"must be the e-mail address of the service account that instances act as, not a key: "
+            f"for the driver's own credentials, set GOOGLE_APPLICATION_CREDENTIALS to {account!r}"
+        )
     return f"must be a service account's e-mail address, or 'default', not {account!r}"
 
 

@@ -20,12 +20,11 @@ from ._option_formats import (
     service_account_problem,
     tags_problem,
 )
+from ._scopes import DEFAULT_SCOPES, scope_url, scopes_problem
 
 # By "Persistent Disk" and "Hyperdisk" of the Compute Engine documentation: 10 GiB is the least
 # of all balanced disks, 64 TiB the most.
 MIN_GIB, MAX_GIB = 10, 65_536
-DEFAULT_SCOPES = ("cloud-platform",)
-_SCOPE_PREFIX = "https://www.googleapis.com/auth/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,69 +38,85 @@ class GcpOptions(VmOptions):
         "",
         help="The Google Cloud project's ID; by default GOOGLE_CLOUD_PROJECT, or the project of "
         "the credentials or of gcloud.",
+        other_names=("aws_profile", "account", "subscription"),
     )
     region: str = option(
-        "", help="Google Cloud region; by default that of the zones, or the one gcloud has."
+        "",
+        help="Google Cloud region; by default that of the zones, or the one gcloud has.",
+        other_names=("location",),
     )
     zones: tuple[str, ...] | str = option(
-        (), help="Zones of one region, in order of preference; by default all of the region."
+        (),
+        help="Zones of one region, in order of preference; by default all of the region.",
+        other_names=("availability_zone",),
     )
     machine_type: tuple[str, ...] | str = option(
         (),
         help="Machine types, in order of preference; by default the first of e2-standard-2, "
         "n2-standard-2, n2d-standard-2 and n1-standard-2 that a zone has.",
+        other_names=("instance_type", "vm_size", "node_type"),
     )
     accelerator: str = option(
         "",
         help="GPUs to attach to each instance, as nvidia-tesla-t4 or nvidia-tesla-t4:2; only for "
         "types that come without, such as n1-standard-4.",
+        other_names=("gpu", "gpu_type"),
     )
     image: str = option(
         "",
         help="An image or an image family, as projects/PROJECT/global/images/NAME or "
         "projects/PROJECT/global/images/family/NAME; by default the newest Ubuntu LTS, or "
         "Debian, that has the driver's version of Python.",
+        other_names=("ami", "image_id", "image_family", "source_image"),
     )
     disk_type: str = option(
         "",
         help="Type of all disks, such as pd-ssd; by default pd-balanced, or hyperdisk-balanced "
         "where the machine type takes no persistent disks.",
+        other_names=("volume_type", "storage_type"),
     )
     network: str = option(
         "",
         help="The VPC network: its name, or projects/HOST/global/networks/NAME; by default that "
         "of the subnetwork, or the network 'default'.",
+        other_names=("vpc", "vpc_id", "vnet"),
     )
     subnetwork: str = option(
         "",
         help="The subnetwork: its name, or projects/HOST/regions/REGION/subnetworks/NAME; "
         "needed for a network in custom mode.",
+        other_names=("subnet", "subnet_id"),
     )
     network_tags: tuple[str, ...] = option(
         (),
         help="Network tags of the instances, for which firewall rules of yours allow the driver "
         "and the session's machines; by default a rule is created for the session.",
+        other_names=("security_group",),
     )
     service_account: str = option(
         "",
         help="E-mail address of the service account that instances act as, or 'default' for the "
         "project's default one; by default none.",
+        other_names=("instance_profile", "iam_instance_profile", "iam_role"),
     )
     scopes: tuple[str, ...] = option(
         DEFAULT_SCOPES,
-        help="Access scopes of the service account: names, or URLs that begin with "
-        "https://www.googleapis.com/auth/.",
+        help="Access scopes of the service account: names, also those of gcloud, or URLs that "
+        "begin with https://www.googleapis.com/auth/.",
     )
     secure_boot: bool = option(
         False, help="Whether instances start with Secure Boot, as some organizations require."
     )
     labels: tuple[str, ...] = option(
-        (), help="More labels for all instances and disks, as KEY=VALUE."
+        (),
+        help="More labels for all instances and disks, as KEY=VALUE.",
+        other_names=("tags",),
     )
     detailed_description: bool = option(
         True,
         help="Whether descriptions of resources also name the driver's user, and its program "
         "with the options on its command line, without their values.",
+        other_names=("detailed_tags",),
     )
 
     @property
@@ -127,7 +142,7 @@ class GcpOptions(VmOptions):
     @property
     def scope_urls(self) -> tuple[str, ...]:
         """The access scopes of the service account, as Google writes them."""
-        return tuple(s if s.startswith("https://") else _SCOPE_PREFIX + s for s in self.scopes)
+        return tuple(map(scope_url, self.scopes))
 
     @property
     def own_labels(self) -> Mapping[str, str]:
@@ -142,8 +157,6 @@ def check_offline(o: GcpOptions) -> None:
         problems["allow"] = "is for the session's own firewall rule, but network_tags are given"
     if not MIN_GIB <= o.disk <= MAX_GIB:
         problems["disk"] = f"must be {MIN_GIB} to {MAX_GIB} GiB, as Google's disks"
-    if o.scopes != DEFAULT_SCOPES and not o.service_account:
-        problems["scopes"] = "are of the service account: set service_account, or omit them"
     check_options(
         o,
         **problems,
@@ -163,6 +176,7 @@ def check_offline(o: GcpOptions) -> None:
         ),
         network_tags=tags_problem(o.network_tags),
         service_account=service_account_problem(o.service_account),
+        scopes=scopes_problem(o.scopes, o.service_account),
         labels=labels_problem(o.labels),
     )
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bigmachine.errors import UsageError
@@ -11,7 +9,7 @@ from bigmachine.errors import UsageError
 from ._api import Api
 from ._errors import GcpError
 from ._gcloud import gcloud_property
-from ._option_formats import last_part, region_of
+from ._option_formats import last_part, nearest, region_of
 from ._options import GcpOptions
 
 
@@ -30,22 +28,23 @@ async def find_place(api: Api, o: GcpOptions) -> Place:
     Raises `UsageError` if there is no region, or if Google has no such region or zone, and
     `GcpError`.
     """
+    await api.open()  # whoever has no credentials yet is told so first
     region = requested_region(o)
     if not region:
         raise UsageError(
             "region: set neither by the option nor by gcloud's configuration; pass one, like "
             "region='europe-west3', or run `gcloud config set compute/region europe-west3`"
         )
-    await api.open()
     try:
         reply = await api.read("regions.get", region=region)
     except GcpError as error:
         if not error.is_not_found or "/regions/" not in error.message:
             raise
-        known = [item.name for item in await api.read_all("regions.list")]
+        listed = await api.read_all("regions.list")
+        hint = nearest(region, (item.name for item in listed), example="europe-west3")
         raise UsageError(
-            f"region: Google has no region {region!r} for the project {api.project!r}"
-            f"{_nearest(region, known)}: list all with `gcloud compute regions list`"
+            f"region: Google has no region {region!r} for the project {api.project!r}; {hint} List "
+            f"all with `gcloud compute regions list`"
         ) from error
     known = sorted(map(last_part, reply.zones))
     unknown = [zone for zone in o.zone_names if zone not in known]
@@ -64,8 +63,3 @@ def requested_region(o: GcpOptions) -> str:
     if o.zone_names:
         return region_of(o.zone_names[0])
     return gcloud_property("compute", "region") or region_of(gcloud_property("compute", "zone"))
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    matches = difflib.get_close_matches(name, names, 1)
-    return f"; did you mean {matches[0]!r}?" if matches else ""

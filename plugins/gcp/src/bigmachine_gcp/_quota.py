@@ -80,7 +80,7 @@ class Quotas:
         listed: dict[str, None] = {}
         for offer in offers:
             short = [
-                f"{count * amount:g} of {self._quotas[metric]} are needed"
+                f"{count * amount:g} of {self._quotas[metric]}"
                 for metric, amount in self._needs(offer).items()
                 if available(self._quotas[metric]) < count * amount
             ]
@@ -145,7 +145,10 @@ class Quota:
         return self.limit - self.usage
 
     def __str__(self) -> str:
-        return f"{self.metric} in {self.place}: {self.limit:g} ({self.usage:g} in use)"
+        return (
+            f"{self.metric} in {self.place} are needed, and the limit is {self.limit:g} "
+            f"({self.usage:g} in use)"
+        )
 
 
 async def find_quotas(api: Api, o: GcpOptions, *, region: str) -> Quotas:

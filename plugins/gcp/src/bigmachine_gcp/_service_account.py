@@ -9,6 +9,7 @@ from bigmachine.errors import UsageError
 from ._advice import act_as_advice
 from ._api import Api
 from ._errors import GcpError
+from ._option_formats import last_part
 from ._options import GcpOptions
 
 logger = logging.getLogger("bigmachine.gcp")
@@ -24,21 +25,13 @@ async def check_service_account(api: Api, o: GcpOptions) -> None:
     Without the permission actAs, a launch fails only in its operation. The IAM API tells it
     before. Where that is not enabled, nothing is known.
     """
-    email = o.service_account
-    if not email:
+    if not o.service_account:
         return
-    await api.open()
-    if email == "default":
-        email = (await api.read("projects.get")).default_service_account
-        if not email:  # an organization may have it deleted
-            raise UsageError(
-                f"service_account: the project {api.project!r} has no default service account: "
-                f"name one, or omit it; {_LIST}"
-            )
-    path = f"v1/projects/{_project_of(email) or api.project}/serviceAccounts/{email}"
+    path = await service_account_path(api, o.service_account)
+    email = last_part(path)
     try:
         reply = await api.read_json(
-            "iam", f"{path}:testIamPermissions", body={"permissions": [_PERMISSION]}
+            "iam", f"v1/{path}:testIamPermissions", body={"permissions": [_PERMISSION]}
         )
     except GcpError as error:
         if error.is_not_found:
@@ -49,6 +42,23 @@ async def check_service_account(api: Api, o: GcpOptions) -> None:
         return
     if _PERMISSION not in reply.get("permissions", ()):
         raise UsageError(act_as_advice(api.account, email))
+
+
+async def service_account_path(api: Api, account: str) -> str:
+    """Return the path of a service account in the IAM API: of an address, or ``default``.
+
+    Raises `UsageError` if the project has no default one, and `GcpError`.
+    """
+    await api.open()
+    email = account
+    if account == "default":
+        email = (await api.read("projects.get")).default_service_account
+        if not email:  # an organization may have it deleted
+            raise UsageError(
+                f"service_account: the project {api.project!r} has no default service account: "
+                f"name one, or omit it; {_LIST}"
+            )
+    return f"projects/{_project_of(email) or api.project}/serviceAccounts/{email}"
 
 
 def _project_of(email: str) -> str:

@@ -64,6 +64,7 @@ class GcpSystem(CloudSystem):
         self._opened: Project | None = None
         self._plan: LaunchPlan | None = None
         self._refusals: Refusals | None = None
+        self._has_launched = False
 
     async def setup(self) -> None:
         """Check the options, and with Google all that they name."""
@@ -93,7 +94,7 @@ class GcpSystem(CloudSystem):
         if self.max_session_cost is not None:
             if error := self._prices.failure:
                 raise StartError(
-                    f"max_session_cost: the machines' prices are unknown. {error}"
+                    f"max_session_cost: the machines' prices are unknown: {error}"
                 ) from error
             check_prices(self._prices, plan.offers, provider="Google")
         if any(offer.machine_type.is_metal for offer in plan.offers):
@@ -134,6 +135,9 @@ class GcpSystem(CloudSystem):
                 self.resources.unconfirmed |= {vm.id for vm in await launch.undo()}
                 raise
         self.access.addresses.learn(vms, allow=self.access.allow)
+        if not self._has_launched:
+            self._has_launched = True
+            warn_of_disks(self.options, session=request.session)
         self.resources.add({vm.name: vm.id for vm in vms})
         return [self._prices.priced(vm.instance(port=self.options.port)) for vm in vms]
 
@@ -270,8 +274,6 @@ class GcpSystem(CloudSystem):
         assert self.access is not None
         plan, o = self._plan, self.options
         self._refusals = self._refusals or Refusals()
-        if not self.resources.session:
-            warn_of_disks(o, session=request.session)
         self.resources.session = session = request.session
         self.resources.zones = [*dict.fromkeys(offer.zone for offer in plan.offers)]
         description = _labels.description(session, request.driver, o)

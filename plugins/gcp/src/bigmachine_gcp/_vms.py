@@ -181,7 +181,10 @@ class Vms:
     async def find_ours(self, instance: Instance) -> str:
         """Return the id of an instance, by its own id or its name; "" unless it is a session's."""
         if instance.id and instance.zone:
-            vm = await self.describe(f"zones/{instance.zone}/instances/{instance.id}")
+            id = f"zones/{instance.zone}/instances/{instance.id}"
+            if self.is_new(id):  # it was listed a moment ago, and may not be found again yet
+                return id
+            vm = await self.describe(id)
             return vm.id if vm is not None and vm.is_ours else ""
         session = instance.name.partition(".")[2]
         if not session and not instance.id:
