@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import trio
+
 from bigmachine.system import Capability
 
 from ._processes import HostProcess, marked
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from ._kit import Kit
 
 _LISTEN = "0A"  # the state's number in /proc/net/tcp
+_LISTED_SECONDS = 10.0  # a provider's lists may lack a new machine for a while
+_POLL = 0.5
 
 
 async def check_exactly(kit: Kit, session: AsyncSession, machines: Iterable[AsyncMachine]) -> None:
@@ -28,11 +32,10 @@ async def check_exactly(kit: Kit, session: AsyncSession, machines: Iterable[Asyn
     machines = list(machines)
     wanted = Counter(machine.instance.name for machine in machines)
     if Capability.INSTANCES in kit.capabilities:
-        found = Counter(
-            instance.name
-            for instance in await session._plugins.hooks.instances()
-            if instance.session == session.name and instance.kind == "instance"
-        )
+        with trio.move_on_after(_LISTED_SECONDS):
+            while wanted - await _listed(session):
+                await trio.sleep(_POLL)
+        found = await _listed(session)
         more, less = found - wanted, wanted - found
         assert not more, f"`start` did not return {_names(more)}, but `instances` lists it"
         assert not less, f"`start` returned {_names(less)}, but `instances` does not list it"
@@ -43,6 +46,13 @@ async def check_exactly(kit: Kit, session: AsyncSession, machines: Iterable[Asyn
             f"`start` returned {len(machines)} machines, but processes of {len(workers)} listen: "
             + "; ".join(", ".join(map(str, group)) for group in workers)
         )
+
+
+async def _listed(session: AsyncSession) -> Counter[str]:
+    instances = await session._plugins.hooks.instances()
+    return Counter(
+        one.name for one in instances if one.session == session.name and one.kind == "instance"
+    )
 
 
 def _workers(mark: str) -> list[list[HostProcess]]:
