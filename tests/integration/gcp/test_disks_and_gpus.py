@@ -25,7 +25,7 @@ def machine_type(name: str, vcpus: int = 0, *, local_ssds: int = 0) -> MachineTy
         ("n1-standard-2", "pd-balanced", {"pd-ssd", "pd-standard"}),
         ("custom-2-4096", "pd-balanced", {"pd-ssd", "pd-standard"}),
         ("f1-micro", "pd-balanced", {"pd-ssd", "pd-standard"}),
-        ("g2-standard-4", "pd-balanced", {"pd-ssd", "pd-standard"}),
+        ("g2-standard-4", "pd-balanced", {"pd-ssd"}),
         ("c3-standard-4", "pd-balanced", {"pd-ssd", "hyperdisk-balanced"}),
         ("h3-standard-88", "pd-balanced", {"hyperdisk-balanced"}),
         ("m3-megamem-64", "pd-balanced", {"pd-ssd", "pd-standard", "hyperdisk-balanced"}),

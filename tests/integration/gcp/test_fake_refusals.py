@@ -21,6 +21,11 @@ def boot(**params):
     return [{"boot": True, "autoDelete": True, "initializeParams": params}]
 
 
+def local_ssd(**params):
+    params = {"diskType": f"{HERE}/diskTypes/local-ssd", **params}
+    return {"type": "SCRATCH", "autoDelete": True, "initializeParams": params}
+
+
 def of_type(name):
     return {"machineType": f"{HERE}/machineTypes/{name}"}
 
@@ -34,7 +39,12 @@ def of_type(name):
         ({"disks": boot(diskSizeGb="5")}, 400, "invalid", "Disk size must be between 10 GB and"),
         (of_type("c4-standard-2") | {"disks": boot(diskType=f"{HERE}/diskTypes/pd-ssd")}, 400,
          "badRequest", r"\[pd-ssd, c4-standard-2\] features are not compatible"),
+        (of_type("g2-standard-4") | {"disks": boot(diskType=f"{HERE}/diskTypes/pd-standard")}, 400,
+         "badRequest", r"\[pd-standard, g2-standard-4\] features are not compatible"),
+        ({"disks": [*boot(), local_ssd(labels={"a": "b"})]}, 400, "invalid", "have no labels"),
         (of_type("g2-standard-4"), 400, "badRequest", "do not support live migration"),
+        (of_type("e2-standard-2") | {"scheduling": {"onHostMaintenance": "TERMINATE"}}, 400,
+         "badRequest", "unless they are preemptible"),
         ({"networkInterfaces": [{"network": "global/networks/none"}]}, 404, "notFound",
          "networks/none' was not found"),
         ({"networkInterfaces": [{"network": "global/networks/custom"}]}, 400, "invalid",

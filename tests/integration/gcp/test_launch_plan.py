@@ -33,6 +33,17 @@ def test_type_without_spot_is_refused_if_nothing_else_may_be_bought(run, gce):
     assert ("on-demand", METAL) in bought
 
 
+def test_type_without_on_demand_is_purchased_as_spot_alone(run, gce):
+    gpus = ("nvidia-tesla-a100", 1)  # of a type that zones here have
+    for name in ("a3-highgpu-1g", "a4-highgpu-8g", "a3-highgpu-8g"):
+        gce.catalog.machine_types[name] = MachineType(name, 26, 234 << 10, gpu=gpus)
+    made = plan(run, machine_type=["a3-highgpu-1g", "a4-highgpu-8g", "a3-highgpu-8g"])
+    bought = [offer.type_name for offer in made.offers if offer.market == "on-demand"]
+    assert bought == ["a3-highgpu-8g"]
+    said = refusal(run, UsageError, machine_type="a3-highgpu-1g", market="on-demand")
+    assert said.startswith("market: a3-highgpu-1g is not sold as on-demand, but as spot")
+
+
 def test_custom_type_is_found_though_no_list_has_it(run, gce):
     name = "n2-custom-6-10240"
     gce.catalog.machine_types[name] = MachineType(name, 6, 10240)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -145,17 +145,20 @@ class BulkInserts:
         vm = Vm(shape.zone, new_document(self.gce, shape.zone, {**shape.body, "name": name}))
         counts = bulk.counts[shape.zone]
 
-        def create() -> None:
+        def attempt(step: Callable[[Vm], None]) -> None:
             try:
-                self.gce.instances.create(vm)
+                step(vm)
             except OperationError as error:
                 bulk.left -= 1
                 bulk.errors.append(error)
                 counts["failedToCreateVmCount"] = counts.get("failedToCreateVmCount", 0) + 1
                 raise
 
+        def create() -> None:
+            attempt(self.gce.instances.create)
+
         def run() -> None:
-            self.gce.instances.run(vm)
+            attempt(self.gce.instances.run)
             bulk.left -= 1
             bulk.made.append(vm)
             counts["createdVmCount"] = counts.get("createdVmCount", 0) + 1

@@ -144,6 +144,12 @@ WITHOUT_PD = ("a4", "a4x", "c4", "c4a", "c4d", "g4", "h4d", "m4", "n4", "n4a", "
 WITHOUT_HYPERDISK = ("c2", "c2d", "e2", "f1", "g1", "g2", "n1", "n2", "n2d", "t2a", "t2d")
 """Series that can't boot from such disks (gcp-compute-persistent-disk-csi-driver's map; N2 by
 rancher/harvester-cloud#249)."""
+WITHOUT_STANDARD_PD = ("c3", "c3d", "g2")
+"""Series that take other types of Persistent Disk only ("C3 machine series", "C3D machine series",
+"Create VMs in bulk that use G2 machine types")."""
+WITHOUT_ON_DEMAND = ("a3-highgpu-1g", "a3-highgpu-2g", "a3-highgpu-4g", "a4-highgpu-8g")
+"""Machine types that are sold as Spot VMs, by Flex-start and by reservations only
+(dstackai/gpuhunt#176)."""
 
 
 @dataclass

@@ -6,7 +6,15 @@ import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tests.support.gcp.catalog import DISK_TYPES, GPUS, WITHOUT_HYPERDISK, WITHOUT_PD, MachineType
+from tests.support.gcp.catalog import (
+    DISK_TYPES,
+    GPUS,
+    WITHOUT_HYPERDISK,
+    WITHOUT_ON_DEMAND,
+    WITHOUT_PD,
+    WITHOUT_STANDARD_PD,
+    MachineType,
+)
 from tests.support.gcp.errors import GceError, invalid, not_found
 
 if TYPE_CHECKING:
@@ -74,6 +82,8 @@ def _check_disk(
     if is_local != (name == "local-ssd"):
         raise invalid(f"{field}.type", disk.get("type", ""), "Local SSDs must be of type SCRATCH.")
     without = WITHOUT_PD if name.startswith("pd-") else WITHOUT_HYPERDISK
+    if name == "pd-standard":
+        without += WITHOUT_STANDARD_PD
     if not is_local and name.startswith(("pd-", "hyperdisk-")) and machine_type.series in without:
         # Both words are Google's: DataBiosphere/dsub#301, rancher/harvester-cloud#249.
         text = f"[{name}, {machine_type.name}] features are not compatible for creating instance."
@@ -81,6 +91,8 @@ def _check_disk(
             text = f"{name} disk type cannot be used by {machine_type.name} machine type."
         raise GceError(400, "badRequest", text)
     if is_local:
+        if "labels" in params:  # taskcluster/taskcluster#6958
+            raise invalid(f"{field}.initializeParams.labels", "…", "Local SSDs have no labels.")
         return
     size = int(disk.get("diskSizeGb") or params.get("diskSizeGb") or 0)
     if size and not DISK_TYPES[name].least <= size <= DISK_TYPES[name].most:
@@ -124,7 +136,7 @@ def _check_image(
 
 def _default_disk_type(machine_type: MachineType) -> str:
     """Return what Google takes where nothing is said, by the document's ``diskType``."""
-    if machine_type.series in ("c3", "c3d", "m3"):
+    if machine_type.series in (*WITHOUT_STANDARD_PD, "m3"):
         return "pd-balanced"
     return "hyperdisk-balanced" if machine_type.series in WITHOUT_PD else "pd-standard"
 
@@ -191,6 +203,16 @@ def _check_scheduling(machine_type: MachineType, given: dict[str, Any]) -> None:
     if is_spot and scheduling.get("onHostMaintenance", "TERMINATE") == "MIGRATE":
         why = "Scheduling must have preemptible be false when OnHostMaintenance isn't TERMINATE."
         raise invalid(f"{field}.preemptible", "true", why)
+    if machine_type.name in WITHOUT_ON_DEMAND and not is_spot:  # Google's words are not known
+        text = f"{machine_type.name} does not support the STANDARD provisioning model."
+        raise GceError(400, "badRequest", text)
+    ends = scheduling.get("onHostMaintenance") == "TERMINATE"
+    if machine_type.series == "e2" and ends and not is_spot:
+        raise GceError(  # chainguard-dev/terraform-infra-common#935
+            400,
+            "badRequest",
+            "e2 instances do not support onHostMaintenance=TERMINATE unless they are preemptible.",
+        )
     action = scheduling.get("instanceTerminationAction")
     if action and not is_spot and not has_end:
         why = (

@@ -32,6 +32,7 @@ MAX_COUNT = 1000
 _OPERATION_TIMEOUT = 300.0  # an operation that takes longer has an unknown outcome
 _CAUSES_TIMEOUT = 20.0
 _LISTED_SECONDS = 20.0  # a list may lack an instance that was made a moment ago
+_DELETION_TIMEOUT = 60.0  # about as long as one takes; what is left then is labelled
 
 
 class MachineNames:
@@ -146,7 +147,7 @@ class BulkInsert:
             unexplained = GcpError(method_id(self._method), "UNEXPLAINED", "no reason was given")
             errors = [(offer, unexplained) for offer in self.offers]
         self.failed.update(offer for offer, _ in errors)
-        if not any(error.is_outcome_unknown or error.is_conflict for _, error in errors):
+        if not any(_may_leave_instance(error) for _, error in errors):
             launched = {vm.resource_name for vm in vms}
             self._names.give_back(
                 name for instance, name in machines.items() if instance not in launched
@@ -161,7 +162,8 @@ class BulkInsert:
             return found
         with trio.move_on_after(_LISTED_SECONDS):
             for delay in poll_intervals():
-                found = await self._vms.find(tokens=[token], zones=zones)
+                listed = await self._vms.find(tokens=[token], zones=zones)
+                found = [vm for vm in listed if not _is_lost(vm)]
                 if len(found) >= wanted:
                     break
                 await trio.sleep(delay)
@@ -178,6 +180,7 @@ class BulkInsert:
         own = error_of_operation(method_id(self._method), operation)
         errors: dict[tuple[Offer, str], GcpError] = {}
         children: dict[str, list[Any]] = {}
+        preempted: list[Any] = []
         with trio.move_on_after(_CAUSES_TIMEOUT):
             for zone in self._zones:
                 children[zone] = await self._children(operation, zone)
@@ -188,10 +191,25 @@ class BulkInsert:
                     continue
                 for offer in self._offers_of(error, zone=zone):
                     errors.setdefault((offer, error.code), error)
+                if error.is_preemption:
+                    preempted.append(child)
+        await self._delete_preempted(preempted)
         found = [(offer, error) for (offer, _), error in errors.items()]
         if not found and own is not None:
             found = [(offer, error) for error in own.errors for offer in self._offers_of(error)]
         return found
+
+    async def _delete_preempted(self, children: Iterable[Any]) -> None:
+        """Delete the instances that were preempted while they started.
+
+        Google may leave them with their disks, stopped.
+        """
+        ids = [f"zones/{child.target_link.partition('/zones/')[2]}" for child in children]
+        with trio.move_on_after(_DELETION_TIMEOUT):
+            try:
+                await self._vms.delete(ids)
+            except GcpError as error:
+                logger.warning("preempted instances may be left until the session ends: %s", error)
 
     async def _children(self, operation: Any, zone: str) -> list[Any]:
         """List the operations that an operation began in a zone; none if Google refuses that."""
@@ -235,6 +253,16 @@ def _series_of_quota(error: GcpError) -> Sequence[str]:
     if found is None:
         return []
     return [found[1].lower()] if found[1] else ["e2", "n1"]
+
+
+def _may_leave_instance(error: GcpError) -> bool:
+    """Whether an instance may exist that was not launched, so that its name is not free."""
+    return error.is_outcome_unknown or error.is_conflict or error.is_preemption
+
+
+def _is_lost(vm: Vm) -> bool:
+    """Whether it is a spot instance that was preempted while it started."""
+    return vm.has_ended and vm.market == "spot"
 
 
 def request_id(token: str) -> str:

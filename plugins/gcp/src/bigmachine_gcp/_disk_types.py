@@ -13,13 +13,15 @@ HYPERDISK = "hyperdisk-balanced"
 # persistent disks (gcp-compute-persistent-disk-csi-driver, machine-pd-compatibility.json).
 # "Hyperdisk" of the Compute Engine documentation has no more for n2 and a2. The series n4 and c4a
 # are left out, although the map names persistent disks for them, which users were refused
-# (openshift/release pull request 84091).
+# (openshift/release pull request 84091), and so is pd-standard for g2 ("Create VMs in bulk that use
+# G2 machine types", "Limitations").
 _PERSISTENT = ("pd-balanced", "pd-ssd", "pd-standard")
 _SOLID_STATE = ("pd-balanced", "pd-ssd")
 _DISK_TYPES: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("a2", "c2", "c2d", "e2", "g2", "n1", "n2", "n2d", "t2a", "t2d"), _PERSISTENT),
+    **dict.fromkeys(("a2", "c2", "c2d", "e2", "n1", "n2", "n2d", "t2a", "t2d"), _PERSISTENT),
     **dict.fromkeys(("a3", "c3", "c3d", "z3"), (*_SOLID_STATE, HYPERDISK)),
     **dict.fromkeys(("m1", "m2", "m3"), (*_PERSISTENT, HYPERDISK)),
+    "g2": _SOLID_STATE,
     "h3": (BALANCED, HYPERDISK),
 }
 # "Hyperdisk Extreme", "Throughput" and "ML" can't be boot disks ("Hyperdisk", "Limitations").

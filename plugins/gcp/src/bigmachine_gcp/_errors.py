@@ -164,7 +164,16 @@ class GcpError(CloudError):
     @property
     def is_capacity(self) -> bool:
         """Whether this zone has no such instance, and another zone may have one."""
-        return bool(self.reasons & _CAPACITY)
+        return bool(self.reasons & _CAPACITY) or self.is_preemption
+
+    @property
+    def is_preemption(self) -> bool:
+        """Whether a spot instance was preempted while it started; it may be left, stopped.
+
+        Such an operation has different codes, and always this message (PerfKitBenchmarker,
+        gce_virtual_machine.py; scylladb/scylla-cluster-tests pull requests 2945 and 16106).
+        """
+        return "PREEMPTED" in self.reasons or "failed to start due to preemption" in self.message
 
     @property
     def is_quota(self) -> bool:

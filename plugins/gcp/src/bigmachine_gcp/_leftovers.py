@@ -93,14 +93,13 @@ class Leftovers:
         """
         await for_each(resources, self._free)
 
-    async def free_ours(self, resource: Instance) -> None:
-        """Delete a resource, if it is a session's."""
+    async def find_ours(self, resource: Instance) -> list[Instance]:
+        """Return a resource as it is now, if it is a session's; else nothing."""
         if resource.kind == RULE:
-            found = await self._read_rule(resource)
-        else:
-            zones = [resource.zone] if resource.zone else []
-            found = await self.find_disks(session=resource.session, zones=zones)
-        await self.free(one for one in found if one.id == resource.id)
+            return await self._read_rule(resource)
+        zones = [resource.zone] if resource.zone else []
+        found = await self.find_disks(session=resource.session, zones=zones)
+        return [one for one in found if (one.id, one.zone) == (resource.id, resource.zone)]
 
     async def _read_rule(self, resource: Instance) -> list[Instance]:
         """Return a firewall rule as it is, if it is a session's: a list may not have it yet."""
@@ -139,10 +138,11 @@ class Leftovers:
 def users_of(disks: Iterable[Instance], session: str) -> set[str]:
     """Return the session's instances that use these disks: lists may not have them yet.
 
-    Those of others are not among them, whatever somebody has attached to them.
+    Those of others are not among them, whatever somebody has attached to them. Other resources
+    have no users.
     """
     prefix = _labels.session_resource_name(session) + "-"
-    users = {user for disk in disks for user in disk.details["users"].split()}
+    users = {user for disk in disks for user in disk.details.get("users", "").split()}
     return {user for user in users if last_part(user).startswith(prefix)}
 
 

@@ -21,6 +21,10 @@ _ARM_SERIES = frozenset({"a4x", "c4a", "n4a", "t2a"})
 _ARCHITECTURES = ("X86_64", "ARM64")
 # "Spot VMs don't support … the A4X machine series, bare metal instances" ("Spot VMs").
 _SERIES_WITHOUT_SPOT = frozenset({"a4x"})
+# By "Consumption option availability by machine type" of the accelerator-optimized machines, as
+# dstackai has found it (dstack pull request 3100, gpuhunt pull request 176): A4, and A3 High with
+# less than 8 GPUs, although prices for them on demand exist.
+_WITHOUT_ON_DEMAND = re.compile(r"a4-.*|a3-highgpu-[124]g")
 _CUSTOM = re.compile(r"([a-z]\w*-)?custom-")
 
 
@@ -58,6 +62,8 @@ class MachineType:
         """Those of ``"spot"`` and ``"on-demand"`` on which it is sold."""
         if self.is_metal or self.series in _SERIES_WITHOUT_SPOT:
             return frozenset({"on-demand"})
+        if _WITHOUT_ON_DEMAND.fullmatch(self.name):
+            return frozenset({"spot"})
         return frozenset({"on-demand", "spot"})
 
     def __str__(self) -> str:

@@ -173,15 +173,18 @@ class GcpSystem(CloudSystem):
     async def stop(self, instance: Instance) -> None:
         """Delete the instance, or another resource, and wait until that is done.
 
+        A disk is deleted with the session's instance that uses it, which lists may not have yet.
         Immortal instances of this session are left running.
         """
-        from ._leftovers import is_leftover
+        from ._leftovers import is_leftover, users_of
 
         if self.resources.is_immortal(instance):
             return
         with self.readable():
             if is_leftover(instance):  # one of `instances`
-                await self._leftovers.free_ours(instance)
+                found = await self._leftovers.find_ours(instance)
+                await self._vms.delete(users_of(found, instance.session))
+                await self._leftovers.free(found)
                 return
             id = self.resources.id_of(instance)
             if id not in self.resources.ids.values():
