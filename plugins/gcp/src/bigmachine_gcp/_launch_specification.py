@@ -145,8 +145,8 @@ class LaunchSpecification:
         machine_type = offer.machine_type
         is_spot = offer.market == "spot"
         lifetime = math.ceil(self.options.lifetime or MAX_RUN_SECONDS)
-        # No `preemption_notice_duration`: outside its alpha and beta, gcloud does not send it in bulk
-        # requests, and whoever may not use it would get no spot instance at all.
+        # No `preemption_notice_duration`: outside its alpha and beta, gcloud does not send it in
+        # bulk requests, and whoever may not use it would get no spot instance at all.
         scheduling: dict[str, Any] = {
             "provisioning_model": "SPOT" if is_spot else "STANDARD",
             "automatic_restart": False,  # by default true: it would boot again, with a new key
