@@ -143,6 +143,7 @@ class ManyOptions(Options):
         ("ssh", "; did you mean 'ssh_key'? (set as a keyword; `bigmachine systems ec2` lis"),
         ("budget", " (set as a keyword; options: idle_timeout, rpc_timeout, ssh_key, instance_t"),
         ("services", "; services is given to start()"),
+        ("secret_key", "; credentials are not options, which appear in logs and files (set as a"),
         ("keyNames", "; did you mean 'ssh_key'? (set as a keyword; `bigmachine systems ec2` lis"),
     ],
 )

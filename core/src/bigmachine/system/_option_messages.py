@@ -15,6 +15,7 @@ Write = Callable[[str, Any], str]  # Any: a value of an option
 """Writes an option, by its name, and a value as users do where it is set."""
 
 _OF_START = ("services", "environ", "argv", "wait")  # what some give to the session instead
+_SECRET = re.compile("credential|secret|access_key|token|password|key_file")
 _MAX_VALUE = 60  # characters of a value in a message
 _MANY = 10  # options; if a few are near a misspelt one, no more are listed
 _MARKS = "[]()'\" "  # with which lists are written elsewhere than in texts
@@ -69,11 +70,14 @@ def unknown_option(
         option for option, others in other_names.items() if _letters(name) in map(_letters, others)
     ]
     near = near or close_matches(name, names)
-    if not near:
+    is_secret = not near and _SECRET.search(form)
+    if not near and not is_secret:
         near = [each for each in names if {*form.split("_")} & {*each.split("_")}]
     guess = f"; did you mean {one_of(near)}?" if near else ""
     if choices:  # spot=True
         guess = f"; did you mean {choices[0]}?"
+    if is_secret:
+        guess = "; credentials are not options, which appear in logs and files"
     if name in _OF_START:
         guess = f"; {name} is given to start()"
     if guess and system and len(names) > _MANY:
