@@ -6,30 +6,32 @@ import re
 
 import pytest
 
-from tests.docs.markdown import ROOT
+from tests.docs.markdown import ROOT, section
 from tests.docs.test_refusals import messages, rows
 
 PAGE = ROOT / "docs/gcp.md"
 FOLDERS = ("plugins/gcp/src/bigmachine_gcp", "core/src/bigmachine/cloud")
 SOURCE = "\n".join(p.read_text() for f in FOLDERS for p in (ROOT / f).glob("*.py"))
 MESSAGES = [" ".join(message.split()) for message in messages(SOURCE)]
-TABLE = (
-    PAGE.read_text().partition("\n## What Google refuses on first use\n")[2].partition("\n## ")[0]
-)
-ROWS = [*rows(TABLE)]
+ROWS = [*rows(section(PAGE, "What Google refuses on first use"))]
+TESTS_OF = dict(rows(section(PAGE, "For contributors: the tests")))
 
 
 def test_table_is_not_empty():
     assert len(ROWS) > 10
-    assert all(len(row) == 3 for row in ROWS)
+    assert all(len(row) == 2 for row in ROWS)
+
+
+def test_each_refusal_has_tests():
+    assert [cause for cause, _ in ROWS] == [*TESTS_OF]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0][:40])
 def test_words_and_tests_of_a_row_exist(row):
-    _, seen, tests = row
+    cause, seen = row
     for words in re.findall('"(.*?)"', seen):
         assert any(words in message for message in MESSAGES), words
-    cited = re.findall(r"\[.*?\]\(\.\./(tests/.*?) \"(.*?)\"\)", tests)
+    cited = re.findall(r"\[.*?\]\(\.\./(tests/.*?) \"(.*?)\"\)", TESTS_OF[cause])
     assert cited
     for path, name in cited:
         assert f"def {name}(" in (ROOT / path).read_text(), name

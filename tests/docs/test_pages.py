@@ -65,6 +65,14 @@ def test_readme_of_system_lists_its_options(system, cls):
         assert default.strip("`").strip('"') == str(option.default)
 
 
+@pytest.mark.parametrize("page", ["ec2.md", "gcp.md"])
+def test_guide_of_a_cloud_installs_the_systems_that_its_programs_use(page):
+    text = (ROOT / "docs" / page).read_text()
+    [command] = re.findall(r"^\$ pip install (\./core.*?)  #", text, re.M)
+    assert 'main("local")' in text
+    assert command.split() == ["./core", "./plugins/local", f"./plugins/{page.removesuffix('.md')}"]
+
+
 def test_documented_kinds_of_frames_match_wire_protocol():
     from bigmachine.rpc import _frames
 

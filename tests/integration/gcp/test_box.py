@@ -13,10 +13,10 @@ import pytest
 
 import bigmachine as bm
 from bigmachine.errors import MachineStopped, StartError, StopReason
-from bigmachine_gcp._launch_specification import NOTICE_SECONDS
 from tests.support import drivers
 from tests.support.aws.echo import Echo
 from tests.support.gcp.gce import ZONE
+from tests.support.gcp.instances import SHUTDOWN_SECONDS
 from tests.support.public_keys import KEY
 from tests.support.waiting import until
 
@@ -133,7 +133,7 @@ def test_preempted_instance_stops_its_machine_as_interrupted(gce_box, gce):
     with bm.Session("gcp", market="spot", **BRISK) as session:
         first, second = start(session, 2)
         gce.preempt(_name_of(gce, first))
-        gce.advance(NOTICE_SECONDS)
+        gce.advance(SHUTDOWN_SECONDS)
         with pytest.raises(MachineStopped, match="preempted") as caught:
             first.call("Echo.sleep", 60)
         assert caught.value.reason is StopReason.INTERRUPTED
@@ -152,7 +152,7 @@ def test_preemption_notice_reaches_the_driver(gce_box, gce):
 
     with bm.Session("gcp", market="spot", plugins=[Watch()]) as session:
         _first, second = start(session, 2)
-        gce.preempt(_name_of(gce, second))  # in two minutes
+        gce.preempt(_name_of(gce, second))  # in half a minute
         until(lambda: told)
         [notice] = told
         assert (notice.machine, notice.kind) == (second.name, "interruption")

@@ -11,7 +11,6 @@ import trio
 from bigmachine.errors import BigmachineError, StartError, StopReason, UsageError
 from bigmachine.system import Instance
 from bigmachine_gcp import GcpOptions, GcpSystem
-from bigmachine_gcp._launch_specification import NOTICE_SECONDS
 from tests.support.gcp.errors import GceError
 from tests.support.gcp.gce import REGION, ZONE
 from tests.support.waiting import eventually
@@ -60,7 +59,6 @@ def test_ended_instance_has_the_reason_of_its_zones_operations(
     async def test(kit):
         [instance] = await kit.start()
         getattr(gce, event)(instance.id)
-        gce.advance(NOTICE_SECONDS)
         gone = await until_gone(kit.system, instance)
         assert gone.reason is reason
         assert gone.detail.startswith(detail)
@@ -107,7 +105,6 @@ def test_reason_is_unknown_if_operations_may_not_be_listed(run, gce, monkeypatch
         [instance] = await kit.start()
         gce.refuse_always("zoneOperations.list", DENIED)
         gce.preempt(instance.id)
-        gce.advance(NOTICE_SECONDS)
         gone = await until_gone(kit.system, instance)
         assert gone.reason is StopReason.GONE
         assert ", and why is unknown: Required" in gone.detail
@@ -143,7 +140,6 @@ def test_many_silent_machines_are_looked_at_by_few_requests(run, gce):
     async def test(kit):
         instances = await kit.start(20)
         gce.preempt(instances[7].id)
-        gce.advance(NOTICE_SECONDS)
         await eventually(lambda: len(gce.vms()) == 19)
         before = gce.count("instances.list") + gce.count("instances.get")
         found = {}
@@ -169,7 +165,6 @@ def test_dead_zone_does_not_hide_the_state_of_instances_elsewhere(run, gce):
         alive = [i for i in instances if i.zone == OTHER_ZONE]
         assert len(dead) == len(alive) == 2
         gce.preempt(alive[0].id)
-        gce.advance(NOTICE_SECONDS)
         gce.unreachable_zones.add(ZONE)
         gone = await until_gone(system, alive[0])
         assert gone.reason is StopReason.INTERRUPTED

@@ -15,7 +15,7 @@ from bigmachine.system import Instance
 from bigmachine_gcp._bulk_insert import MachineNames
 from bigmachine_gcp._errors import GcpError, QuotaInfo
 from bigmachine_gcp._launch import scope_of
-from bigmachine_gcp._launch_specification import MAX_RUN_SECONDS, NOTICE_SECONDS
+from bigmachine_gcp._launch_specification import MAX_RUN_SECONDS
 from tests.support.gcp.errors import GceError, OperationError
 from tests.support.gcp.fixtures import TYPE
 from tests.support.gcp.gce import REGION, ZONE, Gce
@@ -65,7 +65,6 @@ def test_instance_ends_for_good_whatever_ends_it(run, gce):
             "onHostMaintenance": "TERMINATE",
             "instanceTerminationAction": "DELETE",
             "maxRunDuration": {"seconds": str(MAX_RUN_SECONDS)},
-            "preemptionNoticeDuration": {"seconds": str(NOTICE_SECONDS)},
         }
         [disk] = properties["disks"]
         assert disk["boot"]
@@ -351,8 +350,13 @@ def test_lost_answer_is_asked_for_again_and_buys_nothing_twice(run, gce, zones):
     run(test, zones=zones)
 
 
-def test_instances_of_a_request_that_is_never_answered_are_found(run, gce, monkeypatch):
+@pytest.mark.parametrize("is_operation_seen", [True, pytest.param(False, marks=pytest.mark.long)])
+def test_instances_of_a_request_that_is_never_answered_are_found(
+    run, gce, monkeypatch, is_operation_seen
+):
     monkeypatch.setattr("bigmachine_gcp._api._ATTEMPTS", 1)
+    if not is_operation_seen:
+        gce.refuse_always("regionOperations.list", INVALID)
 
     async def test(kit):
         gce.operations.step_seconds = 0.1  # the instances are still to come

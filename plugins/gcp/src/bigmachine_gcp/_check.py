@@ -48,6 +48,7 @@ _WITHOUT = {
     "compute.instances.setServiceAccount": "it is for the option service_account",
     "compute.machineTypes.get": "it is for custom machine types",
     "compute.networks.getEffectiveFirewalls": "firewall policies in the way are not noticed",
+    "compute.regionOperations.list": "what an unanswered request launches is found later",
     "compute.routes.list": "networks without a route to the internet are not noticed",
     "compute.zoneOperations.list": "why instances are missing, or have ended, is unknown",
 }

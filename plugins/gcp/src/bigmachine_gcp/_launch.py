@@ -79,15 +79,21 @@ class GcpLaunch(Launch[Offer, Vm, GcpError]):
         While an operation of one of them runs, more may come: it is waited for.
         """
         zones = [*dict.fromkeys(offer.zone for offer in self.offers)]
+        try:
+            await self._await_operations(tokens, zones)
+        except GcpError as error:  # the instances are looked for anyway
+            self.logger.debug("operations without an answer are unknown: %s", error)
+        return await self._all_vms.find(tokens=tokens, zones=zones)
+
+    async def _await_operations(self, tokens: Sequence[str], zones: Sequence[str]) -> None:
         filter = " OR ".join(f'(clientOperationId = "{request_id(token)}")' for token in tokens)
         region = region_of(zones[0])
-        running = await self._api.read_all("region_operations.list", region=region, filter=filter)
+        found = await self._api.read_all("region_operations.list", region=region, filter=filter)
         for zone in zones:
-            running += await self._api.read_all("zone_operations.list", zone=zone, filter=filter)
-        for operation in running:
-            with contextlib.suppress(GcpError):  # its instances are looked for anyway
+            found += await self._api.read_all("zone_operations.list", zone=zone, filter=filter)
+        for operation in found:
+            with contextlib.suppress(GcpError):  # it has failed
                 await self._api.wait(Operation.of("compute.instances.bulkInsert", operation))
-        return await self._all_vms.find(tokens=tokens, zones=zones)
 
     async def terminate(self, vms: Sequence[Vm]) -> None:
         """Delete instances; return when all are gone."""

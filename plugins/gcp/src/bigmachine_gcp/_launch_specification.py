@@ -17,11 +17,6 @@ from ._options import GcpOptions
 MAX_RUN_SECONDS = 120 * 86_400
 """The longest `maxRunDuration`; the shortest is 30 seconds ("Limit the run time of a VM")."""
 _MIN_RUN_SECONDS = 30
-NOTICE_SECONDS = 120
-"""How long before its shutdown a spot instance learns of its preemption: Google allows 0 or this.
-
-By default it learns of it in the same moment (the discovery document's Scheduling).
-"""
 
 # They can't be moved to another host while they run ("Live migration process during maintenance
 # events", "Limitations"), besides types with GPUs and bare metal.
@@ -150,6 +145,8 @@ class LaunchSpecification:
         machine_type = offer.machine_type
         is_spot = offer.market == "spot"
         lifetime = math.ceil(self.options.lifetime or MAX_RUN_SECONDS)
+        # No `preemption_notice_duration`: outside its alpha and beta, gcloud does not send it in
+        # bulk requests, and whoever may not use it would get no spot instance at all.
         scheduling: dict[str, Any] = {
             "provisioning_model": "SPOT" if is_spot else "STANDARD",
             "automatic_restart": False,  # by default true: it would boot again, with a new key
@@ -158,8 +155,6 @@ class LaunchSpecification:
                 "seconds": min(max(lifetime, _MIN_RUN_SECONDS), MAX_RUN_SECONDS),
             },
         }
-        if is_spot:
-            scheduling["preemption_notice_duration"] = {"seconds": NOTICE_SECONDS}
         if (
             is_spot
             or machine_type.accelerators

@@ -96,11 +96,10 @@ class Leftovers:
     async def find_ours(self, resource: Instance) -> list[Instance]:
         """Return a resource as it is now, if it is a session's; else nothing."""
         if resource.kind == RULE:
-            found = await self._read_rule(resource)
-        else:
-            zones = [resource.zone] if resource.zone else []
-            found = await self.find_disks(session=resource.session, zones=zones)
-        return [one for one in found if one.id == resource.id]
+            return await self._read_rule(resource)
+        zones = [resource.zone] if resource.zone else []
+        found = await self.find_disks(session=resource.session, zones=zones)
+        return [one for one in found if (one.id, one.zone) == (resource.id, resource.zone)]
 
     async def _read_rule(self, resource: Instance) -> list[Instance]:
         """Return a firewall rule as it is, if it is a session's: a list may not have it yet."""
