@@ -302,6 +302,7 @@ def test_instances_of_a_start_that_could_not_be_undone_are_terminated(run, aws):
         with pytest.raises(StartError, match="DescribeInstances failed"):
             await system.start(2, kit.request)
         terminated = aws.count("TerminateInstances")
+        aws.clear_faults()
         aws.refuse("DescribeInstances", "InternalFailureOfATest", times=1)
         with pytest.raises(BigmachineError, match="may still have instances .* reap ec2"):
             await system.shutdown()

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 _CHUNK_BYTES = 1 << 18
 _CLEANUP = 10.0  # machines end within a few rounds of the loop
 # A machine that was told to end takes 2 ms, on a busy computer longer. `exited` must contain it.
-_GRACE = 1.0
+_GRACE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
