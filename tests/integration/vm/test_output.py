@@ -214,6 +214,7 @@ def test_last_output_and_exit_status_of_killed_worker_arrive(drive):
 
 
 @needs_builder
+@pytest.mark.long
 def test_boot_error_contains_output_of_failed_setup(drive):
     raised, exited = drive("fail")["errors"]
     assert "ValueError: on purpose" in raised

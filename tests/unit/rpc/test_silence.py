@@ -46,7 +46,7 @@ def test_peer_is_not_silent_because_the_loop_was_held_up() -> None:
             clock.jump(seconds)
 
         peer = Peer()
-        with trio.move_on_after(60) as listening:
+        with trio.move_on_after(40) as listening:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(peer.read)
                 nursery.start_soon(hold_the_loop_up)
@@ -54,8 +54,8 @@ def test_peer_is_not_silent_because_the_loop_was_held_up() -> None:
                 nursery.cancel_scope.cancel()
         return listening.cancelled_caught
 
-    for begin in (0.1, 3.5, 7.9):
-        for tenths in range(1, 30 * int(TIMEOUT)):
+    for begin in (0.1, 7.9):
+        for tenths in range(1, 30 * int(TIMEOUT), 5):
             clock = MockClock(autojump_threshold=0)
             seconds = tenths / 10
             assert trio.run(test, begin, seconds, clock=clock), (begin, seconds)
