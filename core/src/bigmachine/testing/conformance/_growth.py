@@ -96,7 +96,7 @@ def _entries_in(module: ModuleType) -> Iterator[str]:
 
 def _entries(name: str, value: Any, depth: int = _DEPTH) -> Iterator[str]:
     info = getattr(value, "cache_info", None) if callable(value) else None
-    if info is not None and not inspect.isclass(value):
+    if info is not None and not inspect.isclass(value) and not _is_imported(name, value):
         yield from [f"cached results of {name}"] * info().currsize
     if name.rpartition(".")[2].startswith("__") or not _is_container(value):
         return
@@ -104,6 +104,14 @@ def _entries(name: str, value: Any, depth: int = _DEPTH) -> Iterator[str]:
     inside = value.values() if isinstance(value, collections.abc.Mapping) else value
     for each in list(inside) if depth else ():
         yield from _entries(name, each, depth - 1)
+
+
+def _is_imported(name: str, value: Any) -> bool:
+    """Whether this is another module's function, such as a cached one of the standard library."""
+    home = str(getattr(value, "__module__", ""))
+    is_elsewhere = not name.startswith(f"{home}.")
+    own_name = str(getattr(value, "__name__", ""))
+    return is_elsewhere and getattr(sys.modules.get(home), own_name, None) is value
 
 
 def _is_container(value: object) -> bool:
