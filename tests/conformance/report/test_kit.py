@@ -71,6 +71,7 @@ def hanging(tmp_path_factory: pytest.TempPathFactory):
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", HANGS)
 def test_hook_that_hangs_fails_one_clause_and_blocks_the_others(hanging, name):
     run, suites = hanging
@@ -89,6 +90,7 @@ def test_hook_that_hangs_fails_one_clause_and_blocks_the_others(hanging, name):
     assert run.output.count("blocked by START-1") == len(HANGS)
 
 
+@pytest.mark.long
 def test_test_that_was_given_up_does_not_disturb_the_next_ones(hanging):
     _, suites = hanging
     results = suites["GivenUp"]

@@ -122,6 +122,7 @@ def test_script_reports_problems_before_it_begins(aws, options):
     assert changes(aws) == []
 
 
+@pytest.mark.long
 def test_offline_part_passes_and_leaves_nothing(aws, options):
     status, said = run("tests.live", "ec2", "--offline", *with_options(options))
     assert status == 0, said

@@ -220,6 +220,7 @@ class Guest(InProcessSystem):
     metadata_url = ""
 
 
+@pytest.mark.long
 def test_interruption_reaches_the_driver_once_after_a_service_failure(run, monkeypatch, caplog):
     async def test(imds):
         monkeypatch.setattr(Guest, "metadata_url", imds.url)

@@ -50,6 +50,7 @@ class SlowSetup:
 SERVICES = {"Echo": Echo()}
 
 
+@pytest.mark.long
 def test_machine_runs_for_an_hour_and_keepalive_reply_times_are_kept(run):
     async def test(kit):
         async with kit.session() as session:
@@ -700,6 +701,7 @@ def test_unreadable_console_does_not_hide_boot_error(run, caplog):
     assert "reading its console failed" in caplog.text
 
 
+@pytest.mark.long
 def test_machine_reached_late_gets_keepalive_before_it_ends_itself(run):
     async def test(kit):
         async with kit.session() as session:
