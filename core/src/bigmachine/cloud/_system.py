@@ -11,9 +11,10 @@ from .._events import Event
 from .._identity import Identity
 from .._values import Instance, Keepalive
 from ..errors import BigmachineError
-from ..system import Capability, System, VmOptions
+from ..system import Capability, System, VmOptions, check_options
 from ._access import Access
 from ._errors import CloudError
+from ._scope import Refusals
 from ._session_resources import SessionResources
 from .guest import GuestError, GuestSetup
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 CONTACT_SECONDS = 300.0
 """How long a new VM waits for its driver, which calls every second: only a dead one is silent."""
+
+_METAL_BOOT_TIMEOUT = 1800.0  # its firmware takes minutes; no provider documents how many
 
 
 class CloudSystem(System):
@@ -59,6 +62,8 @@ class CloudSystem(System):
         self.orphan_timeout += max(0.0, self.options.keepalive_timeout - CONTACT_SECONDS)
         self.access = None
         self.guest_setup = None
+        self.refusals = Refusals()
+        """What the provider refuses to the account or the caller, for `Launch`."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "guest_setup": self.guest_setup}
@@ -91,6 +96,14 @@ class CloudSystem(System):
             yield
         except CloudError as error:
             raise self.explain(error) from error
+
+    def expect_bare_metal(self) -> None:
+        """Wait longer for boots: some machines may be bare metal.
+
+        Raises `UsageError` for a ``lifetime`` that ends before such a boot.
+        """
+        self.boot_timeout = _METAL_BOOT_TIMEOUT
+        check_options(self.options, **self.options.problems(boot_timeout=self.boot_timeout))
 
     def keepalive(self) -> Keepalive:
         """Return the timings of the options."""

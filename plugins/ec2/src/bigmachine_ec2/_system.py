@@ -17,7 +17,6 @@ from bigmachine.system import (
     Instance,
     Notice,
     Termination,
-    check_options,
 )
 
 from ._options import Ec2Options, check_offline
@@ -25,8 +24,6 @@ from ._session_resources import SessionResources
 from ._user_data import make_user_data
 
 if TYPE_CHECKING:
-    from bigmachine.cloud import Refusals
-
     from ._access import Access
     from ._api import Api
     from ._errors import AwsError
@@ -39,8 +36,6 @@ if TYPE_CHECKING:
     from ._vms import Vms
 
 logger = logging.getLogger("bigmachine.ec2")
-
-_METAL_BOOT_TIMEOUT = 1800.0  # its firmware takes minutes; AWS does not document how many
 
 
 class Ec2System(CloudSystem):
@@ -59,7 +54,6 @@ class Ec2System(CloudSystem):
         self.resources = SessionResources(self.options, lambda: self._region)
         self._opened: Region | None = None
         self._plan: LaunchPlan | None = None
-        self._refusals: Refusals | None = None
         self._caller_arn = ""
 
     async def setup(self) -> None:
@@ -105,8 +99,7 @@ class Ec2System(CloudSystem):
         if self.max_session_cost is not None:
             check_prices(self._prices, offers, caller_arn=self._caller_arn)
         if any(offer.instance_type.is_metal for offer in offers):
-            self.boot_timeout = _METAL_BOOT_TIMEOUT
-            check_options(self.options, **self.options.problems(boot_timeout=_METAL_BOOT_TIMEOUT))
+            self.expect_bare_metal()
 
     async def check(self) -> CheckReport:
         """Try all requests of sessions. This system then changes nothing any more."""
@@ -277,15 +270,12 @@ class Ec2System(CloudSystem):
     async def _prepare(
         self, request: LaunchRequest, data: bytes, offers: Sequence[Offer]
     ) -> Launch:
-        from bigmachine.cloud import Refusals
-
         from ._launch import Launch
         from ._launch_specification import LaunchSpecification
         from ._tags import session_tags
 
         assert self.access is not None
         self.resources.session = session = request.session
-        self._refusals = self._refusals or Refusals()
         tags = session_tags(session, request.driver, self.options)
         groups = await self.access.open(session=session, tags=tags)
         return Launch(
@@ -295,5 +285,5 @@ class Ec2System(CloudSystem):
             offers=offers,
             session=session,
             caller_arn=self._caller_arn,
-            refusals=self._refusals,
+            refusals=self.refusals,
         )

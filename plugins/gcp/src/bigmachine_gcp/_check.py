@@ -62,14 +62,13 @@ _EXTERNAL = "compute.subnetworks.useExternalIp"
 class Check:
     """Checks all that sessions with ``options`` need.
 
-    ``setup`` is a session's own, and ``make_plan`` that part of it that only looks; both must use
-    ``api``, which from now on changes nothing.
+    ``setup`` is a session's own, and returns its plan; it must use ``api``, which from now on
+    changes nothing.
     """
 
     api: Api
     options: GcpOptions
-    setup: Callable[[], Awaitable[None]]
-    make_plan: Callable[[], Awaitable[LaunchPlan]]
+    setup: Callable[[], Awaitable[LaunchPlan]]
     _missing: set[str] = field(default_factory=set)
 
     async def run(self) -> CheckReport:
@@ -102,13 +101,10 @@ class Check:
 
     async def _setup(self) -> CheckedRequest:
         try:
-            await self.setup()
+            plan = await self.setup()
         except BigmachineError as error:
             return CheckedRequest("setup", Verdict.REFUSED, str(error))
-        plan: LaunchPlan | None = None
-        with contextlib.suppress(GcpError, BigmachineError):  # it has just succeeded
-            plan = await self.make_plan()
-        first = f"a session would try first: {plan.offers[0]}" if plan else ""
+        first = f"a session would try first: {plan.offers[0]}"
         return CheckedRequest("setup", Verdict.OK, first)
 
     async def _read(self, permission: str) -> CheckedRequest:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -18,7 +17,6 @@ from bigmachine.system import (
     Instance,
     Notice,
     Termination,
-    check_options,
 )
 
 from ._options import GcpOptions, check_offline
@@ -26,8 +24,6 @@ from ._self_deletion import warn_of_disks
 from ._session_resources import SessionResources
 
 if TYPE_CHECKING:
-    from bigmachine.cloud import Refusals
-
     from ._access import Access
     from ._api import Api
     from ._errors import GcpError
@@ -40,8 +36,6 @@ if TYPE_CHECKING:
     from ._vms import Vms
 
 logger = logging.getLogger("bigmachine.gcp")
-
-_METAL_BOOT_TIMEOUT = 1800.0  # its firmware takes minutes; Google does not document how many
 
 
 class GcpSystem(CloudSystem):
@@ -63,7 +57,6 @@ class GcpSystem(CloudSystem):
         self.resources = SessionResources(self.options, lambda: self._project)
         self._opened: Project | None = None
         self._plan: LaunchPlan | None = None
-        self._refusals: Refusals | None = None
         self._has_launched = False
 
     async def setup(self) -> None:
@@ -98,18 +91,14 @@ class GcpSystem(CloudSystem):
                 ) from error
             check_prices(self._prices, plan.offers, provider="Google")
         if any(offer.machine_type.is_metal for offer in plan.offers):
-            self.boot_timeout = _METAL_BOOT_TIMEOUT
-            check_options(self.options, **self.options.problems(boot_timeout=_METAL_BOOT_TIMEOUT))
+            self.expect_bare_metal()
 
     async def check(self) -> CheckReport:
         """Check all permissions that sessions need. This system then changes nothing any more."""
         from ._check import Check
-        from ._launch_plan import make_launch_plan
 
-        url = self.address_service_url
-        plan = functools.partial(make_launch_plan, self._api, self.options, address_service_url=url)
         with self.readable():
-            return await Check(self._api, self.options, self.setup, plan).run()
+            return await Check(self._api, self.options, self._set_up_plan).run()
 
     async def start(self, count: int, request: LaunchRequest) -> Sequence[Instance]:
         """Launch instances until there are enough, or Compute Engine has no more."""
@@ -262,9 +251,12 @@ class GcpSystem(CloudSystem):
     def _prices(self) -> Prices:
         return self._project.prices
 
-    async def _prepare(self, request: LaunchRequest, offers: Sequence[Offer]) -> GcpLaunch:
-        from bigmachine.cloud import Refusals
+    async def _set_up_plan(self) -> LaunchPlan:
+        await self.setup()
+        assert self._plan is not None
+        return self._plan
 
+    async def _prepare(self, request: LaunchRequest, offers: Sequence[Offer]) -> GcpLaunch:
         from . import _labels
         from ._launch import GcpLaunch
         from ._launch_specification import LaunchSpecification
@@ -273,7 +265,6 @@ class GcpSystem(CloudSystem):
         assert self._plan is not None
         assert self.access is not None
         plan, o = self._plan, self.options
-        self._refusals = self._refusals or Refusals()
         self.resources.session = session = request.session
         self.resources.zones = [*dict.fromkeys(offer.zone for offer in plan.offers)]
         description = _labels.description(session, request.driver, o)
@@ -300,5 +291,5 @@ class GcpSystem(CloudSystem):
             offers=offers,
             names=names(),
             region=plan.region,
-            refusals=self._refusals,
+            refusals=self.refusals,
         )
