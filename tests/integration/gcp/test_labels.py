@@ -35,11 +35,9 @@ def test_long_name_is_cut_but_keeps_what_makes_it_unique():
 
 def test_labels_are_the_users_and_those_of_bigmachine():
     o = GcpOptions(labels=("team=ml",))
-    assert labels.instance_labels(SESSION, "m3", token="t1", o=o) == {
+    assert labels.session_labels(SESSION, o) == {
         "team": "ml",
         "bigmachine-session": "main-0123abcd",
-        "bigmachine-machine": "m3",
-        "bigmachine-request": "t1",
     }
 
 

@@ -37,22 +37,6 @@ def rate_limit(number: str = "123456789012") -> GceError:
     )
 
 
-def old_rate_limit(number: str = "123456789012") -> GceError:
-    """Return it without details (hashicorp/terraform-provider-google#8360)."""
-    return GceError(
-        403,
-        "rateLimitExceeded",
-        "Quota exceeded for quota group 'ReadGroup' and limit 'Read requests per 100 seconds' of "
-        f"service '{SERVICE}' for consumer 'project_number:{number}'.",
-        "usageLimits",
-    )
-
-
-def too_many_requests() -> GceError:
-    """Return 429, as other APIs of Google have it, and Compute Engine may (AIP-193)."""
-    return GceError(429, "rateLimitExceeded", "Rate Limit Exceeded", "usageLimits")
-
-
 def unavailable() -> GceError:
     """Return 503 of a request that was not carried out."""
     return GceError(503, "backendError", "The service is currently unavailable.")
@@ -72,25 +56,6 @@ def billing_disabled(project: str, number: str = "123456789012") -> GceError:
     """Return 403 as GoogleCloudPlatform/java-docs-samples#276 has it: its reason says nothing."""
     text = f"Project {project} (#{number}) has billing disabled. Please enable it."
     return GceError(403, "forbidden", text)
-
-
-def invalid_credentials() -> GceError:
-    """Return 401 of a token that has expired or was revoked."""
-    return GceError(
-        401,
-        "authError",
-        "Request had invalid authentication credentials. Expected OAuth 2 access token, login "
-        "cookie or other valid authentication credential. See "
-        "https://developers.google.com/identity/sign-in/web/devconsole-project.",
-        details=[
-            {
-                "@type": ERROR_INFO,
-                "reason": "ACCESS_TOKEN_EXPIRED",
-                "domain": "googleapis.com",
-                "metadata": {"service": SERVICE},
-            }
-        ],
-    )
 
 
 def no_quota_project_permission(project: str) -> GceError:

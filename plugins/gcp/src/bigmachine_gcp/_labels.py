@@ -21,8 +21,6 @@ from ._options import GcpOptions
 
 SESSION = LABEL_PREFIX + "session"
 """The session's label: its name without the domain, as ``main-0123abcd``."""
-MACHINE = LABEL_PREFIX + "machine"
-"""The machine's label, as ``m3``."""
 REQUEST = LABEL_PREFIX + "request"
 """The token of the request that launched it, to find what a request without an answer launched."""
 
@@ -52,17 +50,12 @@ def session_resource_name(session: str) -> str:
 
 def instance_name(session: str, machine: str) -> str:
     """Return the name of a machine's instance: ``bm-SESSION-mN``. Both names may be full ones."""
-    return _name(session_label(session), "-" + _machine_label(machine))
+    return _name(session_label(session), "-" + machine.partition(".")[0])
 
 
 def session_labels(session: str, o: GcpOptions) -> dict[str, str]:
     """Return the labels of a session's resources that can have some."""
     return {**o.own_labels, SESSION: session_label(session)}
-
-
-def instance_labels(session: str, machine: str, *, token: str, o: GcpOptions) -> dict[str, str]:
-    """Return the labels of a machine's instance and disks; ``token`` is the launch request's."""
-    return {**session_labels(session, o), MACHINE: _machine_label(machine), REQUEST: token}
 
 
 def label_filter(**labels: str) -> str:
@@ -122,10 +115,6 @@ def details(fields: Mapping[str, str], *, kind: str, **more: str) -> dict[str, s
     """Return the details of an `Instance`, from the fields of a resource's description."""
     keys = ("session", "driver", "host", "started")
     return {"kind": kind, **{key: fields.get(key, "") for key in keys}, **more}
-
-
-def _machine_label(machine: str) -> str:
-    return machine.partition(".")[0]
 
 
 def _name(session: str, end: str) -> str:

@@ -32,10 +32,11 @@ async def check_exactly(kit: Kit, session: AsyncSession, machines: Iterable[Asyn
     machines = list(machines)
     wanted = Counter(machine.instance.name for machine in machines)
     if Capability.INSTANCES in kit.capabilities:
-        with trio.move_on_after(_LISTED_SECONDS):
-            while wanted - await _listed(session):
-                await trio.sleep(_POLL)
         found = await _listed(session)
+        until = trio.current_time() + _LISTED_SECONDS
+        while wanted - found and trio.current_time() < until:
+            await trio.sleep(_POLL)
+            found = await _listed(session)
         more, less = found - wanted, wanted - found
         assert not more, f"`start` did not return {_names(more)}, but `instances` lists it"
         assert not less, f"`start` returned {_names(less)}, but `instances` does not list it"
