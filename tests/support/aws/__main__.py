@@ -1,4 +1,4 @@
-"""Run a command with an EC2 in a box: ``python -m tests.integration.ec2 bigpi --system ec2``.
+"""Run a command with an EC2 in a box: ``python -m tests.support.aws bigpi --system ec2``.
 
 Its instances are hosts of this computer, and they end with the command. Needs root.
 """
@@ -6,13 +6,13 @@ Its instances are hosts of this computer, and they end with the command. Needs r
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 
 os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
 
 from tests.support.aws.aws import Aws
 from tests.support.aws.box import ec2_in_a_box, environ, why_not_here
+from tests.support.cloudbox import run_command
 
 
 def main(command: list[str]) -> int:
@@ -25,12 +25,7 @@ def main(command: list[str]) -> int:
         aws.add_images()
         aws.quotas.update(dict.fromkeys(("L-1216C47A", "L-34B43A08"), 64.0))  # vCPUs, and of spot
         with ec2_in_a_box(aws) as box:
-            status = subprocess.call(command, env={**os.environ, **environ(aws)})
-            if left := aws.leftovers() + box.running():
-                print(f"left: {', '.join(left)}", file=sys.stderr)
-                box.clear()
-                return 3
-    return status
+            return run_command(command, environ=environ(aws), leftovers=aws.leftovers, box=box)
 
 
 if __name__ == "__main__":

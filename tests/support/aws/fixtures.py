@@ -25,6 +25,7 @@ from tests.support.aws.aws import Aws
 from tests.support.aws.box import Ec2Box, ec2_in_a_box, environ, why_not_here
 from tests.support.aws.once import everything_once
 from tests.support.aws.region import REGION
+from tests.support.kits import run_with
 
 TYPE = "c7i.large"
 """An instance type that is offered in five of the six zones: not in ``us-east-1e``."""
@@ -177,16 +178,10 @@ def run(aws: Aws) -> Run:
     """Run an async test with a `Kit`, made with the options given, and shut its system down."""
 
     def run(test: Callable[[Kit], Awaitable[Any]], **options: Any) -> Any:
-        async def main() -> Any:
+        def make() -> Kit:
             trio.socket.set_custom_hostname_resolver(PublicNames())
-            kit = Kit(aws, **options)
-            try:
-                with trio.fail_after(60):
-                    return await test(kit)
-            finally:
-                with trio.move_on_after(30, shield=True):
-                    await kit.system.shutdown()
+            return Kit(aws, **options)
 
-        return trio.run(main)
+        return run_with(make, test)
 
     return run

@@ -17,6 +17,7 @@ once. `why_not` says what is missing.
 from tests.support.cloudbox._azure import Azure
 from tests.support.cloudbox._box import Box
 from tests.support.cloudbox._cloud import Cloud, Request, Response
+from tests.support.cloudbox._command import run_command
 from tests.support.cloudbox._ec2 import Ec2
 from tests.support.cloudbox._gce import Gce
 from tests.support.cloudbox._host import Host
@@ -36,5 +37,6 @@ __all__ = [
     "Unsupported",
     "build",
     "leftovers",
+    "run_command",
     "why_not",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -84,6 +84,16 @@ async def serve(
             await _handle(stream, answer)
 
     await trio.serve_listeners(handle, listeners)
+
+
+@contextlib.asynccontextmanager
+async def serving(answer: Callable[[Request, str], Awaitable[Response]]) -> AsyncIterator[str]:
+    """Serve HTTP on a port of loopback while the block runs; yield the URL. See `serve`."""
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve, listeners, answer)
+        yield f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+        nursery.cancel_scope.cancel()
 
 
 async def _handle(

@@ -5,12 +5,11 @@ Its instances are hosts of this computer, and they end with the command. Needs r
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from tests.support.cloudbox import run_command
 from tests.support.gcp.box import environ, gce_in_a_box, why_not_here
 from tests.support.gcp.gce import Gce
 
@@ -28,12 +27,9 @@ def main(command: list[str]) -> int:
     ):
         key = gce.oauth.write_key(Path(folder, "key.json"), gce.url)
         own = {"GOOGLE_APPLICATION_CREDENTIALS": str(key), "CLOUDSDK_CONFIG": folder}
-        status = subprocess.call(command, env={**os.environ, **environ(gce), **own})
-        if left := gce.leftovers() + box.running():
-            print(f"left: {', '.join(left)}", file=sys.stderr)
-            box.clear()
-            return 3
-    return status
+        return run_command(
+            command, environ={**environ(gce), **own}, leftovers=gce.leftovers, box=box
+        )
 
 
 if __name__ == "__main__":

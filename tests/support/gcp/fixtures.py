@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import trio
 
 from bigmachine._identity import Authority
 from bigmachine.boot import LaunchRequest, machine_names
@@ -19,6 +18,7 @@ from bigmachine.system import Instance, Keepalive
 from bigmachine.system._options import resolve_options
 from tests.support.gcp.box import GceBox, environ, gce_in_a_box, why_not_here
 from tests.support.gcp.gce import ZONE, Gce
+from tests.support.kits import run_with
 
 if TYPE_CHECKING:
     from bigmachine_gcp import GcpSystem
@@ -151,15 +151,6 @@ def run(gce: Gce) -> Run:
     """Run an async test with a `Kit`, made with the options given, and shut its system down."""
 
     def run(test: Callable[[Kit], Awaitable[Any]], **options: Any) -> Any:
-        async def main() -> Any:
-            kit = Kit(gce, **options)
-            try:
-                with trio.fail_after(60):
-                    return await test(kit)
-            finally:
-                with trio.move_on_after(30, shield=True):
-                    await kit.system.shutdown()
-
-        return trio.run(main)
+        return run_with(lambda: Kit(gce, **options), test)
 
     return run

@@ -10,7 +10,7 @@ from typing import Any
 import trio
 
 from tests.support.cloudbox import Gce, Request, Response
-from tests.support.cloudbox._cloud import serve
+from tests.support.cloudbox._cloud import serving
 
 
 @dataclass
@@ -50,12 +50,8 @@ class MetadataServer:
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[MetadataServer]:
         """Serve on a port of loopback while the block runs."""
-        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        self.url = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(serve, listeners, self._answer)
+        async with serving(self._answer) as self.url:
             yield self
-            nursery.cancel_scope.cancel()
 
     async def _answer(self, request: Request, sender: str) -> Response:
         self.requests.append(request)

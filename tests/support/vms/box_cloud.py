@@ -16,7 +16,7 @@ from typing import Any
 import trio
 
 from tests.support.cloudbox import Box, Ec2, Host, Request, Response
-from tests.support.cloudbox._cloud import serve
+from tests.support.cloudbox._cloud import serving
 
 
 class BoxCloud:
@@ -39,12 +39,8 @@ class BoxCloud:
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[BoxCloud]:
         """Serve drivers while the block runs."""
-        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        self.endpoint = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(serve, listeners, self._answer)
+        async with serving(self._answer) as self.endpoint:
             yield self
-            nursery.cancel_scope.cancel()
 
     async def _answer(self, request: Request, asker: str) -> Response:
         name = request.path[1:]
