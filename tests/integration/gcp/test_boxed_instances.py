@@ -19,7 +19,7 @@ SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 SPOT = {
     "provisioningModel": "SPOT",
     "instanceTerminationAction": "DELETE",
-    "preemptionNoticeDuration": {"seconds": "2"},
+    "preemptionNoticeDuration": {"seconds": "10"},
 }
 ASK = """#!/usr/bin/python3
 import json, urllib.request
@@ -38,6 +38,13 @@ token = json.loads(ask("instance/service-accounts/default/token"))["access_token
 project, zone = ask("project/project-id"), ask("instance/zone").rpartition("/")[2]
 path = f"projects/{project}/zones/{zone}/instances/{ask('instance/name')}"
 send(f"API/compute/v1/{path}", "DELETE", Authorization=f"Bearer {token}")
+"""
+# A change between two requests is seen by the one after them.
+TELL = """
+print("READY", flush=True)
+while ask("instance/preempted?wait_for_change=true&timeout_sec=1") != "TRUE":
+    pass
+print("IT IS TRUE", flush=True)
 """
 
 
@@ -98,10 +105,7 @@ def test_guest_that_powers_off_leaves_an_instance_with_its_disk(gce_box, gce, in
 
 
 def test_preempted_guest_is_told_and_then_deleted(gce_box, gce, insert):
-    told = (
-        'print("READY", flush=True); print("IT IS", ask("instance/preempted?wait_for_change=true"))'
-    )
-    script = ASK + told
+    script = ASK + TELL
     insert(metadata=[("startup-script", script)], scheduling=SPOT)
     until(lambda: "READY" in console(gce, "vm-1"))
     [host] = gce_box.hosts.values()

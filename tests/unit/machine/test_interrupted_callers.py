@@ -1,25 +1,50 @@
-"""A signal handler may call machines, whatever it has interrupted."""
+"""A signal may come at any moment of a call: its handler calls machines, or Ctrl-C cancels it."""
 
 from __future__ import annotations
 
+import itertools
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
+from types import FrameType
 
 import pytest
+import trio
 
 import bigmachine as bm
+from bigmachine.machine._future import LoopFuture
 from bigmachine.testing import InProcessSystem
 from tests.support.services import Echo
+from tests.support.waiting import until
 
 CALLS = 300
 LONG = 60.0
+PACKAGE = os.path.dirname(bm.__file__)
+
+
+class Sleeper:
+    """A method that runs until it is cancelled, and how many of its calls do."""
+
+    def __init__(self) -> None:
+        self.running = 0
+
+    async def sleep(self) -> None:
+        self.running += 1
+        try:
+            await trio.sleep(LONG)
+        finally:
+            self.running -= 1
+
+    async def count(self) -> int:
+        return self.running
 
 
 @pytest.fixture(scope="module")
 def machine() -> Iterator[bm.Machine]:
     with bm.Session(InProcessSystem) as session:
-        yield session.start(1, services={"E": Echo()})[0]
+        yield session.start(1, services={"E": Echo(), "S": Sleeper()})[0]
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no such signal")
@@ -51,3 +76,37 @@ def test_signal_handler_may_call_at_any_moment(machine: bm.Machine) -> None:
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert handled == CALLS
+
+
+class Interruption:
+    """A trace function that raises at an instruction of a call, counted in this package.
+
+    At the latest where the call begins to wait for its future.
+    """
+
+    def __init__(self, instruction: int) -> None:
+        self._left = instruction
+        self.is_last = False
+
+    def __call__(self, frame: FrameType, event: str, arg: object) -> Interruption | None:
+        if not frame.f_code.co_filename.startswith(PACKAGE):
+            return None
+        frame.f_trace_opcodes = True
+        self._left -= event == "opcode"
+        self.is_last = frame.f_code is LoopFuture.result.__code__
+        if self._left == 0 or self.is_last:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return self
+
+
+def test_ctrl_c_at_any_moment_before_a_call_waits_cancels_its_method(machine: bm.Machine) -> None:
+    for instruction in itertools.count(1):
+        interruption = Interruption(instruction)
+        sys.settrace(interruption)
+        with pytest.raises(KeyboardInterrupt):
+            machine.call("S.sleep")
+        until(lambda: machine.call("S.count") == 0)
+        if interruption.is_last:
+            break
+    assert instruction > 100

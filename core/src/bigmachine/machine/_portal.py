@@ -53,8 +53,16 @@ class Portal:
     def run(self, function: Callable[..., Awaitable[T]], /, *args: Any, **kwargs: Any) -> T:
         """Run ``function`` in the loop and wait for it; Ctrl-C cancels it there."""
         self.check_may_wait()
-        future = self.submit(function, *args, **kwargs)
+        return self.wait(TaskFuture(self, functools.partial(function, *args, **kwargs)))
+
+    def wait(self, future: LoopFuture[T]) -> T:
+        """Begin a future's work in the loop and wait for it; Ctrl-C cancels it there.
+
+        Where `check_may_wait` says nothing.
+        """
         try:
+            # Within: Ctrl-C may come when the work has begun, and this thread does not yet wait.
+            self.start(future)
             return future.result()
         except BaseException:
             future.cancel()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..rpc import PickledCall
     from ._async import AsyncMachine, AsyncStream
     from ._calls import Calls, Method
+    from ._future import CallFuture
     from ._portal import Portal
 
 T = TypeVar("T")
@@ -125,12 +126,7 @@ class Machine(Handle):
     def call(self, method: Method, /, *args: Any, **kwargs: Any) -> Any:
         """Call ``"Service.method"``, and wait for what it returns; see `AsyncMachine.call`."""
         self._portal.check_may_wait()
-        future = self._start(self._calls.pickle(method, args, kwargs))
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
+        return self._begin(self._portal.wait, self._calls.pickle(method, args, kwargs))
 
     def submit(self, method: Method, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call ``"Service.method"`` without waiting; cancelling the future cancels the method.
@@ -139,7 +135,7 @@ class Machine(Handle):
         can be given to `concurrent.futures.wait` and ``as_completed``. Its done-callbacks run
         in a thread of their own, and may call machines.
         """
-        return self._start(self._calls.pickle(method, args, kwargs, copy=True))
+        return self._begin(self._portal.start, self._calls.pickle(method, args, kwargs, copy=True))
 
     def stream(self, method: Method, /, *args: Any, **kwargs: Any) -> Stream:
         """Call a generator method; iterate over what it yields; see `AsyncMachine.stream`."""
@@ -184,11 +180,11 @@ class Machine(Handle):
     def _calls(self) -> Calls:
         return self._machine._calls
 
-    def _start(self, call: PickledCall) -> Future[Any]:
+    def _begin(self, begin: Callable[[CallFuture], R], call: PickledCall) -> R:
         from ._future import CallFuture, LoopEnded
 
         try:
-            return self._portal.start(CallFuture(self._portal, self._calls, call))
+            return begin(CallFuture(self._portal, self._calls, call))
         except LoopEnded:
             raise self._calls.stopped() from None
 
