@@ -21,6 +21,8 @@ from ._launch import Launch as Launch
 from ._launch_method import LaunchedVm as LaunchedVm
 from ._launch_method import LaunchMethod as LaunchMethod
 from ._launch_method import LaunchResult as LaunchResult
+from ._machine_addresses import MachineAddresses as MachineAddresses
+from ._machine_names import MachineNames as MachineNames
 from ._metadata import MetadataClient as MetadataClient
 from ._metadata import MetadataError as MetadataError
 from ._metadata import parse_time as parse_time
