@@ -18,14 +18,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+from tests.support.azure.addresses import Addresses
 from tests.support.azure.calls import Answer, Call, Handler, Route, Routes
+from tests.support.azure.disks import Disks
 from tests.support.azure.entra import Entra
 from tests.support.azure.errors import ArmError
 from tests.support.azure.groups import Groups
+from tests.support.azure.interfaces import Interfaces
 from tests.support.azure.models import schema_of
+from tests.support.azure.networks import Networks
 from tests.support.azure.operations import Operations
 from tests.support.azure.places import Places
 from tests.support.azure.resources import Resources
+from tests.support.azure.security_groups import ApplicationSecurityGroups, SecurityGroups
 from tests.support.azure.versions import check_version
 from tests.support.emulation.certificates import make_certificates
 from tests.support.emulation.chance import Chance
@@ -72,10 +77,26 @@ class Arm:
             self.operations = Operations(self)
             self.places = Places(self)
             self.groups = Groups(self)
+            self.networks = Networks(self)
+            self.security_groups = SecurityGroups(self)
+            self.application_security_groups = ApplicationSecurityGroups(self)
+            self.addresses = Addresses(self)
+            self.interfaces = Interfaces(self)
+            self.disks = Disks(self)
             self._routes = Routes(self._components())
 
     def _components(self) -> Sequence[Any]:
-        return (self.operations, self.places, self.groups)
+        return (
+            self.operations,
+            self.places,
+            self.groups,
+            self.networks,
+            self.security_groups,
+            self.application_security_groups,
+            self.addresses,
+            self.interfaces,
+            self.disks,
+        )
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[Arm]:
@@ -171,6 +192,10 @@ class Arm:
             return call.path
         tail = unquote(call.path).strip("/").split("/")[4:]
         return "/".join([group["id"], *tail])
+
+    def id_in(self, group: str, type: str, name: str) -> str:
+        """Return the id of a resource of a type in a resource group."""
+        return f"{self.groups.all[group.lower()]['id']}/providers/{type}/{name}"
 
     def page(self, call: Call, items: Sequence[Any]) -> dict[str, Any]:
         """Return a page of a list, with the link to the next one if there is one."""

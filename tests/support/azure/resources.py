@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.support.azure.calls import GROUP, SUBSCRIPTION, Answer, Call, Handler, Route
 from tests.support.azure.errors import not_found
+from tests.support.azure.names import check_name
 
 if TYPE_CHECKING:
     from tests.support.azure.arm import Arm
@@ -124,7 +126,7 @@ class ResourceType:
 
     def put(self, call: Call) -> Any:
         """Make one, or change it."""
-        group = self.arm.groups.require_open(call.group)
+        self.arm.groups.require_open(call.group)
         old = self.arm.resources.find(call.path)
         new = {
             **call.body,
@@ -133,12 +135,14 @@ class ResourceType:
             "type": self.type,
         }
         new["properties"] = {**call.body.get("properties", {})}
+        check_name(self.type, call.name)
+        new["location"] = self.arm.places.check_resource(self.type, new, old, call.group)
+        self.arm.operations.check_idle(new["id"])
         self.check(call, new, old)
         self.complete(call, new, old)
         new["properties"]["provisioningState"] = "Updating" if old else "Creating"
-        new["etag"] = f'W/"{self.arm.new_guid()}"'
+        new["etag"] = new_etag()
         self.arm.resources.add(new)
-        location = new.get("location", group["location"])
 
         def finish() -> None:
             if self.arm.resources.find(new["id"]) is new:
@@ -146,7 +150,7 @@ class ResourceType:
                 new["properties"]["provisioningState"] = "Succeeded"
 
         return self.arm.operations.begin(
-            call, 200 if old else 201, self.view(new), location=location, finish=finish
+            call, 200 if old else 201, self.view(new), location=new["location"], finish=finish
         )
 
     def get(self, call: Call) -> Any:
@@ -164,6 +168,7 @@ class ResourceType:
         document = self.arm.resources.find(call.path)
         if document is None:
             return Answer(204)  # there is none, as was wanted
+        self.arm.operations.check_idle(document["id"])
         self.check_delete(document)
         document["properties"]["provisioningState"] = "Deleting"
 
@@ -192,3 +197,7 @@ def group_of(id: str) -> str:
 def name_of(id: str) -> str:
     """Return the last part of an id."""
     return id.rpartition("/")[2]
+
+
+def new_etag() -> str:
+    return f'W/"{uuid.uuid4()}"'

@@ -29,6 +29,10 @@ from ._metadata import parse_time as parse_time
 from ._offer import Offer as Offer
 from ._quiet import quiet as quiet
 from ._rate_limiter import RateLimiter as RateLimiter
+from ._resource_names import NAME_PREFIX as NAME_PREFIX
+from ._resource_names import session_label as session_label
+from ._resource_names import session_resource_name as session_resource_name
+from ._resource_names import vm_name as vm_name
 from ._scope import Refusals as Refusals
 from ._scope import RuledOut as RuledOut
 from ._scope import Scope as Scope
@@ -39,5 +43,6 @@ from ._system import CloudSystem as CloudSystem
 from .guest import GuestError as GuestError
 from .guest import GuestSetup as GuestSetup
 from .guest import NvmeDisk as NvmeDisk
+from .guest import empty_disk as empty_disk
 from .guest import nvme_disks as nvme_disks
 from .guest import read_public_keys as read_public_keys
