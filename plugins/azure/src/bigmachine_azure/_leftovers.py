@@ -6,6 +6,7 @@ always listed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ from ._vms import Vms
 if TYPE_CHECKING:
     from ._api import Api
 
+_PART = re.compile(r"bm-(?P<label>.+-[0-9a-f]{8})-m\d+([-_].*)?")
 _NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -57,8 +59,8 @@ class Leftovers:
         # A disk has no tags that tell the driver and the time; others of its session have.
         tags = {vm.session: vm.tags for vm in vms.values()}
         for raw in (raw for kind in KINDS for raw in listed[kind]):
-            if _tags.tag_of(raw.get("tags") or {}, _tags.SESSION):
-                tags[_session_of(raw)] = raw["tags"]
+            if _tags.SESSION in (own := _tags.tags_of(raw)):
+                tags[_session_of(raw)] = own
         return [
             _instance(kind, raw, tags.get(_session_of(raw), {}))
             for kind in KINDS
@@ -140,11 +142,15 @@ def _is_used(
 
 
 def _session_of(raw: Mapping[str, Any]) -> str:
-    """Return the session that a resource is of, by its tags, or else by its name; or ""."""
-    tags = raw.get("tags") or {}
-    if _tags.tag_of(tags, _tags.SESSION):
-        return _tags.session_of(raw["name"], tags)
-    return _tags.session_of_part(raw["name"])
+    """Return the session that a resource is of, by its tags, or else by its name; or "".
+
+    In the request for a VM, disks can't have tags. Azure names them ``bm-SESSION-m3_OsDisk_1_…``,
+    after the VM ``bm-SESSION-m3``.
+    """
+    if _tags.SESSION in _tags.tags_of(raw):
+        return _tags.session_of(raw)
+    found = _PART.fullmatch(raw["name"].lower())
+    return f"{found['label']}.bigmachine" if found else ""
 
 
 def _instance(
@@ -155,10 +161,9 @@ def _instance(
     ``session_tags`` are those of another resource of the session, for one that has none.
     """
     properties = raw.get("properties") or {}
-    tags = raw.get("tags") or {}
-    session = _session_of(raw)
+    session, tags = _session_of(raw), _tags.tags_of(raw)
     details = _tags.details(
-        tags if _tags.tag_of(tags, _tags.SESSION) else session_tags,
+        tags if _tags.SESSION in tags else session_tags,
         kind=kind.name,
         state=str(properties.get("diskState") or "").lower(),
         resource_group=ResourceId.parse(raw["id"]).group,

@@ -197,8 +197,11 @@ class Resources:
 
     async def _request(self, id: str) -> None:
         place, kind = ResourceId.parse(id), kind_of(id)
-        request = {"resource_group_name": place.group, kind.parameter: place.name}
-        await self._api.wait(await self._api.change(f"{kind.group}.delete", **request))
+        request: dict[str, Any] = {
+            "resource_group_name": place.group,
+            kind.parameter: place.name,
+        }
+        await self._api.change_and_wait(f"{kind.group}.delete", **request)
 
 
 def kind_of(id: str) -> ResourceKind:

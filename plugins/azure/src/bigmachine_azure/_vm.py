@@ -50,7 +50,6 @@ class Vm:
     def from_response(cls, raw: Mapping[str, Any]) -> Vm:
         """Parse a virtual machine, with or without its instance view."""
         properties = raw.get("properties") or {}
-        tags = raw.get("tags") or {}
         vm = cls(
             id=normal_id(raw["id"]),
             resource_name=raw["name"],
@@ -61,8 +60,8 @@ class Vm:
             provisioning_state=properties.get("provisioningState") or "",
             power_state="",
             failure=("", ""),
-            session=_tags.session_of(raw["name"], tags),
-            tags=tags,
+            session=_tags.session_of(raw),
+            tags=_tags.tags_of(raw),
             parts=_parts(properties),
         )
         return vm.with_states(raw)
@@ -93,7 +92,8 @@ class Vm:
     @property
     def name(self) -> str:
         """Its machine's full name."""
-        return f"{_tags.label_of(self.resource_name)}.{self.session}"
+        label = self.resource_name.rpartition("-")[2]
+        return f"{label}.{self.session}"
 
     @property
     def place(self) -> str:
@@ -143,7 +143,7 @@ class Vm:
         Its address is the private one: machines reach one another there, and the session's
         security group knows them by their subnet.
         """
-        port = port or int(_tags.tag_of(self.tags, _tags.PORT) or PORT)
+        port = port or int(self.tags.get(_tags.PORT) or PORT)
         host = self.internal_address
         return Instance(
             name=self.name,
@@ -157,7 +157,7 @@ class Vm:
                 instance_type=self.size_name,
                 market=self.market,
                 resource_group=self.resource_group,
-                **({"immortal": "yes"} if _tags.tag_of(self.tags, _tags.IMMORTAL) else {}),
+                **({"immortal": "yes"} if self.tags.get(_tags.IMMORTAL) else {}),
                 **({"stopped_and_billed": "yes"} if self.is_stopped_and_billed else {}),
             ),
         )

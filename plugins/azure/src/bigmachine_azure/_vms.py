@@ -82,7 +82,7 @@ class Vms:
             for vm in found
             if vm.is_ours
             and session in ("", vm.session)
-            and (not tokens or _tags.tag_of(vm.tags, _tags.REQUEST) in tokens)
+            and (not tokens or vm.tags.get(_tags.REQUEST) in tokens)
         ]
 
     async def find_ours(self, instance: Instance) -> str:
