@@ -285,7 +285,7 @@ class Launch(abc.ABC, Generic[OfferT, VmT, ErrorT]):
             error = self.explain(errors[-1])
             is_only_one = {error.code for error in errors} == {errors[-1].code}
             return error if is_only_one else type(error)(f"{error}\n{report}")
-        has_quota = not result.is_exhausted and any(error.is_quota for error in errors)
+        has_quota = any(error.is_quota for error in errors)
         advice = self.quota_advice if has_quota else "try again later"
         report = "\n".join([report, *self._advice()])
         return StartError(f"{report}\n{self.alternatives}, or {advice}.")
