@@ -13,9 +13,10 @@ import threading
 import pytest
 import trio
 
+from bigmachine.cloud import MachineAddresses
 from bigmachine.errors import StartError, UsageError
 from bigmachine_ec2 import _api
-from bigmachine_ec2._machine_names import MachineNames
+from bigmachine_ec2._public_names import unusable_names
 from bigmachine_ec2._vms import Vm
 from tests.support.aws.aws import Aws
 from tests.support.clocks import jumping_clock
@@ -313,9 +314,9 @@ async def listening():
 def test_machine_is_reached_where_the_driver_is_let_in(answers, allow, reached, told, caplog):
     async def main():
         trio.socket.set_custom_hostname_resolver(Resolver(*answers))
-        names = MachineNames()
-        await names.settle([VM], allow=allow)
-        async with listening() as port, await names.connect(NAME, port) as stream:
+        addresses = MachineAddresses(())
+        addresses.replace(await unusable_names([VM], allow=allow))
+        async with listening() as port, await addresses.connect(NAME, port) as stream:
             assert await stream.receive_some() == reached.encode()
 
     with caplog.at_level(logging.INFO, "bigmachine.ec2"):
@@ -330,11 +331,11 @@ def test_name_that_nobody_resolves_does_not_delay_the_start():
 
     async def main():
         trio.socket.set_custom_hostname_resolver(Silent())
-        names = MachineNames()
-        await names.settle([VM], allow=[ALLOWED])
+        addresses = MachineAddresses(())
+        addresses.replace(await unusable_names([VM], allow=[ALLOWED]))
         assert trio.current_time() < 10
         trio.socket.set_custom_hostname_resolver(None)
-        async with listening() as port, await names.connect(NAME, port) as stream:
+        async with listening() as port, await addresses.connect(NAME, port) as stream:
             assert await stream.receive_some() == PUBLIC.encode()
 
     trio.run(main, clock=jumping_clock(0.05))

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-
 import pytest
-import trio
 
 from bigmachine_gcp import GcpSystem
-from bigmachine_gcp._access import MachineAddresses
-from bigmachine_gcp._network import Network
-from bigmachine_gcp._vms import Vm
 from tests.support.gcp.errors import GceError
 
 ALLOWED = "192.0.2.7/32"  # by the `Kit`
@@ -126,53 +119,3 @@ def test_rule_in_a_shared_network_is_in_the_host_project(run, gce):
         assert [one.details["project"] for one in rules] == ["host"]
 
     run(test, network="projects/host/global/networks/shared")
-
-
-# -- where the driver connects --------------------------------------------------------
-
-VM = Vm(
-    id="zones/us-central1-a/instances/bm-test-0123abcd-m0",
-    url="",
-    state="RUNNING",
-    state_message="",
-    machine_type="n2-standard-2",
-    market="spot",
-    internal_address="127.0.0.2",
-    external_address="127.0.0.3",
-    session="test-0123abcd.bigmachine",
-    description={},
-)
-
-
-@pytest.mark.parametrize(
-    ("blocks", "allow", "vm", "reached"),
-    [
-        pytest.param(("10.0.0.0/8",), [ALLOWED], VM, "127.0.0.3", id="outside"),
-        pytest.param(("127.0.0.0/8",), ["127.0.0.0/8"], VM, "127.0.0.2", id="inside"),
-        pytest.param(("127.0.0.0/8",), [ALLOWED], VM, "127.0.0.3", id="inside, not let in"),
-        pytest.param(
-            ("10.0.0.0/8",),
-            [ALLOWED],
-            dataclasses.replace(VM, external_address=""),
-            "127.0.0.2",
-            id="no external address",
-        ),
-    ],
-)
-def test_machine_is_reached_where_the_driver_is_let_in(blocks, allow, vm, reached):
-    async def main():
-        async def serve(stream):
-            await stream.send_all(stream.socket.getsockname()[0].encode())
-
-        network = Network("p", "projects/p/global/networks/default", "", blocks)
-        addresses = MachineAddresses(network)
-        addresses.learn([vm], allow=allow)
-        async with trio.open_nursery() as nursery:
-            listen = functools.partial(trio.serve_tcp, serve, 0, host="0.0.0.0")
-            [listener] = await nursery.start(listen)
-            port = listener.socket.getsockname()[1]
-            async with await addresses.connect(vm.internal_address, port) as stream:
-                assert await stream.receive_some() == reached.encode()
-            nursery.cancel_scope.cancel()
-
-    trio.run(main)

@@ -12,7 +12,6 @@ import pytest
 
 from bigmachine.errors import StartError, UsageError
 from bigmachine.system import Instance
-from bigmachine_gcp._bulk_insert import MachineNames
 from bigmachine_gcp._errors import GcpError, QuotaInfo
 from bigmachine_gcp._launch import scope_of
 from bigmachine_gcp._launch_specification import MAX_RUN_SECONDS
@@ -384,13 +383,6 @@ def test_start_ends_if_it_is_unknown_what_was_launched(run, gce, monkeypatch):
         assert gce.vms() == []
 
     run(test)
-
-
-def test_names_are_used_again_only_if_nothing_has_them():
-    names = MachineNames(f"m{i}" for i in range(99))
-    first = names.take(3)
-    names.give_back(first[1:])
-    assert names.take(3) == ["m1", "m2", "m3"]
 
 
 # -- the scopes of errors -------------------------------------------------------------

@@ -13,6 +13,7 @@ import trio
 from ..errors import BigmachineError
 from ..system import DriverAddresses, VmOptions, driver_addresses
 from ._errors import CloudError
+from ._machine_addresses import MachineAddresses
 
 _FRESH_SECONDS = 60.0  # for which a driver is believed to be where it was
 
@@ -60,6 +61,8 @@ class Access(abc.ABC, Generic[FirewallT, ErrorT]):
         """
         self.firewall: FirewallT | None = None
         """The session's own firewall, once it has one."""
+        self.addresses = MachineAddresses(blocks)
+        """Where the driver reaches machines: a system takes note of new ones."""
         look_up = functools.partial(
             driver_addresses,
             blocks,
@@ -83,9 +86,9 @@ class Access(abc.ABC, Generic[FirewallT, ErrorT]):
     async def connect(self, host: str, port: int) -> trio.SocketStream:
         """Open a TCP connection to a machine, given its address for other machines.
 
-        Override it if the driver reaches machines elsewhere, as by their public addresses.
+        Override it if the driver reaches machines by more than `MachineAddresses`, as by a proxy.
         """
-        return await trio.open_tcp_stream(host, port)
+        return await self.addresses.connect(host, port)
 
     async def look_up(self) -> None:
         """Look the driver's addresses up again, unless that was done in the last minute."""

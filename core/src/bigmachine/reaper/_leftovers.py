@@ -78,6 +78,11 @@ class FoundSession:
         return any(machine.details.get("immortal") for machine in self.machines)
 
     @property
+    def is_billed_in_vain(self) -> bool:
+        """Whether some of its machines have stopped, and are billed all the same."""
+        return any(machine.details.get("stopped_and_billed") for machine in self.machines)
+
+    @property
     def may_be_in_use(self) -> bool:
         """Whether a driver may still need its resources, so that only a yes frees them."""
         return bool(self.is_alive or (self.is_alive is None and self.machines))
@@ -113,7 +118,10 @@ async def opened(
 
 
 async def find_sessions(hooks: System, name: str) -> list[FoundSession]:
-    """Ask a system for all resources; return them by session, the oldest first."""
+    """Ask a system for all resources; return them by session, the oldest first.
+
+    Sessions whose machines have stopped, and are billed all the same, come before all others.
+    """
     with trio.move_on_after(_LIST_TIMEOUT) as scope:
         resources = await hooks.instances()
     if scope.cancelled_caught:
@@ -123,7 +131,10 @@ async def find_sessions(hooks: System, name: str) -> list[FoundSession]:
         sessions.setdefault(resource.session, []).append(resource)
     found = [_found_session(name, session, those) for session, those in sessions.items()]
     latest = datetime.datetime.max.replace(tzinfo=datetime.UTC)
-    return sorted(found, key=lambda session: (session.started or latest, session.name))
+    return sorted(
+        found,
+        key=lambda one: (not one.is_billed_in_vain, one.started or latest, one.name),
+    )
 
 
 def systems_to_ask(named: Sequence[str], options: Mapping[str, str]) -> tuple[list[str], list[str]]:

@@ -1,10 +1,8 @@
-"""How a session's driver and machines reach each other: its security group, and its names."""
+"""How a session's driver reaches its machines: by its security group."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-
-import trio
 
 from bigmachine import cloud
 from bigmachine.errors import BigmachineError
@@ -12,7 +10,6 @@ from bigmachine.errors import BigmachineError
 from ._advice import explain
 from ._api import Api
 from ._errors import AwsError
-from ._machine_names import MachineNames
 from ._network import Network, SessionSecurityGroup
 from ._options import Ec2Options
 
@@ -44,7 +41,6 @@ class Access(cloud.Access[SessionSecurityGroup, AwsError]):
             address_service_url=address_service_url,
             has_firewall=not options.security_groups,
         )
-        self.names = MachineNames()
         self._api = api
         self._options = options
         self._vpc = network.vpc
@@ -69,7 +65,3 @@ class Access(cloud.Access[SessionSecurityGroup, AwsError]):
             self._api, session=session, vpc=self._vpc, port=o.port, has_ssh=o.has_ssh
         )
         return (await self.firewall.open(allow=self.allow, tags=tags),)
-
-    async def connect(self, host: str, port: int) -> trio.SocketStream:
-        """Open a TCP connection to a machine: see `MachineNames`."""
-        return await self.names.connect(host, port)

@@ -119,6 +119,7 @@ class Ec2System(CloudSystem):
         from ._budget import affordable
         from ._instance_addresses import tag_names
         from ._network import warn_of_free_addresses
+        from ._public_names import unusable_names
         from ._quota import warn_of_quotas
 
         if self._plan is None:
@@ -142,7 +143,8 @@ class Ec2System(CloudSystem):
                     for vm in vms
                 ]
                 if is_public:
-                    await self.access.names.settle(vms, allow=self.access.allow)
+                    hosts = await unusable_names(vms, allow=self.access.allow)
+                    self.access.addresses.replace(hosts)
                 await tag_names(self._vms, instances)
             except BaseException:
                 self.resources.unconfirmed |= {vm.id for vm in await launch.undo()}

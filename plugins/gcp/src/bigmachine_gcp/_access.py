@@ -1,18 +1,14 @@
-"""How a session's driver and machines reach each other: firewall rule, and external addresses."""
+"""How a session's driver reaches its machines: by its firewall rule."""
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
-
-import trio
 
 from bigmachine import cloud
 from bigmachine.errors import BigmachineError
-from bigmachine.system import Instance, source_address
+from bigmachine.system import Instance
 
-from . import _labels
 from ._advice import explain
 from ._errors import GcpError
 from ._firewall import SessionFirewallRule
@@ -22,32 +18,6 @@ if TYPE_CHECKING:
     from ._api import Api
     from ._network import Network
     from ._options import GcpOptions
-    from ._vms import Vm
-
-
-class MachineAddresses:
-    """Where the driver reaches instances: their external addresses, by the internal ones.
-
-    The network's firewall knows machines by their internal addresses, so these are the ones that
-    machines have for one another. The driver is mostly elsewhere; inside the network, it uses them.
-    """
-
-    def __init__(self, network: Network) -> None:
-        self._network = network
-        self._external: dict[str, str] = {}
-
-    def learn(self, vms: Iterable[Vm], *, allow: Sequence[str]) -> None:
-        """Take note of new instances. ``allow`` are the CIDR blocks that may connect, if known."""
-        for vm in vms:
-            is_inside = _is_inside(vm.internal_address, self._network.blocks, allow)
-            if vm.external_address and not is_inside:
-                self._external[vm.internal_address] = vm.external_address
-            else:
-                self._external.pop(vm.internal_address, None)  # of an instance before
-
-    async def connect(self, host: str, port: int) -> trio.SocketStream:
-        """Open a TCP connection to an instance."""
-        return await trio.open_tcp_stream(self._external.get(host, host), port)
 
 
 class Access(cloud.Access[SessionFirewallRule, GcpError]):
@@ -75,7 +45,6 @@ class Access(cloud.Access[SessionFirewallRule, GcpError]):
             address_service_url=address_service_url,
             has_firewall=not options.network_tags,
         )
-        self.addresses = MachineAddresses(network)
         self._api = api
         self._options = options
         self._network = network
@@ -100,7 +69,7 @@ class Access(cloud.Access[SessionFirewallRule, GcpError]):
         await self.look_up()
         self.firewall = self.firewall or SessionFirewallRule(
             self._api,
-            name=_labels.session_resource_name(session),
+            name=cloud.session_resource_name(session),
             network=self._network,
             port=o.port,
             has_ssh=o.has_ssh,
@@ -108,17 +77,3 @@ class Access(cloud.Access[SessionFirewallRule, GcpError]):
         )
         await self.firewall.open(allow=self.allow)
         return (self.firewall.name,)
-
-    async def connect(self, host: str, port: int) -> trio.SocketStream:
-        """Open a TCP connection to a machine: see `MachineAddresses`."""
-        return await self.addresses.connect(host, port)
-
-
-def _is_inside(host: str, blocks: Sequence[str], allow: Sequence[str]) -> bool:
-    """Whether this computer is in a network of these blocks, and is let in there by ``allow``."""
-    own = source_address(host) if host else None
-    return own is not None and _has(blocks, own) and (not allow or _has(allow, own))
-
-
-def _has(blocks: Sequence[str], address: str) -> bool:
-    return any(ipaddress.ip_address(address) in ipaddress.ip_network(block) for block in blocks)

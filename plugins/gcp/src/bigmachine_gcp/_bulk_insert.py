@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from bigmachine.cloud import LaunchResult, poll_intervals
+from bigmachine.cloud import LaunchResult, MachineNames, poll_intervals, vm_name
 
-from . import _labels
 from ._error_parsing import error_of_operation
 from ._errors import GcpError
 from ._launch_specification import LaunchSpecification
@@ -33,28 +32,6 @@ _OPERATION_TIMEOUT = 300.0  # an operation that takes longer has an unknown outc
 _CAUSES_TIMEOUT = 20.0
 _LISTED_SECONDS = 20.0  # a list may lack an instance that was made a moment ago
 _DELETION_TIMEOUT = 60.0  # about as long as one takes; what is left then is labelled
-
-
-class MachineNames:
-    """The names of the machines of one start. Each is sent in one request at a time.
-
-    What a request without an answer has launched may appear later: its names are not used again.
-    """
-
-    def __init__(self, names: Iterator[str]) -> None:
-        self._new = names
-        self._free: list[str] = []
-
-    def take(self, count: int) -> list[str]:
-        """Return so many full names, in order."""
-        while len(self._free) < count:
-            self._free.append(next(self._new))
-        taken, self._free = self._free[:count], self._free[count:]
-        return taken
-
-    def give_back(self, names: Iterable[str]) -> None:
-        """Take back names of which no instance exists."""
-        self._free = [*names, *self._free]
 
 
 class BulkInsert:
@@ -85,7 +62,7 @@ class BulkInsert:
         Until then, more instances may come, which nobody would find.
         """
         taken = self._names.take(count)
-        machines = {_labels.instance_name(name.partition(".")[2], name): name for name in taken}
+        machines = {vm_name(name.partition(".")[2], name): name for name in taken}
         try:
             operation = await self._insert([*machines], token=token)
         except GcpError as error:

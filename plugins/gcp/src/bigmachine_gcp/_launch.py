@@ -6,11 +6,11 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from bigmachine.cloud import Launch, Refusals, Scope
+from bigmachine.cloud import Launch, MachineNames, Refusals, Scope
 from bigmachine.errors import BigmachineError
 
 from ._advice import explain
-from ._bulk_insert import BulkInsert, MachineNames, RegionalBulkInsert, request_id
+from ._bulk_insert import BulkInsert, RegionalBulkInsert, request_id
 from ._errors import GcpError
 from ._launch_specification import LaunchSpecification
 from ._offers import Offer, bulk_groups

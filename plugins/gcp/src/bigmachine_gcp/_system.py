@@ -123,7 +123,8 @@ class GcpSystem(CloudSystem):
             except BaseException:
                 self.resources.unconfirmed |= {vm.id for vm in await launch.undo()}
                 raise
-        self.access.addresses.learn(vms, allow=self.access.allow)
+        external = {vm.internal_address: vm.external_address for vm in vms}
+        self.access.addresses.learn(external, allow=self.access.allow)
         if not self._has_launched:
             self._has_launched = True
             warn_of_disks(self.options, session=request.session)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import trio
 
@@ -23,26 +23,17 @@ logger = logging.getLogger("bigmachine.ec2")
 _RESOLVE_TIMEOUT = 5.0
 
 
-class MachineNames:
-    """The names of a session's instances, and where they lead the driver."""
+async def unusable_names(vms: Sequence[Vm], *, allow: Sequence[str]) -> Mapping[str, str]:
+    """Return the public addresses of new instances by their names; none if the names are usable.
 
-    def __init__(self) -> None:
-        self._public: dict[str, str] = {}  # public addresses, by names that are not resolved
-
-    async def settle(self, vms: Sequence[Vm], *, allow: Sequence[str]) -> None:
-        """Find out whether names of new instances lead to where the driver is let in.
-
-        One name stands for all. If it does not, all are reached at their public addresses.
-        ``allow`` are the CIDR blocks that may connect; none if they are not known.
-        """
-        named = [vm for vm in vms if vm.public_name and vm.public_address]
-        if named and (why := await _why_not_by_name(named[0], allow=allow)):
-            logger.info("machines are reached at their public addresses: %s", why)
-            self._public |= {vm.public_name: vm.public_address for vm in named}
-
-    async def connect(self, host: str, port: int) -> trio.SocketStream:
-        """Open a TCP connection to an instance."""
-        return await trio.open_tcp_stream(self._public.get(host, host), port)
+    They are if they lead to where the driver is let in: one stands for all. ``allow`` are the CIDR
+    blocks that may connect; none if they are not known.
+    """
+    named = [vm for vm in vms if vm.public_name and vm.public_address]
+    if named and (why := await _why_not_by_name(named[0], allow=allow)):
+        logger.info("machines are reached at their public addresses: %s", why)
+        return {vm.public_name: vm.public_address for vm in named}
+    return {}
 
 
 async def _why_not_by_name(vm: Vm, *, allow: Sequence[str]) -> str:
