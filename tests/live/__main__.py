@@ -1,32 +1,37 @@
-"""Test on a real account, with real money: ``python -m tests.live ec2 --max-cost 2``.
+"""Test on a real account, with real money: ``python -m tests.live gcp --max-cost 2``.
 
 It shows the account and the highest cost, and asks for confirmation. Then it runs the conformance
-kit, looks for leftovers, and frees them. docs/ec2.md says more.
+kit, looks for leftovers, and frees them. With ``--dry-run``, it shows what the provider would
+permit, and starts nothing. docs/ec2.md and docs/gcp.md say more.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import secrets
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import trio
 
 from bigmachine import cli
 from bigmachine.cli._arguments import add_option, parse_options
+from bigmachine.cloud import CloudSystem
 from bigmachine.errors import BigmachineError
 from bigmachine.system._entrypoints import choose_system
 from bigmachine.testing.conformance import Suite
 from bigmachine.testing.conformance._budget import Budget
 from bigmachine.testing.conformance._clauses import Clause, Tier, clause_of
-from bigmachine_ec2 import Ec2System
-from tests.live import ec2
+from tests.live.account import RUN, Account, Facts, Resources, look
+from tests.live.suite import LiveSuite
 
+CLOUDS = ("ec2", "gcp")
+"""The systems that have a module here, with their `Account` and their tests."""
 CONFIRMED = "BIGMACHINE_TEST_CLOUD"
 """The environment variable that confirms the run where nobody can be asked: it names the system."""
 
@@ -38,77 +43,96 @@ _LEFTOVERS = 3  # the exit status if there were leftovers
 
 def main(arguments: list[str]) -> int:
     """Return 0 for success, 1 for failed tests, 2 if the run did not begin, 3 for leftovers."""
-    parser = _parser()
-    given = parser.parse_args(arguments)
+    given = _parser().parse_args(arguments)
+    cloud = importlib.import_module(f"tests.live.{given.system}")
+    account_class: type[Account[Any]] = cloud.Account
     run = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    texts = {**ec2.DEFAULTS, **parse_options(given.option)}
-    texts["tags"] = ",".join(filter(None, [texts.get("tags"), f"{ec2.RUN}={run}"]))
+    texts = {**account_class.defaults, **parse_options(given.option)}
+    tags = [texts.get(account_class.tags_option), f"{RUN}={run}"]
+    texts[account_class.tags_option] = ",".join(filter(None, tags))
     try:
-        system = choose_system("ec2", texts=texts)
-        facts = trio.run(ec2.look, system)
+        system = cast("CloudSystem", choose_system(given.system, texts=texts))
+        facts = trio.run(look, system, account_class.facts)
+        account = account_class(system, network=facts.network, run=run)
     except BigmachineError as error:
         print(f"nothing was started: {error}", file=sys.stderr)
         return 2
-    account = ec2.Account(system.options, vpc=facts.vpc, run=run)
     try:
         before = account.resources()
-        _show(facts, system.options, len(before), given)
-        if not (
-            given.offline or given.yes or os.environ.get(CONFIRMED) == "ec2" or _is_confirmed()
-        ):
-            print(f"nothing was started: give --yes, or set {CONFIRMED}=ec2", file=sys.stderr)
+        _show(facts, system, len(before), given)
+        if given.dry_run:
+            return 2 if cli.main(["check", given.system, *_as_arguments(texts)]) else 0
+        is_sure = given.yes or os.environ.get(CONFIRMED) == given.system
+        if not (given.offline or is_sure or _is_confirmed()):
+            sure = f"{CONFIRMED}={given.system}"
+            print(f"nothing was started: give --yes, or set {sure}", file=sys.stderr)
             return 2
         if facts.price is not None:
-            ec2.TestEc2.cost_per_hour = facts.price
-        ec2.TestEc2.account = account
-        status = int(pytest.main(_pytest_arguments(given)))
+            LiveSuite.cost_per_hour = facts.price
+        LiveSuite.account = account
+        status = int(pytest.main(_pytest_arguments(str(cloud.__file__), given)))
         return free_leftovers(account, before, texts) or min(status, 1)
+    except BigmachineError as error:  # the account's resources can't be listed
+        print(error, file=sys.stderr)
+        return _LEFTOVERS if LiveSuite.account is not None else 2
     finally:
-        ec2.TestEc2.account = None
+        LiveSuite.account = None
         account.close()
 
 
-def free_leftovers(account: ec2.Account, before: ec2.Resources, texts: Mapping[str, str]) -> int:
+def free_leftovers(account: Account[Any], before: Resources, texts: Mapping[str, str]) -> int:
     """Look for resources that were not there ``before``, free the run's, return the exit status.
 
     Drivers that tests have killed leave resources that cost nothing; freeing them is no failure.
     """
     until = time.monotonic() + _DELETION_SECONDS
-    while _billed(left := _new(account, before)) and time.monotonic() < until:
+    while _failures(left := _new(account, before)) and time.monotonic() < until:
         time.sleep(_POLL)
-    billed = _billed(left)
-    if billed:
-        print(f"LEFT: {', '.join(billed)}")
-    if sessions := ec2.sessions_of(left, run=account.run):
-        options = [word for key, text in texts.items() for word in ("-o", f"{key}={text}")]
-        cli.main(["reap", "ec2", *sorted(sessions), "--yes", *options])
-    for id, tags in left.items():
-        if tags.get(ec2.RUN) == account.run and ec2.SESSION not in tags:
-            account.delete_group(id)
+    failures = _failures(left)
+    if failures:
+        print(f"LEFT: {', '.join(failures)}")
+    if sessions := sessions_of(left, run=account.run):
+        name = account.system_class.name
+        cli.main(["reap", name, *sorted(sessions), "--yes", *_as_arguments(texts)])
+    for id, one in left.items():
+        if one.run == account.run and not one.session:
+            account.free_foreign(id)
     rest = _new(account, before)
     if rest:
-        print(f"STILL THERE: {', '.join(rest)}; resources without the tag {ec2.RUN}={account.run}")
+        print(f"STILL THERE: {', '.join(rest)}; resources without the tag {RUN}={account.run}")
         print("may belong to somebody else: check them, and delete those that do not")
-    if billed or rest:
+    if failures or rest:
         return _LEFTOVERS
     print("The run left nothing.")
     return 0
 
 
-def _new(account: ec2.Account, before: ec2.Resources) -> ec2.Resources:
-    return {id: tags for id, tags in account.resources().items() if id not in before}
+def sessions_of(resources: Resources, *, run: str) -> set[str]:
+    """Return the sessions of a run that own one of these resources."""
+    return {one.session for one in resources.values() if one.run == run} - {""}
 
 
-def _billed(left: ec2.Resources) -> list[str]:
-    return [id for id, tags in left.items() if not ec2.is_free_leftover(id, tags)]
+def _new(account: Account[Any], before: Resources) -> Resources:
+    return {id: one for id, one in account.resources().items() if id not in before}
+
+
+def _failures(left: Resources) -> list[str]:
+    return [id for id, one in left.items() if one.is_failure]
+
+
+def _as_arguments(texts: Mapping[str, str]) -> list[str]:
+    return [word for key, text in texts.items() for word in ("-o", f"{key}={text}")]
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.live", description=__doc__)
     argument = parser.add_argument
-    argument("system", choices=["ec2"], help="whose account")
+    argument("system", choices=CLOUDS, help="whose account")
     argument("--max-cost", type=float, default=2.0, metavar="USD", help="cost limit (default 2)")
     argument("--yes", action="store_true", help="don't ask")
+    argument(
+        "--dry-run", action="store_true", help="only show what the provider would permit: free"
+    )
     argument(
         "--offline", action="store_true", help="only tests that start no machine, which are free"
     )
@@ -117,16 +141,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _show(facts: ec2.Facts, options: ec2.Ec2Options, count: int, given: argparse.Namespace) -> None:
+def _show(facts: Facts, system: CloudSystem, count: int, given: argparse.Namespace) -> None:
     """Show the account, and what the run will do."""
-    print(f"account   {facts.account}, as {facts.caller_arn}")
-    print(f"region    {facts.region}, which has {count} resources already")
+    print(f"account   {facts.account}")
+    print(f"region    {facts.place}, which has {count} resources already")
     if given.offline:
         return
     price = "of unknown price" if facts.price is None else f"${facts.price:.3f} an hour at most"
-    print(f"machines  {' or '.join(options.instance_types)}, {options.market}: {price}")
-    tests = sum(map(_starts_machines, filter(None, (clause_of(Suite, n) for n in dir(Suite)))))
-    rate = ec2.TestEc2.cost_per_hour if facts.price is None else facts.price
+    print(f"machines  {facts.machines}: {price}")
+    tests = len([c for name in dir(Suite) if (c := clause_of(Suite, name)) and _starts(system, c)])
+    rate = LiveSuite.cost_per_hour if facts.price is None else facts.price
     cost = Budget(is_billed=True, cost_per_hour=rate).estimate(tests)
     print(
         f"tests     {tests} start machines, which takes up to {tests * _TEST_SECONDS / 3600:.0f} h"
@@ -136,8 +160,9 @@ def _show(facts: ec2.Facts, options: ec2.Ec2Options, count: int, given: argparse
     )
 
 
-def _starts_machines(clause: Clause) -> bool:
-    is_tested = clause.needs is None or clause.needs in Ec2System.capabilities
+def _starts(system: CloudSystem, clause: Clause) -> bool:
+    """Whether the test of a clause starts machines."""
+    is_tested = clause.needs is None or clause.needs in system.capabilities
     return is_tested and clause.tier is not Tier.OFFLINE
 
 
@@ -150,12 +175,11 @@ def _is_confirmed() -> bool:
         return False
 
 
-def _pytest_arguments(given: argparse.Namespace) -> list[str]:
+def _pytest_arguments(file: str, given: argparse.Namespace) -> list[str]:
     tier = ["--conformance-tier=offline"]
     if not given.offline:
         tier = ["--conformance-tier=live", f"--conformance-max-cost={given.max_cost}"]
     only = ["-k", given.only] if given.only else []
-    file = str(Path(ec2.__file__))
     # In this process, where the suite's account is set.
     return [file, *tier, *only, "-n0", "--tb=short", "-Wdefault", "-pno:cacheprovider", "-v"]
 

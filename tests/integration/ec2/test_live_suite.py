@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import re
 import secrets
-import subprocess
-import sys
 
 import boto3
 import pytest
 
 from bigmachine.boot import Driver
-from bigmachine_ec2 import Ec2Options
+from bigmachine_ec2 import Ec2Options, Ec2System
 from bigmachine_ec2._tags import DRIVER, SESSION, tag_specifications
 from tests.integration.ec2.test_reap import Region
 from tests.live import __main__ as script
-from tests.live import ec2 as suite
-from tests.live.ec2 import RUN, Account, sessions_of
+from tests.live.account import RUN
+from tests.live.ec2 import Account
+from tests.live.suite import LiveSuite
 from tests.support.aws.fixtures import REGION, TYPE
-from tests.support.aws.policy import ROOT
+from tests.support.live import run, with_options
+from tests.support.paths import ROOT
 
 LEAKED = "leaked-0123abcd.bigmachine"
 CHANGES = ("Create", "Run", "Terminate", "Delete", "Cancel", "Authorize")
@@ -39,8 +38,8 @@ def options(aws):
 def account(aws, monkeypatch):
     for key, value in (("REGION", REGION), ("ENDPOINT_URL", aws.url)):
         monkeypatch.setenv(f"BIGMACHINE_EC2_{key}", value)
-    options = Ec2Options(region=REGION, endpoint_url=aws.url)
-    account = Account(options, vpc=aws.ec2.get_default_vpc().id, run="r1")
+    system = Ec2System(Ec2Options(region=REGION, endpoint_url=aws.url))
+    account = Account(system, network=aws.ec2.get_default_vpc().id, run="r1")
     yield account
     account.close()
     aws.ec2.spot_instance_requests.clear()
@@ -53,25 +52,6 @@ def ec2(aws):
         boto3.client("ec2", region_name=REGION, endpoint_url=aws.url)
     ) as client:
         yield client
-
-
-def run(*command: str, **environ: str) -> tuple[int, str]:
-    """Run a Python module without a terminal; return its exit status and output."""
-    done = subprocess.run(
-        [sys.executable, "-m", *command],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        env={**os.environ, **environ},
-    )
-    return done.returncode, done.stdout
-
-
-def with_options(options: list[str]) -> list[str]:
-    return [word for option in options for word in ("-o", option)]
 
 
 def changes(aws) -> list[str]:
@@ -138,10 +118,10 @@ def test_new_resources_are_seen_tagged_or_not(account, aws):
     before = account.resources()
     Region(aws).fill(None)
     Region(aws).fill(LEAKED, machines=0)
-    new = {id: tags for id, tags in account.resources().items() if id not in before}
+    new = {id: one for id, one in account.resources().items() if id not in before}
     kinds = sorted(id.partition("-")[0] for id in new)
     assert kinds == ["i", "i", "lt", "lt", "sg", "sg", "sir", "sir", "vol", "vol", "vol", "vol"]
-    assert {tags.get(SESSION) for tags in new.values()} == {None, LEAKED}
+    assert {one.session for one in new.values()} == {"", LEAKED}
 
 
 def test_deleted_resources_are_not_seen(account, aws):
@@ -166,7 +146,7 @@ def test_leftovers_of_the_run_are_freed_and_untagged_ones_are_reported(
         make_volume(ec2, {SESSION: "other-89abcdef.bigmachine"}),
         make_volume(ec2, {RUN: "r0", SESSION: "earlier-89abcdef.bigmachine"}),
     ]
-    group = account.make_group()
+    group = account.make_foreign()
     texts = {"region": REGION, "endpoint_url": aws.url}
     assert script.free_leftovers(account, before, texts) == 3
     said = capsys.readouterr().out
@@ -182,16 +162,16 @@ def test_leftovers_of_the_run_are_freed_and_untagged_ones_are_reported(
 def test_free_leftovers_of_killed_drivers_are_freed_and_no_failure(
     account, ec2, capsys, monkeypatch
 ):
-    monkeypatch.setattr(suite.TestEc2, "account", account)
+    monkeypatch.setattr(LiveSuite, "account", account)
     before = account.resources()
     living = Driver.here()
     dead = dataclasses.replace(living, started=1)
     tags = {RUN: "r1", SESSION: LEAKED, DRIVER: str(dead)}
     group = make_group(ec2, tags)
-    assert {*suite.TestEc2().leftovers()} == {*before}
+    assert {*LiveSuite().leftovers()} == {*before}
     volume = make_volume(ec2, tags)
     other = make_group(ec2, {**tags, DRIVER: str(living)})
-    assert {*suite.TestEc2().leftovers()} - {*before} == {volume, other}
+    assert {*LiveSuite().leftovers()} - {*before} == {volume, other}
     ec2.delete_volume(VolumeId=volume)
     ec2.delete_security_group(GroupId=other)
     assert script.free_leftovers(account, before, {}) == 0
@@ -206,18 +186,18 @@ def test_no_leftovers_is_reported(account, aws, capsys):
 
 
 def test_foreign_resource_is_created_and_deleted(account, aws, monkeypatch):
-    monkeypatch.setattr(suite.TestEc2, "account", account)
-    with suite.TestEc2().foreign_resource() as lives:
+    monkeypatch.setattr(LiveSuite, "account", account)
+    with LiveSuite().foreign_resource() as lives:
         assert lives()
-        assert sessions_of(account.resources(), run="r1") == set()
+        assert script.sessions_of(account.resources(), run="r1") == set()
     assert not lives()
     aws.calls.begin()  # it takes more than the policy, as the docs say
 
 
 def test_without_permission_there_is_no_foreign_resource(account, aws, monkeypatch):
-    monkeypatch.setattr(suite.TestEc2, "account", account)
+    monkeypatch.setattr(LiveSuite, "account", account)
     aws.refuse("CreateSecurityGroup", "UnauthorizedOperation", status=403)
-    with suite.TestEc2().foreign_resource() as lives:
+    with LiveSuite().foreign_resource() as lives:
         assert lives is None
     aws.calls.begin()
 
