@@ -27,6 +27,8 @@ from ._metadata import MetadataClient as MetadataClient
 from ._metadata import MetadataError as MetadataError
 from ._metadata import parse_time as parse_time
 from ._offer import Offer as Offer
+from ._parallel import Parallel as Parallel
+from ._parallel import Pending as Pending
 from ._quiet import quiet as quiet
 from ._rate_limiter import RateLimiter as RateLimiter
 from ._resource_names import NAME_PREFIX as NAME_PREFIX
