@@ -303,8 +303,15 @@ class Arm:
 
 def _parse(content: bytes) -> Any:
     try:
-        return json.loads(content) if content else {}
+        return _without_nulls(json.loads(content)) if content else {}
     except ValueError as error:
         raise ArmError(
             400, "InvalidRequestContent", f"The request content was invalid: {error}"
         ) from None
+
+
+def _without_nulls(value: Any) -> Any:
+    """Return a body without what is null in it, which is as if it were not there."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(of) for key, of in value.items() if of is not None}
+    return [_without_nulls(of) for of in value] if isinstance(value, list) else value

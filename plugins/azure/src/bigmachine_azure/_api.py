@@ -105,17 +105,21 @@ class Api:
                 return items
             page = {"continuation_token": body["nextLink"]}
 
-    async def change(self, method: str, **arguments: Any) -> Operation:
+    async def change(
+        self, method: str, *, is_undone_by_name: bool = False, **arguments: Any
+    ) -> Operation:
         """Call a method that changes something; return its operation, which may be done already.
 
         This waits for the answer even when cancelled, because the caller must know what was
         created. A request whose outcome is unknown is repeated if it names what it changes:
-        a PUT or a DELETE of the same resource does nothing twice.
+        a PUT or a DELETE of the same resource does nothing twice. When cancelled, that goes on,
+        unless ``is_undone_by_name``: then the caller deletes what there may be.
         """
         self._guard(method)
         answer = await self._change(
             lambda transport: transport.call(method, self._filled(arguments), timeout=_TIMEOUT),
             is_repeatable=method.partition(".")[2] in ("create_or_update", "delete", "update_tags"),
+            is_undone_by_name=is_undone_by_name,
         )
         return _operation(method, answer)
 
@@ -298,7 +302,14 @@ class Api:
                 await self._back_off(error, delay)
         return await self._send(send, self._read_limiter, transport=transport, is_read=True)
 
-    async def _change(self, send: Callable[[Transport], Answer], *, is_repeatable: bool) -> Answer:
+    async def _change(
+        self,
+        send: Callable[[Transport], Answer],
+        *,
+        is_repeatable: bool,
+        is_undone_by_name: bool = False,
+    ) -> Answer:
+        is_unknown = False
         delays = enumerate(backoff(_THROTTLED_ATTEMPTS), start=1)
         with trio.CancelScope() as scope:
             while True:
@@ -306,9 +317,10 @@ class Api:
                     return await self._send(send, self._write_limiter)
                 except AzureError as error:
                     attempt, delay = next(delays, (0, None))
-                    unknown = scope.shield or error.is_outcome_unknown
-                    scope.shield = error.is_outcome_unknown = unknown
-                    may_repeat = is_repeatable or not unknown
+                    is_unknown = is_unknown or error.is_outcome_unknown
+                    error.is_outcome_unknown = is_unknown
+                    scope.shield = is_unknown and not is_undone_by_name
+                    may_repeat = is_repeatable or not is_unknown
                     if delay is None or not may_repeat or not self._may_retry(error, attempt):
                         raise
                     await self._back_off(error, delay)
