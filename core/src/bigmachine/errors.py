@@ -7,6 +7,7 @@
     ├ PluginError                   broken or duplicate plugin (cause chained)
     │ └ UnknownSystemError(LookupError)
     ├ NotSupportedError             an optional capability the system lacks
+    ├ IncompleteListError .found    a provider could not list all that sessions have
     ├ StartError                    refused by the provider: quota, credentials, capacity
     ├ MachineError   .machine
     │ ├ BootError                   phase, console tail
@@ -27,6 +28,11 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._values import Instance
 
 
 class StopReason(enum.Enum):
@@ -80,6 +86,16 @@ class UnknownSystemError(PluginError, LookupError):
 
 class NotSupportedError(BigmachineError):
     """The system does not have this optional capability."""
+
+
+class IncompleteListError(BigmachineError):
+    """A provider could not list all that sessions have: ``found`` is what it did list."""
+
+    temporary = True
+
+    def __init__(self, message: str, *, found: Sequence[Instance] = ()) -> None:
+        super().__init__(message)
+        self.found = tuple(found)
 
 
 class StartError(BigmachineError):
