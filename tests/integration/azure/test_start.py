@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from tests.support.azure.fixtures import SIZE
-
 
 def test_each_machine_is_one_request(run, arm):
     async def test(kit):
