@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 import trio
 
+from tests.support.azure.entra import RESOURCE
 from tests.support.azure.fixtures import Kit
 from tests.support.azure.fixtures import arm as arm
 from tests.support.azure.fixtures import consistent as consistent
@@ -44,3 +45,28 @@ def use(arm: Any, consistent: None) -> Callable[..., Any]:
         return trio.run(main)
 
     return use
+
+
+@pytest.fixture
+def client(arm: Any) -> Iterator[Callable[..., Any]]:
+    """Return a client of Azure's SDK, by its class."""
+    from azure.identity import DefaultAzureCredential
+
+    made: dict[type, Any] = {}
+    credential = DefaultAzureCredential(disable_instance_discovery=True)
+
+    def client(kind: type, *args: str) -> Any:
+        if kind not in made:
+            made[kind] = kind(
+                credential,
+                *args,
+                base_url=arm.url,
+                credential_scopes=[f"{RESOURCE}/.default"],
+                retry_total=0,
+            )
+        return made[kind]
+
+    yield client
+    for of in made.values():
+        of.close()
+    credential.close()

@@ -1,4 +1,4 @@
-"""Capacity: how many more VMs each pool has room for, and what Azure answers where there is none."""
+"""Capacity: how many more VMs each pool has room for, and what Azure answers if it has none."""
 
 from __future__ import annotations
 
@@ -76,9 +76,9 @@ def size_of(vm: Mapping[str, Any]) -> str:
 def _not_available(vm: Mapping[str, Any]) -> ArmError:
     """Return what it answers at once (Azure-Samples/azuresandbox#70)."""
     text = (
-        f"The requested VM size for resource 'Following SKUs have failed for Capacity Restrictions: "
-        f"{size_of(vm)}' is currently not available in location '{vm['location']}'. Please try "
-        "another size or deploy to a different location or different zone. See "
+        "The requested VM size for resource 'Following SKUs have failed for Capacity "
+        f"Restrictions: {size_of(vm)}' is currently not available in location '{vm['location']}'. "
+        "Please try another size or deploy to a different location or different zone. See "
         "https://aka.ms/azureskunotavailable for details."
     )
     return ArmError(409, "SkuNotAvailable", text)

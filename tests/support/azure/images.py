@@ -149,10 +149,10 @@ class Images:
         key = "/".join(str(plan.get(name, "")) for name in ("publisher", "product", "name"))
         if key not in self.accepted:
             text = (  # nforgeio/neonKUBE#1673
-                "User failed validation to purchase resources. Error message: 'You have not accepted "
-                f"the legal terms on this subscription: '{subscription}' for this plan. Before the "
-                "subscription can be used, you need to accept the legal terms of the image. To read "
-                "and accept legal terms, use the Azure CLI commands described at "
+                "User failed validation to purchase resources. Error message: 'You have not "
+                f"accepted the legal terms on this subscription: '{subscription}' for this plan. "
+                "Before the subscription can be used, you need to accept the legal terms of the "
+                "image. To read and accept legal terms, use the Azure CLI commands described at "
                 "https://go.microsoft.com/fwlink/?linkid=2110637 or the PowerShell commands "
                 "available at https://go.microsoft.com/fwlink/?linkid=862451. Alternatively, "
                 "deploying via the Azure portal provides a UI experience for reading and accepting "
@@ -165,8 +165,8 @@ class Images:
         """See that a VM names the plan of its image: Azure does so late (sap-automation#433)."""
         if source.plan and not vm.get("plan"):
             text = (
-                "Creating a virtual machine from Marketplace image or a custom image sourced from a "
-                f"Marketplace image requires Plan information in the request. VM: '{vm['id']}'."
+                "Creating a virtual machine from Marketplace image or a custom image sourced from "
+                f"a Marketplace image requires Plan information in the request. VM: '{vm['id']}'."
             )
             raise ArmError(409, "VMMarketplaceInvalidInput", text)
 
@@ -201,8 +201,8 @@ class Images:
         if document is None or not there:
             # pulumi/pulumi-aws#5129
             text = (
-                f"The gallery image {id} is not available in {location} region. Please contact image "
-                "owner to replicate to this region, or change your requested region."
+                f"The gallery image {id} is not available in {location} region. Please contact "
+                "image owner to replicate to this region, or change your requested region."
             )
             raise ArmError(404, "GalleryImageNotFound", text, "imageReference")
         of = document["properties"]

@@ -35,6 +35,8 @@ NETWORK_DEFAULTS = {
     "VirtualNetworks": 1000.0,
     "NetworkSecurityGroups": 5000.0,
     "NetworkInterfaces": 65536.0,
+    "PublicIPAddresses": 1000.0,
+    "IPv4StandardSkuPublicIpAddresses": 1000.0,
 }
 _NAMES = {
     "availabilitySets": "Availability Sets",
@@ -76,6 +78,20 @@ class Quotas:
             if used[name] + cores > limit:
                 raise self._exceeded(name, vm["location"], limit, used[name], cores)
 
+    def check_address(self, location: str) -> None:
+        """Refuse one more public address (MicrosoftDocs/azure-docs#106096)."""
+        used = self._network_used(location)
+        for name, code in (
+            ("PublicIPAddresses", "PublicIPCountLimitReached"),
+            ("IPv4StandardSkuPublicIpAddresses", "IPv4StandardSkuPublicIpCountLimitReached"),
+        ):
+            if used[name] + 1 > self.limits[name]:
+                text = (
+                    f"Cannot create more than {self.limits[name]:.0f} public IP addresses for this "
+                    "subscription in this region."
+                )
+                raise ArmError(400, code, text)
+
     @implements(
         "usage.list",
         "GET",
@@ -103,21 +119,15 @@ class Quotas:
     def list_network(self, call: Call) -> Any:
         self._check_location(call.location)
         used = self._network_used(call.location)
-        addresses = float(self.arm.addresses.limit)
-        limits = {
-            **{name: self.limits[name] for name in NETWORK_DEFAULTS},
-            "PublicIPAddresses": addresses,
-            "IPv4StandardSkuPublicIpAddresses": addresses,
-        }
         return self.arm.page(
             call,
             [
                 {
-                    **_usage(name, limit, used[name]),
+                    **_usage(name, self.limits[name], used[name]),
                     "unit": "Count",
                     "id": f"{call.path}/{name}",
                 }
-                for name, limit in limits.items()
+                for name in NETWORK_DEFAULTS
             ],
         )
 
@@ -133,7 +143,7 @@ class Quotas:
         used: Counter[str] = Counter()
         for vm in self.arm.vms.all.values():
             document = vm.document
-            if document["location"] == location and vm.holds_quota:
+            if document["location"] == location:
                 used.update({"virtualMachines": 1})
                 used.update({name: int(cores) for name, cores in _needs(document)})
         return used
@@ -159,12 +169,12 @@ class Quotas:
             f"Additional details - Deployment Model: Resource Manager, Location: {location}, "
             f"Current Limit: {limit:.0f}, Current Usage: {used:.0f}, Additional Required: "
             f"{needed:.0f}, (Minimum) New Limit Required: {used + needed:.0f}. Setup Alerts when "
-            "Quota reaches threshold. Learn more at https://aka.ms/quotamonitoringalerting . Submit "
-            "a request for Quota increase at https://aka.ms/ProdportalCRP/#blade/"
-            "Microsoft_Azure_Capacity/UsageAndQuota.ReactView/Parameters/… by specifying parameters "
-            "listed in the ‘Details’ section for deployment to succeed. Please read more about quota "
-            "limits at https://docs.microsoft.com/en-us/azure/azure-supportability/"
-            "regional-quota-requests"
+            "Quota reaches threshold. Learn more at https://aka.ms/quotamonitoringalerting . "
+            "Submit a request for Quota increase at https://aka.ms/ProdportalCRP/#blade/"
+            "Microsoft_Azure_Capacity/UsageAndQuota.ReactView/Parameters/… by specifying "
+            "parameters listed in the ‘Details’ section for deployment to succeed. Please read "
+            "more about quota limits at "
+            "https://docs.microsoft.com/en-us/azure/azure-supportability/regional-quota-requests"
         )
         is_new = self.has_new_code
         if is_new is None:

@@ -91,7 +91,7 @@ def item(location: str, price: float, **fields: Any) -> dict[str, Any]:
         "retailPrice": price,
         "unitPrice": price,
         "armRegionName": location,
-        "location": LOCATIONS[location] if location in LOCATIONS else location,
+        "location": LOCATIONS.get(location, location),
         "effectiveStartDate": "2026-11-01T00:00:00Z",
         "meterId": f"{abs(hash((location, *fields.values()))):032x}",
         "productId": "DZH318Z08NCX",

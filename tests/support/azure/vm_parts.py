@@ -28,6 +28,8 @@ class VmParts:
     arm: Arm
     late_seconds: float = 0.15
     """How long after a VM its interfaces and disks go, if they go late."""
+    _goes_with_nic: dict[str, bool] = field(default_factory=dict)
+    """Whether a public address is deleted with its interface, by id."""
     _ghosts: dict[str, Document] = field(default_factory=dict)
     """VMs that were deleted, and which lists may still have, by id in lower case."""
 
@@ -56,12 +58,14 @@ class VmParts:
         """Make a VM's interfaces and addresses, and name them in the VM; raises `ArmError`."""
         references = vm["properties"]["networkProfile"].setdefault("networkInterfaces", [])
         for reference in references:
-            self.arm.interfaces.attach(reference["id"], vm["id"])
+            nic = self.arm.resources.find(reference["id"])
+            if nic is None:
+                raise invalid_reference(reference["id"], vm["id"])
+            self.arm.interfaces.check_free(nic, vm["id"])
+            nic["properties"]["virtualMachine"] = {"id": vm["id"]}
         for configuration in profile.get("networkInterfaceConfigurations", ()):
-            given = configuration.get("properties", {})
-            # The wish is a copy: the interface is made of its parts.
-            wish = copy.deepcopy(dict(configuration))
-            nic = self.arm.interfaces.create_inline(wish, vm, group=group_of(vm["id"]))
+            given = configuration["properties"]
+            nic = self._make_nic(vm, configuration)
             of_vm = {
                 "primary": given.get("primary", True),
                 # The default is not documented; others' interfaces were left
@@ -69,6 +73,47 @@ class VmParts:
                 "deleteOption": given.get("deleteOption", "Detach"),
             }
             references.append({"id": nic["id"], "properties": of_vm})
+
+    def _make_nic(self, vm: Document, configuration: Mapping[str, Any]) -> Document:
+        """Make an interface, whose name is the configuration's with something behind it."""
+        given = configuration["properties"]
+        kept = ("networkSecurityGroup", "enableAcceleratedNetworking", "dnsSettings", "primary")
+        nic = self._new(vm, self.arm.interfaces.type, configuration)
+        nic["properties"] = {key: given[key] for key in kept if key in given}
+        nic["properties"]["virtualMachine"] = {"id": vm["id"]}
+        nic["properties"]["ipConfigurations"] = []
+        for wish in given["ipConfigurations"]:
+            properties = dict(wish.get("properties", {}))
+            public = properties.pop("publicIPAddressConfiguration", None)
+            if public:
+                properties["publicIPAddress"] = self._make_address(vm, public)
+            ip = {"name": wish["name"], "properties": properties}
+            nic["properties"]["ipConfigurations"].append(ip)
+        return self.arm.interfaces.make(nic)
+
+    def _make_address(self, vm: Document, configuration: Mapping[str, Any]) -> dict[str, Any]:
+        """Make a public address, and return how an interface names it."""
+        given = configuration.get("properties", {})
+        address = self._new(vm, self.arm.addresses.type, configuration)
+        address["sku"] = {"name": "Basic", **configuration.get("sku", {})}
+        address["properties"] = {
+            "publicIPAllocationMethod": given.get("publicIPAllocationMethod", "Dynamic")
+        }
+        if "idleTimeoutInMinutes" in given:
+            address["properties"]["idleTimeoutInMinutes"] = given["idleTimeoutInMinutes"]
+        self.arm.addresses.make(address)
+        self._goes_with_nic[address["id"]] = given.get("deleteOption", "Detach") == "Delete"
+        return {"id": address["id"]}
+
+    def _new(self, vm: Document, type: str, configuration: Mapping[str, Any]) -> Document:
+        name = f"{configuration['name']}-{self.arm.new_guid()[:8]}"  # as Azure does
+        return {
+            "id": self.arm.id_in(group_of(vm["id"]), type, name),
+            "name": name,
+            "type": type,
+            "location": vm["location"],
+            "tags": dict(configuration.get("tags", {})),
+        }
 
     def make_disks(self, vm: Document) -> None:
         storage = vm["properties"]["storageProfile"]
@@ -94,22 +139,21 @@ class VmParts:
         of = vm["properties"]
         storage, network = of["storageProfile"], of["networkProfile"]
         for disk in [storage["osDisk"], *storage["dataDisks"]]:
-            found = self.arm.resources.find(disk["managedDisk"].get("id", ""))
-            if found:
-                goes = disk["deleteOption"] == "Delete"
-                self._release(found, self.arm.disks.release, goes=goes)
+            if found := self.arm.resources.find(disk["managedDisk"].get("id", "")):
+                self.arm.disks.release(found, is_deleted=False)
+                if disk["deleteOption"] == "Delete":
+                    self._remove(found)
         for reference in network.get("networkInterfaces", ()):
             nic = self.arm.resources.find(reference["id"])
             if nic is None:
                 continue
+            nic["properties"].pop("virtualMachine", None)
             goes = reference.get("properties", {}).get("deleteOption") == "Delete"
             likely = 0.3 if has_failed else 0.1 if is_forced else 0.0
-            if self.arm.chance.of("an interface that stays all the same", likely):
-                goes = False
-            if has_failed and not goes:
-                self.arm.interfaces.release(nic, is_deleted=False, is_failed=True)
-            else:
-                self._release(nic, self.arm.interfaces.release, goes=goes)
+            if goes and not self.arm.chance.of("an interface that stays all the same", likely):
+                self._remove(nic)
+            elif has_failed:
+                self.arm.interfaces.reserve(nic, vm["id"])
 
     def listed(self, group: str) -> list[Document]:
         """Return the VMs that a list still has, although they are no more."""
@@ -121,18 +165,20 @@ class VmParts:
             and self.arm.chance.hides("a VM that was deleted", key)
         ]
 
-    def _release(self, part: Document, release: Any, *, goes: bool) -> None:
-        """Let go of a part, at once or a while later."""
+    def _remove(self, part: Document) -> None:
+        """Delete a part, at once or a while later; with an interface, addresses may go."""
 
         def remove() -> None:
-            if self.arm.resources.find(part["id"]) is part:
-                self.arm.meter.accrue()
-                release(part, is_deleted=True)
+            if self.arm.resources.find(part["id"]) is not part:
+                return
+            self.arm.meter.accrue()
+            self.arm.resources.remove(part["id"])
+            for ip in part["properties"].get("ipConfigurations", ()):
+                address = ip["properties"].get("publicIPAddress", {}).get("id", "")
+                if self._goes_with_nic.get(address):
+                    self.arm.resources.remove(address)
 
-        if not goes:
-            release(part, is_deleted=False)
-        elif self.arm.chance.of("what is deleted after its VM", 0.3):
-            release(part, is_deleted=False)
+        if self.arm.chance.of("what is deleted after its VM", 0.3):
             self.arm.timeline.after(self.late_seconds, remove)
         else:
             remove()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tests.support.azure.capacity import is_spot
 from tests.support.azure.errors import ArmError, invalid
 from tests.support.azure.images import Source
-from tests.support.azure.places import LOCATIONS, WITHOUT_ZONES
+from tests.support.azure.places import WITHOUT_ZONES
 from tests.support.azure.sizes import Size
 from tests.support.azure.skus import DISK_TYPES
 
@@ -30,7 +30,6 @@ USER_NAMES = frozenset(
 )
 """That nobody may have ("OSProfile.adminUsername", and "Linux VMs: username requirements")."""
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9_])?")
-_RESERVED = re.compile(r"microsoft|windows|^(login|xbox)", re.IGNORECASE)
 _KEY = re.compile(r"(ssh-rsa|ssh-ed25519) [A-Za-z0-9+/]+=*( .*)?\n?")
 
 
@@ -38,13 +37,6 @@ def check_vm(arm: Arm, vm: Mapping[str, Any]) -> tuple[Size, Source]:
     """Return a VM's size and image; raises `ArmError` as Azure does."""
     _check_name(str(vm["name"]))
     of = vm["properties"]
-    if vm["location"] not in LOCATIONS:
-        text = (
-            f"The provided location '{vm['location']}' is not available for resource type "
-            "'Microsoft.Compute/virtualMachines'. List of available regions for the resource type "
-            f"is '{','.join(LOCATIONS)}'."
-        )
-        raise ArmError(400, "LocationNotAvailableForResourceType", text)
     for needed in ("hardwareProfile", "storageProfile", "osProfile", "networkProfile"):
         if not of.get(needed):
             raise ArmError(
@@ -74,11 +66,6 @@ def _check_name(name: str) -> None:
             "characters: ` ~ ! @ # $ % ^ & * ( ) = + _ [ ] { } \\ | ; : ' \" , < > / ?.",
             "vmName",
         )
-    if _RESERVED.search(name):
-        text = (  # "Resolve reserved resource name errors"
-            f"The resource name '{name}' or a part of the name is a trademarked or reserved word."
-        )
-        raise ArmError(400, "ReservedResourceName", text)
 
 
 def _check_size(arm: Arm, vm: Mapping[str, Any]) -> Size:
@@ -88,8 +75,8 @@ def _check_size(arm: Arm, vm: Mapping[str, Any]) -> Size:
     if not known:
         # MicrosoftDocs/azure-docs: the list of sizes follows, which is some kilobytes long.
         text = (
-            f"The value {name} provided for the VM size is not valid. The valid sizes in the current "
-            f"region are: {','.join(sorted(arm.skus.sizes))}."
+            f"The value {name} provided for the VM size is not valid. The valid sizes in the "
+            f"current region are: {','.join(sorted(arm.skus.sizes))}."
         )
         raise ArmError(400, "InvalidParameter", text, "vmSize")
     if zones and location in WITHOUT_ZONES:
@@ -130,16 +117,16 @@ def _check_image(size: Size, source: Source, storage: Mapping[str, Any]) -> None
     if source.architecture != size.architecture:
         # The words are like those of images (hashicorp/packer#12188); Azure's are not known.
         text = (
-            f"The selected VM size '{size.name}' with CPU Architecture '{size.architecture}' is not "
-            f"compatible with the image, whose CPU Architecture is '{source.architecture}'."
+            f"The selected VM size '{size.name}' with CPU Architecture '{size.architecture}' is "
+            f"not compatible with the image, whose CPU Architecture is '{source.architecture}'."
         )
         raise ArmError(400, "BadRequest", text)
     given = storage.get("diskControllerType", "")
     if given and given not in size.disk_controllers:
         text = (  # Azure/FederalAVD#20
-            f"The VM size '{size.name}' cannot boot with DiskControllerType '{given}'. Please check "
-            "that the disk controller type provided is one of the supported disk controller types "
-            f"for the VM size '{size.name}'. Please query sku api at "
+            f"The VM size '{size.name}' cannot boot with DiskControllerType '{given}'. Please "
+            "check that the disk controller type provided is one of the supported disk controller "
+            f"types for the VM size '{size.name}'. Please query sku api at "
             "https://aka.ms/azure-compute-skus  to determine supported disk controller types for "
             "the VM size."
         )
@@ -163,9 +150,9 @@ def _check_disks(size: Size, source: Source, storage: Mapping[str, Any]) -> None
     wanted = os_disk.get("diskSizeGB")
     if wanted is not None and wanted < source.size:
         text = (  # hitachienergy/epiphany#1049
-            f"The specified disk size {wanted} GB is smaller than the size of the corresponding disk "
-            f"in the VM image: {source.size} GB. This is not allowed. Please choose equal or greater "
-            "size or do not specify an explicit size."
+            f"The specified disk size {wanted} GB is smaller than the size of the corresponding "
+            f"disk in the VM image: {source.size} GB. This is not allowed. Please choose equal or "
+            "greater size or do not specify an explicit size."
         )
         raise ArmError(409, "OperationNotAllowed", text, "osDisk.diskSizeGB")
     disks = storage.get("dataDisks", ())
@@ -252,7 +239,10 @@ def _check_base64(field: str, text: str) -> None:
         why = f"The value of parameter {field} must be Base64 encoded."
         raise ArmError(400, "InvalidParameter", why, field) from None
     if len(text) > MOST_CUSTOM_DATA:
-        why = f"Custom data in OSProfile must be in Base64 encoding and with a maximum length of {MOST_CUSTOM_DATA} characters."
+        why = (
+            "Custom data in OSProfile must be in Base64 encoding and with a maximum length of "
+            f"{MOST_CUSTOM_DATA} characters."
+        )
         raise ArmError(400, "InvalidParameter", why, field)
 
 
@@ -278,8 +268,8 @@ def _check_market(arm: Arm, size: Size, of: Mapping[str, Any]) -> None:
     if most <= 0 or round(most, 5) != most:
         text = (
             "Invalid max price value. The only supported values for max price are -1 or a decimal "
-            "greater than zero. Max price value of -1 indicates the Azure Spot Virtual Machine will "
-            "not be evicted for price reasons."
+            "greater than zero. Max price value of -1 indicates the Azure Spot Virtual Machine "
+            "will not be evicted for price reasons."
         )
         raise ArmError(409, "MaxPriceValueInvalid", text)
     if most < size.spot_price:

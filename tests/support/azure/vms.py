@@ -16,10 +16,11 @@ from tests.support.azure.calls import GROUP, Answer, Call, Handler, Route
 from tests.support.azure.capacity import is_spot
 from tests.support.azure.errors import ArmError, not_found
 from tests.support.azure.images import Source
+from tests.support.azure.names import check_name
 from tests.support.azure.resources import Document, ResourceType, new_etag
 from tests.support.azure.sizes import Size
-from tests.support.azure.vm_rules import check_vm
 from tests.support.azure.vm_parts import VmParts
+from tests.support.azure.vm_rules import check_vm
 
 if TYPE_CHECKING:
     from tests.support.azure.arm import Arm
@@ -175,7 +176,7 @@ class VirtualMachines(ResourceType):
     # -- the API ------------------------------------------------------------------------
 
     def put(self, call: Call) -> Any:
-        group = self.arm.groups.require_open(call.group)
+        self.arm.groups.require_open(call.group)
         if old := self.all.get(call.path.lower()):
             return self._put_again(call, old)
         new: Document = {
@@ -184,7 +185,8 @@ class VirtualMachines(ResourceType):
             "name": call.name,
             "type": self.type,
         }
-        new["location"] = new.get("location", group["location"]).replace(" ", "").lower()
+        check_name(self.type, call.name)
+        new["location"] = self.arm.places.check_resource(self.type, new, None, call.group)
         new.setdefault("properties", {})
         size, source = check_vm(self.arm, new)
         self.parts.check(new)
@@ -342,8 +344,8 @@ class VirtualMachines(ResourceType):
         """See that its guest has not reported: the VM stays, and is billed."""
         if vm.state == "Creating":
             text = (
-                f"OS Provisioning for VM '{vm.name}' did not finish in the allotted time. The VM may "
-                "still finish provisioning successfully. Please check provisioning state later."
+                f"OS Provisioning for VM '{vm.name}' did not finish in the allotted time. The VM "
+                "may still finish provisioning successfully. Please check provisioning state later."
             )
             vm.failure = ArmError(409, "OSProvisioningTimedOut", text)
             vm.is_settled = True

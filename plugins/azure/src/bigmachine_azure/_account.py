@@ -5,6 +5,7 @@ from __future__ import annotations
 from ._api import Api
 from ._leftovers import Leftovers
 from ._options import AzureOptions
+from ._prices import Prices
 from ._resources import Resources
 from ._vms import Vms
 
@@ -17,3 +18,4 @@ class Account:
         self.resources = Resources(self.api)
         self.vms = Vms(self.api, self.resources)
         self.leftovers = Leftovers(self.api, self.resources, self.vms)
+        self.prices = Prices(options)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bigmachine.cloud import LaunchResult, MachineNames, for_each, poll_intervals
+from bigmachine.cloud import LaunchResult, MachineNames, for_each, poll_intervals, vm_name
 
 from . import _tags
 from ._allocation import CREATE, AcceptedVm, await_allocation
@@ -90,15 +90,15 @@ class CreateVms:
     async def _create(self, requests: _Requests, name: str, token: str) -> None:
         from azure.core import MatchConditions
 
-        vm_name = machine_resource_name(name)
-        id = self._vms.vm_id(vm_name, group=self._api.resource_group)
-        body = self._specification.body(self.offers[0], vm_name, name, token=token)
+        resource_name = vm_name(name.partition(".")[2], name)
+        id = self._vms.vm_id(resource_name, group=self._api.resource_group)
+        body = self._specification.body(self.offers[0], resource_name, name, token=token)
         self._possible.note_requested(token, id)
         vm, operation = None, None
         try:
             operation = await self._api.change(
                 CREATE,
-                vm_name=vm_name,
+                vm_name=resource_name,
                 parameters=body,
                 match_condition=MatchConditions.IfMissing,  # never an update of another one
                 is_undone_by_name=True,

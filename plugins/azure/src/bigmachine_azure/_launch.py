@@ -31,9 +31,7 @@ class AzureLaunch(Launch[Offer, Vm, AzureError]):
 
     system = "azure"
     provider = "Azure"
-    alternatives = (
-        "Name other sizes or zones, allow another market or price, use another location"
-    )
+    alternatives = "Name other sizes or zones, allow another market or price, use another location"
     quota_advice = "request a quota increase (Quotas in the Azure portal)"
 
     def __init__(

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import _tags
+from ._login import SSH_USER
 from ._offers import Offer
 from ._options import AzureOptions
-from ._user_data import SSH_USER
 
 _NETWORK_API_VERSION = "2022-11-01"
 """Of the interface and the address in a VM's body: the newest that Compute takes (its model)."""

@@ -7,6 +7,8 @@ from bigmachine.errors import UsageError
 
 from ._options import AzureOptions
 
+SSH_USER = "bigmachine"
+"""The user that cloud-init makes, with the right to use sudo: a VM's ``adminUsername``."""
 # "Detailed steps: Create and manage SSH keys", "Supported SSH key formats".
 _TYPES = ("ssh-rsa", "ssh-ed25519")
 

@@ -20,8 +20,6 @@ OWN_NETWORK, OWN_SUBNET = "bigmachine", "machines"
 """The network that is created if no option names one, and its subnet."""
 # For that network. Peered networks must not overlap, so it is none that others begin with.
 _OWN_BLOCKS = ("10.77.0.0/16", "172.27.0.0/16", "10.177.0.0/16")
-VERSION = "2024-05-01"
-"""The API version of requests for networks in other subscriptions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +47,11 @@ class Network:
     def name(self) -> str:
         """Its name, without its resource group."""
         return last_part(self.id)
+
+    @property
+    def group(self) -> str:
+        """Its resource group."""
+        return self.id.split("/")[4]
 
     def check_room(self) -> None:
         """Raise `StartError` if no private address is free: Azure would say so at the launch."""
@@ -83,12 +86,13 @@ async def find_network(api: Api, o: AzureOptions, place: Place) -> Network:
     """
     if not o.network:
         return await _find_own(api, o, place)
-    id = _network_id(api, o.network)
-    raw = await _read(api, id)
+    group, name = split_id(api, o.network, option="network")
+    raw = await _read(api, group, name)
     if raw is None:
         raise UsageError(
-            f"network: there is no virtual network {id}: list all with `az network vnet list "
-            f"--subscription {api.subscription} --output table`, or omit it"
+            f"network: there is no virtual network {name!r} in the resource group {group}: list "
+            f"all with `az network vnet list --subscription {api.subscription} --output table`, or "
+            f"omit it"
         )
     _check_place(raw, place, option="network")
     return await _with_room(api, _network_from(raw, _choose_subnet(raw, o.subnet)))
@@ -101,17 +105,40 @@ async def find_security_group(api: Api, o: AzureOptions, place: Place) -> str:
     """
     if not o.security_group:
         return ""
-    id = o.security_group
-    if not id.startswith("/"):
-        id = f"{api.group_id()}/providers/Microsoft.Network/networkSecurityGroups/{id}"
-    raw = await _read(api, id)
-    if raw is None:
-        raise UsageError(
-            f"security_group: there is no network security group {id}: list all with `az network "
-            f"nsg list --output table`, or omit it"
+    group, name = split_id(api, o.security_group, option="security_group")
+    try:
+        raw = await api.read(
+            "network_security_groups.get",
+            resource_group_name=group,
+            network_security_group_name=name,
         )
+    except AzureError as error:
+        if not error.is_not_found:
+            raise
+        raise UsageError(
+            f"security_group: there is no network security group {name!r} in the resource group "
+            f"{group}: list all with `az network nsg list --subscription {api.subscription} "
+            f"--output table`, or omit it"
+        ) from error
     _check_place(raw, place, option="security_group")
-    return id
+    return str(raw["id"])
+
+
+def split_id(api: Api, given: str, *, option: str) -> tuple[str, str]:
+    """Return the resource group and the name of a resource, given by its name or its ID.
+
+    Raises `UsageError` for one of another subscription: "The resources must be in the same
+    subscription as the network interface" ("Virtual networks and virtual machines in Azure").
+    """
+    if not given.startswith("/"):
+        return api.resource_group, given
+    _, _, subscription, _, group, _, _, _, name = given.split("/")
+    if subscription.lower() != api.subscription.lower():
+        raise UsageError(
+            f"{option}: {given} is in another subscription than the VMs ({api.subscription}), and "
+            f"Azure wants it in theirs: name one there, or pass subscription={subscription!r}"
+        )
+    return group, name
 
 
 async def _find_own(api: Api, o: AzureOptions, place: Place) -> Network:
@@ -121,9 +148,9 @@ async def _find_own(api: Api, o: AzureOptions, place: Place) -> Network:
     """
     raw: dict[str, Any] | None = None
     for name in (OWN_NETWORK, f"{OWN_NETWORK}-{place.location}"):
-        id = _network_id(api, name)
-        raw = await _read(api, id) if place.has_group else None
+        raw = await _read(api, api.resource_group, name) if place.has_group else None
         if raw is None:
+            id = f"{api.group_id()}/providers/Microsoft.Network/virtualNetworks/{name}"
             return _new_network(id, o, blocks=(_own_block(),), is_missing=True)
         if location_name(raw.get("location") or "") == place.location:
             break
@@ -155,20 +182,17 @@ def _own_block() -> str:
     return _OWN_BLOCKS[0]
 
 
-def _network_id(api: Api, network: str) -> str:
-    if network.startswith("/"):
-        return network
-    return f"{api.group_id()}/providers/Microsoft.Network/virtualNetworks/{network}"
-
-
-async def _read(api: Api, id: str) -> dict[str, Any] | None:
-    """Return a resource of Microsoft.Network in any subscription; None if there is none."""
+async def _read(api: Api, group: str, name: str) -> dict[str, Any] | None:
+    """Return a virtual network, with its subnets; None if there is none."""
     try:
-        return await api.request("GET", id, api_version=VERSION)
+        network: dict[str, Any] = await api.read(
+            "virtual_networks.get", resource_group_name=group, virtual_network_name=name
+        )
     except AzureError as error:
         if error.is_not_found:
             return None
         raise
+    return network
 
 
 def _check_place(raw: Mapping[str, Any], place: Place, *, option: str) -> None:
@@ -244,7 +268,11 @@ def _network_from(raw: Mapping[str, Any], subnet: Mapping[str, Any]) -> Network:
 async def _with_room(api: Api, network: Network) -> Network:
     """Return the network with the number of its free addresses, if that can be read."""
     try:
-        usages = await api.request_all(f"{network.id}/usages", api_version=VERSION)
+        usages = await api.read_all(
+            "virtual_networks.list_usage",
+            resource_group_name=network.group,
+            virtual_network_name=network.name,
+        )
     except AzureError as error:
         if error.is_denied or error.is_not_found:
             return network

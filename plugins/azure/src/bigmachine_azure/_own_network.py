@@ -60,9 +60,7 @@ async def open_network(
 async def _read(api: Api, name: str) -> Mapping[str, Any]:
     """Return a network of the resource group; {} if there is none."""
     try:
-        found: Mapping[str, Any] = await api.read(
-            "virtual_networks.get", virtual_network_name=name
-        )
+        found: Mapping[str, Any] = await api.read("virtual_networks.get", virtual_network_name=name)
     except AzureError as error:
         if error.is_not_found:
             return {}
@@ -74,9 +72,7 @@ def _subnets(network: Mapping[str, Any]) -> list[str]:
     return [subnet["name"] for subnet in (network.get("properties") or {}).get("subnets") or ()]
 
 
-async def _create(
-    api: Api, network: Network, *, location: str, tags: Mapping[str, str]
-) -> None:
+async def _create(api: Api, network: Network, *, location: str, tags: Mapping[str, str]) -> None:
     logger.info("creating the network %s with the blocks %s", network.name, network.blocks)
     subnet = {"name": last_part(network.subnet), "properties": _subnet_properties(network)}
     await api.change_and_wait(

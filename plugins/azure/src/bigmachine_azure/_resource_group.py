@@ -59,7 +59,9 @@ async def open_resource_group(api: Api, *, location: str, tags: Mapping[str, str
 
 async def _find(api: Api) -> Mapping[str, Any] | None:
     try:
-        found: Mapping[str, Any] = await api.request("GET", api.group_id(), api_version=GROUPS_VERSION)
+        found: Mapping[str, Any] = await api.request(
+            "GET", api.group_id(), api_version=GROUPS_VERSION
+        )
     except AzureError as error:
         if error.is_not_found:
             return None

@@ -34,15 +34,17 @@ _OF_ZONE = _codes(
 _OF_ADDRESSES = re.compile(r"subnetisfull|public-?ip")
 
 # Of a request that is right but for its size: "The selected VM size 'Standard_D2_v2' cannot boot
-# Hypervisor Generation '2'." (juju, provider/azure); "The VM size 'Standard_D8s_v6' cannot boot with
-# OS image or disk. …" ("NVMe FAQ"); "The requested VM size X is not available in the current
-# region."; "Cannot create a VM of size 'X' because this VM size only supports a CPU Architecture
-# of 'Arm64', …"; "The maximum number of data disks allowed to be attached to a VM of this size is 4."
+# Hypervisor Generation '2'." (juju, provider/azure); "The VM size 'Standard_D8s_v6' cannot boot
+# with OS image or disk. …" ("NVMe FAQ"); "Cannot create a VM of size 'X' because this VM size only
+# supports a CPU Architecture of 'Arm64', …"; "The maximum number of data disks allowed to be
+# attached to a VM of this size is 4."
 _OF_SIZE = re.compile(r"\bVM (of |of this )?size\b", re.I)
 # Of an operation that failed without a fault of the request: others may succeed.
 _OF_OPERATION = re.compile(r"internal|timed?-?out|^(failed|canceled|evicted|ended|unfinished)$")
 _QUOTA_USAGE = re.compile(r"Current Limit: (\d+), Current Usage: (\d+)", re.I)
-_POLICY_OF_SIZE = re.compile(r"\.(vmSize|sku\.name)$|^Microsoft\.Compute/virtualMachines/sku\.name$", re.I)
+_POLICY_OF_SIZE = re.compile(
+    r"\.(vmSize|sku\.name)$|^Microsoft\.Compute/virtualMachines/sku\.name$", re.I
+)
 _POLICY_OF_MARKET = re.compile(r"[./](priority|evictionPolicy)$", re.I)
 
 
@@ -92,8 +94,8 @@ def _scope_of_quota(error: AzureError) -> Scope:
 def _scope_of_policy(error: AzureError) -> Scope:
     """Return what a policy forbids: some sizes, a market, or all such VMs.
 
-    Its evaluation names the fields that it looked at, as "Allowed virtual machine size SKUs" does
-    with Microsoft.Compute/virtualMachines/sku.name ("Understand Azure Policy effects", deny).
+    Its evaluation names the fields that it looked at: "Allowed virtual machine size SKUs" looks at
+    Microsoft.Compute/virtualMachines/sku.name (karpenter-provider-azure issue 794).
     """
     fields = [field for policy in error.policies for field in _fields(policy)]
     if any(_POLICY_OF_SIZE.search(field) for field in fields):

@@ -25,6 +25,8 @@ class SessionResources(cloud.SessionResources[Vm]):
         super().__init__(options)
         self.security_group_id = ""
         """The session's security group, if there may be one: lists may not have it yet."""
+        self.markets: dict[str, str] = {}
+        """What its VMs were bought on, by id: Azure no longer says it of one that is gone."""
         self._account = account
 
     def id_of(self, instance: Instance) -> str:
@@ -52,6 +54,7 @@ class SessionResources(cloud.SessionResources[Vm]):
         A list may lack what a failed or forced request has just left.
         """
         account = self._account()
+        await account.api.open()
         for _ in range(_SWEEPS):
             found = await account.leftovers.find(session=self.session, group=self._group)
             await account.leftovers.free(found)

@@ -15,7 +15,7 @@ from bigmachine.errors import UsageError
 
 from ._api import Api
 from ._errors import AzureError
-from ._network import VERSION, Network
+from ._network import Network, split_id
 from ._option_formats import last_part
 
 _ANY = ("*", "any", "0.0.0.0/0")
@@ -30,25 +30,29 @@ async def check_subnet_rules(
     """
     if not (network.security_group and blocks):
         return
+    group, name = split_id(api, network.security_group, option="subnet")
     try:
-        group = await api.request("GET", network.security_group, api_version=VERSION)
+        raw = await api.read(
+            "network_security_groups.get",
+            resource_group_name=group,
+            network_security_group_name=name,
+        )
     except AzureError as error:
         if error.is_denied or error.is_not_found:
             return
         raise
-    properties = group.get("properties") or {}
+    properties = raw.get("properties") or {}
     rules = [*properties.get("securityRules", ()), *properties.get("defaultSecurityRules", ())]
     denials = [_denial(rules, block, port) for block in blocks]
     if not all(denials):
         return
-    subnet, name = last_part(network.subnet), last_part(network.security_group)
     raise UsageError(
-        f"subnet: the network security group {name} of {subnet} drops TCP port {port} from "
-        f"{', '.join(blocks)} (by its rule {denials[0]}), so the driver would not reach machines: "
-        f"allow it (`az network nsg rule create --resource-group "
-        f"{network.security_group.split('/')[4]} --nsg-name {name} --name bigmachine --priority "
-        f"200 --access Allow --protocol Tcp --source-address-prefixes {' '.join(blocks)} "
-        f"--destination-port-ranges {port}`), or name another subnet"
+        f"subnet: the network security group {name} of {last_part(network.subnet)} drops TCP port "
+        f"{port} from {', '.join(blocks)} (by its rule {denials[0]}), so the driver would not "
+        f"reach machines: allow it (`az network nsg rule create --resource-group {group} "
+        f"--nsg-name {name} --name bigmachine --priority 200 --access Allow --protocol Tcp "
+        f"--source-address-prefixes {' '.join(blocks)} --destination-port-ranges {port}`), or "
+        f"name another subnet"
     )
 
 

@@ -11,6 +11,7 @@ from bigmachine.boot import PORT
 from bigmachine.system import Instance
 
 from . import _tags
+from ._prices import PriceKey
 from ._resource_ids import ResourceId, normal_id
 
 # "States and billing status of Azure Virtual Machines": stopped, it keeps its host, and is billed
@@ -99,6 +100,11 @@ class Vm:
     def place(self) -> str:
         """Its zone, as ``"westeurope-1"``, or its location if it is in none."""
         return f"{self.location}-{self.zone}" if self.zone else self.location
+
+    @property
+    def price_key(self) -> PriceKey:
+        """What its price depends on."""
+        return PriceKey(self.market, self.size_name, self.location)
 
     @property
     def is_ours(self) -> bool:
