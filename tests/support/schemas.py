@@ -61,10 +61,15 @@ class Schema:
     max_length: float | None = None
     min_items: float | None = None
     max_items: float | None = None
+    refused: str = ""
+    """Why no value at all may be here, as "is only in answers"."""
 
 
 def refusals(schema: Schema, value: Any, path: str) -> Iterator[str]:
     """Yield what is wrong with ``value``: its path, the value, and the limit."""
+    if schema.refused:
+        yield f"{path}: {_short(value)}: {schema.refused}"
+        return
     if not _is_of_type(schema.type, value):
         yield f"{path}: {_short(value)}: must be of type {schema.type}"
         return

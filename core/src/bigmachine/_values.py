@@ -42,6 +42,8 @@ class Instance:
     * ``started``: when it, or its session, began: in UTC, as ``"2025-01-31T23:59:59Z"``
     * ``immortal``: not empty for a machine that is meant to outlive its driver
     * ``state``, in the provider's words
+    * ``stopped_and_billed``: not empty for a machine that has stopped, and costs as much as one
+      that runs: it is shown, and freed, first
     * ``instance_type``, as in ``"c7i.xlarge"``, and ``market``, how it was bought, as in
       ``"spot"``: they say what it is that costs, wherever a cost is shown
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import uuid
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
@@ -33,7 +34,7 @@ OVF = """\
     <LinuxProvisioningConfigurationSet xmlns="http://schemas.microsoft.com/windowsazure">
       <ConfigurationSetType>LinuxProvisioningConfiguration</ConfigurationSetType>
       <HostName>{name}</HostName>
-      <UserName>azureuser</UserName>
+      <UserName>{user}</UserName>
       <DisableSshPasswordAuthentication>true</DisableSshPasswordAuthentication>
       <CustomData>{custom_data}</CustomData>
     </LinuxProvisioningConfigurationSet>
@@ -71,7 +72,8 @@ GOAL_STATE = """\
 class Azure(Cloud):
     """A virtual machine: the arguments of its creation, and its current state.
 
-    Its image runs cloud-init, which runs the custom data and reports to the wireserver.
+    Its image runs cloud-init, which runs the custom data and reports to the wireserver. ``api``
+    answers requests to the Azure Resource Manager, at the address of the metadata service.
     """
 
     custom_data: bytes = b""
@@ -85,10 +87,21 @@ class Azure(Cloud):
     tags: dict[str, str] = field(default_factory=dict)
     events: list[dict[str, Any]] = field(default_factory=list)  # scheduled, such as Preempt
     approved: list[str] = field(default_factory=list)  # ids of events that the VM approved
-    token: dict[str, str] | None = None  # of its managed identity, if any
+    identities: tuple[str, ...] = ()  # resource ids of its managed identities
+    token: dict[str, str] | None = None  # of any of them
+    user: str = "azureuser"
+    public_keys: tuple[str, ...] = ()
+    public_address: str = ""  # of the Standard SKU
+    api: Callable[[Request], Awaitable[Response]] | None = None
     reports: list[str] = field(
         default_factory=list
     )  # states reported to the wireserver, such as "Ready"
+
+    @property
+    def resource_id(self) -> str:
+        """Its id in the Azure Resource Manager."""
+        group = f"/subscriptions/{self.subscription}/resourceGroups/{self.resource_group}"
+        return f"{group}/providers/Microsoft.Compute/virtualMachines/{self.name}"
 
     def files(self, host: Host, /) -> dict[str, bytes]:
         data = base64.b64encode(self.custom_data).decode()
@@ -103,13 +116,15 @@ class Azure(Cloud):
             "etc/dmi/product_uuid": self.vm_id.encode(),
             DMI: dmi.encode(),
             "var/lib/cloud/seed/azure/ovf-env.xml": OVF.format(
-                name=escape(self.name), custom_data=data
+                name=escape(self.name), user=escape(self.user), custom_data=data
             ).encode(),
         }
 
     async def answer(self, request: Request, host: Host, /) -> Response:
         if request.to == WIRESERVER:
             return self._wire(request)
+        if self.api is not None and request.path.startswith("/subscriptions/"):
+            return await self.api(request)
         if request.headers.get("metadata", "").lower() != "true":
             return bad_request("Bad request. Required metadata header not specified")
         if "x-forwarded-for" in request.headers:
@@ -123,6 +138,13 @@ class Azure(Cloud):
             return self._events(request)
         elif service == "identity" and path == ["oauth2", "token"]:
             return self._token(request)
+        elif service == "loadbalancer" and self.public_address:
+            addresses = {
+                "frontendIpAddress": self.public_address,
+                "privateIpAddress": host.address,
+            }
+            balancer = {"publicIpAddresses": [addresses], "inboundRules": [], "outboundRules": []}
+            return Response.of_json({"loadbalancer": balancer})
         return Response(404)
 
     def _instance(self, path: str, request: Request, host: Host) -> Response:
@@ -142,8 +164,11 @@ class Azure(Cloud):
         return Response.of_json({"DocumentIncarnation": len(self.events), "Events": self.events})
 
     def _token(self, request: Request) -> Response:
-        if self.token is None:
+        chosen = request.query.get("msi_res_id", "").lower()
+        if self.token is None or (chosen and chosen not in map(str.lower, self.identities)):
             return bad_request("Identity not found")
+        elif len(self.identities) > 1 and not chosen:
+            return bad_request("Multiple user assigned identities exist, please specify one")
         elif "resource" not in request.query:
             return bad_request("Required query variable 'resource' is missing")
         return Response.of_json({"resource": request.query["resource"], **self.token})
@@ -171,16 +196,18 @@ class Azure(Cloud):
             "location": self.location,
             "name": self.name,
             "osProfile": {
-                "adminUsername": "azureuser",
+                "adminUsername": self.user,
                 "computerName": self.name,
                 "disablePasswordAuthentication": "true",
             },
             "osType": "Linux",
             "priority": "Spot" if self.is_spot else "Regular",
-            "publicKeys": [],
+            "publicKeys": [
+                {"keyData": key, "path": f"/home/{self.user}/.ssh/authorized_keys"}
+                for key in self.public_keys
+            ],
             "resourceGroupName": self.resource_group,
-            "resourceId": f"/subscriptions/{self.subscription}/resourceGroups/{self.resource_group}"
-            f"/providers/Microsoft.Compute/virtualMachines/{self.name}",
+            "resourceId": self.resource_id,
             "subscriptionId": self.subscription,
             "tagsList": [{"name": name, "value": value} for name, value in self.tags.items()],
             "userData": "",

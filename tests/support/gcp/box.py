@@ -19,9 +19,9 @@ import trio
 from bigmachine.session._loop_thread import LoopThread
 from tests.support.cloudbox import Box, Host, why_not
 from tests.support.cloudbox import Gce as Instance
+from tests.support.emulation.server import serving
 from tests.support.gcp.gce import ZONE, Gce
 from tests.support.gcp.instances import Vm
-from tests.support.gcp.server import serving
 from tests.support.lean_environment import lean_environ
 
 IMAGE = "projects/debian-cloud/global/images/family/debian-12"

@@ -16,16 +16,18 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
+from tests.support.emulation.chance import Chance
+from tests.support.emulation.faults import FOREVER, Fault, Faults
+from tests.support.emulation.server import Answer, serving
+from tests.support.emulation.timeline import Timeline
 from tests.support.gcp.access import Access
 from tests.support.gcp.bulk import BulkInserts
 from tests.support.gcp.calls import Call, Handler, handlers_of
 from tests.support.gcp.capacity import Capacity
 from tests.support.gcp.catalog import Catalog
-from tests.support.gcp.chance import Chance
 from tests.support.gcp.discovery import Method, find_method
 from tests.support.gcp.disks import Disks
 from tests.support.gcp.errors import GceError
-from tests.support.gcp.faults import FOREVER, Fault, Faults
 from tests.support.gcp.firewall_policies import FirewallPolicies
 from tests.support.gcp.firewalls import Firewalls
 from tests.support.gcp.images import Images
@@ -39,8 +41,6 @@ from tests.support.gcp.policies import Policies
 from tests.support.gcp.price_list import PriceList
 from tests.support.gcp.quotas import Quotas
 from tests.support.gcp.routes import Routes
-from tests.support.gcp.server import serving
-from tests.support.gcp.timeline import Timeline
 from tests.support.schemas import REFUSED
 
 if TYPE_CHECKING:
@@ -241,21 +241,19 @@ class Gce:
 
     # -- requests -----------------------------------------------------------------------
 
-    def respond(
-        self, verb: str, target: str, headers: Mapping[str, str], content: bytes
-    ) -> tuple[int, Any]:
-        """Answer a request: status and content."""
+    def respond(self, verb: str, target: str, headers: Mapping[str, str], content: bytes) -> Answer:
+        """Answer a request."""
         try:
             url = urlsplit(target)
             if url.path == "/token":
-                return self.oauth.answer(content)
-            return 200, self._answer(verb, url.path, url.query, headers, content)
+                return (*self.oauth.answer(content), {})
+            return 200, self._answer(verb, url.path, url.query, headers, content), {}
         except GceError as error:
-            return error.status, error.body()
+            return error.status, error.body(), {}
         except Exception as error:  # of this emulation; the test that asked fails
             REFUSED.append(f"{verb} {target}: {error!r}")
             sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
-            return 500, GceError(500, "internalError", repr(error)).body()
+            return 500, GceError(500, "internalError", repr(error)).body(), {}
 
     def _answer(
         self, verb: str, path: str, query: str, headers: Mapping[str, str], content: bytes

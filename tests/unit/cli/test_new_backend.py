@@ -166,9 +166,12 @@ def test_new_backend_refuses_path_of_existing_file(folder: Path, capsys) -> None
     assert "cannot write" in capsys.readouterr().err
 
 
-def test_warning_is_printed_if_system_name_exists_already(folder: Path, capsys) -> None:
+def test_warning_is_printed_if_system_name_exists_already(
+    folder: Path, capsys, monkeypatch
+) -> None:
     assert main(["new-backend", "local"]) == 0
     assert "warning: bigmachine-local" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "path", [str(folder.parent)])  # without distributions
     assert main(["new-backend", "azure"]) == 0
     assert "warning: 'azure' is" in capsys.readouterr().err
     assert main(["new-backend", "plain"]) == 0

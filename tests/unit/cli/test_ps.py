@@ -65,6 +65,15 @@ def test_ps_orders_machines_by_number(resources, live_driver, capsys):
     assert shown == [f"m{number}" for number in range(11)]
 
 
+def test_machines_that_are_billed_in_vain_come_first(resources, live_driver, capsys):
+    resources.add_session("eval-89abcdef", live_driver, machines=2, hours=2)
+    resources.add_session(NAME, live_driver, machines=1, seconds=7)
+    resources.add(f"m1.{NAME}.bigmachine", state="stopped, billed", stopped_and_billed="yes")
+    main(["ps", "shelf"])
+    shown = [line.split()[0] for line in lines(capsys) if line[:3] in ("  m", "tra", "eva")]
+    assert shown == [NAME, "m1", "m0", "eval-89abcdef", "m0", "m1"]
+
+
 def test_ps_shows_host_of_remote_driver_that_may_be_alive(resources, remote_driver, capsys):
     resources.add_session(NAME, remote_driver)
     main(["ps", "shelf"])

@@ -90,12 +90,14 @@ def test_systems_lists_packages_that_pip_can_install(tmp_path, capsys, monkeypat
         '  local           pip install "bigmachine[local]"',
         '  ec2             pip install "bigmachine[ec2]"',
         '  gcp             pip install "bigmachine[gcp]"',
+        '  azure           pip install "bigmachine[azure]"',
     ]
     main(["systems", "--json"])
     assert json.loads(capsys.readouterr().out)["available"] == {
         "local": 'pip install "bigmachine[local]"',
         "ec2": 'pip install "bigmachine[ec2]"',
         "gcp": 'pip install "bigmachine[gcp]"',
+        "azure": 'pip install "bigmachine[azure]"',
     }
 
 

@@ -112,7 +112,7 @@ def _check_name(name: str) -> None:
 
 
 def _warnings(name: str) -> Iterator[str]:
-    from bigmachine.system._entrypoints import OWN_SYSTEMS, installed_systems
+    from bigmachine.system._entrypoints import EXTRAS, installed_systems
 
     others = [entry for entry in installed_systems() if entry.name == name]
     if others:
@@ -120,7 +120,7 @@ def _warnings(name: str) -> Iterator[str]:
             f"{others[0]} also has a system {name!r}: sessions refuse the name while both are "
             "installed"
         )
-    elif name in OWN_SYSTEMS:
+    elif name in EXTRAS:
         yield f"{name!r} is the name of one of bigmachine's own systems: both cannot be installed"
     if name.startswith("bigmachine"):
         yield f"the package will be called bigmachine-{name}: give the name without the prefix"

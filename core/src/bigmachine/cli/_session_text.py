@@ -24,8 +24,7 @@ def describe_session(session: FoundSession) -> Iterator[str]:
     yield spread(title, cost_text(session.cost_per_hour))
     yield f"  driver: {describe_driver(session)}"
     machines = session.machines
-    # m2 comes before m10.
-    yield from _table(sorted(machines, key=lambda machine: (len(label(machine)), label(machine))))
+    yield from _table(sorted(machines, key=_rank))
     yield from _table([resource for resource in session.resources if resource not in machines])
 
 
@@ -66,6 +65,12 @@ def _driver(session: FoundSession) -> str:
 def _table(resources: Sequence[Instance]) -> Iterator[str]:
     costs = [cost_text(resource.cost_per_hour) for resource in resources]
     return table([*map(_row, resources)], right=costs)
+
+
+def _rank(machine: Instance) -> tuple[bool, int, str]:
+    """Return where a machine comes: first what is billed in vain; m2 comes before m10."""
+    name = label(machine)
+    return not machine.details.get("stopped_and_billed"), len(name), name
 
 
 def _row(resource: Instance) -> tuple[str, ...]:

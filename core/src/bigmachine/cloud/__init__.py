@@ -39,5 +39,6 @@ from ._system import CloudSystem as CloudSystem
 from .guest import GuestError as GuestError
 from .guest import GuestSetup as GuestSetup
 from .guest import NvmeDisk as NvmeDisk
+from .guest import empty_disk as empty_disk
 from .guest import nvme_disks as nvme_disks
 from .guest import read_public_keys as read_public_keys

@@ -80,6 +80,11 @@ class FoundSession:
         return any(machine.details.get("immortal") for machine in self.machines)
 
     @property
+    def is_billed_in_vain(self) -> bool:
+        """Whether some of its machines have stopped, and are billed all the same."""
+        return any(machine.details.get("stopped_and_billed") for machine in self.machines)
+
+    @property
     def may_be_in_use(self) -> bool:
         """Whether a driver may still need its resources, so that only a yes frees them."""
         may_have_machines = bool(self.machines) or not self.is_complete
@@ -119,6 +124,7 @@ async def opened(
 async def find_sessions(hooks: System, name: str) -> tuple[list[FoundSession], str]:
     """Ask a system for all resources; return them by session, the oldest first.
 
+    Sessions whose machines have stopped, and are billed all the same, come before all others.
     The text says why that may not be all; it is empty otherwise.
     """
     resources: Sequence[Instance] = ()
@@ -138,7 +144,7 @@ async def find_sessions(hooks: System, name: str) -> tuple[list[FoundSession], s
         for session, those in sessions.items()
     ]
     latest = datetime.datetime.max.replace(tzinfo=datetime.UTC)
-    found.sort(key=lambda session: (session.started or latest, session.name))
+    found.sort(key=lambda one: (not one.is_billed_in_vain, one.started or latest, one.name))
     return found, missing
 
 

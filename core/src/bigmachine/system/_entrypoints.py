@@ -26,11 +26,9 @@ _MAX_VALUE = 60  # characters of a value in a message
 
 SYSTEMS = "bigmachine.systems"
 OBSERVERS = "bigmachine.observers"
-OWN_SYSTEMS = ("local", "ec2", "gcp", "azure")
-"""The names of bigmachine's own systems, also of those that do not exist yet."""
-EXTRAS = ("local", "ec2", "gcp")
-"""The extras of the ``bigmachine`` distribution that can be installed: one for each folder of
-``plugins/``. Each adds the system of that name.
+EXTRAS = ("local", "ec2", "gcp", "azure")
+"""The extras of the ``bigmachine`` distribution, one for each folder of ``plugins/``: each adds the
+system of that name.
 """
 
 
@@ -60,7 +58,7 @@ def choose_system(
         )
     cls = load_system(system) if isinstance(system, str) else system
     name = system if isinstance(system, str) else cls.name
-    known = [*OWN_SYSTEMS, *(entry.name for entry in installed_systems())]
+    known = [*EXTRAS, *(entry.name for entry in installed_systems())]
     warn_of_misspelt_variables([name, *known])
     return cls(
         resolve_options(
@@ -195,8 +193,6 @@ def _short(value: object) -> str:
 def _unknown(name: str, installed: Iterable[str]) -> str:
     installed = sorted(set(installed))
     listed = f"(installed: {', '.join(installed) or 'none'})"
-    if name in OWN_SYSTEMS and name not in EXTRAS:
-        return f"no system {name!r} is installed; bigmachine will have one, but not yet {listed}"
     guess = name if name in EXTRAS else close_match(name, [*installed, *EXTRAS])
     hint = f"; did you mean {guess!r}?" if guess and guess != name else ""
     addable = [guess] if guess else EXTRAS

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bigmachine.cloud import GuestError
+from bigmachine.cloud import GuestError, empty_disk
 from bigmachine.cloud.guest import _stripe
 from bigmachine.cloud.guest._disks import await_volumes, mount_data
 from tests.support.volumes import (
@@ -162,3 +162,29 @@ def test_kernel_without_device_mapper_is_an_error(tmp_path):
         part.write_bytes(bytes(1 << 20))
     with pytest.raises(GuestError, match="kernel has no device mapper"):
         _stripe.stripe([[str(part) for part in parts]], deadline=time.monotonic() + 10)
+
+
+# -- disks that the image has put a file system on ------------------------------------
+
+
+@needs_loops
+def test_emptied_disk_is_unmounted_and_counts_as_new(tmp_path):
+    at = tmp_path / "data"
+    with volumes(tmp_path) as [device]:
+        mount([device], at=at)
+        (at / "DATALOSS_WARNING_README.txt").write_text("nothing here is kept")
+        for _ in range(2):  # an empty disk stays as it is
+            empty_disk(device, deadline=time.monotonic() + 120.0)
+            assert not at.is_mount()
+        mount([device], at=at)
+        assert os.listdir(at) == ["lost+found"]
+
+
+@needs_loops
+def test_disk_in_use_is_not_emptied(tmp_path):
+    at = tmp_path / "data"
+    with volumes(tmp_path) as [device]:
+        mount([device], at=at)
+        with (at / "swapfile").open("w"), pytest.raises(GuestError, match="target is busy"):
+            empty_disk(device, deadline=time.monotonic() + 120.0)
+        assert at.is_mount()

@@ -54,6 +54,23 @@ def test_machine_without_the_disks_of_its_options_is_an_error(tmp_path):
         guest.apply()
 
 
+def test_disks_are_prepared_before_they_are_looked_for(tmp_path):
+    class Guest(GuestSetup):
+        __slots__ = ()
+
+        def prepare_disks(self, *, deadline):
+            assert deadline > time.monotonic()
+            raise GuestError("prepared")
+
+        def find_local_disks(self):
+            raise AssertionError("they are not prepared")
+
+    for guest in (Guest(local_disks=True), Guest(volumes=("a",))):
+        with pytest.raises(GuestError, match="prepared"):
+            guest.apply()
+    Guest(files=(File(str(tmp_path / "file"), 0o600, b""),)).apply()  # which needs no disks
+
+
 def test_files_keep_their_mode_and_are_writable_only_by_root(tmp_path):
     for name, mode in (("secret", 0o600), ("script", 0o777)):
         (tmp_path / name).write_text(name)

@@ -37,8 +37,11 @@ def test_disk_tells_its_model_and_its_namespace(kernel):
     disk = NvmeDisk(kernel, _nvme._identify(kernel, 1))
     assert disk.model == "a model"
     assert disk.namespace() == b"the namespace".ljust(4096, b"\0")
+    assert disk.namespace_id() == 7
 
 
 def test_disk_that_is_gone_is_an_error(kernel):
     with pytest.raises(OSError, match="No such file"):
         NvmeDisk(f"{kernel}1", b"").namespace()
+    with pytest.raises(OSError, match="No such file"):
+        NvmeDisk(f"{kernel}1", b"").namespace_id()

@@ -90,6 +90,12 @@ class GuestSetup:
 
     # -- what differs between clouds --------------------------------------------------
 
+    def prepare_disks(self, *, deadline: float) -> None:
+        """Do what must be done before the disks of the data disk are used, until ``deadline``.
+
+        By default nothing. Raises `GuestError`.
+        """
+
     def attached_volumes(self) -> Mapping[str, str]:
         """Return the block devices of those of ``volumes`` that are attached, by name."""
         return {}
@@ -117,6 +123,7 @@ class GuestSetup:
         # It needs fcntl, which not every driver has.
         from ._disks import await_volumes, block_devices, mount_data
 
+        self.prepare_disks(deadline=deadline)
         local = self.find_local_disks() if self.local_disks else ()
         if self.local_disks and not local:
             raise GuestError(

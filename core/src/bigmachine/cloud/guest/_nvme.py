@@ -36,6 +36,14 @@ class NvmeDisk:
         """Return the 4096 bytes that identify the namespace. Raises `OSError`."""
         return _identify(self.device, _OF_NAMESPACE)
 
+    def namespace_id(self) -> int:
+        """Return the namespace's number, from 1. Raises `OSError`."""
+        fd = os.open(self.device, os.O_RDONLY)
+        try:
+            return _namespace_id(fd)
+        finally:
+            os.close(fd)
+
 
 def nvme_disks() -> list[NvmeDisk]:
     """Return the machine's NVMe disks, in the order of their devices."""
@@ -53,7 +61,7 @@ def _identify(device: str, what: int) -> bytes:
     identity = ctypes.create_string_buffer(_BYTES)
     fd = os.open(device, os.O_RDONLY)
     try:
-        namespace = fcntl.ioctl(fd, _NVME_IOCTL_ID) if what == _OF_NAMESPACE else 0
+        namespace = _namespace_id(fd) if what == _OF_NAMESPACE else 0
         # opcode, flags, reserved, namespace, cdw2, cdw3, metadata, address, and so on
         head = (_IDENTIFY, 0, 0, namespace, 0, 0, 0, ctypes.addressof(identity), 0, _BYTES)
         command = bytearray(_ADMIN_COMMAND.pack(*head, what, *[0] * 7))
@@ -61,3 +69,9 @@ def _identify(device: str, what: int) -> bytes:
     finally:
         os.close(fd)
     return identity.raw
+
+
+def _namespace_id(fd: int) -> int:
+    import fcntl
+
+    return fcntl.ioctl(fd, _NVME_IOCTL_ID)

@@ -1,7 +1,9 @@
 """What happens at random, from a seed: what is new is not seen by all requests at first.
 
 Compute Engine answers a get of an instance with 404 after its insert was accepted
-(googleapis/nodejs-compute#377, cloud-barista/cb-spider#1186), and lists lag behind.
+(googleapis/nodejs-compute#377, cloud-barista/cb-spider#1186), and lists lag behind. So does Azure
+with new resource groups (hashicorp/terraform-provider-azurerm#18268) and after deletions
+(cloudfoundry/bosh-azure-cpi-release#765).
 """
 
 from __future__ import annotations

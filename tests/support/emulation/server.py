@@ -1,28 +1,38 @@
-"""HTTP in front of the tests' Compute Engine: on loopback, a thread for each connection."""
+"""HTTP in front of an emulated cloud: on loopback, a thread for each connection."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Answer = tuple[int, Any]
-"""Status, and what is sent as JSON."""
+Answer = tuple[int, Any, Mapping[str, str]]
+"""Status, what is sent as JSON (None sends nothing), and further headers."""
 Respond = Callable[[str, str, Mapping[str, str], bytes], Answer]
 """Answer a request: verb, path with its query, headers by their names in lower case, content."""
 
 
 @contextlib.contextmanager
-def serving(respond: Respond, *, host: str = "127.0.0.1") -> Iterator[str]:
-    """Serve while the block runs; give the URL."""
+def serving(
+    respond: Respond, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+) -> Iterator[str]:
+    """Serve while the block runs, by HTTPS where there is a ``tls``; give the URL."""
     server = _Server((host, 0), _handler(respond))
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), name="gce", daemon=True)
+    if tls is not None:
+        # The handshake comes with the first read, in the connection's own thread.
+        server.socket = tls.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
+    serve = server.serve_forever
+    thread = threading.Thread(target=serve, args=(0.02,), name="emulation", daemon=True)
     thread.start()
     try:
-        yield f"http://{host}:{server.server_address[1]}"
+        scheme = "http" if tls is None else "https"
+        yield f"{scheme}://{host}:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()
@@ -46,11 +56,16 @@ def _handler(respond: Respond) -> type[BaseHTTPRequestHandler]:
         def handle_request(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             headers = {name.lower(): value for name, value in self.headers.items()}
-            status, answer = respond(self.command, self.path, headers, self.rfile.read(length))
-            content = json.dumps(answer, indent=1).encode()
+            given = self.rfile.read(length)
+            status, answer, more = respond(self.command, self.path, headers, given)
+            content = b"" if answer is None else json.dumps(answer, indent=1).encode()
             self.send_response(status)
-            self.send_header("Content-Type", "application/json; charset=UTF-8")
-            self.send_header("Content-Length", str(len(content)))
+            if content:
+                self.send_header("Content-Type", "application/json; charset=UTF-8")
+            if content or status != 204:  # which has no content, by definition
+                self.send_header("Content-Length", str(len(content)))
+            for name, value in more.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
             self.wfile.flush()

@@ -6,12 +6,16 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
-
-from tests.support.gcp.calls import Call
-from tests.support.gcp.errors import GceError
+from typing import Any, Protocol
 
 FOREVER = sys.maxsize
+
+
+class Call(Protocol):
+    """A call of a cloud's method."""
+
+    @property
+    def method(self) -> str: ...
 
 
 @dataclass
@@ -19,16 +23,17 @@ class Fault:
     """What happens to the next ``times`` calls of a method for which ``when`` holds."""
 
     method: str
-    error: GceError
+    error: Exception
+    """What the caller is answered."""
     is_carried_out: bool
     """Whether what was asked for is done, and only its answer is lost."""
     times: int
-    when: Callable[[Call], bool]
+    when: Callable[[Any], bool]
 
 
 @dataclass
 class Faults:
-    """All of them; `Gce` has the functions that add them."""
+    """All of them; each cloud has functions that add them."""
 
     pending: list[Fault] = field(default_factory=list)
     edits: dict[str, list[Callable[[Any], Any]]] = field(default_factory=dict)

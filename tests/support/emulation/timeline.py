@@ -1,4 +1,4 @@
-"""What is going to happen in the tests' Compute Engine, and its clock, which tests may advance."""
+"""What is going to happen in an emulated cloud, and its clock, which tests may advance."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Timeline:
         return time.time() + self._ahead
 
     def timestamp(self) -> str:
-        """Return the time as Compute Engine writes it."""
+        """Return the time as clouds write it, to the millisecond."""
         now = datetime.fromtimestamp(self.now(), UTC)
         return f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03}+00:00"
 

@@ -1,0 +1,51 @@
+"""Which subscription is used: that of the option, of the environment, of az, or the only one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from bigmachine.errors import UsageError
+
+from ._az_cli import az_subscription
+from ._option_formats import is_subscription_id, nearest
+
+_VERSION = "2022-12-01"
+_MOST_LISTED = 5
+
+
+async def find_subscription(given: str, get: Callable[[str, str], Awaitable[Any]]) -> str:
+    """Return the ID of the subscription to use. ``get`` reads a path, in an API version.
+
+    Raises `UsageError` if there is none, or none of that name, or if nobody says which of several.
+    """
+    wanted = (
+        given or os.environ.get("AZURE_SUBSCRIPTION_ID") or str(az_subscription().get("id") or "")
+    )
+    if is_subscription_id(wanted):
+        return wanted.lower()
+    body = await get("/subscriptions", _VERSION)
+    found = {item["displayName"]: item["subscriptionId"] for item in body.get("value") or []}
+    listed = ", ".join(f"{name!r} ({id})" for name, id in sorted(found.items())[:_MOST_LISTED])
+    if wanted:
+        ids = [id for name, id in found.items() if name.lower() == wanted.lower()]
+        if ids:
+            return str(ids[0])
+        raise UsageError(
+            f"subscription: the credentials have none named {wanted!r}; "
+            f"{nearest(wanted, found, example='12345678-1234-1234-1234-123456789abc')} "
+            f"List yours with `az account list --output table`"
+        )
+    if len(found) == 1:
+        return str(next(iter(found.values())))
+    if not found:
+        raise UsageError(
+            "subscription: the credentials may not use any: have a role on one granted, such as "
+            "'Contributor', or use other credentials; `az account list --all` shows all of yours"
+        )
+    raise UsageError(
+        f"subscription: set neither by the option nor by the environment or az, and there are "
+        f"several: {listed}; pass one, or set AZURE_SUBSCRIPTION_ID, or run `az account set "
+        f"--subscription NAME`"
+    )

@@ -1,0 +1,84 @@
+"""The tests' Azure answers Azure's own SDK as Azure does."""
+
+from __future__ import annotations
+
+import pytest
+from azure.core.exceptions import HttpResponseError
+from azure.identity import DefaultAzureCredential
+from azure.mgmt.resource.resources import ResourceManagementClient
+from azure.mgmt.resource.subscriptions import SubscriptionClient
+
+from tests.support.azure.entra import RESOURCE
+from tests.support.schemas import REFUSED
+
+QUICKLY = {"polling_interval": 0.02}
+
+
+@pytest.fixture
+def client(arm):
+    """Return a client of the SDK, by its class."""
+    made = {}
+    credential = DefaultAzureCredential(disable_instance_discovery=True)
+
+    def client(kind, *args):
+        if kind not in made:
+            made[kind] = kind(
+                credential,
+                *args,
+                base_url=arm.url,
+                credential_scopes=[f"{RESOURCE}/.default"],
+                retry_total=0,
+            )
+        return made[kind]
+
+    yield client
+    for of in made.values():
+        of.close()
+    credential.close()
+
+
+@pytest.fixture
+def groups(arm, client):
+    return client(ResourceManagementClient, arm.subscription).resource_groups
+
+
+def refused_code(call, *args, **keywords):
+    """Return the code with which a call is refused."""
+    with pytest.raises(HttpResponseError) as caught:
+        call(*args, **keywords)
+    return caught.value.error.code
+
+
+def test_resource_group_is_made_listed_and_deleted(groups, consistent):
+    made = groups.create_or_update("new", {"location": "West Europe"})
+    assert (made.location, made.properties.provisioning_state) == ("westeurope", "Succeeded")
+    poller = groups.begin_delete("NEW", **QUICKLY)
+    create = groups.create_or_update
+    assert refused_code(create, "new", {"location": "westeurope"}) == "ResourceGroupBeingDeleted"
+    poller.result()
+    assert [*groups.list()] == []
+    assert refused_code(groups.get, "new") == "ResourceGroupNotFound"
+
+
+def test_body_that_the_models_do_not_allow_is_refused_and_fails_the_test(groups):
+    create = groups.create_or_update
+    assert refused_code(create, "new", {"locaton": "westeurope"}) == "InvalidRequestContent"
+    refused = [*REFUSED]
+    REFUSED.clear()
+    assert refused == [
+        "resource_groups.create_or_update: body.location: is required",
+        "resource_groups.create_or_update: body.locaton: is unknown",
+    ]
+
+
+def test_operation_that_the_fake_does_not_have_fails_the_test(arm, client):
+    tags = client(ResourceManagementClient, arm.subscription).tags
+    assert refused_code(tags.list().next) == "NotImplemented"
+    assert "tagNames: the tests' Azure does not have it" in REFUSED.pop()
+
+
+def test_locations_and_subscriptions_are_listed(arm, client):
+    subscriptions = client(SubscriptionClient).subscriptions
+    assert [of.subscription_id for of in subscriptions.list()] == [arm.subscription]
+    names = [of.name for of in subscriptions.list_locations(arm.subscription)]
+    assert arm.location in names

@@ -1,0 +1,285 @@
+"""Azure Resource Manager for tests, on loopback: it keeps what it is told to make.
+
+Each request, and each answer, is checked against the models of Azure's own SDK. What Azure would
+refuse is refused, and is added to `REFUSED`, so that a test that sends it fails. So does a test
+that calls an operation which the tests' Azure does not have (501).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import re
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from tests.support.azure.calls import Answer, Call, Handler, Route, Routes
+from tests.support.azure.entra import Entra
+from tests.support.azure.errors import ArmError
+from tests.support.azure.groups import Groups
+from tests.support.azure.models import schema_of
+from tests.support.azure.operations import Operations
+from tests.support.azure.places import Places
+from tests.support.azure.resources import Resources
+from tests.support.azure.versions import check_version
+from tests.support.emulation.certificates import make_certificates
+from tests.support.emulation.chance import Chance
+from tests.support.emulation.faults import FOREVER, Fault, Faults
+from tests.support.emulation.server import Answer as Response
+from tests.support.emulation.server import serving
+from tests.support.emulation.timeline import Timeline
+from tests.support.schemas import REFUSED, refusals
+
+SUBSCRIPTION = "55555555-5555-4555-8555-555555555555"
+LOCATION = "westeurope"
+
+
+class Arm:
+    """The Azure of these tests: one subscription, and the tenant that it is of.
+
+    All that was asked of it is in ``asked``. Its parts, as `groups` and `places`, are for tests to
+    arrange; `reset` makes them anew.
+    """
+
+    subscription = SUBSCRIPTION
+    location = LOCATION
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.certificate = ""
+        """Of the authority that signed the server's certificate, in PEM."""
+        self._lock = threading.RLock()
+        self.reset()
+
+    def reset(self) -> None:
+        """Make everything as it is in a new subscription: take back what a test has arranged."""
+        with self._lock:
+            self.asked: list[Call] = []
+            self.page_size = 100
+            self.checks: list[Callable[[Call], None]] = []
+            """What may refuse a call before it is carried out, by raising `ArmError`."""
+            self._addresses = itertools.count(10)
+            self.timeline = Timeline()
+            self.chance = Chance(self.timeline.now)
+            self.faults = Faults()
+            self.entra = Entra(self.timeline.now, self.url)
+            self.resources = Resources()
+            self.operations = Operations(self)
+            self.places = Places(self)
+            self.groups = Groups(self)
+            self._routes = Routes(self._components())
+
+    def _components(self) -> Sequence[Any]:
+        return (self.operations, self.places, self.groups)
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[Arm]:
+        """Serve it while the block runs."""
+        certificates = make_certificates(["127.0.0.1"], ["localhost"])
+        self.certificate = certificates.authority
+        with serving(self.respond, tls=certificates.server) as self.url:
+            self.reset()  # it names itself in what it answers
+            yield self
+
+    # -- for tests ----------------------------------------------------------------------
+
+    def refuse(
+        self,
+        method: str,
+        error: ArmError,
+        *,
+        times: int = 1,
+        when: Callable[[Call], bool] = lambda call: True,
+    ) -> None:
+        """Have the next calls of an operation, as ``virtual_machines.get``, refused.
+
+        ``*`` is any operation.
+        """
+        self.faults.pending.append(Fault(method, error, False, times, when))
+
+    def refuse_always(self, method: str, error: ArmError) -> None:
+        """Have all calls of an operation refused."""
+        self.refuse(method, error, times=FOREVER)
+
+    def lose_answer(self, method: str, *, times: int = 1) -> None:
+        """Have the next calls of an operation carried out, and answered by no more than a 503."""
+        error = ArmError(503, "ServiceUnavailable", "The service is temporarily unavailable.")
+        self.faults.pending.append(Fault(method, error, True, times, lambda call: True))
+
+    def throttle(self, method: str, *, times: int = 1, retry_after: int = 0) -> None:
+        """Have the next calls of an operation throttled (see ``throttles``)."""
+        text = "The request is being throttled as the limit has been reached for operation type."
+        error = ArmError(429, "TooManyRequests", text, headers={"Retry-After": str(retry_after)})
+        self.refuse(method, error, times=times)
+
+    def edit(self, method: str, edit: Callable[[Any], Any]) -> None:
+        """Change the answers of an operation."""
+        self.faults.edits.setdefault(method, []).append(edit)
+
+    def hold(self, *methods: str) -> None:
+        """Have calls of these operations, carried out, not answer until `release`."""
+        self.faults.held_methods.update(methods)
+        self.faults.held.clear()
+        self.faults.gate.clear()
+
+    def release(self) -> None:
+        """Have the calls answered that are held up."""
+        self.faults.gate.set()
+
+    def advance(self, seconds: float) -> None:
+        """Set its clock forward; all happens that is due."""
+        with self._lock:
+            self.timeline.advance(seconds)
+            self.timeline.run_due()
+
+    def count(self, method: str) -> int:
+        """Return how often an operation was called."""
+        return len(self.calls(method))
+
+    def calls(self, method: str) -> list[Call]:
+        """Return the calls of an operation."""
+        return [call for call in self.asked if call.method == method]
+
+    def leftovers(self) -> list[str]:
+        """List what costs or is in the way, by type and name: not groups, not networks."""
+        with self._lock:
+            self.timeline.run_due()
+            left = [
+                f"{of['type'].partition('/')[2]} {of['name']}" for of in self.resources.of_session()
+            ]
+            return sorted(left)
+
+    # -- for its parts ------------------------------------------------------------------
+
+    def new_guid(self) -> str:
+        """Return a UUID that nothing else has."""
+        return str(uuid.uuid4())
+
+    def new_public_address(self) -> str:
+        """Return one of a block for documentation (RFC 5737)."""
+        return f"203.0.113.{next(self._addresses) % 240 + 10}"
+
+    def id_of(self, call: Call) -> str:
+        """Return the id of what a path leads to, with its subscription and group as they are."""
+        group = self.groups.all.get(call.group.lower())
+        if group is None:
+            return call.path
+        tail = unquote(call.path).strip("/").split("/")[4:]
+        return "/".join([group["id"], *tail])
+
+    def page(self, call: Call, items: Sequence[Any]) -> dict[str, Any]:
+        """Return a page of a list, with the link to the next one if there is one."""
+        start = int(call.query.get("$skiptoken", 0))
+        end = start + self.page_size
+        page: dict[str, Any] = {"value": [*items[start:end]]}
+        if end < len(items):
+            given = {**call.query, "api-version": call.api_version, "$skiptoken": str(end)}
+            query = "&".join(f"{quote(k, safe='$')}={quote(v)}" for k, v in given.items())
+            page["nextLink"] = f"{self.url}{call.path}?{query}"
+        return page
+
+    # -- requests -----------------------------------------------------------------------
+
+    def respond(
+        self, verb: str, target: str, headers: Mapping[str, str], content: bytes
+    ) -> Response:
+        """Answer a request."""
+        url = urlsplit(target)
+        more = {"x-ms-request-id": self.new_guid()}
+        try:
+            if self.entra.is_asked(url.path):
+                with self._lock:
+                    return (*self.entra.answer(verb, url.path, content), {})
+            answer = self._answer(verb, url.path, url.query, headers, content)
+            return answer.status, answer.body, {**more, **answer.headers}
+        except ArmError as error:
+            more["x-ms-failure-cause"] = "gateway"
+            return error.status, error.body(), {**more, **error.headers}
+        except Exception as error:  # of this emulation; the test that asked fails
+            REFUSED.append(f"{verb} {target}: {error!r}")
+            sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+            return 500, ArmError(500, "InternalServerError", repr(error)).body(), more
+
+    def _answer(
+        self, verb: str, path: str, query: str, headers: Mapping[str, str], content: bytes
+    ) -> Answer:
+        user = self.entra.principal_of(headers.get("authorization", ""))
+        found = self._routes.find(verb, path)
+        if found is None:
+            REFUSED.append(f"{verb} {path}: the tests' Azure does not have it")
+            raise ArmError(501, "NotImplemented", f"{verb} {path} is not implemented.")
+        route, handler, parameters = found
+        given = dict(parse_qsl(query, keep_blank_values=True))
+        version = given.pop("api-version", "")
+        check_version(route, version)
+        call = Call(
+            method=route.name,
+            verb=verb,
+            path=unquote(path),
+            parameters=parameters,
+            query=given,
+            headers=headers,
+            body=_parse(content),
+            user=user,
+            api_version=version,
+            provider=route.provider,
+        )
+        with self._lock:
+            self.timeline.run_due()
+            self.asked.append(call)
+            fault = self.faults.next(call)
+            if fault and not fault.is_carried_out:
+                raise fault.error
+            answer = self._carry_out(route, handler, call)
+        self.faults.hold(call)
+        if fault:
+            raise fault.error
+        return answer
+
+    def _carry_out(self, route: Route, handler: Handler, call: Call) -> Answer:
+        self.places.check_call(call)
+        for check in self.checks:
+            check(call)
+        self._check(route, call)
+        answer = handler(call)
+        if not isinstance(answer, Answer):
+            answer = Answer(200, answer)
+        body = self.faults.edit(call, answer.body)
+        body = json.loads(json.dumps(body))  # as it is now: documents change
+        if route.answer and body is not None:
+            schema = schema_of(route.answer, is_request=False)
+            REFUSED.extend(refusals(schema, body, f"answer of {route.name}"))
+        return Answer(answer.status, body, answer.headers)
+
+    def _check(self, route: Route, call: Call) -> None:
+        """Refuse what Azure's models do not allow."""
+        known = {*route.query, "$skiptoken"}
+        problems = [f"{name}: is an unknown parameter" for name in call.query if name not in known]
+        if route.body:
+            schema = schema_of(route.body, is_request=True)
+            problems += refusals(schema, call.body, "body")
+        elif call.body:
+            problems.append("body: this operation has none")
+        REFUSED.extend(f"{route.name}: {text}" for text in problems)
+        if problems:
+            path, _, _ = problems[0].partition(": ")
+            raise ArmError(
+                400,
+                "InvalidRequestContent",
+                f"The request content was invalid and could not be deserialized: '{problems[0]}'.",
+                target=re.sub(r"^body\.?(properties\.)?", "", path),
+            )
+
+
+def _parse(content: bytes) -> Any:
+    try:
+        return json.loads(content) if content else {}
+    except ValueError as error:
+        raise ArmError(
+            400, "InvalidRequestContent", f"The request content was invalid: {error}"
+        ) from None

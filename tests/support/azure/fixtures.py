@@ -1,0 +1,154 @@
+"""Azure for tests, served once for all of a process; a ``conftest.py`` imports it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bigmachine._identity import Authority
+from bigmachine.boot import LaunchRequest, machine_names
+from bigmachine.boot._config import configure_worker
+from bigmachine.system import Instance, Keepalive
+from bigmachine.system._options import resolve_options
+from tests.support.azure.arm import LOCATION, Arm
+from tests.support.azure.entra import CLIENT, SECRET, TENANT
+from tests.support.kits import run_with
+
+if TYPE_CHECKING:
+    from bigmachine_azure import AzureSystem
+
+SIZE = "Standard_D2s_v5"
+"""A size that is offered in all locations."""
+
+Run = Callable[..., Any]
+
+
+class Kit:
+    """An ``azure`` system, and what a session asks of it."""
+
+    def __init__(self, arm: Arm, **options: Any) -> None:
+        from bigmachine_azure import AzureOptions, AzureSystem
+
+        self.arm = arm
+        given = {
+            "endpoint_url": arm.url,
+            "location": LOCATION,
+            "vm_size": SIZE,
+            "allow": ["192.0.2.7/32"],
+            **options,
+        }
+        self.options = resolve_options(AzureOptions, system_name="azure", keywords=given)
+        self.system = AzureSystem(self.options)
+        self.request = LaunchRequest(
+            authority=Authority("test-0123abcd.bigmachine"),
+            names=machine_names(),
+            keepalive=Keepalive(),
+            argv=(),
+            environ={},
+            configure=functools.partial(configure_worker, system=self.system, maxprocs=None),
+        )
+
+    @property
+    def api(self) -> Any:
+        """A connection of its own to the API; it is for the test to open and close."""
+        from bigmachine_azure._api import Api
+
+        return Api(self.options)
+
+    async def setup(self) -> AzureSystem:
+        await self.system.setup()
+        return self.system
+
+    async def start(self, count: int = 1) -> list[Instance]:
+        await self.system.setup()
+        return [*await self.system.start(count, self.request)]
+
+    def other(self) -> Kit:
+        """Return that of another driver, with another session."""
+        kit = Kit(self.arm)
+        kit.system = type(self.system)(self.options)
+        kit.request._authority = Authority("other-89abcdef.bigmachine")
+        return kit
+
+
+async def error_of(call: Awaitable[Any]) -> Any:
+    """Return the error of a call of `Api`, which must fail."""
+    from bigmachine_azure._errors import AzureError
+
+    with pytest.raises(AzureError) as caught:
+        await call
+    return caught.value
+
+
+_SERVED = pytest.StashKey[Arm]()
+
+
+@pytest.fixture(scope="session")
+def served_arm(pytestconfig: pytest.Config) -> Arm:
+    """The Azure of all tests of this process, whichever ``conftest.py`` they have."""
+    if _SERVED not in pytestconfig.stash:
+        with contextlib.ExitStack() as stack:
+            arm = stack.enter_context(Arm().serving())
+            pytestconfig.add_cleanup(stack.pop_all().close)
+        pytestconfig.stash[_SERVED] = arm
+    return pytestconfig.stash[_SERVED]
+
+
+def environ(arm: Arm, folder: Path) -> dict[str, str]:
+    """Return the variables with which programs use ``arm``, with the driver's client secret.
+
+    Azure's SDK trusts only what ``REQUESTS_CA_BUNDLE`` has; ``folder`` is for files.
+    """
+    authority = folder / "azure-ca.pem"
+    authority.write_text(arm.certificate)
+    return {
+        "AZURE_AUTHORITY_HOST": arm.url,
+        "AZURE_TENANT_ID": TENANT,
+        "AZURE_CLIENT_ID": CLIENT,
+        "AZURE_CLIENT_SECRET": SECRET,
+        "AZURE_SUBSCRIPTION_ID": arm.subscription,
+        "AZURE_CONFIG_DIR": str(folder / "azure"),  # there is none
+        "REQUESTS_CA_BUNDLE": str(authority),
+        "SSL_CERT_FILE": str(authority),
+    }
+
+
+@pytest.fixture
+def arm(served_arm: Arm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Arm]:
+    """Azure, with the client secret of a service principal; a test that leaves anything fails.
+
+    So does one that sent what Azure would refuse: `REFUSED` has it.
+    """
+    prefixes = ("AZURE_", "ARM_", "BIGMACHINE_", "IDENTITY_", "MSI_")
+    for name in [name for name in os.environ if name.startswith(prefixes)]:
+        monkeypatch.delenv(name)
+    served_arm.reset()
+    for name, value in environ(served_arm, tmp_path).items():
+        monkeypatch.setenv(name, value)
+    yield served_arm
+    served_arm.release()
+    left = served_arm.leftovers()
+    served_arm.reset()
+    assert left == []
+
+
+@pytest.fixture
+def consistent(arm: Arm) -> None:
+    """Azure finds what is new at once, where a test counts requests."""
+    arm.chance.probability = 0.0
+
+
+@pytest.fixture
+def run(arm: Arm) -> Run:
+    """Run an async test with a `Kit`, made with the options given, and shut its system down."""
+
+    def run(test: Callable[[Kit], Awaitable[Any]], **options: Any) -> Any:
+        return run_with(lambda: Kit(arm, **options), test)
+
+    return run
