@@ -124,8 +124,8 @@ async def opened(
 async def find_sessions(hooks: System, name: str) -> tuple[list[FoundSession], str]:
     """Ask a system for all resources; return them by session, the oldest first.
 
-    Sessions whose machines have stopped, and are billed all the same, come before all others. The
-    text says why that may not be all; it is empty otherwise.
+    Sessions whose machines have stopped, and are billed all the same, come before all others.
+    The text says why that may not be all; it is empty otherwise.
     """
     resources: Sequence[Instance] = ()
     missing = ""
