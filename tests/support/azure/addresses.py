@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.support.azure.calls import Call
 from tests.support.azure.errors import ArmError
-from tests.support.azure.resources import Document, ResourceType
+from tests.support.azure.resources import Document, ResourceType, new_etag
 
 
 class Addresses(ResourceType):
@@ -16,6 +16,14 @@ class Addresses(ResourceType):
 
     def all(self) -> list[Document]:
         return self.arm.resources.of_type(self.type)
+
+    def make(self, address: Document) -> Document:
+        """Make one that a virtual machine's own request asks for; raises `ArmError`."""
+        self._check(address)
+        self._complete(address)
+        address["properties"]["provisioningState"] = "Succeeded"
+        address["etag"] = new_etag()
+        return self.arm.resources.add(address)
 
     def check(self, call: Call, new: Document, old: Document | None) -> None:
         new["sku"] = {"name": "Basic", **new.get("sku", {})}
@@ -62,6 +70,7 @@ class Addresses(ResourceType):
                 "PublicIPAddressWithStandardSkuMustBeStatic",
                 f"Standard sku publicIp {document['id']} must have AllocationMethod set to Static.",
             )
+        self.arm.quotas.check_address(document["location"])
 
     def _complete(self, document: Document) -> None:
         properties = document["properties"]

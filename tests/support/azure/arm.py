@@ -19,20 +19,30 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from tests.support.azure.addresses import Addresses
+from tests.support.azure.blobs import Blobs
 from tests.support.azure.calls import Answer, Call, Handler, Route, Routes
+from tests.support.azure.capacity import Capacity
 from tests.support.azure.disks import Disks
 from tests.support.azure.entra import Entra
 from tests.support.azure.errors import ArmError
 from tests.support.azure.groups import Groups
+from tests.support.azure.images import Images
 from tests.support.azure.interfaces import Interfaces
+from tests.support.azure.meter import Meter
 from tests.support.azure.models import schema_of
 from tests.support.azure.networks import Networks
 from tests.support.azure.operations import Operations
 from tests.support.azure.places import Places
+from tests.support.azure.policies import Policies
+from tests.support.azure.quotas import Quotas
 from tests.support.azure.resources import Resources
+from tests.support.azure.retail_prices import PATH as PRICES
+from tests.support.azure.retail_prices import RetailPrices
 from tests.support.azure.security_groups import ApplicationSecurityGroups, SecurityGroups
+from tests.support.azure.skus import Skus
 from tests.support.azure.throttles import Throttles
 from tests.support.azure.versions import check_version
+from tests.support.azure.vms import VirtualMachines
 from tests.support.emulation.certificates import make_certificates
 from tests.support.emulation.chance import Chance
 from tests.support.emulation.faults import FOREVER, Fault, Faults
@@ -71,7 +81,7 @@ class Arm:
             """What may refuse a call before it is carried out, by raising `ArmError`."""
             self._addresses = itertools.count(10)
             self._seen: set[tuple[str, str]] = set()
-            self.timeline = Timeline()
+            self.timeline = Timeline(self._accrue)
             self.chance = Chance(self.timeline.now)
             self.faults = Faults()
             self.entra = Entra(self.timeline.now, self.url)
@@ -86,7 +96,24 @@ class Arm:
             self.addresses = Addresses(self)
             self.interfaces = Interfaces(self)
             self.disks = Disks(self)
+            self._reset_compute()
             self._routes = Routes(self._components())
+
+    def _reset_compute(self) -> None:
+        self.skus = Skus(self)
+        self.images = Images(self)
+        self.quotas = Quotas(self)
+        self.capacity = Capacity(self)
+        self.vms = VirtualMachines(self)
+        self.blobs = Blobs(self)
+        self.policies = Policies(self)
+        self.checks.append(self.policies.check)
+        self.retail_prices = RetailPrices(url=self.url)
+        self.meter = Meter(self)
+        self.box: Any = None
+
+    def _accrue(self) -> None:
+        self.meter.accrue()
 
     def _components(self) -> Sequence[Any]:
         return (
@@ -99,6 +126,11 @@ class Arm:
             self.addresses,
             self.interfaces,
             self.disks,
+            self.skus,
+            self.images,
+            self.quotas,
+            self.vms,
+            self.policies,
         )
 
     @contextlib.contextmanager
@@ -158,8 +190,7 @@ class Arm:
     def advance(self, seconds: float) -> None:
         """Set its clock forward; all happens that is due."""
         with self._lock:
-            self.timeline.advance(seconds)
-            self.timeline.run_due()
+            self.timeline.advance_through(seconds)
 
     def count(self, method: str) -> int:
         """Return how often an operation was called."""
@@ -223,6 +254,11 @@ class Arm:
             if self.entra.is_asked(url.path):
                 with self._lock:
                     return (*self.entra.answer(verb, url.path, content), {})
+            if url.path == PRICES:
+                return (*self.retail_prices.answer(dict(parse_qsl(url.query))), more)
+            if self.blobs.is_asked(url.path):
+                with self._lock:
+                    return (*self.blobs.answer(url.path, url.query), more)
             answer = self._answer(verb, url.path, url.query, headers, content)
             return answer.status, answer.body, {**more, **answer.headers}
         except ArmError as error:
@@ -259,6 +295,7 @@ class Arm:
         )
         with self._lock:
             self.timeline.run_due()
+            self.meter.accrue()
             self.asked.append(call)
             fault = self.faults.next(call)
             if fault and not fault.is_carried_out:

@@ -72,6 +72,14 @@ class Interfaces(ResourceType):
                 "more, see aka.ms/deletenic.",
             )
 
+    def make(self, nic: Document) -> Document:
+        """Make one that a virtual machine's own request asks for; raises `ArmError`."""
+        self._check(nic)
+        self._complete(nic)
+        nic["properties"]["provisioningState"] = "Succeeded"
+        nic["etag"] = new_etag()
+        return self.arm.resources.add(nic)
+
     # -- as a type of resources ---------------------------------------------------------
 
     def check(self, call: Call, new: Document, old: Document | None) -> None:
