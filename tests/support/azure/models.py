@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tests.support.azure.limits import LIMITS, OPEN_ENUMS
+from tests.support.azure.limits import OPEN_ENUMS, limits_of
 from tests.support.azure.old_models import schema_of_old
 from tests.support.schemas import Schema
 
@@ -94,7 +94,7 @@ _ALWAYS = {"id", "name", "type", "etag", "location"}
 def _of_type(package: str, kind: ast.expr, name: str, is_request: bool) -> Schema:
     """Return that of a property by its annotation; ``name`` is as ``VirtualMachine.zones``."""
     inner = functools.partial(_of_type, package, is_request=is_request)
-    limits: dict[str, Any] = LIMITS.get(name, {}) if is_request else {}
+    limits: dict[str, Any] = limits_of(name) if is_request else {}
     if isinstance(kind, ast.Constant) and isinstance(kind.value, str):
         kind = ast.parse(kind.value, mode="eval").body
     if isinstance(kind, ast.Subscript):
@@ -103,12 +103,12 @@ def _of_type(package: str, kind: ast.expr, name: str, is_request: bool) -> Schem
             return inner(arguments[0], name)
         if outer == "Union":
             return _of_union(package, arguments, name, limits)
-        if outer == "list":
-            return Schema(type="array", items=lambda: inner(arguments[0], f"{name}[]"), **limits)
-        if outer == "dict":
-            return Schema(
-                type="object", additional=lambda: inner(arguments[1], f"{name}.*"), **limits
-            )
+        if outer in ("list", "dict"):
+            last = "[]" if outer == "list" else ".*"
+            inside = functools.cache(lambda: inner(arguments[-1], f"{name}{last}"))
+            if outer == "list":
+                return Schema(type="array", items=inside, **limits)
+            return Schema(type="object", additional=inside, **limits)
     text = ast.unparse(kind)
     if text.startswith("_models."):
         return _schema(f"{package}.{text.removeprefix('_models.')}", is_request)

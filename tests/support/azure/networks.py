@@ -112,6 +112,8 @@ class Networks(ResourceType):
             self._subnet(new["id"], of["name"], self._with_defaults(call, of["properties"]))
             for of in properties.get("subnets", ())
         ]
+        for subnet in properties["subnets"]:
+            subnet["properties"]["provisioningState"] = "Updating"
         properties.setdefault("enableDdosProtection", False)
         properties["resourceGuid"] = self.arm.new_guid()
 
