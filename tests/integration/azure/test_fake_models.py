@@ -42,6 +42,25 @@ ASSIGNMENT = "authorization.RoleAssignmentCreateParameters"
             "body.properties.osProfile.computer_name: is unknown",
         ),
         (
+            VM,
+            {"location": "x", "tags": {"azure-tag": "1"}},
+            "body.tags: key: 'azure-tag': must match "
+            r"(?!(?i:azure|microsoft|windows))[^<>%&\\?/]+",
+        ),
+        (
+            "identities.Identity",
+            {"location": "x", "tags": {str(number): "" for number in range(51)}},
+            "body.tags: {'0': '', '1': '', '2': '', '3': '', '4': '', '5': '', '6...: "
+            "51 entries, and the most is 50",
+        ),
+        (
+            VM,
+            {"location": "x", "properties": {"osProfile": {"computerName": "m" * 65}}},
+            "body.properties.osProfile.computerName: "
+            "'mmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmm...: "
+            "65 characters, and the most is 64",
+        ),
+        (
             ASSIGNMENT,
             {"properties": {"roleDefinitionId": "x"}},
             "body.properties.principalId: is required",

@@ -213,3 +213,22 @@ def test_long_lists_come_in_pages(arm, network):
     names = [of.name for of in network.virtual_networks.list("rg")]
     assert names == [f"net-{number}" for number in range(5)]
     assert arm.count("virtual_networks.list") == 3
+
+
+def test_change_during_another_one_is_to_be_repeated(arm, network, make):
+    arm.operations.seconds = 3600.0
+    change = network.virtual_networks.begin_create_or_update
+    change("rg", "bigmachine", NETWORK, polling=False)
+    assert refused_code(change, "rg", "bigmachine", NETWORK) == "AnotherOperationInProgress"
+    vnet = network.virtual_networks.get("rg", "bigmachine")
+    create = network.network_interfaces.begin_create_or_update
+    assert refused_code(create, "rg", "nic-1", nic(vnet)) == "RetryableError"
+
+
+def test_lists_lag_behind_for_a_while(arm, network, make):
+    arm.chance.probability = 1.0
+    make("network_security_groups", "bm-main", group())
+    listed = network.network_security_groups.list
+    assert [len([*listed("rg")]) for _ in range(4)] == [0, 0, 0, 1]
+    network.network_security_groups.begin_delete("rg", "bm-main", **QUICKLY).result()
+    assert [len([*listed("rg")]) for _ in range(4)] == [1, 1, 1, 0]

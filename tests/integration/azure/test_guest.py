@@ -16,7 +16,8 @@ from bigmachine._identity import Authority
 from bigmachine.cloud import GuestError, NvmeDisk
 from bigmachine_azure import AzureOptions, _disks, _guest_setup
 from bigmachine_azure._guest_setup import data_units, guest_setup
-from bigmachine_azure._user_data import SSH_USER, make_custom_data
+from bigmachine_azure._login import SSH_USER
+from bigmachine_azure._user_data import make_custom_data
 from tests.support.cloudbox import Azure
 from tests.support.metadata_server import MetadataServer
 from tests.support.public_keys import KEY

@@ -40,6 +40,7 @@ from tests.support.azure.retail_prices import PATH as PRICES
 from tests.support.azure.retail_prices import RetailPrices
 from tests.support.azure.security_groups import ApplicationSecurityGroups, SecurityGroups
 from tests.support.azure.skus import Skus
+from tests.support.azure.throttles import Throttles
 from tests.support.azure.versions import check_version
 from tests.support.azure.vms import VirtualMachines
 from tests.support.emulation.certificates import make_certificates
@@ -83,7 +84,8 @@ class Arm:
             self.chance = Chance(self.timeline.now)
             self.faults = Faults()
             self.entra = Entra(self.timeline.now, self.url)
-            self.resources = Resources()
+            self.throttles = Throttles(self)
+            self.resources = Resources(self.chance)
             self.operations = Operations(self)
             self.places = Places(self)
             self.groups = Groups(self)
@@ -304,6 +306,7 @@ class Arm:
         return answer
 
     def _carry_out(self, route: Route, handler: Handler, call: Call) -> Answer:
+        left = self.throttles.take(call)
         self.places.check_call(call)
         for check in self.checks:
             check(call)
@@ -312,11 +315,21 @@ class Arm:
         if not isinstance(answer, Answer):
             answer = Answer(200, answer)
         body = self.faults.edit(call, answer.body)
-        body = json.loads(json.dumps(body))  # as it is now: documents change
+        body = json.loads(self._written(call, body))  # as it is now: documents change
         if route.answer and body is not None:
             schema = schema_of(route.answer, is_request=False)
             REFUSED.extend(refusals(schema, body, f"answer of {route.name}"))
-        return Answer(answer.status, body, answer.headers)
+        return Answer(answer.status, body, {**left, **answer.headers})
+
+    def _written(self, call: Call, body: Any) -> str:
+        """Return an answer's JSON. Compute writes names of groups in capitals, often.
+
+        (Azure/azure-rest-api-specs#10016, Azure/azure-cli#8283.)
+        """
+        text = json.dumps(body)
+        if call.provider == "Microsoft.Compute" and self.chance.of("names in capitals", 0.5):
+            return re.sub(r"(?<=/resourceGroups/)[^/\"]+", lambda found: found[0].upper(), text)
+        return text
 
     def _check(self, route: Route, call: Call) -> None:
         """Refuse what Azure's models do not allow."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.support.azure.calls import Call
 from tests.support.azure.errors import ArmError, invalid_reference
-from tests.support.azure.resources import Document, ResourceType, new_etag
+from tests.support.azure.resources import Document, ResourceType, check_ready, new_etag
 
 RESERVED_SECONDS = 180.0
 """How long an interface stays with a virtual machine whose creation failed."""
@@ -102,10 +102,14 @@ class Interfaces(ResourceType):
         found = self.arm.resources.find(group) if group else None
         if group and (found is None or found["location"] != nic["location"]):
             raise invalid_reference(group, nic["id"])
+        if found:
+            check_ready(found, nic["id"])
         for of in properties["ipConfigurations"]:
             wanted = of.get("properties", {})
             subnet = wanted.get("subnet", {}).get("id", "")
-            self.arm.networks.find_subnet(subnet, nic["location"], nic["id"])
+            check_ready(
+                self.arm.networks.find_subnet(subnet, nic["location"], nic["id"]), nic["id"]
+            )
             for asg in wanted.get("applicationSecurityGroups", ()):
                 if self.arm.resources.find(asg["id"]) is None:
                     raise invalid_reference(asg["id"], nic["id"])

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tests.support.azure.limits import LIMITS, OPEN_ENUMS
+from tests.support.azure.limits import OPEN_ENUMS, limits_of
 from tests.support.azure.old_models import schema_of_old
 from tests.support.schemas import Schema
 
@@ -94,7 +94,7 @@ _ALWAYS = {"id", "name", "type", "etag", "location"}
 def _of_type(package: str, kind: ast.expr, name: str, is_request: bool) -> Schema:
     """Return that of a property by its annotation; ``name`` is as ``VirtualMachine.zones``."""
     inner = functools.partial(_of_type, package, is_request=is_request)
-    limits: dict[str, Any] = LIMITS.get(name, {}) if is_request else {}
+    limits: dict[str, Any] = limits_of(name) if is_request else {}
     if isinstance(kind, ast.Constant) and isinstance(kind.value, str):
         kind = ast.parse(kind.value, mode="eval").body
     if isinstance(kind, ast.Subscript):

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tests.support.azure.limits import limits_of
 from tests.support.schemas import Schema
 
 _TYPES = {"str": "string", "bool": "boolean", "int": "integer", "long": "integer"}
@@ -59,6 +60,8 @@ class _Reader:
                 continue
             is_required = bool(limits.get("required")) and self._is_request
             enum = self._enum(texts, attribute)
+            if self._is_request:
+                limits = {**limits, **limits_of(f"{name}.{path[-1]}")}
             yield path, is_required, self._of_type(of["type"], limits, enum)
 
     def _of_type(self, kind: str, limits: Mapping[str, Any], enum: tuple[str, ...]) -> Schema:
@@ -68,7 +71,8 @@ class _Reader:
             return Schema(type="array", items=lambda: self._of_type(item, {}, enum), **found)
         if kind.startswith("{"):
             value = kind[1:-1]
-            return Schema(type="object", additional=lambda: self._of_type(value, {}, ()), **found)
+            more = {key: limits[key] for key in ("keys", "max_properties") if key in limits}
+            return Schema(type="object", additional=lambda: self._of_type(value, {}, ()), **more)
         if kind in _TYPES:
             return Schema(type=_TYPES[kind], enum=enum, **found)
         if kind in _TEXTS:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.support.azure.calls import GROUP, SUBSCRIPTION, Answer, Call, Handler, Route
-from tests.support.azure.errors import not_found
+from tests.support.azure.errors import ArmError, not_found
 from tests.support.azure.names import check_name
+from tests.support.emulation.chance import Chance
 
 if TYPE_CHECKING:
     from tests.support.azure.arm import Arm
@@ -22,14 +24,23 @@ KEPT = {"microsoft.network/virtualnetworks", "microsoft.network/virtualnetworks/
 
 @dataclass
 class Resources:
-    """All resources, found by id, whose case does not matter."""
+    """All resources, found by id, whose case does not matter.
 
+    Lists lag behind: they don't have what is new, and still have what was deleted
+    (cloudfoundry/bosh-azure-cpi-release#765).
+    """
+
+    chance: Chance
     _all: dict[str, Document] = field(default_factory=dict)
+    _deleted: dict[str, Document] = field(default_factory=dict)
     _of_user: set[str] = field(default_factory=set)
 
     def add(self, document: Document, *, is_users: bool = False) -> Document:
         """Add one, or replace it; a user's own is no leftover."""
         key = document["id"].lower()
+        if key not in self._all and not is_users:
+            self.chance.born("listed", key)
+        self._deleted.pop(key, None)
         self._all[key] = document
         if is_users:
             self._of_user.add(key)
@@ -39,16 +50,28 @@ class Resources:
         return self._all.get(id.lower())
 
     def remove(self, id: str) -> None:
-        self._all.pop(id.lower(), None)
+        document = self._all.pop(id.lower(), None)
+        if document is not None:
+            self._deleted[id.lower()] = copy.deepcopy(document)
+            self.chance.born("listed although deleted", id.lower())
+
+    def listed(self, type: str, *, group: str = "") -> list[Document]:
+        """Return what a list of a type has at this moment, by name."""
+        ghosts = [
+            of
+            for key, of in self._deleted.items()
+            if _is_of(of, type, group) and self.chance.hides("listed although deleted", key)
+        ]
+        found = [
+            of
+            for of in self.of_type(type, group=group)
+            if not self.chance.hides("listed", of["id"].lower())
+        ]
+        return sorted([*found, *ghosts], key=lambda of: str(of["name"]).lower())
 
     def of_type(self, type: str, *, group: str = "") -> list[Document]:
         """Return those of a type as ``Microsoft.Compute/disks``, by name."""
-        found = [
-            of
-            for of in self._all.values()
-            if of["type"].lower() == type.lower()
-            and (not group or group_of(of["id"]).lower() == group.lower())
-        ]
+        found = [of for of in self._all.values() if _is_of(of, type, group)]
         return sorted(found, key=lambda of: str(of["name"]).lower())
 
     def in_group(self, group: str) -> list[Document]:
@@ -160,7 +183,7 @@ class ResourceType:
         """Answer a page of those of a resource group, or of the subscription."""
         if call.group:
             self.arm.groups.require(call.group)
-        found = self.arm.resources.of_type(self.type, group=call.group)
+        found = self.arm.resources.listed(self.type, group=call.group)
         return self.arm.page(call, [self.view(of) for of in found])
 
     def delete(self, call: Call) -> Any:
@@ -185,6 +208,28 @@ class ResourceType:
         if document is None:
             raise not_found(self.type, call.name, call.group)
         return document
+
+
+def _is_of(document: Document, type: str, group: str) -> bool:
+    is_there = not group or group_of(document["id"]).lower() == group.lower()
+    return is_there and str(document["type"]).lower() == type.lower()
+
+
+def check_ready(document: Document, user: str) -> None:
+    """Refuse what names a resource that is being made or changed, as Network does for a while.
+
+    The shape is that of hashicorp/terraform-provider-azurerm#30197.
+    """
+    state = document["properties"].get("provisioningState", "Succeeded")
+    if state in ("Creating", "Updating"):
+        text = (
+            f"Cannot proceed with operation because resource {document['id']} used by resource "
+            f"{user} is not in Succeeded state. Resource is in Updating state and the last "
+            "operation that updated/is updating the resource is "
+            f"Put{document['type'].rpartition('/')[2]}Operation."
+        )
+        details = [{"code": "ReferencedResourceNotProvisioned", "message": text}]
+        raise ArmError(429, "RetryableError", "A retryable error occurred.", details=details)
 
 
 def group_of(id: str) -> str:

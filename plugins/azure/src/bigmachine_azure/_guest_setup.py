@@ -9,9 +9,9 @@ import trio
 
 from bigmachine.cloud import GuestSetup, MetadataError, empty_disk
 
+from ._login import SSH_USER
 from ._metadata import Metadata
 from ._options import AzureOptions
-from ._user_data import SSH_USER
 
 
 def data_units(count: int) -> tuple[str, ...]:

@@ -11,8 +11,6 @@ from bigmachine.errors import StartError
 from ._options import AzureOptions
 from ._self_deletion import self_deletion
 
-SSH_USER = "bigmachine"
-"""The user that cloud-init makes, with the right to use sudo: the ``adminUsername`` of the VM."""
 _MAX_BYTES = 65_535  # before base64, by "Custom data and cloud-init on Azure Virtual Machines"
 
 
