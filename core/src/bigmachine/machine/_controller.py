@@ -258,9 +258,10 @@ class Controller:
         with trio.move_on_after(self._timings.rpc_timeout):
             try:
                 gone = await self.plugins.hooks.keepalive_failed(instance=self.instance)
-                # The provider may know no more than that: Azure deletes a spot VM that it evicts.
-                is_explained = gone is None or gone.reason is not StopReason.GONE
-                return gone if is_explained else self.notices.explain(gone)
+                if gone is None or gone.reason is not StopReason.GONE:
+                    return gone
+                # It may know no more than that: Azure deletes a spot VM that it evicts.
+                return self.notices.explain(gone)
             except Exception:
                 logger.exception("%s: the keepalive_failed hook raised", self.name)
         return None
