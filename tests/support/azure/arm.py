@@ -28,6 +28,7 @@ from tests.support.azure.errors import ArmError
 from tests.support.azure.groups import Groups
 from tests.support.azure.images import Images
 from tests.support.azure.interfaces import Interfaces
+from tests.support.azure.locks import Locks
 from tests.support.azure.meter import Meter
 from tests.support.azure.models import schema_of
 from tests.support.azure.networks import Networks
@@ -88,6 +89,8 @@ class Arm:
             self.throttles = Throttles(self)
             self.resources = Resources(self.chance)
             self.operations = Operations(self)
+            self.locks = Locks()
+            self.checks.append(self.locks.check)
             self.places = Places(self)
             self.groups = Groups(self)
             self.networks = Networks(self)
@@ -165,6 +168,11 @@ class Arm:
     def lose_answer(self, method: str, *, times: int = 1) -> None:
         """Have the next calls of an operation carried out, and answered by no more than a 503."""
         error = ArmError(503, "ServiceUnavailable", "The service is temporarily unavailable.")
+        self.faults.pending.append(Fault(method, error, True, times, lambda call: True))
+
+    def lose_connection(self, method: str, *, times: int = 1) -> None:
+        """Have the next calls of an operation carried out, and their connections closed."""
+        error = ConnectionResetError()
         self.faults.pending.append(Fault(method, error, True, times, lambda call: True))
 
     def throttle(self, method: str, *, times: int = 1, retry_after: int = 0) -> None:
@@ -264,6 +272,8 @@ class Arm:
         except ArmError as error:
             more["x-ms-failure-cause"] = "gateway"
             return error.status, error.body(), {**more, **error.headers}
+        except ConnectionError:  # which a test wanted
+            raise
         except Exception as error:  # of this emulation; the test that asked fails
             REFUSED.append(f"{verb} {target}: {error!r}")
             sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
