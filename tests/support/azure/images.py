@@ -229,12 +229,8 @@ class Images:
         expanded = "properties" in call.query.get("$expand", "")
         return [self._version(call, image, version, is_full=expanded) for version in versions]
 
-    @implements(
-        "virtual_machine_images.get",
-        "GET",
-        f"{_VERSIONS}/{{version}}",
-        answer="compute.VirtualMachineImage",
-    )
+    # Real answers have more than the SDK's model: the size of the disk, and the replicas.
+    @implements("virtual_machine_images.get", "GET", f"{_VERSIONS}/{{version}}")
     def get_version(self, call: Call) -> Any:
         image = self._require(call)
         if call.version not in image.versions:

@@ -194,6 +194,29 @@ class Networks(ResourceType):
             call, 202, location=network["location"], target=network["id"], finish=finish
         )
 
+    @implements(
+        "virtual_networks.list_usage",
+        "GET",
+        f"{GROUP}/providers/Microsoft.Network/virtualNetworks/{{name}}/usages",
+        answer="network.VirtualNetworkUsage[]",
+    )
+    def list_usage(self, call: Call) -> Any:
+        """Answer how many addresses each subnet has, without Azure's own, and how many are used."""
+        network = self._network(call)
+        return self.arm.page(call, [self._usage(of) for of in network["properties"]["subnets"]])
+
+    def _usage(self, subnet: Document) -> dict[str, Any]:
+        blocks = [ipaddress.ip_network(prefix) for prefix in _prefixes_of(subnet)]
+        size = sum(block.num_addresses - _RESERVED - 1 for block in blocks if block.version == 4)
+        users = self.view_subnet(subnet)["properties"].get("ipConfigurations", ())
+        return {
+            "currentValue": float(len(users)),
+            "id": subnet["id"],
+            "limit": float(size),
+            "name": {"localizedValue": "Subnet size and usage", "value": "SubnetSpace"},
+            "unit": "Count",
+        }
+
     def view_subnet(self, subnet: Document) -> Document:
         """Return one as it is answered, with what is in it."""
         users = [

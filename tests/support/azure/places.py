@@ -30,7 +30,12 @@ PROVIDERS = (
     "Microsoft.Authorization",
     "Microsoft.Resources",
 )
-_ALWAYS_REGISTERED = {"Microsoft.Authorization", "Microsoft.Resources"}
+# "Azure resource providers and types": registered by default.
+_ALWAYS_REGISTERED = {
+    "Microsoft.Authorization",
+    "Microsoft.MarketplaceOrdering",
+    "Microsoft.Resources",
+}
 
 
 @dataclass

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from bigmachine.cloud import LaunchResult, MachineNames, poll_intervals
+from bigmachine.cloud import LaunchResult, MachineNames, poll_intervals, vm_name
 
-from . import _labels
 from ._error_parsing import error_of_operation
 from ._errors import GcpError
 from ._launch_specification import LaunchSpecification
@@ -63,7 +62,7 @@ class BulkInsert:
         Until then, more instances may come, which nobody would find.
         """
         taken = self._names.take(count)
-        machines = {_labels.instance_name(name.partition(".")[2], name): name for name in taken}
+        machines = {vm_name(name.partition(".")[2], name): name for name in taken}
         try:
             operation = await self._insert([*machines], token=token)
         except GcpError as error:

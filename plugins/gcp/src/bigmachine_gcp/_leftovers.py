@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from bigmachine.cloud import for_each, poll_intervals
+from bigmachine.cloud import (
+    NAME_PREFIX,
+    for_each,
+    poll_intervals,
+    session_label,
+    session_resource_name,
+)
 from bigmachine.system import Instance
 
 from . import _labels
@@ -39,24 +45,25 @@ class Leftovers:
         self._api = api
         self._options = options
 
-    async def find(self, *, session: str = "", zones: Sequence[str] = ()) -> list[Instance]:
-        """List the disks and the firewall rules of a session, or of all, in this order.
+    async def find_reachable(self) -> tuple[list[Instance], list[str]]:
+        """List the disks and the firewall rules of all sessions, in this order.
 
-        Disks are looked for in these zones, or in all of the project.
+        Returns the zones that Google can't reach now, too.
         """
-        disks = await self.find_disks(session=session, zones=zones)
-        return [*disks, *await self.find_rules(session=session)]
+        filter = _labels.label_filter(session="*")
+        raws, unseen = await self._api.read_reachable("disks.aggregated_list", filter=filter)
+        return [*_of_disks(raws), *await self.find_rules()], unseen
 
     async def find_disks(self, *, session: str = "", zones: Sequence[str] = ()) -> list[Instance]:
         """List the disks of a session, or of all, in these zones, or in all of the project."""
-        filter = _labels.label_filter(session=_labels.session_label(session) or "*")
+        filter = _labels.label_filter(session=session_label(session) or "*")
         if not zones:
             raws = await self._api.read_all("disks.aggregated_list", filter=filter)
         else:
             raws = []
             for zone in zones:
                 raws += await self._api.read_all("disks.list", zone=zone, filter=filter)
-        return [_of_disk(raw) for raw in raws if _labels.session_of(raw.name, raw.description)]
+        return _of_disks(raws)
 
     async def find_rules(self, *, session: str = "") -> list[Instance]:
         """List the firewall rules of a session, or of all.
@@ -64,9 +71,9 @@ class Leftovers:
         In a shared network, they are in the project of the network that the options name.
         """
         await self._api.open()
-        name = f"{_labels.NAME_PREFIX}.*"
+        name = f"{NAME_PREFIX}.*"
         if session:
-            name = _labels.session_resource_name(session)
+            name = session_resource_name(session)
         found: list[Instance] = []
         for project in self._projects():
             raws = await self._api.read_all(
@@ -141,7 +148,7 @@ def users_of(disks: Iterable[Instance], session: str) -> set[str]:
     Those of others are not among them, whatever somebody has attached to them. Other resources
     have no users.
     """
-    prefix = _labels.session_resource_name(session) + "-"
+    prefix = session_resource_name(session) + "-"
     users = {user for disk in disks for user in disk.details.get("users", "").split()}
     return {user for user in users if last_part(user).startswith(prefix)}
 
@@ -154,6 +161,10 @@ def is_leftover(instance: Instance) -> bool:
 def _partial(url: str) -> str:
     """Return a URL from its zone on, as a `Vm` has it for its id."""
     return f"zones/{url.partition('/zones/')[2]}"
+
+
+def _of_disks(raws: Iterable[Any]) -> list[Instance]:
+    return [_of_disk(raw) for raw in raws if _labels.session_of(raw.name, raw.description)]
 
 
 def _of_disk(raw: Any) -> Instance:
