@@ -35,7 +35,7 @@ from tests.support.azure.operations import Operations
 from tests.support.azure.places import Places
 from tests.support.azure.policies import Policies
 from tests.support.azure.quotas import Quotas
-from tests.support.azure.resources import Resources
+from tests.support.azure.resources import Document, Resources, ResourceType
 from tests.support.azure.retail_prices import PATH as PRICES
 from tests.support.azure.retail_prices import RetailPrices
 from tests.support.azure.security_groups import ApplicationSecurityGroups, SecurityGroups
@@ -196,6 +196,12 @@ class Arm(EmulatedCloud):
             page["nextLink"] = f"{self.url}{call.path}?{query}"
         return page
 
+    def removed(self, document: Document) -> None:
+        """Tell a resource's type that it is gone, with its resource group."""
+        for part in self._components():
+            if isinstance(part, ResourceType) and part.type == document["type"]:
+                part.removed(document)
+
     # -- requests -----------------------------------------------------------------------
 
     def respond(
@@ -216,7 +222,6 @@ class Arm(EmulatedCloud):
             answer = self._answer(verb, url.path, url.query, headers, content)
             return answer.status, answer.body, {**more, **answer.headers}
         except ArmError as error:
-            more["x-ms-failure-cause"] = "gateway"
             return error.status, error.body(), {**more, **error.headers}
         except ConnectionError:  # which a test wanted
             raise
