@@ -33,8 +33,11 @@ class ShelfSystem(bm.System):
         await trio.lowlevel.checkpoint()
         if not self._folder.is_dir():
             raise bm.StartError(f"there is no shelf at {self._folder}")
-        things = [bm.Instance(**json.loads(p.read_text())) for p in self._folder.glob("*.json")]
-        return sorted(things, key=lambda thing: (_kind(thing), thing.id))
+        things = self._things()
+        if (self._folder / "dark").exists():
+            seen = [thing for thing in things if thing.zone != "upper"]
+            raise bm.IncompleteListError("the upper shelf is dark", found=seen)
+        return things
 
     async def stop(self, instance: bm.Instance) -> None:
         await trio.lowlevel.checkpoint()
@@ -42,10 +45,14 @@ class ShelfSystem(bm.System):
             raise bm.BigmachineError(f"{instance.id} is jammed")
         if (self._folder / f"{instance.id}.slow").exists():
             await trio.sleep_forever()
-        users = [thing for thing in await self.instances() if _kind(thing) < _kind(instance)]
+        users = [thing for thing in self._things() if _kind(thing) < _kind(instance)]
         if any(user.details["session"] == instance.details["session"] for user in users):
             raise bm.BigmachineError(f"{instance.id} is in use")
         (self._folder / f"{instance.id}.json").unlink(missing_ok=True)
+
+    def _things(self) -> list[bm.Instance]:
+        things = [bm.Instance(**json.loads(p.read_text())) for p in self._folder.glob("*.json")]
+        return sorted(things, key=lambda thing: (_kind(thing), thing.id))
 
     @property
     def _folder(self) -> Path:

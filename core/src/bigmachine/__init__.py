@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from .errors import BigmachineError as BigmachineError
     from .errors import BootError as BootError
     from .errors import CallTimeout as CallTimeout
+    from .errors import IncompleteListError as IncompleteListError
     from .errors import MachineError as MachineError
     from .errors import MachineStopped as MachineStopped
     from .errors import NotSupportedError as NotSupportedError
@@ -100,9 +101,9 @@ _HOMES = {
         "MemoryInfo Notice State Termination"
     ),
     "errors": (
-        "BigmachineError BootError CallTimeout MachineError MachineStopped NotSupportedError "
-        "PluginError ProtocolError RemoteError RpcError StartError StopReason TransportError "
-        "UnknownSystemError UsageError"
+        "BigmachineError BootError CallTimeout IncompleteListError MachineError MachineStopped "
+        "NotSupportedError PluginError ProtocolError RemoteError RpcError StartError StopReason "
+        "TransportError UnknownSystemError UsageError"
     ),
     "machine._async": "AsyncMachine AsyncStream",
     "machine._sync": "Machine Stream",

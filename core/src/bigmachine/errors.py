@@ -7,6 +7,7 @@
     ├ PluginError                   broken or duplicate plugin (cause chained)
     │ └ UnknownSystemError(LookupError)
     ├ NotSupportedError             an optional capability the system lacks
+    ├ IncompleteListError .found    a provider could not list all that sessions have
     ├ StartError                    refused by the provider: quota, credentials, capacity
     ├ MachineError   .machine
     │ ├ BootError                   phase, console tail
@@ -27,6 +28,8 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Sequence
+from typing import Any
 
 
 class StopReason(enum.Enum):
@@ -80,6 +83,19 @@ class UnknownSystemError(PluginError, LookupError):
 
 class NotSupportedError(BigmachineError):
     """The system does not have this optional capability."""
+
+
+class IncompleteListError(BigmachineError):
+    """A provider could not list all that sessions have: ``found`` is what it did list.
+
+    Those are the `Instance` objects that the hook ``instances`` would return.
+    """
+
+    temporary = True
+
+    def __init__(self, message: str, *, found: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.found = tuple(found)
 
 
 class StartError(BigmachineError):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-
 import pytest
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
 from azure.identity import DefaultAzureCredential
 from azure.mgmt.compute import ComputeManagementClient
 
+from tests.integration.azure.plain_requests import vm_body
 from tests.support.azure.entra import RESOURCE
 
 QUICKLY = {"polling_interval": 0.02}
@@ -31,66 +30,9 @@ def place(arm):
     return arm.networks.add("net", group="ours")
 
 
-def body(place, **properties):
-    subnet = place["properties"]["subnets"][0]["id"]
-    address = {
-        "name": "pip",
-        "sku": {"name": "Standard"},
-        "properties": {"deleteOption": "Delete", "publicIPAllocationMethod": "Static"},
-    }
-    ip = {
-        "name": "ip",
-        "properties": {
-            "primary": True,
-            "subnet": {"id": subnet},
-            "publicIPAddressConfiguration": address,
-        },
-    }
-    nic = {
-        "name": "nic",
-        "tags": {"of": "us"},
-        "properties": {"primary": True, "deleteOption": "Delete", "ipConfigurations": [ip]},
-    }
-    key = {"path": "/home/bm/.ssh/authorized_keys", "keyData": "ssh-ed25519 AAAA us"}
-    return {
-        "location": "westeurope",
-        "tags": {"of": "us"},
-        "properties": {
-            "hardwareProfile": {"vmSize": "Standard_D2s_v5"},
-            "storageProfile": {
-                "imageReference": {
-                    "publisher": "Canonical",
-                    "offer": "ubuntu-24_04-lts",
-                    "sku": "server",
-                    "version": "latest",
-                },
-                "osDisk": {
-                    "createOption": "FromImage",
-                    "deleteOption": "Delete",
-                    "managedDisk": {"storageAccountType": "StandardSSD_LRS"},
-                },
-            },
-            "osProfile": {
-                "computerName": "m0",
-                "adminUsername": "bm",
-                "customData": base64.b64encode(b"#!/bin/sh\n").decode(),
-                "linuxConfiguration": {
-                    "disablePasswordAuthentication": True,
-                    "ssh": {"publicKeys": [key]},
-                },
-            },
-            "networkProfile": {
-                "networkApiVersion": "2022-11-01",
-                "networkInterfaceConfigurations": [nic],
-            },
-            **properties,
-        },
-    }
-
-
 def create(compute, place, name="m0", **properties):
     vms = compute.virtual_machines
-    poller = vms.begin_create_or_update("ours", name, body(place, **properties), **QUICKLY)
+    poller = vms.begin_create_or_update("ours", name, vm_body(place, **properties), **QUICKLY)
     return poller.result()
 
 
@@ -157,7 +99,7 @@ def test_shortage_leaves_a_vm_that_failed(arm, compute, place, consistent, code)
 def test_shortage_that_is_told_at_once_makes_nothing(arm, compute, place, consistent):
     arm.capacity["spot Standard_D2s_v5 westeurope-2"] = 0
     arm.capacity.code = "SkuNotAvailable"
-    vm = body(place, priority="Spot")
+    vm = vm_body(place, priority="Spot")
     vm["zones"] = ["2"]
     begin = compute.virtual_machines.begin_create_or_update
     assert code_of(begin, "ours", "m0", vm) == "SkuNotAvailable"
@@ -178,7 +120,7 @@ def test_quotas_of_cores_families_and_spot_are_told_and_kept(arm, compute, place
 def test_deletion_ends_the_operation_that_creates(arm, compute, place, consistent):
     arm.vms.unready.add("m0")
     vms = compute.virtual_machines
-    creation = vms.begin_create_or_update("ours", "m0", body(place), **QUICKLY)
+    creation = vms.begin_create_or_update("ours", "m0", vm_body(place), **QUICKLY)
     vms.begin_delete("ours", "m0", force_deletion=True, **QUICKLY).result()
     assert code_of(creation.result) == "OperationPreempted"
     assert arm.leftovers() == []
@@ -187,7 +129,7 @@ def test_deletion_ends_the_operation_that_creates(arm, compute, place, consisten
 def test_guest_that_never_reports_is_told_after_minutes_and_stays(arm, compute, place, consistent):
     arm.vms.unready.add("m0")
     vms = compute.virtual_machines
-    creation = vms.begin_create_or_update("ours", "m0", body(place), **QUICKLY)
+    creation = vms.begin_create_or_update("ours", "m0", vm_body(place), **QUICKLY)
     arm.advance(1)
     arm.advance(20 * 60)
     assert code_of(creation.result) == "OSProvisioningTimedOut"
@@ -212,8 +154,8 @@ def test_second_vm_of_a_name_is_refused_where_that_was_asked_for(arm, compute, p
     create(compute, place)
     begin = compute.virtual_machines.begin_create_or_update
     again = {"match_condition": MatchConditions.IfMissing, "etag": "*"}
-    assert code_of(begin, "ours", "M0", body(place), **again) == "PreconditionFailed"
-    other = body(place, priority="Spot")
+    assert code_of(begin, "ours", "M0", vm_body(place), **again) == "PreconditionFailed"
+    other = vm_body(place, priority="Spot")
     assert code_of(begin, "ours", "m0", other) == "PropertyChangeNotAllowed"
     compute.virtual_machines.begin_delete("ours", "m0", **QUICKLY).result()
 
@@ -261,7 +203,7 @@ BAD = {
 def test_bad_vm_is_refused(arm, compute, place, consistent, wrong, code):
     wrong = dict(wrong)
     image, user, gb = (wrong.pop(key, None) for key in ("image", "user", "gb"))
-    vm = body(place, **wrong)
+    vm = vm_body(place, **wrong)
     of = vm["properties"]
     if image:
         of["storageProfile"]["imageReference"]["sku"] = image

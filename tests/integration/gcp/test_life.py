@@ -8,7 +8,13 @@ import pickle
 import pytest
 import trio
 
-from bigmachine.errors import BigmachineError, StartError, StopReason, UsageError
+from bigmachine.errors import (
+    BigmachineError,
+    IncompleteListError,
+    StartError,
+    StopReason,
+    UsageError,
+)
 from bigmachine.system import Instance
 from bigmachine_gcp import GcpOptions, GcpSystem
 from tests.support.gcp.errors import GceError
@@ -344,12 +350,16 @@ def test_instances_lists_all_sessions_with_disks_and_firewall_rules(run, gce):
     run(test)
 
 
-def test_instances_says_that_a_zone_is_not_seen(run, gce):
+@pytest.mark.usefixtures("consistent")
+def test_instances_says_that_a_zone_is_not_seen_and_lists_the_others(run, gce):
     async def test(kit):
-        await kit.start()
+        [instance] = await kit.start()
         gce.unreachable_zones.add(OTHER_ZONE)
-        with pytest.raises(BigmachineError, match=f"could not reach zones/{OTHER_ZONE}"):
+        with pytest.raises(IncompleteListError, match=f"can't reach zones/{OTHER_ZONE}") as caught:
             await GcpSystem(kit.options).instances()
+        found = [(one.kind, one.id) for one in caught.value.found]
+        rule = "bm-test-0123abcd"
+        assert found == [("instance", instance.id), ("disk", instance.id), ("firewall-rule", rule)]
         gce.unreachable_zones.clear()
 
     run(test)

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from bigmachine.reaper import _main
+from tests.support.clocks import jumping_clock
 from tests.support.drivers import DriverProcess, driver
 from tests.support.processes import is_running
-from tests.support.shelf import put
+from tests.support.shelf import ShelfOptions, ShelfSystem, put
 from tests.support.waiting import until
 
 PROGRAM = "from tests.integration.local.reaped import main; main()"
@@ -129,3 +131,19 @@ def test_system_without_reaper_starts_no_reaper_process(drive: Any, tmp_path: Pa
     assert receive(driver)["reaper"] is None
     driver.kill()
     assert len(resources(tmp_path)) == 3
+
+
+def test_reaper_frees_what_is_seen_and_asks_until_all_is_seen(tmp_path: Path):
+    seen, hidden = put(tmp_path, "m0.a-0123abcd"), put(tmp_path, "m1.a-0123abcd", zone="upper")
+    (tmp_path / "dark").touch()
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            system = ShelfSystem(ShelfOptions(folder=str(tmp_path)))
+            nursery.start_soon(_main.reap, system, "a-0123abcd")
+            await trio.sleep(2 * _main._QUIET_SECONDS)
+            assert resources(tmp_path) == [hidden], seen
+            (tmp_path / "dark").unlink()
+        assert resources(tmp_path) == []
+
+    trio.run(main, clock=jumping_clock())

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+from tests.support.azure.access import Access
 from tests.support.azure.addresses import Addresses
 from tests.support.azure.blobs import Blobs
 from tests.support.azure.calls import Answer, Call, Handler, Route, Routes
@@ -26,6 +27,7 @@ from tests.support.azure.disks import Disks
 from tests.support.azure.entra import Entra
 from tests.support.azure.errors import ArmError
 from tests.support.azure.groups import Groups
+from tests.support.azure.identities import Identities
 from tests.support.azure.images import Images
 from tests.support.azure.interfaces import Interfaces
 from tests.support.azure.meter import Meter
@@ -38,6 +40,8 @@ from tests.support.azure.quotas import Quotas
 from tests.support.azure.resources import Resources
 from tests.support.azure.retail_prices import PATH as PRICES
 from tests.support.azure.retail_prices import RetailPrices
+from tests.support.azure.roles import Roles
+from tests.support.azure.schedules import Schedules
 from tests.support.azure.security_groups import ApplicationSecurityGroups, SecurityGroups
 from tests.support.azure.skus import Skus
 from tests.support.azure.throttles import Throttles
@@ -107,7 +111,11 @@ class Arm:
         self.vms = VirtualMachines(self)
         self.blobs = Blobs(self)
         self.policies = Policies(self)
-        self.checks.append(self.policies.check)
+        self.identities = Identities(self)
+        self.roles = Roles(self)
+        self.access = Access(self)
+        self.schedules = Schedules(self)
+        self.checks += [self.access.check, self.policies.check]
         self.retail_prices = RetailPrices(url=self.url)
         self.meter = Meter(self)
         self.box: Any = None
@@ -131,6 +139,10 @@ class Arm:
             self.quotas,
             self.vms,
             self.policies,
+            self.identities,
+            self.roles,
+            self.access,
+            self.schedules,
         )
 
     @contextlib.contextmanager

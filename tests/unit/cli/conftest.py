@@ -44,6 +44,10 @@ class ShelfResources:
     def make_stop_hang(self, id: str) -> None:
         (self.folder / f"{id}.slow").touch()
 
+    def hide_the_upper_shelf(self) -> None:
+        """Make the system list all but the machines and volumes of `add_session`."""
+        (self.folder / "dark").touch()
+
     @property
     def ids(self) -> list[str]:
         return sorted(path.stem for path in self.folder.glob("*.json"))

@@ -105,6 +105,18 @@ def test_ps_says_that_no_session_has_resources(resources, capsys):
     assert lines(capsys) == ["No session has resources on shelf."]
 
 
+def test_ps_lists_what_is_seen_and_says_that_it_may_not_be_all(resources, live_driver, capsys):
+    resources.hide_the_upper_shelf()
+    assert main(["ps", "shelf"]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "bigmachine: shelf: this may not be all: the upper shelf is dark\n")
+    resources.add_session(NAME, live_driver)
+    assert main(["ps", "shelf", "--json"]) == 1
+    output = json.loads(capsys.readouterr().out)
+    assert [one["kind"] for one in output["sessions"][0]["resources"]] == ["security-group"]
+    assert output["failed"] == ["shelf: this may not be all: the upper shelf is dark"]
+
+
 def test_ps_json_has_sessions_resources_and_drivers(resources, dead_driver, remote_driver, capsys):
     resources.add_session(NAME, dead_driver, hours=2)
     resources.add_session("eval-89abcdef", remote_driver)

@@ -255,3 +255,29 @@ def test_reap_reports_system_without_answer_and_reaps_others(resources, dead_dri
     resources.folder.rmdir()
     assert main(["reap", "shelf"]) == 1
     assert "cannot query shelf: there is no shelf" in capsys.readouterr().err
+
+
+def test_reap_frees_what_is_seen_and_says_that_there_may_be_more(resources, dead_driver, capsys):
+    resources.add_session(NAME, dead_driver, machines=0)
+    resources.hide_the_upper_shelf()
+    assert main(["reap", "shelf"]) == 1
+    out, err = capsys.readouterr()
+    assert resources.ids == []
+    assert out.endswith("Freed 1 resource.\n")
+    assert "bigmachine: there may be more, run it again later: shelf: the upper shelf" in err
+    assert main(["reap", "shelf", NAME]) == 1
+    out, err = capsys.readouterr()
+    assert "there may be more" in err
+    assert "Nothing to free" not in out
+    assert "no session" not in err
+
+
+@pytest.mark.parametrize("arguments", [[], [NAME]], ids=["all", "by name"])
+def test_session_whose_machines_may_be_hidden_may_be_in_use(
+    resources, remote_driver, capsys, arguments
+):
+    resources.add_session(NAME, remote_driver, days=2)
+    resources.hide_the_upper_shelf()
+    before = resources.ids
+    assert main(["reap", "shelf", *arguments]) == 1
+    assert resources.ids == before

@@ -34,14 +34,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print all resources.
 
-    The status is 1 if a system that was named cannot be queried, or, without names, if none can.
+    The status is 1 if a system that was named cannot list all, or, without names, if none can.
     """
     from ..reaper._leftovers import run_async, systems_to_ask
 
     options = parse_options(arguments.option)
     names, problems = systems_to_ask(arguments.system, options)
     found, failed = run_async(lambda: _ask(names, options, arguments.profile))
-    problems += [f"cannot query {name}: {why}" for name, why in failed.items()]
+    problems += failed.values()
     if arguments.json:
         print(json.dumps({"sessions": [*map(_describe, found)], "failed": problems}, indent=2))
     else:
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 async def _ask(
     names: Sequence[str], options: Mapping[str, str], profile: str | None
 ) -> tuple[list[FoundSession], dict[str, str]]:
-    """Query all at once; return their resources by session, and why some did not answer."""
+    """Query all at once; return their resources by session, and why some did not list all."""
     import trio
 
     from ..reaper._free import reason
@@ -67,9 +67,11 @@ async def _ask(
     async def ask(name: str) -> None:
         try:
             async with opened(name, options=options, profile=profile) as hooks:
-                found[name] = await find_sessions(hooks, name)
+                found[name], missing = await find_sessions(hooks, name)
+                if missing:
+                    failed[name] = f"{name}: this may not be all: {missing}"
         except Exception as exc:
-            failed[name] = reason(exc)
+            failed[name] = f"cannot query {name}: {reason(exc)}"
 
     async with trio.open_nursery() as nursery:
         for name in names:

@@ -90,6 +90,7 @@ class ReapCommand:
         self._is_dry = is_dry
         self._is_sure = is_sure
         self._found: set[str] = set()
+        self._missing: list[str] = []  # why there may be more, on systems that answered
         self._freed = 0
         self._skipped: list[FoundSession] = []
 
@@ -100,19 +101,26 @@ class ReapCommand:
 
         try:
             async with opened(name, options=options, profile=profile) as hooks:
-                found = await find_sessions(hooks, name)
+                found, missing = await find_sessions(hooks, name)
                 self.answered.append(name)
+                if missing:
+                    self._missing.append(f"{name}: {missing}")
                 await self._free_all(hooks, [session for session in found if self._is_due(session)])
         except Exception as exc:
             _complain(f"cannot query {name}: {reason(exc)}")
 
     def print_summary(self) -> None:
-        """Print which sessions were not found or were skipped, and how much was freed."""
+        """Print which sessions were not found or were skipped, and how much was freed.
+
+        Nothing is said to be all, or not to exist, if a provider could not list all.
+        """
         from ._session_text import describe_driver, session_text
         from ._table import count_text
 
+        for missing in self._missing:
+            self._fail(f"there may be more, run it again later: {missing}")
         for name, given in self._wanted.items():
-            if self.answered and name not in self._found:
+            if self.answered and name not in self._found and not self._missing:
                 self._fail(f"no session {given} has resources on {' and '.join(self.answered)}")
         if self._skipped:
             print("Skipped: may be in use. Name the session to free it anyway:")

@@ -11,7 +11,7 @@ from typing import TypeVar
 import trio
 
 from .._driver import Driver
-from ..errors import BigmachineError, NotSupportedError, UsageError
+from ..errors import BigmachineError, IncompleteListError, NotSupportedError, UsageError
 from ..system import Capability, Instance, System
 from ..system._entrypoints import (
     choose_system,
@@ -37,6 +37,7 @@ class FoundSession:
 
     ``name`` is empty for resources of no session. ``driver`` and ``started`` are None if they
     are unknown. ``is_alive`` tells whether the driver is alive; None if that is unknown.
+    ``is_complete`` tells whether these are certainly all of its resources.
     """
 
     system: str
@@ -45,6 +46,7 @@ class FoundSession:
     driver: Driver | None
     is_alive: bool | None
     started: datetime.datetime | None
+    is_complete: bool = True
 
     @property
     def short_name(self) -> str:
@@ -85,7 +87,8 @@ class FoundSession:
     @property
     def may_be_in_use(self) -> bool:
         """Whether a driver may still need its resources, so that only a yes frees them."""
-        return bool(self.is_alive or (self.is_alive is None and self.machines))
+        may_have_machines = bool(self.machines) or not self.is_complete
+        return bool(self.is_alive or (self.is_alive is None and may_have_machines))
 
     @property
     def orphaned(self) -> str:
@@ -94,7 +97,8 @@ class FoundSession:
             return ""
         if self.is_alive is False:
             return "its driver is dead"
-        if not self.machines and self.age is not None and self.age > _OLD:
+        has_no_machine = self.is_complete and not self.machines
+        if has_no_machine and self.age is not None and self.age > _OLD:
             return "it has no machine, and began more than a day ago"
         return ""
 
@@ -117,24 +121,31 @@ async def opened(
             await hooks.shutdown()
 
 
-async def find_sessions(hooks: System, name: str) -> list[FoundSession]:
+async def find_sessions(hooks: System, name: str) -> tuple[list[FoundSession], str]:
     """Ask a system for all resources; return them by session, the oldest first.
 
     Sessions whose machines have stopped, and are billed all the same, come before all others.
+    The text says why that may not be all; it is empty otherwise.
     """
+    resources: Sequence[Instance] = ()
+    missing = ""
     with trio.move_on_after(_LIST_TIMEOUT) as scope:
-        resources = await hooks.instances()
+        try:
+            resources = await hooks.instances()
+        except IncompleteListError as error:
+            resources, missing = error.found, str(error)
     if scope.cancelled_caught:
         raise BigmachineError(f"no answer within {_LIST_TIMEOUT:g} s")
     sessions: dict[str, list[Instance]] = {}
     for resource in resources:
         sessions.setdefault(resource.session, []).append(resource)
-    found = [_found_session(name, session, those) for session, those in sessions.items()]
+    found = [
+        _found_session(name, session, those, is_complete=not missing)
+        for session, those in sessions.items()
+    ]
     latest = datetime.datetime.max.replace(tzinfo=datetime.UTC)
-    return sorted(
-        found,
-        key=lambda one: (not one.is_billed_in_vain, one.started or latest, one.name),
-    )
+    found.sort(key=lambda one: (not one.is_billed_in_vain, one.started or latest, one.name))
+    return found, missing
 
 
 def systems_to_ask(named: Sequence[str], options: Mapping[str, str]) -> tuple[list[str], list[str]]:
@@ -167,7 +178,9 @@ def run_async(main: Callable[[], Awaitable[T]]) -> T:
     raise KeyboardInterrupt
 
 
-def _found_session(system: str, name: str, resources: Sequence[Instance]) -> FoundSession:
+def _found_session(
+    system: str, name: str, resources: Sequence[Instance], *, is_complete: bool
+) -> FoundSession:
     drivers = {_driver_of(resource) for resource in resources}
     lives = {driver.is_alive() if driver else None for driver in drivers}
     return FoundSession(
@@ -177,6 +190,7 @@ def _found_session(system: str, name: str, resources: Sequence[Instance]) -> Fou
         driver=next((driver for driver in drivers if driver), None),
         is_alive=True if True in lives else None if None in lives else False,
         started=min((time for one in resources if (time := _started(one))), default=None),
+        is_complete=is_complete,
     )
 
 

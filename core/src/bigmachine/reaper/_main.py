@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 from .._driver import Driver
 
 if TYPE_CHECKING:
-    from ..system import System
+    from collections.abc import Sequence
+
+    from ..system import Instance, System
 
 _LOOK_SECONDS = 1.0  # between two looks at the driver
 _QUIET_SECONDS = 45.0  # while nothing is found: what was made last may not be visible yet
@@ -63,6 +65,7 @@ async def reap(system: System, session: str) -> None:
     """Free all resources of a session, until none is found any more."""
     import trio
 
+    from ..errors import IncompleteListError
     from ..system._plugins import Plugins
     from ._free import by_kind, free
 
@@ -70,17 +73,22 @@ async def reap(system: System, session: str) -> None:
     with trio.move_on_after(_MOST_SECONDS):
         last_seen = trio.current_time()
         while trio.current_time() < last_seen + _QUIET_SECONDS:
+            found: Sequence[Instance] = ()
+            is_complete = False
             try:
-                leftovers = [one for one in await hooks.instances() if one.session == session]
+                found = await hooks.instances()
+                is_complete = True
+            except IncompleteListError as error:
+                found = error.found
             except Exception:  # whatever it was: there may be leftovers, so it is asked again
+                pass
+            leftovers = [one for one in found if one.session == session]
+            if leftovers or not is_complete:
                 last_seen = trio.current_time()
-            else:
-                if leftovers:
-                    last_seen = trio.current_time()
-                for kind in by_kind(leftovers):
-                    async with trio.open_nursery() as nursery:
-                        for leftover in kind:
-                            nursery.start_soon(free, hooks, leftover)
+            for kind in by_kind(leftovers):
+                async with trio.open_nursery() as nursery:
+                    for leftover in kind:
+                        nursery.start_soon(free, hooks, leftover)
             await trio.sleep(_PAUSE_SECONDS)
     await hooks.shutdown()
 

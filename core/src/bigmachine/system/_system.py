@@ -286,7 +286,8 @@ class System:
         """List every resource of this system that exists, of any session, without `setup`.
 
         The ``details`` of each say what it is and whose, see `Instance`. The order is the one
-        in which they can be freed: machines before the resources that they use. Capability
+        in which they can be freed: machines before the resources that they use. If the provider
+        can't list some of them now, raise `IncompleteListError` with the others. Capability
         ``INSTANCES``; without it, `NotSupportedError`.
         """
         raise self._lacks(Capability.INSTANCES)

@@ -108,20 +108,30 @@ class Api:
         Google leaves out places that it can't reach, and answers with success all the same. That
         is an error with the code ``UNREACHABLE`` here, unless ``allow_unreachable``.
         """
-        for delay in backoff(_UNREACHABLE_ATTEMPTS):
-            items, unseen = await self._read_pages(method, request)
-            if not unseen or allow_unreachable:
-                return items
-            logger.debug("%s: no answer of %s; retrying in %.1f s", method, unseen, delay)
-            await trio.sleep(delay)
-        items, unseen = await self._read_pages(method, request)
-        if unseen and not allow_unreachable:
+        if allow_unreachable:
+            items, _ = await self._read_pages(method, request)
+            return items
+        items, unseen = await self.read_reachable(method, **request)
+        if unseen:
             raise GcpError(
                 method_id(method),
                 "UNREACHABLE",
                 f"Google could not reach {', '.join(unseen)}, so the list is not complete",
             )
         return items
+
+    async def read_reachable(self, method: str, **request: Any) -> tuple[list[Any], list[str]]:
+        """Return the items of all pages of a list, and the places that Google can't reach.
+
+        These, as ``zones/us-central1-a``, are left out in several attempts.
+        """
+        for delay in backoff(_UNREACHABLE_ATTEMPTS):
+            items, unseen = await self._read_pages(method, request)
+            if not unseen:
+                return items, unseen
+            logger.debug("%s: no answer of %s; retrying in %.1f s", method, unseen, delay)
+            await trio.sleep(delay)
+        return await self._read_pages(method, request)
 
     async def read_json(
         self, service: str, path: str, *, body: Mapping[str, Any] | None = None, **query: Any

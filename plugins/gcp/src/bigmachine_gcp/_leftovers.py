@@ -45,13 +45,14 @@ class Leftovers:
         self._api = api
         self._options = options
 
-    async def find(self, *, session: str = "", zones: Sequence[str] = ()) -> list[Instance]:
-        """List the disks and the firewall rules of a session, or of all, in this order.
+    async def find_reachable(self) -> tuple[list[Instance], list[str]]:
+        """List the disks and the firewall rules of all sessions, in this order.
 
-        Disks are looked for in these zones, or in all of the project.
+        Returns the zones that Google can't reach now, too.
         """
-        disks = await self.find_disks(session=session, zones=zones)
-        return [*disks, *await self.find_rules(session=session)]
+        filter = _labels.label_filter(session="*")
+        raws, unseen = await self._api.read_reachable("disks.aggregated_list", filter=filter)
+        return [*_of_disks(raws), *await self.find_rules()], unseen
 
     async def find_disks(self, *, session: str = "", zones: Sequence[str] = ()) -> list[Instance]:
         """List the disks of a session, or of all, in these zones, or in all of the project."""
@@ -62,7 +63,7 @@ class Leftovers:
             raws = []
             for zone in zones:
                 raws += await self._api.read_all("disks.list", zone=zone, filter=filter)
-        return [_of_disk(raw) for raw in raws if _labels.session_of(raw.name, raw.description)]
+        return _of_disks(raws)
 
     async def find_rules(self, *, session: str = "") -> list[Instance]:
         """List the firewall rules of a session, or of all.
@@ -160,6 +161,10 @@ def is_leftover(instance: Instance) -> bool:
 def _partial(url: str) -> str:
     """Return a URL from its zone on, as a `Vm` has it for its id."""
     return f"zones/{url.partition('/zones/')[2]}"
+
+
+def _of_disks(raws: Iterable[Any]) -> list[Instance]:
+    return [_of_disk(raw) for raw in raws if _labels.session_of(raw.name, raw.description)]
 
 
 def _of_disk(raw: Any) -> Instance:

@@ -11,7 +11,7 @@ import trio
 
 from bigmachine.boot import LaunchRequest
 from bigmachine.cloud import CONTACT_SECONDS, CloudSystem
-from bigmachine.errors import BigmachineError, StartError, StopReason
+from bigmachine.errors import BigmachineError, IncompleteListError, StartError, StopReason
 from bigmachine.system import (
     CheckReport,
     Instance,
@@ -213,10 +213,17 @@ class GcpSystem(CloudSystem):
     async def instances(self) -> Sequence[Instance]:
         """List what is labelled with a session in the project: instances and other resources."""
         with self.readable():
-            vms = await self._vms.find()
-            leftovers = await self._leftovers.find()
+            vms, unseen = await self._vms.find_reachable()
+            leftovers, more_unseen = await self._leftovers.find_reachable()
             await self._prices.fetch(vm.price_key for vm in vms)
-        return [*(self._prices.priced(vm.instance()) for vm in vms), *leftovers]
+        found = [*(self._prices.priced(vm.instance()) for vm in vms), *leftovers]
+        if places := sorted({*unseen, *more_unseen}):
+            raise IncompleteListError(
+                f"Google can't reach {', '.join(places)} now, so it is unknown what sessions have "
+                f"there",
+                found=found,
+            )
+        return found
 
     # -- on the machine ---------------------------------------------------------------
 

@@ -155,6 +155,15 @@ class Vms:
             self._zones[zone] = Batch(self._describe_all, max_keys=_MAX_NAMES)
         return await self._zones[zone](id)
 
+    async def find_reachable(self) -> tuple[list[Vm], list[str]]:
+        """Return the instances of all sessions, and the zones that Google can't reach now.
+
+        Stopped instances are among them. Raises `GcpError`.
+        """
+        filter = _labels.label_filter(session="*")
+        raws, unseen = await self._api.read_reachable("instances.aggregated_list", filter=filter)
+        return [vm for vm in self._parse(raws) if vm.is_ours], unseen
+
     async def find(
         self, *, session: str = "", tokens: Sequence[str] = (), zones: Sequence[str] = ()
     ) -> list[Vm]:
