@@ -131,7 +131,7 @@ class Networks(ResourceType):
 
     # -- subnets ------------------------------------------------------------------------
 
-    @implements("subnets.get", "GET", f"{_SUBNETS}/{{subnet}}", answer=_SUBNET, query=("$expand",))
+    @implements("subnets.get", "GET", f"{_SUBNETS}/{{subnet}}", answer=_SUBNET)
     def get_subnet(self, call: Call) -> Any:
         return self.view_subnet(self._find_subnet(call))
 
