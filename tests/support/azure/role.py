@@ -1,4 +1,4 @@
-"""The custom role that the ``azure`` system wants: ``python -m tests.support.azure.role`` writes it.
+"""The custom role of the ``azure`` system: ``python -m tests.support.azure.role`` writes it.
 
 It is made from the calls that the plugin makes of the tests' Azure (see `actions`). A test fails if
 its file grants more than these need, or less.
