@@ -58,6 +58,7 @@ class AzureSystem(CloudSystem):
         from bigmachine.cloud import check_prices
 
         from ._access import Access
+        from ._billing_leak import check_billing_leak
         from ._budget import within_max_price
         from ._guest_setup import guest_setup
         from ._launch_plan import make_launch_plan
@@ -76,6 +77,7 @@ class AzureSystem(CloudSystem):
         )
         offers = within_max_price(self._prices, plan.offers, max_price=self.options.max_price)
         self._plan = plan = dataclasses.replace(plan, offers=offers)
+        check_billing_leak(self.options, self._prices, plan.offers, identity=plan.identity)
         if self.max_session_cost is not None:
             if error := self._prices.failure:
                 raise StartError(
@@ -258,7 +260,7 @@ class AzureSystem(CloudSystem):
         assert self._plan is not None
         assert self.access is not None
         plan, o = self._plan, self.options
-        data = make_custom_data(request, o)
+        data = make_custom_data(request, o, identity=plan.identity)
         self.resources.session = session = request.session
         tags = _tags.session_tags(session, request.driver, o)
         await open_resource_group(self._api, location=plan.location, tags=o.own_tags)
@@ -272,6 +274,7 @@ class AzureSystem(CloudSystem):
             tags=tags,
             custom_data=data,
             keys=login_keys(o),
+            identity=plan.identity,
         )
 
         def names() -> Iterator[str]:
