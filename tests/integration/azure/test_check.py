@@ -7,7 +7,6 @@ import json
 import pytest
 
 from bigmachine.cli import main
-from bigmachine_azure._check import ASSIGN_IDENTITY
 from tests.support.azure import role
 from tests.support.azure.arm import LOCATION
 from tests.support.azure.fixtures import SIZE, own_identity
@@ -49,7 +48,7 @@ def verdicts(answers) -> dict[str, str]:
 def test_check_asks_for_every_permission_of_the_role_and_changes_nothing(check, arm):
     status, answers, advice = check()
     assert (status, verdicts(answers), advice) == (0, {}, "")
-    assert {*answers} == {"setup", ASSIGN_IDENTITY, *role.granted()}
+    assert {*answers} == {"setup", *role.granted()}
     assert f"spot {SIZE}" in answers["setup"]["detail"]
     assert arm.count("permissions.list_for_resource_group") == 1
     assert arm.count("permissions.list_for_subscription") == 1

@@ -24,9 +24,9 @@ from ._roles import AUTHORIZATION_VERSION, grants
 
 ROLE = Path(__file__).with_name("role.json")
 """The custom role that grants all that sessions need."""
-ASSIGN_IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action"
 
 _COMPUTE, _NETWORK = "Microsoft.Compute", "Microsoft.Network"
+_IDENTITIES = "Microsoft.ManagedIdentity/userAssignedIdentities"
 _GROUPS = "Microsoft.Resources/subscriptions/resourceGroups"
 
 _OF_SUBSCRIPTION = (
@@ -40,8 +40,12 @@ _OF_SUBSCRIPTION = (
 """What begins so is asked of the subscription, whatever somebody may do in a resource group."""
 
 _WITHOUT = {
-    f"{_COMPUTE}/virtualMachines/instanceView/read": "it is for those who may not list the "
-    "subscription's VMs",
+    "Microsoft.Authorization/policyAssignments/read": "a policy that denies VMs is noticed at the "
+    "launch",
+    "Microsoft.Authorization/roleAssignments/read": "whether machines may delete their VMs is not "
+    "known before",
+    "Microsoft.Authorization/roleDefinitions/read": "whether machines may delete their VMs is not "
+    "known before",
     f"{_COMPUTE}/virtualMachines/retrieveBootDiagnosticsData/action": "errors don't show the "
     "consoles of machines",
     f"{_NETWORK}/locations/usages/read": "a used-up quota of addresses is noticed at the launch",
@@ -75,10 +79,8 @@ class Check:
         self.api.forbid_changes()
         await self.api.open()
         plan, setup = await self._setup()
-        actions = [*json.loads(ROLE.read_text())["Actions"]]
-        actions += [ASSIGN_IDENTITY] if ASSIGN_IDENTITY not in actions else []
         scopes: dict[str, list[str]] = {}
-        for action in actions:
+        for action in json.loads(ROLE.read_text())["Actions"]:
             scopes.setdefault(self._scope(action, plan), []).append(action)
         answers: dict[str, CheckedRequest] = {}
         for scope, some in scopes.items():
@@ -148,7 +150,7 @@ class Check:
             f"{_NETWORK}/virtualNetworks/subnets/write": plan is None
             or not plan.network.has_subnet,
             f"{_GROUPS}/write": plan is None or not plan.place.has_group,
-            ASSIGN_IDENTITY: plan is None or bool(plan.identity),
+            f"{_IDENTITIES}/assign/action": plan is None or bool(plan.identity),
         }
         if action.startswith("Microsoft.MarketplaceOrdering/"):
             return False  # if the image needs it, the setup has told so
