@@ -36,6 +36,7 @@ from tests.support.azure.networks import Networks
 from tests.support.azure.operations import Operations
 from tests.support.azure.places import Places
 from tests.support.azure.policies import Policies
+from tests.support.azure.public_galleries import PublicGalleries
 from tests.support.azure.quotas import Quotas
 from tests.support.azure.resources import Document, Resources, ResourceType
 from tests.support.azure.retail_prices import PATH as PRICES
@@ -110,6 +111,7 @@ class Arm(EmulatedCloud):
     def _reset_compute(self) -> None:
         self.skus = Skus(self)
         self.images = Images(self)
+        self.public_galleries = PublicGalleries(self)
         self.quotas = Quotas(self)
         self.capacity = Capacity(self)
         self.vms = VirtualMachines(self)
@@ -140,6 +142,7 @@ class Arm(EmulatedCloud):
             self.disks,
             self.skus,
             self.images,
+            self.public_galleries,
             self.quotas,
             self.vms,
             self.policies,

@@ -96,7 +96,8 @@ class Vms:
             if self.is_new(id):  # it was listed a moment ago, and may not be found again yet
                 return id
             vm = await self.describe(id)
-            return vm.id if vm is not None and vm.is_ours else ""
+            found = await self.find(group=group) if vm is None else [vm]
+            return next((vm.id for vm in found if vm.id == id and vm.is_ours), "")
         session = instance.name.partition(".")[2]
         if not session and not instance.id:
             return ""
