@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import base64
 import gzip
-import logging
 import sys
 
 import pytest
-import trio
 
-from bigmachine.errors import StartError, UsageError
+from bigmachine.errors import UsageError
 from bigmachine_azure._launch_specification import max_price
 from bigmachine_azure._options import AzureOptions
 from tests.support.azure.arm import LOCATION
-from tests.support.azure.errors import ArmError
 from tests.support.azure.fixtures import SIZE
 
 CREATE = "virtual_machines.create_or_update"
