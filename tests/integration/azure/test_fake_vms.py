@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import pytest
 from azure.core import MatchConditions
-from azure.core.exceptions import HttpResponseError
-from azure.identity import DefaultAzureCredential
 from azure.mgmt.compute import ComputeManagementClient
+from azure.mgmt.resource.resources import ResourceManagementClient
 
 from tests.integration.azure.plain_requests import vm_body
-from tests.support.azure.entra import RESOURCE
-
-QUICKLY = {"polling_interval": 0.02}
+from tests.integration.azure.sdk import QUICKLY, refused_code
 
 
 @pytest.fixture
-def compute(arm):
-    with DefaultAzureCredential(disable_instance_discovery=True) as credential:
-        scopes = [f"{RESOURCE}/.default"]
-        given = {"base_url": arm.url, "credential_scopes": scopes, "retry_total": 0}
-        with ComputeManagementClient(credential, arm.subscription, **given) as client:
-            yield client
+def compute(arm, client):
+    return client(ComputeManagementClient, arm.subscription)
 
 
 @pytest.fixture
@@ -34,12 +27,6 @@ def create(compute, place, name="m0", **properties):
     vms = compute.virtual_machines
     poller = vms.begin_create_or_update("ours", name, vm_body(place, **properties), **QUICKLY)
     return poller.result()
-
-
-def code_of(call, *args, **keywords):
-    with pytest.raises(HttpResponseError) as caught:
-        call(*args, **keywords)
-    return caught.value.error.code
 
 
 def test_vm_is_made_with_its_interface_address_and_disk_and_all_go_with_it(
@@ -58,6 +45,13 @@ def test_vm_is_made_with_its_interface_address_and_disk_and_all_go_with_it(
     ]
     compute.virtual_machines.begin_delete("ours", "m0", force_deletion=True, **QUICKLY).result()
     assert arm.leftovers() == []
+
+
+def test_deleted_resource_group_takes_its_machines_along(arm, compute, client, place, consistent):
+    create(compute, place)
+    groups = client(ResourceManagementClient, arm.subscription).resource_groups
+    groups.begin_delete("ours", **QUICKLY).result()
+    assert (arm.leftovers(), arm.meter.rate, arm.vms.all) == ([], 0.0, {})
 
 
 def test_guest_that_powers_off_is_stopped_and_billed_until_it_is_deallocated(
@@ -88,7 +82,7 @@ def test_guest_that_powers_off_is_stopped_and_billed_until_it_is_deallocated(
 def test_shortage_leaves_a_vm_that_failed(arm, compute, place, consistent, code):
     arm.capacity["on-demand Standard_D2s_v5 westeurope"] = 0
     arm.capacity.code = code
-    assert code_of(create, compute, place) == code
+    assert refused_code(create, compute, place) == code
     vm = compute.virtual_machines.get("ours", "m0", expand="instanceView")
     assert vm.properties.provisioning_state == "Failed"
     assert vm.properties.instance_view.statuses[0].code == f"ProvisioningState/failed/{code}"
@@ -102,15 +96,15 @@ def test_shortage_that_is_told_at_once_makes_nothing(arm, compute, place, consis
     vm = vm_body(place, priority="Spot")
     vm["zones"] = ["2"]
     begin = compute.virtual_machines.begin_create_or_update
-    assert code_of(begin, "ours", "m0", vm) == "SkuNotAvailable"
+    assert refused_code(begin, "ours", "m0", vm) == "SkuNotAvailable"
     assert arm.leftovers() == []
 
 
 def test_quotas_of_cores_families_and_spot_are_told_and_kept(arm, compute, place, consistent):
     arm.quotas.limits |= {"standardDSv5Family": 2.0, "lowPriorityCores": 1.0}
     create(compute, place)
-    assert code_of(create, compute, place, "m1") == "OperationNotAllowed"
-    assert code_of(create, compute, place, "m2", priority="Spot") == "OperationNotAllowed"
+    assert refused_code(create, compute, place, "m1") == "OperationNotAllowed"
+    assert refused_code(create, compute, place, "m2", priority="Spot") == "OperationNotAllowed"
     usages = {of.name.value: of for of in compute.usage.list("westeurope")}
     assert (usages["cores"].current_value, usages["standardDSv5Family"].limit) == (2, 2)
     assert usages["lowPriorityCores"].name.localized_value == "Total Regional Spot vCPUs"
@@ -122,7 +116,7 @@ def test_deletion_ends_the_operation_that_creates(arm, compute, place, consisten
     vms = compute.virtual_machines
     creation = vms.begin_create_or_update("ours", "m0", vm_body(place), **QUICKLY)
     vms.begin_delete("ours", "m0", force_deletion=True, **QUICKLY).result()
-    assert code_of(creation.result) == "OperationPreempted"
+    assert refused_code(creation.result) == "OperationPreempted"
     assert arm.leftovers() == []
 
 
@@ -132,7 +126,7 @@ def test_guest_that_never_reports_is_told_after_minutes_and_stays(arm, compute, 
     creation = vms.begin_create_or_update("ours", "m0", vm_body(place), **QUICKLY)
     arm.advance(1)
     arm.advance(20 * 60)
-    assert code_of(creation.result) == "OSProvisioningTimedOut"
+    assert refused_code(creation.result) == "OSProvisioningTimedOut"
     assert arm.meter.rates()["vm m0"] == 0.115
     vms.begin_delete("ours", "m0", force_deletion=True, **QUICKLY).result()
 
@@ -154,9 +148,9 @@ def test_second_vm_of_a_name_is_refused_where_that_was_asked_for(arm, compute, p
     create(compute, place)
     begin = compute.virtual_machines.begin_create_or_update
     again = {"match_condition": MatchConditions.IfMissing, "etag": "*"}
-    assert code_of(begin, "ours", "M0", vm_body(place), **again) == "PreconditionFailed"
+    assert refused_code(begin, "ours", "M0", vm_body(place), **again) == "PreconditionFailed"
     other = vm_body(place, priority="Spot")
-    assert code_of(begin, "ours", "m0", other) == "PropertyChangeNotAllowed"
+    assert refused_code(begin, "ours", "m0", other) == "PropertyChangeNotAllowed"
     compute.virtual_machines.begin_delete("ours", "m0", **QUICKLY).result()
 
 
@@ -211,5 +205,5 @@ def test_bad_vm_is_refused(arm, compute, place, consistent, wrong, code):
         of["osProfile"]["adminUsername"] = user
     if gb:
         of["storageProfile"]["osDisk"]["diskSizeGB"] = gb
-    assert code_of(compute.virtual_machines.begin_create_or_update, "ours", "m0", vm) == code
+    assert refused_code(compute.virtual_machines.begin_create_or_update, "ours", "m0", vm) == code
     assert arm.leftovers() == []

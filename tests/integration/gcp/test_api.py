@@ -129,6 +129,25 @@ def test_cancelled_change_of_unknown_outcome_is_still_repeated(gce, use):
     use(test)
 
 
+def test_cancelled_change_is_repeated_for_a_limited_time(gce, use, monkeypatch):
+    monkeypatch.setattr("bigmachine_gcp._api.CANCELLED_SECONDS", 0.0)
+
+    async def test(api):
+        gce.lose_answer("firewalls.insert", times=9)
+        gce.hold("firewalls.insert")
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(release_after, gce, scope)
+                error = await error_of(api.change("firewalls.insert", firewall_resource=RULE))
+        assert error.is_outcome_unknown
+        assert gce.count("firewalls.insert") == 1
+        gce.faults.pending.clear()
+        gce.advance(1.0)  # Google has it nevertheless
+        await remove(api)
+
+    use(test)
+
+
 def test_cancelled_read_does_not_wait_for_its_answer(gce, use):
     async def test(api):
         gce.hold("zones.get")

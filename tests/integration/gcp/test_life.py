@@ -533,6 +533,33 @@ def test_start_cancelled_while_the_operation_runs_deletes_what_comes(run, gce):
     run(test)
 
 
+@pytest.mark.usefixtures("consistent")
+def test_what_a_cancelled_start_launches_later_is_freed_at_shutdown(run, gce, monkeypatch):
+    monkeypatch.setattr("bigmachine_gcp._launch._OPERATION_SECONDS", 0.1)
+    monkeypatch.setattr("bigmachine_gcp._session_resources._OPERATION_SECONDS", 0.1)
+
+    async def test(kit):
+        await kit.start()
+        system = kit.system
+        gce.operations.step_seconds = 100.0
+        with trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(system.start, 2, kit.request)
+                await eventually(lambda: gce.count("instances.bulkInsert") > 1)
+                nursery.cancel_scope.cancel()
+            gce.operations.step_seconds = 0.01
+            with pytest.raises(BigmachineError, match=f"{SESSION} may still have .*not ended"):
+                await system.shutdown()
+        assert gce.vms() == []
+        gce.advance(100.0)
+        assert len(gce.vms()) == 2
+        gce.advance(200.0)
+        await system.shutdown()
+        assert gce.leftovers() == []
+
+    run(test)
+
+
 @pytest.mark.long
 @pytest.mark.usefixtures("consistent")
 def test_start_cancelled_with_unknown_outcome_frees_all(run, gce):

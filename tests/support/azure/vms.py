@@ -368,6 +368,12 @@ class VirtualMachines(ResourceType):
         has_failed = vm.failure is not None
         self.parts.leave(vm.document, user, is_forced=is_forced, has_failed=has_failed)
 
+    def removed(self, document: Document) -> None:
+        """See that one is gone with its resource group."""
+        if vm := self.all.get(document["id"].lower()):
+            self._end_host(vm)
+            self._remove(vm)
+
     def _evict(self, vm: Vm) -> None:
         if vm.id.lower() not in self.all:
             return

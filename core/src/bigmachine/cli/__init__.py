@@ -1,4 +1,7 @@
-"""The ``bigmachine`` command: one file of this package for each subcommand."""
+"""The ``bigmachine`` command: one file of this package for each subcommand.
+
+`add_options` and `chosen_system` are for the commands of backends, too.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from collections.abc import Sequence
 from ..errors import BigmachineError
 from ..process import open_standard_descriptors
 from . import _check, _conformance, _env, _new_backend, _plugins, _ps, _reap, _systems
+from ._arguments import add_options as add_options
+from ._arguments import chosen_system as chosen_system
 
 # Each has `add(commands)`, which sets the default of `run`.
 _COMMANDS = (_systems, _check, _env, _ps, _reap, _conformance, _new_backend)

@@ -16,6 +16,8 @@ from ._budget import Prices as Prices
 from ._budget import affordable as affordable
 from ._budget import check_max_price as check_max_price
 from ._budget import check_prices as check_prices
+from ._cancellation import CANCELLED_SECONDS as CANCELLED_SECONDS
+from ._cancellation import is_cancelled as is_cancelled
 from ._errors import CloudError as CloudError
 from ._launch import Launch as Launch
 from ._launch_method import LaunchedVm as LaunchedVm

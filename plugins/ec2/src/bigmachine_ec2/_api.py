@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from bigmachine.cloud import RateLimiter, backoff, quiet
+from bigmachine.cloud import CANCELLED_SECONDS, RateLimiter, backoff, is_cancelled, quiet
 
 from ._configuration import check_region, open_session, price_list_region
 from ._errors import AwsError
@@ -49,7 +49,6 @@ _READS = ("Describe", "Get")  # what the names of requests that change nothing b
 _ATTEMPTS = 8  # with their delays up to a minute
 _NEW_SECONDS = 120.0  # what is new may be unknown for a while: "Eventual consistency"
 _FIRST_ATTEMPTS = 3
-_CANCELLED_SECONDS = 30.0  # for which a change whose outcome is unknown is repeated, if cancelled
 
 
 class Api:
@@ -174,8 +173,8 @@ class Api:
                 except AwsError as error:
                     delay = next(delays, None)
                     unknown = scope.shield or error.is_outcome_unknown
-                    if _is_cancelled(scope):
-                        give_up = min(give_up, trio.current_time() + _CANCELLED_SECONDS)
+                    if is_cancelled(scope):
+                        give_up = min(give_up, trio.current_time() + CANCELLED_SECONDS)
                     scope.shield = error.is_outcome_unknown = unknown
                     is_new = waits_for_new and self.is_about_new(error)
                     if not (error.is_temporary or is_new) or delay is None:
@@ -300,12 +299,6 @@ class Api:
         body = params.get("body")
         if not isinstance(body, Mapping) or body.get("DryRun") != "true":
             raise RuntimeError(f"{model.name} is no dry run: it was not sent")
-
-
-def _is_cancelled(scope: trio.CancelScope) -> bool:
-    """Whether the current task is cancelled from outside this scope, which is not a shield then."""
-    scope.shield = False
-    return trio.current_effective_deadline() == -math.inf
 
 
 def _clock_skew(response: Mapping[str, Any]) -> float:

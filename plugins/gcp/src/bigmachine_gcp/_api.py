@@ -7,13 +7,20 @@ consider the other tasks that send requests at the same time; mutations they nev
 from __future__ import annotations
 
 import logging
+import math
 import uuid
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from bigmachine.cloud import RateLimiter, backoff, poll_intervals
+from bigmachine.cloud import (
+    CANCELLED_SECONDS,
+    RateLimiter,
+    backoff,
+    is_cancelled,
+    poll_intervals,
+)
 from bigmachine.errors import UsageError
 
 from ._credentials import Credentials, find_credentials
@@ -152,11 +159,12 @@ class Api:
 
         This waits for the response even when cancelled, because the caller must know what was
         created. While the outcome is unknown, the request is repeated with the same id, for which
-        Google does nothing twice.
+        Google does nothing twice; but only for half a minute once it is cancelled.
         """
         self._guard(method_id(method), is_read=False)
         request["request_id"] = request_id or str(uuid.uuid4())
         delays = enumerate(backoff(_THROTTLED_ATTEMPTS), start=1)
+        give_up = math.inf
         with trio.CancelScope() as scope:
             while True:
                 try:
@@ -170,8 +178,12 @@ class Api:
                 except GcpError as error:
                     attempt, delay = next(delays, (0, None))
                     unknown = scope.shield or error.is_outcome_unknown
+                    if is_cancelled(scope):
+                        give_up = min(give_up, trio.current_time() + CANCELLED_SECONDS)
                     scope.shield = error.is_outcome_unknown = unknown
                     if delay is None or not self._may_retry(error, attempt, _ATTEMPTS):
+                        raise
+                    if trio.current_time() >= give_up:
                         raise
                     await self._back_off(error, delay)
         raise AssertionError  # this scope is never cancelled

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from bigmachine.cloud import LaunchResult, MachineNames, poll_intervals, vm_name
+from bigmachine.cloud import LaunchResult, MachineNames, vm_name
 
+from ._bulk_operations import await_launched, created_by, request_id, unfinished_error
 from ._error_parsing import error_of_operation
 from ._errors import GcpError
 from ._launch_specification import LaunchSpecification
@@ -30,7 +30,6 @@ MAX_COUNT = 1000
 
 _OPERATION_TIMEOUT = 300.0  # an operation that takes longer has an unknown outcome
 _CAUSES_TIMEOUT = 20.0
-_LISTED_SECONDS = 20.0  # a list may lack an instance that was made a moment ago
 _DELETION_TIMEOUT = 60.0  # about as long as one takes; what is left then is labelled
 
 
@@ -57,9 +56,9 @@ class BulkInsert:
         self._names = names
 
     async def launch(self, count: int, *, token: str) -> LaunchResult[Offer, Vm]:
-        """Launch as many as there are. Cancelled, it still waits for the operation's end.
+        """Launch as many as there are.
 
-        Until then, more instances may come, which nobody would find.
+        If it is cancelled, its operation may go on, and what it launches is found by ``token``.
         """
         taken = self._names.take(count)
         machines = {vm_name(name.partition(".")[2], name): name for name in taken}
@@ -96,7 +95,7 @@ class BulkInsert:
             bulk_insert_instance_resource_resource=body,
             **place,
         )
-        with trio.move_on_after(_OPERATION_TIMEOUT, shield=True):
+        with trio.move_on_after(_OPERATION_TIMEOUT):
             try:
                 return await self._api.wait(operation)
             except GcpError as error:
@@ -104,20 +103,19 @@ class BulkInsert:
                     return error.operation
                 error.is_outcome_unknown = True
                 raise
-        raise _unfinished(method_id(self._method))
+        raise unfinished_error(_OPERATION_TIMEOUT)
 
     async def _result(
         self, operation: Any, machines: Mapping[str, str], *, token: str
     ) -> LaunchResult[Offer, Vm]:
         """Return what an operation that has ended has launched, and why it was no more.
 
-        ``machines`` are the names that were sent, by instance. It can't be cancelled, lest the
-        instances are forgotten.
+        ``machines`` are the names that were sent, by instance.
         """
-        count, created = len(machines), _created(operation)
-        with trio.CancelScope(shield=True):
-            vms = await self._find(token, created)
-            errors = await self._errors(operation, missing=count - sum(created.values()))
+        count, created = len(machines), created_by(operation)
+        errors = await self._errors(operation, missing=count - sum(created.values()))
+        with trio.CancelScope(shield=True):  # once they are known, nothing may forget them
+            vms = await await_launched(self._vms, [token], created) if created else ()
         if len(vms) < sum(created.values()):  # then `Launch` looks for more
             errors.append((self.offers[0], _unseen(sum(created.values()) - len(vms))))
         elif len(vms) < count and not errors:
@@ -130,21 +128,6 @@ class BulkInsert:
                 name for instance, name in machines.items() if instance not in launched
             )
         return LaunchResult(vms, errors, is_temporary=any(e.is_temporary for _, e in errors))
-
-    async def _find(self, token: str, created: Mapping[str, int]) -> list[Vm]:
-        """Return the instances that a request has launched, as soon as they are listed."""
-        zones, wanted = [*created], sum(created.values())
-        found: list[Vm] = []
-        if not wanted:
-            return found
-        with trio.move_on_after(_LISTED_SECONDS):
-            for delay in poll_intervals():
-                listed = await self._vms.find(tokens=[token], zones=zones)
-                found = [vm for vm in listed if not _is_lost(vm)]
-                if len(found) >= wanted:
-                    break
-                await trio.sleep(delay)
-        return found
 
     async def _errors(self, operation: Any, *, missing: int) -> list[tuple[Offer, GcpError]]:
         """Return why instances are missing: for each offer, one error of each kind.
@@ -237,38 +220,11 @@ def _may_leave_instance(error: GcpError) -> bool:
     return error.is_outcome_unknown or error.is_conflict or error.is_preemption
 
 
-def _is_lost(vm: Vm) -> bool:
-    """Whether it is a spot instance that was preempted while it started."""
-    return vm.has_ended and vm.market == "spot"
-
-
-def request_id(token: str) -> str:
-    """Return the id of the request with this token, which its operation has as well."""
-    return str(uuid.UUID(hex=token))
-
-
-def _created(operation: Any) -> dict[str, int]:
-    """Return how many instances an operation has left running, by zone."""
-    status = operation.instances_bulk_insert_operation_metadata.per_location_status
-    created = {
-        last_part(location): each.created_vm_count - each.deleted_vm_count
-        for location, each in status.items()
-    }
-    return {zone: count for zone, count in created.items() if count > 0}
-
-
 def _unseen(count: int) -> GcpError:
     error = GcpError(
         "compute.instances.list",
         "NOT_LISTED",
         f"{count} of the launched instances are not listed yet",
     )
-    error.is_outcome_unknown = True
-    return error
-
-
-def _unfinished(method: str) -> GcpError:
-    message = f"the operation has not ended after {_OPERATION_TIMEOUT:g} s"
-    error = GcpError(method, "OPERATION_UNFINISHED", message)
     error.is_outcome_unknown = True
     return error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,16 +9,17 @@ from bigmachine.cloud import Launch, MachineNames, Refusals, Scope
 from bigmachine.errors import BigmachineError
 
 from ._advice import explain
-from ._bulk_insert import BulkInsert, RegionalBulkInsert, request_id
+from ._bulk_insert import BulkInsert, RegionalBulkInsert
+from ._bulk_operations import await_launched, await_operations
 from ._errors import GcpError
 from ._launch_specification import LaunchSpecification
 from ._offers import Offer, bulk_groups
-from ._operations import Operation
-from ._option_formats import region_of
 from ._vms import Vm, Vms
 
 if TYPE_CHECKING:
     from ._api import Api
+
+_OPERATION_SECONDS = 30.0  # to launch takes less; what comes later is freed with the session
 
 
 class GcpLaunch(Launch[Offer, Vm, GcpError]):
@@ -45,6 +45,8 @@ class GcpLaunch(Launch[Offer, Vm, GcpError]):
         self._all_vms = vms
         self._specification = specification
         self._names = MachineNames(names)
+        self.unfinished: set[str] = set()
+        """The tokens of requests whose operations still ran when they were last looked at."""
 
     def methods(self) -> Iterator[BulkInsert]:
         """Yield a request for each group of offers; a zonal one for each, if that is refused.
@@ -76,24 +78,21 @@ class GcpLaunch(Launch[Offer, Vm, GcpError]):
     async def find(self, tokens: Sequence[str]) -> Sequence[Vm]:
         """Return the instances that the requests with these tokens launched.
 
-        While an operation of one of them runs, more may come: it is waited for.
+        While an operation of one of them runs, more may come: it is waited for, not for long.
         """
         zones = [*dict.fromkeys(offer.zone for offer in self.offers)]
+        launched: Sequence[Vm] = ()
         try:
-            await self._await_operations(tokens, zones)
+            created, unfinished = await await_operations(
+                self._api, tokens, zones, seconds=_OPERATION_SECONDS
+            )
+            self.unfinished = self.unfinished.difference(tokens) | unfinished
+            if created:
+                launched = await await_launched(self._all_vms, tokens, created)
         except GcpError as error:  # the instances are looked for anyway
             self.logger.debug("operations without an answer are unknown: %s", error)
-        return await self._all_vms.find(tokens=tokens, zones=zones)
-
-    async def _await_operations(self, tokens: Sequence[str], zones: Sequence[str]) -> None:
-        filter = " OR ".join(f'(clientOperationId = "{request_id(token)}")' for token in tokens)
-        region = region_of(zones[0])
-        found = await self._api.read_all("region_operations.list", region=region, filter=filter)
-        for zone in zones:
-            found += await self._api.read_all("zone_operations.list", zone=zone, filter=filter)
-        for operation in found:
-            with contextlib.suppress(GcpError):  # it has failed
-                await self._api.wait(Operation.of("compute.instances.bulkInsert", operation))
+        listed = await self._all_vms.find(tokens=tokens, zones=zones)
+        return [*{vm.id: vm for vm in (*launched, *listed)}.values()]
 
     async def terminate(self, vms: Sequence[Vm]) -> None:
         """Delete instances; return when all are gone."""

@@ -14,6 +14,8 @@ from ._vms import Vm
 if TYPE_CHECKING:
     from ._project import Project
 
+_OPERATION_SECONDS = 60.0  # of the three minutes that a session has for its end
+
 
 class SessionResources(cloud.SessionResources[Vm]):
     """The resources of one session, of this driver's. All methods raise `GcpError`.
@@ -29,6 +31,8 @@ class SessionResources(cloud.SessionResources[Vm]):
         """The zones that it launches in."""
         self.rule: Instance | None = None
         """The session's firewall rule, if there may be one: lists may not have it yet."""
+        self.unfinished: set[str] = set()
+        """The tokens of requests of failed starts that may still launch instances."""
         self._project = project
 
     def id_of(self, instance: Instance) -> str:
@@ -48,6 +52,18 @@ class SessionResources(cloud.SessionResources[Vm]):
     async def terminate(self, ids: Collection[str]) -> None:
         """Delete instances; return when all are gone."""
         await self._project().vms.delete(ids)
+
+    async def free_requests(self) -> None:
+        """Wait for launches of failed starts that still run, so that all they launch is found."""
+        from ._bulk_operations import await_operations, unfinished_error
+
+        if not self.unfinished:
+            return
+        _, self.unfinished = await await_operations(
+            self._project().api, self.unfinished, self.zones, seconds=_OPERATION_SECONDS
+        )
+        if self.unfinished:
+            raise unfinished_error(_OPERATION_SECONDS)
 
     async def free_leftovers(self) -> None:
         """Delete disks, and the instances that keep them; and the firewall rule."""

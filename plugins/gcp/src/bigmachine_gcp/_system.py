@@ -122,6 +122,7 @@ class GcpSystem(CloudSystem):
                 vms = await await_addresses(self._vms, launch.vms, is_public=is_public)
             except BaseException:
                 self.resources.unconfirmed |= {vm.id for vm in await launch.undo()}
+                self.resources.unfinished |= launch.unfinished
                 raise
         external = {vm.internal_address: vm.external_address for vm in vms}
         self.access.addresses.learn(external, allow=self.access.allow)
