@@ -29,10 +29,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from ._values import Instance
+from typing import Any
 
 
 class StopReason(enum.Enum):
@@ -89,11 +86,14 @@ class NotSupportedError(BigmachineError):
 
 
 class IncompleteListError(BigmachineError):
-    """A provider could not list all that sessions have: ``found`` is what it did list."""
+    """A provider could not list all that sessions have: ``found`` is what it did list.
+
+    Those are the `Instance` objects that the hook ``instances`` would return.
+    """
 
     temporary = True
 
-    def __init__(self, message: str, *, found: Sequence[Instance] = ()) -> None:
+    def __init__(self, message: str, *, found: Sequence[Any] = ()) -> None:
         super().__init__(message)
         self.found = tuple(found)
 

@@ -3,50 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from azure.core.exceptions import HttpResponseError
-from azure.identity import DefaultAzureCredential
 from azure.mgmt.resource.resources import ResourceManagementClient
 from azure.mgmt.resource.subscriptions import SubscriptionClient
 
-from tests.support.azure.entra import RESOURCE
+from tests.integration.azure.sdk import QUICKLY, refused_code
 from tests.support.schemas import REFUSED
-
-QUICKLY = {"polling_interval": 0.02}
-
-
-@pytest.fixture
-def client(arm):
-    """Return a client of the SDK, by its class."""
-    made = {}
-    credential = DefaultAzureCredential(disable_instance_discovery=True)
-
-    def client(kind, *args):
-        if kind not in made:
-            made[kind] = kind(
-                credential,
-                *args,
-                base_url=arm.url,
-                credential_scopes=[f"{RESOURCE}/.default"],
-                retry_total=0,
-            )
-        return made[kind]
-
-    yield client
-    for of in made.values():
-        of.close()
-    credential.close()
 
 
 @pytest.fixture
 def groups(arm, client):
     return client(ResourceManagementClient, arm.subscription).resource_groups
-
-
-def refused_code(call, *args, **keywords):
-    """Return the code with which a call is refused."""
-    with pytest.raises(HttpResponseError) as caught:
-        call(*args, **keywords)
-    return caught.value.error.code
 
 
 def test_resource_group_is_made_listed_and_deleted(groups, consistent):

@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 
 from bigmachine.boot import Driver
 from bigmachine_gcp import GcpOptions
 from bigmachine_gcp import _labels as labels
 
 SESSION = "main-0123abcd.bigmachine"
-NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 DRIVER = Driver(1, 2, "abc", host="laptop", user="ada", command="train.py --epochs")
 OPTIONS = GcpOptions()
-
-
-def test_names_say_session_and_machine():
-    assert labels.instance_name(SESSION, "m3.main-0123abcd.bigmachine") == "bm-main-0123abcd-m3"
-    assert labels.session_resource_name(SESSION) == "bm-main-0123abcd"
-
-
-def test_sessions_in_different_domains_have_different_names():
-    other = "main-0123abcd.bigmachines"
-    assert labels.session_label(other).startswith("main-0123abcd-")
-    assert NAME.fullmatch(labels.instance_name(other, "m3.main-0123abcd.bigmachines"))
-    assert labels.session_label(SESSION) == labels.session_label("main-0123abcd")
-
-
-def test_long_name_is_cut_but_keeps_what_makes_it_unique():
-    name = labels.instance_name("x" * 80 + "-0123abcd.bigmachine", "m123456")
-    assert NAME.fullmatch(name)
-    assert name.endswith("-0123abcd-m123456")
 
 
 def test_labels_are_the_users_and_those_of_bigmachine():

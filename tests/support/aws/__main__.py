@@ -11,15 +11,15 @@ import sys
 os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
 
 from tests.support.aws.aws import Aws
-from tests.support.aws.box import ec2_in_a_box, environ, why_not_here
-from tests.support.cloudbox import run_command
+from tests.support.aws.box import ec2_in_a_box, environ
+from tests.support.cloudbox import run_command, why_no_drivers
 
 
 def main(command: list[str]) -> int:
     """Return the command's exit status, or 3 where it left something."""
     if not command:
         sys.exit(__doc__)
-    if reason := why_not_here():
+    if reason := why_no_drivers():
         sys.exit(f"no EC2 in a box: {reason}")
     with Aws().serving() as aws:
         aws.add_images()

@@ -5,29 +5,15 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
-import sys
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import trio
 
-from bigmachine.session._loop_thread import LoopThread
 from tests.support.aws.aws import Aws
 from tests.support.aws.region import REGION
-from tests.support.cloudbox import Box, Ec2, Host, why_not
+from tests.support.cloudbox import Ec2, HostedVms
 from tests.support.lean_environment import lean_environ
-
-IMAGE_PYTHON = (3, 11)
-SHUTDOWN_SECONDS = 5.0  # that an instance that is told to end has to do it in good order
-
-
-def why_not_here() -> str:
-    """Say why there can be no EC2 in a box for this process; empty if there can."""
-    if sys.version_info[:2] != IMAGE_PYTHON:
-        return f"the box's image has Python {'.'.join(map(str, IMAGE_PYTHON))}"
-    reason = why_not()
-    return f"a cloud in a box {reason}" if reason else ""
 
 
 def environ(aws: Aws) -> dict[str, str]:
@@ -45,21 +31,12 @@ def environ(aws: Aws) -> dict[str, str]:
     }
 
 
-class Ec2Box:
-    """The hosts behind an `Aws`, by the ids of their instances.
+class Ec2Box(HostedVms):
+    """The hosts behind an `Aws`, by the ids of their instances."""
 
-    What befalls a host AWS sees, and what AWS is asked for befalls the host. The box runs in a
-    thread of its own, so that drivers of this process and of others may be tested.
-    """
-
-    def __init__(self, aws: Aws, box: Box, loop: LoopThread) -> None:
-        self.hosts: dict[str, Host] = {}
+    def __init__(self, aws: Aws) -> None:
+        super().__init__()
         self._aws = aws
-        self._box = box
-        self._loop = loop
-        self._lost: set[str] = set()
-
-    # -- what AWS asks for --------------------------------------------------------------
 
     def launch(self, vm: Any) -> None:
         """Boot the host of one of moto's instances, and give the instance its address."""
@@ -73,10 +50,8 @@ class Ec2Box:
             region=vm.region_name,
             zone=vm.availability_zone,
         )
-        host = self._run(self._box.boot, cloud)
-        self.hosts[vm.id] = host
+        host = self.boot(vm.id, cloud, lambda: self._aws.went_off(vm.id))
         vm.nics[0].private_ip_address = host.address
-        self._loop.portal.submit(self._watch, vm.id, host)
 
     def end(self, id: str) -> None:
         """Have an instance shut down, as when it is terminated; return at once."""
@@ -86,12 +61,10 @@ class Ec2Box:
         """Return what its console shows."""
         return self.hosts[id].console()
 
-    # -- what befalls the hosts ---------------------------------------------------------
-
     def interrupt(self, id: str) -> None:
         """Take a spot instance back, as EC2 does two minutes after its notice."""
         self._aws.interrupt(id)
-        self._run(self._end, id)
+        self._call(self._end, id)
 
     def notify(self, id: str, *, at: str) -> None:
         """Tell an instance that it is going to be taken back, at that time."""
@@ -99,52 +72,9 @@ class Ec2Box:
         assert isinstance(cloud, Ec2)
         cloud.spot_action = {"action": "terminate", "time": at}
 
-    def lose(self, id: str) -> None:
-        """Lose an instance with the computer that it is on; EC2 does not know it yet."""
-        self._lost.add(id)
-        self._run(self.hosts[id].kill)
-
-    def cut(self, id: str) -> None:
-        """Cut its cable: whatever is sent is lost, and neither end is told."""
-        self._run(self.hosts[id].cut)
-
-    def mend(self, id: str) -> None:
-        """Mend its cable."""
-        self._run(self.hosts[id].mend)
-
-    def run(self, id: str, *command: str) -> str:
-        """Run a command on it as root; return what it prints."""
-        return str(self._run(partial(self.hosts[id].run, *command)))
-
-    def running(self) -> list[str]:
-        """List the instances whose hosts run."""
-        return [id for id, host in self.hosts.items() if not host.is_off]
-
-    def clear(self) -> None:
-        """Lose all hosts that still run."""
-        for id in self.running():
-            self._run(self.hosts[id].kill)
-        self.hosts.clear()
-
-    def _run(self, function: Any, *args: Any) -> Any:
-        return self._loop.portal.run(function, *args)
-
-    async def _watch(self, id: str, host: Host) -> None:
-        await host.wait_off()
-        if id not in self._lost:
-            await self._tell_off(id)
-
     async def _end(self, id: str) -> None:
-        host = self.hosts[id]
-        with trio.move_on_after(SHUTDOWN_SECONDS), contextlib.suppress(RuntimeError, OSError):
-            await host.press_power_button()
-            await host.wait_off()
-        if not host.is_off:
-            await host.kill()
-        await self._tell_off(id)
-
-    async def _tell_off(self, id: str) -> None:
-        # In a thread: whoever holds AWS's lock may wait for this loop.
+        await self._shut_down(self.hosts[id])
+        # Also of one that is lost. In a thread: whoever holds AWS's lock may wait for this loop.
         await trio.to_thread.run_sync(self._aws.went_off, id)
 
 
@@ -154,10 +84,9 @@ def ec2_in_a_box(aws: Aws) -> Iterator[Ec2Box]:
 
     They have private addresses alone, in the default VPC, which is the box's network.
     """
-    box = Box()
-    loop = LoopThread(box)
+    box = Ec2Box(aws)
     try:
-        with aws.hosting(Ec2Box(aws, box, loop), block=f"{box.subnet}.0/24") as hosted:
-            yield hosted
+        with aws.hosting(box, block=box.block):
+            yield box
     finally:
-        loop.close()
+        box.close()

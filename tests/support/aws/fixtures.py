@@ -22,9 +22,10 @@ from bigmachine.system import Instance, Keepalive
 from bigmachine.system._options import resolve_options
 from bigmachine_ec2 import Ec2Options, Ec2System, _api
 from tests.support.aws.aws import Aws
-from tests.support.aws.box import Ec2Box, ec2_in_a_box, environ, why_not_here
+from tests.support.aws.box import Ec2Box, ec2_in_a_box, environ
 from tests.support.aws.once import everything_once
 from tests.support.aws.region import REGION
+from tests.support.cloudbox import why_no_drivers
 from tests.support.kits import run_with
 
 TYPE = "c7i.large"
@@ -148,7 +149,7 @@ def consistent(aws: Aws) -> None:
 
 @pytest.fixture(scope="module")  # others' instances are not to boot
 def boxed(served: Aws) -> Iterator[Ec2Box]:
-    if reason := why_not_here():
+    if reason := why_no_drivers():
         pytest.skip(reason)
     with ec2_in_a_box(served) as box:
         yield box

@@ -18,15 +18,31 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+from tests.support.azure.addresses import Addresses
+from tests.support.azure.blobs import Blobs
 from tests.support.azure.calls import Answer, Call, Handler, Route, Routes
+from tests.support.azure.capacity import Capacity
+from tests.support.azure.disks import Disks
 from tests.support.azure.entra import Entra
 from tests.support.azure.errors import ArmError
 from tests.support.azure.groups import Groups
+from tests.support.azure.images import Images
+from tests.support.azure.interfaces import Interfaces
+from tests.support.azure.meter import Meter
 from tests.support.azure.models import schema_of
+from tests.support.azure.networks import Networks
 from tests.support.azure.operations import Operations
 from tests.support.azure.places import Places
+from tests.support.azure.policies import Policies
+from tests.support.azure.quotas import Quotas
 from tests.support.azure.resources import Resources
+from tests.support.azure.retail_prices import PATH as PRICES
+from tests.support.azure.retail_prices import RetailPrices
+from tests.support.azure.security_groups import ApplicationSecurityGroups, SecurityGroups
+from tests.support.azure.skus import Skus
+from tests.support.azure.throttles import Throttles
 from tests.support.azure.versions import check_version
+from tests.support.azure.vms import VirtualMachines
 from tests.support.emulation.certificates import make_certificates
 from tests.support.emulation.chance import Chance
 from tests.support.emulation.faults import FOREVER, Fault, Faults
@@ -64,18 +80,57 @@ class Arm:
             self.checks: list[Callable[[Call], None]] = []
             """What may refuse a call before it is carried out, by raising `ArmError`."""
             self._addresses = itertools.count(10)
-            self.timeline = Timeline()
+            self.timeline = Timeline(self._accrue)
             self.chance = Chance(self.timeline.now)
             self.faults = Faults()
             self.entra = Entra(self.timeline.now, self.url)
-            self.resources = Resources()
+            self.throttles = Throttles(self)
+            self.resources = Resources(self.chance)
             self.operations = Operations(self)
             self.places = Places(self)
             self.groups = Groups(self)
+            self.networks = Networks(self)
+            self.security_groups = SecurityGroups(self)
+            self.application_security_groups = ApplicationSecurityGroups(self)
+            self.addresses = Addresses(self)
+            self.interfaces = Interfaces(self)
+            self.disks = Disks(self)
+            self._reset_compute()
             self._routes = Routes(self._components())
 
+    def _reset_compute(self) -> None:
+        self.skus = Skus(self)
+        self.images = Images(self)
+        self.quotas = Quotas(self)
+        self.capacity = Capacity(self)
+        self.vms = VirtualMachines(self)
+        self.blobs = Blobs(self)
+        self.policies = Policies(self)
+        self.checks.append(self.policies.check)
+        self.retail_prices = RetailPrices(url=self.url)
+        self.meter = Meter(self)
+        self.box: Any = None
+
+    def _accrue(self) -> None:
+        self.meter.accrue()
+
     def _components(self) -> Sequence[Any]:
-        return (self.operations, self.places, self.groups)
+        return (
+            self.operations,
+            self.places,
+            self.groups,
+            self.networks,
+            self.security_groups,
+            self.application_security_groups,
+            self.addresses,
+            self.interfaces,
+            self.disks,
+            self.skus,
+            self.images,
+            self.quotas,
+            self.vms,
+            self.policies,
+        )
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[Arm]:
@@ -134,8 +189,7 @@ class Arm:
     def advance(self, seconds: float) -> None:
         """Set its clock forward; all happens that is due."""
         with self._lock:
-            self.timeline.advance(seconds)
-            self.timeline.run_due()
+            self.timeline.advance_through(seconds)
 
     def count(self, method: str) -> int:
         """Return how often an operation was called."""
@@ -172,6 +226,10 @@ class Arm:
         tail = unquote(call.path).strip("/").split("/")[4:]
         return "/".join([group["id"], *tail])
 
+    def id_in(self, group: str, type: str, name: str) -> str:
+        """Return the id of a resource of a type in a resource group."""
+        return f"{self.groups.all[group.lower()]['id']}/providers/{type}/{name}"
+
     def page(self, call: Call, items: Sequence[Any]) -> dict[str, Any]:
         """Return a page of a list, with the link to the next one if there is one."""
         start = int(call.query.get("$skiptoken", 0))
@@ -195,6 +253,11 @@ class Arm:
             if self.entra.is_asked(url.path):
                 with self._lock:
                     return (*self.entra.answer(verb, url.path, content), {})
+            if url.path == PRICES:
+                return (*self.retail_prices.answer(dict(parse_qsl(url.query))), more)
+            if self.blobs.is_asked(url.path):
+                with self._lock:
+                    return (*self.blobs.answer(url.path, url.query), more)
             answer = self._answer(verb, url.path, url.query, headers, content)
             return answer.status, answer.body, {**more, **answer.headers}
         except ArmError as error:
@@ -231,6 +294,7 @@ class Arm:
         )
         with self._lock:
             self.timeline.run_due()
+            self.meter.accrue()
             self.asked.append(call)
             fault = self.faults.next(call)
             if fault and not fault.is_carried_out:
@@ -242,6 +306,7 @@ class Arm:
         return answer
 
     def _carry_out(self, route: Route, handler: Handler, call: Call) -> Answer:
+        left = self.throttles.take(call)
         self.places.check_call(call)
         for check in self.checks:
             check(call)
@@ -250,11 +315,21 @@ class Arm:
         if not isinstance(answer, Answer):
             answer = Answer(200, answer)
         body = self.faults.edit(call, answer.body)
-        body = json.loads(json.dumps(body))  # as it is now: documents change
+        body = json.loads(self._written(call, body))  # as it is now: documents change
         if route.answer and body is not None:
             schema = schema_of(route.answer, is_request=False)
             REFUSED.extend(refusals(schema, body, f"answer of {route.name}"))
-        return Answer(answer.status, body, answer.headers)
+        return Answer(answer.status, body, {**left, **answer.headers})
+
+    def _written(self, call: Call, body: Any) -> str:
+        """Return an answer's JSON. Compute writes names of groups in capitals, often.
+
+        (Azure/azure-rest-api-specs#10016, Azure/azure-cli#8283.)
+        """
+        text = json.dumps(body)
+        if call.provider == "Microsoft.Compute" and self.chance.of("names in capitals", 0.5):
+            return re.sub(r"(?<=/resourceGroups/)[^/\"]+", lambda found: found[0].upper(), text)
+        return text
 
     def _check(self, route: Route, call: Call) -> None:
         """Refuse what Azure's models do not allow."""
@@ -278,8 +353,15 @@ class Arm:
 
 def _parse(content: bytes) -> Any:
     try:
-        return json.loads(content) if content else {}
+        return _without_nulls(json.loads(content)) if content else {}
     except ValueError as error:
         raise ArmError(
             400, "InvalidRequestContent", f"The request content was invalid: {error}"
         ) from None
+
+
+def _without_nulls(value: Any) -> Any:
+    """Return a body without what is null in it, which is as if it were not there."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(of) for key, of in value.items() if of is not None}
+    return [_without_nulls(of) for of in value] if isinstance(value, list) else value

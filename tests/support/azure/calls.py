@@ -45,6 +45,13 @@ class Route:
         name = rest.partition("/")[0]
         return name if found and not name.startswith("{") else "Microsoft.Resources"
 
+    @property
+    def type(self) -> str:
+        """What it is about, as ``Microsoft.Compute/virtualMachines``, or ``…/locations/usages``."""
+        _, found, rest = self.template.rpartition("/providers/")
+        parts = rest.split("/")[1:] if found else self.template.strip("/").split("/")
+        return "/".join([self.provider, *(of for of in parts if not of.startswith("{"))])
+
 
 @dataclass(frozen=True)
 class Call:

@@ -108,8 +108,9 @@ class Entra:
             raise _unauthorized(
                 "InvalidAuthenticationTokenTenant",
                 f"The access token is from the wrong issuer 'https://sts.windows.net/"
-                f"{principal.tenant}/'. It must match the tenant 'https://sts.windows.net/{tenant}/'"
-                " associated with this subscription. Please use the authority (URL) "
+                f"{principal.tenant}/'. It must match the tenant "
+                f"'https://sts.windows.net/{tenant}/' associated with this subscription. Please "
+                "use the authority (URL) "
                 f"'https://login.windows.net/{tenant}' to get the token.",
             )
 

@@ -50,6 +50,16 @@ def group_not_found(group: str) -> ArmError:
     return ArmError(404, "ResourceGroupNotFound", f"Resource group '{group}' could not be found.")
 
 
+def invalid_reference(id: str, user: str) -> ArmError:
+    """Return that of a resource that names another one which is not there, as Network words it."""
+    return ArmError(
+        400,
+        "InvalidResourceReference",
+        f"Resource {id} referenced by resource {user} was not found. Please make sure that the "
+        "referenced resource exists, and that both resources are in the same region.",
+    )
+
+
 def invalid(target: str, value: Any, why: str = "") -> ArmError:
     """Return that of a parameter which has an unusable value, as Microsoft.Compute words it."""
     text = f"The value '{value}' of parameter '{target}' is invalid. {why}".strip()

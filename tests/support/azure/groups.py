@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.support.azure.calls import GROUP, SUBSCRIPTION, Answer, Call, implements
 from tests.support.azure.errors import ArmError, group_not_found
+from tests.support.azure.names import check_name
 from tests.support.azure.resources import Document
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Groups:
         answer="resources.ResourceGroup",
     )
     def put(self, call: Call) -> Any:
+        check_name(TYPE, call.group)
         old = self.all.get(call.group.lower())
         if old and old["properties"]["provisioningState"] == "Deleting":
             raise _being_deleted(call.group)

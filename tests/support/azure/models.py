@@ -15,7 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tests.support.azure.limits import LIMITS, OPEN_ENUMS
+from tests.support.azure.limits import OPEN_ENUMS, limits_of
+from tests.support.azure.old_models import schema_of_old
 from tests.support.schemas import Schema
 
 _PACKAGES = {
@@ -23,8 +24,17 @@ _PACKAGES = {
     "network": "network",
     "resources": "resource/resources",
     "subscriptions": "resource/subscriptions",
+    "identities": "msi/v2024_11_30",
+    "authorization": "authorization/v2022_04_01",
+    "schedules": "devtestlabs",
 }
 """Where the models of a service are, below ``azure/mgmt``."""
+_OLD = {
+    "identities": "_managed_service_identity_client_enums",
+    "authorization": "_authorization_management_client_enums",
+    "schedules": "_dev_test_labs_client_enums",
+}
+"""Services whose models have the SDK's older form, and the modules of their enums."""
 _TYPES = {"str": "string", "bool": "boolean", "int": "integer", "float": "number"}
 _CLASS = re.compile(r"^class (\w+)\(", re.MULTILINE)
 _ONLY_IN_ANSWERS = Schema(refused="is only in answers (readOnly)")
@@ -60,6 +70,9 @@ def _page_of(item: Schema) -> Schema:
 @functools.cache
 def _schema(model: str, is_request: bool) -> Schema:
     package, _, name = model.partition(".")
+    if package in _OLD:
+        modules = (_source(package, module) for module in ("_models_py3", _OLD[package]))
+        return schema_of_old(*modules, name, is_request=is_request)
 
     @functools.cache
     def properties() -> dict[str, Schema]:
@@ -81,7 +94,7 @@ _ALWAYS = {"id", "name", "type", "etag", "location"}
 def _of_type(package: str, kind: ast.expr, name: str, is_request: bool) -> Schema:
     """Return that of a property by its annotation; ``name`` is as ``VirtualMachine.zones``."""
     inner = functools.partial(_of_type, package, is_request=is_request)
-    limits: dict[str, Any] = LIMITS.get(name, {}) if is_request else {}
+    limits: dict[str, Any] = limits_of(name) if is_request else {}
     if isinstance(kind, ast.Constant) and isinstance(kind.value, str):
         kind = ast.parse(kind.value, mode="eval").body
     if isinstance(kind, ast.Subscript):

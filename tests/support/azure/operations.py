@@ -110,11 +110,19 @@ class Operations:
                 operation.error = ArmError(409, "OperationPreempted", text)
                 self._end(operation, "Canceled")
 
-    def goes_on(self, target: str) -> bool:
-        """Whether an operation of a resource has not ended."""
-        return any(
-            of.target == target.lower() and of.status == "InProgress" for of in self.all.values()
-        )
+    def check_idle(self, target: str) -> None:
+        """Refuse a change of a resource of Microsoft.Network of which one still goes on."""
+        if "/providers/microsoft.network/" not in target.lower():
+            return
+        for of in self.all.values():
+            if of.target == target.lower() and of.status == "InProgress":
+                raise ArmError(
+                    429,
+                    "AnotherOperationInProgress",
+                    "Another operation on this or dependent resource is in progress. To retrieve "
+                    f"status of the operation use uri: {self.arm.url}{of.path}/operations/{of.name}"
+                    "?api-version=2026-03-01.",
+                )
 
     @implements(
         "operations.status", "GET", f"{_COMPUTE}/operations/{{operation}}", query=("p", "t")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,12 @@ PROVIDERS = (
     "Microsoft.Authorization",
     "Microsoft.Resources",
 )
-_ALWAYS_REGISTERED = {"Microsoft.Authorization", "Microsoft.Resources"}
+# "Azure resource providers and types": registered by default.
+_ALWAYS_REGISTERED = {
+    "Microsoft.Authorization",
+    "Microsoft.MarketplaceOrdering",
+    "Microsoft.Resources",
+}
 
 
 @dataclass
@@ -58,6 +64,27 @@ class Places:
                 f"available regions is '{','.join(LOCATIONS)}'."
             )
             raise ArmError(400, "LocationNotAvailableForResourceGroup", text)
+        return name
+
+    def check_resource(
+        self, type: str, new: Mapping[str, Any], old: Mapping[str, Any] | None, group: str
+    ) -> str:
+        """Return the name of the location that a resource is to be in; raises `ArmError`."""
+        location = new.get("location", "")
+        name = location.replace(" ", "").lower()
+        if name not in LOCATIONS:
+            text = (
+                f"The provided location '{location}' is not available for resource type '{type}'. "
+                f"List of available regions for the resource type is '{','.join(LOCATIONS)}'."
+            )
+            raise ArmError(400, "LocationNotAvailableForResourceType", text)
+        if old and old["location"] != name:
+            text = (
+                f"The resource '{old['name']}' already exists in location '{old['location']}' in "
+                f"resource group '{group}'. A resource with the same name cannot be created in "
+                f"location '{name}'. Please select a new resource name."
+            )
+            raise ArmError(409, "InvalidResourceLocation", text)
         return name
 
     def check_call(self, call: Call) -> None:

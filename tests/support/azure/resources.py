@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.support.azure.calls import GROUP, SUBSCRIPTION, Answer, Call, Handler, Route
-from tests.support.azure.errors import not_found
+from tests.support.azure.errors import ArmError, not_found
+from tests.support.azure.names import check_name
+from tests.support.emulation.chance import Chance
 
 if TYPE_CHECKING:
     from tests.support.azure.arm import Arm
@@ -20,14 +24,23 @@ KEPT = {"microsoft.network/virtualnetworks", "microsoft.network/virtualnetworks/
 
 @dataclass
 class Resources:
-    """All resources, found by id, whose case does not matter."""
+    """All resources, found by id, whose case does not matter.
 
+    Lists lag behind: they don't have what is new, and still have what was deleted
+    (cloudfoundry/bosh-azure-cpi-release#765).
+    """
+
+    chance: Chance
     _all: dict[str, Document] = field(default_factory=dict)
+    _deleted: dict[str, Document] = field(default_factory=dict)
     _of_user: set[str] = field(default_factory=set)
 
     def add(self, document: Document, *, is_users: bool = False) -> Document:
         """Add one, or replace it; a user's own is no leftover."""
         key = document["id"].lower()
+        if key not in self._all and not is_users:
+            self.chance.born("listed", key)
+        self._deleted.pop(key, None)
         self._all[key] = document
         if is_users:
             self._of_user.add(key)
@@ -37,16 +50,28 @@ class Resources:
         return self._all.get(id.lower())
 
     def remove(self, id: str) -> None:
-        self._all.pop(id.lower(), None)
+        document = self._all.pop(id.lower(), None)
+        if document is not None:
+            self._deleted[id.lower()] = copy.deepcopy(document)
+            self.chance.born("listed although deleted", id.lower())
+
+    def listed(self, type: str, *, group: str = "") -> list[Document]:
+        """Return what a list of a type has at this moment, by name."""
+        ghosts = [
+            of
+            for key, of in self._deleted.items()
+            if _is_of(of, type, group) and self.chance.hides("listed although deleted", key)
+        ]
+        found = [
+            of
+            for of in self.of_type(type, group=group)
+            if not self.chance.hides("listed", of["id"].lower())
+        ]
+        return sorted([*found, *ghosts], key=lambda of: str(of["name"]).lower())
 
     def of_type(self, type: str, *, group: str = "") -> list[Document]:
         """Return those of a type as ``Microsoft.Compute/disks``, by name."""
-        found = [
-            of
-            for of in self._all.values()
-            if of["type"].lower() == type.lower()
-            and (not group or group_of(of["id"]).lower() == group.lower())
-        ]
+        found = [of for of in self._all.values() if _is_of(of, type, group)]
         return sorted(found, key=lambda of: str(of["name"]).lower())
 
     def in_group(self, group: str) -> list[Document]:
@@ -124,7 +149,7 @@ class ResourceType:
 
     def put(self, call: Call) -> Any:
         """Make one, or change it."""
-        group = self.arm.groups.require_open(call.group)
+        self.arm.groups.require_open(call.group)
         old = self.arm.resources.find(call.path)
         new = {
             **call.body,
@@ -133,12 +158,14 @@ class ResourceType:
             "type": self.type,
         }
         new["properties"] = {**call.body.get("properties", {})}
+        check_name(self.type, call.name)
+        new["location"] = self.arm.places.check_resource(self.type, new, old, call.group)
+        self.arm.operations.check_idle(new["id"])
         self.check(call, new, old)
         self.complete(call, new, old)
         new["properties"]["provisioningState"] = "Updating" if old else "Creating"
-        new["etag"] = f'W/"{self.arm.new_guid()}"'
+        new["etag"] = new_etag()
         self.arm.resources.add(new)
-        location = new.get("location", group["location"])
 
         def finish() -> None:
             if self.arm.resources.find(new["id"]) is new:
@@ -146,7 +173,7 @@ class ResourceType:
                 new["properties"]["provisioningState"] = "Succeeded"
 
         return self.arm.operations.begin(
-            call, 200 if old else 201, self.view(new), location=location, finish=finish
+            call, 200 if old else 201, self.view(new), location=new["location"], finish=finish
         )
 
     def get(self, call: Call) -> Any:
@@ -156,7 +183,7 @@ class ResourceType:
         """Answer a page of those of a resource group, or of the subscription."""
         if call.group:
             self.arm.groups.require(call.group)
-        found = self.arm.resources.of_type(self.type, group=call.group)
+        found = self.arm.resources.listed(self.type, group=call.group)
         return self.arm.page(call, [self.view(of) for of in found])
 
     def delete(self, call: Call) -> Any:
@@ -164,6 +191,7 @@ class ResourceType:
         document = self.arm.resources.find(call.path)
         if document is None:
             return Answer(204)  # there is none, as was wanted
+        self.arm.operations.check_idle(document["id"])
         self.check_delete(document)
         document["properties"]["provisioningState"] = "Deleting"
 
@@ -182,6 +210,28 @@ class ResourceType:
         return document
 
 
+def _is_of(document: Document, type: str, group: str) -> bool:
+    is_there = not group or group_of(document["id"]).lower() == group.lower()
+    return is_there and str(document["type"]).lower() == type.lower()
+
+
+def check_ready(document: Document, user: str) -> None:
+    """Refuse what names a resource that is being made or changed, as Network does for a while.
+
+    The shape is that of hashicorp/terraform-provider-azurerm#30197.
+    """
+    state = document["properties"].get("provisioningState", "Succeeded")
+    if state in ("Creating", "Updating"):
+        text = (
+            f"Cannot proceed with operation because resource {document['id']} used by resource "
+            f"{user} is not in Succeeded state. Resource is in Updating state and the last "
+            "operation that updated/is updating the resource is "
+            f"Put{document['type'].rpartition('/')[2]}Operation."
+        )
+        details = [{"code": "ReferencedResourceNotProvisioned", "message": text}]
+        raise ArmError(429, "RetryableError", "A retryable error occurred.", details=details)
+
+
 def group_of(id: str) -> str:
     """Return the resource group that is in an id; "" if none is."""
     parts = id.strip("/").split("/")
@@ -192,3 +242,7 @@ def group_of(id: str) -> str:
 def name_of(id: str) -> str:
     """Return the last part of an id."""
     return id.rpartition("/")[2]
+
+
+def new_etag() -> str:
+    return f'W/"{uuid.uuid4()}"'

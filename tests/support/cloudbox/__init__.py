@@ -21,6 +21,7 @@ from tests.support.cloudbox._command import run_command
 from tests.support.cloudbox._ec2 import Ec2
 from tests.support.cloudbox._gce import Gce
 from tests.support.cloudbox._host import Host
+from tests.support.cloudbox._hosted_vms import HostedVms, ticking, why_no_drivers
 from tests.support.cloudbox._image import build, why_not
 from tests.support.cloudbox._leftovers import leftovers
 from tests.support.cloudbox._network import Unsupported
@@ -32,11 +33,14 @@ __all__ = [
     "Ec2",
     "Gce",
     "Host",
+    "HostedVms",
     "Request",
     "Response",
     "Unsupported",
     "build",
     "leftovers",
     "run_command",
+    "ticking",
+    "why_no_drivers",
     "why_not",
 ]

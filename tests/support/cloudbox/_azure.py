@@ -92,6 +92,7 @@ class Azure(Cloud):
     user: str = "azureuser"
     public_keys: tuple[str, ...] = ()
     public_address: str = ""  # of the Standard SKU
+    authority: str = ""  # a certificate that its image trusts, in PEM
     api: Callable[[Request], Awaitable[Response]] | None = None
     reports: list[str] = field(
         default_factory=list
@@ -110,7 +111,9 @@ class Azure(Cloud):
         dmi = dmi.replace('"/sys/class/dmi/id"', '"/etc/dmi"').replace(
             "if is_container():", "if 0:"
         )
+        trust = {"usr/lib/ssl/cert.pem": self.authority.encode()} if self.authority else {}
         return {
+            **trust,
             "etc/cloud/cloud.cfg.d/95_cloud.cfg": CLOUD_INIT,
             "etc/dmi/chassis_asset_tag": CHASSIS,
             "etc/dmi/product_uuid": self.vm_id.encode(),

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 Answer = tuple[int, Any, Mapping[str, str]]
-"""Status, what is sent as JSON (None sends nothing), and further headers."""
+"""Status, what is sent as JSON (bytes as they are, None not at all), and further headers."""
 Respond = Callable[[str, str, Mapping[str, str], bytes], Answer]
 """Answer a request: verb, path with its query, headers by their names in lower case, content."""
 
@@ -58,10 +58,13 @@ def _handler(respond: Respond) -> type[BaseHTTPRequestHandler]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             given = self.rfile.read(length)
             status, answer, more = respond(self.command, self.path, headers, given)
-            content = b"" if answer is None else json.dumps(answer, indent=1).encode()
+            is_plain = isinstance(answer, bytes)
+            content = answer if is_plain else json.dumps(answer, indent=1).encode()
+            content = b"" if answer is None else content
             self.send_response(status)
             if content:
-                self.send_header("Content-Type", "application/json; charset=UTF-8")
+                kind = "application/octet-stream" if is_plain else "application/json; charset=UTF-8"
+                self.send_header("Content-Type", kind)
             if content or status != 204:  # which has no content, by definition
                 self.send_header("Content-Length", str(len(content)))
             for name, value in more.items():

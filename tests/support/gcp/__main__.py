@@ -9,8 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.support.cloudbox import run_command
-from tests.support.gcp.box import environ, gce_in_a_box, why_not_here
+from tests.support.cloudbox import run_command, why_no_drivers
+from tests.support.gcp.box import environ, gce_in_a_box
 from tests.support.gcp.gce import Gce
 
 
@@ -18,7 +18,7 @@ def main(command: list[str]) -> int:
     """Return the command's exit status, or 3 where it left something."""
     if not command:
         sys.exit(__doc__)
-    if reason := why_not_here():
+    if reason := why_no_drivers():
         sys.exit(f"no GCE in a box: {reason}")
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -16,7 +16,8 @@ from bigmachine.boot import LaunchRequest, machine_names
 from bigmachine.boot._config import configure_worker
 from bigmachine.system import Instance, Keepalive
 from bigmachine.system._options import resolve_options
-from tests.support.gcp.box import GceBox, environ, gce_in_a_box, why_not_here
+from tests.support.cloudbox import why_no_drivers
+from tests.support.gcp.box import GceBox, environ, gce_in_a_box
 from tests.support.gcp.gce import ZONE, Gce
 from tests.support.kits import run_with
 
@@ -129,7 +130,7 @@ def consistent(gce: Gce) -> None:
 
 @pytest.fixture(scope="module")  # others' instances are not to boot
 def boxed_gce(served_gce: Gce) -> Iterator[GceBox]:
-    if reason := why_not_here():
+    if reason := why_no_drivers():
         pytest.skip(reason)
     with gce_in_a_box(served_gce) as box:
         yield box

@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from bigmachine.cloud import Refusals
+from bigmachine.cloud import LaunchResult, Refusals
 from bigmachine.errors import StartError, UsageError
 
 from .provider import Pool, Refused, Region, RegionLaunch, Single
@@ -74,6 +74,22 @@ def test_quota_for_some_machines_launches_those():
         region.quota = 3
         assert len(await launch(region, SMALL[:1], 7)) == 3
         assert [request.partition(" ")[0] for request in region.requests] == ["7", "3", "3", "1"]
+
+    run(test)
+
+
+def test_quota_is_not_tried_with_fewer_where_each_machine_is_requested_alone(monkeypatch):
+    async def one_by_one(self, count, *, token):
+        self._region.requests.append(str(count))
+        error = Refused("QUOTA")
+        return LaunchResult((), [(pool, error) for pool in self.offers], is_exhausted=True)
+
+    monkeypatch.setattr(Single, "launch", one_by_one)
+
+    async def test(region):
+        with pytest.raises(StartError, match="or ask for more"):
+            await launch(region, SMALL, 8)
+        assert region.requests == ["8", "8"]  # on either market
 
     run(test)
 

@@ -29,8 +29,14 @@ from ._metadata import MetadataClient as MetadataClient
 from ._metadata import MetadataError as MetadataError
 from ._metadata import parse_time as parse_time
 from ._offer import Offer as Offer
+from ._parallel import Parallel as Parallel
+from ._parallel import Pending as Pending
 from ._quiet import quiet as quiet
 from ._rate_limiter import RateLimiter as RateLimiter
+from ._resource_names import NAME_PREFIX as NAME_PREFIX
+from ._resource_names import session_label as session_label
+from ._resource_names import session_resource_name as session_resource_name
+from ._resource_names import vm_name as vm_name
 from ._scope import Refusals as Refusals
 from ._scope import RuledOut as RuledOut
 from ._scope import Scope as Scope

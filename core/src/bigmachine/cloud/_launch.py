@@ -204,7 +204,8 @@ class Launch(abc.ABC, Generic[OfferT, VmT, ErrorT]):
             self._errors += errors
             for offer, error in errors:
                 self.logger.info("%s: %s", offer, error)
-            if missing > 1 and any(error.is_quota for _, error in errors):
+            has_quota = not result.is_exhausted and any(error.is_quota for _, error in errors)
+            if missing > 1 and has_quota:
                 max_count = missing // 2  # the quota may have room for some
             elif errors or not result.vms:
                 return errors

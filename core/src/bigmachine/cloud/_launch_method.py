@@ -51,3 +51,5 @@ class LaunchResult(Generic[OfferT_co, VmT_co]):
     errors: Sequence[tuple[OfferT_co, CloudError]] = ()
     is_temporary: bool = False
     """Whether the same request may succeed a little later."""
+    is_exhausted: bool = False
+    """Whether a request for fewer would fail alike: each instance was requested on its own."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import urllib.parse
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
@@ -14,7 +14,7 @@ from bigmachine.cloud import RateLimiter, backoff, poll_intervals
 from ._credentials import find_cloud, find_credentials
 from ._error_parsing import error_of_operation, retry_after
 from ._errors import AzureError
-from ._operations import Operation, provisioning_state
+from ._operations import FINAL_STATES, Operation, is_in_progress, provisioning_state
 from ._subscription import find_subscription
 from ._transport import Answer, Transport
 
@@ -105,17 +105,21 @@ class Api:
                 return items
             page = {"continuation_token": body["nextLink"]}
 
-    async def change(self, method: str, **arguments: Any) -> Operation:
+    async def change(
+        self, method: str, *, is_undone_by_name: bool = False, **arguments: Any
+    ) -> Operation:
         """Call a method that changes something; return its operation, which may be done already.
 
         This waits for the answer even when cancelled, because the caller must know what was
         created. A request whose outcome is unknown is repeated if it names what it changes:
-        a PUT or a DELETE of the same resource does nothing twice.
+        a PUT or a DELETE of the same resource does nothing twice. When cancelled, that goes on,
+        unless ``is_undone_by_name``: then the caller deletes what there may be.
         """
         self._guard(method)
         answer = await self._change(
             lambda transport: transport.call(method, self._filled(arguments), timeout=_TIMEOUT),
             is_repeatable=method.partition(".")[2] in ("create_or_update", "delete", "update_tags"),
+            is_undone_by_name=is_undone_by_name,
         )
         return _operation(method, answer)
 
@@ -128,10 +132,9 @@ class Api:
             return await self._wait_for_status(operation)
         if operation.location_url and operation.status == 202:
             return await self._wait_for_location(operation)
-        resource = dict(operation.result)
-        if Operation.is_in_progress(resource):
+        if is_in_progress(operation.result):
             return await self._wait_for_resource(operation)
-        return self._checked(operation, resource)
+        return self._checked(operation, dict(operation.result))
 
     async def change_and_wait(self, method: str, **arguments: Any) -> dict[str, Any]:
         """Request a change as `change` does, and `wait` for it."""
@@ -194,34 +197,39 @@ class Api:
 
     async def _wait_for_status(self, operation: Operation) -> dict[str, Any]:
         """Poll the URL of Azure-AsyncOperation: ``{"status": …, "properties": …, "error": …}``."""
-        async for answer in self._poll(operation, operation.status_url):
-            body = answer.body or {}
-            status = str(body.get("status") or provisioning_state(body)).lower()
-            if status in ("failed", "canceled"):
-                raise self._failure(operation, body)
-            if status == "succeeded":
-                break
+
+        def state(answer: Answer) -> str:
+            return str(answer.body.get("status") or provisioning_state(answer.body)).lower()
+
+        answer = await self._poll(
+            operation, operation.status_url, lambda answer: state(answer) in FINAL_STATES
+        )
+        if state(answer) != "succeeded":
+            raise self._failure(operation, answer.body)
         if operation.method in ("PUT", "PATCH"):
             return (await self._get(operation.action, operation.url)).body or {}
-        return body.get("properties") or {}
+        return answer.body.get("properties") or {}
 
     async def _wait_for_location(self, operation: Operation) -> dict[str, Any]:
         """Poll the URL of Location, until it answers something else than 202."""
-        async for answer in self._poll(operation, operation.location_url):
-            if answer.status != 202:
-                break
+        answer = await self._poll(
+            operation, operation.location_url, lambda answer: answer.status != 202
+        )
         if operation.method in ("PUT", "PATCH"):
             answer = await self._get(operation.action, operation.url)
         return self._checked(operation, answer.body or {})
 
     async def _wait_for_resource(self, operation: Operation) -> dict[str, Any]:
         """Poll the resource itself, until its `provisioningState` is final."""
-        async for answer in self._poll(operation, operation.url):
-            if not Operation.is_in_progress(answer.body or {}):
-                break
+        answer = await self._poll(
+            operation, operation.url, lambda answer: not is_in_progress(answer.body or {})
+        )
         return self._checked(operation, answer.body or {})
 
-    async def _poll(self, operation: Operation, url: str) -> AsyncIterator[Answer]:
+    async def _poll(
+        self, operation: Operation, url: str, is_end: Callable[[Answer], bool]
+    ) -> Answer:
+        """GET a URL until its answer is the end, or until what is deleted is not found."""
         pause = operation.retry_after
         for interval in poll_intervals():
             await trio.sleep(min(max(pause, interval), _LONGEST_POLL))
@@ -229,14 +237,15 @@ class Api:
                 answer = await self._get(operation.action, url)
             except AzureError as error:
                 if operation.method == "DELETE" and error.is_not_found:
-                    yield Answer("GET", url, 204, {}, {"status": "Succeeded"})
-                    return
+                    return Answer("GET", url, 204, {}, {"status": "Succeeded"})
                 raise
-            yield answer
+            if is_end(answer):
+                return answer
             pause = retry_after(answer.headers)
+        raise AssertionError  # polls have no end
 
     def _checked(self, operation: Operation, resource: dict[str, Any]) -> dict[str, Any]:
-        if provisioning_state(resource).lower() in ("failed", "canceled"):
+        if provisioning_state(resource).lower() in FINAL_STATES - {"succeeded"}:
             raise self._failure(operation, {"status": provisioning_state(resource)})
         return resource
 
@@ -293,7 +302,14 @@ class Api:
                 await self._back_off(error, delay)
         return await self._send(send, self._read_limiter, transport=transport, is_read=True)
 
-    async def _change(self, send: Callable[[Transport], Answer], *, is_repeatable: bool) -> Answer:
+    async def _change(
+        self,
+        send: Callable[[Transport], Answer],
+        *,
+        is_repeatable: bool,
+        is_undone_by_name: bool = False,
+    ) -> Answer:
+        is_unknown = False
         delays = enumerate(backoff(_THROTTLED_ATTEMPTS), start=1)
         with trio.CancelScope() as scope:
             while True:
@@ -301,9 +317,10 @@ class Api:
                     return await self._send(send, self._write_limiter)
                 except AzureError as error:
                     attempt, delay = next(delays, (0, None))
-                    unknown = scope.shield or error.is_outcome_unknown
-                    scope.shield = error.is_outcome_unknown = unknown
-                    may_repeat = is_repeatable or not unknown
+                    is_unknown = is_unknown or error.is_outcome_unknown
+                    error.is_outcome_unknown = is_unknown
+                    scope.shield = is_unknown and not is_undone_by_name
+                    may_repeat = is_repeatable or not is_unknown
                     if delay is None or not may_repeat or not self._may_retry(error, attempt):
                         raise
                     await self._back_off(error, delay)

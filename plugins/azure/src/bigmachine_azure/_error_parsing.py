@@ -123,7 +123,7 @@ def _nested(message: str) -> Mapping[str, Any]:
 def _details(error: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     details = error.get("details")
     for each in details if isinstance(details, list) else []:
-        if isinstance(each, Mapping) and (each.get("code") or each.get("message")):
+        if isinstance(each, Mapping) and each:
             yield each
     inner = error.get("innererror") or error.get("innerError")
     if isinstance(inner, Mapping) and inner.get("code"):

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+FINAL_STATES = frozenset({"succeeded", "failed", "canceled"})
+"""Of operations and of resources, in lowercase: all others go on, whatever their names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Operation:
@@ -36,17 +39,14 @@ class Operation:
     @property
     def is_done(self) -> bool:
         """Whether the answer itself was the end."""
-        return not (self.status_url or self._has_location or self.is_in_progress(self.result))
+        has_location = self.status == 202 and bool(self.location_url)
+        return not (self.status_url or has_location or is_in_progress(self.result))
 
-    @property
-    def _has_location(self) -> bool:
-        return self.status == 202 and bool(self.location_url)
 
-    @staticmethod
-    def is_in_progress(resource: Mapping[str, Any]) -> bool:
-        """Whether Azure still changes a resource, by its `provisioningState`."""
-        state = provisioning_state(resource)
-        return bool(state) and state.lower() not in ("succeeded", "failed", "canceled")
+def is_in_progress(resource: Mapping[str, Any]) -> bool:
+    """Whether Azure still changes a resource, by its `provisioningState`."""
+    state = provisioning_state(resource)
+    return bool(state) and state.lower() not in FINAL_STATES
 
 
 def provisioning_state(resource: Mapping[str, Any]) -> str:

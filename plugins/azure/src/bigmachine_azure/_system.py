@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import logging
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import trio
 
 from bigmachine.boot import LaunchRequest
-from bigmachine.cloud import CloudSystem
-from bigmachine.errors import BigmachineError
-from bigmachine.system import Instance
+from bigmachine.cloud import CONTACT_SECONDS, CloudSystem
+from bigmachine.errors import BigmachineError, StartError, StopReason
+from bigmachine.system import Instance, Notice, Termination
 
-from ._errors import AzureError
-from ._options import AzureOptions
+from ._options import AzureOptions, check_offline
+from ._session_resources import SessionResources
+
+if TYPE_CHECKING:
+    from ._access import Access
+    from ._account import Account
+    from ._api import Api
+    from ._errors import AzureError
+    from ._launch import AzureLaunch
+    from ._launch_plan import LaunchPlan
+    from ._leftovers import Leftovers
+    from ._offers import Offer
+    from ._prices import Prices
+    from ._vm import Vm
+    from ._vms import Vms
+
+logger = logging.getLogger("bigmachine.azure")
 
 
 class AzureSystem(CloudSystem):
@@ -19,16 +39,251 @@ class AzureSystem(CloudSystem):
     name = "azure"
     Options = AzureOptions
     provider = "Azure"
-    capabilities = frozenset()  # until the hooks are there
+    # The time limit of a VM whose driver died before its first call, a slow boot, and up to five
+    # minutes for its deletion: its interface may be held for three.
+    orphan_timeout = CONTACT_SECONDS + 60.0 + 120.0 + 300.0
 
     options: AzureOptions
+    resources: SessionResources
+    access: Access | None
+
+    def __init__(self, options: AzureOptions | None = None) -> None:
+        super().__init__(options)
+        self.resources = SessionResources(self.options, lambda: self._account)
+        self._opened: Account | None = None
+        self._plan: LaunchPlan | None = None
+
+    async def setup(self) -> None:
+        """Check the options, and with Azure all that they name."""
+        from bigmachine.cloud import check_prices
+
+        from ._access import Access
+        from ._budget import within_max_price
+        from ._guest_setup import guest_setup
+        from ._launch_plan import make_launch_plan
+        from ._login import login_keys
+
+        check_offline(self.options)
+        login_keys(self.options)
+        self.guest_setup = guest_setup(self.options)
+        with self.readable():
+            plan = await make_launch_plan(
+                self._api, self.options, address_service_url=self.address_service_url
+            )
+            await self._prices.fetch(offer.price_key for offer in plan.offers)
+        self.access = self.access or Access(
+            self._api, self.options, plan, address_service_url=self.address_service_url
+        )
+        offers = within_max_price(self._prices, plan.offers, max_price=self.options.max_price)
+        self._plan = plan = dataclasses.replace(plan, offers=offers)
+        if self.max_session_cost is not None:
+            if error := self._prices.failure:
+                raise StartError(
+                    f"max_session_cost: the machines' prices are unknown: {error}"
+                ) from error
+            check_prices(self._prices, plan.offers, provider="Azure")
 
     async def start(self, count: int, request: LaunchRequest) -> Sequence[Instance]:
         """Launch VMs until there are enough, or Azure has no more."""
-        raise NotImplementedError
+        from bigmachine.cloud import affordable
+
+        from ._instance_addresses import await_addresses
+
+        if self._plan is None:
+            await self.setup()
+        assert self._plan is not None
+        assert self.access is not None
+        plan, budget = self._plan, request.remaining_budget
+        plan.quotas.warn(plan.offers, count=count)
+        offers = affordable(self._prices, plan.offers, count=count, budget=budget)
+        with self.readable():
+            launch = await self._prepare(request, offers)
+            try:
+                await launch.run(count)
+                await launch.confirm()
+                is_public = self.options.public_address
+                vms = await await_addresses(self._vms, launch.vms, is_public=is_public)
+            except BaseException:
+                left = await launch.undo()
+                self.resources.unconfirmed |= {vm.id for vm in left} | launch.possible_ids
+                raise
+        self.access.addresses.learn(
+            {vm.internal_address: vm.external_address for vm in vms}, allow=self.access.allow
+        )
+        self.resources.add({vm.name: vm.id for vm in vms})
+        self.resources.markets.update((vm.id, vm.market) for vm in vms)
+        return self._priced(vms, port=self.options.port)
+
+    def maxprocs(self) -> int | None:
+        """Return how many vCPUs each VM has; None if the sizes differ."""
+        counts = {offer.size.vcpus for offer in self._plan.offers} if self._plan else set()
+        return counts.pop() if len(counts) == 1 else None
+
+    async def keepalive_failed(self, instance: Instance) -> Termination | None:
+        """Return why the VM ended, as Azure tells it; None if it runs, or if that is unknown."""
+        from ._errors import AzureError
+        from ._terminations import explain_ended, explain_missing
+
+        id = self.resources.id_of(instance)
+        if not id:
+            return Termination(StopReason.GONE, "it is no VM of this session")
+        with trio.move_on_after(self.keepalive().rpc_timeout):
+            try:
+                vm = await self._vms.describe(id)
+            except AzureError as error:
+                logger.warning("%s: the state of its VM is unknown: %s", instance.name, error)
+                return None
+            if vm is not None:
+                return explain_ended(vm) if vm.has_ended else None
+            if not self._vms.is_new(id):
+                return explain_missing(market=self.resources.markets.get(id, ""))
+        return None
+
+    async def stop(self, instance: Instance) -> None:
+        """Delete the VM with all that is its, or another resource, and wait until that is done.
+
+        Immortal VMs of this session are left running.
+        """
+        from ._leftovers import is_leftover
+
+        if self.resources.is_immortal(instance):
+            return
+        with self.readable():
+            if is_leftover(instance):  # one of `instances`
+                await self._leftovers.free(await self._leftovers.find_ours(instance))
+                return
+            await self._api.open()
+            id = self.resources.id_of(instance)
+            if id not in self.resources.ids.values():
+                id = await self._vms.find_ours(instance)
+            if id:
+                await self.resources.terminate([id])
+        self.resources.ids.pop(instance.name, None)
+
+    async def shutdown(self) -> None:
+        """Delete all VMs of the session, and all other resources that are tagged with it.
+
+        Immortal VMs and their security group are left. The resource group and the network are
+        kept; they cost nothing.
+        """
+        if self.access is not None and self.access.firewall is not None:
+            self.resources.security_group_id = self.access.firewall.id
+        await super().shutdown()
+
+    async def close(self) -> None:
+        """Close all connections to Azure."""
+        if self._opened is not None:
+            await self._api.close()
 
     def explain(self, error: AzureError) -> BigmachineError:
         """Return the error for the user."""
         from ._advice import explain
 
         return explain(error)
+
+    async def console(self, instance: Instance) -> str:
+        """Return the output of the VM's serial port, as Azure's boot diagnostics have it."""
+        from ._console import read_console
+
+        with self.readable():
+            await self._api.open()
+            return await read_console(self._api, self.resources.id_of(instance))
+
+    async def instances(self) -> Sequence[Instance]:
+        """List what is tagged with a session in the subscription: VMs and other resources.
+
+        VMs that have stopped, and are billed all the same, come first.
+        """
+        with self.readable():
+            vms = await self._vms.with_power_states(await self._vms.find())
+            vms = await self._vms.with_addresses(vms)
+            leftovers = await self._leftovers.find()
+            await self._prices.fetch(vm.price_key for vm in vms)
+        vms.sort(key=lambda vm: not vm.is_stopped_and_billed)
+        return [*self._priced(vms), *leftovers]
+
+    # -- on the machine ---------------------------------------------------------------
+
+    def notices(self) -> AsyncIterator[Notice]:
+        """Yield Azure's notices to this VM: eviction, deletion, restarts and maintenance."""
+        from ._notices import read_notices
+
+        return read_notices(self.metadata_url)
+
+    # -- steps ------------------------------------------------------------------------
+
+    @property
+    def _account(self) -> Account:
+        if self._opened is None:
+            from ._account import Account
+
+            self._opened = Account(self.options)
+        return self._opened
+
+    @property
+    def _api(self) -> Api:
+        return self._account.api
+
+    @property
+    def _vms(self) -> Vms:
+        return self._account.vms
+
+    @property
+    def _leftovers(self) -> Leftovers:
+        return self._account.leftovers
+
+    @property
+    def _prices(self) -> Prices:
+        return self._account.prices
+
+    def _priced(self, vms: Iterable[Vm], *, port: int = 0) -> list[Instance]:
+        """Return VMs as instances with their prices; of a deallocated one, it is unknown."""
+        return [
+            vm.instance(port=port)
+            if vm.is_deallocated
+            else self._prices.priced(vm.instance(port=port), location=vm.location)
+            for vm in vms
+        ]
+
+    async def _prepare(self, request: LaunchRequest, offers: Sequence[Offer]) -> AzureLaunch:
+        """Create what VMs need, unless it exists: resource group, network, security group."""
+        from . import _tags
+        from ._launch import AzureLaunch
+        from ._launch_specification import LaunchSpecification
+        from ._login import login_keys
+        from ._own_network import open_network
+        from ._resource_group import open_resource_group
+        from ._user_data import make_custom_data
+
+        assert self._plan is not None
+        assert self.access is not None
+        plan, o = self._plan, self.options
+        data = make_custom_data(request, o)
+        self.resources.session = session = request.session
+        tags = _tags.session_tags(session, request.driver, o)
+        await open_resource_group(self._api, location=plan.location, tags=o.own_tags)
+        subnet = await open_network(
+            self._api, plan.network, location=plan.location, tags=o.own_tags
+        )
+        specification = LaunchSpecification(
+            options=o,
+            subnet=subnet,
+            security_group=await self.access.open(session=session, tags=tags),
+            tags=tags,
+            custom_data=data,
+            keys=login_keys(o),
+        )
+
+        def names() -> Iterator[str]:
+            while True:
+                yield request.new_machine().name
+
+        return AzureLaunch(
+            self._api,
+            self._vms,
+            specification,
+            offers=offers,
+            names=names(),
+            location=plan.location,
+            refusals=self.refusals,
+        )

@@ -182,8 +182,9 @@ def errors_of(action: str) -> Iterator[None]:
         yield
     except e.ClientAuthenticationError as exc:
         if exc.response is None:  # of azure-identity
-            code = type(exc).__name__
-            raise AzureError(action, code, str(exc.message), is_response=False) from exc
+            text = str(exc.message)
+            code = _unreachable(text) or type(exc).__name__
+            raise AzureError(action, code, text, is_response=False) from exc
         raise _error_of(action, exc.response) from exc
     except e.DecodeError as exc:  # a page of a proxy, with the status of success
         raise AzureError(action, "InvalidResponse", str(exc), is_response=False) from exc
@@ -235,6 +236,24 @@ def _network_code(exc: Any) -> str:
     if isinstance(exc, e.ServiceResponseTimeoutError):
         return "ReadTimeout"
     return "ConnectionLost"
+
+
+def _unreachable(text: str) -> str:
+    """Return why Microsoft Entra could not be reached, by a text of azure-identity; "" if it was.
+
+    It keeps the text alone of an exception, which is urllib3's or that of the ssl module.
+    """
+    for part, code in (
+        ("CERTIFICATE_VERIFY_FAILED", "SSLError"),
+        ("Unable to connect to proxy", "ProxyError"),
+        ("Failed to establish a new connection", "ConnectionError"),
+        ("Failed to resolve", "ConnectionError"),
+        ("Connection aborted", "ConnectionError"),
+        ("timed out", "ConnectionError"),
+    ):
+        if part in text:
+            return code
+    return ""
 
 
 def _new_transport() -> Any:

@@ -9,7 +9,6 @@ from bigmachine import cloud
 from bigmachine.errors import BigmachineError
 from bigmachine.system import Instance
 
-from . import _labels
 from ._advice import explain
 from ._errors import GcpError
 from ._firewall import SessionFirewallRule
@@ -70,7 +69,7 @@ class Access(cloud.Access[SessionFirewallRule, GcpError]):
         await self.look_up()
         self.firewall = self.firewall or SessionFirewallRule(
             self._api,
-            name=_labels.session_resource_name(session),
+            name=cloud.session_resource_name(session),
             network=self._network,
             port=o.port,
             has_ssh=o.has_ssh,

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from bigmachine.cloud import LaunchResult, MachineNames
+from bigmachine.cloud import LaunchResult, MachineNames, vm_name
 from bigmachine.errors import StopReason
 
-from . import _labels
 from ._bulk_operations import await_launched, created_by, request_id, unfinished_error
 from ._error_parsing import error_of_operation
 from ._errors import GcpError, preemption_error
@@ -66,7 +65,7 @@ class BulkInsert:
         If it is cancelled, its operation may go on, and what it launches is found by ``token``.
         """
         taken = self._names.take(count)
-        machines = {_labels.instance_name(name.partition(".")[2], name): name for name in taken}
+        machines = {vm_name(name.partition(".")[2], name): name for name in taken}
         try:
             operation = await self._insert([*machines], token=token)
         except GcpError as error:

@@ -8,13 +8,13 @@ the request that creates them; it can't be changed later.
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import re
 from collections.abc import Mapping
 
 from bigmachine.boot import PORT as DEFAULT_PORT
 from bigmachine.boot import Driver
+from bigmachine.cloud import session_label, session_resource_name
 
 from ._option_formats import LABEL_PREFIX
 from ._options import GcpOptions
@@ -24,33 +24,9 @@ SESSION = LABEL_PREFIX + "session"
 REQUEST = LABEL_PREFIX + "request"
 """The token of the request that launched it, to find what a request without an answer launched."""
 
-NAME_PREFIX = "bm-"
-_DOMAIN = "bigmachine"
-_MAX_NAME = 63  # by the pattern of names in the discovery document
 # Google documents no limit for instances; other descriptions of Compute Engine have 2,048
 # characters. An escaped character of JSON takes six.
 _MAX_HOST, _MAX_USER, _MAX_COMMAND = 64, 32, 128
-
-
-def session_label(session: str) -> str:
-    """Return the label of a session's name: ``main-0123abcd`` of ``main-0123abcd.bigmachine``.
-
-    That of a name in another domain ends with a hash, so no two sessions have the same label.
-    """
-    label, _, domain = session.partition(".")
-    if domain in ("", _DOMAIN):
-        return label
-    return f"{label}-{hashlib.sha256(session.encode()).hexdigest()[:8]}"
-
-
-def session_resource_name(session: str) -> str:
-    """Return the name of a session's firewall rule, and of its network tag: ``bm-SESSION``."""
-    return _name(session_label(session), "")
-
-
-def instance_name(session: str, machine: str) -> str:
-    """Return the name of a machine's instance: ``bm-SESSION-mN``. Both names may be full ones."""
-    return _name(session_label(session), "-" + machine.partition(".")[0])
 
 
 def session_labels(session: str, o: GcpOptions) -> dict[str, str]:
@@ -115,8 +91,3 @@ def details(fields: Mapping[str, str], *, kind: str, **more: str) -> dict[str, s
     """Return the details of an `Instance`, from the fields of a resource's description."""
     keys = ("session", "driver", "host", "started")
     return {"kind": kind, **{key: fields.get(key, "") for key in keys}, **more}
-
-
-def _name(session: str, end: str) -> str:
-    """Return a name of at most 63 characters; a session's label has at most 33."""
-    return NAME_PREFIX + session[-(_MAX_NAME - len(NAME_PREFIX) - len(end)) :] + end

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from bigmachine.cloud import for_each, poll_intervals
+from bigmachine.cloud import (
+    NAME_PREFIX,
+    for_each,
+    poll_intervals,
+    session_label,
+    session_resource_name,
+)
 from bigmachine.system import Instance
 
 from . import _labels
@@ -50,7 +56,7 @@ class Leftovers:
 
     async def find_disks(self, *, session: str = "", zones: Sequence[str] = ()) -> list[Instance]:
         """List the disks of a session, or of all, in these zones, or in all of the project."""
-        filter = _labels.label_filter(session=_labels.session_label(session) or "*")
+        filter = _labels.label_filter(session=session_label(session) or "*")
         if not zones:
             raws = await self._api.read_all("disks.aggregated_list", filter=filter)
         else:
@@ -65,9 +71,9 @@ class Leftovers:
         In a shared network, they are in the project of the network that the options name.
         """
         await self._api.open()
-        name = f"{_labels.NAME_PREFIX}.*"
+        name = f"{NAME_PREFIX}.*"
         if session:
-            name = _labels.session_resource_name(session)
+            name = session_resource_name(session)
         found: list[Instance] = []
         for project in self._projects():
             raws = await self._api.read_all(
@@ -142,7 +148,7 @@ def users_of(disks: Iterable[Instance], session: str) -> set[str]:
     Those of others are not among them, whatever somebody has attached to them. Other resources
     have no users.
     """
-    prefix = _labels.session_resource_name(session) + "-"
+    prefix = session_resource_name(session) + "-"
     users = {user for disk in disks for user in disk.details.get("users", "").split()}
     return {user for user in users if last_part(user).startswith(prefix)}
 

@@ -10,7 +10,7 @@ from typing import Any
 import trio
 
 from bigmachine.boot import PORT
-from bigmachine.cloud import Batch, for_each, poll_intervals
+from bigmachine.cloud import NAME_PREFIX, Batch, for_each, poll_intervals, session_label
 from bigmachine.system import Instance
 
 from . import _labels
@@ -173,7 +173,7 @@ class Vms:
         are among them. Raises `GcpError`, also if a zone can't be reached: what is there is
         unknown.
         """
-        filters = [_labels.label_filter(session=_labels.session_label(session) or "*")]
+        filters = [_labels.label_filter(session=session_label(session) or "*")]
         if tokens:  # of which there is only one each
             starts = range(0, len(tokens), _MAX_TOKENS)
             filters = [_any(_labels.REQUEST, tokens[s : s + _MAX_TOKENS]) for s in starts]
@@ -282,7 +282,7 @@ def name_of(id: str) -> str:
 
 def _session_label(name: str) -> str:
     """Return the label of the session that an instance's name begins with."""
-    return name.removeprefix(_labels.NAME_PREFIX).rpartition("-")[0]
+    return name.removeprefix(NAME_PREFIX).rpartition("-")[0]
 
 
 def _any(label: str, values: Sequence[str]) -> str:

@@ -1,0 +1,60 @@
+"""How a session's driver and machines reach each other: security group, and public addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from bigmachine import cloud
+from bigmachine.errors import BigmachineError
+
+from ._advice import explain
+from ._errors import AzureError
+from ._security_group import SessionSecurityGroup
+
+if TYPE_CHECKING:
+    from ._api import Api
+    from ._launch_plan import LaunchPlan
+    from ._options import AzureOptions
+
+
+class Access(cloud.Access[SessionSecurityGroup, AzureError]):
+    """Lets the driver in to the session's machines, also after its address has changed.
+
+    ``address_service_url`` is a service that returns this computer's public address.
+    """
+
+    system = "azure"
+
+    def __init__(
+        self, api: Api, options: AzureOptions, plan: LaunchPlan, *, address_service_url: str
+    ) -> None:
+        super().__init__(
+            options,
+            allow=plan.allow,
+            blocks=plan.network.blocks,
+            address_service_url=address_service_url,
+            has_firewall=not options.security_group,
+        )
+        self._api = api
+        self._options = options
+        self._plan = plan
+
+    def explain(self, error: AzureError) -> BigmachineError:
+        """Return the error for the user."""
+        return explain(error)
+
+    async def open(self, *, session: str, tags: Mapping[str, str]) -> str:
+        """Return the ID of the security group for new VMs. Raises `AzureError`."""
+        if self._plan.security_group:
+            return self._plan.security_group
+        await self.look_up()
+        self.firewall = self.firewall or SessionSecurityGroup(
+            self._api,
+            name=cloud.session_resource_name(session),
+            location=self._plan.location,
+            subnet=self._plan.network.subnet_blocks,
+            port=self._options.port,
+            has_ssh=self._options.has_ssh,
+        )
+        return await self.firewall.open(allow=self.allow, tags=tags)

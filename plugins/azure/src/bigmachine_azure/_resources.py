@@ -1,0 +1,219 @@
+"""Resources beside VMs that cost money or are in the way: listed, and deleted until they are gone.
+
+They are deleted with their VM, by its `deleteOption`. But a forced deletion, or a VM that could not
+be made, may leave them (azure-docs issue 117342, machine-controller-manager issue 298), and a list
+may lack what is new (bosh-azure-cpi-release issue 765). So what is known is looked at by its ID.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from bigmachine.cloud import backoff, for_each, poll_intervals
+
+from ._errors import AzureError
+from ._place import GROUPS_VERSION
+from ._resource_ids import ResourceId, normal_id
+
+if TYPE_CHECKING:
+    from ._api import Api
+
+
+logger = logging.getLogger("bigmachine.azure")
+
+_ATTEMPTS = 6  # with their delays up to 15 seconds
+_TOLD_SECONDS = 45.0  # Azure releases most of what deleted VMs used within seconds
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceKind:
+    """A kind of resource, and the SDK's methods for it.
+
+    ``name`` is what users see. ``group`` is the SDK's operation group, whose methods ``list`` and
+    ``list_all`` list those of a resource group, or of the subscription; ``get`` and ``delete``
+    take the resource's name as ``parameter``.
+    """
+
+    name: str
+    type: str
+    group: str
+    parameter: str
+    list: str = "list"
+    list_all: str = "list_all"
+
+
+VM = ResourceKind("instance", "microsoft.compute/virtualmachines", "virtual_machines", "vm_name")
+INTERFACE = ResourceKind(
+    "network-interface",
+    "microsoft.network/networkinterfaces",
+    "network_interfaces",
+    "network_interface_name",
+)
+ADDRESS = ResourceKind(
+    "public-address",
+    "microsoft.network/publicipaddresses",
+    "public_ip_addresses",
+    "public_ip_address_name",
+)
+DISK = ResourceKind(
+    "disk",
+    "microsoft.compute/disks",
+    "disks",
+    "disk_name",
+    list="list_by_resource_group",
+    list_all="list",
+)
+SECURITY_GROUP = ResourceKind(
+    "security-group",
+    "microsoft.network/networksecuritygroups",
+    "network_security_groups",
+    "network_security_group_name",
+)
+KINDS = (INTERFACE, ADDRESS, DISK, SECURITY_GROUP)
+"""All but VMs, in the order in which they can be deleted: what is first uses what is later."""
+
+# Until what uses a resource is gone. An interface is held for 180 seconds after a failed creation
+# (bosh-azure-cpi-release issue 366); a disk that is attached is an OperationNotAllowed.
+_IN_USE = frozenset(
+    code.lower()
+    for code in (
+        "NicInUse",
+        "NicInUseWithPrivateEndpoint",
+        "NicReservedForAnotherVm",
+        "PublicIPAddressCannotBeDeleted",
+        "PublicIPAddressInUse",
+        "InUseNetworkSecurityGroupCannotBeDeleted",
+        "OperationNotAllowed",
+        "OperationPreempted",
+        "Conflict",
+    )
+)
+
+
+class Resources:
+    """Resources by their IDs. All methods raise `AzureError`."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._is_warned = False
+
+    def id(self, kind: ResourceKind, name: str, *, group: str) -> str:
+        """Return the ID that a resource of this name has, or would have. Only after `Api.open`."""
+        return str(ResourceId(self._api.subscription, group, kind.type, name)).lower()
+
+    async def find(self, kind: ResourceKind, *, group: str = "") -> list[Any]:
+        """Return all resources of a kind in a resource group, or in the subscription.
+
+        Who may not list the subscription gets those of the options' resource group, with a
+        warning. A resource group that does not exist has none.
+        """
+        await self._api.open()
+        if group:
+            return await self._list_group(kind, group)
+        try:
+            return await self._api.read_all(f"{kind.group}.{kind.list_all}")
+        except AzureError as error:
+            group = self._api.resource_group
+            if not (error.is_denied and group):
+                raise
+            if not self._is_warned:
+                logger.warning(
+                    "resources of resource group %s alone are listed: this account may not list "
+                    "the subscription's (%s)",
+                    group,
+                    error.denied_action or error.code,
+                )
+            self._is_warned = True
+            return await self._list_group(kind, group)
+
+    async def _list_group(self, kind: ResourceKind, group: str) -> list[Any]:
+        """List a resource group. A new one is not found at first; a deleted one has nothing."""
+        for delay in backoff(_ATTEMPTS):
+            try:
+                return await self._api.read_all(
+                    f"{kind.group}.{kind.list}", resource_group_name=group
+                )
+            except AzureError as error:
+                if not error.is_not_found:
+                    raise
+                if not await self._has_group(group):
+                    return []
+            await trio.sleep(delay)
+        return await self._api.read_all(f"{kind.group}.{kind.list}", resource_group_name=group)
+
+    async def _has_group(self, group: str) -> bool:
+        try:
+            await self._api.request("GET", self._api.group_id(group), api_version=GROUPS_VERSION)
+        except AzureError as error:
+            if error.is_not_found:
+                return False
+            raise
+        return True
+
+    async def read(self, id: str) -> Mapping[str, Any] | None:
+        """Return a resource as it is now; None if it does not exist."""
+        place, kind = ResourceId.parse(id), kind_of(id)
+        request = {"resource_group_name": place.group, kind.parameter: place.name}
+        try:
+            found: Mapping[str, Any] = await self._api.read(f"{kind.group}.get", **request)
+        except AzureError as error:
+            if error.is_not_found:
+                return None
+            raise
+        return found
+
+    async def delete(self, ids: Iterable[str]) -> None:
+        """Delete resources; return when none of them exists any more. See `_delete`."""
+        await for_each(dict.fromkeys(map(normal_id, ids)), self._delete)
+
+    async def _delete(self, id: str) -> None:
+        """Delete one, unless Azure does that already, or it is gone.
+
+        While something uses it, Azure refuses that. This waits for it until it is cancelled.
+        """
+        begin, is_told = trio.current_time(), False
+        for delay in poll_intervals():
+            found = await self.read(id)
+            if found is None:
+                return
+            if not is_being_deleted(found):
+                try:
+                    await self._request(id)
+                    continue  # a look at it shows whether it is gone
+                except AzureError as error:
+                    if not (error.is_not_found or error.is_temporary or error.codes & _IN_USE):
+                        raise
+                    if not is_told and trio.current_time() >= begin + _TOLD_SECONDS:
+                        is_told = True
+                        logger.warning(
+                            "%s %s can't be deleted yet: %s", kind_of(id).name, found["name"], error
+                        )
+            await trio.sleep(delay)
+
+    async def _request(self, id: str) -> None:
+        place, kind = ResourceId.parse(id), kind_of(id)
+        request: dict[str, Any] = {
+            "resource_group_name": place.group,
+            kind.parameter: place.name,
+        }
+        await self._api.change_and_wait(f"{kind.group}.delete", **request)
+
+
+def kind_of(id: str) -> ResourceKind:
+    """Return the kind of a resource. Raises `ValueError` for one that is of none of these."""
+    type = ResourceId.parse(id).type
+    for kind in KINDS:
+        if kind.type == type:
+            return kind
+    raise ValueError(f"{id} is of another kind")
+
+
+def is_being_deleted(raw: Mapping[str, Any]) -> bool:
+    """Whether Azure deletes a resource, by its `provisioningState`."""
+    state = (raw.get("properties") or {}).get("provisioningState") or ""
+    return str(state).lower() == "deleting"

@@ -1,0 +1,70 @@
+"""What the driver's session has at Azure: its VMs, and all else that is tagged with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING
+
+from bigmachine import cloud
+from bigmachine.system import Instance
+
+from ._options import AzureOptions
+from ._vm import Vm
+
+if TYPE_CHECKING:
+    from ._account import Account
+
+
+class SessionResources(cloud.SessionResources[Vm]):
+    """The resources of one session, of this driver's. All methods raise `AzureError`."""
+
+    system = "azure"
+    firewall = "security group"
+
+    def __init__(self, options: AzureOptions, account: Callable[[], Account]) -> None:
+        super().__init__(options)
+        self.security_group_id = ""
+        """The session's security group, if there may be one: lists may not have it yet."""
+        self.markets: dict[str, str] = {}
+        """What its VMs were bought on, by id: Azure no longer says it of one that is gone."""
+        self._account = account
+
+    def id_of(self, instance: Instance) -> str:
+        """Return an instance's id as a `Vm` has it; "" if neither it nor the session has one."""
+        group = instance.details.get("resource_group", "")
+        if instance.name in self.ids or not (instance.id and group):
+            return self.ids.get(instance.name, "")
+        return self._account().vms.vm_id(instance.id, group=group)
+
+    async def find(self) -> Sequence[Vm]:
+        """Return the session's VMs, stopped ones, too."""
+        return await self._account().vms.find(session=self.session, group=self._group)
+
+    async def describe(self, id: str) -> Vm | None:
+        """Return a VM as it is now; None if there is none."""
+        return await self._account().vms.describe(id)
+
+    async def terminate(self, ids: Collection[str]) -> None:
+        """Delete VMs with all that is theirs; return when all is gone."""
+        await self._account().vms.delete(ids, at_once=self.ended)
+
+    async def free_leftovers(self) -> None:
+        """Delete what VMs have left, and the security group; then look once more.
+
+        A list may lack what a failed or forced request has just left.
+        """
+        account = self._account()
+        await account.api.open()
+        for _ in range(_SWEEPS):
+            found = await account.leftovers.find(session=self.session, group=self._group)
+            await account.leftovers.free(found)
+        if self.security_group_id:
+            await account.resources.delete([self.security_group_id])
+        self.security_group_id = ""
+
+    @property
+    def _group(self) -> str:
+        return self._account().api.resource_group
+
+
+_SWEEPS = 2

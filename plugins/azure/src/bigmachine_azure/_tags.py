@@ -1,0 +1,98 @@
+"""The tags that identify every resource of a session, for any process.
+
+Names are those of `bigmachine.cloud`: the session's security group is ``bm-SESSION``, a machine's
+VM ``bm-SESSION-mN``; the network interface, address and disks of a VM have names that begin with
+the VM's.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+from bigmachine.boot import PORT as DEFAULT_PORT
+from bigmachine.boot import Driver
+from bigmachine.cloud import session_resource_name
+
+from ._option_formats import MAX_TAG_VALUE, TAG_PREFIX
+from ._options import AzureOptions
+
+SESSION = TAG_PREFIX + "session"
+"""The session's full name."""
+MACHINE = TAG_PREFIX + "machine"
+"""The machine's short name, as ``m3``; only on what a machine has."""
+REQUEST = TAG_PREFIX + "request"
+"""The token of the request that launched it, to find what a request without an answer launched."""
+DRIVER = TAG_PREFIX + "driver"
+"""The driver, to find out whether it is alive."""
+HOST = TAG_PREFIX + "host"
+"""The driver's computer."""
+USER = TAG_PREFIX + "user"
+"""The user that the driver runs as."""
+COMMAND = TAG_PREFIX + "command"
+"""The driver's program and its options; see `Driver.command`."""
+STARTED = TAG_PREFIX + "started"
+"""When the session began to start machines, in UTC."""
+PORT = TAG_PREFIX + "port"
+"""The port of its machines, if that is not the default, for whoever lists them."""
+IMMORTAL = TAG_PREFIX + "immortal"
+"""On resources that outlive their session, for debugging."""
+
+
+def session_tags(session: str, driver: Driver, o: AzureOptions) -> dict[str, str]:
+    """Return the tags of a session's resources, with the current time."""
+    now = datetime.datetime.now(datetime.UTC)
+    detailed = {USER: driver.user, COMMAND: driver.command} if o.detailed_tags else {}
+    return {
+        **o.own_tags,
+        SESSION: session,
+        DRIVER: str(driver),
+        HOST: tag_value(driver.host),
+        **{key: value for key, text in detailed.items() if (value := tag_value(text))},
+        STARTED: now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        **({IMMORTAL: "yes"} if o.immortal else {}),
+        **({PORT: str(o.port)} if o.port != DEFAULT_PORT else {}),
+    }
+
+
+def machine_tags(session: Mapping[str, str], machine: str, request: str) -> dict[str, str]:
+    """Return the tags of what one machine has, from those of its session."""
+    return {**session, MACHINE: machine.partition(".")[0], REQUEST: request}
+
+
+def tag_value(text: str) -> str:
+    """Return a text as Azure accepts it in a tag: at most 256 characters, on one line.
+
+    Azure allows all characters in values ("Use tags to organize your Azure resources"), but counts
+    those beyond U+FFFF twice, as all of UTF-16.
+    """
+    printable = "".join(c if c.isprintable() and c <= "\uffff" else " " for c in text)
+    return " ".join(printable.split())[:MAX_TAG_VALUE]
+
+
+def tags_of(raw: Mapping[str, Any]) -> dict[str, str]:
+    """Return the tags of a resource that Azure described, with bigmachine's keys as above.
+
+    Azure keeps the case of keys, but "operations on tag names are case-insensitive", and some
+    tools change it.
+    """
+    tags = {str(key): str(value or "") for key, value in (raw.get("tags") or {}).items()}
+    return {key.lower() if key.lower().startswith(TAG_PREFIX) else key: tags[key] for key in tags}
+
+
+def session_of(raw: Mapping[str, Any]) -> str:
+    """Return the full name of the session that a resource is of; "" if bigmachine did not make it.
+
+    Its name must begin with the session's, so that copied tags do not count.
+    """
+    session = tags_of(raw).get(SESSION, "")
+    prefix = session_resource_name(session) if session else ""
+    name = str(raw.get("name", "")).lower()
+    return session if prefix and (name == prefix or name.startswith(f"{prefix}-")) else ""
+
+
+def details(tags: Mapping[str, str], *, kind: str, **more: str) -> dict[str, str]:
+    """Return the details of an `Instance`, from a resource's tags."""
+    keys = {"session": SESSION, "driver": DRIVER, "host": HOST, "started": STARTED}
+    return {"kind": kind, **{key: tags.get(tag, "") for key, tag in keys.items()}, **more}

@@ -1,0 +1,284 @@
+"""Virtual machines of all sessions: listed with their power states, found by tags, and deleted."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from bigmachine.cloud import Batch, for_each, poll_intervals
+from bigmachine.system import Instance
+
+from . import _tags
+from ._errors import AzureError
+from ._interfaces import Interfaces
+from ._resource_ids import ResourceId, normal_id
+from ._resources import INTERFACE, VM, Resources, kind_of
+from ._vm import Vm
+
+if TYPE_CHECKING:
+    from ._api import Api
+    from ._operations import Operation
+
+logger = logging.getLogger("bigmachine.azure")
+
+_MAX_IDS = 1000  # asked for at once; a list has as many as there are
+_NEW_SECONDS = 30.0  # Azure may not find what was made a moment ago
+_NOT_THERE = 204  # the status of a deletion's answer if there was nothing to delete
+# A deletion can be repeated: another change of the VM goes on.
+_BUSY = frozenset(
+    code.lower() for code in ("Conflict", "OperationNotAllowed", "OperationPreempted")
+)
+
+
+class Vms:
+    """The VMs of all sessions in a subscription. Tasks that ask at once share requests.
+
+    All methods raise `AzureError`.
+    """
+
+    def __init__(self, api: Api, resources: Resources) -> None:
+        self._api = api
+        self._resources = resources
+        self._interfaces = Interfaces(resources)
+        self._described = Batch(self._describe_all, max_keys=_MAX_IDS)
+        self._listed = Batch(self._list_all, max_keys=_MAX_IDS)
+        self._first_seen: dict[str, float] = {}
+
+    def note_new(self, *ids: str) -> None:
+        """Remember VMs that may exist since now: Azure may not find them yet."""
+        for id in ids:
+            self._first_seen.setdefault(id, trio.current_time())
+
+    def is_new(self, id: str) -> bool:
+        """Whether the VM was first noted so recently that Azure may not find it yet."""
+        return trio.current_time() < self._first_seen.get(id, -float("inf")) + _NEW_SECONDS
+
+    def vm_id(self, name: str, *, group: str) -> str:
+        """Return the ID that a VM of this name has, or would have, in a resource group."""
+        return self._resources.id(VM, name, group=group)
+
+    async def describe(self, id: str) -> Vm | None:
+        """Return a VM as it is now, with its power state if Azure tells it; None if it is gone.
+
+        What a list lacks is looked at by its name: lists may be out of date.
+        """
+        return await self._described(id)
+
+    async def find(
+        self, *, session: str = "", tokens: Container[str] = (), group: str = ""
+    ) -> list[Vm]:
+        """Return the VMs of a session, or of all, in a resource group, or in the subscription.
+
+        ``tokens`` restricts it to what the requests with these tokens launched. Stopped ones are
+        among them. Their power states and addresses are not.
+        """
+        found = await self._list(group)
+        return [
+            vm
+            for vm in found
+            if vm.is_ours
+            and session in ("", vm.session)
+            and (not tokens or vm.tags.get(_tags.REQUEST) in tokens)
+        ]
+
+    async def find_ours(self, instance: Instance) -> str:
+        """Return the id of an instance, by its own id or its name; "" unless it is a session's."""
+        group = instance.details.get("resource_group", "")
+        if instance.id and group:
+            await self._api.open()
+            id = self.vm_id(instance.id, group=group)
+            if self.is_new(id):  # it was listed a moment ago, and may not be found again yet
+                return id
+            vm = await self.describe(id)
+            return vm.id if vm is not None and vm.is_ours else ""
+        session = instance.name.partition(".")[2]
+        if not session and not instance.id:
+            return ""
+        found = await self.find(session=session)
+        return next((vm.id for vm in found if instance.name == vm.name), "") or next(
+            (vm.id for vm in found if instance.id and instance.id == vm.resource_name), ""
+        )
+
+    async def with_power_states(self, vms: Sequence[Vm]) -> list[Vm]:
+        """Return VMs with their power states, as far as Azure tells them."""
+        found = await self._power_states([vm.id for vm in vms])
+        return [vm.with_states(found.get(vm.id, {})) for vm in vms]
+
+    async def with_addresses(self, vms: Sequence[Vm]) -> list[Vm]:
+        """Return VMs with their private and public addresses, as far as they have some."""
+        complete: dict[str, Vm] = {}
+
+        async def complete_one(vm: Vm) -> None:
+            complete[vm.id] = await self._with_addresses(vm)
+
+        await for_each(vms, complete_one)
+        return [complete[vm.id] for vm in vms]
+
+    async def delete(self, ids: Iterable[str], *, at_once: Container[str] = ()) -> None:
+        """Delete VMs and all that is theirs; return when all of it is gone.
+
+        The operating systems of those that are in ``at_once`` are not shut down.
+        """
+
+        async def delete(id: str) -> None:
+            await self._delete(id, is_forced=id in at_once)
+
+        await for_each(dict.fromkeys(ids), delete)
+
+    # -- one VM ---------------------------------------------------------------------------
+
+    async def _delete(self, id: str, *, is_forced: bool) -> None:
+        """Delete one, and confirm that it, its interfaces, addresses and disks are gone.
+
+        Many are looked at by one list: to follow each operation would take many requests of each.
+        """
+        parts = await self._parts_of(id)
+        operation: Operation | None = None
+        for delay in poll_intervals():
+            if operation is None:
+                operation = await self._request_deletion(id, is_forced=is_forced)
+            vm = await self._listed(id)
+            was_found = operation is not None and operation.status != _NOT_THERE
+            if vm is None and (was_found or not self.is_new(id)):
+                break
+            if operation is not None and (vm is None or not vm.is_being_deleted):
+                await self._wait(operation)  # it goes on; else it must be requested again
+                operation = None
+                if await self._listed(id) is None and was_found:
+                    break
+            await trio.sleep(delay)
+        await self._resources.delete(parts)
+        self._first_seen.pop(id, None)
+
+    async def _request_deletion(self, id: str, *, is_forced: bool) -> Operation | None:
+        """Request a deletion; return None if it must be requested again."""
+        place = ResourceId.parse(id)
+        try:
+            return await self._api.change(
+                "virtual_machines.delete",
+                resource_group_name=place.group,
+                vm_name=place.name,
+                force_deletion=is_forced,
+            )
+        except AzureError as error:
+            if error.is_not_found or error.codes & _BUSY:
+                return None
+            raise
+
+    async def _wait(self, operation: Operation) -> None:
+        """Wait until a deletion has ended; it may have to be requested again."""
+        try:
+            await self._api.wait(operation)
+        except AzureError as error:
+            if not (error.is_not_found or error.is_temporary or error.codes & _BUSY):
+                raise
+
+    async def _parts_of(self, id: str) -> list[str]:
+        """Return the IDs of all that is to be deleted with a VM: after it, nothing names them."""
+        vm = await self._listed(id)
+        parts = [*vm.parts] if vm is not None else []
+        for part in [part for part in parts if kind_of(part) is INTERFACE]:
+            interface = await self._interfaces.read(part)
+            if interface is not None and interface.public_address_id:
+                parts.append(interface.public_address_id)
+        return parts
+
+    async def _with_addresses(self, vm: Vm) -> Vm:
+        for part in vm.parts:
+            if kind_of(part) is INTERFACE and (found := await self._interfaces.read(part)):
+                public = found.public_address_id
+                return dataclasses.replace(
+                    vm,
+                    internal_address=found.private_address,
+                    external_address=await self._interfaces.public_address(public)
+                    if public
+                    else "",
+                )
+        return vm
+
+    # -- many VMs -------------------------------------------------------------------------
+
+    async def _describe_all(self, ids: Sequence[str]) -> dict[str, Vm]:
+        """Describe VMs: one by a look at it, many by a list of them, and one of power states."""
+        if len(ids) == 1:
+            return await self._read_all(ids)
+        found = await self._list_all(ids)
+        described = await self.with_power_states([*found.values()])
+        return {vm.id: vm for vm in described}
+
+    async def _list_all(self, ids: Sequence[str]) -> dict[str, Vm]:
+        """Describe VMs, without their power states; what a list lacks is looked at by its name."""
+        if len(ids) == 1:
+            return await self._read_all(ids)
+        found: dict[str, Vm] = {}
+        for group in dict.fromkeys(ResourceId.parse(id).group for id in ids):
+            found.update((vm.id, vm) for vm in await self._list(group))
+        missing = [id for id in ids if id not in found]
+        return {id: vm for id, vm in found.items() if id in ids} | await self._read_all(missing)
+
+    async def _list(self, group: str) -> list[Vm]:
+        return self._parse(await self._resources.find(VM, group=group))
+
+    async def _read_all(self, ids: Sequence[str]) -> dict[str, Vm]:
+        """Look at each VM by its name, with its power state; leave out those that are gone."""
+        found: dict[str, Vm] = {}
+
+        async def read(id: str) -> None:
+            place = ResourceId.parse(id)
+            try:
+                raw = await self._api.read(
+                    "virtual_machines.get",
+                    resource_group_name=place.group,
+                    vm_name=place.name,
+                    expand="instanceView",
+                )
+            except AzureError as error:
+                if not error.is_not_found:
+                    raise
+            else:
+                found.update((vm.id, vm) for vm in self._parse([raw]))
+
+        await for_each(ids, read)
+        return found
+
+    async def _power_states(self, ids: Sequence[str]) -> dict[str, Any]:
+        """Return descriptions of VMs with their states alone, by id.
+
+        Only the subscription's list has states (``statusOnly``), and nothing else. Who may not
+        list the subscription gets those of each VM.
+        """
+        try:
+            raws = await self._api.read_all("virtual_machines.list_all", status_only="true")
+        except AzureError as error:
+            if not error.is_denied:
+                raise
+            logger.debug("power states are looked at one by one: %s", error)
+        else:
+            return {normal_id(raw["id"]): raw for raw in raws}
+        states: dict[str, Mapping[str, Any]] = {}
+
+        async def read(id: str) -> None:
+            place = ResourceId.parse(id)
+            try:
+                view = await self._api.read(
+                    "virtual_machines.instance_view",
+                    resource_group_name=place.group,
+                    vm_name=place.name,
+                )
+            except AzureError as error:
+                if not error.is_not_found:
+                    raise
+            else:
+                states[id] = {"properties": {"instanceView": view}}
+
+        await for_each(ids, read)
+        return states
+
+    def _parse(self, raws: Iterable[Mapping[str, Any]]) -> list[Vm]:
+        found = [Vm.from_response(raw) for raw in raws]
+        self.note_new(*(vm.id for vm in found if vm.is_ours))  # later requests may not find them
+        return found

@@ -1,0 +1,475 @@
+"""Virtual machines, and what becomes of them.
+
+One that its guest powers off is *stopped*, and billed as if it ran; only `deallocate` and deletion
+end that ("States and billing status of Azure Virtual Machines").
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tests.support.azure import vm_documents
+from tests.support.azure.calls import GROUP, Answer, Call, Handler, Route
+from tests.support.azure.capacity import is_spot
+from tests.support.azure.errors import ArmError, not_found
+from tests.support.azure.images import Source
+from tests.support.azure.names import check_name
+from tests.support.azure.resources import Document, ResourceType, new_etag
+from tests.support.azure.sizes import Size
+from tests.support.azure.vm_parts import VmParts
+from tests.support.azure.vm_rules import check_vm
+
+if TYPE_CHECKING:
+    from tests.support.azure.arm import Arm
+
+EVICTION_SECONDS = 30.0  # that an evicted VM has ("Scheduled Events": Preempt)
+PROVISIONING_SECONDS = 20 * 60.0
+"""How long Azure waits for a guest to report that it is ready ("Provisioning errors": 20 to 40)."""
+
+
+@dataclass
+class Vm:
+    """A VM; its document is what is answered."""
+
+    document: Document
+    size: Size
+    source: Source
+    sent: Mapping[str, Any]
+    """The body of the request that it is from, with its custom data."""
+    power: str = ""
+    """``running``, ``stopped``, ``deallocated``…; "" before it is allocated."""
+    failure: ArmError | None = None
+    """Why it could not be made."""
+    is_settled: bool = False
+    """Whether the operation that makes it may end."""
+    console: str = ""
+    """What its first serial port has shown."""
+    history: list[str] = field(default_factory=list)
+    """The power states that it has had."""
+
+    @property
+    def name(self) -> str:
+        return str(self.document["name"])
+
+    @property
+    def id(self) -> str:
+        return str(self.document["id"])
+
+    @property
+    def state(self) -> str:
+        """Its provisioning state."""
+        return str(self.document["properties"]["provisioningState"])
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return dict(self.document.get("tags", {}))
+
+    @property
+    def is_spot(self) -> bool:
+        return is_spot(self.document)
+
+    @property
+    def is_billed(self) -> bool:
+        """Whether its size is paid for."""
+        return self.power not in ("", "deallocated")
+
+    @property
+    def custom_data(self) -> str:
+        """What its guest finds as custom data, in base64."""
+        return str(self.sent["properties"].get("osProfile", {}).get("customData", ""))
+
+
+class VirtualMachines(ResourceType):
+    """All VMs."""
+
+    operations = "virtual_machines"
+    type = "Microsoft.Compute/virtualMachines"
+    model = "compute.VirtualMachine"
+
+    def __init__(self, arm: Arm) -> None:
+        super().__init__(arm)
+        self.all: dict[str, Vm] = {}
+        """By id in lower case."""
+        self.ended: list[Vm] = []
+        """Those that have been deleted."""
+        self.has_spot = True
+        """Whether the subscription may have spot VMs; free trials and some others may not."""
+        self.unready: set[str] = set()
+        """Names of VMs whose guests never report that they are ready."""
+        self.evicts_starting = 0
+        """How many more spot VMs are evicted while they start."""
+        self.status_only_is_bare = arm.chance.of("a bare list of states", 0.5)
+        """Whether ``statusOnly`` answers states and little else. What it answers is not
+        documented; clients that others have published join it with the usual list, or don't."""
+        self.parts = VmParts(arm)
+
+    # -- for tests ----------------------------------------------------------------------
+
+    def by_name(self, name: str) -> Vm:
+        """Return a VM that there is; raises `LookupError` if there is none."""
+        for vm in self.all.values():
+            if vm.name.lower() == name.lower():
+                return vm
+        raise LookupError(f"there is no VM {name}, but {[vm.name for vm in self.all.values()]}")
+
+    def power_off(self, name: str) -> None:
+        """Have the guest of a VM power itself off: it is stopped, and billed."""
+        self._power(self.by_name(name), "stopped")
+
+    def went_off(self, vm: Vm) -> None:
+        """See that the host of a VM is off, which nobody may have asked for."""
+        if vm.power == "running":
+            self._power(vm, "stopped")
+
+    def deallocate(self, vm: Vm) -> None:
+        """Take a VM's host from it: only its disks and its address are billed."""
+        self._end_host(vm)
+        self._power(vm, "deallocated")
+
+    def evict(self, name: str) -> None:
+        """Take a spot VM back; one that really runs has its notice."""
+        vm = self.by_name(name)
+        if self.arm.box:
+            self.arm.box.tell_evicted(vm)
+            self.arm.timeline.after(EVICTION_SECONDS, lambda: self._evict(vm))
+        else:
+            self._evict(vm)
+
+    # -- routes -------------------------------------------------------------------------
+
+    def routes(self) -> Iterator[tuple[Route, Handler]]:
+        yield from super().routes()
+        one = f"{GROUP}/providers/{self.type}/{{name}}"
+        name, model = self.operations, self.model
+        view = "compute.VirtualMachineInstanceView"
+        console = "compute.RetrieveBootDiagnosticsDataResult"
+        update = "compute.VirtualMachineUpdate"
+        yield Route(f"{name}.update", "PATCH", one, update, model), self.update
+        yield Route(f"{name}.instance_view", "GET", f"{one}/instanceView", "", view), self.view_of
+        for method, action, query, handler in (
+            ("power_off", "powerOff", ("skipShutdown",), self.stop),
+            ("deallocate", "deallocate", ("hibernate", "forceDeallocate"), self.deallocate_one),
+            ("start", "start", (), self.start),
+            ("simulate_eviction", "simulateEviction", (), self.simulate_eviction),
+        ):
+            yield Route(f"{name}.{method}", "POST", f"{one}/{action}", "", "", query), handler
+        yield (
+            Route(
+                f"{name}.retrieve_boot_diagnostics_data",
+                "POST",
+                f"{one}/retrieveBootDiagnosticsData",
+                "",
+                console,
+                ("sasUriExpirationTimeInMinutes",),
+            ),
+            self.console,
+        )
+
+    def query(self, verb: str) -> tuple[str, ...]:
+        if verb == "DELETE":
+            return ("forceDeletion",)
+        return ("$expand", "$filter", "statusOnly") if verb == "GET" else ()
+
+    # -- the API ------------------------------------------------------------------------
+
+    def put(self, call: Call) -> Any:
+        self.arm.groups.require_open(call.group)
+        if old := self.all.get(call.path.lower()):
+            return self._put_again(call, old)
+        new: Document = {
+            **copy.deepcopy(dict(call.body)),
+            "id": self.arm.id_of(call),
+            "name": call.name,
+            "type": self.type,
+        }
+        check_name(self.type, call.name)
+        new["location"] = self.arm.places.check_resource(self.type, new, None, call.group)
+        new.setdefault("properties", {})
+        size, source = check_vm(self.arm, new)
+        self.parts.check(new)
+        self._check_identities(new)
+        self.arm.quotas.check_vm(new)
+        self.arm.capacity.check(new)
+        vm_documents.complete(self.arm, new, size, source)
+        new["properties"]["provisioningState"] = "Creating"
+        new["etag"] = new_etag()
+        vm = Vm(new, size, source, copy.deepcopy(dict(call.body)))
+        self.all[vm.id.lower()] = vm
+        self.arm.resources.add(new)
+        for kind in ("a new VM", "a new VM in lists"):
+            self.arm.chance.born(kind, vm.id.lower())
+        self.arm.timeline.after(self.arm.operations.seconds, lambda: self._create(vm))
+        return self.arm.operations.begin(
+            call,
+            201,
+            self.view(new),
+            location=new["location"],
+            is_ready=lambda: vm.is_settled,
+            finish=lambda: self._finish(vm),
+        )
+
+    def update(self, call: Call) -> Any:
+        vm = self._find(call)
+        if "tags" in call.body:
+            vm.document["tags"] = dict(call.body["tags"])
+        return self.view(vm.document)
+
+    def get(self, call: Call) -> Any:
+        vm = self._find(call)
+        document = copy.deepcopy(vm.document)
+        expand = call.query.get("$expand", "").lower()
+        if expand == "instanceview":
+            document["properties"]["instanceView"] = self._instance_view(vm)
+        if expand == "userdata":
+            document["properties"]["userData"] = vm.sent["properties"].get("userData", "")
+        return document
+
+    def view_of(self, call: Call) -> Any:
+        return self._instance_view(self._find(call))
+
+    def list(self, call: Call) -> Any:
+        if call.group:
+            self.arm.groups.require(call.group)
+        is_status = call.query.get("statusOnly", "").lower() == "true"
+        if call.query.get("$expand") and not call.query.get("$filter"):
+            # As several clients on GitHub say beside their requests.
+            text = "$expand is supported only with a $filter of a virtual machine scale set."
+            raise ArmError(400, "InvalidParameter", text, "$expand")
+        found = self.arm.resources.of_type(self.type, group=call.group)
+        found = [of for of in found if not self._hides("a new VM in lists", of)]
+        found += self.parts.listed(call.group)
+        documents = [self._with_state(of) for of in found] if is_status else found
+        return self.arm.page(call, documents)
+
+    def delete(self, call: Call) -> Any:
+        self.arm.groups.require(call.group)
+        vm = self.all.get(call.path.lower())
+        if vm is None:
+            return Answer(204)  # there is none, as was wanted
+        is_forced = call.query.get("forceDeletion", "").lower() == "true"
+        self.arm.operations.preempt(vm.id)
+        vm.document["properties"]["provisioningState"] = "Deleting"
+        self._end_host(vm)
+        return self.arm.operations.begin(
+            call,
+            202,
+            location=vm.document["location"],
+            is_ready=lambda: self._is_off(vm),
+            finish=lambda: self._remove(vm, is_forced=is_forced),
+        )
+
+    def stop(self, call: Call) -> Any:
+        vm = self._find(call)
+        self._end_host(vm)
+        return self._begin(call, vm, lambda: self._power(vm, "stopped"))
+
+    def deallocate_one(self, call: Call) -> Any:
+        vm = self._find(call)
+        self._end_host(vm)
+        return self._begin(call, vm, lambda: self.deallocate(vm))
+
+    def start(self, call: Call) -> Any:
+        vm = self._find(call)
+        self.arm.capacity.take(vm.document)
+        return self._begin(call, vm, lambda: self._run(vm))
+
+    def simulate_eviction(self, call: Call) -> Any:
+        vm = self._find(call)
+        if not vm.is_spot:
+            text = f"Simulate eviction is supported only for Spot VMs: '{vm.name}' is none."
+            raise ArmError(409, "OperationNotAllowed", text)
+        self.evict(vm.name)
+        return Answer(204)
+
+    def console(self, call: Call) -> Any:
+        vm = self._find(call)
+        diagnostics = vm.document["properties"].get("diagnosticsProfile", {})
+        if not diagnostics.get("bootDiagnostics", {}).get("enabled"):
+            text = f"The boot diagnostics of the VM '{vm.name}' are not enabled."
+            raise ArmError(409, "OperationNotAllowed", text)
+        return self.arm.blobs.links_of(vm)
+
+    def console_of(self, vm: Vm) -> str:
+        """Return what the first serial port of a VM has shown."""
+        return self.arm.box.console(vm) if self.arm.box else vm.console
+
+    # -- what becomes of them -----------------------------------------------------------
+
+    def _create(self, vm: Vm) -> None:
+        """Make all that a VM has; what is made before something fails stays."""
+        if vm.state != "Creating":
+            return
+        sent = vm.sent["properties"]["networkProfile"]
+        try:
+            self.parts.make_nics(vm.document, sent)
+            self.arm.policies.check_nics(vm.document)
+            self.arm.images.check_plan(vm.document, vm.source)
+            self.arm.capacity.take(vm.document)
+        except ArmError as error:
+            vm.failure = error
+            vm.is_settled = True
+            if self.arm.chance.of("a disk of a VM that failed", 0.3):
+                self.parts.make_disks(vm.document)
+            return
+        self.parts.make_disks(vm.document)
+        if self.evicts_starting and vm.is_spot:
+            self.evicts_starting -= 1
+            self._power(vm, "deallocated")
+            text = "The Spot VM was evicted while it was being created."
+            vm.failure = ArmError(409, "OperationPreempted", text)
+            vm.is_settled = True
+            return
+        self._run(vm)
+
+    def _run(self, vm: Vm) -> None:
+        self._power(vm, "running")
+        if self.arm.box:
+            self.arm.box.launch(vm)
+        if vm.name in self.unready:
+            self.arm.timeline.after(PROVISIONING_SECONDS, lambda: self._time_out(vm))
+        else:
+            self._settle_when_ready(vm)
+
+    def _settle_when_ready(self, vm: Vm) -> None:
+        """Have its operation end once its guest has reported that it is ready."""
+        if vm.state == "Creating" and self.arm.box and not self.arm.box.is_ready(vm):
+            self.arm.timeline.after(0.05, lambda: self._settle_when_ready(vm))
+        else:
+            vm.is_settled = True
+
+    def _time_out(self, vm: Vm) -> None:
+        """See that its guest has not reported: the VM stays, and is billed."""
+        if vm.state == "Creating":
+            text = (
+                f"OS Provisioning for VM '{vm.name}' did not finish in the allotted time. The VM "
+                "may still finish provisioning successfully. Please check provisioning state later."
+            )
+            vm.failure = ArmError(409, "OSProvisioningTimedOut", text)
+            vm.is_settled = True
+
+    def _finish(self, vm: Vm) -> Document:
+        """End the operation that made a VM; raises `ArmError` if it has failed."""
+        vm.document["properties"]["provisioningState"] = "Failed" if vm.failure else "Succeeded"
+        if vm.failure:
+            raise vm.failure
+        return self.view(vm.document)
+
+    def _remove(self, vm: Vm, *, is_forced: bool = False) -> None:
+        """Delete a VM, and what goes with it."""
+        if self.all.pop(vm.id.lower(), None) is None:
+            return
+        self.arm.meter.accrue()
+        self.ended.append(vm)
+        self.arm.resources.remove(vm.id)
+        self.parts.leave(vm.document, is_forced=is_forced, has_failed=vm.failure is not None)
+
+    def _evict(self, vm: Vm) -> None:
+        if vm.id.lower() not in self.all:
+            return
+        self._end_host(vm)
+        if vm.document["properties"].get("evictionPolicy", "Deallocate") == "Delete":
+            vm.document["properties"]["provisioningState"] = "Deleting"
+            self._remove_when_off(vm)
+        else:
+            self._power(vm, "deallocated")
+
+    def _remove_when_off(self, vm: Vm) -> None:
+        if self._is_off(vm):
+            self._remove(vm)
+        else:
+            self.arm.timeline.after(0.05, lambda: self._remove_when_off(vm))
+
+    def _power(self, vm: Vm, state: str) -> None:
+        self.arm.meter.accrue()
+        vm.power = state
+        vm.history.append(state)
+
+    def _end_host(self, vm: Vm) -> None:
+        if self.arm.box:
+            self.arm.box.end(vm)
+
+    def _is_off(self, vm: Vm) -> bool:
+        """Whether nothing runs on it any more."""
+        return self.arm.box is None or bool(self.arm.box.is_off(vm))
+
+    # -- answers ------------------------------------------------------------------------
+
+    def view(self, document: Document) -> Document:
+        """Return a VM without its instance view."""
+        properties = {**document["properties"]}
+        properties.pop("instanceView", None)
+        return copy.deepcopy({**document, "properties": properties})
+
+    def _with_state(self, document: Document) -> Document:
+        vm = self.all.get(document["id"].lower())
+        view = vm_documents.bare(document) if self.status_only_is_bare else self.view(document)
+        if vm:
+            view["properties"]["instanceView"] = self._instance_view(vm)
+        return view
+
+    def _instance_view(self, vm: Vm) -> dict[str, Any]:
+        power = vm.power
+        if self.arm.chance.of("a power state that Azure does not know", 0.05):
+            power = ""
+        return vm_documents.instance_view(
+            vm.document,
+            power=power,
+            failure=vm.failure,
+            generation=vm.source.generation,
+            now=self.arm.timeline.timestamp(),
+        )
+
+    def _put_again(self, call: Call, vm: Vm) -> Any:
+        """Answer a PUT of a VM that there is."""
+        if call.headers.get("if-none-match") == "*":
+            text = f"The resource '{vm.id}' already exists, and the request has 'If-None-Match: *'."
+            raise ArmError(412, "PreconditionFailed", text)
+        if vm.state == "Deleting":  # Azure/azure-sdk-for-python#2702
+            text = (
+                f"Operation 'Create or Update VM' is not allowed on VM '{vm.name}' since the VM is "
+                "marked for deletion. You can only retry the Delete operation (or wait for an "
+                "ongoing one to complete)."
+            )
+            raise ArmError(409, "OperationNotAllowed", text)
+        for part in ("osProfile", "storageProfile", "priority"):
+            given = call.body.get("properties", {}).get(part)
+            if given is not None and given != vm.sent["properties"].get(part):
+                text = f"Changing property '{part}' is not allowed."
+                raise ArmError(409, "PropertyChangeNotAllowed", text, part)
+        vm.document["tags"] = dict(call.body.get("tags", {}))
+        return Answer(200, self.view(vm.document))
+
+    def _begin(self, call: Call, vm: Vm, finish: Any) -> Answer:
+        return self.arm.operations.begin(
+            call,
+            202,
+            location=vm.document["location"],
+            target=vm.id,
+            is_ready=lambda: self._is_off(vm) or call.path.lower().endswith("/start"),
+            finish=finish,
+        )
+
+    def _check_identities(self, vm: Document) -> None:
+        for id in vm.get("identity", {}).get("userAssignedIdentities", {}):
+            if self.arm.resources.find(id) is None:
+                text = (
+                    f"Identity operation for resource '{vm['id']}' failed with error 'Failed to "
+                    "perform resource identity operation. Status: 'BadRequest'. Response: "
+                    '\'{"error":{"code":"BadRequest","message":"Resource \'' + id + "' was not "
+                    "found.\"}}'.'."
+                )
+                raise ArmError(400, "FailedIdentityOperation", text)
+
+    def _find(self, call: Call) -> Vm:
+        self.arm.groups.require(call.group)
+        id = "/".join(call.path.split("/")[:9]).lower()
+        vm = self.all.get(id)
+        if vm is None or self._hides("a new VM", vm.document):
+            raise not_found(self.type, call.name, call.group)
+        return vm
+
+    def _hides(self, kind: str, document: Document) -> bool:
+        return self.arm.chance.hides(kind, document["id"].lower())
