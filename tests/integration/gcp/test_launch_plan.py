@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import trio
 
 from bigmachine.errors import UsageError
 from tests.integration.gcp.plans import ALLOW, plan, refusal
 from tests.support.gcp.catalog import MachineType
 from tests.support.gcp.gce import REGION
+from tests.support.waiting import eventually
 
 METAL = "c3-standard-192-metal"
 
@@ -19,6 +21,19 @@ def test_plan_is_made_by_reads_alone(run, gce):
     assert {offer.zone for offer in made.offers} == {f"{REGION}-{zone}" for zone in "abcf"}
     verbs = {call.method.rpartition(".")[2] for call in gce.asked}
     assert verbs <= {"get", "list", "aggregatedList", "getFromFamily", "getEffectiveFirewalls"}
+
+
+def test_independent_requests_of_setup_do_not_wait_for_one_another(run, gce):
+    async def test(kit):
+        gce.hold("machineTypes.aggregatedList")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(kit.setup)
+            await eventually(gce.faults.held.is_set)
+            for method in ("networks.get", "routes.list", "projects.get"):
+                await eventually(lambda method=method: gce.count(method) > 0)
+            gce.release()
+
+    run(test)
 
 
 def test_type_without_spot_is_refused_if_nothing_else_may_be_bought(run, gce):
