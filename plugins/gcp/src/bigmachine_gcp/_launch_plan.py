@@ -18,6 +18,7 @@ from ._machine_types import MachineType, find_types
 from ._network import Network, find_network
 from ._offers import Offer, list_offers
 from ._options import GcpOptions
+from ._organization_policy import check_policies
 from ._place import Place, find_place
 from ._quota import Quotas, find_quotas
 from ._service_account import check_service_account
@@ -45,6 +46,7 @@ async def make_launch_plan(api: Api, o: GcpOptions, *, address_service_url: str)
     first = Parallel()
     pools = first.add(lambda: _find_types(api, o, place))
     network = first.add(lambda: _find_network(api, o, place))
+    first.add(lambda: check_policies(api, o))
     first.add(lambda: check_service_account(api, o))
     quotas = first.add(lambda: find_quotas(api, o, region=place.region))
     await first.run()
