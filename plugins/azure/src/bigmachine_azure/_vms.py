@@ -190,12 +190,8 @@ class Vms:
                 if await self._listed(id) is None and was_found:
                     break
             await trio.sleep(delay)
-<<<<<<< HEAD
-        self._first_seen.pop(id, None)
-        self._deleted.add(id)
-=======
         self._first_seen[id] = -math.inf  # a list may have it still, which does not make it new
->>>>>>> azbuy
+        self._deleted.add(id)
 
     async def _request_deletion(self, id: str, *, is_forced: bool) -> Operation | None:
         """Request a deletion; return None if it must be requested again."""

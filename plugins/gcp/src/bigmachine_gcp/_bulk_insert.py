@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from bigmachine.cloud import LaunchResult, MachineNames, vm_name
-<<<<<<< HEAD
-=======
 from bigmachine.errors import StopReason
->>>>>>> gcprest
 
 from ._bulk_operations import await_launched, created_by, request_id, unfinished_error
 from ._error_parsing import error_of_operation
