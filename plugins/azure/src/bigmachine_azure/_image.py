@@ -49,7 +49,8 @@ class Image:
     ``key`` is the property of an image reference that an ID is for: ``"id"``,
     ``"communityGalleryImageId"`` or ``"sharedGalleryImageId"``; "" for a URN.
     ``architecture``, ``generation`` and ``controllers`` are as those of a `VmSize`. The OS disk
-    needs at least ``disk_gib``, 0 if that is unknown.
+    needs at least ``disk_gib``, 0 if that is unknown. ``needs_trusted_launch`` is whether it boots
+    in VMs of that security type alone, as what was captured from one.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Image:
     controllers: frozenset[str]
     disk_gib: int = 0
     plan: Plan | None = None
+    needs_trusted_launch: bool = False
 
     @property
     def reference(self) -> dict[str, str]:
@@ -139,6 +141,12 @@ def _misfit(image: Image, size: VmSize) -> str:
             f"image: {image.name} boots from {' and '.join(sorted(image.controllers))} disks, but "
             f"{size.name} has {listed} alone: choose an image whose feature DiskControllerTypes "
             f"names {listed}, or a size like Standard_D2s_v5"
+        )
+    if image.needs_trusted_launch and not size.has_trusted_launch:
+        return (
+            f"image: {image.name} is for VMs with Trusted launch alone, which {size.name} does not "
+            f"have: choose an image whose feature SecurityType is TrustedLaunchSupported, or "
+            f"another size"
         )
     return ""
 
