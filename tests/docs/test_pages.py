@@ -65,7 +65,7 @@ def test_readme_of_system_lists_its_options(system, cls):
         assert default.strip("`").strip('"') == str(option.default)
 
 
-@pytest.mark.parametrize("page", ["ec2.md", "gcp.md"])
+@pytest.mark.parametrize("page", ["azure.md", "ec2.md", "gcp.md"])
 def test_guide_of_a_cloud_installs_the_systems_that_its_programs_use(page):
     text = (ROOT / "docs" / page).read_text()
     [command] = re.findall(r"^\$ pip install (\./core.*?)  #", text, re.M)

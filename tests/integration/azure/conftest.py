@@ -9,6 +9,8 @@ import trio
 from tests.support.azure.entra import RESOURCE
 from tests.support.azure.fixtures import Kit
 from tests.support.azure.fixtures import arm as arm
+from tests.support.azure.fixtures import azure_box as azure_box
+from tests.support.azure.fixtures import boxed_arm as boxed_arm
 from tests.support.azure.fixtures import consistent as consistent
 from tests.support.azure.fixtures import run as run
 from tests.support.azure.fixtures import served_arm as served_arm

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import requests
-from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
+from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ServiceResponseError
 from azure.identity import ClientSecretCredential
 from azure.mgmt.network import NetworkManagementClient
 from azure.mgmt.resource.resources import ResourceManagementClient
@@ -129,6 +129,25 @@ def test_lost_answer_is_a_503_and_the_change_is_made(arm, resources):
     create = resources.resource_groups.create_or_update
     assert error_of(create, "new", {"location": arm.location}).status_code == 503
     assert resources.resource_groups.get("new").location == arm.location
+
+
+def test_lost_connection_is_an_error_of_the_client_and_the_change_is_made(arm, resources):
+    arm.lose_connection("resource_groups.create_or_update")
+    create = resources.resource_groups.create_or_update
+    with pytest.raises(ServiceResponseError):
+        create("new", {"location": arm.location})
+    assert resources.resource_groups.get("new").location == arm.location
+
+
+def test_lock_keeps_what_is_below_it_from_being_deleted(arm, resources):
+    arm.groups.add("rg")
+    arm.locks.add(arm.groups.all["rg"]["id"])
+    delete = resources.resource_groups.begin_delete
+    assert refused_code(delete, "rg") == "ScopeLocked"
+    change = resources.resource_groups.create_or_update
+    assert change("rg", {"location": arm.location, "tags": {"a": "b"}}).tags == {"a": "b"}
+    arm.locks.add(f"/subscriptions/{arm.subscription}", level="ReadOnly")
+    assert refused_code(change, "rg", {"location": arm.location}) == "ScopeLocked"
 
 
 def test_new_resource_group_is_not_seen_by_all_requests_at_first(arm, resources, client):

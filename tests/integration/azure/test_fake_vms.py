@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-
 import pytest
 from azure.core import MatchConditions
-from azure.core.exceptions import HttpResponseError
-from azure.identity import DefaultAzureCredential
 from azure.mgmt.compute import ComputeManagementClient
+from azure.mgmt.resource.resources import ResourceManagementClient
 
-from tests.support.azure.entra import RESOURCE
-
-QUICKLY = {"polling_interval": 0.02}
+from tests.integration.azure.plain_requests import vm_body
+from tests.integration.azure.sdk import QUICKLY, refused_code
 
 
 @pytest.fixture
-def compute(arm):
-    with DefaultAzureCredential(disable_instance_discovery=True) as credential:
-        scopes = [f"{RESOURCE}/.default"]
-        given = {"base_url": arm.url, "credential_scopes": scopes, "retry_total": 0}
-        with ComputeManagementClient(credential, arm.subscription, **given) as client:
-            yield client
+def compute(arm, client):
+    return client(ComputeManagementClient, arm.subscription)
 
 
 @pytest.fixture
@@ -31,73 +23,10 @@ def place(arm):
     return arm.networks.add("net", group="ours")
 
 
-def body(place, **properties):
-    subnet = place["properties"]["subnets"][0]["id"]
-    address = {
-        "name": "pip",
-        "sku": {"name": "Standard"},
-        "properties": {"deleteOption": "Delete", "publicIPAllocationMethod": "Static"},
-    }
-    ip = {
-        "name": "ip",
-        "properties": {
-            "primary": True,
-            "subnet": {"id": subnet},
-            "publicIPAddressConfiguration": address,
-        },
-    }
-    nic = {
-        "name": "nic",
-        "tags": {"of": "us"},
-        "properties": {"primary": True, "deleteOption": "Delete", "ipConfigurations": [ip]},
-    }
-    key = {"path": "/home/bm/.ssh/authorized_keys", "keyData": "ssh-ed25519 AAAA us"}
-    return {
-        "location": "westeurope",
-        "tags": {"of": "us"},
-        "properties": {
-            "hardwareProfile": {"vmSize": "Standard_D2s_v5"},
-            "storageProfile": {
-                "imageReference": {
-                    "publisher": "Canonical",
-                    "offer": "ubuntu-24_04-lts",
-                    "sku": "server",
-                    "version": "latest",
-                },
-                "osDisk": {
-                    "createOption": "FromImage",
-                    "deleteOption": "Delete",
-                    "managedDisk": {"storageAccountType": "StandardSSD_LRS"},
-                },
-            },
-            "osProfile": {
-                "computerName": "m0",
-                "adminUsername": "bm",
-                "customData": base64.b64encode(b"#!/bin/sh\n").decode(),
-                "linuxConfiguration": {
-                    "disablePasswordAuthentication": True,
-                    "ssh": {"publicKeys": [key]},
-                },
-            },
-            "networkProfile": {
-                "networkApiVersion": "2022-11-01",
-                "networkInterfaceConfigurations": [nic],
-            },
-            **properties,
-        },
-    }
-
-
 def create(compute, place, name="m0", **properties):
     vms = compute.virtual_machines
-    poller = vms.begin_create_or_update("ours", name, body(place, **properties), **QUICKLY)
+    poller = vms.begin_create_or_update("ours", name, vm_body(place, **properties), **QUICKLY)
     return poller.result()
-
-
-def code_of(call, *args, **keywords):
-    with pytest.raises(HttpResponseError) as caught:
-        call(*args, **keywords)
-    return caught.value.error.code
 
 
 def test_vm_is_made_with_its_interface_address_and_disk_and_all_go_with_it(
@@ -116,6 +45,13 @@ def test_vm_is_made_with_its_interface_address_and_disk_and_all_go_with_it(
     ]
     compute.virtual_machines.begin_delete("ours", "m0", force_deletion=True, **QUICKLY).result()
     assert arm.leftovers() == []
+
+
+def test_deleted_resource_group_takes_its_machines_along(arm, compute, client, place, consistent):
+    create(compute, place)
+    groups = client(ResourceManagementClient, arm.subscription).resource_groups
+    groups.begin_delete("ours", **QUICKLY).result()
+    assert (arm.leftovers(), arm.meter.rate, arm.vms.all) == ([], 0.0, {})
 
 
 def test_guest_that_powers_off_is_stopped_and_billed_until_it_is_deallocated(
@@ -146,7 +82,7 @@ def test_guest_that_powers_off_is_stopped_and_billed_until_it_is_deallocated(
 def test_shortage_leaves_a_vm_that_failed(arm, compute, place, consistent, code):
     arm.capacity["on-demand Standard_D2s_v5 westeurope"] = 0
     arm.capacity.code = code
-    assert code_of(create, compute, place) == code
+    assert refused_code(create, compute, place) == code
     vm = compute.virtual_machines.get("ours", "m0", expand="instanceView")
     assert vm.properties.provisioning_state == "Failed"
     assert vm.properties.instance_view.statuses[0].code == f"ProvisioningState/failed/{code}"
@@ -157,18 +93,18 @@ def test_shortage_leaves_a_vm_that_failed(arm, compute, place, consistent, code)
 def test_shortage_that_is_told_at_once_makes_nothing(arm, compute, place, consistent):
     arm.capacity["spot Standard_D2s_v5 westeurope-2"] = 0
     arm.capacity.code = "SkuNotAvailable"
-    vm = body(place, priority="Spot")
+    vm = vm_body(place, priority="Spot")
     vm["zones"] = ["2"]
     begin = compute.virtual_machines.begin_create_or_update
-    assert code_of(begin, "ours", "m0", vm) == "SkuNotAvailable"
+    assert refused_code(begin, "ours", "m0", vm) == "SkuNotAvailable"
     assert arm.leftovers() == []
 
 
 def test_quotas_of_cores_families_and_spot_are_told_and_kept(arm, compute, place, consistent):
     arm.quotas.limits |= {"standardDSv5Family": 2.0, "lowPriorityCores": 1.0}
     create(compute, place)
-    assert code_of(create, compute, place, "m1") == "OperationNotAllowed"
-    assert code_of(create, compute, place, "m2", priority="Spot") == "OperationNotAllowed"
+    assert refused_code(create, compute, place, "m1") == "OperationNotAllowed"
+    assert refused_code(create, compute, place, "m2", priority="Spot") == "OperationNotAllowed"
     usages = {of.name.value: of for of in compute.usage.list("westeurope")}
     assert (usages["cores"].current_value, usages["standardDSv5Family"].limit) == (2, 2)
     assert usages["lowPriorityCores"].name.localized_value == "Total Regional Spot vCPUs"
@@ -178,19 +114,19 @@ def test_quotas_of_cores_families_and_spot_are_told_and_kept(arm, compute, place
 def test_deletion_ends_the_operation_that_creates(arm, compute, place, consistent):
     arm.vms.unready.add("m0")
     vms = compute.virtual_machines
-    creation = vms.begin_create_or_update("ours", "m0", body(place), **QUICKLY)
+    creation = vms.begin_create_or_update("ours", "m0", vm_body(place), **QUICKLY)
     vms.begin_delete("ours", "m0", force_deletion=True, **QUICKLY).result()
-    assert code_of(creation.result) == "OperationPreempted"
+    assert refused_code(creation.result) == "OperationPreempted"
     assert arm.leftovers() == []
 
 
 def test_guest_that_never_reports_is_told_after_minutes_and_stays(arm, compute, place, consistent):
     arm.vms.unready.add("m0")
     vms = compute.virtual_machines
-    creation = vms.begin_create_or_update("ours", "m0", body(place), **QUICKLY)
+    creation = vms.begin_create_or_update("ours", "m0", vm_body(place), **QUICKLY)
     arm.advance(1)
     arm.advance(20 * 60)
-    assert code_of(creation.result) == "OSProvisioningTimedOut"
+    assert refused_code(creation.result) == "OSProvisioningTimedOut"
     assert arm.meter.rates()["vm m0"] == 0.115
     vms.begin_delete("ours", "m0", force_deletion=True, **QUICKLY).result()
 
@@ -212,9 +148,9 @@ def test_second_vm_of_a_name_is_refused_where_that_was_asked_for(arm, compute, p
     create(compute, place)
     begin = compute.virtual_machines.begin_create_or_update
     again = {"match_condition": MatchConditions.IfMissing, "etag": "*"}
-    assert code_of(begin, "ours", "M0", body(place), **again) == "PreconditionFailed"
-    other = body(place, priority="Spot")
-    assert code_of(begin, "ours", "m0", other) == "PropertyChangeNotAllowed"
+    assert refused_code(begin, "ours", "M0", vm_body(place), **again) == "PreconditionFailed"
+    other = vm_body(place, priority="Spot")
+    assert refused_code(begin, "ours", "m0", other) == "PropertyChangeNotAllowed"
     compute.virtual_machines.begin_delete("ours", "m0", **QUICKLY).result()
 
 
@@ -261,7 +197,7 @@ BAD = {
 def test_bad_vm_is_refused(arm, compute, place, consistent, wrong, code):
     wrong = dict(wrong)
     image, user, gb = (wrong.pop(key, None) for key in ("image", "user", "gb"))
-    vm = body(place, **wrong)
+    vm = vm_body(place, **wrong)
     of = vm["properties"]
     if image:
         of["storageProfile"]["imageReference"]["sku"] = image
@@ -269,5 +205,5 @@ def test_bad_vm_is_refused(arm, compute, place, consistent, wrong, code):
         of["osProfile"]["adminUsername"] = user
     if gb:
         of["storageProfile"]["osDisk"]["diskSizeGB"] = gb
-    assert code_of(compute.virtual_machines.begin_create_or_update, "ours", "m0", vm) == code
+    assert refused_code(compute.virtual_machines.begin_create_or_update, "ours", "m0", vm) == code
     assert arm.leftovers() == []

@@ -101,6 +101,30 @@ def test_image_of_a_gallery_is_pinned_to_its_newest_version_here(run, arm):
     planning(run, test)
 
 
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [("Community", "communityGalleryImageId"), ("Shared", "sharedGalleryImageId")],
+)
+def test_image_of_a_public_gallery_is_pinned_to_its_newest_version(run, arm, kind, key):
+    both = [{"name": "DiskControllerTypes", "value": "SCSI, NVMe"}]
+    id = arm.public_galleries.add(
+        kind, "tools-0ab1", "ml", versions=["1.9.1", "1.10.0"], features=both
+    )
+
+    async def test(planner):
+        image = (await planner.plan(image=id, vm_size=NVME_SIZE)).offers[0].image
+        assert image.reference == {key: f"{id}/Versions/1.10.0"}
+        assert image.disk_gib == 30
+        written = f"{id}/versions/1.9.1".replace("Images", "images")
+        image = (await planner.plan(image=written)).offers[0].image
+        assert image.reference == {key: f"{id}/Versions/1.9.1"}
+        for name in (f"{id}/Versions/3.0.0", id.replace("/ml", "/mi")):
+            said = await planner.refusal(UsageError, image=name)
+            assert said.startswith(f"image: there is no {name}: pass another one, or omit it")
+
+    planning(run, test)
+
+
 def test_image_of_another_subscription_is_read_there(run, arm):
     other = "66666666-6666-4666-8666-666666666666"
     id = f"/subscriptions/{other}/resourceGroups/g/providers/Microsoft.Compute/images/i"

@@ -13,6 +13,7 @@ from bigmachine_azure._own_network import open_network
 from bigmachine_azure._resource_group import open_resource_group
 from tests.support.azure.arm import LOCATION
 from tests.support.azure.errors import ArmError
+from tests.support.azure.fixtures import error_of
 
 GROUP = "bigmachine-westeurope"
 BLOCK = "10.77.0.0/16"
@@ -63,6 +64,29 @@ def test_resource_group_is_created_once_with_the_users_tags(group, arm):
         await make_group(api)
         [call] = arm.calls("resource_groups.create_or_update")
         assert call.body == {"location": LOCATION, "tags": {"team": "ml"}}
+
+    group(test)
+
+
+def test_new_resource_group_need_not_be_found_by_all_at_once(group, arm):
+    def create(api):
+        return api.change_and_wait(
+            "network_security_groups.create_or_update",
+            network_security_group_name="bm-test",
+            parameters={"location": LOCATION},
+        )
+
+    async def test(api):
+        missing = ArmError(404, "ResourceGroupNotFound", f"Resource group '{GROUP}' …")
+        await make_group(api)
+        arm.refuse("network_security_groups.create_or_update", missing, times=2)
+        assert (await create(api))["name"] == "bm-test"
+        await api.change_and_wait(
+            "network_security_groups.delete", network_security_group_name="bm-test"
+        )
+        api._group_is_new_until = trio.current_time()  # a minute later
+        arm.refuse("network_security_groups.create_or_update", missing)
+        assert (await error_of(create(api))).is_not_found
 
     group(test)
 

@@ -12,12 +12,12 @@ import itertools
 import json
 import re
 import sys
-import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+from tests.support.azure.access import Access
 from tests.support.azure.addresses import Addresses
 from tests.support.azure.blobs import Blobs
 from tests.support.azure.calls import Answer, Call, Handler, Route, Routes
@@ -26,18 +26,23 @@ from tests.support.azure.disks import Disks
 from tests.support.azure.entra import Entra
 from tests.support.azure.errors import ArmError
 from tests.support.azure.groups import Groups
+from tests.support.azure.identities import Identities
 from tests.support.azure.images import Images
 from tests.support.azure.interfaces import Interfaces
+from tests.support.azure.locks import Locks
 from tests.support.azure.meter import Meter
 from tests.support.azure.models import schema_of
 from tests.support.azure.networks import Networks
 from tests.support.azure.operations import Operations
 from tests.support.azure.places import Places
 from tests.support.azure.policies import Policies
+from tests.support.azure.public_galleries import PublicGalleries
 from tests.support.azure.quotas import Quotas
-from tests.support.azure.resources import Resources
+from tests.support.azure.resources import Document, Resources, ResourceType
 from tests.support.azure.retail_prices import PATH as PRICES
 from tests.support.azure.retail_prices import RetailPrices
+from tests.support.azure.roles import Roles
+from tests.support.azure.schedules import Schedules
 from tests.support.azure.security_groups import ApplicationSecurityGroups, SecurityGroups
 from tests.support.azure.skus import Skus
 from tests.support.azure.throttles import Throttles
@@ -45,7 +50,8 @@ from tests.support.azure.versions import check_version
 from tests.support.azure.vms import VirtualMachines
 from tests.support.emulation.certificates import make_certificates
 from tests.support.emulation.chance import Chance
-from tests.support.emulation.faults import FOREVER, Fault, Faults
+from tests.support.emulation.cloud import EmulatedCloud
+from tests.support.emulation.faults import Faults
 from tests.support.emulation.server import Answer as Response
 from tests.support.emulation.server import serving
 from tests.support.emulation.timeline import Timeline
@@ -55,7 +61,7 @@ SUBSCRIPTION = "55555555-5555-4555-8555-555555555555"
 LOCATION = "westeurope"
 
 
-class Arm:
+class Arm(EmulatedCloud):
     """The Azure of these tests: one subscription, and the tenant that it is of.
 
     All that was asked of it is in ``asked``. Its parts, as `groups` and `places`, are for tests to
@@ -64,12 +70,13 @@ class Arm:
 
     subscription = SUBSCRIPTION
     location = LOCATION
+    lost_answer = ArmError(503, "ServiceUnavailable", "The service is temporarily unavailable.")
 
     def __init__(self) -> None:
+        super().__init__()
         self.url = ""
         self.certificate = ""
         """Of the authority that signed the server's certificate, in PEM."""
-        self._lock = threading.RLock()
         self.reset()
 
     def reset(self) -> None:
@@ -80,6 +87,7 @@ class Arm:
             self.checks: list[Callable[[Call], None]] = []
             """What may refuse a call before it is carried out, by raising `ArmError`."""
             self._addresses = itertools.count(10)
+            self._seen: set[tuple[str, str]] = set()
             self.timeline = Timeline(self._accrue)
             self.chance = Chance(self.timeline.now)
             self.faults = Faults()
@@ -87,6 +95,8 @@ class Arm:
             self.throttles = Throttles(self)
             self.resources = Resources(self.chance)
             self.operations = Operations(self)
+            self.locks = Locks()
+            self.checks.append(self.locks.check)
             self.places = Places(self)
             self.groups = Groups(self)
             self.networks = Networks(self)
@@ -101,12 +111,17 @@ class Arm:
     def _reset_compute(self) -> None:
         self.skus = Skus(self)
         self.images = Images(self)
+        self.public_galleries = PublicGalleries(self)
         self.quotas = Quotas(self)
         self.capacity = Capacity(self)
         self.vms = VirtualMachines(self)
         self.blobs = Blobs(self)
         self.policies = Policies(self)
-        self.checks.append(self.policies.check)
+        self.identities = Identities(self)
+        self.roles = Roles(self)
+        self.access = Access(self)
+        self.schedules = Schedules(self)
+        self.checks += [self.access.check, self.policies.check]
         self.retail_prices = RetailPrices(url=self.url)
         self.meter = Meter(self)
         self.box: Any = None
@@ -127,9 +142,14 @@ class Arm:
             self.disks,
             self.skus,
             self.images,
+            self.public_galleries,
             self.quotas,
             self.vms,
             self.policies,
+            self.identities,
+            self.roles,
+            self.access,
+            self.schedules,
         )
 
     @contextlib.contextmanager
@@ -143,61 +163,11 @@ class Arm:
 
     # -- for tests ----------------------------------------------------------------------
 
-    def refuse(
-        self,
-        method: str,
-        error: ArmError,
-        *,
-        times: int = 1,
-        when: Callable[[Call], bool] = lambda call: True,
-    ) -> None:
-        """Have the next calls of an operation, as ``virtual_machines.get``, refused.
-
-        ``*`` is any operation.
-        """
-        self.faults.pending.append(Fault(method, error, False, times, when))
-
-    def refuse_always(self, method: str, error: ArmError) -> None:
-        """Have all calls of an operation refused."""
-        self.refuse(method, error, times=FOREVER)
-
-    def lose_answer(self, method: str, *, times: int = 1) -> None:
-        """Have the next calls of an operation carried out, and answered by no more than a 503."""
-        error = ArmError(503, "ServiceUnavailable", "The service is temporarily unavailable.")
-        self.faults.pending.append(Fault(method, error, True, times, lambda call: True))
-
     def throttle(self, method: str, *, times: int = 1, retry_after: int = 0) -> None:
         """Have the next calls of an operation throttled (see ``throttles``)."""
         text = "The request is being throttled as the limit has been reached for operation type."
         error = ArmError(429, "TooManyRequests", text, headers={"Retry-After": str(retry_after)})
         self.refuse(method, error, times=times)
-
-    def edit(self, method: str, edit: Callable[[Any], Any]) -> None:
-        """Change the answers of an operation."""
-        self.faults.edits.setdefault(method, []).append(edit)
-
-    def hold(self, *methods: str) -> None:
-        """Have calls of these operations, carried out, not answer until `release`."""
-        self.faults.held_methods.update(methods)
-        self.faults.held.clear()
-        self.faults.gate.clear()
-
-    def release(self) -> None:
-        """Have the calls answered that are held up."""
-        self.faults.gate.set()
-
-    def advance(self, seconds: float) -> None:
-        """Set its clock forward; all happens that is due."""
-        with self._lock:
-            self.timeline.advance_through(seconds)
-
-    def count(self, method: str) -> int:
-        """Return how often an operation was called."""
-        return len(self.calls(method))
-
-    def calls(self, method: str) -> list[Call]:
-        """Return the calls of an operation."""
-        return [call for call in self.asked if call.method == method]
 
     def leftovers(self) -> list[str]:
         """List what costs or is in the way, by type and name: not groups, not networks."""
@@ -241,6 +211,12 @@ class Arm:
             page["nextLink"] = f"{self.url}{call.path}?{query}"
         return page
 
+    def removed(self, document: Document) -> None:
+        """Tell a resource's type that it is gone, with its resource group."""
+        for part in self._components():
+            if isinstance(part, ResourceType) and part.type == document["type"]:
+                part.removed(document)
+
     # -- requests -----------------------------------------------------------------------
 
     def respond(
@@ -261,8 +237,9 @@ class Arm:
             answer = self._answer(verb, url.path, url.query, headers, content)
             return answer.status, answer.body, {**more, **answer.headers}
         except ArmError as error:
-            more["x-ms-failure-cause"] = "gateway"
             return error.status, error.body(), {**more, **error.headers}
+        except ConnectionError:  # which a test wanted
+            raise
         except Exception as error:  # of this emulation; the test that asked fails
             REFUSED.append(f"{verb} {target}: {error!r}")
             sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
@@ -315,10 +292,12 @@ class Arm:
         if not isinstance(answer, Answer):
             answer = Answer(200, answer)
         body = self.faults.edit(call, answer.body)
-        body = json.loads(self._written(call, body))  # as it is now: documents change
-        if route.answer and body is not None:
+        text = self._written(call, body)
+        body = json.loads(text)  # as it is now: documents change
+        if route.answer and body is not None and (route.answer, text) not in self._seen:
             schema = schema_of(route.answer, is_request=False)
             REFUSED.extend(refusals(schema, body, f"answer of {route.name}"))
+            self._seen.add((route.answer, text))  # who polls gets the same one again and again
         return Answer(answer.status, body, {**left, **answer.headers})
 
     def _written(self, call: Call, body: Any) -> str:

@@ -16,8 +16,11 @@ from bigmachine.boot import LaunchRequest, machine_names
 from bigmachine.boot._config import configure_worker
 from bigmachine.system import Instance, Keepalive
 from bigmachine.system._options import resolve_options
+from tests.support.azure import box
 from tests.support.azure.arm import LOCATION, Arm
+from tests.support.azure.box import AzureBox, azure_in_a_box
 from tests.support.azure.entra import CLIENT, SECRET, TENANT
+from tests.support.cloudbox import why_no_drivers
 from tests.support.kits import run_with
 
 if TYPE_CHECKING:
@@ -152,3 +155,23 @@ def run(arm: Arm) -> Run:
         return run_with(lambda: Kit(arm, **options), test)
 
     return run
+
+
+@pytest.fixture(scope="module")  # others' virtual machines are not to boot
+def boxed_arm(served_arm: Arm) -> Iterator[AzureBox]:
+    if reason := why_no_drivers():
+        pytest.skip(reason)
+    with azure_in_a_box(served_arm) as boxed:
+        yield boxed
+
+
+@pytest.fixture
+def azure_box(boxed_arm: AzureBox, arm: Arm, monkeypatch: pytest.MonkeyPatch) -> Iterator[AzureBox]:
+    """Azure in a box, for drivers of this process and its children; nothing may be left."""
+    boxed_arm.arrange()
+    for name, value in box.environ(arm).items():
+        monkeypatch.setenv(name, value)
+    yield boxed_arm
+    running = boxed_arm.running()
+    boxed_arm.clear()
+    assert running == []

@@ -93,12 +93,11 @@ class Groups:
         "GET",
         f"{SUBSCRIPTION}/resourceGroups",
         answer="resources.ResourceGroup[]",
-        query=("$filter", "$top"),
     )
     def list(self, call: Call) -> Any:
         return self.arm.page(call, sorted(self.all.values(), key=lambda of: str(of["name"])))
 
-    @implements("resource_groups.delete", "DELETE", GROUP, query=("forceDeletionTypes",))
+    @implements("resource_groups.delete", "DELETE", GROUP)
     def delete(self, call: Call) -> Any:
         document = self.get(call)
         document["properties"]["provisioningState"] = "Deleting"
@@ -106,6 +105,7 @@ class Groups:
         def finish() -> None:
             for resource in self.arm.resources.in_group(call.group):
                 self.arm.resources.remove(resource["id"])
+                self.arm.removed(resource)
             self.all.pop(call.group.lower(), None)
 
         return self.arm.operations.begin(

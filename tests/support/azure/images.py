@@ -118,6 +118,9 @@ class Images:
         """Return what an ``imageReference`` leads to; raises `ArmError`."""
         if "id" in reference:
             return self._of_id(str(reference["id"]), location)
+        for key in ("communityGalleryImageId", "sharedGalleryImageId"):
+            if key in reference:
+                return self._of_public_gallery(str(reference[key]))
         names = [str(reference.get(key, "")) for key in ("publisher", "offer", "sku")]
         version = str(reference.get("version", ""))
         image = self._find(*names)
@@ -183,6 +186,27 @@ class Images:
         disk = document["properties"]["storageProfile"]["osDisk"]
         generation = document["properties"]["hyperVGeneration"]
         return Source("x64", generation, ("SCSI",), disk["diskSizeGB"], disk["osType"])
+
+    def _of_public_gallery(self, id: str) -> Source:
+        definition, _, version = id.lower().partition("/versions/")
+        image = self.arm.public_galleries.all.get(definition)
+        if image is None or (version and version not in image["versions"]):
+            text = f"The gallery image {id} is not available."
+            raise ArmError(404, "GalleryImageNotFound", text, "imageReference")
+        of = image["properties"]
+        controllers = [
+            feature["value"].replace(" ", "").split(",")
+            for feature in of.get("features", ())
+            if feature["name"] == "DiskControllerTypes"
+        ]
+        return Source(
+            of["architecture"],
+            of["hyperVGeneration"],
+            tuple(controllers[0]) if controllers else ("SCSI",),
+            30,
+            of["osType"],
+            of.get("purchasePlan"),
+        )
 
     def _of_gallery(self, id: str, location: str) -> Source:
         definition, _, version = id.partition("/versions/")

@@ -103,12 +103,12 @@ def _of_type(package: str, kind: ast.expr, name: str, is_request: bool) -> Schem
             return inner(arguments[0], name)
         if outer == "Union":
             return _of_union(package, arguments, name, limits)
-        if outer == "list":
-            return Schema(type="array", items=lambda: inner(arguments[0], f"{name}[]"), **limits)
-        if outer == "dict":
-            return Schema(
-                type="object", additional=lambda: inner(arguments[1], f"{name}.*"), **limits
-            )
+        if outer in ("list", "dict"):
+            last = "[]" if outer == "list" else ".*"
+            inside = functools.cache(lambda: inner(arguments[-1], f"{name}{last}"))
+            if outer == "list":
+                return Schema(type="array", items=inside, **limits)
+            return Schema(type="object", additional=inside, **limits)
     text = ast.unparse(kind)
     if text.startswith("_models."):
         return _schema(f"{package}.{text.removeprefix('_models.')}", is_request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -130,7 +131,7 @@ class Networks(ResourceType):
 
     # -- subnets ------------------------------------------------------------------------
 
-    @implements("subnets.get", "GET", f"{_SUBNETS}/{{subnet}}", answer=_SUBNET, query=("$expand",))
+    @implements("subnets.get", "GET", f"{_SUBNETS}/{{subnet}}", answer=_SUBNET)
     def get_subnet(self, call: Call) -> Any:
         return self.view_subnet(self._find_subnet(call))
 
@@ -229,7 +230,7 @@ class Networks(ResourceType):
 
     def _network(self, call: Call) -> Document:
         self.arm.groups.require(call.group)
-        found = self.arm.resources.find(self.arm.id_of(call).rpartition("/subnets")[0])
+        found = self.arm.resources.find(re.sub("/(subnets|usages).*", "", self.arm.id_of(call)))
         if found is None:
             raise not_found(self.type, call.name, call.group)
         return found

@@ -68,11 +68,13 @@ class _Reader:
         found = {key: limits[key] for key in _LIMITS if key in limits and self._is_request}
         if kind.startswith("["):
             item = kind[1:-1]
-            return Schema(type="array", items=lambda: self._of_type(item, {}, enum), **found)
+            items = functools.cache(lambda: self._of_type(item, {}, enum))
+            return Schema(type="array", items=items, **found)
         if kind.startswith("{"):
             value = kind[1:-1]
             more = {key: limits[key] for key in ("keys", "max_properties") if key in limits}
-            return Schema(type="object", additional=lambda: self._of_type(value, {}, ()), **more)
+            values = functools.cache(lambda: self._of_type(value, {}, ()))
+            return Schema(type="object", additional=values, **more)
         if kind in _TYPES:
             return Schema(type=_TYPES[kind], enum=enum, **found)
         if kind in _TEXTS:
@@ -104,7 +106,7 @@ def _nested(fields: list[tuple[list[str], bool, Schema]]) -> dict[str, Schema]:
         required = _unique([path[0] for path, needed, _ in below if needed])
         outer[name] = Schema(
             type="object",
-            properties=functools.partial(_nested, below),
+            properties=functools.cache(functools.partial(_nested, below)),
             required=required,
         )
     return outer

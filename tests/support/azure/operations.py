@@ -6,6 +6,7 @@ they have ended). Both are signed, so that they are a thousand characters long.
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -80,12 +81,13 @@ class Operations:
         )
         self.all[operation.name] = operation
         delay = self.seconds if seconds is None else seconds
+        pauses = itertools.chain([self.seconds] * 50, itertools.repeat(1.0))
 
         def end() -> None:
             if operation.status != "InProgress":
                 return  # preempted
             if operation.is_held or not is_ready():
-                self.arm.timeline.after(self.seconds, end)
+                self.arm.timeline.after(next(pauses), end)
                 return
             try:
                 operation.result = finish()

@@ -138,7 +138,6 @@ class Places:
         "GET",
         f"{SUBSCRIPTION}/locations",
         answer="subscriptions.Location[]",
-        query=("includeExtendedLocations",),
     )
     def list_locations(self, call: Call) -> Any:
         return {"value": [self._location(call.subscription, name) for name in LOCATIONS]}
@@ -148,7 +147,6 @@ class Places:
         "GET",
         f"{SUBSCRIPTION}/providers/{{namespace}}",
         answer="resources.Provider",
-        query=("$expand",),
     )
     def get_provider(self, call: Call) -> Any:
         return self._provider(call)

@@ -23,6 +23,8 @@ REQUIRED_TAG = "871b6d14-10aa-478d-b590-94f262ecfa99"
 NO_PUBLIC_ADDRESSES = "83a86a26-fd1f-447c-b59d-e51f44264114"
 """Definitions that Azure has built in: 'Allowed locations', 'Allowed virtual machine size SKUs',
 'Require a tag on resources', and 'Network interfaces should not have public IPs'."""
+_FIELDS = {"properties.hardwareProfile.vmSize": "Microsoft.Compute/virtualMachines/sku.name"}
+"""What rules call a field, where that is not its path (Azure/karpenter-provider-azure#794)."""
 _BUILT_IN = "/providers/Microsoft.Authorization/policyDefinitions/"
 
 
@@ -79,21 +81,27 @@ class Policies:
                     "different regions, contact support.."
                 )
                 raise ArmError(403, "RequestDisallowedByAzure", text, name)
-            raise self._refusal(name, "Allowed locations", ALLOWED_LOCATIONS)
+            raise self._refusal(name, "Allowed locations", ALLOWED_LOCATIONS, "location")
         missing = [tag for tag in self.required_tags if tag not in body.get("tags", {})]
         if missing:
-            raise self._refusal(name, "Require a tag on resources", REQUIRED_TAG)
+            path = f"tags[{missing[0]}]"
+            raise self._refusal(name, "Require a tag on resources", REQUIRED_TAG, path)
         size = body.get("properties", {}).get("hardwareProfile", {}).get("vmSize", "")
         if self.allowed_sizes and size and size not in self.allowed_sizes:
-            raise self._refusal(name, "Allowed virtual machine size SKUs", ALLOWED_SIZES)
+            path = "properties.hardwareProfile.vmSize"
+            raise self._refusal(name, "Allowed virtual machine size SKUs", ALLOWED_SIZES, path)
         if self.forbids_public_addresses and type.endswith("networkInterfaces"):
             ips = body["properties"].get("ipConfigurations", ())
             if any(ip["properties"].get("publicIPAddress") for ip in ips):
                 words = "Network interfaces should not have public IPs"
-                raise self._refusal(name, words, NO_PUBLIC_ADDRESSES)
+                path = "properties.ipConfigurations[*].properties.publicIPAddress.id"
+                raise self._refusal(name, words, NO_PUBLIC_ADDRESSES, path)
 
-    def _refusal(self, name: str, words: str, definition: str) -> ArmError:
-        """Return what Azure/azure-cli#32417 and microsoft/AzureTRE#2890 show."""
+    def _refusal(self, name: str, words: str, definition: str, path: str) -> ArmError:
+        """Return what Azure/azure-cli#32417, karpenter-provider-azure#794 and others show.
+
+        ``path`` is the field that the policy's rule looked at.
+        """
         assignment = f"/subscriptions/{self.arm.subscription}/providers/Microsoft.Authorization"
         assignment += f"/policyAssignments/{definition[:8]}"
         identifiers = [
@@ -106,7 +114,16 @@ class Policies:
                 },
             }
         ]
+        field = _FIELDS.get(path, path)
+        evaluated = {
+            "result": "False" if "Allowed" in words else "True",
+            "expressionKind": "Field",
+            "expression": field,
+            "path": path,
+            "operator": "In" if "Allowed" in words else "Exists",
+        }
         info = {
+            "evaluationDetails": {"evaluatedExpressions": [evaluated]},
             "policyDefinitionDisplayName": words,
             "policyDefinitionId": _BUILT_IN + definition,
             "policyDefinitionName": definition,

@@ -122,7 +122,7 @@ class ResourceType:
 
     def query(self, verb: str) -> Sequence[str]:
         """Return the parameters that requests may have."""
-        return ("$expand",) if verb == "GET" else ()
+        return ()
 
     # -- what a type may say otherwise --------------------------------------------------
 
@@ -196,8 +196,9 @@ class ResourceType:
         document["properties"]["provisioningState"] = "Deleting"
 
         def finish() -> None:
-            self.arm.resources.remove(document["id"])
-            self.removed(document)
+            if self.arm.resources.find(document["id"]) is document:
+                self.arm.resources.remove(document["id"])
+                self.removed(document)
 
         return self.arm.operations.begin(call, 202, location=document["location"], finish=finish)
 

@@ -21,6 +21,7 @@ VERSIONS: dict[str, tuple[str, ...]] = {
     "Microsoft.Compute/snapshots": _DISKS,
     "Microsoft.Compute/galleries": _GALLERIES,
     "Microsoft.Compute/locations/communityGalleries": _GALLERIES,
+    "Microsoft.Compute/locations/sharedGalleries": _GALLERIES,
     "Microsoft.Compute/skus": ("2021-07-01", "2019-04-01"),
     "Microsoft.Network": (
         *("2026-03-01", "2026-01-01", "2025-09-01", "2025-07-01", "2025-05-01", "2025-03-01"),

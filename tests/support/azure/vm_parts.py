@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tests.support.azure.entra import Principal
 from tests.support.azure.errors import ArmError, invalid, invalid_reference
 from tests.support.azure.resources import Document, group_of
 
@@ -131,8 +132,11 @@ class VmParts:
             )
             disk["managedDisk"]["id"] = made["id"]
 
-    def leave(self, vm: Document, *, is_forced: bool, has_failed: bool) -> None:
-        """See that a VM has been deleted: what goes with it goes, and the rest is let go."""
+    def leave(self, vm: Document, user: Principal, *, is_forced: bool, has_failed: bool) -> None:
+        """See that somebody has deleted a VM: what goes with it goes, and the rest is let go.
+
+        What the user may not delete stays: whether Azure asks for that is not documented.
+        """
         key = vm["id"].lower()
         self._ghosts[key] = copy.deepcopy(vm)
         self.arm.chance.born("a VM that was deleted", key)
@@ -141,7 +145,7 @@ class VmParts:
         for disk in [storage["osDisk"], *storage["dataDisks"]]:
             if found := self.arm.resources.find(disk["managedDisk"].get("id", "")):
                 self.arm.disks.release(found, is_deleted=False)
-                if disk["deleteOption"] == "Delete":
+                if disk["deleteOption"] == "Delete" and self._may_delete(user, found):
                     self._remove(found)
         for reference in network.get("networkInterfaces", ()):
             nic = self.arm.resources.find(reference["id"])
@@ -149,6 +153,7 @@ class VmParts:
                 continue
             nic["properties"].pop("virtualMachine", None)
             goes = reference.get("properties", {}).get("deleteOption") == "Delete"
+            goes = goes and self._may_delete(user, nic)
             likely = 0.3 if has_failed else 0.1 if is_forced else 0.0
             if goes and not self.arm.chance.of("an interface that stays all the same", likely):
                 self._remove(nic)
@@ -164,6 +169,9 @@ class VmParts:
             and self.arm.resources.find(vm["id"]) is None
             and self.arm.chance.hides("a VM that was deleted", key)
         ]
+
+    def _may_delete(self, user: Principal, part: Document) -> bool:
+        return self.arm.access.allows(user, f"{part['type']}/delete", part["id"])
 
     def _remove(self, part: Document) -> None:
         """Delete a part, at once or a while later; with an interface, addresses may go."""

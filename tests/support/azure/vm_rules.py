@@ -115,10 +115,11 @@ def _check_image(size: Size, source: Source, storage: Mapping[str, Any]) -> None
         )
         raise ArmError(400, "BadRequest", text)
     if source.architecture != size.architecture:
-        # The words are like those of images (hashicorp/packer#12188); Azure's are not known.
-        text = (
-            f"The selected VM size '{size.name}' with CPU Architecture '{size.architecture}' is "
-            f"not compatible with the image, whose CPU Architecture is '{source.architecture}'."
+        text = (  # in several public repositories' notes, as of 2026
+            f"Cannot create a VM of size '{size.name}' because this VM size only supports a CPU "
+            f"Architecture of '{size.architecture}', but an image or disk with CPU Architecture "
+            f"'{source.architecture}' was given. Please check that the CPU Architecture of the "
+            "image or disk is compatible with that of the VM size."
         )
         raise ArmError(400, "BadRequest", text)
     given = storage.get("diskControllerType", "")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tests.support.azure import vm_documents
 from tests.support.azure.calls import GROUP, Answer, Call, Handler, Route
 from tests.support.azure.capacity import is_spot
+from tests.support.azure.entra import DRIVER, Principal
 from tests.support.azure.errors import ArmError, not_found
 from tests.support.azure.images import Source
 from tests.support.azure.names import check_name
@@ -258,7 +259,7 @@ class VirtualMachines(ResourceType):
             202,
             location=vm.document["location"],
             is_ready=lambda: self._is_off(vm),
-            finish=lambda: self._remove(vm, is_forced=is_forced),
+            finish=lambda: self._remove(vm, call.user, is_forced=is_forced),
         )
 
     def stop(self, call: Call) -> Any:
@@ -357,14 +358,21 @@ class VirtualMachines(ResourceType):
             raise vm.failure
         return self.view(vm.document)
 
-    def _remove(self, vm: Vm, *, is_forced: bool = False) -> None:
+    def _remove(self, vm: Vm, user: Principal = DRIVER, *, is_forced: bool = False) -> None:
         """Delete a VM, and what goes with it."""
         if self.all.pop(vm.id.lower(), None) is None:
             return
         self.arm.meter.accrue()
         self.ended.append(vm)
         self.arm.resources.remove(vm.id)
-        self.parts.leave(vm.document, is_forced=is_forced, has_failed=vm.failure is not None)
+        has_failed = vm.failure is not None
+        self.parts.leave(vm.document, user, is_forced=is_forced, has_failed=has_failed)
+
+    def removed(self, document: Document) -> None:
+        """See that one is gone with its resource group."""
+        if vm := self.all.get(document["id"].lower()):
+            self._end_host(vm)
+            self._remove(vm)
 
     def _evict(self, vm: Vm) -> None:
         if vm.id.lower() not in self.all:

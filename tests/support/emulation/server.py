@@ -13,7 +13,10 @@ from typing import Any
 Answer = tuple[int, Any, Mapping[str, str]]
 """Status, what is sent as JSON (bytes as they are, None not at all), and further headers."""
 Respond = Callable[[str, str, Mapping[str, str], bytes], Answer]
-"""Answer a request: verb, path with its query, headers by their names in lower case, content."""
+"""Answer a request: verb, path with its query, headers by their names in lower case, content.
+
+`ConnectionError` closes the connection without an answer.
+"""
 
 
 @contextlib.contextmanager
@@ -57,7 +60,11 @@ def _handler(respond: Respond) -> type[BaseHTTPRequestHandler]:
             length = int(self.headers.get("Content-Length") or 0)
             headers = {name.lower(): value for name, value in self.headers.items()}
             given = self.rfile.read(length)
-            status, answer, more = respond(self.command, self.path, headers, given)
+            try:
+                status, answer, more = respond(self.command, self.path, headers, given)
+            except ConnectionError:
+                self.close_connection = True
+                return
             is_plain = isinstance(answer, bytes)
             content = answer if is_plain else json.dumps(answer, indent=1).encode()
             content = b"" if answer is None else content

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from tests.support.emulation.chance import Chance
-from tests.support.emulation.faults import FOREVER, Fault, Faults
+from tests.support.emulation.cloud import EmulatedCloud
+from tests.support.emulation.faults import Faults
 from tests.support.emulation.server import Answer, serving
 from tests.support.emulation.timeline import Timeline
 from tests.support.gcp.access import Access
@@ -55,7 +56,7 @@ LINKS = "https://www.googleapis.com"
 """Where the links in Google's answers lead, whoever was asked (CCExtractor/sample-platform#901)."""
 
 
-class Gce:
+class Gce(EmulatedCloud):
     """The Compute Engine of these tests: one project.
 
     All that was asked of it is in ``asked``. Its parts, as `capacity` and `networks`, are for tests
@@ -65,11 +66,12 @@ class Gce:
     project = PROJECT
     project_number = PROJECT_NUMBER
     default_account = f"{PROJECT_NUMBER}-compute@developer.gserviceaccount.com"
+    lost_answer = GceError(503, "backendError", "The service is currently unavailable.")
 
     def __init__(self) -> None:
+        super().__init__()
         self.url = ""
         self.box: GceBox | None = None
-        self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self.reset()
 
@@ -114,54 +116,6 @@ class Gce:
             yield self
 
     # -- for tests ----------------------------------------------------------------------
-
-    def refuse(
-        self,
-        method: str,
-        error: GceError,
-        *,
-        times: int = 1,
-        when: Callable[[Call], bool] = lambda call: True,
-    ) -> None:
-        """Have the next calls of a method, as ``instances.get``, refused; ``*`` is any method."""
-        self.faults.pending.append(Fault(method, error, False, times, when))
-
-    def refuse_always(self, method: str, error: GceError) -> None:
-        """Have all calls of a method refused."""
-        self.refuse(method, error, times=FOREVER)
-
-    def lose_answer(self, method: str, *, times: int = 1) -> None:
-        """Have the next calls of a method carried out, and answered by no more than a 503."""
-        error = GceError(503, "backendError", "The service is currently unavailable.")
-        self.faults.pending.append(Fault(method, error, True, times, lambda call: True))
-
-    def edit(self, method: str, edit: Callable[[Any], Any]) -> None:
-        """Change the answers of a method."""
-        self.faults.edits.setdefault(method, []).append(edit)
-
-    def hold(self, *methods: str) -> None:
-        """Have calls of these methods, carried out, not answer until `release`."""
-        self.faults.held_methods.update(methods)
-        self.faults.held.clear()
-        self.faults.gate.clear()
-
-    def release(self) -> None:
-        """Have the calls answered that are held up."""
-        self.faults.gate.set()
-
-    def advance(self, seconds: float) -> None:
-        """Set its clock forward; all happens that is due."""
-        with self._lock:
-            self.timeline.advance(seconds)
-            self.timeline.run_due()
-
-    def count(self, method: str) -> int:
-        """Return how often a method, as ``instances.insert``, was called."""
-        return len(self.calls(method))
-
-    def calls(self, method: str) -> list[Call]:
-        """Return the calls of a method."""
-        return [call for call in self.asked if call.method == method]
 
     def vms(self) -> list[Vm]:
         """List the instances that there are, by name."""
@@ -250,6 +204,8 @@ class Gce:
             return 200, self._answer(verb, url.path, url.query, headers, content), {}
         except GceError as error:
             return error.status, error.body(), {}
+        except ConnectionError:  # which a test wanted
+            raise
         except Exception as error:  # of this emulation; the test that asked fails
             REFUSED.append(f"{verb} {target}: {error!r}")
             sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]

@@ -196,6 +196,30 @@ def test_unexplained_loss_without_interruption_notice_is_not_interrupted(run):
     run(test)
 
 
+@pytest.mark.parametrize("notice", [None, REBALANCE, INTERRUPTION])
+def test_instance_that_is_gone_after_notice_was_interrupted(run, notice):
+    class KnowsNoMore(KitSystem):
+        async def keepalive_failed(self, instance):
+            gone = await super().keepalive_failed(instance)
+            return gone and bm.Termination(bm.StopReason.GONE, "its VM is gone")
+
+    async def test(kit):
+        kit.system = KnowsNoMore()
+        async with kit.session() as session:
+            [machine] = await session.start(1, services=SERVICES)
+            if notice:
+                kit.system.give_notice(machine, notice)
+            await trio.sleep(10)
+            kit.system.kill(machine)
+            await machine.wait(bm.State.STOPPED)
+            is_interrupted = machine.error.reason is bm.StopReason.INTERRUPTED
+            assert is_interrupted == (notice is INTERRUPTION)
+            assert "m0 stopped: its VM is gone" in str(machine.error)
+            assert (f"there was notice: {notice}" in str(machine.error)) == is_interrupted
+
+    run(test)
+
+
 def test_reason_from_provider_takes_precedence_over_earlier_notice(run):
     class ReportsOutOfMemory(KitSystem):
         async def keepalive_failed(self, instance):

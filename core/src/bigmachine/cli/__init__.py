@@ -1,4 +1,7 @@
-"""The ``bigmachine`` command: one file of this package for each subcommand."""
+"""The ``bigmachine`` command: one file of this package for each subcommand.
+
+`add_options` and `chosen_system` are for the commands of backends, too.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ from collections.abc import Sequence
 
 from ..errors import BigmachineError
 from ..process import open_standard_descriptors
-from . import _check, _conformance, _env, _new_backend, _ps, _reap, _systems
+from . import _check, _conformance, _env, _new_backend, _plugins, _ps, _reap, _systems
+from ._arguments import add_options as add_options
+from ._arguments import chosen_system as chosen_system
 
 # Each has `add(commands)`, which sets the default of `run`.
 _COMMANDS = (_systems, _check, _env, _ps, _reap, _conformance, _new_backend)
@@ -44,19 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     _open_closed_streams()
     _escape_unprintable()
-    parser = _parser()
-    arguments, unknown = parser.parse_known_args(argv)
-    if unknown:
-        hint = "; write an option of the system as -o KEY=VALUE" if "option" in arguments else ""
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
-    if not arguments.version and "run" not in arguments:
-        parser.print_help(sys.stderr)
-        return _USAGE
     try:
-        # argparse's own action would look the version up at each start.
-        run = _print_version if arguments.version else arguments.run
-        status = int(run(arguments))
-        sys.stdout.flush()
+        return _run(sys.argv[1:] if argv is None else argv)
     except BigmachineError as exc:
         print(f"bigmachine: {exc}", file=sys.stderr)
         return _USAGE
@@ -71,6 +65,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         _discard_output()
         print(f"bigmachine: {exc.strerror or exc}{about}", file=sys.stderr)
         return _USAGE
+
+
+def _run(argv: Sequence[str]) -> int:
+    parser = _parser(argv)
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        hint = "; write an option of the system as -o KEY=VALUE" if "option" in arguments else ""
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    if not arguments.version and "run" not in arguments:
+        parser.print_help(sys.stderr)
+        return _USAGE
+    # argparse's own action would look the version up at each start.
+    run = _print_version if arguments.version else arguments.run
+    status = int(run(arguments))
+    sys.stdout.flush()
     return status
 
 
@@ -98,7 +107,7 @@ def _discard_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bigmachine",
         description="Ad-hoc clusters for Python.",
@@ -109,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for command in _COMMANDS:
         command.add(commands)
+    _plugins.add(commands, argv)
     return parser
 
 

@@ -4,8 +4,29 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from ..system import System
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``-o KEY=VALUE`` and ``--profile NAME``, from which `chosen_system` makes a system."""
+    add_option(parser)
+    add_profile(parser)
+
+
+def chosen_system(name: str, arguments: argparse.Namespace) -> System:
+    """Return the system ``name``, with its options from all sources.
+
+    Raises `UsageError`, and `PluginError` if the system is broken.
+    """
+    from ..system._entrypoints import choose_system
+
+    options = parse_options(arguments.option)
+    return choose_system(name, profile=arguments.profile, texts=options)
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ._arguments import add_option, add_profile, parse_options
+from ._arguments import add_options, chosen_system
 
 if TYPE_CHECKING:
     from ..system import CheckedRequest, CheckReport, System
@@ -27,8 +27,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "change anything are dry runs. It asks nothing, purchases nothing and leaves nothing.",
     )
     parser.add_argument("system", metavar="SYSTEM", help="the system, as in `bigmachine systems`")
-    add_option(parser)
-    add_profile(parser)
+    add_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     parser.set_defaults(run=run)
 
@@ -36,10 +35,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the provider's answers; the status is 1 if sessions would fail."""
     from ..reaper._leftovers import run_async
-    from ..system._entrypoints import choose_system
 
-    options = parse_options(arguments.option)
-    system = choose_system(arguments.system, profile=arguments.profile, texts=options)
+    system = chosen_system(arguments.system, arguments)
     report = run_async(lambda: _check(system))
     if arguments.json:
         requests = [

@@ -257,7 +257,11 @@ class Controller:
             return None
         with trio.move_on_after(self._timings.rpc_timeout):
             try:
-                return await self.plugins.hooks.keepalive_failed(instance=self.instance)
+                gone = await self.plugins.hooks.keepalive_failed(instance=self.instance)
+                if gone is None or gone.reason is not StopReason.GONE:
+                    return gone
+                # It may know no more than that: Azure deletes a spot VM that it evicts.
+                return self.notices.explain(gone)
             except Exception:
                 logger.exception("%s: the keepalive_failed hook raised", self.name)
         return None

@@ -1,4 +1,4 @@
-"""Find and load the systems and observers of installed distributions by their entry points.
+"""Find and load systems, observers and commands of installed distributions by entry points.
 
 Only the requested one is imported, so a broken distribution does not affect others.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from ._options import resolve_options, warn_of_misspelt_variables
 from ._system import System
 
 if TYPE_CHECKING:
+    import argparse
     from importlib.metadata import Distribution
 
 _logger = logging.getLogger("bigmachine.plugins")
@@ -26,6 +27,7 @@ _MAX_VALUE = 60  # characters of a value in a message
 
 SYSTEMS = "bigmachine.systems"
 OBSERVERS = "bigmachine.observers"
+COMMANDS = "bigmachine.commands"
 EXTRAS = ("local", "ec2", "gcp", "azure")
 """The extras of the ``bigmachine`` distribution, one for each folder of ``plugins/``: each adds the
 system of that name.
@@ -126,6 +128,24 @@ def load_entry(entry: Entry) -> type[System]:
     return cls
 
 
+def installed_commands() -> list[Entry]:
+    """List the subcommands of ``bigmachine`` that installed distributions add, importing none."""
+    return sorted((e for e in _installed() if e.group == COMMANDS), key=lambda e: e.name)
+
+
+def load_command(entry: Entry) -> Callable[[argparse.ArgumentParser], object]:
+    """Import one of the `installed_commands`: what adds its arguments to a parser.
+
+    Raises `PluginError` if it is broken.
+    """
+    add = _import(entry)
+    if not callable(add):
+        raise PluginError(
+            f"command {entry.name!r} of {entry} is broken: {entry.value} is not a function"
+        )
+    return add
+
+
 def load_observers() -> dict[str, object]:
     """Import the installed observers, by label; one that fails is logged and skipped.
 
@@ -181,7 +201,7 @@ def _scan(path: tuple[str, ...]) -> tuple[Entry, ...]:
 
 def _entries(name: str, dist: Distribution) -> Iterable[Entry]:
     for point in dist.entry_points:
-        if point.group in (SYSTEMS, OBSERVERS):
+        if point.group in (SYSTEMS, OBSERVERS, COMMANDS):
             yield Entry(point.group, point.name, name, dist.version, point.value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -39,6 +40,8 @@ _FIRST_ATTEMPTS = 3  # until Azure was reached once: there may be no way to it a
 # known to ask for 20 minutes, which no user would wait for ("Troubleshoot API throttling errors").
 _LONGEST_RETRY_AFTER = 90.0
 _LONGEST_POLL = 10.0
+# In which some requests don't find a new resource group (terraform-provider-azurerm issue 18268).
+_NEW_GROUP_SECONDS = 60.0
 
 
 class Api:
@@ -59,6 +62,7 @@ class Api:
         self._write_limiter = RateLimiter(rate=_WRITE_RATE, burst=_WRITE_BURST)
         self._forbids_changes = False
         self._was_reached = False
+        self._group_is_new_until = -math.inf
         self._transport: Transport | None = None
         self._open_lock = trio.Lock()
         self.resource_group = options.resource_group
@@ -76,6 +80,10 @@ class Api:
         A request that would is a `RuntimeError`.
         """
         self._forbids_changes = True
+
+    def note_new_group(self) -> None:
+        """Note that the session's resource group was just created: not all will find it at once."""
+        self._group_is_new_until = trio.current_time() + _NEW_GROUP_SECONDS
 
     def group_id(self, resource_group: str = "") -> str:
         """Return the ID of a resource group, by default the session's."""
@@ -356,6 +364,8 @@ class Api:
         attempts = _ATTEMPTS
         if error.is_unreachable and not self._was_reached:
             attempts = _FIRST_ATTEMPTS
+        if error.is_group_not_found and trio.current_time() < self._group_is_new_until:
+            return attempt < attempts
         return error.is_temporary and (attempt < attempts or error.is_throttled)
 
     async def _back_off(self, error: AzureError, delay: float) -> None:

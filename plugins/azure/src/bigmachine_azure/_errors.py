@@ -190,6 +190,11 @@ class AzureError(CloudError):
         return bool(self.codes & _NOT_FOUND) or self.status == 404
 
     @property
+    def is_group_not_found(self) -> bool:
+        """Whether a resource group does not exist, or not yet."""
+        return "resourcegroupnotfound" in self.codes
+
+    @property
     def is_conflict(self) -> bool:
         """Whether a resource of this name exists already, where it was to be created only."""
         return self.status == 412

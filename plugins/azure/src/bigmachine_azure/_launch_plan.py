@@ -15,6 +15,7 @@ from ._network import Network, find_network, find_security_group
 from ._offers import Offer, list_offers
 from ._options import AzureOptions
 from ._place import Place, find_place
+from ._policies import read_policies
 from ._quota import Quotas, find_quotas
 from ._registration import check_providers, read_subscription
 from ._subnet_rules import check_subnet_rules
@@ -53,6 +54,7 @@ async def make_launch_plan(api: Api, o: AzureOptions, *, address_service_url: st
     first = Parallel()
     subscription = first.add(lambda: read_subscription(api))
     first.add(lambda: check_providers(api))
+    policies = first.add(lambda: read_policies(api, place))
     skus = first.add(lambda: read_skus(api, location=location))
     network = first.add(lambda: find_network(api, o, place))
     security_group = first.add(lambda: find_security_group(api, o, place))
@@ -60,7 +62,9 @@ async def make_launch_plan(api: Api, o: AzureOptions, *, address_service_url: st
     await first.run()
 
     markets = subscription.result.keep_markets(o.markets)
-    sizes = _fitting(skus.result.sizes(o), o)
+    policies.result.check(o, place)
+    sizes = policies.result.keep_allowed(skus.result.sizes(o), is_named=bool(o.vm_sizes))
+    sizes = _fitting(sizes, o)
     disks = disk_type(requested=o.disk_type)
     skus.result.check_disk_type(disks)
     images = await find_images(api, o, sizes, location=location)

@@ -6,10 +6,11 @@ import dataclasses
 import logging
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Protocol
 
 import trio
 
-from bigmachine.cloud import Offer, for_each
+from bigmachine.cloud import for_each
 from bigmachine.errors import StartError
 from bigmachine.system import Instance
 
@@ -30,6 +31,13 @@ class PriceKey:
     market: str
     size: str
     location: str
+
+
+class HasPrice(Protocol):
+    """What has a price: an offer, or a VM."""
+
+    @property
+    def price_key(self) -> PriceKey: ...
 
 
 class Prices:
@@ -68,15 +76,13 @@ class Prices:
         if scope.cancelled_caught:
             self._note(StartError(f"Azure's price list had not answered after {timeout:g} s"))
 
-    def per_hour(self, offer: Offer, /) -> float | None:
+    def per_hour(self, offer: HasPrice, /) -> float | None:
         """Return what a VM costs an hour, its disks and address included; None if unknown."""
-        key: PriceKey = offer.price_key  # type: ignore[attr-defined]
-        return self._with_extras(key)
+        return self._with_extras(offer.price_key)
 
-    def spot_per_hour(self, offer: Offer, /) -> float | None:
+    def spot_per_hour(self, offer: HasPrice, /) -> float | None:
         """Return what a spot VM alone costs an hour; None if unknown."""
-        key: PriceKey = offer.price_key  # type: ignore[attr-defined]
-        return self._of_vm(dataclasses.replace(key, market="spot"))
+        return self._of_vm(dataclasses.replace(offer.price_key, market="spot"))
 
     def priced(self, instance: Instance, *, location: str) -> Instance:
         """Return an instance with its price."""
@@ -101,15 +107,15 @@ class Prices:
         disks = [o.disk]
         if o.data_disk:
             disks += [math.ceil(o.data_disk / o.data_volumes)] * o.data_volumes
-        total = 0.0
+        prices: list[float | None] = []
         for gib in set(disks):
             meter = disk_price(name, gib=gib)
             price = await self._list.disk_price(meter.product, meter.meter, location=location)
-            total += math.nan if price is None else price * disks.count(gib)
+            prices += [price] * disks.count(gib)
         if o.public_address:
-            price = await self._list.address_price(location=location)
-            total += math.nan if price is None else price
-        self._extras[location] = None if math.isnan(total) else total
+            prices.append(await self._list.address_price(location=location))
+        known = [price for price in prices if price is not None]
+        self._extras[location] = sum(known) if len(known) == len(prices) else None
 
     def _note(self, failure: StartError) -> None:
         if self.failure is None:

@@ -6,7 +6,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bigmachine.cloud import for_each
+import trio
+
+from bigmachine.cloud import for_each, poll_intervals
 from bigmachine.errors import StartError
 
 from ._api import Api
@@ -80,6 +82,30 @@ async def read_subscription(api: Api) -> Subscription:
     quota = (raw.get("subscriptionPolicies") or {}).get("quotaId") or ""
     kinds = [kind for prefix, kind in _WITHOUT_SPOT.items() if quota.startswith(prefix)]
     return Subscription(kinds[0] if kinds else "")
+
+
+async def register(api: Api, namespaces: Sequence[str]) -> list[str]:
+    """Register these resource providers, and wait until it is done; return those that were not.
+
+    Registering one costs nothing and makes nothing. Raises `AzureError`.
+    """
+    new: list[str] = []
+
+    async def ensure(namespace: str) -> None:
+        path = f"providers/{namespace}"
+        raw = await api.request("GET", path, api_version=_PROVIDERS_VERSION)
+        if raw.get("registrationState") == "Registered":
+            return
+        new.append(namespace)
+        await api.request("POST", f"{path}/register", api_version=_PROVIDERS_VERSION)
+        for delay in poll_intervals():
+            raw = await api.request("GET", path, api_version=_PROVIDERS_VERSION)
+            if raw.get("registrationState") in _USABLE_STATES:
+                return
+            await trio.sleep(delay)
+
+    await for_each(namespaces, ensure)
+    return sorted(new)
 
 
 async def check_providers(api: Api, namespaces: Sequence[str] = PROVIDERS) -> None:

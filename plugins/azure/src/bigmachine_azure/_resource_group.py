@@ -50,6 +50,7 @@ async def open_resource_group(api: Api, *, location: str, tags: Mapping[str, str
         if "resourcegroupbeingdeleted" in error.codes:
             raise _is_being_deleted(api) from error
         raise
+    api.note_new_group()
     with trio.move_on_after(_FOUND_SECONDS):
         for delay in poll_intervals():
             if await _find(api) is not None:

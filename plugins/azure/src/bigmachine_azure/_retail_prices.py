@@ -12,7 +12,7 @@ and all of these again for Windows ("Virtual Machines Dv5 Series Windows"); some
 from __future__ import annotations
 
 import json
-import ssl
+import logging
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -21,12 +21,16 @@ from typing import Any
 
 import trio
 
+from bigmachine.cloud import backoff
 from bigmachine.errors import StartError
+
+logger = logging.getLogger("bigmachine.azure")
 
 PUBLIC_URL = "https://prices.azure.com"
 _PATH = "/api/retail/prices"
 _VERSION = "2023-01-01-preview"
 _TIMEOUT = 30.0
+_ATTEMPTS = 3  # it is busy now and then, and throttles
 _MOST_PAGES = 20
 _OTHER_PRODUCTS = ("windows", "cloud services", "cloudservices", "dedicatedhost", "dedicated host")
 _HOURS_PER_MONTH = 730.0  # of a disk's month, by Azure's price calculator
@@ -80,12 +84,21 @@ class RetailPrices:
         )
         url, items = f"{self._url}{_PATH}?{query}", list[dict[str, Any]]()
         for _ in range(_MOST_PAGES):
-            page = await trio.to_thread.run_sync(_fetch, url, abandon_on_cancel=True)
+            page = await self._page(url)
             items += page.get("Items") or ()
             url = page.get("NextPageLink") or ""
             if not url:
                 break
         return items
+
+    async def _page(self, url: str) -> dict[str, Any]:
+        for delay in backoff(_ATTEMPTS):
+            try:
+                return await trio.to_thread.run_sync(_fetch, url, abandon_on_cancel=True)
+            except StartError as error:
+                logger.debug("%s; retrying in %.1f s", error, delay)
+            await trio.sleep(delay)
+        return await trio.to_thread.run_sync(_fetch, url, abandon_on_cancel=True)
 
 
 def _fetch(url: str) -> dict[str, Any]:
@@ -93,19 +106,20 @@ def _fetch(url: str) -> dict[str, Any]:
         # With the user's proxies and certificates, like the SDK's requests.
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as reply:
             page = json.load(reply)
-    except (OSError, ValueError, ssl.SSLError) as exc:
-        reason = getattr(exc, "reason", None) or exc
-        raise StartError(
-            f"Azure's price list can't be read ({reason}): allow requests to {_host(url)}"
-        ) from exc
+    except urllib.error.HTTPError as exc:
+        with exc:  # it is the response, too
+            raise _unreadable(url, f"it answered {exc.code} {exc.reason}") from exc
+    except (OSError, ValueError) as exc:
+        raise _unreadable(url, str(getattr(exc, "reason", exc))) from exc
     if not isinstance(page, dict):
-        raise StartError(f"Azure's price list can't be read: {_host(url)} returned something else")
+        raise _unreadable(url, "it returned something else")
     return page
 
 
-def _host(url: str) -> str:
+def _unreadable(url: str, why: str) -> StartError:
     parts = urllib.parse.urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
+    host = f"{parts.scheme}://{parts.netloc}"
+    return StartError(f"Azure's price list can't be read ({why}): allow requests to {host}")
 
 
 def _market(item: Mapping[str, Any]) -> str:

@@ -14,6 +14,8 @@ from ._vm import Vm
 if TYPE_CHECKING:
     from ._account import Account
 
+_LOOKS = 2  # for leftovers, by lists
+
 
 class SessionResources(cloud.SessionResources[Vm]):
     """The resources of one session, of this driver's. All methods raise `AzureError`."""
@@ -54,8 +56,8 @@ class SessionResources(cloud.SessionResources[Vm]):
         A list may lack what a failed or forced request has just left.
         """
         account = self._account()
-        await account.api.open()
-        for _ in range(_SWEEPS):
+        await account.vms.delete_parts()
+        for _ in range(_LOOKS):
             found = await account.leftovers.find(session=self.session, group=self._group)
             await account.leftovers.free(found)
         if self.security_group_id:
@@ -65,6 +67,3 @@ class SessionResources(cloud.SessionResources[Vm]):
     @property
     def _group(self) -> str:
         return self._account().api.resource_group
-
-
-_SWEEPS = 2

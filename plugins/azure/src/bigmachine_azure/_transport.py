@@ -128,8 +128,8 @@ class Transport:
 
     def _function(self, method: str) -> Any:
         group, _, name = method.partition(".")
-        for client in (self._client("compute"), self._client("network")):
-            operations = getattr(client, group, None)
+        for service in ("compute", "network"):  # to import the second takes seconds
+            operations = getattr(self._client(service), group, None)
             if operations is not None:
                 return getattr(operations, f"begin_{name}", None) or getattr(operations, name)
         raise AttributeError(f"the SDK has no {method}")

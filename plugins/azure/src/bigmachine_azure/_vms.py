@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,7 @@ class Vms:
         self._described = Batch(self._describe_all, max_keys=_MAX_IDS)
         self._listed = Batch(self._list_all, max_keys=_MAX_IDS)
         self._first_seen: dict[str, float] = {}
+        self._parts: dict[str, set[str]] = {}  # of VMs that are deleted, until these are gone, too
 
     def note_new(self, *ids: str) -> None:
         """Remember VMs that may exist since now: Azure may not find them yet."""
@@ -94,7 +96,8 @@ class Vms:
             if self.is_new(id):  # it was listed a moment ago, and may not be found again yet
                 return id
             vm = await self.describe(id)
-            return vm.id if vm is not None and vm.is_ours else ""
+            found = await self.find(group=group) if vm is None else [vm]
+            return next((vm.id for vm in found if vm.id == id and vm.is_ours), "")
         session = instance.name.partition(".")[2]
         if not session and not instance.id:
             return ""
@@ -118,25 +121,44 @@ class Vms:
         await for_each(vms, complete_one)
         return [complete[vm.id] for vm in vms]
 
-    async def delete(self, ids: Iterable[str], *, at_once: Container[str] = ()) -> None:
+    async def delete(
+        self,
+        ids: Iterable[str],
+        *,
+        at_once: Container[str] = (),
+        patience: float = math.inf,
+    ) -> None:
         """Delete VMs and all that is theirs; return when all of it is gone.
 
-        The operating systems of those that are in ``at_once`` are not shut down.
+        The operating systems of those that are in ``at_once`` are not shut down. Azure may hold
+        the interface of a VM that it could not make for three minutes: after ``patience`` seconds,
+        the rest is left to `delete_parts`.
         """
 
         async def delete(id: str) -> None:
             await self._delete(id, is_forced=id in at_once)
+            with trio.move_on_after(patience):
+                await self.delete_parts(id)
 
         await for_each(dict.fromkeys(ids), delete)
+
+    async def delete_parts(self, *ids: str) -> None:
+        """Delete what is left of VMs that are deleted, by default of all; return when it is gone.
+
+        These are interfaces, addresses and disks that were known before.
+        """
+        for id in ids or [*self._parts]:
+            await self._resources.delete(self._parts.get(id, ()))
+            self._parts.pop(id, None)
 
     # -- one VM ---------------------------------------------------------------------------
 
     async def _delete(self, id: str, *, is_forced: bool) -> None:
-        """Delete one, and confirm that it, its interfaces, addresses and disks are gone.
+        """Delete one, and confirm that it is gone; what else it had is then among the parts.
 
         Many are looked at by one list: to follow each operation would take many requests of each.
         """
-        parts = await self._parts_of(id)
+        self._parts.setdefault(id, set()).update(await self._parts_of(id))
         operation: Operation | None = None
         for delay in poll_intervals():
             if operation is None:
@@ -151,7 +173,6 @@ class Vms:
                 if await self._listed(id) is None and was_found:
                     break
             await trio.sleep(delay)
-        await self._resources.delete(parts)
         self._first_seen.pop(id, None)
 
     async def _request_deletion(self, id: str, *, is_forced: bool) -> Operation | None:

@@ -1,0 +1,72 @@
+"""The custom role grants what the plugin's calls need, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+from bigmachine.errors import BigmachineError
+from tests.support.azure import role
+
+
+@pytest.mark.long
+def test_role_matches_the_plugins_calls(run, arm):
+    """Make the plugin call each of its operations once."""
+
+    async def tour(kit):
+        [instance] = await kit.start()
+        system = kit.system
+        await system.console(instance)
+        system.access._driver.blocks = ("198.51.100.4/32",)  # the driver has moved
+        await system.restore_access([instance])
+        arm.vms.power_off(instance.id)
+        await system.keepalive_failed(instance)
+
+    async def lose(kit):
+        system = await kit.setup()
+        arm.lose_answer("virtual_machines.create_or_update", times=99)
+        with contextlib.suppress(BigmachineError):
+            await system.start(2, kit.request)
+        for resource in await system.instances():
+            await system.stop(resource)
+
+    async def look(kit):
+        with contextlib.suppress(BigmachineError):
+            await kit.setup()
+
+    arm.groups.add("ours")
+    image = arm.images.add_to_gallery("mine", group="ours", controllers="SCSI, NVMe")
+    managed = arm.images.add_managed("old", group="ours")
+    arm.identities.add("worker", group="ours")
+    run(tour, allow_billing_leak=True)
+    calls = [*arm.asked]
+    arm.asked.clear()
+    run(lose, allow_billing_leak=True)
+    for options in (
+        {"image": image},
+        {"image": managed},
+        {"image": "resf:rockylinux-x86_64:9-base:latest"},
+        {"network": "none"},
+        {"identity": "worker", "resource_group": "ours"},
+    ):
+        run(look, **options)
+    arm.asked[:0] = calls
+    assert role.role(role.actions(arm, arm.asked)) == role.FILE.read_text()
+
+
+def test_role_changes_nothing_but_machines_and_what_they_need():
+    changing = {
+        action.rpartition("/")[0]
+        for action in role.granted()
+        if action.rpartition("/")[2] in ("write", "delete")
+    }
+    assert changing == {
+        "Microsoft.Compute/disks",
+        "Microsoft.Compute/virtualMachines",
+        "Microsoft.Network/networkInterfaces",
+        "Microsoft.Network/networkSecurityGroups",
+        "Microsoft.Network/publicIPAddresses",
+        "Microsoft.Network/virtualNetworks",
+        "Microsoft.Resources/subscriptions/resourceGroups",
+    }
