@@ -11,14 +11,17 @@ from bigmachine.cli import main
 from bigmachine.system import Instance
 from bigmachine_azure import AzureOptions, AzureSystem
 from bigmachine_azure._tags import machine_tags, session_tags
-from tests.support.azure.arm import LOCATION
 from tests.support.azure.errors import ArmError
+from tests.support.azure.orphans import GROUP, add_orphan
 
 DEAD = Driver(pid=4_000_000, started=1, place=Driver.here().place, host="here")
 SESSION = "a-0123abcd.bigmachine"
 OTHER = "b-0123abcd.bigmachine"
-GROUP = "bigmachine-westeurope"
-COMPUTE, NETWORK = "Microsoft.Compute", "Microsoft.Network"
+NIC, ADDRESS, GROUP_OF_RULES = (
+    f"Microsoft.Network/{kind}"
+    for kind in ("networkInterfaces", "publicIPAddresses", "networkSecurityGroups")
+)
+DISK = "Microsoft.Compute/disks"
 
 
 @pytest.fixture(autouse=True)
@@ -40,33 +43,13 @@ def orphaned(run, arm, monkeypatch):
             kit.system.resources.session = ""  # it is killed
             tags = machine_tags(session_tags(session, driver, AzureOptions()), "m7", "0" * 32)
             label = session.partition(".")[0]
-            add(arm, "networkInterfaces", f"bm-{label}-m7-1", tags=tags, **NIC)
-            add(arm, "publicIPAddresses", f"bm-{label}-m7-1", tags=tags, **ADDRESS)
-            add(arm, "disks", f"bm-{label}-m7_OsDisk_1_0", **DISK)
+            add_orphan(arm, NIC, f"bm-{label}-m7-1", tags=tags)
+            add_orphan(arm, ADDRESS, f"bm-{label}-m7-1", tags=tags)
+            add_orphan(arm, DISK, f"bm-{label}-m7_OsDisk_1_0")
 
         run(start)
 
     return make
-
-
-NIC = {"properties": {"ipConfigurations": []}}
-ADDRESS = {"properties": {}, "sku": {"name": "Standard"}}
-DISK = {
-    "properties": {"diskState": "Unattached", "diskSizeGB": 30},
-    "sku": {"name": "StandardSSD_LRS"},
-}
-
-
-def add(arm, kind, name, **more):
-    """Give Azure a resource of a session, as a failed request may have left it."""
-    if GROUP not in arm.groups.all:
-        arm.groups.add(GROUP)
-    provider = COMPUTE if kind == "disks" else NETWORK
-    type = f"{provider}/{kind}"
-    where = {"id": arm.id_in(GROUP, type, name), "name": name, "type": type, "location": LOCATION}
-    document = {**where, **more}
-    document["properties"] = {**more["properties"], "provisioningState": "Succeeded"}
-    return arm.resources.add(document)
 
 
 def listed(capsys, session=SESSION):
@@ -102,10 +85,10 @@ def test_all_of_a_dead_session_is_listed_and_freed_and_nothing_else(arm, orphane
 def test_what_others_have_made_is_never_deleted(run, arm):
     tags = {"bigmachine-session": SESSION}  # copied, with a name of its own
     foreign = [
-        add(arm, "networkInterfaces", "web-nic", tags=tags, **NIC),
-        add(arm, "publicIPAddresses", "bm-address", **ADDRESS),
-        add(arm, "disks", "bm-theirs_OsDisk_1", **DISK),
-        add(arm, "networkSecurityGroups", "bm-theirs-0123abcd", properties={"securityRules": []}),
+        add_orphan(arm, NIC, "web-nic", tags=tags),
+        add_orphan(arm, ADDRESS, "bm-address"),
+        add_orphan(arm, DISK, "bm-theirs_OsDisk_1"),
+        add_orphan(arm, GROUP_OF_RULES, "bm-theirs-0123abcd"),
     ]
 
     async def test(kit):
@@ -141,9 +124,8 @@ def test_part_whose_vm_no_list_has_goes_with_that_vm(run, arm):
 
 @pytest.mark.long
 def test_disk_alone_is_known_by_its_name_and_its_time(arm, capsys):
-    add(arm, "disks", "bm-a-0123abcd-m7_disk2_f00", **DISK)
-    disk = arm.disks.all()[0]
-    disk["properties"]["timeCreated"] = "2020-01-31T12:00:00+00:00"
+    name, time = "bm-a-0123abcd-m7_disk2_f00", "2020-01-31T12:00:00+00:00"
+    add_orphan(arm, DISK, name, timeCreated=time)
     assert listed(capsys) == [("disk", "bm-a-0123abcd-m7_disk2_f00", "unattached")]
     assert main(["reap", "azure"]) == 0
     assert arm.leftovers() == []

@@ -246,6 +246,38 @@ def test_spot_instance_that_is_preempted_while_it_starts_is_replaced(run, gce):
     run(test)
 
 
+def test_spot_instance_that_is_preempted_as_soon_as_it_runs_is_replaced(
+    run, gce, caplog, monkeypatch
+):
+    monkeypatch.setattr("bigmachine_gcp._bulk_operations._LISTED_SECONDS", 0.5)
+
+    async def test(kit):
+        instances = await kit.start(3)
+        assert sorted(i.details["market"] for i in instances) == ["on-demand"] + ["spot"] * 2
+        assert {vm.name for vm in gce.vms()} == {i.id for i in instances}
+        assert "PREEMPTED: the spot instance was preempted as soon as it ran" in caplog.text
+
+    gce.instances.preempts_new = 1
+    run(test)
+
+
+def test_spot_instance_that_is_preempted_before_it_has_an_address_is_replaced(run, gce):
+    def preempt(answer):
+        for vm in answer.get("items", ()):
+            if vm["name"].endswith("-m0") and vm["status"] == "RUNNING":
+                del vm["networkInterfaces"][0]["accessConfigs"][0]["natIP"]
+                gce.preempt(vm["name"])
+        return answer
+
+    async def test(kit):
+        gce.edit("instances.list", preempt)
+        instances = await kit.start(2)
+        assert sorted(i.details["market"] for i in instances) == ["on-demand", "spot"]
+        assert {vm.name for vm in gce.vms()} == {i.id for i in instances}
+
+    run(test)
+
+
 @pytest.mark.parametrize("at_once", [True, False])
 def test_no_machine_is_an_error_with_every_attempt(run, gce, at_once, caplog):
     async def test(kit):

@@ -12,7 +12,7 @@ import trio
 from bigmachine.boot import LaunchRequest
 from bigmachine.cloud import CONTACT_SECONDS, CloudSystem
 from bigmachine.errors import BigmachineError, StartError, StopReason
-from bigmachine.system import Instance, Notice, Termination
+from bigmachine.system import CheckReport, Instance, Notice, Termination
 
 from ._options import AzureOptions, check_offline
 from ._session_resources import SessionResources
@@ -84,6 +84,13 @@ class AzureSystem(CloudSystem):
                     f"max_session_cost: the machines' prices are unknown: {error}"
                 ) from error
             check_prices(self._prices, plan.offers, provider="Azure")
+
+    async def check(self) -> CheckReport:
+        """Check all permissions that sessions need. This system then changes nothing any more."""
+        from ._check import Check
+
+        with self.readable():
+            return await Check(self._api, self.options, self._set_up_plan).run()
 
     async def start(self, count: int, request: LaunchRequest) -> Sequence[Instance]:
         """Launch VMs until there are enough, or Azure has no more."""
@@ -237,6 +244,11 @@ class AzureSystem(CloudSystem):
     @property
     def _prices(self) -> Prices:
         return self._account.prices
+
+    async def _set_up_plan(self) -> LaunchPlan:
+        await self.setup()
+        assert self._plan is not None
+        return self._plan
 
     def _priced(self, vms: Iterable[Vm], *, port: int = 0) -> list[Instance]:
         """Return VMs as instances with their prices; of a deallocated one, it is unknown."""

@@ -108,9 +108,21 @@ class Vms:
         )
 
     async def with_power_states(self, vms: Sequence[Vm]) -> list[Vm]:
-        """Return VMs with their power states, as far as Azure tells them."""
-        found = await self._power_states([vm.id for vm in vms])
-        return [vm.with_states(found.get(vm.id, {})) for vm in vms]
+        """Return VMs with their power states, as far as Azure tells them.
+
+        Only the subscription's list has states (``statusOnly``), and mostly nothing else. Who may
+        not list the subscription looks at each VM.
+        """
+        try:
+            raws = await self._api.read_all("virtual_machines.list_all", status_only="true")
+        except AzureError as error:
+            if not error.is_denied:
+                raise
+            logger.debug("power states are looked at one by one: %s", error)
+            found = await self._read_all([vm.id for vm in vms])
+            return [found.get(vm.id, vm) for vm in vms]
+        states = {normal_id(raw["id"]): raw for raw in raws}
+        return [vm.with_states(states.get(vm.id, {})) for vm in vms]
 
     async def with_addresses(self, vms: Sequence[Vm]) -> list[Vm]:
         """Return VMs with their private and public addresses, as far as they have some."""
@@ -178,7 +190,7 @@ class Vms:
                 if await self._listed(id) is None and was_found:
                     break
             await trio.sleep(delay)
-        self._first_seen.pop(id, None)
+        self._first_seen[id] = -math.inf  # a list may have it still, which does not make it new
         self._deleted.add(id)
 
     async def _request_deletion(self, id: str, *, is_forced: bool) -> Operation | None:
@@ -270,39 +282,6 @@ class Vms:
 
         await for_each(ids, read)
         return found
-
-    async def _power_states(self, ids: Sequence[str]) -> dict[str, Any]:
-        """Return descriptions of VMs with their states alone, by id.
-
-        Only the subscription's list has states (``statusOnly``), and nothing else. Who may not
-        list the subscription gets those of each VM.
-        """
-        try:
-            raws = await self._api.read_all("virtual_machines.list_all", status_only="true")
-        except AzureError as error:
-            if not error.is_denied:
-                raise
-            logger.debug("power states are looked at one by one: %s", error)
-        else:
-            return {normal_id(raw["id"]): raw for raw in raws}
-        states: dict[str, Mapping[str, Any]] = {}
-
-        async def read(id: str) -> None:
-            place = ResourceId.parse(id)
-            try:
-                view = await self._api.read(
-                    "virtual_machines.instance_view",
-                    resource_group_name=place.group,
-                    vm_name=place.name,
-                )
-            except AzureError as error:
-                if not error.is_not_found:
-                    raise
-            else:
-                states[id] = {"properties": {"instanceView": view}}
-
-        await for_each(ids, read)
-        return states
 
     def _parse(self, raws: Iterable[Mapping[str, Any]]) -> list[Vm]:
         found = [Vm.from_response(raw) for raw in raws]
