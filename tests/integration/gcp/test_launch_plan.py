@@ -61,6 +61,15 @@ def test_type_without_on_demand_is_purchased_as_spot_alone(run, gce):
     assert said.startswith("market: a3-highgpu-1g is not sold as on-demand, but as spot")
 
 
+def test_key_of_another_region_is_refused(run, gce):
+    ring = "projects/p/locations/{}/keyRings/r/cryptoKeys/k"
+    for place in (REGION, "us", "global"):
+        assert plan(run, kms_key=ring.format(place)).offers
+    said = refusal(run, UsageError, kms_key=ring.format("europe-west3"))
+    assert said.startswith("kms_key: ")
+    assert f"is in europe-west3, and the machines in {REGION}" in said
+
+
 @pytest.mark.parametrize(
     ("forbidden", "instead"),
     [

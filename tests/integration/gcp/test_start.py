@@ -146,6 +146,8 @@ def test_instance_options_are_in_the_request(run, gce):
         assert [disk["deviceName"] for disk in data] == ["data-0", "data-1", "data-2"]
         assert {disk["initializeParams"]["diskSizeGb"] for disk in data} == {"34"}
         assert all(disk["autoDelete"] for disk in data)
+        keys = [disk["diskEncryptionKey"] for disk in properties["disks"]]
+        assert keys == [{"kmsKeyName": KMS_KEY}] * 4
         assert (
             instance.address == f"{gce.vms()[0].document['networkInterfaces'][0]['networkIP']}:443"
         )
@@ -160,6 +162,7 @@ def test_instance_options_are_in_the_request(run, gce):
         allow=[],
         public_address=False,
         secure_boot=True,
+        kms_key=KMS_KEY,
         disk=100,
         data_disk=100,
         data_volumes=3,
@@ -168,6 +171,7 @@ def test_instance_options_are_in_the_request(run, gce):
 
 
 ACCOUNT = Gce.default_account
+KMS_KEY = "projects/p/locations/us-central1/keyRings/r/cryptoKeys/k"
 COMPUTE_SCOPE = "https://www.googleapis.com/auth/compute"
 
 

@@ -11,14 +11,15 @@ from bigmachine.system import addresses_inside, driver_addresses
 
 from ._accelerators import with_accelerators
 from ._api import Api
+from ._check_policies import check_policies
 from ._disk_types import local_ssds
 from ._firewall_policies import check_firewalls
 from ._image import find_images
+from ._kms_key import check_location
 from ._machine_types import MachineType, find_types
 from ._network import Network, find_network
 from ._offers import Offer, list_offers
 from ._options import GcpOptions
-from ._organization_policy import check_policies
 from ._place import Place, find_place
 from ._quota import Quotas, find_quotas
 from ._service_account import check_service_account
@@ -43,6 +44,7 @@ async def make_launch_plan(api: Api, o: GcpOptions, *, address_service_url: str)
     if the project's quotas do not allow a single machine; and `GcpError`.
     """
     place = await find_place(api, o)
+    check_location(o.kms_key, region=place.region)
     first = Parallel()
     pools = first.add(lambda: _find_types(api, o, place))
     network = first.add(lambda: _find_network(api, o, place))
