@@ -26,12 +26,6 @@ DENIED = ArmError(
 NOT_FOUND = ArmError(404, "ResourceNotFound", "The Resource … was not found.")
 
 
-@pytest.fixture(autouse=True)
-def soon_old(monkeypatch):
-    """A VM is not new for as long as Azure may need."""
-    monkeypatch.setattr("bigmachine_azure._vms._NEW_SECONDS", 2.0)
-
-
 def names(arm) -> list[str]:
     return sorted(vm.name for vm in arm.vms.all.values())
 
@@ -274,7 +268,7 @@ def test_deletion_that_azure_fails_is_an_error_and_can_be_repeated(run, arm, mon
     failure = ArmError(409, "InternalExecutionError", "An internal execution error occurred.")
     remove = arm.vms._remove
 
-    def fail(vm, **how):
+    def fail(vm, *_, **__):
         monkeypatch.setattr(arm.vms, "_remove", remove)
         vm.document["properties"]["provisioningState"] = "Failed"
         raise failure
