@@ -48,9 +48,10 @@ class Image:
 
     ``key`` is the property of an image reference that an ID is for: ``"id"``,
     ``"communityGalleryImageId"`` or ``"sharedGalleryImageId"``; "" for a URN.
-    ``architecture``, ``generation`` and ``controllers`` are as those of a `VmSize`. The OS disk
-    needs at least ``disk_gib``, 0 if that is unknown. ``needs_trusted_launch`` is whether it boots
-    in VMs of that security type alone, as what was captured from one.
+    ``architecture``, ``generation`` and ``controllers`` are as those of a `VmSize`; all are empty
+    if the caller may not read the image. The OS disk needs at least ``disk_gib``, 0 if that is
+    unknown. ``needs_trusted_launch`` is whether it boots in VMs of that security type alone, as
+    what was captured from one.
     """
 
     name: str
@@ -123,6 +124,8 @@ def default_image(size: VmSize, version: tuple[int, int] = sys.version_info[:2])
 
 def _misfit(image: Image, size: VmSize) -> str:
     """Return why a size can't boot an image; "" if it can. Azure's own words are in the tests."""
+    if not image.architecture:  # it is unknown
+        return ""
     if image.architecture != size.architecture:
         return (
             f"image: {image.name} is for {image.architecture}, but {size.name} is "
