@@ -81,6 +81,7 @@ def test_missing_spot_capacity_is_bought_on_demand(run, arm, caplog, code):
     "code",
     [c if c == "AllocationFailed" else pytest.param(c, marks=pytest.mark.long) for c in CODES],
 )
+@pytest.mark.usefixtures("consistent")
 def test_vm_without_room_is_deleted_with_all_that_is_its(run, arm, code):
     async def test(kit):
         with pytest.raises(StartError) as caught:
