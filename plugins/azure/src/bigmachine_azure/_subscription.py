@@ -27,9 +27,8 @@ async def find_subscription(given: str, get: Callable[[str, str], Awaitable[Any]
         return wanted.lower()
     body = await get("/subscriptions", _VERSION)
     # Names may come twice: Azure calls each person's first one "Azure subscription 1".
-    found = sorted(
-        (item["displayName"], item["subscriptionId"]) for item in body.get("value") or []
-    )
+    listed = body.get("value") or []
+    found = sorted((str(of["displayName"]), str(of["subscriptionId"])) for of in listed)
     if wanted:
         named = [each for each in found if each[0].lower() == wanted.lower()]
         if not named:
