@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.gcp.catalog import MachineType
 from tests.support.gcp.rest import IMAGE, Rest, instance
 from tests.support.schemas import REFUSED
 
@@ -156,6 +157,16 @@ def test_missing_permission_is_named(gce, rest):
         "forbidden",
         f"Required 'compute.instances.setLabels' permission for '{path}'",
     )
+
+
+@pytest.mark.parametrize("name", ["c3-standard-192-metal", "a4x-highgpu-4g"])
+def test_spot_is_refused_for_types_that_have_none(gce, rest, name):
+    gce.catalog.machine_types[name] = MachineType(name, 192, 768 << 10)
+    disks = boot(diskType=f"{HERE}/diskTypes/hyperdisk-balanced")
+    scheduling = {"provisioningModel": "SPOT", "instanceTerminationAction": "DELETE"}
+    given = instance(**of_type(name), disks=disks, scheduling=scheduling)
+    found = rest.refused("POST", f"{HERE}/instances", given)
+    assert found == (400, "badRequest", f"{name} does not support the SPOT provisioning model.")
 
 
 def test_policy_refuses_at_once_or_in_the_operation(gce, rest):

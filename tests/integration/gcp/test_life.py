@@ -252,6 +252,20 @@ def test_stop_repeats_a_deletion_that_another_operation_holds_up(run, gce):
     run(test)
 
 
+@pytest.mark.usefixtures("consistent")
+@pytest.mark.parametrize("method", ["instances.delete", "zoneOperations.wait"])
+def test_stop_does_not_trust_a_false_not_found(run, gce, method):
+    async def test(kit):
+        instances = await kit.start(2)
+        gce.refuse(method, GceError(404, "notFound", "The resource was not found"))
+        async with trio.open_nursery() as nursery:
+            for instance in instances:
+                nursery.start_soon(kit.system.stop, instance)
+        assert gce.vms() == []
+
+    run(test)
+
+
 @pytest.mark.long
 def test_stop_succeeds_after_a_lost_answer(run, gce):
     async def test(kit):

@@ -115,6 +115,10 @@ def checked(**options):
             {"market": "on-demand", "max_price": 0.1},
             "max_price: is for spot instances, but market is 'on-demand': omit one of them",
         ),
+        (
+            {"kms_key": "alias/mine"},
+            "kms_key: must be projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY, as",
+        ),
     ],
 )
 def test_bad_option_is_refused_with_what_to_write_instead(options, says):

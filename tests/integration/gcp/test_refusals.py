@@ -102,6 +102,12 @@ async def send(gce, api, error, monkeypatch):
         (r.NO_SUBNETWORK, UsageError, "subnetwork: .*a network in custom mode needs one"),
         (r.UNKNOWN_SUBNETWORK, UsageError, "subnetwork: Google rejects it"),
         (r.INCOMPATIBLE_DISK, UsageError, "disk_type: the machine type can't have such a disk"),
+        (
+            r.NO_KEY,
+            UsageError,
+            "kms_key: .*add-iam-policy-binding projects/p/locations/global/keyRings/r/cryptoKeys/k "
+            "--role=roles/cloudkms.cryptoKeyEncrypterDecrypter",
+        ),
         (r.BAD_LABEL, UsageError, "labels: Google rejects them: use lowercase letters"),
         (r.UNKNOWN_IMAGE, UsageError, "image: Google rejects it: pass another one, or omit it"),
     ],

@@ -146,6 +146,8 @@ def test_instance_options_are_in_the_request(run, gce):
         assert [disk["deviceName"] for disk in data] == ["data-0", "data-1", "data-2"]
         assert {disk["initializeParams"]["diskSizeGb"] for disk in data} == {"34"}
         assert all(disk["autoDelete"] for disk in data)
+        keys = [disk["diskEncryptionKey"] for disk in properties["disks"]]
+        assert keys == [{"kmsKeyName": KMS_KEY}] * 4
         assert (
             instance.address == f"{gce.vms()[0].document['networkInterfaces'][0]['networkIP']}:443"
         )
@@ -160,6 +162,7 @@ def test_instance_options_are_in_the_request(run, gce):
         allow=[],
         public_address=False,
         secure_boot=True,
+        kms_key=KMS_KEY,
         disk=100,
         data_disk=100,
         data_volumes=3,
@@ -168,6 +171,7 @@ def test_instance_options_are_in_the_request(run, gce):
 
 
 ACCOUNT = Gce.default_account
+KMS_KEY = "projects/p/locations/us-central1/keyRings/r/cryptoKeys/k"
 COMPUTE_SCOPE = "https://www.googleapis.com/auth/compute"
 
 
@@ -243,6 +247,38 @@ def test_spot_instance_that_is_preempted_while_it_starts_is_replaced(run, gce):
         assert len(gce.leftovers()) == 2 * 3 + 1
 
     gce.instances.preempts_starting = 2
+    run(test)
+
+
+def test_spot_instance_that_is_preempted_as_soon_as_it_runs_is_replaced(
+    run, gce, caplog, monkeypatch
+):
+    monkeypatch.setattr("bigmachine_gcp._bulk_operations._LISTED_SECONDS", 0.5)
+
+    async def test(kit):
+        instances = await kit.start(3)
+        assert sorted(i.details["market"] for i in instances) == ["on-demand"] + ["spot"] * 2
+        assert {vm.name for vm in gce.vms()} == {i.id for i in instances}
+        assert "PREEMPTED: the spot instance was preempted as soon as it ran" in caplog.text
+
+    gce.instances.preempts_new = 1
+    run(test)
+
+
+def test_spot_instance_that_is_preempted_before_it_has_an_address_is_replaced(run, gce):
+    def preempt(answer):
+        for vm in answer.get("items", ()):
+            if vm["name"].endswith("-m0") and vm["status"] == "RUNNING":
+                del vm["networkInterfaces"][0]["accessConfigs"][0]["natIP"]
+                gce.preempt(vm["name"])
+        return answer
+
+    async def test(kit):
+        gce.edit("instances.list", preempt)
+        instances = await kit.start(2)
+        assert sorted(i.details["market"] for i in instances) == ["on-demand", "spot"]
+        assert {vm.name for vm in gce.vms()} == {i.id for i in instances}
+
     run(test)
 
 

@@ -147,6 +147,8 @@ rancher/harvester-cloud#249)."""
 WITHOUT_STANDARD_PD = ("c3", "c3d", "g2")
 """Series that take other types of Persistent Disk only ("C3 machine series", "C3D machine series",
 "Create VMs in bulk that use G2 machine types")."""
+SERIES_WITHOUT_SPOT = ("a4x",)
+"""Series of which there are no Spot VMs, as there are none of bare metal ("Spot VMs")."""
 WITHOUT_ON_DEMAND = ("a3-highgpu-1g", "a3-highgpu-2g", "a3-highgpu-4g", "a4-highgpu-8g")
 """Machine types that are sold as Spot VMs, by Flex-start and by reservations only
 (dstackai/gpuhunt#176)."""

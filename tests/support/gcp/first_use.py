@@ -236,6 +236,16 @@ INCOMPATIBLE_DISK = Refusal(
     ),
     "astronomer/astronomer issue 2463",
 )
+NO_KEY = Refusal(
+    OperationError(
+        "KMS_KEY_ACCESS_DENIED",  # this word is not known, and nothing depends on it
+        "Cloud KMS error when using key projects/p/locations/global/keyRings/r/cryptoKeys/k: "
+        "Permission 'cloudkms.cryptoKeyVersions.useToEncrypt' denied on resource "
+        "'projects/p/locations/global/keyRings/r/cryptoKeys/k' (or it may not exist).",
+        status=400,
+    ),
+    "kubernetes-sigs/gcp-compute-persistent-disk-csi-driver pull request 590",
+)
 BAD_LABEL = Refusal(
     invalid(
         "Invalid value for field 'resource.labels': ''. Label value 'Head' violates format "

@@ -283,6 +283,7 @@ class Gce(EmulatedCloud):
             self.bulk,
             self.price_list,
             self.access,
+            self.policies,
         )
         return {method: handler for part in parts for method, handler in handlers_of(part)}
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tests.support.gcp.catalog import (
     DISK_TYPES,
     GPUS,
+    SERIES_WITHOUT_SPOT,
     WITHOUT_HYPERDISK,
     WITHOUT_ON_DEMAND,
     WITHOUT_PD,
@@ -205,6 +206,10 @@ def _check_scheduling(machine_type: MachineType, given: dict[str, Any]) -> None:
         raise invalid(f"{field}.preemptible", "true", why)
     if machine_type.name in WITHOUT_ON_DEMAND and not is_spot:  # Google's words are not known
         text = f"{machine_type.name} does not support the STANDARD provisioning model."
+        raise GceError(400, "badRequest", text)
+    is_metal = machine_type.name.endswith("-metal")
+    if (is_metal or machine_type.series in SERIES_WITHOUT_SPOT) and is_spot:  # nor here
+        text = f"{machine_type.name} does not support the SPOT provisioning model."
         raise GceError(400, "badRequest", text)
     ends = scheduling.get("onHostMaintenance") == "TERMINATE"
     if machine_type.series == "e2" and ends and not is_spot:

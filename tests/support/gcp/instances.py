@@ -81,6 +81,8 @@ class Instances:
     ended: list[Vm] = field(default_factory=list)
     """Those that have been deleted."""
     preempts_starting: int = 0
+    preempts_new: int = 0
+    """How many Spot VMs are preempted as soon as they run."""
     """How many more Spot VMs are preempted while they start."""
 
     # -- for tests ----------------------------------------------------------------------
@@ -252,6 +254,10 @@ class Instances:
             text = "Instance failed to start due to preemption."
             raise OperationError("UNSUPPORTED_OPERATION", text, 400)
         vm.document.update(status="RUNNING", lastStartTimestamp=self.gce.timeline.timestamp())
+        if self.preempts_new and vm.scheduling["provisioningModel"] == "SPOT":
+            self.preempts_new -= 1
+            self.preempt(vm)
+            return
         if self.gce.box:
             self.gce.box.launch(vm)
         longest = vm.scheduling.get("maxRunDuration", {}).get("seconds")

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.support.gcp.errors import OperationError
+from tests.support.gcp.calls import Call, implements
+from tests.support.gcp.errors import GceError, OperationError
 
 if TYPE_CHECKING:
     from tests.support.gcp.gce import Gce
@@ -29,6 +30,8 @@ class Policies:
     at_once: bool = True
     """Whether ``instances.insert`` is refused (412); else its operation fails. Both happen; a bulk
     insert's operations always do."""
+    may_be_read: bool = False
+    """Whether the caller has the permission ``orgpolicy.policy.get``, which our role lacks."""
     forbids_external_addresses: bool = False
     requires_shielded_vms: bool = False
     trusted_image_projects: set[str] | None = None
@@ -39,6 +42,23 @@ class Policies:
     """Service accounts that there are, besides the default one and that of the tests."""
     may_act_as: set[str] | None = None
     """Service accounts that the caller may give to instances; all, if None."""
+
+    @implements("cloudresourcemanager.projects.getEffectiveOrgPolicy")
+    def get_effective(self, call: Call) -> Any:
+        if not self.may_be_read:
+            raise GceError(403, "forbidden", "The caller does not have permission")
+        name = call.body["constraint"].removeprefix("constraints/")
+        kind, policy = {
+            "compute.vmExternalIpAccess": (
+                "listPolicy",
+                {"allValues": "DENY" if self.forbids_external_addresses else "ALLOW"},
+            ),
+            "compute.requireShieldedVm": (
+                "booleanPolicy",
+                {"enforced": True} if self.requires_shielded_vms else {},
+            ),
+        }[name]
+        return {"constraint": call.body["constraint"], kind: policy}
 
     def knows(self, email: str) -> bool:
         """Whether there is such a service account."""

@@ -411,6 +411,19 @@ def test_undo_is_not_cancelled_but_takes_minutes_at_most(caplog):
     assert "instances are not confirmed terminated" in caplog.text
 
 
+def test_pool_whose_instances_did_not_last_is_not_requested_again():
+    async def test(region):
+        purchase = RegionLaunch(region, ALL)
+        await purchase.run(1)
+        [first] = purchase.vms
+        assert purchase.note_lost([(first, first.pool, Refused("POOL"))])
+        await purchase.run(2)
+        assert first.pool not in {vm.pool for vm in purchase.vms}
+        assert {vm.pool.market for vm in purchase.vms} == {"spot"}
+
+    run(test)
+
+
 def test_instances_that_do_not_come_up_are_replaced_by_other_offers(caplog):
     async def test(region):
         purchase = RegionLaunch(region, ALL)

@@ -151,6 +151,7 @@ class Launch(abc.ABC, Generic[OfferT, VmT, ErrorT]):
         errors = [(offer, error) for _, offer, error in lost]
         self._errors += errors
         is_hopeful = self._note(errors, method=type(None))
+        self.ruled_out.note_lost((offer, self.scope_of(error, offer)) for offer, error in errors)
         return bool(lost) and is_hopeful and not self.ruled_out.covers(self.offers)
 
     async def undo(self) -> Sequence[VmT]:

@@ -25,6 +25,7 @@ class Scope(enum.Enum):
 
 
 _PARTS: Mapping[Scope, Callable[[Offer], Hashable]] = {
+    Scope.POOL: lambda offer: (offer.market, offer.type_name, offer.zone),
     Scope.TYPE: lambda offer: (offer.market, offer.type_name),
     Scope.TYPE_ON_ALL_MARKETS: lambda offer: offer.type_name,
     Scope.ZONE: lambda offer: offer.zone,
@@ -90,6 +91,15 @@ class RuledOut:
             is_lasting = not any(error.is_shortage for _, error, _ in errors)
             self._rule_out(Scope.MARKET, errors[0][0], is_lasting=is_lasting)
         return not errors or any(scope is not Scope.ALL for *_, scope in errors)
+
+    def note_lost(self, errors: Iterable[tuple[Offer, Scope]]) -> None:
+        """Take note of errors that ended launched instances: no instance is sought there again.
+
+        A request that fails for a pool needs none of this: each pool is requested only once.
+        """
+        for offer, scope in errors:
+            if scope is Scope.POOL:
+                self._rule_out(scope, offer, is_lasting=False)
 
     def _rule_out(self, scope: Scope, offer: Offer, *, is_lasting: bool) -> None:
         part = scope, _PARTS[scope](offer)

@@ -10,8 +10,8 @@ from bigmachine.system import driver_addresses
 
 from ._api import Api
 from ._disk_types import disk_type
+from ._find_images import find_images
 from ._identity import find_identity
-from ._image import find_images
 from ._network import Network, find_network, find_security_group
 from ._offers import Offer, list_offers
 from ._options import AzureOptions

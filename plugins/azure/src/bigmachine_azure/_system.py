@@ -120,6 +120,8 @@ class AzureSystem(CloudSystem):
             {vm.internal_address: vm.external_address for vm in vms}, allow=self.access.allow
         )
         self.resources.add({vm.name: vm.id for vm in vms})
+        if not (plan.identity or self.options.immortal):
+            await self._account.deallocation.schedule(vms, lifetime=self.options.lifetime)
         self.resources.markets.update((vm.id, vm.market) for vm in vms)
         return self._priced(vms, port=self.options.port)
 
@@ -182,6 +184,7 @@ class AzureSystem(CloudSystem):
     async def close(self) -> None:
         """Close all connections to Azure."""
         if self._opened is not None:
+            self._account.deallocation.close()
             await self._api.close()
 
     def explain(self, error: AzureError) -> BigmachineError:

@@ -190,7 +190,7 @@ class Vms:
                 if await self._listed(id) is None and was_found:
                     break
             await trio.sleep(delay)
-        self._first_seen.pop(id, None)
+        self._first_seen[id] = -math.inf  # a list may have it still, which does not make it new
         self._deleted.add(id)
 
     async def _request_deletion(self, id: str, *, is_forced: bool) -> Operation | None:

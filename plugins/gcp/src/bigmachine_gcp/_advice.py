@@ -8,6 +8,7 @@ from bigmachine.errors import BigmachineError, StartError, UsageError
 
 from ._credential_advice import LOGIN, credentials_advice
 from ._errors import GcpError
+from ._kms_key import key_advice
 from ._organization_policy import policy_error
 
 _USER = "the Google account in use"
@@ -98,6 +99,8 @@ def explain(error: GcpError) -> BigmachineError:
             f"it: list yours, with their IDs, with `gcloud projects list`, or use other "
             f"credentials {where}"
         )
+    if key := key_advice(error.message):
+        return UsageError(f"{key} {where}")
     if "SERVICE_ACCOUNT_ACCESS_DENIED" in error.reasons or "service account" in error.message:
         return UsageError(f"{_service_account_advice(error)} {where}")
     if error.is_denied:

@@ -50,6 +50,7 @@ _ATTEMPTS = 8  # with their delays up to a minute
 _THROTTLED_ATTEMPTS = 14  # up to three minutes: a quota is refilled at the start of each minute
 _FIRST_ATTEMPTS = 3  # until Google was reached once: there may be no way to it at all
 _UNREACHABLE_ATTEMPTS = 3  # of a list in which a zone is missing
+_POSTED_READS = (":getEffectiveOrgPolicy", ":testIamPermissions")
 _READS = ("get", "list", "aggregated_list", "wait", "test_iam_permissions")
 
 
@@ -147,7 +148,7 @@ class Api:
 
         With a ``body`` it is POSTed: only for methods that change nothing.
         """
-        is_read = body is None or path.endswith(":testIamPermissions")
+        is_read = body is None or path.endswith(_POSTED_READS)
         self._guard(f"{service}/{path}", is_read=is_read)
         return await self._read(
             lambda transport: transport.call_json(service, path, body, query, timeout=_TIMEOUT),

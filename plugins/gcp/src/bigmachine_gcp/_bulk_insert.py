@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from bigmachine.cloud import LaunchResult, MachineNames, vm_name
+from bigmachine.errors import StopReason
 
 from ._bulk_operations import await_launched, created_by, request_id, unfinished_error
 from ._error_parsing import error_of_operation
-from ._errors import GcpError
+from ._errors import GcpError, preemption_error
 from ._launch_specification import LaunchSpecification
 from ._offers import Offer
 from ._option_formats import last_part
+from ._terminations import Terminations
 from ._transport import method_id
 from ._vms import Vm, Vms
 
@@ -46,6 +48,7 @@ class BulkInsert:
         specification: LaunchSpecification,
         offers: Sequence[Offer],
         names: MachineNames,
+        terminations: Terminations,
     ) -> None:
         self.offers = offers
         self.failed: set[Offer] = set()
@@ -54,6 +57,7 @@ class BulkInsert:
         self._vms = vms
         self._specification = specification
         self._names = names
+        self._terminations = terminations
 
     async def launch(self, count: int, *, token: str) -> LaunchResult[Offer, Vm]:
         """Launch as many as there are.
@@ -116,8 +120,13 @@ class BulkInsert:
         errors = await self._errors(operation, missing=count - sum(created.values()))
         with trio.CancelScope(shield=True):  # once they are known, nothing may forget them
             vms = await await_launched(self._vms, [token], created) if created else ()
-        if len(vms) < sum(created.values()):  # then `Launch` looks for more
-            errors.append((self.offers[0], _unseen(sum(created.values()) - len(vms))))
+        if len(vms) < sum(created.values()):
+            lost = await self._preempted(operation, vms, zones=created)
+            errors += lost
+            if (
+                unseen := sum(created.values()) - len(vms) - len(lost)
+            ):  # then `Launch` looks for more
+                errors.append((self.offers[0], _unseen(unseen)))
         elif len(vms) < count and not errors:
             unexplained = GcpError(method_id(self._method), "UNEXPLAINED", "no reason was given")
             errors = [(offer, unexplained) for offer in self.offers]
@@ -159,12 +168,32 @@ class BulkInsert:
             found = [(offer, error) for error in own.errors for offer in self._offers_of(error)]
         return found
 
+    async def _preempted(
+        self, operation: Any, vms: Sequence[Vm], *, zones: Iterable[str]
+    ) -> list[tuple[Offer, GcpError]]:
+        """Return an error for each created instance that was preempted before it was listed."""
+        known = {vm.url for vm in vms}
+        lost: list[Any] = []
+        with trio.move_on_after(_CAUSES_TIMEOUT):
+            for zone in zones:
+                for child in await self._children(operation, zone):
+                    url = child.target_link
+                    if url not in known and not child.error.errors:
+                        why = await self._terminations.explain(
+                            _id_of(url), None, url=url, is_new=True
+                        )
+                        if why is not None and why.reason is StopReason.INTERRUPTED:
+                            lost.append(child)
+        await self._delete_preempted(lost)
+        error = preemption_error("the spot instance was preempted as soon as it ran")
+        return [(self._offers_of(error, zone=last_part(child.zone))[0], error) for child in lost]
+
     async def _delete_preempted(self, children: Iterable[Any]) -> None:
         """Delete the instances that were preempted while they started.
 
         Google may leave them with their disks, stopped.
         """
-        ids = [f"zones/{child.target_link.partition('/zones/')[2]}" for child in children]
+        ids = [_id_of(child.target_link) for child in children]
         with trio.move_on_after(_DELETION_TIMEOUT):
             try:
                 await self._vms.delete(ids)
@@ -213,6 +242,11 @@ def _series_of_quota(error: GcpError) -> Sequence[str]:
     if found is None:
         return []
     return [found[1].lower()] if found[1] else ["e2", "n1"]
+
+
+def _id_of(url: str) -> str:
+    """Return an instance's id as a `Vm` has it."""
+    return f"zones/{url.partition('/zones/')[2]}"
 
 
 def _may_leave_instance(error: GcpError) -> bool:

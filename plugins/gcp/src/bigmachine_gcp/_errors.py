@@ -265,3 +265,8 @@ class GcpError(CloudError):
         is_project = self.is_disabled or self.is_billing_disabled or self.is_suspended
         is_project = is_project or self.is_project_unknown
         return self.is_denied or self.is_unauthenticated or self.is_scope_missing or is_project
+
+
+def preemption_error(message: str) -> GcpError:
+    """Return the error of a spot instance that was preempted before its machine could start."""
+    return GcpError("compute.instances.insert", "PREEMPTED", message)

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Sequence
 
-from bigmachine.cloud import await_up, report_down
+from bigmachine.cloud import await_up
 
 from ._vms import Vm, Vms
-
-logger = logging.getLogger("bigmachine.gcp")
 
 _GONE = "gone"
 
 
-async def await_addresses(all_vms: Vms, vms: Sequence[Vm], *, is_public: bool) -> list[Vm]:
+async def await_addresses(
+    all_vms: Vms, vms: Sequence[Vm], *, is_public: bool
+) -> tuple[list[Vm], list[Vm]]:
     """Wait until these instances have addresses; delete those that get none.
 
-    Returns the others, as they are then, in the order of their machines' names. ``is_public`` is
-    whether they must have external addresses, too. Raises `StartError` if none gets its addresses,
-    and `GcpError`.
+    Returns those that have them, in the order of their machines' names, and the others, as they
+    are then. ``is_public`` is whether they must have external addresses, too. Raises `GcpError`.
     """
 
     async def describe(vm: Vm) -> Vm | None:
@@ -35,11 +33,11 @@ async def await_addresses(all_vms: Vms, vms: Sequence[Vm], *, is_public: bool) -
         is_up=lambda vm: bool(vm.internal_address and (vm.external_address or not is_public)),
     )
     await all_vms.delete(vm.id for vm in down)
-    report_down(up, down, why=_why_down, logger=logger)
-    return sorted(up, key=lambda vm: (len(vm.name), vm.name))
+    return sorted(up, key=lambda vm: (len(vm.name), vm.name)), down
 
 
-def _why_down(vm: Vm) -> str:
+def why_down(vm: Vm) -> str:
+    """Return why an instance has no address."""
     if vm.has_ended:
         return f"its instance is {vm.state}"
     return "Google Cloud assigned no address"

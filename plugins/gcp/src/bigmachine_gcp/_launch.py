@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from bigmachine.cloud import Launch, MachineNames, Refusals, Scope
+from bigmachine.cloud import Launch, MachineNames, Refusals, Scope, report_down
 from bigmachine.errors import BigmachineError
 
 from ._advice import explain
 from ._bulk_insert import BulkInsert, RegionalBulkInsert
 from ._bulk_operations import await_launched, await_operations
-from ._errors import GcpError
+from ._errors import GcpError, preemption_error
+from ._instance_addresses import await_addresses, why_down
 from ._launch_specification import LaunchSpecification
 from ._offers import Offer, bulk_groups
+from ._terminations import Terminations
 from ._vms import Vm, Vms
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class GcpLaunch(Launch[Offer, Vm, GcpError]):
         offers: Sequence[Offer],
         names: Iterator[str],
         region: str,
+        terminations: Terminations,
         refusals: Refusals,
     ) -> None:
         super().__init__(place=region, offers=offers, refusals=refusals)
@@ -45,8 +48,23 @@ class GcpLaunch(Launch[Offer, Vm, GcpError]):
         self._all_vms = vms
         self._specification = specification
         self._names = MachineNames(names)
+        self._terminations = terminations
         self.unfinished: set[str] = set()
         """The tokens of requests whose operations still ran when they were last looked at."""
+
+    async def machines(self, count: int, *, is_public: bool) -> Sequence[Vm]:
+        """Launch ``count`` instances, or as many as there are, and wait for their addresses.
+
+        ``is_public`` is whether they must have external ones, too. Raises `GcpError`, or the error
+        for the user if there is no instance.
+        """
+        while True:
+            await self.run(count)
+            await self.confirm()
+            up, down = await await_addresses(self._all_vms, self.vms, is_public=is_public)
+            if not self._may_replace(down):
+                report_down(up, down, why=why_down, logger=self.logger)
+                return up
 
     def methods(self) -> Iterator[BulkInsert]:
         """Yield a request for each group of offers; a zonal one for each, if that is refused.
@@ -55,7 +73,7 @@ class GcpLaunch(Launch[Offer, Vm, GcpError]):
         the offers that have not failed are requested, until there are none.
         """
         for offers in bulk_groups(self.offers):
-            left = offers
+            left = [offer for offer in offers if not self.ruled_out.covers([offer])]
             while len(left) > 1 and not self.ruled_out.has_method(RegionalBulkInsert):
                 method = self._method(RegionalBulkInsert, left)
                 yield method
@@ -65,7 +83,14 @@ class GcpLaunch(Launch[Offer, Vm, GcpError]):
                 yield self._method(BulkInsert, [offer])
 
     def _method(self, method: type[BulkInsert], offers: Sequence[Offer]) -> BulkInsert:
-        return method(self._api, self._all_vms, self._specification, offers, self._names)
+        return method(
+            self._api,
+            self._all_vms,
+            self._specification,
+            offers,
+            self._names,
+            self._terminations,
+        )
 
     def scope_of(self, error: GcpError, offer: Offer) -> Scope:
         """Return what an error rules out."""
@@ -93,6 +118,16 @@ class GcpLaunch(Launch[Offer, Vm, GcpError]):
             self.logger.debug("operations without an answer are unknown: %s", error)
         listed = await self._all_vms.find(tokens=tokens, zones=zones)
         return [*{vm.id: vm for vm in (*launched, *listed)}.values()]
+
+    def _may_replace(self, down: Sequence[Vm]) -> bool:
+        """Whether there are other offers for spot instances that were preempted at once."""
+        error = preemption_error("the spot instance was preempted before it had an address")
+        lost = [vm for vm in down if vm.has_ended and vm.market == "spot"]
+        return self.note_lost([(vm, self._offer(vm), error) for vm in lost])
+
+    def _offer(self, vm: Vm) -> Offer:
+        """Return the offer that an instance was launched for."""
+        return next((o for o in self.offers if o.price_key == vm.price_key), self.offers[0])
 
     async def terminate(self, vms: Sequence[Vm]) -> None:
         """Delete instances; return when all are gone."""

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bigmachine.cloud import Parallel
 from bigmachine.errors import UsageError
 from bigmachine.system import addresses_inside, driver_addresses
 
 from ._accelerators import with_accelerators
 from ._api import Api
+from ._check_policies import check_policies
 from ._disk_types import local_ssds
 from ._firewall_policies import check_firewalls
 from ._image import find_images
+from ._kms_key import check_location
 from ._machine_types import MachineType, find_types
 from ._network import Network, find_network
 from ._offers import Offer, list_offers
 from ._options import GcpOptions
-from ._place import find_place
+from ._place import Place, find_place
 from ._quota import Quotas, find_quotas
 from ._service_account import check_service_account
 
@@ -41,6 +44,25 @@ async def make_launch_plan(api: Api, o: GcpOptions, *, address_service_url: str)
     if the project's quotas do not allow a single machine; and `GcpError`.
     """
     place = await find_place(api, o)
+    check_location(o.kms_key, region=place.region)
+    first = Parallel()
+    pools = first.add(lambda: _find_types(api, o, place))
+    network = first.add(lambda: _find_network(api, o, place))
+    first.add(lambda: check_policies(api, o))
+    first.add(lambda: check_service_account(api, o))
+    quotas = first.add(lambda: find_quotas(api, o, region=place.region))
+    await first.run()
+    types = pools.result
+    then = Parallel()
+    images = then.add(lambda: find_images(api, image=o.image, disk=o.disk, types=types))
+    allow = then.add(lambda: _find_allow(api, o, network.result, address_service_url))
+    await then.run()
+    offers = tuple(list_offers(o, types, images.result, place.zones))
+    quotas.result.check(offers)
+    return LaunchPlan(place.region, network.result, offers, allow.result, quotas.result)
+
+
+async def _find_types(api: Api, o: GcpOptions, place: Place) -> Sequence[MachineType]:
     types = await find_types(api, o.machine_types, region=place.region, zones=place.zones)
     if o.accelerator:
         types = await with_accelerators(
@@ -53,26 +75,29 @@ async def make_launch_plan(api: Api, o: GcpOptions, *, address_service_url: str)
     _check_markets(types, o)
     _check_local_disks(types, o)
     _check_sizes(types, o)
-    images = await find_images(api, image=o.image, disk=o.disk, types=types)
-    offers = tuple(list_offers(o, types, images, place.zones))
+    return types
+
+
+async def _find_network(api: Api, o: GcpOptions, place: Place) -> Network:
     network = await find_network(
         api, network=o.network, subnetwork=o.subnetwork, region=place.region
     )
     if o.public_address and not addresses_inside(network.blocks):
         await network.check_internet_route(api)
-    await check_service_account(api, o)
-    quotas = await find_quotas(api, o, region=place.region)
-    quotas.check(offers)
-    allow = [*o.allow]
-    if not allow and not o.network_tags:
-        allow = await driver_addresses(
-            network.blocks,
-            is_public=o.public_address,
-            address_service_url=address_service_url,
-        )
-    if not o.network_tags:
-        await check_firewalls(api, network, blocks=allow, port=o.port)
-    return LaunchPlan(place.region, network, offers, tuple(allow), quotas)
+    return network
+
+
+async def _find_allow(
+    api: Api, o: GcpOptions, network: Network, address_service_url: str
+) -> tuple[str, ...]:
+    """Return the CIDR blocks that may connect; none if the user's own rules say it."""
+    if o.network_tags:
+        return ()
+    allow = o.allow or await driver_addresses(
+        network.blocks, is_public=o.public_address, address_service_url=address_service_url
+    )
+    await check_firewalls(api, network, blocks=allow, port=o.port)
+    return tuple(allow)
 
 
 def _check_markets(types: Sequence[MachineType], o: GcpOptions) -> None:

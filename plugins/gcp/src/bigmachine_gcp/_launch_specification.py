@@ -120,14 +120,15 @@ class LaunchSpecification:
             "description": self.description,
         }
         boot = {**new, "source_image": offer.image.link, "disk_size_gb": o.disk}
-        disks: list[dict[str, Any]] = [
-            {"boot": True, "auto_delete": True, "initialize_params": boot}
-        ]
+        common: dict[str, Any] = {"auto_delete": True}
+        if o.kms_key:
+            common["disk_encryption_key"] = {"kms_key_name": o.kms_key}
+        disks = [{**common, "boot": True, "initialize_params": boot}]
         if o.data_disk:
             size = math.ceil(o.data_disk / o.data_volumes)
             disks += [
                 {
-                    "auto_delete": True,
+                    **common,
                     "device_name": name,
                     "initialize_params": {**new, "disk_size_gb": size},
                 }

@@ -135,9 +135,10 @@ class Leftovers:
                     )
                 return
             except GcpError as error:
-                if error.is_not_found:
+                is_unknown = error.action.endswith(".wait")  # Google has forgotten the operation
+                if error.is_not_found and not is_unknown:
                     return
-                if not error.reasons & {*IN_USE}:
+                if not error.is_not_found and not error.reasons & {*IN_USE}:
                     raise
             await trio.sleep(delay)
 

@@ -9,6 +9,7 @@ from typing import ClassVar
 from bigmachine import option
 from bigmachine.system import VmOptions, check_options
 
+from ._kms_key import key_problem
 from ._option_formats import (
     accelerator_problem,
     image_problem,
@@ -74,6 +75,12 @@ class GcpOptions(VmOptions):
         help="Type of all disks, such as pd-ssd; by default pd-balanced, or hyperdisk-balanced "
         "where the machine type takes no persistent disks.",
         other_names=("volume_type", "storage_type"),
+    )
+    kms_key: str = option(
+        "",
+        help="The key of Cloud KMS that encrypts all disks but local SSDs, as "
+        "projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY; by default Google's.",
+        other_names=("encrypted",),
     )
     network: str = option(
         "",
@@ -166,6 +173,7 @@ def check_offline(o: GcpOptions) -> None:
         accelerator=accelerator_problem(o.accelerator),
         image=image_problem(o.image),
         disk_type=name_problem(o.disk_type, "a disk type, like 'pd-balanced'"),
+        kms_key=key_problem(o.kms_key),
         network=name_problem(
             o.network, "a network's name, or projects/HOST/global/networks/NAME", "networks"
         ),

@@ -57,7 +57,7 @@ def policy_error(error: GcpError, where: str) -> BigmachineError | None:
     ``where`` is Google's answer, for its end.
     """
     if error.constraint:
-        return _constraint_error(error, where)
+        return constraint_error(error.constraint, where)
     if _PERIMETER[0] in error.reasons or _PERIMETER[1] in error.message:
         return StartError(
             f"VPC Service Controls of the organization forbid this from here: run the driver "
@@ -77,9 +77,10 @@ def policy_error(error: GcpError, where: str) -> BigmachineError | None:
     return None
 
 
-def _constraint_error(error: GcpError, where: str) -> BigmachineError:
-    policy = f"the organization's policy {error.constraint}"
-    option, advice = _CONSTRAINTS.get(error.constraint, ("", ""))
+def constraint_error(constraint: str, where: str) -> BigmachineError:
+    """Return the error for the user of a constraint, like ``compute.vmExternalIpAccess``."""
+    policy = f"the organization's policy {constraint}"
+    option, advice = _CONSTRAINTS.get(constraint, ("", ""))
     if not option:
         return StartError(
             f"{policy} forbids this: ask the organization's administrator for an exception {where}"

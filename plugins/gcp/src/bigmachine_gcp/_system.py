@@ -104,8 +104,6 @@ class GcpSystem(CloudSystem):
         """Launch instances until there are enough, or Compute Engine has no more."""
         from bigmachine.cloud import affordable
 
-        from ._instance_addresses import await_addresses
-
         if self._plan is None:
             await self.setup()
         assert self._plan is not None
@@ -116,10 +114,7 @@ class GcpSystem(CloudSystem):
         with self.readable():
             launch = await self._prepare(request, offers)
             try:
-                await launch.run(count)
-                await launch.confirm()
-                is_public = self.options.public_address
-                vms = await await_addresses(self._vms, launch.vms, is_public=is_public)
+                vms = await launch.machines(count, is_public=self.options.public_address)
             except BaseException:
                 self.resources.unconfirmed |= {vm.id for vm in await launch.undo()}
                 self.resources.unfinished |= launch.unfinished
@@ -300,5 +295,6 @@ class GcpSystem(CloudSystem):
             offers=offers,
             names=names(),
             region=plan.region,
+            terminations=self._project.terminations,
             refusals=self.refusals,
         )

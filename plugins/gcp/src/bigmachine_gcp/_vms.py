@@ -221,9 +221,10 @@ class Vms:
                         "instances.delete", zone=zone_of(id), instance=name_of(id)
                     )
                 except GcpError as error:
-                    if error.is_not_found:  # unlike a look at it, this is never out of date
-                        return
-                    if error.code not in NOT_READY:
+                    if error.is_not_found:
+                        if await self.describe(id) is None:
+                            return
+                    elif error.code not in NOT_READY:
                         raise
             vm = await self.describe(id)
             if vm is None and not self.is_new(id):
@@ -235,14 +236,19 @@ class Vms:
             await trio.sleep(delay)
 
     async def _has_succeeded(self, operation: Any) -> bool:
-        """Wait for a deletion; whether it succeeded, or may succeed later. Raises `GcpError`."""
+        """Wait for a deletion; whether it succeeded, or may succeed later. Raises `GcpError`.
+
+        One that found nothing to delete has succeeded; of one that Google no longer knows, nothing
+        is known.
+        """
         try:
             await self._api.wait(operation)
         except GcpError as error:
+            if error.is_not_found:
+                return error.operation is not None
             if error.code in NOT_READY:
                 return False
-            if not error.is_not_found:
-                raise
+            raise
         return True
 
     async def _describe_all(self, ids: Sequence[str]) -> dict[str, Vm]:
