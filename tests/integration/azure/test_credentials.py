@@ -155,6 +155,9 @@ def test_one_of_several_subscriptions_must_be_named(arm, monkeypatch):
     assert opened(arm, subscription="pay-as-you-go") == SUBSCRIPTION
     text = refused(arm, UsageError, subscription="Resaerch")
     assert "subscription: the credentials have none named 'Resaerch'; did you mean 'Res" in text
+    names[OTHER] = names[SUBSCRIPTION]
+    text = refused(arm, UsageError, subscription="Pay-As-You-Go")
+    assert "several are named 'Pay-As-You-Go': pass the ID of one ('Pay-As-You-Go' " in text
 
 
 def test_no_credentials_is_told_with_both_ways_to_get_some(arm, nobody, monkeypatch, caplog):
