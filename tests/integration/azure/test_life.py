@@ -176,6 +176,7 @@ async def until_gone(system, instance):
         await trio.sleep(0.02)
 
 
+@pytest.mark.usefixtures("consistent")
 def test_console_is_what_boot_diagnostics_have(run, arm):
     async def test(kit):
         [instance] = await kit.start()

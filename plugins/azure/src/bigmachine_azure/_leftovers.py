@@ -43,10 +43,13 @@ class Leftovers:
         self._resources = resources
         self._vms = vms
 
-    async def find(self, *, session: str = "", group: str = "") -> list[Instance]:
+    async def find(
+        self, *, session: str = "", group: str = "", has_ended: bool = False
+    ) -> list[Instance]:
         """List the leftovers of a session, or of all, in the order in which they can be deleted.
 
-        They are looked for in a resource group, or in the subscription.
+        They are looked for in a resource group, or in the subscription. If the session
+        ``has_ended``, nothing is in use any more, whatever VMs a list may still have.
         """
         listed: dict[ResourceKind, list[Any]] = {}
 
@@ -66,7 +69,7 @@ class Leftovers:
             for kind in KINDS
             for raw in listed[kind]
             if _session_of(raw) and session in ("", _session_of(raw))
-            if not _is_used(kind, raw, vms, interfaces)
+            if has_ended or not _is_used(kind, raw, vms, interfaces)
         ]
 
     async def free(self, resources: Iterable[Instance]) -> None:

@@ -61,7 +61,9 @@ class SessionResources(cloud.SessionResources[Vm]):
         account = self._account()
         await account.vms.delete_parts()
         for _ in range(_LOOKS):
-            found = await account.leftovers.find(session=self.session, group=self._group)
+            found = await account.leftovers.find(
+                session=self.session, group=self._group, has_ended=True
+            )
             await account.leftovers.free(found)
         if self.security_group_id:
             await account.resources.delete([self.security_group_id])
