@@ -95,11 +95,9 @@ class Credentials:
             token = self._tokens.get(scopes)
             # With options, Azure rejects the token: it needs one with other claims.
             if options or token is None or token.expires_on < time.time() + _REFRESH_SECONDS:
+                given = {"tenant_id": self.tenant} if self.tenant else {}
                 with quiet(_CHAIN_LOGGER, logging.WARNING):  # the error says the same
-                    tenant = {"tenant_id": self.tenant} if self.tenant else {}
-                    token = self._value.get_token_info(
-                        *scopes, options={**tenant, **(options or {})}
-                    )
+                    token = self._value.get_token_info(*scopes, options=given | (options or {}))
                 self._tokens[scopes] = token
             return token
 
