@@ -126,9 +126,9 @@ class AzureSystem(CloudSystem):
         return self._priced(vms, port=self.options.port)
 
     def maxprocs(self) -> int | None:
-        """Return how many vCPUs each VM has; None if the sizes differ."""
+        """Return how many vCPUs each VM has; None if the sizes differ, or that is unknown."""
         counts = {offer.size.vcpus for offer in self._plan.offers} if self._plan else set()
-        return counts.pop() if len(counts) == 1 else None
+        return counts.pop() or None if len(counts) == 1 else None
 
     async def keepalive_failed(self, instance: Instance) -> Termination | None:
         """Return why the VM ended, as Azure tells it; None if it runs, or if that is unknown."""
