@@ -57,6 +57,14 @@ gcpkit *arguments:
 gcpbox *command:
     uv run python -m tests.support.gcp {{command}}
 
+# The same for Azure in a box.
+azurekit *arguments:
+    BIGMACHINE_TEST_AZURE_KIT=1 uv run pytest tests/conformance/backends/test_azure_box.py -m long {{arguments}}
+
+# Run a command with the Azure in that box: `just azurebox bigpi --system azure`.
+azurebox *command:
+    uv run python -m tests.support.azure {{command}}
+
 # Run the benchmarks, of bigmachine and of other libraries.
 bench *arguments:
     uv run --group peers python -m benchmarks {{arguments}}

@@ -85,7 +85,7 @@ def autojump_sleep(monkeypatch):
 
 def test_all_pages_of_a_list_are_read(arm, use):
     async def test(api):
-        arm.page_size = 2
+        arm.page_size, arm.groups.all = 2, {}
         for number in range(5):
             arm.groups.add(f"group{number}", location=LOCATION)
         found = await api.request_all("resourcegroups", **GROUPS)

@@ -15,7 +15,8 @@ import bigmachine as bm
 from bigmachine.errors import MachineStopped, StopReason
 from tests.support import drivers
 from tests.support.aws.echo import Echo
-from tests.support.azure.box import GROUP
+from tests.support.azure.entra import DRIVER
+from tests.support.azure.fixtures import own_identity
 from tests.support.azure.vms import EVICTION_SECONDS
 from tests.support.public_keys import KEY
 from tests.support.waiting import until
@@ -52,13 +53,6 @@ class Watch:
     def event(self, event):
         if isinstance(event, bm.MachineNotice):
             self.notices.append((event.machine, event.kind))
-
-
-@pytest.fixture
-def identity(arm):
-    """A managed identity that may delete virtual machines, and its object id."""
-    identity = arm.identities.add("bigmachine", group=GROUP)
-    return identity["id"], identity["properties"]["principalId"]
 
 
 def test_bigpi_runs_unchanged(azure_box, arm):
@@ -106,8 +100,8 @@ def test_whatever_happens_to_one_machine_the_others_run_and_all_are_deleted(azur
     assert arm.leftovers() == []
 
 
-def test_meter_stands_still_when_drivers_are_killed(azure_box, arm, identity, tmp_path):
-    id, principal = identity
+def test_meter_stands_still_when_drivers_are_killed(azure_box, arm, tmp_path):
+    own = own_identity(arm)
     with contextlib.ExitStack() as stack:
 
         def start(name, **options):
@@ -118,8 +112,8 @@ def test_meter_stands_still_when_drivers_are_killed(azure_box, arm, identity, tm
             (folder / "main.py").write_text(program)
             return stack.enter_context(drivers.driver("main.py", cwd=folder))
 
-        reaped = start("reaped", identity=id)
-        lost = start("lost", identity=id)
+        reaped = start("reaped")
+        lost = start("lost")
         leaking = start("leaking", identity="", allow_billing_leak=True)
         for driver in (reaped, lost, leaking):
             assert driver.read_line() == "1"
@@ -135,10 +129,12 @@ def test_meter_stands_still_when_drivers_are_killed(azure_box, arm, identity, tm
         assert (stopped.power, stopped.document.get("identity")) == ("stopped", None)
         assert arm.meter.stopped_but_billed() == [stopped.name]
         assert arm.meter.rate > 0
-        assert principal in {call.user.id for call in arm.calls("virtual_machines.delete")}
+        [machine] = {call.user.id for call in arm.calls("virtual_machines.delete")} - {DRIVER.id}
+        assert machine == arm.resources.find(own)["properties"]["principalId"]
 
+        arm.chance.probability = 0.0  # it knows all power states
         listed = subprocess.run(["bigmachine", "ps", "azure"], capture_output=True, text=True)
-        assert "stopped" in listed.stdout
+        assert "stopped, billed" in listed.stdout
         subprocess.run(["bigmachine", "reap", "azure"], check=True)
         assert arm.leftovers() == []
         assert arm.meter.rate == 0.0

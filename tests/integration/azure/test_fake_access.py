@@ -106,8 +106,7 @@ def test_new_role_and_its_assignment_are_not_heeded_at_once(arm, place, consiste
 
 
 def test_principal_that_is_new_needs_its_kind(arm, place):
-    new_identity(arm)
-    [identity] = arm.resources.of_type(arm.identities.type)
+    identity = new_identity(arm)
     reader = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
     role = f"/subscriptions/x/providers/Microsoft.Authorization/roleDefinitions/{reader}"
     given = {

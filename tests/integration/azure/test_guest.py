@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import functools
 import gzip
 import json
 import time
@@ -18,7 +19,7 @@ from bigmachine_azure import AzureOptions, _disks, _guest_setup
 from bigmachine_azure._guest_setup import data_units, guest_setup
 from bigmachine_azure._login import SSH_USER
 from bigmachine_azure._user_data import make_custom_data
-from tests.support.cloudbox import Azure
+from tests.support.cloudbox import Azure, Response
 from tests.support.metadata_server import MetadataServer
 from tests.support.public_keys import KEY
 from tests.support.vms.rig import boot_of
@@ -224,6 +225,25 @@ def test_cloud_init_that_hangs_is_not_waited_for_for_ever(cloud_init, scsi, nvme
     guest.prepare_disks(deadline=time.monotonic() + 0.05)
     with pytest.raises(GuestError, match="the machine has no local disk"):
         guest._mount_data(deadline=time.monotonic() + 0.05)
+
+
+def test_unreadable_address_does_not_hold_up_the_machine(monkeypatch):
+    async def main(**faults):
+        async with MetadataServer(Azure(), **faults).serving() as server:
+            guest = guest_setup(AzureOptions(ssh_key=KEY))
+            return await trio.to_thread.run_sync(guest.address, server.url)
+
+    assert trio.run(functools.partial(main, status=403)) == ""
+    monkeypatch.setattr(_guest_setup, "_ADDRESS_SECONDS", 0.05)
+    assert trio.run(functools.partial(main, status=410)) == ""
+    monkeypatch.setattr(Azure, "answer", strange)
+    assert trio.run(main) == ""
+
+
+async def strange(cloud, request, host):
+    if "loadbalancer" in request.path:
+        return Response.of_json({"loadbalancer": []})
+    return Response(404)
 
 
 @pytest.mark.parametrize(

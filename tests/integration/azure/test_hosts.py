@@ -70,7 +70,7 @@ class BootedVm:
 
     async def wait_deleted(self) -> None:
         await self.host.wait_off()
-        [deletion] = self.deletions
+        deletion, *_ = self.deletions
         assert (deletion.method, deletion.path) == ("DELETE", self.cloud.resource_id)
         assert deletion.query["forcedeletion"] == "true"
         assert deletion.headers["authorization"] == "Bearer eyJ0.token"
@@ -91,9 +91,11 @@ def test_hosts_boot_and_delete_their_vms_however_they_end(in_box: InBox) -> None
 
     async def shut_down(box: Box) -> None:
         vm = BootedVm("shut-down")
+        vm.is_killed_by_deletion = False
         await vm.boot(box)
         await vm.host.press_power_button()
-        await vm.wait_deleted()
+        with trio.fail_after(60):  # it does not wait for the end of the deletion
+            await vm.wait_deleted()
 
     async def be_refused(box: Box) -> None:
         vm = BootedVm("refused", contact_seconds=5.0, seconds=3)

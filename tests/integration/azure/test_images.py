@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from bigmachine.errors import UsageError
-from bigmachine_azure._image import default_image
+from bigmachine_azure._find_images import default_image
 from bigmachine_azure._vm_sizes import VmSize
 from tests.integration.azure.plans import plan, planning
 from tests.support.azure.errors import ArmError
@@ -236,6 +236,48 @@ def test_image_that_is_soon_deprecated_is_warned_of(run, arm, caplog):
         text for text in caplog.messages if "will be refused by Azure from 2026-12-31" in text
     ]
     assert line.startswith(f"{UBUNTU}:server:")
+
+
+def test_newest_version_is_the_highest_that_is_not_deprecated(run, arm):
+    versions = ("8.10.2024070513", "8.9.2024022012", "8.11.2024080101")  # in no order
+    arm.images.all.append(PlatformImage("us", "rhel", "8", versions=versions))
+
+    def edit(answer):
+        for each in answer:
+            if each["name"].startswith("8.11."):
+                each["properties"]["imageDeprecationStatus"] = {"imageState": "Deprecated"}
+        return answer
+
+    arm.edit("virtual_machine_images.list", edit)
+    assert plan(run, image="us:rhel:8:latest").offers[0].image.name == "us:rhel:8:8.10.2024070513"
+
+
+def test_image_for_trusted_launch_alone_boots_in_such_vms(run, arm):
+    arm.groups.add(GROUP)
+    trusted, confidential = (
+        arm.images.add_to_gallery(
+            name, group=GROUP, features=[{"name": "SecurityType", "value": name}]
+        )
+        for name in ("TrustedLaunch", "ConfidentialVM")
+    )
+
+    async def test(kit):
+        await kit.start()
+        [vm] = arm.vms.all.values()
+        security = vm.document["properties"]["securityProfile"]
+        assert security["securityType"] == "TrustedLaunch"
+
+    run(test, image=trusted, allow_billing_leak=True)
+
+    async def refused(planner):
+        said = await planner.refusal(UsageError, image=confidential)
+        assert said.endswith("is for confidential VMs alone: pass another one, or omit it")
+        without = dataclasses.replace(arm.skus.sizes[SCSI_SIZE], has_trusted_launch=False)
+        arm.skus.sizes[SCSI_SIZE] = without
+        said = await planner.refusal(UsageError, image=trusted)
+        assert f"is for VMs with Trusted launch alone, which {SCSI_SIZE} does not have" in said
+
+    planning(run, refused)
 
 
 def test_image_of_a_gallery_that_is_no_machines_is_refused(run, arm):

@@ -82,4 +82,4 @@ def test_setup_creates_nothing_whatever_it_refuses(run, arm):
 
     run(test, image="MicrosoftWindowsServer:WindowsServer:2022-g2:latest", disk=127)
     assert {call.verb for call in arm.asked} == {"GET"}
-    assert not arm.groups.all
+    assert {*arm.groups.all} == {"identities"}

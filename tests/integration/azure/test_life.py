@@ -26,12 +26,6 @@ DENIED = ArmError(
 NOT_FOUND = ArmError(404, "ResourceNotFound", "The Resource … was not found.")
 
 
-@pytest.fixture(autouse=True)
-def soon_old(monkeypatch):
-    """A VM is not new for as long as Azure may need."""
-    monkeypatch.setattr("bigmachine_azure._vms._NEW_SECONDS", 2.0)
-
-
 def names(arm) -> list[str]:
     return sorted(vm.name for vm in arm.vms.all.values())
 
@@ -136,6 +130,7 @@ def test_many_silent_machines_are_looked_at_by_few_requests(run, arm):
     run(test)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("consistent")
 def test_vm_that_a_list_lacks_is_looked_at_by_its_name(run, arm):
     async def test(kit):
@@ -208,6 +203,7 @@ def test_stop_deletes_only_its_vm_with_all_that_is_its(run, arm):
     run(test)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("consistent")
 @pytest.mark.parametrize("known", ["name", "id"])
 def test_another_process_stops_a_vm_by_its_name_or_id(run, arm, known):
@@ -274,7 +270,7 @@ def test_deletion_that_azure_fails_is_an_error_and_can_be_repeated(run, arm, mon
     failure = ArmError(409, "InternalExecutionError", "An internal execution error occurred.")
     remove = arm.vms._remove
 
-    def fail(vm, **how):
+    def fail(vm, *_, **__):
         monkeypatch.setattr(arm.vms, "_remove", remove)
         vm.document["properties"]["provisioningState"] = "Failed"
         raise failure
@@ -308,6 +304,7 @@ def test_stopped_vm_is_deleted_and_the_meter_stands_still(run, arm):
     run(test)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("consistent")
 def test_cost_of_a_deallocated_vm_is_not_that_of_one_that_runs(run, arm):
     async def test(kit):
@@ -411,6 +408,7 @@ def test_shutdown_frees_all_of_the_session_and_nothing_else(run, arm):
     run(test)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("consistent")
 def test_shutdown_finds_forgotten_vms_by_their_tags(run, arm):
     async def test(kit):
@@ -447,6 +445,7 @@ def test_shutdown_without_setup_sends_no_request(arm):
     assert not arm.asked
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "method", ["virtual_machines.delete", "virtual_machines.list", "network_interfaces.list"]
 )
@@ -460,6 +459,7 @@ def test_failed_shutdown_says_what_may_be_left(run, arm, method):
     run(test)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("consistent")
 def test_resource_group_that_somebody_deleted_has_nothing_left(run, arm):
     async def test(kit):
@@ -506,6 +506,7 @@ def test_start_cancelled_at_any_time_leaves_nothing(run, arm, after):
     run(test)
 
 
+@pytest.mark.long
 def test_start_cancelled_during_launch_deletes_the_vms(run, arm):
     async def test(kit):
         system = await kit.setup()

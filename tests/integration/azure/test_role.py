@@ -7,7 +7,9 @@ import contextlib
 import pytest
 
 from bigmachine.errors import BigmachineError
+from bigmachine_azure._tags import session_tags
 from tests.support.azure import role
+from tests.support.azure.orphans import add_orphan
 
 
 @pytest.mark.long
@@ -28,6 +30,10 @@ def test_role_matches_the_plugins_calls(run, arm):
         arm.lose_answer("virtual_machines.create_or_update", times=99)
         with contextlib.suppress(BigmachineError):
             await system.start(2, kit.request)
+        tags = session_tags(kit.request.session, kit.request.driver, kit.options)
+        for kind in ("networkInterfaces", "publicIPAddresses"):  # what a failure may leave
+            add_orphan(arm, f"Microsoft.Network/{kind}", "bm-test-0123abcd-m7", tags=tags)
+        add_orphan(arm, "Microsoft.Compute/disks", "bm-test-0123abcd-m7_OsDisk_1", tags=tags)
         for resource in await system.instances():
             await system.stop(resource)
 

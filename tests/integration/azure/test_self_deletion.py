@@ -64,7 +64,7 @@ def delete(vm, tmp_path):
                 program = self_deletion(IDENTITY, url or server.url, metadata_url=server.url)
                 for name, value in {
                     "MAX_SECONDS = 900": f"MAX_SECONDS = {seconds}",
-                    "SHUTDOWN_SECONDS = 60": f"SHUTDOWN_SECONDS = {seconds}",
+                    "SHUTDOWN_SECONDS = 30": f"SHUTDOWN_SECONDS = {seconds}",
                     "= 0.5, 15.0": "= 0.01, 0.02",
                     "_ACCEPTED_PAUSE = 30.0": "_ACCEPTED_PAUSE = 0.02",
                 }.items():
@@ -127,8 +127,15 @@ def test_what_is_refused_now_may_be_accepted_later(vm, delete):
     assert said.endswith(DELETED)
 
 
-def test_shutdown_waits_only_until_the_deletion_is_accepted(vm, delete):
-    vm.is_stopping = True
+@pytest.mark.parametrize("by_systemd", [True, False])
+def test_shutdown_waits_only_until_the_deletion_is_accepted(
+    vm, delete, by_systemd, tmp_path, monkeypatch
+):
+    vm.is_stopping = by_systemd
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text('#!/bin/sh\n[ "$1" = is-system-running ] && echo stopping\nexit 1\n')
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     vm.answers = [refusal(409, "AnotherOperationInProgress"), ACCEPTED]
     said, status = delete()
     assert said.endswith(DELETED)

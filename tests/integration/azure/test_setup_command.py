@@ -11,6 +11,7 @@ import pytest
 from bigmachine.cli import main
 from tests.integration.azure.plain_requests import ask, vm_body
 from tests.support.azure.arm import LOCATION, SUBSCRIPTION
+from tests.support.azure.fixtures import own_identity
 
 NAME = "bigmachine-westeurope"
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{NAME}"
@@ -22,7 +23,10 @@ DENIED = "Microsoft.Authorization/roleDefinitions/write"
 
 @pytest.fixture
 def setup(arm, consistent, capsys):
-    """Run the command; return its exit status and what it printed."""
+    """Run the command; return its exit status and what it printed. There is no identity yet."""
+    arm.resources.remove(own_identity(arm))
+    arm.roles.definitions.clear()
+    arm.roles.assignments.clear()
 
     def setup(*arguments):
         options = (f"location={LOCATION}", f"endpoint_url={arm.url}", "tags=team=ml")

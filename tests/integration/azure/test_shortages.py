@@ -88,15 +88,16 @@ def test_vm_without_room_is_deleted_with_all_that_is_its(run, arm, code):
         text = str(caught.value)
         assert text.startswith(f"Azure launched no instance in {LOCATION}. What was tried, and")
         for market in ("spot", "on-demand"):
-            assert f"  {market} {SIZE} in 1: {code}: " in text
+            assert f"  {market} {SIZE}{' in 1' if zone else ''}: {code}: " in text
         assert "Name other sizes or zones" in text
         assert "or try again later" in text
         assert arm.leftovers() == ["networkSecurityGroups bm-test-0123abcd"]
-        assert arm.meter.usd_an_hour == 0
+        assert arm.meter.rate == 0
 
+    zone = "1" if "Zonal" in code else ""
     arm.capacity.code = code
-    arm.capacity.left = {pool(market, zone="1"): 0 for market in ("spot", "on-demand")}
-    run(test, zones=["1"])
+    arm.capacity.left = {pool(market, zone=zone): 0 for market in ("spot", "on-demand")}
+    run(test, zones=[zone] if zone else [])
 
 
 def test_fewer_machines_than_requested_are_kept_and_told(run, arm, caplog):
@@ -146,6 +147,25 @@ def test_vm_that_starts_and_starts_is_given_up(run, arm, monkeypatch):
 
     arm.vms._create = stay
     run(test, market="on-demand")
+
+
+@pytest.mark.long
+def test_interface_that_azure_holds_for_a_failed_vm_delays_nobody(run, arm, monkeypatch):
+    monkeypatch.setattr("bigmachine_azure._create_vms._PATIENCE", 0.2)
+
+    async def test(kit):
+        [instance] = await kit.start()
+        assert instance.details["instance_type"] == OTHER
+        interfaces = [name for name in arm.leftovers() if name.startswith("networkInterfaces")]
+        assert len(interfaces) == 2
+        arm.faults.pending.clear()  # 180 seconds later
+
+    held = ArmError(400, "NicReservedForAnotherVm", "Nic(s) in request is reserved for another …")
+    arm.refuse_always("network_interfaces.delete", held)
+    arm.chance.of = lambda what, probability: what == "an interface that stays all the same"
+    arm.capacity.code = "AllocationFailed"
+    arm.capacity[pool("on-demand")] = 0
+    run(test, market="on-demand", vm_size=[SIZE, OTHER])
 
 
 # -- quotas ---------------------------------------------------------------------------

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from email.utils import format_datetime
 
 from tests.support.azure.arm import LOCATION, Arm
-from tests.support.azure.entra import Principal
 from tests.support.azure.resources import group_of
 from tests.support.azure.vms import EVICTION_SECONDS, Vm
 from tests.support.cloudbox import Azure as Instance
@@ -34,7 +33,7 @@ SDK = ("azure-identity", "azure-mgmt-compute", "azure-mgmt-network")
 def environ(arm: Arm) -> dict[str, str]:
     """Return the variables with which programs use an Azure in a box, unmodified.
 
-    Credentials are not among them: see the fixture ``arm``.
+    Credentials and the machines' identity are not among them: `fixtures.environ` has these.
     """
     network = f"resourceGroups/{GROUP}/providers/Microsoft.Network/virtualNetworks/{NETWORK}"
     return {
@@ -137,9 +136,7 @@ class AzureBox(HostedVms):
     def _token(self, identity: str) -> dict[str, str]:
         found = self._arm.resources.find(identity)
         assert found is not None
-        of = found["properties"]
-        principal = Principal(of["principalId"], of["clientId"], of["clientId"])
-        token = self._arm.entra.issue(principal)
+        token = self._arm.entra.issue(self._arm.identities.principal(found))
         return {"access_token": token, "expires_in": "86399", "token_type": "Bearer"}
 
     def _went_off(self, vm: Vm) -> None:

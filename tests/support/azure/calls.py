@@ -6,6 +6,7 @@ Operations have the names of Azure's SDK, as ``virtual_machines.create_or_update
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -136,9 +137,16 @@ class Routes:
 
 def _routes_of(component: Any) -> Iterator[tuple[Route, Handler]]:
     yield from component.routes() if hasattr(component, "routes") else ()
-    for name in dir(type(component)):
-        for route in getattr(getattr(type(component), name), "routes", ()):
-            yield route, getattr(component, name)
+    for route, name in _marked(type(component)):
+        yield route, getattr(component, name)
+
+
+@functools.cache
+def _marked(kind: type) -> list[tuple[Route, str]]:
+    """Return the functions of a class that `implements` has marked, by name."""
+    return [
+        (route, name) for name in dir(kind) for route in getattr(getattr(kind, name), "routes", ())
+    ]
 
 
 def _fits(wanted: str, part: str) -> bool:

@@ -32,6 +32,18 @@ SIZE = "Standard_D2s_v5"
 Run = Callable[..., Any]
 
 
+def own_identity(arm: Arm) -> str:
+    """Return the ID of an identity of the user's that may delete VMs, made if need be."""
+    from bigmachine_azure._setup import ACTIONS
+
+    if "identities" not in arm.groups.all:
+        arm.groups.add("identities")
+        identity = arm.identities.add("machines", group="identities")
+        scope = f"/subscriptions/{arm.subscription}"
+        arm.roles.grant(identity["properties"]["principalId"], ACTIONS, scope=scope)
+    return arm.id_in("identities", arm.identities.type, "machines")
+
+
 class Kit:
     """An ``azure`` system, and what a session asks of it."""
 
@@ -106,7 +118,8 @@ def served_arm(pytestconfig: pytest.Config) -> Arm:
 def environ(arm: Arm, folder: Path) -> dict[str, str]:
     """Return the variables with which programs use ``arm``, with the driver's client secret.
 
-    Azure's SDK trusts only what ``REQUESTS_CA_BUNDLE`` has; ``folder`` is for files.
+    Azure's SDK trusts only what ``REQUESTS_CA_BUNDLE`` has; ``folder`` is for files. Machines have
+    the identity `own_identity`.
     """
     authority = folder / "azure-ca.pem"
     authority.write_text(arm.certificate)
@@ -119,6 +132,7 @@ def environ(arm: Arm, folder: Path) -> dict[str, str]:
         "AZURE_CONFIG_DIR": str(folder / "azure"),  # there is none
         "REQUESTS_CA_BUNDLE": str(authority),
         "SSL_CERT_FILE": str(authority),
+        "BIGMACHINE_AZURE_IDENTITY": own_identity(arm),
     }
 
 
@@ -138,7 +152,7 @@ def arm(served_arm: Arm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     served_arm.release()
     left = served_arm.leftovers()
     served_arm.reset()
-    assert left == []
+    assert left == [], left  # a module of helpers is not rewritten by pytest
 
 
 @pytest.fixture

@@ -38,6 +38,8 @@ class Source:
     version: str = ""
     """The exact version of an image of the marketplace."""
     python: str = "3.12"
+    security: str = ""
+    """The feature ``SecurityType``: with ``TrustedLaunch``, VMs of that type alone boot it."""
 
 
 @dataclass
@@ -235,7 +237,13 @@ class Images:
         plan = of.get("purchasePlan")
         size = there[-1]["properties"]["storageProfile"]["osDiskImage"]["sizeInGB"]
         return Source(
-            of["architecture"], of["hyperVGeneration"], tuple(controllers), size, of["osType"], plan
+            of["architecture"],
+            of["hyperVGeneration"],
+            tuple(controllers),
+            size,
+            of["osType"],
+            plan,
+            security=features.get("SecurityType", ""),
         )
 
     # -- the API ------------------------------------------------------------------------
@@ -246,7 +254,8 @@ class Images:
     def list_versions(self, call: Call) -> Any:
         """Answer an array, without an object around it, as this list does."""
         image = self._require(call)
-        versions = [*image.versions]
+        # In alphabetical order, where 8.9 comes after 8.10 (Azure/azure-rest-api-specs#30142).
+        versions = sorted(image.versions)
         if call.query.get("$orderby", "").replace("%20", " ") == "name desc":
             versions.reverse()
         versions = versions[: int(call.query.get("$top", len(versions)))]

@@ -6,6 +6,7 @@ Windows, spot and low priority, and only words tell them apart ("Azure Retail Pr
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,7 +50,8 @@ def disk_price(kind: str, size: int) -> float:
 class RetailPrices:
     """The list; a test may change it, or have it be out of reach."""
 
-    items: list[dict[str, Any]] = field(default_factory=lambda: [*_items()])
+    items: list[dict[str, Any]] = field(default_factory=lambda: [*_all_items()])
+    """A test may add to them, but not change one: they are the same in all of this process."""
     page_size: int = _PRICE_PAGE
     status: int = 200
     """What all requests are answered, if not 200."""
@@ -105,6 +107,11 @@ def item(location: str, price: float, **fields: Any) -> dict[str, Any]:
         "armSkuName": "",
         **fields,
     }
+
+
+@functools.cache
+def _all_items() -> tuple[dict[str, Any], ...]:
+    return tuple(_items())
 
 
 def _items() -> Iterator[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,26 @@ class Roles:
     assignments: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     # -- for tests and others -----------------------------------------------------------
+
+    def grant(self, principal: str, actions: Sequence[str], *, scope: str) -> None:
+        """Give somebody a role of the user's own."""
+        role, name = self.arm.new_guid(), self.arm.new_guid()
+        properties: dict[str, Any] = {
+            "roleName": f"own {role}",
+            "type": "CustomRole",
+            "assignableScopes": [scope],
+            "permissions": [{"actions": [*actions], "notActions": []}],
+        }
+        id = f"{scope}/providers/{_DEFINITIONS}/{role}"
+        self.definitions[role] = {"id": id, "name": role, "properties": properties}
+        properties = {
+            "roleDefinitionId": id,
+            "principalId": principal,
+            "principalType": "ServicePrincipal",
+            "scope": scope,
+        }
+        id = f"{scope}/providers/{_ASSIGNMENTS}/{name}"
+        self.assignments[name] = {"id": id, "name": name, "properties": properties}
 
     def leftovers(self) -> list[str]:
         """List the user's own roles and their assignments, which only setup makes."""

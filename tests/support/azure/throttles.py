@@ -52,10 +52,12 @@ _OF_COMPUTE = {
 
 @dataclass
 class Throttles:
-    """All buckets; a test may make `of_principal` small, or set ``is_enforced`` to False."""
+    """All buckets; a test may make `of_principal` small."""
 
     arm: Arm
     is_enforced: bool = True
+    at_random: float = 0.0
+    """How probable it is that a request is throttled for others' sake, for tests of faults."""
     of_principal: dict[str, tuple[float, float]] = field(
         default_factory=lambda: dict(_OF_PRINCIPAL)
     )
@@ -68,16 +70,8 @@ class Throttles:
         wait = self._take(kind, call.user.id, self.of_principal[kind])
         scope = "subscription" if call.subscription else "tenant"
         headers = {f"x-ms-ratelimit-remaining-{scope}-{kind}": self._left(kind, call.user.id)}
-        if wait:
-            operation = f"{call.verb}{'/'.join(part.upper() for part in call.path.split('/'))}"
-            raise ArmError(
-                429,
-                "SubscriptionRequestsThrottled",
-                f"Number of requests for subscription '{call.subscription}' and operation "
-                f"'{operation}' exceeded the backend storage limit. Please try again after "
-                f"'{math.ceil(wait)}' seconds.",
-                headers={**headers, "Retry-After": str(math.ceil(wait))},
-            )
+        if wait or self.arm.chance.of("a throttled request", self.at_random):
+            raise _throttled(call, math.ceil(wait), headers)
         if call.method in _OF_COMPUTE and call.provider == "Microsoft.Compute":
             headers["x-ms-ratelimit-remaining-resource"] = self._take_compute(call)
         return headers
@@ -114,3 +108,15 @@ class Throttles:
 
     def _left(self, name: str, whose: str) -> str:
         return str(int(self._buckets[name, whose].left))
+
+
+def _throttled(call: Call, seconds: int, headers: Mapping[str, str]) -> ArmError:
+    """Return Resource Manager's own answer, as in MicrosoftDocs/azure-docs#105248."""
+    operation = f"{call.verb}{call.path.upper()}"
+    return ArmError(
+        429,
+        "SubscriptionRequestsThrottled",
+        f"Number of requests for subscription '{call.subscription}' and operation '{operation}' "
+        f"exceeded the backend storage limit. Please try again after '{seconds}' seconds.",
+        headers={**headers, "Retry-After": str(seconds)},
+    )

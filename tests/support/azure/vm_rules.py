@@ -284,6 +284,12 @@ def _check_market(arm: Arm, size: Size, of: Mapping[str, Any]) -> None:
 
 def _check_security(size: Size, source: Source, profile: Mapping[str, Any]) -> None:
     if profile.get("securityType") != "TrustedLaunch":
+        if source.security == "TrustedLaunch":  # kubermatic/machine-controller#2013
+            text = (
+                "The provided gallery image only supports creation of VMs and VM Scale Sets with "
+                "'TrustedLaunch' security type."
+            )
+            raise ArmError(400, "BadRequest", text)
         return
     if source.generation != "V2" or not size.has_trusted_launch:
         text = (

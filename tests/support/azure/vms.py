@@ -251,7 +251,8 @@ class VirtualMachines(ResourceType):
         if vm is None:
             return Answer(204)  # there is none, as was wanted
         is_forced = call.query.get("forceDeletion", "").lower() == "true"
-        self.arm.operations.preempt(vm.id)
+        if vm.state != "Deleting":  # else the deletion goes on
+            self.arm.operations.preempt(vm.id)
         vm.document["properties"]["provisioningState"] = "Deleting"
         self._end_host(vm)
         return self.arm.operations.begin(

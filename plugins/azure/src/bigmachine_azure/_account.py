@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._api import Api
+from ._deallocation import Deallocation
 from ._leftovers import Leftovers
 from ._options import AzureOptions
 from ._prices import Prices
@@ -19,3 +20,4 @@ class Account:
         self.vms = Vms(self.api, self.resources)
         self.leftovers = Leftovers(self.api, self.resources, self.vms)
         self.prices = Prices(options)
+        self.deallocation = Deallocation(self.api)

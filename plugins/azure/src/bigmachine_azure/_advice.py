@@ -48,7 +48,7 @@ _CODES = (
     (r"^FailedIdentityOperation|^InvalidIdentity|^IdentityNotFound", "identity"),
 )
 _TEXTS = (
-    (r"imageReference|[Gg]eneration '?[12V]|cannot boot with OS image", "image"),
+    (r"imageReference|[Gg]eneration '?[12V]|cannot boot with OS image|CPU Architecture", "image"),
     (r"vmSize|VM size '|hardwareProfile", "vm_size"),
     (r"osDisk\.?diskSize|specified disk size|disk\.diskSizeGB", "disk"),
     (r"storageAccountType|storage account type", "disk_type"),

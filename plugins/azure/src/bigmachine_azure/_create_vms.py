@@ -32,6 +32,7 @@ Manager throttles requests").
 """
 
 _PARALLEL = 16  # requests at once
+_PATIENCE = 15.0  # for the parts of a VM that failed; the rest is deleted at the session's end
 _FOUND_SECONDS = 20.0  # after which a VM is found that a request without an answer has created
 
 
@@ -137,12 +138,12 @@ class CreateVms:
     async def _delete(self, vms: Sequence[Vm], *, token: str) -> None:
         """Delete what Azure could not make, with its interface, address and disks.
 
-        Their names are not used again: Azure may keep an interface for such a VM for three minutes
-        (bosh-azure-cpi-release issue 366).
+        Azure may hold the interface for three minutes (bosh-azure-cpi-release issue 366). Others
+        don't wait so long, and such a name is not used again.
         """
         ids = [vm.id for vm in vms]
         try:
-            await self._vms.delete(ids, at_once=ids)
+            await self._vms.delete(ids, at_once=ids, patience=_PATIENCE)
         except AzureError as error:
             logger.warning("VMs that failed may be left until the session ends: %s", error)
         for id in ids:

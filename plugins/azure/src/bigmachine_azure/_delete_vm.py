@@ -3,8 +3,8 @@
 Python 3.9 and later, the standard library: a VM runs it before it powers off, see
 `_self_deletion`. Azure bills a VM that is powered off like one that runs, so nothing is lost by
 trying for long: what Azure refuses now, as a role that was assigned a minute ago, it may accept
-later. It prints what comes of it, and ends within `MAX_SECONDS` in any case, or within
-`SHUTDOWN_SECONDS` if somebody else has begun to shut the VM down.
+later. It prints what comes of it, and ends within `MAX_SECONDS` in any case. If the VM is already
+shutting down, it only waits until Azure has accepted, and ends within `SHUTDOWN_SECONDS`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 import urllib.error
@@ -22,7 +23,7 @@ import urllib.request
 # A role assignment takes up to 10 minutes ("Troubleshoot Azure RBAC"), and the metadata service
 # may be away for 70 seconds ("Use managed identities on a VM to acquire an access token").
 MAX_SECONDS = 900
-SHUTDOWN_SECONDS = 60  # systemd waits 90
+SHUTDOWN_SECONDS = 30  # it is run twice then, and systemd waits 90 seconds for each
 METADATA_URL = "http://169.254.169.254"
 _VERSION = "2024-11-01"  # of Microsoft.Compute/virtualMachines
 _REQUEST_SECONDS = 10
@@ -36,7 +37,7 @@ def main(endpoint: str, audience: str, identity: str, metadata_url: str = METADA
     ``audience`` is what its tokens are for, and ``identity`` the resource ID of a user-assigned
     managed identity of the VM.
     """
-    is_shutdown = "SERVICE_RESULT" in os.environ  # systemd.exec(5): this is an ExecStopPost=
+    is_shutdown = _is_shutdown()
     seconds = SHUTDOWN_SECONDS if is_shutdown else MAX_SECONDS
     why, pause = "no answer", _FIRST_PAUSE
     signal.signal(signal.SIGALRM, lambda *_: sys.exit(_failure(why)))
@@ -58,6 +59,19 @@ def main(endpoint: str, audience: str, identity: str, metadata_url: str = METADA
                 return
             delay = _ACCEPTED_PAUSE
         time.sleep(delay * random.uniform(0.5, 1))  # many VMs may lose one driver
+
+
+def _is_shutdown() -> bool:
+    """Whether the VM is shutting down, or powers off as soon as this program has ended."""
+    if "SERVICE_RESULT" in os.environ:  # systemd.exec(5): this is an ExecStopPost=
+        return True
+    try:
+        state = subprocess.run(
+            ["systemctl", "is-system-running"], stdout=subprocess.PIPE, timeout=_REQUEST_SECONDS
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return state.strip() == b"stopping"
 
 
 def _delete(endpoint: str, audience: str, identity: str, metadata_url: str) -> bool:

@@ -13,6 +13,9 @@ from ._login import SSH_USER
 from ._metadata import Metadata
 from ._options import AzureOptions
 
+_PRIVATE = "network/interface/0/ipv4/ipAddress/0/privateIpAddress"
+_ADDRESS_SECONDS = 10.0  # it is only shown to the user: the setup does not wait longer for it
+
 
 def data_units(count: int) -> tuple[str, ...]:
     """Return the logical unit numbers that a data disk's volumes are attached under."""
@@ -58,7 +61,10 @@ class AzureGuestSetup(GuestSetup):
     def address(self, metadata_url: str) -> str:
         """Return this machine's address, the public one if it has one; "" if it is unknown."""
         metadata = Metadata(metadata_url)
-        private = "network/interface/0/ipv4/ipAddress/0/privateIpAddress"
-        with contextlib.suppress(MetadataError):
-            return trio.run(metadata.public_address) or trio.run(metadata.read, private) or ""
-        return ""
+
+        async def read() -> str:
+            with trio.move_on_after(_ADDRESS_SECONDS), contextlib.suppress(MetadataError):
+                return await metadata.public_address() or await metadata.read(_PRIVATE) or ""
+            return ""
+
+        return trio.run(read)

@@ -56,13 +56,9 @@ async def _read_marketplace(api: Api, urn: str, location: str) -> Image:
     }
     try:
         if version.lower() == "latest":
-            # As the az command finds the latest version.
-            listed = await api.read(
-                "virtual_machine_images.list", **path, top=1, orderby="name desc"
-            )
-            if not listed:
+            version = await _latest_version(api, path)
+            if not version:
                 raise UsageError(_no_urn(urn, location))
-            version = listed[0]["name"]
         raw = await api.read("virtual_machine_images.get", **path, version=version)
     except AzureError as error:
         if not error.is_not_found:
@@ -71,7 +67,7 @@ async def _read_marketplace(api: Api, urn: str, location: str) -> Image:
     urn = ":".join((publisher, offer, sku, version))
     properties = raw.get("properties") or {}
     status = properties.get("imageDeprecationStatus") or {}
-    if status.get("imageState") == "Deprecated":
+    if _state(raw) == "Deprecated":
         other = (status.get("alternativeOption") or {}).get("value")
         raise UsageError(
             f"image: {urn} is deprecated, and Azure refuses it: pass {other or 'another one'}, or "
@@ -87,10 +83,23 @@ async def _read_marketplace(api: Api, urn: str, location: str) -> Image:
         key="",
         architecture=properties.get("architecture") or "x64",
         generation=properties.get("hyperVGeneration") or "V1",
-        controllers=_controllers(properties.get("features")),
+        controllers=_controllers(_features(properties.get("features"))),
         disk_gib=_gib(disk),
         plan=_plan(properties.get("plan")),
     )
+
+
+async def _latest_version(api: Api, path: Mapping[str, str]) -> str:
+    """Return the newest version that is not deprecated; any if all are, and "" if there is none.
+
+    The list itself is in alphabetical order, where 8.9 is newer than 8.10 (Azure/
+    azure-rest-api-specs issue 30142).
+    """
+    raws = await api.read(
+        "virtual_machine_images.list", **path, expand="properties/imageDeprecationStatus"
+    )
+    versions = [raw["name"] for raw in raws if _state(raw) != "Deprecated"]
+    return max(versions or [raw["name"] for raw in raws], key=_numbers, default="")
 
 
 async def _read_gallery(api: Api, match: re.Match[str], location: str) -> Image:
@@ -169,14 +178,23 @@ def _from_definition(
     _check_system(name, properties.get("osType"))
     _check_state(name, properties.get("osState"))
     _check_data_disks(name, storage.get("dataDiskImages"))
+    features = _features(properties.get("features"))
+    # "The provided gallery image only supports creation of VMs … with 'TrustedLaunch' security
+    # type." (kubermatic/machine-controller issue 2013)
+    security = features.get("securitytype", "").lower()
+    if security == "confidentialvm":
+        raise UsageError(
+            f"image: {name} is for confidential VMs alone: pass another one, or omit it"
+        )
     return Image(
         name=name,
         key=key,
         architecture=properties.get("architecture") or "x64",
         generation=properties.get("hyperVGeneration") or "V1",
-        controllers=_controllers(properties.get("features")),
+        controllers=_controllers(features),
         disk_gib=_gib(storage.get("osDiskImage") or {}),
         plan=_plan(properties.get("purchasePlan")),
+        needs_trusted_launch=security == "trustedlaunch",
     )
 
 
@@ -208,7 +226,18 @@ def _newest(versions: Sequence[Any], *, name: str, location: str) -> Any:
             f"image: {name} has no version in {location}: replicate one, name another image, or "
             f"pass another location"
         )
-    return max(usable, key=lambda raw: [int(part) for part in re.findall(r"\d+", raw["name"])])
+    return max(usable, key=lambda raw: _numbers(raw["name"]))
+
+
+def _numbers(version: str) -> list[int]:
+    """Return a version as it is compared."""
+    return [int(part) for part in re.findall(r"\d+", version)]
+
+
+def _state(raw: Mapping[str, Any]) -> str:
+    """Return the state of a version of the marketplace, such as ``"Active"``; "" if unknown."""
+    status = (raw.get("properties") or {}).get("imageDeprecationStatus") or {}
+    return str(status.get("imageState") or "")
 
 
 def _is_excluded(raw: Mapping[str, Any]) -> bool:
@@ -224,12 +253,15 @@ def _places(raw: Mapping[str, Any]) -> list[str]:
     return [region["name"] for region in published.get("targetRegions") or ()]
 
 
-def _controllers(features: Iterable[Mapping[str, str]] | None) -> frozenset[str]:
+def _features(raws: Iterable[Mapping[str, str]] | None) -> dict[str, str]:
+    """Return an image's features, by name in lower case."""
+    return {raw.get("name", "").lower(): raw.get("value", "") for raw in raws or ()}
+
+
+def _controllers(features: Mapping[str, str]) -> frozenset[str]:
     """Return from which disks an image can boot; SCSI alone if nothing says more."""
-    for feature in features or ():
-        if feature.get("name", "").lower() == "diskcontrollertypes":
-            return frozenset(each.strip() for each in feature.get("value", "").split(","))
-    return frozenset({"SCSI"})
+    listed = features.get("diskcontrollertypes") or "SCSI"
+    return frozenset(each.strip() for each in listed.split(","))
 
 
 def _gib(disk: Mapping[str, Any]) -> int:

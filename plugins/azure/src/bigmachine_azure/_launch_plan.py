@@ -10,7 +10,8 @@ from bigmachine.system import driver_addresses
 
 from ._api import Api
 from ._disk_types import disk_type
-from ._image import find_images
+from ._find_images import find_images
+from ._identity import find_identity
 from ._network import Network, find_network, find_security_group
 from ._offers import Offer, list_offers
 from ._options import AzureOptions
@@ -26,7 +27,8 @@ from ._vm_sizes import VmSize, misfit, read_skus
 class LaunchPlan:
     """The place, the network, the offers in order, and the CIDR blocks that may connect.
 
-    ``security_group`` is the ID of the user's own, or "".
+    ``security_group`` is the ID of the user's own, or "", and ``identity`` that of the managed
+    identity with which machines delete their VMs, or "".
     """
 
     place: Place
@@ -35,6 +37,7 @@ class LaunchPlan:
     allow: tuple[str, ...]
     quotas: Quotas
     security_group: str = ""
+    identity: str = ""
 
     @property
     def location(self) -> str:
@@ -59,6 +62,7 @@ async def make_launch_plan(api: Api, o: AzureOptions, *, address_service_url: st
     network = first.add(lambda: find_network(api, o, place))
     security_group = first.add(lambda: find_security_group(api, o, place))
     quotas = first.add(lambda: find_quotas(api, o, location=location))
+    identity = first.add(lambda: find_identity(api, o, place))
     await first.run()
 
     markets = subscription.result.keep_markets(o.markets)
@@ -94,6 +98,7 @@ async def make_launch_plan(api: Api, o: AzureOptions, *, address_service_url: st
         tuple(allow),
         quotas.result,
         security_group.result,
+        identity.result,
     )
 
 

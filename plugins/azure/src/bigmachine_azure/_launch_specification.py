@@ -64,6 +64,11 @@ class LaunchSpecification:
             }
         if offer.image.plan:
             body["plan"] = offer.image.plan.body
+        if offer.image.needs_trusted_launch:
+            body["properties"]["securityProfile"] = {
+                "securityType": "TrustedLaunch",
+                "uefiSettings": {"vTpmEnabled": True},
+            }
         return body
 
     def _market(self, offer: Offer) -> dict[str, Any]:

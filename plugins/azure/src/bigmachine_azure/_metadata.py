@@ -6,7 +6,6 @@ By "Azure Instance Metadata Service" of the documentation of virtual machines.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import trio
@@ -52,10 +51,11 @@ class Metadata:
         if found:
             return found
         reply = await self.read_json("loadbalancer?api-version=2020-10-01")
-        balancer = reply.get("loadbalancer") if isinstance(reply, Mapping) else None
-        for address in (balancer or {}).get("publicIpAddresses", ()):
-            return str(address.get("frontendIpAddress", ""))
-        return ""
+        try:
+            addresses = reply["loadbalancer"]["publicIpAddresses"] if reply else ()
+            return next((str(address["frontendIpAddress"]) for address in addresses), "")
+        except (LookupError, TypeError) as exc:
+            raise MetadataError(f"{self._client.url}: no addresses in {reply!r}") from exc
 
     async def _request(self, target: str, *, timeout: float = _TIMEOUT) -> bytes | None:
         deadline = trio.current_time() + _PATIENCE_SECONDS

@@ -60,8 +60,8 @@ def _notice(event: Mapping[str, Any]) -> Notice:
     """Parse ``{"EventType": "Preempt", "NotBefore": "Tue, 09 Aug 2022 17:07:32 GMT", …}``."""
     type = str(event.get("EventType"))
     kind, detail = _EVENTS.get(type) or ("maintenance", f"Azure announces {type}")
-    seconds = event.get("DurationInSeconds", -1)  # if that is unknown
-    if type == "Freeze" and seconds > 0:
+    seconds = event.get("DurationInSeconds")  # -1 if that is unknown
+    if type == "Freeze" and isinstance(seconds, int) and seconds > 0:
         detail += f" for {seconds} s"
     if description := event.get("Description"):
         detail += f": {str(description).rstrip('.')}"

@@ -23,6 +23,7 @@ _SUBSCRIPTIONS_VERSION, _PROVIDERS_VERSION = "2022-12-01", "2024-03-01"
 # "Unregistering" ends in "NotRegistered"; while one is "Registering", its resources can be created
 # ("Resolve errors for resource provider registration": a location is ready once it is done there).
 _USABLE_STATES = ("Registered", "Registering")
+_REGISTER_SECONDS = 300.0
 # Of the kinds of subscriptions ("Azure offer details"), those that can't have spot VMs: "Spot
 # Virtual Machines … the following offer types are currently supported: Enterprise Agreement,
 # Pay-as-you-go, Sponsored, Cloud Service Provider"; MicrosoftDocs/azure-docs issue 55435 has
@@ -87,7 +88,8 @@ async def read_subscription(api: Api) -> Subscription:
 async def register(api: Api, namespaces: Sequence[str]) -> list[str]:
     """Register these resource providers, and wait until it is done; return those that were not.
 
-    Registering one costs nothing and makes nothing. Raises `AzureError`.
+    Registering one costs nothing and makes nothing. In some locations it takes longer; they can be
+    used elsewhere before. Raises `AzureError`.
     """
     new: list[str] = []
 
@@ -98,11 +100,12 @@ async def register(api: Api, namespaces: Sequence[str]) -> list[str]:
             return
         new.append(namespace)
         await api.request("POST", f"{path}/register", api_version=_PROVIDERS_VERSION)
-        for delay in poll_intervals():
-            raw = await api.request("GET", path, api_version=_PROVIDERS_VERSION)
-            if raw.get("registrationState") in _USABLE_STATES:
-                return
-            await trio.sleep(delay)
+        with trio.move_on_after(_REGISTER_SECONDS):
+            for delay in poll_intervals():
+                await trio.sleep(delay)
+                raw = await api.request("GET", path, api_version=_PROVIDERS_VERSION)
+                if raw.get("registrationState") == "Registered":
+                    return
 
     await for_each(namespaces, ensure)
     return sorted(new)

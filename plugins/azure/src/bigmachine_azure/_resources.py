@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from bigmachine.cloud import backoff, for_each, poll_intervals
+from bigmachine.cloud import for_each, poll_intervals
 
 from ._errors import AzureError
 from ._place import GROUPS_VERSION
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("bigmachine.azure")
 
-_ATTEMPTS = 6  # with their delays up to 15 seconds
 _TOLD_SECONDS = 45.0  # Azure releases most of what deleted VMs used within seconds
 
 
@@ -132,19 +131,13 @@ class Resources:
             return await self._list_group(kind, group)
 
     async def _list_group(self, kind: ResourceKind, group: str) -> list[Any]:
-        """List a resource group. A new one is not found at first; a deleted one has nothing."""
-        for delay in backoff(_ATTEMPTS):
-            try:
-                return await self._api.read_all(
-                    f"{kind.group}.{kind.list}", resource_group_name=group
-                )
-            except AzureError as error:
-                if not error.is_not_found:
-                    raise
-                if not await self._has_group(group):
-                    return []
-            await trio.sleep(delay)
-        return await self._api.read_all(f"{kind.group}.{kind.list}", resource_group_name=group)
+        """List a resource group; one that does not exist has nothing."""
+        try:
+            return await self._api.read_all(f"{kind.group}.{kind.list}", resource_group_name=group)
+        except AzureError as error:
+            if not error.is_not_found or await self._has_group(group):
+                raise
+            return []
 
     async def _has_group(self, group: str) -> bool:
         try:

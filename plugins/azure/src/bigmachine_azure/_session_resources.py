@@ -30,6 +30,7 @@ class SessionResources(cloud.SessionResources[Vm]):
         self.markets: dict[str, str] = {}
         """What its VMs were bought on, by id: Azure no longer says it of one that is gone."""
         self._account = account
+        self._may_have_schedules = options.allow_billing_leak
 
     def id_of(self, instance: Instance) -> str:
         """Return an instance's id as a `Vm` has it; "" if neither it nor the session has one."""
@@ -49,6 +50,8 @@ class SessionResources(cloud.SessionResources[Vm]):
     async def terminate(self, ids: Collection[str]) -> None:
         """Delete VMs with all that is theirs; return when all is gone."""
         await self._account().vms.delete(ids, at_once=self.ended)
+        if self._may_have_schedules:
+            await self._account().deallocation.forget(ids)
 
     async def free_leftovers(self) -> None:
         """Delete what VMs have left, and the security group; then look once more.

@@ -12,7 +12,7 @@ import trio
 from bigmachine.boot import LaunchRequest
 from bigmachine.cloud import CONTACT_SECONDS, CloudSystem
 from bigmachine.errors import BigmachineError, StartError, StopReason
-from bigmachine.system import Instance, Notice, Termination
+from bigmachine.system import CheckReport, Instance, Notice, Termination
 
 from ._options import AzureOptions, check_offline
 from ._session_resources import SessionResources
@@ -58,6 +58,7 @@ class AzureSystem(CloudSystem):
         from bigmachine.cloud import check_prices
 
         from ._access import Access
+        from ._billing_leak import check_billing_leak
         from ._budget import within_max_price
         from ._guest_setup import guest_setup
         from ._launch_plan import make_launch_plan
@@ -76,12 +77,20 @@ class AzureSystem(CloudSystem):
         )
         offers = within_max_price(self._prices, plan.offers, max_price=self.options.max_price)
         self._plan = plan = dataclasses.replace(plan, offers=offers)
+        check_billing_leak(self.options, self._prices, plan.offers, identity=plan.identity)
         if self.max_session_cost is not None:
             if error := self._prices.failure:
                 raise StartError(
                     f"max_session_cost: the machines' prices are unknown: {error}"
                 ) from error
             check_prices(self._prices, plan.offers, provider="Azure")
+
+    async def check(self) -> CheckReport:
+        """Check all permissions that sessions need. This system then changes nothing any more."""
+        from ._check import Check
+
+        with self.readable():
+            return await Check(self._api, self.options, self._set_up_plan).run()
 
     async def start(self, count: int, request: LaunchRequest) -> Sequence[Instance]:
         """Launch VMs until there are enough, or Azure has no more."""
@@ -111,6 +120,8 @@ class AzureSystem(CloudSystem):
             {vm.internal_address: vm.external_address for vm in vms}, allow=self.access.allow
         )
         self.resources.add({vm.name: vm.id for vm in vms})
+        if not (plan.identity or self.options.immortal):
+            await self._account.deallocation.schedule(vms, lifetime=self.options.lifetime)
         self.resources.markets.update((vm.id, vm.market) for vm in vms)
         return self._priced(vms, port=self.options.port)
 
@@ -173,6 +184,7 @@ class AzureSystem(CloudSystem):
     async def close(self) -> None:
         """Close all connections to Azure."""
         if self._opened is not None:
+            self._account.deallocation.close()
             await self._api.close()
 
     def explain(self, error: AzureError) -> BigmachineError:
@@ -236,6 +248,11 @@ class AzureSystem(CloudSystem):
     def _prices(self) -> Prices:
         return self._account.prices
 
+    async def _set_up_plan(self) -> LaunchPlan:
+        await self.setup()
+        assert self._plan is not None
+        return self._plan
+
     def _priced(self, vms: Iterable[Vm], *, port: int = 0) -> list[Instance]:
         """Return VMs as instances with their prices; of a deallocated one, it is unknown."""
         return [
@@ -258,7 +275,7 @@ class AzureSystem(CloudSystem):
         assert self._plan is not None
         assert self.access is not None
         plan, o = self._plan, self.options
-        data = make_custom_data(request, o)
+        data = make_custom_data(request, o, identity=plan.identity)
         self.resources.session = session = request.session
         tags = _tags.session_tags(session, request.driver, o)
         await open_resource_group(self._api, location=plan.location, tags=o.own_tags)
@@ -272,6 +289,7 @@ class AzureSystem(CloudSystem):
             tags=tags,
             custom_data=data,
             keys=login_keys(o),
+            identity=plan.identity,
         )
 
         def names() -> Iterator[str]:

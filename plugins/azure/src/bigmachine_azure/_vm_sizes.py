@@ -66,6 +66,7 @@ class VmSize:
     """The size of its temporary disk, on SCSI; 0 for none."""
     local_nvme_gib: int = 0
     """The size of its local NVMe disks together; 0 for none."""
+    has_trusted_launch: bool = False
     is_confidential: bool = False
 
     @property
@@ -253,6 +254,8 @@ def _size_from(raw: Mapping[str, Any], location: str) -> VmSize:
         has_premium_disks=capabilities.get("PremiumIO", "").lower() == "true",
         temporary_disk_gib=int(number("MaxResourceVolumeMB") / 1024),
         local_nvme_gib=int(number("NvmeDiskSizeInMiB") / 1024),
+        # "How can I find VM sizes that support Trusted launch?" ("Trusted launch")
+        has_trusted_launch=capabilities.get("TrustedLaunchDisabled", "").lower() != "true",
         is_confidential=bool(capabilities.get("ConfidentialComputingType")),
     )
 

@@ -48,7 +48,8 @@ class Vms:
         self._described = Batch(self._describe_all, max_keys=_MAX_IDS)
         self._listed = Batch(self._list_all, max_keys=_MAX_IDS)
         self._first_seen: dict[str, float] = {}
-        self._parts: dict[str, set[str]] = {}  # of VMs that are deleted, until these are gone, too
+        self._parts: dict[str, set[str]] = {}  # of VMs, until they and these are gone
+        self._deleted: set[str] = set()  # VMs that are gone, but for their parts
 
     def note_new(self, *ids: str) -> None:
         """Remember VMs that may exist since now: Azure may not find them yet."""
@@ -107,9 +108,21 @@ class Vms:
         )
 
     async def with_power_states(self, vms: Sequence[Vm]) -> list[Vm]:
-        """Return VMs with their power states, as far as Azure tells them."""
-        found = await self._power_states([vm.id for vm in vms])
-        return [vm.with_states(found.get(vm.id, {})) for vm in vms]
+        """Return VMs with their power states, as far as Azure tells them.
+
+        Only the subscription's list has states (``statusOnly``), and mostly nothing else. Who may
+        not list the subscription looks at each VM.
+        """
+        try:
+            raws = await self._api.read_all("virtual_machines.list_all", status_only="true")
+        except AzureError as error:
+            if not error.is_denied:
+                raise
+            logger.debug("power states are looked at one by one: %s", error)
+            found = await self._read_all([vm.id for vm in vms])
+            return [found.get(vm.id, vm) for vm in vms]
+        states = {normal_id(raw["id"]): raw for raw in raws}
+        return [vm.with_states(states.get(vm.id, {})) for vm in vms]
 
     async def with_addresses(self, vms: Sequence[Vm]) -> list[Vm]:
         """Return VMs with their private and public addresses, as far as they have some."""
@@ -147,9 +160,13 @@ class Vms:
 
         These are interfaces, addresses and disks that were known before.
         """
-        for id in ids or [*self._parts]:
+
+        async def delete(id: str) -> None:
             await self._resources.delete(self._parts.get(id, ()))
             self._parts.pop(id, None)
+            self._deleted.discard(id)
+
+        await for_each(ids or [*self._deleted], delete)
 
     # -- one VM ---------------------------------------------------------------------------
 
@@ -158,7 +175,7 @@ class Vms:
 
         Many are looked at by one list: to follow each operation would take many requests of each.
         """
-        self._parts.setdefault(id, set()).update(await self._parts_of(id))
+        await self._note_addresses(await self._listed(id))
         operation: Operation | None = None
         for delay in poll_intervals():
             if operation is None:
@@ -173,7 +190,8 @@ class Vms:
                 if await self._listed(id) is None and was_found:
                     break
             await trio.sleep(delay)
-        self._first_seen.pop(id, None)
+        self._first_seen[id] = -math.inf  # a list may have it still, which does not make it new
+        self._deleted.add(id)
 
     async def _request_deletion(self, id: str, *, is_forced: bool) -> Operation | None:
         """Request a deletion; return None if it must be requested again."""
@@ -198,20 +216,19 @@ class Vms:
             if not (error.is_not_found or error.is_temporary or error.codes & _BUSY):
                 raise
 
-    async def _parts_of(self, id: str) -> list[str]:
-        """Return the IDs of all that is to be deleted with a VM: after it, nothing names them."""
-        vm = await self._listed(id)
-        parts = [*vm.parts] if vm is not None else []
-        for part in [part for part in parts if kind_of(part) is INTERFACE]:
-            interface = await self._interfaces.read(part)
-            if interface is not None and interface.public_address_id:
-                parts.append(interface.public_address_id)
-        return parts
+    async def _note_addresses(self, vm: Vm | None) -> None:
+        """Take note of a VM's public addresses: once it is gone, nothing else names them."""
+        for part in vm.parts if vm is not None else ():
+            if vm is not None and kind_of(part) is INTERFACE:
+                interface = await self._interfaces.read(part)
+                if interface is not None and interface.public_address_id:
+                    self._parts.setdefault(vm.id, set()).add(interface.public_address_id)
 
     async def _with_addresses(self, vm: Vm) -> Vm:
         for part in vm.parts:
             if kind_of(part) is INTERFACE and (found := await self._interfaces.read(part)):
                 public = found.public_address_id
+                self._parts.setdefault(vm.id, set()).update(filter(None, [public]))
                 return dataclasses.replace(
                     vm,
                     internal_address=found.private_address,
@@ -266,40 +283,9 @@ class Vms:
         await for_each(ids, read)
         return found
 
-    async def _power_states(self, ids: Sequence[str]) -> dict[str, Any]:
-        """Return descriptions of VMs with their states alone, by id.
-
-        Only the subscription's list has states (``statusOnly``), and nothing else. Who may not
-        list the subscription gets those of each VM.
-        """
-        try:
-            raws = await self._api.read_all("virtual_machines.list_all", status_only="true")
-        except AzureError as error:
-            if not error.is_denied:
-                raise
-            logger.debug("power states are looked at one by one: %s", error)
-        else:
-            return {normal_id(raw["id"]): raw for raw in raws}
-        states: dict[str, Mapping[str, Any]] = {}
-
-        async def read(id: str) -> None:
-            place = ResourceId.parse(id)
-            try:
-                view = await self._api.read(
-                    "virtual_machines.instance_view",
-                    resource_group_name=place.group,
-                    vm_name=place.name,
-                )
-            except AzureError as error:
-                if not error.is_not_found:
-                    raise
-            else:
-                states[id] = {"properties": {"instanceView": view}}
-
-        await for_each(ids, read)
-        return states
-
     def _parse(self, raws: Iterable[Mapping[str, Any]]) -> list[Vm]:
         found = [Vm.from_response(raw) for raw in raws]
         self.note_new(*(vm.id for vm in found if vm.is_ours))  # later requests may not find them
+        for vm in found:
+            self._parts.setdefault(vm.id, set()).update(vm.parts)
         return found

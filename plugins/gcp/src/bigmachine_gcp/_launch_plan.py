@@ -11,6 +11,7 @@ from bigmachine.system import addresses_inside, driver_addresses
 
 from ._accelerators import with_accelerators
 from ._api import Api
+from ._check_policies import check_policies
 from ._disk_types import local_ssds
 from ._firewall_policies import check_firewalls
 from ._image import find_images
@@ -19,7 +20,6 @@ from ._machine_types import MachineType, find_types
 from ._network import Network, find_network
 from ._offers import Offer, list_offers
 from ._options import GcpOptions
-from ._organization_policy import check_policies
 from ._place import Place, find_place
 from ._quota import Quotas, find_quotas
 from ._service_account import check_service_account

@@ -2,23 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Any
-
-import trio
-
-from bigmachine.cloud import for_each
 from bigmachine.errors import BigmachineError, StartError, UsageError
 
 from ._errors import GcpError
-
-if TYPE_CHECKING:
-    from ._api import Api
-    from ._options import GcpOptions
-
-logger = logging.getLogger("bigmachine.gcp")
-
-_ASK_SECONDS = 10.0  # the launch tells it, too
 
 # By constraint: the option, and what to do. Texts of Google: "Constraint constraints/
 # compute.vmExternalIpAccess violated for project …" and the like, several in one answer
@@ -71,7 +57,7 @@ def policy_error(error: GcpError, where: str) -> BigmachineError | None:
     ``where`` is Google's answer, for its end.
     """
     if error.constraint:
-        return _constraint_error(error.constraint, where)
+        return constraint_error(error.constraint, where)
     if _PERIMETER[0] in error.reasons or _PERIMETER[1] in error.message:
         return StartError(
             f"VPC Service Controls of the organization forbid this from here: run the driver "
@@ -91,46 +77,8 @@ def policy_error(error: GcpError, where: str) -> BigmachineError | None:
     return None
 
 
-async def check_policies(api: Api, o: GcpOptions) -> None:
-    """Raise `UsageError` if an organization's policies surely forbid what the options ask for.
-
-    Where the credentials may not read them (``orgpolicy.policy.get``), this does nothing.
-    """
-
-    async def check(constraint: str) -> None:
-        policy: Any = {}
-        with trio.move_on_after(_ASK_SECONDS):
-            try:
-                policy = await api.read_json(
-                    "cloudresourcemanager",
-                    f"v1/projects/{api.project}:getEffectiveOrgPolicy",
-                    body={"constraint": f"constraints/{constraint}"},
-                )
-            except GcpError as error:
-                logger.debug("the organization's policy %s is unknown: %s", constraint, error)
-        if _forbids(policy):
-            raise _constraint_error(constraint, "(asked of Google now)")
-
-    asked = {"compute.vmExternalIpAccess": o.public_address}
-    asked["compute.requireShieldedVm"] = not o.secure_boot
-    await for_each([constraint for constraint, is_asked in asked.items() if is_asked], check)
-
-
-def _forbids(policy: Any) -> bool:
-    """Whether an effective policy, as Google answers it, forbids new instances what it is about.
-
-    A list of single instances that are allowed does not have those of a session. Values may also
-    be hierarchies, ``under:…``: whether these have the project is unknown here.
-    """
-    if policy.get("booleanPolicy", {}).get("enforced"):
-        return True
-    listed = policy.get("listPolicy", {})
-    allowed = listed.get("allowedValues", ())
-    are_instances = bool(allowed) and all("/instances/" in value for value in allowed)
-    return listed.get("allValues") == "DENY" or are_instances
-
-
-def _constraint_error(constraint: str, where: str) -> BigmachineError:
+def constraint_error(constraint: str, where: str) -> BigmachineError:
+    """Return the error for the user of a constraint, like ``compute.vmExternalIpAccess``."""
     policy = f"the organization's policy {constraint}"
     option, advice = _CONSTRAINTS.get(constraint, ("", ""))
     if not option:
