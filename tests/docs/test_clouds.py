@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import fields
 
@@ -10,11 +11,14 @@ import pytest
 from bigmachine.errors import UsageError
 from bigmachine.system import VmOptions
 from bigmachine.system._options import resolve_options
+from bigmachine_azure import AzureOptions
 from bigmachine_ec2 import Ec2Options
 from bigmachine_gcp import GcpOptions
 from tests.docs.markdown import ROOT, section
 
 PAGE = ROOT / "docs/clouds.md"
+CLOUDS = {1: Ec2Options, 2: GcpOptions, 3: AzureOptions}
+"""Options by column."""
 SHARED = {field.name for field in fields(VmOptions)}
 
 
@@ -32,14 +36,15 @@ def test_shared_options_are_those_of_all_vms():
     assert names(" ".join(row[0] for row in cells("Options that are the same"))) == SHARED
 
 
-@pytest.mark.parametrize(("column", "cls"), [(1, Ec2Options), (2, GcpOptions)])
+@pytest.mark.parametrize(("column", "cls"), [*CLOUDS.items()])
 def test_column_of_a_cloud_has_its_options(column, cls):
     own = {field.name for field in fields(cls)} - SHARED
     assert names(" ".join(row[column] for row in cells("Options that differ"))) == own
 
 
-@pytest.mark.parametrize(("column", "cls", "other"), [(1, Ec2Options, 2), (2, GcpOptions, 1)])
-def test_name_on_another_cloud_is_answered_with_the_name_on_this_one(column, cls, other):
+@pytest.mark.parametrize(("column", "other"), [*itertools.permutations(CLOUDS, 2)])
+def test_name_on_another_cloud_is_answered_with_the_name_on_this_one(column, other):
+    cls = CLOUDS[column]
     own = {field.name for field in fields(cls)}
     answers = {}
     for row in cells("Options that differ"):

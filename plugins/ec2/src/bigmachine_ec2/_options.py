@@ -73,7 +73,7 @@ class Ec2Options(VmOptions):
     instance_profile: str = option(
         "",
         help="Name or ARN of the instances' IAM instance profile.",
-        other_names=("service_account", "scopes", "iam_role", "iam_instance_profile"),
+        other_names=("service_account", "scopes", "iam_role", "iam_instance_profile", "identity"),
     )
     key_pair: str = option(
         "", help="Name of an EC2 key pair for ssh to the instances, where ssh_key does not do."

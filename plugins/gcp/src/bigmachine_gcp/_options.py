@@ -104,7 +104,7 @@ class GcpOptions(VmOptions):
         "",
         help="E-mail address of the service account that instances act as, or 'default' for the "
         "project's default one; by default none.",
-        other_names=("instance_profile", "iam_instance_profile", "iam_role"),
+        other_names=("instance_profile", "iam_instance_profile", "iam_role", "identity"),
     )
     scopes: tuple[str, ...] = option(
         DEFAULT_SCOPES,
