@@ -100,7 +100,7 @@ class Networks(ResourceType):
             raise ArmError(400, "InvalidRequestFormat", text)
         for block in blocks:
             _block(block, "InvalidAddressPrefixFormat")
-        if old and "subnets" not in properties:  # those that it has stay
+        if old and "subnets" not in properties:  # they stay, since version 2023-09-01
             properties["subnets"] = [*old["properties"]["subnets"]]
         kept = {of.get("name", "").lower() for of in properties.get("subnets", ())}
         for subnet in old["properties"]["subnets"] if old else ():
