@@ -9,6 +9,7 @@ import pytest
 
 from bigmachine.system._hooks import HOOKS
 from bigmachine.system._options import describe_options
+from bigmachine_azure import AzureOptions
 from bigmachine_ec2 import Ec2Options
 from bigmachine_gcp import GcpOptions
 from bigmachine_local import LocalOptions
@@ -54,7 +55,8 @@ def test_each_documented_hook_exists():
 
 
 @pytest.mark.parametrize(
-    ("system", "cls"), [("local", LocalOptions), ("ec2", Ec2Options), ("gcp", GcpOptions)]
+    ("system", "cls"),
+    [("local", LocalOptions), ("ec2", Ec2Options), ("gcp", GcpOptions), ("azure", AzureOptions)],
 )
 def test_readme_of_system_lists_its_options(system, cls):
     readme = (ROOT / f"plugins/{system}/README.md").read_text()

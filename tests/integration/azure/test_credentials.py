@@ -88,7 +88,12 @@ class Az:
 
     def use(self, subscription: str) -> None:
         """As `az account set`; az writes a byte order mark."""
-        profile = {"subscriptions": [{"id": subscription, "isDefault": True, "tenantId": TENANT}]}
+        known = {SUBSCRIPTION: TENANT, OTHER: OTHER_TENANT}
+        listed = [
+            {"id": id, "isDefault": id == subscription.lower(), "tenantId": tenant}
+            for id, tenant in known.items()
+        ]
+        profile = {"subscriptions": listed}
         (self.files / "azureProfile.json").write_text(json.dumps(profile), encoding="utf-8-sig")
 
     @property
@@ -132,6 +137,12 @@ def test_subscription_comes_from_option_then_variable_then_az(arm, az, monkeypat
     assert f"Azure has no subscription '{OTHER}'" in refused(arm, UsageError)
 
 
+def test_user_signs_in_to_the_tenant_of_the_subscription(arm, az):
+    az.use(OTHER)  # the default, which is of another tenant
+    assert opened(arm, subscription=SUBSCRIPTION) == SUBSCRIPTION
+    assert az.calls[-1].endswith(f"--tenant {TENANT}")
+
+
 def test_only_subscription_of_the_credentials_is_used(arm, monkeypatch):
     monkeypatch.delenv("AZURE_SUBSCRIPTION_ID")
     assert opened(arm) == SUBSCRIPTION
@@ -155,6 +166,9 @@ def test_one_of_several_subscriptions_must_be_named(arm, monkeypatch):
     assert opened(arm, subscription="pay-as-you-go") == SUBSCRIPTION
     text = refused(arm, UsageError, subscription="Resaerch")
     assert "subscription: the credentials have none named 'Resaerch'; did you mean 'Res" in text
+    names[OTHER] = names[SUBSCRIPTION]
+    text = refused(arm, UsageError, subscription="Pay-As-You-Go")
+    assert "several are named 'Pay-As-You-Go': pass the ID of one ('Pay-As-You-Go' " in text
 
 
 def test_no_credentials_is_told_with_both_ways_to_get_some(arm, nobody, monkeypatch, caplog):

@@ -10,7 +10,7 @@ import trio
 
 from bigmachine._identity import Authority
 from bigmachine_azure import AzureOptions, _user_data
-from bigmachine_azure._delete_vm import MAX_SECONDS
+from bigmachine_azure._delete_vm import REFUSED_SECONDS
 from bigmachine_azure._login import SSH_USER
 from bigmachine_azure._user_data import make_custom_data
 from tests.support.cloudbox import Azure, Box, Host, Request, Response
@@ -33,17 +33,19 @@ WITHIN = 180.0  # seconds, on a busy computer; usually fifteen are enough
 class BootedVm:
     """A VM that boots for a driver, and the deletions that it requests, which end it."""
 
-    def __init__(self, name: str, *, contact_seconds: float = 300.0, seconds: int = MAX_SECONDS):
+    def __init__(
+        self, name: str, *, contact_seconds: float = 300.0, refused_seconds: int = REFUSED_SECONDS
+    ):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(_user_data, "CONTACT_SECONDS", contact_seconds)
             request = boot_of(Authority("test-0123abcd.bigmachine"))
             options = AzureOptions(endpoint_url=METADATA_URL)
             data = base64.b64decode(make_custom_data(request, options, identity=IDENTITY))
-        limit = f"MAX_SECONDS = {MAX_SECONDS}\n".encode()
+        limit = f"REFUSED_SECONDS = {REFUSED_SECONDS}\n".encode()
         program = gzip.decompress(data)
         assert limit in program
-        if seconds != MAX_SECONDS:
-            data = program.replace(limit, f"MAX_SECONDS = {seconds}\n".encode())
+        if refused_seconds != REFUSED_SECONDS:
+            data = program.replace(limit, f"REFUSED_SECONDS = {refused_seconds}\n".encode())
         self.cloud = Azure(
             custom_data=data,
             name=name,
@@ -98,7 +100,7 @@ def test_hosts_boot_and_delete_their_vms_however_they_end(in_box: InBox) -> None
             await vm.wait_deleted()
 
     async def be_refused(box: Box) -> None:
-        vm = BootedVm("refused", contact_seconds=5.0, seconds=3)
+        vm = BootedVm("refused", contact_seconds=5.0, refused_seconds=3)
         vm.cloud.identities = ()
         await vm.boot(box)
         await vm.host.wait_off()

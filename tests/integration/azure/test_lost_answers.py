@@ -50,6 +50,7 @@ def test_vm_whose_request_is_never_answered_is_found_by_its_name(run, arm):
 @pytest.mark.usefixtures("one_attempt")
 def test_vm_that_appears_too_late_is_deleted_and_its_name_is_not_used(run, arm, monkeypatch):
     monkeypatch.setattr("bigmachine_azure._create_vms._FOUND_SECONDS", 0.1)
+    monkeypatch.setattr("bigmachine_azure._launch._FOUND_SECONDS", 0.1)
     monkeypatch.setattr("bigmachine.cloud._launch._LISTED_SECONDS", 0.1)
 
     async def test(kit):
@@ -61,6 +62,24 @@ def test_vm_that_appears_too_late_is_deleted_and_its_name_is_not_used(run, arm, 
             await kit.system.start(1, kit.request)
         assert arm.count(CREATE) == 1
         assert GROUP in arm.leftovers()  # the VM may not be found: it is the session's end that
+
+    run(test)
+
+
+@pytest.mark.long
+def test_start_ends_if_it_is_unknown_what_was_launched(run, arm):
+    async def test(kit):
+        await kit.setup()
+        text = "… does not have authorization to perform action …"
+        denied = ArmError(403, "AuthorizationFailed", text)
+        for method in ("get", "list"):
+            arm.refuse(f"virtual_machines.{method}", denied, times=8)
+        with pytest.raises(StartError, match="AuthorizationFailed"):
+            await kit.system.start(2, kit.request)
+        arm.faults.pending.clear()
+        await kit.system.shutdown()
+        assert arm.vms.all == {}
+        assert arm.count(CREATE) == 2
 
     run(test)
 

@@ -58,14 +58,15 @@ def vm():
 def delete(vm, tmp_path):
     """Run the program as the VM does; return what it printed, and its exit status."""
 
-    def delete(*, url="", python=sys.executable, seconds=60, **faults):
+    def delete(*, url="", python=sys.executable, seconds=60, refused_seconds=60, **faults):
         async def main():
             async with MetadataServer(vm.cloud, **faults).serving() as server:
                 program = self_deletion(IDENTITY, url or server.url, metadata_url=server.url)
                 for name, value in {
-                    "MAX_SECONDS = 900": f"MAX_SECONDS = {seconds}",
+                    "MAX_SECONDS = 86400": f"MAX_SECONDS = {seconds}",
+                    "REFUSED_SECONDS = 900": f"REFUSED_SECONDS = {refused_seconds}",
                     "SHUTDOWN_SECONDS = 30": f"SHUTDOWN_SECONDS = {seconds}",
-                    "= 0.5, 15.0": "= 0.01, 0.02",
+                    "= 0.5, 60.0": "= 0.01, 0.02",
                     "_ACCEPTED_PAUSE = 30.0": "_ACCEPTED_PAUSE = 0.02",
                 }.items():
                     assert name in program
@@ -148,7 +149,7 @@ def test_shutdown_waits_only_until_the_deletion_is_accepted(
 def test_what_does_not_pass_is_given_up_in_time_with_what_it_costs(vm, delete, is_stopping):
     vm.is_stopping = is_stopping
     vm.answers = [refusal(403, "AuthorizationFailed", "no action 'delete'")]
-    said, status = delete(seconds=1)
+    said, status = delete(**{"seconds" if is_stopping else "refused_seconds": 1})
     assert status
     assert "can't delete itself: 403 AuthorizationFailed: no action 'delete'. It" in said
     assert "powers off, but costs as much as before until it is deleted, as by" in said
@@ -174,12 +175,17 @@ def test_program_is_for_the_cloud_of_the_driver(monkeypatch, tmp_path, cloud, en
     assert self_deletion(IDENTITY).endswith(f"\n{call}\n")
 
 
+def test_what_may_pass_is_no_refusal(vm, delete):
+    vm.answers = [refusal(429, "TooManyRequests"), Response(503)] * 50 + [ACCEPTED, GONE]
+    assert delete(refused_seconds=1, unavailable=9, unavailable_status=410)[1] == 0
+
+
 def test_every_kind_of_silence_ends_in_time(vm, delete):
     assert "can't delete itself: no answer. It" in delete(is_silent=True, seconds=1)[0]
     assert "Connection refused" in delete(url="http://127.0.0.1:1", seconds=1)[0]
     vm.answers = [ACCEPTED]
     said, status = delete(seconds=1)
-    assert "it still runs 1 seconds after Azure accepted its deletion. It powers off" in said
+    assert "Azure has accepted that, and it still runs. It powers off" in said
     assert status
     vm.cloud.identities = (f"{IDENTITY}-of-a-policy",)
     assert "can't delete itself: 400 Identity not found. It powers off" in delete(seconds=1)[0]

@@ -9,7 +9,7 @@ import logging
 
 import pytest
 
-from bigmachine.errors import StartError
+from bigmachine.errors import StartError, UsageError
 from tests.support.azure.arm import LOCATION
 from tests.support.azure.capacity import CODES
 from tests.support.azure.errors import ArmError
@@ -81,6 +81,7 @@ def test_missing_spot_capacity_is_bought_on_demand(run, arm, caplog, code):
     "code",
     [c if c == "AllocationFailed" else pytest.param(c, marks=pytest.mark.long) for c in CODES],
 )
+@pytest.mark.usefixtures("consistent")
 def test_vm_without_room_is_deleted_with_all_that_is_its(run, arm, code):
     async def test(kit):
         with pytest.raises(StartError) as caught:
@@ -250,6 +251,40 @@ def test_wrong_request_is_not_repeated_elsewhere(run, arm):
         assert arm.count(CREATE) == 1
 
     run(test, vm_size=[SIZE, OTHER])
+
+
+@pytest.mark.long
+def test_cause_within_the_error_of_an_operation_is_what_is_told(run, arm):
+    async def test(kit):
+        with pytest.raises(StartError, match=f"on-demand {SIZE}: AllocationFailed: no room"):
+            await kit.start()
+
+    def wrap(answer):
+        if "error" in answer:
+            detail = {"code": "AllocationFailed", "message": "no room"}
+            answer["error"] = {
+                "code": "ResourceOperationFailure",
+                "message": "The resource operation completed with terminal provisioning state …",
+                "details": [detail],
+            }
+        return answer
+
+    arm.edit("operations.status", wrap)
+    arm.capacity.code = "AllocationFailed"
+    arm.capacity[pool("on-demand")] = 0
+    run(test, market="on-demand")
+
+
+@pytest.mark.long
+def test_zonal_vm_that_can_not_have_an_address_of_no_zone_is_explained(run, arm):
+    async def test(kit):
+        with pytest.raises(UsageError, match=r"zones: .*ZoneConstraint"):
+            await kit.start()
+        assert arm.vms.all == {}
+        assert arm.count(CREATE) == 1
+
+    arm.vms.zonal_addresses_fail = True
+    run(test, market="on-demand", zones=ZONES)
 
 
 @pytest.mark.long

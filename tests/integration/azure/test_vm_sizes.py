@@ -13,8 +13,10 @@ import pytest
 from bigmachine.errors import UsageError
 from bigmachine.system._options import resolve_options
 from bigmachine_azure import AzureOptions
-from bigmachine_azure._vm_sizes import DEFAULT_SIZES, Skus, VmSize, misfit
+from bigmachine_azure._skus import DEFAULT_SIZES, Skus
+from bigmachine_azure._vm_sizes import VmSize, misfit
 from tests.integration.azure.plans import plan, planning
+from tests.support.azure.errors import ArmError
 
 HERE = "eastus"
 D2S_V3 = {
@@ -220,6 +222,58 @@ def test_disks_that_a_size_cannot_have_are_refused(options, capabilities, says):
     said = misfit(size, options_of(**options)).replace(size.name, "X")
     assert said.startswith(says)
     assert bool(said) == bool(says)
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture", "generations", "controllers", "is_spot_capable"),
+    [
+        ("Standard_D2s_v5", "x64", {"V1", "V2"}, {"SCSI"}, True),
+        ("Standard_D2pds_v5", "Arm64", {"V2"}, {"SCSI"}, True),
+        ("standard_d16ps_v6", "Arm64", {"V2"}, {"NVMe"}, True),
+        ("Standard_E4-2as_v6", "x64", {"V2"}, {"NVMe"}, True),
+        ("Standard_NC24ads_A100_v4", "x64", {"V1", "V2"}, {"SCSI"}, True),
+        ("Standard_B2pts_v2", "Arm64", {"V2"}, {"SCSI"}, False),
+        ("Standard_A0", "x64", {"V1", "V2"}, {"SCSI"}, True),
+    ],
+)
+def test_name_of_a_size_says_what_may_not_be_read(
+    name, architecture, generations, controllers, is_spot_capable
+):
+    size = VmSize.from_name(name, zones=["2"])
+    assert (str(size), size.vcpus, size.zones) == (name, 0, {"2"})
+    assert (size.architecture, size.generations) == (architecture, generations)
+    assert (size.controllers, size.is_spot_capable) == (controllers, is_spot_capable)
+    wants = {"local_disks": True, "data_disk": 640, "data_volumes": 64}
+    assert misfit(size, options_of(**wants, disk_type="Premium_LRS")) == ""
+
+
+def test_role_on_the_resource_group_alone_leaves_sizes_and_images_to_azure(run, arm):
+    denied = ArmError(403, "AuthorizationFailed", "The client 'me' does not have authorization")
+    for method in ("resource_skus.list", "virtual_machine_images.list", "usage.list"):
+        arm.refuse_always(method, denied)
+
+    async def test(planner):
+        made = await planner.plan(vm_size=(), market="on-demand")
+        assert [offer.type_name for offer in made.offers] == [*DEFAULT_SIZES]
+        arm_size, x64_size = "Standard_D2ps_v5", "Standard_D2s_v5"
+        made = await planner.plan(vm_size=[arm_size, x64_size], zones=["1"], market="spot")
+        assert [str(offer) for offer in made.offers] == [
+            f"spot {arm_size} in westeurope, zone 1",
+            f"spot {x64_size} in westeurope, zone 1",
+        ]
+        first, second = (offer.image.reference for offer in made.offers)
+        assert first["sku"].endswith("arm64")
+        assert first["sku"] != second["sku"]
+        assert first["version"] == second["version"] == "latest"
+
+    planning(run, test)
+
+    async def start(kit):
+        await kit.start(2)
+        assert kit.system.maxprocs() is None  # nobody has told
+        assert len(arm.vms.all) == 2
+
+    run(start, allow_billing_leak=True)
 
 
 def test_sizes_are_tried_in_order_in_all_zones_and_on_both_markets(run, arm):

@@ -42,7 +42,7 @@ _CODES = (
         r"^InvalidResourceGroupLocation|^InvalidResourceGroup|^ResourceGroupNotFound",
         "resource_group",
     ),
-    (r"^AvailabilityZone|^ZoneNot|^InvalidAvailabilityZone|^InvalidZone", "zones"),
+    (r"^AvailabilityZone|^ZoneNot|^InvalidAvailabilityZone|^InvalidZone|ZoneConstraint", "zones"),
     (r"^InvalidTag|^TagLimit|^InvalidTags", "tags"),
     (r"^SubnetNotFound|^InvalidSubnet|^NetcfgSubnet", "subnet"),
     (r"^FailedIdentityOperation|^InvalidIdentity|^IdentityNotFound", "identity"),

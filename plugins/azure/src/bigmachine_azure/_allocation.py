@@ -24,6 +24,8 @@ logger = logging.getLogger("bigmachine.azure")
 CREATE = "virtual_machines.create_or_update"
 _TIMEOUT = 600.0  # Azure itself gives up after some minutes, with AllocationFailed
 _REASON_TIMEOUT = 20.0
+# "The resource operation completed with terminal provisioning state 'Failed'." (azure-cli 2401)
+_WRAPPERS = ("resourceoperationfailure", "resourcedeploymentfailure")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +95,17 @@ async def _reason(api: Api, accepted: AcceptedVm, vm: Vm | None) -> AzureError:
                 await api.wait(accepted.operation)
             except AzureError as error:
                 if error.is_operation:
-                    return error
+                    return _cause(error)
                 logger.debug("%s: why it failed is asked otherwise: %s", vm.name, error)
     code, message = vm.failure
     return _error(code or "Failed", message or "Azure could not make the VM, and gives no reason")
+
+
+def _cause(error: AzureError) -> AzureError:
+    """Return what an error is about that only wraps another one."""
+    while error.code.lower() in _WRAPPERS and len(error.details) == 1:
+        error = error.details[0]
+    return error
 
 
 def _error(code: str, message: str) -> AzureError:

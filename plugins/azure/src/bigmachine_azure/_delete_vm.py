@@ -2,9 +2,10 @@
 
 Python 3.9 and later, the standard library: a VM runs it before it powers off, see
 `_self_deletion`. Azure bills a VM that is powered off like one that runs, so nothing is lost by
-trying for long: what Azure refuses now, as a role that was assigned a minute ago, it may accept
-later. It prints what comes of it, and ends within `MAX_SECONDS` in any case. If the VM is already
-shutting down, it only waits until Azure has accepted, and ends within `SHUTDOWN_SECONDS`.
+trying for long: Azure may be out of reach for hours, and what it refuses now, as a role that was
+assigned a minute ago, it may accept later. It prints what comes of it, and ends within
+`MAX_SECONDS` in any case. If the VM is already shutting down, it only waits until Azure has
+accepted, and ends within `SHUTDOWN_SECONDS`.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-# A role assignment takes up to 10 minutes ("Troubleshoot Azure RBAC"), and the metadata service
-# may be away for 70 seconds ("Use managed identities on a VM to acquire an access token").
-MAX_SECONDS = 900
+MAX_SECONDS = 86400
+# After the first refusal: a role assignment takes up to 10 minutes ("Troubleshoot Azure RBAC").
+REFUSED_SECONDS = 900
 SHUTDOWN_SECONDS = 30  # it is run twice then, and systemd waits 90 seconds for each
 METADATA_URL = "http://169.254.169.254"
 _VERSION = "2024-11-01"  # of Microsoft.Compute/virtualMachines
 _REQUEST_SECONDS = 10
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0  # seconds, between attempts
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0  # seconds, between attempts
+_TEMPORARY = (408, 410, 429)  # the metadata service is away for up to 70 seconds: 410
 _ACCEPTED_PAUSE = 30.0  # for Azure to end this VM; a deletion may fail though it was accepted
 
 
@@ -39,7 +41,7 @@ def main(endpoint: str, audience: str, identity: str, metadata_url: str = METADA
     """
     is_shutdown = _is_shutdown()
     seconds = SHUTDOWN_SECONDS if is_shutdown else MAX_SECONDS
-    why, pause = "no answer", _FIRST_PAUSE
+    why, pause, was_refused = "no answer", _FIRST_PAUSE, False
     signal.signal(signal.SIGALRM, lambda *_: sys.exit(_failure(why)))
     signal.alarm(seconds)
     while True:
@@ -49,9 +51,12 @@ def main(endpoint: str, audience: str, identity: str, metadata_url: str = METADA
             if str(exc) != why:
                 why = str(exc)
                 _say(f"can't delete itself yet: {why}")
+            if isinstance(exc, _Refused) and not (exc.is_temporary or was_refused or is_shutdown):
+                was_refused = True
+                signal.alarm(min(signal.alarm(0) or 1, REFUSED_SECONDS))  # never later
             delay, pause = pause, min(pause * 2, _LONGEST_PAUSE)
         else:
-            text = f"it still runs {seconds} seconds after Azure accepted its deletion"
+            text = "Azure has accepted that, and it still runs"
             if text != why:
                 why = text
                 _say("is being deleted by Azure")
@@ -101,6 +106,7 @@ class _Refused(OSError):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"{status} {message}".strip())
         self.status = status
+        self.is_temporary = status >= 500 or status in _TEMPORARY
 
 
 def _request(url: str, header: str, value: str, method: str = "GET") -> tuple[int, str]:

@@ -48,6 +48,8 @@ _CAPACITY = _codes(
     "OverconstrainedZonalAllocationRequest",
     "SkuNotAvailable",
     "SpotPriceGreaterThanProvidedMaxPrice",
+    "Evicted",  # ours, of a VM that ended while it started,
+    "Unfinished",  # and of one that did not start
 )
 _QUOTA = _codes("QuotaExceeded", "ResourceQuotaExceeded", "SubnetIsFull")
 # PublicIPCountLimitReached, IPv4StandardSkuPublicIpCountLimitReached, …

@@ -78,6 +78,8 @@ def default_image(size: VmSize, version: tuple[int, int] = sys.version_info[:2])
 
 def _misfit(image: Image, size: VmSize) -> str:
     """Return why a size can't boot an image; "" if it can. Azure's own words are in the tests."""
+    if not image.architecture:  # it is unknown
+        return ""
     if image.architecture != size.architecture:
         return (
             f"image: {image.name} is for {image.architecture}, but {size.name} is "

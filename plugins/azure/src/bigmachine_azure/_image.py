@@ -25,9 +25,10 @@ class Image:
 
     ``key`` is the property of an image reference that an ID is for: ``"id"``,
     ``"communityGalleryImageId"`` or ``"sharedGalleryImageId"``; "" for a URN.
-    ``architecture``, ``generation`` and ``controllers`` are as those of a `VmSize`. The OS disk
-    needs at least ``disk_gib``, 0 if that is unknown. ``needs_trusted_launch`` is whether it boots
-    in VMs of that security type alone, as what was captured from one.
+    ``architecture``, ``generation`` and ``controllers`` are as those of a `VmSize`; all are empty
+    if the caller may not read the image. The OS disk needs at least ``disk_gib``, 0 if that is
+    unknown. ``needs_trusted_launch`` is whether it boots in VMs of that security type alone, as
+    what was captured from one.
     """
 
     name: str

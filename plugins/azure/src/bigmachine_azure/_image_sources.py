@@ -61,6 +61,9 @@ async def _read_marketplace(api: Api, urn: str, location: str) -> Image:
                 raise UsageError(_no_urn(urn, location))
         raw = await api.read("virtual_machine_images.get", **path, version=version)
     except AzureError as error:
+        if error.is_denied:  # with a role on the resource group alone; so does the az command
+            logger.info("whether the image can be had is told by the launch alone: %s", error)
+            return Image(urn, "", "", "", frozenset())
         if not error.is_not_found:
             raise
         raise UsageError(_no_urn(urn, location)) from error

@@ -19,8 +19,9 @@ from ._place import Place, find_place
 from ._policies import read_policies
 from ._quota import Quotas, find_quotas
 from ._registration import check_providers, read_subscription
+from ._skus import read_skus
 from ._subnet_rules import check_subnet_rules
-from ._vm_sizes import VmSize, misfit, read_skus
+from ._vm_sizes import VmSize, misfit
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,27 +165,26 @@ class Resources:
         await for_each(dict.fromkeys(map(normal_id, ids)), self._delete)
 
     async def _delete(self, id: str) -> None:
-        """Delete one, unless Azure does that already, or it is gone.
+        """Delete one, and confirm that it is gone.
 
-        While something uses it, Azure refuses that. This waits for it until it is cancelled.
+        It is requested in any case: Azure may not find what is new, and what is left then keeps
+        others from being deleted. While something uses it, Azure refuses. This waits for that until
+        it is cancelled.
         """
         begin, is_told = trio.current_time(), False
         for delay in poll_intervals():
-            found = await self.read(id)
-            if found is None:
+            try:
+                await self._request(id)
+                is_refused = False
+            except AzureError as error:
+                is_refused = not error.is_not_found
+                if is_refused and not (error.is_temporary or error.codes & _IN_USE):
+                    raise
+                if is_refused and not is_told and trio.current_time() >= begin + _TOLD_SECONDS:
+                    is_told, name = True, ResourceId.parse(id).name
+                    logger.warning("%s %s can't be deleted yet: %s", kind_of(id).name, name, error)
+            if not is_refused and await self.read(id) is None:
                 return
-            if not is_being_deleted(found):
-                try:
-                    await self._request(id)
-                    continue  # a look at it shows whether it is gone
-                except AzureError as error:
-                    if not (error.is_not_found or error.is_temporary or error.codes & _IN_USE):
-                        raise
-                    if not is_told and trio.current_time() >= begin + _TOLD_SECONDS:
-                        is_told = True
-                        logger.warning(
-                            "%s %s can't be deleted yet: %s", kind_of(id).name, found["name"], error
-                        )
             await trio.sleep(delay)
 
     async def _request(self, id: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from bigmachine.errors import UsageError
@@ -26,19 +26,25 @@ async def find_subscription(given: str, get: Callable[[str, str], Awaitable[Any]
     if is_subscription_id(wanted):
         return wanted.lower()
     body = await get("/subscriptions", _VERSION)
-    found = {item["displayName"]: item["subscriptionId"] for item in body.get("value") or []}
-    listed = ", ".join(f"{name!r} ({id})" for name, id in sorted(found.items())[:_MOST_LISTED])
+    # Names may come twice: Azure calls each person's first one "Azure subscription 1".
+    listed = body.get("value") or []
+    found = sorted((str(of["displayName"]), str(of["subscriptionId"])) for of in listed)
     if wanted:
-        ids = [id for name, id in found.items() if name.lower() == wanted.lower()]
-        if ids:
-            return str(ids[0])
-        raise UsageError(
-            f"subscription: the credentials have none named {wanted!r}; "
-            f"{nearest(wanted, found, example='12345678-1234-1234-1234-123456789abc')} "
-            f"List yours with `az account list --output table`"
-        )
+        named = [each for each in found if each[0].lower() == wanted.lower()]
+        if not named:
+            names = [name for name, _ in found]
+            raise UsageError(
+                f"subscription: the credentials have none named {wanted!r}; "
+                f"{nearest(wanted, names, example='12345678-1234-1234-1234-123456789abc')} "
+                f"List yours with `az account list --output table`"
+            )
+        if len(named) > 1:
+            raise UsageError(
+                f"subscription: several are named {wanted!r}: pass the ID of one ({_listed(named)})"
+            )
+        return named[0][1]
     if len(found) == 1:
-        return str(next(iter(found.values())))
+        return found[0][1]
     if not found:
         raise UsageError(
             "subscription: the credentials may not use any: have a role on one granted, such as "
@@ -46,6 +52,11 @@ async def find_subscription(given: str, get: Callable[[str, str], Awaitable[Any]
         )
     raise UsageError(
         f"subscription: set neither by the option nor by the environment or az, and there are "
-        f"several: {listed}; pass one, or set AZURE_SUBSCRIPTION_ID, or run `az account set "
-        f"--subscription NAME`"
+        f"several: {_listed(found)}; pass one, or set AZURE_SUBSCRIPTION_ID, or run `az account "
+        f"set --subscription NAME`"
     )
+
+
+def _listed(found: Sequence[tuple[str, str]]) -> str:
+    listed = [f"{name!r} ({id})" for name, id in found[:_MOST_LISTED]]
+    return ", ".join([*listed, *(["…"] if len(found) > _MOST_LISTED else [])])

@@ -1,8 +1,7 @@
-"""VM sizes: what they are, and whether Azure offers them to the subscription.
+"""VM sizes: what they are, and whether the subscription may use them.
 
-All of it is in the resource SKUs (``Microsoft.Compute/skus``), of which a list has one location,
-and no other filter (Azure/azure-rest-api-specs issue 15672). Real answers, for the names and the
-values of capabilities: Azure/skewer (testdata/eastus.json), Azure/karpenter-provider-azure
+All of it is in the resource SKUs. Real answers, for the names and the values of capabilities:
+Azure/skewer (testdata/eastus.json), Azure/karpenter-provider-azure
 (pkg/fake/zz_generated.sku.southcentralus.go).
 """
 
@@ -13,25 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bigmachine.errors import UsageError
-
-from ._api import Api
-from ._option_formats import location_name, nearest
+from ._option_formats import location_name
 from ._options import AzureOptions
 
-# Sizes with 2 vCPUs and 8 GiB, in order of preference: the az command's own default comes first.
-# New subscriptions often have no quota for a family, or are refused its sizes, so all are tried.
-DEFAULT_SIZES = (
-    "Standard_D2s_v5",
-    "Standard_D2as_v5",
-    "Standard_D2s_v6",
-    "Standard_D2as_v6",
-    "Standard_B2s_v2",
-)
 # "The following VM sizes are not supported …: B-series, Promo versions of any size" ("Use Azure
 # Spot Virtual Machines", "Limitations"), whatever their capability LowPriorityCapable says.
 _WITHOUT_SPOT = re.compile(r"^(Standard|Basic)_B\d|_Promo$", re.I)
-_SHOWN = 5
+_NAME = re.compile(r"[A-Za-z]+_[A-Z]+\d+(?:-\d+)?([a-z]*)(?:_.*?)??(?:_v(\d+))?(?:_Promo)?", re.I)
+_FIRST_NVME_VERSION = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +35,7 @@ class VmSize:
     name: str
     family: str
     vcpus: int
+    """0 if it is unknown."""
     memory_bytes: int
     quota_vcpus: int
     """How much of quotas it counts for: of a constrained size, all vCPUs of its parent.
@@ -79,127 +68,43 @@ class VmSize:
         """Whether there are disks in its host."""
         return bool(self.temporary_disk_gib or self.local_nvme_gib)
 
-    def __str__(self) -> str:
-        gpus = f", {self.gpus} GPU{'s'[: self.gpus > 1]}" if self.gpus else ""
-        return f"{self.name} ({self.vcpus} vCPUs, {self.memory_bytes / (1 << 30):g} GiB{gpus})"
+    @classmethod
+    def from_sku(cls, raw: Mapping[str, Any], *, location: str) -> VmSize:
+        """Return a size from Azure's answer for it in a location."""
+        return _size_from(raw, location)
 
+    @classmethod
+    def from_name(cls, name: str, *, zones: Iterable[str]) -> VmSize:
+        """Return what a size's name says; all else is unknown, and believed to fit.
 
-class Skus:
-    """What Azure sells in one location: VM sizes, and types of disks."""
-
-    def __init__(self, raws: Iterable[Mapping[str, Any]], *, location: str) -> None:
-        """``raws`` are the answers of ``resource_skus.list``."""
-        self._location = location
-        self._sizes: dict[str, VmSize] = {}
-        self._disk_types: set[str] = set()
-        for raw in raws:
-            kind = raw.get("resourceType", "").lower()
-            if kind == "virtualmachines":
-                size = _size_from(raw, location)
-                self._sizes[size.name.lower()] = size
-            elif kind == "disks":
-                self._disk_types.add(raw.get("name", ""))
-
-    def sizes(self, o: AzureOptions) -> list[VmSize]:
-        """Return the requested sizes in their order; without any, the default ones.
-
-        Raises `UsageError` for a size that the subscription may not use here, or not in the
-        requested zones or markets.
+        ``zones`` are those that are requested. By "Azure virtual machine sizes naming
+        conventions", the features follow the number of vCPUs, of which p is an ARM processor. From
+        version 6 on, sizes boot generation 2 from NVMe disks alone ("NVMe overview").
         """
-        if not self._sizes:
-            raise UsageError(
-                f"location: Azure offers no VM sizes in {self._location!r} to this subscription: "
-                f"list all locations with `az account list-locations --output table`"
-            )
-        if o.vm_sizes:
-            found = [self._size(name) for name in o.vm_sizes]
-            for size in found:
-                self._check(size, o)
-            return found
-        known = [self._sizes[name] for name in map(str.lower, DEFAULT_SIZES) if name in self._sizes]
-        found = [size for size in known if not self._problem(size, o)]
-        if not found:
-            why = "".join(f"; {self._problem(size, o)}" for size in known)
-            raise UsageError(
-                f"vm_size: this subscription can use no default size "
-                f"({', '.join(DEFAULT_SIZES)}) in {self._location}: name a size, or another "
-                f"location{why}. {self._list_all}"
-            )
-        return found
-
-    def check_disk_type(self, disk_type: str) -> None:
-        """Raise `UsageError` if the location has no such disks."""
-        if self._disk_types and disk_type not in self._disk_types:
-            raise UsageError(
-                f"disk_type: there are no {disk_type} disks in {self._location}, but "
-                f"{', '.join(sorted(self._disk_types))}: name one of these, or omit it"
-            )
-
-    def _size(self, name: str) -> VmSize:
-        size = self._sizes.get(name.lower())
-        if size is None:
-            names = [each.name for each in self._sizes.values()]
-            hint = nearest(name, names, example="Standard_D2s_v5")
-            raise UsageError(
-                f"vm_size: Azure has no size {name!r} in {self._location} for this subscription; "
-                f"{hint} {self._list_all}"
-            )
-        return size
-
-    def _check(self, size: VmSize, o: AzureOptions) -> None:
-        if problem := self._problem(size, o):
-            raise UsageError(problem)
-
-    def _problem(self, size: VmSize, o: AzureOptions) -> str:
-        """Return why these options can't have a size; "" if they can."""
-        if size.restriction:
-            others = ", ".join(self._alike(size)) or "another size"
-            return (
-                f"vm_size: {size.name} is not offered to this subscription in {self._location} "
-                f"({size.restriction}): name {others}, or another location, or request access "
-                f"(Help + support in the Azure portal)"
-            )
-        if size.is_confidential:
-            # "The VM size … is not supported for creation of VMs … with '<NULL>' security type"
-            # (skyplane-project/skyplane issue 755)
-            return f"vm_size: {size.name} is for confidential VMs alone: name another size"
-        if o.zone_names and not size.zones.intersection(o.zone_names):
-            where = f"in {', '.join(sorted(size.zones))}" if size.zones else "in no zone"
-            return (
-                f"zones: {size.name} is not offered to this subscription in zone "
-                f"{' or '.join(o.zone_names)} of {self._location}, but {where}: name other zones "
-                f"or another size, or omit zones"
-            )
-        if not size.markets.intersection(o.markets):
-            return (
-                f"market: {size.name} is not sold as {' or '.join(o.markets)}: name another size, "
-                f"or pass market='on-demand'"
-            )
-        return ""
-
-    def _alike(self, size: VmSize) -> list[str]:
-        """Return some sizes that the subscription may use instead."""
-        alike = [
-            each.name
-            for each in self._sizes.values()
-            if not (each.restriction or each.is_confidential)
-            and (each.vcpus, each.memory_bytes) == (size.vcpus, size.memory_bytes)
-            and (each.architecture, each.gpus) == (size.architecture, size.gpus)
-        ]
-        return sorted(alike)[:_SHOWN]
-
-    @property
-    def _list_all(self) -> str:
-        return (
-            f"List all with `az vm list-skus --location {self._location} --resource-type "
-            f"virtualMachines --output table`"
+        features, version = _features(name)
+        is_arm, is_new = "p" in features, version >= _FIRST_NVME_VERSION
+        return cls(
+            name=name,
+            family="",
+            vcpus=0,
+            memory_bytes=0,
+            quota_vcpus=0,
+            architecture="Arm64" if is_arm else "x64",
+            zones=frozenset(zones),
+            generations=frozenset({"V2"} if is_arm or is_new else {"V1", "V2"}),
+            controllers=frozenset({"NVMe"} if is_new else {"SCSI"}),
+            is_spot_capable=not _WITHOUT_SPOT.search(name),
+            max_data_disks=AzureOptions.max_data_volumes,
+            has_premium_disks=True,
+            temporary_disk_gib=1,
+            has_trusted_launch=True,
         )
 
-
-async def read_skus(api: Api, *, location: str) -> Skus:
-    """Return what the subscription may use in a location. Raises `AzureError`."""
-    raws = await api.read_all("resource_skus.list", filter=f"location eq '{location}'")
-    return Skus(raws, location=location)
+    def __str__(self) -> str:
+        if not self.vcpus:
+            return self.name
+        gpus = f", {self.gpus} GPU{'s'[: self.gpus > 1]}" if self.gpus else ""
+        return f"{self.name} ({self.vcpus} vCPUs, {self.memory_bytes / (1 << 30):g} GiB{gpus})"
 
 
 def misfit(size: VmSize, o: AzureOptions) -> str:
@@ -286,3 +191,9 @@ def _restrictions(raws: Sequence[Mapping[str, Any]], location: str) -> tuple[str
         else:
             reason = raw.get("reasonCode") or "restricted"
     return reason, frozenset(zones)
+
+
+def _features(name: str) -> tuple[str, int]:
+    """Return the features and the version in a size's name: ``"ps"`` and 5 of D2ps_v5."""
+    match = _NAME.fullmatch(name)
+    return (match[1], int(match[2] or 1)) if match else ("", 1)

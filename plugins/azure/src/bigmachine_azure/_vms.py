@@ -13,7 +13,6 @@ import trio
 from bigmachine.cloud import Batch, for_each, poll_intervals
 from bigmachine.system import Instance
 
-from . import _tags
 from ._errors import AzureError
 from ._interfaces import Interfaces
 from ._resource_ids import ResourceId, normal_id
@@ -71,22 +70,13 @@ class Vms:
         """
         return await self._described(id)
 
-    async def find(
-        self, *, session: str = "", tokens: Container[str] = (), group: str = ""
-    ) -> list[Vm]:
+    async def find(self, *, session: str = "", group: str = "") -> list[Vm]:
         """Return the VMs of a session, or of all, in a resource group, or in the subscription.
 
-        ``tokens`` restricts it to what the requests with these tokens launched. Stopped ones are
-        among them. Their power states and addresses are not.
+        Stopped ones are among them. They come without their power states and addresses.
         """
         found = await self._list(group)
-        return [
-            vm
-            for vm in found
-            if vm.is_ours
-            and session in ("", vm.session)
-            and (not tokens or vm.tags.get(_tags.REQUEST) in tokens)
-        ]
+        return [vm for vm in found if vm.is_ours and session in ("", vm.session)]
 
     async def find_ours(self, instance: Instance) -> str:
         """Return the id of an instance, by its own id or its name; "" unless it is a session's."""
