@@ -30,7 +30,7 @@ from bigmachine.testing.conformance._clauses import Clause, Tier, clause_of
 from tests.live.account import RUN, Account, Facts, Resources, look
 from tests.live.suite import LiveSuite
 
-CLOUDS = ("ec2", "gcp")
+CLOUDS = ("azure", "ec2", "gcp")
 """The systems that have a module here, with their `Account` and their tests."""
 CONFIRMED = "BIGMACHINE_TEST_CLOUD"
 """The environment variable that confirms the run where nobody can be asked: it names the system."""

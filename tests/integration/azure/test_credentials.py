@@ -88,7 +88,12 @@ class Az:
 
     def use(self, subscription: str) -> None:
         """As `az account set`; az writes a byte order mark."""
-        profile = {"subscriptions": [{"id": subscription, "isDefault": True, "tenantId": TENANT}]}
+        known = {SUBSCRIPTION: TENANT, OTHER: OTHER_TENANT}
+        listed = [
+            {"id": id, "isDefault": id == subscription.lower(), "tenantId": tenant}
+            for id, tenant in known.items()
+        ]
+        profile = {"subscriptions": listed}
         (self.files / "azureProfile.json").write_text(json.dumps(profile), encoding="utf-8-sig")
 
     @property
@@ -130,6 +135,12 @@ def test_subscription_comes_from_option_then_variable_then_az(arm, az, monkeypat
     assert opened(arm, subscription=SUBSCRIPTION) == SUBSCRIPTION
     monkeypatch.delenv("AZURE_SUBSCRIPTION_ID")
     assert f"Azure has no subscription '{OTHER}'" in refused(arm, UsageError)
+
+
+def test_user_signs_in_to_the_tenant_of_the_subscription(arm, az):
+    az.use(OTHER)  # the default, which is of another tenant
+    assert opened(arm, subscription=SUBSCRIPTION) == SUBSCRIPTION
+    assert az.calls[-1].endswith(f"--tenant {TENANT}")
 
 
 def test_only_subscription_of_the_credentials_is_used(arm, monkeypatch):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 
 import pytest
 import trio
 
-from bigmachine.errors import BigmachineError
 from tests.support.gcp import refusals
 from tests.support.gcp.fixtures import TYPE, Kit
+from tests.support.random_faults import reap, start_and_shut_down
 
 pytestmark = pytest.mark.long
 
@@ -43,6 +42,8 @@ READS = (
 def test_nothing_is_left_without_an_error_that_names_the_session(gce, seed, monkeypatch):
     async def main():
         kit = Kit(gce, zones=ZONES[: chance.choice([1, 2])], **chance.choice(OPTIONS))
+        await kit.system.setup()
+        arrange(gce, chance)
         with trio.fail_after(150):
             failure = await start_and_shut_down(kit, chance)
         if left := gce.leftovers():
@@ -56,33 +57,6 @@ def test_nothing_is_left_without_an_error_that_names_the_session(gce, seed, monk
     gce.chance._random.seed(seed)
     monkeypatch.setattr("bigmachine.cloud._launch._UNDO_TIMEOUT", 20.0)
     trio.run(main)  # the fixture fails if anything is left
-
-
-async def start_and_shut_down(kit, chance):
-    """Start twice, perhaps cancelled; return why the shutdown failed, if it did."""
-    await kit.system.setup()
-    arrange(kit.gce, chance)
-    instances = []
-    for _ in range(2):
-        seconds = chance.choice([float("inf"), float("inf"), chance.uniform(0, 0.5)])
-        with trio.move_on_after(seconds), contextlib.suppress(BigmachineError):
-            instances += await kit.system.start(chance.randrange(1, 5), kit.request)
-    assert len({each.id for each in instances}) == len(instances)
-    if instances and chance.random() < 0.5:
-        with contextlib.suppress(BigmachineError):
-            await kit.system.stop(chance.choice(instances))
-    try:
-        await kit.system.shutdown()
-    except BigmachineError as error:
-        return str(error)
-    return ""
-
-
-async def reap(system):
-    """Free what another driver has left, as `bigmachine reap` does."""
-    for resource in await system.instances():
-        await system.stop(resource)
-    await system.shutdown()
 
 
 def arrange(gce, chance):

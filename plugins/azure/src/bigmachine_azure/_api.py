@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
-from bigmachine.cloud import RateLimiter, backoff, poll_intervals
+from bigmachine.cloud import RateLimiter, backoff
 
+from ._az_cli import other_tenant
 from ._credentials import find_cloud, find_credentials
-from ._error_parsing import error_of_operation, retry_after
+from ._error_parsing import retry_after
 from ._errors import AzureError
-from ._operations import FINAL_STATES, Operation, is_in_progress, provisioning_state
+from ._operations import Operation
+from ._polling import outcome
 from ._subscription import find_subscription
 from ._transport import Answer, Transport
 
@@ -39,7 +42,6 @@ _FIRST_ATTEMPTS = 3  # until Azure was reached once: there may be no way to it a
 # The longest Retry-After that is waited for: Compute's buckets are refilled each minute; it is
 # known to ask for 20 minutes, which no user would wait for ("Troubleshoot API throttling errors").
 _LONGEST_RETRY_AFTER = 90.0
-_LONGEST_POLL = 10.0
 # In which some requests don't find a new resource group (terraform-provider-azurerm issue 18268).
 _NEW_GROUP_SECONDS = 60.0
 
@@ -136,13 +138,11 @@ class Api:
 
         Raises the error with which it failed.
         """
-        if operation.status_url:
-            return await self._wait_for_status(operation)
-        if operation.location_url and operation.status == 202:
-            return await self._wait_for_location(operation)
-        if is_in_progress(operation.result):
-            return await self._wait_for_resource(operation)
-        return self._checked(operation, dict(operation.result))
+        try:
+            return await outcome(operation, lambda url: self._get(operation.action, url))
+        except AzureError as error:
+            error.subscription = self.subscription
+            raise
 
     async def change_and_wait(self, method: str, **arguments: Any) -> dict[str, Any]:
         """Request a change as `change` does, and `wait` for it."""
@@ -201,67 +201,6 @@ class Api:
             self._transport.close()
         await trio.lowlevel.checkpoint()
 
-    # -- operations -------------------------------------------------------------------------
-
-    async def _wait_for_status(self, operation: Operation) -> dict[str, Any]:
-        """Poll the URL of Azure-AsyncOperation: ``{"status": …, "properties": …, "error": …}``."""
-
-        def state(answer: Answer) -> str:
-            return str(answer.body.get("status") or provisioning_state(answer.body)).lower()
-
-        answer = await self._poll(
-            operation, operation.status_url, lambda answer: state(answer) in FINAL_STATES
-        )
-        if state(answer) != "succeeded":
-            raise self._failure(operation, answer.body)
-        if operation.method in ("PUT", "PATCH"):
-            return (await self._get(operation.action, operation.url)).body or {}
-        return answer.body.get("properties") or {}
-
-    async def _wait_for_location(self, operation: Operation) -> dict[str, Any]:
-        """Poll the URL of Location, until it answers something else than 202."""
-        answer = await self._poll(
-            operation, operation.location_url, lambda answer: answer.status != 202
-        )
-        if operation.method in ("PUT", "PATCH"):
-            answer = await self._get(operation.action, operation.url)
-        return self._checked(operation, answer.body or {})
-
-    async def _wait_for_resource(self, operation: Operation) -> dict[str, Any]:
-        """Poll the resource itself, until its `provisioningState` is final."""
-        answer = await self._poll(
-            operation, operation.url, lambda answer: not is_in_progress(answer.body or {})
-        )
-        return self._checked(operation, answer.body or {})
-
-    async def _poll(
-        self, operation: Operation, url: str, is_end: Callable[[Answer], bool]
-    ) -> Answer:
-        """GET a URL until its answer is the end, or until what is deleted is not found."""
-        pause = operation.retry_after
-        for interval in poll_intervals():
-            await trio.sleep(min(max(pause, interval), _LONGEST_POLL))
-            try:
-                answer = await self._get(operation.action, url)
-            except AzureError as error:
-                if operation.method == "DELETE" and error.is_not_found:
-                    return Answer("GET", url, 204, {}, {"status": "Succeeded"})
-                raise
-            if is_end(answer):
-                return answer
-            pause = retry_after(answer.headers)
-        raise AssertionError  # polls have no end
-
-    def _checked(self, operation: Operation, resource: dict[str, Any]) -> dict[str, Any]:
-        if provisioning_state(resource).lower() in FINAL_STATES - {"succeeded"}:
-            raise self._failure(operation, {"status": provisioning_state(resource)})
-        return resource
-
-    def _failure(self, operation: Operation, body: Mapping[str, Any]) -> AzureError:
-        error = error_of_operation(operation.action, body)
-        error.subscription = self.subscription
-        return error
-
     # -- requests ---------------------------------------------------------------------------
 
     async def _new_transport(self) -> Transport:
@@ -278,6 +217,10 @@ class Api:
             lambda t: t.sign_in(), self._read_limiter, transport=transport, is_read=True
         )
         transport.subscription = await find_subscription(self._options.subscription, get)
+        tenant = other_tenant(transport.subscription)
+        if tenant and not os.environ.get("AZURE_CLIENT_ID"):  # a user may be a guest in several
+            credentials.tenant = tenant
+            credentials.forget()
         return transport
 
     def _filled(self, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,13 +38,22 @@ def az_subscription() -> Mapping[str, Any]:
 
     {} if nobody has signed in.
     """
+    return next((each for each in _subscriptions() if each.get("isDefault")), {})
+
+
+def other_tenant(subscription: str) -> str:
+    """Return the tenant of a subscription of az's, if its default one is of another; else ""."""
+    tenants = {str(each.get("id")).lower(): each.get("tenantId") for each in _subscriptions()}
+    tenant = tenants.get(subscription.lower()) or ""
+    return "" if tenant == az_subscription().get("tenantId") else str(tenant)
+
+
+def _subscriptions() -> list[dict[str, Any]]:
     try:
         text = (config_folder() / "azureProfile.json").read_text(encoding="utf-8-sig")
-        subscriptions = json.loads(text)["subscriptions"]
-        default = [each for each in subscriptions if each.get("isDefault")]
-        return dict(default[0]) if default else {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError):
-        return {}
+        return [dict(each) for each in json.loads(text)["subscriptions"]]
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError):
+        return []
 
 
 def _config(section: str, name: str) -> str:

@@ -86,6 +86,8 @@ class Credentials:
         self._value = value  # Any: azure-identity is imported late
         self._tokens: dict[tuple[str, ...], Any] = {}
         self._lock = threading.Lock()
+        self.tenant = ""
+        """The tenant to sign in to, if it is not the one that the credentials have by default."""
 
     def get_token_info(self, *scopes: str, options: Any = None) -> Any:
         """Return a token, as the SDK's protocol SupportsTokenInfo wants it."""
@@ -93,8 +95,9 @@ class Credentials:
             token = self._tokens.get(scopes)
             # With options, Azure rejects the token: it needs one with other claims.
             if options or token is None or token.expires_on < time.time() + _REFRESH_SECONDS:
+                given = {"tenant_id": self.tenant} if self.tenant else {}
                 with quiet(_CHAIN_LOGGER, logging.WARNING):  # the error says the same
-                    token = self._value.get_token_info(*scopes, options=options or {})
+                    token = self._value.get_token_info(*scopes, options=given | (options or {}))
                 self._tokens[scopes] = token
             return token
 

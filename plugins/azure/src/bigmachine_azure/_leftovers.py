@@ -15,6 +15,7 @@ from bigmachine.cloud import for_each
 from bigmachine.system import Instance
 
 from . import _tags
+from ._errors import AzureError
 from ._interfaces import Interface
 from ._resource_ids import ResourceId, normal_id
 from ._resources import (
@@ -45,32 +46,46 @@ class Leftovers:
 
     async def find(
         self, *, session: str = "", group: str = "", has_ended: bool = False
-    ) -> list[Instance]:
+    ) -> tuple[list[Instance], list[AzureError]]:
         """List the leftovers of a session, or of all, in the order in which they can be deleted.
 
         They are looked for in a resource group, or in the subscription. If the session
-        ``has_ended``, nothing is in use any more, whatever VMs a list may still have.
+        ``has_ended``, nothing is in use any more, whatever VMs a list may still have. Returns the
+        errors of lists, too: what they would have is unknown, and keeps no other from being found.
+        Raises the error of the list of VMs.
         """
-        listed: dict[ResourceKind, list[Any]] = {}
-
-        async def read(kind: ResourceKind) -> None:
-            listed[kind] = await self._resources.find(kind, group=group)
-
-        await for_each(KINDS, read)
+        listed, errors = await self._list(group)
         vms = {vm.id: vm for vm in await self._vms.find(group=group)}
-        interfaces = {one.id: one for one in map(Interface.from_response, listed[INTERFACE])}
+        interfaces = None
+        if INTERFACE in listed:
+            parsed = map(Interface.from_response, listed[INTERFACE])
+            interfaces = {one.id: one for one in parsed}
         # A disk has no tags that tell the driver and the time; others of its session have.
         tags = {vm.session: vm.tags for vm in vms.values()}
-        for raw in (raw for kind in KINDS for raw in listed[kind]):
+        for raw in (raw for raws in listed.values() for raw in raws):
             if _tags.SESSION in (own := _tags.tags_of(raw)):
                 tags[_session_of(raw)] = own
-        return [
+        found = [
             _instance(kind, raw, tags.get(_session_of(raw), {}))
             for kind in KINDS
-            for raw in listed[kind]
+            for raw in listed.get(kind, ())
             if _session_of(raw) and session in ("", _session_of(raw))
             if has_ended or not _is_used(kind, raw, vms, interfaces)
         ]
+        return found, errors
+
+    async def _list(self, group: str) -> tuple[dict[ResourceKind, list[Any]], list[AzureError]]:
+        listed: dict[ResourceKind, list[Any]] = {}
+        errors: list[AzureError] = []
+
+        async def read(kind: ResourceKind) -> None:
+            try:
+                listed[kind] = await self._resources.find(kind, group=group)
+            except AzureError as error:
+                errors.append(error)
+
+        await for_each(KINDS, read)
+        return listed, errors
 
     async def free(self, resources: Iterable[Instance]) -> None:
         """Delete what was found, and VMs of the session that use it; return when all is gone."""
@@ -135,12 +150,14 @@ def _is_used(
     kind: ResourceKind,
     raw: Mapping[str, Any],
     vms: Iterable[str],
-    interfaces: Mapping[str, Interface],
+    interfaces: Mapping[str, Interface] | None,
 ) -> bool:
     """Whether a VM that is listed uses a resource, or Azure is just deleting it."""
     user = _user(kind, raw)
-    if kind is ADDRESS and user in interfaces:
-        user = interfaces[user].vm_id
+    if kind is ADDRESS and user:
+        if interfaces is None:  # an error tells that these are unknown, so it may be in use
+            return True
+        user = interfaces[user].vm_id if user in interfaces else ""
     return user in vms or is_being_deleted(raw)
 
 

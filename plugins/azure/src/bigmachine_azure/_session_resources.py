@@ -13,6 +13,7 @@ from ._vm import Vm
 
 if TYPE_CHECKING:
     from ._account import Account
+    from ._errors import AzureError
 
 _LOOKS = 2  # for leftovers, by lists
 
@@ -56,18 +57,22 @@ class SessionResources(cloud.SessionResources[Vm]):
     async def free_leftovers(self) -> None:
         """Delete what VMs have left, and the security group; then look once more.
 
-        A list may lack what a failed or forced request has just left.
+        A list may lack what a failed or forced request has just left. One that fails keeps nothing
+        else from being deleted.
         """
         account = self._account()
         await account.vms.delete_parts()
+        errors: list[AzureError] = []
         for _ in range(_LOOKS):
-            found = await account.leftovers.find(
+            found, errors = await account.leftovers.find(
                 session=self.session, group=self._group, has_ended=True
             )
             await account.leftovers.free(found)
         if self.security_group_id:
             await account.resources.delete([self.security_group_id])
         self.security_group_id = ""
+        if errors:
+            raise errors[0]
 
     @property
     def _group(self) -> str:
