@@ -22,6 +22,9 @@ NO_SECRET = dict.fromkeys(("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_S
 BY_AZ = {**NO_SECRET, "AZURE_TOKEN_CREDENTIALS": "AzureCliCredential"}
 
 
+READ_GROUPS = "Microsoft.Resources/subscriptions/resourceGroups/read"
+
+
 @dataclass(frozen=True)
 class Bad:
     """One kind of bad input, and parts of what is said of it."""
@@ -89,8 +92,8 @@ BAD = [
     ),
     Bad(
         "missing permission",
-        ("lacks the permission Microsoft.Compute/skus/read on /subscriptions/", "have a role gra"),
-        arrange=lambda arm: arm.access.denied.add("Microsoft.Compute/skus/read"),
+        ("lacks the permission Microsoft.Resources/subscriptions/resourceGroups/read on /subsc",),
+        arrange=lambda arm: arm.access.denied.add(READ_GROUPS),
     ),
     Bad(
         "reserved tag",

@@ -37,6 +37,10 @@ def rule(name="tcp", **properties):
     return {"name": name, "properties": {**given, **properties}}
 
 
+def sources(*prefixes):
+    return rule(sourceAddressPrefix=None, sourceAddressPrefixes=[*prefixes])
+
+
 def group(*rules):
     return {"location": "westeurope", "properties": {"securityRules": [*rules]}}
 
@@ -85,6 +89,9 @@ def test_network_is_made_with_private_subnets_and_cannot_go_while_it_is_used(net
     without = {**NETWORK, "properties": {**NETWORK["properties"], "subnets": []}}
     again = network.virtual_networks.begin_create_or_update
     assert refused_code(again, "rg", "bigmachine", without) == "InUseSubnetCannotBeDeleted"
+    tagged = {**NETWORK, "tags": {"a": "b"}, "properties": {**NETWORK["properties"]}}
+    del tagged["properties"]["subnets"]
+    assert len(again("rg", "bigmachine", tagged, **QUICKLY).result().subnets) == 1
 
 
 def test_subnet_has_room_for_three_of_its_eight_addresses(network, make):
@@ -130,9 +137,12 @@ def test_security_group_has_its_rules_and_azures_and_cannot_go_while_used(networ
         ([rule(sourceAddressPrefix="192.0.2.300")], "SecurityRuleInvalidAddressPrefix"),
         ([rule(destinationPortRange="80-70")], "SecurityRuleInvalidPortRange"),
         ([rule(sourceAddressPrefix=None)], "SecurityRuleParameterMissing"),
+        ([rule(sourceAddressPrefix="192.0.2.7/24")], "SecurityRuleInvalidAddressPrefix"),
+        ([sources("VirtualNetwork")], "SecurityRuleParameterContainsUnsupportedValue"),
+        ([sources("10.0.0.0/8", "10.1.0.0/16")], "OverlappingSubnetsNotPermittedInSecurityRule"),
         (
-            [rule(sourceAddressPrefix=None, sourceAddressPrefixes=["VirtualNetwork"])],
-            "SecurityRuleInvalidAddressPrefix",
+            [sources("10.0.0.0/8", "2001:db8::/32")],
+            "ResourceCannotContainAddressPrefixesFromDifferentAddressFamilies",
         ),
     ],
 )
