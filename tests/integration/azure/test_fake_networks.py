@@ -216,6 +216,34 @@ def test_disk_cannot_go_while_it_is_attached(arm, client, network):
     disks.begin_delete("rg", "data", **QUICKLY).result()
 
 
+def test_disk_of_its_own_is_made_and_deleted(arm, client, network):
+    disks = client(ComputeManagementClient, arm.subscription).disks
+    body = {
+        "location": "westeurope",
+        "sku": {"name": "Premium_LRS"},
+        "properties": {"creationData": {"createOption": "Empty"}, "diskSizeGB": 32},
+    }
+    made = disks.begin_create_or_update("rg", "data", body, **QUICKLY).result()
+    assert (made.disk_state, made.disk_size_gb) == ("Unattached", 32)
+    body["properties"]["diskSizeGB"] = 0
+    assert refused_code(disks.begin_create_or_update, "rg", "none", body) == "InvalidParameter"
+    disks.begin_delete("rg", "data", **QUICKLY).result()
+
+
+def test_rule_may_name_a_group_of_interfaces_which_then_cannot_go(network, make):
+    vnet = make("virtual_networks", "bigmachine", NETWORK)
+    asg = make("application_security_groups", "workers", {"location": "westeurope"})
+    named = {"sourceAddressPrefix": None, "sourceApplicationSecurityGroups": [{"id": asg.id}]}
+    made = make("network_security_groups", "bm-main", group(rule(**named)))
+    assert made.security_rules[0].source_application_security_groups[0].id == asg.id
+    body = nic(vnet)
+    of_ip = body["properties"]["ipConfigurations"][0]["properties"]
+    of_ip["applicationSecurityGroups"] = [{"id": asg.id}]
+    make("network_interfaces", "nic-1", body)
+    delete = network.application_security_groups.begin_delete
+    assert refused_code(delete, "rg", "workers") == "InUseApplicationSecurityGroupCannotBeDeleted"
+
+
 def test_long_lists_come_in_pages(arm, network):
     arm.page_size = 2
     for number in range(5):
