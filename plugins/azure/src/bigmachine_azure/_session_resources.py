@@ -52,8 +52,8 @@ class SessionResources(cloud.SessionResources[Vm]):
     async def terminate(self, ids: Collection[str]) -> None:
         """Delete VMs with all that is theirs; return when all is gone."""
         await self._account().vms.delete(ids, at_once=self.ended)
-        if self._may_have_schedules:
-            await self._account().deallocation.forget(ids)
+        others = {*ids} - {*self.ids.values()}  # whose options are not known
+        await self._account().deallocation.forget(ids if self._may_have_schedules else others)
 
     async def find_ours(self, instance: Instance) -> str:
         """Return the id of a VM, by its own id or its name; "" unless it is a session's."""
