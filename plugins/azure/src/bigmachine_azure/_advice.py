@@ -136,6 +136,8 @@ def explain(error: AzureError) -> BigmachineError:
 
 def answer_of(error: AzureError) -> str:
     """Return what Azure answered, or its SDK says, in one line that is not too long."""
+    if error.is_denied and error.denied_action:  # the advice has all of its text
+        return f"Azure answered {error.code}"
     text = " ".join(_CUT.sub("", said(error)).split())
     text = text if len(text) <= _MAX_ANSWER else text[: _MAX_ANSWER - 1] + "…"
     if not error.is_response and error.is_unauthenticated:
