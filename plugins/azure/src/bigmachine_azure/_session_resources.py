@@ -55,6 +55,21 @@ class SessionResources(cloud.SessionResources[Vm]):
         others = {*ids} - {*self.ids.values()}  # whose options are not known
         await self._account().deallocation.forget(ids if self._may_have_schedules else others)
 
+    async def find_ours(self, instance: Instance) -> str:
+        """Return the id of a VM, by its own id or its name; "" unless it is a session's."""
+        return await self._account().vms.find_ours(instance)
+
+    async def free_leftover(self, resource: Instance) -> bool:
+        """Delete a resource of a session; whether it is one of those that `_leftovers` lists."""
+        from ._leftovers import is_leftover
+
+        account = self._account()
+        await account.api.open()  # ids have the subscription
+        if not is_leftover(resource):
+            return False
+        await account.leftovers.free(await account.leftovers.find_ours(resource))
+        return True
+
     async def free_leftovers(self) -> None:
         """Delete what VMs have left, and the security group; then look once more.
 
