@@ -89,8 +89,11 @@ BAD = [
     ),
     Bad(
         "missing permission",
-        ("lacks the permission Microsoft.Resources/subscriptions/resourceGroups/read on /subsc",),
-        arrange=lambda arm: arm.access.denied.add(READ_GROUPS),
+        ("lacks the permission Microsoft.Network/virtualNetworks/read on /sub", "have a role gra"),
+        arrange=lambda arm: (
+            arm.groups.add(f"bigmachine-{arm.location}"),
+            arm.access.denied.add("Microsoft.Network/virtualNetworks/read"),
+        ),
     ),
     Bad(
         "reserved tag",
