@@ -22,9 +22,6 @@ NO_SECRET = dict.fromkeys(("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_S
 BY_AZ = {**NO_SECRET, "AZURE_TOKEN_CREDENTIALS": "AzureCliCredential"}
 
 
-READ_GROUPS = "Microsoft.Resources/subscriptions/resourceGroups/read"
-
-
 @dataclass(frozen=True)
 class Bad:
     """One kind of bad input, and parts of what is said of it."""
@@ -92,8 +89,11 @@ BAD = [
     ),
     Bad(
         "missing permission",
-        ("lacks the permission Microsoft.Resources/subscriptions/resourceGroups/read on /subsc",),
-        arrange=lambda arm: arm.access.denied.add(READ_GROUPS),
+        ("lacks the permission Microsoft.Network/virtualNetworks/read on /sub", "have a role gra"),
+        arrange=lambda arm: (
+            arm.groups.add(f"bigmachine-{arm.location}"),
+            arm.access.denied.add("Microsoft.Network/virtualNetworks/read"),
+        ),
     ),
     Bad(
         "reserved tag",
