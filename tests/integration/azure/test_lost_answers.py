@@ -63,6 +63,7 @@ def test_vm_without_an_answer_and_without_room_comes_from_elsewhere(run, arm):
     run(test)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("one_attempt")
 def test_vm_that_appears_too_late_is_deleted_and_its_name_is_not_used(run, arm, monkeypatch):
     monkeypatch.setattr("bigmachine_azure._create_vms._FOUND_SECONDS", 0.1)
@@ -100,6 +101,7 @@ def test_start_ends_if_it_is_unknown_what_was_launched(run, arm):
     run(test)
 
 
+@pytest.mark.long
 def test_name_that_another_vm_has_is_passed_over(run, arm):
     async def test(kit):
         await kit.start()
@@ -114,7 +116,7 @@ def test_name_that_another_vm_has_is_passed_over(run, arm):
     run(test)
 
 
-@pytest.mark.parametrize("is_answered", [True, False])
+@pytest.mark.parametrize("is_answered", [pytest.param(True, marks=pytest.mark.long), False])
 def test_start_that_is_cancelled_waits_for_no_creation_and_leaves_no_vm(run, arm, is_answered):
     async def test(kit):
         await kit.start()
@@ -122,7 +124,7 @@ def test_start_that_is_cancelled_waits_for_no_creation_and_leaves_no_vm(run, arm
         if not is_answered:
             arm.lose_answer(CREATE, times=1000)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(kit.system.start, 20, kit.request)
+            nursery.start_soon(kit.system.start, 8, kit.request)
             while len(arm.vms.all) < 3:
                 await trio.sleep(0.01)
             arm.operations.seconds = 0.02
