@@ -102,12 +102,15 @@ def test_start_ends_if_it_is_unknown_what_was_launched(run, arm):
 
 
 @pytest.mark.long
-def test_name_that_another_vm_has_is_passed_over(run, arm):
+@pytest.mark.parametrize("is_unknown", [False, True])
+def test_name_that_another_vm_has_is_passed_over(run, arm, is_unknown):
     async def test(kit):
         await kit.start()
         [first] = arm.vms.all.values()
         kit.request._names = iter(["m0", "m1"])
         kit.request._certified.clear()
+        if is_unknown:  # whether the first attempt has made it
+            arm.refuse(CREATE, ArmError(503, "ServiceUnavailable", "…"))
         [second] = await kit.system.start(1, kit.request)
         assert second.id == "bm-test-0123abcd-m1"
         assert names(arm) == [first.name, second.id]
