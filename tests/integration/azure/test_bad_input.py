@@ -22,9 +22,6 @@ NO_SECRET = dict.fromkeys(("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_S
 BY_AZ = {**NO_SECRET, "AZURE_TOKEN_CREDENTIALS": "AzureCliCredential"}
 
 
-READ_GROUPS = "Microsoft.Resources/subscriptions/resourceGroups/read"
-
-
 @dataclass(frozen=True)
 class Bad:
     """One kind of bad input, and parts of what is said of it."""

@@ -71,6 +71,7 @@ def test_role_changes_nothing_but_machines_and_what_they_need():
     assert changing == {
         "Microsoft.Compute/disks",
         "Microsoft.Compute/virtualMachines",
+        "Microsoft.DevTestLab/schedules",
         "Microsoft.Network/networkInterfaces",
         "Microsoft.Network/networkSecurityGroups",
         "Microsoft.Network/publicIPAddresses",
