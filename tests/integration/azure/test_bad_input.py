@@ -15,7 +15,7 @@ from bigmachine.errors import BigmachineError, StartError, UsageError
 from tests.support.azure.arm import SUBSCRIPTION, Arm
 from tests.support.azure.entra import OTHER_TENANT, TENANT
 
-LINES = 9
+LINES = 8
 """How many lines of 80 columns a message has at most; Azure's own may have ten."""
 OTHER = "66666666-6666-4666-8666-666666666666"
 NO_SECRET = dict.fromkeys(("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"))
