@@ -12,6 +12,7 @@ from bigmachine.errors import BigmachineError, IncompleteListError, StopReason, 
 from bigmachine.system import Instance
 from bigmachine_azure import AzureOptions, AzureSystem
 from tests.support.azure.errors import ArmError
+from tests.support.azure.orphans import add_orphan
 from tests.support.waiting import eventually
 
 SESSION = "test-0123abcd.bigmachine"
@@ -330,6 +331,27 @@ def test_interface_that_outlives_a_forced_deletion_goes_with_its_address(run, ar
         kit.system.resources._ended.add("m1")
         await kit.system.stop(other)
         assert arm.meter.rate == 0.0
+
+    run(test)
+
+
+@pytest.mark.usefixtures("consistent")
+def test_disk_that_somebody_attached_is_not_deleted_with_the_vm(run, arm):
+    async def test(kit):
+        [instance] = await kit.start()
+        vm = arm.vms.by_name(instance.id)
+        theirs = add_orphan(arm, "Microsoft.Compute/disks", "results")
+        theirs["managedBy"] = vm.id
+        storage = vm.document["properties"]["storageProfile"]
+        own = storage["osDisk"]
+        managed = {"id": theirs["id"], "storageAccountType": "StandardSSD_LRS"}
+        attached = {**own, "lun": 9, "name": "results", "deleteOption": "Detach"}
+        storage["dataDisks"].append({**attached, "managedDisk": managed, "createOption": "Attach"})
+        storage["dataDisks"][-1].pop("osType", None)
+        await kit.system.stop(instance)
+        await kit.system.shutdown()
+        assert [one["name"] for one in arm.disks.all()] == ["results"]
+        arm.resources.remove(theirs["id"])
 
     run(test)
 
