@@ -13,6 +13,7 @@ from tests.support.azure.orphans import add_orphan
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("consistent")
 def test_role_matches_the_plugins_calls(run, arm):
     """Make the plugin call each of its operations once."""
 

@@ -49,6 +49,12 @@ class Resources(SessionResources[Vm]):
         self._step("terminate", *sorted(ids))
         self.vms = {id: vm for id, vm in self.vms.items() if id not in ids}
 
+    async def find_ours(self, instance):
+        return instance.id if instance.id in self.vms else ""
+
+    async def free_leftover(self, resource):
+        return resource.kind != "instance"
+
     async def free_leftovers(self):
         self._step("free_leftovers")
 
@@ -137,3 +143,27 @@ def test_id_is_that_of_the_instance_or_of_its_machine():
     assert made.id_of(Instance(f"m1.{SESSION}", "")) == "zones/a/i-1"
     assert made.id_of(Instance("any", "", id="i-7")) == "i-7"
     assert made.id_of(Instance("any", "")) == ""
+
+
+@pytest.mark.parametrize(
+    ("instance", "left", "steps"),
+    [
+        (Instance(f"m0.{SESSION}", ""), {"m1"}, [("terminate", "zones/a/i-0")]),
+        (Instance("", "", id="zones/a/i-lost"), {"m0", "m1"}, [("terminate", "zones/a/i-lost")]),
+        (Instance("", "", id="zones/a/i-other"), {"m0", "m1"}, []),
+        (Instance("", "", id="disk", details={"kind": "disk"}), {"m0", "m1"}, []),
+    ],
+    ids=["by name", "another session's", "nobody's", "a disk"],
+)
+def test_stop_terminates_what_a_session_has_launched(instance, left, steps):
+    made = launched()
+    trio.run(made.stop, instance)
+    assert ({name.partition(".")[0] for name in made.ids}, made.steps) == (left, steps)
+
+
+def test_stop_leaves_immortal_machines_of_this_session():
+    made = launched(VmOptions(immortal=True, lifetime=3600.0))
+    trio.run(made.stop, Instance(f"m0.{SESSION}", "", id="zones/a/i-0"))
+    assert made.steps == []
+    trio.run(made.stop, Instance("", "", id="zones/a/i-lost"))
+    assert made.steps == [("terminate", "zones/a/i-lost")]

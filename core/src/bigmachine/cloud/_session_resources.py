@@ -69,6 +69,14 @@ class SessionResources(abc.ABC, Generic[VmT]):
         """Terminate instances; return when all are gone. See `ended`."""
 
     @abc.abstractmethod
+    async def find_ours(self, instance: Instance) -> str:
+        """Return the id of an instance, by its own id or its name; "" unless it is a session's."""
+
+    @abc.abstractmethod
+    async def free_leftover(self, resource: Instance) -> bool:
+        """Free one of what `System.instances` lists beside instances; else return False."""
+
+    @abc.abstractmethod
     async def free_leftovers(self) -> None:
         """Delete all that instances use, also what is only known by its tags."""
 
@@ -96,6 +104,20 @@ class SessionResources(abc.ABC, Generic[VmT]):
     def is_immortal(self, instance: Instance) -> bool:
         """Whether `System.stop` leaves it running: an immortal one of this session."""
         return self._options.immortal and instance.name in self.ids
+
+    async def stop(self, instance: Instance) -> None:
+        """Terminate an instance, or free another resource, and wait for it: for `System.stop`.
+
+        Immortal instances of this session are left running.
+        """
+        if self.is_immortal(instance) or await self.free_leftover(instance):
+            return
+        id = self.id_of(instance)
+        if id not in self.ids.values():
+            id = await self.find_ours(instance)
+        if id:
+            await self.terminate([id])
+        self.ids.pop(instance.name, None)
 
     def note(self, event: Event) -> None:
         """Take note of the machines that the driver has ended: for `System.event`."""

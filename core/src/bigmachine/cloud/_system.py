@@ -31,7 +31,7 @@ class CloudSystem(System):
     """A base class of systems: machines are VMs of a cloud, in a session's firewall.
 
     A subclass overrides `explain` and `close`, sets `resources` when it is created, and `access`
-    and `guest_setup` in `setup`; and it has the hooks `setup`, `start`, `stop`, `keepalive_failed`,
+    and `guest_setup` in `setup`; and it has the hooks `setup`, `start`, `keepalive_failed`,
     `instances` and `console`. All that may raise a `CloudError` is done in a ``with
     self.readable()``.
     """
@@ -117,6 +117,14 @@ class CloudSystem(System):
     def event(self, event: Event) -> None:
         """Take note of the machines that the driver has ended."""
         self.resources.note(event)
+
+    async def stop(self, instance: Instance) -> None:
+        """Terminate the instance, or free another resource, and wait until that is done.
+
+        Immortal instances of this session are left running.
+        """
+        with self.readable():
+            await self.resources.stop(instance)
 
     async def shutdown(self) -> None:
         """Terminate all VMs of the session, and delete all other resources tagged with it.

@@ -150,27 +150,6 @@ class AzureSystem(CloudSystem):
                 return explain_missing(market=self.resources.markets.get(id, ""))
         return None
 
-    async def stop(self, instance: Instance) -> None:
-        """Delete the VM with all that is its, or another resource, and wait until that is done.
-
-        Immortal VMs of this session are left running.
-        """
-        from ._leftovers import is_leftover
-
-        if self.resources.is_immortal(instance):
-            return
-        with self.readable():
-            if is_leftover(instance):  # one of `instances`
-                await self._leftovers.free(await self._leftovers.find_ours(instance))
-                return
-            await self._api.open()
-            id = self.resources.id_of(instance)
-            if id not in self.resources.ids.values():
-                id = await self._vms.find_ours(instance)
-            if id:
-                await self.resources.terminate([id])
-        self.resources.ids.pop(instance.name, None)
-
     async def shutdown(self) -> None:
         """Delete all VMs of the session, and all other resources that are tagged with it.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from bigmachine import cloud
+from bigmachine.system import Instance
 
 from ._options import Ec2Options
 from ._vms import Vm
@@ -39,6 +40,19 @@ class SessionResources(cloud.SessionResources[Vm]):
     async def terminate(self, ids: Collection[str]) -> None:
         """Terminate instances; return when all are terminated."""
         await self._region().vms.terminate(ids, done=self.ended)
+
+    async def find_ours(self, instance: Instance) -> str:
+        """Return the id of an instance, by its own id or its name; "" unless it is a session's."""
+        return await self._region().vms.find_ours(instance)
+
+    async def free_leftover(self, resource: Instance) -> bool:
+        """Delete a resource of a session; whether it is one of those that `_leftovers` lists."""
+        from ._leftovers import is_leftover
+
+        if not is_leftover(resource.id):
+            return False
+        await self._region().leftovers.free_ours(resource.id)
+        return True
 
     async def free_requests(self) -> None:
         """Cancel the session's requests for spot instances."""

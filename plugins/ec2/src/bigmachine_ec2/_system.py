@@ -12,25 +12,17 @@ import trio
 from bigmachine.boot import LaunchRequest
 from bigmachine.cloud import CloudSystem
 from bigmachine.errors import BigmachineError, StopReason
-from bigmachine.system import (
-    CheckReport,
-    Instance,
-    Notice,
-    Termination,
-)
+from bigmachine.system import CheckReport, Instance, Notice, Termination
 
 from ._options import Ec2Options, check_offline
 from ._session_resources import SessionResources
-from ._user_data import make_user_data
 
 if TYPE_CHECKING:
     from ._access import Access
     from ._api import Api
     from ._errors import AwsError
-    from ._launch import Launch
     from ._launch_plan import LaunchPlan
     from ._leftovers import Leftovers
-    from ._offers import Offer
     from ._prices import Prices
     from ._region import Region
     from ._vms import Vms
@@ -119,6 +111,7 @@ class Ec2System(CloudSystem):
         from ._budget import affordable
         from ._instance_addresses import tag_names
         from ._network import warn_of_free_addresses
+        from ._prepare_launch import prepare_launch
         from ._public_names import unusable_names
         from ._quota import warn_of_quotas
 
@@ -126,7 +119,6 @@ class Ec2System(CloudSystem):
             await self.setup()
         assert self._plan is not None
         assert self.access is not None
-        data = make_user_data(request, self.options)
         names = [request.new_machine().name for _ in range(count)]
         plan, budget = self._plan, request.remaining_budget
         warn_of_quotas(plan.offers, plan.quotas, count=count)
@@ -134,7 +126,16 @@ class Ec2System(CloudSystem):
         await self._prices.fetch(offer.price_key for offer in plan.offers)
         offers = affordable(self._prices, plan.offers, count=count, budget=budget)
         with self.readable():
-            launch = await self._prepare(request, data, offers)
+            self.resources.session = request.session
+            launch = await prepare_launch(
+                self._region,
+                self.access,
+                self.options,
+                request,
+                offers=offers,
+                caller_arn=self._caller_arn,
+                refusals=self.refusals,
+            )
             try:
                 is_public, port = self.options.public_address, self.options.port
                 vms = await launch.machines(names, is_public=is_public)
@@ -172,26 +173,6 @@ class Ec2System(CloudSystem):
             if instance.id not in self.resources.ids.values() or not self._api.is_new(instance.id):
                 return Termination(StopReason.GONE, "EC2 no longer has this instance")
         return None
-
-    async def stop(self, instance: Instance) -> None:
-        """Terminate the instance, or delete another resource, and wait until that is done.
-
-        Immortal instances of this session are left running.
-        """
-        from ._leftovers import is_leftover
-
-        if self.resources.is_immortal(instance):
-            return
-        with self.readable():
-            if is_leftover(instance.id):  # one of `instances`
-                await self._leftovers.free_ours(instance.id)
-                return
-            id = self.resources.id_of(instance)
-            if id not in self.resources.ids.values():
-                id = await self._vms.find_ours(instance)
-            if id:
-                await self.resources.terminate([id])
-        self.resources.ids.pop(instance.name, None)
 
     async def shutdown(self) -> None:
         """Terminate all instances of the session, and delete all other resources tagged with it.
@@ -268,24 +249,3 @@ class Ec2System(CloudSystem):
     @property
     def _prices(self) -> Prices:
         return self._region.prices
-
-    async def _prepare(
-        self, request: LaunchRequest, data: bytes, offers: Sequence[Offer]
-    ) -> Launch:
-        from ._launch import Launch
-        from ._launch_specification import LaunchSpecification
-        from ._tags import session_tags
-
-        assert self.access is not None
-        self.resources.session = session = request.session
-        tags = session_tags(session, request.driver, self.options)
-        groups = await self.access.open(session=session, tags=tags)
-        return Launch(
-            self._api,
-            self._vms,
-            LaunchSpecification(self.options, tags=tags, groups=groups, user_data=data),
-            offers=offers,
-            session=session,
-            caller_arn=self._caller_arn,
-            refusals=self.refusals,
-        )

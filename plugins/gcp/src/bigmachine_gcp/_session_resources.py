@@ -53,6 +53,25 @@ class SessionResources(cloud.SessionResources[Vm]):
         """Delete instances; return when all are gone."""
         await self._project().vms.delete(ids)
 
+    async def find_ours(self, instance: Instance) -> str:
+        """Return the id of an instance, by its own id or its name; "" unless it is a session's."""
+        return await self._project().vms.find_ours(instance)
+
+    async def free_leftover(self, resource: Instance) -> bool:
+        """Delete a session's disk or firewall rule; whether it is one.
+
+        A disk is deleted with the session's instance that uses it, which lists may not have yet.
+        """
+        from ._leftovers import is_leftover, users_of
+
+        if not is_leftover(resource):
+            return False
+        project = self._project()
+        found = await project.leftovers.find_ours(resource)
+        await project.vms.delete(users_of(found, resource.session))
+        await project.leftovers.free(found)
+        return True
+
     async def free_requests(self) -> None:
         """Wait for launches of failed starts that still run, so that all they launch is found."""
         from ._bulk_operations import await_operations, unfinished_error

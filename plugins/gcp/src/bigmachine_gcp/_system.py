@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
 import trio
@@ -12,12 +12,7 @@ import trio
 from bigmachine.boot import LaunchRequest
 from bigmachine.cloud import CONTACT_SECONDS, CloudSystem
 from bigmachine.errors import BigmachineError, IncompleteListError, StartError, StopReason
-from bigmachine.system import (
-    CheckReport,
-    Instance,
-    Notice,
-    Termination,
-)
+from bigmachine.system import CheckReport, Instance, Notice, Termination
 
 from ._options import GcpOptions, check_offline
 from ._self_deletion import warn_of_disks
@@ -27,10 +22,8 @@ if TYPE_CHECKING:
     from ._access import Access
     from ._api import Api
     from ._errors import GcpError
-    from ._launch import GcpLaunch
     from ._launch_plan import LaunchPlan
     from ._leftovers import Leftovers
-    from ._offers import Offer
     from ._prices import Prices
     from ._project import Project
     from ._vms import Vms
@@ -104,6 +97,8 @@ class GcpSystem(CloudSystem):
         """Launch instances until there are enough, or Compute Engine has no more."""
         from bigmachine.cloud import affordable
 
+        from ._prepare_launch import prepare_launch
+
         if self._plan is None:
             await self.setup()
         assert self._plan is not None
@@ -112,7 +107,17 @@ class GcpSystem(CloudSystem):
         plan.quotas.warn(plan.offers, count=count)
         offers = affordable(self._prices, plan.offers, count=count, budget=budget)
         with self.readable():
-            launch = await self._prepare(request, offers)
+            self.resources.session = request.session
+            self.resources.zones = [*dict.fromkeys(offer.zone for offer in plan.offers)]
+            launch = await prepare_launch(
+                self._project,
+                self.access,
+                plan,
+                self.options,
+                request,
+                offers=offers,
+                refusals=self.refusals,
+            )
             try:
                 vms = await launch.machines(count, is_public=self.options.public_address)
             except BaseException:
@@ -155,29 +160,6 @@ class GcpSystem(CloudSystem):
         if vm is None and is_new:
             return None
         return Termination(StopReason.GONE, "Compute Engine no longer has its instance")
-
-    async def stop(self, instance: Instance) -> None:
-        """Delete the instance, or another resource, and wait until that is done.
-
-        A disk is deleted with the session's instance that uses it, which lists may not have yet.
-        Immortal instances of this session are left running.
-        """
-        from ._leftovers import is_leftover, users_of
-
-        if self.resources.is_immortal(instance):
-            return
-        with self.readable():
-            if is_leftover(instance):  # one of `instances`
-                found = await self._leftovers.find_ours(instance)
-                await self._vms.delete(users_of(found, instance.session))
-                await self._leftovers.free(found)
-                return
-            id = self.resources.id_of(instance)
-            if id not in self.resources.ids.values():
-                id = await self._vms.find_ours(instance)
-            if id:
-                await self._vms.delete([id])
-        self.resources.ids.pop(instance.name, None)
 
     async def shutdown(self) -> None:
         """Delete all instances of the session, and all other resources that are labelled with it.
@@ -259,42 +241,3 @@ class GcpSystem(CloudSystem):
         await self.setup()
         assert self._plan is not None
         return self._plan
-
-    async def _prepare(self, request: LaunchRequest, offers: Sequence[Offer]) -> GcpLaunch:
-        from . import _labels
-        from ._launch import GcpLaunch
-        from ._launch_specification import LaunchSpecification
-        from ._user_data import make_metadata
-
-        assert self._plan is not None
-        assert self.access is not None
-        plan, o = self._plan, self.options
-        self.resources.session = session = request.session
-        self.resources.zones = [*dict.fromkeys(offer.zone for offer in plan.offers)]
-        description = _labels.description(session, request.driver, o)
-        forms = {offer.image.boot_form for offer in offers}
-        metadata = {form: make_metadata(request, o, form) for form in forms}
-        tags = await self.access.open(session=session, description=description)
-        specification = LaunchSpecification(
-            options=o,
-            network=plan.network,
-            network_tags=tags,
-            labels=_labels.session_labels(session, o),
-            description=description,
-            metadata=metadata,
-        )
-
-        def names() -> Iterator[str]:
-            while True:
-                yield request.new_machine().name
-
-        return GcpLaunch(
-            self._api,
-            self._vms,
-            specification,
-            offers=offers,
-            names=names(),
-            region=plan.region,
-            terminations=self._project.terminations,
-            refusals=self.refusals,
-        )
