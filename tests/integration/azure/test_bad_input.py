@@ -89,8 +89,11 @@ BAD = [
     ),
     Bad(
         "missing permission",
-        ("lacks the permission Microsoft.Compute/skus/read on /subscriptions/", "have a role gra"),
-        arrange=lambda arm: arm.access.denied.add("Microsoft.Compute/skus/read"),
+        ("lacks the permission Microsoft.Network/virtualNetworks/read on /sub", "have a role gra"),
+        arrange=lambda arm: (
+            arm.groups.add(f"bigmachine-{arm.location}"),
+            arm.access.denied.add("Microsoft.Network/virtualNetworks/read"),
+        ),
     ),
     Bad(
         "reserved tag",

@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from tests.support.azure.errors import ArmError
+from tests.support.azure.fixtures import Kit
 
 LEAK = {"identity": "", "allow_billing_leak": True}
 DAY = 86_400.0
@@ -41,6 +42,18 @@ def test_schedules_go_with_their_vms(arm, run):
         assert arm.count(DELETE) == 1
 
     run(test, **LEAK)  # the fixture sees that nothing is left
+
+
+def test_schedules_go_with_vms_that_are_reaped(arm, consistent, run):
+    async def test(kit):
+        await kit.start()
+        reaper = Kit(arm).system  # which does not know the session's options
+        for instance in await reaper.instances():
+            await reaper.stop(instance)
+        await reaper.close()
+        assert arm.leftovers() == []
+
+    run(test, **LEAK)
 
 
 def test_driver_that_lives_moves_the_time_away(arm, run, monkeypatch):

@@ -92,7 +92,7 @@ def test_parts_that_the_caller_may_not_delete_stay(arm, place, consistent):
 
 def test_new_role_and_its_assignment_are_not_heeded_at_once(arm, place, consistent):
     vm = arm.identities.principal(new_identity(arm))
-    arm.chance.probability = 1.0
+    arm.chance.of = lambda what, probability: what.startswith("a new role")
     _, answer = grant(arm, vm.id, "*/read")
     assert answer["error"]["code"] == "RoleDefinitionDoesNotExist"
     arm.advance(3)
@@ -105,7 +105,7 @@ def test_new_role_and_its_assignment_are_not_heeded_at_once(arm, place, consiste
     assert ask(arm, "GET", GROUP, user=vm)[0] == 200
 
 
-def test_principal_that_is_new_needs_its_kind(arm, place):
+def test_principal_that_is_new_needs_its_kind(arm, place, consistent):
     identity = new_identity(arm)
     reader = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
     role = f"/subscriptions/x/providers/Microsoft.Authorization/roleDefinitions/{reader}"
@@ -114,7 +114,7 @@ def test_principal_that_is_new_needs_its_kind(arm, place):
         "principalId": identity["properties"]["principalId"],
     }
     path = f"{GROUP}/providers/Microsoft.Authorization/roleAssignments/{GRANT}"
-    arm.chance.of = lambda what, probability: True
+    arm.chance.of = lambda what, probability: what == "a new principal"
     status, answer = ask(arm, "PUT", path, {"properties": given})
     assert (status, answer["error"]["code"]) == (400, "PrincipalNotFound")
     given["principalType"] = "ServicePrincipal"

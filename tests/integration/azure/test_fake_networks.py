@@ -37,6 +37,10 @@ def rule(name="tcp", **properties):
     return {"name": name, "properties": {**given, **properties}}
 
 
+def sources(*prefixes):
+    return rule(sourceAddressPrefix=None, sourceAddressPrefixes=[*prefixes])
+
+
 def group(*rules):
     return {"location": "westeurope", "properties": {"securityRules": [*rules]}}
 
@@ -85,6 +89,9 @@ def test_network_is_made_with_private_subnets_and_cannot_go_while_it_is_used(net
     without = {**NETWORK, "properties": {**NETWORK["properties"], "subnets": []}}
     again = network.virtual_networks.begin_create_or_update
     assert refused_code(again, "rg", "bigmachine", without) == "InUseSubnetCannotBeDeleted"
+    tagged = {**NETWORK, "tags": {"a": "b"}, "properties": {**NETWORK["properties"]}}
+    del tagged["properties"]["subnets"]
+    assert len(again("rg", "bigmachine", tagged, **QUICKLY).result().subnets) == 1
 
 
 def test_subnet_has_room_for_three_of_its_eight_addresses(network, make):
@@ -130,9 +137,12 @@ def test_security_group_has_its_rules_and_azures_and_cannot_go_while_used(networ
         ([rule(sourceAddressPrefix="192.0.2.300")], "SecurityRuleInvalidAddressPrefix"),
         ([rule(destinationPortRange="80-70")], "SecurityRuleInvalidPortRange"),
         ([rule(sourceAddressPrefix=None)], "SecurityRuleParameterMissing"),
+        ([rule(sourceAddressPrefix="192.0.2.7/24")], "SecurityRuleInvalidAddressPrefix"),
+        ([sources("VirtualNetwork")], "SecurityRuleParameterContainsUnsupportedValue"),
+        ([sources("10.0.0.0/8", "10.1.0.0/16")], "OverlappingSubnetsNotPermittedInSecurityRule"),
         (
-            [rule(sourceAddressPrefix=None, sourceAddressPrefixes=["VirtualNetwork"])],
-            "SecurityRuleInvalidAddressPrefix",
+            [sources("10.0.0.0/8", "2001:db8::/32")],
+            "ResourceCannotContainAddressPrefixesFromDifferentAddressFamilies",
         ),
     ],
 )
@@ -206,6 +216,34 @@ def test_disk_cannot_go_while_it_is_attached(arm, client, network):
     disks.begin_delete("rg", "data", **QUICKLY).result()
 
 
+def test_disk_of_its_own_is_made_and_deleted(arm, client, network):
+    disks = client(ComputeManagementClient, arm.subscription).disks
+    body = {
+        "location": "westeurope",
+        "sku": {"name": "Premium_LRS"},
+        "properties": {"creationData": {"createOption": "Empty"}, "diskSizeGB": 32},
+    }
+    made = disks.begin_create_or_update("rg", "data", body, **QUICKLY).result()
+    assert (made.disk_state, made.disk_size_gb) == ("Unattached", 32)
+    body["properties"]["diskSizeGB"] = 0
+    assert refused_code(disks.begin_create_or_update, "rg", "none", body) == "InvalidParameter"
+    disks.begin_delete("rg", "data", **QUICKLY).result()
+
+
+def test_rule_may_name_a_group_of_interfaces_which_then_cannot_go(network, make):
+    vnet = make("virtual_networks", "bigmachine", NETWORK)
+    asg = make("application_security_groups", "workers", {"location": "westeurope"})
+    named = {"sourceAddressPrefix": None, "sourceApplicationSecurityGroups": [{"id": asg.id}]}
+    made = make("network_security_groups", "bm-main", group(rule(**named)))
+    assert made.security_rules[0].source_application_security_groups[0].id == asg.id
+    body = nic(vnet)
+    of_ip = body["properties"]["ipConfigurations"][0]["properties"]
+    of_ip["applicationSecurityGroups"] = [{"id": asg.id}]
+    make("network_interfaces", "nic-1", body)
+    delete = network.application_security_groups.begin_delete
+    assert refused_code(delete, "rg", "workers") == "InUseApplicationSecurityGroupCannotBeDeleted"
+
+
 def test_long_lists_come_in_pages(arm, network):
     arm.page_size = 2
     for number in range(5):
@@ -226,7 +264,7 @@ def test_change_during_another_one_is_to_be_repeated(arm, network, make):
 
 
 def test_lists_lag_behind_for_a_while(arm, network, make):
-    arm.chance.probability = 1.0
+    arm.chance.probability, arm.chance.now = 1.0, lambda: 0.0  # however slow this computer is
     make("network_security_groups", "bm-main", group())
     listed = network.network_security_groups.list
     assert [len([*listed("rg")]) for _ in range(4)] == [0, 0, 0, 1]

@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from bigmachine.errors import StartError
+from tests.support.azure.arm import LOCATION
 from tests.support.azure.errors import ArmError
 from tests.support.azure.fixtures import SIZE
 
@@ -44,6 +45,21 @@ def test_vm_whose_request_is_never_answered_is_found_by_its_name(run, arm):
         assert names(arm) == [i.id for i in instances] == [f"bm-test-0123abcd-m{i}" for i in (0, 1)]
         assert arm.count(CREATE) == 2
 
+    run(test)
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("one_attempt")
+def test_vm_without_an_answer_and_without_room_comes_from_elsewhere(run, arm):
+    async def test(kit):
+        await kit.setup()
+        arm.lose_answer(CREATE)
+        [instance] = await kit.system.start(1, kit.request)
+        assert instance.details["market"] == "on-demand"
+        assert names(arm) == [instance.id]
+
+    arm.capacity.code = "AllocationFailed"
+    arm.capacity[f"spot {SIZE} {LOCATION}"] = 0
     run(test)
 
 

@@ -13,6 +13,7 @@ from tests.support.azure.orphans import add_orphan
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("consistent")
 def test_role_matches_the_plugins_calls(run, arm):
     """Make the plugin call each of its operations once."""
 
@@ -41,20 +42,27 @@ def test_role_matches_the_plugins_calls(run, arm):
         with contextlib.suppress(BigmachineError):
             await kit.setup()
 
+    # Interfaces and addresses stay when VMs go: the plugin deletes them.
+    by_chance = arm.chance.of
+    arm.chance.of = lambda what, probability: (
+        what == "an interface that stays all the same" or by_chance(what, probability)
+    )
     arm.groups.add("ours")
     image = arm.images.add_to_gallery("mine", group="ours", controllers="SCSI, NVMe")
     managed = arm.images.add_managed("old", group="ours")
     arm.identities.add("worker", group="ours")
-    run(tour, allow_billing_leak=True)
+    run(tour)
     calls = [*arm.asked]
     arm.asked.clear()
-    run(lose, allow_billing_leak=True)
+    run(lose)
+    run(tour, allow_billing_leak=True, identity="")
     for options in (
         {"image": image},
         {"image": managed},
         {"image": "resf:rockylinux-x86_64:9-base:latest"},
         {"network": "none"},
         {"identity": "worker", "resource_group": "ours"},
+        {"location": "westeurop"},
     ):
         run(look, **options)
     arm.asked[:0] = calls
@@ -70,6 +78,7 @@ def test_role_changes_nothing_but_machines_and_what_they_need():
     assert changing == {
         "Microsoft.Compute/disks",
         "Microsoft.Compute/virtualMachines",
+        "Microsoft.DevTestLab/schedules",
         "Microsoft.Network/networkInterfaces",
         "Microsoft.Network/networkSecurityGroups",
         "Microsoft.Network/publicIPAddresses",

@@ -283,7 +283,9 @@ def test_zonal_vm_that_can_not_have_an_address_of_no_zone_is_explained(run, arm)
         assert arm.vms.all == {}
         assert arm.count(CREATE) == 1
 
-    arm.vms.zonal_addresses_fail = True
+    # fortinet/azure-templates issue 43
+    code = "ComputeResourceZoneConstraintDoesNotMatchPublicIPAddressZoneConstraint"
+    fail_next(arm, ArmError(400, code, "Compute resource … has a zone constraint 1 but …"))
     run(test, market="on-demand", zones=ZONES)
 
 

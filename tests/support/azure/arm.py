@@ -95,7 +95,7 @@ class Arm(EmulatedCloud):
             self.throttles = Throttles(self)
             self.resources = Resources(self.chance)
             self.operations = Operations(self)
-            self.locks = Locks()
+            self.locks = Locks(self)
             self.checks.append(self.locks.check)
             self.places = Places(self)
             self.groups = Groups(self)
@@ -149,6 +149,7 @@ class Arm(EmulatedCloud):
             self.identities,
             self.roles,
             self.access,
+            self.locks,
             self.schedules,
         )
 

@@ -17,6 +17,8 @@ class Disks(ResourceType):
     model = "compute.Disk"
     list_in_group = "list_by_resource_group"
     list_everywhere = "list"
+    created = 202
+    has_etag = False
 
     def all(self) -> list[Document]:
         return self.arm.resources.of_type(self.type)
@@ -74,7 +76,8 @@ class Disks(ResourceType):
             raise invalid("disk.diskSizeGB", size, "The value must be between 1 and 65536.")
 
     def complete(self, call: Call, new: Document, old: Document | None) -> None:
-        new["sku"] = {"name": "Standard_LRS", "tier": "Standard", **new.get("sku", {})}
+        new["sku"] = {"name": "Standard_LRS", **new.get("sku", {})}
+        new["sku"]["tier"] = new["sku"]["name"].partition("_")[0]
         if old and "managedBy" in old:
             new["managedBy"] = old["managedBy"]
         self._complete(new)

@@ -100,10 +100,12 @@ class Networks(ResourceType):
             raise ArmError(400, "InvalidRequestFormat", text)
         for block in blocks:
             _block(block, "InvalidAddressPrefixFormat")
+        if old and "subnets" not in properties:  # they stay, since version 2023-09-01
+            properties["subnets"] = [*old["properties"]["subnets"]]
         kept = {of.get("name", "").lower() for of in properties.get("subnets", ())}
         for subnet in old["properties"]["subnets"] if old else ():
             if subnet["name"].lower() not in kept:
-                self._check_unused(subnet)  # a PUT without a subnet takes it away (ray#44100)
+                self._check_unused(subnet)  # a PUT with others takes it away (ray#44100)
         self._check_subnets(new["name"], blocks, properties.get("subnets", ()))
 
     def complete(self, call: Call, new: Document, old: Document | None) -> None:

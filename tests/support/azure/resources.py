@@ -100,6 +100,9 @@ class ResourceType:
     """As ``compute.Disk``."""
     list_in_group = "list"
     list_everywhere = "list_all"
+    created = 201
+    """The status with which a new one is answered."""
+    has_etag = True
 
     def __init__(self, arm: Arm) -> None:
         self.arm = arm
@@ -133,7 +136,7 @@ class ResourceType:
         """Add what a resource has that was not sent, before it is answered for the first time."""
 
     def finish(self, document: Document) -> None:
-        """See that one has been made; raises `ArmError` if it has not."""
+        """See that one has been made, or changed."""
 
     def check_delete(self, document: Document) -> None:
         """Raise `ArmError` if one can't be deleted now."""
@@ -164,7 +167,8 @@ class ResourceType:
         self.check(call, new, old)
         self.complete(call, new, old)
         new["properties"]["provisioningState"] = "Updating" if old else "Creating"
-        new["etag"] = new_etag()
+        if self.has_etag:
+            new["etag"] = new_etag()
         self.arm.resources.add(new)
 
         def finish() -> None:
@@ -173,7 +177,11 @@ class ResourceType:
                 new["properties"]["provisioningState"] = "Succeeded"
 
         return self.arm.operations.begin(
-            call, 200 if old else 201, self.view(new), location=new["location"], finish=finish
+            call,
+            200 if old else self.created,
+            self.view(new),
+            location=new["location"],
+            finish=finish,
         )
 
     def get(self, call: Call) -> Any:

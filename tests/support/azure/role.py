@@ -18,11 +18,25 @@ from tests.support.paths import ROOT
 
 FILE = ROOT / "plugins/azure/src/bigmachine_azure/role.json"
 TOUR = "tests/integration/azure/test_role.py::test_role_matches_the_plugins_calls"
+_OF_SUBSCRIPTIONS = {
+    "subscriptions.get": "read",
+    "subscriptions.list": "read",
+    "subscriptions.list_locations": "locations/read",
+}
 
 
 def actions(arm: Arm, calls: Iterable[Call]) -> set[str]:
     """Return what these calls of the plugin need."""
-    found = sorted(action for call in calls for action, _ in actions_of(arm, call))
+    calls = [*calls]
+    needed = {action for call in calls for action, _ in actions_of(arm, call)}
+    # Azure lets also others see these two; built-in roles, as 'Virtual Machine Contributor', have
+    # the first, and 'Reader' the second.
+    for call in calls:
+        if call.method == "operations.status":
+            needed.add(f"{call.provider}/locations/operations/read")
+        if call.method in _OF_SUBSCRIPTIONS:
+            needed.add(f"Microsoft.Resources/subscriptions/{_OF_SUBSCRIPTIONS[call.method]}")
+    found = sorted(needed)
     # Some letters are large in one path and small in another; Azure does not mind.
     return {*{action.lower(): action for action in found}.values()}
 

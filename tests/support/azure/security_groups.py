@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tests.support.azure.calls import Call
@@ -161,9 +162,7 @@ def _problems(name: str, rule: dict[str, Any]) -> Iterator[ArmError]:
             yield _missing(name, f"{side}AddressPrefix")
         if one and not (one == "*" or one in SERVICE_TAGS or _is_prefix(one)):
             yield _bad_prefix(name, one)
-        for prefix in many or ():
-            if not _is_prefix(prefix):  # "Tags may not be used" in lists
-                yield _bad_prefix(name, prefix)
+        yield from _problems_of_list(name, side, many or ())
         ports = rule.get(f"{side}PortRanges") or [rule.get(f"{side}PortRange") or ""]
         for port in ports:
             if not port:
@@ -175,6 +174,41 @@ def _problems(name: str, rule: dict[str, Any]) -> Iterator[ArmError]:
                     f"Security rule has invalid Port range. Value provided: {port}. Value should "
                     "be an integer OR integer range with '-' delimiter. Valid range 0-65535.",
                 )
+
+
+def _problems_of_list(name: str, side: str, prefixes: Sequence[str]) -> Iterator[ArmError]:
+    """Yield what Azure would refuse of several prefixes in one rule."""
+    parameter = f"{side.title()}AddressPrefixes"
+    for prefix in prefixes:
+        if prefix == "*" or prefix in SERVICE_TAGS:
+            # hashicorp/terraform-provider-azurerm#5617
+            yield ArmError(
+                400,
+                "SecurityRuleParameterContainsUnsupportedValue",
+                f"Security rule parameter {parameter} for rule with Id {name} cannot specify "
+                "existing VIRTUALNETWORK, INTERNET, AZURELOADBALANCER, '*' or system tags. "
+                f"Unsupported value used: {prefix}.",
+            )
+        elif not _is_prefix(prefix):
+            yield _bad_prefix(name, prefix)
+    blocks = [ipaddress.ip_network(of) for of in prefixes if _is_prefix(of)]
+    if len({of.version for of in blocks}) > 1:
+        # gardener/gardener-extension-provider-azure#397
+        yield ArmError(
+            400,
+            "ResourceCannotContainAddressPrefixesFromDifferentAddressFamilies",
+            f"Resource {name} contains IP addresses or prefixes that belong to different address "
+            "families. All IP addresses or prefixes in the resource should belong to the same "
+            "address family.",
+        )
+    elif any(one.overlaps(other) for one, other in itertools.combinations(blocks, 2)):
+        # kubernetes-sigs/cloud-provider-azure#6775
+        yield ArmError(
+            400,
+            "OverlappingSubnetsNotPermittedInSecurityRule",
+            f"Security rule parameter {parameter} for rule with Id {name} cannot specify "
+            "overlapping subnets.",
+        )
 
 
 def _missing(name: str, field: str) -> ArmError:
@@ -194,7 +228,7 @@ def _bad_prefix(name: str, prefix: str) -> ArmError:
 
 def _is_prefix(text: str) -> bool:
     try:
-        ipaddress.ip_network(text, strict=False)
+        ipaddress.ip_network(text)  # no address inside a block: Azure/azure-powershell#4557
     except ValueError:
         return False
     return True

@@ -70,7 +70,7 @@ class Throttles:
         wait = self._take(kind, call.user.id, self.of_principal[kind])
         scope = "subscription" if call.subscription else "tenant"
         headers = {f"x-ms-ratelimit-remaining-{scope}-{kind}": self._left(kind, call.user.id)}
-        if wait or self.arm.chance.of("a throttled request", self.at_random):
+        if wait or (self.at_random and self.arm.chance.of("a throttled request", self.at_random)):
             raise _throttled(call, math.ceil(wait), headers)
         if call.method in _OF_COMPUTE and call.provider == "Microsoft.Compute":
             headers["x-ms-ratelimit-remaining-resource"] = self._take_compute(call)

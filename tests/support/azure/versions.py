@@ -33,6 +33,7 @@ VERSIONS: dict[str, tuple[str, ...]] = {
     ),
     "Microsoft.ManagedIdentity": ("2024-11-30", "2023-01-31", "2018-11-30"),
     "Microsoft.DevTestLab": ("2018-09-15",),
+    "Microsoft.Authorization/locks": ("2020-05-01", "2016-09-01"),
 }
 """By type, or by provider for those of its types that are not here; newest first."""
 

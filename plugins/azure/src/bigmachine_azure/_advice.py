@@ -137,7 +137,8 @@ def explain(error: AzureError) -> BigmachineError:
 def answer_of(error: AzureError) -> str:
     """Return what Azure answered, or its SDK says, in one line that is not too long."""
     text = " ".join(_CUT.sub("", said(error)).split())
-    text = text if len(text) <= _MAX_ANSWER else text[: _MAX_ANSWER - 1] + "…"
+    most = _MAX_ANSWER // 2 if error.is_denied and error.denied_action else _MAX_ANSWER
+    text = text if len(text) <= most else text[: most - 1] + "…"  # the advice has what was denied
     if not error.is_response and error.is_unauthenticated:
         return f"azure-identity says: {text}" if text else "azure-identity found none"
     return f"{'Azure answered' if error.is_response else 'its SDK says'} {error.code}: {text}"

@@ -46,6 +46,10 @@ _WITHOUT = {
     "known before",
     "Microsoft.Authorization/roleDefinitions/read": "whether machines may delete their VMs is not "
     "known before",
+    f"{_COMPUTE}/locations/publishers/artifacttypes/offers/skus/versions/read": "an image of the "
+    "Marketplace that does not fit is noticed at the launch",
+    f"{_COMPUTE}/locations/usages/read": "a used-up quota of vCPUs is noticed at the launch",
+    f"{_COMPUTE}/skus/read": "a size that can't be had is noticed at the launch",
     f"{_COMPUTE}/virtualMachines/retrieveBootDiagnosticsData/action": "errors don't show the "
     "consoles of machines",
     f"{_NETWORK}/locations/usages/read": "a used-up quota of addresses is noticed at the launch",

@@ -12,6 +12,7 @@ from ._api import Api
 from ._disk_types import disk_type
 from ._find_images import find_images
 from ._identity import find_identity
+from ._locks import check_locks
 from ._network import Network, find_network, find_security_group
 from ._offers import Offer, list_offers
 from ._options import AzureOptions
@@ -58,6 +59,7 @@ async def make_launch_plan(api: Api, o: AzureOptions, *, address_service_url: st
     first = Parallel()
     subscription = first.add(lambda: read_subscription(api))
     first.add(lambda: check_providers(api))
+    first.add(lambda: check_locks(api, place))
     policies = first.add(lambda: read_policies(api, place))
     skus = first.add(lambda: read_skus(api, location=location))
     network = first.add(lambda: find_network(api, o, place))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
+
+import trio
 
 from bigmachine import cloud
 from bigmachine.system import Instance
@@ -14,8 +17,6 @@ from ._vm import Vm
 if TYPE_CHECKING:
     from ._account import Account
     from ._errors import AzureError
-
-_LOOKS = 2  # for leftovers, by lists
 
 
 class SessionResources(cloud.SessionResources[Vm]):
@@ -51,8 +52,8 @@ class SessionResources(cloud.SessionResources[Vm]):
     async def terminate(self, ids: Collection[str]) -> None:
         """Delete VMs with all that is theirs; return when all is gone."""
         await self._account().vms.delete(ids, at_once=self.ended)
-        if self._may_have_schedules:
-            await self._account().deallocation.forget(ids)
+        others = {*ids} - {*self.ids.values()}  # whose options are not known
+        await self._account().deallocation.forget(ids if self._may_have_schedules else others)
 
     async def find_ours(self, instance: Instance) -> str:
         """Return the id of a VM, by its own id or its name; "" unless it is a session's."""
@@ -72,13 +73,14 @@ class SessionResources(cloud.SessionResources[Vm]):
     async def free_leftovers(self) -> None:
         """Delete what VMs have left, and the security group; then look once more.
 
-        A list may lack what a failed or forced request has just left. One that fails keeps nothing
-        else from being deleted.
+        A list may lack what a failed or forced request has just left: then that look is later. One
+        that fails keeps nothing else from being deleted.
         """
         account = self._account()
         await account.vms.delete_parts()
         errors: list[AzureError] = []
-        for _ in range(_LOOKS):
+        for look_at in (-math.inf, account.vms.listed_at):
+            await trio.sleep_until(look_at)
             found, errors = await account.leftovers.find(
                 session=self.session, group=self._group, has_ended=True
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,8 +42,11 @@ class Vm:
     """Why it could not be made: Azure's code and message; both empty if Azure gives no reason."""
     session: str
     tags: Mapping[str, str] = field(repr=False)
+    interfaces: tuple[str, ...] = field(repr=False)
+    """The IDs of its network interfaces."""
     parts: tuple[str, ...] = field(repr=False)
-    """The IDs of its network interfaces and disks."""
+    """The IDs of those interfaces and disks that Azure deletes with it: not what somebody has
+    attached to it later."""
     internal_address: str = ""
     external_address: str = ""
 
@@ -63,6 +66,7 @@ class Vm:
             failure=("", ""),
             session=_tags.session_of(raw),
             tags=_tags.tags_of(raw),
+            interfaces=tuple(normal_id(one.get("id") or "") for one in _interfaces(properties)),
             parts=_parts(properties),
         )
         return vm.with_states(raw)
@@ -169,10 +173,20 @@ class Vm:
         )
 
 
+def _interfaces(properties: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return (properties.get("networkProfile") or {}).get("networkInterfaces") or ()
+
+
 def _parts(properties: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the IDs of a virtual machine's interfaces and disks, from its properties."""
-    interfaces = (properties.get("networkProfile") or {}).get("networkInterfaces") or ()
+    """Return the IDs of the interfaces and disks that are deleted with a virtual machine."""
     storage = properties.get("storageProfile") or {}
     disks = [storage.get("osDisk") or {}, *(storage.get("dataDisks") or ())]
-    ids = [*interfaces, *(disk.get("managedDisk") or {} for disk in disks)]
-    return tuple(filter(None, (normal_id(one.get("id") or "") for one in ids)))
+    ids = [
+        *(one.get("id") for one in _interfaces(properties) if _goes(one.get("properties") or {})),
+        *((disk.get("managedDisk") or {}).get("id") for disk in disks if _goes(disk)),
+    ]
+    return tuple(filter(None, (normal_id(id or "") for id in ids)))
+
+
+def _goes(part: Mapping[str, Any]) -> bool:
+    return part.get("deleteOption") == "Delete"

@@ -14,9 +14,9 @@ from bigmachine.cloud import Batch, for_each, poll_intervals
 from bigmachine.system import Instance
 
 from ._errors import AzureError
-from ._interfaces import Interfaces
+from ._interfaces import Interface, Interfaces
 from ._resource_ids import ResourceId, normal_id
-from ._resources import INTERFACE, VM, Resources, kind_of
+from ._resources import VM, Resources
 from ._vm import Vm
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ logger = logging.getLogger("bigmachine.azure")
 
 _MAX_IDS = 1000  # asked for at once; a list has as many as there are
 _NEW_SECONDS = 30.0  # Azure may not find what was made a moment ago
+_LISTED_SECONDS = 20.0  # for which lists may lack what is new (bosh-azure-cpi-release issue 765)
 _NOT_THERE = 204  # the status of a deletion's answer if there was nothing to delete
 # A deletion can be repeated: another change of the VM goes on.
 _BUSY = frozenset(
@@ -48,6 +49,8 @@ class Vms:
         self._listed = Batch(self._list_all, max_keys=_MAX_IDS)
         self._first_seen: dict[str, float] = {}
         self._parts: dict[str, set[str]] = {}  # of VMs, until they and these are gone
+        self.listed_at = -math.inf
+        """When lists have what VMs have left that were deleted before their parts were known."""
         self._deleted: set[str] = set()  # VMs that are gone, but for their parts
 
     def note_new(self, *ids: str) -> None:
@@ -165,7 +168,12 @@ class Vms:
 
         Many are looked at by one list: to follow each operation would take many requests of each.
         """
-        await self._note_addresses(await self._listed(id))
+        for delay in poll_intervals():  # what it has is known as long as it is there
+            vm = await self._listed(id)
+            if vm is not None or not self.is_new(id):
+                break
+            await trio.sleep(delay)
+        await self._note_addresses(vm)
         operation: Operation | None = None
         for delay in poll_intervals():
             if operation is None:
@@ -208,17 +216,23 @@ class Vms:
 
     async def _note_addresses(self, vm: Vm | None) -> None:
         """Take note of a VM's public addresses: once it is gone, nothing else names them."""
-        for part in vm.parts if vm is not None else ():
-            if vm is not None and kind_of(part) is INTERFACE:
-                interface = await self._interfaces.read(part)
-                if interface is not None and interface.public_address_id:
-                    self._parts.setdefault(vm.id, set()).add(interface.public_address_id)
+        for id in vm.interfaces if vm is not None else ():
+            if interface := await self._interfaces.read(id):
+                self._note_address(vm, interface)
+        if vm is None or not vm.interfaces:
+            self.listed_at = trio.current_time() + _LISTED_SECONDS
+
+    def _note_address(self, vm: Vm | None, interface: Interface) -> None:
+        """Take note of a VM's own public address, whose name is its; not of another's."""
+        public = interface.public_address_id
+        if vm is not None and public and public.rpartition("/")[2].startswith(vm.resource_name):
+            self._parts.setdefault(vm.id, set()).add(public)
 
     async def _with_addresses(self, vm: Vm) -> Vm:
-        for part in vm.parts:
-            if kind_of(part) is INTERFACE and (found := await self._interfaces.read(part)):
+        for id in vm.interfaces:
+            if found := await self._interfaces.read(id):
+                self._note_address(vm, found)
                 public = found.public_address_id
-                self._parts.setdefault(vm.id, set()).update(filter(None, [public]))
                 return dataclasses.replace(
                     vm,
                     internal_address=found.private_address,

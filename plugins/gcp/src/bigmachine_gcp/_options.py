@@ -79,7 +79,7 @@ class GcpOptions(VmOptions):
     kms_key: str = option(
         "",
         help="The key of Cloud KMS that encrypts all disks but local SSDs, as "
-        "projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY; by default Google's.",
+        "projects/PROJECT/locations/PLACE/keyRings/RING/cryptoKeys/KEY; by default Google's.",
         other_names=("encrypted",),
     )
     network: str = option(
