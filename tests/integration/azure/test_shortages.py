@@ -14,7 +14,7 @@ from tests.support.azure.arm import LOCATION
 from tests.support.azure.capacity import CODES
 from tests.support.azure.errors import ArmError
 from tests.support.azure.fixtures import SIZE
-from tests.support.azure.vms import Vm
+from tests.support.azure.vm import Vm
 
 CREATE, DELETE = "virtual_machines.create_or_update", "virtual_machines.delete"
 OTHER = "Standard_D2as_v5"
