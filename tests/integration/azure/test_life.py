@@ -34,6 +34,7 @@ def names(arm) -> list[str]:
 # -- watch ----------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_running_vm_has_not_ended(run):
     async def test(kit):
         [instance] = await kit.start()
@@ -150,6 +151,7 @@ def test_vm_that_a_list_lacks_is_looked_at_by_its_name(run, arm):
     run(test)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("consistent")
 def test_who_may_not_list_the_subscription_gets_each_power_state(run, arm):
     async def test(kit):
@@ -222,6 +224,7 @@ def test_another_process_stops_a_vm_by_its_name_or_id(run, arm, known):
     run(test)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("consistent")
 def test_ended_machines_are_not_shut_down_again_and_all_others_are(run, arm):
     async def test(kit):
@@ -267,6 +270,7 @@ def test_lost_answer_of_a_deletion_is_no_error(run, arm):
     run(test)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("consistent")
 def test_deletion_that_azure_fails_is_an_error_and_can_be_repeated(run, arm, monkeypatch):
     failure = ArmError(409, "InternalExecutionError", "An internal execution error occurred.")
@@ -318,6 +322,7 @@ def test_cost_of_a_deallocated_vm_is_not_that_of_one_that_runs(run, arm):
     run(test)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("consistent")
 def test_interface_that_outlives_a_forced_deletion_goes_with_its_address(run, arm, monkeypatch):
     likely = arm.chance.of
@@ -420,6 +425,7 @@ def test_list_that_fails_is_told_with_what_the_others_have(run, arm):
     run(test)
 
 
+@pytest.mark.long
 def test_list_that_fails_at_the_end_keeps_nothing_else(run, arm):
     async def test(kit):
         await kit.start()
