@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from bigmachine.testing.conformance import Suite
-from bigmachine.testing.conformance._clauses import clause_of
+from bigmachine.testing.conformance._clauses import Tier, clause_of
 from tests.conformance.broken import Fault, load_all
-from tests.conformance.cloud import CloudSystem
 from tests.conformance.kit_runs import MODULE, Run, run
 from tests.conformance.suites import TIMEOUT
 
@@ -24,6 +23,11 @@ TESTS = {
     if name.startswith("test_") and (clause := clause_of(Suite, name))
 }
 """The kit's tests by clause."""
+OFFLINE = {
+    clause.id
+    for name in TESTS.values()
+    if (clause := clause_of(Suite, name)) and clause.tier is Tier.OFFLINE
+}
 # Numbers of processes. A run of the whole kit uses a processor two thirds of the time; tests of
 # broken clauses mostly wait.
 AT_ONCE = 2 * (os.cpu_count() or 1)
@@ -33,21 +37,14 @@ SHORT_TIMEOUT = 2.0
 
 
 def _quick_ones() -> list[Fault]:
-    """Return faults that break all clauses together which faults without processes break.
-
-    The others break one again, in another way, or start processes, which takes longer.
-    """
+    """Return faults that break clauses which are tested without machines, each clause once."""
     chosen: list[Fault] = []
     broken: set[str] = set()
     for fault in FAULTS.values():
-        if not (_is_on_processes(fault) or fault.breaks <= broken):
+        if fault.breaks <= OFFLINE - broken:
             chosen.append(fault)
             broken |= fault.breaks
     return chosen
-
-
-def _is_on_processes(fault: Fault) -> bool:
-    return fault.module.startswith(__package__) and not issubclass(fault.load(), CloudSystem)
 
 
 UNBROKEN = {

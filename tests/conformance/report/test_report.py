@@ -57,6 +57,7 @@ def test_test_overridden_without_reason_fails_suite(tmp_path):
     assert run.verdict("core") == "NOT CONFORMANT"
 
 
+@pytest.mark.long
 def test_xfail_without_reason_fails_suite(tmp_path):
     source = (
         PLAIN
@@ -93,6 +94,7 @@ def test_clause_waived_with_reason_is_reported_as_not_conformant(tmp_path):
     assert "a test of the report" in run.output
 
 
+@pytest.mark.long
 def test_waiver_of_passing_clause_is_reported(tmp_path):
     source = (
         PLAIN
@@ -108,6 +110,7 @@ def test_waiver_of_passing_clause_is_reported(tmp_path):
     assert "fixed long ago" in reason
 
 
+@pytest.mark.long
 def test_invalid_hook_fails_one_clause_and_blocks_others(tmp_path):
     source = """
 class Plain(InProcessSystem):
@@ -158,6 +161,7 @@ class TestBilled(Suite):
 """
 
 
+@pytest.mark.long
 def test_billed_machines_are_not_started_by_default(tmp_path):
     run = run_suite(tmp_path, BILLED, "-k", "starts_runs or valid_before")
     assert run.status == 0
@@ -167,6 +171,7 @@ def test_billed_machines_are_not_started_by_default(tmp_path):
     assert run.verdict("core") == "not proven"
 
 
+@pytest.mark.long
 def test_live_run_needs_cost_limit(tmp_path):
     run = run_suite(tmp_path, BILLED, "--conformance-tier=live")
     assert run.status == 4
@@ -190,6 +195,7 @@ def test_live_run_reports_cost_limit_and_actual_cost(tmp_path):
     assert "spent about $0.60" in run.output
 
 
+@pytest.mark.long
 def test_live_run_stops_at_cost_limit(tmp_path):
     arguments = ("--conformance-tier=live", "--conformance-max-cost=5.3")
     run = run_suite(tmp_path, BILLED, "-k", "starts_runs or unknown_instances or fewer", *arguments)
@@ -208,12 +214,14 @@ def test_offline_tier_starts_no_machine(tmp_path):
     assert run.results["HOOKS-3"][0] == "passed"
 
 
+@pytest.mark.long
 def test_each_suite_of_one_run_is_reported_separately(tmp_path):
     source = PLAIN + BILLED
     run = run_suite(tmp_path, source, "-k", "valid_before_setup")
     assert [suite["suite"] for suite in run.report["suites"]] == ["TestPlain", "TestBilled"]
 
 
+@pytest.mark.long
 def test_other_tests_get_no_report(tmp_path):
     run = run_suite(tmp_path, "def test_nothing():\n    pass\n")
     assert run.status == 0
@@ -221,6 +229,7 @@ def test_other_tests_get_no_report(tmp_path):
     assert run.report is None
 
 
+@pytest.mark.long
 def test_offline_tier_calls_setup_and_tells_the_rest_in_one_line(tmp_path):
     source = PLAIN + "\n    bad_options = ({'maxprocs': 0},)\n"
     run = run_suite(tmp_path, source, "--conformance-tier=offline", "-v")
@@ -237,12 +246,14 @@ def test_clause_selects_its_test(tmp_path):
     assert ran == {"HOOKS-3", "CONSOLE-2"}
 
 
+@pytest.mark.long
 def test_run_without_selected_test_prints_no_report(tmp_path):
     run = run_suite(tmp_path, PLAIN, "-k", "nothing_of_this_name")
     assert run.status == 5
     assert "not run" not in run.output
 
 
+@pytest.mark.long
 def test_misleading_name_is_told_once(tmp_path):
     source = """
 class Misspelt(InProcessSystem):
@@ -260,6 +271,7 @@ class TestMisspelt(Suite):
         assert " ".join(part.split()).count("did you mean 'tail'") == 1
 
 
+@pytest.mark.long
 def test_import_of_class_in_test_file_is_not_measured(tmp_path):
     source = PLAIN.replace("InProcessSystem()", "Own()") + "\nclass Own(InProcessSystem): pass\n"
     run = run_suite(tmp_path, source, "-k", "IMPORT-1")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -52,24 +53,36 @@ def use(arm: Any, consistent: None) -> Callable[..., Any]:
     return use
 
 
+_CLIENTS = {
+    "compute": "azure.mgmt.compute.ComputeManagementClient",
+    "network": "azure.mgmt.network.NetworkManagementClient",
+    "resources": "azure.mgmt.resource.resources.ResourceManagementClient",
+    "subscriptions": "azure.mgmt.resource.subscriptions.SubscriptionClient",
+}
+
+
 @pytest.fixture
-def client(arm: Any) -> Iterator[Callable[..., Any]]:
-    """Return a client of Azure's SDK, by its class."""
+def client(arm: Any) -> Iterator[Callable[[str], Any]]:
+    """Return a client of Azure's SDK, by its name in `_CLIENTS`.
+
+    The SDK takes seconds to import, so that only those import it that run such a test.
+    """
     from azure.identity import DefaultAzureCredential
 
-    made: dict[type, Any] = {}
+    made: dict[str, Any] = {}
     credential = DefaultAzureCredential(disable_instance_discovery=True)
 
-    def client(kind: type, *args: str) -> Any:
-        if kind not in made:
-            made[kind] = kind(
+    def client(name: str) -> Any:
+        if name not in made:
+            module, _, kind = _CLIENTS[name].rpartition(".")
+            made[name] = getattr(importlib.import_module(module), kind)(
                 credential,
-                *args,
+                *([] if name == "subscriptions" else [arm.subscription]),
                 base_url=arm.url,
                 credential_scopes=[f"{RESOURCE}/.default"],
                 retry_total=0,
             )
-        return made[kind]
+        return made[name]
 
     yield client
     for of in made.values():

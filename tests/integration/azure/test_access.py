@@ -60,6 +60,7 @@ def test_group_lets_driver_and_subnet_in_on_one_port_and_nobody_else(run, arm):
     run(test, allow=["192.0.2.7", ALLOWED, "10.0.0.0/9", "10.1.0.0/16"])
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("consistent")
 def test_driver_is_let_in_at_its_new_address_and_not_at_its_old_one(run, arm, tmp_path, caplog):
     (key := tmp_path / "key.pub").write_text("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBYm me\n")
@@ -83,7 +84,14 @@ def test_driver_is_let_in_at_its_new_address_and_not_at_its_old_one(run, arm, tm
 
 
 @pytest.mark.usefixtures("consistent")
-@pytest.mark.parametrize("how", ["widened", "narrowed", "emptied"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "widened",
+        pytest.param("narrowed", marks=pytest.mark.long),
+        pytest.param("emptied", marks=pytest.mark.long),
+    ],
+)
 def test_group_that_somebody_has_changed_is_restored(run, arm, caplog, how):
     async def test(kit):
         instances = await kit.start()
@@ -169,6 +177,7 @@ def test_group_whose_creation_has_no_answer_is_freed(run, arm, monkeypatch):
     run(test)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("consistent")
 def test_driver_dials_public_addresses_and_machines_private_ones(run, arm):
     async def test(kit):

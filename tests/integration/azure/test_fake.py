@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from azure.mgmt.resource.resources import ResourceManagementClient
-from azure.mgmt.resource.subscriptions import SubscriptionClient
 
 from tests.integration.azure.sdk import QUICKLY, refused_code
 from tests.support.schemas import REFUSED
@@ -12,7 +10,7 @@ from tests.support.schemas import REFUSED
 
 @pytest.fixture
 def groups(arm, client):
-    return client(ResourceManagementClient, arm.subscription).resource_groups
+    return client("resources").resource_groups
 
 
 def test_resource_group_is_made_listed_and_deleted(groups, consistent):
@@ -38,13 +36,13 @@ def test_body_that_the_models_do_not_allow_is_refused_and_fails_the_test(groups)
 
 
 def test_operation_that_the_fake_does_not_have_fails_the_test(arm, client):
-    tags = client(ResourceManagementClient, arm.subscription).tags
+    tags = client("resources").tags
     assert refused_code(tags.list().next) == "NotImplemented"
     assert "tagNames: the tests' Azure does not have it" in REFUSED.pop()
 
 
 def test_locations_and_subscriptions_are_listed(arm, client):
-    subscriptions = client(SubscriptionClient).subscriptions
+    subscriptions = client("subscriptions").subscriptions
     assert [of.subscription_id for of in subscriptions.list()] == [arm.subscription]
     names = [of.name for of in subscriptions.list_locations(arm.subscription)]
     assert arm.location in names

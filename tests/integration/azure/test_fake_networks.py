@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from azure.mgmt.compute import ComputeManagementClient
-from azure.mgmt.network import NetworkManagementClient
 
 from tests.integration.azure.sdk import QUICKLY, refused_code
 from tests.support.schemas import REFUSED
@@ -48,7 +46,7 @@ def group(*rules):
 @pytest.fixture
 def network(arm, client, consistent):
     arm.groups.add("rg")
-    return client(NetworkManagementClient, arm.subscription)
+    return client("network")
 
 
 @pytest.fixture
@@ -208,7 +206,7 @@ def test_interface_of_a_machine_cannot_go_and_a_failed_one_reserves_it(arm, netw
 def test_disk_cannot_go_while_it_is_attached(arm, client, network):
     vm = {"id": "/vms/m1", "location": "westeurope"}
     disk = arm.disks.create_for(vm, "data", group="rg", size_gb=32, sku="Premium_LRS")
-    disks = client(ComputeManagementClient, arm.subscription).disks
+    disks = client("compute").disks
     assert [(of.name, of.disk_state) for of in disks.list()] == [("data", "Attached")]
     assert arm.leftovers() == ["disks data"]
     assert refused_code(disks.begin_delete, "rg", "data") == "OperationNotAllowed"
@@ -217,7 +215,7 @@ def test_disk_cannot_go_while_it_is_attached(arm, client, network):
 
 
 def test_disk_of_its_own_is_made_and_deleted(arm, client, network):
-    disks = client(ComputeManagementClient, arm.subscription).disks
+    disks = client("compute").disks
     body = {
         "location": "westeurope",
         "sku": {"name": "Premium_LRS"},

@@ -5,10 +5,6 @@ from __future__ import annotations
 import pytest
 import requests
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ServiceResponseError
-from azure.identity import ClientSecretCredential
-from azure.mgmt.network import NetworkManagementClient
-from azure.mgmt.resource.resources import ResourceManagementClient
-from azure.mgmt.resource.subscriptions import SubscriptionClient
 
 from tests.integration.azure.sdk import QUICKLY, refused_code
 from tests.support.azure.entra import CLIENT, OTHER_TENANT, SECRET, TENANT, Principal
@@ -17,7 +13,7 @@ from tests.support.schemas import REFUSED
 
 @pytest.fixture
 def resources(arm, client):
-    return client(ResourceManagementClient, arm.subscription)
+    return client("resources")
 
 
 @pytest.fixture
@@ -47,6 +43,8 @@ def error_of(call, *args, **keywords):
     ],
 )
 def test_entra_refuses_wrong_tenants_clients_and_secrets(arm, tenant, client_id, secret, text):
+    from azure.identity import ClientSecretCredential  # late, as in `client`
+
     options = {"authority": arm.url, "disable_instance_discovery": True}
     credential = ClientSecretCredential(tenant, client_id, secret, **options)
     with credential, pytest.raises((ClientAuthenticationError, ValueError), match=text):
@@ -67,7 +65,7 @@ def test_expired_token_and_token_of_another_tenant_are_unauthorized(arm, resourc
 
 def test_unknown_and_disabled_subscriptions_are_refused(arm, client, resources):
     unknown = "66666666-6666-4666-8666-666666666666"
-    get = client(SubscriptionClient).subscriptions.get
+    get = client("subscriptions").subscriptions.get
     assert refused_code(get, unknown) == "SubscriptionNotFound"
     arm.places.states[arm.subscription] = "Disabled"
     assert len([*resources.resource_groups.list()]) == 1  # one may look
@@ -153,7 +151,7 @@ def test_lock_keeps_what_is_below_it_from_being_deleted(arm, resources):
 def test_new_resource_group_is_not_seen_by_all_requests_at_first(arm, resources, client):
     arm.chance.probability, arm.chance.now = 1.0, lambda: 0.0  # however slow this computer is
     resources.resource_groups.create_or_update("new", {"location": arm.location})
-    networks = client(NetworkManagementClient, arm.subscription).virtual_networks
+    networks = client("network").virtual_networks
     for _ in range(3):
         assert refused_code(networks.get, "new", "net") == "ResourceGroupNotFound"
     assert refused_code(networks.get, "new", "net") == "ResourceNotFound"

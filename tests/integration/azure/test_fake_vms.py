@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 from azure.core import MatchConditions
-from azure.mgmt.compute import ComputeManagementClient
-from azure.mgmt.resource.resources import ResourceManagementClient
 
 from tests.integration.azure.plain_requests import vm_body
 from tests.integration.azure.sdk import QUICKLY, refused_code
@@ -13,7 +11,7 @@ from tests.integration.azure.sdk import QUICKLY, refused_code
 
 @pytest.fixture
 def compute(arm, client):
-    return client(ComputeManagementClient, arm.subscription)
+    return client("compute")
 
 
 @pytest.fixture
@@ -49,7 +47,7 @@ def test_vm_is_made_with_its_interface_address_and_disk_and_all_go_with_it(
 
 def test_deleted_resource_group_takes_its_machines_along(arm, compute, client, place, consistent):
     create(compute, place)
-    groups = client(ResourceManagementClient, arm.subscription).resource_groups
+    groups = client("resources").resource_groups
     groups.begin_delete("ours", **QUICKLY).result()
     assert (arm.leftovers(), arm.meter.rate, arm.vms.all) == ([], 0.0, {})
 

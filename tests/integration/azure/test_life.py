@@ -12,6 +12,7 @@ from bigmachine.errors import BigmachineError, IncompleteListError, StopReason, 
 from bigmachine.system import Instance
 from bigmachine_azure import AzureOptions, AzureSystem
 from tests.support.azure.errors import ArmError
+from tests.support.azure.orphans import add_orphan
 from tests.support.waiting import eventually
 
 SESSION = "test-0123abcd.bigmachine"
@@ -33,6 +34,7 @@ def names(arm) -> list[str]:
 # -- watch ----------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_running_vm_has_not_ended(run):
     async def test(kit):
         [instance] = await kit.start()
@@ -149,6 +151,7 @@ def test_vm_that_a_list_lacks_is_looked_at_by_its_name(run, arm):
     run(test)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("consistent")
 def test_who_may_not_list_the_subscription_gets_each_power_state(run, arm):
     async def test(kit):
@@ -221,6 +224,7 @@ def test_another_process_stops_a_vm_by_its_name_or_id(run, arm, known):
     run(test)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("consistent")
 def test_ended_machines_are_not_shut_down_again_and_all_others_are(run, arm):
     async def test(kit):
@@ -266,6 +270,7 @@ def test_lost_answer_of_a_deletion_is_no_error(run, arm):
     run(test)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("consistent")
 def test_deletion_that_azure_fails_is_an_error_and_can_be_repeated(run, arm, monkeypatch):
     failure = ArmError(409, "InternalExecutionError", "An internal execution error occurred.")
@@ -317,6 +322,7 @@ def test_cost_of_a_deallocated_vm_is_not_that_of_one_that_runs(run, arm):
     run(test)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("consistent")
 def test_interface_that_outlives_a_forced_deletion_goes_with_its_address(run, arm, monkeypatch):
     likely = arm.chance.of
@@ -330,6 +336,27 @@ def test_interface_that_outlives_a_forced_deletion_goes_with_its_address(run, ar
         kit.system.resources._ended.add("m1")
         await kit.system.stop(other)
         assert arm.meter.rate == 0.0
+
+    run(test)
+
+
+@pytest.mark.usefixtures("consistent")
+def test_disk_that_somebody_attached_is_not_deleted_with_the_vm(run, arm):
+    async def test(kit):
+        [instance] = await kit.start()
+        vm = arm.vms.by_name(instance.id)
+        theirs = add_orphan(arm, "Microsoft.Compute/disks", "results")
+        theirs["managedBy"] = vm.id
+        storage = vm.document["properties"]["storageProfile"]
+        own = storage["osDisk"]
+        managed = {"id": theirs["id"], "storageAccountType": "StandardSSD_LRS"}
+        attached = {**own, "lun": 9, "name": "results", "deleteOption": "Detach"}
+        storage["dataDisks"].append({**attached, "managedDisk": managed, "createOption": "Attach"})
+        storage["dataDisks"][-1].pop("osType", None)
+        await kit.system.stop(instance)
+        await kit.system.shutdown()
+        assert [one["name"] for one in arm.disks.all()] == ["results"]
+        arm.resources.remove(theirs["id"])
 
     run(test)
 
@@ -398,6 +425,7 @@ def test_list_that_fails_is_told_with_what_the_others_have(run, arm):
     run(test)
 
 
+@pytest.mark.long
 def test_list_that_fails_at_the_end_keeps_nothing_else(run, arm):
     async def test(kit):
         await kit.start()

@@ -72,7 +72,7 @@ def test_leftovers_of_the_run_are_freed_and_others_are_reported(account, arm, ca
     assert foreign not in left
     assert {one.session for one in left.values()} == {theirs}
     assert "STILL THERE" in capsys.readouterr().out
-    trio.run(other.system.shutdown)
+    arm.reset()
 
 
 def test_foreign_group_is_created_and_deleted(account, monkeypatch):

@@ -63,6 +63,7 @@ def test_vm_without_an_answer_and_without_room_comes_from_elsewhere(run, arm):
     run(test)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("one_attempt")
 def test_vm_that_appears_too_late_is_deleted_and_its_name_is_not_used(run, arm, monkeypatch):
     monkeypatch.setattr("bigmachine_azure._create_vms._FOUND_SECONDS", 0.1)
@@ -100,12 +101,16 @@ def test_start_ends_if_it_is_unknown_what_was_launched(run, arm):
     run(test)
 
 
-def test_name_that_another_vm_has_is_passed_over(run, arm):
+@pytest.mark.long
+@pytest.mark.parametrize("is_unknown", [False, True])
+def test_name_that_another_vm_has_is_passed_over(run, arm, is_unknown):
     async def test(kit):
         await kit.start()
         [first] = arm.vms.all.values()
         kit.request._names = iter(["m0", "m1"])
         kit.request._certified.clear()
+        if is_unknown:  # whether the first attempt has made it
+            arm.refuse(CREATE, ArmError(503, "ServiceUnavailable", "…"))
         [second] = await kit.system.start(1, kit.request)
         assert second.id == "bm-test-0123abcd-m1"
         assert names(arm) == [first.name, second.id]
@@ -114,7 +119,7 @@ def test_name_that_another_vm_has_is_passed_over(run, arm):
     run(test)
 
 
-@pytest.mark.parametrize("is_answered", [True, False])
+@pytest.mark.parametrize("is_answered", [pytest.param(True, marks=pytest.mark.long), False])
 def test_start_that_is_cancelled_waits_for_no_creation_and_leaves_no_vm(run, arm, is_answered):
     async def test(kit):
         await kit.start()
@@ -122,7 +127,7 @@ def test_start_that_is_cancelled_waits_for_no_creation_and_leaves_no_vm(run, arm
         if not is_answered:
             arm.lose_answer(CREATE, times=1000)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(kit.system.start, 20, kit.request)
+            nursery.start_soon(kit.system.start, 8, kit.request)
             while len(arm.vms.all) < 3:
                 await trio.sleep(0.01)
             arm.operations.seconds = 0.02

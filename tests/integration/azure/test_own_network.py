@@ -168,6 +168,7 @@ def test_only_the_subnet_is_created_where_the_network_has_others(group, arm):
     group(test)
 
 
+@pytest.mark.long
 def test_drivers_that_start_at_once_share_the_network(group, arm):
     async def test(api):
         await make_group(api)

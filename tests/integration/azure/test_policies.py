@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from bigmachine.errors import UsageError
 from tests.integration.azure.plans import plan, planning
 from tests.support.azure.arm import LOCATION, SUBSCRIPTION
@@ -12,47 +10,48 @@ SIZE, OTHER = "Standard_D2s_v5", "Standard_D2as_v5"
 _GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/bigmachine-{LOCATION}"
 
 
-@pytest.mark.parametrize(
-    ("policies", "options", "says"),
-    [
-        (
-            {"allowed_locations": ("northeurope", "eastus")},
-            {},
-            "location: the policy 'Allowed locations' of your organization does not allow "
-            "westeurope, but northeurope, eastus: pass one of these; or ask for an exemption",
-        ),
-        (
-            {"allowed_sizes": (OTHER,)},
-            {"vm_size": [OTHER, SIZE]},
-            f"vm_size: the policy 'Allowed sizes' of your organization does not allow {SIZE}: name "
-            f"one of those that it allows ({OTHER})",
-        ),
-        (
-            {"allowed_sizes": ("Standard_M128",)},
-            {"vm_size": ()},
-            "vm_size: the policy 'Allowed sizes' of your organization does not allow Standard_D2s",
-        ),
-        (
-            {"required_tags": ("owner", "costcenter")},
-            {"tags": ["Owner=me"]},
-            "tags: the policy 'Require costcenter' of your organization wants a tag of all "
-            "resources: pass tags=['costcenter=…']",
-        ),
-        (
-            {"forbids_public_addresses": True},
-            {},
-            "public_address: the policy 'No public IPs' of your organization allows no public",
-        ),
-    ],
-)
-def test_what_a_policy_forbids_is_refused_with_its_name(run, arm, policies, options, says):
-    vars(arm.policies).update(policies)
+FORBIDDEN = [
+    (
+        {"allowed_locations": ("northeurope", "eastus")},
+        {},
+        "location: the policy 'Allowed locations' of your organization does not allow "
+        "westeurope, but northeurope, eastus: pass one of these; or ask for an exemption",
+    ),
+    (
+        {"allowed_sizes": (OTHER,)},
+        {"vm_size": [OTHER, SIZE]},
+        f"vm_size: the policy 'Allowed sizes' of your organization does not allow {SIZE}: name "
+        f"one of those that it allows ({OTHER})",
+    ),
+    (
+        {"allowed_sizes": ("Standard_M128",)},
+        {"vm_size": ()},
+        "vm_size: the policy 'Allowed sizes' of your organization does not allow Standard_D2s",
+    ),
+    (
+        {"required_tags": ("owner", "costcenter")},
+        {"tags": ["Owner=me"]},
+        "tags: the policy 'Require costcenter' of your organization wants a tag of all "
+        "resources: pass tags=['costcenter=…']",
+    ),
+    (
+        {"forbids_public_addresses": True},
+        {},
+        "public_address: the policy 'No public IPs' of your organization allows no public",
+    ),
+]
+
+
+def test_what_a_policy_forbids_is_refused_with_its_name(run, arm):
+    nothing = {name: getattr(arm.policies, name) for policies, *_ in FORBIDDEN for name in policies}
 
     async def test(planner):
-        said = await planner.refusal(UsageError, **options)
-        assert said.startswith(says)
+        for policies, options, says in FORBIDDEN:
+            vars(arm.policies).update({**nothing, **policies})
+            said = await planner.refusal(UsageError, **options)
+            assert said.startswith(says), said
         arm.policies.can_be_listed = False  # then Azure says it at the launch
-        assert (await planner.plan(**options)).offers
+        assert (await planner.plan()).offers
 
     planning(run, test)
 
@@ -68,26 +67,33 @@ def test_what_policies_allow_is_bought(run, arm, monkeypatch):
     assert {offer.type_name for offer in made.offers} == {OTHER}
 
 
-@pytest.mark.parametrize(
-    "properties",
-    [
-        {"enforcementMode": "DoNotEnforce"},
-        {"notScopes": ["/subscriptions/x", _GROUP]},
-        {"notScopes": [f"/subscriptions/{SUBSCRIPTION}"]},
-        {"parameters": {"effect": {"value": "Audit"}}},
-        {"policyDefinitionId": "/providers/Microsoft.Authorization/policyDefinitions/other"},
-    ],
-)
-def test_policy_that_denies_nothing_here_is_passed_over(run, arm, properties):
+PASSED_OVER = [
+    {"enforcementMode": "DoNotEnforce"},
+    {"notScopes": ["/subscriptions/x", _GROUP]},
+    {"notScopes": [f"/subscriptions/{SUBSCRIPTION}"]},
+    {"parameters": {"effect": {"value": "Audit"}}},
+    {"policyDefinitionId": "/providers/Microsoft.Authorization/policyDefinitions/other"},
+]
+
+
+def test_policy_that_denies_nothing_here_is_passed_over(run, arm):
     arm.policies.forbids_public_addresses = True
+    changes = {}
 
     def edit(answer):
         for each in answer["value"]:
-            each["properties"].update(properties)
+            each["properties"].update(changes)
         return answer
 
     arm.edit("policy_assignments.list", edit)
-    assert plan(run).offers
+
+    async def test(planner):
+        for properties in PASSED_OVER:
+            changes.clear()
+            changes.update(properties)
+            assert (await planner.plan()).offers, properties
+
+    planning(run, test)
 
 
 def test_tag_with_its_value_and_place_of_a_new_group_are_asked_for(run, arm):

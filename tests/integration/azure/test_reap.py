@@ -131,6 +131,7 @@ def test_disk_alone_is_known_by_its_name_and_its_time(arm, capsys):
     assert arm.leftovers() == []
 
 
+@pytest.mark.long
 def test_reaping_waits_for_what_azure_holds(arm, orphaned):
     orphaned()
     nic = next(one for one in arm.interfaces.all() if "m7" in one["name"])
@@ -142,6 +143,7 @@ def test_reaping_waits_for_what_azure_holds(arm, orphaned):
     assert arm.leftovers() == []
 
 
+@pytest.mark.long
 def test_who_may_not_list_the_subscription_is_told_what_is_listed(arm, orphaned, capsys, caplog):
     orphaned()
     denied = ArmError(403, "AuthorizationFailed", "… to perform action 'Microsoft.Network/x/read'")

@@ -14,7 +14,7 @@ from tests.support.azure.arm import LOCATION
 from tests.support.azure.capacity import CODES
 from tests.support.azure.errors import ArmError
 from tests.support.azure.fixtures import SIZE
-from tests.support.azure.vms import Vm
+from tests.support.azure.vm import Vm
 
 CREATE, DELETE = "virtual_machines.create_or_update", "virtual_machines.delete"
 OTHER = "Standard_D2as_v5"
@@ -101,6 +101,7 @@ def test_vm_without_room_is_deleted_with_all_that_is_its(run, arm, code):
     run(test, zones=[zone] if zone else [])
 
 
+@pytest.mark.long
 def test_fewer_machines_than_requested_are_kept_and_told(run, arm, caplog):
     async def test(kit):
         with caplog.at_level(logging.WARNING, "bigmachine.azure"):
@@ -214,6 +215,7 @@ def test_spot_quota_leaves_on_demand_and_a_family_the_other_sizes(run, arm):
     run(test, vm_size=[SIZE, OTHER])
 
 
+@pytest.mark.long
 def test_public_addresses_that_are_used_up_end_the_search(run, arm):
     async def test(kit):
         system = await kit.setup()

@@ -202,7 +202,7 @@ def test_missing_capacity_of_the_only_zone_is_reported(run, aws, one_offer, capl
 
 
 @pytest.mark.usefixtures("consistent")
-@pytest.mark.parametrize("way", ["fleet", "run"])
+@pytest.mark.parametrize("way", ["fleet", pytest.param("run", marks=pytest.mark.long)])
 @pytest.mark.parametrize("count", [40, pytest.param(130, marks=pytest.mark.long)])
 def test_many_machines_need_few_requests_and_are_listed_by_name(run, aws, one_offer, way, count):
     async def test(kit):

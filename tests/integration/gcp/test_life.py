@@ -254,10 +254,12 @@ def test_stop_repeats_a_deletion_that_another_operation_holds_up(run, gce):
 
 @pytest.mark.usefixtures("consistent")
 @pytest.mark.parametrize("method", ["instances.delete", "zoneOperations.wait"])
-def test_stop_does_not_trust_a_false_not_found(run, gce, method):
+def test_stop_does_not_trust_a_false_not_found(run, gce, method, monkeypatch):
     async def test(kit):
         instances = await kit.start(2)
-        gce.refuse(method, GceError(404, "notFound", "The resource was not found"))
+        monkeypatch.setattr("bigmachine_gcp._api._ATTEMPTS", 1)
+        gce.operations.step_seconds = 0.2
+        gce.refuse(method, GceError(404, "notFound", "The resource was not found"), times=2)
         async with trio.open_nursery() as nursery:
             for instance in instances:
                 nursery.start_soon(kit.system.stop, instance)

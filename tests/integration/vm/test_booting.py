@@ -129,10 +129,8 @@ def test_syntax_error_on_machine_is_shown_by_driver(project: Path):
     assert "def answer(:" in done.stderr
 
 
-@pytest.mark.parametrize(
-    "hangs",
-    [pytest.param(False, id="runs", marks=pytest.mark.long), pytest.param(True, id="hangs")],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("hangs", [False, True], ids=["runs", "hangs"])
 def test_machines_power_off_after_driver_is_killed(project: Path, hangs: bool):
     arguments = ("main.py", "1", "wait")
     with driver(*arguments, cwd=project, environ=environ(project.parent)) as process:

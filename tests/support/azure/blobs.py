@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tests.support.azure.arm import Arm
-    from tests.support.azure.vms import Vm
+    from tests.support.azure.vm import Vm
 
 ROOT = "/blobs/"
 """Where the server has them."""

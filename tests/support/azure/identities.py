@@ -11,7 +11,7 @@ from tests.support.azure.resources import Document, ResourceType
 
 if TYPE_CHECKING:
     from tests.support.azure.arm import Arm
-    from tests.support.azure.vms import Vm
+    from tests.support.azure.vm import Vm
 
 
 class Identities(ResourceType):

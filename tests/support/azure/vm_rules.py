@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from tests.support.azure.calls import Call
 from tests.support.azure.capacity import is_spot
 from tests.support.azure.errors import ArmError, invalid
 from tests.support.azure.images import Source
 from tests.support.azure.places import WITHOUT_ZONES
 from tests.support.azure.sizes import Size
 from tests.support.azure.skus import DISK_TYPES
+from tests.support.azure.vm import Vm
 
 if TYPE_CHECKING:
     from tests.support.azure.arm import Arm
@@ -55,6 +58,39 @@ def check_vm(arm: Arm, vm: Mapping[str, Any]) -> tuple[Size, Source]:
     _check_security(size, source, of.get("securityProfile", {}))
     arm.images.check_terms(vm, arm.subscription)
     return size, source
+
+
+def check_identities(arm: Arm, vm: Mapping[str, Any]) -> None:
+    """Refuse a VM with an identity that there is not."""
+    for id in vm.get("identity", {}).get("userAssignedIdentities", {}):
+        if arm.resources.find(id) is None:
+            said = json.dumps(
+                {"error": {"code": "BadRequest", "message": f"Resource '{id}' was not found."}}
+            )
+            text = (
+                f"Identity operation for resource '{vm['id']}' failed with error 'Failed to "
+                f"perform resource identity operation. Status: 'BadRequest'. Response: '{said}'.'."
+            )
+            raise ArmError(400, "FailedIdentityOperation", text)
+
+
+def check_change(call: Call, vm: Vm) -> None:
+    """Refuse a PUT of a VM that there is, unless it changes what can be changed."""
+    if call.headers.get("if-none-match") == "*":
+        text = f"The resource '{vm.id}' already exists, and the request has 'If-None-Match: *'."
+        raise ArmError(412, "PreconditionFailed", text)
+    if vm.state == "Deleting":  # Azure/azure-sdk-for-python#2702
+        text = (
+            f"Operation 'Create or Update VM' is not allowed on VM '{vm.name}' since the VM is "
+            "marked for deletion. You can only retry the Delete operation (or wait for an ongoing "
+            "one to complete)."
+        )
+        raise ArmError(409, "OperationNotAllowed", text)
+    for part in ("osProfile", "storageProfile", "priority"):
+        given = call.body.get("properties", {}).get(part)
+        if given is not None and given != vm.sent["properties"].get(part):
+            text = f"Changing property '{part}' is not allowed."
+            raise ArmError(409, "PropertyChangeNotAllowed", text, part)
 
 
 def _check_name(name: str) -> None:

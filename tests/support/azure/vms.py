@@ -7,21 +7,18 @@ end that ("States and billing status of Azure Virtual Machines").
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tests.support.azure import vm_documents
 from tests.support.azure.calls import GROUP, Answer, Call, Handler, Route
-from tests.support.azure.capacity import is_spot
 from tests.support.azure.entra import DRIVER, Principal
 from tests.support.azure.errors import ArmError, not_found
-from tests.support.azure.images import Source
 from tests.support.azure.names import check_name
 from tests.support.azure.resources import Document, ResourceType, new_etag
-from tests.support.azure.sizes import Size
+from tests.support.azure.vm import Vm
 from tests.support.azure.vm_parts import VmParts
-from tests.support.azure.vm_rules import check_vm
+from tests.support.azure.vm_rules import check_change, check_identities, check_vm
 
 if TYPE_CHECKING:
     from tests.support.azure.arm import Arm
@@ -29,58 +26,6 @@ if TYPE_CHECKING:
 EVICTION_SECONDS = 30.0  # that an evicted VM has ("Scheduled Events": Preempt)
 PROVISIONING_SECONDS = 20 * 60.0
 """How long Azure waits for a guest to report that it is ready ("Provisioning errors": 20 to 40)."""
-
-
-@dataclass
-class Vm:
-    """A VM; its document is what is answered."""
-
-    document: Document
-    size: Size
-    source: Source
-    sent: Mapping[str, Any]
-    """The body of the request that it is from, with its custom data."""
-    power: str = ""
-    """``running``, ``stopped``, ``deallocated``…; "" before it is allocated."""
-    failure: ArmError | None = None
-    """Why it could not be made."""
-    is_settled: bool = False
-    """Whether the operation that makes it may end."""
-    console: str = ""
-    """What its first serial port has shown."""
-    history: list[str] = field(default_factory=list)
-    """The power states that it has had."""
-
-    @property
-    def name(self) -> str:
-        return str(self.document["name"])
-
-    @property
-    def id(self) -> str:
-        return str(self.document["id"])
-
-    @property
-    def state(self) -> str:
-        """Its provisioning state."""
-        return str(self.document["properties"]["provisioningState"])
-
-    @property
-    def tags(self) -> dict[str, str]:
-        return dict(self.document.get("tags", {}))
-
-    @property
-    def is_spot(self) -> bool:
-        return is_spot(self.document)
-
-    @property
-    def is_billed(self) -> bool:
-        """Whether its size is paid for."""
-        return self.power not in ("", "deallocated")
-
-    @property
-    def custom_data(self) -> str:
-        """What its guest finds as custom data, in base64."""
-        return str(self.sent["properties"].get("osProfile", {}).get("customData", ""))
 
 
 class VirtualMachines(ResourceType):
@@ -179,7 +124,9 @@ class VirtualMachines(ResourceType):
     def put(self, call: Call) -> Any:
         self.arm.groups.require_open(call.group)
         if old := self.all.get(call.path.lower()):
-            return self._put_again(call, old)
+            check_change(call, old)
+            old.document["tags"] = dict(call.body.get("tags", {}))
+            return Answer(200, self.view(old.document))
         new: Document = {
             **copy.deepcopy(dict(call.body)),
             "id": self.arm.id_of(call),
@@ -191,7 +138,7 @@ class VirtualMachines(ResourceType):
         new.setdefault("properties", {})
         size, source = check_vm(self.arm, new)
         self.parts.check(new)
-        self._check_identities(new)
+        check_identities(self.arm, new)
         self.arm.quotas.check_vm(new)
         self.arm.capacity.check(new)
         vm_documents.complete(self.arm, new, size, source)
@@ -431,26 +378,6 @@ class VirtualMachines(ResourceType):
             now=self.arm.timeline.timestamp(),
         )
 
-    def _put_again(self, call: Call, vm: Vm) -> Any:
-        """Answer a PUT of a VM that there is."""
-        if call.headers.get("if-none-match") == "*":
-            text = f"The resource '{vm.id}' already exists, and the request has 'If-None-Match: *'."
-            raise ArmError(412, "PreconditionFailed", text)
-        if vm.state == "Deleting":  # Azure/azure-sdk-for-python#2702
-            text = (
-                f"Operation 'Create or Update VM' is not allowed on VM '{vm.name}' since the VM is "
-                "marked for deletion. You can only retry the Delete operation (or wait for an "
-                "ongoing one to complete)."
-            )
-            raise ArmError(409, "OperationNotAllowed", text)
-        for part in ("osProfile", "storageProfile", "priority"):
-            given = call.body.get("properties", {}).get(part)
-            if given is not None and given != vm.sent["properties"].get(part):
-                text = f"Changing property '{part}' is not allowed."
-                raise ArmError(409, "PropertyChangeNotAllowed", text, part)
-        vm.document["tags"] = dict(call.body.get("tags", {}))
-        return Answer(200, self.view(vm.document))
-
     def _begin(self, call: Call, vm: Vm, finish: Any) -> Answer:
         return self.arm.operations.begin(
             call,
@@ -460,17 +387,6 @@ class VirtualMachines(ResourceType):
             is_ready=lambda: self._is_off(vm) or call.path.lower().endswith("/start"),
             finish=finish,
         )
-
-    def _check_identities(self, vm: Document) -> None:
-        for id in vm.get("identity", {}).get("userAssignedIdentities", {}):
-            if self.arm.resources.find(id) is None:
-                text = (
-                    f"Identity operation for resource '{vm['id']}' failed with error 'Failed to "
-                    "perform resource identity operation. Status: 'BadRequest'. Response: "
-                    '\'{"error":{"code":"BadRequest","message":"Resource \'' + id + "' was not "
-                    "found.\"}}'.'."
-                )
-                raise ArmError(400, "FailedIdentityOperation", text)
 
     def _find(self, call: Call) -> Vm:
         self.arm.groups.require(call.group)

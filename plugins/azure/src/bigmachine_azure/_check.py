@@ -52,6 +52,8 @@ _WITHOUT = {
     f"{_COMPUTE}/skus/read": "a size that can't be had is noticed at the launch",
     f"{_COMPUTE}/virtualMachines/retrieveBootDiagnosticsData/action": "errors don't show the "
     "consoles of machines",
+    "Microsoft.DevTestLab/schedules/delete": "schedules of VMs that are gone are left",
+    "Microsoft.DevTestLab/schedules/write": "Azure deallocates no VM of a dead driver",
     f"{_NETWORK}/locations/usages/read": "a used-up quota of addresses is noticed at the launch",
     f"{_NETWORK}/virtualNetworks/usages/read": "a full subnet is noticed at the launch",
     "Microsoft.Resources/subscriptions/providers/read": "services that are not registered are "

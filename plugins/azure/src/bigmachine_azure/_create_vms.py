@@ -108,10 +108,15 @@ class CreateVms:
         except AzureError as error:
             if error.is_conflict or error.is_outcome_unknown:
                 vm = await self._find(id, error)
-            if vm is None and not error.is_outcome_unknown:
-                self._possible.note_gone(token, id)
-            if vm is None or vm.tags.get(_tags.REQUEST) != token:
-                requests.note_refused(name, error)
+            is_taken = vm is not None and vm.tags.get(_tags.REQUEST) != token
+            if is_taken:
+                error.is_outcome_unknown = False  # by another VM, so this request has made none
+            if vm is None or is_taken:
+                if not error.is_outcome_unknown:
+                    self._possible.note_gone(token, id)
+                requests.note_refused(
+                    name, error, is_free=not (is_taken or error.is_outcome_unknown)
+                )
                 return
         self._vms.note_new(id)
         self._possible.note_accepted(token, vm)
@@ -165,10 +170,10 @@ class _Requests:
         while self._names and not self.errors:
             yield self._names.pop(0)
 
-    def note_refused(self, name: str, error: AzureError) -> None:
-        """Take note of an error; the name is free, if it is certain that no VM has it."""
+    def note_refused(self, name: str, error: AzureError, *, is_free: bool) -> None:
+        """Take note of an error; ``is_free`` is whether it is certain that no VM has the name."""
         self.errors.append(error)
-        if not (error.is_conflict or error.is_outcome_unknown):
+        if is_free:
             self._names.append(name)
 
     @property
