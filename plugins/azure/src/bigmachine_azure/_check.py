@@ -179,5 +179,7 @@ class Check:
                 f"az role definition create --role-definition '{json.dumps(role)}'",
                 f"az role assignment create --role bigmachine --assignee YOUR-ACCOUNT "
                 f"--scope {scope}",
+                "If there is a role bigmachine already, add these actions to it instead, with "
+                "`az role definition update`.",
             ]
         )

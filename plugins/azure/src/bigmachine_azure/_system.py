@@ -77,7 +77,9 @@ class AzureSystem(CloudSystem):
         )
         offers = within_max_price(self._prices, plan.offers, max_price=self.options.max_price)
         self._plan = plan = dataclasses.replace(plan, offers=offers)
-        check_billing_leak(self.options, self._prices, plan.offers, identity=plan.identity)
+        check_billing_leak(
+            self.options, plan.place, self._prices, plan.offers, identity=plan.identity
+        )
         if self.max_session_cost is not None:
             if error := self._prices.failure:
                 raise StartError(
