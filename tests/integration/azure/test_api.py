@@ -9,6 +9,7 @@ from bigmachine_azure._operations import Operation
 from tests.support.azure.arm import LOCATION, SUBSCRIPTION
 from tests.support.azure.errors import ArmError
 from tests.support.azure.fixtures import error_of
+from tests.support.azure.orphans import GROUP, add_orphan
 
 BUSY = ArmError(503, "ServiceUnavailable", "The service is temporarily unavailable.")
 SLOW = ArmError(429, "TooManyRequests", "Wait.", headers={"Retry-After": "1200"})
@@ -200,6 +201,30 @@ def test_operation_without_urls_is_told_by_its_resource(arm, use_group):
         alone = Operation(given.action, "PUT", given.url, 200, result=given.result)
         assert not alone.is_done
         assert (await api.wait(alone))["properties"]["provisioningState"] == "Succeeded"
+
+    use_group(test)
+
+
+def test_operation_that_may_not_be_read_is_told_by_its_resource(arm, use_group):
+    arm.access.denied = {
+        f"Microsoft.{name}/read"
+        for name in (
+            "Compute/locations/diskOperations",
+            "Compute/locations/operations",
+            "Network/locations/operations",
+        )
+    }
+
+    async def test(api):
+        made = await api.change_and_wait(PUT, **NAME, parameters=BODY)
+        assert made["properties"]["provisioningState"] == "Succeeded"
+        await api.change_and_wait(DELETE, **NAME)
+        disk = add_orphan(arm, "Microsoft.Compute/disks", "left")
+        await api.change_and_wait("disks.delete", resource_group_name=GROUP, disk_name="left")
+        assert arm.resources.find(disk["id"]) is None
+        await api.change_and_wait(PUT, **NAME, parameters=BODY)
+        deletion = Operation("", "DELETE", f"{arm.url}/vm?forceDeletion=True&api-version=1", 202)
+        assert deletion.resource_url == f"{arm.url}/vm?api-version=1"
 
     use_group(test)
 
