@@ -10,6 +10,8 @@ from tests.support.azure.arm import LOCATION, SUBSCRIPTION
 from tests.support.azure.errors import ArmError
 from tests.support.azure.fixtures import error_of
 from tests.support.azure.orphans import GROUP, add_orphan
+from tests.support.azure.versions import VERSIONS
+from tests.support.schemas import REFUSED
 
 BUSY = ArmError(503, "ServiceUnavailable", "The service is temporarily unavailable.")
 SLOW = ArmError(429, "TooManyRequests", "Wait.", headers={"Retry-After": "1200"})
@@ -251,6 +253,21 @@ def test_no_change_is_sent_once_changes_are_forbidden(arm, use):
         assert [call.verb for call in arm.asked if call.verb != "GET"] == []
 
     use(test)
+
+
+def test_cloud_that_lags_behind_is_asked_in_its_newest_version(arm, use_group, monkeypatch):
+    old = ("2025-06-01-preview", "2025-01-01", "2024-01-01")
+    monkeypatch.setitem(VERSIONS, "Microsoft.Network", old)
+
+    async def test(api):
+        await api.change_and_wait(PUT, **NAME, parameters=BODY)
+        assert (await api.read(GET, **NAME))["name"] == "bm-test"
+        used = {call.api_version for call in arm.asked if call.provider == "Microsoft.Network"}
+        assert used == {"2025-01-01"}
+        assert [text.partition(":")[0] for text in REFUSED] == [PUT]  # asked for once
+        REFUSED.clear()
+
+    use_group(test)
 
 
 def test_many_requests_at_once_use_one_token(arm, use):
