@@ -46,6 +46,14 @@ _WITHOUT = {
     "known before",
     "Microsoft.Authorization/roleDefinitions/read": "whether machines may delete their VMs is not "
     "known before",
+    **dict.fromkeys(
+        (
+            f"{_COMPUTE}/locations/diskOperations/read",
+            f"{_COMPUTE}/locations/operations/read",
+            f"{_NETWORK}/locations/operations/read",
+        ),
+        "errors may not say why a change has failed",
+    ),
     f"{_COMPUTE}/locations/publishers/artifacttypes/offers/skus/versions/read": "an image of the "
     "Marketplace that does not fit is noticed at the launch",
     f"{_COMPUTE}/locations/usages/read": "a used-up quota of vCPUs is noticed at the launch",

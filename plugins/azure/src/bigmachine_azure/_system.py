@@ -63,9 +63,11 @@ class AzureSystem(CloudSystem):
         from ._guest_setup import guest_setup
         from ._launch_plan import make_launch_plan
         from ._login import login_keys
+        from ._tags import warn_of_unreadable
 
         check_offline(self.options)
         login_keys(self.options)
+        warn_of_unreadable(self.options.own_tags)
         self.guest_setup = guest_setup(self.options)
         with self.readable():
             plan = await make_launch_plan(
