@@ -21,10 +21,6 @@ SPOT, ON_DEMAND = f"spot {SIZE} {LOCATION}", f"on-demand {SIZE} {LOCATION}"
 OTHER = "Standard_D2as_v5"
 
 
-def labels_of(instances):
-    return [instance.name.partition(".")[0] for instance in instances]
-
-
 def markets_of(instances):
     return [instance.details["market"] for instance in instances]
 

@@ -8,6 +8,7 @@ may lack what is new (bosh-azure-cpi-release issue 765). So what is known is loo
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from bigmachine.cloud import for_each, poll_intervals
 from ._errors import AzureError
 from ._place import GROUPS_VERSION
 from ._resource_ids import ResourceId, normal_id
+from ._tags import SESSION, session_of, tags_of
 
 if TYPE_CHECKING:
     from ._api import Api
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("bigmachine.azure")
 
+_OF_MACHINE = re.compile(r"bm-(?P<label>.+-[0-9a-f]{8})-m\d+([-_].*)?")
 _TOLD_SECONDS = 45.0  # Azure releases most of what deleted VMs used within seconds
 
 
@@ -217,3 +220,15 @@ def is_being_deleted(raw: Mapping[str, Any]) -> bool:
     """Whether Azure deletes a resource, by its `provisioningState`."""
     state = (raw.get("properties") or {}).get("provisioningState") or ""
     return str(state).lower() == "deleting"
+
+
+def session_of_resource(raw: Mapping[str, Any]) -> str:
+    """Return the session that a resource is of, by its tags, or else by its name; or "".
+
+    In the request for a VM, disks can't have tags. Azure names them ``bm-SESSION-m3_OsDisk_1_…``,
+    after the VM ``bm-SESSION-m3``.
+    """
+    if SESSION in tags_of(raw):
+        return session_of(raw)
+    found = _OF_MACHINE.fullmatch(raw["name"].lower())
+    return f"{found['label']}.bigmachine" if found else ""
