@@ -13,12 +13,14 @@ def groups(arm, client):
     return client("resources").resource_groups
 
 
-def test_resource_group_is_made_listed_and_deleted(groups, consistent):
+def test_resource_group_is_made_listed_and_deleted(arm, groups, consistent):
+    arm.groups.delete_seconds = 600.0
     made = groups.create_or_update("new", {"location": "West Europe"})
     assert (made.location, made.properties.provisioning_state) == ("westeurope", "Succeeded")
     poller = groups.begin_delete("NEW", **QUICKLY)
     create = groups.create_or_update
     assert refused_code(create, "new", {"location": "westeurope"}) == "ResourceGroupBeingDeleted"
+    arm.advance(arm.groups.delete_seconds)
     poller.result()
     assert [of.name for of in groups.list()] == ["identities"]  # of the fixture
     assert refused_code(groups.get, "new") == "ResourceGroupNotFound"
