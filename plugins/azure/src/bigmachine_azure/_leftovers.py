@@ -6,7 +6,6 @@ always listed.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from bigmachine.system import Instance
 from . import _tags
 from ._errors import AzureError
 from ._interfaces import Interface
+from ._names import session_of_part
 from ._resource_ids import ResourceId, normal_id
 from ._resources import (
     ADDRESS,
@@ -32,7 +32,6 @@ from ._vms import Vms
 if TYPE_CHECKING:
     from ._api import Api
 
-_PART = re.compile(r"bm-(?P<label>.+-[0-9a-f]{8})-m\d+([-_].*)?")
 _NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -169,8 +168,7 @@ def _session_of(raw: Mapping[str, Any]) -> str:
     """
     if _tags.SESSION in _tags.tags_of(raw):
         return _tags.session_of(raw)
-    found = _PART.fullmatch(raw["name"].lower())
-    return f"{found['label']}.bigmachine" if found else ""
+    return session_of_part(raw["name"])
 
 
 def _instance(
