@@ -12,7 +12,6 @@ import trio
 from bigmachine_azure import AzureSystem
 from bigmachine_azure._api import Api
 from bigmachine_azure._errors import AzureError
-from bigmachine_azure._leftovers import _session_of
 from bigmachine_azure._resource_group import open_resource_group
 from bigmachine_azure._resources import (
     INTERFACE,
@@ -22,6 +21,7 @@ from bigmachine_azure._resources import (
     ResourceKind,
     Resources,
     is_being_deleted,
+    session_of_resource,
 )
 from bigmachine_azure._tags import DRIVER, tags_of
 from tests.live import account
@@ -133,7 +133,7 @@ def _resource(kind: ResourceKind, raw: Any) -> Resource:
     return Resource(
         f"{kind.name}/{raw['name']}",
         run=tags.get(RUN, ""),
-        session=_session_of(raw),
+        session=session_of_resource(raw),
         driver=tags.get(DRIVER, ""),
         is_billed=kind not in (INTERFACE, SECURITY_GROUP),
     )

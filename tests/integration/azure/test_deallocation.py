@@ -14,7 +14,11 @@ PUT, DELETE = "global_schedules.create_or_update", "global_schedules.delete"
 
 
 @pytest.mark.parametrize(
-    ("lifetime", "early", "late"), [(None, DAY - 700, 700), (4 * 3600.0, 4 * 3600, 1300)]
+    ("lifetime", "early", "late"),
+    [
+        (None, DAY - 700, 700),
+        pytest.param(4 * 3600.0, 4 * 3600, 1300, marks=pytest.mark.long),
+    ],
 )
 def test_vms_of_a_dead_driver_are_deallocated_in_time(arm, run, lifetime, early, late):
     arm.entra.token_seconds = 2 * DAY
@@ -44,6 +48,7 @@ def test_schedules_go_with_their_vms(arm, run):
     run(test, **LEAK)  # the fixture sees that nothing is left
 
 
+@pytest.mark.long
 def test_schedules_go_with_vms_that_are_reaped(arm, consistent, run):
     async def test(kit):
         await kit.start()
@@ -68,6 +73,7 @@ def test_driver_that_lives_moves_the_time_away(arm, run, monkeypatch):
     run(test, **LEAK)
 
 
+@pytest.mark.long
 def test_session_works_where_schedules_cannot_be_made_and_says_so(arm, run, caplog):
     arm.refuse_always(PUT, ArmError(409, "MissingSubscriptionRegistration", "Not DevTestLab."))
 

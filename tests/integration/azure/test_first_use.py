@@ -31,7 +31,7 @@ def refused(arm, run, consistent):
     return refused
 
 
-@pytest.mark.parametrize("action", [WRITE, JOIN])
+@pytest.mark.parametrize("action", [WRITE, pytest.param(JOIN, marks=pytest.mark.long)])
 def test_missing_right_names_it_and_leaves_nothing(arm, refused, action):
     arm.access.denied = {action}
     assert f"lacks the permission {action} on /subscriptions/" in refused()
@@ -46,6 +46,7 @@ def test_policy_that_can_not_be_listed_is_told_and_leaves_nothing(arm, refused):
     assert "a policy of your organization forbids it: 'Require a tag on resources'" in text
 
 
+@pytest.mark.long
 def test_policy_of_what_a_vm_makes_is_told_late_and_leaves_nothing(arm, refused):
     arm.policies.can_be_listed = False
     arm.policies.forbids_public_addresses = True
@@ -53,6 +54,7 @@ def test_policy_of_what_a_vm_makes_is_told_late_and_leaves_nothing(arm, refused)
     assert "forbids it: 'Network interfaces should not have public IPs'. Comply" in text
 
 
+@pytest.mark.long
 def test_terms_that_could_not_be_read_are_told_with_the_command(arm, refused):
     arm.access.denied = {TERMS}
     text = refused(UsageError, image="resf:rockylinux-x86_64:9-base:latest")
@@ -79,6 +81,7 @@ def test_burstable_size_is_no_spot_vm_whatever_the_list_says(arm, run, consisten
     run(main, allow_billing_leak=True, vm_size="Standard_B2s_v2")
 
 
+@pytest.mark.long
 def test_subscription_of_a_student_gets_what_its_quotas_allow(arm, run, consistent):
     arm.quotas.limits |= STUDENT
 
@@ -91,6 +94,7 @@ def test_subscription_of_a_student_gets_what_its_quotas_allow(arm, run, consiste
     run(main, allow_billing_leak=True, vm_size=["Standard_D2s_v5", "Standard_B2s_v2"])
 
 
+@pytest.mark.long
 def test_lock_keeps_vms_and_the_error_names_the_session(arm, run, consistent):
     async def main(kit):
         await kit.start()

@@ -103,7 +103,10 @@ def test_image_of_a_gallery_is_pinned_to_its_newest_version_here(run, arm):
 
 @pytest.mark.parametrize(
     ("kind", "key"),
-    [("Community", "communityGalleryImageId"), ("Shared", "sharedGalleryImageId")],
+    [
+        ("Community", "communityGalleryImageId"),
+        pytest.param("Shared", "sharedGalleryImageId", marks=pytest.mark.long),
+    ],
 )
 def test_image_of_a_public_gallery_is_pinned_to_its_newest_version(run, arm, kind, key):
     both = [{"name": "DiskControllerTypes", "value": "SCSI, NVMe"}]
@@ -252,6 +255,7 @@ def test_newest_version_is_the_highest_that_is_not_deprecated(run, arm):
     assert plan(run, image="us:rhel:8:latest").offers[0].image.name == "us:rhel:8:8.10.2024070513"
 
 
+@pytest.mark.long
 def test_image_for_trusted_launch_alone_boots_in_such_vms(run, arm):
     arm.groups.add(GROUP)
     trusted, confidential = (
@@ -280,6 +284,7 @@ def test_image_for_trusted_launch_alone_boots_in_such_vms(run, arm):
     planning(run, refused)
 
 
+@pytest.mark.long
 def test_image_of_a_gallery_that_is_no_machines_is_refused(run, arm):
     arm.groups.add(GROUP)
     plan_of = Plan("p", "o", "us").fields()

@@ -114,7 +114,7 @@ def test_state_is_unknown_if_azure_refuses_to_tell_it(run, arm, caplog):
 @pytest.mark.usefixtures("consistent")
 def test_many_silent_machines_are_looked_at_by_few_requests(run, arm):
     async def test(kit):
-        instances = await kit.start(20)
+        instances = await kit.start(8)
         arm.vms.power_off(instances[7].id)
         before = len(arm.asked)
         found = {}
@@ -339,6 +339,7 @@ def test_interface_that_outlives_a_forced_deletion_goes_with_its_address(run, ar
     run(test)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("consistent")
 def test_disk_that_somebody_attached_is_not_deleted_with_the_vm(run, arm):
     async def test(kit):
@@ -406,6 +407,7 @@ def test_instances_lists_all_sessions_with_their_security_groups(run, arm):
     run(test)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("consistent")
 def test_list_that_fails_is_told_with_what_the_others_have(run, arm):
     async def test(kit):

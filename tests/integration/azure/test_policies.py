@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bigmachine.errors import UsageError
 from tests.integration.azure.plans import plan, planning
 from tests.support.azure.arm import LOCATION, SUBSCRIPTION
@@ -125,6 +127,7 @@ def test_policy_that_denies_nothing_here_is_passed_over(run, arm):
     planning(run, test)
 
 
+@pytest.mark.long
 def test_tag_with_its_value_and_place_of_a_new_group_are_asked_for(run, arm):
     definitions = "/providers/Microsoft.Authorization/policyDefinitions/"
     value = {

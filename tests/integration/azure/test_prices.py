@@ -139,7 +139,9 @@ def test_list_out_of_reach_leaves_prices_unknown(arm, caplog):
 @pytest.mark.parametrize(
     ("max_price", "bought"),
     [
-        (None, ["spot Standard_D4s_v5", "spot Standard_D2s_v5"]),
+        pytest.param(
+            None, ["spot Standard_D4s_v5", "spot Standard_D2s_v5"], marks=pytest.mark.long
+        ),
         (1.0, ["spot Standard_D4s_v5", "spot Standard_D2s_v5"]),
         (0.03, ["spot Standard_D2s_v5"]),
         (0.01, []),

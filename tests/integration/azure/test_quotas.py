@@ -11,7 +11,7 @@ from bigmachine.errors import StartError
 from tests.integration.azure.plans import plan, planning
 from tests.support.azure.errors import ArmError
 
-GPU, ARM = "Standard_NC4as_T4_v3", "Standard_D2ps_v5"
+GPU = "Standard_NC4as_T4_v3"
 FAMILY = "standardDSv5Family"
 ADDRESSES = "IPv4StandardSkuPublicIpAddresses"
 
@@ -32,6 +32,7 @@ TOO_LOW = [
         "2 of Total Regional Spot vCPUs in westeurope are needed, and the limit is 1",
     ),
     ({ADDRESSES: 0}, {}, "1 of Public IPv4 Addresses - Standard in westeurope are needed"),
+    ({"StaticPublicIPAddresses": 0}, {}, "1 of Static Public IP Addresses in westeurope are"),
     ({"PublicIPAddresses": 0}, {}, "1 of Public IP Addresses in westeurope are needed"),
     (  # the family has spaces in one list, and not in the other
         {"Standard NCASv3_T4 Family": 3},
@@ -106,6 +107,7 @@ def test_constrained_size_needs_the_quota_of_its_parent(run, arm, monkeypatch):
     assert {(offer.market, offer.size.vcpus) for offer in made.offers} == {("spot", 2)}
 
 
+@pytest.mark.long
 def test_quota_that_other_resources_use_up_is_a_warning(run, arm, caplog):
     def edit(answer):
         for usage in answer["value"]:

@@ -23,7 +23,9 @@ def test_disabled_subscription_is_an_error(run, arm):
     planning(run, test)
 
 
-@pytest.mark.parametrize("state", ["NotRegistered", "Unregistering"])
+@pytest.mark.parametrize(
+    "state", ["NotRegistered", pytest.param("Unregistering", marks=pytest.mark.long)]
+)
 def test_provider_that_is_not_registered_is_named_with_its_command(run, arm, state):
     arm.places.registrations["Microsoft.Compute"] = state
     arm.places.registrations["Microsoft.Network"] = state

@@ -128,7 +128,7 @@ def test_what_is_refused_now_may_be_accepted_later(vm, delete):
     assert said.endswith(DELETED)
 
 
-@pytest.mark.parametrize("by_systemd", [True, False])
+@pytest.mark.parametrize("by_systemd", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_shutdown_waits_only_until_the_deletion_is_accepted(
     vm, delete, by_systemd, tmp_path, monkeypatch
 ):
@@ -145,7 +145,7 @@ def test_shutdown_waits_only_until_the_deletion_is_accepted(
     assert _delete_vm.SHUTDOWN_SECONDS <= 80  # systemd waits 90 s
 
 
-@pytest.mark.parametrize("is_stopping", [False, True])
+@pytest.mark.parametrize("is_stopping", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_what_does_not_pass_is_given_up_in_time_with_what_it_costs(vm, delete, is_stopping):
     vm.is_stopping = is_stopping
     vm.answers = [refusal(403, "AuthorizationFailed", "no action 'delete'")]

@@ -125,6 +125,7 @@ def test_location_without_room_for_a_size_is_not_asked_for_it_in_each_zone(run, 
     run(test, market="on-demand", vm_size=[SIZE, OTHER], zones=ZONES)
 
 
+@pytest.mark.long
 def test_spot_vm_that_is_evicted_while_it_starts_is_replaced(run, arm):
     async def test(kit):
         instances = await kit.start(3)
@@ -173,6 +174,7 @@ def test_interface_that_azure_holds_for_a_failed_vm_delays_nobody(run, arm, monk
 # -- quotas ---------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_quota_for_some_machines_launches_those(run, arm, caplog):
     async def test(kit):
         system = await kit.setup()

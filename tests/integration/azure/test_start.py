@@ -7,9 +7,11 @@ import gzip
 import sys
 
 import pytest
+from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
 from bigmachine.errors import UsageError
 from bigmachine_azure._launch_specification import max_price
+from bigmachine_azure._login import login_keys
 from bigmachine_azure._options import AzureOptions
 from tests.support.azure.arm import LOCATION
 from tests.support.azure.fixtures import SIZE
@@ -17,10 +19,6 @@ from tests.support.azure.fixtures import SIZE
 CREATE = "virtual_machines.create_or_update"
 SPOT, ON_DEMAND = f"spot {SIZE} {LOCATION}", f"on-demand {SIZE} {LOCATION}"
 OTHER = "Standard_D2as_v5"
-
-
-def labels_of(instances):
-    return [instance.name.partition(".")[0] for instance in instances]
 
 
 def markets_of(instances):
@@ -94,6 +92,12 @@ def test_all_resources_tell_whose_they_are_from_creation(run, arm, monkeypatch):
         assert tags["bigmachine-command"] == "train.py --secret"
 
     run(test, tags=["team=ml", "empty="])
+
+
+def test_key_that_nobody_has_is_of_a_type_that_all_clouds_take():
+    [key] = login_keys(AzureOptions())
+    assert key.startswith("ssh-rsa ")
+    assert load_ssh_public_key(key.encode()).key_size == 2048
 
 
 def test_options_are_in_the_request(run, arm, tmp_path):

@@ -248,10 +248,5 @@ def group_of(id: str) -> str:
     return parts[3] if is_in_group else ""
 
 
-def name_of(id: str) -> str:
-    """Return the last part of an id."""
-    return id.rpartition("/")[2]
-
-
 def new_etag() -> str:
     return f'W/"{uuid.uuid4()}"'

@@ -16,7 +16,6 @@ from bigmachine.system import Instance
 from . import _tags
 from ._errors import AzureError
 from ._interfaces import Interface
-from ._names import session_of_part
 from ._resource_ids import ResourceId, normal_id
 from ._resources import (
     ADDRESS,
@@ -26,6 +25,7 @@ from ._resources import (
     ResourceKind,
     Resources,
     is_being_deleted,
+    session_of_resource,
 )
 from ._vms import Vms
 
@@ -63,12 +63,12 @@ class Leftovers:
         tags = {vm.session: vm.tags for vm in vms.values()}
         for raw in (raw for raws in listed.values() for raw in raws):
             if _tags.SESSION in (own := _tags.tags_of(raw)):
-                tags[_session_of(raw)] = own
+                tags[session_of_resource(raw)] = own
         found = [
-            _instance(kind, raw, tags.get(_session_of(raw), {}))
+            _instance(kind, raw, tags.get(session_of_resource(raw), {}))
             for kind in KINDS
             for raw in listed.get(kind, ())
-            if _session_of(raw) and session in ("", _session_of(raw))
+            if session_of_resource(raw) and session in ("", session_of_resource(raw))
             if has_ended or not _is_used(kind, raw, vms, interfaces)
         ]
         return found, errors
@@ -94,7 +94,7 @@ class Leftovers:
         """Return a resource as it is now, if it is a session's; else nothing."""
         kind, id = await self._place_of(resource)
         raw = await self._resources.read(id)
-        return [_instance(kind, raw)] if raw is not None and _session_of(raw) else []
+        return [_instance(kind, raw)] if raw is not None and session_of_resource(raw) else []
 
     async def _place_of(self, resource: Instance) -> tuple[ResourceKind, str]:
         """Return a resource's kind and ID."""
@@ -123,7 +123,7 @@ class Leftovers:
             user = _user(INTERFACE, interface) if interface is not None else ""
         if not user:
             return ""
-        session = _session_of(raw)
+        session = session_of_resource(raw)
         vm = await self._vms.describe(user)
         return vm.id if vm is not None and vm.session == session else ""
 
@@ -160,17 +160,6 @@ def _is_used(
     return user in vms or is_being_deleted(raw)
 
 
-def _session_of(raw: Mapping[str, Any]) -> str:
-    """Return the session that a resource is of, by its tags, or else by its name; or "".
-
-    In the request for a VM, disks can't have tags. Azure names them ``bm-SESSION-m3_OsDisk_1_…``,
-    after the VM ``bm-SESSION-m3``.
-    """
-    if _tags.SESSION in _tags.tags_of(raw):
-        return _tags.session_of(raw)
-    return session_of_part(raw["name"])
-
-
 def _instance(
     kind: ResourceKind, raw: Mapping[str, Any], session_tags: Mapping[str, str] = _NO_TAGS
 ) -> Instance:
@@ -179,7 +168,7 @@ def _instance(
     ``session_tags`` are those of another resource of the session, for one that has none.
     """
     properties = raw.get("properties") or {}
-    session, tags = _session_of(raw), _tags.tags_of(raw)
+    session, tags = session_of_resource(raw), _tags.tags_of(raw)
     details = _tags.details(
         tags if _tags.SESSION in tags else session_tags,
         kind=kind.name,

@@ -17,8 +17,10 @@ import trio
 from bigmachine.cloud import for_each, poll_intervals
 
 from ._errors import AzureError
+from ._names import session_of_part
 from ._place import GROUPS_VERSION
 from ._resource_ids import ResourceId, normal_id
+from ._tags import SESSION, session_of, tags_of
 
 if TYPE_CHECKING:
     from ._api import Api
@@ -217,3 +219,14 @@ def is_being_deleted(raw: Mapping[str, Any]) -> bool:
     """Whether Azure deletes a resource, by its `provisioningState`."""
     state = (raw.get("properties") or {}).get("provisioningState") or ""
     return str(state).lower() == "deleting"
+
+
+def session_of_resource(raw: Mapping[str, Any]) -> str:
+    """Return the session that a resource is of, by its tags, or else by its name; or "".
+
+    In the request for a VM, disks can't have tags. Azure names them ``bm-SESSION-m3_OsDisk_1_…``,
+    after the VM ``bm-SESSION-m3``.
+    """
+    if SESSION in tags_of(raw):
+        return session_of(raw)
+    return session_of_part(raw["name"])
