@@ -10,6 +10,7 @@ from bigmachine.errors import BigmachineError
 
 from ._advice import explain
 from ._errors import AzureError
+from ._names import session_resource_name
 from ._security_group import SessionSecurityGroup
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Access(cloud.Access[SessionSecurityGroup, AzureError]):
         await self.look_up()
         self.firewall = self.firewall or SessionSecurityGroup(
             self._api,
-            name=cloud.session_resource_name(session),
+            name=session_resource_name(session),
             location=self._plan.location,
             subnet=self._plan.network.subnet_blocks,
             port=self._options.port,

@@ -116,20 +116,21 @@ class Api:
             page = {"continuation_token": body["nextLink"]}
 
     async def change(
-        self, method: str, *, is_undone_by_name: bool = False, **arguments: Any
+        self, method: str, *, note_unknown: Callable[[], None] | None = None, **arguments: Any
     ) -> Operation:
         """Call a method that changes something; return its operation, which may be done already.
 
         This waits for the answer even when cancelled, because the caller must know what was
         created. A request whose outcome is unknown is repeated if it names what it changes:
         a PUT or a DELETE of the same resource does nothing twice. When cancelled, that goes on,
-        unless ``is_undone_by_name``: then the caller deletes what there may be.
+        unless there is ``note_unknown``: it is called when the outcome becomes unknown, and the
+        caller then deletes what there may be.
         """
         self._guard(method)
         answer = await self._change(
             lambda transport: transport.call(method, self._filled(arguments), timeout=_TIMEOUT),
             is_repeatable=method.partition(".")[2] in ("create_or_update", "delete", "update_tags"),
-            is_undone_by_name=is_undone_by_name,
+            note_unknown=note_unknown,
         )
         return _operation(method, answer)
 
@@ -258,7 +259,7 @@ class Api:
         send: Callable[[Transport], Answer],
         *,
         is_repeatable: bool,
-        is_undone_by_name: bool = False,
+        note_unknown: Callable[[], None] | None = None,
     ) -> Answer:
         is_unknown = False
         delays = enumerate(backoff(_THROTTLED_ATTEMPTS), start=1)
@@ -270,7 +271,9 @@ class Api:
                     attempt, delay = next(delays, (0, None))
                     is_unknown = is_unknown or error.is_outcome_unknown
                     error.is_outcome_unknown = is_unknown
-                    scope.shield = is_unknown and not is_undone_by_name
+                    scope.shield = is_unknown and note_unknown is None
+                    if is_unknown and note_unknown is not None:
+                        note_unknown()
                     may_repeat = is_repeatable or not is_unknown
                     if delay is None or not may_repeat or not self._may_retry(error, attempt):
                         raise

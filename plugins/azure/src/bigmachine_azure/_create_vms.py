@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from bigmachine.cloud import LaunchResult, MachineNames, for_each, poll_intervals, vm_name
+from bigmachine.cloud import LaunchResult, MachineNames, for_each, poll_intervals
 
 from . import _tags
 from ._allocation import CREATE, AcceptedVm, await_allocation
 from ._errors import AzureError
 from ._launch_specification import LaunchSpecification
+from ._names import vm_name
 from ._offers import Offer
 from ._possible_vms import PossibleVms
 from ._vm import Vm
@@ -96,15 +97,25 @@ class CreateVms:
         body = self._specification.body(self.offers[0], resource_name, name, token=token)
         self._possible.note_requested(token, id)
         vm, operation = None, None
+        is_unknown = False
+
+        def note_unknown() -> None:
+            nonlocal is_unknown
+            is_unknown = True
+
         try:
             operation = await self._api.change(
                 CREATE,
                 vm_name=resource_name,
                 parameters=body,
                 match_condition=MatchConditions.IfMissing,  # never an update of another one
-                is_undone_by_name=True,
+                note_unknown=note_unknown,
             )
             vm = Vm.from_response(operation.result)
+        except trio.Cancelled:
+            if not is_unknown:  # it was not sent, or refused
+                self._possible.note_gone(token, id)
+            raise
         except AzureError as error:
             if error.is_conflict or error.is_outcome_unknown:
                 vm = await self._find(id, error)

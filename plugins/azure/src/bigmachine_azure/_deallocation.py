@@ -28,6 +28,7 @@ logger = logging.getLogger("bigmachine.azure")
 _VERSION = "2018-09-15"
 _DAY = 86_400.0
 _MARGIN = 600.0  # for clocks, and for the minutes after a machine's lifetime
+_FORGET_SECONDS = 20.0
 _RENEW_SECONDS = _DAY / 4  # so that a computer may sleep for a night
 
 
@@ -42,12 +43,17 @@ class Deallocation:
     async def schedule(self, vms: Iterable[Vm], *, lifetime: float | None) -> None:
         """Have Azure deallocate new VMs after their ``lifetime`` in seconds, at most after a day.
 
-        What lives longer than a day is renewed until `close`.
+        What lives longer than a day is renewed until `close`. When cancelled, no VM has one.
         """
         new = {vm.id: vm for vm in vms}
         seconds = min(_DAY if lifetime is None else lifetime + 2 * _MARGIN, _DAY) - _MARGIN
         self._vms.update(new)
-        await self._put(new, seconds)
+        try:
+            await self._put(new, seconds)
+        except BaseException:  # a group of cancellations
+            with trio.move_on_after(_FORGET_SECONDS, shield=True):
+                await self.forget(new)
+            raise
         if seconds == _DAY - _MARGIN and self._renewal is None and self._vms:
             self._renewal = trio.CancelScope()
             trio.lowlevel.spawn_system_task(self._renew, self._renewal)

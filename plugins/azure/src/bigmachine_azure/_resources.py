@@ -8,7 +8,6 @@ may lack what is new (bosh-azure-cpi-release issue 765). So what is known is loo
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ import trio
 from bigmachine.cloud import for_each, poll_intervals
 
 from ._errors import AzureError
+from ._names import session_of_part
 from ._place import GROUPS_VERSION
 from ._resource_ids import ResourceId, normal_id
 from ._tags import SESSION, session_of, tags_of
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("bigmachine.azure")
 
-_OF_MACHINE = re.compile(r"bm-(?P<label>.+-[0-9a-f]{8})-m\d+([-_].*)?")
 _TOLD_SECONDS = 45.0  # Azure releases most of what deleted VMs used within seconds
 
 
@@ -230,5 +229,4 @@ def session_of_resource(raw: Mapping[str, Any]) -> str:
     """
     if SESSION in tags_of(raw):
         return session_of(raw)
-    found = _OF_MACHINE.fullmatch(raw["name"].lower())
-    return f"{found['label']}.bigmachine" if found else ""
+    return session_of_part(raw["name"])

@@ -116,6 +116,8 @@ class AzureSystem(CloudSystem):
                 await launch.confirm()
                 is_public = self.options.public_address
                 vms = await await_addresses(self._vms, launch.vms, is_public=is_public)
+                if not (plan.identity or self.options.immortal):
+                    await self._account.deallocation.schedule(vms, lifetime=self.options.lifetime)
             except BaseException:
                 left = await launch.undo()
                 self.resources.unconfirmed |= {vm.id for vm in left} | launch.possible_ids
@@ -124,8 +126,6 @@ class AzureSystem(CloudSystem):
             {vm.internal_address: vm.external_address for vm in vms}, allow=self.access.allow
         )
         self.resources.add({vm.name: vm.id for vm in vms})
-        if not (plan.identity or self.options.immortal):
-            await self._account.deallocation.schedule(vms, lifetime=self.options.lifetime)
         self.resources.markets.update((vm.id, vm.market) for vm in vms)
         return self._priced(vms, port=self.options.port)
 

@@ -1,6 +1,6 @@
 """The tags that identify every resource of a session, for any process.
 
-Names are those of `bigmachine.cloud`: the session's security group is ``bm-SESSION``, a machine's
+Names are those of `_names`: the session's security group is ``bm-SESSION``, a machine's
 VM ``bm-SESSION-mN``; the network interface, address and disks of a VM have names that begin with
 the VM's.
 """
@@ -14,8 +14,8 @@ from typing import Any
 
 from bigmachine.boot import PORT as DEFAULT_PORT
 from bigmachine.boot import Driver
-from bigmachine.cloud import session_resource_name
 
+from ._names import session_resource_name
 from ._option_formats import MAX_TAG_VALUE, TAG_PREFIX
 from ._options import AzureOptions
 

@@ -16,7 +16,7 @@ from bigmachine.system import Instance
 from ._errors import AzureError
 from ._interfaces import Interface, Interfaces
 from ._resource_ids import ResourceId, normal_id
-from ._resources import VM, Resources
+from ._resources import INTERFACE, VM, Resources, kind_of
 from ._vm import Vm
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class Vms:
             if vm is not None or not self.is_new(id):
                 break
             await trio.sleep(delay)
-        await self._note_addresses(vm)
+        await self._note_addresses(id, vm)
         for delay in poll_intervals():
             operation = await self._request_deletion(id, is_forced=is_forced)
             if operation is None:
@@ -227,24 +227,33 @@ class Vms:
             return False
         return True
 
-    async def _note_addresses(self, vm: Vm | None) -> None:
-        """Take note of a VM's public addresses: once it is gone, nothing else names them."""
-        for id in vm.interfaces if vm is not None else ():
-            if interface := await self._interfaces.read(id):
-                self._note_address(vm, interface)
-        if vm is None or not vm.interfaces:
+    async def _note_addresses(self, id: str, vm: Vm | None) -> None:
+        """Take note of a VM's public addresses: once it is gone, nothing else names them.
+
+        If Azure does not show it, or it has nothing yet, what was known of it before tells.
+        """
+        if vm is None and self._first_seen.get(id) == -math.inf:  # it was deleted before
+            return
+        interfaces = (vm.interfaces if vm is not None else ()) or self._known_interfaces(id)
+        for each in interfaces:
+            if interface := await self._interfaces.read(each):
+                self._note_address(id, interface)
+        if not interfaces:
             self.listed_at = trio.current_time() + _LISTED_SECONDS
 
-    def _note_address(self, vm: Vm | None, interface: Interface) -> None:
+    def _known_interfaces(self, id: str) -> tuple[str, ...]:
+        return tuple(part for part in self._parts.get(id, ()) if kind_of(part) is INTERFACE)
+
+    def _note_address(self, id: str, interface: Interface) -> None:
         """Take note of a VM's own public address, whose name is its; not of another's."""
         public = interface.public_address_id
-        if vm is not None and public and public.rpartition("/")[2].startswith(vm.resource_name):
-            self._parts.setdefault(vm.id, set()).add(public)
+        if public.rpartition("/")[2].startswith(ResourceId.parse(id).name):
+            self._parts.setdefault(id, set()).add(public)
 
     async def _with_addresses(self, vm: Vm) -> Vm:
         for id in vm.interfaces:
             if found := await self._interfaces.read(id):
-                self._note_address(vm, found)
+                self._note_address(vm.id, found)
                 public = found.public_address_id
                 return dataclasses.replace(
                     vm,
