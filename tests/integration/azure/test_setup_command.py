@@ -112,7 +112,8 @@ def test_nothing_new_is_left_where_the_caller_may_not_grant_roles(arm, setup, ac
     arm.access.denied.add(action)
     status, text = setup()
     assert (status, action in text) == (2, True)
-    assert "have a role granted that includes it" in text
+    # 'Contributor' would not help.
+    assert "have a role granted that includes it, such as 'Owner' on the resource group" in text
     assert made(arm) == []
 
 

@@ -60,6 +60,8 @@ _TEXTS = (
     (r"maxPrice", "max_price"),
     (r"\b[Tt]ag (name|key|value)", "tags"),
 )
+# What Contributor excludes ("Azure built-in roles for General": its notActions).
+_GRANTING = re.compile(r"Microsoft\.Authorization/.*/(write|delete)$", re.I)
 _ADVICE = {
     "disk": "Azure rejects it: set it to the size that the image needs, or more",
     "disk_type": "the VM size can't have such a disk: omit the option, or pass another type",
@@ -168,10 +170,11 @@ def permission_advice(error: AzureError) -> str:
     who = f"{error.client!r}" if error.client else "the Azure account in use"
     action = error.denied_action or error.action
     on = f" on {error.denied_scope}" if error.denied_scope else ""
+    role = "'Owner'" if _GRANTING.match(action) else "'Contributor'"
     return (
         f"{who} lacks the permission {action}{on}: have a role granted that includes it, such as "
-        f"'Contributor' on the resource group, or use other credentials. A new grant takes up to "
-        f"ten minutes"
+        f"{role} on the resource group, or use other credentials. A new grant takes up to ten "
+        f"minutes"
     )
 
 
