@@ -89,8 +89,15 @@ def test_new_subscription_without_quota_for_most_families_gets_what_it_may_have(
         if name.lower().startswith("standard") and "bsv2" not in name.lower():
             arm.quotas.limits[name] = 0
     arm.quotas.limits["lowPriorityCores"] = 0
-    [offer] = plan(run, vm_size=()).offers
-    assert str(offer) == "on-demand Standard_B2s_v2 (2 vCPUs, 8 GiB) in westeurope"
+
+    async def test(planner):
+        [offer] = (await planner.plan(vm_size=())).offers
+        assert str(offer) == "on-demand Standard_B2s_v2 (2 vCPUs, 8 GiB) in westeurope"
+        arm.quotas.limits |= {"standardBsv2Family": 0, "standardBasv2Family": 10}
+        [offer] = (await planner.plan(vm_size=())).offers
+        assert offer.type_name == "Standard_B2as_v2"
+
+    planning(run, test)
 
 
 def test_constrained_size_needs_the_quota_of_its_parent(run, arm, monkeypatch):

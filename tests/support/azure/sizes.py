@@ -100,6 +100,7 @@ def _sizes() -> Iterator[Size]:
     yield Size(f"{burst}1s", "standardBSFamily", 1, 1, 0.0124, data_disks=2, temporary_disk=4096)
     yield Size(f"{burst}2s", "standardBSFamily", 2, 4, 0.048, temporary_disk=8192)
     yield Size(f"{burst}2ats_v2", "standardBasv2Family", 2, 1, 0.0108)
+    yield Size(f"{burst}2as_v2", "standardBasv2Family", 2, 8, 0.0832)
     yield Size(f"{burst}2s_v2", "standardBsv2Family", 2, 8, 0.0924)
     yield Size(f"{burst}2ts_v2", "standardBsv2Family", 2, 1, 0.012)
     yield Size(f"{burst}2pts_v2", "standardBpsv2Family", 2, 1, 0.0096, **_ARM)

@@ -60,7 +60,8 @@ class AzureOptions(VmOptions):
     vm_size: tuple[str, ...] | str = option(
         (),
         help="VM sizes, in order of preference; by default Standard_D2s_v5, Standard_D2as_v5, "
-        "Standard_D2s_v6, Standard_D2as_v6 and Standard_B2s_v2, if the subscription may use them.",
+        "Standard_D2s_v6, Standard_D2as_v6, Standard_B2s_v2 and Standard_B2as_v2, if the "
+        "subscription may use them.",
         other_names=("instance_type", "machine_type", "node_type", "size", "sku"),
     )
     image: str = option(

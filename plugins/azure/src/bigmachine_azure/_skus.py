@@ -21,13 +21,15 @@ from ._vm_sizes import VmSize
 logger = logging.getLogger("bigmachine.azure")
 
 # Sizes with 2 vCPUs and 8 GiB, in order of preference: the az command's own default comes first.
-# New subscriptions often have no quota for a family, or are refused its sizes, so all are tried.
+# New subscriptions often have no quota for a family, or are refused its sizes, so all are tried:
+# students have some for the last two, and not always both.
 DEFAULT_SIZES = (
     "Standard_D2s_v5",
     "Standard_D2as_v5",
     "Standard_D2s_v6",
     "Standard_D2as_v6",
     "Standard_B2s_v2",
+    "Standard_B2as_v2",
 )
 _SHOWN = 5
 _PATH = "providers/Microsoft.Compute/skus"
