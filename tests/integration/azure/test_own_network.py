@@ -68,7 +68,8 @@ def test_resource_group_is_created_once_with_the_users_tags(group, arm):
     group(test)
 
 
-def test_new_resource_group_need_not_be_found_by_all_at_once(group, arm):
+@pytest.mark.parametrize("by_another_driver", [False, True])
+def test_new_resource_group_need_not_be_found_by_all_at_once(group, arm, by_another_driver):
     def create(api):
         return api.change_and_wait(
             "network_security_groups.create_or_update",
@@ -78,6 +79,8 @@ def test_new_resource_group_need_not_be_found_by_all_at_once(group, arm):
 
     async def test(api):
         missing = ArmError(404, "ResourceGroupNotFound", f"Resource group '{GROUP}' …")
+        if by_another_driver:
+            arm.groups.add(GROUP, location=LOCATION)
         await make_group(api)
         arm.refuse("network_security_groups.create_or_update", missing, times=2)
         assert (await create(api))["name"] == "bm-test"

@@ -20,6 +20,12 @@ FORBIDDEN = [
         "westeurope, but northeurope, eastus: pass one of these; or ask for an exemption",
     ),
     (
+        {"allowed_locations": ("northeurope", "eastus"), "is_of_azure": True},
+        {},
+        "location: Azure does not allow westeurope to this subscription, but northeurope, eastus: "
+        "pass one of these",
+    ),
+    (
         {"allowed_sizes": (OTHER,)},
         {"vm_size": [OTHER, SIZE]},
         f"vm_size: the policy 'Allowed sizes' of your organization does not allow {SIZE}: name "
@@ -67,6 +73,29 @@ def test_what_policies_allow_is_bought(run, arm, monkeypatch):
     arm.policies.forbids_public_addresses = True
     made = plan(run, vm_size=(), tags=["owner=me"], public_address=False)
     assert {offer.type_name for offer in made.offers} == {OTHER}
+
+
+def test_address_that_is_no_allowed_type_of_resource_is_refused(run, arm):
+    denied = {"Microsoft.Network/publicIPAddresses", "Microsoft.Network/vpnGateways"}
+    assignment = {
+        "displayName": "Deny-Public-IP",
+        "policyDefinitionId": "/providers/Microsoft.Authorization/policyDefinitions/"
+        "6c112d4e-5bc7-47ae-a041-ea2d9dccd749",
+    }
+
+    def edit(answer):
+        value = {"listOfResourceTypesNotAllowed": {"value": sorted(denied)}}
+        return {"value": [{"properties": {**assignment, "parameters": value}}]}
+
+    arm.edit("policy_assignments.list", edit)
+
+    async def test(planner):
+        said = await planner.refusal(UsageError)
+        assert said.startswith("public_address: the policy 'Deny-Public-IP' of your organization")
+        denied.remove("Microsoft.Network/publicIPAddresses")
+        assert (await planner.plan()).offers
+
+    planning(run, test)
 
 
 PASSED_OVER = [

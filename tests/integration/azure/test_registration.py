@@ -43,7 +43,7 @@ def test_provider_that_is_not_registered_is_named_with_its_command(run, arm, sta
     ("quota", "words"),
     [
         ("FreeTrial_2014-09-01", "a free trial"),
-        ("AzureForStudents_2018-01-01", "Azure for Students"),
+        ("DreamSpark_2015-02-01", "Azure for Students Starter"),
     ],
 )
 def test_subscription_without_spot_buys_on_demand(run, arm, caplog, quota, words):
@@ -62,6 +62,22 @@ def test_subscription_without_spot_buys_on_demand(run, arm, caplog, quota, words
 
     with caplog.at_level(logging.INFO, "bigmachine.azure"):
         planning(run, test)
+
+
+def test_student_may_try_spot_as_far_as_the_quota_allows(run, arm):
+    def edit(answer):
+        return {**answer, "subscriptionPolicies": {"quotaId": "AzureForStudents_2018-01-01"}}
+
+    arm.edit("subscriptions.get", edit)
+
+    async def test(planner):
+        made = await planner.plan(market="spot")
+        assert {offer.market for offer in made.offers} == {"spot"}
+        arm.quotas.limits["lowPriorityCores"] = 0.0
+        said = await planner.refusal(StartError, market="spot")
+        assert "this subscription's quota does not allow a single" in said
+
+    planning(run, test)
 
 
 def test_what_a_role_on_the_resource_group_alone_may_not_read_is_left_out(run, arm):

@@ -21,8 +21,10 @@ ALLOWED_LOCATIONS = "e56962a6-4747-49cd-b67b-bf8b01975c4c"
 ALLOWED_SIZES = "cccc23c7-8427-4f53-ad12-b6a63eb452b3"
 REQUIRED_TAG = "871b6d14-10aa-478d-b590-94f262ecfa99"
 NO_PUBLIC_ADDRESSES = "83a86a26-fd1f-447c-b59d-e51f44264114"
+AZURES_LOCATIONS = "b86dabb9-b578-4d7b-b842-3b45e95769a1"
 """Definitions that Azure has built in: 'Allowed locations', 'Allowed virtual machine size SKUs',
-'Require a tag on resources', and 'Network interfaces should not have public IPs'."""
+'Require a tag on resources', 'Network interfaces should not have public IPs', and 'Allowed resource
+deployment regions', which Azure itself assigns as sys.regionrestriction."""
 _FIELDS = {"properties.hardwareProfile.vmSize": "Microsoft.Compute/virtualMachines/sku.name"}
 """What rules call a field, where that is not its path (Azure/karpenter-provider-azure#794)."""
 _BUILT_IN = "/providers/Microsoft.Authorization/policyDefinitions/"
@@ -160,7 +162,10 @@ class Policies:
         found = []
         if self.allowed_locations:
             of: dict[str, Any] = {"listOfAllowedLocations": {"value": [*self.allowed_locations]}}
-            found.append(self._assignment(call, "Allowed locations", ALLOWED_LOCATIONS, of))
+            words, definition = "Allowed locations", ALLOWED_LOCATIONS
+            if self.is_of_azure:
+                words, definition = "Allowed resource deployment regions", AZURES_LOCATIONS
+            found.append(self._assignment(call, words, definition, of))
         if self.allowed_sizes:
             of = {"listOfAllowedSKUs": {"value": [*self.allowed_sizes]}}
             found.append(self._assignment(call, "Allowed sizes", ALLOWED_SIZES, of))

@@ -207,8 +207,8 @@ def _subscription_advice(error: AzureError) -> str:
 def _policy_advice(error: AzureError) -> str:
     if "requestdisallowedbyazure" in error.codes:
         return (
-            "location: Azure does not allow it to this kind of subscription: pass another one; "
-            "https://aka.ms/locationineligible tells more"
+            "location: Azure does not allow it to this kind of subscription: pass one that `az "
+            "policy assignment list --query \"[?name=='sys.regionrestriction'].parameters\"` lists"
         )
     names = [
         str(
@@ -220,7 +220,8 @@ def _policy_advice(error: AzureError) -> str:
     named = ", ".join(repr(name) for name in dict.fromkeys(names) if name)
     return (
         f"a policy of your organization forbids it{f': {named}' if named else ''}. Comply, by the "
-        f"options tags, location, vm_size or public_address for example, or ask for an exemption"
+        f"options tags, location, vm_size, network or public_address for example, or ask for an "
+        f"exemption"
     )
 
 

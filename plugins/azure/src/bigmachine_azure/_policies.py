@@ -23,13 +23,20 @@ _VERSION = "2022-06-01"
 
 # "Azure Policy built-in policy definitions": 'Allowed locations', 'Allowed locations for resource
 # groups', 'Allowed virtual machine size SKUs', 'Require a tag on resources', 'Require a tag and
-# its value on resources', 'Network interfaces should not have public IPs'.
+# its value on resources', 'Network interfaces should not have public IPs', 'Not allowed resource
+# types': by the last one, enterprise-scale landing zones deny public addresses.
 _LOCATIONS = "e56962a6-4747-49cd-b67b-bf8b01975c4c"
 _GROUP_LOCATIONS = "e765b5de-1225-4ba3-bd56-1ac6695af988"
 _SIZES = "cccc23c7-8427-4f53-ad12-b6a63eb452b3"
 _TAG = "871b6d14-10aa-478d-b590-94f262ecfa99"
 _TAG_VALUE = "1e30110a-5ceb-460c-a204-c1c3969c6d62"
 _NO_PUBLIC_ADDRESSES = "83a86a26-fd1f-447c-b59d-e51f44264114"
+_NOT_ALLOWED_TYPES = "6c112d4e-5bc7-47ae-a041-ea2d9dccd749"
+_ADDRESS_TYPE = "microsoft.network/publicipaddresses"
+# 'Allowed resource deployment regions': Azure itself assigns it to students' and to many new
+# subscriptions, under the name sys.regionrestriction, with five regions. Neither the locations nor
+# the resource SKUs show it. Nobody but Azure may change it.
+_AZURES_LOCATIONS = "b86dabb9-b578-4d7b-b842-3b45e95769a1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,8 @@ class Policies:
         """Raise `UsageError` if one of them forbids what the options want, whatever the size."""
         for policy in self._policies:
             if problem := _problem(policy, o, place):
+                if policy.definition == _AZURES_LOCATIONS:
+                    raise UsageError(problem)
                 raise UsageError(
                     f"{problem}; or ask for an exemption (Policy, in the Azure portal)"
                 )
@@ -123,7 +132,13 @@ def _problem(policy: Policy, o: AzureOptions, place: Place) -> str:
     is_about_location = policy.definition == _LOCATIONS or (
         policy.definition == _GROUP_LOCATIONS and not place.has_group
     )
-    if is_about_location and locations and place.location not in map(location_name, locations):
+    is_elsewhere = bool(locations) and place.location not in map(location_name, locations)
+    if is_elsewhere and policy.definition == _AZURES_LOCATIONS:
+        return (
+            f"location: Azure does not allow {place.location} to this subscription, but "
+            f"{_listed(locations)}: pass one of these"
+        )
+    if is_about_location and is_elsewhere:
         return (
             f"location: {policy} does not allow {place.location}, but {_listed(locations)}: pass "
             f"one of these"
@@ -135,12 +150,19 @@ def _problem(policy: Policy, o: AzureOptions, place: Place) -> str:
             return (
                 f"tags: {policy} wants a tag of all resources: pass tags=['{tag}={value or '…'}']"
             )
-    if policy.definition == _NO_PUBLIC_ADDRESSES and o.public_address:
+    if o.public_address and _forbids_addresses(policy):
         return (
             f"public_address: {policy} allows no public addresses: pass public_address=False, and "
             f"run the driver where it reaches private ones"
         )
     return ""
+
+
+def _forbids_addresses(policy: Policy) -> bool:
+    types = policy.parameters.get("listOfResourceTypesNotAllowed") or ()
+    return policy.definition == _NO_PUBLIC_ADDRESSES or (
+        policy.definition == _NOT_ALLOWED_TYPES and _ADDRESS_TYPE in map(str.lower, types)
+    )
 
 
 def _listed(values: Sequence[Any], most: int = 10) -> str:

@@ -27,10 +27,10 @@ _REGISTER_SECONDS = 300.0
 # Of the kinds of subscriptions ("Azure offer details"), those that can't have spot VMs: "Spot
 # Virtual Machines … the following offer types are currently supported: Enterprise Agreement,
 # Pay-as-you-go, Sponsored, Cloud Service Provider"; MicrosoftDocs/azure-docs issue 55435 has
-# students' and free trials' attempts. Of other kinds Azure decides at the launch.
+# free trials' attempts. Of other kinds Azure decides at the launch: so of Azure for Students, which
+# are not among those types, but have a quota of spot vCPUs, and have been sold spot VMs.
 _WITHOUT_SPOT = {
     "FreeTrial": "a free trial",
-    "AzureForStudents": "Azure for Students",
     "DreamSpark": "Azure for Students Starter",
 }
 

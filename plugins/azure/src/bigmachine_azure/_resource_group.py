@@ -41,6 +41,7 @@ async def open_resource_group(api: Api, *, location: str, tags: Mapping[str, str
         return  # what is created in it will tell
     if found is not None:
         _check_usable(api, found)
+        api.note_new_group()  # another driver may have created it a moment ago
         return
     logger.info("creating the resource group %s in %s", api.resource_group, location)
     body = {"location": location, "tags": dict(tags)}
