@@ -9,6 +9,9 @@ from bigmachine_azure._operations import Operation
 from tests.support.azure.arm import LOCATION, SUBSCRIPTION
 from tests.support.azure.errors import ArmError
 from tests.support.azure.fixtures import error_of
+from tests.support.azure.orphans import GROUP, add_orphan
+from tests.support.azure.versions import VERSIONS
+from tests.support.schemas import REFUSED
 
 BUSY = ArmError(503, "ServiceUnavailable", "The service is temporarily unavailable.")
 SLOW = ArmError(429, "TooManyRequests", "Wait.", headers={"Retry-After": "1200"})
@@ -204,6 +207,30 @@ def test_operation_without_urls_is_told_by_its_resource(arm, use_group):
     use_group(test)
 
 
+def test_operation_that_may_not_be_read_is_told_by_its_resource(arm, use_group):
+    arm.access.denied = {
+        f"Microsoft.{name}/read"
+        for name in (
+            "Compute/locations/diskOperations",
+            "Compute/locations/operations",
+            "Network/locations/operations",
+        )
+    }
+
+    async def test(api):
+        made = await api.change_and_wait(PUT, **NAME, parameters=BODY)
+        assert made["properties"]["provisioningState"] == "Succeeded"
+        await api.change_and_wait(DELETE, **NAME)
+        disk = add_orphan(arm, "Microsoft.Compute/disks", "left")
+        await api.change_and_wait("disks.delete", resource_group_name=GROUP, disk_name="left")
+        assert arm.resources.find(disk["id"]) is None
+        await api.change_and_wait(PUT, **NAME, parameters=BODY)
+        deletion = Operation("", "DELETE", f"{arm.url}/vm?forceDeletion=True&api-version=1", 202)
+        assert deletion.resource_url == f"{arm.url}/vm?api-version=1"
+
+    use_group(test)
+
+
 def test_request_of_another_service_waits_for_its_end(arm, use):
     async def test(api):
         made = await api.request("PUT", "resourcegroups/new", **GROUPS, body=BODY)
@@ -226,6 +253,21 @@ def test_no_change_is_sent_once_changes_are_forbidden(arm, use):
         assert [call.verb for call in arm.asked if call.verb != "GET"] == []
 
     use(test)
+
+
+def test_cloud_that_lags_behind_is_asked_in_its_newest_version(arm, use_group, monkeypatch):
+    old = ("2025-06-01-preview", "2025-01-01", "2024-01-01")
+    monkeypatch.setitem(VERSIONS, "Microsoft.Network", old)
+
+    async def test(api):
+        await api.change_and_wait(PUT, **NAME, parameters=BODY)
+        assert (await api.read(GET, **NAME))["name"] == "bm-test"
+        used = {call.api_version for call in arm.asked if call.provider == "Microsoft.Network"}
+        assert used == {"2025-01-01"}
+        assert [text.partition(":")[0] for text in REFUSED] == [PUT]  # asked for once
+        REFUSED.clear()
+
+    use_group(test)
 
 
 def test_many_requests_at_once_use_one_token(arm, use):

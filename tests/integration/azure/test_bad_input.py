@@ -83,8 +83,8 @@ BAD = [
     ),
     Bad(
         "identity that does not exist",
-        ("identity: there is no", "run `bigmachine azure setup` once"),
-        {"identity": "mine"},
+        ("identity: there is no", "run `bigmachine azure setup -o location=westeurope -o res"),
+        {"identity": "mine", "resource_group": "lab"},
         error=UsageError,
     ),
     Bad(

@@ -63,6 +63,7 @@ def test_missing_permissions_fail_with_the_commands_that_grant_them(check, arm):
     assert "errors don't show the consoles of machines" in answers[CONSOLE]["detail"]
     assert f'"Actions": ["{CREATE}"]' in advice
     assert f"--scope /subscriptions/{arm.subscription}" in advice
+    assert "with `az role definition update`" in advice  # names of roles are unique in the tenant
     arm.access.denied.remove(CREATE)
     assert check()[0] == 0
     assert check("verify_boot=yes")[0] == 1

@@ -99,9 +99,10 @@ def test_session_without_identity_is_refused_with_its_price_and_the_remedy(arm, 
             await kit.setup()
         return str(caught.value)
 
-    text = run(test, identity="")
+    text = run(test, identity="", subscription=SUBSCRIPTION)
     assert "whose driver is dead can only power its VM off, which Azure bills like one that" in text
-    assert "Run `bigmachine azure setup` once" in text
+    given = f"-o subscription={SUBSCRIPTION} -o location={LOCATION}"
+    assert f"Run `bigmachine azure setup {given}` once" in text
     assert "allow_billing_leak=True" in text
     assert {call.verb for call in arm.asked} == {"GET"}
 

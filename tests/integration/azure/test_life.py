@@ -208,7 +208,6 @@ def test_stop_deletes_only_its_vm_with_all_that_is_its(run, arm):
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("consistent")
 @pytest.mark.parametrize("known", ["name", "id"])
 def test_another_process_stops_a_vm_by_its_name_or_id(run, arm, known):
     async def test(kit):

@@ -45,6 +45,7 @@ def checked(**options):
         ({"vm_size": ["Standard_D2s_v5", ""]}, "vm_size: must name a size"),
         ({"image": "ami-12345678"}, "must be PUBLISHER:OFFER:SKU:VERSION, or an image's ID"),
         ({"image": "Ubuntu2204"}, "`az vm image list --all --publisher Canonical --output table`"),
+        ({"image": "debian-13"}, "`az vm image list --all --publisher Debian --output table`"),
         ({"image": "Debian:debian-12:12-gen2"}, "did you mean 'Debian:debian-12:12-gen2:latest'?"),
         ({"image": f"{GROUP}/providers/Microsoft.Compute/disks/d"}, "image: must be PUBLISHER"),
         ({"disk": 0}, "disk: must be 1 to 4095 GiB, as Azure's OS disks"),

@@ -32,6 +32,7 @@ TOO_LOW = [
         "2 of Total Regional Spot vCPUs in westeurope are needed, and the limit is 1",
     ),
     ({ADDRESSES: 0}, {}, "1 of Public IPv4 Addresses - Standard in westeurope are needed"),
+    ({"StaticPublicIPAddresses": 0}, {}, "1 of Static Public IP Addresses in westeurope are"),
     ({"PublicIPAddresses": 0}, {}, "1 of Public IP Addresses in westeurope are needed"),
     (  # the family has spaces in one list, and not in the other
         {"Standard NCASv3_T4 Family": 3},

@@ -38,6 +38,13 @@ def test_role_matches_the_plugins_calls(run, arm):
         for resource in await system.instances():
             await system.stop(resource)
 
+    async def fail(kit):
+        system = await kit.setup()
+        arm.policies.forbids_public_addresses = True  # which is told late, by an operation
+        with contextlib.suppress(BigmachineError):
+            await system.start(1, kit.request)
+        arm.policies.forbids_public_addresses = False
+
     async def look(kit):
         with contextlib.suppress(BigmachineError):
             await kit.setup()
@@ -54,6 +61,7 @@ def test_role_matches_the_plugins_calls(run, arm):
     run(tour)
     calls = [*arm.asked]
     arm.asked.clear()
+    run(fail)
     run(lose)
     run(tour, allow_billing_leak=True, identity="")
     for options in (

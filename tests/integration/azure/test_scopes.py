@@ -38,6 +38,7 @@ NO_ZONE = "The zone(s) '2' for resource 'x' is not supported. The supported zone
         ("OperationNotAllowed", QUOTA.format(REGIONAL, 10, 8), "TYPE"),  # a smaller one may fit
         ("OperationNotAllowed", QUOTA.format(REGIONAL, 10, 10), "MARKET"),
         ("OperationNotAllowed", QUOTA.format(SPOT, 0, 0), "MARKET"),
+        ("StaticPublicIPCountLimitReached", "Cannot create more than 3 public IP …", "ALL"),
         ("PublicIPCountLimitReached", "Cannot create more than 3 public IP addresses …", "ALL"),
         ("SubnetIsFull", "Subnet machines with address prefix … does not have enough …", "ALL"),
         ("QuotaExceeded", "… exceeding approved StandardDiskCount quota …", "ALL"),

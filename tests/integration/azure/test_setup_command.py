@@ -52,6 +52,8 @@ def test_setup_makes_what_a_machine_needs_and_undo_removes_exactly_that(arm, set
             f"created the role 'bigmachine in {NAME} of {SUBSCRIPTION}'",
             "created the identity 'bigmachine'",
             f"the identity may delete VMs in the resource group {NAME}",
+            "sessions there use it from now on: `bigmachine check azure`, with the same options, "
+            "shows whether they would work",
         ],
     )
     [role] = arm.roles.definitions.values()
@@ -66,7 +68,17 @@ def test_setup_makes_what_a_machine_needs_and_undo_removes_exactly_that(arm, set
     assert made(arm) == []
     assert NAME in [of["name"] for of in arm.groups.all.values()]
     status, text = setup("--undo")
-    assert (status, text.count("deleted")) == (0, 0)
+    assert (status, text.splitlines()[0]) == (
+        0,
+        f"there is nothing to undo in the resource group {NAME}",
+    )
+
+
+def test_undo_without_a_resource_group_says_that_there_is_none(setup):
+    assert setup("--undo") == (
+        0,
+        f"there is nothing to undo: there is no resource group {NAME}\n",
+    )
 
 
 def test_machine_deletes_its_vm_with_all_that_is_its(arm, setup, consistent):

@@ -7,9 +7,11 @@ import gzip
 import sys
 
 import pytest
+from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
 from bigmachine.errors import UsageError
 from bigmachine_azure._launch_specification import max_price
+from bigmachine_azure._login import login_keys
 from bigmachine_azure._options import AzureOptions
 from tests.support.azure.arm import LOCATION
 from tests.support.azure.fixtures import SIZE
@@ -90,6 +92,12 @@ def test_all_resources_tell_whose_they_are_from_creation(run, arm, monkeypatch):
         assert tags["bigmachine-command"] == "train.py --secret"
 
     run(test, tags=["team=ml", "empty="])
+
+
+def test_key_that_nobody_has_is_of_a_type_that_all_clouds_take():
+    [key] = login_keys(AzureOptions())
+    assert key.startswith("ssh-rsa ")
+    assert load_ssh_public_key(key.encode()).key_size == 2048
 
 
 def test_options_are_in_the_request(run, arm, tmp_path):

@@ -32,14 +32,25 @@ def test_tags_name_neither_user_nor_command_if_told():
     assert (found[tags.IMMORTAL], found[tags.PORT]) == ("yes", "443")
 
 
-def test_values_are_short_and_of_one_line_whatever_the_driver_is_called():
+def test_values_are_short_and_plain_whatever_the_driver_is_called():
     driver = Driver(
-        1, 2, "a" * 40, host="機" * 999, user="\U0001f40d" * 999, command="a\n\0 b" * 99
+        1, 2, "a" * 40, host="機" * 999, user="J\xf6rg \U0001f40d", command="a\n\0 b" * 99
     )
     found = tags.session_tags(SESSION, driver, AzureOptions())
-    assert max(len(value.encode("utf-16-le")) // 2 for value in found.values()) == 256
+    assert found[tags.HOST] == "?" * 256
+    assert found[tags.USER] == "J?rg ?"
     assert found[tags.COMMAND].startswith("a ba b")
-    assert tags.USER not in found
+    assert max(map(len, found.values())) == 256
+    assert "".join(found.values()).isascii()
+
+
+def test_warning_names_tags_that_may_make_metadata_unreadable(caplog):
+    tags.warn_of_unreadable({"team": "ml", "abteilung": "B\xfcro", "部": ""})
+    [line] = caplog.messages
+    assert "as in abteilung, 部, a VM may not be able to read its metadata" in line
+    caplog.clear()
+    tags.warn_of_unreadable({"team": "ml"})
+    assert caplog.messages == []
 
 
 def test_most_tags_of_a_user_leave_room_for_those_of_bigmachine():

@@ -22,6 +22,8 @@ _JOINS = "Microsoft.Network/virtualNetworks/subnets/join/action"
 
 def actions_of(arm: Arm, call: Call) -> Iterator[tuple[str, str]]:
     """Yield what a call needs: an action, and the id of what it is needed for."""
+    if call.method == "operations.status":
+        yield _of_operation(arm, call)
     own = _own_action(call)
     if own:
         yield own, call.path
@@ -36,7 +38,7 @@ def actions_of(arm: Arm, call: Call) -> Iterator[tuple[str, str]]:
 
 def _own_action(call: Call) -> str:
     if call.method.startswith("operations."):
-        return ""  # who has begun an operation may see it
+        return ""  # see `_of_operation`
     if call.method.startswith(("permissions.", "subscriptions.")):
         return ""  # each sees its own
     verb = _VERBS.get(call.verb, "")
@@ -53,6 +55,17 @@ def _own_action(call: Call) -> str:
     if parts[-1] == "instanceView":
         return f"{parts[0]}/{parts[1]}/instanceView/read"
     return "/".join([parts[0], *parts[1::2], verb])
+
+
+def _of_operation(arm: Arm, call: Call) -> tuple[str, str]:
+    """Return what it takes to follow an operation, and where: in its resource group is enough.
+
+    "Track asynchronous Azure operations", "Permission for tracking async status".
+    """
+    kind = call.path.split("/")[-2]
+    operation = arm.operations.all.get(call.operation)
+    scope = "/".join(operation.target.split("/")[:5]) if operation else call.path
+    return f"{call.provider}/locations/{kind[:1].lower()}{kind[1:]}/read", scope
 
 
 def _of_vm(arm: Arm, call: Call) -> Iterator[tuple[str, str]]:

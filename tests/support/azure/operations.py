@@ -23,6 +23,7 @@ _COMPUTE, _NETWORK = (
     f"{SUBSCRIPTION}/{_OF_LOCATION.format(name)}"
     for name in ("Microsoft.Compute", "Microsoft.Network")
 )
+_DISKS = "DiskOperations"
 
 
 @dataclass
@@ -35,6 +36,8 @@ class Operation:
     path: str
     """The part of its URLs that says where it is, as ``/subscriptions/…/locations/westeurope``."""
     started: str
+    kind: str = "operations"
+    """What its URLs call it: disks have operations of their own, ``DiskOperations``."""
     signature: str = field(default_factory=lambda: secrets.token_urlsafe(750))
     status: str = "InProgress"
     ended: str = ""
@@ -78,6 +81,7 @@ class Operations:
             (target or call.path).lower(),
             f"/subscriptions/{call.subscription}/providers/{call.provider}/locations/{location}",
             self.arm.timeline.timestamp(),
+            kind=_DISKS if "/disks/" in call.path.lower() else "operations",
         )
         self.all[operation.name] = operation
         delay = self.seconds if seconds is None else seconds
@@ -132,6 +136,7 @@ class Operations:
     @implements(
         "operations.status", "GET", f"{_NETWORK}/operations/{{operation}}", query=("p", "t")
     )
+    @implements("operations.status", "GET", f"{_COMPUTE}/{_DISKS}/{{operation}}", query=("p", "t"))
     def status(self, call: Call) -> Any:
         """Answer what ``Azure-AsyncOperation`` leads to."""
         operation = self._find(call)
@@ -171,7 +176,7 @@ class Operations:
             path = f"/subscriptions/{call.subscription}/operationresults/{operation.name}"
             return {**headers, "Location": f"{self.arm.url}{path}?{signed}"}
         url = f"{self.arm.url}{operation.path}"
-        headers["Azure-AsyncOperation"] = f"{url}/operations/{operation.name}?{signed}"
+        headers["Azure-AsyncOperation"] = f"{url}/{operation.kind}/{operation.name}?{signed}"
         if status == 202:
             headers["Location"] = f"{url}/operationResults/{operation.name}?{signed}"
         return headers

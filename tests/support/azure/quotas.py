@@ -35,6 +35,7 @@ NETWORK_DEFAULTS = {
     "VirtualNetworks": 1000.0,
     "NetworkSecurityGroups": 5000.0,
     "NetworkInterfaces": 65536.0,
+    "StaticPublicIPAddresses": 1000.0,
     "PublicIPAddresses": 1000.0,
     "IPv4StandardSkuPublicIpAddresses": 1000.0,
 }
@@ -46,6 +47,7 @@ _NAMES = {
     "VirtualNetworks": "Virtual Networks",
     "NetworkSecurityGroups": "Network Security Groups",
     "NetworkInterfaces": "Network Interfaces",
+    "StaticPublicIPAddresses": "Static Public IP Addresses",
     "PublicIPAddresses": "Public IP Addresses",
     "IPv4StandardSkuPublicIpAddresses": "Public IPv4 Addresses - Standard",
 }
@@ -55,6 +57,7 @@ _OF_TYPE = {
     "VirtualNetworks": "Microsoft.Network/virtualNetworks",
     "NetworkSecurityGroups": "Microsoft.Network/networkSecurityGroups",
     "NetworkInterfaces": "Microsoft.Network/networkInterfaces",
+    "StaticPublicIPAddresses": _ADDRESS,
     "PublicIPAddresses": _ADDRESS,
     "IPv4StandardSkuPublicIpAddresses": _ADDRESS,
 }
@@ -82,13 +85,16 @@ class Quotas:
         """Refuse one more public address (MicrosoftDocs/azure-docs#106096)."""
         used = self._network_used(location)
         for name, code in (
+            ("StaticPublicIPAddresses", "StaticPublicIPCountLimitReached"),
             ("PublicIPAddresses", "PublicIPCountLimitReached"),
             ("IPv4StandardSkuPublicIpAddresses", "IPv4StandardSkuPublicIpCountLimitReached"),
         ):
             if used[name] + 1 > self.limits[name]:
+                # giantswarm/azure-operator#163 has the words for static ones
+                how = " with static allocation method" if name.startswith("Static") else ""
                 text = (
-                    f"Cannot create more than {self.limits[name]:.0f} public IP addresses for this "
-                    "subscription in this region."
+                    f"Cannot create more than {self.limits[name]:.0f} public IP addresses{how} for "
+                    "this subscription in this region."
                 )
                 raise ArmError(400, code, text)
 

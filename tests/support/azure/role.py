@@ -29,11 +29,8 @@ def actions(arm: Arm, calls: Iterable[Call]) -> set[str]:
     """Return what these calls of the plugin need."""
     calls = [*calls]
     needed = {action for call in calls for action, _ in actions_of(arm, call)}
-    # Azure lets also others see these two; built-in roles, as 'Virtual Machine Contributor', have
-    # the first, and 'Reader' the second.
+    # Azure lets also others see these; the built-in role 'Reader' has them.
     for call in calls:
-        if call.method == "operations.status":
-            needed.add(f"{call.provider}/locations/operations/read")
         if call.method in _OF_SUBSCRIPTIONS:
             needed.add(f"Microsoft.Resources/subscriptions/{_OF_SUBSCRIPTIONS[call.method]}")
     found = sorted(needed)

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING
 
 from bigmachine.errors import StartError
 
-from ._identity import SETUP
+from ._identity import setup_command
 
 if TYPE_CHECKING:
     from ._offers import Offer
     from ._options import AzureOptions
+    from ._place import Place
     from ._prices import Prices
 
 logger = logging.getLogger("bigmachine.azure")
 
 
 def check_billing_leak(
-    o: AzureOptions, prices: Prices, offers: Sequence[Offer], *, identity: str
+    o: AzureOptions, place: Place, prices: Prices, offers: Sequence[Offer], *, identity: str
 ) -> None:
     """Check that machines can delete their VMs, with an ``identity``.
 
@@ -28,16 +29,17 @@ def check_billing_leak(
     """
     if identity:
         return
+    setup = setup_command(o, place)
     risk = (
         f"without a managed identity, a machine whose driver is dead can only power its VM off, "
         f"which Azure bills like one that runs: {_cost(prices, offers)} until it is deleted"
     )
     if not o.allow_billing_leak:
         raise StartError(
-            f"{risk}. Run `{SETUP}` once, which creates an identity, or have an owner of the "
+            f"{risk}. Run `{setup}` once, which creates an identity, or have an owner of the "
             f"resource group run it; or pass allow_billing_leak=True"
         )
-    logger.warning("%s, as by `bigmachine reap azure`. `%s` creates an identity", risk, SETUP)
+    logger.warning("%s, as by `bigmachine reap azure`. `%s` creates an identity", risk, setup)
 
 
 def _cost(prices: Prices, offers: Sequence[Offer]) -> str:

@@ -46,6 +46,14 @@ _WITHOUT = {
     "known before",
     "Microsoft.Authorization/roleDefinitions/read": "whether machines may delete their VMs is not "
     "known before",
+    **dict.fromkeys(
+        (
+            f"{_COMPUTE}/locations/diskOperations/read",
+            f"{_COMPUTE}/locations/operations/read",
+            f"{_NETWORK}/locations/operations/read",
+        ),
+        "errors may not say why a change has failed",
+    ),
     f"{_COMPUTE}/locations/publishers/artifacttypes/offers/skus/versions/read": "an image of the "
     "Marketplace that does not fit is noticed at the launch",
     f"{_COMPUTE}/locations/usages/read": "a used-up quota of vCPUs is noticed at the launch",
@@ -179,5 +187,7 @@ class Check:
                 f"az role definition create --role-definition '{json.dumps(role)}'",
                 f"az role assignment create --role bigmachine --assignee YOUR-ACCOUNT "
                 f"--scope {scope}",
+                "If there is a role bigmachine already, add these actions to it instead, with "
+                "`az role definition update`.",
             ]
         )

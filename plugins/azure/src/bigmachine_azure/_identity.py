@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from bigmachine.cloud import for_each
@@ -24,7 +25,14 @@ IDENTITIES_VERSION = "2023-01-31"
 TYPE = "Microsoft.ManagedIdentity/userAssignedIdentities"
 DELETE_VM = "Microsoft.Compute/virtualMachines/delete"
 """The action that a machine needs."""
-SETUP = "bigmachine azure setup"
+
+
+def setup_command(o: AzureOptions, place: Place) -> str:
+    """Return the command that creates an identity where sessions with these options look for it."""
+    given = {"subscription": o.subscription, "location": place.location}
+    given["resource_group"] = o.resource_group
+    words = [f"-o {name}={shlex.quote(value)}" for name, value in given.items() if value]
+    return " ".join(["bigmachine azure setup", *words])
 
 
 async def find_identity(api: Api, o: AzureOptions, place: Place) -> str:
@@ -42,16 +50,17 @@ async def find_identity(api: Api, o: AzureOptions, place: Place) -> str:
             raise
         if o.identity:
             raise UsageError(
-                f"identity: there is no {id!r}: correct it, or omit it and run `{SETUP}` once; "
-                f"list all with `az identity list --output table`"
+                f"identity: there is no {id!r}: correct it, or omit it and run "
+                f"`{setup_command(o, place)}` once; list all with `az identity list --output "
+                f"table`"
             ) from error
         return ""
     if not await _may_delete(api, raw["properties"]["principalId"], place):
         raise StartError(
             f"identity: {raw['name']!r} may not delete VMs of the resource group "
-            f"{place.resource_group}, so that a machine could not end itself: run `{SETUP}` "
-            f"again, or assign it a role with {DELETE_VM} there. A new grant takes up to ten "
-            f"minutes"
+            f"{place.resource_group}, so that a machine could not end itself: run "
+            f"`{setup_command(o, place)}` again, or assign it a role with {DELETE_VM} there. A new "
+            f"grant takes up to ten minutes"
         )
     return str(raw["id"])
 

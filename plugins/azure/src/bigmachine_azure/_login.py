@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from bigmachine.cloud import read_public_keys
 from bigmachine.errors import UsageError
 
@@ -30,9 +32,15 @@ def login_keys(o: AzureOptions) -> tuple[str, ...]:
     return keys or (_forgotten_key(),)
 
 
+@functools.cache
 def _forgotten_key() -> str:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    """Return a key of the type that Azure's model of a VM names, and all of its clouds take.
+
+    "The key needs to be at least 2048-bit and in ssh-rsa format" (SshPublicKey.keyData); keys of
+    the type ed25519 came later. One is enough for a process: nobody has the private half.
+    """
+    from cryptography.hazmat.primitives.asymmetric import rsa
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    public = Ed25519PrivateKey.generate().public_key()
+    public = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
     return public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,13 @@ class Operation:
     """The answer's Location; "" if it has none."""
     retry_after: float = 0.0
     """For how many seconds not to ask, at first."""
+
+    @property
+    def resource_url(self) -> str:
+        """The URL that reads what is changed: without what only its change takes."""
+        path, _, query = self.url.partition("?")
+        given = urllib.parse.parse_qs(query)
+        return f"{path}?{urllib.parse.urlencode({'api-version': given['api-version'][0]})}"
 
     @property
     def is_done(self) -> bool:

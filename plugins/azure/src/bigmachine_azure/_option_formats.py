@@ -147,7 +147,7 @@ def image_problem(image: str) -> str | None:
     form = "must be PUBLISHER:OFFER:SKU:VERSION, or an image's ID, like /subscriptions/…, not"
     if re.fullmatch(r"[\w.-]+:[\w.-]+:[\w.-]+", image):
         return f"{form} {image!r}; did you mean '{image}:latest'?"
-    if re.fullmatch(r"(Ubuntu|Debian)\w*", image, re.I):  # an alias of the az command
+    if re.fullmatch(r"(Ubuntu|Debian)[\w.-]*", image, re.I):  # as an alias of the az command
         return (
             f"{form} {image!r}: list the URNs of images with `az vm image list --all --publisher "
             f"{'Canonical' if image.lower().startswith('u') else 'Debian'} --output table`"

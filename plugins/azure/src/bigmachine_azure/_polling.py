@@ -26,15 +26,21 @@ _LONGEST_POLL = 10.0  # seconds, also if Azure's Retry-After is longer
 async def outcome(operation: Operation, get: Get) -> dict[str, Any]:
     """Wait until an operation is done; return what it says, of a PUT the resource as it is now.
 
-    Raises the `AzureError` with which it failed.
+    Raises the `AzureError` with which it failed. Its URL wants a permission of its own, as
+    Microsoft.Network/locations/operations/read, which not every role has that may change something
+    ("Permission for tracking async status"); then it is seen by its resource.
     """
-    if operation.status_url:
-        return await _by_status(operation, get)
-    if operation.location_url and operation.status == 202:
-        return await _by_location(operation, get)
-    if is_in_progress(operation.result):
-        return await _by_resource(operation, get)
-    return _checked(operation, dict(operation.result))
+    if operation.is_done:
+        return _checked(operation, dict(operation.result))
+    try:
+        if operation.status_url:
+            return await _by_status(operation, get)
+        if operation.location_url and operation.status == 202:
+            return await _by_location(operation, get)
+    except AzureError as error:
+        if error.is_operation or not error.is_denied or operation.method == "POST":
+            raise
+    return await _by_resource(operation, get)
 
 
 async def _by_status(operation: Operation, get: Get) -> dict[str, Any]:
@@ -63,7 +69,7 @@ async def _by_location(operation: Operation, get: Get) -> dict[str, Any]:
 
 async def _by_resource(operation: Operation, get: Get) -> dict[str, Any]:
     """Poll the resource itself, until its `provisioningState` is final."""
-    url = operation.url
+    url = operation.resource_url
     answer = await _poll(operation, url, get, lambda answer: not is_in_progress(answer.body or {}))
     return _checked(operation, answer.body or {})
 

@@ -23,9 +23,11 @@ logger = logging.getLogger("bigmachine.azure")
 
 # Spot VMs count against the second one alone.
 _CORES, _SPOT_CORES, _VMS = "cores", "lowprioritycores", "virtualmachines"
-# All are about the addresses of machines: the first one counts basic ones, too.
+# All are about the addresses of machines: the first one counts basic ones, too. In free trials, the
+# second is used up: StaticPublicIPCountLimitReached (Azure/data-management-zone issue 314).
 _ADDRESSES = (
     "publicipaddresses",
+    "staticpublicipaddresses",
     "standardskupublicipaddresses",
     "ipv4standardskupublicipaddresses",
 )

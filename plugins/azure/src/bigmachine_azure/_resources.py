@@ -151,17 +151,25 @@ class Resources:
             raise
         return True
 
-    async def read(self, id: str) -> Mapping[str, Any] | None:
-        """Return a resource as it is now; None if it does not exist."""
+    async def read(self, id: str, **arguments: str) -> Mapping[str, Any] | None:
+        """Return a resource as it is now; None if it does not exist.
+
+        ``arguments`` are more of the SDK's. Some requests don't find a resource group that is new,
+        which another process may have made: then its resources exist all the same.
+        """
         place, kind = ResourceId.parse(id), kind_of(id)
-        request = {"resource_group_name": place.group, kind.parameter: place.name}
-        try:
-            found: Mapping[str, Any] = await self._api.read(f"{kind.group}.get", **request)
-        except AzureError as error:
-            if error.is_not_found:
-                return None
-            raise
-        return found
+        request = {"resource_group_name": place.group, kind.parameter: place.name, **arguments}
+        for delay in poll_intervals():
+            try:
+                found: Mapping[str, Any] = await self._api.read(f"{kind.group}.get", **request)
+                return found
+            except AzureError as error:
+                if not error.is_not_found:
+                    raise
+                if not (error.is_group_not_found and await self._has_group(place.group)):
+                    return None
+            await trio.sleep(delay)
+        raise AssertionError  # polls have no end
 
     async def delete(self, ids: Iterable[str]) -> None:
         """Delete resources; return when none of them exists any more. See `_delete`."""
@@ -202,7 +210,7 @@ class Resources:
 def kind_of(id: str) -> ResourceKind:
     """Return the kind of a resource. Raises `ValueError` for one that is of none of these."""
     type = ResourceId.parse(id).type
-    for kind in KINDS:
+    for kind in (VM, *KINDS):
         if kind.type == type:
             return kind
     raise ValueError(f"{id} is of another kind")

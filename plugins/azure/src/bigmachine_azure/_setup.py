@@ -93,6 +93,10 @@ class Setup:
                 await self._take_back(has_role=has_role, had_identity=had_identity)
             raise
         self._say(f"the identity may delete VMs in the resource group {api.resource_group}")
+        self._say(
+            "sessions there use it from now on: `bigmachine check azure`, with the same options, "
+            "shows whether they would work"
+        )
 
     async def undo(self) -> None:
         """Remove what `make` has made: nothing else, and not the resource group.
@@ -118,10 +122,12 @@ class Setup:
         elif identity is not None:
             await self._api.request("DELETE", self._identity, api_version=IDENTITIES_VERSION)
             self._say(f"deleted the identity {IDENTITY!r}")
-        self._say(
-            f"the resource group {self._api.resource_group} is kept, with its network: they cost "
-            f"nothing"
-        )
+        group = self._api.resource_group
+        if not (role or identity):
+            where = " in the" if self._place.has_group else ": there is no"
+            self._say(f"there is nothing to undo{where} resource group {group}")
+        if self._place.has_group:
+            self._say(f"the resource group {group} is kept, with its network: they cost nothing")
 
     @property
     def _role_name(self) -> str:

@@ -18,8 +18,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         "setup",
         help="create the managed identity with which machines delete their own VMs",
         description="Create the managed identity with which machines delete their own VMs, and a "
-        "role that permits nothing else, in the resource group of the options. It needs the rights "
-        "of an Owner or a User Access Administrator there, once; sessions need less. It is free.",
+        "role that permits only to delete VMs with their disks, interfaces and addresses, in the "
+        "resource group of the options, by default bigmachine-LOCATION. It needs the rights of an "
+        "Owner there, once; sessions need less. It is free.",
     )
     setup.add_argument("--undo", action="store_true", help="remove exactly that again")
     add_options(setup)

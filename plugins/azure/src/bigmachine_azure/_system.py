@@ -63,9 +63,11 @@ class AzureSystem(CloudSystem):
         from ._guest_setup import guest_setup
         from ._launch_plan import make_launch_plan
         from ._login import login_keys
+        from ._tags import warn_of_unreadable
 
         check_offline(self.options)
         login_keys(self.options)
+        warn_of_unreadable(self.options.own_tags)
         self.guest_setup = guest_setup(self.options)
         with self.readable():
             plan = await make_launch_plan(
@@ -77,7 +79,9 @@ class AzureSystem(CloudSystem):
         )
         offers = within_max_price(self._prices, plan.offers, max_price=self.options.max_price)
         self._plan = plan = dataclasses.replace(plan, offers=offers)
-        check_billing_leak(self.options, self._prices, plan.offers, identity=plan.identity)
+        check_billing_leak(
+            self.options, plan.place, self._prices, plan.offers, identity=plan.identity
+        )
         if self.max_session_cost is not None:
             if error := self._prices.failure:
                 raise StartError(

@@ -8,6 +8,7 @@ the VM's.
 from __future__ import annotations
 
 import datetime
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,8 @@ from bigmachine.cloud import session_resource_name
 
 from ._option_formats import MAX_TAG_VALUE, TAG_PREFIX
 from ._options import AzureOptions
+
+logger = logging.getLogger("bigmachine.azure")
 
 SESSION = TAG_PREFIX + "session"
 """The session's full name."""
@@ -62,13 +65,25 @@ def machine_tags(session: Mapping[str, str], machine: str, request: str) -> dict
 
 
 def tag_value(text: str) -> str:
-    """Return a text as Azure accepts it in a tag: at most 256 characters, on one line.
+    """Return a text as a tag's value: at most 256 characters of ASCII, on one line.
 
-    Azure allows all characters in values ("Use tags to organize your Azure resources"), but counts
-    those beyond U+FFFF twice, as all of UTF-16.
+    Azure allows all characters in values, but then a VM's metadata may be unreadable ("Use tags to
+    organize your Azure resources": "decoding progress failure … from IMDS"), with which a machine
+    deletes its VM. Each other character is a question mark.
     """
-    printable = "".join(c if c.isprintable() and c <= "\uffff" else " " for c in text)
-    return " ".join(printable.split())[:MAX_TAG_VALUE]
+    plain = "".join(c if c.isprintable() else " " for c in text).encode("ascii", "replace")
+    return " ".join(plain.decode().split())[:MAX_TAG_VALUE]
+
+
+def warn_of_unreadable(own_tags: Mapping[str, str]) -> None:
+    """Log a warning about the user's tags by which a VM's metadata may be unreadable."""
+    odd = [key for key, value in own_tags.items() if not f"{key}{value}".isascii()]
+    if odd:
+        logger.warning(
+            "tags: with other characters than ASCII, as in %s, a VM may not be able to read its "
+            "metadata, says Azure, and then its machine can't delete it: write these tags without",
+            ", ".join(odd),
+        )
 
 
 def tags_of(raw: Mapping[str, Any]) -> dict[str, str]:

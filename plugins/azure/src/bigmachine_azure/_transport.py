@@ -12,6 +12,7 @@ from typing import Any
 
 from bigmachine.errors import StartError
 
+from ._api_versions import ApiVersions
 from ._credentials import Cloud, Credentials
 from ._error_parsing import error_of_response
 from ._errors import AzureError
@@ -158,6 +159,7 @@ class Transport:
                 p.HeadersPolicy(),
                 p.UserAgentPolicy(sdk_moniker="bigmachine"),
                 p.ProxyPolicy(),
+                ApiVersions(),
                 p.RedirectPolicy(),
                 ARMChallengeAuthenticationPolicy(self.credentials, self.cloud.scope),
                 p.CustomHookPolicy(),

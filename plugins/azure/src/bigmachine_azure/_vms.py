@@ -164,32 +164,43 @@ class Vms:
     # -- one VM ---------------------------------------------------------------------------
 
     async def _delete(self, id: str, *, is_forced: bool) -> None:
-        """Delete one, and confirm that it is gone; what else it had is then among the parts.
-
-        Many are looked at by one list: to follow each operation would take many requests of each.
-        """
+        """Delete one, and confirm that it is gone; what else it had is then among the parts."""
         for delay in poll_intervals():  # what it has is known as long as it is there
             vm = await self._listed(id)
             if vm is not None or not self.is_new(id):
                 break
             await trio.sleep(delay)
         await self._note_addresses(vm)
-        operation: Operation | None = None
         for delay in poll_intervals():
+            operation = await self._request_deletion(id, is_forced=is_forced)
             if operation is None:
-                operation = await self._request_deletion(id, is_forced=is_forced)
-            vm = await self._listed(id)
-            was_found = operation is not None and operation.status != _NOT_THERE
-            if vm is None and (was_found or not self.is_new(id)):
-                break
-            if operation is not None and (vm is None or not vm.is_being_deleted):
-                await self._wait(operation)  # it goes on; else it must be requested again
-                operation = None
-                if await self._listed(id) is None and was_found:
+                if await self._listed(id) is None and not self.is_new(id):
                     break
+            elif await self._is_deleted(id, operation):
+                break
             await trio.sleep(delay)
         self._first_seen[id] = -math.inf  # a list may have it still, which does not make it new
         self._deleted.add(id)
+
+    async def _is_deleted(self, id: str, operation: Operation) -> bool:
+        """Wait until a deletion has ended; return whether the VM is gone.
+
+        Many are looked at by one list, as long as that shows that Azure deletes them: to follow
+        each operation would take many requests of each. But a list may have a VM still that is
+        gone; and Azure may not show a new one that is there. So that a new one is gone, its
+        operation's end tells, or that there was nothing to delete.
+        """
+        if operation.status != _NOT_THERE:
+            for delay in poll_intervals():
+                vm = await self._listed(id)
+                if vm is None and not self.is_new(id):
+                    return True
+                if vm is None or not vm.is_being_deleted:
+                    break
+                await trio.sleep(delay)
+            if not await self._has_ended(operation):
+                return False
+        return not await self._read_all([id])
 
     async def _request_deletion(self, id: str, *, is_forced: bool) -> Operation | None:
         """Request a deletion; return None if it must be requested again."""
@@ -206,13 +217,15 @@ class Vms:
                 return None
             raise
 
-    async def _wait(self, operation: Operation) -> None:
-        """Wait until a deletion has ended; it may have to be requested again."""
+    async def _has_ended(self, operation: Operation) -> bool:
+        """Wait for a deletion's operation; return False if it must be requested again."""
         try:
             await self._api.wait(operation)
         except AzureError as error:
             if not (error.is_not_found or error.is_temporary or error.codes & _BUSY):
                 raise
+            return False
+        return True
 
     async def _note_addresses(self, vm: Vm | None) -> None:
         """Take note of a VM's public addresses: once it is gone, nothing else names them."""
@@ -270,18 +283,8 @@ class Vms:
         found: dict[str, Vm] = {}
 
         async def read(id: str) -> None:
-            place = ResourceId.parse(id)
-            try:
-                raw = await self._api.read(
-                    "virtual_machines.get",
-                    resource_group_name=place.group,
-                    vm_name=place.name,
-                    expand="instanceView",
-                )
-            except AzureError as error:
-                if not error.is_not_found:
-                    raise
-            else:
+            raw = await self._resources.read(id, expand="instanceView")
+            if raw is not None:
                 found.update((vm.id, vm) for vm in self._parse([raw]))
 
         await for_each(ids, read)
