@@ -17,7 +17,7 @@ from tests.support import drivers
 from tests.support.aws.echo import Echo
 from tests.support.azure.entra import DRIVER
 from tests.support.azure.fixtures import own_identity
-from tests.support.azure.vms import EVICTION_SECONDS
+from tests.support.azure.vm_lives import EVICTION_SECONDS
 from tests.support.public_keys import KEY
 from tests.support.waiting import until
 

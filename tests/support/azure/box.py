@@ -17,7 +17,7 @@ from email.utils import format_datetime
 from tests.support.azure.arm import LOCATION, Arm
 from tests.support.azure.resources import group_of
 from tests.support.azure.vm import Vm
-from tests.support.azure.vms import EVICTION_SECONDS
+from tests.support.azure.vm_lives import EVICTION_SECONDS
 from tests.support.cloudbox import Azure as Instance
 from tests.support.cloudbox import HostedVms, ticking
 from tests.support.emulation.certificates import make_certificates

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import gc
-import importlib
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -106,20 +104,10 @@ async def error_of(call: Awaitable[Any]) -> Any:
 _SERVED = pytest.StashKey[Arm]()
 
 
-def _import_sdk() -> None:
-    """Import what every driver imports: a million objects, which no garbage collection looks at."""
-    gc.disable()
-    for name in ("azure.identity", "azure.mgmt.compute", "azure.mgmt.network"):
-        importlib.import_module(name)
-    gc.enable()
-    gc.freeze()
-
-
 @pytest.fixture(scope="session")
 def served_arm(pytestconfig: pytest.Config) -> Arm:
     """The Azure of all tests of this process, whichever ``conftest.py`` they have."""
     if _SERVED not in pytestconfig.stash:
-        _import_sdk()
         with contextlib.ExitStack() as stack:
             arm = stack.enter_context(Arm().serving())
             pytestconfig.add_cleanup(stack.pop_all().close)

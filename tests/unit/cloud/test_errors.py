@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pickle
 
-from bigmachine.cloud import CloudError
+import pytest
+
+from bigmachine.cloud import CloudError, network_advice
 
 
 class TooMany(CloudError):
@@ -38,3 +40,18 @@ def test_error_can_be_pickled_with_all_that_it_knows():
 
 def test_text_of_a_provider_is_harmless_on_a_terminal():
     assert str(CloudError("a", "", "\x1b]0;title\x07no\x1b[31m")) == "a: no"
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "advice"),
+    [
+        ("SSLError", "", "Azure's certificate can't be verified: set the clock right"),
+        ("X", "[SSL: CERTIFICATE_VERIFY_FAILED]", "Azure's certificate can't be verified"),
+        ("ProxyError", "", "the proxy can't be used: correct HTTPS_PROXY"),
+        ("InvalidResponse", "", "something on the way answers in Azure's place"),
+        ("ReadTimeout", "", "Azure does not answer"),
+        ("ConnectionError", "", "Azure can't be reached"),
+    ],
+)
+def test_advice_about_the_network_depends_on_what_failed(code, message, advice):
+    assert network_advice(CloudError("get", code, message), "Azure").startswith(advice)

@@ -28,6 +28,7 @@ from ._machine_names import MachineNames as MachineNames
 from ._metadata import MetadataClient as MetadataClient
 from ._metadata import MetadataError as MetadataError
 from ._metadata import parse_time as parse_time
+from ._network_advice import network_advice as network_advice
 from ._offer import Offer as Offer
 from ._parallel import Parallel as Parallel
 from ._parallel import Pending as Pending

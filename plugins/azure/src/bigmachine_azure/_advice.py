@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from bigmachine.cloud import network_advice
 from bigmachine.errors import BigmachineError, StartError, UsageError
 
 from ._credential_advice import credentials_advice, said
@@ -104,7 +105,7 @@ def explain(error: AzureError) -> BigmachineError:
     if error.is_unauthenticated:
         return StartError(f"{credentials_advice(error)} {where}")
     if error.is_unreachable or (error.is_outcome_unknown and not error.is_response):
-        return StartError(f"{_network_advice(error)} {where}")
+        return StartError(f"{network_advice(error, 'Azure')} {where}")
     if error.is_quota:
         return StartError(f"{quota_advice(error)} {where}")
     if error.is_throttled:
@@ -225,24 +226,6 @@ def _policy_advice(error: AzureError) -> str:
         f"options tags, location, vm_size, network or public_address for example, or ask for an "
         f"exemption"
     )
-
-
-def _network_advice(error: AzureError) -> str:
-    if error.code == "SSLError" or "CERTIFICATE_VERIFY_FAILED" in error.message:
-        return (
-            "Azure's certificate can't be verified: set the clock right; and behind a proxy that "
-            "inspects TLS, set REQUESTS_CA_BUNDLE to the file of its certificate authority"
-        )
-    if error.code == "ProxyError":
-        return "the proxy can't be used: correct HTTPS_PROXY, or unset it"
-    if error.code == "InvalidResponse":
-        return (
-            "something on the way answers in Azure's place: sign in to this network, and check "
-            "HTTPS_PROXY if it is set"
-        )
-    if error.code == "ReadTimeout":
-        return "Azure does not answer: check the internet connection, and try again later"
-    return "Azure can't be reached: check the internet connection, and HTTPS_PROXY if it is set"
 
 
 def _option(error: AzureError) -> str | None:

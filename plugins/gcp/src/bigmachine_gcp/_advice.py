@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from bigmachine.cloud import network_advice
 from bigmachine.errors import BigmachineError, StartError, UsageError
 
 from ._credential_advice import LOGIN, credentials_advice
@@ -108,7 +109,7 @@ def explain(error: GcpError) -> BigmachineError:
     if error.is_unauthenticated:
         return StartError(f"{credentials_advice(error)} {where}")
     if error.is_unreachable or (error.is_outcome_unknown and not error.is_response):
-        return StartError(f"{_network_advice(error)} {where}")
+        return StartError(f"{network_advice(error, 'Google')} {where}")
     if error.is_quota:
         return StartError(f"{quota_advice(error)} {where}")
     if error.is_throttled:
@@ -235,24 +236,6 @@ def _permission_advice(error: GcpError) -> str:
         f"granted that includes it, such as 'Compute Admin' (roles/compute.admin), or use other "
         f"credentials{hint}"
     )
-
-
-def _network_advice(error: GcpError) -> str:
-    if error.code == "SSLError" or "CERTIFICATE_VERIFY_FAILED" in error.message:
-        return (
-            "Google's certificate can't be verified: set the clock right; and behind a proxy that "
-            "inspects TLS, set REQUESTS_CA_BUNDLE to the file of its certificate authority"
-        )
-    if error.code == "ProxyError":
-        return "the proxy can't be used: correct HTTPS_PROXY, or unset it"
-    if error.code == "InvalidResponse":
-        return (
-            "something on the way answers in Google's place: sign in to this network, and check "
-            "HTTPS_PROXY if it is set"
-        )
-    if error.code == "ReadTimeout":
-        return "Google does not answer: check the internet connection, and try again later"
-    return "Google can't be reached: check the internet connection, and HTTPS_PROXY if it is set"
 
 
 def _option(error: GcpError) -> str | None:
