@@ -53,7 +53,7 @@ UNBROKEN = {
 }
 """The clauses that no broken backend breaks, and why."""
 
-THIRD = os.environ.get("BIGMACHINE_TEST_THIRD", "")
+THIRD = os.environ.get("CONFORMANCE_THIRD", "")
 """Which third of the broken backends the whole kit is run on, 0 to 2; "" for all.
 
 A run takes ten seconds of a processor, so that CI takes another third each day.
