@@ -155,13 +155,15 @@ class CreateVms:
         """Delete what Azure could not make, with its interface, address and disks.
 
         Azure may hold the interface for three minutes (bosh-azure-cpi-release issue 366). Others
-        don't wait so long, and such a name is not used again.
+        don't wait so long, and such a name is not used again. VMs that can't be deleted now stay
+        among the `PossibleVms`, so that the session deletes them when it ends.
         """
         ids = [vm.id for vm in vms]
         try:
             await self._vms.delete(ids, at_once=ids, patience=_PATIENCE)
         except AzureError as error:
             logger.warning("VMs that failed may be left until the session ends: %s", error)
+            return
         for id in ids:
             self._possible.note_gone(token, id)
 

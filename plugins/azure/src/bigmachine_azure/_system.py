@@ -126,6 +126,8 @@ class AzureSystem(CloudSystem):
             {vm.internal_address: vm.external_address for vm in vms}, allow=self.access.allow
         )
         self.resources.add({vm.name: vm.id for vm in vms})
+        # A list may lack a VM that failed and could not be deleted.
+        self.resources.unconfirmed |= launch.possible_ids - {vm.id for vm in vms}
         self.resources.markets.update((vm.id, vm.market) for vm in vms)
         return self._priced(vms, port=self.options.port)
 
