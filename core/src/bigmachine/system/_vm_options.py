@@ -184,3 +184,8 @@ def _allow_problem(blocks: tuple[str, ...]) -> str | None:
         except ValueError as exc:
             return f"must be IPv4 CIDR blocks: {exc}"
     return None
+
+
+def each_once(given: tuple[str, ...] | str) -> tuple[str, ...]:
+    """Return the values of an option that takes one or several, in order, each once."""
+    return tuple(dict.fromkeys((given,) if isinstance(given, str) else given))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from bigmachine import option
-from bigmachine.system import VmOptions, check_options
+from bigmachine.system import VmOptions, check_options, each_once
 
 from ._option_formats import (
     disk_type_problem,
@@ -128,12 +128,12 @@ class AzureOptions(VmOptions):
     @property
     def vm_sizes(self) -> tuple[str, ...]:
         """The requested VM sizes, in order of preference, each once."""
-        return _each_once(self.vm_size)
+        return each_once(self.vm_size)
 
     @property
     def zone_names(self) -> tuple[str, ...]:
         """The requested zones, in order of preference, each once."""
-        return _each_once(self.zones)
+        return each_once(self.zones)
 
     @property
     def own_tags(self) -> Mapping[str, str]:
@@ -168,7 +168,3 @@ def check_offline(o: AzureOptions) -> None:
         identity=resource_problem(o.identity, "Microsoft.ManagedIdentity/userAssignedIdentities"),
         tags=tags_problem(o.tags),
     )
-
-
-def _each_once(given: tuple[str, ...] | str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((given,) if isinstance(given, str) else given))

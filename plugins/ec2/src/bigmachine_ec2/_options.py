@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from bigmachine import option
-from bigmachine.system import VmOptions, check_options
+from bigmachine.system import VmOptions, check_options, each_once
 
 from ._volumes import MAX_DATA_VOLUMES, MAX_GIB
 
@@ -96,8 +96,7 @@ class Ec2Options(VmOptions):
     @property
     def instance_types(self) -> tuple[str, ...]:
         """The requested instance types, in order of preference, each once."""
-        given = self.instance_type
-        return tuple(dict.fromkeys((given,) if isinstance(given, str) else given))
+        return each_once(self.instance_type)
 
     @property
     def has_ssh(self) -> bool:

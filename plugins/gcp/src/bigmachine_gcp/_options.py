@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from bigmachine import option
-from bigmachine.system import VmOptions, check_options
+from bigmachine.system import VmOptions, check_options, each_once
 
 from ._kms_key import key_problem
 from ._option_formats import (
@@ -129,12 +129,12 @@ class GcpOptions(VmOptions):
     @property
     def machine_types(self) -> tuple[str, ...]:
         """The requested machine types, in order of preference, each once."""
-        return _each_once(self.machine_type)
+        return each_once(self.machine_type)
 
     @property
     def zone_names(self) -> tuple[str, ...]:
         """The requested zones, in order of preference, each once."""
-        return _each_once(self.zones)
+        return each_once(self.zones)
 
     @property
     def accelerator_type(self) -> str:
@@ -187,7 +187,3 @@ def check_offline(o: GcpOptions) -> None:
         scopes=scopes_problem(o.scopes, o.service_account),
         labels=labels_problem(o.labels),
     )
-
-
-def _each_once(given: tuple[str, ...] | str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((given,) if isinstance(given, str) else given))
