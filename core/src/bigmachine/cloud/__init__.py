@@ -32,6 +32,7 @@ from ._network_advice import network_advice as network_advice
 from ._offer import Offer as Offer
 from ._parallel import Parallel as Parallel
 from ._parallel import Pending as Pending
+from ._python_release import python_release as python_release
 from ._quiet import quiet as quiet
 from ._rate_limiter import RateLimiter as RateLimiter
 from ._resource_names import NAME_PREFIX as NAME_PREFIX

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from bigmachine.cloud import for_each
+from bigmachine.cloud import for_each, python_release
 from bigmachine.errors import UsageError
 
 from ._api import Api
@@ -64,13 +64,7 @@ def default_image(size: VmSize, version: tuple[int, int] = sys.version_info[:2])
 
     Raises `UsageError` if no known release has it.
     """
-    if version not in _RELEASES:
-        raise UsageError(
-            f"image: no known release of Ubuntu or Debian has Python {version[0]}.{version[1]}: "
-            f"pass an image that has, or run the driver with another Python "
-            f"({', '.join(f'{major}.{minor}' for major, minor in _RELEASES)})"
-        )
-    offer, skus, number = _RELEASES[version]
+    offer, skus, number = python_release(_RELEASES, version)
     generation = "V2" if "V2" in size.generations else "V1"
     sku = skus[size.architecture, generation].format(number)
     return f"{offer}:{sku}:latest"

@@ -39,7 +39,7 @@ async def find_place(api: Api, o: AzureOptions) -> Place:
     Raises `UsageError` if there is no location, or if Azure has no such location or zone, and
     `AzureError`.
     """
-    await api.open()  # whoever has no credentials yet is told so first
+    await api.open()  # missing credentials are reported first
     location = o.requested_location or location_name(az_default("location"))
     group = await _group(api, o.resource_group) if o.resource_group else None
     if not location and group is not None:

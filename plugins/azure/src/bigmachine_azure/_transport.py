@@ -101,7 +101,7 @@ class Transport:
         return url
 
     def sign_in(self) -> None:
-        """Get a token, so that whoever has no credentials is told so first."""
+        """Get a token, so that missing credentials are reported first."""
         with self._errors_of("sign in"):
             self.credentials.get_token_info(self.cloud.scope)
 

@@ -38,7 +38,7 @@ COMMAND = TAG_PREFIX + "command"
 STARTED = TAG_PREFIX + "started"
 """When the session began to start machines, in UTC."""
 PORT = TAG_PREFIX + "port"
-"""The port of its machines, if that is not the default, for whoever lists them."""
+"""The port of its machines, if that is not the default."""
 IMMORTAL = TAG_PREFIX + "immortal"
 """On resources that outlive their session, for debugging."""
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bigmachine.cloud import python_release
 from bigmachine.errors import UsageError
 
 from ._api import Api
@@ -102,13 +103,7 @@ def default_image(architecture: str, version: tuple[int, int] = sys.version_info
 
     Raises `UsageError` if no known family has it.
     """
-    if version not in _RELEASES:
-        raise UsageError(
-            f"image: no known release of Ubuntu or Debian has Python {version[0]}.{version[1]}: "
-            f"pass an image that has, or run the driver with another Python "
-            f"({', '.join(f'{major}.{minor}' for major, minor in _RELEASES)})"
-        )
-    project, release = _RELEASES[version]
+    project, release = python_release(_RELEASES, version)
     suffix = _SUFFIXES[project, architecture]
     return f"projects/{project}/global/images/family/{release}{suffix}"
 

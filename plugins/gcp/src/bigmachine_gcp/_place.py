@@ -28,7 +28,7 @@ async def find_place(api: Api, o: GcpOptions) -> Place:
     Raises `UsageError` if there is no region, or if Google has no such region or zone, and
     `GcpError`.
     """
-    await api.open()  # whoever has no credentials yet is told so first
+    await api.open()  # missing credentials are reported first
     region = requested_region(o)
     if not region:
         raise UsageError(
