@@ -12,7 +12,7 @@ ALLOW = "192.0.2.7/32"
 
 
 async def _make(kit: Kit, api: Any, **options: Any) -> LaunchPlan:
-    other = Kit(kit.gce, **options)
+    other = Kit(kit.cloud, **options)
     return await make_launch_plan(api, other.options, address_service_url="")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterator
@@ -15,57 +14,26 @@ import trio
 # moto would make 1,300 images first, and none that is wanted here.
 os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
 
-from bigmachine._identity import Authority
-from bigmachine.boot import LaunchRequest, machine_names
-from bigmachine.boot._config import configure_worker
-from bigmachine.system import Instance, Keepalive
-from bigmachine.system._options import resolve_options
-from bigmachine_ec2 import Ec2Options, Ec2System, _api
+from bigmachine_ec2 import Ec2System, _api
 from tests.support.aws.aws import Aws
 from tests.support.aws.box import Ec2Box, ec2_in_a_box, environ
 from tests.support.aws.once import everything_once
 from tests.support.aws.region import REGION
 from tests.support.cloudbox import why_no_drivers
-from tests.support.kits import run_with
+from tests.support.kits import CloudKit, run_with
 
 TYPE = "c7i.large"
 """An instance type that is offered in five of the six zones: not in ``us-east-1e``."""
 
 
-class Kit:
+class Kit(CloudKit):
     """An ``ec2`` system, and what a session asks of it."""
 
     def __init__(self, aws: Aws, **options: Any) -> None:
-        self.aws = aws
         given = {"region": REGION, "endpoint_url": aws.url, "instance_type": TYPE}
         if not options.get("security_groups"):
             given["allow"] = ["192.0.2.7/32"]
-        given = {**given, **options}
-        self.options = resolve_options(Ec2Options, system_name="ec2", keywords=given)
-        self.system = Ec2System(self.options)
-        self.request = LaunchRequest(
-            authority=Authority("test-0123abcd.bigmachine"),
-            names=machine_names(),
-            keepalive=Keepalive(),
-            argv=(),
-            environ={},
-            configure=functools.partial(configure_worker, system=self.system, maxprocs=None),
-        )
-
-    async def setup(self) -> Ec2System:
-        await self.system.setup()
-        return self.system
-
-    async def start(self, count: int = 1) -> list[Instance]:
-        await self.system.setup()
-        return [*await self.system.start(count, self.request)]
-
-    def other(self) -> Kit:
-        """Return that of another driver, with another session."""
-        kit = Kit(self.aws)
-        kit.system = Ec2System(self.options)
-        kit.request._authority = Authority("other-89abcdef.bigmachine")
-        return kit
+        super().__init__(Ec2System, aws, {**given, **options})
 
 
 class PublicNames(trio.abc.HostnameResolver):

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from bigmachine._identity import Authority
-from bigmachine.boot import LaunchRequest, machine_names
-from bigmachine.boot._config import configure_worker
-from bigmachine.system import Instance, Keepalive
-from bigmachine.system._options import resolve_options
 from tests.support.azure import box
 from tests.support.azure.arm import LOCATION, Arm
 from tests.support.azure.box import AzureBox, azure_in_a_box
 from tests.support.azure.entra import CLIENT, SECRET, TENANT
 from tests.support.cloudbox import why_no_drivers
-from tests.support.kits import run_with
-
-if TYPE_CHECKING:
-    from bigmachine_azure import AzureSystem
+from tests.support.kits import CloudKit, run_with
 
 SIZE = "Standard_D2s_v5"
 """A size that is offered in all locations."""
@@ -44,13 +35,12 @@ def own_identity(arm: Arm) -> str:
     return arm.id_in("identities", arm.identities.type, "machines")
 
 
-class Kit:
+class Kit(CloudKit):
     """An ``azure`` system, and what a session asks of it."""
 
     def __init__(self, arm: Arm, **options: Any) -> None:
-        from bigmachine_azure import AzureOptions, AzureSystem
+        from bigmachine_azure import AzureSystem
 
-        self.arm = arm
         given = {
             "endpoint_url": arm.url,
             "location": LOCATION,
@@ -58,16 +48,7 @@ class Kit:
             "allow": ["192.0.2.7/32"],
             **options,
         }
-        self.options = resolve_options(AzureOptions, system_name="azure", keywords=given)
-        self.system = AzureSystem(self.options)
-        self.request = LaunchRequest(
-            authority=Authority("test-0123abcd.bigmachine"),
-            names=machine_names(),
-            keepalive=Keepalive(),
-            argv=(),
-            environ={},
-            configure=functools.partial(configure_worker, system=self.system, maxprocs=None),
-        )
+        super().__init__(AzureSystem, arm, given)
 
     @property
     def api(self) -> Any:
@@ -75,21 +56,6 @@ class Kit:
         from bigmachine_azure._api import Api
 
         return Api(self.options)
-
-    async def setup(self) -> AzureSystem:
-        await self.system.setup()
-        return self.system
-
-    async def start(self, count: int = 1) -> list[Instance]:
-        await self.system.setup()
-        return [*await self.system.start(count, self.request)]
-
-    def other(self) -> Kit:
-        """Return that of another driver, with another session."""
-        kit = Kit(self.arm)
-        kit.system = type(self.system)(self.options)
-        kit.request._authority = Authority("other-89abcdef.bigmachine")
-        return kit
 
 
 async def error_of(call: Awaitable[Any]) -> Any:

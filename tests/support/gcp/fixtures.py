@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from bigmachine._identity import Authority
-from bigmachine.boot import LaunchRequest, machine_names
-from bigmachine.boot._config import configure_worker
-from bigmachine.system import Instance, Keepalive
-from bigmachine.system._options import resolve_options
 from tests.support.cloudbox import why_no_drivers
 from tests.support.gcp.box import GceBox, environ, gce_in_a_box
 from tests.support.gcp.gce import ZONE, Gce
-from tests.support.kits import run_with
-
-if TYPE_CHECKING:
-    from bigmachine_gcp import GcpSystem
+from tests.support.kits import CloudKit, run_with
 
 TYPE = "n2-standard-2"
 """A machine type that is offered in all zones."""
@@ -30,13 +21,12 @@ TYPE = "n2-standard-2"
 Run = Callable[..., Any]
 
 
-class Kit:
+class Kit(CloudKit):
     """A ``gcp`` system, and what a session asks of it."""
 
     def __init__(self, gce: Gce, **options: Any) -> None:
-        from bigmachine_gcp import GcpOptions, GcpSystem
+        from bigmachine_gcp import GcpSystem
 
-        self.gce = gce
         given = {
             "endpoint_url": gce.url,
             "machine_type": TYPE,
@@ -44,16 +34,7 @@ class Kit:
             "allow": ["192.0.2.7/32"],
             **options,
         }
-        self.options = resolve_options(GcpOptions, system_name="gcp", keywords=given)
-        self.system = GcpSystem(self.options)
-        self.request = LaunchRequest(
-            authority=Authority("test-0123abcd.bigmachine"),
-            names=machine_names(),
-            keepalive=Keepalive(),
-            argv=(),
-            environ={},
-            configure=functools.partial(configure_worker, system=self.system, maxprocs=None),
-        )
+        super().__init__(GcpSystem, gce, given)
 
     @property
     def api(self) -> Any:
@@ -61,21 +42,6 @@ class Kit:
         from bigmachine_gcp._api import Api
 
         return Api(self.options)
-
-    async def setup(self) -> GcpSystem:
-        await self.system.setup()
-        return self.system
-
-    async def start(self, count: int = 1) -> list[Instance]:
-        await self.system.setup()
-        return [*await self.system.start(count, self.request)]
-
-    def other(self) -> Kit:
-        """Return that of another driver, with another session."""
-        kit = Kit(self.gce)
-        kit.system = type(self.system)(self.options)
-        kit.request._authority = Authority("other-89abcdef.bigmachine")
-        return kit
 
 
 async def error_of(call: Awaitable[Any]) -> Any:
