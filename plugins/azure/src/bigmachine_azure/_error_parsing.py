@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from bigmachine.cloud import clock_skew
+
 from ._errors import AzureError
 
 _DEPTH = 5  # of details in details
@@ -24,7 +26,7 @@ def error_of_response(
         status=status,
         text=body if isinstance(body, str) else "",
         retry_after=retry_after(headers),
-        clock_skew=clock_skew(headers),
+        clock_skew=clock_skew(headers.get("Date") or ""),
     )
 
 
@@ -56,15 +58,6 @@ def retry_after(headers: Mapping[str, str]) -> float:
         pass
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return 0.0
-
-
-def clock_skew(headers: Mapping[str, str]) -> float:
-    """Return how many seconds this computer's clock is ahead of Azure's, by an answer's date."""
-    date = headers.get("Date") or ""
-    try:
-        return time.time() - parsedate_to_datetime(date).timestamp() if date else 0.0
     except ValueError:
         return 0.0
 

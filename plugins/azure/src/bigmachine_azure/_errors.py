@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bigmachine.cloud import CloudError
+from bigmachine.cloud import RestError
 
 # ARM answers `{"error": {"code", "message", "target", "details": [...], "innererror", ...}}`, and
 # the code tells what happened: the SDK's exception classes follow the HTTP status, so that a lack
@@ -37,9 +37,6 @@ _LATER = _codes(
     "GatewayTimeout",
     "ServiceUnavailable",
 )
-_UNKNOWN_STATUS = frozenset({408, 500, 502, 503, 504})
-_UNKNOWN_OUTCOME = frozenset({"ConnectionLost", "InvalidResponse", "ReadTimeout"})
-_UNREACHABLE = frozenset({"ConnectionError", "ProxyError", "SSLError"})
 _CAPACITY = _codes(
     # "Troubleshoot allocation failures", and karpenter-provider-azure (pkg/providers/instance).
     "AllocationFailed",
@@ -93,7 +90,7 @@ _PROVIDER = re.compile(r"namespace '([\w.]+)'")
 _QUOTA_TEXT = re.compile(r"\bquota\b", re.I)
 
 
-class AzureError(CloudError):
+class AzureError(RestError):
     """A request to Azure, or an operation that it began, failed.
 
     ``action`` is the SDK's method, ``"virtual_machines.create_or_update"``, or the HTTP method and
@@ -117,8 +114,15 @@ class AzureError(CloudError):
         is_operation: bool = False,
         clock_skew: float = 0.0,
     ) -> None:
-        super().__init__(action, code, message)
-        self.status = status
+        super().__init__(
+            action,
+            code,
+            message,
+            status=status,
+            is_response=is_response,
+            is_operation=is_operation,
+            clock_skew=clock_skew,
+        )
         self.target = target
         """What in the request it is about, such as a parameter's name; "" if not said."""
         self.details = details
@@ -127,27 +131,14 @@ class AzureError(CloudError):
         """The policies that are violated: the `info` of ARM's `additionalInfo`."""
         self.retry_after = retry_after
         """How many seconds Azure wants to pass before the next attempt; 0 if it does not say."""
-        self.is_response = is_response
-        """Whether Azure answered."""
-        self.is_operation = is_operation
-        """Whether Azure accepted the request, and its operation failed."""
-        self.clock_skew = clock_skew
-        """How many seconds this computer's clock was ahead of Azure's."""
         self.subscription = ""
         """The subscription that was asked for."""
-        self.is_outcome_unknown = self._leaves_outcome_unknown
+        self.is_outcome_unknown = self.leaves_outcome_unknown
 
     @property
     def codes(self) -> frozenset[str]:
         """All codes of this error and of its details, in lowercase."""
         return frozenset(each.code.lower() for each in self._all())
-
-    @property
-    def _leaves_outcome_unknown(self) -> bool:
-        """Whether this attempt alone may have been carried out."""
-        if self.is_operation or self.is_throttled or self.is_capacity:
-            return False
-        return self.code in _UNKNOWN_OUTCOME or self.status in _UNKNOWN_STATUS
 
     @property
     def is_throttled(self) -> bool:
@@ -163,9 +154,7 @@ class AzureError(CloudError):
     @property
     def is_temporary(self) -> bool:
         """Whether the same request may succeed a little later."""
-        if self.is_throttled or self.is_unreachable or self._leaves_outcome_unknown:
-            return True
-        return bool(self.codes & _LATER)
+        return super().is_temporary or bool(self.codes & _LATER)
 
     @property
     def is_capacity(self) -> bool:
@@ -200,11 +189,6 @@ class AzureError(CloudError):
     def is_conflict(self) -> bool:
         """Whether a resource of this name exists already, where it was to be created only."""
         return self.status == 412
-
-    @property
-    def is_unreachable(self) -> bool:
-        """Whether Azure could not be reached: the request was not sent."""
-        return self.code in _UNREACHABLE
 
     @property
     def is_unregistered(self) -> bool:

@@ -10,14 +10,19 @@ from __future__ import annotations
 import logging
 import math
 import threading
-import time
 from collections.abc import Callable, Mapping
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from bigmachine.cloud import CANCELLED_SECONDS, RateLimiter, backoff, is_cancelled, quiet
+from bigmachine.cloud import (
+    CANCELLED_SECONDS,
+    RateLimiter,
+    backoff,
+    clock_skew,
+    is_cancelled,
+    quiet,
+)
 
 from ._configuration import check_region, open_session, price_list_region
 from ._errors import AwsError
@@ -254,7 +259,7 @@ class Api:
                 message,
                 region=self.region,
                 profile=self._session.profile_name,
-                clock_skew=_clock_skew(exc.response),
+                clock_skew=clock_skew(_date_of(exc.response)),
             ) from exc
         except (BotoCoreError, ResponseParserError) as exc:
             raise AwsError(
@@ -301,10 +306,6 @@ class Api:
             raise RuntimeError(f"{model.name} is no dry run: it was not sent")
 
 
-def _clock_skew(response: Mapping[str, Any]) -> float:
-    """Return how many seconds this computer's clock is ahead of AWS's, by the response's date."""
-    date = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
-    try:
-        return time.time() - parsedate_to_datetime(date).timestamp() if date else 0.0
-    except ValueError:
-        return 0.0
+def _date_of(response: Mapping[str, Any]) -> str:
+    """Return a response's date; "" for none."""
+    return response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date") or ""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bigmachine.cloud import CloudError
+from bigmachine.cloud import RestError
 
 # An error has codes in several places: a request's answer has `error.errors[].reason`, in
 # camelCase, and `error.details[]` with an ErrorInfo, whose reason is in capitals (AIP-193; those
@@ -31,9 +31,6 @@ _LATER = frozenset(
         "UNREACHABLE",  # ours, of a list without some zone
     }
 )
-_UNKNOWN_STATUS = frozenset({408, 500, 502, 503, 504})
-_UNKNOWN_OUTCOME = frozenset({"ConnectionLost", "InvalidResponse", "ReadTimeout"})
-_UNREACHABLE = frozenset({"ConnectionError", "ProxyError", "SSLError", "TransportError"})
 _CAPACITY = frozenset(
     {
         # Of kubernetes/autoscaler (gce/autoscaling_gce_client.go) and karpenter-provider-gcp.
@@ -97,7 +94,7 @@ class QuotaInfo:
     dimensions: Mapping[str, str] = field(default_factory=dict)  # {"region": …, "vm_family": …}
 
 
-class GcpError(CloudError):
+class GcpError(RestError):
     """A request to Google, or an operation that it began, failed.
 
     ``action`` is the method of the discovery document: ``"compute.instances.insert"``. ``code``
@@ -121,17 +118,18 @@ class GcpError(CloudError):
         is_operation: bool = False,
         clock_skew: float = 0.0,
     ) -> None:
-        super().__init__(action, code, message)
-        self.status = status
+        super().__init__(
+            action,
+            code,
+            message,
+            status=status,
+            is_response=is_response,
+            is_operation=is_operation,
+            clock_skew=clock_skew,
+        )
         self.reasons = reasons | {code}
         self.metadata = dict(metadata or {})
         self.quota = quota
-        self.is_response = is_response
-        """Whether Google answered."""
-        self.is_operation = is_operation
-        """Whether Google accepted the request, and its operation failed."""
-        self.clock_skew = clock_skew
-        """How many seconds this computer's clock was ahead of Google's."""
         self.project = ""
         """The project that was asked for."""
         self.account = ""
@@ -140,14 +138,7 @@ class GcpError(CloudError):
         """The operation that failed, an `Operation` of the SDK; else None."""
         self.errors: tuple[GcpError, ...] = (self,)
         """All errors of the operation; this is the first."""
-        self.is_outcome_unknown = self._leaves_outcome_unknown
-
-    @property
-    def _leaves_outcome_unknown(self) -> bool:
-        """Whether this attempt alone may have been carried out."""
-        if self.is_operation or self.is_throttled or self.is_capacity:
-            return False
-        return self.code in _UNKNOWN_OUTCOME or self.status in _UNKNOWN_STATUS
+        self.is_outcome_unknown = self.leaves_outcome_unknown
 
     @property
     def is_throttled(self) -> bool:
@@ -157,9 +148,7 @@ class GcpError(CloudError):
     @property
     def is_temporary(self) -> bool:
         """Whether the same request may succeed a little later."""
-        if self.is_throttled or self.is_unreachable or self._leaves_outcome_unknown:
-            return True
-        return bool(self.reasons & _LATER)
+        return super().is_temporary or bool(self.reasons & _LATER)
 
     @property
     def is_capacity(self) -> bool:
@@ -193,7 +182,7 @@ class GcpError(CloudError):
     @property
     def is_unreachable(self) -> bool:
         """Whether Google could not be reached: the request was not sent."""
-        return self.code in _UNREACHABLE
+        return super().is_unreachable or self.code == "TransportError"
 
     @property
     def is_disabled(self) -> bool:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Iterator, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any
 
+from bigmachine.cloud import clock_skew
 from bigmachine.errors import StartError
 
 from ._credentials import Credentials
@@ -152,16 +151,8 @@ def _error_of(action: str, response: Any) -> GcpError:
         body = response.json()
     except ValueError:
         body = response.text
-    skew = _clock_skew(response.headers.get("date", ""))
+    skew = clock_skew(response.headers.get("date", ""))
     return error_of_response(action, response.status_code, body, clock_skew=skew)
-
-
-def _clock_skew(date: str) -> float:
-    """Return how many seconds this computer's clock is ahead of Google's, by an answer's date."""
-    try:
-        return time.time() - parsedate_to_datetime(date).timestamp() if date else 0.0
-    except ValueError:
-        return 0.0
 
 
 def _network_code(exc: Exception) -> str:
