@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from bigmachine.errors import BigmachineError, IncompleteListError, StopReason, UsageError
-from bigmachine.system import Instance
+from bigmachine.system import Instance, Termination
 from bigmachine_azure import AzureOptions, AzureSystem
 from tests.support.azure.errors import ArmError
 from tests.support.azure.orphans import add_orphan
@@ -64,6 +64,25 @@ def test_ended_vm_has_its_power_state_as_the_reason(run, arm):
         )
 
     run(test)
+
+
+@pytest.mark.parametrize(
+    ("market", "why"),
+    [("spot", ": a spot VM is deleted when Azure needs its capacity"), ("on-demand", "")],
+)
+@pytest.mark.usefixtures("consistent")
+def test_vm_under_deletion_has_ended(run, arm, market, why):
+    def under_deletion(answer):
+        answer["properties"]["provisioningState"] = "Deleting"
+        return answer
+
+    async def test(kit):
+        [instance] = await kit.start()
+        arm.edit("virtual_machines.get", under_deletion)
+        gone = await until_gone(kit.system, instance)
+        assert gone == Termination(StopReason.GONE, f"Azure is deleting its VM{why}")
+
+    run(test, market=market)
 
 
 @pytest.mark.usefixtures("consistent")

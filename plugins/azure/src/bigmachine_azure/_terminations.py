@@ -15,16 +15,14 @@ from ._vm import Vm
 
 def explain_missing(*, market: str) -> Termination:
     """Return why a VM ended that Azure no longer has. ``market`` is "" if that is not known."""
-    detail = "Azure no longer has its VM"
-    if market == "spot":
-        detail += ": a spot VM is deleted when Azure needs its capacity"
-    return Termination(StopReason.GONE, detail)
+    return Termination(StopReason.GONE, "Azure no longer has its VM" + _deletion_of(market))
 
 
 def explain_ended(vm: Vm) -> Termination:
     """Return why a VM ended that Azure still has."""
     if vm.is_being_deleted:
-        return Termination(StopReason.GONE, "Azure is deleting its VM, as somebody has requested")
+        detail = "Azure is deleting its VM"
+        return Termination(StopReason.GONE, detail + _deletion_of(vm.market))
     if vm.is_deallocated:
         by = "somebody, or a schedule for that, has deallocated it"
         if vm.market == "spot":
@@ -35,3 +33,10 @@ def explain_ended(vm: Vm) -> Termination:
         f"its VM is {vm.power_state}: it powered itself off, or somebody stopped it. It is billed "
         f"until it is deleted",
     )
+
+
+def _deletion_of(market: str) -> str:
+    """Return what may have deleted a VM of this market, to end a sentence with."""
+    if market == "spot":
+        return ": a spot VM is deleted when Azure needs its capacity"
+    return ""
