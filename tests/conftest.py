@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.support.schemas import check_refused
 
@@ -20,6 +23,22 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Use more workers than processors: most tests wait for other processes."""
     return 2 * (os.cpu_count() or 1)
+
+
+class CloudScheduling(LoadScopeScheduling):
+    """Runs the tests of a module in one process, and all of a cloud in one.
+
+    Its SDK and emulation take seconds to import.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        cloud = re.search(r"\b(ec2|gcp|azure)(?=/|\.py$)|_(ec2|gcp|azure)\.py$", module)
+        return cloud[0] if cloud else module
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return CloudScheduling(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -280,7 +280,7 @@ def test_wordcount_names_missing_file(run):
     assert "nowhere.txt is not a file" in done.stderr
 
 
-@pytest.mark.parametrize(("machines", "length"), [(4, 100_001), (3, 2), (1, 5)])
+@pytest.mark.parametrize(("machines", "length"), [(4, 100_001), (1, 5)])
 def test_ring_gives_every_machine_the_drivers_sum(run, machines, length):
     done = run(sys.executable, EXAMPLES / "ring.py", "--machines", machines, "--length", length)
     assert done.returncode == 0, done.stdout + done.stderr

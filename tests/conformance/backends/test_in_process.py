@@ -8,7 +8,7 @@ from bigmachine.testing import InProcessSystem
 from tests.conformance.suites import InProcessSuite
 
 
-@pytest.mark.long  # TestCloud, in the default run, is the same system with a fake provider
+@pytest.mark.long  # the broken backends of the default run are this system, too
 class TestInProcess(InProcessSuite):
     bad_options = ({"maxprocs": 0}, {"keepalive_period": 0.0}, {"rpc_timeout": -1.0})
 

@@ -8,7 +8,6 @@ import pytest
 
 from bigmachine.system import Capability
 from tests.conformance.kit_runs import run
-from tests.conformance.suites import CloudSuite
 
 RUNS = 10
 
@@ -23,10 +22,6 @@ NOT_OF_A_CLOUD = {
     "ORPHAN-4",
     "ORPHAN-5",
 }
-
-
-class TestCloud(CloudSuite):
-    pass
 
 
 @pytest.mark.long

@@ -44,7 +44,9 @@ def test_running_vm_has_not_ended(run):
 
 
 @pytest.mark.usefixtures("consistent")
-def test_ended_vm_has_its_power_state_as_the_reason(run, arm):
+def test_ended_vm_has_its_power_state_as_the_reason(run, arm, monkeypatch):
+    monkeypatch.setattr("bigmachine_azure._vms._NEW_SECONDS", 0.0)
+
     async def test(kit):
         off, deallocated, evicted = await kit.start(3)
         arm.vms.power_off(off.id)

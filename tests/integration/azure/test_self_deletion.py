@@ -12,7 +12,7 @@ from bigmachine_azure import _delete_vm
 from bigmachine_azure._self_deletion import self_deletion
 from tests.support.cloudbox import Azure, Request, Response
 from tests.support.metadata_server import MetadataServer
-from tests.support.vms.pythons import PYTHONS
+from tests.support.vms.pythons import oldest_python
 
 IDENTITY = (
     "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/bigmachine-westeurope"
@@ -89,7 +89,7 @@ def delete(vm, tmp_path):
 
 
 def test_vm_deletes_itself_until_it_is_gone(vm, delete):
-    assert delete(python=next(iter(PYTHONS.values()))) == (DELETED, 0)
+    assert delete(python=oldest_python()) == (DELETED, 0)
     assert len(vm.requests) == 2
     for request in vm.requests:
         assert (request.method, request.path) == ("DELETE", vm.cloud.resource_id)

@@ -80,7 +80,7 @@ def test_pytest_alone_sends_no_request_to_an_account(aws, arguments):
     assert status == (5 if arguments == ["tests/live"] else 0)
 
 
-@pytest.mark.parametrize("sure", ["", "yes"])
+@pytest.mark.parametrize("sure", [pytest.param("", marks=pytest.mark.long), "yes"])
 def test_script_shows_the_account_and_starts_nothing_without_yes(aws, options, sure):
     status, said = run("tests.live", "ec2", *with_options(options), BIGMACHINE_TEST_CLOUD=sure)
     assert status == 2

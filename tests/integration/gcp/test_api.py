@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import trio
-from google.cloud import compute_v1
 
 from bigmachine_gcp._operations import Operation
 from tests.support.gcp.errors import GceError, OperationError
@@ -233,6 +232,8 @@ def test_operation_that_google_does_not_find_yet_is_waited_for(gce, use):
 
 
 def test_operation_of_another_project_is_asked_for_there():
+    from google.cloud import compute_v1  # here, not while tests are collected: it takes seconds
+
     link = "https://www.googleapis.com/compute/v1/projects/host/global/operations/o"
     raw = compute_v1.Operation(name="o", self_link=link)
     operation = Operation.of("compute.firewalls.insert", raw)

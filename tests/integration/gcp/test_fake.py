@@ -6,7 +6,6 @@ import google.auth
 import pytest
 from google.api_core import exceptions
 from google.api_core.client_options import ClientOptions
-from google.cloud import compute_v1 as compute
 
 from tests.support.gcp.gce import PROJECT, ZONE
 from tests.support.schemas import REFUSED
@@ -18,6 +17,8 @@ IMAGE = "projects/debian-cloud/global/images/family/debian-12"
 @pytest.fixture
 def client(gce):
     """Return the client of a service, by the name of its class."""
+    from google.cloud import compute_v1  # here, not while tests are collected: it takes seconds
+
     made = {}
 
     def client(name):
@@ -26,7 +27,7 @@ def client(gce):
                 scopes=["https://www.googleapis.com/auth/cloud-platform"]
             )
             options = ClientOptions(api_endpoint=gce.url)
-            made[name] = getattr(compute, name)(credentials=credentials, client_options=options)
+            made[name] = getattr(compute_v1, name)(credentials=credentials, client_options=options)
         return made[name]
 
     yield client
@@ -53,7 +54,7 @@ def finish(client):
     """Wait for an operation of a zone, and return it."""
 
     def finish(operation):
-        while operation.status != compute.Operation.Status.DONE:
+        while operation.status.name != "DONE":
             operation = client("ZoneOperationsClient").wait(operation=operation.name, **HERE)
         return operation
 
@@ -65,7 +66,7 @@ def test_instance_is_made_by_an_operation_and_deleted_with_its_disk(
 ):
     instances = client("InstancesClient")
     made = instances.insert_unary(instance_resource=spec(), **HERE)
-    assert made.status == compute.Operation.Status.PENDING
+    assert made.status.name == "PENDING"
     finish(made)
     vm = instances.get(instance="vm-1", **HERE)
     assert (vm.status, vm.network_interfaces[0].network_i_p) == ("RUNNING", "10.128.0.2")
@@ -104,7 +105,7 @@ def in_region(gce, client, names, **fields):
     clients = client("RegionInstancesClient"), client("RegionOperationsClient")
     resource = {"bulk_insert_instance_resource_resource": bulk(names, **fields)}
     operation = clients[0].bulk_insert_unary({**place, **resource})
-    while operation.status != compute.Operation.Status.DONE:
+    while operation.status.name != "DONE":
         operation = clients[1].wait({**place, "operation": operation.name})
     return operation, [(vm.name, vm.zone) for vm in gce.vms()]
 

@@ -14,7 +14,7 @@ from tests.support.cloudbox import Gce
 from tests.support.gcp.errors import GceError
 from tests.support.gcp.gce import PROJECT, REGION, ZONE
 from tests.support.gcp.metadata import MetadataServer
-from tests.support.vms.pythons import PYTHONS
+from tests.support.vms.pythons import oldest_python
 from tests.support.waiting import until
 
 DELETE = "instances.delete"
@@ -64,7 +64,7 @@ def delete(gce, vm, tmp_path):
 
 
 def test_instance_deletes_itself_once(gce, vm, delete):
-    assert delete(python=next(iter(PYTHONS.values()))) == (DELETED, 0)
+    assert delete(python=oldest_python()) == (DELETED, 0)
     assert delete() == ("", 0)
     assert gce.count(DELETE) == 1
     until(lambda: gce.leftovers() == [])

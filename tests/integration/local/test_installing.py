@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from pathlib import Path
 
@@ -42,3 +43,21 @@ def test_setup_runs_once_despite_broken_connections(tmp_path):
         assert machine.call("It.say") == "here"
     assert (tmp_path / "setups").read_text() == "once\n"
     assert any(injection.fault == Fault.RESET for injection in faults.injected)
+
+
+class Modules:
+    """Knows what was imported in its process."""
+
+    def setup(self, session: bm.PeerSession) -> None:
+        self.name = session.name
+        assert session.machines == []
+
+    def has(self, module: str) -> bool:
+        return module in sys.modules
+
+
+def test_setup_that_calls_no_peer_imports_no_http_client():
+    with bm.Session("local") as session:
+        [machine] = session.start(1, services={"Modules": Modules()})
+        assert machine.call("Modules.has", "trio")
+        assert not machine.call("Modules.has", "httpx")

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from xml.sax.saxutils import escape
 
 import pytest
+from moto.ec2.models.core import TaggedEC2Resource
 from moto.server import DomainDispatcherApplication, create_backend_app
 from moto.servicequotas.models import ServiceQuotasBackend
 from werkzeug.serving import WSGIRequestHandler, make_server
@@ -91,7 +92,7 @@ class Aws(Faults, Launches):
     @contextlib.contextmanager
     def serving(self) -> Iterator[Aws]:
         """Serve on loopback while the block runs."""
-        with self.mended_instances(), self._mended_quotas():
+        with self.mended_instances(), self._mended_quotas(), _quick_tags():
             app = DomainDispatcherApplication(create_backend_app)
             handler = type("Handler", (_Handler,), {"aws": self})
             server = make_server(
@@ -122,11 +123,9 @@ class Aws(Faults, Launches):
             name = f"the name of {quota_code}"
             return {"QuotaCode": quota_code, "QuotaName": name, "Value": aws.quotas[quota_code]}
 
-        ServiceQuotasBackend.get_service_quota = get_service_quota
-        try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ServiceQuotasBackend, "get_service_quota", get_service_quota)
             yield
-        finally:
-            ServiceQuotasBackend.get_service_quota = quota
 
     def _wrapped(self, app: Any) -> Any:
         def serve(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
@@ -223,6 +222,19 @@ class Aws(Faults, Launches):
             for vm in self.instances()
             if vm.state != "terminated"
         )
+
+
+@contextlib.contextmanager
+def _quick_tags() -> Iterator[None]:
+    """Have moto look up the tags of a resource: it would search all tags that there ever were."""
+
+    def get_tags(self: Any) -> list[dict[str, str]]:
+        tags = self.ec2_backend.tags.get(self.id, {})
+        return [{"resource_id": self.id, "key": key, "value": tags[key]} for key in [*tags]]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TaggedEC2Resource, "get_tags", get_tags)
+        yield
 
 
 class _Handler(WSGIRequestHandler):

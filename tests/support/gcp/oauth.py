@@ -28,8 +28,11 @@ REFRESH_TOKEN = "made-up-refresh-token"
 
 @functools.cache
 def private_key() -> str:
-    """Return a made-up key, in PEM, the same in all of this process."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    """Return a made-up key, in PEM, the same in all of this process.
+
+    It has half of the length of Google's: each session checks whether it is a key.
+    """
+    key = rsa.generate_private_key(public_exponent=65537, key_size=1024)
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

@@ -19,7 +19,7 @@ from bigmachine.boot._bundle import (
     builder_source,
     join,
 )
-from tests.support.vms.pythons import PYTHONS
+from tests.support.vms.pythons import VERSIONS, python_of
 
 BUNDLES = [(BOOT_PROGRAM, boot_program_source), (BUILDER, builder_source)]
 ON_EACH_PYTHON = "import sys; compile(sys.stdin.read(), 'bundle', 'exec', dont_inherit=True)"
@@ -38,11 +38,11 @@ def is_left_out(node: ast.stmt) -> bool:
 
 @pytest.mark.parametrize(("modules", "bundle"), BUNDLES, ids=["boot program", "builder"])
 class TestBundle:
-    @pytest.mark.parametrize("version", PYTHONS)
+    @pytest.mark.parametrize("version", VERSIONS)
     def test_each_python_compiles_bundle(
         self, modules: tuple[str, ...], bundle: Callable[[], str], version: str
     ) -> None:
-        command = [PYTHONS[version], "-c", ON_EACH_PYTHON]
+        command = [python_of(version), "-c", ON_EACH_PYTHON]
         subprocess.run(command, input=bundle(), text=True, check=True)
 
     def test_no_two_modules_define_same_name(

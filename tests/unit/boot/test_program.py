@@ -27,16 +27,16 @@ from bigmachine.boot.vm.worker import WorkerProcess
 from bigmachine.errors import ProtocolError, TransportError
 from bigmachine.rpc import http_client
 from tests.support.processes import is_running
-from tests.support.vms.pythons import PYTHONS
+from tests.support.vms.pythons import VERSIONS, python_of
 from tests.support.vms.rig import boot_of, hash_of, manifest_of, rig, wheel
 from tests.support.vms.vms import Vm
 from tests.support.waiting import eventually, until
 
 
-@pytest.mark.parametrize("version", PYTHONS)
+@pytest.mark.parametrize("version", VERSIONS)
 def test_boot_program_builds_environment_on_each_python(version: str) -> None:
     async def main() -> None:
-        async with rig(PYTHONS[version]) as r:
+        async with rig(python_of(version)) as r:
             assert (await r.contact())["python"].startswith(version + ".")
             await r.identify()
             data = wheel()

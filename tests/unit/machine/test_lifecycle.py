@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 import bigmachine as bm
-from bigmachine.session._peers import peer_session
+from bigmachine.session._peers import AsyncPeerSession
 from bigmachine.testing import InProcessSystem
 from bigmachine.worker._supervisor import Supervisor
 from tests.support.services import Echo, Flaky
@@ -570,7 +570,7 @@ async def peer_session_of(session):
     """Open a session like the one that a service's ``setup`` gets."""
     identity = session._authority.issue("guest")
     async with trio.open_nursery() as nursery:
-        yield peer_session(identity, system=session.system, nursery=nursery)
+        yield AsyncPeerSession(identity, system=session.system, nursery=nursery)
         nursery.cancel_scope.cancel()
 
 

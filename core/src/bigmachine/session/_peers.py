@@ -38,10 +38,11 @@ class AsyncPeerSession(_PeerSession):
     An ``async def setup(self, session)`` of a service gets one. It cannot start machines.
     """
 
-    def __init__(self, name: str, *, system: System, fleet: Fleet) -> None:
-        self._name = name
+    def __init__(self, identity: Identity, *, system: System, nursery: trio.Nursery) -> None:
+        self._identity = identity
         self._system = system
-        self._fleet = fleet
+        self._nursery = nursery
+        self._fleet: Fleet | None = None  # from the first connect()
 
     def __repr__(self) -> str:
         return f"<PeerSession {self.name} on {self.system.name!r}>"
@@ -49,7 +50,7 @@ class AsyncPeerSession(_PeerSession):
     @property
     def name(self) -> str:
         """The name of the driver's session."""
-        return self._name
+        return self._identity.session
 
     @property
     def system(self) -> System:
@@ -59,7 +60,7 @@ class AsyncPeerSession(_PeerSession):
     @property
     def machines(self) -> list[AsyncMachine]:
         """The machines that it is connected to, in the order they came."""
-        return self._fleet.machines
+        return self._fleet.machines if self._fleet else []
 
     async def connect(
         self, addr: str | Machine | AsyncMachine, *, timeout: float | None = None
@@ -71,7 +72,24 @@ class AsyncPeerSession(_PeerSession):
         ``timeout`` seconds, or if another one answers. In place of the address, ``addr`` may be
         a machine object.
         """
+        self._fleet = self._fleet or self._new_fleet()
         return await self._fleet.connect(addr, timeout=timeout)
+
+    def _new_fleet(self) -> Fleet:
+        # Many services with a setup() call no peer, and an HTTP client takes long to import.
+        from ..machine._stderr import StderrWriter
+        from ..system._plugins import Plugins
+        from ._fleet import Fleet
+
+        plugins = Plugins(self.system)
+        return Fleet(
+            self.name,
+            plugins=plugins,
+            http=plugins.hooks.http_client(identity=self._identity),
+            nursery=self._nursery,
+            stderr=StderrWriter(),  # what peers print goes to the driver
+            on_freed=lambda instance: None,  # peers belong to the driver
+        )
 
 
 @short_tracebacks
@@ -109,21 +127,3 @@ class PeerSession(_PeerSession):
     ) -> Machine:
         """Connect to a machine of the session; see `AsyncPeerSession.connect`."""
         return self._sync(self._portal.run(self._session.connect, addr, timeout=timeout))
-
-
-def peer_session(identity: Identity, *, system: System, nursery: trio.Nursery) -> AsyncPeerSession:
-    """Make the session of the machine with this ``identity``, over its own loop's ``nursery``."""
-    from ..machine._stderr import StderrWriter
-    from ..system._plugins import Plugins
-    from ._fleet import Fleet
-
-    plugins = Plugins(system)
-    fleet = Fleet(
-        identity.session,
-        plugins=plugins,
-        http=plugins.hooks.http_client(identity=identity),
-        nursery=nursery,
-        stderr=StderrWriter(),  # what peers print goes to the driver
-        on_freed=lambda instance: None,  # peers belong to the driver
-    )
-    return AsyncPeerSession(identity.session, system=system, fleet=fleet)

@@ -89,11 +89,11 @@ def set_up(config: WorkerConfig, nursery: trio.Nursery) -> Callable[[object], Aw
             return
         # Few services have one; the machines of the others never need these imports.
         from ..machine._portal import Portal
-        from ..session._peers import PeerSession, peer_session
+        from ..session._peers import AsyncPeerSession, PeerSession
 
         if sessions is None:
-            session = peer_session(config.identity, system=config.system, nursery=nursery)
-            sessions = session, PeerSession(session, Portal(nursery))
+            peers = AsyncPeerSession(config.identity, system=config.system, nursery=nursery)
+            sessions = peers, PeerSession(peers, Portal(nursery))
         # A decorator may hide an async def.
         is_async = inspect.iscoroutinefunction(inspect.unwrap(service.setup))
         await call_special(service.setup, sessions[0 if is_async else 1])

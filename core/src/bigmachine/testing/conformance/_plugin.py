@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from ._budget import Budget
     from ._report import Report
 
+# pytest does so by itself where it finds this plugin, but not where it is named by `-p`.
+pytest.register_assert_rewrite("bigmachine.testing.conformance.clauses")
+
 _BUDGET: pytest.StashKey[Budget] = pytest.StashKey()
 _REPORT: pytest.StashKey[Report] = pytest.StashKey()
 
