@@ -111,7 +111,16 @@ async def test_machine_that_does_not_answer_is_named_and_the_rest_is_returned(se
     values = await session.variables(timeout=0.2)
     assert list(values.machines) == [machines[0].name]
     assert values.missing == {silent.name: "it did not answer within 0.2 s"}
-    session.system.heal(silent)
+    async with trio.open_nursery() as nursery:
+
+        async def kill() -> None:
+            session.system.kill(silent)
+            session.system.heal(silent)  # so that the driver learns of it
+
+        nursery.start_soon(kill)
+        values = await session.variables(timeout=60)
+    assert list(values.machines) == [machines[0].name]
+    assert "killed" in values.missing[silent.name]
 
 
 @in_trio
@@ -167,6 +176,7 @@ def test_counts_of_parallel_methods_arrive_while_and_after_they_run(tmp_path):
         [mine] = values.machines.values()
         assert mine["test_rows"].select(table="users").sum == 40
         assert mine["test_rows"].sum == 41
+        assert mine["bigmachine_received_bytes"].sum > mine["bigmachine_sent_bytes"].sum > 1000
         assert mine["bigmachine_processes"].sum == 2
         assert mine["bigmachine_cpu_seconds"].sum > 0
         assert mine["bigmachine_resident_memory_bytes"].sum > 1 << 20

@@ -14,12 +14,12 @@ from pathlib import Path
 from ._registry import REGISTRY
 from ._variables import Metric, Variables, measured, registered
 
-_MEMORY = "bigmachine_resident_memory_bytes"  # left out where it is not known
-
 try:
     import resource
 except ImportError:  # not Unix
     resource = None  # type: ignore[assignment]
+
+_MEMORY = "bigmachine_resident_memory_bytes"  # left out where it is not known
 
 
 def driver_variables() -> Variables:
