@@ -38,7 +38,7 @@ class Call(ABC):
 
     __slots__ = ("__weakref__", "_began", "_pools", "_work", "is_cancelled", "method")
 
-    def __init__(self, method: Method, pools: Pools, *, began: float) -> None:
+    def __init__(self, method: Method, pools: Pools, began: float) -> None:
         self.method = method
         self._began = began
         self.is_cancelled = False

@@ -18,6 +18,8 @@ from ._generators import GeneratorRun
 from ._registry import Method
 from ._stream_arguments import async_argument, thread_argument
 
+_ERROR = Kind.ERROR  # to look it up in the enum takes longer than to count a call
+
 
 class FrameCall(Call):
     """Replies to one CALL frame.
@@ -39,7 +41,7 @@ class FrameCall(Call):
         pools: Pools,
         began: float,
     ) -> None:
-        super().__init__(method, pools, began=began)
+        super().__init__(method, pools, began)
         self.outgoing: OutgoingStream | None = None
         self._stream = frame.stream
         self._frame = frame
@@ -147,10 +149,9 @@ class FrameCall(Call):
 
     def _finish(self, kind: Kind, payload: Payload) -> None:
         if self.end():
-            calls = self.method.calls
-            calls.finished(self._began)
-            if kind == Kind.ERROR:
-                calls.raised += 1
+            self.method.calls.finished(self._began)
+            if kind is _ERROR:
+                self.method.calls.raised += 1
             # With more calls running, more replies may be due at once: they share a write.
             is_urgent = not self._running
             self._outbox.post_message(kind, self._stream, payload, is_urgent=is_urgent)

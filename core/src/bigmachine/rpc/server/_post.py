@@ -31,7 +31,7 @@ class PostCall(Call):
         encoding: Encoding,
         pools: Pools,
     ) -> None:
-        super().__init__(method, pools, began=perf_counter())
+        super().__init__(method, pools, perf_counter())
         self._args = args
         self._kwargs = kwargs
         self._encoding = encoding
