@@ -179,7 +179,7 @@ function showProblem(problem) {
 async function refresh() {
   if (!document.hidden) {
     try {
-      const response = await fetch("/status.json");
+      const response = await fetch("status.json");
       if (response.status === 403) throw new Error("This is another session's page by now: open the URL that your program printed.");
       status = await response.json();
       showProblem("");
