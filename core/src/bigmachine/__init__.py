@@ -20,7 +20,7 @@ The layers, each of which imports only those below it:
        cloud/                what the backends of all clouds need
     3  system/               the hook spec, options, plugins
     2  rpc/  environment/    the wire; what must be the same at both ends
-    1  services/  and the files beside this one
+    1  services/  metrics/  and the files beside this one
 """
 
 from __future__ import annotations
@@ -75,6 +75,9 @@ if TYPE_CHECKING:
     from .machine._async import AsyncStream as AsyncStream
     from .machine._sync import Machine as Machine
     from .machine._sync import Stream as Stream
+    from .metrics import counter as counter
+    from .metrics import gauge as gauge
+    from .metrics import histogram as histogram
     from .services._decorators import concurrent as concurrent
     from .services._decorators import exclusive as exclusive
     from .services._decorators import parallel as parallel
@@ -108,6 +111,7 @@ _HOMES = {
     ),
     "machine._async": "AsyncMachine AsyncStream",
     "machine._sync": "Machine Stream",
+    "metrics": "counter gauge histogram",
     "services._decorators": "concurrent exclusive parallel",
     "session._async": "AsyncSession",
     "session._peers": "AsyncPeerSession PeerSession",

@@ -14,6 +14,7 @@ from outcome import Error, Value
 
 from .._values import DiskInfo, Instance, LoadInfo, MemoryInfo, Notice, State, Termination
 from ..errors import StopReason, UsageError
+from ..metrics import Variables
 from ..rpc import ConnectionLost, IncomingStream, PickledCall, loaded
 from ..services._handle import Handle
 from ..services._stub import make_stub
@@ -182,6 +183,14 @@ class AsyncMachine(Handle):
     async def load(self) -> LoadInfo:
         """Read its load averages."""
         return cast(LoadInfo, await self.call("Supervisor.load"))
+
+    async def variables(self) -> Variables:
+        """Return its metrics by name: those of its services, and the machine's own.
+
+        `AsyncSession.variables` returns those of all machines. The names are in the documentation
+        under "Metrics".
+        """
+        return Variables.from_dict(await self.call("Supervisor.variables"))
 
     async def read(self, path: str) -> bytes:
         """Read a file of its host; raises `NotSupportedError` if the system can't."""

@@ -18,6 +18,7 @@ from .._values import (
     State,
 )
 from ..errors import MachineStopped, UsageError
+from ..metrics import Variables
 from ..services._handle import Handle
 from ..services._stub import make_stub
 from ..services._tracebacks import short_tracebacks
@@ -166,6 +167,10 @@ class Machine(Handle):
     def load(self) -> LoadInfo:
         """Read its load averages."""
         return self._run(self._machine.load)
+
+    def variables(self) -> Variables:
+        """Return its metrics by name; see `AsyncMachine.variables`."""
+        return self._run(self._machine.variables)
 
     def read(self, path: str) -> bytes:
         """Read a file of its host."""

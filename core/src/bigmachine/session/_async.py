@@ -33,6 +33,7 @@ from ..debug._board import StatusBoard
 from ..errors import BigmachineError, BootError, StartError, StopReason, UsageError
 from ..machine._async import AsyncMachine
 from ..machine._stderr import StderrWriter
+from ..metrics import SessionVariables
 from ..process import FORKED, end_child, open_standard_descriptors
 from ..reaper._process import ReaperProcess
 from ..rpc import dump_service
@@ -60,6 +61,7 @@ from ._fleet import Fleet
 from ._idle import IdleWatch, idle_timeout_of, is_interactive
 from ._log_thread import off_the_loop
 from ._suspension import watch_suspension
+from ._variables import session_variables
 
 if TYPE_CHECKING:
     import httpx
@@ -264,6 +266,14 @@ class AsyncSession(Handle):
         if self._fleet is None:
             raise _not_open()
         return await self._fleet.connect(addr, timeout=timeout)
+
+    async def variables(self, *, timeout: float | None = 5.0) -> SessionVariables:
+        """Return the metrics of its machines and of this driver: merged, and each.
+
+        A machine that does not answer within ``timeout`` seconds, or that is not ``RUNNING`` yet,
+        is named in `SessionVariables.missing`.
+        """
+        return await session_variables(self.machines, timeout=timeout)
 
     async def serve_debug(self, addr: str = DEFAULT_DEBUG_ADDRESS) -> str:
         """Serve a page about the session and its machines at ``HOST:PORT``, until it is closed.

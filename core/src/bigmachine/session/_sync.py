@@ -21,6 +21,7 @@ from .._values import (
 )
 from ..errors import UsageError
 from ..machine._sync import Machine, sync_api
+from ..metrics import SessionVariables
 from ..process import FORKED, open_standard_descriptors
 from ..services._handle import Handle
 from ..services._loading import check_may_block, check_not_loading
@@ -149,6 +150,11 @@ class Session(Handle):
         """Connect to a machine that it did not start; see `AsyncSession.connect`."""
         opened = self._open()
         return opened.sync(opened.run(opened.session.connect, addr, timeout=timeout))
+
+    def variables(self, *, timeout: float | None = 5.0) -> SessionVariables:
+        """Return the metrics of its machines and of this driver; see `AsyncSession.variables`."""
+        opened = self._open()
+        return opened.run(opened.session.variables, timeout=timeout)
 
     def serve_debug(self, addr: str = DEFAULT_DEBUG_ADDRESS) -> str:
         """Serve a page about the session and its machines; see `AsyncSession.serve_debug`."""
