@@ -17,7 +17,6 @@ from .._version import __version__ as __version__
 from ..boot.vm.common import CHUNK_BYTES
 from ..boot.vm.log import read_log
 from ..errors import NotSupportedError
-from ..metrics import Variables
 from ..rpc import until_silent
 from . import _resources
 from ._installer import Installer
@@ -52,7 +51,7 @@ class Supervisor:
         heard: Callable[[], object],
         activity: Callable[[], tuple[int, bool]],
         driver_heard: Callable[[], float],
-        measure: Callable[[], Awaitable[Variables]],
+        measure: Callable[[], Awaitable[dict[str, Any]]],
         exit: Callable[[int], object],
         notices: Notices | None = None,
         log: str = "",
@@ -125,7 +124,7 @@ class Supervisor:
 
     async def variables(self) -> dict[str, Any]:
         """Return the machine's metrics, as `Variables.to_dict` does."""
-        return (await self._measure()).to_dict()
+        return await self._measure()
 
     async def environment(self, update: Mapping[str, str] | None = None) -> dict[str, str]:
         """Set the variables of ``update``, if any; return all of them."""
