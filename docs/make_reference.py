@@ -67,6 +67,7 @@ MODULES = {
     "bigmachine.cloud": "For backends of clouds: see "
     "[Writing a backend](writing-a-backend.md#a-cloud).",
     "bigmachine.rpc": "For backends that reach their machines in a way of their own.",
+    "bigmachine.profiling": "What a profile consists of: see [Profiling](profiling.md).",
     "bigmachine.environment": "What is sent to machines: see [Environment](environment.md).",
     "bigmachine.testing": "For tests of your own programs: see [Testing](testing.md).",
     "bigmachine.testing.faults": "Connections that break: see [Faults](faults.md).",

@@ -19,7 +19,7 @@ The layers, each of which imports only those below it:
        cloud/                what the backends of all clouds need
     3  system/               the hook spec, options, plugins
     2  rpc/  environment/    the wire; what must be the same at both ends
-    1  services/  and the files beside this one
+    1  profiling/  services/  and the files beside this one
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from .machine._async import AsyncStream as AsyncStream
     from .machine._sync import Machine as Machine
     from .machine._sync import Stream as Stream
+    from .profiling._profile import Profile as Profile
     from .services._decorators import concurrent as concurrent
     from .services._decorators import exclusive as exclusive
     from .services._decorators import parallel as parallel
@@ -107,6 +108,7 @@ _HOMES = {
     ),
     "machine._async": "AsyncMachine AsyncStream",
     "machine._sync": "Machine Stream",
+    "profiling._profile": "Profile",
     "services._decorators": "concurrent exclusive parallel",
     "session._async": "AsyncSession",
     "session._peers": "AsyncPeerSession PeerSession",

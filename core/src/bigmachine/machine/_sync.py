@@ -23,6 +23,7 @@ from ..services._stub import make_stub
 from ..services._tracebacks import short_tracebacks
 
 if TYPE_CHECKING:
+    from ..profiling import Profile
     from ..rpc import PickledCall
     from ._async import AsyncMachine, AsyncStream
     from ._calls import Calls, Method
@@ -162,6 +163,10 @@ class Machine(Handle):
         """Read its load averages."""
         return self._run(self._machine.load)
 
+    def profile(self, seconds: float = 10.0, *, hz: float = 100.0) -> Profile:
+        """Profile it for ``seconds``; see `AsyncMachine.profile`."""
+        return self._run(self._machine.profile, seconds, hz=hz)
+
     def read(self, path: str) -> bytes:
         """Read a file of its host."""
         return self._run(self._machine.read, path)
@@ -188,11 +193,11 @@ class Machine(Handle):
         except LoopEnded:
             raise self._calls.stopped() from None
 
-    def _run(self, function: Callable[..., Awaitable[R]], *args: Any) -> R:
+    def _run(self, function: Callable[..., Awaitable[R]], *args: Any, **kwargs: Any) -> R:
         from ._future import LoopEnded
 
         try:
-            return self._portal.run(function, *args)
+            return self._portal.run(function, *args, **kwargs)
         except LoopEnded:
             raise self._calls.stopped() from None
 

@@ -33,6 +33,7 @@ from ._arguments import check_session
 if TYPE_CHECKING:
     from ..machine._async import AsyncMachine
     from ..machine._portal import Portal
+    from ..profiling import Profile
     from ._async import AsyncSession
     from ._loop_thread import LoopThread
 
@@ -147,6 +148,13 @@ class Session(Handle):
         """Connect to a machine that it did not start; see `AsyncSession.connect`."""
         opened = self._open()
         return opened.sync(opened.run(opened.session.connect, addr, timeout=timeout))
+
+    def profile(
+        self, seconds: float = 10.0, *, hz: float = 100.0, timeout: float = 10.0
+    ) -> Profile:
+        """Profile all machines at once; see `AsyncSession.profile`."""
+        opened = self._open()
+        return opened.run(opened.session.profile, seconds, hz=hz, timeout=timeout)
 
     def shutdown(self) -> None:
         """Free every machine and everything else; the session is over. May be called again.

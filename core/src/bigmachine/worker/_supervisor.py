@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -20,6 +21,9 @@ from ..rpc import until_silent
 from . import _resources
 from ._installer import Installer
 from ._notices import Notices
+
+if TYPE_CHECKING:
+    from ..profiling import Profile
 
 logger = logging.getLogger("bigmachine.machine")
 
@@ -118,6 +122,12 @@ class Supervisor:
     async def load(self) -> LoadInfo:
         """Measure the load averages."""
         return _resources.load()
+
+    async def profile(self, seconds: float, hz: float) -> Profile:
+        """Sample the stacks of this process for ``seconds``; see `AsyncMachine.profile`."""
+        from ..profiling._in_thread import profile_process  # most machines are never asked
+
+        return await profile_process(seconds, hz)
 
     async def environment(self, update: Mapping[str, str] | None = None) -> dict[str, str]:
         """Set the variables of ``update``, if any; return all of them."""

@@ -1,0 +1,42 @@
+"""What a session finds out about all of its machines at once: where their time and memory go."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..machine._ask import ask_all
+
+if TYPE_CHECKING:
+    from ..machine._async import AsyncMachine
+    from ..profiling import Profile
+
+
+class AsyncInspection(ABC):
+    """The part of `AsyncSession` that looks into its machines."""
+
+    @property
+    @abstractmethod
+    def machines(self) -> list[AsyncMachine]:
+        """The machines to look into."""
+
+    async def profile(
+        self, seconds: float = 10.0, *, hz: float = 100.0, timeout: float = 10.0
+    ) -> Profile:
+        """Profile all machines at once for ``seconds``: one profile, labelled by machine.
+
+        It shows where their CPU time goes, function by function; see `AsyncMachine.profile`.
+        A machine that fails, or does not answer within ``timeout`` seconds more, is named in
+        `Profile.failures`; if that is true of all, the error of the first one is raised.
+        """
+        from ..profiling import Profile
+        from ..profiling._checks import check_sampling
+
+        check_sampling(seconds, hz)
+        found, failures = await ask_all(
+            self.machines,
+            lambda machine: machine.profile(seconds, hz=hz),
+            timeout=seconds + timeout,
+        )
+        return replace(Profile.merge(found.values()), failures=failures)
