@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from .machine._sync import Machine as Machine
     from .machine._sync import Stream as Stream
     from .profiling._profile import Profile as Profile
+    from .profiling._thread_dump import ThreadDump as ThreadDump
     from .services._decorators import concurrent as concurrent
     from .services._decorators import exclusive as exclusive
     from .services._decorators import parallel as parallel
@@ -109,6 +110,7 @@ _HOMES = {
     "machine._async": "AsyncMachine AsyncStream",
     "machine._sync": "Machine Stream",
     "profiling._profile": "Profile",
+    "profiling._thread_dump": "ThreadDump",
     "services._decorators": "concurrent exclusive parallel",
     "session._async": "AsyncSession",
     "session._peers": "AsyncPeerSession PeerSession",

@@ -14,9 +14,17 @@ from tests.support.waiting import eventually
 
 
 class Busy:
-    def compute(self, until: threading.Event) -> None:
-        while not until.is_set():
-            sum(range(1000))
+    def setup(self, session):
+        self.is_over = threading.Event()
+
+    def block(self):
+        self.is_over.wait()
+
+    async def wait(self):
+        await trio.sleep_forever()
+
+    async def end(self):
+        self.is_over.set()
 
 
 @pytest.fixture
@@ -75,5 +83,31 @@ def test_bad_arguments_are_refused_before_any_machine_is_asked(run):
             await session.profile(0)
         with pytest.raises(bm.UsageError, match="hz is how often"):
             await machines[0].profile(1, hz=0)
+
+    run(test)
+
+
+def test_thread_dump_names_the_methods_that_wait_on_each_machine(run):
+    async def test(session, machines):
+        async with trio.open_nursery() as nursery:
+            for machine in machines:
+                nursery.start_soon(machine.call, "Busy.block")
+                nursery.start_soon(machine.call, "Busy.wait")
+            methods = []
+            while methods.count("Busy.block") < 3 or methods.count("Busy.wait") < 3:
+                dump = await machines[0].threads()  # they share this process
+                methods = [stack.method for stack in dump.stacks]
+            every = await session.threads()
+            for machine in machines:
+                await machine.call("Busy.end")
+            nursery.cancel_scope.cancel()
+        assert {stack.machine for stack in dump.stacks} == {machines[0].name}
+        assert {stack.machine for stack in every.stacks} == {m.name for m in machines}
+        shown = str(every)
+        assert "threads wait in Busy.block: " in shown
+        assert "\n    await trio.sleep_forever()\n" in shown
+        assert "_run_in_thread" not in shown
+        blocked = next(s for s in dump.stacks if s.method == "Busy.block")
+        assert blocked.frames[-1].function == "Thread._bootstrap"
 
     run(test)

@@ -21,7 +21,7 @@ from ._calls import Calls, Method
 from ._controller import Controller
 
 if TYPE_CHECKING:
-    from ..profiling import Profile
+    from ..profiling import Profile, ThreadDump
 
 T = TypeVar("T")
 
@@ -191,6 +191,11 @@ class AsyncMachine(Handle):
         check_sampling(seconds, hz)
         profile = cast("Profile", await self.call("Supervisor.profile", seconds, hz))
         return profile.labelled(machine=self.name)
+
+    async def threads(self) -> ThreadDump:
+        """Return the stack of each of its threads and trio tasks: what it does, or waits in."""
+        dump: ThreadDump = await self.call("Supervisor.threads")
+        return dump.labelled(machine=self.name)
 
     async def read(self, path: str) -> bytes:
         """Read a file of its host; raises `NotSupportedError` if the system can't."""

@@ -23,7 +23,7 @@ from ..services._stub import make_stub
 from ..services._tracebacks import short_tracebacks
 
 if TYPE_CHECKING:
-    from ..profiling import Profile
+    from ..profiling import Profile, ThreadDump
     from ..rpc import PickledCall
     from ._async import AsyncMachine, AsyncStream
     from ._calls import Calls, Method
@@ -166,6 +166,10 @@ class Machine(Handle):
     def profile(self, seconds: float = 10.0, *, hz: float = 100.0) -> Profile:
         """Profile it for ``seconds``; see `AsyncMachine.profile`."""
         return self._run(self._machine.profile, seconds, hz=hz)
+
+    def threads(self) -> ThreadDump:
+        """Return the stack of each of its threads and trio tasks; see `AsyncMachine.threads`."""
+        return self._run(self._machine.threads)
 
     def read(self, path: str) -> bytes:
         """Read a file of its host."""

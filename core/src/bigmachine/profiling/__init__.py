@@ -9,3 +9,5 @@ from ._profile import Profile as Profile
 from ._samples import Frame as Frame
 from ._samples import Sample as Sample
 from ._samples import ValueType as ValueType
+from ._thread_dump import ThreadDump as ThreadDump
+from ._thread_dump import ThreadStack as ThreadStack

@@ -10,7 +10,7 @@ from ..machine._ask import ask_all
 
 if TYPE_CHECKING:
     from ..machine._async import AsyncMachine
-    from ..profiling import Profile
+    from ..profiling import Profile, ThreadDump
 
 
 class AsyncInspection(ABC):
@@ -40,3 +40,17 @@ class AsyncInspection(ABC):
             timeout=seconds + timeout,
         )
         return replace(Profile.merge(found.values()), failures=failures)
+
+    async def threads(self, *, timeout: float = 10.0) -> ThreadDump:
+        """Return the stack of each thread and each trio task of all machines.
+
+        Equal stacks are printed once, with the names of their machines. A machine that fails, or
+        does not answer within ``timeout`` seconds, is named in `ThreadDump.failures`; if that is
+        true of all, the error of the first one is raised.
+        """
+        from ..profiling import ThreadDump
+
+        found, failures = await ask_all(
+            self.machines, lambda machine: machine.threads(), timeout=timeout
+        )
+        return replace(ThreadDump.merge(found.values()), failures=failures)

@@ -33,7 +33,7 @@ from ._arguments import check_session
 if TYPE_CHECKING:
     from ..machine._async import AsyncMachine
     from ..machine._portal import Portal
-    from ..profiling import Profile
+    from ..profiling import Profile, ThreadDump
     from ._async import AsyncSession
     from ._loop_thread import LoopThread
 
@@ -155,6 +155,11 @@ class Session(Handle):
         """Profile all machines at once; see `AsyncSession.profile`."""
         opened = self._open()
         return opened.run(opened.session.profile, seconds, hz=hz, timeout=timeout)
+
+    def threads(self, *, timeout: float = 10.0) -> ThreadDump:
+        """Return the stacks of all machines; see `AsyncSession.threads`."""
+        opened = self._open()
+        return opened.run(opened.session.threads, timeout=timeout)
 
     def shutdown(self) -> None:
         """Free every machine and everything else; the session is over. May be called again.
