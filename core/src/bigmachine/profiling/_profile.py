@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import UsageError
+from ._flame_graph import flame_graph_page
 from ._pprof import encode_profile
 from ._samples import Frame, Sample, Samples
 from ._top import top_text
@@ -90,7 +91,20 @@ class Profile(Samples):
         return encode_profile(self)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write it to a file in pprof's format, by custom ``NAME.pb.gz``; return its path."""
+        """Write it to a file; return its path.
+
+        If the name ends in ``.html``, it is the `flame_graph`; otherwise pprof's format, by custom
+        called ``NAME.pb.gz``.
+        """
         path = Path(path)
-        path.write_bytes(self.to_pprof())
+        is_page = path.suffix.lower() in (".html", ".htm")
+        path.write_bytes(self.flame_graph().encode() if is_page else self.to_pprof())
         return path
+
+    def flame_graph(self, title: str = "") -> str:
+        """Return its flame graph: an HTML page that loads nothing from elsewhere.
+
+        What is wide costs much; what a function calls is below it. The page can be searched, and
+        shows all machines or one.
+        """
+        return flame_graph_page(self, title=title)
