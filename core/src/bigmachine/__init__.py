@@ -11,9 +11,10 @@ Start machines, install services on them, call their methods::
 
 The layers, each of which imports only those below it:
 
-    8  cli/  testing/        the command line; in-process system, conformance kit, faults
-    7  worker/               the machine's own program
-    6  session/              what a driver opens: async, and its sync API
+    9  cli/  testing/        the command line; in-process system, conformance kit, faults
+    8  worker/               the machine's own program
+    7  session/              what a driver opens: async, and its sync API
+    6  debug/                a look inside a running session
     5  machine/              one machine, seen from the driver
     4  boot/  reaper/        how a bare machine comes up; what frees leftovers of dead drivers
        cloud/                what the backends of all clouds need

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import AsyncIterator
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Never, TypeVar, cast
@@ -93,6 +94,12 @@ class AsyncMachine(Handle):
     def keepalive_reply_times(self) -> list[float]:
         """How long its last keepalives took, in seconds, the newest first."""
         return [*reversed(self._controller.keepalive.reply_times)]
+
+    @property
+    def keepalive_age(self) -> float | None:
+        """How many seconds ago its last keepalive was answered; None before the first."""
+        replied_at = self._controller.keepalive.replied_at
+        return None if replied_at is None else time.monotonic() - replied_at
 
     @property
     def notices(self) -> list[Notice]:

@@ -99,6 +99,11 @@ class Machine(Handle):
         return self._machine.keepalive_reply_times
 
     @property
+    def keepalive_age(self) -> float | None:
+        """How many seconds ago its last keepalive was answered; None before the first."""
+        return self._machine.keepalive_age
+
+    @property
     def notices(self) -> list[Notice]:
         """What its provider has announced about it so far; only for an owned machine."""
         return self._machine.notices

@@ -29,6 +29,7 @@ from .._values import Cost, EnvironmentOptions, Instance, State, Termination
 from ..boot._bootstrap import BootBatch, boot_seconds
 from ..boot._config import configure_worker
 from ..boot._shipment import Shipment
+from ..debug._board import StatusBoard
 from ..errors import BigmachineError, BootError, StartError, StopReason, UsageError
 from ..machine._async import AsyncMachine
 from ..machine._stderr import StderrWriter
@@ -44,7 +45,14 @@ from ..system._entrypoints import choose_system, load_observers
 from ..system._options import environment_options
 from ..system._plugins import Plugins
 from ..system._request import LaunchRequest, machine_names
-from ._arguments import check_session, checked_argv, checked_environ, machine_count
+from ._arguments import (
+    DEFAULT_DEBUG_ADDRESS,
+    check_session,
+    checked_argv,
+    checked_environ,
+    debug_address,
+    machine_count,
+)
 from ._closing import close_in_time, late_text, one_error_nursery
 from ._cost import CostMeter
 from ._event_log import EventLog
@@ -75,7 +83,8 @@ class AsyncSession(AsyncInspection, Handle):
     are that system's; see ``bigmachine systems``. ``profile`` chooses a set of options from
     ``bigmachine.toml``. ``plugins`` observe or wrap the system's hooks. ``name`` becomes part
     of the session's name. ``environment`` says what is sent to machines that have none of the
-    driver's code; it has no effect on other machines.
+    driver's code; it has no effect on other machines. ``debug`` is the address of a page about
+    the session, or True for ``127.0.0.1:3333``; see `serve_debug`.
 
     When the block ends, for whatever reason, every machine is shut down and everything
     the session made is released.
@@ -91,19 +100,27 @@ class AsyncSession(AsyncInspection, Handle):
         profile: str | None = None,
         plugins: Iterable[object] = (),
         environment: EnvironmentOptions | None = None,
+        debug: str | bool | None = None,
         **options: Any,
     ) -> None:
         check_not_loading()
         check_session(name=name, profile=profile, plugins=plugins, environment=environment)
         chosen = choose_system(system, profile=profile, keywords=options)
+        self._name = _session_name(name)
+        self._meter = CostMeter(is_billed=chosen.is_billed, limit=chosen.max_session_cost)
+        self._debug = debug_address(debug)
+        self._board = StatusBoard(
+            self._name,
+            system=chosen.name,
+            machines=lambda: self.machines,
+            cost=lambda: self.cost,
+        )
         self._plugins = Plugins(
-            chosen, observers=[EventLog(), *plugins], installed=load_observers()
+            chosen, observers=[EventLog(), self._board, *plugins], installed=load_observers()
         )
         self._environment = environment_options(
             environment, is_shipped=chosen.ships_environment, profile=profile
         )
-        self._name = _session_name(name)
-        self._meter = CostMeter(is_billed=chosen.is_billed, limit=chosen.max_session_cost)
         self._idle_timeout = idle_timeout_of(chosen)
         self._starts = 0  # calls of `start` in progress
         self._budget_lock = trio.Lock()
@@ -186,6 +203,8 @@ class AsyncSession(AsyncInspection, Handle):
             self._watch(nursery, self._fleet)
             stack.push_async_callback(self.shutdown)
             self._plugins.notify(SessionOpened(self.name, self._plugins.system.name))
+            if self._debug is not None:
+                await self.serve_debug(self._debug)
             self._stack = stack.pop_all()
         return self
 
@@ -246,6 +265,18 @@ class AsyncSession(AsyncInspection, Handle):
         if self._fleet is None:
             raise _not_open()
         return await self._fleet.connect(addr, timeout=timeout)
+
+    async def serve_debug(self, addr: str = DEFAULT_DEBUG_ADDRESS) -> str:
+        """Serve a page about the session and its machines at ``HOST:PORT``, until it is closed.
+
+        Returns the page's URL, and prints it: its token lets in whoever has it, and nobody else.
+        Port 0 is any free one. Raises `UsageError` if the address can't be used.
+        """
+        from ..debug._server import serve_debug
+
+        if self._nursery is None:
+            raise _not_open()
+        return await serve_debug(self._board, addr, nursery=self._nursery)
 
     async def shutdown(self) -> None:
         """Free every machine; return when each is confirmed to be gone. May be called again."""

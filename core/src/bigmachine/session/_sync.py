@@ -28,7 +28,7 @@ from ..services._tracebacks import short_tracebacks
 from ..system import System
 from ..system._entrypoints import choose_system
 from ..system._options import environment_options
-from ._arguments import check_session
+from ._arguments import DEFAULT_DEBUG_ADDRESS, check_session, debug_address
 
 if TYPE_CHECKING:
     from ..machine._async import AsyncMachine
@@ -67,6 +67,7 @@ class Session(Handle):
         profile: str | None = None,
         plugins: Iterable[object] = (),
         environment: EnvironmentOptions | None = None,
+        debug: str | bool | None = None,
         **options: Any,
     ) -> None:
         check_session(name=name, profile=profile, plugins=plugins, environment=environment)
@@ -76,6 +77,7 @@ class Session(Handle):
         )
         self._name = name
         self._plugins = plugins
+        self._debug = debug_address(debug)
         self._pid: int | None = None  # of the process that has opened it
         # Taken again by its own thread if a signal handler shuts the session down.
         self._lock = threading.RLock()
@@ -161,6 +163,11 @@ class Session(Handle):
         opened = self._open()
         return opened.run(opened.session.threads, timeout=timeout)
 
+    def serve_debug(self, addr: str = DEFAULT_DEBUG_ADDRESS) -> str:
+        """Serve a page about the session and its machines; see `AsyncSession.serve_debug`."""
+        opened = self._open()
+        return opened.run(opened.session.serve_debug, addr)
+
     def shutdown(self) -> None:
         """Free every machine and everything else; the session is over. May be called again.
 
@@ -214,6 +221,7 @@ class Session(Handle):
             name=self._name,
             plugins=self._plugins,
             environment=self._environment,
+            debug=self._debug or False,
         )
         self._session = session
         self._thread = LoopThread(session)
