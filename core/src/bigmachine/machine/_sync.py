@@ -24,6 +24,7 @@ from ..services._stub import make_stub
 from ..services._tracebacks import short_tracebacks
 
 if TYPE_CHECKING:
+    from ..profiling import Profile, ThreadDump
     from ..rpc import PickledCall
     from ._async import AsyncMachine, AsyncStream
     from ._calls import Calls, Method
@@ -172,6 +173,14 @@ class Machine(Handle):
         """Return its metrics by name; see `AsyncMachine.variables`."""
         return self._run(self._machine.variables)
 
+    def profile(self, seconds: float = 10.0, *, hz: float = 100.0) -> Profile:
+        """Profile it for ``seconds``; see `AsyncMachine.profile`."""
+        return self._run(self._machine.profile, seconds, hz=hz)
+
+    def threads(self) -> ThreadDump:
+        """Return the stack of each of its threads and trio tasks; see `AsyncMachine.threads`."""
+        return self._run(self._machine.threads)
+
     def read(self, path: str) -> bytes:
         """Read a file of its host."""
         return self._run(self._machine.read, path)
@@ -198,11 +207,11 @@ class Machine(Handle):
         except LoopEnded:
             raise self._calls.stopped() from None
 
-    def _run(self, function: Callable[..., Awaitable[R]], *args: Any) -> R:
+    def _run(self, function: Callable[..., Awaitable[R]], *args: Any, **kwargs: Any) -> R:
         from ._future import LoopEnded
 
         try:
-            return self._portal.run(function, *args)
+            return self._portal.run(function, *args, **kwargs)
         except LoopEnded:
             raise self._calls.stopped() from None
 

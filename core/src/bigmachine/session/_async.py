@@ -59,6 +59,7 @@ from ._cost import CostMeter
 from ._event_log import EventLog
 from ._fleet import Fleet
 from ._idle import IdleWatch, idle_timeout_of, is_interactive
+from ._inspection import AsyncInspection
 from ._log_thread import off_the_loop
 from ._suspension import watch_suspension
 from ._variables import session_variables
@@ -71,7 +72,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("bigmachine.session")
 
 
-class AsyncSession(Handle):
+class AsyncSession(AsyncInspection, Handle):
     """An ad-hoc cluster, for as long as its ``async with`` block runs.
 
     ::

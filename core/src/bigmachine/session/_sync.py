@@ -34,6 +34,7 @@ from ._arguments import DEFAULT_DEBUG_ADDRESS, check_session, debug_address
 if TYPE_CHECKING:
     from ..machine._async import AsyncMachine
     from ..machine._portal import Portal
+    from ..profiling import Profile, ThreadDump
     from ._async import AsyncSession
     from ._loop_thread import LoopThread
 
@@ -155,6 +156,18 @@ class Session(Handle):
         """Return the metrics of its machines and of this driver; see `AsyncSession.variables`."""
         opened = self._open()
         return opened.run(opened.session.variables, timeout=timeout)
+
+    def profile(
+        self, seconds: float = 10.0, *, hz: float = 100.0, timeout: float = 10.0
+    ) -> Profile:
+        """Profile all machines at once; see `AsyncSession.profile`."""
+        opened = self._open()
+        return opened.run(opened.session.profile, seconds, hz=hz, timeout=timeout)
+
+    def threads(self, *, timeout: float = 10.0) -> ThreadDump:
+        """Return the stacks of all machines; see `AsyncSession.threads`."""
+        opened = self._open()
+        return opened.run(opened.session.threads, timeout=timeout)
 
     def serve_debug(self, addr: str = DEFAULT_DEBUG_ADDRESS) -> str:
         """Serve a page about the session and its machines; see `AsyncSession.serve_debug`."""
