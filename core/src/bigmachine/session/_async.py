@@ -51,6 +51,7 @@ from ._event_log import EventLog
 from ._fleet import Fleet
 from ._idle import IdleWatch, idle_timeout_of, is_interactive
 from ._log_thread import off_the_loop
+from ._repr import SessionRepr
 from ._suspension import watch_suspension
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("bigmachine.session")
 
 
-class AsyncSession(Handle):
+class AsyncSession(SessionRepr, Handle):
     """An ad-hoc cluster, for as long as its ``async with`` block runs.
 
     ::
@@ -115,9 +116,10 @@ class AsyncSession(Handle):
         self._fleet: Fleet | None = None
         self._stack = contextlib.AsyncExitStack()
         self._pid = os.getpid()
+        self._is_left = False
 
-    def __repr__(self) -> str:
-        return f"<Session {self.name} on {self._plugins.system.name!r}>"
+    def _shown(self) -> tuple[AsyncSession, str]:
+        return self, "closed" if self._is_left else "open" if self._fleet else "not open"
 
     @property
     def name(self) -> str:
@@ -197,6 +199,7 @@ class AsyncSession(Handle):
         if self._is_inherited:
             # The session's tasks are its parent's, and trio can't leave them: end here.
             end_child(exc)
+        self._is_left = True
         await self._stack.__aexit__(exc_type, exc, traceback)
 
     async def start(
