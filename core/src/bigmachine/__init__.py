@@ -14,6 +14,7 @@ The layers, each of which imports only those below it:
     8  cli/  testing/        the command line; in-process system, conformance kit, faults
     7  worker/               the machine's own program
     6  session/              what a driver opens: async, and its sync API
+       progress/             what a person sees while machines start
     5  machine/              one machine, seen from the driver
     4  boot/  reaper/        how a bare machine comes up; what frees leftovers of dead drivers
        cloud/                what the backends of all clouds need

@@ -33,6 +33,7 @@ from ..errors import BigmachineError, BootError, StartError, StopReason, UsageEr
 from ..machine._async import AsyncMachine
 from ..machine._stderr import StderrWriter
 from ..process import FORKED, end_child, open_standard_descriptors
+from ..progress._observer import Progress
 from ..reaper._process import ReaperProcess
 from ..rpc import dump_service
 from ..services._check import check_services
@@ -97,8 +98,11 @@ class AsyncSession(SessionRepr, Handle):
         check_session(name=name, profile=profile, plugins=plugins, environment=environment)
         chosen = choose_system(system, profile=profile, keywords=options)
         self._plugins = Plugins(
-            chosen, observers=[EventLog(), *plugins], installed=load_observers()
+            chosen,
+            observers=[EventLog(), progress := Progress(chosen), *plugins],
+            installed=load_observers(),
         )
+        self._progress = progress
         self._environment = environment_options(
             environment, is_shipped=chosen.ships_environment, profile=profile
         )
@@ -226,9 +230,10 @@ class AsyncSession(SessionRepr, Handle):
         interfaces = {name: interface_of(service) for name, service in (services or {}).items()}
         self._starts += 1
         try:
-            machines = await self._provision(n, request, pickled, interfaces)
-            if wait:
-                machines = await self._await_running(n, machines)
+            async with self._progress.showing(n):
+                machines = await self._provision(n, request, pickled, interfaces)
+                if wait:
+                    machines = await self._await_running(n, machines)
         finally:
             self._starts -= 1
         if len(machines) < n:
