@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 import threading
 from collections.abc import Awaitable, Callable
@@ -11,7 +12,7 @@ import pytest
 import trio
 
 import bigmachine as bm
-from bigmachine.progress import _display, _plain, _table
+from bigmachine.progress import _display, _plain
 from bigmachine.testing import InProcessSystem
 from tests.support.terminals import Terminal, terminal_as_stderr
 from tests.support.waiting import eventually, until
@@ -74,10 +75,13 @@ async def shows(terminal: Terminal, text: str) -> str:
     return await eventually(lambda: text in (now := terminal.text) and now)
 
 
-@pytest.mark.parametrize("draw", [_table.draw_ansi, None])
-def test_terminal_shows_table_while_machines_start_and_result_after_it(monkeypatch, draw):
-    if draw is not None:
-        monkeypatch.setattr(_table, "_rich_or_ansi", lambda: draw)
+@pytest.mark.parametrize(("is_rich_there", "columns"), [(True, 80), (False, 80), (True, 30)])
+def test_terminal_shows_table_while_machines_start_and_result_after_it(
+    monkeypatch, is_rich_there, columns
+):
+    if not is_rich_there:
+        monkeypatch.setitem(sys.modules, "rich.table", None)
+        monkeypatch.delitem(sys.modules, "bigmachine.progress._rich", raising=False)
 
     async def test(session: bm.AsyncSession, system: Gated) -> None:
         async def start() -> None:
@@ -86,19 +90,19 @@ def test_terminal_shows_table_while_machines_start_and_result_after_it(monkeypat
         machines: list[bm.AsyncMachine] = []
         async with trio.open_nursery() as nursery:
             nursery.start_soon(start)
-            assert "Starting 3 machines on gated" in await shows(terminal, "provisioning")
+            assert "Starting 3 machines on" in await shows(terminal, "provisioning")
             system.gate.set()
             last = (await shows(terminal, "starting")).split("\n")[-1]
             assert last.split() == ["starting", "3"]
             Work.gate.set()
-        result, *rest = terminal.text.split("\n")
-        assert result.startswith("bigmachine: 3 machines are running on gated after ")
-        assert not rest
+        result = terminal.text.replace("\n", "")  # on few columns, it is in several rows
+        assert re.fullmatch(r"bigmachine: 3 machines are running on gated after \d+ s", result)
         assert len(machines) == 3
 
-    with terminal_as_stderr() as terminal:
+    with terminal_as_stderr(columns=columns) as terminal:
         run(test)
         assert b"\x1b[33m" in terminal.raw  # in color
+        assert (b"\x1b[1m" in terminal.raw) == (is_rich_there and columns == 80)  # and bold
 
 
 @pytest.mark.parametrize("is_cancelled", [False, True])
