@@ -21,6 +21,7 @@ from ..services._stub import make_stub
 from ._call_options import CallOptions
 from ._calls import Calls, Method
 from ._controller import Controller
+from ._repr import machine_repr, machines_html
 
 if TYPE_CHECKING:
     from ..profiling import Profile, ThreadDump
@@ -46,7 +47,10 @@ class AsyncMachine(Handle):
         self._calls = Calls(controller, options or CallOptions())
 
     def __repr__(self) -> str:
-        return f"<Machine {self.name} {self.state} at {self.instance.address}>"
+        return machine_repr(self, kind="AsyncMachine")
+
+    def _repr_html_(self) -> str:
+        return machines_html([self])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, AsyncMachine):

@@ -22,6 +22,7 @@ from ..metrics import Variables
 from ..services._handle import Handle
 from ..services._stub import make_stub
 from ..services._tracebacks import short_tracebacks
+from ._repr import machine_repr, machines_html
 
 if TYPE_CHECKING:
     from ..profiling import Profile, ThreadDump
@@ -49,7 +50,10 @@ class Machine(Handle):
         self._portal = portal
 
     def __repr__(self) -> str:
-        return repr(self._machine)
+        return machine_repr(self._machine, kind="Machine")
+
+    def _repr_html_(self) -> str:
+        return machines_html([self._machine])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Machine):

@@ -30,6 +30,7 @@ from ..system import System
 from ..system._entrypoints import choose_system
 from ..system._options import environment_options
 from ._arguments import DEFAULT_DEBUG_ADDRESS, check_session, debug_address
+from ._repr import SessionRepr
 
 if TYPE_CHECKING:
     from ..machine._async import AsyncMachine
@@ -42,7 +43,7 @@ T = TypeVar("T")
 
 
 @short_tracebacks
-class Session(Handle):
+class Session(SessionRepr, Handle):
     """An ad-hoc cluster, for as long as its ``with`` block runs.
 
     ::
@@ -87,8 +88,9 @@ class Session(Handle):
         self._opened: _Opened | None = None
         self._is_shut = False
 
-    def __repr__(self) -> str:
-        return f"<Session on {self._system.name!r}>"
+    def _shown(self) -> tuple[AsyncSession | None, str]:
+        is_open = self._opened is not None
+        return self._session, "closed" if self._is_shut else "open" if is_open else "not open"
 
     def __enter__(self) -> Session:
         self._open()
