@@ -47,10 +47,10 @@ class AsyncMachine(Handle):
         self._calls = Calls(controller, options or CallOptions())
 
     def __repr__(self) -> str:
-        return machine_repr(self, kind="AsyncMachine")
+        return machine_repr(self._controller, kind="AsyncMachine")
 
     def _repr_html_(self) -> str:
-        return machines_html([self])
+        return machines_html([self._controller])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, AsyncMachine):

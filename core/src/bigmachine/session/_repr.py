@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
+from .._values import Cost
 from ..errors import sanitize_line
+from ..machine._controller import Controller
 from ..machine._repr import counts_text, machines_html
 from ..system import System
 
-if TYPE_CHECKING:
-    from ._async import AsyncSession
-
 _ROWS = 50  # further machines are counted only: a notebook keeps what it shows
+
+
+class Shown(NamedTuple):
+    """What an open session shows: its name, its machines that are not ``STOPPED``, its cost."""
+
+    name: str
+    machines: Sequence[Controller]
+    cost: Cost
 
 
 class SessionRepr:
@@ -22,8 +30,8 @@ class SessionRepr:
         @property
         def system(self) -> System: ...
 
-    def _shown(self) -> tuple[AsyncSession | None, str]:
-        """Return the session that knows its name and machines, if there is one, and its state."""
+    def _shown(self) -> tuple[Shown | None, str]:
+        """Return what it shows, once it has a name, and its state."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -33,8 +41,8 @@ class SessionRepr:
         from ..machine._html import dim, escaped
 
         text = f"<div><b>{escaped(type(self).__name__)}</b> {escaped(self._text())}</div>"
-        session, _ = self._shown()
-        machines = [] if session is None else session.machines
+        shown, _ = self._shown()
+        machines = [] if shown is None else shown.machines
         if machines:
             text += "\n" + machines_html(machines[:_ROWS])
         if len(machines) > _ROWS:
@@ -42,11 +50,11 @@ class SessionRepr:
         return text
 
     def _text(self) -> str:
-        session, state = self._shown()
+        shown, state = self._shown()
         text = f"on {self.system.name!r}, {state}"
-        if session is None:
+        if shown is None:
             return text
-        text = f"{session.name} {text}"
+        text = f"{shown.name} {text}"
         if state == "open":
-            text += f", {counts_text(session.machines)}"
-        return f"{text}; {session.cost}" if session.cost else text
+            text += f", {counts_text(shown.machines)}"
+        return f"{text}; {shown.cost}" if shown.cost else text
