@@ -6,10 +6,11 @@ import contextlib
 import shutil
 import socket
 import subprocess
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from prometheus_client.openmetrics import parser
 
 import bigmachine as bm
 from bigmachine.debug._board import STOPPED_KEPT, StatusBoard
@@ -23,11 +24,18 @@ class Echo:
     def echo(self, value: int) -> int:
         return value
 
+    def fail(self) -> None:
+        raise ValueError
+
 
 @pytest.fixture(scope="module")
 def session():
     with bm.Session(InProcessSystem(), debug=False) as session:
         machines = session.start(3, services={"Echo": Echo()})
+        for machine in machines[:2]:
+            machine.call("Echo.echo", 1)
+        with contextlib.suppress(ValueError):
+            machines[1].call("Echo.fail")
         machines[2].cancel()
         machines[2].wait(bm.State.STOPPED)
         yield session
@@ -41,13 +49,12 @@ def url(session):
 @pytest.fixture
 def base(url):
     """Return the address without the token."""
-    return url.partition("/?")[0]
+    return "/".join(url.split("/")[:3])
 
 
 @pytest.fixture
 def token(url):
-    [token] = parse_qs(urlsplit(url).query)["token"]
-    return token
+    return url.split("/")[3]
 
 
 @pytest.fixture
@@ -67,30 +74,24 @@ def get(base, token):
     "path", ["/", "/status.json", "/debug/bigmachine/status", "/page.js", "/x"]
 )
 def test_nothing_is_shown_without_the_token(base, token, path):
-    for headers in ({}, {"Authorization": f"Bearer {token[:-1]}"}, {"Cookie": "bigmachine-1="}):
-        denied = httpx.get(base + path, headers=headers)
+    for prefix, headers in (
+        ("", {}),
+        ("", {"Authorization": f"Bearer {token[:-1]}"}),
+        ("", {"Cookie": f"token={token}"}),
+        (f"/{token[:-1]}", {}),
+    ):
+        denied = httpx.get(f"{base}{prefix}{path}", headers=headers)
         assert (denied.status_code, denied.text) == (
             403,
             "This needs the token: open the URL that the program printed.\n",
         )
 
 
-def test_browser_exchanges_the_token_for_a_cookie(url, base, token):
-    with httpx.Client(headers={"Accept": "text/html"}, follow_redirects=True) as browser:
-        page = browser.get(url)
-        assert page.status_code == 200
-        assert token not in str(page.url)  # which stays in the browser's history
-        assert "<title>bigmachine</title>" in page.text
-        assert browser.get(base + "/status.json").status_code == 200
-    [answer] = page.history
-    cookie = answer.headers["set-cookie"]
-    assert "HttpOnly" in cookie
-    assert "SameSite=Strict" in cookie
-
-
-def test_script_gets_what_it_asks_for_by_the_token_in_the_query(base, token):
-    answer = httpx.get(f"{base}/debug/bigmachine/status?token={token}")
-    assert (answer.status_code, answer.history) == (200, [])
+def test_url_with_the_token_leads_to_all(url, base, token):
+    for path in ("", "page.css", "page.js", "status.json", "debug/bigmachine/status"):
+        assert httpx.get(url + path).status_code == 200
+    assert httpx.get(f"{base}/{token}", follow_redirects=True).url == url
+    assert "set-cookie" not in httpx.get(url).headers
 
 
 def test_page_loads_nothing_from_elsewhere(get):
@@ -115,7 +116,7 @@ def test_status_has_each_machine_with_its_measures(session, get):
     def machines():
         return {machine["name"]: machine for machine in get("/status.json").json()["machines"]}
 
-    until(lambda: all(machines()[name]["memory"] for name in ("m0", "m1")))
+    until(lambda: all(machines()[name]["calls_per_second"] is not None for name in ("m0", "m1")))
     found = machines()
     assert [(name, one["state"]) for name, one in found.items()] == [
         ("m0", "running"),
@@ -125,10 +126,41 @@ def test_status_has_each_machine_with_its_measures(session, get):
     first = session.machines[0]
     assert found["m0"]["addr"] == first.instance.address
     assert found["m0"]["maxprocs"] == first.maxprocs
-    assert 0 < found["m0"]["memory"]["available_bytes"] <= found["m0"]["memory"]["total_bytes"]
-    assert found["m0"]["disk"]["free_bytes"] > 0
+    assert found["m0"]["memory_bytes"] > 1 << 20
+    assert 0 < found["m0"]["memory_used"] < 1
+    assert 0 <= found["m0"]["disk_used"] <= 1
+    assert (found["m0"]["calls_in_flight"], found["m0"]["calls_per_second"]) == (0, 0)
+    assert found["m0"]["call_seconds"] > 0
     assert found["m2"]["error"] == "it was cancelled"
-    assert found["m2"]["memory"] is None
+    assert found["m2"]["memory_used"] is None
+
+
+def test_status_has_the_calls_of_all_machines_by_method(get):
+    def methods():
+        return {method["name"]: method for method in get("/status.json").json()["methods"]}
+
+    until(lambda: "Echo.fail" in methods())
+    found = methods()
+    assert (found["Echo.echo"]["begun"], found["Echo.echo"]["raised"]) == (2, 0)
+    assert (found["Echo.fail"]["begun"], found["Echo.fail"]["raised"]) == (1, 1)
+    assert 0 < found["Echo.echo"]["median"] <= found["Echo.echo"]["p99"]
+
+
+def test_variables_are_those_of_each_machine_and_merged(get):
+    variables = get("/debug/bigmachine/vars").json()
+    assert sorted(variables["machines"]) == ["m0", "m1"]
+    [*series] = variables["merged"]["metrics"]["bigmachine_calls_begun"]["series"]
+    assert sum(each["sum"] for each in series) == 3
+
+
+def test_metrics_are_what_prometheus_reads(get):
+    answer = get("/metrics")
+    assert answer.headers["content-type"].startswith("application/openmetrics-text")
+    families = {
+        family.name: family for family in parser.text_string_to_metric_families(answer.text)
+    }
+    samples = families["bigmachine_calls_begun"].samples
+    assert {sample.labels["machine"] for sample in samples} == {"m0", "m1"}
 
 
 def test_status_text_is_for_people_and_for_grep(session, get):
@@ -138,6 +170,7 @@ def test_status_text_is_for_people_and_for_grep(session, get):
     assert lines[0] == "machines: 2 running, 1 stopped"
     assert lines[1].startswith(f"  m0  running   {session.machines[0].instance.address}  ")
     assert lines[4] == "      it was cancelled"
+    assert "  Echo.fail: 1 calls, 0 in flight, 1 raised" in "\n".join(lines)
 
 
 def test_unknown_path_lists_what_there_is(get):
@@ -223,7 +256,7 @@ def test_debug_that_is_no_address_is_an_error(debug):
         (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", b"400"),
         (b"POST / HTTP/1.1\r\nHost: a\r\n\r\n", b"405"),
         (b"GET //[ HTTP/1.1\r\nHost: a\r\n\r\n", b"403"),
-        (b"GET /?token=%ff%00 HTTP/1.1\r\nHost: a\r\n\r\n", b"403"),
+        (b"GET /%ff%00/?a=%ff HTTP/1.1\r\nHost: a\r\n\r\n", b"403"),
         (b"GET / HTTP/1.1\r\nHost: a\r\nCookie: \xff=\xfe;;\r\n\r\n", b"403"),
         (b"HEAD / HTTP/1.0\r\n\r\n", b"403"),
         (b"", b""),

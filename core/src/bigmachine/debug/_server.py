@@ -9,13 +9,13 @@ import json
 import logging
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from importlib.resources import files
-from urllib.parse import urlencode
 
 import trio
 
 from ..errors import UsageError
+from ..metrics import OPENMETRICS_TYPE, SessionVariables
 from ._board import StatusBoard
 from ._http import Request, Response, serve_connection
 from ._text import status_text
@@ -29,11 +29,16 @@ _PAGE = {
 }
 
 
-async def serve_debug(board: StatusBoard, addr: str, *, nursery: trio.Nursery) -> str:
+Variables = Callable[[], Awaitable[SessionVariables]]
+
+
+async def serve_debug(
+    board: StatusBoard, addr: str, *, variables: Variables, nursery: trio.Nursery
+) -> str:
     """Serve the page at ``addr``, ``HOST:PORT``; print its URL and return it.
 
-    Tasks in ``nursery`` do so. Port 0 is any free one. Raises `UsageError` if the address is
-    none, or is in use.
+    ``variables`` asks all machines for their metrics. Tasks in ``nursery`` serve. Port 0 is any
+    free one. Raises `UsageError` if the address is none, or is in use.
     """
     host, port = _host_and_port(addr)
     try:
@@ -41,13 +46,13 @@ async def serve_debug(board: StatusBoard, addr: str, *, nursery: trio.Nursery) -
     except OSError as error:
         raise _why_not(addr, error) from error
     port = listeners[0].socket.getsockname()[1]
-    server = DebugServer(board, port=port)
+    server = DebugServer(board, variables)
     nursery.start_soon(board.measures.run, name="bigmachine measures")
     nursery.start_soon(
         lambda: trio.serve_listeners(server.serve, listeners), name="bigmachine debug"
     )
     shown = f"[{host}]" if ":" in host else host
-    url = f"http://{shown}:{port}/?{urlencode({'token': server.token})}"
+    url = f"http://{shown}:{port}/{server.token}/"
     if not _is_loopback(host):
         logger.warning(
             "debug: whoever reaches %s:%d and sees the token, which is sent unencrypted, can look "
@@ -60,20 +65,21 @@ async def serve_debug(board: StatusBoard, addr: str, *, nursery: trio.Nursery) -
 
 
 class DebugServer:
-    """Answers those who know the token: from the URL, from a cookie, or as a bearer's.
+    """Answers those who know the token: as the first part of the path, or as a bearer's.
 
-    The page's URL has it once: the browser gets a cookie in return, and an address without it,
-    which is what remains in its history.
+    It is in no cookie: a browser would send that to whoever listens at another port of this host.
     """
 
-    def __init__(self, board: StatusBoard, *, port: int) -> None:
+    def __init__(self, board: StatusBoard, variables: Variables) -> None:
         self.token = secrets.token_urlsafe(24)
         self._board = board
-        self._cookie = f"bigmachine-{port}"  # cookies are shared by all ports of a host
-        self._routes: dict[str, Callable[[], Response]] = {
+        self._variables = variables
+        self._routes: dict[str, Callable[[], Awaitable[Response]]] = {
             **{path: self._page(*page) for path, page in _PAGE.items()},
             "/status.json": self._status_json,
             "/debug/bigmachine/status": self._status_text,
+            "/debug/bigmachine/vars": self._vars,
+            "/metrics": self._metrics,
         }
 
     async def serve(self, stream: trio.SocketStream) -> None:
@@ -85,37 +91,49 @@ class DebugServer:
 
     async def _handle(self, request: Request) -> Response:
         await trio.lowlevel.checkpoint()
-        if not self._may_look(request):
+        first, slash, rest = request.path.removeprefix("/").partition("/")
+        path = request.path
+        if self._is_token(first):
+            if not slash:
+                return Response(308, headers={"Location": f"/{self.token}/"})
+            path = f"/{rest}"
+        elif not self._is_token(request.headers.get("authorization", "").removeprefix("Bearer ")):
             return Response(403, b"This needs the token: open the URL that the program printed.\n")
-        if "token" in request.query and "text/html" in request.headers.get("accept", ""):
-            cookie = f"{self._cookie}={self.token}; HttpOnly; SameSite=Strict; Path=/"
-            return Response(303, headers={"Location": request.path, "Set-Cookie": cookie})
-        route = self._routes.get(request.path)
+        route = self._routes.get(path)
         if route is None:
             paths = "".join(f"  {path}\n" for path in self._routes)
             return Response(404, f"There is nothing here. There is:\n{paths}".encode())
-        self._board.measures.look()
-        return route()
+        return await route()
 
-    def _may_look(self, request: Request) -> bool:
-        cookies = request.headers.get("cookie", "").split(";")
-        given = [
-            request.query.get("token", ""),
-            request.headers.get("authorization", "").removeprefix("Bearer "),
-            *(c.strip().removeprefix(f"{self._cookie}=") for c in cookies),
-        ]
-        return any(secrets.compare_digest(each.encode(), self.token.encode()) for each in given)
+    def _is_token(self, text: str) -> bool:
+        return secrets.compare_digest(text.encode(), self.token.encode())
 
-    def _page(self, file: str, content_type: str) -> Callable[[], Response]:
+    def _page(self, file: str, content_type: str) -> Callable[[], Awaitable[Response]]:
         body = files(__package__).joinpath(file).read_bytes()
-        return lambda: Response(200, body, content_type)
 
-    def _status_json(self) -> Response:
-        status = dataclasses.asdict(self._board.status())
-        return Response(200, json.dumps(status).encode(), "application/json")
+        async def page() -> Response:
+            return Response(200, body, content_type)
 
-    def _status_text(self) -> Response:
+        return page
+
+    async def _status_json(self) -> Response:
+        self._board.measures.look()
+        return _json(dataclasses.asdict(self._board.status()))
+
+    async def _status_text(self) -> Response:
+        self._board.measures.look()
         return Response(200, status_text(self._board.status()).encode())
+
+    async def _vars(self) -> Response:
+        return _json((await self._variables()).to_dict())
+
+    async def _metrics(self) -> Response:
+        text = (await self._variables()).openmetrics()
+        return Response(200, text.encode(), OPENMETRICS_TYPE)
+
+
+def _json(data: object) -> Response:
+    return Response(200, json.dumps(data).encode(), "application/json")
 
 
 def _host_and_port(addr: str) -> tuple[str, int]:

@@ -22,8 +22,10 @@ from ..metrics import Variables
 from ..services._handle import Handle
 from ..services._stub import make_stub
 from ..services._tracebacks import short_tracebacks
+from ._repr import machine_repr, machines_html
 
 if TYPE_CHECKING:
+    from ..profiling import Profile, ThreadDump
     from ..rpc import PickledCall
     from ._async import AsyncMachine, AsyncStream
     from ._calls import Calls, Method
@@ -48,7 +50,10 @@ class Machine(Handle):
         self._portal = portal
 
     def __repr__(self) -> str:
-        return repr(self._machine)
+        return machine_repr(self._machine._controller, kind="Machine")
+
+    def _repr_html_(self) -> str:
+        return machines_html([self._machine._controller])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Machine):
@@ -172,6 +177,14 @@ class Machine(Handle):
         """Return its metrics by name; see `AsyncMachine.variables`."""
         return self._run(self._machine.variables)
 
+    def profile(self, seconds: float = 10.0, *, hz: float = 100.0) -> Profile:
+        """Profile it for ``seconds``; see `AsyncMachine.profile`."""
+        return self._run(self._machine.profile, seconds, hz=hz)
+
+    def threads(self) -> ThreadDump:
+        """Return the stack of each of its threads and trio tasks; see `AsyncMachine.threads`."""
+        return self._run(self._machine.threads)
+
     def read(self, path: str) -> bytes:
         """Read a file of its host."""
         return self._run(self._machine.read, path)
@@ -198,11 +211,11 @@ class Machine(Handle):
         except LoopEnded:
             raise self._calls.stopped() from None
 
-    def _run(self, function: Callable[..., Awaitable[R]], *args: Any) -> R:
+    def _run(self, function: Callable[..., Awaitable[R]], *args: Any, **kwargs: Any) -> R:
         from ._future import LoopEnded
 
         try:
-            return self._portal.run(function, *args)
+            return self._portal.run(function, *args, **kwargs)
         except LoopEnded:
             raise self._calls.stopped() from None
 

@@ -35,6 +35,7 @@ from ..machine._async import AsyncMachine
 from ..machine._stderr import StderrWriter
 from ..metrics import SessionVariables
 from ..process import FORKED, end_child, open_standard_descriptors
+from ..progress._observer import Progress
 from ..reaper._process import ReaperProcess
 from ..rpc import dump_service
 from ..services._check import check_services
@@ -59,7 +60,9 @@ from ._cost import CostMeter
 from ._event_log import EventLog
 from ._fleet import Fleet
 from ._idle import IdleWatch, idle_timeout_of, is_interactive
+from ._inspection import AsyncInspection
 from ._log_thread import off_the_loop
+from ._repr import SessionRepr, Shown
 from ._suspension import watch_suspension
 from ._variables import session_variables
 
@@ -71,7 +74,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("bigmachine.session")
 
 
-class AsyncSession(Handle):
+class AsyncSession(AsyncInspection, SessionRepr, Handle):
     """An ad-hoc cluster, for as long as its ``async with`` block runs.
 
     ::
@@ -117,8 +120,11 @@ class AsyncSession(Handle):
             cost=lambda: self.cost,
         )
         self._plugins = Plugins(
-            chosen, observers=[EventLog(), self._board, *plugins], installed=load_observers()
+            chosen,
+            observers=[EventLog(), self._board, progress := Progress(chosen), *plugins],
+            installed=load_observers(),
         )
+        self._progress = progress
         self._environment = environment_options(
             environment, is_shipped=chosen.ships_environment, profile=profile
         )
@@ -134,9 +140,12 @@ class AsyncSession(Handle):
         self._fleet: Fleet | None = None
         self._stack = contextlib.AsyncExitStack()
         self._pid = os.getpid()
+        self._is_left = False
 
-    def __repr__(self) -> str:
-        return f"<Session {self.name} on {self._plugins.system.name!r}>"
+    def _shown(self) -> tuple[Shown, str]:
+        machines = self._fleet.controllers if self._fleet else []
+        shown = Shown(self.name, machines, self.cost)
+        return shown, "closed" if self._is_left else "open" if self._fleet else "not open"
 
     @property
     def name(self) -> str:
@@ -218,6 +227,7 @@ class AsyncSession(Handle):
         if self._is_inherited:
             # The session's tasks are its parent's, and trio can't leave them: end here.
             end_child(exc)
+        self._is_left = True
         await self._stack.__aexit__(exc_type, exc, traceback)
 
     async def start(
@@ -244,9 +254,10 @@ class AsyncSession(Handle):
         interfaces = {name: interface_of(service) for name, service in (services or {}).items()}
         self._starts += 1
         try:
-            machines = await self._provision(n, request, pickled, interfaces)
-            if wait:
-                machines = await self._await_running(n, machines)
+            async with self._progress.showing(n):
+                machines = await self._provision(n, request, pickled, interfaces)
+                if wait:
+                    machines = await self._await_running(n, machines)
         finally:
             self._starts -= 1
         if len(machines) < n:
@@ -285,7 +296,7 @@ class AsyncSession(Handle):
 
         if self._nursery is None:
             raise _not_open()
-        return await serve_debug(self._board, addr, nursery=self._nursery)
+        return await serve_debug(self._board, addr, variables=self.variables, nursery=self._nursery)
 
     async def shutdown(self) -> None:
         """Free every machine; return when each is confirmed to be gone. May be called again."""

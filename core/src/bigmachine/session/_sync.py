@@ -30,10 +30,12 @@ from ..system import System
 from ..system._entrypoints import choose_system
 from ..system._options import environment_options
 from ._arguments import DEFAULT_DEBUG_ADDRESS, check_session, debug_address
+from ._repr import SessionRepr, Shown
 
 if TYPE_CHECKING:
     from ..machine._async import AsyncMachine
     from ..machine._portal import Portal
+    from ..profiling import Profile, ThreadDump
     from ._async import AsyncSession
     from ._loop_thread import LoopThread
 
@@ -41,7 +43,7 @@ T = TypeVar("T")
 
 
 @short_tracebacks
-class Session(Handle):
+class Session(SessionRepr, Handle):
     """An ad-hoc cluster, for as long as its ``with`` block runs.
 
     ::
@@ -86,8 +88,10 @@ class Session(Handle):
         self._opened: _Opened | None = None
         self._is_shut = False
 
-    def __repr__(self) -> str:
-        return f"<Session on {self._system.name!r}>"
+    def _shown(self) -> tuple[Shown | None, str]:
+        is_open = self._opened is not None
+        shown = self._session._shown()[0] if self._session is not None else None
+        return shown, "closed" if self._is_shut else "open" if is_open else "not open"
 
     def __enter__(self) -> Session:
         self._open()
@@ -155,6 +159,18 @@ class Session(Handle):
         """Return the metrics of its machines and of this driver; see `AsyncSession.variables`."""
         opened = self._open()
         return opened.run(opened.session.variables, timeout=timeout)
+
+    def profile(
+        self, seconds: float = 10.0, *, hz: float = 100.0, timeout: float = 10.0
+    ) -> Profile:
+        """Profile all machines at once; see `AsyncSession.profile`."""
+        opened = self._open()
+        return opened.run(opened.session.profile, seconds, hz=hz, timeout=timeout)
+
+    def threads(self, *, timeout: float = 10.0) -> ThreadDump:
+        """Return the stacks of all machines; see `AsyncSession.threads`."""
+        opened = self._open()
+        return opened.run(opened.session.threads, timeout=timeout)
 
     def serve_debug(self, addr: str = DEFAULT_DEBUG_ADDRESS) -> str:
         """Serve a page about the session and its machines; see `AsyncSession.serve_debug`."""

@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -17,10 +17,13 @@ from .._version import __version__ as __version__
 from ..boot.vm.common import CHUNK_BYTES
 from ..boot.vm.log import read_log
 from ..errors import NotSupportedError
-from ..rpc import until_silent
+from ..rpc import method_of, until_silent
 from . import _resources
 from ._installer import Installer
 from ._notices import Notices
+
+if TYPE_CHECKING:
+    from ..profiling import Profile, ThreadDump
 
 logger = logging.getLogger("bigmachine.machine")
 
@@ -125,6 +128,18 @@ class Supervisor:
     async def variables(self) -> dict[str, Any]:
         """Return the machine's metrics, as `Variables.to_dict` does."""
         return await self._measure()
+
+    async def profile(self, seconds: float, hz: float) -> Profile:
+        """Sample the stacks of this process for ``seconds``; see `AsyncMachine.profile`."""
+        from ..profiling._in_thread import profile_process  # most machines are never asked
+
+        return await profile_process(seconds, hz)
+
+    async def threads(self) -> ThreadDump:
+        """Return what each thread and each task of this process does."""
+        from ..profiling._threads import dump_threads
+
+        return await dump_threads(method_of)
 
     async def environment(self, update: Mapping[str, str] | None = None) -> dict[str, str]:
         """Set the variables of ``update``, if any; return all of them."""

@@ -213,7 +213,17 @@ def running_method(frame: FrameType | None) -> str | None:
     """Return the name of the ``async def`` method that runs in a frame, or in one around it."""
     while frame is not None and frame.f_code is not Call._run_async.__code__:
         frame = frame.f_back
-    return frame.f_locals["self"].method.name if frame is not None else None
+    return method_of(frame) if frame is not None else None
+
+
+def method_of(frame: FrameType) -> str | None:
+    """Return the name of the service method that a frame of `Call` runs; None for other frames."""
+    is_call = frame.f_code in (
+        Call._run_async.__code__,
+        Call._run_in_thread.__code__,
+        Call._run_in_process.__code__,
+    )
+    return frame.f_locals["self"].method.name if is_call else None
 
 
 class Work(Protocol):
