@@ -72,6 +72,17 @@ def test_histogram_knows_sum_and_range():
     assert (found.count, found.sum, found.min, found.max) == (4, 998.5, -3, 1000.5)
 
 
+def test_timer_observes_blocks_that_return_and_that_raise():
+    query = bm.histogram("query", unit="seconds")
+    with query.time():
+        pass
+    with pytest.raises(ZeroDivisionError), query.labels(table="users").time():
+        raise ZeroDivisionError
+    assert value("query", table="users").count == 1
+    assert value("query").count == 2
+    assert 0 <= value("query").max < 60
+
+
 @pytest.mark.parametrize("number", [np.int8(100), np.float32(100), Decimal(100), True + 99])
 def test_numbers_of_other_types_count_as_plain_ones(number):
     bm.counter("rows").add(number)

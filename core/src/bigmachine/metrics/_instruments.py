@@ -10,6 +10,7 @@ import math
 import operator
 import threading
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any, ClassVar, Self, TypeAlias
 
 from ..errors import UsageError
@@ -279,6 +280,10 @@ class Histogram(Instrument):
                 self._max = value
             self._buckets[bucket] = self._buckets.get(bucket, 0) + 1
 
+    def time(self) -> Timer:
+        """Return a context manager that observes how many seconds its block takes."""
+        return Timer(self)
+
     def _clear(self) -> None:
         self._count = 0
         self._sum: float = 0
@@ -303,6 +308,25 @@ class Histogram(Instrument):
             self._max = max(self._max, taken.max)
             for bucket, count in taken.buckets.items():
                 self._buckets[bucket] = self._buckets.get(bucket, 0) + count
+
+
+class Timer:
+    """A context manager that observes how long its block takes, also if that raises.
+
+    It is no decorator, since it could not see how long an ``async def`` takes.
+    """
+
+    __slots__ = ("_began", "_histogram")
+
+    def __init__(self, histogram: Histogram) -> None:
+        self._histogram = histogram
+        self._began = 0.0
+
+    def __enter__(self) -> None:
+        self._began = perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._histogram.observe(perf_counter() - self._began)
 
 
 def _number(value: Any, instrument: Instrument) -> float:
