@@ -220,6 +220,34 @@ def test_long_label_is_cut_and_odd_characters_survive():
     assert odd == "\\udcff"
 
 
+def test_handler_of_log_may_count_in_another_thread():
+    rows = bm.counter("rows")
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            thread = threading.Thread(target=rows.labels(user="new").add)
+            thread.start()
+            thread.join(60)
+            assert not thread.is_alive()
+
+    handler = Handler()
+    logging.getLogger("bigmachine.metrics").addHandler(handler)
+    try:
+        for i in range(MAX_SERIES + 1):
+            rows.labels(user=f"{i}").add()
+    finally:
+        logging.getLogger("bigmachine.metrics").removeHandler(handler)
+    assert value("rows", **dict(OVERFLOW)).sum == 2
+
+
+def test_labels_that_are_the_same_when_cut_take_no_memory_each():
+    rows = bm.counter("rows")
+    for i in range(100):
+        rows.labels(path="x" * 1000 + str(i)).add()
+    assert value("rows").sum == 100
+    assert len(rows._family.series) + len(rows._family.given) <= 3
+
+
 def test_too_many_labels_are_counted_together_and_told_once(caplog):
     rows = bm.counter("rows")
     for i in range(MAX_SERIES + 500):

@@ -161,6 +161,20 @@ def test_text_is_valid_if_two_machines_use_one_name_for_two_things():
     assert [s.value for s in families["query_seconds"].samples] == [3]
 
 
+@pytest.mark.parametrize("kind", [Counter, Gauge, Histogram])
+def test_text_of_unusual_names_is_read_by_prometheus(kind):
+    registry = Registry()
+    names = "a_total a_created a_info a_bucket a_count a_sum a_gsum seconds _".split()
+    names.remove("a_total" if kind is Counter else "_")
+    for name in names:
+        unit = "seconds" if name == "seconds" else ""
+        one = registry.instrument(kind, name, unit=unit).labels(_a="")
+        (one.observe if kind is Histogram else one.add)(1)
+    values = SessionVariables({"m0": Variables(registered(registry))}, Variables({}), {})
+    families = [*text_string_to_metric_families(values.openmetrics())]
+    assert len(families) == 1 + len(names)  # and bigmachine_up
+
+
 def test_text_with_negative_values_is_read_by_prometheus():
     values = SessionVariables({"m0": machine("1", sizes=[-5, 100])}, Variables({}), {})
     families = {one.name: one for one in text_string_to_metric_families(values.openmetrics())}

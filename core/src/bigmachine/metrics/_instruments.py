@@ -62,13 +62,14 @@ class Family:
         if known is not None:
             return known
         with self.lock:
-            if len(self.series) > MAX_SERIES and labels != OVERFLOW:
-                self.tell_once(
-                    f"has more than {MAX_SERIES} sets of labels; further ones are counted "
-                    'together, with the label overflow="true". Use labels that have few values'
-                )
-                return self.with_labels(OVERFLOW)
-            return self.series.setdefault(labels, self.kind(self, labels))
+            if len(self.series) <= MAX_SERIES or labels == OVERFLOW:
+                return self.series.setdefault(labels, self.kind(self, labels))
+        # Without the lock: a handler of the log may count, too, and in another thread.
+        self.tell_once(
+            f"has more than {MAX_SERIES} sets of labels; further ones are counted together, "
+            'with the label overflow="true". Use labels that have few values'
+        )
+        return self.with_labels(OVERFLOW)
 
     def items(self) -> list[tuple[Labels, Instrument]]:
         """Return all of them with their labels."""
@@ -144,7 +145,9 @@ class Instrument:
         except (KeyError, TypeError):  # new, or no strings
             checked = checked_labels({**dict(self._labels), **labels}, family.name)
             found = family.with_labels(checked)
-        if found._labels == checked and all(type(value) is str for value in labels.values()):
+        # Not if they are cut, or counted together: then there may be any number of them.
+        is_exact = all(type(value) is str and (n, value) in checked for n, value in labels.items())
+        if is_exact and found._labels == checked:
             family.given[given] = found
         return found  # type: ignore[return-value]
 

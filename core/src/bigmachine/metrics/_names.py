@@ -64,7 +64,7 @@ def checked_labels(labels: Mapping[str, object], name: str) -> tuple[tuple[str, 
 
 def family_name(name: str, unit: str) -> str:
     """Return the name in the text for Prometheus: it ends with the unit."""
-    return name if not unit or name == unit or name.endswith(f"_{unit}") else f"{name}_{unit}"
+    return name if not unit or name.endswith(f"_{unit}") else f"{name}_{unit}"
 
 
 def sample_names(name: str, unit: str, kind: str) -> list[str]:

@@ -118,11 +118,11 @@ class Registry:
             if name in self._families:
                 return self.instrument(kind, name, help=help, unit=unit)._family
             family = Family(kind, name, help=_help(help), unit=unit, restore=_restore)
-            if len(self._families) >= MAX_NAMES:
-                self._tell_of_names(name)
+            if len(self._families) < MAX_NAMES:
+                self._claim(family)
+                self._families[name] = family
                 return family
-            self._claim(family)
-            self._families[name] = family
+        self._tell_of_names(name)
         return family
 
     def _describe(self, family: Family, help: str, unit: str) -> None:
