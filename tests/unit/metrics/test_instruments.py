@@ -225,7 +225,7 @@ def test_handler_of_log_may_count_in_another_thread():
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            thread = threading.Thread(target=rows.labels(user="new").add)
+            thread = threading.Thread(target=lambda: rows.labels(user="new").add())
             thread.start()
             thread.join(60)
             assert not thread.is_alive()

@@ -164,7 +164,17 @@ def test_text_is_valid_if_two_machines_use_one_name_for_two_things():
 @pytest.mark.parametrize("kind", [Counter, Gauge, Histogram])
 def test_text_of_unusual_names_is_read_by_prometheus(kind):
     registry = Registry()
-    names = "a_total a_created a_info a_bucket a_count a_sum a_gsum seconds _".split()
+    names = [
+        "a_total",
+        "a_created",
+        "a_info",
+        "a_bucket",
+        "a_count",
+        "a_sum",
+        "a_gsum",
+        "seconds",
+        "_",
+    ]
     names.remove("a_total" if kind is Counter else "_")
     for name in names:
         unit = "seconds" if name == "seconds" else ""
