@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import threading
 from collections.abc import Iterable
 from typing import Any, TypeAlias, TypeVar, cast
@@ -106,7 +105,7 @@ class Registry:
     def after_fork(self) -> None:
         """Begin anew as another process, with free locks."""
         self._lock = threading.RLock()
-        self.process = f"{os.getpid()}-{secrets.token_hex(8)}"
+        self.process = f"{os.getpid()}-{os.urandom(8).hex()}"
         """Names this process in the whole world."""
         for family in getattr(self, "_families", {}).values():
             family.reset_locks()
