@@ -296,7 +296,7 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
 
         if self._nursery is None:
             raise _not_open()
-        return await serve_debug(self._board, addr, variables=self.variables, nursery=self._nursery)
+        return await serve_debug(self._board, addr, session=self, nursery=self._nursery)
 
     async def shutdown(self) -> None:
         """Free every machine; return when each is confirmed to be gone. May be called again."""
