@@ -56,6 +56,14 @@ def _bytecode(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _no_progress() -> Iterator[None]:
+    """Have standard error be the same, however long a start takes on a busy computer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BIGMACHINE_PROGRESS", "off")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _nothing_refused_in_the_end() -> Iterator[None]:
     yield
     check_refused()

@@ -13,6 +13,14 @@ nbformat = pytest.importorskip("nbformat")
 NOTEBOOK = ROOT / "examples/notebook.ipynb"
 IS_INTERACTIVE = "from bigmachine.session._idle import is_interactive\nis_interactive()"
 
+PROGRESS = """\
+from bigmachine.progress import _display
+%env BIGMACHINE_PROGRESS=on
+_display.SHOWN_AFTER = 0
+with bm.Session("local") as another:
+    another.start(2, services={"Dice": Dice(6)})
+"""
+
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory) -> dict[str, str]:
@@ -22,7 +30,7 @@ def outputs(tmp_path_factory) -> dict[str, str]:
     with warnings.catch_warnings():
         warnings.simplefilter("default")  # Jupyter's own warnings are no errors here
         notebook = nbformat.read(NOTEBOOK, as_version=4)
-        notebook.cells.append(nbformat.v4.new_code_cell(IS_INTERACTIVE))
+        notebook.cells += map(nbformat.v4.new_code_cell, [IS_INTERACTIVE, PROGRESS])
         folder = str(tmp_path_factory.mktemp("notebook"))
         client = nbclient.NotebookClient(
             notebook, timeout=60, kernel_name="python3", resources={"metadata": {"path": folder}}
@@ -84,3 +92,11 @@ def test_shutdown_frees_machines(outputs):
 def test_kernel_is_known_to_be_interactive_and_this_program_is_not(outputs):
     assert outputs[IS_INTERACTIVE.splitlines()[0]] == "True"
     assert not is_interactive()
+
+
+def test_cell_shows_what_came_of_a_start_in_place_of_its_progress(outputs):
+    shown = outputs[PROGRESS.splitlines()[0]].splitlines()
+    assert [line.partition(" after ")[0] for line in shown] == [
+        "env: BIGMACHINE_PROGRESS=on",
+        "2 machines are running on local",
+    ]

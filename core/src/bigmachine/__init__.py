@@ -15,12 +15,13 @@ The layers, each of which imports only those below it:
     8  worker/               the machine's own program
     7  session/              what a driver opens: async, and its sync API
     6  debug/                a look inside a running session
+       progress/             what a person sees while machines start
     5  machine/              one machine, seen from the driver
     4  boot/  reaper/        how a bare machine comes up; what frees leftovers of dead drivers
        cloud/                what the backends of all clouds need
     3  system/               the hook spec, options, plugins
     2  rpc/  environment/    the wire; what must be the same at both ends
-    1  profiling/  services/  and the files beside this one
+    1  services/  metrics/  profiling/  and the files beside this one
 """
 
 from __future__ import annotations
@@ -75,6 +76,9 @@ if TYPE_CHECKING:
     from .machine._async import AsyncStream as AsyncStream
     from .machine._sync import Machine as Machine
     from .machine._sync import Stream as Stream
+    from .metrics import counter as counter
+    from .metrics import gauge as gauge
+    from .metrics import histogram as histogram
     from .profiling._profile import Profile as Profile
     from .profiling._thread_dump import ThreadDump as ThreadDump
     from .services._decorators import concurrent as concurrent
@@ -110,6 +114,7 @@ _HOMES = {
     ),
     "machine._async": "AsyncMachine AsyncStream",
     "machine._sync": "Machine Stream",
+    "metrics": "counter gauge histogram",
     "profiling._profile": "Profile",
     "profiling._thread_dump": "ThreadDump",
     "services._decorators": "concurrent exclusive parallel",

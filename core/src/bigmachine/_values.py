@@ -280,6 +280,12 @@ def instance_text(instance: Instance) -> str:
     return sanitize_line(f"{name} ({instance.id})" if instance.id else name)
 
 
+def instance_kind(instance: Instance) -> str:
+    """Return what kind of machine it is: ``"c7i.xlarge spot"``; empty if unknown."""
+    words = (instance.details.get(key, "") for key in ("instance_type", "market"))
+    return " ".join(filter(None, words))
+
+
 def dollar_text(dollars: float) -> str:
     """Return an amount in US dollars for people: ``"$0.05"``."""
     if 0 < dollars < 0.01:

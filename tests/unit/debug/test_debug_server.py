@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from prometheus_client.openmetrics import parser
 
 import bigmachine as bm
 from bigmachine.debug._board import STOPPED_KEPT, StatusBoard
@@ -23,11 +24,18 @@ class Echo:
     def echo(self, value: int) -> int:
         return value
 
+    def fail(self) -> None:
+        raise ValueError
+
 
 @pytest.fixture(scope="module")
 def session():
     with bm.Session(InProcessSystem(), debug=False) as session:
         machines = session.start(3, services={"Echo": Echo()})
+        for machine in machines[:2]:
+            machine.call("Echo.echo", 1)
+        with contextlib.suppress(ValueError):
+            machines[1].call("Echo.fail")
         machines[2].cancel()
         machines[2].wait(bm.State.STOPPED)
         yield session
@@ -108,7 +116,7 @@ def test_status_has_each_machine_with_its_measures(session, get):
     def machines():
         return {machine["name"]: machine for machine in get("/status.json").json()["machines"]}
 
-    until(lambda: all(machines()[name]["memory"] for name in ("m0", "m1")))
+    until(lambda: all(machines()[name]["calls_per_second"] is not None for name in ("m0", "m1")))
     found = machines()
     assert [(name, one["state"]) for name, one in found.items()] == [
         ("m0", "running"),
@@ -118,10 +126,41 @@ def test_status_has_each_machine_with_its_measures(session, get):
     first = session.machines[0]
     assert found["m0"]["addr"] == first.instance.address
     assert found["m0"]["maxprocs"] == first.maxprocs
-    assert 0 < found["m0"]["memory"]["available_bytes"] <= found["m0"]["memory"]["total_bytes"]
-    assert found["m0"]["disk"]["free_bytes"] > 0
+    assert found["m0"]["memory_bytes"] > 1 << 20
+    assert 0 < found["m0"]["memory_used"] < 1
+    assert 0 <= found["m0"]["disk_used"] <= 1
+    assert (found["m0"]["calls_in_flight"], found["m0"]["calls_per_second"]) == (0, 0)
+    assert found["m0"]["call_seconds"] > 0
     assert found["m2"]["error"] == "it was cancelled"
-    assert found["m2"]["memory"] is None
+    assert found["m2"]["memory_used"] is None
+
+
+def test_status_has_the_calls_of_all_machines_by_method(get):
+    def methods():
+        return {method["name"]: method for method in get("/status.json").json()["methods"]}
+
+    until(lambda: "Echo.fail" in methods())
+    found = methods()
+    assert (found["Echo.echo"]["begun"], found["Echo.echo"]["raised"]) == (2, 0)
+    assert (found["Echo.fail"]["begun"], found["Echo.fail"]["raised"]) == (1, 1)
+    assert 0 < found["Echo.echo"]["median"] <= found["Echo.echo"]["p99"]
+
+
+def test_variables_are_those_of_each_machine_and_merged(get):
+    variables = get("/debug/bigmachine/vars").json()
+    assert sorted(variables["machines"]) == ["m0", "m1"]
+    [*series] = variables["merged"]["metrics"]["bigmachine_calls_begun"]["series"]
+    assert sum(each["sum"] for each in series) == 3
+
+
+def test_metrics_are_what_prometheus_reads(get):
+    answer = get("/metrics")
+    assert answer.headers["content-type"].startswith("application/openmetrics-text")
+    families = {
+        family.name: family for family in parser.text_string_to_metric_families(answer.text)
+    }
+    samples = families["bigmachine_calls_begun"].samples
+    assert {sample.labels["machine"] for sample in samples} == {"m0", "m1"}
 
 
 def test_status_text_is_for_people_and_for_grep(session, get):
@@ -131,6 +170,7 @@ def test_status_text_is_for_people_and_for_grep(session, get):
     assert lines[0] == "machines: 2 running, 1 stopped"
     assert lines[1].startswith(f"  m0  running   {session.machines[0].instance.address}  ")
     assert lines[4] == "      it was cancelled"
+    assert "  Echo.fail: 1 calls, 0 in flight, 1 raised" in "\n".join(lines)
 
 
 def test_unknown_path_lists_what_there_is(get):

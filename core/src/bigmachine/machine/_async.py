@@ -14,12 +14,14 @@ from outcome import Error, Value
 
 from .._values import DiskInfo, Instance, LoadInfo, MemoryInfo, Notice, State, Termination
 from ..errors import StopReason, UsageError
+from ..metrics import Variables
 from ..rpc import ConnectionLost, IncomingStream, PickledCall, loaded
 from ..services._handle import Handle
 from ..services._stub import make_stub
 from ._call_options import CallOptions
 from ._calls import Calls, Method
 from ._controller import Controller
+from ._repr import machine_repr, machines_html
 
 if TYPE_CHECKING:
     from ..profiling import Profile, ThreadDump
@@ -45,7 +47,10 @@ class AsyncMachine(Handle):
         self._calls = Calls(controller, options or CallOptions())
 
     def __repr__(self) -> str:
-        return f"<Machine {self.name} {self.state} at {self.instance.address}>"
+        return machine_repr(self._controller, kind="AsyncMachine")
+
+    def _repr_html_(self) -> str:
+        return machines_html([self._controller])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, AsyncMachine):
@@ -185,6 +190,14 @@ class AsyncMachine(Handle):
     async def load(self) -> LoadInfo:
         """Read its load averages."""
         return cast(LoadInfo, await self.call("Supervisor.load"))
+
+    async def variables(self) -> Variables:
+        """Return its metrics by name: those of its services, and the machine's own.
+
+        `AsyncSession.variables` returns those of all machines. The names are in the documentation
+        under "Metrics".
+        """
+        return Variables.from_dict(await self.call("Supervisor.variables"))
 
     async def profile(self, seconds: float = 10.0, *, hz: float = 100.0) -> Profile:
         """Profile it for ``seconds``: where its CPU time goes, function by function.

@@ -24,6 +24,7 @@ from typing import Any
 import trio
 
 from ..errors import sanitize, sanitize_line
+from ._screen import screen
 from ._streams import has_colors, write_text
 
 QUEUE_BYTES = 4 << 20
@@ -154,7 +155,8 @@ class StderrWriter:
         try:
             colors = has_colors(stream)
             if text := "".join(entry.text(colors=colors) for entry in entries):
-                write_text(stream, text)
+                with screen.cleared():
+                    write_text(stream, text)
         except BaseException as exc:  # also `SystemExit`, from a `write` of the user's
             for entry in entries:
                 self._unwritten.lines.update(entry.lines)

@@ -19,7 +19,7 @@ def write_text(stream: Any, text: str) -> None:
         if number == 2:
             # Past Python's buffer, whose lock would be held meanwhile: others need it, to print
             # or to end the process. The buffer only ever holds the beginning of a line.
-            _write_to_descriptor(number, part.encode(stream.encoding, "backslashreplace"))
+            write_to_descriptor(number, part.encode(stream.encoding, "backslashreplace"))
             continue
         wait_for(stream)
         try:
@@ -31,15 +31,34 @@ def write_text(stream: Any, text: str) -> None:
             stream.flush()
 
 
+def write_to_descriptor(number: int, data: bytes) -> None:
+    """Write all of ``data``, and wait as long as that takes."""
+    while data:
+        try:
+            data = data[os.write(number, data) :]
+        except BlockingIOError:  # another process has made the terminal non-blocking
+            _wait_until_writable(number)
+
+
 def wait_for(stream: Any) -> None:
     """Wait until a stream that is nothing but a file can be written to."""
     if (number := _descriptor(stream)) is not None:
         _wait_until_writable(number)
 
 
+def is_writable(number: int) -> bool:
+    """Whether a file can be written to now: not a terminal that is stopped."""
+    return not hasattr(select, "poll") or bool(_poll(number, 0))
+
+
 def has_colors(stream: Any) -> bool:
     """Whether a stream is a terminal that shows colors, and its user wants them."""
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb":
+    return not os.environ.get("NO_COLOR") and is_terminal(stream)
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether a stream is a terminal that follows escape sequences."""
+    if os.environ.get("TERM", "dumb") == "dumb":
         return False
     try:
         return bool(stream.isatty())
@@ -55,14 +74,6 @@ def _parts(text: str) -> Iterator[str]:
         text = text[end:]
 
 
-def _write_to_descriptor(number: int, data: bytes) -> None:
-    while data:
-        try:
-            data = data[os.write(number, data) :]
-        except BlockingIOError:  # another process has made the terminal non-blocking
-            _wait_until_writable(number)
-
-
 def _descriptor(stream: Any) -> int | None:
     if type(stream) is io.TextIOWrapper and hasattr(select, "poll"):
         with contextlib.suppress(OSError, ValueError):  # no file; or closed
@@ -71,6 +82,10 @@ def _descriptor(stream: Any) -> int | None:
 
 
 def _wait_until_writable(number: int) -> None:
+    _poll(number, None)
+
+
+def _poll(number: int, milliseconds: int | None) -> list[tuple[int, int]]:
     poll = select.poll()
     poll.register(number, select.POLLOUT)
-    poll.poll()
+    return poll.poll(milliseconds)

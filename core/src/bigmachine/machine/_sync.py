@@ -18,9 +18,11 @@ from .._values import (
     State,
 )
 from ..errors import MachineStopped, UsageError
+from ..metrics import Variables
 from ..services._handle import Handle
 from ..services._stub import make_stub
 from ..services._tracebacks import short_tracebacks
+from ._repr import machine_repr, machines_html
 
 if TYPE_CHECKING:
     from ..profiling import Profile, ThreadDump
@@ -48,7 +50,10 @@ class Machine(Handle):
         self._portal = portal
 
     def __repr__(self) -> str:
-        return repr(self._machine)
+        return machine_repr(self._machine._controller, kind="Machine")
+
+    def _repr_html_(self) -> str:
+        return machines_html([self._machine._controller])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Machine):
@@ -167,6 +172,10 @@ class Machine(Handle):
     def load(self) -> LoadInfo:
         """Read its load averages."""
         return self._run(self._machine.load)
+
+    def variables(self) -> Variables:
+        """Return its metrics by name; see `AsyncMachine.variables`."""
+        return self._run(self._machine.variables)
 
     def profile(self, seconds: float = 10.0, *, hz: float = 100.0) -> Profile:
         """Profile it for ``seconds``; see `AsyncMachine.profile`."""

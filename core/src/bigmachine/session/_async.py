@@ -33,7 +33,9 @@ from ..debug._board import StatusBoard
 from ..errors import BigmachineError, BootError, StartError, StopReason, UsageError
 from ..machine._async import AsyncMachine
 from ..machine._stderr import StderrWriter
+from ..metrics import SessionVariables
 from ..process import FORKED, end_child, open_standard_descriptors
+from ..progress._observer import Progress
 from ..reaper._process import ReaperProcess
 from ..rpc import dump_service
 from ..services._check import check_services
@@ -60,7 +62,9 @@ from ._fleet import Fleet
 from ._idle import IdleWatch, idle_timeout_of, is_interactive
 from ._inspection import AsyncInspection
 from ._log_thread import off_the_loop
+from ._repr import SessionRepr, Shown
 from ._suspension import watch_suspension
+from ._variables import session_variables
 
 if TYPE_CHECKING:
     import httpx
@@ -70,7 +74,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("bigmachine.session")
 
 
-class AsyncSession(AsyncInspection, Handle):
+class AsyncSession(AsyncInspection, SessionRepr, Handle):
     """An ad-hoc cluster, for as long as its ``async with`` block runs.
 
     ::
@@ -116,8 +120,11 @@ class AsyncSession(AsyncInspection, Handle):
             cost=lambda: self.cost,
         )
         self._plugins = Plugins(
-            chosen, observers=[EventLog(), self._board, *plugins], installed=load_observers()
+            chosen,
+            observers=[EventLog(), self._board, progress := Progress(chosen), *plugins],
+            installed=load_observers(),
         )
+        self._progress = progress
         self._environment = environment_options(
             environment, is_shipped=chosen.ships_environment, profile=profile
         )
@@ -133,9 +140,12 @@ class AsyncSession(AsyncInspection, Handle):
         self._fleet: Fleet | None = None
         self._stack = contextlib.AsyncExitStack()
         self._pid = os.getpid()
+        self._is_left = False
 
-    def __repr__(self) -> str:
-        return f"<Session {self.name} on {self._plugins.system.name!r}>"
+    def _shown(self) -> tuple[Shown, str]:
+        machines = self._fleet.controllers if self._fleet else []
+        shown = Shown(self.name, machines, self.cost)
+        return shown, "closed" if self._is_left else "open" if self._fleet else "not open"
 
     @property
     def name(self) -> str:
@@ -217,6 +227,7 @@ class AsyncSession(AsyncInspection, Handle):
         if self._is_inherited:
             # The session's tasks are its parent's, and trio can't leave them: end here.
             end_child(exc)
+        self._is_left = True
         await self._stack.__aexit__(exc_type, exc, traceback)
 
     async def start(
@@ -243,9 +254,10 @@ class AsyncSession(AsyncInspection, Handle):
         interfaces = {name: interface_of(service) for name, service in (services or {}).items()}
         self._starts += 1
         try:
-            machines = await self._provision(n, request, pickled, interfaces)
-            if wait:
-                machines = await self._await_running(n, machines)
+            async with self._progress.showing(n):
+                machines = await self._provision(n, request, pickled, interfaces)
+                if wait:
+                    machines = await self._await_running(n, machines)
         finally:
             self._starts -= 1
         if len(machines) < n:
@@ -266,6 +278,14 @@ class AsyncSession(AsyncInspection, Handle):
             raise _not_open()
         return await self._fleet.connect(addr, timeout=timeout)
 
+    async def variables(self, *, timeout: float | None = 5.0) -> SessionVariables:
+        """Return the metrics of its machines and of this driver: merged, and each.
+
+        A machine that does not answer within ``timeout`` seconds, or that is not ``RUNNING`` yet,
+        is named in `SessionVariables.missing`.
+        """
+        return await session_variables(self.machines, timeout=timeout)
+
     async def serve_debug(self, addr: str = DEFAULT_DEBUG_ADDRESS) -> str:
         """Serve a page about the session and its machines at ``HOST:PORT``, until it is closed.
 
@@ -276,7 +296,7 @@ class AsyncSession(AsyncInspection, Handle):
 
         if self._nursery is None:
             raise _not_open()
-        return await serve_debug(self._board, addr, nursery=self._nursery)
+        return await serve_debug(self._board, addr, variables=self.variables, nursery=self._nursery)
 
     async def shutdown(self) -> None:
         """Free every machine; return when each is confirmed to be gone. May be called again."""

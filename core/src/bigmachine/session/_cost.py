@@ -14,7 +14,7 @@ import trio
 
 from .._events import CostWarning
 from .._repeated_event import RepeatedEvent
-from .._values import Cost, CostGroup, Instance, dollar_text
+from .._values import Cost, CostGroup, Instance, dollar_text, instance_kind
 from ..errors import StartError
 
 _LEAST_SECONDS = 60.0  # clouds charge for the whole first minute, then by the second
@@ -48,7 +48,7 @@ class CostMeter:
         now = self._now()
         by_kind: dict[str, list[_Entry]] = {}
         for entry in entries:
-            by_kind.setdefault(_kind(entry.instance), []).append(entry)
+            by_kind.setdefault(instance_kind(entry.instance), []).append(entry)
         return Cost(
             dollars=sum(entry.dollars(now) for entry in entries),
             is_partial=any(entry.instance.cost_per_hour is None for entry in entries),
@@ -125,7 +125,7 @@ class CostMeter:
     def _why_unknown(self) -> str:
         for entry in self._running():
             if entry.instance.cost_per_hour is None:
-                what = _kind(entry.instance) or "its machines"
+                what = instance_kind(entry.instance) or "its machines"
                 return f"the price of {what} is not known, so max_session_cost can't be kept"
         return ""
 
@@ -153,9 +153,3 @@ class _Entry:
 
     def dollars(self, at: float) -> float:
         return max(_LEAST_SECONDS, self.seconds(at)) * self.per_second
-
-
-def _kind(instance: Instance) -> str:
-    """Return what kind of machine it is: ``"c7i.xlarge spot"``; empty if unknown."""
-    words = (instance.details.get(key, "") for key in ("instance_type", "market"))
-    return " ".join(filter(None, words))

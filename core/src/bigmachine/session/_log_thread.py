@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 import trio
 
 from ..errors import sanitize
+from ..machine._screen import screen
 from ..machine._streams import wait_for
 
 _LOGGERS = ("boot", "environment", "machine", "plugins", "rpc", "session")
@@ -134,7 +135,8 @@ def _handle(record: logging.LogRecord) -> None:
         # Not in the handler, which holds its lock: others need that, to log or to end the process.
         for handler in _handlers(logger):
             wait_for(getattr(handler, "stream", None))
-        logger.handle(record)
+        with screen.cleared():
+            logger.handle(record)
     except BaseException:  # a handler of the user's; the next record may fare better
         with contextlib.suppress(BaseException):
             traceback.print_exc()

@@ -21,6 +21,7 @@ from .._values import (
 )
 from ..errors import UsageError
 from ..machine._sync import Machine, sync_api
+from ..metrics import SessionVariables
 from ..process import FORKED, open_standard_descriptors
 from ..services._handle import Handle
 from ..services._loading import check_may_block, check_not_loading
@@ -29,6 +30,7 @@ from ..system import System
 from ..system._entrypoints import choose_system
 from ..system._options import environment_options
 from ._arguments import DEFAULT_DEBUG_ADDRESS, check_session, debug_address
+from ._repr import SessionRepr, Shown
 
 if TYPE_CHECKING:
     from ..machine._async import AsyncMachine
@@ -41,7 +43,7 @@ T = TypeVar("T")
 
 
 @short_tracebacks
-class Session(Handle):
+class Session(SessionRepr, Handle):
     """An ad-hoc cluster, for as long as its ``with`` block runs.
 
     ::
@@ -86,8 +88,10 @@ class Session(Handle):
         self._opened: _Opened | None = None
         self._is_shut = False
 
-    def __repr__(self) -> str:
-        return f"<Session on {self._system.name!r}>"
+    def _shown(self) -> tuple[Shown | None, str]:
+        is_open = self._opened is not None
+        shown = self._session._shown()[0] if self._session is not None else None
+        return shown, "closed" if self._is_shut else "open" if is_open else "not open"
 
     def __enter__(self) -> Session:
         self._open()
@@ -150,6 +154,11 @@ class Session(Handle):
         """Connect to a machine that it did not start; see `AsyncSession.connect`."""
         opened = self._open()
         return opened.sync(opened.run(opened.session.connect, addr, timeout=timeout))
+
+    def variables(self, *, timeout: float | None = 5.0) -> SessionVariables:
+        """Return the metrics of its machines and of this driver; see `AsyncSession.variables`."""
+        opened = self._open()
+        return opened.run(opened.session.variables, timeout=timeout)
 
     def profile(
         self, seconds: float = 10.0, *, hz: float = 100.0, timeout: float = 10.0

@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -37,9 +37,9 @@ class Supervisor:
     ``installer`` installs the user's services. ``finish`` does what a machine does last, and
     ``flush`` sends the pending replies, in at most so many seconds; ``heard`` is called at each
     keepalive; ``exit`` ends the machine. ``driver_heard`` tells when the driver sent something
-    last, on trio's clock; ``activity`` is `Server.activity`. ``notices`` are those of its
-    provider, if the system has them, and ``log`` is the folder of the boot program's log, if there
-    is one.
+    last, on trio's clock; ``activity`` is `Server.activity`; ``measure`` returns the machine's
+    metrics. ``notices`` are those of its provider, if the system has them, and ``log`` is the
+    folder of the boot program's log, if there is one.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Supervisor:
         heard: Callable[[], object],
         activity: Callable[[], tuple[int, bool]],
         driver_heard: Callable[[], float],
+        measure: Callable[[], Awaitable[dict[str, Any]]],
         exit: Callable[[int], object],
         notices: Notices | None = None,
         log: str = "",
@@ -66,6 +67,7 @@ class Supervisor:
         self._heard = heard
         self._activity = activity
         self._driver_heard = driver_heard
+        self._measure = measure
         self._exit = exit
         self._notices = notices
         self._log = log
@@ -122,6 +124,10 @@ class Supervisor:
     async def load(self) -> LoadInfo:
         """Measure the load averages."""
         return _resources.load()
+
+    async def variables(self) -> dict[str, Any]:
+        """Return the machine's metrics, as `Variables.to_dict` does."""
+        return await self._measure()
 
     async def profile(self, seconds: float, hz: float) -> Profile:
         """Sample the stacks of this process for ``seconds``; see `AsyncMachine.profile`."""

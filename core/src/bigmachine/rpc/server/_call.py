@@ -30,15 +30,17 @@ class Call(ABC):
     What a ``def`` returns may be awaitable, or an async iterator, as that of a decorated
     ``async def`` is: that goes on in the loop.
 
-    How the arguments arrived and where the outcome goes is the subclass's business. Its
-    methods are called where the service's method runs, so perhaps in a thread; what
-    `returned`, `replied` and `raised` return is then called in the trio loop.
+    It ``began`` when it arrived, by `perf_counter`. How the arguments arrived and where the
+    outcome goes is the subclass's business. Its methods are called where the service's method
+    runs, so perhaps in a thread; what `returned`, `replied` and `raised` return is then called in
+    the trio loop.
     """
 
-    __slots__ = ("__weakref__", "_pools", "_work", "is_cancelled", "method")
+    __slots__ = ("__weakref__", "_began", "_pools", "_work", "is_cancelled", "method")
 
-    def __init__(self, method: Method, pools: Pools) -> None:
+    def __init__(self, method: Method, pools: Pools, *, began: float) -> None:
         self.method = method
+        self._began = began
         self.is_cancelled = False
         self._pools = pools
         self._work: Work | None = None
@@ -249,8 +251,8 @@ class Pools:
     """Whether calls that come now are left unanswered, because the machine is about to end."""
     begun: int = 0
     """How many calls have begun so far, without the supervisor's; some count twice."""
-    posts: int = 0
-    """How many calls by POST are in flight, without the supervisor's."""
+    posts: set[Call] = field(default_factory=set)
+    """The calls by POST that are in flight."""
     cancelled: weakref.WeakSet[Call] = field(default_factory=weakref.WeakSet)
     """Those of which something may still run."""
 
