@@ -212,6 +212,21 @@ class AsyncMachine(Handle):
         profile = cast("Profile", await self.call("Supervisor.profile", seconds, hz))
         return profile.labelled(machine=self.name)
 
+    async def heap(self, seconds: float = 0.0) -> Profile:
+        """Show what is in its memory, in bytes.
+
+        With ``seconds``, it traces for so long which lines allocate memory, and shows what is
+        still alive at the end: what grows. That makes code that allocates much a few times slower.
+
+        Without, it shows all there is: by line if its ``PYTHONTRACEMALLOC`` is set, as by
+        ``start(environ={"PYTHONTRACEMALLOC": "16"})``, otherwise by type.
+        """
+        from ..profiling._checks import check_heap
+
+        check_heap(seconds)
+        profile = cast("Profile", await self.call("Supervisor.heap", seconds))
+        return profile.labelled(machine=self.name)
+
     async def threads(self) -> ThreadDump:
         """Return the stack of each of its threads and trio tasks: what it does, or waits in."""
         dump: ThreadDump = await self.call("Supervisor.threads")

@@ -181,6 +181,10 @@ class Machine(Handle):
         """Profile it for ``seconds``; see `AsyncMachine.profile`."""
         return self._run(self._machine.profile, seconds, hz=hz)
 
+    def heap(self, seconds: float = 0.0) -> Profile:
+        """Show what is in its memory, in bytes; see `AsyncMachine.heap`."""
+        return self._run(self._machine.heap, seconds)
+
     def threads(self) -> ThreadDump:
         """Return the stack of each of its threads and trio tasks; see `AsyncMachine.threads`."""
         return self._run(self._machine.threads)

@@ -167,6 +167,11 @@ class Session(SessionRepr, Handle):
         opened = self._open()
         return opened.run(opened.session.profile, seconds, hz=hz, timeout=timeout)
 
+    def heap(self, seconds: float = 0.0, *, timeout: float = 60.0) -> Profile:
+        """Show what is in the memory of all machines; see `AsyncSession.heap`."""
+        opened = self._open()
+        return opened.run(opened.session.heap, seconds, timeout=timeout)
+
     def threads(self, *, timeout: float = 10.0) -> ThreadDump:
         """Return the stacks of all machines; see `AsyncSession.threads`."""
         opened = self._open()
