@@ -54,6 +54,7 @@ PARTS = {
     "Machines": "Made by sessions. A call raises the method's own exception, with a `RemoteError` "
     "as its cause; or `MachineStopped`, `TransportError` or `UsageError`.",
     "Services": "See [Services](services.md).",
+    "Metrics": "What your program counts and measures: see [Metrics](metrics.md).",
     "Data": "Plain, immutable values.",
     "Events": "What [observers](backends.md#observers) are told.",
     "Errors": "All that bigmachine raises by itself. They are also in `bigmachine.errors`.",
@@ -66,6 +67,8 @@ MODULES = {
     "[Booting](booting.md).",
     "bigmachine.cloud": "For backends of clouds: see "
     "[Writing a backend](writing-a-backend.md#a-cloud).",
+    "bigmachine.metrics": "The instruments, and what `variables` returns: see "
+    "[Metrics](metrics.md).",
     "bigmachine.rpc": "For backends that reach their machines in a way of their own.",
     "bigmachine.environment": "What is sent to machines: see [Environment](environment.md).",
     "bigmachine.testing": "For tests of your own programs: see [Testing](testing.md).",
@@ -118,6 +121,8 @@ def _part(name: str, value: Any) -> str:
         return "Machines"
     if name in ("parallel", "concurrent", "exclusive"):
         return "Services"
+    if name in ("counter", "gauge", "histogram"):
+        return "Metrics"
     if isinstance(value, type) and issubclass(value, BaseException):
         return "Errors"
     if isinstance(value, type) and issubclass(value, bm.Event):
@@ -142,7 +147,10 @@ def public_names(module: str) -> list[str]:
 def page() -> str:
     """Return the whole page."""
     made = chapters()
-    links = {name: name.lower() for chapter in made for name in chapter.names}
+    links: dict[str, str] = {}
+    for name in [name for chapter in made for name in chapter.names]:
+        # GitHub numbers headings that differ in capitals only, such as `counter` and `Counter`.
+        links[name] = name.lower() + ("-1" if name.lower() in links.values() else "")
     parts = [HEAD]
     for chapter in made:
         names = ", ".join(f"[`{name}`](#{links[name]})" for name in chapter.names)

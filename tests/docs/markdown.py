@@ -53,7 +53,11 @@ def prose(page: Path) -> str:
 def anchors(page: Path) -> set[str]:
     """Return the anchors of the page's headings, as GitHub generates them."""
     headings = re.findall(r"^#+ (.*)$", prose(page), flags=re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    seen: dict[str, int] = {}
+    for heading in headings:
+        anchor = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        seen[anchor] = seen.get(anchor, 0) + 1
+    return {f"{a}-{n}" if n else a for a, count in seen.items() for n in range(count)}
 
 
 def links(page: Path) -> Iterator[str]:

@@ -18,7 +18,7 @@ from tests.docs.markdown import PAGES, ROOT, page_id, snippets
 RUNNER = Path(__file__).with_name("run_snippets.py")
 
 # Tools that the reader must have. All other commands must be installed with this workspace.
-TOOLS = {"aws", "az", "gcloud", "export", "pip", "uv", "just", "rm", "sed"}
+TOOLS = {"curl", "aws", "az", "gcloud", "export", "pip", "uv", "just", "rm", "sed"}
 
 with_language = {
     language: [page for page in PAGES if any(s.language == language for s in snippets(page))]

@@ -11,16 +11,17 @@ Start machines, install services on them, call their methods::
 
 The layers, each of which imports only those below it:
 
-    8  cli/  testing/        the command line; in-process system, conformance kit, faults
-    7  worker/               the machine's own program
-    6  session/              what a driver opens: async, and its sync API
+    9  cli/  testing/        the command line; in-process system, conformance kit, faults
+    8  worker/               the machine's own program
+    7  session/              what a driver opens: async, and its sync API
+    6  debug/                a look inside a running session
        progress/             what a person sees while machines start
     5  machine/              one machine, seen from the driver
     4  boot/  reaper/        how a bare machine comes up; what frees leftovers of dead drivers
        cloud/                what the backends of all clouds need
     3  system/               the hook spec, options, plugins
     2  rpc/  environment/    the wire; what must be the same at both ends
-    1  services/  and the files beside this one
+    1  services/  metrics/  and the files beside this one
 """
 
 from __future__ import annotations
@@ -75,6 +76,9 @@ if TYPE_CHECKING:
     from .machine._async import AsyncStream as AsyncStream
     from .machine._sync import Machine as Machine
     from .machine._sync import Stream as Stream
+    from .metrics import counter as counter
+    from .metrics import gauge as gauge
+    from .metrics import histogram as histogram
     from .services._decorators import concurrent as concurrent
     from .services._decorators import exclusive as exclusive
     from .services._decorators import parallel as parallel
@@ -108,6 +112,7 @@ _HOMES = {
     ),
     "machine._async": "AsyncMachine AsyncStream",
     "machine._sync": "Machine Stream",
+    "metrics": "counter gauge histogram",
     "services._decorators": "concurrent exclusive parallel",
     "session._async": "AsyncSession",
     "session._peers": "AsyncPeerSession PeerSession",

@@ -41,6 +41,27 @@ def test_own_network_that_exists_is_used_with_its_subnet(run, arm):
     assert plan(run, subnet="mine").network.subnet_blocks == ("10.1.0.0/24",)
 
 
+@pytest.mark.parametrize(
+    ("subnets", "free"),
+    [
+        (["10.1.0.0/24"], "10.1.128.0/17"),
+        (["10.1.0.0/17", "10.1.128.0/24"], "10.1.192.0/18"),
+        (["10.1.0.0/16"], ""),
+        (["10.1.0.0/17", "10.1.128.0/17"], ""),
+        ([], "10.1.0.0/16"),
+    ],
+)
+def test_new_subnet_of_own_network_overlaps_no_other(run, arm, subnets, free):
+    by_name = {f"s{number}": block for number, block in enumerate(subnets)}
+    arm.networks.add("bigmachine", group=GROUP, prefixes=["10.1.0.0/16"], subnets=by_name)
+    if free:
+        network = plan(run).network
+        assert (network.has_subnet, network.subnet_blocks) == (False, (free,))
+    else:
+        said = refusal(run, UsageError)
+        assert f"the others ({', '.join(by_name)}) leave no room for one" in said
+
+
 def test_own_network_of_another_location_leaves_its_name_to_it(run, arm):
     arm.groups.add("shared")
     arm.networks.add("bigmachine", group="shared", location="northeurope")

@@ -63,7 +63,10 @@ def test_role_matches_the_plugins_calls(run, arm):
     arm.asked.clear()
     run(fail)
     run(lose)
-    run(tour, allow_billing_leak=True, identity="")
+    arm.networks.add(  # which lacks the subnet
+        "bigmachine", group="ours", prefixes=["10.77.0.0/16"], subnets={"mine": "10.77.128.0/24"}
+    )
+    run(tour, allow_billing_leak=True, identity="", resource_group="ours")
     for options in (
         {"image": image},
         {"image": managed},
@@ -91,5 +94,6 @@ def test_role_changes_nothing_but_machines_and_what_they_need():
         "Microsoft.Network/networkSecurityGroups",
         "Microsoft.Network/publicIPAddresses",
         "Microsoft.Network/virtualNetworks",
+        "Microsoft.Network/virtualNetworks/subnets",
         "Microsoft.Resources/subscriptions/resourceGroups",
     }

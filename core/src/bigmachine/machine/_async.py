@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import AsyncIterator
 from types import EllipsisType
 from typing import Any, Never, TypeVar, cast
@@ -13,6 +14,7 @@ from outcome import Error, Value
 
 from .._values import DiskInfo, Instance, LoadInfo, MemoryInfo, Notice, State, Termination
 from ..errors import StopReason, UsageError
+from ..metrics import Variables
 from ..rpc import ConnectionLost, IncomingStream, PickledCall, loaded
 from ..services._handle import Handle
 from ..services._stub import make_stub
@@ -42,7 +44,7 @@ class AsyncMachine(Handle):
         self._calls = Calls(controller, options or CallOptions())
 
     def __repr__(self) -> str:
-        return machine_repr(self, kind="AsyncMachine")
+        return machine_repr(self)
 
     def _repr_html_(self) -> str:
         return machines_html([self])
@@ -94,6 +96,12 @@ class AsyncMachine(Handle):
     def keepalive_reply_times(self) -> list[float]:
         """How long its last keepalives took, in seconds, the newest first."""
         return [*reversed(self._controller.keepalive.reply_times)]
+
+    @property
+    def keepalive_age(self) -> float | None:
+        """How many seconds ago its last keepalive was answered; None before the first."""
+        replied_at = self._controller.keepalive.replied_at
+        return None if replied_at is None else time.monotonic() - replied_at
 
     @property
     def notices(self) -> list[Notice]:
@@ -179,6 +187,14 @@ class AsyncMachine(Handle):
     async def load(self) -> LoadInfo:
         """Read its load averages."""
         return cast(LoadInfo, await self.call("Supervisor.load"))
+
+    async def variables(self) -> Variables:
+        """Return its metrics by name: those of its services, and the machine's own.
+
+        `AsyncSession.variables` returns those of all machines. The names are in the documentation
+        under "Metrics".
+        """
+        return Variables.from_dict(await self.call("Supervisor.variables"))
 
     async def read(self, path: str) -> bytes:
         """Read a file of its host; raises `NotSupportedError` if the system can't."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -45,6 +46,8 @@ class KeepaliveMonitor:
     ) -> None:
         self.reply_times: deque[float] = deque(maxlen=_REPLY_TIMES)
         """How long the last replies took, in seconds, the newest last."""
+        self.replied_at: float | None = None
+        """When the last reply came, on `time.monotonic`; None before the first."""
         self._name = name
         self._link = link
         self._timings = timings
@@ -97,6 +100,7 @@ class KeepaliveMonitor:
         self._set_silent(False)
         now = trio.current_time()
         self.reply_times.append(now - began)
+        self.replied_at = time.monotonic()
         self._set_health(reply)
         return now
 

@@ -18,6 +18,7 @@ from .._values import (
     State,
 )
 from ..errors import MachineStopped, UsageError
+from ..metrics import Variables
 from ..services._handle import Handle
 from ..services._stub import make_stub
 from ..services._tracebacks import short_tracebacks
@@ -48,10 +49,10 @@ class Machine(Handle):
         self._portal = portal
 
     def __repr__(self) -> str:
-        return machine_repr(self._machine, kind="Machine")
+        return machine_repr(self)
 
     def _repr_html_(self) -> str:
-        return machines_html([self._machine])
+        return machines_html([self])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Machine):
@@ -100,6 +101,11 @@ class Machine(Handle):
     def keepalive_reply_times(self) -> list[float]:
         """How long its last keepalives took, in seconds, the newest first."""
         return self._machine.keepalive_reply_times
+
+    @property
+    def keepalive_age(self) -> float | None:
+        """How many seconds ago its last keepalive was answered; None before the first."""
+        return self._machine.keepalive_age
 
     @property
     def notices(self) -> list[Notice]:
@@ -165,6 +171,10 @@ class Machine(Handle):
     def load(self) -> LoadInfo:
         """Read its load averages."""
         return self._run(self._machine.load)
+
+    def variables(self) -> Variables:
+        """Return its metrics by name; see `AsyncMachine.variables`."""
+        return self._run(self._machine.variables)
 
     def read(self, path: str) -> bytes:
         """Read a file of its host."""

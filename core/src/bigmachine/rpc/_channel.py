@@ -21,6 +21,12 @@ class Channel(ABC):
     failure: Exception | None = None
     """Why the connection broke, if that is known: for instance, a TLS alert."""
 
+    received_bytes = 0
+    """How much has come from the network, as it is there: encrypted, if this encrypts."""
+
+    sent_bytes = 0
+    """How much has been sent, likewise."""
+
     @abstractmethod
     async def receive_into(self, buffer: memoryview) -> int:
         """Receive at least one byte; 0 at the end, whatever ended the connection.
@@ -92,6 +98,7 @@ class StreamChannel(Channel):
                     self.failure = exc
                     return 0
                 self._received = memoryview(bytes(data))
+                self.received_bytes += len(data)
         count = min(len(self._received), len(buffer))
         buffer[:count] = self._received[:count]
         self._received = self._received[count:]
@@ -113,6 +120,7 @@ class StreamChannel(Channel):
     async def flush(self) -> None:
         while self._unsent:
             data = b"".join(self._unsent)
+            self.sent_bytes += len(data)
             self._unsent.clear()
             try:
                 if isinstance(self._stream, trio.abc.Stream):

@@ -152,6 +152,7 @@ class TlsChannel(Channel):
     def _push(self) -> None:
         """Give the kernel what TLS has encrypted, as much as it accepts."""
         data = self._outgoing.read()
+        self.sent_bytes += len(data)
         if self._unsent:
             self._unsent += data
             return
@@ -190,6 +191,7 @@ class TlsChannel(Channel):
         # A socket that gave less than it might have is empty, most likely: asking it again
         # at once would cost an exception.
         self._is_drained = count < len(shared)
+        self.received_bytes += count
         self._incoming.write(shared[:count])
         return True
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numbers
+import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
 from .._values import EnvironmentOptions
 from ..errors import UsageError
+
+DEFAULT_DEBUG_ADDRESS = "127.0.0.1:3333"
 
 _MAX_VALUE = 60  # characters of a value in a message
 
@@ -24,6 +27,26 @@ def check_session(*, name: object, profile: object, plugins: object, environment
             "environment is what is sent to machines: write environment=EnvironmentOptions(...), "
             f"not {_short(environment)}; environment variables are given to start(environ={{...}})"
         )
+
+
+def debug_address(debug: object) -> str | None:
+    """Return where a session serves its debug page: as asked, else as in ``BIGMACHINE_DEBUG``.
+
+    None is nowhere. Raises `UsageError`.
+    """
+    if debug is None:
+        text = os.environ.get("BIGMACHINE_DEBUG", "")
+        debug = text.lower() in ("1", "true", "yes", "on") or (
+            text if text.lower() not in ("", "0", "false", "no", "off") else False
+        )
+    if isinstance(debug, bool):
+        return DEFAULT_DEBUG_ADDRESS if debug else None
+    if not isinstance(debug, str):
+        raise UsageError(
+            f"debug is the address of a page: write debug=True or "
+            f"debug={DEFAULT_DEBUG_ADDRESS!r}, not {_short(debug)}"
+        )
+    return debug
 
 
 def machine_count(n: object) -> int:

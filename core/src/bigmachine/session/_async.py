@@ -29,9 +29,11 @@ from .._values import Cost, EnvironmentOptions, Instance, State, Termination
 from ..boot._bootstrap import BootBatch, boot_seconds
 from ..boot._config import configure_worker
 from ..boot._shipment import Shipment
+from ..debug._board import StatusBoard
 from ..errors import BigmachineError, BootError, StartError, StopReason, UsageError
 from ..machine._async import AsyncMachine
 from ..machine._stderr import StderrWriter
+from ..metrics import SessionVariables
 from ..process import FORKED, end_child, open_standard_descriptors
 from ..progress._observer import Progress
 from ..reaper._process import ReaperProcess
@@ -45,7 +47,14 @@ from ..system._entrypoints import choose_system, load_observers
 from ..system._options import environment_options
 from ..system._plugins import Plugins
 from ..system._request import LaunchRequest, machine_names
-from ._arguments import check_session, checked_argv, checked_environ, machine_count
+from ._arguments import (
+    DEFAULT_DEBUG_ADDRESS,
+    check_session,
+    checked_argv,
+    checked_environ,
+    debug_address,
+    machine_count,
+)
 from ._closing import close_in_time, late_text, one_error_nursery
 from ._cost import CostMeter
 from ._event_log import EventLog
@@ -54,6 +63,7 @@ from ._idle import IdleWatch, idle_timeout_of, is_interactive
 from ._log_thread import off_the_loop
 from ._repr import SessionRepr
 from ._suspension import watch_suspension
+from ._variables import session_variables
 
 if TYPE_CHECKING:
     import httpx
@@ -76,7 +86,8 @@ class AsyncSession(SessionRepr, Handle):
     are that system's; see ``bigmachine systems``. ``profile`` chooses a set of options from
     ``bigmachine.toml``. ``plugins`` observe or wrap the system's hooks. ``name`` becomes part
     of the session's name. ``environment`` says what is sent to machines that have none of the
-    driver's code; it has no effect on other machines.
+    driver's code; it has no effect on other machines. ``debug`` is the address of a page about
+    the session, or True for ``127.0.0.1:3333``; see `serve_debug`.
 
     When the block ends, for whatever reason, every machine is shut down and everything
     the session made is released.
@@ -92,22 +103,30 @@ class AsyncSession(SessionRepr, Handle):
         profile: str | None = None,
         plugins: Iterable[object] = (),
         environment: EnvironmentOptions | None = None,
+        debug: str | bool | None = None,
         **options: Any,
     ) -> None:
         check_not_loading()
         check_session(name=name, profile=profile, plugins=plugins, environment=environment)
         chosen = choose_system(system, profile=profile, keywords=options)
+        self._name = _session_name(name)
+        self._meter = CostMeter(is_billed=chosen.is_billed, limit=chosen.max_session_cost)
+        self._debug = debug_address(debug)
+        self._board = StatusBoard(
+            self._name,
+            system=chosen.name,
+            machines=lambda: self.machines,
+            cost=lambda: self.cost,
+        )
         self._plugins = Plugins(
             chosen,
-            observers=[EventLog(), progress := Progress(chosen), *plugins],
+            observers=[EventLog(), self._board, progress := Progress(chosen), *plugins],
             installed=load_observers(),
         )
         self._progress = progress
         self._environment = environment_options(
             environment, is_shipped=chosen.ships_environment, profile=profile
         )
-        self._name = _session_name(name)
-        self._meter = CostMeter(is_billed=chosen.is_billed, limit=chosen.max_session_cost)
         self._idle_timeout = idle_timeout_of(chosen)
         self._starts = 0  # calls of `start` in progress
         self._budget_lock = trio.Lock()
@@ -122,8 +141,8 @@ class AsyncSession(SessionRepr, Handle):
         self._pid = os.getpid()
         self._is_left = False
 
-    def _shown(self) -> tuple[AsyncSession, str]:
-        return self, "closed" if self._is_left else "open" if self._fleet else "not open"
+    def _identity(self) -> tuple[str, str]:
+        return self.name, "closed" if self._is_left else "open" if self._fleet else "not open"
 
     @property
     def name(self) -> str:
@@ -191,6 +210,8 @@ class AsyncSession(SessionRepr, Handle):
             self._watch(nursery, self._fleet)
             stack.push_async_callback(self.shutdown)
             self._plugins.notify(SessionOpened(self.name, self._plugins.system.name))
+            if self._debug is not None:
+                await self.serve_debug(self._debug)
             self._stack = stack.pop_all()
         return self
 
@@ -253,6 +274,26 @@ class AsyncSession(SessionRepr, Handle):
         if self._fleet is None:
             raise _not_open()
         return await self._fleet.connect(addr, timeout=timeout)
+
+    async def variables(self, *, timeout: float | None = 5.0) -> SessionVariables:
+        """Return the metrics of its machines and of this driver: merged, and each.
+
+        A machine that does not answer within ``timeout`` seconds, or that is not ``RUNNING`` yet,
+        is named in `SessionVariables.missing`.
+        """
+        return await session_variables(self.machines, timeout=timeout)
+
+    async def serve_debug(self, addr: str = DEFAULT_DEBUG_ADDRESS) -> str:
+        """Serve a page about the session and its machines at ``HOST:PORT``, until it is closed.
+
+        Returns the page's URL, and prints it: its token lets in whoever has it, and nobody else.
+        Port 0 is any free one. Raises `UsageError` if the address can't be used.
+        """
+        from ..debug._server import serve_debug
+
+        if self._nursery is None:
+            raise _not_open()
+        return await serve_debug(self._board, addr, nursery=self._nursery)
 
     async def shutdown(self) -> None:
         """Free every machine; return when each is confirmed to be gone. May be called again."""

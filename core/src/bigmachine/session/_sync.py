@@ -21,6 +21,7 @@ from .._values import (
 )
 from ..errors import UsageError
 from ..machine._sync import Machine, sync_api
+from ..metrics import SessionVariables
 from ..process import FORKED, open_standard_descriptors
 from ..services._handle import Handle
 from ..services._loading import check_may_block, check_not_loading
@@ -28,7 +29,7 @@ from ..services._tracebacks import short_tracebacks
 from ..system import System
 from ..system._entrypoints import choose_system
 from ..system._options import environment_options
-from ._arguments import check_session
+from ._arguments import DEFAULT_DEBUG_ADDRESS, check_session, debug_address
 from ._repr import SessionRepr
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Session(SessionRepr, Handle):
         profile: str | None = None,
         plugins: Iterable[object] = (),
         environment: EnvironmentOptions | None = None,
+        debug: str | bool | None = None,
         **options: Any,
     ) -> None:
         check_session(name=name, profile=profile, plugins=plugins, environment=environment)
@@ -76,6 +78,7 @@ class Session(SessionRepr, Handle):
         )
         self._name = name
         self._plugins = plugins
+        self._debug = debug_address(debug)
         self._pid: int | None = None  # of the process that has opened it
         # Taken again by its own thread if a signal handler shuts the session down.
         self._lock = threading.RLock()
@@ -84,9 +87,9 @@ class Session(SessionRepr, Handle):
         self._opened: _Opened | None = None
         self._is_shut = False
 
-    def _shown(self) -> tuple[AsyncSession | None, str]:
-        is_open = self._opened is not None
-        return self._session, "closed" if self._is_shut else "open" if is_open else "not open"
+    def _identity(self) -> tuple[str, str]:
+        name = "" if self._session is None else self._session.name
+        return name, "closed" if self._is_shut else "open" if self._opened else "not open"
 
     def __enter__(self) -> Session:
         self._open()
@@ -150,6 +153,16 @@ class Session(SessionRepr, Handle):
         opened = self._open()
         return opened.sync(opened.run(opened.session.connect, addr, timeout=timeout))
 
+    def variables(self, *, timeout: float | None = 5.0) -> SessionVariables:
+        """Return the metrics of its machines and of this driver; see `AsyncSession.variables`."""
+        opened = self._open()
+        return opened.run(opened.session.variables, timeout=timeout)
+
+    def serve_debug(self, addr: str = DEFAULT_DEBUG_ADDRESS) -> str:
+        """Serve a page about the session and its machines; see `AsyncSession.serve_debug`."""
+        opened = self._open()
+        return opened.run(opened.session.serve_debug, addr)
+
     def shutdown(self) -> None:
         """Free every machine and everything else; the session is over. May be called again.
 
@@ -203,6 +216,7 @@ class Session(SessionRepr, Handle):
             name=self._name,
             plugins=self._plugins,
             environment=self._environment,
+            debug=self._debug or False,
         )
         self._session = session
         self._thread = LoopThread(session)

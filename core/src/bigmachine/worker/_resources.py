@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .._values import DiskInfo, LoadInfo, MemoryInfo
+from ..metrics._process import resident_bytes
 
 
 def memory() -> MemoryInfo:
@@ -23,7 +24,7 @@ def memory() -> MemoryInfo:
     for limit, used in _cgroup_memory():
         if limit < total:
             total, available = limit, max(0, min(available, limit - used))
-    return MemoryInfo(total_bytes=total, available_bytes=available, process_bytes=_process_memory())
+    return MemoryInfo(total_bytes=total, available_bytes=available, process_bytes=resident_bytes())
 
 
 def disk() -> DiskInfo:
@@ -56,13 +57,6 @@ def _host_memory() -> tuple[int, int]:
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         return total, total  # there is no portable way to know how much is free
     return 0, 0
-
-
-def _process_memory() -> int:
-    with contextlib.suppress(AttributeError, OSError, ValueError):
-        resident_pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return resident_pages * os.sysconf("SC_PAGE_SIZE")
-    return 0
 
 
 def _cgroup_memory() -> Iterator[tuple[int, int]]:

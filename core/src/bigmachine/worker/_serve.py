@@ -18,6 +18,7 @@ from ._installer import Installer
 from ._loop_watch import LoopWatch
 from ._notices import Notices
 from ._supervisor import Supervisor
+from ._variables import MachineVariables
 
 HEARTBEAT = "BIGMACHINE_HEARTBEAT"
 """The variable that only a boot program sets: the descriptor to tell it of keepalives."""
@@ -81,6 +82,7 @@ async def serve(
             heard=_heartbeat(),
             activity=server.activity,
             driver_heard=lambda: server.heard_from(driver),
+            measure=MachineVariables(server, maxprocs=maxprocs).measure,
             exit=process_exit.exit if process_exit is not None else system.exit,
             notices=notices,
             # Not inherited by processes that services start: they are not machines.

@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import trio
 
@@ -16,6 +17,7 @@ from .._version import __version__ as __version__
 from ..boot.vm.common import CHUNK_BYTES
 from ..boot.vm.log import read_log
 from ..errors import NotSupportedError
+from ..metrics import Variables
 from ..rpc import until_silent
 from . import _resources
 from ._installer import Installer
@@ -33,9 +35,9 @@ class Supervisor:
     ``installer`` installs the user's services. ``finish`` does what a machine does last, and
     ``flush`` sends the pending replies, in at most so many seconds; ``heard`` is called at each
     keepalive; ``exit`` ends the machine. ``driver_heard`` tells when the driver sent something
-    last, on trio's clock; ``activity`` is `Server.activity`. ``notices`` are those of its
-    provider, if the system has them, and ``log`` is the folder of the boot program's log, if there
-    is one.
+    last, on trio's clock; ``activity`` is `Server.activity`; ``measure`` returns the machine's
+    metrics. ``notices`` are those of its provider, if the system has them, and ``log`` is the
+    folder of the boot program's log, if there is one.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Supervisor:
         heard: Callable[[], object],
         activity: Callable[[], tuple[int, bool]],
         driver_heard: Callable[[], float],
+        measure: Callable[[], Awaitable[Variables]],
         exit: Callable[[int], object],
         notices: Notices | None = None,
         log: str = "",
@@ -62,6 +65,7 @@ class Supervisor:
         self._heard = heard
         self._activity = activity
         self._driver_heard = driver_heard
+        self._measure = measure
         self._exit = exit
         self._notices = notices
         self._log = log
@@ -118,6 +122,10 @@ class Supervisor:
     async def load(self) -> LoadInfo:
         """Measure the load averages."""
         return _resources.load()
+
+    async def variables(self) -> dict[str, Any]:
+        """Return the machine's metrics, as `Variables.to_dict` does."""
+        return (await self._measure()).to_dict()
 
     async def environment(self, update: Mapping[str, str] | None = None) -> dict[str, str]:
         """Set the variables of ``update``, if any; return all of them."""

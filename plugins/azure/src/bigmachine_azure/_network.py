@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ OWN_NETWORK, OWN_SUBNET = "bigmachine", "machines"
 """The network that is created if no option names one, and its subnet."""
 # For that network. Peered networks must not overlap, so it is none that others begin with.
 _OWN_BLOCKS = ("10.77.0.0/16", "172.27.0.0/16", "10.177.0.0/16")
+_SMALLEST_PREFIX = 29  # of a subnet ("Azure Virtual Network FAQ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,8 @@ async def _find_own(api: Api, o: AzureOptions, place: Place) -> Network:
         raw = await _read(api, api.resource_group, name) if place.has_group else None
         if raw is None:
             id = f"{api.group_id()}/providers/Microsoft.Network/virtualNetworks/{name}"
-            return _new_network(id, o, blocks=(_own_block(),), is_missing=True)
+            block = _own_block()
+            return _new_network(id, o, blocks=(block,), subnet_block=block, is_missing=True)
         if location_name(raw.get("location") or "") == place.location:
             break
     assert raw is not None
@@ -159,16 +162,20 @@ async def _find_own(api: Api, o: AzureOptions, place: Place) -> Network:
     if o.subnet or any(each["name"] == OWN_SUBNET for each in _subnets(raw)):
         subnet = _choose_subnet(raw, o.subnet or OWN_SUBNET)
         return await _with_room(api, _network_from(raw, subnet))
-    return _new_network(raw["id"], o, blocks=_blocks(raw), is_missing=False)
+    return _new_network(
+        raw["id"], o, blocks=_blocks(raw), subnet_block=_free_block(raw), is_missing=False
+    )
 
 
-def _new_network(id: str, o: AzureOptions, *, blocks: tuple[str, ...], is_missing: bool) -> Network:
-    """Return bigmachine's own network, whose subnet is to be created: it takes the first block."""
+def _new_network(
+    id: str, o: AzureOptions, *, blocks: tuple[str, ...], subnet_block: str, is_missing: bool
+) -> Network:
+    """Return bigmachine's own network, whose subnet is to be created."""
     return Network(
         id=id,
         subnet=f"{id}/subnets/{o.subnet or OWN_SUBNET}",
         blocks=blocks,
-        subnet_blocks=blocks[:1],
+        subnet_blocks=(subnet_block,),
         is_missing=is_missing,
         has_subnet=False,
     )
@@ -180,6 +187,28 @@ def _own_block() -> str:
         if not addresses_inside([block]):
             return block
     return _OWN_BLOCKS[0]
+
+
+def _free_block(network: Mapping[str, Any]) -> str:
+    """Return the largest block of a network that none of its subnets has. Raises `UsageError`."""
+    taken = [
+        ipaddress.IPv4Network(block)
+        for subnet in _subnets(network)
+        for block in _ipv4(_prefixes(subnet.get("properties") or {}))
+    ]
+    free = [ipaddress.IPv4Network(block) for block in _blocks(network)]
+    for block in taken:
+        apart = [each for each in free if not each.overlaps(block)]
+        around = [each for each in free if block.subnet_of(each) and block != each]
+        free = apart + [part for each in around for part in each.address_exclude(block)]
+    largest = min(free, key=lambda block: (block.prefixlen, block), default=None)
+    if largest is None or largest.prefixlen > _SMALLEST_PREFIX:
+        raise UsageError(
+            f"network: {network['name']} in bigmachine's resource group has no subnet "
+            f"{OWN_SUBNET!r}, and the others ({_names(_subnets(network))}) leave no room for one: "
+            f"pass network={network['name']!r} and subnet, or delete a subnet there"
+        )
+    return str(largest)
 
 
 async def _read(api: Api, group: str, name: str) -> dict[str, Any] | None:

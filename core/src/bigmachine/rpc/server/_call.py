@@ -9,6 +9,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 from types import FrameType, GeneratorType
 from typing import Any, Protocol
 
@@ -35,10 +36,12 @@ class Call(ABC):
     `returned`, `replied` and `raised` return is then called in the trio loop.
     """
 
-    __slots__ = ("__weakref__", "_pools", "_work", "is_cancelled", "method")
+    __slots__ = ("__weakref__", "_pools", "_work", "began", "is_cancelled", "method")
 
     def __init__(self, method: Method, pools: Pools) -> None:
         self.method = method
+        self.began = perf_counter()
+        method.calls.begun += 1
         self.is_cancelled = False
         self._pools = pools
         self._work: Work | None = None

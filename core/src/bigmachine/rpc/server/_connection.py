@@ -169,6 +169,7 @@ class ServingConnection:
         call = self._calls.get(stream)
         if call is not None:
             call.end()
+            call.method.calls.cancelled += 1
             call.cancel()
 
 

@@ -141,10 +141,12 @@ class FrameCall(Call):
         if error is not None:
             self._finish(Kind.ERROR, error)
         elif self.end():
+            self.method.calls.finished(self.began, raised=False)
             self._outbox.post(control_frame(Kind.END, self._stream))
 
     def _finish(self, kind: Kind, payload: Payload) -> None:
         if self.end():
+            self.method.calls.finished(self.began, raised=kind == Kind.ERROR)
             # With more calls running, more replies may be due at once: they share a write.
             is_urgent = not self._running
             self._outbox.post_message(kind, self._stream, payload, is_urgent=is_urgent)

@@ -45,10 +45,12 @@ class PostCall(Call):
         try:
             await self._is_done.wait()
         except trio.Cancelled:
+            self.method.calls.cancelled += 1
             self.cancel()
             raise
         finally:
             self._pools.posts -= counted
+        self.method.calls.finished(self.began, raised=self._response[0] == STATUS_RAISED)
         return self._response
 
     def load_arguments(self) -> tuple[Sequence[Any], Mapping[str, Any]]:

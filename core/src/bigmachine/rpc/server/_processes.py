@@ -5,7 +5,8 @@ without unpickling either. Both are messages over a socket::
 
     count:u64  size:u64 …   then the head, the pickle and its out-of-band buffers
 
-The head of a call is the method's name; the head of a reply is its kind of frame.
+The head of a call is the method's name; the head of a reply is its kind of frame. Reports of
+what the method has counted may come before the reply, see `ProcessReports`.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from .._exceptions import CallError, dump_exception
 from .._frames import INLINE_BYTES, Frame, Kind, Payload
 from .._marshal import dump_result, load_arguments
 from ._option_hint import hint_at_options
+from ._process_reports import REPORT, ProcessReports, absorb_report
 
 
 class ProcessPool:
@@ -57,6 +59,12 @@ class ProcessPool:
     def call(self, method: str) -> ProcessCall:
         """Return a call of ``"Service.method"``, to be run."""
         return ProcessCall(self, method)
+
+    @property
+    def process_ids(self) -> list[int]:
+        """Its processes, those that are idle, too."""
+        with self._lock:
+            return [process.pid for process in (*self._idle, *self._busy)]
 
     def take(self) -> _Process:
         """Return a live process that no other call has."""
@@ -182,9 +190,17 @@ class _Process:
             pickled, self._unsent_service = self._unsent_service, None
             _send(self._socket, b"", Payload((pickled,), (), len(pickled), len(pickled)))
         _send(self._socket, method.encode(), arguments)
-        head, pickled_reply, *buffers = _receive(self._socket)
+        while True:
+            head, pickled_reply, *buffers = _receive(self._socket)
+            if head[0] != REPORT:
+                break
+            absorb_report(pickled_reply)
         size = sum(part.nbytes for part in (pickled_reply, *buffers))
         return Kind(head[0]), Payload((pickled_reply,), buffers, pickled_reply.nbytes, size)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def ask_to_end(self) -> None:
         """Let it see the end of its calls, so that it ends by itself."""
@@ -233,6 +249,11 @@ def main(header: dict[str, Any], fd: str) -> None:
     close_in_children(machine)
     threading.Thread(target=_die_with, args=(machine,), daemon=True).start()
     prepare_output()
+
+    def send(kind: int, payload: Payload) -> None:
+        _send(machine, bytes([kind]), payload)
+
+    reports = ProcessReports(send)
     with contextlib.suppress(EOFError, OSError):
         pickled: memoryview | None = _receive(machine)[1]
         service: object = None
@@ -240,6 +261,7 @@ def main(header: dict[str, Any], fd: str) -> None:
             head, arguments, *buffers = _receive(machine)
             name = str(head, "ascii")
             kind = Kind.REPLY
+            reports.begin()
             try:
                 if pickled is not None:  # here, so that the call gets the error
                     service, pickled = pickle.loads(pickled), None
@@ -247,7 +269,8 @@ def main(header: dict[str, Any], fd: str) -> None:
             except BaseException as exc:
                 kind, payload = Kind.ERROR, dump_exception(exc)
             del arguments, buffers
-            _send(machine, bytes([kind]), payload)
+            reports.end()
+            send(kind, payload)
             del payload
 
 

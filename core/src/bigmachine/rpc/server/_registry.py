@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import trio
 
 from ...errors import UsageError
+from ...metrics._calls import MethodCalls
 from ...services._decorators import is_concurrent, is_exclusive, runs_in_processes
 from ...services._names import check_service_name, did_you_mean, method_names
 from ._gate import Gate
@@ -19,12 +20,13 @@ class Method(NamedTuple):
     """A bound service method.
 
     An async one runs in the loop, all others in threads or in ``processes``; exclusive ones one
-    at a time, inside a gate.
+    at a time, inside a gate. ``calls`` counts its calls.
     """
 
     name: str
     function: Callable[..., Any]
     is_async: bool
+    calls: MethodCalls
     is_concurrent: bool = False
     exclusive: Gate | None = None
     processes: ProcessPool | None = None
@@ -51,6 +53,7 @@ class Services:
         self._methods: dict[str, Method] = {}
         self._pools: dict[str, ProcessPool] = {}
         self._gates: dict[str, Gate] = {}  # of the exclusive methods of each service
+        self._calls: dict[str, MethodCalls] = {}  # by method, also of services that are removed
 
     def add(self, name: str, service: object, *, pickled: bytes | None = None) -> None:
         """Install ``service``; `UsageError` if the name is taken.
@@ -91,6 +94,16 @@ class Services:
         for pool in self._pools.values():
             pool.close()
 
+    @property
+    def calls(self) -> list[MethodCalls]:
+        """The calls so far, by method, without the supervisor's."""
+        return [c for name, c in self._calls.items() if not name.startswith("Supervisor.")]
+
+    @property
+    def process_ids(self) -> list[int]:
+        """The live processes of parallel methods."""
+        return [pid for pool in self._pools.values() for pid in pool.process_ids]
+
     def find(self, name: str) -> Method:
         """Return the method called ``"Service.method"``; `UsageError` lists what there is."""
         method = self._methods.get(name)
@@ -121,6 +134,7 @@ class Services:
             name,
             function,
             is_async=_is_async(function),
+            calls=self._calls.setdefault(name, MethodCalls(name)),
             is_concurrent=is_concurrent(function),
             exclusive=self._gates.setdefault(service_name, Gate(1))
             if is_exclusive(function)

@@ -18,6 +18,8 @@ import trio
 
 from ..._identity import Identity
 from ...errors import ProtocolError, UsageError
+from ...metrics import Metric
+from ...metrics._calls import call_metrics
 from ...process import close_in_children
 from .._channel import Channel, StreamChannel
 from .._frames import DEFAULT_LIMIT_BYTES
@@ -30,6 +32,7 @@ from ._http import HttpConnection
 from ._place_watch import PlaceWatch
 from ._registry import Services
 from ._threads import ThreadPool
+from ._traffic import Traffic
 
 logger = logging.getLogger("bigmachine.rpc")
 
@@ -61,6 +64,7 @@ class Server:
         self._silence_timeout = silence_timeout
         self._admission = Admission()
         self._connections: set[ServingConnection] = set()
+        self._traffic = Traffic()
         self._place_watch: PlaceWatch | None = None  # while it serves
 
     async def serve(
@@ -111,6 +115,10 @@ class Server:
         )
         return self._pools.begun, is_busy
 
+    def metrics(self) -> list[Metric]:
+        """Return its metrics: of its calls, without the supervisor's, and of its connections."""
+        return [*call_metrics(self.services.calls), *self._traffic.metrics()]
+
     async def end_calls(self, timeout: float, *, with_threads: bool) -> None:
         """Cancel all calls but the supervisor's, and leave new ones unanswered.
 
@@ -146,8 +154,9 @@ class Server:
         try:
             async with stream:
                 channel, name = await self._secure(stream)
+                member = self._admission.member(name) if name else contextlib.nullcontext()
                 try:
-                    with self._admission.member(name) if name else contextlib.nullcontext():
+                    with member, self._traffic.of(channel):
                         await self._serve_channel(channel, name)
                 finally:
                     channel.close()

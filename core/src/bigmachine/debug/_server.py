@@ -1,0 +1,136 @@
+"""The debug server of a session: who may look, and what there is to see."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import ipaddress
+import json
+import logging
+import secrets
+import sys
+from collections.abc import Callable
+from importlib.resources import files
+
+import trio
+
+from ..errors import UsageError
+from ._board import StatusBoard
+from ._http import Request, Response, serve_connection
+from ._text import status_text
+
+logger = logging.getLogger("bigmachine.session")
+
+_PAGE = {
+    "/": ("page.html", "text/html; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+}
+
+
+async def serve_debug(board: StatusBoard, addr: str, *, nursery: trio.Nursery) -> str:
+    """Serve the page at ``addr``, ``HOST:PORT``; print its URL and return it.
+
+    Tasks in ``nursery`` do so. Port 0 is any free one. Raises `UsageError` if the address is
+    none, or is in use.
+    """
+    host, port = _host_and_port(addr)
+    try:
+        listeners = await trio.open_tcp_listeners(port, host=host)
+    except OSError as error:
+        raise _why_not(addr, error) from error
+    port = listeners[0].socket.getsockname()[1]
+    server = DebugServer(board)
+    nursery.start_soon(board.measures.run, name="bigmachine measures")
+    nursery.start_soon(
+        lambda: trio.serve_listeners(server.serve, listeners), name="bigmachine debug"
+    )
+    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{port}/{server.token}/"
+    if not _is_loopback(host):
+        logger.warning(
+            "debug: whoever reaches %s:%d and sees the token, which is sent unencrypted, can look "
+            "into this session; 127.0.0.1 keeps it on this computer",
+            shown,
+            port,
+        )
+    print(f"bigmachine: a look inside: {url}", file=sys.stderr, flush=True)
+    return url
+
+
+class DebugServer:
+    """Answers those who know the token: as the first part of the path, or as a bearer's.
+
+    It is in no cookie: a browser would send that to whoever listens at another port of this host.
+    """
+
+    def __init__(self, board: StatusBoard) -> None:
+        self.token = secrets.token_urlsafe(24)
+        self._board = board
+        self._routes: dict[str, Callable[[], Response]] = {
+            **{path: self._page(*page) for path, page in _PAGE.items()},
+            "/status.json": self._status_json,
+            "/debug/bigmachine/status": self._status_text,
+        }
+
+    async def serve(self, stream: trio.SocketStream) -> None:
+        """Serve one connection; whatever happens to it, the session goes on."""
+        try:
+            await serve_connection(stream, self._handle)
+        except Exception:
+            logger.exception("debug: a request could not be answered")
+
+    async def _handle(self, request: Request) -> Response:
+        await trio.lowlevel.checkpoint()
+        first, slash, rest = request.path.removeprefix("/").partition("/")
+        path = request.path
+        if self._is_token(first):
+            if not slash:
+                return Response(308, headers={"Location": f"/{self.token}/"})
+            path = f"/{rest}"
+        elif not self._is_token(request.headers.get("authorization", "").removeprefix("Bearer ")):
+            return Response(403, b"This needs the token: open the URL that the program printed.\n")
+        route = self._routes.get(path)
+        if route is None:
+            paths = "".join(f"  {path}\n" for path in self._routes)
+            return Response(404, f"There is nothing here. There is:\n{paths}".encode())
+        self._board.measures.look()
+        return route()
+
+    def _is_token(self, text: str) -> bool:
+        return secrets.compare_digest(text.encode(), self.token.encode())
+
+    def _page(self, file: str, content_type: str) -> Callable[[], Response]:
+        body = files(__package__).joinpath(file).read_bytes()
+        return lambda: Response(200, body, content_type)
+
+    def _status_json(self) -> Response:
+        status = dataclasses.asdict(self._board.status())
+        return Response(200, json.dumps(status).encode(), "application/json")
+
+    def _status_text(self) -> Response:
+        return Response(200, status_text(self._board.status()).encode())
+
+
+def _host_and_port(addr: str) -> tuple[str, int]:
+    host, _, port = addr.rpartition(":") if isinstance(addr, str) else ("", "", "")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isascii() or not port.isdecimal() or int(port) > 65535:
+        raise UsageError(f"debug: an address is HOST:PORT, like '127.0.0.1:3333', not {addr!r}")
+    return host, int(port)
+
+
+def _why_not(addr: str, error: OSError) -> UsageError:
+    if error.errno == errno.EADDRINUSE:
+        return UsageError(
+            f"debug: {addr} is in use, perhaps by another session: name another port, or 0 for "
+            f"any free one"
+        )
+    return UsageError(f"debug: can't listen at {addr}: {error.strerror or error}")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

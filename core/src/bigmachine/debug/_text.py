@@ -1,0 +1,63 @@
+"""A session's status as plain text, for terminals and for grep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .._values import duration_text, size_text
+from ._status import MachineStatus, SessionStatus
+
+
+def status_text(status: SessionStatus) -> str:
+    """Return the status as text: a few lines for the session, then one or two a machine."""
+    return "\n".join(_lines(status)) + "\n"
+
+
+def _lines(status: SessionStatus) -> Iterator[str]:
+    counts = dict.fromkeys(("running", "booting", "launched", "stopped"), 0)
+    for machine in status.machines:
+        counts[machine.state] += 1
+    yield f"session {status.name} on {status.system}, open for {duration_text(status.age)}"
+    listed = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    yield f"machines: {listed or 'none'}"
+    if status.cost_per_hour is not None:
+        yield f"cost: ${status.cost_per_hour:.3f} an hour now"
+    if status.cost:
+        yield f"cost so far: {status.cost}"
+    width = max((len(machine.name) for machine in status.machines), default=0)
+    for machine in status.machines:
+        yield f"  {machine.name:{width}}  {'  '.join(_facts(machine))}"
+        for remark in filter(None, [machine.error, machine.notice]):
+            yield f"  {'':{width}}  {remark}"
+    if status.forgotten:
+        yield f"and {status.forgotten} more that have stopped"
+
+
+def _facts(machine: MachineStatus) -> Iterator[str]:
+    yield f"{machine.state:8}"
+    yield from filter(None, [machine.addr, machine.zone, machine.kind])
+    yield duration_text(machine.age)
+    if machine.boot_phase:
+        yield machine.boot_phase + _progress(machine)
+    if machine.maxprocs is not None:
+        yield f"{machine.maxprocs} core{'s' * (machine.maxprocs != 1)}"
+    if machine.load is not None:
+        yield f"load {machine.load.one:.2f}"
+    if machine.memory is not None:
+        total = size_text(machine.memory.total_bytes)
+        yield f"memory {machine.memory.used_fraction:.0%} of {total}"
+    if machine.disk is not None:
+        yield f"disk {size_text(machine.disk.free_bytes)} free"
+    if machine.reply_time is not None:
+        yield f"replies in {machine.reply_time * 1000:.1f} ms"
+    if not machine.is_healthy:
+        yield "UNHEALTHY: it has used 95 % of its memory"
+
+
+def _progress(machine: MachineStatus) -> str:
+    done, total = machine.boot_done, machine.boot_total
+    if not total:
+        return ""
+    if machine.boot_phase == "upload":
+        return f" {size_text(done)} of {size_text(total)}"
+    return f" {done} of {total}"

@@ -1,0 +1,250 @@
+"""The values of one machine at one time, and those of several, merged."""
+
+from __future__ import annotations
+
+import math
+import time as _time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from ..errors import ProtocolError, UsageError
+from ._buckets import bucket_up_to, upper_bound
+from ._registry import Registry
+from ._value import Kind, Value, merged
+
+VERSION = 1
+"""Of the plain data that `Variables.to_dict` returns."""
+
+Scope: TypeAlias = Literal["machine", "process", "host"]
+
+QUANTILES = (0.5, 0.9, 0.99)
+"""Those that `Variables.to_dict` gives of each histogram."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The value of a metric with one set of labels."""
+
+    labels: Mapping[str, str]
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A counter, a gauge or a histogram, with its values by labels.
+
+    Of a counter and a gauge, ``sum`` is the value; of several machines, it is their total, and
+    ``min``, ``max`` and ``mean`` compare them. Of a histogram, these describe the ``count``
+    values that were observed. All are over all labels; `select` chooses some.
+
+    What machines of one process or of one host have in common is counted once: the ``scope``
+    says whose value it is.
+    """
+
+    name: str
+    kind: Kind
+    series: tuple[Series, ...]
+    help: str = ""
+    unit: str = ""
+    scope: Scope = "process"
+
+    def select(self, **labels: str) -> Metric:
+        """Return the same metric with only those series that have these ``labels``."""
+        wanted = labels.items()
+        chosen = tuple(one for one in self.series if wanted <= one.labels.items())
+        return Metric(self.name, self.kind, chosen, self.help, self.unit, self.scope)
+
+    def by(self, label: str) -> dict[str, Metric]:
+        """Return it split by the values of a label, such as ``"method"``."""
+        values = dict.fromkeys(one.labels[label] for one in self.series if label in one.labels)
+        return {value: self.select(**{label: value}) for value in values}
+
+    @property
+    def value(self) -> Value:
+        """All its series in one."""
+        return merged(one.value for one in self.series)
+
+    @property
+    def sum(self) -> float:
+        """The value of a counter or a gauge; the sum of what a histogram observed."""
+        return self.value.sum
+
+    @property
+    def count(self) -> int:
+        """How many values a histogram observed; how many a counter or gauge has."""
+        return self.value.count
+
+    @property
+    def min(self) -> float:
+        """The least of these values; infinite if there are none."""
+        return self.value.min
+
+    @property
+    def max(self) -> float:
+        """The greatest of these values; minus infinity if there are none."""
+        return self.value.max
+
+    @property
+    def mean(self) -> float:
+        """``sum / count``; NaN if there are no values."""
+        return self.value.mean
+
+    def quantile(self, q: float) -> float:
+        """Estimate the value that a fraction ``q`` of a histogram's values does not exceed.
+
+        It is within 19 % of the exact one; NaN if there are no values. `UsageError` for a
+        counter or a gauge.
+        """
+        if self.kind != "histogram":
+            raise UsageError(f"{self.name!r} is a {self.kind}: only histograms have quantiles")
+        if not 0 <= q <= 1:
+            raise UsageError(f"a quantile is a fraction from 0 to 1, such as 0.99, not {q!r}")
+        return self.value.quantile(q)
+
+
+@dataclass(frozen=True, slots=True)
+class Variables(Mapping[str, Metric]):
+    """Metrics by name, as they were at one ``time``, in seconds since 1970.
+
+    Those of one machine, or of several. ``scopes`` says which process and host they are from.
+    """
+
+    metrics: Mapping[str, Metric]
+    time: float = field(default_factory=_time.time)
+    scopes: Mapping[str, str] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Metric:
+        return self.metrics[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.metrics)
+
+    def __len__(self) -> int:
+        return len(self.metrics)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON; numbers that are not finite are strings, as ``"NaN"``."""
+        return {
+            "version": VERSION,
+            "time": self.time,
+            "scopes": dict(self.scopes),
+            "metrics": {name: _metric_dict(metric) for name, metric in self.metrics.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Variables:
+        """Return what `to_dict` was called on; `ProtocolError` for that of another version."""
+        if data["version"] != VERSION:
+            raise ProtocolError(
+                f"variables of version {data['version']}; this bigmachine reads {VERSION}"
+            )
+        metrics = {name: _metric(name, metric) for name, metric in data["metrics"].items()}
+        return cls(metrics, data["time"], data["scopes"])
+
+
+def measured(
+    name: str, kind: Kind, number: float, *, help: str, unit: str = "", scope: Scope = "machine"
+) -> Metric:
+    """Return a metric with one value, without labels."""
+    return Metric(name, kind, (Series({}, Value.of(number)),), help, unit, scope)
+
+
+def registered(registry: Registry) -> dict[str, Metric]:
+    """Return the metrics of a process, as they are now."""
+    return {
+        family.name: Metric(
+            family.name,
+            family.kind.kind,
+            tuple(Series(dict(labels), value) for labels, value in family.shown()),
+            family.help,
+            family.unit,
+        )
+        for family in registry.families()
+    }
+
+
+def merge(all_variables: Iterable[Variables]) -> Variables:
+    """Add up those of several machines, series by series.
+
+    What machines of one process, or of one host, share is counted once. Where a name is of
+    several kinds, the first counts.
+    """
+    first: dict[str, Metric] = {}
+    values: dict[str, dict[tuple[tuple[str, str], ...], list[Value]]] = {}
+    seen: set[tuple[str, str]] = set()
+    for variables in all_variables:
+        for name, metric in variables.items():
+            source = variables.scopes.get(metric.scope)
+            known = first.setdefault(name, metric)
+            if known.kind != metric.kind or (source and (name, source) in seen):
+                continue
+            for series in metric.series:
+                key = tuple(sorted(series.labels.items()))
+                values.setdefault(name, {}).setdefault(key, []).append(series.value)
+        seen.update(
+            (metric.name, variables.scopes.get(metric.scope, "")) for metric in variables.values()
+        )
+    return Variables(
+        {
+            name: Metric(
+                name,
+                metric.kind,
+                tuple(Series(dict(k), merged(v)) for k, v in values.get(name, {}).items()),
+                metric.help,
+                metric.unit,
+                metric.scope,
+            )
+            for name, metric in first.items()
+        }
+    )
+
+
+def _metric_dict(metric: Metric) -> dict[str, Any]:
+    return {
+        "kind": metric.kind,
+        "unit": metric.unit,
+        "help": metric.help,
+        "scope": metric.scope,
+        "series": [
+            {"labels": dict(one.labels), **_value_dict(metric.kind, one.value)}
+            for one in metric.series
+        ],
+    }
+
+
+def _value_dict(kind: str, value: Value) -> dict[str, Any]:
+    data: dict[str, Any] = {"sum": _plain(value.sum), "count": value.count}
+    if value.min <= value.max:
+        data |= {"min": _plain(value.min), "max": _plain(value.max)}
+    if kind == "histogram":
+        data["quantiles"] = {f"{q:g}": _plain(value.quantile(q)) for q in QUANTILES}
+        data["buckets"] = [[_plain(upper_bound(b)), n] for b, n in sorted(value.buckets.items())]
+    return data
+
+
+def _metric(name: str, data: Mapping[str, Any]) -> Metric:
+    series = tuple(
+        Series(
+            one["labels"],
+            Value(
+                _number(one["sum"]),
+                one["count"],
+                _number(one.get("min", math.inf)),
+                _number(one.get("max", -math.inf)),
+                {bucket_up_to(_number(bound)): n for bound, n in one.get("buckets", ())},
+            ),
+        )
+        for one in data["series"]
+    )
+    return Metric(name, data["kind"], series, data["help"], data["unit"], data["scope"])
+
+
+def _plain(number: float) -> float | str:
+    if math.isfinite(number):
+        return number
+    return "NaN" if number != number else "+Inf" if number > 0 else "-Inf"
+
+
+def _number(number: float | str) -> float:
+    return float(number) if isinstance(number, str) else number

@@ -1,0 +1,80 @@
+"""All metrics of a machine: of its services, its calls, its processes and its host."""
+
+from __future__ import annotations
+
+import time
+
+import trio
+
+from ..metrics import Metric, Variables
+from ..metrics._process import cpu_seconds_with, process_metrics, scopes
+from ..metrics._registry import REGISTRY
+from ..metrics._variables import measured, registered
+from ..rpc import Server
+from . import _resources
+
+_DISK_SECONDS = 1.0  # a file system of the network may not answer; then the disk is left out
+
+
+class MachineVariables:
+    """Measures the machine of ``server``, which has ``maxprocs`` processors."""
+
+    def __init__(self, server: Server, *, maxprocs: int) -> None:
+        self._server = server
+        self._maxprocs = maxprocs
+        self._began = time.monotonic()
+        self._cpu_seconds = 0.0
+        self._disk = trio.CapacityLimiter(1)  # not trio's own: services may use that one up
+
+    async def measure(self) -> Variables:
+        """Return its metrics as they are now."""
+        disk: list[Metric] = []
+        with trio.move_on_after(_DISK_SECONDS):
+            disk = await trio.to_thread.run_sync(
+                _disk_metrics, abandon_on_cancel=True, limiter=self._disk
+            )
+        metrics = [*self._machine_metrics(), *self._server.metrics(), *_host_metrics(), *disk]
+        own = {metric.name: metric for metric in metrics}
+        return Variables({**registered(REGISTRY), **own}, scopes=scopes())
+
+    def _machine_metrics(self) -> list[Metric]:
+        processes = self._server.services.process_ids
+        # It never falls, although a process may end while others are asked.
+        self._cpu_seconds = max(self._cpu_seconds, cpu_seconds_with(processes))
+        return [
+            measured(
+                "bigmachine_uptime_seconds",
+                "gauge",
+                time.monotonic() - self._began,
+                help="How long the machine runs",
+                unit="seconds",
+            ),
+            measured(
+                "bigmachine_maxprocs", "gauge", self._maxprocs, help="Processors that it may use"
+            ),
+            *process_metrics(cpu_seconds=self._cpu_seconds, processes=processes),
+        ]
+
+
+def _host_metrics() -> list[Metric]:
+    memory, load = _resources.memory(), _resources.load()
+    return [
+        _host("memory_total_bytes", memory.total_bytes, "Memory of the host or container", "bytes"),
+        _host("memory_available_bytes", memory.available_bytes, "Memory that is free", "bytes"),
+        _host("load1", load.one, "Load average over 1 minute"),
+        _host("load5", load.five, "Load average over 5 minutes"),
+        _host("load15", load.fifteen, "Load average over 15 minutes"),
+    ]
+
+
+def _disk_metrics() -> list[Metric]:
+    disk = _resources.disk()
+    where = "the file system of the temporary directory"
+    return [
+        _host("disk_total_bytes", disk.total_bytes, f"Size of {where}", "bytes"),
+        _host("disk_free_bytes", disk.free_bytes, f"Free space in {where}", "bytes"),
+    ]
+
+
+def _host(name: str, number: float, help: str, unit: str = "") -> Metric:
+    return measured(f"bigmachine_{name}", "gauge", number, help=help, unit=unit, scope="host")

@@ -1,0 +1,284 @@
+"""The debug server: who may look, what they see, and what it makes of odd requests."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import subprocess
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+import bigmachine as bm
+from bigmachine.debug._board import STOPPED_KEPT, StatusBoard
+from bigmachine.testing import InProcessSystem
+from tests.support.waiting import until
+
+ANYWHERE = "127.0.0.1:0"
+
+
+class Echo:
+    def echo(self, value: int) -> int:
+        return value
+
+
+@pytest.fixture(scope="module")
+def session():
+    with bm.Session(InProcessSystem(), debug=False) as session:
+        machines = session.start(3, services={"Echo": Echo()})
+        machines[2].cancel()
+        machines[2].wait(bm.State.STOPPED)
+        yield session
+
+
+@pytest.fixture(scope="module")
+def url(session):
+    return session.serve_debug(ANYWHERE)
+
+
+@pytest.fixture
+def base(url):
+    """Return the address without the token."""
+    return "/".join(url.split("/")[:3])
+
+
+@pytest.fixture
+def token(url):
+    return url.split("/")[3]
+
+
+@pytest.fixture
+def get(base, token):
+    """Get a path, as one who knows the token."""
+
+    def get(path: str) -> httpx.Response:
+        return httpx.get(base + path, headers={"Authorization": f"Bearer {token}"})
+
+    return get
+
+
+# -- who may look ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/status.json", "/debug/bigmachine/status", "/page.js", "/x"]
+)
+def test_nothing_is_shown_without_the_token(base, token, path):
+    for prefix, headers in (
+        ("", {}),
+        ("", {"Authorization": f"Bearer {token[:-1]}"}),
+        ("", {"Cookie": f"token={token}"}),
+        (f"/{token[:-1]}", {}),
+    ):
+        denied = httpx.get(f"{base}{prefix}{path}", headers=headers)
+        assert (denied.status_code, denied.text) == (
+            403,
+            "This needs the token: open the URL that the program printed.\n",
+        )
+
+
+def test_url_with_the_token_leads_to_all(url, base, token):
+    for path in ("", "page.css", "page.js", "status.json", "debug/bigmachine/status"):
+        assert httpx.get(url + path).status_code == 200
+    assert httpx.get(f"{base}/{token}", follow_redirects=True).url == url
+    assert "set-cookie" not in httpx.get(url).headers
+
+
+def test_page_loads_nothing_from_elsewhere(get):
+    page = get("/")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert page.headers["referrer-policy"] == "no-referrer"
+    for path in ("/", "/page.css", "/page.js"):
+        assert "://" not in get(path).text
+
+
+def test_address_that_others_reach_is_warned_about(caplog):
+    with bm.Session(InProcessSystem()) as session:
+        session.serve_debug("0.0.0.0:0")
+    assert "0.0.0.0:" in caplog.text
+    assert "127.0.0.1 keeps it on this computer" in caplog.text
+
+
+# -- what they see --------------------------------------------------------------------
+
+
+def test_status_has_each_machine_with_its_measures(session, get):
+    def machines():
+        return {machine["name"]: machine for machine in get("/status.json").json()["machines"]}
+
+    until(lambda: all(machines()[name]["memory"] for name in ("m0", "m1")))
+    found = machines()
+    assert [(name, one["state"]) for name, one in found.items()] == [
+        ("m0", "running"),
+        ("m1", "running"),
+        ("m2", "stopped"),
+    ]
+    first = session.machines[0]
+    assert found["m0"]["addr"] == first.instance.address
+    assert found["m0"]["maxprocs"] == first.maxprocs
+    assert 0 < found["m0"]["memory"]["available_bytes"] <= found["m0"]["memory"]["total_bytes"]
+    assert found["m0"]["disk"]["free_bytes"] > 0
+    assert found["m2"]["error"] == "it was cancelled"
+    assert found["m2"]["memory"] is None
+
+
+def test_status_text_is_for_people_and_for_grep(session, get):
+    until(lambda: get("/debug/bigmachine/status").text.count("memory") == 2)
+    first, *lines = get("/debug/bigmachine/status").text.splitlines()
+    assert first.startswith(f"session {session.name} on ")
+    assert lines[0] == "machines: 2 running, 1 stopped"
+    assert lines[1].startswith(f"  m0  running   {session.machines[0].instance.address}  ")
+    assert lines[4] == "      it was cancelled"
+
+
+def test_unknown_path_lists_what_there_is(get):
+    answer = get("/debug/pprof")
+    assert answer.status_code == 404
+    assert "  /debug/bigmachine/status\n" in answer.text
+
+
+def test_stopped_machines_are_forgotten_when_there_are_too_many():
+    board = StatusBoard("s", system="local", machines=list, cost=bm.Cost)
+    names = [f"m{number}" for number in range(STOPPED_KEPT + 10)]
+    instances = tuple(bm.Instance(name=f"{name}.s", address="10.0.0.1:1") for name in names)
+    board.event(bm.MachinesStarted(len(names), instances))
+    for name in names:
+        error = bm.MachineStopped(f"{name} stopped: why\nmore")
+        board.event(bm.MachineChanged(name, "", bm.State.STOPPED, error))
+    status = board.status()
+    assert [machine.name for machine in status.machines] == names[10:]
+    assert status.forgotten == 10
+    assert {machine.error for machine in status.machines} == {"why"}
+
+
+def test_boot_progress_is_shown_while_the_machine_boots():
+    board = StatusBoard("s", system="local", machines=list, cost=bm.Cost)
+    board.event(bm.MachinesStarted(1, (bm.Instance(name="m0.s", address="10.0.0.1:1"),)))
+    board.event(bm.BootProgress("m0", "upload", 5, 20, 1.5))
+    board.event(bm.BootProgress("m1", "upload", 5, 20, 1.5))  # another session's, or forgotten
+    [machine] = board.status().machines
+    assert (machine.state, machine.boot_phase) == ("launched", "upload")
+    assert (machine.boot_done, machine.boot_total) == (5, 20)
+
+
+# -- where ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("addr", ["", "3333", "localhost", "127.0.0.1:x", "127.0.0.1:70000", ":1"])
+def test_address_that_is_none_is_an_error(session, addr):
+    with pytest.raises(bm.UsageError, match="an address is HOST:PORT, like '127"):
+        session.serve_debug(addr)
+
+
+def test_address_in_use_is_an_error_that_says_what_to_do(session, base):
+    with pytest.raises(bm.UsageError, match="is in use, perhaps by another session: name another"):
+        session.serve_debug(base.removeprefix("http://"))
+
+
+def test_option_and_variable_serve_the_page_and_print_its_url(monkeypatch, capfd):
+    with bm.Session(InProcessSystem(), debug=ANYWHERE) as session:
+        assert session.machines == []
+    monkeypatch.setenv("BIGMACHINE_DEBUG", ANYWHERE)
+    with bm.Session(InProcessSystem()):
+        pass
+    monkeypatch.setenv("BIGMACHINE_DEBUG", "0")
+    with bm.Session(InProcessSystem()):
+        pass
+    said = capfd.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert all(line.startswith("bigmachine: a look inside: http://127.0.0.1:") for line in said)
+
+
+def test_page_ends_with_its_session():
+    with bm.Session(InProcessSystem()) as session:
+        url = session.serve_debug(ANYWHERE)
+        assert httpx.get(url).status_code == 200
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url)
+
+
+@pytest.mark.parametrize("debug", [3333, ["127.0.0.1:3333"]])
+def test_debug_that_is_no_address_is_an_error(debug):
+    with pytest.raises(bm.UsageError, match="write debug=True or debug='127"):
+        bm.Session("local", debug=debug)
+
+
+# -- odd requests ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\r\n\r\n", b"400"),  # TLS
+        (b"GET / HTTP/1.1\r\n\r\n", b"400"),  # without a host
+        (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", b"400"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\n\r\n", b"405"),
+        (b"GET //[ HTTP/1.1\r\nHost: a\r\n\r\n", b"403"),
+        (b"GET /%ff%00/?a=%ff HTTP/1.1\r\nHost: a\r\n\r\n", b"403"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nCookie: \xff=\xfe;;\r\n\r\n", b"403"),
+        (b"HEAD / HTTP/1.0\r\n\r\n", b"403"),
+        (b"", b""),
+    ],
+)
+def test_odd_request_gets_an_answer_and_the_server_goes_on(base, get, sent, status):
+    address = urlsplit(base)
+    with socket.create_connection((address.hostname, address.port), timeout=30) as peer:
+        peer.sendall(sent)
+        peer.shutdown(socket.SHUT_WR)
+        answer = b""
+        with contextlib.suppress(ConnectionResetError):
+            while data := peer.recv(4096):
+                answer += data
+    assert answer[9:12] == status
+    assert get("/status.json").status_code == 200
+
+
+def test_head_without_end_is_not_read_for_ever(base, get):
+    address = urlsplit(base)
+    with (
+        socket.create_connection((address.hostname, address.port), timeout=30) as peer,
+        pytest.raises(OSError, match="reset|pipe"),
+    ):
+        peer.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 50_000_000)
+    assert get("/status.json").status_code == 200
+
+
+def test_connection_is_used_for_several_requests(base, token):
+    with httpx.Client(headers={"Authorization": f"Bearer {token}"}) as client:
+        streams = {
+            client.get(base + path).extensions["network_stream"].get_extra_info("client_addr")
+            for path in ("/", "/page.js", "/x", "/status.json")
+        }
+        assert client.head(base + "/").headers["content-length"] != "0"
+    assert len(streams) == 1
+
+
+@pytest.mark.long
+def test_page_shows_machines_in_a_real_browser(session, url, tmp_path):
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("there is no Chromium here")
+    done = subprocess.run(
+        [
+            chromium,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            f"--user-data-dir={tmp_path}",
+            "--enable-logging=stderr",
+            "--virtual-time-budget=4000",
+            "--dump-dom",
+            url,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    for machine in session.machines:
+        assert f">{machine.name}</td>" in done.stdout
+    assert "it was cancelled" in done.stdout
+    assert f"<title>2 running · {session.name.partition('.')[0]}</title>" in done.stdout
+    assert "CONSOLE" not in done.stderr, done.stderr  # no error of the page's, nor of its policy
