@@ -219,6 +219,12 @@ def test_browser_gets_a_flame_graph_and_others_pprof_or_text(base, token, get):
     assert 'href="profile?seconds=5&amp;format=html"' in get(PPROF).text
 
 
+def test_heap_is_what_machines_have_in_memory(get):
+    table = get(f"{PPROF}heap?format=text").text
+    assert "flat" in table
+    assert get(f"{PPROF}heap?machine=m0").headers["content-disposition"].endswith('"heap.pb.gz"')
+
+
 def test_threads_are_those_of_all_machines_or_of_one(session, get):
     assert "2 machines" in get(f"{PPROF}threads").text.partition("\n")[0]
     assert "2 machines" not in get(f"{PPROF}threads?machine=m0").text.partition("\n")[0]
@@ -232,7 +238,8 @@ def test_threads_are_those_of_all_machines_or_of_one(session, get):
         ("profile?seconds=x", "seconds is a number up to 300, such as seconds=10, not 'x'"),
         ("profile?seconds=-1", "not '-1'"),
         ("profile?seconds=nan", "not 'nan'"),
-        ("profile?seconds=301", "not '301'"),
+        ("profile?seconds=0", "a profile takes some seconds"),
+        ("heap?seconds=301", "not '301'"),
         ("profile?format=svg", "format is html, pprof or text, not 'svg'"),
         ("profile?seconds=0.01&machine=m9", "no machine 'm9' runs; there is m0, m1"),
         ("threads?machine=m2", "no machine 'm2' runs"),

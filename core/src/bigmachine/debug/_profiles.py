@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..errors import BigmachineError, UsageError
 from ..metrics import SessionVariables
+from ._http import Handler as Route
 from ._http import Request, Response
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Inspected(Protocol):
 
     async def profile(self, seconds: float) -> Profile: ...
 
+    async def heap(self, seconds: float) -> Profile: ...
+
     async def threads(self) -> ThreadDump: ...
 
 
@@ -46,34 +49,33 @@ class ProfilePages:
         self._session = session
 
     async def profile(self, request: Request) -> Response:
-        """Profile for ``?seconds=``, 10 by default.
+        """Profile the CPU time for ``?seconds=``, 10 by default.
 
         A browser gets a flame graph; others, and all with ``format=pprof``, pprof's format.
         ``format=text`` is the table of functions.
         """
-        try:
-            kind = _chosen_format(request)
-            found = await self._target(request).profile(_seconds(request))
-        except UsageError as error:
-            return Response(400, f"{error}\n".encode())
-        except BigmachineError as error:
-            return Response(503, f"{error}\n".encode())
-        if kind == "html":
-            page = found.flame_graph().encode()
-            return Response(200, page, "text/html; charset=utf-8", _WHOLE_PAGE)
-        if kind == "text":
-            return Response(200, f"{found.top()}\n".encode())
-        name = {"Content-Disposition": 'attachment; filename="profile.pb.gz"'}
-        return Response(200, found.to_pprof(), "application/octet-stream", name)
+        return await _answered(self._profile, request)
+
+    async def heap(self, request: Request) -> Response:
+        """Show what is in memory; with ``?seconds=``, what is allocated meanwhile and kept."""
+        return await _answered(self._heap, request)
 
     async def threads(self, request: Request) -> Response:
         """Return the stacks of all threads and tasks; with ``?full=1``, bigmachine's own, too."""
-        try:
-            found = await self._target(request).threads()
-        except UsageError as error:
-            return Response(400, f"{error}\n".encode())
-        except BigmachineError as error:
-            return Response(503, f"{error}\n".encode())
+        return await _answered(self._threads, request)
+
+    async def _profile(self, request: Request) -> Response:
+        kind, seconds = _chosen_format(request), _seconds(request, default=10.0)
+        if not seconds:
+            raise UsageError("a profile takes some seconds: seconds=10")
+        return _shown(await self._target(request).profile(seconds), kind, "profile")
+
+    async def _heap(self, request: Request) -> Response:
+        kind, seconds = _chosen_format(request), _seconds(request, default=0.0)
+        return _shown(await self._target(request).heap(seconds), kind, "heap")
+
+    async def _threads(self, request: Request) -> Response:
+        found = await self._target(request).threads()
         return Response(200, f"{found.text(full=bool(request.query.get('full')))}\n".encode())
 
     def _target(self, request: Request) -> Inspected | AsyncMachine:
@@ -86,13 +88,33 @@ class ProfilePages:
         return by_name[name]
 
 
-def _seconds(request: Request) -> float:
-    text = request.query.get("seconds", "10")
+async def _answered(route: Route, request: Request) -> Response:
+    """Return what a route answers, or its error as text."""
     try:
-        seconds = float(text)
+        return await route(request)
+    except UsageError as error:
+        return Response(400, f"{error}\n".encode())
+    except BigmachineError as error:
+        return Response(503, f"{error}\n".encode())
+
+
+def _shown(profile: Profile, kind: str, name: str) -> Response:
+    if kind == "html":
+        page = profile.flame_graph().encode()
+        return Response(200, page, "text/html; charset=utf-8", _WHOLE_PAGE)
+    if kind == "text":
+        return Response(200, f"{profile.top()}\n".encode())
+    save = {"Content-Disposition": f'attachment; filename="{name}.pb.gz"'}
+    return Response(200, profile.to_pprof(), "application/octet-stream", save)
+
+
+def _seconds(request: Request, *, default: float) -> float:
+    text = request.query.get("seconds", "")
+    try:
+        seconds = float(text) if text else default
     except ValueError:
         seconds = -1.0
-    if not 0 < seconds <= _MAX_SECONDS:
+    if not 0 <= seconds <= _MAX_SECONDS:
         raise UsageError(
             f"seconds is a number up to {_MAX_SECONDS:g}, such as seconds=10, not {text!r}"
         )

@@ -9,7 +9,6 @@ import json
 import logging
 import secrets
 import sys
-from collections.abc import Awaitable, Callable
 from importlib.resources import files
 
 import trio
@@ -17,6 +16,7 @@ import trio
 from ..errors import UsageError
 from ..metrics import OPENMETRICS_TYPE
 from ._board import StatusBoard
+from ._http import Handler as Route
 from ._http import Request, Response, serve_connection
 from ._profiles import Inspected, ProfilePages
 from ._text import status_text
@@ -29,9 +29,6 @@ _PAGE = {
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/debug/bigmachine/pprof/": ("pprof.html", "text/html; charset=utf-8"),
 }
-
-
-Route = Callable[[Request], Awaitable[Response]]
 
 
 async def serve_debug(
@@ -83,6 +80,7 @@ class DebugServer:
             "/debug/bigmachine/status": self._status_text,
             "/debug/bigmachine/vars": self._vars,
             "/debug/bigmachine/pprof/profile": profiles.profile,
+            "/debug/bigmachine/pprof/heap": profiles.heap,
             "/debug/bigmachine/pprof/threads": profiles.threads,
             "/metrics": self._metrics,
         }
