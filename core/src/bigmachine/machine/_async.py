@@ -47,10 +47,10 @@ class AsyncMachine(Handle):
         self._calls = Calls(controller, options or CallOptions())
 
     def __repr__(self) -> str:
-        return machine_repr(self._controller, kind="AsyncMachine")
+        return machine_repr(self)
 
     def _repr_html_(self) -> str:
-        return machines_html([self._controller])
+        return machines_html([self])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, AsyncMachine):
@@ -210,6 +210,21 @@ class AsyncMachine(Handle):
 
         check_sampling(seconds, hz)
         profile = cast("Profile", await self.call("Supervisor.profile", seconds, hz))
+        return profile.labelled(machine=self.name)
+
+    async def heap(self, seconds: float = 0.0) -> Profile:
+        """Show what is in its memory, in bytes.
+
+        With ``seconds``, it traces for so long which lines allocate memory, and shows what is
+        still alive at the end: what grows. That makes code that allocates much a few times slower.
+
+        Without, it shows all there is: by line if its ``PYTHONTRACEMALLOC`` is set, as by
+        ``start(environ={"PYTHONTRACEMALLOC": "16"})``, otherwise by type.
+        """
+        from ..profiling._checks import check_heap
+
+        check_heap(seconds)
+        profile = cast("Profile", await self.call("Supervisor.heap", seconds))
         return profile.labelled(machine=self.name)
 
     async def threads(self) -> ThreadDump:

@@ -50,10 +50,10 @@ class Machine(Handle):
         self._portal = portal
 
     def __repr__(self) -> str:
-        return machine_repr(self._machine._controller, kind="Machine")
+        return machine_repr(self)
 
     def _repr_html_(self) -> str:
-        return machines_html([self._machine._controller])
+        return machines_html([self])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Machine):
@@ -180,6 +180,10 @@ class Machine(Handle):
     def profile(self, seconds: float = 10.0, *, hz: float = 100.0) -> Profile:
         """Profile it for ``seconds``; see `AsyncMachine.profile`."""
         return self._run(self._machine.profile, seconds, hz=hz)
+
+    def heap(self, seconds: float = 0.0) -> Profile:
+        """Show what is in its memory, in bytes; see `AsyncMachine.heap`."""
+        return self._run(self._machine.heap, seconds)
 
     def threads(self) -> ThreadDump:
         """Return the stack of each of its threads and trio tasks; see `AsyncMachine.threads`."""

@@ -18,7 +18,8 @@ from ._top import top_text
 class Profile(Samples):
     """Where time or memory goes, on one machine or on several.
 
-    Made by `Session.profile` and `Machine.profile`. ``print`` it for the table of its `top`.
+    Made by `Session.profile`, `Machine.profile`, and the ``heap`` of both. ``print`` it for the
+    table of its `top`.
 
     ``value_types`` says what is measured; the last one is shown unless another one is asked for.
     ``started_at`` is in seconds since 1970, and ``seconds`` how long it took. ``failures`` has the

@@ -75,7 +75,8 @@ def place_text(frame: Frame, *, by: str = "function") -> str:
     if not frame.file:
         return frame.function
     line = frame.line if by == "line" else frame.first_line
-    return f"{frame.function}  {os.path.basename(frame.file)}:{line}"
+    place = os.path.basename(frame.file)
+    return f"{frame.function}  {place}:{line}" if line else f"{frame.function}  {place}"
 
 
 def _title(profile: Samples, kind: ValueType, total: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -30,16 +31,23 @@ class AsyncInspection(ABC):
         A machine that fails, or does not answer within ``timeout`` seconds more, is named in
         `Profile.failures`; if that is true of all, the error of the first one is raised.
         """
-        from ..profiling import Profile
         from ..profiling._checks import check_sampling
 
         check_sampling(seconds, hz)
-        found, failures = await ask_all(
-            self.machines,
-            lambda machine: machine.profile(seconds, hz=hz),
-            timeout=seconds + timeout,
+        return await self._merged(
+            lambda machine: machine.profile(seconds, hz=hz), timeout=seconds + timeout
         )
-        return replace(Profile.merge(found.values()), failures=failures)
+
+    async def heap(self, seconds: float = 0.0, *, timeout: float = 60.0) -> Profile:
+        """Show what is in the memory of all machines, in bytes: one profile, labelled by machine.
+
+        With ``seconds``, it is what lines of code allocate within that time and keep; see
+        `AsyncMachine.heap`, and `profile` for ``timeout`` and failures.
+        """
+        from ..profiling._checks import check_heap
+
+        check_heap(seconds)
+        return await self._merged(lambda machine: machine.heap(seconds), timeout=seconds + timeout)
 
     async def threads(self, *, timeout: float = 10.0) -> ThreadDump:
         """Return the stack of each thread and each trio task of all machines.
@@ -54,3 +62,11 @@ class AsyncInspection(ABC):
             self.machines, lambda machine: machine.threads(), timeout=timeout
         )
         return replace(ThreadDump.merge(found.values()), failures=failures)
+
+    async def _merged(
+        self, ask: Callable[[AsyncMachine], Awaitable[Profile]], *, timeout: float
+    ) -> Profile:
+        from ..profiling import Profile
+
+        found, failures = await ask_all(self.machines, ask, timeout=timeout)
+        return replace(Profile.merge(found.values()), failures=failures)

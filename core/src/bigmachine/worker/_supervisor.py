@@ -135,6 +135,12 @@ class Supervisor:
 
         return await profile_process(seconds, hz)
 
+    async def heap(self, seconds: float) -> Profile:
+        """Return what this process has in memory; see `AsyncMachine.heap`."""
+        from ..profiling._in_thread import profile_heap
+
+        return await profile_heap(seconds, process_bytes=_resources.memory().process_bytes)
+
     async def threads(self) -> ThreadDump:
         """Return what each thread and each task of this process does."""
         from ..profiling._threads import dump_threads
