@@ -95,6 +95,14 @@ def test_quantile_of_equal_values_is_exact_and_of_none_is_nan():
     assert math.isnan(machine("1", sizes=[7])["size"].select(no="such").quantile(0.5))
 
 
+def test_unknown_name_is_a_key_error_with_advice():
+    values = SessionVariables({"m0": machine("1")}, Variables({}), {})
+    with pytest.raises(KeyError, match="a metric 'row' so far; did you mean 'rows'?"):
+        values["row"]
+    assert values.get("row") is None
+    assert "row" not in values
+
+
 def test_only_histograms_have_quantiles():
     with pytest.raises(bm.UsageError, match="'rows' is a counter"):
         machine("1")["rows"].quantile(0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import time as _time
 from collections.abc import Iterable, Iterator, Mapping
@@ -125,6 +126,10 @@ class Variables(Mapping[str, Metric]):
         return f"<Variables {', '.join(self)}>"
 
     def __getitem__(self, name: str) -> Metric:
+        if name not in self.metrics:
+            near = difflib.get_close_matches(str(name), self.metrics, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise KeyError(f"no process has used a metric {name!r} so far{hint}")
         return self.metrics[name]
 
     def __iter__(self) -> Iterator[str]:
