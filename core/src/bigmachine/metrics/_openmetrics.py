@@ -44,7 +44,7 @@ def openmetrics(machines: Mapping[str, Variables], *, missing: Collection[str] =
         family = family_name(name, metric.unit)
         lines += _head(family, metric.kind, metric.unit, metric.help)
         for machine, variables in machines.items():
-            other = variables.metrics.get(name)
+            other = variables.get(name)
             # A metric of another kind or unit, under the same name, would make the text invalid.
             if other is not None and (other.kind, other.unit) == (metric.kind, metric.unit):
                 for series in other.series:

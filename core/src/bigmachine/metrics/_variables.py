@@ -127,9 +127,7 @@ class Variables(Mapping[str, Metric]):
 
     def __getitem__(self, name: str) -> Metric:
         if name not in self.metrics:
-            near = difflib.get_close_matches(str(name), self.metrics, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise KeyError(f"no process has used a metric {name!r} so far{hint}")
+            raise _UnknownMetric(name, [*self.metrics])
         return self.metrics[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -156,6 +154,16 @@ class Variables(Mapping[str, Metric]):
             )
         metrics = {name: _metric(name, metric) for name, metric in data["metrics"].items()}
         return cls(metrics, data["time"], data["scopes"])
+
+
+class _UnknownMetric(KeyError):
+    """The text is made when it is read: `Variables.get` needs none."""
+
+    def __str__(self) -> str:
+        name, known = self.args
+        near = difflib.get_close_matches(str(name), known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"no process has used a metric {name!r} so far{hint}"
 
 
 def measured(
