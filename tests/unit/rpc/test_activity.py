@@ -10,6 +10,8 @@ import trio
 
 from bigmachine.rpc import Connection, FrameConnection, PostConnection, dial, http_client
 from bigmachine.rpc.client._pickled_call import pickle_call
+from bigmachine.rpc.server._server import Server
+from tests.support.waiting import eventually
 from tests.unit.rpc.wires import DRIVER, MACHINE, run, services, serving
 
 
@@ -22,6 +24,9 @@ class Slow:
         self.begun.set()
         await self.may_end.wait()
 
+    async def fail(self) -> None:
+        raise ZeroDivisionError
+
     async def items(self) -> AsyncIterator[int]:
         yield 1
         await self.may_end.wait()
@@ -29,6 +34,17 @@ class Slow:
 
 class Supervisor(Slow):
     """As a machine's own."""
+
+
+def counts(server: Server) -> dict[str, float]:
+    """Return how many calls of ``S.*`` are in flight, and how many have ended how."""
+    metrics = {metric.name: metric for metric in server.metrics()}
+    assert not metrics["bigmachine_calls_begun"].select(method="Supervisor.wait").series
+    ended = metrics["bigmachine_calls_ended"].by("outcome")
+    found = {"in flight": metrics["bigmachine_calls_in_flight"].sum}
+    found |= {outcome: metric.sum for outcome, metric in ended.items()}
+    assert metrics["bigmachine_calls_begun"].sum == sum(found.values())
+    return {name: count for name, count in found.items() if count}
 
 
 @pytest.mark.parametrize("way", ["frames", "POST"])
@@ -61,9 +77,24 @@ def test_calls_in_flight_are_known_at_both_ends(way: str) -> None:
                 await slow.begun.wait()
                 assert connection.is_in_use
                 assert server.activity() == (1, True)
+                assert counts(server) == {"in flight": 1}
                 slow.may_end.set()
             assert not connection.is_in_use
             assert server.activity() == (1, False)
+            assert counts(server) == {"returned": 1}
+
+            with pytest.raises(ZeroDivisionError):
+                await connection.call("S.fail", (), {})
+            ended = {"returned": 1, "raised": 1}
+            if way == "frames":  # a POST that nobody waits for goes on
+                slow.begun, slow.may_end = trio.Event(), trio.Event()
+                async with trio.open_nursery() as calls:
+                    calls.start_soon(connection.outcome, pickle_call("S.wait", (), {}))
+                    await slow.begun.wait()
+                    calls.cancel_scope.cancel()
+                await eventually(lambda: "in flight" not in counts(server))
+                ended["cancelled"] = 1
+            assert counts(server) == ended
             nursery.cancel_scope.cancel()
 
     run(main)
