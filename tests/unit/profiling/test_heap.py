@@ -8,12 +8,11 @@ import threading
 import tracemalloc
 
 import pytest
-import trio
 
 import bigmachine as bm
 from bigmachine.profiling import _heap
 from bigmachine.profiling._heap import Heap
-from bigmachine.profiling._in_thread import profile_heap
+from bigmachine.profiling._request import ProfileRequest
 from bigmachine.profiling._top import top_rows
 from tests.support.waiting import until
 
@@ -114,4 +113,4 @@ def test_what_is_traced_from_the_start_is_shown_whole_and_traced_on():
 @pytest.mark.parametrize("seconds", [-1, "1", float("inf"), True])
 def test_bad_seconds_are_refused(seconds):
     with pytest.raises(bm.UsageError, match="how long to trace"):
-        trio.run(lambda: profile_heap(seconds, process_bytes=0))
+        ProfileRequest("heap", seconds).check()

@@ -11,7 +11,7 @@ import trio
 
 import bigmachine as bm
 from bigmachine.profiling import _sampler
-from bigmachine.profiling._in_thread import profile_process
+from bigmachine.profiling._request import ProfileRequest
 from bigmachine.profiling._sampler import Sampler, code_frame
 from tests.support.sampling import samplers
 from tests.support.waiting import eventually
@@ -134,7 +134,7 @@ def test_sampler_looks_less_often_if_looks_cost_too_much(monkeypatch):
 def test_cancelled_profile_ends():
     async def main():
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(profile_process, 3600)
+            nursery.start_soon(ProfileRequest("cpu", 3600, 100).run)
             await eventually(samplers)
             nursery.cancel_scope.cancel()
         await eventually(lambda: not samplers())
@@ -147,4 +147,4 @@ def test_cancelled_profile_ends():
 )
 def test_bad_times_are_refused(seconds, hz):
     with pytest.raises(bm.UsageError, match=r"above 0"):
-        trio.run(profile_process, seconds, hz)
+        ProfileRequest("cpu", seconds, hz).check()
