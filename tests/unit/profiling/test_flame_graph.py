@@ -73,6 +73,7 @@ def test_page_has_the_stacks_of_each_machine():
 def test_names_in_a_profile_can_not_become_elements():
     page = Page(PROFILE.flame_graph(title="<script>alert(2)</script>"))
     assert len(page.scripts) == 2
+    assert "<" not in page.scripts[0]
     assert "img" not in page.tags
     data = json.loads(page.scripts[0])
     assert data["functions"][-1][0] == EVIL.function

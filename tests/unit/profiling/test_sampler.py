@@ -87,21 +87,20 @@ def test_frame_has_the_line_and_the_beginning_of_the_function():
     def function():
         total = 0
         for each in range(3):
-            total += each
+            if each:
+                total += each
         return sys._getframe(), total
 
     frame, _ = function()
-    first = function.__code__.co_firstlineno
-    assert code_frame(frame.f_code, frame.f_lasti).line == first + 4
-    offsets = range(0, len(frame.f_code.co_code), 2)
-    found = [code_frame(frame.f_code, offset) for offset in offsets]
-    assert {f.line for f in found} <= set(range(first, first + 5))
-    # Also where the code has no line of its own, as at the end of a loop.
-    end = [f.line for f in found].index(first + 4)
-    assert {f.line for f in found[2:end]} <= set(range(first + 1, first + 4))
-    assert found[0].function.endswith(
-        "test_frame_has_the_line_and_the_beginning_of_the_function.<locals>.function"
-    )
+    code, first = frame.f_code, function.__code__.co_firstlineno
+    found = code_frame(code, frame.f_lasti)
+    assert (found.line, found.first_line, found.file) == (first + 5, first, __file__)
+    assert found.function.endswith(".<locals>.function")
+    # At the end of a loop, where Python lets other threads run, code may have no line of its own.
+    lines = {
+        code_frame(code, start).line for start, _, line in code.co_lines() if start and line is None
+    }
+    assert lines <= set(range(first + 2, first + 6))
 
 
 def test_outermost_frames_of_very_deep_stacks_are_left_out():
