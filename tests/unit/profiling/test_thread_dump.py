@@ -77,6 +77,15 @@ def test_dump_counts_threads_as_a_profile():
     assert profile.to_pprof()
 
 
+def test_calls_of_itself_are_shown_a_few_times():
+    deep = replace(
+        stack("m0", "a"), frames=(WORK,) * 500, source=("down()",) * 500, is_users=(True,) * 500
+    )
+    shown = str(ThreadDump((deep,), 0))
+    assert shown.count("in Svc.work") == 3
+    assert shown.endswith("\n  [Previous line repeated 497 more times]")
+
+
 def test_merging_nothing_is_refused():
     with pytest.raises(bm.UsageError, match="no thread dump"):
         ThreadDump.merge([])

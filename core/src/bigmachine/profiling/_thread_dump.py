@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import linecache
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -153,16 +154,21 @@ def _heading(group: list[ThreadStack]) -> str:
 
 
 def _body(stack: ThreadStack, *, full: bool) -> str:
-    lines = []
-    frames = [*zip(stack.frames, stack.source, stack.is_users, strict=True)]
-    for frame, source, is_users in reversed(frames):
-        if not (full or is_users):
-            continue
-        if not frame.file:
-            lines.append(f"  {frame.function}")
-            continue
-        lines.append(f'  File "{frame.file}", line {frame.line}, in {frame.function}')
+    lines: list[str] = []
+    frames = zip(stack.frames, stack.source, stack.is_users, strict=True)
+    shown = [(frame, source) for frame, source, is_users in frames if full or is_users]
+    for (frame, source), same in itertools.groupby(reversed(shown)):
         # A machine lacks the files of code that was sent by value.
-        if source := source or linecache.getline(frame.file, frame.line).strip():
-            lines.append(f"    {source}")
+        source = source or linecache.getline(frame.file, frame.line).strip()
+        entry = [f"  {frame.function}"]
+        if frame.file:
+            entry = [f'  File "{frame.file}", line {frame.line}, in {frame.function}']
+            entry += [f"    {source}"] if source else []
+        count = len([*same])
+        lines += entry * min(count, _MAX_REPEATED)
+        if count > _MAX_REPEATED:
+            lines.append(f"  [Previous line repeated {count - _MAX_REPEATED} more times]")
     return "\n".join(map(sanitize_line, lines))
+
+
+_MAX_REPEATED = 3  # calls of itself that are shown, as in Python's tracebacks

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..machine._ask import ask_all
+from ..machine._call_options import seconds as limit
 
 if TYPE_CHECKING:
     from ..machine._async import AsyncMachine
@@ -23,7 +24,7 @@ class AsyncInspection(ABC):
         """The machines to look into."""
 
     async def profile(
-        self, seconds: float = 10.0, *, hz: float = 100.0, timeout: float = 10.0
+        self, seconds: float = 10.0, *, hz: float = 100.0, timeout: float | None = 10.0
     ) -> Profile:
         """Profile all machines at once for ``seconds``: one profile, labelled by machine.
 
@@ -35,10 +36,11 @@ class AsyncInspection(ABC):
 
         check_sampling(seconds, hz)
         return await self._merged(
-            lambda machine: machine.profile(seconds, hz=hz), timeout=seconds + timeout
+            lambda machine: machine.profile(seconds, hz=hz),
+            timeout=seconds + limit("timeout", timeout),
         )
 
-    async def heap(self, seconds: float = 0.0, *, timeout: float = 60.0) -> Profile:
+    async def heap(self, seconds: float = 0.0, *, timeout: float | None = 60.0) -> Profile:
         """Show what is in the memory of all machines, in bytes: one profile, labelled by machine.
 
         With ``seconds``, it is what lines of code allocate within that time and keep; see
@@ -47,9 +49,11 @@ class AsyncInspection(ABC):
         from ..profiling._checks import check_heap
 
         check_heap(seconds)
-        return await self._merged(lambda machine: machine.heap(seconds), timeout=seconds + timeout)
+        return await self._merged(
+            lambda machine: machine.heap(seconds), timeout=seconds + limit("timeout", timeout)
+        )
 
-    async def threads(self, *, timeout: float = 10.0) -> ThreadDump:
+    async def threads(self, *, timeout: float | None = 10.0) -> ThreadDump:
         """Return the stack of each thread and each trio task of all machines.
 
         Equal stacks are printed once, with the names of their machines. A machine that fails, or
