@@ -203,6 +203,54 @@ def test_boot_progress_is_shown_while_the_machine_boots():
     assert (machine.boot_done, machine.boot_total) == (5, 20)
 
 
+# -- profiles -------------------------------------------------------------------------
+
+
+PPROF = "/debug/bigmachine/pprof/"
+
+
+def test_browser_gets_a_flame_graph_and_others_pprof_or_text(base, token, get):
+    path = f"{base}/{token}{PPROF}profile?seconds=0.05"
+    page = httpx.get(path, headers={"Accept": "text/html,*/*"})
+    assert page.headers["content-type"].startswith("text/html")
+    assert "script-src 'unsafe-inline'" in page.headers["content-security-policy"]
+    assert httpx.get(path).content[:2] == b"\x1f\x8b"  # gzip
+    assert "flat" in httpx.get(f"{path}&format=text&machine=m0").text
+    assert 'href="profile?seconds=5&amp;format=html"' in get(PPROF).text
+
+
+def test_heap_is_what_machines_have_in_memory(get):
+    table = get(f"{PPROF}heap?format=text").text
+    assert "flat" in table
+    assert get(f"{PPROF}heap?machine=m0").headers["content-disposition"].endswith('"heap.pb.gz"')
+
+
+def test_threads_are_those_of_all_machines_or_of_one(session, get):
+    assert "2 machines" in get(f"{PPROF}threads").text.partition("\n")[0]
+    assert "2 machines" not in get(f"{PPROF}threads?machine=m0").text.partition("\n")[0]
+    short, full = (get(f"{PPROF}threads{query}").text for query in ("", "?full=1"))
+    assert len(full) > len(short)
+
+
+@pytest.mark.parametrize(
+    ("asked", "advice"),
+    [
+        ("profile?seconds=x", "seconds is a number up to 300, such as seconds=10, not 'x'"),
+        ("profile?seconds=-1", "not '-1'"),
+        ("profile?seconds=nan", "not 'nan'"),
+        ("profile?seconds=0", "a profile takes some seconds"),
+        ("heap?seconds=301", "not '301'"),
+        ("profile?format=svg", "format is html, pprof or text, not 'svg'"),
+        ("profile?seconds=0.01&machine=m9", "no machine 'm9' runs; there is m0, m1"),
+        ("threads?machine=m2", "no machine 'm2' runs"),
+    ],
+)
+def test_wrong_question_is_answered_by_what_to_ask(get, asked, advice):
+    answer = get(PPROF + asked)
+    assert answer.status_code == 400
+    assert advice in answer.text
+
+
 # -- where ----------------------------------------------------------------------------
 
 
@@ -318,7 +366,7 @@ def test_page_shows_machines_in_a_real_browser(session, url, tmp_path):
         check=True,
     )
     for machine in session.machines:
-        assert f">{machine.name}</td>" in done.stdout
+        assert f">{machine.name}<span" in done.stdout
     assert "it was cancelled" in done.stdout
     assert f"<title>2 running · {session.name.partition('.')[0]}</title>" in done.stdout
     assert "CONSOLE" not in done.stderr, done.stderr  # no error of the page's, nor of its policy

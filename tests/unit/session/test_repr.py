@@ -48,8 +48,8 @@ def test_machine_tells_its_name_state_address_and_place_and_why_it_stopped():
         async with bm.AsyncSession(Billed, maxprocs=4) as session:
             [machine] = await session.start(1, services={"Work": Work()})
             address = machine.instance.address
-            place = f"at {address}, id i-0, c7i.xlarge spot in us-east-1a, 4 cores"
-            assert repr(machine) == f"<AsyncMachine m0 RUNNING {place}>"
+            place = f"at {address}, id i-0, c7i.xlarge spot in us-east-1a"
+            assert repr(machine) == f"<AsyncMachine m0 RUNNING {place}, 4 cores>"
             assert rows(machine._repr_html_()) == [
                 {
                     "machine": "m0",

@@ -9,15 +9,16 @@ import json
 import logging
 import secrets
 import sys
-from collections.abc import Awaitable, Callable
 from importlib.resources import files
 
 import trio
 
 from ..errors import UsageError
-from ..metrics import OPENMETRICS_TYPE, SessionVariables
+from ..metrics import OPENMETRICS_TYPE
 from ._board import StatusBoard
+from ._http import Handler as Route
 from ._http import Request, Response, serve_connection
+from ._profiles import Inspected, ProfilePages
 from ._text import status_text
 
 logger = logging.getLogger("bigmachine.session")
@@ -26,19 +27,17 @@ _PAGE = {
     "/": ("page.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/debug/bigmachine/pprof/": ("pprof.html", "text/html; charset=utf-8"),
 }
 
 
-Variables = Callable[[], Awaitable[SessionVariables]]
-
-
 async def serve_debug(
-    board: StatusBoard, addr: str, *, variables: Variables, nursery: trio.Nursery
+    board: StatusBoard, addr: str, *, session: Inspected, nursery: trio.Nursery
 ) -> str:
     """Serve the page at ``addr``, ``HOST:PORT``; print its URL and return it.
 
-    ``variables`` asks all machines for their metrics. Tasks in ``nursery`` serve. Port 0 is any
-    free one. Raises `UsageError` if the address is none, or is in use.
+    Tasks in ``nursery`` serve. Port 0 is any free one. Raises `UsageError` if the address is
+    none, or is in use.
     """
     host, port = _host_and_port(addr)
     try:
@@ -46,7 +45,7 @@ async def serve_debug(
     except OSError as error:
         raise _why_not(addr, error) from error
     port = listeners[0].socket.getsockname()[1]
-    server = DebugServer(board, variables)
+    server = DebugServer(board, session)
     nursery.start_soon(board.measures.run, name="bigmachine measures")
     nursery.start_soon(
         lambda: trio.serve_listeners(server.serve, listeners), name="bigmachine debug"
@@ -70,15 +69,19 @@ class DebugServer:
     It is in no cookie: a browser would send that to whoever listens at another port of this host.
     """
 
-    def __init__(self, board: StatusBoard, variables: Variables) -> None:
+    def __init__(self, board: StatusBoard, session: Inspected) -> None:
         self.token = secrets.token_urlsafe(24)
         self._board = board
-        self._variables = variables
-        self._routes: dict[str, Callable[[], Awaitable[Response]]] = {
+        self._session = session
+        profiles = ProfilePages(session)
+        self._routes: dict[str, Route] = {
             **{path: self._page(*page) for path, page in _PAGE.items()},
             "/status.json": self._status_json,
             "/debug/bigmachine/status": self._status_text,
             "/debug/bigmachine/vars": self._vars,
+            "/debug/bigmachine/pprof/profile": profiles.profile,
+            "/debug/bigmachine/pprof/heap": profiles.heap,
+            "/debug/bigmachine/pprof/threads": profiles.threads,
             "/metrics": self._metrics,
         }
 
@@ -103,32 +106,32 @@ class DebugServer:
         if route is None:
             paths = "".join(f"  {path}\n" for path in self._routes)
             return Response(404, f"There is nothing here. There is:\n{paths}".encode())
-        return await route()
+        return await route(request)
 
     def _is_token(self, text: str) -> bool:
         return secrets.compare_digest(text.encode(), self.token.encode())
 
-    def _page(self, file: str, content_type: str) -> Callable[[], Awaitable[Response]]:
+    def _page(self, file: str, content_type: str) -> Route:
         body = files(__package__).joinpath(file).read_bytes()
 
-        async def page() -> Response:
+        async def page(_: Request) -> Response:
             return Response(200, body, content_type)
 
         return page
 
-    async def _status_json(self) -> Response:
+    async def _status_json(self, _: Request) -> Response:
         self._board.measures.look()
         return _json(dataclasses.asdict(self._board.status()))
 
-    async def _status_text(self) -> Response:
+    async def _status_text(self, _: Request) -> Response:
         self._board.measures.look()
         return Response(200, status_text(self._board.status()).encode())
 
-    async def _vars(self) -> Response:
-        return _json((await self._variables()).to_dict())
+    async def _vars(self, _: Request) -> Response:
+        return _json((await self._session.variables()).to_dict())
 
-    async def _metrics(self) -> Response:
-        text = (await self._variables()).openmetrics()
+    async def _metrics(self, _: Request) -> Response:
+        text = (await self._session.variables()).openmetrics()
         return Response(200, text.encode(), OPENMETRICS_TYPE)
 
 

@@ -47,10 +47,10 @@ class AsyncMachine(Handle):
         self._calls = Calls(controller, options or CallOptions())
 
     def __repr__(self) -> str:
-        return machine_repr(self._controller, kind="AsyncMachine")
+        return machine_repr(self)
 
     def _repr_html_(self) -> str:
-        return machines_html([self._controller])
+        return machines_html([self])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, AsyncMachine):

@@ -6,13 +6,10 @@ All of it is known here: no machine is asked, so it never waits and never fails.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from .._values import State, dollar_text, instance_kind
+from .._values import Instance, State, dollar_text, instance_kind
 from ..errors import sanitize_line
-
-if TYPE_CHECKING:
-    from ._controller import Controller
 
 _HEADER = ("machine", "state", "address", "id", "type", "zone", "cores", "$/hour", "")
 _NUMBERS = ("cores", "$/hour")
@@ -20,13 +17,30 @@ _NUMBERS = ("cores", "$/hour")
 _ORDER = (State.RUNNING, State.STARTING, State.UNSTARTED, State.STOPPED)
 
 
-def machine_repr(machine: Controller, *, kind: str) -> str:
-    """Return what a machine is, as an object of the class ``kind``: its name, state and place."""
+class ShownMachine(Protocol):
+    """What both kinds of machine have; see `AsyncMachine`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def instance(self) -> Instance: ...
+    @property
+    def owned(self) -> bool: ...
+    @property
+    def maxprocs(self) -> int: ...
+    @property
+    def state(self) -> State: ...
+    @property
+    def error(self) -> BaseException | None: ...
+
+
+def machine_repr(machine: ShownMachine) -> str:
+    """Return what a machine is, for people: its class, name, state and place."""
     instance = machine.instance
     place = " in ".join(filter(None, [instance_kind(instance), instance.zone]))
-    cores = machine.maxprocs
+    cores = _cores(machine)
     parts = [
-        f"{machine.name} {machine.lifecycle.state} at {instance.address}",
+        f"{machine.name} {machine.state} at {instance.address}",
         f"id {instance.id}" if instance.id else "",
         place,
         "" if cores is None else f"{cores} core{'s' * (cores != 1)}",
@@ -35,19 +49,19 @@ def machine_repr(machine: Controller, *, kind: str) -> str:
     text = ", ".join(filter(None, parts))
     if (reason := why_stopped(machine)) is not None:
         text += f": {reason}"
-    return f"<{kind} {sanitize_line(text)}>"
+    return f"<{type(machine).__name__} {sanitize_line(text)}>"
 
 
-def machines_html(machines: Sequence[Controller]) -> str:
+def machines_html(machines: Sequence[ShownMachine]) -> str:
     """Return a table of machines, a row for each."""
     from ._html import table
 
     return table(_HEADER, [_row(machine) for machine in machines], right=_NUMBERS)
 
 
-def counts_text(machines: Iterable[Controller]) -> str:
+def counts_text(machines: Iterable[ShownMachine]) -> str:
     """Return how many machines are in each state: ``"5 machines: 3 RUNNING, 2 STARTING"``."""
-    states = [machine.lifecycle.state for machine in machines]
+    states = [machine.state for machine in machines]
     total = f"{len(states) or 'no'} machine{'s' * (len(states) != 1)}"
     if len(set(states)) == 1:
         return f"{total} {states[0]}"
@@ -55,29 +69,34 @@ def counts_text(machines: Iterable[Controller]) -> str:
     return f"{total}: {', '.join(counts)}" if counts else total
 
 
-def why_stopped(machine: Controller) -> str | None:
+def why_stopped(machine: ShownMachine) -> str | None:
     """Return the first line of why a machine stopped, without its name; None if it has not."""
-    if machine.lifecycle.error is None:
+    if machine.error is None:
         return None
-    line = str(machine.lifecycle.error).partition("\n")[0]
+    line = str(machine.error).partition("\n")[0]
     return line.removeprefix(f"{machine.name} ").removeprefix("stopped: ")
 
 
-def _row(machine: Controller) -> list[str]:
+def _cores(machine: ShownMachine) -> int | None:
+    """Return how many it has; None if that may not be known yet, or is of no use any more."""
+    return machine.maxprocs if machine.state == State.RUNNING else None
+
+
+def _row(machine: ShownMachine) -> list[str]:
     from ._html import AMBER, GREEN, RED, dim, dot, escaped
 
     colors = {State.RUNNING: GREEN, State.STOPPED: RED}
-    instance, cores = machine.instance, machine.maxprocs
-    price, state = instance.cost_per_hour, machine.lifecycle.state
+    instance, cores = machine.instance, _cores(machine)
+    price = instance.cost_per_hour
     note = why_stopped(machine) or ("" if machine.owned else "not owned")
     return [
         f"<b>{escaped(machine.name)}</b>",
-        dot(colors.get(state, AMBER), state),
+        dot(colors.get(machine.state, AMBER), machine.state),
         escaped(instance.address),
         escaped(instance.id),
         escaped(instance_kind(instance)),
         escaped(instance.zone),
         "" if cores is None else f"{cores}",
-        "" if price is None else escaped(dollar_text(price)),
+        "" if price is None or machine.state == State.STOPPED else escaped(dollar_text(price)),
         dim(note) if note else "",
     ]

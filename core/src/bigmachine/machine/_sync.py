@@ -50,10 +50,10 @@ class Machine(Handle):
         self._portal = portal
 
     def __repr__(self) -> str:
-        return machine_repr(self._machine._controller, kind="Machine")
+        return machine_repr(self)
 
     def _repr_html_(self) -> str:
-        return machines_html([self._machine._controller])
+        return machines_html([self])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Machine):

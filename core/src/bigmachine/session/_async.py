@@ -62,7 +62,7 @@ from ._fleet import Fleet
 from ._idle import IdleWatch, idle_timeout_of, is_interactive
 from ._inspection import AsyncInspection
 from ._log_thread import off_the_loop
-from ._repr import SessionRepr, Shown
+from ._repr import SessionRepr
 from ._suspension import watch_suspension
 from ._variables import session_variables
 
@@ -142,10 +142,8 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
         self._pid = os.getpid()
         self._is_left = False
 
-    def _shown(self) -> tuple[Shown, str]:
-        machines = self._fleet.controllers if self._fleet else []
-        shown = Shown(self.name, machines, self.cost)
-        return shown, "closed" if self._is_left else "open" if self._fleet else "not open"
+    def _identity(self) -> tuple[str, str]:
+        return self.name, "closed" if self._is_left else "open" if self._fleet else "not open"
 
     @property
     def name(self) -> str:
@@ -296,7 +294,7 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
 
         if self._nursery is None:
             raise _not_open()
-        return await serve_debug(self._board, addr, variables=self.variables, nursery=self._nursery)
+        return await serve_debug(self._board, addr, session=self, nursery=self._nursery)
 
     async def shutdown(self) -> None:
         """Free every machine; return when each is confirmed to be gone. May be called again."""

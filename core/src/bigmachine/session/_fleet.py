@@ -64,12 +64,6 @@ class Fleet:
         machines = [*self._machines.values()]  # at once: other threads read this, too
         return [machine for machine in machines if machine.state < State.STOPPED]
 
-    @property
-    def controllers(self) -> list[Controller]:
-        """What leads those that are not ``STOPPED``."""
-        controllers = [*self._machines]  # at once: other threads read this, too
-        return [one for one in controllers if one.lifecycle.state < State.STOPPED]
-
     def add(
         self,
         instance: Instance,

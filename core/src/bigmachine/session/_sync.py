@@ -30,7 +30,7 @@ from ..system import System
 from ..system._entrypoints import choose_system
 from ..system._options import environment_options
 from ._arguments import DEFAULT_DEBUG_ADDRESS, check_session, debug_address
-from ._repr import SessionRepr, Shown
+from ._repr import SessionRepr
 
 if TYPE_CHECKING:
     from ..machine._async import AsyncMachine
@@ -88,10 +88,9 @@ class Session(SessionRepr, Handle):
         self._opened: _Opened | None = None
         self._is_shut = False
 
-    def _shown(self) -> tuple[Shown | None, str]:
-        is_open = self._opened is not None
-        shown = self._session._shown()[0] if self._session is not None else None
-        return shown, "closed" if self._is_shut else "open" if is_open else "not open"
+    def _identity(self) -> tuple[str, str]:
+        name = "" if self._session is None else self._session.name
+        return name, "closed" if self._is_shut else "open" if self._opened else "not open"
 
     def __enter__(self) -> Session:
         self._open()
