@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import trio
+
 from ..machine._ask import ask_all
 from ..machine._call_options import seconds as limit
 
@@ -73,4 +75,6 @@ class AsyncInspection(ABC):
         from ..profiling import Profile
 
         found, failures = await ask_all(self.machines, ask, timeout=timeout)
-        return replace(Profile.merge(found.values()), failures=failures)
+        # In a thread: it takes a second for hundreds of machines, and keepalives must go on.
+        merged = await trio.to_thread.run_sync(Profile.merge, found.values())
+        return replace(merged, failures=failures)
