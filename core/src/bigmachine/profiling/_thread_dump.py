@@ -78,7 +78,7 @@ class ThreadDump:
         parts += [f"{_heading(group)}\n{_body(group[0], full=full)}" for group in ordered]
         if len(shown) < len(self.stacks):
             others = [stack for stack in self.stacks if not any(stack.is_users)]
-            parts.append(f"{_kinds(others)} of bigmachine's own; text(full=True) shows them")
+            parts.append(f"{_kinds(others)} run no code of yours; text(full=True) shows them")
         parts += [sanitize_line(f"not in it: {m}: {why}") for m, why in self.failures.items()]
         return "\n\n".join(parts)
 
