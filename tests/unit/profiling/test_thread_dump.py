@@ -55,6 +55,16 @@ def test_frames_of_bigmachine_are_shown_only_on_request():
     assert "no code of yours" not in dump.text(full=True)
 
 
+def test_method_that_runs_in_another_process_is_named():
+    waiting = replace(stack("m0", "a", method="Svc.work"), is_users=(False, False))
+    asked = replace(waiting, method="Supervisor.tail")
+    assert str(ThreadDump((waiting, asked), 0)).splitlines()[2:] == [
+        "1 thread waits in Svc.work: m0 a",
+        "",
+        "1 thread, 0 tasks run no code of yours; text(full=True) shows them",
+    ]
+
+
 def test_dump_names_what_is_not_in_it_and_is_harmless_on_a_terminal():
     dump = ThreadDump((stack("m0", "\x1b[2J\nx"),), 0, failures={"m1": "\x1b[31mit stopped"})
     assert "\x1b" not in str(dump)

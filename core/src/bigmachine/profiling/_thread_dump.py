@@ -66,7 +66,7 @@ class ThreadDump:
         stack.
         """
         groups: dict[tuple[object, ...], list[ThreadStack]] = {}
-        shown = [stack for stack in self.stacks if full or any(stack.is_users)]
+        shown = [stack for stack in self.stacks if full or _is_users(stack)]
         for stack in shown:
             key = (stack.kind, stack.is_running, stack.method, stack.frames)
             groups.setdefault(key, []).append(stack)
@@ -75,9 +75,9 @@ class ThreadDump:
             key=lambda group: (not group[0].is_running, not group[0].method, -len(group)),
         )
         parts = [self._counts()]
-        parts += [f"{_heading(group)}\n{_body(group[0], full=full)}" for group in ordered]
+        parts += [f"{_heading(group)}\n{_body(group[0], full=full)}".strip() for group in ordered]
         if len(shown) < len(self.stacks):
-            others = [stack for stack in self.stacks if not any(stack.is_users)]
+            others = [stack for stack in self.stacks if not _is_users(stack)]
             parts.append(f"{_kinds(others)} run no code of yours; text(full=True) shows them")
         parts += [sanitize_line(f"not in it: {m}: {why}") for m, why in self.failures.items()]
         return "\n\n".join(parts)
@@ -130,6 +130,12 @@ class ThreadDump:
         if machines:
             counts += f" on {_count(len(machines), 'machine')}: {' '.join(machines)}"
         return counts
+
+
+def _is_users(stack: ThreadStack) -> bool:
+    """Whether it runs code of the user's; for a parallel method, in another process."""
+    is_method = bool(stack.method) and not stack.method.startswith("Supervisor.")
+    return is_method or any(stack.is_users)
 
 
 def _kinds(stacks: Sequence[ThreadStack]) -> str:
