@@ -56,10 +56,9 @@ class Sampler:
         own_began, looks, pause = time.thread_time_ns(), 0, self._period
         end = began + round(seconds * 1e9)
         self._look(None)
-        # At random intervals, so as not to be in step with what the program does at regular ones.
-        while last < end and not self._stopped.wait(
-            min((end - last) / 1e9, pause * random.uniform(0.5, 1.5))
-        ):
+        while last < end and not self._stopped.is_set():
+            # At random moments, so as not to be in step with what the program does regularly.
+            self._stopped.wait(min((end - last) / 1e9, pause * random.uniform(0.5, 1.5)))
             now = time.monotonic_ns()
             self._look(now - last)
             last, looks = now, looks + 1
