@@ -64,8 +64,9 @@ def test_page_has_the_stacks_of_each_machine():
         data["functions"].index([frame.function, frame.file, frame.first_line])
         for frame in (MAIN, WORK)
     )
-    assert data["stacks"][0] == [0, [main, work], [9_000_000_000, 3_000_000_000]]
-    assert [values[1] for _, _, values in data["stacks"]] == [
+    assert data["stacks"][0] == [main, work]
+    assert data["samples"][0] == [0, 0, [9_000_000_000, 3_000_000_000]]
+    assert [values[1] for _, _, values in data["samples"]] == [
         sample.values[1] for sample in PROFILE.samples
     ]
 
@@ -73,6 +74,7 @@ def test_page_has_the_stacks_of_each_machine():
 def test_names_in_a_profile_can_not_become_elements():
     page = Page(PROFILE.flame_graph(title="<script>alert(2)</script>"))
     assert len(page.scripts) == 2
+    assert "<" not in page.scripts[0]
     assert "img" not in page.tags
     data = json.loads(page.scripts[0])
     assert data["functions"][-1][0] == EVIL.function

@@ -8,12 +8,11 @@ import threading
 import tracemalloc
 
 import pytest
-import trio
 
 import bigmachine as bm
 from bigmachine.profiling import _heap
 from bigmachine.profiling._heap import Heap
-from bigmachine.profiling._in_thread import profile_heap
+from bigmachine.profiling._request import ProfileRequest
 from bigmachine.profiling._top import top_rows
 from tests.support.waiting import until
 
@@ -97,16 +96,17 @@ def test_tracing_goes_on_until_the_last_of_several_has_ended():
 
 def test_what_is_traced_from_the_start_is_shown_whole_and_traced_on():
     kept: list[bytes] = []
-    tracemalloc.start(4)
+    tracemalloc.start(1)  # so that all calls of allocate() look the same
     try:
         allocate(kept)
         profile = Heap(process_bytes=1 << 40).run(0)
-        with growing():
-            pass
+        with growing() as found:
+            allocate(kept)
         assert tracemalloc.is_tracing()
     finally:
         tracemalloc.stop()
     assert row(profile, "allocate").flat >= 3 * MIB
+    assert row(found[0], "allocate").flat < 3.5 * MIB
     assert row(profile, _heap.NOT_TRACED.function).flat > 0
     assert profile.total() == 1 << 40
 
@@ -114,4 +114,4 @@ def test_what_is_traced_from_the_start_is_shown_whole_and_traced_on():
 @pytest.mark.parametrize("seconds", [-1, "1", float("inf"), True])
 def test_bad_seconds_are_refused(seconds):
     with pytest.raises(bm.UsageError, match="how long to trace"):
-        trio.run(lambda: profile_heap(seconds, process_bytes=0))
+        ProfileRequest("heap", seconds).check()

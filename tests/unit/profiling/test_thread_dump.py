@@ -50,9 +50,19 @@ def test_frames_of_bigmachine_are_shown_only_on_request():
     own = replace(stack("m0", "loop", kind="task"), is_users=(False, False))
     dump = ThreadDump((stack("m0", "a"), own), taken_at=0)
     assert "_call.py" not in str(dump)
-    assert str(dump).endswith("0 threads, 1 task of bigmachine's own; text(full=True) shows them")
+    assert str(dump).endswith("0 threads, 1 task run no code of yours; text(full=True) shows them")
     assert dump.text(full=True).count("_call.py") == 2
-    assert "bigmachine's own" not in dump.text(full=True)
+    assert "no code of yours" not in dump.text(full=True)
+
+
+def test_method_that_runs_in_another_process_is_named():
+    waiting = replace(stack("m0", "a", method="Svc.work"), is_users=(False, False))
+    asked = replace(waiting, method="Supervisor.tail")
+    assert str(ThreadDump((waiting, asked), 0)).splitlines()[2:] == [
+        "1 thread waits in Svc.work: m0 a",
+        "",
+        "1 thread, 0 tasks run no code of yours; text(full=True) shows them",
+    ]
 
 
 def test_dump_names_what_is_not_in_it_and_is_harmless_on_a_terminal():
@@ -75,6 +85,15 @@ def test_dump_counts_threads_as_a_profile():
     assert profile.filter(machine="m0", method="Svc.work").total() == 1
     assert profile.total() == 2
     assert profile.to_pprof()
+
+
+def test_calls_of_itself_are_shown_a_few_times():
+    deep = replace(
+        stack("m0", "a"), frames=(WORK,) * 500, source=("down()",) * 500, is_users=(True,) * 500
+    )
+    shown = str(ThreadDump((deep,), 0))
+    assert shown.count("in Svc.work") == 3
+    assert shown.endswith("\n  [Previous line repeated 497 more times]")
 
 
 def test_merging_nothing_is_refused():
@@ -127,4 +146,4 @@ def test_threads_that_run_and_wait_and_tasks_are_told_apart():
     assert dump["sleeps"].frames[-1].function.endswith("sleeper")
     assert dump["sleeps"].source[-1] == "await trio.sleep_forever()"
     assert any(f.function.endswith("compute") for f in dump["computes"].frames)
-    assert not any("dump_threads" in str(s.frames) for s in dump.values() if s.kind == "task")
+    assert not any(name.endswith(".main") for name in dump)  # the task that has asked

@@ -33,6 +33,11 @@ class Parallel:
         return os.getpid()
 
     @bm.parallel
+    def compute(self):
+        while True:
+            sum(range(1000))
+
+    @bm.parallel
     def increment(self):
         self.count += 1
         return os.getpid(), self.count

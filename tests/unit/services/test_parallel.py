@@ -51,6 +51,18 @@ def test_calls_run_in_at_most_maxprocs_child_processes(machine):
     assert pids.isdisjoint({machine.call("P.machine_pid"), os.getpid()})
 
 
+def test_profile_shows_what_runs_in_processes(machine):
+    future = machine.submit("P.compute")
+    until(lambda: "Parallel.compute" in machine.profile(0.1).top())
+    profile = machine.profile(0.2)
+    future.cancel()
+    hottest = max(profile.samples, key=lambda sample: sample.values[-1])
+    assert any(frame.function == "Parallel.compute" for frame in hottest.stack)
+    labels = dict(hottest.labels)
+    assert labels["machine"] == machine.name
+    assert int(labels["process"]) not in {machine.call("P.machine_pid"), os.getpid()}
+
+
 def test_two_calls_run_at_once_in_two_processes(machine, tmp_path):
     one = machine.submit("P.meet", tmp_path, "one", "two")
     two = machine.submit("P.meet", tmp_path, "two", "one")

@@ -58,6 +58,24 @@ def test_machine_that_stops_meanwhile_is_named_and_the_rest_is_returned(run):
     run(test)
 
 
+class Starting:
+    async def setup(self, session: bm.AsyncPeerSession) -> None:
+        await trio.sleep_forever()
+
+    def method(self) -> None: ...
+
+
+def test_machine_that_is_still_starting_is_named(run):
+    async def test(session, machines):
+        [starting] = await session.start(1, services={"S": Starting()}, wait=False)
+        await starting.wait(bm.State.STARTING)
+        dump = await session.threads()
+        assert dump.failures == {starting.name: "it is still STARTING"}
+        starting.cancel()
+
+    run(test)
+
+
 def test_error_is_raised_if_no_machine_answers_in_time(run):
     async def test(session, machines):
         with pytest.raises(bm.CallTimeout):  # its profile alone takes as long
@@ -81,6 +99,8 @@ def test_bad_arguments_are_refused_before_any_machine_is_asked(run):
             machine.cancel()
         with pytest.raises(bm.UsageError, match="seconds is how long"):
             await session.profile(0)
+        with pytest.raises(bm.UsageError, match="timeout is a number of seconds"):
+            await session.heap(timeout="1")
         with pytest.raises(bm.UsageError, match="hz is how often"):
             await machines[0].profile(1, hz=0)
 

@@ -18,16 +18,22 @@ async def ask_all(
     machines: Sequence[AsyncMachine],
     ask: Callable[[AsyncMachine], Awaitable[T]],
     *,
-    timeout: float,
+    timeout: float | None,
 ) -> tuple[dict[str, T], dict[str, str]]:
     """Call ``ask`` with each machine that is ``RUNNING``, with ``timeout`` for its calls.
 
-    Returns the answers, and why there is none, both by the machine's name. If there is no answer
-    at all, raises the first machine's error, or `UsageError` if no machine runs.
+    Returns the answers, and why there is none, as for a machine that is starting; both by the
+    machine's name. If there is no answer at all, raises the first machine's error, or `UsageError`
+    if no machine runs.
     """
     running = [machine for machine in machines if machine.state is State.RUNNING]
     if not running:
         raise UsageError("no machine of this session is running; start() some first")
+    failures = {
+        machine.name: f"it is still {machine.state}"
+        for machine in machines
+        if machine.state < State.RUNNING
+    }
     answers: dict[str, T] = {}
     errors: dict[str, Exception] = {}
 
@@ -42,8 +48,9 @@ async def ask_all(
             nursery.start_soon(ask_one, machine)
     if not answers:
         raise next(iter(errors.values()))
-    names = [machine.name for machine in running]  # in the order of the machines
+    failures |= {name: f"{error}" or repr(error) for name, error in errors.items()}
+    names = [machine.name for machine in machines]  # in the order of the machines
     return (
         {name: answers[name] for name in names if name in answers},
-        {name: f"{errors[name]}" or repr(errors[name]) for name in names if name in errors},
+        {name: failures[name] for name in names if name in failures},
     )

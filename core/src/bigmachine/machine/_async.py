@@ -203,8 +203,8 @@ class AsyncMachine(Handle):
         """Profile it for ``seconds``: where its CPU time goes, function by function.
 
         Its process looks at the stacks of its threads ``hz`` times a second; that takes 2 % of
-        one processor at most, and needs no permission. The methods go on meanwhile. The profile
-        has a label ``machine`` and one for each thread.
+        one processor at most, and needs no permission. The methods go on meanwhile. The samples
+        have labels: ``machine``, ``thread``, and for parallel methods their ``process``.
         """
         from ..profiling._checks import check_sampling
 

@@ -47,26 +47,33 @@ def _title(profile: Samples) -> str:
 
 
 def _data(profile: Samples, title: str) -> dict[str, object]:
-    """Return what the page's program needs: functions are numbers, stacks have the root first."""
+    """Return what the page's program needs.
+
+    A stack has the numbers of its functions, the root first; a sample has its machine's number, its
+    stack's, and its values.
+    """
     machines = {name: at for at, name in enumerate(profile.machines)}
     functions: dict[tuple[str, str, int], int] = {}
-    stacks: dict[tuple[int, ...], list[int]] = {}  # by machine and functions
+    stacks: dict[tuple[Frame, ...], int] = {}
+    costs: dict[tuple[int, int], list[int]] = {}  # by machine and stack
+    for sample in profile.samples:
+        machine = machines.get(dict(sample.labels).get("machine", ""), -1)
+        stack = stacks.setdefault(sample.stack, len(stacks))
+        values = costs.setdefault((machine, stack), [0] * len(sample.values))
+        values[:] = map(sum, zip(values, sample.values, strict=True))
 
     def number(frame: Frame) -> int:
         key = (sanitize_line(frame.function), sanitize_line(frame.file), frame.first_line)
         return functions.setdefault(key, len(functions))
 
-    for sample in profile.samples:
-        machine = machines.get(dict(sample.labels).get("machine", ""), -1)
-        key = (machine, *(number(frame) for frame in reversed(sample.stack)))
-        values = stacks.setdefault(key, [0] * len(sample.values))
-        values[:] = map(sum, zip(values, sample.values, strict=True))
+    numbers = [[number(frame) for frame in reversed(stack)] for stack in stacks]
     return {
         "title": sanitize_line(title),
         "types": [[kind.type, kind.unit] for kind in profile.value_types],
         "machines": [*machines],
         "functions": [*functions],
-        "stacks": [[key[0], key[1:], values] for key, values in stacks.items()],
+        "stacks": numbers,
+        "samples": [[machine, stack, values] for (machine, stack), values in costs.items()],
         "seconds": profile.seconds if profile.period else 0,
         "notes": [
             *(sanitize_line(f"not in it: {m}: {why}") for m, why in profile.failures.items()),

@@ -32,16 +32,14 @@ class _Encoder:
         self._strings = {"": 0}
         self._functions: dict[tuple[str, str, int], int] = {}
         self._locations: dict[Frame, int] = {}
+        # Encoded: each machine has the same stacks, and each stack the same labels as others.
+        self._stacks: dict[tuple[Frame, ...], bytes] = {}
+        self._label_sets: dict[tuple[tuple[str, str], ...], bytes] = {}
         self._tables = bytearray()
         types = b"".join(_bytes(_SAMPLE_TYPE, self._type(kind)) for kind in profile.value_types)
         samples = b"".join(
-            _bytes(
-                _SAMPLE,
-                _packed(1, map(self._location, sample.stack))
-                + _packed(2, sample.values)
-                + b"".join(_bytes(3, self._label(*label)) for label in sample.labels),
-            )
-            for sample in profile.samples
+            _bytes(_SAMPLE, self._stack(at.stack) + _packed(2, at.values) + self._labels(at.labels))
+            for at in profile.samples
         )
         # Without a mapping that has all of this, pprof looks for the program's file.
         has = (_HAS_FUNCTIONS, _HAS_FILENAMES, _HAS_LINE_NUMBERS, _HAS_INLINE_FRAMES)
@@ -68,8 +66,17 @@ class _Encoder:
     def _type(self, kind: ValueType) -> bytes:
         return _int(1, self._string(kind.type)) + _int(2, self._string(kind.unit))
 
-    def _label(self, key: str, value: str) -> bytes:
-        return _int(1, self._string(key)) + _int(2, self._string(value))
+    def _stack(self, stack: tuple[Frame, ...]) -> bytes:
+        if (known := self._stacks.get(stack)) is None:
+            known = self._stacks[stack] = _packed(1, map(self._location, stack))
+        return known
+
+    def _labels(self, labels: tuple[tuple[str, str], ...]) -> bytes:
+        if (known := self._label_sets.get(labels)) is None:
+            pairs = ((self._string(key), self._string(value)) for key, value in labels)
+            encoded = (_bytes(3, _int(1, key) + _int(2, value)) for key, value in pairs)
+            known = self._label_sets[labels] = b"".join(encoded)
+        return known
 
     def _location(self, frame: Frame) -> int:
         if (known := self._locations.get(frame)) is not None:

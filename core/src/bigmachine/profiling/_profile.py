@@ -36,13 +36,12 @@ class Profile(Samples):
 
     def labelled(self, **labels: str) -> Profile:
         """Return it with ``labels`` on each sample; they replace labels of the same name."""
-        return replace(
-            self,
-            samples=tuple(
-                replace(sample, labels=tuple(sorted({**dict(sample.labels), **labels}.items())))
-                for sample in self.samples
-            ),
+        known = {sample.labels for sample in self.samples}
+        new = {old: tuple(sorted({**dict(old), **labels}.items())) for old in known}
+        samples = (
+            Sample(sample.stack, sample.values, new[sample.labels]) for sample in self.samples
         )
+        return replace(self, samples=tuple(samples))
 
     def filter(self, **labels: str) -> Profile:
         """Return only the samples that have all of ``labels``: ``filter(machine="m0")``."""
@@ -61,16 +60,19 @@ class Profile(Samples):
         if not profiles:
             raise UsageError("there is no profile to merge")
         first = profiles[0]
-        sums: dict[tuple[tuple[Frame, ...], tuple[tuple[str, str], ...]], list[int]] = {}
+        sums: dict[tuple[tuple[Frame, ...], tuple[tuple[str, str], ...]], tuple[int, ...]] = {}
         for profile in profiles:
             if profile.value_types != first.value_types:
                 raise UsageError(f"{first!r} and {profile!r} measure different things")
             for sample in profile.samples:
-                values = sums.setdefault((sample.stack, sample.labels), [0] * len(sample.values))
-                values[:] = map(sum, zip(values, sample.values, strict=True))
+                key = (sample.stack, sample.labels)
+                before = sums.get(key)
+                sums[key] = sample.values if before is None else _sum(before, sample.values)
         return cls(
             value_types=first.value_types,
-            samples=tuple(Sample(stack, tuple(v), labels) for (stack, labels), v in sums.items()),
+            samples=tuple(
+                Sample(stack, values, labels) for (stack, labels), values in sums.items()
+            ),
             started_at=min(profile.started_at for profile in profiles),
             seconds=max(profile.seconds for profile in profiles),
             period=max(profile.period for profile in profiles),
@@ -109,3 +111,7 @@ class Profile(Samples):
         shows all machines or one.
         """
         return flame_graph_page(self, title=title)
+
+
+def _sum(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(map(sum, zip(first, second, strict=True)))

@@ -41,6 +41,7 @@ class Sampler:
         self._stopped = threading.Event()
         self._costs: dict[tuple[str, _Key], list[int]] = {}  # wall and CPU time, in nanoseconds
         self._codes: dict[int, CodeType] = {}
+        self._frames: dict[tuple[int, int], Frame] = {}
         self._threads: dict[int, _Thread] = {}  # by ident
         self._cpu_ns = 0  # of all stacks
 
@@ -55,10 +56,9 @@ class Sampler:
         own_began, looks, pause = time.thread_time_ns(), 0, self._period
         end = began + round(seconds * 1e9)
         self._look(None)
-        # At random intervals, so as not to be in step with what the program does at regular ones.
-        while last < end and not self._stopped.wait(
-            min((end - last) / 1e9, pause * random.uniform(0.5, 1.5))
-        ):
+        while last < end and not self._stopped.is_set():
+            # At random moments, so as not to be in step with what the program does regularly.
+            self._stopped.wait(min((end - last) / 1e9, pause * random.uniform(0.5, 1.5)))
             now = time.monotonic_ns()
             self._look(now - last)
             last, looks = now, looks + 1
@@ -122,8 +122,15 @@ class Sampler:
         return tuple(key)
 
     def _stack(self, key: _Key) -> tuple[Frame, ...]:
-        frames = [code_frame(self._codes[key[at]], key[at + 1]) for at in range(0, len(key) - 1, 2)]
-        return (*frames, DEEPER) if len(key) % 2 else tuple(frames)
+        places = zip(key[::2], key[1::2], strict=False)
+        frames = tuple(self._frame(*place) for place in places)
+        return (*frames, DEEPER) if len(key) % 2 else frames
+
+    def _frame(self, code: int, offset: int) -> Frame:
+        # The same object for all stacks, so that it is sent once.
+        if (frame := self._frames.get((code, offset))) is None:
+            frame = self._frames[code, offset] = code_frame(self._codes[code], offset)
+        return frame
 
 
 class _Thread:

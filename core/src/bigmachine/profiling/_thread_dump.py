@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import linecache
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -65,7 +66,7 @@ class ThreadDump:
         stack.
         """
         groups: dict[tuple[object, ...], list[ThreadStack]] = {}
-        shown = [stack for stack in self.stacks if full or any(stack.is_users)]
+        shown = [stack for stack in self.stacks if full or _is_users(stack)]
         for stack in shown:
             key = (stack.kind, stack.is_running, stack.method, stack.frames)
             groups.setdefault(key, []).append(stack)
@@ -74,10 +75,10 @@ class ThreadDump:
             key=lambda group: (not group[0].is_running, not group[0].method, -len(group)),
         )
         parts = [self._counts()]
-        parts += [f"{_heading(group)}\n{_body(group[0], full=full)}" for group in ordered]
+        parts += [f"{_heading(group)}\n{_body(group[0], full=full)}".strip() for group in ordered]
         if len(shown) < len(self.stacks):
-            others = [stack for stack in self.stacks if not any(stack.is_users)]
-            parts.append(f"{_kinds(others)} of bigmachine's own; text(full=True) shows them")
+            others = [stack for stack in self.stacks if not _is_users(stack)]
+            parts.append(f"{_kinds(others)} run no code of yours; text(full=True) shows them")
         parts += [sanitize_line(f"not in it: {m}: {why}") for m, why in self.failures.items()]
         return "\n\n".join(parts)
 
@@ -131,6 +132,12 @@ class ThreadDump:
         return counts
 
 
+def _is_users(stack: ThreadStack) -> bool:
+    """Whether it runs code of the user's; for a parallel method, in another process."""
+    is_method = bool(stack.method) and not stack.method.startswith("Supervisor.")
+    return is_method or any(stack.is_users)
+
+
 def _kinds(stacks: Sequence[ThreadStack]) -> str:
     kinds = [stack.kind for stack in stacks]
     return f"{_count(kinds.count('thread'), 'thread')}, {_count(kinds.count('task'), 'task')}"
@@ -153,16 +160,21 @@ def _heading(group: list[ThreadStack]) -> str:
 
 
 def _body(stack: ThreadStack, *, full: bool) -> str:
-    lines = []
-    frames = [*zip(stack.frames, stack.source, stack.is_users, strict=True)]
-    for frame, source, is_users in reversed(frames):
-        if not (full or is_users):
-            continue
-        if not frame.file:
-            lines.append(f"  {frame.function}")
-            continue
-        lines.append(f'  File "{frame.file}", line {frame.line}, in {frame.function}')
+    lines: list[str] = []
+    frames = zip(stack.frames, stack.source, stack.is_users, strict=True)
+    shown = [(frame, source) for frame, source, is_users in frames if full or is_users]
+    for (frame, source), same in itertools.groupby(reversed(shown)):
         # A machine lacks the files of code that was sent by value.
-        if source := source or linecache.getline(frame.file, frame.line).strip():
-            lines.append(f"    {source}")
+        source = source or linecache.getline(frame.file, frame.line).strip()
+        entry = [f"  {frame.function}"]
+        if frame.file:
+            entry = [f'  File "{frame.file}", line {frame.line}, in {frame.function}']
+            entry += [f"    {source}"] if source else []
+        count = len([*same])
+        lines += entry * min(count, _MAX_REPEATED)
+        if count > _MAX_REPEATED:
+            lines.append(f"  [Previous line repeated {count - _MAX_REPEATED} more times]")
     return "\n".join(map(sanitize_line, lines))
+
+
+_MAX_REPEATED = 3  # calls of itself that are shown, as in Python's tracebacks

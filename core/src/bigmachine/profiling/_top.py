@@ -25,11 +25,13 @@ def top_rows(profile: Samples, *, by: str = "function", value: str = "") -> list
     if by not in _KEYS:
         raise UsageError(f"by is 'function' or 'line', not {by!r}")
     index, key = profile.index(value), _KEYS[by]
+    costs: dict[tuple[Frame, ...], int] = {}  # of all machines and threads
+    for sample in profile.samples:
+        costs[sample.stack] = costs.get(sample.stack, 0) + sample.values[index]
     flat: dict[Frame, int] = {}
     cum: dict[Frame, int] = {}
-    for sample in profile.samples:
-        cost = sample.values[index]
-        frames = [key(frame) for frame in sample.stack]
+    for stack, cost in costs.items():
+        frames = [key(frame) for frame in stack]
         for frame in set(frames):  # once, however often it calls itself
             cum[frame] = cum.get(frame, 0) + cost
         if frames:

@@ -7,7 +7,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import trio
+
 from ..machine._ask import ask_all
+from ..machine._call_options import seconds as limit
 
 if TYPE_CHECKING:
     from ..machine._async import AsyncMachine
@@ -23,7 +26,7 @@ class AsyncInspection(ABC):
         """The machines to look into."""
 
     async def profile(
-        self, seconds: float = 10.0, *, hz: float = 100.0, timeout: float = 10.0
+        self, seconds: float = 10.0, *, hz: float = 100.0, timeout: float | None = 10.0
     ) -> Profile:
         """Profile all machines at once for ``seconds``: one profile, labelled by machine.
 
@@ -35,10 +38,11 @@ class AsyncInspection(ABC):
 
         check_sampling(seconds, hz)
         return await self._merged(
-            lambda machine: machine.profile(seconds, hz=hz), timeout=seconds + timeout
+            lambda machine: machine.profile(seconds, hz=hz),
+            timeout=seconds + limit("timeout", timeout),
         )
 
-    async def heap(self, seconds: float = 0.0, *, timeout: float = 60.0) -> Profile:
+    async def heap(self, seconds: float = 0.0, *, timeout: float | None = 60.0) -> Profile:
         """Show what is in the memory of all machines, in bytes: one profile, labelled by machine.
 
         With ``seconds``, it is what lines of code allocate within that time and keep; see
@@ -47,9 +51,11 @@ class AsyncInspection(ABC):
         from ..profiling._checks import check_heap
 
         check_heap(seconds)
-        return await self._merged(lambda machine: machine.heap(seconds), timeout=seconds + timeout)
+        return await self._merged(
+            lambda machine: machine.heap(seconds), timeout=seconds + limit("timeout", timeout)
+        )
 
-    async def threads(self, *, timeout: float = 10.0) -> ThreadDump:
+    async def threads(self, *, timeout: float | None = 10.0) -> ThreadDump:
         """Return the stack of each thread and each trio task of all machines.
 
         Equal stacks are printed once, with the names of their machines. A machine that fails, or
@@ -69,4 +75,6 @@ class AsyncInspection(ABC):
         from ..profiling import Profile
 
         found, failures = await ask_all(self.machines, ask, timeout=timeout)
-        return replace(Profile.merge(found.values()), failures=failures)
+        # In a thread: it takes a second for hundreds of machines, and keepalives must go on.
+        merged = await trio.to_thread.run_sync(Profile.merge, found.values())
+        return replace(merged, failures=failures)

@@ -160,18 +160,18 @@ class Session(SessionRepr, Handle):
         return opened.run(opened.session.variables, timeout=timeout)
 
     def profile(
-        self, seconds: float = 10.0, *, hz: float = 100.0, timeout: float = 10.0
+        self, seconds: float = 10.0, *, hz: float = 100.0, timeout: float | None = 10.0
     ) -> Profile:
         """Profile all machines at once; see `AsyncSession.profile`."""
         opened = self._open()
         return opened.run(opened.session.profile, seconds, hz=hz, timeout=timeout)
 
-    def heap(self, seconds: float = 0.0, *, timeout: float = 60.0) -> Profile:
+    def heap(self, seconds: float = 0.0, *, timeout: float | None = 60.0) -> Profile:
         """Show what is in the memory of all machines; see `AsyncSession.heap`."""
         opened = self._open()
         return opened.run(opened.session.heap, seconds, timeout=timeout)
 
-    def threads(self, *, timeout: float = 10.0) -> ThreadDump:
+    def threads(self, *, timeout: float | None = 10.0) -> ThreadDump:
         """Return the stacks of all machines; see `AsyncSession.threads`."""
         opened = self._open()
         return opened.run(opened.session.threads, timeout=timeout)

@@ -83,6 +83,7 @@ async def serve(
             activity=server.activity,
             driver_heard=lambda: server.heard_from(driver),
             measure=MachineVariables(server, maxprocs=maxprocs).measure,
+            profile_processes=services.profile_processes,
             exit=process_exit.exit if process_exit is not None else system.exit,
             notices=notices,
             # Not inherited by processes that services start: they are not machines.

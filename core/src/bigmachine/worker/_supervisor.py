@@ -24,6 +24,7 @@ from ._notices import Notices
 
 if TYPE_CHECKING:
     from ..profiling import Profile, ThreadDump
+    from ..profiling._request import ProfileRequest
 
 logger = logging.getLogger("bigmachine.machine")
 
@@ -38,8 +39,9 @@ class Supervisor:
     ``flush`` sends the pending replies, in at most so many seconds; ``heard`` is called at each
     keepalive; ``exit`` ends the machine. ``driver_heard`` tells when the driver sent something
     last, on trio's clock; ``activity`` is `Server.activity`; ``measure`` returns the machine's
-    metrics. ``notices`` are those of its provider, if the system has them, and ``log`` is the
-    folder of the boot program's log, if there is one.
+    metrics, and ``profile_processes`` is `Services.profile_processes`. ``notices`` are those of
+    its provider, if the system has them, and ``log`` is the folder of the boot program's log, if
+    there is one.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Supervisor:
         activity: Callable[[], tuple[int, bool]],
         driver_heard: Callable[[], float],
         measure: Callable[[], Awaitable[dict[str, Any]]],
+        profile_processes: Callable[[ProfileRequest], Awaitable[list[Profile]]],
         exit: Callable[[int], object],
         notices: Notices | None = None,
         log: str = "",
@@ -68,6 +71,7 @@ class Supervisor:
         self._activity = activity
         self._driver_heard = driver_heard
         self._measure = measure
+        self._profile_processes = profile_processes
         self._exit = exit
         self._notices = notices
         self._log = log
@@ -130,16 +134,30 @@ class Supervisor:
         return await self._measure()
 
     async def profile(self, seconds: float, hz: float) -> Profile:
-        """Sample the stacks of this process for ``seconds``; see `AsyncMachine.profile`."""
-        from ..profiling._in_thread import profile_process  # most machines are never asked
+        """Sample the stacks of this machine for ``seconds``; see `AsyncMachine.profile`."""
+        from ..profiling._request import ProfileRequest  # most machines are never asked
 
-        return await profile_process(seconds, hz)
+        return await self._profile(ProfileRequest("cpu", seconds, hz))
 
     async def heap(self, seconds: float) -> Profile:
-        """Return what this process has in memory; see `AsyncMachine.heap`."""
-        from ..profiling._in_thread import profile_heap
+        """Return what this machine has in memory; see `AsyncMachine.heap`."""
+        from ..profiling._request import ProfileRequest
 
-        return await profile_heap(seconds, process_bytes=_resources.memory().process_bytes)
+        return await self._profile(ProfileRequest("heap", seconds))
+
+    async def _profile(self, request: ProfileRequest) -> Profile:
+        from ..profiling import Profile
+
+        request.check()
+        profiles: list[Profile] = []
+
+        async def ask_processes() -> None:
+            profiles.extend(await self._profile_processes(request))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask_processes)
+            profiles.append(await request.run())
+        return Profile.merge(profiles)
 
     async def threads(self) -> ThreadDump:
         """Return what each thread and each task of this process does."""

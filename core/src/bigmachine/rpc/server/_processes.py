@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import os
 import pickle
-import select
 import signal
 import socket
 import struct
@@ -24,7 +22,9 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import trio
 
 from ...errors import RemoteError, UsageError
 from ...process import (
@@ -39,7 +39,12 @@ from .._exceptions import CallError, dump_exception
 from .._frames import INLINE_BYTES, Frame, Kind, Payload
 from .._marshal import dump_result, load_arguments
 from ._option_hint import hint_at_options
+from ._process_profiles import answer_machine, ask_process
 from ._process_reports import REPORT, ProcessReports, absorb_report
+
+if TYPE_CHECKING:
+    from ...profiling import Profile
+    from ...profiling._request import ProfileRequest
 
 
 class ProcessPool:
@@ -65,6 +70,21 @@ class ProcessPool:
         """Its processes, those that are idle, too."""
         with self._lock:
             return [process.pid for process in (*self._idle, *self._busy)]
+
+    async def profile(self, request: ProfileRequest) -> list[Profile]:
+        """Have the processes that there are now do what is requested, at the same time."""
+        with self._lock:
+            processes = [*self._idle, *self._busy]
+        found: list[Profile] = []
+
+        async def ask(process: _Process) -> None:
+            if (profile := await ask_process(process.profiles, request)) is not None:
+                found.append(profile.labelled(process=f"{process.pid}"))
+
+        async with trio.open_nursery() as nursery:
+            for process in processes:
+                nursery.start_soon(ask, process)
+        return found
 
     def take(self) -> _Process:
         """Return a live process that no other call has."""
@@ -172,13 +192,14 @@ class _Process:
     def __init__(self, pickled: bytes) -> None:
         self._unsent_service: bytes | None = pickled
         self._socket, theirs = socket.socketpair()
-        with theirs:
-            fd = theirs.fileno()
+        self.profiles, their_profiles = socket.socketpair()
+        with theirs, their_profiles:
+            fd, profiles_fd = theirs.fileno(), their_profiles.fileno()
             # Not forked, because this process has threads; in its process group, to end with it.
             self._process = subprocess.Popen(
-                [*start_command(f"{__name__}:main", fd), str(fd)],
+                [*start_command(f"{__name__}:main", fd), str(fd), str(profiles_fd)],
                 stdin=subprocess.DEVNULL,
-                pass_fds=[fd],
+                pass_fds=[fd, profiles_fd],
                 env=python_environ(),
             )
         with contextlib.suppress(OSError):  # it has ended: the first call says how
@@ -223,6 +244,7 @@ class _Process:
         self.kill()
         self._process.wait()
         self._socket.close()
+        self.profiles.close()
 
     def has_ended(self) -> bool:
         return self._process.poll() is not None
@@ -238,16 +260,17 @@ class _Process:
             return f"was killed by signal {-status}"
 
 
-def main(header: dict[str, Any], fd: str) -> None:
+def main(header: dict[str, Any], fd: str, profiles_fd: str) -> None:
     """Run as such a process, until the machine closes its end of the socket."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.path[:] = dict.fromkeys([*header["path"], *sys.path])
     sys.argv[:] = header["argv"]
-    machine = socket.socket(fileno=int(fd))
-    # A process that a method leaves behind must not look like this one.
-    machine.set_inheritable(False)
-    close_in_children(machine)
-    threading.Thread(target=_die_with, args=(machine,), daemon=True).start()
+    machine, profiles = (socket.socket(fileno=int(number)) for number in (fd, profiles_fd))
+    for each in (machine, profiles):
+        # A process that a method leaves behind must not look like this one.
+        each.set_inheritable(False)
+        close_in_children(each)
+    threading.Thread(target=answer_machine, args=(profiles,), daemon=True).start()
     prepare_output()
 
     def send(kind: int, payload: Payload) -> None:
@@ -291,14 +314,6 @@ def _call(service: object, frame: Frame) -> Payload:
             )
         )
     return dump_result(frame.name, result)
-
-
-def _die_with(machine: socket.socket) -> None:
-    """End this process the moment the machine is gone, even in the middle of a call."""
-    poll = select.poll()
-    poll.register(machine, 0)  # only the end of the connection
-    poll.poll()
-    os._exit(1)
 
 
 def _send(sock: socket.socket, head: bytes, payload: Payload) -> None:

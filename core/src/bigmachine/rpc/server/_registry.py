@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 
@@ -14,6 +14,10 @@ from ...services._decorators import is_concurrent, is_exclusive, runs_in_process
 from ...services._names import check_service_name, did_you_mean, method_names
 from ._gate import Gate
 from ._processes import ProcessPool
+
+if TYPE_CHECKING:
+    from ...profiling import Profile
+    from ...profiling._request import ProfileRequest
 
 
 class Method(NamedTuple):
@@ -83,6 +87,18 @@ class Services:
         async with trio.open_nursery() as nursery:
             for pool in self._pools.values():
                 nursery.start_soon(trio.to_thread.run_sync, pool.end, timeout)
+
+    async def profile_processes(self, request: ProfileRequest) -> list[Profile]:
+        """Have all processes of parallel methods do what is requested, at the same time."""
+        found: list[Profile] = []
+
+        async def ask(pool: ProcessPool) -> None:
+            found.extend(await pool.profile(request))
+
+        async with trio.open_nursery() as nursery:
+            for pool in self._pools.values():
+                nursery.start_soon(ask, pool)
+        return found
 
     def clear(self) -> None:
         """Forget all services but the supervisor."""
