@@ -47,7 +47,8 @@ def test_machines_are_counted_by_phase_from_request_to_running():
     change(it, "m2", bm.State.RUNNING)
     change(it, "m3", bm.State.STOPPED, "m3 did not boot;\tit failed\nconsole")
     assert counts(it) == {"booting": 1, "uploading": 1, "building": 1, "running": 1, "failed": 1}
-    assert it.rows()[-1].text == "m3 did not boot; it failed"
+    assert it.reason == "m3 did not boot; it failed"
+    assert state_text(it).endswith("1 running, 1 failed; m3 did not boot; it failed")
 
 
 def test_machines_that_boot_from_nothing_are_starting_at_once():
