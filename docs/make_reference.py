@@ -70,6 +70,7 @@ MODULES = {
     "bigmachine.metrics": "The instruments, and what `variables` returns: see "
     "[Metrics](metrics.md).",
     "bigmachine.rpc": "For backends that reach their machines in a way of their own.",
+    "bigmachine.profiling": "What a profile consists of: see [Profiling](profiling.md).",
     "bigmachine.environment": "What is sent to machines: see [Environment](environment.md).",
     "bigmachine.testing": "For tests of your own programs: see [Testing](testing.md).",
     "bigmachine.testing.faults": "Connections that break: see [Faults](faults.md).",

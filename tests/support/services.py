@@ -22,6 +22,13 @@ class Echo:
         await trio.sleep_forever()
 
 
+class Keeper:
+    """Keeps memory."""
+
+    def keep(self, size: int) -> None:
+        self.kept = bytes(size)
+
+
 class Flaky(Echo):
     """Loses the connection of its first calls. In this process; a test says how it is lost."""
 

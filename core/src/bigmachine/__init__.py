@@ -21,7 +21,7 @@ The layers, each of which imports only those below it:
        cloud/                what the backends of all clouds need
     3  system/               the hook spec, options, plugins
     2  rpc/  environment/    the wire; what must be the same at both ends
-    1  services/  metrics/  and the files beside this one
+    1  services/  metrics/  profiling/  and the files beside this one
 """
 
 from __future__ import annotations
@@ -79,6 +79,8 @@ if TYPE_CHECKING:
     from .metrics import counter as counter
     from .metrics import gauge as gauge
     from .metrics import histogram as histogram
+    from .profiling._profile import Profile as Profile
+    from .profiling._thread_dump import ThreadDump as ThreadDump
     from .services._decorators import concurrent as concurrent
     from .services._decorators import exclusive as exclusive
     from .services._decorators import parallel as parallel
@@ -113,6 +115,8 @@ _HOMES = {
     "machine._async": "AsyncMachine AsyncStream",
     "machine._sync": "Machine Stream",
     "metrics": "counter gauge histogram",
+    "profiling._profile": "Profile",
+    "profiling._thread_dump": "ThreadDump",
     "services._decorators": "concurrent exclusive parallel",
     "session._async": "AsyncSession",
     "session._peers": "AsyncPeerSession PeerSession",

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from prometheus_client.openmetrics import parser
 
 import bigmachine as bm
 from bigmachine.debug._board import STOPPED_KEPT, StatusBoard
@@ -23,11 +24,18 @@ class Echo:
     def echo(self, value: int) -> int:
         return value
 
+    def fail(self) -> None:
+        raise ValueError
+
 
 @pytest.fixture(scope="module")
 def session():
     with bm.Session(InProcessSystem(), debug=False) as session:
         machines = session.start(3, services={"Echo": Echo()})
+        for machine in machines[:2]:
+            machine.call("Echo.echo", 1)
+        with contextlib.suppress(ValueError):
+            machines[1].call("Echo.fail")
         machines[2].cancel()
         machines[2].wait(bm.State.STOPPED)
         yield session
@@ -108,7 +116,7 @@ def test_status_has_each_machine_with_its_measures(session, get):
     def machines():
         return {machine["name"]: machine for machine in get("/status.json").json()["machines"]}
 
-    until(lambda: all(machines()[name]["memory"] for name in ("m0", "m1")))
+    until(lambda: all(machines()[name]["calls_per_second"] is not None for name in ("m0", "m1")))
     found = machines()
     assert [(name, one["state"]) for name, one in found.items()] == [
         ("m0", "running"),
@@ -118,10 +126,41 @@ def test_status_has_each_machine_with_its_measures(session, get):
     first = session.machines[0]
     assert found["m0"]["addr"] == first.instance.address
     assert found["m0"]["maxprocs"] == first.maxprocs
-    assert 0 < found["m0"]["memory"]["available_bytes"] <= found["m0"]["memory"]["total_bytes"]
-    assert found["m0"]["disk"]["free_bytes"] > 0
+    assert found["m0"]["memory_bytes"] > 1 << 20
+    assert 0 < found["m0"]["memory_used"] < 1
+    assert 0 <= found["m0"]["disk_used"] <= 1
+    assert (found["m0"]["calls_in_flight"], found["m0"]["calls_per_second"]) == (0, 0)
+    assert found["m0"]["call_seconds"] > 0
     assert found["m2"]["error"] == "it was cancelled"
-    assert found["m2"]["memory"] is None
+    assert found["m2"]["memory_used"] is None
+
+
+def test_status_has_the_calls_of_all_machines_by_method(get):
+    def methods():
+        return {method["name"]: method for method in get("/status.json").json()["methods"]}
+
+    until(lambda: "Echo.fail" in methods())
+    found = methods()
+    assert (found["Echo.echo"]["begun"], found["Echo.echo"]["raised"]) == (2, 0)
+    assert (found["Echo.fail"]["begun"], found["Echo.fail"]["raised"]) == (1, 1)
+    assert 0 < found["Echo.echo"]["median"] <= found["Echo.echo"]["p99"]
+
+
+def test_variables_are_those_of_each_machine_and_merged(get):
+    variables = get("/debug/bigmachine/vars").json()
+    assert sorted(variables["machines"]) == ["m0", "m1"]
+    [*series] = variables["merged"]["metrics"]["bigmachine_calls_begun"]["series"]
+    assert sum(each["sum"] for each in series) == 3
+
+
+def test_metrics_are_what_prometheus_reads(get):
+    answer = get("/metrics")
+    assert answer.headers["content-type"].startswith("application/openmetrics-text")
+    families = {
+        family.name: family for family in parser.text_string_to_metric_families(answer.text)
+    }
+    samples = families["bigmachine_calls_begun"].samples
+    assert {sample.labels["machine"] for sample in samples} == {"m0", "m1"}
 
 
 def test_status_text_is_for_people_and_for_grep(session, get):
@@ -131,6 +170,7 @@ def test_status_text_is_for_people_and_for_grep(session, get):
     assert lines[0] == "machines: 2 running, 1 stopped"
     assert lines[1].startswith(f"  m0  running   {session.machines[0].instance.address}  ")
     assert lines[4] == "      it was cancelled"
+    assert "  Echo.fail: 1 calls, 0 in flight, 1 raised" in "\n".join(lines)
 
 
 def test_unknown_path_lists_what_there_is(get):
@@ -161,6 +201,54 @@ def test_boot_progress_is_shown_while_the_machine_boots():
     [machine] = board.status().machines
     assert (machine.state, machine.boot_phase) == ("launched", "upload")
     assert (machine.boot_done, machine.boot_total) == (5, 20)
+
+
+# -- profiles -------------------------------------------------------------------------
+
+
+PPROF = "/debug/bigmachine/pprof/"
+
+
+def test_browser_gets_a_flame_graph_and_others_pprof_or_text(base, token, get):
+    path = f"{base}/{token}{PPROF}profile?seconds=0.05"
+    page = httpx.get(path, headers={"Accept": "text/html,*/*"})
+    assert page.headers["content-type"].startswith("text/html")
+    assert "script-src 'unsafe-inline'" in page.headers["content-security-policy"]
+    assert httpx.get(path).content[:2] == b"\x1f\x8b"  # gzip
+    assert "flat" in httpx.get(f"{path}&format=text&machine=m0").text
+    assert 'href="profile?seconds=5&amp;format=html"' in get(PPROF).text
+
+
+def test_heap_is_what_machines_have_in_memory(get):
+    table = get(f"{PPROF}heap?format=text").text
+    assert "flat" in table
+    assert get(f"{PPROF}heap?machine=m0").headers["content-disposition"].endswith('"heap.pb.gz"')
+
+
+def test_threads_are_those_of_all_machines_or_of_one(session, get):
+    assert "2 machines" in get(f"{PPROF}threads").text.partition("\n")[0]
+    assert "2 machines" not in get(f"{PPROF}threads?machine=m0").text.partition("\n")[0]
+    short, full = (get(f"{PPROF}threads{query}").text for query in ("", "?full=1"))
+    assert len(full) > len(short)
+
+
+@pytest.mark.parametrize(
+    ("asked", "advice"),
+    [
+        ("profile?seconds=x", "seconds is a number up to 300, such as seconds=10, not 'x'"),
+        ("profile?seconds=-1", "not '-1'"),
+        ("profile?seconds=nan", "not 'nan'"),
+        ("profile?seconds=0", "a profile takes some seconds"),
+        ("heap?seconds=301", "not '301'"),
+        ("profile?format=svg", "format is html, pprof or text, not 'svg'"),
+        ("profile?seconds=0.01&machine=m9", "no machine 'm9' runs; there is m0, m1"),
+        ("threads?machine=m2", "no machine 'm2' runs"),
+    ],
+)
+def test_wrong_question_is_answered_by_what_to_ask(get, asked, advice):
+    answer = get(PPROF + asked)
+    assert answer.status_code == 400
+    assert advice in answer.text
 
 
 # -- where ----------------------------------------------------------------------------
@@ -278,7 +366,7 @@ def test_page_shows_machines_in_a_real_browser(session, url, tmp_path):
         check=True,
     )
     for machine in session.machines:
-        assert f">{machine.name}</td>" in done.stdout
+        assert f">{machine.name}<span" in done.stdout
     assert "it was cancelled" in done.stdout
     assert f"<title>2 running · {session.name.partition('.')[0]}</title>" in done.stdout
     assert "CONSOLE" not in done.stderr, done.stderr  # no error of the page's, nor of its policy

@@ -18,7 +18,8 @@ from .._values import Cost, Instance, State
 from ..errors import sanitize_line
 from ..machine._async import AsyncMachine
 from ..system import hookimpl
-from ._measures import Measures
+from ._measures import Measured, Measures
+from ._methods import method_statuses
 from ._status import MachineStatus, SessionStatus
 
 STOPPED_KEPT = 1000
@@ -93,6 +94,7 @@ class StatusBoard:
                 self._machine_status(name, record, living.get(name), now)
                 for name, record in self._records.items()
             ],
+            methods=method_statuses(self.measures.answers.values()),
             forgotten=self._forgotten,
         )
 
@@ -106,7 +108,7 @@ class StatusBoard:
             state = _STATES.get(machine.state, "stopped")
         is_booting = state in ("launched", "booting")
         replies = machine.keepalive_reply_times if machine is not None else []
-        measured = self.measures.of(name)
+        measured = self.measures.answers.get(name) if state == "running" else None
         return MachineStatus(
             name=name,
             state=state,
@@ -123,13 +125,10 @@ class StatusBoard:
             maxprocs=machine.maxprocs if machine is not None and state == "running" else None,
             reply_time=sorted(replies)[len(replies) // 2] if replies else None,
             silent_for=machine.keepalive_age if machine is not None else None,
-            memory=measured.memory if measured else None,
-            disk=measured.disk if measured else None,
-            load=measured.load if measured else None,
-            measured_ago=now - measured.at if measured else None,
             is_healthy=record.is_healthy,
             notice=sanitize_line(record.notice),
             error=sanitize_line(record.error),
+            **(_measures(measured, now) if measured else {}),
         )
 
     def _forget(self) -> None:
@@ -138,6 +137,32 @@ class StatusBoard:
         for name in stopped[:-STOPPED_KEPT]:
             del self._records[name]
             self._forgotten += 1
+
+
+def _measures(measured: Measured, now: float) -> dict[str, float | None]:
+    return {
+        "measured_ago": now - measured.at,
+        "cpus": measured.rate("bigmachine_cpu_seconds"),
+        "load": measured.sum("bigmachine_load1"),
+        "memory_bytes": measured.sum("bigmachine_memory_total_bytes"),
+        "memory_used": _used(
+            measured.sum("bigmachine_memory_available_bytes"),
+            measured.sum("bigmachine_memory_total_bytes"),
+        ),
+        "disk_free_bytes": measured.sum("bigmachine_disk_free_bytes"),
+        "disk_used": _used(
+            measured.sum("bigmachine_disk_free_bytes"), measured.sum("bigmachine_disk_total_bytes")
+        ),
+        "calls_in_flight": measured.sum("bigmachine_calls_in_flight"),
+        "calls_per_second": measured.rate("bigmachine_calls_begun"),
+        "call_seconds": measured.median("bigmachine_call_seconds"),
+        "received_per_second": measured.rate("bigmachine_received_bytes"),
+        "sent_per_second": measured.rate("bigmachine_sent_bytes"),
+    }
+
+
+def _used(free: float | None, total: float | None) -> float | None:
+    return None if free is None or not total else 1 - free / total
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -9,9 +10,10 @@ from dataclasses import dataclass
 import trio
 
 from .._repeated_event import RepeatedEvent
-from .._values import DiskInfo, LoadInfo, MemoryInfo, State
+from .._values import State
 from ..errors import BigmachineError
 from ..machine._async import AsyncMachine
+from ..metrics import Metric, Variables
 
 PERIOD = 2.0
 """Seconds between two rounds of questions."""
@@ -23,26 +25,51 @@ _AT_ONCE = 100
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a machine said, and when, on `time.monotonic`."""
+    """A machine's metrics, and those of the time before, for rates.
+
+    The times are those of the machine's own clock, but for ``at``, which is on `time.monotonic`.
+    """
 
     at: float
-    memory: MemoryInfo
-    disk: DiskInfo
-    load: LoadInfo
+    variables: Variables
+    earlier: Variables | None
+
+    def sum(self, name: str) -> float | None:
+        """Return the value of a counter or gauge; None if the machine does not measure it."""
+        metric = self.variables.get(name)
+        return None if metric is None else metric.sum
+
+    def rate(self, name: str, **labels: str) -> float | None:
+        """Return by how much a counter grows in a second; None if that is not known yet."""
+        if self.earlier is None or name not in self.variables or name not in self.earlier:
+            return None
+        seconds = self.variables.time - self.earlier.time
+        if seconds <= 0:  # its clock was set
+            return None
+        now, before = (each[name].select(**labels).sum for each in (self.variables, self.earlier))
+        return max(0.0, now - before) / seconds
+
+    def median(self, name: str) -> float | None:
+        """Return the median of a histogram; None if it is empty."""
+        metric = self.variables.get(name)
+        return None if metric is None else quantile(metric, 0.5)
+
+
+def quantile(metric: Metric, q: float) -> float | None:
+    """Return a histogram's quantile; None if it is empty."""
+    value = metric.quantile(q)
+    return None if math.isnan(value) else value
 
 
 class Measures:
     """The last answers of each machine. ``machines`` returns those that are not stopped."""
 
     def __init__(self, machines: Callable[[], Iterable[AsyncMachine]]) -> None:
+        self.answers: dict[str, Measured] = {}
+        """What each machine that runs said last, by its name."""
         self._machines = machines
-        self._answers: dict[str, Measured] = {}
-        self._watched_at = float("-inf")
+        self._watched_at = -math.inf
         self._looked = RepeatedEvent()
-
-    def of(self, name: str) -> Measured | None:
-        """Return what the machine of this name said last."""
-        return self._answers.get(name)
 
     def look(self) -> None:
         """Note that somebody looks: machines are asked for the next seconds."""
@@ -53,6 +80,7 @@ class Measures:
         """Ask all running machines again and again while somebody looks, until cancelled."""
         while True:
             while time.monotonic() - self._watched_at > _WATCHED_SECONDS:
+                self.answers.clear()  # rates over such a long time would tell little
                 await self._looked.wait()
             await self._ask_all()
             await trio.sleep(PERIOD)
@@ -61,7 +89,7 @@ class Measures:
         limiter = trio.CapacityLimiter(_AT_ONCE)
         machines = [machine for machine in self._machines() if machine.state == State.RUNNING]
         names = {machine.name for machine in machines}
-        self._answers = {name: one for name, one in self._answers.items() if name in names}
+        self.answers = {name: one for name, one in self.answers.items() if name in names}
         async with trio.open_nursery() as nursery:
             for machine in machines:
                 nursery.start_soon(self._ask, machine, limiter)
@@ -70,8 +98,9 @@ class Measures:
         async with limiter:
             with trio.move_on_after(_ANSWER_SECONDS):
                 try:
-                    memory, load = await machine.memory(), await machine.load()
-                    disk = await machine.disk()
+                    variables = await machine.variables()
                 except BigmachineError:  # it has stopped, or can't be reached: that is seen anyway
                     return
-                self._answers[machine.name] = Measured(time.monotonic(), memory, disk, load)
+                before = self.answers.get(machine.name)
+                earlier = before.variables if before else None
+                self.answers[machine.name] = Measured(time.monotonic(), variables, earlier)

@@ -9,14 +9,16 @@ import json
 import logging
 import secrets
 import sys
-from collections.abc import Callable
 from importlib.resources import files
 
 import trio
 
 from ..errors import UsageError
+from ..metrics import OPENMETRICS_TYPE
 from ._board import StatusBoard
+from ._http import Handler as Route
 from ._http import Request, Response, serve_connection
+from ._profiles import Inspected, ProfilePages
 from ._text import status_text
 
 logger = logging.getLogger("bigmachine.session")
@@ -25,13 +27,16 @@ _PAGE = {
     "/": ("page.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/debug/bigmachine/pprof/": ("pprof.html", "text/html; charset=utf-8"),
 }
 
 
-async def serve_debug(board: StatusBoard, addr: str, *, nursery: trio.Nursery) -> str:
+async def serve_debug(
+    board: StatusBoard, addr: str, *, session: Inspected, nursery: trio.Nursery
+) -> str:
     """Serve the page at ``addr``, ``HOST:PORT``; print its URL and return it.
 
-    Tasks in ``nursery`` do so. Port 0 is any free one. Raises `UsageError` if the address is
+    Tasks in ``nursery`` serve. Port 0 is any free one. Raises `UsageError` if the address is
     none, or is in use.
     """
     host, port = _host_and_port(addr)
@@ -40,7 +45,7 @@ async def serve_debug(board: StatusBoard, addr: str, *, nursery: trio.Nursery) -
     except OSError as error:
         raise _why_not(addr, error) from error
     port = listeners[0].socket.getsockname()[1]
-    server = DebugServer(board)
+    server = DebugServer(board, session)
     nursery.start_soon(board.measures.run, name="bigmachine measures")
     nursery.start_soon(
         lambda: trio.serve_listeners(server.serve, listeners), name="bigmachine debug"
@@ -64,13 +69,20 @@ class DebugServer:
     It is in no cookie: a browser would send that to whoever listens at another port of this host.
     """
 
-    def __init__(self, board: StatusBoard) -> None:
+    def __init__(self, board: StatusBoard, session: Inspected) -> None:
         self.token = secrets.token_urlsafe(24)
         self._board = board
-        self._routes: dict[str, Callable[[], Response]] = {
+        self._session = session
+        profiles = ProfilePages(session)
+        self._routes: dict[str, Route] = {
             **{path: self._page(*page) for path, page in _PAGE.items()},
             "/status.json": self._status_json,
             "/debug/bigmachine/status": self._status_text,
+            "/debug/bigmachine/vars": self._vars,
+            "/debug/bigmachine/pprof/profile": profiles.profile,
+            "/debug/bigmachine/pprof/heap": profiles.heap,
+            "/debug/bigmachine/pprof/threads": profiles.threads,
+            "/metrics": self._metrics,
         }
 
     async def serve(self, stream: trio.SocketStream) -> None:
@@ -94,22 +106,37 @@ class DebugServer:
         if route is None:
             paths = "".join(f"  {path}\n" for path in self._routes)
             return Response(404, f"There is nothing here. There is:\n{paths}".encode())
-        self._board.measures.look()
-        return route()
+        return await route(request)
 
     def _is_token(self, text: str) -> bool:
         return secrets.compare_digest(text.encode(), self.token.encode())
 
-    def _page(self, file: str, content_type: str) -> Callable[[], Response]:
+    def _page(self, file: str, content_type: str) -> Route:
         body = files(__package__).joinpath(file).read_bytes()
-        return lambda: Response(200, body, content_type)
 
-    def _status_json(self) -> Response:
-        status = dataclasses.asdict(self._board.status())
-        return Response(200, json.dumps(status).encode(), "application/json")
+        async def page(_: Request) -> Response:
+            return Response(200, body, content_type)
 
-    def _status_text(self) -> Response:
+        return page
+
+    async def _status_json(self, _: Request) -> Response:
+        self._board.measures.look()
+        return _json(dataclasses.asdict(self._board.status()))
+
+    async def _status_text(self, _: Request) -> Response:
+        self._board.measures.look()
         return Response(200, status_text(self._board.status()).encode())
+
+    async def _vars(self, _: Request) -> Response:
+        return _json((await self._session.variables()).to_dict())
+
+    async def _metrics(self, _: Request) -> Response:
+        text = (await self._session.variables()).openmetrics()
+        return Response(200, text.encode(), OPENMETRICS_TYPE)
+
+
+def _json(data: object) -> Response:
+    return Response(200, json.dumps(data).encode(), "application/json")
 
 
 def _host_and_port(addr: str) -> tuple[str, int]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .._values import DiskInfo, LoadInfo, MemoryInfo
-
 
 @dataclass(frozen=True, slots=True)
 class MachineStatus:
@@ -30,15 +28,44 @@ class MachineStatus:
     """How long the replies to its last keepalives took, the median."""
     silent_for: float | None = None
     """Since its last reply to a keepalive."""
-    memory: MemoryInfo | None = None
-    disk: DiskInfo | None = None
-    load: LoadInfo | None = None
     measured_ago: float | None = None
+    """The age of what follows, which the machine has measured."""
+    cpus: float | None = None
+    """How many processors its processes keep busy."""
+    load: float | None = None
+    """Its host's load average over a minute."""
+    memory_bytes: float | None = None
+    memory_used: float | None = None
+    """Of the host's memory, a fraction."""
+    disk_free_bytes: float | None = None
+    disk_used: float | None = None
+    """Of the file system of its temporary directory, a fraction."""
+    calls_in_flight: float | None = None
+    calls_per_second: float | None = None
+    call_seconds: float | None = None
+    """The median of all its calls so far."""
+    received_per_second: float | None = None
+    sent_per_second: float | None = None
+    """Both are bytes, of drivers and peers."""
     is_healthy: bool = True
     notice: str = ""
     """What its provider has announced last."""
     error: str = ""
     """Why it stopped: one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class MethodStatus:
+    """The calls of one method on all machines, as far as these have said."""
+
+    name: str
+    begun: float
+    raised: float
+    in_flight: float
+    per_second: float | None = None
+    median: float | None = None
+    p99: float | None = None
+    """Both are seconds, of all calls so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,5 +81,6 @@ class SessionStatus:
     cost_per_hour: float | None
     """Of the machines that are not stopped; None if a price is unknown, or all are free."""
     machines: list[MachineStatus] = field(default_factory=list)
+    methods: list[MethodStatus] = field(default_factory=list)
     forgotten: int = 0
     """How many more machines have stopped, which are no longer listed."""

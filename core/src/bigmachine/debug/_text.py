@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .._values import duration_text, size_text
-from ._status import MachineStatus, SessionStatus
+from ._status import MachineStatus, MethodStatus, SessionStatus
 
 
 def status_text(status: SessionStatus) -> str:
@@ -29,6 +29,8 @@ def _lines(status: SessionStatus) -> Iterator[str]:
         yield f"  {machine.name:{width}}  {'  '.join(_facts(machine))}"
         for remark in filter(None, [machine.error, machine.notice]):
             yield f"  {'':{width}}  {remark}"
+    for method in status.methods:
+        yield f"  {_method_text(method)}"
     if status.forgotten:
         yield f"and {status.forgotten} more that have stopped"
 
@@ -41,17 +43,33 @@ def _facts(machine: MachineStatus) -> Iterator[str]:
         yield machine.boot_phase + _progress(machine)
     if machine.maxprocs is not None:
         yield f"{machine.maxprocs} core{'s' * (machine.maxprocs != 1)}"
+    if machine.cpus is not None:
+        yield f"CPU {machine.cpus:.0%}"
     if machine.load is not None:
-        yield f"load {machine.load.one:.2f}"
-    if machine.memory is not None:
-        total = size_text(machine.memory.total_bytes)
-        yield f"memory {machine.memory.used_fraction:.0%} of {total}"
-    if machine.disk is not None:
-        yield f"disk {size_text(machine.disk.free_bytes)} free"
+        yield f"load {machine.load:.2f}"
+    if machine.memory_used is not None and machine.memory_bytes is not None:
+        yield f"memory {machine.memory_used:.0%} of {size_text(int(machine.memory_bytes))}"
+    if machine.disk_free_bytes is not None:
+        yield f"disk {size_text(int(machine.disk_free_bytes))} free"
+    if machine.calls_in_flight:
+        yield f"{machine.calls_in_flight:.0f} calls in flight"
+    if machine.calls_per_second:
+        yield f"{machine.calls_per_second:.1f} calls/s"
     if machine.reply_time is not None:
         yield f"replies in {machine.reply_time * 1000:.1f} ms"
     if not machine.is_healthy:
         yield "UNHEALTHY: it has used 95 % of its memory"
+
+
+def _method_text(method: MethodStatus) -> str:
+    text = f"{method.name}: {method.begun:.0f} calls, {method.in_flight:.0f} in flight"
+    if method.raised:
+        text += f", {method.raised:.0f} raised"
+    if method.per_second is not None:
+        text += f", {method.per_second:.1f}/s"
+    if method.median is not None and method.p99 is not None:
+        text += f", median {method.median * 1000:.3g} ms, 99 % within {method.p99 * 1000:.3g} ms"
+    return text
 
 
 def _progress(machine: MachineStatus) -> str:

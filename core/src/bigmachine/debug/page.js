@@ -27,14 +27,28 @@ function element(name, properties, ...children) {
   return made;
 }
 
+const below = (small) => element("span", { className: "below" }, small);
+
 function meter(fraction, label) {
   const made = element("meter", { min: 0, max: 1, low: 0.8, high: 0.95, optimum: 0, value: fraction });
   made.setAttribute("aria-label", label);
   return made;
 }
 
-const usedMemory = (m) => (m.memory && m.memory.total_bytes ? 1 - m.memory.available_bytes / m.memory.total_bytes : null);
-const usedDisk = (m) => (m.disk && m.disk.total_bytes ? 1 - m.disk.free_bytes / m.disk.total_bytes : null);
+function time(seconds) {
+  if (seconds === null || seconds === undefined) return "";
+  if (seconds < 0.001) return `${(seconds * 1e6).toPrecision(2)} µs`.replace(/^(\d)e\+2 /, "$100 ");
+  if (seconds < 1) return `${Number((seconds * 1000).toPrecision(3))} ms`;
+  return seconds < 60 ? `${Number(seconds.toPrecision(3))} s` : duration(seconds);
+}
+
+const number = (value) => (value === null || value === undefined ? "" : value < 10 ? String(Number(value.toFixed(1))) : Math.round(value).toLocaleString("en"));
+
+function profileLinks(m) {
+  const machine = encodeURIComponent(m.name);
+  const link = (page, title) => element("a", { href: `debug/bigmachine/pprof/${page}machine=${machine}` }, title);
+  return element("span", { className: "below" }, link("profile?seconds=5&format=html&", "profile"), " ", link("threads?", "threads"));
+}
 
 function phase(m) {
   if (!m.boot_phase) return [];
@@ -48,28 +62,29 @@ function remark(m) {
   if (m.error) parts.push(element("span", { className: "bad" }, m.error));
   if (!m.is_healthy) parts.push(element("span", { className: "bad" }, "memory nearly full"));
   if (m.notice) parts.push(m.notice);
-  if (m.is_slow) parts.push("slow to reply");
+  if (m.is_slow) parts.push(m.is_slow);
   return parts.flatMap((part, at) => (at ? ["; ", part] : [part]));
 }
 
 // Each column: its heading, what it sorts by, and what it shows.
 const COLUMNS = [
-  { title: "Machine", key: (m) => Number(m.name.replace(/\D/g, "")), show: (m) => [m.name], class: "name" },
-  { title: "State", key: (m) => m.state, show: (m) => [m.state], class: "state" },
-  { title: "Where", key: (m) => m.zone + m.addr, show: (m) => [m.zone || m.addr, ...(m.zone ? [element("span", { className: "where" }, m.addr)] : [])], class: "place" },
-  { title: "Type", key: (m) => m.kind, show: (m) => [m.kind] },
-  { title: "$/h", key: (m) => m.cost_per_hour, show: (m) => [m.cost_per_hour === null || m.state === "stopped" ? "" : m.cost_per_hour.toFixed(3)], class: "number" },
-  { title: "Up", key: (m) => m.age, show: (m) => [duration(m.age)], class: "number" },
+  { title: "Machine", key: (m) => Number(m.name.replace(/\D/g, "")), show: (m) => [m.name, ...(m.state === "running" ? [profileLinks(m)] : [])], class: "name" },
+  { title: "State", key: (m) => m.state, show: (m) => [element("span", { className: "dot" }, m.state), below(duration(m.age))], class: "state" },
+  { title: "Where", key: (m) => m.zone + m.addr, show: (m) => [m.zone || m.addr, ...(m.zone ? [below(m.addr)] : [])], class: "place" },
+  { title: "Type", key: (m) => m.kind, show: (m) => [m.kind, ...(m.cost_per_hour === null || m.state === "stopped" ? [] : [below(`$${m.cost_per_hour.toFixed(3)}/h`)])] },
   { title: "Cores", key: (m) => m.maxprocs, show: (m) => [text(m.maxprocs)], class: "number" },
-  { title: "Load", key: (m) => m.load && m.load.one, show: (m) => [m.load ? m.load.one.toFixed(2) : ""], class: "number" },
-  { title: "Memory", key: usedMemory, show: (m) => { const used = usedMemory(m); return used === null ? [] : [meter(used, "memory"), `${Math.round(used * 100)} %`]; } },
-  { title: "Disk", key: usedDisk, show: (m) => { const used = usedDisk(m); return used === null ? [] : [meter(used, "disk"), `${size(m.disk.free_bytes)} free`]; } },
-  { title: "Reply", key: (m) => m.reply_time, show: (m) => [m.reply_time === null ? "" : `${(m.reply_time * 1000).toFixed(1)} ms`], class: "number" },
-  { title: "Silent", key: (m) => m.silent_for, show: (m) => [m.silent_for === null ? "" : duration(m.silent_for)], class: "number" },
+  { title: "CPU", key: (m) => m.cpus, show: (m) => [m.cpus === null ? "" : `${Math.round(m.cpus * 100)} %`, ...(m.load === null ? [] : [below(`load ${m.load.toFixed(2)}`)])], class: "number" },
+  { title: "Memory", key: (m) => m.memory_used, show: (m) => (m.memory_used === null ? [] : [meter(m.memory_used, "memory"), `${Math.round(m.memory_used * 100)} %`]) },
+  { title: "Disk free", key: (m) => m.disk_free_bytes, show: (m) => (m.disk_used === null ? [] : [meter(m.disk_used, "disk"), size(m.disk_free_bytes)]) },
+  { title: "Calls", key: (m) => m.calls_in_flight, show: (m) => [number(m.calls_in_flight)], class: "number" },
+  { title: "Calls/s", key: (m) => m.calls_per_second, show: (m) => [number(m.calls_per_second)], class: "number" },
+  { title: "Median", key: (m) => m.call_seconds, show: (m) => [time(m.call_seconds)], class: "number" },
+  { title: "Network/s", key: (m) => m.received_per_second + m.sent_per_second, show: (m) => [m.sent_per_second === null ? "" : `${size(m.received_per_second + m.sent_per_second)}`], class: "number" },
+  { title: "Keepalive", key: (m) => m.reply_time, show: (m) => (m.reply_time === null ? [] : [time(m.reply_time), below(`${duration(m.silent_for)} ago`)]), class: "number" },
   { title: "", key: (m) => m.error + m.notice, show: remark, class: "remark" },
 ];
 
-const MEASURES = COLUMNS.filter((column) => ["Cores", "Load", "Memory", "Disk", "Reply", "Silent"].includes(column.title));
+const MEASURES = COLUMNS.filter((column) => ["Cores", "CPU", "Memory", "Disk free", "Calls", "Calls/s", "Median", "Network/s", "Keepalive"].includes(column.title));
 
 let sortBy = 0;
 let isDescending = false;
@@ -84,12 +99,15 @@ function compare(a, b) {
   return isDescending ? -order : order;
 }
 
-// A machine whose replies take three times as long as the median stands out.
+// The machine stands out whose calls take twice, or whose keepalives take three times, as long as the median machine's.
 function markSlowest(machines) {
-  const times = machines.map((m) => m.reply_time).filter((time) => time !== null).sort((a, b) => a - b);
-  const median = times[Math.floor(times.length / 2)];
-  const slowest = times[times.length - 1];
-  for (const m of machines) m.is_slow = times.length > 2 && m.reply_time === slowest && slowest > 3 * median && slowest > 0.05;
+  for (const m of machines) m.is_slow = "";
+  for (const [key, factor, least, remark] of [["reply_time", 3, 0.05, "slow to reply"], ["call_seconds", 2, 0.01, "slow calls"]]) {
+    const known = machines.filter((m) => m[key] !== null).sort((a, b) => a[key] - b[key]);
+    if (known.length < 3) continue;
+    const slowest = known[known.length - 1];
+    if (slowest[key] > factor * known[Math.floor(known.length / 2)][key] && slowest[key] > least) slowest.is_slow = remark;
+  }
 }
 
 function rowOf(machine) {
@@ -136,7 +154,18 @@ function render() {
   for (const name of rows.keys()) if (!names.has(name)) rows.delete(name);
   document.getElementById("shown").textContent = wanted ? `${listed.length} of ${machines.length}` : "";
   document.getElementById("empty").hidden = machines.length > 0;
+  renderMethods();
   renderFacts(machines);
+}
+
+function renderMethods() {
+  const cells = (m) => [m.name, number(m.begun), number(m.raised), number(m.in_flight), number(m.per_second), time(m.median), time(m.p99)];
+  document.getElementById("calls").hidden = !status.methods.length;
+  document.getElementById("methods").replaceChildren(...status.methods.map((m) => element("tr", {}, ...cells(m).map((cell, at) => {
+    const made = element("td", { className: at ? "number" : "name" }, cell);
+    if (at) made.dataset.label = ["", "Calls", "Raised", "In flight", "Per second", "Median", "99 % within"][at];
+    return made;
+  }))));
 }
 
 function renderFacts(machines) {

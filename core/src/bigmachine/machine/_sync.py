@@ -25,6 +25,7 @@ from ..services._tracebacks import short_tracebacks
 from ._repr import machine_repr, machines_html
 
 if TYPE_CHECKING:
+    from ..profiling import Profile, ThreadDump
     from ..rpc import PickledCall
     from ._async import AsyncMachine, AsyncStream
     from ._calls import Calls, Method
@@ -176,6 +177,18 @@ class Machine(Handle):
         """Return its metrics by name; see `AsyncMachine.variables`."""
         return self._run(self._machine.variables)
 
+    def profile(self, seconds: float = 10.0, *, hz: float = 100.0) -> Profile:
+        """Profile it for ``seconds``; see `AsyncMachine.profile`."""
+        return self._run(self._machine.profile, seconds, hz=hz)
+
+    def heap(self, seconds: float = 0.0) -> Profile:
+        """Show what is in its memory, in bytes; see `AsyncMachine.heap`."""
+        return self._run(self._machine.heap, seconds)
+
+    def threads(self) -> ThreadDump:
+        """Return the stack of each of its threads and trio tasks; see `AsyncMachine.threads`."""
+        return self._run(self._machine.threads)
+
     def read(self, path: str) -> bytes:
         """Read a file of its host."""
         return self._run(self._machine.read, path)
@@ -202,11 +215,11 @@ class Machine(Handle):
         except LoopEnded:
             raise self._calls.stopped() from None
 
-    def _run(self, function: Callable[..., Awaitable[R]], *args: Any) -> R:
+    def _run(self, function: Callable[..., Awaitable[R]], *args: Any, **kwargs: Any) -> R:
         from ._future import LoopEnded
 
         try:
-            return self._portal.run(function, *args)
+            return self._portal.run(function, *args, **kwargs)
         except LoopEnded:
             raise self._calls.stopped() from None
 

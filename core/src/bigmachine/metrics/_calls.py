@@ -3,52 +3,64 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from time import perf_counter
 
+from ._buckets import count_all
 from ._value import Kind, Value
 from ._variables import Metric, Series
 
 
 class MethodCalls:
-    """The calls of one method. Counting one takes less than a microsecond in all."""
+    """The ended calls of one method. Counting one takes about 0.2 µs, most of it for the clock."""
 
-    __slots__ = ("_buckets", "_max", "_min", "_seconds", "begun", "cancelled", "name", "raised")
+    __slots__ = ("_buckets", "_max", "_min", "_recent", "_seconds", "cancelled", "name", "raised")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.begun = self.raised = self.cancelled = 0
+        self.raised = self.cancelled = 0
+        self._recent: list[float] = []  # seconds of those that are in no bucket yet
         self._seconds = 0.0
         self._min, self._max = math.inf, 0.0
         self._buckets: dict[int, int] = {}
 
-    def finished(self, began: float, *, raised: bool) -> None:
-        """Count the end of a call that ``began`` then, by `perf_counter`."""
-        seconds = perf_counter() - began
-        if raised:
-            self.raised += 1
-        self._seconds += seconds
-        if seconds > self._max:
-            self._max = seconds
-        if seconds < self._min:
-            self._min = seconds
-        bucket = math.ceil(math.log2(seconds or 1e-9) * 4)
-        try:
-            self._buckets[bucket] += 1
-        except KeyError:
-            self._buckets[bucket] = 1
+    def finished(self, began: float) -> None:
+        """Count a call that has just returned or raised; it ``began`` then, by `perf_counter`."""
+        recent = self._recent
+        recent.append(perf_counter() - began)
+        if len(recent) >= _RECENT:
+            self._count_recent()
 
     @property
     def seconds(self) -> Value:
         """How long those took that returned or raised."""
-        buckets = dict(self._buckets)
-        return Value(self._seconds, sum(buckets.values()), self._min, self._max, buckets)
+        self._count_recent()
+        count = sum(self._buckets.values())
+        return Value(self._seconds, count, self._min, self._max, dict(self._buckets))
+
+    def _count_recent(self) -> None:
+        if recent := self._recent:
+            count_all(recent, self._buckets)
+            self._seconds += sum(recent)
+            self._min = min(self._min, recent[0])
+            self._max = max(self._max, recent[-1])
+            recent.clear()
 
 
-def call_metrics(methods: Iterable[MethodCalls]) -> list[Metric]:
-    """Return the metrics of calls, by method."""
-    called = [method for method in methods if method.begun]
+_RECENT = 1000  # in 8 to 40 KB of memory; the more at once, the less each costs
+
+
+def call_metrics(
+    methods: Iterable[MethodCalls], in_flight: Mapping[MethodCalls, int]
+) -> list[Metric]:
+    """Return the metrics of calls, by method; ``in_flight`` are those that have not ended."""
+    called = [*methods]
     times = {method.name: method.seconds for method in called}
+    running = {method.name: in_flight.get(method, 0) for method in called}
+    begun = {
+        method.name: running[method.name] + times[method.name].count + method.cancelled
+        for method in called
+    }
     outcomes = [
         Series({"method": method.name, "outcome": outcome}, Value.of(count))
         for method in called
@@ -58,16 +70,12 @@ def call_metrics(methods: Iterable[MethodCalls]) -> list[Metric]:
             ("cancelled", method.cancelled),
         )
     ]
-    in_flight = {
-        method.name: Value.of(method.begun - times[method.name].count - method.cancelled)
-        for method in called
-    }
     return [
         _metric(
             "bigmachine_calls_begun",
             "counter",
             "Calls of services that have begun",
-            _by_method({method.name: Value.of(method.begun) for method in called}),
+            _by_method({name: Value.of(count) for name, count in begun.items()}),
         ),
         _metric(
             "bigmachine_calls_ended",
@@ -79,7 +87,7 @@ def call_metrics(methods: Iterable[MethodCalls]) -> list[Metric]:
             "bigmachine_calls_in_flight",
             "gauge",
             "Calls that have begun and not ended",
-            _by_method(in_flight),
+            _by_method({name: Value.of(count) for name, count in running.items()}),
         ),
         _metric(
             "bigmachine_call_seconds",

@@ -69,11 +69,14 @@ class Family:
                 return self.with_labels(OVERFLOW)
             return self.series.setdefault(labels, self.kind(self, labels))
 
+    def items(self) -> list[tuple[Labels, Instrument]]:
+        """Return all of them with their labels."""
+        with self.lock:
+            return [*self.series.items()]
+
     def shown(self) -> list[tuple[Labels, Value]]:
         """Return what was measured, by labels; without any, as it is if nothing else is used."""
-        with self.lock:
-            series = [*self.series.items()]
-        values = [(labels, instrument._value()) for labels, instrument in series]
+        values = [(labels, instrument._value()) for labels, instrument in self.items()]
         return [(labels, value) for labels, value in values if labels or value.count] or values
 
     def tell_once(self, what: str) -> None:
@@ -85,7 +88,7 @@ class Family:
     def reset_locks(self) -> None:
         """Free the locks, in a process that was forked while others held them."""
         self.lock = threading.RLock()
-        for instrument in self.series.values():
+        for _, instrument in self.items():
             instrument._lock = threading.RLock()
 
 

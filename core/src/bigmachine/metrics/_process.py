@@ -14,6 +14,8 @@ from pathlib import Path
 from ._registry import REGISTRY
 from ._variables import Metric, Variables, measured, registered
 
+_MEMORY = "bigmachine_resident_memory_bytes"  # left out where it is not known
+
 try:
     import resource
 except ImportError:  # not Unix
@@ -35,7 +37,8 @@ def scopes() -> dict[str, str]:
 
 def process_metrics(*, cpu_seconds: float, processes: Collection[int] = ()) -> list[Metric]:
     """Return what this process and other ``processes`` use; ``cpu_seconds`` is that of all."""
-    return [
+    memory_bytes = resident_bytes() + sum(map(resident_bytes, processes))
+    metrics = [
         measured(
             "bigmachine_cpu_seconds",
             "counter",
@@ -45,9 +48,9 @@ def process_metrics(*, cpu_seconds: float, processes: Collection[int] = ()) -> l
             scope="process",
         ),
         measured(
-            "bigmachine_resident_memory_bytes",
+            _MEMORY,
             "gauge",
-            resident_bytes() + sum(map(resident_bytes, processes)),
+            memory_bytes,
             help="Memory that the machine's processes have in RAM",
             unit="bytes",
             scope="process",
@@ -67,6 +70,7 @@ def process_metrics(*, cpu_seconds: float, processes: Collection[int] = ()) -> l
             scope="process",
         ),
     ]
+    return [metric for metric in metrics if metric.name != _MEMORY or memory_bytes]
 
 
 def cpu_seconds_with(processes: Collection[int]) -> float:

@@ -91,7 +91,7 @@ class Registry:
         return [
             (family.kind.kind, family.name, family.help, family.unit, labels, taken)
             for family in self.families()
-            for labels, instrument in [*family.series.items()]
+            for labels, instrument in family.items()
             if (taken := instrument._take()) is not None
         ]
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ._openmetrics import openmetrics
 from ._variables import VERSION, Metric, Variables, merge
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, repr=False)
 class SessionVariables(Mapping[str, Metric]):
     """The metrics of a session by name, merged: ``session.variables()["rows"].sum``.
 
@@ -22,12 +23,17 @@ class SessionVariables(Mapping[str, Metric]):
     machines: Mapping[str, Variables]
     driver: Variables
     missing: Mapping[str, str]
-    merged: Variables = field(init=False)
 
-    def __post_init__(self) -> None:
+    def __repr__(self) -> str:
+        missing = f", {len(self.missing)} missing" if self.missing else ""
+        return f"<SessionVariables of {len(self.machines)} machines{missing}: {', '.join(self)}>"
+
+    @functools.cached_property
+    def merged(self) -> Variables:
+        """Those of all machines, and what the program has counted in the driver."""
         users = {n: one for n, one in self.driver.items() if not n.startswith("bigmachine_")}
         driver = Variables(users, self.driver.time, self.driver.scopes)
-        object.__setattr__(self, "merged", merge([*self.machines.values(), driver]))
+        return merge([*self.machines.values(), driver])
 
     def __getitem__(self, name: str) -> Metric:
         return self.merged[name]

@@ -30,7 +30,7 @@ class Series:
     value: Value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Metric:
     """A counter, a gauge or a histogram, with its values by labels.
 
@@ -49,9 +49,16 @@ class Metric:
     unit: str = ""
     scope: Scope = "process"
 
-    def select(self, **labels: str) -> Metric:
+    def __repr__(self) -> str:
+        value = self.value
+        values = f"sum={value.sum:g} count={value.count}"
+        if value.min <= value.max:
+            values += f" min={value.min:g} max={value.max:g}"
+        return f"<Metric {self.name}: {self.kind} {values} series={len(self.series)}>"
+
+    def select(self, **labels: object) -> Metric:
         """Return the same metric with only those series that have these ``labels``."""
-        wanted = labels.items()
+        wanted = {label: str(value) for label, value in labels.items()}.items()
         chosen = tuple(one for one in self.series if wanted <= one.labels.items())
         return Metric(self.name, self.kind, chosen, self.help, self.unit, self.scope)
 
@@ -103,7 +110,7 @@ class Metric:
         return self.value.quantile(q)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Variables(Mapping[str, Metric]):
     """Metrics by name, as they were at one ``time``, in seconds since 1970.
 
@@ -113,6 +120,9 @@ class Variables(Mapping[str, Metric]):
     metrics: Mapping[str, Metric]
     time: float = field(default_factory=_time.time)
     scopes: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<Variables {', '.join(self)}>"
 
     def __getitem__(self, name: str) -> Metric:
         return self.metrics[name]

@@ -34,6 +34,7 @@ from .client._pickled_result import PickledResult as PickledResult
 from .client._pickled_result import loaded as loaded
 from .client._post import PostConnection as PostConnection
 from .server._asyncio import explain_asyncio as explain_asyncio
+from .server._call import method_of as method_of
 from .server._call import running_method as running_method
 from .server._registry import Services as Services
 from .server._server import Server as Server

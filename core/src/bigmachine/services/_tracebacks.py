@@ -43,7 +43,7 @@ def format_traceback(exc: BaseException) -> str:
     try:
         report = traceback.TracebackException.from_exception(exc)
         for each in _with_causes(report):
-            frames = _users((frame.filename, frame) for frame in each.stack)
+            frames = user_frames((frame.filename, frame) for frame in each.stack)
             if frames or each is not report or isinstance(exc, BigmachineError):
                 each.stack = traceback.StackSummary.from_list(frames)
         return "".join(report.format())
@@ -107,12 +107,12 @@ def shorten_traceback(exc: BaseException) -> None:
     for each in _chain(exc):
         frames = [*_walk(each.__traceback__)]
         shortened = None
-        for tb in reversed(_users((_file(tb), tb) for tb in frames)):
+        for tb in reversed(user_frames((_file(tb), tb) for tb in frames)):
             shortened = TracebackType(shortened, tb.tb_frame, tb.tb_lasti, tb.tb_lineno)
         each.with_traceback(shortened)
 
 
-def _users(frames: Iterable[tuple[str, T]]) -> list[T]:
+def user_frames(frames: Iterable[tuple[str, T]]) -> list[T]:
     """Return the frames whose file is the user's, or a library's that the user's code called."""
     kept = []
     is_below_ours = True

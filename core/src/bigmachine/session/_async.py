@@ -60,6 +60,7 @@ from ._cost import CostMeter
 from ._event_log import EventLog
 from ._fleet import Fleet
 from ._idle import IdleWatch, idle_timeout_of, is_interactive
+from ._inspection import AsyncInspection
 from ._log_thread import off_the_loop
 from ._repr import SessionRepr
 from ._suspension import watch_suspension
@@ -73,7 +74,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("bigmachine.session")
 
 
-class AsyncSession(SessionRepr, Handle):
+class AsyncSession(AsyncInspection, SessionRepr, Handle):
     """An ad-hoc cluster, for as long as its ``async with`` block runs.
 
     ::
@@ -293,7 +294,7 @@ class AsyncSession(SessionRepr, Handle):
 
         if self._nursery is None:
             raise _not_open()
-        return await serve_debug(self._board, addr, nursery=self._nursery)
+        return await serve_debug(self._board, addr, session=self, nursery=self._nursery)
 
     async def shutdown(self) -> None:
         """Free every machine; return when each is confirmed to be gone. May be called again."""

@@ -35,6 +35,7 @@ from ._repr import SessionRepr
 if TYPE_CHECKING:
     from ..machine._async import AsyncMachine
     from ..machine._portal import Portal
+    from ..profiling import Profile, ThreadDump
     from ._async import AsyncSession
     from ._loop_thread import LoopThread
 
@@ -157,6 +158,23 @@ class Session(SessionRepr, Handle):
         """Return the metrics of its machines and of this driver; see `AsyncSession.variables`."""
         opened = self._open()
         return opened.run(opened.session.variables, timeout=timeout)
+
+    def profile(
+        self, seconds: float = 10.0, *, hz: float = 100.0, timeout: float = 10.0
+    ) -> Profile:
+        """Profile all machines at once; see `AsyncSession.profile`."""
+        opened = self._open()
+        return opened.run(opened.session.profile, seconds, hz=hz, timeout=timeout)
+
+    def heap(self, seconds: float = 0.0, *, timeout: float = 60.0) -> Profile:
+        """Show what is in the memory of all machines; see `AsyncSession.heap`."""
+        opened = self._open()
+        return opened.run(opened.session.heap, seconds, timeout=timeout)
+
+    def threads(self, *, timeout: float = 10.0) -> ThreadDump:
+        """Return the stacks of all machines; see `AsyncSession.threads`."""
+        opened = self._open()
+        return opened.run(opened.session.threads, timeout=timeout)
 
     def serve_debug(self, addr: str = DEFAULT_DEBUG_ADDRESS) -> str:
         """Serve a page about the session and its machines; see `AsyncSession.serve_debug`."""

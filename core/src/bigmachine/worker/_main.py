@@ -106,6 +106,10 @@ def _set_environ(environ: Mapping[str, str]) -> None:
     os.environ.update(environ)
     if hasattr(time, "tzset"):
         time.tzset()
+    if (frames := environ.get("PYTHONTRACEMALLOC", "")).isdecimal() and int(frames):
+        import tracemalloc
+
+        tracemalloc.start(int(frames))
     python_path = environ.get("PYTHONPATH", "").split(os.pathsep)
     # As at the start of Python: behind the program's own folder, which is the first one.
     sys.path[1:1] = [os.path.abspath(entry) for entry in python_path if entry]

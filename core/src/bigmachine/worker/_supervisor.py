@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -17,11 +17,13 @@ from .._version import __version__ as __version__
 from ..boot.vm.common import CHUNK_BYTES
 from ..boot.vm.log import read_log
 from ..errors import NotSupportedError
-from ..metrics import Variables
-from ..rpc import until_silent
+from ..rpc import method_of, until_silent
 from . import _resources
 from ._installer import Installer
 from ._notices import Notices
+
+if TYPE_CHECKING:
+    from ..profiling import Profile, ThreadDump
 
 logger = logging.getLogger("bigmachine.machine")
 
@@ -52,7 +54,7 @@ class Supervisor:
         heard: Callable[[], object],
         activity: Callable[[], tuple[int, bool]],
         driver_heard: Callable[[], float],
-        measure: Callable[[], Awaitable[Variables]],
+        measure: Callable[[], Awaitable[dict[str, Any]]],
         exit: Callable[[int], object],
         notices: Notices | None = None,
         log: str = "",
@@ -125,7 +127,25 @@ class Supervisor:
 
     async def variables(self) -> dict[str, Any]:
         """Return the machine's metrics, as `Variables.to_dict` does."""
-        return (await self._measure()).to_dict()
+        return await self._measure()
+
+    async def profile(self, seconds: float, hz: float) -> Profile:
+        """Sample the stacks of this process for ``seconds``; see `AsyncMachine.profile`."""
+        from ..profiling._in_thread import profile_process  # most machines are never asked
+
+        return await profile_process(seconds, hz)
+
+    async def heap(self, seconds: float) -> Profile:
+        """Return what this process has in memory; see `AsyncMachine.heap`."""
+        from ..profiling._in_thread import profile_heap
+
+        return await profile_heap(seconds, process_bytes=_resources.memory().process_bytes)
+
+    async def threads(self) -> ThreadDump:
+        """Return what each thread and each task of this process does."""
+        from ..profiling._threads import dump_threads
+
+        return await dump_threads(method_of)
 
     async def environment(self, update: Mapping[str, str] | None = None) -> dict[str, str]:
         """Set the variables of ``update``, if any; return all of them."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+from typing import Any
 
 import trio
 
@@ -24,18 +26,19 @@ class MachineVariables:
         self._maxprocs = maxprocs
         self._began = time.monotonic()
         self._cpu_seconds = 0.0
-        self._disk = trio.CapacityLimiter(1)  # not trio's own: services may use that one up
+        # Not trio's own limiter: services may use that one up.
+        self._disk, self._users = trio.CapacityLimiter(1), trio.CapacityLimiter(1)
 
-    async def measure(self) -> Variables:
-        """Return its metrics as they are now."""
+    async def measure(self) -> dict[str, Any]:
+        """Return its metrics as they are now, as `Variables.to_dict` does."""
         disk: list[Metric] = []
         with trio.move_on_after(_DISK_SECONDS):
             disk = await trio.to_thread.run_sync(
                 _disk_metrics, abandon_on_cancel=True, limiter=self._disk
             )
         metrics = [*self._machine_metrics(), *self._server.metrics(), *_host_metrics(), *disk]
-        own = {metric.name: metric for metric in metrics}
-        return Variables({**registered(REGISTRY), **own}, scopes=scopes())
+        # Not in the loop: users may have many.
+        return await trio.to_thread.run_sync(_with_users, metrics, limiter=self._users)
 
     def _machine_metrics(self) -> list[Metric]:
         processes = self._server.services.process_ids
@@ -54,6 +57,11 @@ class MachineVariables:
             ),
             *process_metrics(cpu_seconds=self._cpu_seconds, processes=processes),
         ]
+
+
+def _with_users(metrics: Iterable[Metric]) -> dict[str, Any]:
+    own = {metric.name: metric for metric in metrics}
+    return Variables({**registered(REGISTRY), **own}, scopes=scopes()).to_dict()
 
 
 def _host_metrics() -> list[Metric]:

@@ -9,7 +9,6 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from time import perf_counter
 from types import FrameType, GeneratorType
 from typing import Any, Protocol
 
@@ -31,17 +30,17 @@ class Call(ABC):
     What a ``def`` returns may be awaitable, or an async iterator, as that of a decorated
     ``async def`` is: that goes on in the loop.
 
-    How the arguments arrived and where the outcome goes is the subclass's business. Its
-    methods are called where the service's method runs, so perhaps in a thread; what
-    `returned`, `replied` and `raised` return is then called in the trio loop.
+    It ``began`` when it arrived, by `perf_counter`. How the arguments arrived and where the
+    outcome goes is the subclass's business. Its methods are called where the service's method
+    runs, so perhaps in a thread; what `returned`, `replied` and `raised` return is then called in
+    the trio loop.
     """
 
-    __slots__ = ("__weakref__", "_pools", "_work", "began", "is_cancelled", "method")
+    __slots__ = ("__weakref__", "_began", "_pools", "_work", "is_cancelled", "method")
 
-    def __init__(self, method: Method, pools: Pools) -> None:
+    def __init__(self, method: Method, pools: Pools, *, began: float) -> None:
         self.method = method
-        self.began = perf_counter()
-        method.calls.begun += 1
+        self._began = began
         self.is_cancelled = False
         self._pools = pools
         self._work: Work | None = None
@@ -214,7 +213,17 @@ def running_method(frame: FrameType | None) -> str | None:
     """Return the name of the ``async def`` method that runs in a frame, or in one around it."""
     while frame is not None and frame.f_code is not Call._run_async.__code__:
         frame = frame.f_back
-    return frame.f_locals["self"].method.name if frame is not None else None
+    return method_of(frame) if frame is not None else None
+
+
+def method_of(frame: FrameType) -> str | None:
+    """Return the name of the service method that a frame of `Call` runs; None for other frames."""
+    is_call = frame.f_code in (
+        Call._run_async.__code__,
+        Call._run_in_thread.__code__,
+        Call._run_in_process.__code__,
+    )
+    return frame.f_locals["self"].method.name if is_call else None
 
 
 class Work(Protocol):
@@ -242,8 +251,8 @@ class Pools:
     """Whether calls that come now are left unanswered, because the machine is about to end."""
     begun: int = 0
     """How many calls have begun so far, without the supervisor's; some count twice."""
-    posts: int = 0
-    """How many calls by POST are in flight, without the supervisor's."""
+    posts: set[Call] = field(default_factory=set)
+    """The calls by POST that are in flight."""
     cancelled: weakref.WeakSet[Call] = field(default_factory=weakref.WeakSet)
     """Those of which something may still run."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Collection
 
 import trio
 
@@ -76,9 +77,9 @@ class ServingConnection:
                 self._cancel(stream)
 
     @property
-    def has_calls(self) -> bool:
-        """Whether any call is in flight but the supervisor's."""
-        return not all(call.method.is_of_supervisor for call in self._calls.values())
+    def calls(self) -> Collection[FrameCall]:
+        """Those in flight, the supervisor's, too."""
+        return self._calls.values()
 
     def cancel_calls(self) -> None:
         """Cancel all calls but the supervisor's."""
@@ -147,6 +148,7 @@ class ServingConnection:
             outbox=self._outbox,
             running=self._calls,
             pools=self._pools,
+            began=self._decoder.read_at,
         ).start()
 
     def _open_uploads(self, call: int, count: int) -> list[IncomingStream]:

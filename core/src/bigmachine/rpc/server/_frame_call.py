@@ -37,8 +37,9 @@ class FrameCall(Call):
         outbox: Outbox,
         running: dict[int, FrameCall],
         pools: Pools,
+        began: float,
     ) -> None:
-        super().__init__(method, pools)
+        super().__init__(method, pools, began=began)
         self.outgoing: OutgoingStream | None = None
         self._stream = frame.stream
         self._frame = frame
@@ -141,12 +142,15 @@ class FrameCall(Call):
         if error is not None:
             self._finish(Kind.ERROR, error)
         elif self.end():
-            self.method.calls.finished(self.began, raised=False)
+            self.method.calls.finished(self._began)
             self._outbox.post(control_frame(Kind.END, self._stream))
 
     def _finish(self, kind: Kind, payload: Payload) -> None:
         if self.end():
-            self.method.calls.finished(self.began, raised=kind == Kind.ERROR)
+            calls = self.method.calls
+            calls.finished(self._began)
+            if kind == Kind.ERROR:
+                calls.raised += 1
             # With more calls running, more replies may be due at once: they share a write.
             is_urgent = not self._running
             self._outbox.post_message(kind, self._stream, payload, is_urgent=is_urgent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from time import perf_counter
 from typing import Any
 
 import trio
@@ -30,7 +31,7 @@ class PostCall(Call):
         encoding: Encoding,
         pools: Pools,
     ) -> None:
-        super().__init__(method, pools)
+        super().__init__(method, pools, began=perf_counter())
         self._args = args
         self._kwargs = kwargs
         self._encoding = encoding
@@ -39,8 +40,7 @@ class PostCall(Call):
 
     async def response(self) -> tuple[int, bytes]:
         """Run the method; return the status and the body. Cancelling this cancels the method."""
-        counted = not self.method.is_of_supervisor
-        self._pools.posts += counted
+        self._pools.posts.add(self)
         self.start()
         try:
             await self._is_done.wait()
@@ -49,8 +49,9 @@ class PostCall(Call):
             self.cancel()
             raise
         finally:
-            self._pools.posts -= counted
-        self.method.calls.finished(self.began, raised=self._response[0] == STATUS_RAISED)
+            self._pools.posts.discard(self)
+        self.method.calls.finished(self._began)
+        self.method.calls.raised += self._response[0] == STATUS_RAISED
         return self._response
 
     def load_arguments(self) -> tuple[Sequence[Any], Mapping[str, Any]]:

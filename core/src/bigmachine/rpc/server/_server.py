@@ -10,7 +10,8 @@ import logging
 import math
 import socket
 import ssl
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import h11
@@ -26,7 +27,7 @@ from .._frames import DEFAULT_LIMIT_BYTES
 from .._tasks import TaskPool
 from .._tls import TlsChannel
 from ._admission import Admission, AdmittingListener
-from ._call import Pools
+from ._call import Call, Pools
 from ._connection import SILENCE_TIMEOUT, ServingConnection
 from ._http import HttpConnection
 from ._place_watch import PlaceWatch
@@ -105,19 +106,16 @@ class Server:
         ended, which may be long after its caller has cancelled the call; a stream until its last
         item is sent.
         """
-        is_busy = (
-            any(connection.has_calls for connection in self._connections)
-            or self._pools.posts > 0
-            or any(
-                call.is_running and not call.method.is_of_supervisor
-                for call in tuple(self._pools.cancelled)
-            )
+        is_busy = any(not call.method.is_of_supervisor for call in self._in_flight()) or any(
+            call.is_running and not call.method.is_of_supervisor
+            for call in tuple(self._pools.cancelled)
         )
         return self._pools.begun, is_busy
 
     def metrics(self) -> list[Metric]:
         """Return its metrics: of its calls, without the supervisor's, and of its connections."""
-        return [*call_metrics(self.services.calls), *self._traffic.metrics()]
+        in_flight = Counter(call.method.calls for call in self._in_flight())
+        return [*call_metrics(self.services.calls, in_flight), *self._traffic.metrics()]
 
     async def end_calls(self, timeout: float, *, with_threads: bool) -> None:
         """Cancel all calls but the supervisor's, and leave new ones unanswered.
@@ -148,6 +146,12 @@ class Server:
             async with trio.open_nursery() as nursery:
                 for connection in self._connections:
                     nursery.start_soon(connection.flushed)
+
+    def _in_flight(self) -> Iterator[Call]:
+        """Yield all calls that have begun and not ended, the supervisor's, too."""
+        for connection in self._connections:
+            yield from connection.calls
+        yield from self._pools.posts
 
     async def _serve_stream(self, stream: trio.abc.Stream) -> None:
         """Serve one connection; its errors are logged and end nothing else."""

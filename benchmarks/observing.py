@@ -1,0 +1,102 @@
+"""What it costs to look inside: calls per second without a debug page, with one, and with it open.
+
+uv run python -m benchmarks.observing           # 15 rounds of 10,000 calls, a minute
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import statistics
+import subprocess
+import sys
+import time
+
+import trio
+
+import bigmachine as bm
+
+MAX_UNSEEN = 0.03  # of the calls per second, when a page is served and nobody looks
+MAX_OPEN = 0.10  # and while one is open
+MACHINES = 5
+
+# What the page does, in a process of its own as a browser is.
+_BROWSER = """
+import sys, time, urllib.request
+while True:
+    urllib.request.urlopen(sys.argv[1] + "status.json").read()
+    time.sleep(1)
+"""
+
+
+class Adder:
+    """Answers at once."""
+
+    async def add(self, n: int) -> int:
+        """Return the next number."""
+        return n + 1
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return its exit status: 1 if a target is missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.observing", description=__doc__)
+    parser.add_argument("--calls", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parser.parse_args(arguments)
+    rates = trio.run(measure, options.calls, options.rounds)
+    without = rates["no page"]
+    print(f"{options.calls:,} calls of {MACHINES} machines, the median of {options.rounds} rounds")
+    is_missed = False
+    for name, most in (("no page", None), ("unseen", MAX_UNSEEN), ("open", MAX_OPEN)):
+        # Each round's ratio: what else the computer does changes from round to round.
+        ratio = statistics.median(a / b for a, b in zip(rates[name], without, strict=True))
+        line = f"{name:8} {statistics.median(rates[name]):8,.0f} calls/s"
+        if most is not None:
+            line += f"  {1 - ratio:+6.1%} slower  (target: at most {most:.0%})"
+            is_missed = is_missed or 1 - ratio > most
+        print(line)
+    return int(is_missed)
+
+
+async def measure(calls: int, rounds: int) -> dict[str, list[float]]:
+    """Return the calls per second of each round, in each of the three states."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start() -> tuple[bm.AsyncSession, list[bm.AsyncMachine]]:
+            session = await stack.enter_async_context(bm.AsyncSession("local", debug=False))
+            machines = await session.start(MACHINES, services={"Adder": Adder()})
+            await calls_per_second(machines, calls)
+            return session, machines
+
+        _, plain = await start()
+        unseen_session, unseen = await start()
+        await unseen_session.serve_debug("127.0.0.1:0")
+        open_session, opened = await start()
+        url = await open_session.serve_debug("127.0.0.1:0")
+        browser = stack.enter_context(subprocess.Popen([sys.executable, "-c", _BROWSER, url]))
+        stack.callback(browser.kill)
+        turns = [("no page", plain), ("unseen", unseen), ("open", opened)]
+        rates: dict[str, list[float]] = {name: [] for name, _ in turns}
+        for number in range(rounds):
+            for name, machines in turns[number % 3 :] + turns[: number % 3]:
+                rates[name].append(await calls_per_second(machines, calls))
+    return rates
+
+
+async def calls_per_second(machines: list[bm.AsyncMachine], calls: int) -> float:
+    """Call all machines, some calls at once each; return how many calls a second takes."""
+
+    async def caller(machine: bm.AsyncMachine) -> None:
+        for n in range(calls // len(machines) // 4):
+            assert await machine.call("Adder.add", n) == n + 1
+
+    began = time.perf_counter()
+    async with trio.open_nursery() as nursery:
+        for machine in machines:
+            for _ in range(4):
+                nursery.start_soon(caller, machine)
+    return calls / (time.perf_counter() - began)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

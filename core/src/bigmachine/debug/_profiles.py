@@ -1,0 +1,129 @@
+"""Profiles and stacks of a session's machines, over HTTP: for browsers and for pprof."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from ..errors import BigmachineError, UsageError
+from ..metrics import SessionVariables
+from ._http import Handler as Route
+from ._http import Request, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..machine._async import AsyncMachine
+    from ..profiling import Profile, ThreadDump
+
+_MAX_SECONDS = 300.0
+# The flame graph is one file, whose script and style are in it.
+_WHOLE_PAGE = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; "
+    "style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+}
+
+
+class Inspected(Protocol):
+    """A session, as far as one can look inside."""
+
+    @property
+    def machines(self) -> Sequence[AsyncMachine]: ...
+
+    async def variables(self) -> SessionVariables: ...
+
+    async def profile(self, seconds: float) -> Profile: ...
+
+    async def heap(self, seconds: float) -> Profile: ...
+
+    async def threads(self) -> ThreadDump: ...
+
+
+class ProfilePages:
+    """Answers what is asked below ``/debug/bigmachine/pprof/``.
+
+    ``?machine=m0`` looks into that machine alone.
+    """
+
+    def __init__(self, session: Inspected) -> None:
+        self._session = session
+
+    async def profile(self, request: Request) -> Response:
+        """Profile the CPU time for ``?seconds=``, 10 by default.
+
+        A browser gets a flame graph; others, and all with ``format=pprof``, pprof's format.
+        ``format=text`` is the table of functions.
+        """
+        return await _answered(self._profile, request)
+
+    async def heap(self, request: Request) -> Response:
+        """Show what is in memory; with ``?seconds=``, what is allocated meanwhile and kept."""
+        return await _answered(self._heap, request)
+
+    async def threads(self, request: Request) -> Response:
+        """Return the stacks of all threads and tasks; with ``?full=1``, bigmachine's own, too."""
+        return await _answered(self._threads, request)
+
+    async def _profile(self, request: Request) -> Response:
+        kind, seconds = _chosen_format(request), _seconds(request, default=10.0)
+        if not seconds:
+            raise UsageError("a profile takes some seconds: seconds=10")
+        return _shown(await self._target(request).profile(seconds), kind, "profile")
+
+    async def _heap(self, request: Request) -> Response:
+        kind, seconds = _chosen_format(request), _seconds(request, default=0.0)
+        return _shown(await self._target(request).heap(seconds), kind, "heap")
+
+    async def _threads(self, request: Request) -> Response:
+        found = await self._target(request).threads()
+        return Response(200, f"{found.text(full=bool(request.query.get('full')))}\n".encode())
+
+    def _target(self, request: Request) -> Inspected | AsyncMachine:
+        name = request.query.get("machine")
+        if name is None:
+            return self._session
+        by_name = {machine.name: machine for machine in self._session.machines}
+        if name not in by_name:
+            raise UsageError(f"no machine {name!r} runs; there is {', '.join(by_name) or 'none'}")
+        return by_name[name]
+
+
+async def _answered(route: Route, request: Request) -> Response:
+    """Return what a route answers, or its error as text."""
+    try:
+        return await route(request)
+    except UsageError as error:
+        return Response(400, f"{error}\n".encode())
+    except BigmachineError as error:
+        return Response(503, f"{error}\n".encode())
+
+
+def _shown(profile: Profile, kind: str, name: str) -> Response:
+    if kind == "html":
+        page = profile.flame_graph().encode()
+        return Response(200, page, "text/html; charset=utf-8", _WHOLE_PAGE)
+    if kind == "text":
+        return Response(200, f"{profile.top()}\n".encode())
+    save = {"Content-Disposition": f'attachment; filename="{name}.pb.gz"'}
+    return Response(200, profile.to_pprof(), "application/octet-stream", save)
+
+
+def _seconds(request: Request, *, default: float) -> float:
+    text = request.query.get("seconds", "")
+    try:
+        seconds = float(text) if text else default
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= _MAX_SECONDS:
+        raise UsageError(
+            f"seconds is a number up to {_MAX_SECONDS:g}, such as seconds=10, not {text!r}"
+        )
+    return seconds
+
+
+def _chosen_format(request: Request) -> str:
+    default = "html" if "text/html" in request.headers.get("accept", "") else "pprof"
+    chosen = request.query.get("format", default)
+    if chosen not in ("html", "pprof", "text"):
+        raise UsageError(f"format is html, pprof or text, not {chosen!r}")
+    return chosen

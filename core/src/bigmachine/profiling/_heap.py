@@ -1,0 +1,195 @@
+"""The heap of this process: which lines have allocated what is alive, or how much of each type.
+
+Python tells where memory was allocated only while `tracemalloc` traces it, which takes memory and
+time; so machines don't trace unless they are asked to. Without it, the objects that the garbage
+collector knows, and those that they refer to, are counted by type.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+import threading
+import time
+import tracemalloc
+from collections.abc import Iterable, Iterator
+from types import CodeType, FunctionType, ModuleType
+
+from ._profile import Profile
+from ._samples import Frame, Sample, ValueType
+
+VALUE_TYPES = (ValueType("inuse_objects", "count"), ValueType("inuse_space", "bytes"))
+TRACED_FRAMES = 16
+"""How many callers are kept of each allocation; each takes memory of its own."""
+
+NOT_TRACED = Frame("[not traced]")
+OTHER_MEMORY = Frame("[other memory]")
+
+BY_TYPE = (
+    "by type, not by place: to see places, use heap(seconds=...), or start machines with "
+    'environ={"PYTHONTRACEMALLOC": "16"}'
+)
+ALL_TRACED = "what is alive of all that was allocated since tracing began"
+GROWTH = "only what was allocated within {:g} s and was still alive afterwards"
+
+_Trace = tuple[tuple[str, int], ...]  # files and lines, the innermost first
+
+
+class Heap:
+    """Looks at this process's memory, from the thread that calls `run`.
+
+    ``process_bytes`` is how much memory the process has from the system.
+    """
+
+    def __init__(self, process_bytes: int) -> None:
+        self._process_bytes = process_bytes
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Have `run` return now; may be called in any thread."""
+        self._stopped.set()
+
+    def run(self, seconds: float) -> Profile:
+        """Return what was allocated within so many seconds; if it is 0, all there is."""
+        started_at = time.time()
+        if seconds:
+            with _tracing():
+                before = _traces()
+                self._stopped.wait(seconds)
+                traces = _grown(_traces(), before)
+            samples, rest, note = _traced_samples(traces), None, GROWTH.format(seconds)
+        elif tracemalloc.is_tracing():
+            samples, rest, note = _traced_samples(_traces()), NOT_TRACED, ALL_TRACED
+        else:
+            samples, rest, note = _type_samples(), OTHER_MEMORY, BY_TYPE
+        rest_bytes = self._process_bytes - sum(sample.values[1] for sample in samples)
+        if rest is not None and rest_bytes > 0:
+            samples.append(Sample((rest,), (0, rest_bytes)))
+        return Profile(VALUE_TYPES, tuple(samples), started_at, seconds, notes=(note,))
+
+
+_lock = threading.Lock()
+_tracers = 0  # those that rely on tracing that one of them has begun
+
+
+@contextlib.contextmanager
+def _tracing() -> Iterator[None]:
+    """Trace within the block; several may overlap, and what somebody else has begun goes on."""
+    global _tracers
+    with _lock:
+        is_ours = _tracers > 0 or not tracemalloc.is_tracing()
+        if is_ours:
+            _tracers += 1
+            tracemalloc.start(TRACED_FRAMES)
+    try:
+        yield
+    finally:
+        with _lock:
+            if is_ours:
+                _tracers -= 1
+                if not _tracers:
+                    tracemalloc.stop()
+
+
+def _traces() -> dict[_Trace, tuple[int, int]]:
+    """Return how many blocks, and bytes, of what is alive each stack has allocated."""
+    traces = {}
+    for found in tracemalloc.take_snapshot().statistics("traceback"):
+        trace = tuple((frame.filename, frame.lineno) for frame in reversed(found.traceback))
+        if trace[0][0] not in _OURS:
+            traces[trace] = found.count, found.size
+    return traces
+
+
+_OURS = (tracemalloc.__file__, __file__)
+
+
+def _grown(
+    after: dict[_Trace, tuple[int, int]], before: dict[_Trace, tuple[int, int]]
+) -> dict[_Trace, tuple[int, int]]:
+    grown = {}
+    for trace, (count, size) in after.items():
+        old_count, old_size = before.get(trace, (0, 0))
+        if size > old_size:
+            grown[trace] = max(0, count - old_count), size - old_size
+    return grown
+
+
+def _traced_samples(traces: dict[_Trace, tuple[int, int]]) -> list[Sample]:
+    names = _functions({place for trace in traces for place in trace})
+    return [
+        Sample(tuple(names[place] for place in trace), values) for trace, values in traces.items()
+    ]
+
+
+def _functions(places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Frame]:
+    """Return the function of each file and line, which tracemalloc does not keep."""
+    unnamed = set(places)
+    files = {file for file, _ in unnamed}
+    codes = {code for code in _codes() if code.co_filename in files}
+    found: dict[tuple[str, int], Frame] = {}
+    # A line of a comprehension or lambda is its function's, too; that has the better name.
+    for code in sorted(codes, key=lambda code: code.co_qualname.count("<locals>")):
+        for _, _, line in code.co_lines():
+            if line is not None and (place := (code.co_filename, line)) in unnamed:
+                unnamed.discard(place)
+                found[place] = Frame(code.co_qualname, code.co_filename, line, code.co_firstlineno)
+    for file, line in unnamed:  # of code that ran once, or was thrown away
+        found[file, line] = Frame("<module>", file, line)
+    return found
+
+
+def _codes() -> Iterator[CodeType]:
+    """Yield the code of all functions that can be found, and of those within them."""
+    # Not all are among the collector's objects: what was there before a fork may be frozen.
+    spaces = [vars(module) for module in [*sys.modules.values()] if isinstance(module, ModuleType)]
+    found = [each for space in spaces for each in [*space.values()]]
+    found += [part for each in found if isinstance(each, type) for part in [*vars(each).values()]]
+    for each in (*gc.get_objects(), *found):
+        function = getattr(each, "__func__", each) if type(each) in _WRAPPERS else each
+        function = each.fget if type(each) is property else function
+        if type(function) is FunctionType:
+            yield from _with_inner(function.__code__)
+
+
+_WRAPPERS = (staticmethod, classmethod)
+
+
+def _with_inner(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _with_inner(constant)
+
+
+def _type_samples() -> list[Sample]:
+    """Count the objects that can be found, by type."""
+    tracked = gc.get_objects()
+    counts: dict[type, list[int]] = {}
+    seen = {id(tracked)}
+    for each in tracked:
+        _count(counts, each)
+        # The collector does not know what is in no cycle: strings, numbers, arrays, and tuples
+        # and dicts of such things.
+        parts = gc.get_referents(each)
+        while parts:
+            part = parts.pop()
+            if not gc.is_tracked(part) and id(part) not in seen:
+                seen.add(id(part))
+                _count(counts, part)
+                parts += gc.get_referents(part)
+    return [
+        Sample((Frame(f"{kind.__module__}.{kind.__qualname__}"),), (number, size))
+        for kind, (number, size) in counts.items()
+    ]
+
+
+def _count(counts: dict[type, list[int]], found: object) -> None:
+    try:
+        size = sys.getsizeof(found)
+    except Exception:  # its own __sizeof__ has failed
+        size = 0
+    count = counts.setdefault(type(found), [0, 0])
+    count[0] += 1
+    count[1] += size

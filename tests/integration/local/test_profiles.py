@@ -1,0 +1,66 @@
+"""Profiles of real local machines that compute π."""
+
+from __future__ import annotations
+
+import collections
+
+import pytest
+
+import bigmachine as bm
+from bigmachine.profiling._top import top_rows
+from examples.bigpi import CirclePI
+from tests.support.services import Keeper
+
+Machines = collections.namedtuple("Machines", "session all")
+
+
+@pytest.fixture(scope="module")
+def machines():
+    with bm.Session("local", maxprocs=1) as session:
+        yield Machines(session, session.start(2, services={"PI": CirclePI(), "Keeper": Keeper()}))
+
+
+@pytest.fixture(scope="module")
+def computing(machines):
+    """The same; from now on they compute."""
+    for machine in machines.all:
+        machine.submit("PI.sample", 10**12, "seed")
+    return machines
+
+
+def test_machine_that_traces_from_its_start_shows_where_all_was_allocated(machines):
+    environ = {"PYTHONTRACEMALLOC": "2"}
+    [machine] = machines.session.start(1, services={"Keeper": Keeper()}, environ=environ)
+    machine.call("Keeper.keep", 5 << 20)
+    profile = machine.heap()
+    [row] = [row for row in top_rows(profile) if row.frame.function == "Keeper.keep"]
+    assert row.flat >= 5 << 20
+    assert profile.machines == [machine.name]
+    machine.shutdown()
+
+
+def test_heap_of_all_machines_counts_by_type(machines):
+    machines.all[1].call("Keeper.keep", 5 << 20)
+    profile = machines.session.heap()
+    assert profile.machines == [machine.name for machine in machines.all]
+    sizes = [profile.filter(machine=machine.name) for machine in machines.all]
+    found = [{s.stack[0].function: s.values[1] for s in each.samples} for each in sizes]
+    assert found[1]["builtins.bytes"] - found[0]["builtins.bytes"] > 4 << 20
+
+
+def test_hottest_line_of_all_machines_is_in_the_method_that_computes(computing):
+    profile = computing.session.profile(0.5)
+    assert profile.machines == [machine.name for machine in computing.all]
+    for each in (profile, *(profile.filter(machine=name) for name in profile.machines)):
+        hottest = top_rows(each, by="line")[0].frame
+        assert hottest.function == "CirclePI.sample"
+        assert hottest.file.endswith("bigpi.py")
+        assert hottest.line > hottest.first_line
+    assert "CirclePI.sample  bigpi.py:37" in profile.top().splitlines()[2]
+
+
+def test_one_machine_is_profiled_while_it_computes(computing):
+    machine = computing.all[0]
+    profile = machine.profile(0.2, hz=50)
+    assert profile.machines == [machine.name]
+    assert top_rows(profile)[0].frame.function == "CirclePI.sample"

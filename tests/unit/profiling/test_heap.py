@@ -1,0 +1,117 @@
+"""The heap of this process: by type, and by the line that has allocated it."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import tracemalloc
+
+import pytest
+import trio
+
+import bigmachine as bm
+from bigmachine.profiling import _heap
+from bigmachine.profiling._heap import Heap
+from bigmachine.profiling._in_thread import profile_heap
+from bigmachine.profiling._top import top_rows
+from tests.support.waiting import until
+
+MIB = 1 << 20
+
+
+class Odd:
+    def __sizeof__(self):
+        raise RuntimeError("no size")
+
+
+def allocate(kept):
+    kept.append(bytes(3 * MIB))
+
+
+def row(profile, function):
+    [found] = [row for row in top_rows(profile) if row.frame.function == function]
+    return found
+
+
+@contextlib.contextmanager
+def growing():
+    """Trace what grows within the block; yields a list that then has the profile."""
+    heap, found = Heap(0), []
+    thread = threading.Thread(target=lambda: found.append(heap.run(3600)))
+    thread.start()
+
+    def waits():
+        frame = sys._current_frames().get(thread.ident)
+        while frame is not None and frame.f_code is not threading.Event.wait.__code__:
+            frame = frame.f_back
+        return frame
+
+    until(waits)
+    yield found
+    heap.stop()
+    thread.join()
+
+
+def test_objects_are_counted_by_type_without_preparation():
+    kept = [Odd() for _ in range(1000)]
+    holder = Odd()
+    holder.__dict__["text"] = bytes(2 * MIB)  # in a dict that the collector does not know, either
+    profile = Heap(process_bytes=1 << 40).run(0)
+    name = f"{Odd.__module__}.Odd"
+    [odd] = [sample for sample in profile.samples if sample.stack[0].function == name]
+    assert odd.values == (len(kept) + 1, 0)
+    assert row(profile, "builtins.bytes").flat >= 2 * MIB
+    assert profile.total() == 1 << 40  # all that the process has
+    assert "PYTHONTRACEMALLOC" in str(profile)
+
+
+def test_growth_is_shown_by_the_function_that_has_allocated_it():
+    kept: list[bytes] = []
+    allocate(kept)
+    with growing() as found:
+        allocate(kept)
+        allocate(kept)
+        kept.pop()
+    assert not tracemalloc.is_tracing()
+    [profile] = found
+    function = row(profile, "allocate")
+    assert 3 * MIB <= function.flat < 3.5 * MIB
+    assert function.frame.file == __file__
+    caller = row(profile, "test_growth_is_shown_by_the_function_that_has_allocated_it")
+    assert caller.cum >= function.flat
+    assert "within 3600 s" in str(profile)
+
+
+def test_tracing_goes_on_until_the_last_of_several_has_ended():
+    kept: list[bytes] = []
+    with growing() as outer:
+        with growing() as inner:
+            allocate(kept)
+        assert tracemalloc.is_tracing()
+        allocate(kept)
+    assert not tracemalloc.is_tracing()
+    assert row(inner[0], "allocate").flat >= 3 * MIB
+    assert row(outer[0], "allocate").flat >= 6 * MIB
+
+
+def test_what_is_traced_from_the_start_is_shown_whole_and_traced_on():
+    kept: list[bytes] = []
+    tracemalloc.start(4)
+    try:
+        allocate(kept)
+        profile = Heap(process_bytes=1 << 40).run(0)
+        with growing():
+            pass
+        assert tracemalloc.is_tracing()
+    finally:
+        tracemalloc.stop()
+    assert row(profile, "allocate").flat >= 3 * MIB
+    assert row(profile, _heap.NOT_TRACED.function).flat > 0
+    assert profile.total() == 1 << 40
+
+
+@pytest.mark.parametrize("seconds", [-1, "1", float("inf"), True])
+def test_bad_seconds_are_refused(seconds):
+    with pytest.raises(bm.UsageError, match="how long to trace"):
+        trio.run(lambda: profile_heap(seconds, process_bytes=0))
