@@ -137,9 +137,8 @@ class _Machine:
 
 def _row(phase: str, machines: list[_Machine]) -> Row:
     done, total = sum(m.done for m in machines), sum(m.total for m in machines)
-    text = ""
     if total and phase == UPLOADING:
-        text = f"{size_text(done)} of {size_text(total)}"
-    elif total and phase == BUILDING:
-        text = f"{done} of {total} packages"
-    return Row(phase, len(machines), done, total, text)
+        return Row(phase, len(machines), done, total, f"{size_text(done)} of {size_text(total)}")
+    if total and phase == BUILDING:
+        return Row(phase, len(machines), done, total, f"{done:,} of {total:,} packages")
+    return Row(phase, len(machines), 0, 0, "")
