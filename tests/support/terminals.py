@@ -48,6 +48,12 @@ class Terminal:
         """The same as one text, without empty lines at its end."""
         return "\n".join(self.lines).rstrip("\n")
 
+    def color_of(self, text: str) -> str:
+        """The color in which the screen shows a line that begins with this."""
+        assert text in self.text  # which also reads what was written
+        row = next(y for y, line in enumerate(self._screen.display) if line.startswith(text))
+        return self._screen.buffer[row][0].fg
+
     def close(self) -> None:
         self.stream.close()
         os.close(self._controller)
