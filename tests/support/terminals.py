@@ -65,6 +65,7 @@ def terminal_as_stderr(*, rows: int = 24, columns: int = 80) -> Iterator[Termina
     it = Terminal(rows=rows, columns=columns)
     with contextlib.closing(it), pytest.MonkeyPatch.context() as patch:
         patch.setenv("TERM", "xterm-256color")
-        patch.delenv("NO_COLOR", raising=False)
+        for variable in ("NO_COLOR", "CI"):
+            patch.delenv(variable, raising=False)
         patch.setattr(sys, "stderr", it.stream)
         yield it

@@ -131,6 +131,10 @@ def test_only_terminal_itself_is_drawn_on(monkeypatch, tmp_path):
         monkeypatch.setenv("TERM", "dumb")
         assert _screen.terminal() is None
         monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("CI", "true")
+        assert _screen.terminal() is None
+        monkeypatch.delenv("CI")
+        assert _screen.terminal() is not None
 
         class Proxy:
             """What another live display puts in the place of standard error."""

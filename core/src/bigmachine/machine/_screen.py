@@ -98,10 +98,11 @@ def terminal() -> Terminal | None:
     """Return the terminal that standard error is, if this program may draw on it.
 
     An object that a program has put in the place of standard error is none: notebooks do that,
-    and so do other live displays, which such lines would disturb.
+    and so do other live displays, which such lines would disturb. Some services for continuous
+    integration have a terminal, but keep what it shows as text; they set ``CI``.
     """
     stream: Any = sys.stderr  # Any: users put all kinds of objects there
-    if type(stream) is not io.TextIOWrapper or not is_terminal(stream):
+    if os.environ.get("CI") or type(stream) is not io.TextIOWrapper or not is_terminal(stream):
         return None
     try:
         descriptor = stream.fileno()
