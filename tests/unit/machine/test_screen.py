@@ -52,14 +52,17 @@ def test_lines_are_below_what_is_printed_and_leave_nothing_behind():
 
 def test_unfinished_line_goes_on_where_it_was():
     with small_terminal() as terminal:
-        terminal.stream.write("Continue? ")
+        terminal.stream.write("\x1b[31mContinue? ")
         terminal.stream.flush()
         show()
         assert terminal.text.split("\n") == ["Continue?", *TABLE]
-        terminal.stream.write("yes\r\n")
+        assert terminal.color_of("starting") == "default"
+        terminal.stream.write("yes\n")
+        terminal.stream.write("and more\n")
+        assert terminal.color_of("and more") == "red"
         show()
         screen.clear()
-        assert terminal.text == "Continue? yes"
+        assert terminal.text == "Continue? yes\nand more"
 
 
 def test_machines_lines_and_log_records_do_not_mix_with_them():
@@ -128,6 +131,10 @@ def test_only_terminal_itself_is_drawn_on(monkeypatch, tmp_path):
         monkeypatch.setenv("TERM", "dumb")
         assert _screen.terminal() is None
         monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("CI", "true")
+        assert _screen.terminal() is None
+        monkeypatch.delenv("CI")
+        assert _screen.terminal() is not None
 
         class Proxy:
             """What another live display puts in the place of standard error."""

@@ -12,7 +12,9 @@ import pytest
 import trio
 
 import bigmachine as bm
-from bigmachine.progress import _display, _plain
+from bigmachine.machine._screen import screen
+from bigmachine.progress import _display, _plain, _table
+from bigmachine.progress._start import Start
 from bigmachine.testing import InProcessSystem
 from tests.support.terminals import Terminal, terminal_as_stderr
 from tests.support.waiting import eventually, until
@@ -105,6 +107,28 @@ def test_terminal_shows_table_while_machines_start_and_result_after_it(
         assert (b"\x1b[1m" in terminal.raw) == (is_rich_there and columns == 80)  # and bold
 
 
+@pytest.mark.parametrize("columns", [40, 80])
+def test_table_shows_phases_and_why_machine_failed_within_its_width(columns):
+    start = Start(3, system="ec2", boots=True)
+    start.launched(bm.Instance(f"m{i}.ada", "10.0.0.1:1", cost_per_hour=900.0) for i in range(3))
+    start.changed(bm.BootProgress("m0", "upload", 500 << 20, 999 << 20, 1.0))
+    error = bm.BootError("m1 did not boot: 漢字漢字 " + 20 * "and so on ")
+    start.changed(bm.MachineChanged("m1", "addr", bm.State.STOPPED, error))
+    with terminal_as_stderr(columns=columns) as terminal:
+        _table.TableView().show([start])
+        title, *rows, reason = terminal.text.strip("\n").split("\n")
+    screen.clear()
+    assert title.startswith("Starting 3 machines on ec2")
+    assert [row.split()[:2] for row in rows] == [
+        ["booting", "1"],
+        ["uploading", "1"],
+        ["failed", "1"],
+    ]
+    assert "500.0 MiB of" in rows[1]
+    assert reason.split()[:4] == ["m1", "did", "not", "boot:"]
+    assert max(map(len, [title, *rows, reason])) < columns
+
+
 @pytest.mark.parametrize("is_cancelled", [False, True])
 def test_start_that_fails_or_is_cancelled_leaves_terminal_as_it_was(is_cancelled):
     async def test(session: bm.AsyncSession, system: Gated) -> None:
@@ -160,8 +184,9 @@ def test_pipe_gets_lines_and_the_result(monkeypatch):
             Work.gate.set()
 
     run(test)
-    first, result = stream.getvalue().splitlines()
-    assert first == "bigmachine: starting 2 machines on gated, 0 s: 2 provisioning"
+    *lines, result = stream.getvalue().splitlines()
+    start = r"bigmachine: starting 2 machines on gated, \d+ s: 2 (preparing|provisioning|starting)"
+    assert all(re.fullmatch(start, line) for line in lines)
     assert result.startswith("bigmachine: 2 machines are running on gated after ")
 
 

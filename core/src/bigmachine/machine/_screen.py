@@ -24,6 +24,7 @@ _DEFAULT_SIZE = os.terminal_size((80, 24))  # of terminals that do not know thei
 _INDEX = "\x1bD"  # down; at the bottom, all lines scroll up. The column stays
 _UP = "\x1b[{}A"
 _SAVE, _RESTORE = "\x1b7", "\x1b8"  # the cursor, and its colors
+_PLAIN = "\x1b[m"  # no colors
 _ERASE_LINE, _ERASE_BELOW = "\x1b[K", "\x1b[J"  # from the cursor on
 
 
@@ -55,7 +56,7 @@ class Screen:
         space = _INDEX * len(lines) + _UP.format(len(lines))
         with self._lock:
             self._terminal = terminal
-            self._drawing = f"{_ERASE_LINE}{space}{_SAVE}{rows}{_ERASE_BELOW}{_RESTORE}"
+            self._drawing = f"{_ERASE_LINE}{space}{_SAVE}{_PLAIN}{rows}{_ERASE_BELOW}{_RESTORE}"
             if not self._others:
                 self._write(self._drawing)
 
@@ -97,10 +98,11 @@ def terminal() -> Terminal | None:
     """Return the terminal that standard error is, if this program may draw on it.
 
     An object that a program has put in the place of standard error is none: notebooks do that,
-    and so do other live displays, which such lines would disturb.
+    and so do other live displays, which such lines would disturb. Some services for continuous
+    integration have a terminal, but keep what it shows as text; they set ``CI``.
     """
     stream: Any = sys.stderr  # Any: users put all kinds of objects there
-    if type(stream) is not io.TextIOWrapper or not is_terminal(stream):
+    if os.environ.get("CI") or type(stream) is not io.TextIOWrapper or not is_terminal(stream):
         return None
     try:
         descriptor = stream.fileno()

@@ -59,7 +59,8 @@ class Display:
     def remove(self, start: Start, on_end: Callable[[], object]) -> bool:
         """Show no more of a start; return whether ``on_end`` will be called after that."""
         with self._changed:
-            self._starts.remove(start)
+            if start in self._starts:  # not in a forked child
+                self._starts.remove(start)
             if start.is_shown:
                 self._ended.append((start, on_end))
             self._changed.notify()

@@ -74,7 +74,8 @@ def start_html(start: Start, *, is_over: bool) -> str:
         ]
         for row in start.rows()
     ]
-    return title + table(["", "", "", ""], rows)
+    reason = f"<div>{dim(start.reason)}</div>" if start.reason else ""
+    return title + table(["", "", "", ""], rows) + reason
 
 
 def _bar(fraction: float) -> str:

@@ -31,7 +31,7 @@ class Progress:
 
     @contextlib.asynccontextmanager
     async def showing(self, requested: int) -> AsyncIterator[None]:
-        """Show a start of so many machines while the block, which is all of it, runs.
+        """Show a start of so many machines while the block runs, which is the whole of it.
 
         Raises `UsageError`, before anything is started, if the variable is misspelt.
         """

@@ -43,7 +43,8 @@ def state_text(start: Start) -> str:
         f"{row.machines} {row.phase}" + (f" ({row.text})" if row.text else "")
         for row in start.rows()
     ]
-    return f"starting {', '.join(title_parts(start))}: {', '.join(rows)}"
+    text = f"starting {', '.join(title_parts(start))}: {', '.join(rows)}"
+    return f"{text}; {start.reason}" if start.reason else text
 
 
 def title_parts(start: Start) -> list[str]:

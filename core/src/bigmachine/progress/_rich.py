@@ -12,18 +12,18 @@ from rich.text import Text
 
 from ..machine._screen import Terminal
 from ._plain import title_parts
-from ._start import FAILED, RUNNING, Row, Start
+from ._start import FAILED, PHASES, RUNNING, Row, Start
 
 _STYLES = {RUNNING: "green", FAILED: "red"}
+_PHASE_WIDTH = 2 + max(map(len, PHASES))
 _BAR_WIDTH = 24
-_WIDTH = 100  # more is harder to read
 
 
 def draw_rich(starts: Sequence[Start], now: Terminal) -> list[str]:
     """Return the table as lines with their escape sequences."""
     console = Console(
         file=_Text(now.encoding),
-        width=min(now.columns - 1, _WIDTH),
+        width=now.columns - 1,
         height=now.rows,
         force_terminal=True,
         force_jupyter=False,
@@ -34,8 +34,11 @@ def draw_rich(starts: Sequence[Start], now: Terminal) -> list[str]:
     )
     with console.capture() as capture:
         for start in starts:
-            console.print(_title(start), no_wrap=True, overflow="ellipsis", crop=True)
-            console.print(_table(start))
+            lines = [_title(start), _table(start)]
+            if reason := start.reason:
+                lines.append(Text(f"    {reason}", "dim"))
+            for line in lines:
+                console.print(line, no_wrap=True, overflow="ellipsis")
     return capture.get().splitlines()
 
 
@@ -46,8 +49,8 @@ def _title(start: Start) -> Text:
 
 def _table(start: Start) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
+    table.add_column(width=_PHASE_WIDTH)  # fixed, so that nothing moves to and fro
+    table.add_column(min_width=3, justify="right", no_wrap=True)
     table.add_column(width=_BAR_WIDTH, no_wrap=True)
     table.add_column(no_wrap=True, overflow="ellipsis")
     for row in start.rows():

@@ -50,7 +50,8 @@ class Start:
         self._is_requested = False
         self._is_launched = False
         self._machines: dict[str, _Machine] = {}
-        self._reason = ""  # of the last failure
+        self.reason = ""
+        """Why the last machine that failed did so, in one line."""
 
     @property
     def seconds(self) -> float:
@@ -95,7 +96,7 @@ class Start:
         elif event.state == State.STOPPED:
             machine.phase = FAILED
             line = str(event.error).partition("\n")[0]
-            self._reason = " ".join(sanitize_line(line).split())  # a tab is as wide as it likes
+            self.reason = " ".join(sanitize_line(line).split())  # a tab is as wide as it likes
 
     def rows(self) -> list[Row]:
         """Return the phases that machines are in, in their order."""
@@ -105,8 +106,8 @@ class Start:
             phase = PROVISIONING if self._is_requested else PREPARING
             return [Row(phase, self.requested, 0, 0, "")]
         missing = max(0, self.requested - len(machines))
-        reason = self._reason or f"{missing} not launched"
-        rows[-1] = Row(FAILED, rows[-1].machines + missing, 0, 0, reason)
+        text = f"{missing} not launched" if missing else ""
+        rows[-1] = Row(FAILED, rows[-1].machines + missing, 0, 0, text)
         return [row for row in rows if row.machines]
 
     def cost_text(self) -> str:
@@ -136,9 +137,8 @@ class _Machine:
 
 def _row(phase: str, machines: list[_Machine]) -> Row:
     done, total = sum(m.done for m in machines), sum(m.total for m in machines)
-    text = ""
     if total and phase == UPLOADING:
-        text = f"{size_text(done)} of {size_text(total)}"
-    elif total and phase == BUILDING:
-        text = f"{done} of {total} packages"
-    return Row(phase, len(machines), done, total, text)
+        return Row(phase, len(machines), done, total, f"{size_text(done)} of {size_text(total)}")
+    if total and phase == BUILDING:
+        return Row(phase, len(machines), done, total, f"{done:,} of {total:,} packages")
+    return Row(phase, len(machines), 0, 0, "")

@@ -14,7 +14,7 @@ from ._start import FAILED, RUNNING, Start
 Draw = Callable[[Sequence[Start], Terminal], list[str]]
 """Returns the lines to show, which must not be wider than the terminal."""
 
-_BAR_COLUMNS = 60  # what bars need
+_BAR_COLUMNS = 76  # what bars need, beside counts of bytes
 _COLORS = {RUNNING: "32", FAILED: "31"}
 
 
@@ -54,6 +54,8 @@ def draw_ansi(starts: Sequence[Start], now: Terminal) -> list[str]:
             lines.append(
                 line.replace(row.phase, f"\x1b[{color}m{row.phase}\x1b[m", 1) if colors else line
             )
+        if start.reason:
+            lines.append(_cut(f"    {start.reason}", now.columns))
     return lines
 
 
