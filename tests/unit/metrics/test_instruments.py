@@ -332,6 +332,22 @@ def test_values_of_another_kind_in_another_process_are_told_and_lost(caplog):
     assert "'rows' is a gauge already" in caplog.text
 
 
+def test_signal_or_finalizer_may_count_while_its_thread_counts(registry):
+    rows = bm.counter("rows")
+    counted = threading.Event()
+
+    def count() -> None:  # as it is when a handler runs in the middle of `add`
+        with rows._lock, rows._family.lock, registry._lock:
+            rows.labels(table="new").add()
+            bm.counter("new").add()
+            rows.add()
+        counted.set()
+
+    threading.Thread(target=count, daemon=True).start()
+    assert counted.wait(60)
+    assert value("rows").sum == 2
+
+
 def test_forked_process_is_not_stuck_on_locks(registry):
     rows = bm.counter("rows")
     held, name = threading.Event(), registry.process
