@@ -62,7 +62,8 @@ def get(base, token):
     """Get a path, as one who knows the token."""
 
     def get(path: str) -> httpx.Response:
-        return httpx.get(base + path, headers={"Authorization": f"Bearer {token}"})
+        # In-process machines have all in memory that the tests have, SDKs of clouds included.
+        return httpx.get(base + path, headers={"Authorization": f"Bearer {token}"}, timeout=60)
 
     return get
 

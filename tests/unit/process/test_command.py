@@ -133,11 +133,12 @@ def test_started_process_is_not_affected_by_state_of_its_parent(tmp_path):
             signal.signal(number, signal.SIG_IGN)
         os.close(2)
 
+    environ = {name: os.environ[name] for name in os.environ if not name.startswith("BIGMACHINE_")}
     run = subprocess.run(
         [*start_command("started:main", 0), "one", "two"],
         input=pack(header) + b"what follows",
         cwd=tmp_path / "here",
-        env=python_environ({**os.environ, "PYTHONPATH": ":here"}),
+        env=python_environ({**environ, "PYTHONPATH": ":here"}),
         preexec_fn=break_state,
         stdout=subprocess.PIPE,
     )
