@@ -14,6 +14,7 @@ from prometheus_client.openmetrics import parser
 
 import bigmachine as bm
 from bigmachine.debug._board import STOPPED_KEPT, StatusBoard
+from bigmachine.debug._server import MAX_CONNECTIONS
 from bigmachine.testing import InProcessSystem
 from tests.support.waiting import until
 
@@ -26,6 +27,9 @@ class Echo:
 
     def fail(self) -> None:
         raise ValueError
+
+    def set_gauge(self, name: str, value: int) -> None:
+        bm.gauge(name).set(value)
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +175,7 @@ def test_status_text_is_for_people_and_for_grep(session, get):
     assert lines[0] == "machines: 2 running, 1 stopped"
     assert lines[1].startswith(f"  m0  running   {session.machines[0].instance.address}  ")
     assert lines[4] == "      it was cancelled"
-    assert "  Echo.fail: 1 calls, 0 in flight, 1 raised" in "\n".join(lines)
+    assert "  Echo.fail: 1 call, 0 in flight, 1 raised" in "\n".join(lines)
 
 
 def test_unknown_path_lists_what_there_is(get):
@@ -278,6 +282,42 @@ def test_option_and_variable_serve_the_page_and_print_its_url(monkeypatch, capfd
     said = capfd.readouterr().err.splitlines()
     assert len(said) == 2
     assert all(line.startswith("bigmachine: a look inside: http://127.0.0.1:") for line in said)
+
+
+def test_page_that_nobody_has_placed_takes_a_free_port_if_its_own_is_in_use(
+    base, monkeypatch, capfd
+):
+    monkeypatch.setenv("BIGMACHINE_DEBUG", base.removeprefix("http://"))
+    with bm.Session(InProcessSystem()) as second:
+        assert second.machines == []
+    assert "bigmachine: a look inside: http://127.0.0.1:" in capfd.readouterr().err
+
+
+def test_number_that_no_float_can_hold_breaks_neither_page_nor_session():
+    with bm.Session(InProcessSystem()) as session:
+        url = session.serve_debug(ANYWHERE)
+        [machine] = session.start(1, services={"Echo": Echo()})
+        machine.call("Echo.set_gauge", "huge", 10**400)
+        until(lambda: httpx.get(f"{url}status.json").json()["machines"][0]["memory_used"])
+        for path in ("debug/bigmachine/vars", "metrics"):
+            assert httpx.get(url + path).status_code == 200
+        assert machine.call("Echo.echo", 1) == 1
+
+
+def test_connections_are_bounded_and_the_page_goes_on(base, get):
+    address = urlsplit(base)
+    with contextlib.ExitStack() as stack:
+        for _ in range(MAX_CONNECTIONS + 20):
+            peer = socket.create_connection((address.hostname, address.port), timeout=30)
+            stack.enter_context(peer)
+        assert peer.recv(1) == b""
+    until(lambda: _answers(get))
+
+
+def _answers(get):
+    with contextlib.suppress(httpx.TransportError):
+        return get("/status.json").status_code == 200
+    return False
 
 
 def test_page_ends_with_its_session():

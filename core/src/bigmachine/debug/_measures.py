@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -11,9 +12,10 @@ import trio
 
 from .._repeated_event import RepeatedEvent
 from .._values import State
-from ..errors import BigmachineError
 from ..machine._async import AsyncMachine
 from ..metrics import Metric, Variables
+
+logger = logging.getLogger("bigmachine.session")
 
 PERIOD = 2.0
 """Seconds between two rounds of questions."""
@@ -99,7 +101,8 @@ class Measures:
             with trio.move_on_after(_ANSWER_SECONDS):
                 try:
                     variables = await machine.variables()
-                except BigmachineError:  # it has stopped, or can't be reached: that is seen anyway
+                except Exception as exc:  # it has stopped, or a service has broken its metrics
+                    logger.debug("%s has not said how it is: %r", machine.name, exc)
                     return
                 before = self.answers.get(machine.name)
                 earlier = before.variables if before else None

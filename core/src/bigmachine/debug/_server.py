@@ -23,6 +23,9 @@ from ._text import status_text
 
 logger = logging.getLogger("bigmachine.session")
 
+MAX_CONNECTIONS = 100
+"""How many connections a debug page serves at once; further ones are closed."""
+
 _PAGE = {
     "/": ("page.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
@@ -32,18 +35,25 @@ _PAGE = {
 
 
 async def serve_debug(
-    board: StatusBoard, addr: str, *, session: Inspected, nursery: trio.Nursery
+    board: StatusBoard,
+    addr: str,
+    *,
+    session: Inspected,
+    nursery: trio.Nursery,
+    is_fixed: bool = True,
 ) -> str:
     """Serve the page at ``addr``, ``HOST:PORT``; print its URL and return it.
 
-    Tasks in ``nursery`` serve. Port 0 is any free one. Raises `UsageError` if the address is
-    none, or is in use.
+    Tasks in ``nursery`` serve. Port 0 is any free one, and so is one that is in use, unless it
+    ``is_fixed``. Raises `UsageError` if the address can't be used.
     """
     host, port = _host_and_port(addr)
     try:
         listeners = await trio.open_tcp_listeners(port, host=host)
     except OSError as error:
-        raise _why_not(addr, error) from error
+        if is_fixed or error.errno != errno.EADDRINUSE:
+            raise _why_not(addr, error) from error
+        listeners = await trio.open_tcp_listeners(0, host=host)
     port = listeners[0].socket.getsockname()[1]
     server = DebugServer(board, session)
     nursery.start_soon(board.measures.run, name="bigmachine measures")
@@ -73,6 +83,7 @@ class DebugServer:
         self.token = secrets.token_urlsafe(24)
         self._board = board
         self._session = session
+        self._connections = 0
         profiles = ProfilePages(session)
         self._routes: dict[str, Route] = {
             **{path: self._page(*page) for path, page in _PAGE.items()},
@@ -87,10 +98,23 @@ class DebugServer:
 
     async def serve(self, stream: trio.SocketStream) -> None:
         """Serve one connection; whatever happens to it, the session goes on."""
+        if self._connections >= MAX_CONNECTIONS:  # anybody can open them, without the token
+            await stream.aclose()
+            return
+        self._connections += 1
         try:
-            await serve_connection(stream, self._handle)
+            await serve_connection(stream, self._answer)
         except Exception:
             logger.exception("debug: a request could not be answered")
+        finally:
+            self._connections -= 1
+
+    async def _answer(self, request: Request) -> Response:
+        try:
+            return await self._handle(request)
+        except Exception:
+            logger.exception("debug: %s could not be answered", request.path.rpartition("/")[2])
+            return Response(500, b"This can't be shown; the program's log says why.\n")
 
     async def _handle(self, request: Request) -> Response:
         await trio.lowlevel.checkpoint()

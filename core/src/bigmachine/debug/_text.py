@@ -62,14 +62,19 @@ def _facts(machine: MachineStatus) -> Iterator[str]:
 
 
 def _method_text(method: MethodStatus) -> str:
-    text = f"{method.name}: {method.begun:.0f} calls, {method.in_flight:.0f} in flight"
+    calls = f"{method.begun:.0f} call{'s' * (method.begun != 1)}"
+    text = f"{method.name}: {calls}, {method.in_flight:.0f} in flight"
     if method.raised:
         text += f", {method.raised:.0f} raised"
     if method.per_second is not None:
         text += f", {method.per_second:.1f}/s"
     if method.median is not None and method.p99 is not None:
-        text += f", median {method.median * 1000:.3g} ms, 99 % within {method.p99 * 1000:.3g} ms"
+        text += f", median {_time(method.median)}, 99 % within {_time(method.p99)}"
     return text
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 10 else f"{seconds * 1000:,.2f} ms"
 
 
 def _progress(machine: MachineStatus) -> str:

@@ -37,7 +37,7 @@ function meter(fraction, label) {
 
 function time(seconds) {
   if (seconds === null || seconds === undefined) return "";
-  if (seconds < 0.001) return `${(seconds * 1e6).toPrecision(2)} µs`.replace(/^(\d)e\+2 /, "$100 ");
+  if (seconds < 0.001) return `${Math.round(seconds * 1e6)} µs`;
   if (seconds < 1) return `${Number((seconds * 1000).toPrecision(3))} ms`;
   return seconds < 60 ? `${Number(seconds.toPrecision(3))} s` : duration(seconds);
 }

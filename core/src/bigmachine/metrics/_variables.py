@@ -264,8 +264,11 @@ def _metric(name: str, data: Mapping[str, Any]) -> Metric:
 
 
 def _plain(number: float) -> float | str:
-    if math.isfinite(number):
-        return number
+    try:
+        if math.isfinite(number):
+            return number
+    except OverflowError:  # a whole number that no float can hold
+        number = math.inf if number > 0 else -math.inf
     return "NaN" if number != number else "+Inf" if number > 0 else "-Inf"
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
+import operator
 import sys
 import threading
 import time
 import tracemalloc
 from collections.abc import Iterable, Iterator
 from types import CodeType, FunctionType, ModuleType
+from typing import Any
 
 from ._profile import Profile
 from ._samples import Frame, Sample, ValueType
@@ -146,7 +149,7 @@ def _codes() -> Iterator[CodeType]:
     spaces = [vars(module) for module in [*sys.modules.values()] if isinstance(module, ModuleType)]
     found = [each for space in spaces for each in [*space.values()]]
     found += [part for each in found if isinstance(each, type) for part in [*vars(each).values()]]
-    for each in (*gc.get_objects(), *found):
+    for each in (*_tracked(), *found):
         function = getattr(each, "__func__", each) if type(each) in _WRAPPERS else each
         function = each.fget if type(each) is property else function
         if type(function) is FunctionType:
@@ -165,17 +168,18 @@ def _with_inner(code: CodeType) -> Iterator[CodeType]:
 
 def _type_samples() -> list[Sample]:
     """Count the objects that can be found, by type."""
-    tracked = gc.get_objects()
+    tracked = _tracked()
     counts: dict[type, list[int]] = {}
     seen = {id(tracked)}
     for each in tracked:
         _count(counts, each)
-        # The collector does not know what is in no cycle: strings, numbers, arrays, and tuples
-        # and dicts of such things.
+        # The collector does not know what is in no cycle: strings, numbers, arrays, and dicts of
+        # such things. Tuples are found here, too.
         parts = gc.get_referents(each)
         while parts:
             part = parts.pop()
-            if not gc.is_tracked(part) and id(part) not in seen:
+            is_new = type(part) is tuple or not gc.is_tracked(part)
+            if is_new and id(part) not in seen:
                 seen.add(id(part))
                 _count(counts, part)
                 parts += gc.get_referents(part)
@@ -183,6 +187,20 @@ def _type_samples() -> list[Sample]:
         Sample((Frame(f"{kind.__module__}.{kind.__qualname__}"),), (number, size))
         for kind, (number, size) in counts.items()
     ]
+
+
+def _tracked() -> list[Any]:
+    """Return the objects that the garbage collector knows, but no tuples; [] if one is too odd.
+
+    One that another thread is still filling breaks if anybody else refers to it ("gc.get_objects"
+    warns of such objects). So tuples are sorted out in one go: no line of Python runs meanwhile,
+    so no other thread does.
+    """
+    everything = itertools.chain.from_iterable(map(operator.call, (gc.get_objects,)))
+    try:
+        return list(itertools.filterfalse(tuple.__instancecheck__, everything))
+    except Exception:  # its __class__ is a property that fails, as of some proxies
+        return []
 
 
 def _count(counts: dict[type, list[int]], found: object) -> None:

@@ -113,6 +113,7 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
         self._name = _session_name(name)
         self._meter = CostMeter(is_billed=chosen.is_billed, limit=chosen.max_session_cost)
         self._debug = debug_address(debug)
+        self._is_debug_fixed = isinstance(debug, str)
         self._board = StatusBoard(
             self._name,
             system=chosen.name,
@@ -212,7 +213,7 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
             stack.push_async_callback(self.shutdown)
             self._plugins.notify(SessionOpened(self.name, self._plugins.system.name))
             if self._debug is not None:
-                await self.serve_debug(self._debug)
+                await self._serve_debug(self._debug, is_fixed=self._is_debug_fixed)
             self._stack = stack.pop_all()
         return self
 
@@ -290,11 +291,16 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
         Returns the page's URL, and prints it: its token lets in whoever has it, and nobody else.
         Port 0 is any free one. Raises `UsageError` if the address can't be used.
         """
+        return await self._serve_debug(addr)
+
+    async def _serve_debug(self, addr: str, *, is_fixed: bool = True) -> str:
         from ..debug._server import serve_debug
 
         if self._nursery is None:
             raise _not_open()
-        return await serve_debug(self._board, addr, session=self, nursery=self._nursery)
+        return await serve_debug(
+            self._board, addr, session=self, nursery=self._nursery, is_fixed=is_fixed
+        )
 
     async def shutdown(self) -> None:
         """Free every machine; return when each is confirmed to be gone. May be called again."""

@@ -79,7 +79,8 @@ class Session(SessionRepr, Handle):
         )
         self._name = name
         self._plugins = plugins
-        self._debug = debug_address(debug)
+        debug_address(debug)  # which raises an error at once
+        self._debug = debug
         self._pid: int | None = None  # of the process that has opened it
         # Taken again by its own thread if a signal handler shuts the session down.
         self._lock = threading.RLock()
@@ -234,7 +235,7 @@ class Session(SessionRepr, Handle):
             name=self._name,
             plugins=self._plugins,
             environment=self._environment,
-            debug=self._debug or False,
+            debug=self._debug,
         )
         self._session = session
         self._thread = LoopThread(session)

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 import trio
 
 from .._values import State
-from ..errors import BigmachineError
 from ..machine._async import AsyncMachine
 from ..machine._call_options import seconds
 from ..metrics import SessionVariables, Variables
@@ -35,8 +34,8 @@ async def session_variables(
             with trio.move_on_after(limit):
                 found[machine.name] = await machine.variables()
                 del missing[machine.name]
-        except BigmachineError as exc:
-            missing[machine.name] = str(exc)
+        except Exception as exc:  # BigmachineError, or what a service has broken
+            missing[machine.name] = str(exc) or repr(exc)
 
     async with trio.open_nursery() as nursery:
         for machine in machines:

@@ -78,6 +78,7 @@ class Supervisor:
         self._timeout = timeout
         self._asked_at = trio.current_time()  # by a keepalive
         self._ending = trio.Event()
+        self._counting = trio.Lock()
         self._has_finished = trio.Event()
         self._exit_code = 0
 
@@ -143,7 +144,9 @@ class Supervisor:
         """Return what this machine has in memory; see `AsyncMachine.heap`."""
         from ..profiling._request import ProfileRequest
 
-        return await self._profile(ProfileRequest("heap", seconds))
+        # To count objects keeps other threads waiting: one at a time, whoever asks.
+        async with contextlib.nullcontext() if seconds else self._counting:
+            return await self._profile(ProfileRequest("heap", seconds))
 
     async def _profile(self, request: ProfileRequest) -> Profile:
         from ..profiling import Profile
