@@ -1,19 +1,18 @@
 """The heap of this process: which lines have allocated what is alive, or how much of each type.
 
 Python tells where memory was allocated only while `tracemalloc` traces it, which takes memory and
-time; so machines don't trace unless they are asked to. Without it, the objects that the garbage
-collector knows, and those that they refer to, are counted by type.
+time; so machines don't trace unless they are asked to. Without it, the objects that can be reached
+from modules and from the stacks of threads are counted by type.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import itertools
-import operator
 import sys
 import threading
 import time
+import traceback
 import tracemalloc
 from collections.abc import Iterable, Iterator
 from types import CodeType, FunctionType, ModuleType
@@ -149,7 +148,7 @@ def _codes() -> Iterator[CodeType]:
     spaces = [vars(module) for module in [*sys.modules.values()] if isinstance(module, ModuleType)]
     found = [each for space in spaces for each in [*space.values()]]
     found += [part for each in found if isinstance(each, type) for part in [*vars(each).values()]]
-    for each in (*_tracked(), *found):
+    for each in (*found, *_reachable()):
         function = getattr(each, "__func__", each) if type(each) in _WRAPPERS else each
         function = each.fget if type(each) is property else function
         if type(function) is FunctionType:
@@ -168,39 +167,34 @@ def _with_inner(code: CodeType) -> Iterator[CodeType]:
 
 def _type_samples() -> list[Sample]:
     """Count the objects that can be found, by type."""
-    tracked = _tracked()
     counts: dict[type, list[int]] = {}
-    seen = {id(tracked)}
-    for each in tracked:
+    for each in _reachable():
         _count(counts, each)
-        # The collector does not know what is in no cycle: strings, numbers, arrays, and dicts of
-        # such things. Tuples are found here, too.
-        parts = gc.get_referents(each)
-        while parts:
-            part = parts.pop()
-            is_new = type(part) is tuple or not gc.is_tracked(part)
-            if is_new and id(part) not in seen:
-                seen.add(id(part))
-                _count(counts, part)
-                parts += gc.get_referents(part)
     return [
         Sample((Frame(f"{kind.__module__}.{kind.__qualname__}"),), (number, size))
         for kind, (number, size) in counts.items()
     ]
 
 
-def _tracked() -> list[Any]:
-    """Return the objects that the garbage collector knows, but no tuples; [] if one is too odd.
+def _reachable() -> Iterator[Any]:
+    """Yield what modules and running functions have in variables, what that refers to, and so on.
 
-    One that another thread is still filling breaks if anybody else refers to it ("gc.get_objects"
-    warns of such objects). So tuples are sorted out in one go: no line of Python runs meanwhile,
-    so no other thread does.
+    Not `gc.get_objects`: that has tuples that another thread is still filling, and these break if
+    anybody else refers to them. From here, nothing leads to what is not finished.
     """
-    everything = itertools.chain.from_iterable(map(operator.call, (gc.get_objects,)))
-    try:
-        return list(itertools.filterfalse(tuple.__instancecheck__, everything))
-    except Exception:  # its __class__ is a property that fails, as of some proxies
-        return []
+    found: list[Any] = [*sys.modules.values()]
+    for frame in sys._current_frames().values():
+        for each, _ in traceback.walk_stack(frame):
+            found += [each.f_globals, *each.f_locals.values()]  # a running frame refers to nothing
+    found = [*{id(each): each for each in found}.values()]
+    seen = set(map(id, found)) | {id(found)}
+    while found:
+        each = found.pop()
+        yield each
+        for part in gc.get_referents(each):
+            if id(part) not in seen:
+                seen.add(id(part))
+                found.append(part)
 
 
 def _count(counts: dict[type, list[int]], found: object) -> None:
