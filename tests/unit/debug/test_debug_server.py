@@ -66,7 +66,6 @@ def get(base, token):
     """Get a path, as one who knows the token."""
 
     def get(path: str) -> httpx.Response:
-        # In-process machines have all in memory that the tests have, SDKs of clouds included.
         return httpx.get(base + path, headers={"Authorization": f"Bearer {token}"}, timeout=60)
 
     return get
@@ -224,6 +223,7 @@ def test_browser_gets_a_flame_graph_and_others_pprof_or_text(base, token, get):
     assert 'href="profile?seconds=5&amp;format=html"' in get(PPROF).text
 
 
+@pytest.mark.long  # in-process machines have all in memory that the tests have, SDKs included
 def test_heap_is_what_machines_have_in_memory(get):
     table = get(f"{PPROF}heap?format=text").text
     assert "flat" in table

@@ -16,6 +16,10 @@ from bigmachine.profiling._request import ProfileRequest
 from bigmachine.profiling._top import top_rows
 from tests.support.waiting import until
 
+# The process of the tests has millions of objects. tests/integration/local/test_profiles.py shows
+# heaps of small processes, in the default run.
+pytestmark = pytest.mark.long
+
 MIB = 1 << 20
 
 
@@ -115,25 +119,3 @@ def test_what_is_traced_from_the_start_is_shown_whole_and_traced_on():
 def test_bad_seconds_are_refused(seconds):
     with pytest.raises(bm.UsageError, match="how long to trace"):
         ProfileRequest("heap", seconds).check()
-
-
-def test_tuple_that_another_thread_fills_is_left_alone():
-    failures, is_over = [], threading.Event()
-
-    def fill():
-        while not is_over.is_set():
-            try:
-                tuple(number for number in range(1000))
-            except SystemError as error:
-                failures.append(error)
-
-    thread = threading.Thread(target=fill)
-    thread.start()
-    try:
-        for _ in range(10):
-            Heap(0).run(0.0)
-        Heap(0).run(0.01)
-    finally:
-        is_over.set()
-        thread.join()
-    assert failures == []
