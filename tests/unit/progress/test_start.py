@@ -111,7 +111,7 @@ def test_state_and_result_are_one_line_each():
     assert result_text(it) == "2 machines are running on ec2 after N s, $0.34 an hour"
 
 
-def test_result_tells_how_many_of_those_requested_are_running_and_nothing_after_error():
+def test_result_tells_how_many_of_all_requested_run_and_nothing_after_an_error():
     it = start(2, prices=(0.17, 0.17))
     change(it, "m0", bm.State.STOPPED, "it failed")
     change(it, "m1", bm.State.RUNNING)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator, Sequence
 
-from .._values import duration_text
+from .._values import duration_text, instance_kind
 from ..errors import sanitize_line
 from ..reaper._leftovers import FoundSession
 from ..system import Instance
@@ -74,12 +74,10 @@ def _rank(machine: Instance) -> tuple[bool, int, str]:
 
 
 def _row(resource: Instance) -> tuple[str, ...]:
-    details = resource.details
-    purchase = " ".join(filter(None, (details.get(key) for key in ("instance_type", "market"))))
     return (
         label(resource),
         resource.id or resource.address,
-        purchase,
+        instance_kind(resource),
         resource.zone,
-        details.get("state", ""),
+        resource.details.get("state", ""),
     )

@@ -14,7 +14,7 @@ from .._events import (
     MachineNotice,
     MachinesStarted,
 )
-from .._values import Cost, Instance, State
+from .._values import Cost, Instance, State, instance_kind
 from ..errors import sanitize_line
 from ..machine._async import AsyncMachine
 from ..system import hookimpl
@@ -102,7 +102,6 @@ class StatusBoard:
         self, name: str, record: _Record, machine: AsyncMachine | None, now: float
     ) -> MachineStatus:
         instance, progress = record.instance, record.progress
-        details = instance.details
         state = "stopped" if record.ended is not None else "launched"
         if machine is not None:
             state = _STATES.get(machine.state, "stopped")
@@ -114,9 +113,7 @@ class StatusBoard:
             state=state,
             addr=sanitize_line(instance.address),
             zone=sanitize_line(instance.zone),
-            kind=sanitize_line(
-                " ".join(filter(None, map(details.get, ("instance_type", "market"))))
-            ),
+            kind=sanitize_line(instance_kind(instance)),
             cost_per_hour=instance.cost_per_hour,
             age=(now if record.ended is None else record.ended) - record.began,
             boot_phase=progress.phase if progress and is_booting else "",

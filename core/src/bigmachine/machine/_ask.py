@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
 import trio
@@ -26,14 +26,26 @@ async def ask_all(
     machine's name. If there is no answer at all, raises the first machine's error, or `UsageError`
     if no machine runs.
     """
-    running = [machine for machine in machines if machine.state is State.RUNNING]
-    if not running:
+    answers, errors = await ask_running(machines, ask, timeout=timeout)
+    if not answers and not errors:
         raise UsageError("no machine of this session is running; start() some first")
-    failures = {
-        machine.name: f"it is still {machine.state}"
-        for machine in machines
-        if machine.state < State.RUNNING
-    }
+    if not answers:
+        raise next(iter(errors.values()))
+    failures = starting(machines) | {name: reason(error) for name, error in errors.items()}
+    names = [machine.name for machine in machines]  # in the order of the machines
+    return answers, {name: failures[name] for name in names if name in failures}
+
+
+async def ask_running(
+    machines: Sequence[AsyncMachine],
+    ask: Callable[[AsyncMachine], Awaitable[T]],
+    *,
+    timeout: float | None,
+) -> tuple[dict[str, T], dict[str, Exception]]:
+    """Call ``ask`` with each machine that is ``RUNNING``; return the answers, and the errors.
+
+    Both are by the machine's name, the answers in the order of the machines.
+    """
     answers: dict[str, T] = {}
     errors: dict[str, Exception] = {}
 
@@ -44,13 +56,22 @@ async def ask_all(
             errors[machine.name] = exc
 
     async with trio.open_nursery() as nursery:
-        for machine in running:
-            nursery.start_soon(ask_one, machine)
-    if not answers:
-        raise next(iter(errors.values()))
-    failures |= {name: f"{error}" or repr(error) for name, error in errors.items()}
-    names = [machine.name for machine in machines]  # in the order of the machines
-    return (
-        {name: answers[name] for name in names if name in answers},
-        {name: failures[name] for name in names if name in failures},
-    )
+        for machine in machines:
+            if machine.state is State.RUNNING:
+                nursery.start_soon(ask_one, machine)
+    in_order = (machine.name for machine in machines if machine.name in answers)
+    return {name: answers[name] for name in in_order}, errors
+
+
+def starting(machines: Iterable[AsyncMachine]) -> dict[str, str]:
+    """Return why those can't be asked yet that are starting, by their names."""
+    return {
+        machine.name: f"it is still {machine.state}"
+        for machine in machines
+        if machine.state < State.RUNNING
+    }
+
+
+def reason(error: Exception) -> str:
+    """Return why there is no answer."""
+    return str(error) or repr(error)
