@@ -390,7 +390,7 @@ def test_boot_error_has_harmless_and_bounded_output(run):
                 await session.start(1, services=SERVICES)
         long, *_, last = caught.value.__cause__.console.splitlines()
         assert long.startswith("xxx")
-        assert long.endswith("x… (64,537 characters more)")
+        assert long.endswith("x…")
         assert last == "\\xff last"
         assert len(str(caught.value)) < 10_000
 

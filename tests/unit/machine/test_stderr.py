@@ -16,7 +16,8 @@ import trio
 import trio.testing
 
 from bigmachine._values import LinePart
-from bigmachine.machine import _stderr
+from bigmachine.logs._kept import SessionLogs
+from bigmachine.machine import _pace, _stderr
 from bigmachine.machine._output import BootLog, Output
 from bigmachine.machine._stderr import StderrWriter
 from tests.support.waiting import until
@@ -280,7 +281,7 @@ def written_by_writer() -> Iterator[tuple[Stream, StderrWriter]]:
 
 
 def output_of(writer: StderrWriter, machine: str = "m0") -> Output:
-    output = Output(machine, boot_log=BootLog(), stderr=writer)
+    output = Output(machine, boot_log=BootLog(), stderr=writer, log=SessionLogs().new(machine))
     output.is_booting = False
     return output
 
@@ -301,7 +302,7 @@ def test_progress_bar_is_shown_step_by_step():
 
 
 def test_of_endless_progress_few_steps_are_shown_and_last_one(monkeypatch):
-    monkeypatch.setattr(_stderr, "_SECONDS_BETWEEN_STEPS", 0.01)
+    monkeypatch.setattr(_pace, "_SECONDS_BETWEEN_STEPS", 0.01)
     with written_by_writer() as (written, writer):
         outputs = [output_of(writer, f"m{i}") for i in range(3)]
         for i in range(100):

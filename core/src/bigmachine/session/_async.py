@@ -31,6 +31,8 @@ from ..boot._config import configure_worker
 from ..boot._shipment import Shipment
 from ..debug._board import StatusBoard
 from ..errors import BigmachineError, BootError, StartError, StopReason, UsageError
+from ..logs._kept import SessionLogs
+from ..logs._settings import LogSettings
 from ..machine._async import AsyncMachine
 from ..machine._stderr import StderrWriter
 from ..metrics import SessionVariables
@@ -134,7 +136,8 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
         self._budget_lock = trio.Lock()
         self._reaper = ReaperProcess(chosen, session=self._name)
         self._names = machine_names()
-        self._stderr = StderrWriter()
+        self._logs = SessionLogs()
+        self._stderr = StderrWriter(self._logs.mark)
         self._authority: Authority | None = None
         self._http: httpx.AsyncClient | None = None
         self._nursery: trio.Nursery | None = None
@@ -190,6 +193,7 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
             stack.enter_context(off_the_loop([f"bigmachine.{self.system.name}"]))
             # First: what the system starts in the background comes up meanwhile.
             stack.push_async_callback(self._stderr.close)
+            stack.callback(self._logs.close)
             stack.push_async_callback(self._release)
             self.system.warm_up()
             await self._plugins.hooks.setup()
@@ -207,6 +211,7 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
                 http=self._http,
                 nursery=nursery,
                 stderr=self._stderr,
+                logs=self._logs,
                 on_freed=self._meter.freed,
             )
             self._watch(nursery, self._fleet)
@@ -338,6 +343,7 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
                 configure_worker,
                 system=self.system,
                 maxprocs=self._plugins.hooks.maxprocs(),
+                logs=LogSettings.of_this_process(self._logs.mark),
             ),
             credential_seconds=boot_seconds(self.system),
         )

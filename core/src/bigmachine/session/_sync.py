@@ -11,15 +11,17 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from .._values import (
     Cost,
     EnvironmentOptions,
+    LogLine,
 )
 from ..errors import UsageError
+from ..machine._log_lines import read_lines
 from ..machine._sync import Machine, sync_api
 from ..metrics import SessionVariables
 from ..process import FORKED, open_standard_descriptors
@@ -176,6 +178,19 @@ class Session(SessionRepr, Handle):
         """Return the stacks of all machines; see `AsyncSession.threads`."""
         opened = self._open()
         return opened.run(opened.session.threads, timeout=timeout)
+
+    def logs(
+        self, machine: str | Machine | AsyncMachine | None = None, *, follow: bool = True
+    ) -> Iterator[LogLine]:
+        """Return what a machine, or each, has printed and logged; see `AsyncSession.logs`.
+
+        It also works when the session is shut down.
+        """
+        session, thread = self._session, self._thread
+        if not self._is_shut or session is None or thread is None:
+            session, thread = self._open().session, self._thread
+        assert thread is not None
+        return read_lines(session.logs(machine, follow=follow), run=thread.call_portal.run)
 
     def serve_debug(self, addr: str = DEFAULT_DEBUG_ADDRESS) -> str:
         """Serve a page about the session and its machines; see `AsyncSession.serve_debug`."""
