@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 import bigmachine as bm
@@ -173,3 +174,38 @@ def test_logs_can_be_read_when_the_session_is_shut_down():
         machine.call("Logger.print_and_log")
     assert [line.text for line in session.logs()][:2] == ["one", "two, not finished"]
     assert [*machine.logs()] == [*session.logs("m0")]
+
+
+def test_logs_are_served_and_followed_over_http():
+    with bm.Session("local") as session:
+        url = session.serve_debug("127.0.0.1:0") + "debug/bigmachine/logs"
+        first, second = session.start(2, services={"Logger": Logger()})
+        with (
+            httpx.stream("GET", f"{url}?follow=1", timeout=60) as everything,
+            httpx.stream("GET", f"{url}?follow=1&machine=m0", timeout=60) as of_one,
+            httpx.stream("GET", f"{url}?follow=1", timeout=60),  # who goes away holds nobody up
+        ):
+            lines, lines_of_one = everything.iter_lines(), of_one.iter_lines()
+            second.call("Logger.log", logging.ERROR, "here\nthere")
+            assert next(lines) == "m1: ERROR test.logs: here"  # at once
+            assert next(lines) == "m1: there"
+            with pytest.raises(bm.MachineStopped):
+                first.call("Logger.kill_itself", "goodbye")
+            assert [*lines_of_one] == ["ERROR test.logs: goodbye"]
+            assert next(lines) == "m0: ERROR test.logs: goodbye"
+            second.shutdown()
+            assert [*lines] == []
+        kept = httpx.get(f"{url}?machine=m0", timeout=60)
+        assert kept.text == "ERROR test.logs: goodbye\n"
+        assert kept.headers["content-type"] == "text/plain; charset=utf-8"
+        unknown = httpx.get(f"{url}?machine=m7", timeout=60)
+        assert unknown.status_code == 400
+        assert unknown.text == "nothing is kept of a machine 'm7'; there is m0, m1\n"
+
+
+def test_log_that_is_followed_over_http_ends_in_order_with_the_session():
+    with bm.Session("local") as session:
+        url = session.serve_debug("127.0.0.1:0")
+        with httpx.stream("GET", f"{url}debug/bigmachine/logs?follow=1", timeout=60) as followed:
+            session.shutdown()
+            assert [*followed.iter_lines()] == []
