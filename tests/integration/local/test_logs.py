@@ -157,10 +157,16 @@ def test_logs_are_followed_until_the_machine_ends_and_kept_afterwards(session, m
     name = machine.name
     machine.call("Logger.log", logging.INFO, "one")
     until(lambda: [*machine.logs(follow=False)])
-    with pytest.raises(bm.MachineStopped):
+    with pytest.raises(bm.MachineStopped) as caught:
         machine.call("Logger.kill_itself", "two")
     thread.join(60)
     assert followed == [f"{name}: INFO test.logs: one", f"{name}: ERROR test.logs: two"]
+    killed = f"{name} stopped: killed by signal 9 (SIGKILL)"
+    last = "INFO test.logs: one\nERROR test.logs: two"
+    quoted = f"The last lines of {name}:\n  INFO test.logs: one\n  ERROR test.logs: two"
+    assert str(caught.value) == f"Logger.kill_itself was cut off: {killed}\n{quoted}"
+    assert str(machine.error) == f"{killed}\n{quoted}"
+    assert caught.value.output == machine.error.output == last
     assert [str(line) for line in session.logs(name)] == followed
     with pytest.raises(bm.UsageError, match="nothing is kept of a machine 'm77'"):
         session.logs("m77")

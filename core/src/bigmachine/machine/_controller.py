@@ -198,7 +198,8 @@ class Controller:
         if self.lifecycle.state != State.STOPPED:
             connection = self._link.connection
             self._can_be_asked = gone.reason in _ORDERLY and connection is not None
-        self.lifecycle.stop(gone, cause=cause)
+        output = self._output.last_text() if gone.reason not in _ORDERLY else ""
+        self.lifecycle.stop(gone, cause=cause, output=output)
         self._scope.cancel()
 
     async def run(self) -> None:
@@ -238,7 +239,11 @@ class Controller:
                 self._boot_log.succeeded()
                 self.lifecycle.booted()
                 gone = await self._link.keep(nursery)
-                self.stop(self.notices.explain(gone) if gone is REFUSED else gone)
+                if gone is REFUSED:
+                    gone = self.notices.explain(gone)
+                else:  # it is known to have ended, so its last lines are near
+                    await self._output.await_end()
+                self.stop(gone)
 
     async def _start(self, nursery: trio.Nursery) -> None:
         """Do all that comes before ``RUNNING``; leave in ``nursery`` what goes on after it."""

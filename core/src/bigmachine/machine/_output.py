@@ -28,6 +28,7 @@ _MOVES_UP = re.compile(rb"\x1b\[\d*[AF]")
 _FAILURES_UNTIL_SHOWN = 3
 _LAST_LINES_SECONDS = 2.0
 _BOOT_LINES_SECONDS = 0.5  # for a machine that perhaps goes on running
+_ENDED_LINES_SECONDS = 0.25  # for one whose process has ended; its callers wait meanwhile
 # How long a machine waits in `print` for a standard error that is slow: so many seconds, and
 # after that at most such a fraction of the time.
 _PATIENCE_SECONDS = 1.0
@@ -71,6 +72,7 @@ class Output:
         self._boot_log = boot_log
         self._stderr = stderr
         self._log = log
+        self._is_followed = False
         self._begin_of_record = log.begin_of_record
         self._unfinished = b""
         self._redrawn = b""  # the last state of one of several bars, which has a line of its own
@@ -93,10 +95,9 @@ class Output:
             with trio.move_on_after(_BOOT_LINES_SECONDS):
                 await self._ended.wait()
         console = [line for line in sanitize(text).split("\n") if line.strip()]
-        unfinished = sanitize(self._unfinished.decode(errors="backslashreplace"))
-        last = [*(line.text for line in self._log.lines()), *filter(None, [unfinished])]
-        printed = [line for text in last for line in text.split("\n")][-_LINES:]
-        return "\n".join(map(_shortened, [*console[-_CONSOLE_LINES:], *printed]))
+        printed = self.last_text().split("\n")[-_LINES:]
+        lines = [*console[-_CONSOLE_LINES:], *printed]
+        return "\n".join(_shortened(line) for line in lines if line)
 
     @contextlib.asynccontextmanager
     async def following(
@@ -111,6 +112,7 @@ class Output:
             return
         # Shielded: whatever ends the block, the last lines are still to come.
         scope = trio.CancelScope(shield=True)
+        self._is_followed = True
 
         async def follow() -> None:
             with scope:
@@ -131,6 +133,18 @@ class Output:
                     await self._ended.wait()
                 scope.cancel()
                 self.finish()
+
+    async def await_end(self) -> None:
+        """Wait a moment for the last line of a machine that has ended, if its system follows it."""
+        if self._is_followed:
+            with trio.move_on_after(_ENDED_LINES_SECONDS):
+                await self._ended.wait()
+
+    def last_text(self) -> str:
+        """Return all that is kept of it, and the line that is not finished."""
+        unfinished = sanitize(self._unfinished.decode(errors="backslashreplace"))
+        lines = [line.full_text for line in self._log.lines()]
+        return "\n".join([*lines, *filter(None, [unfinished])])
 
     def lines(self, lines: Sequence[bytes]) -> None:
         """Take lines, without their newlines; a `LinePart` is not the end of its line."""
