@@ -16,17 +16,17 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import trio
 
 from ..logs._record_lines import begin_of_record
 from ._handle_record import handle_record
-from ._pace import Pace
+from ._pace import LINES_PER_SECOND, LineLimit, Pace
 from ._screen import screen
 from ._stderr_entries import Gap, Line, Record, Step
-from ._streams import has_colors, write_text
+from ._streams import has_colors, is_watched, write_text
 
 QUEUE_BYTES = 4 << 20
 """How much of machines' output waits in memory for a standard error that is slow.
@@ -40,6 +40,7 @@ FLUSH_SECONDS = 2.0
 
 _OWN_BYTES = 64 << 10
 _ENTRY_BYTES = 200  # of memory for each line, beside the line itself
+_ROUNDS = 8
 _GATHERING_SECONDS = 0.001  # of a burst, many lines are then written at once
 _TAKEN_BYTES = 4096  # from the queue, at once
 _STEP_SECONDS = 0.1  # how long an unfinished line waits before it is shown
@@ -51,7 +52,8 @@ class StderrWriter:
     Lines that are records, with the session's ``mark``, are given to the driver's own `logging`.
     One for a session, in which it is started and closed. `line` and `step` never wait. If
     standard error takes the lines too slowly, at most `QUEUE_BYTES` wait; further ones are
-    dropped, and their number is written when there is room again.
+    dropped, and their number is written when there is room again. Where a person reads them, a
+    machine's lines are limited in number, too.
     """
 
     def __init__(self, mark: str = "") -> None:
@@ -62,6 +64,8 @@ class StderrWriter:
         self._sizes: Counter[str] = Counter()  # the same for each machine
         self._steps: dict[str, Step] = {}
         self._paces: dict[str, Pace] = {}
+        self._limits: dict[str, LineLimit] = {}  # only the thread uses them
+        self._is_writing = False
         self._unwritten = Gap()  # what could not be written; only the thread uses it
         self._thread: threading.Thread | None = None
         self._on_end: Callable[[], object] | None = None  # once it is closed
@@ -115,6 +119,14 @@ class StderrWriter:
                 step.line, step.is_shown = line, False
             self._changed.notify()
 
+    async def catch_up(self, within: float) -> None:
+        """Wait, for so long at most, until all that was read from machines by now is written."""
+        with trio.move_on_after(within):
+            for _ in range(_ROUNDS):  # of the loop: what is in pipes is read in these
+                await trio.lowlevel.checkpoint()
+            while self._queue or self._is_writing:
+                await trio.sleep(_GATHERING_SECONDS)
+
     async def close(self) -> None:
         """Write what is left, if standard error takes it in `FLUSH_SECONDS`; end the thread."""
         if self._thread is None:
@@ -136,9 +148,11 @@ class StderrWriter:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
         while entries := self._take():
             self._write(entries)
+            self._is_writing = False
             if not self._queue:
                 time.sleep(_GATHERING_SECONDS)
-        self._write([])  # if it works again by now, tell what was not written
+        # If it works again by now, tell what was not written.
+        self._print([*self._told(time.monotonic(), self._limits, at_end=True)])
         assert self._on_end is not None
         with contextlib.suppress(trio.RunFinishedError):
             self._on_end()
@@ -160,6 +174,8 @@ class StderrWriter:
         stream: Any = sys.stderr  # Any: users put all kinds of objects there
         if stream is None:  # as in programs without a console: nobody wants it
             return
+        if is_watched(stream):
+            entries = [*self._limited(entries)]
         entries = [*([self._unwritten] if self._unwritten.lines else []), *entries]
         self._unwritten = Gap()
         try:
@@ -174,21 +190,45 @@ class StderrWriter:
             with contextlib.suppress(Exception):
                 self._unwritten.reason += f": {exc}"
 
+    def _limited(self, entries: Iterable[Line | Gap]) -> Iterator[Line | Gap]:
+        """Leave out lines of machines that print too many for a person to read."""
+        now = time.monotonic()
+        for entry in entries:
+            if isinstance(entry, Line) and entry.is_whole:
+                limit = self._limits.setdefault(entry.machine, LineLimit())
+                yield from self._told(now, [entry.machine])
+                if not limit.admits(now):
+                    continue
+            yield entry
+
+    def _told(self, now: float, machines: Iterable[str], *, at_end: bool = False) -> Iterator[Gap]:
+        """Yield how many lines of these machines were left out, if it is time to tell."""
+        for machine in machines:
+            limit = self._limits[machine]
+            if limit.hidden and (at_end or not limit.seconds_until_told(now)):
+                reason = f"more than {LINES_PER_SECOND} in a second"
+                yield Gap(Counter({machine: limit.tell()}), reason)
+
     def _take(self) -> Sequence[Line | Gap]:
         """Wait for what is to be written next; return nothing when the thread is to end."""
         with self._changed:
             while True:
                 if queued := self._take_queued():
                     return queued
-                steps, seconds = self._take_steps()
-                if steps or self._on_end:
-                    return steps
-                self._changed.wait(seconds)
+                now = time.monotonic()
+                steps, seconds = self._take_steps(now)
+                due = [*self._told(now, self._limits)]
+                if steps or due or self._on_end:
+                    return [*due, *steps]
+                hidden = (limit for limit in self._limits.values() if limit.hidden)
+                seconds = min([seconds, *(limit.seconds_until_told(now) for limit in hidden)])
+                self._changed.wait(None if seconds == math.inf else seconds)
 
     def _take_queued(self) -> Sequence[Line | Gap]:
         entries: list[Line | Gap] = []
         size = 0
         while self._queue and size < _TAKEN_BYTES:
+            self._is_writing = True
             entry = self._queue.popleft()
             entries.append(entry)
             if isinstance(entry, Line):
@@ -196,11 +236,10 @@ class StderrWriter:
                 self._count(entry.machine, -len(entry.line) - _ENTRY_BYTES)
         return entries
 
-    def _take_steps(self) -> tuple[Sequence[Line], float | None]:
+    def _take_steps(self, now: float) -> tuple[Sequence[Line], float]:
         """Return the unfinished lines to be shown now, and in how many seconds there are more."""
         taken: list[Line] = []
         seconds = math.inf
-        now = time.monotonic()
         for machine, step in self._steps.items():
             if step.is_shown or not step.line.strip():
                 continue
@@ -212,4 +251,4 @@ class StderrWriter:
                 taken.append(Line(machine, step.line, is_whole=False))
             else:
                 seconds = min(seconds, due - now)
-        return taken, None if seconds == math.inf else seconds
+        return taken, seconds

@@ -15,6 +15,8 @@ from ..logs._record_lines import RecordLine
 
 _DECODER = codecs.getincrementaldecoder("utf-8")
 _INCOMPLETE = re.compile(r"(?:\x1b(?:\[[0-?]*|\][^\x07\x1b]*)?)\Z")
+# Of machines' names, by ECMA-48. Not red, which looks like an error.
+_COLORS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 
 
 @dataclass(slots=True)
@@ -34,7 +36,7 @@ class Line:
             line = self.line.decode(errors="backslashreplace")
         else:  # its last character, or escape sequence, may not be all here
             line = _INCOMPLETE.sub("", _DECODER("backslashreplace").decode(self.line))
-        return f"{self.machine}: {sanitize(line, colors=colors)}\n"
+        return f"{_prefix(self.machine, colors=colors)}{sanitize(line, colors=colors)}\n"
 
 
 class Record(Line):
@@ -64,7 +66,8 @@ class Record(Line):
         level = parsed.level
         if last_resort is None or level < last_resort.level or not self._logger.isEnabledFor(level):
             return ""
-        return "".join(f"{self.machine}: {line}\n" for line in parsed.text.split("\n"))
+        prefix = _prefix(self.machine, colors=colors)
+        return "".join(f"{prefix}{line}\n" for line in parsed.text.split("\n"))
 
     @property
     def _logger(self) -> logging.Logger:
@@ -97,3 +100,11 @@ class Step:
     line: bytes
     began: float
     is_shown: bool = False
+
+
+def _prefix(machine: str, *, colors: bool) -> str:
+    """Return what a line of a machine begins with; its color is the same for all of them."""
+    if not colors:
+        return f"{machine}: "
+    number = int(digits[0]) if (digits := re.findall(r"\d+", machine)) else len(machine)
+    return f"\x1b[{_COLORS[number % len(_COLORS)]}m{machine}\x1b[0m: "

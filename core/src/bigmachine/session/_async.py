@@ -75,6 +75,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("bigmachine.session")
 
+_CATCH_UP_SECONDS = 0.25
+
 
 class AsyncSession(AsyncInspection, SessionRepr, Handle):
     """An ad-hoc cluster, for as long as its ``async with`` block runs.
@@ -306,6 +308,10 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
         return await serve_debug(
             self._board, addr, session=self, nursery=self._nursery, is_fixed=is_fixed
         )
+
+    async def _catch_up(self) -> None:
+        """Show what machines have printed so far, if that takes but a moment."""
+        await self._stderr.catch_up(within=_CATCH_UP_SECONDS)
 
     async def shutdown(self) -> None:
         """Free every machine; return when each is confirmed to be gone. May be called again."""

@@ -9,6 +9,7 @@ trio is imported when a session opens, not before: meanwhile the system comes up
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ from ..system import System
 from ..system._entrypoints import choose_system
 from ..system._options import environment_options
 from ._arguments import DEFAULT_DEBUG_ADDRESS, check_session, debug_address
+from ._cells import at_end_of_cells
 from ._repr import SessionRepr
 
 if TYPE_CHECKING:
@@ -212,6 +214,7 @@ class Session(SessionRepr, Handle):
         with self._lock:
             thread, self._opened = self._thread, None
         if thread is not None:
+            self._end_cells()
             atexit.unregister(self.shutdown)
             thread.close()
 
@@ -254,7 +257,13 @@ class Session(SessionRepr, Handle):
         )
         self._session = session
         self._thread = LoopThread(session)
+        self._end_cells = at_end_of_cells(self._catch_up)
         return _Opened(session, self._thread.portal, sync_api(self._thread.call_portal))
+
+    def _catch_up(self) -> None:
+        with contextlib.suppress(UsageError):  # it is shut down meanwhile
+            if self._opened is not None:
+                self._opened.run(self._opened.session._catch_up)
 
     def _check_not_shut(self) -> None:
         if self._is_shut:
