@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from ._values import Instance as Instance
     from ._values import Keepalive as Keepalive
     from ._values import LoadInfo as LoadInfo
+    from ._values import LogLine as LogLine
     from ._values import MachineInfo as MachineInfo
     from ._values import MemoryInfo as MemoryInfo
     from ._values import Notice as Notice
@@ -104,8 +105,8 @@ _HOMES = {
         "MachineHealth MachineNotice MachinesRequested MachinesStarted SessionClosed SessionOpened"
     ),
     "_values": (
-        "Cost CostGroup DiskInfo EnvironmentOptions Instance Keepalive LoadInfo MachineInfo "
-        "MemoryInfo Notice State Termination"
+        "Cost CostGroup DiskInfo EnvironmentOptions Instance Keepalive LoadInfo LogLine "
+        "MachineInfo MemoryInfo Notice State Termination"
     ),
     "errors": (
         "BigmachineError BootError CallTimeout IncompleteListError MachineError MachineStopped "

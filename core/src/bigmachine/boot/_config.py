@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._identity import Identity
 from .._values import Keepalive
+from ..logs._settings import LogSettings
 from ..process import module_path, pack, unpack
 from ..system._request import LaunchRequest
 
@@ -24,7 +25,8 @@ class WorkerConfig:
     """All that a worker needs before it serves its first connection.
 
     ``header`` says where the driver's modules and its current folder are, for a worker on the
-    driver's computer; the boot program of any other one knows that.
+    driver's computer; the boot program of any other one knows that. ``logs`` says how it logs; None
+    leaves that as it is.
     """
 
     identity: Identity
@@ -34,6 +36,7 @@ class WorkerConfig:
     argv: tuple[str, ...]
     environ: Mapping[str, str]
     header: Mapping[str, Any] | None = None
+    logs: LogSettings | None = None
 
     def dump(self) -> bytes:
         """Return the bytes that `load` reads."""
@@ -68,6 +71,7 @@ def configure_worker(
     is_remote: bool,
     system: System,
     maxprocs: int | None,
+    logs: LogSettings | None = None,
 ) -> bytes:
     """Return the configuration of one worker of ``request``; see `Configure`."""
     config = WorkerConfig(
@@ -78,6 +82,7 @@ def configure_worker(
         argv=request.argv,
         environ=request.environ,
         header=None if is_remote else {**module_path(), "cwd": _current_folder()},
+        logs=logs,
     )
     return config.dump()
 

@@ -14,6 +14,7 @@ from outcome import Error, Value
 
 from .._values import DiskInfo, Instance, LoadInfo, MemoryInfo, Notice, State, Termination
 from ..errors import StopReason, UsageError
+from ..logs._kept import AsyncLogReader
 from ..metrics import Variables
 from ..rpc import ConnectionLost, IncomingStream, PickledCall, loaded
 from ..services._handle import Handle
@@ -236,6 +237,15 @@ class AsyncMachine(Handle):
         """Return the stack of each of its threads and trio tasks: what it does, or waits in."""
         dump: ThreadDump = await self.call("Supervisor.threads")
         return dump.labelled(machine=self.name)
+
+    def logs(self, *, follow: bool = True) -> AsyncLogReader:
+        """Return what it has printed and logged: its last 64 kB, then what comes, until it ends.
+
+        An async iterator of `LogLine`. Without ``follow``, it ends with what there is now. One
+        that is read too slowly misses lines: a `LogLine` in their place says how many. What a
+        machine has printed that this session did not start, only the session knows that did.
+        """
+        return self._controller.logs.read(self.name, follow=follow)
 
     async def read(self, path: str) -> bytes:
         """Read a file of its host; raises `NotSupportedError` if the system can't."""

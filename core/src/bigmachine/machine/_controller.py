@@ -16,6 +16,7 @@ from .._repeated_event import RepeatedEvent
 from .._values import Instance, Keepalive, State, Termination, instance_text
 from ..boot._bootstrap import BootBatch, Bootstrap
 from ..errors import BigmachineError, BootError, StopReason, TransportError, UsageError
+from ..logs._kept import SessionLogs
 from ..process import FORKED
 from ..rpc import Connection, ConnectionLost, dial
 from ..services._names import TEARDOWN_SECONDS
@@ -68,6 +69,7 @@ class Controller:
         interfaces: Mapping[str, object] | None = None,
         boot_log: BootLog,
         stderr: StderrWriter,
+        logs: SessionLogs,
         set_silent: Callable[[Instance, bool], None],
         batch: BootBatch | None = None,
     ) -> None:
@@ -89,7 +91,10 @@ class Controller:
         self._pid = os.getpid()
         self._scope = trio.CancelScope()
         self._boot_log = boot_log
-        self._output = Output(name, boot_log=boot_log, stderr=stderr)
+        self.logs = logs
+        self.kept = logs.new(name, is_owned=self.owned)
+        """The last of what it has printed and logged."""
+        self._output = Output(name, boot_log=boot_log, stderr=stderr, log=self.kept)
         # A system that follows what machines print knows all that is in their logs.
         self._has_tail = Capability.TAIL in plugins.system.capabilities
         self._log = MachineLog(
@@ -193,7 +198,8 @@ class Controller:
         if self.lifecycle.state != State.STOPPED:
             connection = self._link.connection
             self._can_be_asked = gone.reason in _ORDERLY and connection is not None
-        self.lifecycle.stop(gone, cause=cause)
+        output = self._output.last_text() if gone.reason not in _ORDERLY else ""
+        self.lifecycle.stop(gone, cause=cause, output=output)
         self._scope.cancel()
 
     async def run(self) -> None:
@@ -218,6 +224,7 @@ class Controller:
                     if self.owned and os.getpid() == self._pid:  # not in a forked child
                         await self._free()
         finally:
+            self.kept.end()
             self._freed.set()
 
     async def _start_and_keep(self) -> None:
@@ -232,7 +239,11 @@ class Controller:
                 self._boot_log.succeeded()
                 self.lifecycle.booted()
                 gone = await self._link.keep(nursery)
-                self.stop(self.notices.explain(gone) if gone is REFUSED else gone)
+                if gone is REFUSED:
+                    gone = self.notices.explain(gone)
+                else:  # it is known to have ended, so its last lines are near
+                    await self._output.await_end()
+                self.stop(gone)
 
     async def _start(self, nursery: trio.Nursery) -> None:
         """Do all that comes before ``RUNNING``; leave in ``nursery`` what goes on after it."""

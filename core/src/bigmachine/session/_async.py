@@ -31,6 +31,8 @@ from ..boot._config import configure_worker
 from ..boot._shipment import Shipment
 from ..debug._board import StatusBoard
 from ..errors import BigmachineError, BootError, StartError, StopReason, UsageError
+from ..logs._kept import SessionLogs
+from ..logs._settings import LogSettings
 from ..machine._async import AsyncMachine
 from ..machine._stderr import StderrWriter
 from ..metrics import SessionVariables
@@ -72,6 +74,8 @@ if TYPE_CHECKING:
     from ..machine._sync import Machine
 
 logger = logging.getLogger("bigmachine.session")
+
+_CATCH_UP_SECONDS = 0.25
 
 
 class AsyncSession(AsyncInspection, SessionRepr, Handle):
@@ -134,7 +138,8 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
         self._budget_lock = trio.Lock()
         self._reaper = ReaperProcess(chosen, session=self._name)
         self._names = machine_names()
-        self._stderr = StderrWriter()
+        self._logs = SessionLogs()
+        self._stderr = StderrWriter(self._logs.mark)
         self._authority: Authority | None = None
         self._http: httpx.AsyncClient | None = None
         self._nursery: trio.Nursery | None = None
@@ -190,6 +195,7 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
             stack.enter_context(off_the_loop([f"bigmachine.{self.system.name}"]))
             # First: what the system starts in the background comes up meanwhile.
             stack.push_async_callback(self._stderr.close)
+            stack.callback(self._logs.close)
             stack.push_async_callback(self._release)
             self.system.warm_up()
             await self._plugins.hooks.setup()
@@ -207,6 +213,7 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
                 http=self._http,
                 nursery=nursery,
                 stderr=self._stderr,
+                logs=self._logs,
                 on_freed=self._meter.freed,
             )
             self._watch(nursery, self._fleet)
@@ -302,6 +309,10 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
             self._board, addr, session=self, nursery=self._nursery, is_fixed=is_fixed
         )
 
+    async def _catch_up(self) -> None:
+        """Show what machines have printed so far, if that takes but a moment."""
+        await self._stderr.catch_up(within=_CATCH_UP_SECONDS)
+
     async def shutdown(self) -> None:
         """Free every machine; return when each is confirmed to be gone. May be called again."""
         if self._fleet is not None and not self._is_inherited:
@@ -338,6 +349,7 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
                 configure_worker,
                 system=self.system,
                 maxprocs=self._plugins.hooks.maxprocs(),
+                logs=LogSettings.of_this_process(self._logs.mark),
             ),
             credential_seconds=boot_seconds(self.system),
         )
