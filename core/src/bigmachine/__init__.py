@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._events import BootProgress as BootProgress
+    from ._events import CallEnded as CallEnded
+    from ._events import CallStarted as CallStarted
     from ._events import CostWarning as CostWarning
     from ._events import EnvironmentCaptured as EnvironmentCaptured
     from ._events import Event as Event
@@ -100,8 +102,9 @@ if TYPE_CHECKING:
 # while it is imported.
 _HOMES = {
     "_events": (
-        "BootProgress CostWarning EnvironmentCaptured Event IdleWarning MachineChanged "
-        "MachineHealth MachineNotice MachinesRequested MachinesStarted SessionClosed SessionOpened"
+        "BootProgress CallEnded CallStarted CostWarning EnvironmentCaptured Event IdleWarning "
+        "MachineChanged MachineHealth MachineNotice MachinesRequested MachinesStarted "
+        "SessionClosed SessionOpened"
     ),
     "_values": (
         "Cost CostGroup DiskInfo EnvironmentOptions Instance Keepalive LoadInfo MachineInfo "
