@@ -15,6 +15,7 @@ The layers, each of which imports only those below it:
     8  worker/               the machine's own program
     7  session/              what a driver opens: async, and its sync API
     6  debug/                a look inside a running session
+       otel/                 its traces, by OpenTelemetry
        progress/             what a person sees while machines start
     5  machine/              one machine, seen from the driver
     4  boot/  reaper/        how a bare machine comes up; what frees leftovers of dead drivers

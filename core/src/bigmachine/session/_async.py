@@ -338,6 +338,7 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
                 configure_worker,
                 system=self.system,
                 maxprocs=self._plugins.hooks.maxprocs(),
+                is_traced=self._plugins.takes_spans,
             ),
             credential_seconds=boot_seconds(self.system),
         )
