@@ -15,6 +15,7 @@ The layers, each of which imports only those below it:
     8  worker/               the machine's own program
     7  session/              what a driver opens: async, and its sync API
     6  debug/                a look inside a running session
+       otel/                 its traces, by OpenTelemetry
        progress/             what a person sees while machines start
     5  machine/              one machine, seen from the driver
     4  boot/  reaper/        how a bare machine comes up; what frees leftovers of dead drivers
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._events import BootProgress as BootProgress
+    from ._events import CallEnded as CallEnded
+    from ._events import CallStarted as CallStarted
     from ._events import CostWarning as CostWarning
     from ._events import EnvironmentCaptured as EnvironmentCaptured
     from ._events import Event as Event
@@ -101,8 +104,9 @@ if TYPE_CHECKING:
 # while it is imported.
 _HOMES = {
     "_events": (
-        "BootProgress CostWarning EnvironmentCaptured Event IdleWarning MachineChanged "
-        "MachineHealth MachineNotice MachinesRequested MachinesStarted SessionClosed SessionOpened"
+        "BootProgress CallEnded CallStarted CostWarning EnvironmentCaptured Event IdleWarning "
+        "MachineChanged MachineHealth MachineNotice MachinesRequested MachinesStarted "
+        "SessionClosed SessionOpened"
     ),
     "_values": (
         "Cost CostGroup DiskInfo EnvironmentOptions Instance Keepalive LoadInfo LogLine "

@@ -29,6 +29,7 @@ from ._link import REFUSED, Link, follow
 from ._log import MachineLog
 from ._notices import ReceivedNotices
 from ._output import BootLog, Output
+from ._spans import ReceivedSpans
 from ._startup import Startup, progress_reporter
 from ._stderr import StderrWriter
 
@@ -102,6 +103,8 @@ class Controller:
             wait_for_room=self._output.catch_up,
         )
         self.notices = ReceivedNotices(name, notify=plugins.notify)
+        self._spans = ReceivedSpans(name, take=plugins.take_spans)
+        self._is_traced = self.owned and plugins.takes_spans
         self.lifecycle = Lifecycle(
             name, addr=self.addr, changed=self._changed, notify=plugins.notify
         )
@@ -188,6 +191,8 @@ class Controller:
         connection = self._link.connection
         if self.owned and self.lifecycle.state != State.STOPPED and connection is not None:
             await self._log.catch_up(connection)
+            if self._is_traced:
+                await self._spans.catch_up(connection)
             if not self._startup.teardowns:  # else calls in flight would wait for those
                 await self._ask_to_end(connection)
         self.stop(Termination(StopReason.SHUTDOWN, "it was shut down"))
@@ -253,6 +258,8 @@ class Controller:
             nursery.start_soon(self._log.follow, self._linked)
         if self.owned and gives_notices(self.plugins.system):
             nursery.start_soon(follow, self._linked, self.notices.ask, "notices")
+        if self._is_traced:
+            nursery.start_soon(follow, self._linked, self._spans.ask, "traces")
         nursery.start_soon(self.keepalive.run, nursery, began)
         self.maxprocs = await self._startup.install(nursery, self._services, maxprocs=self.maxprocs)
 

@@ -350,6 +350,7 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
                 system=self.system,
                 maxprocs=self._plugins.hooks.maxprocs(),
                 logs=LogSettings.of_this_process(self._logs.mark),
+                is_traced=self._plugins.takes_spans,
             ),
             credential_seconds=boot_seconds(self.system),
         )

@@ -23,6 +23,7 @@ from ._installer import Installer
 from ._notices import Notices
 
 if TYPE_CHECKING:
+    from ..otel._buffer import SpanBuffer
     from ..profiling import Profile, ThreadDump
     from ..profiling._request import ProfileRequest
 
@@ -40,8 +41,8 @@ class Supervisor:
     keepalive; ``exit`` ends the machine. ``driver_heard`` tells when the driver sent something
     last, on trio's clock; ``activity`` is `Server.activity`; ``measure`` returns the machine's
     metrics, and ``profile_processes`` is `Services.profile_processes`. ``notices`` are those of
-    its provider, if the system has them, and ``log`` is the folder of the boot program's log, if
-    there is one.
+    its provider, if the system has them, ``spans`` those of its traces, if it is traced, and
+    ``log`` is the folder of the boot program's log, if there is one.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Supervisor:
         profile_processes: Callable[[ProfileRequest], Awaitable[list[Profile]]],
         exit: Callable[[int], object],
         notices: Notices | None = None,
+        spans: SpanBuffer | None = None,
         log: str = "",
     ) -> None:
         self._installer = installer
@@ -74,6 +76,7 @@ class Supervisor:
         self._profile_processes = profile_processes
         self._exit = exit
         self._notices = notices
+        self._spans = spans
         self._log = log
         self._timeout = timeout
         self._asked_at = trio.current_time()  # by a keepalive
@@ -195,6 +198,12 @@ class Supervisor:
         if self._notices is None:
             raise NotSupportedError("this machine's system gives its machines no notices")
         return await self._notices.after(after)
+
+    async def spans(self, taken: int, waits: bool = True) -> tuple[int, list[dict[str, Any]]]:
+        """Return the spans from number ``taken`` on; see `SpanBuffer.after`."""
+        if self._spans is None:
+            raise NotSupportedError("this machine does not trace calls")
+        return await self._spans.after(taken, waits=waits)
 
     async def mark(self, text: str) -> None:
         """Print a line, after everything that was printed so far."""
