@@ -30,6 +30,7 @@ from ..boot._bootstrap import BootBatch, boot_seconds
 from ..boot._config import configure_worker
 from ..boot._shipment import Shipment
 from ..debug._board import StatusBoard
+from ..debugger._debugger import SessionDebugger
 from ..errors import BigmachineError, BootError, StartError, StopReason, UsageError
 from ..machine._async import AsyncMachine
 from ..machine._stderr import StderrWriter
@@ -37,6 +38,7 @@ from ..metrics import SessionVariables
 from ..process import FORKED, end_child, open_standard_descriptors
 from ..progress._observer import Progress
 from ..reaper._process import ReaperProcess
+from ..rpc import _failures as failures
 from ..rpc import dump_service
 from ..services._check import check_services
 from ..services._functions import interface_of
@@ -208,6 +210,7 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
                 nursery=nursery,
                 stderr=self._stderr,
                 on_freed=self._meter.freed,
+                debugger=SessionDebugger(self.name),
             )
             self._watch(nursery, self._fleet)
             stack.push_async_callback(self.shutdown)
@@ -319,7 +322,7 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
         argv: Sequence[str] | None,
     ) -> tuple[LaunchRequest, dict[str, bytes]]:
         """Check what `start` was given; return the request, and the services pickled."""
-        environ = checked_environ(environ)
+        environ = {**failures.environ(), **checked_environ(environ)}
         argv = sys.argv if argv is None else checked_argv(argv)
         if self._authority is None:
             raise _not_open()

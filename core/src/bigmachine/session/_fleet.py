@@ -14,7 +14,7 @@ from ..boot._bootstrap import BootBatch
 from ..errors import RpcError, TransportError, UsageError
 from ..machine._async import AsyncMachine
 from ..machine._call_options import seconds
-from ..machine._controller import Controller
+from ..machine._controller import Controller, Debugger
 from ..machine._output import BootLog
 from ..machine._stderr import StderrWriter
 from ..rpc import split_addr
@@ -32,7 +32,8 @@ class Fleet:
     """The machines of ``session``, each led by a task in ``nursery``.
 
     ``stderr`` writes what the machines print that the session has started. ``on_freed`` is
-    called with each instance that its provider has confirmed to be gone.
+    called with each instance that its provider has confirmed to be gone. ``debugger`` debugs those
+    that the session has started.
     """
 
     def __init__(
@@ -44,12 +45,14 @@ class Fleet:
         nursery: trio.Nursery,
         stderr: StderrWriter,
         on_freed: Callable[[Instance], None],
+        debugger: Debugger | None = None,
     ) -> None:
         self._session = session
         self._plugins = plugins
         self._http = http
         self._nursery = nursery
         self._on_freed = on_freed
+        self._debugger = debugger
         self._boot_log = BootLog()
         self._stderr = stderr
         self._machines: dict[Controller, AsyncMachine] = {}  # until the task that leads it ends
@@ -86,6 +89,7 @@ class Fleet:
             stderr=self._stderr,
             set_silent=self._silence.set,
             batch=batch,
+            debugger=self._debugger,
         )
         if controller.owned:
             self.unconfirmed[instance.name] = instance

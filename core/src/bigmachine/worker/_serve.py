@@ -10,6 +10,7 @@ import trio
 
 from .._identity import DRIVER
 from ..boot._config import WorkerConfig
+from ..debugger._breakpoints import Breakpoints
 from ..rpc import Server, Services
 from ..system import gives_notices
 from . import _resources
@@ -52,6 +53,9 @@ async def serve(
     maxprocs = config.maxprocs or _resources.processors()
     services = Services()
     notices = Notices() if gives_notices(system) else None
+    breakpoints = Breakpoints(config.identity.name) if process_exit is not None else None
+    if breakpoints is not None:
+        breakpoints.install()
     server = Server(
         services,
         identity=config.identity,
@@ -86,6 +90,7 @@ async def serve(
             profile_processes=services.profile_processes,
             exit=process_exit.exit if process_exit is not None else system.exit,
             notices=notices,
+            breakpoints=breakpoints,
             # Not inherited by processes that services start: they are not machines.
             log=os.environ.pop("BIGMACHINE_LOG", ""),
         )

@@ -31,6 +31,7 @@ from ...process import (
     close_in_children,
     module_path,
     pack,
+    pass_over_breakpoints,
     prepare_output,
     python_environ,
     start_command,
@@ -272,6 +273,7 @@ def main(header: dict[str, Any], fd: str, profiles_fd: str) -> None:
         close_in_children(each)
     threading.Thread(target=answer_machine, args=(profiles,), daemon=True).start()
     prepare_output()
+    pass_over_breakpoints()
 
     def send(kind: int, payload: Payload) -> None:
         _send(machine, bytes([kind]), payload)
