@@ -199,6 +199,8 @@ def test_post_mortem_shows_frames_of_failed_call(session):
         machine, prompt = start(session, BIGMACHINE_POST_MORTEM="1")
         with pytest.raises(ZeroDivisionError) as first:
             machine.call("Shop.divide", 0)
+        with pytest.raises(bm.BigmachineError, match="no service"):
+            machine.call("Nothing.there")  # there are no frames, and none to make room for
         debugging = threading.Thread(target=bm.post_mortem, args=(first.value,))
         debugging.start()
         assert "-> return 1 / n" in person.answer(prompt, "up")

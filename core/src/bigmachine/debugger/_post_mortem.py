@@ -40,7 +40,7 @@ def post_mortem(exc: BaseException | None = None) -> None:
     if not remote.failure:
         raise UsageError(
             f"the frames of {remote.method} were not kept: set {failures.VARIABLE}=1 before the "
-            "machines start, and call it again"
+            "machines start, and call it again (those of parallel methods never are)"
         )
     local = failures.find(remote.failure)  # as in tests, with machines in this process
     if local is not None:

@@ -34,16 +34,16 @@ def dump_exception(exc: BaseException) -> Payload:
     if isinstance(exc, Exception):
         with contextlib.suppress(*USER_ERRORS):
             nodes = take_apart(exc)
-    failure = "" if is_call_error else _failures.keep(exc)
     described = (type_name(type(exc)), message_of(exc), remote_traceback, nodes, is_call_error)
-    return dumps((*described, failure))
+    failure = "" if is_call_error else _failures.keep(exc)
+    return dumps((*described, failure) if failure else described)
 
 
 def load_exception(frame: Frame, *, addr: str, method: str, machine: str) -> Exception:
     """Return the exception to raise at the caller."""
     # In one piece: a hostile machine may send anything in place of any part.
     try:
-        kind, message, remote_traceback, nodes, is_call_error, failure = loads(frame)
+        kind, message, remote_traceback, nodes, is_call_error, *failure = loads(frame)
         remote = RemoteError(
             f"{method} raised {kind} on {machine}: {message}",
             addr=addr,
@@ -51,7 +51,7 @@ def load_exception(frame: Frame, *, addr: str, method: str, machine: str) -> Exc
             type_name=kind,
             traceback=with_source_lines(remote_traceback),
         )
-        remote.failure = str(failure)
+        remote.failure = str(*failure)
         original = put_together(nodes, stand_in=remote) if nodes else remote
     except USER_ERRORS as exc:
         return ProtocolError(f"an error reply could not be read: {exc}", addr=addr, method=method)

@@ -11,17 +11,27 @@ import secrets
 from collections import OrderedDict
 
 from ..errors import UsageError
+from ..services._tracebacks import has_user_frames
 
 VARIABLE = "BIGMACHINE_POST_MORTEM"
 """Of how many failed calls each machine keeps the frames: the latest ones; 0 by default."""
 
+_is_off = False
 _kept: OrderedDict[str, BaseException] = OrderedDict()
 
 
 def limit() -> int:
     """Return how many are kept."""
+    if _is_off:
+        return 0
     text = os.environ.get(VARIABLE, "")
     return int(text) if text.isdecimal() else 0
+
+
+def keep_none() -> None:
+    """Keep none in this process, which no debugger reaches."""
+    global _is_off
+    _is_off = True
 
 
 def environ() -> dict[str, str]:
@@ -37,8 +47,11 @@ def environ() -> dict[str, str]:
 
 
 def keep(exc: BaseException) -> str:
-    """Keep what a method raised, if any are kept; return its key, or an empty one."""
-    if not (count := limit()):
+    """Keep what a method raised, if any are kept; return its key, or an empty one.
+
+    Without frames of the user's there is nothing to see: bigmachine has refused the call.
+    """
+    if not (count := limit()) or not has_user_frames(exc):
         return ""
     key = secrets.token_hex(8)
     _kept[key] = exc

@@ -112,6 +112,11 @@ def shorten_traceback(exc: BaseException) -> None:
         each.with_traceback(shortened)
 
 
+def has_user_frames(exc: BaseException) -> bool:
+    """Whether any code of the user's was running when an exception was raised."""
+    return bool(user_frames((_file(tb), tb) for tb in _walk(exc.__traceback__)))
+
+
 def user_frames(frames: Iterable[tuple[str, T]]) -> list[T]:
     """Return the frames whose file is the user's, or a library's that the user's code called."""
     kept = []

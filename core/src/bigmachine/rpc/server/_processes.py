@@ -36,6 +36,7 @@ from ...process import (
     python_environ,
     start_command,
 )
+from .. import _failures
 from .._exceptions import CallError, dump_exception
 from .._frames import INLINE_BYTES, Frame, Kind, Payload
 from .._marshal import dump_result, load_arguments
@@ -274,6 +275,7 @@ def main(header: dict[str, Any], fd: str, profiles_fd: str) -> None:
     threading.Thread(target=answer_machine, args=(profiles,), daemon=True).start()
     prepare_output()
     pass_over_breakpoints()
+    _failures.keep_none()
 
     def send(kind: int, payload: Payload) -> None:
         _send(machine, bytes([kind]), payload)
