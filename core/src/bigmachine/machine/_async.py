@@ -304,12 +304,13 @@ class AsyncStream(Handle):
         if self._is_receiving:
             raise UsageError(f"{self!r}: another task waits for its next item")
         self._is_receiving = True
+        limits = self._calls.time_limits
         try:
             if self._calls.options.timeout == math.inf:
                 return await self._receive(max_items)
             if self._deadline is None:
-                self._deadline = trio.current_time() + self._calls.options.timeout
-            with trio.CancelScope(deadline=self._deadline):
+                self._deadline = limits.time() + self._calls.options.timeout
+            with limits.until(self._deadline):
                 return await self._receive(max_items)
         finally:
             self._is_receiving = False

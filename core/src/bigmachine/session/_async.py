@@ -30,6 +30,7 @@ from ..boot._bootstrap import BootBatch, boot_seconds
 from ..boot._config import configure_worker
 from ..boot._shipment import Shipment
 from ..debug._board import StatusBoard
+from ..debugger._debugger import SessionDebugger
 from ..errors import BigmachineError, BootError, StartError, StopReason, UsageError
 from ..logs._kept import SessionLogs
 from ..logs._settings import LogSettings
@@ -39,6 +40,7 @@ from ..metrics import SessionVariables
 from ..process import FORKED, end_child, open_standard_descriptors
 from ..progress._observer import Progress
 from ..reaper._process import ReaperProcess
+from ..rpc import _failures as failures
 from ..rpc import dump_service
 from ..services._check import check_services
 from ..services._functions import interface_of
@@ -215,6 +217,7 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
                 stderr=self._stderr,
                 logs=self._logs,
                 on_freed=self._meter.freed,
+                debugger=SessionDebugger(self.name),
             )
             self._watch(nursery, self._fleet)
             stack.push_async_callback(self.shutdown)
@@ -330,7 +333,7 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
         argv: Sequence[str] | None,
     ) -> tuple[LaunchRequest, dict[str, bytes]]:
         """Check what `start` was given; return the request, and the services pickled."""
-        environ = checked_environ(environ)
+        environ = {**failures.environ(), **checked_environ(environ)}
         argv = sys.argv if argv is None else checked_argv(argv)
         if self._authority is None:
             raise _not_open()
