@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from .._driver import program_text
 from .._events import (
     BootProgress,
     Event,
@@ -87,6 +90,8 @@ class StatusBoard:
         return SessionStatus(
             name=self._session,
             system=self._system,
+            pid=os.getpid(),
+            program=program_text(sys.argv),
             age=now - self._opened,
             cost=str(self._cost()),
             cost_per_hour=None if None in prices else sum(filter(None, prices)) or None,

@@ -30,6 +30,7 @@ from ..boot._bootstrap import BootBatch, boot_seconds
 from ..boot._config import configure_worker
 from ..boot._shipment import Shipment
 from ..debug._board import StatusBoard
+from ..debug._local_socket import serve_local_socket
 from ..errors import BigmachineError, BootError, StartError, StopReason, UsageError
 from ..machine._async import AsyncMachine
 from ..machine._stderr import StderrWriter
@@ -210,6 +211,8 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
                 on_freed=self._meter.freed,
             )
             self._watch(nursery, self._fleet)
+            short_name = self.name.partition(".")[0]
+            await nursery.start(serve_local_socket, short_name, self._board, self)
             stack.push_async_callback(self.shutdown)
             self._plugins.notify(SessionOpened(self.name, self._plugins.system.name))
             if self._debug is not None:
