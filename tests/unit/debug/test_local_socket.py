@@ -127,7 +127,7 @@ def test_socket_is_put_back_where_it_is_looked_for(folder, monkeypatch):
     async def main() -> None:
         board = StatusBoard("one", system="none", machines=list, cost=bm.Cost)
         async with trio.open_nursery() as nursery:
-            await nursery.start(functools.partial(serve_local_socket, "one", board, session=None))
+            await nursery.start(functools.partial(serve_local_socket, board, session=None))
             assert names() == ["one"]
             (folder / "one.sock").unlink()  # as a logout does
             folder.rmdir()

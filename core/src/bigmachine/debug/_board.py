@@ -54,6 +54,11 @@ class StatusBoard:
         self._records: dict[str, _Record] = {}
         self._forgotten = 0
 
+    @property
+    def short_name(self) -> str:
+        """The session's name as people say it."""
+        return self._session.partition(".")[0]
+
     @hookimpl
     def event(self, event: Event) -> None:
         """Remember what it says."""

@@ -35,7 +35,6 @@ Serve = Callable[[trio.SocketStream], Awaitable[None]]
 
 
 async def serve_local_socket(
-    name: str,
     board: StatusBoard,
     session: Inspected,
     *,
@@ -51,7 +50,7 @@ async def serve_local_socket(
         serve = _serve_own_user(board, session, nursery)
         while os.getpid() == owner:  # a forked child has none
             try:
-                with _listening(name) as (path, listener):
+                with _listening(board.short_name) as (path, listener):
                     started()
                     async with trio.open_nursery() as accepting:
                         accepting.start_soon(_accept, listener, serve, nursery)

@@ -95,6 +95,7 @@ class DebugServer:
             "/debug/bigmachine/pprof/profile": profiles.profile,
             "/debug/bigmachine/pprof/heap": profiles.heap,
             "/debug/bigmachine/pprof/threads": profiles.threads,
+            "/debug/bigmachine/dump": self._dump,
             "/metrics": self._metrics,
         }
 
@@ -155,6 +156,13 @@ class DebugServer:
 
     async def _vars(self, _: Request) -> Response:
         return _json((await self._session.variables()).to_dict())
+
+    async def _dump(self, _: Request) -> Response:
+        from ._dump import dump
+
+        save = {"Content-Disposition": 'attachment; filename="bigmachine.tar.gz"'}
+        body = await dump(self._board, self._session)
+        return Response(200, body, "application/gzip", save)
 
     async def _metrics(self, _: Request) -> Response:
         text = (await self._session.variables()).openmetrics()

@@ -63,6 +63,7 @@ from ._fleet import Fleet
 from ._idle import IdleWatch, idle_timeout_of, is_interactive
 from ._inspection import AsyncInspection
 from ._log_thread import off_the_loop
+from ._quit_signal import dumped_on_quit
 from ._repr import SessionRepr
 from ._suspension import watch_suspension
 from ._variables import session_variables
@@ -211,8 +212,8 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
                 on_freed=self._meter.freed,
             )
             self._watch(nursery, self._fleet)
-            short_name = self.name.partition(".")[0]
-            await nursery.start(serve_local_socket, short_name, self._board, self)
+            await nursery.start(serve_local_socket, self._board, self)
+            stack.enter_context(dumped_on_quit(self._board, self, nursery))
             stack.push_async_callback(self.shutdown)
             self._plugins.notify(SessionOpened(self.name, self._plugins.system.name))
             if self._debug is not None:

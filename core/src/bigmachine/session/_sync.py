@@ -197,8 +197,11 @@ class Session(SessionRepr, Handle):
         with self._lock:
             thread, self._opened = self._thread, None
         if thread is not None:
+            from ._quit_signal import stop_handling_quit
+
             atexit.unregister(self.shutdown)
             thread.close()
+            stop_handling_quit()
 
     @property
     def _is_inherited(self) -> bool:
@@ -229,6 +232,7 @@ class Session(SessionRepr, Handle):
         self._system.warm_up()
         from ._async import AsyncSession
         from ._loop_thread import LoopThread
+        from ._quit_signal import handle_quit
 
         session = AsyncSession(
             self._system,
@@ -239,6 +243,7 @@ class Session(SessionRepr, Handle):
         )
         self._session = session
         self._thread = LoopThread(session)
+        handle_quit()
         return _Opened(session, self._thread.portal, sync_api(self._thread.call_portal))
 
     def _check_not_shut(self) -> None:
