@@ -42,6 +42,7 @@ COMMANDS = """\
 | `bigmachine env [SCRIPT]` | prints what would be [sent](environment.md) to machines that have none of your code |
 | `bigmachine ps [SYSTEM ...]` | lists the sessions that run on this computer, and the [resources of sessions](machines.md#leftovers-and-how-to-free-them), who drives them, and their cost; `--json` is for programs |
 | `bigmachine top` | shows the machines of a [running session](debug.md#from-another-terminal), live |
+| `bigmachine profile` | shows where the CPU time, or with `--heap` the memory, of a [running session](debug.md#from-another-terminal) goes; `-o` and `--flame` write files |
 | `bigmachine dump` | writes all that a running session can show of itself into one [archive](debug.md#from-another-terminal) |
 | `bigmachine reap [SYSTEM] [SESSION ...]` | frees the [leftovers](machines.md#leftovers-and-how-to-free-them) of dead drivers, or sessions by name; `--dry-run`, `--yes` |
 | `bigmachine conformance NAME` | proves that a backend keeps its [contract](backend-contract.md); needs `pip install "bigmachine[testing]"` |

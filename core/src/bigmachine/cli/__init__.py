@@ -13,12 +13,24 @@ from collections.abc import Sequence
 
 from ..errors import BigmachineError
 from ..process import open_standard_descriptors
-from . import _check, _conformance, _dump, _env, _new_backend, _plugins, _ps, _reap, _systems, _top
+from . import (
+    _check,
+    _conformance,
+    _dump,
+    _env,
+    _new_backend,
+    _plugins,
+    _profile,
+    _ps,
+    _reap,
+    _systems,
+    _top,
+)
 from ._arguments import add_options as add_options
 from ._arguments import chosen_system as chosen_system
 
 # Each has `add(commands)`, which sets the default of `run`.
-_COMMANDS = (_systems, _check, _env, _ps, _top, _dump, _reap, _conformance, _new_backend)
+_COMMANDS = (_systems, _check, _env, _ps, _top, _profile, _dump, _reap, _conformance, _new_backend)
 
 _EXAMPLES = """\
 examples:
@@ -28,7 +40,8 @@ examples:
   bigmachine env SCRIPT        show what would be sent to the machines
   bigmachine ps                list running sessions, resources, and their cost
   bigmachine top               show the machines of a running session, live
-  bigmachine dump              write all that a session can show into one archive
+  bigmachine profile           show where the time of a running session goes
+  bigmachine dump              write all that a session shows to a file
   bigmachine reap              free what dead drivers have left
   bigmachine conformance NAME  prove that a backend keeps its contract
   bigmachine new-backend NAME  write a package with a new backend

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import io
 import json
 import os
 import platform
 import sys
-import tarfile
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,6 +18,7 @@ import trio
 from .._version import __version__
 from ..metrics import SessionVariables
 from ..profiling import Profile
+from ._archive import archive
 from ._board import StatusBoard
 from ._profiles import Inspected
 from ._text import status_text
@@ -56,7 +55,8 @@ async def dump(board: StatusBoard, session: Inspected) -> bytes:
             "heap": lambda: _heap(session),
         }.items():
             nursery.start_soon(add, name, part)
-    return await trio.to_thread.run_sync(_archive, board.short_name, files)
+    paths = {f"{board.short_name}/{name}": content for name, content in files.items()}
+    return await trio.to_thread.run_sync(archive, paths)
 
 
 def write_dump(data: bytes, folder: str, session: str) -> Path:
@@ -111,14 +111,3 @@ async def _driver_threads() -> dict[str, bytes | str]:
 async def _heap(session: Inspected) -> dict[str, bytes | str]:
     heap: Profile = await session.heap(0.0)
     return {"heap.pb.gz": heap.to_pprof(), "heap.txt": heap.top(50)}
-
-
-def _archive(folder: str, files: Mapping[str, bytes | str]) -> bytes:
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w:gz") as archive:
-        for name, content in sorted(files.items()):
-            data = content.encode(errors="replace") if isinstance(content, str) else content
-            member = tarfile.TarInfo(f"{folder}/{name}")
-            member.size, member.mode, member.mtime = len(data), 0o600, int(time.time())
-            archive.addfile(member, io.BytesIO(data))
-    return made.getvalue()
