@@ -85,8 +85,9 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
             machines = await session.start(5, services={"PI": CirclePI()})
             hits = await machines[0].call("PI.sample", 1_000_000)
 
-    ``system`` is the name of an installed system (or a `System` object), and ``options``
-    are that system's; see ``bigmachine systems``. ``profile`` chooses a set of options from
+    ``system`` is the name of an installed system (or a `System` object), by default ``"local"``
+    unless the variable ``BIGMACHINE_SYSTEM`` names another one; ``options`` are that system's; see
+    ``bigmachine systems``. ``profile`` chooses a set of options from
     ``bigmachine.toml``. ``plugins`` observe or wrap the system's hooks. ``name`` becomes part
     of the session's name. ``environment`` says what is sent to machines that have none of the
     driver's code; it has no effect on other machines. ``debug`` is the address of a page about
@@ -100,7 +101,7 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
 
     def __init__(
         self,
-        system: str | System | type[System] = "local",
+        system: str | System | type[System] | None = None,
         *,
         name: str | None = None,
         profile: str | None = None,
