@@ -39,6 +39,7 @@ COMMANDS = """\
 |---|---|
 | `bigmachine systems` | lists the installed systems and their options, and how to install the others; `--json` is for programs |
 | `bigmachine check SYSTEM` | shows whether sessions would work [on your account](ec2.md#will-it-work-on-your-account), at no cost; the exit status is 1 if not; `--json` is for programs |
+| `bigmachine doctor [SYSTEM]` | finds out [what is wrong](machines.md#the-command-line) here and at providers, and what to do; the exit status is 1 if anything is |
 | `bigmachine env [SCRIPT]` | prints what would be [sent](environment.md) to machines that have none of your code |
 | `bigmachine run SCRIPT` | runs a program whose sessions name no system on [one of your choice](machines.md#options): `--system`, `-o`, and `--` before its arguments |
 | `bigmachine ps [SYSTEM ...]` | lists the sessions that run on this computer, and the [resources of sessions](machines.md#leftovers-and-how-to-free-them), who drives them, and their cost; `--json` is for programs |

@@ -64,7 +64,7 @@ def test_unknown_argument_says_how_options_are_written(capsys, argv, hint) -> No
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["xyz"], "no command 'xyz'; there is systems, check, env, run, "),
+        (["xyz"], "no command 'xyz'; there is systems, check, "),
         (["top", "--sesion", "x"], "unrecognized arguments: --sesion x; did you mean '--session'?"),
     ],
 )

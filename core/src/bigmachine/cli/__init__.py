@@ -17,6 +17,7 @@ from ..services._names import did_you_mean
 from . import (
     _check,
     _conformance,
+    _doctor,
     _dump,
     _env,
     _new_backend,
@@ -35,6 +36,7 @@ from ._arguments import chosen_system as chosen_system
 _COMMANDS = (
     _systems,
     _check,
+    _doctor,
     _env,
     _run,
     _ps,
@@ -51,6 +53,7 @@ examples:
   bigmachine systems           list the installed systems and their options
   bigmachine systems NAME      list the options of one system
   bigmachine check NAME        show whether sessions would work, at no cost
+  bigmachine doctor            find out what is wrong, and what to do
   bigmachine env SCRIPT        show what would be sent to the machines
   bigmachine run SCRIPT        run a program on a system of your choice
   bigmachine ps                list running sessions, resources, and their cost

@@ -278,6 +278,14 @@ def _environment(
 
 def warn_of_misspelt_variables(systems: Iterable[str]) -> None:
     """Log the environment variables whose names resemble those of an option of no system."""
+    for variable, guess in misspelt_variables(systems):
+        _logger.warning(
+            "the environment variable %s is ignored; did you mean %s…?", variable, guess
+        )
+
+
+def misspelt_variables(systems: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield such variables, each with the beginning of what may be meant."""
     words = {_prefix(name).split("_")[1]: _prefix(name) for name in (*systems, "environment")}
     for variable in sorted(os.environ):
         ours, _, rest = variable.partition("_")
@@ -285,11 +293,7 @@ def warn_of_misspelt_variables(systems: Iterable[str]) -> None:
         if ours == "BIGMACHINE" and word not in words:
             guess = close_match(word, words, cutoff=0.75)
             if guess:
-                _logger.warning(
-                    "the environment variable %s is ignored; did you mean %s…?",
-                    variable,
-                    words[guess],
-                )
+                yield variable, words[guess]
 
 
 def variable_name(system_name: str, option: str) -> str:
