@@ -27,6 +27,7 @@ from ._keepalive import KeepaliveMonitor
 from ._lifecycle import Lifecycle
 from ._link import REFUSED, Link, follow
 from ._log import MachineLog
+from ._memory_report import MemoryReports
 from ._notices import ReceivedNotices
 from ._output import BootLog, Output
 from ._startup import Startup, progress_reporter
@@ -144,6 +145,12 @@ class Controller:
                 self._output.console, plugins, instance, within=self._timings.rpc_timeout
             ),
         )
+        self._memory = MemoryReports(
+            instance.name,
+            log=self.kept,
+            connection=lambda: self._link.connection,
+            ask_now=lambda: self.keepalive.ask_now(),
+        )
         self.activity = ActivityMonitor(
             connection=lambda: self.connection, timeout=self._timings.rpc_timeout
         )
@@ -158,6 +165,7 @@ class Controller:
             stop=self.stop,
             notify=plugins.notify,
             set_silent=lambda is_silent: set_silent(instance, is_silent and self.owned),
+            report_memory=self._memory.take,
         )
 
     @property
@@ -243,7 +251,7 @@ class Controller:
                     gone = self.notices.explain(gone)
                 else:  # it is known to have ended, so its last lines are near
                     await self._output.await_end()
-                self.stop(gone)
+                self.stop(self._memory.explain(gone))
 
     async def _start(self, nursery: trio.Nursery) -> None:
         """Do all that comes before ``RUNNING``; leave in ``nursery`` what goes on after it."""
@@ -253,6 +261,8 @@ class Controller:
             nursery.start_soon(self._log.follow, self._linked)
         if self.owned and gives_notices(self.plugins.system):
             nursery.start_soon(follow, self._linked, self.notices.ask, "notices")
+        if self.owned:
+            nursery.start_soon(follow, self._linked, self._memory.await_shortage, "memory")
         nursery.start_soon(self.keepalive.run, nursery, began)
         self.maxprocs = await self._startup.install(nursery, self._services, maxprocs=self.maxprocs)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -29,6 +29,7 @@ class KeepaliveMonitor:
     to compute, and may be silent for longer. ``explain`` adds what may be
     known about an unexplained silence. ``notify`` tells observers when the machine's health
     changes, and ``set_silent`` is told when a silence begins, and when it is over.
+    ``report_memory`` is called, in a task of its own, each time that there is nearly none left.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class KeepaliveMonitor:
         stop: Callable[[Termination], None],
         notify: Callable[[Event], None],
         set_silent: Callable[[bool], None],
+        report_memory: Callable[[], Awaitable[None]],
     ) -> None:
         self.reply_times: deque[float] = deque(maxlen=_REPLY_TIMES)
         """How long the last replies took, in seconds, the newest last."""
@@ -57,6 +59,7 @@ class KeepaliveMonitor:
         self._stop = stop
         self._notify = notify
         self._set_silent = set_silent
+        self._report_memory = report_memory
         self._is_healthy = True
         self._hurry = RepeatedEvent()
 
@@ -102,6 +105,8 @@ class KeepaliveMonitor:
         self.reply_times.append(now - began)
         self.replied_at = time.monotonic()
         self._set_health(reply)
+        if not reply.healthy:
+            nursery.start_soon(self._report_memory)
         return now
 
     def _judge(self, gone: Termination | None, silence: float) -> None:
