@@ -221,6 +221,7 @@ class RemoteError(RpcError):
         super().__init__(message, addr=addr, method=method)
         self.type_name = type_name
         self.traceback = traceback
+        self.failure = ""  # its key on the machine, if that keeps its frames
 
     def __str__(self) -> str:
         return super().__str__() + _remote_traceback(self.traceback)

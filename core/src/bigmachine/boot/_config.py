@@ -26,7 +26,7 @@ class WorkerConfig:
 
     ``header`` says where the driver's modules and its current folder are, for a worker on the
     driver's computer; the boot program of any other one knows that. ``logs`` says how it logs; None
-    leaves that as it is.
+    leaves that as it is. ``is_traced`` if its driver asks for the traces of its calls.
     """
 
     identity: Identity
@@ -37,6 +37,7 @@ class WorkerConfig:
     environ: Mapping[str, str]
     header: Mapping[str, Any] | None = None
     logs: LogSettings | None = None
+    is_traced: bool = False
 
     def dump(self) -> bytes:
         """Return the bytes that `load` reads."""
@@ -72,6 +73,7 @@ def configure_worker(
     system: System,
     maxprocs: int | None,
     logs: LogSettings | None = None,
+    is_traced: bool = False,
 ) -> bytes:
     """Return the configuration of one worker of ``request``; see `Configure`."""
     config = WorkerConfig(
@@ -83,6 +85,7 @@ def configure_worker(
         environ=request.environ,
         header=None if is_remote else {**module_path(), "cwd": _current_folder()},
         logs=logs,
+        is_traced=is_traced,
     )
     return config.dump()
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..errors import UsageError
 from ..metrics import SessionVariables
+from ._archive import archive
 from ._http import Request, Response, answered
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class ProfilePages:
         """Profile the CPU time for ``?seconds=``, 10 by default.
 
         A browser gets a flame graph; others, and all with ``format=pprof``, pprof's format.
-        ``format=text`` is the table of functions.
+        ``format=text`` is the table of functions, and ``format=all`` a tar archive of all three.
         """
         return await answered(self._profile, request)
 
@@ -96,8 +97,19 @@ def _shown(profile: Profile, kind: str, name: str) -> Response:
         return Response(200, page, "text/html; charset=utf-8", _WHOLE_PAGE)
     if kind == "text":
         return Response(200, f"{profile.top()}\n".encode())
+    if kind == "all":
+        return Response(200, _all_formats(profile), "application/x-tar")
     save = {"Content-Disposition": f'attachment; filename="{name}.pb.gz"'}
     return Response(200, profile.to_pprof(), "application/octet-stream", save)
+
+
+def _all_formats(profile: Profile) -> bytes:
+    files: dict[str, bytes | str] = {
+        "profile.pb.gz": profile.to_pprof(),
+        "flame-graph.html": profile.flame_graph(),
+        "top.txt": f"{profile.top()}\n",
+    }
+    return archive(files, is_compressed=False)
 
 
 def _seconds(request: Request, *, default: float) -> float:
@@ -116,6 +128,6 @@ def _seconds(request: Request, *, default: float) -> float:
 def _chosen_format(request: Request) -> str:
     default = "html" if "text/html" in request.headers.get("accept", "") else "pprof"
     chosen = request.query.get("format", default)
-    if chosen not in ("html", "pprof", "text"):
-        raise UsageError(f"format is html, pprof or text, not {chosen!r}")
+    if chosen not in ("html", "pprof", "text", "all"):
+        raise UsageError(f"format is html, pprof, text or all, not {chosen!r}")
     return chosen

@@ -62,6 +62,7 @@ function phase(m) {
 function remark(m) {
   const parts = phase(m);
   if (m.error) parts.push(element("span", { className: "bad" }, m.error));
+  if (m.is_silent) parts.push(element("span", { className: "bad" }, m.silent_for === null ? "no reply" : `no reply for ${duration(m.silent_for)}`));
   if (!m.is_healthy) parts.push(element("span", { className: "bad" }, "memory nearly full"));
   if (m.notice) parts.push(m.notice);
   if (m.is_slow) parts.push(m.is_slow);
@@ -75,8 +76,8 @@ const COLUMNS = [
   { title: "Where", key: (m) => m.zone + m.addr, show: (m) => [m.zone || m.addr, ...(m.zone ? [below(m.addr)] : [])], class: "place" },
   { title: "Type", key: (m) => m.kind, show: (m) => [m.kind, ...(m.cost_per_hour === null || m.state === "stopped" ? [] : [below(`$${m.cost_per_hour.toFixed(3)}/h`)])] },
   { title: "Cores", key: (m) => m.maxprocs, show: (m) => [text(m.maxprocs)], class: "number" },
-  { title: "CPU", key: (m) => m.cpus, show: (m) => [m.cpus === null ? "" : `${Math.round(m.cpus * 100)} %`, ...(m.load === null ? [] : [below(`load ${m.load.toFixed(2)}`)])], class: "number" },
-  { title: "Memory", key: (m) => m.memory_used, show: (m) => (m.memory_used === null ? [] : [meter(m.memory_used, "memory"), `${Math.round(m.memory_used * 100)} %`]) },
+  { title: "CPU", key: (m) => m.cpus, show: (m) => [m.cpus === null ? "" : `${Math.round(m.cpus * 100)} %`, ...(m.load === null ? [] : [below(`load ${m.load.toFixed(2)}`)]), ...(m.gpu_used === null ? [] : [below(`${m.gpus > 1 ? `${m.gpus} GPUs` : "GPU"} ${Math.round(m.gpu_used * 100)} %`)])], class: "number" },
+  { title: "Memory", key: (m) => m.memory_used, show: (m) => (m.memory_used === null ? [] : [meter(m.memory_used, "memory"), `${Math.round(m.memory_used * 100)} %`, ...(m.gpu_memory_used === null ? [] : [below(`GPU ${Math.round(m.gpu_memory_used * 100)} % of ${size(m.gpu_memory_bytes)}`)])]) },
   { title: "Disk free", key: (m) => m.disk_free_bytes, show: (m) => (m.disk_used === null ? [] : [meter(m.disk_used, "disk"), size(m.disk_free_bytes)]) },
   { title: "Calls", key: (m) => m.calls_in_flight, show: (m) => [number(m.calls_in_flight)], class: "number" },
   { title: "Calls/s", key: (m) => m.calls_per_second, show: (m) => [number(m.calls_per_second)], class: "number" },
@@ -125,7 +126,7 @@ function rowOf(machine) {
 }
 
 function fill({ row, shown }, machine) {
-  row.className = [machine.state, machine.error ? "failed" : "", machine.is_slow ? "slow" : ""].join(" ").trim();
+  row.className = [machine.state, machine.error ? "failed" : "", machine.is_silent ? "silent" : "", machine.is_slow ? "slow" : ""].join(" ").trim();
   // One that does not run has no measures, and more to say.
   const isWide = machine.state !== "running";
   row.lastChild.colSpan = isWide ? MEASURES.length + 1 : 1;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import select
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -96,4 +97,7 @@ def _is_handled(record: logging.LogRecord) -> bool:
 
 def _write(data: bytes) -> None:
     while data:
-        data = data[os.write(2, data) :]
+        try:
+            data = data[os.write(2, data) :]
+        except BlockingIOError:  # something has made the pipe non-blocking
+            select.select([], [2], [])

@@ -8,7 +8,7 @@ import logging
 import math
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
@@ -30,8 +30,10 @@ from ._log import MachineLog
 from ._memory_report import MemoryReports
 from ._notices import ReceivedNotices
 from ._output import BootLog, Output
+from ._spans import ReceivedSpans
 from ._startup import Startup, progress_reporter
 from ._stderr import StderrWriter
+from ._time_limits import TimeLimits
 
 if TYPE_CHECKING:
     import httpx
@@ -57,7 +59,7 @@ class Controller:
     ``services`` are those to install, pickled; None for a machine that another session owns,
     which is only watched. ``interfaces`` are theirs, as of `interface_of`. ``set_silent`` is told
     when the machine falls silent, and when it is heard again. ``batch`` is what a machine that
-    begins with the boot program is sent.
+    begins with the boot program is sent. ``debugger`` is what its driver debugs it with.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Controller:
         logs: SessionLogs,
         set_silent: Callable[[Instance, bool], None],
         batch: BootBatch | None = None,
+        debugger: Debugger | None = None,
     ) -> None:
         self.instance = instance
         self.interfaces = interfaces
@@ -83,6 +86,8 @@ class Controller:
         self.plugins = plugins
         self.is_freed = False
         """Whether its provider has confirmed that it is gone."""
+        self.time_limits = debugger.time_limits if debugger is not None else TimeLimits()
+        self._debugger = debugger
         self._http = http
         self._can_be_asked = self._was_asked = False  # to end
         self._services = services or {}
@@ -103,6 +108,8 @@ class Controller:
             wait_for_room=self._output.catch_up,
         )
         self.notices = ReceivedNotices(name, notify=plugins.notify)
+        self._spans = ReceivedSpans(name, take=plugins.take_spans)
+        self._is_traced = self.owned and plugins.takes_spans
         self.lifecycle = Lifecycle(
             name, addr=self.addr, changed=self._changed, notify=plugins.notify
         )
@@ -196,6 +203,8 @@ class Controller:
         connection = self._link.connection
         if self.owned and self.lifecycle.state != State.STOPPED and connection is not None:
             await self._log.catch_up(connection)
+            if self._is_traced:
+                await self._spans.catch_up(connection)
             if not self._startup.teardowns:  # else calls in flight would wait for those
                 await self._ask_to_end(connection)
         self.stop(Termination(StopReason.SHUTDOWN, "it was shut down"))
@@ -263,6 +272,10 @@ class Controller:
             nursery.start_soon(follow, self._linked, self.notices.ask, "notices")
         if self.owned:
             nursery.start_soon(follow, self._linked, self._memory.await_shortage, "memory")
+        if self._is_traced:
+            nursery.start_soon(follow, self._linked, self._spans.ask, "traces")
+        if self.owned and self._debugger is not None:
+            nursery.start_soon(self._debugger.follow, self.name, self.addr, self._linked)
         nursery.start_soon(self.keepalive.run, nursery, began)
         self.maxprocs = await self._startup.install(nursery, self._services, maxprocs=self.maxprocs)
 
@@ -344,6 +357,17 @@ class Controller:
                 instance_text(self.instance),
                 _STOP_SECONDS,
             )
+
+
+class Debugger(Protocol):
+    """Debugs the methods of a session's machines."""
+
+    time_limits: TimeLimits
+
+    async def follow(
+        self, machine: str, addr: str, connected: Callable[[], Awaitable[Connection]]
+    ) -> None:
+        """Debug the methods of one machine that stop at breakpoints, until cancelled."""
 
 
 def _returning(connection: Connection) -> Callable[[], Awaitable[Connection]]:

@@ -111,6 +111,11 @@ class Machine(Handle):
         return self._machine.keepalive_age
 
     @property
+    def is_silent(self) -> bool:
+        """Whether it is late with its reply to a keepalive, and may have ended or hang."""
+        return self._machine.is_silent
+
+    @property
     def notices(self) -> list[Notice]:
         """What its provider has announced about it so far; only for an owned machine."""
         return self._machine.notices
@@ -215,11 +220,15 @@ class Machine(Handle):
 
     def _begin(self, begin: Callable[[CallFuture], R], call: PickledCall) -> R:
         from ._future import CallFuture, LoopEnded
+        from ._observed_call import ObservedCall
 
         try:
             return begin(CallFuture(self._portal, self._calls, call))
         except LoopEnded:
-            raise self._calls.stopped() from None
+            error = self._calls.stopped()
+            if type(call) is ObservedCall:
+                call.raised(error)
+            raise error from None
 
     def _run(self, function: Callable[..., Awaitable[R]], *args: Any, **kwargs: Any) -> R:
         from ._future import LoopEnded

@@ -30,6 +30,8 @@ from ..boot._bootstrap import BootBatch, boot_seconds
 from ..boot._config import configure_worker
 from ..boot._shipment import Shipment
 from ..debug._board import StatusBoard
+from ..debug._local_socket import serve_local_socket
+from ..debugger._debugger import SessionDebugger
 from ..errors import BigmachineError, BootError, StartError, StopReason, UsageError
 from ..logs._kept import SessionLogs
 from ..logs._settings import LogSettings
@@ -39,6 +41,7 @@ from ..metrics import SessionVariables
 from ..process import FORKED, end_child, open_standard_descriptors
 from ..progress._observer import Progress
 from ..reaper._process import ReaperProcess
+from ..rpc import _failures as failures
 from ..rpc import dump_service
 from ..services._check import check_services
 from ..services._functions import interface_of
@@ -64,6 +67,7 @@ from ._fleet import Fleet
 from ._idle import IdleWatch, idle_timeout_of, is_interactive
 from ._inspection import AsyncInspection
 from ._log_thread import off_the_loop
+from ._quit_signal import dumped_on_quit
 from ._repr import SessionRepr
 from ._suspension import watch_suspension
 from ._variables import session_variables
@@ -87,8 +91,9 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
             machines = await session.start(5, services={"PI": CirclePI()})
             hits = await machines[0].call("PI.sample", 1_000_000)
 
-    ``system`` is the name of an installed system (or a `System` object), and ``options``
-    are that system's; see ``bigmachine systems``. ``profile`` chooses a set of options from
+    ``system`` is the name of an installed system (or a `System` object), by default ``"local"``
+    unless the variable ``BIGMACHINE_SYSTEM`` names another one; ``options`` are that system's; see
+    ``bigmachine systems``. ``profile`` chooses a set of options from
     ``bigmachine.toml``. ``plugins`` observe or wrap the system's hooks. ``name`` becomes part
     of the session's name. ``environment`` says what is sent to machines that have none of the
     driver's code; it has no effect on other machines. ``debug`` is the address of a page about
@@ -102,7 +107,7 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
 
     def __init__(
         self,
-        system: str | System | type[System] = "local",
+        system: str | System | type[System] | None = None,
         *,
         name: str | None = None,
         profile: str | None = None,
@@ -215,8 +220,11 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
                 stderr=self._stderr,
                 logs=self._logs,
                 on_freed=self._meter.freed,
+                debugger=SessionDebugger(self.name),
             )
             self._watch(nursery, self._fleet)
+            await nursery.start(serve_local_socket, self._board, self)
+            stack.enter_context(dumped_on_quit(self._board, self, nursery))
             stack.push_async_callback(self.shutdown)
             self._plugins.notify(SessionOpened(self.name, self._plugins.system.name))
             if self._debug is not None:
@@ -330,7 +338,7 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
         argv: Sequence[str] | None,
     ) -> tuple[LaunchRequest, dict[str, bytes]]:
         """Check what `start` was given; return the request, and the services pickled."""
-        environ = checked_environ(environ)
+        environ = {**failures.environ(), **checked_environ(environ)}
         argv = sys.argv if argv is None else checked_argv(argv)
         if self._authority is None:
             raise _not_open()
@@ -350,6 +358,7 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
                 system=self.system,
                 maxprocs=self._plugins.hooks.maxprocs(),
                 logs=LogSettings.of_this_process(self._logs.mark),
+                is_traced=self._plugins.takes_spans,
             ),
             credential_seconds=boot_seconds(self.system),
         )

@@ -67,7 +67,7 @@ class Session(SessionRepr, Handle):
 
     def __init__(
         self,
-        system: str | System | type[System] = "local",
+        system: str | System | type[System] | None = None,
         *,
         name: str | None = None,
         profile: str | None = None,
@@ -214,9 +214,12 @@ class Session(SessionRepr, Handle):
         with self._lock:
             thread, self._opened = self._thread, None
         if thread is not None:
+            from ._quit_signal import stop_handling_quit
+
             self._end_cells()
             atexit.unregister(self.shutdown)
             thread.close()
+            stop_handling_quit()
 
     @property
     def _is_inherited(self) -> bool:
@@ -247,6 +250,7 @@ class Session(SessionRepr, Handle):
         self._system.warm_up()
         from ._async import AsyncSession
         from ._loop_thread import LoopThread
+        from ._quit_signal import handle_quit
 
         session = AsyncSession(
             self._system,
@@ -258,6 +262,7 @@ class Session(SessionRepr, Handle):
         self._session = session
         self._thread = LoopThread(session)
         self._end_cells = at_end_of_cells(self._catch_up)
+        handle_quit()
         return _Opened(session, self._thread.portal, sync_api(self._thread.call_portal))
 
     def _catch_up(self) -> None:

@@ -32,10 +32,12 @@ from ...process import (
     close_in_children,
     module_path,
     pack,
+    pass_over_breakpoints,
     prepare_output,
     python_environ,
     start_command,
 )
+from .. import _failures
 from .._exceptions import CallError, dump_exception
 from .._frames import INLINE_BYTES, Frame, Kind, Payload
 from .._marshal import dump_result, load_arguments
@@ -275,6 +277,8 @@ def main(header: dict[str, Any], fd: str, profiles_fd: str) -> None:
     threading.Thread(target=answer_machine, args=(profiles,), daemon=True).start()
     prepare_output()
     apply_sent(header["logs"])
+    pass_over_breakpoints()
+    _failures.keep_none()
 
     def send(kind: int, payload: Payload) -> None:
         _send(machine, bytes([kind]), payload)
