@@ -46,8 +46,13 @@ class Logger:
             logger.addHandler(logging.NullHandler())
         elif kind == "file handler":
             logger.addHandler(logging.FileHandler(os.devnull))
+        elif kind == "level of another logger":
+            logging.getLogger("test.another").setLevel(logging.ERROR)
         elif kind == "level":
             logger.setLevel(logging.DEBUG)
+
+    def level(self, name: str) -> int:
+        return logging.getLogger(name).level
 
     def print_and_log(self) -> None:
         print("one")
@@ -91,6 +96,14 @@ def test_records_arrive_through_logging_of_driver(machine, caplog):
     assert first.machine == machine.name
     assert failed.exc_text.splitlines()[-1].startswith("AttributeError: ")
     assert in_process.process == process != pid
+
+
+def test_level_that_driver_changes_later_holds_on_machines(machine, caplog):
+    caplog.set_level(logging.DEBUG, logger=logger.name)
+    machine.call("Logger.configure", "level of another logger")
+    machine._portal.post(machine._machine._controller.keepalive.ask_now)
+    until(lambda: machine.call("Logger.level", logger.name) == logging.DEBUG)
+    assert machine.call("Logger.level", "test.another") == logging.ERROR  # as the service wants it
 
 
 @pytest.mark.parametrize(

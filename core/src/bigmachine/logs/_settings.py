@@ -38,14 +38,28 @@ class LogSettings:
         """Log in this process like that, and send what is logged to the driver."""
         global _mark
         _mark = self.mark
-        for name, level in self.levels.items():
-            logging.getLogger(name or None).setLevel(level)
-        logging.disable(self.disabled)
+        self.apply_levels()
         # Above the root, which has no handler then: `basicConfig` does nothing if it has one.
         # Libraries have handlers that do nothing, so `logging.lastResort` would not see all.
         top = logging.RootLogger(logging.NOTSET)
         top.addHandler(RecordSender(self.mark))
         logging.root.parent = top
+
+    def changed_since(self, earlier: LogSettings) -> LogSettings | None:
+        """Return the levels that are not what they were earlier; None if nothing has changed."""
+        old = earlier.levels
+        names = {*old, *self.levels}
+        levels = {name: self.levels.get(name, logging.NOTSET) for name in names}
+        changed = {name: level for name, level in levels.items() if level != old.get(name, 0)}
+        if not changed and self.disabled == earlier.disabled:
+            return None
+        return LogSettings(self.mark, changed, self.disabled)
+
+    def apply_levels(self) -> None:
+        """Set the levels in this process, and nothing else."""
+        for name, level in self.levels.items():
+            logging.getLogger(name or None).setLevel(level)
+        logging.disable(self.disabled)
 
 
 _mark = ""  # of this process, if it is a machine's
@@ -54,6 +68,12 @@ _mark = ""  # of this process, if it is a machine's
 def settings_to_send() -> dict[str, Any] | None:
     """Return, as plain data, how a process of this machine is to log; None if no machine logs."""
     return dataclasses.asdict(LogSettings.of_this_process(_mark)) if _mark else None
+
+
+def set_levels(settings: LogSettings) -> None:
+    """Set these levels, if this process is a machine's."""
+    if _mark:
+        settings.apply_levels()
 
 
 def apply_sent(settings: Mapping[str, Any] | None) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from .._repeated_event import RepeatedEvent
-from .._values import Instance, Keepalive, State, Termination, instance_text
+from .._values import Instance, Keepalive, KeepaliveReply, State, Termination, instance_text
 from ..boot._bootstrap import BootBatch, Bootstrap
 from ..errors import BigmachineError, BootError, StopReason, TransportError, UsageError
 from ..logs._kept import SessionLogs
@@ -27,6 +27,7 @@ from ._keepalive import KeepaliveMonitor
 from ._lifecycle import Lifecycle
 from ._link import REFUSED, Link, follow
 from ._log import MachineLog
+from ._log_levels import LogLevels
 from ._memory_report import MemoryReports
 from ._notices import ReceivedNotices
 from ._output import BootLog, Output
@@ -152,6 +153,7 @@ class Controller:
                 self._output.console, plugins, instance, within=self._timings.rpc_timeout
             ),
         )
+        self._log_levels = LogLevels()
         self._memory = MemoryReports(
             instance.name,
             log=self.kept,
@@ -172,7 +174,7 @@ class Controller:
             stop=self.stop,
             notify=plugins.notify,
             set_silent=lambda is_silent: set_silent(instance, is_silent and self.owned),
-            report_memory=self._memory.take,
+            after_reply=self._after_reply,
         )
 
     @property
@@ -278,6 +280,12 @@ class Controller:
             nursery.start_soon(self._debugger.follow, self.name, self.addr, self._linked)
         nursery.start_soon(self.keepalive.run, nursery, began)
         self.maxprocs = await self._startup.install(nursery, self._services, maxprocs=self.maxprocs)
+
+    async def _after_reply(self, reply: KeepaliveReply) -> None:
+        if self.owned:
+            await self._log_levels.update(self._link.connection)
+            if not reply.healthy:
+                await self._memory.take()
 
     async def _linked(self) -> Connection:
         """Wait for a connection that is not known to be lost, whatever the state."""

@@ -29,7 +29,7 @@ class KeepaliveMonitor:
     to compute, and may be silent for longer. ``explain`` adds what may be
     known about an unexplained silence. ``notify`` tells observers when the machine's health
     changes, and ``set_silent`` is told when a silence begins, and when it is over.
-    ``report_memory`` is called, in a task of its own, each time that there is nearly none left.
+    ``after_reply`` is called, in a task of its own, with each reply.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class KeepaliveMonitor:
         stop: Callable[[Termination], None],
         notify: Callable[[Event], None],
         set_silent: Callable[[bool], None],
-        report_memory: Callable[[], Awaitable[None]],
+        after_reply: Callable[[KeepaliveReply], Awaitable[None]],
     ) -> None:
         self.reply_times: deque[float] = deque(maxlen=_REPLY_TIMES)
         """How long the last replies took, in seconds, the newest last."""
@@ -61,7 +61,7 @@ class KeepaliveMonitor:
         self._stop = stop
         self._notify = notify
         self._tell_silent = set_silent
-        self._report_memory = report_memory
+        self._after_reply = after_reply
         self._is_healthy = True
         self._hurry = RepeatedEvent()
 
@@ -107,8 +107,7 @@ class KeepaliveMonitor:
         self.reply_times.append(now - began)
         self.replied_at = time.monotonic()
         self._set_health(reply)
-        if not reply.healthy:
-            nursery.start_soon(self._report_memory)
+        nursery.start_soon(self._after_reply, reply)
         return now
 
     def _set_silent(self, is_silent: bool) -> None:

@@ -18,6 +18,7 @@ from .._version import __version__ as __version__
 from ..boot.vm.common import CHUNK_BYTES
 from ..boot.vm.log import read_log
 from ..errors import NotSupportedError
+from ..logs._settings import LogSettings, set_levels
 from ..rpc import method_of, until_silent
 from . import _resources
 from ._installer import Installer
@@ -151,6 +152,10 @@ class Supervisor:
         from ..profiling._request import ProfileRequest  # most machines are never asked
 
         return await self._profile(ProfileRequest("cpu", seconds, hz))
+
+    async def set_log_levels(self, settings: LogSettings) -> None:
+        """Set the levels of loggers as the driver has them now."""
+        set_levels(settings)
 
     def check_memory(self) -> None:
         """End `await_shortage` if nearly all memory is used, and was not before; in any thread."""
