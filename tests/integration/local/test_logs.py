@@ -62,7 +62,8 @@ class Logger:
         logger.info("not shown")
         print("\x1b_bigmachine 0 {}\x1b\\six")
 
-    def kill_itself(self, last: str) -> None:
+    def kill_itself(self, last: str, lines: int = 0) -> None:
+        sys.stdout.write("".join(f"line {i}\n" for i in range(lines)))
         logger.error(last)
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -171,12 +172,13 @@ def test_logs_are_followed_until_the_machine_ends_and_kept_afterwards(session, m
     machine.call("Logger.log", logging.INFO, "one")
     until(lambda: [*machine.logs(follow=False)])
     with pytest.raises(bm.MachineStopped) as caught:
-        machine.call("Logger.kill_itself", "two")
+        machine.call("Logger.kill_itself", "two", lines=3000)
     thread.join(60)
-    assert followed == [f"{name}: INFO test.logs: one", f"{name}: ERROR test.logs: two"]
+    lines = ["INFO test.logs: one", *(f"line {i}" for i in range(3000)), "ERROR test.logs: two"]
+    assert followed == [f"{name}: {line}" for line in lines]
     killed = f"{name} stopped: killed by signal 9 (SIGKILL)"
-    last = "INFO test.logs: one\nERROR test.logs: two"
-    quoted = f"The last lines of {name}:\n  INFO test.logs: one\n  ERROR test.logs: two"
+    last = "\n".join(lines)
+    quoted = "\n  ".join([f"The last lines of {name}:", *lines[-20:]])
     assert str(caught.value) == f"Logger.kill_itself was cut off: {killed}\n{quoted}"
     assert str(machine.error) == f"{killed}\n{quoted}"
     assert caught.value.output == machine.error.output == last
