@@ -85,7 +85,8 @@ def apply_sent(settings: Mapping[str, Any] | None) -> None:
 class RecordSender(logging.Handler):
     """Writes records to standard error, as lines that the driver takes for records.
 
-    A record that a handler of the user's has shown, or sent somewhere, is not sent once more.
+    A record that a handler of the user's takes is not sent as well: it may have shown it, or
+    written it to a file that the driver writes, too.
     """
 
     def __init__(self, mark: str) -> None:
@@ -104,12 +105,11 @@ class RecordSender(logging.Handler):
 
 
 def _is_handled(record: logging.LogRecord) -> bool:
-    """Whether a handler of the user's takes it; a file on the machine's disk is not enough."""
+    """Whether a handler of the user's takes it."""
     logger: logging.Logger | None = logging.getLogger(record.name)
     while logger is not None and logger is not logging.root.parent:
         for handler in logger.handlers:
-            is_silent = isinstance(handler, logging.NullHandler | logging.FileHandler)
-            if not is_silent and record.levelno >= handler.level:
+            if not isinstance(handler, logging.NullHandler) and record.levelno >= handler.level:
                 return True
         logger = logger.parent if logger.propagate else None
     return False
