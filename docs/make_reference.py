@@ -49,6 +49,7 @@ COMMANDS = """\
 | `bigmachine reap [SYSTEM] [SESSION ...]` | frees the [leftovers](machines.md#leftovers-and-how-to-free-them) of dead drivers, or sessions by name; `--dry-run`, `--yes` |
 | `bigmachine conformance NAME` | proves that a backend keeps its [contract](backend-contract.md); needs `pip install "bigmachine[testing]"` |
 | `bigmachine new-backend NAME` | writes a package with a backend that works, to start your own from |
+| `bigmachine completion SHELL` | prints what makes a shell [complete](machines.md#the-command-line) this command line; needs `pip install "bigmachine[completion]"` |
 | `bigmachine --version` | prints the version |
 """  # noqa: E501
 

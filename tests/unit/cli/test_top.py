@@ -129,12 +129,14 @@ def test_machine_that_does_not_run_says_why_and_one_that_is_full_stands_out():
         machine("m0", state="booting", boot_phase="upload", boot_done=1 << 20, boot_total=4 << 20),
         machine("m1", state="stopped", error="killed by signal 9 (SIGKILL)"),
         machine("m2", is_healthy=False, memory_used=0.97),
+        machine("m3", is_silent=True, silent_for=12.0),
     ]
     lines = "\n".join(draw(status(*machines), Look(120, has_colors=True)))
     assert "upload 1.0 MiB of 4.0 MiB" in lines
     assert "\x1b[31mkilled by signal 9 (SIGKILL)\x1b[m" in lines
     assert "\x1b[31m████████  97%\x1b[m" in lines
     assert "memory nearly full" in lines
+    assert "silent: its last reply came 12 s ago" in lines
 
 
 def test_what_has_no_room_is_counted_and_can_be_scrolled_to():

@@ -16,6 +16,7 @@ from ..process import open_standard_descriptors
 from ..services._names import did_you_mean
 from . import (
     _check,
+    _completion,
     _conformance,
     _doctor,
     _dump,
@@ -46,6 +47,7 @@ _COMMANDS = (
     _reap,
     _conformance,
     _new_backend,
+    _completion,
 )
 
 _EXAMPLES = """\
@@ -103,6 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run_line(argv: Sequence[str]) -> int:
     argv, rest = _run.split(argv)
     parser, commands = _parser(argv)
+    _completion.complete(parser)
     wanted = next((argument for argument in argv if not argument.startswith("-")), None)
     if wanted is not None and wanted not in commands:
         hint = did_you_mean(wanted, commands) or f"; there is {', '.join(commands)}"

@@ -89,12 +89,11 @@ def running_sessions() -> list[RunningSession]:
 
 def add_session(parser: argparse.ArgumentParser) -> None:
     """Add ``--session NAME``, by which `chosen_session` chooses."""
-    action = parser.add_argument(
+    parser.add_argument(
         "--session",
         metavar="NAME",
         help="the session, or the beginning of its name (default: the only one that runs)",
     )
-    action.completer = lambda **_: [one.name for one in running_sessions()]  # type: ignore[attr-defined]
 
 
 def chosen_session(name: str | None) -> RunningSession:

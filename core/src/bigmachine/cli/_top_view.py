@@ -154,6 +154,9 @@ def _remark(row: Row) -> str:
         else:
             amount = f" {done} of {total}" if total else ""
         parts.append(row["boot_phase"] + amount)
+    if row["is_silent"]:
+        age = row["silent_for"]
+        parts.append("silent" + (f": its last reply came {duration_text(age)} ago" if age else ""))
     if not row["is_healthy"]:
         parts.append("memory nearly full")
     parts += [row["error"], row["notice"]]
