@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 
 import pytest
 
@@ -50,10 +51,10 @@ def test_profile_prints_hot_function_and_writes_files(session, capsys, tmp_path)
 
 
 def test_profile_of_one_machine_and_of_memory(session, capsys):
-    assert main(["profile", "--heap", "--machine", "m1"]) == 0
-    out = capsys.readouterr().out
-    assert out.startswith("inuse_space: ")
-    assert "on 1 machine: m1" in out
+    assert main(["profile", "--heap", "--machine", "m1", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["type"], shown["unit"], shown["machines"]) == ("inuse_space", "bytes", ["m1"])
+    assert max(row["cum"] for row in shown["functions"]) <= shown["total"]
 
 
 @pytest.mark.parametrize(
