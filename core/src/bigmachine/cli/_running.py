@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,11 @@ class RunningSession:
         """Return what the debug page shows: a `SessionStatus`."""
         with self.opened("/status.json", timeout=timeout) as response:
             status: dict[str, Any] = json.load(response)
+        if not _is_known(status):
+            raise BigmachineError(
+                f"session {self.name} runs another version of bigmachine: use the command that is "
+                "installed in its environment"
+            )
         return status
 
     def read(self, page: str, *, timeout: float = ANSWER_SECONDS, **query: object) -> bytes:
@@ -122,6 +127,22 @@ def chosen_session(name: str | None) -> RunningSession:
         raise UsageError(f"several sessions begin with {name!r}: {names}")
     hint = did_you_mean(name, [session.name for session in sessions])
     raise UsageError(f"no session {name!r} runs on this computer{hint or f'; there is {names}'}")
+
+
+def _is_known(status: Mapping[str, Any]) -> bool:
+    """Whether a status has all that this version shows."""
+    from dataclasses import fields
+
+    from ..debug._status import MachineStatus, MethodStatus, SessionStatus
+
+    def is_known(kind: type[Any], found: Mapping[str, Any]) -> bool:
+        return all(field.name in found for field in fields(kind))
+
+    return (
+        is_known(SessionStatus, status)
+        and all(is_known(MachineStatus, one) for one in status["machines"])
+        and all(is_known(MethodStatus, one) for one in status["methods"])
+    )
 
 
 def _connected(path: Path, timeout: float | None) -> socket.socket:
