@@ -78,6 +78,7 @@ MODULES = {
     "bigmachine.rpc": "For backends that reach their machines in a way of their own.",
     "bigmachine.profiling": "What a profile consists of: see [Profiling](profiling.md).",
     "bigmachine.environment": "What is sent to machines: see [Environment](environment.md).",
+    "bigmachine.otel": 'Traces: see [Traces](traces.md). Needs `pip install "bigmachine[otel]"`.',
     "bigmachine.testing": "For tests of your own programs: see [Testing](testing.md).",
     "bigmachine.testing.faults": "Connections that break: see [Faults](faults.md).",
     "bigmachine.testing.conformance": "The conformance kit: see "

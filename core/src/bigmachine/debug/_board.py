@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from .._driver import program_text
 from .._events import (
@@ -147,8 +148,8 @@ class StatusBoard:
             self._forgotten += 1
 
 
-def _measures(measured: Measured, now: float) -> dict[str, float | None]:
-    return {
+def _measures(measured: Measured, now: float) -> dict[str, Any]:
+    return _gpu_measures(measured) | {
         "measured_ago": now - measured.at,
         "cpus": measured.rate("bigmachine_cpu_seconds"),
         "load": measured.sum("bigmachine_load1"),
@@ -166,6 +167,18 @@ def _measures(measured: Measured, now: float) -> dict[str, float | None]:
         "call_seconds": measured.median("bigmachine_call_seconds"),
         "received_per_second": measured.rate("bigmachine_received_bytes"),
         "sent_per_second": measured.rate("bigmachine_sent_bytes"),
+    }
+
+
+def _gpu_measures(measured: Measured) -> dict[str, Any]:
+    busy = measured.variables.get("bigmachine_gpu_utilization")
+    used = measured.sum("bigmachine_gpu_memory_used_bytes")
+    total = measured.variables.get("bigmachine_gpu_memory_total_bytes")
+    return {
+        "gpus": total.count if total is not None else 0,
+        "gpu_used": busy.mean if busy is not None else None,
+        "gpu_memory_bytes": total.sum if total is not None else None,
+        "gpu_memory_used": used / total.sum if total is not None and used is not None else None,
     }
 
 

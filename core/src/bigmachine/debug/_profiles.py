@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Protocol
 
-from ..errors import BigmachineError, UsageError
+from ..errors import UsageError
 from ..metrics import SessionVariables
 from ._archive import archive
-from ._http import Handler as Route
-from ._http import Request, Response
+from ._http import Request, Response, answered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..logs._kept import AsyncLogReader
     from ..machine._async import AsyncMachine
     from ..profiling import Profile, ThreadDump
 
@@ -31,6 +31,8 @@ class Inspected(Protocol):
 
     @property
     def machines(self) -> Sequence[AsyncMachine]: ...
+
+    def logs(self, machine: str | None, *, follow: bool) -> AsyncLogReader: ...
 
     async def variables(self) -> SessionVariables: ...
 
@@ -56,15 +58,15 @@ class ProfilePages:
         A browser gets a flame graph; others, and all with ``format=pprof``, pprof's format.
         ``format=text`` is the table of functions, and ``format=all`` a tar archive of all three.
         """
-        return await _answered(self._profile, request)
+        return await answered(self._profile, request)
 
     async def heap(self, request: Request) -> Response:
         """Show what is in memory; with ``?seconds=``, what is allocated meanwhile and kept."""
-        return await _answered(self._heap, request)
+        return await answered(self._heap, request)
 
     async def threads(self, request: Request) -> Response:
         """Return the stacks of all threads and tasks; with ``?full=1``, bigmachine's own, too."""
-        return await _answered(self._threads, request)
+        return await answered(self._threads, request)
 
     async def _profile(self, request: Request) -> Response:
         kind, seconds = _chosen_format(request), _seconds(request, default=10.0)
@@ -88,16 +90,6 @@ class ProfilePages:
         if name not in by_name:
             raise UsageError(f"no machine {name!r} runs; there is {', '.join(by_name) or 'none'}")
         return by_name[name]
-
-
-async def _answered(route: Route, request: Request) -> Response:
-    """Return what a route answers, or its error as text."""
-    try:
-        return await route(request)
-    except UsageError as error:
-        return Response(400, f"{error}\n".encode())
-    except BigmachineError as error:
-        return Response(503, f"{error}\n".encode())
 
 
 def _shown(profile: Profile, kind: str, name: str) -> Response:

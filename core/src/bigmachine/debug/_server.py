@@ -18,6 +18,7 @@ from ..metrics import OPENMETRICS_TYPE
 from ._board import StatusBoard
 from ._http import Handler as Route
 from ._http import Request, Response, serve_connection
+from ._logs import LogPage
 from ._profiles import Inspected, ProfilePages
 from ._text import status_text
 
@@ -92,6 +93,7 @@ class DebugServer:
             "/status.json": self._status_json,
             "/debug/bigmachine/status": self._status_text,
             "/debug/bigmachine/vars": self._vars,
+            "/debug/bigmachine/logs": LogPage(session).logs,
             "/debug/bigmachine/pprof/profile": profiles.profile,
             "/debug/bigmachine/pprof/heap": profiles.heap,
             "/debug/bigmachine/pprof/threads": profiles.threads,

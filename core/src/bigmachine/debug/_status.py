@@ -42,6 +42,13 @@ class MachineStatus:
     disk_free_bytes: float | None = None
     disk_used: float | None = None
     """Of the file system of its temporary directory, a fraction."""
+    gpus: int = 0
+    """How many GPUs it may use, as far as they are measured."""
+    gpu_used: float | None = None
+    """Of their time, the mean of all: a fraction."""
+    gpu_memory_bytes: float | None = None
+    gpu_memory_used: float | None = None
+    """Of that memory, a fraction."""
     calls_in_flight: float | None = None
     calls_per_second: float | None = None
     call_seconds: float | None = None

@@ -19,6 +19,8 @@ from ..services._functions import name_of
 from ..services._handle import Handle
 from ._call_options import CallOptions
 from ._controller import Controller
+from ._observed_call import ObservedCall
+from ._time_limits import TimeLimits
 
 logger = logging.getLogger("bigmachine.machine")
 
@@ -39,17 +41,38 @@ class Calls:
         return self._controller.name
 
     @property
+    def time_limits(self) -> TimeLimits:
+        """The clock of ``timeout``."""
+        return self._controller.time_limits
+
+    @property
     def open_streams(self) -> WeakSet[Handle]:
         """See `ActivityMonitor.open_streams`."""
         return self._controller.activity.open_streams
 
     def pickle(
-        self, method: Method, args: Sequence[Any], kwargs: Mapping[str, Any], *, copy: bool = False
+        self,
+        method: Method,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        *,
+        copy: bool = False,
+        is_stream: bool = False,
     ) -> PickledCall:
-        """Pickle a call, in any thread; see `rpc.pickle_call`."""
+        """Pickle a call, in any thread; see `rpc.pickle_call`. If it is observed, it begins here.
+
+        A stream begins later.
+        """
         if callable(method):
             method = name_of(method, self._controller.interfaces, machine=self.machine)
-        return pickle_call(method, args, kwargs, copy=copy)
+        call = pickle_call(method, args, kwargs, copy=copy)
+        if not self._controller.plugins.observes_calls or call.method.startswith("Supervisor."):
+            return call
+        observed = ObservedCall(*call)
+        observed.prepare(self._controller, is_stream=is_stream)
+        if not is_stream:
+            observed.start()
+        return observed
 
     async def outcome(
         self, call: PickledCall, *, first: Outcome[Any] | None = None
@@ -64,7 +87,8 @@ class Calls:
                 # A shortcut for most calls: each further coroutine costs a microsecond.
                 first = await connection.outcome(call)
             return (first and self.settled(first)) or await self._repeat(call, first)
-        with trio.move_on_after(self.options.timeout):
+        limits = self.time_limits
+        with limits.until(limits.time() + self.options.timeout):
             return await self._repeat(call, first)
         return Error(self.timed_out(call.method))
 
@@ -130,6 +154,8 @@ class Calls:
                 return Error(error)
             waits = waits or backoff()
             outcome, pause = None, next(waits)
+            if type(call) is ObservedCall:
+                call.attempts += 1
             logger.debug(
                 "%s: %s: %s; again in %.2f s", self._controller.name, call.method, error, pause
             )

@@ -31,13 +31,17 @@ from ..boot._config import configure_worker
 from ..boot._shipment import Shipment
 from ..debug._board import StatusBoard
 from ..debug._local_socket import serve_local_socket
+from ..debugger._debugger import SessionDebugger
 from ..errors import BigmachineError, BootError, StartError, StopReason, UsageError
+from ..logs._kept import SessionLogs
+from ..logs._settings import LogSettings
 from ..machine._async import AsyncMachine
 from ..machine._stderr import StderrWriter
 from ..metrics import SessionVariables
 from ..process import FORKED, end_child, open_standard_descriptors
 from ..progress._observer import Progress
 from ..reaper._process import ReaperProcess
+from ..rpc import _failures as failures
 from ..rpc import dump_service
 from ..services._check import check_services
 from ..services._functions import interface_of
@@ -74,6 +78,8 @@ if TYPE_CHECKING:
     from ..machine._sync import Machine
 
 logger = logging.getLogger("bigmachine.session")
+
+_CATCH_UP_SECONDS = 0.25
 
 
 class AsyncSession(AsyncInspection, SessionRepr, Handle):
@@ -137,7 +143,8 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
         self._budget_lock = trio.Lock()
         self._reaper = ReaperProcess(chosen, session=self._name)
         self._names = machine_names()
-        self._stderr = StderrWriter()
+        self._logs = SessionLogs()
+        self._stderr = StderrWriter(self._logs.mark)
         self._authority: Authority | None = None
         self._http: httpx.AsyncClient | None = None
         self._nursery: trio.Nursery | None = None
@@ -193,6 +200,7 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
             stack.enter_context(off_the_loop([f"bigmachine.{self.system.name}"]))
             # First: what the system starts in the background comes up meanwhile.
             stack.push_async_callback(self._stderr.close)
+            stack.callback(self._logs.close)
             stack.push_async_callback(self._release)
             self.system.warm_up()
             await self._plugins.hooks.setup()
@@ -210,7 +218,9 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
                 http=self._http,
                 nursery=nursery,
                 stderr=self._stderr,
+                logs=self._logs,
                 on_freed=self._meter.freed,
+                debugger=SessionDebugger(self.name),
             )
             self._watch(nursery, self._fleet)
             await nursery.start(serve_local_socket, self._board, self)
@@ -307,6 +317,10 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
             self._board, addr, session=self, nursery=self._nursery, is_fixed=is_fixed
         )
 
+    async def _catch_up(self) -> None:
+        """Show what machines have printed so far, if that takes but a moment."""
+        await self._stderr.catch_up(within=_CATCH_UP_SECONDS)
+
     async def shutdown(self) -> None:
         """Free every machine; return when each is confirmed to be gone. May be called again."""
         if self._fleet is not None and not self._is_inherited:
@@ -324,7 +338,7 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
         argv: Sequence[str] | None,
     ) -> tuple[LaunchRequest, dict[str, bytes]]:
         """Check what `start` was given; return the request, and the services pickled."""
-        environ = checked_environ(environ)
+        environ = {**failures.environ(), **checked_environ(environ)}
         argv = sys.argv if argv is None else checked_argv(argv)
         if self._authority is None:
             raise _not_open()
@@ -343,6 +357,8 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
                 configure_worker,
                 system=self.system,
                 maxprocs=self._plugins.hooks.maxprocs(),
+                logs=LogSettings.of_this_process(self._logs.mark),
+                is_traced=self._plugins.takes_spans,
             ),
             credential_seconds=boot_seconds(self.system),
         )
