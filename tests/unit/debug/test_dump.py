@@ -16,10 +16,12 @@ import pytest
 import bigmachine as bm
 from bigmachine.cli import main
 from bigmachine.testing import InProcessSystem
+from tests.support.waiting import until
 
 
 class Waiter:
     async def echo(self, value: int) -> int:
+        print("echoed", value, flush=True)
         return value
 
 
@@ -34,6 +36,7 @@ def test_dump_has_all_that_can_be_known_and_only_its_user_can_read_it(tmp_path, 
     with bm.Session("local", name="one") as session:
         [machine] = session.start(1, services={"Waiter": Waiter()})
         machine.call("Waiter.echo", 1)
+        until(lambda: [line.text for line in session.logs(follow=False)] == ["echoed 1"])
         assert main(["dump", "-o", str(path)]) == 0
         short = session.name.removesuffix(".bigmachine")
     assert capsys.readouterr().out.startswith(f"{path}: ")
@@ -48,6 +51,7 @@ def test_dump_has_all_that_can_be_known_and_only_its_user_can_read_it(tmp_path, 
     assert "bigmachine" in found["driver-threads.txt"].decode()
     assert "on 1 machine: m0" in found["heap.txt"].decode()
     assert gzip.decompress(found["heap.pb.gz"])
+    assert found["logs/m0.txt"].endswith(b" echoed 1\n")
 
 
 def test_part_of_dump_that_fails_says_why(tmp_path, capsys):
@@ -72,6 +76,7 @@ PROGRAM = """
 import faulthandler, glob, os, signal, sys, time
 import bigmachine as bm
 from bigmachine.testing import InProcessSystem
+from tests.support.waiting import until
 
 def handler():
     with bm.Session(InProcessSystem()):

@@ -21,6 +21,7 @@ from . import (
     _doctor,
     _dump,
     _env,
+    _logs,
     _new_backend,
     _plugins,
     _profile,
@@ -42,6 +43,7 @@ _COMMANDS = (
     _run,
     _ps,
     _top,
+    _logs,
     _profile,
     _dump,
     _reap,
@@ -60,6 +62,7 @@ examples:
   bigmachine run SCRIPT        run a program on a system of your choice
   bigmachine ps                list running sessions, resources, and their cost
   bigmachine top               show the machines of a running session, live
+  bigmachine logs              print the output of a session's machines
   bigmachine profile           show where the time of a running session goes
   bigmachine dump              write all that a session shows to a file
   bigmachine reap              free what dead drivers have left

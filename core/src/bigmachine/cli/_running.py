@@ -46,9 +46,15 @@ class RunningSession:
 
     def read(self, page: str, *, timeout: float = ANSWER_SECONDS, **query: object) -> bytes:
         """Return a page below ``/debug/bigmachine/``. What is None in the query is left out."""
-        given = {name: value for name, value in query.items() if value is not None}
-        with self.opened(f"{_ROOT}{page}?{urlencode(given)}", timeout=timeout) as response:
+        with self.opened_page(page, timeout=timeout, **query) as response:
             return response.read()
+
+    def opened_page(
+        self, page: str, *, timeout: float | None, **query: object
+    ) -> contextlib.AbstractContextManager[HTTPResponse]:
+        """Ask for such a page, as `opened` does."""
+        given = {name: value for name, value in query.items() if value is not None}
+        return self.opened(f"{_ROOT}{page}?{urlencode(given)}", timeout=timeout)
 
     @contextlib.contextmanager
     def opened(self, target: str, *, timeout: float | None) -> Iterator[HTTPResponse]:
