@@ -16,6 +16,7 @@ from bigmachine.cli import main
 from bigmachine.testing import InProcessSystem
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
 def test_bash_completes_commands_sessions_systems_and_options(tmp_path: Path):
     command = tmp_path / "bigmachine"

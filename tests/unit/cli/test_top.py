@@ -22,7 +22,8 @@ import pytest
 
 import bigmachine as bm
 from bigmachine.cli import main
-from bigmachine.cli._top_view import MACHINE_COLUMNS, Look, draw
+from bigmachine.cli._top_columns import MACHINE_COLUMNS
+from bigmachine.cli._top_view import Look, draw
 from bigmachine.debug._status import MachineStatus, MethodStatus, SessionStatus
 from bigmachine.testing import InProcessSystem
 
@@ -102,6 +103,10 @@ def test_columns_that_matter_least_give_way_in_a_narrow_terminal():
     assert "us-east-1a" not in narrow
     assert "CPU" in narrow
     assert "████░░░░  50%" in narrow
+    assert "GPU" not in wide
+    of_gpu = draw(status(machine("m0", gpus=2, gpu_used=0.75, gpu_memory_used=0.31)), Look(120))
+    assert "GPU   GPU MEM" in "\n".join(of_gpu)
+    assert "██████░░  75%       31%" in "\n".join(of_gpu)
 
 
 def test_machines_are_sorted_by_any_column_and_stopped_ones_come_last():
@@ -234,6 +239,7 @@ def test_top_is_live_follows_keys_and_size_and_leaves_the_terminal_as_it_was(ses
     assert top.modes == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_ends_top_and_leaves_the_terminal_as_it_was(session, top, number):
     before = top.modes
@@ -244,6 +250,7 @@ def test_signal_ends_top_and_leaves_the_terminal_as_it_was(session, top, number)
     assert top.modes == before
 
 
+@pytest.mark.long
 def test_top_ends_with_its_session(session, top):  # the last test: it shuts the session down
     top.until(lambda text: "MACHINE" in text)
     session.shutdown()
