@@ -26,6 +26,7 @@ from bigmachine.cli._top_columns import MACHINE_COLUMNS
 from bigmachine.cli._top_view import Look, draw
 from bigmachine.debug._status import MachineStatus, MethodStatus, SessionStatus
 from bigmachine.testing import InProcessSystem
+from tests.support.waiting import until
 
 PATIENCE = 60.0
 
@@ -93,6 +94,13 @@ def test_lines_fit_any_terminal(columns, rows):
     assert len(lines) == rows
     assert max(map(len, lines)) < columns
     assert any(line.startswith("m0 ") for line in lines)
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(1, 1), (2, 3), (10, 4), (30, 2)])
+def test_tiny_terminal_is_no_error(columns, rows):
+    lines = draw(status(machine("m0")), Look(columns, rows), footer="q quit")
+    assert len(lines) == rows
+    assert max(map(len, lines)) < max(columns, 1)
 
 
 def test_columns_that_matter_least_give_way_in_a_narrow_terminal():
@@ -247,6 +255,20 @@ def test_signal_ends_top_and_leaves_the_terminal_as_it_was(session, top, number)
     top.process.send_signal(number)
     assert top.end().endswith("\x1b[?1049l")
     assert top.process.returncode == (0 if number == signal.SIGINT else 143)
+    assert top.modes == before
+
+
+@pytest.mark.long
+def test_terminal_is_the_shells_while_top_is_suspended(session, top):
+    before = top.modes
+    top.until(lambda text: "MACHINE" in text)
+    top.process.send_signal(signal.SIGTSTP)
+    until(lambda: top.modes == before)
+    top.process.send_signal(signal.SIGCONT)
+    until(lambda: top.modes != before)
+    top.until(lambda text: "MACHINE" in text)
+    top.press("q")
+    assert top.end().endswith("\x1b[?1049l")
     assert top.modes == before
 
 
