@@ -45,6 +45,15 @@ class Shop:
             breakpoint()
             yield i
 
+    def nested(self):
+        breakpoint()
+        self._inner()
+        return "nested"
+
+    def _inner(self):
+        breakpoint()
+        return "inner"
+
     async def wait(self):
         breakpoint()
         return "went on"
@@ -148,6 +157,15 @@ def test_generator_stops_at_each_item(machine):
         assert person.answer(PROMPT, "c") == "1\n"
         reader.join()
         assert items == [0, 1]
+
+
+def test_breakpoint_within_a_step_stops_in_the_same_debugger(machine):
+    with typist() as person:
+        call = machine.submit("Shop.nested")
+        assert "-> self._inner()" in person.answer(PROMPT, "self._inner()")  # typed: no stop
+        assert person.answer(PROMPT, "n") == "'inner'\n"
+        assert "_inner()" in person.answer(PROMPT, "c")
+        assert call.result() == "nested"
 
 
 def test_machine_that_ends_at_prompt_gives_the_terminal_back(session):

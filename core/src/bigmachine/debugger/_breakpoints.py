@@ -36,7 +36,7 @@ class Breakpoints:
         self._stops: dict[int, tuple[Stop, StoppedMethod]] = {}
         self._new: list[Stop] = []  # which the driver may not know of
         self._changed = RepeatedEvent()
-        self._is_off = False
+        self._is_off = self._is_ending = False
         self._warned: set[tuple[str, int]] = set()
 
     def install(self) -> None:
@@ -60,9 +60,10 @@ class Breakpoints:
         if (reason := self._reason_to_pass_over()) is not None:
             warn_once(frame, reason, self._warned)
             return None
-        from ._pdb import RemotePdb  # few methods have a breakpoint
+        from ._pdb import RemotePdb, active_pdb  # few methods have a breakpoint
 
-        RemotePdb(self._machine, self._announce).stop_in(frame, header=header, commands=commands)
+        pdb = active_pdb() or RemotePdb(self._machine, self._announce)
+        pdb.stop_in(frame, header=header, commands=commands)
         return None
 
     # -- for the driver -------------------------------------------------------
@@ -93,6 +94,14 @@ class Breakpoints:
     async def decline(self) -> None:
         """Let all methods go on, also those at pdb's prompt, and stop at no more breakpoints."""
         self._is_off = True
+        self._let_go()
+
+    def end(self) -> None:
+        """Do the same because the machine ends."""
+        self._is_ending = True
+        self._let_go()
+
+    def _let_go(self) -> None:
         for _, stopped in self._stops.values():
             stopped.decline()
         self._new.clear()
@@ -146,6 +155,8 @@ class Breakpoints:
                 "in an async def, a debugger would stop the whole machine; make the method a def, "
                 "or put that part in a function that is called by trio.to_thread.run_sync"
             )
+        if self._is_ending:
+            return "the machine is about to end"
         if os.getpid() != self._pid:
             return "the debugger does not reach processes that a method starts"
         return None
