@@ -51,7 +51,9 @@ class Shop:
         return "nested"
 
     def _inner(self):
-        breakpoint()
+        import pdb
+
+        pdb.set_trace()
         return "inner"
 
     async def wait(self):
@@ -60,7 +62,9 @@ class Shop:
 
     @bm.parallel
     def compute(self):
-        breakpoint()
+        import pdb
+
+        pdb.set_trace(header="here")
         return "computed"
 
     def fork(self):
@@ -159,7 +163,7 @@ def test_generator_stops_at_each_item(machine):
         assert items == [0, 1]
 
 
-def test_breakpoint_within_a_step_stops_in_the_same_debugger(machine):
+def test_set_trace_of_pdb_within_a_step_stops_in_the_same_debugger(machine):
     with typist() as person:
         call = machine.submit("Shop.nested")
         assert "-> self._inner()" in person.answer(PROMPT, "self._inner()")  # typed: no stop

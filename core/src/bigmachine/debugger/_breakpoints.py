@@ -5,16 +5,16 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from types import FrameType
 from typing import Any
 
 import trio
 
 from .._repeated_event import RepeatedEvent
 from ..errors import UsageError
-from ..process import has_other_debugger, warn_once
+from ..process import on_breakpoint, warn_once
 from ..rpc import _failures as failures
 from ._protocol import Reply, Stop
 from ._stopped import StoppedMethod
@@ -23,8 +23,8 @@ from ._stopped import StoppedMethod
 class Breakpoints:
     """The methods of a machine that are stopped in pdb; made in its loop.
 
-    Python calls `hook` for each ``breakpoint()`` once it is installed. All else is for the
-    driver, and called in the loop.
+    `stop` is called at each breakpoint, in the method's thread. What follows it is for the driver,
+    and called in the loop.
     """
 
     def __init__(self, machine: str) -> None:
@@ -40,31 +40,22 @@ class Breakpoints:
         self._warned: set[tuple[str, int]] = set()
 
     def install(self) -> None:
-        """Have ``breakpoint()`` stop in this debugger, in this process."""
-        sys.breakpointhook = self.hook
+        """Have methods stop at ``breakpoint()``, in this process."""
+        on_breakpoint(self.stop)
 
-    def hook(
-        self, *args: Any, header: str | None = None, commands: Any = None, **kwargs: Any
-    ) -> Any:
-        """Stop in the method that calls ``breakpoint()``; with the arguments of `pdb.set_trace`.
-
-        ``PYTHONBREAKPOINT`` has its meaning in Python: 0 is for none, or it names a function.
-        """
-        if has_other_debugger():
-            if header is not None:
-                kwargs["header"] = header
-            return sys.__breakpointhook__(*args, **kwargs)
+    def stop(
+        self, frame: FrameType, *, header: str | None = None, commands: Iterable[str] | None = None
+    ) -> None:
+        """Stop in the frame of a method, with the arguments of `pdb.set_trace`."""
         if self._is_off:
-            return None
-        frame = sys._getframe(1)
+            return
         if (reason := self._reason_to_pass_over()) is not None:
             warn_once(frame, reason, self._warned)
-            return None
+            return
         from ._pdb import RemotePdb, active_pdb  # few methods have a breakpoint
 
         pdb = active_pdb() or RemotePdb(self._machine, self._announce)
         pdb.stop_in(frame, header=header, commands=commands)
-        return None
 
     # -- for the driver -------------------------------------------------------
 

@@ -42,7 +42,10 @@ class Console:
                     return ""
                 if INTERRUPT not in line:
                     return line + "\n"
-                _forget_line()
+                if self._has_input():
+                    _forget_line()
+                else:  # nothing has moved the cursor to a new line
+                    self._print("\n")
                 self._print("--KeyboardInterrupt--\n")
 
     def write(self, text: str) -> None:
@@ -54,6 +57,7 @@ class Console:
         """Print text although another thread reads a line, which nobody needs any longer."""
         with screen.cleared():
             self._print(text)
+            screen.give_up_asking()
 
     def _ask(self, prompt: str) -> str:
         with screen.asking(lambda: prompt + _typed()):

@@ -125,8 +125,8 @@ class SessionDebugger:
             return ""
         if is_user_typing():
             logger.warning(
-                "%s: stopped at %s; the debugger begins once you wait for the call, as by the "
-                "result() of its future",
+                "%s: stopped at %s; the debugger begins with the next statement that takes a "
+                "moment, such as the result() of its future",
                 machine.name,
                 sanitize_line(stop.place),
             )

@@ -7,7 +7,7 @@ import linecache
 import pdb
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import CodeType, FrameType, TracebackType
 from typing import Any
 
@@ -50,7 +50,9 @@ class RemotePdb(pdb.Pdb):
         self._outermost: FrameType | None = None
         self._has_prompt = False
 
-    def stop_in(self, frame: FrameType, *, header: str | None, commands: Any) -> None:
+    def stop_in(
+        self, frame: FrameType, *, header: str | None, commands: Iterable[str] | None
+    ) -> None:
         """Stop at the next line of a frame, or where it is; not in what is typed at the prompt."""
         if self._has_prompt:
             return
