@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bdb
+import linecache
 import os
 import signal
 import sys
@@ -170,6 +171,33 @@ def test_set_trace_of_pdb_within_a_step_stops_in_the_same_debugger(machine):
         assert person.answer(PROMPT, "n") == "'inner'\n"
         assert "_inner()" in person.answer(PROMPT, "c")
         assert call.result() == "nested"
+
+
+CELL = """
+class Cell:
+    def run(self):
+        breakpoint()
+        return "the cell's line"
+"""
+
+
+def test_source_of_notebook_cell_is_shown_and_no_other_file_is_sent(session, tmp_path):
+    secret = tmp_path / "secret.py"
+    secret.touch()  # so the machine, which shares the disk here, can't read it either
+    names = ["<cell 1>", str(secret)]
+    for name in names:
+        linecache.cache[name] = (len(CELL), None, CELL.splitlines(keepends=True), name)
+    cells = []
+    for name in names:
+        namespace = {"__name__": "a notebook"}
+        exec(compile(CELL, name, "exec"), namespace)
+        cells.append(namespace["Cell"]())
+    [machine] = session.start(1, services={"Cell": cells[0], "Secret": cells[1]})
+    with typist() as person:
+        for service, shown in (("Cell", True), ("Secret", False)):
+            call = machine.submit(f"{service}.run")
+            assert ("the cell's line" in person.answer(f"(Pdb {machine.name}) ", "c")) == shown
+            assert call.result() == "the cell's line"
 
 
 def test_machine_that_ends_at_prompt_gives_the_terminal_back(session):

@@ -74,7 +74,7 @@ class Console:
 
         It has it only for the process's own standard input and output.
         """
-        if not isinstance(builtins.input, BuiltinFunctionType):
+        if not isinstance(builtins.input, BuiltinFunctionType) or sys.platform == "win32":
             return True
         has_terminal = self._output is sys.stdout and (sys.stdin.fileno(), sys.stdout.fileno()) == (
             0,

@@ -191,10 +191,15 @@ async def _in_thread(function: Callable[..., Any], *args: Any) -> Any:
 
 
 def _sources(files: tuple[str, ...]) -> dict[str, str]:
-    """Return the text of files of this program's own code that a machine does not have.
+    """Return the text of those files that hold this program's code, for a machine without them.
 
-    A class of a script or a notebook is sent by value, so its source may be nowhere but here.
+    A class of a script or a notebook is sent by value, so its source may be nowhere but here. No
+    other file is sent, whatever a machine asks for.
     """
     ours = {getattr(module, "__file__", None) for module in [*sys.modules.values()]}
-    known = [file for file in files if file in linecache.cache or file in ours]
+    known = [file for file in files if file in ours or _is_cell(file)]
     return {file: "".join(lines) for file in known if (lines := linecache.getlines(file))}
+
+
+def _is_cell(file: str) -> bool:
+    return file in linecache.cache and not os.path.exists(file)

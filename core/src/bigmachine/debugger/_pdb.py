@@ -12,6 +12,7 @@ from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 from ..services._tracebacks import user_frames
+from ..services._waiting import stop_watching
 from ._protocol import Reply
 from ._stopped import Declined, PdbFile, StoppedMethod
 
@@ -140,6 +141,7 @@ class RemotePdb(pdb.Pdb):
         )
         if not stopped.wait_for_driver():
             return False
+        stop_watching()
         self._stopped = stopped
         _thread.pdb = self
         return True
