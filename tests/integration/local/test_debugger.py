@@ -95,15 +95,17 @@ def start(session: bm.Session, **environ: str) -> tuple[bm.Machine, str]:
 def test_method_stops_at_breakpoint_while_its_machine_answers(machine):
     with typist() as person:
         call = machine.with_options(timeout=1).submit("Shop.total", [2, 3])
-        assert "-> for price in prices:" in person.answer(PROMPT, "p prices, total")
+        person.answer(PROMPT, "p prices, total")
         assert person.answer(PROMPT, "total = 100") == "([2, 3], 0)\n"
         # Longer than the call's timeout, which stands still.
         person.answer(PROMPT, "import time; time.sleep(1.5)")
         assert machine.load().one >= 0
-        assert "total += price" in person.answer(PROMPT, "n") + person.answer(PROMPT, "w")
+        while "-> total += price" not in person.answer(PROMPT, "n"):
+            pass
+        person.answer(PROMPT, "w")
         stack = person.answer(PROMPT, "c")
-        assert "total()" in stack
-        assert "bigmachine" not in stack.replace(__file__, "")
+        assert stack.count("\n> ") + stack.startswith("> ") == 1
+        assert stack.count("()\n") == 1  # no frames of bigmachine, or of threads
         assert call.result() == 105
 
 
@@ -249,8 +251,8 @@ def test_post_mortem_shows_frames_of_failed_call(session):
         machine, prompt = start(session, BIGMACHINE_POST_MORTEM="1")
         with pytest.raises(ZeroDivisionError) as first:
             machine.call("Shop.divide", 0)
-        with pytest.raises(bm.BigmachineError, match="no service"):
-            machine.call("Nothing.there")  # there are no frames, and none to make room for
+        with pytest.raises(bm.NotSupportedError):
+            machine.call("Supervisor.tail", 0)  # none of its frames are the user's: not kept
         debugging = threading.Thread(target=bm.post_mortem, args=(first.value,))
         debugging.start()
         assert "-> return 1 / n" in person.answer(prompt, "up")
