@@ -48,6 +48,10 @@ TESTS = {
     "rpc._frames.CHUNK_BYTES": (FRAMES, "test_invalid_input_is_protocol_error_and_takes_no_memory"),
     "rpc._frames.MAX_BUFFERS": (FRAMES, "test_maximum_number_of_buffers_arrives"),
     "rpc._frames.MAX_NAME_BYTES": (HOSTILE, "test_honest_client_reaches_limits_and_is_served"),
+    "rpc._frames.MAX_HEADERS_BYTES": (
+        FRAMES,
+        "test_headers_arrive_beside_name_and_arguments",
+    ),
     "rpc._frames.MAX_UPLOADS": (
         "tests/unit/rpc/test_streams.py",
         "test_call_with_too_many_streams_is_refused",

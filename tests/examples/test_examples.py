@@ -247,6 +247,27 @@ def count_directly(paths: list[Path]) -> Counter[str]:
     return Counter(word for text in texts for word in re.findall(r"[^\W\d_]+", text))
 
 
+def test_diskbench_measures_each_machine(run, tmp_path):
+    done = run(sys.executable, EXAMPLES / "diskbench.py", "--size", 4, "--folder", tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r"^(\w+) +([\d,]+) +([\d,]+)(?:  (.*))?$", done.stdout, re.M)
+    assert sorted((name, folder) for name, _, _, folder in rows) == [
+        ("m0", str(tmp_path)),
+        ("m1", str(tmp_path)),
+        ("total", ""),
+    ]
+    assert all(int(number.replace(",", "")) > 0 for row in rows for number in row[1:3])
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.long
+def test_diskbench_says_on_which_machine_it_has_failed(run, tmp_path):
+    program = EXAMPLES / "diskbench.py"
+    done = run(sys.executable, program, "--machines", 1, "--folder", tmp_path / "nowhere")
+    assert done.returncode == 1
+    assert re.search(r"^m0 +failed: .*No such file or directory", done.stdout, re.M)
+
+
 @pytest.mark.parametrize("machines", [1, 3])
 def test_wordcount_agrees_with_direct_count(run, tmp_path, machines):
     large = tmp_path / "large.txt"  # several chunks, and lines that lie across their edges

@@ -15,6 +15,7 @@ The layers, each of which imports only those below it:
     8  worker/               the machine's own program
     7  session/              what a driver opens: async, and its sync API
     6  debug/                a look inside a running session
+       otel/                 its traces, by OpenTelemetry
        debugger/             pdb on machines, at the driver's terminal
        progress/             what a person sees while machines start
     5  machine/              one machine, seen from the driver
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._events import BootProgress as BootProgress
+    from ._events import CallEnded as CallEnded
+    from ._events import CallStarted as CallStarted
     from ._events import CostWarning as CostWarning
     from ._events import EnvironmentCaptured as EnvironmentCaptured
     from ._events import Event as Event
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
     from ._values import Instance as Instance
     from ._values import Keepalive as Keepalive
     from ._values import LoadInfo as LoadInfo
+    from ._values import LogLine as LogLine
     from ._values import MachineInfo as MachineInfo
     from ._values import MemoryInfo as MemoryInfo
     from ._values import Notice as Notice
@@ -102,12 +106,13 @@ if TYPE_CHECKING:
 # while it is imported.
 _HOMES = {
     "_events": (
-        "BootProgress CostWarning EnvironmentCaptured Event IdleWarning MachineChanged "
-        "MachineHealth MachineNotice MachinesRequested MachinesStarted SessionClosed SessionOpened"
+        "BootProgress CallEnded CallStarted CostWarning EnvironmentCaptured Event IdleWarning "
+        "MachineChanged MachineHealth MachineNotice MachinesRequested MachinesStarted "
+        "SessionClosed SessionOpened"
     ),
     "_values": (
-        "Cost CostGroup DiskInfo EnvironmentOptions Instance Keepalive LoadInfo MachineInfo "
-        "MemoryInfo Notice State Termination"
+        "Cost CostGroup DiskInfo EnvironmentOptions Instance Keepalive LoadInfo LogLine "
+        "MachineInfo MemoryInfo Notice State Termination"
     ),
     "debugger._post_mortem": "post_mortem",
     "errors": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass, field
+from typing import Literal
 
 from ._values import Cost, Instance, State, dollar_text, duration_text, size_text
 
@@ -152,6 +153,61 @@ class IdleWarning(Event):
                 "set idle_timeout"
             )
         return text
+
+
+@dataclass(frozen=True, slots=True)
+class CallStarted(Event):
+    """A call or a stream starts; only the hook ``call_started`` is told.
+
+    ``number`` is unique in this process: the `CallEnded` of the call has the same one. ``method``
+    is ``"Service.method"``. ``sent_bytes`` are its arguments, as they are pickled; what iterators
+    and files among them yield is not counted.
+    """
+
+    number: int
+    machine: str
+    addr: str
+    method: str
+    is_stream: bool
+    sent_bytes: int
+
+
+CallOutcome = Literal["returned", "raised", "cancelled", "timeout", "stopped", "failed"]
+"""How a call ended; see `CallEnded`."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded(Event):
+    """A call or a stream has ended; only the hook ``call_ended`` is told.
+
+    The first fields are those of its `CallStarted`. It took ``seconds`` as its caller saw it: the
+    wait for a machine that was not ``RUNNING`` yet, and repetitions, are included. The ``outcome``
+    is one of:
+
+    * ``"returned"``; a stream was read to its end;
+    * ``"raised"``: the method raised ``error``;
+    * ``"cancelled"`` by its caller; a stream was closed before its end;
+    * ``"timeout"``: it was not done within its ``timeout``;
+    * ``"stopped"``: the machine is ``STOPPED``;
+    * ``"failed"`` for another reason, which is the ``error``: the connection was lost, the machine
+      has no such method.
+
+    ``received_bytes`` are those of the result, or of the ``items`` of a stream, as they are
+    pickled; ``items`` is None for a call. With ``retry``, it was tried ``attempts`` times.
+    """
+
+    number: int
+    machine: str
+    addr: str
+    method: str
+    is_stream: bool
+    sent_bytes: int
+    outcome: CallOutcome
+    error: BaseException | None
+    seconds: float
+    received_bytes: int
+    items: int | None
+    attempts: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import pytest
 
 from bigmachine.testing.conformance import Suite
 from bigmachine_ec2 import Ec2Options, Ec2System
-from tests.support.aws.fixtures import REGION, TYPE
+from tests.support.aws.names import REGION, TYPE
 
 
 class TestEc2(Suite):

@@ -13,8 +13,7 @@ from bigmachine.testing.conformance import Suite
 from bigmachine_ec2 import Ec2Options
 from tests.support.aws.box import environ
 from tests.support.aws.boxed import BoxedEc2
-from tests.support.aws.fixtures import TYPE
-from tests.support.aws.region import REGION
+from tests.support.aws.names import REGION, TYPE
 
 pytestmark = [
     pytest.mark.root,

@@ -9,6 +9,7 @@ import gzip
 import http.server
 import logging
 import threading
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
@@ -18,8 +19,10 @@ from bigmachine.errors import StartError, UsageError
 from bigmachine_ec2 import _api
 from bigmachine_ec2._public_names import unusable_names
 from bigmachine_ec2._vms import Vm
-from tests.support.aws.aws import Aws
 from tests.support.clocks import jumping_clock
+
+if TYPE_CHECKING:
+    from tests.support.aws.aws import Aws
 
 ALLOWED = "192.0.2.7/32"  # by the `Kit`
 FIRST, SECOND = "198.51.100.4", "203.0.113.9"

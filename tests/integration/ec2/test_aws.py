@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import secrets
 
-import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from tests.support.aws.region import REGION
+from tests.support.aws.names import REGION
 from tests.support.aws.replicas import Replicas
 
 
 @pytest.fixture
 def ec2(aws):
+    import boto3
+
     config = Config(retries={"total_max_attempts": 1})
     client = boto3.client("ec2", region_name=REGION, endpoint_url=aws.url, config=config)
     yield client

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -13,10 +13,12 @@ import bigmachine as bm
 from bigmachine.errors import BigmachineError, StartError, UsageError
 from bigmachine.system import driver_addresses
 from bigmachine_ec2._api import Api
-from tests.support.aws.aws import Aws
 from tests.support.aws.fixtures import Kit
+from tests.support.aws.names import UBUNTU
 from tests.support.aws.refusals import PENDING
-from tests.support.aws.region import UBUNTU
+
+if TYPE_CHECKING:
+    from tests.support.aws.aws import Aws
 
 LINES = 6
 """How many lines of 80 columns a message has at most."""

@@ -10,7 +10,7 @@ from bigmachine.cli import main
 from bigmachine_ec2._check import POLICY, Check
 from tests.integration.ec2.test_live_suite import changes
 from tests.integration.ec2.test_reap import Region
-from tests.support.aws.fixtures import REGION, TYPE
+from tests.support.aws.names import REGION, TYPE
 from tests.support.aws.policy import NEEDS_NOTHING, ROLES, allowed
 from tests.support.aws.refusals import (
     NO_FLEET_ROLE,

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import uuid
 
-import boto3
 import pytest
-from moto.ec2.models.amis import Ami
 
 from bigmachine.errors import StartError, UsageError
 from bigmachine_ec2._vms import Vm
-from tests.support.aws.region import REGION
+from tests.support.aws.names import REGION
 
 ID = "1234abcd-12ab-34cd-56ef-1234567890ab"
 
@@ -30,12 +28,16 @@ def disks(aws):
 @pytest.fixture
 def kms(aws):
     """Return a client of the region's KMS."""
+    import boto3
+
     return boto3.client("kms", region_name=REGION, endpoint_url=aws.url)
 
 
 @pytest.fixture
 def image_with_two_disks(monkeypatch):
     """Give each image a second disk, which outlives its instance; return its mapping."""
+    from moto.ec2.models.amis import Ami
+
     usual = Ami.block_device_mappings.fget
     ebs = {"VolumeSize": 9, "DeleteOnTermination": False, "SnapshotId": "snap-2"}
     second = {"DeviceName": "/dev/xvdz", "Ebs": ebs}

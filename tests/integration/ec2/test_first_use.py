@@ -6,7 +6,7 @@ import pytest
 
 from bigmachine.boot._bootstrap import boot_seconds
 from bigmachine.errors import StartError, UsageError
-from tests.support.aws.fixtures import TYPE
+from tests.support.aws.names import TYPE
 from tests.support.aws.refusals import (
     BLOCKED,
     FREE_TYPE,

@@ -14,8 +14,8 @@ from bigmachine_ec2._image import Image
 from bigmachine_ec2._instance_types import InstanceType
 from bigmachine_ec2._network import Subnet
 from bigmachine_ec2._offers import Offer, fleet_groups
-from tests.support.aws.fixtures import TYPE
 from tests.support.aws.many import Many
+from tests.support.aws.names import TYPE
 from tests.support.waiting import eventually
 
 ZONES = ("a", "b", "c", "d", "f")

@@ -7,7 +7,6 @@ import dataclasses
 import re
 import secrets
 
-import boto3
 import pytest
 
 from bigmachine.boot import Driver
@@ -18,7 +17,7 @@ from tests.live import __main__ as script
 from tests.live.account import RUN
 from tests.live.ec2 import Account
 from tests.live.suite import LiveSuite
-from tests.support.aws.fixtures import REGION, TYPE
+from tests.support.aws.names import REGION, TYPE
 from tests.support.live import run, with_options
 from tests.support.paths import ROOT
 
@@ -48,6 +47,8 @@ def account(aws, monkeypatch):
 
 @pytest.fixture
 def ec2(aws):
+    import boto3
+
     with contextlib.closing(
         boto3.client("ec2", region_name=REGION, endpoint_url=aws.url)
     ) as client:

@@ -6,7 +6,6 @@ import http.server
 import logging
 import threading
 
-import boto3
 import trio
 
 from bigmachine.system import public_address
@@ -14,6 +13,8 @@ from bigmachine_ec2._configuration import open_session
 
 
 def test_search_for_credentials_is_logged_by_user_calls_only(caplog, monkeypatch):
+    import boto3
+
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     with caplog.at_level(logging.INFO):

@@ -6,11 +6,10 @@ import re
 import urllib.error
 import urllib.request
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.aws.region import REGION
+from tests.support.aws.names import REGION
 from tests.support.schemas import REFUSED, check_refused
 
 FILTER = {"Name": "vpc-id", "Values": ["vpc-1"]}
@@ -19,6 +18,8 @@ TAGS = [{"ResourceType": "security-group", "Tags": [{"Key": "aws:x", "Value": "x
 
 @pytest.fixture
 def send(aws):
+    import boto3
+
     client = boto3.client("ec2", region_name=REGION, endpoint_url=aws.url)
 
     def send(action, **parameters):

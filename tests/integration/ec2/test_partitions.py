@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import trio
 
@@ -11,8 +13,10 @@ from bigmachine_ec2._api import Api
 from bigmachine_ec2._budget import check_max_price, check_prices
 from bigmachine_ec2._image import default_image_id
 from bigmachine_ec2._prices import PriceKey, Prices
-from tests.support.aws.aws import Aws
 from tests.support.aws.prices import SPOT
+
+if TYPE_CHECKING:
+    from tests.support.aws.aws import Aws
 
 
 def prices_in(aws: Aws, region: str) -> Prices:

@@ -6,13 +6,12 @@ import contextlib
 import json
 import re
 
-import boto3
 import pytest
 from botocore.config import Config
 
 from bigmachine.cli import main
 from tests.integration.ec2.test_reap import Region
-from tests.support.aws.fixtures import REGION, TYPE
+from tests.support.aws.names import REGION, TYPE
 from tests.support.aws.policy import (
     FILE,
     NEEDS_NOTHING,
@@ -110,6 +109,8 @@ def test_call_outside_the_policy_is_detected(aws):
 
 
 def ask(aws, **config) -> None:
+    import boto3
+
     with contextlib.closing(
         boto3.client("ec2", region_name=REGION, endpoint_url=aws.url, config=Config(**config))
     ) as ec2:

@@ -9,7 +9,7 @@ import pytest
 from bigmachine.errors import StartError, UsageError
 from bigmachine_ec2 import Ec2Options
 from bigmachine_ec2._api import Api
-from tests.support.aws.fixtures import TYPE
+from tests.support.aws.names import TYPE
 from tests.support.aws.prices import ADDRESS, EXTRAS, ON_DEMAND, SPOT
 
 CREATES = ("CreateSecurityGroup", "RunInstances", "AuthorizeSecurityGroupIngress")

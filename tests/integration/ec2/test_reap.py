@@ -6,7 +6,6 @@ import contextlib
 import functools
 import json
 
-import boto3
 import pytest
 import trio
 
@@ -16,7 +15,7 @@ from bigmachine.errors import BigmachineError
 from bigmachine.system import Instance
 from bigmachine_ec2 import Ec2Options, Ec2System
 from bigmachine_ec2._tags import machines_tags, tag_specifications
-from tests.support.aws.fixtures import REGION
+from tests.support.aws.names import REGION
 from tests.support.drivers import IDLE, driver
 
 DEAD, ALIVE, OTHER = (f"{word}-0123abcd.bigmachine" for word in ("dead", "alive", "other"))
@@ -49,6 +48,8 @@ class Region:
 
     def fill(self, session: str | None, driver: Driver | None = None, *, machines: int = 2) -> None:
         """Make one of each kind, and a volume that nobody uses; without a session, untagged."""
+        import boto3
+
         tags = {"team": "ml"}
         if session is not None:
             tags |= {

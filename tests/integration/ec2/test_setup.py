@@ -16,8 +16,8 @@ from bigmachine.rpc import dumps_whole
 from bigmachine_ec2 import Ec2System
 from bigmachine_ec2._image import default_image
 from tests.support.aws.fixtures import Kit
+from tests.support.aws.names import DEBIAN, UBUNTU
 from tests.support.aws.refusals import FREE_TYPES, include_free, offer_less
-from tests.support.aws.region import DEBIAN, UBUNTU
 
 CREATES = (
     "CreateSecurityGroup",

@@ -13,7 +13,7 @@ import trio
 from bigmachine.errors import StartError, UsageError
 from bigmachine.system import Instance
 from bigmachine_ec2._tags import tag_value
-from tests.support.aws.fixtures import TYPE
+from tests.support.aws.names import TYPE
 from tests.support.waiting import eventually
 
 SPOT, ON_DEMAND = f"spot {TYPE}", f"on-demand {TYPE}"

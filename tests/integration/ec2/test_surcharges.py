@@ -8,7 +8,7 @@ import pytest
 
 from bigmachine.errors import StartError
 from bigmachine_ec2 import _prices
-from tests.support.aws.fixtures import TYPE
+from tests.support.aws.names import TYPE
 from tests.support.aws.prices import EXTRAS, LICENSE, ON_DEMAND, SPOT
 
 RHEL = "<usageOperation>RunInstances:0010</usageOperation>"

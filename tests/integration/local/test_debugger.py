@@ -19,6 +19,7 @@ import pyte
 
 import bigmachine as bm
 from tests.support.typist import typist
+from tests.support.waiting import until
 
 PROMPT = "(Pdb m0) "
 
@@ -219,15 +220,18 @@ def test_machine_that_ends_at_prompt_gives_the_terminal_back(session):
         assert call.result() == 1
 
 
-def test_breakpoint_is_passed_over_where_nobody_can_debug(session):
-    with typist() as person:
+def test_breakpoint_is_passed_over_where_nobody_can_debug(session, caplog):
+    with typist():
         machine, _ = start(session)
         assert machine.call("Shop.wait") == "went on"
-        person.read_to("make the method a def")
         assert machine.call("Shop.compute") == "computed"
-        person.read_to("remove @bm.parallel")
         assert machine.call("Shop.fork") == 7
-        person.read_to("does not reach processes that a method starts")
+    for advice in (
+        "make the method a def",
+        "remove @bm.parallel",
+        "does not reach processes that a method starts",
+    ):
+        until(lambda advice=advice: advice in caplog.text)
 
 
 def test_breakpoint_without_terminal_is_passed_over_with_a_warning(session, caplog):

@@ -6,14 +6,16 @@ import base64
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
-from tests.support.aws.aws import Aws
-from tests.support.aws.region import REGION
+from tests.support.aws.names import REGION
 from tests.support.cloudbox import Ec2, HostedVms
 from tests.support.lean_environment import lean_environ
+
+if TYPE_CHECKING:
+    from tests.support.aws.aws import Aws
 
 
 def environ(aws: Aws) -> dict[str, str]:

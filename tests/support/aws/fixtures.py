@@ -6,24 +6,22 @@ import contextlib
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 
-# moto would make 1,300 images first, and none that is wanted here.
-os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
-
 from bigmachine_ec2 import Ec2System, _api
-from tests.support.aws.aws import Aws
 from tests.support.aws.box import Ec2Box, ec2_in_a_box, environ
-from tests.support.aws.once import everything_once
-from tests.support.aws.region import REGION
+from tests.support.aws.names import REGION, TYPE
 from tests.support.cloudbox import why_no_drivers
 from tests.support.kits import CloudKit, run_with
 
-TYPE = "c7i.large"
-"""An instance type that is offered in five of the six zones: not in ``us-east-1e``."""
+if TYPE_CHECKING:
+    from tests.support.aws.aws import Aws
+
+# moto would make 1,300 images first, and none that is wanted here.
+os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
 
 
 class Kit(CloudKit):
@@ -64,13 +62,16 @@ class PublicNames(trio.abc.HostnameResolver):
 Run = Callable[..., Any]
 
 
-_SERVED = pytest.StashKey[Aws]()
+_SERVED = pytest.StashKey["Aws"]()
 
 
 @pytest.fixture(scope="session")
 def served(pytestconfig: pytest.Config) -> Aws:
     """The AWS of all tests of this process, whichever ``conftest.py`` they have this from."""
     if _SERVED not in pytestconfig.stash:
+        from tests.support.aws.aws import Aws
+        from tests.support.aws.once import everything_once
+
         with contextlib.ExitStack() as stack:
             stack.enter_context(everything_once())
             aws = stack.enter_context(Aws().serving())

@@ -11,10 +11,7 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.models.amis import Ami
 from moto.ssm.models import Parameter, ssm_backends
 
-ACCOUNT = "123456789012"
-REGION = "us-east-1"
-UBUNTU = "/aws/service/canonical/ubuntu/server/{}/stable/current/{}/hvm/ebs-gp3/ami-id"
-DEBIAN = "/aws/service/debian/release/{}/latest/{}"
+from tests.support.aws.names import ACCOUNT, DEBIAN, REGION, UBUNTU
 
 
 @dataclass

@@ -14,7 +14,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 import bigmachine as bm
 from bigmachine.errors import ProtocolError
-from bigmachine.metrics import SessionVariables, Variables
+from bigmachine.metrics import Metric, Series, SessionVariables, Value, Variables
 from bigmachine.metrics._buckets import bucket_of, bucket_up_to, upper_bound
 from bigmachine.metrics._instruments import Counter, Gauge, Histogram
 from bigmachine.metrics._registry import Registry
@@ -59,6 +59,17 @@ def test_what_machines_share_is_counted_once():
     assert all_of_them["rows"].sum == 12  # two processes
     assert all_of_them["bigmachine_memory_total_bytes"].sum == 100  # one host
     assert all_of_them["bigmachine_uptime_seconds"].sum == 21  # three machines
+
+
+def test_machines_of_one_host_may_measure_different_devices_of_it():
+    def gpus(host: str, *devices: str) -> Variables:
+        name = "bigmachine_gpu_memory_used_bytes"
+        series = tuple(Series({"device": device}, Value.of(100)) for device in devices)
+        return Variables({name: Metric(name, "gauge", series, scope="host")}, scopes={"host": host})
+
+    all_of_them = merge([gpus("h", "0"), gpus("h", "1"), gpus("h", "0", "1"), gpus("other", "0")])
+    used = all_of_them["bigmachine_gpu_memory_used_bytes"]
+    assert {device: one.sum for device, one in used.by("device").items()} == {"0": 200, "1": 100}
 
 
 def test_metric_of_another_kind_elsewhere_is_left_out():

@@ -14,10 +14,10 @@ from bigmachine.profiling import _heap
 from bigmachine.profiling._heap import Heap
 from bigmachine.profiling._request import ProfileRequest
 from bigmachine.profiling._top import top_rows
+from tests.support.new_process import in_new_process
 from tests.support.waiting import until
 
-# The process of the tests has millions of objects. tests/integration/local/test_profiles.py shows
-# heaps of small processes, in the default run.
+# tests/integration/local/test_profiles.py shows heaps of machines, in the default run.
 pytestmark = pytest.mark.long
 
 MIB = 1 << 20
@@ -56,6 +56,7 @@ def growing():
     thread.join()
 
 
+@in_new_process
 def test_objects_are_counted_by_type_without_preparation():
     kept = [Odd() for _ in range(1000)]
     holder = Odd()
@@ -69,6 +70,19 @@ def test_objects_are_counted_by_type_without_preparation():
     assert "PYTHONTRACEMALLOC" in str(profile)
 
 
+@in_new_process
+def test_of_very_many_objects_some_are_counted_and_that_is_said():
+    small = Heap(0).run(0)
+    assert _heap.NOT_ALL not in str(small)
+    kept = [[Odd() for _ in range(_heap.MAX_OBJECTS * 2)]]
+    profile = Heap(0).run(0)
+    counts = {sample.stack[0].function: sample.values[0] for sample in profile.samples}
+    assert counts[f"{Odd.__module__}.Odd"] > len(kept) * _heap.MAX_OBJECTS / 2
+    assert sum(counts.values()) <= _heap.MAX_OBJECTS
+    assert _heap.NOT_ALL in str(profile)
+
+
+@in_new_process
 def test_growth_is_shown_by_the_function_that_has_allocated_it():
     kept: list[bytes] = []
     allocate(kept)
@@ -86,6 +100,7 @@ def test_growth_is_shown_by_the_function_that_has_allocated_it():
     assert "within 3600 s" in str(profile)
 
 
+@in_new_process
 def test_tracing_goes_on_until_the_last_of_several_has_ended():
     kept: list[bytes] = []
     with growing() as outer:
@@ -98,6 +113,7 @@ def test_tracing_goes_on_until_the_last_of_several_has_ended():
     assert row(outer[0], "allocate").flat >= 6 * MIB
 
 
+@in_new_process
 def test_what_is_traced_from_the_start_is_shown_whole_and_traced_on():
     kept: list[bytes] = []
     tracemalloc.start(1)  # so that all calls of allocate() look the same

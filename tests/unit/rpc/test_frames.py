@@ -17,6 +17,7 @@ from bigmachine.rpc._frames import (
     HEADER_BYTES,
     INLINE_BYTES,
     MAX_BUFFERS,
+    MAX_HEADERS_BYTES,
     Frame,
     Kind,
     Payload,
@@ -34,7 +35,7 @@ Seen = tuple[int, int, int, str, bytes, list[bytes]]
 
 
 def seen(frame: Frame) -> Seen:
-    kind, stream, aux, name, pickle, buffers, _ = frame
+    kind, stream, aux, name, pickle, buffers = frame[:6]
     return (kind, stream, aux, name, bytes(pickle), [bytes(buffer) for buffer in buffers])
 
 
@@ -169,6 +170,21 @@ def test_frame_size_is_size_of_its_payload() -> None:
         decoder = FrameDecoder()
         wire = sent(Kind.ITEM, 1, content)
         assert [frame.size for frame in decoded(decoder, wire)] == [content.size]
+
+
+@pytest.mark.parametrize("buffers", [[], [b"abc", b""]])
+@pytest.mark.parametrize("size", [1, MAX_HEADERS_BYTES])
+def test_headers_arrive_beside_name_and_arguments(buffers: list[bytes], size: int) -> None:
+    headers = b"h" * size
+    content = payload(b"pickle", buffers)
+    frame, body = message_frame(Kind.CALL, 1, content, b"S.m", 2, headers)
+    table = struct.pack("<2Q", 3, 0) if buffers else b""
+    inside = table + b"S.m" + headers + b"pickle"
+    aux = 3 | size << 16
+    assert frame == header(len(inside), 1, 1, 4, len(buffers), aux) + inside
+    rest = b"".join(data_header(1, len(piece)) + bytes(piece) for piece in body if len(piece))
+    [received] = decoded(FrameDecoder(), frame + rest, piece=1000)
+    assert (received.headers, seen(received)) == (headers, (1, 1, 2, "S.m", b"pickle", buffers))
 
 
 SMALL = (
@@ -320,6 +336,10 @@ INVALID = {
     "a name of 4 GiB": frame_of(b"abc", aux=(1 << 32) - 1),
     "a name on a reply": frame_of(b"abc", kind=2, aux=1),
     "a name on a reply with a body": frame_of(bytes(8) + b"abc", kind=2, count=1, aux=1),
+    "headers on a reply": frame_of(b"abc", kind=2, aux=1 << 16),
+    "headers longer than their frame": frame_of(b"abc", aux=3 << 16 | 1),
+    "headers over the limit": frame_of(bytes(20_000), aux=(MAX_HEADERS_BYTES + 1) << 16 | 1),
+    "headers longer than the frame of a body": frame_of(bytes(11), count=1, aux=4 << 16),
     "a name that is not UTF-8": frame_of(b"\xff\xfe", aux=2),
     "a name that is not UTF-8, with a body": frame_of(bytes(8) + b"\xff", count=1, aux=1),
     "a name longer than the frame of a body": frame_of(bytes(8) + b"abc", count=1, aux=4),

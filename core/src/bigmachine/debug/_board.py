@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
+from .._driver import program_text
 from .._events import (
     BootProgress,
     Event,
@@ -51,6 +55,11 @@ class StatusBoard:
         self._records: dict[str, _Record] = {}
         self._forgotten = 0
 
+    @property
+    def short_name(self) -> str:
+        """The session's name as people say it."""
+        return self._session.partition(".")[0]
+
     @hookimpl
     def event(self, event: Event) -> None:
         """Remember what it says."""
@@ -87,6 +96,8 @@ class StatusBoard:
         return SessionStatus(
             name=self._session,
             system=self._system,
+            pid=os.getpid(),
+            program=program_text(sys.argv),
             age=now - self._opened,
             cost=str(self._cost()),
             cost_per_hour=None if None in prices else sum(filter(None, prices)) or None,
@@ -122,6 +133,7 @@ class StatusBoard:
             maxprocs=machine.maxprocs if machine is not None and state == "running" else None,
             reply_time=sorted(replies)[len(replies) // 2] if replies else None,
             silent_for=machine.keepalive_age if machine is not None else None,
+            is_silent=machine is not None and machine.is_silent,
             is_healthy=record.is_healthy,
             notice=sanitize_line(record.notice),
             error=sanitize_line(record.error),
@@ -136,8 +148,8 @@ class StatusBoard:
             self._forgotten += 1
 
 
-def _measures(measured: Measured, now: float) -> dict[str, float | None]:
-    return {
+def _measures(measured: Measured, now: float) -> dict[str, Any]:
+    return _gpu_measures(measured) | {
         "measured_ago": now - measured.at,
         "cpus": measured.rate("bigmachine_cpu_seconds"),
         "load": measured.sum("bigmachine_load1"),
@@ -155,6 +167,18 @@ def _measures(measured: Measured, now: float) -> dict[str, float | None]:
         "call_seconds": measured.median("bigmachine_call_seconds"),
         "received_per_second": measured.rate("bigmachine_received_bytes"),
         "sent_per_second": measured.rate("bigmachine_sent_bytes"),
+    }
+
+
+def _gpu_measures(measured: Measured) -> dict[str, Any]:
+    busy = measured.variables.get("bigmachine_gpu_utilization")
+    used = measured.sum("bigmachine_gpu_memory_used_bytes")
+    total = measured.variables.get("bigmachine_gpu_memory_total_bytes")
+    return {
+        "gpus": total.count if total is not None else 0,
+        "gpu_used": busy.mean if busy is not None else None,
+        "gpu_memory_bytes": total.sum if total is not None else None,
+        "gpu_memory_used": used / total.sum if total is not None and used is not None else None,
     }
 
 

@@ -28,6 +28,8 @@ class MachineStatus:
     """How long the replies to its last keepalives took, the median."""
     silent_for: float | None = None
     """Since its last reply to a keepalive."""
+    is_silent: bool = False
+    """Whether it is late with its reply to one."""
     measured_ago: float | None = None
     """The age of what follows, which the machine has measured."""
     cpus: float | None = None
@@ -40,6 +42,13 @@ class MachineStatus:
     disk_free_bytes: float | None = None
     disk_used: float | None = None
     """Of the file system of its temporary directory, a fraction."""
+    gpus: int = 0
+    """How many GPUs it may use, as far as they are measured."""
+    gpu_used: float | None = None
+    """Of their time, the mean of all: a fraction."""
+    gpu_memory_bytes: float | None = None
+    gpu_memory_used: float | None = None
+    """Of that memory, a fraction."""
     calls_in_flight: float | None = None
     calls_per_second: float | None = None
     call_seconds: float | None = None
@@ -74,6 +83,10 @@ class SessionStatus:
 
     name: str
     system: str
+    pid: int
+    """The driver's process."""
+    program: str
+    """What it runs: ``"train.py --epochs"``."""
     age: float
     """Since the session was opened, in seconds."""
     cost: str

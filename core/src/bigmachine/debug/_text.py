@@ -49,13 +49,21 @@ def _facts(machine: MachineStatus) -> Iterator[str]:
         yield f"load {machine.load:.2f}"
     if machine.memory_used is not None and machine.memory_bytes is not None:
         yield f"memory {machine.memory_used:.0%} of {size_text(int(machine.memory_bytes))}"
+    if machine.gpus and machine.gpu_memory_bytes is not None:
+        used = "" if machine.gpu_used is None else f" {machine.gpu_used:.0%}"
+        memory = "" if machine.gpu_memory_used is None else f"{machine.gpu_memory_used:.0%} of "
+        yield f"{machine.gpus} GPU{'s' * (machine.gpus != 1)}{used}"
+        yield f"GPU memory {memory}{size_text(int(machine.gpu_memory_bytes))}"
     if machine.disk_free_bytes is not None:
         yield f"disk {size_text(int(machine.disk_free_bytes))} free"
     if machine.calls_in_flight:
         yield f"{machine.calls_in_flight:.0f} calls in flight"
     if machine.calls_per_second:
         yield f"{machine.calls_per_second:.1f} calls/s"
-    if machine.reply_time is not None:
+    if machine.is_silent:
+        age = machine.silent_for
+        yield "SILENT" + (f": its last reply came {duration_text(age)} ago" if age else "")
+    elif machine.reply_time is not None:
         yield f"replies in {machine.reply_time * 1000:.1f} ms"
     if not machine.is_healthy:
         yield "UNHEALTHY: it has used 95 % of its memory"

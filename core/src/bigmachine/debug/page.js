@@ -44,10 +44,12 @@ function time(seconds) {
 
 const number = (value) => (value === null || value === undefined ? "" : value < 10 ? String(Number(value.toFixed(1))) : Math.round(value).toLocaleString("en"));
 
-function profileLinks(m) {
+function links(m) {
   const machine = encodeURIComponent(m.name);
-  const link = (page, title) => element("a", { href: `debug/bigmachine/pprof/${page}machine=${machine}` }, title);
-  return element("span", { className: "below" }, link("profile?seconds=5&format=html&", "profile"), " ", link("threads?", "threads"));
+  const link = (page, title) => element("a", { href: `debug/bigmachine/${page}machine=${machine}` }, title);
+  const made = [link("logs?follow=1&", "log")];
+  if (m.state === "running") made.push(" ", link("pprof/profile?seconds=5&format=html&", "profile"), " ", link("pprof/threads?", "threads"));
+  return element("span", { className: "below" }, ...made);
 }
 
 function phase(m) {
@@ -60,6 +62,7 @@ function phase(m) {
 function remark(m) {
   const parts = phase(m);
   if (m.error) parts.push(element("span", { className: "bad" }, m.error));
+  if (m.is_silent) parts.push(element("span", { className: "bad" }, m.silent_for === null ? "no reply" : `no reply for ${duration(m.silent_for)}`));
   if (!m.is_healthy) parts.push(element("span", { className: "bad" }, "memory nearly full"));
   if (m.notice) parts.push(m.notice);
   if (m.is_slow) parts.push(m.is_slow);
@@ -68,13 +71,13 @@ function remark(m) {
 
 // Each column: its heading, what it sorts by, and what it shows.
 const COLUMNS = [
-  { title: "Machine", key: (m) => Number(m.name.replace(/\D/g, "")), show: (m) => [m.name, ...(m.state === "running" ? [profileLinks(m)] : [])], class: "name" },
+  { title: "Machine", key: (m) => Number(m.name.replace(/\D/g, "")), show: (m) => [m.name, links(m)], class: "name" },
   { title: "State", key: (m) => m.state, show: (m) => [element("span", { className: "dot" }, m.state), below(duration(m.age))], class: "state" },
   { title: "Where", key: (m) => m.zone + m.addr, show: (m) => [m.zone || m.addr, ...(m.zone ? [below(m.addr)] : [])], class: "place" },
   { title: "Type", key: (m) => m.kind, show: (m) => [m.kind, ...(m.cost_per_hour === null || m.state === "stopped" ? [] : [below(`$${m.cost_per_hour.toFixed(3)}/h`)])] },
   { title: "Cores", key: (m) => m.maxprocs, show: (m) => [text(m.maxprocs)], class: "number" },
-  { title: "CPU", key: (m) => m.cpus, show: (m) => [m.cpus === null ? "" : `${Math.round(m.cpus * 100)} %`, ...(m.load === null ? [] : [below(`load ${m.load.toFixed(2)}`)])], class: "number" },
-  { title: "Memory", key: (m) => m.memory_used, show: (m) => (m.memory_used === null ? [] : [meter(m.memory_used, "memory"), `${Math.round(m.memory_used * 100)} %`]) },
+  { title: "CPU", key: (m) => m.cpus, show: (m) => [m.cpus === null ? "" : `${Math.round(m.cpus * 100)} %`, ...(m.load === null ? [] : [below(`load ${m.load.toFixed(2)}`)]), ...(m.gpu_used === null ? [] : [below(`${m.gpus > 1 ? `${m.gpus} GPUs` : "GPU"} ${Math.round(m.gpu_used * 100)} %`)])], class: "number" },
+  { title: "Memory", key: (m) => m.memory_used, show: (m) => (m.memory_used === null ? [] : [meter(m.memory_used, "memory"), `${Math.round(m.memory_used * 100)} %`, ...(m.gpu_memory_used === null ? [] : [below(`GPU ${Math.round(m.gpu_memory_used * 100)} % of ${size(m.gpu_memory_bytes)}`)])]) },
   { title: "Disk free", key: (m) => m.disk_free_bytes, show: (m) => (m.disk_used === null ? [] : [meter(m.disk_used, "disk"), size(m.disk_free_bytes)]) },
   { title: "Calls", key: (m) => m.calls_in_flight, show: (m) => [number(m.calls_in_flight)], class: "number" },
   { title: "Calls/s", key: (m) => m.calls_per_second, show: (m) => [number(m.calls_per_second)], class: "number" },
@@ -123,7 +126,7 @@ function rowOf(machine) {
 }
 
 function fill({ row, shown }, machine) {
-  row.className = [machine.state, machine.error ? "failed" : "", machine.is_slow ? "slow" : ""].join(" ").trim();
+  row.className = [machine.state, machine.error ? "failed" : "", machine.is_silent ? "silent" : "", machine.is_slow ? "slow" : ""].join(" ").trim();
   // One that does not run has no measures, and more to say.
   const isWide = machine.state !== "running";
   row.lastChild.colSpan = isWide ? MEASURES.length + 1 : 1;

@@ -14,6 +14,7 @@ from outcome import Error, Value
 
 from .._values import DiskInfo, Instance, LoadInfo, MemoryInfo, Notice, State, Termination
 from ..errors import StopReason, UsageError
+from ..logs._kept import AsyncLogReader
 from ..metrics import Variables
 from ..rpc import ConnectionLost, IncomingStream, PickledCall, loaded
 from ..services._handle import Handle
@@ -21,6 +22,7 @@ from ..services._stub import make_stub
 from ._call_options import CallOptions
 from ._calls import Calls, Method
 from ._controller import Controller
+from ._observed_call import ObservedCall
 from ._repr import machine_repr, machines_html
 
 if TYPE_CHECKING:
@@ -107,6 +109,11 @@ class AsyncMachine(Handle):
         return None if replied_at is None else time.monotonic() - replied_at
 
     @property
+    def is_silent(self) -> bool:
+        """Whether it is late with its reply to a keepalive, and may have ended or hang."""
+        return self._controller.keepalive.is_silent
+
+    @property
     def notices(self) -> list[Notice]:
         """What its provider has announced about it so far; only for an owned machine."""
         return [*self._controller.notices.all]
@@ -152,7 +159,11 @@ class AsyncMachine(Handle):
         Raises the method's own exception with a `RemoteError` as its cause,
         `MachineStopped`, `CallTimeout`, `TransportError` or `UsageError`.
         """
-        outcome = await self._calls.outcome(self._calls.pickle(method, args, kwargs))
+        call = self._calls.pickle(method, args, kwargs)
+        if type(call) is ObservedCall:
+            outcome = await call.outcome_of(self._calls.outcome(call))
+        else:
+            outcome = await self._calls.outcome(call)
         if type(outcome) is Value:
             return loaded(outcome.value)
         assert isinstance(outcome, Error)
@@ -168,7 +179,8 @@ class AsyncMachine(Handle):
         The machine is at most 4 MiB ahead of you. Closing the stream, or leaving an
         ``async with`` around it, ends the generator on the machine.
         """
-        return AsyncStream(self._calls, self._calls.pickle(method, args, kwargs, copy=True))
+        call = self._calls.pickle(method, args, kwargs, copy=True, is_stream=True)
+        return AsyncStream(self._calls, call)
 
     def service(self, interface: type[T], name: str) -> T:
         """Return a typed stub: its methods call those of the service called ``name``.
@@ -232,6 +244,15 @@ class AsyncMachine(Handle):
         dump: ThreadDump = await self.call("Supervisor.threads")
         return dump.labelled(machine=self.name)
 
+    def logs(self, *, follow: bool = True) -> AsyncLogReader:
+        """Return what it has printed and logged: its last 64 kB, then what comes, until it ends.
+
+        An async iterator of `LogLine`. Without ``follow``, it ends with what there is now. One
+        that is read too slowly misses lines: a `LogLine` in their place says how many. What a
+        machine has printed that this session did not start, only the session knows that did.
+        """
+        return self._controller.logs.read(self.name, follow=follow)
+
     async def read(self, path: str) -> bytes:
         """Read a file of its host; raises `NotSupportedError` if the system can't."""
         chunks = self._controller.plugins.hooks.read(instance=self.instance, path=path)
@@ -293,8 +314,10 @@ class AsyncStream(Handle):
                 return await self._receive(max_items)
         finally:
             self._is_receiving = False
+        error = self._calls.timed_out(self._call.method)
+        self._ended(error)
         self._close()
-        raise self._calls.timed_out(self._call.method)
+        raise error
 
     async def _receive(self, max_items: int | None) -> list[Any]:
         try:
@@ -307,22 +330,31 @@ class AsyncStream(Handle):
             error = await self._calls.explain(exc)
         except trio.ClosedResourceError:  # by another task, meanwhile
             raise StopAsyncIteration from None
-        except Exception:  # its end, or what the generator raised
-            self._calls.open_streams.discard(self)
+        except Exception as exc:  # its end, or what the generator raised
+            self._ended(exc)
             raise
-        self._calls.open_streams.discard(self)
+        self._ended(error)
         raise error
 
     async def _open(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
         self._calls.open_streams.add(self)
+        if type(self._call) is ObservedCall:
+            self._call.start()
         try:
             with self._opening:
                 self._incoming = await self._calls.open_stream(self._call)
-        except BaseException:
+        except BaseException as exc:
             self._is_closed = True  # as a generator that has raised
-            self._calls.open_streams.discard(self)
+            if not isinstance(exc, ConnectionLost):  # whose reason is not known yet
+                self._ended(exc)
             raise
+
+    def _ended(self, end: BaseException) -> None:
+        """Take note of its end, for which there may be several reasons: the first one counts."""
+        self._calls.open_streams.discard(self)
+        if type(self._call) is ObservedCall:
+            self._call.stream_ended(self._incoming, end)
 
     async def __aenter__(self) -> AsyncStream:
         return self
@@ -337,7 +369,7 @@ class AsyncStream(Handle):
 
     def _close(self) -> None:
         self._is_closed = True
-        self._calls.open_streams.discard(self)
+        self._ended(trio.ClosedResourceError())
         self._opening.cancel()
         if self._incoming is not None:
             self._incoming.close()
@@ -346,4 +378,10 @@ class AsyncStream(Handle):
         # Dropped before its end, perhaps in another thread: the generator must end, too.
         if not self._is_closed and self._incoming is not None:
             with contextlib.suppress(trio.RunFinishedError):
-                self._token.run_sync_soon(self._incoming.close)
+                self._token.run_sync_soon(_drop, self._call, self._incoming)
+
+
+def _drop(call: PickledCall, incoming: IncomingStream) -> None:
+    if type(call) is ObservedCall:
+        call.stream_ended(incoming, trio.ClosedResourceError())
+    incoming.close()

@@ -19,6 +19,7 @@ from ..services._functions import name_of
 from ..services._handle import Handle
 from ._call_options import CallOptions
 from ._controller import Controller
+from ._observed_call import ObservedCall
 from ._time_limits import TimeLimits
 
 logger = logging.getLogger("bigmachine.machine")
@@ -50,12 +51,28 @@ class Calls:
         return self._controller.activity.open_streams
 
     def pickle(
-        self, method: Method, args: Sequence[Any], kwargs: Mapping[str, Any], *, copy: bool = False
+        self,
+        method: Method,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        *,
+        copy: bool = False,
+        is_stream: bool = False,
     ) -> PickledCall:
-        """Pickle a call, in any thread; see `rpc.pickle_call`."""
+        """Pickle a call, in any thread; see `rpc.pickle_call`. If it is observed, it begins here.
+
+        A stream begins later.
+        """
         if callable(method):
             method = name_of(method, self._controller.interfaces, machine=self.machine)
-        return pickle_call(method, args, kwargs, copy=copy)
+        call = pickle_call(method, args, kwargs, copy=copy)
+        if not self._controller.plugins.observes_calls or call.method.startswith("Supervisor."):
+            return call
+        observed = ObservedCall(*call)
+        observed.prepare(self._controller, is_stream=is_stream)
+        if not is_stream:
+            observed.start()
+        return observed
 
     async def outcome(
         self, call: PickledCall, *, first: Outcome[Any] | None = None
@@ -137,6 +154,8 @@ class Calls:
                 return Error(error)
             waits = waits or backoff()
             outcome, pause = None, next(waits)
+            if type(call) is ObservedCall:
+                call.attempts += 1
             logger.debug(
                 "%s: %s: %s; again in %.2f s", self._controller.name, call.method, error, pause
             )

@@ -16,6 +16,7 @@ from .._repeated_event import RepeatedEvent
 from .._values import Instance, Keepalive, State, Termination, instance_text
 from ..boot._bootstrap import BootBatch, Bootstrap
 from ..errors import BigmachineError, BootError, StopReason, TransportError, UsageError
+from ..logs._kept import SessionLogs
 from ..process import FORKED
 from ..rpc import Connection, ConnectionLost, dial
 from ..services._names import TEARDOWN_SECONDS
@@ -28,6 +29,7 @@ from ._link import REFUSED, Link, follow
 from ._log import MachineLog
 from ._notices import ReceivedNotices
 from ._output import BootLog, Output
+from ._spans import ReceivedSpans
 from ._startup import Startup, progress_reporter
 from ._stderr import StderrWriter
 from ._time_limits import TimeLimits
@@ -69,6 +71,7 @@ class Controller:
         interfaces: Mapping[str, object] | None = None,
         boot_log: BootLog,
         stderr: StderrWriter,
+        logs: SessionLogs,
         set_silent: Callable[[Instance, bool], None],
         batch: BootBatch | None = None,
         debugger: Debugger | None = None,
@@ -93,7 +96,10 @@ class Controller:
         self._pid = os.getpid()
         self._scope = trio.CancelScope()
         self._boot_log = boot_log
-        self._output = Output(name, boot_log=boot_log, stderr=stderr)
+        self.logs = logs
+        self.kept = logs.new(name, is_owned=self.owned)
+        """The last of what it has printed and logged."""
+        self._output = Output(name, boot_log=boot_log, stderr=stderr, log=self.kept)
         # A system that follows what machines print knows all that is in their logs.
         self._has_tail = Capability.TAIL in plugins.system.capabilities
         self._log = MachineLog(
@@ -101,6 +107,8 @@ class Controller:
             wait_for_room=self._output.catch_up,
         )
         self.notices = ReceivedNotices(name, notify=plugins.notify)
+        self._spans = ReceivedSpans(name, take=plugins.take_spans)
+        self._is_traced = self.owned and plugins.takes_spans
         self.lifecycle = Lifecycle(
             name, addr=self.addr, changed=self._changed, notify=plugins.notify
         )
@@ -187,6 +195,8 @@ class Controller:
         connection = self._link.connection
         if self.owned and self.lifecycle.state != State.STOPPED and connection is not None:
             await self._log.catch_up(connection)
+            if self._is_traced:
+                await self._spans.catch_up(connection)
             if not self._startup.teardowns:  # else calls in flight would wait for those
                 await self._ask_to_end(connection)
         self.stop(Termination(StopReason.SHUTDOWN, "it was shut down"))
@@ -197,7 +207,8 @@ class Controller:
         if self.lifecycle.state != State.STOPPED:
             connection = self._link.connection
             self._can_be_asked = gone.reason in _ORDERLY and connection is not None
-        self.lifecycle.stop(gone, cause=cause)
+        output = self._output.last_text() if gone.reason not in _ORDERLY else ""
+        self.lifecycle.stop(gone, cause=cause, output=output)
         self._scope.cancel()
 
     async def run(self) -> None:
@@ -222,6 +233,7 @@ class Controller:
                     if self.owned and os.getpid() == self._pid:  # not in a forked child
                         await self._free()
         finally:
+            self.kept.end()
             self._freed.set()
 
     async def _start_and_keep(self) -> None:
@@ -236,7 +248,11 @@ class Controller:
                 self._boot_log.succeeded()
                 self.lifecycle.booted()
                 gone = await self._link.keep(nursery)
-                self.stop(self.notices.explain(gone) if gone is REFUSED else gone)
+                if gone is REFUSED:
+                    gone = self.notices.explain(gone)
+                else:  # it is known to have ended, so its last lines are near
+                    await self._output.await_end()
+                self.stop(gone)
 
     async def _start(self, nursery: trio.Nursery) -> None:
         """Do all that comes before ``RUNNING``; leave in ``nursery`` what goes on after it."""
@@ -246,6 +262,8 @@ class Controller:
             nursery.start_soon(self._log.follow, self._linked)
         if self.owned and gives_notices(self.plugins.system):
             nursery.start_soon(follow, self._linked, self.notices.ask, "notices")
+        if self._is_traced:
+            nursery.start_soon(follow, self._linked, self._spans.ask, "traces")
         if self.owned and self._debugger is not None:
             nursery.start_soon(self._debugger.follow, self.name, self.addr, self._linked)
         nursery.start_soon(self.keepalive.run, nursery, began)

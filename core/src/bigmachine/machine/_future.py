@@ -16,6 +16,7 @@ from ..errors import BigmachineError, UsageError
 from ..rpc import Connection, PickledCall, loaded
 from ..services._tracebacks import shorten_traceback
 from ._calls import Calls
+from ._observed_call import ObservedCall
 from ._yielding_future import YieldingFuture
 
 if TYPE_CHECKING:
@@ -218,7 +219,9 @@ class CallFuture(LoopFuture[Any]):
                 self._continue(None)
 
     def abandon(self) -> None:
-        self._call = None
+        call, self._call = self._call, None
+        if type(call) is ObservedCall:
+            call.cancelled()
         if self._sent is not None:
             connection, number = self._sent
             connection.cancel(number)
@@ -226,7 +229,9 @@ class CallFuture(LoopFuture[Any]):
             self._job.cancel()
 
     def resolve(self, outcome: Outcome[Any]) -> None:
-        self._call = self._job = None
+        call, self._call, self._job = self._call, None, None
+        if type(call) is ObservedCall:
+            call.ended(outcome)
         super().resolve(outcome)
 
     def _attempted(self, outcome: Outcome[Any]) -> None:

@@ -13,6 +13,7 @@ from .._values import (
     DiskInfo,
     Instance,
     LoadInfo,
+    LogLine,
     MemoryInfo,
     Notice,
     State,
@@ -22,6 +23,7 @@ from ..metrics import Variables
 from ..services._handle import Handle
 from ..services._stub import make_stub
 from ..services._tracebacks import short_tracebacks
+from ._log_lines import read_lines
 from ._repr import machine_repr, machines_html
 
 if TYPE_CHECKING:
@@ -109,6 +111,11 @@ class Machine(Handle):
         return self._machine.keepalive_age
 
     @property
+    def is_silent(self) -> bool:
+        """Whether it is late with its reply to a keepalive, and may have ended or hang."""
+        return self._machine.is_silent
+
+    @property
     def notices(self) -> list[Notice]:
         """What its provider has announced about it so far; only for an owned machine."""
         return self._machine.notices
@@ -189,6 +196,10 @@ class Machine(Handle):
         """Return the stack of each of its threads and trio tasks; see `AsyncMachine.threads`."""
         return self._run(self._machine.threads)
 
+    def logs(self, *, follow: bool = True) -> Iterator[LogLine]:
+        """Return what it has printed and logged, and then what comes; see `AsyncMachine.logs`."""
+        return read_lines(self._machine.logs(follow=follow), run=self._portal.run)
+
     def read(self, path: str) -> bytes:
         """Read a file of its host."""
         return self._run(self._machine.read, path)
@@ -209,11 +220,15 @@ class Machine(Handle):
 
     def _begin(self, begin: Callable[[CallFuture], R], call: PickledCall) -> R:
         from ._future import CallFuture, LoopEnded
+        from ._observed_call import ObservedCall
 
         try:
             return begin(CallFuture(self._portal, self._calls, call))
         except LoopEnded:
-            raise self._calls.stopped() from None
+            error = self._calls.stopped()
+            if type(call) is ObservedCall:
+                call.raised(error)
+            raise error from None
 
     def _run(self, function: Callable[..., Awaitable[R]], *args: Any, **kwargs: Any) -> R:
         from ._future import LoopEnded

@@ -195,19 +195,21 @@ def merge(all_variables: Iterable[Variables]) -> Variables:
     """
     first: dict[str, Metric] = {}
     values: dict[str, dict[tuple[tuple[str, str], ...], list[Value]]] = {}
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[str, str, tuple[tuple[str, str], ...]]] = set()
     for variables in all_variables:
         for name, metric in variables.items():
             source = variables.scopes.get(metric.scope)
             known = first.setdefault(name, metric)
-            if known.kind != metric.kind or (source and (name, source) in seen):
+            if known.kind != metric.kind:
                 continue
             for series in metric.series:
                 key = tuple(sorted(series.labels.items()))
+                if source:
+                    # Series by series: machines of one host may show different GPUs.
+                    if (name, source, key) in seen:
+                        continue
+                    seen.add((name, source, key))
                 values.setdefault(name, {}).setdefault(key, []).append(series.value)
-        seen.update(
-            (metric.name, variables.scopes.get(metric.scope, "")) for metric in variables.values()
-        )
     return Variables(
         {
             name: Metric(

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import sys
 import threading
 import time
 import traceback
 import tracemalloc
+from collections import deque
 from collections.abc import Iterable, Iterator
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -25,6 +27,9 @@ VALUE_TYPES = (ValueType("inuse_objects", "count"), ValueType("inuse_space", "by
 TRACED_FRAMES = 16
 """How many callers are kept of each allocation; each takes memory of its own."""
 
+MAX_OBJECTS = 1_000_000
+"""How many objects are looked at; to remember which were takes about 80 MB of memory itself."""
+
 NOT_TRACED = Frame("[not traced]")
 OTHER_MEMORY = Frame("[other memory]")
 
@@ -32,6 +37,7 @@ BY_TYPE = (
     "by type, not by place: to see places, use heap(seconds=...), or start machines with "
     'environ={"PYTHONTRACEMALLOC": "16"}'
 )
+NOT_ALL = f"only of the {MAX_OBJECTS:,} objects that were found first"
 ALL_TRACED = "what is alive of all that was allocated since tracing began"
 GROWTH = "only what was allocated within {:g} s and was still alive afterwards"
 
@@ -55,20 +61,23 @@ class Heap:
     def run(self, seconds: float) -> Profile:
         """Return what was allocated within so many seconds; if it is 0, all there is."""
         started_at = time.time()
+        rest: Frame | None = None
         if seconds:
             with _tracing():
                 before = _traces()
                 self._stopped.wait(seconds)
                 traces = _grown(_traces(), before)
-            samples, rest, note = _traced_samples(traces), None, GROWTH.format(seconds)
+            samples, notes = _traced_samples(traces), [GROWTH.format(seconds)]
         elif tracemalloc.is_tracing():
-            samples, rest, note = _traced_samples(_traces()), NOT_TRACED, ALL_TRACED
+            samples, rest, notes = _traced_samples(_traces()), NOT_TRACED, [ALL_TRACED]
         else:
-            samples, rest, note = _type_samples(), OTHER_MEMORY, BY_TYPE
+            samples, rest, notes = _type_samples(), OTHER_MEMORY, [BY_TYPE]
+            if sum(sample.values[0] for sample in samples) >= MAX_OBJECTS:
+                notes.append(NOT_ALL)
         rest_bytes = self._process_bytes - sum(sample.values[1] for sample in samples)
         if rest is not None and rest_bytes > 0:
             samples.append(Sample((rest,), (0, rest_bytes)))
-        return Profile(VALUE_TYPES, tuple(samples), started_at, seconds, notes=(note,))
+        return Profile(VALUE_TYPES, tuple(samples), started_at, seconds, notes=tuple(notes))
 
 
 _lock = threading.Lock()
@@ -179,22 +188,33 @@ def _type_samples() -> list[Sample]:
 def _reachable() -> Iterator[Any]:
     """Yield what modules and running functions have in variables, what that refers to, and so on.
 
-    Not `gc.get_objects`: that has tuples that another thread is still filling, and these break if
-    anybody else refers to them. From here, nothing leads to what is not finished.
+    At most `MAX_OBJECTS`, those that are fewest steps away. Not `gc.get_objects`: that has tuples
+    that another thread is still filling, and these break if anybody else refers to them. From
+    here, nothing leads to what is not finished.
     """
     found: list[Any] = [*sys.modules.values()]
     for frame in sys._current_frames().values():
         for each, _ in traceback.walk_stack(frame):
             found += [each.f_globals, *each.f_locals.values()]  # a running frame refers to nothing
-    found = [*{id(each): each for each in found}.values()]
-    seen = set(map(id, found)) | {id(found)}
-    while found:
-        each = found.pop()
+    waiting = deque({id(each): each for each in found}.values())
+    ours = {id(found), id(waiting)}
+    seen = {*map(id, waiting)}
+    while waiting:
+        each = waiting.popleft()
         yield each
-        for part in gc.get_referents(each):
-            if id(part) not in seen:
+        for part in _parts(each):
+            if len(seen) < MAX_OBJECTS and id(part) not in seen and id(part) not in ours:
                 seen.add(id(part))
-                found.append(part)
+                waiting.append(part)
+
+
+def _parts(whole: Any) -> list[Any]:
+    if type(whole) in _COLLECTIONS and len(whole) > MAX_OBJECTS:  # a list of all would be large
+        return [*itertools.islice(whole.values() if type(whole) is dict else whole, MAX_OBJECTS)]
+    return gc.get_referents(whole)
+
+
+_COLLECTIONS = (list, tuple, dict, set, frozenset, deque)
 
 
 def _count(counts: dict[type, list[int]], found: object) -> None:

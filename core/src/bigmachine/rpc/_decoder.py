@@ -18,9 +18,11 @@ from ._frames import (
     DEFAULT_LIMIT_BYTES,
     HEADER,
     HEADER_BYTES,
+    HEADERS_SHIFT,
     INLINE_BYTES,
     MAX_BODIES,
     MAX_BUFFERS,
+    MAX_HEADERS_BYTES,
     MAX_NAME_BYTES,
     MESSAGES,
     PICKLE_IN_BODY,
@@ -140,31 +142,44 @@ class FrameDecoder:
                 return
             self._start = end
             if kind in MESSAGES:
+                headers_bytes = 0
                 if aux and (aux > length or aux > MAX_NAME_BYTES or kind != Kind.CALL):
-                    raise ProtocolError(f"a method's name of {aux} bytes has no place in its frame")
+                    aux, headers_bytes = _check_name_and_headers(kind, length, aux)
                 payload = self._scratch[begin:end].tobytes()
                 if count:
-                    self._begin_body(kind, stream, flags, count, aux, payload)
+                    self._begin_body(kind, stream, flags, count, aux, headers_bytes, payload)
                     continue
                 name = _name(payload[:aux]) if aux else ""
-                pickle = payload[aux:] if aux else payload
-                yield Frame(kind, stream, flags >> UPLOADS_SHIFT, name, pickle, (), length)
+                pickle, headers = payload[aux:] if aux else payload, b""
+                if headers_bytes:
+                    headers, pickle = pickle[:headers_bytes], pickle[headers_bytes:]
+                yield Frame(kind, stream, flags >> UPLOADS_SHIFT, name, pickle, (), length, headers)
             elif length or kind not in _KINDS:
                 raise ProtocolError(f"a frame of unknown kind {kind} and {length} bytes")
             else:
                 yield Frame(kind, stream, aux, "", b"", (), 0)
 
     def _begin_body(
-        self, kind: int, stream: int, flags: int, count: int, aux: int, payload: bytes
+        self,
+        kind: int,
+        stream: int,
+        flags: int,
+        count: int,
+        name_bytes: int,
+        headers_bytes: int,
+        payload: bytes,
     ) -> None:
         table_bytes = 8 * count
-        if count > MAX_BUFFERS + 1 or table_bytes + aux > len(payload):
+        if count > MAX_BUFFERS + 1 or table_bytes + name_bytes + headers_bytes > len(payload):
             raise ProtocolError(f"a message with {count} buffers does not fit its frame")
         if stream in self._bodies:
             raise ProtocolError("a message began before the stream's last one was complete")
         sizes = struct.unpack_from(f"<{count}Q", payload)
-        name = _name(payload[table_bytes : table_bytes + aux]) if aux else ""
-        body = _IncomingBody(kind, stream, name, payload[table_bytes + aux :], flags, sizes)
+        names_end = table_bytes + name_bytes
+        headers_end = names_end + headers_bytes
+        name = _name(payload[table_bytes:names_end])
+        headers = payload[names_end:headers_end]
+        body = _IncomingBody(kind, stream, name, headers, payload[headers_end:], flags, sizes)
         if sum(sizes) > self._limit_bytes:
             raise ProtocolError(
                 f"a message of {sum(sizes)} bytes was announced; the limit is {self._limit_bytes}"
@@ -210,15 +225,23 @@ class _IncomingBody:
     """
 
     __slots__ = (
-        *("_buffers", "_flags", "_inline", "_kind", "_name", "_sizes"),
+        *("_buffers", "_flags", "_headers", "_inline", "_kind", "_name", "_sizes"),
         *("filled", "size", "stream"),
     )
 
     def __init__(
-        self, kind: int, stream: int, name: str, inline: bytes, flags: int, sizes: Sequence[int]
+        self,
+        kind: int,
+        stream: int,
+        name: str,
+        headers: bytes,
+        inline: bytes,
+        flags: int,
+        sizes: Sequence[int],
     ) -> None:
         self._kind = kind
         self._name = name
+        self._headers = headers
         self._inline = inline
         self._flags = flags
         self._sizes = sizes
@@ -261,10 +284,29 @@ class _IncomingBody:
         if self._flags & PICKLE_IN_BODY:
             pickle, buffers = buffers[0], buffers[1:]
         uploads = self._flags >> UPLOADS_SHIFT
-        return Frame(self._kind, self.stream, uploads, self._name, pickle, buffers, self.size)
+        return Frame(
+            *(self._kind, self.stream, uploads, self._name, pickle, buffers, self.size),
+            headers=self._headers,
+        )
 
 
 _EMPTY = memoryview(bytearray())
+
+
+def _check_name_and_headers(kind: int, length: int, aux: int) -> tuple[int, int]:
+    """Return the lengths of a call's name and headers, or raise if they can't be right."""
+    name_bytes, headers_bytes = aux & ((1 << HEADERS_SHIFT) - 1), aux >> HEADERS_SHIFT
+    if (
+        kind != Kind.CALL
+        or name_bytes > MAX_NAME_BYTES
+        or headers_bytes > MAX_HEADERS_BYTES
+        or name_bytes + headers_bytes > length
+    ):
+        raise ProtocolError(
+            f"a method's name of {name_bytes} bytes, with {headers_bytes} bytes of headers, has no "
+            "place in its frame"
+        )
+    return name_bytes, headers_bytes
 
 
 def _name(encoded: bytes) -> str:

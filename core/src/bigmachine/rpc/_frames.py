@@ -42,6 +42,12 @@ All of them together may be as large as the largest message.
 MAX_NAME_BYTES = 1024
 """The longest name of a method, ``Service.method`` in UTF-8."""
 
+MAX_HEADERS_BYTES = 16 << 10
+"""The most that a call's headers may take: W3C's limits of a trace context leave half of it."""
+
+HEADERS_SHIFT = 16
+"""In a CALL, the upper bits of aux are the length of its headers; few calls have any."""
+
 LAST_STREAM = 2**32 - 1
 """The highest number of a stream: at 50,000 calls a second they last for a day."""
 
@@ -53,7 +59,10 @@ class Kind(enum.IntEnum):
     """What a frame is for. Streams are numbered by the client, upwards."""
 
     CALL = 1
-    """Call a method: aux is the length of the name that precedes the pickle."""
+    """Call a method: aux is the length of the name that precedes the pickle.
+
+    Its upper half is the length of the headers, which follow the name.
+    """
     REPLY = 2
     """The method's result; ends the stream."""
     ERROR = 3
@@ -83,8 +92,9 @@ class Frame(NamedTuple):
     """A received frame, complete with its body.
 
     For a message, ``pickle`` and ``buffers`` are what `Payload` sent and ``size``
-    counts the bytes of both. A CALL also has its method's ``name`` and, as ``aux``,
-    the number of its stream arguments, which take the stream numbers after its own.
+    counts the bytes of both. A CALL also has its method's ``name``, its ``headers``, in JSON,
+    if it has some, and, as ``aux``, the number of its stream arguments, which take the stream
+    numbers after its own.
     """
 
     kind: int
@@ -94,6 +104,7 @@ class Frame(NamedTuple):
     pickle: Buffer
     buffers: Sequence[memoryview]
     size: int
+    headers: bytes = b""
 
 
 class Payload(NamedTuple):
@@ -116,14 +127,22 @@ def data_header(stream: int, size: int) -> bytes:
 
 
 def message_frame(
-    kind: Kind, stream: int, payload: Payload, name: bytes = b"", uploads: int = 0
+    kind: Kind,
+    stream: int,
+    payload: Payload,
+    name: bytes = b"",
+    uploads: int = 0,
+    headers: bytes = b"",
 ) -> tuple[bytes, Sequence[Buffer]]:
     """Encode a message: its frame, and the pieces of the body to send after it."""
-    flags = uploads << UPLOADS_SHIFT
+    flags, aux = uploads << UPLOADS_SHIFT, len(name)
+    if headers:
+        aux |= len(headers) << HEADERS_SHIFT
+        name += headers
     if not payload.buffers and payload.pickle_bytes <= INLINE_BYTES:
         chunks = payload.chunks
         pickle = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        header = HEADER.pack(len(name) + len(pickle), stream, kind, flags, 0, len(name))
+        header = HEADER.pack(len(name) + len(pickle), stream, kind, flags, 0, aux)
         return b"".join((header, name, pickle)), ()
     sizes = [buffer.nbytes for buffer in payload.buffers]
     if payload.pickle_bytes <= INLINE_BYTES:
@@ -135,5 +154,5 @@ def message_frame(
         sizes.insert(0, payload.pickle_bytes)
     table = struct.pack(f"<{len(sizes)}Q", *sizes)
     length = len(table) + len(name) + len(inline)
-    header = HEADER.pack(length, stream, kind, flags, len(sizes), len(name))
+    header = HEADER.pack(length, stream, kind, flags, len(sizes), aux)
     return b"".join((header, table, name, inline)), body

@@ -135,10 +135,11 @@ class Outbox:
         *,
         name: bytes = b"",
         uploads: int = 0,
+        headers: bytes = b"",
         is_urgent: bool = True,
     ) -> trio.Event | None:
         """Send a message; if it has a body, return the event that is set when that is sent."""
-        frame, body = message_frame(kind, stream, payload, name, uploads)
+        frame, body = message_frame(kind, stream, payload, name, uploads, headers)
         if not body:
             self.post(frame, is_urgent=is_urgent)
             return None

@@ -162,6 +162,8 @@ class IncomingStream:
         self._end: BaseException | None = None
         self._unread_bytes = 0  # what the items cost that were not acknowledged yet
         self._unacked_bytes = 0  # what the items cost that were taken since the last ACK
+        self.items = self.items_bytes = 0
+        """How many items have arrived so far, and their size."""
         self.on_close: Callable[[], None] = _nothing
         self.on_call_end: Callable[[Exception], object] = _nothing
 
@@ -172,6 +174,8 @@ class IncomingStream:
                 if self._unread_bytes >= WINDOW_BYTES:
                     raise ProtocolError(f"stream {self.stream} has more items than its window")
                 self._unread_bytes += item_cost(frame.size)
+                self.items += 1
+                self.items_bytes += frame.size
                 self._frames.append(frame)
         elif frame.kind == Kind.END:
             self.finish(StopAsyncIteration())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NoReturn
 
 from ..machine._sync import Machine, sync_api
@@ -38,10 +39,18 @@ class AsyncPeerSession(_PeerSession):
     An ``async def setup(self, session)`` of a service gets one. It cannot start machines.
     """
 
-    def __init__(self, identity: Identity, *, system: System, nursery: trio.Nursery) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        system: System,
+        nursery: trio.Nursery,
+        observers: Iterable[object] = (),
+    ) -> None:
         self._identity = identity
         self._system = system
         self._nursery = nursery
+        self._observers = observers
         self._fleet: Fleet | None = None  # from the first connect()
 
     def __repr__(self) -> str:
@@ -77,17 +86,19 @@ class AsyncPeerSession(_PeerSession):
 
     def _new_fleet(self) -> Fleet:
         # Many services with a setup() call no peer, and an HTTP client takes long to import.
+        from ..logs._kept import SessionLogs
         from ..machine._stderr import StderrWriter
         from ..system._plugins import Plugins
         from ._fleet import Fleet
 
-        plugins = Plugins(self.system)
+        plugins = Plugins(self.system, observers=self._observers)
         return Fleet(
             self.name,
             plugins=plugins,
             http=plugins.hooks.http_client(identity=self._identity),
             nursery=self._nursery,
-            stderr=StderrWriter(),  # what peers print goes to the driver
+            stderr=StderrWriter(""),  # what peers print goes to the driver
+            logs=SessionLogs(),
             on_freed=lambda instance: None,  # peers belong to the driver
         )
 

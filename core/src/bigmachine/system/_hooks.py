@@ -11,8 +11,8 @@ from ._system import System
 HOOKS: dict[str, FunctionType] = {
     name: value for name, value in vars(System).items() if hasattr(value, "bigmachine_spec")
 }
-OBSERVED = ("event",)
-"""The hooks that go to every plugin; all others are implemented by the session's system alone."""
+OBSERVED = ("event", "call_started", "call_ended", "spans")
+"""The hooks that go to each plugin that has them; the others are of the session's system alone."""
 
 
 def hook_arguments(hook: str) -> Sequence[str]:

@@ -6,16 +6,17 @@ different systems can exist at the same time.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import pluggy
 
-from .._events import Event
+from .._events import CallEnded, CallStarted, Event
 from ..errors import PluginError
-from ._hooks import HOOKS, is_async, label, overrides
+from ._hooks import HOOKS, OBSERVED, is_async, label, overrides
 from ._plugin_checks import check_hooks, check_system_class, signature_mismatch
 from ._system import System
 
@@ -47,6 +48,7 @@ class Plugins:
                 _logger.warning("skipping observer %s", name, exc_info=True)
         for plugin in observers:
             self._register(plugin)
+        self._find_observers()
 
     @property
     def hooks(self) -> System:
@@ -64,20 +66,62 @@ class Plugins:
         Its wrappers are removed, too. If the system raises, this is logged but the system is
         kept: the session needs it to free its machines.
         """
-        # Last registered first, as in pluggy. One by one: the relay would stop at the first
-        # that raises.
-        for implementation in reversed(self._manager.hook.event.get_hookimpls()):
+        self._tell("event", event=event)
+
+    def call_started(self, call: CallStarted) -> dict[str, str]:
+        """Tell the observers of calls; return what is to be sent along with the call.
+
+        In any thread. Only if `observes_calls`; else it is a waste of time.
+        """
+        headers: dict[str, str] = {}
+
+        def take(answer: Mapping[str, str] | None) -> None:
+            headers.update({str(name): str(value) for name, value in (answer or {}).items()})
+
+        self._tell("call_started", take=take, call=call)
+        return headers
+
+    def call_ended(self, call: CallEnded) -> None:
+        """Tell the observers of calls."""
+        self._tell("call_ended", call=call)
+
+    def take_spans(self, machine: str, spans: Sequence[Mapping[str, Any]]) -> None:
+        """Give the spans of a machine to those that take them."""
+        self._tell("spans", machine=machine, spans=spans)
+
+    def _find_observers(self) -> None:
+        """Find out who observes what; most systems and observers have only some of the hooks."""
+        self._observers = {
+            name: [
+                implementation
+                # Last registered first, as in pluggy.
+                for implementation in reversed(getattr(self._manager.hook, name).get_hookimpls())
+                if implementation.plugin is not self.system or overrides(self.system, name)
+            ]
+            for name in OBSERVED
+        }
+        self.observes_calls = bool(self._observers["call_started"] + self._observers["call_ended"])
+        self.takes_spans = bool(self._observers["spans"])
+
+    def _tell(
+        self, hook: str, *, take: Callable[[Any], object] = lambda answer: None, **arguments: Any
+    ) -> None:
+        # One by one: the relay would stop at the first that raises.
+        for implementation in self._observers[hook]:
             plugin = implementation.plugin
             try:
-                implementation.function(*[event][: len(implementation.argnames)])
+                take(implementation.function(*map(arguments.__getitem__, implementation.argnames)))
             except Exception:
+                what = next(reversed(arguments.values()))
                 if plugin is self.system:
-                    _logger.exception("%s raised an exception at %r", label(plugin), event)
+                    _logger.exception("%s raised an exception at %r", label(plugin), what)
                 else:
                     _logger.exception(
-                        "%s raised an exception at %r; it is removed", label(plugin), event
+                        "%s raised an exception at %r; it is removed", label(plugin), what
                     )
-                    self._manager.unregister(plugin)
+                    with contextlib.suppress(ValueError, AssertionError):  # by another thread
+                        self._manager.unregister(plugin)
+                    self._find_observers()
 
     def _register(self, plugin: object) -> None:
         is_system = plugin is self.system

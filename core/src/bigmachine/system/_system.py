@@ -32,12 +32,12 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import pluggy
 
-from .._events import Event
+from .._events import CallEnded, CallStarted, Event
 from .._identity import Identity
 from .._values import Instance, Keepalive, Notice, Termination
 from ..errors import NotSupportedError
@@ -295,6 +295,24 @@ class System:
     @hookspec
     def event(self, event: Event) -> None:
         """Observe an event. An observer that raises an exception is logged and removed."""
+
+    @hookspec
+    def call_started(self, call: CallStarted) -> Mapping[str, str] | None:
+        """Observe that a call starts, in the thread or task of its caller.
+
+        What it returns is sent along, as a trace context is: see `spans`.
+        """
+
+    @hookspec
+    def call_ended(self, call: CallEnded) -> None:
+        """Observe that a call has ended, in the session's event loop."""
+
+    @hookspec
+    def spans(self, machine: str, spans: Sequence[Mapping[str, Any]]) -> None:
+        """Take the OpenTelemetry spans that have ended on a machine, as plain data.
+
+        Machines trace calls only if an observer has this hook.
+        """
 
     # -- on the driver and on machines ----------------------------------------
 

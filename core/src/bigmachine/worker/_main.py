@@ -26,7 +26,7 @@ from ._own_host import prepare_host
 from ._serve import HEARTBEAT, serve
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     import trio
 
@@ -54,6 +54,8 @@ def main(config: bytes, *, listen: str, lifeline: int | None = None) -> NoReturn
     if HEARTBEAT in os.environ:  # it has a boot program
         prepare_host()
     sys.argv[:] = loaded.argv
+    if loaded.logs is not None:
+        loaded.logs.apply()
     system = loaded.system
     process_exit = ProcessExit(system)
     system.main(
@@ -79,8 +81,13 @@ def preload() -> None:
     )
 
 
-def set_up(config: WorkerConfig, nursery: trio.Nursery) -> Callable[[object], Awaitable[None]]:
-    """Return the function that runs a new service's ``setup``, with a session for its peers."""
+def set_up(
+    config: WorkerConfig, nursery: trio.Nursery, observers: Sequence[object] = ()
+) -> Callable[[object], Awaitable[None]]:
+    """Return the function that runs a new service's ``setup``, with a session for its peers.
+
+    ``observers`` are those of the calls to them.
+    """
     sessions: tuple[AsyncPeerSession, PeerSession] | None = None  # once a service wants one
 
     async def set_up_service(service: Any) -> None:  # Any: a service is any object
@@ -92,7 +99,9 @@ def set_up(config: WorkerConfig, nursery: trio.Nursery) -> Callable[[object], Aw
         from ..session._peers import AsyncPeerSession, PeerSession
 
         if sessions is None:
-            peers = AsyncPeerSession(config.identity, system=config.system, nursery=nursery)
+            peers = AsyncPeerSession(
+                config.identity, system=config.system, nursery=nursery, observers=observers
+            )
             sessions = peers, PeerSession(peers, Portal(nursery))
         # A decorator may hide an async def.
         is_async = inspect.iscoroutinefunction(inspect.unwrap(service.setup))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
@@ -19,6 +19,7 @@ from ._installer import Installer
 from ._loop_watch import LoopWatch
 from ._notices import Notices
 from ._supervisor import Supervisor
+from ._tracing import machine_tracer
 from ._variables import MachineVariables
 
 HEARTBEAT = "BIGMACHINE_HEARTBEAT"
@@ -29,8 +30,11 @@ SILENCE_KEEPALIVES = 2
 Drivers and peers ask more than once in a keepalive timeout, each over its own connection.
 """
 
-# Takes the worker's config and its nursery; returns the function that runs a service's setup.
-SetUpFactory = Callable[[WorkerConfig, trio.Nursery], Callable[[object], Awaitable[None]]]
+# Takes the worker's config, its nursery, and the observers of its calls to peers; returns the
+# function that runs a service's setup.
+SetUpFactory = Callable[
+    [WorkerConfig, trio.Nursery, Sequence[object]], Callable[[object], Awaitable[None]]
+]
 
 _CALLS_SECONDS = 1.0  # for cancelled calls, and for the `finally` blocks of their generators
 _PROCESSES_SECONDS = 1.0  # for the exit handlers of the processes of parallel methods
@@ -53,6 +57,7 @@ async def serve(
     maxprocs = config.maxprocs or _resources.processors()
     services = Services()
     notices = Notices() if gives_notices(system) else None
+    tracer = machine_tracer(config, has_process=process_exit is not None)
     breakpoints = Breakpoints(config.identity.name) if process_exit is not None else None
     if breakpoints is not None:
         breakpoints.install()
@@ -61,9 +66,11 @@ async def serve(
         identity=config.identity,
         maxprocs=maxprocs,
         silence_timeout=SILENCE_KEEPALIVES * config.keepalive.timeout,
+        trace=tracer.trace if tracer is not None else None,
     )
     async with trio.open_nursery() as nursery:
-        installer = Installer(services, nursery=nursery, set_up=set_up(config, nursery))
+        observers = [tracer.observer] if tracer is not None else []
+        installer = Installer(services, nursery=nursery, set_up=set_up(config, nursery, observers))
 
         async def finish() -> None:
             if process_exit is not None:
@@ -90,6 +97,7 @@ async def serve(
             profile_processes=services.profile_processes,
             exit=process_exit.exit if process_exit is not None else system.exit,
             notices=notices,
+            spans=tracer.spans if tracer is not None else None,
             breakpoints=breakpoints,
             # Not inherited by processes that services start: they are not machines.
             log=os.environ.pop("BIGMACHINE_LOG", ""),

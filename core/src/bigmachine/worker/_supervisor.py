@@ -25,6 +25,7 @@ from ._notices import Notices
 if TYPE_CHECKING:
     from ..debugger._breakpoints import Breakpoints
     from ..debugger._protocol import Reply, Stop
+    from ..otel._buffer import SpanBuffer
     from ..profiling import Profile, ThreadDump
     from ..profiling._request import ProfileRequest
 
@@ -42,8 +43,9 @@ class Supervisor:
     keepalive; ``exit`` ends the machine. ``driver_heard`` tells when the driver sent something
     last, on trio's clock; ``activity`` is `Server.activity`; ``measure`` returns the machine's
     metrics, and ``profile_processes`` is `Services.profile_processes`. ``notices`` are those of
-    its provider, if the system has them, ``breakpoints`` those of its process, if that is its own,
-    and ``log`` is the folder of the boot program's log, if there is one.
+    its provider, if the system has them, ``spans`` those of its traces, if it is traced, and
+    ``breakpoints`` those of its process, if that is its own. ``log`` is the folder of the boot
+    program's log, if there is one.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Supervisor:
         profile_processes: Callable[[ProfileRequest], Awaitable[list[Profile]]],
         exit: Callable[[int], object],
         notices: Notices | None = None,
+        spans: SpanBuffer | None = None,
         breakpoints: Breakpoints | None = None,
         log: str = "",
     ) -> None:
@@ -77,6 +80,7 @@ class Supervisor:
         self._profile_processes = profile_processes
         self._exit = exit
         self._notices = notices
+        self._spans = spans
         self._breakpoints = breakpoints
         self._log = log
         self._timeout = timeout
@@ -199,6 +203,12 @@ class Supervisor:
         if self._notices is None:
             raise NotSupportedError("this machine's system gives its machines no notices")
         return await self._notices.after(after)
+
+    async def spans(self, taken: int, waits: bool = True) -> tuple[int, list[dict[str, Any]]]:
+        """Return the spans from number ``taken`` on; see `SpanBuffer.after`."""
+        if self._spans is None:
+            raise NotSupportedError("this machine does not trace calls")
+        return await self._spans.after(taken, waits=waits)
 
     async def breakpoints(self, after: int) -> list[Stop]:
         """Wait until methods have stopped in the debugger, later than ``after``; return those."""

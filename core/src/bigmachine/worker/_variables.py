@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import trio
@@ -14,8 +14,10 @@ from ..metrics._registry import REGISTRY
 from ..metrics._variables import measured, registered
 from ..rpc import Server
 from . import _resources
+from ._gpus import Gpus
 
-_DISK_SECONDS = 1.0  # a file system of the network may not answer; then the disk is left out
+# A file system of the network may not answer, nor a GPU's driver; then they are left out.
+_ANSWER_SECONDS = 1.0
 
 
 class MachineVariables:
@@ -27,16 +29,25 @@ class MachineVariables:
         self._began = time.monotonic()
         self._cpu_seconds = 0.0
         # Not trio's own limiter: services may use that one up.
-        self._disk, self._users = trio.CapacityLimiter(1), trio.CapacityLimiter(1)
+        self._disk, self._gpu = trio.CapacityLimiter(1), trio.CapacityLimiter(1)
+        self._users = trio.CapacityLimiter(1)
+        self._gpus = Gpus()
 
     async def measure(self) -> dict[str, Any]:
         """Return its metrics as they are now, as `Variables.to_dict` does."""
-        disk: list[Metric] = []
-        with trio.move_on_after(_DISK_SECONDS):
-            disk = await trio.to_thread.run_sync(
-                _disk_metrics, abandon_on_cancel=True, limiter=self._disk
-            )
-        metrics = [*self._machine_metrics(), *self._server.metrics(), *_host_metrics(), *disk]
+        late: list[Metric] = []
+
+        async def ask(source: Callable[[], list[Metric]], limiter: trio.CapacityLimiter) -> None:
+            with trio.move_on_after(_ANSWER_SECONDS):
+                late.extend(
+                    await trio.to_thread.run_sync(source, abandon_on_cancel=True, limiter=limiter)
+                )
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, _disk_metrics, self._disk)
+            if self._gpus.may_exist:
+                nursery.start_soon(ask, self._gpus.metrics, self._gpu)
+        metrics = [*self._machine_metrics(), *self._server.metrics(), *_host_metrics(), *late]
         # Not in the loop: users may have many.
         return await trio.to_thread.run_sync(_with_users, metrics, limiter=self._users)
 

@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -79,10 +79,13 @@ class PendingProcess:
     """A machine's process before its launch: its listening socket, log pipe and lifeline.
 
     The socket already listens, so an early connection merely waits. The machine inherits the
-    socket, so no other process can take the port meanwhile.
+    socket, so no other process can take the port meanwhile. ``environ`` are variables of this
+    machine alone.
     """
 
-    def __init__(self, machine: MachineSpec, listener: socket.socket) -> None:
+    def __init__(
+        self, machine: MachineSpec, listener: socket.socket, *, environ: Mapping[str, str]
+    ) -> None:
         self.machine = machine
         self.listener = close_in_children(listener)
         self.address = _address(listener)
@@ -92,7 +95,7 @@ class PendingProcess:
         # The driver's as they are now, not as they were when the session was opened. The worker
         # sets those that were asked for once more, so the kernel's limit is none for them.
         asked = {k: v for k, v in machine.request.environ.items() if _fits(k, v)}
-        self.environ = {**os.environ, **asked}
+        self.environ = {**os.environ, **environ, **asked}
         self.cwd = _current_folder()
 
     async def send_config(self) -> None:

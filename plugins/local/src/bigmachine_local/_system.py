@@ -25,6 +25,7 @@ from bigmachine.process import python_command
 from bigmachine.system import Capability, Instance, Keepalive, System, Termination, check_options
 
 if TYPE_CHECKING:
+    from ._gpus import Gpus
     from ._oom import OomWatch
     from ._process import Launcher, PendingProcess, Process
     from ._zygote import Zygote
@@ -47,6 +48,12 @@ class LocalOptions:
         help="Port of the first machine; others use the next ports. 0 is any free port.",
         minimum=0,
         maximum=_MAX_PORT,
+    )
+    gpus: int | None = option(
+        None,
+        help="Number of GPUs of each machine, which no other machine gets. By default, each "
+        "machine sees all that the driver sees.",
+        minimum=0,
     )
     fork: bool | None = option(
         None, help="Whether to fork machines from a prepared process; only on Linux."
@@ -75,6 +82,7 @@ class LocalSystem(System):
         self._zygote: Zygote | None = None
         self._launcher: Launcher | None = None
         self._oom: OomWatch | None = None
+        self._gpus: Gpus | None = None  # found by setup, if the option asks for some
 
     def warm_up(self) -> None:
         """Start the zygote without waiting for it, where there can be one."""
@@ -94,6 +102,7 @@ class LocalSystem(System):
         check_options(
             o,
             host=None if o.host else "must not be empty",
+            gpus=await self._find_gpus(),
             keepalive_timeout=None if o.keepalive_timeout > 0 else "must be more than 0",
             fork="requires Linux 5.3 or later" if o.fork and not _can_use_zygote() else None,
         )
@@ -106,7 +115,7 @@ class LocalSystem(System):
         from ._descriptors import raise_limit
         from ._oom import OomWatch
 
-        if problem := raise_limit(count * _DESCRIPTORS):
+        if problem := raise_limit(count * _DESCRIPTORS) or self._gpu_shortage(count):
             raise StartError(f"can't start {count} machines: {problem}")
         self._oom = self._oom or OomWatch()
         launches: list[PendingProcess] = []
@@ -119,7 +128,7 @@ class LocalSystem(System):
             with trio.move_on_after(_CLEANUP_TIMEOUT, shield=True):
                 await _kill([pending.process for pending in launches if pending.process])
             for pending in launches:
-                self._ports.pop(pending.machine.name, None)
+                self._forget(pending.machine.name)
             if isinstance(exc, OSError):
                 raise StartError(f"can't start {count} machines: {exc}") from exc
             raise
@@ -211,7 +220,9 @@ class LocalSystem(System):
             port = next(p for p in itertools.count(port) if p not in self._ports.values())
         listener = _listen(self.options.host, port)
         try:
-            pending = PendingProcess(request.new_machine(), listener)
+            machine = request.new_machine()
+            environ = self._gpus.take(machine.name, self.options.gpus or 0) if self._gpus else {}
+            pending = PendingProcess(machine, listener, environ=environ)
         except BaseException:
             listener.close()
             raise
@@ -230,8 +241,34 @@ class LocalSystem(System):
     def _forget(self, name: str) -> None:
         process = self._processes.pop(name, None)
         self._ports.pop(name, None)
+        if self._gpus:
+            self._gpus.give_back(name)
         if process and self._oom:
             self._oom.forget(process.pid)
+
+    async def _find_gpus(self) -> str | None:
+        """Find the GPUs that machines are to have, if any; return the problem, if there is one."""
+        import trio
+
+        from ._gpus import Gpus, find_gpus
+
+        wanted = self.options.gpus
+        if wanted is None or self._gpus is not None:
+            return None
+        gpus = await trio.to_thread.run_sync(find_gpus) if wanted else Gpus([])
+        if len(gpus.devices) < wanted:
+            has = f"only {len(gpus.devices)}" if gpus.devices else "no GPU"
+            return f"this computer has {has} that this program may use"
+        self._gpus = gpus
+        return None
+
+    def _gpu_shortage(self, count: int) -> str | None:
+        """Return why there are too few GPUs for ``count`` more machines, if so."""
+        wanted = self.options.gpus
+        if not wanted or self._gpus is None or len(self._gpus.free) >= count * wanted:
+            return None
+        each = f"{wanted} GPU{'s' * (wanted != 1)} each (option gpus)"
+        return f"{each}, and {len(self._gpus.free)} of {len(self._gpus.devices)} are free"
 
     def _termination(self, process: Process, status: int | None) -> Termination:
         if status is None:

@@ -182,6 +182,7 @@ class FrameConnection(Connection):
             payload,
             name=method.encode(),
             uploads=uploads,
+            headers=call.headers,
             # With calls in flight, more are likely to follow at once: they share a write.
             is_urgent=not self._calls,
         )

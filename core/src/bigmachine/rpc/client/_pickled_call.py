@@ -15,12 +15,14 @@ from ._uploads import Uploads, is_stream
 class PickledCall(NamedTuple):
     """The ``method`` to call and its pickled arguments; ``uploads`` are its stream arguments.
 
-    It may be sent several times, unless it has uploads, which can be read only once.
+    It may be sent several times, unless it has uploads, which can be read only once. ``headers``
+    are sent along, as `dump_headers` makes them.
     """
 
     method: str
     payload: Payload
     uploads: Uploads | None
+    headers: bytes = b""
 
 
 def pickle_call(

@@ -13,11 +13,12 @@ from .._marshal import load_result
 class PickledResult:
     """What ``method`` returned, still pickled: to unpickle it may take long, and run any code."""
 
-    __slots__ = ("_error", "_frame", "_lock", "_method", "_value")
+    __slots__ = ("_error", "_frame", "_lock", "_method", "_value", "size_bytes")
 
     def __init__(self, method: str, frame: Frame) -> None:
         self._method = method
         self._frame: Frame | None = frame  # until it is unpickled
+        self.size_bytes = frame.size
         self._lock = threading.RLock()  # reentrant, for signal handlers
         self._value: Any = None
         self._error: BaseException | None = None

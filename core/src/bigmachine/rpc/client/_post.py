@@ -16,12 +16,13 @@ from outcome import Error, Outcome, Value
 from ...errors import BigmachineError, ProtocolError, UsageError
 from .._exceptions import load_exception
 from .._frames import DEFAULT_LIMIT_BYTES, Frame, Kind
-from .._marshal import load_result
+from .._headers import load_headers
 from .._payload import joined
 from .._protocol import PICKLE_TYPE, STATUS_RAISED
 from ._body import AS_IT_IS, read_body
 from ._connection import Connection, ConnectionLost
 from ._pickled_call import PickledCall
+from ._pickled_result import PickledResult
 
 if TYPE_CHECKING:
     import httpx
@@ -76,7 +77,7 @@ class PostConnection(Connection):
                 "POST",
                 f"{self._base}/rpc/{quote(method)}",
                 content=joined(call.payload),
-                headers={"content-type": PICKLE_TYPE, **AS_IT_IS},
+                headers=load_headers(call.headers) | {"content-type": PICKLE_TYPE, **AS_IT_IS},
                 extensions={"sni_hostname": self.machine, "timeout": {}},
             ) as response:
                 body = await read_body(response, limit_bytes=DEFAULT_LIMIT_BYTES, addr=self.addr)
@@ -86,7 +87,7 @@ class PostConnection(Connection):
             ) from exc
         frame = Frame(Kind.REPLY, 0, 0, "", body, (), len(body))
         if response.status_code == 200:
-            return Value(load_result(method, frame))
+            return Value(PickledResult(method, frame))
         if response.status_code in (400, STATUS_RAISED):
             return Error(load_exception(frame, addr=self.addr, method=method, machine=self.machine))
         raise ProtocolError(

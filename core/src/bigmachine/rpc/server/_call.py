@@ -8,9 +8,10 @@ import math
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import FrameType, GeneratorType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import trio
 
@@ -241,12 +242,28 @@ class Work(Protocol):
         """End it, if it can be ended; nobody waits for it any longer."""
 
 
+class CallSpan(Protocol):
+    """The span of one call that is traced, from its arrival to its result."""
+
+    def current(self) -> AbstractContextManager[None]:
+        """Make it the current span of a thread or task."""
+
+    def end(self, outcome: str, error: BaseException | None = None) -> None:
+        """End it: ``"returned"``, ``"raised"`` or ``"cancelled"``. The first time counts."""
+
+
+Trace: TypeAlias = Callable[[str, Mapping[str, str]], CallSpan]
+"""Begins the span of a call, given its method and its headers."""
+
+
 @dataclass
 class Pools:
     """The tasks and threads of a server, which run its methods."""
 
     tasks: TaskPool
     threads: ThreadPool
+    trace: Trace | None = None
+    """Traces the calls that have headers, if anybody wants to know of them."""
     is_closed: bool = False
     """Whether calls that come now are left unanswered, because the machine is about to end."""
     begun: int = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import trio
 
@@ -21,6 +21,7 @@ from .._streams import IncomingStream
 from ._call import Pools
 from ._frame_call import FrameCall
 from ._registry import Services
+from ._traced_call import TracedFrameCall
 
 logger = logging.getLogger("bigmachine.rpc")
 
@@ -141,10 +142,13 @@ class ServingConnection:
             error = dump_exception(CallError(exc))
             self._outbox.post_message(Kind.ERROR, stream, error, is_urgent=not self._calls)
             return
-        FrameCall(
+        new_call: Callable[..., FrameCall] = FrameCall
+        if frame.headers and self._pools.trace is not None:
+            new_call = functools.partial(TracedFrameCall, trace=self._pools.trace)
+        new_call(
             method,
-            frame,
-            self._open_uploads(stream, frame.aux) if frame.aux else (),
+            frame=frame,
+            uploads=self._open_uploads(stream, frame.aux) if frame.aux else (),
             outbox=self._outbox,
             running=self._calls,
             pools=self._pools,

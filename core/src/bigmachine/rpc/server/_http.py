@@ -9,6 +9,8 @@ in kind. Status 590 means that the method raised.
 from __future__ import annotations
 
 import contextlib
+import functools
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
@@ -23,6 +25,7 @@ from ._call import Pools
 from ._encodings import Encoding, JsonEncoding, PickleEncoding
 from ._post import PostCall
 from ._registry import Services
+from ._traced_call import TracedPostCall
 
 HEAD_TIMEOUT = 60.0
 """How long the head of a request may take, from the end of the one before, in seconds."""
@@ -124,7 +127,11 @@ class HttpConnection:
             method = self._services.find(name)
         except UsageError as exc:
             return STATUS_RAISED, encoding.dump_error(CallError(exc))
-        call = PostCall(method, args, kwargs, encoding=encoding, pools=self._pools)
+        new_call: Callable[..., PostCall] = PostCall
+        if self._pools.trace is not None and not method.is_of_supervisor:
+            fields = {name.decode(): value.decode("latin-1") for name, value in headers.items()}
+            new_call = functools.partial(TracedPostCall, trace=self._pools.trace, headers=fields)
+        call = new_call(method, args, kwargs, encoding=encoding, pools=self._pools)
         return await call.response()
 
     async def _body(self, headers: dict[bytes, bytes]) -> bytearray:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from ...errors import RemoteError, UsageError
+from ...logs._settings import apply_sent, settings_to_send
 from ...process import (
     close_in_children,
     module_path,
@@ -205,7 +206,8 @@ class _Process:
                 env=python_environ(),
             )
         with contextlib.suppress(OSError):  # it has ended: the first call says how
-            self._socket.sendall(pack({**module_path(), "argv": [*map(str, sys.argv)]}))
+            header = {**module_path(), "argv": [*map(str, sys.argv)], "logs": settings_to_send()}
+            self._socket.sendall(pack(header))
 
     def exchange(self, method: str, arguments: Payload) -> tuple[Kind, Payload]:
         """Send a call and wait for its reply; `EOFError` or `OSError` if the process ends."""
@@ -274,6 +276,7 @@ def main(header: dict[str, Any], fd: str, profiles_fd: str) -> None:
         close_in_children(each)
     threading.Thread(target=answer_machine, args=(profiles,), daemon=True).start()
     prepare_output()
+    apply_sent(header["logs"])
     pass_over_breakpoints()
     _failures.keep_none()
 

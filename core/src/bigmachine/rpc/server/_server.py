@@ -27,7 +27,7 @@ from .._frames import DEFAULT_LIMIT_BYTES
 from .._tasks import TaskPool
 from .._tls import TlsChannel
 from ._admission import Admission, AdmittingListener
-from ._call import Call, Pools
+from ._call import Call, Pools, Trace
 from ._connection import SILENCE_TIMEOUT, ServingConnection
 from ._http import HttpConnection
 from ._place_watch import PlaceWatch
@@ -45,7 +45,8 @@ class Server:
 
     Without an ``identity``, the listeners' streams must already be secure, as in-memory
     ones are. ``maxprocs`` bounds the threads that run ``def`` methods. A connection that
-    brings nothing for ``silence_timeout`` seconds is closed.
+    brings nothing for ``silence_timeout`` seconds is closed. ``trace`` begins the spans of calls
+    that come with a trace context.
     """
 
     def __init__(
@@ -56,8 +57,10 @@ class Server:
         maxprocs: int,
         limit_bytes: int = DEFAULT_LIMIT_BYTES,
         silence_timeout: float = SILENCE_TIMEOUT,
+        trace: Trace | None = None,
     ) -> None:
         self.services = services
+        self._trace = trace
         self._identity = identity
         self._context = identity.server_context() if identity is not None else None
         self._maxprocs = maxprocs
@@ -79,7 +82,7 @@ class Server:
         self._place_watch = PlaceWatch(threads.running)
         try:
             async with trio.open_nursery() as nursery:
-                self._pools = Pools(TaskPool(nursery), threads)
+                self._pools = Pools(TaskPool(nursery), threads, self._trace)
                 await trio.serve_listeners(
                     self._serve_stream,
                     [AdmittingListener(listener, self._admission) for listener in listeners],

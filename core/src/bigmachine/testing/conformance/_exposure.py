@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import stat
@@ -20,22 +21,20 @@ _OTHERS_ENTER = stat.S_IXGRP | stat.S_IXOTH
 class WrittenFiles:
     """Records the files that this process opens for writing, wherever they are.
 
-    It looks at each when it is made private or deleted, too. An audit hook stays for ever; it
-    does nothing outside the block.
+    It looks at each when it is made private or deleted, too.
     """
 
     def __init__(self) -> None:
         self._paths: set[str] = set()
         self._seen: list[tuple[str, bytes]] = []
-        self._is_active = False
 
     def __enter__(self) -> WrittenFiles:
-        self._is_active = True
-        sys.addaudithook(self._hear)
+        _have_hook()
+        _recorders.append(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._is_active = False
+        _recorders.remove(self)
 
     def exposed(self, *folders: str) -> list[tuple[str, bytes]]:
         """Return each recorded file, and each in ``folders``, that others may read; and its text.
@@ -50,9 +49,8 @@ class WrittenFiles:
             self._look(path)
         return self._seen
 
-    def _hear(self, event: str, arguments: tuple[object, ...]) -> None:
-        if not self._is_active:
-            return
+    def hear(self, event: str, arguments: tuple[object, ...]) -> None:
+        """Take an audit event of this process."""
         if event == "open":
             path, _, flags = arguments
             is_writing = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR)
@@ -70,6 +68,20 @@ class WrittenFiles:
             if _is_exposed(path):
                 with open(path, "rb") as file:
                     self._seen.append((path, file.read(_MAX_BYTES)))
+
+
+_recorders: list[WrittenFiles] = []
+
+
+@functools.cache
+def _have_hook() -> None:
+    """Have the process's events heard: by one hook, since none can be taken away again."""
+
+    def hear(event: str, arguments: tuple[object, ...]) -> None:
+        for recorder in _recorders:
+            recorder.hear(event, arguments)
+
+    sys.addaudithook(hear)
 
 
 class LogText(logging.Handler):

@@ -1,0 +1,66 @@
+"""Calls that arrive with a trace context: each is a span on the machine, around its method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .._frames import Frame, Kind, Payload
+from .._headers import load_headers
+from .._protocol import STATUS_RAISED
+from ._call import Call, CallSpan, Trace
+from ._frame_call import FrameCall
+from ._post import PostCall
+from ._registry import Method
+
+
+class _TracedCall(Call):
+    """What both kinds share: the span is current where the method runs."""
+
+    span: CallSpan
+    error: BaseException | None = None
+
+    def cancel(self) -> None:
+        self.span.end("cancelled")
+        super().cancel()
+
+    def raised(self, exc: BaseException) -> Callable[[], None]:
+        self.error = exc
+        return super().raised(exc)  # type: ignore[safe-super]  # the other base class's
+
+    def _run_in_thread(self) -> Callable[[], None]:
+        with self.span.current():
+            return super()._run_in_thread()
+
+    async def _run_async(self, begin: Callable[[], Any]) -> None:
+        with self.span.current():
+            await super()._run_async(begin)
+
+
+class TracedFrameCall(_TracedCall, FrameCall):
+    """A `FrameCall` whose frame has headers."""
+
+    def __init__(self, method: Method, frame: Frame, *args: Any, trace: Trace, **rest: Any) -> None:
+        super().__init__(method, frame, *args, **rest)
+        self.span = trace(self.method.name, load_headers(frame.headers))
+
+    def end_stream(self, error: Payload | None) -> None:
+        if error is None:
+            self.span.end("returned")
+        super().end_stream(error)
+
+    def _finish(self, kind: Kind, payload: Payload) -> None:
+        self.span.end("raised" if kind is Kind.ERROR else "returned", self.error)
+        super()._finish(kind, payload)
+
+
+class TracedPostCall(_TracedCall, PostCall):
+    """A `PostCall` of a request with other headers than ours."""
+
+    def __init__(self, *args: Any, trace: Trace, headers: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.span = trace(self.method.name, headers)
+
+    def _finish(self, status: int, body: bytes) -> None:
+        self.span.end("raised" if status == STATUS_RAISED else "returned", self.error)
+        super()._finish(status, body)

@@ -1,0 +1,105 @@
+"""Sessions that are not traced after all, spans that are lost, and calls by POST."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import pytest
+import trio
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+
+import bigmachine as bm
+from bigmachine.machine._spans import ReceivedSpans
+from bigmachine.otel import OpenTelemetry, _buffer
+from bigmachine.otel._buffer import SpanBuffer
+from bigmachine.rpc import PostConnection, dump_headers, http_client, pickle_call
+from bigmachine.testing import InProcessSystem
+from tests.unit.otel.services import Work
+from tests.unit.rpc.wires import DRIVER, MACHINE, serving
+
+
+def test_session_without_provider_warns_once_and_works(caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        caplog.at_level(logging.WARNING),
+        bm.Session(InProcessSystem, plugins=[OpenTelemetry()]) as session,
+    ):
+        [machine] = session.start(1, services={"Work": Work()})
+        assert machine.call("Work.add", 1, 2) == 3
+    [record] = caplog.records
+    assert "no TracerProvider of the OpenTelemetry SDK is set" in record.getMessage()
+
+
+def test_trace_that_is_not_sampled_has_no_spans_on_machines() -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(sampler=ALWAYS_OFF)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    with bm.Session(InProcessSystem, plugins=[OpenTelemetry(provider)]) as session:
+        [machine] = session.start(1, services={"Work": Work()})
+        assert machine.call("Work.add", 1, 2) == 3
+    assert exporter.get_finished_spans() == ()
+
+
+def test_machine_keeps_its_latest_spans_and_its_driver_says_how_many_are_lost(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Connection:
+        async def call(self, method: str, args: tuple[int, bool], kwargs: Mapping) -> object:
+            return await buffer.after(args[0], waits=args[1])
+
+    async def main() -> None:
+        nonlocal buffer
+        buffer = SpanBuffer()
+        provider = TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(buffer)
+        for number in range(25):
+            provider.get_tracer("t").start_span(str(number)).end()
+        await received.catch_up(Connection())
+        provider.get_tracer("t").start_span("last").end()
+        await received.catch_up(Connection())
+        assert (await buffer.after(26, waits=False)) == (26, [])
+
+    buffer: SpanBuffer
+    monkeypatch.setattr(_buffer, "MAX_SPANS", 10)
+    monkeypatch.setattr(_buffer, "_BATCH", 3)
+    names: list[str] = []
+    received = ReceivedSpans("m0", take=lambda _, spans: names.extend(s["name"] for s in spans))
+    trio.run(main)
+    assert names == [*map(str, range(15, 25)), "last"]
+    [record] = caplog.records
+    assert record.getMessage().startswith("m0: 15 spans of its traces are lost")
+
+
+def test_context_of_call_by_post_is_in_its_http_headers() -> None:
+    class Span:
+        @contextmanager
+        def current(self) -> Iterator[None]:
+            seen.append("in")
+            yield
+            seen.append("out")
+
+        def end(self, outcome: str, error: BaseException | None = None) -> None:
+            seen.append((outcome, str(error)))
+
+    def begin(method: str, headers: Mapping[str, str]) -> Span:
+        seen.append((method, headers["traceparent"]))
+        return Span()
+
+    async def main() -> None:
+        async with (
+            serving(Work(), trace=begin) as (_, address),
+            http_client(DRIVER) as http,
+        ):
+            post = PostConnection(http, base=f"https://{address}", addr="a", machine=MACHINE.name)
+            call = pickle_call("S.fail", (), {})
+            headers = dump_headers({"traceparent": "00-1-2-01"})
+            outcome = await post.outcome(call._replace(headers=headers))
+            assert isinstance(outcome.error, LookupError)
+
+    seen: list[object] = []
+    trio.run(main)
+    assert seen == [("S.fail", "00-1-2-01"), "in", "out", ("raised", "no such row")]
