@@ -92,6 +92,8 @@ def find_console() -> Console | str:
     """Return what the user types in now, or why there is nothing."""
     if not isinstance(builtins.input, BuiltinFunctionType):  # a notebook's, or another shell's
         return Console(sys.stdout)
+    if os.environ.get("CI"):
+        return "this is continuous integration, as the variable CI says"
     if not _is_terminal(sys.stdin):
         return "standard input is not a terminal"
     output = next((each for each in (sys.stdout, sys.stderr) if _is_terminal(each)), None)
@@ -103,10 +105,13 @@ def find_console() -> Console | str:
     return Console(output)
 
 
+def is_interactive() -> bool:
+    """Whether somebody types this program, in a notebook or at Python's prompt."""
+    return hasattr(sys, "ps1")
+
+
 def is_user_typing() -> bool:
     """Whether an interactive Python waits for the user's next statement, and runs none now."""
-    if not hasattr(sys, "ps1"):
-        return False
     namespace = sys.modules["__main__"].__dict__
     main_thread = threading.main_thread().ident or 0
     frame = sys._current_frames().get(main_thread)

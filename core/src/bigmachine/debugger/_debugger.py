@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import logging
 import os
 import sys
+import threading
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NamedTuple
 
 import trio
@@ -16,7 +18,7 @@ from ..errors import NotSupportedError, UsageError, sanitize, sanitize_line
 from ..machine._link import follow
 from ..machine._time_limits import TimeLimits
 from ..rpc import Connection, ConnectionLost
-from ._console import Console, find_console, is_user_typing
+from ._console import Console, find_console, is_interactive, is_user_typing
 from ._protocol import Reply, Stop
 
 logger = logging.getLogger("bigmachine.machine")
@@ -39,8 +41,8 @@ class SessionDebugger:
     While any waits, the time limits of the session's calls stand still.
     """
 
-    def __init__(self, session: str) -> None:
-        self.session = session
+    def __init__(self) -> None:
+        self.pid = os.getpid()
         self.time_limits = TimeLimits()
         self.machines: dict[str, DebuggedMachine] = {}
         """Those that can be reached, by their addresses."""
@@ -105,7 +107,8 @@ class SessionDebugger:
                 console = await self._console(machine, stop)
                 if isinstance(console, Console):
                     try:
-                        await self._converse(console, machine, stop)
+                        async with _alone():
+                            await self._converse(console, machine, stop)
                         return
                     except Exception as exc:
                         # Of somebody's input(), as of a notebook that is run by a program.
@@ -123,16 +126,24 @@ class SessionDebugger:
     async def _console(self, machine: DebuggedMachine, stop: Stop) -> Console | str:
         if os.environ.get("PYTHONBREAKPOINT") == "0":
             return ""
-        if is_user_typing():
-            logger.warning(
-                "%s: stopped at %s; the debugger begins with the next statement that takes a "
-                "moment, such as the result() of its future",
-                machine.name,
-                sanitize_line(stop.place),
-            )
-            while is_user_typing():
-                await trio.sleep(_POLL_SECONDS)
+        await self._wait_for_statement(machine, stop)
         return find_console()
+
+    async def _wait_for_statement(self, machine: DebuggedMachine, stop: Stop) -> None:
+        """In an interactive Python, wait until it runs a statement that is not about to end."""
+        is_told = False
+        was_typing = True
+        while is_interactive() and (is_user_typing() or was_typing):
+            was_typing = is_user_typing()
+            if was_typing and not is_told:
+                is_told = True
+                logger.warning(
+                    "%s: stopped at %s; the debugger begins with the next statement that takes a "
+                    "moment, such as the result() of its future",
+                    machine.name,
+                    sanitize_line(stop.place),
+                )
+            await trio.sleep(_POLL_SECONDS)
 
     async def _converse(self, console: Console, machine: DebuggedMachine, stop: Stop) -> None:
         sources = _sources(stop.files)
@@ -174,6 +185,20 @@ class SessionDebugger:
 
 sessions: weakref.WeakSet[SessionDebugger] = weakref.WeakSet()
 """Those of the sessions of this process."""
+
+
+_conversation = threading.Lock()
+
+
+@contextlib.asynccontextmanager
+async def _alone() -> AsyncIterator[None]:
+    """Wait until no other session of this process has the terminal; each has its own loop."""
+    while not _conversation.acquire(blocking=False):
+        await trio.sleep(_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        _conversation.release()
 
 
 async def _ask(machine: DebuggedMachine, method: str, *args: Any) -> Any:

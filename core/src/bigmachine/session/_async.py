@@ -220,7 +220,7 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
                 stderr=self._stderr,
                 logs=self._logs,
                 on_freed=self._meter.freed,
-                debugger=SessionDebugger(self.name),
+                debugger=SessionDebugger(),
             )
             self._watch(nursery, self._fleet)
             await nursery.start(serve_local_socket, self._board, self)
