@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import cmd
 import contextlib
 import io
 import os
@@ -111,15 +112,16 @@ def is_interactive() -> bool:
 
 
 def is_user_typing() -> bool:
-    """Whether an interactive Python waits for the user's next statement, and runs none now."""
+    """Whether the user types something else now: a statement, or what pdb asks for here."""
     namespace = sys.modules["__main__"].__dict__
-    main_thread = threading.main_thread().ident or 0
-    frame = sys._current_frames().get(main_thread)
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
     while frame is not None:
+        if frame.f_code is cmd.Cmd.cmdloop.__code__:
+            return True
         if frame.f_globals is namespace:
             return False
         frame = frame.f_back
-    return True
+    return is_interactive()
 
 
 def _is_terminal(stream: Any) -> bool:

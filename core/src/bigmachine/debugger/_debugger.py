@@ -130,10 +130,10 @@ class SessionDebugger:
         return find_console()
 
     async def _wait_for_statement(self, machine: DebuggedMachine, stop: Stop) -> None:
-        """In an interactive Python, wait until it runs a statement that is not about to end."""
+        """Wait while the user types elsewhere, and until a statement runs that takes a moment."""
         is_told = False
-        was_typing = True
-        while is_interactive() and (is_user_typing() or was_typing):
+        was_typing = is_interactive()
+        while is_user_typing() or was_typing:
             was_typing = is_user_typing()
             if was_typing and not is_told:
                 is_told = True
