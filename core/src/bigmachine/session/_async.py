@@ -208,7 +208,7 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
                 stderr=self._stderr,
                 logs=self._logs,
                 on_freed=self._meter.freed,
-                debugger=SessionDebugger(self.name),
+                debugger=SessionDebugger(),
             )
             self._starter = Starter(
                 self._plugins,
