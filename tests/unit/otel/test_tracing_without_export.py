@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -19,6 +20,7 @@ from bigmachine.otel import OpenTelemetry, _buffer
 from bigmachine.otel._buffer import SpanBuffer
 from bigmachine.rpc import PostConnection, dump_headers, http_client, pickle_call
 from bigmachine.testing import InProcessSystem
+from tests.support.waiting import until
 from tests.unit.otel.services import Work
 from tests.unit.rpc.wires import DRIVER, MACHINE, serving
 
@@ -32,6 +34,25 @@ def test_session_without_provider_warns_once_and_works(caplog: pytest.LogCapture
         assert machine.call("Work.add", 1, 2) == 3
     [record] = caplog.records
     assert "no TracerProvider of the OpenTelemetry SDK is set" in record.getMessage()
+
+
+def test_machine_without_opentelemetry_works_and_says_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    observer = OpenTelemetry(provider)
+    monkeypatch.setitem(sys.modules, "bigmachine.otel._machine", None)
+    with bm.Session(InProcessSystem, plugins=[observer]) as session:
+        [machine] = session.start(1, services={"Work": Work()})
+        assert machine.call("Work.add", 1, 2) == 3
+        until(lambda: len(caplog.records) >= 2)
+    of_machine, of_driver = (record.getMessage() for record in caplog.records)
+    assert of_machine.startswith("this machine can't trace calls: ")
+    assert of_driver == "m0: its traces are missing: this machine does not trace calls"
+    names = [span.name for span in exporter.get_finished_spans()]
+    assert names.count("Work/add") == 1
 
 
 def test_trace_that_is_not_sampled_has_no_spans_on_machines() -> None:
