@@ -5,6 +5,7 @@ from __future__ import annotations
 import trio
 
 import bigmachine as bm
+from bigmachine.debug._text import status_text
 from bigmachine.session._silence import Silence
 from tests.support.services import Echo
 
@@ -45,6 +46,27 @@ def test_silent_machines_are_kept_if_the_system_restores_access(run):
             assert [machine.state for machine in machines] == [bm.State.RUNNING] * 3
             assert restorer.silent[1] == {"m0", "m1"}
             assert len(restorer.times) <= 4  # no more once they answer
+
+    run(test)
+
+
+def test_silent_machine_stands_out_until_it_replies(run):
+    async def test(kit):
+        async with kit.session() as session:
+            machines = await session.start(2, services=SERVICES)
+
+            def silent():
+                text = status_text(session._board.status())
+                assert text.count("SILENT") == sum(machine.is_silent for machine in machines)
+                return [machine.name for machine in machines if machine.is_silent]
+
+            assert silent() == []
+            kit.system.partition(machines[1])
+            await trio.sleep(kit.timings.timeout * 0.9)
+            assert silent() == ["m1"]
+            kit.system.heal(machines[1])
+            await trio.sleep(kit.timings.timeout * 2)
+            assert silent() == []
 
     run(test)
 

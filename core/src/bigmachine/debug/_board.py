@@ -123,6 +123,7 @@ class StatusBoard:
             maxprocs=machine.maxprocs if machine is not None and state == "running" else None,
             reply_time=sorted(replies)[len(replies) // 2] if replies else None,
             silent_for=machine.keepalive_age if machine is not None else None,
+            is_silent=machine is not None and machine.is_silent,
             is_healthy=record.is_healthy,
             notice=sanitize_line(record.notice),
             error=sanitize_line(record.error),

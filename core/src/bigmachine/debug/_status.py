@@ -28,6 +28,8 @@ class MachineStatus:
     """How long the replies to its last keepalives took, the median."""
     silent_for: float | None = None
     """Since its last reply to a keepalive."""
+    is_silent: bool = False
+    """Whether it is late with its reply to one."""
     measured_ago: float | None = None
     """The age of what follows, which the machine has measured."""
     cpus: float | None = None

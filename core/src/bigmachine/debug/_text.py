@@ -60,7 +60,10 @@ def _facts(machine: MachineStatus) -> Iterator[str]:
         yield f"{machine.calls_in_flight:.0f} calls in flight"
     if machine.calls_per_second:
         yield f"{machine.calls_per_second:.1f} calls/s"
-    if machine.reply_time is not None:
+    if machine.is_silent:
+        age = machine.silent_for
+        yield "SILENT" + (f": its last reply came {duration_text(age)} ago" if age else "")
+    elif machine.reply_time is not None:
         yield f"replies in {machine.reply_time * 1000:.1f} ms"
     if not machine.is_healthy:
         yield "UNHEALTHY: it has used 95 % of its memory"

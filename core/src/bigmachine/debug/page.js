@@ -60,6 +60,7 @@ function phase(m) {
 function remark(m) {
   const parts = phase(m);
   if (m.error) parts.push(element("span", { className: "bad" }, m.error));
+  if (m.is_silent) parts.push(element("span", { className: "bad" }, m.silent_for === null ? "no reply" : `no reply for ${duration(m.silent_for)}`));
   if (!m.is_healthy) parts.push(element("span", { className: "bad" }, "memory nearly full"));
   if (m.notice) parts.push(m.notice);
   if (m.is_slow) parts.push(m.is_slow);
@@ -123,7 +124,7 @@ function rowOf(machine) {
 }
 
 function fill({ row, shown }, machine) {
-  row.className = [machine.state, machine.error ? "failed" : "", machine.is_slow ? "slow" : ""].join(" ").trim();
+  row.className = [machine.state, machine.error ? "failed" : "", machine.is_silent ? "silent" : "", machine.is_slow ? "slow" : ""].join(" ").trim();
   // One that does not run has no measures, and more to say.
   const isWide = machine.state !== "running";
   row.lastChild.colSpan = isWide ? MEASURES.length + 1 : 1;

@@ -108,6 +108,11 @@ class AsyncMachine(Handle):
         return None if replied_at is None else time.monotonic() - replied_at
 
     @property
+    def is_silent(self) -> bool:
+        """Whether it is late with its reply to a keepalive, and may have ended or hang."""
+        return self._controller.keepalive.is_silent
+
+    @property
     def notices(self) -> list[Notice]:
         """What its provider has announced about it so far; only for an owned machine."""
         return [*self._controller.notices.all]

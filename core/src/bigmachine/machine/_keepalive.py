@@ -48,6 +48,8 @@ class KeepaliveMonitor:
         """How long the last replies took, in seconds, the newest last."""
         self.replied_at: float | None = None
         """When the last reply came, on `time.monotonic`; None before the first."""
+        self.is_silent = False
+        """Whether the present question has got no reply in time, and nobody knows why."""
         self._name = name
         self._link = link
         self._timings = timings
@@ -56,7 +58,7 @@ class KeepaliveMonitor:
         self._explain = explain
         self._stop = stop
         self._notify = notify
-        self._set_silent = set_silent
+        self._tell_silent = set_silent
         self._is_healthy = True
         self._hurry = RepeatedEvent()
 
@@ -103,6 +105,10 @@ class KeepaliveMonitor:
         self.replied_at = time.monotonic()
         self._set_health(reply)
         return now
+
+    def _set_silent(self, is_silent: bool) -> None:
+        self.is_silent = is_silent
+        self._tell_silent(is_silent)
 
     def _judge(self, gone: Termination | None, silence: float) -> None:
         """Stop a machine that is known to be gone, or was silent for too long."""

@@ -109,6 +109,11 @@ class Machine(Handle):
         return self._machine.keepalive_age
 
     @property
+    def is_silent(self) -> bool:
+        """Whether it is late with its reply to a keepalive, and may have ended or hang."""
+        return self._machine.is_silent
+
+    @property
     def notices(self) -> list[Notice]:
         """What its provider has announced about it so far; only for an owned machine."""
         return self._machine.notices
