@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from trio.testing import wait_all_tasks_blocked
 
 import bigmachine as bm
 from bigmachine.machine._spans import ReceivedSpans
@@ -82,7 +83,12 @@ def test_machine_keeps_its_latest_spans_and_its_driver_says_how_many_are_lost(
         await received.catch_up(Connection())
         provider.get_tracer("t").start_span("last").end()
         await received.catch_up(Connection())
-        assert (await buffer.after(26, waits=False)) == (26, [])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(received.ask, Connection())
+            nursery.start_soon(received.ask, Connection())
+            await wait_all_tasks_blocked()
+            provider.get_tracer("t").start_span("asked for twice").end()
+        assert (await buffer.after(27, waits=False)) == (27, [])
 
     buffer: SpanBuffer
     monkeypatch.setattr(_buffer, "MAX_SPANS", 10)
@@ -90,7 +96,7 @@ def test_machine_keeps_its_latest_spans_and_its_driver_says_how_many_are_lost(
     names: list[str] = []
     received = ReceivedSpans("m0", take=lambda _, spans: names.extend(s["name"] for s in spans))
     trio.run(main)
-    assert names == [*map(str, range(15, 25)), "last"]
+    assert names == [*map(str, range(15, 25)), "last", "asked for twice"]
     [record] = caplog.records
     assert record.getMessage().startswith("m0: 15 spans of its traces are lost")
 
