@@ -39,8 +39,13 @@ COMMANDS = """\
 |---|---|
 | `bigmachine systems` | lists the installed systems and their options, and how to install the others; `--json` is for programs |
 | `bigmachine check SYSTEM` | shows whether sessions would work [on your account](ec2.md#will-it-work-on-your-account), at no cost; the exit status is 1 if not; `--json` is for programs |
+| `bigmachine doctor [SYSTEM]` | finds out [what is wrong](machines.md#the-command-line) here and at providers, and what to do; the exit status is 1 if anything is |
 | `bigmachine env [SCRIPT]` | prints what would be [sent](environment.md) to machines that have none of your code |
-| `bigmachine ps [SYSTEM ...]` | lists the [resources of sessions](machines.md#leftovers-and-how-to-free-them), who drives them, and their cost; `--json` is for programs |
+| `bigmachine run SCRIPT` | runs a program whose sessions name no system on [one of your choice](machines.md#options): `--system`, `-o`, and `--` before its arguments |
+| `bigmachine ps [SYSTEM ...]` | lists the sessions that run on this computer, and the [resources of sessions](machines.md#leftovers-and-how-to-free-them), who drives them, and their cost; `--json` is for programs |
+| `bigmachine top` | shows the machines of a [running session](debug.md#from-another-terminal), live |
+| `bigmachine profile` | shows where the CPU time, or with `--heap` the memory, of a [running session](debug.md#from-another-terminal) goes; `-o` and `--flame` write files |
+| `bigmachine dump` | writes all that a running session can show of itself into one [archive](debug.md#from-another-terminal) |
 | `bigmachine reap [SYSTEM] [SESSION ...]` | frees the [leftovers](machines.md#leftovers-and-how-to-free-them) of dead drivers, or sessions by name; `--dry-run`, `--yes` |
 | `bigmachine conformance NAME` | proves that a backend keeps its [contract](backend-contract.md); needs `pip install "bigmachine[testing]"` |
 | `bigmachine new-backend NAME` | writes a package with a backend that works, to start your own from |

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,18 @@ def _no_progress() -> Iterator[None]:
     """Have standard error be the same, however long a start takes on a busy computer."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BIGMACHINE_PROGRESS", "off")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_sockets() -> Iterator[None]:
+    """Have the sessions of these tests found by no other program of the user, nor theirs here."""
+    # Not pytest's own folder: the path of a socket has at most 107 bytes.
+    with (
+        tempfile.TemporaryDirectory(prefix="bm-", dir="/tmp") as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("XDG_RUNTIME_DIR", folder)
         yield
 
 

@@ -21,6 +21,28 @@ with bm.Session("local") as another:
     another.start(2, services={"Dice": Dice(6)})
 """
 
+TALKER = """\
+class Talker:
+    def say(self, text):
+        import logging
+        print("printed", text)
+        logging.getLogger("talker").warning("logged %s", text)
+
+talking = bm.Session("local")
+[talker] = talking.start(1, services={"Talker": Talker()})
+"""
+SAY = "talker.call('Talker.say', '{0}')"
+
+
+CELLS = [
+    IS_INTERACTIVE,
+    PROGRESS,
+    TALKER,
+    SAY.format("here"),
+    SAY.format("there"),
+    "talking.shutdown()",
+]
+
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory) -> dict[str, str]:
@@ -30,7 +52,7 @@ def outputs(tmp_path_factory) -> dict[str, str]:
     with warnings.catch_warnings():
         warnings.simplefilter("default")  # Jupyter's own warnings are no errors here
         notebook = nbformat.read(NOTEBOOK, as_version=4)
-        notebook.cells += map(nbformat.v4.new_code_cell, [IS_INTERACTIVE, PROGRESS])
+        notebook.cells += map(nbformat.v4.new_code_cell, CELLS)
         folder = str(tmp_path_factory.mktemp("notebook"))
         client = nbclient.NotebookClient(
             notebook, timeout=60, kernel_name="python3", resources={"metadata": {"path": folder}}
@@ -100,3 +122,10 @@ def test_cell_shows_what_came_of_a_start_in_place_of_its_progress(outputs):
         "env: BIGMACHINE_PROGRESS=on",
         "2 machines are running on local",
     ]
+
+
+def test_output_of_machine_is_shown_in_the_cell_that_called(outputs):
+    for place in ("here", "there"):
+        shown = outputs[SAY.format(place).splitlines()[0]]
+        for line in (f"m0: printed {place}", f"m0: logged {place}"):
+            assert line in shown.splitlines()

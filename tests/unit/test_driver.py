@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 import bigmachine as bm
-from bigmachine._driver import Driver, _command
+from bigmachine._driver import Driver, program_text
 from tests.support.drivers import IDLE, driver
 
 
@@ -45,7 +45,7 @@ def test_driver_text_fits_labels_of_all_providers_and_can_be_parsed():
     ],
 )
 def test_command_has_no_value_of_the_command_line(argv, command):
-    assert _command(argv) == command
+    assert program_text(argv) == command
 
 
 def test_user_without_an_entry_has_no_name(monkeypatch):

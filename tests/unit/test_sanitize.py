@@ -101,9 +101,20 @@ def test_messages_of_errors_are_sanitized():
     errors = [
         bm.StartError(evil),
         bm.MachineStopped(evil, machine="m0"),
+        bm.MachineStopped("m0 stopped", machine="m0", output=f"first\n{evil}"),
         bm.BootError("m0 did not boot", machine="m0", console=f"first\n{evil}"),
         bm.RemoteError("failed", traceback=f"Traceback\n  {evil}"),
     ]
     for error in errors:
         assert str(error).endswith("evil \\x00")
     assert str(bm.Notice("interruption", evil)) == "evil \\x00"
+
+
+def test_message_of_stopped_machine_quotes_a_few_lines_of_bounded_length():
+    output = "\n".join(f"{i} {'x' * 5000}" for i in range(100))
+    error = bm.MachineStopped("m0 stopped: why", machine="m0", output=output)
+    first, heading, *quoted = str(error).split("\n")
+    assert (first, heading) == ("m0 stopped: why", "The last lines of m0:")
+    assert [line.split()[0] for line in quoted] == [str(i) for i in range(80, 100)]
+    assert all(len(line) < 1010 for line in quoted)
+    assert error.output == output

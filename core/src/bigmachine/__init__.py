@@ -16,6 +16,7 @@ The layers, each of which imports only those below it:
     7  session/              what a driver opens: async, and its sync API
     6  debug/                a look inside a running session
        otel/                 its traces, by OpenTelemetry
+       debugger/             pdb on machines, at the driver's terminal
        progress/             what a person sees while machines start
     5  machine/              one machine, seen from the driver
     4  boot/  reaper/        how a bare machine comes up; what frees leftovers of dead drivers
@@ -54,11 +55,13 @@ if TYPE_CHECKING:
     from ._values import Instance as Instance
     from ._values import Keepalive as Keepalive
     from ._values import LoadInfo as LoadInfo
+    from ._values import LogLine as LogLine
     from ._values import MachineInfo as MachineInfo
     from ._values import MemoryInfo as MemoryInfo
     from ._values import Notice as Notice
     from ._values import State as State
     from ._values import Termination as Termination
+    from .debugger._post_mortem import post_mortem as post_mortem
     from .errors import BigmachineError as BigmachineError
     from .errors import BootError as BootError
     from .errors import CallTimeout as CallTimeout
@@ -108,9 +111,10 @@ _HOMES = {
         "SessionClosed SessionOpened"
     ),
     "_values": (
-        "Cost CostGroup DiskInfo EnvironmentOptions Instance Keepalive LoadInfo MachineInfo "
-        "MemoryInfo Notice State Termination"
+        "Cost CostGroup DiskInfo EnvironmentOptions Instance Keepalive LoadInfo LogLine "
+        "MachineInfo MemoryInfo Notice State Termination"
     ),
+    "debugger._post_mortem": "post_mortem",
     "errors": (
         "BigmachineError BootError CallTimeout IncompleteListError MachineError MachineStopped "
         "NotSupportedError PluginError ProtocolError RemoteError RpcError StartError StopReason "

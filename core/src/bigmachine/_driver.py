@@ -47,7 +47,7 @@ class Driver:
         """Return this process."""
         pid = os.getpid()
         started, _ = _started(pid)
-        return cls(pid, started, _place(), socket.gethostname(), _user(), _command(sys.argv))
+        return cls(pid, started, _place(), socket.gethostname(), _user(), program_text(sys.argv))
 
     @classmethod
     def parse(cls, text: str, *, host: str = "") -> Driver:
@@ -108,7 +108,7 @@ def _user() -> str:
         return ""
 
 
-def _command(argv: Sequence[str]) -> str:
+def program_text(argv: Sequence[str]) -> str:
     """Return ``"train.py --epochs -v"``: of each argument, nothing but the name of an option."""
     path = Path(argv[0] if argv else "")
     name = path.parent.name if path.name == "__main__.py" else path.name  # python -m NAME

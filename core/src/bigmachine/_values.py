@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import enum
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -181,6 +182,37 @@ class LinePart(bytes):
     """
 
     __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line that a machine has printed, or a record that was logged there.
+
+    ``str`` of it is for people, harmless on a terminal, and begins with the machine's name.
+    """
+
+    time: float
+    """When it arrived; of a record, when it was logged, by the machine's clock. Since 1970."""
+    machine: str
+    """The machine's short name."""
+    text: str
+    """Without its newline, sanitized. A record's message and traceback may be of several lines."""
+    level: int | None = None
+    """Of a record, as in `logging`; None if it was printed."""
+    logger: str | None = None
+    """The name of a record's logger; None if it was printed."""
+    lost: int = 0
+    """If not 0, so many lines are no longer there, in whose place this one is."""
+
+    @property
+    def full_text(self) -> str:
+        """The text, after the level and the logger of a record: ``WARNING work: half done``."""
+        if self.level is None:
+            return self.text
+        return f"{logging.getLevelName(self.level)} {self.logger}: {self.text}"
+
+    def __str__(self) -> str:
+        return "\n".join(f"{self.machine}: {line}" for line in self.full_text.split("\n"))
 
 
 @dataclass(frozen=True, slots=True)

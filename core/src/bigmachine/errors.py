@@ -11,7 +11,7 @@
     ├ StartError                    refused by the provider: quota, credentials, capacity
     ├ MachineError   .machine
     │ ├ BootError                   phase, console tail
-    │ └ MachineStopped              .reason says why
+    │ └ MachineStopped              .reason says why, .output is the last it printed
     └ RpcError       .addr .method
       ├ CallTimeout(TimeoutError)   not done within the timeout of `Machine.with_options`
       ├ TransportError  temporary   may or may not have run
@@ -30,6 +30,9 @@ import enum
 import re
 from collections.abc import Sequence
 from typing import Any
+
+_QUOTED_LINES = 20  # of what a machine has printed, in the message of its end
+_QUOTED_CHARACTERS = 1000  # of each line
 
 
 class StopReason(enum.Enum):
@@ -140,13 +143,30 @@ class BootError(MachineError):
 
 
 class MachineStopped(MachineError):
-    """The machine is ``STOPPED``, so the call can't be made, or was cut off."""
+    """The machine is ``STOPPED``, so the call can't be made, or was cut off.
+
+    ``output`` is the last that the machine has printed and logged, 64 KiB at most, if it did not
+    end as its driver wanted. The last lines of it are in the message.
+    """
 
     def __init__(
-        self, message: str, *, machine: str = "", reason: StopReason = StopReason.EXITED
+        self,
+        message: str,
+        *,
+        machine: str = "",
+        reason: StopReason = StopReason.EXITED,
+        output: str = "",
     ) -> None:
         super().__init__(message, machine=machine)
         self.reason = reason
+        self.output = output
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        lines = self.output.rsplit("\n", _QUOTED_LINES)[-_QUOTED_LINES:]
+        if quoted := "\n".join(map(_shortened, lines)):
+            text += f"\nThe last lines of {self.machine}:\n{_indented(quoted)}"
+        return text
 
 
 class RpcError(BigmachineError):
@@ -201,6 +221,7 @@ class RemoteError(RpcError):
         super().__init__(message, addr=addr, method=method)
         self.type_name = type_name
         self.traceback = traceback
+        self.failure = ""  # its key on the machine, if that keeps its frames
 
     def __str__(self) -> str:
         return super().__str__() + _remote_traceback(self.traceback)
@@ -263,6 +284,10 @@ def _sanitized_line(line: str, *, colors: bool) -> str:
 
 def _remote_traceback(text: str) -> str:
     return f"\nTraceback on the machine:\n{_indented(text)}" if text else ""
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= _QUOTED_CHARACTERS else f"{line[:_QUOTED_CHARACTERS]}…"
 
 
 def _indented(text: str) -> str:

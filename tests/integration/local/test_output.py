@@ -55,7 +55,7 @@ def test_program_ends_as_usual_whatever_its_stderr_is(preexec: Callable[[], None
 def test_log_tells_what_happens_in_plain_sentences_and_nothing_else(caplog):
     class Greeter:
         def greet(self):
-            logging.getLogger("app").info("not configured on the machine")
+            logging.getLogger("app").info("a call")
             return "hello"
 
     with caplog.at_level(logging.INFO), bm.Session("local", name="Ada") as session:
@@ -72,6 +72,9 @@ def test_log_tells_what_happens_in_plain_sentences_and_nothing_else(caplog):
     ]
     running = sorted(text for _, _, text in lines[2:4])
     assert [text.partition(",")[0] for text in running] == ["m0 is running", "m1 is running"]
+    greeted = ("app", "INFO", "m0: a call"), ("app", "INFO", "m1: a call")
+    assert sorted(line for line in lines if line[0] == "app") == [*greeted]
+    lines = [line for line in lines if line[0] != "app"]
     assert sorted(lines[4:6], key=lambda line: line[2]) == [
         ("machine", "INFO", "m0 stopped: it was shut down"),
         ("machine", "INFO", "m1 stopped: it was cancelled"),
@@ -93,7 +96,7 @@ class Worker:
         for _ in range(3):
             warnings.warn("careful", stacklevel=1)
         logging.getLogger("app").warning("a warning")
-        logging.getLogger("app").info("only if logging is configured on the machine")
+        logging.getLogger("app").info("only if the driver wants it")
 
 
 class CallingStream(io.StringIO):
@@ -106,7 +109,8 @@ class CallingStream(io.StringIO):
         return super().write(text)
 
 
-def test_progress_characters_and_warnings_of_machine_are_shown_after_its_name():
+def test_progress_characters_and_warnings_of_machine_are_shown_after_its_name(monkeypatch):
+    monkeypatch.setattr(logging.root, "handlers", [])  # as if pytest had not configured it
     with contextlib.redirect_stderr(CallingStream()) as stderr, bm.Session("local") as session:
         [machine] = session.start(1, services={"Worker": Worker()}, environ={"LC_ALL": "C"})
         stderr.call = lambda: machine.call("Worker.show", "")

@@ -312,7 +312,7 @@ def test_machine_using_95_percent_of_its_memory_is_unhealthy(small_cgroup, caplo
 def test_errors_survive_pickling():
     for error in (
         bm.BootError("m", machine="m1", phase="p", console="c"),
-        bm.MachineStopped("m", machine="m1", reason=bm.StopReason.OOM),
+        bm.MachineStopped("m", machine="m1", reason=bm.StopReason.OOM, output="last"),
         bm.RemoteError("m", addr="a", method="x.y", type_name="T", traceback="tb"),
     ):
         copy = pickle.loads(pickle.dumps(error))

@@ -42,7 +42,7 @@ def test_missing_command_shows_help_and_fails(capsys) -> None:
 def test_unknown_command_fails_with_status_2() -> None:
     done = run("sistems")
     assert done.returncode == 2
-    assert "invalid choice: 'sistems'" in done.stderr
+    assert "error: no command 'sistems'; did you mean 'systems'?" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,19 @@ def test_unknown_argument_says_how_options_are_written(capsys, argv, hint) -> No
     assert caught.value.code == 2
     unknown = " ".join(argv[2:])
     assert capsys.readouterr().err.endswith(f"unrecognized arguments: {unknown}{hint}\n")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["xyz"], "no command 'xyz'; there is systems, check, "),
+        (["top", "--sesion", "x"], "unrecognized arguments: --sesion x; did you mean '--session'?"),
+    ],
+)
+def test_unknown_word_of_command_line_gets_a_hint(capsys, argv, message) -> None:
+    with pytest.raises(SystemExit):
+        main(argv)
+    assert message in capsys.readouterr().err
 
 
 def test_bigmachine_error_is_printed_without_traceback(install, capsys, monkeypatch) -> None:

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import socket
 
 import pytest
 
-from bigmachine.cli import main
+import bigmachine as bm
+from bigmachine.cli import _running_text, main
+from bigmachine.debug._socket_folder import socket_folder
+from bigmachine.testing import InProcessSystem
 
 NAME = "train-0123abcd"
+
+
+class Echo:
+    def echo(self, value: int) -> int:
+        return value
+
+
+class ShelvedSystem(InProcessSystem):
+    """A system whose sessions are on the shelf, too."""
+
+    name = "shelf"
 
 
 def lines(capsys) -> list[str]:
@@ -143,16 +159,16 @@ def test_ps_json_has_sessions_resources_and_drivers(resources, dead_driver, remo
 def test_ps_queries_all_capable_systems_and_succeeds_if_one_answers(resources, capsys):
     assert main(["ps"]) == 0
     out, err = capsys.readouterr()
-    assert out == "No session has resources on shelf.\n"
+    assert out == "No session runs on this computer or has resources on shelf.\n"
     assert "bigmachine: cannot query ec2: region: set neither" in err
     assert "local" not in out + err
 
 
-def test_ps_fails_if_no_system_answers(resources, capsys):
+def test_systems_that_were_not_named_and_do_not_answer_are_a_remark(resources, capsys):
     resources.folder.rmdir()
-    assert main(["ps"]) == 1
+    assert main(["ps"]) == 0
     out, err = capsys.readouterr()
-    assert out == ""
+    assert out == "No session runs on this computer.\n"
     assert "cannot query shelf: there is no shelf at" in err
 
 
@@ -163,9 +179,45 @@ def test_ps_fails_if_named_system_does_not_answer(resources, capsys):
     assert "cannot query ec2" in err
 
 
-def test_ps_refuses_system_without_instances_capability(resources, capsys):
-    assert main(["ps", "local"]) == 1
-    assert "system 'local' has no 'instances' capability" in capsys.readouterr().err
+def test_ps_of_system_that_lists_nothing_shows_sessions_that_run_here(capsys):
+    assert main(["ps", "local"]) == 0
+    assert capsys.readouterr().out == "No session has resources on local.\n"
+    with bm.Session(InProcessSystem(), name="here") as session:
+        session.start(2, services={"Echo": Echo()})
+        name = session.name.removesuffix(".bigmachine")
+        assert main(["ps"]) == 0
+        out = capsys.readouterr().out
+        assert f"{name} on in-process, began " in out
+        assert f"pid {os.getpid()} (" in out
+        assert re.search(r"^  m1  .*  running$", out, re.M)
+        assert main(["ps", "local"]) == 0
+        assert name not in capsys.readouterr().out
+        main(["ps", "--json"])
+        [shown] = json.loads(capsys.readouterr().out)["sessions"]
+        assert (shown["session"], len(shown["resources"])) == (session.name, 2)
+        assert shown["driver"]["is_alive"]
+
+
+def test_session_that_its_provider_lists_is_shown_once(resources, live_driver, capsys):
+    with bm.Session(ShelvedSystem()) as session:
+        resources.add_session(session.name.removesuffix(".bigmachine"), live_driver)
+        main(["ps"])
+    assert capsys.readouterr().out.count(" on shelf, began ") == 1
+
+
+def test_session_that_does_not_answer_is_named(capsys, monkeypatch):
+    monkeypatch.setattr(_running_text, "_ANSWER_SECONDS", 0.1)
+    with socket.socket(socket.AF_UNIX) as stopped:
+        stopped.bind(str(socket_folder(make=True) / "stopped.sock"))
+        stopped.listen()
+        try:
+            assert main(["ps"]) == 0
+        finally:
+            os.unlink(stopped.getsockname())
+    assert (
+        "bigmachine: session stopped does not answer: its program is stopped"
+        in capsys.readouterr().err
+    )
 
 
 def test_ps_options_require_exactly_one_named_system(resources, live_driver, tmp_path, capsys):

@@ -245,7 +245,7 @@ def test_threads_are_those_of_all_machines_or_of_one(session, get):
         ("profile?seconds=nan", "not 'nan'"),
         ("profile?seconds=0", "a profile takes some seconds"),
         ("heap?seconds=301", "not '301'"),
-        ("profile?format=svg", "format is html, pprof or text, not 'svg'"),
+        ("profile?format=svg", "format is html, pprof, text or all, not 'svg'"),
         ("profile?seconds=0.01&machine=m9", "no machine 'm9' runs; there is m0, m1"),
         ("threads?machine=m2", "no machine 'm2' runs"),
     ],

@@ -164,7 +164,8 @@ def test_killed_machine_ends_pending_calls_with_reason_of_system(run):
                 nursery.start_soon(call)
                 await trio.testing.wait_all_tasks_blocked()
                 kit.system.kill(machine)
-            assert trio.current_time() == began
+            # This system's `tail` never ends: its last lines are waited for, but only so long.
+            assert trio.current_time() - began <= 0.25
             assert machine.state == bm.State.STOPPED
             assert await other.call("Echo.echo", 1) == 1
             assert session.machines == [other]
@@ -390,7 +391,7 @@ def test_boot_error_has_harmless_and_bounded_output(run):
                 await session.start(1, services=SERVICES)
         long, *_, last = caught.value.__cause__.console.splitlines()
         assert long.startswith("xxx")
-        assert long.endswith("x… (64,537 characters more)")
+        assert long.endswith("x…")
         assert last == "\\xff last"
         assert len(str(caught.value)) < 10_000
 

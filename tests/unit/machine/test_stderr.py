@@ -16,7 +16,9 @@ import trio
 import trio.testing
 
 from bigmachine._values import LinePart
-from bigmachine.machine import _stderr
+from bigmachine.errors import sanitize
+from bigmachine.logs._kept import SessionLogs
+from bigmachine.machine import _pace, _stderr
 from bigmachine.machine._output import BootLog, Output
 from bigmachine.machine._stderr import StderrWriter
 from tests.support.waiting import until
@@ -242,7 +244,8 @@ def test_stopped_terminal_gets_all_lines_when_it_goes_on(monkeypatch):
                 os.read(main, 100)
             fcntl.fcntl(main, fcntl.F_SETFL, flags)
             termios.tcflow(terminal, termios.TCOON)
-            assert read_until(main, b"two\r\n") == ["m0: one", "m0: two"]
+            lines = read_until(main, b"two\r\n")
+            assert [sanitize(line) for line in lines] == ["m0: one", "m0: two"]
     os.close(main)
 
 
@@ -254,7 +257,7 @@ class Terminal(Stream):
 @pytest.mark.parametrize(
     ("stream", "environ", "expected"),
     [
-        (Terminal, {}, "m0: \x1b[31mred\x1b[0m\n"),
+        (Terminal, {}, "\x1b[36mm0\x1b[0m: \x1b[31mred\x1b[0m\n"),
         (Terminal, {"NO_COLOR": "1"}, "m0: red\n"),
         (Terminal, {"TERM": "dumb"}, "m0: red\n"),
         (Stream, {}, "m0: red\n"),
@@ -270,6 +273,36 @@ def test_colors_pass_to_terminal_only(monkeypatch, stream, environ, expected):
     assert written.getvalue() == expected
 
 
+def test_each_machine_has_a_color_of_its_own(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", written := Terminal())
+    with opened() as writer:
+        for i in range(20):
+            put(writer, f"{i}", machine=f"m{i % 10}")
+    names = [line.partition(":")[0] for line in written.getvalue().splitlines()]
+    assert names[:10] == names[10:]
+    assert len(set(names)) == len({name.split("m")[0] for name in names}) == 10
+
+
+def test_terminal_is_not_flooded_and_tells_what_is_left_out(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(sys, "stderr", written := Terminal())
+    with opened() as writer:
+        put(writer, *map(str, range(10_000)))
+        put(writer, "all of another machine", machine="m1")
+        until(lambda: "not shown" in written.getvalue())  # also if nothing more comes
+        put(writer, "on it goes")
+    lines = written.getvalue().splitlines()
+    assert lines[:2000] == [f"m0: {i}" for i in range(2000)]
+    assert "m1: all of another machine" in lines
+    assert lines[-1] == "m0: on it goes"
+    counts = [int(line.split()[1].replace(",", "")) for line in lines if line.startswith("…")]
+    shown = [line for line in lines if line.startswith("m0: ")]
+    assert sum(counts) + len(shown) == 10_001
+    assert any(line.endswith("of m0 were not shown: more than 200 in a second") for line in lines)
+
+
 # -- unfinished lines ---------------------------------------------------------------------------
 
 
@@ -280,7 +313,7 @@ def written_by_writer() -> Iterator[tuple[Stream, StderrWriter]]:
 
 
 def output_of(writer: StderrWriter, machine: str = "m0") -> Output:
-    output = Output(machine, boot_log=BootLog(), stderr=writer)
+    output = Output(machine, boot_log=BootLog(), stderr=writer, log=SessionLogs().new(machine))
     output.is_booting = False
     return output
 
@@ -301,7 +334,7 @@ def test_progress_bar_is_shown_step_by_step():
 
 
 def test_of_endless_progress_few_steps_are_shown_and_last_one(monkeypatch):
-    monkeypatch.setattr(_stderr, "_SECONDS_BETWEEN_STEPS", 0.01)
+    monkeypatch.setattr(_pace, "_SECONDS_BETWEEN_STEPS", 0.01)
     with written_by_writer() as (written, writer):
         outputs = [output_of(writer, f"m{i}") for i in range(3)]
         for i in range(100):

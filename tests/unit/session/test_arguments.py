@@ -104,7 +104,6 @@ def test_wait_and_connect_say_what_they_take_and_other_numbers_and_mappings_work
         ({"plugins": "x"}, "plugins is a list: write plugins=[...], not 'x'"),
         ({"environment": {"TZ": "UTC"}}, "variables are given to start(environ={...})"),
         ({"system": sys}, "its name, such as 'local', or a System, not <module 'sys'"),
-        ({"system": None}, "its name, such as 'local', or a System, not None"),
         ({"system": int}, "its name, such as 'local', or a System, not <class 'int'>"),
         (
             {"system": "local", "environ": {"A": "1"}},

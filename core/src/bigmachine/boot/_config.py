@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._identity import Identity
 from .._values import Keepalive
+from ..logs._settings import LogSettings
 from ..process import module_path, pack, unpack
 from ..system._request import LaunchRequest
 
@@ -24,8 +25,8 @@ class WorkerConfig:
     """All that a worker needs before it serves its first connection.
 
     ``header`` says where the driver's modules and its current folder are, for a worker on the
-    driver's computer; the boot program of any other one knows that. ``is_traced`` if its driver
-    asks for the traces of its calls.
+    driver's computer; the boot program of any other one knows that. ``logs`` says how it logs; None
+    leaves that as it is. ``is_traced`` if its driver asks for the traces of its calls.
     """
 
     identity: Identity
@@ -35,6 +36,7 @@ class WorkerConfig:
     argv: tuple[str, ...]
     environ: Mapping[str, str]
     header: Mapping[str, Any] | None = None
+    logs: LogSettings | None = None
     is_traced: bool = False
 
     def dump(self) -> bytes:
@@ -70,6 +72,7 @@ def configure_worker(
     is_remote: bool,
     system: System,
     maxprocs: int | None,
+    logs: LogSettings | None = None,
     is_traced: bool = False,
 ) -> bytes:
     """Return the configuration of one worker of ``request``; see `Configure`."""
@@ -81,6 +84,7 @@ def configure_worker(
         argv=request.argv,
         environ=request.environ,
         header=None if is_remote else {**module_path(), "cwd": _current_folder()},
+        logs=logs,
         is_traced=is_traced,
     )
     return config.dump()

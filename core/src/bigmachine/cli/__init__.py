@@ -9,24 +9,57 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..errors import BigmachineError
 from ..process import open_standard_descriptors
-from . import _check, _conformance, _env, _new_backend, _plugins, _ps, _reap, _systems
+from ..services._names import did_you_mean
+from . import (
+    _check,
+    _conformance,
+    _doctor,
+    _dump,
+    _env,
+    _new_backend,
+    _plugins,
+    _profile,
+    _ps,
+    _reap,
+    _run,
+    _systems,
+    _top,
+)
 from ._arguments import add_options as add_options
 from ._arguments import chosen_system as chosen_system
 
 # Each has `add(commands)`, which sets the default of `run`.
-_COMMANDS = (_systems, _check, _env, _ps, _reap, _conformance, _new_backend)
+_COMMANDS = (
+    _systems,
+    _check,
+    _doctor,
+    _env,
+    _run,
+    _ps,
+    _top,
+    _profile,
+    _dump,
+    _reap,
+    _conformance,
+    _new_backend,
+)
 
 _EXAMPLES = """\
 examples:
   bigmachine systems           list the installed systems and their options
   bigmachine systems NAME      list the options of one system
   bigmachine check NAME        show whether sessions would work, at no cost
+  bigmachine doctor            find out what is wrong, and what to do
   bigmachine env SCRIPT        show what would be sent to the machines
-  bigmachine ps                list the resources of sessions, and their cost
+  bigmachine run SCRIPT        run a program on a system of your choice
+  bigmachine ps                list running sessions, resources, and their cost
+  bigmachine top               show the machines of a running session, live
+  bigmachine profile           show where the time of a running session goes
+  bigmachine dump              write all that a session shows to a file
   bigmachine reap              free what dead drivers have left
   bigmachine conformance NAME  prove that a backend keeps its contract
   bigmachine new-backend NAME  write a package with a new backend
@@ -50,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _open_closed_streams()
     _escape_unprintable()
     try:
-        return _run(sys.argv[1:] if argv is None else argv)
+        return _run_line(sys.argv[1:] if argv is None else argv)
     except BigmachineError as exc:
         print(f"bigmachine: {exc}", file=sys.stderr)
         return _USAGE
@@ -67,11 +100,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _USAGE
 
 
-def _run(argv: Sequence[str]) -> int:
-    parser = _parser(argv)
-    arguments, unknown = parser.parse_known_args(argv)
+def _run_line(argv: Sequence[str]) -> int:
+    argv, rest = _run.split(argv)
+    parser, commands = _parser(argv)
+    wanted = next((argument for argument in argv if not argument.startswith("-")), None)
+    if wanted is not None and wanted not in commands:
+        hint = did_you_mean(wanted, commands) or f"; there is {', '.join(commands)}"
+        parser.error(f"no command {wanted!r}{hint}")
+    arguments, unknown = parser.parse_known_args(argv, argparse.Namespace(rest=rest))
     if unknown:
         hint = "; write an option of the system as -o KEY=VALUE" if "option" in arguments else ""
+        hint = getattr(arguments, "unknown_hint", hint)
+        if wanted is not None:
+            hint = did_you_mean(unknown[0], commands[wanted]._option_string_actions) or hint
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     if not arguments.version and "run" not in arguments:
         parser.print_help(sys.stderr)
@@ -107,7 +148,10 @@ def _discard_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+def _parser(
+    argv: Sequence[str],
+) -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
+    """Return the parser, and those of the commands."""
     parser = argparse.ArgumentParser(
         prog="bigmachine",
         description="Ad-hoc clusters for Python.",
@@ -119,7 +163,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     for command in _COMMANDS:
         command.add(commands)
     _plugins.add(commands, argv)
-    return parser
+    return parser, commands.choices
 
 
 def _print_version(_: argparse.Namespace) -> int:

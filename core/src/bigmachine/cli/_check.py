@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from ..system import CheckedRequest, CheckReport, System
 
 _FAILED = 1
-_SETUP = "setup"  # what a session does when it opens, of whatever requests
+SETUP = "setup"
+"""The name of what a session does when it opens, of whatever requests."""
 _CLOSE_TIMEOUT = 10.0
 
 
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..reaper._leftovers import run_async
 
     system = chosen_system(arguments.system, arguments)
-    report = run_async(lambda: _check(system))
+    report = run_async(lambda: check(system))
     if arguments.json:
         requests = [
             {
@@ -54,8 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
     return _FAILED if any(request.fails for request in report.requests) else 0
 
 
-async def _check(system: System) -> CheckReport:
-    """Return the report; an error of the system is its only line."""
+async def check(system: System) -> CheckReport:
+    """Ask a system for its report; an error of the system is its only line."""
     import trio
 
     from ..errors import BigmachineError
@@ -64,7 +65,7 @@ async def _check(system: System) -> CheckReport:
     try:
         return await system.check()
     except BigmachineError as error:
-        return CheckReport([CheckedRequest(_SETUP, Verdict.REFUSED, str(error))])
+        return CheckReport([CheckedRequest(SETUP, Verdict.REFUSED, str(error))])
     finally:
         with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
             await system.shutdown()
@@ -92,7 +93,7 @@ def _text(report: CheckReport) -> Iterator[str]:
 def _conclusion(requests: Sequence[CheckedRequest]) -> str:
     from ._table import count_text
 
-    sent = [request for request in requests if request.name != _SETUP]
+    sent = [request for request in requests if request.name != SETUP]
     failed = sum(request.fails for request in sent)
     at = f"at {count_text(failed, 'request')} of {len(sent)}" if failed else ""
     if not any(request.fails for request in requests):

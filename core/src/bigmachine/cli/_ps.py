@@ -1,4 +1,4 @@
-"""``bigmachine ps``: the resources of all sessions at their providers."""
+"""``bigmachine ps``: the sessions that run here, and the resources of all at their providers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import sanitize
+from ..errors import NotSupportedError, sanitize
 from ._arguments import add_option, add_profile, parse_options
 
 if TYPE_CHECKING:
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand to the parser's ``commands``."""
-    text = "list the resources of sessions at their providers, and their cost"
+    text = "list the sessions that run here, all resources at providers, and their cost"
     parser = commands.add_parser("ps", help=text, description=text.capitalize() + ".")
     parser.add_argument(
         "system",
         nargs="*",
         metavar="SYSTEM",
-        help="the systems to query (default: all installed ones that can list resources)",
+        help="only these systems (default: all; those that can't be queried are a remark)",
     )
     add_option(parser)
     add_profile(parser)
@@ -32,24 +32,31 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print all resources.
-
-    The status is 1 if a system that was named cannot list all, or, without names, if none can.
-    """
+    """Print all sessions and resources; the status is 1 if a system that was named failed."""
     from ..reaper._leftovers import run_async, systems_to_ask
+    from ._running_text import found_here
 
     options = parse_options(arguments.option)
     names, problems = systems_to_ask(arguments.system, options)
     found, failed = run_async(lambda: _ask(names, options, arguments.profile))
+    here, silent = found_here()
+    known = {session.name for session in found}
+    found = [
+        session
+        for session in here
+        if session.name not in known and session.system in (arguments.system or [session.system])
+    ] + found
     problems += failed.values()
+    problems += silent
     if arguments.json:
         print(json.dumps({"sessions": [*map(_describe, found)], "failed": problems}, indent=2))
     else:
-        for line in _text(found, [name for name in names if name not in failed]):
+        answered = [name for name in names if name not in failed]
+        for line in _text(found, answered, is_named=bool(arguments.system)):
             print(line)
     for problem in problems:
         print(f"bigmachine: {sanitize(problem)}", file=sys.stderr)
-    return 1 if problems and (arguments.system or len(failed) == len(names)) else 0
+    return 1 if arguments.system and problems else 0
 
 
 async def _ask(
@@ -70,6 +77,8 @@ async def _ask(
                 found[name], missing = await find_sessions(hooks, name)
                 if missing:
                     failed[name] = f"{name}: this may not be all: {missing}"
+        except NotSupportedError:
+            pass  # its machines don't outlive their driver: there are those that run here
         except Exception as exc:
             failed[name] = f"cannot query {name}: {reason(exc)}"
 
@@ -108,13 +117,17 @@ def _describe(session: FoundSession) -> dict[str, Any]:  # Any: this is JSON
     }
 
 
-def _text(found: Sequence[FoundSession], answered: Sequence[str]) -> Iterator[str]:
+def _text(
+    found: Sequence[FoundSession], answered: Sequence[str], *, is_named: bool
+) -> Iterator[str]:
     from ._session_text import cost_text, describe_session
     from ._table import count_text, spread
 
     if not found:
-        if answered:
-            yield f"No session has resources on {' and '.join(answered)}."
+        at_providers = f"has resources on {' and '.join(answered)}" if answered else ""
+        here = "" if is_named else "runs on this computer"
+        if here or at_providers:
+            yield f"No session {' or '.join(filter(None, [here, at_providers]))}."
         return
     for session in found:
         yield from describe_session(session)

@@ -59,6 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     named, sessions = _split(arguments.names)
     names, broken = systems_to_ask(named, options)
     command = ReapCommand(sessions, is_dry=arguments.dry_run, is_sure=arguments.yes)
+    if not names:
+        broken.append("no installed system can list what it has made")
     for problem in broken:
         _complain(problem)
     try:

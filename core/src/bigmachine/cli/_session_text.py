@@ -55,6 +55,8 @@ def _driver(session: FoundSession) -> str:
     if session.driver is None:
         return f"on {session.host}, may be alive" if session.host else "unknown, may be alive"
     pid = f"pid {session.driver.pid}"
+    if session.driver.command:
+        pid += f" ({session.driver.command})"
     if session.is_alive is not None:
         return f"{pid} of this computer, {'alive' if session.is_alive else 'dead'}"
     if session.host == socket.gethostname():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from .._driver import program_text
 from .._events import (
     BootProgress,
     Event,
@@ -52,6 +55,11 @@ class StatusBoard:
         self._records: dict[str, _Record] = {}
         self._forgotten = 0
 
+    @property
+    def short_name(self) -> str:
+        """The session's name as people say it."""
+        return self._session.partition(".")[0]
+
     @hookimpl
     def event(self, event: Event) -> None:
         """Remember what it says."""
@@ -88,6 +96,8 @@ class StatusBoard:
         return SessionStatus(
             name=self._session,
             system=self._system,
+            pid=os.getpid(),
+            program=program_text(sys.argv),
             age=now - self._opened,
             cost=str(self._cost()),
             cost_per_hour=None if None in prices else sum(filter(None, prices)) or None,

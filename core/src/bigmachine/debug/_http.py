@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs
 
 import h11
 import trio
 
+from ..errors import BigmachineError, UsageError
+
 _HEAD_SECONDS = 60.0  # a browser keeps idle connections for some time
 _SEND_SECONDS = 30.0
+_END_SECONDS = 0.5  # for the end of a body, when the session is over
 _MAX_HEAD_BYTES = 16 << 10
 _READ_BYTES = 16 << 10
 
@@ -27,12 +30,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer, whole. ``headers`` come on top of those that all have."""
+    """An answer. ``headers`` come on top of those that all have.
+
+    With ``parts``, the body is not known yet: each part is sent when it comes.
+    """
 
     status: int
     body: bytes = b""
     content_type: str = "text/plain; charset=utf-8"
     headers: Mapping[str, str] = field(default_factory=dict)
+    parts: AsyncGenerator[bytes, None] | None = None
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -101,13 +108,70 @@ async def _send(
 ) -> None:
     headers = {
         "Content-Type": response.content_type,
-        "Content-Length": str(len(response.body)),
         **_HEADERS,
         **response.headers,
     }
+    if response.parts is None:
+        headers["Content-Length"] = str(len(response.body))
     data = http.send(h11.Response(status_code=response.status, headers=[*headers.items()])) or b""
+    if has_body and response.parts is not None:
+        await _send_all(stream, data)
+        await _send_parts(stream, http, response.parts)
+        return
     if has_body and response.body:
         data += http.send(h11.Data(data=response.body)) or b""
-    data += http.send(h11.EndOfMessage()) or b""
+    await _send_all(stream, data + (http.send(h11.EndOfMessage()) or b""))
+
+
+async def _send_parts(
+    stream: trio.abc.Stream, http: h11.Connection, parts: AsyncGenerator[bytes, None]
+) -> None:
+    """Send parts as they come, until they end, or the peer does, or this is cancelled.
+
+    If it is cancelled, because the session is over, the body ends as it should.
+    """
+    is_broken = False
+    async with contextlib.aclosing(parts), trio.open_nursery() as nursery:
+        nursery.start_soon(_await_end, stream, http, nursery.cancel_scope)
+        try:
+            async for part in parts:
+                await _send_all(stream, http.send(h11.Data(data=part)) or b"")
+        except (trio.BrokenResourceError, trio.TooSlowError):
+            is_broken = True
+        finally:
+            if not is_broken:
+                with trio.move_on_after(_END_SECONDS, shield=True), _cut_off():
+                    await stream.send_all(http.send(h11.EndOfMessage()) or b"")
+        nursery.cancel_scope.cancel()
+    if is_broken:
+        raise trio.BrokenResourceError
+
+
+async def _await_end(
+    stream: trio.abc.Stream, http: h11.Connection, scope: trio.CancelScope
+) -> None:
+    """Cancel ``scope`` when the peer closes the connection; what it sends is for later."""
+    with _cut_off():
+        if data := await stream.receive_some(_READ_BYTES):
+            http.receive_data(bytes(data))
+            return
+    scope.cancel()
+
+
+def _cut_off() -> contextlib.AbstractContextManager[None]:
+    return contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError)
+
+
+async def _send_all(stream: trio.abc.Stream, data: bytes) -> None:
     with trio.fail_after(_SEND_SECONDS):
         await stream.send_all(data)
+
+
+async def answered(route: Handler, request: Request) -> Response:
+    """Return what a route answers, or its error as text."""
+    try:
+        return await route(request)
+    except UsageError as error:
+        return Response(400, f"{error}\n".encode())
+    except BigmachineError as error:
+        return Response(503, f"{error}\n".encode())

@@ -72,6 +72,13 @@ class Measures:
         self._machines = machines
         self._watched_at = -math.inf
         self._looked = RepeatedEvent()
+        self._is_started = False
+
+    def start(self, nursery: trio.Nursery) -> None:
+        """Begin to `run`, unless it has begun: several servers may show the same measures."""
+        if not self._is_started:
+            self._is_started = True
+            nursery.start_soon(self.run, name="bigmachine measures")
 
     def look(self) -> None:
         """Note that somebody looks: machines are asked for the next seconds."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from ..errors import BigmachineError, UsageError
+from ..errors import UsageError
 from ..metrics import SessionVariables
-from ._http import Handler as Route
-from ._http import Request, Response
+from ._archive import archive
+from ._http import Request, Response, answered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..logs._kept import AsyncLogReader
     from ..machine._async import AsyncMachine
     from ..profiling import Profile, ThreadDump
 
@@ -29,6 +30,8 @@ class Inspected(Protocol):
 
     @property
     def machines(self) -> Sequence[AsyncMachine]: ...
+
+    def logs(self, machine: str | None, *, follow: bool) -> AsyncLogReader: ...
 
     async def variables(self) -> SessionVariables: ...
 
@@ -52,17 +55,17 @@ class ProfilePages:
         """Profile the CPU time for ``?seconds=``, 10 by default.
 
         A browser gets a flame graph; others, and all with ``format=pprof``, pprof's format.
-        ``format=text`` is the table of functions.
+        ``format=text`` is the table of functions, and ``format=all`` a tar archive of all three.
         """
-        return await _answered(self._profile, request)
+        return await answered(self._profile, request)
 
     async def heap(self, request: Request) -> Response:
         """Show what is in memory; with ``?seconds=``, what is allocated meanwhile and kept."""
-        return await _answered(self._heap, request)
+        return await answered(self._heap, request)
 
     async def threads(self, request: Request) -> Response:
         """Return the stacks of all threads and tasks; with ``?full=1``, bigmachine's own, too."""
-        return await _answered(self._threads, request)
+        return await answered(self._threads, request)
 
     async def _profile(self, request: Request) -> Response:
         kind, seconds = _chosen_format(request), _seconds(request, default=10.0)
@@ -88,24 +91,25 @@ class ProfilePages:
         return by_name[name]
 
 
-async def _answered(route: Route, request: Request) -> Response:
-    """Return what a route answers, or its error as text."""
-    try:
-        return await route(request)
-    except UsageError as error:
-        return Response(400, f"{error}\n".encode())
-    except BigmachineError as error:
-        return Response(503, f"{error}\n".encode())
-
-
 def _shown(profile: Profile, kind: str, name: str) -> Response:
     if kind == "html":
         page = profile.flame_graph().encode()
         return Response(200, page, "text/html; charset=utf-8", _WHOLE_PAGE)
     if kind == "text":
         return Response(200, f"{profile.top()}\n".encode())
+    if kind == "all":
+        return Response(200, _all_formats(profile), "application/x-tar")
     save = {"Content-Disposition": f'attachment; filename="{name}.pb.gz"'}
     return Response(200, profile.to_pprof(), "application/octet-stream", save)
+
+
+def _all_formats(profile: Profile) -> bytes:
+    files: dict[str, bytes | str] = {
+        "profile.pb.gz": profile.to_pprof(),
+        "flame-graph.html": profile.flame_graph(),
+        "top.txt": f"{profile.top()}\n",
+    }
+    return archive(files, is_compressed=False)
 
 
 def _seconds(request: Request, *, default: float) -> float:
@@ -124,6 +128,6 @@ def _seconds(request: Request, *, default: float) -> float:
 def _chosen_format(request: Request) -> str:
     default = "html" if "text/html" in request.headers.get("accept", "") else "pprof"
     chosen = request.query.get("format", default)
-    if chosen not in ("html", "pprof", "text"):
-        raise UsageError(f"format is html, pprof or text, not {chosen!r}")
+    if chosen not in ("html", "pprof", "text", "all"):
+        raise UsageError(f"format is html, pprof, text or all, not {chosen!r}")
     return chosen

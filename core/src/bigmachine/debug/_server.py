@@ -18,6 +18,7 @@ from ..metrics import OPENMETRICS_TYPE
 from ._board import StatusBoard
 from ._http import Handler as Route
 from ._http import Request, Response, serve_connection
+from ._logs import LogPage
 from ._profiles import Inspected, ProfilePages
 from ._text import status_text
 
@@ -56,7 +57,7 @@ async def serve_debug(
         listeners = await trio.open_tcp_listeners(0, host=host)
     port = listeners[0].socket.getsockname()[1]
     server = DebugServer(board, session)
-    nursery.start_soon(board.measures.run, name="bigmachine measures")
+    board.measures.start(nursery)
     nursery.start_soon(
         lambda: trio.serve_listeners(server.serve, listeners), name="bigmachine debug"
     )
@@ -77,10 +78,12 @@ class DebugServer:
     """Answers those who know the token: as the first part of the path, or as a bearer's.
 
     It is in no cookie: a browser would send that to whoever listens at another port of this host.
+    Without ``needs_token``, all who can connect are answered.
     """
 
-    def __init__(self, board: StatusBoard, session: Inspected) -> None:
+    def __init__(self, board: StatusBoard, session: Inspected, *, needs_token: bool = True) -> None:
         self.token = secrets.token_urlsafe(24)
+        self._needs_token = needs_token
         self._board = board
         self._session = session
         self._connections = 0
@@ -90,9 +93,11 @@ class DebugServer:
             "/status.json": self._status_json,
             "/debug/bigmachine/status": self._status_text,
             "/debug/bigmachine/vars": self._vars,
+            "/debug/bigmachine/logs": LogPage(session).logs,
             "/debug/bigmachine/pprof/profile": profiles.profile,
             "/debug/bigmachine/pprof/heap": profiles.heap,
             "/debug/bigmachine/pprof/threads": profiles.threads,
+            "/debug/bigmachine/dump": self._dump,
             "/metrics": self._metrics,
         }
 
@@ -124,7 +129,7 @@ class DebugServer:
             if not slash:
                 return Response(308, headers={"Location": f"/{self.token}/"})
             path = f"/{rest}"
-        elif not self._is_token(request.headers.get("authorization", "").removeprefix("Bearer ")):
+        elif self._needs_token and not self._is_token(_bearer(request)):
             return Response(403, b"This needs the token: open the URL that the program printed.\n")
         route = self._routes.get(path)
         if route is None:
@@ -154,9 +159,20 @@ class DebugServer:
     async def _vars(self, _: Request) -> Response:
         return _json((await self._session.variables()).to_dict())
 
+    async def _dump(self, _: Request) -> Response:
+        from ._dump import dump
+
+        save = {"Content-Disposition": 'attachment; filename="bigmachine.tar.gz"'}
+        body = await dump(self._board, self._session)
+        return Response(200, body, "application/gzip", save)
+
     async def _metrics(self, _: Request) -> Response:
         text = (await self._session.variables()).openmetrics()
         return Response(200, text.encode(), OPENMETRICS_TYPE)
+
+
+def _bearer(request: Request) -> str:
+    return request.headers.get("authorization", "").removeprefix("Bearer ")
 
 
 def _json(data: object) -> Response:

@@ -84,6 +84,10 @@ class SessionStatus:
 
     name: str
     system: str
+    pid: int
+    """The driver's process."""
+    program: str
+    """What it runs: ``"train.py --epochs"``."""
     age: float
     """Since the session was opened, in seconds."""
     cost: str

@@ -44,10 +44,12 @@ function time(seconds) {
 
 const number = (value) => (value === null || value === undefined ? "" : value < 10 ? String(Number(value.toFixed(1))) : Math.round(value).toLocaleString("en"));
 
-function profileLinks(m) {
+function links(m) {
   const machine = encodeURIComponent(m.name);
-  const link = (page, title) => element("a", { href: `debug/bigmachine/pprof/${page}machine=${machine}` }, title);
-  return element("span", { className: "below" }, link("profile?seconds=5&format=html&", "profile"), " ", link("threads?", "threads"));
+  const link = (page, title) => element("a", { href: `debug/bigmachine/${page}machine=${machine}` }, title);
+  const made = [link("logs?follow=1&", "log")];
+  if (m.state === "running") made.push(" ", link("pprof/profile?seconds=5&format=html&", "profile"), " ", link("pprof/threads?", "threads"));
+  return element("span", { className: "below" }, ...made);
 }
 
 function phase(m) {
@@ -69,7 +71,7 @@ function remark(m) {
 
 // Each column: its heading, what it sorts by, and what it shows.
 const COLUMNS = [
-  { title: "Machine", key: (m) => Number(m.name.replace(/\D/g, "")), show: (m) => [m.name, ...(m.state === "running" ? [profileLinks(m)] : [])], class: "name" },
+  { title: "Machine", key: (m) => Number(m.name.replace(/\D/g, "")), show: (m) => [m.name, links(m)], class: "name" },
   { title: "State", key: (m) => m.state, show: (m) => [element("span", { className: "dot" }, m.state), below(duration(m.age))], class: "state" },
   { title: "Where", key: (m) => m.zone + m.addr, show: (m) => [m.zone || m.addr, ...(m.zone ? [below(m.addr)] : [])], class: "place" },
   { title: "Type", key: (m) => m.kind, show: (m) => [m.kind, ...(m.cost_per_hour === null || m.state === "stopped" ? [] : [below(`$${m.cost_per_hour.toFixed(3)}/h`)])] },

@@ -14,6 +14,7 @@ from outcome import Error, Value
 
 from .._values import DiskInfo, Instance, LoadInfo, MemoryInfo, Notice, State, Termination
 from ..errors import StopReason, UsageError
+from ..logs._kept import AsyncLogReader
 from ..metrics import Variables
 from ..rpc import ConnectionLost, IncomingStream, PickledCall, loaded
 from ..services._handle import Handle
@@ -243,6 +244,15 @@ class AsyncMachine(Handle):
         dump: ThreadDump = await self.call("Supervisor.threads")
         return dump.labelled(machine=self.name)
 
+    def logs(self, *, follow: bool = True) -> AsyncLogReader:
+        """Return what it has printed and logged: its last 64 kB, then what comes, until it ends.
+
+        An async iterator of `LogLine`. Without ``follow``, it ends with what there is now. One
+        that is read too slowly misses lines: a `LogLine` in their place says how many. What a
+        machine has printed that this session did not start, only the session knows that did.
+        """
+        return self._controller.logs.read(self.name, follow=follow)
+
     async def read(self, path: str) -> bytes:
         """Read a file of its host; raises `NotSupportedError` if the system can't."""
         chunks = self._controller.plugins.hooks.read(instance=self.instance, path=path)
@@ -294,12 +304,13 @@ class AsyncStream(Handle):
         if self._is_receiving:
             raise UsageError(f"{self!r}: another task waits for its next item")
         self._is_receiving = True
+        limits = self._calls.time_limits
         try:
             if self._calls.options.timeout == math.inf:
                 return await self._receive(max_items)
             if self._deadline is None:
-                self._deadline = trio.current_time() + self._calls.options.timeout
-            with trio.CancelScope(deadline=self._deadline):
+                self._deadline = limits.time() + self._calls.options.timeout
+            with limits.until(self._deadline):
                 return await self._receive(max_items)
         finally:
             self._is_receiving = False

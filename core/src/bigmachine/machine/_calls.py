@@ -20,6 +20,7 @@ from ..services._handle import Handle
 from ._call_options import CallOptions
 from ._controller import Controller
 from ._observed_call import ObservedCall
+from ._time_limits import TimeLimits
 
 logger = logging.getLogger("bigmachine.machine")
 
@@ -38,6 +39,11 @@ class Calls:
     def machine(self) -> str:
         """The machine's name."""
         return self._controller.name
+
+    @property
+    def time_limits(self) -> TimeLimits:
+        """The clock of ``timeout``."""
+        return self._controller.time_limits
 
     @property
     def open_streams(self) -> WeakSet[Handle]:
@@ -81,7 +87,8 @@ class Calls:
                 # A shortcut for most calls: each further coroutine costs a microsecond.
                 first = await connection.outcome(call)
             return (first and self.settled(first)) or await self._repeat(call, first)
-        with trio.move_on_after(self.options.timeout):
+        limits = self.time_limits
+        with limits.until(limits.time() + self.options.timeout):
             return await self._repeat(call, first)
         return Error(self.timed_out(call.method))
 

@@ -8,7 +8,7 @@ import logging
 import math
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
@@ -16,6 +16,7 @@ from .._repeated_event import RepeatedEvent
 from .._values import Instance, Keepalive, State, Termination, instance_text
 from ..boot._bootstrap import BootBatch, Bootstrap
 from ..errors import BigmachineError, BootError, StopReason, TransportError, UsageError
+from ..logs._kept import SessionLogs
 from ..process import FORKED
 from ..rpc import Connection, ConnectionLost, dial
 from ..services._names import TEARDOWN_SECONDS
@@ -31,6 +32,7 @@ from ._output import BootLog, Output
 from ._spans import ReceivedSpans
 from ._startup import Startup, progress_reporter
 from ._stderr import StderrWriter
+from ._time_limits import TimeLimits
 
 if TYPE_CHECKING:
     import httpx
@@ -56,7 +58,7 @@ class Controller:
     ``services`` are those to install, pickled; None for a machine that another session owns,
     which is only watched. ``interfaces`` are theirs, as of `interface_of`. ``set_silent`` is told
     when the machine falls silent, and when it is heard again. ``batch`` is what a machine that
-    begins with the boot program is sent.
+    begins with the boot program is sent. ``debugger`` is what its driver debugs it with.
     """
 
     def __init__(
@@ -69,8 +71,10 @@ class Controller:
         interfaces: Mapping[str, object] | None = None,
         boot_log: BootLog,
         stderr: StderrWriter,
+        logs: SessionLogs,
         set_silent: Callable[[Instance, bool], None],
         batch: BootBatch | None = None,
+        debugger: Debugger | None = None,
     ) -> None:
         self.instance = instance
         self.interfaces = interfaces
@@ -81,6 +85,8 @@ class Controller:
         self.plugins = plugins
         self.is_freed = False
         """Whether its provider has confirmed that it is gone."""
+        self.time_limits = debugger.time_limits if debugger is not None else TimeLimits()
+        self._debugger = debugger
         self._http = http
         self._can_be_asked = self._was_asked = False  # to end
         self._services = services or {}
@@ -90,7 +96,10 @@ class Controller:
         self._pid = os.getpid()
         self._scope = trio.CancelScope()
         self._boot_log = boot_log
-        self._output = Output(name, boot_log=boot_log, stderr=stderr)
+        self.logs = logs
+        self.kept = logs.new(name, is_owned=self.owned)
+        """The last of what it has printed and logged."""
+        self._output = Output(name, boot_log=boot_log, stderr=stderr, log=self.kept)
         # A system that follows what machines print knows all that is in their logs.
         self._has_tail = Capability.TAIL in plugins.system.capabilities
         self._log = MachineLog(
@@ -198,7 +207,8 @@ class Controller:
         if self.lifecycle.state != State.STOPPED:
             connection = self._link.connection
             self._can_be_asked = gone.reason in _ORDERLY and connection is not None
-        self.lifecycle.stop(gone, cause=cause)
+        output = self._output.last_text() if gone.reason not in _ORDERLY else ""
+        self.lifecycle.stop(gone, cause=cause, output=output)
         self._scope.cancel()
 
     async def run(self) -> None:
@@ -223,6 +233,7 @@ class Controller:
                     if self.owned and os.getpid() == self._pid:  # not in a forked child
                         await self._free()
         finally:
+            self.kept.end()
             self._freed.set()
 
     async def _start_and_keep(self) -> None:
@@ -237,7 +248,11 @@ class Controller:
                 self._boot_log.succeeded()
                 self.lifecycle.booted()
                 gone = await self._link.keep(nursery)
-                self.stop(self.notices.explain(gone) if gone is REFUSED else gone)
+                if gone is REFUSED:
+                    gone = self.notices.explain(gone)
+                else:  # it is known to have ended, so its last lines are near
+                    await self._output.await_end()
+                self.stop(gone)
 
     async def _start(self, nursery: trio.Nursery) -> None:
         """Do all that comes before ``RUNNING``; leave in ``nursery`` what goes on after it."""
@@ -249,6 +264,8 @@ class Controller:
             nursery.start_soon(follow, self._linked, self.notices.ask, "notices")
         if self._is_traced:
             nursery.start_soon(follow, self._linked, self._spans.ask, "traces")
+        if self.owned and self._debugger is not None:
+            nursery.start_soon(self._debugger.follow, self.name, self.addr, self._linked)
         nursery.start_soon(self.keepalive.run, nursery, began)
         self.maxprocs = await self._startup.install(nursery, self._services, maxprocs=self.maxprocs)
 
@@ -330,6 +347,17 @@ class Controller:
                 instance_text(self.instance),
                 _STOP_SECONDS,
             )
+
+
+class Debugger(Protocol):
+    """Debugs the methods of a session's machines."""
+
+    time_limits: TimeLimits
+
+    async def follow(
+        self, machine: str, addr: str, connected: Callable[[], Awaitable[Connection]]
+    ) -> None:
+        """Debug the methods of one machine that stop at breakpoints, until cancelled."""
 
 
 def _returning(connection: Connection) -> Callable[[], Awaitable[Connection]]:

@@ -45,15 +45,23 @@ class Lifecycle:
         """Enter ``RUNNING``: all services are installed."""
         self._enter(State.RUNNING)
 
-    def stop(self, gone: Termination, *, cause: BaseException | None = None) -> None:
-        """Enter ``STOPPED``, for the first reason given. A `BootError` as cause is the error."""
+    def stop(
+        self, gone: Termination, *, cause: BaseException | None = None, output: str = ""
+    ) -> None:
+        """Enter ``STOPPED``, for the first reason given. A `BootError` as cause is the error.
+
+        ``output`` is the last that the machine has printed.
+        """
         if self.state == State.STOPPED:
             return
         if isinstance(cause, BootError):
             self.error = cause
         else:
             self.error = MachineStopped(
-                f"{self._name} stopped: {gone.detail}", machine=self._name, reason=gone.reason
+                f"{self._name} stopped: {gone.detail}",
+                machine=self._name,
+                reason=gone.reason,
+                output=output,
             )
             self.error.__cause__ = cause
         self._enter(State.STOPPED)
@@ -71,11 +79,16 @@ class Lifecycle:
     def stopped_error(self, method: str = "") -> MachineStopped:
         """Return a new error for one caller; `error` is shared by all."""
         error = self.error
-        reason = error.reason if isinstance(error, MachineStopped) else StopReason.BOOT
         first_line = str(error).partition("\n")[0]
         text = f"{method} was cut off: {first_line}" if method else first_line
-        stopped = MachineStopped(text, machine=self._name, reason=reason)
-        stopped.__cause__ = error.__cause__ if isinstance(error, MachineStopped) else error
+        if isinstance(error, MachineStopped):
+            stopped = MachineStopped(
+                text, machine=self._name, reason=error.reason, output=error.output
+            )
+            stopped.__cause__ = error.__cause__
+        else:
+            stopped = MachineStopped(text, machine=self._name, reason=StopReason.BOOT)
+            stopped.__cause__ = error
         return stopped
 
     def _enter(self, state: State) -> None:

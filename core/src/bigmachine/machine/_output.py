@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
 
 import trio
 
 from .._values import Instance, LinePart
 from ..errors import sanitize, sanitize_line
+from ..logs._kept import KeptLog, end_of_character
+from ..logs._record_lines import LINE_BYTES
 from ..system import Capability
 from ..system._plugins import Plugins
 from ._stderr import StderrWriter
@@ -27,6 +28,7 @@ _MOVES_UP = re.compile(rb"\x1b\[\d*[AF]")
 _FAILURES_UNTIL_SHOWN = 3
 _LAST_LINES_SECONDS = 2.0
 _BOOT_LINES_SECONDS = 0.5  # for a machine that perhaps goes on running
+_ENDED_LINES_SECONDS = 0.25  # for one whose process has ended; its callers wait meanwhile
 # How long a machine waits in `print` for a standard error that is slow: so many seconds, and
 # after that at most such a fraction of the time.
 _PATIENCE_SECONDS = 1.0
@@ -60,13 +62,18 @@ class BootLog:
 
 
 class Output:
-    """One machine's output: written to standard error once it has booted."""
+    """One machine's output: kept in ``log``, and written to standard error once it has booted.
 
-    def __init__(self, name: str, *, boot_log: BootLog, stderr: StderrWriter) -> None:
+    Records of the machine's `logging` are in it, each as a line; see `record_line`.
+    """
+
+    def __init__(self, name: str, *, boot_log: BootLog, stderr: StderrWriter, log: KeptLog) -> None:
         self._name = sanitize_line(name)
         self._boot_log = boot_log
         self._stderr = stderr
-        self._last: deque[bytes] = deque(maxlen=_LINES)
+        self._log = log
+        self._is_followed = False
+        self._begin_of_record = log.begin_of_record
         self._unfinished = b""
         self._redrawn = b""  # the last state of one of several bars, which has a line of its own
         self._patience = _PATIENCE_SECONDS
@@ -88,9 +95,9 @@ class Output:
             with trio.move_on_after(_BOOT_LINES_SECONDS):
                 await self._ended.wait()
         console = [line for line in sanitize(text).split("\n") if line.strip()]
-        last = [*self._last, *filter(None, [self._unfinished])]
-        printed = [sanitize(line.decode(errors="backslashreplace")) for line in last]
-        return "\n".join(map(_shortened, [*console[-_CONSOLE_LINES:], *printed]))
+        printed = self.last_text().split("\n")[-_LINES:]
+        lines = [*console[-_CONSOLE_LINES:], *printed]
+        return "\n".join(_shortened(line) for line in lines if line)
 
     @contextlib.asynccontextmanager
     async def following(
@@ -105,6 +112,7 @@ class Output:
             return
         # Shielded: whatever ends the block, the last lines are still to come.
         scope = trio.CancelScope(shield=True)
+        self._is_followed = True
 
         async def follow() -> None:
             with scope:
@@ -126,12 +134,28 @@ class Output:
                 scope.cancel()
                 self.finish()
 
+    async def await_end(self) -> None:
+        """Wait a moment for the last line of a machine that has ended, if its system follows it."""
+        if self._is_followed:
+            with trio.move_on_after(_ENDED_LINES_SECONDS):
+                await self._ended.wait()
+
+    def last_text(self) -> str:
+        """Return all that is kept of it, and the line that is not finished."""
+        unfinished = sanitize(self._unfinished.decode(errors="backslashreplace"))
+        lines = [line.full_text for line in self._log.lines()]
+        return "\n".join([*lines, *filter(None, [unfinished])])
+
     def lines(self, lines: Sequence[bytes]) -> None:
         """Take lines, without their newlines; a `LinePart` is not the end of its line."""
         for line in lines:
-            rest = _last_redrawn(self._unfinished + line)
+            rest = self._unfinished + line
+            if (at := rest.find(self._begin_of_record)) >= 0 and len(rest) - at <= LINE_BYTES:
+                self._take_record(rest, at, is_part=isinstance(line, LinePart))
+                continue
+            rest = _last_redrawn(rest)
             while len(rest) > _LINE_BYTES:
-                end = _end_of_character(rest, _LINE_BYTES)
+                end = end_of_character(rest, _LINE_BYTES)
                 self._show(rest[:end] + "…".encode())
                 rest = rest[end:]
             is_part = isinstance(line, LinePart)
@@ -170,6 +194,14 @@ class Output:
             patience -= now - before
         self._patience, self._was_patient = patience, now
 
+    def _take_record(self, line: bytes, at: int, *, is_part: bool) -> None:
+        """Take a line in which a record begins at ``at``, after something that was not finished."""
+        self._unfinished = line if is_part else b""
+        if not is_part:
+            if at:
+                self.lines([line[:at]])
+            self._show(line[at:])
+
     @property
     def _is_shown(self) -> bool:
         return not self.is_booting or self._boot_log.is_shown
@@ -177,14 +209,13 @@ class Output:
     def _show(self, line: bytes) -> None:
         redrawn, self._redrawn = self._redrawn, b""
         for whole in [redrawn, line] if redrawn else [line]:
-            self._last.append(whole)
+            self._log.add(whole)
             if self._is_shown:
                 self._stderr.line(self._name, whole)
 
 
 def _shortened(line: str) -> str:
-    more = len(line) - _ERROR_CHARACTERS
-    return line if more <= 0 else f"{line[:-more]}… ({more:,} characters more)"
+    return line if len(line) <= _ERROR_CHARACTERS else f"{line[:_ERROR_CHARACTERS]}…"
 
 
 def _last_redrawn(line: bytes) -> bytes:
@@ -192,8 +223,3 @@ def _last_redrawn(line: bytes) -> bytes:
     if b"\r" not in line:
         return line
     return line[line.rfind(b"\r", 0, len(line.rstrip(b"\r"))) + 1 :]
-
-
-def _end_of_character(text: bytes, end: int) -> int:
-    """Return where to cut UTF-8, at ``end`` or up to three bytes before."""
-    return next((at for at in range(end, end - 4, -1) if text[at] & 0xC0 != 0x80), end)

@@ -19,6 +19,7 @@ from ..rpc import TaskPool
 from ..services._loading import is_loop_thread
 from ._callbacks import CallbackThreads
 from ._future import LoopEnded, LoopFuture, TaskFuture
+from ._handle_record import check_not_handling
 
 logger = logging.getLogger("bigmachine.machine")
 
@@ -70,6 +71,7 @@ class Portal:
 
     def start(self, future: F) -> F:
         """Begin a future's work in the loop."""
+        check_not_handling()
         self.post(future.begin)
         return future
 

@@ -13,7 +13,7 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ._streams import is_terminal, is_writable, write_to_descriptor
@@ -48,6 +48,7 @@ class Screen:
         self._terminal: Terminal | None = None  # on which there are lines
         self._drawing = ""
         self._others = 0  # that write
+        self._question: Callable[[], str] | None = None
 
     def show(self, terminal: Terminal, lines: Sequence[str]) -> None:
         """Draw lines, which are not wider than the terminal, in place of the earlier ones."""
@@ -72,6 +73,7 @@ class Screen:
         with self._lock:
             self._others += 1
             self._write(_ERASE_BELOW)
+            self._erase_question()
         try:
             yield
         finally:
@@ -79,6 +81,32 @@ class Screen:
                 self._others -= 1
                 if not self._others:
                     self._write(self._drawing)
+                self._ask_again()
+
+    @contextlib.contextmanager
+    def asking(self, question: Callable[[], str]) -> Iterator[None]:
+        """Wait in the block for what the user types after a question.
+
+        ``question`` returns it, with what is typed so far: it is taken away for what others
+        write meanwhile, and then stands below.
+        """
+        with self._lock:
+            self._question = question
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._question = None
+
+    def _erase_question(self) -> None:
+        if self._question is not None and (at := terminal()) is not None:
+            rows = len(self._question()) // at.columns
+            up = _UP.format(rows) if rows else ""
+            write_to_descriptor(at.descriptor, f"\r{up}{_ERASE_BELOW}".encode())
+
+    def _ask_again(self) -> None:
+        if self._question is not None and (at := terminal()) is not None:
+            write_to_descriptor(at.descriptor, self._question().encode(at.encoding, "replace"))
 
     def _write(self, text: str) -> None:
         if (terminal := self._terminal) is None or not is_writable(terminal.descriptor):

@@ -1,31 +1,32 @@
-"""The driver's standard error, as machines' output is written to it: whatever its user does to it.
+"""What machines print and log, given to the driver's user: whatever is done with it there.
 
-It may be closed, full, a pipe that nobody reads, a terminal that is stopped, or be replaced at
-any time by an object of somebody else's. So a thread writes, and nobody waits for that thread.
+Standard error may be closed, full, a pipe that nobody reads, a terminal that is stopped, or be
+replaced at any time by an object of somebody else's; and handlers of log records are the user's
+own. So a thread writes, and calls them, and nobody waits for that thread.
 """
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import contextvars
 import functools
 import math
-import re
 import signal
 import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import trio
 
-from ..errors import sanitize, sanitize_line
+from ..logs._record_lines import begin_of_record
+from ._handle_record import handle_record
+from ._pace import LINES_PER_SECOND, LineLimit, Pace
 from ._screen import screen
-from ._streams import has_colors, write_text
+from ._stderr_entries import Gap, Line, Record, Step
+from ._streams import has_colors, is_watched, write_text
 
 QUEUE_BYTES = 4 << 20
 """How much of machines' output waits in memory for a standard error that is slow.
@@ -39,34 +40,33 @@ FLUSH_SECONDS = 2.0
 
 _OWN_BYTES = 64 << 10
 _ENTRY_BYTES = 200  # of memory for each line, beside the line itself
+_ROUNDS = 8
 _GATHERING_SECONDS = 0.001  # of a burst, many lines are then written at once
 _TAKEN_BYTES = 4096  # from the queue, at once
 _STEP_SECONDS = 0.1  # how long an unfinished line waits before it is shown
-# Of one machine's unfinished lines are shown: several at once, not too fast; then a few.
-_STEPS_AT_ONCE = 8
-_SECONDS_BETWEEN_STEPS = 0.25
-_SECONDS_PER_STEP = 5.0
-
-_DECODER = codecs.getincrementaldecoder("utf-8")
-_INCOMPLETE = re.compile(r"(?:\x1b(?:\[[0-?]*|\][^\x07\x1b]*)?)\Z")
 
 
 class StderrWriter:
     """Writes lines of machines to standard error, each after its machine's name.
 
+    Lines that are records, with the session's ``mark``, are given to the driver's own `logging`.
     One for a session, in which it is started and closed. `line` and `step` never wait. If
     standard error takes the lines too slowly, at most `QUEUE_BYTES` wait; further ones are
-    dropped, and their number is written when there is room again.
+    dropped, and their number is written when there is room again. Where a person reads them, a
+    machine's lines are limited in number, too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, mark: str = "") -> None:
+        self._begin_of_record = begin_of_record(mark)
         self._changed = threading.Condition()
-        self._queue: deque[_Line | _Gap] = deque()
+        self._queue: deque[Line | Gap] = deque()
         self._size = 0  # of the queue, in bytes
         self._sizes: Counter[str] = Counter()  # the same for each machine
-        self._steps: dict[str, _Step] = {}
-        self._paces: dict[str, _Pace] = {}
-        self._unwritten = _Gap()  # what could not be written; only the thread uses it
+        self._steps: dict[str, Step] = {}
+        self._paces: dict[str, Pace] = {}
+        self._limits: dict[str, LineLimit] = {}  # only the thread uses them
+        self._is_writing = False
+        self._unwritten = Gap()  # what could not be written; only the thread uses it
         self._thread: threading.Thread | None = None
         self._on_end: Callable[[], object] | None = None  # once it is closed
 
@@ -94,13 +94,14 @@ class StderrWriter:
                 return  # it is on the screen already: nothing but its newline has come
             is_small = self._sizes[machine] < _OWN_BYTES and self._size < 2 * QUEUE_BYTES
             if self._size >= QUEUE_BYTES and not is_small:
-                if not isinstance(self._queue[-1], _Gap):
-                    self._queue.append(_Gap(reason="stderr takes them too slowly"))
+                if not isinstance(self._queue[-1], Gap):
+                    self._queue.append(Gap(reason="stderr takes them too slowly"))
                 gap = self._queue[-1]
-                assert isinstance(gap, _Gap)
+                assert isinstance(gap, Gap)
                 gap.lines[machine] += 1
                 return
-            self._queue.append(_Line(machine, line))
+            is_record = line.startswith(self._begin_of_record)
+            self._queue.append(Record(machine, line) if is_record else Line(machine, line))
             self._count(machine, len(line) + _ENTRY_BYTES)
             self._changed.notify()
 
@@ -113,10 +114,18 @@ class StderrWriter:
         with self._changed:
             step = self._steps.get(machine)
             if step is None:
-                self._steps[machine] = _Step(line, time.monotonic())
+                self._steps[machine] = Step(line, time.monotonic())
             elif line != step.line:
                 step.line, step.is_shown = line, False
             self._changed.notify()
+
+    async def catch_up(self, within: float) -> None:
+        """Wait, for so long at most, until all that was read from machines by now is written."""
+        with trio.move_on_after(within):
+            for _ in range(_ROUNDS):  # of the loop: what is in pipes is read in these
+                await trio.lowlevel.checkpoint()
+            while self._queue or self._is_writing:
+                await trio.sleep(_GATHERING_SECONDS)
 
     async def close(self) -> None:
         """Write what is left, if standard error takes it in `FLUSH_SECONDS`; end the thread."""
@@ -139,19 +148,36 @@ class StderrWriter:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
         while entries := self._take():
             self._write(entries)
+            self._is_writing = False
             if not self._queue:
                 time.sleep(_GATHERING_SECONDS)
-        self._write([])  # if it works again by now, tell what was not written
+        # If it works again by now, tell what was not written.
+        self._print([*self._told(time.monotonic(), self._limits, at_end=True)])
         assert self._on_end is not None
         with contextlib.suppress(trio.RunFinishedError):
             self._on_end()
 
-    def _write(self, entries: Sequence[_Line | _Gap]) -> None:
+    def _write(self, entries: Sequence[Line | Gap]) -> None:
+        """Write entries, in order; records that the user's handlers take go there."""
+        printed: list[Line | Gap] = []
+        for entry in entries:
+            if isinstance(entry, Record) and entry.has_handlers:
+                self._print(printed)
+                printed = []
+                if (record := entry.log_record()) is not None:
+                    handle_record(record, is_of_machine=True)
+            else:
+                printed.append(entry)
+        self._print(printed)
+
+    def _print(self, entries: Sequence[Line | Gap]) -> None:
         stream: Any = sys.stderr  # Any: users put all kinds of objects there
         if stream is None:  # as in programs without a console: nobody wants it
             return
+        if is_watched(stream):
+            entries = [*self._limited(entries)]
         entries = [*([self._unwritten] if self._unwritten.lines else []), *entries]
-        self._unwritten = _Gap()
+        self._unwritten = Gap()
         try:
             colors = has_colors(stream)
             if text := "".join(entry.text(colors=colors) for entry in entries):
@@ -164,109 +190,65 @@ class StderrWriter:
             with contextlib.suppress(Exception):
                 self._unwritten.reason += f": {exc}"
 
-    def _take(self) -> Sequence[_Line | _Gap]:
+    def _limited(self, entries: Iterable[Line | Gap]) -> Iterator[Line | Gap]:
+        """Leave out lines of machines that print too many for a person to read."""
+        now = time.monotonic()
+        for entry in entries:
+            if isinstance(entry, Line) and entry.is_whole:
+                limit = self._limits.setdefault(entry.machine, LineLimit())
+                yield from self._told(now, [entry.machine])
+                if not limit.admits(now):
+                    continue
+            yield entry
+
+    def _told(self, now: float, machines: Iterable[str], *, at_end: bool = False) -> Iterator[Gap]:
+        """Yield how many lines of these machines were left out, if it is time to tell."""
+        for machine in machines:
+            limit = self._limits[machine]
+            if limit.hidden and (at_end or not limit.seconds_until_told(now)):
+                reason = f"more than {LINES_PER_SECOND} in a second"
+                yield Gap(Counter({machine: limit.tell()}), reason)
+
+    def _take(self) -> Sequence[Line | Gap]:
         """Wait for what is to be written next; return nothing when the thread is to end."""
         with self._changed:
             while True:
                 if queued := self._take_queued():
                     return queued
-                steps, seconds = self._take_steps()
-                if steps or self._on_end:
-                    return steps
-                self._changed.wait(seconds)
+                now = time.monotonic()
+                steps, seconds = self._take_steps(now)
+                due = [*self._told(now, self._limits)]
+                if steps or due or self._on_end:
+                    return [*due, *steps]
+                hidden = (limit for limit in self._limits.values() if limit.hidden)
+                seconds = min([seconds, *(limit.seconds_until_told(now) for limit in hidden)])
+                self._changed.wait(None if seconds == math.inf else seconds)
 
-    def _take_queued(self) -> Sequence[_Line | _Gap]:
-        entries: list[_Line | _Gap] = []
+    def _take_queued(self) -> Sequence[Line | Gap]:
+        entries: list[Line | Gap] = []
         size = 0
         while self._queue and size < _TAKEN_BYTES:
+            self._is_writing = True
             entry = self._queue.popleft()
             entries.append(entry)
-            if isinstance(entry, _Line):
+            if isinstance(entry, Line):
                 size += len(entry.line)
                 self._count(entry.machine, -len(entry.line) - _ENTRY_BYTES)
         return entries
 
-    def _take_steps(self) -> tuple[Sequence[_Line], float | None]:
+    def _take_steps(self, now: float) -> tuple[Sequence[Line], float]:
         """Return the unfinished lines to be shown now, and in how many seconds there are more."""
-        taken: list[_Line] = []
+        taken: list[Line] = []
         seconds = math.inf
-        now = time.monotonic()
         for machine, step in self._steps.items():
             if step.is_shown or not step.line.strip():
                 continue
-            pace = self._paces.setdefault(machine, _Pace())
+            pace = self._paces.setdefault(machine, Pace())
             due = max(step.began + _STEP_SECONDS, pace.due(now, share=len(self._steps)))
             if due <= now or self._on_end:
                 step.is_shown = True
                 pace.spend(now)
-                taken.append(_Line(machine, step.line, is_whole=False))
+                taken.append(Line(machine, step.line, is_whole=False))
             else:
                 seconds = min(seconds, due - now)
-        return taken, None if seconds == math.inf else seconds
-
-
-@dataclass(slots=True)
-class _Line:
-    """A line of a machine, or so much of it as there is."""
-
-    machine: str
-    line: bytes
-    is_whole: bool = True
-
-    @property
-    def lines(self) -> Counter[str]:
-        return Counter([self.machine])
-
-    def text(self, *, colors: bool) -> str:
-        if self.is_whole:
-            line = self.line.decode(errors="backslashreplace")
-        else:  # its last character, or escape sequence, may not be all here
-            line = _INCOMPLETE.sub("", _DECODER("backslashreplace").decode(self.line))
-        return f"{self.machine}: {sanitize(line, colors=colors)}\n"
-
-
-@dataclass(slots=True)
-class _Gap:
-    """Lines that were not written, by machine."""
-
-    lines: Counter[str] = field(default_factory=Counter)
-    reason: str = ""
-
-    def text(self, *, colors: bool) -> str:
-        return "".join(self._notes())
-
-    def _notes(self) -> Iterator[str]:
-        for machine, count in self.lines.items():
-            lines = "1 line" if count == 1 else f"{count:,} lines"
-            were = "was" if count == 1 else "were"
-            reason = sanitize_line(self.reason)
-            yield f"… {lines} of {machine} {were} not shown: {reason}\n"
-
-
-@dataclass(slots=True)
-class _Step:
-    """The unfinished line of a machine, as it is now."""
-
-    line: bytes
-    began: float
-    is_shown: bool = False
-
-
-class _Pace:
-    """When the next step of a machine may be shown: a token bucket."""
-
-    def __init__(self) -> None:
-        self._tokens = float(_STEPS_AT_ONCE)
-        self._counted = self._last = float("-inf")
-
-    def due(self, now: float, *, share: int) -> float:
-        """Return the time for one of ``share`` machines whose lines are unfinished."""
-        earned = (now - max(self._counted, now - 3600)) / (_SECONDS_PER_STEP * share)
-        self._tokens = min(float(_STEPS_AT_ONCE), self._tokens + earned)
-        self._counted = now
-        wait = max(0.0, 1 - self._tokens) * _SECONDS_PER_STEP * share
-        return max(now + wait, self._last + _SECONDS_BETWEEN_STEPS * share)
-
-    def spend(self, now: float) -> None:
-        self._tokens = max(0.0, self._tokens - 1)
-        self._last = now
+        return taken, seconds

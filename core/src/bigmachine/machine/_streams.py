@@ -56,6 +56,14 @@ def has_colors(stream: Any) -> bool:
     return not os.environ.get("NO_COLOR") and is_terminal(stream)
 
 
+def is_watched(stream: Any) -> bool:
+    """Whether a person reads what is written: a stream is a terminal, or the cell of a notebook."""
+    try:
+        return bool(stream.isatty()) or type(stream).__module__.startswith("ipykernel.")
+    except Exception:
+        return False
+
+
 def is_terminal(stream: Any) -> bool:
     """Whether a stream is a terminal that follows escape sequences."""
     if os.environ.get("TERM", "dumb") == "dumb":

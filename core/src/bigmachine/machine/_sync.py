@@ -13,6 +13,7 @@ from .._values import (
     DiskInfo,
     Instance,
     LoadInfo,
+    LogLine,
     MemoryInfo,
     Notice,
     State,
@@ -22,6 +23,7 @@ from ..metrics import Variables
 from ..services._handle import Handle
 from ..services._stub import make_stub
 from ..services._tracebacks import short_tracebacks
+from ._log_lines import read_lines
 from ._repr import machine_repr, machines_html
 
 if TYPE_CHECKING:
@@ -193,6 +195,10 @@ class Machine(Handle):
     def threads(self) -> ThreadDump:
         """Return the stack of each of its threads and trio tasks; see `AsyncMachine.threads`."""
         return self._run(self._machine.threads)
+
+    def logs(self, *, follow: bool = True) -> Iterator[LogLine]:
+        """Return what it has printed and logged, and then what comes; see `AsyncMachine.logs`."""
+        return read_lines(self._machine.logs(follow=follow), run=self._portal.run)
 
     def read(self, path: str) -> bytes:
         """Read a file of its host."""

@@ -6,6 +6,7 @@ import contextlib
 
 from ..errors import BigmachineError, ProtocolError, RemoteError
 from ..services._tracebacks import format_traceback, with_source_lines
+from . import _failures
 from ._exception_graph import Node, message_of, put_together, take_apart, type_name
 from ._frames import Frame, Payload
 from ._payload import USER_ERRORS, dumps, loads
@@ -33,14 +34,16 @@ def dump_exception(exc: BaseException) -> Payload:
     if isinstance(exc, Exception):
         with contextlib.suppress(*USER_ERRORS):
             nodes = take_apart(exc)
-    return dumps((type_name(type(exc)), message_of(exc), remote_traceback, nodes, is_call_error))
+    described = (type_name(type(exc)), message_of(exc), remote_traceback, nodes, is_call_error)
+    failure = "" if is_call_error else _failures.keep(exc)
+    return dumps((*described, failure) if failure else described)
 
 
 def load_exception(frame: Frame, *, addr: str, method: str, machine: str) -> Exception:
     """Return the exception to raise at the caller."""
     # In one piece: a hostile machine may send anything in place of any part.
     try:
-        kind, message, remote_traceback, nodes, is_call_error = loads(frame)
+        kind, message, remote_traceback, nodes, is_call_error, *failure = loads(frame)
         remote = RemoteError(
             f"{method} raised {kind} on {machine}: {message}",
             addr=addr,
@@ -48,6 +51,7 @@ def load_exception(frame: Frame, *, addr: str, method: str, machine: str) -> Exc
             type_name=kind,
             traceback=with_source_lines(remote_traceback),
         )
+        remote.failure = str(*failure)
         original = put_together(nodes, stand_in=remote) if nodes else remote
     except USER_ERRORS as exc:
         return ProtocolError(f"an error reply could not be read: {exc}", addr=addr, method=method)

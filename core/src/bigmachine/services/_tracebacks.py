@@ -104,12 +104,17 @@ def shorten_traceback(exc: BaseException) -> None:
         is_expected or not frames or not _is_ours(_file(frames[-1]))
     ):
         return
-    for each in _chain(exc):
+    for each in exception_chain(exc):
         frames = [*_walk(each.__traceback__)]
         shortened = None
         for tb in reversed(user_frames((_file(tb), tb) for tb in frames)):
             shortened = TracebackType(shortened, tb.tb_frame, tb.tb_lasti, tb.tb_lineno)
         each.with_traceback(shortened)
+
+
+def has_user_frames(exc: BaseException) -> bool:
+    """Whether any code of the user's was running when an exception was raised."""
+    return bool(user_frames((_file(tb), tb) for tb in _walk(exc.__traceback__)))
 
 
 def user_frames(frames: Iterable[tuple[str, T]]) -> list[T]:
@@ -146,7 +151,7 @@ def _walk(tb: TracebackType | None) -> Iterator[TracebackType]:
         tb = tb.tb_next
 
 
-def _chain(exc: BaseException) -> Iterator[BaseException]:
+def exception_chain(exc: BaseException) -> Iterator[BaseException]:
     """Yield an exception, its causes and contexts, and their members if they are groups."""
     seen = {id(exc)}
     found = [exc]

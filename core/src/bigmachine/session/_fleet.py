@@ -12,9 +12,10 @@ import trio
 from .._values import Instance, State, Termination
 from ..boot._bootstrap import BootBatch
 from ..errors import RpcError, TransportError, UsageError
+from ..logs._kept import SessionLogs
 from ..machine._async import AsyncMachine
 from ..machine._call_options import seconds
-from ..machine._controller import Controller
+from ..machine._controller import Controller, Debugger
 from ..machine._output import BootLog
 from ..machine._stderr import StderrWriter
 from ..rpc import split_addr
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
 class Fleet:
     """The machines of ``session``, each led by a task in ``nursery``.
 
-    ``stderr`` writes what the machines print that the session has started. ``on_freed`` is
-    called with each instance that its provider has confirmed to be gone.
+    Of those that the session has started, ``stderr`` writes what they print, ``logs`` keeps the
+    last of it, and ``debugger`` debugs them. ``on_freed`` is called with each instance that its
+    provider has confirmed to be gone.
     """
 
     def __init__(
@@ -43,15 +45,19 @@ class Fleet:
         http: httpx.AsyncClient,
         nursery: trio.Nursery,
         stderr: StderrWriter,
+        logs: SessionLogs,
         on_freed: Callable[[Instance], None],
+        debugger: Debugger | None = None,
     ) -> None:
         self._session = session
         self._plugins = plugins
         self._http = http
         self._nursery = nursery
         self._on_freed = on_freed
+        self._debugger = debugger
         self._boot_log = BootLog()
         self._stderr = stderr
+        self._logs = logs
         self._machines: dict[Controller, AsyncMachine] = {}  # until the task that leads it ends
         self.unconfirmed: dict[str, Instance] = {}
         """Instances, by name, that were started and are not confirmed to be gone."""
@@ -84,8 +90,10 @@ class Fleet:
             interfaces=interfaces,
             boot_log=self._boot_log,
             stderr=self._stderr,
+            logs=self._logs,
             set_silent=self._silence.set,
             batch=batch,
+            debugger=self._debugger,
         )
         if controller.owned:
             self.unconfirmed[instance.name] = instance

@@ -9,21 +9,41 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from ..errors import UsageError
 from ..machine._ask import ask_all
 from ..machine._call_options import seconds as limit
 
 if TYPE_CHECKING:
+    from ..logs._kept import AsyncLogReader, SessionLogs
     from ..machine._async import AsyncMachine
+    from ..machine._sync import Machine
     from ..profiling import Profile, ThreadDump
 
 
 class AsyncInspection(ABC):
     """The part of `AsyncSession` that looks into its machines."""
 
+    _logs: SessionLogs
+
     @property
     @abstractmethod
     def machines(self) -> list[AsyncMachine]:
         """The machines to look into."""
+
+    def logs(
+        self, machine: str | Machine | AsyncMachine | None = None, *, follow: bool = True
+    ) -> AsyncLogReader:
+        """Return what a machine, or each of them, has printed and logged, and then what comes.
+
+        An async iterator of `LogLine`: the last 64 kB of each machine, also of those that have
+        ended; then what comes, until the machine has ended, or none is left. ``machine`` may be
+        the name of one. Without ``follow``, it ends with what there is now. One that is read too
+        slowly misses lines: a `LogLine` in their place says how many.
+        """
+        name = getattr(machine, "name", machine)
+        if name is not None and not isinstance(name, str):
+            raise UsageError(f"logs takes a machine or its name, not {machine!r}")
+        return self._logs.read(name, follow=follow)
 
     async def profile(
         self, seconds: float = 10.0, *, hz: float = 100.0, timeout: float | None = 10.0

@@ -11,14 +11,12 @@ import contextlib
 import logging
 import queue
 import threading
-import traceback
 from collections.abc import Iterable, Iterator
 
 import trio
 
 from ..errors import sanitize
-from ..machine._screen import screen
-from ..machine._streams import wait_for
+from ..machine._handle_record import handle_record
 
 _LOGGERS = ("boot", "environment", "machine", "plugins", "rpc", "session")
 _WAIT_SECONDS = 0.25  # for a record to be handled: usually that takes no time at all
@@ -84,7 +82,7 @@ class _LogThread:
         while True:
             record, is_handled = self._records.get()
             if record is not None:
-                _handle(record)
+                handle_record(record)
             if self._records.empty():
                 self._is_blocked = False
                 self._say_what_was_dropped()
@@ -127,25 +125,3 @@ def _sanitize(record: logging.LogRecord) -> None:
         text = logging.Formatter().formatException(record.exc_info)
         if (clean := sanitize(text)) != text:
             record.exc_info, record.exc_text = None, clean  # handlers print either
-
-
-def _handle(record: logging.LogRecord) -> None:
-    logger = logging.getLogger(record.name)
-    try:
-        # Not in the handler, which holds its lock: others need that, to log or to end the process.
-        for handler in _handlers(logger):
-            wait_for(getattr(handler, "stream", None))
-        with screen.cleared():
-            logger.handle(record)
-    except BaseException:  # a handler of the user's; the next record may fare better
-        with contextlib.suppress(BaseException):
-            traceback.print_exc()
-
-
-def _handlers(logger: logging.Logger) -> list[logging.Handler | None]:
-    found: list[logging.Handler | None] = []
-    ancestor: logging.Logger | None = logger
-    while ancestor is not None:
-        found += ancestor.handlers
-        ancestor = ancestor.parent if ancestor.propagate else None
-    return found or [logging.lastResort]

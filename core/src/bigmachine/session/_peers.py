@@ -86,6 +86,7 @@ class AsyncPeerSession(_PeerSession):
 
     def _new_fleet(self) -> Fleet:
         # Many services with a setup() call no peer, and an HTTP client takes long to import.
+        from ..logs._kept import SessionLogs
         from ..machine._stderr import StderrWriter
         from ..system._plugins import Plugins
         from ._fleet import Fleet
@@ -96,7 +97,8 @@ class AsyncPeerSession(_PeerSession):
             plugins=plugins,
             http=plugins.hooks.http_client(identity=self._identity),
             nursery=self._nursery,
-            stderr=StderrWriter(),  # what peers print goes to the driver
+            stderr=StderrWriter(""),  # what peers print goes to the driver
+            logs=SessionLogs(),
             on_freed=lambda instance: None,  # peers belong to the driver
         )
 

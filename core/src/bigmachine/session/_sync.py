@@ -9,17 +9,20 @@ trio is imported when a session opens, not before: meanwhile the system comes up
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from .._values import (
     Cost,
     EnvironmentOptions,
+    LogLine,
 )
 from ..errors import UsageError
+from ..machine._log_lines import read_lines
 from ..machine._sync import Machine, sync_api
 from ..metrics import SessionVariables
 from ..process import FORKED, open_standard_descriptors
@@ -30,6 +33,7 @@ from ..system import System
 from ..system._entrypoints import choose_system
 from ..system._options import environment_options
 from ._arguments import DEFAULT_DEBUG_ADDRESS, check_session, debug_address
+from ._cells import at_end_of_cells
 from ._repr import SessionRepr
 
 if TYPE_CHECKING:
@@ -63,7 +67,7 @@ class Session(SessionRepr, Handle):
 
     def __init__(
         self,
-        system: str | System | type[System] = "local",
+        system: str | System | type[System] | None = None,
         *,
         name: str | None = None,
         profile: str | None = None,
@@ -177,6 +181,19 @@ class Session(SessionRepr, Handle):
         opened = self._open()
         return opened.run(opened.session.threads, timeout=timeout)
 
+    def logs(
+        self, machine: str | Machine | AsyncMachine | None = None, *, follow: bool = True
+    ) -> Iterator[LogLine]:
+        """Return what a machine, or each, has printed and logged; see `AsyncSession.logs`.
+
+        It also works when the session is shut down.
+        """
+        session, thread = self._session, self._thread
+        if not self._is_shut or session is None or thread is None:
+            session, thread = self._open().session, self._thread
+        assert thread is not None
+        return read_lines(session.logs(machine, follow=follow), run=thread.call_portal.run)
+
     def serve_debug(self, addr: str = DEFAULT_DEBUG_ADDRESS) -> str:
         """Serve a page about the session and its machines; see `AsyncSession.serve_debug`."""
         opened = self._open()
@@ -197,8 +214,12 @@ class Session(SessionRepr, Handle):
         with self._lock:
             thread, self._opened = self._thread, None
         if thread is not None:
+            from ._quit_signal import stop_handling_quit
+
+            self._end_cells()
             atexit.unregister(self.shutdown)
             thread.close()
+            stop_handling_quit()
 
     @property
     def _is_inherited(self) -> bool:
@@ -229,6 +250,7 @@ class Session(SessionRepr, Handle):
         self._system.warm_up()
         from ._async import AsyncSession
         from ._loop_thread import LoopThread
+        from ._quit_signal import handle_quit
 
         session = AsyncSession(
             self._system,
@@ -239,7 +261,14 @@ class Session(SessionRepr, Handle):
         )
         self._session = session
         self._thread = LoopThread(session)
+        self._end_cells = at_end_of_cells(self._catch_up)
+        handle_quit()
         return _Opened(session, self._thread.portal, sync_api(self._thread.call_portal))
+
+    def _catch_up(self) -> None:
+        with contextlib.suppress(UsageError):  # it is shut down meanwhile
+            if self._opened is not None:
+                self._opened.run(self._opened.session._catch_up)
 
     def _check_not_shut(self) -> None:
         if self._is_shut:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -28,14 +29,21 @@ _MAX_VALUE = 60  # characters of a value in a message
 SYSTEMS = "bigmachine.systems"
 OBSERVERS = "bigmachine.observers"
 COMMANDS = "bigmachine.commands"
+SYSTEM_VARIABLE = "BIGMACHINE_SYSTEM"
+"""Names the system of sessions that name none; ``bigmachine run`` sets it."""
 EXTRAS = ("local", "ec2", "gcp", "azure")
 """The extras of the ``bigmachine`` distribution, one for each folder of ``plugins/``: each adds the
 system of that name.
 """
 
 
+def default_system() -> str:
+    """Return the name of the system of sessions that name none."""
+    return os.environ.get(SYSTEM_VARIABLE) or "local"
+
+
 def choose_system(
-    system: str | System | type[System],
+    system: str | System | type[System] | None,
     *,
     profile: str | None = None,
     keywords: Mapping[str, Any] | None = None,  # Any: each system has its own options
@@ -43,9 +51,16 @@ def choose_system(
 ) -> System:
     """Make the system of a session; ``system`` is a name, a class, or a system already made.
 
+    None is `default_system`.
     The other arguments are as for `resolve_options`. Raises what `load_system` and
     `resolve_options` raise.
     """
+    if system is None:
+        system = default_system()
+        try:
+            load_system(system)
+        except UnknownSystemError as error:
+            raise UnknownSystemError(f"{SYSTEM_VARIABLE}: {error}") from None
     if isinstance(system, System):
         if keywords or profile is not None:
             given = ", ".join(map(repr, keywords or ["profile"]))

@@ -120,7 +120,7 @@ def describe_options(options: type[Any], *, system_name: str) -> list[OptionInfo
             default=None if _is_required(field) else _default(field),
             required=_is_required(field),
             help=field.metadata.get("help", ""),
-            env=_prefix(system_name) + field.name.upper(),
+            env=variable_name(system_name, field.name),
         )
         for field in _fields(options)
     ]
@@ -206,7 +206,7 @@ def resolve_options(
             raise UsageError(
                 f"{owner} needs the option {name!r}"
                 f" ({field.metadata.get('help') or type_name(hints[name])}): pass it as a "
-                f"keyword, set {_prefix(system_name)}{name.upper()}, or put it in bigmachine.toml"
+                f"keyword, set {variable_name(system_name, name)}, or put it in bigmachine.toml"
             )
     try:
         return options(**values)
@@ -278,6 +278,14 @@ def _environment(
 
 def warn_of_misspelt_variables(systems: Iterable[str]) -> None:
     """Log the environment variables whose names resemble those of an option of no system."""
+    for variable, guess in misspelt_variables(systems):
+        _logger.warning(
+            "the environment variable %s is ignored; did you mean %s…?", variable, guess
+        )
+
+
+def misspelt_variables(systems: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield such variables, each with the beginning of what may be meant."""
     words = {_prefix(name).split("_")[1]: _prefix(name) for name in (*systems, "environment")}
     for variable in sorted(os.environ):
         ours, _, rest = variable.partition("_")
@@ -285,11 +293,12 @@ def warn_of_misspelt_variables(systems: Iterable[str]) -> None:
         if ours == "BIGMACHINE" and word not in words:
             guess = close_match(word, words, cutoff=0.75)
             if guess:
-                _logger.warning(
-                    "the environment variable %s is ignored; did you mean %s…?",
-                    variable,
-                    words[guess],
-                )
+                yield variable, words[guess]
+
+
+def variable_name(system_name: str, option: str) -> str:
+    """Return the environment variable of an option: ``"BIGMACHINE_EC2_ZONES"``."""
+    return _prefix(system_name) + option.upper()
 
 
 def _always(where: str) -> Callable[[str], str]:

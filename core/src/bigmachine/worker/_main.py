@@ -54,6 +54,8 @@ def main(config: bytes, *, listen: str, lifeline: int | None = None) -> NoReturn
     if HEARTBEAT in os.environ:  # it has a boot program
         prepare_host()
     sys.argv[:] = loaded.argv
+    if loaded.logs is not None:
+        loaded.logs.apply()
     system = loaded.system
     process_exit = ProcessExit(system)
     system.main(

@@ -10,6 +10,7 @@ import trio
 
 from .._identity import DRIVER
 from ..boot._config import WorkerConfig
+from ..debugger._breakpoints import Breakpoints
 from ..rpc import Server, Services
 from ..system import gives_notices
 from . import _resources
@@ -57,6 +58,9 @@ async def serve(
     services = Services()
     notices = Notices() if gives_notices(system) else None
     tracer = machine_tracer(config, has_process=process_exit is not None)
+    breakpoints = Breakpoints(config.identity.name) if process_exit is not None else None
+    if breakpoints is not None:
+        breakpoints.install()
     server = Server(
         services,
         identity=config.identity,
@@ -94,6 +98,7 @@ async def serve(
             exit=process_exit.exit if process_exit is not None else system.exit,
             notices=notices,
             spans=tracer.spans if tracer is not None else None,
+            breakpoints=breakpoints,
             # Not inherited by processes that services start: they are not machines.
             log=os.environ.pop("BIGMACHINE_LOG", ""),
         )

@@ -23,6 +23,8 @@ from ._installer import Installer
 from ._notices import Notices
 
 if TYPE_CHECKING:
+    from ..debugger._breakpoints import Breakpoints
+    from ..debugger._protocol import Reply, Stop
     from ..otel._buffer import SpanBuffer
     from ..profiling import Profile, ThreadDump
     from ..profiling._request import ProfileRequest
@@ -42,7 +44,8 @@ class Supervisor:
     last, on trio's clock; ``activity`` is `Server.activity`; ``measure`` returns the machine's
     metrics, and ``profile_processes`` is `Services.profile_processes`. ``notices`` are those of
     its provider, if the system has them, ``spans`` those of its traces, if it is traced, and
-    ``log`` is the folder of the boot program's log, if there is one.
+    ``breakpoints`` those of its process, if that is its own. ``log`` is the folder of the boot
+    program's log, if there is one.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Supervisor:
         exit: Callable[[int], object],
         notices: Notices | None = None,
         spans: SpanBuffer | None = None,
+        breakpoints: Breakpoints | None = None,
         log: str = "",
     ) -> None:
         self._installer = installer
@@ -77,6 +81,7 @@ class Supervisor:
         self._exit = exit
         self._notices = notices
         self._spans = spans
+        self._breakpoints = breakpoints
         self._log = log
         self._timeout = timeout
         self._asked_at = trio.current_time()  # by a keepalive
@@ -204,6 +209,38 @@ class Supervisor:
         if self._spans is None:
             raise NotSupportedError("this machine does not trace calls")
         return await self._spans.after(taken, waits=waits)
+
+    async def breakpoints(self, after: int) -> list[Stop]:
+        """Wait until methods have stopped in the debugger, later than ``after``; return those."""
+        return await self._debugger.after(after)
+
+    async def debug_attach(self, number: int, sources: Mapping[str, str]) -> Reply:
+        """Begin to debug a method that has stopped, with the text of files that it lacks."""
+        return await self._debugger.attach(number, sources)
+
+    async def debug_send(self, number: int, line: str) -> Reply:
+        """Answer the debugger's prompt; return its next reply."""
+        return await self._debugger.send(number, line)
+
+    async def debug_complete(
+        self, number: int, text: str, line: str, begin: int, end: int
+    ) -> list[str]:
+        """Return what ``text`` may be the beginning of, at the debugger's prompt."""
+        return await self._debugger.completions(number, text, line, begin, end)
+
+    async def debug_decline(self) -> None:
+        """Let methods go on that wait in the debugger, and stop no others."""
+        await self._debugger.decline()
+
+    async def post_mortem(self, failure: str) -> Stop:
+        """Begin to debug a call that has failed, if its frames are kept."""
+        return await self._debugger.post_mortem(failure)
+
+    @property
+    def _debugger(self) -> Breakpoints:
+        if self._breakpoints is None:
+            raise NotSupportedError("this machine shares its process with others: pdb is as ever")
+        return self._breakpoints
 
     async def mark(self, text: str) -> None:
         """Print a line, after everything that was printed so far."""

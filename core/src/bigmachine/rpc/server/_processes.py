@@ -27,14 +27,17 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from ...errors import RemoteError, UsageError
+from ...logs._settings import apply_sent, settings_to_send
 from ...process import (
     close_in_children,
     module_path,
     pack,
+    pass_over_breakpoints,
     prepare_output,
     python_environ,
     start_command,
 )
+from .. import _failures
 from .._exceptions import CallError, dump_exception
 from .._frames import INLINE_BYTES, Frame, Kind, Payload
 from .._marshal import dump_result, load_arguments
@@ -203,7 +206,8 @@ class _Process:
                 env=python_environ(),
             )
         with contextlib.suppress(OSError):  # it has ended: the first call says how
-            self._socket.sendall(pack({**module_path(), "argv": [*map(str, sys.argv)]}))
+            header = {**module_path(), "argv": [*map(str, sys.argv)], "logs": settings_to_send()}
+            self._socket.sendall(pack(header))
 
     def exchange(self, method: str, arguments: Payload) -> tuple[Kind, Payload]:
         """Send a call and wait for its reply; `EOFError` or `OSError` if the process ends."""
@@ -272,6 +276,9 @@ def main(header: dict[str, Any], fd: str, profiles_fd: str) -> None:
         close_in_children(each)
     threading.Thread(target=answer_machine, args=(profiles,), daemon=True).start()
     prepare_output()
+    apply_sent(header["logs"])
+    pass_over_breakpoints()
+    _failures.keep_none()
 
     def send(kind: int, payload: Payload) -> None:
         _send(machine, bytes([kind]), payload)

@@ -1,0 +1,152 @@
+"""Sessions of this user that run on this computer, found and asked by their sockets."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from ..errors import BigmachineError, UsageError
+
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
+
+ANSWER_SECONDS = 10.0
+"""How long a session may take to answer what needs no machine."""
+
+_ROOT = "/debug/bigmachine/"
+
+
+@dataclass(frozen=True, slots=True)
+class RunningSession:
+    """A session that runs, in another process of this user.
+
+    What asks it raises `BigmachineError` if it does not answer, and `UsageError` if it refuses.
+    """
+
+    name: str
+    path: Path
+
+    def status(self, *, timeout: float = ANSWER_SECONDS) -> dict[str, Any]:  # Any: this is JSON
+        """Return what the debug page shows: a `SessionStatus`."""
+        with self.opened("/status.json", timeout=timeout) as response:
+            status: dict[str, Any] = json.load(response)
+        return status
+
+    def read(self, page: str, *, timeout: float = ANSWER_SECONDS, **query: object) -> bytes:
+        """Return a page below ``/debug/bigmachine/``. What is None in the query is left out."""
+        given = {name: value for name, value in query.items() if value is not None}
+        with self.opened(f"{_ROOT}{page}?{urlencode(given)}", timeout=timeout) as response:
+            return response.read()
+
+    @contextlib.contextmanager
+    def opened(self, target: str, *, timeout: float | None) -> Iterator[HTTPResponse]:
+        """Ask for a page; yield the answer, to be read within ``timeout`` each time."""
+        from http.client import HTTPConnection, HTTPException
+
+        connection = HTTPConnection("localhost")
+        try:
+            connection.sock = _connected(self.path, timeout)
+            connection.request("GET", target)
+            response = connection.getresponse()
+            if response.status >= 400:
+                raise _refusal(response.status, response.read().decode(errors="replace").strip())
+            yield response
+        except (OSError, HTTPException) as error:
+            raise BigmachineError(_why_not(self.name, error)) from error
+        finally:
+            connection.close()
+
+
+def running_sessions() -> list[RunningSession]:
+    """Return all that run, by name; what is left of killed ones is removed."""
+    from ..debug._socket_folder import SUFFIX, socket_folder
+
+    folder = socket_folder()
+    if folder is None:
+        return []
+    found = []
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        try:
+            _connected(path, 1.0).close()
+        except ConnectionRefusedError:  # nobody listens any more: its driver was killed
+            with contextlib.suppress(OSError):
+                path.unlink()
+            continue
+        except FileNotFoundError:  # it has just ended
+            continue
+        except OSError:  # it is stopped, or too many connect: it may answer later
+            pass
+        found.append(RunningSession(path.name.removesuffix(SUFFIX), path))
+    return found
+
+
+def add_session(parser: argparse.ArgumentParser) -> None:
+    """Add ``--session NAME``, by which `chosen_session` chooses."""
+    action = parser.add_argument(
+        "--session",
+        metavar="NAME",
+        help="the session, or the beginning of its name (default: the only one that runs)",
+    )
+    action.completer = lambda **_: [one.name for one in running_sessions()]  # type: ignore[attr-defined]
+
+
+def chosen_session(name: str | None) -> RunningSession:
+    """Return the session of this name, or the only one; raises `UsageError`."""
+    from ..reaper._leftovers import SUFFIX
+    from ..services._names import did_you_mean
+
+    sessions = running_sessions()
+    names = ", ".join(session.name for session in sessions)
+    if not sessions:
+        raise UsageError(
+            "no session of yours runs on this computer; a command sees those of the same user, "
+            "from the moment they are opened"
+        )
+    if name is None:
+        if len(sessions) > 1:
+            raise UsageError(f"several sessions run: {names}; choose one with --session NAME")
+        return sessions[0]
+    name = name.removesuffix(SUFFIX)
+    matching = [session for session in sessions if session.name == name]
+    matching = matching or [session for session in sessions if session.name.startswith(name)]
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
+        names = ", ".join(session.name for session in matching)
+        raise UsageError(f"several sessions begin with {name!r}: {names}")
+    hint = did_you_mean(name, [session.name for session in sessions])
+    raise UsageError(f"no session {name!r} runs on this computer{hint or f'; there is {names}'}")
+
+
+def _connected(path: Path, timeout: float | None) -> socket.socket:
+    from ..debug._socket_folder import is_own
+
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(timeout)
+        connection.connect(str(path))
+        if not is_own(connection):
+            raise PermissionError("the socket is another user's")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _refusal(status: int, text: str) -> BigmachineError:
+    return UsageError(text) if status in (400, 404) else BigmachineError(text)
+
+
+def _why_not(name: str, error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"session {name} does not answer: its program is stopped, or computes in its loop"
+    if isinstance(error, ConnectionRefusedError | FileNotFoundError):
+        return f"session {name} has ended"
+    return f"session {name} has not answered: {error or type(error).__name__}"

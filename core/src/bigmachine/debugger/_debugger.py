@@ -1,0 +1,200 @@
+"""The driver's side of the debugger: one prompt for the methods of all machines of a session."""
+
+from __future__ import annotations
+
+import linecache
+import logging
+import os
+import sys
+import weakref
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+import trio
+
+from ..errors import NotSupportedError, UsageError, sanitize, sanitize_line
+from ..machine._link import follow
+from ..machine._time_limits import TimeLimits
+from ..rpc import Connection, ConnectionLost
+from ._console import Console, find_console, is_user_typing
+from ._protocol import Reply, Stop
+
+logger = logging.getLogger("bigmachine.machine")
+
+_POLL_SECONDS = 0.2  # while the user types the next statement of an interactive Python
+
+
+class DebuggedMachine(NamedTuple):
+    """A machine whose methods may be debugged."""
+
+    name: str
+    connected: Callable[[], Awaitable[Connection]]
+    nursery: trio.Nursery
+    """It ends with the machine."""
+
+
+class SessionDebugger:
+    """Debugs the methods of a session's machines, one at a time.
+
+    While any waits, the time limits of the session's calls stand still.
+    """
+
+    def __init__(self, session: str) -> None:
+        self.session = session
+        self.time_limits = TimeLimits()
+        self.machines: dict[str, DebuggedMachine] = {}
+        """Those that can be reached, by their addresses."""
+        self.token = trio.lowlevel.current_trio_token()
+        self._turn = trio.Lock()
+        self._is_told = False  # that breakpoints are passed over
+        sessions.add(self)
+
+    async def follow(
+        self, name: str, addr: str, connected: Callable[[], Awaitable[Connection]]
+    ) -> None:
+        """Debug the methods of one machine that stop at breakpoints, until cancelled."""
+        seen = 0
+
+        async def ask(connection: Connection) -> None:
+            nonlocal seen
+            try:
+                stops: list[Stop] = await connection.call("Supervisor.breakpoints", (seen,), {})
+            except NotSupportedError:  # it is in this process, where pdb works by itself
+                await trio.sleep_forever()
+            for stop in stops:
+                seen = max(seen, stop.number)
+                nursery.start_soon(self._debug, machine, stop)
+
+        try:
+            async with trio.open_nursery() as nursery:
+                machine = DebuggedMachine(sanitize_line(name), connected, nursery)
+                self.machines[addr] = machine
+                await follow(connected, ask, "breakpoints")
+        finally:
+            del self.machines[addr]
+
+    async def post_mortem(self, addr: str, failure: str) -> None:
+        """Let the user debug a call that has failed; `UsageError` if that can't be done."""
+        machine = self.machines.get(addr)
+        done = trio.Event()
+        error: Exception | None = UsageError(
+            "the machine has ended, and all that was in its memory"
+        )
+
+        async def debug(machine: DebuggedMachine) -> None:
+            nonlocal error
+            try:
+                stop: Stop = await _ask(machine, "Supervisor.post_mortem", failure)
+                await self._debug(machine, stop)
+                error = None
+            except Exception as exc:
+                error = exc
+            finally:
+                done.set()
+
+        if machine is not None:
+            machine.nursery.start_soon(debug, machine)
+            await done.wait()
+        if error is not None:
+            raise error
+
+    async def _debug(self, machine: DebuggedMachine, stop: Stop) -> None:
+        """Let the user debug a method that has stopped, when it is its turn."""
+        with self.time_limits.paused():
+            async with self._turn:
+                console = await self._console(machine, stop)
+                if isinstance(console, Console):
+                    try:
+                        await self._converse(console, machine, stop)
+                        return
+                    except Exception as exc:
+                        # Of somebody's input(), as of a notebook that is run by a program.
+                        console = str(exc) or type(exc).__name__
+        if console and not self._is_told:
+            self._is_told = True
+            logger.warning(
+                "%s: breakpoint() at %s is passed over, and so are all others: %s",
+                machine.name,
+                sanitize_line(stop.place),
+                console,
+            )
+        await _ask(machine, "Supervisor.debug_decline")
+
+    async def _console(self, machine: DebuggedMachine, stop: Stop) -> Console | str:
+        if os.environ.get("PYTHONBREAKPOINT") == "0":
+            return ""
+        if is_user_typing():
+            logger.warning(
+                "%s: stopped at %s; the debugger begins once you wait for the call, as by the "
+                "result() of its future",
+                machine.name,
+                sanitize_line(stop.place),
+            )
+            while is_user_typing():
+                await trio.sleep(_POLL_SECONDS)
+        return find_console()
+
+    async def _converse(self, console: Console, machine: DebuggedMachine, stop: Stop) -> None:
+        sources = _sources(stop.files)
+        reply: Reply = await _ask(machine, "Supervisor.debug_attach", stop.number, sources)
+        complete = self._completer(machine, stop)
+        output = f"{machine.name}: stopped in the debugger\n" if reply.prompt is not None else ""
+        known = 0
+        while reply.prompt is not None:
+            if (waiting := self._turn.statistics().tasks_waiting) != known and waiting:
+                others = "1 other method waits" if waiting == 1 else f"{waiting} other methods wait"
+                output += f"{others} for the debugger\n"
+            known = waiting
+            output += sanitize(reply.output, colors=True)
+            try:
+                line = await _in_thread(console.read, output, sanitize(reply.prompt), complete)
+            except trio.Cancelled:  # the machine has ended, or the session
+                console.give_up(f"{machine.name} can't be debugged any longer: press Enter\n")
+                raise
+            output = ""
+            reply = await self._send(machine, stop, line)
+        await _in_thread(console.write, output + sanitize(reply.output, colors=True))
+
+    async def _send(self, machine: DebuggedMachine, stop: Stop, line: str) -> Reply:
+        connection = await machine.connected()
+        try:
+            reply: Reply = await connection.call("Supervisor.debug_send", (stop.number, line), {})
+        except ConnectionLost:  # it has received the line, or not: its reply tells
+            reply = await _ask(machine, "Supervisor.debug_attach", stop.number, {})
+        return reply
+
+    def _completer(self, machine: DebuggedMachine, stop: Stop) -> Callable[..., list[str]]:
+        def complete(*request: Any) -> list[str]:
+            call = ("Supervisor.debug_complete", stop.number, *request)
+            found: list[str] = trio.from_thread.run(_ask, machine, *call)
+            return [text for text in found if text.isprintable()]
+
+        return complete
+
+
+sessions: weakref.WeakSet[SessionDebugger] = weakref.WeakSet()
+"""Those of the sessions of this process."""
+
+
+async def _ask(machine: DebuggedMachine, method: str, *args: Any) -> Any:
+    """Call a method that may be called again, over a new connection when one is lost."""
+    while True:
+        connection = await machine.connected()
+        try:
+            return await connection.call(method, args, {})
+        except ConnectionLost:
+            await trio.lowlevel.checkpoint()
+
+
+async def _in_thread(function: Callable[..., Any], *args: Any) -> Any:
+    return await trio.to_thread.run_sync(function, *args, abandon_on_cancel=True)
+
+
+def _sources(files: tuple[str, ...]) -> dict[str, str]:
+    """Return the text of files of this program's own code that a machine does not have.
+
+    A class of a script or a notebook is sent by value, so its source may be nowhere but here.
+    """
+    ours = {getattr(module, "__file__", None) for module in [*sys.modules.values()]}
+    known = [file for file in files if file in linecache.cache or file in ours]
+    return {file: "".join(lines) for file in known if (lines := linecache.getlines(file))}

@@ -1,0 +1,73 @@
+"""`post_mortem`: pdb on the machine where a call has failed."""
+
+from __future__ import annotations
+
+import pdb
+import sys
+from collections.abc import Iterator
+
+import trio
+
+from ..errors import RemoteError, UsageError
+from ..rpc import _failures as failures
+from ..services._tracebacks import exception_chain
+from ._console import find_console
+from ._debugger import SessionDebugger, sessions
+
+
+def post_mortem(exc: BaseException | None = None) -> None:
+    """Debug a call that has failed with ``exc``, on its machine, in the frames where it raised.
+
+    Without ``exc``, it is the exception that is being handled, or the last one that was not.
+    Machines keep frames only if the variable ``BIGMACHINE_POST_MORTEM`` is set when they start:
+    it is the number of failed calls of which each keeps them. All that is in these frames stays
+    in the machine's memory meanwhile.
+
+    An exception that no machine has raised is debugged here, as by `pdb.post_mortem`.
+
+    Raises `UsageError` if the frames are not there any more, or the machine has ended.
+    """
+    if exc is None:
+        # Python 3.11 has no last_exc.
+        last = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+        exc = sys.exception() or last
+    if exc is None:
+        raise UsageError("there is no exception to debug: give one")
+    remote = next(_remote_errors(exc), None)
+    if remote is None:
+        pdb.post_mortem(exc.__traceback__)
+        return
+    if not remote.failure:
+        raise UsageError(
+            f"the frames of {remote.method} were not kept: set {failures.VARIABLE}=1 before the "
+            "machines start, and call it again (those of parallel methods never are)"
+        )
+    local = failures.find(remote.failure)  # as in tests, with machines in this process
+    if local is not None:
+        pdb.post_mortem(local.__traceback__)
+        return
+    if trio.lowlevel.in_trio_run():
+        raise UsageError(
+            "this waits for the user, and the loop would wait, too: "
+            "await trio.to_thread.run_sync(bm.post_mortem, exc)"
+        )
+    session = _session_of(remote)
+    if isinstance(found := find_console(), str):
+        raise UsageError(f"there is nowhere to debug: {found}")
+    trio.from_thread.run(session.post_mortem, remote.addr, remote.failure, trio_token=session.token)
+
+
+def _remote_errors(exc: BaseException) -> Iterator[RemoteError]:
+    for each in exception_chain(exc):
+        if isinstance(each, RemoteError):
+            yield each
+
+
+def _session_of(remote: RemoteError) -> SessionDebugger:
+    for session in sessions:
+        if remote.addr in session.machines:
+            return session
+    raise UsageError(
+        f"the machine at {remote.addr} has ended, and the frames of {remote.method} with it: call "
+        "post_mortem while the session is open"
+    )

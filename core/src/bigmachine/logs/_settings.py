@@ -1,0 +1,99 @@
+"""How a machine logs: as its driver does, until its services configure `logging` themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ._record_lines import record_line
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """The levels of a process's loggers, and the mark of its session's records."""
+
+    mark: str
+    levels: Mapping[str, int]
+    """Of the loggers that have one of their own; the root's name is ``""``."""
+    disabled: int = 0
+    """As given to `logging.disable`."""
+
+    @classmethod
+    def of_this_process(cls, mark: str) -> LogSettings:
+        """Return those that hold here now."""
+        loggers = [*logging.root.manager.loggerDict.items()]
+        levels = {
+            name: logger.level
+            for name, logger in loggers
+            if isinstance(logger, logging.Logger) and logger.level
+        }
+        return cls(mark, {"": logging.root.level, **levels}, logging.root.manager.disable)
+
+    def apply(self) -> None:
+        """Log in this process like that, and send what is logged to the driver."""
+        global _mark
+        _mark = self.mark
+        for name, level in self.levels.items():
+            logging.getLogger(name or None).setLevel(level)
+        logging.disable(self.disabled)
+        # Above the root, which has no handler then: `basicConfig` does nothing if it has one.
+        # Libraries have handlers that do nothing, so `logging.lastResort` would not see all.
+        top = logging.RootLogger(logging.NOTSET)
+        top.addHandler(RecordSender(self.mark))
+        logging.root.parent = top
+
+
+_mark = ""  # of this process, if it is a machine's
+
+
+def settings_to_send() -> dict[str, Any] | None:
+    """Return, as plain data, how a process of this machine is to log; None if no machine logs."""
+    return dataclasses.asdict(LogSettings.of_this_process(_mark)) if _mark else None
+
+
+def apply_sent(settings: Mapping[str, Any] | None) -> None:
+    """Log like that in this process."""
+    if settings is not None:
+        LogSettings(**settings).apply()
+
+
+class RecordSender(logging.Handler):
+    """Writes records to standard error, as lines that the driver takes for records.
+
+    A record that a handler of the user's has shown, or sent somewhere, is not sent once more.
+    """
+
+    def __init__(self, mark: str) -> None:
+        super().__init__()
+        self._mark = mark
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        try:
+            if not _is_handled(record):
+                _write(record_line(record, self._mark) + b"\n")
+        except OSError:  # a service has closed it
+            pass
+        except Exception:
+            self.handleError(record)
+
+
+def _is_handled(record: logging.LogRecord) -> bool:
+    """Whether a handler of the user's takes it; a file on the machine's disk is not enough."""
+    logger: logging.Logger | None = logging.getLogger(record.name)
+    while logger is not None and logger is not logging.root.parent:
+        for handler in logger.handlers:
+            is_silent = isinstance(handler, logging.NullHandler | logging.FileHandler)
+            if not is_silent and record.levelno >= handler.level:
+                return True
+        logger = logger.parent if logger.propagate else None
+    return False
+
+
+def _write(data: bytes) -> None:
+    while data:
+        data = data[os.write(2, data) :]

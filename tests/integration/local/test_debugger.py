@@ -1,0 +1,303 @@
+"""pdb on machines: what a person at the driver's terminal sees, and what the calls do."""
+
+from __future__ import annotations
+
+import bdb
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+pytest.importorskip("termios")
+
+import pexpect
+import pyte
+
+import bigmachine as bm
+from tests.support.typist import typist
+from tests.support.waiting import until
+
+PROMPT = "(Pdb m0) "
+
+
+class Shop:
+    def total(self, prices):
+        total = 0
+        breakpoint()
+        for price in prices:
+            total += price
+        return total
+
+    def pid(self):
+        return os.getpid()
+
+    def divide(self, n):
+        share = self._share(n)
+        return share * 2
+
+    def _share(self, n):
+        return 1 / n
+
+    def count(self, n):
+        for i in range(n):
+            breakpoint()
+            yield i
+
+    async def wait(self):
+        breakpoint()
+        return "went on"
+
+    @bm.parallel
+    def compute(self):
+        breakpoint()
+        return "computed"
+
+    def fork(self):
+        if not (child := os.fork()):
+            breakpoint()
+            os._exit(7)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[bm.Session]:
+    with bm.Session("local") as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def machine(session) -> bm.Machine:
+    return session.start(1, services={"Shop": Shop()})[0]
+
+
+def start(session: bm.Session, **environ: str) -> tuple[bm.Machine, str]:
+    """Start a machine; return its prompt, too."""
+    [machine] = session.start(1, services={"Shop": Shop()}, environ=environ)
+    return machine, f"(Pdb {machine.name}) "
+
+
+def test_method_stops_at_breakpoint_while_its_machine_answers(machine):
+    with typist() as person:
+        call = machine.with_options(timeout=1).submit("Shop.total", [2, 3])
+        assert "-> for price in prices:" in person.answer(PROMPT, "p prices, total")
+        assert person.answer(PROMPT, "total = 100") == "([2, 3], 0)\n"
+        # Longer than the call's timeout, which stands still.
+        person.answer(PROMPT, "import time; time.sleep(1.5)")
+        assert machine.load().one >= 0
+        assert "total += price" in person.answer(PROMPT, "n") + person.answer(PROMPT, "w")
+        stack = person.answer(PROMPT, "c")
+        assert "total()" in stack
+        assert "bigmachine" not in stack.replace(__file__, "")
+        assert call.result() == 105
+
+
+def test_ctrl_c_at_prompt_gives_new_prompt_and_cancels_nothing(machine):
+    with typist() as person:
+        call = machine.submit("Shop.total", [1])
+        person.read_to(PROMPT)
+        person.type("half a line\x03")
+        person.read_to("--KeyboardInterrupt--")
+        person.answer(PROMPT, "c")
+        assert call.result() == 1
+
+
+@pytest.mark.parametrize("line", ["q\n", "\x04"], ids=["q", "end of input"])
+def test_leaving_debugger_fails_call_and_says_so(machine, line):
+    with typist() as person:
+        call = machine.submit("Shop.total", [1])
+        person.read_to(PROMPT)
+        person.type(line)
+        with pytest.raises(bdb.BdbQuit, match="debugger was left by q"):
+            call.result()
+        assert machine.call("Shop.pid") > 0
+
+
+def test_stopped_methods_of_several_machines_wait_for_their_turn(session, machine):
+    with typist() as person:
+        others = [start(session) for _ in range(2)]
+        calls = [machine.submit("Shop.total", [1])]
+        person.read_to(PROMPT)
+        calls += [other.submit("Shop.total", [1]) for other, _ in others]
+        person.type("p 1\n")
+        while "2 other methods wait" not in person.answer(PROMPT, "p 1"):
+            pass
+        person.answer(PROMPT, "c")
+        assert "1 other method waits" in person.answer("(Pdb ", "c")
+        assert "wait" not in person.answer("(Pdb ", "c")
+        assert [call.result() for call in calls] == [1, 1, 1]
+
+
+def test_stepping_ends_with_method_and_next_call_runs_freely(machine):
+    with typist() as person:
+        call = machine.submit("Shop.total", [])
+        while "--Return--" not in person.answer(PROMPT, "n"):
+            pass
+        assert call.result() == 0
+        assert machine.call("Shop.divide", 1) == 2
+
+
+def test_generator_stops_at_each_item(machine):
+    with typist() as person:
+        items: list[int] = []
+        reader = threading.Thread(target=lambda: items.extend(machine.stream("Shop.count", 2)))
+        reader.start()
+        assert "yield i" in person.answer(PROMPT, "c")
+        assert person.answer(PROMPT, "p i").count("yield i") == 1
+        assert person.answer(PROMPT, "c") == "1\n"
+        reader.join()
+        assert items == [0, 1]
+
+
+def test_machine_that_ends_at_prompt_gives_the_terminal_back(session):
+    with typist() as person:
+        machine, prompt = start(session)
+        pid = machine.call("Shop.pid")
+        call = machine.submit("Shop.total", [1])
+        person.read_to(prompt)
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(bm.MachineStopped):
+            call.result()
+        person.read_to("press Enter")
+        person.type("\n")
+        machine, prompt = start(session)
+        call = machine.submit("Shop.total", [1])
+        person.answer(prompt, "c")
+        assert call.result() == 1
+
+
+def test_breakpoint_is_passed_over_where_nobody_can_debug(session, caplog):
+    with typist():
+        machine, _ = start(session)
+        assert machine.call("Shop.wait") == "went on"
+        assert machine.call("Shop.compute") == "computed"
+        assert machine.call("Shop.fork") == 7
+    for advice in (
+        "make the method a def",
+        "remove @bm.parallel",
+        "does not reach processes that a method starts",
+    ):
+        until(lambda advice=advice: advice in caplog.text)
+
+
+def test_breakpoint_without_terminal_is_passed_over_with_a_warning(session, caplog):
+    with open(os.devnull) as null, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdin", null)
+        machine, _ = start(session)
+        assert [machine.call("Shop.total", [1]) for _ in range(3)] == [1, 1, 1]
+    [warning] = [record.getMessage() for record in caplog.records if "breakpoint" in record.msg]
+    assert "standard input is not a terminal" in warning
+    assert "Shop.total" in warning
+
+
+def test_pythonbreakpoint_0_turns_breakpoints_off(session):
+    with typist():
+        machine, _ = start(session, PYTHONBREAKPOINT="0")
+        assert machine.call("Shop.total", [1]) == 1
+
+
+def test_post_mortem_shows_frames_of_failed_call(session):
+    with typist() as person:
+        machine, prompt = start(session, BIGMACHINE_POST_MORTEM="1")
+        with pytest.raises(ZeroDivisionError) as first:
+            machine.call("Shop.divide", 0)
+        with pytest.raises(bm.BigmachineError, match="no service"):
+            machine.call("Nothing.there")  # there are no frames, and none to make room for
+        debugging = threading.Thread(target=bm.post_mortem, args=(first.value,))
+        debugging.start()
+        assert "-> return 1 / n" in person.answer(prompt, "up")
+        assert "-> share = self._share(n)" in person.answer(prompt, "p n")
+        assert person.answer(prompt, "q") == "0\n"
+        debugging.join()
+
+        with pytest.raises(TypeError):
+            machine.call("Shop.divide", "x")
+        with pytest.raises(bm.UsageError, match="its last 1; set BIGMACHINE_POST_MORTEM to more"):
+            bm.post_mortem(first.value)
+        machine.shutdown()
+        with pytest.raises(bm.UsageError, match="has ended"):
+            bm.post_mortem(first.value)
+
+
+def test_post_mortem_of_frames_that_were_not_kept_says_how_to_keep_them(machine):
+    with pytest.raises(ZeroDivisionError) as failed:
+        machine.call("Shop.divide", 0)
+    with pytest.raises(bm.UsageError, match="BIGMACHINE_POST_MORTEM=1 before the machines start"):
+        bm.post_mortem(failed.value)
+
+
+PROGRAM = """
+import pathlib, time
+import bigmachine as bm
+
+class Shop:
+    def total(self, prices):
+        subtotal = sum(prices)
+        breakpoint()
+        return subtotal
+
+    def chat(self, text):
+        print(text)
+
+with bm.Session("local") as session:
+    first, second = session.start(2, services={"Shop": Shop()})
+    call = first.submit("Shop.total", [1, 2])
+    while not pathlib.Path("ring").exists():
+        time.sleep(0.01)
+    second.call("Shop.chat", "a line of another machine")
+    print("total:", call.result())
+"""
+SCREEN = """\
+m0: stopped in the debugger
+> shop.py(9)total()
+-> return subtotal
+m1: a line of another machine
+(Pdb m0) subtotal
+3
+(Pdb m0) subtotal
+3
+(Pdb m0) half a line^C
+--KeyboardInterrupt--
+(Pdb m0) c
+total: 3"""
+
+
+def test_prompt_has_completion_and_history_and_survives_other_output(tmp_path):
+    (tmp_path / "shop.py").write_text(PROGRAM)
+    terminal = pexpect.spawn(
+        sys.executable,
+        ["shop.py"],
+        cwd=tmp_path,
+        env={**os.environ, "TERM": "xterm", "CI": "", "INPUTRC": os.devnull},
+        timeout=60,
+        dimensions=(24, 200),
+    )
+    screen = pyte.Screen(200, 24)
+    parser = pyte.ByteStream(screen)
+
+    def read_to(text: str) -> None:
+        terminal.expect_exact(text)
+        parser.feed(terminal.before + terminal.after)
+
+    read_to("(Pdb m0) ")
+    terminal.send("subt")
+    read_to("subt")
+    (tmp_path / "ring").touch()
+    read_to("a line of another machine\r\n")
+    read_to("(Pdb m0) subt")
+    terminal.send("\t\r")
+    read_to("(Pdb m0) ")
+    terminal.send("\x1b[A\r")  # arrow up
+    read_to("(Pdb m0) ")
+    terminal.send("half a line\x03")
+    read_to("--KeyboardInterrupt--")
+    read_to("(Pdb m0) ")
+    terminal.send("c\r")
+    terminal.expect(pexpect.EOF)
+    parser.feed(terminal.before)
+    terminal.close()
+    assert terminal.exitstatus == 0
+    lines = [line.rstrip() for line in screen.display]
+    assert "\n".join(lines).rstrip().replace(f"{tmp_path.resolve()}/", "") == SCREEN

@@ -1,0 +1,217 @@
+"""What services log arrives as records, in its place among what they print; it can be read."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+import bigmachine as bm
+from tests.support.waiting import until
+
+logger = logging.getLogger("test.logs")
+
+
+class Logger:
+    def log(self, level: int, message: str, **extra: object) -> int:
+        logger.log(level, message, extra=extra)
+        return os.getpid()
+
+    def fail(self) -> None:
+        try:
+            self.missing()
+        except AttributeError:
+            logger.exception("failed")
+
+    @bm.parallel
+    def log_in_process(self, message: str) -> int:
+        logger.info(message)
+        return os.getpid()
+
+    def configure(self, kind: str) -> None:
+        """Do to `logging` what libraries and users do."""
+        if kind == "basicConfig":
+            logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+        elif kind == "handler":
+            logger.addHandler(logging.StreamHandler(sys.stdout))
+        elif kind == "null handler":
+            logger.addHandler(logging.NullHandler())
+        elif kind == "file handler":
+            logger.addHandler(logging.FileHandler(os.devnull))
+        elif kind == "level":
+            logger.setLevel(logging.DEBUG)
+
+    def print_and_log(self) -> None:
+        print("one")
+        print("two, not finished", end="", flush=True)
+        logger.warning("three\nfour")
+        print("five")
+        logger.info("not shown")
+        print("\x1b_bigmachine 0 {}\x1b\\six")
+
+    def kill_itself(self, last: str) -> None:
+        logger.error(last)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[bm.Session]:
+    with bm.Session("local") as session:
+        yield session
+
+
+@pytest.fixture
+def machine(session: bm.Session, caplog: pytest.LogCaptureFixture) -> Iterator[bm.Machine]:
+    caplog.set_level(logging.INFO)
+    [machine] = session.start(1, services={"Logger": Logger()})
+    yield machine
+    machine.shutdown()
+
+
+def records(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if record.name == logger.name]
+
+
+def test_records_arrive_through_logging_of_driver(machine, caplog):
+    pid = machine.call("Logger.log", logging.INFO, "half done", job=7)
+    machine.call("Logger.log", logging.DEBUG, "below the driver's level")
+    machine.call("Logger.fail")
+    process = machine.call("Logger.log_in_process", "in a process")
+    first, failed, in_process = until(lambda: (found := records(caplog))[2:] and found)
+    assert (first.levelno, first.getMessage()) == (logging.INFO, f"{machine.name}: half done")
+    assert (first.funcName, first.process, first.job) == ("log", pid, 7)
+    assert first.machine == machine.name
+    assert failed.exc_text.splitlines()[-1].startswith("AttributeError: ")
+    assert in_process.process == process != pid
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_record", "is_printed"),
+    [
+        ("null handler", True, False),
+        ("file handler", True, False),
+        ("handler", False, True),
+        ("basicConfig", False, True),
+        ("level", True, False),
+    ],
+)
+def test_what_a_service_configures_goes_on_working(machine, caplog, kind, is_record, is_printed):
+    machine.call("Logger.configure", kind)
+    caplog.set_level(logging.DEBUG)
+    machine.call("Logger.log", logging.DEBUG if kind == "level" else logging.INFO, "a call")
+    [line] = until(lambda: [*machine.logs(follow=False)])
+    assert line.text == "a call"
+    assert (line.level is None) == is_printed
+    if is_record:
+        until(lambda: records(caplog))
+    else:
+        assert not records(caplog)
+
+
+def test_without_configuration_warnings_are_shown_in_order_with_the_prints(session, monkeypatch):
+    monkeypatch.setattr(logging.root, "handlers", [])  # as if pytest had not configured it
+    with contextlib.redirect_stderr(io.StringIO()) as stderr:
+        [machine] = session.start(1, services={"Logger": Logger()})
+        machine.call("Logger.print_and_log")
+        until(lambda: "six" in stderr.getvalue())
+        machine.shutdown()
+    lines = [line.removeprefix(f"{machine.name}: ") for line in stderr.getvalue().splitlines()]
+    assert lines == ["one", "two, not finished", "three", "four", "five", "six"]
+    kept = [(line.level, line.text) for line in session.logs(machine)]
+    assert kept[2:4] == [(logging.WARNING, "three\nfour"), (None, "five")]
+
+
+def test_handler_of_driver_may_not_call_a_machine_without_end(machine, caplog):
+    errors: list[BaseException] = []
+
+    class Calling(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.name == logger.name:
+                try:
+                    machine.submit("Logger.log", logging.INFO, "again")
+                except bm.UsageError as error:
+                    errors.append(error)
+
+    handler = Calling()
+    logging.root.addHandler(handler)
+    try:
+        machine.call("Logger.log", logging.INFO, "once")
+        [error] = until(lambda: errors)
+    finally:
+        logging.root.removeHandler(handler)
+    assert "can't call a machine" in str(error)
+
+
+def test_logs_are_followed_until_the_machine_ends_and_kept_afterwards(session, machine):
+    followed: list[str] = []
+    thread = threading.Thread(target=lambda: followed.extend(map(str, session.logs(machine))))
+    thread.start()
+    name = machine.name
+    machine.call("Logger.log", logging.INFO, "one")
+    until(lambda: [*machine.logs(follow=False)])
+    with pytest.raises(bm.MachineStopped) as caught:
+        machine.call("Logger.kill_itself", "two")
+    thread.join(60)
+    assert followed == [f"{name}: INFO test.logs: one", f"{name}: ERROR test.logs: two"]
+    killed = f"{name} stopped: killed by signal 9 (SIGKILL)"
+    last = "INFO test.logs: one\nERROR test.logs: two"
+    quoted = f"The last lines of {name}:\n  INFO test.logs: one\n  ERROR test.logs: two"
+    assert str(caught.value) == f"Logger.kill_itself was cut off: {killed}\n{quoted}"
+    assert str(machine.error) == f"{killed}\n{quoted}"
+    assert caught.value.output == machine.error.output == last
+    assert [str(line) for line in session.logs(name)] == followed
+    with pytest.raises(bm.UsageError, match="nothing is kept of a machine 'm77'"):
+        session.logs("m77")
+    with pytest.raises(bm.UsageError, match="a machine or its name, not 7"):
+        session.logs(7)
+
+
+def test_logs_can_be_read_when_the_session_is_shut_down():
+    with bm.Session("local") as session:
+        [machine] = session.start(1, services={"Logger": Logger()})
+        machine.call("Logger.print_and_log")
+    assert [line.text for line in session.logs()][:2] == ["one", "two, not finished"]
+    assert [*machine.logs()] == [*session.logs("m0")]
+
+
+def test_logs_are_served_and_followed_over_http():
+    with bm.Session("local") as session:
+        url = session.serve_debug("127.0.0.1:0") + "debug/bigmachine/logs"
+        first, second = session.start(2, services={"Logger": Logger()})
+        with (
+            httpx.stream("GET", f"{url}?follow=1", timeout=60) as everything,
+            httpx.stream("GET", f"{url}?follow=1&machine=m0", timeout=60) as of_one,
+            httpx.stream("GET", f"{url}?follow=1", timeout=60),  # who goes away holds nobody up
+        ):
+            lines, lines_of_one = everything.iter_lines(), of_one.iter_lines()
+            second.call("Logger.log", logging.ERROR, "here\nthere")
+            assert next(lines) == "m1: ERROR test.logs: here"  # at once
+            assert next(lines) == "m1: there"
+            with pytest.raises(bm.MachineStopped):
+                first.call("Logger.kill_itself", "goodbye")
+            assert [*lines_of_one] == ["ERROR test.logs: goodbye"]
+            assert next(lines) == "m0: ERROR test.logs: goodbye"
+            second.shutdown()
+            assert [*lines] == []
+        kept = httpx.get(f"{url}?machine=m0", timeout=60)
+        assert kept.text == "ERROR test.logs: goodbye\n"
+        assert kept.headers["content-type"] == "text/plain; charset=utf-8"
+        unknown = httpx.get(f"{url}?machine=m7", timeout=60)
+        assert unknown.status_code == 400
+        assert unknown.text == "nothing is kept of a machine 'm7'; there is m0, m1\n"
+
+
+def test_log_that_is_followed_over_http_ends_in_order_with_the_session():
+    with bm.Session("local") as session:
+        url = session.serve_debug("127.0.0.1:0")
+        with httpx.stream("GET", f"{url}debug/bigmachine/logs?follow=1", timeout=60) as followed:
+            session.shutdown()
+            assert [*followed.iter_lines()] == []

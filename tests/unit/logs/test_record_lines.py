@@ -1,0 +1,98 @@
+"""A record of `logging` becomes a line of a machine's output, and a record again."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from bigmachine.logs._record_lines import LINE_BYTES, RecordLine, begin_of_record, record_line
+
+MARK = "0123456789abcdef"
+
+
+def record(message: str = "half %s", *args: object, **fields: object) -> logging.LogRecord:
+    made = logging.makeLogRecord({"name": "work", "levelno": 20, "levelname": "INFO", **fields})
+    made.msg, made.args = message, args
+    return made
+
+
+def arrived(sent: logging.LogRecord, machine: str = "m0") -> RecordLine:
+    line = record_line(sent, MARK)
+    assert b"\n" not in line
+    assert line.startswith(begin_of_record(MARK))
+    parsed = RecordLine.parse(line, machine)
+    assert parsed is not None
+    return parsed
+
+
+def test_record_arrives_with_its_fields_and_name_of_machine():
+    sent = record("half %s", "done", job=7, tags=["a", None], odd=object(), pathname="/x/pi.py")
+    sent.lineno, sent.funcName, sent.process, sent.threadName = 12, "sample", 4711, "worker-1"
+    sent.created = 1_700_000_000.25
+    got = arrived(sent).to_record()
+    assert got.getMessage() == "m0: half done"
+    assert got.__dict__["machine"] == "m0"
+    assert (got.name, got.levelno, got.levelname) == ("work", logging.INFO, "INFO")
+    assert (got.created, got.msecs) == (sent.created, 250)
+    assert (got.pathname, got.filename, got.module) == ("/x/pi.py", "pi.py", "pi")
+    assert (got.lineno, got.funcName, got.process) == (12, "sample", 4711)
+    assert got.threadName == "worker-1"
+    assert (got.__dict__["job"], got.__dict__["tags"]) == (7, ["a", None])
+    assert not hasattr(got, "odd")  # it can't travel
+    assert logging.Formatter("%(asctime)s %(module)s").format(got)
+
+
+def test_traceback_and_stack_arrive_as_text():
+    try:
+        raise ValueError("two\nlines")
+    except ValueError as error:
+        sent = record("failed\nbadly", exc_info=(ValueError, error, error.__traceback__))
+    sent.stack_info = "Stack (most recent call last):\n  here"
+    line = arrived(sent)
+    assert line.message == "failed\nbadly"
+    assert line.exc_text.startswith("Traceback (most")
+    assert line.exc_text.endswith("ValueError: two\nlines")
+    assert line.stack_info == sent.stack_info
+    shown = logging.Formatter("%(message)s").format(line.to_record())
+    assert shown == f"m0: failed\nbadly\n{line.exc_text}\n{line.stack_info}"
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("100 % of %s", "100 % of %s"),
+        ("", ""),
+        ("a\r\nb\n", "a\nb\n"),
+        ("\x1b]0;title\x07\x1b[31mred\x1b[m", "red"),
+        ("\x1b\\ \x1b_\x1bEends", "\x20\nends"),
+        ("\udc80 → 🙂\x00", "\\udc80 → 🙂\\x00"),
+    ],
+)
+def test_any_message_arrives_harmless(message, shown):
+    line = arrived(record(message))
+    assert line.message == shown
+    assert line.to_record().getMessage().startswith("m0: ")
+
+
+def test_extra_fields_do_not_hide_those_of_the_record():
+    sent = record("m")
+    sent.machine = "forged"
+    sent.text = "\x1b]0;title\x07evil"
+    got = arrived(sent).to_record()
+    assert got.__dict__["machine"] == "m0"
+    assert got.__dict__["text"] == "evil"
+
+
+def test_line_of_any_record_is_bounded():
+    huge = record("é" * 10_000_000, extra="x" * 10_000_000, exc_text="漢" * 10_000_000)
+    line = record_line(huge, MARK)
+    assert len(line) < LINE_BYTES
+    parsed = RecordLine.parse(line, "m0")
+    assert parsed is not None
+    assert parsed.message.endswith("characters more)")
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"lengths": 3}', b"{}\x1b\\text", b"[]\x1b\\text"])
+def test_damaged_line_is_no_record(damage):
+    assert RecordLine.parse(begin_of_record(MARK) + damage, "m0") is None
