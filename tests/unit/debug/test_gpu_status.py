@@ -6,8 +6,8 @@ import pytest
 
 from bigmachine.debug._board import _gpu_measures
 from bigmachine.debug._measures import Measured
-from bigmachine.debug._status import MachineStatus, SessionStatus
-from bigmachine.debug._text import status_text
+from bigmachine.debug._status import MachineStatus
+from bigmachine.debug._text import _facts
 from bigmachine.metrics import Metric, Series, Value, Variables
 
 GIB = 1 << 30
@@ -19,9 +19,8 @@ def text_of(**values: list[float]) -> str:
         series = [Series({"device": str(n)}, Value.of(x)) for n, x in enumerate(numbers)]
         metrics[f"bigmachine_gpu_{name}"] = Metric(name, "gauge", tuple(series))
     measures = _gpu_measures(Measured(0.0, Variables(metrics), None))
-    machine = MachineStatus("m0", "running", **measures)
-    session = SessionStatus("s", "local", 1.0, "", None, [machine])
-    return status_text(session).splitlines()[-1].partition("0 s  ")[2]
+    facts = _facts(MachineStatus("m0", "running", **measures))
+    return "  ".join(fact for fact in facts if "GPU" in fact)
 
 
 @pytest.mark.parametrize(
