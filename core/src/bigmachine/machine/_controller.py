@@ -8,7 +8,7 @@ import logging
 import math
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -34,7 +34,7 @@ from ._output import BootLog, Output
 from ._spans import ReceivedSpans
 from ._startup import Startup, progress_reporter
 from ._stderr import StderrWriter
-from ._time_limits import TimeLimits
+from ._time_limits import Debugger, TimeLimits
 
 if TYPE_CHECKING:
     import httpx
@@ -368,17 +368,6 @@ class Controller:
                 instance_text(self.instance),
                 _STOP_SECONDS,
             )
-
-
-class Debugger(Protocol):
-    """Debugs the methods of a session's machines."""
-
-    time_limits: TimeLimits
-
-    async def follow(
-        self, machine: str, addr: str, connected: Callable[[], Awaitable[Connection]]
-    ) -> None:
-        """Debug the methods of one machine that stop at breakpoints, until cancelled."""
 
 
 def _returning(connection: Connection) -> Callable[[], Awaitable[Connection]]:

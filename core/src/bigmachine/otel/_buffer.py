@@ -51,7 +51,9 @@ class SpanBuffer(SpanProcessor):
         spans = self._after(taken)
         while waits and not spans:
             with self._lock:
-                awaited = self._awaited = trio.Event()
+                if self._awaited is None:
+                    self._awaited = trio.Event()
+                awaited = self._awaited
             if not (spans := self._after(taken)):
                 await awaited.wait()
                 await trio.sleep(_BATCH_SECONDS)

@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Iterator, Mapping
 
-from opentelemetry import context, propagate, trace
+from opentelemetry import context, trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -53,7 +53,7 @@ class MachineTracer:
             self._is_global_due = False
             if isinstance(trace.get_tracer_provider(), ProxyTracerProvider):
                 trace.set_tracer_provider(self._provider)
-        caller = propagate.extract(headers, context=Context())
+        caller = _names.PROPAGATOR.extract(headers, context=Context())
         name = _names.rpc_name(method)
         span = self._tracer.start_span(
             name,

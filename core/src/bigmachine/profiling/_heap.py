@@ -141,18 +141,20 @@ def _traced_samples(traces: dict[_Trace, tuple[int, int]]) -> list[Sample]:
 
 def _functions(places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Frame]:
     """Return the function of each file and line, which tracemalloc does not keep."""
-    unnamed = set(places)
-    files = {file for file, _ in unnamed}
-    codes = {code for code in _codes() if code.co_filename in files}
+    unnamed: dict[str, set[int]] = {}
+    for file, line in places:
+        unnamed.setdefault(file, set()).add(line)
+    codes = {code for code in _codes() if code.co_filename in unnamed}
     found: dict[tuple[str, int], Frame] = {}
     # A line of a comprehension or lambda is its function's, too; that has the better name.
     for code in sorted(codes, key=lambda code: code.co_qualname.count("<locals>")):
-        for _, _, line in code.co_lines():
-            if line is not None and (place := (code.co_filename, line)) in unnamed:
-                unnamed.discard(place)
-                found[place] = Frame(code.co_qualname, code.co_filename, line, code.co_firstlineno)
-    for file, line in unnamed:  # of code that ran once, or was thrown away
-        found[file, line] = Frame("<module>", file, line)
+        file, rest = code.co_filename, unnamed[code.co_filename]
+        lines = rest.intersection([line for _, _, line in code.co_lines()]) if rest else ()
+        for line in lines:
+            found[file, line] = Frame(code.co_qualname, file, line, code.co_firstlineno)
+        rest.difference_update(lines)
+    for file, rest in unnamed.items():  # of code that ran once, or was thrown away
+        found.update({(file, line): Frame("<module>", file, line) for line in rest})
     return found
 
 
@@ -162,7 +164,7 @@ def _codes() -> Iterator[CodeType]:
     spaces = [vars(module) for module in [*sys.modules.values()] if isinstance(module, ModuleType)]
     found = [each for space in spaces for each in [*space.values()]]
     found += [part for each in found if isinstance(each, type) for part in [*vars(each).values()]]
-    for each in (*found, *_reachable(MAX_OBJECTS)):
+    for each in itertools.chain(found, _reachable(MAX_OBJECTS, with_atoms=False)):
         function = getattr(each, "__func__", each) if type(each) in _WRAPPERS else each
         function = each.fget if type(each) is property else function
         if type(function) is FunctionType:
@@ -190,10 +192,11 @@ def _type_samples(max_objects: int) -> list[Sample]:
     ]
 
 
-def _reachable(max_objects: int) -> Iterator[Any]:
+def _reachable(max_objects: int, *, with_atoms: bool = True) -> Iterator[Any]:
     """Yield what modules and running functions have in variables, what that refers to, and so on.
 
-    At most ``max_objects``, those that are fewest steps away. Not `gc.get_objects`: that has tuples
+    Numbers, texts and what has nothing else are left out unless ``with_atoms``. At most
+    ``max_objects``, those that are fewest steps away. Not `gc.get_objects`: that has tuples
     that another thread is still filling, and these break if anybody else refers to them. From
     here, nothing leads to what is not finished.
     """
@@ -208,6 +211,8 @@ def _reachable(max_objects: int) -> Iterator[Any]:
         each = waiting.popleft()
         yield each
         for part in _parts(each, max_objects):
+            if not with_atoms and not gc.is_tracked(part):
+                continue
             if len(seen) < max_objects and id(part) not in seen and id(part) not in ours:
                 seen.add(id(part))
                 waiting.append(part)

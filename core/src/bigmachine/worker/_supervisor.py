@@ -302,6 +302,8 @@ class Supervisor:
             logger.debug("ending with status %d", self._exit_code)
             nursery.cancel_scope.cancel()
         self._heard()  # the boot program gives it more time
+        if self._breakpoints is not None:
+            self._breakpoints.end()
         has_teardown = self._installer.teardown_seconds > 0
         try:
             await self._finish()
