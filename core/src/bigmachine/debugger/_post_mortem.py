@@ -29,7 +29,8 @@ def post_mortem(exc: BaseException | None = None) -> None:
     it is the number of failed calls of which each keeps them. All that is in these frames stays
     in the machine's memory meanwhile.
 
-    Without a terminal or a notebook, it logs a warning and returns. An exception that no machine has raised is debugged here, as by `pdb.post_mortem`.
+    Without a terminal or a notebook, it logs a warning and returns. An exception that no machine
+    has raised is debugged here, as by `pdb.post_mortem`.
 
     Raises `UsageError` if the frames are not there any more, or the machine has ended.
     """
