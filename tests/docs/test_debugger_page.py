@@ -6,12 +6,15 @@ import os
 import sys
 
 import pexpect
+import pytest
 
 from tests.docs.markdown import ROOT, snippets
 
 PAGE = ROOT / "docs/debugger.md"
 
 
+@pytest.mark.long
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="its pdb stops one line before")
 def test_transcript_is_what_the_terminal_shows(tmp_path):
     found = snippets(PAGE)
     program = next(snippet.text for snippet in found if snippet.language == "python")

@@ -44,10 +44,13 @@ class Logger:
             logger.addHandler(logging.StreamHandler(sys.stdout))
         elif kind == "null handler":
             logger.addHandler(logging.NullHandler())
-        elif kind == "file handler":
-            logger.addHandler(logging.FileHandler(os.devnull))
+        elif kind == "level of another logger":
+            logging.getLogger("test.another").setLevel(logging.ERROR)
         elif kind == "level":
             logger.setLevel(logging.DEBUG)
+
+    def level(self, name: str) -> int:
+        return logging.getLogger(name).level
 
     def print_and_log(self) -> None:
         print("one")
@@ -57,7 +60,8 @@ class Logger:
         logger.info("not shown")
         print("\x1b_bigmachine 0 {}\x1b\\six")
 
-    def kill_itself(self, last: str) -> None:
+    def kill_itself(self, last: str, lines: int = 0) -> None:
+        sys.stdout.write("".join(f"line {i}\n" for i in range(lines)))
         logger.error(last)
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -93,11 +97,18 @@ def test_records_arrive_through_logging_of_driver(machine, caplog):
     assert in_process.process == process != pid
 
 
+def test_level_that_driver_changes_later_holds_on_machines(machine, caplog):
+    caplog.set_level(logging.DEBUG, logger=logger.name)
+    machine.call("Logger.configure", "level of another logger")
+    machine._portal.post(machine._machine._controller.keepalive.ask_now)
+    until(lambda: machine.call("Logger.level", logger.name) == logging.DEBUG)
+    assert machine.call("Logger.level", "test.another") == logging.ERROR  # as the service wants it
+
+
 @pytest.mark.parametrize(
     ("kind", "is_record", "is_printed"),
     [
         ("null handler", True, False),
-        ("file handler", True, False),
         ("handler", False, True),
         ("basicConfig", False, True),
         ("level", True, False),
@@ -158,12 +169,13 @@ def test_logs_are_followed_until_the_machine_ends_and_kept_afterwards(session, m
     machine.call("Logger.log", logging.INFO, "one")
     until(lambda: [*machine.logs(follow=False)])
     with pytest.raises(bm.MachineStopped) as caught:
-        machine.call("Logger.kill_itself", "two")
+        machine.call("Logger.kill_itself", "two", lines=3000)
     thread.join(60)
-    assert followed == [f"{name}: INFO test.logs: one", f"{name}: ERROR test.logs: two"]
+    lines = ["INFO test.logs: one", *(f"line {i}" for i in range(3000)), "ERROR test.logs: two"]
+    assert followed == [f"{name}: {line}" for line in lines]
     killed = f"{name} stopped: killed by signal 9 (SIGKILL)"
-    last = "INFO test.logs: one\nERROR test.logs: two"
-    quoted = f"The last lines of {name}:\n  INFO test.logs: one\n  ERROR test.logs: two"
+    last = "\n".join(lines)
+    quoted = "\n  ".join([f"The last lines of {name}:", *lines[-20:]])
     assert str(caught.value) == f"Logger.kill_itself was cut off: {killed}\n{quoted}"
     assert str(machine.error) == f"{killed}\n{quoted}"
     assert caught.value.output == machine.error.output == last

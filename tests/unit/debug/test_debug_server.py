@@ -6,16 +6,21 @@ import contextlib
 import shutil
 import socket
 import subprocess
+from collections.abc import AsyncGenerator
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+import trio
+import trio.testing
 from prometheus_client.openmetrics import parser
 
 import bigmachine as bm
 from bigmachine.debug._board import STOPPED_KEPT, StatusBoard
+from bigmachine.debug._http import Request, Response, serve_connection
 from bigmachine.debug._server import MAX_CONNECTIONS
 from bigmachine.testing import InProcessSystem
+from tests.support.clocks import jumping_clock
 from tests.support.waiting import until
 
 ANYWHERE = "127.0.0.1:0"
@@ -382,6 +387,27 @@ def test_connection_is_used_for_several_requests(base, token):
         }
         assert client.head(base + "/").headers["content-length"] != "0"
     assert len(streams) == 1
+
+
+def test_answer_that_is_followed_ends_when_its_reader_goes_away():
+    async def nothing_comes(_: Request) -> Response:
+        async def parts() -> AsyncGenerator[bytes, None]:
+            yield b"first"
+            await trio.sleep_forever()
+
+        return Response(200, parts=parts())
+
+    async def test() -> None:
+        reader, server = trio.testing.memory_stream_pair()
+        with trio.fail_after(1000):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(serve_connection, server, nothing_comes)
+                await reader.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                while b"first" not in await reader.receive_some():
+                    pass
+                await reader.aclose()
+
+    trio.run(test, clock=jumping_clock())
 
 
 @pytest.mark.long

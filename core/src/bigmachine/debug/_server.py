@@ -162,7 +162,8 @@ class DebugServer:
     async def _dump(self, _: Request) -> Response:
         from ._dump import dump
 
-        save = {"Content-Disposition": 'attachment; filename="bigmachine.tar.gz"'}
+        name = f"{self._board.short_name}.tar.gz"
+        save = {"Content-Disposition": f'attachment; filename="{name}"'}
         body = await dump(self._board, self._session)
         return Response(200, body, "application/gzip", save)
 

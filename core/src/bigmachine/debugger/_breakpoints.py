@@ -5,16 +5,16 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from types import FrameType
 from typing import Any
 
 import trio
 
 from .._repeated_event import RepeatedEvent
 from ..errors import UsageError
-from ..process import has_other_debugger, warn_once
+from ..process import on_breakpoint, warn_once
 from ..rpc import _failures as failures
 from ._protocol import Reply, Stop
 from ._stopped import StoppedMethod
@@ -23,8 +23,8 @@ from ._stopped import StoppedMethod
 class Breakpoints:
     """The methods of a machine that are stopped in pdb; made in its loop.
 
-    Python calls `hook` for each ``breakpoint()`` once it is installed. All else is for the
-    driver, and called in the loop.
+    `stop` is called at each breakpoint, in the method's thread. What follows it is for the driver,
+    and called in the loop.
     """
 
     def __init__(self, machine: str) -> None:
@@ -36,34 +36,26 @@ class Breakpoints:
         self._stops: dict[int, tuple[Stop, StoppedMethod]] = {}
         self._new: list[Stop] = []  # which the driver may not know of
         self._changed = RepeatedEvent()
-        self._is_off = False
+        self._is_off = self._is_ending = False
         self._warned: set[tuple[str, int]] = set()
 
     def install(self) -> None:
-        """Have ``breakpoint()`` stop in this debugger, in this process."""
-        sys.breakpointhook = self.hook
+        """Have methods stop at ``breakpoint()``, in this process."""
+        on_breakpoint(self.stop)
 
-    def hook(
-        self, *args: Any, header: str | None = None, commands: Any = None, **kwargs: Any
-    ) -> Any:
-        """Stop in the method that calls ``breakpoint()``; with the arguments of `pdb.set_trace`.
-
-        ``PYTHONBREAKPOINT`` has its meaning in Python: 0 is for none, or it names a function.
-        """
-        if has_other_debugger():
-            if header is not None:
-                kwargs["header"] = header
-            return sys.__breakpointhook__(*args, **kwargs)
+    def stop(
+        self, frame: FrameType, *, header: str | None = None, commands: Iterable[str] | None = None
+    ) -> None:
+        """Stop in the frame of a method, with the arguments of `pdb.set_trace`."""
         if self._is_off:
-            return None
-        frame = sys._getframe(1)
+            return
         if (reason := self._reason_to_pass_over()) is not None:
             warn_once(frame, reason, self._warned)
-            return None
-        from ._pdb import RemotePdb  # few methods have a breakpoint
+            return
+        from ._pdb import RemotePdb, active_pdb  # few methods have a breakpoint
 
-        RemotePdb(self._machine, self._announce).stop_in(frame, header=header, commands=commands)
-        return None
+        pdb = active_pdb() or RemotePdb(self._machine, self._announce)
+        pdb.stop_in(frame, header=header, commands=commands)
 
     # -- for the driver -------------------------------------------------------
 
@@ -93,6 +85,14 @@ class Breakpoints:
     async def decline(self) -> None:
         """Let all methods go on, also those at pdb's prompt, and stop at no more breakpoints."""
         self._is_off = True
+        self._let_go()
+
+    def end(self) -> None:
+        """Do the same because the machine ends."""
+        self._is_ending = True
+        self._let_go()
+
+    def _let_go(self) -> None:
         for _, stopped in self._stops.values():
             stopped.decline()
         self._new.clear()
@@ -146,6 +146,8 @@ class Breakpoints:
                 "in an async def, a debugger would stop the whole machine; make the method a def, "
                 "or put that part in a function that is called by trio.to_thread.run_sync"
             )
+        if self._is_ending:
+            return "the machine is about to end"
         if os.getpid() != self._pid:
             return "the debugger does not reach processes that a method starts"
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import cmd
 import contextlib
 import io
 import os
@@ -42,7 +43,10 @@ class Console:
                     return ""
                 if INTERRUPT not in line:
                     return line + "\n"
-                _forget_line()
+                if self._has_input():
+                    _forget_line()
+                else:  # nothing has moved the cursor to a new line
+                    self._print("\n")
                 self._print("--KeyboardInterrupt--\n")
 
     def write(self, text: str) -> None:
@@ -54,6 +58,7 @@ class Console:
         """Print text although another thread reads a line, which nobody needs any longer."""
         with screen.cleared():
             self._print(text)
+            screen.give_up_asking()
 
     def _ask(self, prompt: str) -> str:
         with screen.asking(lambda: prompt + _typed()):
@@ -70,7 +75,7 @@ class Console:
 
         It has it only for the process's own standard input and output.
         """
-        if not isinstance(builtins.input, BuiltinFunctionType):
+        if not isinstance(builtins.input, BuiltinFunctionType) or sys.platform == "win32":
             return True
         has_terminal = self._output is sys.stdout and (sys.stdin.fileno(), sys.stdout.fileno()) == (
             0,
@@ -88,6 +93,8 @@ def find_console() -> Console | str:
     """Return what the user types in now, or why there is nothing."""
     if not isinstance(builtins.input, BuiltinFunctionType):  # a notebook's, or another shell's
         return Console(sys.stdout)
+    if os.environ.get("CI"):
+        return "this is continuous integration, as the variable CI says"
     if not _is_terminal(sys.stdin):
         return "standard input is not a terminal"
     output = next((each for each in (sys.stdout, sys.stderr) if _is_terminal(each)), None)
@@ -99,18 +106,22 @@ def find_console() -> Console | str:
     return Console(output)
 
 
+def is_interactive() -> bool:
+    """Whether somebody types this program, in a notebook or at Python's prompt."""
+    return hasattr(sys, "ps1")
+
+
 def is_user_typing() -> bool:
-    """Whether an interactive Python waits for the user's next statement, and runs none now."""
-    if not hasattr(sys, "ps1"):
-        return False
+    """Whether the user types something else now: a statement, or what pdb asks for here."""
     namespace = sys.modules["__main__"].__dict__
-    main_thread = threading.main_thread().ident or 0
-    frame = sys._current_frames().get(main_thread)
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
     while frame is not None:
+        if frame.f_code is cmd.Cmd.cmdloop.__code__:
+            return True
         if frame.f_globals is namespace:
             return False
         frame = frame.f_back
-    return True
+    return is_interactive()
 
 
 def _is_terminal(stream: Any) -> bool:

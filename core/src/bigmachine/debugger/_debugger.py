@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import logging
 import os
 import sys
+import threading
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NamedTuple
 
 import trio
@@ -16,7 +18,7 @@ from ..errors import NotSupportedError, UsageError, sanitize, sanitize_line
 from ..machine._link import follow
 from ..machine._time_limits import TimeLimits
 from ..rpc import Connection, ConnectionLost
-from ._console import Console, find_console, is_user_typing
+from ._console import Console, find_console, is_interactive, is_user_typing
 from ._protocol import Reply, Stop
 
 logger = logging.getLogger("bigmachine.machine")
@@ -39,8 +41,8 @@ class SessionDebugger:
     While any waits, the time limits of the session's calls stand still.
     """
 
-    def __init__(self, session: str) -> None:
-        self.session = session
+    def __init__(self) -> None:
+        self.pid = os.getpid()
         self.time_limits = TimeLimits()
         self.machines: dict[str, DebuggedMachine] = {}
         """Those that can be reached, by their addresses."""
@@ -105,7 +107,8 @@ class SessionDebugger:
                 console = await self._console(machine, stop)
                 if isinstance(console, Console):
                     try:
-                        await self._converse(console, machine, stop)
+                        async with _alone():
+                            await self._converse(console, machine, stop)
                         return
                     except Exception as exc:
                         # Of somebody's input(), as of a notebook that is run by a program.
@@ -123,16 +126,24 @@ class SessionDebugger:
     async def _console(self, machine: DebuggedMachine, stop: Stop) -> Console | str:
         if os.environ.get("PYTHONBREAKPOINT") == "0":
             return ""
-        if is_user_typing():
-            logger.warning(
-                "%s: stopped at %s; the debugger begins once you wait for the call, as by the "
-                "result() of its future",
-                machine.name,
-                sanitize_line(stop.place),
-            )
-            while is_user_typing():
-                await trio.sleep(_POLL_SECONDS)
+        await self._wait_for_statement(machine, stop)
         return find_console()
+
+    async def _wait_for_statement(self, machine: DebuggedMachine, stop: Stop) -> None:
+        """Wait while the user types elsewhere, and until a statement runs that takes a moment."""
+        is_told = False
+        was_typing = is_interactive()
+        while is_user_typing() or was_typing:
+            was_typing = is_user_typing()
+            if was_typing and not is_told:
+                is_told = True
+                logger.warning(
+                    "%s: stopped at %s; the debugger begins with the next statement that takes a "
+                    "moment, such as the result() of its future",
+                    machine.name,
+                    sanitize_line(stop.place),
+                )
+            await trio.sleep(_POLL_SECONDS)
 
     async def _converse(self, console: Console, machine: DebuggedMachine, stop: Stop) -> None:
         sources = _sources(stop.files)
@@ -176,6 +187,20 @@ sessions: weakref.WeakSet[SessionDebugger] = weakref.WeakSet()
 """Those of the sessions of this process."""
 
 
+_conversation = threading.Lock()
+
+
+@contextlib.asynccontextmanager
+async def _alone() -> AsyncIterator[None]:
+    """Wait until no other session of this process has the terminal; each has its own loop."""
+    while not _conversation.acquire(blocking=False):
+        await trio.sleep(_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        _conversation.release()
+
+
 async def _ask(machine: DebuggedMachine, method: str, *args: Any) -> Any:
     """Call a method that may be called again, over a new connection when one is lost."""
     while True:
@@ -191,10 +216,15 @@ async def _in_thread(function: Callable[..., Any], *args: Any) -> Any:
 
 
 def _sources(files: tuple[str, ...]) -> dict[str, str]:
-    """Return the text of files of this program's own code that a machine does not have.
+    """Return the text of those files that hold this program's code, for a machine without them.
 
-    A class of a script or a notebook is sent by value, so its source may be nowhere but here.
+    A class of a script or a notebook is sent by value, so its source may be nowhere but here. No
+    other file is sent, whatever a machine asks for.
     """
     ours = {getattr(module, "__file__", None) for module in [*sys.modules.values()]}
-    known = [file for file in files if file in linecache.cache or file in ours]
+    known = [file for file in files if file in ours or _is_cell(file)]
     return {file: "".join(lines) for file in known if (lines := linecache.getlines(file))}
+
+
+def _is_cell(file: str) -> bool:
+    return file in linecache.cache and not os.path.exists(file)

@@ -6,11 +6,13 @@ import bdb
 import linecache
 import pdb
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
 from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 from ..services._tracebacks import user_frames
+from ..services._waiting import stop_watching
 from ._protocol import Reply
 from ._stopped import Declined, PdbFile, StoppedMethod
 
@@ -18,6 +20,18 @@ from ._stopped import Declined, PdbFile, StoppedMethod
 Announce = Callable[[str, tuple[str, ...]], StoppedMethod]
 
 _NOT_TRACED = "bigmachine.*"
+
+
+class _Thread(threading.local):
+    pdb: RemotePdb | None = None
+
+
+_thread = _Thread()
+
+
+def active_pdb() -> RemotePdb | None:
+    """Return the pdb that the driver is debugging this thread with, while it steps."""
+    return _thread.pdb
 
 
 class RemotePdb(pdb.Pdb):
@@ -35,9 +49,15 @@ class RemotePdb(pdb.Pdb):
         self._announce = announce
         self._stopped: StoppedMethod | None = None
         self._outermost: FrameType | None = None
+        self._has_prompt = False
 
-    def stop_in(self, frame: FrameType, *, header: str | None, commands: Any) -> None:
-        """Stop at the next line of a frame, or where it is."""
+    def stop_in(
+        self, frame: FrameType, *, header: str | None, commands: Iterable[str] | None
+    ) -> None:
+        """Stop at the next line of a frame, or where it is; not in what is typed at the prompt."""
+        if self._has_prompt:
+            return
+        sys.settrace(None)  # in the middle of a step, or the next one would be in here
         frames = _stack_of(frame)
         self._outermost = frames[0] if frames else None
         if header is not None:
@@ -59,11 +79,13 @@ class RemotePdb(pdb.Pdb):
         if self._stopped is None and not self._attach(frame, traceback):
             self._detach(frame)
             return
+        self._has_prompt = True
         try:
             super().interaction(frame, traceback, *more)
         except Declined:
             self._detach(frame)
         finally:
+            self._has_prompt = False
             if frame is None or self.quitting or self._continues:
                 self._release()
 
@@ -119,7 +141,9 @@ class RemotePdb(pdb.Pdb):
         )
         if not stopped.wait_for_driver():
             return False
+        stop_watching()
         self._stopped = stopped
+        _thread.pdb = self
         return True
 
     def _read(self, written: str) -> str:
@@ -132,7 +156,7 @@ class RemotePdb(pdb.Pdb):
     def _release(self) -> None:
         if self._stopped is not None:
             self._stopped.say(Reply(self._file.take(), None))
-            self._stopped = None
+            self._stopped = _thread.pdb = None
 
     def _detach(self, frame: FrameType | None) -> None:
         """Trace nothing any longer in this thread."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pdb
 import sys
 from collections.abc import Iterator
@@ -9,12 +10,14 @@ from collections.abc import Iterator
 import trio
 
 from ..errors import RemoteError, UsageError
+from ..process import FORKED
 from ..rpc import _failures as failures
-from ..services._tracebacks import exception_chain
+from ..services._tracebacks import exception_chain, short_traceback
 from ._console import find_console
 from ._debugger import SessionDebugger, sessions
 
 
+@short_traceback
 def post_mortem(exc: BaseException | None = None) -> None:
     """Debug a call that has failed with ``exc``, on its machine, in the frames where it raised.
 
@@ -52,6 +55,8 @@ def post_mortem(exc: BaseException | None = None) -> None:
             "await trio.to_thread.run_sync(bm.post_mortem, exc)"
         )
     session = _session_of(remote)
+    if session.pid != os.getpid():
+        raise UsageError(FORKED)
     if isinstance(found := find_console(), str):
         raise UsageError(f"there is nowhere to debug: {found}")
     trio.from_thread.run(session.post_mortem, remote.addr, remote.failure, trio_token=session.token)

@@ -98,6 +98,11 @@ class Screen:
             with self._lock:
                 self._question = None
 
+    def give_up_asking(self) -> None:
+        """Let the question stand: nobody needs what is typed any longer."""
+        with self._lock:
+            self._question = None
+
     def _erase_question(self) -> None:
         if self._question is not None and (at := terminal()) is not None:
             rows = len(self._question()) // at.columns

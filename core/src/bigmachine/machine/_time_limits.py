@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Protocol
 
 import trio
+
+from ..rpc import Connection
 
 
 class TimeLimits:
@@ -56,3 +59,14 @@ class TimeLimits:
     def _set(self, scope: trio.CancelScope) -> None:
         is_paused = self._pauses > 0
         scope.deadline = math.inf if is_paused else self._deadlines[scope] + self._paused_for
+
+
+class Debugger(Protocol):
+    """Debugs the methods of a session's machines."""
+
+    time_limits: TimeLimits
+
+    async def follow(
+        self, machine: str, addr: str, connected: Callable[[], Awaitable[Connection]]
+    ) -> None:
+        """Debug the methods of one machine that stop at breakpoints, until cancelled."""

@@ -1,6 +1,6 @@
 """How Python processes are started, and what a forked child of the driver must not keep."""
 
-from ._breakpoint import has_other_debugger as has_other_debugger
+from ._breakpoint import on_breakpoint as on_breakpoint
 from ._breakpoint import pass_over_breakpoints as pass_over_breakpoints
 from ._breakpoint import warn_once as warn_once
 from ._command import module_path as module_path

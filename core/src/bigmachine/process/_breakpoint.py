@@ -1,6 +1,6 @@
-"""``breakpoint()`` in a process that no debugger can reach: a warning, in place of a stop.
+"""``breakpoint()`` in the processes of machines, where standard input is empty.
 
-Its standard input is empty, so pdb would end the method at once, by an error that explains nothing.
+Python's own pdb would end the method there at once, by an error that explains nothing.
 """
 
 from __future__ import annotations
@@ -8,8 +8,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
+
+from ._set_trace import replace_set_trace
 
 logger = logging.getLogger("bigmachine.machine")
 
@@ -20,22 +23,29 @@ _IN_PARALLEL = (
 )
 
 
-def pass_over_breakpoints() -> None:
-    """Have ``breakpoint()`` log a warning, in a process of parallel methods."""
-    warned: set[tuple[str, int]] = set()
+def on_breakpoint(stop: Callable[..., None]) -> None:
+    """Have ``breakpoint()`` and `pdb.set_trace` call ``stop`` with their frame and arguments.
 
-    def hook(*args: Any, **kwargs: Any) -> Any:
-        if has_other_debugger():
+    ``PYTHONBREAKPOINT`` has its meaning in Python: 0 is for none, or it names a function.
+    """
+
+    def breakpointhook(*args: Any, **kwargs: Any) -> Any:
+        if os.environ.get("PYTHONBREAKPOINT", "") not in ("", _PDB):
             return sys.__breakpointhook__(*args, **kwargs)
-        warn_once(sys._getframe(1), _IN_PARALLEL, warned)
+        stop(sys._getframe(1), *args, **kwargs)
         return None
 
-    sys.breakpointhook = hook
+    def set_trace(*args: Any, **kwargs: Any) -> None:
+        stop(sys._getframe(1), *args, **kwargs)
+
+    sys.breakpointhook = breakpointhook
+    replace_set_trace(set_trace)
 
 
-def has_other_debugger() -> bool:
-    """Whether ``PYTHONBREAKPOINT`` names one, or is 0, which means none."""
-    return os.environ.get("PYTHONBREAKPOINT", "") not in ("", _PDB)
+def pass_over_breakpoints() -> None:
+    """Have them log a warning, in a process of parallel methods."""
+    warned: set[tuple[str, int]] = set()
+    on_breakpoint(lambda frame, **_: warn_once(frame, _IN_PARALLEL, warned))
 
 
 def warn_once(frame: FrameType, reason: str, warned: set[tuple[str, int]]) -> None:

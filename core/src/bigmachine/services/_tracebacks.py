@@ -70,16 +70,18 @@ def short_tracebacks(cls: type[T]) -> type[T]:
         if name.startswith("_") and name not in _PUBLIC:
             continue
         if isinstance(attribute, FunctionType):
-            setattr(cls, name, _shortened(attribute))
+            setattr(cls, name, short_traceback(attribute))
         elif isinstance(attribute, property) and attribute.fget is not None:
-            setattr(cls, name, property(_shortened(attribute.fget), doc=attribute.__doc__))
+            setattr(cls, name, property(short_traceback(attribute.fget), doc=attribute.__doc__))
     return cls
 
 
 _PUBLIC = frozenset({"__init__", "__enter__", "__exit__", "__next__"})
 
 
-def _shortened(method: Callable[P, R]) -> Callable[P, R]:
+def short_traceback(method: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a function: what it raises has a short traceback."""
+
     @functools.wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:

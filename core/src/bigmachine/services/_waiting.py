@@ -16,6 +16,9 @@ from typing import Protocol
 class Pausable(Protocol):
     """A method that runs in a thread."""
 
+    is_watched: bool
+    """Whether it is named if it does nothing for long."""
+
     def pause(self) -> object:
         """Let others run in its place."""
 
@@ -39,6 +42,12 @@ def has_waited() -> bool:
 def set_running(method: Pausable | None) -> None:
     """Say what this thread runs from now on."""
     _thread.runs = method
+
+
+def stop_watching() -> None:
+    """Let the method of this thread do nothing for long: somebody debugs it."""
+    if _thread.runs is not None:
+        _thread.runs.is_watched = False
 
 
 @contextlib.contextmanager

@@ -15,9 +15,10 @@ from ..errors import RpcError, TransportError, UsageError
 from ..logs._kept import SessionLogs
 from ..machine._async import AsyncMachine
 from ..machine._call_options import seconds
-from ..machine._controller import Controller, Debugger
+from ..machine._controller import Controller
 from ..machine._output import BootLog
 from ..machine._stderr import StderrWriter
+from ..machine._time_limits import Debugger
 from ..rpc import split_addr
 from ..system._plugins import Plugins
 from ._arguments import address_of
