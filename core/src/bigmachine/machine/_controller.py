@@ -217,7 +217,10 @@ class Controller:
         if self.lifecycle.state != State.STOPPED:
             connection = self._link.connection
             self._can_be_asked = gone.reason in _ORDERLY and connection is not None
-        output = self._output.last_text() if gone.reason not in _ORDERLY else ""
+        output = ""
+        if gone.reason not in _ORDERLY:
+            self._log.finish()  # its last line may have had no end
+            output = self._output.last_text()
         self.lifecycle.stop(gone, cause=cause, output=output)
         self._scope.cancel()
 
