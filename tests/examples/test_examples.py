@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 import bigmachine as bm
-from examples import bigpi
+from examples import bigpi, diskbench
 from tests.support.paths import ROOT
 from tests.support.processes import marked
 from tests.support.waiting import until
@@ -247,10 +247,9 @@ def count_directly(paths: list[Path]) -> Counter[str]:
     return Counter(word for text in texts for word in re.findall(r"[^\W\d_]+", text))
 
 
-def test_diskbench_measures_each_machine(run, tmp_path):
-    done = run(sys.executable, EXAMPLES / "diskbench.py", "--size", 4, "--folder", tmp_path)
-    assert done.returncode == 0, done.stderr
-    rows = re.findall(r"^(\w+) +([\d,]+) +([\d,]+)(?:  (.*))?$", done.stdout, re.M)
+def test_diskbench_measures_each_machine(tmp_path, capsys):
+    assert diskbench.main(["--size", "4", "--folder", str(tmp_path)]) == 0
+    rows = re.findall(r"^(\w+) +([\d,]+) +([\d,]+)(?:  (.*))?$", capsys.readouterr().out, re.M)
     assert sorted((name, folder) for name, _, _, folder in rows) == [
         ("m0", str(tmp_path)),
         ("m1", str(tmp_path)),
