@@ -366,3 +366,37 @@ def test_prompt_has_completion_and_history_and_survives_other_output(tmp_path):
     assert terminal.exitstatus == 0
     lines = [line.rstrip() for line in screen.display]
     assert "\n".join(lines).rstrip().replace(f"{tmp_path.resolve()}/", "") == SCREEN
+
+
+OWN_PDB = """
+import bigmachine as bm
+
+class Shop:
+    def total(self, prices):
+        breakpoint()
+        return sum(prices)
+
+with bm.Session("local") as session:
+    [machine] = session.start(1, services={"Shop": Shop()})
+    call = machine.submit("Shop.total", [1, 2])
+    breakpoint()
+    print("total:", call.result())
+"""
+
+
+@pytest.mark.long
+def test_debugger_waits_while_pdb_of_the_driver_asks(tmp_path):
+    (tmp_path / "shop.py").write_text(OWN_PDB)
+    terminal = pexpect.spawn(
+        sys.executable, ["shop.py"], cwd=tmp_path, env={**os.environ, "CI": ""}, timeout=60
+    )
+    terminal.expect_exact("(Pdb) ")
+    terminal.expect_exact("m0: stopped at")
+    for _ in range(3):
+        terminal.sendline("p 6 * 7")
+        terminal.expect_exact("42\r\n(Pdb) ")
+    terminal.sendline("c")
+    terminal.expect_exact("(Pdb m0) ")
+    terminal.sendline("c")
+    terminal.expect_exact("total: 3")
+    terminal.expect(pexpect.EOF)

@@ -152,6 +152,16 @@ def test_machine_that_does_not_run_says_why_and_one_that_is_full_stands_out():
     assert "silent: its last reply came 12 s ago" in lines
 
 
+def test_machine_whose_calls_are_slow_stands_out():
+    machines = [machine(f"m{n}", call_seconds=0.02, reply_time=0.001) for n in range(4)]
+    slow = machine("m4", call_seconds=0.05, reply_time=0.2)
+    lines = draw(status(*machines, slow), Look(120))
+    at = next(at for at, line in enumerate(lines) if line.startswith("m4 "))
+    assert lines[at + 1].strip() == "slow to reply; slow calls"
+    assert "slow" not in "\n".join(lines[:at])
+    assert "slow" not in "\n".join(draw(status(*machines), Look(120)))
+
+
 def test_what_has_no_room_is_counted_and_can_be_scrolled_to():
     many = status(*(machine(f"m{n}") for n in range(100)))
     assert "and 83 more" in draw(many, Look(100, 24))[-2]

@@ -22,6 +22,8 @@ _BOLD, _DIM, _HEADING = "1", "2", "7"
 _GAP = "  "
 _LOW = 12  # rows of a terminal with no room for more than one line about the session
 _MIN_MACHINES = 4  # before methods are shown
+# A machine is slow whose value is so many times the median machine's, and so many seconds.
+_SLOW = (("reply_time", 3, 0.05, "slow to reply"), ("call_seconds", 2, 0.01, "slow calls"))
 _ASCII = str.maketrans("█░µ", "#.u")
 
 
@@ -96,6 +98,7 @@ def _machine_table(status: Row, look: Look, room: int) -> Iterator[list[Cell]]:
     widths = _widths(columns, machines)
     chosen = MACHINE_COLUMNS[look.sort]
     yield [*_headings(columns, widths, look, chosen)]
+    slow = _slowest(machines)
     skip = max(0, min(look.skip, len(machines) - room))
     shown = machines[skip : skip + room]
     if len(machines) > skip + room and room > 1:
@@ -107,9 +110,11 @@ def _machine_table(status: Row, look: Look, room: int) -> Iterator[list[Cell]]:
             used = 2 * 2  # name and state, each with its gap
             cells = [*cells[:used], Cell(_remark(row), RED if row["error"] else AMBER)]
         yield cells
-        if row["state"] == "running" and (remark := _remark(row)):
+        if row["state"] == "running":
+            remark = "; ".join(filter(None, [_remark(row), slow.get(row["name"])]))
             indent = " " * (widths[0] + len(_GAP))
-            yield [Cell(indent + remark, AMBER if row["is_healthy"] else RED)]
+            if remark:
+                yield [Cell(indent + remark, AMBER if row["is_healthy"] else RED)]
     if (left := len(machines) - skip - len(shown)) and room > 1:
         yield [Cell(f"and {left} more", _DIM)]
     if status["forgotten"]:
@@ -127,6 +132,17 @@ def _method_table(status: Row, look: Look) -> Iterator[list[Cell]]:
         yield [*_cells(columns, widths, row, look)]
     if more := len(status["methods"]) - len(methods):
         yield [Cell(f"and {more} more methods", _DIM)]
+
+
+def _slowest(machines: Sequence[Row]) -> dict[str, str]:
+    """Say which machine stands out by how slow it is, by the same rule as the page."""
+    found: dict[str, str] = {}
+    for key, factor, least, remark in _SLOW:
+        known = sorted(row[key] for row in machines if row[key] is not None)
+        if len(known) >= 3 and known[-1] > max(factor * known[len(known) // 2], least):
+            slowest = next(row["name"] for row in machines if row[key] == known[-1])
+            found[slowest] = "; ".join(filter(None, [found.get(slowest), remark]))
+    return found
 
 
 def _remark(row: Row) -> str:

@@ -73,15 +73,13 @@ class Console:
     def _has_input(self) -> bool:
         """Whether `input` is a notebook's, or has readline; else Ctrl-C would not end its line.
 
-        It has it only for the process's own standard input and output.
+        It uses readline only for the process's own standard input and output.
         """
         if not isinstance(builtins.input, BuiltinFunctionType) or sys.platform == "win32":
             return True
-        has_terminal = self._output is sys.stdout and (sys.stdin.fileno(), sys.stdout.fileno()) == (
-            0,
-            1,
-        )
-        return has_terminal and "readline" in sys.modules
+        if self._output is not sys.stdout or "readline" not in sys.modules:
+            return False
+        return (sys.stdin.fileno(), sys.stdout.fileno()) == (0, 1)
 
     def _print(self, text: str) -> None:
         if text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pdb
 import sys
@@ -16,6 +17,8 @@ from ..services._tracebacks import exception_chain, short_traceback
 from ._console import find_console
 from ._debugger import SessionDebugger, sessions
 
+logger = logging.getLogger("bigmachine.machine")
+
 
 @short_traceback
 def post_mortem(exc: BaseException | None = None) -> None:
@@ -26,7 +29,8 @@ def post_mortem(exc: BaseException | None = None) -> None:
     it is the number of failed calls of which each keeps them. All that is in these frames stays
     in the machine's memory meanwhile.
 
-    An exception that no machine has raised is debugged here, as by `pdb.post_mortem`.
+    Without a terminal or a notebook, it logs a warning and returns. An exception that no machine
+    has raised is debugged here, as by `pdb.post_mortem`.
 
     Raises `UsageError` if the frames are not there any more, or the machine has ended.
     """
@@ -58,7 +62,8 @@ def post_mortem(exc: BaseException | None = None) -> None:
     if session.pid != os.getpid():
         raise UsageError(FORKED)
     if isinstance(found := find_console(), str):
-        raise UsageError(f"there is nowhere to debug: {found}")
+        logger.warning("%s is not debugged: %s", remote.method, found)
+        return
     trio.from_thread.run(session.post_mortem, remote.addr, remote.failure, trio_token=session.token)
 
 

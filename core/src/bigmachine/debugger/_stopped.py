@@ -31,8 +31,8 @@ class Declined(Exception):
 class StoppedMethod:
     """Passes lines between pdb, in the method's thread, and the machine's loop.
 
-    What begins with ``wait`` is called in that thread, and so are `say` and `end`; all else in
-    the loop of ``token``.
+    What begins with ``wait`` is called in that thread, and so is `say`; all else in the loop of
+    ``token``.
     """
 
     def __init__(self, token: trio.lowlevel.TrioToken) -> None:
@@ -90,6 +90,7 @@ class StoppedMethod:
     def decline(self) -> None:
         """Let the method go on without pdb."""
         self._messages.put(None)
+        self._noticed.set()
 
     async def attach(self, sources: Mapping[str, str]) -> Reply:
         """Let pdb begin, with the text of files that this machine lacks; return its reply.
