@@ -93,6 +93,18 @@ def test_line_of_any_record_is_bounded():
     assert parsed.message.endswith("characters more)")
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b'{"lengths": 3}', b"{}\x1b\\text", b"[]\x1b\\text"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"{",
+        b'{"lengths": 3}',
+        b"{}\x1b\\text",
+        b"[]\x1b\\text",
+        b'{"lengths": [0, 0, 0], "levelno": 20, "created": NaN}\x1b\\',
+        b'{"lengths": [0, 0, 0], "levelno": 20, "created": 0, "extra": 1}\x1b\\',
+        b'{"lengths": [0, 0, 0], "levelno": 20, "created": ' + b"[" * 100_000,
+    ],
+)
 def test_damaged_line_is_no_record(damage):
     assert RecordLine.parse(begin_of_record(MARK) + damage, "m0") is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import select
 import sys
@@ -18,6 +19,7 @@ import trio.testing
 from bigmachine._values import LinePart
 from bigmachine.errors import sanitize
 from bigmachine.logs._kept import SessionLogs
+from bigmachine.logs._record_lines import record_line
 from bigmachine.machine import _pace, _stderr
 from bigmachine.machine._output import BootLog, Output
 from bigmachine.machine._stderr import StderrWriter
@@ -301,6 +303,30 @@ def test_terminal_is_not_flooded_and_tells_what_is_left_out(monkeypatch):
     shown = [line for line in lines if line.startswith("m0: ")]
     assert sum(counts) + len(shown) == 10_001
     assert any(line.endswith("of m0 were not shown: more than 200 in a second") for line in lines)
+
+
+def test_record_that_the_users_factory_refuses_stops_nothing(monkeypatch):
+    logs = SessionLogs()
+    record = logging.makeLogRecord({"name": "test", "levelno": 30, "msg": "a"})
+    line = record_line(record, logs.mark)
+    seen: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(record.getMessage())
+
+    monkeypatch.setattr(logging.getLogger("test"), "handlers", [Handler()])
+    monkeypatch.setattr(sys, "stderr", written := Stream())
+    factory = logging.getLogRecordFactory()
+    monkeypatch.setattr(logging, "_logRecordFactory", lambda *args: args[99])
+    writer = StderrWriter(logs.mark)
+    writer.start()
+    writer.line("m0", line)
+    until(lambda: "IndexError" in written.getvalue())
+    monkeypatch.setattr(logging, "_logRecordFactory", factory)
+    writer.line("m0", line)
+    trio.run(writer.close)
+    assert seen == ["m0: a"]
 
 
 # -- unfinished lines ---------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -83,15 +84,16 @@ class RecordLine:
         try:
             fields = json.loads(head[head.index(b"{") :])
             lengths = [int(length) for length in fields["lengths"]]
-            int(fields["levelno"]), float(fields["created"])
-        except (ValueError, KeyError, TypeError):
+            is_valid = isinstance(fields.get("extra", {}), dict) and int(fields["levelno"]) >= 0
+            is_valid = is_valid and math.isfinite(float(fields["created"]))
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None
         text = rest.decode(errors="backslashreplace").replace(_NEWLINE, "\n")
         texts = []
         for length in lengths:
             texts.append(sanitize(text[:length]))
             text = text[length + 1 if length else 0 :]
-        return cls(machine, fields, *texts) if end and len(texts) == 3 else None
+        return cls(machine, fields, *texts) if end and is_valid and len(texts) == 3 else None
 
     @property
     def level(self) -> int:

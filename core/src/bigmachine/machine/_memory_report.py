@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import logging
@@ -9,7 +10,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,7 +29,10 @@ logger = logging.getLogger("bigmachine.machine")
 PERIOD_SECONDS = 60.0
 """A machine that stays short of memory is not looked at more often."""
 _ANSWER_SECONDS = 60.0
+_AT_ONCE = 4  # of all machines: they may be short of the same memory, that of one host
 _KEPT_REPORTS = 50  # of all sessions of the user; older ones are deleted
+
+_limiters: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("memory reports")
 
 
 class _Report(NamedTuple):
@@ -75,7 +79,7 @@ class MemoryReports:
             return
         self._asked_at = now
         try:
-            with trio.fail_after(_ANSWER_SECONDS):
+            async with _limiter():
                 heap, variables = await connection.call("Supervisor.memory_report", (), {})
             output = "\n".join(line.full_text for line in self._log.lines())
             heap = None if heap is None else heap.labelled(machine=self._short_name)
@@ -93,6 +97,18 @@ class MemoryReports:
             return gone
         detail = f"{gone.detail}; what was in its memory before: {self._last}"
         return Termination(gone.reason, detail)
+
+
+@contextlib.asynccontextmanager
+async def _limiter() -> AsyncIterator[None]:
+    """Let in a few at once; `trio.TooSlowError` if the block takes too long."""
+    try:
+        limiter = _limiters.get()
+    except LookupError:
+        _limiters.set(limiter := trio.CapacityLimiter(_AT_ONCE))
+    async with limiter:
+        with trio.fail_after(_ANSWER_SECONDS):
+            yield
 
 
 def _keep(name: str, report: _Report) -> Path:

@@ -22,7 +22,6 @@ from typing import Any
 import trio
 
 from ..logs._record_lines import begin_of_record
-from ._handle_record import handle_record
 from ._pace import LINES_PER_SECOND, LineLimit, Pace
 from ._screen import screen
 from ._stderr_entries import Gap, Line, Record, Step
@@ -164,8 +163,7 @@ class StderrWriter:
             if isinstance(entry, Record) and entry.has_handlers:
                 self._print(printed)
                 printed = []
-                if (record := entry.log_record()) is not None:
-                    handle_record(record, is_of_machine=True)
+                entry.handle()
             else:
                 printed.append(entry)
         self._print(printed)

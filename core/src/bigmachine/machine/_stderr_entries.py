@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import functools
 import logging
 import re
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..errors import sanitize, sanitize_line
 from ..logs._record_lines import RecordLine
+from ._handle_record import handle_record
 
 _DECODER = codecs.getincrementaldecoder("utf-8")
 _INCOMPLETE = re.compile(r"(?:\x1b(?:\[[0-?]*|\][^\x07\x1b]*)?)\Z")
@@ -52,11 +55,18 @@ class Record(Line):
         """Whether there is somebody to handle it: `logging` is configured in this program."""
         return self.parsed is not None and self._logger.hasHandlers()
 
-    def log_record(self) -> logging.LogRecord | None:
-        """Return it for the program's own `logging`; None if it is not to be logged."""
+    def handle(self) -> None:
+        """Give it to the program's own `logging`, if it is to be logged."""
         parsed = self.parsed
-        is_enabled = parsed is not None and self._logger.isEnabledFor(parsed.level)
-        return parsed.to_record() if is_enabled and parsed is not None else None
+        if parsed is None or not self._logger.isEnabledFor(parsed.level):
+            return
+        try:
+            record = parsed.to_record()
+        except Exception:  # of a factory of the user's
+            with contextlib.suppress(Exception):
+                traceback.print_exc()
+        else:
+            handle_record(record, is_of_machine=True)
 
     def text(self, *, colors: bool) -> str:
         """Return what `logging` prints as long as it is not configured: warnings, and worse."""
