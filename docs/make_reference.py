@@ -44,11 +44,13 @@ COMMANDS = """\
 | `bigmachine run SCRIPT` | runs a program whose sessions name no system on [one of your choice](machines.md#options): `--system`, `-o`, and `--` before its arguments |
 | `bigmachine ps [SYSTEM ...]` | lists the sessions that run on this computer, and the [resources of sessions](machines.md#leftovers-and-how-to-free-them), who drives them, and their cost; `--json` is for programs |
 | `bigmachine top` | shows the machines of a [running session](debug.md#from-another-terminal), live |
+| `bigmachine logs [MACHINE]` | prints the output of a [running session's](debug.md#from-another-terminal) machines; `-f` goes on with what comes |
 | `bigmachine profile` | shows where the CPU time, or with `--heap` the memory, of a [running session](debug.md#from-another-terminal) goes; `-o` and `--flame` write files |
 | `bigmachine dump` | writes all that a running session can show of itself into one [archive](debug.md#from-another-terminal) |
 | `bigmachine reap [SYSTEM] [SESSION ...]` | frees the [leftovers](machines.md#leftovers-and-how-to-free-them) of dead drivers, or sessions by name; `--dry-run`, `--yes` |
 | `bigmachine conformance NAME` | proves that a backend keeps its [contract](backend-contract.md); needs `pip install "bigmachine[testing]"` |
 | `bigmachine new-backend NAME` | writes a package with a backend that works, to start your own from |
+| `bigmachine completion SHELL` | prints what makes a shell [complete](machines.md#the-command-line) this command line; needs `pip install "bigmachine[completion]"` |
 | `bigmachine --version` | prints the version |
 """  # noqa: E501
 

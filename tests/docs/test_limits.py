@@ -50,7 +50,7 @@ TESTS = {
     "rpc._frames.MAX_NAME_BYTES": (HOSTILE, "test_honest_client_reaches_limits_and_is_served"),
     "rpc._frames.MAX_HEADERS_BYTES": (
         FRAMES,
-        "test_headers_arrive_beside_name_and_arguments",
+        "test_invalid_input_is_protocol_error_and_takes_no_memory",
     ),
     "rpc._frames.MAX_UPLOADS": (
         "tests/unit/rpc/test_streams.py",

@@ -301,6 +301,37 @@ def test_wordcount_names_missing_file(run):
     assert "nowhere.txt is not a file" in done.stderr
 
 
+@pytest.mark.long  # it fills a cgroup slowly, so that there is time to see it coming
+@pytest.mark.root
+def test_bigoom_names_the_reason_and_keeps_what_was_in_memory(run, tmp_path):
+    cgroup = Path("/sys/fs/cgroup/memory", f"bigmachine-test-{os.getpid()}")
+    try:
+        cgroup.mkdir()
+        (cgroup / "memory.limit_in_bytes").write_text(str(800 << 20))
+    except OSError as exc:
+        pytest.skip(f"can't make a memory cgroup of version 1: {exc}")
+    run.environ["XDG_CACHE_HOME"] = str(tmp_path)
+    join = f"echo $$ > {cgroup}/cgroup.procs && exec {sys.executable} {EXAMPLES / 'bigoom.py'}"
+    try:
+        done = run("sh", "-c", join)
+    finally:
+        cgroup.rmdir()
+    assert done.returncode == 0, done.stderr
+    [report] = (tmp_path / "bigmachine" / "memory").iterdir()
+    reason = "killed by the kernel: out of memory"
+    assert f"{reason}; what was in its memory before: {report}" in done.stdout
+    assert "builtins.bytes" in (report / "heap.txt").read_text()
+    assert "memory: " in done.stderr  # as it is logged without any configuration
+
+
+def test_bigoom_does_not_fill_this_computer_unasked(run):
+    if os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < 8 << 30:
+        pytest.skip("this computer is small enough to be filled")
+    done = run(sys.executable, EXAMPLES / "bigoom.py")
+    assert done.returncode == 2
+    assert "would fill this computer's memory" in done.stderr
+
+
 @pytest.mark.parametrize(("machines", "length"), [(4, 100_001), (1, 5)])
 def test_ring_gives_every_machine_the_drivers_sum(run, machines, length):
     done = run(sys.executable, EXAMPLES / "ring.py", "--machines", machines, "--length", length)

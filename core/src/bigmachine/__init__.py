@@ -79,7 +79,7 @@ if TYPE_CHECKING:
     from .errors import UnknownSystemError as UnknownSystemError
     from .errors import UsageError as UsageError
     from .machine._async import AsyncMachine as AsyncMachine
-    from .machine._async import AsyncStream as AsyncStream
+    from .machine._async_stream import AsyncStream as AsyncStream
     from .machine._sync import Machine as Machine
     from .machine._sync import Stream as Stream
     from .metrics import counter as counter
@@ -120,7 +120,8 @@ _HOMES = {
         "NotSupportedError PluginError ProtocolError RemoteError RpcError StartError StopReason "
         "TransportError UnknownSystemError UsageError"
     ),
-    "machine._async": "AsyncMachine AsyncStream",
+    "machine._async": "AsyncMachine",
+    "machine._async_stream": "AsyncStream",
     "machine._sync": "Machine Stream",
     "metrics": "counter gauge histogram",
     "profiling._profile": "Profile",

@@ -87,6 +87,10 @@ def test_limits_of_the_driver_itself_hold_for_its_machines() -> None:
     assert gpus.free == ("3", "GPU-11", "5")
     assert find_gpus({"CUDA_VISIBLE_DEVICES": ""}).devices == ()
     assert find_gpus({"CUDA_VISIBLE_DEVICES": "1,-1,2"}).devices == ("1",)
+    assert find_gpus({"CUDA_VISIBLE_DEVICES": "NoDevFiles"}).devices == ()
+    assert find_gpus({"CUDA_VISIBLE_DEVICES": "MIG-GPU-1/7/0,MIG-2"}).take("m0", 1) == {
+        "CUDA_VISIBLE_DEVICES": "MIG-GPU-1/7/0"
+    }
     amd = find_gpus({"HIP_VISIBLE_DEVICES": "2,3"})
     assert amd.take("m0", 1) == {"CUDA_VISIBLE_DEVICES": "2", "HIP_VISIBLE_DEVICES": "2"}
 

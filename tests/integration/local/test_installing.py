@@ -56,8 +56,10 @@ class Modules:
         return module in sys.modules
 
 
-def test_setup_that_calls_no_peer_imports_no_http_client():
+def test_machine_imports_no_http_client_and_no_extra_that_it_does_not_need():
     with bm.Session("local") as session:
         [machine] = session.start(1, services={"Modules": Modules()})
         assert machine.call("Modules.has", "trio")
-        assert not machine.call("Modules.has", "httpx")
+        machine.variables()
+        for module in ("httpx", "opentelemetry", "pynvml"):
+            assert not machine.call("Modules.has", module)

@@ -44,10 +44,13 @@ class Logger:
             logger.addHandler(logging.StreamHandler(sys.stdout))
         elif kind == "null handler":
             logger.addHandler(logging.NullHandler())
-        elif kind == "file handler":
-            logger.addHandler(logging.FileHandler(os.devnull))
+        elif kind == "level of another logger":
+            logging.getLogger("test.another").setLevel(logging.ERROR)
         elif kind == "level":
             logger.setLevel(logging.DEBUG)
+
+    def level(self, name: str) -> int:
+        return logging.getLogger(name).level
 
     def print_and_log(self) -> None:
         print("one")
@@ -57,27 +60,28 @@ class Logger:
         logger.info("not shown")
         print("\x1b_bigmachine 0 {}\x1b\\six")
 
-    def kill_itself(self, last: str) -> None:
+    def kill_itself(self, last: str, lines: int = 0) -> None:
+        sys.stdout.write("".join(f"line {i}\n" for i in range(lines)))
         logger.error(last)
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
 def session() -> Iterator[bm.Session]:
+    logger.setLevel(logging.INFO)
     with bm.Session("local") as session:
         yield session
+    logger.setLevel(logging.NOTSET)
 
 
-@pytest.fixture
-def machine(session: bm.Session, caplog: pytest.LogCaptureFixture) -> Iterator[bm.Machine]:
-    caplog.set_level(logging.INFO)
+@pytest.fixture(scope="module")
+def machine(session: bm.Session) -> bm.Machine:
     [machine] = session.start(1, services={"Logger": Logger()})
-    yield machine
-    machine.shutdown()
+    return machine
 
 
-def records(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    return [record for record in caplog.records if record.name == logger.name]
+def records(caplog: pytest.LogCaptureFixture, machine: bm.Machine) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if vars(record).get("machine") == machine.name]
 
 
 def test_records_arrive_through_logging_of_driver(machine, caplog):
@@ -85,7 +89,7 @@ def test_records_arrive_through_logging_of_driver(machine, caplog):
     machine.call("Logger.log", logging.DEBUG, "below the driver's level")
     machine.call("Logger.fail")
     process = machine.call("Logger.log_in_process", "in a process")
-    first, failed, in_process = until(lambda: (found := records(caplog))[2:] and found)
+    first, failed, in_process = until(lambda: (found := records(caplog, machine))[2:] and found)
     assert (first.levelno, first.getMessage()) == (logging.INFO, f"{machine.name}: half done")
     assert (first.funcName, first.process, first.job) == ("log", pid, 7)
     assert first.machine == machine.name
@@ -93,27 +97,30 @@ def test_records_arrive_through_logging_of_driver(machine, caplog):
     assert in_process.process == process != pid
 
 
-@pytest.mark.parametrize(
-    ("kind", "is_record", "is_printed"),
-    [
-        ("null handler", True, False),
-        ("file handler", True, False),
-        ("handler", False, True),
-        ("basicConfig", False, True),
-        ("level", True, False),
-    ],
-)
-def test_what_a_service_configures_goes_on_working(machine, caplog, kind, is_record, is_printed):
-    machine.call("Logger.configure", kind)
-    caplog.set_level(logging.DEBUG)
-    machine.call("Logger.log", logging.DEBUG if kind == "level" else logging.INFO, "a call")
-    [line] = until(lambda: [*machine.logs(follow=False)])
-    assert line.text == "a call"
-    assert (line.level is None) == is_printed
-    if is_record:
-        until(lambda: records(caplog))
-    else:
-        assert not records(caplog)
+def test_level_that_driver_changes_later_holds_on_machines(machine, caplog):
+    caplog.set_level(logging.DEBUG, logger=logger.name)
+    machine.call("Logger.configure", "level of another logger")
+    machine._portal.post(machine._machine._controller.keepalive.ask_now)
+    until(lambda: machine.call("Logger.level", logger.name) == logging.DEBUG)
+    assert machine.call("Logger.level", "test.another") == logging.ERROR  # as the service wants it
+
+
+def test_what_a_service_configures_goes_on_working(session, caplog):
+    kinds = ["basicConfig", "handler", "null handler", "level"]
+    machines = dict(zip(kinds, session.start(4, services={"Logger": Logger()}), strict=True))
+    caplog.set_level(logging.DEBUG, logger=logger.name)
+    for kind, machine in machines.items():
+        machine.call("Logger.configure", kind)
+        machine.call("Logger.log", logging.DEBUG if kind == "level" else logging.INFO, kind)
+        [line] = until(lambda machine=machine: [*machine.logs(follow=False)])
+        assert line.text == kind
+        assert (line.level is None) == (kind in ("basicConfig", "handler"))
+    for kind in ("null handler", "level"):
+        [record] = until(lambda kind=kind: records(caplog, machines[kind]))
+        assert record.getMessage() == f"{machines[kind].name}: {kind}"
+    assert not records(caplog, machines["basicConfig"]) + records(caplog, machines["handler"])
+    for machine in machines.values():
+        machine.cancel()
 
 
 def test_without_configuration_warnings_are_shown_in_order_with_the_prints(session, monkeypatch):
@@ -122,7 +129,7 @@ def test_without_configuration_warnings_are_shown_in_order_with_the_prints(sessi
         [machine] = session.start(1, services={"Logger": Logger()})
         machine.call("Logger.print_and_log")
         until(lambda: "six" in stderr.getvalue())
-        machine.shutdown()
+        machine.cancel()
     lines = [line.removeprefix(f"{machine.name}: ") for line in stderr.getvalue().splitlines()]
     assert lines == ["one", "two, not finished", "three", "four", "five", "six"]
     kept = [(line.level, line.text) for line in session.logs(machine)]
@@ -150,7 +157,8 @@ def test_handler_of_driver_may_not_call_a_machine_without_end(machine, caplog):
     assert "can't call a machine" in str(error)
 
 
-def test_logs_are_followed_until_the_machine_ends_and_kept_afterwards(session, machine):
+def test_logs_are_followed_until_the_machine_ends_and_kept_afterwards(session):
+    [machine] = session.start(1, services={"Logger": Logger()})
     followed: list[str] = []
     thread = threading.Thread(target=lambda: followed.extend(map(str, session.logs(machine))))
     thread.start()
@@ -158,12 +166,13 @@ def test_logs_are_followed_until_the_machine_ends_and_kept_afterwards(session, m
     machine.call("Logger.log", logging.INFO, "one")
     until(lambda: [*machine.logs(follow=False)])
     with pytest.raises(bm.MachineStopped) as caught:
-        machine.call("Logger.kill_itself", "two")
+        machine.call("Logger.kill_itself", "two", lines=3000)
     thread.join(60)
-    assert followed == [f"{name}: INFO test.logs: one", f"{name}: ERROR test.logs: two"]
+    lines = ["INFO test.logs: one", *(f"line {i}" for i in range(3000)), "ERROR test.logs: two"]
+    assert followed == [f"{name}: {line}" for line in lines]
     killed = f"{name} stopped: killed by signal 9 (SIGKILL)"
-    last = "INFO test.logs: one\nERROR test.logs: two"
-    quoted = f"The last lines of {name}:\n  INFO test.logs: one\n  ERROR test.logs: two"
+    last = "\n".join(lines)
+    quoted = "\n  ".join([f"The last lines of {name}:", *lines[-20:]])
     assert str(caught.value) == f"Logger.kill_itself was cut off: {killed}\n{quoted}"
     assert str(machine.error) == f"{killed}\n{quoted}"
     assert caught.value.output == machine.error.output == last
@@ -174,22 +183,14 @@ def test_logs_are_followed_until_the_machine_ends_and_kept_afterwards(session, m
         session.logs(7)
 
 
-def test_logs_can_be_read_when_the_session_is_shut_down():
-    with bm.Session("local") as session:
-        [machine] = session.start(1, services={"Logger": Logger()})
-        machine.call("Logger.print_and_log")
-    assert [line.text for line in session.logs()][:2] == ["one", "two, not finished"]
-    assert [*machine.logs()] == [*session.logs("m0")]
-
-
-def test_logs_are_served_and_followed_over_http():
-    with bm.Session("local") as session:
+def test_logs_are_served_over_http_and_can_be_read_when_the_session_is_shut_down():
+    with bm.Session("local") as session, httpx.Client(verify=False, timeout=60) as http:
         url = session.serve_debug("127.0.0.1:0") + "debug/bigmachine/logs"
         first, second = session.start(2, services={"Logger": Logger()})
         with (
-            httpx.stream("GET", f"{url}?follow=1", timeout=60) as everything,
-            httpx.stream("GET", f"{url}?follow=1&machine=m0", timeout=60) as of_one,
-            httpx.stream("GET", f"{url}?follow=1", timeout=60),  # who goes away holds nobody up
+            http.stream("GET", f"{url}?follow=1") as everything,
+            http.stream("GET", f"{url}?follow=1&machine=m0") as of_one,
+            http.stream("GET", f"{url}?follow=1"),  # who goes away holds nobody up
         ):
             lines, lines_of_one = everything.iter_lines(), of_one.iter_lines()
             second.call("Logger.log", logging.ERROR, "here\nthere")
@@ -201,17 +202,19 @@ def test_logs_are_served_and_followed_over_http():
             assert next(lines) == "m0: ERROR test.logs: goodbye"
             second.shutdown()
             assert [*lines] == []
-        kept = httpx.get(f"{url}?machine=m0", timeout=60)
+        kept = http.get(f"{url}?machine=m0")
         assert kept.text == "ERROR test.logs: goodbye\n"
         assert kept.headers["content-type"] == "text/plain; charset=utf-8"
-        unknown = httpx.get(f"{url}?machine=m7", timeout=60)
+        unknown = http.get(f"{url}?machine=m7")
         assert unknown.status_code == 400
         assert unknown.text == "nothing is kept of a machine 'm7'; there is m0, m1\n"
+    assert [line.text for line in session.logs("m0")] == ["goodbye"]
+    assert [*first.logs()] == [*session.logs("m0")]
 
 
 def test_log_that_is_followed_over_http_ends_in_order_with_the_session():
-    with bm.Session("local") as session:
+    with bm.Session("local") as session, httpx.Client(verify=False, timeout=60) as http:
         url = session.serve_debug("127.0.0.1:0")
-        with httpx.stream("GET", f"{url}debug/bigmachine/logs?follow=1", timeout=60) as followed:
+        with http.stream("GET", f"{url}debug/bigmachine/logs?follow=1") as followed:
             session.shutdown()
             assert [*followed.iter_lines()] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import json
 import os
 import pickle
 import signal
@@ -22,7 +23,7 @@ import bigmachine as bm
 from tests.integration.local.services import Basic, CannotBeUnpickled, Mapper
 from tests.support.drivers import driver
 from tests.support.processes import is_running
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, until
 
 FORK = [True, False]
 
@@ -286,7 +287,11 @@ def test_machine_killed_by_oom_killer_stops_with_reason_oom(small_cgroup):
 
 
 @pytest.mark.root
-def test_machine_using_95_percent_of_its_memory_is_unhealthy(small_cgroup, caplog):
+def test_machine_using_95_percent_of_its_memory_is_unhealthy_and_says_what_is_in_it(
+    small_cgroup, caplog, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
     class Observer:
         def __init__(self):
             self.events = []
@@ -297,16 +302,31 @@ def test_machine_using_95_percent_of_its_memory_is_unhealthy(small_cgroup, caplo
                 self.events.append(event)
 
     observer = Observer()
+    (small_cgroup / "memory.limit_in_bytes").write_text(str(700 << 20))
     with bm.Session("local", plugins=[observer]) as session:
         [machine] = session.start(1, services={"Basic": Basic()})
         (small_cgroup / "cgroup.procs").write_text(str(machine.call("Basic.pid")))
         assert machine.call("Supervisor.keepalive", 60.0).healthy
         memory = machine.memory()
-        assert memory.total_bytes == 150 << 20
+        assert memory.total_bytes == 700 << 20
         room = memory.available_bytes
-        machine.call("Basic.eat", room - (3 << 20))
+        machine.call("Basic.eat", room - (32 << 20))
         assert not machine.call("Supervisor.keepalive", 60.0).healthy
         assert machine.memory().used_fraction > 0.95
+        said = "m0: what is in its memory: "
+        path = until(lambda: "".join(m for m in caplog.messages if m.startswith(said)))
+        folder = Path(path.removeprefix(said))
+        with pytest.raises(bm.MachineStopped, match="out of memory") as caught:
+            machine.call("Basic.eat", 800 << 20)
+    assert [event.healthy for event in observer.events] == [False]
+    assert f"what was in its memory before: {folder}" in str(caught.value)
+    assert folder.parent == tmp_path / "bigmachine" / "memory"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert "builtins.bytearray" in (folder / "heap.txt").read_text().splitlines()[2]
+    assert (folder / "heap.pb.gz").read_bytes().startswith(b"\x1f\x8b")
+    variables = json.loads((folder / "variables.json").read_text())
+    assert "bigmachine_resident_memory_bytes" in json.dumps(variables)
+    assert (folder / "output.txt").exists()
 
 
 def test_errors_survive_pickling():

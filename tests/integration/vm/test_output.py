@@ -208,6 +208,7 @@ def test_last_output_and_exit_status_of_killed_worker_arrive(drive):
     outcome = drive("die")
     text, reason = outcome["errors"]
     assert "Talker.burst_and_die was cut off: m0 stopped: the worker ended with status -9" in text
+    assert text.splitlines()[-1] == "  last word"
     assert reason == "EXITED"
     burst = [f"burst {i:07}" + "." * 86 for i in range(1000)]
     assert lines_of("m0", outcome["lines"]) == ["from setup", *burst, "last word"]

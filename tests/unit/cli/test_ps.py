@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -203,6 +204,22 @@ def test_session_that_its_provider_lists_is_shown_once(resources, live_driver, c
         resources.add_session(session.name.removesuffix(".bigmachine"), live_driver)
         main(["ps"])
     assert capsys.readouterr().out.count(" on shelf, began ") == 1
+
+
+def test_session_of_another_version_is_named(capsys, monkeypatch):
+    with bm.Session(InProcessSystem(), name="old") as session:
+        monkeypatch.setattr(session._session._board, "status", NewerStatus)
+        for command in (["ps"], ["top"]):
+            main(command)
+            assert "bigmachine: session old-" in (error := capsys.readouterr().err)
+            assert " runs another version of bigmachine: use the command that is" in error
+
+
+@dataclasses.dataclass
+class NewerStatus:
+    """What a later version of bigmachine may answer."""
+
+    name: str = "old"
 
 
 def test_session_that_does_not_answer_is_named(capsys, monkeypatch):

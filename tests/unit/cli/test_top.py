@@ -22,9 +22,11 @@ import pytest
 
 import bigmachine as bm
 from bigmachine.cli import main
-from bigmachine.cli._top_view import MACHINE_COLUMNS, Look, draw
+from bigmachine.cli._top_columns import MACHINE_COLUMNS
+from bigmachine.cli._top_view import Look, draw
 from bigmachine.debug._status import MachineStatus, MethodStatus, SessionStatus
 from bigmachine.testing import InProcessSystem
+from tests.support.waiting import until
 
 PATIENCE = 60.0
 
@@ -94,6 +96,13 @@ def test_lines_fit_any_terminal(columns, rows):
     assert any(line.startswith("m0 ") for line in lines)
 
 
+@pytest.mark.parametrize(("columns", "rows"), [(1, 1), (2, 3), (10, 4), (30, 2)])
+def test_tiny_terminal_is_no_error(columns, rows):
+    lines = draw(status(machine("m0")), Look(columns, rows), footer="q quit")
+    assert len(lines) == rows
+    assert max(map(len, lines)) < max(columns, 1)
+
+
 def test_columns_that_matter_least_give_way_in_a_narrow_terminal():
     one = status(machine("m0", zone="us-east-1a", disk_used=0.25))
     wide, narrow = ("\n".join(draw(one, Look(columns))) for columns in (160, 60))
@@ -102,6 +111,10 @@ def test_columns_that_matter_least_give_way_in_a_narrow_terminal():
     assert "us-east-1a" not in narrow
     assert "CPU" in narrow
     assert "████░░░░  50%" in narrow
+    assert "GPU" not in wide
+    of_gpu = draw(status(machine("m0", gpus=2, gpu_used=0.75, gpu_memory_used=0.31)), Look(120))
+    assert "GPU   GPU MEM" in "\n".join(of_gpu)
+    assert "██████░░  75%       31%" in "\n".join(of_gpu)
 
 
 def test_machines_are_sorted_by_any_column_and_stopped_ones_come_last():
@@ -129,12 +142,24 @@ def test_machine_that_does_not_run_says_why_and_one_that_is_full_stands_out():
         machine("m0", state="booting", boot_phase="upload", boot_done=1 << 20, boot_total=4 << 20),
         machine("m1", state="stopped", error="killed by signal 9 (SIGKILL)"),
         machine("m2", is_healthy=False, memory_used=0.97),
+        machine("m3", is_silent=True, silent_for=12.0),
     ]
     lines = "\n".join(draw(status(*machines), Look(120, has_colors=True)))
     assert "upload 1.0 MiB of 4.0 MiB" in lines
     assert "\x1b[31mkilled by signal 9 (SIGKILL)\x1b[m" in lines
     assert "\x1b[31m████████  97%\x1b[m" in lines
     assert "memory nearly full" in lines
+    assert "silent: its last reply came 12 s ago" in lines
+
+
+def test_machine_whose_calls_are_slow_stands_out():
+    machines = [machine(f"m{n}", call_seconds=0.02, reply_time=0.001) for n in range(4)]
+    slow = machine("m4", call_seconds=0.05, reply_time=0.2)
+    lines = draw(status(*machines, slow), Look(120))
+    at = next(at for at, line in enumerate(lines) if line.startswith("m4 "))
+    assert lines[at + 1].strip() == "slow to reply; slow calls"
+    assert "slow" not in "\n".join(lines[:at])
+    assert "slow" not in "\n".join(draw(status(*machines), Look(120)))
 
 
 def test_what_has_no_room_is_counted_and_can_be_scrolled_to():
@@ -232,6 +257,7 @@ def test_top_is_live_follows_keys_and_size_and_leaves_the_terminal_as_it_was(ses
     assert top.modes == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_ends_top_and_leaves_the_terminal_as_it_was(session, top, number):
     before = top.modes
@@ -242,6 +268,21 @@ def test_signal_ends_top_and_leaves_the_terminal_as_it_was(session, top, number)
     assert top.modes == before
 
 
+@pytest.mark.long
+def test_terminal_is_the_shells_while_top_is_suspended(session, top):
+    before = top.modes
+    top.until(lambda text: "MACHINE" in text)
+    top.process.send_signal(signal.SIGTSTP)
+    until(lambda: top.modes == before)
+    top.process.send_signal(signal.SIGCONT)
+    until(lambda: top.modes != before)
+    top.until(lambda text: "MACHINE" in text)
+    top.press("q")
+    assert top.end().endswith("\x1b[?1049l")
+    assert top.modes == before
+
+
+@pytest.mark.long
 def test_top_ends_with_its_session(session, top):  # the last test: it shuts the session down
     top.until(lambda text: "MACHINE" in text)
     session.shutdown()

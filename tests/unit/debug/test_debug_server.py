@@ -6,16 +6,24 @@ import contextlib
 import shutil
 import socket
 import subprocess
+import sys
+import traceback
+from collections.abc import AsyncGenerator
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+import trio
+import trio.testing
 from prometheus_client.openmetrics import parser
 
 import bigmachine as bm
 from bigmachine.debug._board import STOPPED_KEPT, StatusBoard
+from bigmachine.debug._http import Request, Response, serve_connection
 from bigmachine.debug._server import MAX_CONNECTIONS
+from bigmachine.profiling._sampler import Sampler
 from bigmachine.testing import InProcessSystem
+from tests.support.clocks import jumping_clock
 from tests.support.waiting import until
 
 ANYWHERE = "127.0.0.1:0"
@@ -95,6 +103,8 @@ def test_url_with_the_token_leads_to_all(url, base, token):
     for path in ("", "page.css", "page.js", "status.json", "debug/bigmachine/status"):
         assert httpx.get(url + path).status_code == 200
     assert httpx.get(f"{base}/{token}", follow_redirects=True).url == url
+    assert httpx.get(f"{url}debug/bigmachine/pprof", follow_redirects=True).status_code == 200
+    assert httpx.get(base, headers={"Authorization": f"bearer {token}"}).status_code == 200
     assert "set-cookie" not in httpx.get(url).headers
 
 
@@ -106,10 +116,12 @@ def test_page_loads_nothing_from_elsewhere(get):
         assert "://" not in get(path).text
 
 
-def test_address_that_others_reach_is_warned_about(caplog):
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
+def test_address_that_others_reach_is_warned_about_and_named(host, caplog):
     with bm.Session(InProcessSystem()) as session:
-        session.serve_debug("0.0.0.0:0")
-    assert "0.0.0.0:" in caplog.text
+        shown = urlsplit(session.serve_debug(f"{host}:0"))
+    assert shown.hostname == socket.gethostname().lower()
+    assert f"{socket.gethostname()}:{shown.port}" in caplog.text
     assert "127.0.0.1 keeps it on this computer" in caplog.text
 
 
@@ -256,6 +268,20 @@ def test_wrong_question_is_answered_by_what_to_ask(get, asked, advice):
     assert advice in answer.text
 
 
+def test_client_that_goes_away_ends_what_it_has_asked_for(base, token):
+    def is_profiled():
+        return any(Sampler.run.__code__ in codes(frame) for frame in sys._current_frames().values())
+
+    def codes(frame):
+        return [each.f_code for each, _ in traceback.walk_stack(frame)]
+
+    with socket.create_connection(("127.0.0.1", urlsplit(base).port)) as client:
+        path = f"/{token}/debug/bigmachine/pprof/profile?seconds=300"
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: here\r\n\r\n".encode())
+        until(is_profiled)
+    until(lambda: not is_profiled())
+
+
 # -- where ----------------------------------------------------------------------------
 
 
@@ -263,6 +289,8 @@ def test_wrong_question_is_answered_by_what_to_ask(get, asked, advice):
 def test_address_that_is_none_is_an_error(session, addr):
     with pytest.raises(bm.UsageError, match="an address is HOST:PORT, like '127"):
         session.serve_debug(addr)
+    with pytest.raises(bm.UsageError, match="an address is HOST:PORT, like '127"):
+        bm.Session("local", debug=addr)
 
 
 def test_address_in_use_is_an_error_that_says_what_to_do(session, base):
@@ -382,6 +410,27 @@ def test_connection_is_used_for_several_requests(base, token):
         }
         assert client.head(base + "/").headers["content-length"] != "0"
     assert len(streams) == 1
+
+
+def test_answer_that_is_followed_ends_when_its_reader_goes_away():
+    async def nothing_comes(_: Request) -> Response:
+        async def parts() -> AsyncGenerator[bytes, None]:
+            yield b"first"
+            await trio.sleep_forever()
+
+        return Response(200, parts=parts())
+
+    async def test() -> None:
+        reader, server = trio.testing.memory_stream_pair()
+        with trio.fail_after(1000):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(serve_connection, server, nothing_comes)
+                await reader.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                while b"first" not in await reader.receive_some():
+                    pass
+                await reader.aclose()
+
+    trio.run(test, clock=jumping_clock())
 
 
 @pytest.mark.long

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import io
-import json
 import signal
 import subprocess
 import sys
@@ -18,36 +16,10 @@ from bigmachine.cli import main
 from bigmachine.testing import InProcessSystem
 
 
-class Waiter:
-    async def echo(self, value: int) -> int:
-        return value
-
-
 def contents(path: Path) -> dict[str, bytes]:
     with tarfile.open(fileobj=io.BytesIO(path.read_bytes())) as archive:
         assert all(member.isfile() for member in archive)
         return {member.name: archive.extractfile(member).read() for member in archive.getmembers()}
-
-
-def test_dump_has_all_that_can_be_known_and_only_its_user_can_read_it(tmp_path, capsys):
-    path = tmp_path / "dump.tar.gz"
-    with bm.Session("local", name="one") as session:
-        [machine] = session.start(1, services={"Waiter": Waiter()})
-        machine.call("Waiter.echo", 1)
-        assert main(["dump", "-o", str(path)]) == 0
-        short = session.name.removesuffix(".bigmachine")
-    assert capsys.readouterr().out.startswith(f"{path}: ")
-    assert path.stat().st_mode & 0o777 == 0o600
-    found = {name.removeprefix(f"{short}/"): data for name, data in contents(path).items()}
-    assert f"<AsyncSession {session.name}" in found["session.txt"].decode()
-    assert "Python 3" in found["session.txt"].decode()
-    assert b"  m0  running" in found["status.txt"]
-    assert json.loads(found["status.json"])["name"] == session.name
-    assert "bigmachine_calls_begun" in found["variables.json"].decode()
-    assert "on 1 machine: m0" in found["threads.txt"].decode()
-    assert "bigmachine" in found["driver-threads.txt"].decode()
-    assert "on 1 machine: m0" in found["heap.txt"].decode()
-    assert gzip.decompress(found["heap.pb.gz"])
 
 
 def test_part_of_dump_that_fails_says_why(tmp_path, capsys):

@@ -6,6 +6,7 @@ import functools
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from bigmachine.cli._running import chosen_session, running_sessions
 from bigmachine.debug import _socket_folder
 from bigmachine.debug._board import StatusBoard
 from bigmachine.debug._local_socket import serve_local_socket
-from bigmachine.debug._socket_folder import socket_folder
+from bigmachine.debug._socket_folder import is_own, socket_folder
 from bigmachine.errors import UsageError
 from bigmachine.testing import InProcessSystem
 
@@ -158,6 +159,25 @@ def test_session_is_chosen_by_name_and_a_wrong_one_is_explained(folder):
             with pytest.raises(UsageError, match="several sessions begin with 'train'"):
                 chosen_session("train")
             assert chosen_session(other.name).status()["name"] == other.name
+
+
+class Peer:
+    """The kernel's answer for a connection of this user's."""
+
+    def __init__(self, user: int) -> None:
+        self._user = user
+
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        return struct.pack("3i", 4711, self._user, self._user)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no SO_PEERCRED")
+def test_connections_of_other_users_are_known():
+    user = os.geteuid()
+    assert [is_own(Peer(each)) for each in (user, user + 1, 0)] == [True, False, True]
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert is_own(ours)  # the real answer
 
 
 def test_socket_of_stopped_program_is_kept(folder):

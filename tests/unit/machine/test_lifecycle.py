@@ -165,7 +165,7 @@ def test_killed_machine_ends_pending_calls_with_reason_of_system(run):
                 await trio.testing.wait_all_tasks_blocked()
                 kit.system.kill(machine)
             # This system's `tail` never ends: its last lines are waited for, but only so long.
-            assert trio.current_time() - began <= 0.25
+            assert trio.current_time() - began <= 1
             assert machine.state == bm.State.STOPPED
             assert await other.call("Echo.echo", 1) == 1
             assert session.machines == [other]

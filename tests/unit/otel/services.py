@@ -44,5 +44,10 @@ class Work:
             inner("in async generator")
             yield i
 
+    @bm.parallel
+    def square(self, n: int) -> int:
+        inner("in process")
+        return n * n
+
     async def forever(self) -> None:
         await trio.sleep_forever()

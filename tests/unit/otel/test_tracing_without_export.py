@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -12,6 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from trio.testing import wait_all_tasks_blocked
 
 import bigmachine as bm
 from bigmachine.machine._spans import ReceivedSpans
@@ -19,6 +21,7 @@ from bigmachine.otel import OpenTelemetry, _buffer
 from bigmachine.otel._buffer import SpanBuffer
 from bigmachine.rpc import PostConnection, dump_headers, http_client, pickle_call
 from bigmachine.testing import InProcessSystem
+from tests.support.waiting import until
 from tests.unit.otel.services import Work
 from tests.unit.rpc.wires import DRIVER, MACHINE, serving
 
@@ -32,6 +35,25 @@ def test_session_without_provider_warns_once_and_works(caplog: pytest.LogCapture
         assert machine.call("Work.add", 1, 2) == 3
     [record] = caplog.records
     assert "no TracerProvider of the OpenTelemetry SDK is set" in record.getMessage()
+
+
+def test_machine_without_opentelemetry_works_and_says_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    observer = OpenTelemetry(provider)
+    monkeypatch.setitem(sys.modules, "bigmachine.otel._machine", None)
+    with bm.Session(InProcessSystem, plugins=[observer]) as session:
+        [machine] = session.start(1, services={"Work": Work()})
+        assert machine.call("Work.add", 1, 2) == 3
+        until(lambda: len(caplog.records) >= 2)
+    of_machine, of_driver = (record.getMessage() for record in caplog.records)
+    assert of_machine.startswith("this machine can't trace calls: ")
+    assert of_driver == "m0: its traces are missing: this machine does not trace calls"
+    names = [span.name for span in exporter.get_finished_spans()]
+    assert names.count("Work/add") == 1
 
 
 def test_trace_that_is_not_sampled_has_no_spans_on_machines() -> None:
@@ -49,7 +71,7 @@ def test_machine_keeps_its_latest_spans_and_its_driver_says_how_many_are_lost(
 ) -> None:
     class Connection:
         async def call(self, method: str, args: tuple[int, bool], kwargs: Mapping) -> object:
-            return await buffer.after(args[0], waits=args[1])
+            return await buffer.after(args[0], waits=args[1:] != (False,))
 
     async def main() -> None:
         nonlocal buffer
@@ -61,7 +83,12 @@ def test_machine_keeps_its_latest_spans_and_its_driver_says_how_many_are_lost(
         await received.catch_up(Connection())
         provider.get_tracer("t").start_span("last").end()
         await received.catch_up(Connection())
-        assert (await buffer.after(26, waits=False)) == (26, [])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(received.ask, Connection())
+            nursery.start_soon(received.ask, Connection())
+            await wait_all_tasks_blocked()
+            provider.get_tracer("t").start_span("asked for twice").end()
+        assert (await buffer.after(27, waits=False)) == (27, [])
 
     buffer: SpanBuffer
     monkeypatch.setattr(_buffer, "MAX_SPANS", 10)
@@ -69,7 +96,7 @@ def test_machine_keeps_its_latest_spans_and_its_driver_says_how_many_are_lost(
     names: list[str] = []
     received = ReceivedSpans("m0", take=lambda _, spans: names.extend(s["name"] for s in spans))
     trio.run(main)
-    assert names == [*map(str, range(15, 25)), "last"]
+    assert names == [*map(str, range(15, 25)), "last", "asked for twice"]
     [record] = caplog.records
     assert record.getMessage().startswith("m0: 15 spans of its traces are lost")
 

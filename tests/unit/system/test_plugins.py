@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import AsyncIterator, Sequence
 from types import ModuleType
@@ -9,7 +10,7 @@ import pluggy
 import pytest
 import trio
 
-from bigmachine._events import Event, SessionClosed
+from bigmachine._events import CallEnded, CallStarted, Event, SessionClosed
 from bigmachine._values import Instance, Keepalive
 from bigmachine.errors import NotSupportedError, PluginError
 from bigmachine.system import Capability, System, hookimpl
@@ -343,6 +344,40 @@ def test_observer_that_raises_is_removed_and_others_still_receive_events(
     assert "Raising" in record.getMessage()
     assert record.exc_info is not None
     assert "error in the observer" in caplog.text
+
+
+def test_calls_are_told_only_to_plugins_that_have_the_hook() -> None:
+    class Counting(Smallest):
+        def call_ended(self, call: CallEnded) -> None:
+            seen.append(call)
+
+    class Sending:
+        @hookimpl
+        def call_started(self) -> dict[str, str]:
+            return {"traceparent": "1"}
+
+    class Silent:
+        @hookimpl
+        def call_started(self) -> None: ...
+
+    seen: list[CallEnded] = []
+    assert not Plugins(Smallest(), observers=[Observer()]).observes_calls
+    started = CallStarted(1, "m0", "https://a:1#m0.s", "S.m", is_stream=False, sent_bytes=10)
+    ended = CallEnded(
+        **dataclasses.asdict(started),
+        outcome="returned",
+        error=None,
+        seconds=0.1,
+        received_bytes=5,
+        items=None,
+        attempts=1,
+    )
+    plugins = Plugins(Counting(), observers=[Silent(), Sending(), Silent()])
+    assert plugins.observes_calls
+    assert not plugins.takes_spans
+    assert plugins.call_started(started) == {"traceparent": "1"}
+    plugins.call_ended(ended)
+    assert seen == [ended]
 
 
 def test_system_that_raises_on_event_is_logged_and_kept(

@@ -16,10 +16,12 @@ from ..process import open_standard_descriptors
 from ..services._names import did_you_mean
 from . import (
     _check,
+    _completion,
     _conformance,
     _doctor,
     _dump,
     _env,
+    _logs,
     _new_backend,
     _plugins,
     _profile,
@@ -41,11 +43,13 @@ _COMMANDS = (
     _run,
     _ps,
     _top,
+    _logs,
     _profile,
     _dump,
     _reap,
     _conformance,
     _new_backend,
+    _completion,
 )
 
 _EXAMPLES = """\
@@ -58,14 +62,15 @@ examples:
   bigmachine run SCRIPT        run a program on a system of your choice
   bigmachine ps                list running sessions, resources, and their cost
   bigmachine top               show the machines of a running session, live
+  bigmachine logs              print the output of a session's machines
   bigmachine profile           show where the time of a running session goes
   bigmachine dump              write all that a session shows to a file
   bigmachine reap              free what dead drivers have left
   bigmachine conformance NAME  prove that a backend keeps its contract
   bigmachine new-backend NAME  write a package with a new backend
 
-exit status: 0 if all is well; 1 if a check failed, or a system could not be
-queried; 2 after an error; 130 after Ctrl-C
+exit status: 0 if all is well; 1 if a check failed, or a system that was named
+could not be queried; 2 after an error; 130 after Ctrl-C; of run, the program's
 """
 
 _USAGE = 2  # the exit status of argparse for a wrong command line
@@ -103,6 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run_line(argv: Sequence[str]) -> int:
     argv, rest = _run.split(argv)
     parser, commands = _parser(argv)
+    _completion.complete(parser)
     wanted = next((argument for argument in argv if not argument.startswith("-")), None)
     if wanted is not None and wanted not in commands:
         hint = did_you_mean(wanted, commands) or f"; there is {', '.join(commands)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import sys
 import tarfile
 
 from ._running import ANSWER_SECONDS, add_session, chosen_session
@@ -32,6 +33,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     argument("--heap", action="store_true", help="show memory in place of CPU time")
     argument("-o", "--output", metavar="FILE", help="write pprof's format, such as cpu.pb.gz")
     argument("--flame", metavar="FILE", help="write a flame graph, such as cpu.html")
+    argument("--json", action="store_true", help="print all functions as JSON, for programs")
     parser.set_defaults(run=run)
 
 
@@ -49,11 +51,11 @@ def run(arguments: argparse.Namespace) -> int:
         timeout=seconds + ANSWER_SECONDS + _MARGIN_SECONDS + 60.0 * arguments.heap,
     )
     files = _unpacked(data)
-    print(files["top.txt"].decode().rstrip("\n"))
+    print(files["top.json" if arguments.json else "top.txt"].decode().rstrip("\n"))
     for path, name in ((arguments.output, "profile.pb.gz"), (arguments.flame, "flame-graph.html")):
         if path is not None:
             write_private(path, files[name])
-            print(f"written: {path}")
+            print(f"written: {path}", file=sys.stderr if arguments.json else sys.stdout)
     return 0
 
 

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,13 +37,24 @@ class RunningSession:
         """Return what the debug page shows: a `SessionStatus`."""
         with self.opened("/status.json", timeout=timeout) as response:
             status: dict[str, Any] = json.load(response)
+        if not _is_known(status):
+            raise BigmachineError(
+                f"session {self.name} runs another version of bigmachine: use the command that is "
+                "installed in its environment"
+            )
         return status
 
     def read(self, page: str, *, timeout: float = ANSWER_SECONDS, **query: object) -> bytes:
         """Return a page below ``/debug/bigmachine/``. What is None in the query is left out."""
-        given = {name: value for name, value in query.items() if value is not None}
-        with self.opened(f"{_ROOT}{page}?{urlencode(given)}", timeout=timeout) as response:
+        with self.opened_page(page, timeout=timeout, **query) as response:
             return response.read()
+
+    def opened_page(
+        self, page: str, *, timeout: float | None, **query: object
+    ) -> contextlib.AbstractContextManager[HTTPResponse]:
+        """Ask for such a page, as `opened` does."""
+        given = {name: value for name, value in query.items() if value is not None}
+        return self.opened(f"{_ROOT}{page}?{urlencode(given)}", timeout=timeout)
 
     @contextlib.contextmanager
     def opened(self, target: str, *, timeout: float | None) -> Iterator[HTTPResponse]:
@@ -89,12 +100,11 @@ def running_sessions() -> list[RunningSession]:
 
 def add_session(parser: argparse.ArgumentParser) -> None:
     """Add ``--session NAME``, by which `chosen_session` chooses."""
-    action = parser.add_argument(
+    parser.add_argument(
         "--session",
         metavar="NAME",
         help="the session, or the beginning of its name (default: the only one that runs)",
     )
-    action.completer = lambda **_: [one.name for one in running_sessions()]  # type: ignore[attr-defined]
 
 
 def chosen_session(name: str | None) -> RunningSession:
@@ -123,6 +133,22 @@ def chosen_session(name: str | None) -> RunningSession:
         raise UsageError(f"several sessions begin with {name!r}: {names}")
     hint = did_you_mean(name, [session.name for session in sessions])
     raise UsageError(f"no session {name!r} runs on this computer{hint or f'; there is {names}'}")
+
+
+def _is_known(status: Mapping[str, Any]) -> bool:
+    """Whether a status has all that this version shows."""
+    from dataclasses import fields
+
+    from ..debug._status import MachineStatus, MethodStatus, SessionStatus
+
+    def is_known(kind: type[Any], found: Mapping[str, Any]) -> bool:
+        return all(field.name in found for field in fields(kind))
+
+    return (
+        is_known(SessionStatus, status)
+        and all(is_known(MachineStatus, one) for one in status["machines"])
+        and all(is_known(MethodStatus, one) for one in status["methods"])
+    )
 
 
 def _connected(path: Path, timeout: float | None) -> socket.socket:

@@ -141,7 +141,7 @@ class _Live:
         return has_news
 
     def _press(self, key: str) -> None:
-        from ._top_view import MACHINE_COLUMNS
+        from ._top_columns import MACHINE_COLUMNS
 
         look = self._look
         moves = {"left": -1, "<": -1, "right": 1, ">": 1}

@@ -172,13 +172,12 @@ def _measures(measured: Measured, now: float) -> dict[str, Any]:
 
 def _gpu_measures(measured: Measured) -> dict[str, Any]:
     busy = measured.variables.get("bigmachine_gpu_utilization")
-    used = measured.sum("bigmachine_gpu_memory_used_bytes")
-    total = measured.variables.get("bigmachine_gpu_memory_total_bytes")
+    used, total = (measured.sum(f"bigmachine_gpu_memory_{x}_bytes") for x in ("used", "total"))
     return {
-        "gpus": total.count if total is not None else 0,
+        "gpus": busy.count if busy is not None else 0,
         "gpu_used": busy.mean if busy is not None else None,
-        "gpu_memory_bytes": total.sum if total is not None else None,
-        "gpu_memory_used": used / total.sum if total is not None and used is not None else None,
+        "gpu_memory_bytes": total or None,
+        "gpu_memory_used": used / total if used is not None and total else None,
     }
 
 

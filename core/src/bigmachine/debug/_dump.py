@@ -32,9 +32,9 @@ Part = Callable[[], Awaitable[Mapping[str, bytes | str]]]
 async def dump(board: StatusBoard, session: Inspected) -> bytes:
     """Return a compressed tar archive of what the session and its machines do and are.
 
-    It holds status, metrics, stacks and heaps of all machines, and the driver's own stacks. A part
-    that can't be had is a file that says why. It has no values of variables, arguments or the
-    environment; what stands in it of errors and names is the program's.
+    It holds status, metrics, stacks, heaps and logs of all machines, and the driver's own stacks. A
+    part that can't be had is a file that says why. It has no values of variables, arguments or the
+    environment, unless the program has printed them.
     """
     files: dict[str, bytes | str] = {"session.txt": _about(session)}
 
@@ -53,6 +53,7 @@ async def dump(board: StatusBoard, session: Inspected) -> bytes:
             "threads": lambda: _threads(session),
             "driver-threads": _driver_threads,
             "heap": lambda: _heap(session),
+            "logs": lambda: _logs(session),
         }.items():
             nursery.start_soon(add, name, part)
     paths = {f"{board.short_name}/{name}": content for name, content in files.items()}
@@ -111,3 +112,11 @@ async def _driver_threads() -> dict[str, bytes | str]:
 async def _heap(session: Inspected) -> dict[str, bytes | str]:
     heap: Profile = await session.heap(0.0)
     return {"heap.pb.gz": heap.to_pprof(), "heap.txt": heap.top(50)}
+
+
+async def _logs(session: Inspected) -> dict[str, bytes | str]:
+    lines: dict[str, list[str]] = {}
+    async for line in session.logs(None, follow=False):
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(line.time))
+        lines.setdefault(line.machine, []).append(f"{at} {line.full_text}\n")
+    return {f"logs/{machine}.txt": "".join(texts) for machine, texts in lines.items()}

@@ -72,11 +72,26 @@ async def serve_connection(stream: trio.abc.Stream, handler: Handler) -> None:
                 is_read = request.method in (b"GET", b"HEAD")
                 response = Response(405, b"GET, please\n", headers={"Allow": "GET, HEAD"})
                 if is_read:
-                    response = await handler(_parsed(request))
+                    answer = await _while_connected(stream, http, handler, _parsed(request))
+                    if answer is None:
+                        return
+                    response = answer
                 await _send(stream, http, response, has_body=request.method != b"HEAD")
                 if http.our_state is not h11.DONE or http.their_state is not h11.DONE:
                     return
                 http.start_next_cycle()
+
+
+async def _while_connected(
+    stream: trio.abc.Stream, http: h11.Connection, handler: Handler, request: Request
+) -> Response | None:
+    """Have a request answered; None if the peer goes away meanwhile."""
+    answer: Response | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_await_end, stream, http, nursery.cancel_scope)
+        answer = await handler(request)
+        nursery.cancel_scope.cancel()
+    return answer
 
 
 async def _next_request(stream: trio.abc.Stream, http: h11.Connection) -> h11.Request | None:

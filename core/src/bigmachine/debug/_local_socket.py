@@ -108,11 +108,14 @@ def _listening(name: str) -> Iterator[tuple[Path, trio.SocketListener]]:
     # It gets its name once it listens: whoever finds one that refuses connections removes it.
     new = folder / f"{name}.new"
     with close_in_children(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as listening:
-        new.unlink(missing_ok=True)
-        listening.bind(os.fspath(new))
-        new.chmod(0o600)
-        listening.listen(_WAITING)
-        new.rename(path)
+        try:
+            new.unlink(missing_ok=True)
+            listening.bind(os.fspath(new))
+            new.chmod(0o600)
+            listening.listen(_WAITING)
+            new.rename(path)
+        finally:
+            new.unlink(missing_ok=True)
         inode = path.lstat().st_ino
         try:
             yield path, trio.SocketListener(trio.socket.from_stdlib_socket(listening))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import UsageError
@@ -108,8 +109,33 @@ def _all_formats(profile: Profile) -> bytes:
         "profile.pb.gz": profile.to_pprof(),
         "flame-graph.html": profile.flame_graph(),
         "top.txt": f"{profile.top()}\n",
+        "top.json": json.dumps(_top(profile)),
     }
     return archive(files, is_compressed=False)
+
+
+def _top(profile: Profile) -> dict[str, object]:
+    from ..profiling._top import top_rows
+
+    kind = profile.value_types[-1]
+    return {
+        "type": kind.type,
+        "unit": kind.unit,
+        "seconds": profile.seconds,
+        "total": profile.total(kind.type),
+        "machines": profile.machines,
+        "failures": dict(profile.failures),
+        "functions": [
+            {
+                "function": row.frame.function,
+                "file": row.frame.file,
+                "line": row.frame.line,
+                "flat": row.flat,
+                "cum": row.cum,
+            }
+            for row in top_rows(profile)
+        ],
+    }
 
 
 def _seconds(request: Request, *, default: float) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import ipaddress
 import json
 import logging
 import secrets
@@ -13,8 +12,8 @@ from importlib.resources import files
 
 import trio
 
-from ..errors import UsageError
 from ..metrics import OPENMETRICS_TYPE
+from ._address import host_and_port, host_in_url, is_loopback, why_not
 from ._board import StatusBoard
 from ._http import Handler as Route
 from ._http import Request, Response, serve_connection
@@ -48,12 +47,12 @@ async def serve_debug(
     Tasks in ``nursery`` serve. Port 0 is any free one, and so is one that is in use, unless it
     ``is_fixed``. Raises `UsageError` if the address can't be used.
     """
-    host, port = _host_and_port(addr)
+    host, port = host_and_port(addr)
     try:
         listeners = await trio.open_tcp_listeners(port, host=host)
     except OSError as error:
         if is_fixed or error.errno != errno.EADDRINUSE:
-            raise _why_not(addr, error) from error
+            raise why_not(addr, error) from error
         listeners = await trio.open_tcp_listeners(0, host=host)
     port = listeners[0].socket.getsockname()[1]
     server = DebugServer(board, session)
@@ -61,9 +60,9 @@ async def serve_debug(
     nursery.start_soon(
         lambda: trio.serve_listeners(server.serve, listeners), name="bigmachine debug"
     )
-    shown = f"[{host}]" if ":" in host else host
+    shown = host_in_url(host)
     url = f"http://{shown}:{port}/{server.token}/"
-    if not _is_loopback(host):
+    if not is_loopback(host):
         logger.warning(
             "debug: whoever reaches %s:%d and sees the token, which is sent unencrypted, can look "
             "into this session; 127.0.0.1 keeps it on this computer",
@@ -132,6 +131,8 @@ class DebugServer:
         elif self._needs_token and not self._is_token(_bearer(request)):
             return Response(403, b"This needs the token: open the URL that the program printed.\n")
         route = self._routes.get(path)
+        if route is None and f"{path}/" in self._routes:
+            return Response(308, headers={"Location": f"{request.path}/"})
         if route is None:
             paths = "".join(f"  {path}\n" for path in self._routes)
             return Response(404, f"There is nothing here. There is:\n{paths}".encode())
@@ -162,7 +163,8 @@ class DebugServer:
     async def _dump(self, _: Request) -> Response:
         from ._dump import dump
 
-        save = {"Content-Disposition": 'attachment; filename="bigmachine.tar.gz"'}
+        name = f"{self._board.short_name}.tar.gz"
+        save = {"Content-Disposition": f'attachment; filename="{name}"'}
         body = await dump(self._board, self._session)
         return Response(200, body, "application/gzip", save)
 
@@ -172,32 +174,9 @@ class DebugServer:
 
 
 def _bearer(request: Request) -> str:
-    return request.headers.get("authorization", "").removeprefix("Bearer ")
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token if scheme.lower() == "bearer" else ""
 
 
 def _json(data: object) -> Response:
     return Response(200, json.dumps(data).encode(), "application/json")
-
-
-def _host_and_port(addr: str) -> tuple[str, int]:
-    host, _, port = addr.rpartition(":") if isinstance(addr, str) else ("", "", "")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isascii() or not port.isdecimal() or int(port) > 65535:
-        raise UsageError(f"debug: an address is HOST:PORT, like '127.0.0.1:3333', not {addr!r}")
-    return host, int(port)
-
-
-def _why_not(addr: str, error: OSError) -> UsageError:
-    if error.errno == errno.EADDRINUSE:
-        return UsageError(
-            f"debug: {addr} is in use, perhaps by another session: name another port, or 0 for "
-            f"any free one"
-        )
-    return UsageError(f"debug: can't listen at {addr}: {error.strerror or error}")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -43,10 +43,11 @@ class MachineStatus:
     disk_used: float | None = None
     """Of the file system of its temporary directory, a fraction."""
     gpus: int = 0
-    """How many GPUs it may use, as far as they are measured."""
+    """How many GPUs it may use, as far as they say how busy they are."""
     gpu_used: float | None = None
     """Of their time, the mean of all: a fraction."""
     gpu_memory_bytes: float | None = None
+    """Unknown where they share the host's memory."""
     gpu_memory_used: float | None = None
     """Of that memory, a fraction."""
     calls_in_flight: float | None = None

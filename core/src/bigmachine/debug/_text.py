@@ -49,11 +49,11 @@ def _facts(machine: MachineStatus) -> Iterator[str]:
         yield f"load {machine.load:.2f}"
     if machine.memory_used is not None and machine.memory_bytes is not None:
         yield f"memory {machine.memory_used:.0%} of {size_text(int(machine.memory_bytes))}"
-    if machine.gpus and machine.gpu_memory_bytes is not None:
-        used = "" if machine.gpu_used is None else f" {machine.gpu_used:.0%}"
-        memory = "" if machine.gpu_memory_used is None else f"{machine.gpu_memory_used:.0%} of "
-        yield f"{machine.gpus} GPU{'s' * (machine.gpus != 1)}{used}"
-        yield f"GPU memory {memory}{size_text(int(machine.gpu_memory_bytes))}"
+    if machine.gpu_used is not None:
+        yield f"{machine.gpus} GPU{'s' * (machine.gpus != 1)} {machine.gpu_used:.0%}"
+    if machine.gpu_memory_used is not None and machine.gpu_memory_bytes is not None:
+        total = size_text(int(machine.gpu_memory_bytes))
+        yield f"GPU memory {machine.gpu_memory_used:.0%} of {total}"
     if machine.disk_free_bytes is not None:
         yield f"disk {size_text(int(machine.disk_free_bytes))} free"
     if machine.calls_in_flight:

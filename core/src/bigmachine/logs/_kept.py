@@ -36,7 +36,8 @@ class KeptLog:
 
     def __init__(self, machine: str, logs: SessionLogs) -> None:
         self.machine = machine
-        self.count = 0  # of all that were added
+        self.gone = 0
+        """How many of the lines that were added are no longer kept; may be read in any thread."""
         self.size = 0  # of those that are kept, in bytes
         self.has_ended = False
         self.begin_of_record = logs.begin_of_record
@@ -49,10 +50,10 @@ class KeptLog:
         if len(line) > KEPT_LINE_BYTES:
             line = line[: end_of_character(line, KEPT_LINE_BYTES)] + "…".encode()
         entries.append(_Entry(self._logs.next_number(), time.time(), line))
-        self.count += 1
         self.size += len(line) + 1
         while len(entries) > 1 and (self.size > KEPT_BYTES or len(entries) > KEPT_LINES):
             self.size -= len(entries.popleft().line) + 1
+            self.gone += 1
         self._logs.changed.set()
 
     def end(self) -> None:
@@ -62,9 +63,9 @@ class KeptLog:
             self._logs.ended(self)
 
     @property
-    def gone(self) -> int:
-        """How many of the lines that were added are no longer kept."""
-        return self.count - len(self._entries)
+    def count(self) -> int:
+        """How many lines were added."""
+        return self.gone + len(self._entries)
 
     def lines(self) -> list[LogLine]:
         """Return what is kept."""
@@ -86,6 +87,7 @@ class KeptLog:
 
     def clear(self) -> None:
         """Keep nothing of it any more."""
+        self.gone = self.count
         self._entries.clear()
         self.size = 0
 

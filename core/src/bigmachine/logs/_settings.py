@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import select
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -37,14 +38,28 @@ class LogSettings:
         """Log in this process like that, and send what is logged to the driver."""
         global _mark
         _mark = self.mark
-        for name, level in self.levels.items():
-            logging.getLogger(name or None).setLevel(level)
-        logging.disable(self.disabled)
+        self.apply_levels()
         # Above the root, which has no handler then: `basicConfig` does nothing if it has one.
         # Libraries have handlers that do nothing, so `logging.lastResort` would not see all.
         top = logging.RootLogger(logging.NOTSET)
         top.addHandler(RecordSender(self.mark))
         logging.root.parent = top
+
+    def changed_since(self, earlier: LogSettings) -> LogSettings | None:
+        """Return the levels that are not what they were earlier; None if nothing has changed."""
+        old = earlier.levels
+        names = {*old, *self.levels}
+        levels = {name: self.levels.get(name, logging.NOTSET) for name in names}
+        changed = {name: level for name, level in levels.items() if level != old.get(name, 0)}
+        if not changed and self.disabled == earlier.disabled:
+            return None
+        return LogSettings(self.mark, changed, self.disabled)
+
+    def apply_levels(self) -> None:
+        """Set the levels in this process, and nothing else."""
+        for name, level in self.levels.items():
+            logging.getLogger(name or None).setLevel(level)
+        logging.disable(self.disabled)
 
 
 _mark = ""  # of this process, if it is a machine's
@@ -53,6 +68,12 @@ _mark = ""  # of this process, if it is a machine's
 def settings_to_send() -> dict[str, Any] | None:
     """Return, as plain data, how a process of this machine is to log; None if no machine logs."""
     return dataclasses.asdict(LogSettings.of_this_process(_mark)) if _mark else None
+
+
+def set_levels(settings: LogSettings) -> None:
+    """Set these levels, if this process is a machine's."""
+    if _mark:
+        settings.apply_levels()
 
 
 def apply_sent(settings: Mapping[str, Any] | None) -> None:
@@ -64,7 +85,8 @@ def apply_sent(settings: Mapping[str, Any] | None) -> None:
 class RecordSender(logging.Handler):
     """Writes records to standard error, as lines that the driver takes for records.
 
-    A record that a handler of the user's has shown, or sent somewhere, is not sent once more.
+    A record that a handler of the user's takes is not sent as well: it may have shown it, or
+    written it to a file that the driver writes, too.
     """
 
     def __init__(self, mark: str) -> None:
@@ -83,12 +105,11 @@ class RecordSender(logging.Handler):
 
 
 def _is_handled(record: logging.LogRecord) -> bool:
-    """Whether a handler of the user's takes it; a file on the machine's disk is not enough."""
+    """Whether a handler of the user's takes it."""
     logger: logging.Logger | None = logging.getLogger(record.name)
     while logger is not None and logger is not logging.root.parent:
         for handler in logger.handlers:
-            is_silent = isinstance(handler, logging.NullHandler | logging.FileHandler)
-            if not is_silent and record.levelno >= handler.level:
+            if not isinstance(handler, logging.NullHandler) and record.levelno >= handler.level:
                 return True
         logger = logger.parent if logger.propagate else None
     return False
@@ -96,4 +117,7 @@ def _is_handled(record: logging.LogRecord) -> bool:
 
 def _write(data: bytes) -> None:
     while data:
-        data = data[os.write(2, data) :]
+        try:
+            data = data[os.write(2, data) :]
+        except BlockingIOError:  # something has made the pipe non-blocking
+            select.select([], [2], [])

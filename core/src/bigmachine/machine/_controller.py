@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from .._repeated_event import RepeatedEvent
-from .._values import Instance, Keepalive, State, Termination, instance_text
+from .._values import Instance, Keepalive, KeepaliveReply, State, Termination, instance_text
 from ..boot._bootstrap import BootBatch, Bootstrap
 from ..errors import BigmachineError, BootError, StopReason, TransportError, UsageError
 from ..logs._kept import SessionLogs
@@ -27,6 +27,8 @@ from ._keepalive import KeepaliveMonitor
 from ._lifecycle import Lifecycle
 from ._link import REFUSED, Link, follow
 from ._log import MachineLog
+from ._log_levels import LogLevels
+from ._memory_report import MemoryReports
 from ._notices import ReceivedNotices
 from ._output import BootLog, Output
 from ._spans import ReceivedSpans
@@ -151,6 +153,13 @@ class Controller:
                 self._output.console, plugins, instance, within=self._timings.rpc_timeout
             ),
         )
+        self._log_levels = LogLevels()
+        self._memory = MemoryReports(
+            instance.name,
+            log=self.kept,
+            connection=lambda: self._link.connection,
+            ask_now=lambda: self.keepalive.ask_now(),
+        )
         self.activity = ActivityMonitor(
             connection=lambda: self.connection, timeout=self._timings.rpc_timeout
         )
@@ -165,6 +174,7 @@ class Controller:
             stop=self.stop,
             notify=plugins.notify,
             set_silent=lambda is_silent: set_silent(instance, is_silent and self.owned),
+            after_reply=self._after_reply,
         )
 
     @property
@@ -207,7 +217,10 @@ class Controller:
         if self.lifecycle.state != State.STOPPED:
             connection = self._link.connection
             self._can_be_asked = gone.reason in _ORDERLY and connection is not None
-        output = self._output.last_text() if gone.reason not in _ORDERLY else ""
+        output = ""
+        if gone.reason not in _ORDERLY:
+            self._log.finish()  # its last line may have had no end
+            output = self._output.last_text()
         self.lifecycle.stop(gone, cause=cause, output=output)
         self._scope.cancel()
 
@@ -252,7 +265,7 @@ class Controller:
                     gone = self.notices.explain(gone)
                 else:  # it is known to have ended, so its last lines are near
                     await self._output.await_end()
-                self.stop(gone)
+                self.stop(self._memory.explain(gone))
 
     async def _start(self, nursery: trio.Nursery) -> None:
         """Do all that comes before ``RUNNING``; leave in ``nursery`` what goes on after it."""
@@ -262,12 +275,20 @@ class Controller:
             nursery.start_soon(self._log.follow, self._linked)
         if self.owned and gives_notices(self.plugins.system):
             nursery.start_soon(follow, self._linked, self.notices.ask, "notices")
+        if self.owned:
+            nursery.start_soon(follow, self._linked, self._memory.await_shortage, "memory")
         if self._is_traced:
             nursery.start_soon(follow, self._linked, self._spans.ask, "traces")
         if self.owned and self._debugger is not None:
             nursery.start_soon(self._debugger.follow, self.name, self.addr, self._linked)
         nursery.start_soon(self.keepalive.run, nursery, began)
         self.maxprocs = await self._startup.install(nursery, self._services, maxprocs=self.maxprocs)
+
+    async def _after_reply(self, reply: KeepaliveReply) -> None:
+        if self.owned:
+            await self._log_levels.update(self._link.connection)
+            if not reply.healthy:
+                await self._memory.take()
 
     async def _linked(self) -> Connection:
         """Wait for a connection that is not known to be lost, whatever the state."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -29,6 +29,7 @@ class KeepaliveMonitor:
     to compute, and may be silent for longer. ``explain`` adds what may be
     known about an unexplained silence. ``notify`` tells observers when the machine's health
     changes, and ``set_silent`` is told when a silence begins, and when it is over.
+    ``after_reply`` is called, in a task of its own, with each reply.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class KeepaliveMonitor:
         stop: Callable[[Termination], None],
         notify: Callable[[Event], None],
         set_silent: Callable[[bool], None],
+        after_reply: Callable[[KeepaliveReply], Awaitable[None]],
     ) -> None:
         self.reply_times: deque[float] = deque(maxlen=_REPLY_TIMES)
         """How long the last replies took, in seconds, the newest last."""
@@ -59,6 +61,7 @@ class KeepaliveMonitor:
         self._stop = stop
         self._notify = notify
         self._tell_silent = set_silent
+        self._after_reply = after_reply
         self._is_healthy = True
         self._hurry = RepeatedEvent()
 
@@ -104,6 +107,7 @@ class KeepaliveMonitor:
         self.reply_times.append(now - began)
         self.replied_at = time.monotonic()
         self._set_health(reply)
+        nursery.start_soon(self._after_reply, reply)
         return now
 
     def _set_silent(self, is_silent: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import dataclasses
 import itertools
 from collections.abc import Awaitable
 from time import perf_counter
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ._controller import Controller
 
 _numbers = itertools.count(1)
+_STARTED = tuple(field.name for field in dataclasses.fields(CallStarted))
 
 
 class ObservedCall(PickledCall):
@@ -46,12 +48,12 @@ class ObservedCall(PickledCall):
         """Tell the observers that it starts."""
         self._began = perf_counter()
         self._started = CallStarted(
-            next(_numbers),
-            self._controller.name,
-            self._controller.addr,
-            self.method,
-            self._is_stream,
-            self.payload.size,
+            number=next(_numbers),
+            machine=self._controller.name,
+            addr=self._controller.addr,
+            method=self.method,
+            is_stream=self._is_stream,
+            sent_bytes=self.payload.size,
         )
         tell = self._controller.plugins.call_started
         started = self._started
@@ -108,18 +110,13 @@ class ObservedCall(PickledCall):
             return
         self._controller.plugins.call_ended(
             CallEnded(
-                started.number,
-                started.machine,
-                started.addr,
-                started.method,
-                started.is_stream,
-                started.sent_bytes,
-                outcome,
-                None if outcome == "cancelled" else error,
-                perf_counter() - self._began,
-                received_bytes,
-                items,
-                self.attempts,
+                **{name: getattr(started, name) for name in _STARTED},
+                outcome=outcome,
+                error=None if outcome == "cancelled" else error,
+                seconds=perf_counter() - self._began,
+                received_bytes=received_bytes,
+                items=items,
+                attempts=self.attempts,
             )
         )
 

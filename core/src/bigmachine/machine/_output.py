@@ -28,7 +28,7 @@ _MOVES_UP = re.compile(rb"\x1b\[\d*[AF]")
 _FAILURES_UNTIL_SHOWN = 3
 _LAST_LINES_SECONDS = 2.0
 _BOOT_LINES_SECONDS = 0.5  # for a machine that perhaps goes on running
-_ENDED_LINES_SECONDS = 0.25  # for one whose process has ended; its callers wait meanwhile
+_ENDED_LINES_SECONDS = 1.0  # for one whose process has ended; its callers wait meanwhile
 # How long a machine waits in `print` for a standard error that is slow: so many seconds, and
 # after that at most such a fraction of the time.
 _PATIENCE_SECONDS = 1.0

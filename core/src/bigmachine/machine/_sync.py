@@ -29,7 +29,8 @@ from ._repr import machine_repr, machines_html
 if TYPE_CHECKING:
     from ..profiling import Profile, ThreadDump
     from ..rpc import PickledCall
-    from ._async import AsyncMachine, AsyncStream
+    from ._async import AsyncMachine
+    from ._async_stream import AsyncStream
     from ._calls import Calls, Method
     from ._future import CallFuture
     from ._portal import Portal

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
+from collections.abc import Iterable
 
 import trio
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
@@ -32,10 +33,13 @@ class SpanBuffer(SpanProcessor):
         """Keep a span; in any thread."""
         if not span.context.trace_flags.sampled:
             return
-        plain = to_plain(span)
+        self.add([to_plain(span)])
+
+    def add(self, spans: Iterable[Plain]) -> None:
+        """Keep spans; in any thread."""
         with self._lock:
-            self._spans.append(plain)
-            if len(self._spans) > MAX_SPANS:
+            self._spans.extend(spans)
+            while len(self._spans) > MAX_SPANS:
                 self._spans.popleft()
                 self._first += 1
             awaited, self._awaited = self._awaited, None
@@ -51,7 +55,9 @@ class SpanBuffer(SpanProcessor):
         spans = self._after(taken)
         while waits and not spans:
             with self._lock:
-                awaited = self._awaited = trio.Event()
+                if self._awaited is None:
+                    self._awaited = trio.Event()
+                awaited = self._awaited
             if not (spans := self._after(taken)):
                 await awaited.wait()
                 await trio.sleep(_BATCH_SECONDS)

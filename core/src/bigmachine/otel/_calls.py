@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
@@ -48,7 +48,7 @@ class CallSpans:
         )
         self._spans[call.number] = span
         headers: dict[str, str] = {}
-        propagate.inject(headers, trace.set_span_in_context(span))
+        _names.PROPAGATOR.inject(headers, trace.set_span_in_context(span))
         return headers
 
     @hookimpl

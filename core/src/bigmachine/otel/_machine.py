@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import functools
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 
-from opentelemetry import context, propagate, trace
+from opentelemetry import context, trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
-from opentelemetry.trace import ProxyTracerProvider, Span, SpanKind
+from opentelemetry.trace import Span, SpanKind
 
 from . import _names
 from ._buffer import SpanBuffer
 from ._calls import CallSpans, set_error
+from ._plain import Plain
+from ._process import new_provider, set_global, trace_in_process
 
 
 class MachineTracer:
@@ -28,20 +28,12 @@ class MachineTracer:
 
     def __init__(self, *, machine: str, session: str, has_process: bool) -> None:
         self.spans = SpanBuffer()
-        self._provider = TracerProvider(
-            # The driver has decided which traces are sampled.
-            sampler=ParentBased(ALWAYS_ON),
-            resource=Resource(
-                {
-                    _names.MACHINE: machine,
-                    _names.SESSION: session,
-                    _names.HOST_NAME: platform.node(),
-                    _names.PROCESS_ID: os.getpid(),
-                }
-            ),
-            shutdown_on_exit=False,
-        )
-        self._provider.add_span_processor(self.spans)
+        self.resource = {
+            _names.MACHINE: machine,
+            _names.SESSION: session,
+            _names.HOST_NAME: platform.node(),
+        }
+        self._provider = new_provider(self.resource, self.spans)
         self._tracer = self._provider.get_tracer(_names.SCOPE)
         self._is_global_due = has_process
         self.observer = CallSpans(self._tracer)
@@ -51,9 +43,8 @@ class MachineTracer:
         """Begin the span of a call, which came with these ``headers``; in the loop."""
         if self._is_global_due:
             self._is_global_due = False
-            if isinstance(trace.get_tracer_provider(), ProxyTracerProvider):
-                trace.set_tracer_provider(self._provider)
-        caller = propagate.extract(headers, context=Context())
+            set_global(self._provider)
+        caller = _names.PROPAGATOR.extract(headers, context=Context())
         name = _names.rpc_name(method)
         span = self._tracer.start_span(
             name,
@@ -61,15 +52,16 @@ class MachineTracer:
             kind=SpanKind.SERVER,
             attributes={_names.RPC_SYSTEM: "bigmachine", _names.RPC_METHOD: name},
         )
-        return CallSpan(span, trace.set_span_in_context(span, caller))
+        return CallSpan(span, trace.set_span_in_context(span, caller), self)
 
 
 class CallSpan:
     """The span of one call on its machine; see `rpc.server._call.CallSpan`."""
 
-    def __init__(self, span: Span, within: Context) -> None:
+    def __init__(self, span: Span, within: Context, tracer: MachineTracer) -> None:
         self._span = span
         self._within = within
+        self._tracer = tracer
         self._has_ended = False
 
     @contextlib.contextmanager
@@ -80,6 +72,16 @@ class CallSpan:
             yield
         finally:
             context.detach(token)
+
+    def in_process(self) -> Callable[[list[Plain]], AbstractContextManager[None]]:
+        """Return what traces a parallel method in its process."""
+        headers: dict[str, str] = {}
+        _names.PROPAGATOR.inject(headers, self._within)
+        return functools.partial(trace_in_process, headers, self._tracer.resource)
+
+    def absorb(self, spans: list[Plain]) -> None:
+        """Take the spans that have ended there."""
+        self._tracer.spans.add(spans)
 
     def end(self, outcome: str, error: BaseException | None = None) -> None:
         """End it; the first time counts."""

@@ -1,9 +1,16 @@
-"""The names of spans and attributes: OpenTelemetry's conventions for RPC, and our own.
+"""The names of spans and attributes, by OpenTelemetry's conventions for RPC; how contexts travel.
 
 https://opentelemetry.io/docs/specs/semconv/rpc/rpc-spans/
 """
 
 from __future__ import annotations
+
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+# The program's own choice, such as B3, is for its other peers: a machine may not know of it.
+PROPAGATOR = CompositePropagator([TraceContextTextMapPropagator(), W3CBaggagePropagator()])
 
 SCOPE = "bigmachine"  # the instrumentation scope: who has made a span
 

@@ -27,8 +27,8 @@ class SessionSpans:
     """Turns a session's events into spans, below the one that is current in ``parent``."""
 
     def __init__(self, parent: Context) -> None:
-        self.context = parent
-        """The context of the session's span, once it is open."""
+        self.context = self._parent = parent
+        """The context of the session's span, while it is open."""
         self._session: Span | None = None
         self._requests: list[tuple[int, int]] = []  # how many machines, and when
         self._boots: dict[str, _BootSpans] = {}
@@ -39,10 +39,10 @@ class SessionSpans:
             case SessionOpened():
                 self._session = tracer.start_span(
                     "bigmachine session",
-                    self.context,
+                    self._parent,
                     attributes={_names.SESSION: event.session, _names.SYSTEM: event.system},
                 )
-                self.context = trace.set_span_in_context(self._session, self.context)
+                self.context = trace.set_span_in_context(self._session, self._parent)
             case MachinesRequested():
                 self._requests.append((event.requested, time.time_ns()))
             case MachinesStarted():
@@ -64,6 +64,7 @@ class SessionSpans:
                 self._add(event)
                 if self._session is not None:
                     self._session.end()
+                self.context = self._parent
             case _:
                 self._add(event)
 

@@ -28,7 +28,9 @@ TRACED_FRAMES = 16
 """How many callers are kept of each allocation; each takes memory of its own."""
 
 MAX_OBJECTS = 1_000_000
-"""How many objects are looked at; to remember which were takes about 80 MB of memory itself."""
+"""How many objects are looked at."""
+OBJECT_BYTES = 80
+"""To remember that one was looked at takes so much memory itself, about."""
 
 NOT_TRACED = Frame("[not traced]")
 OTHER_MEMORY = Frame("[other memory]")
@@ -37,7 +39,7 @@ BY_TYPE = (
     "by type, not by place: to see places, use heap(seconds=...), or start machines with "
     'environ={"PYTHONTRACEMALLOC": "16"}'
 )
-NOT_ALL = f"only of the {MAX_OBJECTS:,} objects that were found first"
+NOT_ALL = "only of the {:,} objects that were found first"
 ALL_TRACED = "what is alive of all that was allocated since tracing began"
 GROWTH = "only what was allocated within {:g} s and was still alive afterwards"
 
@@ -47,11 +49,13 @@ _Trace = tuple[tuple[str, int], ...]  # files and lines, the innermost first
 class Heap:
     """Looks at this process's memory, from the thread that calls `run`.
 
-    ``process_bytes`` is how much memory the process has from the system.
+    ``process_bytes`` is how much memory the process has from the system. It looks at
+    ``max_objects``, if tracemalloc does not trace, and takes `OBJECT_BYTES` for each.
     """
 
-    def __init__(self, process_bytes: int) -> None:
+    def __init__(self, process_bytes: int, *, max_objects: int = MAX_OBJECTS) -> None:
         self._process_bytes = process_bytes
+        self._max_objects = max_objects
         self._stopped = threading.Event()
 
     def stop(self) -> None:
@@ -71,9 +75,10 @@ class Heap:
         elif tracemalloc.is_tracing():
             samples, rest, notes = _traced_samples(_traces()), NOT_TRACED, [ALL_TRACED]
         else:
-            samples, rest, notes = _type_samples(), OTHER_MEMORY, [BY_TYPE]
-            if sum(sample.values[0] for sample in samples) >= MAX_OBJECTS:
-                notes.append(NOT_ALL)
+            samples, rest = _type_samples(self._max_objects), OTHER_MEMORY
+            notes = [BY_TYPE]
+            if sum(sample.values[0] for sample in samples) >= self._max_objects:
+                notes.append(NOT_ALL.format(self._max_objects))
         rest_bytes = self._process_bytes - sum(sample.values[1] for sample in samples)
         if rest is not None and rest_bytes > 0:
             samples.append(Sample((rest,), (0, rest_bytes)))
@@ -136,18 +141,20 @@ def _traced_samples(traces: dict[_Trace, tuple[int, int]]) -> list[Sample]:
 
 def _functions(places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Frame]:
     """Return the function of each file and line, which tracemalloc does not keep."""
-    unnamed = set(places)
-    files = {file for file, _ in unnamed}
-    codes = {code for code in _codes() if code.co_filename in files}
+    unnamed: dict[str, set[int]] = {}
+    for file, line in places:
+        unnamed.setdefault(file, set()).add(line)
+    codes = {code for code in _codes() if code.co_filename in unnamed}
     found: dict[tuple[str, int], Frame] = {}
     # A line of a comprehension or lambda is its function's, too; that has the better name.
     for code in sorted(codes, key=lambda code: code.co_qualname.count("<locals>")):
-        for _, _, line in code.co_lines():
-            if line is not None and (place := (code.co_filename, line)) in unnamed:
-                unnamed.discard(place)
-                found[place] = Frame(code.co_qualname, code.co_filename, line, code.co_firstlineno)
-    for file, line in unnamed:  # of code that ran once, or was thrown away
-        found[file, line] = Frame("<module>", file, line)
+        file, rest = code.co_filename, unnamed[code.co_filename]
+        lines = rest.intersection([line for _, _, line in code.co_lines()]) if rest else ()
+        for line in lines:
+            found[file, line] = Frame(code.co_qualname, file, line, code.co_firstlineno)
+        rest.difference_update(lines)
+    for file, rest in unnamed.items():  # of code that ran once, or was thrown away
+        found.update({(file, line): Frame("<module>", file, line) for line in rest})
     return found
 
 
@@ -157,7 +164,7 @@ def _codes() -> Iterator[CodeType]:
     spaces = [vars(module) for module in [*sys.modules.values()] if isinstance(module, ModuleType)]
     found = [each for space in spaces for each in [*space.values()]]
     found += [part for each in found if isinstance(each, type) for part in [*vars(each).values()]]
-    for each in (*found, *_reachable()):
+    for each in itertools.chain(found, _reachable(MAX_OBJECTS, with_atoms=False)):
         function = getattr(each, "__func__", each) if type(each) in _WRAPPERS else each
         function = each.fget if type(each) is property else function
         if type(function) is FunctionType:
@@ -174,10 +181,10 @@ def _with_inner(code: CodeType) -> Iterator[CodeType]:
             yield from _with_inner(constant)
 
 
-def _type_samples() -> list[Sample]:
+def _type_samples(max_objects: int) -> list[Sample]:
     """Count the objects that can be found, by type."""
     counts: dict[type, list[int]] = {}
-    for each in _reachable():
+    for each in _reachable(max_objects):
         _count(counts, each)
     return [
         Sample((Frame(f"{kind.__module__}.{kind.__qualname__}"),), (number, size))
@@ -185,10 +192,11 @@ def _type_samples() -> list[Sample]:
     ]
 
 
-def _reachable() -> Iterator[Any]:
+def _reachable(max_objects: int, *, with_atoms: bool = True) -> Iterator[Any]:
     """Yield what modules and running functions have in variables, what that refers to, and so on.
 
-    At most `MAX_OBJECTS`, those that are fewest steps away. Not `gc.get_objects`: that has tuples
+    Numbers, texts and what has nothing else are left out unless ``with_atoms``. At most
+    ``max_objects``, those that are fewest steps away. Not `gc.get_objects`: that has tuples
     that another thread is still filling, and these break if anybody else refers to them. From
     here, nothing leads to what is not finished.
     """
@@ -202,15 +210,17 @@ def _reachable() -> Iterator[Any]:
     while waiting:
         each = waiting.popleft()
         yield each
-        for part in _parts(each):
-            if len(seen) < MAX_OBJECTS and id(part) not in seen and id(part) not in ours:
+        for part in _parts(each, max_objects):
+            if not with_atoms and not gc.is_tracked(part):
+                continue
+            if len(seen) < max_objects and id(part) not in seen and id(part) not in ours:
                 seen.add(id(part))
                 waiting.append(part)
 
 
-def _parts(whole: Any) -> list[Any]:
-    if type(whole) in _COLLECTIONS and len(whole) > MAX_OBJECTS:  # a list of all would be large
-        return [*itertools.islice(whole.values() if type(whole) is dict else whole, MAX_OBJECTS)]
+def _parts(whole: Any, max_objects: int) -> list[Any]:
+    if type(whole) in _COLLECTIONS and len(whole) > max_objects:  # a list of all would be large
+        return [*itertools.islice(whole.values() if type(whole) is dict else whole, max_objects)]
     return gc.get_referents(whole)
 
 

@@ -9,7 +9,7 @@ import trio
 
 from ..metrics._process import resident_bytes
 from ._checks import check_heap, check_sampling
-from ._heap import Heap
+from ._heap import MAX_OBJECTS, Heap
 from ._profile import Profile
 from ._sampler import Sampler
 
@@ -26,11 +26,15 @@ class Profiler(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProfileRequest:
-    """Where CPU time goes in the next seconds (``hz`` looks a second), or what is in memory."""
+    """Where CPU time goes in the next seconds (``hz`` looks a second), or what is in memory.
+
+    At most ``max_objects`` are looked at there.
+    """
 
     kind: Literal["cpu", "heap"]
     seconds: float
     hz: float = 0.0
+    max_objects: int = MAX_OBJECTS
 
     def check(self) -> None:
         """Raise `UsageError` for bad times."""
@@ -41,7 +45,9 @@ class ProfileRequest:
 
     def profiler(self) -> Profiler:
         """Return what does it in this process."""
-        return Sampler(self.hz) if self.kind == "cpu" else Heap(resident_bytes())
+        if self.kind == "cpu":
+            return Sampler(self.hz)
+        return Heap(resident_bytes(), max_objects=self.max_objects)
 
     async def run(self) -> Profile:
         """Do it in a thread, while the loop goes on; if it is cancelled, that ends at once."""

@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
 from .._values import EnvironmentOptions
+from ..debug._address import host_and_port
 from ..errors import UsageError
 
 DEFAULT_DEBUG_ADDRESS = "127.0.0.1:3333"
@@ -46,6 +47,7 @@ def debug_address(debug: object) -> str | None:
             f"debug is the address of a page: write debug=True or "
             f"debug={DEFAULT_DEBUG_ADDRESS!r}, not {_short(debug)}"
         )
+    host_and_port(debug)
     return debug
 
 

@@ -19,39 +19,28 @@ import trio
 from .._events import (
     CostWarning,
     IdleWarning,
-    MachinesRequested,
-    MachinesStarted,
     SessionClosed,
     SessionOpened,
 )
 from .._identity import DRIVER, Authority
-from .._values import Cost, EnvironmentOptions, Instance, State, Termination
-from ..boot._bootstrap import BootBatch, boot_seconds
-from ..boot._config import configure_worker
-from ..boot._shipment import Shipment
+from .._values import Cost, EnvironmentOptions, Termination
 from ..debug._board import StatusBoard
 from ..debug._local_socket import serve_local_socket
 from ..debugger._debugger import SessionDebugger
-from ..errors import BigmachineError, BootError, StartError, StopReason, UsageError
+from ..errors import BigmachineError, StopReason, UsageError
 from ..logs._kept import SessionLogs
-from ..logs._settings import LogSettings
 from ..machine._async import AsyncMachine
 from ..machine._stderr import StderrWriter
 from ..metrics import SessionVariables
 from ..process import FORKED, end_child, open_standard_descriptors
 from ..progress._observer import Progress
 from ..reaper._process import ReaperProcess
-from ..rpc import _failures as failures
-from ..rpc import dump_service
-from ..services._check import check_services
-from ..services._functions import interface_of
 from ..services._handle import Handle
 from ..services._loading import check_not_loading
 from ..system import System
 from ..system._entrypoints import choose_system, load_observers
 from ..system._options import environment_options
 from ..system._plugins import Plugins
-from ..system._request import LaunchRequest, machine_names
 from ._arguments import (
     DEFAULT_DEBUG_ADDRESS,
     check_session,
@@ -69,6 +58,7 @@ from ._inspection import AsyncInspection
 from ._log_thread import off_the_loop
 from ._quit_signal import dumped_on_quit
 from ._repr import SessionRepr
+from ._starter import Starter
 from ._suspension import watch_suspension
 from ._variables import session_variables
 
@@ -139,16 +129,14 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
             environment, is_shipped=chosen.ships_environment, profile=profile
         )
         self._idle_timeout = idle_timeout_of(chosen)
-        self._starts = 0  # calls of `start` in progress
-        self._budget_lock = trio.Lock()
         self._reaper = ReaperProcess(chosen, session=self._name)
-        self._names = machine_names()
         self._logs = SessionLogs()
         self._stderr = StderrWriter(self._logs.mark)
         self._authority: Authority | None = None
         self._http: httpx.AsyncClient | None = None
         self._nursery: trio.Nursery | None = None
         self._fleet: Fleet | None = None
+        self._starter: Starter | None = None
         self._stack = contextlib.AsyncExitStack()
         self._pid = os.getpid()
         self._is_left = False
@@ -222,7 +210,18 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
                 on_freed=self._meter.freed,
                 debugger=SessionDebugger(),
             )
-            self._watch(nursery, self._fleet)
+            self._starter = Starter(
+                self._plugins,
+                authority=self._authority,
+                fleet=self._fleet,
+                nursery=nursery,
+                reaper=self._reaper,
+                meter=self._meter,
+                environment=self._environment,
+                log_mark=self._logs.mark,
+                progress=self._progress,
+            )
+            self._watch(nursery, self._fleet, self._starter)
             await nursery.start(serve_local_socket, self._board, self)
             stack.enter_context(dumped_on_quit(self._board, self, nursery))
             stack.push_async_callback(self.shutdown)
@@ -264,19 +263,13 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
         them can't be pickled, or ``n`` is below 1.
         """
         n = machine_count(n)
-        request, pickled = self._request(services, environ, argv)
-        interfaces = {name: interface_of(service) for name, service in (services or {}).items()}
-        self._starts += 1
-        try:
-            async with self._progress.showing(n):
-                machines = await self._provision(n, request, pickled, interfaces)
-                if wait:
-                    machines = await self._await_running(n, machines)
-        finally:
-            self._starts -= 1
-        if len(machines) < n:
-            logger.warning("%d of the %d machines asked for were started", len(machines), n)
-        return machines
+        environ = checked_environ(environ)
+        argv = sys.argv if argv is None else checked_argv(argv)
+        if self._starter is None:
+            raise _not_open()
+        if self._is_inherited:
+            raise UsageError(FORKED)
+        return await self._starter.start(n, services, environ=environ, argv=argv, wait=wait)
 
     async def connect(
         self, addr: str | Machine | AsyncMachine, *, timeout: float | None = None
@@ -331,113 +324,7 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
         """Whether this is a child of the process that has opened it, which alone may end it."""
         return os.getpid() != self._pid
 
-    def _request(
-        self,
-        services: Mapping[str, object] | None,
-        environ: Mapping[str, str] | None,
-        argv: Sequence[str] | None,
-    ) -> tuple[LaunchRequest, dict[str, bytes]]:
-        """Check what `start` was given; return the request, and the services pickled."""
-        environ = {**failures.environ(), **checked_environ(environ)}
-        argv = sys.argv if argv is None else checked_argv(argv)
-        if self._authority is None:
-            raise _not_open()
-        if self._is_inherited:
-            raise UsageError(FORKED)
-        pickled = {
-            name: dump_service(name, service) for name, service in check_services(services).items()
-        }
-        request = LaunchRequest(
-            authority=self._authority,
-            names=self._names,
-            keepalive=self._plugins.hooks.keepalive(),
-            argv=argv,
-            environ=environ,
-            configure=functools.partial(
-                configure_worker,
-                system=self.system,
-                maxprocs=self._plugins.hooks.maxprocs(),
-                logs=LogSettings.of_this_process(self._logs.mark),
-                is_traced=self._plugins.takes_spans,
-            ),
-            credential_seconds=boot_seconds(self.system),
-        )
-        request.owns_hosts = self.system.owns_hosts
-        return request, pickled
-
-    async def _provision(
-        self,
-        n: int,
-        request: LaunchRequest,
-        pickled: Mapping[str, bytes],
-        interfaces: Mapping[str, object],
-    ) -> list[AsyncMachine]:
-        """Have the system launch up to ``n`` instances; return a machine for each."""
-        if (fleet := self._fleet) is None:
-            raise _not_open()
-        batch = await self._capture(request) if self.system.ships_environment else None
-        instances = await self._launch(n, request)
-        # No checkpoint until each instance has somebody who will free it.
-        machines = [
-            fleet.add(instance, pickled, interfaces=interfaces, batch=batch)
-            for instance in instances
-        ]
-        self._plugins.notify(MachinesStarted(n, tuple(instances)))
-        if not machines:
-            raise StartError(f"system {self.system.name!r} started none of {n} machines")
-        return machines
-
-    async def _await_running(self, n: int, machines: Sequence[AsyncMachine]) -> list[AsyncMachine]:
-        """Wait until each machine is ``RUNNING``, or has failed; return those that are."""
-        try:
-            for machine in machines:
-                await machine.wait(State.RUNNING)
-        except BaseException:  # cancelled: nobody will ever get these
-            for machine in machines:
-                machine.cancel()
-            raise
-        running = [machine for machine in machines if machine.state == State.RUNNING]
-        if not running:
-            error = machines[0].error
-            raise StartError(f"none of {n} machines started. {_told_once(error)}") from error
-        for machine in machines:
-            if machine not in running:
-                logger.warning("%s", machine.error)
-        return running
-
-    async def _launch(self, n: int, request: LaunchRequest) -> Sequence[Instance]:
-        """Call the ``start`` hook, within the session's budget and the system's timeout."""
-        timeout = self.system.start_timeout
-        # With a limit, one at a time: each may spend what those before it have left.
-        async with contextlib.nullcontext() if self._meter.limit is None else self._budget_lock:
-            self._meter.check()
-            request.remaining_budget = self._meter.remaining_budget
-            self._plugins.notify(MachinesRequested(n))
-            began = trio.current_time()
-            with trio.move_on_after(timeout):
-                assert self._nursery is not None
-                await self._reaper.start(self._nursery)
-                instances: Sequence[Instance] = await self._plugins.hooks.start(
-                    count=n, request=request
-                )
-                self._meter.started(instances, since=began)
-                return instances
-        raise StartError(
-            f"phase provision: system {self.system.name!r} had not started {n} machines after "
-            f"{timeout:g} s; what it had started is undone"
-        )
-
-    async def _capture(self, request: LaunchRequest) -> BootBatch:
-        """Capture the driver's environment, for machines that have none of its code."""
-        assert self._nursery is not None
-        began = trio.current_time()
-        shipment = await Shipment.capture(self._environment)
-        # If a machine turns out to have no index, most of the wheels are ready by then.
-        self._nursery.start_soon(shipment.pack, name="bigmachine wheels")
-        self._plugins.notify(shipment.event(trio.current_time() - began))
-        return BootBatch(request, shipment)
-
-    def _watch(self, nursery: trio.Nursery, fleet: Fleet) -> None:
+    def _watch(self, nursery: trio.Nursery, fleet: Fleet, starter: Starter) -> None:
         """Begin to watch over its machines' silence and idleness, and over what they cost."""
 
         def warn(warning: CostWarning | IdleWarning) -> None:
@@ -462,7 +349,7 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
             watch = IdleWatch(
                 self._idle_timeout,
                 was_active=fleet.was_active,
-                is_in_use=lambda: self._starts > 0 or fleet.is_in_use,
+                is_in_use=lambda: starter.is_starting or fleet.is_in_use,
                 cost=lambda: self.cost,
                 warn=warn,
                 stop=functools.partial(stop, StopReason.IDLE),
@@ -486,13 +373,6 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
     def _late_text(self) -> str:
         left = self._fleet.unconfirmed.values() if self._fleet is not None else ()
         return late_text(self.name, self.system, left)
-
-
-def _told_once(error: BaseException | None) -> BaseException | None:
-    """Leave the traceback to the error itself, which is shown as the cause."""
-    if isinstance(error, BootError):
-        return BootError(error.args[0], machine=error.machine, console=error.console)
-    return error
 
 
 def _not_open() -> UsageError:

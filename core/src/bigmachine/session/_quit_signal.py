@@ -9,12 +9,15 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import trio
 
-from ..debug._board import StatusBoard
-from ..debug._profiles import Inspected
 from ..progress._plain import write_line
+
+if TYPE_CHECKING:
+    from ..debug._board import StatusBoard
+    from ..debug._profiles import Inspected
 
 
 @contextlib.contextmanager

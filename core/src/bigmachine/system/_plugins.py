@@ -112,7 +112,7 @@ class Plugins:
             try:
                 take(implementation.function(*map(arguments.__getitem__, implementation.argnames)))
             except Exception:
-                what = next(reversed(arguments.values()))
+                what = next(iter(arguments.values()))
                 if plugin is self.system:
                     _logger.exception("%s raised an exception at %r", label(plugin), what)
                 else:

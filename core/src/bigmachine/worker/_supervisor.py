@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from .._repeated_event import RepeatedEvent
 from .._values import DiskInfo, KeepaliveReply, LoadInfo, MachineInfo, MemoryInfo, Notice
 from .._version import __version__ as __version__
 from ..boot.vm.common import CHUNK_BYTES
 from ..boot.vm.log import read_log
 from ..errors import NotSupportedError
+from ..logs._settings import LogSettings, set_levels
 from ..rpc import method_of, until_silent
 from . import _resources
 from ._installer import Installer
@@ -87,6 +89,9 @@ class Supervisor:
         self._asked_at = trio.current_time()  # by a keepalive
         self._ending = trio.Event()
         self._counting = trio.Lock()
+        self._token = trio.lowlevel.current_trio_token()
+        self._shortage = RepeatedEvent()
+        self._is_short = False
         self._has_finished = trio.Event()
         self._exit_code = 0
 
@@ -147,6 +152,38 @@ class Supervisor:
         from ..profiling._request import ProfileRequest  # most machines are never asked
 
         return await self._profile(ProfileRequest("cpu", seconds, hz))
+
+    async def set_log_levels(self, settings: LogSettings) -> None:
+        """Set the levels of loggers as the driver has them now."""
+        set_levels(settings)
+
+    def check_memory(self) -> None:
+        """End `await_shortage` if nearly all memory is used, and was not before; in any thread."""
+        with contextlib.suppress(OSError, ValueError, trio.RunFinishedError):
+            is_short = _resources.memory().used_fraction >= UNHEALTHY_MEMORY
+            if is_short and not self._is_short:
+                self._token.run_sync_soon(self._shortage.set)
+            self._is_short = is_short
+
+    async def await_shortage(self) -> None:
+        """Wait until nearly all memory is used: the driver may want to know before it asks."""
+        await self._shortage.wait()
+
+    async def memory_report(self) -> tuple[Profile | None, dict[str, Any]]:
+        """Return what is in memory, and the metrics.
+
+        None if there is too little memory left to find that out.
+        """
+        from ..profiling._heap import MAX_OBJECTS, OBJECT_BYTES
+        from ..profiling._request import ProfileRequest
+
+        room = _resources.memory().available_bytes - _HEAP_BYTES
+        if room < 0:
+            return None, await self._measure()
+        max_objects = min(MAX_OBJECTS, room // OBJECT_BYTES)
+        request = ProfileRequest("heap", 0.0, max_objects=max_objects)
+        async with self._counting:
+            return await self._profile(request), await self._measure()
 
     async def heap(self, seconds: float) -> Profile:
         """Return what this machine has in memory; see `AsyncMachine.heap`."""
@@ -292,6 +329,7 @@ class Supervisor:
         return max(self._asked_at, heard_at)
 
 
+_HEAP_BYTES = 16 << 20  # that a heap takes itself, without its objects: mostly for its modules
 _ROUND_SECONDS = 0.002  # the reply to a POST is not counted, but sent within this time
 _PARTING_SECONDS = 1.0  # to send replies, if the network is slow or the peer does not read
 _LOG_POLL_SECONDS = 0.1

@@ -60,10 +60,14 @@ def find_gpus(environ: Mapping[str, str] = os.environ) -> Gpus:
 
 
 def _listed(value: str) -> list[str]:
-    """Return what a variable lists: up to the first that is none, as CUDA reads it."""
+    """Return what a variable lists: up to the first that is none, as CUDA reads it.
+
+    There are numbers and names. Batch schedulers write ``-1`` or ``NoDevFiles`` for none.
+    """
     devices: list[str] = []
     for device in map(str.strip, value.split(",")):
-        if not device or device.startswith("-") or device in devices:
+        is_one = device.isdecimal() or device.startswith(("GPU-", "MIG-"))
+        if not is_one or device in devices:
             break
         devices.append(device)
     return devices

@@ -19,6 +19,7 @@ from .._frames import Kind, Payload
 from .._tasks import TaskPool
 from ._asyncio import explain_asyncio
 from ._option_hint import hint_at_options
+from ._process_traces import ProcessTracing
 from ._processes import ProcessCall
 from ._registry import Method
 from ._thread_job import ThreadJob, do_nothing
@@ -118,6 +119,11 @@ class Call(ABC):
         """Call ``function`` in the trio loop once there is room."""
         function()
 
+    @property
+    def process_tracing(self) -> ProcessTracing | None:
+        """What traces it in a process, if anything does."""
+        return None
+
     # -- where the method runs ------------------------------------------------
 
     @property
@@ -152,7 +158,9 @@ class Call(ABC):
         if self._must_wait:
             return self._wait_and_start
         try:
-            return self.replied(*process_call.run(self.pickled_arguments()))
+            return self.replied(
+                *process_call.run(self.pickled_arguments(), tracing=self.process_tracing)
+            )
         except BaseException as exc:
             return self._failed(exc)
 
@@ -242,7 +250,7 @@ class Work(Protocol):
         """End it, if it can be ended; nobody waits for it any longer."""
 
 
-class CallSpan(Protocol):
+class CallSpan(ProcessTracing, Protocol):
     """The span of one call that is traced, from its arrival to its result."""
 
     def current(self) -> AbstractContextManager[None]:

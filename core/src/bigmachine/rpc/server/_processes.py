@@ -1,12 +1,9 @@
 """Processes for ``@bm.parallel`` methods, each with a copy of one service.
 
 The machine passes a call on to its process, and the process's reply on to the caller,
-without unpickling either. Both are messages over a socket::
-
-    count:u64  size:u64 …   then the head, the pickle and its out-of-band buffers
-
-The head of a call is the method's name; the head of a reply is its kind of frame. Reports of
-what the method has counted may come before the reply, see `ProcessReports`.
+without unpickling either. The head of a call is the method's name, after that what traces the
+call; the head of a reply is its kind of frame. Reports of what the method has counted may come
+before the reply, see `ProcessReports`, and so do the spans of a call that is traced.
 """
 
 from __future__ import annotations
@@ -16,7 +13,6 @@ import inspect
 import pickle
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -39,11 +35,13 @@ from ...process import (
 )
 from .. import _failures
 from .._exceptions import CallError, dump_exception
-from .._frames import INLINE_BYTES, Frame, Kind, Payload
+from .._frames import Frame, Kind, Payload
 from .._marshal import dump_result, load_arguments
 from ._option_hint import hint_at_options
+from ._process_messages import receive_message, send_message
 from ._process_profiles import answer_machine, ask_process
 from ._process_reports import REPORT, ProcessReports, absorb_report
+from ._process_traces import SPANS, ProcessTracing, call_head, spans_payload, split_head
 
 if TYPE_CHECKING:
     from ...profiling import Profile
@@ -151,7 +149,9 @@ class ProcessCall:
         """Always False: its process is killed."""
         return False
 
-    def run(self, arguments: Payload) -> tuple[Kind, Payload]:
+    def run(
+        self, arguments: Payload, *, tracing: ProcessTracing | None = None
+    ) -> tuple[Kind, Payload]:
         """Return the reply, of kind ``REPLY`` or ``ERROR``.
 
         `RemoteError` if the process ended before it replied, as it does when cancelled.
@@ -166,7 +166,7 @@ class ProcessCall:
                 process.kill()
         try:
             with contextlib.suppress(EOFError, OSError):
-                reply = process.exchange(self._method, arguments)
+                reply = process.exchange(self._method, arguments, tracing)
         finally:
             with self._lock:
                 self._process = None
@@ -209,17 +209,22 @@ class _Process:
             header = {**module_path(), "argv": [*map(str, sys.argv)], "logs": settings_to_send()}
             self._socket.sendall(pack(header))
 
-    def exchange(self, method: str, arguments: Payload) -> tuple[Kind, Payload]:
+    def exchange(
+        self, method: str, arguments: Payload, tracing: ProcessTracing | None
+    ) -> tuple[Kind, Payload]:
         """Send a call and wait for its reply; `EOFError` or `OSError` if the process ends."""
         if self._unsent_service is not None:
             pickled, self._unsent_service = self._unsent_service, None
-            _send(self._socket, b"", Payload((pickled,), (), len(pickled), len(pickled)))
-        _send(self._socket, method.encode(), arguments)
+            send_message(self._socket, b"", Payload((pickled,), (), len(pickled), len(pickled)))
+        send_message(self._socket, call_head(method, tracing), arguments)
         while True:
-            head, pickled_reply, *buffers = _receive(self._socket)
-            if head[0] != REPORT:
+            head, pickled_reply, *buffers = receive_message(self._socket)
+            if head[0] == REPORT:
+                absorb_report(pickled_reply)
+            elif head[0] == SPANS and tracing is not None:
+                tracing.absorb(pickle.loads(pickled_reply))
+            else:
                 break
-            absorb_report(pickled_reply)
         size = sum(part.nbytes for part in (pickled_reply, *buffers))
         return Kind(head[0]), Payload((pickled_reply,), buffers, pickled_reply.nbytes, size)
 
@@ -281,25 +286,28 @@ def main(header: dict[str, Any], fd: str, profiles_fd: str) -> None:
     _failures.keep_none()
 
     def send(kind: int, payload: Payload) -> None:
-        _send(machine, bytes([kind]), payload)
+        send_message(machine, bytes([kind]), payload)
 
     reports = ProcessReports(send)
     with contextlib.suppress(EOFError, OSError):
-        pickled: memoryview | None = _receive(machine)[1]
+        pickled: memoryview | None = receive_message(machine)[1]
         service: object = None
         while True:
-            head, arguments, *buffers = _receive(machine)
-            name = str(head, "ascii")
-            kind = Kind.REPLY
+            head, arguments, *buffers = receive_message(machine)
+            name, trace = split_head(head)
+            kind, spans = Kind.REPLY, list[Any]()
             reports.begin()
             try:
                 if pickled is not None:  # here, so that the call gets the error
                     service, pickled = pickle.loads(pickled), None
-                payload = _call(service, Frame(Kind.CALL, 0, 0, name, arguments, buffers, 0))
+                with trace(spans):
+                    payload = _call(service, Frame(Kind.CALL, 0, 0, name, arguments, buffers, 0))
             except BaseException as exc:
                 kind, payload = Kind.ERROR, dump_exception(exc)
             del arguments, buffers
             reports.end()
+            if spans:
+                send(SPANS, spans_payload(spans))
             send(kind, payload)
             del payload
 
@@ -321,28 +329,3 @@ def _call(service: object, frame: Frame) -> Payload:
             )
         )
     return dump_result(frame.name, result)
-
-
-def _send(sock: socket.socket, head: bytes, payload: Payload) -> None:
-    sizes = [len(head), payload.pickle_bytes, *(buffer.nbytes for buffer in payload.buffers)]
-    parts = [struct.pack(f"<{1 + len(sizes)}Q", len(sizes), *sizes), head, *payload.chunks]
-    if payload.pickle_bytes <= INLINE_BYTES:
-        parts = [b"".join(parts)]
-    for part in (*parts, *payload.buffers):
-        sock.sendall(part)
-
-
-def _receive(sock: socket.socket) -> list[memoryview]:
-    (count,) = struct.unpack("<Q", _receive_exactly(sock, 8))
-    sizes = struct.unpack(f"<{count}Q", _receive_exactly(sock, 8 * count))
-    return [_receive_exactly(sock, size) for size in sizes]
-
-
-def _receive_exactly(sock: socket.socket, size: int) -> memoryview:
-    whole = view = memoryview(bytearray(size))
-    while view:
-        received = sock.recv_into(view)
-        if not received:
-            raise EOFError
-        view = view[received:]
-    return whole

@@ -28,6 +28,10 @@ class _TracedCall(Call):
         self.error = exc
         return super().raised(exc)  # type: ignore[safe-super]  # the other base class's
 
+    @property
+    def process_tracing(self) -> CallSpan:
+        return self.span
+
     def _run_in_thread(self) -> Callable[[], None]:
         with self.span.current():
             return super()._run_in_thread()

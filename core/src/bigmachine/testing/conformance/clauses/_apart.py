@@ -124,7 +124,8 @@ async def _one(session: AsyncSession) -> AsyncMachine:
 
 async def _named(session: AsyncSession, *names: str) -> list[AsyncMachine]:
     """Start machines with these short names, in this order."""
-    session._names = itertools.chain(names, machine_names("spare"))
+    assert session._starter is not None
+    session._starter.names = itertools.chain(names, machine_names("spare"))
     return [await _one(session) for _ in names]
 
 

@@ -1,0 +1,154 @@
+"""What commands show of a running session: its machines' output, profiles, and a dump."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import bigmachine as bm
+from bigmachine.cli import main
+from tests.support.waiting import until
+
+
+class Worker:
+    def say(self, text: str) -> None:
+        print(text, flush=True)
+
+    def burn(self, seconds: float) -> None:
+        end = time.thread_time() + seconds
+        while time.thread_time() < end:
+            sum(range(1000))
+
+
+@pytest.fixture(scope="module")
+def session():
+    with bm.Session("local", maxprocs=1, debug=False) as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def machines(session):
+    machines = session.start(2, services={"Worker": Worker()})
+    for machine in machines:
+        machine.call("Worker.say", f"I am {machine.name} é")
+    return machines
+
+
+# -- logs -----------------------------------------------------------------------------
+
+
+def test_logs_of_all_begin_with_a_name_and_those_of_one_do_not(machines, capsys):
+    def shown(*arguments: str) -> str:
+        assert main(["logs", *arguments]) == 0
+        return capsys.readouterr().out
+
+    until(lambda: shown().count("I am m") == 2)
+    assert sorted(shown().splitlines()) == ["m0: I am m0 é", "m1: I am m1 é"]
+    assert shown("m1") == "I am m1 é\n"
+
+
+# -- profiles -------------------------------------------------------------------------
+
+
+def test_profile_prints_hot_function_and_writes_files(machines, capsys, tmp_path):
+    pprof, flame = tmp_path / "cpu.pb.gz", tmp_path / "cpu.html"
+    futures = [machine.submit("Worker.burn", 0.2) for machine in machines]
+    arguments = ["profile", "--seconds", "0.3", "-o", str(pprof), "--flame", str(flame)]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("cpu: ")
+    assert "on 2 machines: m0 m1" in out
+    assert "Worker.burn" in out
+    assert out.endswith(f"written: {pprof}\nwritten: {flame}\n")
+    assert b"Worker.burn" in gzip.decompress(pprof.read_bytes())
+    assert flame.read_text().lower().startswith("<!doctype html>")
+    assert [path.stat().st_mode & 0o777 for path in (pprof, flame)] == [0o600] * 2
+    for future in futures:
+        future.result()
+
+
+@pytest.mark.long
+def test_profile_of_memory_of_one_machine_as_json(machines, capsys):
+    assert main(["profile", "--heap", "--machine", "m1", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["type"], shown["unit"], shown["machines"]) == ("inuse_space", "bytes", ["m1"])
+    assert max(row["cum"] for row in shown["functions"]) <= shown["total"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["profile", "--machine", "m7"], "no machine 'm7' runs; there is m0, m1"),
+        (["profile", "--seconds", "0"], "a profile takes some seconds: seconds=10"),
+        (["profile", "--seconds", "1e9"], "seconds is a number up to 300, such as seconds=10"),
+        (["profile", "--session", "other"], "no session 'other' runs on this computer"),
+        (["logs", "m7"], "nothing is kept of a machine 'm7'; there is m0, m1"),
+    ],
+)
+def test_wrong_argument_is_one_line(machines, capsys, arguments, message):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"bigmachine: {message}")
+    assert error.count("\n") == 1
+
+
+def test_seconds_that_are_no_number_are_a_usage_error(capsys):
+    with pytest.raises(SystemExit):
+        main(["profile", "--seconds", "ten"])
+    assert "--seconds: a number of seconds, such as 10, not 'ten'" in capsys.readouterr().err
+
+
+# -- dumps ----------------------------------------------------------------------------
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    with tarfile.open(path) as archive:
+        assert all(member.isfile() for member in archive)
+        return {one.name: archive.extractfile(one).read() for one in archive.getmembers()}
+
+
+def test_dump_has_all_that_can_be_known_and_only_its_user_can_read_it(
+    session, machines, tmp_path, capsys
+):
+    path = tmp_path / "dump.tar.gz"
+    assert main(["dump", "-o", str(path)]) == 0
+    assert capsys.readouterr().out.startswith(f"{path}: ")
+    assert path.stat().st_mode & 0o777 == 0o600
+    short = session.name.removesuffix(".bigmachine")
+    found = {name.removeprefix(f"{short}/"): data for name, data in contents(path).items()}
+    assert f"<AsyncSession {session.name}" in found["session.txt"].decode()
+    assert "Python 3" in found["session.txt"].decode()
+    assert b"  m0  running" in found["status.txt"]
+    assert json.loads(found["status.json"])["name"] == session.name
+    assert "bigmachine_calls_begun" in found["variables.json"].decode()
+    assert "on 2 machines: m0 m1" in found["threads.txt"].decode()
+    assert "bigmachine" in found["driver-threads.txt"].decode()
+    assert "on 2 machines: m0 m1" in found["heap.txt"].decode()
+    assert gzip.decompress(found["heap.pb.gz"])
+    assert found["logs/m1.txt"].decode().endswith(" I am m1 é\n")
+
+
+# -- the end of a machine -------------------------------------------------------------
+
+
+def test_followed_logs_come_line_by_line_and_end_with_the_machine(machines):
+    code = "import sys; from bigmachine.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "logs", "-f", "m0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        watchdog = threading.Timer(100, process.kill)
+        watchdog.start()
+        assert process.stdout.readline() == "I am m0 é\n"
+        machines[0].call("Worker.say", "more")
+        assert process.stdout.readline() == "more\n"
+        machines[0].cancel()
+        assert process.stdout.read() == ""
+        assert process.wait() == 0
+        watchdog.cancel()
