@@ -157,6 +157,20 @@ def test_ctrl_c_at_prompt_gives_new_prompt_and_cancels_nothing(machine):
         assert call.result() == 1
 
 
+def test_input_of_another_shell_may_raise_keyboard_interrupt(machine, monkeypatch, capsys):
+    answers: list[BaseException | str] = [KeyboardInterrupt(), "c"]
+
+    def ask(prompt: str) -> str:
+        assert prompt == PROMPT
+        if isinstance(answer := answers.pop(0), BaseException):
+            raise answer
+        return answer
+
+    monkeypatch.setattr("builtins.input", ask)
+    assert machine.call("Shop.total", [1]) == 1
+    assert "--KeyboardInterrupt--" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("line", ["q\n", "\x04"], ids=["q", "end of input"])
 def test_leaving_debugger_fails_call_and_says_so(machine, line):
     with typist() as person:
