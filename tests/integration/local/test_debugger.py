@@ -157,6 +157,20 @@ def test_ctrl_c_at_prompt_gives_new_prompt_and_cancels_nothing(machine):
         assert call.result() == 1
 
 
+def test_input_of_another_shell_may_raise_keyboard_interrupt(machine, monkeypatch, capsys):
+    answers: list[BaseException | str] = [KeyboardInterrupt(), "c"]
+
+    def ask(prompt: str) -> str:
+        assert prompt == PROMPT
+        if isinstance(answer := answers.pop(0), BaseException):
+            raise answer
+        return answer
+
+    monkeypatch.setattr("builtins.input", ask)
+    assert machine.call("Shop.total", [1]) == 1
+    assert "--KeyboardInterrupt--" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("line", ["q\n", "\x04"], ids=["q", "end of input"])
 def test_leaving_debugger_fails_call_and_says_so(machine, line):
     with typist() as person:
@@ -196,8 +210,8 @@ def test_generator_stops_at_each_item(machine):
         items: list[int] = []
         reader = threading.Thread(target=lambda: items.extend(machine.stream("Shop.count", 2)))
         reader.start()
-        assert "yield i" in person.answer(PROMPT, "c")
-        assert person.answer(PROMPT, "p i").count("yield i") == 1
+        assert "count()" in person.answer(PROMPT, "c")
+        assert "count()" in person.answer(PROMPT, "p i")
         assert person.answer(PROMPT, "c") == "1\n"
         reader.join()
         assert items == [0, 1]
@@ -206,9 +220,11 @@ def test_generator_stops_at_each_item(machine):
 def test_set_trace_of_pdb_within_a_step_stops_in_the_same_debugger(machine):
     with typist() as person:
         call = machine.submit("Shop.nested")
-        assert "-> self._inner()" in person.answer(PROMPT, "self._inner()")  # typed: no stop
-        assert person.answer(PROMPT, "n") == "'inner'\n"
-        assert "_inner()" in person.answer(PROMPT, "c")
+        assert ")nested()" in person.answer(PROMPT, "self._inner()")
+        assert person.answer(PROMPT, "n") == "'inner'\n"  # what is typed does not stop
+        while ")_inner()" not in person.answer(PROMPT, "n"):
+            pass
+        person.answer(PROMPT, "c")
         assert call.result() == "nested"
 
 
@@ -216,7 +232,7 @@ def test_source_of_notebook_cell_is_shown_and_no_other_file_is_sent(machine):
     with typist() as person:
         for service, is_shown in (("Cell", True), ("Secret", False)):
             call = machine.submit(f"{service}.run")
-            assert ("the cell's line" in person.answer(PROMPT, "c")) == is_shown
+            assert ("\n-> " in person.answer(PROMPT, "c")) == is_shown
             assert call.result() == "the cell's line"
 
 
@@ -314,10 +330,13 @@ with bm.Session("local") as session:
     second.call("Shop.chat", "a line of another machine")
     print("total:", call.result())
 """
-SCREEN = """\
+# From Python 3.13 on, pdb stops at the line of breakpoint() itself.
+LINE = (
+    "8)total()\n-> breakpoint()" if sys.version_info >= (3, 13) else "9)total()\n-> return subtotal"
+)
+SCREEN = f"""\
 m0: stopped in the debugger
-> shop.py(9)total()
--> return subtotal
+> shop.py({LINE}
 m1: a line of another machine
 (Pdb m0) subtotal
 3

@@ -41,11 +41,13 @@ class Console:
                 except EOFError:
                     self._print("\n")
                     return ""
-                if INTERRUPT not in line:
-                    return line + "\n"
-                if self._has_input():
-                    _forget_line()
-                else:  # nothing has moved the cursor to a new line
+                except KeyboardInterrupt:  # of an input() that knows the key by itself
+                    pass
+                else:
+                    if INTERRUPT not in line:
+                        return line + "\n"
+                    _forget_line(line)
+                if not self._has_input():  # nothing has moved the cursor to a new line
                     self._print("\n")
                 self._print("--KeyboardInterrupt--\n")
 
@@ -166,10 +168,13 @@ def _read_line(descriptor: int) -> bytes:
     return line
 
 
-def _forget_line() -> None:
-    """Take the last line out of readline's history."""
+def _forget_line(line: str) -> None:
+    """Take a line out of readline's history, if it is the last one."""
     readline = sys.modules.get("readline")
-    if readline is not None and (count := readline.get_current_history_length()):
+    if readline is None:
+        return
+    count = readline.get_current_history_length()
+    if count and readline.get_history_item(count) == line:
         readline.remove_history_item(count - 1)
 
 
