@@ -179,8 +179,22 @@ def test_metrics_are_what_prometheus_reads(get):
     assert {sample.labels["machine"] for sample in samples} == {"m0", "m1"}
 
 
+def test_browser_shows_metrics_and_does_not_save_them(url):
+    browser = httpx.get(f"{url}metrics", headers={"Accept": "text/html,*/*;q=0.8"})
+    assert browser.headers["content-type"].startswith("text/plain")
+    assert "bigmachine_up" in browser.text
+    both = httpx.get(f"{url}metrics", headers={"Accept": "application/openmetrics-text,text/html"})
+    assert both.headers["content-type"].startswith("application/openmetrics-text")
+
+
+def test_who_looks_once_sees_how_machines_are():
+    with bm.Session(InProcessSystem()) as session:
+        session.start(2, services={"Echo": Echo()})
+        url = session.serve_debug(ANYWHERE)
+        assert httpx.get(f"{url}debug/bigmachine/status").text.count("memory") == 2
+
+
 def test_status_text_is_for_people_and_for_grep(session, get):
-    until(lambda: get("/debug/bigmachine/status").text.count("memory") == 2)
     first, *lines = get("/debug/bigmachine/status").text.splitlines()
     assert first.startswith(f"session {session.name} on ")
     assert lines[0] == "machines: 2 running, 1 stopped"

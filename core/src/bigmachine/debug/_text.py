@@ -57,7 +57,8 @@ def _facts(machine: MachineStatus) -> Iterator[str]:
     if machine.disk_free_bytes is not None:
         yield f"disk {size_text(int(machine.disk_free_bytes))} free"
     if machine.calls_in_flight:
-        yield f"{machine.calls_in_flight:.0f} calls in flight"
+        calls = f"call{'s' * (machine.calls_in_flight != 1)}"
+        yield f"{machine.calls_in_flight:.0f} {calls} in flight"
     if machine.calls_per_second:
         yield f"{machine.calls_per_second:.1f} calls/s"
     if machine.is_silent:
