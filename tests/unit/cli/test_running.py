@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -56,6 +57,10 @@ def test_logs_of_all_begin_with_a_name_and_those_of_one_do_not(machines, capsys)
     until(lambda: shown().count("I am m") == 2)
     assert sorted(shown().splitlines()) == ["m0: I am m0 é", "m1: I am m1 é"]
     assert shown("m1") == "I am m1 é\n"
+    assert shown("-n", "1") in ("m0: I am m0 é\n", "m1: I am m1 é\n")
+    assert shown("-n", "0") == ""
+    assert shown("-n", "9") == shown()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}  I am m1 é\n", shown("m1", "-t"))
 
 
 # -- ssh ------------------------------------------------------------------------------
@@ -98,11 +103,13 @@ def test_ssh_to_machine_without_login_says_why(machines, machine, why, capsys):
 def test_profile_prints_hot_function_and_writes_files(machines, capsys, tmp_path):
     pprof, flame = tmp_path / "cpu.pb.gz", tmp_path / "cpu.html"
     futures = [machine.submit("Worker.burn", 0.2) for machine in machines]
-    arguments = ["profile", "--seconds", "0.3", "-o", str(pprof), "--flame", str(flame)]
+    arguments = ["profile", "--lines", "--seconds", "0.3"]
+    arguments += ["-o", str(pprof), "--flame", str(flame)]
     assert main(arguments) == 0
     out = capsys.readouterr().out
     assert out.startswith("cpu: ")
     assert "on 2 machines: m0 m1" in out
+    assert "cum%  line\n" in out
     assert "Worker.burn" in out
     assert out.endswith(f"written: {pprof}\nwritten: {flame}\n")
     assert b"Worker.burn" in gzip.decompress(pprof.read_bytes())
@@ -127,6 +134,7 @@ def test_profile_of_memory_of_one_machine_as_json(machines, capsys):
         (["profile", "--seconds", "0"], "a profile takes some seconds: seconds=10"),
         (["profile", "--seconds", "1e9"], "seconds is a number up to 300, such as seconds=10"),
         (["profile", "--session", "other"], "no session 'other' runs on this computer"),
+        (["logs", "-n", "-1"], "lines is a whole number, such as lines=20, not '-1'"),
         (["logs", "m7"], "nothing is kept of a machine 'm7'; there is m0, m1"),
     ],
 )

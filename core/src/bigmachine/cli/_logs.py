@@ -16,7 +16,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "logs",
         help=text,
-        description=f"{text.capitalize()}: the last 64 kB of each, also of those that have ended.",
+        description=f"{text.capitalize()}: the last 64 KiB of each, also of those that have ended.",
     )
     parser.add_argument(
         "machine",
@@ -26,6 +26,16 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument(
         "-f", "--follow", action="store_true", help="go on with what comes, until they have ended"
+    )
+    parser.add_argument(
+        "-n",
+        "--lines",
+        type=int,
+        metavar="N",
+        help="only the last N of those that are kept (default: all of them)",
+    )
+    parser.add_argument(
+        "-t", "--timestamps", action="store_true", help="begin each line with its date and time"
     )
     add_session(parser)
     parser.set_defaults(run=run)
@@ -40,7 +50,12 @@ def run(arguments: argparse.Namespace) -> int:
     # What is followed may be silent for hours.
     timeout = None if follow else ANSWER_SECONDS
     with session.opened_page(
-        "logs", machine=arguments.machine, follow=follow, timeout=timeout
+        "logs",
+        machine=arguments.machine,
+        follow=follow,
+        lines=arguments.lines,
+        times=1 if arguments.timestamps else None,
+        timeout=timeout,
     ) as response:
         try:
             while data := response.read1(_READ_BYTES):
