@@ -9,9 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from .._values import show_in_notebook
 from ..errors import ProtocolError, UsageError
 from ._buckets import bucket_up_to, upper_bound
 from ._registry import Registry
+from ._text import metrics_text
 from ._value import Kind, Value, merged
 
 VERSION = 1
@@ -124,6 +126,12 @@ class Variables(Mapping[str, Metric]):
 
     def __repr__(self) -> str:
         return f"<Variables {', '.join(self)}>"
+
+    def __str__(self) -> str:
+        """Return a table, a line for each metric."""
+        return metrics_text(self)
+
+    _repr_pretty_ = show_in_notebook
 
     def __getitem__(self, name: str) -> Metric:
         if name not in self.metrics:
