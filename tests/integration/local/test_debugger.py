@@ -291,7 +291,9 @@ def test_post_mortem_shows_frames_of_failed_call(machine):
         with pytest.raises(bm.NotSupportedError):
             machine.call("Supervisor.tail", 0)  # none of its frames are the user's: not kept
         debugging = post_mortem(first.value)
-        assert "-> return 1 / n" in person.answer(PROMPT, "up")
+        begin = person.answer(PROMPT, "up")
+        assert f"m0: Shop.divide raised ZeroDivisionError on {machine.name}" in begin
+        assert "-> return 1 / n" in begin
         assert "-> share = self._share(n)" in person.answer(PROMPT, "p n")
         assert person.answer(PROMPT, "q") == "0\n"
         debugging.join()

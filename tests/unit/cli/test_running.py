@@ -18,6 +18,7 @@ import pytest
 
 import bigmachine as bm
 from bigmachine.cli import main
+from bigmachine.cli._running import chosen_session
 from bigmachine.testing import InProcessSystem
 from tests.support.waiting import until
 
@@ -61,6 +62,15 @@ def test_logs_of_all_begin_with_a_name_and_those_of_one_do_not(machines, capsys)
     assert shown("-n", "0") == ""
     assert shown("-n", "9") == shown()
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}  I am m1 é\n", shown("m1", "-t"))
+
+
+def test_process_of_each_local_machine_is_shown(session, machines, capsys):
+    [m0, _] = (machine.instance for machine in machines)
+    assert m0.id == str(machines[0].info().pid)
+    assert main(["ps", "local"]) == 0
+    assert f"  m0  {m0.id}  {m0.address}  running\n" in capsys.readouterr().out
+    status = chosen_session(session.name).read("status").decode()
+    assert f"  m0  running   {m0.address}  id {m0.id}  " in status
 
 
 # -- ssh ------------------------------------------------------------------------------

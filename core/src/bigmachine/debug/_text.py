@@ -38,6 +38,8 @@ def _lines(status: SessionStatus) -> Iterator[str]:
 def _facts(machine: MachineStatus) -> Iterator[str]:
     yield f"{machine.state:8}"
     yield from filter(None, [machine.addr, machine.zone, machine.kind])
+    if machine.id:
+        yield f"id {machine.id}"
     yield duration_text(machine.age)
     if machine.boot_phase:
         yield machine.boot_phase + _progress(machine)
