@@ -44,6 +44,7 @@ COMMANDS = """\
 | `bigmachine run SCRIPT` | runs a program whose sessions name no system on [one of your choice](machines.md#options): `--system`, `-o`, and `--` before its arguments |
 | `bigmachine ps [SYSTEM ...]` | lists the sessions that run on this computer, and the [resources of sessions](machines.md#leftovers-and-how-to-free-them), who drives them, and their cost; `--json` is for programs |
 | `bigmachine top` | shows the machines of a [running session](debug.md#from-another-terminal), live |
+| `bigmachine ssh MACHINE [-- ARGUMENTS]` | logs in to a machine of a [running session](debug.md#from-another-terminal) that was opened with `ssh_key` |
 | `bigmachine logs [MACHINE]` | prints the output of a [running session's](debug.md#from-another-terminal) machines; `-f` goes on with what comes |
 | `bigmachine profile` | shows where the CPU time, or with `--heap` the memory, of a [running session](debug.md#from-another-terminal) goes; `-o` and `--flame` write files |
 | `bigmachine dump` | writes all that a running session can show of itself into one [archive](debug.md#from-another-terminal) |

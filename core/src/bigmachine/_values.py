@@ -217,7 +217,11 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class MachineInfo:
-    """What a machine says about itself, when the driver first connects."""
+    """What a machine says about itself.
+
+    ``login_user`` is whom people log in as by ssh, to a VM that was started with an ``ssh_key``;
+    else it is empty.
+    """
 
     name: str
     pid: int
@@ -227,6 +231,7 @@ class MachineInfo:
     hostname: str
     maxprocs: int
     version: str
+    login_user: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 import tarfile
 import threading
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 import bigmachine as bm
 from bigmachine.cli import main
+from bigmachine.testing import InProcessSystem
 from tests.support.waiting import until
 
 
@@ -53,6 +56,40 @@ def test_logs_of_all_begin_with_a_name_and_those_of_one_do_not(machines, capsys)
     until(lambda: shown().count("I am m") == 2)
     assert sorted(shown().splitlines()) == ["m0: I am m0 é", "m1: I am m1 é"]
     assert shown("m1") == "I am m1 é\n"
+
+
+# -- ssh ------------------------------------------------------------------------------
+
+
+class LoginSystem(InProcessSystem):
+    login_user = "ubuntu"
+
+
+def test_ssh_is_given_user_address_and_arguments(tmp_path):
+    (tmp_path / "ssh").write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
+    (tmp_path / "ssh").chmod(0o755)
+    with bm.Session(LoginSystem(), debug=False) as session:
+        [machine] = session.start(1, services={"Worker": Worker()})
+        host = urlsplit(machine.addr).hostname
+        bigmachine = Path(sys.executable).with_name("bigmachine")
+        command = [bigmachine, "ssh", "--session", session.name, "m0"]
+        done = subprocess.run(
+            [*command, "--", "-i", "key", "df", "-h"],
+            env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+    assert done.stdout == f"-l|ubuntu|{host}|-i|key|df|-h|"
+
+
+@pytest.mark.parametrize(
+    ("machine", "why"),
+    [("m0", "opened with the option ssh_key"), ("m7", "has no machine 'm7'; it has m0, m1")],
+)
+def test_ssh_to_machine_without_login_says_why(machines, machine, why, capsys):
+    assert main(["ssh", machine]) == 2
+    assert why in capsys.readouterr().err
 
 
 # -- profiles -------------------------------------------------------------------------

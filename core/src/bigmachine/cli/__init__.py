@@ -28,6 +28,7 @@ from . import (
     _ps,
     _reap,
     _run,
+    _ssh,
     _systems,
     _top,
 )
@@ -46,6 +47,7 @@ _COMMANDS = (
     _logs,
     _profile,
     _dump,
+    _ssh,
     _reap,
     _conformance,
     _new_backend,
@@ -63,6 +65,7 @@ examples:
   bigmachine ps                list running sessions, resources, and their cost
   bigmachine top               show the machines of a running session, live
   bigmachine logs              print the output of a session's machines
+  bigmachine ssh m0            log in to a machine of a session
   bigmachine profile           show where the time of a running session goes
   bigmachine dump              write all that a session shows to a file
   bigmachine reap              free what dead drivers have left

@@ -161,7 +161,7 @@ class CloudSystem(System):
         """Set the machine up, then serve; log why and exit if the setup fails."""
         try:
             if self.guest_setup is not None:
-                self.guest_setup.apply(metadata_url=self.metadata_url)
+                self.login_user = self.guest_setup.apply(metadata_url=self.metadata_url)
         except GuestError as error:
             logging.getLogger(f"bigmachine.{self.name}").error(
                 "the machine's setup failed: %s", error

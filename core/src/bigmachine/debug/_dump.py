@@ -20,7 +20,7 @@ from ..metrics import SessionVariables
 from ..profiling import Profile
 from ._archive import archive
 from ._board import StatusBoard
-from ._profiles import Inspected
+from ._inspected import Inspected
 from ._text import status_text
 
 PART_SECONDS = 60.0

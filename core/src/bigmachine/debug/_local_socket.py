@@ -18,7 +18,7 @@ from ._socket_folder import SUFFIX, is_own, socket_folder
 
 if TYPE_CHECKING:
     from ._board import StatusBoard
-    from ._profiles import Inspected
+    from ._inspected import Inspected
     from ._server import DebugServer
 
 logger = logging.getLogger("bigmachine.session")

@@ -9,7 +9,7 @@ from ._http import Request, Response, answered
 
 if TYPE_CHECKING:
     from ..logs._kept import AsyncLogReader
-    from ._profiles import Inspected
+    from ._inspected import Inspected
 
 
 class LogPage:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ..errors import UsageError
-from ..metrics import SessionVariables
 from ._archive import archive
 from ._http import Request, Response, answered
+from ._inspected import Inspected
+from ._machines import machine_named
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ..logs._kept import AsyncLogReader
     from ..machine._async import AsyncMachine
-    from ..profiling import Profile, ThreadDump
+    from ..profiling import Profile
 
 _MAX_SECONDS = 300.0
 # The flame graph is one file, whose script and style are in it.
@@ -24,23 +22,6 @@ _WHOLE_PAGE = {
     "style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
 }
-
-
-class Inspected(Protocol):
-    """A session, as far as one can look inside."""
-
-    @property
-    def machines(self) -> Sequence[AsyncMachine]: ...
-
-    def logs(self, machine: str | None, *, follow: bool) -> AsyncLogReader: ...
-
-    async def variables(self) -> SessionVariables: ...
-
-    async def profile(self, seconds: float) -> Profile: ...
-
-    async def heap(self, seconds: float) -> Profile: ...
-
-    async def threads(self) -> ThreadDump: ...
 
 
 class ProfilePages:
@@ -84,12 +65,7 @@ class ProfilePages:
 
     def _target(self, request: Request) -> Inspected | AsyncMachine:
         name = request.query.get("machine")
-        if name is None:
-            return self._session
-        by_name = {machine.name: machine for machine in self._session.machines}
-        if name not in by_name:
-            raise UsageError(f"no machine {name!r} runs; there is {', '.join(by_name) or 'none'}")
-        return by_name[name]
+        return self._session if name is None else machine_named(name, self._session)
 
 
 def _shown(profile: Profile, kind: str, name: str) -> Response:

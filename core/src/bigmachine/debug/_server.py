@@ -17,8 +17,10 @@ from ._address import host_and_port, host_in_url, is_loopback, why_not
 from ._board import StatusBoard
 from ._http import Handler as Route
 from ._http import Request, Response, serve_connection
+from ._inspected import Inspected
 from ._logs import LogPage
-from ._profiles import Inspected, ProfilePages
+from ._machines import MachinePage
+from ._profiles import ProfilePages
 from ._text import status_text
 
 logger = logging.getLogger("bigmachine.session")
@@ -92,6 +94,7 @@ class DebugServer:
             "/status.json": self._status_json,
             "/debug/bigmachine/status": self._status_text,
             "/debug/bigmachine/vars": self._vars,
+            "/debug/bigmachine/machine": MachinePage(session).info,
             "/debug/bigmachine/logs": LogPage(session).logs,
             "/debug/bigmachine/pprof/profile": profiles.profile,
             "/debug/bigmachine/pprof/heap": profiles.heap,

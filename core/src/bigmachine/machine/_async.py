@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any, Never, TypeVar, cast
 
 from outcome import Error, Value
 
-from .._values import DiskInfo, Instance, LoadInfo, MemoryInfo, Notice, State, Termination
+from .._values import (
+    DiskInfo,
+    Instance,
+    LoadInfo,
+    MachineInfo,
+    MemoryInfo,
+    Notice,
+    State,
+    Termination,
+)
 from ..errors import StopReason
 from ..logs._kept import AsyncLogReader
 from ..metrics import Variables
@@ -187,6 +196,10 @@ class AsyncMachine(Handle):
         interface whose methods are ``async def``; generators become async iterators.
         """
         return make_stub(interface, name, call=self.call, stream=self.stream)
+
+    async def info(self) -> MachineInfo:
+        """Return what it says about itself: its Python, its host, how to log in."""
+        return cast(MachineInfo, await self.call("Supervisor.info"))
 
     async def memory(self) -> MemoryInfo:
         """Measure its memory."""

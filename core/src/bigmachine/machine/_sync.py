@@ -14,6 +14,7 @@ from .._values import (
     Instance,
     LoadInfo,
     LogLine,
+    MachineInfo,
     MemoryInfo,
     Notice,
     State,
@@ -168,6 +169,10 @@ class Machine(Handle):
         interface whose methods are plain ``def``; generators become iterators.
         """
         return make_stub(interface, name, call=self.call, stream=self.stream)
+
+    def info(self) -> MachineInfo:
+        """Return what it says about itself: its Python, its host, how to log in."""
+        return self._run(self._machine.info)
 
     def memory(self) -> MemoryInfo:
         """Measure its memory."""

@@ -17,7 +17,7 @@ from ..progress._plain import write_line
 
 if TYPE_CHECKING:
     from ..debug._board import StatusBoard
-    from ..debug._profiles import Inspected
+    from ..debug._inspected import Inspected
 
 
 @contextlib.contextmanager

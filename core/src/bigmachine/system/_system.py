@@ -109,6 +109,9 @@ class System:
     is_billed: ClassVar[bool] = False
     """Whether machines cost money. If so, the conformance kit starts them only on request."""
 
+    login_user: str = ""
+    """On a machine that people may log in to by ssh: as whom. Set before ``main`` serves."""
+
     def __init__(self, options: Any = None) -> None:
         self.options = self.Options() if options is None else options
 

@@ -101,6 +101,7 @@ async def serve(
             breakpoints=breakpoints,
             # Not inherited by processes that services start: they are not machines.
             log=os.environ.pop("BIGMACHINE_LOG", ""),
+            login_user=system.login_user,
         )
         services.add("Supervisor", supervisor)
         listeners = await system.listen(address)

@@ -47,7 +47,7 @@ class Supervisor:
     metrics, and ``profile_processes`` is `Services.profile_processes`. ``notices`` are those of
     its provider, if the system has them, ``spans`` those of its traces, if it is traced, and
     ``breakpoints`` those of its process, if that is its own. ``log`` is the folder of the boot
-    program's log, if there is one.
+    program's log, if there is one, and ``login_user`` is `System.login_user`.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Supervisor:
         spans: SpanBuffer | None = None,
         breakpoints: Breakpoints | None = None,
         log: str = "",
+        login_user: str = "",
     ) -> None:
         self._installer = installer
         self._name = name
@@ -85,6 +86,7 @@ class Supervisor:
         self._spans = spans
         self._breakpoints = breakpoints
         self._log = log
+        self._login_user = login_user
         self._timeout = timeout
         self._asked_at = trio.current_time()  # by a keepalive
         self._ending = trio.Event()
@@ -114,6 +116,7 @@ class Supervisor:
             hostname=platform.node(),
             maxprocs=self._maxprocs,
             version=__version__,
+            login_user=self._login_user,
         )
 
     async def register(self, name: str, pickled: bytes) -> bool:

@@ -69,12 +69,13 @@ class GuestSetup:
             ssh_keys=read_public_keys((o.ssh_key,) if isinstance(o.ssh_key, str) else o.ssh_key),
         )
 
-    def apply(self, *, metadata_url: str = "") -> None:
+    def apply(self, *, metadata_url: str = "") -> str:
         """Authorize the keys, mount the disk, write the files, start the units.
 
-        ``metadata_url`` is the instance metadata service. Raises `GuestError`.
+        Returns whom the keys' holders log in as, "" if there are none. ``metadata_url`` is the
+        instance metadata service. Raises `GuestError`.
         """
-        deadline = time.monotonic() + _SECONDS
+        deadline, user = time.monotonic() + _SECONDS, ""
         if self.has_ssh:  # first: somebody may want to see why the rest fails
             user = self.allow_login()
             address = self.address(metadata_url) or "ADDRESS"
@@ -87,6 +88,7 @@ class GuestSetup:
             file.write()
         if self.units:
             start_units(self.units, deadline=deadline)
+        return user
 
     # -- what differs between clouds --------------------------------------------------
 
