@@ -50,7 +50,7 @@ def machines(session):
 # -- logs -----------------------------------------------------------------------------
 
 
-def test_logs_of_all_begin_with_a_name_and_those_of_one_do_not(machines, capsys):
+def test_logs_of_all_begin_with_a_name_and_those_of_one_do_not(machines, capsys, monkeypatch):
     def shown(*arguments: str) -> str:
         assert main(["logs", *arguments]) == 0
         return capsys.readouterr().out
@@ -60,6 +60,13 @@ def test_logs_of_all_begin_with_a_name_and_those_of_one_do_not(machines, capsys)
     assert shown("m1") == "I am m1 é\n"
     assert shown("-n", "1") in ("m0: I am m0 é\n", "m1: I am m1 é\n")
     assert shown("-n", "0") == ""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    assert shown("-n", "1", "-t").split("  ", 1)[1] in (
+        "\x1b[36mm0\x1b[0m: I am m0 é\n",
+        "\x1b[33mm1\x1b[0m: I am m1 é\n",
+    )
+    monkeypatch.setenv("NO_COLOR", "1")
     assert shown("-n", "9") == shown()
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}  I am m1 é\n", shown("m1", "-t"))
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 
 from ._running import ANSWER_SECONDS, add_session, chosen_session
 
-_READ_BYTES = 64 << 10
+_NAMED = re.compile(r"([-\d]+ [:.\d]+  )?([^:\s]+): (.*)", re.DOTALL)  # the time, the machine
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -45,10 +46,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the lines."""
     from http.client import IncompleteRead
 
+    from ..machine._streams import has_colors
+
     session = chosen_session(arguments.session)
     follow = 1 if arguments.follow else None
     # What is followed may be silent for hours.
     timeout = None if follow else ANSWER_SECONDS
+    is_colored = arguments.machine is None and has_colors(sys.stdout)
     with session.opened_page(
         "logs",
         machine=arguments.machine,
@@ -58,9 +62,20 @@ def run(arguments: argparse.Namespace) -> int:
         timeout=timeout,
     ) as response:
         try:
-            while data := response.read1(_READ_BYTES):
-                sys.stdout.write(data.decode(errors="backslashreplace"))
+            for data in response:
+                line = data.decode(errors="backslashreplace")
+                sys.stdout.write(_colored(line) if is_colored else line)
                 sys.stdout.flush()
         except IncompleteRead:  # the session has ended meanwhile
             pass
     return 0
+
+
+def _colored(line: str) -> str:
+    """Return a line whose machine has the color that it has on the driver's terminal."""
+    from ..machine._stderr_entries import prefix
+
+    named = _NAMED.fullmatch(line)
+    if named is None:
+        return line
+    return f"{named[1] or ''}{prefix(named[2], colors=True)}{named[3]}"
