@@ -66,8 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
                 line = data.decode(errors="backslashreplace")
                 sys.stdout.write(_colored(line) if is_colored else line)
                 sys.stdout.flush()
-        except IncompleteRead:  # the session has ended meanwhile
-            pass
+        except IncompleteRead:  # its driver was killed
+            print(f"bigmachine: session {session.name} has ended", file=sys.stderr)
     return 0
 
 

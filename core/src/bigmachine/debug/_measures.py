@@ -74,6 +74,7 @@ class Measures:
         self._watched_at = -math.inf
         self._looked = RepeatedEvent()
         self._answered = RepeatedEvent()
+        self._asked: set[str] = set()  # those whose answer is awaited
         self._is_started = False
 
     def start(self, nursery: trio.Nursery) -> None:
@@ -96,33 +97,33 @@ class Measures:
 
     async def run(self) -> None:
         """Ask all running machines again and again while somebody looks, until cancelled."""
-        while True:
-            while time.monotonic() - self._watched_at > _WATCHED_SECONDS:
-                self.answers.clear()  # rates over such a long time would tell little
-                await self._looked.wait()
-            await self._ask_all()
-            await trio.sleep(PERIOD)
-
-    async def _ask_all(self) -> None:
         limiter = trio.CapacityLimiter(_AT_ONCE)
-        machines = self._running()
-        self.answers = {name: one for name, one in self.answers.items() if name in machines}
         async with trio.open_nursery() as nursery:
-            for machine in machines.values():
-                nursery.start_soon(self._ask, machine, limiter)
+            while True:
+                while time.monotonic() - self._watched_at > _WATCHED_SECONDS:
+                    self.answers.clear()  # rates over such a long time would tell little
+                    await self._looked.wait()
+                    self.answers.clear()  # one may have come late
+                machines = self._running()
+                self.answers = {name: one for name, one in self.answers.items() if name in machines}
+                for name in machines.keys() - self._asked:  # one that hangs holds up no other
+                    self._asked.add(name)
+                    nursery.start_soon(self._ask, machines[name], limiter)
+                await trio.sleep(PERIOD)
 
     def _running(self) -> dict[str, AsyncMachine]:
         return {one.name: one for one in self._machines() if one.state == State.RUNNING}
 
     async def _ask(self, machine: AsyncMachine, limiter: trio.CapacityLimiter) -> None:
-        async with limiter:
-            with trio.move_on_after(_ANSWER_SECONDS):
-                try:
+        try:
+            async with limiter:
+                with trio.move_on_after(_ANSWER_SECONDS):
                     variables = await machine.variables()
-                except Exception as exc:  # it has stopped, or a service has broken its metrics
-                    logger.debug("%s has not said how it is: %r", machine.name, exc)
-                    return
-                before = self.answers.get(machine.name)
-                earlier = before.variables if before else None
-                self.answers[machine.name] = Measured(time.monotonic(), variables, earlier)
-                self._answered.set()
+                    before = self.answers.get(machine.name)
+                    earlier = before.variables if before else None
+                    self.answers[machine.name] = Measured(time.monotonic(), variables, earlier)
+                    self._answered.set()
+        except Exception as exc:  # it has stopped, or a service has broken its metrics
+            logger.debug("%s has not said how it is: %r", machine.name, exc)
+        finally:
+            self._asked.discard(machine.name)
