@@ -191,7 +191,11 @@ def test_dump_has_all_that_can_be_known_and_only_its_user_can_read_it(
     assert b"  m0  running" in found["status.txt"]
     assert json.loads(found["status.json"])["name"] == session.name
     assert "bigmachine_calls_begun" in found["variables.json"].decode()
-    assert "on 2 machines: m0 m1" in found["threads.txt"].decode()
+    short, full = (found[f"threads{kind}.txt"].decode() for kind in ("", "-full"))
+    assert "on 2 machines: m0 m1" in short
+    assert short.endswith("tasks run no code of yours; threads-full.txt shows them")
+    assert len(full) > len(short)
+    assert "_heap" not in full  # what the dump itself asks for is not yet there
     assert "bigmachine" in found["driver-threads.txt"].decode()
     assert "on 2 machines: m0 m1" in found["heap.txt"].decode()
     assert gzip.decompress(found["heap.pb.gz"])

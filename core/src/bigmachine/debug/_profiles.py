@@ -61,7 +61,8 @@ class ProfilePages:
 
     async def _threads(self, request: Request) -> Response:
         found = await self._target(request).threads()
-        return Response(200, f"{found.text(full=bool(request.query.get('full')))}\n".encode())
+        text = found.text(full=bool(request.query.get("full")), hint="full=1 in the address")
+        return Response(200, f"{text}\n".encode())
 
     def _target(self, request: Request) -> Inspected | AsyncMachine:
         name = request.query.get("machine")
