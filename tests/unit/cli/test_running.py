@@ -147,7 +147,7 @@ def test_profile_prints_hot_function_and_writes_files(machines, capsys, tmp_path
 
 @pytest.mark.long
 def test_profile_of_memory_of_one_machine_as_json(machines, capsys):
-    assert main(["profile", "--heap", "--machine", "m1", "--json"]) == 0
+    assert main(["profile", "--heap", "m1", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert (shown["type"], shown["unit"], shown["machines"]) == ("inuse_space", "bytes", ["m1"])
     assert max(row["cum"] for row in shown["functions"]) <= shown["total"]
@@ -156,7 +156,7 @@ def test_profile_of_memory_of_one_machine_as_json(machines, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["profile", "--machine", "m7"], "no machine 'm7' runs; there is m0, m1"),
+        (["profile", "m7"], "no machine 'm7' runs; there is m0, m1"),
         (["profile", "--seconds", "0"], "a profile takes some seconds: seconds=10"),
         (["profile", "--seconds", "1e9"], "seconds is a number up to 300, such as seconds=10"),
         (["profile", "--session", "other"], "no session 'other' runs on this computer"),
