@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import traceback
 
 import pytest
@@ -102,13 +103,41 @@ def test_extra_fields_do_not_hide_those_of_the_record():
     assert got.__dict__["text"] == "evil"
 
 
-def test_line_of_any_record_is_bounded():
-    huge = record("é" * 10_000_000, extra="x" * 10_000_000, exc_text="漢" * 10_000_000)
-    line = record_line(huge, MARK)
+@pytest.mark.parametrize("character", ["é", "🙂", "\udc80", "\n"])
+def test_line_of_any_record_is_bounded(character):
+    huge = character * 300_000
+    texts = {"exc_text": huge, "stack_info": huge, "job": huge}
+    names = dict.fromkeys(["name", "pathname", "funcName", "threadName", "processName"], huge)
+    line = record_line(record(huge, **texts, **names), MARK)
     assert len(line) < LINE_BYTES
     parsed = RecordLine.parse(line, "m0")
     assert parsed is not None
     assert parsed.message.endswith("characters more)")
+
+
+class Hostile(dict[str, int]):
+    def items(self):
+        raise RuntimeError("not for you")
+
+    def __str__(self):
+        raise RuntimeError("not for you either")
+
+
+@pytest.mark.parametrize(
+    "value", [Hostile(a=1), 10**6000, "x" * 100_000], ids=["hostile", "number", "long"]
+)
+def test_record_with_an_extra_that_can_not_travel_arrives_without_it(value):
+    sent = record("m", before=1, odd=value, processName=value)
+    vars(sent).update({("no", "name"): 1, "after": 2})
+    got = arrived(sent).to_record()
+    assert (got.getMessage(), got.__dict__["before"], got.__dict__["after"]) == ("m0: m", 1, 2)
+
+
+def test_record_with_an_extra_of_any_depth_arrives():
+    value: list[object] = []
+    for _ in range(sys.getrecursionlimit()):
+        value = [value]
+        assert arrived(record("m", odd=value)).message == "m"
 
 
 @pytest.mark.parametrize(

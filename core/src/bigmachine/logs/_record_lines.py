@@ -24,10 +24,11 @@ from typing import Any
 from .._values import LogLine
 from ..errors import RemoteError, sanitize, sanitize_line
 
-LINE_BYTES = 256 << 10
-"""No line of a record is longer."""
+LINE_BYTES = 640 << 10
+"""No line of a record is longer, whatever its characters are."""
 
-_TEXT_CHARACTERS = 32 << 10  # of a message, and of a traceback
+_TEXT_CHARACTERS = 32 << 10  # of a message, of a traceback, and of a stack
+_FIELD_CHARACTERS = 1 << 10  # of the name of a logger, a function, …
 _EXTRA_CHARACTERS = 16 << 10  # of all that ``extra=`` adds, as JSON
 _NEWLINE = "\x1bE"
 _END = b"\x1b\\"
@@ -55,12 +56,7 @@ def record_line(record: logging.LogRecord, mark: str) -> bytes:
     texts = [_limited(text) for text in (record.getMessage(), exc_text, record.stack_info or "")]
     fields = {name: _plain(getattr(record, name, None)) for name in _SENT}
     fields["lengths"] = [len(text) for text in texts]
-    extra = {
-        name: value
-        for name, value in vars(record).items()
-        if name not in _STANDARD and _is_plain(value)
-    }
-    if extra and len(json.dumps(extra)) <= _EXTRA_CHARACTERS:
+    if extra := _extra(record):
         fields["extra"] = extra
     head = begin_of_record(mark) + json.dumps(fields, separators=(",", ":")).encode("ascii")
     text = "\n".join(filter(None, texts)).replace("\n", _NEWLINE)
@@ -152,22 +148,39 @@ class RecordLine:
 
 
 def _limited(text: str) -> str:
-    more = len(text) - _TEXT_CHARACTERS
-    if more > 0:
-        text = f"{text[:-more]}… ({more:,} characters more)"
-    text = text.encode(errors="backslashreplace").decode()  # as it will arrive
+    more = max(0, len(text) - _TEXT_CHARACTERS)
+    text = text[:_TEXT_CHARACTERS].encode(errors="backslashreplace").decode()  # as it will arrive
+    more += max(0, len(text) - _TEXT_CHARACTERS)
+    if more:
+        text = f"{text[:_TEXT_CHARACTERS]}… ({more:,} characters more)"
     return text.replace("\r\n", "\n").replace(_NEWLINE, "\n")
 
 
+def _extra(record: logging.LogRecord) -> dict[str, object]:
+    """Return what ``extra=`` has added: of that, what JSON can hold and there is room for."""
+    extra, room = {}, _EXTRA_CHARACTERS
+    for name, value in vars(record).items():
+        if name not in _STANDARD and isinstance(name, str):
+            characters = _json_characters([[name, value]])  # as deep as it will be
+            if characters is not None and characters <= room:
+                extra[name] = value
+                room -= characters
+    return extra
+
+
 def _plain(value: object) -> object:
-    return value if _is_plain(value) else str(value)
-
-
-def _is_plain(value: object) -> bool:
-    if value is None or isinstance(value, str | bool | int | float):
-        return True
+    is_number = type(value) is float or (type(value) is int and value.bit_length() < 1000)
+    if value is None or is_number:
+        return value
     try:
-        json.dumps(value)
-    except (TypeError, ValueError, RecursionError):
-        return False
-    return True
+        return str(value)[:_FIELD_CHARACTERS]
+    except Exception:
+        return None
+
+
+def _json_characters(value: object) -> int | None:
+    """Return how long a value is as JSON; None if it can't be."""
+    try:
+        return len(json.dumps(value))
+    except Exception:  # whatever a class of the user's raises; a number of 5,000 digits; a cycle
+        return None

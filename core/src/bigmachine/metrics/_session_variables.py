@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._values import show_in_notebook
+from ._metric import Metric
 from ._openmetrics import openmetrics
-from ._variables import VERSION, Metric, Variables, merge
+from ._variables import VERSION, Variables, merge
 
 
 @dataclass(frozen=True, repr=False)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from .._values import size_text
-
-if TYPE_CHECKING:
-    from ._variables import Metric
+from ._metric import Metric
 
 
 def metrics_text(metrics: Mapping[str, Metric]) -> str:
