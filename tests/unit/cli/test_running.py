@@ -27,6 +27,15 @@ class Worker:
     def say(self, text: str) -> None:
         print(text, flush=True)
 
+    def setup(self, session: bm.PeerSession) -> None:
+        self._may_go_on = threading.Event()
+
+    def wait(self) -> None:
+        self._may_go_on.wait()
+
+    async def go_on(self) -> None:
+        self._may_go_on.set()
+
     def burn(self, seconds: float) -> None:
         end = time.thread_time() + seconds
         while time.thread_time() < end:
@@ -138,7 +147,7 @@ def test_profile_prints_hot_function_and_writes_files(machines, capsys, tmp_path
 
 @pytest.mark.long
 def test_profile_of_memory_of_one_machine_as_json(machines, capsys):
-    assert main(["profile", "--heap", "--machine", "m1", "--json"]) == 0
+    assert main(["profile", "--heap", "m1", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert (shown["type"], shown["unit"], shown["machines"]) == ("inuse_space", "bytes", ["m1"])
     assert max(row["cum"] for row in shown["functions"]) <= shown["total"]
@@ -147,10 +156,11 @@ def test_profile_of_memory_of_one_machine_as_json(machines, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["profile", "--machine", "m7"], "no machine 'm7' runs; there is m0, m1"),
+        (["profile", "m7"], "no machine 'm7' runs; there is m0, m1"),
         (["profile", "--seconds", "0"], "a profile takes some seconds: seconds=10"),
         (["profile", "--seconds", "1e9"], "seconds is a number up to 300, such as seconds=10"),
         (["profile", "--session", "other"], "no session 'other' runs on this computer"),
+        (["threads", "m7"], "no machine 'm7' runs; there is m0, m1"),
         (["logs", "-n", "-1"], "lines is a whole number, such as lines=20, not '-1'"),
         (["logs", "m7"], "nothing is kept of a machine 'm7'; there is m0, m1"),
     ],
@@ -166,6 +176,23 @@ def test_seconds_that_are_no_number_are_a_usage_error(capsys):
     with pytest.raises(SystemExit):
         main(["profile", "--seconds", "ten"])
     assert "--seconds: a number of seconds, such as 10, not 'ten'" in capsys.readouterr().err
+
+
+def test_threads_show_where_code_of_the_user_is(machines, capsys):
+    futures = [machine.submit("Worker.wait") for machine in machines]
+
+    def shown(*arguments: str) -> str:
+        assert main(["threads", *arguments]) == 0
+        return capsys.readouterr().out
+
+    until(lambda: shown().count("2 threads wait in Worker.wait: m0 ") == 1)
+    assert "in Worker.wait\n" in shown("m1")
+    assert "m0" not in shown("m1")
+    assert shown().endswith(" run no code of yours; --full shows them\n")
+    assert "_serve" in shown("--full")
+    for machine, future in zip(machines, futures, strict=True):
+        machine.call("Worker.go_on")
+        future.result()
 
 
 # -- dumps ----------------------------------------------------------------------------
@@ -191,7 +218,11 @@ def test_dump_has_all_that_can_be_known_and_only_its_user_can_read_it(
     assert b"  m0  running" in found["status.txt"]
     assert json.loads(found["status.json"])["name"] == session.name
     assert "bigmachine_calls_begun" in found["variables.json"].decode()
-    assert "on 2 machines: m0 m1" in found["threads.txt"].decode()
+    short, full = (found[f"threads{kind}.txt"].decode() for kind in ("", "-full"))
+    assert "on 2 machines: m0 m1" in short
+    assert short.endswith("tasks run no code of yours; threads-full.txt shows them")
+    assert len(full) > len(short)
+    assert "_heap" not in full  # what the dump itself asks for is not yet there
     assert "bigmachine" in found["driver-threads.txt"].decode()
     assert "on 2 machines: m0 m1" in found["heap.txt"].decode()
     assert gzip.decompress(found["heap.pb.gz"])

@@ -283,6 +283,7 @@ def test_threads_are_those_of_all_machines_or_of_one(session, get):
     assert "2 machines" not in get(f"{PPROF}threads?machine=m0").text.partition("\n")[0]
     short, full = (get(f"{PPROF}threads{query}").text for query in ("", "?full=1"))
     assert len(full) > len(short)
+    assert short.endswith("full=1 in the address shows them\n")
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from . import (
     _run,
     _ssh,
     _systems,
+    _threads,
     _top,
 )
 from ._arguments import add_options as add_options
@@ -46,6 +47,7 @@ _COMMANDS = (
     _top,
     _logs,
     _profile,
+    _threads,
     _dump,
     _ssh,
     _reap,
@@ -67,6 +69,7 @@ examples:
   bigmachine logs              print the output of a session's machines
   bigmachine ssh m0            log in to a machine of a session
   bigmachine profile           show where the time of a running session goes
+  bigmachine threads           show what machines do now, or wait for
   bigmachine dump              write all that a session shows to a file
   bigmachine reap              free what dead drivers have left
   bigmachine conformance NAME  prove that a backend keeps its contract

@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ._files import write_private
 
     session = chosen_session(arguments.session)
-    data = session.read("dump", timeout=2 * PART_SECONDS)
+    data = session.read("dump", timeout=3 * PART_SECONDS)
     if arguments.output:
         write_private(arguments.output, data)
     path = arguments.output or write_dump(data, "", session.name)

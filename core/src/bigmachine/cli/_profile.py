@@ -23,7 +23,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     add_session(parser)
     argument = parser.add_argument
-    argument("--machine", metavar="NAME", help="only this machine, such as m0 (default: all)")
+    argument(
+        "machine", nargs="?", metavar="MACHINE", help="only this one, such as m0 (default: all)"
+    )
     argument(
         "--seconds",
         type=_seconds,

@@ -46,11 +46,11 @@ async def dump(board: StatusBoard, session: Inspected) -> bytes:
             reason = str(error) or f"no answer within {PART_SECONDS:g} s"
             files[f"{name}.txt"] = f"not available: {type(error).__name__}: {reason}\n"
 
+    await add("threads", lambda: _threads(session))  # before machines do what this asks of them
     async with trio.open_nursery() as nursery:
         for name, part in {
             "status": lambda: _status(board),
             "variables": lambda: _variables(session),
-            "threads": lambda: _threads(session),
             "driver-threads": _driver_threads,
             "heap": lambda: _heap(session),
             "logs": lambda: _logs(session),
@@ -101,7 +101,11 @@ async def _variables(session: Inspected) -> dict[str, bytes | str]:
 
 
 async def _threads(session: Inspected) -> dict[str, bytes | str]:
-    return {"threads.txt": (await session.threads()).text(full=True)}
+    dump = await session.threads()
+    return {
+        "threads.txt": dump.text(hint="threads-full.txt"),
+        "threads-full.txt": dump.text(full=True),
+    }
 
 
 async def _driver_threads() -> dict[str, bytes | str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from ..errors import UsageError
+from ..errors import UsageError, sanitize_line
 from ._archive import archive
 from ._http import Request, Response, answered
 from ._inspected import Inspected
@@ -61,7 +61,9 @@ class ProfilePages:
 
     async def _threads(self, request: Request) -> Response:
         found = await self._target(request).threads()
-        return Response(200, f"{found.text(full=bool(request.query.get('full')))}\n".encode())
+        hint = sanitize_line(request.query.get("hint", "full=1 in the address"))
+        text = found.text(full=bool(request.query.get("full")), hint=hint)
+        return Response(200, f"{text}\n".encode())
 
     def _target(self, request: Request) -> Inspected | AsyncMachine:
         name = request.query.get("machine")

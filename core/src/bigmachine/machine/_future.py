@@ -14,7 +14,7 @@ from outcome import Error, Outcome, Value
 
 from ..errors import BigmachineError, UsageError
 from ..rpc import Connection, PickledCall, loaded
-from ..services._tracebacks import shorten_traceback
+from ..services._tracebacks import short_traceback, shorten_traceback
 from ._calls import Calls
 from ._observed_call import ObservedCall
 from ._yielding_future import YieldingFuture
@@ -189,6 +189,7 @@ class CallFuture(LoopFuture[Any]):
             )
         return f"<Future of {self._method} on {self._calls.machine}, {state}>"
 
+    @short_traceback
     def result(self, timeout: float | None = None) -> Any:
         """Return what the method returned, or raise what it raised."""
         return loaded(super().result(timeout))

@@ -62,11 +62,11 @@ class ThreadDump:
         """Return `text`."""
         return self.text()
 
-    def text(self, *, full: bool = False) -> str:
+    def text(self, *, full: bool = False, hint: str = "text(full=True)") -> str:
         """Return it for people: what runs first, then methods that wait, then all else.
 
         Only the user's code is shown, and what it has called; with ``full``, each frame of each
-        stack.
+        stack. ``hint`` is where the reader finds those that are not shown.
         """
         groups: dict[tuple[object, ...], list[ThreadStack]] = {}
         shown = [stack for stack in self.stacks if full or _is_users(stack)]
@@ -81,7 +81,7 @@ class ThreadDump:
         parts += [f"{_heading(group)}\n{_body(group[0], full=full)}".strip() for group in ordered]
         if len(shown) < len(self.stacks):
             others = [stack for stack in self.stacks if not _is_users(stack)]
-            parts.append(f"{_kinds(others)} run no code of yours; text(full=True) shows them")
+            parts.append(f"{_kinds(others)} run no code of yours; {hint} shows them")
         parts += [sanitize_line(f"not in it: {m}: {why}") for m, why in self.failures.items()]
         return "\n\n".join(parts)
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 from ..errors import UsageError
 from ._handle import Handle
 from ._names import check_service_name, method_names
+from ._tracebacks import short_traceback
 
 T = TypeVar("T")
 
@@ -52,6 +53,7 @@ class _Stub(Handle):
         is_stream = _is_generator(getattr(self._interface, name))
         send = self._stream if is_stream else self._call
 
+        @short_traceback
         def method(*args: Any, **kwargs: Any) -> Any:
             return send(f"{self._name}.{name}", *args, **kwargs)
 
