@@ -36,6 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     from http.client import IncompleteRead
 
     session = chosen_session(arguments.session)
+    session.check_answers()
     follow = 1 if arguments.follow else None
     # What is followed may be silent for hours.
     timeout = None if follow else ANSWER_SECONDS
