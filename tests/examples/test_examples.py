@@ -288,6 +288,7 @@ def test_wordcount_agrees_with_direct_count(run, tmp_path, machines):
     assert done.stdout.splitlines()[-1].strip() == last
 
 
+@pytest.mark.long
 def test_wordcount_without_arguments_counts_repository(run):
     done = run(sys.executable, "-m", "examples.wordcount")
     assert done.returncode == 0, done.stderr
@@ -331,7 +332,14 @@ def test_bigoom_does_not_fill_this_computer_unasked(run):
     assert "would fill this computer's memory" in done.stderr
 
 
-@pytest.mark.parametrize(("machines", "length"), [(4, 100_001), (1, 5)])
+@pytest.mark.parametrize(
+    ("machines", "length"),
+    [
+        (3, 7),
+        pytest.param(1, 5, marks=pytest.mark.long),
+        pytest.param(4, 100_001, marks=pytest.mark.long),
+    ],
+)
 def test_ring_gives_every_machine_the_drivers_sum(run, machines, length):
     done = run(sys.executable, EXAMPLES / "ring.py", "--machines", machines, "--length", length)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -7,6 +7,7 @@ import enum
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from .errors import StopReason, UsageError, sanitize_line
 
@@ -354,3 +355,12 @@ def duration_text(seconds: float) -> str:
         return f"{minutes} min"
     hours = minutes // 60
     return f"{hours} h {minutes % 60} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def show_in_notebook(value: object, printer: Any, cycle: bool) -> None:  # Any: IPython's printer
+    """Show a value as ``print`` does, if it is what a notebook's cell ends with.
+
+    IPython looks for it as ``_repr_pretty_``, in the class itself.
+    """
+    is_part = cycle or printer.indentation  # of a list, say
+    printer.text(repr(value) if is_part else str(value))

@@ -291,7 +291,9 @@ def test_post_mortem_shows_frames_of_failed_call(machine):
         with pytest.raises(bm.NotSupportedError):
             machine.call("Supervisor.tail", 0)  # none of its frames are the user's: not kept
         debugging = post_mortem(first.value)
-        assert "-> return 1 / n" in person.answer(PROMPT, "up")
+        begin = person.answer(PROMPT, "up")
+        assert f"m0: Shop.divide raised ZeroDivisionError on {machine.name}" in begin
+        assert "-> return 1 / n" in begin
         assert "-> share = self._share(n)" in person.answer(PROMPT, "p n")
         assert person.answer(PROMPT, "q") == "0\n"
         debugging.join()
@@ -419,3 +421,16 @@ def test_debugger_waits_while_pdb_of_the_driver_asks(tmp_path):
     terminal.sendline("c")
     terminal.expect_exact("total: 3")
     terminal.expect(pexpect.EOF)
+
+
+@pytest.mark.long
+def test_sessions_of_one_process_have_the_terminal_in_turn():
+    with bm.Session("local") as one, bm.Session("local") as other, typist() as person:
+        machines = [session.start(1, services={"Shop": Shop()})[0] for session in (one, other)]
+        calls = [machine.submit("Shop.total", [1]) for machine in machines]
+        person.answer(PROMPT, "import time; time.sleep(1)")  # for the other one to get in between
+        for _ in range(3):
+            assert "stopped" not in person.answer(PROMPT, "p 1")
+        person.answer(PROMPT, "c")
+        assert "stopped" in person.answer(PROMPT, "c")
+        assert [call.result() for call in calls] == [1, 1]

@@ -189,8 +189,9 @@ def test_logs_are_followed_until_the_machine_ends_and_kept_afterwards(session):
         machine.call("Logger.kill_itself", "two", lines=3000)
     thread.join(60)
     lines = ["INFO test.logs: one", *(f"line {i}" for i in range(3000)), "ERROR test.logs: two"]
-    assert followed == [f"{name}: {line}" for line in lines]
     killed = f"{name} stopped: killed by signal 9 (SIGKILL)"
+    end = "WARNING bigmachine.machine: stopped: killed by signal 9 (SIGKILL)"
+    assert followed == [f"{name}: {line}" for line in [*lines, end]]
     last = "\n".join(lines)
     quoted = "\n  ".join([f"The last lines of {name}:", *lines[-20:]])
     assert str(caught.value) == f"Logger.kill_itself was cut off: {killed}\n{quoted}"
@@ -218,17 +219,20 @@ def test_logs_are_served_over_http_and_can_be_read_when_the_session_is_shut_down
             assert next(lines) == "m1: there"
             with pytest.raises(bm.MachineStopped):
                 first.call("Logger.kill_itself", "goodbye")
-            assert [*lines_of_one] == ["ERROR test.logs: goodbye"]
+            end = "WARNING bigmachine.machine: stopped: killed by signal 9 (SIGKILL)"
+            assert [*lines_of_one] == ["ERROR test.logs: goodbye", end]
             assert next(lines) == "m0: ERROR test.logs: goodbye"
+            assert next(lines) == f"m0: {end}"
             second.shutdown()
             assert [*lines] == []
         kept = http.get(f"{url}?machine=m0")
-        assert kept.text == "ERROR test.logs: goodbye\n"
+        assert kept.text == f"ERROR test.logs: goodbye\n{end}\n"
+        assert http.get(f"{url}?machine=m0&lines=1").text == f"{end}\n"
         assert kept.headers["content-type"] == "text/plain; charset=utf-8"
         unknown = http.get(f"{url}?machine=m7")
         assert unknown.status_code == 400
         assert unknown.text == "nothing is kept of a machine 'm7'; there is m0, m1\n"
-    assert [line.text for line in session.logs("m0")] == ["goodbye"]
+    assert [line.logger for line in session.logs("m0")] == ["test.logs", "bigmachine.machine"]
     assert [*first.logs()] == [*session.logs("m0")]
 
 

@@ -132,3 +132,36 @@ def test_progress_characters_and_warnings_of_machine_are_shown_after_its_name(mo
     ]
     assert sum("UserWarning: careful" in line for line in lines) == 1
     assert lines[-1] == "m0: a warning"
+
+
+TESTS = """
+import pytest, bigmachine as bm
+
+class Printer:
+    def run(self, text):
+        for _ in range(50):
+            print(text)
+
+@pytest.fixture(scope="module")
+def machine():
+    with bm.Session("local") as session:
+        yield session.start(1, services={"Printer": Printer()})[0]
+
+def test_one(machine):
+    machine.call("Printer.run", "first")
+    raise ValueError
+
+def test_two(machine):
+    machine.call("Printer.run", "second")
+    raise ValueError
+"""
+
+
+@pytest.mark.long
+def test_pytest_shows_what_machines_print_with_the_test_that_called(tmp_path):
+    (tmp_path / "test_machines.py").write_text(TESTS)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", tmp_path]
+    done = subprocess.run([*command, tmp_path], capture_output=True, text=True, check=False)
+    _, one, two = done.stdout.split(" Captured stderr call ")
+    assert (one.count("m0: first\n"), two.count("m0: second\n")) == (50, 50)
+    assert "m0: " not in done.stderr

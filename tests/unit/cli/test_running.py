@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -17,6 +18,7 @@ import pytest
 
 import bigmachine as bm
 from bigmachine.cli import main
+from bigmachine.cli._running import chosen_session
 from bigmachine.testing import InProcessSystem
 from tests.support.waiting import until
 
@@ -48,7 +50,7 @@ def machines(session):
 # -- logs -----------------------------------------------------------------------------
 
 
-def test_logs_of_all_begin_with_a_name_and_those_of_one_do_not(machines, capsys):
+def test_logs_of_all_begin_with_a_name_and_those_of_one_do_not(machines, capsys, monkeypatch):
     def shown(*arguments: str) -> str:
         assert main(["logs", *arguments]) == 0
         return capsys.readouterr().out
@@ -56,6 +58,26 @@ def test_logs_of_all_begin_with_a_name_and_those_of_one_do_not(machines, capsys)
     until(lambda: shown().count("I am m") == 2)
     assert sorted(shown().splitlines()) == ["m0: I am m0 é", "m1: I am m1 é"]
     assert shown("m1") == "I am m1 é\n"
+    assert shown("-n", "1") in ("m0: I am m0 é\n", "m1: I am m1 é\n")
+    assert shown("-n", "0") == ""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    assert shown("-n", "1", "-t").split("  ", 1)[1] in (
+        "\x1b[36mm0\x1b[0m: I am m0 é\n",
+        "\x1b[33mm1\x1b[0m: I am m1 é\n",
+    )
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert shown("-n", "9") == shown()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}  I am m1 é\n", shown("m1", "-t"))
+
+
+def test_process_of_each_local_machine_is_shown(session, machines, capsys):
+    [m0, _] = (machine.instance for machine in machines)
+    assert m0.id == str(machines[0].info().pid)
+    assert main(["ps", "local"]) == 0
+    assert f"  m0  {m0.id}  {m0.address}  running\n" in capsys.readouterr().out
+    status = chosen_session(session.name).read("status").decode()
+    assert f"  m0  running   {m0.address}  id {m0.id}  " in status
 
 
 # -- ssh ------------------------------------------------------------------------------
@@ -98,11 +120,13 @@ def test_ssh_to_machine_without_login_says_why(machines, machine, why, capsys):
 def test_profile_prints_hot_function_and_writes_files(machines, capsys, tmp_path):
     pprof, flame = tmp_path / "cpu.pb.gz", tmp_path / "cpu.html"
     futures = [machine.submit("Worker.burn", 0.2) for machine in machines]
-    arguments = ["profile", "--seconds", "0.3", "-o", str(pprof), "--flame", str(flame)]
+    arguments = ["profile", "--lines", "--seconds", "0.3"]
+    arguments += ["-o", str(pprof), "--flame", str(flame)]
     assert main(arguments) == 0
     out = capsys.readouterr().out
     assert out.startswith("cpu: ")
     assert "on 2 machines: m0 m1" in out
+    assert "cum%  line\n" in out
     assert "Worker.burn" in out
     assert out.endswith(f"written: {pprof}\nwritten: {flame}\n")
     assert b"Worker.burn" in gzip.decompress(pprof.read_bytes())
@@ -127,6 +151,7 @@ def test_profile_of_memory_of_one_machine_as_json(machines, capsys):
         (["profile", "--seconds", "0"], "a profile takes some seconds: seconds=10"),
         (["profile", "--seconds", "1e9"], "seconds is a number up to 300, such as seconds=10"),
         (["profile", "--session", "other"], "no session 'other' runs on this computer"),
+        (["logs", "-n", "-1"], "lines is a whole number, such as lines=20, not '-1'"),
         (["logs", "m7"], "nothing is kept of a machine 'm7'; there is m0, m1"),
     ],
 )

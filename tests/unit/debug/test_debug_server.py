@@ -20,6 +20,7 @@ from prometheus_client.openmetrics import parser
 import bigmachine as bm
 from bigmachine.debug._board import STOPPED_KEPT, StatusBoard
 from bigmachine.debug._http import Request, Response, serve_connection
+from bigmachine.debug._measures import PERIOD, Measures
 from bigmachine.debug._server import MAX_CONNECTIONS
 from bigmachine.profiling._sampler import Sampler
 from bigmachine.testing import InProcessSystem
@@ -179,8 +180,43 @@ def test_metrics_are_what_prometheus_reads(get):
     assert {sample.labels["machine"] for sample in samples} == {"m0", "m1"}
 
 
+def test_browser_shows_metrics_and_does_not_save_them(url):
+    browser = httpx.get(f"{url}metrics", headers={"Accept": "text/html,*/*;q=0.8"})
+    assert browser.headers["content-type"].startswith("text/plain")
+    assert "bigmachine_up" in browser.text
+    both = httpx.get(f"{url}metrics", headers={"Accept": "application/openmetrics-text,text/html"})
+    assert both.headers["content-type"].startswith("application/openmetrics-text")
+
+
+def test_who_looks_once_sees_how_machines_are():
+    with bm.Session(InProcessSystem()) as session:
+        session.start(2, services={"Echo": Echo()})
+        url = session.serve_debug(ANYWHERE)
+        assert httpx.get(f"{url}debug/bigmachine/status").text.count("memory") == 2
+
+
+def test_machine_that_hangs_does_not_hold_up_the_others():
+    async def test() -> float:
+        system = InProcessSystem()
+        async with bm.AsyncSession(system, debug=False) as session, trio.open_nursery() as nursery:
+            hangs, works = machines = await session.start(2, services={"Echo": Echo()})
+            measures = Measures(lambda: machines)
+            system.partition(hangs)
+            began = trio.current_time()
+            measures.start(nursery)
+            measures.look()
+            while (found := measures.answers.get(works.name)) is None or found.earlier is None:
+                await trio.sleep(0.1)
+            assert hangs.name not in measures.answers
+            nursery.cancel_scope.cancel()
+            system.heal(hangs)
+            return trio.current_time() - began
+
+    clock = trio.testing.MockClock(autojump_threshold=0.02)
+    assert trio.run(test, clock=clock) < PERIOD * 2  # it was asked twice
+
+
 def test_status_text_is_for_people_and_for_grep(session, get):
-    until(lambda: get("/debug/bigmachine/status").text.count("memory") == 2)
     first, *lines = get("/debug/bigmachine/status").text.splitlines()
     assert first.startswith(f"session {session.name} on ")
     assert lines[0] == "machines: 2 running, 1 stopped"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 
 import pytest
 
@@ -57,6 +58,23 @@ def test_traceback_and_stack_arrive_as_text():
     assert line.stack_info == sent.stack_info
     shown = logging.Formatter("%(message)s").format(line.to_record())
     assert shown == f"m0: failed\nbadly\n{line.exc_text}\n{line.stack_info}"
+
+
+def test_handlers_that_look_at_the_exception_find_its_traceback():
+    sent = record("failed", exc_text="Traceback (most recent call last):\nValueError: two\nlines")
+    exc_info = arrived(sent).to_record().exc_info
+    assert exc_info
+    shown = "".join(traceback.format_exception(*exc_info))  # as loguru and structlog do
+    assert "logged on m0" in shown
+    assert "  ValueError: two\n  lines" in shown
+    assert arrived(record("failed")).to_record().exc_info is None
+
+
+def test_record_of_old_python_has_no_task_name():
+    # Formats of JSON would show it as null.
+    assert ("taskName" in vars(arrived(record()).to_record())) == (
+        "taskName" in vars(logging.makeLogRecord({}))
+    )
 
 
 @pytest.mark.parametrize(

@@ -467,3 +467,20 @@ def test_slow_stderr_slows_machine_only_for_a_moment(monkeypatch):
         while is_alive(writer):
             with contextlib.suppress(BlockingIOError):
                 os.read(pipe, 1 << 16)
+
+
+def test_catching_up_waits_for_lines_that_are_still_read():
+    async def read(writer: StderrWriter) -> None:
+        for number in range(200):  # as from a pipe, not all in one round of the loop
+            for _ in range(4):
+                await trio.lowlevel.checkpoint()
+            put(writer, f"line {number}")
+
+    async def main(writer: StderrWriter) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read, writer)
+            await writer.catch_up(within=60)
+            assert "line 199\n" in stderr.getvalue()
+
+    with contextlib.redirect_stderr(io.StringIO()) as stderr, opened() as writer:
+        trio.run(main, writer)

@@ -210,3 +210,24 @@ def test_text_with_negative_values_is_read_by_prometheus():
     size = families["size_bytes"]
     assert {s.name for s in size.samples} == {"size_bytes_bucket"}  # without a sum that may fall
     assert [s.value for s in size.samples if s.labels["le"] == "+Inf"] == [2]
+
+
+def test_printed_metrics_are_a_table_for_people():
+    two = [machine("1", rows=1200, queue=1, sizes=[2048]), machine("2", rows=7, queue=1.5)]
+    values = SessionVariables({"m0": two[0], "m1": two[1]}, driver=Variables({}), missing={})
+    first, *lines = str(values).splitlines()
+    assert first == "2 machines"
+    table = {name: (kind, text) for name, kind, text in (line.split(maxsplit=2) for line in lines)}
+    assert table["rows"] == ("counter", "1,207")
+    assert table["queue"] == ("gauge", "2.5, each 1 to 1.5")
+    assert table["size"] == ("histogram", "1 value, median 2.0 KiB, largest 2.0 KiB")
+    assert table["bigmachine_memory_total_bytes"] == ("gauge", "100 B")
+    assert repr(values).startswith("<SessionVariables of 2 machines: rows, ")
+    assert "no value" in str(machine("1"))
+
+
+def test_notebook_shows_what_print_shows():
+    pretty = pytest.importorskip("IPython.lib.pretty").pretty
+    values = machine("1", rows=5)
+    assert pretty(values) == str(values)
+    assert pretty([values]) == f"[{values!r}]"

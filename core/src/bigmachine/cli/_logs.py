@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 
 from ._running import ANSWER_SECONDS, add_session, chosen_session
 
-_READ_BYTES = 64 << 10
+_NAMED = re.compile(r"([-\d]+ [:.\d]+  )?([^:\s]+): (.*)", re.DOTALL)  # the time, the machine
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -16,7 +17,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "logs",
         help=text,
-        description=f"{text.capitalize()}: the last 64 kB of each, also of those that have ended.",
+        description=f"{text.capitalize()}: the last 64 KiB of each, also of those that have ended.",
     )
     parser.add_argument(
         "machine",
@@ -27,6 +28,16 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "-f", "--follow", action="store_true", help="go on with what comes, until they have ended"
     )
+    parser.add_argument(
+        "-n",
+        "--lines",
+        type=int,
+        metavar="N",
+        help="only the last N of those that are kept (default: all of them)",
+    )
+    parser.add_argument(
+        "-t", "--timestamps", action="store_true", help="begin each line with its date and time"
+    )
     add_session(parser)
     parser.set_defaults(run=run)
 
@@ -35,18 +46,37 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the lines."""
     from http.client import IncompleteRead
 
+    from ..machine._streams import has_colors
+
     session = chosen_session(arguments.session)
     session.check_answers()
     follow = 1 if arguments.follow else None
     # What is followed may be silent for hours.
     timeout = None if follow else ANSWER_SECONDS
+    is_colored = arguments.machine is None and has_colors(sys.stdout)
     with session.opened_page(
-        "logs", machine=arguments.machine, follow=follow, timeout=timeout
+        "logs",
+        machine=arguments.machine,
+        follow=follow,
+        lines=arguments.lines,
+        times=1 if arguments.timestamps else None,
+        timeout=timeout,
     ) as response:
         try:
-            while data := response.read1(_READ_BYTES):
-                sys.stdout.write(data.decode(errors="backslashreplace"))
+            for data in response:
+                line = data.decode(errors="backslashreplace")
+                sys.stdout.write(_colored(line) if is_colored else line)
                 sys.stdout.flush()
-        except IncompleteRead:  # the session has ended meanwhile
-            pass
+        except IncompleteRead:  # its driver was killed
+            print(f"bigmachine: session {session.name} has ended", file=sys.stderr)
     return 0
+
+
+def _colored(line: str) -> str:
+    """Return a line whose machine has the color that it has on the driver's terminal."""
+    from ..machine._stderr_entries import prefix
+
+    named = _NAMED.fullmatch(line)
+    if named is None:
+        return line
+    return f"{named[1] or ''}{prefix(named[2], colors=True)}{named[3]}"

@@ -19,7 +19,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "profile",
         help=text,
         description="Show where the CPU time or memory of a running session's machines goes, "
-        "function by function.",
+        "function by function, or line by line.",
     )
     add_session(parser)
     argument = parser.add_argument
@@ -30,10 +30,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="N",
         help="how long (default: 10); with --heap, show what is allocated meanwhile and kept",
     )
+    argument("--lines", action="store_true", help="show lines of code in place of functions")
     argument("--heap", action="store_true", help="show memory in place of CPU time")
     argument("-o", "--output", metavar="FILE", help="write pprof's format, such as cpu.pb.gz")
     argument("--flame", metavar="FILE", help="write a flame graph, such as cpu.html")
-    argument("--json", action="store_true", help="print all functions as JSON, for programs")
+    argument(
+        "--json", action="store_true", help="print all functions or lines as JSON, for programs"
+    )
     parser.set_defaults(run=run)
 
 
@@ -52,7 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
         timeout=seconds + ANSWER_SECONDS + _MARGIN_SECONDS + 60.0 * arguments.heap,
     )
     files = _unpacked(data)
-    print(files["top.json" if arguments.json else "top.txt"].decode().rstrip("\n"))
+    table = "top-lines" if arguments.lines else "top"
+    print(files[f"{table}.json" if arguments.json else f"{table}.txt"].decode().rstrip("\n"))
     for path, name in ((arguments.output, "profile.pb.gz"), (arguments.flame, "flame-graph.html")):
         if path is not None:
             write_private(path, files[name])

@@ -45,6 +45,7 @@ def _found(status: Mapping[str, Any]) -> FoundSession:
         resources=tuple(
             Instance(
                 name=f"{machine['name']}.{status['name']}",
+                id=machine["id"],
                 address=machine["addr"],
                 zone=machine["zone"],
                 cost_per_hour=machine["cost_per_hour"],

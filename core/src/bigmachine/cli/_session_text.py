@@ -80,6 +80,6 @@ def _row(resource: Instance) -> tuple[str, ...]:
         label(resource),
         resource.id or resource.address,
         instance_kind(resource),
-        resource.zone,
+        resource.zone or (resource.address if resource.id else ""),
         resource.details.get("state", ""),
     )

@@ -122,6 +122,7 @@ class StatusBoard:
         return MachineStatus(
             name=name,
             state=state,
+            id=sanitize_line(instance.id),
             addr=sanitize_line(instance.address),
             zone=sanitize_line(instance.zone),
             kind=sanitize_line(instance_kind(instance)),

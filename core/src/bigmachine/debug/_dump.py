@@ -89,6 +89,7 @@ def _about(session: Inspected) -> str:
 
 
 async def _status(board: StatusBoard) -> dict[str, bytes | str]:
+    await board.measures.first()
     status = board.status()
     data = json.dumps(dataclasses.asdict(status), indent=2)
     return {"status.txt": status_text(status), "status.json": data}

@@ -22,6 +22,7 @@ PERIOD = 2.0
 
 _WATCHED_SECONDS = 10.0  # after somebody has looked
 _ANSWER_SECONDS = 5.0  # for a machine that computes, or is far away
+_FIRST_SECONDS = 2.0  # for machines that nobody has looked at before
 _AT_ONCE = 100
 
 
@@ -72,6 +73,8 @@ class Measures:
         self._machines = machines
         self._watched_at = -math.inf
         self._looked = RepeatedEvent()
+        self._answered = RepeatedEvent()
+        self._asked: set[str] = set()  # those whose answer is awaited
         self._is_started = False
 
     def start(self, nursery: trio.Nursery) -> None:
@@ -85,32 +88,42 @@ class Measures:
         self._watched_at = time.monotonic()
         self._looked.set()
 
+    async def first(self) -> None:
+        """Look, and give machines a moment to answer once: who looks once would see nothing."""
+        self.look()
+        with trio.move_on_after(_FIRST_SECONDS if self._is_started else 0):
+            while not self._running().keys() <= self.answers.keys():
+                await self._answered.wait()
+
     async def run(self) -> None:
         """Ask all running machines again and again while somebody looks, until cancelled."""
-        while True:
-            while time.monotonic() - self._watched_at > _WATCHED_SECONDS:
-                self.answers.clear()  # rates over such a long time would tell little
-                await self._looked.wait()
-            await self._ask_all()
-            await trio.sleep(PERIOD)
-
-    async def _ask_all(self) -> None:
         limiter = trio.CapacityLimiter(_AT_ONCE)
-        machines = [machine for machine in self._machines() if machine.state == State.RUNNING]
-        names = {machine.name for machine in machines}
-        self.answers = {name: one for name, one in self.answers.items() if name in names}
         async with trio.open_nursery() as nursery:
-            for machine in machines:
-                nursery.start_soon(self._ask, machine, limiter)
+            while True:
+                while time.monotonic() - self._watched_at > _WATCHED_SECONDS:
+                    self.answers.clear()  # rates over such a long time would tell little
+                    await self._looked.wait()
+                    self.answers.clear()  # one may have come late
+                machines = self._running()
+                self.answers = {name: one for name, one in self.answers.items() if name in machines}
+                for name in machines.keys() - self._asked:  # one that hangs holds up no other
+                    self._asked.add(name)
+                    nursery.start_soon(self._ask, machines[name], limiter)
+                await trio.sleep(PERIOD)
+
+    def _running(self) -> dict[str, AsyncMachine]:
+        return {one.name: one for one in self._machines() if one.state == State.RUNNING}
 
     async def _ask(self, machine: AsyncMachine, limiter: trio.CapacityLimiter) -> None:
-        async with limiter:
-            with trio.move_on_after(_ANSWER_SECONDS):
-                try:
+        try:
+            async with limiter:
+                with trio.move_on_after(_ANSWER_SECONDS):
                     variables = await machine.variables()
-                except Exception as exc:  # it has stopped, or a service has broken its metrics
-                    logger.debug("%s has not said how it is: %r", machine.name, exc)
-                    return
-                before = self.answers.get(machine.name)
-                earlier = before.variables if before else None
-                self.answers[machine.name] = Measured(time.monotonic(), variables, earlier)
+                    before = self.answers.get(machine.name)
+                    earlier = before.variables if before else None
+                    self.answers[machine.name] = Measured(time.monotonic(), variables, earlier)
+                    self._answered.set()
+        except Exception as exc:  # it has stopped, or a service has broken its metrics
+            logger.debug("%s has not said how it is: %r", machine.name, exc)
+        finally:
+            self._asked.discard(machine.name)

@@ -37,7 +37,7 @@ class ProfilePages:
         """Profile the CPU time for ``?seconds=``, 10 by default.
 
         A browser gets a flame graph; others, and all with ``format=pprof``, pprof's format.
-        ``format=text`` is the table of functions, and ``format=all`` a tar archive of all three.
+        ``format=text`` is the table of functions, and ``format=all`` a tar archive of all.
         """
         return await answered(self._profile, request)
 
@@ -85,12 +85,14 @@ def _all_formats(profile: Profile) -> bytes:
         "profile.pb.gz": profile.to_pprof(),
         "flame-graph.html": profile.flame_graph(),
         "top.txt": f"{profile.top()}\n",
-        "top.json": json.dumps(_top(profile)),
+        "top.json": json.dumps(_top(profile, by="function")),
+        "top-lines.txt": f"{profile.top(by='line')}\n",
+        "top-lines.json": json.dumps(_top(profile, by="line")),
     }
     return archive(files, is_compressed=False)
 
 
-def _top(profile: Profile) -> dict[str, object]:
+def _top(profile: Profile, *, by: str) -> dict[str, object]:
     from ..profiling._top import top_rows
 
     kind = profile.value_types[-1]
@@ -101,7 +103,7 @@ def _top(profile: Profile) -> dict[str, object]:
         "total": profile.total(kind.type),
         "machines": profile.machines,
         "failures": dict(profile.failures),
-        "functions": [
+        f"{by}s": [
             {
                 "function": row.frame.function,
                 "file": row.frame.file,
@@ -109,7 +111,7 @@ def _top(profile: Profile) -> dict[str, object]:
                 "flat": row.flat,
                 "cum": row.cum,
             }
-            for row in top_rows(profile)
+            for row in top_rows(profile, by=by)
         ],
     }
 

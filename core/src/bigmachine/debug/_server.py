@@ -157,7 +157,7 @@ class DebugServer:
         return _json(dataclasses.asdict(self._board.status()))
 
     async def _status_text(self, _: Request) -> Response:
-        self._board.measures.look()
+        await self._board.measures.first()
         return Response(200, status_text(self._board.status()).encode())
 
     async def _vars(self, _: Request) -> Response:
@@ -171,9 +171,12 @@ class DebugServer:
         body = await dump(self._board, self._session)
         return Response(200, body, "application/gzip", save)
 
-    async def _metrics(self, _: Request) -> Response:
-        text = (await self._session.variables()).openmetrics()
-        return Response(200, text.encode(), OPENMETRICS_TYPE)
+    async def _metrics(self, request: Request) -> Response:
+        text = (await self._session.variables()).openmetrics().encode()
+        accepted = request.headers.get("accept", "")
+        if "text/html" in accepted and "openmetrics" not in accepted:
+            return Response(200, text)  # a browser would save the other type, and show nothing
+        return Response(200, text, OPENMETRICS_TYPE)
 
 
 def _bearer(request: Request) -> str:

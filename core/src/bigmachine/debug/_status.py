@@ -12,6 +12,8 @@ class MachineStatus:
     name: str
     state: str
     """``"launched"``, ``"booting"``, ``"running"`` or ``"stopped"``."""
+    id: str = ""
+    """Its provider's name for it; on ``local``, the number of its process."""
     addr: str = ""
     zone: str = ""
     kind: str = ""

@@ -38,6 +38,8 @@ def _lines(status: SessionStatus) -> Iterator[str]:
 def _facts(machine: MachineStatus) -> Iterator[str]:
     yield f"{machine.state:8}"
     yield from filter(None, [machine.addr, machine.zone, machine.kind])
+    if machine.id:
+        yield f"id {machine.id}"
     yield duration_text(machine.age)
     if machine.boot_phase:
         yield machine.boot_phase + _progress(machine)
@@ -57,7 +59,8 @@ def _facts(machine: MachineStatus) -> Iterator[str]:
     if machine.disk_free_bytes is not None:
         yield f"disk {size_text(int(machine.disk_free_bytes))} free"
     if machine.calls_in_flight:
-        yield f"{machine.calls_in_flight:.0f} calls in flight"
+        calls = f"call{'s' * (machine.calls_in_flight != 1)}"
+        yield f"{machine.calls_in_flight:.0f} {calls} in flight"
     if machine.calls_per_second:
         yield f"{machine.calls_per_second:.1f} calls/s"
     if machine.is_silent:

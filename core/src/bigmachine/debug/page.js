@@ -72,14 +72,14 @@ function remark(m) {
 // Each column: its heading, what it sorts by, and what it shows.
 const COLUMNS = [
   { title: "Machine", key: (m) => Number(m.name.replace(/\D/g, "")), show: (m) => [m.name, links(m)], class: "name" },
-  { title: "State", key: (m) => m.state, show: (m) => [element("span", { className: "dot" }, m.state), below(duration(m.age))], class: "state" },
-  { title: "Where", key: (m) => m.zone + m.addr, show: (m) => [m.zone || m.addr, ...(m.zone ? [below(m.addr)] : [])], class: "place" },
+  { title: "State", key: (m) => m.state, show: (m) => [element("span", { className: "dot" }, m.state), below(m.state === "stopped" ? `after ${duration(m.age)}` : duration(m.age))], class: "state" },
+  { title: "Where", key: (m) => m.zone + m.addr, show: (m) => [m.zone || m.addr, ...[m.zone && m.addr, m.id && `id ${m.id}`].filter(Boolean).map(below)], class: "place" },
   { title: "Type", key: (m) => m.kind, show: (m) => [m.kind, ...(m.cost_per_hour === null || m.state === "stopped" ? [] : [below(`$${m.cost_per_hour.toFixed(3)}/h`)])] },
   { title: "Cores", key: (m) => m.maxprocs, show: (m) => [text(m.maxprocs)], class: "number" },
   { title: "CPU", key: (m) => m.cpus, show: (m) => [m.cpus === null ? "" : `${Math.round(m.cpus * 100)} %`, ...(m.load === null ? [] : [below(`load ${m.load.toFixed(2)}`)]), ...(m.gpu_used === null ? [] : [below(`${m.gpus > 1 ? `${m.gpus} GPUs` : "GPU"} ${Math.round(m.gpu_used * 100)} %`)])], class: "number" },
   { title: "Memory", key: (m) => m.memory_used, show: (m) => (m.memory_used === null ? [] : [meter(m.memory_used, "memory"), `${Math.round(m.memory_used * 100)} %`, ...(m.gpu_memory_used === null ? [] : [below(`GPU ${Math.round(m.gpu_memory_used * 100)} % of ${size(m.gpu_memory_bytes)}`)])]) },
   { title: "Disk free", key: (m) => m.disk_free_bytes, show: (m) => (m.disk_used === null ? [] : [meter(m.disk_used, "disk"), size(m.disk_free_bytes)]) },
-  { title: "Calls", key: (m) => m.calls_in_flight, show: (m) => [number(m.calls_in_flight)], class: "number" },
+  { title: "In flight", key: (m) => m.calls_in_flight, show: (m) => [number(m.calls_in_flight)], class: "number" },
   { title: "Calls/s", key: (m) => m.calls_per_second, show: (m) => [number(m.calls_per_second)], class: "number" },
   { title: "Median", key: (m) => m.call_seconds, show: (m) => [time(m.call_seconds)], class: "number" },
   { title: "Network/s", key: (m) => m.received_per_second + m.sent_per_second, show: (m) => [m.sent_per_second === null ? "" : `${size(m.received_per_second + m.sent_per_second)}`], class: "number" },
@@ -87,7 +87,7 @@ const COLUMNS = [
   { title: "", key: (m) => m.error + m.notice, show: remark, class: "remark" },
 ];
 
-const MEASURES = COLUMNS.filter((column) => ["Cores", "CPU", "Memory", "Disk free", "Calls", "Calls/s", "Median", "Network/s", "Keepalive"].includes(column.title));
+const MEASURES = COLUMNS.filter((column) => ["Cores", "CPU", "Memory", "Disk free", "In flight", "Calls/s", "Median", "Network/s", "Keepalive"].includes(column.title));
 
 let sortBy = 0;
 let isDescending = false;
@@ -145,7 +145,7 @@ function render() {
   const { machines } = status;
   markSlowest(machines);
   const wanted = document.getElementById("filter").value.toLowerCase();
-  const matches = (m) => [m.name, m.state, m.addr, m.zone, m.kind, m.error, m.notice].join(" ").toLowerCase().includes(wanted);
+  const matches = (m) => [m.name, m.state, m.id, m.addr, m.zone, m.kind, m.error, m.notice].join(" ").toLowerCase().includes(wanted);
   const listed = machines.filter(matches).sort(compare);
   const body = document.getElementById("machines");
   listed.forEach((machine, at) => {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import cmd
 import contextlib
 import io
 import os
@@ -114,9 +113,11 @@ def is_interactive() -> bool:
 def is_user_typing() -> bool:
     """Whether the user types something else now: a statement, or what pdb asks for here."""
     namespace = sys.modules["__main__"].__dict__
+    cmd = sys.modules.get("cmd")  # not imported here: a user's own cmd.py would be
+    prompt = cmd.Cmd.cmdloop.__code__ if cmd is not None and hasattr(cmd, "Cmd") else None
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     while frame is not None:
-        if frame.f_code is cmd.Cmd.cmdloop.__code__:
+        if frame.f_code is prompt:
             return True
         if frame.f_globals is namespace:
             return False

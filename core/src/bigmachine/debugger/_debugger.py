@@ -75,8 +75,11 @@ class SessionDebugger:
         finally:
             del self.machines[addr]
 
-    async def post_mortem(self, addr: str, failure: str) -> None:
-        """Let the user debug a call that has failed; `UsageError` if that can't be done."""
+    async def post_mortem(self, addr: str, failure: str, why: str) -> None:
+        """Let the user debug a call that has failed; `UsageError` if that can't be done.
+
+        ``why`` is a line for the user.
+        """
         machine = self.machines.get(addr)
         done = trio.Event()
         error: Exception | None = UsageError(
@@ -87,7 +90,7 @@ class SessionDebugger:
             nonlocal error
             try:
                 stop: Stop = await _ask(machine, "Supervisor.post_mortem", failure)
-                await self._debug(machine, stop)
+                await self._debug(machine, stop, sanitize_line(why))
                 error = None
             except Exception as exc:
                 error = exc
@@ -100,7 +103,7 @@ class SessionDebugger:
         if error is not None:
             raise error
 
-    async def _debug(self, machine: DebuggedMachine, stop: Stop) -> None:
+    async def _debug(self, machine: DebuggedMachine, stop: Stop, why: str = "") -> None:
         """Let the user debug a method that has stopped, when it is its turn."""
         with self.time_limits.paused():
             async with self._turn:
@@ -108,7 +111,7 @@ class SessionDebugger:
                 if isinstance(console, Console):
                     try:
                         async with _alone():
-                            await self._converse(console, machine, stop)
+                            await self._converse(console, machine, stop, why)
                         return
                     except Exception as exc:
                         # Of somebody's input(), as of a notebook that is run by a program.
@@ -145,11 +148,15 @@ class SessionDebugger:
                 )
             await trio.sleep(_POLL_SECONDS)
 
-    async def _converse(self, console: Console, machine: DebuggedMachine, stop: Stop) -> None:
+    async def _converse(
+        self, console: Console, machine: DebuggedMachine, stop: Stop, why: str
+    ) -> None:
         sources = _sources(stop.files)
         reply: Reply = await _ask(machine, "Supervisor.debug_attach", stop.number, sources)
         complete = self._completer(machine, stop)
-        output = f"{machine.name}: stopped in the debugger\n" if reply.prompt is not None else ""
+        output = f"{machine.name}: {why or 'stopped in the debugger'}\n"
+        if reply.prompt is None:
+            output = ""
         known = 0
         while reply.prompt is not None:
             if (waiting := self._turn.statistics().tasks_waiting) != known and waiting:

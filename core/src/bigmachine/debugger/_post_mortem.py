@@ -64,7 +64,10 @@ def post_mortem(exc: BaseException | None = None) -> None:
     if isinstance(found := find_console(), str):
         logger.warning("%s is not debugged: %s", remote.method, found)
         return
-    trio.from_thread.run(session.post_mortem, remote.addr, remote.failure, trio_token=session.token)
+    why = str(remote.args[0]).partition("\n")[0]  # without the traceback, whose frames are shown
+    trio.from_thread.run(
+        session.post_mortem, remote.addr, remote.failure, why, trio_token=session.token
+    )
 
 
 def _remote_errors(exc: BaseException) -> Iterator[RemoteError]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import secrets
 import time
 from collections import deque
@@ -11,7 +12,7 @@ from typing import NamedTuple
 from .._repeated_event import RepeatedEvent
 from .._values import LogLine
 from ..errors import UsageError, sanitize
-from ._record_lines import RecordLine, begin_of_record
+from ._record_lines import RecordLine, begin_of_record, record_line
 
 KEPT_BYTES = 64 << 10
 """How much of the output of each machine is kept, also after its end: the last of it."""
@@ -56,9 +57,12 @@ class KeptLog:
             self.gone += 1
         self._logs.changed.set()
 
-    def end(self) -> None:
-        """Say that nothing will be added."""
+    def end(self, why: str = "") -> None:
+        """Say that nothing will be added. Its last line is ``why`` it ended, if that is given."""
         if not self.has_ended:
+            if why:
+                fields = {"name": "bigmachine.machine", "levelno": logging.WARNING, "msg": why}
+                self.add(record_line(logging.makeLogRecord(fields), self._logs.mark))
             self.has_ended = True
             self._logs.ended(self)
 

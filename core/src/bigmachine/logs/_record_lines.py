@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._values import LogLine
-from ..errors import sanitize, sanitize_line
+from ..errors import RemoteError, sanitize, sanitize_line
 
 LINE_BYTES = 640 << 10
 """No line of a record is longer, whatever its characters are."""
@@ -124,7 +124,11 @@ class RecordLine:
         record.created, record.msecs = created, int(created % 1 * 1000)
         record.relativeCreated += (created - time.time()) * 1000
         record.msg = f"{self.machine}: {self.message}"
-        record.exc_text = self.exc_text or None
+        if self.exc_text:
+            # Formatters print the text; loguru, structlog and Sentry look at the exception.
+            error = RemoteError(f"logged on {self.machine}", traceback=self.exc_text)
+            record.exc_info = (RemoteError, error, None)
+            record.exc_text = self.exc_text
         record.stack_info = self.stack_info or None
         return record
 
@@ -134,6 +138,8 @@ class RecordLine:
                 yield name, sanitize(value) if isinstance(value, str) else value
         for name in _SENT:
             value = self.fields.get(name)
+            if name == "taskName" and value is None:  # Python 3.11 has no such field
+                continue
             yield name, sanitize_line(value) if isinstance(value, str) else value
         path = str(self.fields.get("pathname", ""))
         yield "filename", sanitize_line(path.replace("\\", "/").rpartition("/")[2])

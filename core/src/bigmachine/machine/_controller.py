@@ -246,7 +246,7 @@ class Controller:
                     if self.owned and os.getpid() == self._pid:  # not in a forked child
                         await self._free()
         finally:
-            self.kept.end()
+            self.kept.end(self.lifecycle.fault)
             self._freed.set()
 
     async def _start_and_keep(self) -> None:

@@ -11,6 +11,8 @@ from .._repeated_event import RepeatedEvent
 from .._values import State, Termination
 from ..errors import BootError, MachineStopped, StopReason, UsageError
 
+_WANTED = {StopReason.SHUTDOWN, StopReason.CANCELLED}
+
 
 class Lifecycle:
     """The states of one machine. It does no I/O and runs no task; `Controller` does.
@@ -65,6 +67,14 @@ class Lifecycle:
             )
             self.error.__cause__ = cause
         self._enter(State.STOPPED)
+
+    @property
+    def fault(self) -> str:
+        """How it stopped, if not as its driver wanted: ``"stopped: killed by signal 9"``."""
+        error = self.error
+        if isinstance(error, MachineStopped) and error.reason in _WANTED:
+            return ""
+        return str(error or "").partition("\n")[0].removeprefix(f"{self._name} ")
 
     async def wait(self, state: State) -> None:
         """Wait until ``state``, or a later one, is reached; `UsageError` if it is no state."""

@@ -61,6 +61,7 @@ class StderrWriter:
         self._queue: deque[Line | Gap] = deque()
         self._size = 0  # of the queue, in bytes
         self._sizes: Counter[str] = Counter()  # the same for each machine
+        self._line_count = 0  # of all that came
         self._steps: dict[str, Step] = {}
         self._paces: dict[str, Pace] = {}
         self._limits: dict[str, LineLimit] = {}  # only the thread uses them
@@ -88,6 +89,7 @@ class StderrWriter:
     def line(self, machine: str, line: bytes) -> None:
         """Write a line, without its newline, soon."""
         with self._changed:
+            self._line_count += 1
             step = self._steps.pop(machine, None)
             if step is not None and step.is_shown and step.line == line.rstrip(b"\r"):
                 return  # it is on the screen already: nothing but its newline has come
@@ -121,10 +123,13 @@ class StderrWriter:
     async def catch_up(self, within: float) -> None:
         """Wait, for so long at most, until all that was read from machines by now is written."""
         with trio.move_on_after(within):
-            for _ in range(_ROUNDS):  # of the loop: what is in pipes is read in these
-                await trio.lowlevel.checkpoint()
-            while self._queue or self._is_writing:
-                await trio.sleep(_GATHERING_SECONDS)
+            before = -1
+            while before != self._line_count or self._queue or self._is_writing:
+                before = self._line_count
+                for _ in range(_ROUNDS):  # of the loop: it reads pipes in these, line by line
+                    await trio.lowlevel.checkpoint()
+                if self._queue or self._is_writing:
+                    await trio.sleep(_GATHERING_SECONDS)
 
     async def close(self) -> None:
         """Write what is left, if standard error takes it in `FLUSH_SECONDS`; end the thread."""

@@ -39,7 +39,7 @@ class Line:
             line = self.line.decode(errors="backslashreplace")
         else:  # its last character, or escape sequence, may not be all here
             line = _INCOMPLETE.sub("", _DECODER("backslashreplace").decode(self.line))
-        return f"{_prefix(self.machine, colors=colors)}{sanitize(line, colors=colors)}\n"
+        return f"{prefix(self.machine, colors=colors)}{sanitize(line, colors=colors)}\n"
 
 
 class Record(Line):
@@ -76,8 +76,8 @@ class Record(Line):
         level = parsed.level
         if last_resort is None or level < last_resort.level or not self._logger.isEnabledFor(level):
             return ""
-        prefix = _prefix(self.machine, colors=colors)
-        return "".join(f"{prefix}{line}\n" for line in parsed.text.split("\n"))
+        begin = prefix(self.machine, colors=colors)
+        return "".join(f"{begin}{line}\n" for line in parsed.text.split("\n"))
 
     @property
     def _logger(self) -> logging.Logger:
@@ -112,7 +112,7 @@ class Step:
     is_shown: bool = False
 
 
-def _prefix(machine: str, *, colors: bool) -> str:
+def prefix(machine: str, *, colors: bool) -> str:
     """Return what a line of a machine begins with; its color is the same for all of them."""
     if not colors:
         return f"{machine}: "

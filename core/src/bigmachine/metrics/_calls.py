@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from time import perf_counter
 
 from ._buckets import count_all
+from ._metric import Metric, Series
 from ._value import Kind, Value
-from ._variables import Metric, Series
 
 
 class MethodCalls:

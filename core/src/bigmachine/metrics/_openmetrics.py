@@ -9,9 +9,10 @@ import math
 from collections.abc import Collection, Iterator, Mapping
 
 from ._buckets import PER_DOUBLING
+from ._metric import Metric, Series
 from ._names import family_name, sample_names
 from ._value import Value
-from ._variables import Metric, Series, Variables
+from ._variables import Variables
 
 OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 """The content type of the text."""

@@ -11,8 +11,9 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
+from ._metric import Metric
 from ._registry import REGISTRY
-from ._variables import Metric, Variables, measured, registered
+from ._variables import Variables, measured, registered
 
 try:
     import resource

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .._values import show_in_notebook
+from ._metric import Metric
 from ._openmetrics import openmetrics
-from ._variables import VERSION, Metric, Variables, merge
+from ._variables import VERSION, Variables, merge
 
 
 @dataclass(frozen=True, repr=False)
@@ -25,8 +27,17 @@ class SessionVariables(Mapping[str, Metric]):
     missing: Mapping[str, str]
 
     def __repr__(self) -> str:
+        return f"<SessionVariables of {self._machines_text()}: {', '.join(self)}>"
+
+    def __str__(self) -> str:
+        """Return a table, a line for each metric of all together."""
+        return f"{self._machines_text()}\n{self.merged}"
+
+    _repr_pretty_ = show_in_notebook
+
+    def _machines_text(self) -> str:
         missing = f", {len(self.missing)} missing" if self.missing else ""
-        return f"<SessionVariables of {len(self.machines)} machines{missing}: {', '.join(self)}>"
+        return f"{len(self.machines)} machine{'s' * (len(self.machines) != 1)}{missing}"
 
     @functools.cached_property
     def merged(self) -> Variables:

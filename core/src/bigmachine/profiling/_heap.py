@@ -195,27 +195,39 @@ def _type_samples(max_objects: int) -> list[Sample]:
 def _reachable(max_objects: int, *, with_atoms: bool = True) -> Iterator[Any]:
     """Yield what modules and running functions have in variables, what that refers to, and so on.
 
-    Numbers, texts and what has nothing else are left out unless ``with_atoms``. At most
-    ``max_objects``, those that are fewest steps away. Not `gc.get_objects`: that has tuples
-    that another thread is still filling, and these break if anybody else refers to them. From
-    here, nothing leads to what is not finished.
+    At most ``max_objects``: what is code, or belongs to a module, comes last. Numbers, texts and
+    what has nothing else are left out unless ``with_atoms``.
+
+    Not `gc.get_objects`: that has tuples that another thread is still filling, and these break if
+    anybody else refers to them. From here, nothing leads to what is not finished.
     """
-    found: list[Any] = [*sys.modules.values()]
-    for frame in sys._current_frames().values():
-        for each, _ in traceback.walk_stack(frame):
-            found += [each.f_globals, *each.f_locals.values()]  # a running frame refers to nothing
-    waiting = deque({id(each): each for each in found}.values())
-    ours = {id(found), id(waiting)}
-    seen = {*map(id, waiting)}
-    while waiting:
-        each = waiting.popleft()
+    frames = [
+        frame for top in sys._current_frames().values() for frame, _ in traceback.walk_stack(top)
+    ]
+    # A running frame refers to nothing, so its variables are looked up. Of modules, the user's
+    # come first: these were imported last.
+    found = [each for frame in frames for each in frame.f_locals.values()]
+    found += [*reversed(sys.modules.values()), *(frame.f_globals for frame in frames)]
+    first = {id(each): each for each in found}
+    shared = {id(vars(module)) for module in first.values() if isinstance(module, ModuleType)}
+    data: deque[Any] = deque()
+    code: deque[Any] = deque()
+    for each in first.values():
+        (code if isinstance(each, _CODE) or id(each) in shared else data).append(each)
+    ours = {*map(id, (frames, found, first, shared, data, code))}
+    seen = {*first}
+    while data or code:
+        each = (data or code).popleft()
         yield each
         for part in _parts(each, max_objects):
             if not with_atoms and not gc.is_tracked(part):
                 continue
             if len(seen) < max_objects and id(part) not in seen and id(part) not in ours:
                 seen.add(id(part))
-                waiting.append(part)
+                (code if isinstance(part, _CODE) else data).append(part)
+
+
+_CODE = (ModuleType, FunctionType, type)
 
 
 def _parts(whole: Any, max_objects: int) -> list[Any]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .._values import show_in_notebook
 from ..errors import UsageError
 from ._flame_graph import flame_graph_page
 from ._pprof import encode_profile
@@ -33,6 +34,8 @@ class Profile(Samples):
         kinds = "/".join(kind.type for kind in self.value_types)
         machines = ", ".join(self.machines) or "no machine"
         return f"<Profile of {kinds} on {machines}: {len(self.samples)} stacks>"
+
+    _repr_pretty_ = show_in_notebook
 
     def labelled(self, **labels: str) -> Profile:
         """Return it with ``labels`` on each sample; they replace labels of the same name."""

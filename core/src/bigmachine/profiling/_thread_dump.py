@@ -7,6 +7,7 @@ import linecache
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from .._values import show_in_notebook
 from ..errors import UsageError, sanitize_line
 from ._profile import Profile
 from ._samples import Frame, Sample, ValueType
@@ -54,6 +55,8 @@ class ThreadDump:
 
     def __repr__(self) -> str:
         return f"<ThreadDump: {self._counts()}>"
+
+    _repr_pretty_ = show_in_notebook
 
     def __str__(self) -> str:
         """Return `text`."""

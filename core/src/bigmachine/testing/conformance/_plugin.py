@@ -1,13 +1,14 @@
 """The kit's pytest plugin: its options, and the report at the end.
 
-pytest loads it in every environment that has bigmachine. So it imports nothing of
-bigmachine until a suite is collected.
+It also has what a test's machines print shown as output of that test. pytest loads it in every
+environment that has bigmachine. So it imports nothing of bigmachine until a suite is collected.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +126,17 @@ def pytest_runtest_setup(item: pytest.Item) -> Any:
             item.user_properties.append(("clause", clause.id))
             item.user_properties.append(("level", str(clause.level)))
     return (yield)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)  # before the output is no longer captured
+def pytest_runtest_call(item: pytest.Item) -> Any:
+    """Wait a moment for what machines have printed during the test."""
+    try:
+        return (yield)
+    finally:
+        cells = sys.modules.get("bigmachine.session._cells")
+        if cells is not None:  # a session was opened
+            cells.end_test()
 
 
 @pytest.hookimpl(wrapper=True)
