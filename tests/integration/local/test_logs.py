@@ -36,6 +36,17 @@ class Logger:
         logger.info(message)
         return os.getpid()
 
+    def log_in_children(self, children: int, count: int, message: str) -> None:
+        pids = []
+        for _ in range(children):
+            if not (pid := os.fork()):
+                for _ in range(count):
+                    logger.info(message)
+                os._exit(0)
+            pids.append(pid)
+        for pid in pids:
+            os.waitpid(pid, 0)
+
     def configure(self, kind: str) -> None:
         """Do to `logging` what libraries and users do."""
         if kind == "basicConfig":
@@ -95,6 +106,15 @@ def test_records_arrive_through_logging_of_driver(machine, caplog):
     assert first.machine == machine.name
     assert failed.exc_text.splitlines()[-1].startswith("AttributeError: ")
     assert in_process.process == process != pid
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pipes can be locked on Linux only")
+def test_long_records_of_several_processes_are_not_mixed(machine, caplog):
+    message = "x" * 20_000
+    machine.call("Logger.log_in_children", 4, 15, message)
+    machine.call("Logger.log", logging.INFO, "the end")
+    until(lambda: any("the end" in one.getMessage() for one in records(caplog, machine)))
+    assert [one.getMessage() for one in records(caplog, machine)][:-1] == [f"m0: {message}"] * 60
 
 
 def test_level_that_driver_changes_later_holds_on_machines(machine, caplog):

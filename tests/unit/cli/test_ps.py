@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -11,7 +12,7 @@ import socket
 import pytest
 
 import bigmachine as bm
-from bigmachine.cli import _running_text, main
+from bigmachine.cli import _running, _running_text, main
 from bigmachine.debug._socket_folder import socket_folder
 from bigmachine.testing import InProcessSystem
 
@@ -222,19 +223,33 @@ class NewerStatus:
     name: str = "old"
 
 
-def test_session_that_does_not_answer_is_named(capsys, monkeypatch):
+@pytest.mark.parametrize("is_crowded", [False, True])
+def test_session_that_does_not_answer_is_named_soon(capsys, monkeypatch, is_crowded):
     monkeypatch.setattr(_running_text, "_ANSWER_SECONDS", 0.1)
-    with socket.socket(socket.AF_UNIX) as stopped:
+    monkeypatch.setattr(_running, "ANSWER_SECONDS", 0.1)
+    with socket.socket(socket.AF_UNIX) as stopped, contextlib.ExitStack() as clients:
         stopped.bind(str(socket_folder(make=True) / "stopped.sock"))
-        stopped.listen()
+        stopped.listen(3)
         try:
-            assert main(["ps"]) == 0
+            if is_crowded:
+                fill(stopped.getsockname(), clients)
+            for command in (["ps"], ["dump"], ["profile"], ["logs", "-f"]):
+                assert main(command) == (0 if command == ["ps"] else 2)
+                shown = capsys.readouterr()
+                assert shown.out == ""  # not that there is no session
+                message = "bigmachine: session stopped does not answer: its program is stopped"
+                assert message in shown.err
         finally:
             os.unlink(stopped.getsockname())
-    assert (
-        "bigmachine: session stopped does not answer: its program is stopped"
-        in capsys.readouterr().err
-    )
+
+
+def fill(address: str, clients: contextlib.ExitStack) -> None:
+    """Connect until no more can."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            client = clients.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            client.connect(address)
 
 
 def test_ps_options_require_exactly_one_named_system(resources, live_driver, tmp_path, capsys):

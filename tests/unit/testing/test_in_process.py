@@ -668,3 +668,12 @@ def test_thousand_machines_estimate_pi_and_leave_no_thread(monkeypatch):
         if not thread.name.startswith("Trio thread"):  # which trio keeps for ten seconds
             thread.join(10)
             assert not thread.is_alive(), thread
+
+
+@pytest.mark.long
+def test_hundred_machines_answer_in_turns_what_each_does_so_that_time_limits_hold():
+    with bm.Session(InProcessSystem()) as session:
+        machines = session.start(100, services={"Echo": Echo()})
+        dump = session.threads(timeout=3.0)
+        assert 0 < len(dump.failures) < 100  # not all at once, of which none is in time
+        assert machines[99].call("Echo.echo", 1) == 1

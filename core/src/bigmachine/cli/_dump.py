@@ -30,6 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ._files import write_private
 
     session = chosen_session(arguments.session)
+    session.check_answers()
     data = session.read("dump", timeout=3 * PART_SECONDS)
     if arguments.output:
         write_private(arguments.output, data)

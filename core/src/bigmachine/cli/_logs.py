@@ -49,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..machine._streams import has_colors
 
     session = chosen_session(arguments.session)
+    session.check_answers()
     follow = 1 if arguments.follow else None
     # What is followed may be silent for hours.
     timeout = None if follow else ANSWER_SECONDS

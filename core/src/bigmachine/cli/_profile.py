@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ._files import write_private
 
     session = chosen_session(arguments.session)
+    session.check_answers()
     seconds = (0.0 if arguments.heap else 10.0) if arguments.seconds is None else arguments.seconds
     data = session.read(
         "pprof/heap" if arguments.heap else "pprof/profile",

@@ -52,8 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps({"sessions": [*map(_describe, found)], "failed": problems}, indent=2))
     else:
         answered = [name for name in names if name not in failed]
-        for line in _text(found, answered, is_named=bool(arguments.system)):
-            print(line)
+        if found or not silent:  # those that don't answer are sessions, too
+            for line in _text(found, answered, is_named=bool(arguments.system)):
+                print(line)
     for problem in problems:
         print(f"bigmachine: {sanitize(problem)}", file=sys.stderr)
     return 1 if arguments.system and problems else 0

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,10 @@ class RunningSession:
         """Ask for such a page, as `opened` does."""
         given = {name: value for name, value in query.items() if value is not None}
         return self.opened(f"{_ROOT}{page}?{urlencode(given)}", timeout=timeout)
+
+    def check_answers(self) -> None:
+        """Fail soon if it does not answer: what is asked next may take minutes."""
+        self.read("status", timeout=ANSWER_SECONDS)
 
     @contextlib.contextmanager
     def opened(self, target: str, *, timeout: float | None) -> Iterator[HTTPResponse]:
@@ -157,13 +162,24 @@ def _connected(path: Path, timeout: float | None) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.settimeout(timeout)
-        connection.connect(str(path))
+        _connect(connection, path, ANSWER_SECONDS if timeout is None else timeout)
         if not is_own(connection):
             raise PermissionError("the socket is another user's")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _connect(connection: socket.socket, path: Path, timeout: float) -> None:
+    give_up = time.monotonic() + timeout
+    while True:
+        try:
+            return connection.connect(str(path))
+        except BlockingIOError:  # too many connect; the kernel does not wait, despite our timeout
+            if time.monotonic() > give_up:
+                raise TimeoutError from None
+            time.sleep(0.02)
 
 
 def _refusal(status: int, text: str) -> BigmachineError:

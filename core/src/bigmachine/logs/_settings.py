@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
 import select
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +64,8 @@ class LogSettings:
         logging.disable(self.disabled)
 
 
+_TURN_SECONDS = 5.0  # to write a record of a hundred KiB, if the driver reads slowly
+
 _mark = ""  # of this process, if it is a machine's
 
 
@@ -116,8 +120,40 @@ def _is_handled(record: logging.LogRecord) -> bool:
 
 
 def _write(data: bytes) -> None:
-    while data:
+    with contextlib.nullcontext() if len(data) <= select.PIPE_BUF else _alone():
+        while data:
+            try:
+                data = data[os.write(2, data) :]
+            except BlockingIOError:  # something has made the pipe non-blocking
+                select.select([], [2], [])
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Let no other process of this machine write a long record meanwhile.
+
+    In a pipe, what several write at once is mixed, if it is longer than PIPE_BUF: those of
+    parallel methods and of forked children. The pipe itself is locked, by an opening of its own,
+    as Linux allows. One that is stopped while it writes holds the others up for some seconds.
+    """
+    import fcntl
+
+    try:
+        lock = os.open("/proc/self/fd/2", os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:  # not on Linux, or it is a socket
+        yield
+        return
+    try:
+        give_up = time.monotonic() + _TURN_SECONDS
+        while time.monotonic() < give_up:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.001)
         try:
-            data = data[os.write(2, data) :]
-        except BlockingIOError:  # something has made the pipe non-blocking
-            select.select([], [2], [])
+            yield
+        finally:
+            fcntl.flock(lock, fcntl.LOCK_UN)  # a child forked meanwhile has it, too
+    finally:
+        os.close(lock)

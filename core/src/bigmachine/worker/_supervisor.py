@@ -90,7 +90,6 @@ class Supervisor:
         self._timeout = timeout
         self._asked_at = trio.current_time()  # by a keepalive
         self._ending = trio.Event()
-        self._counting = trio.Lock()
         self._token = trio.lowlevel.current_trio_token()
         self._shortage = RepeatedEvent()
         self._is_short = False
@@ -185,15 +184,15 @@ class Supervisor:
             return None, await self._measure()
         max_objects = min(MAX_OBJECTS, room // OBJECT_BYTES)
         request = ProfileRequest("heap", 0.0, max_objects=max_objects)
-        async with self._counting:
+        async with _turn(_counting):
             return await self._profile(request), await self._measure()
 
     async def heap(self, seconds: float) -> Profile:
         """Return what this machine has in memory; see `AsyncMachine.heap`."""
         from ..profiling._request import ProfileRequest
 
-        # To count objects keeps other threads waiting: one at a time, whoever asks.
-        async with contextlib.nullcontext() if seconds else self._counting:
+        # To count objects keeps other threads waiting.
+        async with contextlib.nullcontext() if seconds else _turn(_counting):
             return await self._profile(ProfileRequest("heap", seconds))
 
     async def _profile(self, request: ProfileRequest) -> Profile:
@@ -214,7 +213,8 @@ class Supervisor:
         """Return what each thread and each task of this process does."""
         from ..profiling._threads import dump_threads
 
-        return await dump_threads(method_of)
+        async with _turn(_dumping):
+            return await dump_threads(method_of)
 
     async def environment(self, update: Mapping[str, str] | None = None) -> dict[str, str]:
         """Set the variables of ``update``, if any; return all of them."""
@@ -332,11 +332,23 @@ class Supervisor:
         return max(self._asked_at, heard_at)
 
 
+# Machines inside one process show the whole process: they take turns, so that those who ask for
+# hundreds of them can give up meanwhile.
+_counting: trio.lowlevel.RunVar[trio.Lock] = trio.lowlevel.RunVar("counting objects")
+_dumping: trio.lowlevel.RunVar[trio.Lock] = trio.lowlevel.RunVar("dumping threads")
 _HEAP_BYTES = 16 << 20  # that a heap takes itself, without its objects: mostly for its modules
 _ROUND_SECONDS = 0.002  # the reply to a POST is not counted, but sent within this time
 _PARTING_SECONDS = 1.0  # to send replies, if the network is slow or the peer does not read
 _LOG_POLL_SECONDS = 0.1
 _LAST_LINES_SECONDS = 2.5 * _LOG_POLL_SECONDS  # for a driver that follows the log
+
+
+def _turn(lock: trio.lowlevel.RunVar[trio.Lock]) -> trio.Lock:
+    try:
+        return lock.get()
+    except LookupError:
+        lock.set(made := trio.Lock())
+        return made
 
 
 def _print_mark(text: str) -> None:
