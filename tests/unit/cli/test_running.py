@@ -89,6 +89,16 @@ def test_process_of_each_local_machine_is_shown(session, machines, capsys):
     assert f"  m0  running   {m0.address}  id {m0.id}  " in status
 
 
+def test_logs_end_quietly_when_their_reader_has_gone(machines, monkeypatch, capfd):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert main(["logs"]) == 141
+        monkeypatch.undo()
+    assert capfd.readouterr().err == ""
+
+
 # -- ssh ------------------------------------------------------------------------------
 
 

@@ -54,21 +54,21 @@ def run(arguments: argparse.Namespace) -> int:
     # What is followed may be silent for hours.
     timeout = None if follow else ANSWER_SECONDS
     is_colored = arguments.machine is None and has_colors(sys.stdout)
-    with session.opened_page(
+    lines = session.lines(
         "logs",
         machine=arguments.machine,
         follow=follow,
         lines=arguments.lines,
         times=1 if arguments.timestamps else None,
         timeout=timeout,
-    ) as response:
-        try:
-            for data in response:
-                line = data.decode(errors="backslashreplace")
-                sys.stdout.write(_colored(line) if is_colored else line)
-                sys.stdout.flush()
-        except IncompleteRead:  # its driver was killed
-            print(f"bigmachine: session {session.name} has ended", file=sys.stderr)
+    )
+    try:
+        for data in lines:
+            line = data.decode(errors="backslashreplace")
+            sys.stdout.write(_colored(line) if is_colored else line)
+            sys.stdout.flush()
+    except IncompleteRead:  # its driver was killed
+        print(f"bigmachine: session {session.name} has ended", file=sys.stderr)
     return 0
 
 

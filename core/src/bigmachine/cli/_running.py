@@ -36,7 +36,7 @@ class RunningSession:
 
     def status(self, *, timeout: float = ANSWER_SECONDS) -> dict[str, Any]:  # Any: this is JSON
         """Return what the debug page shows: a `SessionStatus`."""
-        with self.opened("/status.json", timeout=timeout) as response:
+        with self._opened("/status.json", timeout=timeout) as response:
             status: dict[str, Any] = json.load(response)
         if not _is_known(status):
             raise BigmachineError(
@@ -47,24 +47,25 @@ class RunningSession:
 
     def read(self, page: str, *, timeout: float = ANSWER_SECONDS, **query: object) -> bytes:
         """Return a page below ``/debug/bigmachine/``. What is None in the query is left out."""
-        with self.opened_page(page, timeout=timeout, **query) as response:
+        with self._opened(_target(page, query), timeout=timeout) as response:
             return response.read()
 
-    def opened_page(
-        self, page: str, *, timeout: float | None, **query: object
-    ) -> contextlib.AbstractContextManager[HTTPResponse]:
-        """Ask for such a page, as `opened` does."""
-        given = {name: value for name, value in query.items() if value is not None}
-        return self.opened(f"{_ROOT}{page}?{urlencode(given)}", timeout=timeout)
+    def lines(self, page: str, *, timeout: float | None, **query: object) -> Iterator[bytes]:
+        """Yield the lines of such a page, each when it comes within ``timeout``.
+
+        Raises `IncompleteRead` if the session ends meanwhile, without an end of the page.
+        """
+        with self._opened(_target(page, query), timeout=timeout) as response:
+            yield from response
 
     def check_answers(self) -> None:
         """Fail soon if it does not answer: what is asked next may take minutes."""
         self.read("status", timeout=ANSWER_SECONDS)
 
     @contextlib.contextmanager
-    def opened(self, target: str, *, timeout: float | None) -> Iterator[HTTPResponse]:
+    def _opened(self, target: str, *, timeout: float | None) -> Iterator[HTTPResponse]:
         """Ask for a page; yield the answer, to be read within ``timeout`` each time."""
-        from http.client import HTTPConnection, HTTPException
+        from http.client import HTTPConnection, HTTPException, IncompleteRead
 
         connection = HTTPConnection("localhost")
         try:
@@ -74,10 +75,17 @@ class RunningSession:
             if response.status >= 400:
                 raise _refusal(response.status, response.read().decode(errors="replace").strip())
             yield response
+        except IncompleteRead:
+            raise
         except (OSError, HTTPException) as error:
             raise BigmachineError(_why_not(self.name, error)) from error
         finally:
             connection.close()
+
+
+def _target(page: str, query: Mapping[str, object]) -> str:
+    given = {name: value for name, value in query.items() if value is not None}
+    return f"{_ROOT}{page}?{urlencode(given)}"
 
 
 def running_sessions() -> list[RunningSession]:
