@@ -119,6 +119,7 @@ def test_bigpi_shows_state_and_cores_of_each_machine_and_total(run):
     assert sum(int(row[3].replace(",", "")) for row in rows) == 500_000
 
 
+@pytest.mark.long
 def test_bigpi_result_depends_on_seed_but_not_on_machines(run):
     outputs = [
         run(BIGPI, "-n", 450_001, "--machines", count, "--seed", 7).stdout for count in (1, 3)

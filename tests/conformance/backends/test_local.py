@@ -7,6 +7,9 @@ import pytest
 from bigmachine.testing.conformance import Suite
 from bigmachine_local import LocalOptions, LocalSystem
 
+# The default run has the kit on in-process machines; each of these starts processes for 40 s.
+pytestmark = pytest.mark.long
+
 BAD = ({"maxprocs": 0}, {"host": ""}, {"port": -1}, {"port": 65536})
 
 
@@ -18,7 +21,6 @@ class TestLocal(Suite):
         return LocalSystem()
 
 
-@pytest.mark.long
 class TestLocalSpawning(Suite):
     bad_options = BAD
 
