@@ -36,7 +36,7 @@ class RunningSession:
 
     def status(self, *, timeout: float = ANSWER_SECONDS) -> dict[str, Any]:  # Any: this is JSON
         """Return what the debug page shows: a `SessionStatus`."""
-        with self._opened("/status.json", timeout=timeout) as response:
+        with self.opened("/status.json", timeout=timeout) as response:
             status: dict[str, Any] = json.load(response)
         if not _is_known(status):
             raise BigmachineError(
@@ -47,7 +47,7 @@ class RunningSession:
 
     def read(self, page: str, *, timeout: float = ANSWER_SECONDS, **query: object) -> bytes:
         """Return a page below ``/debug/bigmachine/``. What is None in the query is left out."""
-        with self._opened(_target(page, query), timeout=timeout) as response:
+        with self.opened(_target(page, query), timeout=timeout) as response:
             return response.read()
 
     def lines(self, page: str, *, timeout: float | None, **query: object) -> Iterator[bytes]:
@@ -55,7 +55,7 @@ class RunningSession:
 
         Raises `IncompleteRead` if the session ends meanwhile, without an end of the page.
         """
-        with self._opened(_target(page, query), timeout=timeout) as response:
+        with self.opened(_target(page, query), timeout=timeout) as response:
             yield from response
 
     def check_answers(self) -> None:
@@ -63,7 +63,7 @@ class RunningSession:
         self.read("status", timeout=ANSWER_SECONDS)
 
     @contextlib.contextmanager
-    def _opened(self, target: str, *, timeout: float | None) -> Iterator[HTTPResponse]:
+    def opened(self, target: str, *, timeout: float | None) -> Iterator[HTTPResponse]:
         """Ask for a page; yield the answer, to be read within ``timeout`` each time."""
         from http.client import HTTPConnection, HTTPException, IncompleteRead
 
