@@ -116,7 +116,7 @@ def computer() -> Iterator[Computer]:
             if computer.mark in instance.id:
                 await system.stop(instance)
 
-    computer.becomes_clean()
-    left = computer.leftovers()
+    # Once: a moment later, another test may just have made the switch for its first machine.
+    left = [] if computer.becomes_clean() else computer.leftovers()
     trio.run(reap)
     assert not left
