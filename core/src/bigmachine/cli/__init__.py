@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run_line(argv: Sequence[str]) -> int:
     argv, rest = _run.split(argv)
     parser, commands = _parser(argv)
-    _completion.complete(parser)
+    _completion.complete(parser, commands)
     wanted = next((argument for argument in argv if not argument.startswith("-")), None)
     if wanted is not None and wanted not in commands:
         hint = did_you_mean(wanted, commands) or f"; there is {', '.join(commands)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from ..errors import UsageError
 
@@ -36,7 +36,9 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def complete(parser: argparse.ArgumentParser) -> None:
+def complete(
+    parser: argparse.ArgumentParser, commands: Mapping[str, argparse.ArgumentParser]
+) -> None:
     """Print completions and exit, if a shell asks for some."""
     if _VARIABLE not in os.environ:
         return
@@ -44,17 +46,11 @@ def complete(parser: argparse.ArgumentParser) -> None:
         import argcomplete
     except ImportError:
         return
-    for command in _commands(parser):
+    for command in commands.values():
         for action in command._actions:
             if action.dest in _COMPLETERS:
                 action.completer = _COMPLETERS[action.dest]  # type: ignore[attr-defined]
     argcomplete.autocomplete(parser)
-
-
-def _commands(parser: argparse.ArgumentParser) -> Iterable[argparse.ArgumentParser]:
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            yield from action.choices.values()
 
 
 def _sessions(**_: object) -> list[str]:
