@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs
 
@@ -72,8 +72,10 @@ async def serve_connection(stream: trio.abc.Stream, handler: Handler) -> None:
                 is_read = request.method in (b"GET", b"HEAD")
                 response = Response(405, b"GET, please\n", headers={"Allow": "GET, HEAD"})
                 if is_read:
-                    answer = await _while_connected(stream, http, handler, _parsed(request))
-                    if answer is None:
+                    answer: Response | None = None
+                    async with _while_connected(stream, http):
+                        answer = await handler(_parsed(request))
+                    if answer is None:  # the peer has gone
                         return
                     response = answer
                 await _send(stream, http, response, has_body=request.method != b"HEAD")
@@ -82,16 +84,13 @@ async def serve_connection(stream: trio.abc.Stream, handler: Handler) -> None:
                 http.start_next_cycle()
 
 
-async def _while_connected(
-    stream: trio.abc.Stream, http: h11.Connection, handler: Handler, request: Request
-) -> Response | None:
-    """Have a request answered; None if the peer goes away meanwhile."""
-    answer: Response | None = None
+@contextlib.asynccontextmanager
+async def _while_connected(stream: trio.abc.Stream, http: h11.Connection) -> AsyncIterator[None]:
+    """Cut the block short when the peer goes away."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_await_end, stream, http, nursery.cancel_scope)
-        answer = await handler(request)
+        yield
         nursery.cancel_scope.cancel()
-    return answer
 
 
 async def _next_request(stream: trio.abc.Stream, http: h11.Connection) -> h11.Request | None:
@@ -146,8 +145,7 @@ async def _send_parts(
     If it is cancelled, because the session is over, the body ends as it should.
     """
     is_broken = False
-    async with contextlib.aclosing(parts), trio.open_nursery() as nursery:
-        nursery.start_soon(_await_end, stream, http, nursery.cancel_scope)
+    async with contextlib.aclosing(parts), _while_connected(stream, http):
         try:
             async for part in parts:
                 await _send_all(stream, http.send(h11.Data(data=part)) or b"")
@@ -157,7 +155,6 @@ async def _send_parts(
             if not is_broken:
                 with trio.move_on_after(_END_SECONDS, shield=True), _cut_off():
                     await stream.send_all(http.send(h11.EndOfMessage()) or b"")
-        nursery.cancel_scope.cancel()
     if is_broken:
         raise trio.BrokenResourceError
 
