@@ -103,7 +103,7 @@ def secret(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def machines(secret) -> Iterator[list[bm.Machine]]:
-    services = {"Shop": Shop(), "Cell": cell("<cell 1>"), "Secret": cell(secret)}
+    services = {"Shop": Shop(), "Cell": cell("<cell of a shop>"), "Secret": cell(secret)}
     with bm.Session("local") as session:
         yield session.start(5, services=services)
 
