@@ -14,11 +14,18 @@ from outcome import Error, Outcome, Value
 from .._backoff import backoff
 from .._values import State
 from ..errors import CallTimeout, MachineStopped, RemoteError
-from ..rpc import Connection, ConnectionLost, IncomingStream, PickledCall, pickle_call
+from ..rpc import (
+    Connection,
+    ConnectionLost,
+    IncomingStream,
+    PickledCall,
+    pickle_call,
+)
 from ..services._functions import name_of
 from ..services._handle import Handle
 from ._call_options import CallOptions
 from ._controller import Controller
+from ._handle_record import check_not_handling
 from ._observed_call import ObservedCall
 from ._time_limits import TimeLimits
 
@@ -73,6 +80,29 @@ class Calls:
         if not is_stream:
             observed.start()
         return observed
+
+    def at_once(self, call: PickledCall) -> Outcome[Any] | None:
+        """Make the first attempt in this thread, past the loop; None if that can't be done.
+
+        If the outcome is not `settled`, the rest of the call is up to `outcome`. A call that
+        follows submitted ones takes the way that they take, so as not to arrive before them.
+        """
+        connection = self._controller.connection
+        if (
+            connection is None
+            or connection.lanes is None
+            or self.options.timeout < math.inf
+            or self._controller.submitted
+            or type(call) is ObservedCall
+        ):
+            return None
+        check_not_handling()
+        return connection.lanes.outcome(call)
+
+    @property
+    def submitted(self) -> set[object]:
+        """The futures of calls that were submitted and are not done; for any thread."""
+        return self._controller.submitted
 
     async def outcome(
         self, call: PickledCall, *, first: Outcome[Any] | None = None

@@ -18,7 +18,7 @@ from ..boot._bootstrap import BootBatch, Bootstrap
 from ..errors import BigmachineError, BootError, StopReason, TransportError, UsageError
 from ..logs._kept import SessionLogs
 from ..process import FORKED
-from ..rpc import Connection, ConnectionLost, dial
+from ..rpc import Connection, ConnectionLost, LaneLost, dial
 from ..services._names import TEARDOWN_SECONDS
 from ..system import Capability, gives_notices
 from ..system._plugins import Plugins
@@ -87,6 +87,8 @@ class Controller:
         self.plugins = plugins
         self.is_freed = False
         """Whether its provider has confirmed that it is gone."""
+        self.submitted: set[object] = set()
+        """The futures of calls that were submitted and are not done; for any thread."""
         self.time_limits = debugger.time_limits if debugger is not None else TimeLimits()
         self._debugger = debugger
         self._http = http
@@ -193,6 +195,10 @@ class Controller:
 
     async def explain(self, lost: ConnectionLost) -> BigmachineError:
         """Wait until it is known why the connection was lost; return what to raise."""
+        if isinstance(lost, LaneLost) and (connection := self._link.connection) is not None:
+            with contextlib.suppress(BigmachineError):
+                # The connection may be lost, too, which shows when something is sent.
+                await connection.call("Supervisor.ping", (), {})
         while self.lifecycle.state != State.STOPPED and self._link.is_in_doubt:
             await self._changed.wait()
         if self.lifecycle.state == State.STOPPED:

@@ -166,10 +166,16 @@ class TaskFuture(LoopFuture[T]):
 
 
 class CallFuture(LoopFuture[Any]):
-    """The future of a call to a machine. While it waits for the reply, it needs no task."""
+    """The future of a call to a machine. While it waits for the reply, it needs no task.
 
-    def __init__(self, portal: Loop, calls: Calls, call: PickledCall) -> None:
+    ``first`` is the outcome of a first attempt, if there was one.
+    """
+
+    def __init__(
+        self, portal: Loop, calls: Calls, call: PickledCall, first: Outcome[Any] | None = None
+    ) -> None:
         super().__init__(portal)
+        self._first = first
         self._calls = calls
         self._method = call.method
         self._call: PickledCall | None = call  # until it is done
@@ -211,6 +217,10 @@ class CallFuture(LoopFuture[Any]):
         if self._call is None or self.is_cancelled:
             return
         self._is_begun = True
+        if self._first is not None:
+            first, self._first = self._first, None
+            self._attempted(first)
+            return
         try:
             self._sent = self._calls.start(self._call, self._attempted)
         except BigmachineError as exc:
@@ -220,6 +230,7 @@ class CallFuture(LoopFuture[Any]):
                 self._continue(None)
 
     def abandon(self) -> None:
+        self._calls.submitted.discard(self)
         call, self._call = self._call, None
         if type(call) is ObservedCall:
             call.cancelled()
@@ -230,6 +241,7 @@ class CallFuture(LoopFuture[Any]):
             self._job.cancel()
 
     def resolve(self, outcome: Outcome[Any]) -> None:
+        self._calls.submitted.discard(self)
         call, self._call, self._job = self._call, None, None
         if type(call) is ObservedCall:
             call.ended(outcome)

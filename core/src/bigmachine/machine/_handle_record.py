@@ -11,7 +11,12 @@ from ..errors import UsageError
 from ._screen import screen
 from ._streams import wait_for
 
-_thread = threading.local()
+
+class _Thread(threading.local):
+    handles_record_of_machine = False
+
+
+_thread = _Thread()
 
 
 def handle_record(record: logging.LogRecord, *, is_of_machine: bool = False) -> None:
@@ -37,7 +42,7 @@ def handle_record(record: logging.LogRecord, *, is_of_machine: bool = False) -> 
 
 def check_not_handling() -> None:
     """Raise `UsageError` in the thread that handles a machine's record now."""
-    if getattr(_thread, "handles_record_of_machine", False):
+    if _thread.handles_record_of_machine:
         raise UsageError(
             "a logging handler that handles a machine's record can't call a machine: what the "
             "method logs would come back to the handler, and so on; hand the record to a thread"

@@ -61,7 +61,8 @@ class Link:
     @property
     def connection(self) -> Connection | None:
         """The live connection, if there is one."""
-        return self._served.connection if self._served is not None else None
+        served = self._served  # read once: the caller may be in another thread
+        return served.connection if served is not None else None
 
     @property
     def is_in_doubt(self) -> bool:

@@ -28,6 +28,8 @@ from ._log_lines import read_lines
 from ._repr import machine_repr, machines_html
 
 if TYPE_CHECKING:
+    from outcome import Outcome
+
     from ..profiling import Profile, ThreadDump
     from ..rpc import PickledCall
     from ._async import AsyncMachine
@@ -146,7 +148,13 @@ class Machine(Handle):
     def call(self, method: Method, /, *args: Any, **kwargs: Any) -> Any:
         """Call ``"Service.method"``, and wait for what it returns; see `AsyncMachine.call`."""
         self._portal.check_may_wait()
-        return self._begin(self._portal.wait, self._calls.pickle(method, args, kwargs))
+        calls = self._calls
+        call = calls.pickle(method, args, kwargs)
+        first = calls.at_once(call)
+        settled = first and calls.settled(first)
+        if settled is None:
+            return self._begin(self._portal.wait, call, first)
+        return settled.unwrap()
 
     def submit(self, method: Method, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call ``"Service.method"`` without waiting; cancelling the future cancels the method.
@@ -155,7 +163,12 @@ class Machine(Handle):
         can be given to `concurrent.futures.wait` and ``as_completed``. Its done-callbacks run
         in a thread of their own, and may call machines.
         """
-        return self._begin(self._portal.start, self._calls.pickle(method, args, kwargs, copy=True))
+
+        def begin(future: CallFuture) -> CallFuture:
+            self._calls.submitted.add(future)
+            return self._portal.start(future)
+
+        return self._begin(begin, self._calls.pickle(method, args, kwargs, copy=True))
 
     def stream(self, method: Method, /, *args: Any, **kwargs: Any) -> Stream:
         """Call a generator method; iterate over what it yields; see `AsyncMachine.stream`."""
@@ -224,12 +237,17 @@ class Machine(Handle):
     def _calls(self) -> Calls:
         return self._machine._calls
 
-    def _begin(self, begin: Callable[[CallFuture], R], call: PickledCall) -> R:
+    def _begin(
+        self,
+        begin: Callable[[CallFuture], R],
+        call: PickledCall,
+        first: Outcome[Any] | None = None,
+    ) -> R:
         from ._future import CallFuture, LoopEnded
         from ._observed_call import ObservedCall
 
         try:
-            return begin(CallFuture(self._portal, self._calls, call))
+            return begin(CallFuture(self._portal, self._calls, call, first))
         except LoopEnded:
             error = self._calls.stopped()
             if type(call) is ObservedCall:

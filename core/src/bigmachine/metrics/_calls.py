@@ -1,8 +1,9 @@
-"""What a machine's server counts of its calls, in its loop."""
+"""What a machine's server counts of its calls, in its loop and in the threads of lanes."""
 
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterable, Mapping
 from time import perf_counter
 
@@ -14,29 +15,36 @@ from ._value import Kind, Value
 class MethodCalls:
     """The ended calls of one method. Counting one takes about 0.2 µs, most of it for the clock."""
 
-    __slots__ = ("_buckets", "_max", "_min", "_recent", "_seconds", "cancelled", "name", "raised")
+    __slots__ = (
+        *("_buckets", "_lock", "_max", "_min", "_recent", "_seconds"),
+        *("cancelled", "name", "raised"),
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.raised = self.cancelled = 0
+        self._lock = threading.Lock()
         self._recent: list[float] = []  # seconds of those that are in no bucket yet
         self._seconds = 0.0
         self._min, self._max = math.inf, 0.0
         self._buckets: dict[int, int] = {}
 
-    def finished(self, began: float) -> None:
+    def finished(self, began: float, *, raised: bool = False) -> None:
         """Count a call that has just returned or raised; it ``began`` then, by `perf_counter`."""
-        recent = self._recent
-        recent.append(perf_counter() - began)
-        if len(recent) >= _RECENT:
-            self._count_recent()
+        with self._lock:
+            self.raised += raised
+            recent = self._recent
+            recent.append(perf_counter() - began)
+            if len(recent) >= _RECENT:
+                self._count_recent()
 
     @property
     def seconds(self) -> Value:
         """How long those took that returned or raised."""
-        self._count_recent()
-        count = sum(self._buckets.values())
-        return Value(self._seconds, count, self._min, self._max, dict(self._buckets))
+        with self._lock:
+            self._count_recent()
+            count = sum(self._buckets.values())
+            return Value(self._seconds, count, self._min, self._max, dict(self._buckets))
 
     def _count_recent(self) -> None:
         if recent := self._recent:

@@ -4,9 +4,10 @@ The way of a call: `client/_pickled_call` takes the streams out of its arguments
 (`client/_uploads`) and pickles the rest (`_marshal`, `_payload`), at once; a
 `client/_frame_connection` posts the frame (`_frames`, `_outbox`, `_channel`). On the machine,
 the frame is decoded (`_receive`, `_decoder`), `server/_connection` makes a `server/_frame_call`
-of it, and `server/_call` runs the method. The result comes back by the same files. Without an
-upgrade to frames, a call is a request: `client/_post`, `server/_http`, `server/_post`. Neither
-end imports the other.
+of it, and `server/_call` runs the method. The result comes back by the same files. A thread that
+waits for a ``def`` method takes a lane, if one is free: `client/_lanes`, `_lane_channel`,
+`server/_lane`, `server/_lane_call`. Without an upgrade to frames, a call is a request:
+`client/_post`, `server/_http`, `server/_post`. Neither end imports the other.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from .client._body import AS_IT_IS as AS_IT_IS
 from .client._body import read_body as read_body
 from .client._connection import Connection as Connection
 from .client._connection import ConnectionLost as ConnectionLost
+from .client._connection import LaneLost as LaneLost
 from .client._dial import ForeignPeer as ForeignPeer
 from .client._dial import dial as dial
 from .client._dial import split_addr as split_addr

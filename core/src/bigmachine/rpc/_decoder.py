@@ -116,19 +116,24 @@ class FrameDecoder:
 
     def frames(self) -> Iterator[Frame]:
         """Yield each frame that is complete by now."""
+        while (frame := self.next_frame()) is not None:
+            yield frame
+
+    def next_frame(self) -> Frame | None:
+        """Return the next frame that is complete by now; None if there is none."""
         while True:
             if self._missing or self._target is not None:
                 self._take_data()
                 if self._missing:
-                    return
+                    return None
                 body, self._target = self._target, None
                 if body is not None and body.is_full:
                     del self._bodies[body.stream]
                     self._bodies_bytes -= body.size
-                    yield body.frame()
+                    return body.frame()
                 continue
             if self._end - self._start < HEADER_BYTES:
-                return
+                return None
             length, stream, kind, flags, count, aux = HEADER.unpack_from(self._scratch, self._start)
             if kind == Kind.DATA:
                 self._start += HEADER_BYTES
@@ -139,7 +144,7 @@ class FrameDecoder:
             begin = self._start + HEADER_BYTES
             end = begin + length
             if end > self._end:
-                return
+                return None
             self._start = end
             if kind in MESSAGES:
                 headers_bytes = 0
@@ -153,11 +158,13 @@ class FrameDecoder:
                 pickle, headers = payload[aux:] if aux else payload, b""
                 if headers_bytes:
                     headers, pickle = pickle[:headers_bytes], pickle[headers_bytes:]
-                yield Frame(kind, stream, flags >> UPLOADS_SHIFT, name, pickle, (), length, headers)
+                return Frame(
+                    kind, stream, flags >> UPLOADS_SHIFT, name, pickle, (), length, headers
+                )
             elif length or kind not in _KINDS:
                 raise ProtocolError(f"a frame of unknown kind {kind} and {length} bytes")
             else:
-                yield Frame(kind, stream, aux, "", b"", (), 0)
+                return Frame(kind, stream, aux, "", b"", (), 0)
 
     def _begin_body(
         self,

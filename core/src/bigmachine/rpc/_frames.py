@@ -68,7 +68,10 @@ class Kind(enum.IntEnum):
     ERROR = 3
     """The method raised, or an iterator did; ends the stream."""
     CANCEL = 4
-    """The sender gives this stream up; ends it."""
+    """The sender gives this stream up; ends it.
+
+    With a number in aux, the client gives up its lane of that number, with the call on it.
+    """
     DATA = 5
     """Bytes of the body of the stream's current message."""
     STREAM = 6
@@ -79,6 +82,8 @@ class Kind(enum.IntEnum):
     """A stream of items is complete."""
     ACK = 9
     """The receiver has taken items that cost aux: the sender may send so much more."""
+    ELSEWHERE = 10
+    """Such a method is not called over a lane; nothing was called."""
 
 
 MESSAGES = frozenset({Kind.CALL, Kind.REPLY, Kind.ERROR, Kind.ITEM})

@@ -56,7 +56,7 @@ def dump_result(method: str, value: object, *, verb: str = "returned") -> Payloa
     The payload is a copy: while it is sent, the service may change what it has returned.
     """
     try:
-        return owned(dumps(value))
+        return dumps_plain(value) if is_plain(value) else owned(dumps(value))
     except USER_ERRORS as exc:
         raise CallError(UsageError(f"{method}: {unpicklable_result(value, verb=verb)}")) from exc
 

@@ -8,6 +8,12 @@ PROTOCOL = "bigmachine/1"
 LIMIT_HEADER = "bigmachine-limit"
 """The header of the 101 response that has the largest message accepted, in bytes."""
 
+CONNECTION_HEADER = "bigmachine-connection"
+"""The header of the 101 response that names a connection to which lanes can be added."""
+
+LANE_HEADER = "bigmachine-lane"
+"""The header of an upgrade request for a lane: the connection's name, a space, and its number."""
+
 STATUS_RAISED = 590
 """The status if the method raised: the body is the pickled error, or JSON that describes it."""
 

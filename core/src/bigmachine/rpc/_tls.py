@@ -6,6 +6,7 @@ import contextlib
 import socket
 import ssl
 import threading
+from socket import socket as Socket
 
 import trio
 from trio.lowlevel import wait_readable, wait_writable
@@ -50,6 +51,7 @@ class TlsChannel(Channel):
         self._is_drained = False
         self._is_broken = False
         self._is_ended = False
+        self._is_detached = False
 
     async def handshake(self) -> None:
         """Shake hands; raises `ssl.SSLError`, or `OSError` when the peer goes away."""
@@ -76,6 +78,14 @@ class TlsChannel(Channel):
     def socket(self) -> socket.socket:
         """The socket under the TLS."""
         return self._sock
+
+    def detach(self) -> tuple[Socket, ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBIO]:
+        """Hand over the socket, the TLS state, and what that reads from and writes to.
+
+        Nothing may be unsent, and nobody may wait. This channel is of no use then.
+        """
+        self._is_detached = self._is_broken = self._is_ended = True
+        return self._sock, self._tls, self._incoming, self._outgoing
 
     async def receive_into(self, buffer: memoryview) -> int:
         tls, incoming = self._tls, self._incoming
@@ -139,7 +149,7 @@ class TlsChannel(Channel):
                 self._break()
 
     def close(self) -> None:
-        if self._sock.fileno() < 0:
+        if self._is_detached or self._sock.fileno() < 0:
             return
         if not self._is_broken and not self._unsent:
             with contextlib.suppress(ssl.SSLError):

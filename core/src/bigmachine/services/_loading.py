@@ -14,7 +14,13 @@ from types import FrameType
 
 from ..errors import UsageError
 
-_thread = threading.local()  # imports run in the thread that unpickles the service
+
+class _Thread(threading.local):
+    service = ""  # imports run in the thread that unpickles the service
+    is_loop = False
+
+
+_thread = _Thread()
 
 
 @contextlib.contextmanager
@@ -34,12 +40,12 @@ def mark_loop_thread() -> None:
 
 def is_loop_thread() -> bool:
     """Whether this thread is a session's own, which must not wait for another one's."""
-    return getattr(_thread, "is_loop", False)
+    return _thread.is_loop
 
 
 def check_not_loading() -> None:
     """Raise `UsageError` in such a block."""
-    if service := getattr(_thread, "service", ""):
+    if service := _thread.service:
         raise UsageError(
             f"a machine that imports the module of service {service!r} would open a session of "
             'its own: put what opens sessions below `if __name__ == "__main__":`'

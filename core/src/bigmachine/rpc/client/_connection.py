@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from outcome import Outcome
 
@@ -13,6 +13,9 @@ from ...errors import TransportError
 from .._streams import IncomingStream
 from ._pickled_call import PickledCall, pickle_call
 from ._pickled_result import loaded
+
+if TYPE_CHECKING:
+    from ._lanes import Lanes
 
 
 class Connection(ABC):
@@ -27,6 +30,8 @@ class Connection(ABC):
     addr: str
     machine: str
     is_open: bool
+    lanes: Lanes | None = None
+    """What threads make calls over by themselves, if there is such a thing."""
 
     @property
     @abstractmethod
@@ -82,3 +87,7 @@ class Connection(ABC):
 
 class ConnectionLost(TransportError):
     """The connection itself ended; a call sent over it may raise other `TransportError`s."""
+
+
+class LaneLost(ConnectionLost):
+    """One lane ended, and perhaps not the connection that it belongs to."""

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+import trio
 
 from ...errors import ProtocolError, TransportError, UsageError
 from .._channel import Channel, StreamChannel
 from .._frames import DEFAULT_LIMIT_BYTES
-from .._protocol import LIMIT_HEADER, PROTOCOL
+from .._lane_channel import LaneChannel
+from .._protocol import CONNECTION_HEADER, LANE_HEADER, LIMIT_HEADER, PROTOCOL
+from .._tls import TlsChannel
 from ._connection import Connection
 from ._frame_connection import FrameConnection
 from ._post import PostConnection
 
 if TYPE_CHECKING:
     import httpx
+
+_LANE_TIMEOUT = 10.0
 
 
 def split_addr(addr: str) -> tuple[str, str]:
@@ -40,27 +47,22 @@ async def dial(http: httpx.AsyncClient, addr: str) -> AsyncIterator[Connection]:
     `ProtocolError` if the machine does not speak our protocol, and `TransportError` for other
     failures on the way.
     """
-    import httpx
-
     address, name = split_addr(addr)
     base = f"https://{address}"
-    request = http.build_request(
-        "GET",
-        f"{base}/rpc",
-        headers={"connection": "upgrade", "upgrade": PROTOCOL},
-        extensions={"sni_hostname": name, "timeout": {}},
-    )
-    try:
-        response = await http.send(request, stream=True)
-    except httpx.TransportError as exc:
-        raise transport_error(exc, addr=addr) from exc
-    try:
+    async with _upgrade(http, addr) as response:
         upgrade, stream = response.headers.get("upgrade"), _network_stream(response)
         if response.status_code == 101 and upgrade == PROTOCOL and stream is not None:
             limit = _limit_bytes(response, addr)
             channel, leading = _channel(stream)
+            token = response.headers.get(CONNECTION_HEADER)
+            has_lanes = token is not None and isinstance(channel, TlsChannel)
             yield FrameConnection(
-                channel, addr=addr, machine=name, limit_bytes=limit, leading=leading
+                channel,
+                addr=addr,
+                machine=name,
+                limit_bytes=limit,
+                leading=leading,
+                dial_lane=functools.partial(_dial_lane, http, addr, token) if has_lanes else None,
             )
         elif response.status_code in (101, 426) and upgrade == PROTOCOL:
             # A machine of our version, but this client or a proxy on the way can't upgrade.
@@ -68,6 +70,39 @@ async def dial(http: httpx.AsyncClient, addr: str) -> AsyncIterator[Connection]:
             yield PostConnection(http, base=base, addr=addr, machine=name)
         else:
             raise _not_ours(response, addr)
+
+
+async def _dial_lane(http: httpx.AsyncClient, addr: str, token: str, number: int) -> LaneChannel:
+    """Connect to a machine once more, for a lane of the connection that it calls ``token``."""
+    with trio.fail_after(_LANE_TIMEOUT):
+        async with _upgrade(http, addr, {LANE_HEADER: f"{token} {number}"}) as response:
+            if response.status_code == 101 and (stream := _network_stream(response)) is not None:
+                channel, leading = _channel(stream)
+                if isinstance(channel, TlsChannel):
+                    return LaneChannel(channel, leading=leading)
+            raise ProtocolError(f"{addr} has no lane for us", addr=addr)
+
+
+@contextlib.asynccontextmanager
+async def _upgrade(
+    http: httpx.AsyncClient, addr: str, headers: Mapping[str, str] | None = None
+) -> AsyncIterator[httpx.Response]:
+    """Request an upgrade; the connection ends with the block, unless it was taken over."""
+    import httpx
+
+    address, name = split_addr(addr)
+    request = http.build_request(
+        "GET",
+        f"https://{address}/rpc",
+        headers={"connection": "upgrade", "upgrade": PROTOCOL, **(headers or {})},
+        extensions={"sni_hostname": name, "timeout": {}},
+    )
+    try:
+        response = await http.send(request, stream=True)
+    except httpx.TransportError as exc:
+        raise transport_error(exc, addr=addr) from exc
+    try:
+        yield response
     finally:
         await response.aclose()
 

@@ -27,6 +27,7 @@ from .._receive import receive_frames
 from .._streams import IncomingStream, OutgoingStream
 from .._turns import without_turn
 from ._connection import Connection, ConnectionLost
+from ._lanes import DialLane, Lanes
 from ._pickled_call import PickledCall, pickle_call
 from ._pickled_result import PickledResult, loaded
 from ._uploads import Uploads
@@ -42,7 +43,8 @@ class FrameConnection(Connection):
     """One multiplexed connection to a machine.
 
     When `run` returns, the connection has ended and every call on it has raised
-    `ConnectionLost`. ``limit_bytes`` is the largest message the machine accepts.
+    `ConnectionLost`. ``limit_bytes`` is the largest message the machine accepts. ``dial_lane``
+    makes the connections of its lanes.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class FrameConnection(Connection):
         machine: str,
         limit_bytes: int = DEFAULT_LIMIT_BYTES,
         leading: bytes = b"",
+        dial_lane: DialLane | None = None,
     ) -> None:
         self.addr = addr
         self.machine = machine
@@ -69,10 +72,22 @@ class FrameConnection(Connection):
         self._own_calls: set[int] = set()  # streams of calls by `call`
         self._error: Exception | None = None
         self.is_open = True
+        if dial_lane is not None:
+            self.lanes = Lanes(
+                dial_lane,
+                give_up=self._give_up_lane,
+                addr=addr,
+                machine=machine,
+                limit_bytes=limit_bytes,
+            )
 
     @property
     def is_in_use(self) -> bool:
-        return bool(self._incoming) or not all(n in self._own_calls for n in self._calls)
+        return (
+            bool(self._incoming)
+            or not all(n in self._own_calls for n in self._calls)
+            or (self.lanes is not None and self.lanes.is_in_use)
+        )
 
     @property
     def received_at(self) -> float:
@@ -84,6 +99,8 @@ class FrameConnection(Connection):
             self._nursery = nursery
             self._is_running.set()
             nursery.start_soon(self._outbox.run)
+            if self.lanes is not None:
+                nursery.start_soon(self.lanes.run)
             try:
                 await receive_frames(self._channel, self._decoder, self._outbox, self._handle)
             except ProtocolError as exc:
@@ -102,6 +119,12 @@ class FrameConnection(Connection):
             incoming.finish(self._lost(""))
         for outgoing in self._outgoing.values():
             outgoing.acked(0)
+        if self.lanes is not None:
+            self.lanes.end()
+
+    def _give_up_lane(self, number: int) -> None:
+        """Cancel the call of a lane."""
+        self._outbox.post(control_frame(Kind.CANCEL, 0, number))
 
     async def outcome(self, call: PickledCall) -> Outcome[Any]:
         if call.uploads is not None:

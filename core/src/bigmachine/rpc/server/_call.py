@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import FrameType, GeneratorType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import trio
 
@@ -24,6 +25,8 @@ from ._processes import ProcessCall
 from ._registry import Method
 from ._thread_job import ThreadJob, do_nothing
 from ._threads import ThreadPool
+
+_Job = TypeVar("_Job", bound=ThreadJob)
 
 
 class Call(ABC):
@@ -52,15 +55,14 @@ class Call(ABC):
         if not self.method.is_of_supervisor:
             if self._pools.is_closed:
                 return
-            self._pools.begun += 1
+            self._pools.count_begun()
         if self.method.is_async:
             self._work = self._pools.tasks.start(self._run_in_loop)
         elif self.method.processes is None:
-            self._work = self._pools.start_in_thread(self._run_in_thread, self.method)
+            self._start_in_thread(self._run_in_thread)
         else:
             process_call = self.method.processes.call(self.method.name)
-            self._pools.start_in_thread(lambda: self._run_in_process(process_call), self.method)
-            self._work = process_call
+            self._start_in_thread(lambda: self._run_in_process(process_call), process_call)
 
     def cancel(self) -> None:
         """Cancel the method; one that runs in a thread continues, but nobody waits for it."""
@@ -134,6 +136,13 @@ class Call(ABC):
         """Start again when there is room; in the trio loop."""
         self.when_room(lambda: None if self.is_cancelled else self.start())
 
+    def _start_in_thread(
+        self, run: Callable[[], Callable[[], None]], work: Work | None = None
+    ) -> None:
+        """Call ``run`` in a thread; to cancel the call is to cancel ``work``, or that."""
+        job = self._pools.start_in_thread(run, self.method)
+        self._work = work or job
+
     def _run_in_loop(self) -> Awaitable[None]:
         return self._run_when_room() if self._must_wait else self._run_async(self._call_method)
 
@@ -148,6 +157,8 @@ class Call(ABC):
             return self._wait_and_start
         try:
             result = self._call_method()
+            if type(result) in PLAIN_TYPES:  # to ask more of it takes longer
+                return self.returned(result)
             if isinstance(result, AsyncIterator) or _is_awaitable(result):
                 return functools.partial(self._continue_in_loop, result)
             return self.returned(result)
@@ -210,6 +221,12 @@ class Call(ABC):
         except BaseException as again:  # while it was described: its __str__, for instance
             name = type(exc).__qualname__
             return self.raised(RuntimeError(f"a {name}, which raised a {type(again).__name__}"))
+
+
+PLAIN_TYPES = frozenset(
+    {type(None), bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set}
+)
+"""What is neither awaitable nor an iterator."""
 
 
 def _is_awaitable(result: object) -> bool:
@@ -276,10 +293,16 @@ class Pools:
     """Whether calls that come now are left unanswered, because the machine is about to end."""
     begun: int = 0
     """How many calls have begun so far, without the supervisor's; some count twice."""
+    _counting: threading.Lock = field(default_factory=threading.Lock)
     posts: set[Call] = field(default_factory=set)
     """The calls by POST that are in flight."""
     cancelled: weakref.WeakSet[Call] = field(default_factory=weakref.WeakSet)
     """Those of which something may still run."""
+
+    def count_begun(self) -> None:
+        """Count a call that begins, in any thread."""
+        with self._counting:
+            self.begun += 1
 
     def start_in_thread(
         self, run: Callable[[], Callable[[], None]], method: Method, *, at_once: bool = False
@@ -288,7 +311,21 @@ class Pools:
 
         ``at_once`` is for what is short: it needs no place.
         """
-        return self.threads.start(
+        job = self.new_job(ThreadJob, run, method, at_once=at_once)
+        job.start()
+        return job
+
+    def new_job(
+        self,
+        kind: type[_Job],
+        run: Callable[[], Callable[[], None]],
+        method: Method,
+        *,
+        at_once: bool = False,
+    ) -> _Job:
+        """Return a job that calls ``run`` as ``method`` is to run; see `ThreadPool.new_job`."""
+        return self.threads.new_job(
+            kind,
             run,
             name=method.name,
             is_concurrent=method.is_concurrent or at_once,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterator
 
 import trio
 
@@ -18,8 +18,9 @@ from .._payload import loads
 from .._receive import receive_frames
 from .._silence import until_silent
 from .._streams import IncomingStream
-from ._call import Pools
+from ._call import Call, Pools
 from ._frame_call import FrameCall
+from ._lane import MAX_LANES, ServedLane
 from ._registry import Services
 from ._traced_call import TracedFrameCall
 
@@ -38,7 +39,8 @@ class ServingConnection:
 
     A method's exception goes to its caller and never ends the connection. The end of the
     connection cancels the methods that it started. A peer that sends nothing for
-    ``silence_timeout``, not even keepalives, is gone. ``peer`` is its name in the session.
+    ``silence_timeout``, not even keepalives, is gone. ``peer`` is its name in the session. Its
+    lanes are other connections of the same peer, and end with it.
     """
 
     def __init__(
@@ -60,6 +62,9 @@ class ServingConnection:
         self._outbox = Outbox(channel)
         self._calls: dict[int, FrameCall] = {}
         self._uploads: dict[int, IncomingStream] = {}
+        self._lanes: dict[int, ServedLane] = {}
+        self._limit_bytes = limit_bytes
+        self._has_ended = False
         self._decoder = FrameDecoder(
             limit_bytes=limit_bytes, leading=leading, is_wanted=self._uploads.__contains__
         )
@@ -73,17 +78,35 @@ class ServingConnection:
                 await self._receive()
                 nursery.cancel_scope.cancel()
         finally:
+            self._has_ended = True
             self._channel.close()
             for stream in tuple(self._calls):
                 self._cancel(stream)
+            for lane in tuple(self._lanes.values()):
+                lane.end()
+
+    def add_lane(self, number: int) -> ServedLane | None:
+        """Return a new lane, for its own connection to serve; None if there can be none."""
+        if self._has_ended or number in self._lanes or len(self._lanes) >= MAX_LANES:
+            return None
+        lane = self._lanes[number] = ServedLane(
+            services=self._services,
+            pools=self._pools,
+            limit_bytes=self._limit_bytes,
+            removed=functools.partial(self._lanes.pop, number, None),
+        )
+        return lane
 
     @property
-    def calls(self) -> Collection[FrameCall]:
+    def calls(self) -> Iterator[Call]:
         """Those in flight, the supervisor's, too."""
-        return self._calls.values()
+        yield from self._calls.values()
+        yield from filter(None, [lane.call for lane in self._lanes.values()])
 
     def cancel_calls(self) -> None:
         """Cancel all calls but the supervisor's."""
+        for lane in self._lanes.values():
+            lane.cancel_call()
         for stream, call in tuple(self._calls.items()):
             if not call.method.is_of_supervisor:
                 self._cancel(stream)
@@ -96,6 +119,8 @@ class ServingConnection:
     async def flushed(self) -> None:
         """Wait until all replies that are due so far are sent."""
         await self._outbox.flushed()
+        while any(lane.is_replying for lane in self._lanes.values()):
+            await trio.sleep(_REPLYING_POLL_SECONDS)
 
     async def _receive(self) -> None:
         try:
@@ -116,7 +141,11 @@ class ServingConnection:
         if kind == Kind.CALL:
             self._begin(frame)
         elif kind == Kind.CANCEL:
-            self._cancel(stream)
+            if frame.aux:
+                if (lane := self._lanes.get(frame.aux)) is not None:
+                    lane.end()
+            else:
+                self._cancel(stream)
         elif kind == Kind.ACK:
             call = self._calls.get(stream)
             if call is not None and call.outgoing is not None:
@@ -179,6 +208,7 @@ class ServingConnection:
             call.cancel()
 
 
+_REPLYING_POLL_SECONDS = 0.002
 _UPLOAD_KINDS = frozenset({Kind.ITEM, Kind.END, Kind.ERROR})
 
 

@@ -13,7 +13,7 @@ from .._frames import Frame, Kind, Payload, control_frame
 from .._marshal import dump_result, load_arguments
 from .._outbox import Outbox
 from .._streams import IncomingStream, OutgoingStream, StreamArgument, closing
-from ._call import Call, Pools
+from ._call import PLAIN_TYPES, Call, Pools
 from ._generators import GeneratorRun
 from ._registry import Method
 from ._stream_arguments import async_argument, thread_argument
@@ -101,7 +101,7 @@ class FrameCall(Call):
 
     def returned(self, result: object) -> Callable[[], None]:
         name = self.method.name
-        if isinstance(result, Iterator):
+        if type(result) not in PLAIN_TYPES and isinstance(result, Iterator):
             return GeneratorRun(self, self._pools, result).begin
         return functools.partial(self._finish, Kind.REPLY, dump_result(name, result))
 
@@ -149,9 +149,7 @@ class FrameCall(Call):
 
     def _finish(self, kind: Kind, payload: Payload) -> None:
         if self.end():
-            self.method.calls.finished(self._began)
-            if kind is _ERROR:
-                self.method.calls.raised += 1
+            self.method.calls.finished(self._began, raised=kind is _ERROR)
             # With more calls running, more replies may be due at once: they share a write.
             is_urgent = not self._running
             self._outbox.post_message(kind, self._stream, payload, is_urgent=is_urgent)

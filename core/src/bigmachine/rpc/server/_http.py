@@ -1,6 +1,7 @@
 """One HTTP/1.1 connection of the machine's server.
 
-``GET /rpc`` with ``Upgrade: bigmachine/1`` turns the connection into a frame connection.
+``GET /rpc`` with ``Upgrade: bigmachine/1`` turns the connection into a frame connection, or into
+a lane of one.
 ``POST /rpc/Service.method`` is the plain way, for curl and for HTTP clients that can't
 upgrade: a pickled ``(args, kwargs)``, or JSON ``{"args": […], "kwargs": {…}}``, answered
 in kind. Status 590 means that the method raised.
@@ -11,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import h11
@@ -20,9 +21,10 @@ import trio
 from ...errors import UsageError
 from .._channel import Channel
 from .._exceptions import CallError
-from .._protocol import LIMIT_HEADER, PROTOCOL, STATUS_RAISED
+from .._protocol import CONNECTION_HEADER, LANE_HEADER, LIMIT_HEADER, PROTOCOL, STATUS_RAISED
 from ._call import Pools
 from ._encodings import Encoding, JsonEncoding, PickleEncoding
+from ._lane import ServedLane
 from ._post import PostCall
 from ._registry import Services
 from ._traced_call import TracedPostCall
@@ -40,7 +42,8 @@ class HttpConnection:
     """Serves one authenticated peer's requests, until an upgrade or the end.
 
     `trio.TooSlowError` if the peer is too slow: with the head of a request, with more of its
-    body, or in reading a response.
+    body, or in reading a response. ``token`` names the connection for its lanes, if it can have
+    some; ``new_lane`` returns the lane that a request asks for, or None.
     """
 
     def __init__(
@@ -51,25 +54,28 @@ class HttpConnection:
         pools: Pools,
         limit_bytes: int,
         silence_timeout: float,
+        token: str = "",
+        new_lane: Callable[[str], ServedLane | None] = lambda _: None,
     ) -> None:
         self._channel = channel
+        self._token = token
+        self._new_lane = new_lane
         self._services = services
         self._pools = pools
         self._limit_bytes = limit_bytes
         self._silence_timeout = silence_timeout
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
 
-    async def run(self) -> bytes | None:
-        """Answer requests; on an upgrade, return the bytes that already followed it."""
+    async def run(self) -> Upgrade | None:
+        """Answer requests; return the first upgrade."""
         while True:
             try:
                 with trio.fail_after(HEAD_TIMEOUT):
                     event = await self._next_event()
                 if not isinstance(event, h11.Request):
                     return None
-                if await self._respond(event):
-                    leading, _ = self._http.trailing_data
-                    return bytes(leading)
+                if (upgrade := await self._respond(event)) is not None:
+                    return upgrade
             except h11.RemoteProtocolError:
                 await self._send(400, b"not a valid request\n")
                 return None
@@ -77,36 +83,44 @@ class HttpConnection:
                 return None
             self._http.start_next_cycle()
 
-    async def _respond(self, request: h11.Request) -> bool:
-        """Answer one request; return whether it was an upgrade."""
+    async def _respond(self, request: h11.Request) -> Upgrade | None:
+        """Answer one request."""
         path = request.target.decode("ascii", "replace").partition("?")[0]
         headers = dict(request.headers)
         if path == "/rpc" and request.method == b"GET":
             if headers.get(b"upgrade", b"").decode("latin-1") == PROTOCOL:
-                await self._upgrade()
-                return True
+                return await self._upgrade(headers.get(LANE_HEADER.encode()))
             await self._send(426, f"this is {PROTOCOL}\n".encode(), {"upgrade": PROTOCOL})
         elif path.startswith("/rpc/") and request.method == b"POST":
             await self._post(unquote(path.removeprefix("/rpc/")), headers)
         else:
             await self._send(404, b"bigmachine: POST /rpc/Service.method, or upgrade at /rpc\n")
-        return False
+        return None
 
-    async def _upgrade(self) -> None:
+    async def _upgrade(self, wanted_lane: bytes | None) -> Upgrade | None:
         with trio.fail_after(HEAD_TIMEOUT):
             while not isinstance(await self._next_event(), (h11.EndOfMessage, type(h11.PAUSED))):
                 pass
-        response = self._http.send(
-            h11.InformationalResponse(
-                status_code=101,
-                headers=[
-                    ("connection", "upgrade"),
-                    ("upgrade", PROTOCOL),
-                    (LIMIT_HEADER, str(self._limit_bytes)),
-                ],
-            )
-        )
-        await self._channel.send_all(response)
+        lane = None
+        headers = [("connection", "upgrade"), ("upgrade", PROTOCOL)]
+        if wanted_lane is not None:
+            lane = self._new_lane(wanted_lane.decode("latin-1"))
+            if lane is None:
+                await self._send(409, b"there can be no such lane\n")
+                return None
+        else:
+            headers.append((LIMIT_HEADER, str(self._limit_bytes)))
+            if self._token:
+                headers.append((CONNECTION_HEADER, self._token))
+        response = h11.InformationalResponse(status_code=101, headers=headers)
+        try:
+            await self._channel.send_all(self._http.send(response))
+        except BaseException:
+            if lane is not None:
+                lane.end()
+            raise
+        leading, _ = self._http.trailing_data
+        return Upgrade(bytes(leading), lane)
 
     async def _post(self, name: str, headers: dict[bytes, bytes]) -> None:
         content_type = headers.get(b"content-type", b"").decode("latin-1")
@@ -172,3 +186,10 @@ class HttpConnection:
                 go = h11.InformationalResponse(status_code=100, headers=[])
                 await self._channel.send_all(self._http.send(go))
             self._http.receive_data(await self._channel.receive_some(64 << 10))
+
+
+class Upgrade(NamedTuple):
+    """What became of a connection, with the bytes that already followed the request."""
+
+    leading: bytes
+    lane: ServedLane | None

@@ -50,8 +50,7 @@ class PostCall(Call):
             raise
         finally:
             self._pools.posts.discard(self)
-        self.method.calls.finished(self._began)
-        self.method.calls.raised += self._response[0] == STATUS_RAISED
+        self.method.calls.finished(self._began, raised=self._response[0] == STATUS_RAISED)
         return self._response
 
     def load_arguments(self) -> tuple[Sequence[Any], Mapping[str, Any]]:

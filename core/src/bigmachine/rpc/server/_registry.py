@@ -34,11 +34,7 @@ class Method(NamedTuple):
     is_concurrent: bool = False
     exclusive: Gate | None = None
     processes: ProcessPool | None = None
-
-    @property
-    def is_of_supervisor(self) -> bool:
-        """Whether the machine's own supervisor has it."""
-        return self.name.startswith("Supervisor.")
+    is_of_supervisor: bool = False
 
     @property
     def takes_async(self) -> bool:
@@ -156,6 +152,7 @@ class Services:
             if is_exclusive(function)
             else None,
             processes=self._pools.get(service_name) if runs_in_processes(function) else None,
+            is_of_supervisor=service_name == "Supervisor",
         )
 
 

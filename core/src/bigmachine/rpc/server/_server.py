@@ -6,8 +6,11 @@ Nothing a peer sends is parsed as more than TLS until its certificate is verifie
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
+import re
+import secrets
 import socket
 import ssl
 from collections import Counter
@@ -30,6 +33,7 @@ from ._admission import Admission, AdmittingListener
 from ._call import Call, Pools, Trace
 from ._connection import SILENCE_TIMEOUT, ServingConnection
 from ._http import HttpConnection
+from ._lane import ServedLane
 from ._place_watch import PlaceWatch
 from ._registry import Services
 from ._threads import ThreadPool
@@ -38,6 +42,7 @@ from ._traffic import Traffic
 logger = logging.getLogger("bigmachine.rpc")
 
 _ENDING_POLL_SECONDS = 0.002
+_LANE_NUMBER = re.compile("[1-9][0-9]{0,8}")
 
 
 class Server:
@@ -68,6 +73,7 @@ class Server:
         self._silence_timeout = silence_timeout
         self._admission = Admission()
         self._connections: set[ServingConnection] = set()
+        self._by_token: dict[str, ServingConnection] = {}  # those that can have lanes
         self._traffic = Traffic()
         self._place_watch: PlaceWatch | None = None  # while it serves
 
@@ -131,8 +137,9 @@ class Server:
         for connection in self._connections:
             connection.cancel_calls()
         with trio.move_on_after(timeout):
-            while (with_threads and pools.threads.is_busy) or not all(
-                call.has_ended for call in tuple(pools.cancelled)
+            while (with_threads and pools.threads.is_busy) or any(
+                call.is_running if with_threads else not call.has_ended
+                for call in tuple(pools.cancelled)
             ):
                 await trio.sleep(_ENDING_POLL_SECONDS)
 
@@ -200,14 +207,20 @@ class Server:
 
     async def _serve_channel(self, channel: Channel, peer: str) -> None:
         """Serve HTTP requests and, after an upgrade, frames."""
-        leading = await HttpConnection(
+        token = secrets.token_hex(16) if isinstance(channel, TlsChannel) else ""
+        upgrade = await HttpConnection(
             channel,
             services=self.services,
             pools=self._pools,
             limit_bytes=self._limit_bytes,
             silence_timeout=self._silence_timeout,
+            token=token,
+            new_lane=functools.partial(self._new_lane, peer) if token else lambda _: None,
         ).run()
-        if leading is None:
+        if upgrade is None:
+            return
+        if upgrade.lane is not None and isinstance(channel, TlsChannel):
+            await upgrade.lane.serve(channel, upgrade.leading)
             return
         connection = ServingConnection(
             channel,
@@ -216,13 +229,24 @@ class Server:
             peer=peer,
             limit_bytes=self._limit_bytes,
             silence_timeout=self._silence_timeout,
-            leading=leading,
+            leading=upgrade.leading,
         )
         self._connections.add(connection)
+        if token:
+            self._by_token[token] = connection
         try:
             await connection.run()
         finally:
             self._connections.discard(connection)
+            self._by_token.pop(token, None)
+
+    def _new_lane(self, peer: str, wanted: str) -> ServedLane | None:
+        """Return a new lane of the connection, and with the number, that a request names."""
+        token, _, number = wanted.partition(" ")
+        connection = self._by_token.get(token)
+        if connection is None or connection.peer != peer or not _LANE_NUMBER.fullmatch(number):
+            return None
+        return connection.add_lane(int(number))
 
 
 async def open_listeners(address: str) -> list[trio.SocketListener]:

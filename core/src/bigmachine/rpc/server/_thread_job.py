@@ -94,8 +94,9 @@ class ThreadJob:
                 self._wake.release()
         elif self._places.give_up(self._begin):
             self._leave_exclusive()
-        elif self.exclusive is not None:
-            self.exclusive.give_up(self._enter_places)
+            self._drop()
+        elif self.exclusive is not None and self.exclusive.give_up(self._enter_places):
+            self._drop()
         if not has_begun:  # a thread that is about to run it sees that it is cancelled
             self.has_ended = True
         return not has_begun
@@ -171,6 +172,9 @@ class ThreadJob:
     def _begin(self) -> None:
         self._has_place = True
         self._pool.take(self)
+
+    def _drop(self) -> None:
+        """Take note that it waited at a gate, and will never run."""
 
     def _return(self) -> None:
         with self._lock:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import trio
 
@@ -19,6 +19,8 @@ from ._gate import Gate
 from ._thread_job import ThreadJob
 
 logger = logging.getLogger("bigmachine.rpc")
+
+_Job = TypeVar("_Job", bound=ThreadJob)
 
 MAX_CONCURRENT = 500
 """How many `concurrent` methods run at once on a machine."""
@@ -61,31 +63,36 @@ class ThreadPool:
         self._warned: dict[str, int] = {}  # by method, of how many that are abandoned
         self._has_news = False
 
-    def start(
+    def start(self, run: Callable[[], Callable[[], None]], **options: Any) -> ThreadJob:
+        """Call ``run`` in a thread, then what it returns in the trio loop; see `new_job`."""
+        job = self.new_job(ThreadJob, run, **options)
+        job.start()
+        return job
+
+    def new_job(
         self,
+        kind: type[_Job],
         run: Callable[[], Callable[[], None]],
         *,
         name: str = "",
         is_concurrent: bool = False,
         exclusive: Gate | None = None,
         is_watched: bool = True,
-    ) -> ThreadJob:
-        """Call ``run`` in a thread, then what it returns in the trio loop. Neither may raise.
+    ) -> _Job:
+        """Return a job that calls ``run`` in a thread; what that returns is for the trio loop.
 
-        A concurrent job takes no place. One with an ``exclusive`` gate runs inside it. ``name``
-        is the method's, for the log; one that is not ``is_watched`` may do nothing for long.
+        Neither may raise. A concurrent job takes no place. One with an ``exclusive`` gate runs
+        inside it. ``name`` is the method's, for the log; one that is not ``is_watched`` may do
+        nothing for long.
         """
-        places = self._concurrent if is_concurrent else self._places
-        job = ThreadJob(
+        return kind(
             run,
             pool=self,
             name=name,
-            places=places,
+            places=self._concurrent if is_concurrent else self._places,
             exclusive=exclusive,
             is_watched=is_watched and not is_concurrent,
         )
-        job.start()
-        return job
 
     def has_queue(self, *, is_concurrent: bool = False) -> bool:
         """Whether any job waits for a place."""
@@ -93,7 +100,7 @@ class ThreadPool:
 
     @property
     def is_busy(self) -> bool:
-        """Whether any job runs in a thread, in its place or without one."""
+        """Whether any job runs in a thread of the pool, in its place or without one."""
         with self._lock:
             idle = self._spare + self._queued  # those without a job, and with one to take next
             return self._threads > idle

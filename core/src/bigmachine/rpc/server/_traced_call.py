@@ -10,6 +10,7 @@ from .._headers import load_headers
 from .._protocol import STATUS_RAISED
 from ._call import Call, CallSpan, Trace
 from ._frame_call import FrameCall
+from ._lane_call import LaneCall
 from ._post import PostCall
 from ._registry import Method
 
@@ -52,6 +53,22 @@ class TracedFrameCall(_TracedCall, FrameCall):
         if error is None:
             self.span.end("returned")
         super().end_stream(error)
+
+    def _finish(self, kind: Kind, payload: Payload) -> None:
+        self.span.end("raised" if kind is Kind.ERROR else "returned", self.error)
+        super()._finish(kind, payload)
+
+
+class TracedLaneCall(_TracedCall, LaneCall):
+    """A `LaneCall` whose frame has headers."""
+
+    def __init__(self, method: Method, frame: Frame, *, trace: Trace, **rest: Any) -> None:
+        super().__init__(method, frame, **rest)
+        self.span = trace(self.method.name, load_headers(frame.headers))
+
+    def _refuse_items(self) -> None:
+        self.span.end("returned")
+        super()._refuse_items()
 
     def _finish(self, kind: Kind, payload: Payload) -> None:
         self.span.end("raised" if kind is Kind.ERROR else "returned", self.error)

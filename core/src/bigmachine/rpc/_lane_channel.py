@@ -1,0 +1,161 @@
+"""Frames over TLS between two threads that wait for each other: no loop at either end."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+
+from ._decoder import FrameDecoder
+from ._frames import (
+    CHUNK_BYTES,
+    DEFAULT_LIMIT_BYTES,
+    Buffer,
+    Frame,
+    Kind,
+    Payload,
+    control_frame,
+    data_header,
+    message_frame,
+)
+from ._tls import TlsChannel
+
+
+class LaneChannel:
+    """Takes over the socket and the TLS of a ``channel`` that has served its upgrade request.
+
+    One thread at a time sends and receives, and waits for it. Any thread may `abort` that. What
+    it raises, except `ProtocolError`, is in `BROKEN`; the bytes of a message in parts are sent one
+    after the other, as nothing else is under way.
+    """
+
+    def __init__(
+        self,
+        channel: TlsChannel,
+        *,
+        limit_bytes: int = DEFAULT_LIMIT_BYTES,
+        leading: bytes = b"",
+    ) -> None:
+        self._traffic = channel  # it counts the bytes
+        self._sock, self._tls, self._incoming, self._outgoing = channel.detach()
+        self._sock.setblocking(True)
+        _keep_alive(self._sock)
+        self._decoder = FrameDecoder(limit_bytes=limit_bytes, leading=leading)
+        self._received = memoryview(bytearray(_RECEIVE_BYTES))
+        self._closing = threading.Lock()
+
+    def __del__(self) -> None:
+        self.close()  # a caller may be interrupted where it can't
+
+    def send_message(
+        self, kind: Kind, stream: int, payload: Payload, *, name: bytes = b"", headers: bytes = b""
+    ) -> None:
+        """Send a message with its body."""
+        frame, body = message_frame(kind, stream, payload, name, headers=headers)
+        self._send(frame)
+        for piece in body:
+            piece = memoryview(piece).cast("B")
+            for at in range(0, len(piece), CHUNK_BYTES):
+                chunk = piece[at : at + CHUNK_BYTES]
+                self._send(data_header(stream, len(chunk)), chunk)
+
+    def send_control(self, kind: Kind, stream: int) -> None:
+        """Send a frame without a payload."""
+        self._send(control_frame(kind, stream))
+
+    def receive(self) -> Frame | None:
+        """Wait for the next frame; None if the peer, or `abort`, has ended the connection."""
+        decoder = self._decoder
+        while (frame := decoder.next_frame()) is None:
+            count = self._receive_into(decoder.buffer())
+            if not count:
+                return None
+            decoder.received(count)
+        return frame
+
+    @property
+    def decoded_at(self) -> float:
+        """When the bytes of the latest frame came, by `perf_counter`."""
+        return self._decoder.read_at
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the peer has ended it, or has sent what nobody has asked for."""
+        self._sock.setblocking(False)
+        try:
+            self._sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            self._sock.setblocking(True)
+            return False
+        except OSError:
+            pass
+        return True
+
+    def abort(self) -> None:
+        """End it at once, in any thread: who waits in another one sees the end."""
+        with self._closing, contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close it, in the thread that uses it."""
+        with self._closing:
+            self._sock.close()
+
+    def _send(self, *pieces: Buffer) -> None:
+        for piece in pieces:
+            self._tls.write(piece)
+        data = self._outgoing.read()
+        self._sock.sendall(data)
+        self._traffic.sent_bytes += len(data)
+
+    def _receive_into(self, buffer: memoryview) -> int:
+        """Receive at least one byte; 0 at the end."""
+        tls, incoming = self._tls, self._incoming
+        received = 0
+        while True:
+            # To ask TLS when it has nothing costs an exception, so ask only when it may have.
+            while incoming.pending or tls.pending():
+                rest = buffer[received:] if received else buffer
+                try:
+                    count: int = tls.read(len(rest), rest)  # type: ignore[assignment]
+                except ssl.SSLWantReadError:
+                    break
+                except ssl.SSLZeroReturnError:
+                    return received
+                received += count
+                if not count or received == len(buffer):
+                    return received
+            if self._outgoing.pending:
+                self._send()  # TLS answers by itself, for instance a KeyUpdate
+            if received:
+                return received
+            count = self._sock.recv_into(self._received)
+            if not count:
+                return 0
+            self._traffic.received_bytes += count
+            incoming.write(self._received[:count])
+
+
+BROKEN = (OSError, ssl.SSLError)
+"""What a `LaneChannel` raises when its connection is broken."""
+
+_RECEIVE_BYTES = 128 << 10  # at once; an idle lane has touched none of it
+
+# A router on the way may forget a connection that is silent for a minute.
+_KEEPALIVE_SECONDS = 5
+_KEEPALIVES = 4  # that are not answered, and then it is broken
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    options = {
+        "TCP_KEEPIDLE": _KEEPALIVE_SECONDS,
+        "TCP_KEEPALIVE": _KEEPALIVE_SECONDS,  # the same, as macOS has it
+        "TCP_KEEPINTVL": _KEEPALIVE_SECONDS,
+        "TCP_KEEPCNT": _KEEPALIVES,
+        "TCP_USER_TIMEOUT": 1000 * _KEEPALIVE_SECONDS * _KEEPALIVES,  # while it has sent something
+    }
+    for name, value in options.items():
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -1,0 +1,151 @@
+"""A lane: a connection that carries one call at a time to the thread that runs its method.
+
+A call through two trio loops costs many times what its bytes cost. Over a lane, the thread that
+reads a call runs it and replies. Each lane belongs to a multiplexed connection, and ends with it;
+what must not wait for a method goes over that: above all, that a call is given up.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+from collections.abc import Callable
+
+import trio
+
+from ...errors import ProtocolError, UsageError
+from .._exceptions import CallError, dump_exception
+from .._frames import Frame, Kind
+from .._lane_channel import BROKEN, LaneChannel
+from .._tls import TlsChannel
+from ._call import Pools
+from ._lane_call import LaneCall
+from ._registry import Services
+from ._traced_call import TracedLaneCall
+
+logger = logging.getLogger("bigmachine.rpc")
+
+MAX_LANES = 64
+"""The most lanes of one connection."""
+
+
+_CALL, _STREAM = Kind.CALL, Kind.STREAM  # to look them up in the enum takes longer
+
+
+class ServedLane:
+    """The machine's end of a lane; ``removed`` is called when it ends."""
+
+    def __init__(
+        self,
+        *,
+        services: Services,
+        pools: Pools,
+        limit_bytes: int,
+        removed: Callable[[], object],
+    ) -> None:
+        self.call: LaneCall | None = None
+        """The call that runs now."""
+        self.is_replying = False
+        """Whether the reply to a call that has ended is not sent yet."""
+        self._services = services
+        self._pools = pools
+        self._limit_bytes = limit_bytes
+        self._removed = removed
+        self._lock = threading.Lock()
+        self._channel: LaneChannel | None = None
+        self._has_ended = False
+
+    async def serve(self, channel: TlsChannel, leading: bytes) -> None:
+        """Serve calls over ``channel`` until either end closes it."""
+        lane = self._channel = LaneChannel(channel, limit_bytes=self._limit_bytes, leading=leading)
+        ended = trio.Event()
+        # A daemon: a method that never ends must not keep the machine's process alive.
+        thread = threading.Thread(
+            target=self._run,
+            args=(lane, functools.partial(self._pools.threads.post, ended.set)),
+            name="bigmachine-lane",
+            daemon=True,
+        )
+        try:
+            if not self._has_ended:
+                thread.start()
+                await ended.wait()
+        except RuntimeError as exc:  # no thread can be started
+            logger.debug("a lane is refused: %s", exc)
+        finally:
+            self.end()
+            if not thread.is_alive():
+                lane.close()
+
+    def end(self) -> None:
+        """End the lane, and cancel the call that runs over it; in the trio loop."""
+        self._has_ended = True
+        self._removed()
+        self.cancel_call()
+        if self._channel is not None:
+            self._channel.abort()
+
+    def cancel_call(self) -> None:
+        """Cancel the call that runs now, if there is one; in the trio loop."""
+        with self._lock:
+            call, self.call = self.call, None
+        if call is not None:
+            call.method.calls.cancelled += 1
+            call.cancel()
+
+    def forget(self, call: LaneCall) -> bool:
+        """See `CallingLane`."""
+        with self._lock:
+            if self.call is not call:
+                return False
+            self.call = None
+            self.is_replying = True
+            return True
+
+    # -- in its thread --------------------------------------------------------
+
+    def _run(self, channel: LaneChannel, done: Callable[[], None]) -> None:
+        try:
+            while (frame := channel.receive()) is not None:
+                self._serve(channel, frame)
+        except ProtocolError as exc:
+            logger.warning("a lane is closed: its peer broke the protocol: %s", exc)
+        except BROKEN as exc:
+            logger.debug("a lane broke: %s", exc)
+        except BaseException:
+            logger.exception("a lane failed")
+        finally:
+            self.is_replying = False
+            channel.close()
+            done()
+
+    def _serve(self, channel: LaneChannel, frame: Frame) -> None:
+        if frame.kind != _CALL or frame.aux:
+            raise ProtocolError(f"a frame of kind {frame.kind} over a lane")
+        try:
+            method = self._services.find(frame.name)
+        except UsageError as exc:
+            channel.send_message(Kind.ERROR, frame.stream, dump_exception(CallError(exc)))
+            return
+        if method.is_async:
+            channel.send_control(Kind.ELSEWHERE, frame.stream)
+            return
+        new_call: Callable[..., LaneCall] = LaneCall
+        if frame.headers and self._pools.trace is not None:
+            new_call = functools.partial(TracedLaneCall, trace=self._pools.trace)
+        call = new_call(method, frame, lane=self, pools=self._pools, began=channel.decoded_at)
+        stream = frame.stream
+        del frame  # it may be large
+        with self._lock:
+            if self._has_ended:
+                return
+            self.call = call
+        if (reply := call.run()) is None:
+            return
+        kind, payload = reply
+        if kind is _STREAM:
+            channel.send_control(kind, stream)
+        else:
+            channel.send_message(kind, stream, payload)
+        self.is_replying = False

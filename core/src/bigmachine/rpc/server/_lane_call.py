@@ -1,0 +1,136 @@
+"""A call that arrived over a lane: the lane's thread runs its method, and sends the reply."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from queue import SimpleQueue
+from typing import Any, Protocol, TypeAlias
+
+from .._exceptions import dump_exception
+from .._frames import Frame, Kind, Payload
+from .._marshal import dump_result, load_arguments
+from .._streams import closing
+from ._call import PLAIN_TYPES, Call, Pools, Work
+from ._registry import Method
+from ._thread_job import ThreadJob, do_nothing
+
+Reply: TypeAlias = tuple[Kind, Payload]
+"""What is to be sent to the caller; STREAM instead of the items of a generator."""
+
+
+class LaneCall(Call):
+    """Returns its reply from `run`, unless its ``lane`` has given it up.
+
+    What a ``def`` returns may be awaitable: then its thread waits while that goes on in the loop.
+    """
+
+    __slots__ = ("_frame", "_lane", "_replies")
+
+    _must_wait = False  # its caller reads nothing else before the reply
+
+    def __init__(
+        self, method: Method, frame: Frame, *, lane: CallingLane, pools: Pools, began: float
+    ) -> None:
+        super().__init__(method, pools, began)
+        self._frame = frame
+        self._lane = lane
+        self._replies: SimpleQueue[Reply | None] = SimpleQueue()
+
+    def run(self) -> Reply | None:
+        """Run the method, in this thread; return None once nobody waits for the reply."""
+        self.start()
+        return self._replies.get()
+
+    def cancel(self) -> None:
+        super().cancel()
+        self._replies.put(None)
+
+    def load_arguments(self) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        args, kwargs = load_arguments(self._frame)
+        del self._frame  # it may be large, and the call may be long
+        return args, kwargs
+
+    def pickled_arguments(self) -> Payload:
+        frame = self._frame
+        return Payload((frame.pickle,), frame.buffers, len(frame.pickle), frame.size)
+
+    def returned(self, result: object) -> Callable[[], None]:
+        if type(result) not in PLAIN_TYPES and isinstance(result, Iterator):
+            with contextlib.suppress(BaseException):
+                getattr(result, "close", do_nothing)()
+            return self._refuse_items
+        payload = dump_result(self.method.name, result)
+        return functools.partial(self._finish, Kind.REPLY, payload)
+
+    def replied(self, kind: Kind, payload: Payload) -> Callable[[], None]:
+        return functools.partial(self._finish, kind, payload)
+
+    def raised(self, exc: BaseException) -> Callable[[], None]:
+        return functools.partial(self._finish, Kind.ERROR, dump_exception(exc))
+
+    async def send_items(self, items: AsyncIterator[Any]) -> None:
+        async with closing(items):
+            pass
+        self._refuse_items()
+
+    def _start_in_thread(
+        self, run: Callable[[], Callable[[], None]], work: Work | None = None
+    ) -> None:
+        self._pools.threads.warn_of_abandoned()
+        job = self._pools.new_job(LaneJob, run, self.method)
+        self._work = work or job
+        if not self.is_cancelled:  # before there was anything to cancel
+            job.run_in_turn()()
+
+    def _continue_in_loop(self, result: Any) -> None:
+        self._pools.threads.post(functools.partial(super()._continue_in_loop, result))
+
+    def _refuse_items(self) -> None:
+        if self._lane.forget(self):
+            self.method.calls.cancelled += 1
+            self._replies.put((Kind.STREAM, _NOTHING))
+
+    def _finish(self, kind: Kind, payload: Payload) -> None:
+        if self._lane.forget(self):
+            self.method.calls.finished(self._began, raised=kind is Kind.ERROR)
+            self._replies.put((kind, payload))
+
+
+class LaneJob(ThreadJob):
+    """A job for the thread that makes it: `run_in_turn` waits for its place."""
+
+    __slots__ = ("_turn",)
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._turn: SimpleQueue[bool] = SimpleQueue()
+
+    def run_in_turn(self) -> Callable[[], None]:
+        """Go through the gates, and run; return what is to be called then."""
+        self.start()
+        if not self._turn.get():
+            return do_nothing
+        # In a context of its own, as in a thread of the pool.
+        follow_up = contextvars.copy_context().run(self.run_here)
+        self.end()
+        return follow_up
+
+    def _begin(self) -> None:
+        self._has_place = True
+        self._turn.put(True)
+
+    def _drop(self) -> None:
+        self._turn.put(False)
+
+
+class CallingLane(Protocol):
+    """The lane over which a call came."""
+
+    def forget(self, call: LaneCall) -> bool:
+        """Have no call; False if this one was given up before."""
+
+
+_NOTHING = Payload((b"",), (), 0, 0)
