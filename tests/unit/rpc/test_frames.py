@@ -330,7 +330,7 @@ INVALID = {
     "a frame of 4 GiB": header((1 << 32) - 1),
     "a frame just over the limit": header(2 * INLINE_BYTES + 1, kind=2),
     "an unknown kind": header(0, kind=0),
-    "another unknown kind": header(0, kind=10),
+    "another unknown kind": header(0, kind=11),
     "a control frame with a payload": frame_of(b"abc", kind=4),
     "a name longer than its frame": frame_of(b"abc", aux=4),
     "a name of 4 GiB": frame_of(b"abc", aux=(1 << 32) - 1),

@@ -90,6 +90,7 @@ class Controller:
         self.submitted: set[object] = set()
         """The futures of calls that were submitted and are not done; for any thread."""
         self.time_limits = debugger.time_limits if debugger is not None else TimeLimits()
+        self.time_limits.begin()
         self._debugger = debugger
         self._http = http
         self._can_be_asked = self._was_asked = False  # to end

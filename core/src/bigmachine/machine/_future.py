@@ -168,14 +168,22 @@ class TaskFuture(LoopFuture[T]):
 class CallFuture(LoopFuture[Any]):
     """The future of a call to a machine. While it waits for the reply, it needs no task.
 
-    ``first`` is the outcome of a first attempt, if there was one.
+    ``first`` is the outcome of a first attempt, if there was one, and ``deadline`` what
+    `Calls.deadline` has returned, if the call began before.
     """
 
     def __init__(
-        self, portal: Loop, calls: Calls, call: PickledCall, first: Outcome[Any] | None = None
+        self,
+        portal: Loop,
+        calls: Calls,
+        call: PickledCall,
+        *,
+        first: Outcome[Any] | None = None,
+        deadline: float | None = None,
     ) -> None:
         super().__init__(portal)
         self._first = first
+        self._deadline = deadline
         self._calls = calls
         self._method = call.method
         self._call: PickledCall | None = call  # until it is done
@@ -266,7 +274,7 @@ class CallFuture(LoopFuture[Any]):
         if (call := self._call) is None:
             return
         try:
-            outcome = await self._calls.outcome(call, first=first)
+            outcome = await self._calls.outcome(call, first=first, deadline=self._deadline)
         except trio.Cancelled:
             # By the end of the loop, if not by `abandon`.
             self.resolve(Error(self._calls.stopped()))

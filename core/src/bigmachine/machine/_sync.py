@@ -150,11 +150,11 @@ class Machine(Handle):
         self._portal.check_may_wait()
         calls = self._calls
         call = calls.pickle(method, args, kwargs)
-        first = calls.at_once(call)
-        settled = first and calls.settled(first)
-        if settled is None:
-            return self._begin(self._portal.wait, call, first)
-        return settled.unwrap()
+        deadline = calls.deadline()
+        first = calls.at_once(call, deadline=deadline)
+        if first is None or (settled := calls.settled(first)) is None:
+            return self._begin(self._portal.wait, call, first=first, deadline=deadline)
+        return calls.unwrap(settled)
 
     def submit(self, method: Method, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call ``"Service.method"`` without waiting; cancelling the future cancels the method.
@@ -241,13 +241,16 @@ class Machine(Handle):
         self,
         begin: Callable[[CallFuture], R],
         call: PickledCall,
+        *,
         first: Outcome[Any] | None = None,
+        deadline: float | None = None,
     ) -> R:
         from ._future import CallFuture, LoopEnded
         from ._observed_call import ObservedCall
 
         try:
-            return begin(CallFuture(self._portal, self._calls, call, first))
+            future = CallFuture(self._portal, self._calls, call, first=first, deadline=deadline)
+            return begin(future)
         except LoopEnded:
             error = self._calls.stopped()
             if type(call) is ObservedCall:

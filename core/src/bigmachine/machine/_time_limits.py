@@ -16,14 +16,20 @@ class TimeLimits:
     """A clock that can be paused, and the cancel scopes that go by it."""
 
     def __init__(self) -> None:
+        self._clock: trio.abc.Clock | None = None
         self._pauses = 0
         self._paused_at = 0.0
         self._paused_for = 0.0
         self._deadlines: dict[trio.CancelScope, float] = {}
 
+    def begin(self) -> None:
+        """Go by the clock of this trio loop."""
+        self._clock = trio.lowlevel.current_clock()
+
     def time(self) -> float:
-        """Return the time of this clock, in seconds."""
-        now = self._paused_at if self._pauses else trio.current_time()
+        """Return the time of this clock, in seconds; after `begin` in any thread."""
+        clock = self._clock or trio.lowlevel.current_clock()
+        now = self._paused_at if self._pauses else clock.current_time()
         return now - self._paused_for
 
     @contextlib.contextmanager
@@ -47,9 +53,9 @@ class TimeLimits:
         try:
             yield
         finally:
-            self._pauses -= 1
-            if not self._pauses:
+            if self._pauses == 1:  # first, for another thread may look meanwhile
                 self._paused_for += trio.current_time() - self._paused_at
+            self._pauses -= 1
             self._set_all()
 
     def _set_all(self) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 
 from ._decoder import FrameDecoder
 from ._frames import (
@@ -27,7 +28,8 @@ class LaneChannel:
 
     One thread at a time sends and receives, and waits for it. Any thread may `abort` that. What
     it raises, except `ProtocolError`, is in `BROKEN`; the bytes of a message in parts are sent one
-    after the other, as nothing else is under way.
+    after the other, as nothing else is under way. While there is a ``time_left``, that function
+    bounds each wait: it returns seconds, or raises, and then the channel is of no use.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class LaneChannel:
         self._sock, self._tls, self._incoming, self._outgoing = channel.detach()
         self._sock.setblocking(True)
         _keep_alive(self._sock)
+        self.time_left: Callable[[], float] | None = None
         self._decoder = FrameDecoder(limit_bytes=limit_bytes, leading=leading)
         self._received = memoryview(bytearray(_RECEIVE_BYTES))
         self._closing = threading.Lock()
@@ -100,14 +103,33 @@ class LaneChannel:
     def close(self) -> None:
         """Close it, in the thread that uses it."""
         with self._closing:
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)  # whoever else has its descriptor
             self._sock.close()
 
     def _send(self, *pieces: Buffer) -> None:
         for piece in pieces:
             self._tls.write(piece)
         data = self._outgoing.read()
-        self._sock.sendall(data)
+        if self.time_left is None:
+            self._sock.sendall(data)
+        else:
+            unsent = memoryview(data)
+            while unsent:
+                unsent = unsent[self._in_time(self._sock.send, unsent) :]
         self._traffic.sent_bytes += len(data)
+
+    def _in_time(self, operation: Callable[[memoryview], int], buffer: memoryview) -> int:
+        assert self.time_left is not None
+        try:
+            while True:
+                # Again and again, for the time may stand still.
+                seconds = min(self.time_left(), _LONGEST_WAIT)
+                self._sock.settimeout(seconds)
+                with contextlib.suppress(TimeoutError):
+                    return operation(buffer)
+        finally:
+            self._sock.settimeout(None)
 
     def _receive_into(self, buffer: memoryview) -> int:
         """Receive at least one byte; 0 at the end."""
@@ -130,7 +152,10 @@ class LaneChannel:
                 self._send()  # TLS answers by itself, for instance a KeyUpdate
             if received:
                 return received
-            count = self._sock.recv_into(self._received)
+            if self.time_left is None:
+                count = self._sock.recv_into(self._received)
+            else:
+                count = self._in_time(self._sock.recv_into, self._received)
             if not count:
                 return 0
             self._traffic.received_bytes += count
@@ -140,6 +165,7 @@ class LaneChannel:
 BROKEN = (OSError, ssl.SSLError)
 """What a `LaneChannel` raises when its connection is broken."""
 
+_LONGEST_WAIT = 0.5
 _RECEIVE_BYTES = 128 << 10  # at once; an idle lane has touched none of it
 
 # A router on the way may forget a connection that is silent for a minute.

@@ -17,7 +17,7 @@ from weakref import WeakSet, WeakValueDictionary
 import trio
 from outcome import Error, Outcome, Value
 
-from ...errors import BigmachineError, ProtocolError, UsageError
+from ...errors import CallTimeout, ProtocolError, UsageError
 from ...services._waiting import run_waiting
 from .._exceptions import load_exception
 from .._frames import LAST_STREAM, Frame, Kind
@@ -40,8 +40,9 @@ IDLE_SECONDS = 10.0
 # A machine that gets its next call only after this has no use for a lane.
 _WANTED_SECONDS = 1.0
 
-# After an attempt to make a lane has failed, until the next one.
-_RETRY_SECONDS = 30.0
+# After an attempt to make a lane has failed, until the next one: twice as long each time.
+_RETRY_SECONDS = 1.0
+_LONGEST_RETRY_SECONDS = 60.0
 
 # A lane that has carried a call within this is not checked before the next one: that takes 2 µs.
 _CHECKED_SECONDS = 0.1
@@ -69,6 +70,7 @@ class Lanes:
         self.addr = addr
         self.machine = machine
         self.limit_bytes = limit_bytes
+        self.idle_seconds = IDLE_SECONDS
         self._dial = dial
         self._give_up = give_up
         self._token = trio.lowlevel.current_trio_token()
@@ -78,6 +80,7 @@ class Lanes:
         self._elsewhere: set[str] = set()  # methods that are not called over lanes
         self._last_number = 0
         self._missed_at = self._retry_at = 0.0
+        self._retry_seconds = _RETRY_SECONDS
         self._wanted = trio.Event()
         self._is_wanted = self._has_ended = False
 
@@ -86,10 +89,13 @@ class Lanes:
         """Whether any carries a call."""
         return len(self._all) > len(self._free)
 
-    def outcome(self, call: PickledCall) -> Outcome[Any] | None:
+    def outcome(
+        self, call: PickledCall, time_left: Callable[[], float] | None = None
+    ) -> Outcome[Any] | None:
         """Make a call, in the caller's thread; None if it is one for the connection instead.
 
-        Otherwise as `Connection.outcome`. What interrupts the thread cancels the method.
+        Otherwise as `Connection.outcome`. What interrupts the thread cancels the method, and so
+        does the `CallTimeout` of ``time_left``; see `LaneChannel`.
         """
         if (
             call.uploads is not None
@@ -100,13 +106,14 @@ class Lanes:
         if (lane := self._take()) is None:
             self._miss()
             return None
+        lane.channel.time_left = time_left
         return run_waiting(lane.outcome, call)
 
     async def run(self) -> None:
         """Make lanes that are wanted, and close those that are idle, until cancelled."""
         try:
             while True:
-                with trio.move_on_after(IDLE_SECONDS / 2 if self._all else math.inf):
+                with trio.move_on_after(self.idle_seconds / 2 if self._all else math.inf):
                     await self._wanted.wait()
                 if self._wanted.is_set():
                     await self._add()
@@ -174,17 +181,19 @@ class Lanes:
         self._last_number += 1
         try:
             channel = await self._dial(self._last_number)
-        except (BigmachineError, OSError, trio.TooSlowError) as exc:
-            logger.debug("%s: a lane can't be made: %s", self.machine, exc)
-            self._retry_at = perf_counter() + _RETRY_SECONDS
+        except Exception as exc:  # whatever client it is: calls need no lanes
+            logger.debug("%s: a lane can't be made: %r", self.machine, exc)
+            self._retry_at = perf_counter() + self._retry_seconds
+            self._retry_seconds = min(2 * self._retry_seconds, _LONGEST_RETRY_SECONDS)
             return
+        self._retry_seconds = _RETRY_SECONDS
         lane = Lane(channel, number=self._last_number, lanes=self)
         self._all[lane.number] = lane
         _lanes_of_process.add(lane)
         self.put_back(lane)
 
     def _close_idle(self) -> None:
-        limit = perf_counter() - IDLE_SECONDS
+        limit = perf_counter() - self.idle_seconds
         for _ in range(len(self._free)):
             try:
                 lane = self._free.popleft()
@@ -224,6 +233,9 @@ class Lane:
                 Kind.CALL, stream, call.payload, name=method.encode(), headers=call.headers
             )
             frame = channel.receive()
+        except CallTimeout:  # an OSError, too
+            self._lanes.give_up(self)
+            raise
         except BROKEN:
             pass
         except ProtocolError as exc:
@@ -232,7 +244,8 @@ class Lane:
             self._lanes.give_up(self)
             raise
         if frame is None or frame.stream != stream or frame.kind not in _REPLIES:
-            self._lanes.close(self)
+            # The machine does not look for the end of a lane while its method runs.
+            self._lanes.give_up(self)
             return Error(self._lost(method, error, frame))
         self._lanes.put_back(self)
         kind = frame.kind

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import FrameType, GeneratorType
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias
 
 import trio
 
@@ -25,8 +25,6 @@ from ._processes import ProcessCall
 from ._registry import Method
 from ._thread_job import ThreadJob, do_nothing
 from ._threads import ThreadPool
-
-_Job = TypeVar("_Job", bound=ThreadJob)
 
 
 class Call(ABC):
@@ -311,21 +309,7 @@ class Pools:
 
         ``at_once`` is for what is short: it needs no place.
         """
-        job = self.new_job(ThreadJob, run, method, at_once=at_once)
-        job.start()
-        return job
-
-    def new_job(
-        self,
-        kind: type[_Job],
-        run: Callable[[], Callable[[], None]],
-        method: Method,
-        *,
-        at_once: bool = False,
-    ) -> _Job:
-        """Return a job that calls ``run`` as ``method`` is to run; see `ThreadPool.new_job`."""
-        return self.threads.new_job(
-            kind,
+        return self.threads.start(
             run,
             name=method.name,
             is_concurrent=method.is_concurrent or at_once,

@@ -51,6 +51,7 @@ class ServedLane:
         self._services = services
         self._pools = pools
         self._limit_bytes = limit_bytes
+        self.native_id = 0
         self._removed = removed
         self._lock = threading.Lock()
         self._channel: LaneChannel | None = None
@@ -106,6 +107,7 @@ class ServedLane:
     # -- in its thread --------------------------------------------------------
 
     def _run(self, channel: LaneChannel, done: Callable[[], None]) -> None:
+        self.native_id = threading.get_native_id()
         try:
             while (frame := channel.receive()) is not None:
                 self._serve(channel, frame)

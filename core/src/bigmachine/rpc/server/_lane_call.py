@@ -79,8 +79,17 @@ class LaneCall(Call):
     def _start_in_thread(
         self, run: Callable[[], Callable[[], None]], work: Work | None = None
     ) -> None:
-        self._pools.threads.warn_of_abandoned()
-        job = self._pools.new_job(LaneJob, run, self.method)
+        method, threads = self.method, self._pools.threads
+        threads.warn_of_abandoned()
+        job = LaneJob(
+            run,
+            pool=threads,
+            name=method.name,
+            places=threads.places(is_concurrent=method.is_concurrent),
+            exclusive=method.exclusive,
+            is_watched=method.processes is None and not method.is_concurrent,
+        )
+        job.native_id = self._lane.native_id
         self._work = work or job
         if not self.is_cancelled:  # before there was anything to cancel
             job.run_in_turn()()
@@ -104,8 +113,8 @@ class LaneJob(ThreadJob):
 
     __slots__ = ("_turn",)
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, run: Callable[[], Callable[[], None]], **options: Any) -> None:
+        super().__init__(run, **options)
         self._turn: SimpleQueue[bool] = SimpleQueue()
 
     def run_in_turn(self) -> Callable[[], None]:
@@ -127,7 +136,9 @@ class LaneJob(ThreadJob):
 
 
 class CallingLane(Protocol):
-    """The lane over which a call came."""
+    """The lane over which a call came, with the ``native_id`` of its thread."""
+
+    native_id: int
 
     def forget(self, call: LaneCall) -> bool:
         """Have no call; False if this one was given up before."""

@@ -144,7 +144,7 @@ class ThreadJob:
         with self._lock:
             self._has_begun = not self._is_cancelled
         if self._has_begun:
-            self.native_id = threading.get_native_id()
+            self.native_id = self.native_id or threading.get_native_id()
             self._pool.running.add(self)
             set_running(self)
             follow_up = self._run()

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import trio
 
@@ -19,8 +19,6 @@ from ._gate import Gate
 from ._thread_job import ThreadJob
 
 logger = logging.getLogger("bigmachine.rpc")
-
-_Job = TypeVar("_Job", bound=ThreadJob)
 
 MAX_CONCURRENT = 500
 """How many `concurrent` methods run at once on a machine."""
@@ -63,36 +61,34 @@ class ThreadPool:
         self._warned: dict[str, int] = {}  # by method, of how many that are abandoned
         self._has_news = False
 
-    def start(self, run: Callable[[], Callable[[], None]], **options: Any) -> ThreadJob:
-        """Call ``run`` in a thread, then what it returns in the trio loop; see `new_job`."""
-        job = self.new_job(ThreadJob, run, **options)
-        job.start()
-        return job
-
-    def new_job(
+    def start(
         self,
-        kind: type[_Job],
         run: Callable[[], Callable[[], None]],
         *,
         name: str = "",
         is_concurrent: bool = False,
         exclusive: Gate | None = None,
         is_watched: bool = True,
-    ) -> _Job:
-        """Return a job that calls ``run`` in a thread; what that returns is for the trio loop.
+    ) -> ThreadJob:
+        """Call ``run`` in a thread, then what it returns in the trio loop. Neither may raise.
 
-        Neither may raise. A concurrent job takes no place. One with an ``exclusive`` gate runs
-        inside it. ``name`` is the method's, for the log; one that is not ``is_watched`` may do
-        nothing for long.
+        A concurrent job takes no place. One with an ``exclusive`` gate runs inside it. ``name``
+        is the method's, for the log; one that is not ``is_watched`` may do nothing for long.
         """
-        return kind(
+        job = ThreadJob(
             run,
             pool=self,
             name=name,
-            places=self._concurrent if is_concurrent else self._places,
+            places=self.places(is_concurrent=is_concurrent),
             exclusive=exclusive,
             is_watched=is_watched and not is_concurrent,
         )
+        job.start()
+        return job
+
+    def places(self, *, is_concurrent: bool) -> Gate:
+        """Return the gate that a job goes through, at any rate."""
+        return self._concurrent if is_concurrent else self._places
 
     def has_queue(self, *, is_concurrent: bool = False) -> bool:
         """Whether any job waits for a place."""

@@ -1,0 +1,237 @@
+"""Lanes at both ends: made when they are wanted, closed when idle, refused to strangers."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+import trio
+from outcome import Error, Outcome, Value
+
+from bigmachine.errors import ProtocolError
+from bigmachine.rpc import FrameConnection, dial, http_client
+from bigmachine.rpc._frames import Kind, control_frame, data_header
+from bigmachine.rpc._lane_channel import LaneChannel
+from bigmachine.rpc._payload import dumps
+from bigmachine.rpc.client._dial import _dial_lane
+from bigmachine.rpc.client._pickled_call import pickle_call
+from bigmachine.rpc.server._lane import MAX_LANES
+from bigmachine.rpc.server._server import Server
+from tests.support.waiting import eventually
+from tests.unit.rpc.wires import DRIVER, MACHINE, run, serving
+
+
+class Work:
+    def __init__(self) -> None:
+        self.over = threading.Event()
+
+    def add(self, a: int, b: int) -> int:
+        return a + b
+
+    def hold(self) -> None:
+        self.over.wait(60)
+
+
+class Client:
+    """A connection whose lanes a test uses and abuses."""
+
+    def __init__(self, connection: FrameConnection, server: Server, http: Any, addr: str) -> None:
+        self.connection = connection
+        self.server = server
+        self.lanes = connection.lanes or pytest.fail("it has no lanes")
+        [self.token] = server._by_token
+        self._http = http
+        self._addr = addr
+
+    async def call(self, method: str = "S.add", *args: Any) -> Outcome[Any] | None:
+        call = pickle_call(method, args if method != "S.add" else (1, 2), {})
+        return await trio.to_thread.run_sync(self.lanes.outcome, call)
+
+    async def has_lane(self) -> bool:
+        outcome = await self.call()
+        assert outcome is None or outcome.unwrap() == 3
+        return outcome is not None
+
+    async def await_lane(self) -> None:
+        while not await self.has_lane():
+            await trio.sleep(0)
+
+    async def dial(self, token: str, number: Any) -> LaneChannel:
+        return await _dial_lane(self._http, self._addr, token, number)
+
+    @property
+    def served(self) -> int:
+        [serving] = self.server._connections
+        return len(serving._lanes)
+
+
+@contextlib.asynccontextmanager
+async def client(service: object) -> AsyncIterator[Client]:
+    async with (
+        serving(service) as (server, address),
+        http_client(DRIVER) as http,
+        dial(http, addr := f"https://{address}#{MACHINE.name}") as connection,
+        trio.open_nursery() as nursery,
+    ):
+        assert isinstance(connection, FrameConnection)
+        nursery.start_soon(connection.run)
+        await connection.call("S.add", (1, 2), {})
+        yield Client(connection, server, http, addr)
+        nursery.cancel_scope.cancel()
+
+
+def test_lane_is_made_once_calls_follow_each_other_and_closed_when_idle() -> None:
+    async def main() -> None:
+        async with client(Work()) as it:
+            it.lanes.idle_seconds = 0.05
+            assert await it.call() is None
+            await it.await_lane()
+            assert it.served == 1
+            assert not it.connection.is_in_use
+            await eventually(lambda: not it.served)
+            await it.await_lane()
+
+    run(main)
+
+
+def test_call_of_a_lane_counts_as_one_in_flight_at_both_ends() -> None:
+    async def main() -> None:
+        work = Work()
+        async with client(work) as it, trio.open_nursery() as nursery:
+            await it.await_lane()
+            begun, is_busy = it.server.activity()
+            assert not is_busy
+            nursery.start_soon(it.call, "S.hold")
+            await eventually(lambda: it.server.activity() == (begun + 1, True))
+            assert it.connection.is_in_use
+            in_flight = {m.name: m for m in it.server.metrics()}["bigmachine_calls_in_flight"]
+            assert in_flight.select(method="S.hold").sum == 1
+            work.over.set()
+            await eventually(lambda: not it.server.activity()[1])
+            assert not it.connection.is_in_use
+
+    run(main)
+
+
+def test_machine_that_ends_cancels_calls_of_lanes_and_answers_no_more() -> None:
+    async def main() -> None:
+        work = Work()
+        async with client(work) as it, trio.open_nursery() as nursery:
+            await it.await_lane()
+            found: list[Any] = []
+
+            async def call(*call: Any) -> None:
+                found.append(await it.call(*call))
+
+            nursery.start_soon(call, "S.hold")
+            await eventually(lambda: it.server.activity()[1])
+            await it.server.end_calls(0.01, with_threads=True)
+            nursery.start_soon(call)
+            work.over.set()
+            with trio.move_on_after(0.05):
+                await eventually(lambda: found)
+            assert found in ([], [None])  # the second call finds no free lane
+            it.connection._end()  # as when the machine's process has ended
+            await eventually(lambda: len(found) == 2)
+            assert all(outcome is None or isinstance(outcome, Error) for outcome in found)
+
+    run(main)
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "1.5", "9" * 20, "1 2", "x"])
+def test_lane_with_a_bad_number_is_refused(number: str) -> None:
+    async def main() -> None:
+        async with client(Work()) as it:
+            with pytest.raises(ProtocolError, match="has no lane for us"):
+                await it.dial(it.token, number)
+
+    run(main)
+
+
+def test_lane_of_another_connection_is_refused() -> None:
+    async def main() -> None:
+        async with client(Work()) as it:
+            for token in ("0" * 32, it.token[:-1]):
+                with pytest.raises(ProtocolError, match="has no lane for us"):
+                    await it.dial(token, 1)
+            [serving] = it.server._connections
+            serving.peer = "somebody.else"
+            with pytest.raises(ProtocolError, match="has no lane for us"):
+                await it.dial(it.token, 1)
+
+    run(main)
+
+
+def test_lanes_of_a_connection_are_bounded_and_end_with_it() -> None:
+    async def main() -> None:
+        async with client(Work()) as it:
+            lanes = [await it.dial(it.token, n + 1) for n in range(MAX_LANES)]
+            for number in (1, MAX_LANES + 1):
+                with pytest.raises(ProtocolError, match="has no lane for us"):
+                    await it.dial(it.token, number)
+            lanes.pop().close()
+            await eventually(lambda: it.served == MAX_LANES - 1)
+            lanes.append(await it.dial(it.token, MAX_LANES + 1))
+            [serving] = it.server._connections
+            serving._channel.close()
+            for lane in lanes:
+                assert await trio.to_thread.run_sync(lane.receive) is None
+                lane.close()
+
+    run(main)
+
+
+NOTHING = dumps(((), {}))
+BREACHES: dict[str, Callable[[LaneChannel], None]] = {
+    "a reply": lambda lane: lane.send_message(Kind.REPLY, 1, NOTHING),
+    "a cancellation": lambda lane: lane.send_control(Kind.CANCEL, 1),
+    "stray data": lambda lane: lane._send(data_header(1, 1 << 30)),
+    "an unknown frame": lambda lane: lane._send(control_frame(Kind.ACK, 1)[:-8] + b"\xff" * 8),
+}
+
+
+@pytest.mark.parametrize("breach", BREACHES)
+def test_lane_whose_client_breaks_the_protocol_is_closed(
+    breach: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with client(Work()) as it:
+            lane = await it.dial(it.token, 1)
+            BREACHES[breach](lane)
+            assert await trio.to_thread.run_sync(lane.receive) is None
+            await eventually(lambda: not it.served)
+            assert (await it.connection.call("S.add", (1, 2), {})) == 3
+            lane.close()
+
+    run(main)
+    assert "its peer broke the protocol" in caplog.text
+
+
+def test_server_that_ends_leaves_no_thread_of_a_lane() -> None:
+    async def main() -> None:
+        async with client(Work()) as it:
+            await it.await_lane()
+            await it.dial(it.token, 100)
+
+    run(main)  # it looks for such threads
+
+
+def test_what_a_lane_has_carried_counts_as_traffic() -> None:
+    async def main() -> None:
+        async with client(Work()) as it:
+            await it.await_lane()
+
+            def received() -> float:
+                metrics = {metric.name: metric for metric in it.server.metrics()}
+                return metrics["bigmachine_received_bytes"].sum
+
+            before = received()
+            call = pickle_call("S.add", (b"x" * (1 << 20), b"y" * (1 << 20)), {})
+            outcome = await trio.to_thread.run_sync(it.lanes.outcome, call)
+            assert isinstance(outcome, Value)
+            assert received() - before > 2 << 20
+
+    run(main)
