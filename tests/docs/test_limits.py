@@ -27,6 +27,10 @@ TESTS = {
         ADMISSION,
         "test_one_member_cannot_have_all_connections",
     ),
+    "rpc.server._lane.MAX_LANES": (
+        "tests/unit/rpc/test_lanes.py",
+        "test_lanes_of_a_connection_are_bounded_and_end_with_it",
+    ),
     "rpc.server._http.HEAD_TIMEOUT": (ADMISSION, "test_slow_request_of_member_is_ended"),
     "rpc.server._http.MAX_HEAD_BYTES": (
         "tests/unit/rpc/test_http.py",

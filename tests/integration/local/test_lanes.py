@@ -75,6 +75,21 @@ def test_machine_that_is_killed_ends_a_call_over_a_lane(machine: bm.Machine) -> 
 
 
 @pytest.mark.long
+def test_machine_that_hangs_ends_a_call_over_a_lane() -> None:
+    with bm.Session("local", keepalive_timeout=3.0) as session:
+        [machine] = session.start(1, services=SERVICES)
+        await_lane(machine)
+        pid = machine.call("Basic.pid")
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            held = pool.submit(machine.call, "Waits.wait")
+            until(lambda: machine.variables()["bigmachine_calls_in_flight"].sum == 1)
+            os.kill(pid, signal.SIGSTOP)
+            with pytest.raises(bm.MachineStopped) as caught:
+                held.result(60)
+    assert caught.value.reason is bm.StopReason.KEEPALIVE
+
+
+@pytest.mark.long
 def test_parallel_method_and_large_arrays_go_over_a_lane(machine: bm.Machine) -> None:
     assert machine.call("Parallel.pid") not in (os.getpid(), machine.call("Basic.pid"))
     array = np.arange(2 << 20)

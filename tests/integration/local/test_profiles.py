@@ -10,6 +10,7 @@ import bigmachine as bm
 from bigmachine.profiling._top import top_rows
 from examples.bigpi import CirclePI
 from tests.support.services import Keeper
+from tests.support.waiting import until
 
 Machines = collections.namedtuple("Machines", "session all")
 
@@ -45,6 +46,7 @@ def computing(machines):
     """The same; from now on they compute."""
     for machine in machines.all:
         machine.submit("PI.sample", 10**12, "seed")
+        until(lambda m=machine: m.variables()["bigmachine_calls_in_flight"].sum == 1)
     return machines
 
 
