@@ -50,7 +50,8 @@ class SocketSystem(InProcessSystem):
             if (real := _ports.get(f"{host}:{port}")) is None:
                 raise ConnectionRefusedError("it does not listen yet")
             stream = await trio.open_tcp_stream("127.0.0.1", real)
-            self._made.append(socket.socket(fileno=os.dup(stream.socket.fileno())))
+            if self._here is None:  # on a machine, it is a copy that nobody shuts down
+                self._made.append(socket.socket(fileno=os.dup(stream.socket.fileno())))
             return stream
 
         return http_client(identity, connect=connect)

@@ -120,7 +120,6 @@ def test_lane_that_breaks_ends_its_call_and_no_other(
         held.result(LONG)
     assert machine.state == bm.State.RUNNING
     assert other.result(LONG) == os.getpid()  # the lost call has given up its place
-    await_lane(machine)
 
 
 def test_lane_that_broke_while_it_was_idle_is_not_used(

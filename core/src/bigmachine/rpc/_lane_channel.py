@@ -24,7 +24,7 @@ from ._tls import TlsChannel
 
 
 class LaneChannel:
-    """Takes over the socket and the TLS of a ``channel`` that has served its upgrade request.
+    """Takes over the socket and the TLS of a ``channel``, after the answer to its upgrade request.
 
     One thread at a time sends and receives, and waits for it. Any thread may `abort` that. What
     it raises, except `ProtocolError`, is in `BROKEN`; the bytes of a message in parts are sent one
@@ -32,19 +32,13 @@ class LaneChannel:
     bounds each wait: it returns seconds, or raises, and then the channel is of no use.
     """
 
-    def __init__(
-        self,
-        channel: TlsChannel,
-        *,
-        limit_bytes: int = DEFAULT_LIMIT_BYTES,
-        leading: bytes = b"",
-    ) -> None:
+    def __init__(self, channel: TlsChannel, *, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
         self._traffic = channel  # it counts the bytes
         self._sock, self._tls, self._incoming, self._outgoing = channel.detach()
         self._sock.setblocking(True)
         _keep_alive(self._sock)
         self.time_left: Callable[[], float] | None = None
-        self._decoder = FrameDecoder(limit_bytes=limit_bytes, leading=leading)
+        self._decoder = FrameDecoder(limit_bytes=limit_bytes)
         self._received = memoryview(bytearray(_RECEIVE_BYTES))
         self._closing = threading.Lock()
 
@@ -68,14 +62,16 @@ class LaneChannel:
         self._send(control_frame(kind, stream))
 
     def receive(self) -> Frame | None:
-        """Wait for the next frame; None if the peer, or `abort`, has ended the connection."""
+        """Wait for the next frame; None if the peer, or `abort`, has ended the connection.
+
+        The peer sends none before it has an answer to its last one.
+        """
         decoder = self._decoder
-        while (frame := decoder.next_frame()) is None:
-            count = self._receive_into(decoder.buffer())
-            if not count:
-                return None
+        while count := self._receive_into(decoder.buffer()):
             decoder.received(count)
-        return frame
+            if (frame := decoder.next_frame()) is not None:
+                return frame
+        return None
 
     @property
     def decoded_at(self) -> float:

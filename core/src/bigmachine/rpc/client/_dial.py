@@ -77,9 +77,9 @@ async def _dial_lane(http: httpx.AsyncClient, addr: str, token: str, number: int
     with trio.fail_after(_LANE_TIMEOUT):
         async with _upgrade(http, addr, {LANE_HEADER: f"{token} {number}"}) as response:
             if response.status_code == 101 and (stream := _network_stream(response)) is not None:
-                channel, leading = _channel(stream)
+                channel, _ = _channel(stream)
                 if isinstance(channel, TlsChannel):
-                    return LaneChannel(channel, leading=leading)
+                    return LaneChannel(channel)
             raise ProtocolError(f"{addr} has no lane for us", addr=addr)
 
 

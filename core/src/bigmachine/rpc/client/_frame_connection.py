@@ -28,7 +28,7 @@ from .._streams import IncomingStream, OutgoingStream
 from .._turns import without_turn
 from ._connection import Connection, ConnectionLost
 from ._lanes import DialLane, Lanes
-from ._pickled_call import PickledCall, pickle_call
+from ._pickled_call import PickledCall, encoded_name, pickle_call
 from ._pickled_result import PickledResult, loaded
 from ._uploads import Uploads
 
@@ -203,7 +203,7 @@ class FrameConnection(Connection):
             Kind.CALL,
             stream,
             payload,
-            name=method.encode(),
+            name=encoded_name(method),
             uploads=uploads,
             headers=call.headers,
             # With calls in flight, more are likely to follow at once: they share a write.

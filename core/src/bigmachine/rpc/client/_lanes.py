@@ -24,7 +24,7 @@ from .._frames import LAST_STREAM, Frame, Kind
 from .._lane_channel import BROKEN, LaneChannel
 from .._marshal import load_result
 from ._connection import LaneLost
-from ._pickled_call import PickledCall
+from ._pickled_call import PickledCall, encoded_name
 
 logger = logging.getLogger("bigmachine.rpc")
 
@@ -230,7 +230,7 @@ class Lane:
         frame: Frame | None = None
         try:
             channel.send_message(
-                Kind.CALL, stream, call.payload, name=method.encode(), headers=call.headers
+                Kind.CALL, stream, call.payload, name=encoded_name(method), headers=call.headers
             )
             frame = channel.receive()
         except CallTimeout:  # an OSError, too

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -33,7 +34,9 @@ def pickle_call(
     Large buffers in the arguments are sent from where they are, so the caller must not change
     them before the reply; or it passes ``copy``.
     """
-    _check_name(method)
+    if not isinstance(method, str):
+        raise _bad_name(method)
+    encoded_name(method)
     uploads = None
     if any(map(is_stream, args)) or (kwargs and any(map(is_stream, kwargs.values()))):
         uploads = Uploads()
@@ -42,14 +45,22 @@ def pickle_call(
     return PickledCall(method, owned(payload) if copy else payload, uploads)
 
 
-def _check_name(method: str) -> None:
-    """Raise `UsageError` for what can't be sent; the machine says which names it knows."""
+@functools.lru_cache(1024)
+def encoded_name(method: str) -> bytes:
+    """Return a method's name as it is sent; raise `UsageError` for what can't be sent.
+
+    The machine says which names it knows.
+    """
     try:
-        if len(method.encode()) <= MAX_NAME_BYTES:
-            return
-    except (AttributeError, UnicodeError):
+        if len(encoded := method.encode()) <= MAX_NAME_BYTES:
+            return encoded
+    except UnicodeError:
         pass
-    raise UsageError(
+    raise _bad_name(method)
+
+
+def _bad_name(method: object) -> UsageError:
+    return UsageError(
         f'a method\'s name looks like "Service.method", with at most {MAX_NAME_BYTES} bytes, '
         f"not {method!r:.80}"
     )

@@ -57,9 +57,9 @@ class ServedLane:
         self._channel: LaneChannel | None = None
         self._has_ended = False
 
-    async def serve(self, channel: TlsChannel, leading: bytes) -> None:
+    async def serve(self, channel: TlsChannel) -> None:
         """Serve calls over ``channel`` until either end closes it."""
-        lane = self._channel = LaneChannel(channel, limit_bytes=self._limit_bytes, leading=leading)
+        lane = self._channel = LaneChannel(channel, limit_bytes=self._limit_bytes)
         ended = trio.Event()
         # A daemon: a method that never ends must not keep the machine's process alive.
         thread = threading.Thread(

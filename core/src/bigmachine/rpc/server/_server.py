@@ -220,7 +220,7 @@ class Server:
         if upgrade is None:
             return
         if upgrade.lane is not None and isinstance(channel, TlsChannel):
-            await upgrade.lane.serve(channel, upgrade.leading)
+            await upgrade.lane.serve(channel)
             return
         connection = ServingConnection(
             channel,
