@@ -25,13 +25,13 @@ from ._tasks import TaskPool as TaskPool
 from .client._body import AS_IT_IS as AS_IT_IS
 from .client._body import read_body as read_body
 from .client._connection import Connection as Connection
-from .client._connection import ConnectionLost as ConnectionLost
-from .client._connection import LaneLost as LaneLost
 from .client._dial import ForeignPeer as ForeignPeer
 from .client._dial import dial as dial
 from .client._dial import split_addr as split_addr
 from .client._dial import transport_error as transport_error
 from .client._frame_connection import FrameConnection as FrameConnection
+from .client._lost import ConnectionLost as ConnectionLost
+from .client._lost import LaneLost as LaneLost
 from .client._pickled_call import PickledCall as PickledCall
 from .client._pickled_call import pickle_call as pickle_call
 from .client._pickled_result import PickledResult as PickledResult

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from outcome import Outcome
 
-from ...errors import TransportError
 from .._streams import IncomingStream
 from ._pickled_call import PickledCall, pickle_call
 from ._pickled_result import loaded
@@ -83,11 +82,3 @@ class Connection(ABC):
     ) -> IncomingStream:
         """Call a generator method; see `open_stream`."""
         return await self.open_stream(pickle_call(method, args, kwargs))
-
-
-class ConnectionLost(TransportError):
-    """The connection itself ended; a call sent over it may raise other `TransportError`s."""
-
-
-class LaneLost(ConnectionLost):
-    """One lane ended, and perhaps not the connection that it belongs to."""

@@ -26,8 +26,9 @@ from .._outbox import Outbox
 from .._receive import receive_frames
 from .._streams import IncomingStream, OutgoingStream
 from .._turns import without_turn
-from ._connection import Connection, ConnectionLost
+from ._connection import Connection
 from ._lanes import DialLane, Lanes
+from ._lost import ConnectionLost
 from ._pickled_call import PickledCall, encoded_name, pickle_call
 from ._pickled_result import PickledResult, loaded
 from ._uploads import Uploads

@@ -23,7 +23,7 @@ from .._exceptions import load_exception
 from .._frames import LAST_STREAM, Frame, Kind
 from .._lane_channel import BROKEN, LaneChannel
 from .._marshal import load_result
-from ._connection import LaneLost
+from ._lost import LaneLost
 from ._pickled_call import PickledCall, encoded_name
 
 logger = logging.getLogger("bigmachine.rpc")

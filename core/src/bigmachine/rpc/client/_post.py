@@ -20,7 +20,8 @@ from .._headers import load_headers
 from .._payload import joined
 from .._protocol import PICKLE_TYPE, STATUS_RAISED
 from ._body import AS_IT_IS, read_body
-from ._connection import Connection, ConnectionLost
+from ._connection import Connection
+from ._lost import ConnectionLost
 from ._pickled_call import PickledCall
 from ._pickled_result import PickledResult
 
