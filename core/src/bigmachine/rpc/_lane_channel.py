@@ -34,13 +34,13 @@ class LaneChannel:
 
     def __init__(self, channel: TlsChannel, *, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
         self._traffic = channel  # it counts the bytes
+        self._closing = threading.Lock()
         self._sock, self._tls, self._incoming, self._outgoing = channel.detach()
         self._sock.setblocking(True)
         _keep_alive(self._sock)
         self.time_left: Callable[[], float] | None = None
         self._decoder = FrameDecoder(limit_bytes=limit_bytes)
         self._received = memoryview(bytearray(_RECEIVE_BYTES))
-        self._closing = threading.Lock()
 
     def __del__(self) -> None:
         self.close()  # a caller may be interrupted where it can't
@@ -164,9 +164,10 @@ BROKEN = (OSError, ssl.SSLError)
 _LONGEST_WAIT = 0.5
 _RECEIVE_BYTES = 128 << 10  # at once; an idle lane has touched none of it
 
-# A router on the way may forget a connection that is silent for a minute.
-_KEEPALIVE_SECONDS = 5
-_KEEPALIVES = 4  # that are not answered, and then it is broken
+# A router on the way may forget a connection that is silent for a minute. That the machine can't
+# be reached is found out over the multiplexed connection, so these may fail for ten minutes.
+_KEEPALIVE_SECONDS = 15
+_KEEPALIVES = 40
 
 
 def _keep_alive(sock: socket.socket) -> None:
@@ -176,7 +177,6 @@ def _keep_alive(sock: socket.socket) -> None:
         "TCP_KEEPALIVE": _KEEPALIVE_SECONDS,  # the same, as macOS has it
         "TCP_KEEPINTVL": _KEEPALIVE_SECONDS,
         "TCP_KEEPCNT": _KEEPALIVES,
-        "TCP_USER_TIMEOUT": 1000 * _KEEPALIVE_SECONDS * _KEEPALIVES,  # while it has sent something
     }
     for name, value in options.items():
         if hasattr(socket, name):
