@@ -13,7 +13,7 @@ from outcome import Error, Outcome, Value
 
 from bigmachine.errors import ProtocolError
 from bigmachine.rpc import FrameConnection, dial, http_client
-from bigmachine.rpc._frames import Kind, control_frame, data_header
+from bigmachine.rpc._frames import Kind
 from bigmachine.rpc._lane_channel import LaneChannel
 from bigmachine.rpc._payload import dumps
 from bigmachine.rpc.client._dial import _dial_lane
@@ -188,8 +188,8 @@ NOTHING = dumps(((), {}))
 BREACHES: dict[str, Callable[[LaneChannel], None]] = {
     "a reply": lambda lane: lane.send_message(Kind.REPLY, 1, NOTHING),
     "a cancellation": lambda lane: lane.send_control(Kind.CANCEL, 1),
-    "stray data": lambda lane: lane._send(data_header(1, 1 << 30)),
-    "an unknown frame": lambda lane: lane._send(control_frame(Kind.ACK, 1)[:-8] + b"\xff" * 8),
+    "an acknowledgement": lambda lane: lane.send_control(Kind.ACK, 1),
+    "an unknown frame": lambda lane: lane.send_control(99, 1),  # type: ignore[arg-type]
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ from ._controller import Controller
 from ._handle_record import check_not_handling
 from ._observed_call import ObservedCall
 from ._time_limits import TimeLimits
+from ._unfinished import UNTRIED, Unfinished
 
 logger = logging.getLogger("bigmachine.machine")
 
@@ -81,39 +83,36 @@ class Calls:
             observed.start()
         return observed
 
-    def at_once(self, call: PickledCall, *, deadline: float = math.inf) -> Outcome[Any] | None:
-        """Make the first attempt in this thread, past the loop; None if that can't be done.
+    def at_once(self, call: PickledCall) -> Any:
+        """Make a call in this thread, past the loop: return what the method returned, or raise.
 
-        If the outcome is not `settled`, the rest of the call is up to `outcome`. A call that
-        follows submitted ones takes the way that they take, so as not to arrive before them.
-        ``deadline`` is what `deadline` has returned.
+        Or return an `Unfinished`, if the rest is up to `outcome`. A call that follows submitted
+        ones takes the way that they take, so as not to arrive before them.
         """
-        connection = self._controller.connection
+        connection, timeout = self._controller.connection, self.options.timeout
         if (
             connection is None
-            or connection.lanes is None
+            or (lanes := connection.lanes) is None
             or self._controller.submitted
             or type(call) is ObservedCall
         ):
-            return None
+            return UNTRIED
         check_not_handling()
-        if deadline == math.inf:
-            return connection.lanes.outcome(call)
-
-        def time_left() -> float:
-            if (seconds := deadline - self.time_limits.time()) > 0:
-                return seconds
-            raise self.timed_out(call.method)
-
-        try:
-            return connection.lanes.outcome(call, time_left)
-        except CallTimeout as exc:
-            return Error(exc)
+        deadline = None
+        if timeout == math.inf:
+            outcome = lanes.outcome(call)
+        else:
+            deadline = self.deadline()
+            time_left = functools.partial(self._time_left, call.method, deadline)
+            outcome = lanes.outcome(call, time_left)
+        if type(outcome) is Value:
+            return outcome.value
+        settled = outcome and self.settled(outcome)
+        return settled.unwrap() if settled is not None else Unfinished(outcome, deadline)
 
     def deadline(self) -> float:
         """Return when a call that begins now has to be done, by the clock of time limits."""
-        timeout = self.options.timeout
-        return timeout if timeout == math.inf else self.time_limits.time() + timeout
+        return self.time_limits.time() + self.options.timeout
 
     @property
     def submitted(self) -> set[object]:
@@ -168,11 +167,6 @@ class Calls:
             error = self._controller.lifecycle.stopped_error(error.method)
         return None if self._may_repeat(error) else Error(error)
 
-    def unwrap(self, outcome: Outcome[Any]) -> Any:
-        """Return what a method returned, or raise what is to be raised."""
-        # By its own method it takes six times as long.
-        return outcome.value if type(outcome) is Value else outcome.unwrap()
-
     async def open_stream(self, call: PickledCall) -> IncomingStream:
         """Call a generator method."""
         connection = self._controller.connection or await self._controller.connected()
@@ -194,6 +188,11 @@ class Calls:
     def stopped(self) -> MachineStopped:
         """Return a new error for a call to the machine, now that it is stopped."""
         return self._controller.lifecycle.stopped_error()
+
+    def _time_left(self, method: str, deadline: float) -> float:
+        if (seconds := deadline - self.time_limits.time()) > 0:
+            return seconds
+        raise self.timed_out(method)
 
     async def _repeat(self, call: PickledCall, outcome: Outcome[Any] | None) -> Outcome[Any]:
         waits: Iterator[float] | None = None

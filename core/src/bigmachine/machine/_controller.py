@@ -183,8 +183,9 @@ class Controller:
     @property
     def connection(self) -> Connection | None:
         """What callers use, while the machine is ``RUNNING`` and connected."""
-        self._check_process()
-        return self._link.connection if self.lifecycle.state == State.RUNNING else None
+        if os.getpid() != self._pid:
+            self._check_process()
+        return self._link.connection if self.lifecycle.state is State.RUNNING else None
 
     async def connected(self) -> Connection:
         """Wait for the connection; raise if the machine is stopped."""

@@ -17,6 +17,7 @@ from ..rpc import Connection, PickledCall, loaded
 from ..services._tracebacks import short_traceback, shorten_traceback
 from ._calls import Calls
 from ._observed_call import ObservedCall
+from ._unfinished import UNTRIED, Unfinished
 from ._yielding_future import YieldingFuture
 
 if TYPE_CHECKING:
@@ -168,8 +169,7 @@ class TaskFuture(LoopFuture[T]):
 class CallFuture(LoopFuture[Any]):
     """The future of a call to a machine. While it waits for the reply, it needs no task.
 
-    ``first`` is the outcome of a first attempt, if there was one, and ``deadline`` what
-    `Calls.deadline` has returned, if the call began before.
+    ``unfinished`` is what has been done already.
     """
 
     def __init__(
@@ -177,13 +177,10 @@ class CallFuture(LoopFuture[Any]):
         portal: Loop,
         calls: Calls,
         call: PickledCall,
-        *,
-        first: Outcome[Any] | None = None,
-        deadline: float | None = None,
+        unfinished: Unfinished = UNTRIED,
     ) -> None:
         super().__init__(portal)
-        self._first = first
-        self._deadline = deadline
+        self._first, self._deadline = unfinished
         self._calls = calls
         self._method = call.method
         self._call: PickledCall | None = call  # until it is done

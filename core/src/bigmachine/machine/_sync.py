@@ -26,10 +26,9 @@ from ..services._stub import make_stub
 from ..services._tracebacks import short_tracebacks
 from ._log_lines import read_lines
 from ._repr import machine_repr, machines_html
+from ._unfinished import UNTRIED, Unfinished
 
 if TYPE_CHECKING:
-    from outcome import Outcome
-
     from ..profiling import Profile, ThreadDump
     from ..rpc import PickledCall
     from ._async import AsyncMachine
@@ -150,11 +149,10 @@ class Machine(Handle):
         self._portal.check_may_wait()
         calls = self._calls
         call = calls.pickle(method, args, kwargs)
-        deadline = calls.deadline()
-        first = calls.at_once(call, deadline=deadline)
-        if first is None or (settled := calls.settled(first)) is None:
-            return self._begin(self._portal.wait, call, first=first, deadline=deadline)
-        return calls.unwrap(settled)
+        result = calls.at_once(call)
+        if type(result) is Unfinished:
+            return self._begin(self._portal.wait, call, result)
+        return result
 
     def submit(self, method: Method, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call ``"Service.method"`` without waiting; cancelling the future cancels the method.
@@ -241,16 +239,13 @@ class Machine(Handle):
         self,
         begin: Callable[[CallFuture], R],
         call: PickledCall,
-        *,
-        first: Outcome[Any] | None = None,
-        deadline: float | None = None,
+        unfinished: Unfinished = UNTRIED,
     ) -> R:
         from ._future import CallFuture, LoopEnded
         from ._observed_call import ObservedCall
 
         try:
-            future = CallFuture(self._portal, self._calls, call, first=first, deadline=deadline)
-            return begin(future)
+            return begin(CallFuture(self._portal, self._calls, call, unfinished))
         except LoopEnded:
             error = self._calls.stopped()
             if type(call) is ObservedCall:

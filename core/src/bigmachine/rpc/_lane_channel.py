@@ -12,7 +12,6 @@ from ._decoder import FrameDecoder
 from ._frames import (
     CHUNK_BYTES,
     DEFAULT_LIMIT_BYTES,
-    Buffer,
     Frame,
     Kind,
     Payload,
@@ -50,16 +49,20 @@ class LaneChannel:
     ) -> None:
         """Send a message with its body."""
         frame, body = message_frame(kind, stream, payload, name, headers=headers)
-        self._send(frame)
+        self._tls.write(frame)
+        self._push()
         for piece in body:
             piece = memoryview(piece).cast("B")
             for at in range(0, len(piece), CHUNK_BYTES):
                 chunk = piece[at : at + CHUNK_BYTES]
-                self._send(data_header(stream, len(chunk)), chunk)
+                self._tls.write(data_header(stream, len(chunk)))
+                self._tls.write(chunk)
+                self._push()
 
     def send_control(self, kind: Kind, stream: int) -> None:
         """Send a frame without a payload."""
-        self._send(control_frame(kind, stream))
+        self._tls.write(control_frame(kind, stream))
+        self._push()
 
     def receive(self) -> Frame | None:
         """Wait for the next frame; None if the peer, or `abort`, has ended the connection.
@@ -103,9 +106,8 @@ class LaneChannel:
                 self._sock.shutdown(socket.SHUT_RDWR)  # whoever else has its descriptor
             self._sock.close()
 
-    def _send(self, *pieces: Buffer) -> None:
-        for piece in pieces:
-            self._tls.write(piece)
+    def _push(self) -> None:
+        """Send what TLS has encrypted."""
         data = self._outgoing.read()
         if self.time_left is None:
             self._sock.sendall(data)
@@ -145,7 +147,7 @@ class LaneChannel:
                 if not count or received == len(buffer):
                     return received
             if self._outgoing.pending:
-                self._send()  # TLS answers by itself, for instance a KeyUpdate
+                self._push()  # TLS answers by itself, for instance a KeyUpdate
             if received:
                 return received
             if self.time_left is None:

@@ -14,7 +14,7 @@ from ..services._loading import loading
 from ._exceptions import CallError
 from ._frames import Frame, Payload
 from ._modules import is_being_imported
-from ._payload import USER_ERRORS, dumps, dumps_plain, dumps_whole, is_plain, loads, owned
+from ._payload import USER_ERRORS, dumps, dumps_plain, dumps_whole, is_plain, owned
 from ._unpicklable import Unpicklable
 
 
@@ -39,7 +39,7 @@ def check_size(method: str, size: int, *, limit_bytes: int) -> None:
 def load_arguments(frame: Frame) -> tuple[Sequence[Any], dict[str, Any]]:
     """Unpickle the arguments of a call; `CallError` if that can't be done here."""
     try:
-        args, kwargs = loads(frame)
+        args, kwargs = pickle.loads(frame.pickle, buffers=frame.buffers)
     except USER_ERRORS as exc:
         raise CallError(
             UsageError(
@@ -70,7 +70,7 @@ def unpicklable_result(value: object, *, verb: str = "returned") -> str:
 def load_result(method: str, frame: Frame) -> Any:
     """Unpickle what a method returned; `UsageError` if that can't be done here."""
     try:
-        return loads(frame)
+        return pickle.loads(frame.pickle, buffers=frame.buffers)
     except USER_ERRORS as exc:
         raise UsageError(
             f"{method} returned something that can't be unpickled here: {exc}"

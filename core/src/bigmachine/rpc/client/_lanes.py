@@ -230,7 +230,7 @@ class Lane:
         frame: Frame | None = None
         try:
             channel.send_message(
-                Kind.CALL, stream, call.payload, name=encoded_name(method), headers=call.headers
+                _CALL, stream, call.payload, name=encoded_name(method), headers=call.headers
             )
             frame = channel.receive()
         except CallTimeout:  # an OSError, too
@@ -274,5 +274,6 @@ class Lane:
 
 _lanes_of_process: WeakSet[Lane] = WeakSet()
 
-_REPLY, _ERROR = int(Kind.REPLY), int(Kind.ERROR)  # to look them up in the enum takes longer
+# To look them up in the enum takes longer.
+_CALL, _REPLY, _ERROR = Kind.CALL, int(Kind.REPLY), int(Kind.ERROR)
 _REPLIES = frozenset({Kind.REPLY, Kind.ERROR, Kind.STREAM, Kind.ELSEWHERE})

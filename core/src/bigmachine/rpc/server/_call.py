@@ -53,7 +53,8 @@ class Call(ABC):
         if not self.method.is_of_supervisor:
             if self._pools.is_closed:
                 return
-            self._pools.count_begun()
+            with self._pools.counting:
+                self._pools.begun += 1
         if self.method.is_async:
             self._work = self._pools.tasks.start(self._run_in_loop)
         elif self.method.processes is None:
@@ -291,16 +292,12 @@ class Pools:
     """Whether calls that come now are left unanswered, because the machine is about to end."""
     begun: int = 0
     """How many calls have begun so far, without the supervisor's; some count twice."""
-    _counting: threading.Lock = field(default_factory=threading.Lock)
+    counting: threading.Lock = field(default_factory=threading.Lock)
+    """Held to count: calls begin in the loop and in the threads of lanes."""
     posts: set[Call] = field(default_factory=set)
     """The calls by POST that are in flight."""
     cancelled: weakref.WeakSet[Call] = field(default_factory=weakref.WeakSet)
     """Those of which something may still run."""
-
-    def count_begun(self) -> None:
-        """Count a call that begins, in any thread."""
-        with self._counting:
-            self.begun += 1
 
     def start_in_thread(
         self, run: Callable[[], Callable[[], None]], method: Method, *, at_once: bool = False

@@ -80,12 +80,13 @@ class LaneCall(Call):
         self, run: Callable[[], Callable[[], None]], work: Work | None = None
     ) -> None:
         method, threads = self.method, self._pools.threads
-        threads.warn_of_abandoned()
+        if threads.has_news:
+            threads.warn_of_abandoned()
         job = LaneJob(
             run,
             pool=threads,
             name=method.name,
-            places=threads.places(is_concurrent=method.is_concurrent),
+            places=threads.concurrent if method.is_concurrent else threads.places,
             exclusive=method.exclusive,
             is_watched=method.processes is None and not method.is_concurrent,
         )
@@ -113,15 +114,16 @@ class LaneJob(ThreadJob):
 
     __slots__ = ("_turn",)
 
-    def __init__(self, run: Callable[[], Callable[[], None]], **options: Any) -> None:
-        super().__init__(run, **options)
-        self._turn: SimpleQueue[bool] = SimpleQueue()
-
     def run_in_turn(self) -> Callable[[], None]:
         """Go through the gates, and run; return what is to be called then."""
-        self.start()
-        if not self._turn.get():
-            return do_nothing
+        self._turn: SimpleQueue[bool] = SimpleQueue()
+        if self.exclusive is None and self._places.enter(self._begin):
+            self._has_place = True  # as most of the time
+        else:
+            if self.exclusive is not None:
+                self.start()
+            if not self._turn.get():
+                return do_nothing
         # In a context of its own, as in a thread of the pool.
         follow_up = contextvars.copy_context().run(self.run_here)
         self.end()

@@ -163,7 +163,8 @@ class ThreadJob:
             self._places.leave()
         if self._is_detached:
             self._pool.attach(self)
-        self._leave_exclusive()
+        if self.exclusive is not None:
+            self.exclusive.leave()
 
     def _enter_places(self) -> None:
         if self._places.enter(self._begin):

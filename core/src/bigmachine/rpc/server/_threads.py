@@ -44,8 +44,9 @@ class ThreadPool:
 
     def __init__(self, limit: int) -> None:
         self._kept = max(limit, _KEPT_THREADS)
-        self._places = Gate(limit)
-        self._concurrent = Gate(MAX_CONCURRENT)
+        self.places = Gate(limit)
+        self.concurrent = Gate(MAX_CONCURRENT)
+        """The gate of concurrent methods; others go through `places`."""
         self._token = trio.lowlevel.current_trio_token()
         self._jobs: queue.SimpleQueue[ThreadJob | None] = queue.SimpleQueue()
         self._done: deque[Callable[[], None]] = deque()
@@ -59,7 +60,8 @@ class ThreadPool:
         self._is_full = False
         self._abandoned: set[ThreadJob] = set()
         self._warned: dict[str, int] = {}  # by method, of how many that are abandoned
-        self._has_news = False
+        self.has_news = False
+        """Whether `warn_of_abandoned` may have something to say."""
 
     def start(
         self,
@@ -79,20 +81,16 @@ class ThreadPool:
             run,
             pool=self,
             name=name,
-            places=self.places(is_concurrent=is_concurrent),
+            places=self.concurrent if is_concurrent else self.places,
             exclusive=exclusive,
             is_watched=is_watched and not is_concurrent,
         )
         job.start()
         return job
 
-    def places(self, *, is_concurrent: bool) -> Gate:
-        """Return the gate that a job goes through, at any rate."""
-        return self._concurrent if is_concurrent else self._places
-
     def has_queue(self, *, is_concurrent: bool = False) -> bool:
         """Whether any job waits for a place."""
-        return (self._concurrent if is_concurrent else self._places).has_queue
+        return (self.concurrent if is_concurrent else self.places).has_queue
 
     @property
     def is_busy(self) -> bool:
@@ -170,7 +168,7 @@ class ThreadPool:
                 return
             job.abandoned_at = time.monotonic()
             self._abandoned.add(job)
-            self._has_news = True
+            self.has_news = True
         if job.exclusive is not None and job.exclusive.has_queue:
             self.warn_of_exclusive(job.exclusive)
 
@@ -195,12 +193,12 @@ class ThreadPool:
 
         To be called when a job begins and now and then, for some may end in a moment.
         """
-        if not self._has_news:
+        if not self.has_news:
             return
         before = time.monotonic() - ABANDONED_SECONDS
         with self._lock:
             late = [job for job in self._abandoned if job.abandoned_at <= before]
-            self._has_news = len(late) < len(self._abandoned)
+            self.has_news = len(late) < len(self._abandoned)
             counts = Counter(job.name for job in late if not job.has_returned)
             news = {name: n for name, n in counts.items() if n >= 2 * self._warned.get(name, 0)}
             self._warned.update(news)
