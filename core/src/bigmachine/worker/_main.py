@@ -6,7 +6,6 @@ the driver is gone, and the machine ends, too.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import inspect
@@ -166,6 +165,8 @@ def run(header: dict[str, Any] | None = None, *arguments: str) -> NoReturn:
 
     ``header`` began the configuration, if it had one and somebody has read it already.
     """
+    import argparse  # late: forked machines have no command line
+
     parser = argparse.ArgumentParser(prog="python -m bigmachine.worker", description=__doc__)
     parser.add_argument(
         "--listen",
