@@ -64,7 +64,7 @@ def main(config: bytes, *, listen: str, lifeline: int | None = None) -> NoReturn
 
 
 def preload() -> None:
-    """Import what every machine needs, for a process that forks machines."""
+    """Import what every machine needs, and run it once, for a process that forks machines."""
     import ssl
 
     import cloudpickle
@@ -72,12 +72,15 @@ def preload() -> None:
     import trio
 
     from ..session import _fleet, _peers
+    from ._rehearsal import rehearse
 
     _ = (cloudpickle, h11, trio, _fleet, _peers)
     # With a process's first one, OpenSSL reads its configuration and loads its algorithms.
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).wrap_bio(
         ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True
     )
+    with contextlib.suppress(Exception):  # machines do not depend on it
+        rehearse()
 
 
 def set_up(
