@@ -32,7 +32,7 @@ class State:
             "folder": os.getcwd(),
             "ignored": [number for number in signals if signal.getsignal(number) == signal.SIG_IGN],
             "blocked": len(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
-            "later": os.environ.get("SET_LATER"),
+            "later": [os.environ.get(name) for name in CHANGED],
             "zone": [time.tzname[0], os.environ.get("TZ")],
             "foreign": [m for m in sys.modules if m in FOREIGN and is_foreign(sys.modules[m])],
             "terminal": os.getsid(0) == os.getppid() or os.getsid(0) == os.getpid(),
@@ -46,6 +46,8 @@ class State:
         return self.describe()
 
 
+CHANGED = ("SET_LATER", "CHANGED_LATER", "REMOVED_LATER")
+"""Variables that are changed once the session is open."""
 FOREIGN = ("json", "logging", "ssl", "trio", "cloudpickle", "h11", "sitecustomize", "bigmachine")
 """Modules of these names are in the driver's current folder, which is not on its path."""
 
@@ -57,10 +59,12 @@ def is_foreign(module: Any) -> bool:
 def main(fork: str) -> None:
     """Report what machines and their processes are like, as a line of JSON."""
     os.environ["PYTHONPATH"] = ":"
+    os.environ["CHANGED_LATER"] = os.environ["REMOVED_LATER"] = "no"
     warned = logging.handlers.BufferingHandler(100)
     logging.getLogger("bigmachine").addHandler(warned)
     with bm.Session("local", fork=json.loads(fork)) as session:
-        os.environ["SET_LATER"] = "yes"
+        os.environ["SET_LATER"] = os.environ["CHANGED_LATER"] = "yes"
+        del os.environ["REMOVED_LATER"]
         [machine] = session.start(
             1, services={"State": State()}, environ={"TZ": "JST-9", "PYTHONPATH": "/opt/extra"}
         )

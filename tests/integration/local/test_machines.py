@@ -269,6 +269,8 @@ def test_failed_start_leaves_nothing(fork: bool) -> None:
             await system.start(5, Broken(system, lm.SLEEP))
         assert lm.children() == before
         assert _opened_since(descriptors) == []
+        later = await lm.start_one(system, lm.SLEEP, "later")
+        assert is_running(int(later.id))
 
     run(test, fork=fork)
 

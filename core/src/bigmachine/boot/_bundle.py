@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import ast
 import functools
-import importlib.resources
 import io
-import symtable
 import tokenize
 from collections.abc import Iterator, Sequence
 
@@ -62,8 +60,9 @@ class BundleError(Exception):
 
 
 def _read(module: str) -> str:
-    folder = importlib.resources.files("bigmachine.boot.vm")
-    return folder.joinpath(module + ".py").read_text("utf-8")
+    from importlib.resources import files  # late: all import this module, few need the program
+
+    return files("bigmachine.boot.vm").joinpath(module + ".py").read_text("utf-8")
 
 
 def _check_imports(module: str, tree: ast.Module, earlier: set[str]) -> None:
@@ -83,6 +82,8 @@ def _check_imports(module: str, tree: ast.Module, earlier: set[str]) -> None:
 
 def _names(module: str, source: str, tree: ast.Module) -> Iterator[tuple[str, str]]:
     """Yield the names at the top of a module, each with what it means: ``typing.Any``."""
+    import symtable  # late, as in `_read`
+
     for symbol in symtable.symtable(source, module, "exec").get_symbols():
         if symbol.is_assigned():
             yield symbol.get_name(), f".{module}.{symbol.get_name()}"

@@ -60,8 +60,11 @@ class LogSettings:
     def apply_levels(self) -> None:
         """Set the levels in this process, and nothing else."""
         for name, level in self.levels.items():
-            logging.getLogger(name or None).setLevel(level)
-        logging.disable(self.disabled)
+            logger = logging.getLogger(name or None)
+            if logger.level != level:  # else all loggers would forget what they know, in vain
+                logger.setLevel(level)
+        if logging.root.manager.disable != self.disabled:
+            logging.disable(self.disabled)
 
 
 _TURN_SECONDS = 5.0  # to write a record of a hundred KiB, if the driver reads slowly

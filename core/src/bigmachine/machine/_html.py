@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Collection, Sequence
 
 from ..errors import sanitize
@@ -21,6 +20,8 @@ _NUMBER = _CELL.replace("left", "right", 1)
 
 def escaped(text: object) -> str:
     """Return a text that stands for itself in HTML, also in an attribute."""
+    import html  # late, because it has thousands of characters' names, for notebooks only
+
     return html.escape(sanitize(str(text)))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import time as _time
 from collections.abc import Iterable, Iterator, Mapping
@@ -79,6 +78,8 @@ class _UnknownMetric(KeyError):
     """The text is made when it is read: `Variables.get` needs none."""
 
     def __str__(self) -> str:
+        import difflib  # takes milliseconds, and only mistakes need it
+
         name, known = self.args
         near = difflib.get_close_matches(str(name), known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""

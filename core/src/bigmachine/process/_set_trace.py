@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -22,7 +21,7 @@ def replace_set_trace(function: Callable[..., Any]) -> None:
         sys.meta_path.insert(0, _PdbFinder(function))
 
 
-class _PdbFinder(MetaPathFinder):
+class _PdbFinder:  # without a base: `importlib.abc` takes milliseconds to import
     """Finds pdb where it always is, and replaces its function once it is imported."""
 
     def __init__(self, function: Callable[..., Any]) -> None:

@@ -42,6 +42,7 @@ from .._identity import Identity
 from .._values import Instance, Keepalive, Notice, Termination
 from ..errors import NotSupportedError
 from ._check import CheckedRequest, CheckReport, Verdict
+from ._httpx import import_httpx
 from ._options import NoOptions
 from ._request import LaunchRequest, MachineSpec
 
@@ -327,6 +328,7 @@ class System:
         the driver can connect to the address. The ``sni_hostname`` extension of a request
         is the name of the machine.
         """
+        import_httpx()
         from ..rpc import http_client
 
         return http_client(identity)

@@ -20,6 +20,8 @@ logger = logging.getLogger("bigmachine.machine")
 
 SetUp = Callable[[object], Awaitable[None]]
 
+_DIGESTED_AT_ONCE_BYTES = 1 << 16  # in 0.1 ms, which is less than to start a thread takes
+
 
 class Installer:
     """Installs services in ``services``, in tasks of ``nursery``.
@@ -40,7 +42,10 @@ class Installer:
         May be called again with the same bytes, by a driver that has lost the reply: it joins an
         installation that is going on, or has succeeded. One that failed is tried again.
         """
-        digest = await trio.to_thread.run_sync(_digest, pickled)
+        if len(pickled) > _DIGESTED_AT_ONCE_BYTES:
+            digest = await trio.to_thread.run_sync(_digest, pickled)
+        else:
+            digest = _digest(pickled)
         installation = self._installations.get(name)
         if installation is None:
             installation = self._installations[name] = _Installation(digest)

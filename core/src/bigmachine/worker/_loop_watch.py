@@ -40,6 +40,7 @@ class LoopWatch:
 
     def _watch(self) -> None:
         while True:
+            time.sleep(self._period)  # first, since the machine has enough to do when it starts
             is_running, limit = threading.Event(), self._limit
             try:
                 self._token.run_sync_soon(is_running.set)
@@ -50,7 +51,6 @@ class LoopWatch:
                 limit *= 2
             for check in self._also:
                 check()
-            time.sleep(self._period)
 
     def _warn(self, seconds: float) -> None:
         frame = sys._current_frames().get(self._thread)

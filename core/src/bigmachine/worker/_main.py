@@ -6,7 +6,6 @@ the driver is gone, and the machine ends, too.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import inspect
@@ -65,7 +64,7 @@ def main(config: bytes, *, listen: str, lifeline: int | None = None) -> NoReturn
 
 
 def preload() -> None:
-    """Import what every machine needs, for a process that forks machines."""
+    """Import what every machine needs, and run it once, for a process that forks machines."""
     import ssl
 
     import cloudpickle
@@ -73,12 +72,15 @@ def preload() -> None:
     import trio
 
     from ..session import _fleet, _peers
+    from ._rehearsal import rehearse
 
     _ = (cloudpickle, h11, trio, _fleet, _peers)
     # With a process's first one, OpenSSL reads its configuration and loads its algorithms.
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).wrap_bio(
         ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True
     )
+    with contextlib.suppress(Exception):  # machines do not depend on it
+        rehearse()
 
 
 def set_up(
@@ -166,6 +168,8 @@ def run(header: dict[str, Any] | None = None, *arguments: str) -> NoReturn:
 
     ``header`` began the configuration, if it had one and somebody has read it already.
     """
+    import argparse  # late: forked machines have no command line
+
     parser = argparse.ArgumentParser(prog="python -m bigmachine.worker", description=__doc__)
     parser.add_argument(
         "--listen",

@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -126,10 +126,11 @@ class PendingProcess:
 class Launcher(Protocol):
     """Launches processes."""
 
-    async def launch(self, launches: Sequence[PendingProcess]) -> None:
-        """Launch the processes, and set the ``process`` of each.
+    async def launch(self, launches: Iterable[PendingProcess]) -> None:
+        """Launch the processes, each as soon as it is prepared, and set the ``process`` of each.
 
-        When this raises `StartError` or is cancelled, some may be launched.
+        When this raises `StartError`, or what ``launches`` raises, or is cancelled, some may be
+        launched.
         """
 
     async def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import trio
 
@@ -16,7 +16,7 @@ from ._process import PendingProcess, Process, kill_group
 class SpawnLauncher:
     """A `Launcher` that runs each machine's command; its lifeline is standard input."""
 
-    async def launch(self, launches: Sequence[PendingProcess]) -> None:
+    async def launch(self, launches: Iterable[PendingProcess]) -> None:
         """See `Launcher`."""
         for pending in launches:
             listener = pending.listener.fileno()

@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -119,10 +119,17 @@ class LocalSystem(System):
             raise StartError(f"can't start {count} machines: {problem}")
         self._oom = self._oom or OomWatch()
         launches: list[PendingProcess] = []
-        try:
+
+        def prepared() -> Iterator[PendingProcess]:
             for _ in range(count):
-                launches.append(self._prepare(request))
-            await self._chosen_launcher().launch(launches)
+                try:
+                    launches.append(self._prepare(request))
+                except OSError as exc:
+                    raise StartError(f"can't start {count} machines: {exc}") from exc
+                yield launches[-1]
+
+        try:
+            await self._chosen_launcher().launch(prepared())
             await trio.lowlevel.checkpoint_if_cancelled()  # launching is shielded in part
         except BaseException as exc:
             with trio.move_on_after(_CLEANUP_TIMEOUT, shield=True):

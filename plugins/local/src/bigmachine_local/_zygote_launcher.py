@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import os
 import select
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import trio
@@ -34,7 +35,7 @@ class ZygoteLauncher:
     def __init__(self, zygote: Zygote) -> None:
         self._client = _ZygoteClient(zygote)
 
-    async def launch(self, launches: Sequence[PendingProcess]) -> None:
+    async def launch(self, launches: Iterable[PendingProcess]) -> None:
         """See `Launcher`. When cancelled this waits for the replies, each of which is a process."""
         client = self._client
         if client.is_dead():
@@ -96,29 +97,40 @@ class _ZygoteClient:
         )
         return _ZygoteClient(Zygote(self._zygote.entry))
 
-    async def launch(self, launches: Sequence[PendingProcess]) -> None:
+    async def launch(self, launches: Iterable[PendingProcess]) -> None:
+        """Have the zygote start a machine while the next one is prepared."""
         errors: list[str] = []
+        count = 0
         async with self._lock:
             self._zygote.has_launched = True
             with self._exchange():
-                for start in range(0, len(launches), _BATCH):
-                    batch = launches[start : start + _BATCH]
-                    for pending in batch:
-                        await self._send_launch(pending)
-                    for pending in batch:
-                        reply = await self._receive()
-                        if "pid" in reply:
-                            pending.process = ZygoteProcess(reply["pid"], pending, client=self)
-                        else:
-                            errors.append(reply["error"])
-                if self._zygote.entry is None:
-                    for pending in launches:
-                        if pending.process is not None:
-                            await pending.send_config()
+                remaining = iter(launches)
+                while batch := await self._launch_batch(remaining, errors):
+                    count += len(batch)
+                    if self._zygote.entry is None:
+                        for pending in batch:
+                            if pending.process is not None:
+                                await pending.send_config()
         if errors:
-            raise StartError(
-                f"{len(errors)} of {len(launches)} machines can't be started: {errors[0]}"
-            )
+            raise StartError(f"{len(errors)} of {count} machines can't be started: {errors[0]}")
+
+    async def _launch_batch(
+        self, launches: Iterator[PendingProcess], errors: list[str]
+    ) -> list[PendingProcess]:
+        """Launch the next ones; return those, also the failed ones, whose ``errors`` are added."""
+        sent: list[PendingProcess] = []
+        try:
+            for pending in itertools.islice(launches, _BATCH):
+                await self._send_launch(pending)
+                sent.append(pending)
+        finally:  # each has a reply, also if the next one can't be prepared
+            for pending in sent:
+                reply = await self._receive()
+                if "pid" in reply:
+                    pending.process = ZygoteProcess(reply["pid"], pending, client=self)
+                else:
+                    errors.append(reply["error"])
+        return sent
 
     async def reap(self, pid: int) -> int | None:
         """Return the exit status of a machine that has ended; None if its zygote is dead."""

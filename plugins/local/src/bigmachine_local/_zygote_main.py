@@ -114,16 +114,13 @@ def _run_machine(entry: Entry | None, control: socket.socket, descriptors: list[
         signal.signal(signal.SIGINT, signal.default_int_handler)
         control.detach()  # closed below; its destructor must not close a reused descriptor
         config_fd, listen, log, lifeline = descriptors
-        os.lseek(config_fd, 0, os.SEEK_SET)
-        with open(config_fd, "rb") as file:
-            header, config = unpack(file.read())
+        header, config = unpack(os.pread(config_fd, os.fstat(config_fd).st_size, 0))
         os.dup2(log, 1)
         os.dup2(log, 2)
         _close_all_but(listen, lifeline)
         if entry is None:
             _exec(header, listen, lifeline)
-        os.environ.clear()  # the driver's may have changed since the zygote was started
-        os.environ.update(header["environ"])
+        _set_environ(header["environ"])
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
         entry(config, listen=f"fd:{listen}", lifeline=lifeline)
         status = 0
@@ -135,6 +132,17 @@ def _run_machine(entry: Entry | None, control: socket.socket, descriptors: list[
         with contextlib.suppress(OSError):
             sys.stdout.flush()
         os._exit(status)  # never return into the zygote's loop
+
+
+def _set_environ(environ: dict[str, str]) -> None:
+    """Make the variables those of the driver, which may have changed since the zygote started.
+
+    What is the same stays: to write it anew would copy memory that all machines share.
+    """
+    ours = dict(os.environ)
+    for name in ours.keys() - environ.keys():
+        del os.environ[name]
+    os.environ.update((name, value) for name, value in environ.items() if ours.get(name) != value)
 
 
 def _exec(header: dict[str, Any], listen: int, lifeline: int) -> NoReturn:
