@@ -107,19 +107,15 @@ class Results:
         return summarize(metric, list(self._ratios(contestant, metric, against)))
 
     def _ratios(self, contestant: str, metric: Metric, against: tuple[str, ...]) -> Iterator[float]:
+        is_floor = against == (BASELINE,)
+        key = (metric.floor or metric.key) if is_floor else metric.key
         for number, round_ in enumerate(self.rounds.get(contestant, ())):
-            value = round_.values.get(metric.key)
-            others = [
-                r[number].values for n in against if len(r := self.rounds.get(n, [])) > number
-            ]
-            key = metric.key
-            if against == (BASELINE,):
-                key = metric.floor or metric.key
-                if FLOOR + key in round_.values:
-                    others = [{key: round_.values[FLOOR + key]}]
-            found = [values[key] for values in others if values.get(key)]
-            if value is not None and found:
-                yield value / best(metric, found)
+            beside = round_.values.get(FLOOR + key) if is_floor else None
+            turns = [self.rounds[name] for name in against if name in self.rounds]
+            apart = [turn[number].values.get(key) for turn in turns if number < len(turn)]
+            others = [value for value in ([beside] if beside else apart) if value]
+            if metric.key in round_.values and others:
+                yield round_.values[metric.key] / best(metric, others)
 
     def title(self, metric: Metric) -> str:
         """Return the metric's title, with the number of machines this run really started."""
