@@ -133,8 +133,9 @@ class Results:
         else:
             summary = self.ratio(target.of, metric, against=target.against)
             titles = [c.title for c in self.contestants if c.name in target.against]
-            names = titles[0] if len(titles) == 1 else f"best of {', '.join(titles)}"
-            bound, unit = f"{target.bound:g} × {names if titles else 'others'}", " ×"
+            names = titles[0] if len(titles) == 1 else f"best of {', '.join(titles) or 'others'}"
+            names = "the floor" if target.against == (BASELINE,) else names
+            bound, unit = f"{target.bound:g} × {names}", " ×"
         if summary is None:
             return Verdict(target, None, None, f"{metric.sign} {bound}: not measured")
         value = f"{summary.median:.2f}" if target.against else metric.format(summary.median)
