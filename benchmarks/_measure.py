@@ -17,8 +17,8 @@ from benchmarks._processes import cpu_seconds, unshared_bytes
 
 ARRAY_BYTES = 64 << 20
 IN_FLIGHT = 64
-# Of null calls, of contestant and floor: the computer's speed changes within seconds.
-NULL_TURNS = 5
+# Of contestant and floor: the computer's speed changes within seconds.
+TURNS = 5
 NULL_KEYS = {
     "kernel": "null_p50_us",
     "one core": "null_one_core_us",
@@ -57,10 +57,9 @@ async def measure(contestant: Contestant, *, plan: Plan, emit: Emit) -> None:
             emit("note", f"{step.__name__} failed: {type(exc).__name__}: {exc}")
 
     async with floor_beside(contestant) as floor:
-        for compared in (null_calls, transfers):
+        for compared in (null_calls, throughput, transfers):
             await take(compared, contestant, floor, plan)
     for step in (
-        throughput,
         throughput_in_threads,
         null_calls_during_transfers,
         null_calls_during_computation,
@@ -119,11 +118,9 @@ async def null_calls(contestant: Contestant, floor: Contestant | None, plan: Pla
         machines = [pid for side in (contestant, floor) if side for pid in side.pids[:1]]
         try:
             with placed(placement, driver=os.getpid(), machines=machines):
-                for _ in range(NULL_TURNS):
+                for _ in range(TURNS):
                     for samples in sides.values():
-                        await samples.add(
-                            plan.calls // NULL_TURNS, seconds=plan.seconds / NULL_TURNS
-                        )
+                        await samples.add(plan.calls // TURNS, seconds=plan.seconds / TURNS)
         except NotImplementedError:  # just one core
             continue
         for prefix, samples in sides.items():
@@ -136,20 +133,31 @@ async def null_calls(contestant: Contestant, floor: Contestant | None, plan: Pla
     return values
 
 
-async def throughput(contestant: Contestant, plan: Plan) -> Values:
-    """Count the calls that a machine answers when 64 are always under way."""
-    return {"calls_per_s": await calls_per_second(contestant.call_many, plan)}
+async def throughput(contestant: Contestant, floor: Contestant | None, plan: Plan) -> Values:
+    """Count the calls that a machine answers when 64 are always under way, in turns with the floor.
+
+    The floor has 64 under way, too: it sends them at once, and then reads all answers.
+    """
+    sides = {"": contestant, FLOOR: floor} if floor else {"": contestant}
+    rates: dict[str, list[float]] = {prefix: [] for prefix in sides}
+    for number in range(TURNS + 1):
+        for prefix, side in sides.items():
+            rate = await calls_per_second(side.call_many, plan.seconds / TURNS)
+            if number:  # the first opens connections and starts threads
+                rates[prefix].append(rate)
+    return {prefix + "calls_per_s": statistics.median(of) for prefix, of in rates.items()}
 
 
 async def throughput_in_threads(contestant: Contestant, plan: Plan) -> Values:
     """Count them for a method that runs in a thread."""
-    return {"calls_in_threads_per_s": await calls_per_second(contestant.call_many_in_threads, plan)}
+    call_many = contestant.call_many_in_threads
+    await calls_per_second(call_many, plan.seconds / 10)
+    return {"calls_in_threads_per_s": await calls_per_second(call_many, plan.seconds)}
 
 
-async def calls_per_second(call_many: Callable[..., Awaitable[int]], plan: Plan) -> float:
-    await call_many(plan.seconds / 10, in_flight=IN_FLIGHT)  # opens connections, starts threads
+async def calls_per_second(call_many: Callable[..., Awaitable[int]], seconds: float) -> float:
     begin = time.perf_counter()
-    calls = await call_many(plan.seconds, in_flight=IN_FLIGHT)
+    calls = await call_many(seconds, in_flight=IN_FLIGHT)
     return calls / (time.perf_counter() - begin)
 
 
