@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
 from benchmarks._contestant import Contestant
-from benchmarks.contestants._servers import count_calls
 
 WIRE = "frames after an HTTP upgrade, mutual TLS 1.3"
 INSTALL = "uv sync   (or: pip install -e core -e plugins/local)"
@@ -48,6 +47,8 @@ class Sync(Contestant):
         self.machines[0].call("Bench.null")
 
     async def call_many(self, seconds: float, *, in_flight: int) -> int:
+        from benchmarks.contestants._servers import count_calls  # here: for the cold start
+
         submit = self.machines[0].submit
         return count_calls(
             lambda: submit("Bench.null"),
