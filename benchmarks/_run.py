@@ -19,7 +19,14 @@ from typing import Any
 from benchmarks import _bytecode, _certificates
 from benchmarks._contestant import Contestant
 from benchmarks._metrics import FAILURE_LIMIT
-from benchmarks._processes import MARKER, Process, kill_all, processes_of, wait_gone
+from benchmarks._processes import (
+    MARKER,
+    Process,
+    kill_all,
+    processes_of,
+    remove_semaphores,
+    wait_gone,
+)
 from benchmarks._results import Round
 
 DRIVER_LIMIT = {"full": 60.0, "quick": 40.0}  # seconds for one contestant's round
@@ -72,6 +79,7 @@ class Run:
         finally:
             self.end()
             driver.wait()
+            remove_semaphores(driver.pid)
             assert driver.stdout is not None
             driver.stdout.close()
         return outcome
